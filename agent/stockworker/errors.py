@@ -1,0 +1,75 @@
+"""Every error that stockworker raises on purpose.
+
+::
+
+    StockworkerError
+    ├── ConfigError         the configuration is wrong: names file, key and line
+    ├── DecodeError         a peer sent bytes that are no message: names topic and reason
+    ├── ProtocolMisuse      we asked our own code for something illegal: a bug of ours
+    ├── ConnectionFailed    the broker can't be reached, or refused us: says why and what to do
+    ├── StoreError          a store or journal file can't be used: names the file
+    └── JobError
+        ├── JobRejected     the dispatcher refused a submission, with its reason
+        └── JobNotCompleted a job ended in another state than completed
+"""
+
+from typing import ClassVar
+
+
+class StockworkerError(Exception):
+    """Base of the tree; `code` is stable, for programs, the text is for people."""
+
+    code: ClassVar[str] = "error"
+
+
+class ConfigError(StockworkerError):
+    """The configuration can't be used. The text names file, key and line, and how to mend it."""
+
+    code = "config"
+
+
+class DecodeError(StockworkerError):
+    """Bytes from the wire that are no valid message."""
+
+    code = "decode"
+
+    def __init__(self, topic: str, reason: str) -> None:
+        super().__init__(f"{topic}: {reason}")
+        self.topic = topic
+        self.reason = reason
+
+
+class ProtocolMisuse(StockworkerError):
+    """Our own code asked for a transition or a value that the protocol does not know."""
+
+    code = "misuse"
+
+
+class ConnectionFailed(StockworkerError):
+    """The broker can't be reached or does not let us in. The text names the cause and the next step."""
+
+    code = "connection"
+
+
+class StoreError(StockworkerError):
+    """A store, journal or market-data file can't be used. The text names the file."""
+
+    code = "store"
+
+
+class JobError(StockworkerError):
+    """Something about one job."""
+
+    code = "job"
+
+
+class JobRejected(JobError):
+    """The dispatcher did not accept a submission."""
+
+    code = "rejected"
+
+
+class JobNotCompleted(JobError):
+    """The job that was waited for ended as failed, cancelled or expired."""
+
+    code = "not_completed"

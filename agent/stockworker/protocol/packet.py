@@ -1,0 +1,32 @@
+"""What travels: one MQTT application message, without the connection that carries it."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Properties:
+    """The MQTT 5 properties that stockworker uses (MQTT 5.0, section 3.3.2.3)."""
+
+    content_type: str | None = None
+    response_topic: str | None = None
+    correlation_data: bytes | None = None
+    user: tuple[tuple[str, str], ...] = ()
+
+
+NO_PROPERTIES = Properties()
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """One message, received or to be published.
+
+    `tag` never travels: it comes back with the broker's answer, so that the sender can tell which of its messages
+    was refused.
+    """
+
+    topic: str
+    body: bytes
+    qos: int = 1
+    retain: bool = False
+    properties: Properties = NO_PROPERTIES
+    tag: object = field(default=None, compare=False)
