@@ -1,0 +1,165 @@
+"""The SQLite gateway against real files and real processes."""
+
+import multiprocessing
+import os
+import stat
+import subprocess
+import sys
+from collections.abc import Sequence
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters.sqlite import MEMORY, IntegrityError, OperationalError, open_database, transaction
+from stockworker.errors import StoreError
+
+APPLICATION_ID = 0x73776B00
+NOTES = """
+CREATE TABLE note (id INTEGER PRIMARY KEY, text TEXT NOT NULL);
+CREATE TRIGGER shout AFTER INSERT ON note BEGIN
+    UPDATE note SET text = upper(text) WHERE id = new.id;
+END;
+"""
+AUTHORS = "ALTER TABLE note ADD COLUMN author TEXT;"
+
+
+def add_notes(path: Path, barrier: Barrier, count: int) -> None:
+    barrier.wait()
+    connection = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+    for number in range(count):
+        with transaction(connection):
+            connection.execute("INSERT INTO note (text) VALUES (?)", (str(number),))
+    connection.close()
+
+
+def open_and_close(path: Path, migrations: Sequence[str], application_id: int = APPLICATION_ID) -> None:
+    open_database(path, application_id=application_id, migrations=migrations).close()
+
+
+def test_a_new_file_is_private_and_durable(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    connection = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+    with transaction(connection):
+        connection.execute("INSERT INTO note (text) VALUES ('first')")
+    settings = [
+        connection.execute(f"PRAGMA {name}").fetchone()[0] for name in ("journal_mode", "synchronous", "foreign_keys")
+    ]
+    modes = [stat.S_IMODE(file.stat().st_mode) for file in tmp_path.iterdir()]
+    connection.close()
+    assert settings == ["wal", 2, 1]
+    assert modes == [0o600] * 3  # the file, its -wal and its -shm
+
+
+def test_a_database_in_memory_needs_no_file() -> None:
+    connection = open_database(MEMORY, application_id=APPLICATION_ID, migrations=[NOTES, AUTHORS])
+    with transaction(connection):
+        connection.execute("INSERT INTO note (text, author) VALUES ('first', 'me')")
+    assert connection.execute("SELECT text, author FROM note").fetchall() == [("FIRST", "me")]
+    connection.close()
+    assert not MEMORY.exists()
+
+
+def test_a_later_version_adds_what_is_new_and_keeps_the_data(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    connection = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+    connection.execute("INSERT INTO note (text) VALUES ('kept')")
+    connection.close()
+    connection = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES, AUTHORS])
+    assert connection.execute("SELECT text, author FROM note").fetchall() == [("KEPT", None)]
+    connection.close()
+
+
+def test_a_migration_that_fails_leaves_the_schema_as_it_was(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    with pytest.raises(StoreError, match="no such table: nowhere"):
+        open_and_close(path, [NOTES, "ALTER TABLE nowhere ADD COLUMN x TEXT;"])
+    connection = open_database(path, application_id=APPLICATION_ID, migrations=[])
+    assert connection.execute("SELECT count(*) FROM sqlite_schema").fetchone() == (0,)
+    connection.close()
+
+
+def test_a_transaction_that_raises_is_undone() -> None:
+    connection = open_database(MEMORY, application_id=APPLICATION_ID, migrations=[NOTES])
+    connection.execute("INSERT INTO note (id, text) VALUES (1, 'first')")
+    with pytest.raises(IntegrityError), transaction(connection):
+        connection.executemany("INSERT INTO note (id, text) VALUES (?, '')", [(2,), (1,)])
+    assert connection.execute("SELECT id FROM note").fetchall() == [(1,)]
+    assert not connection.in_transaction
+    connection.close()
+
+
+def test_a_missing_folder_is_named_with_the_next_step(tmp_path: Path) -> None:
+    path = tmp_path / "nowhere" / "store.db"
+    with pytest.raises(StoreError, match=rf"{path}: the folder {path.parent} does not exist: create it"):
+        open_and_close(path, [NOTES])
+
+
+def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=rf"{tmp_path}: can't be opened"):
+        open_and_close(tmp_path, [NOTES])
+
+
+@pytest.mark.parametrize("content", [b"Ticker,Date,Open\n" * 100, b"SQLite format 3\0" + b"\xff" * 4096])
+def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "store.db"
+    path.write_bytes(content)
+    with pytest.raises(StoreError, match=rf"{path}: damaged, or no SQLite file .*restore a backup"):
+        open_and_close(path, [NOTES])
+    assert path.read_bytes() == content
+
+
+def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    open_and_close(path, [NOTES, AUTHORS])
+    with pytest.raises(StoreError, match=r"newer stockworker \(schema 2, this one knows 1\): upgrade"):
+        open_and_close(path, [NOTES])
+
+
+def test_the_file_of_another_purpose_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "journal.db"
+    open_and_close(path, [NOTES])
+    with pytest.raises(StoreError, match="belongs to something else"):
+        open_and_close(path, [NOTES], application_id=APPLICATION_ID + 1)
+
+
+def test_a_writer_waits_only_as_long_as_it_was_told(tmp_path: Path) -> None:
+    path = tmp_path / "store.db"
+    first = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+    second = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES], busy_timeout_s=0.01)
+    with transaction(first), pytest.raises(OperationalError, match="locked"), transaction(second):
+        pass
+    with transaction(second):
+        second.execute("INSERT INTO note (text) VALUES ('later')")
+    first.close()
+    second.close()
+
+
+def test_processes_that_create_and_write_one_file_at_once_all_succeed(tmp_path: Path) -> None:
+    spawn = multiprocessing.get_context("fork")
+    for round_number in range(5):
+        path = tmp_path / f"{round_number}.db"
+        barrier = spawn.Barrier(4)
+        writers = [spawn.Process(target=add_notes, args=(path, barrier, 20)) for _ in range(4)]
+        for writer in writers:
+            writer.start()
+        for writer in writers:
+            writer.join(60)
+        assert [writer.exitcode for writer in writers] == [0] * 4
+        connection = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+        assert connection.execute("SELECT count(*) FROM note").fetchone() == (80,)
+        connection.close()
+
+
+def test_opening_a_file_again_keeps_the_locks_of_this_process(tmp_path: Path) -> None:
+    """POSIX drops every lock of a process on a file when the process closes any descriptor of it.
+
+    Another process would then believe that it is the last one, and remove the log from under the connection.
+    """
+    path = tmp_path / "store.db"
+    first = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+    open_and_close(path, [NOTES])
+    program = f"import sqlite3; sqlite3.connect({os.fspath(path)!r}).execute('SELECT * FROM note').fetchall()"
+    subprocess.run([sys.executable, "-c", program], check=True)
+    assert (tmp_path / "store.db-wal").exists()
+    first.close()
