@@ -1,0 +1,431 @@
+"""Every message there is, one frozen class each. How they look as bytes is the codec's business."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.job import Outcome, Priority
+from stockworker.protocol.lifecycle import State
+
+SCHEMA: Final = 1
+"""Version of the wire. A message of another one is refused with an error that names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """Where an answer is to go: the client's reply topic, and what the client recognises it by."""
+
+    client_id: ClientId
+    correlation: str | None = None
+
+
+# --- client -> dispatcher ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """One job as asked for. What is None is left to the dispatcher's defaults.
+
+    `payload` is text that nobody but the submitter and the handler understands. `not_before` and `expires_at` are
+    seconds since the epoch, `timeout_s` is seconds.
+    """
+
+    id: JobId | None
+    type: JobType
+    priority: Priority
+    payload: str
+    not_before: float | None = None
+    expires_at: float | None = None
+    timeout_s: float | None = None
+    max_attempts: int | None = None
+    backoff_s: float | None = None
+    max_crashes: int | None = None
+    tags: frozenset[Tag] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Submit:
+    """One or more jobs to be stored."""
+
+    jobs: tuple[Submission, ...]
+    reply: Reply | None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelJob:
+    """Stop a job, wherever it is."""
+
+    job_id: JobId
+    reply: Reply | None
+
+
+@dataclass(frozen=True, slots=True)
+class RetryJob:
+    """Run a failed job again."""
+
+    job_id: JobId
+    reply: Reply | None
+
+
+@dataclass(frozen=True, slots=True)
+class JobFilter:
+    """Which jobs to list, newest first."""
+
+    state: State | None = None
+    type: JobType | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """How do these jobs stand? By id, or by filter."""
+
+    ids: tuple[JobId, ...]
+    filter: JobFilter | None
+    with_results: bool
+    reply: Reply
+
+
+@dataclass(frozen=True, slots=True)
+class StatsRequest:
+    """How does the whole system stand?"""
+
+    reply: Reply | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cleanup:
+    """Look for lost workers and leases now."""
+
+
+# --- dispatcher -> client ---------------------------------------------------------------------------------------------
+
+
+class ReceiptStatus(StrEnum):
+    """What became of a request. Every one but `REJECTED` means: it is on the dispatcher's disk."""
+
+    STORED = "stored"
+    DUPLICATE = "duplicate"
+    CANCELLED = "cancelled"
+    CANCELLING = "cancelling"
+    REOPENED = "reopened"
+    REJECTED = "rejected"
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiptEntry:
+    """About one job; `job_id` is None where the request was so broken that it names none."""
+
+    job_id: JobId | None
+    status: ReceiptStatus
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """Answer to `Submit`, `CancelJob` and `RetryJob`."""
+
+    reply: Reply
+    entries: tuple[ReceiptEntry, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class JobView:
+    """A job as shown to people and programs. Times are seconds since the epoch on the dispatcher's clock."""
+
+    id: JobId
+    type: JobType
+    priority: Priority
+    state: State
+    submitted_at: float
+    ready_at: float
+    ended_at: float | None
+    attempt: int
+    failures: int
+    crashes: int
+    worker: WorkerId | None
+    cancel_requested: bool
+    reason: str | None
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Answer to `Query`. An id that was asked for and is in neither `jobs` nor `omitted` is unknown.
+
+    `omitted` ids did not fit into one message: ask again for them.
+    """
+
+    reply: Reply
+    jobs: tuple[JobView, ...]
+    omitted: tuple[JobId, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A job has ended. Sent after the commit; to be believed."""
+
+    job_id: JobId
+    type: JobType
+    state: State
+    attempt: int
+    worker: WorkerId | None
+    result: str | None = None
+    reason: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerView:
+    """A worker as the dispatcher sees it. Times are ages in seconds, ending now."""
+
+    id: WorkerId
+    online: bool
+    slots: int
+    leases: int
+    types: tuple[JobType, ...]
+    seen_s: float
+    version: str
+
+
+@dataclass(frozen=True, slots=True)
+class QueueView:
+    """One job type in the queue. `oldest_s` is the age of the longest waiting job, in seconds."""
+
+    type: JobType
+    waiting: int
+    oldest_s: float
+    workers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """How the whole system stands. Counters run since the dispatcher's start."""
+
+    reply: Reply | None
+    epoch: str
+    version: str
+    uptime_s: float
+    states: tuple[tuple[State, int], ...]
+    queues: tuple[QueueView, ...]
+    workers: tuple[WorkerView, ...]
+    counters: tuple[tuple[str, int], ...]
+
+
+# --- worker -> dispatcher ---------------------------------------------------------------------------------------------
+
+
+class LeaseStatus(StrEnum):
+    """What a worker is doing with a lease."""
+
+    WAITING = "waiting"
+    RUNNING = "running"
+    FINISHED = "finished"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldLease:
+    """A lease that a worker says it holds."""
+
+    job_id: JobId
+    token: Token
+    status: LeaseStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """A worker's whole state: a standing order for jobs until the next one. Repeating it is always right.
+
+    Attributes:
+        boot: made anew at each start of the worker, so that a restart is noticed.
+        slots: how many jobs it runs at once.
+        window: how many leases it wants to hold at once, those that wait on it included; 0 while it drains.
+        leases: all leases that it holds, finished and not yet acknowledged ones included.
+    """
+
+    worker_id: WorkerId
+    boot: str
+    slots: int
+    window: int
+    types: tuple[JobType, ...]
+    tags: tuple[Tag, ...]
+    version: str
+    leases: tuple[HeldLease, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptReport:
+    """How one attempt ended. Repeated until acknowledged.
+
+    Attributes:
+        result: text that nobody but the handler and the submitter understands; for `Outcome.OK`.
+        error: what went wrong, for people.
+        permanent: trying again can't help.
+        ran_s: how long it ran, in seconds.
+    """
+
+    job_id: JobId
+    token: Token
+    outcome: Outcome
+    result: str | None = None
+    error: str | None = None
+    permanent: bool = False
+    ran_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """Outcomes of one or more attempts."""
+
+    worker_id: WorkerId
+    attempts: tuple[AttemptReport, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a running job is: `fraction` is 0 to 1."""
+
+    worker_id: WorkerId
+    job_id: JobId
+    fraction: float
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Register:
+    """A worker has come."""
+
+    worker_id: WorkerId
+    boot: str
+    version: str
+    slots: int
+    types: tuple[JobType, ...]
+    tags: tuple[Tag, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Unregister:
+    """A worker has left for good; it holds no lease any more."""
+
+    worker_id: WorkerId
+    boot: str
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A worker lives. `waiting_reports` are results that the dispatcher has not yet acknowledged."""
+
+    worker_id: WorkerId
+    boot: str
+    slots: int
+    running: int
+    waiting_reports: int
+    uptime_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnect:
+    """The will of a worker: the broker lost its connection. A hint, no proof of death."""
+
+    worker_id: WorkerId
+    boot: str
+
+
+# --- dispatcher -> worker ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """A leased job. `timeout_s` is how long the attempt may run, in seconds."""
+
+    job_id: JobId
+    type: JobType
+    attempt: int
+    token: Token
+    timeout_s: float
+    payload: str
+
+
+@dataclass(frozen=True, slots=True)
+class Assign:
+    """Leases for a worker. `lease_s` is how long each is valid without renewal, in seconds."""
+
+    worker_id: WorkerId
+    lease_s: float
+    leases: tuple[Assignment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """What the dispatcher has done with a worker's reports and claims.
+
+    Attributes:
+        stored: reports that are on disk; forget them.
+        stale: reports that were refused, and leases that are no longer the worker's; stop and forget them.
+        renewed: leases that run on.
+        lease_s: how long they are valid from now, in seconds.
+        error: why a message of the worker was refused whole.
+    """
+
+    worker_id: WorkerId
+    stored: tuple[Token, ...] = ()
+    stale: tuple[Token, ...] = ()
+    renewed: tuple[Token, ...] = ()
+    lease_s: float = 0.0
+    error: str | None = None
+
+
+class ControlAction(StrEnum):
+    """What a worker can be told."""
+
+    CANCEL = "cancel"
+    DRAIN = "drain"
+    RESUME = "resume"
+    RELOAD = "reload"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """An order to a worker; `token` names the lease to cancel."""
+
+    worker_id: WorkerId
+    action: ControlAction
+    token: Token | None = None
+
+
+# --- dispatcher, workers -> all ---------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """One step in the life of a job."""
+
+    job_id: JobId
+    type: JobType
+    state: State
+    attempt: int
+    worker: WorkerId | None
+
+
+@dataclass(frozen=True, slots=True)
+class Monitor:
+    """Steps in the life of jobs, for people and tools that watch."""
+
+    transitions: tuple[Transition, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Presence:
+    """Retained: is there a dispatcher, and which? `epoch` is made anew at each of its starts."""
+
+    online: bool
+    epoch: str
+    version: str
+
+
+FromClient = Submit | CancelJob | RetryJob | Query | StatsRequest | Cleanup
+FromWorker = Request | Report | Register | Unregister | Heartbeat | Disconnect | Progress
+ToClient = Receipt | Answer | Notice | Stats
+ToWorker = Assign | Ack | Control
+ToAll = Monitor | Presence
+Message = FromClient | FromWorker | ToClient | ToWorker | ToAll

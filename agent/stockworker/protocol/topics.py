@@ -1,0 +1,256 @@
+"""Every topic there is, and who may publish and read it.
+
+`TOPICS` is the only list: the codec parses with it, the services subscribe with it, the broker's ACL is generated
+from it (``protocol/acl.py``) and so is the table in ``docs/protocol.md``.
+"""
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, check_id
+from stockworker.protocol.job import PRIORITY_BY_LABEL, Priority
+
+
+class Role(StrEnum):
+    """Who takes part."""
+
+    CLIENT = "client"
+    OPERATOR = "operator"
+    WORKER = "worker"
+    DISPATCHER = "dispatcher"
+
+
+class Kind(StrEnum):
+    """What a topic carries: the fixed levels of its name."""
+
+    QUEUE = "jobs/queue"
+    RECEIPT = "jobs/receipt"
+    QUERY = "jobs/query"
+    CANCEL = "jobs/cancel"
+    RETRY = "jobs/retry"
+    REQUEST = "jobs/request"
+    ASSIGN = "jobs/assign"
+    REPORT = "jobs/report"
+    ACK = "jobs/ack"
+    PROGRESS = "jobs/progress"
+    COMPLETED = "jobs/completed"
+    FAILED = "jobs/failed"
+    REGISTER = "workers/register"
+    UNREGISTER = "workers/unregister"
+    HEARTBEAT = "workers/heartbeat"
+    DISCONNECT = "workers/disconnect"
+    CONTROL = "workers/control"
+    CLEANUP = "workers/cleanup"
+    STATS_REQUEST = "system/stats/request"
+    STATS_RESPONSE = "system/stats/response"
+    MONITOR = "system/monitor"
+    DISPATCHER = "system/dispatcher"
+
+
+@dataclass(frozen=True, slots=True)
+class Topic:
+    """One line of the table.
+
+    Attributes:
+        kind: what it carries.
+        levels: names of the variable levels that follow the fixed ones.
+        publishers: who may write it.
+        subscribers: who may read it.
+        qos: MQTT quality of service.
+        retained: whether the broker keeps the last message.
+        carries: what it carries, for the documentation.
+
+    A publisher or subscriber whose own id is one of the levels (`worker_id` for a worker, `client_id` for a client)
+    has the right only where that level is its own id.
+    """
+
+    kind: Kind
+    levels: tuple[str, ...]
+    publishers: frozenset[Role]
+    subscribers: frozenset[Role]
+    carries: str
+    qos: int = 1
+    retained: bool = False
+
+    def pattern(self, **values: str) -> str:
+        """The topic filter with `values` in place of the levels they name, and ``+`` for all others."""
+        return "/".join((str(self.kind), *(values.get(level, "+") for level in self.levels)))
+
+
+_CLIENT, _OPERATOR = Role.CLIENT, Role.OPERATOR
+_WORKER, _DISPATCHER = Role.WORKER, Role.DISPATCHER
+_CLIENTS = frozenset({_CLIENT, _OPERATOR})
+_WORKERS = frozenset({_WORKER})
+_DISPATCHERS = frozenset({_DISPATCHER})
+_WATCHERS = frozenset({_CLIENT, _OPERATOR})
+
+TOPICS: Final[tuple[Topic, ...]] = (
+    Topic(
+        Kind.QUEUE,
+        ("priority", "type"),
+        _CLIENTS,
+        _DISPATCHERS | {_OPERATOR},
+        "one job, its payload being the body; or a batch of jobs, told apart by the content type",
+    ),
+    Topic(
+        Kind.RECEIPT,
+        ("client_id",),
+        _DISPATCHERS,
+        _CLIENTS,
+        "what became of a client's requests (stored, duplicate, rejected, …), and answers to its queries",
+    ),
+    Topic(Kind.QUERY, ("client_id",), _CLIENTS, _DISPATCHERS, "how do these jobs stand?"),
+    Topic(Kind.CANCEL, ("job_id",), _CLIENTS, _DISPATCHERS, "stop a job, wherever it is"),
+    Topic(Kind.RETRY, ("job_id",), frozenset({_OPERATOR}), _DISPATCHERS, "run a failed job again"),
+    Topic(
+        Kind.REQUEST,
+        ("worker_id",),
+        _WORKERS,
+        _DISPATCHERS | {_OPERATOR},
+        "a worker's whole state: slots, window, job types, tags, leases held, boot nonce; a standing order for jobs",
+    ),
+    Topic(Kind.ASSIGN, ("worker_id",), _DISPATCHERS, _WORKERS, "one or more leased jobs"),
+    Topic(Kind.REPORT, ("worker_id",), _WORKERS, _DISPATCHERS, "how attempts ended; repeated until acknowledged"),
+    Topic(
+        Kind.ACK,
+        ("worker_id",),
+        _DISPATCHERS,
+        _WORKERS,
+        "reports stored or refused as stale, leases renewed or withdrawn",
+    ),
+    Topic(
+        Kind.PROGRESS,
+        ("worker_id", "job_id"),
+        _WORKERS,
+        _WATCHERS,
+        "how far a running job is; rate-limited",
+        qos=0,
+    ),
+    Topic(Kind.COMPLETED, ("job_id",), _DISPATCHERS, _WATCHERS, "a job has completed; sent after the commit"),
+    Topic(
+        Kind.FAILED,
+        ("job_id",),
+        _DISPATCHERS,
+        _WATCHERS,
+        "a job has ended as failed, cancelled or expired; sent after the commit",
+    ),
+    Topic(
+        Kind.REGISTER, ("worker_id",), _WORKERS, _DISPATCHERS | {_OPERATOR}, "a worker has come: version, types, tags"
+    ),
+    Topic(Kind.UNREGISTER, ("worker_id",), _WORKERS, _DISPATCHERS | {_OPERATOR}, "a worker has left for good"),
+    Topic(
+        Kind.HEARTBEAT,
+        ("worker_id",),
+        _WORKERS,
+        _DISPATCHERS | {_OPERATOR},
+        "a worker lives: busy slots, reports that wait",
+        qos=0,
+    ),
+    Topic(
+        Kind.DISCONNECT,
+        ("worker_id",),
+        _WORKERS,
+        _DISPATCHERS | {_OPERATOR},
+        "a worker's will: the broker lost its connection",
+    ),
+    Topic(Kind.CONTROL, ("worker_id",), _DISPATCHERS, _WORKERS, "orders to a worker: cancel, drain, resume, reload"),
+    Topic(Kind.CLEANUP, (), frozenset({_OPERATOR}), _DISPATCHERS, "look for lost workers and leases now"),
+    Topic(Kind.STATS_REQUEST, (), _CLIENTS, _DISPATCHERS, "how does the whole system stand?"),
+    Topic(Kind.STATS_RESPONSE, (), _DISPATCHERS, _WATCHERS, "statistics"),
+    Topic(
+        Kind.MONITOR,
+        (),
+        _DISPATCHERS,
+        _WATCHERS,
+        "steps in the life of jobs, for people and tools that watch",
+        qos=0,
+    ),
+    Topic(
+        Kind.DISPATCHER,
+        (),
+        _DISPATCHERS,
+        _WATCHERS | _WORKERS,
+        "presence, epoch and version of the dispatcher",
+        retained=True,
+    ),
+)
+
+BY_KIND: Final = {topic.kind: topic for topic in TOPICS}
+OWN_LEVEL: Final = {Role.WORKER: "worker_id", Role.CLIENT: "client_id", Role.OPERATOR: "client_id"}
+
+LEGACY_PARENTS: Final = frozenset({Kind.REGISTER, Kind.UNREGISTER, Kind.HEARTBEAT, Kind.DISCONNECT})
+"""Older workers publish these without their id as last level; the body names the worker then."""
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A topic taken apart: its kind, and the values of its variable levels, checked."""
+
+    kind: Kind
+    values: tuple[str, ...]
+
+
+_KIND_BY_LEVELS: Final = {tuple(kind.split("/")): kind for kind in Kind}
+
+
+def parse(topic: str) -> Address:
+    """Take a topic apart.
+
+    Raises:
+        ValueError: it is none of ours; the text says why.
+    """
+    levels = topic.split("/")
+    kind = _KIND_BY_LEVELS.get((*levels[:2],)) or _KIND_BY_LEVELS.get((*levels[:3],))
+    if kind is None:
+        raise ValueError("no such topic")
+    values = tuple(levels[kind.count("/") + 1 :])
+    if not values and kind in LEGACY_PARENTS:
+        return Address(kind, values)
+    names = BY_KIND[kind].levels
+    if len(values) != len(names):
+        raise ValueError(f"expected {BY_KIND[kind].pattern()}")
+    for name, value in zip(names, values, strict=True):
+        if name == "priority":
+            if value not in PRIORITY_BY_LABEL:
+                raise ValueError(f"priority {value[:20]!r} is none of {', '.join(PRIORITY_BY_LABEL)}")
+        else:
+            check_id(value)
+    return Address(kind, values)
+
+
+def subscriptions(role: Role, own_id: str) -> tuple[str, ...]:
+    """Return the topic filters that a dispatcher or a worker listens to."""
+    own = {OWN_LEVEL[role]: own_id} if role in OWN_LEVEL else {}
+    filters = []
+    for topic in TOPICS:
+        if role in topic.subscribers:
+            filters.append(topic.pattern(**own))
+            if role is Role.DISPATCHER and topic.kind in LEGACY_PARENTS:
+                filters.append(str(topic.kind))
+    return tuple(filters)
+
+
+def queue(priority: Priority, job_type: JobType) -> str:
+    """Where a client puts a job."""
+    return f"{Kind.QUEUE}/{priority.label}/{job_type}"
+
+
+def receipt(client_id: ClientId) -> str:
+    """Where a client hears from the dispatcher."""
+    return f"{Kind.RECEIPT}/{client_id}"
+
+
+def of_worker(kind: Kind, worker_id: WorkerId) -> str:
+    """Any topic whose only variable level is a worker's id."""
+    return f"{kind}/{worker_id}"
+
+
+def of_job(kind: Kind, job_id: JobId) -> str:
+    """Any topic whose only variable level is a job's id."""
+    return f"{kind}/{job_id}"
+
+
+def progress(worker_id: WorkerId, job_id: JobId) -> str:
+    """Where a worker tells how far a job is."""
+    return f"{Kind.PROGRESS}/{worker_id}/{job_id}"
