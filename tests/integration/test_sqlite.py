@@ -1,7 +1,6 @@
 """The SQLite gateway against real files and real processes."""
 
 import multiprocessing
-import os
 import stat
 import subprocess
 import sys
@@ -159,7 +158,7 @@ def test_opening_a_file_again_keeps_the_locks_of_this_process(tmp_path: Path) ->
     path = tmp_path / "store.db"
     first = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
     open_and_close(path, [NOTES])
-    program = f"import sqlite3; sqlite3.connect({os.fspath(path)!r}).execute('SELECT * FROM note').fetchall()"
-    subprocess.run([sys.executable, "-c", program], check=True)
+    program = "import sqlite3, sys; sqlite3.connect(sys.argv[1]).execute('SELECT * FROM note').fetchall()"
+    subprocess.run([sys.executable, "-c", program, path], check=True)
     assert (tmp_path / "store.db-wal").exists()
     first.close()
