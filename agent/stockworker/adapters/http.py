@@ -1,0 +1,176 @@
+"""Fetch something over HTTP: bounded in time and size, from the named host and nowhere else by surprise."""
+
+import http.client
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+from urllib.parse import SplitResult, urljoin, urlsplit
+
+from stockworker import __version__
+from stockworker.adapters import clock, compression
+from stockworker.errors import StockworkerError
+
+_CHUNK_BYTES: Final = 65_536
+_MAX_REDIRECTS: Final = 5
+_MOVED: Final = {301, 302, 303, 307, 308}  # RFC 9110, section 15.4
+_TRY_AGAIN: Final = {408, 425, 429}  # time-out, too early, too many requests: RFC 9110, RFC 8470, RFC 6585
+
+
+class FetchError(StockworkerError):
+    """Nothing was fetched. The text names the address without its query, which may hold a key."""
+
+    code = "fetch"
+
+    def __init__(self, url: str, reason: str, *, retryable: bool) -> None:
+        super().__init__(f"{_shown(url)}: {reason}")
+        self.retryable = retryable
+
+
+class Unreachable(FetchError):
+    """There was no answer, or it broke off: it may work later."""
+
+    code = "unreachable"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason, retryable=True)
+
+
+class HttpStatus(FetchError):
+    """The server answered with an error; `retryable` where the server is at fault, or asks for patience."""
+
+    code = "http_status"
+
+    def __init__(self, url: str, status: int) -> None:
+        phrase = http.client.responses.get(status, "unknown status")
+        super().__init__(url, f"answered {status} {phrase}", retryable=status >= 500 or status in _TRY_AGAIN)  # noqa: PLR2004 (5xx is the server's fault: RFC 9110, section 15.6)
+        self.status = status
+
+
+class Refused(FetchError):
+    """We do not fetch this: a scheme or host that is not allowed, no valid address, or too large an answer."""
+
+    code = "refused"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(url, reason, retryable=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """A successful answer.
+
+    Attributes:
+        body: with its content encoding undone.
+        content_type: the media type in lower case, without parameters; empty if the server names none.
+    """
+
+    body: bytes
+    content_type: str
+
+
+def any_host(_host: str) -> bool:
+    return True
+
+
+def fetch(url: str, *, timeout_s: float, limit_bytes: int, allows: Callable[[str], bool] = any_host) -> Response:
+    """Get `url`, following redirects, never from HTTPS to HTTP, and without looking for proxies in the environment.
+
+    Args:
+        url: an http or https address.
+        timeout_s: how long it may take to connect, to wait for more, and for the whole answer.
+        limit_bytes: how large the body may be, packed or unpacked.
+        allows: says whether a host name (in lower case) may be asked; redirects are held to it too.
+
+    Raises:
+        Unreachable: no answer, or not all of it.
+        HttpStatus: an answer other than 2xx.
+        Refused: the address or the size is not allowed.
+    """
+    deadline = clock.monotonic() + timeout_s
+    secure_only = False
+    for _ in range(_MAX_REDIRECTS + 1):
+        parts = _checked(url, allows, secure_only=secure_only)
+        try:
+            with _open(url, timeout_s) as answer:
+                if answer.status not in _MOVED:
+                    return _read(url, answer, deadline, limit_bytes)
+                url = urljoin(url, answer.headers.get("Location", ""))
+        except ValueError as error:  # UnicodeError from a host name, InvalidURL
+            raise Refused(url, f"no valid address: {error}") from error
+        except (OSError, http.client.HTTPException) as error:
+            raise Unreachable(url, f"can't be reached: {_reason(error)}") from error
+        secure_only = parts.scheme == "https"
+    raise Refused(url, f"more than {_MAX_REDIRECTS} redirects")
+
+
+def _checked(url: str, allows: Callable[[str], bool], *, secure_only: bool) -> SplitResult:
+    try:
+        parts = urlsplit(url)
+        host, _ = parts.hostname, parts.port
+    except ValueError as error:
+        raise Refused(url, f"no valid address: {error}") from error
+    if not url.isascii() or not url.isprintable() or " " in url or not host:
+        raise Refused(url, "no valid address: percent-encode what is not plain ASCII")
+    if parts.scheme not in {"http", "https"}:
+        raise Refused(url, "only http and https are fetched")
+    if secure_only and parts.scheme == "http":
+        raise Refused(url, "redirected from https to http")
+    if parts.username is not None:
+        raise Refused(url, "a user name in the address is not supported")
+    if not allows(host):
+        raise Refused(url, f"the host {host} is not allowed")
+    return parts
+
+
+def _open(url: str, timeout_s: float) -> http.client.HTTPResponse:
+    # An opener of two handlers: what urllib adds by itself is proxies from the environment, file:, ftp:, and redirects.
+    opener = urllib.request.OpenerDirector()
+    opener.add_handler(urllib.request.HTTPHandler())
+    opener.add_handler(urllib.request.HTTPSHandler())
+    opener.addheaders = [("User-Agent", f"stockworker/{__version__}"), ("Accept-Encoding", "gzip")]
+    answer = opener.open(url, timeout=timeout_s)
+    assert isinstance(answer, http.client.HTTPResponse)  # noqa: S101 (what these two handlers return)
+    return answer
+
+
+def _read(url: str, answer: http.client.HTTPResponse, deadline: float, limit_bytes: int) -> Response:
+    if not 200 <= answer.status < 300:  # noqa: PLR2004 (2xx is success: RFC 9110, section 15.3)
+        raise HttpStatus(url, answer.status)
+    body = bytearray()
+    while chunk := answer.read1(_CHUNK_BYTES):
+        body += chunk
+        if len(body) > limit_bytes:
+            raise Refused(url, f"larger than {limit_bytes:,} bytes")
+        if clock.monotonic() > deadline:
+            raise Unreachable(url, f"too slow: {len(body):,} bytes so far")
+    if answer.length:  # read1 does not tell an answer that broke off from one that ended
+        raise Unreachable(url, f"broke off {answer.length:,} bytes before the end")
+    content_type = answer.headers.get_content_type() if "Content-Type" in answer.headers else ""
+    return Response(_decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes), content_type)
+
+
+def _decoded(url: str, body: bytes, encoding: str, limit_bytes: int) -> bytes:
+    if encoding.lower() in {"", "identity"}:
+        return body
+    if encoding.lower() not in {"gzip", "x-gzip"}:
+        raise Refused(url, f"answered in the encoding {encoding}, which we did not ask for")
+    try:
+        return compression.unpack(body, limit_bytes)
+    except compression.Damaged as error:
+        raise Unreachable(url, str(error)) from error
+    except compression.TooLarge as error:
+        raise Refused(url, str(error)) from error
+
+
+def _reason(error: Exception) -> str:
+    cause = getattr(error, "reason", error)  # urllib wraps what happened in URLError
+    return str(cause) or type(cause).__name__
+
+
+def _shown(url: str) -> str:
+    """Leave out what may be secret: user, password, query."""
+    address = url.partition("?")[0].partition("#")[0]
+    scheme, separator, rest = address.partition("://")
+    host, slash, path = rest.partition("/")
+    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"[:200]

@@ -1,0 +1,86 @@
+"""A real HTTP server on the loopback interface that answers as it was told."""
+
+import threading
+from dataclasses import dataclass
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Self
+
+from typing_extensions import override
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What a path is answered with.
+
+    Attributes:
+        claims_bytes: the Content-Length, where it is to be a lie.
+        drip: if given, the body comes byte by byte until this is set.
+    """
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/octet-stream"
+    content_encoding: str = ""
+    location: str = ""
+    claims_bytes: int | None = None
+    drip: threading.Event | None = None
+
+
+class HttpServer:
+    """Answers what stands in `answers` by path, 404 otherwise, and keeps what was requested in `requests`."""
+
+    def __init__(self) -> None:
+        self.answers: dict[str, Answer] = {}
+        self.requests: list[str] = []
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Request, self))
+        self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
+
+    @property
+    def port(self) -> int:
+        return self._server.server_port
+
+    def url(self, path: str) -> str:
+        return f"http://127.0.0.1:{self.port}{path}"
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._server.shutdown()
+        self._thread.join()
+        self._server.server_close()
+
+
+class _Request(BaseHTTPRequestHandler):
+    def __init__(self, owner: HttpServer, *connection: object) -> None:
+        self._owner = owner
+        super().__init__(*connection)  # type: ignore[arg-type]  # request, address and server, passed through
+
+    def do_GET(self) -> None:
+        self._owner.requests.append(self.path)
+        answer = self._owner.answers.get(self.path.partition("?")[0], Answer(b"", status=404))
+        self.send_response(answer.status)
+        self.send_header("Content-Type", answer.content_type)
+        length = len(answer.body) if answer.claims_bytes is None else answer.claims_bytes
+        self.send_header("Content-Length", str(length))
+        if answer.content_encoding:
+            self.send_header("Content-Encoding", answer.content_encoding)
+        if answer.location:
+            self.send_header("Location", answer.location)
+        self.end_headers()
+        if answer.drip is None:
+            self.wfile.write(answer.body)
+            return
+        for byte in answer.body:
+            if answer.drip.wait(0.01):
+                return
+            self.wfile.write(bytes([byte]))
+
+    @override
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (named so by the base class)
+        """Say nothing: the tests read `requests`."""
