@@ -82,5 +82,5 @@ class _Request(BaseHTTPRequestHandler):
             self.wfile.write(bytes([byte]))
 
     @override
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (named so by the base class)
+    def log_message(self, format: str, *args: object) -> None:
         """Say nothing: the tests read `requests`."""
