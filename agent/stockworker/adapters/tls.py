@@ -1,0 +1,59 @@
+"""The TLS settings of every connection to the broker."""
+
+import ssl
+from pathlib import Path
+
+from stockworker.errors import ConfigError
+
+
+def client_context(ca_file: Path, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
+    """Trust exactly the authority in `ca_file`, and show the certificate in `cert_file` where one is given.
+
+    TLS 1.2 or newer; the broker's certificate must carry the host name that is dialled.
+
+    Raises:
+        ConfigError: a file is missing, unreadable, not PEM, encrypted, or the key is not the certificate's.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the host name unless told otherwise
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _require_readable(ca_file, "CA certificate")
+    try:
+        context.load_verify_locations(ca_file)
+    except ssl.SSLError as error:
+        raise ConfigError(f"{ca_file}: no CA certificate in PEM form; copy ca.crt of the fleet here") from error
+    if cert_file is not None:
+        _load_identity(context, cert_file, cert_file if key_file is None else key_file)
+    return context
+
+
+def _load_identity(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
+    _require_readable(cert_file, "client certificate")
+    _require_readable(key_file, "private key")
+    try:
+        # Without a callback OpenSSL would ask for the password of an encrypted key on the terminal.
+        context.load_cert_chain(cert_file, key_file, password=lambda: "")
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise ConfigError(
+                f"{key_file}: not the private key of {cert_file}; issue both anew, or copy both"
+            ) from error
+        raise ConfigError(f"{_culprit(cert_file, key_file)} (OpenSSL: {error.reason or error})") from error
+
+
+def _culprit(cert_file: Path, key_file: Path) -> str:
+    if b"-----BEGIN CERTIFICATE-----" not in cert_file.read_bytes():
+        return f"{cert_file}: no client certificate in PEM form"
+    key = key_file.read_bytes()
+    if b"ENCRYPTED" in key:
+        return f"{key_file}: the private key is encrypted; store it in plain PEM, readable by the service alone"
+    if b"PRIVATE KEY-----" not in key:
+        return f"{key_file}: no private key in PEM form"
+    return f"{cert_file} or {key_file}: damaged; issue both anew"
+
+
+def _require_readable(path: Path, what: str) -> None:
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as error:
+        raise ConfigError(f"{path}: can't read the {what}: {error.strerror}") from error

@@ -1,0 +1,206 @@
+"""A real Mosquitto on loopback, run with the production template and a throw-away certificate authority.
+
+The main configuration file has what a distribution's has, and includes the rendered template, as on a real machine.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import ssl
+import subprocess
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from string import Template
+from types import TracebackType
+from typing import Self
+
+from stockworker.adapters import clock
+from stockworker.adapters.tls import client_context
+from stockworker.security.certificates import Authority
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "etc" / "mosquitto" / "stockworker.conf.template"
+OPEN_ACL = "pattern readwrite #\n"
+_HOST = "127.0.0.1"
+_TIMEOUT_S = 20.0
+
+
+class BrokerFailed(Exception):
+    """Mosquitto did not start or did not stop; the text ends with its log."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    certificate: Path
+    key: Path
+
+
+class Broker:
+    """One broker: started on entering the context, gone without a trace of its process after leaving it.
+
+    `folder` is the caller's own, and everything is kept in it; `acl` is the text of the ACL file; `changes` replaces
+    options of the template, by name, or removes them (None).
+    """
+
+    def __init__(self, folder: Path, acl: str = OPEN_ACL, changes: dict[str, str | None] | None = None) -> None:
+        self.host = _HOST
+        self.port = _free_port()
+        self.authority = Authority.create("Throw-away fleet", _now())
+        self._folder = folder
+        self._acl = acl
+        self._changes = changes or {}
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        for name in ("conf.d", "data", "pki"):
+            (self._folder / name).mkdir(parents=True, exist_ok=True)
+        self.ca_file.write_bytes(self.authority.certificate_pem)
+        self.authority.issue_server(["localhost", _HOST], _now()).save(self._folder / "pki", "broker")
+        self._configure()
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.kill()
+
+    @property
+    def ca_file(self) -> Path:
+        return self._folder / "pki" / "ca.crt"
+
+    @property
+    def log(self) -> str:
+        """Everything that the broker has said since the context was entered, over all restarts."""
+        return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
+
+    def identity(self, name: str) -> Credentials:
+        """A client certificate for the common name, and its key; the same ones each time."""
+        credentials = Credentials(self._folder / "pki" / f"{name}.crt", self._folder / "pki" / f"{name}.key")
+        if not credentials.key.exists():
+            self.authority.issue_client(name, _now()).save(self._folder / "pki", name)
+        return credentials
+
+    def client_context(self, name: str) -> ssl.SSLContext:
+        credentials = self.identity(name)
+        return client_context(self.ca_file, credentials.certificate, credentials.key)
+
+    def start(self) -> None:
+        """Start (again), on the same port and data; returns when connections are accepted."""
+        if self._process is not None:
+            raise BrokerFailed("already running")
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                [_executable(), "-c", str(self._folder / "mosquitto.conf")],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._await_ready(self._process)
+
+    def stop(self) -> None:
+        """Stop in good order: persistence is written."""
+        self._end(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Crash: SIGKILL."""
+        self._end(signal.SIGKILL)
+
+    def pause(self) -> None:
+        """Keep the connections open and do nothing, like a machine that has vanished, until `resume`."""
+        self._signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self._signal(signal.SIGCONT)
+
+    def reload(self) -> None:
+        """Read certificate, key and ACL file again, as after `systemctl reload`."""
+        self._signal(signal.SIGHUP)
+
+    def wipe(self) -> None:
+        """Delete all that a stopped broker has persisted."""
+        if self._process is not None:
+            raise BrokerFailed("stop or kill the broker before its data is deleted: it writes them on leaving")
+        for file in (self._folder / "data").iterdir():
+            file.unlink()
+
+    @property
+    def _log_file(self) -> Path:
+        return self._folder / "broker.log"
+
+    def _configure(self) -> None:
+        pki = self._folder / "pki"
+        acl_file = self._folder / "acl"
+        acl_file.write_text(self._acl)
+        acl_file.chmod(0o600)
+        rendered = Template(TEMPLATE.read_text()).substitute(
+            LISTENER=f"{self.port} {_HOST}",
+            ACL_FILE=acl_file,
+            CA_FILE=self.ca_file,
+            CERT_FILE=pki / "broker.crt",
+            KEY_FILE=pki / "broker.key",
+        )
+        (self._folder / "conf.d" / "stockworker.conf").write_text(_changed(rendered, self._changes))
+        main = [f"persistence_location {self._folder / 'data'}", f"include_dir {self._folder / 'conf.d'}"]
+        if os.geteuid() == 0:
+            # It would become the user mosquitto, who can't enter a private temporary folder.
+            main.insert(0, "user root")
+        (self._folder / "mosquitto.conf").write_text("\n".join(main) + "\n")
+
+    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+        deadline = clock.monotonic() + _TIMEOUT_S
+        while True:
+            try:
+                with socket.create_connection((self.host, self.port), timeout=1):
+                    return
+            except OSError:
+                if process.poll() is not None or clock.monotonic() > deadline:
+                    self.kill()
+                    raise BrokerFailed(f"Mosquitto does not accept connections on {self.port}:\n{self.log}") from None
+                time.sleep(0.01)
+
+    def _signal(self, number: signal.Signals) -> None:
+        if self._process is None:
+            raise BrokerFailed("not running")
+        self._process.send_signal(number)
+
+    def _end(self, number: signal.Signals) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGCONT)
+        process.send_signal(number)
+        try:
+            process.wait(_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise BrokerFailed(f"Mosquitto ignored {number.name} for {_TIMEOUT_S} s:\n{self.log}") from None
+
+
+def _changed(rendered: str, changes: dict[str, str | None]) -> str:
+    kept = [line for line in rendered.splitlines() if line.partition(" ")[0] not in changes]
+    replaced = [f"{name} {value}" for name, value in changes.items() if value is not None]
+    # First, because what follows `listener` is about the listener.
+    return "\n".join([*replaced, *kept]) + "\n"
+
+
+def _executable() -> str:
+    """Debian keeps it in /usr/sbin, which is not in an ordinary user's PATH."""
+    found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if found is None:
+        raise BrokerFailed("mosquitto is not installed: apt install mosquitto")
+    return found
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind((_HOST, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(clock.wall(), UTC)
