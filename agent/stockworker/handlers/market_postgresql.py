@@ -1,0 +1,144 @@
+"""The market-data store in a PostgreSQL database, through psycopg 3."""
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import date
+from typing import Any, Final
+
+import psycopg
+
+from stockworker.errors import StoreError
+from stockworker.handlers.market import Bar, IndicatorValue, UpsertCounts
+
+_MIGRATIONS: Final = (
+    """
+    CREATE TABLE bar (
+        symbol text NOT NULL COLLATE "C",
+        day date NOT NULL,
+        open double precision NOT NULL,
+        high double precision NOT NULL,
+        low double precision NOT NULL,
+        close double precision NOT NULL,
+        volume double precision NOT NULL,
+        adjusted_close double precision,
+        PRIMARY KEY (symbol, day)
+    );
+    CREATE TABLE indicator (
+        symbol text NOT NULL COLLATE "C",
+        name text NOT NULL COLLATE "C",
+        day date NOT NULL,
+        value text NOT NULL,
+        PRIMARY KEY (symbol, name)
+    );
+    """,
+)
+_MIGRATION_LOCK: Final = 0x73776D64  # any number, as long as every version takes the same
+
+# A row that is already as it should be is not touched, and so not returned. xmax is 0 in a row that was just inserted.
+_UPSERT_BARS: Final = """
+    INSERT INTO bar AS stored (symbol, day, open, high, low, close, volume, adjusted_close)
+    SELECT %s, * FROM unnest(%s::date[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],
+        %s::float8[])
+    ON CONFLICT (symbol, day) DO UPDATE SET
+        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
+        volume = excluded.volume, adjusted_close = excluded.adjusted_close
+    WHERE (stored.open, stored.high, stored.low, stored.close, stored.volume, stored.adjusted_close) IS DISTINCT FROM
+        (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.adjusted_close)
+    RETURNING xmax = 0
+    """
+
+_UPSERT_INDICATOR: Final = """
+    INSERT INTO indicator AS stored (symbol, name, day, value) VALUES (%s, %s, %s, %s)
+    ON CONFLICT (symbol, name) DO UPDATE SET day = excluded.day, value = excluded.value
+    WHERE stored.day <= excluded.day
+    """
+
+
+class PostgresqlMarketStore:
+    """A `MarketStore` in the first schema of the connection's search path."""
+
+    def __init__(self, dsn: str) -> None:
+        """Connect, and bring the tables up to date.
+
+        Raises:
+            psycopg.Error: the server can't be reached, or does not let us in.
+            StoreError: the tables were written by a newer version.
+        """
+        self._connection: psycopg.Connection[Any] = psycopg.connect(dsn, autocommit=True)
+        try:
+            _migrate(self._connection)
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def upsert_bars(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
+        by_day = {bar.day: bar for bar in bars}
+        rows = [by_day[day] for day in sorted(by_day)]  # one order for all: rows locked crosswise would deadlock
+        columns = (
+            [bar.day for bar in rows],
+            [bar.open for bar in rows],
+            [bar.high for bar in rows],
+            [bar.low for bar in rows],
+            [bar.close for bar in rows],
+            [bar.volume for bar in rows],
+            [bar.adjusted_close for bar in rows],
+        )
+        written = [was_inserted for (was_inserted,) in self._connection.execute(_UPSERT_BARS, (symbol, *columns))]
+        inserted = sum(written)
+        return UpsertCounts(inserted, updated=len(written) - inserted, unchanged=len(rows) - len(written))
+
+    def bars(self, symbol: str, *, last: int | None = None, until: date | None = None) -> list[Bar]:
+        newest_first = self._connection.execute(
+            "SELECT day, open, high, low, close, volume, adjusted_close FROM bar WHERE symbol = %s AND day <= %s"
+            " ORDER BY day DESC LIMIT %s",
+            (symbol, until or date.max, last),
+        )
+        return [Bar(*row) for row in reversed(newest_first.fetchall())]
+
+    def last_day(self, symbol: str) -> date | None:
+        rows = self._connection.execute("SELECT max(day) FROM bar WHERE symbol = %s", (symbol,)).fetchall()
+        day: date | None = rows[0][0]
+        return day
+
+    def symbols(self) -> list[str]:
+        return [symbol for (symbol,) in self._connection.execute("SELECT DISTINCT symbol FROM bar ORDER BY symbol")]
+
+    def store_indicators(self, symbol: str, values: Mapping[str, IndicatorValue]) -> None:
+        rows = [(symbol, name, found.day, json.dumps(found.value)) for name, found in sorted(values.items())]
+        with self._connection.transaction(), self._connection.cursor() as cursor:
+            cursor.executemany(_UPSERT_INDICATOR, rows)
+
+    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
+        rows = self._connection.execute(
+            "SELECT name, day, value FROM indicator WHERE symbol = %s ORDER BY name", (symbol,)
+        )
+        return {name: IndicatorValue(day, json.loads(value)) for name, day, value in rows}
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _migrate(connection: "psycopg.Connection[Any]") -> None:
+    if _version(connection) == len(_MIGRATIONS):
+        return
+    with connection.transaction():
+        connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
+        version = _version(connection)  # again: another process may have been first
+        if version > len(_MIGRATIONS):
+            message = f"market data in {connection.info.dbname}: written by a newer stockworker (schema {version},"
+            raise StoreError(f"{message} this one knows {len(_MIGRATIONS)}): upgrade this machine")
+        for script in _MIGRATIONS[version:]:
+            connection.execute(script)
+        connection.execute("CREATE TABLE IF NOT EXISTS market_data_schema (version integer NOT NULL)")
+        connection.execute("DELETE FROM market_data_schema")
+        connection.execute("INSERT INTO market_data_schema VALUES (%s)", (len(_MIGRATIONS),))
+
+
+def _version(connection: "psycopg.Connection[Any]") -> int:
+    """Say which version of the schema is there; 0 is none."""
+    # Not to_regclass: it answers from a cache, and would miss the tables that another process has just created.
+    named = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'market_data_schema'"
+    if not connection.execute(named).fetchall():
+        return 0
+    (version,) = connection.execute("SELECT max(version) FROM market_data_schema").fetchall()[0]
+    return int(version)

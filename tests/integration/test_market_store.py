@@ -1,0 +1,148 @@
+"""One suite for both market-data stores, each on the real thing: an SQLite file, a PostgreSQL server."""
+
+import multiprocessing
+from collections.abc import Iterator
+from datetime import date, timedelta
+from multiprocessing.synchronize import Barrier
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from stockworker.errors import StoreError
+from stockworker.handlers.market import Bar, IndicatorValue, MarketStore, UpsertCounts
+from stockworker.handlers.market_store import open_market_store
+from tests.harness.postgresql import postgresql_cluster
+
+FIRST_DAY = date(2013, 2, 25)
+
+
+def bar(number: int, close: float = 10.0, adjusted_close: float | None = 5.25) -> Bar:
+    return Bar(FIRST_DAY + timedelta(days=number), 10.0, 12.5, 9.75, close, 1_000_000.0, adjusted_close)
+
+
+@pytest.fixture(scope="session")
+def dsn() -> Iterator[str]:
+    with postgresql_cluster() as running:
+        yield running
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def location(request: pytest.FixtureRequest, tmp_path: Path) -> str:
+    if request.param == "sqlite":
+        return str(tmp_path / "market.db")
+    dsn: str = request.getfixturevalue("dsn")
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+    return dsn
+
+
+@pytest.fixture
+def store(location: str) -> Iterator[MarketStore]:
+    opened = open_market_store(location)
+    yield opened
+    opened.close()
+
+
+def upsert_at_once(location: str, barrier: Barrier, close: float) -> None:
+    barrier.wait()
+    store = open_market_store(location)
+    for _ in range(10):
+        store.upsert_bars("AAPL", [bar(number, close) for number in range(300)])
+    store.close()
+
+
+def test_bars_come_back_as_they_were_in_the_order_of_their_days(store: MarketStore) -> None:
+    bars = [bar(2, adjusted_close=None), bar(0, close=0.1 + 0.2 + 9.5), bar(1)]
+    assert store.upsert_bars("AAPL", bars) == UpsertCounts(inserted=3)
+    assert store.bars("AAPL") == sorted(bars, key=lambda found: found.day)
+
+
+def test_the_same_bars_again_change_nothing(store: MarketStore) -> None:
+    store.upsert_bars("AAPL", [bar(0), bar(1, adjusted_close=None)])
+    assert store.upsert_bars("AAPL", [bar(0), bar(1, adjusted_close=None)]) == UpsertCounts(unchanged=2)
+
+
+def test_a_correction_replaces_the_bar_of_its_day(store: MarketStore) -> None:
+    store.upsert_bars("AAPL", [bar(0), bar(1), bar(2, adjusted_close=None)])
+    corrected = [bar(0), bar(1, close=11.0), bar(2, adjusted_close=6.0), bar(3)]
+    assert store.upsert_bars("AAPL", corrected) == UpsertCounts(inserted=1, updated=2, unchanged=1)
+    assert store.bars("AAPL") == corrected
+
+
+def test_of_two_bars_for_one_day_the_last_wins(store: MarketStore) -> None:
+    assert store.upsert_bars("AAPL", [bar(0), bar(0, close=11.0)]) == UpsertCounts(inserted=1)
+    assert store.bars("AAPL") == [bar(0, close=11.0)]
+
+
+def test_no_bars_are_no_error(store: MarketStore) -> None:
+    assert store.upsert_bars("AAPL", []) == UpsertCounts()
+    assert (store.bars("AAPL"), store.last_day("AAPL"), store.symbols()) == ([], None, [])
+
+
+def test_a_part_of_the_bars_can_be_asked_for(store: MarketStore) -> None:
+    bars = [bar(number) for number in range(10)]
+    store.upsert_bars("AAPL", bars)
+    assert store.bars("AAPL", last=3) == bars[-3:]
+    assert store.bars("AAPL", until=bars[5].day) == bars[:6]
+    assert store.bars("AAPL", last=2, until=bars[5].day) == bars[4:6]
+    assert store.bars("AAPL", last=100) == bars
+
+
+def test_symbols_are_kept_apart(store: MarketStore) -> None:
+    store.upsert_bars("MSFT", [bar(0)])
+    store.upsert_bars("AAPL", [bar(1), bar(2)])
+    store.upsert_bars("aapl", [bar(3)])
+    assert store.symbols() == ["AAPL", "MSFT", "aapl"]
+    assert store.bars("MSFT") == [bar(0)]
+    assert store.last_day("AAPL") == bar(2).day
+
+
+def test_the_latest_indicator_values_are_kept(store: MarketStore) -> None:
+    monday, tuesday = FIRST_DAY, FIRST_DAY + timedelta(days=1)
+    bands = IndicatorValue(tuesday, {"lower": 1.0, "middle": 0.1 + 0.2, "upper": 3.0})
+    store.store_indicators("AAPL", {"sma_20": IndicatorValue(monday, 10.5), "cci_20": IndicatorValue(monday, None)})
+    store.store_indicators("AAPL", {"bollinger_20_2": bands, "sma_20": IndicatorValue(tuesday, 10.75)})
+    store.store_indicators("AAPL", {"sma_20": IndicatorValue(monday, 99.0)})  # a late run over older bars
+    store.store_indicators("MSFT", {"sma_20": IndicatorValue(monday, 20.5)})
+    assert store.indicators("AAPL") == {
+        "bollinger_20_2": bands,
+        "cci_20": IndicatorValue(monday, None),
+        "sma_20": IndicatorValue(tuesday, 10.75),
+    }
+    assert store.indicators("GOOG") == {}
+
+
+def test_what_is_stored_stays(location: str) -> None:
+    first = open_market_store(location)
+    first.upsert_bars("AAPL", [bar(0)])
+    first.close()
+    second = open_market_store(location)
+    assert second.bars("AAPL") == [bar(0)]
+    second.close()
+
+
+def test_processes_that_open_and_write_one_store_at_once_all_succeed(location: str) -> None:
+    fork = multiprocessing.get_context("fork")
+    barrier = fork.Barrier(3)
+    writers = [fork.Process(target=upsert_at_once, args=(location, barrier, 10.0 + number / 10)) for number in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join(60)
+    assert [writer.exitcode for writer in writers] == [0, 0, 0]
+    store = open_market_store(location)
+    bars = store.bars("AAPL")
+    store.close()
+    assert len(bars) == 300
+    assert len({found.close for found in bars}) == 1  # each upsert was one: no mixture of two writers
+
+
+def test_a_newer_schema_in_postgresql_is_refused(dsn: str) -> None:
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("DROP SCHEMA public CASCADE")
+        connection.execute("CREATE SCHEMA public")
+        connection.execute("CREATE TABLE market_data_schema AS SELECT 99 AS version")
+    with pytest.raises(StoreError, match=r"newer stockworker \(schema 99"):
+        open_market_store(dsn)
