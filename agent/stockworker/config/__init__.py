@@ -1,0 +1,41 @@
+"""The configuration: YAML files in, frozen dataclasses out, every problem with file, line and remedy.
+
+`schema` says what may be configured, `document` reads files, `reader` joins the two, `rules` looks at keys together,
+`loading` finds and merges the files, `reference` writes the documentation.
+"""
+
+from stockworker.config.document import Problem
+from stockworker.config.loading import DEFAULT_PATH, load, problems
+from stockworker.config.schema import (
+    Client,
+    Config,
+    Dispatcher,
+    Handler,
+    JobDefaults,
+    Limits,
+    Log,
+    MarketData,
+    Mqtt,
+    Queue,
+    Tls,
+    Worker,
+)
+
+__all__ = [
+    "DEFAULT_PATH",
+    "Client",
+    "Config",
+    "Dispatcher",
+    "Handler",
+    "JobDefaults",
+    "Limits",
+    "Log",
+    "MarketData",
+    "Mqtt",
+    "Problem",
+    "Queue",
+    "Tls",
+    "Worker",
+    "load",
+    "problems",
+]

@@ -1,0 +1,253 @@
+"""The kinds of value that the configuration knows: how each is written, read and shown."""
+
+import difflib
+import math
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from stockworker.config.document import Items, Node, Scalar, Table, quoted
+from stockworker.protocol.ids import ID_GRAMMAR
+
+Json = Any  # what json.loads returns: untyped by nature
+Value = Any  # the kind of a key decides the type of its value
+
+_INTEGER = re.compile(r"[-+]?(0|[1-9][0-9]{0,17})")
+_MEASURE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)")
+_UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_UNITS_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
+_LEAST_MEMORY_BYTES = 1024**2
+
+
+class Wrong(Exception):
+    """A value that its kind does not allow; the text says why and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """How one kind of single value is written.
+
+    Attributes:
+        parse: text to value; raises `Wrong`.
+        meaning: what may be written, for people.
+        show: value to text, as it is written in a file.
+    """
+
+    parse: Callable[[str], Value]
+    meaning: str
+    show: Callable[[Value], str] = str
+
+    def read(self, node: Node) -> Value:
+        """The value of a node.
+
+        Raises:
+            Wrong: the node holds something else.
+        """
+        if not isinstance(node, Scalar):
+            found = "list" if isinstance(node, Items) else "section"
+            raise Wrong(f"must be a single value ({self.meaning}), not a {found}")
+        return self.parse(node.text)
+
+
+def text(most: int = 1024) -> Kind:
+    """Text of up to `most` characters, as written: `0123`, `yes` and `1.10` need no quotes."""
+
+    def parse(written: str) -> str:
+        if not written:
+            raise Wrong("is empty: give a value, or remove the key")
+        if not written.isprintable():
+            raise Wrong("holds a control character: remove it")
+        if len(written) > most:
+            raise Wrong(f"is longer than {most} characters")
+        return written
+
+    return Kind(parse, "text")
+
+
+def pattern(grammar: str, meaning: str, *, secret: bool = False) -> Kind:
+    """Text of a certain shape; what is `secret` is not repeated in messages."""
+    compiled = re.compile(grammar)
+
+    def parse(written: str) -> str:
+        if not compiled.fullmatch(written):
+            raise Wrong(f"must be {meaning}" if secret else f"is {quoted(written)}, and must be {meaning}")
+        return written
+
+    return Kind(parse, meaning)
+
+
+def choice(*words: str, former: Mapping[str, str] | None = None) -> Kind:
+    """One of a few words; `former` answers words that once were choices."""
+    meaning = " or ".join(words)
+
+    def parse(written: str) -> str:
+        word = written.lower()
+        if former and word in former:
+            raise Wrong(former[word])
+        if word not in words:
+            raise Wrong(f"is {quoted(written)}, and must be {meaning}{suggestion(word, words)}")
+        return word
+
+    return Kind(parse, meaning)
+
+
+def integer(least: int, most: int) -> Kind:
+    """A whole number within bounds."""
+    meaning = f"a whole number, {least} to {most}"
+
+    def parse(written: str) -> int:
+        value = _decimal(written)
+        if not least <= value <= most:
+            raise Wrong(f"is {value}, and must be {meaning}")
+        return value
+
+    return Kind(parse, meaning)
+
+
+def duration(least_s: float, most_s: float) -> Kind:
+    """Seconds, or a number with a unit; the value is in seconds."""
+    meaning = f"a duration, {_show_duration(least_s)} to {_show_duration(most_s)}"
+
+    def parse(written: str) -> float:
+        match = _MEASURE.fullmatch(written)
+        if match is None or match[2] not in _UNITS_S:
+            form = "a number of seconds, or a number with ms, s, m, h or d, such as 30s or 5m"
+            raise Wrong(f"is {quoted(written)}, and must be a duration: {form}")
+        value = float(match[1]) * _UNITS_S[match[2]]
+        if not least_s <= value <= most_s:
+            raise Wrong(f"is {quoted(written)}, and must be {meaning}")
+        return value
+
+    return Kind(parse, meaning, _show_duration)
+
+
+def _parse_size(written: str) -> int:
+    match = _MEASURE.fullmatch(written)
+    if match is None or not match[1].isdecimal() or match[2].upper() not in _UNITS_BYTES:
+        form = "a number of bytes, or a whole number with K, M, G or T, such as 512M"
+        raise Wrong(f"is {quoted(written)}, and must be a size: {form}")
+    value = int(match[1]) * _UNITS_BYTES[match[2].upper()]
+    if value < _LEAST_MEMORY_BYTES:
+        raise Wrong(f"is {value} bytes, and must be at least 1M")
+    return value
+
+
+def _parse_path(written: str) -> Path:
+    if not (written.startswith("/") and written.isprintable()):
+        raise Wrong(f"is {quoted(written)}, and must be an absolute path (starting with /)")
+    return Path(written)
+
+
+def _parse_boolean(written: str) -> bool:
+    match written.lower():
+        case "true" | "yes" | "on":
+            return True
+        case "false" | "no" | "off":
+            return False
+        case _:
+            raise Wrong(f"is {quoted(written)}, and must be true or false")
+
+
+BOOLEAN = Kind(_parse_boolean, "true or false", lambda value: str(value).lower())
+PATH = Kind(_parse_path, "an absolute path")
+SIZE = Kind(_parse_size, "a size, 1M or more")
+ID = pattern(ID_GRAMMAR, "an id (1 to 64 of A-Z a-z 0-9 . _ -)")
+HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")
+FUNCTION = pattern(r"[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}", "module:function")
+LOCATION = pattern(
+    r"(/|postgres(ql)?://)[^\x00-\x20\x7f]{1,1000}",
+    "an absolute path, or a postgresql:// address",
+    secret=True,  # the address may hold a password
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A nested section, described by a dataclass of `Key` fields; keys that are `ignored` may hold anything."""
+
+    of: type
+    ignored: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Each:
+    """A section per name: the names are the user's."""
+
+    name: Kind
+    of: type
+
+
+@dataclass(frozen=True, slots=True)
+class ListOf:
+    of: Kind
+    example: str
+
+
+@dataclass(frozen=True, slots=True)
+class Free:
+    """A section whose keys are the handler's business."""
+
+
+AnyKind = Kind | Section | Each | ListOf | Free
+
+
+def json_value(node: Node) -> Json:
+    """A node as plain JSON data.
+
+    Raises:
+        Wrong: a number that JSON can't hold, or that is not written in decimal.
+    """
+    if isinstance(node, Table):
+        return {name: json_value(child) for name, child in node.entries.items()}
+    if isinstance(node, Items):
+        return [json_value(item) for item in node.items]
+    return _FROM_TAG[node.tag](node.text)
+
+
+def suggestion(word: str, known: tuple[str, ...]) -> str:
+    """The end of a message about an unknown word: what was probably meant."""
+    near = difflib.get_close_matches(word, known, n=1)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def _decimal(written: str) -> int:
+    # YAML 1.1 also has octal (010), hexadecimal and base 60 (1:30): nobody means them in a configuration file.
+    if not _INTEGER.fullmatch(written):
+        raise Wrong(f"is {quoted(written)}, and must be a whole number")
+    return int(written)
+
+
+def _finite(written: str) -> float:
+    try:
+        value = float(written)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value):
+        raise Wrong(f"is {quoted(written)}, and must be a decimal number; quote it if it is text")
+    return value
+
+
+def _as_written(written: str) -> str:
+    return written
+
+
+def _nothing(_written: str) -> None:
+    return None
+
+
+_FROM_TAG: Mapping[str, Callable[[str], Json]] = {
+    "null": _nothing,
+    "bool": _parse_boolean,
+    "int": _decimal,
+    "float": _finite,
+    "str": _as_written,
+}
+
+
+def _show_duration(value_s: float) -> str:
+    """Seconds in the largest unit that leaves a whole number."""
+    fitting = [(size, unit) for unit, size in _UNITS_S.items() if unit and value_s >= size and value_s % size == 0]
+    size, unit = max(fitting, default=(1.0, ""))
+    return f"{value_s / size:g}{unit}"

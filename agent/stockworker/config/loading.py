@@ -1,0 +1,147 @@
+"""Finds the configuration files, lays them over each other and reads the result."""
+
+import os
+import pwd
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from stockworker.config.document import Node, Place, Problem, Scalar, Table, Unreadable, find, merge, quoted, read
+from stockworker.config.kinds import ID, Wrong, suggestion
+from stockworker.config.reader import read_config
+from stockworker.config.rules import check
+from stockworker.config.schema import Config
+from stockworker.errors import ConfigError
+
+DEFAULT_PATH = Path("/etc/stockworker/job_processor.yml")
+ROOT_KEY = "job_processor"
+_DERIVED = Path("(derived)")  # never shown: derived values are valid
+
+
+def load(path: Path | None = None, instance: str | None = None) -> Config:
+    """Read the configuration of one instance.
+
+    Args:
+        path: the main file, or the directory that holds it; None is `DEFAULT_PATH`, which may be absent.
+        instance: the `%i` of `stockworker@%i`; None leaves `instances/` unread.
+
+    Raises:
+        ConfigError: lists everything that is wrong, a line each.
+    """
+    found: list[Problem] = []
+    config = _read(path, instance, found)
+    errors = sorted(problem for problem in found if problem.severity == "error")
+    if config is None or errors:
+        raise ConfigError("\n".join(problem.show() for problem in errors))
+    return config
+
+
+def problems(path: Path | None = None, instance: str | None = None) -> list[Problem]:
+    """Everything that is wrong or unwise in the configuration, in the order of files and lines."""
+    found: list[Problem] = []
+    _read(path, instance, found)
+    return sorted(found)
+
+
+def _read(path: Path | None, instance: str | None, found: list[Problem]) -> Config | None:
+    main = _main_file(path)
+    if instance is not None and not _is_id(instance):
+        found.append(Problem(Place(main), "", f"the instance {quoted(instance)} is not {ID.meaning}"))
+        return None
+    tree: Node | None = Table(Place(main, 1))
+    for file in _files(main, instance, must_exist=path is not None):
+        try:
+            tree = merge(tree, _root(file, found))
+        except Unreadable as error:
+            found.append(error.problem)
+    if not isinstance(tree, Table):
+        found.append(Problem(tree.place if tree else Place(main), ROOT_KEY, "must be a section with keys"))
+        return None
+    tree = _with_derived(tree, instance or "1")
+    config = read_config(tree, found)
+    if not any(problem.severity == "error" for problem in found):
+        found.extend(check(config, tree))
+    return config
+
+
+def _main_file(path: Path | None) -> Path:
+    path = path or DEFAULT_PATH
+    return path / DEFAULT_PATH.name if os.path.isdir(path) else path  # noqa: PTH112 (Path.is_dir raises on a directory that we may not enter)
+
+
+def _files(main: Path, instance: str | None, *, must_exist: bool) -> Iterator[Path]:
+    """The files to read, the weakest first."""
+    if must_exist or not _is_absent(main):
+        yield main
+    yield from sorted(main.with_suffix(".d").glob("*.yml"))
+    if instance is not None and not _is_absent(own := main.parent / "instances" / f"{instance}.yml"):
+        yield own
+
+
+def _is_absent(file: Path) -> bool:
+    """Whether there is no such file; one that we may not look at is reported when it is read."""
+    try:
+        return not file.exists()
+    except PermissionError:
+        return False
+
+
+def _root(file: Path, found: list[Problem]) -> Node | None:
+    """What a file says under `job_processor`."""
+    document = read(file, found)
+    if document is None:
+        return None
+    entries = document.entries if isinstance(document, Table) else {}
+    if ROOT_KEY not in entries:
+        near = next((name for name in entries if suggestion(name, (ROOT_KEY,))), None)
+        hint = f"; is {quoted(near)} a misspelling?" if near else ": put everything under it"
+        raise Unreadable(document.place, f"has no key '{ROOT_KEY}'{hint}")
+    for name, node in entries.items():
+        if name != ROOT_KEY:
+            text = f"is not read: only what stands under '{ROOT_KEY}' is"
+            found.append(Problem(node.place, quoted(name), text, "warning"))
+    root = entries[ROOT_KEY]
+    return None if isinstance(root, Scalar) and root.tag == "null" else root
+
+
+def _with_derived(tree: Table, instance: str) -> Table:
+    """`tree` with the defaults that depend on the machine, the instance, or other keys."""
+    host = re.sub(r"[^A-Za-z0-9._-]", "-", os.uname().nodename) or "localhost"
+    derived = {
+        "queue.mqtt.port": "1883" if find(tree, "tls") is None else "8883",
+        "worker.id": f"{host[: 63 - len(instance)]}-{instance}".lstrip("-"),
+        "worker.journal": f"/var/lib/stockworker/{instance}/journal.sqlite3",
+        "client.id": f"{_user()}-{host}"[:64],
+    }
+    for path, text in derived.items():
+        if find(tree, path) is None:
+            tree = _with(tree, path.split("."), Scalar(Place(_DERIVED), text, "str"))
+    return tree
+
+
+def _with(tree: Table, path: list[str], value: Scalar) -> Table:
+    """`tree` with `value` at `path`, unless a broken section stands in the way."""
+    key, *rest = path
+    child: Node = value
+    if rest:
+        below = tree.entries.get(key)
+        if below is None or (isinstance(below, Scalar) and below.tag == "null"):
+            below = Table(tree.place)
+        child = _with(below, rest, value) if isinstance(below, Table) else below
+    return Table(tree.place, {**tree.entries, key: child})
+
+
+def _user() -> str:
+    uid = os.getuid()
+    try:
+        return re.sub(r"[^A-Za-z0-9._-]", "-", pwd.getpwuid(uid).pw_name)
+    except KeyError:  # a container may run under a number that has no name
+        return f"uid{uid}"
+
+
+def _is_id(text: str) -> bool:
+    try:
+        ID.parse(text)
+    except Wrong:
+        return False
+    return True

@@ -1,0 +1,111 @@
+"""From a tree to a `Config`, with every problem found on the way."""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+
+from stockworker.config.document import Items, Node, Place, Problem, Scalar, Table, quoted
+from stockworker.config.kinds import AnyKind, Each, Free, Kind, ListOf, Section, Value, Wrong, json_value, suggestion
+from stockworker.config.schema import Config, keys
+
+
+def read_config(root: Table, problems: list[Problem]) -> Config:
+    """Read the whole tree; where `problems` grows by an error, the result is not to be used."""
+    config = _Reader(problems).section(Section(Config), root, "")
+    assert isinstance(config, Config)  # noqa: S101 (tells the type checker what Section(Config) gives)
+    return config
+
+
+class _Reader:
+    def __init__(self, problems: list[Problem]) -> None:
+        self.problems = problems
+
+    def section(self, kind: Section, node: Node, path: str) -> Value:
+        entries = _entries(node)
+        self._refuse_unknown(kind, entries, path)
+        values = {}
+        for name, key, field in keys(kind.of):
+            child = entries.get(name)
+            if child is None or _is_null(child):
+                continue
+            try:
+                values[field.name] = self._value(key.kind, child, _join(path, name))
+            except Wrong as wrong:
+                self._add(child.place, _join(path, name), str(wrong))
+                if field.default is field.default_factory is dataclasses.MISSING:
+                    values[field.name] = None  # nobody sees it: the problem keeps the result from being used
+        return kind.of(**values)
+
+    def _value(self, kind: AnyKind, node: Node, path: str) -> Value:
+        match kind:
+            case Section():
+                return self.section(kind, node, path)
+            case Each():
+                return self._each(kind, node, path)
+            case ListOf():
+                return self._list(kind, node)
+            case Free():
+                if not isinstance(node, Table):
+                    raise Wrong("must be a section with keys")
+                return json_value(node)
+            case Kind():
+                return kind.read(node)
+
+    def _each(self, kind: Each, node: Node, path: str) -> dict[str, Value]:
+        values = {}
+        for name, child in _entries(node).items():
+            below = _join(path, _shown(name))
+            try:
+                kind.name.parse(name)
+                values[name] = kind.of() if _is_null(child) else self.section(Section(kind.of), child, below)
+            except Wrong as wrong:
+                self._add(child.place, below, str(wrong))
+        return values
+
+    def _list(self, kind: ListOf, node: Node) -> tuple[str, ...]:
+        if not isinstance(node, Items):
+            raise Wrong(f"must be a list, such as {kind.example}")
+        return tuple(kind.of.read(item) for item in node.items)
+
+    def _refuse_unknown(self, kind: Section, entries: Mapping[str, Node], path: str) -> None:
+        known = tuple(name for name, _, _ in keys(kind.of))
+        for name, node in entries.items():
+            if name not in known and name not in kind.ignored:
+                hint = suggestion(name, known) or _elsewhere(name)
+                self._add(node.place, _join(path, _shown(name)), f"unknown key{hint}")
+
+    def _add(self, place: Place, key: str, text: str) -> None:
+        self.problems.append(Problem(place, key, text))
+
+
+def key_paths(section: type = Config, prefix: str = "") -> Iterator[str]:
+    """The dotted paths of all keys, sections included."""
+    for name, key, _ in keys(section):
+        path = _join(prefix, name)
+        yield path
+        if isinstance(key.kind, Section):
+            yield from key_paths(key.kind.of, path)
+
+
+def _entries(node: Node) -> Mapping[str, Node]:
+    if not isinstance(node, Table):
+        raise Wrong(f"must be a section with keys, not a {'list' if isinstance(node, Items) else 'single value'}")
+    return node.entries
+
+
+def _elsewhere(name: str) -> str:
+    """A hint for a key that stands in the wrong section."""
+    homes = [path for path in key_paths() if path.endswith(f".{name}")]
+    return f"; did you mean {homes[0]!r}?" if len(homes) == 1 else ""
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name
+
+
+def _shown(name: str) -> str:
+    """A key as the user wrote it, safe to print."""
+    return name if name.isascii() and name.isprintable() and len(name) <= 60 else quoted(name)  # noqa: PLR2004 (as in quoted)
+
+
+def _is_null(node: Node) -> bool:
+    return isinstance(node, Scalar) and node.tag == "null"

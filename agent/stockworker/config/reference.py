@@ -1,0 +1,138 @@
+"""The reference page and the sample file, made from the schema."""
+
+import dataclasses
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from stockworker.config.kinds import AnyKind, Each, Kind, ListOf, Section
+from stockworker.config.schema import Config, Key, keys
+
+_INTRODUCTION = """\
+# Configuration
+
+Everything stands under `job_processor` in `/etc/stockworker/job_processor.yml`, a YAML file. It may be split:
+
+1. `/etc/stockworker/job_processor.yml` comes first;
+2. files in `/etc/stockworker/job_processor.d/` that end in `.yml` are laid over it, in the order of their names;
+3. `/etc/stockworker/instances/<instance>.yml` is laid over these for one instance: `instances/2.yml` is read by
+   `stockworker@2.service` alone.
+
+Sections are merged key by key; a list or a single value replaces the earlier one, and `null` brings back the default.
+
+- A **duration** is a number of seconds, or a number with `ms`, `s`, `m`, `h` or `d`: `30`, `30s`, `1.5h`.
+- A **size** is a number of bytes, or a number with `K`, `M`, `G` or `T`, powers of 1024: `512M`.
+- An **id** is 1 to 64 of the characters `A-Z a-z 0-9 . _ -`.
+- Text needs no quotes, also where it looks like a number: `password: 0123` is the four characters.
+- Aliases (`*name`), merge keys (`<<`) and tags (`!name`) are refused.
+
+`stockworker check` lists everything that is wrong, with file and line, before a service is started or reloaded.
+
+A file written for the `database`, `redis` or `rabbitmq` backend needs one change: `backend: mqtt`, and the broker under
+`mqtt`. The sections of the other backends may stay; they are not read.
+"""
+
+_SAMPLE_INTRODUCTION = """\
+# Configuration of stockworker. Every key and its default: /usr/share/doc/stockworker/configuration.md
+# Check a change before you restart anything:    stockworker check
+# One machine, several workers: put what differs into instances/<instance>.yml beside this file.
+"""
+
+# What most installations set: path, value, and whether it is set in the sample too or just shown.
+_SAMPLE = (
+    ("queue.backend", "mqtt", True),
+    ("queue.mqtt.host", "localhost", True),
+    ("tls.ca_file", "/etc/stockworker/tls/ca.crt", False),
+    ("tls.cert_file", "/etc/stockworker/tls/worker.crt", False),
+    ("tls.key_file", "/etc/stockworker/tls/worker.key", False),
+    ("worker.max_concurrent_jobs", "5", True),
+    ("worker.tags", "[ssd, eu]", False),
+    ("handlers.resize_chart.command", "[php, /opt/jobs/resize_chart.php]", False),
+    ("handlers.resize_chart.limits.memory", "512M", False),
+)
+
+
+def reference() -> str:
+    """The page `docs/configuration.md`."""
+    return f"{_INTRODUCTION}{''.join(map(_table, _chapters()))}"
+
+
+def sample() -> str:
+    """The file `etc/stockworker/job_processor.yml`."""
+    lines = [_SAMPLE_INTRODUCTION, "job_processor:"]
+    written: set[str] = set()
+    for path, value, _ in _SAMPLE:
+        names = path.split(".")
+        for depth in range(1, len(names)):
+            if (section := ".".join(names[:depth])) not in written:
+                lines += [""] * (depth == 1) + [_line(names[:depth])]
+                written.add(section)
+        lines += [f"{_line(names)} {value}  # {_first_sentence(path)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _line(names: list[str]) -> str:
+    """The line of a key; in one that is not set, "# " takes the place of the key, and what follows keeps its depth."""
+    is_set = {path.rsplit(".", up)[0] for path, _, is_set in _SAMPLE if is_set for up in range(path.count(".") + 1)}
+    prefixes = [".".join(names[:depth]) for depth in range(1, len(names) + 1)]
+    live = sum(prefix in is_set for prefix in prefixes)
+    if live == len(names):
+        return f"{'  ' * live}{names[-1]}:"
+    return f"{'  ' * (live + 1)}# {'  ' * (len(names) - live - 1)}{names[-1]}:"
+
+
+def _first_sentence(path: str) -> str:
+    section, _, name = path.rpartition(".")
+    of = next(each.of for each in _chapters() if re.fullmatch(each.path.replace("<type>", "[^.]+"), section))
+    meaning = next(key.meaning for each, key, _ in keys(of) if each == name)
+    return meaning.partition(". ")[0].partition(":")[0].removesuffix(".")
+
+
+@dataclass(frozen=True, slots=True)
+class _Chapter:
+    path: str
+    of: type
+    meaning: str
+
+
+def _chapters(of: type = Config, prefix: str = "") -> Iterator[_Chapter]:
+    """Every section, each before those inside it."""
+    for name, key, _ in keys(of):
+        match key.kind:
+            case Section(of=inner):
+                chapter = _Chapter(f"{prefix}{name}", inner, key.meaning)
+            case Each(of=inner):
+                chapter = _Chapter(f"{prefix}{name}.<type>", inner, key.meaning)
+            case _:
+                continue
+        yield chapter
+        yield from _chapters(inner, f"{chapter.path}.")
+
+
+def _table(chapter: _Chapter) -> str:
+    rows = [
+        f"| `{name}` | {_allowed(key.kind)} | {_default(key, field)} | {key.meaning} |\n"
+        for name, key, field in keys(chapter.of)
+        if not isinstance(key.kind, Section | Each)
+    ]
+    head = "\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n" if rows else ""
+    return f"\n## `{chapter.path}`\n\n{chapter.meaning}\n{head}{''.join(rows)}"
+
+
+def _allowed(kind: AnyKind) -> str:
+    match kind:
+        case Kind():
+            return kind.meaning
+        case ListOf(example=example):
+            return f"a list, such as `{example}`"
+        case _:
+            return "a section"
+
+
+def _default(key: Key, field: "dataclasses.Field[Any]") -> str:
+    if key.shown:
+        return key.shown
+    if field.default is None or field.default is dataclasses.MISSING:
+        return ""
+    return f"`{key.kind.show(field.default)}`" if isinstance(key.kind, Kind) else ""

@@ -1,0 +1,110 @@
+"""What must hold between keys, and what is allowed but unwise."""
+
+import ipaddress
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from stockworker.config.document import Place, Problem, Table, find
+from stockworker.config.schema import Config
+
+Rule = Callable[[Config, Table], Iterator[Problem]]
+
+
+def check(config: Config, root: Table) -> Iterator[Problem]:
+    """Every problem that no single key has."""
+    for rule in _RULES:
+        yield from rule(config, root)
+
+
+def _password_once(config: Config, root: Table) -> Iterator[Problem]:
+    mqtt = config.queue.mqtt
+    if mqtt.password and mqtt.password_file:
+        yield _problem(root, "queue.mqtt.password", "give either 'password' or 'password_file', not both")
+    if (mqtt.password or mqtt.password_file) and not mqtt.username:
+        yield _problem(root, "queue.mqtt", "has a password without a 'username': add it")
+
+
+def _certificate_with_key(config: Config, root: Table) -> Iterator[Problem]:
+    if config.tls and (config.tls.cert_file is None) != (config.tls.key_file is None):
+        missing = "cert_file" if config.tls.cert_file is None else "key_file"
+        yield _problem(root, "tls", f"'cert_file' and 'key_file' belong together: add {missing!r}")
+
+
+def _one_way_to_run(config: Config, root: Table) -> Iterator[Problem]:
+    for name, handler in config.handlers.items():
+        if handler.python is not None and handler.command is not None:
+            yield _problem(root, f"handlers.{name}", "give either 'python' or 'command', not both")
+        if handler.command == ():
+            yield _problem(root, f"handlers.{name}", "'command' is empty: name the program")
+
+
+def _backoff_in_order(config: Config, root: Table) -> Iterator[Problem]:
+    defaults = config.dispatcher.job_defaults
+    if defaults.backoff_s > defaults.backoff_max_s:
+        yield _problem(root, "dispatcher.job_defaults", "'backoff' is longer than 'backoff_max': swap or change them")
+
+
+def _heartbeats_in_time(config: Config, root: Table) -> Iterator[Problem]:
+    if config.dispatcher.worker_timeout_s < 2 * config.worker.heartbeat_interval_s:
+        yield _warning(
+            root,
+            "worker.heartbeat_interval",
+            "is more than half of 'dispatcher.worker_timeout': one late heartbeat, and the worker gets no new jobs",
+        )
+
+
+def _password_kept_secret(config: Config, root: Table) -> Iterator[Problem]:
+    if config.queue.mqtt.password:
+        file = _place(root, "queue.mqtt.password").file
+        if _world_readable(file):
+            text = f"every user of this machine can read it: run 'chmod o-r {file}', or use 'password_file'"
+            yield _warning(root, "queue.mqtt.password", text)
+
+
+def _encrypted_on_the_way(config: Config, root: Table) -> Iterator[Problem]:
+    if config.tls is None and not _is_loopback(config.queue.mqtt.host):
+        text = "is another machine, and 'tls' is not set: jobs and passwords travel in the clear; add a 'tls' section"
+        yield _warning(root, "queue.mqtt.host", text)
+
+
+_RULES: tuple[Rule, ...] = (
+    _password_once,
+    _certificate_with_key,
+    _one_way_to_run,
+    _backoff_in_order,
+    _heartbeats_in_time,
+    _password_kept_secret,
+    _encrypted_on_the_way,
+)
+
+
+def _problem(root: Table, key: str, text: str) -> Problem:
+    return Problem(_place(root, key), key, text)
+
+
+def _warning(root: Table, key: str, text: str) -> Problem:
+    return Problem(_place(root, key), key, text, "warning")
+
+
+def _place(root: Table, path: str) -> Place:
+    """Where a key is written, or else the section that it would belong to."""
+    while path:
+        if node := find(root, path):
+            return node.place
+        path = path.rpartition(".")[0]
+    return root.place
+
+
+def _world_readable(file: Path) -> bool:
+    try:
+        return bool(file.stat().st_mode & stat.S_IROTH)
+    except OSError:  # gone since it was read
+        return False
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,317 @@
+"""Every key of the configuration: name, kind, default and meaning.
+
+The reader, the reference page and the sample file are made from these dataclasses, so that a key exists in one place.
+Field names carry the unit in which the code gets the value; the key in the file is the name without it.
+"""
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from stockworker.config.kinds import (
+    BOOLEAN,
+    FUNCTION,
+    HOST,
+    ID,
+    LOCATION,
+    PATH,
+    SIZE,
+    AnyKind,
+    Each,
+    Free,
+    Json,
+    ListOf,
+    Section,
+    choice,
+    duration,
+    integer,
+    text,
+)
+from stockworker.errors import ConfigError
+from stockworker.protocol.ids import ClientId, JobType, Tag, WorkerId
+
+HOUR_S = 3600.0
+DAY_S = 24 * HOUR_S
+
+_OLD_BACKEND = (
+    "{} is no longer supported: set 'backend: mqtt' and 'mqtt: {{host: ...}}'. Jobs that wait in the old queue stay "
+    "there: let the old workers drain it first; old and new workers can run side by side on one machine"
+)
+_OLD_BACKENDS = ("database", "redis", "rabbitmq")
+_BACKEND = choice("mqtt", former={name: _OLD_BACKEND.format(name) for name in _OLD_BACKENDS})
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """What the schema says of a key beyond its type and default.
+
+    Attributes:
+        kind: how the value is written, and what is allowed.
+        meaning: one or two sentences for the reference.
+        name: the key in the file, where it differs from the field's name without its unit.
+        shown: the default as the reference shows it, where it depends on the machine or on other keys.
+    """
+
+    kind: AnyKind
+    meaning: str
+    name: str = ""
+    shown: str = ""
+
+
+def _key(kind: AnyKind, meaning: str, *, name: str = "", shown: str = "") -> dict[str, Key]:
+    return {"key": Key(kind, meaning, name, shown)}
+
+
+def keys(section: type) -> Iterator[tuple[str, Key, "dataclasses.Field[Any]"]]:
+    """The keys of a section in the order of the file: name in the file, description, dataclass field."""
+    for each in dataclasses.fields(section):
+        key: Key = each.metadata["key"]
+        yield key.name or each.name.removesuffix("_s").removesuffix("_bytes"), key, each
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Mqtt:
+    host: str = field(default="localhost", metadata=_key(HOST, "The machine that Mosquitto runs on."))
+    port: int = field(
+        default=1883, metadata=_key(integer(1, 65535), "The broker's port.", shown="8883 with `tls`, else 1883")
+    )
+    username: str | None = field(
+        default=None, metadata=_key(text(), "User name at the broker. Not needed with a client certificate.")
+    )
+    password: str | None = field(
+        default=None,
+        repr=False,
+        metadata=_key(text(), "Password at the broker. Better kept in a file of its own: see `password_file`."),
+    )
+    password_file: Path | None = field(
+        default=None, metadata=_key(PATH, "File whose first line is the password; instead of `password`.")
+    )
+    keepalive_s: float = field(
+        default=60.0,
+        metadata=_key(duration(5, HOUR_S), "The longest silence on the connection before the other end is asked."),
+    )
+    client_id_prefix: str = field(
+        default="",
+        metadata=_key(text(64), "Put before the id of the worker to make its MQTT client id."),
+    )
+
+    def read_password(self) -> str | None:
+        """The password, from wherever it is configured.
+
+        Raises:
+            ConfigError: `password_file` can't be read.
+        """
+        if self.password_file is None:
+            return self.password
+        try:
+            return self.password_file.read_text(encoding="utf-8").partition("\n")[0]
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            raise ConfigError(f"queue.mqtt.password_file: {self.password_file} can't be read: {reason}") from None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Queue:
+    backend: Literal["mqtt"] = field(default="mqtt", metadata=_key(_BACKEND, "How jobs travel."))
+    mqtt: Mqtt = field(default=Mqtt(), metadata=_key(Section(Mqtt), "The broker."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    ca_file: Path | None = field(
+        default=None,
+        metadata=_key(PATH, "Certificate of the authority that signed the broker's.", shown="the system's authorities"),
+    )
+    cert_file: Path | None = field(
+        default=None,
+        metadata=_key(PATH, "Certificate that this machine shows to the broker; its name is the worker's id."),
+    )
+    key_file: Path | None = field(default=None, metadata=_key(PATH, "Private key that belongs to `cert_file`."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Worker:
+    id: WorkerId = field(
+        metadata=_key(ID, "Name of this worker; unique in the fleet.", shown="`<hostname>-<instance>`")
+    )
+    slots: int = field(default=5, metadata=_key(integer(1, 1024), "Jobs that run at once.", name="max_concurrent_jobs"))
+    types: tuple[JobType, ...] = field(
+        default=(),
+        metadata=_key(
+            ListOf(ID, "[price_update]"), "Run only jobs of these types.", shown="all types that have a handler"
+        ),
+    )
+    tags: tuple[Tag, ...] = field(
+        default=(), metadata=_key(ListOf(ID, "[ssd, eu]"), "What this worker has; jobs can ask for tags.", shown="none")
+    )
+    poll_interval_s: float = field(
+        default=5.0,
+        metadata=_key(
+            duration(0.1, HOUR_S),
+            "How often an idle worker asks for jobs again. Jobs don't wait for it: they are sent as soon as a slot is free.",
+        ),
+    )
+    heartbeat_interval_s: float = field(
+        default=30.0, metadata=_key(duration(1, HOUR_S), "How often the worker says that it is alive.")
+    )
+    drain_timeout_s: float = field(
+        default=60.0,
+        metadata=_key(duration(0, DAY_S), "How long a stop waits for running jobs before they are given back."),
+    )
+    stop_grace_s: float = field(
+        default=5.0,
+        metadata=_key(
+            duration(0, HOUR_S), "Time between TERM and KILL for a job that is cancelled or whose time is up."
+        ),
+    )
+    recycle_after_jobs: int = field(
+        default=1000, metadata=_key(integer(1, 1_000_000), "Jobs after which a handler process is replaced.")
+    )
+    journal: Path = field(
+        metadata=_key(
+            PATH,
+            "What the worker has accepted and not yet reported; must survive a reboot.",
+            shown="`/var/lib/stockworker/<instance>/journal.sqlite3`",
+        )
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    memory_bytes: int | None = field(
+        default=None, metadata=_key(SIZE, "Address space of the process, such as 512M.", shown="unlimited")
+    )
+    cpu_s: float | None = field(
+        default=None, metadata=_key(duration(1, DAY_S), "Processor time of one job.", shown="unlimited")
+    )
+    open_files: int | None = field(
+        default=None,
+        metadata=_key(integer(16, 1_048_576), "Files and connections open at once.", shown="the system's limit"),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Handler:
+    """What runs one job type; without `python` and `command`, the built-in or installed handler of that name."""
+
+    enabled: bool = field(default=True, metadata=_key(BOOLEAN, "Set to false to refuse this type on this machine."))
+    python: str | None = field(default=None, metadata=_key(FUNCTION, "Python function that runs jobs of this type."))
+    command: tuple[str, ...] | None = field(
+        default=None,
+        metadata=_key(
+            ListOf(text(), "[php, /opt/jobs/run.php]"),
+            "Program and arguments: payload on standard input, JSON result on standard output, exit code decides.",
+        ),
+    )
+    settings: Mapping[str, Json] = field(
+        default_factory=dict,
+        repr=False,  # may hold an API key
+        metadata=_key(Free(), "Passed to the handler as it is.", shown="none"),
+    )
+    limits: Limits = field(default=Limits(), metadata=_key(Section(Limits), "What one process may use."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketData:
+    location: str = field(
+        default="/var/lib/stockworker/market.sqlite3",
+        repr=False,  # an address may hold a password
+        metadata=_key(LOCATION, "Where the built-in job types keep bars: a SQLite file or a PostgreSQL database."),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDefaults:
+    max_attempts: int = field(
+        default=3, metadata=_key(integer(1, 1000), "How often a job may fail before it is given up; 1 is no retry.")
+    )
+    max_crashes: int = field(
+        default=3, metadata=_key(integer(1, 100), "How many processes a job may take down before it is given up.")
+    )
+    timeout_s: float = field(default=600.0, metadata=_key(duration(1, 30 * DAY_S), "How long one attempt may run."))
+    backoff_s: float = field(
+        default=5.0,
+        metadata=_key(
+            duration(0, DAY_S), "Wait after the first failure; doubles with each further one. Half of it is random."
+        ),
+    )
+    backoff_max_s: float = field(default=600.0, metadata=_key(duration(0, DAY_S), "The longest wait between attempts."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dispatcher:
+    id: ClientId = field(default=ClientId("dispatcher"), metadata=_key(ID, "Its name at the broker."))
+    store: Path = field(
+        default=Path("/var/lib/stockworker/dispatcher/jobs.sqlite3"),
+        metadata=_key(PATH, "The job store; on a disk that keeps what it has synced."),
+    )
+    lease_s: float = field(
+        default=30.0,
+        metadata=_key(
+            duration(2, HOUR_S),
+            "How long a job stays with a worker that does not renew it. Not a limit on how long a job may run.",
+        ),
+    )
+    max_wait_s: float = field(
+        default=900.0,
+        metadata=_key(duration(1, 30 * DAY_S), "The longest that a job waits behind jobs of higher priority."),
+    )
+    worker_timeout_s: float = field(
+        default=90.0,
+        metadata=_key(duration(2, DAY_S), "A worker that was silent for so long gets no new jobs."),
+    )
+    job_defaults: JobDefaults = field(
+        default=JobDefaults(), metadata=_key(Section(JobDefaults), "For jobs that don't say it themselves.")
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Client:
+    id: ClientId = field(metadata=_key(ID, "Name of who submits from this machine.", shown="`<user>-<hostname>`"))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Log:
+    level: Literal["debug", "info", "warning", "error"] = field(
+        default="info",
+        metadata=_key(choice("debug", "info", "warning", "error"), "The least important events that are logged."),
+    )
+    format: Literal["auto", "text", "json"] = field(
+        default="auto",
+        metadata=_key(
+            choice("auto", "text", "json"),
+            "`json` is one object per line; `auto` is text, without time where the journal adds it.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """The whole configuration, complete and checked."""
+
+    queue: Queue = field(default=Queue(), metadata=_key(Section(Queue, ignored=_OLD_BACKENDS), "How jobs travel."))
+    tls: Tls | None = field(
+        default=None,
+        metadata=_key(
+            Section(Tls),
+            "Encrypts the connection to the broker. Absent: plain TCP; `{}`: TLS without a client certificate.",
+        ),
+    )
+    worker: Worker = field(metadata=_key(Section(Worker), "The worker on this machine."))
+    handlers: Mapping[JobType, Handler] = field(
+        default_factory=dict,
+        metadata=_key(
+            Each(ID, Handler),
+            "What runs which job type. The built-in types need no entry; one with only `settings` or `limits` adjusts them.",
+        ),
+    )
+    market_data: MarketData = field(
+        default=MarketData(), metadata=_key(Section(MarketData), "The store of the built-in job types.")
+    )
+    dispatcher: Dispatcher = field(
+        default=Dispatcher(), metadata=_key(Section(Dispatcher), "Read by the dispatcher alone.")
+    )
+    client: Client = field(metadata=_key(Section(Client), "Read by the `stockworker` command."))
+    log: Log = field(default=Log(), metadata=_key(Section(Log), "What the services and commands log, and how."))

@@ -1,0 +1,53 @@
+#!/usr/bin/env python3
+"""Writes the documents that are made from the code: `docs/generate.py`, or `--check` to see whether they are current.
+
+To add one, add a line to PAGES: where it goes, and the function that returns its text.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+from stockworker.config import reference
+
+ROOT = Path(__file__).resolve().parent.parent
+
+PAGES: dict[str, Callable[[], str]] = {
+    "docs/configuration.md": reference.reference,
+    "etc/stockworker/job_processor.yml": reference.sample,
+}
+
+
+def outdated() -> list[str]:
+    """The pages whose file is missing, or differs from what the code says now."""
+    return [name for name, text in PAGES.items() if _current(ROOT / name) != text()]
+
+
+def write() -> None:
+    """Write every page."""
+    for name, text in PAGES.items():
+        file = ROOT / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text(), encoding="utf-8")
+
+
+def main() -> int:
+    """Run as a command; 1 if a page is outdated."""
+    parser = argparse.ArgumentParser(description="Write the documents that are made from the code.")
+    parser.add_argument("--check", action="store_true", help="write nothing, fail if a page is outdated")
+    if not parser.parse_args().check:
+        write()
+        return 0
+    pages = outdated()
+    for name in pages:
+        sys.stderr.write(f"{name} is outdated: run docs/generate.py\n")
+    return 1 if pages else 0
+
+
+def _current(file: Path) -> str | None:
+    return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+if __name__ == "__main__":
+    sys.exit(main())

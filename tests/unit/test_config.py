@@ -1,0 +1,372 @@
+"""The configuration: what may be written, what comes out, and what is said about mistakes."""
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from stockworker import config
+from stockworker.config.reader import key_paths
+from stockworker.errors import ConfigError
+
+OLD_FILE = """\
+job_processor:
+  queue:
+    backend: mqtt
+    database:
+      dsn: mysql://old
+    redis: {host: old}
+    rabbitmq: [old]
+    mqtt:
+      host: broker.example
+      port: 1883
+      username: u
+      password: p
+      keepalive: 60
+      client_id_prefix: worker_
+  worker:
+    max_concurrent_jobs: 5
+    poll_interval: 1000
+    heartbeat_interval: 30
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes a file of the configuration, private to its owner; returns the main file's path."""
+
+    def write(text: str, name: str = "job_processor.yml") -> Path:
+        file = tmp_path / name
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+        file.chmod(0o600)
+        return tmp_path / "job_processor.yml"
+
+    return write
+
+
+def errors(path: Path, instance: str | None = None) -> list[str]:
+    with pytest.raises(ConfigError) as caught:
+        config.load(path, instance)
+    return str(caught.value).replace(f"{path.parent}/", "").splitlines()
+
+
+def one_error(write: Write, body: str) -> str:
+    """The only error about a file with `body`, which is indented by two, under the root key."""
+    [error] = errors(write(f"job_processor:\n{body}\n"))
+    return error
+
+
+def test_an_old_file_loads_unchanged(write: Write) -> None:
+    loaded = config.load(write(OLD_FILE), "2")
+
+    assert loaded.queue.mqtt.host == "broker.example"
+    assert (loaded.queue.mqtt.port, loaded.queue.mqtt.username, loaded.queue.mqtt.password) == (1883, "u", "p")
+    assert (loaded.queue.mqtt.keepalive_s, loaded.queue.mqtt.client_id_prefix) == (60.0, "worker_")
+    assert (loaded.worker.slots, loaded.worker.poll_interval_s, loaded.worker.heartbeat_interval_s) == (5, 1000.0, 30.0)
+
+
+@pytest.mark.parametrize("backend", ["database", "redis", "rabbitmq"])
+def test_an_old_backend_is_told_how_to_move(write: Write, backend: str) -> None:
+    error = one_error(write, f"  queue: {{backend: {backend}}}")
+
+    assert error.startswith(
+        f"job_processor.yml:2: queue.backend: {backend} is no longer supported: set 'backend: mqtt'"
+    )
+    assert "drain it first" in error
+    assert "side by side" in error
+
+
+def test_defaults_follow_machine_and_instance(write: Write) -> None:
+    loaded = config.load(write(""), "7")
+
+    assert loaded.worker.id == f"{os.uname().nodename}-7"
+    assert loaded.worker.journal == Path("/var/lib/stockworker/7/journal.sqlite3")
+    assert loaded.client.id.endswith(f"-{os.uname().nodename}")
+    assert loaded.queue.mqtt.port == 1883
+    assert loaded.tls is None
+    assert loaded.handlers == {}
+
+
+@pytest.mark.parametrize(("tls", "port"), [("{}", 8883), ("null", 1883), ("{ca_file: /ca}", 8883)])
+def test_the_port_follows_tls(write: Write, tls: str, port: int) -> None:
+    assert config.load(write(f"job_processor:\n  tls: {tls}\n  queue:\n")).queue.mqtt.port == port
+
+
+def test_an_empty_section_means_its_defaults(write: Write) -> None:
+    loaded = config.load(write("job_processor:\n  worker:\n  log:\n  handlers:\n    price_update:\n"))
+
+    assert loaded.worker.slots == 5
+    assert loaded.log.level == "info"
+    assert loaded.handlers == {"price_update": config.Handler()}
+
+
+def test_every_section_is_read(write: Write) -> None:
+    loaded = config.load(
+        write("""\
+job_processor:
+  queue: {mqtt: {username: u, password_file: /run/secret}}
+  tls: {ca_file: /ca, cert_file: /cert, key_file: /key}
+  worker:
+    id: edge-1
+    types: [price_update]
+    tags: [ssd, eu]
+    drain_timeout: 2m
+    journal: /data/journal
+    recycle_after_jobs: 10
+    stop_grace: 500ms
+  handlers:
+    price_update:
+      settings: {url: "https://x", retries: 3, ratio: 0.5, on: true, none: null, list: [1, a]}
+      limits: {memory: 512M, cpu: 60, open_files: 256}
+    mail: {python: "jobs.mail:send"}
+    legacy: {command: [php, /opt/job.php, 10]}
+    data_import: {enabled: false}
+  market_data: {location: "postgresql://db/market"}
+  dispatcher:
+    store: /data/jobs
+    lease: 10s
+    max_wait: 1h
+    worker_timeout: 1.5m
+    job_defaults: {max_attempts: 1, max_crashes: 2, timeout: 1d, backoff: 0, backoff_max: 1m}
+  client: {id: desk}
+  log: {level: DEBUG, format: json}
+""")
+    )
+
+    assert loaded.tls == config.Tls(ca_file=Path("/ca"), cert_file=Path("/cert"), key_file=Path("/key"))
+    assert loaded.worker.types == ("price_update",)
+    assert (loaded.worker.drain_timeout_s, loaded.worker.stop_grace_s) == (120.0, 0.5)
+    price_update = loaded.handlers["price_update"]  # type: ignore[index] # a JobType is a str that was checked
+    assert price_update.settings == {
+        "url": "https://x", "retries": 3, "ratio": 0.5, "on": True, "none": None, "list": [1, "a"],
+    }  # fmt: skip
+    assert price_update.limits == config.Limits(memory_bytes=512 * 1024**2, cpu_s=60.0, open_files=256)
+    assert [handler.command for handler in loaded.handlers.values()][2] == ("php", "/opt/job.php", "10")
+    assert [handler.enabled for handler in loaded.handlers.values()] == [True, True, True, False]
+    assert loaded.dispatcher.worker_timeout_s == 90.0
+    assert loaded.dispatcher.job_defaults.timeout_s == 86400.0
+    assert loaded.log == config.Log(level="debug", format="json")
+
+
+def test_text_is_taken_as_written(write: Write) -> None:
+    mqtt = config.load(write("job_processor: {queue: {mqtt: {username: 0123, password: yes}}}")).queue.mqtt
+
+    assert (mqtt.username, mqtt.password) == ("0123", "yes")
+
+
+def test_files_are_laid_over_each_other(write: Write) -> None:
+    write("job_processor: {worker: {max_concurrent_jobs: 2, tags: [b]}}", "job_processor.d/20-b.yml")
+    write("job_processor: {worker: {max_concurrent_jobs: 9}, log: {level: error}}", "job_processor.d/10-a.yml")
+    write("job_processor: {worker: {max_concurrent_jobs: 99}}", "job_processor.d/README")
+    write("job_processor: {worker: {poll_interval: 1s}, log: null}", "instances/2.yml")
+    path = write("job_processor: {worker: {max_concurrent_jobs: 1, tags: [a, c], poll_interval: 9}}")
+
+    plain, second = config.load(path, "1"), config.load(path.parent, "2")
+
+    assert (plain.worker.slots, plain.worker.tags, plain.worker.poll_interval_s) == (2, ("b",), 9.0)
+    assert (second.worker.slots, second.worker.tags, second.worker.poll_interval_s) == (2, ("b",), 1.0)
+    assert (plain.log.level, second.log.level) == ("error", "info")
+
+
+def test_an_error_names_the_file_that_it_is_in(write: Write) -> None:
+    path = write(OLD_FILE)
+    write("job_processor:\n  worker:\n    max_concurrent_jobs: many\n", "instances/3.yml")
+
+    assert errors(path, "3") == ["instances/3.yml:3: worker.max_concurrent_jobs: is 'many', and must be a whole number"]
+
+
+def test_everything_wrong_is_said_at_once(write: Write) -> None:
+    text = "job_processor:\n  wroker: {}\n  queue:\n    mqtt: {hots: x, port: 0}\n  log: {level: loud}\n"
+
+    assert errors(write(text)) == [
+        "job_processor.yml:2: wroker: unknown key; did you mean 'worker'?",
+        "job_processor.yml:4: queue.mqtt.hots: unknown key; did you mean 'host'?",
+        "job_processor.yml:4: queue.mqtt.port: is 0, and must be a whole number, 1 to 65535",
+        "job_processor.yml:5: log.level: is 'loud', and must be debug or info or warning or error",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("  mqtt: {host: x}", "mqtt: unknown key; did you mean 'queue.mqtt'?"),
+        ("  worker: {host: x}", "worker.host: unknown key; did you mean 'queue.mqtt.host'?"),
+        ("  worker: {xyz: x}", "worker.xyz: unknown key"),
+        ('  worker: {"a\\nb": x}', "worker.'a\\nb': unknown key"),
+        ("  worker: [1]", "worker: must be a section with keys, not a list"),
+        ("  worker: 5", "worker: must be a section with keys, not a single value"),
+        ("  worker: {max_concurrent_jobs: [1]}", "not a list"),
+        ("  worker: {max_concurrent_jobs: 010}", "is '010', and must be a whole number"),
+        ("  worker: {max_concurrent_jobs: 1:30}", "is '1:30', and must be a whole number"),
+        ("  worker: {max_concurrent_jobs: 2000}", "is 2000, and must be a whole number, 1 to 1024"),
+        (f"  worker: {{max_concurrent_jobs: {'9' * 5000}}}", "must be a whole number"),
+        ("  worker: {poll_interval: 5 minutes}", "is '5 minutes', and must be a duration: a number of seconds"),
+        ("  worker: {poll_interval: 2d}", "is '2d', and must be a duration, 0.1 to 1h"),
+        ("  worker: {poll_interval: -1}", "is '-1', and must be a duration"),
+        ("  worker: {id: a/b}", "is 'a/b', and must be an id"),
+        ("  worker: {tags: ssd}", "worker.tags: must be a list, such as [ssd, eu]"),
+        ("  worker: {tags: [a/b]}", "worker.tags: is 'a/b', and must be an id"),
+        ("  worker: {journal: journal.sqlite3}", "must be an absolute path"),
+        ("  handlers: {a/b: {}}", "handlers.a/b: is 'a/b', and must be an id"),
+        ("  handlers: {a: {python: os}}", "handlers.a.python: is 'os', and must be module:function"),
+        ("  handlers: {a: {command: php x}}", "must be a list, such as [php, /opt/jobs/run.php]"),
+        ("  handlers: {a: {command: []}}", "'command' is empty: name the program"),
+        ("  handlers: {a: {command: [x], python: 'm:f'}}", "give either 'python' or 'command', not both"),
+        ("  handlers: {a: {enabled: perhaps}}", "is 'perhaps', and must be true or false"),
+        ("  handlers: {a: {settings: {x: .nan}}}", "is '.nan', and must be a decimal number"),
+        ("  handlers: {a: {settings: [x]}}", "must be a section with keys"),
+        ("  handlers: {a: {limits: {memory: 1.5G}}}", "is '1.5G', and must be a size"),
+        ("  handlers: {a: {limits: {memory: 512}}}", "is 512 bytes, and must be at least 1M"),
+        ("  queue: {mqtt: {username: ''}}", "is empty: give a value, or remove the key"),
+        ('  queue: {mqtt: {username: "a\\0b"}}', "holds a control character"),
+        ("  queue: {mqtt: {username: u, password: p, password_file: /p}}", "give either 'password' or"),
+        ("  queue: {mqtt: {password: p}}", "has a password without a 'username'"),
+        ("  tls: {cert_file: /c}", "'cert_file' and 'key_file' belong together: add 'key_file'"),
+        ("  dispatcher: {job_defaults: {backoff: 1h}}", "'backoff' is longer than 'backoff_max'"),
+        ("  log: &a {level: info}\n  client: *a", "job_processor.yml:3: aliases (*name) are not supported"),
+        ("  <<: {log: {}}", "job_processor.yml:2: merge keys (<<) are not supported"),
+        ("  log: !!python/object:os.system {}", "the tag '!!python/object:os.system' is not supported"),
+        ("\tlog: {}", "job_processor.yml:2: is not valid YAML: the line is indented with a tab"),
+        ("  log: {level: info", "is not valid YAML"),
+        ('  log: {level: "\\UFFFFFFFF"}', "is not valid YAML"),
+        ("  log: {level: \x07}", "is not valid YAML"),
+        ("  log: {}\n  log: {}", "job_processor.yml:3: log: is given twice, first on line 2: remove one"),
+        ("  ? [a]\n  : b", "a key must be plain text"),
+        (f"  a: {'[' * 1000}", "is nested deeper than 20 levels"),
+        ("---\njob_processor:", "is not valid YAML"),
+    ],
+)
+def test_a_mistake_is_explained(write: Write, body: str, expected: str) -> None:
+    assert expected in one_error(write, body)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("job_procesor: {}", "job_processor.yml:1: has no key 'job_processor'; is 'job_procesor' a misspelling?"),
+        ("- a", "job_processor.yml:1: has no key 'job_processor': put everything under it"),
+        ("job_processor: 5", "job_processor.yml:1: job_processor: must be a section with keys"),
+        ("# " + "x" * 1024 * 1024, "job_processor.yml: is larger than 1 MiB"),
+    ],
+)
+def test_a_file_of_the_wrong_shape_is_explained(write: Write, text: str, expected: str) -> None:
+    [error] = errors(write(text))
+
+    assert error.startswith(expected)
+
+
+def test_a_file_that_is_not_utf8_is_explained(write: Write) -> None:
+    path = write("")
+    path.write_bytes("job_processor:\n  client: {id: ü}".encode("latin-1"))
+
+    assert errors(path) == ["job_processor.yml:2: is not UTF-8: save the file in that encoding"]
+
+
+def test_a_missing_file_is_an_error_only_where_it_was_asked_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    missing = tmp_path / "job_processor.yml"
+    assert errors(missing) == ["job_processor.yml: can't be read: No such file or directory"]
+
+    monkeypatch.setattr("stockworker.config.loading.DEFAULT_PATH", missing)
+    assert config.load().queue.mqtt.host == "localhost"
+
+
+def test_a_device_is_not_read(tmp_path: Path) -> None:
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+
+    assert errors(fifo) == ["fifo: is not a regular file"]
+
+
+@pytest.mark.parametrize("instance", ["", "../x", "a/b", "a" * 65])
+def test_an_instance_is_an_id(write: Write, instance: str) -> None:
+    [error] = errors(write(""), instance)
+
+    assert "the instance" in error
+
+
+def warnings(path: Path) -> list[str]:
+    found = config.problems(path)
+    assert {problem.severity for problem in found} <= {"warning"}
+    return [problem.show().replace(f"{path.parent}/", "") for problem in found]
+
+
+def test_a_password_that_everybody_can_read_is_warned_of(write: Write) -> None:
+    path = write("job_processor:\n  queue: {mqtt: {username: u, password: hush}}")
+    assert warnings(path) == []
+
+    path.chmod(0o644)
+    [warning] = warnings(path)
+    assert warning.startswith("job_processor.yml:2: warning: queue.mqtt.password: every user of this machine can read")
+    assert "hush" not in warning
+
+
+@pytest.mark.parametrize(
+    ("body", "warned"),
+    [
+        ("{queue: {mqtt: {host: localhost}}}", False),
+        ("{queue: {mqtt: {host: 127.0.0.2}}}", False),
+        ("{queue: {mqtt: {host: '::1'}}}", False),
+        ("{queue: {mqtt: {host: broker}}, tls: {}}", False),
+        ("{queue: {mqtt: {host: broker}}}", True),
+        ("{queue: {mqtt: {host: 10.0.0.1}}}", True),
+    ],
+)
+def test_a_connection_in_the_clear_is_warned_of(write: Write, body: str, *, warned: bool) -> None:
+    found = warnings(write(f"job_processor: {body}"))
+
+    assert [bool(re.search("travel in the clear", text)) for text in found] == [True] * warned
+
+
+def test_slow_heartbeats_and_keys_beside_the_root_are_warned_of(write: Write) -> None:
+    found = warnings(write("job_processor: {worker: {heartbeat_interval: 1m}}\nparameters: {}\n"))
+
+    assert [text.split(" is ")[0] for text in found] == [
+        "job_processor.yml:1: warning: worker.heartbeat_interval:",
+        "job_processor.yml:2: warning: 'parameters':",
+    ]
+
+
+def test_secrets_are_not_shown(write: Write) -> None:
+    body = "{queue: {mqtt: {username: u, password: hush}}, handlers: {a: {settings: {key: hush}}}, market_data: {location: 'postgresql://u:hush@db/x'}}"
+    loaded = config.load(write(f"job_processor: {body}"))
+
+    assert "hush" not in repr(loaded)
+    assert "hush" not in one_error(write, "  market_data: {location: 'mysql://u:hush@db/x'}")
+
+
+def test_the_password_is_read_from_its_file(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.write_text("hush\n")
+
+    assert config.Mqtt(password="inline").read_password() == "inline"  # noqa: S106 (no secret)
+    assert config.Mqtt(password_file=file).read_password() == "hush"
+    with pytest.raises(ConfigError, match=r"password_file: .*/gone can't be read: No such file"):
+        config.Mqtt(password_file=tmp_path / "gone").read_password()
+
+
+def test_every_default_is_one_that_may_be_written(write: Write) -> None:
+    """The reference prints defaults; each must be accepted when a user copies it."""
+    reference = Path("docs/configuration.md").read_text(encoding="utf-8")
+    section, copied = "", []
+    for line in reference.splitlines():
+        if heading := re.fullmatch(r"## `(.+)`", line):
+            section = heading[1].replace("<type>", "any")
+        elif (row := re.match(r"\| `(\w+)` \| .* \| `([^`<]+)` \| ", line)) is not None:
+            copied.append((*section.split("."), row[1], row[2]))
+    assert len(copied) > 20
+    for *path, value in copied:
+        body = value
+        for name in reversed(path):
+            body = f"{{{name}: {body}}}"
+        config.load(write(f"job_processor: {body}"))
+
+
+def test_the_keys_of_the_old_file_are_known() -> None:
+    assert {"queue.backend", "queue.mqtt.client_id_prefix", "worker.max_concurrent_jobs"} <= set(key_paths())
