@@ -1,10 +1,13 @@
-"""Sizes, lists and JSON text: what all messages have in common as bytes."""
+"""Sizes, lists, schema and reply address: what all messages have in common as bytes."""
 
 import json
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
-from stockworker.protocol.messages import SCHEMA
+from stockworker.protocol import topics
+from stockworker.protocol.fields import FieldError, Fields, parse_json
+from stockworker.protocol.ids import ClientId
+from stockworker.protocol.messages import SCHEMA, Reply
 from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
 from stockworker.protocol.topics import BY_KIND, Kind
 
@@ -14,14 +17,16 @@ MAX_BODY: Final = 256 * 1024
 MAX_CONTENT: Final = 240 * 1024
 """Largest payload or result as a JSON string, in bytes: what still fits into a message together with its envelope."""
 
-MAX_TEXT: Final = 4096
-"""Longest error or progress text, in characters."""
+MAX_TEXT: Final = 2048
+"""Longest error or progress text, in characters. It fits into a message beside the largest result."""
 
 MAX_LIST: Final = 64
 """Most jobs, leases or reports that our own services put into one message."""
 
 MAX_ENTRIES: Final = 4096
 """Most entries of any list that is accepted; the body's size is the limit that counts."""
+
+LONGEST_CORRELATION: Final = 128
 
 BATCH_CONTENT_TYPE: Final = "application/vnd.stockworker.jobs+json"
 
@@ -75,3 +80,48 @@ def make_packet(kind: Kind, topic: str, fields: dict[str, Any], properties: Prop
 def present(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields of an entry of a list, without the absent ones."""
     return {name: value for name, value in fields.items() if value is not None}
+
+
+def read_schema(fields: Fields) -> None:
+    """Refuse a message of another version than ours."""
+    schema = fields.integer("schema", 0, 1 << 31)
+    if schema != SCHEMA:
+        raise FieldError(f"schema {schema} is unknown here: this side speaks schema {SCHEMA}")
+
+
+def open_body(body: bytes) -> Fields:
+    """The fields of a message of our schema.
+
+    Raises:
+        ValueError: it is not UTF-8, not JSON, no object, or of another schema.
+    """
+    fields = Fields(parse_json(body.decode()))
+    read_schema(fields)
+    return fields
+
+
+def read_reply(properties: Properties) -> Reply | None:
+    """Where the answer goes: the MQTT 5 response topic, if it is a client's reply topic (MQTT 5.0, section 4.10)."""
+    if properties.response_topic is None:
+        return None
+    try:
+        address = topics.parse(properties.response_topic)
+    except ValueError:
+        return None
+    if address.kind is not Kind.RECEIPT:
+        return None
+    try:
+        correlation = None if properties.correlation_data is None else properties.correlation_data.decode()
+    except UnicodeDecodeError:
+        correlation = None
+    if correlation is not None and len(correlation) > LONGEST_CORRELATION:
+        correlation = None
+    return Reply(ClientId(address.values[0]), correlation)
+
+
+def reply_properties(reply: Reply | None, content_type: str | None = None) -> Properties:
+    """The properties that ask for an answer to `reply`."""
+    if reply is None:
+        return Properties(content_type=content_type)
+    correlation = None if reply.correlation is None else reply.correlation.encode()
+    return Properties(content_type, topics.receipt(reply.client_id), correlation)

@@ -6,18 +6,22 @@ from typing import Any, Final
 from stockworker.protocol import topics
 from stockworker.protocol.body import (
     BATCH_CONTENT_TYPE,
+    LONGEST_CORRELATION,
     MAX_ENTRIES,
-    MAX_TEXT,
+    content_size,
     fits,
     make_packet,
+    open_body,
     present,
+    read_reply,
+    read_schema,
+    reply_properties,
 )
 from stockworker.protocol.fields import FieldError, Fields, parse_json
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, WorkerId
 from stockworker.protocol.job import PRIORITY_BY_LABEL, Priority
-from stockworker.protocol.lifecycle import State
+from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
-    SCHEMA,
     Answer,
     CancelJob,
     Cleanup,
@@ -25,17 +29,13 @@ from stockworker.protocol.messages import (
     JobView,
     Notice,
     Query,
-    QueueView,
     Receipt,
     ReceiptEntry,
     ReceiptStatus,
     Reply,
     RetryJob,
-    Stats,
-    StatsRequest,
     Submission,
     Submit,
-    WorkerView,
 )
 from stockworker.protocol.packet import Packet, Properties
 from stockworker.protocol.topics import Address, Kind
@@ -43,42 +43,8 @@ from stockworker.protocol.topics import Address, Kind
 LONGEST_TIMEOUT_S: Final = 30 * 86400.0
 MOST_ATTEMPTS: Final = 1000
 MAX_QUERY: Final = 1000
-_LONGEST_CORRELATION: Final = 128
 
 _NUMBERS: Final = frozenset({"schema", "not_before", "expires_at", "timeout", "max_attempts", "backoff", "max_crashes"})
-
-
-def read_schema(fields: Fields) -> None:
-    """Refuse a message of another version than ours."""
-    schema = fields.integer("schema", 0, 1 << 31)
-    if schema != SCHEMA:
-        raise FieldError(f"schema {schema} is unknown here: this side speaks schema {SCHEMA}")
-
-
-def read_reply(properties: Properties) -> Reply | None:
-    """Where the answer goes: the MQTT 5 response topic, if it is a client's reply topic (MQTT 5.0, section 4.10)."""
-    if properties.response_topic is None:
-        return None
-    try:
-        address = topics.parse(properties.response_topic)
-    except ValueError:
-        return None
-    if address.kind is not Kind.RECEIPT:
-        return None
-    try:
-        correlation = None if properties.correlation_data is None else properties.correlation_data.decode()
-    except UnicodeDecodeError:
-        correlation = None
-    if correlation is not None and len(correlation) > _LONGEST_CORRELATION:
-        correlation = None
-    return Reply(ClientId(address.values[0]), correlation)
-
-
-def _reply_properties(reply: Reply | None, content_type: str | None = None) -> Properties:
-    if reply is None:
-        return Properties(content_type=content_type)
-    correlation = None if reply.correlation is None else reply.correlation.encode()
-    return Properties(content_type, topics.receipt(reply.client_id), correlation)
 
 
 # --- submissions ------------------------------------------------------------------------------------------------------
@@ -97,6 +63,8 @@ def _decode_submit(address: Address, body: bytes, properties: Properties) -> Sub
     jobs = tuple(
         _read_submission(entry, priority, job_type, entry.text("payload")) for entry in fields.each("jobs", MAX_ENTRIES)
     )
+    if not jobs:
+        raise FieldError("jobs: holds no job")
     return Submit(jobs, reply)
 
 
@@ -105,8 +73,8 @@ def _read_properties(user: tuple[tuple[str, str], ...]) -> Fields:
     for name, value in user:
         if name in _NUMBERS:
             try:
-                options[name] = int(value) if value.isdecimal() else float(value)
-            except ValueError:
+                options[name] = parse_json(value)
+            except FieldError:
                 raise FieldError(f"property {name}: expected a number, got {value[:40]!r}") from None
         elif name == "tags":
             options[name] = [tag for tag in value.split(",") if tag]
@@ -151,6 +119,11 @@ def _options(job: Submission) -> dict[str, Any]:
     )
 
 
+def submission_size(job: Submission) -> int:
+    """Bytes of a job's free texts, for `body.in_batches`."""
+    return content_size(job.payload) + sum(len(tag) + 3 for tag in job.tags)
+
+
 def encode_submit(message: Submit) -> Packet:
     """One job travels as its payload with user properties, several of one type and priority as a list."""
     first = message.jobs[0]
@@ -159,14 +132,14 @@ def encode_submit(message: Submit) -> Packet:
         user = [(name, str(value)) for name, value in _options(first).items()]
         if first.tags:
             user.append(("tags", ",".join(sorted(first.tags))))
-        plain = _reply_properties(message.reply)
+        plain = reply_properties(message.reply)
         properties = Properties(None, plain.response_topic, plain.correlation_data, tuple(user))
         return Packet(topic, first.payload.encode(), properties=properties)
     jobs = [
         _options(job) | {"payload": job.payload} | ({"tags": sorted(job.tags)} if job.tags else {})
         for job in message.jobs
     ]
-    return make_packet(Kind.QUEUE, topic, {"jobs": jobs}, _reply_properties(message.reply, BATCH_CONTENT_TYPE))
+    return make_packet(Kind.QUEUE, topic, {"jobs": jobs}, reply_properties(message.reply, BATCH_CONTENT_TYPE))
 
 
 # --- requests about jobs ----------------------------------------------------------------------------------------------
@@ -178,7 +151,7 @@ def _decode_cancel(address: Address, _body: bytes, properties: Properties) -> Ca
 
 def _encode_cancel(message: CancelJob) -> Packet:
     topic = topics.of_job(Kind.CANCEL, message.job_id)
-    return make_packet(Kind.CANCEL, topic, {}, _reply_properties(message.reply))
+    return make_packet(Kind.CANCEL, topic, {}, reply_properties(message.reply))
 
 
 def _decode_retry(address: Address, _body: bytes, properties: Properties) -> RetryJob:
@@ -187,12 +160,11 @@ def _decode_retry(address: Address, _body: bytes, properties: Properties) -> Ret
 
 def _encode_retry(message: RetryJob) -> Packet:
     topic = topics.of_job(Kind.RETRY, message.job_id)
-    return make_packet(Kind.RETRY, topic, {}, _reply_properties(message.reply))
+    return make_packet(Kind.RETRY, topic, {}, reply_properties(message.reply))
 
 
 def _decode_query(address: Address, body: bytes, properties: Properties) -> Query:
-    fields = Fields(parse_json(body.decode()))
-    read_schema(fields)
+    fields = open_body(body)
     reply = read_reply(properties)
     client_id = ClientId(address.values[0])
     if reply is None or reply.client_id != client_id:
@@ -221,15 +193,7 @@ def _encode_query(message: Query) -> Packet:
         "results": message.with_results,
     }
     topic = f"{Kind.QUERY}/{message.reply.client_id}"
-    return make_packet(Kind.QUERY, topic, body, _reply_properties(message.reply))
-
-
-def _decode_stats_request(_address: Address, _body: bytes, properties: Properties) -> StatsRequest:
-    return StatsRequest(read_reply(properties))
-
-
-def _encode_stats_request(message: StatsRequest) -> Packet:
-    return make_packet(Kind.STATS_REQUEST, str(Kind.STATS_REQUEST), {}, _reply_properties(message.reply))
+    return make_packet(Kind.QUERY, topic, body, reply_properties(message.reply))
 
 
 def _decode_cleanup(_address: Address, _body: bytes, _properties: Properties) -> Cleanup:
@@ -244,9 +208,8 @@ def _encode_cleanup(_message: Cleanup) -> Packet:
 
 
 def _decode_receipt(address: Address, body: bytes, properties: Properties) -> Receipt | Answer:
-    fields = Fields(parse_json(body.decode()))
-    read_schema(fields)
-    correlation = fields.optional("correlation", lambda name: fields.text(name, _LONGEST_CORRELATION))
+    fields = open_body(body)
+    correlation = fields.optional("correlation", lambda name: fields.text(name, LONGEST_CORRELATION))
     if correlation is None and properties.correlation_data is not None:
         correlation = properties.correlation_data.decode()
     reply = Reply(ClientId(address.values[0]), correlation)
@@ -336,14 +299,20 @@ def _encode_answer(message: Answer) -> Packet:
     return make_packet(Kind.RECEIPT, topics.receipt(message.reply.client_id), body, _answer_properties(message.reply))
 
 
+def _notice_kind(state: State) -> Kind:
+    return Kind.COMPLETED if state is State.COMPLETED else Kind.FAILED
+
+
 def _decode_notice(address: Address, body: bytes, _properties: Properties) -> Notice:
-    fields = Fields(parse_json(body.decode()))
-    read_schema(fields)
+    fields = open_body(body)
     worker = fields.optional("worker", fields.id)
+    state = fields.choice("state", State)
+    if state not in TERMINAL or _notice_kind(state) is not address.kind:
+        raise FieldError(f"state: {state} does not belong on this topic")
     return Notice(
         job_id=JobId(address.values[0]),
         type=JobType(fields.id("type")),
-        state=fields.choice("state", State),
+        state=state,
         attempt=fields.integer("attempt", 0, 1 << 31),
         worker=None if worker is None else WorkerId(worker),
         result=fields.optional("result", fields.text),
@@ -352,7 +321,7 @@ def _decode_notice(address: Address, body: bytes, _properties: Properties) -> No
 
 
 def _encode_notice(message: Notice) -> Packet:
-    kind = Kind.COMPLETED if message.state is State.COMPLETED else Kind.FAILED
+    kind = _notice_kind(message.state)
     body = {
         "job_id": message.job_id,
         "type": message.type,
@@ -365,88 +334,15 @@ def _encode_notice(message: Notice) -> Packet:
     return make_packet(kind, topics.of_job(kind, message.job_id), body)
 
 
-# --- statistics -------------------------------------------------------------------------------------------------------
-
-
-def _decode_stats(_address: Address, body: bytes, properties: Properties) -> Stats:
-    fields = Fields(parse_json(body.decode()))
-    read_schema(fields)
-    return Stats(
-        reply=read_reply(properties),
-        epoch=fields.text("epoch", MAX_TEXT),
-        version=fields.text("version", MAX_TEXT),
-        uptime_s=fields.number("uptime_s", 0, 1e12),
-        states=tuple((State(name), inner.integer(name, 0, 1 << 53)) for name, inner in fields.items("states")),
-        queues=tuple(_read_queue(entry) for entry in fields.each("queues", MAX_ENTRIES)),
-        workers=tuple(_read_worker(entry) for entry in fields.each("workers", MAX_ENTRIES)),
-        counters=tuple((name, inner.integer(name, 0, 1 << 53)) for name, inner in fields.items("counters")),
-    )
-
-
-def _read_queue(fields: Fields) -> QueueView:
-    return QueueView(
-        JobType(fields.id("type")),
-        fields.integer("waiting", 0, 1 << 53),
-        fields.number("oldest_s", 0, 1e12),
-        fields.integer("workers", 0, 1 << 53),
-    )
-
-
-def _read_worker(fields: Fields) -> WorkerView:
-    return WorkerView(
-        id=WorkerId(fields.id("id")),
-        online=fields.flag("online"),
-        slots=fields.integer("slots", 0, 1 << 31),
-        leases=fields.integer("leases", 0, 1 << 31),
-        types=tuple(JobType(found) for found in fields.ids("types", MAX_ENTRIES)),
-        seen_s=fields.number("seen_s", 0, 1e12),
-        version=fields.text("version", MAX_TEXT),
-    )
-
-
-def stats_fields(stats: Stats) -> dict[str, Any]:
-    """Statistics as a JSON object: on the wire, and in the output of commands."""
-    return {
-        "epoch": stats.epoch,
-        "version": stats.version,
-        "uptime_s": stats.uptime_s,
-        "states": dict(stats.states),
-        "queues": [
-            {"type": queue.type, "waiting": queue.waiting, "oldest_s": queue.oldest_s, "workers": queue.workers}
-            for queue in stats.queues
-        ],
-        "workers": [
-            {
-                "id": worker.id,
-                "online": worker.online,
-                "slots": worker.slots,
-                "leases": worker.leases,
-                "types": list(worker.types),
-                "seen_s": worker.seen_s,
-                "version": worker.version,
-            }
-            for worker in stats.workers
-        ],
-        "counters": dict(stats.counters),
-    }
-
-
-def _encode_stats(message: Stats) -> Packet:
-    topic = str(Kind.STATS_RESPONSE)
-    return make_packet(Kind.STATS_RESPONSE, topic, stats_fields(message), _reply_properties(message.reply))
-
-
 DECODERS: Final[dict[Kind, Callable[[Address, bytes, Properties], Any]]] = {
     Kind.QUEUE: _decode_submit,
     Kind.CANCEL: _decode_cancel,
     Kind.RETRY: _decode_retry,
     Kind.QUERY: _decode_query,
-    Kind.STATS_REQUEST: _decode_stats_request,
     Kind.CLEANUP: _decode_cleanup,
     Kind.RECEIPT: _decode_receipt,
     Kind.COMPLETED: _decode_notice,
     Kind.FAILED: _decode_notice,
-    Kind.STATS_RESPONSE: _decode_stats,
 }
 
 ENCODERS: Final[dict[type, Callable[[Any], Packet]]] = {
@@ -454,10 +350,8 @@ ENCODERS: Final[dict[type, Callable[[Any], Packet]]] = {
     CancelJob: _encode_cancel,
     RetryJob: _encode_retry,
     Query: _encode_query,
-    StatsRequest: _encode_stats_request,
     Cleanup: _encode_cleanup,
     Receipt: _encode_receipt,
     Answer: _encode_answer,
     Notice: _encode_notice,
-    Stats: _encode_stats,
 }

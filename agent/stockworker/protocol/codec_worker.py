@@ -4,9 +4,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from stockworker.protocol import topics
-from stockworker.protocol.body import MAX_ENTRIES, MAX_TEXT, make_packet, present
-from stockworker.protocol.codec_client import LONGEST_TIMEOUT_S, read_schema
-from stockworker.protocol.fields import Fields, parse_json
+from stockworker.protocol.body import MAX_ENTRIES, MAX_TEXT, make_packet, open_body, present
+from stockworker.protocol.codec_client import LONGEST_TIMEOUT_S
+from stockworker.protocol.fields import Fields
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
@@ -33,14 +33,10 @@ from stockworker.protocol.messages import (
 from stockworker.protocol.packet import Packet, Properties
 from stockworker.protocol.topics import Address, Kind
 
-_MOST_SLOTS: Final = 4096
+_MOST_SLOTS: Final = 1024
+"""A worker's request lists all of its leases, and must fit into one message."""
+
 _LONGEST_LEASE_S: Final = 86400.0
-
-
-def _open(body: bytes) -> Fields:
-    fields = Fields(parse_json(body.decode()))
-    read_schema(fields)
-    return fields
 
 
 def _worker(address: Address, fields: Fields) -> WorkerId:
@@ -63,7 +59,7 @@ def _tokens(fields: Fields, name: str) -> tuple[Token, ...]:
 
 
 def _decode_request(address: Address, body: bytes, _properties: Properties) -> Request:
-    fields = _open(body)
+    fields = open_body(body)
     return Request(
         worker_id=_worker(address, fields),
         boot=fields.id("boot"),
@@ -93,7 +89,7 @@ def _encode_request(message: Request) -> Packet:
 
 
 def _decode_report(address: Address, body: bytes, _properties: Properties) -> Report:
-    fields = _open(body)
+    fields = open_body(body)
     attempts = tuple(_read_attempt(entry) for entry in fields.each("attempts", MAX_ENTRIES))
     return Report(_worker(address, fields), attempts)
 
@@ -129,7 +125,7 @@ def _encode_report(message: Report) -> Packet:
 
 
 def _decode_progress(address: Address, body: bytes, _properties: Properties) -> Progress:
-    fields = _open(body)
+    fields = open_body(body)
     worker_id, job_id = address.values
     return Progress(WorkerId(worker_id), JobId(job_id), fields.number("fraction", 0, 1), fields.text("text", MAX_TEXT))
 
@@ -140,7 +136,7 @@ def _encode_progress(message: Progress) -> Packet:
 
 
 def _decode_register(address: Address, body: bytes, _properties: Properties) -> Register:
-    fields = _open(body)
+    fields = open_body(body)
     return Register(
         worker_id=_worker(address, fields),
         boot=fields.id("boot"),
@@ -164,7 +160,7 @@ def _encode_register(message: Register) -> Packet:
 
 
 def _decode_unregister(address: Address, body: bytes, _properties: Properties) -> Unregister:
-    fields = _open(body)
+    fields = open_body(body)
     return Unregister(_worker(address, fields), fields.id("boot"))
 
 
@@ -174,7 +170,7 @@ def _encode_unregister(message: Unregister) -> Packet:
 
 
 def _decode_heartbeat(address: Address, body: bytes, _properties: Properties) -> Heartbeat:
-    fields = _open(body)
+    fields = open_body(body)
     return Heartbeat(
         worker_id=_worker(address, fields),
         boot=fields.id("boot"),
@@ -198,7 +194,7 @@ def _encode_heartbeat(message: Heartbeat) -> Packet:
 
 
 def _decode_disconnect(address: Address, body: bytes, _properties: Properties) -> Disconnect:
-    fields = _open(body)
+    fields = open_body(body)
     return Disconnect(_worker(address, fields), fields.id("boot"))
 
 
@@ -211,7 +207,7 @@ def _encode_disconnect(message: Disconnect) -> Packet:
 
 
 def _decode_assign(address: Address, body: bytes, _properties: Properties) -> Assign:
-    fields = _open(body)
+    fields = open_body(body)
     leases = tuple(
         Assignment(
             job_id=JobId(entry.id("job_id")),
@@ -243,7 +239,7 @@ def _encode_assign(message: Assign) -> Packet:
 
 
 def _decode_ack(address: Address, body: bytes, _properties: Properties) -> Ack:
-    fields = _open(body)
+    fields = open_body(body)
     return Ack(
         worker_id=_worker(address, fields),
         stored=_tokens(fields, "stored"),
@@ -266,7 +262,7 @@ def _encode_ack(message: Ack) -> Packet:
 
 
 def _decode_control(address: Address, body: bytes, _properties: Properties) -> Control:
-    fields = _open(body)
+    fields = open_body(body)
     token = fields.optional("token", fields.id)
     action = fields.choice("action", ControlAction)
     return Control(_worker(address, fields), action, None if token is None else Token(token))
@@ -281,7 +277,7 @@ def _encode_control(message: Control) -> Packet:
 
 
 def _decode_monitor(_address: Address, body: bytes, _properties: Properties) -> Monitor:
-    return Monitor(tuple(_read_transition(entry) for entry in _open(body).each("transitions", MAX_ENTRIES)))
+    return Monitor(tuple(_read_transition(entry) for entry in open_body(body).each("transitions", MAX_ENTRIES)))
 
 
 def _read_transition(fields: Fields) -> Transition:
@@ -312,7 +308,7 @@ def _encode_monitor(message: Monitor) -> Packet:
 
 
 def _decode_presence(_address: Address, body: bytes, _properties: Properties) -> Presence:
-    fields = _open(body)
+    fields = open_body(body)
     return Presence(fields.flag("online"), fields.id("epoch"), fields.text("version", 64))
 
 

@@ -66,11 +66,7 @@ class Fields:
             self._wrong(name, "a string")
         if longest is not None and len(value) > longest:
             self._fail(name, f"is longer than {longest} characters")
-        if not value.isascii():
-            try:
-                value.encode()
-            except UnicodeEncodeError:
-                self._fail(name, "holds a lone surrogate, which UTF-8 can't carry")
+        self._check_utf8(name, value)
         return value
 
     def id(self, name: str) -> str:
@@ -87,8 +83,10 @@ class Fields:
         """A list of ids; an absent one is empty."""
         found = []
         for index, value in enumerate(self._list(name, most, optional=True)):
+            if type(value) is not str:
+                self._fail(f"{name}[{index}]", f"expected an id, got {_kind(value)}")
             try:
-                found.append(check_id(value if type(value) is str else repr(value)))
+                found.append(check_id(value))
             except ValueError as error:
                 self._fail(f"{name}[{index}]", str(error))
         return tuple(found)
@@ -153,7 +151,16 @@ class Fields:
         """The names in an object inside this one, each with that object's fields."""
         inner = self.within(name)
         for key in inner._object:  # noqa: SLF001 (the same class)
+            self._check_utf8(name, key)
             yield key, inner
+
+    def _check_utf8(self, name: str, text: str) -> None:
+        # JSON can spell half of a surrogate pair ("\ud800"), and nothing that we send could hold it.
+        if not text.isascii():
+            try:
+                text.encode()
+            except UnicodeEncodeError:
+                self._fail(name, "holds a lone surrogate, which UTF-8 can't carry")
 
     def _list(self, name: str, most: int, *, optional: bool) -> list[Any]:
         value = self._object.get(name, [] if optional else None)
