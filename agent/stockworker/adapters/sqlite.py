@@ -44,7 +44,8 @@ def open_database(
         application_id: a number of 32 bits that tells this kind of file from others
             (https://sqlite.org/pragma.html#pragma_application_id).
         migrations: SQL scripts; number n brings the schema from version n to n + 1, and is never edited once released.
-            A script must not contain transactions, and each of its statements must end at the end of a line.
+            A script must not contain transactions, and each of its statements must end at the end of a line. The
+            oldest SQLite that it must run on is RHEL 9's 3.34: no STRICT tables (3.37), no RETURNING (3.35).
         busy_timeout_s: how long a statement waits for another process that is writing.
 
     Raises:

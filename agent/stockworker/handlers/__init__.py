@@ -1,0 +1,14 @@
+"""The built-in job types, the market-data store that they share, and the API that every handler is written against."""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
+BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
+    {
+        "data_import": "stockworker.handlers.data_import:handle",
+        "price_update": "stockworker.handlers.price_update:handle",
+        "technical_analysis": "stockworker.handlers.technical_analysis:handle",
+    }
+)
+"""By job type, the handler as ``module:function``: imported where and when a job needs it."""

@@ -23,14 +23,14 @@ _MIGRATIONS: Final = (
         volume REAL NOT NULL,
         adjusted_close REAL,
         PRIMARY KEY (symbol, day)
-    ) STRICT, WITHOUT ROWID;
+    ) WITHOUT ROWID;
     CREATE TABLE indicator (
         symbol TEXT NOT NULL,
         name TEXT NOT NULL,
         day TEXT NOT NULL,
         value TEXT NOT NULL,
         PRIMARY KEY (symbol, name)
-    ) STRICT, WITHOUT ROWID;
+    ) WITHOUT ROWID;
     """,
 )
 
