@@ -77,7 +77,8 @@ class Job:
         failures: attempts that count against `RetryPolicy.max_attempts`.
         crashes: attempts that took a process down, or whose worker was lost while they ran.
         worker: who holds, or last held, the lease.
-        token: fencing token of the newest lease.
+        token: fencing token of the newest lease; None once nobody may report under it any more.
+        assigned_at: when that lease was given, seconds since the epoch.
         cancel_requested: somebody wants it cancelled, its worker has not yet confirmed.
         ended_at: seconds since the epoch; None while it lives.
         reason: why it failed, or why it was given back; for people.
@@ -93,6 +94,7 @@ class Job:
     crashes: int = 0
     worker: WorkerId | None = None
     token: Token | None = None
+    assigned_at: float | None = None
     cancel_requested: bool = False
     ended_at: float | None = None
     reason: str | None = None

@@ -1,0 +1,149 @@
+"""Who gets what: the queue of ready jobs, and how it is shared out among workers.
+
+Order: strict priorities, first in, first out within one. Ageing bounds the wait of a low job: one that has waited
+longer than `max_wait_s` goes before everything that has not, the oldest first.
+"""
+
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
+from stockworker.protocol.job import Job, Priority
+
+_AGED: Final = -1
+"""Rank of a job that has waited too long: before `Priority.HIGH`."""
+
+
+@dataclass(slots=True)
+class Worker:
+    """A worker in the dispatcher's books.
+
+    Attributes:
+        boot: the boot nonce of its last message.
+        window: how many leases it wants to hold at once.
+        refused: job types that it announced and then could not run; forgotten when it restarts.
+        leases: the jobs it holds, by our books.
+        online: whether it may be given jobs.
+        seen: when it last said something, on the steady clock.
+    """
+
+    id: WorkerId
+    boot: str
+    slots: int
+    window: int
+    types: frozenset[JobType]
+    tags: frozenset[Tag]
+    version: str
+    seen: float
+    online: bool = True
+    refused: set[JobType] = field(default_factory=set)
+    leases: set[JobId] = field(default_factory=set)
+
+    def may_run(self, job_type: JobType, tags: frozenset[Tag]) -> bool:
+        """Whether a job of this type that asks for these tags can be given to it."""
+        return job_type in self.types and job_type not in self.refused and tags <= self.tags
+
+
+@dataclass(frozen=True, slots=True)
+class _Lane:
+    type: JobType
+    tags: frozenset[Tag]
+    priority: Priority
+
+
+_Entry = tuple[float, int, JobId, _Lane]
+"""When it was ready, order of arrival, which job, where: the first two decide, and no two jobs share the second."""
+
+
+class ReadyQueue:
+    """The jobs that wait for a worker, one heap per job type, tags and priority."""
+
+    def __init__(self) -> None:
+        self._lanes: dict[_Lane, list[_Entry]] = {}
+        self._valid: dict[JobId, _Entry] = {}
+        self._sizes: Counter[_Lane] = Counter()
+
+    def __len__(self) -> int:
+        return len(self._valid)
+
+    def add(self, job: Job) -> None:
+        """Put a job into the queue, at the place that its `ready_at` gives it."""
+        lane = _Lane(job.spec.type, job.spec.tags, job.spec.priority)
+        entry = (job.ready_at, job.sequence, job.spec.id, lane)
+        self._valid[job.spec.id] = entry
+        self._sizes[lane] += 1
+        heapq.heappush(self._lanes.setdefault(lane, []), entry)
+
+    def discard(self, job_id: JobId) -> None:
+        """Take a job out; its entry is dropped when it comes to the head of its lane."""
+        entry = self._valid.pop(job_id, None)
+        if entry is not None:
+            self._sizes[entry[3]] -= 1
+
+    def waiting(self) -> Iterator[tuple[JobType, int, float]]:
+        """Each type that waits: how many jobs, and since when the longest waiting one is ready (steady clock)."""
+        found: dict[JobType, tuple[int, float]] = {}
+        for lane in list(self._lanes):
+            head = self._head(lane)
+            if head is not None:
+                count, since = found.get(lane.type, (0, head[0]))
+                found[lane.type] = (count + self._sizes[lane], min(since, head[0]))
+        for job_type, (count, since) in found.items():
+            yield job_type, count, since
+
+    def take(self, worker: Worker, aged_before: float) -> JobId | None:
+        """Take out the job that `worker` should get next; those ready before `aged_before` have waited too long."""
+        best: tuple[int, float, int] | None = None
+        best_lane = None
+        for lane in list(self._lanes):
+            if not worker.may_run(lane.type, lane.tags):
+                continue
+            head = self._head(lane)
+            if head is None:
+                continue
+            rank = _AGED if head[0] <= aged_before else int(lane.priority)
+            key = (rank, head[0], head[1])
+            if best is None or key < best:
+                best, best_lane = key, lane
+        if best_lane is None:
+            return None
+        job_id = heapq.heappop(self._lanes[best_lane])[2]
+        self.discard(job_id)
+        return job_id
+
+    def _head(self, lane: _Lane) -> _Entry | None:
+        heap = self._lanes[lane]
+        while heap:
+            if self._valid.get(heap[0][2]) is heap[0]:
+                return heap[0]
+            heapq.heappop(heap)
+        del self._lanes[lane], self._sizes[lane]
+        return None
+
+
+def share_out(queue: ReadyQueue, workers: Iterable[Worker], aged_before: float) -> Iterator[tuple[Worker, JobId]]:
+    """Give ready jobs to workers, one each in turn, the least loaded first.
+
+    Free slots are filled before anything is given to wait on a worker; nobody gets more than its window.
+    The caller enters each lease into `Worker.leases` before it asks for the next.
+    """
+    hungry = sorted(
+        (worker for worker in workers if worker.online and len(worker.leases) < worker.window),
+        key=lambda worker: len(worker.leases),
+    )
+    for fill_window in (False, True):
+        turn = hungry
+        while turn and len(queue):
+            fed = []
+            for worker in turn:
+                limit = worker.window if fill_window else min(worker.slots, worker.window)
+                if len(worker.leases) >= limit:
+                    continue
+                job_id = queue.take(worker, aged_before)
+                if job_id is not None:
+                    yield worker, job_id
+                    fed.append(worker)
+            turn = fed

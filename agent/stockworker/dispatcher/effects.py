@@ -1,0 +1,89 @@
+"""What goes into the dispatcher's machine besides messages, and what comes out of it. Frozen data, compared by value."""
+
+from dataclasses import dataclass
+
+from stockworker.protocol.ids import Token, WorkerId
+from stockworker.protocol.job import Attempt, Job
+from stockworker.protocol.messages import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The time, as an argument.
+
+    Attributes:
+        steady: seconds since the epoch as they were believed at the start of the process, plus what a monotonic clock
+            has counted since: never steps while the process lives. Leases, delays and waiting times use it.
+        wall: seconds since the epoch as the machine believes now; may step. Records, `not_before` and `expires_at`
+            use it.
+    """
+
+    steady: float
+    wall: float
+
+
+# --- events: what the world tells us ----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class LinkChanged:
+    """Our own link to the broker came up, or went down."""
+
+    up: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Unreached:
+    """The broker had nobody to deliver these leases to."""
+
+    worker_id: WorkerId
+    tokens: tuple[Token, ...]
+
+
+Event = Message | LinkChanged | Unreached
+
+
+# --- effects: what we ask of the world --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class SaveJob:
+    """Commit how a job stands; `payload` is there when it is new, `result` when it has one now."""
+
+    job: Job
+    payload: str | None = None
+    result: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SaveAttempt:
+    """Commit how an attempt stands."""
+
+    attempt: Attempt
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Publish a message."""
+
+    message: Message
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """Publish these leased jobs to their worker, with the payloads that the store has."""
+
+    worker_id: WorkerId
+    jobs: tuple[Job, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """Write an event of the log catalogue."""
+
+    event: str
+    fields: tuple[tuple[str, object], ...]
+
+
+Save = SaveJob | SaveAttempt
+Effect = Save | Send | Offer | Note

@@ -1,0 +1,160 @@
+"""The dispatcher's books: every live job, every lease, and what has changed since the last commit.
+
+Every change of a job goes through `Ledger.move`, so that the lifecycle table is obeyed, the change is committed, the
+queue follows and whoever watches is told.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from stockworker.dispatcher.assignment import ReadyQueue
+from stockworker.dispatcher.effects import Save, SaveAttempt, SaveJob
+from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
+from stockworker.protocol.messages import LeaseStatus, Notice, Transition
+
+
+@dataclass(slots=True)
+class Lease:
+    """A worker's right to one attempt. Times are on the steady clock.
+
+    Attributes:
+        attempt: the record of the attempt.
+        deadline: when it is lost, unless renewed.
+        offered: when it was last published.
+        status: what the worker said of it; None until it said anything.
+    """
+
+    attempt: Attempt
+    deadline: float
+    offered: float
+    status: LeaseStatus | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """What the store has at a start.
+
+    Attributes:
+        jobs: every job that lives.
+        totals: how many jobs there are of each state.
+        next_sequence: one more than the highest `Job.sequence`.
+    """
+
+    jobs: Iterable[Job]
+    totals: Mapping[State, int]
+    next_sequence: int
+
+
+class Ledger:
+    """Live jobs by id, leases by job, totals by state.
+
+    Attributes:
+        past: jobs that have ended, of those that the events at hand speak of.
+    """
+
+    def __init__(self, snapshot: Snapshot) -> None:
+        self.jobs: dict[JobId, Job] = {}
+        self.past: dict[JobId, Job] = {}
+        self.leases: dict[JobId, Lease] = {}
+        self.ready = ReadyQueue()
+        self.totals: Counter[State] = Counter(snapshot.totals)
+        self.next_sequence = snapshot.next_sequence
+        self._saves: dict[JobId, SaveJob] = {}
+        self._attempts: dict[tuple[JobId, int], SaveAttempt] = {}
+        self._transitions: list[Transition] = []
+        self._notices: list[Notice] = []
+        for job in snapshot.jobs:
+            self.jobs[job.spec.id] = job
+            if job.state is State.QUEUED:
+                self.ready.add(job)
+
+    def add(self, job: Job, payload: str) -> None:
+        """Enter a new job."""
+        self.next_sequence += 1
+        self._saves[job.spec.id] = SaveJob(job, payload)
+        self._enter(job)
+
+    def reopen(self, job: Job, **changes: Any) -> Job:
+        """Bring a job back that had ended."""
+        self.totals[job.state] -= 1
+        self.past.pop(job.spec.id, None)
+        reopened = replace(job, state=advance(job.state, Trigger.REOPENED), **changes)
+        self._note_save(reopened)
+        self._enter(reopened)
+        return reopened
+
+    def _enter(self, job: Job) -> None:
+        self.jobs[job.spec.id] = job
+        self.totals[job.state] += 1
+        self._note_transition(job)
+        if job.state is State.QUEUED:
+            self.ready.add(job)
+
+    def move(self, job: Job, trigger: Trigger, *, result: str | None = None, **changes: Any) -> Job:
+        """Let `trigger` happen to a job, together with the given changes of its fields."""
+        moved = replace(job, state=advance(job.state, trigger), **changes)
+        job_id = job.spec.id
+        self.totals[job.state] -= 1
+        self.totals[moved.state] += 1
+        self._note_save(moved, result)
+        self._note_transition(moved)
+        if moved.state in TERMINAL:
+            del self.jobs[job_id]
+            self.past[job_id] = moved
+            self._note_end(moved, result)
+        else:
+            self.jobs[job_id] = moved
+        if job.state is State.QUEUED:
+            self.ready.discard(job_id)
+        if moved.state is State.QUEUED:
+            self.ready.add(moved)
+        return moved
+
+    def amend(self, job: Job, **changes: Any) -> Job:
+        """Change fields of a job that stays in its state."""
+        amended = replace(job, **changes)
+        self.jobs[job.spec.id] = amended
+        self._note_save(amended)
+        return amended
+
+    def grant(self, job: Job, lease: Lease) -> None:
+        """Enter a lease, or take up a lost one again."""
+        self.leases[job.spec.id] = lease
+        self.record(lease.attempt)
+
+    def close(self, job_id: JobId, outcome: Outcome, ended_at: float, ran_s: float | None, error: str | None) -> None:
+        """End the lease of a job, and record how its attempt ended."""
+        lease = self.leases.pop(job_id)
+        self.record(replace(lease.attempt, outcome=outcome, ended_at=ended_at, ran_s=ran_s, error=error))
+
+    def record(self, attempt: Attempt) -> None:
+        """Commit how an attempt stands."""
+        self._attempts[attempt.job_id, attempt.number] = SaveAttempt(attempt)
+
+    def held(self, job_id: JobId, worker_id: WorkerId, token: Token) -> Job | None:
+        """The live job whose newest lease is this one."""
+        job = self.jobs.get(job_id)
+        return job if job is not None and job.token == token and job.worker == worker_id else None
+
+    def flush(self) -> tuple[list[Save], list[Notice], list[Transition]]:
+        """Return what is to be committed, announced and told to whoever watches since the last call."""
+        saves: list[Save] = [*self._saves.values(), *self._attempts.values()]
+        changes = saves, self._notices, self._transitions
+        self._saves, self._attempts, self._notices, self._transitions = {}, {}, [], []
+        self.past = {}
+        return changes
+
+    def _note_save(self, job: Job, result: str | None = None) -> None:
+        before = self._saves.get(job.spec.id)
+        payload = None if before is None else before.payload
+        self._saves[job.spec.id] = SaveJob(job, payload, result)
+
+    def _note_end(self, job: Job, result: str | None) -> None:
+        self._notices.append(Notice(job.spec.id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason))
+
+    def _note_transition(self, job: Job) -> None:
+        self._transitions.append(Transition(job.spec.id, job.spec.type, job.state, job.attempt, job.worker))

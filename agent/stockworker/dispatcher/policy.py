@@ -1,0 +1,35 @@
+"""The numbers that the dispatcher decides by. Times are seconds."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class JobDefaults:
+    """What a submission gets that does not say otherwise."""
+
+    timeout_s: float = 600.0
+    max_attempts: int = 3
+    backoff_s: float = 5.0
+    backoff_max_s: float = 600.0
+    max_crashes: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How patient the dispatcher is.
+
+    Attributes:
+        lease_s: how long a lease is valid without renewal.
+        max_wait_s: how long a job waits at most behind others of higher priority.
+        worker_timeout_s: after how long without a sign of life a worker is given no new jobs.
+        reoffer_s: after how long a lease that its worker does not claim is published again.
+        forget_worker_s: after how long without a sign of life a worker that holds nothing is dropped from the books.
+        defaults: see `JobDefaults`.
+    """
+
+    lease_s: float = 30.0
+    max_wait_s: float = 900.0
+    worker_timeout_s: float = 90.0
+    reoffer_s: float = 2.0
+    forget_worker_s: float = 86400.0
+    defaults: JobDefaults = JobDefaults()
