@@ -307,7 +307,7 @@ STATS = b'{"schema":1,"epoch":"e","version":"1","uptime_s":1,"states":{},"queues
         (Packet("jobs/failed/j", b'{"schema":1,"type":"t","state":"running","attempt":1}'), "running does not belong"),
         (Packet("jobs/request/w", b"[]"), "expected an object, got a list"),
         (Packet("jobs/request/w", b"x" * (MAX_BODY + 1)), f"{MAX_BODY + 1} bytes are more than"),
-        (Packet("workers/register", b'{"schema":1,"boot":"b"}'), "version: is missing"),
+        (Packet("workers/register", b'{"schema":1,"boot":"b","version":"1","slots":1}'), "worker_id: is missing"),
         (Packet("weather/today", b""), "no such topic"),
     ],
 )

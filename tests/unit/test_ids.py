@@ -1,0 +1,56 @@
+"""Identifiers: the grammar, UUIDv7 job ids, fencing tokens."""
+
+import uuid
+
+import pytest
+
+from stockworker.protocol.ids import check_id, make_job_id, make_token
+from tests.harness.entropy import Fixed, seeded
+
+WALL = 1_700_000_000.123
+
+
+@pytest.mark.parametrize("text", ["a", "x" * 64, "host-1", "A.b_c-9", "0"])
+def test_a_valid_id_is_returned(text: str) -> None:
+    assert check_id(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", "x" * 65, "a/b", "+", "#", "a b", "a\n", "\u00e4", "\u0661", "a\0", "$SYS", "%u", "a;b"]
+)
+def test_what_could_mean_something_to_mqtt_or_a_shell_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is no valid id: 1 to 64 characters"):
+        check_id(text)
+
+
+def test_the_error_about_a_long_id_is_short() -> None:
+    with pytest.raises(ValueError, match="no valid id") as caught:
+        check_id("x" * 100_000)
+    assert len(str(caught.value)) < 200
+
+
+def test_a_job_id_is_a_uuid_of_version_7() -> None:
+    job_id = make_job_id(WALL, seeded(1))
+    parsed = uuid.UUID(job_id)
+    assert str(parsed) == job_id
+    assert (parsed.version, parsed.variant) == (7, uuid.RFC_4122)
+    assert parsed.int >> 80 == 1_700_000_000_123
+
+
+def test_job_ids_sort_by_the_time_they_were_made() -> None:
+    entropy = seeded(2)
+    made = [make_job_id(WALL + number / 500, entropy) for number in range(1000)]
+    assert sorted(made) == made
+
+
+@pytest.mark.parametrize("make", [lambda entropy: make_job_id(WALL, entropy), make_token])
+def test_made_ids_are_valid_and_do_not_repeat(make: object) -> None:
+    assert callable(make)
+    entropy = seeded(3)
+    made = [make(entropy) for _ in range(1000)]
+    assert [check_id(found) for found in made] == made
+    assert len(set(made)) == 1000
+
+
+def test_a_token_keeps_its_leading_zeros() -> None:
+    assert make_token(Fixed(bits=1)) == "0000000000000001"
