@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from stockworker.config import reference
+from stockworker.logs import events
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": reference.reference,
+    "docs/logging.md": events.reference,
     "etc/stockworker/job_processor.yml": reference.sample,
 }
 

@@ -1,0 +1,175 @@
+"""The catalogue of log events: what can be logged, at which level, with which fields.
+
+Success is at debug where it would be a line per job on the busiest machine: `system/monitor` tells that story. What
+an operator may have to act on is a warning; what has broken is an error.
+"""
+
+import logging
+from dataclasses import dataclass
+from enum import Enum, unique
+
+DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """An event as the catalogue has it.
+
+    Attributes:
+        level: of the `logging` module.
+        text: the same words every time, so that they can be searched for.
+        fields: what may come with it; a field that is None is left out.
+        meaning: what happened and, where there is something to do, what to do.
+    """
+
+    level: int
+    text: str
+    fields: tuple[str, ...]
+    meaning: str
+
+
+@unique
+class Event(Enum):
+    """Every event; its name in lower case is the `event` of a JSON line."""
+
+    # Both services.
+    READY = Description(INFO, "ready", ("id", "version", "broker"), "The service is connected, and works.")
+    LINK_UP = Description(INFO, "connected to the broker", ("broker",), "Jobs flow again.")
+    LINK_DOWN = Description(
+        WARNING,
+        "lost the broker",
+        ("broker", "reason", "retry_in_s"),
+        "The connection broke or could not be made. Work goes on, results are kept, and it is tried again by itself.",
+    )
+    MESSAGE_REFUSED = Description(
+        WARNING,
+        "refused a message",
+        ("topic", "reason"),
+        "Somebody sent what is no valid message, or what it may not send. It was dropped.",
+    )
+    CONFIG_RELOADED = Description(INFO, "reloaded the configuration", (), "The new configuration is in force.")
+    CONFIG_REFUSED = Description(
+        ERROR,
+        "the new configuration is refused",
+        ("problem",),
+        "A reload found errors; the old configuration stays in force. `stockworker check` lists them.",
+    )
+    CONFIG_UNWISE = Description(
+        WARNING, "the configuration is unwise", ("problem",), "It works, and should be changed all the same."
+    )
+    STOPPING = Description(INFO, "stopping", ("reason",), "The service was asked to end.")
+    FAULT = Description(
+        ERROR,
+        "internal error",
+        ("where",),
+        "A defect of stockworker, with its traceback. The service goes on, or is restarted by systemd. Please report it.",
+    )
+
+    # The dispatcher.
+    JOB_STORED = Description(
+        DEBUG, "stored a job", ("job", "type", "priority", "client"), "It is on disk; its submitter gets a receipt."
+    )
+    JOB_REJECTED = Description(
+        WARNING, "rejected a job", ("job", "type", "client", "reason"), "It was not stored; its submitter was told why."
+    )
+    JOB_ASSIGNED = Description(
+        DEBUG, "assigned a job", ("job", "type", "attempt", "worker"), "A worker holds the lease of the job."
+    )
+    JOB_COMPLETED = Description(
+        DEBUG, "a job is completed", ("job", "type", "attempt", "worker", "ran_s"), "Its result is recorded."
+    )
+    JOB_RETRIED = Description(
+        INFO,
+        "a job is tried again",
+        ("job", "type", "attempt", "worker", "outcome", "reason", "delay_s"),
+        "An attempt failed; the next one follows after the delay.",
+    )
+    JOB_FAILED = Description(
+        WARNING,
+        "a job has failed",
+        ("job", "type", "attempt", "worker", "outcome", "reason"),
+        "It is given up, and stays in the dead letter until somebody retries it.",
+    )
+    JOB_CANCELLED = Description(INFO, "a job is cancelled", ("job", "type"), "Somebody asked for it.")
+    JOB_EXPIRED = Description(INFO, "a job has expired", ("job", "type"), "It did not start before its latest start.")
+    LEASE_EXPIRED = Description(
+        WARNING,
+        "a lease ran out",
+        ("job", "type", "attempt", "worker"),
+        "The worker no longer renews it: it is down or cut off. The job goes to another one.",
+    )
+    REPORT_STALE = Description(
+        INFO,
+        "refused a stale report",
+        ("job", "attempt", "worker"),
+        "A worker reported an attempt that had been given to another one meanwhile. The job is not affected.",
+    )
+    WORKER_SEEN = Description(INFO, "a worker registered", ("worker", "slots", "version"), "It can get jobs now.")
+    WORKER_LOST = Description(
+        WARNING, "a worker is lost", ("worker", "silent_s"), "It gave no sign of life for `worker_timeout`."
+    )
+
+    # The agent.
+    JOB_STARTED = Description(DEBUG, "started a job", ("job", "type", "attempt"), "A handler process works on it.")
+    ATTEMPT_COMPLETED = Description(
+        INFO, "finished a job", ("job", "type", "attempt", "ran_s"), "The result is in the journal, and is reported."
+    )
+    ATTEMPT_FAILED = Description(
+        WARNING,
+        "an attempt failed",
+        ("job", "type", "attempt", "outcome", "reason", "ran_s"),
+        "The handler raised an error, ran out of time or crashed. The dispatcher decides whether it is tried again.",
+    )
+    HANDLER_LOG = Description(
+        INFO, "handler", ("job", "type", "attempt", "message"), "What a handler logged, at the level that it chose."
+    )
+    DRAIN_STARTED = Description(INFO, "draining", ("running",), "No new jobs are taken; running ones are finished.")
+    DRAINED = Description(INFO, "drained", ("released",), "No job runs here any more; the released ones run elsewhere.")
+
+
+def log_event(
+    logger: logging.Logger,
+    event: Event,
+    *,
+    level: int | None = None,
+    exc_info: BaseException | None = None,
+    **fields: object,
+) -> None:
+    """Log one event of the catalogue.
+
+    Args:
+        logger: of the module that calls.
+        event: what happened.
+        level: instead of the event's own, for `Event.HANDLER_LOG`.
+        exc_info: an exception whose traceback is to be shown.
+        fields: those that the catalogue lists for the event; None leaves one out.
+    """
+    description = event.value
+    if logger.isEnabledFor(level := level or description.level):
+        logger.log(level, description.text, exc_info=exc_info, extra={"event": event, "fields": fields})
+
+
+def reference() -> str:
+    """The page `docs/logging.md`."""
+    rows = (
+        f"| `{event.name.lower()}` | {logging.getLevelName(event.value.level).lower()} | {event.value.text} "
+        f"| {', '.join(f'`{field}`' for field in event.value.fields)} | {event.value.meaning} |\n"
+        for event in Event
+    )
+    return _INTRODUCTION + "".join(rows)
+
+
+_INTRODUCTION = """\
+# Logging
+
+The services log to standard error, which systemd hands to the journal: `journalctl -u 'stockworker@*'`. Lines carry
+their priority, so `journalctl -p warning` shows what may need attention. `log.level` sets the least important level that
+is logged, `log.format` the form: text for people, `json` for programs.
+
+A JSON line is one object with `time` (UTC), `level`, `logger`, `event`, `text`, the fields of the event, and `exception`
+where there is a traceback. Lines from libraries have no `event`. Payloads and results are never logged; control
+characters in values are escaped, and values are cut at 2,000 characters. Names of fields that end in `_s` are seconds.
+
+| Event | Level | Text | Fields | Meaning |
+|---|---|---|---|---|
+"""

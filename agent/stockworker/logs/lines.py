@@ -1,0 +1,95 @@
+"""How a log record becomes a line: text for people, JSON for programs, either with a priority for the journal."""
+
+import json
+import logging
+import math
+import re
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+Render = Callable[[logging.LogRecord], str]
+
+MAX_VALUE_CHARACTERS = 2000
+_BARE = re.compile(r"[^\s\"'=\\]+")
+# sd-daemon(3): the number in "<N>" at the start of a line is its syslog priority.
+_PRIORITIES = ((logging.CRITICAL, 2), (logging.ERROR, 3), (logging.WARNING, 4), (logging.INFO, 6))
+_DEBUG_PRIORITY = 7
+_TRACEBACK_MARGIN = "    | "
+_TRACEBACKS = logging.Formatter()
+
+
+def text_line(record: logging.LogRecord) -> str:
+    """Time, level, what happened, and its fields; a traceback follows on lines of its own, behind a margin."""
+    return f"{_time(record)} {record.levelname:<7} {bare_line(record)}"
+
+
+def bare_line(record: logging.LogRecord) -> str:
+    """As `text_line`, without the time and the level, which the journal shows by itself."""
+    text = escaped(record.getMessage())
+    if "event" not in record.__dict__:
+        text = f"{record.name}: {text}"
+    fields = "".join(f" {name}={_value(value)}" for name, value in _fields(record).items())
+    traceback = "".join(f"\n{_TRACEBACK_MARGIN}{escaped(line)}" for line in _traceback(record).splitlines())
+    return f"{text}{fields}{traceback}"
+
+
+def json_line(record: logging.LogRecord) -> str:
+    """One JSON object; only ASCII, so that no terminal and no splitter of lines can misread it."""
+    entry: dict[str, object] = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
+    if event := record.__dict__.get("event"):
+        entry["event"] = event.name.lower()
+    entry["text"] = record.getMessage()
+    entry |= {name: _json(value) for name, value in _fields(record).items()}
+    if traceback := _traceback(record):
+        entry["exception"] = traceback
+    return json.dumps(entry)
+
+
+def for_journal(render: Render) -> Render:
+    """`render` with the priority in front of each line, in the notation of sd-daemon(3)."""
+
+    def rendered(record: logging.LogRecord) -> str:
+        priority = next((number for level, number in _PRIORITIES if record.levelno >= level), _DEBUG_PRIORITY)
+        return "\n".join(f"<{priority}>{line}" for line in render(record).split("\n"))
+
+    return rendered
+
+
+def escaped(text: str) -> str:
+    r"""`text` on one line: what can't be printed is written as in Python, a line feed as ``\n``.
+
+    That covers terminal escapes, Unicode's own line separators and the marks that reverse the direction of writing:
+    whoever chooses a job id or an error text must not be able to forge a line or hide one.
+    """
+    cut = text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}..."
+    if cut.isprintable():
+        return cut
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in cut
+    )
+
+
+def _value(value: object) -> str:
+    text = f"{value:.3f}" if isinstance(value, float) else str(value)
+    if _BARE.fullmatch(text) and text.isprintable():
+        return escaped(text)
+    return '"' + escaped(text.replace("\\", "\\\\").replace('"', '\\"')) + '"'
+
+
+def _json(value: object) -> object:
+    if value is None or isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+        return value
+    return str(value)[:MAX_VALUE_CHARACTERS]
+
+
+def _fields(record: logging.LogRecord) -> Mapping[str, object]:
+    fields: Mapping[str, object] = record.__dict__.get("fields", {})
+    return {name: value for name, value in fields.items() if value is not None}
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    return _TRACEBACKS.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
+
+
+def _time(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
