@@ -1,0 +1,83 @@
+"""Talks to systemd: readiness, status, watchdog and credentials. Without systemd every call does nothing.
+
+The messages are those of sd_notify(3); the unit needs `Type=notify` (or `notify-reload`).
+"""
+
+import os
+from pathlib import Path
+
+import sdnotify
+
+from stockworker.adapters import clock
+
+
+class Notifier:
+    """Tells the service manager how the service is.
+
+    Attributes:
+        watchdog_s: call `alive` at least this often, in seconds; None when nobody watches. Half of what systemd
+            allows, as sd_watchdog_enabled(3) advises.
+    """
+
+    def __init__(self) -> None:
+        # Without a socket sdnotify would leave an unconnected one behind.
+        self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
+        self.watchdog_s = _watchdog_s()
+
+    def ready(self, status: str) -> None:
+        """Started, or done with reloading."""
+        self._notify("READY=1", _status(status))
+
+    def status(self, text: str) -> None:
+        """One line for `systemctl status`."""
+        self._notify(_status(text))
+
+    def reloading(self) -> None:
+        """A reload has begun; `ready` ends it."""
+        self._notify("RELOADING=1", f"MONOTONIC_USEC={_microseconds(clock.monotonic())}")
+
+    def stopping(self, status: str) -> None:
+        """The service has begun to end."""
+        self._notify("STOPPING=1", _status(status))
+
+    def alive(self) -> None:
+        """Feed the watchdog."""
+        self._notify("WATCHDOG=1")
+
+    def extend_timeout(self, seconds: float) -> None:
+        """Starting or stopping takes longer: don't kill the service before `seconds` from now."""
+        self._notify(f"EXTEND_TIMEOUT_USEC={_microseconds(seconds)}")
+
+    def close(self) -> None:
+        """Give the socket back; later calls do nothing."""
+        if self._systemd and self._systemd.socket:
+            self._systemd.socket.close()
+        self._systemd = None
+
+    def _notify(self, *assignments: str) -> None:
+        if self._systemd:
+            # sdnotify encodes as Latin-1, systemd reads UTF-8.
+            self._systemd.notify("\n".join(assignments).encode(errors="replace").decode("latin-1"))
+
+
+def credential(name: str) -> Path | None:
+    """The file of a credential that the unit asked for with LoadCredential=, None if there is none."""
+    directory = os.environ.get("CREDENTIALS_DIRECTORY")
+    file = Path(directory, name) if directory else None
+    return file if file and file.is_file() else None
+
+
+def _watchdog_s() -> float | None:
+    """Half of WATCHDOG_USEC, where it is set and meant for this process."""
+    usec = os.environ.get("WATCHDOG_USEC", "")
+    pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
+    return int(usec) / 2e6 if usec.isdecimal() and int(usec) > 0 and pid == str(os.getpid()) else None
+
+
+def _status(text: str) -> str:
+    # A line feed would start an assignment of its own.
+    return f"STATUS={' '.join(text.splitlines())}"
+
+
+def _microseconds(seconds: float) -> int:
+    return int(seconds * 1_000_000)

@@ -1,0 +1,114 @@
+"""The service manager, played by a real datagram socket."""
+
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters import clock
+from stockworker.adapters.systemd import Notifier, credential
+
+
+@pytest.fixture
+def manager(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(10)
+        listener.bind(str(tmp_path / "notify"))
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        yield listener
+
+
+@pytest.mark.parametrize(
+    ("say", "expected"),
+    [
+        (lambda notifier: notifier.ready("2 slots"), "READY=1\nSTATUS=2 slots"),
+        (lambda notifier: notifier.status("frei: fünf"), "STATUS=frei: fünf"),
+        (lambda notifier: notifier.status("a\nWATCHDOG=1"), "STATUS=a WATCHDOG=1"),
+        (lambda notifier: notifier.status("\ud800"), "STATUS=?"),
+        (lambda notifier: notifier.stopping("draining"), "STOPPING=1\nSTATUS=draining"),
+        (lambda notifier: notifier.alive(), "WATCHDOG=1"),
+        (lambda notifier: notifier.extend_timeout(1.5), "EXTEND_TIMEOUT_USEC=1500000"),
+    ],
+)
+def test_what_systemd_hears(manager: socket.socket, say: Callable[[Notifier], None], expected: str) -> None:
+    with closing(Notifier()) as notifier:
+        say(notifier)
+
+    assert manager.recv(4096).decode() == expected
+
+
+def test_an_abstract_socket_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = f"stockworker-test-{os.getpid()}"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
+        listener.settimeout(10)
+        listener.bind(f"\0{name}")
+        monkeypatch.setenv("NOTIFY_SOCKET", f"@{name}")
+
+        with closing(Notifier()) as notifier:
+            notifier.alive()
+
+        assert listener.recv(4096) == b"WATCHDOG=1"
+
+
+def test_a_reload_says_when_it_began(manager: socket.socket) -> None:
+    before = clock.monotonic()
+    with closing(Notifier()) as notifier:
+        notifier.reloading()
+    after = clock.monotonic()
+
+    first, _, usec = manager.recv(4096).decode().partition("\nMONOTONIC_USEC=")
+    assert first == "RELOADING=1"
+    assert before - 1e-6 <= int(usec) / 1e6 <= after
+
+
+def test_without_systemd_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+    monkeypatch.delenv("WATCHDOG_USEC", raising=False)
+    notifier = Notifier()
+
+    notifier.ready("")
+    notifier.alive()
+    notifier.close()
+
+    assert notifier.watchdog_s is None
+
+
+def test_a_manager_that_is_gone_is_no_reason_to_fail(manager: socket.socket) -> None:
+    with closing(Notifier()) as notifier:
+        manager.close()
+        notifier.alive()
+    notifier.alive()
+
+
+@pytest.mark.parametrize(
+    ("usec", "pid", "expected"),
+    [
+        ("30000000", None, 15.0),
+        ("30000000", str(os.getpid()), 15.0),
+        ("30000000", "1", None),
+        ("0", None, None),
+        ("soon", None, None),
+    ],
+)
+def test_the_watchdog_is_fed_twice_as_often_as_asked(
+    monkeypatch: pytest.MonkeyPatch, usec: str, pid: str | None, expected: float | None
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", usec)
+    monkeypatch.delenv("WATCHDOG_PID", raising=False)
+    if pid:
+        monkeypatch.setenv("WATCHDOG_PID", pid)
+
+    assert Notifier().watchdog_s == expected
+
+
+def test_a_credential_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mqtt-password").write_text("hush")
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert credential("mqtt-password") == tmp_path / "mqtt-password"
+    assert credential("other") is None
+
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert credential("mqtt-password") is None
