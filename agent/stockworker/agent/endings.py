@@ -1,0 +1,89 @@
+"""How an attempt ended, judged by what its process left behind. PURE."""
+
+import signal
+
+from stockworker.agent.work import Ending
+from stockworker.handlers.spec import Limits
+from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits
+from stockworker.protocol.fields import parse_json
+from stockworker.protocol.job import Outcome
+
+DATA_ERROR = 65
+"""Exit code of a command that says: don't try again (EX_DATAERR in sysexits.h)."""
+
+
+def describe(summary: str, detail: str = "") -> str:
+    """Join an error text of at most `MAX_TEXT` characters: the beginning of the summary, the end of the detail."""
+    summary = _printable(summary.strip())[: MAX_TEXT // 2]
+    detail = _printable(detail.strip())[-(MAX_TEXT - len(summary) - 1) :]
+    return f"{summary}\n{detail}" if detail else summary
+
+
+def accept_result(text: str) -> Ending:
+    """Judge a result that is JSON text: it may be too large to travel, and then trying again can't help."""
+    if fits(text):
+        return Ending(Outcome.OK, result=text)
+    return too_large()
+
+
+def too_large() -> Ending:
+    """Judge a result of more than `MAX_CONTENT` bytes."""
+    limit = f"the result is larger than {MAX_CONTENT} bytes as a JSON string"
+    return Ending(Outcome.ERROR, error=f"{limit}: store it elsewhere and return where it is", permanent=True)
+
+
+def judge_death(returncode: int, output: bytes, limits: Limits) -> Ending:
+    """Judge an attempt whose process ended without a word, and was not told to.
+
+    Args:
+        returncode: its exit code, or the negative number of the signal that killed it.
+        output: the end of what it printed.
+        limits: what it was allowed.
+    """
+    printed = output.decode(errors="replace")
+    if returncode >= 0:
+        return Ending(Outcome.CRASHED, error=describe(f"the process exited with code {returncode}", printed))
+    if returncode == -signal.SIGXCPU:
+        allowed = "" if limits.cpu_s is None else f" of {limits.cpu_s} s"
+        return Ending(Outcome.TIMED_OUT, error=describe(f"CPU limit{allowed} exceeded", printed))
+    hint = ", and not by this worker: out of memory?" if returncode == -signal.SIGKILL else ""
+    return Ending(
+        Outcome.CRASHED, error=describe(f"the process was killed by {_signal_name(-returncode)}{hint}", printed)
+    )
+
+
+def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits) -> Ending:
+    """Judge a command by its exit code and what it printed.
+
+    Args:
+        returncode: its exit code, or the negative number of the signal that killed it.
+        output: all of its standard output.
+        errors: the end of its standard error.
+        limits: what it was allowed.
+    """
+    if returncode < 0:
+        return judge_death(returncode, errors, limits)
+    if returncode != 0:
+        error = describe(f"exit code {returncode}", errors.decode(errors="replace"))
+        return Ending(Outcome.ERROR, error=error, permanent=returncode == DATA_ERROR)
+    try:
+        result = output.decode().strip() or "null"
+        parse_json(result)
+    except ValueError as error:
+        problem = f"not UTF-8: {error}" if isinstance(error, UnicodeDecodeError) else f"it {error}"
+        beginning = output[: MAX_TEXT // 4].decode(errors="replace")
+        text = describe(f"exit code 0, but standard output is no result: {problem}", beginning)
+        return Ending(Outcome.ERROR, error=text, permanent=True)
+    return accept_result(result)
+
+
+def _printable(text: str) -> str:
+    """Replace what UTF-8 can't carry."""
+    return text.encode(errors="replace").decode()
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -1,0 +1,203 @@
+"""Runs attempts in child processes: a pool of reused Python children, and one process per command.
+
+Everything happens on the event loop; nothing here waits for a child, and no event is delivered from within a call.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from stockworker.adapters import clock
+from stockworker.agent import frames
+from stockworker.agent.children import Child, CommandChild, PythonChild
+from stockworker.agent.work import Ending, ExecutorEvent, Finished, HandlerLogged, Progressed, Work
+from stockworker.errors import ProtocolMisuse
+from stockworker.handlers.spec import CommandHandler, HandlerSpec
+from stockworker.protocol.ids import JobType, Token
+from stockworker.protocol.job import Outcome
+
+_CANCELLED: Final = Ending(Outcome.CANCELLED, error="stopped on request")
+
+
+@dataclass(slots=True)
+class _Run:
+    """An attempt that runs.
+
+    Attributes:
+        child: where; None where there was nothing to run it in, and its end is on its way.
+        timer: for its time-out, then for the end of the grace period.
+        verdict: how it ends, once it has been told to stop.
+    """
+
+    work: Work
+    started_at: float
+    timer: asyncio.TimerHandle
+    child: Child | None = None
+    verdict: Ending | None = None
+
+
+class Executor:
+    """Runs up to `slots` attempts at once. To be made and used on the thread of a running event loop."""
+
+    def __init__(
+        self,
+        handlers: Mapping[JobType, HandlerSpec],
+        slots: int,
+        deliver: Callable[[ExecutorEvent], None],
+        *,
+        recycle_after: int = 1000,
+        stop_grace_s: float = 5.0,
+        module_paths: Sequence[str] = (),
+    ) -> None:
+        """Make an executor; processes are started when they are first needed.
+
+        Args:
+            handlers: what runs which type of job.
+            slots: how many attempts run at once.
+            deliver: is given every event, on the event loop; it may call `start` and `stop`.
+            recycle_after: jobs after which a Python child is replaced.
+            stop_grace_s: time between SIGTERM and SIGKILL, in seconds.
+            module_paths: folders to import handlers from, besides what is installed.
+
+        Raises:
+            ConfigError: the settings of a handler can't be passed on.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._slots = slots
+        self._deliver = deliver
+        self._recycle_after = recycle_after
+        self._stop_grace_s = stop_grace_s
+        self._module_paths = module_paths
+        self._handlers = handlers
+        self._configuration = frames.encode_configuration(module_paths, handlers)
+        self._runs: dict[Token, _Run] = {}
+        self._idle: list[PythonChild] = []
+        self._children: set[Child] = set()
+        self._all_gone: asyncio.Future[None] | None = None
+
+    @property
+    def running(self) -> frozenset[Token]:
+        """The attempts that have been started and not yet finished."""
+        return frozenset(self._runs)
+
+    def start(self, work: Work) -> None:
+        """Start an attempt; it ends in exactly one `Finished`, unless `close` comes first.
+
+        Raises:
+            ProtocolMisuse: all slots are taken, the attempt runs already, or this executor is closed.
+        """
+        if self._all_gone is not None or len(self._runs) >= self._slots or work.token in self._runs:
+            raise ProtocolMisuse(f"job {work.job_id} can't be started: {len(self._runs)} of {self._slots} slots taken")
+        timer = self._loop.call_later(work.timeout_s, self._time_out, work.token)
+        run = self._runs[work.token] = _Run(work, clock.monotonic(), timer)
+        handler = self._handlers.get(work.type)
+        if handler is None:
+            self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
+            return
+        try:
+            run.child = self._occupy(work, handler)
+        except OSError as error:
+            self._refuse(work.token, f"handler can't be started here: {error}")
+
+    def stop(self, token: Token) -> None:
+        """Cancel an attempt: it ends as `Outcome.CANCELLED`, whatever it does. One that does not run is no matter."""
+        run = self._runs.get(token)
+        if run is not None and run.verdict is None:
+            self._tell_to_stop(run, _CANCELLED)
+
+    def reload(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
+        """Use other handlers for what is started from now on.
+
+        Raises:
+            ConfigError: the settings of a handler can't be passed on; everything is as before.
+        """
+        self._configuration = frames.encode_configuration(self._module_paths, handlers)
+        self._handlers = handlers
+        while self._idle:
+            self._idle.pop().kill()
+
+    async def close(self) -> None:
+        """Kill what runs, without an event about it, and wait until no child process is left."""
+        if self._all_gone is None:
+            self._all_gone = self._loop.create_future()
+            for run in self._runs.values():
+                run.timer.cancel()
+            self._runs.clear()
+            self._idle.clear()
+            for child in self._children:
+                child.kill()
+            if not self._children:
+                self._all_gone.set_result(None)
+        await asyncio.shield(self._all_gone)
+
+    # --- what children tell ---
+
+    def heard(self, event: Progressed | HandlerLogged) -> None:
+        """Pass on what a handler says."""
+        if event.token in self._runs:
+            self._deliver(event)
+
+    def ended(self, token: Token, ending: Ending) -> None:
+        """Finish an attempt, and use its child again if possible."""
+        run = self._runs.pop(token, None)
+        if run is None:
+            return
+        run.timer.cancel()
+        if isinstance(run.child, PythonChild) and run.child in self._children:
+            self._release(run.child)
+        ending = run.verdict or ending
+        ran_s = clock.monotonic() - run.started_at
+        self._deliver(Finished(token, ending.outcome, ending.result, ending.error, ending.permanent, ran_s))
+
+    def exited(self, child: Child) -> None:
+        """Forget a child that is gone."""
+        self._children.discard(child)
+        if isinstance(child, PythonChild) and child in self._idle:
+            self._idle.remove(child)
+        if self._all_gone is not None and not self._children and not self._all_gone.done():
+            self._all_gone.set_result(None)
+
+    # --- children ---
+
+    def _occupy(self, work: Work, handler: HandlerSpec) -> Child:
+        if isinstance(handler, CommandHandler):
+            command = CommandChild(work, handler, self)
+            self._children.add(command)
+            return command
+        if self._idle:
+            child = self._idle.pop()
+        else:
+            child = PythonChild(self._configuration, self)
+            self._children.add(child)
+        child.run(work, handler.limits)
+        return child
+
+    def _release(self, child: PythonChild) -> None:
+        if child.reusable and child.jobs < self._recycle_after and child.configuration is self._configuration:
+            self._idle.append(child)
+        else:
+            child.kill()
+
+    def _refuse(self, token: Token, error: str) -> None:
+        """End an attempt that nothing runs, but not before `start` has returned."""
+        self._loop.call_soon(self.ended, token, Ending(Outcome.REFUSED, error=error))
+
+    # --- stopping ---
+
+    def _time_out(self, token: Token) -> None:
+        run = self._runs[token]
+        self._tell_to_stop(run, Ending(Outcome.TIMED_OUT, error=f"not done after {run.work.timeout_s:g} s"))
+
+    def _tell_to_stop(self, run: _Run, verdict: Ending) -> None:
+        run.verdict = verdict
+        run.timer.cancel()
+        if run.child is not None:
+            run.child.terminate()
+            run.timer = self._loop.call_later(self._stop_grace_s, self._kill, run)
+
+    def _kill(self, run: _Run) -> None:
+        if run.child is not None and run.verdict is not None:
+            grace = f"killed, because it did not stop within {self._stop_grace_s:g} s"
+            run.verdict = replace(run.verdict, error=f"{run.verdict.error}; {grace}")
+            run.child.kill()
