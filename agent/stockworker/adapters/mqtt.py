@@ -1,0 +1,300 @@
+"""The link to the broker: connects, stays connected, and says honestly what it knows about each message.
+
+State is truth, messages are hints: the link keeps nothing for later. What could not be sent is dropped and counted,
+and what was received stays unacknowledged until the owner has stored it; then the broker forgets it. All methods
+belong to the thread of the event loop.
+"""
+
+import asyncio
+import random as system_random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from stockworker.adapters import clock
+from stockworker.adapters.mqtt_connection import Connection, LinkSettings, Unreachable
+from stockworker.adapters.mqtt_reasons import PACKET_TOO_LARGE, SESSION_TAKEN_OVER, reason_name
+from stockworker.adapters.mqtt_wire import Callbacks, Ending, PacketTooLarge
+from stockworker.errors import ConnectionFailed
+from stockworker.protocol.packet import Packet
+
+__all__ = ["Delivery", "Link", "LinkDown", "LinkItem", "LinkSettings", "LinkUp", "Refused", "reason_name"]
+
+# So many connections in a row that the broker accepted and soon dropped without a reason are two clients with one id.
+_TAKEOVERS_MAX: Final = 5
+# In keepalive intervals. gmqtt pings after 0.8 to 1.3 of them; the broker itself gives up on us after 1.5.
+_SILENCE_MAX: Final = 1.75
+_CHECKS_PER_KEEPALIVE: Final = 8
+_DOUBLINGS_MAX: Final = 30
+
+
+@dataclass(frozen=True, slots=True)
+class LinkUp:
+    """Signed in, and all subscriptions granted. Deliveries come between this and `LinkDown`."""
+
+    session_present: bool
+
+
+@dataclass(frozen=True, slots=True)
+class LinkDown:
+    """The connection is lost, or an attempt failed for another reason than the one before it."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """A message that has arrived. With QoS 1 it comes again after a reconnect unless it was acknowledged."""
+
+    packet: Packet
+    duplicate: bool
+    _packet_id: int
+    _generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The broker has not passed on a message of ours; or we have not sent it, because it is too large for the broker.
+
+    `reason_code` (see `reason_name`): 0x10 nobody listens, 0x87 denied by the ACL, 0x95 too large, …
+    """
+
+    packet: Packet
+    reason_code: int
+
+
+LinkItem = LinkUp | LinkDown | Delivery | Refused
+
+
+class Link:
+    """One client of the broker, over any number of connections.
+
+    `deliver` gets every `LinkItem`, in order; it must only take note, and not call back into the link.
+    """
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        deliver: Callable[[LinkItem], None],
+        *,
+        random: Callable[[], float] = system_random.random,
+    ) -> None:
+        self._settings = settings
+        self._deliver = deliver
+        self._backoff = _Backoff(settings, random)
+        self._connection: Connection | None = None
+        self._work: asyncio.Task[None] | None = None
+        self._closed = False
+        self._generation = 0
+        self._up = False
+        self._early: list[Delivery] = []
+        self._unacknowledged: dict[int, tuple[Packet, float]] = {}  # by packet id, with the time of sending
+        self._progress = asyncio.Event()
+        self._told_reason = ""
+        self._takeovers = 0
+        self.dropped = 0
+        """Messages that were not sent because the link was down, or not confirmed when it went down."""
+
+    @property
+    def up(self) -> bool:
+        return self._up
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages that the broker has not confirmed yet."""
+        return len(self._unacknowledged)
+
+    @property
+    def oldest_unacknowledged_s(self) -> float:
+        """For how long the broker has owed us a confirmation; 0 if it owes none."""
+        for _packet, sent_at in self._unacknowledged.values():
+            return clock.monotonic() - sent_at
+        return 0.0
+
+    @property
+    def last_received_s(self) -> float | None:
+        """Seconds since the broker was last heard; None without a connection."""
+        return None if self._connection is None else self._connection.wire.last_received_s
+
+    async def run(self) -> None:
+        """Stay connected until `close`. To cancel it hangs up without a word, and the broker sends the will.
+
+        Raises:
+            ConnectionFailed: the broker has refused us for good, or another client uses our client id.
+        """
+        if self._closed:
+            return
+        self._work = asyncio.create_task(self._stay_connected(), name=f"mqtt {self._settings.client_id}")
+        try:
+            await asyncio.wait({self._work})
+        finally:
+            self._work.cancel()
+            if self._connection is not None:
+                self._connection.wire.abort(Ending("stopped"))
+                self._forget()
+        if not self._work.cancelled():
+            self._work.result()
+
+    async def send(self, packets: Sequence[Packet]) -> None:
+        """Write all packets, in order; waits while the broker has to catch up with earlier ones.
+
+        What the broker does not accept comes back as `Refused`. While the link is down, packets are dropped, and
+        counted in `dropped`: repeat from your own state after `LinkUp`.
+        """
+        for packet in packets:
+            while self._must_wait(packet):
+                self._progress.clear()
+                await self._progress.wait()
+            self._write(packet)
+
+    def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
+        """Tell the broker that it may forget these messages; those of an earlier connection are ignored."""
+        if self._connection is None:
+            return
+        for delivery in deliveries:
+            if delivery._packet_id and delivery._generation == self._generation:
+                self._connection.wire.acknowledge(delivery._packet_id)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Wait until the broker has confirmed all that was sent; False if it has not in time, or the link went down."""
+        dropped = self.dropped
+        try:
+            async with asyncio.timeout(timeout_s):
+                while self._unacknowledged:
+                    self._progress.clear()
+                    await self._progress.wait()
+        except TimeoutError:
+            return False
+        return self.dropped == dropped
+
+    async def close(self) -> None:
+        """Disconnect in good order, so that the broker does not send the will, and end `run`."""
+        self._closed = True
+        if self._connection is not None:
+            self._up = False
+            await self._connection.close()
+        if self._work is not None:
+            self._work.cancel()
+            await asyncio.wait({self._work})
+
+    async def _stay_connected(self) -> None:
+        while not self._closed:
+            try:
+                connection = await Connection.open(self._settings, self._callbacks())
+            except Unreachable as failure:
+                if failure.permanent:
+                    raise ConnectionFailed(self._named(str(failure))) from failure
+                self._takeovers = 0
+                self._tell_down(str(failure))
+            else:
+                self._come_up(connection)
+                since = clock.monotonic()
+                ending = await self._until_lost(connection)
+                self._forget()
+                self._tell_down(ending.reason)
+                self._judge(ending, lasted_s=clock.monotonic() - since)
+            await asyncio.sleep(self._backoff.next_s())
+
+    def _callbacks(self) -> Callbacks:
+        self._generation += 1
+        self._early = []
+        return Callbacks(self._received, self._acknowledged, self._progress.set)
+
+    def _come_up(self, connection: Connection) -> None:
+        self._connection = connection
+        self._up = True
+        self._told_reason = ""
+        self._deliver(LinkUp(connection.session_present))
+        early, self._early = self._early, []
+        for delivery in early:
+            self._deliver(delivery)
+
+    async def _until_lost(self, connection: Connection) -> Ending:
+        wire = connection.wire
+        keepalive_s = wire.keepalive_s
+        while not wire.ended.done():
+            await asyncio.wait({wire.ended}, timeout=keepalive_s / _CHECKS_PER_KEEPALIVE)
+            # With unsent data a socket of a vanished peer does not close: gmqtt and asyncio would wait for ever.
+            if wire.last_received_s > _SILENCE_MAX * keepalive_s:
+                wire.abort(Ending(f"no sign of life from the broker for {wire.last_received_s:.0f} s"))
+        return wire.ended.result()
+
+    def _forget(self) -> None:
+        self._connection = None
+        self._up = False
+        self.dropped += len(self._unacknowledged)
+        self._unacknowledged.clear()
+        self._progress.set()
+
+    def _tell_down(self, reason: str) -> None:
+        if not self._closed and reason != self._told_reason:
+            self._told_reason = reason
+            self._deliver(LinkDown(self._named(reason)))
+
+    def _judge(self, ending: Ending, *, lasted_s: float) -> None:
+        if lasted_s >= self._settings.healthy_after_s:
+            self._backoff.reset()
+            self._takeovers = 0
+            return
+        # Mosquitto before 2.1 gives no reason when another client takes the id.
+        taken_over = ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER}
+        self._takeovers = self._takeovers + 1 if taken_over else 0
+        if self._takeovers >= _TAKEOVERS_MAX:
+            raise ConnectionFailed(
+                self._named(
+                    f"accepted us {self._takeovers} times in a row and soon hung up: another client uses the id "
+                    f"{self._settings.client_id!r}. Stop the other one, or give it an identity of its own"
+                )
+            )
+
+    def _must_wait(self, packet: Packet) -> bool:
+        connection = self._connection
+        if connection is None:
+            return False
+        return connection.wire.congested or (packet.qos > 0 and len(self._unacknowledged) >= connection.send_window)
+
+    def _write(self, packet: Packet) -> None:
+        if self._connection is None:
+            self.dropped += 1
+            return
+        try:
+            packet_id = self._connection.wire.publish(packet)
+        except PacketTooLarge:
+            self._deliver(Refused(packet, PACKET_TOO_LARGE))
+            return
+        if packet_id:
+            self._unacknowledged[packet_id] = (packet, clock.monotonic())
+
+    def _received(self, packet: Packet, packet_id: int, duplicate: bool) -> None:  # noqa: FBT001 (a callback)
+        delivery = Delivery(packet, duplicate, packet_id, self._generation)
+        if self._up:
+            self._deliver(delivery)
+        else:
+            # A kept session starts to send before it has confirmed our subscriptions.
+            self._early.append(delivery)
+
+    def _acknowledged(self, packet_id: int, reason_code: int) -> None:
+        sent = self._unacknowledged.pop(packet_id, None)
+        self._progress.set()
+        if sent is not None and reason_code:
+            self._deliver(Refused(sent[0], reason_code))
+
+    def _named(self, reason: str) -> str:
+        return f"broker {self._settings.host}:{self._settings.port}: {reason}"
+
+
+class _Backoff:
+    """Full jitter: a random time below a ceiling that doubles, so that a fleet does not come back all at once."""
+
+    def __init__(self, settings: LinkSettings, random: Callable[[], float]) -> None:
+        self._settings = settings
+        self._random = random
+        self._failures = 0
+
+    def next_s(self) -> float:
+        ceiling_s = min(self._settings.backoff_cap_s, self._settings.backoff_first_s * 2.0**self._failures)
+        self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
+        return self._random() * ceiling_s
+
+    def reset(self) -> None:
+        self._failures = 0

@@ -1,0 +1,149 @@
+"""One MQTT 5 connection, from the first packet to its loss."""
+
+import asyncio
+import socket
+import ssl
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from stockworker.adapters.mqtt_reasons import PERMANENT_REFUSALS, explain_code, explain_error
+from stockworker.adapters.mqtt_wire import Callbacks, Ending, Wire
+from stockworker.errors import ProtocolMisuse
+from stockworker.protocol.packet import Packet
+
+# More than this unacknowledged buys no speed; brokers that name no limit allow 65,535 (MQTT 5.0, section 3.2.2.3.3).
+_SEND_WINDOW_MAX = 1000
+_SEND_WINDOW_UNNAMED = 65_535
+# Reason codes from here on are failures (MQTT 5.0, section 2.4).
+_FAILURE = 0x80
+_CLOSE_TIMEOUT_S = 5.0
+
+_Answer = TypeVar("_Answer")
+
+
+@dataclass(frozen=True, slots=True)
+class LinkSettings:
+    """How to connect. A worker keeps the defaults; a dispatcher sets `clean_start=False, session_expiry_s=86_400`.
+
+    After `connect_timeout_s` without an answer an attempt is given up. Attempts are apart by a random time below
+    `backoff_first_s`, doubled with each failure up to `backoff_cap_s`, and back to the first once a connection has
+    lasted for `healthy_after_s`.
+    """
+
+    host: str
+    port: int
+    client_id: str
+    subscriptions: tuple[str, ...] = ()
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    tls: ssl.SSLContext | None = None
+    keepalive_s: int = 20
+    clean_start: bool = True
+    session_expiry_s: int = 0
+    receive_maximum: int = 1000
+    will: Packet | None = None
+    connect_timeout_s: float = 15.0
+    backoff_first_s: float = 0.5
+    backoff_cap_s: float = 60.0
+    healthy_after_s: float = 60.0
+
+    def __post_init__(self) -> None:
+        # gmqtt counts the characters of a client id where MQTT counts its bytes.
+        if not self.client_id or not self.client_id.isascii():
+            raise ProtocolMisuse(f"the client id {self.client_id!r} must be ASCII, and not empty")
+
+
+class Unreachable(Exception):
+    """An attempt to connect has failed, for the reason in the text; `permanent`: no retry will mend it."""
+
+    def __init__(self, reason: str, *, permanent: bool = False) -> None:
+        super().__init__(reason)
+        self.permanent = permanent
+
+
+class Connection:
+    """Use `open`, which returns it signed in and subscribed."""
+
+    def __init__(self, settings: LinkSettings, callbacks: Callbacks) -> None:
+        self.wire = Wire(settings.clean_start, settings.keepalive_s, callbacks)
+        self.session_present = False
+        self.send_window = 1
+        self._settings = settings
+        self._awaited = "the TCP connection or the TLS handshake"
+
+    @classmethod
+    async def open(cls, settings: LinkSettings, callbacks: Callbacks) -> "Connection":
+        """Connect, sign in and subscribe.
+
+        Raises:
+            Unreachable: one of the three failed, or all together took longer than `connect_timeout_s`.
+        """
+        connection = cls(settings, callbacks)
+        try:
+            await asyncio.wait_for(connection._establish(), settings.connect_timeout_s)
+        except BaseException as error:
+            connection.wire.abort(Ending("given up"))
+            if isinstance(error, OSError):
+                raise Unreachable(connection._explain(error)) from error
+            raise
+        return connection
+
+    async def close(self) -> None:
+        """Disconnect in good order, which suppresses the will; a peer that does not listen is hung up on."""
+        self.wire.disconnect()
+        await asyncio.wait({self.wire.ended}, timeout=_CLOSE_TIMEOUT_S)
+        self.wire.abort(Ending("closed"))
+
+    async def _establish(self) -> None:
+        settings = self._settings
+        loop = asyncio.get_running_loop()
+        transport, _ = await loop.create_connection(lambda: self.wire, settings.host, settings.port, ssl=settings.tls)
+        # asyncio has set TCP_NODELAY. Without this one, the kernel tries for 15 minutes to bring data to a dead peer.
+        user_timeout_ms = 2 * settings.keepalive_s * 1000
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+        await self._sign_in()
+        if settings.subscriptions:
+            await self._subscribe()
+
+    async def _sign_in(self) -> None:
+        settings = self._settings
+        await self.wire.connect(
+            settings.client_id,
+            settings.username,
+            settings.password,
+            settings.will,
+            session_expiry_interval=settings.session_expiry_s,
+            receive_maximum=settings.receive_maximum,
+        )
+        answers = self.wire.answers
+        self.session_present, code = await self._answer(answers.connack, "CONNACK")
+        if code:
+            reason = f"the broker refused the connection: {explain_code(code)}"
+            raise Unreachable(reason, permanent=code in PERMANENT_REFUSALS)
+        # gmqtt's packet ids end one below the broker's limit, and SUBSCRIBE takes one of them.
+        window = answers.limit("receive_maximum", _SEND_WINDOW_UNNAMED) - 2
+        self.send_window = max(1, min(window, _SEND_WINDOW_MAX))
+        self.wire.largest_packet = answers.limit("maximum_packet_size", self.wire.largest_packet)
+
+    async def _subscribe(self) -> None:
+        topics = self._settings.subscriptions
+        self.wire.subscribe(topics)
+        codes = await self._answer(self.wire.answers.suback, "SUBACK")
+        for topic, code in zip(topics, codes, strict=True):
+            if code >= _FAILURE:
+                raise Unreachable(f"the broker refused the subscription to {topic}: {explain_code(code)}")
+
+    async def _answer(self, answer: asyncio.Future[_Answer], name: str) -> _Answer:
+        self._awaited = name
+        ended = self.wire.ended
+        either: set[asyncio.Future[Any]] = {answer, ended}
+        await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+        if not answer.done():
+            raise Unreachable(f"{ended.result().reason} (instead of {name})")
+        return answer.result()
+
+    def _explain(self, error: OSError) -> str:
+        if isinstance(error, TimeoutError) and error.errno is None:  # ours: the kernel's has an errno
+            waited = f"no answer within {self._settings.connect_timeout_s:g} s, waiting for {self._awaited}"
+            return f"{waited}: is this the broker's port?"
+        return explain_error(error)

@@ -1,0 +1,128 @@
+"""Why a connection failed or ended, in words that tell what to do next."""
+
+import errno
+import socket
+import ssl
+
+NO_MATCHING_SUBSCRIBERS = 0x10
+PACKET_TOO_LARGE = 0x95
+SESSION_TAKEN_OVER = 0x8E
+
+# CONNACK codes that no retry mends: somebody has to change a certificate, a password, an id or the broker.
+# 0x01 is how a broker without MQTT 5 refuses (MQTT 3.1.1, section 3.2.2.3).
+PERMANENT_REFUSALS = frozenset({0x01, 0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
+
+# MQTT 5.0, section 2.4
+_NAMES = {
+    0x00: "success",
+    0x01: "unacceptable protocol version",
+    0x10: "no matching subscribers",
+    0x80: "unspecified error",
+    0x81: "malformed packet",
+    0x82: "protocol error",
+    0x83: "implementation specific error",
+    0x84: "unsupported protocol version",
+    0x85: "client identifier not valid",
+    0x86: "bad user name or password",
+    0x87: "not authorized",
+    0x88: "server unavailable",
+    0x89: "server busy",
+    0x8A: "banned",
+    0x8B: "server shutting down",
+    0x8C: "bad authentication method",
+    0x8D: "keep alive timeout",
+    0x8E: "session taken over",
+    0x8F: "topic filter invalid",
+    0x90: "topic name invalid",
+    0x91: "packet identifier in use",
+    0x93: "receive maximum exceeded",
+    0x94: "topic alias invalid",
+    0x95: "packet too large",
+    0x96: "message rate too high",
+    0x97: "quota exceeded",
+    0x98: "administrative action",
+    0x99: "payload format invalid",
+    0x9A: "retain not supported",
+    0x9B: "QoS not supported",
+    0x9C: "use another server",
+    0x9D: "server moved",
+    0x9F: "connection rate exceeded",
+    0xA1: "subscription identifiers not supported",
+    0xA2: "wildcard subscriptions not supported",
+}
+
+_NEXT_STEPS = {
+    0x01: "the broker does not speak MQTT 5: use Mosquitto 2.0 or newer",
+    0x84: "the broker does not speak MQTT 5: use Mosquitto 2.0 or newer",
+    0x85: "give this client another id",
+    0x86: "check the user name and the password file, or the client certificate",
+    0x87: "check that the broker knows this user, or trusts its certificate",
+    0x8E: "another connection uses the same client id",
+    0x95: "a message was larger than the broker's max_packet_size",
+}
+
+# By OpenSSL's X509_V_ERR_* code.
+_VERIFY_STEPS = {
+    9: "check the clock of this machine",
+    10: "renew the broker's certificate, or check the clock of this machine",
+    18: "the CA file must be the one of the authority that issued it",
+    19: "the CA file must be the one of the authority that issued it",
+    20: "the CA file must be the one of the authority that issued it",
+    62: "dial a name that is in the certificate, or issue one for this name",
+    64: "dial an address that is in the certificate, or issue one for this address",
+}
+
+_TLS_STEPS = {
+    "WRONG_VERSION_NUMBER": "the peer does not speak TLS: is this the broker's TLS port?",
+    "UNSUPPORTED_PROTOCOL": "the peer has no TLS 1.2 or newer",
+    "TLSV1_ALERT_PROTOCOL_VERSION": "the peer has no TLS 1.2 or newer",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate: set cert_file and key_file",
+    "TLSV1_ALERT_UNKNOWN_CA": "the broker does not trust the authority of our client certificate",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our client certificate has expired: renew it",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "our client certificate has been revoked",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the broker does not accept our client certificate",
+}
+
+
+def reason_name(code: int) -> str:
+    """For people: `not authorized (0x87)`."""
+    return f"{_NAMES.get(code, 'unknown reason')} (0x{code:02x})"
+
+
+def explain_code(code: int, reason_string: str = "") -> str:
+    """Name a reason code of the broker, with its own words and the next step where there are any."""
+    return _join(reason_name(code), reason_string, _NEXT_STEPS.get(code, ""))
+
+
+def explain_error(error: BaseException) -> str:
+    """Say what an error of the socket, the resolver or TLS means."""
+    match error:
+        case ssl.SSLError():
+            return _explain_tls(error)
+        case socket.gaierror():
+            return f"can't resolve the host name ({error.strerror}): check the name, and DNS"
+        case OSError() if _is_refused(error):
+            return "connection refused: is the broker running, and is this its port?"
+        case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError():
+            return "connection reset by the peer"
+        case TimeoutError():
+            return "timed out: is the address right, and does a firewall let us through?"
+        case _:
+            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+
+
+def _explain_tls(error: ssl.SSLError) -> str:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        step = _VERIFY_STEPS.get(error.verify_code, "")
+        return _join("the broker's certificate does not verify", error.verify_message, step)
+    reason = error.reason or ""
+    return _join("TLS failed", reason.lower().replace("_", " ") or str(error), _TLS_STEPS.get(reason, ""))
+
+
+def _is_refused(error: OSError) -> bool:
+    # asyncio folds the failures of several addresses (::1, 127.0.0.1) into one OSError that has only their text.
+    return error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error)
+
+
+def _join(*parts: str) -> str:
+    return ": ".join(part for part in parts if part)

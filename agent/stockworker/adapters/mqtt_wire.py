@@ -1,0 +1,277 @@
+"""What we use of gmqtt, and the only module that imports it: packets, parser, packet ids, keepalive.
+
+gmqtt's `Client` stays outside, because its ways are not ours: it reconnects at a fixed pace even after it was told to
+disconnect, sends a message twice or forgets it depending on the broker's session, takes a refused publish for a
+delivered one, and waits for ever for a mute peer.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from gmqtt.client import Message
+from gmqtt.mqtt.connection import MQTTConnection
+from gmqtt.mqtt.constants import MQTTCommands
+from gmqtt.mqtt.handler import MqttPackageHandler
+from gmqtt.mqtt.package import PublishPacket
+from gmqtt.mqtt.protocol import MQTTProtocol
+from gmqtt.mqtt.utils import ConnectionState
+from gmqtt.subscription import Subscription
+
+from stockworker.adapters import clock
+from stockworker.adapters.mqtt_reasons import explain_code, explain_error
+from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
+
+# A write of this size leaves at once: waiting for more would save nothing, and hide a slow peer from flow control.
+_COALESCED_BYTES = 64 * 1024
+# MQTT 5.0, section 2.1.4: the most that the length field can express.
+_LARGEST_PACKET = 268_435_455
+# What gmqtt adds to the properties that travelled: "dup" and "retain".
+_ADDED_PROPERTIES = 2
+
+_log = logging.getLogger(__name__)
+# Below INFO gmqtt prints whole packets; below ERROR it tells of losses, which the link tells better.
+logging.getLogger("gmqtt").setLevel(logging.ERROR)
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """Why a connection ended. `code` is the broker's reason where it gave one; `by_peer`: it hung up, not we."""
+
+    reason: str
+    code: int | None = None
+    by_peer: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Callbacks:
+    """Whom a connection tells: on the loop's thread, in order of arrival. None of them may block."""
+
+    received: Callable[[Packet, int, bool], None]  # the packet, its id (0 with QoS 0), whether it was sent before
+    acknowledged: Callable[[int, int], None]  # the packet id, the reason code
+    writable: Callable[[], None]  # the socket takes data again, or is gone
+
+
+class PacketTooLarge(Exception):
+    """The broker would close the connection over this packet."""
+
+
+class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
+    """The packets of one connection, both ways, as the protocol of an asyncio transport.
+
+    Writes once per turn of the event loop, whatever was said in it: one system call and one TLS record.
+    """
+
+    def __init__(self, clean_start: bool, keepalive_s: int, callbacks: Callbacks) -> None:  # noqa: FBT001
+        self.answers = _Answers(callbacks, self.abort)
+        super().__init__(connection_state=self.answers.state, id_generator=self.answers.id_generator)
+        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.congested = False
+        self.largest_packet = _LARGEST_PACKET
+        self._clean_start = clean_start
+        self._keepalive_s = keepalive_s
+        self._writable = callbacks.writable
+        self._unsent: list[bytes] = []
+        self._unsent_bytes = 0
+        self._cause: Ending | None = None
+
+    @property
+    def keepalive_s(self) -> int:
+        """Ours, or the broker's where it asked for another."""
+        keepalive_s: int = self._connection.keepalive
+        return keepalive_s
+
+    @property
+    def last_received_s(self) -> float:
+        """Seconds since the last packet of the peer."""
+        last: float = self._connection._last_data_in  # noqa: SLF001 (gmqtt has no other way to ask)
+        return clock.monotonic() - last
+
+    async def connect(
+        self, client_id: str, username: str | None, password: str | None, will: Packet | None, **properties: int
+    ) -> None:
+        await self.send_auth_package(
+            client_id,
+            None if username is None else username.encode(),
+            None if password is None else password.encode(),
+            self._clean_start,
+            self._keepalive_s,
+            will_message=None if will is None else _message(will),
+            **properties,
+        )
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        # As published: a job that was sent to be retained shall be seen as such by whoever is there to see it.
+        self.send_subscribe_packet([Subscription(topic, qos=1, retain_as_published=True) for topic in topics])
+
+    def publish(self, packet: Packet) -> int:
+        """Write a message; returns its packet id, 0 with QoS 0.
+
+        Raises:
+            PacketTooLarge: nothing was written.
+        """
+        packet_id: int | None
+        packet_id, wire_form = PublishPacket.build_package(_message(packet), self)
+        if len(wire_form) > self.largest_packet:
+            self.id_generator.free_id(packet_id)
+            raise PacketTooLarge
+        self.write_data(wire_form)
+        return packet_id or 0
+
+    def acknowledge(self, packet_id: int) -> None:
+        self.send_command_with_mid(MQTTCommands.PUBACK, packet_id, dup=False)
+
+    def disconnect(self) -> None:
+        """Say DISCONNECT, which makes the broker forget the will, and close once all is written."""
+        self.send_disconnect()
+        self.flush()
+        self._transport.close()
+
+    def abort(self, cause: Ending) -> None:
+        """Drop the connection without waiting for anything; the first cause given is the one that is told."""
+        self._cause = self._cause or cause
+        if self._transport is not None:
+            self._transport.abort()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:
+        super().connection_made(transport)
+        # Now, because data or a loss may arrive before whoever waits for the transport gets it.
+        MQTTConnection(transport, self, self._clean_start, self._keepalive_s, self.answers)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        self._unsent.clear()
+        self.ended.set_result(self._cause or _hung_up(exc))
+        self._writable()
+
+    def write_data(self, data: bytes) -> None:
+        if not self._unsent:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._unsent.append(data)
+        self._unsent_bytes += len(data)
+        if self._unsent_bytes > _COALESCED_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        if self._unsent:
+            data = b"".join(self._unsent)
+            self._unsent.clear()
+            self._unsent_bytes = 0
+            super().write_data(data)
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self.congested = True
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        self.congested = False
+        self._writable()
+
+
+class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
+    """Takes the broker's packets apart, and does nothing about them on its own."""
+
+    def __init__(self, callbacks: Callbacks, abort: Callable[[Ending], None]) -> None:
+        self.state = ConnectionState()
+        super().__init__(
+            connack_event=asyncio.Event(),
+            connection_lost_event=asyncio.Event(),
+            connection_state=self.state,
+            reconnect_callback=_nothing,
+            disconnect_callback=_nothing,
+            resend_qos_callback=_nothing,
+            clear_qos_callback=lambda: None,
+            connect_properties={},
+            subscriptions_getter=list,
+            remove_message_callback=lambda _packet_id: None,
+            store_message_callback=lambda _packet_id, _packet: None,
+            send_command_with_mid_callback=lambda *_: None,
+            optimistic_acknowledgement=False,
+        )
+        loop = asyncio.get_running_loop()
+        self.connack: asyncio.Future[tuple[bool, int]] = loop.create_future()  # session present, reason code
+        self.suback: asyncio.Future[tuple[int, ...]] = loop.create_future()  # a reason code per subscription
+        self._callbacks = callbacks
+        self._abort = abort
+        self.on_message = self._received_qos_0
+        self.on_subscribe = self._received_suback
+
+    def limit(self, name: str, default: int) -> int:
+        """Return a limit that the broker named in CONNACK."""
+        values = self._connack_properties.get(name)
+        return int(values[0]) if values else default
+
+    def __call__(self, package: Any) -> None:
+        try:
+            self.__get_handler__(package.cmd)(package.cmd, package.data)
+        except Exception:  # noqa: BLE001 (the packet is broken, or our owner is; silence would leave it unacknowledged)
+            _log.exception("a packet of the broker can't be handled")
+            self._abort(Ending("a packet of the broker can't be handled: the log has the details"))
+
+    def _handle_connack_packet(self, cmd: int, packet: bytes) -> None:
+        session_present, code = bool(packet[0] & 1), packet[1]
+        if code == 0:
+            super()._handle_connack_packet(cmd, packet)
+            self.propagate_error()
+        self.connack.set_result((session_present, code))
+
+    def _handle_disconnect_packet(self, _cmd: int, packet: bytes) -> None:
+        if packet:  # gmqtt invents an empty one at each loss
+            properties, _ = self._parse_properties(packet[1:]) if packet[1:] else ({}, b"")
+            told = "".join((properties or {}).get("reason_string", ()))
+            reason = f"the broker disconnected us: {explain_code(packet[0], told)}"
+            self._abort(Ending(reason, packet[0], by_peer=True))
+
+    def _handle_puback_packet(self, _cmd: int, packet: bytes) -> None:
+        packet_id = packet[0] << 8 | packet[1]
+        self.id_generator.free_id(packet_id)
+        self._callbacks.acknowledged(packet_id, packet[2] if packet[2:] else 0)
+
+    def _handle_qos_1_publish_packet(self, mid: int, packet: bytes, topic: str, properties: dict[str, Any]) -> None:
+        self._callbacks.received(_packet(topic, packet, 1, properties), mid, bool(properties["dup"]))
+
+    def _received_qos_0(self, topic: str, body: bytes, qos: int, properties: dict[str, Any]) -> None:
+        self._callbacks.received(_packet(topic, body, qos, properties), 0, bool(properties["dup"]))
+
+    def _received_suback(self, _mid: int, codes: tuple[int, ...], _properties: object) -> None:
+        self.suback.set_result(codes)
+
+
+async def _nothing(**_options: object) -> None:
+    """Stand in for what gmqtt would do about sessions and reconnects."""
+
+
+def _hung_up(error: Exception | None) -> Ending:
+    if error is None:
+        return Ending("the broker closed the connection without a reason", by_peer=True)
+    return Ending(explain_error(error), by_peer=isinstance(error, ConnectionError))
+
+
+def _message(packet: Packet) -> Any:
+    properties = packet.properties
+    if properties is NO_PROPERTIES:
+        return Message(packet.topic, packet.body, packet.qos, packet.retain)
+    named = {
+        "content_type": properties.content_type,
+        "response_topic": properties.response_topic,
+        "correlation_data": properties.correlation_data,
+        "user_property": properties.user or None,
+    }
+    present = {name: value for name, value in named.items() if value is not None}
+    return Message(packet.topic, packet.body, packet.qos, packet.retain, **present)
+
+
+def _packet(topic: str, body: bytes, qos: int, properties: dict[str, Any]) -> Packet:
+    retain = bool(properties["retain"])
+    if len(properties) == _ADDED_PROPERTIES:
+        return Packet(topic, body, qos, retain)
+    travelled = Properties(
+        content_type=properties.get("content_type", [None])[0],
+        response_topic=properties.get("response_topic", [None])[0],
+        correlation_data=properties.get("correlation_data", [None])[0],
+        user=tuple(properties.get("user_property", ())),
+    )
+    return Packet(topic, body, qos, retain, travelled)
