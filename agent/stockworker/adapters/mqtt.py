@@ -44,12 +44,15 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message that has arrived. With QoS 1 it comes again after a reconnect unless it was acknowledged."""
+    """A message that has arrived. With QoS 1 it comes again after a reconnect unless it was acknowledged.
+
+    `packet_id` and `generation` (of the connection) are the link's own.
+    """
 
     packet: Packet
-    duplicate: bool
-    _packet_id: int
-    _generation: int
+    duplicate: bool = False
+    packet_id: int = 0
+    generation: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,8 +155,8 @@ class Link:
         if self._connection is None:
             return
         for delivery in deliveries:
-            if delivery._packet_id and delivery._generation == self._generation:
-                self._connection.wire.acknowledge(delivery._packet_id)
+            if delivery.packet_id and delivery.generation == self._generation:
+                self._connection.wire.acknowledge(delivery.packet_id)
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until the broker has confirmed all that was sent; False if it has not in time, or the link went down."""
