@@ -1,0 +1,293 @@
+"""Jobs in a SQLite file: the default store."""
+
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any, Final
+
+from stockworker.adapters.sqlite import DatabaseError, open_database, transaction
+from stockworker.dispatcher.effects import Save, SaveAttempt
+from stockworker.dispatcher.ledger import Snapshot
+from stockworker.errors import StoreError
+from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.job import Attempt, Job, JobSpec, Outcome, Priority
+from stockworker.protocol.lifecycle import LIVE, State
+from stockworker.protocol.messages import JobFilter
+from stockworker.protocol.retry import RetryPolicy
+
+APPLICATION_ID: Final = 0x53574A53  # "SWJS"
+
+# Payloads and results have tables of their own: a job's row is written several times, they only once.
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE job (
+        sequence INTEGER PRIMARY KEY,
+        id TEXT NOT NULL UNIQUE,
+        type TEXT NOT NULL,
+        priority INTEGER NOT NULL,
+        not_before REAL,
+        expires_at REAL,
+        timeout_s REAL NOT NULL,
+        max_attempts INTEGER NOT NULL,
+        backoff_s REAL NOT NULL,
+        backoff_max_s REAL NOT NULL,
+        max_crashes INTEGER NOT NULL,
+        tags TEXT NOT NULL,
+        submitted_at REAL NOT NULL,
+        state TEXT NOT NULL,
+        ready_at REAL NOT NULL,
+        attempt INTEGER NOT NULL,
+        failures INTEGER NOT NULL,
+        crashes INTEGER NOT NULL,
+        worker TEXT,
+        token TEXT,
+        assigned_at REAL,
+        cancel_requested INTEGER NOT NULL,
+        ended_at REAL,
+        reason TEXT
+    );
+    CREATE INDEX job_live ON job (sequence) WHERE ended_at IS NULL;
+    CREATE INDEX job_ended_badly ON job (state, sequence) WHERE state IN ('failed', 'cancelled', 'expired');
+    CREATE TABLE payload (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE result (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL);
+    CREATE TABLE attempt (
+        job_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        worker TEXT NOT NULL,
+        token TEXT NOT NULL,
+        assigned_at REAL NOT NULL,
+        ended_at REAL,
+        outcome TEXT,
+        ran_s REAL,
+        error TEXT,
+        PRIMARY KEY (job_id, number)
+    ) WITHOUT ROWID;
+    """,
+)
+
+_SPEC: Final = (
+    "sequence, id, type, priority, not_before, expires_at, timeout_s, max_attempts, backoff_s, backoff_max_s, "
+    "max_crashes, tags, submitted_at"
+)
+_STANDING: Final = (
+    "state, ready_at, attempt, failures, crashes, worker, token, assigned_at, cancel_requested, ended_at, reason"
+)
+_COLUMNS: Final = f"{_SPEC}, {_STANDING}"
+_INSERT_JOB: Final = f"INSERT INTO job ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"
+_UPDATE_JOB: Final = f"UPDATE job SET ({_STANDING}) = ({', '.join('?' * len(_STANDING.split(',')))}) WHERE sequence = ?"
+_VARIABLES: Final = 500  # below every SQLite's limit of bound variables (999 before 3.32)
+
+
+class SqliteJobStore:
+    """See `stockworker.dispatcher.store.JobStore`.
+
+    Args:
+        path: the file; created where it is missing.
+
+    Raises:
+        StoreError: it can't be used; the text says why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS)
+
+    def load(self) -> Snapshot:
+        """Return every live job, and the counts of all."""
+        rows = self._rows(f"SELECT {_COLUMNS} FROM job WHERE ended_at IS NULL ORDER BY sequence")
+        totals = {State(state): count for state, count in self._rows("SELECT state, count(*) FROM job GROUP BY state")}
+        ((highest,),) = self._rows("SELECT coalesce(max(sequence), 0) FROM job")
+        return Snapshot([_job(row) for row in rows], totals, highest + 1)
+
+    def find(self, ids: Collection[JobId]) -> dict[JobId, Job]:
+        """Look jobs up by id."""
+        found = {}
+        for some in _portions(ids):
+            query = f"SELECT {_COLUMNS} FROM job WHERE id IN ({', '.join('?' * len(some))})"
+            for row in self._rows(query, some):
+                found[JobId(row[1])] = _job(row)
+        return found
+
+    def commit(self, saves: Iterable[Save]) -> None:
+        """Write all in one transaction."""
+        new: list[tuple[Any, ...]] = []
+        payloads: list[tuple[int, str]] = []
+        changed: list[tuple[Any, ...]] = []
+        results: list[tuple[int, str]] = []
+        attempts: list[tuple[Any, ...]] = []
+        for save in saves:
+            if isinstance(save, SaveAttempt):
+                attempts.append(_attempt_row(save.attempt))
+                continue
+            if save.payload is None:
+                changed.append((*_standing_row(save.job), save.job.sequence))
+            else:
+                new.append((*_spec_row(save.job), *_standing_row(save.job)))
+                payloads.append((save.job.sequence, save.payload))
+            if save.result is not None:
+                results.append((save.job.sequence, save.result))
+        try:
+            with transaction(self._connection):
+                for statement, rows in (
+                    (_INSERT_JOB, new),
+                    ("INSERT INTO payload (sequence, body) VALUES (?, ?)", payloads),
+                    (_UPDATE_JOB, changed),
+                    ("INSERT OR REPLACE INTO result (sequence, body) VALUES (?, ?)", results),
+                    (f"INSERT OR REPLACE INTO attempt VALUES ({', '.join('?' * 9)})", attempts),
+                ):
+                    if rows:
+                        self._connection.executemany(statement, rows)
+        except DatabaseError as error:
+            raise StoreError(f"{self._path}: can't be written: {error}") from error
+
+    def payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+        """Look payloads up."""
+        return self._bodies("payload", jobs)
+
+    def results(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+        """Look results up."""
+        return self._bodies("result", jobs)
+
+    def search(self, wanted: JobFilter) -> list[Job]:
+        """Scan from the newest job on, by an index where the state has one."""
+        conditions, values = ["1"], list[object]()
+        if wanted.state is not None:
+            conditions.append("state = ?")
+            values.append(str(wanted.state))
+            if wanted.state in LIVE:
+                conditions.append("ended_at IS NULL")
+            elif wanted.state is not State.COMPLETED:
+                conditions.append("state IN ('failed', 'cancelled', 'expired')")
+        if wanted.type is not None:
+            conditions.append("type = ?")
+            values.append(wanted.type)
+        query = f"SELECT {_COLUMNS} FROM job WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?"
+        return [_job(row) for row in self._rows(query, [*values, wanted.limit])]
+
+    def attempts(self, job_id: JobId) -> list[Attempt]:
+        """Return a job's attempts."""
+        return [_attempt(row) for row in self._rows("SELECT * FROM attempt WHERE job_id = ? ORDER BY number", [job_id])]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+    def _bodies(self, table: str, jobs: Sequence[Job]) -> dict[JobId, str]:
+        by_sequence = {job.sequence: job.spec.id for job in jobs}
+        found = {}
+        for some in _portions(by_sequence):
+            query = f"SELECT sequence, body FROM {table} WHERE sequence IN ({', '.join('?' * len(some))})"
+            for sequence, body in self._rows(query, some):
+                found[by_sequence[sequence]] = body
+        return found
+
+    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except DatabaseError as error:
+            raise StoreError(f"{self._path}: can't be read: {error}") from error
+
+
+def _portions(values: Iterable[Any]) -> Iterator[list[Any]]:
+    iterator = iter(values)
+    while some := list(islice(iterator, _VARIABLES)):
+        yield some
+
+
+def _spec_row(job: Job) -> tuple[Any, ...]:
+    spec = job.spec
+    return (
+        job.sequence,
+        spec.id,
+        spec.type,
+        int(spec.priority),
+        spec.not_before,
+        spec.expires_at,
+        spec.timeout_s,
+        spec.retry.max_attempts,
+        spec.retry.backoff_s,
+        spec.retry.backoff_max_s,
+        spec.max_crashes,
+        ",".join(sorted(spec.tags)),
+        job.submitted_at,
+    )
+
+
+def _standing_row(job: Job) -> tuple[Any, ...]:
+    return (
+        str(job.state),
+        job.ready_at,
+        job.attempt,
+        job.failures,
+        job.crashes,
+        job.worker,
+        job.token,
+        job.assigned_at,
+        job.cancel_requested,
+        job.ended_at,
+        job.reason,
+    )
+
+
+def _job(row: Sequence[Any]) -> Job:
+    sequence, job_id, job_type, priority, not_before, expires_at, timeout_s = row[:7]
+    max_attempts, backoff_s, backoff_max_s, max_crashes, tags, submitted_at = row[7:13]
+    state, ready_at, attempt, failures, crashes, worker, token, assigned_at, cancel_requested, ended_at, reason = row[
+        13:
+    ]
+    spec = JobSpec(
+        id=JobId(job_id),
+        type=JobType(job_type),
+        priority=Priority(priority),
+        not_before=not_before,
+        expires_at=expires_at,
+        timeout_s=timeout_s,
+        retry=RetryPolicy(max_attempts, backoff_s, backoff_max_s),
+        max_crashes=max_crashes,
+        tags=frozenset(Tag(tag) for tag in tags.split(",") if tag),
+    )
+    return Job(
+        spec=spec,
+        sequence=sequence,
+        state=State(state),
+        submitted_at=submitted_at,
+        ready_at=ready_at,
+        attempt=attempt,
+        failures=failures,
+        crashes=crashes,
+        worker=None if worker is None else WorkerId(worker),
+        token=None if token is None else Token(token),
+        assigned_at=assigned_at,
+        cancel_requested=bool(cancel_requested),
+        ended_at=ended_at,
+        reason=reason,
+    )
+
+
+def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
+    return (
+        attempt.job_id,
+        attempt.number,
+        attempt.worker,
+        attempt.token,
+        attempt.assigned_at,
+        attempt.ended_at,
+        None if attempt.outcome is None else str(attempt.outcome),
+        attempt.ran_s,
+        attempt.error,
+    )
+
+
+def _attempt(row: Sequence[Any]) -> Attempt:
+    job_id, number, worker, token, assigned_at, ended_at, outcome, ran_s, error = row
+    return Attempt(
+        job_id=JobId(job_id),
+        number=number,
+        worker=WorkerId(worker),
+        token=Token(token),
+        assigned_at=assigned_at,
+        ended_at=ended_at,
+        outcome=None if outcome is None else Outcome(outcome),
+        ran_s=ran_s,
+        error=error,
+    )
