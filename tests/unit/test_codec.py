@@ -1,0 +1,175 @@
+"""What was ever sent in schema 1 is understood for ever: bytes as recorded, and what they mean."""
+
+import json
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+
+from stockworker.protocol import job, messages
+from stockworker.protocol.codec import decode
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Message
+from stockworker.protocol.packet import Packet, Properties
+
+W, J, C, T = (
+    WorkerId("edge-7-1"),
+    JobId("018bcfe5-687b-7d95-85dc-86740e7a269f"),
+    ClientId("alice"),
+    Token("00c0ffee12345678"),
+)
+TA = JobType("technical_analysis")
+R = messages.Reply(C, "c-1")
+TEXT = '{"symbol":"AAPL","note":"größer €\\n"}'
+
+RECORDED: dict[str, Message] = {
+    "submit one": messages.Submit(
+        (
+            messages.Submission(
+                J, TA, job.Priority.HIGH, TEXT, 1.7e9, 1.8e9, 60.5, 3, 2.0, 2, frozenset({Tag("eu"), Tag("gpu")})
+            ),
+        ),
+        R,
+    ),
+    "submit bare": messages.Submit((messages.Submission(None, TA, job.Priority.NORMAL, "{}"),), None),
+    "submit batch": messages.Submit(
+        (
+            messages.Submission(J, TA, job.Priority.LOW, TEXT, 1.7e9, 1.8e9, 60.5, 3, 2.0, 2, frozenset({Tag("eu")})),
+            messages.Submission(JobId("b"), TA, job.Priority.LOW, ""),
+        ),
+        R,
+    ),
+    "cancel": messages.CancelJob(J, R),
+    "retry": messages.RetryJob(J, None),
+    "query ids": messages.Query((J, JobId("b")), None, with_results=True, reply=R),
+    "query filter": messages.Query(
+        (), messages.JobFilter(State.FAILED, TA, 20), with_results=False, reply=messages.Reply(C)
+    ),
+    "stats request": messages.StatsRequest(R),
+    "cleanup": messages.Cleanup(),
+    "receipt": messages.Receipt(
+        R,
+        (
+            messages.ReceiptEntry(J, messages.ReceiptStatus.STORED),
+            messages.ReceiptEntry(JobId("b"), messages.ReceiptStatus.DUPLICATE),
+            messages.ReceiptEntry(None, messages.ReceiptStatus.REJECTED, "payload: is too large"),
+        ),
+    ),
+    "answer": messages.Answer(
+        R,
+        (
+            messages.JobView(
+                J,
+                TA,
+                job.Priority.HIGH,
+                State.COMPLETED,
+                1.7e9,
+                1.7e9,
+                1700000009.25,
+                2,
+                1,
+                0,
+                W,
+                cancel_requested=False,
+                reason="retried",
+                result='{"sma":[1.5]}',
+            ),
+            messages.JobView(
+                JobId("b"),
+                TA,
+                job.Priority.LOW,
+                State.QUEUED,
+                1.7e9,
+                1.7e9,
+                None,
+                0,
+                0,
+                0,
+                None,
+                cancel_requested=True,
+                reason=None,
+            ),
+        ),
+        (JobId("c"),),
+    ),
+    "completed": messages.Notice(J, TA, State.COMPLETED, 2, W, '{"sma":[1.5]}', None),
+    "failed": messages.Notice(J, TA, State.CANCELLED, 0, None, None, "cancelled by alice"),
+    "stats": messages.Stats(
+        R,
+        "e1",
+        "0.1.0",
+        12.5,
+        ((State.QUEUED, 3), (State.COMPLETED, 9)),
+        (messages.QueueView(TA, 3, 1.25, 1),),
+        (messages.WorkerView(W, online=True, slots=2, leases=1, types=(TA,), seen_s=0.5, version="0.1.0"),),
+        (("reports_stale", 1),),
+    ),
+    "request": messages.Request(
+        W,
+        "boot1",
+        2,
+        4,
+        (TA,),
+        (Tag("eu"),),
+        "0.1.0",
+        (
+            messages.HeldLease(J, T, messages.LeaseStatus.RUNNING),
+            messages.HeldLease(JobId("b"), Token("1"), messages.LeaseStatus.WAITING),
+            messages.HeldLease(JobId("c"), Token("2"), messages.LeaseStatus.FINISHED),
+        ),
+    ),
+    "report": messages.Report(
+        W,
+        (
+            messages.AttemptReport(J, T, job.Outcome.OK, '{"sma":[1.5]}', None, permanent=False, ran_s=1.25),
+            messages.AttemptReport(
+                JobId("b"), Token("1"), job.Outcome.ERROR, None, "no such symbol", permanent=True, ran_s=0.5
+            ),
+            messages.AttemptReport(JobId("c"), Token("2"), job.Outcome.RELEASED),
+        ),
+    ),
+    "progress": messages.Progress(W, J, 0.5, "half way"),
+    "register": messages.Register(W, "boot1", "0.1.0", 2, (TA,), (Tag("eu"),)),
+    "unregister": messages.Unregister(W, "boot1"),
+    "heartbeat": messages.Heartbeat(W, "boot1", 2, 1, 0, 99.5),
+    "disconnect": messages.Disconnect(W, "boot1"),
+    "assign": messages.Assign(W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, TEXT),)),
+    "ack": messages.Ack(W, (T,), (Token("1"),), (Token("2"),), 30.0, None),
+    "ack error": messages.Ack(W, error="schema 7 is unknown here: this side speaks schema 1"),
+    "control cancel": messages.Control(W, messages.ControlAction.CANCEL, T),
+    "control drain": messages.Control(W, messages.ControlAction.DRAIN),
+    "monitor": messages.Monitor(
+        (messages.Transition(J, TA, State.RUNNING, 1, W), messages.Transition(JobId("b"), TA, State.QUEUED, 0, None))
+    ),
+    "presence": messages.Presence(online=True, epoch="e1", version="0.1.0"),
+}
+
+VECTORS: dict[str, dict[str, Any]] = {
+    vector["name"]: vector
+    for vector in json.loads((Path(__file__).parents[1] / "vectors" / "schema-1.json").read_text(encoding="utf-8"))
+}
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_bytes_keep_their_meaning(name: str) -> None:
+    vector = VECTORS[name]
+    properties = vector["properties"]
+    correlation = properties.get("correlation_data")
+    packet = Packet(
+        vector["topic"],
+        vector["body"].encode(),
+        retain=vector["retain"],
+        properties=Properties(
+            properties.get("content_type"),
+            properties.get("response_topic"),
+            None if correlation is None else correlation.encode(),
+            tuple((name, value) for name, value in properties.get("user", [])),
+        ),
+    )
+    assert decode(packet) == RECORDED[name]
+
+
+def test_every_message_is_recorded() -> None:
+    assert {type(message) for message in RECORDED.values()} == set(get_args(Message))
+    assert set(VECTORS) == set(RECORDED)
