@@ -4,11 +4,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-BUILT_IN: Final[Mapping[str, str]] = MappingProxyType(
+from stockworker.protocol.ids import JobType
+
+BUILT_IN: Final[Mapping[JobType, str]] = MappingProxyType(
     {
-        "data_import": "stockworker.handlers.data_import:handle",
-        "price_update": "stockworker.handlers.price_update:handle",
-        "technical_analysis": "stockworker.handlers.technical_analysis:handle",
+        JobType("data_import"): "stockworker.handlers.data_import:handle",
+        JobType("price_update"): "stockworker.handlers.price_update:handle",
+        JobType("technical_analysis"): "stockworker.handlers.technical_analysis:handle",
     }
 )
 """By job type, the handler as ``module:function``: imported where and when a job needs it."""

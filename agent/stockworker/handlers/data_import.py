@@ -36,9 +36,9 @@ from stockworker.handlers.bar_formats import (
     parse_records,
     tomorrow,
 )
-from stockworker.handlers.market import Bar, MarketStore, UpsertCounts, check_symbol
+from stockworker.handlers.market import Bar, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.payload import market_data, read_payload, read_settings, texts, unknown
+from stockworker.handlers.payload import market_data, read_payload, read_settings, symbol, texts, unknown
 from stockworker.protocol.fields import FieldError, Fields
 
 _PAYLOAD_FIELDS: Final = ("source", "bars", "symbol", "format", "columns", "on_error")
@@ -99,17 +99,16 @@ def _read_request(fields: Fields, payload: dict[str, Json]) -> _Request:
     source = fields.optional("source", fields.text)
     bars = payload.get("bars")
     if (source is None) == (bars is None):
-        raise FieldError("payload: needs either source or bars")
+        raise FieldError("source: name either a source or bars")
     if bars is not None and not isinstance(bars, list):
-        raise FieldError("payload.bars: expected a list")
-    symbol = fields.optional("symbol", fields.text)
+        raise FieldError("bars: expected a list")
     return _Request(
         source=source,
         bars=bars,
         file_format=fields.optional("format", lambda name: fields.choice(name, Format)),
         on_error=fields.optional("on_error", lambda name: fields.choice(name, OnError)) or OnError.FAIL,
         expected=Expected(
-            symbol=None if symbol is None else check_symbol(symbol),
+            symbol=fields.optional("symbol", lambda name: symbol(fields, name)),
             columns={} if payload.get("columns") is None else dict(_columns(fields)),
             latest_day=tomorrow(),
         ),
@@ -119,7 +118,7 @@ def _read_request(fields: Fields, payload: dict[str, Json]) -> _Request:
 def _columns(fields: Fields) -> Iterator[tuple[str, str]]:
     for name, columns in fields.items("columns"):
         if name not in FIELDS:
-            raise FieldError(unknown("field in payload.columns:", name, FIELDS))
+            raise FieldError(f"columns: {unknown('field', name, FIELDS)}")
         yield name, columns.text(name)
 
 
@@ -195,11 +194,11 @@ def _read_file(source: str, settings: _Settings) -> bytes:
 def _store(parsed: ParsedBars, store: MarketStore, context: Context) -> dict[str, UpsertCounts]:
     counts: dict[str, UpsertCounts] = {}
     stored, total = 0, parsed.rows - parsed.rejected
-    for symbol, bars in parsed.bars.items():
+    for of_symbol, bars in parsed.bars.items():
         for chunk in _chunks(bars):
             if context.cancelled():
                 raise InterruptedError(f"stopped after {stored} of {total} bars; the job can run again")
-            counts[symbol] = counts.get(symbol, UpsertCounts()) + store.upsert_bars(symbol, chunk)
+            counts[of_symbol] = counts.get(of_symbol, UpsertCounts()) + store.upsert_bars(of_symbol, chunk)
             stored += len(chunk)
             context.progress(stored / total, f"{stored} of {total} bars")
     return counts
@@ -218,5 +217,5 @@ def _result(parsed: ParsedBars, counts: Mapping[str, UpsertCounts]) -> Json:
         "rejected_rows": [{"row": row.number, "reason": row.reason} for row in parsed.rejected_rows],
         **asdict(total),
         "symbol_count": len(counts),
-        "symbols": {symbol: asdict(counts[symbol]) for symbol in sorted(counts)[:_LISTED_SYMBOLS]},
+        "symbols": {name: asdict(counts[name]) for name in sorted(counts)[:_LISTED_SYMBOLS]},
     }

@@ -1,11 +1,12 @@
 """Reads payloads and settings: whatever is wrong with one is a permanent error that says what and where."""
 
 from collections.abc import Callable, Collection, Mapping
+from datetime import date
 from difflib import get_close_matches
 from typing import TypeVar
 
 from stockworker.handlers.api import Context, Job, Json, PermanentError
-from stockworker.handlers.market import InvalidBar
+from stockworker.handlers.market import InvalidBar, calendar_day, check_symbol
 from stockworker.protocol.fields import FieldError, Fields
 
 T = TypeVar("T")
@@ -15,7 +16,7 @@ def read_payload(job: Job, known: Collection[str], read: Callable[[Fields, dict[
     """Return what `read` makes of the payload: its fields to read checked, and as it is.
 
     Raises:
-        PermanentError: it is no object, has a field that is not `known`, or `read` raised `FieldError` or `InvalidBar`.
+        PermanentError: it is no object, has a field that is not `known`, or `read` raised `FieldError`.
     """
     if not isinstance(job.payload, dict):
         raise PermanentError(f"the payload must be an object with some of: {', '.join(known)}")
@@ -23,9 +24,9 @@ def read_payload(job: Job, known: Collection[str], read: Callable[[Fields, dict[
         if name not in known:
             raise PermanentError(unknown("payload field", name, known))
     try:
-        return read(Fields(job.payload, "payload."), job.payload)
-    except (FieldError, InvalidBar) as error:
-        raise PermanentError(str(error)) from error
+        return read(Fields(job.payload), job.payload)
+    except FieldError as error:
+        raise PermanentError(f"payload.{error}") from error
 
 
 def read_settings(context: Context, job_type: str, read: Callable[[Fields, Mapping[str, Json]], T]) -> T:
@@ -53,13 +54,37 @@ def market_data(context: Context) -> str:
     return location
 
 
-def texts(settings: Mapping[str, Json], name: str) -> tuple[str, ...] | None:
+def symbol(fields: Fields, name: str) -> str:
+    """A symbol.
+
+    Raises:
+        FieldError: it is none.
+    """
+    try:
+        return check_symbol(fields.text(name))
+    except InvalidBar as error:
+        raise FieldError(f"{name}: {error}") from None
+
+
+def day(fields: Fields, name: str) -> date:
+    """A day, written YYYY-MM-DD.
+
+    Raises:
+        FieldError: it is none.
+    """
+    try:
+        return calendar_day(fields.text(name))
+    except InvalidBar as error:
+        raise FieldError(f"{name}: {error}") from None
+
+
+def texts(fields: Mapping[str, Json], name: str) -> tuple[str, ...] | None:
     """A list of strings, or None where there is none.
 
     Raises:
         FieldError: it is something else.
     """
-    value = settings.get(name)
+    value = fields.get(name)
     if value is None:
         return None
     if not isinstance(value, list | tuple) or not all(isinstance(each, str) for each in value):
@@ -71,4 +96,4 @@ def unknown(kind: str, name: str, known: Collection[str]) -> str:
     """Say that `name` is none of the known ones, which one was perhaps meant, and which there are."""
     near = get_close_matches(name, known, n=1)
     meant = f", did you mean {near[0]}?" if near else "."
-    return f"unknown {kind} {name[:40]!r}{meant} Known: {', '.join(known)}"
+    return f"unknown {kind} {name[:40]!r}{meant} Known: {', '.join(list(known)[:40])}"

@@ -27,9 +27,9 @@ from urllib.parse import quote
 from stockworker.adapters.http import FetchError, fetch
 from stockworker.handlers.api import Context, Job, Json, PermanentError
 from stockworker.handlers.bar_formats import Expected, ParsedBars, UnreadableBars, parse_bars, tomorrow
-from stockworker.handlers.market import MarketStore, calendar_day, check_symbol
+from stockworker.handlers.market import InvalidBar, MarketStore, check_symbol
 from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.payload import market_data, read_payload, read_settings, texts
+from stockworker.handlers.payload import day, market_data, read_payload, read_settings, texts
 from stockworker.protocol.fields import FieldError, Fields
 
 _PAYLOAD_FIELDS: Final = ("symbols", "since")
@@ -81,23 +81,22 @@ def handle(job: Job, context: Context) -> Json:
 def _read_request(fields: Fields, payload: Mapping[str, Json]) -> _Request:
     named = texts(payload, "symbols")
     if named is not None and not 0 < len(named) <= _MOST_SYMBOLS:
-        raise FieldError(f"payload.symbols: name from 1 to {_MOST_SYMBOLS} symbols, or leave it out for all")
-    since = fields.optional("since", fields.text)
-    return _Request(
-        symbols=None if named is None else tuple(dict.fromkeys(check_symbol(symbol) for symbol in named)),
-        since=None if since is None else calendar_day(since),
-    )
+        raise FieldError(f"symbols: name from 1 to {_MOST_SYMBOLS} symbols, or leave it out for all")
+    try:
+        symbols = None if named is None else tuple(dict.fromkeys(check_symbol(symbol) for symbol in named))
+    except InvalidBar as error:
+        raise FieldError(f"symbols: {error}") from None
+    return _Request(symbols, since=fields.optional("since", lambda name: day(fields, name)))
 
 
 def _read_settings(fields: Fields, _settings: Mapping[str, Json]) -> _Provider:
     template = fields.text("provider")
     if "{symbol}" not in template:
         raise FieldError("provider: {symbol} must stand in the address")
-    first_day = fields.optional("first_day", fields.text)
     limit_mib = fields.optional("limit_mib", lambda name: fields.integer(name, 1, 1024))
     return _Provider(
         template=template,
-        first_day=date(1970, 1, 1) if first_day is None else calendar_day(first_day),
+        first_day=fields.optional("first_day", lambda name: day(fields, name)) or date(1970, 1, 1),
         timeout_s=fields.optional("timeout_s", lambda name: fields.number(name, 0.1, 3600)) or 30.0,
         limit_bytes=(limit_mib or 16) * _MIB,
     )
