@@ -1,0 +1,226 @@
+"""The generated ACL in a real Mosquitto: every topic, for every role, publishing and reading.
+
+Everybody subscribes to everything (which Mosquitto always grants) and publishes everything; the broker refuses or
+passes on. What the ACL should allow is worked out here from the table of topics, in another way than the generator's.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from itertools import product
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp, Refused
+from stockworker.protocol.acl import acl
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import LEGACY_PARENTS, TOPICS, Role, Topic
+from tests.harness.broker import Broker
+
+DENIED = 0x87
+TIMEOUT_S = 30.0
+ROLES = {
+    "dispatcher": Role.DISPATCHER,
+    "boss": Role.OPERATOR,
+    "alice": Role.CLIENT,
+    "bob": Role.CLIENT,
+    "w1": Role.WORKER,
+    "w2": Role.WORKER,
+}
+NAMED_IN_ACL = {name for name, role in ROLES.items() if role is not Role.WORKER}
+# Published last: the dispatcher's reaches everybody else, the operator's reaches the dispatcher.
+MARKERS = {"dispatcher": "system/dispatcher", "boss": "workers/cleanup"}
+LAST = b"last"
+
+
+@dataclass(frozen=True)
+class Observed:
+    """`denied` is who was refused where; `delivered` is who read from whom, and where."""
+
+    denied: frozenset[tuple[str, str]]
+    delivered: frozenset[tuple[str, str, str]]
+
+
+class Peer:
+    """A user of the broker who notes what it gets, and what it was refused."""
+
+    def __init__(self, broker: Broker, name: str, subscriptions: tuple[str, ...] = ("#",)) -> None:
+        settings = LinkSettings(
+            broker.host, broker.port, f"{name}-1", subscriptions, tls=broker.client_context(name), backoff_cap_s=0.1
+        )
+        self.link = Link(settings, self._take)
+        self.received: list[Delivery] = []
+        self.denied: set[str] = set()
+        self._up = False
+        self._changed = asyncio.Event()
+
+    def _take(self, item: LinkItem) -> None:
+        match item:
+            case LinkUp():
+                self._up = True
+            case Delivery():
+                self.received.append(item)
+            case Refused() if item.reason_code == DENIED:
+                self.denied.add(item.packet.topic)
+            case _:
+                pass
+        self._changed.set()
+
+    async def until_up(self) -> None:
+        await self._until(lambda: self._up)
+
+    async def until_read(self, body: bytes) -> None:
+        await self._until(lambda: any(delivery.packet.body == body for delivery in self.received))
+
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        async with asyncio.timeout(TIMEOUT_S):
+            while not condition():
+                self._changed.clear()
+                await self._changed.wait()
+                self.link.acknowledge(self.received)
+
+    async def publish(self, topics: Iterable[str], body: bytes) -> None:
+        await self.link.send([Packet(topic, body) for topic in topics])
+        assert await self.link.drain(TIMEOUT_S)
+
+
+@asynccontextmanager
+async def connected(peers: Sequence[Peer]) -> AsyncIterator[None]:
+    async with AsyncExitStack() as stack:
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        for peer in peers:
+            tasks.create_task(peer.link.run())
+            stack.push_async_callback(peer.link.close)
+            await peer.until_up()
+        yield
+
+
+async def observe(broker: Broker, topics: Sequence[str]) -> Observed:
+    """Let everybody publish to all topics, and read all of them."""
+    peers = {name: Peer(broker, name) for name in ROLES}
+    async with connected(list(peers.values())):
+        for name, peer in peers.items():
+            await peer.publish(topics, name.encode())
+        # All that was allowed is in the readers' queues now, ahead of these.
+        for name, marker in MARKERS.items():
+            await peers[name].publish([marker], LAST)
+        for peer in peers.values():
+            await peer.until_read(LAST)
+    return Observed(
+        frozenset((name, topic) for name, peer in peers.items() for topic in peer.denied),
+        frozenset(
+            (name, delivery.packet.body.decode(), delivery.packet.topic)
+            for name, peer in peers.items()
+            for delivery in peer.received
+            if delivery.packet.body != LAST
+        ),
+    )
+
+
+def instances(line: Topic) -> Iterator[tuple[str, Mapping[str, str]]]:
+    """Topics of a line: each id that tells who somebody is takes each name that there is."""
+    names = ("alice", "bob", "boss", "dispatcher", "w1", "w2")
+    choices = {"worker_id": names, "client_id": names, "job_id": ("j1",), "priority": ("high",), "type": ("any",)}
+    for values in product(*(choices[level] for level in line.levels)):
+        yield "/".join((line.kind, *values)), dict(zip(line.levels, values, strict=True))
+
+
+def may(user: str, allowed: frozenset[Role], levels: Mapping[str, str]) -> bool:
+    role = ROLES[user]
+    if Role.WORKER in allowed and "worker_id" not in levels:
+        # What all workers may, everybody may: the broker can't tell who is a worker.
+        return True
+    if role not in allowed:
+        return False
+    if role is Role.WORKER:
+        return levels.get("worker_id", user) == user
+    # Nobody who is no worker takes part in what a worker of its own name would say and hear.
+    if levels.get("worker_id") == user:
+        return False
+    return role is Role.DISPATCHER or levels.get("client_id", user) == user
+
+
+def default_acl(*, legacy_workers: bool = False) -> str:
+    return acl(operators=["boss"], clients=["alice", "bob"], legacy_workers=legacy_workers)
+
+
+@pytest.fixture(scope="module")
+def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
+    topics = [topic for line in TOPICS for topic, _ in instances(line)] + sorted(LEGACY_PARENTS)
+    with Broker(tmp_path_factory.mktemp("broker"), default_acl()) as broker:
+        return asyncio.run(observe(broker, topics))
+
+
+@pytest.mark.parametrize("user", ROLES)
+@pytest.mark.parametrize("line", TOPICS, ids=lambda line: line.kind.replace("/", "-"))
+def test_publishing_is_allowed_as_the_table_says(observed: Observed, line: Topic, user: str) -> None:
+    for topic, levels in instances(line):
+        assert ((user, topic) not in observed.denied) == may(user, line.publishers, levels), topic
+
+
+@pytest.mark.parametrize("user", ROLES)
+@pytest.mark.parametrize("line", TOPICS, ids=lambda line: line.kind.replace("/", "-"))
+def test_reading_is_allowed_as_the_table_says(observed: Observed, line: Topic, user: str) -> None:
+    for topic, levels in instances(line):
+        writers = {writer for writer in ROLES if may(writer, line.publishers, levels)}
+        expected = writers if may(user, line.subscribers, levels) else set()
+        assert {writer for reader, writer, at in observed.delivered if (reader, at) == (user, topic)} == expected, topic
+
+
+def test_every_line_is_read_by_somebody(observed: Observed) -> None:
+    read = {topic for _, _, topic in observed.delivered}
+    assert [line.kind for line in TOPICS if read.isdisjoint(topic for topic, _ in instances(line))] == []
+
+
+@pytest.mark.parametrize("parent", sorted(LEGACY_PARENTS))
+def test_nobody_publishes_without_its_id(observed: Observed, parent: str) -> None:
+    assert {user for user, topic in observed.denied if topic == parent} == set(ROLES)
+
+
+@pytest.fixture(scope="module")
+def observed_legacy(tmp_path_factory: pytest.TempPathFactory) -> Observed:
+    with Broker(tmp_path_factory.mktemp("broker"), default_acl(legacy_workers=True)) as broker:
+        return asyncio.run(observe(broker, sorted(LEGACY_PARENTS)))
+
+
+@pytest.mark.parametrize("parent", sorted(LEGACY_PARENTS))
+def test_by_an_option_workers_publish_without_their_id_and_clients_do_not(
+    observed_legacy: Observed, parent: str
+) -> None:
+    # The dispatcher could, too: what would deny it would also keep it from reading.
+    assert {user for user, topic in observed_legacy.denied if topic == parent} == {"boss", "alice", "bob"}
+    assert {(reader, writer) for reader, writer, topic in observed_legacy.delivered if topic == parent} == {
+        ("dispatcher", "w1"),
+        ("dispatcher", "w2"),
+        ("dispatcher", "dispatcher"),
+    }
+
+
+def test_only_operators_read_the_brokers_own_state(tmp_path: Path) -> None:
+    async def read() -> set[str]:
+        peers = {name: Peer(broker, name, ("#", "$SYS/broker/version")) for name in ROLES}
+        async with connected(list(peers.values())):
+            for name, marker in MARKERS.items():
+                await peers[name].publish([marker], LAST)
+            for peer in peers.values():
+                await peer.until_read(LAST)
+        return {name for name, peer in peers.items() if any(item.packet.topic[0] == "$" for item in peer.received)}
+
+    with Broker(tmp_path, default_acl()) as broker:
+        assert asyncio.run(read()) == {"boss"}
+
+
+def test_a_new_client_is_let_in_by_a_reload(tmp_path: Path) -> None:
+    async def carol_submits(broker: Broker) -> bool:
+        carol = Peer(broker, "carol", ())
+        async with connected([carol]):
+            await carol.publish(["jobs/queue/high/any"], b"{}")
+        return not carol.denied
+
+    with Broker(tmp_path, default_acl()) as broker:
+        assert not asyncio.run(carol_submits(broker))
+        (tmp_path / "acl").write_text(acl(clients=["carol"]))
+        broker.reload()
+        assert asyncio.run(carol_submits(broker))

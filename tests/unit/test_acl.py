@@ -1,0 +1,30 @@
+"""The text of the ACL; what a broker makes of it is in tests/contract/test_acl.py."""
+
+import pytest
+
+from stockworker.protocol.acl import acl
+
+
+def test_a_worker_needs_no_line_of_its_own() -> None:
+    patterns = [line for line in acl().splitlines() if line.startswith("pattern ")]
+    assert "pattern write jobs/request/%u" in patterns
+    assert [line for line in patterns if "%u" not in line] == ["pattern read system/dispatcher"]
+
+
+def test_denials_come_first_for_everybody_who_is_named() -> None:
+    for block in acl(operators=["boss"], clients=["alice"]).split("\nuser ")[1:]:
+        name, *lines = [line for line in block.splitlines() if line and not line.startswith("#")]
+        denied = [line for line in lines if line.startswith("topic deny ")]
+        assert lines[: len(denied)] == denied
+        assert all(name in line for line in denied)
+
+
+@pytest.mark.parametrize("name", ["a\nuser b", "a b", "", "+", "#"])
+def test_a_name_can_not_add_lines_or_wildcards(name: str) -> None:
+    with pytest.raises(ValueError, match="no valid id"):
+        acl(clients=[name])
+
+
+def test_a_name_has_one_role() -> None:
+    with pytest.raises(ValueError, match="'alice' is given more than once"):
+        acl(operators=["alice"], clients=["alice"])
