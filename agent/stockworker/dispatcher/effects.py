@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Attempt, Job
-from stockworker.protocol.messages import Message
+from stockworker.protocol.messages import Message, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +78,13 @@ class Offer:
 
 
 @dataclass(frozen=True, slots=True)
+class Look:
+    """Publish what the store says about jobs."""
+
+    query: Query
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """Write an event of the log catalogue."""
 
@@ -86,4 +93,4 @@ class Note:
 
 
 Save = SaveJob | SaveAttempt
-Effect = Save | Send | Offer | Note
+Effect = Save | Send | Offer | Look | Note

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.assignment import Worker, share_out
-from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Note, Now, Offer, Send, Unreached
+from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Look, Note, Now, Offer, Send, Unreached
 from stockworker.dispatcher.intake import Intake
 from stockworker.dispatcher.ledger import Lease, Ledger, Snapshot
 from stockworker.dispatcher.policy import Policy
@@ -32,7 +32,10 @@ from stockworker.protocol.messages import (
     HeldLease,
     LeaseStatus,
     Presence,
+    Query,
     QueueView,
+    ReceiptEntry,
+    ReceiptStatus,
     Register,
     Report,
     Request,
@@ -134,6 +137,7 @@ class Machine:
             case Submit():
                 entries = [self._intake.submit(job, now) for job in event.jobs]
                 self._arm(entry.job_id for entry in entries)
+                self._note_rejected(event, entries)
                 self._replies.receipt(event.reply, entries)
             case CancelJob():
                 entry = self._intake.cancel(event.job_id, now)
@@ -146,6 +150,8 @@ class Machine:
                 self._unreached(event, now)
             case LinkChanged():
                 self._link_changed(event, now)
+            case Query():
+                self._effects.append(Look(event))
             case StatsRequest():
                 self._effects.append(Send(self._stats(event, now)))
             case Cleanup():
@@ -223,13 +229,14 @@ class Machine:
             self.counters["leases_reoffered"] += len(again)
             self._offer(worker.id, again)
 
-    def _reclaim(self, job: Job, worker: Worker, now: Now) -> Job:
+    def _reclaim(self, job: Job, worker: Worker | None, now: Now) -> Job:
         """Take up a lost lease again: its worker lives, and nobody else was given the job."""
         self.counters["leases_reclaimed"] += 1
-        self._note("lease_reclaimed", job_id=job.spec.id, worker=worker.id, attempt=job.attempt)
+        self._note_job("lease_reclaimed", job)
         job = self.ledger.move(job, Trigger.RECLAIMED, reason=None)
         self.ledger.grant(job, self._lease(job, now))
-        worker.leases.add(job.spec.id)
+        if worker is not None:
+            worker.leases.add(job.spec.id)
         return job
 
     def _presence_changed(self, message: Register | Unregister | Heartbeat | Disconnect, now: Now) -> None:
@@ -280,25 +287,14 @@ class Machine:
 
     def _settle(self, job: Job, report: AttemptReport, worker: Worker | None, now: Now) -> None:
         if job.state is State.QUEUED:
-            self.counters["leases_reclaimed"] += 1
-            job = self.ledger.move(job, Trigger.RECLAIMED, reason=None)
-            self.ledger.grant(job, self._lease(job, now))
+            job = self._reclaim(job, worker, now)
         job = self._verdict.report(job, report, now)
         self._alarms.arm(job)
         if worker is not None:
             worker.leases.discard(job.spec.id)
             if report.outcome is Outcome.REFUSED:
                 worker.refused.add(job.spec.type)
-        if report.outcome is not Outcome.OK:
-            self._note(
-                "attempt_failed",
-                job_id=job.spec.id,
-                attempt=job.attempt,
-                worker=job.worker,
-                outcome=report.outcome,
-                state=job.state,
-                error=report.error,
-            )
+        self._note_ending(job, report.outcome, now)
 
     def _report_of_another(self, worker_id: WorkerId, report: AttemptReport) -> None:
         job = self.ledger.past.get(report.job_id)
@@ -306,7 +302,7 @@ class Machine:
             self._replies.stored(worker_id, report.token)  # said before: it was this that ended the job
             return
         self.counters["reports_stale"] += 1
-        self._note("report_stale", job_id=report.job_id, worker=worker_id, outcome=report.outcome)
+        self._note("report_stale", job=report.job_id, worker=worker_id, outcome=report.outcome)
         self._replies.stale(worker_id, report.token)
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -339,8 +335,8 @@ class Machine:
         for job_id in lost:
             job = self.ledger.jobs[job_id]
             worker = None if job.worker is None else self.workers.get(job.worker)
-            self._note("lease_lost", job_id=job_id, worker=job.worker, attempt=job.attempt)
-            self._verdict.lose(job, now)
+            self._note_job("lease_expired", job)
+            self._note_ending(self._verdict.lose(job, now), Outcome.LOST, now)
             if worker is not None:
                 worker.leases.discard(job_id)
         for worker in list(self.workers.values()):
@@ -394,8 +390,8 @@ class Machine:
         return Lease(attempt, deadline=now.steady + self._policy.lease_s, offered=now.steady)
 
     def _release(self, worker: Worker, job: Job, reason: str, now: Now) -> None:
-        self._verdict.release(job, reason, now)
         worker.leases.discard(job.spec.id)
+        self._note_ending(self._verdict.release(job, reason, now), Outcome.RELEASED, now)
 
     def _order_cancel(self, job_id: JobId) -> None:
         job = self.ledger.jobs.get(job_id)
@@ -434,6 +430,26 @@ class Machine:
             yield WorkerView(
                 worker.id, worker.online, worker.slots, len(worker.leases), types, silent_s, worker.version
             )
+
+    def _note_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:
+        for entry in entries:
+            if entry.status is ReceiptStatus.REJECTED:
+                self._note("job_rejected", job=entry.job_id, type=message.jobs[0].type, reason=entry.reason)
+
+    def _note_ending(self, job: Job, outcome: Outcome, now: Now) -> None:
+        match job.state:
+            case State.FAILED:
+                self._note_job("job_failed", job, outcome=outcome, reason=job.reason)
+            case State.SCHEDULED:
+                delay_s = round(job.ready_at - now.steady, 3)
+                self._note_job("job_retried", job, outcome=outcome, reason=job.reason, delay_s=delay_s)
+            case State.QUEUED if outcome is not Outcome.LOST:
+                self._note_job("job_released", job, outcome=outcome, reason=job.reason)
+            case _:
+                pass
+
+    def _note_job(self, event: str, job: Job, **fields: object) -> None:
+        self._note(event, job=job.spec.id, type=job.spec.type, attempt=job.attempt, worker=job.worker, **fields)
 
     def _note(self, event: str, **fields: object) -> None:
         self._effects.append(Note(event, tuple(fields.items())))

@@ -47,6 +47,12 @@ class Event(Enum):
         ("topic", "reason"),
         "Somebody sent what is no valid message, or what it may not send. It was dropped.",
     )
+    PUBLISH_REFUSED = Description(
+        WARNING,
+        "the broker refused a message of ours",
+        ("topic", "reason"),
+        "Most often the ACL denies it: compare the broker's ACL file with the shipped one, and the name of our certificate.",
+    )
     CONFIG_RELOADED = Description(INFO, "reloaded the configuration", (), "The new configuration is in force.")
     CONFIG_REFUSED = Description(
         ERROR,
@@ -66,17 +72,14 @@ class Event(Enum):
     )
 
     # The dispatcher.
-    JOB_STORED = Description(
-        DEBUG, "stored a job", ("job", "type", "priority", "client"), "It is on disk; its submitter gets a receipt."
-    )
     JOB_REJECTED = Description(
-        WARNING, "rejected a job", ("job", "type", "client", "reason"), "It was not stored; its submitter was told why."
+        WARNING, "rejected a job", ("job", "type", "reason"), "It was not stored; its submitter was told why."
     )
-    JOB_ASSIGNED = Description(
-        DEBUG, "assigned a job", ("job", "type", "attempt", "worker"), "A worker holds the lease of the job."
-    )
-    JOB_COMPLETED = Description(
-        DEBUG, "a job is completed", ("job", "type", "attempt", "worker", "ran_s"), "Its result is recorded."
+    JOB_MOVED = Description(
+        DEBUG,
+        "a job moved on",
+        ("job", "type", "state", "attempt", "worker"),
+        "One step in the life of a job: the same as on the topic `system/monitor`.",
     )
     JOB_RETRIED = Description(
         INFO,
@@ -90,24 +93,42 @@ class Event(Enum):
         ("job", "type", "attempt", "worker", "outcome", "reason"),
         "It is given up, and stays in the dead letter until somebody retries it.",
     )
-    JOB_CANCELLED = Description(INFO, "a job is cancelled", ("job", "type"), "Somebody asked for it.")
-    JOB_EXPIRED = Description(INFO, "a job has expired", ("job", "type"), "It did not start before its latest start.")
+    JOB_RELEASED = Description(
+        INFO,
+        "a job was given back",
+        ("job", "type", "attempt", "worker", "outcome", "reason"),
+        "Its worker drained, was not connected, or can't run it. It goes to another one; the attempt does not count.",
+    )
     LEASE_EXPIRED = Description(
         WARNING,
         "a lease ran out",
         ("job", "type", "attempt", "worker"),
         "The worker no longer renews it: it is down or cut off. The job goes to another one.",
     )
+    LEASE_RECLAIMED = Description(
+        INFO,
+        "a lost lease is taken up again",
+        ("job", "type", "attempt", "worker"),
+        "The worker came back before anybody else was given the job: its work counts.",
+    )
     REPORT_STALE = Description(
         INFO,
         "refused a stale report",
-        ("job", "attempt", "worker"),
+        ("job", "worker", "outcome"),
         "A worker reported an attempt that had been given to another one meanwhile. The job is not affected.",
     )
     WORKER_SEEN = Description(INFO, "a worker registered", ("worker", "slots", "version"), "It can get jobs now.")
     WORKER_LOST = Description(
         WARNING, "a worker is lost", ("worker", "silent_s"), "It gave no sign of life for `worker_timeout`."
     )
+
+    WORKER_DISCONNECTED = Description(
+        WARNING,
+        "a worker was cut off",
+        ("worker", "leases"),
+        "The broker lost its connection. It may come back: its jobs stay with it until their leases run out.",
+    )
+    WORKER_LEFT = Description(INFO, "a worker left", ("worker",), "It was stopped, and holds no job any more.")
 
     # The agent.
     JOB_STARTED = Description(DEBUG, "started a job", ("job", "type", "attempt"), "A handler process works on it.")

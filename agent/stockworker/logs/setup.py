@@ -36,7 +36,7 @@ class _Formatter(logging.Formatter):
         super().__init__()
         self._render = render
 
-    def format(self, record: logging.LogRecord) -> str:  # type: ignore[explicit-override] # typing has it from 3.12 on
+    def format(self, record: logging.LogRecord) -> str:
         return self._render(record)
 
 

@@ -31,7 +31,7 @@ LONGEST_CORRELATION: Final = 128
 BATCH_CONTENT_TYPE: Final = "application/vnd.stockworker.jobs+json"
 
 _BODY_ENVELOPE: Final = 1024
-_ENTRY_ENVELOPE: Final = 512
+ENTRY_ENVELOPE: Final = 512
 """More bytes than the fields of a message, or of an entry of its list, take beside their free texts."""
 
 T = TypeVar("T")
@@ -60,7 +60,7 @@ def in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[tupl
     batch: list[T] = []
     size = 0
     for item in items:
-        item_size = _ENTRY_ENVELOPE + size_of(item)
+        item_size = ENTRY_ENVELOPE + size_of(item)
         if batch and (len(batch) == MAX_LIST or size + item_size > MAX_BODY - _BODY_ENVELOPE):
             yield tuple(batch)
             batch, size = [], 0

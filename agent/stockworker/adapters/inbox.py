@@ -1,0 +1,39 @@
+"""Where a service hears of everything, in one order: nothing that happens calls into it, so nothing re-enters."""
+
+import asyncio
+from collections import deque
+from typing import Generic, TypeVar
+
+T = TypeVar("T")
+
+
+class Inbox(Generic[T]):
+    """A queue that is emptied in batches. All methods belong to the thread of the event loop.
+
+    What arrives while its owner is busy with one batch makes up the next one: batches form by themselves, without a
+    timer, and grow with the load.
+    """
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+        self._filled = asyncio.Event()
+
+    def put(self, item: T) -> None:
+        """Add an item; never blocks, never calls anybody."""
+        self._items.append(item)
+        self._filled.set()
+
+    async def take(self, most: int, timeout_s: float) -> list[T]:
+        """Wait for an item, at most `timeout_s` seconds; return all that are there, up to `most`."""
+        if not self._items:
+            self._filled.clear()
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._filled.wait()
+            except TimeoutError:
+                return []
+        if len(self._items) <= most:
+            items = list(self._items)
+            self._items.clear()
+            return items
+        return [self._items.popleft() for _ in range(most)]

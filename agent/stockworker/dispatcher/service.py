@@ -1,0 +1,174 @@
+"""The dispatcher's shell: links machine and store to the broker, the clock and the service manager.
+
+The twin of `stockworker.agent.service`: the same inbox, the same beat (decide, commit, perform), the same end.
+"""
+
+import asyncio
+import logging
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from random import SystemRandom
+from typing import Final
+
+from stockworker import __version__
+from stockworker.adapters import clock
+from stockworker.adapters.inbox import Inbox
+from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.adapters.systemd import Notifier
+from stockworker.dispatcher.effects import LinkChanged, Now, Unreached
+from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.policy import Policy
+from stockworker.dispatcher.store import JobStore
+from stockworker.dispatcher.turn import Performance, Turns
+from stockworker.logs import Event, log_event
+from stockworker.protocol import codec, topics
+from stockworker.protocol.ids import make_token
+from stockworker.protocol.messages import Presence
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import Role
+
+_log = logging.getLogger(__name__)
+
+SESSION_EXPIRY_S: Final = 86_400
+"""How long the broker keeps what arrives for a dispatcher that is down."""
+
+_MOST_AT_ONCE: Final = 1000
+"""Items handled in one turn, so that acknowledgements keep flowing under load."""
+
+_FAREWELL_S: Final = 5.0
+"""How long a stop waits for the broker."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Stop:
+    pass
+
+
+Item = LinkItem | _Stop
+
+
+class DispatcherService:
+    """Runs one dispatcher until it is told to stop.
+
+    Args:
+        dispatcher_id: its name at the broker.
+        link_settings: where the broker is; session, subscriptions and will are filled in here.
+        policy: the numbers that it decides by.
+        store: where the jobs are kept; used by one thread at a time, and closed at the end.
+        notifier: the service manager.
+    """
+
+    def __init__(
+        self, dispatcher_id: str, link_settings: LinkSettings, policy: Policy, store: JobStore, notifier: Notifier
+    ) -> None:
+        entropy = SystemRandom()
+        self._presence = Presence(online=True, epoch=make_token(entropy), version=__version__)
+        self._inbox: Inbox[Item] = Inbox()
+        self._steady = clock.SteadyClock()
+        self._store = store
+        self._machine = Machine(policy, entropy, self._presence, store.load(), self._now())
+        self._turns = Turns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
+        self._notifier = notifier
+        self._broker = f"{link_settings.host}:{link_settings.port}"
+        self._id = dispatcher_id
+        self._link = Link(
+            replace(
+                link_settings,
+                client_id=dispatcher_id,
+                subscriptions=topics.subscriptions(Role.DISPATCHER, dispatcher_id),
+                clean_start=False,
+                session_expiry_s=SESSION_EXPIRY_S,
+                will=codec.encode(replace(self._presence, online=False)),
+            ),
+            self._inbox.put,
+        )
+        self._ready = False
+
+    async def run(self) -> None:
+        """Work until `stop`.
+
+        Raises:
+            ConnectionFailed: the broker refuses us for good.
+            StoreError: the store can't be read or written; nothing that was not committed has been said.
+        """
+        # One thread owns the store: while it waits for the disk, the loop receives what the next turn is made of.
+        with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
+            link = asyncio.create_task(self._link.run(), name="link")
+            work = asyncio.create_task(self._work(thread), name="turns")
+            try:
+                await asyncio.wait({link, work}, return_when=asyncio.FIRST_COMPLETED)
+                if work.done():
+                    work.result()
+                    await self._say_goodbye()
+            finally:
+                work.cancel()
+                await self._link.close()
+                await asyncio.wait({link, work})
+            self._store.close()
+        link.result()
+
+    def stop(self) -> None:
+        """Finish the turn at hand, and end."""
+        self._inbox.put(_Stop())
+
+    async def _work(self, thread: ThreadPoolExecutor) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            items = await self._inbox.take(_MOST_AT_ONCE, self._pause_s())
+            deliveries = [item for item in items if isinstance(item, Delivery)]
+            inputs = [found for item in items if (found := self._input(item)) is not None]
+            done = await loop.run_in_executor(thread, self._turns.take, inputs, self._now())
+            self._link.acknowledge(deliveries)
+            await self._perform(done)
+            self._notifier.alive()
+            if any(isinstance(item, _Stop) for item in items):
+                return
+
+    def _pause_s(self) -> float:
+        pause_s = self._machine.next_in_s(self._now())
+        return pause_s if self._notifier.watchdog_s is None else min(pause_s, self._notifier.watchdog_s)
+
+    def _input(self, item: Item) -> Packet | LinkChanged | Unreached | None:
+        match item:
+            case Delivery(packet=packet):
+                return packet
+            case LinkUp():
+                log_event(_log, Event.LINK_UP, broker=self._broker)
+                self._tell_ready(f"connected to {self._broker}")
+                return LinkChanged(up=True)
+            case LinkDown(reason=reason):
+                log_event(_log, Event.LINK_DOWN, broker=self._broker, reason=reason)
+                self._tell_ready(f"not connected: {reason}")
+                return LinkChanged(up=False)
+            case Refused(packet=packet, reason_code=code):
+                if isinstance(packet.tag, Unreached):
+                    return packet.tag
+                if code != NO_MATCHING_SUBSCRIBERS:
+                    log_event(_log, Event.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
+                return None
+            case _Stop():
+                return None
+
+    def _tell_ready(self, status: str) -> None:
+        # Being cut off is not being ill: the store works, and whoever waits for us would wait in vain.
+        if self._ready:
+            self._notifier.status(status)
+        else:
+            self._ready = True
+            self._notifier.ready(status)
+            log_event(_log, Event.READY, id=self._id, version=__version__, broker=self._broker)
+
+    async def _perform(self, done: Performance) -> None:
+        for note in done.notes:
+            log_event(_log, Event[note.event.upper()], level=None, exc_info=None, **dict(note.fields))
+        await self._link.send(done.packets)
+
+    async def _say_goodbye(self) -> None:
+        log_event(_log, Event.STOPPING)
+        self._notifier.stopping("stopping")
+        await self._link.send([codec.encode(replace(self._presence, online=False))])
+        await self._link.drain(_FAREWELL_S)
+
+    def _now(self) -> Now:
+        return Now(self._steady.read(), clock.wall())

@@ -1,0 +1,170 @@
+"""One turn of the dispatcher: bytes become events, the machine decides, the store commits, packets come out.
+
+Synchronous, without a broker and without a clock of its own: the service runs it in the thread that owns the store,
+the simulation on virtual time.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from stockworker.dispatcher.answers import answer
+from stockworker.dispatcher.effects import (
+    Effect,
+    Event,
+    LinkChanged,
+    Look,
+    Note,
+    Now,
+    Offer,
+    SaveAttempt,
+    SaveJob,
+    Send,
+    Unreached,
+)
+from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.store import JobStore
+from stockworker.errors import DecodeError
+from stockworker.protocol import codec, topics
+from stockworker.protocol.body import MAX_TEXT, content_size, in_batches, read_reply
+from stockworker.protocol.ids import ClientId, JobId, WorkerId, check_id
+from stockworker.protocol.job import Job
+from stockworker.protocol.messages import (
+    Ack,
+    Assign,
+    Assignment,
+    Message,
+    Monitor,
+    Receipt,
+    ReceiptEntry,
+    ReceiptStatus,
+    Reply,
+    Transition,
+)
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Performance:
+    """What is to be performed once a turn is committed."""
+
+    packets: tuple[Packet, ...]
+    notes: tuple[Note, ...]
+
+
+class Turns:
+    """Takes turns with one machine and one store.
+
+    Args:
+        machine: decides.
+        store: keeps.
+        lease_s: told to workers with each lease, in seconds.
+        verbose: note each step of each job too.
+    """
+
+    def __init__(self, machine: Machine, store: JobStore, lease_s: float, *, verbose: bool = False) -> None:
+        self._machine = machine
+        self._store = store
+        self._lease_s = lease_s
+        self._verbose = verbose
+
+    def take(self, items: Sequence[Packet | LinkChanged | Unreached], now: Now) -> Performance:
+        """Decide and commit. When this returns, everything that led to the packets is durable.
+
+        Raises:
+            StoreError: nothing of this turn is durable, and the machine must not be used any more.
+        """
+        events: list[Event] = []
+        effects: list[Effect] = []
+        for item in items:
+            if isinstance(item, Packet):
+                try:
+                    events.append(codec.decode(item))
+                except DecodeError as error:
+                    effects.extend(self._refuse(item, error))
+            else:
+                events.append(item)
+        past = self._store.find(wanted) if (wanted := self._machine.past_wanted(events)) else {}
+        effects += self._machine.handle(events, now, past)
+        saves = [effect for effect in effects if isinstance(effect, SaveJob | SaveAttempt)]
+        if saves:
+            self._store.commit(saves)
+        return self._perform(effects)
+
+    def _refuse(self, packet: Packet, error: DecodeError) -> list[Effect]:
+        self._machine.counters["messages_refused"] += 1
+        note = Note("message_refused", (("topic", error.topic), ("reason", error.reason)))
+        return [note, *(Send(message) for message in refusal(packet, error))]
+
+    def _perform(self, effects: Sequence[Effect]) -> Performance:
+        packets: list[Packet] = []
+        notes: list[Note] = []
+        for effect in effects:
+            match effect:
+                case Send(message=message):
+                    packets.append(codec.encode(message))
+                    if self._verbose and isinstance(message, Monitor):
+                        notes.extend(_moved(step) for step in message.transitions)
+                case Offer(worker_id=worker_id, jobs=jobs):
+                    packets.extend(self._offer(worker_id, jobs))
+                case Look(query=query):
+                    packets.append(codec.encode(answer(query, self._store)))
+                case Note():
+                    notes.append(effect)
+                case SaveJob() | SaveAttempt():
+                    pass
+        return Performance(tuple(packets), tuple(notes))
+
+    def _offer(self, worker_id: WorkerId, jobs: Sequence[Job]) -> list[Packet]:
+        payloads = self._store.payloads(jobs)
+        leases = [_assignment(job, payloads[job.spec.id]) for job in jobs]
+        packets = []
+        for batch in in_batches(leases, lambda lease: content_size(lease.payload)):
+            packet = codec.encode(Assign(worker_id, self._lease_s, batch))
+            unreached = Unreached(worker_id, tuple(lease.token for lease in batch))
+            packets.append(replace(packet, tag=unreached))
+        return packets
+
+
+def _moved(step: Transition) -> Note:
+    fields = {
+        "job": step.job_id,
+        "type": step.type,
+        "state": step.state,
+        "attempt": step.attempt,
+        "worker": step.worker,
+    }
+    return Note("job_moved", tuple(fields.items()))
+
+
+def _assignment(job: Job, payload: str) -> Assignment:
+    if job.token is None:
+        raise AssertionError(f"{job.spec.id} is offered without a lease")
+    return Assignment(job.spec.id, job.spec.type, job.attempt, job.token, job.spec.timeout_s, payload)
+
+
+def refusal(packet: Packet, error: DecodeError) -> list[Message]:
+    """Tell the sender of a broken message what is wrong with it, where it can be told."""
+    try:
+        address = topics.parse(packet.topic)
+    except ValueError:
+        return []
+    line = topics.BY_KIND[address.kind]
+    if Role.WORKER in line.publishers and address.values:
+        return [Ack(WorkerId(address.values[0]), error=error.reason[:MAX_TEXT])]
+    reply = read_reply(packet.properties)
+    if reply is None and "client_id" in line.levels:
+        reply = Reply(ClientId(address.values[line.levels.index("client_id")]))
+    if reply is None:
+        return []
+    return [Receipt(reply, (ReceiptEntry(_named_job(packet), ReceiptStatus.REJECTED, error.reason[:MAX_TEXT]),))]
+
+
+def _named_job(packet: Packet) -> JobId | None:
+    for name, value in packet.properties.user:
+        if name == "id":
+            try:
+                return JobId(check_id(value))
+            except ValueError:
+                return None
+    return None
