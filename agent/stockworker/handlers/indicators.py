@@ -159,9 +159,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
     "balance_of_power": Indicator("BOP", (), lambda: 1, takes_bars=True),
     "obv": Indicator("OBV", (), lambda: 1, takes_bars=True),
     "accumulation_distribution": Indicator("AccuDist", (), lambda: 1, takes_bars=True),
-    "chaikin_oscillator": Indicator(
-        "ChaikinOsc", _periods(fast=3, slow=10), lambda fast, slow: max(fast, slow), takes_bars=True
-    ),
+    "chaikin_oscillator": Indicator("ChaikinOsc", _periods(fast=3, slow=10), max, takes_bars=True),
 }
 
 
@@ -235,7 +233,5 @@ def _inputs(indicator: Indicator, bars: Sequence[Bar]) -> Iterator[Any]:
 def _value(found: Any, outputs: Mapping[str, str]) -> float | dict[str, float] | None:
     if not outputs:
         return None if found is None else float(found)
-    values = {ours: getattr(found, theirs, None) for ours, theirs in outputs.items()}
-    if any(value is None for value in values.values()):
-        return None
-    return {ours: float(value) for ours, value in values.items()}
+    values: dict[str, Any] = {ours: getattr(found, theirs, None) for ours, theirs in outputs.items()}
+    return None if None in values.values() else values
