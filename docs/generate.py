@@ -11,12 +11,17 @@ from pathlib import Path
 
 from stockworker.config import reference
 from stockworker.logs import events
+from stockworker.protocol import acl
+from stockworker.protocol import reference as protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PAGES: dict[str, Callable[[], str]] = {
     "docs/configuration.md": reference.reference,
+    "docs/lifecycle.md": protocol.lifecycle,
     "docs/logging.md": events.reference,
+    "docs/protocol.md": lambda: _with_section("docs/protocol.md", "topics", protocol.topics()),
+    "etc/mosquitto/stockworker.acl": acl.acl,
     "etc/stockworker/job_processor.yml": reference.sample,
 }
 
@@ -49,6 +54,15 @@ def main() -> int:
 
 def _current(file: Path) -> str | None:
     return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def _with_section(name: str, section: str, text: str) -> str:
+    """A page written by hand, of which one section is made: between `<!-- section -->` and `<!-- /section -->`."""
+    before, begin, rest = (ROOT / name).read_text(encoding="utf-8").partition(f"<!-- {section} -->\n")
+    _, end, after = rest.partition(f"<!-- /{section} -->\n")
+    if not end:
+        raise ValueError(f"{name} has no section {section!r}")
+    return f"{before}{begin}{text}{end}{after}"
 
 
 if __name__ == "__main__":

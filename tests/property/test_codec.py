@@ -39,6 +39,7 @@ def decode_or_explain(packet: Packet) -> Message | None:
         refused = error
     assert refused.topic == packet.topic
     assert refused.reason
+    assert refused.reason.encode(), "it must be fit for a log and for an answer"
     return None
 
 

@@ -21,9 +21,10 @@ from stockworker.protocol.ids import check_id
 from stockworker.protocol.topics import LEGACY_PARENTS, OWN_LEVEL, TOPICS, Role, Topic
 
 _HEADER: Final = """\
-# Who may publish and read what: generated from stockworker's table of topics. Don't edit it, generate it again:
+# Who may publish and read what: generated from stockworker's table of topics. Don't edit it, but put in its place what
+# this command prints, and reload Mosquitto (systemctl reload mosquitto):
 #
-#   stockworker acl --client NAME --operator NAME > /etc/mosquitto/stockworker.acl && systemctl reload mosquitto
+#   stockworker acl --client NAME --operator NAME
 #
 # NAME is the common name of the client's certificate; both options may be repeated. A worker needs no line here: any
 # certificate of the fleet's authority whose name is not listed below is a worker's, and %u stands for its id. Mosquitto

@@ -1,0 +1,70 @@
+"""The parts of the documentation that the protocol's own tables say: the topics, and the life of a job."""
+
+from collections.abc import Iterable
+from typing import Final
+
+from stockworker.protocol.lifecycle import INITIAL, MEANING, TERMINAL, TRANSITIONS, State, Trigger
+from stockworker.protocol.topics import OWN_LEVEL, TOPICS, Role, Topic
+
+_LIFECYCLE_HEAD: Final = """\
+# The life of a job
+
+Every job is in one of eight states, and moves only as drawn here: the diagram and the table are made from the table in
+`stockworker/protocol/lifecycle.py`, which the dispatcher moves jobs with. Whatever a worker reports, the dispatcher
+decides, and no move is told to anybody before it is on disk.
+
+A new job is *queued*, or *scheduled* where its `not_before` lies ahead. *Completed*, *cancelled* and *expired* are
+final; *failed* is the dead letter, from where an operator may send a job back (`jobs/retry/{job_id}`).
+"""
+
+
+def lifecycle() -> str:
+    """The page about the states of a job."""
+    return "\n".join((_LIFECYCLE_HEAD, *_diagram(), "", *_transitions()))
+
+
+def _diagram() -> Iterable[str]:
+    yield "```mermaid"
+    yield "stateDiagram-v2"
+    yield "    direction LR"
+    yield from (f"    [*] --> {state}" for state in State if state in INITIAL)
+    triggers: dict[tuple[State, State], list[Trigger]] = {}
+    for (before, trigger), after in TRANSITIONS.items():
+        triggers.setdefault((before, after), []).append(trigger)
+    for (before, after), moving in triggers.items():
+        yield f"    {before} --> {after} : {', '.join(moving)}"
+    yield from (f"    {state} --> [*]" for state in State if state in TERMINAL)
+    yield "```"
+
+
+def _transitions() -> Iterable[str]:
+    yield "| From | By | To | Because |"
+    yield "|---|---|---|---|"
+    for (before, trigger), after in TRANSITIONS.items():
+        yield f"| {before} | `{trigger}` | {after} | {MEANING[trigger]} |"
+    yield ""
+
+
+def topics() -> str:
+    """The table of topics, in Markdown."""
+    rows = [
+        "| Topic | Published by | Read by | QoS | Retained | Carries |",
+        "|---|---|---|---|---|---|",
+    ]
+    for topic in TOPICS:
+        name = "/".join((str(topic.kind), *(f"{{{level}}}" for level in topic.levels)))
+        cells = (
+            f"`{name}`",
+            _roles(topic, topic.publishers),
+            _roles(topic, topic.subscribers),
+            str(topic.qos),
+            "yes" if topic.retained else "no",
+            topic.carries,
+        )
+        rows.append(f"| {' | '.join(cells)} |")
+    return "\n".join(rows) + "\n"
+
+
+def _roles(topic: Topic, roles: frozenset[Role]) -> str:
+    own = {role for role, level in OWN_LEVEL.items() if level in topic.levels}
+    return ", ".join(f"{role} (own id)" if role in own else str(role) for role in Role if role in roles)
