@@ -1,0 +1,179 @@
+"""The job type data_import with real files, a real HTTP server and a real store."""
+
+import gzip
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockworker.adapters.http import HttpStatus, Unreachable
+from stockworker.errors import StoreError
+from stockworker.handlers import data_import
+from stockworker.handlers.api import PermanentError
+from stockworker.handlers.market_store import open_market_store
+from tests.harness.handler_run import HandlerRun
+from tests.harness.http_server import Answer, HttpServer
+from tests.harness.sample_data import SAMPLE_FILE, sample_bars
+
+HEADER = "Date,Open,High,Low,Close,Volume\n"
+GOOD_ROW = "2013-03-01,10,12,9,11,500\n"
+BAD_ROW = "2013-03-04,10,12,9,99,500\n"
+
+
+@pytest.fixture
+def server() -> Iterator[HttpServer]:
+    with HttpServer() as running:
+        yield running
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    folder = tmp_path / "import"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def run(tmp_path: Path, folder: Path) -> HandlerRun:
+    settings: dict[str, Any] = {"market_data": str(tmp_path / "market.db"), "import_folders": [str(folder)]}
+    return HandlerRun("data_import", data_import.handle, settings)
+
+
+def stored(run: HandlerRun, symbol: str = "AAPL") -> int:
+    store = open_market_store(run.settings["market_data"])
+    count = len(store.bars(symbol))
+    store.close()
+    return count
+
+
+def test_the_sample_data_is_imported_whole_and_once(run: HandlerRun, folder: Path) -> None:
+    (folder / "stocks.csv.gz").write_bytes(SAMPLE_FILE.read_bytes())
+    first = run({"source": f"{folder}/stocks.csv.gz"})
+    second = run({"source": (folder / "stocks.csv.gz").as_uri()})
+    assert (first["rows"], first["rejected"], first["inserted"]) == (12154, 0, 12154)
+    assert first["symbols"]["FB"] == {"inserted": 196, "updated": 0, "unchanged": 0}
+    assert (second["inserted"], second["updated"], second["unchanged"]) == (0, 0, 12154)
+    assert run.progress[-1] == 1.0
+    store = open_market_store(run.settings["market_data"])
+    assert {symbol: store.bars(symbol) for symbol in store.symbols()} == sample_bars()
+    store.close()
+
+
+def test_bars_come_over_http(run: HandlerRun, server: HttpServer) -> None:
+    server.answers["/aapl"] = Answer(gzip.compress((HEADER + GOOD_ROW).encode()))
+    assert run({"source": server.url("/aapl"), "symbol": "AAPL"})["inserted"] == 1
+
+
+def test_bars_come_in_the_payload(run: HandlerRun) -> None:
+    bar = {"date": "2013-03-01", "open": 10, "high": 12, "low": 9, "close": 11, "volume": 500}
+    assert run({"symbol": "AAPL", "bars": [bar]})["symbols"] == {"AAPL": {"inserted": 1, "updated": 0, "unchanged": 0}}
+
+
+def test_one_bad_row_stores_nothing_unless_it_is_to_be_skipped(run: HandlerRun, folder: Path) -> None:
+    (folder / "bars.csv").write_text(HEADER + GOOD_ROW + BAD_ROW)
+    payload = {"source": f"{folder}/bars.csv", "symbol": "AAPL"}
+    with pytest.raises(PermanentError, match=r"1 of 2 rows hold no valid bar, nothing was stored: row 3: close 99\.0"):
+        run(payload)
+    assert stored(run) == 0
+    result = run({**payload, "on_error": "skip"})
+    assert (result["inserted"], result["rejected"], result["rejected_rows"][0]["row"]) == (1, 1, 3)
+    assert stored(run) == 1
+
+
+def test_a_cancelled_import_stops(run: HandlerRun, folder: Path) -> None:
+    (folder / "stocks.csv.gz").write_bytes(SAMPLE_FILE.read_bytes())
+    run.cancelled = lambda: len(run.progress) >= 2
+    with pytest.raises(InterruptedError, match="stopped after 2000 of 12154 bars"):
+        run({"source": f"{folder}/stocks.csv.gz"})
+
+
+def test_no_file_is_read_unless_its_folder_is_allowed(run: HandlerRun, folder: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret.csv"
+    secret.write_text(HEADER + GOOD_ROW)
+    (folder / "link.csv").symlink_to(secret)
+    for source in (secret, secret.as_uri(), f"{folder}/../secret.csv", folder / "link.csv", "/etc/passwd", "/nowhere"):
+        with pytest.raises(
+            PermanentError, match=r"this worker does not read .*handlers\.data_import\.settings\.import_folders"
+        ):
+            run({"source": str(source), "symbol": "AAPL"})
+    del run.settings["import_folders"]
+    with pytest.raises(PermanentError, match="this worker does not read"):
+        run({"source": f"{folder}/bars.csv", "symbol": "AAPL"})
+
+
+@pytest.mark.parametrize("name", ["missing.csv", "", "a\0b", "x" * 300, "loop", "pipe", "\ud800"])
+def test_what_is_no_file_is_a_permanent_error(run: HandlerRun, folder: Path, name: str) -> None:
+    (folder / "loop").symlink_to(folder / "loop")
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(PermanentError, match=r"payload\.source: "):
+        run({"source": f"{folder}/{name}", "symbol": "AAPL"})
+
+
+def test_too_large_a_file_is_refused(run: HandlerRun, folder: Path) -> None:
+    run.settings["limit_mib"] = 1
+    (folder / "large.csv").write_bytes(bytes(1_048_577))
+    (folder / "bomb.csv.gz").write_bytes(gzip.compress(bytes(1_048_577)))
+    for name in ("large.csv", "bomb.csv.gz"):
+        with pytest.raises(PermanentError, match="larger than 1,048,576 bytes"):
+            run({"source": f"{folder}/{name}", "symbol": "AAPL"})
+
+
+def test_only_allowed_hosts_are_asked_if_any_are_named(run: HandlerRun, server: HttpServer) -> None:
+    run.settings["import_hosts"] = ["data.example"]
+    with pytest.raises(PermanentError, match=r"the host 127\.0\.0\.1 is not allowed"):
+        run({"source": server.url("/aapl"), "symbol": "AAPL"})
+    assert server.requests == []
+
+
+def test_what_may_work_later_is_no_permanent_error(run: HandlerRun, server: HttpServer) -> None:
+    server.answers["/busy"] = Answer(b"", status=503)
+    with pytest.raises(HttpStatus):
+        run({"source": server.url("/busy")})
+    with pytest.raises(Unreachable):
+        run({"source": "http://127.0.0.1:9/"})
+    with pytest.raises(PermanentError, match="answered 404"):
+        run({"source": server.url("/missing")})
+
+
+def test_a_store_that_can_not_be_used_is_no_permanent_error(run: HandlerRun, tmp_path: Path) -> None:
+    run.settings["market_data"] = str(tmp_path / "nowhere" / "market.db")
+    with pytest.raises(StoreError):
+        run({"bars": []})
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        (None, "the payload must be an object"),
+        ({}, r"payload\.source: name either a source or bars"),
+        ({"source": "x", "bars": []}, r"payload\.source: name either a source or bars"),
+        ({"source": 5}, r"payload\.source: expected a string"),
+        ({"bars": {}}, r"payload\.bars: expected a list"),
+        ({"sorce": "x"}, r"unknown payload field 'sorce', did you mean source\?"),
+        ({"bars": [], "format": "xml"}, r"payload\.format: 'xml' is none of csv, json"),
+        ({"bars": [], "symbol": "A B"}, r"payload\.symbol: 'A B' is no symbol"),
+        ({"bars": [], "columns": {"clos": "x"}}, r"payload\.columns: unknown field 'clos', did you mean close\?"),
+        ({"bars": [], "columns": {"close": 5}}, r"payload\.columns\.close: expected a string"),
+        ({"source": "ftp://127.0.0.1/x"}, "'ftp' is not supported, only http, https and files"),
+        ({"bars": [{}]}, "row 1: day is missing"),
+    ],
+)
+def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: str) -> None:
+    with pytest.raises(PermanentError, match=message):
+        run(payload)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"market_data": None}, "has no market-data store: set market_data"),
+        ({"import_folders": "/srv"}, r"handlers\.data_import\.settings\.import_folders: expected a list of strings"),
+        ({"timeout_s": "soon"}, r"handlers\.data_import\.settings\.timeout_s: expected a number"),
+    ],
+)
+def test_a_wrong_configuration_is_explained(run: HandlerRun, settings: dict[str, Any], message: str) -> None:
+    run.settings.update(settings)
+    with pytest.raises(PermanentError, match=message):
+        run({"bars": []})

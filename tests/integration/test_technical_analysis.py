@@ -1,0 +1,128 @@
+"""The job type technical_analysis over a real store."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockworker.handlers import technical_analysis
+from stockworker.handlers.api import PermanentError
+from stockworker.handlers.market import IndicatorValue
+from stockworker.handlers.market_store import open_market_store
+from tests.harness.handler_run import HandlerRun
+from tests.harness.sample_data import sample_bars
+
+AAPL = sample_bars()["AAPL"]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> HandlerRun:
+    location = str(tmp_path / "market.db")
+    store = open_market_store(location)
+    store.upsert_bars("AAPL", AAPL)
+    store.close()
+    return HandlerRun("technical_analysis", technical_analysis.handle, {"market_data": location})
+
+
+def kept(run: HandlerRun) -> dict[str, IndicatorValue]:
+    store = open_market_store(run.settings["market_data"])
+    values = store.indicators("AAPL")
+    store.close()
+    return values
+
+
+def inline(count: int) -> list[dict[str, Any]]:
+    names = ("open", "high", "low", "close", "volume", "adjusted_close")
+    return [{"day": bar.day.isoformat(), **{name: getattr(bar, name) for name in names}} for bar in AAPL[:count]]
+
+
+def average(name: str, count: int) -> float:
+    return float(sum(getattr(bar, name) for bar in AAPL[-count:]) / count)
+
+
+def test_the_newest_values_are_returned_and_kept(run: HandlerRun) -> None:
+    result = run({"symbol": "AAPL", "indicators": [{"name": "sma", "period": 50}, "bollinger"]})
+    assert (result["symbol"], result["as_of"], result["bars"]) == ("AAPL", "2013-03-01", 3270)
+    (found,) = result["indicators"]["sma_50"]
+    assert found == {"day": "2013-03-01", "value": pytest.approx(average("close", 50), rel=1e-12)}
+    assert set(result["indicators"]["bollinger_20_2"][0]["value"]) == {"lower", "middle", "upper"}
+    assert kept(run)["sma_50"] == IndicatorValue(AAPL[-1].day, found["value"])
+    assert kept(run)["bollinger_20_2"].value == result["indicators"]["bollinger_20_2"][0]["value"]
+
+
+def test_several_days_can_be_asked_for(run: HandlerRun) -> None:
+    values = run({"symbol": "AAPL", "indicators": ["rsi"], "last": 5})["indicators"]["rsi_14"]
+    assert [value["day"] for value in values] == [bar.day.isoformat() for bar in AAPL[-5:]]
+
+
+def test_an_earlier_day_can_be_asked_for_and_does_not_replace_what_is_kept(run: HandlerRun) -> None:
+    run({"symbol": "AAPL", "indicators": ["rsi"]})
+    result = run({"symbol": "AAPL", "indicators": ["rsi"], "until": "2012-06-30"})
+    assert result["as_of"] == "2012-06-29"
+    assert kept(run)["rsi_14"].day == AAPL[-1].day
+
+
+def test_adjusted_prices_get_a_label_of_their_own(run: HandlerRun) -> None:
+    result = run({"symbol": "AAPL", "indicators": [{"name": "sma", "period": 50}], "price": "adjusted_close"})
+    (found,) = result["indicators"]["sma_50_adjusted"]
+    assert found["value"] == pytest.approx(average("adjusted_close", 50), rel=1e-12)
+
+
+def test_without_indicators_the_usual_ones_are_computed(run: HandlerRun) -> None:
+    labels = set(run({"symbol": "AAPL"})["indicators"])
+    assert {"sma_20", "ema_20", "rsi_14", "macd_12_26_9", "bollinger_20_2", "atr_14", "obv"} <= labels
+    assert set(run({"symbol": "NEW", "bars": inline(5)})["indicators"]) == {"obv"}
+
+
+def test_bars_in_the_payload_are_used_alone_and_nothing_is_kept(run: HandlerRun) -> None:
+    bars = list(reversed(inline(30)))
+    given = run({"symbol": "AAPL", "bars": bars, "indicators": ["rsi"]})
+    until = run({"symbol": "AAPL", "until": bars[0]["day"], "indicators": ["rsi"]})
+    assert given == until
+    del run.settings["market_data"]
+    assert run({"symbol": "AAPL", "bars": bars, "indicators": ["rsi"]}) == given
+
+
+def test_the_result_of_many_values_fits_into_a_message(run: HandlerRun) -> None:
+    bulkiest = [{"name": "adx", "di_period": period, "period": 100} for period in range(2, 12)]
+    result = run({"symbol": "AAPL", "indicators": bulkiest, "last": 200})
+    assert len(json.dumps(result)) < 256 * 1024
+
+
+def test_a_cancelled_analysis_stops_between_indicators(run: HandlerRun) -> None:
+    run.cancelled = lambda: len(run.progress) == 1
+    with pytest.raises(InterruptedError, match="stopped after 1 of 2 indicators"):
+        run({"symbol": "AAPL", "indicators": ["rsi", "sma"]})
+    assert kept(run) == {}
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        ("AAPL", "the payload must be an object"),
+        ({}, r"payload\.symbol: is missing"),
+        ({"symbol": "APL"}, r"there are no bars: unknown symbol 'APL', did you mean AAPL\?"),
+        ({"symbol": "AAPL", "until": "1999-01-01"}, "AAPL has no bars until 1999-01-01"),
+        ({"symbol": "AAPL", "indicator": "rsi"}, r"unknown payload field 'indicator', did you mean indicators\?"),
+        ({"symbol": "AAPL", "indicators": "rsi"}, r"payload\.indicators: expected a list of 1 to 100"),
+        ({"symbol": "AAPL", "indicators": []}, r"payload\.indicators: expected a list of 1 to 100"),
+        ({"symbol": "AAPL", "indicators": ["rsii"]}, r"payload\.indicators\[0\]: unknown .*, did you mean rsi\?"),
+        ({"symbol": "AAPL", "indicators": ["rsi"], "last": 2001}, r"payload\.last: must be from 1 to 2000"),
+        ({"symbol": "AAPL", "indicators": ["rsi"] * 3, "last": 1000}, r"payload\.last: must be from 1 to 666 for"),
+        ({"symbol": "AAPL", "price": "open"}, r"payload\.price: 'open' is none of close, adjusted_close"),
+        ({"symbol": "AAPL", "indicators": ["rsi"], "until": "2000-03-05"}, "rsi_14 needs 15 bars: AAPL has 3 until"),
+        ({"symbol": "X", "bars": inline(19), "indicators": ["sma"]}, "sma_20 needs 20 bars: X has 19"),
+        ({"symbol": "X", "bars": []}, "X has no bars"),
+        ({"symbol": "X", "bars": [*inline(2), {}]}, r"payload\.bars: bar 3 of 3: day is missing"),
+        ({"symbol": "X", "bars": inline(2) * 2}, r"payload\.bars: two bars are of the same day"),
+        ({"symbol": "X", "bars": [{"date": "", "day": ""}]}, r"payload\.bars: both 'date' and 'day' are day"),
+        (
+            {"symbol": "X", "price": "adjusted_close", "bars": [inline(1)[0] | {"adjusted_close": None}]},
+            "X: 2000-03-01 has no adjusted close: use price close",
+        ),
+    ],
+)
+def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: str) -> None:
+    with pytest.raises(PermanentError, match=message):
+        run(payload)

@@ -1,0 +1,88 @@
+"""Whatever JSON arrives as payload, a built-in handler answers with a result or a permanent error, and nothing else."""
+
+import json
+from datetime import date, timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockworker.handlers import data_import, price_update, technical_analysis
+from stockworker.handlers.api import PermanentError
+from stockworker.handlers.indicators import INDICATORS
+from stockworker.handlers.market import HIGHEST_PRICE, HIGHEST_VOLUME, LOWEST_PRICE
+from tests.harness.handler_run import HandlerRun
+
+SCALARS = (
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.sampled_from(["AAPL", "sma", "2013-03-01"])
+)
+JSON = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=10,
+)
+NAMES = ["symbol", "symbols", "since", "source", "bars", "format", "columns", "on_error"]
+NAMES += ["indicators", "last", "until", "price", "day", "date", "open", "high", "low", "close", "volume", "name"]
+OBJECTS = st.dictionaries(
+    st.sampled_from(NAMES),
+    JSON | st.lists(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=6), max_size=4),
+    max_size=6,
+)
+PAYLOADS = JSON | OBJECTS
+
+
+def price() -> st.SearchStrategy[float]:
+    return st.floats(LOWEST_PRICE, HIGHEST_PRICE) | st.sampled_from([LOWEST_PRICE, 1.0, 1.0 + 1e-15, HIGHEST_PRICE])
+
+
+@st.composite
+def bar_records(draw: st.DrawFn) -> list[dict[str, Any]]:
+    """Valid bars in which anything happens that a market can't do, but data can."""
+    records = []
+    for number in range(draw(st.integers(0, 60))):
+        low, open_, close, high = sorted(draw(st.lists(price(), min_size=4, max_size=4)))
+        volume = draw(st.floats(0, HIGHEST_VOLUME) | st.just(0))
+        day = (date(2000, 1, 1) + timedelta(days=number)).isoformat()
+        records.append({"date": day, "open": open_, "high": high, "low": low, "close": close, "volume": volume})
+    return records
+
+
+@st.composite
+def requested_indicators(draw: st.DrawFn) -> dict[str, Any]:
+    name = draw(st.sampled_from(sorted(INDICATORS)))
+    parameters = INDICATORS[name].parameters
+    return {"name": name, **{each.name: draw(st.integers(1, 12)) for each in parameters}}
+
+
+def answers(run: HandlerRun, payload: Any) -> None:
+    try:
+        answer = run(payload)
+    except PermanentError as error:
+        answer = str(error)
+    json.dumps(answer, allow_nan=False, ensure_ascii=False).encode()  # what is no UTF-8 JSON can't be sent
+
+
+@given(payload=PAYLOADS)
+def test_data_import(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
+    location = str(tmp_path_factory.getbasetemp() / "market.db")
+    answers(HandlerRun("data_import", data_import.handle, {"market_data": location, "timeout_s": 0.1}), payload)
+
+
+@given(payload=PAYLOADS)
+def test_price_update(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
+    location = str(tmp_path_factory.getbasetemp() / "market.db")
+    settings = {"market_data": location, "provider": "none://{symbol}"}
+    answers(HandlerRun("price_update", price_update.handle, settings), payload)
+
+
+@given(payload=PAYLOADS)
+def test_technical_analysis(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
+    location = str(tmp_path_factory.getbasetemp() / "market.db")
+    answers(HandlerRun("technical_analysis", technical_analysis.handle, {"market_data": location}), payload)
+
+
+@given(bars=bar_records(), indicators=st.lists(requested_indicators(), min_size=1, max_size=4), last=st.integers(1, 60))
+def test_extreme_but_valid_bars(bars: list[Any], indicators: list[Any], last: int) -> None:
+    payload = {"symbol": "X", "bars": bars, "indicators": indicators, "last": last}
+    answers(HandlerRun("technical_analysis", technical_analysis.handle, {}), payload)
