@@ -10,6 +10,7 @@ import socket
 import ssl
 import subprocess
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -41,23 +42,30 @@ class Broker:
     """One broker: started on entering the context, gone without a trace of its process after leaving it.
 
     `folder` is the caller's own, and everything is kept in it; `acl` is the text of the ACL file; `changes` replaces
-    options of the template, by name, or removes them (None).
+    options of the template, by name, or removes them (None); `names` are those in the broker's certificate.
     """
 
-    def __init__(self, folder: Path, acl: str = OPEN_ACL, changes: dict[str, str | None] | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        acl: str = OPEN_ACL,
+        changes: dict[str, str | None] | None = None,
+        names: Sequence[str] = ("localhost", _HOST),
+    ) -> None:
         self.host = _HOST
         self.port = _free_port()
         self.authority = Authority.create("Throw-away fleet", _now())
         self._folder = folder
         self._acl = acl
         self._changes = changes or {}
+        self._names = names
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         for name in ("conf.d", "data", "pki"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self.ca_file.write_bytes(self.authority.certificate_pem)
-        self.authority.issue_server(["localhost", _HOST], _now()).save(self._folder / "pki", "broker")
+        self.authority.issue_server(self._names, _now()).save(self._folder / "pki", "broker")
         self._configure()
         self.start()
         return self
@@ -95,8 +103,8 @@ class Broker:
             self._process = subprocess.Popen(
                 [_executable(), "-c", str(self._folder / "mosquitto.conf")],
                 stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
+                stdout=subprocess.DEVNULL,
+                stderr=log,
             )
         self._await_ready(self._process)
 
@@ -143,7 +151,12 @@ class Broker:
             KEY_FILE=pki / "broker.key",
         )
         (self._folder / "conf.d" / "stockworker.conf").write_text(_changed(rendered, self._changes))
-        main = [f"persistence_location {self._folder / 'data'}", f"include_dir {self._folder / 'conf.d'}"]
+        # The template logs to stdout, for the journal; into a file Mosquitto writes that only when a buffer is full.
+        main = [
+            "log_dest stderr",
+            f"persistence_location {self._folder / 'data'}",
+            f"include_dir {self._folder / 'conf.d'}",
+        ]
         if os.geteuid() == 0:
             # It would become the user mosquitto, who can't enter a private temporary folder.
             main.insert(0, "user root")

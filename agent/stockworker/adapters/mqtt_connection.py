@@ -83,7 +83,7 @@ class Connection:
             await asyncio.wait_for(connection._establish(), settings.connect_timeout_s)
         except BaseException as error:
             connection.wire.abort(Ending("given up"))
-            if isinstance(error, OSError):
+            if isinstance(error, OSError | UnicodeError):  # UnicodeError: no host name can look like that
                 raise Unreachable(connection._explain(error)) from error
             raise
         return connection
@@ -138,11 +138,15 @@ class Connection:
         ended = self.wire.ended
         either: set[asyncio.Future[Any]] = {answer, ended}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-        if not answer.done():
-            raise Unreachable(f"{ended.result().reason} (instead of {name})")
-        return answer.result()
+        if answer.done():
+            return answer.result()
+        reason = f"{ended.result().reason} (instead of {name})"
+        if self._settings.tls is not None and ended.result().by_peer:
+            # TLS 1.3 refuses a certificate after the handshake, and its alert can get lost behind the reset.
+            reason += ": does the broker accept our client certificate? Its log says more"
+        raise Unreachable(reason)
 
-    def _explain(self, error: OSError) -> str:
+    def _explain(self, error: OSError | UnicodeError) -> str:
         if isinstance(error, TimeoutError) and error.errno is None:  # ours: the kernel's has an errno
             waited = f"no answer within {self._settings.connect_timeout_s:g} s, waiting for {self._awaited}"
             return f"{waited}: is this the broker's port?"

@@ -99,8 +99,8 @@ def explain_error(error: BaseException) -> str:
     match error:
         case ssl.SSLError():
             return _explain_tls(error)
-        case socket.gaierror():
-            return f"can't resolve the host name ({error.strerror}): check the name, and DNS"
+        case socket.gaierror() | UnicodeError():
+            return f"can't resolve the host name ({_text(error)}): check the name, and DNS"
         case OSError() if _is_refused(error):
             return "connection refused: is the broker running, and is this its port?"
         case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError():
@@ -108,7 +108,7 @@ def explain_error(error: BaseException) -> str:
         case TimeoutError():
             return "timed out: is the address right, and does a firewall let us through?"
         case _:
-            return getattr(error, "strerror", None) or str(error) or type(error).__name__
+            return _text(error)
 
 
 def _explain_tls(error: ssl.SSLError) -> str:
@@ -122,6 +122,10 @@ def _explain_tls(error: ssl.SSLError) -> str:
 def _is_refused(error: OSError) -> bool:
     # asyncio folds the failures of several addresses (::1, 127.0.0.1) into one OSError that has only their text.
     return error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error)
+
+
+def _text(error: BaseException) -> str:
+    return getattr(error, "strerror", None) or str(error) or type(error).__name__
 
 
 def _join(*parts: str) -> str:

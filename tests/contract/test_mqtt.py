@@ -1,0 +1,334 @@
+"""The link against a real Mosquitto: what the broker and gmqtt do, and what must not reach our services of it."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, Refused
+from stockworker.adapters.tls import client_context
+from stockworker.errors import ConnectionFailed
+from stockworker.protocol.packet import Packet, Properties
+from tests.harness.broker import Broker
+from tests.harness.station import Station, connected, settings_for
+
+ACL = """\
+user reader
+topic read #
+user writer
+topic readwrite t/#
+user other
+topic readwrite t/#
+"""
+DURABLE: dict[str, Any] = {"clean_start": False, "session_expiry_s": 3600}
+
+
+@pytest.fixture(scope="module")
+def broker(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """Not to be killed: all tests of the module share it."""
+    with Broker(tmp_path_factory.mktemp("broker"), ACL) as broker:
+        yield broker
+
+
+def numbered(topic: str, count: int) -> list[Packet]:
+    return [Packet(topic, str(number).encode()) for number in range(count)]
+
+
+def test_messages_arrive_in_order_and_are_confirmed(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "reader", "t/order") as reader, connected(broker, "writer") as writer:
+            await writer.link.send(numbered("t/order", 3000))
+            assert await writer.link.drain(10)
+            assert (writer.link.unacknowledged, writer.link.oldest_unacknowledged_s, writer.link.dropped) == (0, 0, 0)
+            await reader.next(Delivery, 3000)
+            assert reader.bodies() == [packet.body for packet in numbered("t/order", 3000)]
+
+    asyncio.run(scenario())
+
+
+def test_everything_that_a_packet_says_arrives(broker: Broker) -> None:
+    properties = Properties("application/json", "t/answers", b"\x00\xff", (("id", "j1"), ("id", "two"), ("ü", "€")))
+    sent = [
+        Packet("t/full", b"\x00body", 1, properties=properties),
+        Packet("t/full", b"", 0),
+        Packet("t/full", b"some", 0, properties=Properties(user=(("a", "b"),))),
+        Packet("t/full", b"x" * 200_000, 1, properties=Properties(correlation_data=b"")),
+    ]
+
+    async def scenario() -> None:
+        async with connected(broker, "reader", "t/full") as reader, connected(broker, "writer") as writer:
+            await writer.link.send(sent)
+            await reader.next(Delivery, len(sent))
+            assert [delivery.packet for delivery in reader.all(Delivery)] == sent
+            assert not any(delivery.duplicate for delivery in reader.all(Delivery))
+
+    asyncio.run(scenario())
+
+
+def test_the_retained_flag_shows_on_the_live_message_and_on_the_kept_one(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "reader", "t/kept") as early, connected(broker, "writer") as writer:
+            await writer.link.send([Packet("t/kept", b"on", retain=True), Packet("t/kept", b"off")])
+            await early.next(Delivery, 2)
+            assert [delivery.packet.retain for delivery in early.all(Delivery)] == [True, False]
+            async with connected(broker, "reader", "t/kept", client_id="late") as late:
+                assert (await late.next(Delivery)).packet == Packet("t/kept", b"on", retain=True)
+            await writer.link.send([Packet("t/kept", b"", retain=True)])
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_with_default_limits_is_never_overrun(tmp_path: Path) -> None:
+    async def scenario(broker: Broker) -> None:
+        async with connected(broker, "reader", "t/#") as reader, connected(broker, "writer") as writer:
+            most = 0
+            for packet in numbered("t/burst", 600):
+                await writer.link.send([packet])
+                most = max(most, writer.link.unacknowledged)
+            assert most == 18  # the broker allows 20, gmqtt 19, and one is kept free for SUBSCRIBE
+            assert await writer.link.drain(10)
+            await reader.next(Delivery, 600)
+
+    with Broker(tmp_path, ACL, {"max_inflight_messages": None}) as broker:
+        asyncio.run(scenario(broker))
+
+
+def test_a_denied_message_comes_back(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer", "t/#") as writer:
+            denied = Packet("elsewhere", b"x", tag="this one")
+            await writer.link.send([Packet("t/mine", b"x"), denied])
+            refused = await writer.next(Refused)
+            assert (refused.packet, refused.packet.tag, refused.reason_code) == (denied, "this one", 0x87)
+            assert await writer.link.drain(10)
+            assert writer.all(Refused) == [refused]
+
+    asyncio.run(scenario())
+
+
+def test_a_message_that_nobody_listens_to_comes_back(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer") as writer:
+            await writer.link.send([Packet("t/nobody", b"x", tag=7)])
+            refused = await writer.next(Refused)
+            assert (refused.packet.tag, refused.reason_code) == (7, 0x10)
+
+    asyncio.run(scenario())
+
+
+def test_a_packet_too_large_for_the_broker_is_not_sent(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "reader", "t/size") as reader, connected(broker, "writer") as writer:
+            large = Packet("t/size", b"x" * 1_048_577)
+            await writer.link.send([large, large, Packet("t/size", b"small")])
+            assert [refused.reason_code for refused in writer.all(Refused)] == [0x95, 0x95]
+            assert (await reader.next(Delivery)).packet.body == b"small"
+            assert writer.link.up
+
+    asyncio.run(scenario())
+
+
+def test_what_was_not_acknowledged_comes_again(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer") as writer:
+            async with connected(broker, "reader", "t/again", acknowledging=False, **DURABLE) as first:
+                await writer.link.send(numbered("t/again", 300))
+                await first.next(Delivery, 300)
+                first.acknowledge(first.all(Delivery)[:100])
+            await writer.link.send([Packet("t/again", b"while away")])
+            async with connected(broker, "reader", "t/again", **DURABLE) as second:
+                await second.next(Delivery, 201)
+                assert second.told[0] == LinkUp(session_present=True)
+                assert second.bodies() == [str(number).encode() for number in range(100, 300)] + [b"while away"]
+                duplicates = [delivery.duplicate for delivery in second.all(Delivery)]
+                assert duplicates == [True] * 200 + [False]
+        async with connected(broker, "reader", clean_start=True):
+            pass  # end the session
+
+    asyncio.run(scenario())
+
+
+def test_a_worker_gets_nothing_that_was_sent_while_it_was_away(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer") as writer:
+            async with connected(broker, "reader", "t/away"):
+                pass
+            await writer.link.send([Packet("t/away", b"stale", tag=1)])
+            assert (await writer.next(Refused)).reason_code == 0x10
+            async with connected(broker, "reader", "t/away") as reader:
+                await writer.link.send([Packet("t/away", b"fresh")])
+                assert (await reader.next(Delivery)).packet.body == b"fresh"
+
+    asyncio.run(scenario())
+
+
+def test_a_crash_of_the_broker_is_told_and_survived(tmp_path: Path) -> None:
+    async def scenario(broker: Broker) -> None:
+        async with (
+            connected(broker, "reader", "t/#", acknowledging=False) as reader,
+            connected(broker, "writer") as writer,
+        ):
+            await writer.link.send([Packet("t/1", b"before")])
+            before = await reader.next(Delivery)
+            await asyncio.to_thread(broker.kill)
+            assert "closed" in (await reader.next(LinkDown)).reason
+            await writer.next(LinkDown)
+            await writer.link.send(numbered("t/lost", 3))
+            assert (writer.link.up, writer.link.dropped, writer.link.last_received_s) == (False, 3, None)
+            await reader.next(LinkDown, 2)
+            assert "connection refused" in reader.all(LinkDown)[1].reason
+
+            await asyncio.to_thread(broker.start)
+            await reader.next(LinkUp, 2)
+            await writer.next(LinkUp, 2)
+            reader.acknowledge([before])  # of the old connection: must not confirm the next message, which has its id
+            await writer.link.send([Packet("t/2", b"after")])
+            await reader.next(Delivery, 2)
+            assert reader.bodies() == [b"before", b"after"]
+            assert await writer.link.drain(10)
+
+    with Broker(tmp_path, ACL) as broker:
+        asyncio.run(scenario(broker))
+
+
+def test_a_peer_that_vanished_with_our_data_unread_is_given_up(tmp_path: Path) -> None:
+    async def scenario(broker: Broker) -> None:
+        async with connected(broker, "writer", keepalive_s=1) as writer:
+            broker.pause()
+            sending = asyncio.create_task(writer.link.send([Packet("t/x", b"x" * 1_000_000)] * 50))
+            assert "no sign of life" in (await writer.next(LinkDown)).reason
+            await sending
+            assert writer.link.dropped == 50
+            broker.resume()
+            await writer.next(LinkUp, 2)
+
+    with Broker(tmp_path, ACL) as broker:
+        asyncio.run(scenario(broker))
+
+
+def test_an_idle_link_stays_up(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer", keepalive_s=1) as writer, asyncio.timeout(10):
+            for _ping in range(2):
+                silence = 0.0
+                while (now := writer.link.last_received_s or 0.0) >= silence:
+                    silence = now
+                    await asyncio.sleep(0.02)
+            assert writer.all(LinkDown) == []
+
+    asyncio.run(scenario())
+
+
+def test_two_clients_with_one_id_do_not_fight_for_ever(broker: Broker) -> None:
+    async def scenario() -> None:
+        one, two = (Station(settings_for(broker, "writer", client_id="same")) for _ in range(2))
+        runs = [asyncio.create_task(station.link.run()) for station in (one, two)]
+        done, _ = await asyncio.wait(runs, timeout=20, return_when=asyncio.FIRST_COMPLETED)
+        with pytest.raises(ConnectionFailed, match=r"localhost:\d+: .*another client uses the id 'same'"):
+            await done.pop()
+        await asyncio.gather(one.link.close(), two.link.close())
+        await asyncio.gather(*runs, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+WILL = Packet("t/will", b"gone", properties=Properties(user=(("nonce", "7"),)))
+
+
+def test_close_keeps_the_will_back(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "reader", "t/will") as reader:
+            async with connected(broker, "writer", will=WILL) as writer:
+                await writer.link.send([Packet("t/will", b"bye")])
+            async with connected(broker, "other") as other:
+                await other.link.send([Packet("t/will", b"end")])
+            await reader.next(Delivery, 2)
+            assert reader.bodies() == [b"bye", b"end"]
+
+    asyncio.run(scenario())
+
+
+def test_a_link_that_dies_leaves_its_will(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "reader", "t/will") as reader:
+            writer = Station(settings_for(broker, "writer", will=WILL))
+            run = asyncio.create_task(writer.link.run())
+            await writer.next(LinkUp)
+            run.cancel()
+            assert (await reader.next(Delivery)).packet == WILL
+            await asyncio.wait({run})
+            assert not writer.link.up
+
+    asyncio.run(scenario())
+
+
+async def reason_of_failure(station: Station) -> str:
+    """What the link says while it tries on."""
+    run = asyncio.create_task(station.link.run())
+    reason = (await station.next(LinkDown)).reason
+    await station.link.close()
+    await run
+    return reason
+
+
+def test_a_broker_of_another_authority_is_not_trusted(broker: Broker, tmp_path: Path) -> None:
+    async def scenario() -> str:
+        own = stranger.identity("w1")
+        context = client_context(stranger.ca_file, own.certificate, own.key)
+        return await reason_of_failure(Station(settings_for(broker, "writer", tls=context)))
+
+    with Broker(tmp_path, ACL) as stranger:
+        reason = asyncio.run(scenario())
+    assert reason.startswith(f"broker localhost:{broker.port}: the broker's certificate does not verify: ")
+    assert reason.endswith("the CA file must be the one of the authority that issued it")
+
+
+@pytest.mark.parametrize(("host", "kind"), [("localhost", "name"), ("127.0.0.1", "address")])
+def test_a_broker_under_another_name_is_not_trusted(tmp_path: Path, host: str, kind: str) -> None:
+    async def scenario(broker: Broker) -> str:
+        return await reason_of_failure(Station(settings_for(broker, "writer", host=host)))
+
+    with Broker(tmp_path, ACL, names=["broker.example.net"]) as broker:
+        reason = asyncio.run(scenario(broker))
+    assert f"certificate is not valid for '{host}'" in reason
+    assert f"issue one for this {kind}" in reason
+
+
+def test_without_a_client_certificate_the_broker_says_so(broker: Broker) -> None:
+    async def scenario() -> str:
+        return await reason_of_failure(Station(settings_for(broker, "writer", tls=client_context(broker.ca_file))))
+
+    assert "client certificate" in asyncio.run(scenario())
+
+
+def test_an_expired_client_certificate_is_suspected(broker: Broker, tmp_path: Path) -> None:
+    async def scenario() -> str:
+        return await reason_of_failure(Station(settings_for(broker, "writer", tls=context)))
+
+    certificate, key = broker.authority.issue_client("writer", datetime(2001, 1, 1, tzinfo=UTC)).save(tmp_path, "old")
+    context = client_context(broker.ca_file, certificate, key)
+    assert "our client certificate" in asyncio.run(scenario())
+
+
+def test_closing_a_link_that_is_not_up_ends_it(broker: Broker) -> None:
+    async def scenario() -> None:
+        never_run = Station(settings_for(broker, "writer"))
+        await never_run.link.close()
+        await never_run.link.run()
+        assert never_run.told == []
+
+    asyncio.run(scenario())
+
+
+def test_leaving_says_nothing_of_a_loss(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer") as writer:
+            pass
+        assert writer.told == [LinkUp(session_present=False)]
+        assert not writer.link.up
+        await writer.link.close()
+
+    asyncio.run(scenario())
