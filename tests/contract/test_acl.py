@@ -5,22 +5,18 @@ passes on. What the ACL should allow is worked out here from the table of topics
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import pytest
 
-from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp, Refused
 from stockworker.protocol.acl import acl
-from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import LEGACY_PARENTS, TOPICS, Role, Topic
 from tests.harness.broker import Broker
+from tests.harness.peer import Peer, connected
 
-DENIED = 0x87
-TIMEOUT_S = 30.0
 ROLES = {
     "dispatcher": Role.DISPATCHER,
     "boss": Role.OPERATOR,
@@ -41,60 +37,6 @@ class Observed:
 
     denied: frozenset[tuple[str, str]]
     delivered: frozenset[tuple[str, str, str]]
-
-
-class Peer:
-    """A user of the broker who notes what it gets, and what it was refused."""
-
-    def __init__(self, broker: Broker, name: str, subscriptions: tuple[str, ...] = ("#",)) -> None:
-        settings = LinkSettings(
-            broker.host, broker.port, f"{name}-1", subscriptions, tls=broker.client_context(name), backoff_cap_s=0.1
-        )
-        self.link = Link(settings, self._take)
-        self.received: list[Delivery] = []
-        self.denied: set[str] = set()
-        self._up = False
-        self._changed = asyncio.Event()
-
-    def _take(self, item: LinkItem) -> None:
-        match item:
-            case LinkUp():
-                self._up = True
-            case Delivery():
-                self.received.append(item)
-            case Refused() if item.reason_code == DENIED:
-                self.denied.add(item.packet.topic)
-            case _:
-                pass
-        self._changed.set()
-
-    async def until_up(self) -> None:
-        await self._until(lambda: self._up)
-
-    async def until_read(self, body: bytes) -> None:
-        await self._until(lambda: any(delivery.packet.body == body for delivery in self.received))
-
-    async def _until(self, condition: Callable[[], bool]) -> None:
-        async with asyncio.timeout(TIMEOUT_S):
-            while not condition():
-                self._changed.clear()
-                await self._changed.wait()
-                self.link.acknowledge(self.received)
-
-    async def publish(self, topics: Iterable[str], body: bytes) -> None:
-        await self.link.send([Packet(topic, body) for topic in topics])
-        assert await self.link.drain(TIMEOUT_S)
-
-
-@asynccontextmanager
-async def connected(peers: Sequence[Peer]) -> AsyncIterator[None]:
-    async with AsyncExitStack() as stack:
-        tasks = await stack.enter_async_context(asyncio.TaskGroup())
-        for peer in peers:
-            tasks.create_task(peer.link.run())
-            stack.push_async_callback(peer.link.close)
-            await peer.until_up()
-        yield
 
 
 async def observe(broker: Broker, topics: Sequence[str]) -> Observed:
