@@ -18,7 +18,7 @@ from stockworker.adapters.mqtt_wire import Callbacks, Ending, PacketTooLarge
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.packet import Packet
 
-__all__ = ["Delivery", "Link", "LinkDown", "LinkItem", "LinkSettings", "LinkUp", "Refused", "reason_name"]
+__all__ = ["Backoff", "Delivery", "Link", "LinkDown", "LinkItem", "LinkSettings", "LinkUp", "Refused", "reason_name"]
 
 # So many connections in a row that the broker accepted and soon dropped without a reason are two clients with one id.
 _TAKEOVERS_MAX: Final = 5
@@ -84,7 +84,7 @@ class Link:
     ) -> None:
         self._settings = settings
         self._deliver = deliver
-        self._backoff = _Backoff(settings, random)
+        self._backoff = Backoff(settings.backoff_first_s, settings.backoff_cap_s, random)
         self._connection: Connection | None = None
         self._work: asyncio.Task[None] | None = None
         self._closed = False
@@ -286,16 +286,17 @@ class Link:
         return f"broker {self._settings.host}:{self._settings.port}: {reason}"
 
 
-class _Backoff:
+class Backoff:
     """Full jitter: a random time below a ceiling that doubles, so that a fleet does not come back all at once."""
 
-    def __init__(self, settings: LinkSettings, random: Callable[[], float]) -> None:
-        self._settings = settings
+    def __init__(self, first_s: float, cap_s: float, random: Callable[[], float]) -> None:
+        self._first_s = first_s
+        self._cap_s = cap_s
         self._random = random
         self._failures = 0
 
     def next_s(self) -> float:
-        ceiling_s = min(self._settings.backoff_cap_s, self._settings.backoff_first_s * 2.0**self._failures)
+        ceiling_s = min(self._cap_s, self._first_s * 2.0**self._failures)
         self._failures = min(self._failures + 1, _DOUBLINGS_MAX)
         return self._random() * ceiling_s
 

@@ -1,0 +1,266 @@
+"""The link against peers that a real broker only plays on its worst days: mute, refusing, rambling."""
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkSettings, LinkUp, Refused
+from stockworker.adapters.tls import client_context
+from stockworker.errors import ConnectionFailed, ProtocolMisuse
+from stockworker.protocol.packet import Packet
+from stockworker.security.certificates import Authority
+from tests.harness.station import Station, running
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+CONNACK = bytes.fromhex("20 03 00 00 00")
+CONNACK_RECEIVE_MAXIMUM_1 = bytes.fromhex("20 06 00 00 03 21 00 01")
+CONNACK_KEEPALIVE_1 = bytes.fromhex("20 06 00 00 03 13 00 01")
+
+
+class Peer:
+    """Accepts connections, and answers each packet with the next bytes of its script; then it is mute."""
+
+    def __init__(self, *script: bytes) -> None:
+        self.port = 0
+        self.connections = 0
+        self.accepted = asyncio.Semaphore(0)
+        self._script = script
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.connections += 1
+        self.accepted.release()
+        for answer in self._script:
+            await reader.read(65_536)
+            writer.write(answer)
+            await writer.drain()
+        while await reader.read(65_536):
+            pass
+        writer.close()
+
+    def settings(self, **changes: Any) -> LinkSettings:
+        return LinkSettings("127.0.0.1", self.port, "w1", **({"backoff_first_s": 0.05} | changes))
+
+
+@asynccontextmanager
+async def serving(*script: bytes) -> AsyncIterator[Peer]:
+    peer = Peer(*script)
+    async with await asyncio.start_server(peer.serve, "127.0.0.1", 0) as server:
+        peer.port = server.sockets[0].getsockname()[1]
+        yield peer
+
+
+async def first_reason(station: Station) -> str:
+    run = asyncio.create_task(station.link.run())
+    reason = (await station.next(LinkDown)).reason
+    await station.link.close()
+    await run
+    return reason
+
+
+def test_a_mute_peer_is_given_up_and_tried_again() -> None:
+    async def scenario() -> None:
+        async with serving() as peer:
+            station = Station(peer.settings(connect_timeout_s=0.1))
+            run = asyncio.create_task(station.link.run())
+            down = await station.next(LinkDown)
+            assert "no answer within 0.1 s, waiting for CONNACK" in down.reason
+            async with asyncio.timeout(10):
+                for _attempt in range(3):
+                    await peer.accepted.acquire()
+            await station.link.close()
+            await run
+            assert station.told == [down]  # one reason is told once
+
+    asyncio.run(scenario())
+
+
+def test_a_peer_that_grants_no_subscription_is_given_up() -> None:
+    async def scenario() -> str:
+        async with serving(CONNACK) as peer:
+            return await first_reason(Station(peer.settings(connect_timeout_s=0.1, subscriptions=("a",))))
+
+    assert "waiting for SUBACK" in asyncio.run(scenario())
+
+
+def test_a_refused_subscription_is_named() -> None:
+    async def scenario() -> str:
+        async with serving(CONNACK, bytes.fromhex("90 05 00 01 00 01 87")) as peer:
+            return await first_reason(Station(peer.settings(subscriptions=("mine", "theirs"))))
+
+    assert "refused the subscription to theirs: not authorized (0x87)" in asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (0x01, "use Mosquitto 2.0 or newer"),
+        (0x85, "give this client another id"),
+        (0x86, "bad user name or password"),
+        (0x87, "check that the broker knows this user"),
+    ],
+)
+def test_a_refusal_for_good_ends_the_link(code: int, words: str) -> None:
+    async def scenario() -> None:
+        async with serving(bytes([0x20, 3, 0, code, 0])) as peer:
+            station = Station(peer.settings())
+            with pytest.raises(ConnectionFailed, match=rf"broker 127\.0\.0\.1:{peer.port}: .*{words}"):
+                await station.link.run()
+            await station.link.close()
+            assert peer.connections == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_refusal_for_now_does_not() -> None:
+    async def scenario() -> str:
+        async with serving(bytes.fromhex("20 03 00 89 00")) as peer:
+            return await first_reason(Station(peer.settings()))
+
+    assert "server busy (0x89)" in asyncio.run(scenario())
+
+
+def test_the_reason_of_a_disconnect_is_told() -> None:
+    # PINGREQ and others are answered with DISCONNECT 0x8b, reason string "bye"
+    disconnect = bytes.fromhex("e0 08 8b 06 1f 00 03") + b"bye"
+
+    async def scenario() -> str:
+        async with serving(CONNACK + disconnect) as peer:
+            return await first_reason(Station(peer.settings()))
+
+    assert asyncio.run(scenario()).endswith("the broker disconnected us: server shutting down (0x8b): bye")
+
+
+def test_a_peer_that_accepts_and_hangs_up_over_and_over_is_taken_for_a_second_client() -> None:
+    async def scenario() -> None:
+        async with serving(CONNACK + bytes.fromhex("e0 01 8e")) as peer:
+            station = Station(peer.settings())
+            with pytest.raises(ConnectionFailed, match="another client uses the id 'w1'"):
+                await station.link.run()
+            assert peer.connections == 5
+
+    asyncio.run(scenario())
+
+
+def test_a_broken_packet_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario() -> str:
+        async with serving(CONNACK + bytes.fromhex("32 03 00 09 61")) as peer:  # a topic longer than its packet
+            return await first_reason(Station(peer.settings()))
+
+    assert "can't be handled" in asyncio.run(scenario())
+    assert "struct.error" in caplog.text
+
+
+def test_a_silent_peer_is_noticed_at_the_pace_that_it_asked_for() -> None:
+    async def scenario() -> str:
+        async with serving(CONNACK_KEEPALIVE_1) as peer:
+            return await first_reason(Station(peer.settings(keepalive_s=600)))
+
+    assert "no sign of life from the broker for 2 s" in asyncio.run(scenario())
+
+
+def test_send_waits_for_the_broker_and_gives_up_with_the_connection() -> None:
+    async def scenario() -> None:
+        async with serving(CONNACK_RECEIVE_MAXIMUM_1) as peer:
+            station = Station(peer.settings(keepalive_s=1))
+            async with running(station):
+                await station.link.send([Packet("t", b"1")])
+                sending = asyncio.create_task(station.link.send([Packet("t", b"2")]))
+                assert not await station.link.drain(0.1)
+                assert (sending.done(), station.link.unacknowledged) == (False, 1)
+                assert station.link.oldest_unacknowledged_s >= 0.1
+                await station.next(LinkDown)
+                await sending
+                assert (station.link.unacknowledged, station.link.dropped) == (0, 2)
+                assert not station.link.up
+
+    asyncio.run(scenario())
+
+
+def test_drain_is_not_fooled_by_a_loss() -> None:
+    async def scenario() -> None:
+        async with serving(CONNACK) as peer, running(Station(peer.settings(keepalive_s=1))) as station:
+            await station.link.send([Packet("t", b"1")])
+            assert not await station.link.drain(20)
+            await station.next(LinkDown)
+
+    asyncio.run(scenario())
+
+
+def test_messages_that_come_before_the_subscription_is_granted_are_told_after_it() -> None:
+    kept = bytes.fromhex("3a 09 00 01 74 00 07 00") + b"old"  # QoS 1, DUP, topic "t", packet id 7
+    suback = bytes.fromhex("90 04 00 01 00 01")
+    live = bytes.fromhex("30 07 00 01 74 00") + b"new"
+
+    async def scenario() -> None:
+        async with serving(CONNACK + kept, suback + live) as peer:
+            async with running(Station(peer.settings(subscriptions=("t",)))) as station:
+                await station.next(Delivery, 2)
+            assert [type(item) for item in station.told] == [LinkUp, Delivery, Delivery]
+            assert [(item.packet.body, item.duplicate) for item in station.all(Delivery)] == [
+                (b"old", True),
+                (b"new", False),
+            ]
+
+    asyncio.run(scenario())
+
+
+def test_every_failure_code_of_a_puback_comes_back() -> None:
+    answers = CONNACK, bytes.fromhex("40 04 00 01 97 00")  # quota exceeded
+
+    async def scenario() -> None:
+        async with serving(*answers) as peer, running(Station(peer.settings())) as station:
+            await station.link.send([Packet("t", b"1", tag="a")])
+            assert (await station.next(Refused)) == Refused(Packet("t", b"1"), 0x97)
+
+    asyncio.run(scenario())
+
+
+def test_a_port_without_tls_is_named(tmp_path: Path) -> None:
+    (tmp_path / "ca.crt").write_bytes(Authority.create("any", NOW).certificate_pem)
+
+    async def scenario() -> str:
+        async with serving(b"220 mail.example.net ESMTP\r\n") as peer:
+            return await first_reason(Station(peer.settings(tls=client_context(tmp_path / "ca.crt"))))
+
+    assert asyncio.run(scenario()).endswith("the peer does not speak TLS: is this the broker's TLS port?")
+
+
+def test_a_closed_port_is_named() -> None:
+    async def scenario() -> str:
+        with socket.socket() as unused:
+            unused.bind(("127.0.0.1", 0))
+            settings = LinkSettings("localhost", unused.getsockname()[1], "w1")
+            return await first_reason(Station(settings))
+
+    assert asyncio.run(scenario()).endswith("connection refused: is the broker running, and is this its port?")
+
+
+def test_an_impossible_host_name_is_named() -> None:
+    async def scenario() -> str:
+        return await first_reason(Station(LinkSettings("broker..example", 8883, "w1")))
+
+    assert "can't resolve the host name" in asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("client_id", ["", "wörker"])
+def test_a_client_id_that_gmqtt_would_garble_is_refused(client_id: str) -> None:
+    with pytest.raises(ProtocolMisuse, match="must be ASCII"):
+        LinkSettings("localhost", 8883, client_id)
+
+
+def test_secrets_do_not_show() -> None:
+    assert "hunter2" not in repr(LinkSettings("localhost", 8883, "w1", (), "user", "hunter2"))
+
+
+def test_attempts_spread_over_a_time_that_doubles_up_to_a_cap() -> None:
+    backoff = Backoff(first_s=0.5, cap_s=60, random=lambda: 0.5)
+    assert [backoff.next_s() for _ in range(9)] == [0.25, 0.5, 1, 2, 4, 8, 16, 30, 30]
+    assert all(backoff.next_s() == 30 for _ in range(5000))
+    backoff.reset()
+    assert backoff.next_s() == 0.25
