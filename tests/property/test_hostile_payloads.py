@@ -5,7 +5,7 @@ from datetime import date, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockworker.handlers import data_import, price_update, technical_analysis
@@ -63,25 +63,29 @@ def answers(run: HandlerRun, payload: Any) -> None:
     json.dumps(answer, allow_nan=False, ensure_ascii=False).encode()  # what is no UTF-8 JSON can't be sent
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(payload=PAYLOADS)
 def test_data_import(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
     location = str(tmp_path_factory.getbasetemp() / "market.db")
     answers(HandlerRun("data_import", data_import.handle, {"market_data": location, "timeout_s": 0.1}), payload)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(payload=PAYLOADS)
 def test_price_update(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
     location = str(tmp_path_factory.getbasetemp() / "market.db")
-    settings = {"market_data": location, "provider": "none://{symbol}"}
-    answers(HandlerRun("price_update", price_update.handle, settings), payload)
+    configured = {"market_data": location, "provider": "none://{symbol}"}
+    answers(HandlerRun("price_update", price_update.handle, configured), payload)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(payload=PAYLOADS)
 def test_technical_analysis(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
     location = str(tmp_path_factory.getbasetemp() / "market.db")
     answers(HandlerRun("technical_analysis", technical_analysis.handle, {"market_data": location}), payload)
 
 
+@settings(deadline=None)  # a busy machine is no failure
 @given(bars=bar_records(), indicators=st.lists(requested_indicators(), min_size=1, max_size=4), last=st.integers(1, 60))
 def test_extreme_but_valid_bars(bars: list[Any], indicators: list[Any], last: int) -> None:
     payload = {"symbol": "X", "bars": bars, "indicators": indicators, "last": last}

@@ -7,7 +7,7 @@ prices. The two differ at the beginning of a series, and forget it from there:
 - MACD: TA-Lib starts the fast average when the slow one starts, here each starts as early as it can.
 - Chaikin oscillator: TA-Lib's averages start with their first input, here with a simple average.
 - ATR, NATR: TA-Lib leaves out the first day, since its true range needs the close before; here it counts as high - low.
-- ADX: as ATR, and TA-Lib starts its smoothed movements one day earlier.
+- ADX: as ATR, and TA-Lib's first smoothed movements are sums of one day less.
 
 They differ for good where prices do not move:
 
