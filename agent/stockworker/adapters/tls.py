@@ -6,8 +6,10 @@ from pathlib import Path
 from stockworker.errors import ConfigError
 
 
-def client_context(ca_file: Path, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
+def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
     """Trust exactly the authority in `ca_file`, and show the certificate in `cert_file` where one is given.
+
+    Without a `ca_file`, trust the authorities that the system trusts.
 
     TLS 1.2 or newer; the broker's certificate must carry the host name that is dialled.
 
@@ -16,14 +18,21 @@ def client_context(ca_file: Path, cert_file: Path | None = None, key_file: Path 
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the host name unless told otherwise
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    if ca_file is None:
+        context.load_default_certs()
+    else:
+        _trust(context, ca_file)
+    if cert_file is not None:
+        _load_identity(context, cert_file, cert_file if key_file is None else key_file)
+    return context
+
+
+def _trust(context: ssl.SSLContext, ca_file: Path) -> None:
     _require_readable(ca_file, "CA certificate")
     try:
         context.load_verify_locations(ca_file)
     except ssl.SSLError as error:
         raise ConfigError(f"{ca_file}: no CA certificate in PEM form; copy ca.crt of the fleet here") from error
-    if cert_file is not None:
-        _load_identity(context, cert_file, cert_file if key_file is None else key_file)
-    return context
 
 
 def _load_identity(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:

@@ -144,8 +144,17 @@ class Event(Enum):
     HANDLER_LOG = Description(
         INFO, "handler", ("job", "type", "attempt", "message"), "What a handler logged, at the level that it chose."
     )
+    REFUSED_BY_DISPATCHER = Description(
+        ERROR, "the dispatcher refused a message of ours", ("reason",), "Most often the versions are too far apart."
+    )
+    LEASE_WITHDRAWN = Description(
+        INFO,
+        "a lease was withdrawn",
+        ("job", "type"),
+        "The job was cancelled, or given to another worker while this one was cut off. It is stopped here.",
+    )
     DRAIN_STARTED = Description(INFO, "draining", ("running",), "No new jobs are taken; running ones are finished.")
-    DRAINED = Description(INFO, "drained", ("released",), "No job runs here any more; the released ones run elsewhere.")
+    DRAINED = Description(INFO, "drained", (), "No job runs here any more.")
 
 
 def log_event(

@@ -1,0 +1,115 @@
+"""What this worker has accepted, and what it has finished and not yet seen acknowledged: on its own disk."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from stockworker.adapters.sqlite import DatabaseError, open_database, transaction
+from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record
+from stockworker.agent.machine import JournalEntry
+from stockworker.errors import StoreError
+from stockworker.protocol.ids import JobId, JobType, Token
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.messages import Assignment, AttemptReport
+
+APPLICATION_ID: Final = 0x53574A4C  # "SWJL"
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE lease (
+        sequence INTEGER PRIMARY KEY,
+        token TEXT NOT NULL UNIQUE,
+        job_id TEXT NOT NULL,
+        type TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        timeout_s REAL NOT NULL,
+        payload TEXT NOT NULL,
+        started INTEGER NOT NULL DEFAULT 0,
+        outcome TEXT,
+        result TEXT,
+        error TEXT,
+        permanent INTEGER,
+        ran_s REAL
+    );
+    """,
+)
+
+_SELECT: Final = (
+    "SELECT token, job_id, type, attempt, timeout_s, payload, started, outcome, result, error, permanent, ran_s "
+    "FROM lease ORDER BY sequence"
+)
+
+
+class Journal:
+    """The journal of one worker, in a SQLite file.
+
+    Args:
+        path: the file; created where it is missing.
+
+    Raises:
+        StoreError: it can't be used; the text says why.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS)
+
+    def load(self) -> list[JournalEntry]:
+        """Return every lease that is not settled, in order of arrival."""
+        try:
+            rows = self._connection.execute(_SELECT).fetchall()
+        except DatabaseError as error:
+            raise StoreError(f"{self._path}: can't be read: {error}") from error
+        return [_entry(row) for row in rows]
+
+    def commit(self, entries: Iterable[Entry]) -> None:
+        """Make all of `entries` durable, in order, or none.
+
+        Raises:
+            StoreError: nothing of it was made durable; the machine that decided it must not be used any more.
+        """
+        try:
+            with transaction(self._connection):
+                for entry in entries:
+                    self._write(entry)
+        except DatabaseError as error:
+            raise StoreError(f"{self._path}: can't be written: {error}") from error
+
+    def _write(self, entry: Entry) -> None:
+        match entry:
+            case Accept(assignment=job):
+                self._connection.execute(
+                    "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload) VALUES (?, ?, ?, ?, ?, ?)",
+                    (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload),
+                )
+            case MarkStarted(token=token):
+                self._connection.execute("UPDATE lease SET started = 1 WHERE token = ?", (token,))
+            case Record(report=report):
+                # Nobody needs the payload any more: the journal's size is that of what is still to be said.
+                self._connection.execute(
+                    "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? "
+                    "WHERE token = ?",
+                    (
+                        str(report.outcome),
+                        report.result,
+                        report.error,
+                        report.permanent,
+                        report.ran_s,
+                        report.token,
+                    ),
+                )
+            case Forget(token=token):
+                self._connection.execute("DELETE FROM lease WHERE token = ?", (token,))
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def _entry(row: Sequence[Any]) -> JournalEntry:
+    token, job_id, job_type, attempt, timeout_s, payload, started, outcome, result, error, permanent, ran_s = row
+    assignment = Assignment(JobId(job_id), JobType(job_type), attempt, Token(token), timeout_s, payload)
+    if outcome is None:
+        return JournalEntry(assignment, bool(started), None)
+    report = AttemptReport(JobId(job_id), Token(token), Outcome(outcome), result, error, bool(permanent), ran_s)
+    return JournalEntry(assignment, bool(started), report)

@@ -1,0 +1,304 @@
+"""The agent's shell: links machine, journal and executor to the broker, the clock and the service manager.
+
+The twin of `stockworker.dispatcher.service`: the same inbox, the same beat (decide, commit, perform), the same end.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from random import SystemRandom
+from typing import Final
+
+from stockworker import __version__
+from stockworker.adapters import clock
+from stockworker.adapters.inbox import Inbox
+from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.adapters.systemd import Notifier
+from stockworker.agent.effects import (
+    Accept,
+    Drain,
+    Effect,
+    Event,
+    Forget,
+    Leave,
+    LinkChanged,
+    MarkStarted,
+    Note,
+    Offering,
+    Record,
+    Reload,
+    Send,
+    Start,
+    Stop,
+)
+from stockworker.agent.executor import Executor
+from stockworker.agent.journal import Journal
+from stockworker.agent.machine import Identity, Machine, Rhythm
+from stockworker.agent.work import ExecutorEvent, HandlerLogged
+from stockworker.errors import ConfigError, DecodeError
+from stockworker.handlers.spec import HandlerSpec
+from stockworker.logs import Event as Logged
+from stockworker.logs import log_event
+from stockworker.protocol import codec, topics
+from stockworker.protocol.ids import JobType, Tag, Token, WorkerId, make_token
+from stockworker.protocol.messages import Disconnect
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import Role
+
+_log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE: Final = 1000
+_FAREWELL_S: Final = 5.0
+"""How long a stop waits for the broker."""
+
+_STATUS_EVERY_S: Final = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSettings:
+    """How one worker is set up.
+
+    Attributes:
+        worker_id: its name in the fleet.
+        link: where the broker is; session, subscriptions and will are filled in by the service.
+        slots: jobs that run at once.
+        tags: what jobs can ask of it.
+        handlers: what runs which job type.
+        rhythm: how often it says what.
+        drain_timeout_s: how long a stop waits for running jobs before they are given back.
+        stop_grace_s: time between TERM and KILL for a job that has to stop.
+        recycle_after: jobs after which a handler process is replaced.
+    """
+
+    worker_id: WorkerId
+    link: LinkSettings
+    slots: int
+    tags: tuple[Tag, ...]
+    handlers: Mapping[JobType, HandlerSpec]
+    rhythm: Rhythm
+    drain_timeout_s: float
+    stop_grace_s: float
+    recycle_after: int
+
+    @property
+    def offering(self) -> Offering:
+        """What the worker can do."""
+        return Offering(self.slots, tuple(sorted(self.handlers)), self.tags)
+
+
+@dataclass(frozen=True, slots=True)
+class _Reread:
+    """SIGHUP."""
+
+
+Item = LinkItem | ExecutorEvent | Drain | _Reread
+
+
+class AgentService:
+    """Runs one worker until it is told to stop.
+
+    Args:
+        settings: how it is set up.
+        journal: what it holds, on disk; closed at the end.
+        reread: reads the configuration again; raises ConfigError where it can't be used.
+        notifier: the service manager.
+    """
+
+    def __init__(
+        self,
+        settings: AgentSettings,
+        journal: Journal,
+        reread: Callable[[], AgentSettings],
+        notifier: Notifier,
+    ) -> None:
+        self._settings = settings
+        self._journal = journal
+        self._reread = reread
+        self._notifier = notifier
+        self._inbox: Inbox[Item] = Inbox()
+        self._broker = f"{settings.link.host}:{settings.link.port}"
+        self._status = f"connecting to {self._broker}"
+        self._told_status = ""
+        self._told_at = 0.0
+        self._ready = False
+        worker_id = settings.worker_id
+        identity = Identity(worker_id, make_token(SystemRandom()), __version__)
+        self._machine = Machine(identity, settings.rhythm, settings.offering, journal.load(), clock.monotonic())
+        self._link = Link(
+            replace(
+                settings.link,
+                client_id=settings.link.client_id or worker_id,
+                subscriptions=topics.subscriptions(Role.WORKER, worker_id),
+                will=codec.encode(Disconnect(worker_id, identity.boot)),
+            ),
+            self._inbox.put,
+        )
+
+    async def run(self) -> None:
+        """Work until `stop`, and until what runs then has ended or its time is up.
+
+        Raises:
+            ConnectionFailed: the broker refuses us for good.
+            StoreError: the journal can't be written; nothing that was not committed has been done.
+        """
+        settings = self._settings
+        executor = Executor(
+            settings.handlers,
+            settings.slots,
+            self._inbox.put,
+            recycle_after=settings.recycle_after,
+            stop_grace_s=settings.stop_grace_s,
+        )
+        # One thread owns the journal: while it waits for the disk, the loop goes on receiving.
+        with ThreadPoolExecutor(1, thread_name_prefix="journal") as thread:
+            link = asyncio.create_task(self._link.run(), name="link")
+            work = asyncio.create_task(self._work(thread, executor), name="turns")
+            try:
+                await asyncio.wait({link, work}, return_when=asyncio.FIRST_COMPLETED)
+                if not work.done():
+                    self.stop()  # the broker refuses us for good: finish what runs, its results stay in the journal
+                await work
+                await self._link.drain(_FAREWELL_S)
+            finally:
+                work.cancel()
+                await self._link.close()
+                await executor.close()
+                await asyncio.wait({link, work})
+            self._journal.close()
+        link.result()
+
+    def stop(self) -> None:
+        """Take no more jobs, finish or give back what is held, and end."""
+        self._notifier.stopping("draining")
+        self._notifier.extend_timeout(self._settings.drain_timeout_s + self._settings.stop_grace_s + 2 * _FAREWELL_S)
+        self._inbox.put(Drain(self._settings.drain_timeout_s, leave=True))
+
+    def reload(self) -> None:
+        """Read the configuration again."""
+        self._inbox.put(_Reread())
+
+    async def _work(self, thread: ThreadPoolExecutor, executor: Executor) -> None:
+        loop = asyncio.get_running_loop()
+        while True:
+            items = await self._inbox.take(_MOST_AT_ONCE, self._pause_s())
+            deliveries = [item for item in items if isinstance(item, Delivery)]
+            events = [found for item in items if (found := self._event(item, executor)) is not None]
+            effects = await loop.run_in_executor(thread, self._decide, events, clock.monotonic())
+            self._link.acknowledge(deliveries)
+            await self._perform(effects, executor)
+            self._notifier.alive()
+            self._tell_status()
+            if any(isinstance(effect, Leave) for effect in effects):
+                return
+
+    def _pause_s(self) -> float:
+        pause_s = self._machine.next_in_s(clock.monotonic())
+        return pause_s if self._notifier.watchdog_s is None else min(pause_s, self._notifier.watchdog_s)
+
+    def _decide(self, events: Sequence[Event], now: float) -> list[Effect]:
+        """Decide and commit; runs in the thread that owns the journal."""
+        effects = self._machine.handle(events, now)
+        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
+        if entries:
+            self._journal.commit(entries)
+        return effects
+
+    def _event(self, item: Item, executor: Executor) -> Event | None:
+        match item:
+            case Delivery(packet=packet):
+                return self._decode(packet)
+            case LinkUp():
+                log_event(_log, Logged.LINK_UP, broker=self._broker)
+                self._tell_ready(f"connected to {self._broker}")
+                return LinkChanged(up=True)
+            case LinkDown(reason=reason):
+                log_event(_log, Logged.LINK_DOWN, broker=self._broker, reason=reason)
+                self._tell_ready(f"not connected: {reason}")
+                return LinkChanged(up=False)
+            case Refused(packet=packet, reason_code=code):
+                if code != NO_MATCHING_SUBSCRIBERS:
+                    log_event(_log, Logged.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
+                return None
+            case HandlerLogged(token=token, level=level, text=text):
+                self._log_handler(token, level, text)
+                return None
+            case _Reread():
+                return self._read_again(executor)
+            case _:
+                return item
+
+    def _decode(self, packet: Packet) -> Event | None:
+        try:
+            return codec.decode(packet)
+        except DecodeError as error:
+            log_event(_log, Logged.MESSAGE_REFUSED, topic=error.topic, reason=error.reason)
+            return None
+
+    def _read_again(self, executor: Executor) -> Offering | None:
+        self._notifier.reloading()
+        try:
+            settings = self._reread()
+            executor.reload(settings.handlers)
+        except ConfigError as error:
+            log_event(_log, Logged.CONFIG_REFUSED, problem=error)
+            return None
+        else:
+            self._settings = replace(self._settings, handlers=settings.handlers, tags=settings.tags)
+            log_event(_log, Logged.CONFIG_RELOADED)
+            return self._settings.offering
+        finally:
+            self._notifier.ready(self._status)
+
+    async def _perform(self, effects: Sequence[Effect], executor: Executor) -> None:
+        packets: list[Packet] = []
+        for effect in effects:
+            match effect:
+                case Start(work=work):
+                    executor.start(work)
+                case Stop(token=token):
+                    executor.stop(token)
+                case Send(message=message):
+                    packets.append(codec.encode(message))
+                case Note(event=event, fields=fields):
+                    log_event(_log, Logged[event.upper()], level=None, exc_info=None, **dict(fields))
+                case Reload():
+                    self.reload()
+                case Leave():
+                    log_event(_log, Logged.DRAINED)
+                case Accept() | MarkStarted() | Record() | Forget():
+                    pass
+        await self._link.send(packets)
+
+    def _log_handler(self, token: Token, level: int, text: str) -> None:
+        job = self._machine.job_of(token)
+        if job is not None:
+            log_event(
+                _log,
+                Logged.HANDLER_LOG,
+                level=level,
+                job=job.job_id,
+                type=job.type,
+                attempt=job.attempt,
+                message=text,
+            )
+
+    def _tell_ready(self, status: str) -> None:
+        # Being cut off is not being ill: what is in the journal is worked on all the same.
+        self._status = status
+        if not self._ready:
+            self._ready = True
+            self._notifier.ready(status)
+            log_event(_log, Logged.READY, id=self._settings.worker_id, version=__version__, broker=self._broker)
+
+    def _tell_status(self) -> None:
+        machine = self._machine
+        text = f"{self._status}, {machine.running}/{self._settings.slots} slots busy"
+        if machine.unreported:
+            text += f", {machine.unreported} results waiting"
+        now = clock.monotonic()
+        if text != self._told_status and now - self._told_at >= _STATUS_EVERY_S:
+            self._told_status, self._told_at = text, now
+            self._notifier.status(text)

@@ -1,0 +1,108 @@
+"""``stockworker agent`` and ``stockworker dispatcher``: the two services."""
+
+import argparse
+import asyncio
+import faulthandler
+import logging
+import signal
+from collections.abc import Callable, Coroutine
+from contextlib import closing
+from pathlib import Path
+from typing import Any, Protocol
+
+from stockworker.adapters.systemd import Notifier
+from stockworker.agent.journal import Journal
+from stockworker.agent.service import AgentService
+from stockworker.cli.wiring import agent_settings, link_settings, policy
+from stockworker.config import Config, load, problems
+from stockworker.dispatcher.service import DispatcherService
+from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.logs import Event, configure, log_event
+
+_log = logging.getLogger(__name__)
+
+
+class _Service(Protocol):
+    async def run(self) -> None: ...
+
+    def stop(self) -> None: ...
+
+
+def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add both commands."""
+    agent = commands.add_parser(
+        "agent",
+        help="run a worker (what stockworker@.service starts)",
+        description="Run a worker in the foreground. SIGTERM drains it, SIGHUP reads the configuration again.",
+    )
+    agent.add_argument("--instance", default="1", help="which worker of this machine: %(default)s if not given")
+    agent.set_defaults(run=run_agent)
+    dispatcher = commands.add_parser(
+        "dispatcher",
+        help="run the dispatcher (what stockworker-dispatcher.service starts)",
+        description="Run the dispatcher in the foreground. SIGTERM stops it; every job is on its disk.",
+    )
+    dispatcher.set_defaults(run=run_dispatcher)
+
+
+def run_agent(arguments: argparse.Namespace) -> int:
+    """Run a worker until it is told to stop."""
+    path, instance = arguments.config, arguments.instance
+    config = load(path, instance)
+    _prepare(config, path, instance)
+    settings = agent_settings(path, instance)
+
+    async def run() -> None:
+        with closing(Notifier()) as notifier:
+            journal = Journal(config.worker.journal)
+            service = AgentService(settings, journal, lambda: agent_settings(path, instance), notifier)
+            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
+            await _until_stopped(service)
+
+    _run(run)
+    return 0
+
+
+def run_dispatcher(arguments: argparse.Namespace) -> int:
+    """Run the dispatcher until it is told to stop."""
+    config = load(arguments.config)
+    _prepare(config, arguments.config, None)
+    dispatcher = config.dispatcher
+
+    async def run() -> None:
+        with closing(Notifier()) as notifier:
+            store = SqliteJobStore(dispatcher.store)
+            link = link_settings(config, dispatcher.id)
+            await _until_stopped(DispatcherService(dispatcher.id, link, policy(config), store, notifier))
+
+    _run(run)
+    return 0
+
+
+async def _until_stopped(service: _Service) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, service.stop)
+    await service.run()
+
+
+def _prepare(config: Config, path: Path | None, instance: str | None) -> None:
+    # systemd ends a service that hangs with SIGABRT: its stack then stands in the journal.
+    faulthandler.enable()
+    configure(config.log.level, config.log.format)
+    for problem in problems(path, instance):
+        log_event(_log, Event.CONFIG_UNWISE, problem=problem.show())
+
+
+def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    with asyncio.Runner(loop_factory=_fast_loop()) as runner:
+        runner.run(main())
+
+
+def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
+    """Uvloop where it is installed: a third faster, otherwise the same."""
+    try:
+        import uvloop  # noqa: PLC0415 (optional)
+    except ImportError:
+        return None
+    return uvloop.new_event_loop  # type: ignore[no-any-return] # uvloop ships no types that mypy is shown

@@ -1,0 +1,110 @@
+"""From the configuration to the settings of each part: the only place that knows both."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from stockworker.adapters.mqtt import LinkSettings
+from stockworker.adapters.tls import client_context
+from stockworker.agent.machine import Rhythm
+from stockworker.agent.service import AgentSettings
+from stockworker.config import Config, Handler, load
+from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.errors import ConfigError
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler, discover
+from stockworker.protocol.ids import JobType
+
+MARKET_DATA: Final = "market_data"
+"""The setting in which every handler finds where the market-data store is."""
+
+
+def link_settings(config: Config, client_id: str) -> LinkSettings:
+    """How to reach the broker.
+
+    Raises:
+        ConfigError: a certificate, key or password file can't be used.
+    """
+    mqtt, tls = config.queue.mqtt, config.tls
+    return LinkSettings(
+        host=mqtt.host,
+        port=mqtt.port,
+        client_id=client_id,
+        username=mqtt.username,
+        password=mqtt.read_password(),
+        tls=None if tls is None else client_context(tls.ca_file, tls.cert_file, tls.key_file),
+        keepalive_s=int(mqtt.keepalive_s),
+    )
+
+
+def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
+    """Everything that a worker needs to know.
+
+    Raises:
+        ConfigError: the configuration can't be used.
+    """
+    config = load(path, instance)
+    worker = config.worker
+    return AgentSettings(
+        worker_id=worker.id,
+        link=link_settings(config, f"{config.queue.mqtt.client_id_prefix}{worker.id}"),
+        slots=worker.slots,
+        tags=worker.tags,
+        handlers=handler_specs(config),
+        rhythm=Rhythm(worker.poll_interval_s, worker.heartbeat_interval_s),
+        drain_timeout_s=worker.drain_timeout_s,
+        stop_grace_s=worker.stop_grace_s,
+        recycle_after=worker.recycle_after_jobs,
+    )
+
+
+def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:
+    """What runs which job type on this machine: built in, installed, configured; in rising order of precedence.
+
+    Raises:
+        ConfigError: a type is configured or asked for that nothing runs.
+    """
+    functions = discover()
+    wanted = config.worker.types or tuple({*functions, *config.handlers})
+    specs: dict[JobType, HandlerSpec] = {}
+    for job_type in wanted:
+        handler = config.handlers.get(job_type, Handler())
+        if handler.enabled:
+            specs[job_type] = _spec(job_type, handler, functions, config.market_data.location)
+    if not specs:
+        raise ConfigError("handlers: every job type is switched off, so this worker could run nothing")
+    return specs
+
+
+def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str], market_data: str) -> HandlerSpec:
+    settings = {MARKET_DATA: market_data, **handler.settings}
+    cpu_s = handler.limits.cpu_s
+    limits = Limits(
+        handler.limits.memory_bytes, None if cpu_s is None else max(1, round(cpu_s)), handler.limits.open_files
+    )
+    if handler.command is not None:
+        return CommandHandler(handler.command, settings, limits)
+    function = handler.python or functions.get(job_type)
+    if function is None:
+        raise ConfigError(
+            f"handlers.{job_type}: nothing runs this type: name its 'python: module:function' or its 'command: [...]' "
+            f"(built in or installed are {', '.join(sorted(functions))})"
+        )
+    return PythonHandler(function, settings, limits)
+
+
+def policy(config: Config) -> Policy:
+    """The numbers that the dispatcher decides by."""
+    dispatcher = config.dispatcher
+    defaults = dispatcher.job_defaults
+    return Policy(
+        lease_s=dispatcher.lease_s,
+        max_wait_s=dispatcher.max_wait_s,
+        worker_timeout_s=dispatcher.worker_timeout_s,
+        defaults=JobDefaults(
+            timeout_s=defaults.timeout_s,
+            max_attempts=defaults.max_attempts,
+            backoff_s=defaults.backoff_s,
+            backoff_max_s=defaults.backoff_max_s,
+            max_crashes=defaults.max_crashes,
+        ),
+    )
