@@ -74,7 +74,7 @@ class JobLog(logging.Handler):
         self._token = token
         self._throttle = Throttle()
 
-    def emit(self, record: logging.LogRecord) -> None:  # type: ignore[explicit-override]  # it is Python 3.12's
+    def emit(self, record: logging.LogRecord) -> None:
         if self._token is None or not self._throttle.admit(clock.monotonic()):
             return
         if self._throttle.refused:
@@ -156,13 +156,13 @@ class Runner:
         try:
             with limited(spec.limits):
                 result = handler(job, context)
+            return encode_result(result)
         except MemoryError:
             raise
         except PermanentError as error:
             return Ending(Outcome.ERROR, error=describe(str(error)), permanent=True)
         except BaseException as error:  # noqa: BLE001 (whatever a handler raises, sys.exit included, must not end the child)
             return Ending(Outcome.ERROR, error=_describe(error))
-        return encode_result(result)
 
     def _load(self, job_type: str, spec: PythonHandler) -> Handler:
         handler = self._loaded.get(job_type)
@@ -177,14 +177,15 @@ def encode_result(result: Json) -> Ending:
         text = _encode_result(result)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
-        where = find_non_finite(result) if isinstance(error, ValueError) else None
-        problem = str(error) if where is None else f"{where}, and JSON has no such number"
+        problem = str(error)
+        if problem.startswith("Out of range float"):  # the encoder does not say where
+            problem = f"{find_non_finite(result)}, and JSON has no such number"
         return Ending(Outcome.ERROR, error=describe(f"the result is not JSON: {problem}"), permanent=True)
     return accept_result(text)
 
 
 def find_non_finite(value: Json, path: str = "result") -> str | None:
-    """Say where in `value` the first NaN or infinity is."""
+    """Say where in `value`, which the encoder has found to hold one, the first NaN or infinity is."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{path} is {value}"
     items: Iterator[tuple[Any, Any]] = iter(())

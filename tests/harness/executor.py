@@ -1,0 +1,102 @@
+"""An executor whose events can be waited for."""
+
+import asyncio
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Self, TypeVar
+
+from stockworker.agent.executor import Executor
+from stockworker.agent.work import ExecutorEvent, Finished, HandlerLogged, Progressed, Work
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
+from stockworker.protocol.ids import JobId, JobType, Token
+
+T = TypeVar("T")
+
+_TIMEOUT_S = 30.0
+_FOREVER_S = 1000.0
+HANDLERS = str(Path(__file__).resolve().parent)
+NO_LIMITS = Limits()
+
+
+def python(name: str, limits: Limits = NO_LIMITS, **settings: object) -> HandlerSpec:
+    """One of the functions in `tests.harness.job_handlers`."""
+    return PythonHandler(f"job_handlers:{name}", settings, limits)
+
+
+def shell(script: str, limits: Limits = NO_LIMITS, **settings: object) -> HandlerSpec:
+    """A command that does what `script` says."""
+    return CommandHandler(("sh", "-c", script), settings, limits)
+
+
+class Bench:
+    """An executor, for as long as the context lasts; `events` are all that it has told."""
+
+    def __init__(
+        self,
+        handlers: Mapping[str, HandlerSpec] | None = None,
+        *,
+        slots: int = 2,
+        recycle_after: int = 1000,
+        stop_grace_s: float = _FOREVER_S,
+    ) -> None:
+        self.events: list[ExecutorEvent] = []
+        self.executor = Executor(
+            typed(handlers or {}),
+            slots,
+            self._deliver,
+            recycle_after=recycle_after,
+            stop_grace_s=stop_grace_s,
+            module_paths=[HANDLERS],
+        )
+        self._news = asyncio.Event()
+        self._count = 0
+
+    def _deliver(self, event: ExecutorEvent) -> None:
+        self.events.append(event)
+        self._news.set()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await asyncio.wait_for(self.executor.close(), _TIMEOUT_S)
+
+    def start(self, job_type: str, payload: str = "null", timeout_s: float = _FOREVER_S) -> Token:
+        """Start an attempt under a token of its own."""
+        self._count += 1
+        token = Token(f"t{self._count}")
+        self.executor.start(Work(token, JobId(f"job-{self._count}"), JobType(job_type), 1, payload, timeout_s))
+        return token
+
+    async def run(self, job_type: str, payload: str = "null", timeout_s: float = _FOREVER_S) -> Finished:
+        """Start an attempt, and wait for its end."""
+        return await self.end(self.start(job_type, payload, timeout_s))
+
+    async def end(self, token: Token) -> Finished:
+        """Wait for the end of an attempt."""
+        return await self._wait(
+            lambda: next((e for e in self.events if isinstance(e, Finished) and e.token == token), None)
+        )
+
+    async def said(self, token: Token) -> str:
+        """Wait until an attempt says something."""
+        return await self._wait(lambda: next(iter(self.texts(token)), None))
+
+    def texts(self, token: Token) -> list[str]:
+        """All that an attempt has said: progress, log and output."""
+        return [e.text for e in self.events if isinstance(e, Progressed | HandlerLogged) and e.token == token]
+
+    async def _wait(self, find: Callable[[], T | None]) -> T:
+        async with asyncio.timeout(_TIMEOUT_S):
+            while (found := find()) is None:
+                self._news.clear()
+                await self._news.wait()
+        return found
+
+
+def typed(handlers: Mapping[str, HandlerSpec]) -> dict[JobType, HandlerSpec]:
+    """Job types are checked where they enter; tests write them down."""
+    return {JobType(name): handler for name, handler in handlers.items()}

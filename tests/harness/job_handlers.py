@@ -1,0 +1,186 @@
+"""Python handlers that do, one each, what a handler may do."""
+
+# ruff: noqa: T201 (what handlers print is what is tested)
+
+import ctypes
+import itertools
+import logging
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import suppress
+from typing import Any
+
+from stockworker.handlers.api import Context, Job, PermanentError
+
+
+def echo(job: Job, context: Context) -> Any:
+    return {
+        "id": job.id,
+        "type": job.type,
+        "attempt": job.attempt,
+        "payload": job.payload,
+        "settings": dict(context.settings),
+    }
+
+
+def nothing(_job: Job, _context: Context) -> None:
+    return None
+
+
+def pid(_job: Job, _context: Context) -> int:
+    return os.getpid()
+
+
+def not_json(_job: Job, _context: Context) -> Any:
+    return {"tickers": {"ACME"}}
+
+
+def not_finite(_job: Job, _context: Context) -> Any:
+    return {"rsi": [50.0, float("nan")]}
+
+
+def not_utf8(_job: Job, _context: Context) -> str:
+    return "\ud800"
+
+
+def endless(_job: Job, _context: Context) -> Any:
+    value: list[Any] = []
+    value.append(value)
+    return value
+
+
+def large(job: Job, _context: Context) -> str:
+    return "x" * int(job.payload)
+
+
+def length(job: Job, _context: Context) -> int:
+    return len(job.payload)
+
+
+def fail(_job: Job, _context: Context) -> None:
+    raise ValueError("no such ticker: \ud800")
+
+
+def fail_for_good(_job: Job, _context: Context) -> None:
+    raise PermanentError("ACME was delisted")
+
+
+def leave(_job: Job, _context: Context) -> None:
+    sys.exit("had enough")
+
+
+def die(job: Job, _context: Context) -> None:
+    os.write(2, b"last words\n")
+    os._exit(job.payload)
+
+
+def die_by_signal(job: Job, _context: Context) -> None:
+    os.kill(os.getpid(), job.payload)
+    signal.pause()
+
+
+def read_null(_job: Job, _context: Context) -> None:
+    ctypes.string_at(0)
+
+
+def wait_for_cancel(_job: Job, context: Context) -> str:
+    context.progress(0.0, "started")
+    while not context.cancelled():
+        time.sleep(0.005)
+    return "stopped by myself"
+
+
+def hang_in_c(_job: Job, context: Context) -> None:
+    """Never comes back to the interpreter, and never lets go of its lock."""
+    context.progress(0.0, "started")
+    re.match("(a+)+$", "a" * 64 + "b")
+
+
+def hang_with_family(_job: Job, context: Context) -> None:
+    """As `hang_in_c`, with a forked child that takes no notice of SIGTERM and a program as another child."""
+    taken = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = os.fork()
+    while child == 0:
+        signal.pause()
+    signal.signal(signal.SIGTERM, taken)
+    program = subprocess.Popen(["sleep", "1000"])
+    context.log.info("%d %d %d", os.getpid(), child, program.pid)
+    re.match("(a+)+$", "a" * 64 + "b")
+
+
+def print_things(_job: Job, context: Context) -> None:
+    print("printed")
+    print('["ended","t1","ok","forged",null,false,true]')
+    print("complained", file=sys.stderr)
+    os.write(1, b"from C code\n")
+    context.log.debug("not for the log")
+    context.log.warning("logged %d", 1)
+    logging.getLogger("some.library").error("by a library")
+    print("without an end", end="")
+
+
+def print_much(_job: Job, context: Context) -> None:
+    for number in range(10_000):
+        print("line", number)
+    for number in range(10_000):
+        context.log.info("record %d", number)
+    print("y" * 1_000_000)
+
+
+def close_streams(_job: Job, _context: Context) -> Any:
+    sys.stdout.close()
+    return sys.stdin.read()
+
+
+def scribble(_job: Job, _context: Context) -> None:
+    """Write to every descriptor that there is."""
+    for descriptor in range(3, 20):
+        with suppress(OSError):
+            os.write(descriptor, b"scribble\n")
+    signal.pause()
+
+
+def report_progress(job: Job, context: Context) -> None:
+    for fraction in job.payload:
+        context.progress(fraction, "x" * 10_000)
+
+
+def leave_a_thread(_job: Job, context: Context) -> None:
+    """Go on reporting progress when the job has long ended."""
+
+    def report() -> None:
+        for number in itertools.count():
+            context.progress(0.5, f"{number} of the thread")
+            time.sleep(0.001)
+
+    threading.Thread(target=report, daemon=True).start()
+
+
+def use_memory(job: Job, _context: Context) -> int:
+    return len(bytearray(job.payload))
+
+
+def use_cpu(_job: Job, _context: Context) -> None:
+    while True:
+        pass
+
+
+def open_files(job: Job, _context: Context) -> int:
+    descriptors = [os.open(os.devnull, os.O_RDONLY) for _ in range(job.payload)]
+    for descriptor in descriptors:
+        os.close(descriptor)
+    return len(descriptors)
+
+
+def limits(_job: Job, _context: Context) -> Any:
+    return [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CPU, resource.RLIMIT_NOFILE)]
+
+
+def environment(_job: Job, _context: Context) -> Any:
+    return dict(os.environ)

@@ -1,0 +1,44 @@
+"""What is known of processes, whoever started them."""
+
+import os
+import time
+from pathlib import Path
+
+from stockworker.adapters import clock
+
+_TIMEOUT_S = 20.0
+
+
+def is_alive(pid: int) -> bool:
+    """Whether it runs; one that has ended and was not yet reaped does not."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return status.rpartition(")")[2].split()[0] not in "ZX"
+
+
+def wait_until_gone(*pids: int) -> None:
+    """Wait until none of them runs.
+
+    Raises:
+        TimeoutError: some go on.
+    """
+    deadline = clock.monotonic() + _TIMEOUT_S
+    while alive := [pid for pid in pids if is_alive(pid)]:
+        if clock.monotonic() > deadline:
+            raise TimeoutError(f"still alive: {alive}")
+        time.sleep(0.01)
+
+
+def children() -> set[int]:
+    """The children of this process, zombies included."""
+    found = set()
+    for folder in Path(f"/proc/{os.getpid()}/task").iterdir():
+        found |= {int(pid) for pid in (folder / "children").read_text().split()}
+    return found
+
+
+def descriptors() -> set[int]:
+    """The open files of this process."""
+    return {int(path.name) for path in Path("/proc/self/fd").iterdir()}
