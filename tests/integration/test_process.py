@@ -1,0 +1,137 @@
+"""The process gateway on its own; what it is for is tested with the executor."""
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Mapping
+
+import pytest
+
+from stockworker.adapters.process import Process
+from tests.harness import processes
+
+PATH = {"PATH": os.environ["PATH"]}
+TIMEOUT_S = 30.0
+
+
+class Recorder:
+    """A process, and what came of it."""
+
+    def __init__(self, *argv: str, stdin: bytes = b"", environment: Mapping[str, str] = PATH) -> None:
+        self.output = b""
+        self.errors = b""
+        self.returncode: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.process = Process(
+            argv,
+            environment=environment,
+            stdin=stdin,
+            on_output=self._take_output,
+            on_errors=self._take_errors,
+            on_exit=self.returncode.set_result,
+        )
+
+    def _take_output(self, data: bytes) -> None:
+        self.output += data
+
+    def _take_errors(self, data: bytes) -> None:
+        self.errors += data
+
+    async def end(self) -> int:
+        return await asyncio.wait_for(self.returncode, TIMEOUT_S)
+
+
+def test_everything_written_arrives_before_the_exit_is_told() -> None:
+    async def scenario() -> None:
+        recorder = Recorder("sh", "-c", "cat; echo complaint >&2; exit 7", stdin=b"x" * 5_000_000)
+        assert await recorder.end() == 7
+        assert (len(recorder.output), recorder.errors) == (5_000_000, b"complaint\n")
+
+    asyncio.run(scenario())
+
+
+def test_a_program_has_a_group_and_session_of_its_own_and_no_other_files() -> None:
+    show = "import json, os; print(json.dumps([os.getpid(), os.getpgid(0), os.getsid(0), os.listdir('/proc/self/fd')]))"
+
+    async def scenario() -> None:
+        recorder = Recorder(sys.executable, "-I", "-c", show)
+        await recorder.end()
+        pid, group, session, files = json.loads(recorder.output)
+        assert pid == group == session == recorder.process.pid
+        assert len(files) == 5  # three streams, the tether, and the folder that is being listed
+
+    asyncio.run(scenario())
+
+
+def test_one_that_outlives_its_program_outside_the_group_is_not_waited_for() -> None:
+    async def scenario() -> None:
+        recorder = Recorder(
+            "sh", "-c", "setsid sh -c 'echo $$; exec sleep 1000' & read -r pid < /dev/null; exec sleep 1000"
+        )
+        async with asyncio.timeout(TIMEOUT_S):
+            while not recorder.output:  # noqa: ASYNC110 (callbacks fill it)
+                await asyncio.sleep(0.005)
+        recorder.process.kill()
+        assert await recorder.end() == -9
+        escaped = int(recorder.output)
+        assert processes.is_alive(escaped)
+        os.kill(escaped, 9)
+
+    asyncio.run(scenario())
+
+
+def test_a_message_of_any_size_gets_through_in_both_directions() -> None:
+    sent = b"x" * 3_000_000
+    echo = "import os\nwhile data := os.read(0, 1 << 16): os.write(0, data)"
+
+    async def scenario() -> None:
+        done = asyncio.get_running_loop().create_future()
+        gone = asyncio.get_running_loop().create_future()
+        received = bytearray()
+
+        def take(data: bytes) -> None:
+            received.extend(data)
+            if len(received) == 2 * len(sent):
+                done.set_result(None)
+
+        process = Process(
+            (sys.executable, "-I", "-c", echo),
+            environment=PATH,
+            on_output=received.extend,  # it prints nothing
+            on_message=take,
+            on_exit=gone.set_result,
+        )
+        process.send(sent)
+        process.send(sent)
+        await asyncio.wait_for(done, TIMEOUT_S)
+        assert bytes(received) == sent + sent
+        process.kill()
+        assert await asyncio.wait_for(gone, TIMEOUT_S) == -9
+        process.send(sent)
+        process.kill()
+
+    asyncio.run(scenario())
+
+
+def test_a_program_that_cannot_be_started_leaves_nothing_behind() -> None:
+    async def scenario() -> None:
+        before = processes.children(), processes.descriptors()
+        with pytest.raises(FileNotFoundError, match="/nowhere/program"):
+            Recorder("/nowhere/program")
+        assert (processes.children(), processes.descriptors()) == before
+
+    asyncio.run(scenario())
+
+
+def test_a_start_that_fails_half_way_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    async def scenario() -> None:
+        before = processes.children(), processes.descriptors()
+        monkeypatch.setattr(os, "pidfd_open", fail)
+        with pytest.raises(OSError, match="Too many open files"):
+            Recorder("sleep", "1000")
+        assert (processes.children(), processes.descriptors()) == before
+
+    asyncio.run(scenario())

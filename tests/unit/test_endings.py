@@ -1,0 +1,57 @@
+import signal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockworker.agent.endings import accept_result, describe, judge_command, judge_death
+from stockworker.agent.work import Ending
+from stockworker.handlers.spec import Limits
+from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT
+from stockworker.protocol.job import Outcome
+
+
+@given(st.text(st.characters()), st.text(st.characters()))
+def test_an_error_text_can_always_travel(summary: str, detail: str) -> None:
+    text = describe(summary * 100, detail * 100)
+    assert len(text) <= MAX_TEXT
+    text.encode()
+
+
+def test_an_error_text_keeps_the_beginning_of_the_summary_and_the_end_of_the_detail() -> None:
+    assert describe(" what \n", "\n why \n") == "what\nwhy"
+    assert describe("what") == "what"
+    text = describe("a" * 10 + "b" * MAX_TEXT, "c" * MAX_TEXT + "d" * 10)
+    assert (text[:10], text[-10:], len(text)) == ("a" * 10, "d" * 10, MAX_TEXT)
+
+
+def test_a_result_must_fit_into_a_message() -> None:
+    assert accept_result("null") == Ending(Outcome.OK, result="null")
+    assert accept_result("1" * (MAX_CONTENT - 2)).outcome is Outcome.OK
+    assert accept_result("1" * (MAX_CONTENT - 1)).permanent
+    assert accept_result('"' * (MAX_CONTENT // 2)).permanent
+
+
+@pytest.mark.parametrize(
+    ("returncode", "limits", "outcome", "error"),
+    [
+        (0, Limits(), Outcome.CRASHED, "the process exited with code 0\nbye"),
+        (-signal.SIGKILL, Limits(), Outcome.CRASHED, "the process was killed by SIGKILL, and not by this worker"),
+        (-signal.SIGABRT, Limits(), Outcome.CRASHED, "the process was killed by SIGABRT\nbye"),
+        (-signal.SIGXCPU, Limits(cpu_s=3), Outcome.TIMED_OUT, "CPU limit of 3 s exceeded\nbye"),
+        (-signal.SIGXCPU, Limits(), Outcome.TIMED_OUT, "CPU limit exceeded\nbye"),
+    ],
+)
+def test_a_death_is_told_by_its_cause(returncode: int, limits: Limits, outcome: Outcome, error: str) -> None:
+    ending = judge_death(returncode, b"bye\n", limits)
+    assert (ending.outcome, ending.permanent) == (outcome, False)
+    assert (ending.error or "").startswith(error)
+
+
+@given(st.integers(-64, 255), st.binary(), st.binary())
+def test_every_command_has_an_ending_that_can_travel(returncode: int, output: bytes, errors: bytes) -> None:
+    ending = judge_command(returncode, output, errors, Limits())
+    assert (ending.outcome is Outcome.OK) == (ending.error is None) == (ending.result is not None)
+    (ending.error or "").encode()
+    if returncode != 0:
+        assert ending.permanent == (returncode == 65)

@@ -1,0 +1,52 @@
+import math
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockworker.agent import frames
+from stockworker.agent.work import Ending, Work
+from stockworker.errors import ConfigError
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
+from stockworker.protocol.ids import JobId, JobType, Token
+from stockworker.protocol.job import Outcome
+
+PRICES = JobType("prices")
+
+
+@given(st.lists(st.lists(st.text(st.characters()), max_size=4), max_size=5), st.integers(1, 9))
+def test_frames_do_not_depend_on_how_they_were_cut(sent: list[list[str]], size: int) -> None:
+    written = b"".join(frames.encode(*frame) for frame in sent)
+    buffer = frames.FrameBuffer()
+    chunks = [written[start : start + size] for start in range(0, len(written), size)]
+    assert [frame for chunk in chunks for frame in buffer.feed(chunk)] == sent
+
+
+def test_what_is_no_frame_is_an_error() -> None:
+    with pytest.raises(ValueError, match="Expecting value"):
+        frames.FrameBuffer().feed(b"printed by mistake\n")
+
+
+def test_a_child_is_told_of_python_handlers_only() -> None:
+    handlers: dict[JobType, HandlerSpec] = {
+        PRICES: PythonHandler("package.module:handle", {"depth": 2}, Limits(memory_bytes=1, open_files=3)),
+        JobType("legacy"): CommandHandler(("php", "job.php"), {"key": "value"}),
+    }
+    (frame,) = frames.FrameBuffer().feed(frames.encode_configuration(["/opt/handlers"], handlers))
+    assert frame == [["/opt/handlers"], {"prices": ["package.module:handle", {"depth": 2}, [1, None, 3]]}]
+
+
+@pytest.mark.parametrize("handler", [PythonHandler("m:f", {"at": math.nan}), CommandHandler(("x",), {"at": math.inf})])
+def test_settings_that_are_no_json_are_an_error_of_the_configuration(handler: HandlerSpec) -> None:
+    with pytest.raises(ConfigError, match=r"handlers\.prices\.settings: Out of range float"):
+        frames.encode_configuration([], {PRICES: handler})
+
+
+def test_an_attempt_and_its_ending_are_one_frame_each() -> None:
+    work = Work(Token("t"), JobId("j"), PRICES, 2, '{"a": "\n"}', 1.0)
+    ending = Ending(Outcome.OK, result='"\n"')
+    written = frames.encode_work(work) + frames.encode_ending("t", ending, reusable=True)
+    assert frames.FrameBuffer().feed(written) == [
+        ["t", "j", "prices", 2, '{"a": "\n"}'],
+        ["ended", "t", "ok", '"\n"', None, False, True],
+    ]
