@@ -500,7 +500,7 @@ class Machine:
         if outcome is Outcome.OK:
             self._note("attempt_completed", **common)
         else:
-            self._note("attempt_failed", outcome=outcome, reason=event.error, **common)
+            self._note("attempt_failed", outcome=outcome, reason=(event.error or "").partition("\n")[0], **common)
 
     def _note(self, event: str, **fields: object) -> None:
         self._effects.append(Note(event, tuple(fields.items())))

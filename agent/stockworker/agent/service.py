@@ -67,6 +67,7 @@ class AgentSettings:
         slots: jobs that run at once.
         tags: what jobs can ask of it.
         handlers: what runs which job type.
+        handler_paths: folders to import handlers from, besides what is installed.
         rhythm: how often it says what.
         drain_timeout_s: how long a stop waits for running jobs before they are given back.
         stop_grace_s: time between TERM and KILL for a job that has to stop.
@@ -78,6 +79,7 @@ class AgentSettings:
     slots: int
     tags: tuple[Tag, ...]
     handlers: Mapping[JobType, HandlerSpec]
+    handler_paths: tuple[str, ...]
     rhythm: Rhythm
     drain_timeout_s: float
     stop_grace_s: float
@@ -151,6 +153,7 @@ class AgentService:
             self._inbox.put,
             recycle_after=settings.recycle_after,
             stop_grace_s=settings.stop_grace_s,
+            module_paths=settings.handler_paths,
         )
         # One thread owns the journal: while it waits for the disk, the loop goes on receiving.
         with ThreadPoolExecutor(1, thread_name_prefix="journal") as thread:

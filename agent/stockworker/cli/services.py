@@ -13,7 +13,8 @@ from typing import Any, Protocol
 from stockworker.adapters.systemd import Notifier
 from stockworker.agent.journal import Journal
 from stockworker.agent.service import AgentService
-from stockworker.cli.wiring import agent_settings, link_settings, policy
+from stockworker.cli.wiring import agent_settings, policy
+from stockworker.client import link_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.store_sqlite import SqliteJobStore

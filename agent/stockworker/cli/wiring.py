@@ -4,10 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
-from stockworker.adapters.mqtt import LinkSettings
-from stockworker.adapters.tls import client_context
 from stockworker.agent.machine import Rhythm
 from stockworker.agent.service import AgentSettings
+from stockworker.client import link_settings
 from stockworker.config import Config, Handler, load
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.errors import ConfigError
@@ -16,24 +15,6 @@ from stockworker.protocol.ids import JobType
 
 MARKET_DATA: Final = "market_data"
 """The setting in which every handler finds where the market-data store is."""
-
-
-def link_settings(config: Config, client_id: str) -> LinkSettings:
-    """How to reach the broker.
-
-    Raises:
-        ConfigError: a certificate, key or password file can't be used.
-    """
-    mqtt, tls = config.queue.mqtt, config.tls
-    return LinkSettings(
-        host=mqtt.host,
-        port=mqtt.port,
-        client_id=client_id,
-        username=mqtt.username,
-        password=mqtt.read_password(),
-        tls=None if tls is None else client_context(tls.ca_file, tls.cert_file, tls.key_file),
-        keepalive_s=int(mqtt.keepalive_s),
-    )
 
 
 def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
@@ -50,6 +31,7 @@ def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
         slots=worker.slots,
         tags=worker.tags,
         handlers=handler_specs(config),
+        handler_paths=tuple(map(str, worker.handler_paths)),
         rhythm=Rhythm(worker.poll_interval_s, worker.heartbeat_interval_s),
         drain_timeout_s=worker.drain_timeout_s,
         stop_grace_s=worker.stop_grace_s,

@@ -166,6 +166,12 @@ class Worker:
             duration(0, HOUR_S), "Time between TERM and KILL for a job that is cancelled or whose time is up."
         ),
     )
+    handler_paths: tuple[Path, ...] = field(
+        default=(),
+        metadata=_key(
+            ListOf(PATH, "[/opt/jobs]"), "Folders to import handlers from, besides what is installed.", shown="none"
+        ),
+    )
     recycle_after_jobs: int = field(
         default=1000, metadata=_key(integer(1, 1_000_000), "Jobs after which a handler process is replaced.")
     )

@@ -439,12 +439,12 @@ class Machine:
     def _note_ending(self, job: Job, outcome: Outcome, now: Now) -> None:
         match job.state:
             case State.FAILED:
-                self._note_job("job_failed", job, outcome=outcome, reason=job.reason)
+                self._note_job("job_failed", job, outcome=outcome, reason=_first_line(job.reason))
             case State.SCHEDULED:
                 delay_s = round(job.ready_at - now.steady, 3)
-                self._note_job("job_retried", job, outcome=outcome, reason=job.reason, delay_s=delay_s)
+                self._note_job("job_retried", job, outcome=outcome, reason=_first_line(job.reason), delay_s=delay_s)
             case State.QUEUED if outcome is not Outcome.LOST:
-                self._note_job("job_released", job, outcome=outcome, reason=job.reason)
+                self._note_job("job_released", job, outcome=outcome, reason=_first_line(job.reason))
             case _:
                 pass
 
@@ -459,3 +459,7 @@ def _calm(job: Job, now: Now) -> Job:
     """Bound what a clock that was wrong at the last start could have put into the far future."""
     latest = now.steady + (job.spec.retry.backoff_max_s if job.state is State.SCHEDULED else 0.0)
     return replace(job, ready_at=latest) if job.ready_at > latest else job
+
+
+def _first_line(text: str | None) -> str | None:
+    return None if text is None else text.partition("\n")[0]

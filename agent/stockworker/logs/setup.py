@@ -27,8 +27,8 @@ def configure(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # At debug level the MQTT client logs whole packets, payloads included.
-    logging.getLogger("gmqtt").setLevel(max(root.level, logging.INFO))
+    # At debug level the MQTT client logs whole packets, payloads included; at info each connection, which we say ourselves.
+    logging.getLogger("gmqtt").setLevel(max(root.level, logging.WARNING))
 
 
 class _Formatter(logging.Formatter):

@@ -1,0 +1,181 @@
+"""A whole system on loopback: a real broker with TLS, a dispatcher and workers, each a process of its own."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import yaml
+
+from stockworker.adapters import clock
+from stockworker.client import Client, link_settings
+from stockworker.config import load
+from stockworker.protocol.acl import acl
+from stockworker.protocol.ids import ClientId
+from tests.harness.broker import Broker
+
+TIMEOUT_S = 30.0
+
+
+class ServiceFailed(Exception):
+    """A service did not do what it was told; the text ends with its log."""
+
+
+class Service:
+    """One service process, and its log over all its restarts."""
+
+    def __init__(self, name: str, command: Sequence[str], log_file: Path) -> None:
+        self.name = name
+        self._command = command
+        self._log_file = log_file
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def log(self) -> str:
+        return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
+
+    @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise ServiceFailed(f"{self.name} does not run")
+        return self._process.pid
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def start(self) -> None:
+        if self.alive:
+            raise ServiceFailed(f"{self.name} runs already")
+        with self._log_file.open("ab") as log:
+            self._process = subprocess.Popen(
+                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+
+    def await_log(self, text: str, times: int = 1) -> None:
+        """Wait until the log says something."""
+        deadline = clock.monotonic() + TIMEOUT_S
+        while self.log.count(text) < times:
+            if clock.monotonic() > deadline or not self.alive:
+                raise ServiceFailed(f"{self.name} has not said {text!r} {times} times:\n{self.log[-4000:]}")
+            time.sleep(0.01)
+
+    def kill(self) -> None:
+        """SIGKILL, to this process alone: what it has started must notice by itself."""
+        self._end(signal.SIGKILL)
+
+    def stop(self, timeout_s: float = TIMEOUT_S) -> int:
+        """SIGTERM; returns the exit status."""
+        return self._end(signal.SIGTERM, timeout_s)
+
+    def send_signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def _end(self, number: signal.Signals, timeout_s: float = TIMEOUT_S) -> int:
+        process, self._process = self._process, None
+        if process is None:
+            return 0
+        process.send_signal(number)
+        try:
+            return process.wait(timeout_s)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+            raise ServiceFailed(f"{self.name} ignored {number.name}:\n{self.log[-4000:]}") from None
+
+
+class Fleet:
+    """Broker, dispatcher and workers in one folder; all gone after leaving the context.
+
+    Args:
+        folder: the caller's own; everything is kept in it.
+        workers: how many.
+        settings: added to the configuration of all, below ``job_processor``.
+        operators: who may do what operators may.
+        clients: who may submit.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        workers: int = 2,
+        settings: Mapping[str, Any] | None = None,
+        operators: Sequence[str] = ("operator",),
+        clients: Sequence[str] = ("client",),
+    ) -> None:
+        self.folder = folder
+        self._settings = dict(settings or {})
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "broker").mkdir(exist_ok=True)
+        self.broker = Broker(folder / "broker", acl=acl(operators=operators, clients=clients))
+        self.market_data = folder / "market.sqlite3"
+        self.dispatcher = self._service("dispatcher", "dispatcher", "dispatcher")
+        self.workers = [
+            self._service(f"worker-{number}", f"host-{number}", "agent", "--instance", str(number))
+            for number in range(1, workers + 1)
+        ]
+        self._exits = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._exits.enter_context(self.broker)
+        try:
+            for service, identity in self._identities.items():
+                self._exits.callback(service.kill)
+                self.config_file(identity)
+                service.start()
+            for service in self._identities:
+                service.await_log("connected to the broker")
+        except BaseException:
+            self._exits.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.close()
+
+    def client(self, name: str = "client", **options: Any) -> Client:
+        """A client with a certificate of its own."""
+        config = load(self.config_file(name))
+        return Client(link_settings(config, name), ClientId(name), **options)
+
+    def config_file(self, identity: str) -> Path:
+        """The configuration of one participant, written when first asked for."""
+        path = self.folder / f"{identity}.yml"
+        if not path.exists():
+            credentials = self.broker.identity(identity)
+            sections = {
+                "queue": {"backend": "mqtt", "mqtt": {"host": "localhost", "port": self.broker.port}},
+                "tls": {
+                    "ca_file": str(self.broker.ca_file),
+                    "cert_file": str(credentials.certificate),
+                    "key_file": str(credentials.key),
+                },
+                "worker": {"id": identity, "journal": str(self.folder / f"{identity}.journal.sqlite3")},
+                "dispatcher": {"store": str(self.folder / "jobs.sqlite3")},
+                "market_data": {"location": str(self.market_data)},
+                "client": {"id": identity},
+            }
+            for name, section in self._settings.items():
+                sections[name] = {**sections.get(name, {}), **section}
+            path.write_text(yaml.safe_dump({"job_processor": sections}))
+            path.chmod(0o600)
+        return path
+
+    @property
+    def _identities(self) -> dict[Service, str]:
+        names = [f"host-{number}" for number in range(1, len(self.workers) + 1)]
+        return {self.dispatcher: "dispatcher", **dict(zip(self.workers, names, strict=True))}
+
+    def _service(self, name: str, identity: str, *command: str) -> Service:
+        config = self.folder / f"{identity}.yml"
+        program = [sys.executable, "-m", "stockworker", "--config", str(config), *command]
+        return Service(name, program, self.folder / f"{name}.log")
