@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -67,19 +68,19 @@ def test_a_child_is_used_again_until_it_has_done_enough_jobs() -> None:
     asyncio.run(scenario())
 
 
-def test_new_handlers_are_for_jobs_started_from_now_on() -> None:
+def test_new_handlers_are_for_jobs_started_from_now_on(tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
     async def scenario() -> None:
-        async with Bench({"one": python("pid"), "two": python("wait_for_cancel")}) as bench:
-            before = result(await bench.run("one"))
-            busy = bench.start("two")
-            await bench.said(busy)
-            bench.executor.reload(typed({"one": python("pid"), "two": python("pid")}))
-            after = {result(await bench.run("one")), result(await bench.run("two"))}
-            assert before not in after
-            assert bench.executor.running == {busy}
-            bench.executor.stop(busy)
-            await bench.end(busy)
-        processes.wait_until_gone(before)
+        async with Bench({"one": python("pid"), "two": python("wait_for_file")}) as bench:
+            busy = bench.start("two", json.dumps(str(gate)))
+            idle = result(await bench.run("one"))
+            bench.executor.reload(typed({"one": python("echo", depth=2), "two": python("pid")}))
+            assert result(await bench.run("one"))["settings"] == {"depth": 2}
+            gate.touch()
+            was_busy = result(await bench.end(busy))
+            assert result(await bench.run("two")) not in {idle, was_busy}
+            processes.wait_until_gone(idle, was_busy)
 
     asyncio.run(scenario())
 

@@ -2,12 +2,13 @@
 
 import asyncio
 import multiprocessing
+import sys
 from multiprocessing.connection import Connection
 
 import pytest
 
 from stockworker.agent.work import Finished
-from stockworker.handlers.spec import HandlerSpec, Limits
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from tests.harness import processes
@@ -71,9 +72,20 @@ def test_what_a_job_has_started_dies_with_it() -> None:
     assert len(asyncio.run(scenario())) == 5
 
 
-def test_what_a_command_leaves_behind_dies_at_its_end() -> None:
+LEAVE_OPEN = shell("sleep 1000 & echo $!")
+LEAVE_CLOSED = CommandHandler(
+    (
+        sys.executable,
+        "-c",
+        "import subprocess as s; print(s.Popen(['sleep', '1000'], stdout=s.DEVNULL, stderr=s.DEVNULL).pid)",
+    )
+)
+
+
+@pytest.mark.parametrize("handler", [LEAVE_OPEN, LEAVE_CLOSED], ids=["with its files", "without any of its files"])
+def test_what_a_command_leaves_behind_dies_at_its_end(handler: HandlerSpec) -> None:
     async def scenario() -> None:
-        async with Bench({"command": shell("sleep 1000 & echo $!")}) as bench:
+        async with Bench({"command": handler}) as bench:
             finished = await bench.run("command")
             assert finished.outcome is Outcome.OK
             processes.wait_until_gone(int(finished.result or ""))

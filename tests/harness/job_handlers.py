@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from stockworker.handlers.api import Context, Job, PermanentError
@@ -94,6 +95,12 @@ def wait_for_cancel(_job: Job, context: Context) -> str:
     while not context.cancelled():
         time.sleep(0.005)
     return "stopped by myself"
+
+
+def wait_for_file(job: Job, _context: Context) -> int:
+    while not Path(job.payload).exists():
+        time.sleep(0.005)
+    return os.getpid()
 
 
 def hang_in_c(_job: Job, context: Context) -> None:

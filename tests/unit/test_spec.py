@@ -44,8 +44,8 @@ def test_a_type_with_an_invalid_name_is_an_error(tmp_path: Path, monkeypatch: py
 
 
 def test_a_handler_is_found_by_its_name() -> None:
-    assert load("json:dumps") == json.dumps
-    assert load("json:JSONDecoder.decode") == json.JSONDecoder.decode
+    found: list[object] = [load("json:dumps"), load("json:JSONDecoder.decode")]
+    assert found == [json.dumps, json.JSONDecoder.decode]
 
 
 @pytest.mark.parametrize(
