@@ -30,7 +30,10 @@ def sign_in(broker: Broker, context: ssl.SSLContext) -> bytes:
 
 
 def test_starts_without_a_warning(broker: Broker) -> None:
-    warnings = [line for line in broker.log.splitlines() if "Warning" in line or "Error" in line]
+    sign_in(broker, broker.client_context("w1"))  # whoever answers is done with starting
+    start, running, _ = broker.log.partition(" running\n")
+    assert running
+    warnings = [line for line in start.splitlines() if "Warning" in line or "Error" in line]
     # The harness, not the template, may run it as root.
     assert [line for line in warnings if "should not be run as root" not in line] == []
 
@@ -40,16 +43,22 @@ def test_lets_in_who_has_a_certificate_of_the_fleet(broker: Broker) -> None:
     assert (answer[0], answer[3]) == (CONNACK, 0)
 
 
+# The broker's alert may be lost behind the reset of the connection: only its log is sure to say why.
+REFUSED = (ssl.SSLError, ConnectionError)
+
+
 def test_refuses_a_client_without_certificate(broker: Broker) -> None:
-    with pytest.raises(ssl.SSLError, match="CERTIFICATE_REQUIRED"):
+    with pytest.raises(REFUSED):
         sign_in(broker, client_context(broker.ca_file))
+    assert "peer did not return a certificate" in broker.log
 
 
 def test_refuses_a_certificate_of_another_authority(broker: Broker, tmp_path: Path) -> None:
     with Broker(tmp_path, ACL) as other:
         stranger = other.identity("w1")
-    with pytest.raises(ssl.SSLError, match="UNKNOWN_CA"):
+    with pytest.raises(REFUSED):
         sign_in(broker, client_context(broker.ca_file, stranger.certificate, stranger.key))
+    assert "certificate verify failed" in broker.log
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1])

@@ -132,6 +132,7 @@ class Link:
             await asyncio.wait({self._work})
         finally:
             self._work.cancel()
+            await asyncio.wait({self._work})
             if self._connection is not None:
                 self._connection.wire.abort(Ending("stopped"))
                 self._forget()
