@@ -147,6 +147,31 @@ def test_a_peer_that_accepts_and_hangs_up_over_and_over_is_taken_for_a_second_cl
     asyncio.run(scenario())
 
 
+def test_a_link_that_was_healthy_comes_back_soon_each_time() -> None:
+    async def scenario() -> None:
+        async with serving(CONNACK + bytes.fromhex("e0 01 8e")) as peer, asyncio.timeout(20):
+            station = Station(peer.settings(backoff_first_s=0.01, healthy_after_s=0), jitter=1.0)
+            run = asyncio.create_task(station.link.run())
+            await station.next(LinkUp, 13)  # doubled each time, the pauses would add up to 41 s
+            await station.link.close()
+            await run
+
+    asyncio.run(scenario())
+
+
+def test_small_packets_are_not_held_back_and_dead_peers_not_kept() -> None:
+    async def scenario() -> tuple[int, int]:
+        async with serving(CONNACK) as peer, running(Station(peer.settings(keepalive_s=20))) as station:
+            assert station.link._connection is not None
+            connected = station.link._connection.wire._transport.get_extra_info("socket")
+            return (
+                connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
+                connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
+            )
+
+    assert asyncio.run(scenario()) == (1, 40_000)
+
+
 def test_a_broken_packet_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> str:
         async with serving(CONNACK + bytes.fromhex("32 03 00 09 61")) as peer:  # a topic longer than its packet

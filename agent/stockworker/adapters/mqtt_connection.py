@@ -1,7 +1,6 @@
 """One MQTT 5 connection, from the first packet to its loss."""
 
 import asyncio
-import socket
 import ssl
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -97,10 +96,7 @@ class Connection:
     async def _establish(self) -> None:
         settings = self._settings
         loop = asyncio.get_running_loop()
-        transport, _ = await loop.create_connection(lambda: self.wire, settings.host, settings.port, ssl=settings.tls)
-        # asyncio has set TCP_NODELAY. Without this one, the kernel tries for 15 minutes to bring data to a dead peer.
-        user_timeout_ms = 2 * settings.keepalive_s * 1000
-        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
+        await loop.create_connection(lambda: self.wire, settings.host, settings.port, ssl=settings.tls)
         await self._sign_in()
         if settings.subscriptions:
             await self._subscribe()

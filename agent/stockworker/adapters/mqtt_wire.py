@@ -7,6 +7,7 @@ delivered one, and waits for ever for a mute peer.
 
 import asyncio
 import logging
+import socket
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -137,6 +138,9 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
+        # asyncio has set TCP_NODELAY. Without this one, the kernel tries for 15 minutes to bring data to a dead peer.
+        user_timeout_ms = 2 * self._keepalive_s * 1000
+        transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
         # Now, because data or a loss may arrive before whoever waits for the transport gets it.
         MQTTConnection(transport, self, self._clean_start, self._keepalive_s, self.answers)
 
