@@ -1,6 +1,6 @@
 """Runs attempts in child processes: a pool of reused Python children, and one process per command.
 
-Everything happens on the event loop; nothing here waits for a child, and no event is delivered from within a call.
+Everything happens on the event loop, and nothing here waits for a child.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from typing import Final
 from stockworker.adapters import clock
 from stockworker.agent import frames
 from stockworker.agent.children import Child, CommandChild, PythonChild
-from stockworker.agent.work import Ending, ExecutorEvent, Finished, HandlerLogged, Progressed, Work
+from stockworker.agent.work import Began, Ending, ExecutorEvent, Finished, HandlerLogged, Progressed, Work
 from stockworker.errors import ProtocolMisuse
 from stockworker.handlers.spec import CommandHandler, HandlerSpec
 from stockworker.protocol.ids import JobType, Token
@@ -38,7 +38,7 @@ class _Run:
 
 
 class Executor:
-    """Runs up to `slots` attempts at once. To be made and used on the thread of a running event loop."""
+    """Runs up to `slots` attempts at once, the others in order. To be made and used on the thread of a running event loop."""
 
     def __init__(
         self,
@@ -72,39 +72,34 @@ class Executor:
         self._handlers = handlers
         self._configuration = frames.encode_configuration(module_paths, handlers)
         self._runs: dict[Token, _Run] = {}
+        self._queue: dict[Token, Work] = {}
         self._idle: list[PythonChild] = []
         self._children: set[Child] = set()
         self._all_gone: asyncio.Future[None] | None = None
 
     @property
     def running(self) -> frozenset[Token]:
-        """The attempts that have been started and not yet finished."""
+        """The attempts that run."""
         return frozenset(self._runs)
 
     def start(self, work: Work) -> None:
-        """Start an attempt; it ends in exactly one `Finished`, unless `close` comes first.
+        """Start an attempt as soon as a slot is free: `Began`, then exactly one `Finished`, unless `close` comes first.
 
         Raises:
-            ProtocolMisuse: all slots are taken, the attempt runs already, or this executor is closed.
+            ProtocolMisuse: the attempt has been started already, or this executor is closed.
         """
-        if self._all_gone is not None or len(self._runs) >= self._slots or work.token in self._runs:
-            raise ProtocolMisuse(f"job {work.job_id} can't be started: {len(self._runs)} of {self._slots} slots taken")
-        timer = self._loop.call_later(work.timeout_s, self._time_out, work.token)
-        run = self._runs[work.token] = _Run(work, clock.monotonic(), timer)
-        handler = self._handlers.get(work.type)
-        if handler is None:
-            self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
-            return
-        try:
-            run.child = self._occupy(work, handler)
-        except OSError as error:
-            self._refuse(work.token, f"handler can't be started here: {error}")
+        if self._all_gone is not None or work.token in self._runs or work.token in self._queue:
+            raise ProtocolMisuse(f"job {work.job_id} can't be started: closed, or attempt {work.token} is here already")
+        self._queue[work.token] = work
+        self._fill_slots()
 
     def stop(self, token: Token) -> None:
-        """Cancel an attempt: it ends as `Outcome.CANCELLED`, whatever it does. One that does not run is no matter."""
+        """Cancel an attempt: it ends as `Outcome.CANCELLED`, whatever it does. One that is not here is no matter."""
         run = self._runs.get(token)
         if run is not None and run.verdict is None:
             self._tell_to_stop(run, _CANCELLED)
+        elif self._queue.pop(token, None) is not None:
+            self._loop.call_soon(self._finish, token, _CANCELLED, 0.0)
 
     def reload(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
         """Use other handlers for what is started from now on.
@@ -124,6 +119,7 @@ class Executor:
             for run in self._runs.values():
                 run.timer.cancel()
             self._runs.clear()
+            self._queue.clear()
             self._idle.clear()
             for child in self._children:
                 child.kill()
@@ -147,8 +143,8 @@ class Executor:
         if isinstance(run.child, PythonChild) and run.child in self._children:
             self._release(run.child)
         ending = run.verdict or ending
-        ran_s = clock.monotonic() - run.started_at
-        self._deliver(Finished(token, ending.outcome, ending.result, ending.error, ending.permanent, ran_s))
+        self._finish(token, ending, clock.monotonic() - run.started_at)
+        self._fill_slots()
 
     def exited(self, child: Child) -> None:
         """Forget a child that is gone."""
@@ -158,7 +154,28 @@ class Executor:
         if self._all_gone is not None and not self._children and not self._all_gone.done():
             self._all_gone.set_result(None)
 
+    def _finish(self, token: Token, ending: Ending, ran_s: float) -> None:
+        self._deliver(Finished(token, ending.outcome, ending.result, ending.error, ending.permanent, ran_s))
+
     # --- children ---
+
+    def _fill_slots(self) -> None:
+        while self._queue and len(self._runs) < self._slots:
+            token = next(iter(self._queue))
+            self._run(self._queue.pop(token))
+
+    def _run(self, work: Work) -> None:
+        timer = self._loop.call_later(work.timeout_s, self._time_out, work.token)
+        run = self._runs[work.token] = _Run(work, clock.monotonic(), timer)
+        self._deliver(Began(work.token))  # not later: under uvloop a quick child's answer can overtake call_soon
+        handler = self._handlers.get(work.type)
+        if handler is None:
+            self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
+            return
+        try:
+            run.child = self._occupy(work, handler)
+        except OSError as error:
+            self._refuse(work.token, f"handler can't be started here: {error}")
 
     def _occupy(self, work: Work, handler: HandlerSpec) -> Child:
         if isinstance(handler, CommandHandler):

@@ -31,7 +31,7 @@ from stockworker.agent.effects import (
     Stop,
 )
 from stockworker.agent.pace import Pace
-from stockworker.agent.work import Finished, Progressed, Work
+from stockworker.agent.work import Began, Finished, Progressed, Work
 from stockworker.protocol.body import content_size, in_batches
 from stockworker.protocol.ids import JobId, Token, WorkerId
 from stockworker.protocol.job import Outcome
@@ -107,7 +107,7 @@ class _Held:
     """A lease. `reported_at` is when its report was last sent, `started_at` when it began to run."""
 
     assignment: Assignment
-    status: LeaseStatus
+    status: LeaseStatus = LeaseStatus.WAITING
     started_at: float = 0.0
     stop: _StopReason | None = None
     report: AttemptReport | None = None
@@ -136,7 +136,8 @@ class Machine:
         self._pace = Pace()
         self._held: dict[Token, _Held] = {}
         self._waiting: deque[Token] = deque()
-        self._running: dict[JobId, Token] = {}
+        self._handed: dict[JobId, Token] = {}
+        self._running: set[Token] = set()
         self._unreported: dict[Token, _Held] = {}
         self._lease_s = 30.0
         self._epoch: str | None = None
@@ -156,7 +157,7 @@ class Machine:
 
     def _recover(self, entry: JournalEntry) -> None:
         token = entry.assignment.token
-        held = _Held(entry.assignment, LeaseStatus.WAITING, report=entry.report)
+        held = _Held(entry.assignment, report=entry.report)
         self._held[token] = held
         if entry.report is not None:
             held.status = LeaseStatus.FINISHED
@@ -176,7 +177,7 @@ class Machine:
         """
         for event in events:
             self._handle_one(event, now)
-        self._start_waiting(now)
+        self._start_waiting()
         if self._link_up:
             self._say(now)
         self._look_at_drain(now)
@@ -191,8 +192,7 @@ class Machine:
             due += [self._request_due, self._heartbeat_due]
             due += [
                 held.started_at + _TELL_RUNNING_S
-                for held in map(self._held.__getitem__, self._running.values())
-                if held.assignment.token not in self._told_running
+                for held in map(self._held.__getitem__, self._running - self._told_running)
             ]
             oldest = next(iter(self._unreported.values()), None)
             if oldest is not None and oldest.reported_at is not None:
@@ -222,6 +222,9 @@ class Machine:
         match event:
             case Finished():
                 self._finished(event)
+            case Began(token=token):
+                self._running.add(token)
+                self._held[token].status, self._held[token].started_at = LeaseStatus.RUNNING, now
             case Assign():
                 self._assigned(event)
             case Ack():
@@ -253,7 +256,7 @@ class Machine:
             for held in list(self._held.values()):
                 if held.assignment.job_id == assignment.job_id:
                     self._withdrawn(held)  # a newer lease of the same job makes ours stale
-            held = _Held(assignment, LeaseStatus.WAITING)
+            held = _Held(assignment)
             self._held[assignment.token] = held
             self._entries.append(Accept(assignment))
             if self._drain is None:
@@ -261,17 +264,23 @@ class Machine:
             else:
                 self._end(held, Outcome.RELEASED, error="the worker drains")
 
-    def _start_waiting(self, now: float) -> None:
+    def _start_waiting(self) -> None:
+        """Hand jobs to the executor, a few ahead of the free slots where they are short (see `pace`).
+
+        Whatever is handed over counts as started, should we be killed: nobody could tell. So a job that has been
+        tried before is handed over only when it starts at once: it is suspected once by mistake, but not again.
+        """
+        slots, window = self._offering.slots, self._pace.window(self._offering.slots)
         blocked = []
-        while self._waiting and len(self._running) < self._offering.slots:
+        while self._waiting:
+            job = self._held[self._waiting[0]].assignment
+            if len(self._handed) >= (window if job.attempt == 1 else slots):
+                break
             token = self._waiting.popleft()
-            held = self._held[token]
-            job = held.assignment
-            if job.job_id in self._running:
+            if job.job_id in self._handed:
                 blocked.append(token)  # an older attempt at the same job is being stopped
                 continue
-            held.status, held.started_at = LeaseStatus.RUNNING, now
-            self._running[job.job_id] = token
+            self._handed[job.job_id] = token
             self._entries.append(MarkStarted(token))
             work = Work(token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s)
             self._effects.append(Start(work))
@@ -279,7 +288,8 @@ class Machine:
 
     def _finished(self, event: Finished) -> None:
         held = self._held[event.token]
-        del self._running[held.assignment.job_id]
+        del self._handed[held.assignment.job_id]
+        self._running.discard(event.token)
         self._told_running.discard(event.token)
         self._pace.ended(event.ran_s)
         if self._pace.window(self._offering.slots) != self._told_window:
@@ -325,17 +335,24 @@ class Machine:
 
     def _withdrawn(self, held: _Held) -> None:
         """A lease is no longer ours: whatever comes of it would be refused."""
-        if held.status is LeaseStatus.RUNNING:
-            if held.stop is None:
-                self._effects.append(Stop(held.assignment.token))
+        if self._is_handed(held):
+            self._stop(held, _StopReason.STALE)
             held.stop = _StopReason.STALE
-            return
-        self._forget(held.assignment.token)
+        else:
+            self._forget(held.assignment.token)
+
+    def _is_handed(self, held: _Held) -> bool:
+        return self._handed.get(held.assignment.job_id) == held.assignment.token
+
+    def _stop(self, held: _Held, reason: _StopReason) -> None:
+        if held.stop is None:
+            held.stop = reason
+            self._effects.append(Stop(held.assignment.token))
 
     def _forget(self, token: Token) -> None:
-        held = self._held.pop(token)
+        del self._held[token]
         self._unreported.pop(token, None)
-        if held.status is LeaseStatus.WAITING:
+        if token in self._waiting:
             self._waiting.remove(token)
         self._entries.append(Forget(token))
 
@@ -359,9 +376,8 @@ class Machine:
                 self._effects.append(Reload())
 
     def _cancel(self, held: _Held) -> None:
-        if held.status is LeaseStatus.RUNNING and held.stop is None:
-            held.stop = _StopReason.CANCELLED
-            self._effects.append(Stop(held.assignment.token))
+        if self._is_handed(held):
+            self._stop(held, _StopReason.CANCELLED)
         elif held.status is LeaseStatus.WAITING:
             self._waiting.remove(held.assignment.token)
             self._end(held, Outcome.CANCELLED, error="cancelled before it started")
@@ -372,18 +388,18 @@ class Machine:
         self._note("drain_started", running=len(self._running))
         while self._waiting:
             self._end(self._held[self._waiting.popleft()], Outcome.RELEASED, error="the worker drains")
+        for token in self._handed.values():
+            if token not in self._running:
+                self._stop(self._held[token], _StopReason.DRAINED)
 
     def _look_at_drain(self, now: float) -> None:
         if self._drain is None:
             return
         patience_s = self._drain.patience_s
         if patience_s is not None and now >= self._drain_began + patience_s:
-            for token in self._running.values():
-                held = self._held[token]
-                if held.stop is None:
-                    held.stop = _StopReason.DRAINED
-                    self._effects.append(Stop(token))
-        if self._running or not self._drain.leave:
+            for token in self._handed.values():
+                self._stop(self._held[token], _StopReason.DRAINED)
+        if self._handed or not self._drain.leave:
             self._idle_since = None
         elif not self._left:
             self._idle_since = now if self._idle_since is None else self._idle_since
@@ -447,15 +463,14 @@ class Machine:
 
     def _runs_untold(self, now: float) -> bool:
         return any(
-            token not in self._told_running and now - self._held[token].started_at >= _TELL_RUNNING_S
-            for token in self._running.values()
+            now - self._held[token].started_at >= _TELL_RUNNING_S for token in self._running - self._told_running
         )
 
     def _request(self, now: float) -> None:
         self._request_due = now + min(self._rhythm.poll_interval_s, self._lease_s / 3)
         self._told_window = 0 if self._drain is not None else self._pace.window(self._offering.slots)
         self._told_at = now
-        self._told_running = set(self._running.values())
+        self._told_running = set(self._running)
         self._effects.append(
             Send(
                 Request(

@@ -45,8 +45,15 @@ class Ending:
 
 
 @dataclass(frozen=True, slots=True)
+class Began:
+    """An attempt has left the executor's queue, and runs."""
+
+    token: Token
+
+
+@dataclass(frozen=True, slots=True)
 class Finished:
-    """An attempt has ended, and its slot is free. `ran_s` is how long it took, in seconds; the rest as in `Ending`."""
+    """An attempt has ended, and its slot is free, if it had one. `ran_s` is how long it took, in seconds; the rest as in `Ending`."""
 
     token: Token
     outcome: Outcome
@@ -74,4 +81,4 @@ class HandlerLogged:
     text: str
 
 
-ExecutorEvent = Finished | Progressed | HandlerLogged
+ExecutorEvent = Began | Finished | Progressed | HandlerLogged
