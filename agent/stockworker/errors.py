@@ -7,9 +7,12 @@
     ├── DecodeError         a peer sent bytes that are no message: names topic and reason
     ├── ProtocolMisuse      we asked our own code for something illegal: a bug of ours
     ├── ConnectionFailed    the broker can't be reached, or refused us: says why and what to do
+    │   ├── AccessDenied    the broker does not let us in, or not do what we wanted
+    │   └── NoAnswer        the broker is there, and no dispatcher answers
     ├── StoreError          a store or journal file can't be used: names the file
     └── JobError
         ├── JobRejected     the dispatcher refused a submission, with its reason
+        ├── JobUnknown      the dispatcher has never heard of the job, or has forgotten it
         └── JobNotCompleted a job ended in another state than completed
 """
 
@@ -51,6 +54,18 @@ class ConnectionFailed(StockworkerError):
     code = "connection"
 
 
+class AccessDenied(ConnectionFailed):
+    """The broker does not let us in, or not do what we wanted. The text names who we are and what was denied."""
+
+    code = "denied"
+
+
+class NoAnswer(ConnectionFailed):
+    """The broker took what we asked, and no dispatcher answered in time. Whether it was done is not known."""
+
+    code = "no_answer"
+
+
 class StoreError(StockworkerError):
     """A store, journal or market-data file can't be used. The text names the file."""
 
@@ -67,6 +82,12 @@ class JobRejected(JobError):
     """The dispatcher did not accept a submission."""
 
     code = "rejected"
+
+
+class JobUnknown(JobError):
+    """The dispatcher knows no job of this id: it was never stored."""
+
+    code = "unknown"
 
 
 class JobNotCompleted(JobError):

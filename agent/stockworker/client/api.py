@@ -1,0 +1,299 @@
+"""The client itself."""
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Final, Self
+
+from stockworker.adapters import clock
+from stockworker.adapters.mqtt import LinkSettings
+from stockworker.client.conversation import Conversation
+from stockworker.client.settings import link_settings
+from stockworker.client.submission import make_submission
+from stockworker.config import load
+from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown
+from stockworker.protocol.body import in_batches
+from stockworker.protocol.codec_client import MAX_QUERY, submission_size
+from stockworker.protocol.ids import ClientId, JobId, check_id
+from stockworker.protocol.lifecycle import TERMINAL, State
+from stockworker.protocol.messages import (
+    Answer,
+    CancelJob,
+    JobFilter,
+    JobView,
+    Notice,
+    Presence,
+    Progress,
+    Query,
+    Receipt,
+    ReceiptEntry,
+    ReceiptStatus,
+    RetryJob,
+    Stats,
+    StatsRequest,
+    Submission,
+    Submit,
+)
+from stockworker.protocol.topics import Kind
+
+_LOOK_S: Final = 5.0
+"""How often the state of a job that is waited for is asked for, should its notice have been lost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a job ended.
+
+    Attributes:
+        job_id: which job.
+        state: completed, failed, cancelled or expired.
+        result: what its handler returned, as JSON text; None unless it completed.
+        reason: why it did not complete.
+    """
+
+    job_id: JobId
+    state: State
+    result: str | None
+    reason: str | None
+
+
+class Client:
+    """A connection of one client.
+
+    Args:
+        settings: where the broker is; `client_id` is made unique for this connection.
+        client_id: who asks: the name that the broker's ACL knows, and that replies are addressed to.
+        timeout_s: how long any question may stay unanswered, in seconds.
+        notices: listen to the end of every job, which `wait` needs to return at once.
+        on_progress: is told how far running jobs are.
+    """
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        client_id: ClientId,
+        *,
+        timeout_s: float = 30.0,
+        notices: bool = True,
+        on_progress: Callable[[Progress], None] | None = None,
+    ) -> None:
+        filters = [f"{Kind.COMPLETED}/+", f"{Kind.FAILED}/+"] if notices else []
+        if on_progress is not None:
+            filters.append(f"{Kind.PROGRESS}/+/+")
+        self._on_progress = on_progress
+        self._conversation = Conversation(settings, client_id, timeout_s=timeout_s, filters=filters, tell=self._hear)
+        self._waiting: dict[JobId, list[asyncio.Future[Ended]]] = {}
+
+    @classmethod
+    def from_config(cls, path: Path | None = None, **options: Any) -> Self:
+        """Make a client as the configuration says.
+
+        Raises:
+            ConfigError: the configuration can't be used.
+        """
+        config = load(path)
+        return cls(link_settings(config, config.client.id), config.client.id, **options)
+
+    async def __aenter__(self) -> Self:
+        """Connect.
+
+        Raises:
+            AccessDenied: the broker refuses us.
+            ConnectionFailed: the broker can't be reached.
+        """
+        await self._conversation.open()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Disconnect."""
+        await self._conversation.close()
+
+    # --- submitting ---------------------------------------------------------------------------------------------------
+
+    async def submit(self, job_type: str, payload: Any = None, **options: Any) -> JobId:
+        """Submit one job; when this returns, the job is on the dispatcher's disk.
+
+        Args:
+            job_type: which handler is to run it.
+            payload: any value that JSON can hold.
+            options: as for `make_submission`.
+
+        Raises:
+            JobRejected: the dispatcher does not take it; the text says why.
+            AccessDenied: we may not submit.
+            ConnectionFailed: there was no answer in time. The job may have been stored all the same: to be sure,
+                submit it again under the same id.
+        """
+        (entry,) = await self.submit_many([make_submission(job_type, payload, **options)])
+        if entry.status is ReceiptStatus.REJECTED or entry.job_id is None:
+            raise JobRejected(entry.reason or "the dispatcher gave no reason")
+        return entry.job_id
+
+    async def submit_many(
+        self, submissions: Iterable[Submission], on_receipts: Callable[[Sequence[ReceiptEntry]], None] | None = None
+    ) -> list[ReceiptEntry]:
+        """Submit many jobs, in as few messages as possible.
+
+        Args:
+            submissions: made by `make_submission`.
+            on_receipts: is told about each message's receipts as they arrive.
+
+        Returns:
+            A receipt for each job, in any order. Rejected ones are among them.
+        """
+        alike: dict[tuple[Any, Any], list[Submission]] = {}
+        for submission in submissions:
+            alike.setdefault((submission.priority, submission.type), []).append(submission)
+        batches = [batch for group in alike.values() for batch in in_batches(group, submission_size)]
+        receipts: list[ReceiptEntry] = []
+
+        async def send(batch: tuple[Submission, ...]) -> None:
+            receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply))
+            receipts.extend(receipt.entries)
+            if on_receipts is not None:
+                on_receipts(receipt.entries)
+
+        await _all(send(batch) for batch in batches)
+        return receipts
+
+    # --- waiting ------------------------------------------------------------------------------------------------------
+
+    async def result(self, job_id: str, timeout_s: float | None = None) -> Any:
+        """Wait for a job, and return what its handler returned.
+
+        Raises:
+            JobUnknown: the dispatcher does not know it.
+            JobNotCompleted: it ended otherwise; the text says how and why.
+            TimeoutError: it has not ended within `timeout_s` seconds.
+        """
+        async for ended in self.wait([job_id], timeout_s):
+            if ended.state is not State.COMPLETED:
+                raise JobNotCompleted(f"job {ended.job_id} is {ended.state}: {ended.reason}")
+            return json.loads(ended.result or "null")
+        raise AssertionError("a wait for one job yields it or raises")
+
+    async def wait(self, job_ids: Iterable[str], timeout_s: float | None = None) -> AsyncIterator[Ended]:
+        """Yield each job when it has ended, in the order in which they end.
+
+        Raises:
+            JobUnknown: the dispatcher does not know one of the jobs.
+            TimeoutError: not all have ended within `timeout_s` seconds.
+        """
+        loop = asyncio.get_running_loop()
+        futures: dict[JobId, asyncio.Future[Ended]] = {}
+        ended: asyncio.Queue[Ended] = asyncio.Queue()
+        for text in dict.fromkeys(job_ids):
+            future: asyncio.Future[Ended] = loop.create_future()
+            future.add_done_callback(lambda done: None if done.cancelled() else ended.put_nowait(done.result()))
+            futures[JobId(check_id(text))] = future
+            self._waiting.setdefault(JobId(text), []).append(future)
+        deadline = None if timeout_s is None else clock.monotonic() + timeout_s
+        try:
+            await self._look(futures)
+            for _ in range(len(futures)):
+                yield await self._next_ended(ended, futures, deadline)
+        finally:
+            for job_id, future in futures.items():
+                future.cancel()
+                left = [other for other in self._waiting.pop(job_id, []) if other is not future]
+                if left:
+                    self._waiting[job_id] = left
+
+    async def _next_ended(
+        self, ended: "asyncio.Queue[Ended]", futures: Mapping[JobId, asyncio.Future[Ended]], deadline: float | None
+    ) -> Ended:
+        while True:
+            patience_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - clock.monotonic())
+            if patience_s <= 0 and ended.empty():
+                left = sum(not future.done() for future in futures.values())
+                raise TimeoutError(f"{left} of {len(futures)} jobs have not ended in time")
+            with suppress(TimeoutError):
+                async with asyncio.timeout(max(0.0, patience_s)):
+                    return await ended.get()
+            await self._look(futures)
+
+    async def _look(self, futures: Mapping[JobId, asyncio.Future[Ended]]) -> None:
+        """Ask how the jobs stand that have not ended yet, as far as we know."""
+        open_ids = [job_id for job_id, future in futures.items() if not future.done()]
+        found = await self.query(open_ids, with_results=True)
+        known = set()
+        for view in found:
+            known.add(view.id)
+            if view.state in TERMINAL:
+                self._settle(Ended(view.id, view.state, view.result, view.reason))
+        unknown = [job_id for job_id in open_ids if job_id not in known]
+        if unknown:
+            raise JobUnknown(f"the dispatcher knows no job {unknown[0]}")
+
+    # --- asking and steering ------------------------------------------------------------------------------------------
+
+    async def query(self, job_ids: Collection[str], *, with_results: bool = False) -> list[JobView]:
+        """Ask how jobs stand; those that the dispatcher does not know are left out."""
+        left = [JobId(check_id(job_id)) for job_id in job_ids]
+        views: list[JobView] = []
+        while left:
+            some, left = tuple(left[:MAX_QUERY]), left[MAX_QUERY:]
+            answer: Answer = await self._conversation.ask(
+                lambda reply, some=some: Query(some, None, with_results, reply)  # type: ignore[misc] # bound now
+            )
+            views += answer.jobs
+            left = [*answer.omitted, *left]
+        return views
+
+    async def list(self, wanted: JobFilter) -> list[JobView]:
+        """List jobs, newest first."""
+        answer: Answer = await self._conversation.ask(lambda reply: Query((), wanted, with_results=False, reply=reply))
+        rest = await self.query(answer.omitted) if answer.omitted else []
+        return [*answer.jobs, *rest]
+
+    async def cancel(self, job_id: str) -> ReceiptEntry:
+        """Cancel a job; one that runs is stopped, and ends as cancelled a little later."""
+        checked = JobId(check_id(job_id))
+        receipt: Receipt = await self._conversation.ask(lambda reply: CancelJob(checked, reply))
+        return receipt.entries[0]
+
+    async def retry(self, job_id: str) -> ReceiptEntry:
+        """Run a failed job again. Needs an operator's rights."""
+        checked = JobId(check_id(job_id))
+        receipt: Receipt = await self._conversation.ask(lambda reply: RetryJob(checked, reply))
+        return receipt.entries[0]
+
+    async def stats(self) -> Stats:
+        """Ask how the whole system stands."""
+        stats: Stats = await self._conversation.ask(StatsRequest)
+        return stats
+
+    async def presence(self, patience_s: float = 2.0) -> Presence | None:
+        """What the broker says of the dispatcher; None if it has said nothing for `patience_s` seconds."""
+        return await self._conversation.presence(patience_s)
+
+    # --- what comes by itself -----------------------------------------------------------------------------------------
+
+    def _hear(self, message: Notice | Progress) -> None:
+        match message:
+            case Notice():
+                self._settle(Ended(message.job_id, message.state, message.result, message.reason))
+            case Progress() if self._on_progress is not None:
+                self._on_progress(message)
+            case _:
+                pass
+
+    def _settle(self, ended: Ended) -> None:
+        for future in self._waiting.get(ended.job_id, ()):
+            if not future.done():
+                future.set_result(ended)
+
+
+async def _all(awaitables: Iterable[Coroutine[Any, Any, None]]) -> None:
+    try:
+        async with asyncio.TaskGroup() as group:
+            for awaitable in awaitables:
+                group.create_task(awaitable)
+    except ExceptionGroup as failures:
+        raise failures.exceptions[0] from None  # they fail for one reason, and callers know it by its type

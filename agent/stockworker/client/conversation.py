@@ -1,0 +1,225 @@
+"""Questions to the dispatcher, each repeated until it is answered, and whatever else it sends."""
+
+import asyncio
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from random import SystemRandom
+from typing import Any, Final
+
+from stockworker.adapters import clock
+from stockworker.adapters.inbox import Inbox
+from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.errors import AccessDenied, ConnectionFailed, DecodeError, NoAnswer
+from stockworker.protocol import codec, topics
+from stockworker.protocol.ids import ClientId, make_token
+from stockworker.protocol.messages import Answer, Message, Notice, Presence, Progress, Receipt, Reply, Stats
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import Kind
+
+_REPEAT_S: Final = 2.0
+"""How long an answer is waited for before its question is repeated."""
+
+_MOST_UNANSWERED: Final = 64
+"""Questions under way at once."""
+
+_MOST_AT_ONCE: Final = 1000
+_IDLE_S: Final = 3600.0
+
+
+@dataclass(slots=True)
+class _Question:
+    """What is repeated until it is answered."""
+
+    message: Message
+    answer: asyncio.Future[Any]
+    obstacle: str | None = None
+
+
+class Conversation:
+    """One connection of one client.
+
+    Args:
+        settings: where the broker is; `client_id` is made unique for this connection.
+        client_id: who asks: replies are addressed to this name.
+        timeout_s: how long any question may stay unanswered, in seconds.
+        filters: topics to listen to, besides those of the answers.
+        tell: is called with what arrives and is no answer: notices and progress.
+    """
+
+    def __init__(
+        self,
+        settings: LinkSettings,
+        client_id: ClientId,
+        *,
+        timeout_s: float,
+        filters: Iterable[str],
+        tell: Callable[[Notice | Progress], None],
+    ) -> None:
+        self._client_id = client_id
+        self._timeout_s = timeout_s
+        self._tell = tell
+        self._nonce = make_token(SystemRandom())
+        self._inbox: Inbox[LinkItem] = Inbox()
+        own = (topics.receipt(client_id), str(Kind.STATS_RESPONSE), str(Kind.DISPATCHER))
+        self._link = Link(
+            replace(settings, client_id=f"{client_id}-{self._nonce[:8]}", subscriptions=(*own, *filters)),
+            self._inbox.put,
+        )
+        self._questions: dict[str, _Question] = {}
+        self._asked = 0
+        self._free = asyncio.Semaphore(_MOST_UNANSWERED)
+        self._connected: asyncio.Future[None] | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._introduced = asyncio.Event()
+        self._presence: Presence | None = None
+
+    async def open(self) -> None:
+        """Connect.
+
+        Raises:
+            AccessDenied: the broker refuses us.
+            ConnectionFailed: the broker can't be reached.
+        """
+        self._connected = asyncio.get_running_loop().create_future()
+        self._tasks = [
+            asyncio.create_task(self._link.run(), name="link"),
+            asyncio.create_task(self._listen(), name="conversation"),
+        ]
+        self._tasks[0].add_done_callback(self._link_ended)
+        try:
+            await self._connected
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Disconnect."""
+        await self._link.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def presence(self, patience_s: float) -> Presence | None:
+        """What the broker says of the dispatcher; None if it has said nothing for `patience_s` seconds."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._introduced.wait()
+        return self._presence
+
+    async def ask(self, make: Callable[[Reply], Message]) -> Any:
+        """Ask until there is an answer.
+
+        Args:
+            make: the question, given where its answer is to go.
+
+        Raises:
+            AccessDenied: the broker does not let us ask this.
+            NoAnswer: nobody answered in time.
+            ConnectionFailed: the broker was lost, and did not come back in time.
+        """
+        async with self._free:
+            self._asked += 1
+            correlation = f"{self._nonce}.{self._asked}"
+            message = make(Reply(self._client_id, correlation))
+            question = _Question(message, asyncio.get_running_loop().create_future())
+            self._questions[correlation] = question
+            deadline = clock.monotonic() + self._timeout_s
+            try:
+                while True:
+                    await self._link.send([replace(codec.encode(message), tag=correlation)])
+                    patience_s = min(_REPEAT_S, deadline - clock.monotonic())
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(max(0.0, patience_s)):
+                            return await asyncio.shield(question.answer)
+                    if clock.monotonic() >= deadline:
+                        raise self._unanswered(question)
+            finally:
+                del self._questions[correlation]
+                question.answer.cancel()
+
+    def _unanswered(self, question: _Question) -> ConnectionFailed:
+        waited = f"no answer within {self._timeout_s:g} s"
+        if question.obstacle is not None:
+            return ConnectionFailed(f"{waited}: {question.obstacle}")
+        if self._presence is not None and self._presence.online:
+            return NoAnswer(
+                f"{waited}, though a dispatcher is connected: it hangs, or may not answer {self._client_id!r}. "
+                "Run `stockworker check`, and look at the dispatcher's log"
+            )
+        return NoAnswer(f"{waited}: no dispatcher is running. Start stockworker-dispatcher, or look at its log")
+
+    async def _listen(self) -> None:
+        while True:
+            items = await self._inbox.take(_MOST_AT_ONCE, _IDLE_S)
+            for item in items:
+                match item:
+                    case Delivery(packet=packet):
+                        self._received(packet)
+                    case LinkUp():
+                        await self._link_up()
+                    case LinkDown(reason=reason):
+                        self._link_down(reason)
+                    case Refused(packet=packet, reason_code=code):
+                        self._refused(packet, code)
+            self._link.acknowledge(item for item in items if isinstance(item, Delivery))
+
+    async def _link_up(self) -> None:
+        if self._connected is not None and not self._connected.done():
+            self._connected.set_result(None)
+        for question in self._questions.values():
+            question.obstacle = None
+        packets = [
+            replace(codec.encode(question.message), tag=correlation)
+            for correlation, question in self._questions.items()
+        ]
+        await self._link.send(packets)
+
+    def _link_down(self, reason: str) -> None:
+        if self._connected is not None and not self._connected.done():
+            self._connected.set_exception(ConnectionFailed(reason))
+        for question in self._questions.values():
+            question.obstacle = reason
+
+    def _link_ended(self, link: asyncio.Task[None]) -> None:
+        error = None if link.cancelled() else link.exception()
+        if error is None:
+            return
+        # The link gives up only when the broker has refused us for good.
+        refusal = AccessDenied(str(error)) if isinstance(error, ConnectionFailed) else error
+        if self._connected is not None and not self._connected.done():
+            self._connected.set_exception(refusal)
+        for question in self._questions.values():
+            if not question.answer.done():
+                question.answer.set_exception(refusal)
+
+    def _refused(self, packet: Packet, code: int) -> None:
+        question = self._questions.get(str(packet.tag))
+        # Where nobody listens, somebody may do so soon: the question is repeated.
+        if code == NO_MATCHING_SUBSCRIBERS or question is None or question.answer.done():
+            return
+        question.answer.set_exception(
+            AccessDenied(
+                f"the broker refused a message to {packet.topic}: {reason_name(code)}. Does its ACL file list "
+                f"{self._client_id!r}, and with the role that this needs?"
+            )
+        )
+
+    def _received(self, packet: Packet) -> None:
+        try:
+            message = codec.decode(packet)
+        except DecodeError:
+            return  # an answer that we can't read is as good as none: the question is repeated
+        match message:
+            case Receipt(reply=reply) | Answer(reply=reply) | Stats(reply=Reply() as reply):
+                question = self._questions.get(reply.correlation or "")
+                if question is not None and not question.answer.done():
+                    question.answer.set_result(message)
+            case Presence():
+                self._presence = message
+                self._introduced.set()
+            case Notice() | Progress():
+                self._tell(message)
+            case _:
+                pass
