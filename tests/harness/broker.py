@@ -42,7 +42,8 @@ class Broker:
     """One broker: started on entering the context, gone without a trace of its process after leaving it.
 
     `folder` is the caller's own, and everything is kept in it; `acl` is the text of the ACL file; `changes` replaces
-    options of the template, by name, or removes them (None); `names` are those in the broker's certificate.
+    options of the template, by name, or removes them (None); `names` are those in the broker's certificate; `port` is
+    a free one unless given.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class Broker:
         acl: str = OPEN_ACL,
         changes: dict[str, str | None] | None = None,
         names: Sequence[str] = ("localhost", _HOST),
+        port: int | None = None,
     ) -> None:
         self.host = _HOST
-        self.port = _free_port()
+        self.port = port or _free_port()
         self.authority = Authority.create("Throw-away fleet", _now())
         self._folder = folder
         self._acl = acl
@@ -105,6 +107,7 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
+                start_new_session=True,  # Ctrl-C on the terminal is not for it: services still sign off through it
             )
         self._await_ready(self._process)
 

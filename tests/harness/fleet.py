@@ -99,6 +99,7 @@ class Fleet:
         settings: added to the configuration of all, below ``job_processor``.
         operators: who may do what operators may.
         clients: who may submit.
+        port: the broker's; a free one unless given.
     """
 
     def __init__(
@@ -109,12 +110,13 @@ class Fleet:
         settings: Mapping[str, Any] | None = None,
         operators: Sequence[str] = ("operator",),
         clients: Sequence[str] = ("client",),
+        port: int | None = None,
     ) -> None:
         self.folder = folder
         self._settings = dict(settings or {})
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "broker").mkdir(exist_ok=True)
-        self.broker = Broker(folder / "broker", acl=acl(operators=operators, clients=clients))
+        self.broker = Broker(folder / "broker", acl=acl(operators=operators, clients=clients), port=port)
         self.market_data = folder / "market.sqlite3"
         self.dispatcher = self._service("dispatcher", "dispatcher", "dispatcher")
         self.workers = [
