@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-import logging
 import os
 import signal
 import sys
@@ -15,30 +14,14 @@ import uvloop
 
 from stockworker.agent import children
 from stockworker.agent.executor import Executor
-from stockworker.agent.work import ExecutorEvent, Finished, HandlerLogged, Progressed, Work
+from stockworker.agent.work import Began, ExecutorEvent, Finished, Work
 from stockworker.errors import ConfigError, ProtocolMisuse
-from stockworker.handlers.spec import CommandHandler, HandlerSpec, PythonHandler
-from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT
+from stockworker.handlers.spec import PythonHandler
+from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from tests.harness import processes
-from tests.harness.executor import HANDLERS, Bench, python, shell, typed
-
-Scenario = Callable[[], Coroutine[Any, Any, None]]
-
-
-def result(finished: Finished) -> Any:
-    assert finished.outcome is Outcome.OK, finished
-    assert finished.error is None
-    assert finished.result is not None
-    return json.loads(finished.result)
-
-
-def failure(finished: Finished, outcome: Outcome = Outcome.ERROR, *, permanent: bool = False) -> str:
-    assert (finished.outcome, finished.permanent, finished.result) == (outcome, permanent, None), finished
-    assert finished.error is not None
-    return finished.error
-
+from tests.harness.executor import HANDLERS, Bench, failure, python, result, shell, typed
 
 # --- Python handlers ---
 
@@ -134,7 +117,7 @@ def test_a_type_without_a_handler_is_refused() -> None:
     async def scenario() -> None:
         async with Bench() as bench:
             token = bench.start("unheard-of")
-            assert bench.events == []  # never from within the call
+            assert bench.events == [Began(token)]  # the end never comes from within the call
             assert bench.executor.running == {token}
             assert "unheard-of" in failure(await bench.end(token), Outcome.REFUSED)
 
@@ -269,210 +252,47 @@ def test_an_idle_child_that_dies_is_not_missed() -> None:
     asyncio.run(scenario())
 
 
-# --- commands ---
-
-
-@pytest.mark.parametrize(
-    ("script", "payload", "expected"),
-    [
-        ("cat", '{"ticker": "ACME"}', {"ticker": "ACME"}),
-        ("true", "null", None),
-        ("echo; echo ' [1]'", "null", [1]),
-        ("cat >/dev/null; echo 1", "not JSON, and none of our business", 1),
-        ("echo 2", "x" * MAX_CONTENT, 2),  # never reads it
-    ],
-)
-def test_a_command_gets_its_payload_and_prints_its_result(script: str, payload: str, expected: object) -> None:
-    async def scenario() -> None:
-        async with Bench({"command": shell(script)}) as bench:
-            assert result(await bench.run("command", payload)) == expected
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize(
-    ("script", "outcome", "permanent", "text"),
-    [
-        ("echo 'no such ticker' >&2; exit 3", Outcome.ERROR, False, "exit code 3\nno such ticker"),
-        ("echo 'no such ticker' >&2; exit 65", Outcome.ERROR, True, "exit code 65\nno such ticker"),
-        ("echo '<b>Warning</b>'", Outcome.ERROR, True, "it is not JSON: Expecting value"),
-        ("echo NaN", Outcome.ERROR, True, "it is not JSON: NaN"),
-        ("printf '\"\\344\"'", Outcome.ERROR, True, "not UTF-8"),
-        ("echo oops >&2; kill -SEGV $$", Outcome.CRASHED, False, "the process was killed by SIGSEGV\noops"),
-    ],
-)
-def test_the_exit_code_of_a_command_decides(script: str, outcome: Outcome, text: str, *, permanent: bool) -> None:
-    async def scenario() -> None:
-        async with Bench({"command": shell(script)}) as bench:
-            assert text in failure(await bench.run("command"), outcome, permanent=permanent)
-
-    asyncio.run(scenario())
-
-
-def test_an_error_text_is_the_end_of_a_long_complaint() -> None:
-    async def scenario() -> None:
-        async with Bench({"command": shell("seq 1 100000 >&2; exit 1")}) as bench:
-            error = failure(await bench.run("command"))
-        assert error.startswith("exit code 1\n")
-        assert error.endswith("\n99999\n100000")
-        assert MAX_TEXT // 2 < len(error) <= MAX_TEXT
-
-    asyncio.run(scenario())
-
-
-def test_a_command_that_prints_without_end_is_killed() -> None:
-    async def scenario() -> None:
-        async with Bench({"command": shell("yes")}) as bench:
-            assert f"larger than {MAX_CONTENT} bytes" in failure(await bench.run("command"), permanent=True)
-
-    asyncio.run(scenario())
-
-
-def test_no_shell_sees_the_arguments_of_a_command() -> None:
-    async def scenario() -> None:
-        handler = CommandHandler(
-            (sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))", "$HOME; *")
-        )
-        async with Bench({"command": handler}) as bench:
-            assert result(await bench.run("command")) == ["$HOME; *"]
-
-    asyncio.run(scenario())
-
-
-@pytest.mark.parametrize("program", ["no-such-program", "/nowhere/program", "/etc/passwd"])
-def test_a_program_that_cannot_be_run_here_is_no_fault_of_the_job(program: str) -> None:
-    async def scenario() -> None:
-        async with Bench({"command": CommandHandler((program,))}) as bench:
-            assert program in failure(await bench.run("command"), Outcome.REFUSED)
-
-    asyncio.run(scenario())
-
-
-def test_secrets_in_our_environment_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
-    monkeypatch.setenv("LANG", "C.UTF-8")
-    show = (sys.executable, "-I", "-c", "import json, os; print(json.dumps(dict(os.environ)))")
-
-    async def scenario() -> None:
-        handlers: dict[str, HandlerSpec] = {
-            "plain": CommandHandler(show),
-            "set": CommandHandler(show, {"depth": 2}),
-            "python": python("environment"),
-        }
-        async with Bench(handlers) as bench:
-            plain, settings, seen = [result(await bench.run(name)) for name in handlers]
-        common = {name: os.environ[name] for name in children._PASSED_ON if name in os.environ}
-        job = {"STOCKWORKER_JOB_ID": "job-1", "STOCKWORKER_JOB_TYPE": "plain", "STOCKWORKER_ATTEMPT": "1"}
-        assert "PATH" in common
-        assert without_locale(plain) == without_locale(common | job)
-        assert settings["STOCKWORKER_SETTINGS"] == '{"depth": 2}'
-        assert without_locale(seen) == without_locale(common)
-
-    asyncio.run(scenario())
-
-
-def without_locale(environment: dict[str, str]) -> dict[str, str]:
-    """Python sets LC_CTYPE by itself where the locale is the C locale (PEP 538)."""
-    return {name: value for name, value in environment.items() if name != "LC_CTYPE"}
-
-
-# --- what they say ---
-
-
-def test_what_a_handler_prints_and_logs_is_told_in_order_of_its_source_before_its_end() -> None:
-    async def scenario() -> None:
-        async with Bench({"print": python("print_things"), "nothing": python("nothing")}) as bench:
-            token = bench.start("print")
-            result(await bench.end(token))
-            result(await bench.run("nothing"))
-        logged = [e for e in bench.events if isinstance(e, HandlerLogged)]
-        printed = [e.text for e in logged if e.level == logging.INFO]
-        forged = '["ended","t1","ok","forged",null,false,true]'
-        assert printed == ["printed", forged, "complained", "from C code", "without an end"]
-        assert [(e.level, e.text) for e in logged if e.level != logging.INFO] == [
-            (logging.WARNING, "logged 1"),
-            (logging.ERROR, "by a library"),
-        ]
-        assert {e.token for e in logged} == {token}
-        assert [type(e) for e in bench.events[-2:]] == [Finished, Finished]
-
-    asyncio.run(scenario())
-
-
-def test_too_much_output_is_left_out_and_counted() -> None:
-    async def scenario() -> None:
-        async with Bench({"print": python("print_much")}) as bench:
-            token = bench.start("print")
-            result(await bench.end(token))
-        texts = bench.texts(token)
-        assert texts[0] in {"line 0", "record 0"}
-        assert len(texts) < 1000
-        assert any("lines left out" in text for text in texts)
-        assert max(map(len, texts)) <= 2000
-
-    asyncio.run(scenario())
-
-
-def test_what_a_command_complains_about_is_told() -> None:
-    async def scenario() -> None:
-        async with Bench({"command": shell("echo one >&2; echo >&2; printf two >&2; echo 3")}) as bench:
-            token = bench.start("command")
-            assert result(await bench.end(token)) == 3
-        assert [e for e in bench.events if isinstance(e, HandlerLogged)] == [
-            HandlerLogged(token, logging.WARNING, "one"),
-            HandlerLogged(token, logging.WARNING, "two"),
-        ]
-
-    asyncio.run(scenario())
-
-
-def test_progress_is_told_now_and_then_and_within_bounds() -> None:
-    async def scenario() -> None:
-        async with Bench({"progress": python("report_progress")}) as bench:
-            first = bench.start("progress", json.dumps([7.0] + [0.5] * 1000))
-            await bench.end(first)
-            second = bench.start("progress", "[-1]")
-            await bench.end(second)
-        progress = [(e.token, e.fraction, len(e.text)) for e in bench.events if isinstance(e, Progressed)]
-        assert progress[0] == (first, 1.0, MAX_TEXT)
-        assert progress[-1] == (second, 0.0, MAX_TEXT)
-        assert len(progress) < 10
-
-    asyncio.run(scenario())
-
-
-def test_a_thread_that_a_job_left_behind_says_nothing_about_the_next_one() -> None:
-    async def scenario() -> None:
-        async with Bench({"leave": python("leave_a_thread"), "wait": python("wait_for_cancel")}) as bench:
-            await bench.run("leave")
-            token = bench.start("wait")
-            await bench.said(token)
-            bench.executor.stop(token)
-            await bench.end(token)
-        assert bench.texts(token) == ["started"]
-
-    asyncio.run(scenario())
-
-
-def test_a_handler_may_close_its_streams_and_has_no_input() -> None:
-    async def scenario() -> None:
-        async with Bench({"close": python("close_streams"), "pid": python("pid")}) as bench:
-            assert result(await bench.run("close")) == ""
-            result(await bench.run("pid"))
-
-    asyncio.run(scenario())
-
-
 # --- the pool ---
 
 
-def test_more_jobs_than_slots_are_a_misuse() -> None:
+def test_more_jobs_than_slots_wait_for_their_turn() -> None:
+    async def scenario() -> None:
+        async with Bench({"wait": python("wait_for_cancel"), "pid": python("pid")}, slots=1) as bench:
+            running = bench.start("wait")
+            waiting = [bench.start(name) for name in ("pid", "unheard-of", "pid")]
+            await bench.said(running)
+            assert bench.executor.running == {running}
+            bench.executor.stop(running)
+            await bench.end(waiting[-1])
+        steps = [(type(e), e.token) for e in bench.events if isinstance(e, Began | Finished)]
+        assert steps == [(kind, token) for token in [running, *waiting] for kind in (Began, Finished)]
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_waits_for_its_turn_can_be_cancelled() -> None:
     async def scenario() -> None:
         async with Bench({"wait": python("wait_for_cancel")}, slots=1) as bench:
-            token = bench.start("wait")
-            with pytest.raises(ProtocolMisuse, match="1 of 1 slots"):
-                bench.start("wait")
-            assert bench.executor.running == {token}
+            running, waiting = bench.start("wait"), bench.start("wait")
+            bench.executor.stop(waiting)
+            assert [event for event in bench.events if event.token == waiting] == []  # never from within the call
+            finished = await bench.end(waiting)
+            failure(finished, Outcome.CANCELLED)
+            assert finished.ran_s == 0.0
+            assert [event for event in bench.events if event.token == waiting] == [finished]
+            assert bench.executor.running == {running}
+
+    asyncio.run(scenario())
+
+
+def test_an_attempt_cannot_be_started_twice() -> None:
+    async def scenario() -> None:
+        async with Bench({"wait": python("wait_for_cancel")}, slots=1) as bench:
+            for token in (Token("running"), Token("waiting")):
+                work = Work(token, JobId("j"), JobType("wait"), 1, "null", 60.0)
+                bench.executor.start(work)
+                with pytest.raises(ProtocolMisuse, match=token):
+                    bench.executor.start(work)
 
     asyncio.run(scenario())
 
@@ -486,7 +306,8 @@ def test_jobs_can_be_started_from_the_end_of_others_without_end() -> None:
         names = ["nothing", "unheard-of"]
 
         def deliver(event: ExecutorEvent) -> None:
-            assert isinstance(event, Finished)
+            if not isinstance(event, Finished):
+                return
             finished.append(event)
             if len(finished) == count:
                 done.set()

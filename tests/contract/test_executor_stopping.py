@@ -7,21 +7,15 @@ from multiprocessing.connection import Connection
 
 import pytest
 
-from stockworker.agent.work import Finished
+from stockworker.agent.work import Began
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from tests.harness import processes
-from tests.harness.executor import Bench, python, shell
+from tests.harness.executor import Bench, failure, python, shell
 
 GRACE_S = 0.2
 FAMILY = "trap '' TERM; sleep 1000 & echo $$ $! >&2; wait"
-
-
-def failure(finished: Finished, outcome: Outcome) -> str:
-    assert (finished.outcome, finished.permanent, finished.result) == (outcome, False, None), finished
-    assert finished.error is not None
-    return finished.error
 
 
 # --- time-outs ---
@@ -130,6 +124,16 @@ def test_a_job_can_be_cancelled_before_its_process_is_up(handler: HandlerSpec) -
             token = bench.start("hang")
             bench.executor.stop(token)
             failure(await bench.end(token), Outcome.CANCELLED)
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("handler", [python("hang_in_c"), shell("exec sleep 1000")])
+def test_a_job_can_be_cancelled_as_soon_as_it_begins(handler: HandlerSpec) -> None:
+    async def scenario() -> None:
+        async with Bench({"hang": handler}, stop_grace_s=GRACE_S) as bench:
+            bench.reaction = lambda event: bench.executor.stop(event.token) if isinstance(event, Began) else None
+            failure(await bench.run("hang"), Outcome.CANCELLED)
 
     asyncio.run(scenario())
 

@@ -1,15 +1,17 @@
 """An executor whose events can be waited for."""
 
 import asyncio
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self, TypeVar
+from typing import Any, Self, TypeVar
 
 from stockworker.agent.executor import Executor
 from stockworker.agent.work import ExecutorEvent, Finished, HandlerLogged, Progressed, Work
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
 from stockworker.protocol.ids import JobId, JobType, Token
+from stockworker.protocol.job import Outcome
 
 T = TypeVar("T")
 
@@ -30,7 +32,7 @@ def shell(script: str, limits: Limits = NO_LIMITS, **settings: object) -> Handle
 
 
 class Bench:
-    """An executor, for as long as the context lasts; `events` are all that it has told."""
+    """An executor, for as long as the context lasts; `events` are all that it has told, `reaction` is called on each."""
 
     def __init__(
         self,
@@ -41,6 +43,7 @@ class Bench:
         stop_grace_s: float = _FOREVER_S,
     ) -> None:
         self.events: list[ExecutorEvent] = []
+        self.reaction: Callable[[ExecutorEvent], None] = lambda _: None
         self.executor = Executor(
             typed(handlers or {}),
             slots,
@@ -55,6 +58,7 @@ class Bench:
     def _deliver(self, event: ExecutorEvent) -> None:
         self.events.append(event)
         self._news.set()
+        self.reaction(event)
 
     async def __aenter__(self) -> Self:
         return self
@@ -100,3 +104,18 @@ class Bench:
 def typed(handlers: Mapping[str, HandlerSpec]) -> dict[JobType, HandlerSpec]:
     """Job types are checked where they enter; tests write them down."""
     return {JobType(name): handler for name, handler in handlers.items()}
+
+
+def result(finished: Finished) -> Any:
+    """What a job that went well has returned."""
+    assert finished.outcome is Outcome.OK, finished
+    assert finished.error is None
+    assert finished.result is not None
+    return json.loads(finished.result)
+
+
+def failure(finished: Finished, outcome: Outcome = Outcome.ERROR, *, permanent: bool = False) -> str:
+    """Why a job has failed."""
+    assert (finished.outcome, finished.permanent, finished.result) == (outcome, permanent, None), finished
+    assert finished.error is not None
+    return finished.error

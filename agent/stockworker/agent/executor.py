@@ -167,15 +167,15 @@ class Executor:
     def _run(self, work: Work) -> None:
         timer = self._loop.call_later(work.timeout_s, self._time_out, work.token)
         run = self._runs[work.token] = _Run(work, clock.monotonic(), timer)
-        self._deliver(Began(work.token))  # not later: under uvloop a quick child's answer can overtake call_soon
         handler = self._handlers.get(work.type)
         if handler is None:
             self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
-            return
-        try:
-            run.child = self._occupy(work, handler)
-        except OSError as error:
-            self._refuse(work.token, f"handler can't be started here: {error}")
+        else:
+            try:
+                run.child = self._occupy(work, handler)
+            except OSError as error:
+                self._refuse(work.token, f"handler can't be started here: {error}")
+        self._deliver(Began(work.token))  # not later: under uvloop a quick child's answer can overtake call_soon
 
     def _occupy(self, work: Work, handler: HandlerSpec) -> Child:
         if isinstance(handler, CommandHandler):
