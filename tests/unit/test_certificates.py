@@ -14,8 +14,8 @@ from stockworker.security.certificates import (
     BACKDATED,
     LEAF_LIFETIME,
     Authority,
-    private_client_id,
 )
+from stockworker.security.client_ids import private_client_id
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

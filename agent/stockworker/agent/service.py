@@ -63,7 +63,7 @@ class AgentSettings:
 
     Attributes:
         worker_id: its name in the fleet.
-        link: where the broker is; session, subscriptions and will are filled in by the service.
+        link: where the broker is, and our client id; session, subscriptions and will are filled in by the service.
         slots: jobs that run at once.
         tags: what jobs can ask of it.
         handlers: what runs which job type.
@@ -132,7 +132,6 @@ class AgentService:
         self._link = Link(
             replace(
                 settings.link,
-                client_id=settings.link.client_id or worker_id,
                 subscriptions=topics.subscriptions(Role.WORKER, worker_id),
                 will=codec.encode(Disconnect(worker_id, identity.boot)),
             ),

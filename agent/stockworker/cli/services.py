@@ -13,8 +13,7 @@ from typing import Any, Protocol
 from stockworker.adapters.systemd import Notifier
 from stockworker.agent.journal import Journal
 from stockworker.agent.service import AgentService
-from stockworker.cli.wiring import agent_settings, policy
-from stockworker.client import link_settings
+from stockworker.cli.wiring import agent_settings, policy, service_link
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
@@ -73,7 +72,7 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
     async def run() -> None:
         with closing(Notifier()) as notifier:
             store = SqliteJobStore(dispatcher.store)
-            link = link_settings(config, dispatcher.id)
+            link = service_link(config, dispatcher.id)
             await _until_stopped(DispatcherService(dispatcher.id, link, policy(config), store, notifier))
 
     _run(run)

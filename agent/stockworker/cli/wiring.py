@@ -1,9 +1,11 @@
 """From the configuration to the settings of each part: the only place that knows both."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
+from stockworker.adapters.mqtt import LinkSettings
 from stockworker.agent.machine import Rhythm
 from stockworker.agent.service import AgentSettings
 from stockworker.client import link_settings
@@ -12,9 +14,23 @@ from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler, discover
 from stockworker.protocol.ids import JobType
+from stockworker.security.client_ids import private_client_id
 
 MARKET_DATA: Final = "market_data"
 """The setting in which every handler finds where the market-data store is."""
+
+
+def service_link(config: Config, name: str) -> LinkSettings:
+    """How a service reaches the broker: under a client id that nobody else can take, where it has a key.
+
+    Raises:
+        ConfigError: a certificate, key or password file can't be used.
+    """
+    settings = link_settings(config, f"{config.queue.mqtt.client_id_prefix}{name}")
+    key_file = None if config.tls is None else config.tls.key_file
+    if key_file is None:
+        return settings
+    return replace(settings, client_id=private_client_id(settings.client_id, key_file.read_bytes()))
 
 
 def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
@@ -27,7 +43,7 @@ def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
     worker = config.worker
     return AgentSettings(
         worker_id=worker.id,
-        link=link_settings(config, f"{config.queue.mqtt.client_id_prefix}{worker.id}"),
+        link=service_link(config, worker.id),
         slots=worker.slots,
         tags=worker.tags,
         handlers=handler_specs(config),

@@ -53,7 +53,7 @@ class DispatcherService:
 
     Args:
         dispatcher_id: its name at the broker.
-        link_settings: where the broker is; session, subscriptions and will are filled in here.
+        link_settings: where the broker is, and our client id; session, subscriptions and will are filled in here.
         policy: the numbers that it decides by.
         store: where the jobs are kept; used by one thread at a time, and closed at the end.
         notifier: the service manager.
@@ -75,7 +75,6 @@ class DispatcherService:
         self._link = Link(
             replace(
                 link_settings,
-                client_id=dispatcher_id,
                 subscriptions=topics.subscriptions(Role.DISPATCHER, dispatcher_id),
                 clean_start=False,
                 session_expiry_s=SESSION_EXPIRY_S,

@@ -4,8 +4,6 @@ One authority signs the broker's certificate and one client certificate per work
 of a client certificate is its identity: the broker takes it as the user name, and the access rules start from there.
 """
 
-import hashlib
-import hmac
 import ipaddress
 import os
 from collections.abc import Sequence
@@ -126,17 +124,6 @@ class Authority:
         for extension in (x509.ExtendedKeyUsage([usage]), issuer, *extensions):
             builder = builder.add_extension(extension, critical=False)
         return Identity(builder.sign(self.key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM), _pem(key))
-
-
-def private_client_id(name: str, key_pem: bytes) -> str:
-    """Derive the MQTT client id of a service from its private key: `<name>-<16 hex digits>`.
-
-    A broker lets whoever connects with a client id throw out the session that has it (MQTT 5.0, section 3.1.4). An id
-    that only the holder of the key can compute keeps everybody else, valid certificate or not, from doing so; two
-    processes with one identity still meet, and find out.
-    """
-    proof = hmac.new(key_pem.strip(), b"stockworker MQTT client id", hashlib.sha256)
-    return f"{name}-{proof.hexdigest()[:16]}"
 
 
 def _builder(name: str, key: ec.EllipticCurvePrivateKey, now: datetime, lifetime: timedelta) -> x509.CertificateBuilder:
