@@ -154,7 +154,7 @@ class Fleet:
         path = self.folder / f"{identity}.yml"
         if not path.exists():
             credentials = self.broker.identity(identity)
-            sections = {
+            sections: dict[str, dict[str, Any]] = {
                 "queue": {"backend": "mqtt", "mqtt": {"host": "localhost", "port": self.broker.port}},
                 "tls": {
                     "ca_file": str(self.broker.ca_file),
