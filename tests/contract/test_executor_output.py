@@ -81,7 +81,7 @@ def test_a_thread_that_a_job_left_behind_says_nothing_about_the_next_one() -> No
             await bench.said(token)
             bench.executor.stop(token)
             await bench.end(token)
-        assert bench.texts(token) == ["started"]
+        assert bench.texts(token) == ["started", "stopped by myself"]
 
     asyncio.run(scenario())
 

@@ -23,29 +23,40 @@ FAMILY = "trap '' TERM; sleep 1000 & echo $$ $! >&2; wait"
 
 def test_a_handler_that_looks_is_not_killed_when_its_time_is_up() -> None:
     async def scenario() -> None:
-        async with Bench({"wait": python("wait_for_cancel")}) as bench:
-            error = failure(await bench.run("wait", timeout_s=0.01), Outcome.TIMED_OUT)
-            assert error == "not done after 0.01 s"
+        async with Bench({"wait": python("wait_for_cancel"), "pid": python("pid")}, slots=1) as bench:
+            await bench.run("pid")  # the process is up
+            token = bench.start("wait", timeout_s=1.0)
+            assert failure(await bench.end(token), Outcome.TIMED_OUT) == "not done after 1 s"
+            assert bench.texts(token) == ["started", "stopped by myself"]
 
     asyncio.run(scenario())
 
 
-@pytest.mark.parametrize("stopped", [False, True])
-@pytest.mark.parametrize(
-    "handler",
-    [python("hang_in_c"), shell("trap '' TERM; echo started >&2; while :; do :; done")],
-    ids=["holds the interpreter's lock", "ignores SIGTERM"],
-)
-def test_what_does_not_listen_is_killed_after_the_grace(handler: HandlerSpec, *, stopped: bool) -> None:
+DEAF = [
+    pytest.param(python("hang_in_c"), id="holds the interpreter's lock"),
+    pytest.param(shell("trap '' TERM; echo started >&2; while :; do :; done"), id="ignores SIGTERM"),
+]
+
+
+@pytest.mark.parametrize("handler", DEAF)
+def test_what_does_not_listen_is_killed_when_its_time_is_up(handler: HandlerSpec) -> None:
     async def scenario() -> None:
         async with Bench({"hang": handler, "pid": python("pid")}, stop_grace_s=GRACE_S, slots=1) as bench:
-            token = bench.start("hang", timeout_s=1000 if stopped else 0.3)
-            if stopped:
-                await bench.said(token)
-                bench.executor.stop(token)
-            outcome = Outcome.CANCELLED if stopped else Outcome.TIMED_OUT
-            assert f"killed, because it did not stop within {GRACE_S} s" in failure(await bench.end(token), outcome)
+            failure(await bench.run("hang", timeout_s=0.3), Outcome.TIMED_OUT)
             assert (await bench.run("pid")).outcome is Outcome.OK
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("handler", DEAF)
+def test_what_does_not_listen_is_killed_when_it_is_cancelled(handler: HandlerSpec) -> None:
+    async def scenario() -> None:
+        async with Bench({"hang": handler}, stop_grace_s=GRACE_S) as bench:
+            token = bench.start("hang")
+            await bench.said(token)
+            bench.executor.stop(token)
+            error = failure(await bench.end(token), Outcome.CANCELLED)
+            assert error == f"stopped on request; killed, because it did not stop within {GRACE_S} s"
 
     asyncio.run(scenario())
 
