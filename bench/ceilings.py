@@ -1,0 +1,88 @@
+"""What this machine can do at all: durable commits of SQLite, and messages through the same broker with TLS."""
+
+import asyncio
+import tempfile
+import time
+from pathlib import Path
+
+from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp
+from stockworker.adapters.sqlite import open_database, transaction
+from stockworker.protocol.packet import Packet
+from tests.harness.broker import Broker
+
+_ROW = "x" * 300
+
+
+def sqlite_commits(rows: int, seconds: float = 1.5) -> float:
+    """Rows of 300 bytes per second, `rows` in each durable commit."""
+    with tempfile.TemporaryDirectory() as folder:
+        connection = open_database(
+            Path(folder) / "ceiling.sqlite3", application_id=1, migrations=("CREATE TABLE row (body TEXT);",)
+        )
+        done, began = 0, time.perf_counter()
+        while time.perf_counter() - began < seconds:
+            with transaction(connection):
+                connection.executemany("INSERT INTO row VALUES (?)", [(_ROW,)] * rows)
+            done += rows
+        elapsed = time.perf_counter() - began
+        connection.close()
+    return done / elapsed
+
+
+class _End:
+    """A link that counts what it gets, and can wait for a count."""
+
+    def __init__(self, broker: Broker, name: str, topic: str | None) -> None:
+        self.received = 0
+        self.up = asyncio.Event()
+        self._enough = asyncio.Event()
+        self._wanted = 0
+        filters = () if topic is None else (topic,)
+        settings = LinkSettings(broker.host, broker.port, name, filters, tls=broker.client_context("bench"))
+        self.link = Link(settings, self._deliver)
+        self._pending: list[Delivery] = []
+
+    def _deliver(self, item: LinkItem) -> None:
+        if isinstance(item, LinkUp):
+            self.up.set()
+        elif isinstance(item, Delivery):
+            self.received += 1
+            self._pending.append(item)
+            if len(self._pending) == 1:
+                asyncio.get_running_loop().call_soon(self._acknowledge)
+            if self.received >= self._wanted:
+                self._enough.set()
+
+    def _acknowledge(self) -> None:
+        self.link.acknowledge(self._pending)
+        self._pending.clear()
+
+    async def wait_for(self, count: int) -> None:
+        """Wait until `count` messages have come since the start."""
+        self._wanted = count
+        self._enough.clear()
+        if self.received < count:
+            await self._enough.wait()
+
+
+async def mqtt_ceilings(broker: Broker, messages: int) -> tuple[float, list[float]]:
+    """Messages of 300 bytes per second from one client to another, and one-way times in seconds, one at a time."""
+    sender, receiver = _End(broker, "bench-sender", None), _End(broker, "bench-receiver", "bench/stream")
+    packet = Packet("bench/stream", _ROW.encode())
+    async with asyncio.TaskGroup() as group:
+        for end in (sender, receiver):
+            group.create_task(end.link.run())
+            await end.up.wait()
+        began = time.perf_counter()
+        await sender.link.send([packet] * messages)
+        await receiver.wait_for(messages)
+        rate = messages / (time.perf_counter() - began)
+        trips = []
+        for number in range(300):
+            began = time.perf_counter()
+            await sender.link.send([packet])
+            await receiver.wait_for(messages + number + 1)
+            trips.append(time.perf_counter() - began)
+        await sender.link.close()
+        await receiver.link.close()
+    return rate, trips
