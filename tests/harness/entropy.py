@@ -20,3 +20,11 @@ class Fixed:
 
     def getrandbits(self, k: int, /) -> int:
         return self.bits & (1 << k) - 1
+
+
+class Counting(Fixed):
+    """Entropy whose bits count up, so that what is made of them differs and is easy to read."""
+
+    def getrandbits(self, k: int, /) -> int:
+        self.bits += 1
+        return super().getrandbits(k)

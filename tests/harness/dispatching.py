@@ -1,0 +1,236 @@
+"""Stories of the dispatcher: its book, and the words to tell them with."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from stockworker.dispatcher.effects import (
+    Effect,
+    Event,
+    LinkChanged,
+    Note,
+    Now,
+    Offer,
+    SaveAttempt,
+    SaveJob,
+    Send,
+)
+from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.job import Job, Outcome, Priority
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import (
+    Ack,
+    AttemptReport,
+    CancelJob,
+    Control,
+    ControlAction,
+    HeldLease,
+    LeaseStatus,
+    Monitor,
+    Notice,
+    Presence,
+    Receipt,
+    ReceiptEntry,
+    ReceiptStatus,
+    Reply,
+    Report,
+    Request,
+    RetryJob,
+    Stats,
+    StatsRequest,
+    Submission,
+    Submit,
+    Transition,
+)
+from tests.harness.entropy import Counting
+from tests.harness.memory_store import MemoryJobStore
+from tests.harness.playbook import Playbook, VirtualClock
+
+MIDDAY = 1_700_000_000.0
+DAY = 86_400.0
+
+A, B, C, D = JobId("a"), JobId("b"), JobId("c"), JobId("d")
+W1, W2, W3 = WorkerId("w1"), WorkerId("w2"), WorkerId("w3")
+BACKTEST, IMPORT = JobType("backtest"), JobType("import")
+NOBODYS = Token("nobodys")
+REPLY = Reply(ClientId("client"), "1")
+WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStatus.FINISHED
+
+POLICY = Policy(defaults=JobDefaults(backoff_s=8.0))
+PRESENCE = Presence(online=True, epoch="epoch", version="1.0")
+CONNECTED, CUT_OFF = LinkChanged(up=True), LinkChanged(up=False)
+
+
+class DispatcherBook(Playbook[Event, Effect]):
+    """A story of one dispatcher, its store included.
+
+    What it saves shows in `job` and `store`, its log in `notes`, what it tells whoever watches in `steps`; all else is
+    to be expected.
+    """
+
+    def __init__(self, policy: Policy = POLICY, clock: VirtualClock | None = None) -> None:
+        super().__init__(clock or VirtualClock(MIDDAY, MIDDAY))
+        self.store = MemoryJobStore()
+        self.notes: list[str] = []
+        self.steps: list[Transition] = []
+        self._policy = policy
+        self._entropy = Counting()
+        self.restart()
+        self.connect()
+
+    def restart(self) -> None:
+        """Go on as a new process, with what was saved; not yet connected."""
+        self.expect()
+        self.machine = Machine(self._policy, self._entropy, PRESENCE, self.store.load(), self._now())
+
+    def turn(self, events: Sequence[Event]) -> list[Effect]:
+        past = self.store.find(self.machine.past_wanted(events))
+        effects = self.machine.handle(events, self._now(), past)
+        self.store.commit([effect for effect in effects if isinstance(effect, SaveJob | SaveAttempt)])
+        story: list[Effect] = []
+        for effect in effects:
+            match effect:
+                case SaveJob() | SaveAttempt():
+                    pass
+                case Note(event=event):
+                    self.notes.append(event)
+                case Send(message=Monitor(transitions=steps)):
+                    self.steps.extend(steps)
+                case _:
+                    story.append(effect)
+        return story
+
+    def next_in_s(self) -> float:
+        return self.machine.next_in_s(self._now())
+
+    def _now(self) -> Now:
+        return Now(self.clock.steady, self.clock.wall)
+
+    def connect(self) -> None:
+        """The link comes up."""
+        self.tell(CONNECTED)
+        self.expect(Send(PRESENCE))
+
+    def job(self, job_id: JobId) -> Job:
+        """The job as saved."""
+        return self.store.jobs[job_id]
+
+    def state(self, job_id: JobId) -> State:
+        return self.job(job_id).state
+
+    def token(self, job_id: JobId) -> Token:
+        """The token of the newest lease."""
+        token = self.job(job_id).token
+        assert token is not None
+        return token
+
+    def given(self, worker_id: WorkerId, *job_ids: JobId) -> Offer:
+        """These jobs, as saved, are offered to a worker."""
+        jobs = tuple(map(self.job, job_ids))
+        assert all(job.worker == worker_id and job.token is not None for job in jobs)
+        return Offer(worker_id, jobs)
+
+    def held(self, job_id: JobId, status: LeaseStatus) -> HeldLease:
+        """A worker's claim to the newest lease of a job."""
+        return HeldLease(job_id, self.token(job_id), status)
+
+    def ended(self, job_id: JobId, outcome: Outcome = Outcome.OK, **details: Any) -> AttemptReport:
+        """A worker's word on the newest attempt at a job."""
+        return AttemptReport(job_id, self.token(job_id), outcome, **details)
+
+    def told(self, job_id: JobId, result: str | None = None) -> Send:
+        """The notice that a job has ended, as it is saved."""
+        job = self.job(job_id)
+        return Send(Notice(job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason))
+
+    def run_to(self, state: State, job_id: JobId = A, worker_id: WorkerId = W1) -> None:
+        """Submit a job with `max_attempts` 1, and lead it to `state` on a worker with one slot."""
+        options: dict[str, Any] = {"not_before": self.clock.wall + DAY} if state is State.SCHEDULED else {}
+        if state is State.EXPIRED:
+            options["expires_at"] = self.clock.wall + 1
+        self.tell(submit(job_id, reply=None, max_attempts=1, **options))
+        if state in (State.ASSIGNED, State.RUNNING, State.COMPLETED, State.FAILED):
+            self.tell(request(worker_id))
+            self.expect(self.given(worker_id, job_id))
+        if state is State.RUNNING:
+            self.tell(request(worker_id, self.held(job_id, RUNNING)))
+            self.expect(ack(worker_id, renewed=[self.token(job_id)]))
+        elif state in (State.COMPLETED, State.FAILED):
+            outcome = Outcome.OK if state is State.COMPLETED else Outcome.ERROR
+            ended = self.ended(job_id, outcome, result="1" if outcome is Outcome.OK else None)
+            self.tell(Report(worker_id, (ended,)))
+            self.expect(ack(worker_id, stored=[ended.token]), self.told(job_id, ended.result))
+        elif state is State.CANCELLED:
+            self.tell(cancel(job_id, reply=None))
+            self.expect(self.told(job_id))
+        elif state is State.EXPIRED:
+            self.after(1)
+            self.expect(self.told(job_id))
+        assert self.state(job_id) is state
+
+    def stats(self) -> Stats:
+        """Ask for statistics."""
+        self.expect()
+        (answer,) = self.turn([StatsRequest(None)])
+        assert isinstance(answer, Send)
+        assert isinstance(answer.message, Stats)
+        return answer.message
+
+    def counter(self, name: str) -> int:
+        return dict(self.stats().counters).get(name, 0)
+
+
+# --- what comes in ----------------------------------------------------------------------------------------------------
+
+
+def submit(
+    *job_ids: JobId | None,
+    of_type: JobType = BACKTEST,
+    priority: Priority = Priority.NORMAL,
+    reply: Reply | None = REPLY,
+    **options: Any,
+) -> Submit:
+    return Submit(tuple(Submission(job_id, of_type, priority, "{}", **options) for job_id in job_ids), reply)
+
+
+def request(
+    worker_id: WorkerId,
+    *leases: HeldLease,
+    slots: int = 1,
+    window: int | None = None,
+    types: Sequence[JobType] = (BACKTEST,),
+    tags: Sequence[Tag] = (),
+    boot: str = "boot-1",
+) -> Request:
+    window = slots if window is None else window
+    return Request(worker_id, boot, slots, window, tuple(types), tuple(tags), "1.0", leases)
+
+
+def cancel(job_id: JobId, reply: Reply | None = REPLY) -> CancelJob:
+    return CancelJob(job_id, reply)
+
+
+def retry(job_id: JobId, reply: Reply | None = REPLY) -> RetryJob:
+    return RetryJob(job_id, reply)
+
+
+def report(worker_id: WorkerId, *attempts: AttemptReport) -> Report:
+    return Report(worker_id, attempts)
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def receipt(job_id: JobId | None, status: ReceiptStatus, reason: str | None = None) -> Send:
+    return Send(Receipt(REPLY, (ReceiptEntry(job_id, status, reason),)))
+
+
+def ack(
+    worker_id: WorkerId, *, stored: Sequence[Token] = (), stale: Sequence[Token] = (), renewed: Sequence[Token] = ()
+) -> Send:
+    return Send(Ack(worker_id, tuple(stored), tuple(stale), tuple(renewed), POLICY.lease_s))
+
+
+def stop(worker_id: WorkerId, token: Token) -> Send:
+    return Send(Control(worker_id, ControlAction.CANCEL, token))
