@@ -54,9 +54,9 @@ async def measure(fleet: Fleet, jobs: int, singles: int) -> None:
     async with fleet.client(timeout_s=120.0) as client:
         await latency(client, 50)  # processes started, code warm
         receipts, results = await latency(client, singles)
-        before = {name: cpu_s(pid) for name, pid in pids.items()}
+        before = {name: cpu_s(pid, with_children=name != "client") for name, pid in pids.items()}
         stored, completed = await throughput(client, jobs)
-        spent = {name: cpu_s(pid) - before[name] for name, pid in pids.items()}
+        spent = {name: cpu_s(pid, with_children=name != "client") - before[name] for name, pid in pids.items()}
     show(
         f"End to end, {jobs} no-op jobs, {len(fleet.workers)} workers with 2 slots each",
         [

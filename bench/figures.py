@@ -18,9 +18,11 @@ def milliseconds(values: Sequence[float]) -> str:
     return f"p50 {percentile(values, 0.5) * 1e3:.2f} ms, p99 {percentile(values, 0.99) * 1e3:.2f} ms"
 
 
-def cpu_s(pid: int) -> float:
-    """Processor time of a process and of its living and reaped children, in seconds (proc(5))."""
+def cpu_s(pid: int, *, with_children: bool = True) -> float:
+    """Processor time of a process, and of its living and reaped children, in seconds (proc(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    if not with_children:
+        return sum(int(ticks) for ticks in fields[11:13]) / _TICKS_PER_S
     own = sum(int(ticks) for ticks in fields[11:15]) / _TICKS_PER_S
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return own + sum(cpu_s(int(child)) for child in children)

@@ -23,6 +23,14 @@ class Inbox(Generic[T]):
         self._items.append(item)
         self._filled.set()
 
+    def take_now(self, most: int) -> list[T]:
+        """Return what is there, up to `most` items."""
+        if len(self._items) <= most:
+            items = list(self._items)
+            self._items.clear()
+            return items
+        return [self._items.popleft() for _ in range(most)]
+
     async def take(self, most: int, timeout_s: float) -> list[T]:
         """Wait for an item, at most `timeout_s` seconds; return all that are there, up to `most`."""
         if not self._items:
@@ -32,8 +40,4 @@ class Inbox(Generic[T]):
                     await self._filled.wait()
             except TimeoutError:
                 return []
-        if len(self._items) <= most:
-            items = list(self._items)
-            self._items.clear()
-            return items
-        return [self._items.popleft() for _ in range(most)]
+        return self.take_now(most)

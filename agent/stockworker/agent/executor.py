@@ -82,6 +82,11 @@ class Executor:
         """The attempts that run."""
         return frozenset(self._runs)
 
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for a free slot."""
+        return len(self._queue)
+
     def start(self, work: Work) -> None:
         """Start an attempt as soon as a slot is free: `Began`, then exactly one `Finished`, unless `close` comes first.
 

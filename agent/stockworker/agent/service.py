@@ -55,6 +55,7 @@ _FAREWELL_S: Final = 5.0
 """How long a stop waits for the broker."""
 
 _STATUS_EVERY_S: Final = 1.0
+_GATHER_S: Final = 0.005
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,9 +187,16 @@ class AgentService:
         loop = asyncio.get_running_loop()
         while True:
             items = await self._inbox.take(_MOST_AT_ONCE, self._pause_s())
+            if executor.waiting:
+                # No slot is idle, so nobody waits for this turn; a few more results share its commit and messages.
+                await asyncio.sleep(_GATHER_S)
+                items += self._inbox.take_now(_MOST_AT_ONCE - len(items))
             deliveries = [item for item in items if isinstance(item, Delivery)]
             events = [found for item in items if (found := self._event(item, executor)) is not None]
-            effects = await loop.run_in_executor(thread, self._decide, events, clock.monotonic())
+            effects = self._machine.handle(events, clock.monotonic())
+            entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
+            if entries:
+                await loop.run_in_executor(thread, self._journal.commit, entries)
             self._link.acknowledge(deliveries)
             await self._perform(effects, executor)
             self._notifier.alive()
@@ -199,14 +207,6 @@ class AgentService:
     def _pause_s(self) -> float:
         pause_s = self._machine.next_in_s(clock.monotonic())
         return pause_s if self._notifier.watchdog_s is None else min(pause_s, self._notifier.watchdog_s)
-
-    def _decide(self, events: Sequence[Event], now: float) -> list[Effect]:
-        """Decide and commit; runs in the thread that owns the journal."""
-        effects = self._machine.handle(events, now)
-        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
-        if entries:
-            self._journal.commit(entries)
-        return effects
 
     def _event(self, item: Item, executor: Executor) -> Event | None:
         match item:

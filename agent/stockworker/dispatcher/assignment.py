@@ -127,20 +127,21 @@ class ReadyQueue:
 def share_out(queue: ReadyQueue, workers: Iterable[Worker], aged_before: float) -> Iterator[tuple[Worker, JobId]]:
     """Give ready jobs to workers, one each in turn, the least loaded first.
 
-    Free slots are filled before anything is given to wait on a worker; nobody gets more than its window.
+    Free slots are filled before anything is given to wait on a worker; nobody gets more than its window. What waits
+    on a worker is filled up once it has shrunk to half, so that short jobs travel many to a message.
     The caller enters each lease into `Worker.leases` before it asks for the next.
     """
     hungry = sorted(
         (worker for worker in workers if worker.online and len(worker.leases) < worker.window),
         key=lambda worker: len(worker.leases),
     )
-    for fill_window in (False, True):
-        turn = hungry
+    low = [worker for worker in hungry if len(worker.leases) <= (worker.slots + worker.window) // 2]
+    for fill_window, takers in ((False, hungry), (True, low)):
+        turn = takers
         while turn and len(queue):
             fed = []
             for worker in turn:
-                limit = worker.window if fill_window else min(worker.slots, worker.window)
-                if len(worker.leases) >= limit:
+                if len(worker.leases) >= (worker.window if fill_window else min(worker.slots, worker.window)):
                     continue
                 job_id = queue.take(worker, aged_before)
                 if job_id is not None:
