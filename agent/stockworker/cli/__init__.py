@@ -1,31 +1,37 @@
 """The ``stockworker`` command."""
 
-import argparse
+import os
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from stockworker import __version__
-from stockworker.cli import services
+from stockworker.cli.commands import make_parser
+from stockworker.cli.exits import Exit, exit_of
+from stockworker.cli.terminal import complain
 from stockworker.errors import StockworkerError
-
-
-def make_parser() -> argparse.ArgumentParser:
-    """Make the parser of all commands."""
-    parser = argparse.ArgumentParser(prog="stockworker", description="Job processing for fleets of Linux machines.")
-    parser.add_argument("--version", action="version", version=f"stockworker {__version__}")
-    parser.add_argument("--config", type=Path, help="configuration file or folder")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    services.add_parsers(commands)
-    return parser
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    parsed = make_parser().parse_args(arguments)
     try:
+        status = _run(arguments)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Python would complain once more when it flushes at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OUTPUT_CLOSED
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    return status
+
+
+def _run(arguments: Sequence[str] | None) -> int:
+    parser, _ = make_parser()
+    try:
+        parsed = parser.parse_args(arguments)
         status: int = parsed.run(parsed)
-    except StockworkerError as error:
-        print(f"stockworker: {error}", file=sys.stderr)
-        return 1
+    except SystemExit as leaving:  # how argparse ends after --help, and after what it can't parse
+        return int(leaving.code or 0)
+    except (StockworkerError, TimeoutError) as error:
+        complain(str(error))
+        return exit_of(error)
     return status

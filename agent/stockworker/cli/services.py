@@ -13,10 +13,13 @@ from typing import Any, Protocol
 from stockworker.adapters.systemd import Notifier
 from stockworker.agent.journal import Journal
 from stockworker.agent.service import AgentService
+from stockworker.cli.commands import add_config
+from stockworker.cli.exits import Exit
 from stockworker.cli.wiring import agent_settings, policy, service_link
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.errors import AccessDenied, ConnectionFailed
 from stockworker.logs import Event, configure, log_event
 
 _log = logging.getLogger(__name__)
@@ -28,21 +31,19 @@ class _Service(Protocol):
     def stop(self) -> None: ...
 
 
-def add_parsers(commands: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add both commands."""
-    agent = commands.add_parser(
-        "agent",
-        help="run a worker (what stockworker@.service starts)",
-        description="Run a worker in the foreground. SIGTERM drains it, SIGHUP reads the configuration again.",
-    )
-    agent.add_argument("--instance", default="1", help="which worker of this machine: %(default)s if not given")
-    agent.set_defaults(run=run_agent)
-    dispatcher = commands.add_parser(
-        "dispatcher",
-        help="run the dispatcher (what stockworker-dispatcher.service starts)",
-        description="Run the dispatcher in the foreground. SIGTERM stops it; every job is on its disk.",
-    )
-    dispatcher.set_defaults(run=run_dispatcher)
+def agent(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker agent``."""
+    parser.description = "Run a worker in the foreground. SIGTERM drains it, SIGHUP reads the configuration again."
+    add_config(parser)
+    parser.add_argument("--instance", default="1", help="which worker of this machine (default: 1)")
+    parser.set_defaults(run=run_agent)
+
+
+def dispatcher(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker dispatcher``."""
+    parser.description = "Run the dispatcher in the foreground. SIGTERM stops it; every job is on its disk."
+    add_config(parser)
+    parser.set_defaults(run=run_dispatcher)
 
 
 def run_agent(arguments: argparse.Namespace) -> int:
@@ -60,23 +61,23 @@ def run_agent(arguments: argparse.Namespace) -> int:
             await _until_stopped(service)
 
     _run(run)
-    return 0
+    return Exit.OK
 
 
 def run_dispatcher(arguments: argparse.Namespace) -> int:
     """Run the dispatcher until it is told to stop."""
     config = load(arguments.config)
     _prepare(config, arguments.config, None)
-    dispatcher = config.dispatcher
+    own = config.dispatcher
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
-            store = SqliteJobStore(dispatcher.store)
-            link = service_link(config, dispatcher.id)
-            await _until_stopped(DispatcherService(dispatcher.id, link, policy(config), store, notifier))
+            store = SqliteJobStore(own.store)
+            link = service_link(config, own.id)
+            await _until_stopped(DispatcherService(own.id, link, policy(config), store, notifier))
 
     _run(run)
-    return 0
+    return Exit.OK
 
 
 async def _until_stopped(service: _Service) -> None:
@@ -96,7 +97,11 @@ def _prepare(config: Config, path: Path | None, instance: str | None) -> None:
 
 def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
     with asyncio.Runner(loop_factory=_fast_loop()) as runner:
-        runner.run(main())
+        try:
+            runner.run(main())
+        except ConnectionFailed as error:
+            # A service ends over its connection only when the broker has refused it for good: no restart mends that.
+            raise AccessDenied(str(error)) from None
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

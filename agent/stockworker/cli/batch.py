@@ -1,0 +1,114 @@
+"""A batch: one JSON object per line, each of which is a job. Read and checked as a whole before anything is sent."""
+
+import argparse
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from stockworker.cli.arguments import attempts, delay, identifier, moment, timeout
+from stockworker.cli.payload import parse_json
+from stockworker.client import make_submission
+from stockworker.config.kinds import suggestion
+from stockworker.errors import JobRejected
+from stockworker.protocol.messages import Submission
+
+_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+    "id": ("id", identifier),
+    "type": ("job_type", identifier),
+    "priority": ("priority", str),
+    "not_before": ("not_before", moment),
+    "expires_at": ("expires_at", moment),
+    "timeout": ("timeout_s", timeout),
+    "max_attempts": ("max_attempts", attempts),
+    "backoff": ("backoff_s", delay),
+    "max_crashes": ("max_crashes", attempts),
+}
+"""By the name of the field, which is that of the protocol: the option of `make_submission`, and how it is written."""
+
+_TIMES: Final = frozenset({"not_before", "expires_at"})
+_FIELDS: Final = (*_OPTIONS, "payload", "tags")
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job, and the number of the line that it stands on."""
+
+    line: int
+    submission: Submission
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What is wrong with a line."""
+
+    line: int
+    text: str
+
+
+def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[Job], list[Fault]]:
+    """Read a batch; empty lines are passed over.
+
+    Args:
+        lines: of the file, the first being number 1.
+        defaults: options of `make_submission` for the jobs that don't say it themselves.
+    """
+    jobs: list[Job] = []
+    faults: list[Fault] = []
+    seen: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            submission = _read_job(line, defaults)
+        except (_Wrong, JobRejected) as error:
+            faults.append(Fault(number, str(error)))
+            continue
+        first = seen.setdefault(str(submission.id), number)
+        if first == number:
+            jobs.append(Job(number, submission))
+        else:
+            faults.append(Fault(number, f"id: {submission.id} is that of line {first}, too"))
+    return jobs, faults
+
+
+class _Wrong(Exception):
+    pass
+
+
+def _read_job(line: bytes, defaults: Mapping[str, Any]) -> Submission:
+    try:
+        fields = parse_json(line.decode())
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise _Wrong(f"is no JSON: {error}") from None
+    if not isinstance(fields, dict):
+        raise _Wrong('is no JSON object: write {"type": "...", "payload": ...}')
+    options = dict(defaults)
+    for name, value in fields.items():
+        if name not in _FIELDS:
+            raise _Wrong(f"{name}: no such field{suggestion(name, _FIELDS)}; fields are {', '.join(_FIELDS)}")
+        if name in _OPTIONS and value is not None:
+            option, parse = _OPTIONS[name]
+            options[option] = _read_option(name, value, parse)
+    if "tags" in fields:
+        options["tags"] = _read_tags(fields["tags"])
+    if options.get("job_type") is None:
+        raise _Wrong("type: is missing, here and on the command line")
+    return make_submission(payload=fields.get("payload"), **options)
+
+
+def _read_option(name: str, value: Any, parse: Callable[[str], Any]) -> Any:
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _Wrong(f"{name}: must be a text or a number")
+    if name in _TIMES and not isinstance(value, str):
+        return float(value)  # seconds since the epoch, as in the protocol
+    try:
+        return parse(value if isinstance(value, str) else json.dumps(value))
+    except argparse.ArgumentTypeError as error:
+        raise _Wrong(f"{name}: {error}") from None
+
+
+def _read_tags(value: Any) -> list[str]:
+    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
+        raise _Wrong("tags: must be a list of texts")
+    return value

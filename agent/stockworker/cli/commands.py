@@ -1,0 +1,104 @@
+"""Every command there is, and a parser that imports a command's code only when that command is called."""
+
+import argparse
+import textwrap
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Final
+
+from stockworker import __version__
+from stockworker.cli.exits import Exit
+
+PROGRAM: Final = "stockworker"
+DESCRIPTION: Final = (
+    "Job processing for fleets of Linux machines over MQTT: submit jobs, watch and steer them, run them."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command.
+
+    Attributes:
+        summary: what it does, in a few words.
+        complete: `module:function` that gives its parser arguments, a description and `run`.
+    """
+
+    summary: str
+    complete: str
+
+    def load(self) -> Callable[[argparse.ArgumentParser], None]:
+        """Import the function that completes the command's parser."""
+        module, _, function = self.complete.partition(":")
+        complete: Callable[[argparse.ArgumentParser], None] = getattr(import_module(module), function)
+        return complete
+
+
+COMMANDS: Final = {
+    "submit": Command("submit a job, or a batch of jobs", "stockworker.cli.submit:submit"),
+    "status": Command("show how jobs stand", "stockworker.cli.jobs:status"),
+    "wait": Command("wait until jobs have ended", "stockworker.cli.jobs:wait"),
+    "result": Command("print the result of a job", "stockworker.cli.jobs:result"),
+    "list": Command("list jobs, newest first", "stockworker.cli.jobs:list_jobs"),
+    "cancel": Command("cancel jobs", "stockworker.cli.steering:cancel"),
+    "retry": Command("run failed jobs again", "stockworker.cli.steering:retry"),
+    "stats": Command("show queues, workers and counters", "stockworker.cli.stats:stats"),
+    "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
+    "acl": Command("print the broker's access list", "stockworker.cli.acl:acl"),
+    "agent": Command("run a worker (what stockworker@.service starts)", "stockworker.cli.services:agent"),
+    "dispatcher": Command(
+        "run the dispatcher (what stockworker-dispatcher.service starts)", "stockworker.cli.services:dispatcher"
+    ),
+}
+
+
+class CommandParser(argparse.ArgumentParser):
+    """Learns its arguments when it is first needed."""
+
+    def __init__(self, *, command: Command | None = None, **options: Any) -> None:
+        super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
+        self._command = command
+
+    def complete(self) -> None:
+        """Import the command, and learn its arguments."""
+        if self._command is not None:
+            command, self._command = self._command, None
+            command.load()(self)
+            self.description = textwrap.fill(self.description or "", 78)
+
+    def parse_known_args(  # type: ignore[override] # the overloads of the stubs add nothing here
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> tuple[Any, list[str]]:
+        """Parse, knowing all arguments."""
+        self.complete()
+        return super().parse_known_args(args, namespace)
+
+
+def make_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
+    """Make the parser of the program, and those of its commands by name."""
+    parser = CommandParser(prog=PROGRAM, description=DESCRIPTION, epilog=exit_statuses())
+    parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
+    add_config(parser, default=None)
+    group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
+    parsers = {
+        name: group.add_parser(name, help=command.summary, command=command) for name, command in COMMANDS.items()
+    }
+    return parser, parsers
+
+
+def add_config(parser: argparse.ArgumentParser, default: str | None = argparse.SUPPRESS) -> None:
+    """Accept ``--config``: before the command, and after it for those that read the configuration."""
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="PATH",
+        default=default,
+        help="configuration file, or the folder that holds it (default: /etc/stockworker/job_processor.yml)",
+    )
+
+
+def exit_statuses() -> str:
+    """The list of exit statuses, for people."""
+    return "exit statuses:\n" + "\n".join(f"  {status:>3}  {status.meaning}" for status in Exit)

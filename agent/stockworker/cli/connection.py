@@ -1,0 +1,31 @@
+"""How a command talks to the dispatcher."""
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+
+from stockworker.client import Client
+
+T = TypeVar("T")
+
+
+def converse(arguments: argparse.Namespace, talk: Callable[[Client], Awaitable[T]], **options: Any) -> T:
+    """Connect as the configuration says, talk, and disconnect.
+
+    Args:
+        arguments: with what `add_client_options` has added.
+        talk: what to do while connected.
+        options: for `Client`.
+
+    Raises:
+        ConfigError: the configuration can't be used.
+        ConnectionFailed: the broker can't be reached, refuses us, or nobody answers.
+    """
+    client = Client.from_config(arguments.config, timeout_s=arguments.answer_timeout, **options)
+
+    async def run() -> T:
+        async with client:
+            return await talk(client)
+
+    return asyncio.run(run())

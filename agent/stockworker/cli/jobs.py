@@ -1,0 +1,178 @@
+"""``stockworker status``, ``list``, ``wait`` and ``result``: how jobs stand, and how they have ended."""
+
+import argparse
+from collections.abc import Iterator
+
+from stockworker.adapters import clock
+from stockworker.cli.arguments import add_client_options, identifier, timeout, whole_number
+from stockworker.cli.connection import converse
+from stockworker.cli.endings import Waiting, describe, first_line, print_ending, print_ending_json, print_result
+from stockworker.cli.exits import Exit
+from stockworker.cli.tables import local_time, short_duration, table, terminal_width
+from stockworker.cli.terminal import complain, print_json
+from stockworker.client import Client, Ended
+from stockworker.errors import JobUnknown
+from stockworker.logs.lines import escaped
+from stockworker.protocol.codec_client import MAX_QUERY, view_fields
+from stockworker.protocol.lifecycle import TERMINAL, State
+from stockworker.protocol.messages import JobFilter, JobView
+
+
+def status(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker status``."""
+    parser.description = (
+        "Show how jobs stand. The exit status says nothing of their states, but is 3 if one is unknown."
+    )
+    _add_jobs(parser)
+    add_client_options(parser)
+    parser.set_defaults(run=_status)
+
+
+def list_jobs(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker list``."""
+    parser.description = "List jobs, newest first."
+    parser.add_argument("--state", choices=tuple(State), help="only jobs in this state")
+    parser.add_argument("--type", type=identifier, metavar="TYPE", help="only jobs of this type")
+    parser.add_argument(
+        "--limit",
+        type=whole_number(1, MAX_QUERY),
+        default=50,
+        metavar="NUMBER",
+        help=f"how many at most, up to {MAX_QUERY} (default: 50)",
+    )
+    add_client_options(parser)
+    parser.set_defaults(run=_list)
+
+
+def wait(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker wait``."""
+    parser.description = (
+        "Wait until all jobs have ended, and say how, in the order in which they end. The exit status is 0 if all have "
+        "completed, and 1 if one has failed, was cancelled or has expired."
+    )
+    _add_jobs(parser)
+    parser.add_argument("--timeout", type=timeout, metavar="DURATION", help="how long to wait (default: for ever)")
+    add_client_options(parser)
+    parser.set_defaults(run=_wait)
+
+
+def result(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker result``."""
+    parser.description = "Print what the handler of a job has returned, as JSON."
+    parser.add_argument("job", type=identifier, metavar="JOB", help="id of the job")
+    parser.add_argument("--wait", action="store_true", help="wait until the job has ended")
+    parser.add_argument("--wait-timeout", type=timeout, metavar="DURATION", help="how long; implies --wait")
+    add_client_options(parser, json=False)
+    parser.set_defaults(run=_result)
+
+
+def _add_jobs(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("jobs", type=identifier, nargs="+", metavar="JOB", help="id of a job")
+
+
+def _status(arguments: argparse.Namespace) -> int:
+    async def ask(client: Client) -> list[JobView]:
+        return await client.query(arguments.jobs)
+
+    found = {view.id: view for view in converse(arguments, ask, notices=False)}
+    views = [found[job_id] for job_id in dict.fromkeys(arguments.jobs) if job_id in found]
+    if arguments.json:
+        for view in views:
+            print_json(view_fields(view))
+    else:
+        print("\n\n".join("\n".join(_details(view)) for view in views), end="\n" if views else "")
+    unknown = [job_id for job_id in arguments.jobs if job_id not in found]
+    for job_id in unknown:
+        complain(f"the dispatcher knows no job {job_id}")
+    return Exit.UNKNOWN if unknown else Exit.OK
+
+
+def _details(view: JobView) -> Iterator[str]:
+    fields = {
+        "job": view.id,
+        "type": view.type,
+        "priority": view.priority.label,
+        "state": f"{view.state} (cancel requested)" if view.cancel_requested else view.state,
+        "submitted": local_time(view.submitted_at),
+        "not before": local_time(view.ready_at) if view.state is State.SCHEDULED else None,
+        "ended": None if view.ended_at is None else local_time(view.ended_at),
+        "attempt": view.attempt,
+        "failures": view.failures or None,
+        "crashes": view.crashes or None,
+        "worker": view.worker,
+        "reason": view.reason,
+    }
+    for name, value in fields.items():
+        if value is not None:
+            lines = [escaped(line) for line in str(value).splitlines()]
+            yield f"{name + ':':<12}" + f"\n{'':12}".join(lines)
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    wanted = JobFilter(arguments.state and State(arguments.state), arguments.type, arguments.limit)
+
+    async def ask(client: Client) -> list[JobView]:
+        return await client.list(wanted)
+
+    views = converse(arguments, ask, notices=False)
+    if arguments.json:
+        for view in views:
+            print_json(view_fields(view))
+        return Exit.OK
+    header = ("JOB", "TYPE", "PRIORITY", "STATE", "AGE", "ATTEMPT", "WORKER", "REASON")
+    now = clock.wall()
+    rows = [
+        (
+            view.id,
+            view.type,
+            view.priority.label,
+            view.state,
+            short_duration(now - view.submitted_at),
+            view.attempt,
+            view.worker,
+            first_line(view.reason),
+        )
+        for view in views
+    ]
+    print("\n".join(table(header, rows, terminal_width())))
+    return Exit.OK
+
+
+def _wait(arguments: argparse.Namespace) -> int:
+    waiting = Waiting(print_ending_json if arguments.json else print_ending, quiet=arguments.quiet)
+
+    async def talk(client: Client) -> Exit:
+        return await waiting.wait(client, arguments.jobs, arguments.timeout)
+
+    return converse(arguments, talk, on_progress=waiting.show)
+
+
+def _result(arguments: argparse.Namespace) -> int:
+    if arguments.wait or arguments.wait_timeout is not None:
+        waiting = Waiting(say_result, quiet=arguments.quiet)
+
+        async def talk(client: Client) -> Exit:
+            return await waiting.wait(client, [arguments.job], arguments.wait_timeout)
+
+        return converse(arguments, talk, on_progress=waiting.show)
+
+    async def ask(client: Client) -> list[JobView]:
+        return await client.query([arguments.job], with_results=True)
+
+    views = converse(arguments, ask, notices=False)
+    if not views:
+        raise JobUnknown(f"the dispatcher knows no job {arguments.job}")
+    view = views[0]
+    if view.state not in TERMINAL:
+        complain(f"job {view.id} has not ended: it is {view.state}; use --wait")
+        return Exit.NOT_ENDED
+    say_result(Ended(view.id, view.state, view.result, view.reason))
+    return Exit.OK if view.state is State.COMPLETED else Exit.FAILED
+
+
+def say_result(ended: Ended) -> None:
+    """Print the result of a job that has completed; say why another has not."""
+    if ended.state is State.COMPLETED:
+        print_result(ended.result)
+    else:
+        complain(f"job {describe(ended)}")

@@ -1,0 +1,61 @@
+"""Payloads as they are given on the command line: JSON text, from an argument, a file or standard input."""
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from stockworker.cli.exits import UsageError
+
+
+def read_payload(given: str | None) -> str:
+    """The payload that an argument stands for; absent, it is ``null``.
+
+    Args:
+        given: JSON text; or ``@file``; or ``-`` for standard input.
+
+    Raises:
+        UsageError: it can't be read, or is no JSON; the text says where.
+    """
+    if given is None:
+        return "null"
+    if given == "-":
+        source, content = "standard input", sys.stdin.buffer.read()
+    elif given.startswith("@"):
+        source, content = given[1:], read_file(given[1:])
+    else:
+        source, content = "payload", given.encode(errors="surrogateescape")
+    try:
+        text = content.decode()
+        parse_json(text)
+    except ValueError as error:  # UnicodeDecodeError is one
+        raise UsageError(f"{source}: is no JSON: {error}") from None
+    return text
+
+
+def read_file(name: str) -> bytes:
+    """The content of a file.
+
+    Raises:
+        UsageError: it can't be read.
+    """
+    try:
+        return Path(name).read_bytes()
+    except OSError as error:
+        raise UsageError(f"{name}: can't be read: {error.strerror}") from None
+
+
+def parse_json(text: str) -> Any:
+    """Parse JSON as strictly as RFC 8259 has it.
+
+    Raises:
+        ValueError: the text says where it is wrong.
+    """
+    try:
+        return json.loads(text, parse_constant=_refuse_constant)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is no JSON number")

@@ -1,0 +1,84 @@
+"""``stockworker stats``."""
+
+import argparse
+import asyncio
+import sys
+from collections.abc import Iterator
+
+from stockworker.cli.arguments import add_client_options, timeout
+from stockworker.cli.connection import converse
+from stockworker.cli.exits import Exit
+from stockworker.cli.tables import short_duration, table, terminal_width
+from stockworker.cli.terminal import print_json
+from stockworker.client import Client
+from stockworker.protocol.codec_stats import stats_fields
+from stockworker.protocol.messages import QueueView, Stats, WorkerView
+
+_HOME_AND_CLEAR = "\x1b[H\x1b[2J"
+
+
+def stats(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker stats``."""
+    parser.description = "Show how the whole system stands. Counters run since the dispatcher's start."
+    parser.add_argument(
+        "--watch",
+        nargs="?",
+        type=timeout,
+        const=2.0,
+        metavar="DURATION",
+        help="show it again and again until interrupted, every 2 s unless said otherwise",
+    )
+    add_client_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    async def talk(client: Client) -> None:
+        _show(await client.stats(), as_json=arguments.json, screen=False)
+        while arguments.watch is not None:
+            await asyncio.sleep(arguments.watch)
+            _show(await client.stats(), as_json=arguments.json, screen=sys.stdout.isatty())
+
+    converse(arguments, talk, notices=False)
+    return Exit.OK
+
+
+def _show(found: Stats, *, as_json: bool, screen: bool) -> None:
+    if as_json:
+        print_json(stats_fields(found))
+        return
+    width = terminal_width()
+    blocks = ("\n".join(line[:width] for line in block) for block in _blocks(found))
+    print((_HOME_AND_CLEAR if screen else "") + "\n\n".join(blocks), flush=True)
+
+
+def _blocks(found: Stats) -> Iterator[list[str]]:
+    yield [f"dispatcher {found.version}, up {short_duration(found.uptime_s)}"]
+    states = [(state, count) for state, count in found.states if count]
+    yield list(table(("STATE", "JOBS"), states)) if states else ["no jobs"]
+    if found.queues:
+        yield list(table(("QUEUE", "WAITING", "OLDEST", "WORKERS"), [_queue_row(queue) for queue in found.queues]))
+    if found.workers:
+        header = ("WORKER", "STATE", "SLOTS", "LEASES", "SEEN", "VERSION", "TYPES")
+        yield list(table(header, [_worker_row(worker) for worker in found.workers]))
+    else:
+        yield ["no workers: start stockworker@1 on a machine of the fleet"]
+    counters = [(name, count) for name, count in found.counters if count]
+    if counters:
+        yield list(table(("COUNTER", "TOTAL"), counters))
+
+
+def _queue_row(queue: QueueView) -> tuple[object, ...]:
+    return queue.type, queue.waiting, short_duration(queue.oldest_s), queue.workers
+
+
+def _worker_row(worker: WorkerView) -> tuple[object, ...]:
+    return (
+        worker.id,
+        "online" if worker.online else "offline",
+        worker.slots,
+        worker.leases,
+        short_duration(worker.seen_s),
+        worker.version,
+        " ".join(worker.types),
+    )
