@@ -12,7 +12,7 @@ from stockworker.protocol.job import Job
 from stockworker.protocol.lifecycle import State
 
 _SLACK = 1024
-"""Alarms of ended jobs that are tolerated before they are swept out."""
+"""Superfluous alarms that are tolerated before they are swept out."""
 
 
 class Alarms:
@@ -22,13 +22,17 @@ class Alarms:
         self._steady: list[tuple[float, JobId]] = []
         self._wall: list[tuple[float, JobId]] = []
 
-    def arm(self, job: Job) -> None:
-        """Arm what `job`, as it stands, waits for: its back-off, its earliest start, its expiry."""
+    def arm(self, job: Job, now: Now) -> None:
+        """Arm what `job`, as it stands, waits for next: its back-off, then its earliest start; its expiry meanwhile.
+
+        A job that is looked at and has to wait on is to be armed again: the wall clock may have stepped back.
+        """
         spec = job.spec
         if job.state is State.SCHEDULED:
-            heapq.heappush(self._steady, (job.ready_at, spec.id))
-            if spec.not_before is not None:
+            if job.ready_at <= now.steady and spec.not_before is not None:
                 heapq.heappush(self._wall, (spec.not_before, spec.id))
+            else:
+                heapq.heappush(self._steady, (job.ready_at, spec.id))
         if spec.expires_at is not None and job.state in (State.SCHEDULED, State.QUEUED):
             heapq.heappush(self._wall, (spec.expires_at, spec.id))
 
@@ -41,10 +45,10 @@ class Alarms:
         return due
 
     def sweep(self, live: Collection[JobId]) -> None:
-        """Forget the alarms of jobs that have ended, once they are many."""
+        """Forget the alarms of jobs that have ended, and those armed twice, once they are many."""
         for heap in (self._steady, self._wall):
             if len(heap) > 2 * len(live) + _SLACK:
-                heap[:] = [alarm for alarm in heap if alarm[1] in live]
+                heap[:] = {alarm for alarm in heap if alarm[1] in live}
                 heapq.heapify(heap)
 
     def next_in_s(self, now: Now) -> float | None:

@@ -54,12 +54,15 @@ class Ledger:
 
     Attributes:
         past: jobs that have ended, of those that the events at hand speak of.
+        blamed: tokens of lost leases that count as crashes until their worker turns out to live. Not kept over a
+            restart: then the blame stays.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.jobs: dict[JobId, Job] = {}
         self.past: dict[JobId, Job] = {}
         self.leases: dict[JobId, Lease] = {}
+        self.blamed: set[Token] = set()
         self.ready = ReadyQueue()
         self.totals: Counter[State] = Counter(snapshot.totals)
         self.next_sequence = snapshot.next_sequence
@@ -110,6 +113,8 @@ class Ledger:
             self.jobs[job_id] = moved
         if job.state is State.QUEUED:
             self.ready.discard(job_id)
+            if job.token is not None:
+                self.blamed.discard(job.token)
         if moved.state is State.QUEUED:
             self.ready.add(moved)
         return moved

@@ -78,7 +78,7 @@ class Machine:
         self._replies = Replies()
         self._effects: list[Effect] = []
         for job in self.ledger.jobs.values():
-            self._alarms.arm(job)
+            self._alarms.arm(job, now)
             if job.state in LEASED:
                 self.ledger.leases[job.spec.id] = self._lease(job, now)
 
@@ -124,7 +124,7 @@ class Machine:
         """Seconds until `handle` wants to be called again, though nothing may have happened."""
         alarm = self._alarms.next_in_s(now)
         waits = [_PATIENCE_S if alarm is None else min(alarm, _PATIENCE_S)]
-        if self.ledger.leases:
+        if self.ledger.leases and self._link_up:
             waits.append(max(0.0, self._next_sweep - now.steady))
         return min(waits)
 
@@ -136,7 +136,7 @@ class Machine:
                 self._requested(event, now)
             case Submit():
                 entries = [self._intake.submit(job, now) for job in event.jobs]
-                self._arm(entry.job_id for entry in entries)
+                self._arm((entry.job_id for entry in entries), now)
                 self._note_rejected(event, entries)
                 self._replies.receipt(event.reply, entries)
             case CancelJob():
@@ -145,7 +145,7 @@ class Machine:
                 self._order_cancel(event.job_id)
             case RetryJob():
                 self._replies.receipt(event.reply, [self._intake.retry(event.job_id, now)])
-                self._arm([event.job_id])
+                self._arm([event.job_id], now)
             case Unreached():
                 self._unreached(event, now)
             case LinkChanged():
@@ -233,7 +233,8 @@ class Machine:
         """Take up a lost lease again: its worker lives, and nobody else was given the job."""
         self.counters["leases_reclaimed"] += 1
         self._note_job("lease_reclaimed", job)
-        job = self.ledger.move(job, Trigger.RECLAIMED, reason=None)
+        crashes = job.crashes - (job.token in self.ledger.blamed)
+        job = self.ledger.move(job, Trigger.RECLAIMED, crashes=crashes, reason=None)
         self.ledger.grant(job, self._lease(job, now))
         if worker is not None:
             worker.leases.add(job.spec.id)
@@ -289,7 +290,7 @@ class Machine:
         if job.state is State.QUEUED:
             job = self._reclaim(job, worker, now)
         job = self._verdict.report(job, report, now)
-        self._alarms.arm(job)
+        self._alarms.arm(job, now)
         if worker is not None:
             worker.leases.discard(job.spec.id)
             if report.outcome is Outcome.REFUSED:
@@ -308,13 +309,14 @@ class Machine:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def _look_at_clock(self, now: Now) -> None:
-        for job_id in sorted(self._alarms.ring(now)):
-            self._look_at_waiting(job_id, now)
-        self._alarms.sweep(self.ledger.jobs.keys())
         if now.steady >= self._next_sweep and self._link_up:
             # Without a link no renewal can reach us: then nobody's lease runs out.
             self._next_sweep = now.steady + min(1.0, self._policy.lease_s / 10)
             self._look_for_lost(now)
+        # After that: a job that came back from its worker may have expired meanwhile.
+        for job_id in sorted(self._alarms.ring(now)):
+            self._look_at_waiting(job_id, now)
+        self._alarms.sweep(self.ledger.jobs.keys())
 
     def _look_at_waiting(self, job_id: JobId, now: Now) -> None:
         job = self.ledger.jobs.get(job_id)
@@ -329,19 +331,28 @@ class Machine:
             due = job.ready_at <= now.steady and (spec.not_before is None or spec.not_before <= now.wall)
             if due:
                 self.ledger.move(job, Trigger.DUE, token=None, ready_at=now.steady)
+            else:
+                self._alarms.arm(job, now)
 
     def _look_for_lost(self, now: Now) -> None:
         lost = [job_id for job_id, lease in self.ledger.leases.items() if lease.deadline <= now.steady]
+        silent: set[WorkerId] = set()
         for job_id in lost:
             job = self.ledger.jobs[job_id]
             worker = None if job.worker is None else self.workers.get(job.worker)
             self._note_job("lease_expired", job)
-            self._note_ending(self._verdict.lose(job, now), Outcome.LOST, now)
+            job = self._verdict.lose(job, now)
+            self._alarms.arm(job, now)
+            self._note_ending(job, Outcome.LOST, now)
             if worker is not None:
                 worker.leases.discard(job_id)
+                silent.add(worker.id)
         for worker in list(self.workers.values()):
             silent_s = now.steady - worker.seen
-            if worker.online and silent_s > self._policy.worker_timeout_s:
+            # One that let a lease run out in silence must not get the same job again: the next loss would be blamed
+            # on the job, too.
+            patience_s = self._policy.lease_s if worker.id in silent else self._policy.worker_timeout_s
+            if worker.online and silent_s >= patience_s:
                 worker.online = False
                 self._note("worker_lost", worker=worker.id, silent_s=round(silent_s))
             if not worker.leases and silent_s > self._policy.forget_worker_s:
@@ -391,18 +402,20 @@ class Machine:
 
     def _release(self, worker: Worker, job: Job, reason: str, now: Now) -> None:
         worker.leases.discard(job.spec.id)
-        self._note_ending(self._verdict.release(job, reason, now), Outcome.RELEASED, now)
+        job = self._verdict.release(job, reason, now)
+        self._alarms.arm(job, now)
+        self._note_ending(job, Outcome.RELEASED, now)
 
     def _order_cancel(self, job_id: JobId) -> None:
         job = self.ledger.jobs.get(job_id)
         if job is not None and job.state in LEASED and job.cancel_requested and job.worker is not None:
             self._effects.append(Send(Control(job.worker, ControlAction.CANCEL, job.token)))
 
-    def _arm(self, job_ids: Iterable[JobId | None]) -> None:
+    def _arm(self, job_ids: Iterable[JobId | None], now: Now) -> None:
         for job_id in job_ids:
             job = None if job_id is None else self.ledger.jobs.get(job_id)
             if job is not None:
-                self._alarms.arm(job)
+                self._alarms.arm(job, now)
 
     # --- telling ------------------------------------------------------------------------------------------------------
 

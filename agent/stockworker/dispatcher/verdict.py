@@ -62,11 +62,12 @@ class Verdict:
 
         The job is blamed for the loss unless its worker is known not to have started it: a job that takes its whole
         machine down never gets to say that it runs. The token stays valid until somebody else is given the job, so
-        that a worker that comes back can still deliver.
+        that a worker that comes back can still deliver, and clear the job.
         """
         self._counters["leases_lost"] += 1
         lease = self._ledger.leases[job.spec.id]
-        crashes = job.crashes + (lease.status is not LeaseStatus.WAITING)
+        blamed = job.state is State.RUNNING or lease.status is not LeaseStatus.WAITING
+        crashes = job.crashes + blamed
         reason = f"worker {job.worker} was lost"
         self._ledger.close(job.spec.id, Outcome.LOST, now.wall, None, reason)
         if job.cancel_requested:
@@ -74,6 +75,8 @@ class Verdict:
         if crashes >= job.spec.max_crashes:
             text = f"{reason} (took down {crashes} workers or processes; max_crashes is {job.spec.max_crashes})"
             return self._end(job, Trigger.GAVE_UP, now, text, crashes=crashes, token=None)
+        if blamed:
+            self._ledger.blamed.add(lease.attempt.token)
         return self._ledger.move(job, Trigger.LOST, crashes=crashes, reason=reason)
 
     def release(self, job: Job, reason: str, now: Now) -> Job:
