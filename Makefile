@@ -21,7 +21,7 @@ system: ## Install the Debian packages that are missing (asks for root through s
 	if [ -n "$$missing" ]; then \
 	    echo "installing:" $$missing; \
 	    $(SUDO) apt-get update -q; \
-	    RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive $(SUDO) -E apt-get install -q -y --no-install-recommends $$missing; \
+	    $(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	fi
 
 $(VENV)/.ready: requirements/dev.lock pyproject.toml | system
@@ -32,6 +32,11 @@ $(VENV)/.ready: requirements/dev.lock pyproject.toml | system
 
 .PHONY: dev
 dev: $(VENV)/.ready ## Set up the development environment in .venv
+
+.PHONY: demo
+demo: DEBIAN_PACKAGES := mosquitto python3-venv
+demo: dev ## Show a broker, a dispatcher and two workers at work on real prices (about 10 s, nothing stays behind)
+	@$(BIN)/python -m demo
 
 .PHONY: format
 format: dev ## Format the code

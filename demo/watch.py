@@ -1,0 +1,67 @@
+"""Follows the steps in the life of jobs as the dispatcher announces them to all who watch (``system/monitor``)."""
+
+import asyncio
+from collections import Counter
+from collections.abc import AsyncIterator, Collection
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from typing import Final
+
+from demo.screen import Screen
+from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp
+from stockworker.protocol import codec
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Monitor
+from stockworker.protocol.topics import Kind
+
+_CONNECT_S: Final = 10.0
+
+
+class Watch:
+    """Shows how many of the jobs at hand are in which state."""
+
+    def __init__(self, screen: Screen) -> None:
+        self._screen = screen
+        self._states: dict[JobId, State | None] = {}
+
+    def follow(self, job_ids: Collection[JobId]) -> None:
+        """Turn to these jobs, none of which is submitted yet."""
+        self._states = dict.fromkeys(job_ids)
+
+    def take(self, monitor: Monitor) -> None:
+        """Note what the dispatcher has announced."""
+        for transition in monitor.transitions:
+            if transition.job_id in self._states:
+                self._states[transition.job_id] = transition.state
+        counts = Counter(self._states.values())
+        self._screen.show("   " + "   ".join(f"{state} {counts[state]}" for state in State if counts[state]))
+
+
+@asynccontextmanager
+async def watching(settings: LinkSettings, watch: Watch) -> AsyncIterator[None]:
+    """Let `watch` hear everything that is announced, from entering on.
+
+    Raises:
+        TimeoutError: the broker does not let us in.
+    """
+    up = asyncio.Event()
+
+    def deliver(item: LinkItem) -> None:
+        match item:
+            case LinkUp():
+                up.set()
+            case Delivery(packet=packet) if isinstance(message := codec.decode(packet), Monitor):
+                watch.take(message)
+            case _:
+                pass
+
+    link = Link(replace(settings, subscriptions=(str(Kind.MONITOR),)), deliver)
+    running = asyncio.create_task(link.run())
+    try:
+        async with asyncio.timeout(_CONNECT_S):
+            await up.wait()
+        yield
+    finally:
+        await link.close()
+        await running
