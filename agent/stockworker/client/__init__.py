@@ -10,7 +10,8 @@ A job whose id `submit` has returned is on the dispatcher's disk. Everything is 
 a broker or dispatcher that restarts meanwhile costs time and nothing else.
 """
 
-from stockworker.client.api import Client, Ended
+from stockworker.client.api import Client
+from stockworker.client.endings import Ended
 from stockworker.client.settings import link_settings
 from stockworker.client.submission import make_submission
 

@@ -2,9 +2,9 @@
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Self
@@ -12,6 +12,7 @@ from typing import Any, Final, Self
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt import LinkSettings
 from stockworker.client.conversation import Conversation
+from stockworker.client.endings import Ended, Endings, Watch
 from stockworker.client.settings import link_settings
 from stockworker.client.submission import make_submission
 from stockworker.config import load
@@ -41,24 +42,7 @@ from stockworker.protocol.messages import (
 from stockworker.protocol.topics import Kind
 
 _LOOK_S: Final = 5.0
-"""How often the state of a job that is waited for is asked for, should its notice have been lost."""
-
-
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """How a job ended.
-
-    Attributes:
-        job_id: which job.
-        state: completed, failed, cancelled or expired.
-        result: what its handler returned, as JSON text; None unless it completed.
-        reason: why it did not complete.
-    """
-
-    job_id: JobId
-    state: State
-    result: str | None
-    reason: str | None
+"""After how long without news it is asked how jobs stand that are waited for, should notices have been lost."""
 
 
 class Client:
@@ -86,7 +70,8 @@ class Client:
             filters.append(f"{Kind.PROGRESS}/+/+")
         self._on_progress = on_progress
         self._conversation = Conversation(settings, client_id, timeout_s=timeout_s, filters=filters, tell=self._hear)
-        self._waiting: dict[JobId, list[asyncio.Future[Ended]]] = {}
+        self._endings = Endings()
+        self._hears_endings = notices
 
     @classmethod
     def from_config(cls, path: Path | None = None, **options: Any) -> Self:
@@ -156,6 +141,10 @@ class Client:
         async def send(batch: tuple[Submission, ...]) -> None:
             receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply))
             receipts.extend(receipt.entries)
+            if self._hears_endings:
+                stored = (entry for entry in receipt.entries if entry.status is ReceiptStatus.STORED)
+                job_ids = (entry.job_id for entry in stored if entry.job_id is not None)
+                self._endings.expect(job_ids, self._conversation.connections)
             if on_receipts is not None:
                 on_receipts(receipt.entries)
 
@@ -185,51 +174,37 @@ class Client:
             JobUnknown: the dispatcher does not know one of the jobs.
             TimeoutError: not all have ended within `timeout_s` seconds.
         """
-        loop = asyncio.get_running_loop()
-        futures: dict[JobId, asyncio.Future[Ended]] = {}
-        ended: asyncio.Queue[Ended] = asyncio.Queue()
-        for text in dict.fromkeys(job_ids):
-            future: asyncio.Future[Ended] = loop.create_future()
-            future.add_done_callback(lambda done: None if done.cancelled() else ended.put_nowait(done.result()))
-            futures[JobId(check_id(text))] = future
-            self._waiting.setdefault(JobId(text), []).append(future)
+        watch = Watch((JobId(check_id(job_id)) for job_id in job_ids), self._conversation.connections)
         deadline = None if timeout_s is None else clock.monotonic() + timeout_s
         try:
-            await self._look(futures)
-            for _ in range(len(futures)):
-                yield await self._next_ended(ended, futures, deadline)
+            await self._look(self._endings.watch(watch))
+            while watch.open or not watch.ended.empty():
+                yield await self._next_ended(watch, deadline)
         finally:
-            for job_id, future in futures.items():
-                future.cancel()
-                left = [other for other in self._waiting.pop(job_id, []) if other is not future]
-                if left:
-                    self._waiting[job_id] = left
+            self._endings.unwatch(watch)
 
-    async def _next_ended(
-        self, ended: "asyncio.Queue[Ended]", futures: Mapping[JobId, asyncio.Future[Ended]], deadline: float | None
-    ) -> Ended:
-        while True:
+    async def _next_ended(self, watch: Watch, deadline: float | None) -> Ended:
+        while watch.ended.empty():
             patience_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - clock.monotonic())
-            if patience_s <= 0 and ended.empty():
-                left = sum(not future.done() for future in futures.values())
-                raise TimeoutError(f"{left} of {len(futures)} jobs have not ended in time")
+            if patience_s <= 0:
+                raise TimeoutError(f"{len(watch.open)} jobs have not ended in time")
             with suppress(TimeoutError):
-                async with asyncio.timeout(max(0.0, patience_s)):
-                    return await ended.get()
-            await self._look(futures)
+                async with asyncio.timeout(patience_s):
+                    return await watch.ended.get()
+            lost_some = self._conversation.connections != watch.connection
+            watch.connection = self._conversation.connections
+            await self._look(list(watch.open) if lost_some else list(islice(watch.open, MAX_QUERY)))
+        return watch.ended.get_nowait()
 
-    async def _look(self, futures: Mapping[JobId, asyncio.Future[Ended]]) -> None:
-        """Ask how the jobs stand that have not ended yet, as far as we know."""
-        open_ids = [job_id for job_id, future in futures.items() if not future.done()]
-        found = await self.query(open_ids, with_results=True)
-        known = set()
-        for view in found:
-            known.add(view.id)
+    async def _look(self, job_ids: Sequence[JobId]) -> None:
+        """Ask how jobs stand whose end we may have missed."""
+        views = await self.query(job_ids, with_results=True)
+        for view in views:
             if view.state in TERMINAL:
-                self._settle(Ended(view.id, view.state, view.result, view.reason))
-        unknown = [job_id for job_id in open_ids if job_id not in known]
+                self._endings.settle(Ended(view.id, view.state, view.result, view.reason))
+        unknown = {*job_ids} - {view.id for view in views}
         if unknown:
-            raise JobUnknown(f"the dispatcher knows no job {unknown[0]}")
+            raise JobUnknown(f"the dispatcher knows no job {min(unknown)}")
 
     # --- asking and steering ------------------------------------------------------------------------------------------
 
@@ -278,16 +253,11 @@ class Client:
     def _hear(self, message: Notice | Progress) -> None:
         match message:
             case Notice():
-                self._settle(Ended(message.job_id, message.state, message.result, message.reason))
+                self._endings.settle(Ended(message.job_id, message.state, message.result, message.reason))
             case Progress() if self._on_progress is not None:
                 self._on_progress(message)
             case _:
                 pass
-
-    def _settle(self, ended: Ended) -> None:
-        for future in self._waiting.get(ended.job_id, ()):
-            if not future.done():
-                future.set_result(ended)
 
 
 async def _all(awaitables: Iterable[Coroutine[Any, Any, None]]) -> None:

@@ -71,6 +71,8 @@ class Conversation:
         self._asked = 0
         self._free = asyncio.Semaphore(_MOST_UNANSWERED)
         self._connected: asyncio.Future[None] | None = None
+        self.connections = 0
+        """How often the link came up; what was said in between has not been heard."""
         self._tasks: list[asyncio.Task[None]] = []
         self._introduced = asyncio.Event()
         self._presence: Presence | None = None
@@ -168,6 +170,7 @@ class Conversation:
     async def _link_up(self) -> None:
         if self._connected is not None and not self._connected.done():
             self._connected.set_result(None)
+        self.connections += 1
         for question in self._questions.values():
             question.obstacle = None
         packets = [
