@@ -9,8 +9,8 @@ from typing import Final
 
 _HORIZON_S: Final = 0.02
 _MOST_EXTRA: Final = 256
-_WEIGHT: Final = 0.05
-"""Of the newest attempt in the moving average of how long attempts take."""
+_WEIGHT: Final = 0.2
+"""Of the newest attempt in the moving average of how long attempts take: the start of a process is soon forgotten."""
 
 
 class Pace:
