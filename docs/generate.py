@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from stockworker.cli import manual
 from stockworker.config import reference
 from stockworker.logs import events
 from stockworker.protocol import acl
@@ -17,9 +18,11 @@ from stockworker.protocol import reference as protocol
 ROOT = Path(__file__).resolve().parent.parent
 
 PAGES: dict[str, Callable[[], str]] = {
+    "docs/cli.md": manual.markdown,
     "docs/configuration.md": reference.reference,
     "docs/lifecycle.md": protocol.lifecycle,
     "docs/logging.md": events.reference,
+    "docs/man/stockworker.1": manual.man_page,
     "docs/protocol.md": lambda: _with_section("docs/protocol.md", "topics", protocol.topics()),
     "etc/mosquitto/stockworker.acl": acl.acl,
     "etc/stockworker/job_processor.yml": reference.sample,

@@ -78,7 +78,7 @@ class _Wrong(Exception):
 
 def _read_job(line: bytes, defaults: Mapping[str, Any]) -> Submission:
     try:
-        fields = parse_json(line.decode())
+        fields = parse_json(line.strip().decode())
     except ValueError as error:  # UnicodeDecodeError is one
         raise _Wrong(f"is no JSON: {error}") from None
     if not isinstance(fields, dict):

@@ -1,0 +1,85 @@
+"""``stockworker check``."""
+
+import argparse
+import asyncio
+from collections.abc import Iterator
+
+from stockworker.cli.commands import add_config
+from stockworker.cli.exits import Exit
+from stockworker.cli.findings import Finding, Verdict
+from stockworker.cli.local_checks import (
+    Participant,
+    check_configuration,
+    check_folder,
+    check_handlers,
+    check_tls,
+    identify,
+)
+from stockworker.cli.probe import probe
+from stockworker.cli.terminal import print_json
+from stockworker.client import link_settings
+from stockworker.config import DEFAULT_PATH, Config, load
+from stockworker.logs.lines import escaped
+from stockworker.protocol.topics import Role
+
+
+def check(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker check``."""
+    parser.description = (
+        "Find out what is wrong with this machine's setup: everything in the configuration at once, the files that it "
+        "names, the certificates; then connect to the broker as what our certificate says that we are, look for the "
+        "dispatcher, and try what we may do. Prints a line per check: ok, warn or FAIL, with the remedy. Changes nothing."
+    )
+    add_config(parser)
+    parser.add_argument("--instance", help="check the configuration of this worker (default: 1)")
+    parser.add_argument(
+        "--role",
+        choices=(Role.WORKER, Role.DISPATCHER, Role.CLIENT),
+        help="what to check this machine as, where one name has several roles (default: the one of our certificate; "
+        "worker with --instance)",
+    )
+    parser.add_argument("--offline", action="store_true", help="do not connect to the broker")
+    parser.add_argument("--json", action="store_true", help="print a JSON object per line, for programs")
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    failed = False
+    for finding in _findings(arguments):
+        failed = failed or finding.verdict is Verdict.FAIL
+        if arguments.json:
+            fields = {"verdict": finding.verdict.lower(), "check": finding.subject, "text": finding.text}
+            print_json(fields)
+        else:
+            print(f"{finding.verdict:<4}  {finding.subject:<13}  {escaped(finding.text)}", flush=True)
+    return Exit.FAILED if failed else Exit.OK
+
+
+def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
+    path, instance = arguments.config, arguments.instance
+    broken = False
+    for finding in check_configuration(path, instance, str(path or DEFAULT_PATH)):
+        broken = broken or finding.verdict is Verdict.FAIL
+        yield finding
+    if broken:
+        return
+    config = load(path, instance)
+    role = arguments.role or (Role.WORKER if instance else None)
+    who = identify(config, role)
+    if isinstance(who, Finding):
+        yield who
+    for finding in check_tls(config.tls):
+        broken = broken or finding.verdict is Verdict.FAIL
+        yield finding
+    if isinstance(who, Participant):
+        yield from _own_checks(config, who)
+        if not broken and not arguments.offline:
+            yield from asyncio.run(probe(link_settings(config, who.name), who))
+
+
+def _own_checks(config: Config, who: Participant) -> Iterator[Finding]:
+    if who.role is Role.WORKER:
+        yield from check_handlers(config)
+        yield check_folder("worker.journal", config.worker.journal)
+    elif who.role is Role.DISPATCHER:
+        yield check_folder("dispatcher.store", config.dispatcher.store)

@@ -1,0 +1,133 @@
+"""What can be checked on this machine: configuration, certificates, handlers, folders."""
+
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from stockworker.adapters import clock
+from stockworker.adapters.tls import client_context
+from stockworker.cli.findings import Finding, fail, ok, warn
+from stockworker.cli.wiring import handler_specs
+from stockworker.config import Config, Tls, problems
+from stockworker.errors import ConfigError
+from stockworker.handlers.spec import CommandHandler
+from stockworker.protocol.topics import Role
+from stockworker.security.inspection import CertificateFacts, inspect
+
+_RENEW_BEFORE: Final = timedelta(days=30)
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Who this machine is to the broker."""
+
+    name: str
+    role: Role
+
+
+def check_configuration(path: Path | None, instance: str | None, shown: str) -> Iterator[Finding]:
+    """Look for all that is wrong or unwise in the files."""
+    found = problems(path, instance)
+    for problem in found:
+        yield (fail if problem.severity == "error" else warn)("configuration", problem.show())
+    if not found:
+        yield ok("configuration", shown)
+
+
+def identify(config: Config, wanted: Role | None) -> Participant | Finding:
+    """Say who we are: the broker knows us by the name in our certificate, and the role follows from that.
+
+    Args:
+        config: which name has which role on this machine.
+        wanted: the role to check; None is the first whose id is that name.
+    """
+    ids = {
+        Role.DISPATCHER: str(config.dispatcher.id),
+        Role.CLIENT: str(config.client.id),
+        Role.WORKER: str(config.worker.id),
+    }
+    file = None if config.tls is None else config.tls.cert_file
+    if file is None:
+        role = wanted or Role.CLIENT
+        return Participant(config.queue.mqtt.username or ids[role], role)
+    try:
+        name = inspect(file)[0].name
+    except ConfigError as error:
+        return fail("identity", str(error))
+    roles = [role for role, known in ids.items() if known == name and wanted in {None, role}]
+    if roles:
+        return Participant(name, roles[0])
+    known = ", ".join(f"{role}.id is {ids[role]!r}" for role in ids if wanted in {None, role})
+    text = f"{file} is the certificate of {name!r}, but {known}: the broker will deny us our own topics"
+    return fail("identity", f"{text}. Set the id to {name!r}, or install the right certificate")
+
+
+def check_tls(tls: Tls | None) -> Iterator[Finding]:
+    """Look at the files, and at how long they are good for."""
+    if tls is None:
+        return
+    try:
+        client_context(tls.ca_file, tls.cert_file, tls.key_file)
+        authorities = [] if tls.ca_file is None else inspect(tls.ca_file)
+        own = [] if tls.cert_file is None else inspect(tls.cert_file)[:1]
+    except ConfigError as error:
+        yield fail("tls", str(error))
+        return
+    now = datetime.fromtimestamp(clock.wall(), UTC)
+    for file, facts in [*((tls.ca_file, each) for each in authorities), *((tls.cert_file, each) for each in own)]:
+        yield _validity(f"{file} ({facts.name})", facts, now)
+    subjects = {authority.subject for authority in authorities}
+    for facts in own:
+        if subjects and facts.issuer not in subjects:
+            text = f"{tls.cert_file} was issued by {facts.issuer}, and not by the authority in {tls.ca_file}"
+            yield warn("tls", f"{text}: if the broker refuses it, have it issued by the authority of the fleet")
+    if tls.key_file is not None and tls.key_file.stat().st_mode & stat.S_IROTH:
+        yield warn("tls", f"every user of this machine can read {tls.key_file}: run 'chmod o-r {tls.key_file}'")
+
+
+def _validity(shown: str, facts: CertificateFacts, now: datetime) -> Finding:
+    until = f"{facts.valid_until:%Y-%m-%d}"
+    if now < facts.valid_from:
+        return fail("tls", f"{shown} is not valid before {facts.valid_from:%Y-%m-%d}: check this machine's clock")
+    if now > facts.valid_until:
+        return fail("tls", f"{shown} expired on {until}: renew it")
+    if now > facts.valid_until - _RENEW_BEFORE:
+        return warn("tls", f"{shown} expires on {until}: renew it")
+    return ok("tls", f"{shown} is valid until {until}")
+
+
+def check_handlers(config: Config) -> Iterator[Finding]:
+    """Look at what this worker is to run."""
+    try:
+        specs = handler_specs(config)
+    except ConfigError as error:
+        yield fail("handlers", str(error))
+        return
+    for folder in config.worker.handler_paths:
+        if not folder.is_dir():
+            yield fail(
+                "handlers", f"worker.handler_paths: {folder} is no folder: create it, or remove it from the list"
+            )
+    for job_type, spec in specs.items():
+        if isinstance(spec, CommandHandler) and shutil.which(spec.argv[0]) is None:
+            text = f"handlers.{job_type}: {spec.argv[0]} is no program that we may run"
+            yield fail("handlers", f"{text}: install it, or correct 'command'")
+    yield ok("handlers", f"{len(specs)} job types: {', '.join(sorted(specs))}")
+
+
+def check_folder(key: str, file: Path) -> Finding:
+    """Look whether a service could keep its file where it is configured."""
+    folder = file.parent
+    if not folder.is_dir():
+        text = f"{key}: the folder {folder} does not exist"
+        return warn("files", f"{text}: the systemd unit makes it when it starts; else run 'mkdir -p {folder}'")
+    unusable = [path for path in (folder, file) if path.exists() and not os.access(path, os.R_OK | os.W_OK)]
+    if unusable:
+        text = f"{key}: {unusable[0]} can't be written by {os.getuid()}, the user that runs this check"
+        return fail("files", f"{text}: run it as the user of the service, or change the owner of {folder}")
+    return ok("files", f"{key}: {file}")

@@ -1,0 +1,180 @@
+"""The manual, made from the parsers: ``docs/cli.md`` and the man page say what ``--help`` says."""
+
+import argparse
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, make_parser
+from stockworker.cli.exits import Exit
+
+_OUTPUT = (
+    "What was asked for goes to standard output, everything else to standard error; an error is one line that says "
+    "what, why and what to do. With --json, standard output has one JSON object per line and nothing else. Times in it "
+    "are seconds since the epoch on the dispatcher's clock, names that end in _s are durations in seconds, and what "
+    "is absent is left out."
+)
+_JOB_FIELDS = (
+    "id, type, priority, state, submitted_at, ready_at, ended_at, attempt, failures, crashes, worker, "
+    "cancel_requested, reason"
+)
+_RECEIPT_FIELDS = (
+    "id, status (stored, duplicate, cancelled, cancelling, reopened, rejected), reason; line with submit --batch; "
+    "with submit --wait also the fields of wait, with --batch on lines of their own"
+)
+_SHAPES = (
+    ("status, list", _JOB_FIELDS),
+    ("wait", "id, state, and result (the JSON that the handler returned) or reason"),
+    ("submit, cancel, retry", _RECEIPT_FIELDS),
+    ("stats", "epoch, version, uptime_s, states, queues, workers, counters"),
+    ("check", "verdict (ok, warn, fail), check, text"),
+)
+_NOTATION = (
+    ("DURATION", "a number of seconds, or a number with ms, s, m, h or d: 30, 1.5h"),
+    ("WHEN", "RFC 3339 with Z or an offset (2026-05-01T09:30:00Z), or a duration with a unit, counted from now (5m)"),
+    ("TYPE, JOB, NAME", "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
+)
+_EXAMPLES = (
+    (
+        "Submit a job and print its result",
+        'stockworker submit technical_analysis \'{"symbol": "AAPL"}\' --wait',
+    ),
+    (
+        "Submit at low priority, to be run in an hour",
+        "stockworker submit price_update @symbols.json --priority low --not-before 1h",
+    ),
+    (
+        "Submit many and wait for all of them",
+        "stockworker submit price_update --batch jobs.jsonl | xargs stockworker wait",
+    ),
+    (
+        "Run again what has failed",
+        "stockworker list --state failed --json | jq -r .id | xargs stockworker retry",
+    ),
+    (
+        "Cancel what waits",
+        "stockworker list --state queued --json | jq -r .id | xargs stockworker cancel",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    """An option or argument: how it is written, and what it means."""
+
+    terms: tuple[str, ...]
+    meaning: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Chapter:
+    """One command: its name, how it is called, and what it takes."""
+
+    name: str
+    usage: str
+    description: str
+    entries: tuple[_Entry, ...]
+
+
+def markdown() -> str:
+    """The page ``docs/cli.md``."""
+    return "\n".join(_markdown_lines()) + "\n"
+
+
+def man_page() -> str:
+    """The page ``docs/man/stockworker.1``, for man(7)."""
+    return "\n".join(_man_lines()) + "\n"
+
+
+def _chapters() -> Iterator[_Chapter]:
+    _, parsers = make_parser()
+    for name, parser in parsers.items():
+        parser.complete()
+        description = " ".join((parser.description or "").split())
+        yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)))
+
+
+def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
+    """What a parser accepts, without ``--help``; argparse has no public way to ask."""
+    return [action for action in parser._actions if action.dest != "help"]  # noqa: SLF001 (see above)
+
+
+def _usage(name: str, parser: argparse.ArgumentParser) -> str:
+    words = [PROGRAM, name]
+    actions = _actions(parser)
+    if any(action.option_strings for action in actions):
+        words.append("[OPTION]...")
+    for action in actions:
+        if not action.option_strings:
+            metavar = str(action.metavar)
+            words.append({"?": f"[{metavar}]", "+": f"{metavar}..."}.get(str(action.nargs), metavar))
+    return " ".join(words)
+
+
+def _entries(parser: argparse.ArgumentParser) -> Iterator[_Entry]:
+    for action in _actions(parser):
+        value = action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else "")
+        if not value and action.nargs is None:
+            value = action.dest.upper()
+        if action.nargs == "?" and action.option_strings:
+            value = f"[{value}]"
+        names = action.option_strings or [""]
+        yield _Entry(tuple(f"{name} {value}".strip() for name in names), action.help or "")
+
+
+# --- Markdown ---------------------------------------------------------------------------------------------------------
+
+
+def _markdown_lines() -> Iterator[str]:
+    yield from ("# The command line", "", DESCRIPTION, "")
+    yield from ("| Command | |", "|---|---|")
+    for name, command in COMMANDS.items():
+        yield f"| [`{name}`](#stockworker-{name}) | {command.summary} |"
+    yield from ("", "`--config PATH` may stand before or after the command.", "")
+    for title, example in _EXAMPLES:
+        yield from (f"{title}:", "", f"    {example}", "")
+    yield from ("## Output", "", textwrap.fill(_OUTPUT, 120), "", "| Command | Fields |", "|---|---|")
+    yield from (f"| {names} | {fields} |" for names, fields in _SHAPES)
+    yield from ("", "## Values", "", "| Value | |", "|---|---|")
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in _NOTATION)
+    yield from ("", "## Exit statuses", "", "| Status | Meaning |", "|---|---|")
+    yield from (f"| {status} | {status.meaning} |" for status in Exit)
+    for chapter in _chapters():
+        yield from ("", f"## stockworker {chapter.name}", "", f"    {chapter.usage}", "")
+        yield from (textwrap.fill(chapter.description, 120), "")
+        yield from ("| Argument | Meaning |", "|---|---|")
+        for entry in chapter.entries:
+            terms = ", ".join(f"`{term}`" for term in entry.terms)
+            yield f"| {terms} | {entry.meaning} |"
+
+
+# --- roff -------------------------------------------------------------------------------------------------------------
+
+
+def _man_lines() -> Iterator[str]:
+    yield from ('.TH STOCKWORKER 1 "" stockworker "User Commands"', ".SH NAME")
+    yield "stockworker \\- job processing for fleets of Linux machines over MQTT"
+    yield from (".SH SYNOPSIS", ".B stockworker", "[\\-\\-config PATH] COMMAND [ARGUMENT]...")
+    yield from (".SH DESCRIPTION", _roff(DESCRIPTION), ".PP", _roff(_OUTPUT), ".SH COMMANDS")
+    for chapter in _chapters():
+        yield from (f".SS {_roff(chapter.usage)}", _roff(chapter.description))
+        for entry in chapter.entries:
+            yield from (".TP", f"\\fB{_roff(', '.join(entry.terms))}\\fR", _roff(entry.meaning))
+    for title, rows in (("VALUES", _NOTATION), ("JSON OUTPUT", _SHAPES)):
+        yield f".SH {title}"
+        for name, meaning in rows:
+            yield from (".TP", f"\\fB{_roff(name)}\\fR", _roff(meaning))
+    yield ".SH EXIT STATUS"
+    for status in Exit:
+        yield from (".TP", f"\\fB{status}\\fR", _roff(status.meaning))
+    yield ".SH EXAMPLES"
+    for title, example in _EXAMPLES:
+        yield from (".PP", f"{_roff(title)}:", ".PP", ".nf", f"    {_roff(example)}", ".fi")
+    yield from (".SH FILES", ".TP", "\\fB/etc/stockworker/job_processor.yml\\fR", "The configuration.")
+    yield from (".SH SEE ALSO", "mosquitto(8), mosquitto.conf(5)")
+
+
+def _roff(text: str) -> str:
+    """Text as roff wants it: nothing in it is a request or an escape."""
+    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
+    return f"\\&{escaped}" if escaped.startswith(".") else escaped

@@ -1,0 +1,67 @@
+"""What a certificate says, for checks."""
+
+import re
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from cryptography import x509
+from cryptography.x509.oid import NameOID
+
+from stockworker.errors import ConfigError
+
+_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateFacts:
+    """One certificate.
+
+    Attributes:
+        name: the common name of its owner; empty if it has none.
+        subject: the whole name of its owner, for comparison.
+        issuer: the whole name of who signed it.
+        valid_from: first moment.
+        valid_until: last moment.
+    """
+
+    name: str
+    subject: str
+    issuer: str
+    valid_from: datetime
+    valid_until: datetime
+
+
+def inspect(file: Path) -> list[CertificateFacts]:
+    """All certificates in a PEM file, in their order.
+
+    Raises:
+        ConfigError: the file can't be read, or holds no certificate.
+    """
+    try:
+        found = [_facts(x509.load_pem_x509_certificate(pem)) for pem in _PEM.findall(file.read_bytes())]
+    except OSError as error:
+        raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
+    except ValueError as error:
+        raise ConfigError(f"{file}: holds a damaged certificate; copy it anew") from error
+    if not found:
+        raise ConfigError(f"{file}: holds no certificate in PEM form")
+    return found
+
+
+def _facts(certificate: x509.Certificate) -> CertificateFacts:
+    names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    # cryptography before 42 knows these times without their zone (which is UTC) alone; newer ones deprecate that.
+    if hasattr(certificate, "not_valid_after_utc"):
+        valid_from, valid_until = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    else:
+        valid_from = certificate.not_valid_before.replace(tzinfo=UTC)
+        valid_until = certificate.not_valid_after.replace(tzinfo=UTC)
+    return CertificateFacts(
+        name=str(names[0].value) if names else "",
+        subject=certificate.subject.rfc4514_string(),
+        issuer=certificate.issuer.rfc4514_string(),
+        valid_from=valid_from,
+        valid_until=valid_until,
+    )
