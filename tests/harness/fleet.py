@@ -118,6 +118,7 @@ class Fleet:
         (folder / "broker").mkdir(exist_ok=True)
         self.broker = Broker(folder / "broker", acl=acl(operators=operators, clients=clients), port=port)
         self.market_data = folder / "market.sqlite3"
+        self.job_store = folder / "jobs.sqlite3"
         self.dispatcher = self._service("dispatcher", "dispatcher", "dispatcher")
         self.workers = [
             self._service(f"worker-{number}", f"host-{number}", "agent", "--instance", str(number))
@@ -162,7 +163,7 @@ class Fleet:
                     "key_file": str(credentials.key),
                 },
                 "worker": {"id": identity, "journal": str(self.folder / f"{identity}.journal.sqlite3")},
-                "dispatcher": {"store": str(self.folder / "jobs.sqlite3")},
+                "dispatcher": {"store": str(self.job_store)},
                 "market_data": {"location": str(self.market_data)},
                 "client": {"id": identity},
             }
