@@ -1,6 +1,6 @@
 """Stories of the dispatcher: its book, and the words to tell them with."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 from stockworker.dispatcher.effects import (
@@ -17,7 +17,7 @@ from stockworker.dispatcher.effects import (
 from stockworker.dispatcher.machine import Machine
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
-from stockworker.protocol.job import Job, Outcome, Priority
+from stockworker.protocol.job import Job, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     Ack,
@@ -43,6 +43,7 @@ from stockworker.protocol.messages import (
     Submit,
     Transition,
 )
+from stockworker.protocol.retry import RetryPolicy
 from tests.harness.entropy import Counting
 from tests.harness.memory_store import MemoryJobStore
 from tests.harness.playbook import Playbook, VirtualClock
@@ -60,6 +61,24 @@ WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStat
 POLICY = Policy(defaults=JobDefaults(backoff_s=8.0))
 PRESENCE = Presence(online=True, epoch="epoch", version="1.0")
 CONNECTED, CUT_OFF = LinkChanged(up=True), LinkChanged(up=False)
+
+
+def a_job(
+    job_id: JobId,
+    state: State = State.QUEUED,
+    *,
+    priority: Priority = Priority.NORMAL,
+    of_type: JobType = BACKTEST,
+    tags: Collection[Tag] = (),
+    not_before: float | None = None,
+    expires_at: float | None = None,
+    ready_at: float = 0.0,
+    sequence: int = 1,
+) -> Job:
+    """A job that is not in any book."""
+    retry_policy = RetryPolicy(3, 8.0, 600.0)
+    spec = JobSpec(job_id, of_type, priority, not_before, expires_at, 60.0, retry_policy, 3, frozenset(tags))
+    return Job(spec, sequence, state, submitted_at=0.0, ready_at=ready_at)
 
 
 class DispatcherBook(Playbook[Event, Effect]):
