@@ -1,7 +1,5 @@
 """`make demo` as a newcomer runs it: to its end, again, and interrupted at any step."""
 
-import asyncio
-import io
 import os
 import signal
 import subprocess
@@ -13,9 +11,7 @@ from pathlib import Path
 import pytest
 
 from demo import prices
-from demo.prices import sample_rows
-from demo.scenario import play
-from demo.screen import Screen
+from demo.program import main
 from tests.harness.sample_data import SAMPLE_FILE
 
 ROOT = SAMPLE_FILE.parents[1]
@@ -113,14 +109,17 @@ def test_leaves_nothing_behind_when_interrupted(tmp_path: Path, moment: str) -> 
     assert_nothing_left(tmp_path)
 
 
-def test_a_failed_job_is_shown_with_its_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = {symbol: of_symbol for symbol, of_symbol in sample_rows().items() if symbol in {"AAPL", "FB"}}
+def test_a_failed_job_is_shown_with_its_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = {symbol: of_symbol for symbol, of_symbol in prices.sample_rows().items() if symbol in {"AAPL", "FB"}}
     rows["FB"][0]["Low"] = "1000"
     monkeypatch.setattr(prices, "sample_rows", lambda: rows)
-    output = io.StringIO()
-    assert not asyncio.run(play(Screen(output), tmp_path))
-    states = {job_id: cells[3] for job_id, cells in job_rows(output.getvalue()).items() if len(cells) > 3}
+    monkeypatch.setattr(sys, "argv", ["demo", "--output", str(tmp_path)])
+    assert main() == 1
+    output = capsys.readouterr().out
+    states = {job_id: cells[3] for job_id, cells in job_rows(output).items()}
     assert states["import-FB"] == "failed"
     assert states["import-AAPL"] == states["update-FB"] == states["analyse-AAPL"] == "completed"
-    assert "   import-FB: 1 of 155 rows hold no valid bar" in output.getvalue()
+    assert "   import-FB: 1 of 155 rows hold no valid bar" in output
     assert (tmp_path / "AAPL.png").exists()
