@@ -8,6 +8,7 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_PACKAGES := mosquitto mosquitto-clients postgresql python3-venv
+PURE_TESTS := tests/unit tests/property tests/contract/test_broker_template.py
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: help
@@ -44,16 +45,43 @@ format: dev ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: check
-check: dev ## Lint, types and layers
+check: dev ## Lint, types, layers and generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/python docs/generate.py --check
+
+# What the tests need beyond the distribution's Python is locked for each release whose libraries the packages run on.
+.venv-debian-%/.ready: requirements/debian-%.lock | system
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+.PHONY: test
+test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests, linters included, and the pure ones on Debian's libraries too
+	$(BIN)/pytest
+	@for release in 12 13; do \
+	    echo "with the libraries of Debian $$release:"; \
+	    .venv-debian-$$release/bin/python -m pytest -q $(PURE_TESTS); \
+	done
+
+.PHONY: bench
+bench: dev ## Measure jobs per second and latency, beside what this machine could do at all
+	$(BIN)/python -m bench
+
+.PHONY: docs
+docs: dev ## Write the generated documents anew
+	$(BIN)/python docs/generate.py
+
+LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
+	--python-version 3.11 --quiet
 
 .PHONY: lock
 lock: dev ## Resolve the locked dependencies again
-	$(BIN)/uv pip compile pyproject.toml --all-extras --group dev --generate-hashes --no-emit-index-url \
-	    --no-emit-find-links --no-annotate --python-version 3.11 --quiet --output-file requirements/dev.lock
+	$(LOCK) pyproject.toml --all-extras --group dev --upgrade --output-file requirements/dev.lock
+	$(LOCK) requirements/debian-12.in --upgrade --output-file requirements/debian-12.lock
+	$(LOCK) requirements/debian-13.in --upgrade --output-file requirements/debian-13.lock
 
 .PHONY: clean
 clean: ## Remove what the targets made
