@@ -25,7 +25,7 @@ system: ## Install the Debian packages that are missing (asks for root through s
 	    $(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
 	fi
 
-$(VENV)/.ready: requirements/dev.lock pyproject.toml | system
+$(VENV)/.ready: requirements/dev.lock | system
 	$(PYTHON) -m venv --clear $(VENV)
 	$(BIN)/pip install --quiet --require-hashes -r requirements/dev.lock
 	$(BIN)/pip install --quiet --no-deps --no-build-isolation --editable .

@@ -419,9 +419,8 @@ class Machine:
 
     def _dispatcher_seen(self, message: Presence, now: float) -> None:
         if message.online and message.epoch != self._epoch:
-            if self._epoch is not None:
-                self._introduce(now)  # a new dispatcher knows nobody
             self._epoch = message.epoch
+            self._introduce(now)  # a new dispatcher knows nobody
 
     def _introduce(self, now: float) -> None:
         identity, offering = self._identity, self._offering
