@@ -101,11 +101,11 @@ class DispatcherBook(Playbook[Event, Effect]):
     def restart(self) -> None:
         """Go on as a new process, with what was saved; not yet connected."""
         self.expect()
-        self.machine = Machine(self._policy, self._entropy, PRESENCE, self.store.load(), self._now())
+        self.machine = Machine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
         past = self.store.find(self.machine.past_wanted(events))
-        effects = self.machine.handle(events, self._now(), past)
+        effects = self.machine.handle(events, self.now(), past)
         self.store.commit([effect for effect in effects if isinstance(effect, SaveJob | SaveAttempt)])
         story: list[Effect] = []
         for effect in effects:
@@ -121,9 +121,9 @@ class DispatcherBook(Playbook[Event, Effect]):
         return story
 
     def next_in_s(self) -> float:
-        return self.machine.next_in_s(self._now())
+        return self.machine.next_in_s(self.now())
 
-    def _now(self) -> Now:
+    def now(self) -> Now:
         return Now(self.clock.steady, self.clock.wall)
 
     def connect(self) -> None:

@@ -1,0 +1,219 @@
+"""Who gets what: order, ageing, windows, types and tags."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockworker.dispatcher.assignment import ReadyQueue, Worker, share_out
+from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
+from stockworker.protocol.job import Job, Priority
+from tests.harness.dispatching import BACKTEST, IMPORT, W1, W2, W3, A, B, C, D, a_job
+
+NEVER_AGED = float("-inf")
+GPU, BIG = Tag("gpu"), Tag("big")
+
+
+def a_worker(
+    worker_id: WorkerId = W1,
+    *,
+    slots: int = 1,
+    window: int | None = None,
+    types: Sequence[JobType] = (BACKTEST, IMPORT),
+    tags: Sequence[Tag] = (),
+) -> Worker:
+    window = slots if window is None else window
+    return Worker(worker_id, "boot", slots, window, frozenset(types), frozenset(tags), "1.0", seen=0.0)
+
+
+def a_queue(*jobs: Job) -> ReadyQueue:
+    queue = ReadyQueue()
+    for job in jobs:
+        queue.add(job)
+    return queue
+
+
+def drained(queue: ReadyQueue, worker: Worker, aged_before: float = NEVER_AGED) -> list[JobId]:
+    """Everything that the worker may run, in its order."""
+    return list(iter(lambda: queue.take(worker, aged_before), None))
+
+
+def shares(queue: ReadyQueue, workers: Sequence[Worker], aged_before: float = NEVER_AGED) -> list[tuple[str, str]]:
+    given_out: list[tuple[str, str]] = []
+    for worker, job_id in share_out(queue, workers, aged_before):
+        worker.leases.add(job_id)
+        given_out.append((worker.id, job_id))
+    return given_out
+
+
+# --- the queue --------------------------------------------------------------------------------------------------------
+
+
+def test_high_goes_before_normal_and_normal_before_low() -> None:
+    queue = a_queue(
+        a_job(A, priority=Priority.LOW, sequence=1),
+        a_job(B, priority=Priority.NORMAL, sequence=2),
+        a_job(C, priority=Priority.HIGH, sequence=3),
+    )
+    assert drained(queue, a_worker()) == [C, B, A]
+
+
+def test_within_a_priority_it_is_first_in_first_out_over_all_types() -> None:
+    queue = a_queue(
+        a_job(A, ready_at=3, sequence=1),
+        a_job(B, ready_at=2, sequence=2, of_type=IMPORT),
+        a_job(C, ready_at=2, sequence=3),
+        a_job(D, ready_at=2, sequence=4, of_type=IMPORT),
+    )
+    assert drained(queue, a_worker()) == [B, C, D, A]
+
+
+def test_what_has_waited_too_long_goes_first_the_oldest_before_all() -> None:
+    queue = a_queue(
+        a_job(A, priority=Priority.HIGH, ready_at=50, sequence=1),
+        a_job(B, priority=Priority.LOW, ready_at=10, sequence=2),
+        a_job(C, priority=Priority.HIGH, ready_at=20, sequence=3),
+        a_job(D, priority=Priority.LOW, ready_at=30.1, sequence=4),
+    )
+    assert drained(queue, a_worker(), aged_before=30) == [B, C, A, D]
+
+
+def test_a_worker_gets_only_what_it_can_run() -> None:
+    queue = a_queue(
+        a_job(A, of_type=IMPORT, sequence=1),
+        a_job(B, tags=[GPU], sequence=2),
+        a_job(C, tags=[GPU, BIG], sequence=3),
+        a_job(D, sequence=4),
+    )
+    refuser = a_worker()
+    refuser.refused.add(BACKTEST)
+    assert drained(queue, refuser) == [A]
+    assert drained(queue, a_worker(types=[BACKTEST], tags=[GPU])) == [B, D]
+    assert drained(queue, a_worker(types=[])) == []
+    assert len(queue) == 1
+
+
+def test_what_was_taken_out_is_not_given_and_may_come_back() -> None:
+    queue = a_queue(a_job(A, sequence=1), a_job(B, sequence=2))
+    queue.discard(A)
+    queue.discard(A)
+    queue.discard(C)
+    assert len(queue) == 1
+    queue.add(a_job(A, sequence=1))  # beside its old entry
+    assert drained(queue, a_worker()) == [A, B]
+    assert len(queue) == 0
+
+
+def test_a_job_that_comes_back_later_has_one_place() -> None:
+    queue = a_queue(a_job(A, ready_at=1, sequence=1), a_job(B, ready_at=2, sequence=2))
+    queue.discard(A)
+    queue.add(a_job(A, ready_at=3, sequence=1))
+    assert drained(queue, a_worker()) == [B, A]
+
+
+def test_the_queue_says_how_much_waits_and_since_when() -> None:
+    queue = a_queue(
+        a_job(A, ready_at=5, sequence=1),
+        a_job(B, ready_at=3, sequence=2, priority=Priority.LOW),
+        a_job(C, ready_at=4, sequence=3, of_type=IMPORT),
+        a_job(D, ready_at=1, sequence=4),
+    )
+    queue.discard(D)
+    assert sorted(queue.waiting()) == [(BACKTEST, 2, 3), (IMPORT, 1, 4)]
+    drained(queue, a_worker())
+    assert list(queue.waiting()) == []
+
+
+jobs = st.builds(
+    a_job,
+    st.integers(0, 5).map(lambda number: JobId(f"job-{number}")),
+    priority=st.sampled_from(Priority),
+    of_type=st.sampled_from([BACKTEST, IMPORT]),
+    tags=st.sets(st.sampled_from([GPU, BIG])),
+    ready_at=st.integers(0, 5).map(float),
+)
+
+
+@given(st.lists(jobs | st.integers(0, 5), max_size=30), st.integers(0, 6))
+def test_the_queue_is_as_good_as_a_sorted_list(steps: list[Job | int], aged_before: int) -> None:
+    queue = ReadyQueue()
+    waiting: dict[JobId, Job] = {}
+    for step in steps:
+        if isinstance(step, int):
+            job_id = JobId(f"job-{step}")
+            queue.discard(job_id)
+            waiting.pop(job_id, None)
+        elif step.spec.id not in waiting:
+            queue.add(step)
+            waiting[step.spec.id] = step
+
+    def place(job: Job) -> tuple[int, float]:
+        return (-1 if job.ready_at <= aged_before else job.spec.priority, job.ready_at)
+
+    worker = a_worker(tags=[GPU])
+    mine = [job for job in waiting.values() if job.spec.tags <= {GPU}]
+    taken = drained(queue, worker, aged_before)
+    assert sorted(taken) == sorted(job.spec.id for job in mine)
+    assert [place(waiting[job_id]) for job_id in taken] == sorted(map(place, mine))
+    assert len(queue) == len(waiting) - len(mine)
+
+
+# --- sharing out ------------------------------------------------------------------------------------------------------
+
+
+def many(count: int) -> list[Job]:
+    return [a_job(JobId(f"job-{number:02}"), sequence=number) for number in range(count)]
+
+
+def test_each_in_turn_gets_one() -> None:
+    given_out = shares(a_queue(*many(4)), [a_worker(W1, slots=2), a_worker(W2, slots=2)])
+    assert given_out == [("w1", "job-00"), ("w2", "job-01"), ("w1", "job-02"), ("w2", "job-03")]
+
+
+def test_the_least_loaded_is_served_first() -> None:
+    busy, idle = a_worker(W1, slots=2), a_worker(W2, slots=2)
+    busy.leases.add(A)
+    assert shares(a_queue(*many(1)), [busy, idle]) == [("w2", "job-00")]
+
+
+def test_nobody_gets_more_than_its_window() -> None:
+    workers = [a_worker(W1, slots=2), a_worker(W2, slots=4, window=3), a_worker(W3, slots=1, window=0)]
+    shares(a_queue(*many(20)), workers)
+    assert [len(worker.leases) for worker in workers] == [2, 3, 0]
+
+
+def test_free_slots_are_filled_before_anything_waits_on_a_worker() -> None:
+    fast, slow = a_worker(W1, slots=1, window=8), a_worker(W2, slots=2)
+    shares(a_queue(*many(4)), [fast, slow])
+    assert (len(fast.leases), len(slow.leases)) == (2, 2)
+
+
+def test_what_waits_on_a_worker_is_filled_up_once_it_has_shrunk_to_half() -> None:
+    worker = a_worker(slots=2, window=10)
+    worker.leases = {JobId(f"held-{number}") for number in range(7)}
+    assert shares(a_queue(*many(9)), [worker]) == []
+    worker.leases.pop()
+    assert len(shares(a_queue(*many(9)), [worker])) == 4
+
+
+def test_who_is_offline_gets_nothing() -> None:
+    gone = a_worker(W1)
+    gone.online = False
+    assert shares(a_queue(*many(1)), [gone]) == []
+
+
+def test_nobody_waits_because_another_can_run_nothing() -> None:
+    picky, able = a_worker(W1, slots=4, types=[IMPORT]), a_worker(W2, slots=4)
+    assert len(shares(a_queue(*many(4)), [picky, able])) == 4
+    assert len(able.leases) == 4
+
+
+@pytest.mark.parametrize("aged_before", [NEVER_AGED, 100.0])
+def test_a_low_job_waits_behind_high_ones_until_it_is_aged(aged_before: float) -> None:
+    queue = a_queue(
+        a_job(A, priority=Priority.LOW, ready_at=1.0, sequence=1),
+        a_job(B, priority=Priority.HIGH, ready_at=2.0, sequence=2),
+    )
+    first = "b" if aged_before == NEVER_AGED else "a"
+    assert shares(queue, [a_worker()], aged_before) == [("w1", first)]

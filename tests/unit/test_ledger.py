@@ -1,0 +1,121 @@
+"""The dispatcher's books: each change is committed once, followed by the queue, and obeys the table."""
+
+from dataclasses import replace
+
+import pytest
+
+from stockworker.dispatcher.effects import SaveAttempt, SaveJob
+from stockworker.dispatcher.ledger import Lease, Ledger, Snapshot
+from stockworker.errors import ProtocolMisuse
+from stockworker.protocol.ids import Token
+from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.lifecycle import State, Trigger
+from stockworker.protocol.messages import Notice, Transition
+from tests.harness.dispatching import BACKTEST, MIDDAY, W1, W2, A, B, a_job
+
+TOKEN = Token("token")
+
+
+def a_ledger(*jobs: Job) -> Ledger:
+    return Ledger(Snapshot(jobs, {job.state: 1 for job in jobs}, next_sequence=len(jobs) + 1))
+
+
+def leased(ledger: Ledger, job: Job) -> Job:
+    """Give the job to W1."""
+    job = ledger.move(job, Trigger.LEASED, attempt=1, worker=W1, token=TOKEN, assigned_at=MIDDAY)
+    ledger.grant(job, Lease(Attempt(A, 1, W1, TOKEN, MIDDAY), deadline=30.0, offered=0.0))
+    return job
+
+
+def test_a_ledger_opens_with_what_the_store_has() -> None:
+    ledger = a_ledger(a_job(A), a_job(B, State.SCHEDULED))
+    assert set(ledger.jobs) == {A, B}
+    assert len(ledger.ready) == 1
+    assert ledger.flush() == ([], [], [])
+
+
+def test_a_new_job_is_saved_with_its_payload_and_queued() -> None:
+    ledger = a_ledger()
+    job = a_job(A)
+    ledger.add(job, "{}")
+    assert (ledger.next_sequence, ledger.totals[State.QUEUED], len(ledger.ready)) == (2, 1, 1)
+    assert ledger.flush() == ([SaveJob(job, "{}")], [], [Transition(A, BACKTEST, State.QUEUED, 0, None)])
+    assert ledger.flush() == ([], [], [])
+
+
+def test_what_happens_within_a_turn_is_saved_once_and_told_step_by_step() -> None:
+    ledger = a_ledger()
+    ledger.add(a_job(A), "{}")
+    job = ledger.move(leased(ledger, ledger.jobs[A]), Trigger.STARTED)
+    ledger.close(A, Outcome.OK, MIDDAY + 1, 0.5, None)
+    job = ledger.move(job, Trigger.SUCCEEDED, result="1", ended_at=MIDDAY + 1)
+    saves, notices, steps = ledger.flush()
+    attempt = Attempt(A, 1, W1, TOKEN, MIDDAY, MIDDAY + 1, Outcome.OK, 0.5)
+    assert saves == [SaveJob(job, "{}", "1"), SaveAttempt(attempt)]
+    assert notices == [Notice(A, BACKTEST, State.COMPLETED, 1, W1, "1")]
+    assert [step.state for step in steps] == ["queued", "assigned", "running", "completed"]
+    assert ledger.jobs == {}
+    assert ledger.leases == {}
+    assert {state: count for state, count in ledger.totals.items() if count} == {State.COMPLETED: 1}
+
+
+def test_what_ends_is_remembered_for_the_rest_of_the_turn() -> None:
+    ledger = a_ledger(a_job(A))
+    job = ledger.move(ledger.jobs[A], Trigger.CANCELLED, ended_at=MIDDAY)
+    assert ledger.past == {A: job}
+    ledger.flush()
+    assert ledger.past == {}
+
+
+def test_the_queue_follows_the_states() -> None:
+    ledger = a_ledger(a_job(A))
+    job = leased(ledger, ledger.jobs[A])
+    assert len(ledger.ready) == 0
+    job = ledger.move(job, Trigger.LOST)
+    assert len(ledger.ready) == 1
+    ledger.move(job, Trigger.RECLAIMED)
+    assert len(ledger.ready) == 0
+
+
+def test_a_reopened_job_lives_again() -> None:
+    failed = replace(a_job(A, State.FAILED), ended_at=MIDDAY)
+    ledger = Ledger(Snapshot([], {State.FAILED: 1}, 2))
+    ledger.past = {A: failed}
+    job = ledger.reopen(failed, ended_at=None)
+    assert job.state is State.QUEUED
+    assert ledger.jobs == {A: job}
+    assert ledger.past == {}
+    assert (ledger.totals[State.FAILED], ledger.totals[State.QUEUED], len(ledger.ready)) == (0, 1, 1)
+    assert ledger.flush()[0] == [SaveJob(job)]
+
+
+def test_a_job_is_amended_in_its_state() -> None:
+    ledger = a_ledger(a_job(A))
+    job = ledger.amend(ledger.jobs[A], cancel_requested=True)
+    assert ledger.jobs[A] == job
+    assert ledger.flush() == ([SaveJob(job)], [], [])
+
+
+def test_the_lifecycle_is_obeyed() -> None:
+    ledger = a_ledger(a_job(A))
+    with pytest.raises(ProtocolMisuse, match="a job that is queued can't be succeeded"):
+        ledger.move(ledger.jobs[A], Trigger.SUCCEEDED)
+    assert ledger.flush() == ([], [], [])
+    assert ledger.totals[State.QUEUED] == 1
+
+
+def test_a_lease_is_held_under_its_job_worker_and_token_alone() -> None:
+    ledger = a_ledger(a_job(A))
+    job = leased(ledger, ledger.jobs[A])
+    assert ledger.held(A, W1, TOKEN) == job
+    assert ledger.held(B, W1, TOKEN) is None
+    assert ledger.held(A, W2, TOKEN) is None
+    assert ledger.held(A, W1, Token("other")) is None
+
+
+def test_blame_is_forgotten_when_the_job_moves_on() -> None:
+    ledger = a_ledger(a_job(A))
+    job = ledger.move(leased(ledger, ledger.jobs[A]), Trigger.LOST)
+    ledger.blamed.add(TOKEN)
+    ledger.move(job, Trigger.CANCELLED, ended_at=MIDDAY)
+    assert ledger.blamed == set()
