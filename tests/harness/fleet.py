@@ -21,6 +21,13 @@ from stockworker.protocol.ids import ClientId
 from tests.harness.broker import Broker
 
 TIMEOUT_S = 30.0
+HANDLERS = Path(__file__).resolve().parent
+"""Where workers import handlers from: ``job_handlers:echo``."""
+
+
+def python_handlers(*names: str) -> dict[str, Any]:
+    """The configuration of job types that functions of the same names in `tests.harness.job_handlers` run."""
+    return {name: {"python": f"job_handlers:{name}"} for name in names}
 
 
 class ServiceFailed(Exception):
@@ -162,7 +169,11 @@ class Fleet:
                     "cert_file": str(credentials.certificate),
                     "key_file": str(credentials.key),
                 },
-                "worker": {"id": identity, "journal": str(self.folder / f"{identity}.journal.sqlite3")},
+                "worker": {
+                    "id": identity,
+                    "journal": str(self.folder / f"{identity}.journal.sqlite3"),
+                    "handler_paths": [str(HANDLERS)],
+                },
                 "dispatcher": {"store": str(self.job_store)},
                 "market_data": {"location": str(self.market_data)},
                 "client": {"id": identity},

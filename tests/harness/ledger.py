@@ -10,9 +10,6 @@ from stockworker.handlers import price_update as updating
 from stockworker.handlers import technical_analysis as analysing
 from stockworker.handlers.api import Context, Handler, Job, Json
 
-FOLDER: Final = Path(__file__).parent
-"""What a worker imports this module from, as ``ledger``: there may be other packages named ``tests``."""
-
 SETTING: Final = "ledger"
 """Where the path stands in a handler's settings."""
 

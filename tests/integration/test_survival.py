@@ -22,7 +22,7 @@ from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus
 from tests.harness.fleet import Fleet
 from tests.harness.http_server import HttpServer
-from tests.harness.ledger import FOLDER, SETTING, Ledger
+from tests.harness.ledger import SETTING, Ledger
 from tests.harness.waiting import until
 from tests.harness.workload import BARS, Task, provider_answers, tasks
 
@@ -57,7 +57,7 @@ def running_fleet(folder: Path, ledger: Ledger) -> Iterator[Fleet]:
             "price_update": {"provider": provider.url("/daily/{symbol}.json?since={since}")},
         }
         settings = {
-            "worker": {"max_concurrent_jobs": 4, "handler_paths": [str(FOLDER)]},
+            "worker": {"max_concurrent_jobs": 4},
             "dispatcher": {
                 "lease": 5,
                 # Whatever is killed here is blamed on the jobs that ran there.

@@ -1,0 +1,92 @@
+"""What people do with Mosquitto's own tools works on a real fleet: submit with one command, watch with another."""
+
+import json
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.tools import Watcher, publish
+
+PAYLOAD = '{"symbol": "AAPL", "note": "\N{EURO SIGN} and a blank"}'
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    settings = {
+        "worker": {"heartbeat_interval": 1, "poll_interval": 0.5, "types": ["echo", "fail_for_good"]},
+        "handlers": python_handlers("echo", "fail_for_good"),
+    }
+    with Fleet(tmp_path_factory.mktemp("fleet"), settings=settings) as fleet:
+        yield fleet
+
+
+def body(line: str) -> dict[str, object]:
+    """The message of a line that `mosquitto_sub -v` has printed."""
+    fields: dict[str, object] = json.loads(line.partition(" ")[2])
+    return fields
+
+
+def test_a_plain_publish_gets_its_job_done(fleet: Fleet) -> None:
+    with Watcher(fleet.broker, "operator", "jobs/completed/+") as completed:
+        publish(fleet.broker, "client", "jobs/queue/normal/echo", PAYLOAD)
+        completed.wait_for("jobs/completed/")
+    (line,) = completed.lines
+    notice = body(line)
+    assert (notice["type"], notice["state"], notice["attempt"]) == ("echo", "completed", 1)
+    assert json.loads(str(notice["result"]))["payload"] == json.loads(PAYLOAD)
+
+
+def test_watching_jobs_shows_the_whole_life_of_one(fleet: Fleet) -> None:
+    with Watcher(fleet.broker, "operator", "jobs/#") as jobs:
+        for job_type in ("echo", "fail_for_good"):
+            properties = ("-D", "publish", "user-property", "id", f"watched-{job_type}")
+            publish(fleet.broker, "client", f"jobs/queue/high/{job_type}", PAYLOAD, *properties)
+        jobs.wait_for(
+            f"jobs/queue/high/echo {PAYLOAD}",
+            "jobs/request/host-1 {",
+            "jobs/request/host-2 {",
+            "jobs/completed/watched-echo {",
+            "jobs/failed/watched-fail_for_good {",
+        )
+    (failed,) = jobs.found("jobs/failed/watched-fail_for_good")
+    assert body(failed)["reason"] == "ACME was delisted"
+
+
+def test_watching_completed_jobs_shows_no_others(fleet: Fleet) -> None:
+    with (
+        Watcher(fleet.broker, "operator", "jobs/completed/+") as completed,
+        Watcher(fleet.broker, "operator", "jobs/failed/+") as failed,
+    ):
+        publish(fleet.broker, "client", "jobs/queue/normal/fail_for_good", PAYLOAD)
+        failed.wait_for("jobs/failed/")
+        publish(fleet.broker, "client", "jobs/queue/normal/echo", PAYLOAD)
+        completed.wait_for("jobs/completed/")
+    assert [body(line)["type"] for line in completed.lines] == ["echo"]
+    assert [body(line)["type"] for line in failed.lines] == ["fail_for_good"]
+
+
+def test_heartbeats_come_from_every_worker_again_and_again(fleet: Fleet) -> None:
+    with Watcher(fleet.broker, "operator", "workers/heartbeat/+") as heartbeats:
+        for _ in range(2):
+            heartbeats.wait_for("workers/heartbeat/host-1 {", "workers/heartbeat/host-2 {")
+            heartbeats.lines.clear()
+        heartbeats.wait_for("workers/heartbeat/")
+    fields = body(heartbeats.lines[0])
+    assert (fields["slots"], fields["running"], fields["waiting_reports"]) == (5, 0, 0)
+
+
+def test_watching_workers_shows_them_come_and_go(fleet: Fleet) -> None:
+    worker = fleet.workers[1]
+    with Watcher(fleet.broker, "operator", "workers/#") as workers:
+        workers.wait_for("workers/heartbeat/host-1 {")
+        worker.kill()
+        workers.wait_for("workers/disconnect/host-2 {")
+        worker.start()
+        workers.wait_for("workers/register/host-2 {")
+        assert worker.stop() == 0
+        workers.wait_for("workers/unregister/host-2 {")
+        worker.start()
+    came, left = workers.found("workers/register/host-2")[0], workers.found("workers/unregister/host-2")[0]
+    assert body(came)["types"] == ["echo", "fail_for_good"]
+    assert body(came)["boot"] == body(left)["boot"] != body(workers.found("workers/disconnect/host-2")[0])["boot"]
