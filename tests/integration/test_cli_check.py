@@ -1,0 +1,166 @@
+"""`stockworker check` as each kind of participant, and with each kind of fault."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters import clock
+from tests.harness.command import Finished, changed, run
+from tests.harness.fleet import Fleet
+
+NOW = datetime.fromtimestamp(clock.wall(), UTC)
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    with Fleet(tmp_path_factory.mktemp("fleet"), workers=1) as fleet:
+        yield fleet
+
+
+@pytest.fixture(scope="module")
+def config(fleet: Fleet) -> Path:
+    return fleet.config_file("client")
+
+
+def verdicts(finished: Finished) -> list[tuple[str, str]]:
+    return [(finding["check"], finding["verdict"]) for finding in finished.json_lines]
+
+
+def worst(finished: Finished, verdict: str) -> list[str]:
+    return [finding["text"] for finding in finished.json_lines if finding["verdict"] == verdict]
+
+
+@pytest.mark.parametrize(
+    ("identity", "rights"),
+    [
+        ("client", "'client' may submit, ask, cancel, see statistics; retry is for operators"),
+        ("operator", "'operator' may submit, ask, cancel, see statistics, retry"),
+    ],
+)
+def test_all_is_well_for_who_submits(fleet: Fleet, identity: str, rights: str) -> None:
+    done = run(fleet.config_file(identity), "check", "--json")
+
+    assert done.status == 0
+    assert verdicts(done) == [
+        ("configuration", "ok"),
+        ("tls", "ok"),
+        ("tls", "ok"),
+        ("broker", "ok"),
+        ("dispatcher", "ok"),
+        ("rights", "ok"),
+        ("answers", "ok"),
+    ]
+    assert rights in worst(done, "ok")
+
+
+def test_all_is_well_for_a_worker_that_runs(fleet: Fleet) -> None:
+    done = run(fleet.config_file("host-1"), "check", "--instance", "1")
+
+    assert done.status == 0
+    assert "ok    handlers       3 job types: data_import, price_update, technical_analysis" in done.output
+    assert "ok    rights         'host-1' may report" in done.output
+    assert "ok    answers" in done.output
+    assert fleet.workers[0].alive
+
+
+def test_all_is_well_for_a_dispatcher_that_runs(fleet: Fleet) -> None:
+    done = run(fleet.config_file("dispatcher"), "check", "--json")
+
+    assert (done.status, worst(done, "warn")) == (0, [])
+    assert f"dispatcher.store: {fleet.folder}/jobs.sqlite3" in worst(done, "ok")
+    assert fleet.dispatcher.alive
+
+
+def test_what_the_access_list_denies(fleet: Fleet) -> None:
+    done = run(fleet.config_file("stranger"), "check", "--json", "--role", "client")
+
+    denied = [text.split(":")[0] for text in worst(done, "fail")]
+    assert done.status == 1
+    assert denied == [f"'stranger' may not {right}" for right in ("submit", "ask", "cancel", "see statistics")]
+
+
+def test_a_name_that_is_none_of_ours(config: Path) -> None:
+    done = run(changed(config, "renamed", client={"id": "alice"}, worker={"id": "host-9"}), "check", "--json")
+
+    assert done.status == 1
+    (text,) = worst(done, "fail")
+    assert "is the certificate of 'client'" in text
+    assert "Set the id to 'client'" in text
+
+
+def test_everything_that_is_wrong_in_the_files_is_told_at_once(config: Path) -> None:
+    done = run(changed(config, "wrong", worker={"slots": 1}, log={"level": "loud"}), "check", "--json")
+
+    assert done.status == 1
+    assert verdicts(done) == [("configuration", "fail"), ("configuration", "fail")]
+
+
+def test_a_missing_key_file(config: Path) -> None:
+    done = run(changed(config, "keyless", tls={"key_file": "/nonexistent.key"}), "check", "--json")
+
+    assert done.status == 1
+    assert worst(done, "fail") == ["/nonexistent.key: can't read the private key: No such file or directory"]
+
+
+@pytest.mark.parametrize(
+    ("issued", "lifetime", "verdict", "text"),
+    [
+        (NOW - timedelta(days=40), timedelta(days=30), "fail", "expired on"),
+        (NOW, timedelta(days=29), "warn", "expires on"),
+        (NOW + timedelta(days=9), timedelta(days=90), "fail", "check this machine's clock"),
+    ],
+)
+def test_a_certificate_out_of_its_time(
+    fleet: Fleet, config: Path, issued: datetime, lifetime: timedelta, verdict: str, text: str
+) -> None:
+    identity = fleet.broker.authority.issue_client("client", issued, lifetime)
+    certificate, key = identity.save(fleet.folder / "old", "client")
+
+    old = changed(config, "old", tls={"cert_file": str(certificate), "key_file": str(key)})
+    done = run(old, "check", "--offline", "--json")
+
+    assert done.status == (1 if verdict == "fail" else 0)
+    (found,) = worst(done, verdict)
+    assert text in found
+
+
+def test_a_key_that_everybody_can_read(fleet: Fleet, config: Path) -> None:
+    certificate, key = fleet.broker.authority.issue_client("client", NOW).save(fleet.folder / "open", "client")
+    key.chmod(0o644)
+
+    done = run(
+        changed(config, "open", tls={"cert_file": str(certificate), "key_file": str(key)}),
+        "check",
+        "--offline",
+        "--json",
+    )
+
+    assert worst(done, "warn") == [f"every user of this machine can read {key}: run 'chmod o-r {key}'"]
+
+
+def test_handlers_and_folders_of_a_worker(fleet: Fleet) -> None:
+    sections: dict[str, dict[str, object]] = {
+        "handlers": {"chart": {"command": ["/nonexistent/program"]}},
+        "worker": {"handler_paths": ["/nonexistent"], "journal": f"{fleet.folder}/absent/journal.sqlite3"},
+    }
+    done = run(changed(fleet.config_file("host-1"), "bare", **sections), "check", "--instance", "1", "--json")
+
+    assert done.status == 1
+    folder, program = worst(done, "fail")
+    assert "/nonexistent is no folder" in folder
+    assert "handlers.chart: /nonexistent/program is no program" in program
+    (journal,) = worst(done, "warn")
+    assert f"the folder {fleet.folder}/absent does not exist" in journal
+
+
+def test_a_broker_that_is_down(config: Path) -> None:
+    closed = changed(config, "closed", queue={"mqtt": {"host": "localhost", "port": 1}})
+    offline = run(closed, "check", "--offline")
+    done = run(closed, "check", "--json")
+
+    assert offline.status == 0
+    assert done.status == 1
+    (text,) = worst(done, "fail")
+    assert "connection refused" in text
