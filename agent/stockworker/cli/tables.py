@@ -29,7 +29,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], width: int | 
             cell.rjust(wide) if numbers else cell.ljust(wide)
             for cell, wide, numbers in zip(line, widths, right, strict=True)
         )
-        yield _GAP.join(cells).rstrip()[:width]
+        yield _GAP.join(cells)[:width].rstrip()
 
 
 def terminal_width() -> int | None:

@@ -1,0 +1,91 @@
+"""What commands print: tables, durations, errors, endings."""
+
+import io
+import sys
+
+import pytest
+
+from stockworker.cli.endings import describe, ending_fields
+from stockworker.cli.tables import local_time, short_duration, table
+from stockworker.cli.terminal import StatusLine, complain, print_json
+from stockworker.client import Ended
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.lifecycle import State
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_a_table_has_numbers_at_the_right_and_gaps_for_nothing() -> None:
+    assert list(table(("NAME", "JOBS"), [("a", 5), ("longer", 10)])) == [
+        "NAME    JOBS",
+        "a          5",
+        "longer    10",
+    ]
+    assert list(table(("A", "B"), [(None, "")])) == ["A  B", "-  -"]
+    assert list(table(("A", "B"), [])) == ["A  B"]
+
+
+def test_a_table_is_cut_to_the_terminal_and_can_not_steer_it() -> None:
+    assert list(table(("A", "B"), [("x\x1b[2J\n", "y" * 50)], width=12)) == ["A", "x\\x1b[2J\\n"]
+
+
+@pytest.mark.parametrize(
+    ("duration_s", "text"),
+    [(-1, "0s"), (0, "0s"), (59.4, "59s"), (60, "1m 0s"), (303, "5m 3s"), (7260, "2h 1m"), (90000, "1d 1h")],
+)
+def test_a_duration_is_short(duration_s: float, text: str) -> None:
+    assert short_duration(duration_s) == text
+
+
+def test_a_time_names_its_offset() -> None:
+    assert local_time(0)[10:].strip()[-6] in "+-"
+
+
+def test_an_error_is_a_line_for_each_problem(capsys: pytest.CaptureFixture[str]) -> None:
+    complain("first\nsecond\x1b[31m")
+
+    assert capsys.readouterr().err == "stockworker: error: first\nstockworker: error: second\\x1b[31m\n"
+
+
+def test_json_is_ascii_on_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    print_json({"a": "\x9b2J\nü\ud800"})
+
+    assert capsys.readouterr().out == '{"a": "\\u009b2J\\n\\u00fc\\ud800"}\n'
+
+
+def test_a_status_line_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown, hidden, silent = Terminal(), io.StringIO(), Terminal()
+    for stream, quiet in ((shown, False), (hidden, False), (silent, True)):
+        monkeypatch.setattr(sys, "stderr", stream)
+        line = StatusLine(quiet=quiet)
+        line.show("half\x07way")
+        line.clear()
+
+    assert shown.getvalue() == "\r\x1b[Khalf\\x07way\r\x1b[K"
+    assert hidden.getvalue() == silent.getvalue() == ""
+
+
+def ended(state: State, result: str | None = None, reason: str | None = None) -> Ended:
+    return Ended(JobId("a"), state, result, reason)
+
+
+@pytest.mark.parametrize(
+    ("ending", "fields"),
+    [
+        (ended(State.COMPLETED, '{"x": [1]}'), {"id": "a", "state": "completed", "result": {"x": [1]}}),
+        (ended(State.COMPLETED), {"id": "a", "state": "completed", "result": None}),
+        (ended(State.COMPLETED, "no JSON"), {"id": "a", "state": "completed", "result": "no JSON"}),
+        (ended(State.FAILED, reason="boom\nat line 1"), {"id": "a", "state": "failed", "reason": "boom\nat line 1"}),
+        (ended(State.CANCELLED), {"id": "a", "state": "cancelled"}),
+    ],
+)
+def test_an_ending_for_programs(ending: Ended, fields: dict[str, object]) -> None:
+    assert ending_fields(ending) == fields
+
+
+def test_an_ending_for_people_is_one_line() -> None:
+    assert describe(ended(State.FAILED, reason="boom\x07\nat line 1")) == "a failed: boom\\x07"
+    assert describe(ended(State.EXPIRED)) == "a expired"

@@ -1,0 +1,93 @@
+"""The parser: lazy, complete, and the same as the manual."""
+
+import subprocess
+import sys
+
+import pytest
+
+from stockworker.cli import main, manual
+from stockworker.cli.commands import COMMANDS, make_parser
+from stockworker.cli.exits import Exit, UsageError, exit_of
+from stockworker.errors import (
+    AccessDenied,
+    ConfigError,
+    ConnectionFailed,
+    JobRejected,
+    JobUnknown,
+    NoAnswer,
+    StoreError,
+)
+
+HEAVY = {"asyncio", "cryptography", "gmqtt", "sqlite3", "ssl", "yaml"}
+
+
+def test_help_imports_nothing_that_is_slow() -> None:
+    program = "import sys; from stockworker.cli import main; main(['--help']); print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True, text=True)
+
+    assert HEAVY.isdisjoint(done.stdout.splitlines()[-1].split())
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    shown = " ".join(capsys.readouterr().out.split())
+
+    _, parsers = make_parser()
+    parsers[name].complete()
+    assert shown.startswith(f"usage: stockworker {name}")
+    assert " ".join(str(parsers[name].description).split()) in shown
+
+
+def test_the_configuration_may_be_named_before_and_after_the_command() -> None:
+    parser, _ = make_parser()
+
+    assert str(parser.parse_args(["--config", "/a", "stats"]).config) == "/a"
+    assert str(parser.parse_args(["stats", "--config", "/b"]).config) == "/b"
+    assert parser.parse_args(["stats"]).config is None
+
+
+@pytest.mark.parametrize("arguments", [[], ["unknown"], ["status"], ["stats", "--unknown"], ["list", "--limit", "0"]])
+def test_what_can_not_be_parsed_is_a_usage_error(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(arguments) == Exit.USAGE
+    assert ": error: " in capsys.readouterr().err
+
+
+def test_the_manual_has_every_command_option_and_status() -> None:
+    page, man = manual.markdown(), manual.man_page()
+    _, parsers = make_parser()
+    for name, parser in parsers.items():
+        parser.complete()
+        assert f"## stockworker {name}\n" in page
+        for word in parser.format_usage().split():
+            option = word.strip("[]")
+            if option.startswith("--"):
+                assert f"`{option}" in page
+                assert option.replace("-", "\\-") in man
+    for status in Exit:
+        assert f"| {status} | {status.meaning} |" in page
+
+
+def test_no_line_of_the_man_page_is_a_request_by_accident() -> None:
+    requests = {".TH", ".SH", ".SS", ".B", ".PP", ".TP", ".nf", ".fi"}
+    for line in manual.man_page().splitlines():
+        assert not line.startswith("'")
+        assert not line.startswith(".") or line.split()[0] in requests
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (UsageError(""), 2),
+        (JobUnknown(""), 3),
+        (TimeoutError(), 4),
+        (ConnectionFailed(""), 69),
+        (NoAnswer(""), 69),
+        (StoreError(""), 74),
+        (AccessDenied(""), 77),
+        (ConfigError(""), 78),
+        (JobRejected(""), 1),
+    ],
+)
+def test_each_kind_of_error_has_its_status(error: Exception, status: int) -> None:
+    assert exit_of(error) == status

@@ -1,0 +1,46 @@
+"""What a certificate says."""
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stockworker.errors import ConfigError
+from stockworker.security.certificates import BACKDATED, Authority
+from stockworker.security.inspection import inspect
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+
+
+def test_a_certificate_names_owner_issuer_and_time(tmp_path: Path) -> None:
+    authority = Authority.create("Fleet", NOW)
+    certificate, _ = authority.issue_client("host-1", NOW, timedelta(days=10)).save(tmp_path, "host-1")
+
+    (facts,) = inspect(certificate)
+
+    assert (facts.name, facts.subject, facts.issuer) == ("host-1", "CN=host-1", "CN=Fleet")
+    assert (facts.valid_from, facts.valid_until) == (NOW - BACKDATED, NOW + timedelta(days=10))
+
+
+def test_a_file_may_hold_several(tmp_path: Path) -> None:
+    file = tmp_path / "ca.crt"
+    file.write_bytes(b"".join(b"# old\n" + Authority.create(name, NOW).certificate_pem for name in ("Old", "New")))
+
+    assert [facts.name for facts in inspect(file)] == ["Old", "New"]
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        (None, "can't be read: No such file or directory"),
+        (b"", "holds no certificate in PEM form"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds a damaged certificate"),
+    ],
+)
+def test_a_file_that_can_not_be_used(tmp_path: Path, content: bytes | None, text: str) -> None:
+    file = tmp_path / "x.crt"
+    if content is not None:
+        file.write_bytes(content)
+
+    with pytest.raises(ConfigError, match=text):
+        inspect(file)
