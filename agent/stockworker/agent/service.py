@@ -195,8 +195,10 @@ class AgentService:
             events = [found for item in items if (found := self._event(item, executor)) is not None]
             effects = self._machine.handle(events, clock.monotonic())
             entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
-            if entries:
+            if entries and executor.running:
                 await loop.run_in_executor(thread, self._journal.commit, entries)
+            elif entries:
+                self._journal.commit(entries)  # no slot has to be fed meanwhile, and the way to the thread takes time
             self._link.acknowledge(deliveries)
             await self._perform(effects, executor)
             self._notifier.alive()
