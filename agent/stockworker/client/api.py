@@ -139,12 +139,11 @@ class Client:
         receipts: list[ReceiptEntry] = []
 
         async def send(batch: tuple[Submission, ...]) -> None:
+            if self._hears_endings:  # before they are sent: a short job may have ended by the time we see its receipt
+                self._endings.expect((job.id for job in batch if job.id is not None), self._conversation.connections)
             receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply))
+            self._endings.forget(entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED)
             receipts.extend(receipt.entries)
-            if self._hears_endings:
-                stored = (entry for entry in receipt.entries if entry.status is ReceiptStatus.STORED)
-                job_ids = (entry.job_id for entry in stored if entry.job_id is not None)
-                self._endings.expect(job_ids, self._conversation.connections)
             if on_receipts is not None:
                 on_receipts(receipt.entries)
 

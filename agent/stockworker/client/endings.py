@@ -56,12 +56,18 @@ class Endings:
         self._watches: set[Watch] = set()
 
     def expect(self, job_ids: Iterable[JobId], connection: int) -> None:
-        """These jobs were submitted over this connection."""
+        """These jobs are about to be submitted over this connection."""
         self._note_connection(connection)
         for job_id in job_ids:
             self._own.setdefault(job_id, None)
         while len(self._own) > _MOST_REMEMBERED:
             del self._own[next(iter(self._own))]
+
+    def forget(self, job_ids: Iterable[JobId | None]) -> None:
+        """These jobs were known before: they may have ended before we listened."""
+        for job_id in job_ids:
+            if job_id is not None:
+                self._own.pop(job_id, None)
 
     def settle(self, ended: Ended) -> None:
         """A job has ended."""
