@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from stockworker.adapters.sqlite import DatabaseError, open_database, transaction
 from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record
-from stockworker.agent.machine import JournalEntry
+from stockworker.agent.holdings import JournalEntry
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome

@@ -5,35 +5,27 @@ The twin of `stockworker.dispatcher.machine`. Who drives it does three things, i
 nothing but who is told: it goes on with what it holds, and what it has finished is reported when the link returns.
 """
 
-from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
 from itertools import islice
 from typing import Final
 
 from stockworker.agent.effects import (
-    Accept,
     Drain,
     Effect,
-    Entry,
     Event,
-    Forget,
     Leave,
     LinkChanged,
-    MarkStarted,
     Note,
     Offering,
-    Record,
     Reload,
     Send,
-    Start,
-    Stop,
 )
+from stockworker.agent.holdings import Held, Holdings, JournalEntry
 from stockworker.agent.pace import Pace
-from stockworker.agent.work import Began, Finished, Progressed, Work
+from stockworker.agent.work import Began, Finished, Progressed
 from stockworker.protocol.body import content_size, in_batches
-from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
     Ack,
@@ -43,8 +35,6 @@ from stockworker.protocol.messages import (
     Control,
     ControlAction,
     Heartbeat,
-    HeldLease,
-    LeaseStatus,
     Presence,
     Progress,
     Register,
@@ -87,33 +77,6 @@ class Rhythm:
     heartbeat_interval_s: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEntry:
-    """What the journal has of one lease: not started, started, or finished (with a report)."""
-
-    assignment: Assignment
-    started: bool
-    report: AttemptReport | None
-
-
-class _StopReason(Enum):
-    CANCELLED = auto()
-    DRAINED = auto()
-    STALE = auto()
-
-
-@dataclass(slots=True)
-class _Held:
-    """A lease. `reported_at` is when its report was last sent, `started_at` when it began to run."""
-
-    assignment: Assignment
-    status: LeaseStatus = LeaseStatus.WAITING
-    started_at: float = 0.0
-    stop: _StopReason | None = None
-    report: AttemptReport | None = None
-    reported_at: float | None = None
-
-
 class Machine:
     """An agent without its shell.
 
@@ -134,11 +97,7 @@ class Machine:
         self._started = now
         self._link_up = False
         self._pace = Pace()
-        self._held: dict[Token, _Held] = {}
-        self._waiting: deque[Token] = deque()
-        self._handed: dict[JobId, Token] = {}
-        self._running: set[Token] = set()
-        self._unreported: dict[Token, _Held] = {}
+        self._holdings = Holdings(journal)
         self._lease_s = 30.0
         self._epoch: str | None = None
         self._drain: Drain | None = None
@@ -150,22 +109,7 @@ class Machine:
         self._told_window = 0
         self._told_at = now
         self._told_running: set[Token] = set()
-        self._entries: list[Entry] = []
         self._effects: list[Effect] = []
-        for entry in journal:
-            self._recover(entry)
-
-    def _recover(self, entry: JournalEntry) -> None:
-        token = entry.assignment.token
-        held = _Held(entry.assignment, report=entry.report)
-        self._held[token] = held
-        if entry.report is not None:
-            held.status = LeaseStatus.FINISHED
-            self._unreported[token] = held
-        elif entry.started:
-            self._end(held, Outcome.CRASHED, error="the agent was killed, or its machine went down, while it ran")
-        else:
-            self._waiting.append(token)
 
     # --- the one entry point ------------------------------------------------------------------------------------------
 
@@ -177,12 +121,13 @@ class Machine:
         """
         for event in events:
             self._handle_one(event, now)
-        self._start_waiting()
+        self._holdings.hand_over(self._offering.slots, self._pace.window(self._offering.slots))
         if self._link_up:
             self._say(now)
         self._look_at_drain(now)
-        effects = [*self._entries, *self._effects]
-        self._entries, self._effects = [], []
+        entries, orders = self._holdings.flush()
+        effects = [*entries, *orders, *self._effects]
+        self._effects = []
         return effects
 
     def next_in_s(self, now: float) -> float:
@@ -190,11 +135,8 @@ class Machine:
         due = [now + self._rhythm.poll_interval_s]
         if self._link_up:
             due += [self._request_due, self._heartbeat_due]
-            due += [
-                held.started_at + _TELL_RUNNING_S
-                for held in map(self._held.__getitem__, self._running - self._told_running)
-            ]
-            oldest = next(iter(self._unreported.values()), None)
+            due += [held.started_at + _TELL_RUNNING_S for held in self._running_untold()]
+            oldest = next(iter(self._holdings.unreported.values()), None)
             if oldest is not None and oldest.reported_at is not None:
                 due.append(oldest.reported_at + _REPEAT_REPORT_S)
         if self._drain is not None and self._drain.patience_s is not None:
@@ -206,25 +148,24 @@ class Machine:
     @property
     def running(self) -> int:
         """How many jobs run."""
-        return len(self._running)
-
-    def job_of(self, token: Token) -> Assignment | None:
-        """What this lease is about, while it is held."""
-        held = self._held.get(token)
-        return None if held is None else held.assignment
+        return len(self._holdings.running)
 
     @property
     def unreported(self) -> int:
         """How many results wait for their acknowledgement."""
-        return len(self._unreported)
+        return len(self._holdings.unreported)
+
+    def job_of(self, token: Token) -> Assignment | None:
+        """What this lease is about, while it is held."""
+        held = self._holdings.get(token)
+        return None if held is None else held.assignment
 
     def _handle_one(self, event: Event, now: float) -> None:
         match event:
             case Finished():
                 self._finished(event)
             case Began(token=token):
-                self._running.add(token)
-                self._held[token].status, self._held[token].started_at = LeaseStatus.RUNNING, now
+                self._holdings.began(token, now)
             case Assign():
                 self._assigned(event)
             case Ack():
@@ -251,73 +192,22 @@ class Machine:
     def _assigned(self, message: Assign) -> None:
         self._lease_s = message.lease_s
         for assignment in message.leases:
-            if assignment.token in self._held:
+            held = self._holdings.accept(assignment)
+            if held is None:
                 continue
-            for held in list(self._held.values()):
-                if held.assignment.job_id == assignment.job_id:
-                    self._withdrawn(held)  # a newer lease of the same job makes ours stale
-            held = _Held(assignment)
-            self._held[assignment.token] = held
-            self._entries.append(Accept(assignment))
             if self._drain is None:
-                self._waiting.append(assignment.token)
+                self._holdings.queue(held)
             else:
-                self._end(held, Outcome.RELEASED, error="the worker drains")
-
-    def _start_waiting(self) -> None:
-        """Hand jobs to the executor, a few ahead of the free slots where they are short (see `pace`).
-
-        Whatever is handed over counts as started, should we be killed: nobody could tell. So a job that has been
-        tried before is handed over only when it starts at once: it is suspected once by mistake, but not again.
-        """
-        slots, window = self._offering.slots, self._pace.window(self._offering.slots)
-        blocked = []
-        while self._waiting:
-            job = self._held[self._waiting[0]].assignment
-            if len(self._handed) >= (window if job.attempt == 1 else slots):
-                break
-            token = self._waiting.popleft()
-            if job.job_id in self._handed:
-                blocked.append(token)  # an older attempt at the same job is being stopped
-                continue
-            self._handed[job.job_id] = token
-            self._entries.append(MarkStarted(token))
-            work = Work(token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s)
-            self._effects.append(Start(work))
-        self._waiting.extendleft(reversed(blocked))
+                self._holdings.end(held, Outcome.RELEASED, error="the worker drains")
 
     def _finished(self, event: Finished) -> None:
-        held = self._held[event.token]
-        del self._handed[held.assignment.job_id]
-        self._running.discard(event.token)
         self._told_running.discard(event.token)
         self._pace.ended(event.ran_s)
         if self._pace.window(self._offering.slots) != self._told_window:
             self._request_due = min(self._request_due, self._told_at + _WINDOW_CHANGE_S)
-        if held.stop is _StopReason.STALE:
-            self._forget(event.token)
-            return
-        outcome = event.outcome
-        if outcome is Outcome.CANCELLED and held.stop is _StopReason.DRAINED:
-            outcome = Outcome.RELEASED
-        self._end(held, outcome, event.result, event.error, permanent=event.permanent, ran_s=event.ran_s)
-        self._note_attempt(held, outcome, event)
-
-    def _end(
-        self,
-        held: _Held,
-        outcome: Outcome,
-        result: str | None = None,
-        error: str | None = None,
-        *,
-        permanent: bool = False,
-        ran_s: float | None = None,
-    ) -> None:
-        job = held.assignment
-        held.status = LeaseStatus.FINISHED
-        held.report = AttemptReport(job.job_id, job.token, outcome, result, error, permanent, ran_s)
-        self._unreported[job.token] = held
-        self._entries.append(Record(held.report))
+        held = self._holdings.finished(event)
+        if held is not None:
+            self._note_attempt(held, event)
 
     def _acknowledged(self, message: Ack) -> None:
         if message.lease_s:
@@ -325,45 +215,23 @@ class Machine:
         if message.error is not None:
             self._note("refused_by_dispatcher", reason=message.error)
         for token in message.stored:
-            if token in self._unreported:
-                self._forget(token)
+            held = self._holdings.unreported.get(token)
+            if held is not None:
+                self._holdings.forget(held)
         for token in message.stale:
-            held = self._held.get(token)
+            held = self._holdings.get(token)
             if held is not None:
                 self._note("lease_withdrawn", job=held.assignment.job_id, type=held.assignment.type)
-                self._withdrawn(held)
-
-    def _withdrawn(self, held: _Held) -> None:
-        """A lease is no longer ours: whatever comes of it would be refused."""
-        if self._is_handed(held):
-            self._stop(held, _StopReason.STALE)
-            held.stop = _StopReason.STALE
-        else:
-            self._forget(held.assignment.token)
-
-    def _is_handed(self, held: _Held) -> bool:
-        return self._handed.get(held.assignment.job_id) == held.assignment.token
-
-    def _stop(self, held: _Held, reason: _StopReason) -> None:
-        if held.stop is None:
-            held.stop = reason
-            self._effects.append(Stop(held.assignment.token))
-
-    def _forget(self, token: Token) -> None:
-        del self._held[token]
-        self._unreported.pop(token, None)
-        if token in self._waiting:
-            self._waiting.remove(token)
-        self._entries.append(Forget(token))
+                self._holdings.withdraw(held)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def _controlled(self, message: Control, now: float) -> None:
         match message.action:
             case ControlAction.CANCEL:
-                held = None if message.token is None else self._held.get(message.token)
+                held = self._holdings.get(message.token)
                 if held is not None:
-                    self._cancel(held)
+                    self._holdings.cancel(held)
             case ControlAction.DRAIN:
                 if self._drain is None:
                     self._drain_began = now
@@ -375,38 +243,26 @@ class Machine:
             case ControlAction.RELOAD:
                 self._effects.append(Reload())
 
-    def _cancel(self, held: _Held) -> None:
-        if self._is_handed(held):
-            self._stop(held, _StopReason.CANCELLED)
-        elif held.status is LeaseStatus.WAITING:
-            self._waiting.remove(held.assignment.token)
-            self._end(held, Outcome.CANCELLED, error="cancelled before it started")
-
     def _begin_drain(self, drain: Drain) -> None:
         self._drain = drain
         self._request_due = self._drain_began
-        self._note("drain_started", running=len(self._running))
-        while self._waiting:
-            self._end(self._held[self._waiting.popleft()], Outcome.RELEASED, error="the worker drains")
-        for token in self._handed.values():
-            if token not in self._running:
-                self._stop(self._held[token], _StopReason.DRAINED)
+        self._note("drain_started", running=self.running)
+        self._holdings.give_back_waiting()
 
     def _look_at_drain(self, now: float) -> None:
         if self._drain is None:
             return
         patience_s = self._drain.patience_s
         if patience_s is not None and now >= self._drain_began + patience_s:
-            for token in self._handed.values():
-                self._stop(self._held[token], _StopReason.DRAINED)
-        if self._handed or not self._drain.leave:
+            self._holdings.stop_all()
+        if self._holdings.handed or not self._drain.leave:
             self._idle_since = None
         elif not self._left:
             self._idle_since = now if self._idle_since is None else self._idle_since
-            told = not self._unreported or not self._link_up
+            told = not self.unreported or not self._link_up
             if told or now >= self._idle_since + _FAREWELL_S:
                 self._left = True
-                if self._link_up and not self._unreported:
+                if self._link_up and not self.unreported:
                     self._effects.append(Send(Unregister(self._identity.worker_id, self._identity.boot)))
                 self._effects.append(Leave())
 
@@ -437,12 +293,12 @@ class Machine:
             )
         )
         self._request_due = self._heartbeat_due = now
-        for held in self._unreported.values():
+        for held in self._holdings.unreported.values():
             held.reported_at = None
 
     def _say(self, now: float) -> None:
         self._report(now)
-        if now >= self._request_due or self._runs_untold(now):
+        if now >= self._request_due or any(now - held.started_at >= _TELL_RUNNING_S for held in self._running_untold()):
             self._request(now)
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + self._rhythm.heartbeat_interval_s
@@ -451,7 +307,7 @@ class Machine:
     def _report(self, now: float) -> None:
         """Report what has not been acknowledged: the oldest first, some again."""
         due = []
-        for index, held in enumerate(self._unreported.values()):
+        for index, held in enumerate(self._holdings.unreported.values()):
             if index >= _MOST_UNANSWERED:
                 break
             if held.report is not None and (held.reported_at is None or now - held.reported_at >= _REPEAT_REPORT_S):
@@ -460,16 +316,18 @@ class Machine:
         for batch in in_batches(due, _report_size):
             self._effects.append(Send(Report(self._identity.worker_id, batch)))
 
-    def _runs_untold(self, now: float) -> bool:
-        return any(
-            now - self._held[token].started_at >= _TELL_RUNNING_S for token in self._running - self._told_running
-        )
+    def _running_untold(self) -> Iterator[Held]:
+        """Jobs that run, as far as we know, but not as far as the dispatcher knows."""
+        for token in self._holdings.running - self._told_running:
+            held = self._holdings.get(token)
+            if held is not None:
+                yield held
 
     def _request(self, now: float) -> None:
         self._request_due = now + min(self._rhythm.poll_interval_s, self._lease_s / 3)
         self._told_window = 0 if self._drain is not None else self._pace.window(self._offering.slots)
         self._told_at = now
-        self._told_running = set(self._running)
+        self._told_running = set(self._holdings.running)
         self._effects.append(
             Send(
                 Request(
@@ -480,36 +338,30 @@ class Machine:
                     types=self._offering.types,
                     tags=self._offering.tags,
                     version=self._identity.version,
-                    leases=tuple(islice(self._claims(), _MOST_CLAIMS)),
+                    leases=tuple(islice(self._holdings.claims(), _MOST_CLAIMS)),
                 )
             )
         )
-
-    def _claims(self) -> Iterator[HeldLease]:
-        """All leases, those first that the dispatcher can't learn of from a report."""
-        for finished in (False, True):
-            for token, held in self._held.items():
-                if held.stop is not _StopReason.STALE and (held.status is LeaseStatus.FINISHED) is finished:
-                    yield HeldLease(held.assignment.job_id, token, held.status)
 
     def _heartbeat(self, now: float) -> Heartbeat:
         return Heartbeat(
             self._identity.worker_id,
             self._identity.boot,
             self._offering.slots,
-            len(self._running),
-            len(self._unreported),
+            self.running,
+            self.unreported,
             now - self._started,
         )
 
     def _progressed(self, event: Progressed) -> None:
-        held = self._held.get(event.token)
+        held = self._holdings.get(event.token)
         if held is not None and self._link_up:
             message = Progress(self._identity.worker_id, held.assignment.job_id, event.fraction, event.text)
             self._effects.append(Send(message))
 
-    def _note_attempt(self, held: _Held, outcome: Outcome, event: Finished) -> None:
+    def _note_attempt(self, held: Held, event: Finished) -> None:
         job = held.assignment
+        outcome = event.outcome if held.report is None else held.report.outcome
         common = {"job": job.job_id, "type": job.type, "attempt": job.attempt, "ran_s": round(event.ran_s, 3)}
         if outcome is Outcome.OK:
             self._note("attempt_completed", **common)

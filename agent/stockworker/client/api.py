@@ -186,7 +186,7 @@ class Client:
         while watch.ended.empty():
             patience_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - clock.monotonic())
             if patience_s <= 0:
-                raise TimeoutError(f"{len(watch.open)} jobs have not ended in time")
+                raise TimeoutError(f"not ended in time: {len(watch.open)} of the jobs, {min(watch.open)} among them")
             with suppress(TimeoutError):
                 async with asyncio.timeout(patience_s):
                     return await watch.ended.get()

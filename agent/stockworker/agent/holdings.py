@@ -1,0 +1,233 @@
+"""The leases that a worker holds: waiting, with the executor, or finished and not yet acknowledged. Pure.
+
+A part of the agent's machine, as the ledger is of the dispatcher's: every change goes through here, so that what is in
+the journal follows.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record, Start, Stop
+from stockworker.agent.work import Finished, Work
+from stockworker.protocol.ids import JobId, Token
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.messages import Assignment, AttemptReport, HeldLease, LeaseStatus
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """What the journal has of one lease: not started, started, or finished (with a report)."""
+
+    assignment: Assignment
+    started: bool
+    report: AttemptReport | None
+
+
+class StopReason(Enum):
+    """Why a job was told to stop: what its end means to the dispatcher depends on it."""
+
+    CANCELLED = auto()
+    DRAINED = auto()
+    STALE = auto()
+
+
+@dataclass(slots=True)
+class Held:
+    """A lease.
+
+    Attributes:
+        handed: the executor has it.
+        started_at: when it began to run.
+        stop: why it was told to stop, if it was.
+        report: how it ended.
+        reported_at: when the report was last sent.
+    """
+
+    assignment: Assignment
+    status: LeaseStatus = LeaseStatus.WAITING
+    handed: bool = False
+    started_at: float = 0.0
+    stop: StopReason | None = None
+    report: AttemptReport | None = None
+    reported_at: float | None = None
+
+
+class Holdings:
+    """All leases of one worker, by token.
+
+    Attributes:
+        running: those that run now.
+        unreported: those whose report is not acknowledged, the oldest first.
+    """
+
+    def __init__(self, journal: Iterable[JournalEntry]) -> None:
+        self._held: dict[Token, Held] = {}
+        self._newest: dict[JobId, Token] = {}
+        self._waiting: deque[Token] = deque()
+        self._handed: dict[JobId, Token] = {}
+        self.running: set[Token] = set()
+        self.unreported: dict[Token, Held] = {}
+        self._entries: list[Entry] = []
+        self._orders: list[Start | Stop] = []
+        for entry in journal:
+            self._recover(entry)
+
+    def _recover(self, entry: JournalEntry) -> None:
+        held = self._add(entry.assignment)
+        if entry.report is not None:
+            held.status, held.report = LeaseStatus.FINISHED, entry.report
+            self.unreported[entry.assignment.token] = held
+        elif entry.started:
+            self.end(held, Outcome.CRASHED, error="the agent was killed, or its machine went down, while it ran")
+        else:
+            self._waiting.append(entry.assignment.token)
+
+    def get(self, token: Token | None) -> Held | None:
+        """The lease of this token, while it is held."""
+        return None if token is None else self._held.get(token)
+
+    @property
+    def handed(self) -> int:
+        """How many the executor has."""
+        return len(self._handed)
+
+    def accept(self, assignment: Assignment) -> Held | None:
+        """Take a lease; returns None if it is held already. An older lease of the same job is stale now."""
+        if assignment.token in self._held:
+            return None
+        older = self.get(self._newest.get(assignment.job_id))
+        if older is not None:
+            self.withdraw(older)
+        self._entries.append(Accept(assignment))
+        return self._add(assignment)
+
+    def _add(self, assignment: Assignment) -> Held:
+        held = self._held[assignment.token] = Held(assignment)
+        self._newest[assignment.job_id] = assignment.token
+        return held
+
+    def queue(self, held: Held) -> None:
+        """Let it wait for its turn."""
+        self._waiting.append(held.assignment.token)
+
+    def hand_over(self, slots: int, window: int) -> None:
+        """Hand waiting jobs to the executor, a few ahead of the free slots where they are short (see `pace`).
+
+        Whatever is handed over counts as started, should we be killed: nobody could tell. So a job that has been
+        tried before is handed over only when it starts at once: it is suspected once by mistake, but not again.
+        """
+        blocked = []
+        while self._waiting:
+            held = self._held[self._waiting[0]]
+            job = held.assignment
+            if len(self._handed) >= (window if job.attempt == 1 else slots):
+                break
+            self._waiting.popleft()
+            if job.job_id in self._handed:
+                blocked.append(job.token)  # an older attempt at the same job is being stopped
+                continue
+            held.handed = True
+            self._handed[job.job_id] = job.token
+            self._entries.append(MarkStarted(job.token))
+            work = Work(job.token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s)
+            self._orders.append(Start(work))
+        self._waiting.extendleft(reversed(blocked))
+
+    def began(self, token: Token, now: float) -> None:
+        """The executor runs it."""
+        held = self._held[token]
+        held.status, held.started_at = LeaseStatus.RUNNING, now
+        self.running.add(token)
+
+    def finished(self, event: Finished) -> Held | None:
+        """The executor is done with it; returns None if nobody wants to know any more."""
+        held = self._held[event.token]
+        held.handed = False
+        del self._handed[held.assignment.job_id]
+        self.running.discard(event.token)
+        if held.stop is StopReason.STALE:
+            self.forget(held)
+            return None
+        outcome = event.outcome
+        if outcome is Outcome.CANCELLED and held.stop is StopReason.DRAINED:
+            outcome = Outcome.RELEASED
+        self.end(held, outcome, event.result, event.error, permanent=event.permanent, ran_s=event.ran_s)
+        return held
+
+    def end(
+        self,
+        held: Held,
+        outcome: Outcome,
+        result: str | None = None,
+        error: str | None = None,
+        *,
+        permanent: bool = False,
+        ran_s: float | None = None,
+    ) -> None:
+        """Record how an attempt ended; it is reported until that is acknowledged."""
+        job = held.assignment
+        held.status = LeaseStatus.FINISHED
+        held.report = AttemptReport(job.job_id, job.token, outcome, result, error, permanent, ran_s)
+        self.unreported[job.token] = held
+        self._entries.append(Record(held.report))
+
+    def cancel(self, held: Held) -> None:
+        """Somebody wants the job cancelled."""
+        if held.handed:
+            self.stop(held, StopReason.CANCELLED)
+        elif held.status is LeaseStatus.WAITING:
+            self._waiting.remove(held.assignment.token)
+            self.end(held, Outcome.CANCELLED, error="cancelled before it started")
+
+    def withdraw(self, held: Held) -> None:
+        """The lease is no longer ours: whatever came of it would be refused."""
+        if held.handed:
+            self.stop(held, StopReason.STALE)
+            held.stop = StopReason.STALE
+        else:
+            self.forget(held)
+
+    def give_back_waiting(self) -> None:
+        """Report as released what has not begun to run."""
+        while self._waiting:
+            self.end(self._held[self._waiting.popleft()], Outcome.RELEASED, error="the worker drains")
+        for token in self._handed.values():
+            if token not in self.running:
+                self.stop(self._held[token], StopReason.DRAINED)
+
+    def stop_all(self) -> None:
+        """Stop what runs, to give it back."""
+        for token in self._handed.values():
+            self.stop(self._held[token], StopReason.DRAINED)
+
+    def stop(self, held: Held, reason: StopReason) -> None:
+        """Have the executor stop it, unless it has been told to."""
+        if held.stop is None:
+            held.stop = reason
+            self._orders.append(Stop(held.assignment.token))
+
+    def forget(self, held: Held) -> None:
+        """It is nothing to us any more."""
+        token, job_id = held.assignment.token, held.assignment.job_id
+        del self._held[token]
+        self.unreported.pop(token, None)
+        if token in self._waiting:
+            self._waiting.remove(token)
+        if self._newest[job_id] == token:
+            del self._newest[job_id]
+        self._entries.append(Forget(token))
+
+    def claims(self) -> Iterator[HeldLease]:
+        """All leases, those first that the dispatcher can't learn of from a report."""
+        for finished in (False, True):
+            for token, held in self._held.items():
+                if held.stop is not StopReason.STALE and (held.status is LeaseStatus.FINISHED) is finished:
+                    yield HeldLease(held.assignment.job_id, token, held.status)
+
+    def flush(self) -> tuple[list[Entry], list[Start | Stop]]:
+        """Return what is to be committed, and then to be ordered of the executor, since the last call."""
+        changes = self._entries, self._orders
+        self._entries, self._orders = [], []
+        return changes
