@@ -145,16 +145,17 @@ def _assignment(job: Job, payload: str) -> Assignment:
 
 def refusal(packet: Packet, error: DecodeError) -> list[Message]:
     """Tell the sender of a broken message what is wrong with it, where it can be told."""
+    reply = read_reply(packet.properties)
     try:
         address = topics.parse(packet.topic)
     except ValueError:
-        return []
-    line = topics.BY_KIND[address.kind]
-    if Role.WORKER in line.publishers and address.values:
-        return [Ack(WorkerId(address.values[0]), error=error.reason[:MAX_TEXT])]
-    reply = read_reply(packet.properties)
-    if reply is None and "client_id" in line.levels:
-        reply = Reply(ClientId(address.values[line.levels.index("client_id")]))
+        pass  # a level of the topic is wrong; the sender may have said all the same where it listens
+    else:
+        line = topics.BY_KIND[address.kind]
+        if Role.WORKER in line.publishers and address.values:
+            return [Ack(WorkerId(address.values[0]), error=error.reason[:MAX_TEXT])]
+        if reply is None and "client_id" in line.levels:
+            reply = Reply(ClientId(address.values[line.levels.index("client_id")]))
     if reply is None:
         return []
     return [Receipt(reply, (ReceiptEntry(_named_job(packet), ReceiptStatus.REJECTED, error.reason[:MAX_TEXT]),))]
