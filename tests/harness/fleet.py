@@ -1,5 +1,6 @@
 """A whole system on loopback: a real broker with TLS, a dispatcher and workers, each a process of its own."""
 
+import json
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from stockworker.config import load
 from stockworker.protocol.acl import acl
 from stockworker.protocol.ids import ClientId
 from tests.harness.broker import Broker
+from tests.harness.waiting import wait_until
 
 TIMEOUT_S = 30.0
 HANDLERS = Path(__file__).resolve().parent
@@ -64,6 +66,23 @@ class Service:
             self._process = subprocess.Popen(
                 self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
             )
+
+    def events(self, event: str) -> list[dict[str, Any]]:
+        """What it has logged of one kind of event; see `stockworker.logs.Event`."""
+        lines = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
+        return [line for line in lines if line.get("event") == event]
+
+    def await_event(self, event: str, times: int = 1, **fields: object) -> dict[str, Any]:
+        """Wait until an event with these fields has been logged so many times; returns the last."""
+
+        def logged() -> list[dict[str, Any]]:
+            return [line for line in self.events(event) if fields.items() <= line.items()]
+
+        try:
+            wait_until(lambda: len(logged()) >= times, f"{self.name} logs {event} {fields} {times} times", TIMEOUT_S)
+        except TimeoutError as error:
+            raise ServiceFailed(f"{error}:\n{self.log[-4000:]}") from None
+        return logged()[-1]
 
     def await_log(self, text: str, times: int = 1) -> None:
         """Wait until the log says something."""
@@ -177,6 +196,7 @@ class Fleet:
                 "dispatcher": {"store": str(self.job_store)},
                 "market_data": {"location": str(self.market_data)},
                 "client": {"id": identity},
+                "log": {"format": "json"},
             }
             for name, section in self._settings.items():
                 sections[name] = {**sections.get(name, {}), **section}

@@ -5,6 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
 from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp, Refused
+from stockworker.protocol import codec
+from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet
 from tests.harness.broker import Broker
 
@@ -38,12 +40,24 @@ class Peer:
         self._changed.set()
 
     async def until_up(self) -> None:
-        await self._until(lambda: self._up)
+        await self.until(lambda: self._up)
 
     async def until_read(self, body: bytes) -> None:
-        await self._until(lambda: any(delivery.packet.body == body for delivery in self.received))
+        await self.until(lambda: any(delivery.packet.body == body for delivery in self.received))
 
-    async def _until(self, condition: Callable[[], bool]) -> None:
+    async def until_told(self, is_awaited: Callable[[Message], bool]) -> Message:
+        """Wait for a message that we can read and that is the awaited one; returns the first."""
+
+        def awaited() -> list[Message]:
+            return [message for delivery in self.received if is_awaited(message := codec.decode(delivery.packet))]
+
+        await self.until(lambda: bool(awaited()))
+        return awaited()[0]
+
+    async def until_denied(self, topic: str) -> None:
+        await self.until(lambda: topic in self.denied)
+
+    async def until(self, condition: Callable[[], bool]) -> None:
         async with asyncio.timeout(TIMEOUT_S):
             while not condition():
                 self._changed.clear()
