@@ -6,7 +6,7 @@ again, and what was sent can be said again from the books.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from stockworker.dispatcher.alarms import Alarms
@@ -14,6 +14,7 @@ from stockworker.dispatcher.assignment import Worker, share_out
 from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Look, Note, Now, Offer, Send, Unreached
 from stockworker.dispatcher.intake import Intake
 from stockworker.dispatcher.ledger import Lease, Ledger, Snapshot
+from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.replies import Replies
 from stockworker.dispatcher.verdict import Verdict
@@ -33,7 +34,6 @@ from stockworker.protocol.messages import (
     LeaseStatus,
     Presence,
     Query,
-    QueueView,
     ReceiptEntry,
     ReceiptStatus,
     Register,
@@ -44,7 +44,6 @@ from stockworker.protocol.messages import (
     StatsRequest,
     Submit,
     Unregister,
-    WorkerView,
 )
 
 _PATIENCE_S = 5.0
@@ -420,29 +419,18 @@ class Machine:
     # --- telling ------------------------------------------------------------------------------------------------------
 
     def _stats(self, message: StatsRequest, now: Now) -> Stats:
+        online = sum(worker.online for worker in self.workers.values())
+        census = {"workers_known": len(self.workers), "workers_online": online}
         return Stats(
             reply=message.reply,
             epoch=self._presence.epoch,
             version=self._presence.version,
             uptime_s=now.steady - self._started,
             states=tuple((state, self.ledger.totals[state]) for state in State),
-            queues=tuple(self._queue_views(now)),
-            workers=tuple(self._worker_views(now)),
-            counters=tuple(sorted(self.counters.items())),
+            queues=queue_views(self.ledger.ready, self.workers.values(), now.steady),
+            workers=worker_views(self.workers.values(), now.steady),
+            counters=tuple(sorted({**self.counters, **census}.items())),
         )
-
-    def _queue_views(self, now: Now) -> Iterator[QueueView]:
-        for job_type, waiting, since in sorted(self.ledger.ready.waiting()):
-            able = sum(worker.online and worker.may_run(job_type, frozenset()) for worker in self.workers.values())
-            yield QueueView(job_type, waiting, max(0.0, now.steady - since), able)
-
-    def _worker_views(self, now: Now) -> Iterator[WorkerView]:
-        for worker in sorted(self.workers.values(), key=lambda worker: worker.id):
-            types = tuple(sorted(worker.types - worker.refused))
-            silent_s = max(0.0, now.steady - worker.seen)
-            yield WorkerView(
-                worker.id, worker.online, worker.slots, len(worker.leases), types, silent_s, worker.version
-            )
 
     def _note_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:
         for entry in entries:
