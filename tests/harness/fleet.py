@@ -3,11 +3,12 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -203,6 +204,23 @@ class Fleet:
             path.write_text(yaml.safe_dump({"job_processor": sections}))
             path.chmod(0o600)
         return path
+
+    def reconfigure(self, identity: str, section: str, **keys: object) -> None:
+        """Change keys of one section in the configuration of one participant, who has to be told to read it again."""
+        path = self.config_file(identity)
+        document = yaml.safe_load(path.read_text())
+        document["job_processor"].setdefault(section, {}).update(keys)
+        path.write_text(yaml.safe_dump(document))
+
+    def stored(self, query: str, *values: object) -> list[Any]:
+        """The rows of a query of the job store's file."""
+        with closing(sqlite3.connect(self.job_store)) as connection:
+            return connection.execute(query, values).fetchall()
+
+    def outcomes(self, job_id: str) -> list[str]:
+        """How the attempts at a job ended, as the job store has it."""
+        rows = self.stored("SELECT outcome FROM attempt WHERE job_id = ? ORDER BY number", job_id)
+        return [outcome for (outcome,) in rows]
 
     @property
     def _identities(self) -> dict[Service, str]:

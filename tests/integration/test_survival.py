@@ -6,7 +6,6 @@ All random choices follow from one seed, which is printed. Set STOCKWORKER_SEED 
 import asyncio
 import json
 import os
-import sqlite3
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
@@ -104,28 +103,23 @@ async def survive(fleet: Fleet, work: Sequence[Task], random: Random, ledger: Le
     return waiting.result()
 
 
-def rows(fleet: Fleet, query: str) -> list[Any]:
-    with closing(sqlite3.connect(fleet.job_store)) as connection:
-        return connection.execute(query).fetchall()
-
-
 def check_store(fleet: Fleet, work: Sequence[Task]) -> None:
     """Every job is there once, completed, with one accepted attempt and the right result."""
     is_right = {task.submission.id: task.is_right for task in work}
-    states = Counter(dict(rows(fleet, "SELECT state, count(*) FROM job GROUP BY state")))
+    states = Counter(dict(fleet.stored("SELECT state, count(*) FROM job GROUP BY state")))
     assert states == {State.COMPLETED: JOBS}
-    assert {job_id for (job_id,) in rows(fleet, "SELECT id FROM job")} == is_right.keys()
-    accepted = Counter(job_id for (job_id,) in rows(fleet, "SELECT job_id FROM attempt WHERE outcome = 'ok'"))
+    assert {job_id for (job_id,) in fleet.stored("SELECT id FROM job")} == is_right.keys()
+    accepted = Counter(job_id for (job_id,) in fleet.stored("SELECT job_id FROM attempt WHERE outcome = 'ok'"))
     assert accepted == dict.fromkeys(is_right, 1)
-    results = rows(fleet, "SELECT id, body FROM job JOIN result USING (sequence)")
+    results = fleet.stored("SELECT id, body FROM job JOIN result USING (sequence)")
     assert len(results) == JOBS
     assert [(job_id, body) for job_id, body in results if not is_right[job_id](json.loads(body))] == []
 
 
 def report(fleet: Fleet, ledger: Ledger) -> None:
     executions = ledger.by_job()
-    outcomes = dict(rows(fleet, "SELECT outcome, count(*) FROM attempt GROUP BY outcome"))
-    attempts, span_s = rows(fleet, "SELECT max(attempt), max(ended_at) - min(submitted_at) FROM job")[0]
+    outcomes = dict(fleet.stored("SELECT outcome, count(*) FROM attempt GROUP BY outcome"))
+    attempts, span_s = fleet.stored("SELECT max(attempt), max(ended_at) - min(submitted_at) FROM job")[0]
     again = Counter(count for count in executions.values() if count > 1)
     print(f"{JOBS} jobs in {span_s:.1f} s, attempts by outcome: {outcomes}, most attempts at one job: {attempts}")  # noqa: T201
     print(f"{executions.total()} executions; how many jobs ran how often, beyond once: {dict(sorted(again.items()))}")  # noqa: T201

@@ -1,0 +1,51 @@
+"""What tests do with jobs as a client of a fleet."""
+
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from stockworker.adapters import clock
+from stockworker.client import Client, Ended
+from stockworker.protocol.lifecycle import State
+from tests.harness.fleet import Fleet
+from tests.harness.waiting import TIMEOUT_S
+
+T = TypeVar("T")
+
+_LOOK_S = 0.02
+
+
+def as_client(fleet: Fleet, act: Callable[[Client], Coroutine[Any, Any, T]], name: str = "client") -> T:
+    """Return what `act` returns, called with a connected client."""
+
+    async def run() -> T:
+        async with fleet.client(name) as client:
+            return await act(client)
+
+    return asyncio.run(run())
+
+
+async def end_of(client: Client, job_id: str) -> Ended:
+    """Wait until the job has ended, and say how."""
+    async for ended in client.wait([job_id], TIMEOUT_S):
+        return ended
+    raise AssertionError("a wait for one job yields it or raises")
+
+
+async def until_running(client: Client, job_id: str) -> None:
+    """Wait until the dispatcher knows that the job runs."""
+    deadline = clock.monotonic() + TIMEOUT_S
+    while (state := (await client.query([job_id]))[0].state) is not State.RUNNING:
+        if clock.monotonic() > deadline:
+            raise TimeoutError(f"job {job_id} is {state}, and has not begun to run")
+        await asyncio.sleep(_LOOK_S)
+
+
+def run_job(fleet: Fleet, job_type: str, payload: Any = None, **options: Any) -> tuple[Ended, list[str]]:
+    """Submit a job; returns how it ended, and how each attempt at it did."""
+
+    async def submit(client: Client) -> Ended:
+        return await end_of(client, await client.submit(job_type, payload, **options))
+
+    ended = as_client(fleet, submit)
+    return ended, fleet.outcomes(ended.job_id)
