@@ -101,6 +101,11 @@ class Service:
         """SIGTERM; returns the exit status."""
         return self._end(signal.SIGTERM, timeout_s)
 
+    def wait(self, timeout_s: float = TIMEOUT_S) -> int:
+        """Wait until it has ended by itself; returns the exit status."""
+        process, self._process = self._process, None
+        return 0 if process is None else self._await_end(process, "was to end", timeout_s)
+
     def send_signal(self, number: signal.Signals) -> None:
         os.kill(self.pid, number)
 
@@ -109,12 +114,15 @@ class Service:
         if process is None:
             return 0
         process.send_signal(number)
+        return self._await_end(process, f"ignored {number.name}", timeout_s)
+
+    def _await_end(self, process: subprocess.Popen[bytes], problem: str, timeout_s: float) -> int:
         try:
             return process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-            raise ServiceFailed(f"{self.name} ignored {number.name}:\n{self.log[-4000:]}") from None
+            raise ServiceFailed(f"{self.name} {problem}:\n{self.log[-4000:]}") from None
 
 
 class Fleet:
