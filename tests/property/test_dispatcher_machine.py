@@ -1,0 +1,411 @@
+"""The dispatcher under arbitrary clients, workers, losses, restarts and clocks: its laws hold after every turn.
+
+Messages are stale, doubled, late, from the wrong worker, or nonsense. When the faults stop, every job ends.
+"""
+
+from collections import Counter
+from dataclasses import replace
+from itertools import cycle
+from typing import TypeVar
+
+import pytest
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Now, Offer, SaveAttempt, SaveJob, Send, Unreached
+from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.job import Outcome, Priority
+from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
+from stockworker.protocol.messages import (
+    Ack,
+    AttemptReport,
+    CancelJob,
+    Cleanup,
+    Disconnect,
+    Heartbeat,
+    HeldLease,
+    LeaseStatus,
+    Message,
+    Monitor,
+    Notice,
+    Receipt,
+    ReceiptStatus,
+    Register,
+    Report,
+    Request,
+    RetryJob,
+    StatsRequest,
+    Submission,
+    Submit,
+    Unregister,
+)
+from tests.harness.dispatching import BACKTEST, DAY, IMPORT, MIDDAY, NOBODYS, PRESENCE, REPLY, W1, W2, W3
+from tests.harness.entropy import Counting
+from tests.harness.memory_store import MemoryJobStore
+from tests.harness.messages import anything
+from tests.harness.playbook import VirtualClock
+
+STEPS = {(State(old), new) for (old, _), new in TRANSITIONS.items()}
+POLICY = Policy(max_wait_s=60.0, worker_timeout_s=60.0, forget_worker_s=300.0, defaults=JobDefaults(backoff_s=1.0))
+
+MessageT = TypeVar("MessageT")
+Lease = tuple[WorkerId, JobId, Token]
+
+workers = st.sampled_from([W1, W2, W3])
+boots = st.sampled_from(["boot-1", "boot-2"])
+job_ids = st.sampled_from([JobId(f"job-{number}") for number in range(9)])
+job_types = st.sampled_from([BACKTEST, IMPORT])
+tag_sets = st.frozensets(st.just(Tag("gpu")))
+moments = st.sampled_from([None, None, None, None, None, -1.0, 5.0, 40.0, DAY])
+"""Relative to now."""
+rarely = st.integers(0, 4).map(lambda number: number == 4)
+picks = st.integers(0, 7)
+"""Which of the newest leases that there ever were."""
+submissions = st.builds(
+    Submission,
+    id=st.none() | job_ids,
+    type=job_types,
+    priority=st.sampled_from(Priority),
+    payload=st.just("{}"),
+    not_before=moments,
+    expires_at=moments,
+    max_attempts=st.none() | st.integers(1, 2),
+    backoff_s=st.sampled_from([None, 0.0, 3.0]),
+    max_crashes=st.none() | st.integers(1, 2),
+    tags=tag_sets,
+)
+presences = st.one_of(
+    st.builds(Register, workers, boots, st.just("1"), st.just(1), st.just(()), st.just(())),
+    st.builds(Unregister, workers, boots),
+    st.builds(Heartbeat, workers, boots, st.just(1), st.just(0), st.just(0), st.just(1.0)),
+    st.builds(Disconnect, workers, boots),
+)
+
+
+class Dispatching(RuleBasedStateMachine):
+    def __init__(self) -> None:
+        super().__init__()
+        self.store = MemoryJobStore()
+        self.clock = VirtualClock(MIDDAY, MIDDAY)
+        self.entropy = Counting(0.5)
+        self.leases: list[Lease] = [(W1, JobId("job-0"), NOBODYS)]
+        self.tokens: set[Token] = set()
+        self.inbox: list[Event] = []
+        self.looked = True
+        self.sizes = cycle([1])
+        self.enough = 1
+        self.start()
+
+    def start(self) -> None:
+        self.machine = Machine(POLICY, self.entropy, PRESENCE, self.store.load(), self.now)
+        self.inbox = [LinkChanged(up=True)]
+        self.looked = False
+
+    @property
+    def now(self) -> Now:
+        return Now(self.clock.steady, self.clock.wall)
+
+    def lease(self, pick: int) -> Lease:
+        return self.leases[-1 - pick % len(self.leases)]
+
+    @initialize(sizes=st.lists(st.integers(1, 3), min_size=1))
+    def turns_are_of_different_sizes(self, sizes: list[int]) -> None:
+        self.sizes = cycle(sizes)
+
+    # --- what may happen ----------------------------------------------------------------------------------------------
+
+    @rule(jobs=st.lists(submissions, min_size=1, max_size=4))
+    def submit(self, jobs: list[Submission]) -> None:
+        wall = self.clock.wall
+        for job in jobs:
+            not_before = None if job.not_before is None else wall + job.not_before
+            expires_at = None if job.expires_at is None else wall + job.expires_at
+            self.hear(Submit((replace(job, not_before=not_before, expires_at=expires_at),), REPLY))
+
+    @rule(job_id=job_ids, kind=st.sampled_from([CancelJob, RetryJob]))
+    def steer(self, job_id: JobId, kind: type[CancelJob | RetryJob]) -> None:
+        self.hear(kind(job_id, REPLY))
+
+    @rule(
+        worker=workers,
+        boot=boots,
+        slots=st.integers(1, 2),
+        window=st.integers(0, 4),
+        types=st.sets(job_types),
+        tags=tag_sets,
+        claims=st.lists(st.tuples(picks, st.sampled_from(LeaseStatus)), max_size=3),
+    )
+    def request(  # noqa: PLR0917 (as many as the message has)
+        self,
+        worker: WorkerId,
+        boot: str,
+        slots: int,
+        window: int,
+        types: set[JobType],
+        tags: frozenset[Tag],
+        claims: list[tuple[int, LeaseStatus]],
+    ) -> None:
+        held = tuple(HeldLease(*self.lease(pick)[1:], status) for pick, status in claims)
+        self.hear(Request(worker, boot, slots, window, tuple(types), tuple(tags), "1", held))
+
+    @rule(worker=workers)
+    def honest_request(self, worker: WorkerId) -> None:
+        """All that the worker holds by the dispatcher's books, as running."""
+        jobs = [job for job in self.store.jobs.values() if job.state in LEASED and job.worker == worker]
+        held = tuple(HeldLease(job.spec.id, job.token, LeaseStatus.RUNNING) for job in jobs if job.token)
+        self.hear(Request(worker, "boot-1", 2, 3, (BACKTEST, IMPORT), (Tag("gpu"),), "1", held))
+
+    @rule(
+        picked=st.lists(picks, min_size=1, max_size=2),
+        outcome=st.sampled_from(Outcome),
+        permanent=st.booleans(),
+    )
+    def report(self, *, picked: list[int], outcome: Outcome, permanent: bool) -> None:
+        for pick in picked:
+            worker, job_id, token = self.lease(pick)
+            result = f'"{token}"' if outcome is Outcome.OK else None
+            self.hear(Report(worker, (AttemptReport(job_id, token, outcome, result, None, permanent),)))
+
+    @rule(outcome=st.sampled_from(Outcome))
+    def honest_report(self, outcome: Outcome) -> None:
+        """The newest lease that the store knows of, lost ones included."""
+        jobs = [job for job in self.store.jobs.values() if job.state not in TERMINAL and job.token]
+        for job in jobs[-1:]:
+            if job.token and job.worker:
+                self.hear(Report(job.worker, (AttemptReport(job.spec.id, job.token, outcome),)))
+
+    @rule(worker=workers, pick=picks)
+    def report_of_another(self, worker: WorkerId, pick: int) -> None:
+        _, job_id, token = self.lease(pick)
+        self.hear(Report(worker, (AttemptReport(job_id, token, Outcome.OK, '"stolen"'),)))
+
+    @rule(pick=picks)
+    def unreached(self, pick: int) -> None:
+        worker, _, token = self.lease(pick)
+        self.hear(Unreached(worker, (token,)))
+
+    @rule(message=presences)
+    def presence(self, message: Message) -> None:
+        self.hear(message)
+
+    @rule(message=anything | st.just(Cleanup()) | st.just(StatsRequest(None)))
+    def nonsense(self, message: Message) -> None:
+        self.hear(message)
+
+    @rule(down=rarely)
+    def link(self, *, down: bool) -> None:
+        self.hear(LinkChanged(up=not down))
+
+    @rule(seconds=st.sampled_from([0.5, 2.0, 20.0, 31.0, 100.0, 1000.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.clock.advance(seconds)
+        self.turn()
+
+    @rule(seconds=st.sampled_from([0.0, 0.0, 0.0, -DAY, -10.0, 10.0, DAY]))
+    def wall_clock_steps(self, seconds: float) -> None:
+        self.clock.wall += seconds
+        self.looked = False
+
+    @rule(happens=rarely, after_deciding=st.booleans())
+    def crash(self, *, happens: bool, after_deciding: bool) -> None:
+        """A new process, with what was committed; perhaps in the middle of a turn."""
+        if not happens:
+            return
+        if after_deciding:
+            self.machine.handle(self.inbox, self.now, self.store.find(self.machine.past_wanted(self.inbox)))
+        self.clock.steady = self.clock.wall  # as `SteadyClock` does
+        self.start()
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    def hear(self, event: Event) -> None:
+        """Take a turn once enough has come."""
+        self.inbox.append(event)
+        self.looked = False
+        if len(self.inbox) >= self.enough:
+            self.enough = next(self.sizes)
+            self.turn()
+
+    def turn(self) -> list[Effect]:
+        events, self.inbox = self.inbox, []
+        past = self.store.find(self.machine.past_wanted(events))
+        effects = self.machine.handle(events, self.now, past)
+        saves = [effect for effect in effects if isinstance(effect, SaveJob | SaveAttempt)]
+        assert effects[: len(saves)] == saves, "saves come first"
+        self.check_saves(events, effects)
+        self.store.commit(saves)
+        self.check_offers([effect for effect in effects if isinstance(effect, Offer)])
+        self.check_answers(events, effects)
+        self.looked = True
+        return effects
+
+    def check_saves(self, events: list[Event], effects: list[Effect]) -> None:
+        """Every step is in the table, every save is told, and a result is that of the newest lease."""
+        states: dict[JobId, State | None] = {job_id: job.state for job_id, job in self.store.jobs.items()}
+        ended = Counter[JobId]()
+        for step in (step for monitor in sent(effects, Monitor) for step in monitor.transitions):
+            before = states.get(step.job_id)
+            assert step.state in INITIAL if before is None else (before, step.state) in STEPS
+            states[step.job_id] = step.state
+            ended[step.job_id] += step.state in TERMINAL
+        reports = {
+            (event.worker_id, *attempt_key(attempt))
+            for event in events
+            if isinstance(event, Report)
+            for attempt in event.attempts
+        }
+        for save in effects:
+            if isinstance(save, SaveJob):
+                job, before_save = save.job, self.store.jobs.get(save.job.spec.id)
+                assert states[job.spec.id] is job.state
+                assert (save.payload is None) is (before_save is not None)
+                assert before_save is None or before_save.state not in TERMINAL - {State.FAILED}
+                assert (save.result is not None) is (job.state is State.COMPLETED)
+                if save.result is not None:
+                    assert before_save is not None
+                    key = (before_save.worker, job.spec.id, before_save.token, Outcome.OK, save.result)
+                    assert key in reports
+        notices = Counter(
+            effect.message.job_id
+            for effect in effects
+            if isinstance(effect, Send) and isinstance(effect.message, Notice)
+        )
+        assert notices == +ended
+
+    def check_offers(self, offers: list[Offer]) -> None:
+        """A new lease has a new token and a place in the window; an old one is offered as it was."""
+        for offer in offers:
+            worker = self.machine.workers[offer.worker_id]
+            for job in offer.jobs:
+                assert job.token is not None
+                lease = (offer.worker_id, job.spec.id, job.token)
+                if job.token in self.tokens:
+                    assert lease in self.leases
+                    continue
+                assert job == self.store.jobs[job.spec.id]
+                assert len(worker.leases) <= worker.window
+                assert worker.online
+                assert worker.may_run(job.spec.type, job.spec.tags)
+                self.tokens.add(job.token)
+                self.leases.append(lease)
+
+    def check_answers(self, events: list[Event], effects: list[Effect]) -> None:
+        """Each report and each submission is answered, by what is in the store."""
+        acks = {ack.worker_id: ack for ack in sent(effects, Ack)}
+        submitted = 0
+        for event in events:
+            if isinstance(event, Report):
+                for attempt in event.attempts:
+                    ack = acks[event.worker_id]
+                    assert attempt.token in ack.stored + ack.stale
+            elif isinstance(event, Submit) and event.reply is not None:
+                submitted += len(event.jobs)
+        entries = [entry for receipt in sent(effects, Receipt) for entry in receipt.entries]
+        asked = sum(isinstance(event, CancelJob | RetryJob) and event.reply is not None for event in events)
+        assert len(entries) == submitted + asked
+        for entry in entries:
+            assert entry.status is ReceiptStatus.REJECTED or entry.job_id in self.store.jobs
+
+    # --- laws ---------------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def the_books_are_what_the_store_has(self) -> None:
+        ledger, jobs = self.machine.ledger, self.store.jobs
+        live = {job_id: job for job_id, job in jobs.items() if job.state not in TERMINAL}
+        assert ledger.jobs.keys() == live.keys()
+        for job_id, job in live.items():
+            # A start may bring `ready_at` back from a future that the clock has left.
+            assert replace(ledger.jobs[job_id], ready_at=job.ready_at) == job
+        assert +ledger.totals == Counter(job.state for job in jobs.values())
+        assert all((job.ended_at is not None) is (job.state in TERMINAL) for job in jobs.values())
+        assert all(job.crashes <= job.spec.max_crashes for job in jobs.values())
+        assert all(job.failures <= job.spec.retry.max_attempts for job in jobs.values())
+
+    @invariant()
+    def the_queue_is_what_is_queued(self) -> None:
+        ledger = self.machine.ledger
+        queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
+        assert ledger.ready._valid.keys() == queued
+        assert ledger.blamed <= {ledger.jobs[job_id].token for job_id in queued}
+
+    @invariant()
+    def every_leased_job_has_one_lease_one_holder_and_one_open_attempt(self) -> None:
+        ledger = self.machine.ledger
+        assert ledger.leases.keys() == {job_id for job_id, job in ledger.jobs.items() if job.state in LEASED}
+        for job_id, job in self.store.jobs.items():
+            attempts = self.store.attempts(job_id)
+            assert [attempt.number for attempt in attempts] == list(range(1, job.attempt + 1))
+            open_attempts = [attempt for attempt in attempts if attempt.outcome is None]
+            assert open_attempts == ([ledger.leases[job_id].attempt] if job.state in LEASED else [])
+            for attempt in open_attempts:
+                assert (attempt.number, attempt.worker, attempt.token) == (job.attempt, job.worker, job.token)
+        for worker in self.machine.workers.values():
+            held = {job_id for job_id, lease in ledger.leases.items() if lease.attempt.worker == worker.id}
+            assert worker.leases == held
+
+    @invariant()
+    def a_token_outlives_its_lease_only_where_it_may_still_be_used(self) -> None:
+        """By a worker that was lost, or that has to hear again that its report is stored."""
+        for job_id, job in self.store.jobs.items():
+            if job.token is not None and job.state not in LEASED:
+                newest = self.store.attempts(job_id)[-1]
+                assert job.token == newest.token
+                assert job.state is not State.QUEUED or newest.outcome is Outcome.LOST
+
+    @invariant()
+    def who_waits_for_a_time_has_an_alarm(self) -> None:
+        alarms = self.machine._alarms
+        steady = {job_id for _, job_id in alarms._steady}
+        wall = {job_id for _, job_id in alarms._wall}
+        for job_id, job in self.machine.ledger.jobs.items():
+            assert job.state is not State.SCHEDULED or job_id in steady | wall
+            assert job.state not in INITIAL or job.spec.expires_at is None or job_id in wall
+
+    @invariant()
+    def the_machine_sleeps_when_it_has_looked(self) -> None:
+        if self.looked:
+            assert self.machine.next_in_s(self.now) > 0
+
+    def teardown(self) -> None:
+        """The faults stop: workers restart, run whatever there is, and report it until nothing is left."""
+        self.clock.wall = 3e11  # whatever anybody waits for has come
+        self.inbox.append(LinkChanged(up=True))
+        self.turn()
+        done: dict[WorkerId, list[AttemptReport]] = {W1: [], W2: [], W3: []}
+        for _ in range(100):
+            jobs = self.machine.ledger.jobs.values()
+            if not jobs:
+                return
+            types = tuple({job.spec.type for job in jobs})
+            tags = tuple({tag for job in jobs for tag in job.spec.tags})
+            self.clock.advance(20)
+            for worker_id, reports in done.items():
+                self.inbox.append(Report(worker_id, tuple(reports)))
+                self.inbox.append(Request(worker_id, "good", 2, 4, types, tags, "1", ()))
+                reports.clear()
+            for effect in self.turn():
+                if isinstance(effect, Offer):
+                    done[effect.worker_id] += [
+                        AttemptReport(job.spec.id, job.token, Outcome.OK, "1") for job in effect.jobs if job.token
+                    ]
+        raise AssertionError(f"these never ended: {list(self.machine.ledger.jobs.values())}")
+
+
+def sent(effects: list[Effect], kind: type[MessageT]) -> list[MessageT]:
+    return [effect.message for effect in effects if isinstance(effect, Send) and isinstance(effect.message, kind)]
+
+
+def attempt_key(attempt: AttemptReport) -> tuple[JobId, Token, Outcome, str | None]:
+    result = attempt.result if attempt.outcome is not Outcome.OK else attempt.result or "null"
+    return (attempt.job_id, attempt.token, attempt.outcome, result)
+
+
+pytestmark = pytest.mark.timeout(600)  # before a failure is shown, a short story of it is looked for
+
+TestDispatching = Dispatching.TestCase
+TestDispatching.settings = settings(
+    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
