@@ -82,6 +82,12 @@ class Broker:
         return self._folder / "pki" / "ca.crt"
 
     @property
+    def pid(self) -> int:
+        if self._process is None:
+            raise BrokerFailed("not running")
+        return self._process.pid
+
+    @property
     def log(self) -> str:
         """Everything that the broker has said since the context was entered, over all restarts."""
         return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
