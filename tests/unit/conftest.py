@@ -5,10 +5,19 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.dispatching import DispatcherBook
+from tests.harness.working import AgentBook
 
 
 @pytest.fixture
 def dispatcher() -> Iterator[DispatcherBook]:
     """A dispatcher that has just connected, at midday, without jobs or workers."""
     with DispatcherBook() as book:
+        yield book
+
+
+@pytest.fixture
+def agent() -> Iterator[AgentBook]:
+    """An agent with one slot that has just connected, with an empty journal."""
+    with AgentBook() as book:
+        book.connect()
         yield book

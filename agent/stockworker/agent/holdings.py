@@ -215,7 +215,7 @@ class Holdings:
         self.unreported.pop(token, None)
         if token in self._waiting:
             self._waiting.remove(token)
-        if self._newest[job_id] == token:
+        if self._newest.get(job_id) == token:
             del self._newest[job_id]
         self._entries.append(Forget(token))
 

@@ -101,7 +101,7 @@ class Machine:
         self._lease_s = 30.0
         self._epoch: str | None = None
         self._drain: Drain | None = None
-        self._drain_began = 0.0
+        self._patience_ends: float | None = None
         self._idle_since: float | None = None
         self._left = False
         self._request_due = now
@@ -139,8 +139,8 @@ class Machine:
             oldest = next(iter(self._holdings.unreported.values()), None)
             if oldest is not None and oldest.reported_at is not None:
                 due.append(oldest.reported_at + _REPEAT_REPORT_S)
-        if self._drain is not None and self._drain.patience_s is not None:
-            due.append(self._drain_began + self._drain.patience_s)
+        if self._patience_ends is not None:
+            due.append(self._patience_ends)
         if self._idle_since is not None:
             due.append(self._idle_since + _FAREWELL_S)
         return max(0.0, min(due) - now)
@@ -179,8 +179,7 @@ class Machine:
             case Control():
                 self._controlled(event, now)
             case Drain():
-                self._drain_began = now
-                self._begin_drain(event)
+                self._begin_drain(event, now)
             case Offering():
                 self._offering = event
                 self._request_due = now
@@ -234,8 +233,7 @@ class Machine:
                     self._holdings.cancel(held)
             case ControlAction.DRAIN:
                 if self._drain is None:
-                    self._drain_began = now
-                    self._begin_drain(Drain(patience_s=None, leave=False))
+                    self._begin_drain(Drain(patience_s=None, leave=False), now)
             case ControlAction.RESUME:
                 if self._drain is not None and not self._drain.leave:
                     self._drain = None
@@ -243,17 +241,18 @@ class Machine:
             case ControlAction.RELOAD:
                 self._effects.append(Reload())
 
-    def _begin_drain(self, drain: Drain) -> None:
+    def _begin_drain(self, drain: Drain, now: float) -> None:
         self._drain = drain
-        self._request_due = self._drain_began
+        self._patience_ends = None if drain.patience_s is None else now + drain.patience_s
+        self._request_due = now
         self._note("drain_started", running=self.running)
         self._holdings.give_back_waiting()
 
     def _look_at_drain(self, now: float) -> None:
         if self._drain is None:
             return
-        patience_s = self._drain.patience_s
-        if patience_s is not None and now >= self._drain_began + patience_s:
+        if self._patience_ends is not None and now >= self._patience_ends:
+            self._patience_ends = None
             self._holdings.stop_all()
         if self._holdings.handed or not self._drain.leave:
             self._idle_since = None

@@ -1,0 +1,195 @@
+"""Stories of an agent: its book, and the words to tell them with."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+
+from stockworker.agent.effects import (
+    Accept,
+    Effect,
+    Entry,
+    Event,
+    Forget,
+    LinkChanged,
+    MarkStarted,
+    Note,
+    Offering,
+    Record,
+    Send,
+    Start,
+)
+from stockworker.agent.holdings import JournalEntry
+from stockworker.agent.machine import Identity, Machine, Rhythm
+from stockworker.agent.work import Began, Finished, Work
+from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.messages import (
+    Ack,
+    Assign,
+    Assignment,
+    AttemptReport,
+    Control,
+    ControlAction,
+    Heartbeat,
+    LeaseStatus,
+    Presence,
+    Register,
+    Report,
+    Request,
+)
+from tests.harness.playbook import Playbook, VirtualClock
+
+WORKER = WorkerId("host-1")
+BACKTEST = JobType("backtest")
+A, B, C = JobId("a"), JobId("b"), JobId("c")
+A1, A2, B1, C1 = Token("a-1"), Token("a-2"), Token("b-1"), Token("c-1")
+OFFERING = Offering(slots=1, types=(BACKTEST,), tags=())
+RHYTHM = Rhythm(poll_interval_s=5.0, heartbeat_interval_s=30.0)
+CONNECTED, CUT_OFF = LinkChanged(up=True), LinkChanged(up=False)
+WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStatus.FINISHED
+
+
+class MemoryJournal:
+    """A journal in memory; it insists that its entries make sense."""
+
+    def __init__(self) -> None:
+        self._entries: dict[Token, JournalEntry] = {}
+
+    def load(self) -> list[JournalEntry]:
+        return list(self._entries.values())
+
+    def commit(self, entries: Iterable[Entry]) -> None:
+        for entry in entries:
+            match entry:
+                case Accept(assignment=assignment):
+                    assert assignment.token not in self._entries
+                    self._entries[assignment.token] = JournalEntry(assignment, started=False, report=None)
+                case MarkStarted(token=token):
+                    assert self._entries[token].report is None
+                    self._entries[token] = replace(self._entries[token], started=True)
+                case Record(report=report):
+                    before = self._entries[report.token]
+                    assert before.report is None
+                    kept = replace(before.assignment, payload="")
+                    self._entries[report.token] = replace(before, assignment=kept, report=report)
+                case Forget(token=token):
+                    del self._entries[token]
+
+
+class AgentBook(Playbook[Event, Effect]):
+    """A story of one agent, its journal included.
+
+    What it commits shows in `journal`, what it says regularly in `requests` and `heartbeats`, its log in `notes`; all
+    else is to be expected.
+    """
+
+    def __init__(self, offering: Offering = OFFERING) -> None:
+        super().__init__(VirtualClock(1000.0, 0.0))
+        self.journal = MemoryJournal()
+        self.requests: list[Request] = []
+        self.heartbeats: list[Heartbeat] = []
+        self.notes: list[str] = []
+        self._offering = offering
+        self._boot = 0
+        self.restart()
+
+    def restart(self) -> None:
+        """Go on as a new process, with what is in the journal; not yet connected."""
+        self.expect()
+        self._boot += 1
+        self.machine = Machine(self.identity, RHYTHM, self._offering, self.journal.load(), self.clock.steady)
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(WORKER, f"boot-{self._boot}", "1.0")
+
+    def turn(self, events: Sequence[Event]) -> list[Effect]:
+        effects = self.machine.handle(events, self.clock.steady)
+        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
+        assert effects[: len(entries)] == entries, "the journal comes first"
+        self.journal.commit(entries)
+        story: list[Effect] = []
+        for effect in effects[len(entries) :]:
+            match effect:
+                case Send(message=Request() as request):
+                    self.requests.append(request)
+                case Send(message=Heartbeat() as heartbeat):
+                    self.heartbeats.append(heartbeat)
+                case Note(event=event):
+                    self.notes.append(event)
+                case _:
+                    story.append(effect)
+        return story
+
+    def next_in_s(self) -> float:
+        return self.machine.next_in_s(self.clock.steady)
+
+    def connect(self, *again: AttemptReport) -> None:
+        """The link comes up; reports that nobody has acknowledged are said again."""
+        self.tell(CONNECTED)
+        self.expect(self.introduction(), *([reported(*again)] if again else []))
+
+    def introduction(self) -> Send:
+        return Send(Register(WORKER, self.identity.boot, "1.0", self._offering.slots, self._offering.types, ()))
+
+    def run(self, *jobs: Assignment) -> None:
+        """These jobs are assigned, and run."""
+        self.tell(assign(*jobs))
+        self.expect(*map(start, jobs))
+        self.tell(*(Began(job.token) for job in jobs))
+
+    def claims(self) -> dict[Token, LeaseStatus]:
+        """What the worker said last that it holds."""
+        return {held.token: held.status for held in self.requests[-1].leases}
+
+
+def job(job_id: JobId, token: Token, attempt: int = 1) -> Assignment:
+    return Assignment(job_id, BACKTEST, attempt, token, 60.0, '{"job": 1}')
+
+
+JOB_A, JOB_B, JOB_C = job(A, A1), job(B, B1), job(C, C1)
+JOB_A_AGAIN = job(A, A2, attempt=2)
+
+# --- what comes in ----------------------------------------------------------------------------------------------------
+
+
+def assign(*jobs: Assignment) -> Assign:
+    return Assign(WORKER, 30.0, jobs)
+
+
+def ack(
+    *, stored: Sequence[Token] = (), stale: Sequence[Token] = (), renewed: Sequence[Token] = (), lease_s: float = 30.0
+) -> Ack:
+    return Ack(WORKER, tuple(stored), tuple(stale), tuple(renewed), lease_s)
+
+
+def order(action: ControlAction, token: Token | None = None) -> Control:
+    return Control(WORKER, action, token)
+
+
+def finished(token: Token, outcome: Outcome = Outcome.OK, *, error: str | None = None, ran_s: float = 10.0) -> Finished:
+    """An attempt has ended; its result is its token."""
+    result = f'"{token}"' if outcome is Outcome.OK else None
+    return Finished(token, outcome, result, error, permanent=False, ran_s=ran_s)
+
+
+def dispatcher(epoch: str, *, online: bool = True) -> Presence:
+    return Presence(online, epoch, "1.0")
+
+
+# --- what comes out ---------------------------------------------------------------------------------------------------
+
+
+def start(job: Assignment) -> Start:
+    return Start(Work(job.token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s))
+
+
+def attempt(
+    job: Assignment, outcome: Outcome = Outcome.OK, *, error: str | None = None, ran_s: float | None = 10.0
+) -> AttemptReport:
+    """What is reported of an attempt that ended as `finished` says."""
+    result = f'"{job.token}"' if outcome is Outcome.OK else None
+    return AttemptReport(job.job_id, job.token, outcome, result, error, permanent=False, ran_s=ran_s)
+
+
+def reported(*attempts: AttemptReport) -> Send:
+    return Send(Report(WORKER, attempts))
