@@ -76,6 +76,14 @@ def test_leases_are_renewed_three_times_before_they_run_out(agent: AgentBook) ->
     assert agent.requests[-1].leases == (HeldLease(A, A1, RUNNING),)
 
 
+def test_no_lease_is_so_short_that_a_worker_does_nothing_but_renew_it(agent: AgentBook) -> None:
+    agent.tell(ack(lease_s=0.001))
+    agent.after(5)
+    agent.requests.clear()
+    agent.after(5)
+    assert len(agent.requests) == 10
+
+
 def test_a_job_that_runs_is_told_of_before_the_next_regular_request(agent: AgentBook) -> None:
     agent.requests.clear()
     agent.run(JOB_A)

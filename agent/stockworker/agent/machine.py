@@ -50,6 +50,9 @@ _MOST_UNANSWERED: Final = 512
 _MOST_CLAIMS: Final = 1000
 """Leases named in one request, so that it stays within the size of a message."""
 
+_SHORTEST_REQUEST_S: Final = 0.5
+"""Between two regular requests, however short a dispatcher says that its leases are."""
+
 _TELL_RUNNING_S: Final = 1.0
 """How long a job runs before the dispatcher is told apart from the regular requests."""
 
@@ -323,7 +326,7 @@ class Machine:
                 yield held
 
     def _request(self, now: float) -> None:
-        self._request_due = now + min(self._rhythm.poll_interval_s, self._lease_s / 3)
+        self._request_due = now + max(_SHORTEST_REQUEST_S, min(self._rhythm.poll_interval_s, self._lease_s / 3))
         self._told_window = 0 if self._drain is not None else self._pace.window(self._offering.slots)
         self._told_at = now
         self._told_running = set(self._holdings.running)
