@@ -6,10 +6,10 @@ The only importer of `sqlite3`; whoever stores something takes the types that it
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from sqlite3 import Connection, DatabaseError, IntegrityError, OperationalError, Row
+from sqlite3 import Connection, DatabaseError, IntegrityError, OperationalError, Row, connect
 from typing import Final
 
 from stockworker.adapters import clock
@@ -17,11 +17,13 @@ from stockworker.errors import StoreError
 
 __all__ = [
     "MEMORY",
+    "Connect",
     "Connection",
     "DatabaseError",
     "IntegrityError",
     "OperationalError",
     "Row",
+    "connect",
     "open_database",
     "transaction",
 ]
@@ -29,9 +31,17 @@ __all__ = [
 MEMORY: Final = Path(":memory:")
 """Opened in place of a file: a database that is gone with its connection."""
 
+Connect = Callable[..., Connection]
+"""`sqlite3.connect`, or what is to take its place: a disk that is not real."""
+
 
 def open_database(
-    path: Path, *, application_id: int, migrations: Sequence[str], busy_timeout_s: float = 10.0
+    path: Path,
+    *,
+    application_id: int,
+    migrations: Sequence[str],
+    busy_timeout_s: float = 10.0,
+    connect: Connect = connect,
 ) -> Connection:
     """Open the database at `path`, create it where it is missing, and bring its schema up to date.
 
@@ -47,6 +57,7 @@ def open_database(
             A script must not contain transactions, and each of its statements must end at the end of a line. The
             oldest SQLite that it must run on is RHEL 9's 3.34: no STRICT tables (3.37), no RETURNING (3.35).
         busy_timeout_s: how long a statement waits for another process that is writing.
+        connect: see `Connect`.
 
     Raises:
         StoreError: there is no such folder, no permission, the file is damaged, belongs to something else, or was
@@ -55,7 +66,7 @@ def open_database(
     try:
         if path != MEMORY:
             _create(path)
-        connection = sqlite3.connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
+        connection = connect(path, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False)
     except FileNotFoundError:
         message = f"{path}: the folder {path.parent} does not exist: create it, or configure another path"
         raise StoreError(message) from None

@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters.sqlite import DatabaseError, open_database, transaction
+from stockworker.adapters.sqlite import Connect, DatabaseError, connect, open_database, transaction
 from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record
 from stockworker.agent.holdings import JournalEntry
 from stockworker.errors import StoreError
@@ -45,14 +45,15 @@ class Journal:
 
     Args:
         path: the file; created where it is missing.
+        connect: see `stockworker.adapters.sqlite.Connect`.
 
     Raises:
         StoreError: it can't be used; the text says why.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Connect = connect) -> None:
         self._path = path
-        self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS)
+        self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, connect=connect)
 
     def load(self) -> list[JournalEntry]:
         """Return every lease that is not settled, in order of arrival."""

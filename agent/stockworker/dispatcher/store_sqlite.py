@@ -5,7 +5,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters.sqlite import DatabaseError, open_database, transaction
+from stockworker.adapters.sqlite import Connect, DatabaseError, connect, open_database, transaction
 from stockworker.dispatcher.effects import Save, SaveAttempt
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.errors import StoreError
@@ -83,14 +83,15 @@ class SqliteJobStore:
 
     Args:
         path: the file; created where it is missing.
+        connect: see `stockworker.adapters.sqlite.Connect`.
 
     Raises:
         StoreError: it can't be used; the text says why.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, connect: Connect = connect) -> None:
         self._path = path
-        self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS)
+        self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, connect=connect)
 
     def load(self) -> Snapshot:
         """Return every live job, and the counts of all."""
