@@ -99,7 +99,7 @@ def test_a_worker_cut_off_finishes_its_job_restarts_and_reports_later(fleet: Fle
     (done,) = finishers(fleet)
     done.kill()
     done.start()
-    done.await_event("link_down", 2)
+    done.await_event("ready", 2)  # it has found out that there is no broker
     fleet.broker.start()
     assert asyncio.run(result()) > 1
     assert fleet.outcomes("offline") == ["ok"]
