@@ -1,0 +1,243 @@
+"""What every job store must do, whatever it is made of."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stockworker.adapters.sqlite import MEMORY
+from stockworker.dispatcher.effects import SaveAttempt, SaveJob
+from stockworker.dispatcher.ledger import Snapshot
+from stockworker.dispatcher.store import JobStore
+from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.errors import StoreError
+from stockworker.protocol.body import MAX_CONTENT
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.lifecycle import TERMINAL, State
+from stockworker.protocol.messages import JobFilter
+from tests.harness.dispatching import MIDDAY, A, B, C, a_job
+from tests.harness.jobs import attempts, job_lists
+from tests.harness.memory_store import MemoryJobStore
+from tests.harness.messages import filters, payloads
+from tests.harness.store_writer import an_attempt
+
+
+class Kept:
+    """A store that can be closed and opened again, with what was committed."""
+
+    def __init__(self, opener: Callable[[], JobStore]) -> None:
+        self._opener = opener
+        self.store = opener()
+
+    def reopen(self) -> JobStore:
+        self.store.close()
+        self.store = self._opener()
+        return self.store
+
+
+@contextmanager
+def kept(kind: str) -> Iterator[Kept]:
+    with TemporaryDirectory() as folder:
+        memory = MemoryJobStore()
+        made = Kept(lambda: memory if kind == "memory" else SqliteJobStore(Path(folder, "jobs.sqlite3")))
+        yield made
+        made.store.close()
+
+
+every_kind = pytest.mark.parametrize("kind", ["memory", "sqlite"])
+
+
+@pytest.fixture(params=["memory", "sqlite"])
+def store(request: pytest.FixtureRequest) -> Iterator[JobStore]:
+    with kept(request.param) as made:
+        yield made.store
+
+
+def numbered(count: int) -> list[Job]:
+    return [a_job(JobId(f"job-{number}"), sequence=number) for number in range(1, count + 1)]
+
+
+def ended(job: Job, state: State) -> Job:
+    return replace(job, state=state, ended_at=MIDDAY)
+
+
+# --- what is committed comes back -------------------------------------------------------------------------------------
+
+
+def test_a_new_store_is_empty(store: JobStore) -> None:
+    assert store.load() == Snapshot([], {}, 1)
+    assert store.find([A]) == {}
+    assert store.search(JobFilter()) == []
+    assert store.attempts(A) == []
+
+
+def test_a_new_job_comes_back_with_its_payload(store: JobStore) -> None:
+    job = a_job(A, sequence=7)
+    store.commit([SaveJob(job, "{}")])
+    assert store.load() == Snapshot([job], {State.QUEUED: 1}, 8)
+    assert store.payloads([job]) == {A: "{}"}
+    assert store.results([job]) == {}
+
+
+def test_a_change_replaces_how_the_job_stands_and_keeps_its_payload(store: JobStore) -> None:
+    job = a_job(A)
+    store.commit([SaveJob(job, "{}")])
+    failed = replace(job, state=State.SCHEDULED, failures=1, reason="no data", ready_at=5.0)
+    store.commit([SaveJob(failed)])
+    assert store.find([A]) == {A: failed}
+    assert store.payloads([failed]) == {A: "{}"}
+
+
+def test_what_has_ended_is_counted_and_found_but_not_loaded(store: JobStore) -> None:
+    jobs = numbered(4)
+    store.commit([SaveJob(job, "{}") for job in jobs])
+    over = [ended(job, state) for job, state in zip(jobs, sorted(TERMINAL), strict=True)]
+    store.commit([SaveJob(job) for job in over])
+    assert store.load() == Snapshot([], dict.fromkeys(TERMINAL, 1), 5)
+    assert store.find([job.spec.id for job in over]) == {job.spec.id: job for job in over}
+
+
+def test_a_reopened_job_is_loaded_again(store: JobStore) -> None:
+    job = a_job(A)
+    store.commit([SaveJob(ended(job, State.FAILED), "{}")])
+    store.commit([SaveJob(job)])
+    assert store.load() == Snapshot([job], {State.QUEUED: 1}, 2)
+
+
+def test_a_result_comes_with_the_job_that_has_one(store: JobStore) -> None:
+    done, other = a_job(A, sequence=1), a_job(B, sequence=2)
+    store.commit([SaveJob(done, "{}"), SaveJob(other, "{}")])
+    store.commit([SaveJob(ended(done, State.COMPLETED), result='"good"')])
+    assert store.results([done, other]) == {A: '"good"'}
+
+
+def test_a_job_may_be_stored_and_end_in_one_commit(store: JobStore) -> None:
+    done = ended(a_job(A), State.COMPLETED)
+    store.commit([SaveJob(done, "{}", "1"), SaveAttempt(replace(an_attempt(1), job_id=A))])
+    assert store.payloads([done]) == {A: "{}"}
+    assert store.results([done]) == {A: "1"}
+    assert len(store.attempts(A)) == 1
+
+
+def test_live_jobs_are_loaded_in_order_of_arrival(store: JobStore) -> None:
+    jobs = numbered(5)
+    store.commit([SaveJob(job, "") for job in reversed(jobs)])
+    store.commit([SaveJob(replace(jobs[0], crashes=1))])
+    assert [job.sequence for job in store.load().jobs] == [1, 2, 3, 4, 5]
+
+
+def test_attempts_come_first_to_last_and_are_replaced_as_they_end(store: JobStore) -> None:
+    first, second = (replace(an_attempt(1), number=number) for number in (1, 2))
+    store.commit([SaveAttempt(second), SaveAttempt(first), SaveAttempt(replace(first, job_id=A))])
+    over = replace(first, outcome=Outcome.LOST, ended_at=MIDDAY)
+    store.commit([SaveAttempt(over)])
+    assert store.attempts(JobId("job-1")) == [over, second]
+
+
+@every_kind
+@settings(max_examples=25, deadline=None)
+@given(jobs=job_lists, texts=st.lists(payloads, min_size=8, max_size=8), tried=st.lists(attempts, max_size=5))
+def test_everything_comes_back_as_it_was(kind: str, jobs: list[Job], texts: list[str], tried: list[Attempt]) -> None:
+    with kept(kind) as made:
+        saves = [SaveJob(job, text, text[::-1]) for job, text in zip(jobs, texts, strict=False)]
+        made.store.commit([*saves, *map(SaveAttempt, tried)])
+        store = made.reopen()
+        assert store.find([job.spec.id for job in jobs]) == {job.spec.id: job for job in jobs}
+        assert store.payloads(jobs) == {save.job.spec.id: save.payload for save in saves}
+        assert store.results(jobs) == {save.job.spec.id: save.result for save in saves}
+        snapshot = store.load()
+        assert sorted(snapshot.jobs, key=lambda job: job.sequence) == list(snapshot.jobs)
+        assert {job.spec.id for job in snapshot.jobs} == {job.spec.id for job in jobs if job.state not in TERMINAL}
+        assert snapshot.totals == Counter(job.state for job in jobs)
+        assert snapshot.next_sequence == max((job.sequence for job in jobs), default=0) + 1
+        newest = {(attempt.job_id, attempt.number): attempt for attempt in tried}
+        for (job_id, _), attempt in newest.items():
+            assert attempt in store.attempts(job_id)
+
+
+@pytest.mark.parametrize("text", ["", "\x00", "a\x00b", "😀" * 1000, "x" * MAX_CONTENT], ids=len)
+def test_payloads_and_results_are_kept_to_the_letter(store: JobStore, text: str) -> None:
+    job = ended(a_job(A), State.COMPLETED)
+    store.commit([SaveJob(job, text, text)])
+    assert store.payloads([job]) == {A: text}
+    assert store.results([job]) == {A: text}
+
+
+def test_large_batches_are_no_matter(store: JobStore) -> None:
+    jobs = numbered(3000)
+    store.commit([save for job in jobs for save in (SaveJob(job, job.spec.id), SaveAttempt(an_attempt(job.sequence)))])
+    store.commit([SaveJob(ended(job, State.COMPLETED), result=job.spec.id) for job in jobs])
+    ids = [job.spec.id for job in jobs]
+    assert len(store.find([*ids, A, B])) == 3000
+    assert store.payloads(jobs) == store.results(jobs) == {job_id: job_id for job_id in ids}
+    assert store.load() == Snapshot([], {State.COMPLETED: 3000}, 3001)
+
+
+# --- all or nothing ---------------------------------------------------------------------------------------------------
+
+
+def test_a_commit_of_nothing_is_no_matter(store: JobStore) -> None:
+    store.commit([])
+    assert store.load() == Snapshot([], {}, 1)
+
+
+@every_kind
+def test_a_commit_that_fails_leaves_nothing_and_the_store_goes_on(kind: str) -> None:
+    with kept(kind) as made:
+        job, other = a_job(A, sequence=1), a_job(B, sequence=2)
+        made.store.commit([SaveJob(job, "{}")])
+        before = made.store.load()
+        changed = SaveJob(replace(job, crashes=1))
+        twice = SaveJob(replace(job, sequence=3), "{}")
+        with pytest.raises(StoreError):
+            made.store.commit([changed, SaveAttempt(replace(an_attempt(1), job_id=A)), SaveJob(other, "{}"), twice])
+        for _ in range(2):
+            assert made.store.load() == before
+            assert made.store.find([B]) == {}
+            assert made.store.attempts(A) == []
+            made.reopen()
+        made.store.commit([SaveJob(other, "{}")])
+        assert made.store.find([B]) == {B: other}
+
+
+# --- searching --------------------------------------------------------------------------------------------------------
+
+
+def test_a_search_finds_the_newest_first(store: JobStore) -> None:
+    jobs = numbered(10)
+    store.commit([SaveJob(job, "") for job in jobs])
+    assert [job.sequence for job in store.search(JobFilter(limit=3))] == [10, 9, 8]
+
+
+def test_a_search_finds_a_job_in_its_present_state_only(store: JobStore) -> None:
+    job = a_job(A)
+    store.commit([SaveJob(job, ""), SaveJob(a_job(C, sequence=9), "")])
+    store.commit([SaveJob(ended(job, State.FAILED))])
+    assert store.search(JobFilter(State.QUEUED)) == [a_job(C, sequence=9)]
+    assert store.search(JobFilter(State.FAILED)) == [ended(job, State.FAILED)]
+
+
+@pytest.mark.parametrize("make", [MemoryJobStore, lambda: SqliteJobStore(MEMORY)], ids=["memory", "sqlite"])
+@settings(max_examples=100, deadline=None)
+@given(jobs=job_lists, wanted=filters, pick=st.integers(0, 7))
+def test_a_search_finds_what_a_walk_finds(
+    make: Callable[[], JobStore], jobs: list[Job], wanted: JobFilter, pick: int
+) -> None:
+    if jobs and wanted.type is not None:
+        wanted = replace(wanted, type=jobs[pick % len(jobs)].spec.type)
+    store = make()
+    store.commit([SaveJob(job, "") for job in jobs])
+    expected = [
+        job
+        for job in sorted(jobs, key=lambda job: -job.sequence)
+        if wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
+    ]
+    assert store.search(wanted) == expected[: wanted.limit]
+    store.close()

@@ -1,0 +1,109 @@
+"""The journal of an agent: what was committed comes back, in order, and nothing else."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stockworker.adapters.sqlite import MEMORY
+from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record
+from stockworker.agent.holdings import JournalEntry
+from stockworker.agent.journal import Journal
+from stockworker.errors import StoreError
+from stockworker.protocol.ids import Token
+from stockworker.protocol.messages import Assignment, AttemptReport
+from tests.harness.messages import assignments, attempt_reports
+from tests.harness.working import A1, B1, C1, JOB_A, JOB_B, JOB_C, MemoryJournal, attempt
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "journal.sqlite3"
+
+
+@pytest.fixture
+def journal(path: Path) -> Iterator[Journal]:
+    opened = Journal(path)
+    yield opened
+    opened.close()
+
+
+def test_leases_come_back_in_order_of_arrival(journal: Journal, path: Path) -> None:
+    journal.commit([Accept(JOB_B), Accept(JOB_A)])
+    journal.commit([Accept(JOB_C), MarkStarted(A1)])
+    journal.commit([Record(attempt(JOB_B)), Forget(C1)])
+    entries = journal.load()
+    assert [(entry.assignment.token, entry.started) for entry in entries] == [(B1, False), (A1, True)]
+    assert [entry.report for entry in entries] == [attempt(JOB_B), None]
+    journal.close()
+    again = Journal(path)
+    assert again.load() == entries
+    again.close()
+
+
+def test_a_payload_is_kept_until_the_attempt_has_ended(journal: Journal) -> None:
+    journal.commit([Accept(JOB_A)])
+    assert journal.load()[0].assignment == JOB_A
+    journal.commit([MarkStarted(A1)])
+    assert journal.load()[0].assignment == JOB_A
+    journal.commit([Record(attempt(JOB_A))])
+    assert journal.load()[0].assignment.payload == ""
+
+
+def test_a_lease_may_come_and_go_in_one_commit(journal: Journal) -> None:
+    journal.commit([Accept(JOB_A), MarkStarted(A1), Record(attempt(JOB_A)), Forget(A1)])
+    assert journal.load() == []
+    journal.commit([Accept(JOB_A), Forget(A1), Accept(JOB_A)])
+    assert journal.load() == [JournalEntry(JOB_A, started=False, report=None)]
+
+
+def test_a_commit_that_fails_leaves_nothing_and_the_journal_goes_on(journal: Journal, path: Path) -> None:
+    journal.commit([Accept(JOB_A)])
+    before = journal.load()
+    with pytest.raises(StoreError, match=f"{path}: can't be written: "):
+        journal.commit([MarkStarted(A1), Record(attempt(JOB_A)), Accept(JOB_B), Accept(JOB_A)])
+    assert journal.load() == before
+    journal.commit([MarkStarted(A1)])
+    assert journal.load() == [JournalEntry(JOB_A, started=True, report=None)]
+
+
+def test_a_commit_of_nothing_is_no_matter(journal: Journal) -> None:
+    journal.commit([])
+    assert journal.load() == []
+
+
+def test_large_batches_are_no_matter(journal: Journal) -> None:
+    many = [Assignment(JOB_A.job_id, JOB_A.type, 1, Token(f"token-{number}"), 60.0, "") for number in range(3000)]
+    journal.commit([Accept(each) for each in many])
+    journal.commit([Record(attempt(each)) for each in many])
+    assert [entry.report for entry in journal.load()] == [attempt(each) for each in many]
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.lists(assignments, max_size=6, unique_by=lambda each: each.token),
+    st.lists(attempt_reports, max_size=6),
+    st.data(),
+)
+def test_the_journal_keeps_what_a_dictionary_keeps(
+    leases: list[Assignment], reports: list[AttemptReport], data: st.DataObject
+) -> None:
+    entries: list[Entry] = [Accept(each) for each in leases]
+    for each, report in zip(leases, reports, strict=False):
+        entries += data.draw(st.sampled_from(ways(each, report)))
+    journal, model = Journal(MEMORY), MemoryJournal()
+    journal.commit(entries)
+    model.commit(entries)
+    assert journal.load() == model.load()
+    journal.close()
+
+
+def ways(lease: Assignment, report: AttemptReport) -> list[list[Entry]]:
+    """What may become of a lease."""
+    token = lease.token
+    ended = Record(
+        AttemptReport(lease.job_id, token, report.outcome, report.result, report.error, report.permanent, report.ran_s)
+    )
+    return [[], [MarkStarted(token)], [ended], [MarkStarted(token), ended], [Forget(token)], [ended, Forget(token)]]

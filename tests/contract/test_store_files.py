@@ -1,0 +1,124 @@
+"""The files of the dispatcher and of the agents: killed writers, full disks, damaged files and files of others."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from stockworker.agent.journal import Journal
+from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.errors import StoreError
+from stockworker.protocol.ids import JobId
+from tests.harness.store_writer import OPENERS, PAYLOAD, a_job, a_report, an_assignment, an_attempt, commit
+
+ROOT: Final = Path(__file__).parents[2]
+MANY_BYTES: Final = 1 << 30
+KINDS: Final = ("jobs", "journal")
+
+every_kind = pytest.mark.parametrize("kind", KINDS)
+
+
+def start_writer(kind: str, path: Path, most_bytes: int = MANY_BYTES) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "tests.harness.store_writer", kind, str(path), str(most_bytes)]
+    return subprocess.Popen(
+        command, cwd=ROOT, env={**os.environ, "PYTHONPATH": "agent:."}, stdout=subprocess.PIPE, text=True
+    )
+
+
+def found(kind: str, path: Path) -> int:
+    """How many items there are; each is whole, and none is missing in between."""
+    if kind == "journal":
+        journal = Journal(path)
+        entries = journal.load()
+        journal.close()
+        for number, entry in enumerate(entries, 1):
+            assert entry.started
+            assert entry.assignment.token == an_assignment(number).token
+            assert entry.report == a_report(number)
+        return len(entries)
+    store = SqliteJobStore(path)
+    jobs = list(store.load().jobs)
+    assert jobs == [a_job(number) for number in range(1, len(jobs) + 1)]
+    assert store.payloads(jobs) == {job.spec.id: PAYLOAD for job in jobs}
+    for number in range(1, len(jobs) + 1):
+        assert store.attempts(JobId(f"job-{number}")) == [an_attempt(number)]
+    store.close()
+    return len(jobs)
+
+
+@every_kind
+def test_what_was_committed_survives_a_kill_and_nothing_else_is_seen(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file.sqlite3"
+    for _ in range(3):
+        with start_writer(kind, path) as process:
+            assert process.stdout is not None
+            said = [process.stdout.readline() for _ in range(100)]
+            process.send_signal(signal.SIGKILL)
+            said += process.stdout.readlines()
+        committed = int(said[-1])
+        assert found(kind, path) in (committed, committed + 1)  # it may have died between the commit and its word
+        for leftover in tmp_path.iterdir():
+            leftover.unlink()
+
+
+@every_kind
+def test_a_full_disk_is_an_error_that_names_the_file_and_takes_nothing_away(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file.sqlite3"
+    with start_writer(kind, path, most_bytes=400_000) as process:
+        said, _ = process.communicate(timeout=60)
+    *numbers, error = said.splitlines()
+    assert error.startswith(f"{path}: can't be written: ")
+    assert len(numbers) > 10
+    assert found(kind, path) == len(numbers)
+    file = OPENERS[kind](path)
+    commit(file, len(numbers) + 1)  # somebody has made room
+    file.close()
+    assert found(kind, path) == len(numbers) + 1
+
+
+@every_kind
+def test_the_file_of_another_is_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file.sqlite3"
+    other = KINDS[1 - KINDS.index(kind)]
+    OPENERS[other](path).close()
+    with pytest.raises(StoreError, match=f"{path}: belongs to something else"):
+        OPENERS[kind](path)
+    assert found(other, path) == 0
+
+
+@every_kind
+def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file.sqlite3"
+    path.write_text("symbol,close\nAAPL,1\n" * 100)
+    with pytest.raises(StoreError, match=f"{path}: damaged, or no SQLite file"):
+        OPENERS[kind](path)
+    assert path.read_text().startswith("symbol,close")
+
+
+@every_kind
+def test_a_missing_folder_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "missing" / "file.sqlite3"
+    with pytest.raises(StoreError, match=f"{path}: the folder {path.parent} does not exist"):
+        OPENERS[kind](path)
+
+
+@every_kind
+def test_a_file_that_is_damaged_later_is_named(tmp_path: Path, kind: str) -> None:
+    path = tmp_path / "file.sqlite3"
+    with start_writer(kind, path, most_bytes=400_000) as process:
+        process.communicate(timeout=60)
+    OPENERS[kind](path).close()  # what is in the write-ahead log goes into the file
+    pages = range(1, path.stat().st_size // 4096)
+    assert len(pages) > 10
+    with path.open("r+b") as file:
+        for page in pages:
+            file.seek(page * 4096)
+            file.write(b"\xff" * 64)
+    opened = OPENERS[kind](path)
+    with pytest.raises(StoreError, match=f"{path}: can't be read: "):
+        opened.load()
+    opened.close()
