@@ -1,6 +1,7 @@
 """The journal of an agent: what was committed comes back, in order, and nothing else."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,19 @@ def test_a_commit_of_nothing_is_no_matter(journal: Journal) -> None:
     assert journal.load() == []
 
 
+def test_a_result_is_synced_and_what_can_be_said_again_is_not(journal: Journal) -> None:
+    def synced() -> bool:
+        """Whether the last commit waited for the disk (https://sqlite.org/pragma.html#pragma_synchronous)."""
+        return bool(journal._connection.execute("PRAGMA synchronous").fetchone()[0] == 2)
+
+    journal.commit([Accept(JOB_A), MarkStarted(A1)])
+    assert not synced()
+    journal.commit([Record(attempt(JOB_A)), Forget(A1)])
+    assert synced()
+    journal.commit([Accept(JOB_B)])
+    assert not synced()
+
+
 def test_large_batches_are_no_matter(journal: Journal) -> None:
     many = [Assignment(JOB_A.job_id, JOB_A.type, 1, Token(f"token-{number}"), 60.0, "") for number in range(3000)]
     journal.commit([Accept(each) for each in many])
@@ -103,7 +117,5 @@ def test_the_journal_keeps_what_a_dictionary_keeps(
 def ways(lease: Assignment, report: AttemptReport) -> list[list[Entry]]:
     """What may become of a lease."""
     token = lease.token
-    ended = Record(
-        AttemptReport(lease.job_id, token, report.outcome, report.result, report.error, report.permanent, report.ran_s)
-    )
+    ended = Record(replace(report, job_id=lease.job_id, token=token))
     return [[], [MarkStarted(token)], [ended], [MarkStarted(token), ended], [Forget(token)], [ended, Forget(token)]]
