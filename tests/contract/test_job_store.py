@@ -23,7 +23,7 @@ from stockworker.protocol.job import Attempt, Job, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import JobFilter
 from tests.harness.dispatching import MIDDAY, A, B, C, a_job
-from tests.harness.jobs import attempts, job_lists
+from tests.harness.job_records import attempts, job_lists
 from tests.harness.memory_store import MemoryJobStore
 from tests.harness.messages import filters, payloads
 from tests.harness.store_writer import an_attempt

@@ -1,71 +1,51 @@
-"""Hypothesis strategies for jobs and attempts as the dispatcher records them."""
+"""What tests do with jobs as a client of a fleet."""
 
-from hypothesis import strategies as st
+import asyncio
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
 
-from stockworker.protocol.job import Attempt, Job, JobSpec, Outcome
-from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.retry import RetryPolicy
-from tests.harness.messages import (
-    counts,
-    durations,
-    job_ids,
-    job_types,
-    priorities,
-    states,
-    tags,
-    texts,
-    times,
-    tokens,
-    worker_ids,
-)
+from stockworker.adapters import clock
+from stockworker.client import Client, Ended
+from stockworker.protocol.lifecycle import State
+from tests.harness.fleet import Fleet
+from tests.harness.waiting import TIMEOUT_S
 
-specs = st.builds(
-    JobSpec,
-    id=job_ids,
-    type=job_types,
-    priority=priorities,
-    not_before=st.none() | times,
-    expires_at=st.none() | times,
-    timeout_s=durations,
-    retry=st.builds(RetryPolicy, counts, durations, durations),
-    max_crashes=counts,
-    tags=st.frozensets(tags, max_size=4),
-)
+T = TypeVar("T")
+
+_LOOK_S = 0.02
 
 
-def jobs(of_state: st.SearchStrategy[State] = states) -> st.SearchStrategy[Job]:
-    """Jobs in any condition; their `sequence` is to be made unique."""
-    return of_state.flatmap(
-        lambda state: st.builds(
-            Job,
-            spec=specs,
-            sequence=st.integers(1, 1 << 62),
-            state=st.just(state),
-            submitted_at=times,
-            ready_at=times,
-            attempt=counts,
-            failures=counts,
-            crashes=counts,
-            worker=st.none() | worker_ids,
-            token=st.none() | tokens,
-            assigned_at=st.none() | times,
-            cancel_requested=st.booleans(),
-            ended_at=times if state in TERMINAL else st.none(),
-            reason=st.none() | texts,
-        )
-    )
+def as_client(fleet: Fleet, act: Callable[[Client], Coroutine[Any, Any, T]], name: str = "client") -> T:
+    """Return what `act` returns, called with a connected client."""
+
+    async def run() -> T:
+        async with fleet.client(name) as client:
+            return await act(client)
+
+    return asyncio.run(run())
 
 
-job_lists = st.lists(jobs(), max_size=8, unique_by=(lambda job: job.sequence, lambda job: job.spec.id))
-attempts = st.builds(
-    Attempt,
-    job_id=job_ids,
-    number=counts,
-    worker=worker_ids,
-    token=tokens,
-    assigned_at=times,
-    ended_at=st.none() | times,
-    outcome=st.none() | st.sampled_from(Outcome),
-    ran_s=st.none() | durations,
-    error=st.none() | texts,
-)
+async def end_of(client: Client, job_id: str) -> Ended:
+    """Wait until the job has ended, and say how."""
+    async for ended in client.wait([job_id], TIMEOUT_S):
+        return ended
+    raise AssertionError("a wait for one job yields it or raises")
+
+
+async def until_running(client: Client, job_id: str) -> None:
+    """Wait until the dispatcher knows that the job runs."""
+    deadline = clock.monotonic() + TIMEOUT_S
+    while (state := (await client.query([job_id]))[0].state) is not State.RUNNING:
+        if clock.monotonic() > deadline:
+            raise TimeoutError(f"job {job_id} is {state}, and has not begun to run")
+        await asyncio.sleep(_LOOK_S)
+
+
+def run_job(fleet: Fleet, job_type: str, payload: Any = None, **options: Any) -> tuple[Ended, list[str]]:
+    """Submit a job; returns how it ended, and how each attempt at it did."""
+
+    async def submit(client: Client) -> Ended:
+        return await end_of(client, await client.submit(job_type, payload, **options))
+
+    ended = as_client(fleet, submit)
+    return ended, fleet.outcomes(ended.job_id)

@@ -1,0 +1,71 @@
+"""Hypothesis strategies for jobs and attempts as the dispatcher records them."""
+
+from hypothesis import strategies as st
+
+from stockworker.protocol.job import Attempt, Job, JobSpec, Outcome
+from stockworker.protocol.lifecycle import TERMINAL, State
+from stockworker.protocol.retry import RetryPolicy
+from tests.harness.messages import (
+    counts,
+    durations,
+    job_ids,
+    job_types,
+    priorities,
+    states,
+    tags,
+    texts,
+    times,
+    tokens,
+    worker_ids,
+)
+
+specs = st.builds(
+    JobSpec,
+    id=job_ids,
+    type=job_types,
+    priority=priorities,
+    not_before=st.none() | times,
+    expires_at=st.none() | times,
+    timeout_s=durations,
+    retry=st.builds(RetryPolicy, counts, durations, durations),
+    max_crashes=counts,
+    tags=st.frozensets(tags, max_size=4),
+)
+
+
+def jobs(of_state: st.SearchStrategy[State] = states) -> st.SearchStrategy[Job]:
+    """Jobs in any condition; their `sequence` is to be made unique."""
+    return of_state.flatmap(
+        lambda state: st.builds(
+            Job,
+            spec=specs,
+            sequence=st.integers(1, 1 << 62),
+            state=st.just(state),
+            submitted_at=times,
+            ready_at=times,
+            attempt=counts,
+            failures=counts,
+            crashes=counts,
+            worker=st.none() | worker_ids,
+            token=st.none() | tokens,
+            assigned_at=st.none() | times,
+            cancel_requested=st.booleans(),
+            ended_at=times if state in TERMINAL else st.none(),
+            reason=st.none() | texts,
+        )
+    )
+
+
+job_lists = st.lists(jobs(), max_size=8, unique_by=(lambda job: job.sequence, lambda job: job.spec.id))
+attempts = st.builds(
+    Attempt,
+    job_id=job_ids,
+    number=counts,
+    worker=worker_ids,
+    token=tokens,
+    assigned_at=times,
+    ended_at=st.none() | times,
+    outcome=st.none() | st.sampled_from(Outcome),
+    ran_s=st.none() | durations,
+    error=st.none() | texts,
+)
