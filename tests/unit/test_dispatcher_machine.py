@@ -129,7 +129,18 @@ def test_a_worker_is_known_by_its_request_alone(dispatcher: DispatcherBook) -> N
     assert dispatcher.stats().workers == ()
     dispatcher.tell(request(W1))
     dispatcher.expect(dispatcher.given(W1, A))
-    assert dispatcher.notes == ["worker_seen"]
+    assert dispatcher.notes == ["type_unserved", "worker_seen"]
+
+
+def test_it_is_said_once_that_nobody_runs_a_type(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, reply=None), submit(B, reply=None))
+    assert dispatcher.notes == ["type_unserved"]
+    dispatcher.tell(request(W1))
+    dispatcher.expect(dispatcher.given(W1, A))
+    refused = dispatcher.ended(A, Outcome.REFUSED, error="no such module")
+    dispatcher.tell(report(W1, refused))
+    dispatcher.expect(ack(W1, stored=[refused.token]))
+    assert dispatcher.notes.count("type_unserved") == 2
 
 
 def test_a_disconnected_worker_gets_nothing_and_keeps_its_leases(dispatcher: DispatcherBook) -> None:

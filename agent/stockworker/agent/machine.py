@@ -102,7 +102,6 @@ class Machine:
         self._pace = Pace()
         self._holdings = Holdings(journal)
         self._lease_s = 30.0
-        self._epoch: str | None = None
         self._drain: Drain | None = None
         self._patience_ends: float | None = None
         self._idle_since: float | None = None
@@ -276,9 +275,8 @@ class Machine:
             self._introduce(now)
 
     def _dispatcher_seen(self, message: Presence, now: float) -> None:
-        if message.online and message.epoch != self._epoch:
-            self._epoch = message.epoch
-            self._introduce(now)  # a new dispatcher knows nobody
+        if message.online:
+            self._introduce(now)  # a new dispatcher knows nobody, and one that was cut off has missed something
 
     def _introduce(self, now: float) -> None:
         identity, offering = self._identity, self._offering

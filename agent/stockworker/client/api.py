@@ -69,8 +69,15 @@ class Client:
         if on_progress is not None:
             filters.append(f"{Kind.PROGRESS}/+/+")
         self._on_progress = on_progress
-        self._conversation = Conversation(settings, client_id, timeout_s=timeout_s, filters=filters, tell=self._hear)
         self._endings = Endings()
+        self._conversation = Conversation(
+            settings,
+            client_id,
+            timeout_s=timeout_s,
+            filters=filters,
+            tell=self._hear,
+            reconnected=self._endings.missed_some,
+        )
         self._hears_endings = notices
 
     @classmethod
@@ -177,23 +184,33 @@ class Client:
         deadline = None if timeout_s is None else clock.monotonic() + timeout_s
         try:
             await self._look(self._endings.watch(watch))
-            while watch.open or not watch.ended.empty():
-                yield await self._next_ended(watch, deadline)
+            while (ended := await self._next_ended(watch, deadline)) is not None:
+                yield ended
         finally:
             self._endings.unwatch(watch)
 
-    async def _next_ended(self, watch: Watch, deadline: float | None) -> Ended:
-        while watch.ended.empty():
-            patience_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - clock.monotonic())
-            if patience_s <= 0:
-                raise TimeoutError(f"not ended in time: {len(watch.open)} of the jobs, {min(watch.open)} among them")
-            with suppress(TimeoutError):
-                async with asyncio.timeout(patience_s):
-                    return await watch.ended.get()
-            lost_some = self._conversation.connections != watch.connection
+    async def _next_ended(self, watch: Watch, deadline: float | None) -> Ended | None:
+        """Wait for a job to end; None if all of them have."""
+        while watch.open or not watch.ended.empty():
+            ended = await self._heard(watch, deadline)
+            if ended is not None:
+                return ended
+            missed_some = self._conversation.connections != watch.connection
             watch.connection = self._conversation.connections
-            await self._look(list(watch.open) if lost_some else list(islice(watch.open, MAX_QUERY)))
-        return watch.ended.get_nowait()
+            await self._look(list(watch.open) if missed_some else list(islice(watch.open, MAX_QUERY)))
+        return None
+
+    async def _heard(self, watch: Watch, deadline: float | None) -> Ended | None:
+        """What is heard within `_LOOK_S`; None if nothing, or if something may have been missed."""
+        if not watch.ended.empty():
+            return watch.ended.get_nowait()
+        patience_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - clock.monotonic())
+        if patience_s <= 0:
+            raise TimeoutError(f"not ended in time: {len(watch.open)} of the jobs, {min(watch.open)} among them")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                return await watch.ended.get()
+        return None
 
     async def _look(self, job_ids: Sequence[JobId]) -> None:
         """Ask how jobs stand whose end we may have missed."""

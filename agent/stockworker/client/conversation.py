@@ -46,6 +46,7 @@ class Conversation:
         timeout_s: how long any question may stay unanswered, in seconds.
         filters: topics to listen to, besides those of the answers.
         tell: is called with what arrives and is no answer: notices and progress.
+        reconnected: is called when the link is back; what was told meanwhile has been missed.
     """
 
     def __init__(
@@ -56,10 +57,12 @@ class Conversation:
         timeout_s: float,
         filters: Iterable[str],
         tell: Callable[[Notice | Progress], None],
+        reconnected: Callable[[], None],
     ) -> None:
         self._client_id = client_id
         self._timeout_s = timeout_s
         self._tell = tell
+        self._reconnected = reconnected
         self._nonce = make_token(SystemRandom())
         self._inbox: Inbox[LinkItem] = Inbox()
         own = (topics.receipt(client_id), str(Kind.STATS_RESPONSE), str(Kind.DISPATCHER))
@@ -171,6 +174,8 @@ class Conversation:
         if self._connected is not None and not self._connected.done():
             self._connected.set_result(None)
         self.connections += 1
+        if self.connections > 1:
+            self._reconnected()
         for question in self._questions.values():
             question.obstacle = None
         packets = [

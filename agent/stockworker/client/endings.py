@@ -33,14 +33,14 @@ class Watch:
 
     Attributes:
         open: the jobs that have not ended yet, as far as we know.
-        ended: those that have, in the order in which we heard of it.
+        ended: those that have, in the order in which we heard of it; None where we may have missed some.
         connection: the number of the connection up to which nothing was missed.
     """
 
     def __init__(self, job_ids: Iterable[JobId], connection: int) -> None:
         self.open = dict.fromkeys(job_ids)
         self.connection = connection
-        self.ended: asyncio.Queue[Ended] = asyncio.Queue()
+        self.ended: asyncio.Queue[Ended | None] = asyncio.Queue()
 
 
 class Endings:
@@ -77,6 +77,11 @@ class Endings:
             if ended.job_id in watch.open:
                 del watch.open[ended.job_id]
                 watch.ended.put_nowait(ended)
+
+    def missed_some(self) -> None:
+        """The connection was lost, and is back."""
+        for watch in self._watches:
+            watch.ended.put_nowait(None)
 
     def watch(self, watch: Watch) -> list[JobId]:
         """Tell `watch` from now on; returns those of its jobs that we may have missed the end of."""

@@ -20,4 +20,5 @@ def link_settings(config: Config, client_id: str) -> LinkSettings:
         password=mqtt.read_password(),
         tls=None if tls is None else client_context(tls.ca_file, tls.cert_file, tls.key_file),
         keepalive_s=int(mqtt.keepalive_s),
+        backoff_cap_s=mqtt.reconnect_max_s,
     )

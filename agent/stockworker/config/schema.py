@@ -92,6 +92,14 @@ class Mqtt:
         default=60.0,
         metadata=_key(duration(5, HOUR_S), "The longest silence on the connection before the other end is asked."),
     )
+    reconnect_max_s: float = field(
+        default=10.0,
+        metadata=_key(
+            duration(0.5, HOUR_S),
+            "The longest pause between attempts to connect. Attempts are spread at random below it; give a fleet of "
+            "more than 2000 machines 60 s.",
+        ),
+    )
     client_id_prefix: str = field(
         default="",
         metadata=_key(text(64), "Put before the id of the worker to make its MQTT client id."),

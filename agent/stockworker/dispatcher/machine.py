@@ -19,7 +19,7 @@ from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.replies import Replies
 from stockworker.dispatcher.verdict import Verdict
 from stockworker.protocol.body import MAX_LIST
-from stockworker.protocol.ids import Entropy, JobId, Token, WorkerId, make_token
+from stockworker.protocol.ids import Entropy, JobId, JobType, Token, WorkerId, make_token
 from stockworker.protocol.job import Attempt, Job, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import (
@@ -75,6 +75,7 @@ class Machine:
         self._intake = Intake(self.ledger, policy.defaults, entropy, self.counters)
         self._verdict = Verdict(self.ledger, entropy, self.counters)
         self._replies = Replies()
+        self._unserved: set[JobType] = set()
         self._effects: list[Effect] = []
         for job in self.ledger.jobs.values():
             self._alarms.arm(job, now)
@@ -134,10 +135,7 @@ class Machine:
             case Request():
                 self._requested(event, now)
             case Submit():
-                entries = [self._intake.submit(job, now) for job in event.jobs]
-                self._arm((entry.job_id for entry in entries), now)
-                self._note_rejected(event, entries)
-                self._replies.receipt(event.reply, entries)
+                self._submitted(event, now)
             case CancelJob():
                 entry = self._intake.cancel(event.job_id, now)
                 self._replies.receipt(event.reply, [entry])
@@ -159,6 +157,14 @@ class Machine:
                 self._presence_changed(event, now)
             case _:
                 self.counters["messages_unexpected"] += 1
+
+    def _submitted(self, event: Submit, now: Now) -> None:
+        entries = [self._intake.submit(job, now) for job in event.jobs]
+        self._arm((entry.job_id for entry in entries), now)
+        self._note_rejected(event, entries)
+        if any(entry.status is ReceiptStatus.STORED for entry in entries):
+            self._note_unserved(event.jobs[0].type)
+        self._replies.receipt(event.reply, entries)
 
     # --- workers ------------------------------------------------------------------------------------------------------
 
@@ -185,6 +191,7 @@ class Machine:
         worker.slots, worker.window = message.slots, message.window
         worker.types, worker.tags = frozenset(message.types), frozenset(message.tags)
         worker.version, worker.seen, worker.online = message.version, now.steady, True
+        self._unserved -= worker.types - worker.refused
         for claim in message.leases:
             self._claimed(worker, claim, now)
         claimed = {claim.token for claim in message.leases}
@@ -294,6 +301,7 @@ class Machine:
             worker.leases.discard(job.spec.id)
             if report.outcome is Outcome.REFUSED:
                 worker.refused.add(job.spec.type)
+                self._note_unserved(job.spec.type)
         self._note_ending(job, report.outcome, now)
 
     def _report_of_another(self, worker_id: WorkerId, report: AttemptReport) -> None:
@@ -431,6 +439,13 @@ class Machine:
             workers=worker_views(self.workers.values(), now.steady),
             counters=tuple(sorted({**self.counters, **census}.items())),
         )
+
+    def _note_unserved(self, job_type: JobType) -> None:
+        """Say once that nobody runs a type, until a worker comes that offers it."""
+        served = any(job_type in worker.types - worker.refused for worker in self.workers.values())
+        if not served and job_type not in self._unserved:
+            self._unserved.add(job_type)
+            self._note("type_unserved", type=job_type)
 
     def _note_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:
         for entry in entries:

@@ -99,6 +99,12 @@ class Event(Enum):
         ("job", "type", "attempt", "worker", "outcome", "reason"),
         "Its worker drained, was not connected, or can't run it. It goes to another one; the attempt does not count.",
     )
+    TYPE_UNSERVED = Description(
+        WARNING,
+        "no worker runs this type",
+        ("type",),
+        "Its jobs wait. Is the type misspelt, or its handler not configured, or does it fail to load on every worker?",
+    )
     LEASE_EXPIRED = Description(
         WARNING,
         "a lease ran out",
