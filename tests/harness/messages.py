@@ -97,14 +97,21 @@ attempt_reports = st.builds(
     messages.AttemptReport,
     job_id=job_ids,
     token=tokens,
-    outcome=st.sampled_from(job.Outcome),
+    outcome=st.sampled_from([outcome for outcome in job.Outcome if outcome is not job.Outcome.LOST]),
     result=st.none() | payloads,
     error=st.none() | texts,
     permanent=st.booleans(),
     ran_s=st.none() | durations,
 )
 assignments = st.builds(
-    messages.Assignment, job_ids, job_types, st.integers(1, 1 << 31), tokens, st.floats(0.001, 30 * 86400), payloads
+    messages.Assignment,
+    job_ids,
+    job_types,
+    st.integers(1, 1 << 31),
+    tokens,
+    st.floats(0.001, 30 * 86400),
+    payloads,
+    st.booleans(),
 )
 transitions = st.builds(messages.Transition, job_ids, job_types, states, counts, st.none() | worker_ids)
 queue_views = st.builds(messages.QueueView, job_types, counts, durations, counts)

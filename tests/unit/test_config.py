@@ -203,7 +203,7 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
         ("  worker: {max_concurrent_jobs: [1]}", "not a list"),
         ("  worker: {max_concurrent_jobs: 010}", "is '010', and must be a whole number"),
         ("  worker: {max_concurrent_jobs: 1:30}", "is '1:30', and must be a whole number"),
-        ("  worker: {max_concurrent_jobs: 2000}", "is 2000, and must be a whole number, 1 to 1024"),
+        ("  worker: {max_concurrent_jobs: 2000}", "is 2000, and must be a whole number, 1 to 1000"),
         (f"  worker: {{max_concurrent_jobs: {'9' * 5000}}}", "must be a whole number"),
         ("  worker: {poll_interval: 5 minutes}", "is '5 minutes', and must be a duration: a number of seconds"),
         ("  worker: {poll_interval: 2d}", "is '2d', and must be a duration, 0.1 to 1h"),

@@ -156,8 +156,18 @@ def test_an_operator_need_not_wait_for_the_next_look(dispatcher: DispatcherBook)
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), window=0))
     dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
-    dispatcher.clock.advance(30)
+    dispatcher.after(29.5)
+    dispatcher.clock.advance(0.5)
     dispatcher.tell(Cleanup())
+    assert dispatcher.state(A) is State.QUEUED
+
+
+def test_a_dispatcher_that_was_suspended_gives_everybody_time(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    dispatcher.clock.advance(3600)
+    dispatcher.tell(Cleanup())
+    assert dispatcher.state(A) is State.RUNNING
+    dispatcher.after(31)
     assert dispatcher.state(A) is State.QUEUED
 
 
@@ -260,15 +270,20 @@ def test_a_lease_that_is_never_claimed_is_lost(dispatcher: DispatcherBook) -> No
     assert dispatcher.state(A) is State.QUEUED
 
 
-def test_a_worker_that_restarted_without_a_lease_loses_it_at_once(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
+@pytest.mark.parametrize(
+    ("state", "outcome", "crashes"), [(State.ASSIGNED, Outcome.RELEASED, 0), (State.RUNNING, Outcome.LOST, 1)]
+)
+def test_a_worker_that_restarted_without_a_lease_loses_it_at_once(
+    dispatcher: DispatcherBook, state: State, outcome: Outcome, crashes: int
+) -> None:
+    dispatcher.run_to(state)
     first = dispatcher.token(A)
     dispatcher.tell(request(W1, boot="boot-2"))
     dispatcher.expect(dispatcher.given(W1, A))
     job = dispatcher.job(A)
-    assert (job.attempt, job.crashes) == (2, 0)
+    assert (job.attempt, job.crashes) == (2, crashes)
     assert job.token != first
-    assert dispatcher.store.attempts(A)[0].outcome is Outcome.RELEASED
+    assert dispatcher.store.attempts(A)[0].outcome is outcome
 
 
 def test_a_worker_that_restarted_with_its_lease_keeps_it(dispatcher: DispatcherBook) -> None:

@@ -1,5 +1,7 @@
 """What an agent does with its leases: accept, start, stop, report, forget; and what it finds in its journal again."""
 
+from dataclasses import replace
+
 import pytest
 
 from stockworker.agent.effects import LinkChanged, Offering, Stop
@@ -301,6 +303,15 @@ def test_a_job_that_was_tried_before_is_handed_over_only_when_it_starts_at_once(
     agent.expect(start(JOB_B))
     agent.tell(Began(B1), finished(B1, ran_s=0.001))
     agent.expect(start(JOB_A_AGAIN), start(JOB_C), reported(attempt(JOB_B, ran_s=0.001)))
+
+
+def test_a_job_that_one_crash_would_end_is_handed_over_only_when_it_starts_at_once(agent: AgentBook) -> None:
+    quicken(agent)
+    strict = replace(JOB_A, strict=True)
+    agent.tell(assign(JOB_B, strict, JOB_C))
+    agent.expect(start(JOB_B))
+    agent.tell(Began(B1), finished(B1, ran_s=0.001))
+    agent.expect(start(strict), start(JOB_C), reported(attempt(JOB_B, ran_s=0.001)))
 
 
 def test_what_the_executor_has_not_begun_is_cancelled_there(agent: AgentBook) -> None:

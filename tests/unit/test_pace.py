@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockworker.agent.pace import Pace
+from stockworker.agent.pace import LARGEST_WINDOW, Pace
 
 
 def test_at_first_a_worker_wants_what_it_can_run() -> None:
@@ -42,3 +42,10 @@ def test_the_window_is_never_less_than_the_slots_nor_far_more(durations: list[fl
     for ran_s in durations:
         pace.ended(ran_s)
     assert slots <= pace.window(slots) <= slots + 256
+
+
+def test_a_window_is_never_more_than_a_request_can_name() -> None:
+    pace = Pace()
+    pace.ended(0.0)
+    assert pace.window(900) == LARGEST_WINDOW
+    assert pace.window(LARGEST_WINDOW) == LARGEST_WINDOW

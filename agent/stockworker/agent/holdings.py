@@ -116,13 +116,13 @@ class Holdings:
         """Hand waiting jobs to the executor, a few ahead of the free slots where they are short (see `pace`).
 
         Whatever is handed over counts as started, should we be killed: nobody could tell. So a job that has been
-        tried before is handed over only when it starts at once: it is suspected once by mistake, but not again.
+        tried before, or that one crash would end, is handed over only when it starts at once.
         """
         blocked = []
         while self._waiting:
             held = self._held[self._waiting[0]]
             job = held.assignment
-            if len(self._handed) >= (window if job.attempt == 1 else slots):
+            if len(self._handed) >= (window if job.attempt == 1 and not job.strict else slots):
                 break
             self._waiting.popleft()
             if job.job_id in self._handed:

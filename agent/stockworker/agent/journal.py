@@ -24,6 +24,7 @@ MIGRATIONS: Final = (
         attempt INTEGER NOT NULL,
         timeout_s REAL NOT NULL,
         payload TEXT NOT NULL,
+        strict INTEGER NOT NULL,
         started INTEGER NOT NULL DEFAULT 0,
         outcome TEXT,
         result TEXT,
@@ -35,7 +36,8 @@ MIGRATIONS: Final = (
 )
 
 _SELECT: Final = (
-    "SELECT token, job_id, type, attempt, timeout_s, payload, started, outcome, result, error, permanent, ran_s "
+    "SELECT token, job_id, type, attempt, timeout_s, payload, strict, started, outcome, result, error, permanent, "
+    "ran_s "
     "FROM lease ORDER BY sequence"
 )
 
@@ -85,8 +87,8 @@ class Journal:
         match entry:
             case Accept(assignment=job):
                 self._connection.execute(
-                    "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload) VALUES (?, ?, ?, ?, ?, ?)",
-                    (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload),
+                    "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload, strict) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                    (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.strict),
                 )
             case MarkStarted(token=token):
                 self._connection.execute("UPDATE lease SET started = 1 WHERE token = ?", (token,))
@@ -113,8 +115,9 @@ class Journal:
 
 
 def _entry(row: Sequence[Any]) -> JournalEntry:
-    token, job_id, job_type, attempt, timeout_s, payload, started, outcome, result, error, permanent, ran_s = row
-    assignment = Assignment(JobId(job_id), JobType(job_type), attempt, Token(token), timeout_s, payload)
+    token, job_id, job_type, attempt, timeout_s, payload, strict, started, outcome, result, error = row[:11]
+    permanent, ran_s = row[11:]
+    assignment = Assignment(JobId(job_id), JobType(job_type), attempt, Token(token), timeout_s, payload, bool(strict))
     if outcome is None:
         return JournalEntry(assignment, bool(started), None)
     report = AttemptReport(JobId(job_id), Token(token), Outcome(outcome), result, error, bool(permanent), ran_s)

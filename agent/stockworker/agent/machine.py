@@ -22,7 +22,7 @@ from stockworker.agent.effects import (
     Send,
 )
 from stockworker.agent.holdings import Held, Holdings, JournalEntry
-from stockworker.agent.pace import Pace
+from stockworker.agent.pace import LARGEST_WINDOW, Pace
 from stockworker.agent.work import Began, Finished, Progressed
 from stockworker.protocol.body import content_size, in_batches
 from stockworker.protocol.ids import Token, WorkerId
@@ -46,9 +46,6 @@ from stockworker.protocol.messages import (
 _REPEAT_REPORT_S: Final = 5.0
 _MOST_UNANSWERED: Final = 512
 """Reports under way at once, so that a long backlog does not flood the broker when the link returns."""
-
-_MOST_CLAIMS: Final = 1000
-"""Leases named in one request, so that it stays within the size of a message."""
 
 _SHORTEST_REQUEST_S: Final = 0.5
 """Between two regular requests, however short a dispatcher says that its leases are."""
@@ -297,9 +294,10 @@ class Machine:
             held.reported_at = None
 
     def _say(self, now: float) -> None:
-        self._report(now)
+        # The request first: a worker that drains must not be given again what it gives back.
         if now >= self._request_due or any(now - held.started_at >= _TELL_RUNNING_S for held in self._running_untold()):
             self._request(now)
+        self._report(now)
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + self._rhythm.heartbeat_interval_s
             self._effects.append(Send(self._heartbeat(now)))
@@ -338,7 +336,7 @@ class Machine:
                     types=self._offering.types,
                     tags=self._offering.tags,
                     version=self._identity.version,
-                    leases=tuple(islice(self._holdings.claims(), _MOST_CLAIMS)),
+                    leases=tuple(islice(self._holdings.claims(), LARGEST_WINDOW)),
                 )
             )
         )

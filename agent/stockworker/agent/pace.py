@@ -9,6 +9,9 @@ from typing import Final
 
 _HORIZON_S: Final = 0.02
 _MOST_EXTRA: Final = 256
+
+LARGEST_WINDOW: Final = 1000
+"""As many leases as one request can name."""
 _WEIGHT: Final = 0.2
 """Of the newest attempt in the moving average of how long attempts take: the start of a process is soon forgotten."""
 
@@ -28,4 +31,4 @@ class Pace:
         if self._mean_s is None:
             return slots
         extra = min(_MOST_EXTRA, int(slots * _HORIZON_S / max(self._mean_s, 1e-6)))
-        return slots + (1 << extra.bit_length() - 1 if extra else 0)
+        return max(slots, min(LARGEST_WINDOW, slots + (1 << extra.bit_length() - 1 if extra else 0)))

@@ -144,7 +144,7 @@ class Worker:
     id: WorkerId = field(
         metadata=_key(ID, "Name of this worker; unique in the fleet.", shown="`<hostname>-<instance>`")
     )
-    slots: int = field(default=5, metadata=_key(integer(1, 1024), "Jobs that run at once.", name="max_concurrent_jobs"))
+    slots: int = field(default=5, metadata=_key(integer(1, 1000), "Jobs that run at once.", name="max_concurrent_jobs"))
     types: tuple[JobType, ...] = field(
         default=(),
         metadata=_key(

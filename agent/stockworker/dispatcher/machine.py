@@ -68,6 +68,7 @@ class Machine:
         self._started = now.steady
         self._link_up = False
         self._next_sweep = now.steady
+        self._handled = now.steady
         self.counters: Counter[str] = Counter()
         self.workers: dict[WorkerId, Worker] = {}
         self.ledger = Ledger(replace(snapshot, jobs=[_calm(job, now) for job in snapshot.jobs]))
@@ -96,6 +97,9 @@ class Machine:
             Effects, saves first: commit all of those before performing any other.
         """
         self.ledger.past = dict(past or {})
+        if now.steady - self._handled > self._policy.lease_s / 2:
+            self._extend_leases(now)  # we were suspended, or the disk hung: renewals may be on their way
+        self._handled = now.steady
         for event in events:
             self._handle_one(event, now)
         self._look_at_clock(now)
@@ -226,7 +230,9 @@ class Machine:
             job, lease = self.ledger.jobs[job_id], self.ledger.leases[job_id]
             if lease.attempt.token in claimed:
                 continue
-            if restarted:
+            if restarted and lease.status is LeaseStatus.RUNNING:
+                self._lose(job, worker, now)  # it ran there, and not even the journal knows: it took the machine down
+            elif restarted:
                 self._release(worker, job, f"worker {worker.id} restarted without it", now)
             elif now.steady - lease.offered >= self._policy.reoffer_s:
                 lease.offered = now.steady
@@ -347,12 +353,8 @@ class Machine:
         for job_id in lost:
             job = self.ledger.jobs[job_id]
             worker = None if job.worker is None else self.workers.get(job.worker)
-            self._note_job("lease_expired", job)
-            job = self._verdict.lose(job, now)
-            self._alarms.arm(job, now)
-            self._note_ending(job, Outcome.LOST, now)
+            self._lose(job, worker, now)
             if worker is not None:
-                worker.leases.discard(job_id)
                 silent.add(worker.id)
         for worker in list(self.workers.values()):
             silent_s = now.steady - worker.seen
@@ -370,9 +372,13 @@ class Machine:
         if not event.up:
             return
         self._next_sweep = now.steady
+        self._extend_leases(now)
+        self._effects.append(Send(self._presence))
+
+    def _extend_leases(self, now: Now) -> None:
+        """Nobody could be heard for a while: that is not their fault."""
         for lease in self.ledger.leases.values():
             lease.deadline = max(lease.deadline, now.steady + self._policy.lease_s)
-        self._effects.append(Send(self._presence))
 
     # --- giving out ---------------------------------------------------------------------------------------------------
 
@@ -406,6 +412,14 @@ class Machine:
             raise AssertionError(f"{job.spec.id} is {job.state} without a lease")
         attempt = Attempt(job.spec.id, job.attempt, job.worker, job.token, job.assigned_at)
         return Lease(attempt, deadline=now.steady + self._policy.lease_s, offered=now.steady)
+
+    def _lose(self, job: Job, worker: Worker | None, now: Now) -> None:
+        self._note_job("lease_expired", job)
+        job = self._verdict.lose(job, now)
+        self._alarms.arm(job, now)
+        self._note_ending(job, Outcome.LOST, now)
+        if worker is not None:
+            worker.leases.discard(job.spec.id)
 
     def _release(self, worker: Worker, job: Job, reason: str, now: Now) -> None:
         worker.leases.discard(job.spec.id)

@@ -140,7 +140,9 @@ def _moved(step: Transition) -> Note:
 def _assignment(job: Job, payload: str) -> Assignment:
     if job.token is None:
         raise AssertionError(f"{job.spec.id} is offered without a lease")
-    return Assignment(job.spec.id, job.spec.type, job.attempt, job.token, job.spec.timeout_s, payload)
+    spec = job.spec
+    strict = spec.retry.max_attempts == 1 or spec.max_crashes == 1
+    return Assignment(spec.id, spec.type, job.attempt, job.token, spec.timeout_s, payload, strict)
 
 
 def refusal(packet: Packet, error: DecodeError) -> list[Message]:

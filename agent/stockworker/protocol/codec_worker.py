@@ -6,7 +6,7 @@ from typing import Any, Final
 from stockworker.protocol import topics
 from stockworker.protocol.body import MAX_ENTRIES, MAX_TEXT, make_packet, open_body, present
 from stockworker.protocol.codec_client import LONGEST_TIMEOUT_S
-from stockworker.protocol.fields import Fields
+from stockworker.protocol.fields import FieldError, Fields
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
@@ -95,10 +95,13 @@ def _decode_report(address: Address, body: bytes, _properties: Properties) -> Re
 
 
 def _read_attempt(fields: Fields) -> AttemptReport:
+    outcome = fields.choice("outcome", Outcome)
+    if outcome is Outcome.LOST:
+        raise FieldError("outcome: only the dispatcher says of an attempt that it is lost")
     return AttemptReport(
         job_id=JobId(fields.id("job_id")),
         token=Token(fields.id("token")),
-        outcome=fields.choice("outcome", Outcome),
+        outcome=outcome,
         result=fields.optional("result", fields.text),
         error=fields.optional("error", lambda name: fields.text(name, MAX_TEXT)),
         permanent=fields.flag("permanent"),
@@ -216,6 +219,7 @@ def _decode_assign(address: Address, body: bytes, _properties: Properties) -> As
             token=Token(entry.id("token")),
             timeout_s=entry.number("timeout_s", 0.001, LONGEST_TIMEOUT_S),
             payload=entry.text("payload"),
+            strict=entry.flag("strict"),
         )
         for entry in fields.each("leases", MAX_ENTRIES)
     )
@@ -231,6 +235,7 @@ def _encode_assign(message: Assign) -> Packet:
             "token": lease.token,
             "timeout_s": lease.timeout_s,
             "payload": lease.payload,
+            **({"strict": True} if lease.strict else {}),
         }
         for lease in message.leases
     ]

@@ -336,7 +336,12 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A leased job. `timeout_s` is how long the attempt may run, in seconds."""
+    """A leased job.
+
+    Attributes:
+        timeout_s: how long the attempt may run, in seconds.
+        strict: one crash is its end: it must not come under suspicion by mistake.
+    """
 
     job_id: JobId
     type: JobType
@@ -344,6 +349,7 @@ class Assignment:
     token: Token
     timeout_s: float
     payload: str
+    strict: bool = False
 
 
 @dataclass(frozen=True, slots=True)
