@@ -154,7 +154,7 @@ def test_wait_gives_up_in_time(fleet: Fleet) -> None:
     result = run(fleet, "result", job_id)
 
     assert (waited.status, waited.output) == (4, "")
-    assert waited.errors.endswith("not ended in time\n")
+    assert waited.errors.endswith(f"not ended in time: {job_id}\n")
     assert result.status == 4
     assert f"job {job_id} has not ended: it is queued" in result.errors
 

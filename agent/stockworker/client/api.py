@@ -206,7 +206,8 @@ class Client:
             return watch.ended.get_nowait()
         patience_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - clock.monotonic())
         if patience_s <= 0:
-            raise TimeoutError(f"not ended in time: {len(watch.open)} of the jobs, {min(watch.open)} among them")
+            more = f" and {len(watch.open) - 1} more" if len(watch.open) > 1 else ""
+            raise TimeoutError(f"not ended in time: {min(watch.open)}{more}")
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 return await watch.ended.get()
