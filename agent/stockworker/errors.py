@@ -10,6 +10,7 @@
     │   ├── AccessDenied    the broker does not let us in, or not do what we wanted
     │   └── NoAnswer        the broker is there, and no dispatcher answers
     ├── StoreError          a store or journal file can't be used: names the file
+    │   └── StoreDamaged    what is in it can't be trusted any more
     └── JobError
         ├── JobRejected     the dispatcher refused a submission, with its reason
         ├── JobUnknown      the dispatcher has never heard of the job, or has forgotten it
@@ -70,6 +71,12 @@ class StoreError(StockworkerError):
     """A store, journal or market-data file can't be used. The text names the file."""
 
     code = "store"
+
+
+class StoreDamaged(StoreError):
+    """A file that holds what it should not, or less than it should. The text says what to do."""
+
+    code = "damaged"
 
 
 class JobError(StockworkerError):

@@ -103,7 +103,7 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=rf"{path}: damaged, or no SQLite file .*restore a backup"):
+    with pytest.raises(StoreError, match=rf"{path}: can't be used: damaged, or no SQLite file .*restore a backup"):
         open_and_close(path, [NOTES])
     assert path.read_bytes() == content
 

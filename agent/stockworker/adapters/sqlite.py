@@ -7,13 +7,14 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from sqlite3 import Connection, DatabaseError, IntegrityError, OperationalError, Row, connect
-from typing import Final
+from tempfile import NamedTemporaryFile
+from typing import Final, TypeGuard
 
 from stockworker.adapters import clock
-from stockworker.errors import StoreError
+from stockworker.errors import StoreDamaged, StoreError
 
 __all__ = [
     "MEMORY",
@@ -24,12 +25,17 @@ __all__ = [
     "OperationalError",
     "Row",
     "connect",
+    "failure",
+    "move_aside",
     "open_database",
     "transaction",
 ]
 
 MEMORY: Final = Path(":memory:")
 """Opened in place of a file: a database that is gone with its connection."""
+
+_REMEDY: Final = "restore a backup, or move it away with its -wal and -shm files to begin anew"
+_DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 Connect = Callable[..., Connection]
 """`sqlite3.connect`, or what is to take its place: a disk that is not real."""
@@ -60,8 +66,9 @@ def open_database(
         connect: see `Connect`.
 
     Raises:
-        StoreError: there is no such folder, no permission, the file is damaged, belongs to something else, or was
-            written by a newer version.
+        StoreDamaged: the file is damaged, or not there though its write-ahead log is.
+        StoreError: there is no such folder, no permission, the file belongs to something else, or was written by a
+            newer version.
     """
     try:
         if path != MEMORY:
@@ -80,13 +87,37 @@ def open_database(
                 _migrate(connection, application_id, version, migrations)
     except BaseException as error:
         connection.close()
-        if isinstance(error, sqlite3.OperationalError):  # locked, read-only, disk full: the file itself may be sound
-            raise StoreError(f"{path}: can't be used: {error}") from error
-        if type(error) is sqlite3.DatabaseError:  # SQLITE_CORRUPT and SQLITE_NOTADB; a subclass would be our own bug
-            message = f"{path}: damaged, or no SQLite file ({error}): restore a backup, or move it away to begin anew"
-            raise StoreError(message) from error
+        if isinstance(error, sqlite3.OperationalError) or _is_damage(error):  # any other would be our own bug
+            raise failure(path, "can't be used", error) from error
         raise
     return connection
+
+
+def failure(path: Path, problem: str, error: DatabaseError) -> StoreError:
+    """Say what is to be raised because of SQLite's error.
+
+    Args:
+        path: the file.
+        problem: what we could not do.
+        error: a damaged file makes it a `StoreDamaged`; if it is locked, read-only or the disk is full, the file itself
+            may be sound.
+    """
+    if _is_damage(error):
+        return StoreDamaged(f"{path}: {problem}: damaged, or no SQLite file ({error}): {_REMEDY}")
+    return StoreError(f"{path}: {problem}: {error}")
+
+
+def move_aside(path: Path, suffix: str) -> Path:
+    """Rename a database that nobody has open, together with what belongs to it; returns its new name.
+
+    Its write-ahead log must not stay behind: SQLite would play it back into a new file of the old name
+    (https://sqlite.org/howtocorrupt.html, section 1.4).
+    """
+    aside = path.with_name(path.name + suffix)
+    for part in ("", "-wal", "-shm"):  # the file itself first: a log without its file is taken for damage as well
+        with suppress(FileNotFoundError):
+            path.with_name(path.name + part).rename(f"{aside}{part}")
+    return aside
 
 
 @contextmanager
@@ -106,14 +137,33 @@ def transaction(connection: Connection) -> Iterator[None]:
         raise
 
 
-def _create(path: Path) -> None:
-    """Make an empty file that only its owner may read: SQLite gives its -wal and -shm files the same mode.
+def _is_damage(error: BaseException) -> TypeGuard[DatabaseError]:
+    if type(error) not in {DatabaseError, OperationalError}:
+        return False
+    # Text that is no UTF-8 is found by Python: there is no code of SQLite's. Extended codes have the plain one in front.
+    code: int = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_CORRUPT)
+    return code & 0xFF in _DAMAGE
 
-    A file that is there already must not be opened here: closing it again would drop the locks that other connections
-    of this process hold on it (https://sqlite.org/howtocorrupt.html, section 2.2).
+
+def _create(path: Path) -> None:
+    """Make a database that only its owner may read, if there is none: SQLite gives its other files the same mode.
+
+    It gets its name when it has a header. So an empty file is one that has lost what was in it, which SQLite would take
+    for a new one. A file that is there already must not be opened here: closing it again would drop the locks that other
+    connections of this process hold on it (https://sqlite.org/howtocorrupt.html, section 2.2).
     """
-    with suppress(FileExistsError):
-        os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600))
+    has_log = path.with_name(f"{path.name}-wal").exists()  # looked for first: a file of another process comes before it
+    if path.exists():
+        if path.stat().st_size == 0:
+            raise StoreDamaged(f"{path}: damaged: the file is empty: {_REMEDY}")
+        return
+    if has_log:
+        raise StoreDamaged(f"{path}: damaged: the file is missing, and its -wal file is there: {_REMEDY}")
+    with NamedTemporaryFile(dir=path.parent, prefix=f"{path.name}.") as new:
+        with closing(connect(new.name, isolation_level=None)) as connection:
+            connection.execute("PRAGMA journal_mode = WAL")
+        with suppress(FileExistsError):  # another process was faster
+            os.link(new.name, path)
 
 
 def _configure(connection: Connection, busy_timeout_s: float) -> None:

@@ -1,16 +1,30 @@
 """What this worker has accepted, and what it has finished and not yet seen acknowledged: on its own disk."""
 
+import logging
 from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters.sqlite import Connect, DatabaseError, connect, open_database, transaction
+from stockworker.adapters import clock
+from stockworker.adapters.sqlite import (
+    Connect,
+    DatabaseError,
+    connect,
+    failure,
+    move_aside,
+    open_database,
+    transaction,
+)
 from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record
 from stockworker.agent.holdings import JournalEntry
-from stockworker.errors import StoreError
+from stockworker.errors import StoreDamaged
+from stockworker.logs import Event, log_event
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport
+
+_log = logging.getLogger(__name__)
 
 APPLICATION_ID: Final = 0x53574A4C  # "SWJL"
 
@@ -62,8 +76,24 @@ class Journal:
         try:
             rows = self._connection.execute(_SELECT).fetchall()
         except DatabaseError as error:
-            raise StoreError(f"{self._path}: can't be read: {error}") from error
+            raise failure(self._path, "can't be read", error) from error
         return [_entry(row) for row in rows]
+
+    def check(self) -> None:
+        """Read all of the file.
+
+        Raises:
+            StoreDamaged: a part of it makes no sense.
+        """
+        try:
+            ((verdict, *_), *_) = self._connection.execute("PRAGMA integrity_check(1)").fetchall()
+            if verdict != "ok":
+                raise StoreDamaged(f"{self._path}: damaged: {verdict}")
+            self.load()
+        except DatabaseError as error:
+            raise failure(self._path, "can't be read", error) from error
+        except ValueError as error:
+            raise StoreDamaged(f"{self._path}: damaged: {error}") from error
 
     def commit(self, entries: Collection[Entry]) -> None:
         """Make all of `entries` durable, in order, or none.
@@ -81,7 +111,7 @@ class Journal:
                 for entry in entries:
                     self._write(entry)
         except DatabaseError as error:
-            raise StoreError(f"{self._path}: can't be written: {error}") from error
+            raise failure(self._path, "can't be written", error) from error
 
     def _write(self, entry: Entry) -> None:
         match entry:
@@ -112,6 +142,28 @@ class Journal:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
+
+
+def open_journal(path: Path) -> Journal:
+    """Open the journal of a worker; a damaged one is moved aside, and a new one begun.
+
+    What it held is not lost: the dispatcher gives these jobs out again when the worker does not name their leases.
+
+    Raises:
+        StoreError: it can't be used for another reason.
+    """
+    try:
+        journal = Journal(path)
+        try:
+            journal.check()
+        except BaseException:
+            journal.close()
+            raise
+    except StoreDamaged as error:
+        kept = move_aside(path, f".damaged-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%SZ}")
+        log_event(_log, Event.JOURNAL_QUARANTINED, journal=path, kept=kept, reason=error)
+        return Journal(path)
+    return journal
 
 
 def _entry(row: Sequence[Any]) -> JournalEntry:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from stockworker.adapters.systemd import Notifier
-from stockworker.agent.journal import Journal
+from stockworker.agent.journal import open_journal
 from stockworker.agent.service import AgentService
 from stockworker.cli.commands import add_config
 from stockworker.cli.exits import Exit
@@ -55,7 +55,7 @@ def run_agent(arguments: argparse.Namespace) -> int:
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
-            journal = Journal(config.worker.journal)
+            journal = open_journal(config.worker.journal)
             service = AgentService(settings, journal, lambda: agent_settings(path, instance), notifier)
             asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
             await _until_stopped(service)

@@ -5,10 +5,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters.sqlite import Connect, DatabaseError, connect, open_database, transaction
+from stockworker.adapters.sqlite import Connect, DatabaseError, connect, failure, open_database, transaction
 from stockworker.dispatcher.effects import Save, SaveAttempt
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
 from stockworker.protocol.job import Attempt, Job, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import LIVE, State
@@ -139,7 +138,7 @@ class SqliteJobStore:
                     if rows:
                         self._connection.executemany(statement, rows)
         except DatabaseError as error:
-            raise StoreError(f"{self._path}: can't be written: {error}") from error
+            raise failure(self._path, "can't be written", error) from error
 
     def payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
         """Look payloads up."""
@@ -186,7 +185,7 @@ class SqliteJobStore:
         try:
             return self._connection.execute(query, values).fetchall()
         except DatabaseError as error:
-            raise StoreError(f"{self._path}: can't be read: {error}") from error
+            raise failure(self._path, "can't be read", error) from error
 
 
 def _portions(values: Iterable[Any]) -> Iterator[list[Any]]:

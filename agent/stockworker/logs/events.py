@@ -159,6 +159,13 @@ class Event(Enum):
         ("job", "type"),
         "The job was cancelled, or given to another worker while this one was cut off. It is stopped here.",
     )
+    JOURNAL_QUARANTINED = Description(
+        ERROR,
+        "began a new journal: the old one is damaged",
+        ("journal", "kept", "reason"),
+        "The jobs that it held are given out again, and results that it had not reported are computed again. The damaged "
+        "file is kept beside it: look at the disk, then delete it.",
+    )
     DRAIN_STARTED = Description(INFO, "draining", ("running",), "No new jobs are taken; running ones are finished.")
     DRAINED = Description(INFO, "drained", (), "No job runs here any more.")
 
