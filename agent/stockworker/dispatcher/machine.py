@@ -209,6 +209,8 @@ class Machine:
             # A finished attempt is settled by its report, which the worker repeats until it is answered.
             if claim.status is not LeaseStatus.FINISHED:
                 self._replies.stale(worker.id, claim.token)
+                if job is not None and job.state is State.QUEUED:
+                    self._forfeit(job)
             return
         lease = self.ledger.leases[claim.job_id]
         lease.deadline = now.steady + self._policy.lease_s
@@ -218,6 +220,17 @@ class Machine:
         if job.cancel_requested:
             self._order_cancel(claim.job_id)
         self._replies.renewed(worker.id, claim.token)
+
+    def _forfeit(self, job: Job) -> None:
+        """Make good that a worker was told to drop a lost lease: what it says in the meantime must not revive it.
+
+        It had not started the job, so that the job is not to blame for the loss.
+        """
+        crashes = job.crashes
+        if job.token is not None and job.token in self.ledger.blamed:
+            self.ledger.blamed.remove(job.token)
+            crashes -= 1
+        self.ledger.amend(job, token=None, crashes=crashes)
 
     def _unclaimed(self, worker: Worker, claimed: set[Token], *, restarted: bool, now: Now) -> None:
         """Deal with leases in our books that the worker does not speak of.
