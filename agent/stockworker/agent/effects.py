@@ -51,9 +51,14 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class MarkStarted:
-    """Commit that the attempt is about to start: if we die now, it may have taken us down."""
+    """Commit that the attempt is about to start: if we die now, it may have taken us down.
+
+    Of one that is not the first at its job (`again`) even a power cut must not take the note: a job that takes down
+    whole machines would never be found out.
+    """
 
     token: Token
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -130,7 +130,7 @@ class Holdings:
                 continue
             held.handed = True
             self._handed[job.job_id] = job.token
-            self._entries.append(MarkStarted(job.token))
+            self._entries.append(MarkStarted(job.token, again=job.attempt > 1))
             work = Work(job.token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s)
             self._orders.append(Start(work))
         self._waiting.extendleft(reversed(blocked))

@@ -98,15 +98,15 @@ class Journal:
     def commit(self, entries: Collection[Entry]) -> None:
         """Make all of `entries` durable, in order, or none.
 
-        Results survive a power cut from here on. The rest survives the death of this process, and is on disk with the
+        Results survive a power cut from here on, and so do the starts of jobs that were tried before. The rest survives the death of this process, and is on disk with the
         next result at the latest: a lease that a power cut takes is offered again, and nothing is lost but time.
 
         Raises:
             StoreError: nothing of it was made durable; the machine that decided it must not be used any more.
         """
-        results = any(isinstance(entry, Record) for entry in entries)
+        synced = any(isinstance(entry, Record) or (isinstance(entry, MarkStarted) and entry.again) for entry in entries)
         try:
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if results else 'NORMAL'}")
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
             with transaction(self._connection):
                 for entry in entries:
                     self._write(entry)
