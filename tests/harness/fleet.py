@@ -21,6 +21,7 @@ from stockworker.config import load
 from stockworker.protocol.acl import acl
 from stockworker.protocol.ids import ClientId
 from tests.harness.broker import Broker
+from tests.harness.proxy import Proxy
 from tests.harness.waiting import wait_until
 
 TIMEOUT_S = 30.0
@@ -135,6 +136,8 @@ class Fleet:
         operators: who may do what operators may.
         clients: who may submit.
         port: the broker's; a free one unless given.
+        proxied: everybody reaches the broker through a proxy of their own, see `proxies`.
+        keepalive_s: the longest silence on a connection; the configuration's default unless given.
     """
 
     def __init__(
@@ -146,14 +149,20 @@ class Fleet:
         operators: Sequence[str] = ("operator",),
         clients: Sequence[str] = ("client",),
         port: int | None = None,
+        proxied: bool = False,
+        keepalive_s: float | None = None,
     ) -> None:
         self.folder = folder
+        self.proxies: dict[str, Proxy] = {}
+        self._proxied = proxied
+        self._connection = {} if keepalive_s is None else {"keepalive": keepalive_s}
         self._settings = dict(settings or {})
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "broker").mkdir(exist_ok=True)
         self.broker = Broker(folder / "broker", acl=acl(operators=operators, clients=clients), port=port)
         self.market_data = folder / "market.sqlite3"
-        self.job_store = folder / "jobs.sqlite3"
+        (folder / "dispatcher").mkdir(exist_ok=True)
+        self.job_store = folder / "dispatcher" / "jobs.sqlite3"
         self.dispatcher = self._service("dispatcher", "dispatcher", "dispatcher")
         self.workers = [
             self._service(f"worker-{number}", f"host-{number}", "agent", "--instance", str(number))
@@ -165,8 +174,8 @@ class Fleet:
         self._exits.enter_context(self.broker)
         try:
             for service, identity in self._identities.items():
-                self._exits.callback(service.kill)
                 self.config_file(identity)
+                self._exits.callback(service.kill)
                 service.start()
             for service in self._identities:
                 service.await_log("connected to the broker")
@@ -191,7 +200,10 @@ class Fleet:
         if not path.exists():
             credentials = self.broker.identity(identity)
             sections: dict[str, dict[str, Any]] = {
-                "queue": {"backend": "mqtt", "mqtt": {"host": "localhost", "port": self.broker.port}},
+                "queue": {
+                    "backend": "mqtt",
+                    "mqtt": {"host": "localhost", "port": self._port(identity), **self._connection},
+                },
                 "tls": {
                     "ca_file": str(self.broker.ca_file),
                     "cert_file": str(credentials.certificate),
@@ -199,7 +211,7 @@ class Fleet:
                 },
                 "worker": {
                     "id": identity,
-                    "journal": str(self.folder / f"{identity}.journal.sqlite3"),
+                    "journal": str(self.journal(identity)),
                     "handler_paths": [str(HANDLERS)],
                 },
                 "dispatcher": {"store": str(self.job_store)},
@@ -212,6 +224,11 @@ class Fleet:
             path.write_text(yaml.safe_dump({"job_processor": sections}))
             path.chmod(0o600)
         return path
+
+    def journal(self, identity: str) -> Path:
+        """The journal of one worker."""
+        (self.folder / identity).mkdir(exist_ok=True)
+        return self.folder / identity / "journal.sqlite3"
 
     def reconfigure(self, identity: str, section: str, **keys: object) -> None:
         """Change keys of one section in the configuration of one participant, who has to be told to read it again."""
@@ -229,6 +246,12 @@ class Fleet:
         """How the attempts at a job ended, as the job store has it."""
         rows = self.stored("SELECT outcome FROM attempt WHERE job_id = ? ORDER BY number", job_id)
         return [outcome for (outcome,) in rows]
+
+    def _port(self, identity: str) -> int:
+        if not self._proxied:
+            return self.broker.port
+        self.proxies[identity] = self._exits.enter_context(Proxy(self.broker.port))
+        return self.proxies[identity].port
 
     @property
     def _identities(self) -> dict[Service, str]:

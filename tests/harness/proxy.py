@@ -1,0 +1,158 @@
+"""A network between a service and the broker that does what networks do: delay, swallow, cut, forget."""
+
+import asyncio
+import socket
+import struct
+import threading
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from types import TracebackType
+from typing import Any, Final, Self
+
+_HOST: Final = "127.0.0.1"
+_CHUNK_BYTES: Final = 65_536
+_AT_ONCE: Final = struct.pack("ii", 1, 0)
+"""For SO_LINGER: to close is to send a reset, socket(7)."""
+
+
+class _Gate:
+    """One direction of all connections."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.open.set()
+        self.delay_s = 0.0
+
+    async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while chunk := await reader.read(_CHUNK_BYTES):
+            await self.open.wait()
+            if self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            writer.write(chunk)
+            await writer.drain()
+
+
+class Proxy:
+    """Forwards connections on a port of its own to the broker's, in a thread of its own.
+
+    All methods may be called from any thread, and have been obeyed when they return.
+    """
+
+    def __init__(self, target_port: int) -> None:
+        self._target_port = target_port
+        self._loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="proxy", daemon=True)
+        self._connections: dict[asyncio.Task[None], list[asyncio.StreamWriter]] = {}
+        self._forgotten: set[asyncio.Task[None]] = set()
+        self._listener = socket.create_server((_HOST, 0))
+        self.port: int = self._listener.getsockname()[1]
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        self._await(self._open())
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._await(self._close())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join()
+        self._loop.close()
+
+    def delay(self, delay_s: float) -> None:
+        """Let everything take longer, each way."""
+
+        def slow_down() -> None:
+            self._up.delay_s = self._down.delay_s = delay_s
+
+        self._do(slow_down)
+
+    def swallow(self, *, up: bool = True, down: bool = True) -> None:
+        """Forward nothing more to the broker (`up`) or from it (`down`); TCP keeps it, and nobody is told."""
+
+        def shut() -> None:
+            for gate, shuts in ((self._up, up), (self._down, down)):
+                if shuts:
+                    gate.open.clear()
+
+        self._do(shut)
+
+    def heal(self) -> None:
+        """Forward again what was swallowed, and everything else, without delay."""
+
+        def restore() -> None:
+            for gate in (self._up, self._down):
+                gate.delay_s = 0.0
+                gate.open.set()
+
+        self._do(restore)
+
+    def reset(self) -> None:
+        """Reset every connection at both ends."""
+        self._do(lambda: self._end(both=True))
+
+    def forget(self) -> None:
+        """Reset every connection at the broker's end only: the service keeps one that leads nowhere."""
+
+        def forget() -> None:
+            self._forgotten.update(self._connections)
+            self._end(both=False)
+
+        self._do(forget)
+
+    async def _open(self) -> None:
+        self._up, self._down = _Gate(), _Gate()
+        self._server = await asyncio.start_server(self._serve, sock=self._listener)
+
+    async def _close(self) -> None:
+        self._server.close()
+        tasks = list(self._connections)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._connections[task] = [writer]
+        try:
+            with suppress(OSError, asyncio.CancelledError):
+                await self._connect(task, reader, writer)
+        finally:
+            self._forgotten.discard(task)
+            for end in self._connections.pop(task):
+                end.transport.abort()
+
+    async def _connect(
+        self, task: asyncio.Task[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
+        from_broker, to_broker = await asyncio.open_connection(_HOST, self._target_port)
+        self._connections[task].append(to_broker)
+        ways = {
+            asyncio.create_task(self._up.pass_on(reader, to_broker)),
+            asyncio.create_task(self._down.pass_on(from_broker, writer)),
+        }
+        try:
+            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for way in ways:
+                way.cancel()
+            await asyncio.gather(*ways, return_exceptions=True)
+        while task in self._forgotten and await reader.read(_CHUNK_BYTES):
+            pass  # no answer, until the service hangs up
+
+    def _end(self, *, both: bool) -> None:
+        for ends in self._connections.values():
+            for writer in ends if both else ends[1:]:
+                writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
+                writer.transport.abort()
+
+    def _do(self, act: Callable[[], None]) -> None:
+        async def run() -> None:
+            act()
+
+        self._await(run())
+
+    def _await(self, work: Coroutine[Any, Any, None]) -> None:
+        asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
