@@ -1,0 +1,235 @@
+"""Clients: they submit, repeat, wait, ask, cancel and retry, as `stockworker.client` does."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from itertools import count, islice
+from typing import Any, Final
+
+from stockworker.adapters.mqtt import Delivery, LinkUp
+from stockworker.protocol import codec, topics
+from stockworker.protocol.ids import ClientId, JobId
+from stockworker.protocol.lifecycle import TERMINAL, State
+from stockworker.protocol.messages import (
+    Answer,
+    CancelJob,
+    JobFilter,
+    Message,
+    Notice,
+    Query,
+    Receipt,
+    ReceiptStatus,
+    Reply,
+    RetryJob,
+    Stats,
+    StatsRequest,
+    Submission,
+    Submit,
+)
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import Kind, Role
+from tests.simulation.broker import Broker, SignIn
+from tests.simulation.invariants import Law, Laws
+from tests.simulation.link import Link
+from tests.simulation.network import Cable
+from tests.simulation.shadow import Facts
+from tests.simulation.utterances import Ears
+from tests.simulation.world import Timer, World
+
+_REPEAT_S: Final = 2.0
+_PATIENCE: Final = 15
+"""Repetitions until the user gives up, and comes back later."""
+
+_LOOK_S: Final = 60.0
+
+
+@dataclass(slots=True)
+class _Question:
+    message: Message
+    packet: Packet
+    expects: frozenset[JobId]
+    asked: int = 0
+    timer: Timer | None = None
+
+
+class Client:
+    """See the module.
+
+    Attributes:
+        waits: jobs whose end it waits for.
+        told: how jobs ended, as it has heard.
+        known: jobs that it has ever submitted.
+    """
+
+    def __init__(self, world: World, broker: Broker, name: str, laws: Laws, facts: Facts, ears: Ears) -> None:
+        self._world = world
+        self._broker = broker
+        self._laws = laws
+        self._facts = facts
+        self._ears = ears
+        self._dice = world.dice(name)
+        self._numbers: Iterator[int] = count(1)
+        self._questions: dict[str, _Question] = {}
+        self.link: Link | None = None
+        self._looking = False
+        self.name = name
+        self.cable = Cable()
+        self.waits: set[JobId] = set()
+        self.told: dict[JobId, State] = {}
+        self.known: list[JobId] = []
+
+    @property
+    def unanswered(self) -> int:
+        return len(self._questions)
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Connect; nothing is remembered of an earlier life but what jobs there are."""
+        filters = (
+            topics.receipt(ClientId(self.name)),
+            str(Kind.STATS_RESPONSE),
+            f"{Kind.COMPLETED}/+",
+            f"{Kind.FAILED}/+",
+        )
+        link = Link(self._world, self._broker, self.cable, self._dice, SignIn(f"{self.name}-1", filters, None))
+        link.deliver = self._hear
+        link.says = self._say
+        link.gives_up = self.boot
+        self.link = link
+        link.open()
+
+    def kill(self) -> None:
+        """Its user presses Ctrl+C, and starts it again."""
+        for question in self._questions.values():
+            if question.timer is not None:
+                question.timer.cancel()
+        self._questions.clear()
+        if self.link is not None:
+            self.link.die(dark=False)
+        self.boot()
+
+    # --- asking -------------------------------------------------------------------------------------------------------
+
+    def new_id(self) -> JobId:
+        return JobId(f"{self.name}-{next(self._numbers)}")
+
+    def submit(self, jobs: tuple[Submission, ...]) -> None:
+        """Submit jobs of one type and priority, and wait for their end."""
+        for job in jobs:
+            self._facts.payloads[job.id].add(job.payload)
+            if job.id is not None and job.id not in self._facts.receipted:
+                self.known.append(job.id)
+        self._ask(lambda reply: Submit(jobs, reply))
+
+    def submit_bare(self, job: Submission) -> None:
+        """As `mosquitto_pub` does: no id, no answer, no second try."""
+        self._facts.payloads[None].add(job.payload)
+        self._send(codec.encode(Submit((job,), None)))
+
+    def cancel(self, job_id: JobId) -> None:
+        self._facts.cancels.add(job_id)
+        self._ask(lambda reply: CancelJob(job_id, reply))
+
+    def retry(self, job_id: JobId) -> None:
+        self._facts.retries.add(job_id)
+        self._ask(lambda reply: RetryJob(job_id, reply))
+
+    def query(self, job_ids: tuple[JobId, ...]) -> None:
+        self._ask(lambda reply: Query(job_ids, None, with_results=True, reply=reply))
+
+    def list(self) -> None:
+        self._ask(lambda reply: Query((), JobFilter(limit=20), with_results=False, reply=reply))
+
+    def stats(self) -> None:
+        self._ask(StatsRequest)
+
+    def _ask(self, make: Callable[[Reply], Message]) -> None:
+        correlation = f"{self._world.step}.{next(self._numbers)}"
+        message = make(Reply(ClientId(self.name), correlation))
+        ids = message.ids if isinstance(message, Query) else ()
+        expects = self._facts.receipted.intersection(ids)
+        question = self._questions[correlation] = _Question(message, codec.encode(message), frozenset(expects))
+        self._repeat(correlation, question)
+
+    def _repeat(self, correlation: str, question: _Question) -> None:
+        self._send(question.packet)
+        question.asked += 1
+        patient = question.asked % _PATIENCE
+        delay_s = _REPEAT_S if patient else self._dice.uniform(60.0, 600.0)
+        question.timer = self._world.after(delay_s, lambda: self._repeat(correlation, question))
+
+    def hurry(self) -> None:
+        """Its user comes back."""
+        for correlation, question in list(self._questions.items()):
+            if question.timer is not None:
+                question.timer.cancel()
+            question.asked = 0
+            self._repeat(correlation, question)
+
+    def _send(self, packet: Packet) -> None:
+        if self.link is not None:
+            self.link.send(packet)
+
+    def _say(self, packet: Packet) -> None:
+        self._world.note(self.name, "says", packet.topic, packet.body[:120].decode())
+        self._ears.said(packet, Role.CLIENT, self.name)
+
+    # --- hearing ------------------------------------------------------------------------------------------------------
+
+    def _hear(self, item: Any) -> None:
+        match item:
+            case Delivery(packet=packet):
+                self._received(codec.decode(packet))
+            case LinkUp():
+                for question in self._questions.values():
+                    self._send(question.packet)
+            case _:
+                pass
+
+    def _received(self, message: Message) -> None:
+        match message:
+            case Receipt(reply=reply) | Answer(reply=reply) | Stats(reply=Reply() as reply):
+                question = self._questions.pop(reply.correlation or "", None)
+                if question is not None:
+                    if question.timer is not None:
+                        question.timer.cancel()
+                    self._answered(question, message)
+            case Notice():
+                if message.job_id in self.waits:
+                    self._settle(message.job_id, message.state)
+            case _:
+                pass
+
+    def _answered(self, question: _Question, answer: Message) -> None:
+        match answer:
+            case Receipt(entries=entries) if isinstance(question.message, Submit):
+                for entry in entries:
+                    if entry.job_id is not None and entry.status is not ReceiptStatus.REJECTED:
+                        self.waits.add(entry.job_id)
+                self._look_later()
+            case Answer(jobs=views):
+                found = {view.id for view in views} | set(answer.omitted)
+                missing = question.expects - found
+                self._laws.hold(Law.RECEIPTED_SURVIVES, not missing, missing, "are unknown")
+                for view in views:
+                    if view.id in self.waits and view.state in TERMINAL:
+                        self._settle(view.id, view.state)
+            case _:
+                pass
+
+    def _settle(self, job_id: JobId, state: State) -> None:
+        self.waits.discard(job_id)
+        self.told[job_id] = state
+
+    def _look_later(self) -> None:
+        """Ask from time to time: notices may be lost."""
+        if not self._looking:
+            self._looking = True
+            self._world.after(_LOOK_S, self._look)
+
+    def _look(self) -> None:
+        self._looking = False
+        if self.waits:
+            if not self._questions:
+                self.query(tuple(islice(sorted(self.waits), 100)))
+            self._look_later()

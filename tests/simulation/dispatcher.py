@@ -1,0 +1,192 @@
+"""The dispatcher: the real turns, machine and store, on virtual time and a disk that can lose power."""
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from typing import Any, Final
+
+from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, Refused
+from stockworker.adapters.sqlite import MEMORY
+from stockworker.dispatcher.effects import LinkChanged, Now, Save, Unreached
+from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.policy import Policy
+from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.dispatcher.turn import Performance, Turns
+from stockworker.errors import StoreError
+from stockworker.protocol import codec, topics
+from stockworker.protocol.ids import make_token
+from stockworker.protocol.lifecycle import LEASED, State
+from stockworker.protocol.messages import Presence
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import Role
+from tests.simulation.broker import Broker, SignIn
+from tests.simulation.calm import Calm
+from tests.simulation.invariants import Law, Laws
+from tests.simulation.process import Process
+from tests.simulation.shadow import Shadow
+from tests.simulation.utterances import Ears
+from tests.simulation.world import World
+
+MIDDAY: Final = 1_700_000_000.0
+DAY: Final = 86_400.0
+_SESSION_EXPIRY_S: Final = DAY
+_RECOVERY_S: Final = 5.0
+
+
+class _WatchedStore(SqliteJobStore):
+    """Tells of each commit."""
+
+    committed: Callable[[list[Save]], None]
+
+    def commit(self, saves: Iterable[Save]) -> None:
+        saves = list(saves)
+        super().commit(saves)
+        self.committed(saves)
+
+
+class Dispatcher(Process):
+    """See the module.
+
+    Attributes:
+        wall_offset: what its wall clock is off by, in seconds.
+    """
+
+    def __init__(  # noqa: PLR0917 (it meets everybody)
+        self, world: World, broker: Broker, calm: Calm, policy: Policy, laws: Laws, shadow: Shadow, ears: Ears
+    ) -> None:
+        super().__init__(world, broker, calm, "dispatcher")
+        self.policy = policy
+        self.wall_offset = 0.0
+        self._laws = laws
+        self._shadow = shadow
+        self._ears = ears
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> SignIn:
+        self._booted_at = self.world.now
+        self._steady_at_boot = self.wall
+        self._store = _WatchedStore(MEMORY, connect=self.disk.connect)
+        self._store.committed = self._commit
+        self._presence = Presence(online=True, epoch=make_token(self.dice), version="1")
+        self._shadow.equals(self._store, thoroughly=False)
+        self.machine = Machine(self.policy, self.dice, self._presence, self._store.load(), self.now())
+        self._turns = Turns(self.machine, self._store, self.policy.lease_s)
+        return SignIn(
+            client_id="dispatcher",
+            subscriptions=topics.subscriptions(Role.DISPATCHER, "dispatcher"),
+            will=codec.encode(replace(self._presence, online=False)),
+            clean_start=False,
+            session_expiry_s=_SESSION_EXPIRY_S,
+        )
+
+    def end(self) -> None:
+        pass
+
+    def stop(self) -> None:
+        """End in good order."""
+        if self.alive and self.link is not None:
+            self.link.close([codec.encode(replace(self._presence, online=False))])
+            self.fail("stopped in good order")
+
+    def give_up(self) -> None:
+        self.fail("the link gave up")
+
+    # --- its clocks ---------------------------------------------------------------------------------------------------
+
+    @property
+    def wall(self) -> float:
+        return max(0.0, MIDDAY + self.world.now + self.wall_offset)  # no Linux lets its clock go below
+
+    def now(self) -> Now:
+        return Now(self._steady_at_boot + (self.world.now - self._booted_at), self.wall)
+
+    def next_in_s(self) -> float:
+        return self.machine.next_in_s(self.now())
+
+    # --- a turn -------------------------------------------------------------------------------------------------------
+
+    def take(self, items: list[Any]) -> Callable[[], None] | None:
+        inputs = [found for item in items if (found := self._input(item)) is not None]
+        deliveries = [item for item in items if isinstance(item, Delivery)]
+        self._shadow.begin_turn()
+        try:
+            performance = self._turns.take(inputs, self.now())
+        except StoreError as error:
+            self.fail(str(error))
+            return None
+        self._ears.turn(performance.packets, self.world.now)
+        aged_before = self.now().steady - self.policy.max_wait_s
+        self._ears.shared_out(self.machine.workers, aged_before)
+        return lambda: self._say(deliveries, performance)
+
+    def _input(self, item: Any) -> Packet | LinkChanged | Unreached | None:
+        match item:
+            case Delivery(packet=packet):
+                return packet
+            case LinkUp():
+                return LinkChanged(up=True)
+            case LinkDown():
+                return LinkChanged(up=False)
+            case Refused(packet=packet) if isinstance(packet.tag, Unreached):
+                return packet.tag
+            case _:
+                return None
+
+    def _commit(self, saves: list[Save]) -> None:
+        calmed_before = self._steady_at_boot + 600.0
+        self._shadow.committed(saves, self.now(), calmed_before)
+        for job in self._shadow.new_leases:
+            if job.token is not None:
+                self._ears.renewed[job.token] = self.world.now
+        self.boundary("committed")
+
+    def _say(self, deliveries: list[Delivery], performance: Performance) -> None:
+        if self.link is None:
+            return
+        self.link.acknowledge(deliveries)
+        for note in performance.notes:
+            self.world.note(self.name, note.event, *(f"{name}={value}" for name, value in note.fields))
+        for packet in performance.packets:
+            self.boundary("perform")
+            self.link.send(packet)
+
+    def heard_saying(self, packet: Any) -> None:
+        self.world.note(self.name, "says", packet.topic, packet.body[:200].decode(errors="replace"))
+
+    def linked(self, item: Any) -> None:
+        if isinstance(item, LinkUp):
+            self.calm.end(self.name, "dead")
+            self.calm.end(self.name, "link")
+        elif isinstance(item, LinkDown):
+            self.calm.begin(self.name, "link")
+
+    def not_spinning(self, fine: bool) -> None:  # noqa: FBT001
+        self._laws.hold(Law.NEVER_SPINS, fine, self.name)
+
+    # --- laws ---------------------------------------------------------------------------------------------------------
+
+    def check(self, *, thoroughly: bool = False) -> None:
+        """Memory and disk agree."""
+        if not self.alive:
+            return
+        hold, ledger = self._laws.hold, self.machine.ledger
+        self._shadow.equals(self._store, thoroughly=thoroughly)
+        anew = Machine(self.policy, self.dice, self._presence, self._store.load(), self.now()).ledger
+        live = {job_id: replace(job, ready_at=0.0) for job_id, job in ledger.jobs.items()}
+        again = {job_id: replace(job, ready_at=0.0) for job_id, job in anew.jobs.items()}
+        hold(Law.BOOKS_EQUAL_STORE, live == again, "books:", live, "anew:", again)
+        hold(Law.BOOKS_EQUAL_STORE, ledger.next_sequence == anew.next_sequence, ledger.next_sequence)
+        hold(Law.TOTALS_EQUAL_STORE, +ledger.totals == +anew.totals == +self._shadow.totals, ledger.totals, anew.totals)
+        queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
+        hold(Law.QUEUE_IS_QUEUED, ledger.ready._valid.keys() == queued, "queued:", queued)
+        leased = {job_id for job_id, job in ledger.jobs.items() if job.state in LEASED}
+        by_worker = Counter(job_id for worker in self.machine.workers.values() for job_id in worker.leases)
+        known = {job_id for job_id in leased if ledger.jobs[job_id].worker in self.machine.workers}
+        hold(Law.HOLDERS_AGREE, ledger.leases.keys() == leased, ledger.leases.keys(), leased)
+        hold(Law.HOLDERS_AGREE, by_worker == Counter(known), by_worker, known)
+        calm_s = self.calm.lasts_s(self.name)
+        for job_id in leased:
+            token = ledger.leases[job_id].attempt.token
+            silent_s = min(calm_s, self.world.now - self._ears.renewed.get(token, 0.0))
+            hold(Law.DEAD_WORK_RECOVERED, silent_s <= self.policy.lease_s + _RECOVERY_S, job_id, "silent:", silent_s)

@@ -1,0 +1,202 @@
+"""A service on one machine: an inbox, turns, and any number of lives, each of which may end at any boundary."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Any, Final
+
+from tests.simulation.broker import Broker, SignIn
+from tests.simulation.calm import Calm
+from tests.simulation.disk import Disk
+from tests.simulation.link import Link
+from tests.simulation.network import Cable
+from tests.simulation.world import Timer, World
+
+_MOST_LOOKS_AT_ONCE: Final = 20
+_SHORTEST_SLEEP_S: Final = 0.001
+"""So many turns in a row, without a message and each so soon after the last one, count as spinning."""
+
+_TICK_S: Final = 1e-6
+"""What times since the epoch can tell apart."""
+
+
+class Died(Exception):
+    """A process was killed at a boundary between decide, commit and perform."""
+
+
+class Process(ABC):
+    """See the module.
+
+    Attributes:
+        name: of the machine.
+        alive: whether the process runs now.
+        lives: how many there were.
+        disk, cable: the machine's.
+        doom: asked at each boundary, with its name, whether to die there.
+        died: called when a life has ended by itself or at a boundary, with the reason; somebody has to boot it again.
+        disk_s: how long a commit takes, at most.
+    """
+
+    def __init__(self, world: World, broker: Broker, calm: Calm, name: str) -> None:
+        self.world = world
+        self.broker = broker
+        self.calm = calm
+        self.name = name
+        self.dice = world.dice(name)
+        self.disk = Disk()
+        self.disk.at_boundary = self.boundary
+        self.cable = Cable()
+        self.link: Link | None = None
+        self.alive = False
+        self.lives = 0
+        self.disk_s = 0.0
+        self.doom: Callable[[str], bool] | None = None
+        self.died: Callable[[str], None] = lambda _reason: None
+        self._inbox: list[Any] = []
+        self._wake: Timer | None = None
+        self._wakes_at = 0.0
+        self._busy_until = 0.0
+        self._looks = (0.0, 0)
+
+    # --- life and death -----------------------------------------------------------------------------------------------
+
+    def boot(self) -> None:
+        """Begin a life, with what the disk has."""
+        if self.alive:
+            raise AssertionError(f"{self.name} lives already")
+        self.lives += 1
+        self.alive = True
+        self._inbox = []
+        self._busy_until = 0.0
+        self.world.note(self.name, "boots", self.lives)
+        self.calm.disturb(self.name)
+        link = Link(self.world, self.broker, self.cable, self.dice, self.begin())
+        link.deliver = self.put
+        link.says = self.heard_saying
+        link.gives_up = self.give_up
+        self.link = link
+        link.open()
+        self._look_again()
+
+    def kill(self, reason: str, *, dark: bool = False) -> None:
+        """End this life at once; `dark`: the whole machine goes off."""
+        if not self.alive:
+            return
+        self.world.note(self.name, "dies:", reason)
+        self.alive = False
+        self.doom = None
+        self.calm.begin(self.name, "dead")
+        if self._wake is not None:
+            self._wake.cancel()
+        if self.link is not None:
+            self.link.die(dark=dark)
+        self.end()
+
+    def boundary(self, point: str) -> None:
+        """Die here, if that is to be.
+
+        Raises:
+            Died: it is.
+        """
+        if self.doom is not None and self.doom(point):
+            raise Died(point)
+
+    def pause(self, seconds: float) -> None:
+        """Stop it, as SIGSTOP does, and let it go on later."""
+        self._busy_until = max(self._busy_until, self.world.now + seconds)
+        if self.link is not None:
+            self.link.silenced(seconds)
+        self._look_again()
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    def put(self, item: Any) -> None:
+        """Hear of something."""
+        if self.alive:
+            self.linked(item)
+            self._inbox.append(item)
+            self._wake_in(self.dice.uniform(0.0001, 0.002))
+
+    def _wake_in(self, delay_s: float) -> None:
+        when = max(self.world.now + delay_s, self._busy_until)
+        if self._wake is None or self._wake.action is None or when < self._wakes_at:
+            if self._wake is not None:
+                self._wake.cancel()
+            self._wakes_at = when
+            self._wake = self.world.after(when - self.world.now, self._turn)
+
+    def _look_again(self) -> None:
+        if self._wake is not None:
+            self._wake.cancel()
+            self._wake = None
+        self._wake_in(0.001 if self._inbox else max(_TICK_S, self.next_in_s()))
+
+    def _turn(self) -> None:
+        items, self._inbox = self._inbox, []
+        when, looks = self._looks
+        idle = not items and self.world.now - when < _SHORTEST_SLEEP_S
+        self._looks = (self.world.now, looks + 1 if idle else 0)
+        self.not_spinning(self._looks[1] <= _MOST_LOOKS_AT_ONCE)
+        life = self.lives
+        try:
+            self.boundary("decide")
+            perform = self.take(items)
+        except Died as death:
+            self._die(f"killed at {death}")
+            return
+        if self.disk_s and perform is not None:
+            self._busy_until = self.world.now + self.dice.random() * self.disk_s
+            self.world.after(self._busy_until - self.world.now, lambda: self._perform(perform, life))
+        elif perform is not None:
+            self._perform(perform, life)
+        if self.alive and self.lives == life:
+            self._look_again()
+
+    def _perform(self, perform: Callable[[], None], life: int) -> None:
+        if not self.alive or self.lives != life:
+            return
+        try:
+            perform()
+        except Died as death:
+            self._die(f"killed at {death}")
+
+    def fail(self, reason: str) -> None:
+        """This life can't go on."""
+        self._die(reason)
+
+    def _die(self, reason: str) -> None:
+        self.kill(reason)
+        self.died(reason)
+
+    # --- what each kind of process does -------------------------------------------------------------------------------
+
+    @abstractmethod
+    def begin(self) -> SignIn:
+        """Start from the disk; returns how to sign in."""
+
+    @abstractmethod
+    def end(self) -> None:
+        """Let go of everything that does not survive."""
+
+    @abstractmethod
+    def take(self, items: list[Any]) -> Callable[[], None] | None:
+        """Decide and commit; returns what then performs. None if this life is over."""
+
+    @abstractmethod
+    def next_in_s(self) -> float:
+        """Seconds until a turn is wanted, though nothing may have happened."""
+
+    @abstractmethod
+    def heard_saying(self, packet: Any) -> None:
+        """It says something."""
+
+    @abstractmethod
+    def give_up(self) -> None:
+        """The link gave up: somebody else uses the id."""
+
+    @abstractmethod
+    def linked(self, item: Any) -> None:
+        """Note whether the link is up."""
+
+    @abstractmethod
+    def not_spinning(self, fine: bool) -> None:  # noqa: FBT001 (what is to be checked)
+        """Whether it sleeps when it has nothing to do."""

@@ -1,0 +1,179 @@
+"""What the dispatcher's disk must hold, kept apart from it; and the laws about every commit."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from stockworker.dispatcher.effects import Now, Save, SaveJob
+from stockworker.dispatcher.store import JobStore
+from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.lifecycle import LEASED, TERMINAL, State
+from tests.simulation.calm import Calm
+from tests.simulation.invariants import Law, Laws
+
+
+@dataclass(slots=True)
+class Facts:
+    """What really happened, whatever anybody believes."""
+
+    payloads: defaultdict[JobId | None, set[str]] = field(default_factory=lambda: defaultdict(set))
+    cancels: set[JobId] = field(default_factory=set)
+    retries: set[JobId] = field(default_factory=set)
+    receipted: set[JobId] = field(default_factory=set)
+    reported: defaultdict[Token, set[Outcome]] = field(default_factory=lambda: defaultdict(set))
+    permanent: set[Token] = field(default_factory=set)
+    taken_down: defaultdict[JobId, list[Token]] = field(default_factory=lambda: defaultdict(list))
+    faults: Counter[str] = field(default_factory=Counter)
+
+
+class Shadow:
+    """Every job and attempt as committed.
+
+    Attributes:
+        new_leases: of the newest commit.
+        before: the state of each job that the newest commit changed, before it; None for a new one.
+    """
+
+    def __init__(self, laws: Laws, facts: Facts, calm: Calm, lease_s: float) -> None:
+        self._laws = laws
+        self._facts = facts
+        self._calm = calm
+        self._lease_s = lease_s
+        self.jobs: dict[JobId, Job] = {}
+        self.attempts: dict[Token, Attempt] = {}
+        self.open: defaultdict[JobId, set[Token]] = defaultdict(set)
+        self.held: defaultdict[WorkerId, set[Token]] = defaultdict(set)
+        self.results: dict[JobId, str] = {}
+        self.totals: Counter[State] = Counter()
+        self.new_leases: list[Job] = []
+        self.before: dict[JobId, State | None] = {}
+
+    def begin_turn(self) -> None:
+        self.new_leases, self.before = [], {}
+
+    def committed(self, saves: Sequence[Save], now: Now, calmed_before: float) -> None:
+        """Take over a commit. What was to become ready after `calmed_before` may have been moved up at the start."""
+        self.begin_turn()
+        touched = set()
+        for save in saves:
+            if isinstance(save, SaveJob):
+                self._job(save, now, calmed_before)
+                touched.add(save.job.spec.id)
+        for save in saves:
+            if not isinstance(save, SaveJob):
+                self._attempt(save.attempt)
+                touched.add(save.attempt.job_id)
+        for job_id in touched:
+            job, open_ = self.jobs[job_id], self.open[job_id]
+            wanted = {job.token} if job.state in LEASED else set()
+            self._laws.hold(Law.ONE_LIVE_LEASE, open_ == wanted, job, "has open:", open_)
+
+    def _job(self, save: SaveJob, now: Now, calmed_before: float) -> None:
+        hold, job, job_id = self._laws.hold, save.job, save.job.spec.id
+        before = self.jobs.get(job_id)
+        self.before[job_id] = None if before is None else before.state
+        hold(Law.SPEC_NEVER_CHANGES, (save.payload is None) is (before is not None), job, "comes as new over", before)
+        if before is not None:
+            same = (before.spec, before.sequence, before.submitted_at) == (job.spec, job.sequence, job.submitted_at)
+            hold(Law.SPEC_NEVER_CHANGES, same, before, "became", job)
+            may_change = before.state not in TERMINAL or (
+                before.state is State.FAILED and job_id in self._facts.retries
+            )
+            hold(Law.TERMINAL_IS_FINAL, may_change, before, "became", job)
+            self.totals[before.state] -= 1
+        else:
+            submitted = self._facts.payloads[job_id] | self._facts.payloads[None]
+            hold(Law.PAYLOAD_UNCHANGED, save.payload in submitted, job, "has", save.payload)
+        self._lease_changes(before, job)
+        self._time_came(before, job, now, calmed_before)
+        if job.state in TERMINAL:
+            self._ended(before, job, now)
+        hold(Law.ENDED_WHEN_TERMINAL, (job.ended_at is not None) is (job.state in TERMINAL), job)
+        bounded = job.failures <= job.spec.retry.max_attempts and job.crashes <= job.spec.max_crashes
+        hold(Law.FAILURES_BOUNDED, bounded, job)
+        self._result(before, save)
+        self.jobs[job_id] = job
+        self.totals[job.state] += 1
+
+    def _lease_changes(self, before: Job | None, job: Job) -> None:
+        attempt, token = (0, None) if before is None else (before.attempt, before.token)
+        if job.token is not None and job.token != token:
+            self._laws.hold(Law.TOKEN_IS_NEW, job.token not in self.attempts, job)
+            self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt + 1, before, "became", job)
+            self.new_leases.append(job)
+        else:
+            self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt, before, "became", job)
+
+    def _time_came(self, before: Job | None, job: Job, now: Now, calmed_before: float) -> None:
+        if before is None or before.state is not State.SCHEDULED or job.state not in (State.QUEUED, State.ASSIGNED):
+            return
+        not_before = job.spec.not_before
+        due = min(before.ready_at, calmed_before) <= now.steady and (not_before is None or not_before <= now.wall)
+        self._laws.hold(Law.NOT_BEFORE_ITS_TIME, due, before, "became", job, "at", now)
+
+    def _ended(self, before: Job | None, job: Job, now: Now) -> None:
+        hold, spec = self._laws.hold, job.spec
+        if job.state is State.CANCELLED:
+            hold(Law.CANCELLED_ON_REQUEST, spec.id in self._facts.cancels, job)
+        elif job.state is State.EXPIRED:
+            hold(Law.EXPIRED_IN_TIME, spec.expires_at is not None and spec.expires_at <= now.wall, job, "at", now)
+        elif job.state is State.FAILED:
+            spent = job.failures >= spec.retry.max_attempts or job.crashes >= spec.max_crashes
+            token = None if before is None else before.token
+            hold(Law.FAILED_FOR_A_REASON, job.reason and (spent or token in self._facts.permanent), job)
+
+    def _result(self, before: Job | None, save: SaveJob) -> None:
+        job, job_id = save.job, save.job.spec.id
+        completes = job.state is State.COMPLETED
+        self._laws.hold(Law.ONE_RESULT, (save.result is not None) is completes, save)
+        if save.result is not None:
+            self._laws.hold(Law.ONE_RESULT, job_id not in self.results, save, "has", self.results.get(job_id))
+            newest = None if before is None else before.token
+            self._laws.hold(Law.RESULT_OF_NEWEST, save.result == f'"{newest}"', save, "newest token is", newest)
+            self.results[job_id] = save.result
+
+    def _attempt(self, attempt: Attempt) -> None:
+        hold = self._laws.hold
+        before = self.attempts.get(attempt.token)
+        if before is not None:
+            same = replace(before, ended_at=None, outcome=None, ran_s=None, error=None) == replace(
+                attempt, ended_at=None, outcome=None, ran_s=None, error=None
+            )
+            may_change = before.outcome in (None, Outcome.LOST) or before == attempt
+            hold(Law.ATTEMPT_ENDS_ONCE, same and may_change, before, "became", attempt)
+        job = self.jobs[attempt.job_id]
+        unasked = attempt.outcome is not None and attempt.outcome not in self._facts.reported[attempt.token]
+        if unasked and (before is None or before.outcome is None):
+            calm_s = self._calm.lasts_s("dispatcher", attempt.worker)
+            hold(Law.LIVE_WORK_KEPT, calm_s <= self._lease_s + 1, attempt, "was taken in calm of", calm_s)
+        self.attempts[attempt.token] = attempt
+        if attempt.outcome is None:
+            hold(Law.ONE_LIVE_LEASE, job.token == attempt.token, job, "has another lease open:", attempt)
+            self.open[attempt.job_id].add(attempt.token)
+            self.held[attempt.worker].add(attempt.token)
+        else:
+            self.open[attempt.job_id].discard(attempt.token)
+            self.held[attempt.worker].discard(attempt.token)
+
+    # --- at a start, and at the end -----------------------------------------------------------------------------------
+
+    def equals(self, store: JobStore, *, thoroughly: bool) -> None:
+        """The store has what was committed: all that lives, and, if `thoroughly`, all that has ended."""
+        snapshot = store.load()
+        live = {job.spec.id: job for job in snapshot.jobs}
+        ours = {job_id: job for job_id, job in self.jobs.items() if job.state not in TERMINAL}
+        self._laws.hold(Law.DISK_IS_DURABLE, live == ours, "the store has", live, "and should have", ours)
+        self._laws.hold(Law.TOTALS_EQUAL_STORE, +Counter(snapshot.totals) == +self.totals, snapshot.totals, self.totals)
+        ended = self.jobs.keys() - live.keys() if thoroughly else self._facts.receipted - live.keys()
+        found = store.find(sorted(ended)) if thoroughly else store.find(sorted(ended)[-200:])
+        for job_id, job in found.items():
+            self._laws.hold(Law.DISK_IS_DURABLE, job == self.jobs[job_id], job, "should be", self.jobs[job_id])
+        if thoroughly:
+            lost = self._facts.receipted - found.keys() - live.keys()
+            self._laws.hold(Law.RECEIPTED_SURVIVES, not lost, "lost:", lost)
+            results = store.results(list(found.values()))
+            self._laws.hold(Law.DISK_IS_DURABLE, results == self.results, "results differ")
+        else:
+            lost = set(sorted(ended)[-200:]) - found.keys()
+            self._laws.hold(Law.RECEIPTED_SURVIVES, not lost, "lost:", lost)

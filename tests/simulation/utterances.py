@@ -1,0 +1,231 @@
+"""The laws about what is said: by anybody, and by the dispatcher after a commit."""
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from stockworker.dispatcher.assignment import Worker
+from stockworker.errors import DecodeError
+from stockworker.protocol import codec, topics
+from stockworker.protocol.body import MAX_BODY
+from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.job import Job, Outcome
+from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
+from stockworker.protocol.messages import (
+    Ack,
+    Answer,
+    Assign,
+    LeaseStatus,
+    Message,
+    Monitor,
+    Notice,
+    Receipt,
+    ReceiptStatus,
+    Report,
+    Request,
+    Stats,
+    Transition,
+)
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import OWN_LEVEL, Kind, Role
+from tests.simulation.invariants import Law, Laws
+from tests.simulation.shadow import Facts, Shadow
+
+_STEPS = {(State(old), new) for (old, _), new in TRANSITIONS.items()}
+
+
+class Ears:
+    """Hears everything that is said."""
+
+    def __init__(self, laws: Laws, facts: Facts, shadow: Shadow) -> None:
+        self._hold = laws.hold
+        self._facts = facts
+        self._shadow = shadow
+        self.renewed: dict[Token, float] = {}
+
+    def said(self, packet: Packet, role: Role, own_id: str) -> Message | None:
+        """Somebody publishes; returns what it means."""
+        self._hold(Law.SMALL_ENOUGH, len(packet.body) <= MAX_BODY, packet.topic, len(packet.body))
+        try:
+            address = topics.parse(packet.topic)
+            message = codec.decode(packet)
+        except (ValueError, DecodeError) as error:
+            self._hold(Law.SAID_BY_RIGHT, None, packet.topic, error)
+            return None
+        line = topics.BY_KIND[address.kind]
+        self._hold(Law.ONLY_PRESENCE_RETAINED, not packet.retain or address.kind is Kind.DISPATCHER, packet)
+        level = OWN_LEVEL.get(role)
+        own = level not in line.levels or address.values[line.levels.index(level or "")] == own_id
+        may = role in line.publishers or (role is Role.CLIENT and Role.OPERATOR in line.publishers)
+        self._hold(Law.SAID_BY_RIGHT, may and own, own_id, "says", packet.topic)
+        return message
+
+    # --- the dispatcher, after a commit -------------------------------------------------------------------------------
+
+    def turn(self, packets: Sequence[Packet], now: float) -> None:
+        """The dispatcher has committed a turn, and is going to say this."""
+        messages = [self.said(packet, Role.DISPATCHER, "dispatcher") for packet in packets]
+        steps = [step for message in messages if isinstance(message, Monitor) for step in message.transitions]
+        self._steps(steps)
+        ends = {(step.job_id, step.state) for step in steps if step.state in TERMINAL}
+        for message in messages:
+            match message:
+                case Receipt():
+                    self._receipt(message, ends)
+                case Notice():
+                    self._notice(message, ends)
+                    ends.discard((message.job_id, message.state))
+                case Ack():
+                    self._ack(message, now)
+                case Assign():
+                    self._assign(message)
+                case Answer():
+                    self._answer(message)
+                case Stats(states=states) if not self._shadow.before:
+                    counted = {state: count for state, count in states if count}
+                    self._hold(Law.STATS_ARE_TRUE, counted == dict(+self._shadow.totals), counted, self._shadow.totals)
+                case _:
+                    pass
+        self._hold(Law.NOTICE_AFTER_COMMIT, not ends, "nobody is told of", ends)
+
+    def _steps(self, steps: Sequence[Transition]) -> None:
+        states = dict(self._shadow.before)
+        for step in steps:
+            before = states.get(step.job_id)
+            fine = step.job_id in states and (
+                step.state in INITIAL if before is None else (before, step.state) in _STEPS
+            )
+            self._hold(Law.TRANSITION_IN_TABLE, fine, step, "after", before)
+            states[step.job_id] = step.state
+        for job_id, state in states.items():
+            self._hold(Law.TRANSITION_IN_TABLE, state is self._shadow.jobs[job_id].state, job_id, "was told as", state)
+
+    def _receipt(self, message: Receipt, ends: set[tuple[JobId, State]]) -> None:
+        for entry in message.entries:
+            if entry.status is ReceiptStatus.REJECTED:
+                continue
+            job = None if entry.job_id is None else self._shadow.jobs.get(entry.job_id)
+            fine = job is not None
+            if job is not None and entry.status is ReceiptStatus.CANCELLED:
+                fine = job.state is State.CANCELLED or (job.spec.id, State.CANCELLED) in ends
+            elif job is not None and entry.status is ReceiptStatus.CANCELLING:
+                fine = job.cancel_requested or job.state in TERMINAL
+            elif job is not None and entry.status is ReceiptStatus.REOPENED:
+                fine = job.state is not State.FAILED
+            self._hold(Law.RECEIPT_AFTER_COMMIT, fine, entry, "but on disk is", job)
+            if entry.job_id is not None:
+                self._facts.receipted.add(entry.job_id)
+
+    def _notice(self, message: Notice, ends: set[tuple[JobId, State]]) -> None:
+        job = self._shadow.jobs.get(message.job_id)
+        fine = (
+            job is not None
+            and (message.job_id, message.state) in ends
+            and message.state in (job.state, State.FAILED)
+            and message.result == self._shadow.results.get(message.job_id)
+        )
+        self._hold(Law.NOTICE_AFTER_COMMIT, fine, message, "but on disk is", job)
+
+    def _ack(self, message: Ack, now: float) -> None:
+        for token in message.stored:
+            attempt = self._shadow.attempts.get(token)
+            fine = attempt is not None and attempt.outcome in self._facts.reported[token]
+            self._hold(Law.STORED_AFTER_COMMIT, fine, token, "is called stored, but on disk is", attempt)
+        for token in message.stale:
+            held = token in self._shadow.held[message.worker_id]
+            self._hold(Law.STALE_IS_STALE, not held, token, "is called stale")
+        for token in message.renewed:
+            self.renewed[token] = now
+
+    def _assign(self, message: Assign) -> None:
+        for lease in message.leases:
+            attempt = self._shadow.attempts.get(lease.token)
+            job = self._shadow.jobs.get(lease.job_id)
+            fine = attempt is not None and (attempt.job_id, attempt.number, attempt.worker) == (
+                lease.job_id,
+                lease.attempt,
+                message.worker_id,
+            )
+            self._hold(Law.ASSIGNED_AFTER_COMMIT, fine and job is not None, lease, "but on disk is", attempt)
+            submitted = self._facts.payloads[lease.job_id] | self._facts.payloads[None]
+            self._hold(Law.PAYLOAD_UNCHANGED, lease.payload in submitted, lease)
+
+    def _answer(self, message: Answer) -> None:
+        for view in message.jobs:
+            job = self._shadow.jobs.get(view.id)
+            fine = job is not None and (view.state, view.attempt, view.worker, view.ended_at) == (
+                job.state,
+                job.attempt,
+                job.worker,
+                job.ended_at,
+            )
+            fine = fine and view.result in (None, self._shadow.results.get(view.id))
+            self._hold(Law.ANSWER_IS_TRUE, fine, view, "but on disk is", job)
+
+    # --- who got what -------------------------------------------------------------------------------------------------
+
+    def shared_out(self, workers: dict[WorkerId, Worker], aged_before: float) -> None:
+        """The new leases of a turn went to the right workers, in the right order."""
+        new = self._shadow.new_leases
+        if not new:
+            return
+        heads = self._heads()
+        by_worker: defaultdict[WorkerId, list[Job]] = defaultdict(list)
+        for job in new:
+            if job.worker is not None and job.state in LEASED:
+                by_worker[job.worker].append(job)
+        for worker_id, jobs in by_worker.items():
+            worker = workers.get(worker_id)
+            self._hold(Law.CAPABLE_WORKER, worker is not None and worker.online, worker_id, "got", jobs)
+            if worker is not None:
+                held = len(self._shadow.held[worker_id])
+                self._hold(Law.CREDIT_KEPT, held <= worker.window, worker_id, "holds", held, "of", worker.window)
+                for job in jobs:
+                    self._in_order(job, worker, heads, aged_before)
+
+    def _heads(self) -> dict[tuple[object, ...], Job]:
+        """The first of those that still wait, by type, tags and priority."""
+        heads: dict[tuple[object, ...], Job] = {}
+        for job in self._shadow.jobs.values():
+            if job.state is State.QUEUED:
+                lane = (job.spec.type, job.spec.tags, job.spec.priority)
+                first = heads.get(lane)
+                if first is None or (job.ready_at, job.sequence) < (first.ready_at, first.sequence):
+                    heads[lane] = job
+        return heads
+
+    def _in_order(self, job: Job, worker: Worker, heads: dict[tuple[object, ...], Job], aged_before: float) -> None:
+        able = job.spec.type in worker.types and job.spec.tags <= worker.tags
+        self._hold(Law.CAPABLE_WORKER, able, worker, "got", job)
+        aged = job.ready_at <= aged_before
+        for other in heads.values():
+            if not worker.may_run(other.spec.type, other.spec.tags):
+                continue
+            facts = (job, "went before", other, "aged before", aged_before)
+            if other.ready_at <= aged_before:
+                self._hold(Law.AGED_FIRST, aged, *facts)
+            elif not aged:
+                self._hold(Law.STRICT_PRIORITY, job.spec.priority <= other.spec.priority, *facts)
+            if (other.spec.type, other.spec.tags, other.spec.priority) == (
+                job.spec.type,
+                job.spec.tags,
+                job.spec.priority,
+            ):
+                first = (job.ready_at, job.sequence) < (other.ready_at, other.sequence)
+                self._hold(Law.FIRST_COME, first, *facts)
+
+    # --- workers ------------------------------------------------------------------------------------------------------
+
+    def worker_says(self, packet: Packet, worker_id: WorkerId, journal: dict[Token, Outcome | None]) -> None:
+        """A worker says something, while this is in its journal."""
+        match self.said(packet, Role.WORKER, worker_id):
+            case Report(attempts=attempts):
+                for attempt in attempts:
+                    noted = journal.get(attempt.token)
+                    self._hold(Law.REPORT_FROM_JOURNAL, noted is attempt.outcome, attempt, "but noted is", noted)
+            case Request(leases=leases):
+                for lease in leases:
+                    finished = journal.get(lease.token) is not None
+                    fine = lease.token in journal and finished is (lease.status is LeaseStatus.FINISHED)
+                    self._hold(Law.CLAIM_FROM_JOURNAL, fine, lease, "but noted is", journal.get(lease.token))
+            case _:
+                pass

@@ -1,0 +1,256 @@
+"""A worker: the real agent machine and journal, on virtual time, with a modelled executor."""
+
+from collections.abc import Callable, Collection
+from typing import Any
+
+from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp
+from stockworker.adapters.sqlite import MEMORY
+from stockworker.agent.effects import (
+    Accept,
+    Drain,
+    Effect,
+    Entry,
+    Forget,
+    Leave,
+    LinkChanged,
+    MarkStarted,
+    Offering,
+    Record,
+    Send,
+    Start,
+    Stop,
+)
+from stockworker.agent.journal import Journal
+from stockworker.agent.machine import Identity, Machine, Rhythm
+from stockworker.agent.work import Work
+from stockworker.errors import DecodeError, StoreError
+from stockworker.protocol import codec, topics
+from stockworker.protocol.ids import Token, WorkerId, make_token
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.messages import Disconnect
+from stockworker.protocol.packet import Packet
+from stockworker.protocol.topics import Role
+from tests.simulation.broker import Broker, SignIn
+from tests.simulation.calm import Calm
+from tests.simulation.executor import Executor
+from tests.simulation.invariants import Law, Laws
+from tests.simulation.process import Process
+from tests.simulation.shadow import Facts
+from tests.simulation.utterances import Ears
+from tests.simulation.world import World
+
+_MOST_EXTRA = 256
+"""Leases that a worker holds at most beyond its slots (see `stockworker.agent.pace`)."""
+
+
+class _WatchedJournal(Journal):
+    """Tells of each commit."""
+
+    committed: Callable[[Collection[Entry]], None]
+
+    def commit(self, entries: Collection[Entry]) -> None:
+        super().commit(entries)
+        self.committed(entries)
+
+
+class Worker(Process):
+    """See the module.
+
+    Attributes:
+        worker_id: in the fleet; a twin has another's, and a name of its own.
+        refuses: whether handlers may be missing.
+        noted: what the journal has, by token: how it ended, or None.
+        leaving: it ends when it is done.
+        reboots: called when a job takes the machine down.
+    """
+
+    def __init__(  # noqa: PLR0917 (it meets everybody)
+        self,
+        world: World,
+        broker: Broker,
+        calm: Calm,
+        name: str,
+        worker_id: WorkerId,
+        offering: Offering,
+        rhythm: Rhythm,
+        laws: Laws,
+        facts: Facts,
+        ears: Ears,
+    ) -> None:
+        super().__init__(world, broker, calm, name)
+        self.worker_id = worker_id
+        self.offering = offering
+        self.rhythm = rhythm
+        self.noted: dict[Token, Outcome | None] = {}
+        self.leaving = False
+        self.refuses = True
+        self.reboots: Callable[[], None] = lambda: None
+        self._laws = laws
+        self._facts = facts
+        self._ears = ears
+        self._started: set[Token] = set()
+
+    # --- its life -----------------------------------------------------------------------------------------------------
+
+    def begin(self) -> SignIn:
+        boot = make_token(self.dice)
+        self.leaving = False
+        self._journal = _WatchedJournal(MEMORY, connect=self.disk.connect)
+        self._journal.committed = self._commit
+        entries = self._journal.load()
+        self.noted = {entry.assignment.token: entry.report.outcome if entry.report else None for entry in entries}
+        self._started = {entry.assignment.token for entry in entries if entry.started}
+        identity = Identity(self.worker_id, boot, "1")
+        self.machine = Machine(identity, self.rhythm, self.offering, entries, self.world.now)
+        self.executor = Executor(self.world, self.dice, self.offering.slots, self.put)
+        self.executor.refuses = self.refuses
+        self.executor.takes_down = self._taken_down
+        self.executor.began = self._began
+        will = codec.encode(Disconnect(self.worker_id, boot))
+        return SignIn(self.worker_id, topics.subscriptions(Role.WORKER, self.worker_id), will)
+
+    def end(self) -> None:
+        self.executor.close()
+
+    def leave(self, patience_s: float) -> None:
+        """Stop in good order: finish or give back what is held, and end."""
+        if self.alive and not self.leaving:
+            self.leaving = True
+            self.calm.begin(self.name, "leaving")
+            self.put(Drain(patience_s, leave=True))
+
+    def give_up(self) -> None:
+        self.world.note(self.name, "gives up its link: somebody else uses its id")
+        self.leave(60.0)
+
+    def next_in_s(self) -> float:
+        return self.machine.next_in_s(self.world.now)
+
+    # --- a turn -------------------------------------------------------------------------------------------------------
+
+    def take(self, items: list[Any]) -> Callable[[], None] | None:
+        events = [found for item in items if (found := self._event(item)) is not None]
+        deliveries = [item for item in items if isinstance(item, Delivery)]
+        effects = self.machine.handle(events, self.world.now)
+        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
+        if entries:
+            try:
+                self._journal.commit(entries)
+            except StoreError as error:
+                self.fail(str(error))
+                return None
+        return lambda: self._perform_all(deliveries, effects)
+
+    def _event(self, item: Any) -> Any:
+        match item:
+            case Delivery(packet=packet):
+                try:
+                    return codec.decode(packet)
+                except DecodeError:
+                    return None
+            case LinkUp():
+                return LinkChanged(up=True)
+            case LinkDown():
+                return LinkChanged(up=False)
+            case _ if type(item).__module__.startswith("stockworker.agent"):
+                return item
+            case _:
+                return None
+
+    def _commit(self, entries: Collection[Entry]) -> None:
+        for entry in entries:
+            match entry:
+                case Accept(assignment=assignment):
+                    self.noted[assignment.token] = None
+                case Record(report=report):
+                    self.noted[report.token] = report.outcome
+                    self._facts.reported[report.token].add(report.outcome)
+                    if report.permanent:
+                        self._facts.permanent.add(report.token)
+                    self._laws.hold(Law.RESULT_SYNCED, self.disk.synced, report)
+                case Forget(token=token):
+                    self.noted.pop(token, None)
+                    self._started.discard(token)
+                case MarkStarted():
+                    pass
+        self.boundary("committed")
+
+    def _perform_all(self, deliveries: list[Delivery], effects: list[Effect]) -> None:
+        if self.link is None:
+            return
+        self.link.acknowledge(deliveries)
+        packets: list[Packet] = []
+        for effect in effects:
+            match effect:
+                case Start(work=work):
+                    self.boundary("perform")
+                    self._start(work)
+                case Stop(token=token):
+                    self.boundary("perform")
+                    self.executor.stop(token)
+                case Send(message=message):
+                    packets.append(codec.encode(message))
+                case Leave():
+                    self.link.close(packets)
+                    self._say_goodbye()
+                    return
+                case _:
+                    pass
+        for packet in packets:
+            self.boundary("perform")
+            self.link.send(packet)
+
+    def _say_goodbye(self) -> None:
+        self.calm.end(self.name, "leaving")
+        self.fail("left in good order")
+
+    def heard_saying(self, packet: Any) -> None:
+        self.world.note(self.name, "says", packet.topic, packet.body[:200].decode(errors="replace"))
+        self._ears.worker_says(packet, self.worker_id, self.noted)
+
+    def linked(self, item: Any) -> None:
+        if isinstance(item, LinkUp):
+            self.calm.end(self.name, "dead")
+            self.calm.end(self.name, "link")
+        elif isinstance(item, LinkDown):
+            self.calm.begin(self.name, "link")
+
+    def not_spinning(self, fine: bool) -> None:  # noqa: FBT001
+        self._laws.hold(Law.NEVER_SPINS, fine, self.name)
+
+    # --- running ------------------------------------------------------------------------------------------------------
+
+    def _start(self, work: Work) -> None:
+        rows = self.disk.rows("SELECT started FROM lease WHERE token = ?", work.token)
+        self._laws.hold(Law.STARTED_FROM_JOURNAL, rows == [(1,)], work, rows)
+        self._laws.hold(Law.STARTED_ONCE, work.token not in self._started, work)
+        self._started.add(work.token)
+        submitted = self._facts.payloads[work.job_id] | self._facts.payloads[None]
+        self._laws.hold(Law.PAYLOAD_UNCHANGED, work.payload in submitted, work)
+        self.executor.start(work)
+
+    def _began(self, work: Work) -> None:
+        runs = self.executor.runs
+        self._laws.hold(Law.SLOTS_KEPT, len(runs) <= self.offering.slots, self.name, "runs", runs)
+        alike = [run for run in runs.values() if run.work.job_id == work.job_id]
+        self._laws.hold(Law.ONE_ATTEMPT_AT_ONCE, len(alike) == 1, alike)
+        self.world.note(self.name, "runs", work.job_id, work.attempt, work.token, work.payload)
+
+    def _taken_down(self, work: Work, what: str) -> None:
+        # Nobody can know of the first time that a machine goes dark: the note of the start was not synced. And while
+        # two machines share a name, one of them is given up as restarted, without blame.
+        known = what != "machine" or work.attempt > 1
+        if known and not self._facts.faults["twin_joined"]:
+            self._facts.taken_down[work.job_id].append(work.token)
+        self.world.note(self.name, "is hit by", work.job_id, what)
+        self._facts.faults[f"job_kills_{what}"] += 1
+        if what == "agent":
+            self.fail(f"killed by {work.job_id}")
+        elif what == "machine":
+            self.reboots()
+
+    def check(self) -> None:
+        """The journal holds what it should."""
+        ((rows,),) = self.disk.rows("SELECT count(*) FROM lease")
+        bound = 2 * (self.offering.slots + _MOST_EXTRA)
+        self._laws.hold(Law.JOURNAL_BOUNDED, rows <= bound, self.name, rows)

@@ -1,0 +1,71 @@
+"""Virtual time: what is to happen, in order; and all randomness, from one seed."""
+
+import heapq
+import random
+from collections.abc import Callable
+from typing import TextIO
+
+from tests.simulation.trace import Trace
+
+
+class Timer:
+    """Something that is to happen; without an action once it has happened, or was cancelled."""
+
+    __slots__ = ("action",)
+
+    def __init__(self, action: Callable[[], None]) -> None:
+        self.action: Callable[[], None] | None = action
+
+    def cancel(self) -> None:
+        self.action = None
+
+
+class World:
+    """The clock, the agenda, the dice and the trace of one run.
+
+    Attributes:
+        now: true time, in seconds since the beginning; nobody's clock shows it.
+        step: how many things have happened.
+    """
+
+    def __init__(self, seed: int, stream: TextIO | None = None) -> None:
+        self.seed = seed
+        self.now = 0.0
+        self.step = 0
+        self._trace = Trace(stream)
+        self._agenda: list[tuple[float, int, Timer]] = []
+        self._entries = 0
+
+    def dice(self, name: str) -> random.Random:
+        """Randomness for one part, which no other part's use of its own disturbs."""
+        return random.Random(f"{self.seed}/{name}")  # noqa: S311 (that it can be foretold is its purpose)
+
+    def after(self, delay_s: float, action: Callable[[], None]) -> Timer:
+        """Let something happen in `delay_s` seconds; of two things at the same time, the first one first."""
+        timer = Timer(action)
+        self._entries += 1
+        heapq.heappush(self._agenda, (self.now + delay_s, self._entries, timer))
+        return timer
+
+    def note(self, who: str, what: str, *facts: object) -> None:
+        """Write a line into the trace."""
+        self._trace.add(self.step, self.now, who, what, *facts)
+
+    def history(self) -> str:
+        """The last lines of the trace."""
+        return self._trace.text()
+
+    def run(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass, over idle stretches at once, up to `until`, or until it is `enough`."""
+        while self._agenda and self._agenda[0][0] <= until:
+            when, _, timer = heapq.heappop(self._agenda)
+            action = timer.action
+            if action is None:
+                continue
+            timer.action = None
+            self.now = max(self.now, when)
+            self.step += 1
+            action()
+            if enough():
+                return
+        self.now = max(self.now, until)
