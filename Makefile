@@ -70,6 +70,16 @@ test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests, linter
 bench: dev ## Measure jobs per second and latency, beside what this machine could do at all
 	$(BIN)/python -m bench
 
+.PHONY: bench-recovery
+bench-recovery: dev ## Measure how long jobs wait for a killed worker or broker (about 10 min)
+	$(BIN)/python -m bench.recovery
+
+MINUTES ?= 30
+
+.PHONY: soak
+soak: dev ## Run a load with bad connections for MINUTES=30, and say whether any process grows
+	$(BIN)/python -m bench.soak --minutes $(MINUTES)
+
 .PHONY: chaos
 chaos: dev ## Run 100,000 jobs through 500 faults (about 20 min; STOCKWORKER_SEED=N makes the same faults again)
 	$(BIN)/python -m tests.chaos

@@ -14,7 +14,7 @@ from pathlib import Path
 import uvloop
 
 from bench.ceilings import mqtt_ceilings, sqlite_commits
-from bench.figures import cpu_s, memory_mib, milliseconds, show
+from bench.figures import cpu_s, memory, milliseconds, show
 from stockworker.client import Client, make_submission
 from stockworker.protocol.messages import ReceiptStatus
 from tests.harness.broker import Broker
@@ -67,7 +67,7 @@ async def measure(fleet: Fleet, jobs: int, singles: int) -> None:
         ],
     )
     show("Processor time per job", [(name, f"{seconds / jobs * 1e6:6.0f} µs") for name, seconds in spent.items()])
-    show("Memory (PSS)", [(name, f"{memory_mib(pid):6.1f} MiB") for name, pid in pids.items()])
+    show("Memory (PSS)", [(name, f"{memory(pid).pss:6.1f} MiB") for name, pid in pids.items()])
 
 
 def main() -> None:

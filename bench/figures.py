@@ -2,7 +2,9 @@
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from statistics import linear_regression
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -28,12 +30,30 @@ def cpu_s(pid: int, *, with_children: bool = True) -> float:
     return own + sum(cpu_s(int(child)) for child in children)
 
 
-def memory_mib(pid: int) -> float:
-    """Proportional set size of one process, in MiB."""
-    for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
-        if line.startswith("Pss:"):
-            return int(line.split()[1]) / 1024
-    return 0.0
+@dataclass(frozen=True, slots=True)
+class Memory:
+    """Resident and proportional set size of one process, in MiB."""
+
+    rss: float
+    pss: float
+
+    @property
+    def text(self) -> str:
+        """Both."""
+        return f"{self.rss:.1f}/{self.pss:.1f}"
+
+
+def memory(pid: int) -> Memory:
+    """Memory of one process, without its children (proc(5))."""
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    kib = {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines[1:])}
+    return Memory(kib["Rss"] / 1024, kib["Pss"] / 1024)
+
+
+def slope(points: Sequence[tuple[float, float]]) -> float:
+    """By least squares: how much the second value grows with the first."""
+    xs, ys = zip(*points, strict=True)
+    return linear_regression(xs, ys).slope
 
 
 def show(title: str, rows: Sequence[tuple[str, str]]) -> None:

@@ -1,0 +1,142 @@
+"""``make soak MINUTES=30``: a load with bad connections for a long time; does any process grow?
+
+Every connection is reset or goes silent from time to time, and one worker more knows its broker only by a name that
+does not resolve. Memory of every process is printed each minute; at the end its growth by least squares, after the
+first quarter.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random, SystemRandom
+
+from bench.figures import Memory, memory, show, slope
+from stockworker.adapters import clock
+from stockworker.client import Client, make_submission
+from tests.harness.fleet import Fleet
+
+_BATCH = 200
+_PAUSE_S = 0.5
+_LONGEST_S = 120.0
+_WARM_UP = 0.25
+_HOUR_S = 3600.0
+_KEEPALIVE_S = 5.0
+
+
+@dataclass(slots=True)
+class Record:
+    """What was seen of the processes."""
+
+    samples: dict[str, list[tuple[float, Memory]]] = field(default_factory=dict)
+    jobs: int = 0
+    disconnects: int = 0
+
+    def take(self, pids: Mapping[str, int], at_s: float) -> None:
+        """Look at every process."""
+        for name, pid in pids.items():
+            self.samples.setdefault(name, []).append((at_s, memory(pid)))
+
+
+async def load(client: Client, record: Record, until: float) -> None:
+    """Submit jobs and wait for them, over and over."""
+    while clock.monotonic() < until:
+        receipts = await client.submit_many([make_submission("nothing") for _ in range(_BATCH)])
+        async for ended in client.wait([str(receipt.job_id) for receipt in receipts], _LONGEST_S):
+            if ended.state != "completed":
+                raise AssertionError(f"{ended.job_id} is {ended.state}: {ended.reason}")
+        record.jobs += _BATCH
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def disconnect(fleet: Fleet, record: Record, random: Random, every_s: float) -> None:
+    """Cut somebody off, until cancelled."""
+    while True:
+        await asyncio.sleep(random.uniform(0.0, 2 * every_s))
+        proxy = fleet.proxies[random.choice(sorted(fleet.proxies))]
+        match random.choice(("reset", "reset", "forget", "swallow")):
+            case "reset":
+                proxy.reset()
+            case "forget":
+                proxy.forget()
+            case _:
+                proxy.swallow()
+                await asyncio.sleep(random.uniform(0.0, 2 * _KEEPALIVE_S))
+                proxy.heal()
+        record.disconnects += 1
+
+
+def tell(at_s: float, record: Record) -> None:
+    """Print the newest sample."""
+    memories = ", ".join(f"{name} {taken[-1][1].text}" for name, taken in record.samples.items())
+    print(
+        f"{at_s / 60:5.1f} min, {record.jobs} jobs, {record.disconnects} disconnects; RSS/PSS MiB: {memories}",
+        flush=True,
+    )
+
+
+async def soak(fleet: Fleet, minutes: float, sample_s: float, disconnect_every_s: float) -> Record:
+    """Run the load, and look at the processes meanwhile."""
+    record, began = Record(), clock.monotonic()
+    end = began + minutes * 60
+    pids = {
+        "broker": fleet.broker.pid,
+        **{service.name: service.pid for service in (fleet.dispatcher, *fleet.workers)},
+    }
+    async with fleet.client(timeout_s=_LONGEST_S) as client:
+        work = asyncio.create_task(load(client, record, end))
+        trouble = asyncio.create_task(disconnect(fleet, record, SystemRandom(), disconnect_every_s))
+        while not work.done():
+            await asyncio.wait({work}, timeout=sample_s)
+            record.take(pids, clock.monotonic() - began)
+            tell(clock.monotonic() - began, record)
+        trouble.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await trouble
+        await work
+    return record
+
+
+def growth(samples: Sequence[tuple[float, Memory]]) -> str:
+    """Growth per hour after the warm-up, and the span that it was measured over."""
+    steady = [(at_s, taken) for at_s, taken in samples if at_s >= _WARM_UP * samples[-1][0]]
+    rss = slope([(at_s, taken.rss) for at_s, taken in steady]) * _HOUR_S
+    pss = slope([(at_s, taken.pss) for at_s, taken in steady]) * _HOUR_S
+    span_min = (steady[-1][0] - steady[0][0]) / 60
+    return f"RSS {rss:+7.2f}, PSS {pss:+7.2f} MiB/hour over {span_min:.1f} min; at the end {samples[-1][1].text} MiB"
+
+
+def main() -> None:
+    """Run the soak test."""
+    parser = argparse.ArgumentParser(prog="make soak", description=__doc__.partition("\n")[0])
+    parser.add_argument("--minutes", type=float, default=30.0)
+    parser.add_argument("--sample", type=float, default=60.0, help="seconds between two looks (default: 60)")
+    parser.add_argument("--disconnect-every", type=float, default=10.0, help="seconds between disconnects, on average")
+    arguments = parser.parse_args()
+    settings = {
+        "handlers": {"nothing": {"python": "handlers:nothing"}},
+        "worker": {"max_concurrent_jobs": 2, "handler_paths": [str(Path(__file__).parent)]},
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        fleet = Fleet(Path(folder), workers=3, settings=settings, proxied=True, keepalive_s=_KEEPALIVE_S)
+        with fleet, lost_worker(fleet):
+            record = asyncio.run(soak(fleet, arguments.minutes, arguments.sample, arguments.disconnect_every))
+    show("Growth after the warm-up", [(name, growth(samples)) for name, samples in record.samples.items()])
+
+
+@contextlib.contextmanager
+def lost_worker(fleet: Fleet) -> Iterator[None]:
+    """Let the last worker look for its broker under a name that nobody has (RFC 6761, section 6.4)."""
+    worker = fleet.workers[-1]
+    worker.stop()
+    fleet.reconfigure(f"host-{len(fleet.workers)}", "queue", mqtt={"host": "broker.invalid", "port": fleet.broker.port})
+    worker.start()
+    worker.await_event("link_down")
+    yield
+
+
+if __name__ == "__main__":
+    main()
