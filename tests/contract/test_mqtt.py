@@ -13,6 +13,7 @@ from stockworker.adapters.tls import client_context
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.packet import Packet, Properties
 from tests.harness.broker import Broker
+from tests.harness.proxy import Proxy
 from tests.harness.station import Station, connected, settings_for
 
 ACL = """\
@@ -249,6 +250,21 @@ def test_two_clients_with_one_id_do_not_fight_for_ever(broker: Broker) -> None:
             await done.pop()
         await asyncio.gather(one.link.close(), two.link.close())
         await asyncio.gather(*runs, return_exceptions=True)
+
+    asyncio.run(scenario())
+
+
+def test_a_network_that_resets_every_connection_is_not_taken_for_a_second_client(broker: Broker) -> None:
+    async def scenario() -> None:
+        with Proxy(broker.port) as network:
+            station = Station(settings_for(broker, "writer", port=network.port, backoff_first_s=0.01, backoff_cap_s=30))
+            run = asyncio.create_task(station.link.run())
+            for connection in range(1, 8):
+                await station.next(LinkUp, connection)
+                await asyncio.to_thread(network.reset)
+            await station.next(LinkUp, 8)
+            await station.link.close()
+            await run
 
     asyncio.run(scenario())
 

@@ -20,7 +20,7 @@ from stockworker.protocol.packet import Packet
 
 __all__ = ["Backoff", "Delivery", "Link", "LinkDown", "LinkItem", "LinkSettings", "LinkUp", "Refused", "reason_name"]
 
-# So many connections in a row that the broker accepted and soon dropped without a reason are two clients with one id.
+# So many connections in a row that the broker accepted and soon closed without a reason are two clients with one id.
 _TAKEOVERS_MAX: Final = 5
 # In keepalive intervals. gmqtt pings after 0.8 to 1.3 of them; the broker itself gives up on us after 1.5.
 _SILENCE_MAX: Final = 1.75
@@ -240,8 +240,11 @@ class Link:
             self._backoff.reset()
             self._takeovers = 0
             return
-        # Mosquitto before 2.1 gives no reason when another client takes the id.
-        taken_over = ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER}
+        # Mosquitto before 2.1 gives no reason when another client takes the id. That one comes back within its longest
+        # pause, which is as long as ours; a broker or a network that hangs up later than that is merely unwell.
+        taken_over = (
+            ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER} and lasted_s <= self._settings.backoff_cap_s
+        )
         self._takeovers = self._takeovers + 1 if taken_over else 0
         if self._takeovers >= _TAKEOVERS_MAX:
             raise ConnectionFailed(

@@ -251,7 +251,7 @@ async def _nothing(**_options: object) -> None:
 def _hung_up(error: Exception | None) -> Ending:
     if error is None:
         return Ending("the broker closed the connection without a reason", by_peer=True)
-    return Ending(explain_error(error), by_peer=isinstance(error, ConnectionError))
+    return Ending(explain_error(error))  # a reset: a broker that has had enough of us closes the connection instead
 
 
 def _message(packet: Packet) -> Any:
