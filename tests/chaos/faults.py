@@ -50,7 +50,7 @@ KINDS: Final = {
 }
 """For each part what can happen to it, and how often in comparison."""
 
-_SHARES: Final = {"broker": 4, "dispatcher": 5, "client": 1, "worker": 3}
+_SHARES: Final = {"broker": 3, "dispatcher": 4, "client": 1, "worker": 3}
 _LONGER_THAN_A_LEASE: Final = {"pause", "swallow_all", "swallow_up", "swallow_down"}
 
 
@@ -81,8 +81,14 @@ class Chaos:
 
     def perform(self, fault: Fault) -> None:
         """Do it, and undo it."""
+        self.expect_alive()
         act: Callable[[float], None] = getattr(self, fault.kind)
         act(fault.lasts_s)
+
+    def expect_alive(self) -> None:
+        """Nobody ends a service but its faults."""
+        if self._part.startswith(("dispatcher", "host-")) and not self._service.alive:
+            raise ServiceFailed(f"{self._part} has ended with {self._service.wait()}:\n{self._service.log[-4000:]}")
 
     def kill(self, lasts_s: float) -> None:
         self._victim.kill()

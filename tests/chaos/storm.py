@@ -82,6 +82,8 @@ def storm(folder: Path, seed: int, jobs: int, faults: int) -> tuple[Fleet, Findi
         }
         plan = make_plan(random, faults, WORKERS)
         findings = asyncio.run(_run(fleet, list(submissions(jobs, random)), plan, lanes, ledger))
+        for lane in lanes.values():
+            lane.expect_alive()
         findings.full_disks = sum(lane.ended_by_itself for lane in lanes.values())
         _leave_in_good_order([*fleet.workers, fleet.dispatcher])
         findings.executions = ledger.by_job()
