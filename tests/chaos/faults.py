@@ -68,6 +68,31 @@ def make_plan(random: Random, faults: int, workers: int) -> list[Fault]:
     return sorted(plan, key=lambda fault: fault.moment)
 
 
+def _files(path: Path) -> Sequence[Path]:
+    return [file for part in ("", "-wal", "-shm") if (file := path.with_name(path.name + part)).exists()]
+
+
+def _cut_to_nothing(path: Path) -> None:
+    path.write_bytes(b"")
+
+
+def _overwrite(path: Path) -> None:
+    path.write_bytes(b"symbol,close\n" * 1000)
+    for file in _files(path)[1:]:
+        file.unlink()
+
+
+def _lose(path: Path) -> None:
+    """Lose the file and keep its write-ahead log: a kill leaves one behind."""
+    path.unlink()
+    path.with_name(f"{path.name}-wal").touch()
+
+
+Damage = Callable[[Path], None]
+DAMAGES: Final[tuple[Damage, ...]] = (_cut_to_nothing, _overwrite, _lose)
+"""What can happen to a file of SQLite's."""
+
+
 class Chaos:
     """Performs faults on one part; it is whole again after each."""
 
@@ -131,11 +156,14 @@ class Chaos:
         self._restart_if_ended(service)
 
     def damage(self, lasts_s: float) -> None:
+        """Damage its file in one way or another."""
+        self.damage_with(self._random.choice(DAMAGES), lasts_s)
+
+    def damage_with(self, damage: Damage, lasts_s: float = 0.0) -> None:
         """Damage its file; the operator restores the dispatcher's, a worker goes on without."""
         service = self._service
         path = self._fleet.job_store if service is self._fleet.dispatcher else self._fleet.journal(self._part)
         service.kill()
-        damage = self._random.choice((_cut_to_nothing, _overwrite, _lose))
         if service is self._fleet.dispatcher:
             backup = _copy(path, path.parent / "backup")
             damage(path)
@@ -208,27 +236,7 @@ class Chaos:
             raise ServiceFailed(f"{service.name} ended with {status} on a damaged store:\n{service.log[said:]}")
 
 
-def _files(path: Path) -> Sequence[Path]:
-    return [file for part in ("", "-wal", "-shm") if (file := path.with_name(path.name + part)).exists()]
-
-
 def _copy(path: Path, folder: Path) -> list[Path]:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     return [Path(shutil.copy(file, folder)) for file in _files(path)]
-
-
-def _cut_to_nothing(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _overwrite(path: Path) -> None:
-    path.write_bytes(b"symbol,close\n" * 1000)
-    for file in _files(path)[1:]:
-        file.unlink()
-
-
-def _lose(path: Path) -> None:
-    """Lose the file and keep its write-ahead log: a kill leaves one behind."""
-    path.unlink()
-    path.with_name(f"{path.name}-wal").touch()
