@@ -243,7 +243,7 @@ def test_an_idle_link_stays_up(broker: Broker) -> None:
 
 def test_two_clients_with_one_id_do_not_fight_for_ever(broker: Broker) -> None:
     async def scenario() -> None:
-        one, two = (Station(settings_for(broker, "writer", client_id="same")) for _ in range(2))
+        one, two = (Station(settings_for(broker, "writer", client_id="same", backoff_cap_s=0.2)) for _ in range(2))
         runs = [asyncio.create_task(station.link.run()) for station in (one, two)]
         done, _ = await asyncio.wait(runs, timeout=20, return_when=asyncio.FIRST_COMPLETED)
         with pytest.raises(ConnectionFailed, match=r"localhost:\d+: .*another client uses the id 'same'"):
@@ -252,6 +252,22 @@ def test_two_clients_with_one_id_do_not_fight_for_ever(broker: Broker) -> None:
         await asyncio.gather(*runs, return_exceptions=True)
 
     asyncio.run(scenario())
+
+
+def test_a_broker_that_crashes_again_and_again_is_not_taken_for_a_second_client(tmp_path: Path) -> None:
+    async def scenario(broker: Broker) -> None:
+        station = Station(settings_for(broker, "writer", backoff_first_s=0.5, backoff_cap_s=0.5), jitter=1.0)
+        run = asyncio.create_task(station.link.run())
+        for connection in range(1, 8):
+            await station.next(LinkUp, connection)
+            await asyncio.to_thread(broker.kill)
+            await asyncio.to_thread(broker.start)
+        await station.next(LinkUp, 8)
+        await station.link.close()
+        await run
+
+    with Broker(tmp_path, ACL) as broker:
+        asyncio.run(scenario(broker))
 
 
 def test_a_network_that_resets_every_connection_is_not_taken_for_a_second_client(broker: Broker) -> None:

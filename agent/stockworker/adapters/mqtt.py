@@ -20,8 +20,10 @@ from stockworker.protocol.packet import Packet
 
 __all__ = ["Backoff", "Delivery", "Link", "LinkDown", "LinkItem", "LinkSettings", "LinkUp", "Refused", "reason_name"]
 
-# So many connections in a row that the broker accepted and soon closed without a reason are two clients with one id.
+# So many connections in a row that the broker soon closed are two clients with one id. Mosquitto before 2.1 does not say
+# so, and looks like one that crashes and is restarted: it takes more to be sure.
 _TAKEOVERS_MAX: Final = 5
+_HANG_UPS_MAX: Final = 20
 # In keepalive intervals. gmqtt pings after 0.8 to 1.3 of them; the broker itself gives up on us after 1.5.
 _SILENCE_MAX: Final = 1.75
 _CHECKS_PER_KEEPALIVE: Final = 8
@@ -240,13 +242,13 @@ class Link:
             self._backoff.reset()
             self._takeovers = 0
             return
-        # Mosquitto before 2.1 gives no reason when another client takes the id. That one comes back within its longest
-        # pause, which is as long as ours; a broker or a network that hangs up later than that is merely unwell.
-        taken_over = (
-            ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER} and lasted_s <= self._settings.backoff_cap_s
-        )
+        # Another client that takes our id comes back within its longest pause, which is as long as ours; a broker or a
+        # network that hangs up later than that is merely unwell.
+        settings = self._settings
+        soon = lasted_s <= settings.backoff_cap_s + settings.connect_timeout_s
+        taken_over = soon and ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER}
         self._takeovers = self._takeovers + 1 if taken_over else 0
-        if self._takeovers >= _TAKEOVERS_MAX:
+        if self._takeovers >= (_HANG_UPS_MAX if ending.code is None else _TAKEOVERS_MAX):
             raise ConnectionFailed(
                 self._named(
                     f"accepted us {self._takeovers} times in a row and soon hung up: another client uses the id "
