@@ -64,7 +64,8 @@ async def observe(broker: Broker, topics: Sequence[str]) -> Observed:
 def instances(line: Topic) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Topics of a line: each id that tells who somebody is takes each name that there is."""
     names = ("alice", "bob", "boss", "dispatcher", "w1", "w2")
-    choices = {"worker_id": names, "client_id": names, "job_id": ("j1",), "priority": ("high",), "type": ("any",)}
+    who = dict.fromkeys(("worker_id", "client_id", "drained_id"), names)
+    choices = {**who, "job_id": ("j1",), "priority": ("high",), "type": ("any",)}
     for values in product(*(choices[level] for level in line.levels)):
         yield "/".join((line.kind, *values)), dict(zip(line.levels, values, strict=True))
 

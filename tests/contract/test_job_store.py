@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.dispatcher.effects import SaveAttempt, SaveJob
+from stockworker.dispatcher.effects import Prune, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
@@ -21,7 +21,7 @@ from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, Job, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import JobFilter
+from stockworker.protocol.messages import HoldKind, JobFilter
 from tests.harness.dispatching import MIDDAY, A, B, C, a_job
 from tests.harness.job_records import attempts, job_lists
 from tests.harness.memory_store import MemoryJobStore
@@ -207,6 +207,82 @@ def test_a_commit_that_fails_leaves_nothing_and_the_store_goes_on(kind: str) -> 
         assert made.store.find([B]) == {B: other}
 
 
+# --- holds ------------------------------------------------------------------------------------------------------------
+
+TYPE, WORKER = HoldKind.TYPE, HoldKind.WORKER
+
+
+@every_kind
+def test_a_hold_is_kept_until_it_is_ended(kind: str) -> None:
+    with kept(kind) as made:
+        made.store.commit([SaveHold(TYPE, "x", on=True), SaveHold(WORKER, "x", on=True), SaveHold(TYPE, "y", on=True)])
+        assert made.reopen().load().holds == {(TYPE, "x"), (WORKER, "x"), (TYPE, "y")}
+        made.store.commit([SaveHold(TYPE, "x", on=False), SaveHold(TYPE, "y", on=True)])
+        assert made.reopen().load().holds == {(WORKER, "x"), (TYPE, "y")}
+
+
+def test_what_is_not_held_can_be_freed(store: JobStore) -> None:
+    store.commit([SaveHold(TYPE, "x", on=False)])
+    assert store.load().holds == frozenset()
+
+
+@every_kind
+def test_a_commit_that_fails_holds_and_prunes_nothing(kind: str) -> None:
+    with kept(kind) as made:
+        made.store.commit([SaveJob(ended(a_job(A), State.FAILED), "{}")])
+        twice = SaveJob(a_job(A, sequence=3), "{}")
+        with pytest.raises(StoreError):
+            made.store.commit([SaveHold(TYPE, "x", on=True), Prune(MIDDAY + 1, 10), twice])
+        assert made.reopen().load() == Snapshot([], {State.FAILED: 1}, 2)
+
+
+# --- pruning ----------------------------------------------------------------------------------------------------------
+
+
+def over_at(sequence: int, ended_at: float, state: State = State.COMPLETED) -> Job:
+    return replace(ended(a_job(JobId(f"job-{sequence}"), sequence=sequence), state), ended_at=ended_at)
+
+
+def test_pruning_takes_what_ended_before_and_nothing_else(store: JobStore) -> None:
+    old, at_the_time, newer = over_at(1, 9.0), over_at(2, 10.0, State.FAILED), over_at(3, 11.0)
+    alive = a_job(JobId("job-4"), sequence=4)
+    jobs = [old, at_the_time, newer, alive]
+    store.commit([SaveJob(job, "{}", "1") for job in jobs] + [SaveAttempt(an_attempt(number)) for number in (1, 2, 4)])
+    assert store.commit([Prune(10.0, 1000)]) == {State.COMPLETED: 1}
+    assert store.find([job.spec.id for job in jobs]) == {job.spec.id: job for job in jobs[1:]}
+    assert store.load() == Snapshot([alive], {State.COMPLETED: 1, State.FAILED: 1, State.QUEUED: 1}, 5)
+    assert store.search(JobFilter()) == [alive, newer, at_the_time]
+    assert (store.attempts(old.spec.id), store.results([old])) == ([], {})
+    assert store.attempts(alive.spec.id) == [an_attempt(4)]
+    assert store.payloads([alive]) == {alive.spec.id: "{}"}
+    assert store.commit([Prune(10.0, 1000)]) == {}
+
+
+def test_pruning_takes_the_oldest_first_and_so_many_at_a_time(store: JobStore) -> None:
+    jobs = [over_at(1, 3.0), over_at(2, 1.0, State.EXPIRED), over_at(3, 2.0, State.CANCELLED), over_at(4, 4.0)]
+    store.commit([SaveJob(job, "{}") for job in jobs])
+    assert store.commit([Prune(100.0, 2)]) == {State.EXPIRED: 1, State.CANCELLED: 1}
+    assert store.commit([Prune(100.0, 2)]) == {State.COMPLETED: 2}
+    assert store.load() == Snapshot([], {}, 1)
+
+
+def test_what_is_reopened_with_a_prune_is_kept(store: JobStore) -> None:
+    failed = over_at(1, 1.0, State.FAILED)
+    store.commit([SaveJob(failed, "{}")])
+    reopened = replace(failed, state=State.QUEUED, ended_at=None)
+    assert store.commit([SaveJob(reopened), Prune(10.0, 10)]) == {}
+    assert store.load() == Snapshot([reopened], {State.QUEUED: 1}, 2)
+
+
+def test_the_id_of_a_pruned_job_can_be_used_again(store: JobStore) -> None:
+    store.commit([SaveJob(over_at(1, 1.0), "old", "old"), SaveAttempt(an_attempt(1))])
+    store.commit([Prune(10.0, 10)])
+    again = a_job(JobId("job-1"), sequence=1)
+    store.commit([SaveJob(again, "new")])
+    assert store.payloads([again]) == {again.spec.id: "new"}
+    assert (store.results([again]), store.attempts(again.spec.id)) == ({}, [])
+
+
 # --- searching --------------------------------------------------------------------------------------------------------
 
 
@@ -214,6 +290,14 @@ def test_a_search_finds_the_newest_first(store: JobStore) -> None:
     jobs = numbered(10)
     store.commit([SaveJob(job, "") for job in jobs])
     assert [job.sequence for job in store.search(JobFilter(limit=3))] == [10, 9, 8]
+
+
+def test_a_search_goes_on_where_another_ended(store: JobStore) -> None:
+    jobs = numbered(5)
+    store.commit([SaveJob(job, "") for job in jobs])
+    assert store.search(JobFilter(limit=2, before=jobs[3].spec.id)) == [jobs[2], jobs[1]]
+    assert store.search(JobFilter(before=jobs[0].spec.id)) == []
+    assert store.search(JobFilter(before=JobId("forgotten"))) == []
 
 
 def test_a_search_finds_a_job_in_its_present_state_only(store: JobStore) -> None:
@@ -232,12 +316,18 @@ def test_a_search_finds_what_a_walk_finds(
 ) -> None:
     if jobs and wanted.type is not None:
         wanted = replace(wanted, type=jobs[pick % len(jobs)].spec.type)
+    before = None
+    if jobs and wanted.before is not None:
+        before = jobs[pick % len(jobs)]
+        wanted = replace(wanted, before=before.spec.id)
     store = make()
     store.commit([SaveJob(job, "") for job in jobs])
     expected = [
         job
         for job in sorted(jobs, key=lambda job: -job.sequence)
-        if wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
+        if wanted.state in (None, job.state)
+        and wanted.type in (None, job.spec.type)
+        and (before is None or job.sequence < before.sequence)
     ]
     assert store.search(wanted) == expected[: wanted.limit]
     store.close()

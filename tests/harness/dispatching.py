@@ -10,7 +10,11 @@ from stockworker.dispatcher.effects import (
     Note,
     Now,
     Offer,
+    Prune,
+    Pruned,
+    Save,
     SaveAttempt,
+    SaveHold,
     SaveJob,
     Send,
 )
@@ -26,6 +30,8 @@ from stockworker.protocol.messages import (
     Control,
     ControlAction,
     HeldLease,
+    Hold,
+    HoldKind,
     LeaseStatus,
     Monitor,
     Notice,
@@ -56,6 +62,7 @@ W1, W2, W3 = WorkerId("w1"), WorkerId("w2"), WorkerId("w3")
 BACKTEST, IMPORT = JobType("backtest"), JobType("import")
 NOBODYS = Token("nobodys")
 REPLY = Reply(ClientId("client"), "1")
+DRAIN, RESUME = ControlAction.DRAIN, ControlAction.RESUME
 WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStatus.FINISHED
 
 POLICY = Policy(defaults=JobDefaults(backoff_s=8.0))
@@ -84,7 +91,7 @@ def a_job(
 class DispatcherBook(Playbook[Event, Effect]):
     """A story of one dispatcher, its store included.
 
-    What it saves shows in `job` and `store`, its log in `notes`, what it tells whoever watches in `steps`; all else is
+    What it saves shows in `job`, `holds`, `prunes` and `store`, its log in `notes`, what it tells whoever watches in `steps`; all else is
     to be expected.
     """
 
@@ -93,25 +100,35 @@ class DispatcherBook(Playbook[Event, Effect]):
         self.store = MemoryJobStore()
         self.notes: list[str] = []
         self.steps: list[Transition] = []
+        self.holds: list[SaveHold] = []
+        self.prunes: list[Prune] = []
         self._policy = policy
         self._entropy = Counting()
+        self._told_next: list[Event] = []
         self.restart()
         self.connect()
 
     def restart(self) -> None:
         """Go on as a new process, with what was saved; not yet connected."""
         self.expect()
+        self._told_next = []
         self.machine = Machine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
+        events = [*self._told_next, *events]
         past = self.store.find(self.machine.past_wanted(events))
         effects = self.machine.handle(events, self.now(), past)
-        self.store.commit([effect for effect in effects if isinstance(effect, SaveJob | SaveAttempt)])
+        pruned = self.store.commit([effect for effect in effects if isinstance(effect, Save)])
+        self._told_next = [Pruned(tuple(pruned.items()))] if pruned else []
         story: list[Effect] = []
         for effect in effects:
             match effect:
                 case SaveJob() | SaveAttempt():
                     pass
+                case SaveHold():
+                    self.holds.append(effect)
+                case Prune():
+                    self.prunes.append(effect)
                 case Note(event=event):
                     self.notes.append(event)
                 case Send(message=Monitor(transitions=steps)):
@@ -163,9 +180,10 @@ class DispatcherBook(Playbook[Event, Effect]):
         job = self.job(job_id)
         return Send(Notice(job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason))
 
-    def run_to(self, state: State, job_id: JobId = A, worker_id: WorkerId = W1) -> None:
+    def run_to(self, state: State, job_id: JobId = A, worker_id: WorkerId = W1, **options: Any) -> None:
         """Submit a job with `max_attempts` 1, and lead it to `state` on a worker with one slot."""
-        options: dict[str, Any] = {"not_before": self.clock.wall + DAY} if state is State.SCHEDULED else {}
+        if state is State.SCHEDULED:
+            options["not_before"] = self.clock.wall + DAY
         if state is State.EXPIRED:
             options["expires_at"] = self.clock.wall + 1
         self.tell(submit(job_id, reply=None, max_attempts=1, **options))
@@ -234,6 +252,22 @@ def retry(job_id: JobId, reply: Reply | None = REPLY) -> RetryJob:
     return RetryJob(job_id, reply)
 
 
+def pause(job_type: JobType, reply: Reply | None = None) -> Hold:
+    return Hold(HoldKind.TYPE, job_type, on=True, reply=reply)
+
+
+def resume(job_type: JobType, reply: Reply | None = None) -> Hold:
+    return Hold(HoldKind.TYPE, job_type, on=False, reply=reply)
+
+
+def drain(worker_id: WorkerId, reply: Reply | None = None) -> Hold:
+    return Hold(HoldKind.WORKER, worker_id, on=True, reply=reply)
+
+
+def undrain(worker_id: WorkerId, reply: Reply | None = None) -> Hold:
+    return Hold(HoldKind.WORKER, worker_id, on=False, reply=reply)
+
+
 def report(worker_id: WorkerId, *attempts: AttemptReport) -> Report:
     return Report(worker_id, attempts)
 
@@ -241,14 +275,20 @@ def report(worker_id: WorkerId, *attempts: AttemptReport) -> Report:
 # --- what comes out ---------------------------------------------------------------------------------------------------
 
 
-def receipt(job_id: JobId | None, status: ReceiptStatus, reason: str | None = None) -> Send:
-    return Send(Receipt(REPLY, (ReceiptEntry(job_id, status, reason),)))
+def receipt(
+    job_id: JobId | None, status: ReceiptStatus, reason: str | None = None, holder: JobId | None = None
+) -> Send:
+    return Send(Receipt(REPLY, (ReceiptEntry(job_id, status, reason, holder),)))
 
 
 def ack(
     worker_id: WorkerId, *, stored: Sequence[Token] = (), stale: Sequence[Token] = (), renewed: Sequence[Token] = ()
 ) -> Send:
     return Send(Ack(worker_id, tuple(stored), tuple(stale), tuple(renewed), POLICY.lease_s))
+
+
+def order(worker_id: WorkerId, action: ControlAction) -> Send:
+    return Send(Control(worker_id, action))
 
 
 def stop(worker_id: WorkerId, token: Token) -> Send:

@@ -16,6 +16,7 @@ from tests.harness.messages import (
     texts,
     times,
     tokens,
+    unique_keys,
     worker_ids,
 )
 
@@ -30,6 +31,7 @@ specs = st.builds(
     retry=st.builds(RetryPolicy, counts, durations, durations),
     max_crashes=counts,
     tags=st.frozensets(tags, max_size=4),
+    unique=st.none() | unique_keys,
 )
 
 

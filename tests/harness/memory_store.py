@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from stockworker.dispatcher.effects import Save, SaveAttempt, SaveJob
+from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, Job
-from stockworker.protocol.lifecycle import LIVE
-from stockworker.protocol.messages import JobFilter
+from stockworker.protocol.lifecycle import LIVE, State
+from stockworker.protocol.messages import HoldKind, JobFilter
 
 
 class MemoryJobStore:
@@ -20,31 +20,52 @@ class MemoryJobStore:
         self._payloads: dict[JobId, str] = {}
         self._results: dict[JobId, str] = {}
         self._attempts: dict[tuple[JobId, int], Attempt] = {}
+        self._holds: set[tuple[HoldKind, str]] = set()
 
     def load(self) -> Snapshot:
         jobs = sorted(self.jobs.values(), key=lambda job: job.sequence)
         totals = Counter(job.state for job in jobs)
         highest = max((job.sequence for job in jobs), default=0)
-        return Snapshot([job for job in jobs if job.state in LIVE], totals, highest + 1)
+        return Snapshot([job for job in jobs if job.state in LIVE], totals, highest + 1, frozenset(self._holds))
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, Job]:
         return {job_id: self.jobs[job_id] for job_id in ids if job_id in self.jobs}
 
-    def commit(self, saves: Iterable[Save]) -> None:
+    def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         saves = list(saves)
         for save in saves:
             if isinstance(save, SaveJob) and save.payload is not None and save.job.spec.id in self.jobs:
                 raise StoreError(f"memory: {save.job.spec.id} is there already")
+        pruned: Counter[State] = Counter()
         for save in saves:
-            if isinstance(save, SaveAttempt):
-                self._attempts[save.attempt.job_id, save.attempt.number] = save.attempt
-                continue
-            job_id = save.job.spec.id
-            self.jobs[job_id] = save.job
-            if save.payload is not None:
-                self._payloads[job_id] = save.payload
-            if save.result is not None:
-                self._results[job_id] = save.result
+            match save:
+                case SaveJob():
+                    self._save_job(save)
+                case SaveAttempt(attempt=attempt):
+                    self._attempts[attempt.job_id, attempt.number] = attempt
+                case SaveHold(kind=kind, name=name, on=on):
+                    (self._holds.add if on else self._holds.discard)((kind, name))
+                case Prune():
+                    pruned.update(self._prune(save))
+        return pruned
+
+    def _save_job(self, save: SaveJob) -> None:
+        job_id = save.job.spec.id
+        self.jobs[job_id] = save.job
+        if save.payload is not None:
+            self._payloads[job_id] = save.payload
+        if save.result is not None:
+            self._results[job_id] = save.result
+
+    def _prune(self, prune: Prune) -> list[State]:
+        ended = [(job.ended_at, job) for job in self.jobs.values() if job.ended_at is not None]
+        old = sorted(((at, job) for at, job in ended if at < prune.before), key=lambda found: found[0])
+        for _, job in old[: prune.most]:
+            job_id = job.spec.id
+            del self.jobs[job_id], self._payloads[job_id]
+            self._results.pop(job_id, None)
+            self._attempts = {key: attempt for key, attempt in self._attempts.items() if key[0] != job_id}
+        return [job.state for _, job in old[: prune.most]]
 
     def payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
         return {job.spec.id: self._payloads[job.spec.id] for job in jobs}
@@ -53,10 +74,14 @@ class MemoryJobStore:
         return {job.spec.id: self._results[job.spec.id] for job in jobs if job.spec.id in self._results}
 
     def search(self, wanted: JobFilter) -> list[Job]:
+        newest = max((job.sequence for job in self.jobs.values()), default=0)
+        before = newest + 1 if wanted.before is None else 0
+        if wanted.before in self.jobs:
+            before = self.jobs[wanted.before].sequence
         found = [
             job
             for job in sorted(self.jobs.values(), key=lambda job: -job.sequence)
-            if wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
+            if job.sequence < before and wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
         ]
         return found[: wanted.limit]
 

@@ -8,7 +8,7 @@ from stockworker.protocol import job, messages
 from stockworker.protocol.body import MAX_TEXT, in_batches
 from stockworker.protocol.codec_client import submission_size
 from stockworker.protocol.fields import LATEST_TIME
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import TERMINAL, State
 
 T = TypeVar("T")
@@ -22,6 +22,7 @@ client_ids = ids.map(ClientId)
 job_types = ids.map(JobType)
 tags = ids.map(Tag)
 tokens = ids.map(Token)
+unique_keys = ids.map(UniqueKey)
 tag_lists = st.lists(tags, max_size=8).map(tuple)
 type_lists = st.lists(job_types, max_size=8).map(tuple)
 
@@ -58,6 +59,7 @@ def submissions(
         backoff_s=st.none() | st.floats(0, 30 * 86400),
         max_crashes=st.none() | st.integers(1, 1000),
         tags=st.frozensets(tags, max_size=8),
+        unique=st.none() | unique_keys,
     )
 
 
@@ -70,10 +72,18 @@ def submits(draw: st.DrawFn) -> messages.Submit:
 
 
 filters = st.builds(
-    messages.JobFilter, state=st.none() | states, type=st.none() | job_types, limit=st.integers(1, 1000)
+    messages.JobFilter,
+    state=st.none() | states,
+    type=st.none() | job_types,
+    limit=st.integers(1, 1000),
+    before=st.none() | job_ids,
 )
 receipt_entries = st.builds(
-    messages.ReceiptEntry, st.none() | job_ids, st.sampled_from(messages.ReceiptStatus), st.none() | texts
+    messages.ReceiptEntry,
+    st.none() | job_ids,
+    st.sampled_from(messages.ReceiptStatus),
+    st.none() | texts,
+    st.none() | job_ids,
 )
 job_views = st.builds(
     messages.JobView,
@@ -114,9 +124,9 @@ assignments = st.builds(
     st.booleans(),
 )
 transitions = st.builds(messages.Transition, job_ids, job_types, states, counts, st.none() | worker_ids)
-queue_views = st.builds(messages.QueueView, job_types, counts, durations, counts)
+queue_views = st.builds(messages.QueueView, job_types, counts, durations, counts, st.booleans())
 worker_views = st.builds(
-    messages.WorkerView, worker_ids, st.booleans(), counts, counts, type_lists, durations, versions
+    messages.WorkerView, worker_ids, st.booleans(), counts, counts, type_lists, durations, versions, st.booleans()
 )
 token_lists = st.lists(tokens, max_size=5).map(tuple)
 
@@ -125,15 +135,40 @@ def _tuples_of(items: st.SearchStrategy[T]) -> st.SearchStrategy[tuple[T, ...]]:
     return st.lists(items, max_size=4).map(tuple)
 
 
+@st.composite
+def stories(draw: st.DrawFn) -> messages.Story:
+    """A story, with attempts at its own job."""
+    job_id = draw(job_ids)
+    attempts = st.builds(
+        job.Attempt,
+        job_id=st.just(job_id),
+        number=st.integers(1, 1 << 31),
+        worker=worker_ids,
+        token=tokens,
+        assigned_at=times,
+        ended_at=st.none() | times,
+        outcome=st.none() | st.sampled_from(job.Outcome),
+        ran_s=st.none() | durations,
+        error=st.none() | texts,
+    )
+    return messages.Story(job_id, draw(_tuples_of(texts)), draw(_tuples_of(attempts)))
+
+
+queries_by_id = st.builds(messages.Query, _tuples_of(job_ids), st.none(), st.booleans(), replies, st.booleans())
+queries_by_filter = st.builds(messages.Query, _tuples_of(job_ids), filters, st.booleans(), replies)
+
 BY_CLASS: dict[type[messages.Message], st.SearchStrategy[messages.Message]] = {
     messages.Submit: submits(),
     messages.CancelJob: st.builds(messages.CancelJob, job_ids, optional_replies),
     messages.RetryJob: st.builds(messages.RetryJob, job_ids, optional_replies),
-    messages.Query: st.builds(messages.Query, _tuples_of(job_ids), st.none() | filters, st.booleans(), replies),
+    messages.Hold: st.builds(messages.Hold, st.sampled_from(messages.HoldKind), ids, st.booleans(), optional_replies),
+    messages.Query: queries_by_id | queries_by_filter,
     messages.StatsRequest: st.builds(messages.StatsRequest, optional_replies),
     messages.Cleanup: st.just(messages.Cleanup()),
     messages.Receipt: st.builds(messages.Receipt, replies, _tuples_of(receipt_entries)),
-    messages.Answer: st.builds(messages.Answer, replies, _tuples_of(job_views), _tuples_of(job_ids)),
+    messages.Answer: st.builds(
+        messages.Answer, replies, _tuples_of(job_views), _tuples_of(job_ids), _tuples_of(stories())
+    ),
     messages.Notice: st.builds(
         messages.Notice,
         job_ids,

@@ -21,7 +21,7 @@ from stockworker.protocol.body import (
 )
 from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.codec_client import submission_size
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message
@@ -62,6 +62,19 @@ def test_a_packet_has_the_quality_of_service_and_retain_flag_of_its_topic(messag
     assert (packet.qos, packet.retain) == (line.qos, line.retained)
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"ids": ["a"] * 65, "explain": True}, "ids: holds more than 64 entries"),
+        ({"filter": {"limit": 1}, "explain": True}, "explain: goes with ids, not with a filter"),
+    ],
+)
+def test_no_more_is_explained_than_can_be_told_soon(asked: dict[str, Any], reason: str) -> None:
+    body = json.dumps({"schema": 1, "results": False, **asked}).encode()
+    with pytest.raises(DecodeError, match=reason):
+        decode(Packet("jobs/query/alice", body))
+
+
 LONGEST_ID = "x" * 64
 WORST_TEXT = "\x1f" * MAX_TEXT
 LARGEST_CONTENTS = ["a" * (MAX_CONTENT - 2), "\u20ac" * ((MAX_CONTENT - 2) // 3), "\x1f" * ((MAX_CONTENT - 2) // 6)]
@@ -72,7 +85,9 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
     assert fits(content)
     assert not fits(content + content[0] * 6)
     worker, job, kind, token = WorkerId(LONGEST_ID), JobId(LONGEST_ID), JobType(LONGEST_ID), Token(LONGEST_ID)
-    submission = messages.Submission(job, kind, Priority.NORMAL, content, 1e9 / 3, 1e9 / 7, 1e6 / 3, 999, 1 / 3, 999)
+    submission = messages.Submission(
+        job, kind, Priority.NORMAL, content, 1e9 / 3, 1e9 / 7, 1e6 / 3, 999, 1 / 3, 999, unique=UniqueKey(LONGEST_ID)
+    )
     view = messages.JobView(
         id=job,
         type=kind,

@@ -13,10 +13,22 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Now, Offer, SaveAttempt, SaveJob, Send, Unreached
+from stockworker.dispatcher.effects import (
+    Effect,
+    Event,
+    LinkChanged,
+    Now,
+    Offer,
+    Prune,
+    Pruned,
+    Save,
+    SaveJob,
+    Send,
+    Unreached,
+)
 from stockworker.dispatcher.machine import Machine
 from stockworker.dispatcher.policy import JobDefaults, Policy
-from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
 from stockworker.protocol.messages import (
@@ -27,6 +39,8 @@ from stockworker.protocol.messages import (
     Disconnect,
     Heartbeat,
     HeldLease,
+    Hold,
+    HoldKind,
     LeaseStatus,
     Message,
     Monitor,
@@ -49,7 +63,13 @@ from tests.harness.messages import anything
 from tests.harness.playbook import VirtualClock
 
 STEPS = {(State(old), new) for (old, _), new in TRANSITIONS.items()}
-POLICY = Policy(max_wait_s=60.0, worker_timeout_s=60.0, forget_worker_s=300.0, defaults=JobDefaults(backoff_s=1.0))
+POLICY = Policy(
+    max_wait_s=60.0,
+    worker_timeout_s=60.0,
+    keep_ended_s=100.0,
+    forget_worker_s=300.0,
+    defaults=JobDefaults(backoff_s=1.0),
+)
 
 MessageT = TypeVar("MessageT")
 Lease = tuple[WorkerId, JobId, Token]
@@ -59,6 +79,7 @@ boots = st.sampled_from(["boot-1", "boot-2"])
 job_ids = st.sampled_from([JobId(f"job-{number}") for number in range(9)])
 job_types = st.sampled_from([BACKTEST, IMPORT])
 tag_sets = st.frozensets(st.just(Tag("gpu")))
+things_to_hold = st.sampled_from([(HoldKind.TYPE, BACKTEST), (HoldKind.TYPE, IMPORT), (HoldKind.WORKER, W1)])
 moments = st.sampled_from([None, None, None, None, None, -1.0, 5.0, 40.0, DAY])
 """Relative to now."""
 rarely = st.integers(0, 4).map(lambda number: number == 4)
@@ -76,6 +97,7 @@ submissions = st.builds(
     backoff_s=st.sampled_from([None, 0.0, 3.0]),
     max_crashes=st.none() | st.integers(1, 2),
     tags=tag_sets,
+    unique=st.sampled_from([None, UniqueKey("one"), UniqueKey("two")]),
 )
 presences = st.one_of(
     st.builds(Register, workers, boots, st.just("1"), st.just(1), st.just(()), st.just(())),
@@ -94,6 +116,7 @@ class Dispatching(RuleBasedStateMachine):
         self.leases: list[Lease] = [(W1, JobId("job-0"), NOBODYS)]
         self.tokens: set[Token] = set()
         self.inbox: list[Event] = []
+        self.pruned = Counter[State]()
         self.looked = True
         self.sizes = cycle([1])
         self.enough = 1
@@ -102,6 +125,7 @@ class Dispatching(RuleBasedStateMachine):
     def start(self) -> None:
         self.machine = Machine(POLICY, self.entropy, PRESENCE, self.store.load(), self.now)
         self.inbox = [LinkChanged(up=True)]
+        self.pruned.clear()
         self.looked = False
 
     @property
@@ -128,6 +152,10 @@ class Dispatching(RuleBasedStateMachine):
     @rule(job_id=job_ids, kind=st.sampled_from([CancelJob, RetryJob]))
     def steer(self, job_id: JobId, kind: type[CancelJob | RetryJob]) -> None:
         self.hear(kind(job_id, REPLY))
+
+    @rule(thing=things_to_hold, on=st.booleans())
+    def hold(self, thing: tuple[HoldKind, str], *, on: bool) -> None:
+        self.hear(Hold(*thing, on, REPLY))
 
     @rule(
         worker=workers,
@@ -231,14 +259,20 @@ class Dispatching(RuleBasedStateMachine):
 
     def turn(self) -> list[Effect]:
         events, self.inbox = self.inbox, []
+        if self.pruned:
+            events.insert(0, Pruned(tuple(self.pruned.items())))
         past = self.store.find(self.machine.past_wanted(events))
         effects = self.machine.handle(events, self.now, past)
-        saves = [effect for effect in effects if isinstance(effect, SaveJob | SaveAttempt)]
+        saves = [effect for effect in effects if isinstance(effect, Save)]
         assert effects[: len(saves)] == saves, "saves come first"
         self.check_saves(events, effects)
-        self.store.commit(saves)
+        self.store.commit([save for save in saves if not isinstance(save, Prune)])
         self.check_offers([effect for effect in effects if isinstance(effect, Offer)])
         self.check_answers(events, effects)
+        before = set(self.store.jobs)
+        self.pruned = Counter(self.store.commit([save for save in saves if isinstance(save, Prune)]))
+        assert all(save.before < self.clock.wall for save in saves if isinstance(save, Prune))
+        assert len(before - self.store.jobs.keys()) == self.pruned.total()
         self.looked = True
         return effects
 
@@ -278,7 +312,7 @@ class Dispatching(RuleBasedStateMachine):
     def check_offers(self, offers: list[Offer]) -> None:
         """A new lease has a new token and a place in the window; an old one is offered as it was."""
         for offer in offers:
-            worker = self.machine.workers[offer.worker_id]
+            worker = self.machine.roster.workers[offer.worker_id]
             for job in offer.jobs:
                 assert job.token is not None
                 lease = (offer.worker_id, job.spec.id, job.token)
@@ -288,6 +322,7 @@ class Dispatching(RuleBasedStateMachine):
                 assert job == self.store.jobs[job.spec.id]
                 assert len(worker.leases) <= worker.window
                 assert worker.online
+                assert not {(HoldKind.WORKER, worker.id), (HoldKind.TYPE, job.spec.type)} & self.machine.ledger.holds
                 assert worker.may_run(job.spec.type, job.spec.tags)
                 self.tokens.add(job.token)
                 self.leases.append(lease)
@@ -304,10 +339,14 @@ class Dispatching(RuleBasedStateMachine):
             elif isinstance(event, Submit) and event.reply is not None:
                 submitted += len(event.jobs)
         entries = [entry for receipt in sent(effects, Receipt) for entry in receipt.entries]
-        asked = sum(isinstance(event, CancelJob | RetryJob) and event.reply is not None for event in events)
+        asked = sum(isinstance(event, CancelJob | RetryJob | Hold) and event.reply is not None for event in events)
         assert len(entries) == submitted + asked
         for entry in entries:
-            assert entry.status is ReceiptStatus.REJECTED or entry.job_id in self.store.jobs
+            if entry.holder is not None:
+                assert entry.status in {ReceiptStatus.DUPLICATE, ReceiptStatus.REJECTED}
+                assert entry.holder in self.store.jobs
+            elif entry.status not in {ReceiptStatus.REJECTED, ReceiptStatus.HELD, ReceiptStatus.FREED}:
+                assert entry.job_id in self.store.jobs
 
     # --- laws ---------------------------------------------------------------------------------------------------------
 
@@ -319,7 +358,8 @@ class Dispatching(RuleBasedStateMachine):
         for job_id, job in live.items():
             # A start may bring `ready_at` back from a future that the clock has left.
             assert replace(ledger.jobs[job_id], ready_at=job.ready_at) == job
-        assert +ledger.totals == Counter(job.state for job in jobs.values())
+        assert +ledger.totals - self.pruned == Counter(job.state for job in jobs.values())
+        assert ledger.holds == self.store.load().holds
         assert all((job.ended_at is not None) is (job.state in TERMINAL) for job in jobs.values())
         assert all(job.crashes <= job.spec.max_crashes for job in jobs.values())
         assert all(job.failures <= job.spec.retry.max_attempts for job in jobs.values())
@@ -332,6 +372,15 @@ class Dispatching(RuleBasedStateMachine):
         assert ledger.blamed <= {ledger.jobs[job_id].token for job_id in queued}
 
     @invariant()
+    def a_unique_key_has_one_holder(self) -> None:
+        live = self.machine.ledger.jobs.values()
+        keys = [(job.spec.type, job.spec.unique) for job in live if job.spec.unique is not None]
+        assert len(keys) == len(set(keys))
+        for job in live:
+            assert self.machine.ledger.holder(job.spec.type, job.spec.unique) in {None, job.spec.id}
+            assert job.spec.unique is None or self.machine.ledger.holder(job.spec.type, job.spec.unique) is not None
+
+    @invariant()
     def every_leased_job_has_one_lease_one_holder_and_one_open_attempt(self) -> None:
         ledger = self.machine.ledger
         assert ledger.leases.keys() == {job_id for job_id, job in ledger.jobs.items() if job.state in LEASED}
@@ -342,7 +391,7 @@ class Dispatching(RuleBasedStateMachine):
             assert open_attempts == ([ledger.leases[job_id].attempt] if job.state in LEASED else [])
             for attempt in open_attempts:
                 assert (attempt.number, attempt.worker, attempt.token) == (job.attempt, job.worker, job.token)
-        for worker in self.machine.workers.values():
+        for worker in self.machine.roster.workers.values():
             held = {job_id for job_id, lease in ledger.leases.items() if lease.attempt.worker == worker.id}
             assert worker.leases == held
 
@@ -373,6 +422,8 @@ class Dispatching(RuleBasedStateMachine):
         """The faults stop: workers restart, run whatever there is, and report it until nothing is left."""
         self.clock.wall = 3e11  # whatever anybody waits for has come
         self.inbox.append(LinkChanged(up=True))
+        self.turn()
+        self.inbox = [Hold(kind, name, on=False, reply=None) for kind, name in sorted(self.machine.ledger.holds)]
         self.turn()
         done: dict[WorkerId, list[AttemptReport]] = {W1: [], W2: [], W3: []}
         for _ in range(100):

@@ -15,6 +15,11 @@ class Calm:
         self._ongoing: dict[str, set[str]] = {}
         self._since: dict[str, float] = {}
 
+    @property
+    def now(self) -> float:
+        """The true time."""
+        return self._world.now
+
     def begin(self, part: str, trouble: str) -> None:
         self._ongoing.setdefault(part, set()).add(trouble)
 

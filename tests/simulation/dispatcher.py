@@ -1,7 +1,7 @@
 """The dispatcher: the real turns, machine and store, on virtual time and a disk that can lose power."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,7 +23,7 @@ from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.process import Process
-from tests.simulation.shadow import Shadow
+from tests.simulation.shadow import Facts, Shadow
 from tests.simulation.utterances import Ears
 from tests.simulation.world import World
 
@@ -38,10 +38,11 @@ class _WatchedStore(SqliteJobStore):
 
     committed: Callable[[list[Save]], None]
 
-    def commit(self, saves: Iterable[Save]) -> None:
+    def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         saves = list(saves)
-        super().commit(saves)
+        pruned = super().commit(saves)
         self.committed(saves)
+        return pruned
 
 
 class Dispatcher(Process):
@@ -52,12 +53,20 @@ class Dispatcher(Process):
     """
 
     def __init__(  # noqa: PLR0917 (it meets everybody)
-        self, world: World, broker: Broker, calm: Calm, policy: Policy, laws: Laws, shadow: Shadow, ears: Ears
+        self,
+        world: World,
+        broker: Broker,
+        calm: Calm,
+        policy: Policy,
+        laws: Laws,
+        facts: Facts,
+        shadow: Shadow,
+        ears: Ears,
     ) -> None:
-        super().__init__(world, broker, calm, "dispatcher")
+        super().__init__(world, broker, calm, laws, "dispatcher")
         self.policy = policy
         self.wall_offset = 0.0
-        self._laws = laws
+        self._facts = facts
         self._shadow = shadow
         self._ears = ears
 
@@ -68,6 +77,7 @@ class Dispatcher(Process):
         self._steady_at_boot = self.wall
         self._store = _WatchedStore(MEMORY, connect=self.disk.connect)
         self._store.committed = self._commit
+        self._facts.unreached.clear()
         self._presence = Presence(online=True, epoch=make_token(self.dice), version="1")
         self._shadow.equals(self._store, thoroughly=False)
         self.machine = Machine(self.policy, self.dice, self._presence, self._store.load(), self.now())
@@ -107,17 +117,20 @@ class Dispatcher(Process):
     # --- a turn -------------------------------------------------------------------------------------------------------
 
     def take(self, items: list[Any]) -> Callable[[], None] | None:
+        if any(isinstance(item, LinkUp) for item in items):
+            self._facts.hears_since = self.world.now
         inputs = [found for item in items if (found := self._input(item)) is not None]
         deliveries = [item for item in items if isinstance(item, Delivery)]
         self._shadow.begin_turn()
         try:
             performance = self._turns.take(inputs, self.now())
         except StoreError as error:
+            self.laws.hold(Law.FAILS_WITH_DISK_ONLY, self.disk.full, error)
             self.fail(str(error))
             return None
         self._ears.turn(performance.packets, self.world.now)
         aged_before = self.now().steady - self.policy.max_wait_s
-        self._ears.shared_out(self.machine.workers, aged_before)
+        self._ears.shared_out(self.machine.roster.workers, aged_before)
         return lambda: self._say(deliveries, performance)
 
     def _input(self, item: Any) -> Packet | LinkChanged | Unreached | None:
@@ -129,6 +142,7 @@ class Dispatcher(Process):
             case LinkDown():
                 return LinkChanged(up=False)
             case Refused(packet=packet) if isinstance(packet.tag, Unreached):
+                self._facts.unreached.update(packet.tag.tokens)
                 return packet.tag
             case _:
                 return None
@@ -138,7 +152,7 @@ class Dispatcher(Process):
         self._shadow.committed(saves, self.now(), calmed_before)
         for job in self._shadow.new_leases:
             if job.token is not None:
-                self._ears.renewed[job.token] = self.world.now
+                self._facts.renewed[job.token] = self.world.now
         self.boundary("committed")
 
     def _say(self, deliveries: list[Delivery], performance: Performance) -> None:
@@ -161,16 +175,13 @@ class Dispatcher(Process):
         elif isinstance(item, LinkDown):
             self.calm.begin(self.name, "link")
 
-    def not_spinning(self, fine: bool) -> None:  # noqa: FBT001
-        self._laws.hold(Law.NEVER_SPINS, fine, self.name)
-
     # --- laws ---------------------------------------------------------------------------------------------------------
 
     def check(self, *, thoroughly: bool = False) -> None:
         """Memory and disk agree."""
         if not self.alive:
             return
-        hold, ledger = self._laws.hold, self.machine.ledger
+        hold, ledger = self.laws.hold, self.machine.ledger
         self._shadow.equals(self._store, thoroughly=thoroughly)
         anew = Machine(self.policy, self.dice, self._presence, self._store.load(), self.now()).ledger
         live = {job_id: replace(job, ready_at=0.0) for job_id, job in ledger.jobs.items()}
@@ -181,12 +192,12 @@ class Dispatcher(Process):
         queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
         hold(Law.QUEUE_IS_QUEUED, ledger.ready._valid.keys() == queued, "queued:", queued)
         leased = {job_id for job_id, job in ledger.jobs.items() if job.state in LEASED}
-        by_worker = Counter(job_id for worker in self.machine.workers.values() for job_id in worker.leases)
-        known = {job_id for job_id in leased if ledger.jobs[job_id].worker in self.machine.workers}
+        by_worker = Counter(job_id for worker in self.machine.roster.workers.values() for job_id in worker.leases)
+        known = {job_id for job_id in leased if ledger.jobs[job_id].worker in self.machine.roster.workers}
         hold(Law.HOLDERS_AGREE, ledger.leases.keys() == leased, ledger.leases.keys(), leased)
         hold(Law.HOLDERS_AGREE, by_worker == Counter(known), by_worker, known)
         calm_s = self.calm.lasts_s(self.name)
         for job_id in leased:
             token = ledger.leases[job_id].attempt.token
-            silent_s = min(calm_s, self.world.now - self._ears.renewed.get(token, 0.0))
+            silent_s = min(calm_s, self.world.now - self._facts.renewed.get(token, 0.0))
             hold(Law.DEAD_WORK_RECOVERED, silent_s <= self.policy.lease_s + _RECOVERY_S, job_id, "silent:", silent_s)

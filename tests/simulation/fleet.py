@@ -56,9 +56,11 @@ class Fleet:
         self.facts = Facts()
         self.calm = Calm(self.world)
         self.broker = Broker(self.world)
-        self.shadow = Shadow(self.laws, self.facts, self.calm, plan.policy.lease_s)
+        self.shadow = Shadow(self.laws, self.facts, self.calm, plan.policy.lease_s, _soon_s(plan))
         self.ears = Ears(self.laws, self.facts, self.shadow)
-        self.dispatcher = Dispatcher(self.world, self.broker, self.calm, plan.policy, self.laws, self.shadow, self.ears)
+        self.dispatcher = Dispatcher(
+            self.world, self.broker, self.calm, plan.policy, self.laws, self.facts, self.shadow, self.ears
+        )
         self.workers = [
             self._worker(f"w{number}", WorkerId(f"w{number}"), offering)
             for number, offering in enumerate(plan.offerings, 1)
@@ -200,7 +202,7 @@ class Fleet:
             ((rows,),) = worker.disk.rows("SELECT count(*) FROM lease")
             hold(Law.JOURNALS_EMPTY, not rows, worker.name, rows)
         for worker_id, worker in ((worker.worker_id, worker) for worker in self.workers):
-            known = self.dispatcher.machine.workers.get(worker_id)
+            known = self.dispatcher.machine.roster.workers.get(worker_id)
             fine = worker.alive and known is not None and known.online and not known.leases
             hold(Law.FLEET_IS_BACK, fine, worker_id, known)
         for job_id in self.facts.receipted:
@@ -220,5 +222,10 @@ class Fleet:
         )
 
     def _is_back(self, worker: Worker) -> bool:
-        known = self.dispatcher.machine.workers.get(worker.worker_id)
+        known = self.dispatcher.machine.roster.workers.get(worker.worker_id)
         return known is not None and known.online and not known.leases
+
+
+def _soon_s(plan: Plan) -> float:
+    """How long it takes at most until a connected worker was heard, and was sent again what it has not got."""
+    return 2 * min(plan.rhythm.poll_interval_s, plan.policy.lease_s / 3) + plan.policy.reoffer_s + 8.0

@@ -32,6 +32,10 @@ class Law(Enum):
     AGED_FIRST = "no job is given out while one waits that has waited too long, and the same worker could run it"
     FIRST_COME = "within a type, tags and priority, the job that was ready first goes first"
     LIVE_WORK_KEPT = "no lease is lost while its worker lives and is connected"
+    LEASE_HONOURED = "no lease runs out before lease_s after its renewal, and after the dispatcher could hear of one"
+    OFFER_REPEATED = "an assignment that got lost is sent again to a connected worker, long before its lease runs out"
+    UNREACHED_TAKEN_BACK = "a lease whose assignment nobody heard is taken back before it runs out"
+    CANCEL_REPEATED = "an order to cancel reaches a connected worker in time, however often it gets lost"
     DEAD_WORK_RECOVERED = "no lease outlives the last renewal by more than lease_s and 5 s, while the dispatcher is up"
     # results
     RESULT_OF_NEWEST = "only a result under the newest token is accepted"
@@ -54,6 +58,7 @@ class Law(Enum):
     BOOKS_EQUAL_STORE = "a machine made anew from the store has the same books"
     QUEUE_IS_QUEUED = "the queue holds exactly the jobs that are queued"
     HOLDERS_AGREE = "what the books say of leases by worker and by job is the same"
+    FAILS_WITH_DISK_ONLY = "nothing ends a process by itself but a disk that is full"
     NEVER_SPINS = "a machine sleeps when it has nothing to do"
     # workers
     SLOTS_KEPT = "a worker never runs more jobs than it has slots"

@@ -7,6 +7,7 @@ from typing import Any, Final
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.disk import Disk
+from tests.simulation.invariants import Law, Laws, Violation
 from tests.simulation.link import Link
 from tests.simulation.network import Cable
 from tests.simulation.world import Timer, World
@@ -36,10 +37,11 @@ class Process(ABC):
         disk_s: how long a commit takes, at most.
     """
 
-    def __init__(self, world: World, broker: Broker, calm: Calm, name: str) -> None:
+    def __init__(self, world: World, broker: Broker, calm: Calm, laws: Laws, name: str) -> None:
         self.world = world
         self.broker = broker
         self.calm = calm
+        self.laws = laws
         self.name = name
         self.dice = world.dice(name)
         self.disk = Disk()
@@ -135,7 +137,7 @@ class Process(ABC):
         when, looks = self._looks
         idle = not items and self.world.now - when < _SHORTEST_SLEEP_S
         self._looks = (self.world.now, looks + 1 if idle else 0)
-        self.not_spinning(self._looks[1] <= _MOST_LOOKS_AT_ONCE)
+        self.laws.hold(Law.NEVER_SPINS, self._looks[1] <= _MOST_LOOKS_AT_ONCE, self.name)
         life = self.lives
         try:
             self.boundary("decide")
@@ -143,6 +145,11 @@ class Process(ABC):
         except Died as death:
             self._die(f"killed at {death}")
             return
+        except Violation:
+            raise
+        except Exception as error:  # noqa: BLE001 (whatever it is, it is to be told with its seed)
+            self.laws.hold(Law.FAILS_WITH_DISK_ONLY, None, self.name, repr(error))
+            raise
         if self.disk_s and perform is not None:
             self._busy_until = self.world.now + self.dice.random() * self.disk_s
             self.world.after(self._busy_until - self.world.now, lambda: self._perform(perform, life))
@@ -196,7 +203,3 @@ class Process(ABC):
     @abstractmethod
     def linked(self, item: Any) -> None:
         """Note whether the link is up."""
-
-    @abstractmethod
-    def not_spinning(self, fine: bool) -> None:  # noqa: FBT001 (what is to be checked)
-        """Whether it sleeps when it has nothing to do."""

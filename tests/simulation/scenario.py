@@ -103,6 +103,7 @@ def _plan(dice: Random, weather: Weather) -> Plan:
         lease_s=dice.choice(weather.lease_s),
         max_wait_s=dice.choice((30.0, 300.0, 900.0)),
         worker_timeout_s=dice.choice((60.0, 90.0)),
+        keep_ended_s=1e12,  # the laws look back at every job
         forget_worker_s=dice.choice((600.0, 86_400.0)),
         defaults=JobDefaults(
             timeout_s=dice.choice((60.0, 600.0)),

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from stockworker.dispatcher.effects import Now, Save, SaveJob
+from stockworker.dispatcher.effects import Now, Save, SaveAttempt, SaveJob
 from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.ids import JobId, Token, WorkerId
 from stockworker.protocol.job import Attempt, Job, Outcome
@@ -15,7 +15,21 @@ from tests.simulation.invariants import Law, Laws
 
 @dataclass(slots=True)
 class Facts:
-    """What really happened, whatever anybody believes."""
+    """What really happened, whatever anybody believes.
+
+    Attributes:
+        payloads: as submitted, by job; of jobs without an id under None.
+        cancels, retries: jobs for which somebody asked for it.
+        receipted: jobs of which a receipt speaks.
+        reported: outcomes that a worker has noted, by lease; `permanent` are those that trying again can't help.
+        accepted: leases that a worker has noted.
+        unreached: leases of which this dispatcher has heard that nobody heard of them.
+        renewed: when the dispatcher last granted or renewed a lease.
+        booted: when each worker last started.
+        hears_since: when the dispatcher was last told that its link came up.
+        taken_down: leases under which something was taken down, by job.
+        faults: what was broken, how often.
+    """
 
     payloads: defaultdict[JobId | None, set[str]] = field(default_factory=lambda: defaultdict(set))
     cancels: set[JobId] = field(default_factory=set)
@@ -23,6 +37,11 @@ class Facts:
     receipted: set[JobId] = field(default_factory=set)
     reported: defaultdict[Token, set[Outcome]] = field(default_factory=lambda: defaultdict(set))
     permanent: set[Token] = field(default_factory=set)
+    accepted: set[Token] = field(default_factory=set)
+    unreached: set[Token] = field(default_factory=set)
+    renewed: dict[Token, float] = field(default_factory=dict)
+    booted: dict[str, float] = field(default_factory=dict)
+    hears_since: float = 0.0
     taken_down: defaultdict[JobId, list[Token]] = field(default_factory=lambda: defaultdict(list))
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -30,16 +49,23 @@ class Facts:
 class Shadow:
     """Every job and attempt as committed.
 
+    Args:
+        laws, facts, calm: shared by all.
+        lease_s: as the policy says.
+        soon_s: within which a connected worker is heard, and whatever is repeated to it arrives.
+
     Attributes:
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
     """
 
-    def __init__(self, laws: Laws, facts: Facts, calm: Calm, lease_s: float) -> None:
+    def __init__(self, laws: Laws, facts: Facts, calm: Calm, lease_s: float, soon_s: float) -> None:
         self._laws = laws
         self._facts = facts
         self._calm = calm
         self._lease_s = lease_s
+        self._soon_s = soon_s
+        self._cancelled_at: dict[JobId, float] = {}
         self.jobs: dict[JobId, Job] = {}
         self.attempts: dict[Token, Attempt] = {}
         self.open: defaultdict[JobId, set[Token]] = defaultdict(set)
@@ -61,7 +87,7 @@ class Shadow:
                 self._job(save, now, calmed_before)
                 touched.add(save.job.spec.id)
         for save in saves:
-            if not isinstance(save, SaveJob):
+            if isinstance(save, SaveAttempt):
                 self._attempt(save.attempt)
                 touched.add(save.attempt.job_id)
         for job_id in touched:
@@ -74,6 +100,8 @@ class Shadow:
         before = self.jobs.get(job_id)
         self.before[job_id] = None if before is None else before.state
         hold(Law.SPEC_NEVER_CHANGES, (save.payload is None) is (before is not None), job, "comes as new over", before)
+        if job.cancel_requested:
+            self._cancelled_at.setdefault(job_id, self._calm.now)
         if before is not None:
             same = (before.spec, before.sequence, before.submitted_at) == (job.spec, job.sequence, job.submitted_at)
             hold(Law.SPEC_NEVER_CHANGES, same, before, "became", job)
@@ -143,10 +171,8 @@ class Shadow:
             may_change = before.outcome in (None, Outcome.LOST) or before == attempt
             hold(Law.ATTEMPT_ENDS_ONCE, same and may_change, before, "became", attempt)
         job = self.jobs[attempt.job_id]
-        unasked = attempt.outcome is not None and attempt.outcome not in self._facts.reported[attempt.token]
-        if unasked and (before is None or before.outcome is None):
-            calm_s = self._calm.lasts_s("dispatcher", attempt.worker)
-            hold(Law.LIVE_WORK_KEPT, calm_s <= self._lease_s + 1, attempt, "was taken in calm of", calm_s)
+        if attempt.outcome is not None and (before is None or before.outcome is None):
+            self._let_go(attempt, job)
         self.attempts[attempt.token] = attempt
         if attempt.outcome is None:
             hold(Law.ONE_LIVE_LEASE, job.token == attempt.token, job, "has another lease open:", attempt)
@@ -155,6 +181,28 @@ class Shadow:
         else:
             self.open[attempt.job_id].discard(attempt.token)
             self.held[attempt.worker].discard(attempt.token)
+
+    def _let_go(self, attempt: Attempt, job: Job) -> None:
+        """An attempt has ended: if its worker has not said so, there is a reason."""
+        hold, facts, token = self._laws.hold, self._facts, attempt.token
+        calm_s = self._calm.lasts_s("dispatcher", attempt.worker)
+        cancelled_s = self._calm.now - self._cancelled_at.pop(attempt.job_id, self._calm.now)
+        if attempt.outcome in facts.reported[token]:
+            late = attempt.outcome is Outcome.OK and min(calm_s, cancelled_s) > self._soon_s
+            hold(Law.CANCEL_REPEATED, not late, job, "was to be cancelled for", cancelled_s, "in calm of", calm_s)
+            return
+        hold(Law.LIVE_WORK_KEPT, calm_s <= self._lease_s + 1, attempt, "was taken in calm of", calm_s)
+        if attempt.outcome is not Outcome.LOST:
+            return
+        renewed = facts.renewed[token]
+        heard_s = self._calm.now - max(renewed, facts.hears_since)
+        # One that restarted without it has lost it; so have, in turn, two machines that share a name.
+        restarted = facts.booted[attempt.worker] > renewed or facts.faults["twin_joined"]
+        honoured = heard_s >= self._lease_s - 0.01 or restarted
+        hold(Law.LEASE_HONOURED, honoured, attempt, "was lost, but could be heard of for", heard_s)
+        if token not in facts.accepted:
+            hold(Law.OFFER_REPEATED, calm_s <= self._soon_s, attempt, "never arrived in calm of", calm_s)
+            hold(Law.UNREACHED_TAKEN_BACK, token not in facts.unreached, attempt, "was kept though nobody heard of it")
 
     # --- at a start, and at the end -----------------------------------------------------------------------------------
 

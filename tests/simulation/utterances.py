@@ -40,7 +40,6 @@ class Ears:
         self._hold = laws.hold
         self._facts = facts
         self._shadow = shadow
-        self.renewed: dict[Token, float] = {}
 
     def said(self, packet: Packet, role: Role, own_id: str) -> Message | None:
         """Somebody publishes; returns what it means."""
@@ -134,7 +133,7 @@ class Ears:
             held = token in self._shadow.held[message.worker_id]
             self._hold(Law.STALE_IS_STALE, not held, token, "is called stale")
         for token in message.renewed:
-            self.renewed[token] = now
+            self._facts.renewed[token] = now
 
     def _assign(self, message: Assign) -> None:
         for lease in message.leases:

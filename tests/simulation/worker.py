@@ -77,7 +77,7 @@ class Worker(Process):
         facts: Facts,
         ears: Ears,
     ) -> None:
-        super().__init__(world, broker, calm, name)
+        super().__init__(world, broker, calm, laws, name)
         self.worker_id = worker_id
         self.offering = offering
         self.rhythm = rhythm
@@ -85,7 +85,6 @@ class Worker(Process):
         self.leaving = False
         self.refuses = True
         self.reboots: Callable[[], None] = lambda: None
-        self._laws = laws
         self._facts = facts
         self._ears = ears
         self._started: set[Token] = set()
@@ -95,6 +94,7 @@ class Worker(Process):
     def begin(self) -> SignIn:
         boot = make_token(self.dice)
         self.leaving = False
+        self._facts.booted[self.worker_id] = self.world.now
         self._journal = _WatchedJournal(MEMORY, connect=self.disk.connect)
         self._journal.committed = self._commit
         entries = self._journal.load()
@@ -137,6 +137,7 @@ class Worker(Process):
             try:
                 self._journal.commit(entries)
             except StoreError as error:
+                self.laws.hold(Law.FAILS_WITH_DISK_ONLY, self.disk.full, error)
                 self.fail(str(error))
                 return None
         return lambda: self._perform_all(deliveries, effects)
@@ -162,12 +163,13 @@ class Worker(Process):
             match entry:
                 case Accept(assignment=assignment):
                     self.noted[assignment.token] = None
+                    self._facts.accepted.add(assignment.token)
                 case Record(report=report):
                     self.noted[report.token] = report.outcome
                     self._facts.reported[report.token].add(report.outcome)
                     if report.permanent:
                         self._facts.permanent.add(report.token)
-                    self._laws.hold(Law.RESULT_SYNCED, self.disk.synced, report)
+                    self.laws.hold(Law.RESULT_SYNCED, self.disk.synced, report)
                 case Forget(token=token):
                     self.noted.pop(token, None)
                     self._started.discard(token)
@@ -215,25 +217,22 @@ class Worker(Process):
         elif isinstance(item, LinkDown):
             self.calm.begin(self.name, "link")
 
-    def not_spinning(self, fine: bool) -> None:  # noqa: FBT001
-        self._laws.hold(Law.NEVER_SPINS, fine, self.name)
-
     # --- running ------------------------------------------------------------------------------------------------------
 
     def _start(self, work: Work) -> None:
         rows = self.disk.rows("SELECT started FROM lease WHERE token = ?", work.token)
-        self._laws.hold(Law.STARTED_FROM_JOURNAL, rows == [(1,)], work, rows)
-        self._laws.hold(Law.STARTED_ONCE, work.token not in self._started, work)
+        self.laws.hold(Law.STARTED_FROM_JOURNAL, rows == [(1,)], work, rows)
+        self.laws.hold(Law.STARTED_ONCE, work.token not in self._started, work)
         self._started.add(work.token)
         submitted = self._facts.payloads[work.job_id] | self._facts.payloads[None]
-        self._laws.hold(Law.PAYLOAD_UNCHANGED, work.payload in submitted, work)
+        self.laws.hold(Law.PAYLOAD_UNCHANGED, work.payload in submitted, work)
         self.executor.start(work)
 
     def _began(self, work: Work) -> None:
         runs = self.executor.runs
-        self._laws.hold(Law.SLOTS_KEPT, len(runs) <= self.offering.slots, self.name, "runs", runs)
+        self.laws.hold(Law.SLOTS_KEPT, len(runs) <= self.offering.slots, self.name, "runs", runs)
         alike = [run for run in runs.values() if run.work.job_id == work.job_id]
-        self._laws.hold(Law.ONE_ATTEMPT_AT_ONCE, len(alike) == 1, alike)
+        self.laws.hold(Law.ONE_ATTEMPT_AT_ONCE, len(alike) == 1, alike)
         self.world.note(self.name, "runs", work.job_id, work.attempt, work.token, work.payload)
 
     def _taken_down(self, work: Work, what: str) -> None:
@@ -253,4 +252,4 @@ class Worker(Process):
         """The journal holds what it should."""
         ((rows,),) = self.disk.rows("SELECT count(*) FROM lease")
         bound = 2 * (self.offering.slots + _MOST_EXTRA)
-        self._laws.hold(Law.JOURNAL_BOUNDED, rows <= bound, self.name, rows)
+        self.laws.hold(Law.JOURNAL_BOUNDED, rows <= bound, self.name, rows)

@@ -8,7 +8,7 @@ import pytest
 
 from stockworker.protocol import job, messages
 from stockworker.protocol.codec import decode
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet, Properties
@@ -20,6 +20,7 @@ W, J, C, T = (
     Token("00c0ffee12345678"),
 )
 TA = JobType("technical_analysis")
+KEY = UniqueKey("AAPL.daily")
 R = messages.Reply(C, "c-1")
 TEXT = '{"symbol":"AAPL","note":"größer €\\n"}'
 
@@ -143,6 +144,62 @@ RECORDED: dict[str, Message] = {
         (messages.Transition(J, TA, State.RUNNING, 1, W), messages.Transition(JobId("b"), TA, State.QUEUED, 0, None))
     ),
     "presence": messages.Presence(online=True, epoch="e1", version="0.1.0"),
+    "submit unique": messages.Submit(
+        (messages.Submission(None, TA, job.Priority.NORMAL, "{}", unique=KEY),),
+        R,
+    ),
+    "submit batch of unique": messages.Submit(
+        (
+            messages.Submission(JobId("b"), TA, job.Priority.NORMAL, "1", unique=KEY),
+            messages.Submission(JobId("c"), TA, job.Priority.NORMAL, "2"),
+        ),
+        None,
+    ),
+    "pause": messages.Hold(messages.HoldKind.TYPE, TA, on=True, reply=R),
+    "resume": messages.Hold(messages.HoldKind.TYPE, TA, on=False, reply=None),
+    "drain": messages.Hold(messages.HoldKind.WORKER, W, on=True, reply=R),
+    "undrain": messages.Hold(messages.HoldKind.WORKER, W, on=False, reply=None),
+    "query next page": messages.Query(
+        (), messages.JobFilter(State.FAILED, None, 20, J), with_results=False, reply=messages.Reply(C)
+    ),
+    "query why": messages.Query((JobId("b"),), None, with_results=False, reply=R, explain=True),
+    "receipt of holds and keys": messages.Receipt(
+        R,
+        (
+            messages.ReceiptEntry(None, messages.ReceiptStatus.HELD),
+            messages.ReceiptEntry(None, messages.ReceiptStatus.FREED),
+            messages.ReceiptEntry(
+                JobId("c"),
+                messages.ReceiptStatus.DUPLICATE,
+                "job b holds the unique key AAPL.daily",
+                JobId("b"),
+            ),
+        ),
+    ),
+    "answer why": messages.Answer(
+        R,
+        (),
+        stories=(
+            messages.Story(
+                JobId("b"),
+                ("it has waited for 5 s at priority low",),
+                (
+                    job.Attempt(JobId("b"), 1, W, T, 1.7e9, 1700000009.25, job.Outcome.ERROR, 9.0, "no such ticker"),
+                    job.Attempt(JobId("b"), 2, W, Token("1"), 1700000010.0),
+                ),
+            ),
+        ),
+    ),
+    "stats of holds": messages.Stats(
+        None,
+        "e1",
+        "0.1.0",
+        12.5,
+        (),
+        (messages.QueueView(TA, 3, 1.25, 1, held=True),),
+        (messages.WorkerView(W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", held=True),),
+        (),
+    ),
 }
 
 VECTORS: dict[str, dict[str, Any]] = {

@@ -13,6 +13,7 @@ from tests.harness.dispatching import (
     MIDDAY,
     NOBODYS,
     PRESENCE,
+    RESUME,
     RUNNING,
     W1,
     W2,
@@ -22,6 +23,7 @@ from tests.harness.dispatching import (
     C,
     DispatcherBook,
     ack,
+    order,
     report,
     request,
     submit,
@@ -34,7 +36,7 @@ def lose(dispatcher: DispatcherBook) -> None:
     """W1 has said that A runs, and is silent from then on; nobody else is there."""
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(Heartbeat(W1, "boot-1", 1, 1, 0, 1.0), request(W1, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
     dispatcher.after(31)
     dispatcher.expect()
     assert dispatcher.state(A) is State.QUEUED
@@ -67,7 +69,7 @@ def test_a_claim_says_how_far_the_worker_is(dispatcher: DispatcherBook, status: 
 def test_a_claim_to_what_one_does_not_hold_is_stale(dispatcher: DispatcherBook, status: LeaseStatus) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W2, HeldLease(A, dispatcher.token(A), status), HeldLease(B, NOBODYS, status), window=0))
-    dispatcher.expect(ack(W2, stale=[dispatcher.token(A), NOBODYS]))
+    dispatcher.expect(order(W2, RESUME), ack(W2, stale=[dispatcher.token(A), NOBODYS]))
     assert dispatcher.job(A).worker == W1
 
 
@@ -139,7 +141,7 @@ def test_a_job_whose_workers_get_lost_is_given_up(dispatcher: DispatcherBook) ->
 def test_a_job_that_is_known_to_have_waited_is_not_blamed(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.ASSIGNED)
     dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
     dispatcher.after(31)
     assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 0)
 
@@ -147,7 +149,7 @@ def test_a_job_that_is_known_to_have_waited_is_not_blamed(dispatcher: Dispatcher
 def test_an_older_claim_that_arrives_late_takes_no_blame_away(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
     dispatcher.after(31)
     assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
 
@@ -155,7 +157,7 @@ def test_an_older_claim_that_arrives_late_takes_no_blame_away(dispatcher: Dispat
 def test_an_operator_need_not_wait_for_the_next_look(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
     dispatcher.after(29.5)
     dispatcher.clock.advance(0.5)
     dispatcher.tell(Cleanup())
@@ -195,7 +197,7 @@ def test_a_worker_that_was_only_cut_off_is_no_crash(dispatcher: DispatcherBook) 
     dispatcher.run_to(State.RUNNING)
     for _ in range(5):
         dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), window=0))
-        dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+        dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
         dispatcher.after(31)
         assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
     dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
@@ -210,7 +212,7 @@ def test_blame_that_was_not_laid_is_not_taken_back(dispatcher: DispatcherBook) -
     dispatcher.tell(report(W1, crashed))
     dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[crashed.token]))
     dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
     dispatcher.after(31)
     assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
@@ -232,13 +234,13 @@ def test_a_lost_lease_that_waits_is_not_taken_up_again(dispatcher: DispatcherBoo
     lose(dispatcher)
     token = dispatcher.token(A)
     dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(ack(W1, stale=[token]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, stale=[token]))
 
 
 def test_nobody_else_takes_a_lost_lease_up(dispatcher: DispatcherBook) -> None:
     lose(dispatcher)
     dispatcher.tell(request(W2, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(ack(W2, stale=[dispatcher.token(A)]))
+    dispatcher.expect(order(W2, RESUME), ack(W2, stale=[dispatcher.token(A)]))
 
 
 # --- offered again ----------------------------------------------------------------------------------------------------
@@ -265,7 +267,7 @@ def test_a_lease_that_is_never_claimed_is_lost(dispatcher: DispatcherBook) -> No
     for _ in range(5):
         dispatcher.after(5)
         dispatcher.tell(request(W1, window=0))
-        dispatcher.expect(dispatcher.given(W1, A))
+        dispatcher.expect(order(W1, RESUME), dispatcher.given(W1, A))
     dispatcher.after(6)
     assert dispatcher.state(A) is State.QUEUED
 

@@ -30,6 +30,7 @@ from tests.harness.dispatching import (
     FINISHED,
     IMPORT,
     REPLY,
+    RESUME,
     RUNNING,
     W1,
     W2,
@@ -41,6 +42,7 @@ from tests.harness.dispatching import (
     D,
     DispatcherBook,
     ack,
+    order,
     report,
     request,
     submit,
@@ -74,7 +76,7 @@ def test_a_finished_lease_fills_its_place_until_it_is_reported(dispatcher: Dispa
 def test_a_worker_that_drains_gets_nothing_and_keeps_what_it_has(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(submit(B, reply=None), request(W1, dispatcher.held(A, RUNNING), slots=2, window=0))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), slots=2))
     dispatcher.expect(dispatcher.given(W1, B), ack(W1, renewed=[dispatcher.token(A)]))
 
@@ -265,6 +267,7 @@ def test_each_worker_gets_one_answer_for_all_it_said_in_a_turn(dispatcher: Dispa
     )
     first = dispatcher.store.attempts(B)[0].token
     dispatcher.expect(
+        order(W2, RESUME),
         dispatcher.given(W1, B),
         ack(W1, stored=[dispatcher.token(A)], renewed=[dispatcher.token(C)]),
         ack(W2, stored=[first]),

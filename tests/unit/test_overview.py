@@ -1,15 +1,17 @@
 """Statistics of a large fleet fit into one message."""
 
+from collections.abc import Iterable
 from dataclasses import replace
 
-from stockworker.dispatcher.assignment import ReadyQueue, Worker
+from stockworker.dispatcher.assignment import Worker
+from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.protocol import codec
 from stockworker.protocol.body import MAX_BODY
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import Job, JobSpec, Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Stats
+from stockworker.protocol.messages import HoldKind, QueueView, Stats, WorkerView
 from stockworker.protocol.retry import RetryPolicy
 
 LONG = "x" * 57
@@ -28,8 +30,9 @@ def worker(number: int, types: int) -> Worker:
     )
 
 
-def ready_queue(types: int) -> ReadyQueue:
-    queue = ReadyQueue()
+def a_ledger(types: int = 0, holds: Iterable[tuple[HoldKind, str]] = ()) -> Ledger:
+    """One with a job of each of so many types."""
+    jobs = []
     for number in range(types):
         spec = JobSpec(
             id=JobId(f"j{number}"),
@@ -42,8 +45,8 @@ def ready_queue(types: int) -> ReadyQueue:
             max_crashes=1,
             tags=frozenset(),
         )
-        queue.add(Job(spec, number, State.QUEUED, 0.0, 0.0))
-    return queue
+        jobs.append(Job(spec, number, State.QUEUED, 0.0, 0.0))
+    return Ledger(Snapshot(jobs, {}, types + 1, frozenset(holds)))
 
 
 def test_any_fleet_fits_into_a_message() -> None:
@@ -54,8 +57,8 @@ def test_any_fleet_fits_into_a_message() -> None:
         version="v" * 64,
         uptime_s=1.0,
         states=tuple((state, 1 << 53) for state in State),
-        queues=queue_views(ready_queue(2000), workers[:1], 1e9),
-        workers=worker_views(workers, 1e9),
+        queues=queue_views(a_ledger(2000), workers[:1], 1e9),
+        workers=worker_views(a_ledger(), workers, 1e9, 1e9),
         counters=tuple((f"counter_{number}", 1 << 53) for number in range(100)),
     )
     packet = codec.encode(stats)
@@ -68,8 +71,22 @@ def test_any_fleet_fits_into_a_message() -> None:
 def test_a_small_fleet_is_shown_whole_and_by_name() -> None:
     workers = [worker(number, types=1) for number in (2, 1, 3)]
     workers[0].online = False
-    assert [(view.id[-1], view.online) for view in worker_views(workers, 5.0)] == [
+    assert [(view.id[-1], view.online) for view in worker_views(a_ledger(), workers, 5.0, 5.0)] == [
         ("1", True),
         ("2", False),
         ("3", True),
     ]
+
+
+def test_what_is_held_is_shown_even_where_nothing_waits_and_nobody_is_known() -> None:
+    held = worker(1, types=1)
+    held.held = True
+    ledger = a_ledger(1, [(HoldKind.WORKER, held.id), (HoldKind.WORKER, "away"), (HoldKind.TYPE, "paused")])
+    (away, known) = worker_views(ledger, [held], 3.0, 5.0)
+    assert (known.id, known.held, known.seen_s) == (held.id, True, 5.0)
+    assert away == WorkerView(
+        WorkerId("away"), online=False, slots=0, leases=0, types=(), seen_s=3.0, version="", held=True
+    )
+    paused, waiting = queue_views(ledger, [held], 5.0)
+    assert paused == QueueView(JobType("paused"), waiting=0, oldest_s=0.0, workers=0, held=True)
+    assert (waiting.waiting, waiting.workers, waiting.held) == (1, 0, False)

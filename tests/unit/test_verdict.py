@@ -12,6 +12,7 @@ from tests.harness.dispatching import (
     IMPORT,
     MIDDAY,
     NOBODYS,
+    RESUME,
     RUNNING,
     W1,
     W2,
@@ -20,6 +21,7 @@ from tests.harness.dispatching import (
     DispatcherBook,
     ack,
     cancel,
+    order,
     report,
     request,
     stop,
@@ -119,7 +121,7 @@ def test_a_released_job_goes_back_without_blame(dispatcher: DispatcherBook) -> N
     give(dispatcher)
     first = dispatcher.token(A)
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.RELEASED)), request(W1, window=0))
-    dispatcher.expect(ack(W1, stored=[first]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, stored=[first]))
     job = dispatcher.job(A)
     assert (job.state, job.failures, job.crashes, job.token) == (State.QUEUED, 0, 0, None)
     assert job.ready_at == MIDDAY  # it keeps its place
@@ -189,7 +191,7 @@ def test_a_repeated_report_of_what_was_given_back_is_stale_and_forgotten(dispatc
     give(dispatcher)
     released = dispatcher.ended(A, Outcome.RELEASED)
     dispatcher.tell(report(W1, released), request(W1, window=0))
-    dispatcher.expect(ack(W1, stored=[released.token]))
+    dispatcher.expect(order(W1, RESUME), ack(W1, stored=[released.token]))
     dispatcher.tell(report(W1, released))
     dispatcher.expect(ack(W1, stale=[released.token]))
     assert dispatcher.state(A) is State.QUEUED

@@ -23,6 +23,7 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "max_attempts": ("max_attempts", attempts),
     "backoff": ("backoff_s", delay),
     "max_crashes": ("max_crashes", attempts),
+    "unique": ("unique", identifier),
 }
 """By the name of the field, which is that of the protocol: the option of `make_submission`, and how it is written."""
 

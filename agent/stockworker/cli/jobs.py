@@ -13,7 +13,8 @@ from stockworker.cli.terminal import complain, print_json
 from stockworker.client import Client, Ended
 from stockworker.errors import JobUnknown
 from stockworker.logs.lines import escaped
-from stockworker.protocol.codec_client import MAX_QUERY, view_fields
+from stockworker.protocol.codec_answer import view_fields
+from stockworker.protocol.codec_client import MAX_QUERY
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import JobFilter, JobView
 

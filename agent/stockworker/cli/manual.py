@@ -19,20 +19,24 @@ _JOB_FIELDS = (
     "cancel_requested, reason"
 )
 _RECEIPT_FIELDS = (
-    "id, status (stored, duplicate, cancelled, cancelling, reopened, rejected), reason; line with submit --batch; "
+    "id, status (stored, duplicate, cancelled, cancelling, reopened, rejected), reason, holder (the job that has the "
+    "unique key); line with submit --batch; "
     "with submit --wait also the fields of wait, with --batch on lines of their own"
 )
 _SHAPES = (
     ("status, list", _JOB_FIELDS),
     ("wait", "id, state, and result (the JSON that the handler returned) or reason"),
     ("submit, cancel, retry", _RECEIPT_FIELDS),
+    ("why", "id, why (sentences), attempts (number, worker, token, assigned_at, ended_at, outcome, ran_s, error)"),
+    ("pause, resume", "type, status (held, freed), reason"),
+    ("drain, undrain", "worker, status (held, freed), reason"),
     ("stats", "epoch, version, uptime_s, states, queues, workers, counters"),
     ("check", "verdict (ok, warn, fail), check, text"),
 )
 _NOTATION = (
     ("DURATION", "a number of seconds, or a number with ms, s, m, h or d: 30, 1.5h"),
     ("WHEN", "RFC 3339 with Z or an offset (2026-05-01T09:30:00Z), or a duration with a unit, counted from now (5m)"),
-    ("TYPE, JOB, NAME", "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
+    ("TYPE, JOB, WORKER, KEY, NAME", "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
 )
 _EXAMPLES = (
     (
@@ -49,7 +53,11 @@ _EXAMPLES = (
     ),
     (
         "Run again what has failed",
-        "stockworker list --state failed --json | jq -r .id | xargs stockworker retry",
+        "stockworker retry --all --type price_update",
+    ),
+    (
+        "Empty a machine before its maintenance, and use it again",
+        "stockworker drain 1 2; stockworker stats --watch; stockworker undrain 1 2",
     ),
     (
         "Cancel what waits",
@@ -107,7 +115,8 @@ def _usage(name: str, parser: argparse.ArgumentParser) -> str:
     for action in actions:
         if not action.option_strings:
             metavar = str(action.metavar)
-            words.append({"?": f"[{metavar}]", "+": f"{metavar}..."}.get(str(action.nargs), metavar))
+            forms = {"?": f"[{metavar}]", "+": f"{metavar}...", "*": f"[{metavar}]..."}
+            words.append(forms.get(str(action.nargs), metavar))
     return " ".join(words)
 
 

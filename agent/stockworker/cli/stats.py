@@ -15,6 +15,8 @@ from stockworker.protocol.codec_stats import stats_fields
 from stockworker.protocol.messages import QueueView, Stats, WorkerView
 
 _HOME_AND_CLEAR = "\x1b[H\x1b[2J"
+_QUEUE_HEADER = ("QUEUE", "STATE", "WAITING", "OLDEST", "WORKERS")
+_WORKER_HEADER = ("WORKER", "STATE", "SLOTS", "LEASES", "SEEN", "VERSION", "TYPES")
 
 
 def stats(parser: argparse.ArgumentParser) -> None:
@@ -57,10 +59,9 @@ def _blocks(found: Stats) -> Iterator[list[str]]:
     states = [(state, count) for state, count in found.states if count]
     yield list(table(("STATE", "JOBS"), states)) if states else ["no jobs"]
     if found.queues:
-        yield list(table(("QUEUE", "WAITING", "OLDEST", "WORKERS"), [_queue_row(queue) for queue in found.queues]))
+        yield list(table(_QUEUE_HEADER, [_queue_row(queue) for queue in found.queues]))
     if found.workers:
-        header = ("WORKER", "STATE", "SLOTS", "LEASES", "SEEN", "VERSION", "TYPES")
-        yield list(table(header, [_worker_row(worker) for worker in found.workers]))
+        yield list(table(_WORKER_HEADER, [_worker_row(worker) for worker in found.workers]))
     else:
         yield ["no workers: start stockworker@1 on a machine of the fleet"]
     counters = [(name, count) for name, count in found.counters if count]
@@ -69,13 +70,13 @@ def _blocks(found: Stats) -> Iterator[list[str]]:
 
 
 def _queue_row(queue: QueueView) -> tuple[object, ...]:
-    return queue.type, queue.waiting, short_duration(queue.oldest_s), queue.workers
+    return queue.type, "paused" if queue.held else "open", queue.waiting, short_duration(queue.oldest_s), queue.workers
 
 
 def _worker_row(worker: WorkerView) -> tuple[object, ...]:
     return (
         worker.id,
-        "online" if worker.online else "offline",
+        ("online" if worker.online else "offline") + (", drained" if worker.held else ""),
         worker.slots,
         worker.leases,
         short_duration(worker.seen_s),

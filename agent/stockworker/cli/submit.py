@@ -45,8 +45,8 @@ def submit(parser: argparse.ArgumentParser) -> None:
         "--batch",
         metavar="FILE",
         help="read jobs from a file, or from standard input (-): a JSON object per line, with the fields type, payload, "
-        "id, priority, not_before, expires_at, timeout, max_attempts, backoff, max_crashes, tags; for those that a line "
-        "lacks, TYPE and the options hold",
+        "id, priority, not_before, expires_at, timeout, max_attempts, backoff, max_crashes, tags, unique; for those that "
+        "a line lacks, TYPE and the options hold",
     )
     many.add_argument("--skip-bad", action="store_true", help="submit the good lines even if others are bad")
     waiting = parser.add_argument_group("waiting")
@@ -58,6 +58,12 @@ def submit(parser: argparse.ArgumentParser) -> None:
 
 def _add_job_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument("--id", type=identifier, help="id of the job; the same id again is the same job, and harmless")
+    group.add_argument(
+        "--unique",
+        type=identifier,
+        metavar="KEY",
+        help="while a job of this type with this key lives, submit nothing, and take that job for this one",
+    )
     group.add_argument("--priority", choices=tuple(PRIORITY_BY_LABEL), default="normal", help="default: normal")
     group.add_argument("--not-before", type=moment, metavar="WHEN", help=f"earliest start: {_WHEN}")
     group.add_argument("--expires-at", type=moment, metavar="WHEN", help=f"latest start: {_WHEN}")
@@ -95,6 +101,7 @@ def _options(arguments: argparse.Namespace) -> dict[str, Any]:
         "backoff_s": arguments.backoff,
         "max_crashes": arguments.max_crashes,
         "tags": arguments.tag,
+        "unique": arguments.unique,
     }
 
 
@@ -133,23 +140,35 @@ class _Single:
         self._receipt = receipt_fields(entry)
         if entry.status is ReceiptStatus.REJECTED:
             complain(f"job {entry.job_id} was rejected: {entry.reason}")
-        elif entry.status is ReceiptStatus.DUPLICATE and not self._arguments.quiet:
-            note(f"job {entry.job_id} had been submitted before: nothing was changed")
-        if self._arguments.wait and entry.status is not ReceiptStatus.REJECTED:
-            if not self._arguments.quiet:
-                note(f"waiting for job {entry.job_id}")
-            return await self._waiting.wait(client, [str(entry.job_id)], self._arguments.wait_timeout)
+            if self._arguments.json:
+                print_json(self._receipt)
+            return Exit.FAILED
+        job_id = _meant(entry)
+        if entry.status is ReceiptStatus.DUPLICATE:
+            self._note(f"{entry.reason or f'job {job_id} had been submitted before'}: nothing was changed")
+        if self._arguments.wait:
+            self._note(f"waiting for job {job_id}")
+            return await self._waiting.wait(client, [job_id], self._arguments.wait_timeout)
         if self._arguments.json:
             print_json(self._receipt)
-        elif entry.status is not ReceiptStatus.REJECTED:
-            print(entry.job_id)
-        return Exit.FAILED if entry.status is ReceiptStatus.REJECTED else Exit.OK
+        else:
+            print(job_id)
+        return Exit.OK
+
+    def _note(self, text: str) -> None:
+        if not self._arguments.quiet:
+            note(text)
 
     def _say(self, ended: Ended) -> None:
         if self._arguments.json:
             print_json({**self._receipt, **ending_fields(ended)})
         else:
             say_result(ended)
+
+
+def _meant(entry: ReceiptEntry) -> str:
+    """The job that will be run for a submission: another one, where that has its unique key."""
+    return str(entry.holder or entry.job_id)
 
 
 # --- many jobs --------------------------------------------------------------------------------------------------------
@@ -201,7 +220,7 @@ class _Batch:
             note(f"{len(entries)} jobs: {counts}")
         status = Exit.FAILED if self._counts[ReceiptStatus.REJECTED] else Exit.OK
         if self._arguments.wait:
-            stored = [str(entry.job_id) for entry in entries if entry.status is not ReceiptStatus.REJECTED]
+            stored = [_meant(entry) for entry in entries if entry.status is not ReceiptStatus.REJECTED]
             return (await self._waiting.wait(client, stored, self._arguments.wait_timeout)) or status
         return status
 
@@ -215,5 +234,5 @@ class _Batch:
             elif entry.status is ReceiptStatus.REJECTED:
                 complain(f"line {line}: job {entry.job_id} was rejected: {entry.reason}")
             elif not self._arguments.wait:
-                print(entry.job_id)
+                print(_meant(entry))
         self._line.show(f"{self._counts.total()} of {len(self._jobs)} jobs")

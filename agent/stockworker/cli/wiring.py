@@ -98,6 +98,7 @@ def policy(config: Config) -> Policy:
         lease_s=dispatcher.lease_s,
         max_wait_s=dispatcher.max_wait_s,
         worker_timeout_s=dispatcher.worker_timeout_s,
+        keep_ended_s=dispatcher.keep_ended_s,
         defaults=JobDefaults(
             timeout_s=defaults.timeout_s,
             max_attempts=defaults.max_attempts,

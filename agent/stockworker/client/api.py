@@ -4,6 +4,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from types import TracebackType
@@ -19,11 +20,13 @@ from stockworker.config import load
 from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown
 from stockworker.protocol.body import in_batches
 from stockworker.protocol.codec_client import MAX_QUERY, submission_size
-from stockworker.protocol.ids import ClientId, JobId, check_id
+from stockworker.protocol.ids import ClientId, JobId, JobType, check_id
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
+    Hold,
+    HoldKind,
     JobFilter,
     JobView,
     Notice,
@@ -36,6 +39,7 @@ from stockworker.protocol.messages import (
     RetryJob,
     Stats,
     StatsRequest,
+    Story,
     Submission,
     Submit,
 )
@@ -111,6 +115,9 @@ class Client:
     async def submit(self, job_type: str, payload: Any = None, **options: Any) -> JobId:
         """Submit one job; when this returns, the job is on the dispatcher's disk.
 
+        Returns:
+            Its id; or that of the job that lives under the same unique key, if there is one: then that is the job.
+
         Args:
             job_type: which handler is to run it.
             payload: any value that JSON can hold.
@@ -125,7 +132,7 @@ class Client:
         (entry,) = await self.submit_many([make_submission(job_type, payload, **options)])
         if entry.status is ReceiptStatus.REJECTED or entry.job_id is None:
             raise JobRejected(entry.reason or "the dispatcher gave no reason")
-        return entry.job_id
+        return entry.holder or entry.job_id
 
     async def submit_many(
         self, submissions: Iterable[Submission], on_receipts: Callable[[Sequence[ReceiptEntry]], None] | None = None
@@ -238,6 +245,20 @@ class Client:
             left = [*answer.omitted, *left]
         return views
 
+    async def explain(self, job_id: str) -> Story:
+        """Ask why a job is where it is, and what became of each attempt at it.
+
+        Raises:
+            JobUnknown: the dispatcher does not know it.
+        """
+        ids = (JobId(check_id(job_id)),)
+        answer: Answer = await self._conversation.ask(
+            lambda reply: Query(ids, None, with_results=False, reply=reply, explain=True)
+        )
+        if not answer.stories:
+            raise JobUnknown(f"the dispatcher knows no job {job_id}")
+        return answer.stories[0]
+
     async def list(self, wanted: JobFilter) -> list[JobView]:
         """List jobs, newest first."""
         answer: Answer = await self._conversation.ask(lambda reply: Query((), wanted, with_results=False, reply=reply))
@@ -254,6 +275,43 @@ class Client:
         """Run a failed job again. Needs an operator's rights."""
         checked = JobId(check_id(job_id))
         receipt: Receipt = await self._conversation.ask(lambda reply: RetryJob(checked, reply))
+        return receipt.entries[0]
+
+    async def retry_all(self, job_type: str | None = None) -> AsyncIterator[ReceiptEntry]:
+        """Run every job again that has failed, of one type or of all, newest first; yields what became of each request.
+
+        Needs an operator's rights.
+        """
+        checked = None if job_type is None else JobType(check_id(job_type))
+        wanted = JobFilter(State.FAILED, checked, MAX_QUERY)
+        while failed := await self.list(wanted):
+            for entry in await asyncio.gather(*(self.retry(view.id) for view in failed)):
+                yield entry
+            wanted = replace(wanted, before=failed[-1].id)
+
+    async def pause(self, job_type: str) -> ReceiptEntry:
+        """Give out no jobs of a type until `resume`; what runs is finished. Needs an operator's rights."""
+        return await self._hold(HoldKind.TYPE, job_type, on=True)
+
+    async def resume(self, job_type: str) -> ReceiptEntry:
+        """Give out jobs of a type again. Needs an operator's rights."""
+        return await self._hold(HoldKind.TYPE, job_type, on=False)
+
+    async def drain(self, worker_id: str) -> ReceiptEntry:
+        """Give a worker no jobs until `undrain`, over restarts too; what runs on it is finished, what waits goes elsewhere.
+
+        Needs an operator's rights.
+        """
+        return await self._hold(HoldKind.WORKER, worker_id, on=True)
+
+    async def undrain(self, worker_id: str) -> ReceiptEntry:
+        """Give a worker jobs again. Needs an operator's rights."""
+        return await self._hold(HoldKind.WORKER, worker_id, on=False)
+
+    async def _hold(self, kind: HoldKind, name: str, *, on: bool) -> ReceiptEntry:
+        """Returns a receipt whose `reason` says so if nothing of that name is known."""
+        check_id(name)
+        receipt: Receipt = await self._conversation.ask(lambda reply: Hold(kind, name, on, reply))
         return receipt.entries[0]
 
     async def stats(self) -> Stats:

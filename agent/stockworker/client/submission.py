@@ -8,7 +8,7 @@ from typing import Any, Final
 from stockworker.adapters import clock
 from stockworker.errors import JobRejected
 from stockworker.protocol.body import fits
-from stockworker.protocol.ids import JobId, JobType, Tag, check_id, make_job_id
+from stockworker.protocol.ids import JobId, JobType, Tag, UniqueKey, check_id, make_job_id
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from stockworker.protocol.messages import Submission
 
@@ -29,6 +29,7 @@ def make_submission(  # noqa: PLR0913 (each is an option of a job)
     backoff_s: float | None = None,
     max_crashes: int | None = None,
     tags: Iterable[str] = (),
+    unique: str | None = None,
 ) -> Submission:
     """Describe a job.
 
@@ -36,7 +37,7 @@ def make_submission(  # noqa: PLR0913 (each is an option of a job)
         job_type: which handler is to run it.
         payload: any value that JSON can hold.
         text: the payload as it is, instead of `payload`.
-        id: unique in the fleet for ever; made up here if absent. Submitting an id again is harmless.
+        id: of this job alone; made up here if absent. Submitting an id again is harmless while the job is known.
         priority: high, normal or low.
         not_before: earliest start, in seconds since the epoch.
         expires_at: latest start, in seconds since the epoch.
@@ -45,6 +46,7 @@ def make_submission(  # noqa: PLR0913 (each is an option of a job)
         backoff_s: wait after the first failure, in seconds; doubles with each further one.
         max_crashes: how many processes it may take down.
         tags: what its worker must have.
+        unique: while a job of this type with this key lives, this one is a duplicate of it.
 
     Raises:
         JobRejected: a value can't be used, or the payload is too large.
@@ -68,6 +70,7 @@ def make_submission(  # noqa: PLR0913 (each is an option of a job)
             backoff_s=backoff_s,
             max_crashes=max_crashes,
             tags=frozenset(Tag(check_id(tag)) for tag in tags),
+            unique=None if unique is None else UniqueKey(check_id(unique)),
         )
     except (ValueError, TypeError) as error:
         raise JobRejected(str(error)) from None

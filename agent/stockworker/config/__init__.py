@@ -5,7 +5,7 @@
 """
 
 from stockworker.config.document import Problem
-from stockworker.config.loading import DEFAULT_PATH, load, problems
+from stockworker.config.loading import DEFAULT_PATH, instances, load, problems
 from stockworker.config.schema import (
     Client,
     Config,
@@ -36,6 +36,7 @@ __all__ = [
     "Queue",
     "Tls",
     "Worker",
+    "instances",
     "load",
     "problems",
 ]

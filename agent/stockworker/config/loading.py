@@ -43,6 +43,14 @@ def problems(path: Path | None = None, instance: str | None = None) -> list[Prob
     return sorted(found)
 
 
+def instances(path: Path | None = None) -> list[str]:
+    """The instances that have a file of their own, by name; others run on what all have in common."""
+    try:
+        return sorted(file.stem for file in (_main_file(path).parent / "instances").glob("*.yml"))
+    except PermissionError:
+        return []
+
+
 def _read(path: Path | None, instance: str | None, found: list[Problem]) -> Config | None:
     main = _main_file(path)
     if instance is not None and not _is_id(instance):

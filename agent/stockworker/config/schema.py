@@ -276,6 +276,13 @@ class Dispatcher:
         default=90.0,
         metadata=_key(duration(2, DAY_S), "A worker that was silent for so long gets no new jobs."),
     )
+    keep_ended_s: float = field(
+        default=7 * DAY_S,
+        metadata=_key(
+            duration(60, 10 * 365 * DAY_S),
+            "How long a job that has ended is kept, with its result; then it is forgotten, and its id can be used again.",
+        ),
+    )
     job_defaults: JobDefaults = field(
         default=JobDefaults(), metadata=_key(Section(JobDefaults), "For jobs that don't say it themselves.")
     )

@@ -1,13 +1,30 @@
 """What the dispatcher's store says about jobs, as a message that fits on the wire."""
 
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import Final
+
 from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size
-from stockworker.protocol.job import Job
-from stockworker.protocol.messages import Answer, JobView, Query
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.job import Attempt, Job
+from stockworker.protocol.messages import Answer, JobView, Query, Story
+
+Why = Mapping[JobId, tuple[str, ...]]
+
+_UNTOLD: Final[Why] = MappingProxyType({})
+_MOST_ATTEMPTS: Final = 50
+"""Attempts in a story: the newest."""
 
 
-def answer(query: Query, store: JobStore) -> Answer:
-    """Look up what `query` asks for; what does not fit into one message is named as omitted."""
+def answer(query: Query, store: JobStore, why: Why = _UNTOLD) -> Answer:
+    """Look up what `query` asks for; what does not fit into one message is named as omitted.
+
+    Args:
+        query: what is asked.
+        store: who knows.
+        why: what keeps those of the jobs that live.
+    """
     if query.filter is None:
         found = store.find(query.ids)
         jobs = [found[job_id] for job_id in query.ids if job_id in found]
@@ -15,14 +32,40 @@ def answer(query: Query, store: JobStore) -> Answer:
         jobs = store.search(query.filter)
     results = store.results(jobs) if query.with_results else {}
     views: list[JobView] = []
-    size = 0
+    stories: list[Story] = []
+    room = MAX_CONTENT
     for job in jobs:
         view = _view(job, results.get(job.spec.id))
-        size += ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
-        if views and size > MAX_CONTENT:
-            return Answer(query.reply, tuple(views), tuple(left.spec.id for left in jobs[len(views) :]))
+        room -= ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
+        story = _story(job, store, why) if query.explain else None
+        if story is not None:
+            room -= sum(content_size(sentence) for sentence in story.why)
+        if views and room < 0:
+            left = tuple(left.spec.id for left in jobs[len(views) :])
+            return Answer(query.reply, tuple(views), left, tuple(stories))
         views.append(view)
-    return Answer(query.reply, tuple(views))
+        if story is not None:
+            attempts, room = _newest(story.attempts, room)
+            stories.append(Story(story.job_id, story.why, attempts))
+    return Answer(query.reply, tuple(views), stories=tuple(stories))
+
+
+def _story(job: Job, store: JobStore, why: Why) -> Story:
+    reason = (job.reason or "").partition("\n")[0]
+    ended = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
+    return Story(job.spec.id, why.get(job.spec.id, (ended,)), tuple(store.attempts(job.spec.id)))
+
+
+def _newest(attempts: tuple[Attempt, ...], room: int) -> tuple[tuple[Attempt, ...], int]:
+    """As many of the newest attempts as there is room for, and the room that is left then."""
+    shown = 0
+    for attempt in reversed(attempts[-_MOST_ATTEMPTS:]):
+        size = ENTRY_ENVELOPE + content_size(attempt.error or "")
+        if size > room:
+            break
+        shown += 1
+        room -= size
+    return attempts[len(attempts) - shown :], room
 
 
 def _view(job: Job, result: str | None) -> JobView:

@@ -6,7 +6,7 @@ longer than `max_wait_s` goes before everything that has not, the oldest first.
 
 import heapq
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -27,6 +27,7 @@ class Worker:
         refused: job types that it announced and then could not run; forgotten when it restarts.
         leases: the jobs it holds, by our books.
         online: whether it may be given jobs.
+        held: an operator does not want it to be given jobs.
         seen: when it last said something, on the steady clock.
     """
 
@@ -39,8 +40,19 @@ class Worker:
     version: str
     seen: float
     online: bool = True
+    held: bool = False
     refused: set[JobType] = field(default_factory=set)
     leases: set[JobId] = field(default_factory=set)
+
+    @property
+    def available(self) -> bool:
+        """Whether it may be given jobs at all."""
+        return self.online and not self.held
+
+    @property
+    def hungry(self) -> bool:
+        """Whether it has a free slot, or what waits on it has shrunk to half: short jobs travel many to a message."""
+        return len(self.leases) < self.window and len(self.leases) <= (self.slots + self.window) // 2
 
     def may_run(self, job_type: JobType, tags: frozenset[Tag]) -> bool:
         """Whether a job of this type that asks for these tags can be given to it."""
@@ -94,12 +106,15 @@ class ReadyQueue:
         for job_type, (count, since) in found.items():
             yield job_type, count, since
 
-    def take(self, worker: Worker, aged_before: float) -> JobId | None:
-        """Take out the job that `worker` should get next; those ready before `aged_before` have waited too long."""
+    def take(self, worker: Worker, aged_before: float, held: Container[JobType] = ()) -> JobId | None:
+        """Take out the job that `worker` should get next, of no type in `held`.
+
+        Those ready before `aged_before` have waited too long.
+        """
         best: tuple[int, float, int] | None = None
         best_lane = None
         for lane in list(self._lanes):
-            if not worker.may_run(lane.type, lane.tags):
+            if lane.type in held or not worker.may_run(lane.type, lane.tags):
                 continue
             head = self._head(lane)
             if head is None:
@@ -124,26 +139,25 @@ class ReadyQueue:
         return None
 
 
-def share_out(queue: ReadyQueue, workers: Iterable[Worker], aged_before: float) -> Iterator[tuple[Worker, JobId]]:
+def share_out(
+    queue: ReadyQueue, workers: Iterable[Worker], aged_before: float, held: Container[JobType] = ()
+) -> Iterator[tuple[Worker, JobId]]:
     """Give ready jobs to workers, one each in turn, the least loaded first.
 
-    Free slots are filled before anything is given to wait on a worker; nobody gets more than its window. What waits
-    on a worker is filled up once it has shrunk to half, so that short jobs travel many to a message.
+    Free slots are filled before anything is given to wait on a worker; nobody gets more than its window.
     The caller enters each lease into `Worker.leases` before it asks for the next.
     """
     hungry = sorted(
-        (worker for worker in workers if worker.online and len(worker.leases) < worker.window),
-        key=lambda worker: len(worker.leases),
+        (worker for worker in workers if worker.available and worker.hungry), key=lambda worker: len(worker.leases)
     )
-    low = [worker for worker in hungry if len(worker.leases) <= (worker.slots + worker.window) // 2]
-    for fill_window, takers in ((False, hungry), (True, low)):
-        turn = takers
+    for fill_window in (False, True):
+        turn = hungry
         while turn and len(queue):
             fed = []
             for worker in turn:
                 if len(worker.leases) >= (worker.window if fill_window else min(worker.slots, worker.window)):
                     continue
-                job_id = queue.take(worker, aged_before)
+                job_id = queue.take(worker, aged_before, held)
                 if job_id is not None:
                     yield worker, job_id
                     fed.append(worker)

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 
-from stockworker.protocol.ids import Token, WorkerId
+from stockworker.protocol.ids import JobId, Token, WorkerId
 from stockworker.protocol.job import Attempt, Job
-from stockworker.protocol.messages import Message, Query
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import HoldKind, Message, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,14 @@ class Unreached:
     tokens: tuple[Token, ...]
 
 
-Event = Message | LinkChanged | Unreached
+@dataclass(frozen=True, slots=True)
+class Pruned:
+    """So many jobs of each state were forgotten."""
+
+    counts: tuple[tuple[State, int], ...]
+
+
+Event = Message | LinkChanged | Unreached | Pruned
 
 
 # --- effects: what we ask of the world --------------------------------------------------------------------------------
@@ -79,9 +87,10 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """Publish what the store says about jobs."""
+    """Publish what the store says about jobs; and `why`, for those that live, what keeps them."""
 
     query: Query
+    why: tuple[tuple[JobId, tuple[str, ...]], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,5 +101,22 @@ class Note:
     fields: tuple[tuple[str, object], ...]
 
 
-Save = SaveJob | SaveAttempt
+@dataclass(frozen=True, slots=True)
+class SaveHold:
+    """Commit that a job type or a worker is kept from work, or no longer."""
+
+    kind: HoldKind
+    name: str
+    on: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Prune:
+    """Forget jobs that ended before `before`, in seconds since the epoch: at most `most`, the oldest first."""
+
+    before: float
+    most: int
+
+
+Save = SaveJob | SaveAttempt | SaveHold | Prune
 Effect = Save | Send | Offer | Look | Note

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from stockworker.dispatcher.effects import Now
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import JobDefaults
-from stockworker.protocol.ids import Entropy, JobId, make_job_id
+from stockworker.protocol.ids import Entropy, JobId, UniqueKey, make_job_id
 from stockworker.protocol.job import Job, JobSpec
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
@@ -28,6 +28,10 @@ class Intake:
         if job_id in self._ledger.jobs or job_id in self._ledger.past:
             self._counters["submissions_duplicate"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE)
+        holder = self._ledger.holder(submission.type, submission.unique)
+        if holder is not None:
+            self._counters["submissions_duplicate"] += 1
+            return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE, _held(holder, submission.unique), holder)
         if submission.expires_at is not None and submission.expires_at <= now.wall:
             self._counters["submissions_rejected"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "expires_at is in the past")
@@ -58,6 +62,7 @@ class Intake:
             ),
             max_crashes=submission.max_crashes or defaults.max_crashes,
             tags=submission.tags,
+            unique=submission.unique,
         )
 
     def cancel(self, job_id: JobId, now: Now) -> ReceiptEntry:
@@ -81,6 +86,10 @@ class Intake:
         job = self._ledger.past.get(job_id)
         if job is None or job.state is not State.FAILED:
             return self._ended(job_id, {})
+        holder = self._ledger.holder(job.spec.type, job.spec.unique)
+        if holder is not None:
+            # Two jobs of one key are what it is there to prevent; the operator can cancel the other one.
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, _held(holder, job.spec.unique), holder)
         self._ledger.reopen(
             job,
             ready_at=now.steady,
@@ -100,3 +109,7 @@ class Intake:
         if job.state in fine:
             return ReceiptEntry(job_id, fine[job.state])
         return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"it is {job.state} already")
+
+
+def _held(holder: JobId, unique: UniqueKey | None) -> str:
+    return f"job {holder} holds the unique key {unique}"

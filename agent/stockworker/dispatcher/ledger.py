@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stockworker.dispatcher.assignment import ReadyQueue
-from stockworker.dispatcher.effects import Save, SaveAttempt, SaveJob
-from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.dispatcher.effects import Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, Job, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
-from stockworker.protocol.messages import LeaseStatus, Notice, Transition
+from stockworker.protocol.messages import HoldKind, LeaseStatus, Notice, Transition
 
 
 @dataclass(slots=True)
@@ -42,11 +42,13 @@ class Snapshot:
         jobs: every job that lives.
         totals: how many jobs there are of each state.
         next_sequence: one more than the highest `Job.sequence`.
+        holds: job types and workers that are kept from work.
     """
 
     jobs: Iterable[Job]
     totals: Mapping[State, int]
     next_sequence: int
+    holds: frozenset[tuple[HoldKind, str]] = frozenset()
 
 
 class Ledger:
@@ -56,6 +58,7 @@ class Ledger:
         past: jobs that have ended, of those that the events at hand speak of.
         blamed: tokens of lost leases that count as crashes until their worker turns out to live. Not kept over a
             restart: then the blame stays.
+        holds: job types and workers that are kept from work.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -66,14 +69,15 @@ class Ledger:
         self.ready = ReadyQueue()
         self.totals: Counter[State] = Counter(snapshot.totals)
         self.next_sequence = snapshot.next_sequence
+        self.holds = set(snapshot.holds)
+        self._keys: dict[tuple[JobType, UniqueKey], JobId] = {}
         self._saves: dict[JobId, SaveJob] = {}
         self._attempts: dict[tuple[JobId, int], SaveAttempt] = {}
+        self._holds: dict[tuple[HoldKind, str], SaveHold] = {}
         self._transitions: list[Transition] = []
         self._notices: list[Notice] = []
         for job in snapshot.jobs:
-            self.jobs[job.spec.id] = job
-            if job.state is State.QUEUED:
-                self.ready.add(job)
+            self._admit(job)
 
     def add(self, job: Job, payload: str) -> None:
         """Enter a new job."""
@@ -90,10 +94,35 @@ class Ledger:
         self._enter(reopened)
         return reopened
 
+    def holder(self, job_type: JobType, unique: UniqueKey | None) -> JobId | None:
+        """The job of this type that lives under this unique key."""
+        return None if unique is None else self._keys.get((job_type, unique))
+
+    def hold(self, kind: HoldKind, name: str, *, on: bool) -> bool:
+        """Keep a job type or a worker from work, or let it; returns whether that is a change."""
+        if ((kind, name) in self.holds) == on:
+            return False
+        (self.holds.add if on else self.holds.discard)((kind, name))
+        self._holds[kind, name] = SaveHold(kind, name, on)
+        return True
+
+    def held_types(self) -> frozenset[JobType]:
+        """The job types that are kept from work."""
+        return frozenset(JobType(name) for kind, name in self.holds if kind is HoldKind.TYPE)
+
+    def held_workers(self) -> frozenset[WorkerId]:
+        """The workers that are kept from work, known or not."""
+        return frozenset(WorkerId(name) for kind, name in self.holds if kind is HoldKind.WORKER)
+
     def _enter(self, job: Job) -> None:
-        self.jobs[job.spec.id] = job
+        self._admit(job)
         self.totals[job.state] += 1
         self._note_transition(job)
+
+    def _admit(self, job: Job) -> None:
+        self.jobs[job.spec.id] = job
+        if job.spec.unique is not None:
+            self._keys[job.spec.type, job.spec.unique] = job.spec.id
         if job.state is State.QUEUED:
             self.ready.add(job)
 
@@ -108,6 +137,8 @@ class Ledger:
         if moved.state in TERMINAL:
             del self.jobs[job_id]
             self.past[job_id] = moved
+            if job.spec.unique is not None:
+                del self._keys[job.spec.type, job.spec.unique]
             self._note_end(moved, result)
         else:
             self.jobs[job_id] = moved
@@ -147,9 +178,10 @@ class Ledger:
 
     def flush(self) -> tuple[list[Save], list[Notice], list[Transition]]:
         """Return what is to be committed, announced and told to whoever watches since the last call."""
-        saves: list[Save] = [*self._saves.values(), *self._attempts.values()]
+        saves: list[Save] = [*self._saves.values(), *self._attempts.values(), *self._holds.values()]
         changes = saves, self._notices, self._transitions
-        self._saves, self._attempts, self._notices, self._transitions = {}, {}, [], []
+        self._saves, self._attempts, self._holds = {}, {}, {}
+        self._notices, self._transitions = [], []
         self.past = {}
         return changes
 

@@ -4,7 +4,8 @@ from collections.abc import Collection, Iterable
 from itertools import accumulate, takewhile
 from typing import Final
 
-from stockworker.dispatcher.assignment import ReadyQueue, Worker
+from stockworker.dispatcher.assignment import Worker
+from stockworker.dispatcher.ledger import Ledger
 from stockworker.protocol.messages import QueueView, WorkerView
 
 _ROOM: Final = 100 * 1024
@@ -14,24 +15,43 @@ _ENTRY: Final = 256
 """More bytes than an entry takes beside its list of types."""
 
 
-def queue_views(ready: ReadyQueue, workers: Collection[Worker], steady: float) -> tuple[QueueView, ...]:
-    """What waits, by type; `workers` counts those that could run it now."""
+def queue_views(ledger: Ledger, workers: Collection[Worker], steady: float) -> tuple[QueueView, ...]:
+    """What waits or is paused, by type; `workers` counts those that could run it now."""
+    held = ledger.held_types()
+    waiting = dict.fromkeys(held, (0, steady))
+    waiting.update((job_type, (count, since)) for job_type, count, since in ledger.ready.waiting())
     views = []
-    for job_type, waiting, since in sorted(ready.waiting()):
-        able = sum(worker.online and worker.may_run(job_type, frozenset()) for worker in workers)
-        views.append(QueueView(job_type, waiting, max(0.0, steady - since), able))
+    for job_type, (count, since) in sorted(waiting.items()):
+        able = sum(worker.available and worker.may_run(job_type, frozenset()) for worker in workers)
+        views.append(QueueView(job_type, count, max(0.0, steady - since), able, job_type in held))
     return tuple(views[: _ROOM // _ENTRY])
 
 
-def worker_views(workers: Iterable[Worker], steady: float) -> tuple[WorkerView, ...]:
-    """The workers by name, as many as there is room for."""
-    views = []
-    for worker in sorted(workers, key=lambda worker: worker.id):
-        types = tuple(sorted(worker.types - worker.refused))
-        silent_s = max(0.0, steady - worker.seen)
-        views.append(
-            WorkerView(worker.id, worker.online, worker.slots, len(worker.leases), types, silent_s, worker.version)
+def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady: float) -> tuple[WorkerView, ...]:
+    """The workers by name, as many as there is room for.
+
+    Args:
+        ledger: says which of them are drained.
+        workers: those that we know.
+        up_s: for how long we have been listening: one that is drained, and not known, was silent for longer.
+        steady: the time.
+    """
+    views = {
+        worker_id: WorkerView(worker_id, online=False, slots=0, leases=0, types=(), seen_s=up_s, version="", held=True)
+        for worker_id in ledger.held_workers()
+    }
+    for worker in workers:
+        views[worker.id] = WorkerView(
+            id=worker.id,
+            online=worker.online,
+            slots=worker.slots,
+            leases=len(worker.leases),
+            types=tuple(sorted(worker.types - worker.refused)),
+            seen_s=max(0.0, steady - worker.seen),
+            version=worker.version,
+            held=worker.held,
         )
-    sizes = accumulate(_ENTRY + sum(len(job_type) + 3 for job_type in view.types) for view in views)
+    by_name = [views[worker_id] for worker_id in sorted(views)]
+    sizes = accumulate(_ENTRY + sum(len(job_type) + 3 for job_type in view.types) for view in by_name)
     shown = sum(1 for _ in takewhile(lambda size: size <= _ROOM, sizes))
-    return tuple(views[:shown])
+    return tuple(by_name[:shown])

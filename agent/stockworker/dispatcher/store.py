@@ -7,6 +7,7 @@ from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, Job
+from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import JobFilter
 
 
@@ -19,8 +20,11 @@ class JobStore(Protocol):
     def find(self, ids: Collection[JobId]) -> dict[JobId, Job]:
         """Return those of the jobs that there are."""
 
-    def commit(self, saves: Iterable[Save]) -> None:
+    def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         """Make all of `saves` durable, or none: when this returns, a power cut can't undo them.
+
+        Returns:
+            How many jobs of each state were pruned.
 
         Raises:
             StoreError: nothing of it was made durable. The machine that decided it is ahead of the store now and must
@@ -34,7 +38,7 @@ class JobStore(Protocol):
         """Return the result of each of the jobs that has one."""
 
     def search(self, wanted: JobFilter) -> list[Job]:
-        """Return jobs that match, newest first."""
+        """Return jobs that match, newest first; none before a job that there is not."""
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Return every attempt at a job, first to last."""

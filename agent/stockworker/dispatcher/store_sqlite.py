@@ -1,17 +1,18 @@
 """Jobs in a SQLite file: the default store."""
 
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters.sqlite import Connect, DatabaseError, connect, failure, open_database, transaction
-from stockworker.dispatcher.effects import Save, SaveAttempt
+from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, Job, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import LIVE, State
-from stockworker.protocol.messages import JobFilter
+from stockworker.protocol.messages import HoldKind, JobFilter
 from stockworker.protocol.retry import RetryPolicy
 
 APPLICATION_ID: Final = 0x53574A53  # "SWJS"
@@ -32,6 +33,7 @@ MIGRATIONS: Final = (
         backoff_max_s REAL NOT NULL,
         max_crashes INTEGER NOT NULL,
         tags TEXT NOT NULL,
+        unique_key TEXT,
         submitted_at REAL NOT NULL,
         state TEXT NOT NULL,
         ready_at REAL NOT NULL,
@@ -46,6 +48,8 @@ MIGRATIONS: Final = (
         reason TEXT
     );
     CREATE INDEX job_live ON job (sequence) WHERE ended_at IS NULL;
+    CREATE INDEX job_ended ON job (ended_at) WHERE ended_at IS NOT NULL;
+    CREATE TABLE hold (kind TEXT NOT NULL, name TEXT NOT NULL, PRIMARY KEY (kind, name)) WITHOUT ROWID;
     CREATE INDEX job_ended_badly ON job (state, sequence) WHERE state IN ('failed', 'cancelled', 'expired');
     CREATE TABLE payload (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL);
     CREATE TABLE result (sequence INTEGER PRIMARY KEY, body TEXT NOT NULL);
@@ -66,7 +70,7 @@ MIGRATIONS: Final = (
 
 _SPEC: Final = (
     "sequence, id, type, priority, not_before, expires_at, timeout_s, max_attempts, backoff_s, backoff_max_s, "
-    "max_crashes, tags, submitted_at"
+    "max_crashes, tags, unique_key, submitted_at"
 )
 _STANDING: Final = (
     "state, ready_at, attempt, failures, crashes, worker, token, assigned_at, cancel_requested, ended_at, reason"
@@ -97,7 +101,8 @@ class SqliteJobStore:
         rows = self._rows(f"SELECT {_COLUMNS} FROM job WHERE ended_at IS NULL ORDER BY sequence")
         totals = {State(state): count for state, count in self._rows("SELECT state, count(*) FROM job GROUP BY state")}
         ((highest,),) = self._rows("SELECT coalesce(max(sequence), 0) FROM job")
-        return Snapshot([_job(row) for row in rows], totals, highest + 1)
+        holds = frozenset((HoldKind(kind), str(name)) for kind, name in self._rows("SELECT kind, name FROM hold"))
+        return Snapshot([_job(row) for row in rows], totals, highest + 1, holds)
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, Job]:
         """Look jobs up by id."""
@@ -108,17 +113,41 @@ class SqliteJobStore:
                 found[JobId(row[1])] = _job(row)
         return found
 
-    def commit(self, saves: Iterable[Save]) -> None:
+    def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         """Write all in one transaction."""
+        jobs: list[SaveJob] = []
+        attempts: list[tuple[Any, ...]] = []
+        holds: list[SaveHold] = []
+        prunes: list[Prune] = []
+        for save in saves:
+            match save:
+                case SaveJob():
+                    jobs.append(save)
+                case SaveAttempt(attempt=attempt):
+                    attempts.append(_attempt_row(attempt))
+                case SaveHold():
+                    holds.append(save)
+                case Prune():
+                    prunes.append(save)
+        pruned: Counter[State] = Counter()
+        try:
+            with transaction(self._connection):
+                self._write_jobs(jobs)
+                self._write(f"INSERT OR REPLACE INTO attempt VALUES ({', '.join('?' * 9)})", attempts)
+                for hold in holds:
+                    self._hold(hold)
+                for prune in prunes:
+                    pruned += self._prune(prune)
+        except DatabaseError as error:
+            raise failure(self._path, "can't be written", error) from error
+        return pruned
+
+    def _write_jobs(self, saves: Sequence[SaveJob]) -> None:
         new: list[tuple[Any, ...]] = []
         payloads: list[tuple[int, str]] = []
         changed: list[tuple[Any, ...]] = []
         results: list[tuple[int, str]] = []
-        attempts: list[tuple[Any, ...]] = []
         for save in saves:
-            if isinstance(save, SaveAttempt):
-                attempts.append(_attempt_row(save.attempt))
-                continue
             if save.payload is None:
                 changed.append((*_standing_row(save.job), save.job.sequence))
             else:
@@ -126,19 +155,34 @@ class SqliteJobStore:
                 payloads.append((save.job.sequence, save.payload))
             if save.result is not None:
                 results.append((save.job.sequence, save.result))
-        try:
-            with transaction(self._connection):
-                for statement, rows in (
-                    (_INSERT_JOB, new),
-                    ("INSERT INTO payload (sequence, body) VALUES (?, ?)", payloads),
-                    (_UPDATE_JOB, changed),
-                    ("INSERT OR REPLACE INTO result (sequence, body) VALUES (?, ?)", results),
-                    (f"INSERT OR REPLACE INTO attempt VALUES ({', '.join('?' * 9)})", attempts),
-                ):
-                    if rows:
-                        self._connection.executemany(statement, rows)
-        except DatabaseError as error:
-            raise failure(self._path, "can't be written", error) from error
+        self._write(_INSERT_JOB, new)
+        self._write("INSERT INTO payload (sequence, body) VALUES (?, ?)", payloads)
+        self._write(_UPDATE_JOB, changed)
+        self._write("INSERT OR REPLACE INTO result (sequence, body) VALUES (?, ?)", results)
+
+    def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
+        if rows:
+            self._connection.executemany(statement, rows)
+
+    def _hold(self, save: SaveHold) -> None:
+        statement = (
+            "INSERT OR IGNORE INTO hold (kind, name) VALUES (?, ?)"
+            if save.on
+            else "DELETE FROM hold WHERE kind = ? AND name = ?"
+        )
+        self._connection.execute(statement, (str(save.kind), save.name))
+
+    def _prune(self, prune: Prune) -> Counter[State]:
+        rows = self._connection.execute(
+            "SELECT sequence, id, state FROM job WHERE ended_at IS NOT NULL AND ended_at < ? ORDER BY ended_at LIMIT ?",
+            (prune.before, prune.most),
+        ).fetchall()
+        sequences = [(sequence,) for sequence, _, _ in rows]
+        self._write("DELETE FROM attempt WHERE job_id = ?", [(job_id,) for _, job_id, _ in rows])
+        self._write("DELETE FROM payload WHERE sequence = ?", sequences)
+        self._write("DELETE FROM result WHERE sequence = ?", sequences)
+        self._write("DELETE FROM job WHERE sequence = ?", sequences)
+        return Counter(State(state) for _, _, state in rows)
 
     def payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
         """Look payloads up."""
@@ -161,6 +205,9 @@ class SqliteJobStore:
         if wanted.type is not None:
             conditions.append("type = ?")
             values.append(wanted.type)
+        if wanted.before is not None:
+            conditions.append("sequence < (SELECT sequence FROM job WHERE id = ?)")
+            values.append(wanted.before)
         query = f"SELECT {_COLUMNS} FROM job WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?"
         return [_job(row) for row in self._rows(query, [*values, wanted.limit])]
 
@@ -209,6 +256,7 @@ def _spec_row(job: Job) -> tuple[Any, ...]:
         spec.retry.backoff_max_s,
         spec.max_crashes,
         ",".join(sorted(spec.tags)),
+        spec.unique,
         job.submitted_at,
     )
 
@@ -231,9 +279,9 @@ def _standing_row(job: Job) -> tuple[Any, ...]:
 
 def _job(row: Sequence[Any]) -> Job:
     sequence, job_id, job_type, priority, not_before, expires_at, timeout_s = row[:7]
-    max_attempts, backoff_s, backoff_max_s, max_crashes, tags, submitted_at = row[7:13]
+    max_attempts, backoff_s, backoff_max_s, max_crashes, tags, unique, submitted_at = row[7:14]
     state, ready_at, attempt, failures, crashes, worker, token, assigned_at, cancel_requested, ended_at, reason = row[
-        13:
+        14:
     ]
     spec = JobSpec(
         id=JobId(job_id),
@@ -245,6 +293,7 @@ def _job(row: Sequence[Any]) -> Job:
         retry=RetryPolicy(max_attempts, backoff_s, backoff_max_s),
         max_crashes=max_crashes,
         tags=frozenset(Tag(tag) for tag in tags.split(",") if tag),
+        unique=None if unique is None else UniqueKey(unique),
     )
     return Job(
         spec=spec,

@@ -16,7 +16,11 @@ from stockworker.dispatcher.effects import (
     Note,
     Now,
     Offer,
+    Prune,
+    Pruned,
+    Save,
     SaveAttempt,
+    SaveHold,
     SaveJob,
     Send,
     Unreached,
@@ -67,6 +71,7 @@ class Turns:
         self._store = store
         self._lease_s = lease_s
         self._verbose = verbose
+        self._told_next: list[Event] = []
 
     def take(self, items: Sequence[Packet | LinkChanged | Unreached], now: Now) -> Performance:
         """Decide and commit. When this returns, everything that led to the packets is durable.
@@ -74,7 +79,7 @@ class Turns:
         Raises:
             StoreError: nothing of this turn is durable, and the machine must not be used any more.
         """
-        events: list[Event] = []
+        events, self._told_next = self._told_next, []
         effects: list[Effect] = []
         for item in items:
             if isinstance(item, Packet):
@@ -86,9 +91,10 @@ class Turns:
                 events.append(item)
         past = self._store.find(wanted) if (wanted := self._machine.past_wanted(events)) else {}
         effects += self._machine.handle(events, now, past)
-        saves = [effect for effect in effects if isinstance(effect, SaveJob | SaveAttempt)]
-        if saves:
-            self._store.commit(saves)
+        saves = [effect for effect in effects if isinstance(effect, Save)]
+        pruned = self._store.commit(saves) if saves else {}
+        if pruned:
+            self._told_next.append(Pruned(tuple(pruned.items())))
         return self._perform(effects)
 
     def _refuse(self, packet: Packet, error: DecodeError) -> list[Effect]:
@@ -107,11 +113,11 @@ class Turns:
                         notes.extend(_moved(step) for step in message.transitions)
                 case Offer(worker_id=worker_id, jobs=jobs):
                     packets.extend(self._offer(worker_id, jobs))
-                case Look(query=query):
-                    packets.append(codec.encode(answer(query, self._store)))
+                case Look(query=query, why=why):
+                    packets.append(codec.encode(answer(query, self._store, dict(why))))
                 case Note():
                     notes.append(effect)
-                case SaveJob() | SaveAttempt():
+                case SaveJob() | SaveAttempt() | SaveHold() | Prune():
                     pass
         return Performance(tuple(packets), tuple(notes))
 

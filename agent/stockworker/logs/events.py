@@ -117,6 +117,8 @@ class Event(Enum):
         ("job", "type", "attempt", "worker"),
         "The worker came back before anybody else was given the job: its work counts.",
     )
+    HELD = Description(INFO, "kept from work", ("kind", "name"), "An operator paused a job type, or drains a worker.")
+    FREED = Description(INFO, "let to work again", ("kind", "name"), "An operator ended a pause or a drain.")
     REPORT_STALE = Description(
         INFO,
         "refused a stale report",

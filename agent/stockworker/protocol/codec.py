@@ -8,13 +8,13 @@ inside other messages as strings: whoever passes them on neither parses nor re-e
 from typing import Final, cast
 
 from stockworker.errors import DecodeError
-from stockworker.protocol import codec_client, codec_stats, codec_worker, topics
+from stockworker.protocol import codec_answer, codec_client, codec_stats, codec_worker, topics
 from stockworker.protocol.body import MAX_BODY
 from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet
 
-_DECODERS: Final = codec_client.DECODERS | codec_stats.DECODERS | codec_worker.DECODERS
-_ENCODERS: Final = codec_client.ENCODERS | codec_stats.ENCODERS | codec_worker.ENCODERS
+_DECODERS: Final = codec_client.DECODERS | codec_answer.DECODERS | codec_stats.DECODERS | codec_worker.DECODERS
+_ENCODERS: Final = codec_client.ENCODERS | codec_answer.ENCODERS | codec_stats.ENCODERS | codec_worker.ENCODERS
 
 
 def decode(packet: Packet) -> Message:

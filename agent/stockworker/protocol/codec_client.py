@@ -1,4 +1,4 @@
-"""The messages between clients and the dispatcher, as bytes."""
+"""What clients say to the dispatcher, as bytes."""
 
 from collections.abc import Callable
 from typing import Any, Final
@@ -6,7 +6,6 @@ from typing import Any, Final
 from stockworker.protocol import topics
 from stockworker.protocol.body import (
     BATCH_CONTENT_TYPE,
-    LONGEST_CORRELATION,
     MAX_ENTRIES,
     content_size,
     fits,
@@ -18,20 +17,16 @@ from stockworker.protocol.body import (
     reply_properties,
 )
 from stockworker.protocol.fields import FieldError, Fields, parse_json
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, UniqueKey
 from stockworker.protocol.job import PRIORITY_BY_LABEL, Priority
-from stockworker.protocol.lifecycle import TERMINAL, State
+from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
-    Answer,
     CancelJob,
     Cleanup,
+    Hold,
+    HoldKind,
     JobFilter,
-    JobView,
-    Notice,
     Query,
-    Receipt,
-    ReceiptEntry,
-    ReceiptStatus,
     Reply,
     RetryJob,
     Submission,
@@ -43,6 +38,8 @@ from stockworker.protocol.topics import Address, Kind
 LONGEST_TIMEOUT_S: Final = 30 * 86400.0
 MOST_ATTEMPTS: Final = 1000
 MAX_QUERY: Final = 1000
+MAX_EXPLAINED: Final = 64
+"""Jobs whose stories are told at once: for each of them every worker is looked at."""
 
 _NUMBERS: Final = frozenset({"schema", "not_before", "expires_at", "timeout", "max_attempts", "backoff", "max_crashes"})
 
@@ -89,7 +86,7 @@ def _read_properties(user: tuple[tuple[str, str], ...]) -> Fields:
 def _read_submission(fields: Fields, priority: Priority, job_type: JobType, payload: str) -> Submission:
     if not fits(payload):
         raise FieldError("payload: is too large; put the data where workers can fetch it, and send a reference")
-    job_id = fields.optional("id", fields.id)
+    job_id, unique = fields.optional("id", fields.id), fields.optional("unique", fields.id)
     return Submission(
         id=None if job_id is None else JobId(job_id),
         type=job_type,
@@ -102,6 +99,7 @@ def _read_submission(fields: Fields, priority: Priority, job_type: JobType, payl
         backoff_s=fields.optional("backoff", lambda name: fields.number(name, 0.0, LONGEST_TIMEOUT_S)),
         max_crashes=fields.optional("max_crashes", lambda name: fields.integer(name, 1, MOST_ATTEMPTS)),
         tags=frozenset(Tag(tag) for tag in fields.ids("tags", MAX_ENTRIES)),
+        unique=None if unique is None else UniqueKey(unique),
     )
 
 
@@ -115,6 +113,7 @@ def _options(job: Submission) -> dict[str, Any]:
             "max_attempts": job.max_attempts,
             "backoff": job.backoff_s,
             "max_crashes": job.max_crashes,
+            "unique": job.unique,
         }
     )
 
@@ -169,31 +168,57 @@ def _decode_query(address: Address, body: bytes, properties: Properties) -> Quer
     client_id = ClientId(address.values[0])
     if reply is None or reply.client_id != client_id:
         reply = Reply(client_id)
-    ids = tuple(JobId(found) for found in fields.ids("ids", MAX_QUERY))
+    explain = fields.flag("explain")
+    ids = tuple(JobId(found) for found in fields.ids("ids", MAX_EXPLAINED if explain else MAX_QUERY))
     wanted = fields.optional("filter", fields.within)
-    return Query(ids, None if wanted is None else _read_filter(wanted), fields.flag("results"), reply)
+    if explain and wanted is not None:
+        raise FieldError("explain: goes with ids, not with a filter")
+    chosen = None if wanted is None else _read_filter(wanted)
+    return Query(ids, chosen, fields.flag("results"), reply, explain)
 
 
 def _read_filter(fields: Fields) -> JobFilter:
-    job_type = fields.optional("type", fields.id)
+    job_type, before = fields.optional("type", fields.id), fields.optional("before", fields.id)
     return JobFilter(
         state=fields.optional("state", lambda name: fields.choice(name, State)),
         type=None if job_type is None else JobType(job_type),
         limit=fields.integer("limit", 1, MAX_QUERY),
+        before=None if before is None else JobId(before),
     )
 
 
+def _filter_fields(wanted: JobFilter) -> dict[str, Any]:
+    return present({"state": wanted.state, "type": wanted.type, "limit": wanted.limit, "before": wanted.before})
+
+
 def _encode_query(message: Query) -> Packet:
-    wanted = message.filter
     body = {
         "ids": list(message.ids) or None,
-        "filter": None
-        if wanted is None
-        else present({"state": wanted.state, "type": wanted.type, "limit": wanted.limit}),
+        "filter": None if message.filter is None else _filter_fields(message.filter),
         "results": message.with_results,
+        "explain": message.explain or None,
     }
     topic = f"{Kind.QUERY}/{message.reply.client_id}"
     return make_packet(Kind.QUERY, topic, body, reply_properties(message.reply))
+
+
+_HOLDS: Final = {
+    Kind.PAUSE: (HoldKind.TYPE, True),
+    Kind.RESUME: (HoldKind.TYPE, False),
+    Kind.DRAIN: (HoldKind.WORKER, True),
+    Kind.UNDRAIN: (HoldKind.WORKER, False),
+}
+_HOLD_TOPICS: Final = {meaning: kind for kind, meaning in _HOLDS.items()}
+
+
+def _decode_hold(address: Address, _body: bytes, properties: Properties) -> Hold:
+    kind, on = _HOLDS[address.kind]
+    return Hold(kind, address.values[0], on, read_reply(properties))
+
+
+def _encode_hold(message: Hold) -> Packet:
+    kind = _HOLD_TOPICS[message.kind, message.on]
+    return make_packet(kind, f"{kind}/{message.name}", {}, reply_properties(message.reply))
 
 
 def _decode_cleanup(_address: Address, _body: bytes, _properties: Properties) -> Cleanup:
@@ -204,154 +229,20 @@ def _encode_cleanup(_message: Cleanup) -> Packet:
     return make_packet(Kind.CLEANUP, str(Kind.CLEANUP), {})
 
 
-# --- what the dispatcher says -----------------------------------------------------------------------------------------
-
-
-def _decode_receipt(address: Address, body: bytes, properties: Properties) -> Receipt | Answer:
-    fields = open_body(body)
-    correlation = fields.optional("correlation", lambda name: fields.text(name, LONGEST_CORRELATION))
-    if correlation is None and properties.correlation_data is not None:
-        correlation = properties.correlation_data.decode()
-    reply = Reply(ClientId(address.values[0]), correlation)
-    if fields.optional("jobs", str) is not None:
-        jobs = tuple(_read_view(entry) for entry in fields.each("jobs", MAX_ENTRIES))
-        return Answer(reply, jobs, tuple(JobId(left) for left in fields.ids("omitted", MAX_ENTRIES)))
-    return Receipt(reply, tuple(_read_entry(entry) for entry in fields.each("receipts", MAX_ENTRIES)))
-
-
-def _read_entry(fields: Fields) -> ReceiptEntry:
-    job_id = fields.optional("id", fields.id)
-    return ReceiptEntry(
-        None if job_id is None else JobId(job_id),
-        fields.choice("status", ReceiptStatus),
-        fields.optional("reason", fields.text),
-    )
-
-
-def _read_view(fields: Fields) -> JobView:
-    worker = fields.optional("worker", fields.id)
-    return JobView(
-        id=JobId(fields.id("id")),
-        type=JobType(fields.id("type")),
-        priority=_read_priority(fields),
-        state=fields.choice("state", State),
-        submitted_at=fields.time("submitted_at"),
-        ready_at=fields.time("ready_at"),
-        ended_at=fields.optional("ended_at", fields.time),
-        attempt=fields.integer("attempt", 0, 1 << 31),
-        failures=fields.integer("failures", 0, 1 << 31),
-        crashes=fields.integer("crashes", 0, 1 << 31),
-        worker=None if worker is None else WorkerId(worker),
-        cancel_requested=fields.flag("cancel_requested"),
-        reason=fields.optional("reason", fields.text),
-        result=fields.optional("result", fields.text),
-    )
-
-
-def _read_priority(fields: Fields) -> Priority:
-    label = fields.text("priority")
-    if label not in PRIORITY_BY_LABEL:
-        raise FieldError(f"priority: {label[:20]!r} is none of {', '.join(PRIORITY_BY_LABEL)}")
-    return PRIORITY_BY_LABEL[label]
-
-
-def _answer_properties(reply: Reply) -> Properties:
-    return Properties(correlation_data=None if reply.correlation is None else reply.correlation.encode())
-
-
-def _encode_receipt(message: Receipt) -> Packet:
-    entries = [
-        present({"id": entry.job_id, "status": entry.status, "reason": entry.reason}) for entry in message.entries
-    ]
-    topic = topics.receipt(message.reply.client_id)
-    body = {"correlation": message.reply.correlation, "receipts": entries}
-    return make_packet(Kind.RECEIPT, topic, body, _answer_properties(message.reply))
-
-
-def view_fields(view: JobView) -> dict[str, Any]:
-    """A job as a JSON object: on the wire, and in the output of commands."""
-    return present(
-        {
-            "id": view.id,
-            "type": view.type,
-            "priority": view.priority.label,
-            "state": view.state,
-            "submitted_at": view.submitted_at,
-            "ready_at": view.ready_at,
-            "ended_at": view.ended_at,
-            "attempt": view.attempt,
-            "failures": view.failures,
-            "crashes": view.crashes,
-            "worker": view.worker,
-            "cancel_requested": view.cancel_requested,
-            "reason": view.reason,
-            "result": view.result,
-        }
-    )
-
-
-def _encode_answer(message: Answer) -> Packet:
-    body = {
-        "correlation": message.reply.correlation,
-        "jobs": [view_fields(view) for view in message.jobs],
-        "omitted": list(message.omitted) or None,
-    }
-    return make_packet(Kind.RECEIPT, topics.receipt(message.reply.client_id), body, _answer_properties(message.reply))
-
-
-def _notice_kind(state: State) -> Kind:
-    return Kind.COMPLETED if state is State.COMPLETED else Kind.FAILED
-
-
-def _decode_notice(address: Address, body: bytes, _properties: Properties) -> Notice:
-    fields = open_body(body)
-    worker = fields.optional("worker", fields.id)
-    state = fields.choice("state", State)
-    if state not in TERMINAL or _notice_kind(state) is not address.kind:
-        raise FieldError(f"state: {state} does not belong on this topic")
-    return Notice(
-        job_id=JobId(address.values[0]),
-        type=JobType(fields.id("type")),
-        state=state,
-        attempt=fields.integer("attempt", 0, 1 << 31),
-        worker=None if worker is None else WorkerId(worker),
-        result=fields.optional("result", fields.text),
-        reason=fields.optional("reason", fields.text),
-    )
-
-
-def _encode_notice(message: Notice) -> Packet:
-    kind = _notice_kind(message.state)
-    body = {
-        "job_id": message.job_id,
-        "type": message.type,
-        "state": message.state,
-        "attempt": message.attempt,
-        "worker": message.worker,
-        "reason": message.reason,
-        "result": message.result,
-    }
-    return make_packet(kind, topics.of_job(kind, message.job_id), body)
-
-
 DECODERS: Final[dict[Kind, Callable[[Address, bytes, Properties], Any]]] = {
     Kind.QUEUE: _decode_submit,
     Kind.CANCEL: _decode_cancel,
     Kind.RETRY: _decode_retry,
+    **dict.fromkeys(_HOLDS, _decode_hold),
     Kind.QUERY: _decode_query,
     Kind.CLEANUP: _decode_cleanup,
-    Kind.RECEIPT: _decode_receipt,
-    Kind.COMPLETED: _decode_notice,
-    Kind.FAILED: _decode_notice,
 }
 
 ENCODERS: Final[dict[type, Callable[[Any], Packet]]] = {
     Submit: encode_submit,
     CancelJob: _encode_cancel,
     RetryJob: _encode_retry,
+    Hold: _encode_hold,
     Query: _encode_query,
     Cleanup: _encode_cleanup,
-    Receipt: _encode_receipt,
-    Answer: _encode_answer,
-    Notice: _encode_notice,
 }

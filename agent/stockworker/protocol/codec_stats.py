@@ -40,6 +40,7 @@ def _read_queue(fields: Fields) -> QueueView:
         fields.integer("waiting", 0, 1 << 53),
         fields.number("oldest_s", 0, 1e12),
         fields.integer("workers", 0, 1 << 53),
+        fields.flag("held"),
     )
 
 
@@ -52,6 +53,7 @@ def _read_worker(fields: Fields) -> WorkerView:
         types=tuple(JobType(found) for found in fields.ids("types", MAX_ENTRIES)),
         seen_s=fields.number("seen_s", 0, 1e12),
         version=fields.text("version", MAX_TEXT),
+        held=fields.flag("held"),
     )
 
 
@@ -63,7 +65,13 @@ def stats_fields(stats: Stats) -> dict[str, Any]:
         "uptime_s": stats.uptime_s,
         "states": dict(stats.states),
         "queues": [
-            {"type": queue.type, "waiting": queue.waiting, "oldest_s": queue.oldest_s, "workers": queue.workers}
+            {
+                "type": queue.type,
+                "waiting": queue.waiting,
+                "oldest_s": queue.oldest_s,
+                "workers": queue.workers,
+                "held": queue.held,
+            }
             for queue in stats.queues
         ],
         "workers": [
@@ -75,6 +83,7 @@ def stats_fields(stats: Stats) -> dict[str, Any]:
                 "types": list(worker.types),
                 "seen_s": worker.seen_s,
                 "version": worker.version,
+                "held": worker.held,
             }
             for worker in stats.workers
         ],

@@ -69,6 +69,13 @@ class Fields:
         self._check_utf8(name, value)
         return value
 
+    def texts(self, name: str, most: int = 4096) -> tuple[str, ...]:
+        """A list of strings; an absent one is empty."""
+        found = []
+        for index, value in enumerate(self._list(name, most, optional=True)):
+            found.append(Fields({"": value}, f"{self._path}{name}[{index}]").text(""))
+        return tuple(found)
+
     def id(self, name: str) -> str:
         """A valid id."""
         value = self._object.get(name)

@@ -11,6 +11,7 @@ WorkerId = NewType("WorkerId", str)
 ClientId = NewType("ClientId", str)
 JobType = NewType("JobType", str)
 Tag = NewType("Tag", str)
+UniqueKey = NewType("UniqueKey", str)
 Token = NewType("Token", str)
 """Fencing token of a lease: whoever reports an attempt must hold the token of the job's newest lease."""
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Final
 
-from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.retry import RetryPolicy
 
@@ -52,6 +52,7 @@ class JobSpec:
         retry: how often and when a failed attempt is tried again.
         max_crashes: how many processes it may take down before it is given up.
         tags: a worker must have all of them.
+        unique: of the jobs of one type with the same key, only one lives at a time.
     """
 
     id: JobId
@@ -63,6 +64,7 @@ class JobSpec:
     retry: RetryPolicy
     max_crashes: int
     tags: frozenset[Tag]
+    unique: UniqueKey | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
-from stockworker.protocol.job import Outcome, Priority
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
+from stockworker.protocol.job import Attempt, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 
 SCHEMA: Final = 1
@@ -28,7 +28,8 @@ class Submission:
     """One job as asked for. What is None is left to the dispatcher's defaults.
 
     `payload` is text that nobody but the submitter and the handler understands. `not_before` and `expires_at` are
-    seconds since the epoch, `timeout_s` is seconds.
+    seconds since the epoch, `timeout_s` is seconds. While a job of this type with the same `unique` key lives, this one
+    is a duplicate of it.
     """
 
     id: JobId | None
@@ -42,6 +43,7 @@ class Submission:
     backoff_s: float | None = None
     max_crashes: int | None = None
     tags: frozenset[Tag] = frozenset()
+    unique: UniqueKey | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,23 +70,42 @@ class RetryJob:
     reply: Reply | None
 
 
+class HoldKind(StrEnum):
+    """What can be kept from work: a job type everywhere, or a worker altogether."""
+
+    TYPE = "type"
+    WORKER = "worker"
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Give out no jobs of this type, or none to this worker, until it is freed; what runs is finished."""
+
+    kind: HoldKind
+    name: str
+    on: bool
+    reply: Reply | None
+
+
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs to list, newest first."""
+    """Which jobs to list, newest first; `before` asks for those that were submitted before that one."""
 
     state: State | None = None
     type: JobType | None = None
     limit: int = 100
+    before: JobId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """How do these jobs stand? By id, or by filter."""
+    """How do these jobs stand? By id, or by filter. `explain` asks for the stories of those named by id, too."""
 
     ids: tuple[JobId, ...]
     filter: JobFilter | None
     with_results: bool
     reply: Reply
+    explain: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,21 +131,27 @@ class ReceiptStatus(StrEnum):
     CANCELLED = "cancelled"
     CANCELLING = "cancelling"
     REOPENED = "reopened"
+    HELD = "held"
+    FREED = "freed"
     REJECTED = "rejected"
 
 
 @dataclass(frozen=True, slots=True)
 class ReceiptEntry:
-    """About one job; `job_id` is None where the request was so broken that it names none."""
+    """About one job; `job_id` is None where the request names none.
+
+    `holder` is another job that lives under the same unique key, where that is the reason.
+    """
 
     job_id: JobId | None
     status: ReceiptStatus
     reason: str | None = None
+    holder: JobId | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Answer to `Submit`, `CancelJob` and `RetryJob`."""
+    """Answer to `Submit`, `CancelJob`, `RetryJob` and `Hold`."""
 
     reply: Reply
     entries: tuple[ReceiptEntry, ...]
@@ -151,6 +178,20 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
+class Story:
+    """Why a job is where it is.
+
+    Attributes:
+        why: what it waits for or how it ended, one sentence each.
+        attempts: executions of it, first to last; of many, the newest.
+    """
+
+    job_id: JobId
+    why: tuple[str, ...]
+    attempts: tuple[Attempt, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Answer:
     """Answer to `Query`. An id that was asked for and is in neither `jobs` nor `omitted` is unknown.
 
@@ -160,6 +201,7 @@ class Answer:
     reply: Reply
     jobs: tuple[JobView, ...]
     omitted: tuple[JobId, ...] = ()
+    stories: tuple[Story, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +228,7 @@ class WorkerView:
     types: tuple[JobType, ...]
     seen_s: float
     version: str
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +239,7 @@ class QueueView:
     waiting: int
     oldest_s: float
     workers: int
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -429,7 +473,7 @@ class Presence:
     version: str
 
 
-FromClient = Submit | CancelJob | RetryJob | Query | StatsRequest | Cleanup
+FromClient = Submit | CancelJob | RetryJob | Hold | Query | StatsRequest | Cleanup
 FromWorker = Request | Report | Register | Unregister | Heartbeat | Disconnect | Progress
 ToClient = Receipt | Answer | Notice | Stats
 ToWorker = Assign | Ack | Control

@@ -29,6 +29,8 @@ class Kind(StrEnum):
     QUERY = "jobs/query"
     CANCEL = "jobs/cancel"
     RETRY = "jobs/retry"
+    PAUSE = "jobs/pause"
+    RESUME = "jobs/resume"
     REQUEST = "jobs/request"
     ASSIGN = "jobs/assign"
     REPORT = "jobs/report"
@@ -41,6 +43,8 @@ class Kind(StrEnum):
     HEARTBEAT = "workers/heartbeat"
     DISCONNECT = "workers/disconnect"
     CONTROL = "workers/control"
+    DRAIN = "workers/drain"
+    UNDRAIN = "workers/undrain"
     CLEANUP = "workers/cleanup"
     STATS_REQUEST = "system/stats/request"
     STATS_RESPONSE = "system/stats/response"
@@ -103,6 +107,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(Kind.QUERY, ("client_id",), _CLIENTS, _DISPATCHERS, "how do these jobs stand?"),
     Topic(Kind.CANCEL, ("job_id",), _CLIENTS, _DISPATCHERS, "stop a job, wherever it is"),
     Topic(Kind.RETRY, ("job_id",), frozenset({_OPERATOR}), _DISPATCHERS, "run a failed job again"),
+    Topic(Kind.PAUSE, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "give out no jobs of this type"),
+    Topic(Kind.RESUME, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "give out jobs of this type again"),
     Topic(
         Kind.REQUEST,
         ("worker_id",),
@@ -155,6 +161,8 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "a worker's will: the broker lost its connection",
     ),
     Topic(Kind.CONTROL, ("worker_id",), _DISPATCHERS, _WORKERS, "orders to a worker: cancel, drain, resume, reload"),
+    Topic(Kind.DRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker no jobs"),
+    Topic(Kind.UNDRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker jobs again"),
     Topic(Kind.CLEANUP, (), frozenset({_OPERATOR}), _DISPATCHERS, "look for lost workers and leases now"),
     Topic(Kind.STATS_REQUEST, (), _CLIENTS, _DISPATCHERS, "how does the whole system stand?"),
     Topic(Kind.STATS_RESPONSE, (), _DISPATCHERS, _WATCHERS, "statistics"),

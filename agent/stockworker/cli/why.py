@@ -1,0 +1,57 @@
+"""``stockworker why``: what a job waits for, and what became of each attempt at it."""
+
+import argparse
+from collections.abc import Iterator
+
+from stockworker.cli.arguments import add_client_options, identifier
+from stockworker.cli.connection import converse
+from stockworker.cli.endings import first_line
+from stockworker.cli.exits import Exit
+from stockworker.cli.tables import local_time, short_duration, table, terminal_width
+from stockworker.cli.terminal import print_json
+from stockworker.client import Client
+from stockworker.logs.lines import escaped
+from stockworker.protocol.codec_answer import story_fields
+from stockworker.protocol.messages import Story
+
+
+def why(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker why``."""
+    parser.description = (
+        "Tell why a job waits or how it ended, and what became of each attempt at it; of many, the newest are shown."
+    )
+    parser.add_argument("job", type=identifier, metavar="JOB", help="id of the job")
+    add_client_options(parser)
+    parser.set_defaults(run=_run)
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    async def ask(client: Client) -> Story:
+        return await client.explain(arguments.job)
+
+    story = converse(arguments, ask, notices=False)
+    if arguments.json:
+        print_json(story_fields(story))
+    else:
+        print("\n".join(_lines(story)))
+    return Exit.OK
+
+
+def _lines(story: Story) -> Iterator[str]:
+    yield from map(escaped, story.why)
+    if story.attempts:
+        yield ""
+        header = ("ATTEMPT", "WORKER", "ASSIGNED", "ENDED", "RAN", "OUTCOME", "ERROR")
+        rows = [
+            (
+                attempt.number,
+                attempt.worker,
+                local_time(attempt.assigned_at),
+                None if attempt.ended_at is None else local_time(attempt.ended_at),
+                None if attempt.ran_s is None else short_duration(attempt.ran_s),
+                attempt.outcome,
+                first_line(attempt.error),
+            )
+            for attempt in story.attempts
+        ]
+        yield from table(header, rows, terminal_width())

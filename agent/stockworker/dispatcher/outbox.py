@@ -1,0 +1,126 @@
+"""What follows from a turn besides commits: gathered in the order in which it is decided, handed out at its end. Pure.
+
+Answers are gathered by peer, so that each gets few and large messages.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+
+from stockworker.dispatcher.effects import Effect, Look, Note, Now, Offer, Send
+from stockworker.protocol.body import MAX_LIST
+from stockworker.protocol.ids import Token, WorkerId
+from stockworker.protocol.job import Job, Outcome
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Ack, Message, Monitor, Notice, Receipt, ReceiptEntry, Reply, Transition
+
+_RECEIPTS_AT_ONCE = 512
+_TOKENS_AT_ONCE = 2048
+
+
+@dataclass(slots=True)
+class _Answers:
+    stored: list[Token] = field(default_factory=list)
+    stale: list[Token] = field(default_factory=list)
+    renewed: list[Token] = field(default_factory=list)
+
+
+class Outbox:
+    """Collects messages, offers, answers from the store and lines for the log.
+
+    Args:
+        lease_s: told to workers with each answer, in seconds.
+    """
+
+    def __init__(self, lease_s: float) -> None:
+        self._lease_s = lease_s
+        self._effects: list[Effect] = []
+        self._receipts: list[Receipt] = []
+        self._acks: dict[WorkerId, _Answers] = {}
+
+    # --- answers ------------------------------------------------------------------------------------------------------
+
+    def receipt(self, reply: Reply | None, entries: Sequence[ReceiptEntry]) -> None:
+        """Tell a client, if it said where."""
+        if reply is None:
+            return
+        for start in range(0, len(entries), _RECEIPTS_AT_ONCE):
+            self._receipts.append(Receipt(reply, tuple(entries[start : start + _RECEIPTS_AT_ONCE])))
+
+    def stored(self, worker_id: WorkerId, token: Token) -> None:
+        """A report is on disk."""
+        self._acks.setdefault(worker_id, _Answers()).stored.append(token)
+
+    def stale(self, worker_id: WorkerId, token: Token) -> None:
+        """A report was refused, or a lease is not the worker's any more."""
+        self._acks.setdefault(worker_id, _Answers()).stale.append(token)
+
+    def renewed(self, worker_id: WorkerId, token: Token) -> None:
+        """A lease runs on."""
+        self._acks.setdefault(worker_id, _Answers()).renewed.append(token)
+
+    # --- the rest -----------------------------------------------------------------------------------------------------
+
+    def send(self, message: Message) -> None:
+        """Publish a message."""
+        self._effects.append(Send(message))
+
+    def offer(self, worker_id: WorkerId, jobs: Sequence[Job]) -> None:
+        """Publish leases."""
+        for start in range(0, len(jobs), MAX_LIST):
+            self._effects.append(Offer(worker_id, tuple(jobs[start : start + MAX_LIST])))
+
+    def look(self, look: Look) -> None:
+        """Publish what the store says."""
+        self._effects.append(look)
+
+    def note(self, event: str, **fields: object) -> None:
+        """Log an event of the catalogue."""
+        self._effects.append(Note(event, tuple(fields.items())))
+
+    def note_job(self, event: str, job: Job, **fields: object) -> None:
+        """Log an event about a job."""
+        self.note(event, job=job.spec.id, type=job.spec.type, attempt=job.attempt, worker=job.worker, **fields)
+
+    def note_ending(self, job: Job, outcome: Outcome, now: Now) -> None:
+        """Log what became of a job when an attempt at it ended, where an operator may want to know."""
+        match job.state:
+            case State.FAILED:
+                self.note_job("job_failed", job, outcome=outcome, reason=_first_line(job.reason))
+            case State.SCHEDULED:
+                delay_s = round(job.ready_at - now.steady, 3)
+                self.note_job("job_retried", job, outcome=outcome, reason=_first_line(job.reason), delay_s=delay_s)
+            case State.QUEUED if outcome is not Outcome.LOST:
+                self.note_job("job_released", job, outcome=outcome, reason=_first_line(job.reason))
+            case _:
+                pass
+
+    def flush(self, notices: Sequence[Notice], transitions: Sequence[Transition]) -> list[Effect]:
+        """Everything since the last call. Of the answers those to workers come first: they wait for them to go on."""
+        effects = self._effects
+        for worker_id, answers in self._acks.items():
+            effects.extend(_acks(worker_id, answers, self._lease_s))
+        effects.extend(Send(receipt) for receipt in self._receipts)
+        effects.extend(Send(notice) for notice in notices)
+        for start in range(0, len(transitions), MAX_LIST):
+            effects.append(Send(Monitor(tuple(transitions[start : start + MAX_LIST]))))
+        self._effects, self._acks, self._receipts = [], {}, []
+        return effects
+
+
+def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Send]:
+    longest = max(len(answers.stored), len(answers.stale), len(answers.renewed))
+    for start in range(0, longest, _TOKENS_AT_ONCE):
+        part = slice(start, start + _TOKENS_AT_ONCE)
+        yield Send(
+            Ack(
+                worker_id,
+                stored=tuple(answers.stored[part]),
+                stale=tuple(answers.stale[part]),
+                renewed=tuple(answers.renewed[part]),
+                lease_s=lease_s,
+            )
+        )
+
+
+def _first_line(text: str | None) -> str | None:
+    return None if text is None else text.partition("\n")[0]

@@ -1,0 +1,99 @@
+"""Why a job is where it is, in sentences for people. Pure, a part of the dispatcher's machine."""
+
+from collections.abc import Callable, Collection, Iterator
+
+from stockworker.dispatcher.assignment import Worker
+from stockworker.dispatcher.effects import Now
+from stockworker.dispatcher.ledger import Ledger
+from stockworker.protocol.body import MAX_TEXT
+from stockworker.protocol.job import Job
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import LeaseStatus
+
+_DOING = {
+    None: "has not said yet what it does with it",
+    LeaseStatus.WAITING: "has it waiting for a free slot",
+    LeaseStatus.RUNNING: "runs it",
+    LeaseStatus.FINISHED: "has finished it, and is about to report",
+}
+
+
+def why(job: Job, ledger: Ledger, workers: Collection[Worker], now: Now) -> tuple[str, ...]:
+    """Say what a job that lives waits for, or who runs it; each sentence within `MAX_TEXT`."""
+    match job.state:
+        case State.SCHEDULED:
+            sentences = _scheduled(job, now)
+        case State.QUEUED:
+            sentences = _queued(job, ledger, workers, now)
+        case _:
+            sentences = _leased(job, ledger, now)
+    return tuple(sentence[:MAX_TEXT] for sentence in sentences)
+
+
+def _scheduled(job: Job, now: Now) -> Iterator[str]:
+    spec = job.spec
+    if job.reason is not None:
+        yield f"failure {job.failures} of at most {spec.retry.max_attempts}: {_first_line(job.reason)}"
+    if job.ready_at > now.steady:
+        yield f"it is tried again in {_seconds(job.ready_at - now.steady)}"
+    if spec.not_before is not None and spec.not_before > now.wall:
+        yield f"it must not start for another {_seconds(spec.not_before - now.wall)} (not_before)"
+    yield from _expiry(job, now)
+
+
+def _queued(job: Job, ledger: Ledger, workers: Collection[Worker], now: Now) -> Iterator[str]:
+    spec = job.spec
+    yield f"it has waited for {_seconds(now.steady - job.ready_at)} at priority {spec.priority.label}"
+    if job.reason is not None:
+        yield f"it came back: {_first_line(job.reason)}"
+    paused = spec.type in ledger.held_types()
+    if paused:
+        yield f"jobs of type {spec.type} are paused: stockworker resume {spec.type}"
+    able = [worker for worker in workers if spec.type in worker.types]
+    if able:
+        yield from _obstacles(job, able, paused=paused)
+    else:
+        yield f"none of the {len(workers)} known workers runs jobs of type {spec.type}"
+    yield from _expiry(job, now)
+
+
+def _obstacles(job: Job, able: Collection[Worker], *, paused: bool) -> Iterator[str]:
+    """What keeps each of the workers that run a type from this job: the first thing that does."""
+    spec = job.spec
+    obstacles: tuple[tuple[str, Callable[[Worker], bool]], ...] = (
+        ("found unable to run it, see their logs", lambda worker: spec.type in worker.refused),
+        (f"without one of its tags ({', '.join(sorted(spec.tags))})", lambda worker: not spec.tags <= worker.tags),
+        ("not connected", lambda worker: not worker.online),
+        ("drained (stockworker undrain WORKER)", lambda worker: worker.held),
+        ("about to stop", lambda worker: worker.window == 0),
+        ("busy", lambda worker: not worker.hungry),
+    )
+    left = list(able)
+    for text, keeps in obstacles:
+        kept = sum(map(keeps, left))
+        left = [worker for worker in left if not keeps(worker)]
+        if kept:
+            yield f"{kept} of {len(able)} workers for its type: {text}"
+    if left and not paused:
+        yield f"{len(left)} of {len(able)} workers for its type: ready, it is about to be given out"
+
+
+def _leased(job: Job, ledger: Ledger, now: Now) -> Iterator[str]:
+    lease = ledger.leases[job.spec.id]
+    yield f"attempt {job.attempt}: worker {job.worker} {_DOING[lease.status]}"
+    yield f"its lease ends in {_seconds(lease.deadline - now.steady)} unless renewed"
+    if job.cancel_requested:
+        yield "it is to be cancelled: its worker has been told to stop it"
+
+
+def _expiry(job: Job, now: Now) -> Iterator[str]:
+    if job.spec.expires_at is not None:
+        yield f"it expires in {_seconds(job.spec.expires_at - now.wall)} unless started (expires_at)"
+
+
+def _seconds(duration_s: float) -> str:
+    return f"{max(0.0, duration_s):.0f} s"
+
+
+def _first_line(text: str) -> str:
+    return text.partition("\n")[0]

@@ -1,0 +1,100 @@
+"""What the store says of jobs fits into one message, whatever there is to say."""
+
+from dataclasses import replace
+
+from stockworker.dispatcher.answers import answer
+from stockworker.dispatcher.effects import SaveAttempt, SaveJob
+from stockworker.protocol import codec
+from stockworker.protocol.body import MAX_BODY, MAX_CONTENT, MAX_TEXT
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Answer, JobFilter, Query
+from tests.harness.dispatching import MIDDAY, NOBODYS, REPLY, W1, A, B, a_job
+from tests.harness.memory_store import MemoryJobStore
+
+CONTROL = "\x1f"  # takes six bytes in JSON
+
+
+def a_store(*jobs: Job, result: str | None = None) -> MemoryJobStore:
+    store = MemoryJobStore()
+    store.commit([SaveJob(job, "{}", result) for job in jobs])
+    return store
+
+
+def tried(store: MemoryJobStore, job_id: JobId, times: int, error: str = "no data") -> None:
+    attempts = (
+        Attempt(job_id, number, W1, NOBODYS, MIDDAY, MIDDAY + 1, Outcome.ERROR, 0.5, error)
+        for number in range(1, times + 1)
+    )
+    store.commit([SaveAttempt(attempt) for attempt in attempts])
+
+
+def ask(*job_ids: JobId, explain: bool = True, with_results: bool = False) -> Query:
+    return Query(job_ids, None, with_results, REPLY, explain)
+
+
+def fitting(message: Answer) -> Answer:
+    packet = codec.encode(message)
+    assert len(packet.body) <= MAX_BODY
+    assert codec.decode(packet) == message
+    return message
+
+
+def failed(job_id: JobId, reason: str | None = "no data\nTraceback") -> Job:
+    return replace(a_job(job_id, State.FAILED), ended_at=MIDDAY, reason=reason)
+
+
+def test_a_story_has_what_the_machine_says_and_every_attempt() -> None:
+    store = a_store(a_job(A))
+    tried(store, A, 3)
+    (story,) = fitting(answer(ask(A), store, {A: ("it waits",)})).stories
+    assert story.why == ("it waits",)
+    assert [attempt.number for attempt in story.attempts] == [1, 2, 3]
+    assert story.attempts == tuple(store.attempts(A))
+
+
+def test_of_what_has_ended_the_store_says_how() -> None:
+    store = a_store(failed(A), replace(failed(B, None), state=State.COMPLETED))
+    stories = answer(ask(A, B), store).stories
+    assert [story.why for story in stories] == [("it is failed: no data",), ("it is completed",)]
+
+
+def test_nothing_is_told_unasked() -> None:
+    store = a_store(failed(A))
+    assert answer(ask(A, explain=False), store).stories == ()
+    assert answer(Query((), JobFilter(), with_results=False, reply=REPLY), store).stories == ()
+
+
+def test_of_many_attempts_the_newest_are_told() -> None:
+    store = a_store(failed(A))
+    tried(store, A, 120)
+    (story,) = fitting(answer(ask(A), store)).stories
+    assert [attempt.number for attempt in story.attempts] == list(range(71, 121))
+
+
+def test_of_long_errors_as_many_are_told_as_there_is_room_for() -> None:
+    store = a_store(failed(A, CONTROL * MAX_TEXT))
+    tried(store, A, 50, CONTROL * MAX_TEXT)
+    (story,) = fitting(answer(ask(A), store, {A: (CONTROL * MAX_TEXT,)})).stories
+    assert 10 < len(story.attempts) < 50
+    assert story.attempts[-1].number == 50
+
+
+def test_the_largest_result_leaves_room_for_no_attempt() -> None:
+    store = a_store(replace(failed(A, None), state=State.COMPLETED), result="x" * (MAX_CONTENT - 2))
+    tried(store, A, 5)
+    (story,) = fitting(answer(ask(A, with_results=True), store)).stories
+    assert story.attempts == ()
+
+
+def test_jobs_for_whose_story_there_is_no_room_are_named() -> None:
+    jobs = [failed(JobId(f"job-{number}")) for number in range(64)]
+    store = a_store(*jobs)
+    for job in jobs:
+        tried(store, job.spec.id, 50, "x" * MAX_TEXT)
+    ids = [job.spec.id for job in jobs]
+    told = fitting(answer(ask(*ids), store))
+    assert [view.id for view in told.jobs] + list(told.omitted) == ids
+    assert [story.job_id for story in told.stories] == [view.id for view in told.jobs]
+    assert told.omitted

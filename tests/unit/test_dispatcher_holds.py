@@ -1,0 +1,209 @@
+"""Job types that are paused and workers that are drained: at once, for all, and until an operator says otherwise."""
+
+import pytest
+
+from stockworker.dispatcher.effects import SaveHold
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import HoldKind, ReceiptStatus, Unregister
+from tests.harness.dispatching import (
+    BACKTEST,
+    DAY,
+    DRAIN,
+    IMPORT,
+    RESUME,
+    RUNNING,
+    W1,
+    W2,
+    WAITING,
+    A,
+    B,
+    C,
+    DispatcherBook,
+    ack,
+    drain,
+    order,
+    pause,
+    receipt,
+    report,
+    request,
+    resume,
+    submit,
+    undrain,
+)
+from tests.harness.dispatching import REPLY as R
+
+HELD, FREED = receipt(None, ReceiptStatus.HELD), receipt(None, ReceiptStatus.FREED)
+
+# --- paused types -----------------------------------------------------------------------------------------------------
+
+
+def test_of_a_paused_type_nothing_is_given_out_until_it_is_resumed(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1), pause(BACKTEST, R))
+    dispatcher.expect(HELD)
+    dispatcher.tell(submit(A, reply=None), request(W1))
+    dispatcher.after(DAY)
+    dispatcher.expect()
+    dispatcher.tell(request(W1))
+    dispatcher.tell(resume(BACKTEST, R))
+    dispatcher.expect(dispatcher.given(W1, A), FREED)
+    assert [note for note in dispatcher.notes if note in {"held", "freed"}] == ["held", "freed"]
+
+
+def test_a_pause_holds_for_what_is_submitted_in_the_same_turn(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1))
+    dispatcher.tell(submit(A, reply=None), pause(BACKTEST))
+    assert dispatcher.state(A) is State.QUEUED
+
+
+def test_the_last_word_of_a_turn_counts(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(pause(BACKTEST), submit(A, reply=None), request(W1), resume(BACKTEST))
+    dispatcher.expect(dispatcher.given(W1, A))
+    assert dispatcher.store.load().holds == frozenset()
+
+
+def test_other_types_flow_past_a_paused_one(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(pause(BACKTEST), submit(A, reply=None), submit(B, of_type=IMPORT, reply=None))
+    dispatcher.tell(request(W1, types=[BACKTEST, IMPORT], slots=2))
+    dispatcher.expect(dispatcher.given(W1, B))
+
+
+def test_what_a_worker_has_when_its_type_is_paused_is_finished(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    dispatcher.tell(pause(BACKTEST), submit(B, reply=None))
+    dispatcher.tell(report(W1, dispatcher.ended(A)))
+    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "null"))
+    assert dispatcher.state(B) is State.QUEUED
+
+
+def test_a_pause_outlives_the_dispatcher(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(pause(BACKTEST), submit(A, reply=None))
+    dispatcher.restart()
+    dispatcher.connect()
+    dispatcher.tell(request(W1))
+    assert [(queue.type, queue.waiting, queue.held) for queue in dispatcher.stats().queues] == [(BACKTEST, 1, True)]
+    dispatcher.tell(resume(BACKTEST))
+    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.restart()
+    assert dispatcher.stats().queues == ()
+
+
+def test_a_repeated_order_is_answered_and_saved_once(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1))
+    for _ in range(2):
+        dispatcher.tell(pause(BACKTEST, R))
+        dispatcher.expect(HELD)
+    assert dispatcher.holds == [SaveHold(HoldKind.TYPE, BACKTEST, on=True)]
+    assert dispatcher.notes.count("held") == 1
+
+
+def test_what_is_not_paused_can_be_resumed(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1), resume(BACKTEST, R))
+    dispatcher.expect(FREED)
+    assert dispatcher.holds == []
+
+
+def test_what_is_not_known_is_held_all_the_same_and_said(dispatcher: DispatcherBook) -> None:
+    for message, status, kind in (
+        (pause(BACKTEST, R), ReceiptStatus.HELD, "type"),
+        (resume(BACKTEST, R), ReceiptStatus.FREED, "type"),
+        (drain(W1, R), ReceiptStatus.HELD, "worker"),
+        (undrain(W1, R), ReceiptStatus.FREED, "worker"),
+    ):
+        dispatcher.tell(message)
+        dispatcher.expect(receipt(None, status, f"no such {kind} is known now"))
+
+
+# --- drained workers --------------------------------------------------------------------------------------------------
+
+
+def test_a_drained_worker_is_told_gets_nothing_and_finishes_what_runs(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    dispatcher.tell(drain(W1, R), submit(B, reply=None))
+    dispatcher.expect(order(W1, DRAIN), HELD)
+    dispatcher.tell(report(W1, dispatcher.ended(A)), request(W1, window=0))
+    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "null"))
+    assert dispatcher.state(B) is State.QUEUED
+
+
+def test_what_waits_on_a_drained_worker_goes_to_another_one_without_blame(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, B, reply=None), request(W1, slots=1, window=2))
+    dispatcher.expect(dispatcher.given(W1, A, B))
+    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), dispatcher.held(B, WAITING), window=2))
+    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A), dispatcher.token(B)]))
+    dispatcher.tell(drain(W1), request(W2))
+    dispatcher.expect(order(W1, DRAIN))
+    given_back = dispatcher.ended(B, Outcome.RELEASED)
+    dispatcher.tell(report(W1, given_back), request(W1, dispatcher.held(A, RUNNING), window=0))
+    dispatcher.expect(dispatcher.given(W2, B), ack(W1, stored=[given_back.token], renewed=[dispatcher.token(A)]))
+    job = dispatcher.job(B)
+    assert (job.attempt, job.failures, job.crashes) == (2, 0, 0)
+
+
+def test_a_worker_that_missed_its_order_is_told_again(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1))
+    dispatcher.tell(drain(W1))
+    dispatcher.expect(order(W1, DRAIN))
+    dispatcher.tell(request(W1))
+    dispatcher.expect(order(W1, DRAIN))
+    dispatcher.tell(request(W1, window=0))
+    dispatcher.tell(undrain(W1))
+    dispatcher.expect(order(W1, RESUME))
+    dispatcher.tell(request(W1, window=0))
+    dispatcher.expect(order(W1, RESUME))
+    dispatcher.tell(request(W1), submit(A, reply=None))
+    dispatcher.expect(dispatcher.given(W1, A))
+
+
+def test_a_drained_worker_stays_drained_when_it_restarts(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1), drain(W1), submit(A, reply=None))
+    dispatcher.expect(order(W1, DRAIN))
+    dispatcher.tell(Unregister(W1, "boot-1"))
+    dispatcher.tell(request(W1, boot="boot-2"))
+    dispatcher.expect(order(W1, DRAIN))
+    assert dispatcher.state(A) is State.QUEUED
+
+
+def test_a_drained_worker_stays_drained_when_the_dispatcher_restarts(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1), drain(W1), submit(A, reply=None))
+    dispatcher.expect(order(W1, DRAIN))
+    dispatcher.restart()
+    dispatcher.connect()
+    assert [(worker.id, worker.online, worker.held) for worker in dispatcher.stats().workers] == [(W1, False, True)]
+    dispatcher.tell(request(W1))
+    dispatcher.expect(order(W1, DRAIN))
+    dispatcher.tell(request(W2))
+    dispatcher.expect(dispatcher.given(W2, A))
+
+
+def test_a_worker_undrained_while_nobody_could_tell_it_is_told_when_it_asks(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1), drain(W1))
+    dispatcher.expect(order(W1, DRAIN))
+    dispatcher.tell(request(W1, window=0))
+    dispatcher.restart()
+    dispatcher.connect()
+    dispatcher.tell(undrain(W1))
+    dispatcher.tell(request(W1, window=0))
+    dispatcher.expect(order(W1, RESUME))
+
+
+def test_a_worker_can_be_drained_before_it_comes(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(drain(W1))
+    dispatcher.tell(submit(A, reply=None), request(W1))
+    dispatcher.expect(order(W1, DRAIN))
+    assert dispatcher.state(A) is State.QUEUED
+
+
+def test_a_type_and_a_worker_of_one_name_are_two_things(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(pause(BACKTEST), drain(W1))
+    dispatcher.tell(submit(A, reply=None), submit(B, of_type=IMPORT, reply=None), request(W2, types=[BACKTEST, IMPORT]))
+    dispatcher.expect(dispatcher.given(W2, B))
+
+
+@pytest.mark.parametrize("drained_first", [False, True])
+def test_drain_and_submission_in_one_turn(dispatcher: DispatcherBook, *, drained_first: bool) -> None:
+    dispatcher.tell(request(W1, slots=3))
+    events = [drain(W1), submit(A, B, C, reply=None)]
+    dispatcher.tell(*(events if drained_first else reversed(events)))
+    dispatcher.expect(order(W1, DRAIN))
+    assert dispatcher.state(A) is State.QUEUED
