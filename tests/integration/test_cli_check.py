@@ -69,7 +69,7 @@ def test_all_is_well_for_a_dispatcher_that_runs(fleet: Fleet) -> None:
     done = run(fleet.config_file("dispatcher"), "check", "--json")
 
     assert (done.status, worst(done, "warn")) == (0, [])
-    assert f"dispatcher.store: {fleet.folder}/jobs.sqlite3" in worst(done, "ok")
+    assert f"dispatcher.store: {fleet.job_store}" in worst(done, "ok")
     assert fleet.dispatcher.alive
 
 

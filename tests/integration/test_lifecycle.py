@@ -237,4 +237,5 @@ def test_priorities_decide_who_is_next(tmp_path: Path) -> None:
 
     with Fleet(tmp_path, workers=1, settings=settings) as fleet:
         as_client(fleet, submit)
-    assert ledger.path.read_text().split() == ["high-1", "high-2", "normal-1", "low-1", "low-2"]
+    ran = [execution.job_id for execution in ledger.all()]
+    assert ran == ["high-1", "high-2", "normal-1", "low-1", "low-2"]

@@ -19,6 +19,8 @@ class Law(Enum):
     EXPIRED_IN_TIME = "a job expires only when its time is over"
     FAILED_FOR_A_REASON = "a job fails only with a reason, and its attempts, crashes or a permanent error say so"
     NOT_BEFORE_ITS_TIME = "a job leaves `scheduled` only when not_before and its back-off are over"
+    ONE_LIFE_PER_KEY = "of all jobs of a type with the same unique key, one lives at most"
+    PRUNED_WHEN_OLD = "only what has ended long ago is forgotten"
     FAILURES_BOUNDED = "a job fails at most max_attempts times, and crashes at most max_crashes times"
     POISON_CONTAINED = "a job takes down at most max_crashes processes"
     # leases
@@ -28,6 +30,7 @@ class Law(Enum):
     ATTEMPT_ENDS_ONCE = "how an attempt ended does not change, but for a lost one whose worker comes back"
     CREDIT_KEPT = "nobody holds more leases than the window that it announced"
     CAPABLE_WORKER = "a worker gets only jobs of types and with tags that it announced"
+    HOLDS_KEPT = "no job of a held type is given out, and none to a held worker"
     STRICT_PRIORITY = "no job is given out while one of higher priority waits that the same worker could run"
     AGED_FIRST = "no job is given out while one waits that has waited too long, and the same worker could run it"
     FIRST_COME = "within a type, tags and priority, the job that was ready first goes first"

@@ -1,14 +1,15 @@
 """What the dispatcher's disk must hold, kept apart from it; and the laws about every commit."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stockworker.dispatcher.effects import Now, Save, SaveAttempt, SaveJob
+from stockworker.dispatcher.effects import Now, Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.store import JobStore
-from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, Job, Outcome
 from stockworker.protocol.lifecycle import LEASED, TERMINAL, State
+from stockworker.protocol.messages import HoldKind
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws
 
@@ -20,7 +21,7 @@ class Facts:
     Attributes:
         payloads: as submitted, by job; of jobs without an id under None.
         cancels, retries: jobs for which somebody asked for it.
-        receipted: jobs of which a receipt speaks.
+        receipted: jobs of which a receipt speaks, unless they are `pruned`.
         reported: outcomes that a worker has noted, by lease; `permanent` are those that trying again can't help.
         accepted: leases that a worker has noted.
         unreached: leases of which this dispatcher has heard that nobody heard of them.
@@ -35,6 +36,7 @@ class Facts:
     cancels: set[JobId] = field(default_factory=set)
     retries: set[JobId] = field(default_factory=set)
     receipted: set[JobId] = field(default_factory=set)
+    pruned: set[JobId] = field(default_factory=set)
     reported: defaultdict[Token, set[Outcome]] = field(default_factory=lambda: defaultdict(set))
     permanent: set[Token] = field(default_factory=set)
     accepted: set[Token] = field(default_factory=set)
@@ -55,6 +57,7 @@ class Shadow:
         soon_s: within which a connected worker is heard, and whatever is repeated to it arrives.
 
     Attributes:
+        holds: what is kept from work.
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
     """
@@ -65,6 +68,8 @@ class Shadow:
         self._calm = calm
         self._lease_s = lease_s
         self._soon_s = soon_s
+        self._by_key: dict[tuple[JobType, UniqueKey | None], JobId] = {}
+        self.holds: set[tuple[HoldKind, str]] = set()
         self._cancelled_at: dict[JobId, float] = {}
         self.jobs: dict[JobId, Job] = {}
         self.attempts: dict[Token, Attempt] = {}
@@ -81,7 +86,7 @@ class Shadow:
     def committed(self, saves: Sequence[Save], now: Now, calmed_before: float) -> None:
         """Take over a commit. What was to become ready after `calmed_before` may have been moved up at the start."""
         self.begin_turn()
-        touched = set()
+        touched: set[JobId] = set()
         for save in saves:
             if isinstance(save, SaveJob):
                 self._job(save, now, calmed_before)
@@ -90,10 +95,40 @@ class Shadow:
             if isinstance(save, SaveAttempt):
                 self._attempt(save.attempt)
                 touched.add(save.attempt.job_id)
+            elif isinstance(save, SaveHold):
+                (self.holds.add if save.on else self.holds.discard)((save.kind, save.name))
+        self._keys(touched)
         for job_id in touched:
             job, open_ = self.jobs[job_id], self.open[job_id]
             wanted = {job.token} if job.state in LEASED else set()
             self._laws.hold(Law.ONE_LIVE_LEASE, open_ == wanted, job, "has open:", open_)
+
+    def _keys(self, touched: set[JobId]) -> None:
+        for job_id in touched:
+            spec = self.jobs[job_id].spec
+            if self._by_key.get((spec.type, spec.unique)) == job_id:
+                del self._by_key[spec.type, spec.unique]
+        for job_id in touched:
+            job = self.jobs[job_id]
+            if job.spec.unique is not None and job.state not in TERMINAL:
+                holder = self._by_key.setdefault((job.spec.type, job.spec.unique), job_id)
+                self._laws.hold(Law.ONE_LIFE_PER_KEY, holder == job_id, job, "lives beside", holder)
+
+    def pruned(self, saves: Sequence[Save], counts: Mapping[State, int], store: JobStore) -> None:
+        """Forget what the newest commit has forgotten."""
+        before = max((save.before for save in saves if isinstance(save, Prune)), default=0.0)
+        if not counts:
+            return
+        old = {job_id: job for job_id, job in self.jobs.items() if job.ended_at is not None and job.ended_at < before}
+        gone = old.keys() - store.find(sorted(old)).keys()
+        counted = Counter(old[job_id].state for job_id in gone)
+        self._laws.hold(Law.PRUNED_WHEN_OLD, counted == Counter(counts), counts, "were pruned, and should be", counted)
+        for job_id in gone:
+            del self.jobs[job_id]
+            self.results.pop(job_id, None)
+        self.totals.subtract(counted)
+        self._facts.receipted -= gone
+        self._facts.pruned |= gone
 
     def _job(self, save: SaveJob, now: Now, calmed_before: float) -> None:
         hold, job, job_id = self._laws.hold, save.job, save.job.spec.id

@@ -23,6 +23,7 @@ class Worker:
 
     Attributes:
         boot: the boot nonce of its last message.
+        former: those of earlier starts, of which messages may still come.
         window: how many leases it wants to hold at once.
         refused: job types that it announced and then could not run; forgotten when it restarts.
         leases: the jobs it holds, by our books.
@@ -41,6 +42,7 @@ class Worker:
     seen: float
     online: bool = True
     held: bool = False
+    former: tuple[str, ...] = ()
     refused: set[JobType] = field(default_factory=set)
     leases: set[JobId] = field(default_factory=set)
 

@@ -5,6 +5,7 @@ of it is in the ledger.
 """
 
 from collections import Counter
+from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.assignment import Worker, share_out
@@ -30,6 +31,9 @@ from stockworker.protocol.messages import (
     Request,
     Unregister,
 )
+
+_FORMER_BOOTS: Final = 8
+"""Earlier starts of a worker that are remembered."""
 
 
 class Roster:
@@ -61,6 +65,7 @@ class Roster:
         self._counters = counters
         self._outbox = outbox
         self._unserved: set[JobType] = set()
+        self._hears_since = 0.0
         self.workers: dict[WorkerId, Worker] = {}
 
     def resume(self, now: Now) -> None:
@@ -74,6 +79,9 @@ class Roster:
     def requested(self, message: Request, now: Now) -> None:
         """A worker has said how it stands, and what it wants."""
         worker = self.workers.get(message.worker_id)
+        if worker is not None and self._is_old(worker, message, now):
+            self._counters["requests_old"] += 1
+            return
         restarted = worker is not None and worker.boot != message.boot
         if worker is None or restarted:
             worker = self._enlist(message, now)
@@ -87,8 +95,18 @@ class Roster:
         claimed = {claim.token for claim in message.leases}
         self._unclaimed(worker, claimed, restarted=restarted, now=now)
 
+    def _is_old(self, worker: Worker, message: Request, now: Now) -> bool:
+        """Whether a request is of an earlier start of the worker: a broker that has crashed delivers such ones again.
+
+        Where two machines share a name, the one that has started last is believed, unless it falls silent.
+        """
+        silent_s = now.steady - max(worker.seen, self._hears_since)
+        return message.boot in worker.former and silent_s < self._policy.lease_s
+
     def _enlist(self, message: Request, now: Now) -> Worker:
         held = (job_id for job_id, lease in self._ledger.leases.items() if lease.attempt.worker == message.worker_id)
+        old = self.workers.get(message.worker_id)
+        boots = () if old is None else (*old.former, old.boot)
         worker = Worker(
             id=message.worker_id,
             boot=message.boot,
@@ -98,6 +116,7 @@ class Roster:
             tags=frozenset(message.tags),
             version=message.version,
             seen=now.steady,
+            former=tuple(boot for boot in boots if boot != message.boot)[-_FORMER_BOOTS:],
             leases=set(held),
         )
         self.workers[worker.id] = worker
@@ -182,6 +201,7 @@ class Roster:
 
     def extend_leases(self, now: Now) -> None:
         """Nobody could be heard for a while: that is not their fault."""
+        self._hears_since = now.steady
         for lease in self._ledger.leases.values():
             lease.deadline = max(lease.deadline, now.steady + self._policy.lease_s)
 
