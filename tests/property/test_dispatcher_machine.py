@@ -420,7 +420,8 @@ class Dispatching(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """The faults stop: workers restart, run whatever there is, and report it until nothing is left."""
-        self.clock.wall = 3e11  # whatever anybody waits for has come
+        self.clock.steady += 31 * DAY  # whatever anybody waits for has come: no back-off is longer
+        self.clock.wall = 3e11
         self.inbox.append(LinkChanged(up=True))
         self.turn()
         self.inbox = [Hold(kind, name, on=False, reply=None) for kind, name in sorted(self.machine.ledger.holds)]
