@@ -84,6 +84,20 @@ soak: dev ## Run a load with bad connections for MINUTES=30, and say whether any
 chaos: dev ## Run 100,000 jobs through 500 faults (about 20 min; STOCKWORKER_SEED=N makes the same faults again)
 	$(BIN)/python -m tests.chaos
 
+HOURS ?= 100
+
+.PHONY: simulate
+simulate: dev ## Live through HOURS=100 simulated hours of faults, from a random seed (docs/simulation.md)
+	@$(BIN)/python -m tests.simulation --hours $(HOURS)
+
+.PHONY: simulate-ci
+simulate-ci: dev ## Live through 1,000 simulated hours of faults
+	@$(BIN)/python -m tests.simulation --hours 1000
+
+.PHONY: simulate-nightly
+simulate-nightly: dev ## Live through 10,000 simulated hours of faults
+	@$(BIN)/python -m tests.simulation --hours 10000
+
 .PHONY: docs
 docs: dev ## Write the generated documents anew
 	$(BIN)/python docs/generate.py

@@ -153,7 +153,7 @@ class Dispatcher(Process):
         self._shadow.pruned(saves, pruned, self._store)
         for job in self._shadow.new_leases:
             if job.token is not None:
-                self._facts.renewed[job.token] = self.world.now
+                self._facts.granted[job.token] = self._facts.renewed[job.token] = self.world.now
         self.boundary("committed")
 
     def _say(self, deliveries: list[Delivery], performance: Performance) -> None:

@@ -84,12 +84,13 @@ class Law(Enum):
 class Violation(AssertionError):
     """A law was broken."""
 
-    def __init__(self, law: Law, detail: str, world: World) -> None:
-        super().__init__(
-            f"{law.name}: {law.value}\n{detail}\nseed {world.seed}, step {world.step}, {world.now:.3f} s; "
-            f"replay with: python -m tests.simulation --seed {world.seed} --trace\n{world.history()}"
-        )
+    def __init__(self, law: Law, text: str) -> None:
+        super().__init__(law, text)  # as it was made, so that it travels between processes
         self.law = law
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Laws:
@@ -107,4 +108,10 @@ class Laws:
         """
         self.checked[law] += 1
         if not obeyed:
-            raise Violation(law, " ".join(map(str, facts)), self._world)
+            world = self._world
+            raise Violation(
+                law,
+                f"{law.name}: {law.value}\n{' '.join(map(str, facts))}\n"
+                f"seed {world.seed}, step {world.step}, {world.now:.3f} s; "
+                f"replay with: python -m tests.simulation --seed {world.seed} --trace\n{world.history()}",
+            )

@@ -91,7 +91,7 @@ def run(seed: int, stream: TextIO | None = None) -> Outcome:
         name,
         fleet.world.now / 3600.0,
         fleet.world.step,
-        len(fleet.shadow.jobs),
+        fleet.shadow.stored,
         len(fleet.shadow.attempts),
         fleet.facts.faults,
         fleet.laws.checked,

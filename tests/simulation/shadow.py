@@ -25,7 +25,7 @@ class Facts:
         reported: outcomes that a worker has noted, by lease; `permanent` are those that trying again can't help.
         accepted: leases that a worker has noted.
         unreached: leases of which this dispatcher has heard that nobody heard of them.
-        renewed: when the dispatcher last granted or renewed a lease.
+        granted, renewed: when the dispatcher granted a lease, and when it last renewed it, if only by granting it.
         booted: when each worker last started.
         hears_since: when the dispatcher was last told that its link came up.
         taken_down: leases under which something was taken down, by job.
@@ -41,6 +41,7 @@ class Facts:
     permanent: set[Token] = field(default_factory=set)
     accepted: set[Token] = field(default_factory=set)
     unreached: set[Token] = field(default_factory=set)
+    granted: dict[Token, float] = field(default_factory=dict)
     renewed: dict[Token, float] = field(default_factory=dict)
     booted: dict[str, float] = field(default_factory=dict)
     hears_since: float = 0.0
@@ -58,6 +59,7 @@ class Shadow:
 
     Attributes:
         holds: what is kept from work.
+        stored: how many jobs there ever were.
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
     """
@@ -76,6 +78,7 @@ class Shadow:
         self.open: defaultdict[JobId, set[Token]] = defaultdict(set)
         self.held: defaultdict[WorkerId, set[Token]] = defaultdict(set)
         self.results: dict[JobId, str] = {}
+        self.stored = 0
         self.totals: Counter[State] = Counter()
         self.new_leases: list[Job] = []
         self.before: dict[JobId, State | None] = {}
@@ -148,6 +151,7 @@ class Shadow:
         else:
             submitted = self._facts.payloads[job_id] | self._facts.payloads[None]
             hold(Law.PAYLOAD_UNCHANGED, save.payload in submitted, job, "has", save.payload)
+        self.stored += before is None
         self._lease_changes(before, job)
         self._time_came(before, job, now, calmed_before)
         if job.state in TERMINAL:
@@ -232,7 +236,7 @@ class Shadow:
         renewed = facts.renewed[token]
         heard_s = self._calm.now - max(renewed, facts.hears_since)
         # One that restarted without it has lost it; so have, in turn, two machines that share a name.
-        restarted = facts.booted[attempt.worker] > renewed or facts.faults["twin_joined"]
+        restarted = facts.booted[attempt.worker] > facts.granted[token] or facts.faults["twin_joined"]
         honoured = heard_s >= self._lease_s - 0.01 or restarted
         hold(Law.LEASE_HONOURED, honoured, attempt, "was lost, but could be heard of for", heard_s)
         if token not in facts.accepted:
