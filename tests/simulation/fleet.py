@@ -167,10 +167,10 @@ class Fleet:
         for worker in (*self.workers, *self.twins):
             worker.check()
         for job_id, tokens in self.facts.taken_down.items():
-            job = self.shadow.jobs.get(job_id)
+            job = self.shadow.jobs[job_id]
             # What was taken back while its assignment was under way runs where nobody knows, without blame.
             known = [token for token in tokens if self.shadow.attempts[token].outcome is not Outcome.RELEASED]
-            if job is not None and job_id not in self.facts.retries:
+            if job_id not in self.facts.retries:
                 self.laws.hold(Law.POISON_CONTAINED, len(known) <= job.spec.max_crashes, job, "took down", known)
 
     # --- the end ------------------------------------------------------------------------------------------------------
@@ -183,8 +183,6 @@ class Fleet:
         for worker in self.workers:
             worker.refuses = False
             worker.leave(30.0)
-        for kind, name in sorted(self.shadow.holds):
-            self.clients[0].hold(kind, name, on=False)
         for client in self.clients:
             client.hurry()
         until = world.now + _SETTLING_S
@@ -195,8 +193,6 @@ class Fleet:
             hold(Law.EVERY_QUESTION_ANSWERED, not client.unanswered, client.name, client.unanswered)
             hold(Law.EVERY_WAIT_ENDS_RIGHT, not client.waits, client.name, client.waits)
             for job_id, state in client.told.items():
-                if job_id in self.facts.pruned:
-                    continue
                 fine = state is self.shadow.jobs[job_id].state or (
                     state is State.FAILED and job_id in self.facts.retries
                 )

@@ -87,7 +87,7 @@ def test_a_worker_gets_only_what_it_can_run() -> None:
         a_job(D, sequence=4),
     )
     refuser = a_worker()
-    refuser.refused.add(BACKTEST)
+    refuser.refused[BACKTEST] = 1.0
     assert drained(queue, refuser) == [A]
     assert drained(queue, a_worker(types=[BACKTEST], tags=[GPU])) == [B, D]
     assert drained(queue, a_worker(types=[])) == []

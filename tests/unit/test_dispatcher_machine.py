@@ -145,6 +145,20 @@ def test_it_is_said_once_that_nobody_runs_a_type(dispatcher: DispatcherBook) -> 
     assert dispatcher.notes.count("type_unserved") == 2
 
 
+def test_a_refused_type_is_tried_again_after_a_while(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, reply=None), request(W1))
+    dispatcher.expect(dispatcher.given(W1, A))
+    refused = dispatcher.ended(A, Outcome.REFUSED, error="too many open files")
+    dispatcher.tell(report(W1, refused))
+    dispatcher.expect(ack(W1, stored=[refused.token]))
+    dispatcher.after(299)
+    dispatcher.tell(request(W1))
+    assert dispatcher.state(A) is State.QUEUED
+    dispatcher.after(1)
+    dispatcher.tell(request(W1))
+    dispatcher.expect(dispatcher.given(W1, A))
+
+
 def test_a_disconnected_worker_gets_nothing_and_keeps_its_leases(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), slots=2))

@@ -25,7 +25,7 @@ class Worker:
         boot: the boot nonce of its last message.
         former: those of earlier starts, of which messages may still come.
         window: how many leases it wants to hold at once.
-        refused: job types that it announced and then could not run; forgotten when it restarts.
+        refused: job types that it announced and then could not run, and when they are to be tried there again.
         leases: the jobs it holds, by our books.
         online: whether it may be given jobs.
         held: an operator does not want it to be given jobs.
@@ -43,7 +43,7 @@ class Worker:
     online: bool = True
     held: bool = False
     former: tuple[str, ...] = ()
-    refused: set[JobType] = field(default_factory=set)
+    refused: dict[JobType, float] = field(default_factory=dict)
     leases: set[JobId] = field(default_factory=set)
 
     @property

@@ -46,7 +46,7 @@ def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady:
             online=worker.online,
             slots=worker.slots,
             leases=len(worker.leases),
-            types=tuple(sorted(worker.types - worker.refused)),
+            types=tuple(sorted(worker.types - worker.refused.keys())),
             seen_s=max(0.0, steady - worker.seen),
             version=worker.version,
             held=worker.held,

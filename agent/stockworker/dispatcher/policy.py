@@ -24,6 +24,7 @@ class Policy:
         worker_timeout_s: after how long without a sign of life a worker is given no new jobs.
         reoffer_s: after how long a lease that its worker does not claim is published again.
         keep_ended_s: how long a job that has ended is kept, with its result.
+        refusal_s: for how long a worker that could not run a job type is given none of it.
         forget_worker_s: after how long without a sign of life a worker that holds nothing is dropped from the books.
         defaults: see `JobDefaults`.
     """
@@ -33,5 +34,6 @@ class Policy:
     worker_timeout_s: float = 90.0
     reoffer_s: float = 2.0
     keep_ended_s: float = 7 * 86400.0
+    refusal_s: float = 300.0
     forget_worker_s: float = 86400.0
     defaults: JobDefaults = JobDefaults()

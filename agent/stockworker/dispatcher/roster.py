@@ -88,7 +88,8 @@ class Roster:
         worker.slots, worker.window = message.slots, message.window
         worker.types, worker.tags = frozenset(message.types), frozenset(message.tags)
         worker.version, worker.seen, worker.online = message.version, now.steady, True
-        self._unserved -= worker.types - worker.refused
+        worker.refused = {job_type: until for job_type, until in worker.refused.items() if until > now.steady}
+        self._unserved -= worker.types - worker.refused.keys()
         self._order_hold(worker)
         for claim in message.leases:
             self._claimed(worker, claim, now)
@@ -282,7 +283,7 @@ class Roster:
         if worker is not None:
             worker.leases.discard(job.spec.id)
             if report.outcome is Outcome.REFUSED:
-                worker.refused.add(job.spec.type)
+                worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
                 self.note_unserved(job.spec.type)
         self._outbox.note_ending(job, report.outcome, now)
 
