@@ -147,7 +147,7 @@ class Process(ABC):
             return
         except Violation:
             raise
-        except Exception as error:  # noqa: BLE001 (whatever it is, it is to be told with its seed)
+        except Exception as error:
             self.laws.hold(Law.FAILS_WITH_DISK_ONLY, None, self.name, repr(error))
             raise
         if self.disk_s and perform is not None:
