@@ -63,7 +63,7 @@ test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests, linter
 	$(BIN)/pytest
 	@for release in 12 13; do \
 	    echo "with the libraries of Debian $$release:"; \
-	    .venv-debian-$$release/bin/python -m pytest -q $(PURE_TESTS); \
+	    PYTHONPATH=$(CURDIR)/agent .venv-debian-$$release/bin/python -m pytest -q $(PURE_TESTS); \
 	done
 
 .PHONY: bench
