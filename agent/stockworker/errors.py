@@ -9,6 +9,7 @@
     ├── ConnectionFailed    the broker can't be reached, or refused us: says why and what to do
     │   ├── AccessDenied    the broker does not let us in, or not do what we wanted
     │   └── NoAnswer        the broker is there, and no dispatcher answers
+    ├── CertificateRefused  the fleet's authority does not sign what was asked: says why
     ├── StoreError          a store or journal file can't be used: names the file
     │   └── StoreDamaged    what is in it can't be trusted any more
     └── JobError
@@ -65,6 +66,12 @@ class NoAnswer(ConnectionFailed):
     """The broker took what we asked, and no dispatcher answered in time. Whether it was done is not known."""
 
     code = "no_answer"
+
+
+class CertificateRefused(StockworkerError):
+    """The fleet's authority does not sign what was asked of it, because of its name or its key."""
+
+    code = "certificate"
 
 
 class StoreError(StockworkerError):

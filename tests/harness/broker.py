@@ -20,12 +20,13 @@ from typing import Self
 
 from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
-from stockworker.security.certificates import Authority
+from stockworker.security.certificates import Authority, Revocation, read_certificate
 
 TEMPLATE = Path(__file__).resolve().parents[2] / "etc" / "mosquitto" / "stockworker.conf.template"
 OPEN_ACL = "pattern readwrite #\n"
 _HOST = "127.0.0.1"
 _TIMEOUT_S = 20.0
+_STARTED = " running\n"
 
 
 class BrokerFailed(Exception):
@@ -62,12 +63,14 @@ class Broker:
         self._changes = changes or {}
         self._names = names
         self._process: subprocess.Popen[bytes] | None = None
+        self._revoked: list[Revocation] = []
 
     def __enter__(self) -> Self:
         for name in ("conf.d", "data", "pki"):
             (self._folder / name).mkdir(parents=True, exist_ok=True)
         self.ca_file.write_bytes(self.authority.certificate_pem)
-        self.authority.issue_server(self._names, _now()).save(self._folder / "pki", "broker")
+        self.renew()
+        self.crl_file.write_bytes(self.authority.revocation_list((), _now()))
         self._configure()
         self.start()
         return self
@@ -80,6 +83,10 @@ class Broker:
     @property
     def ca_file(self) -> Path:
         return self._folder / "pki" / "ca.crt"
+
+    @property
+    def crl_file(self) -> Path:
+        return self._folder / "pki" / "crl.pem"
 
     @property
     def pid(self) -> int:
@@ -99,6 +106,16 @@ class Broker:
             self.authority.issue_client(name, _now()).save(self._folder / "pki", name)
         return credentials
 
+    def renew(self) -> None:
+        """Give the broker a new certificate and key, to be read on a reload."""
+        self.authority.issue_server(self._names, _now()).save(self._folder / "pki", "broker")
+
+    def revoke(self, name: str) -> None:
+        """Put the certificate of a client on the list of those that are not to be believed any more."""
+        serial, _ = read_certificate(self.identity(name).certificate)
+        self._revoked.append(Revocation(serial, _now()))
+        self.crl_file.write_bytes(self.authority.revocation_list(self._revoked, _now(), self.crl_file.read_bytes()))
+
     def client_context(self, name: str) -> ssl.SSLContext:
         credentials = self.identity(name)
         return client_context(self.ca_file, credentials.certificate, credentials.key)
@@ -107,6 +124,7 @@ class Broker:
         """Start (again), on the same port and data; returns when connections are accepted."""
         if self._process is not None:
             raise BrokerFailed("already running")
+        starts = self.log.count(_STARTED)
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
                 [_executable(), "-c", str(self._folder / "mosquitto.conf")],
@@ -115,7 +133,7 @@ class Broker:
                 stderr=log,
                 start_new_session=True,  # Ctrl-C on the terminal is not for it: services still sign off through it
             )
-        self._await_ready(self._process)
+        self._await_ready(self._process, starts)
 
     def stop(self) -> None:
         """Stop in good order: persistence is written."""
@@ -158,6 +176,7 @@ class Broker:
             CA_FILE=self.ca_file,
             CERT_FILE=pki / "broker.crt",
             KEY_FILE=pki / "broker.key",
+            CRL_FILE=self.crl_file,
         )
         (self._folder / "conf.d" / "stockworker.conf").write_text(_changed(rendered, self._changes))
         # The template logs to stdout, for the journal; into a file Mosquitto writes that only when a buffer is full.
@@ -171,17 +190,14 @@ class Broker:
             main.insert(0, "user root")
         (self._folder / "mosquitto.conf").write_text("\n".join(main) + "\n")
 
-    def _await_ready(self, process: subprocess.Popen[bytes]) -> None:
+    def _await_ready(self, process: subprocess.Popen[bytes], starts: int) -> None:
+        # It opens its port before it has read its certificates, and before it can take a signal.
         deadline = clock.monotonic() + _TIMEOUT_S
-        while True:
-            try:
-                with socket.create_connection((self.host, self.port), timeout=1):
-                    return
-            except OSError:
-                if process.poll() is not None or clock.monotonic() > deadline:
-                    self.kill()
-                    raise BrokerFailed(f"Mosquitto does not accept connections on {self.port}:\n{self.log}") from None
-                time.sleep(0.01)
+        while self.log.count(_STARTED) == starts:
+            if process.poll() is not None or clock.monotonic() > deadline:
+                self.kill()
+                raise BrokerFailed(f"Mosquitto does not accept connections on {self.port}:\n{self.log}")
+            time.sleep(0.01)
 
     def _signal(self, number: signal.Signals) -> None:
         if self._process is None:

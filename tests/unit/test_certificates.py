@@ -2,18 +2,27 @@ import stat
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from stockworker.errors import ConfigError
+from stockworker.errors import CertificateRefused, ConfigError
 from stockworker.security.certificates import (
     AUTHORITY_LIFETIME,
     BACKDATED,
     LEAF_LIFETIME,
     Authority,
+    MakeKey,
+    Revocation,
+    Subject,
+    make_ed25519,
+    make_request,
+    read_certificate,
+    read_request,
 )
 from stockworker.security.client_ids import private_client_id
 
@@ -34,6 +43,12 @@ def lifetime(certificate: x509.Certificate) -> tuple[datetime, datetime]:
     if hasattr(certificate, "not_valid_after_utc"):
         return certificate.not_valid_before_utc, certificate.not_valid_after_utc
     return certificate.not_valid_before.replace(tzinfo=UTC), certificate.not_valid_after.replace(tzinfo=UTC)
+
+
+def key_bytes(key: Any) -> bytes:
+    form = serialization.PublicFormat.SubjectPublicKeyInfo
+    encoded: bytes = key.public_bytes(serialization.Encoding.PEM, form)
+    return encoded
 
 
 def common_name(name: x509.Name) -> str:
@@ -152,3 +167,121 @@ def test_client_id_follows_the_key(authority: Authority) -> None:
     assert private_client_id("w1", one) == private_client_id("w1", one + b"\n")
     assert private_client_id("w1", one) != private_client_id("w1", other)
     assert private_client_id("w1", one).startswith("w1-")
+
+
+# --- an authority whose key is encrypted ------------------------------------------------------------------------------
+
+
+def test_an_encrypted_key_comes_back_with_its_passphrase_alone(authority: Authority, tmp_path: Path) -> None:
+    authority.save(tmp_path, b"correct horse")
+    assert b"BEGIN ENCRYPTED PRIVATE KEY" in (tmp_path / "ca.key").read_bytes()
+    assert_signed_by(authority, Authority.load(tmp_path, lambda: b"correct horse").certificate)
+    with pytest.raises(ConfigError, match=r"ca\.key: the passphrase is wrong"):
+        Authority.load(tmp_path, lambda: b"battery staple")
+    with pytest.raises(ConfigError, match="is encrypted, and there is no passphrase"):
+        Authority.load(tmp_path)
+
+
+def test_nobody_is_asked_for_the_passphrase_of_a_plain_key(authority: Authority, tmp_path: Path) -> None:
+    authority.save(tmp_path)
+
+    def ask() -> bytes:
+        raise AssertionError("asked")
+
+    Authority.load(tmp_path, ask)
+
+
+def test_a_certificate_does_not_outlive_its_authority(authority: Authority) -> None:
+    late = NOW + AUTHORITY_LIFETIME - timedelta(days=3)
+    assert lifetime(parsed(authority.issue_client("w1", late).certificate_pem))[1] == NOW + AUTHORITY_LIFETIME
+
+
+# --- requests ---------------------------------------------------------------------------------------------------------
+
+
+def saved(folder: Path, pem: bytes) -> Path:
+    file = folder / "request.csr"
+    file.write_bytes(pem)
+    return file
+
+
+@pytest.mark.parametrize("make_key", [None, make_ed25519])
+def test_a_request_is_signed_without_its_key_leaving_home(
+    authority: Authority, tmp_path: Path, make_key: MakeKey | None
+) -> None:
+    request, key_pem = make_request("w1", make_key)
+    name, key = read_request(saved(tmp_path, request))
+    certificate = authority.certify(key, Subject(name), NOW)
+
+    own = serialization.load_pem_private_key(key_pem, None).public_key()
+    assert key_bytes(certificate.public_key()) == key_bytes(own)
+    assert common_name(certificate.subject) == "w1"
+    assert_signed_by(authority, certificate)
+
+
+def test_a_request_for_the_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
+    """Its signature is what proves that whoever made it holds the key."""
+    der = bytearray(x509.load_pem_x509_csr(make_request("w1")[0]).public_bytes(serialization.Encoding.DER))
+    der[-1] ^= 1
+    forged = x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM)
+    with pytest.raises(CertificateRefused, match="does not hold that key"):
+        read_request(saved(tmp_path, forged))
+
+
+def test_a_request_with_a_key_of_another_kind_is_refused(tmp_path: Path) -> None:
+    key = rsa.generate_private_key(65537, 2048)
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "w1")])
+    request = x509.CertificateSigningRequestBuilder().subject_name(subject).sign(key, hashes.SHA256())
+    with pytest.raises(CertificateRefused, match="its key must be P-256"):
+        read_request(saved(tmp_path, request.public_bytes(serialization.Encoding.PEM)))
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"-----BEGIN CERTIFICATE REQUEST-----\nAAAA\n-----END CERTIFICATE REQUEST-----"]
+)
+def test_what_is_no_request_is_named(tmp_path: Path, content: bytes) -> None:
+    with pytest.raises(ConfigError, match="holds no certificate request"):
+        read_request(saved(tmp_path, content))
+    with pytest.raises(ConfigError, match="can't be read: No such file"):
+        read_request(tmp_path / "absent.csr")
+
+
+def test_a_certificate_tells_its_serial_and_key(authority: Authority, tmp_path: Path) -> None:
+    path, _ = authority.issue_client("w1", NOW).save(tmp_path, "w1")
+    certificate = parsed(path.read_bytes())
+    serial, key = read_certificate(path)
+    assert serial == certificate.serial_number
+    assert key_bytes(key) == key_bytes(certificate.public_key())
+
+
+# --- revocation lists -------------------------------------------------------------------------------------------------
+
+
+def updates(pem: bytes) -> tuple[datetime, datetime]:
+    revoked = x509.load_pem_x509_crl(pem)
+    if hasattr(revoked, "last_update_utc"):
+        since, until = revoked.last_update_utc, revoked.next_update_utc
+    else:
+        since, until = revoked.last_update.replace(tzinfo=UTC), (revoked.next_update or NOW).replace(tzinfo=UTC)
+    assert until is not None
+    return since, until
+
+
+def test_a_revocation_list_is_signed_dated_back_and_valid_as_long_as_the_authority(authority: Authority) -> None:
+    pem = authority.revocation_list([Revocation(5, NOW)], NOW)
+    found = x509.load_pem_x509_crl(pem)
+    assert found.is_signature_valid(authority.key.public_key())
+    assert [each.serial_number for each in found] == [5]
+    assert updates(pem) == (NOW - BACKDATED, NOW + AUTHORITY_LIFETIME)
+
+
+def test_a_revocation_list_is_newer_than_the_one_before_though_the_clock_went_back(authority: Authority) -> None:
+    first = authority.revocation_list([], NOW)
+    second = authority.revocation_list([], NOW, first)
+    third = authority.revocation_list([], NOW - timedelta(days=9), second)
+    numbers = [
+        x509.load_pem_x509_crl(pem).extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
+        for pem in (first, second, third)
+    ]
+    assert numbers == [1, 2, 3]
+    assert updates(first)[0] < updates(second)[0] < updates(third)[0]

@@ -5,6 +5,7 @@ from typing import Final, Self
 
 from stockworker.errors import (
     AccessDenied,
+    CertificateRefused,
     ConfigError,
     ConnectionFailed,
     JobUnknown,
@@ -46,6 +47,7 @@ class Exit(IntEnum):
 
 _BY_ERROR: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (UsageError, Exit.USAGE),
+    (CertificateRefused, Exit.USAGE),
     (ConfigError, Exit.CONFIG),
     (AccessDenied, Exit.DENIED),
     (ConnectionFailed, Exit.UNAVAILABLE),

@@ -1,0 +1,19 @@
+"""Files of a certificate authority: replaced as a whole, and never readable by more people than they are for."""
+
+import os
+from pathlib import Path
+from typing import Final
+
+SECRET: Final = 0o600
+PUBLIC: Final = 0o644
+
+
+def replace_file(path: Path, content: bytes, mode: int) -> None:
+    """Put `content` where `path` is, on the disk when this returns: whoever reads gets the old or the new, never half."""
+    fresh = path.with_name(path.name + ".new")
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
