@@ -7,10 +7,11 @@ To add one, add a line to PAGES: where it goes, and the function that returns it
 import argparse
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from stockworker.cli import manual
-from stockworker.config import reference
+from stockworker.config import broker, reference
 from stockworker.logs import events
 from stockworker.protocol import acl
 from stockworker.protocol import reference as protocol
@@ -25,6 +26,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/man/stockworker.1": manual.man_page,
     "docs/protocol.md": lambda: _with_section("docs/protocol.md", "topics", protocol.topics()),
     "etc/mosquitto/stockworker.acl": acl.acl,
+    **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},
     "etc/stockworker/job_processor.yml": reference.sample,
 }
 

@@ -6,15 +6,17 @@ passes on. What the ACL should allow is worked out here from the table of topics
 
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 
 import pytest
 
+from stockworker.config.broker import Profile, bridge_topics
 from stockworker.protocol.acl import acl
 from stockworker.protocol.topics import LEGACY_PARENTS, TOPICS, Role, Topic
-from tests.harness.broker import Broker
+from tests.harness.broker import SITE, Broker
 from tests.harness.peer import Peer, connected
 
 ROLES = {
@@ -89,11 +91,17 @@ def default_acl(*, legacy_workers: bool = False) -> str:
     return acl(operators=["boss"], clients=["alice", "bob"], legacy_workers=legacy_workers)
 
 
-@pytest.fixture(scope="module")
-def observed(tmp_path_factory: pytest.TempPathFactory) -> Observed:
+@pytest.fixture(scope="module", params=[Profile.PRODUCTION, Profile.WAN, Profile.BRIDGE])
+def observed(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Observed]:
     topics = [topic for line in TOPICS for topic, _ in instances(line)] + sorted(LEGACY_PARENTS)
-    with Broker(tmp_path_factory.mktemp("broker"), default_acl()) as broker:
-        return asyncio.run(observe(broker, topics))
+    profile: Profile = request.param
+    with ExitStack() as exits:
+        central = None
+        if profile is Profile.BRIDGE:
+            central = exits.enter_context(Broker(tmp_path_factory.mktemp("central"), acl(bridges={SITE: ()})))
+        folder = tmp_path_factory.mktemp("broker")
+        broker = exits.enter_context(Broker(folder, default_acl(), profile=profile, central=central))
+        yield asyncio.run(observe(broker, topics))
 
 
 @pytest.mark.parametrize("user", ROLES)
@@ -167,3 +175,51 @@ def test_a_new_client_is_let_in_by_a_reload(tmp_path: Path) -> None:
         (tmp_path / "acl").write_text(acl(clients=["carol"]))
         broker.reload()
         assert asyncio.run(carol_submits(broker))
+
+
+BEHIND = {"w1", "alice"}
+"""Who is behind the bridge, as the central broker's access list has it."""
+
+
+def test_a_bridge_speaks_for_its_own_workers_and_clients_alone(tmp_path: Path) -> None:
+    denied, heard = asyncio.run(_as_bridge(tmp_path, sorted(BEHIND)))
+    for line in TOPICS:
+        for topic, levels in instances(line):
+            # What goes by the id of somebody who works or submits goes by those behind the bridge alone.
+            own = {levels[level] for level in ("worker_id", "client_id") if level in levels} <= BEHIND
+            may_say = bool(line.publishers & {Role.WORKER, Role.CLIENT}) and own
+            assert (topic not in denied) == may_say, topic
+            may_hear = bool(line.subscribers & {Role.WORKER, Role.CLIENT}) and own
+            if Role.DISPATCHER in line.publishers:
+                assert (topic in heard) == (may_hear or line.kind == "system/dispatcher"), topic
+
+
+def test_a_bridge_without_a_list_speaks_for_all_but_never_as_dispatcher_or_operator(tmp_path: Path) -> None:
+    denied, _ = asyncio.run(_as_bridge(tmp_path, ()))
+    for line in TOPICS:
+        for topic, levels in instances(line):
+            said_by_many = bool(line.publishers & {Role.WORKER, Role.CLIENT})
+            assert (topic not in denied) == (said_by_many and levels.get("worker_id") != SITE), topic
+
+
+def test_a_bridge_passes_on_what_workers_and_clients_may_say_and_hear() -> None:
+    assert [line.split()[1:] for line in bridge_topics()] == [
+        [topic.pattern(), "both" if said and heard else "out" if said else "in", str(topic.qos)]
+        for topic in TOPICS
+        for said in [bool(topic.publishers & {Role.WORKER, Role.CLIENT})]
+        for heard in [bool(topic.subscribers & {Role.WORKER, Role.CLIENT})]
+        if said or heard
+    ]
+
+
+async def _as_bridge(folder: Path, behind: Sequence[str]) -> tuple[set[str], set[str]]:
+    """Where the certificate of a bridge is denied to publish, and what of the dispatcher's it hears."""
+    topics = [topic for line in TOPICS for topic, _ in instances(line)]
+    with Broker(folder, acl(clients=["alice", "bob"], bridges={SITE: behind})) as broker:
+        bridge, dispatcher = Peer(broker, SITE), Peer(broker, "dispatcher")
+        async with connected([bridge, dispatcher]):
+            await bridge.publish(topics, b"forged")
+            await dispatcher.publish(topics, b"said")
+            await dispatcher.publish(["system/dispatcher"], LAST)
+            await bridge.until_read(LAST)
+        return set(bridge.denied), {item.packet.topic for item in bridge.received if item.packet.body == b"said"}

@@ -1,6 +1,7 @@
-"""A real Mosquitto on loopback, run with the production template and a throw-away certificate authority.
+"""A real Mosquitto on loopback, run with the configuration that is shipped and a throw-away certificate authority.
 
-The main configuration file has what a distribution's has, and includes the rendered template, as on a real machine.
+The main configuration file has what a distribution's has, and includes ours, as on a real machine. Which Mosquitto it is
+is up to PATH.
 """
 
 import os
@@ -14,15 +15,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from string import Template
 from types import TracebackType
 from typing import Self
 
 from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
+from stockworker.config.broker import Bridge, Files, Profile, broker_config
 from stockworker.security.certificates import Authority, Revocation, read_certificate
 
-TEMPLATE = Path(__file__).resolve().parents[2] / "etc" / "mosquitto" / "stockworker.conf.template"
+SITE = "site-1"
+"""The name of the broker of a site at the central one."""
+
 OPEN_ACL = "pattern readwrite #\n"
 _HOST = "127.0.0.1"
 _TIMEOUT_S = 20.0
@@ -43,8 +46,8 @@ class Broker:
     """One broker: started on entering the context, gone without a trace of its process after leaving it.
 
     `folder` is the caller's own, and everything is kept in it; `acl` is the text of the ACL file; `changes` replaces
-    options of the template, by name, or removes them (None); `names` are those in the broker's certificate; `port` is
-    a free one unless given.
+    options of the configuration, by name, or removes them (None); `names` are those in the broker's certificate; `port`
+    is a free one unless given; `profile` is the broker's place, and `central` the broker that one of a site passes on to.
     """
 
     def __init__(
@@ -54,6 +57,9 @@ class Broker:
         changes: dict[str, str | None] | None = None,
         names: Sequence[str] = ("localhost", _HOST),
         port: int | None = None,
+        *,
+        profile: Profile = Profile.PRODUCTION,
+        central: "Broker | None" = None,
     ) -> None:
         self.host = _HOST
         self.port = port or _free_port()
@@ -62,6 +68,8 @@ class Broker:
         self._acl = acl
         self._changes = changes or {}
         self._names = names
+        self._profile = profile
+        self._central = central
         self._process: subprocess.Popen[bytes] | None = None
         self._revoked: list[Revocation] = []
 
@@ -170,14 +178,14 @@ class Broker:
         acl_file = self._folder / "acl"
         acl_file.write_text(self._acl)
         acl_file.chmod(0o600)
-        rendered = Template(TEMPLATE.read_text()).substitute(
-            LISTENER=f"{self.port} {_HOST}",
-            ACL_FILE=acl_file,
-            CA_FILE=self.ca_file,
-            CERT_FILE=pki / "broker.crt",
-            KEY_FILE=pki / "broker.key",
-            CRL_FILE=self.crl_file,
+        paths = Files(
+            acl=str(acl_file),
+            ca=str(self.ca_file),
+            cert=str(pki / "broker.crt"),
+            key=str(pki / "broker.key"),
+            crl=str(self.crl_file),
         )
+        rendered = broker_config(self._profile, f"{self.port} {_HOST}", paths, self._bridge())
         (self._folder / "conf.d" / "stockworker.conf").write_text(_changed(rendered, self._changes))
         # The template logs to stdout, for the journal; into a file Mosquitto writes that only when a buffer is full.
         main = [
@@ -189,6 +197,19 @@ class Broker:
             # It would become the user mosquitto, who can't enter a private temporary folder.
             main.insert(0, "user root")
         (self._folder / "mosquitto.conf").write_text("\n".join(main) + "\n")
+
+    def _bridge(self) -> Bridge | None:
+        if self._central is None:
+            return None
+        shown = self._central.identity(SITE)
+        return Bridge(
+            name=SITE,
+            central=f"localhost:{self._central.port}",
+            client_id=f"{SITE}-secret",
+            ca=str(self._central.ca_file),
+            cert=str(shown.certificate),
+            key=str(shown.key),
+        )
 
     def _await_ready(self, process: subprocess.Popen[bytes], starts: int) -> None:
         # It opens its port before it has read its certificates, and before it can take a signal.

@@ -18,9 +18,10 @@ import yaml
 from stockworker.adapters import clock
 from stockworker.client import Client, link_settings
 from stockworker.config import load
+from stockworker.config.broker import Profile
 from stockworker.protocol.acl import acl
 from stockworker.protocol.ids import ClientId
-from tests.harness.broker import Broker
+from tests.harness.broker import SITE, Broker
 from tests.harness.proxy import Proxy
 from tests.harness.waiting import wait_until
 
@@ -138,6 +139,8 @@ class Fleet:
         port: the broker's; a free one unless given.
         proxied: everybody reaches the broker through a proxy of their own, see `proxies`.
         keepalive_s: the longest silence on a connection; the configuration's default unless given.
+        profile: the place of the broker. With `Profile.BRIDGE` workers and clients use that broker, called `site`, and
+            the dispatcher the central one.
     """
 
     def __init__(
@@ -151,6 +154,7 @@ class Fleet:
         port: int | None = None,
         proxied: bool = False,
         keepalive_s: float | None = None,
+        profile: Profile = Profile.PRODUCTION,
     ) -> None:
         self.folder = folder
         self.proxies: dict[str, Proxy] = {}
@@ -159,7 +163,19 @@ class Fleet:
         self._settings = dict(settings or {})
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "broker").mkdir(exist_ok=True)
-        self.broker = Broker(folder / "broker", acl=acl(operators=operators, clients=clients), port=port)
+        bridged = profile is Profile.BRIDGE
+        self.encrypted = profile is not Profile.DEVELOPMENT
+        self.broker = Broker(
+            folder / "broker",
+            acl=acl(operators=operators, clients=clients, bridges={SITE: ()} if bridged else {}),
+            port=port,
+            profile=Profile.WAN if bridged else profile,
+        )
+        self.site = (
+            Broker(folder / "site", acl=acl(clients=clients), profile=profile, central=self.broker)
+            if bridged
+            else self.broker
+        )
         self.market_data = folder / "market.sqlite3"
         (folder / "dispatcher").mkdir(exist_ok=True)
         self.job_store = folder / "dispatcher" / "jobs.sqlite3"
@@ -173,6 +189,8 @@ class Fleet:
     def __enter__(self) -> Self:
         self._exits.enter_context(self.broker)
         try:
+            if self.site is not self.broker:
+                self._exits.enter_context(self.site)
             for service, identity in self._identities.items():
                 self.config_file(identity)
                 self._exits.callback(service.kill)
@@ -198,16 +216,14 @@ class Fleet:
         """The configuration of one participant, written when first asked for."""
         path = self.folder / f"{identity}.yml"
         if not path.exists():
-            credentials = self.broker.identity(identity)
             sections: dict[str, dict[str, Any]] = {
                 "queue": {
                     "backend": "mqtt",
-                    "mqtt": {"host": "localhost", "port": self._port(identity), **self._connection},
-                },
-                "tls": {
-                    "ca_file": str(self.broker.ca_file),
-                    "cert_file": str(credentials.certificate),
-                    "key_file": str(credentials.key),
+                    "mqtt": {
+                        "host": "localhost" if self.encrypted else self.broker.host,
+                        "port": self._port(identity),
+                        **self._connection,
+                    },
                 },
                 "worker": {
                     "id": identity,
@@ -219,6 +235,14 @@ class Fleet:
                 "client": {"id": identity},
                 "log": {"format": "json"},
             }
+            if self.encrypted:
+                broker = self._broker_of(identity)
+                credentials = broker.identity(identity)
+                sections["tls"] = {
+                    "ca_file": str(broker.ca_file),
+                    "cert_file": str(credentials.certificate),
+                    "key_file": str(credentials.key),
+                }
             for name, section in self._settings.items():
                 sections[name] = {**sections.get(name, {}), **section}
             path.write_text(yaml.safe_dump({"job_processor": sections}))
@@ -249,9 +273,12 @@ class Fleet:
 
     def _port(self, identity: str) -> int:
         if not self._proxied:
-            return self.broker.port
+            return self._broker_of(identity).port
         self.proxies[identity] = self._exits.enter_context(Proxy(self.broker.port))
         return self.proxies[identity].port
+
+    def _broker_of(self, identity: str) -> Broker:
+        return self.broker if identity == "dispatcher" else self.site
 
     @property
     def _identities(self) -> dict[Service, str]:

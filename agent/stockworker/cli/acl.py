@@ -30,11 +30,25 @@ def acl(parser: argparse.ArgumentParser) -> None:
         help="who may submit jobs and wait for them; may be repeated",
     )
     parser.add_argument(
+        "--bridge",
+        action="append",
+        metavar="NAME[=ID,...]",
+        type=_bridge,
+        default=[],
+        help="the broker of a site that passes on to this one, and the workers and clients that it may speak for "
+        "(default: all, as this broker can't see who is behind it); may be repeated",
+    )
+    parser.add_argument(
         "--legacy-workers",
         action="store_true",
         help="let workers publish workers/register and its like without their id: any can then speak for any other",
     )
     parser.set_defaults(run=_run)
+
+
+def _bridge(written: str) -> tuple[str, list[str]]:
+    name, _, ids = written.partition("=")
+    return name, ids.split(",") if ids else []
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -43,6 +57,7 @@ def _run(arguments: argparse.Namespace) -> int:
             arguments.dispatcher or ("dispatcher",),
             arguments.operator,
             arguments.client,
+            dict(arguments.bridge),
             legacy_workers=arguments.legacy_workers,
         )
     except ValueError as error:

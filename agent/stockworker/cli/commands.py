@@ -36,6 +36,9 @@ class Command:
         return complete
 
 
+GROUPS: Final = {"broker": "set up Mosquitto"}
+"""The first words of commands that have two, each with what it is about."""
+
 COMMANDS: Final = {
     "submit": Command("submit a job, or a batch of jobs", "stockworker.cli.submit:submit"),
     "status": Command("show how jobs stand", "stockworker.cli.jobs:status"),
@@ -52,6 +55,7 @@ COMMANDS: Final = {
     "stats": Command("show queues, workers and counters", "stockworker.cli.stats:stats"),
     "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
     "acl": Command("print the broker's access list", "stockworker.cli.acl:acl"),
+    "broker config": Command("print Mosquitto's configuration", "stockworker.cli.broker:config"),
     "agent": Command("run a worker (what stockworker@.service starts)", "stockworker.cli.services:agent"),
     "dispatcher": Command(
         "run the dispatcher (what stockworker-dispatcher.service starts)", "stockworker.cli.services:dispatcher"
@@ -86,11 +90,19 @@ def make_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
     parser = CommandParser(prog=PROGRAM, description=DESCRIPTION, epilog=exit_statuses())
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     add_config(parser, default=None)
-    group = parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
-    parsers = {
-        name: group.add_parser(name, help=command.summary, command=command) for name, command in COMMANDS.items()
-    }
+    groups = {"": _add_group(parser)}
+    parsers = {}
+    for name, command in COMMANDS.items():
+        first, _, word = name.rpartition(" ")
+        if first not in groups:
+            about = GROUPS[first]
+            groups[first] = _add_group(groups[""].add_parser(first, help=about, description=f"{about}."))
+        parsers[name] = groups[first].add_parser(word, help=command.summary, command=command)
     return parser, parsers
+
+
+def _add_group(parser: CommandParser) -> "argparse._SubParsersAction[CommandParser]":
+    return parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
 
 
 def add_config(parser: argparse.ArgumentParser, default: str | None = argparse.SUPPRESS) -> None:

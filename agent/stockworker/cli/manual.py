@@ -138,7 +138,7 @@ def _markdown_lines() -> Iterator[str]:
     yield from ("# The command line", "", DESCRIPTION, "")
     yield from ("| Command | |", "|---|---|")
     for name, command in COMMANDS.items():
-        yield f"| [`{name}`](#stockworker-{name}) | {command.summary} |"
+        yield f"| [`{name}`](#stockworker-{name.replace(' ', '-')}) | {command.summary} |"
     yield from ("", "`--config PATH` may stand before or after the command.", "")
     for title, example in _EXAMPLES:
         yield from (f"{title}:", "", f"    {example}", "")

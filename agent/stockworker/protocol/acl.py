@@ -14,7 +14,9 @@ from how Mosquitto reads such a file (``man mosquitto.conf``, ``acl_file``), eac
 - SUBSCRIBE is always granted. What may not be read is not delivered, silently.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from types import MappingProxyType
 from typing import Final
 
 from stockworker.protocol.ids import check_id
@@ -32,12 +34,14 @@ _HEADER: Final = """\
 """
 _BROKER_STATE: Final = "$SYS/#"
 _WORKERS_OWN: Final = OWN_LEVEL[Role.WORKER]
+_ANY: Final = "+"
 
 
 def acl(
     dispatchers: Sequence[str] = ("dispatcher",),
     operators: Sequence[str] = (),
     clients: Sequence[str] = (),
+    bridges: Mapping[str, Sequence[str]] = MappingProxyType({}),
     *,
     legacy_workers: bool = False,
 ) -> str:
@@ -47,6 +51,8 @@ def acl(
         dispatchers: user names of dispatchers.
         operators: user names of people and tools that may steer and watch everything, the broker's own state included.
         clients: user names of those who submit jobs and wait for them.
+        bridges: user names of brokers that pass on to this one, each with the ids of the workers and clients that it
+            may speak for; none means all, as this broker can't prove who is behind a bridge.
         legacy_workers: let workers publish ``workers/register`` and its like without their id as last level. The
             broker can't prove the sender there: any worker can speak for any other.
 
@@ -58,7 +64,7 @@ def acl(
         for role, names in ((Role.DISPATCHER, dispatchers), (Role.OPERATOR, operators), (Role.CLIENT, clients))
         for name in names
     ]
-    names = [check_id(name) for name, _ in users]
+    names = [check_id(name) for name in (*(name for name, _ in users), *bridges)]
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"{name!r} is given more than once: a name has one role")
@@ -66,6 +72,9 @@ def acl(
     for name, role in users:
         rights = _user_rights(name, role, legacy=legacy_workers)
         blocks.append(_block(f"# {role}\nuser {name}", "topic", rights))
+    for name, ids in bridges.items():
+        rights = _bridge_rights(name, [check_id(each) for each in ids] or [_ANY], legacy=legacy_workers)
+        blocks.append(_block(f"# bridge\nuser {name}", "topic", rights))
     return "\n".join(blocks)
 
 
@@ -80,8 +89,24 @@ def _worker_rights(*, legacy: bool) -> Iterator[tuple[str, str]]:
         yield from (("write", str(kind)) for kind in sorted(LEGACY_PARENTS))
 
 
+def _no_worker(name: str) -> Iterator[tuple[str, str]]:
+    return (("deny", topic.pattern(**{_WORKERS_OWN: name})) for topic in TOPICS if _WORKERS_OWN in topic.levels)
+
+
+def _bridge_rights(name: str, ids: Sequence[str], *, legacy: bool) -> Iterator[tuple[str, str]]:
+    """What the workers and clients behind a bridge have, without what goes by no id of theirs or what operators have."""
+    yield from _no_worker(name)
+    for topic in TOPICS:
+        own = [OWN_LEVEL[role] for role in (Role.WORKER, Role.CLIENT) if OWN_LEVEL[role] in topic.levels]
+        access = _access(topic, {Role.WORKER, Role.CLIENT})
+        if access is not None:
+            yield from dict.fromkeys((access, topic.pattern(**dict.fromkeys(own, each))) for each in ids)
+    if legacy:
+        yield from (("deny", str(kind)) for kind in sorted(LEGACY_PARENTS))
+
+
 def _user_rights(name: str, role: Role, *, legacy: bool) -> Iterator[tuple[str, str]]:
-    yield from (("deny", topic.pattern(**{_WORKERS_OWN: name})) for topic in TOPICS if _WORKERS_OWN in topic.levels)
+    yield from _no_worker(name)
     for topic in TOPICS:
         yield from _rights(topic, role, name)
     if legacy:
@@ -93,10 +118,14 @@ def _user_rights(name: str, role: Role, *, legacy: bool) -> Iterator[tuple[str, 
 
 def _rights(topic: Topic, role: Role, name: str) -> Iterator[tuple[str, str]]:
     own = {OWN_LEVEL[role]: name} if role in OWN_LEVEL else {}
-    access = {
+    access = _access(topic, {role})
+    if access is not None:
+        yield access, topic.pattern(**own)
+
+
+def _access(topic: Topic, roles: AbstractSet[Role]) -> str | None:
+    return {
         (True, True): "readwrite",
         (True, False): "write",
         (False, True): "read",
-    }.get((role in topic.publishers, role in topic.subscribers))
-    if access is not None:
-        yield access, topic.pattern(**own)
+    }.get((bool(roles & topic.publishers), bool(roles & topic.subscribers)))
