@@ -37,7 +37,11 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def run(tmp_path: Path, folder: Path) -> HandlerRun:
-    settings: dict[str, Any] = {"market_data": str(tmp_path / "market.db"), "import_folders": [str(folder)]}
+    settings: dict[str, Any] = {
+        "market_data": str(tmp_path / "market.db"),
+        "import_folders": [str(folder)],
+        "import_hosts": ["127.0.0.1"],
+    }
     return HandlerRun("data_import", data_import.handle, settings)
 
 
@@ -120,11 +124,22 @@ def test_too_large_a_file_is_refused(run: HandlerRun, folder: Path) -> None:
             run({"source": f"{folder}/{name}", "symbol": "AAPL"})
 
 
-def test_only_allowed_hosts_are_asked_if_any_are_named(run: HandlerRun, server: HttpServer) -> None:
-    run.settings["import_hosts"] = ["data.example"]
-    with pytest.raises(PermanentError, match=r"the host 127\.0\.0\.1 is not allowed"):
+@pytest.mark.parametrize("hosts", [None, [], ["data.example"]])
+def test_only_hosts_that_are_listed_are_asked(run: HandlerRun, server: HttpServer, hosts: list[str] | None) -> None:
+    run.settings["import_hosts"] = hosts
+    with pytest.raises(
+        PermanentError,
+        match=r"the host 127\.0\.0\.1 is not allowed: list it .*handlers\.data_import\.settings\.import_hosts",
+    ):
         run({"source": server.url("/aapl"), "symbol": "AAPL"})
     assert server.requests == []
+
+
+def test_a_redirect_leads_to_listed_hosts_alone(run: HandlerRun, server: HttpServer) -> None:
+    server.answers["/moved"] = Answer(b"", status=302, location=f"http://localhost:{server.port}/secret")
+    with pytest.raises(PermanentError, match=r"the host localhost is not allowed: list it .*import_hosts"):
+        run({"source": server.url("/moved"), "symbol": "AAPL"})
+    assert server.requests == ["/moved"]
 
 
 def test_what_may_work_later_is_no_permanent_error(run: HandlerRun, server: HttpServer) -> None:

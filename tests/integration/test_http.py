@@ -3,12 +3,12 @@
 import gzip
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing
 
 import pytest
 
-from stockworker.adapters.http import FetchError, HttpStatus, Refused, Response, Unreachable, fetch
+from stockworker.adapters.http import FetchError, ForeignHost, HttpStatus, Refused, Response, Unreachable, fetch
 from tests.harness.http_server import Answer, HttpServer
 
 
@@ -18,8 +18,17 @@ def server() -> Iterator[HttpServer]:
         yield running
 
 
-def get(url: str, limit_bytes: int = 1_000_000, timeout_s: float = 10) -> Response:
-    return fetch(url, timeout_s=timeout_s, limit_bytes=limit_bytes)
+class Everywhere(frozenset[str]):
+    """The hosts of a test that is not about them."""
+
+    def __contains__(self, host: object) -> bool:
+        return True
+
+
+def get(
+    url: str, limit_bytes: int = 1_000_000, timeout_s: float = 10, hosts: Collection[str] = Everywhere()
+) -> Response:
+    return fetch(url, timeout_s=timeout_s, limit_bytes=limit_bytes, hosts=hosts)
 
 
 def test_a_body_arrives_with_its_type(server: HttpServer) -> None:
@@ -122,9 +131,32 @@ def test_a_redirect_out_of_http_is_refused(server: HttpServer, location: str) ->
 
 def test_a_redirect_to_a_host_that_is_not_allowed_is_refused(server: HttpServer) -> None:
     server.answers["/"] = Answer(b"", status=301, location=f"http://localhost:{server.port}/new")
-    with pytest.raises(Refused, match="the host localhost is not allowed"):
-        fetch(server.url("/"), timeout_s=10, limit_bytes=1000, allows=lambda host: host == "127.0.0.1")
+    with pytest.raises(ForeignHost, match="the host localhost is not allowed"):
+        get(server.url("/"), hosts={"127.0.0.1"})
     assert server.requests == ["/"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["169.254.169.254", "fe80::1", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200", "168.63.129.16"],
+)
+def test_a_name_that_leads_to_where_clouds_keep_credentials_is_refused(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    answer = [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (address, 80))]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_args, **_named: answer)
+    monkeypatch.setattr(socket, "create_connection", lambda *_args, **_named: pytest.fail("it was dialled"))
+    with pytest.raises(ForeignHost, match=f"the host data.example leads to {address}, which must be listed itself"):
+        get("http://data.example/", hosts={"data.example"})
+
+
+def test_such_an_address_is_asked_if_it_is_listed_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    def dial(address: tuple[str, int], *_args: object) -> socket.socket:
+        raise ConnectionRefusedError(f"dialled {address[0]}")
+
+    monkeypatch.setattr(socket, "create_connection", dial)
+    with pytest.raises(Unreachable, match=r"dialled 169\.254\.169\.254"):
+        get("http://169.254.169.254/", hosts={"169.254.169.254"})
 
 
 def test_proxies_of_the_environment_are_ignored(server: HttpServer, monkeypatch: pytest.MonkeyPatch) -> None:

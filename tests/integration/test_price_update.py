@@ -53,6 +53,20 @@ def test_a_symbol_is_brought_up_to_date_from_its_newest_bar_on(run: HandlerRun, 
     ]
 
 
+def test_a_provider_that_redirects_elsewhere_is_not_followed(run: HandlerRun, server: HttpServer) -> None:
+    server.answers["/daily/AAPL.json"] = Answer(b"", status=302, location=f"http://localhost:{server.port}/secret")
+    with pytest.raises(PermanentError, match="the host localhost is not allowed"):
+        run({"symbols": ["AAPL"]})
+    assert len(server.requests) == 1
+
+
+def test_a_symbol_does_not_choose_the_host(run: HandlerRun, server: HttpServer) -> None:
+    run.settings["provider"] = f"http://{{symbol}}:{server.port}/daily"
+    with pytest.raises(PermanentError, match="is not allowed"):
+        run({"symbols": ["LOCALHOST"]})
+    assert server.requests == []
+
+
 def test_a_day_can_be_named_to_take_in_corrections(run: HandlerRun, server: HttpServer) -> None:
     provide(server, "AAPL", record("2013-03-01"))
     run({"symbols": ["AAPL"]})

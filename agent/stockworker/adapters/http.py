@@ -1,11 +1,14 @@
-"""Fetch something over HTTP: bounded in time and size, from the named host and nowhere else by surprise."""
+"""Fetch something over HTTP: bounded in time and size, from the named hosts and nowhere else by surprise."""
 
 import http.client
-import urllib.request
-from collections.abc import Callable
+import ipaddress
+import socket
+import ssl
+from collections.abc import Collection
+from contextlib import closing
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import SplitResult, urljoin, urlsplit
+from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from stockworker import __version__
 from stockworker.adapters import clock, compression
@@ -15,6 +18,12 @@ _CHUNK_BYTES: Final = 65_536
 _MAX_REDIRECTS: Final = 5
 _MOVED: Final = {301, 302, 303, 307, 308}  # RFC 9110, section 15.4
 _TRY_AGAIN: Final = {408, 425, 429}  # time-out, too early, too many requests: RFC 9110, RFC 8470, RFC 6585
+
+_CLOUD_METADATA: Final = frozenset(
+    map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
+)
+"""Where clouds hand their machines' credentials to whoever asks, besides the link-local 169.254.169.254 of most: of AWS
+over IPv6, Alibaba, Azure and Oracle."""
 
 
 class FetchError(StockworkerError):
@@ -69,42 +78,49 @@ class Response:
     content_type: str
 
 
-def any_host(_host: str) -> bool:
-    return True
+class ForeignHost(Refused):
+    """The address, or where it redirects to, is not on a host that may be asked."""
+
+    code = "foreign_host"
 
 
-def fetch(url: str, *, timeout_s: float, limit_bytes: int, allows: Callable[[str], bool] = any_host) -> Response:
+def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Collection[str]) -> Response:
     """Get `url`, following redirects, never from HTTPS to HTTP, and without looking for proxies in the environment.
 
     Args:
         url: an http or https address.
         timeout_s: how long it may take to connect, to wait for more, and for the whole answer.
         limit_bytes: how large the body may be, packed or unpacked.
-        allows: says whether a host name (in lower case) may be asked; redirects are held to it too.
+        hosts: names and addresses, in lower case, that may be asked; redirects are held to them too. A name that leads
+            to a link-local address, or one where a cloud keeps credentials, is not followed: only the address itself,
+            listed, opens it.
 
     Raises:
         Unreachable: no answer, or not all of it.
         HttpStatus: an answer other than 2xx.
+        ForeignHost: the host is not one of `hosts`, or hides an address that must be listed itself.
         Refused: the address or the size is not allowed.
     """
     deadline = clock.monotonic() + timeout_s
     secure_only = False
     for _ in range(_MAX_REDIRECTS + 1):
-        parts = _checked(url, allows, secure_only=secure_only)
+        parts = _checked(url, hosts, secure_only=secure_only)
         try:
-            with _open(url, timeout_s) as answer:
+            with closing(_Connection(parts, timeout_s)) as connection, connection.ask(parts) as answer:
                 if answer.status not in _MOVED:
                     return _read(url, answer, deadline, limit_bytes)
                 url = urljoin(url, answer.headers.get("Location", ""))
+        except _HiddenAddress as error:
+            raise ForeignHost(url, str(error)) from error
         except ValueError as error:  # UnicodeError from a host name, InvalidURL
             raise Refused(url, f"no valid address: {error}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(url, f"can't be reached: {_reason(error)}") from error
+            raise Unreachable(url, f"can't be reached: {str(error) or type(error).__name__}") from error
         secure_only = parts.scheme == "https"
     raise Refused(url, f"more than {_MAX_REDIRECTS} redirects")
 
 
-def _checked(url: str, allows: Callable[[str], bool], *, secure_only: bool) -> SplitResult:
+def _checked(url: str, hosts: Collection[str], *, secure_only: bool) -> SplitResult:
     try:
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
@@ -118,20 +134,53 @@ def _checked(url: str, allows: Callable[[str], bool], *, secure_only: bool) -> S
         raise Refused(url, "redirected from https to http")
     if parts.username is not None:
         raise Refused(url, "a user name in the address is not supported")
-    if not allows(host):
-        raise Refused(url, f"the host {host} is not allowed")
+    if host not in hosts:
+        raise ForeignHost(url, f"the host {host} is not allowed")
     return parts
 
 
-def _open(url: str, timeout_s: float) -> http.client.HTTPResponse:
-    # An opener of two handlers: what urllib adds by itself is proxies from the environment, file:, ftp:, and redirects.
-    opener = urllib.request.OpenerDirector()
-    opener.add_handler(urllib.request.HTTPHandler())
-    opener.add_handler(urllib.request.HTTPSHandler())
-    opener.addheaders = [("User-Agent", f"stockworker/{__version__}"), ("Accept-Encoding", "gzip")]
-    answer = opener.open(url, timeout=timeout_s)
-    assert isinstance(answer, http.client.HTTPResponse)  # noqa: S101 (what these two handlers return)
-    return answer
+class _HiddenAddress(Exception):
+    """A name leads to an address that is only asked when it is listed itself."""
+
+
+class _Connection(http.client.HTTPConnection):
+    """To one host, over TLS where the address says so; looks at each address that a name leads to before it dials it."""
+
+    def __init__(self, parts: SplitResult, timeout_s: float) -> None:
+        self._secure = parts.scheme == "https"
+        self.default_port = http.client.HTTPS_PORT if self._secure else http.client.HTTP_PORT
+        super().__init__(parts.hostname or "", parts.port or self.default_port, timeout=timeout_s)
+        self._timeout_s = timeout_s
+
+    def connect(self) -> None:
+        plain = self._dial()
+        context = ssl.create_default_context() if self._secure else None
+        self.sock = plain if context is None else context.wrap_socket(plain, server_hostname=self.host)
+
+    def ask(self, parts: SplitResult) -> http.client.HTTPResponse:
+        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+        headers = {"User-Agent": f"stockworker/{__version__}", "Accept-Encoding": "gzip", "Connection": "close"}
+        self.request("GET", target, headers=headers)
+        return self.getresponse()
+
+    def _dial(self) -> socket.socket:
+        failure: OSError | None = None
+        for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
+            found = str(address[0])
+            if found != self.host and _hands_out_credentials(found):
+                raise _HiddenAddress(f"the host {self.host} leads to {found}, which must be listed itself")
+            try:
+                return socket.create_connection((found, self.port), self._timeout_s)
+            except OSError as error:
+                failure = error
+        raise failure or OSError("the host has no address")
+
+
+def _hands_out_credentials(address: str) -> bool:
+    found = ipaddress.ip_address(address)
+    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
+        found = found.ipv4_mapped
+    return found.is_link_local or found in _CLOUD_METADATA
 
 
 def _read(url: str, answer: http.client.HTTPResponse, deadline: float, limit_bytes: int) -> Response:
@@ -161,11 +210,6 @@ def _decoded(url: str, body: bytes, encoding: str, limit_bytes: int) -> bytes:
         raise Unreachable(url, str(error)) from error
     except compression.TooLarge as error:
         raise Refused(url, str(error)) from error
-
-
-def _reason(error: Exception) -> str:
-    cause = getattr(error, "reason", error)  # urllib wraps what happened in URLError
-    return str(cause) or type(cause).__name__
 
 
 def _shown(url: str) -> str:

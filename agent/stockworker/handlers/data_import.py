@@ -12,11 +12,12 @@ row fails the job before anything is stored; with ``skip`` the good rows are sto
 Storing is by symbol and day, so that a job that runs again changes nothing.
 
 Settings: ``import_folders`` (files are read below these alone; none by default, since whoever may submit jobs could
-otherwise read any file that the agent can), ``import_hosts`` (web addresses are fetched from these hosts alone; any
-by default), ``limit_mib`` (how large a file may be, unpacked; 32), ``timeout_s`` (30).
+otherwise read any file that the agent can), ``import_hosts`` (names or addresses of the hosts that are
+fetched from, redirects included; none by default, since whoever may submit jobs could otherwise reach whatever this
+worker can), ``limit_mib`` (how large a file may be, unpacked; 32), ``timeout_s`` (30).
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -25,7 +26,7 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from stockworker.adapters import compression
-from stockworker.adapters.http import FetchError, any_host, fetch
+from stockworker.adapters.http import FetchError, ForeignHost, fetch
 from stockworker.handlers.api import Context, Job, Json, PermanentError
 from stockworker.handlers.bar_formats import (
     FIELDS,
@@ -73,7 +74,7 @@ class _Request:
 @dataclass(frozen=True, slots=True)
 class _Settings:
     folders: tuple[Path, ...]
-    allows_host: Callable[[str], bool]
+    hosts: frozenset[str]
     limit_bytes: int
     timeout_s: float
 
@@ -123,13 +124,13 @@ def _columns(fields: Fields) -> Iterator[tuple[str, str]]:
 
 
 def _read_settings(fields: Fields, settings: Mapping[str, Json]) -> _Settings:
-    hosts = texts(settings, "import_hosts")
+    hosts = texts(settings, "import_hosts") or ()
     folders = texts(settings, "import_folders") or ()
     limit_mib = fields.optional("limit_mib", lambda name: fields.integer(name, 1, 1024))
     timeout_s = fields.optional("timeout_s", lambda name: fields.number(name, 0.1, 3600))
     return _Settings(
         folders=tuple(Path(folder) for folder in folders),
-        allows_host=any_host if hosts is None else {host.lower() for host in hosts}.__contains__,
+        hosts=frozenset(host.lower() for host in hosts),
         limit_bytes=(limit_mib or 32) * _MIB,
         timeout_s=timeout_s or 30.0,
     )
@@ -162,7 +163,12 @@ def _read(source: str, settings: _Settings) -> bytes:
 
 def _download(url: str, settings: _Settings) -> bytes:
     try:
-        answer = fetch(url, timeout_s=settings.timeout_s, limit_bytes=settings.limit_bytes, allows=settings.allows_host)
+        answer = fetch(url, timeout_s=settings.timeout_s, limit_bytes=settings.limit_bytes, hosts=settings.hosts)
+    except ForeignHost as error:
+        raise PermanentError(
+            f"payload.source: {error}: list it in the worker's configuration under"
+            " handlers.data_import.settings.import_hosts, if its submitters may have this worker fetch from there"
+        ) from error
     except FetchError as error:
         if error.retryable:
             raise

@@ -22,7 +22,7 @@ from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Final
-from urllib.parse import quote
+from urllib.parse import quote, urlsplit
 
 from stockworker.adapters.http import FetchError, fetch
 from stockworker.handlers.api import Context, Job, Json, PermanentError
@@ -46,6 +46,7 @@ class _Request:
 @dataclass(frozen=True, slots=True)
 class _Provider:
     template: str
+    host: str
     first_day: date
     timeout_s: float
     limit_bytes: int
@@ -96,6 +97,8 @@ def _read_settings(fields: Fields, _settings: Mapping[str, Json]) -> _Provider:
     limit_mib = fields.optional("limit_mib", lambda name: fields.integer(name, 1, 1024))
     return _Provider(
         template=template,
+        # The symbol is the submitter's: it does not choose the host.
+        host=urlsplit(template.partition("{")[0]).hostname or "",
         first_day=fields.optional("first_day", lambda name: day(fields, name)) or date(1970, 1, 1),
         timeout_s=fields.optional("timeout_s", lambda name: fields.number(name, 0.1, 3600)) or 30.0,
         limit_bytes=(limit_mib or 16) * _MIB,
@@ -124,7 +127,7 @@ def _update(symbol: str, since: date | None, store: MarketStore, provider: _Prov
 def _ask(symbol: str, since: date, provider: _Provider) -> ParsedBars:
     url = provider.template.replace("{symbol}", quote(symbol, safe="")).replace("{since}", since.isoformat())
     try:
-        answer = fetch(url, timeout_s=provider.timeout_s, limit_bytes=provider.limit_bytes)
+        answer = fetch(url, timeout_s=provider.timeout_s, limit_bytes=provider.limit_bytes, hosts={provider.host})
         return parse_bars(answer.body, None, Expected(symbol=symbol, columns={}, latest_day=tomorrow()))
     except FetchError as error:
         if error.retryable:
