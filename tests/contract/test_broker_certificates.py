@@ -1,9 +1,7 @@
 """What Mosquitto makes of certificates that change under it: what a reload takes in, and what needs a restart."""
 
-import socket
 import ssl
 from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -15,12 +13,10 @@ from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
 from stockworker.security.certificates import Authority, Subject, make_ed25519
 from tests.harness.broker import Broker, BrokerFailed
+from tests.harness.mosquitto import is_alive, lets_in, signed_in
 from tests.harness.waiting import wait_until
 
 NOW = datetime.fromtimestamp(clock.wall(), UTC)
-HEAD = bytes.fromhex("10 0f 00 04 4d 51 54 54 05 02 00 14 00 00 02")  # MQTT 5, clean start, 20 s; a client id follows
-PING, PONG = bytes.fromhex("c0 00"), bytes.fromhex("d0 00")
-CONNACK = 0x20
 HOSTS = ("localhost", "127.0.0.1")
 
 
@@ -30,36 +26,8 @@ def broker(tmp_path: Path) -> Iterator[Broker]:
         yield broker
 
 
-@contextmanager
-def signed_in(broker: Broker, context: ssl.SSLContext, client_id: bytes = b"w1") -> Iterator[ssl.SSLSocket]:
-    """A connection that the broker has accepted."""
-    with (
-        socket.create_connection((broker.host, broker.port), timeout=10) as plain,
-        context.wrap_socket(plain, server_hostname="localhost") as secure,
-    ):
-        secure.sendall(HEAD + client_id)
-        answer = secure.recv(1024)
-        if not answer:
-            raise ConnectionError
-        assert (answer[0], answer[3]) == (CONNACK, 0)
-        yield secure
-
-
-def lets_in(broker: Broker, context: ssl.SSLContext) -> bool:
-    try:
-        with signed_in(broker, context, b"xx"):
-            return True
-    except (ssl.SSLError, ConnectionError):  # the alert may be lost behind the reset of the connection
-        return False
-
-
 def lets_in_named(broker: Broker, name: str) -> bool:
     return lets_in(broker, broker.client_context(name))
-
-
-def is_alive(connection: ssl.SSLSocket) -> bool:
-    connection.sendall(PING)
-    return connection.recv(1024) == PONG
 
 
 def reload(broker: Broker) -> None:

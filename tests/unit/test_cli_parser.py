@@ -10,6 +10,7 @@ from stockworker.cli.commands import COMMANDS, make_parser
 from stockworker.cli.exits import Exit, UsageError, exit_of
 from stockworker.errors import (
     AccessDenied,
+    CertificateRefused,
     ConfigError,
     ConnectionFailed,
     JobRejected,
@@ -79,6 +80,7 @@ def test_no_line_of_the_man_page_is_a_request_by_accident() -> None:
     ("error", "status"),
     [
         (UsageError(""), 2),
+        (CertificateRefused(""), 2),
         (JobUnknown(""), 3),
         (TimeoutError(), 4),
         (ConnectionFailed(""), 69),

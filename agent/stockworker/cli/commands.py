@@ -36,7 +36,7 @@ class Command:
         return complete
 
 
-GROUPS: Final = {"broker": "set up Mosquitto"}
+GROUPS: Final = {"broker": "set up Mosquitto", "pki": "keep the fleet's certificates"}
 """The first words of commands that have two, each with what it is about."""
 
 COMMANDS: Final = {
@@ -56,6 +56,14 @@ COMMANDS: Final = {
     "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
     "acl": Command("print the broker's access list", "stockworker.cli.acl:acl"),
     "broker config": Command("print Mosquitto's configuration", "stockworker.cli.broker:config"),
+    "pki init": Command("make a certificate authority", "stockworker.cli.pki:init"),
+    "pki issue": Command("issue a certificate and a key", "stockworker.cli.pki:issue"),
+    "pki request": Command("make a key and a request for a certificate", "stockworker.cli.pki:request"),
+    "pki sign": Command("sign a request", "stockworker.cli.pki:sign"),
+    "pki renew": Command("issue the successor of a certificate", "stockworker.cli.pki:renew"),
+    "pki revoke": Command("revoke certificates", "stockworker.cli.pki:revoke"),
+    "pki list": Command("list certificates, and how long they are valid", "stockworker.cli.pki:list_certificates"),
+    "pki crl": Command("write the revocation list anew", "stockworker.cli.pki:crl"),
     "agent": Command("run a worker (what stockworker@.service starts)", "stockworker.cli.services:agent"),
     "dispatcher": Command(
         "run the dispatcher (what stockworker-dispatcher.service starts)", "stockworker.cli.services:dispatcher"

@@ -5,6 +5,7 @@ of a client certificate is its identity: the broker takes it as the user name, a
 """
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,8 @@ BACKDATED = timedelta(days=1)
 
 _AUTHORITY = "ca"
 _SECOND: Final = timedelta(seconds=1)
+# The common name holds up to 64 characters (RFC 5280, appendix A.1), and is the name of a file here.
+_HOST: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:-]{0,63}")
 _KEY_TYPES: Final = "P-256 (prime256v1) or Ed25519"
 
 PrivateKey = ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
@@ -62,7 +65,8 @@ class Subject:
         hosts: the DNS names and IP addresses that clients dial.
 
     Raises:
-        ValueError: the name of a peer is no id (see `protocol.ids`); in an access rule, `+` would stand for everybody.
+        ValueError: the name of a peer is no id (see `protocol.ids`): in an access rule, `+` would stand for everybody;
+            or a host is neither a DNS name nor an IP address.
     """
 
     name: str
@@ -71,6 +75,9 @@ class Subject:
     def __post_init__(self) -> None:
         if not self.hosts:
             check_id(self.name)
+        for host in (self.name, *self.hosts) if self.hosts else ():
+            if not _HOST.fullmatch(host):
+                raise ValueError(f"{host[:80]!r} is no host name of up to 64 characters, and no IP address")
 
 
 @dataclass(frozen=True, slots=True)

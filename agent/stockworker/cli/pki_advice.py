@@ -1,0 +1,93 @@
+"""What is to be done after a certificate was made or revoked: the steps on other machines."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Final
+
+from stockworker.security.office import Issued, Office
+from stockworker.security.registry import Kind, Record
+
+_BROKER_FOLDER: Final = "/etc/mosquitto/stockworker"
+_TLS_FOLDER: Final = "/etc/stockworker/tls"
+_NAMED_IN_ACL: Final = (Kind.DISPATCHER, Kind.OPERATOR, Kind.CLIENT)
+
+
+def after_start(folder: Path) -> tuple[str, ...]:
+    """An authority was made."""
+    return (
+        f"keep {folder / 'ca.key'} secret, and a copy of {folder} in a safe place",
+        "next: stockworker pki issue broker HOST; then one certificate for the dispatcher, each worker and client",
+    )
+
+
+def after_issue(issued: Issued, office: Office) -> tuple[str, ...]:
+    """A certificate was made for somebody."""
+    kind = issued.record.kind
+    files = [str(issued.certificate), str(office.folder / "ca.crt")]
+    if issued.key is not None:
+        files.insert(1, str(issued.key))
+    if kind is Kind.BROKER:
+        files.append(str(office.crl_file))
+    folder = _BROKER_FOLDER if kind in {Kind.BROKER, Kind.BRIDGE} else _TLS_FOLDER
+    steps = [f"copy to its machine, for example into {folder}: {', '.join(files)}"]
+    if issued.key is not None:
+        steps.append(f"then delete {issued.key}: only that machine needs it")
+    if kind in _NAMED_IN_ACL:
+        steps.append(
+            f"on the broker: {acl_command(office.registry().records)} > {_BROKER_FOLDER}/acl; systemctl reload mosquitto"
+        )
+    return tuple(steps)
+
+
+def after_renewal(former: Record, issued: Issued) -> tuple[str, ...]:
+    """A certificate has a successor."""
+    files = str(issued.certificate) if issued.key is None else f"{issued.certificate} and {issued.key}"
+    unit = {
+        Kind.BROKER: "mosquitto",
+        Kind.BRIDGE: "mosquitto",
+        Kind.DISPATCHER: "stockworker-dispatcher",
+        Kind.WORKER: "'stockworker@*'",
+    }.get(issued.record.kind)
+    steps = [f"copy to its machine, in place of the former: {files}"]
+    if unit is not None:
+        steps.append(f"there: systemctl reload {unit}")
+    overlap = f"the former certificate stays valid until {former.until:%Y-%m-%d}"
+    return (*steps, f"{overlap}; if its key was stolen: stockworker pki revoke {former.serial}")
+
+
+def after_request(name: str, request: Path) -> tuple[str, ...]:
+    """A machine has asked for a certificate."""
+    return (
+        f"bring {request} to the authority; there: stockworker pki sign KIND {name} {request.name}",
+        f"then put {name}.crt and ca.crt beside the key, and name the three under 'tls' in the configuration",
+    )
+
+
+def after_revocation(revoked: Sequence[Record], crl: Path) -> tuple[str, ...]:
+    """Certificates were revoked."""
+    if not revoked:
+        return (f"nothing new: it was revoked before. {crl} is written all the same",)
+    workers = dict.fromkeys(record.name for record in revoked if record.kind is Kind.WORKER)
+    steps = [f"copy {crl} to the broker, as its crlfile ({_BROKER_FOLDER}/crl.pem), readable for the user mosquitto"]
+    if workers:
+        names = ", ".join(workers)
+        steps.insert(
+            0,
+            f"at once: add {names} to dispatcher.denied_workers on the dispatcher's machine, and run 'systemctl reload "
+            "stockworker-dispatcher': its jobs go to others, and nothing that it says counts",
+        )
+    steps.append(
+        "then 'systemctl restart mosquitto': a reload would leave the connection that it has. No job is lost by it"
+    )
+    return tuple(steps)
+
+
+def acl_command(records: Iterable[Record]) -> str:
+    """The command that makes the broker's access list for everybody who has a certificate."""
+    named = {
+        (record.kind, record.name): None
+        for record in records
+        if record.revoked_at is None and record.kind in _NAMED_IN_ACL
+    }
+    words = [f"--{kind} {name}" for kind, name in sorted(named, key=lambda each: (_NAMED_IN_ACL.index(each[0]), each))]
+    return " ".join(["stockworker acl", *words])
