@@ -24,32 +24,45 @@ CONNACK_KEEPALIVE_1 = bytes.fromhex("20 06 00 00 03 13 00 01")
 
 
 class Peer:
-    """Accepts connections, and answers each packet with the next bytes of its script; then it is mute."""
+    """Accepts connections, and answers each packet with the next bytes of its script; then it is mute.
 
-    def __init__(self, *script: bytes) -> None:
+    `byte_s`: how long each byte takes, in seconds.
+    """
+
+    def __init__(self, *script: bytes, byte_s: float = 0.0) -> None:
         self.port = 0
         self.connections = 0
         self.accepted = asyncio.Semaphore(0)
         self._script = script
+        self._byte_s = byte_s
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.connections += 1
         self.accepted.release()
-        for answer in self._script:
-            await reader.read(65_536)
+        try:
+            for answer in self._script:
+                await reader.read(65_536)
+                await self._answer(writer, answer)
+            while await reader.read(65_536):
+                pass
+        finally:
+            writer.close()
+
+    async def _answer(self, writer: asyncio.StreamWriter, answer: bytes) -> None:
+        for number in range(len(answer)) if self._byte_s else ():
+            writer.write(answer[number : number + 1])
+            await asyncio.sleep(self._byte_s)
+        if not self._byte_s:
             writer.write(answer)
-            await writer.drain()
-        while await reader.read(65_536):
-            pass
-        writer.close()
+        await writer.drain()
 
     def settings(self, **changes: Any) -> LinkSettings:
         return LinkSettings("127.0.0.1", self.port, "w1", **({"backoff_first_s": 0.05} | changes))
 
 
 @asynccontextmanager
-async def serving(*script: bytes) -> AsyncIterator[Peer]:
-    peer = Peer(*script)
+async def serving(*script: bytes, byte_s: float = 0.0) -> AsyncIterator[Peer]:
+    peer = Peer(*script, byte_s=byte_s)
     async with await asyncio.start_server(peer.serve, "127.0.0.1", 0) as server:
         peer.port = server.sockets[0].getsockname()[1]
         yield peer
@@ -187,6 +200,20 @@ def test_a_silent_peer_is_noticed_at_the_pace_that_it_asked_for() -> None:
             return await first_reason(Station(peer.settings(keepalive_s=600)))
 
     assert "no sign of life from the broker for 2 s" in asyncio.run(scenario())
+
+
+def test_a_large_message_over_a_slow_line_is_no_silence() -> None:
+    large = bytes.fromhex("30 18 00 01 74 00") + b"x" * 20
+
+    async def scenario() -> None:
+        async with (
+            serving(CONNACK + large, byte_s=0.2) as peer,
+            running(Station(peer.settings(keepalive_s=1))) as station,
+        ):
+            assert (await station.next(Delivery)).packet.body == b"x" * 20  # on its way for longer than 1.75 keepalives
+            assert station.all(LinkDown) == []
+
+    asyncio.run(scenario())
 
 
 def test_send_waits_for_the_broker_and_gives_up_with_the_connection() -> None:

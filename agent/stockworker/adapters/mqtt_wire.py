@@ -86,7 +86,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
 
     @property
     def last_received_s(self) -> float:
-        """Seconds since the last packet of the peer."""
+        """Seconds since the last byte of the peer."""
         last: float = self._connection._last_data_in  # noqa: SLF001 (gmqtt has no other way to ask)
         return clock.monotonic() - last
 
@@ -149,6 +149,11 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self._unsent.clear()
         self.ended.set_result(self._cause or _hung_up(exc))
         self._writable()
+
+    def data_received(self, data: bytes) -> None:
+        # gmqtt waits for whole packets; over a slow line a large one takes longer than the silence that we put up with.
+        self._connection._last_data_in = clock.monotonic()  # noqa: SLF001 (see `last_received_s`)
+        super().data_received(data)
 
     def write_data(self, data: bytes) -> None:
         if not self._unsent:

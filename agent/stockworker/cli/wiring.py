@@ -17,7 +17,11 @@ from stockworker.protocol.ids import JobType
 from stockworker.security.client_ids import private_client_id
 
 MARKET_DATA: Final = "market_data"
-"""The setting in which every handler finds where the market-data store is."""
+"""The setting in which every Python handler finds where the market-data store is."""
+
+SERVICE_KEEPALIVE_S: Final = 10
+"""The longest silence that a service puts up with, whatever clients do: jobs wait for it to notice that it was cut off.
+It costs nothing beside the requests and heartbeats that travel anyway."""
 
 
 def service_link(config: Config, name: str) -> LinkSettings:
@@ -27,6 +31,7 @@ def service_link(config: Config, name: str) -> LinkSettings:
         ConfigError: a certificate, key or password file can't be used.
     """
     settings = link_settings(config, f"{config.queue.mqtt.client_id_prefix}{name}")
+    settings = replace(settings, keepalive_s=min(settings.keepalive_s, SERVICE_KEEPALIVE_S))
     key_file = None if config.tls is None else config.tls.key_file
     if key_file is None:
         return settings

@@ -90,7 +90,10 @@ class Mqtt:
     )
     keepalive_s: float = field(
         default=60.0,
-        metadata=_key(duration(5, HOUR_S), "The longest silence on the connection before the other end is asked."),
+        metadata=_key(
+            duration(5, HOUR_S),
+            "The longest silence on the connection before the other end is asked. The services don't wait longer than 10 s.",
+        ),
     )
     reconnect_max_s: float = field(
         default=10.0,
