@@ -227,15 +227,15 @@ def test_what_waited_starts_now(agent: AgentBook) -> None:
     agent.expect(start(job(JobId("d"), Token("d-1"))))
 
 
-def test_what_had_started_has_crashed(agent: AgentBook) -> None:
+def test_what_had_started_is_lost(agent: AgentBook) -> None:
     agent.run(JOB_A)
     agent.restart()
-    crashed = attempt(JOB_A, Outcome.CRASHED, error=KILLED, ran_s=None)
-    agent.connect(crashed)
+    lost = attempt(JOB_A, Outcome.LOST, error=KILLED, ran_s=None)
+    agent.connect(lost)
     (entry,) = agent.journal.load()
-    assert entry.report == crashed
+    assert entry.report == lost
     agent.restart()
-    agent.connect(crashed)
+    agent.connect(lost)
     agent.tell(ack(stored=[A1]))
     assert agent.journal.load() == []
 
@@ -255,7 +255,7 @@ def test_an_older_and_a_newer_lease_of_a_job_are_both_found_again(agent: AgentBo
     agent.restart()
     agent.tell()
     agent.expect(start(JOB_A_AGAIN))
-    agent.connect(attempt(JOB_A, Outcome.CRASHED, error=KILLED, ran_s=None))
+    agent.connect(attempt(JOB_A, Outcome.LOST, error=KILLED, ran_s=None))
     agent.tell(finished(A2))
     agent.expect(reported(attempt(JOB_A_AGAIN)))
     agent.tell(ack(stored=[A2]))
@@ -270,7 +270,7 @@ def test_a_new_process_claims_what_it_found(agent: AgentBook) -> None:
     agent.tell()
     agent.expect(start(JOB_B))
     agent.tell(Began(B1))
-    agent.connect(attempt(JOB_A, Outcome.CRASHED, error=KILLED, ran_s=None))
+    agent.connect(attempt(JOB_A, Outcome.LOST, error=KILLED, ran_s=None))
     assert agent.claims() == {A1: FINISHED, B1: RUNNING}
     assert agent.requests[-1].boot == "boot-2"
 

@@ -117,6 +117,42 @@ def test_a_job_that_takes_processes_down_is_given_up_before_its_attempts_are_use
     assert dispatcher.job(A).reason == "killed by signal 11 (took down 2 processes; max_crashes is 2)"
 
 
+def test_a_job_whose_worker_was_killed_runs_again_at_once(dispatcher: DispatcherBook) -> None:
+    give(dispatcher, max_attempts=1)
+    lost = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
+    dispatcher.tell(report(W1, lost))
+    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[lost.token]))
+    job = dispatcher.job(A)
+    assert (job.attempt, job.failures, job.crashes) == (2, 0, 1)
+    assert dispatcher.notes[-1] == "job_retried"
+    dispatcher.tell(report(W1, lost))
+    dispatcher.expect(ack(W1, stale=[lost.token]))
+    assert dispatcher.job(A) == job
+
+
+def test_a_job_that_kills_its_worker_each_time_is_given_up(dispatcher: DispatcherBook) -> None:
+    give(dispatcher, max_crashes=2, max_attempts=10)
+    first = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
+    dispatcher.tell(report(W1, first))
+    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[first.token]))
+    second = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
+    dispatcher.tell(report(W1, second))
+    dispatcher.expect(ack(W1, stored=[second.token]), dispatcher.told(A))
+    assert dispatcher.state(A) is State.FAILED
+    assert dispatcher.job(A).reason == "the agent was killed (took down 2 workers or processes; max_crashes is 2)"
+
+
+def test_a_loss_that_was_noticed_before_it_is_reported_counts_once(dispatcher: DispatcherBook) -> None:
+    give(dispatcher)
+    lost = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
+    dispatcher.after(31)
+    dispatcher.expect()
+    assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
+    dispatcher.tell(report(W1, lost))
+    dispatcher.expect(ack(W1, stored=[lost.token]))
+    assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
+
+
 def test_a_released_job_goes_back_without_blame(dispatcher: DispatcherBook) -> None:
     give(dispatcher)
     first = dispatcher.token(A)

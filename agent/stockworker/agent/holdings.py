@@ -80,7 +80,7 @@ class Holdings:
             held.status, held.report = LeaseStatus.FINISHED, entry.report
             self.unreported[entry.assignment.token] = held
         elif entry.started:
-            self.end(held, Outcome.CRASHED, error="the agent was killed, or its machine went down, while it ran")
+            self.end(held, Outcome.LOST, error="the agent was killed, or its machine went down, while it ran")
         else:
             self._waiting.append(entry.assignment.token)
 

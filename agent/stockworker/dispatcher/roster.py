@@ -285,6 +285,8 @@ class Roster:
             if report.outcome is Outcome.REFUSED:
                 worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
                 self.note_unserved(job.spec.type)
+        if report.outcome is Outcome.LOST and job.state is State.QUEUED:
+            self._outbox.note_job("job_retried", job, outcome=report.outcome, reason=job.reason, delay_s=0.0)
         self._outbox.note_ending(job, report.outcome, now)
 
     def _report_of_another(self, worker_id: WorkerId, report: AttemptReport) -> None:

@@ -147,8 +147,7 @@ def _assignment(job: Job, payload: str) -> Assignment:
     if job.token is None:
         raise AssertionError(f"{job.spec.id} is offered without a lease")
     spec = job.spec
-    strict = spec.retry.max_attempts == 1 or spec.max_crashes == 1
-    return Assignment(spec.id, spec.type, job.attempt, job.token, spec.timeout_s, payload, strict)
+    return Assignment(spec.id, spec.type, job.attempt, job.token, spec.timeout_s, payload, strict=spec.max_crashes == 1)
 
 
 def refusal(packet: Packet, error: DecodeError) -> list[Message]:

@@ -28,6 +28,9 @@ class Verdict:
         self._ledger.close(job.spec.id, report.outcome, now.wall, report.ran_s, report.error)
         if report.outcome is Outcome.CANCELLED and job.cancel_requested:
             return self._end(job, Trigger.CANCELLED, now, report.error or "cancelled while it ran")
+        if report.outcome is Outcome.LOST:
+            # Nobody will say more of this attempt: the worker has forgotten all but its loss.
+            return self._lost(job, report.error or f"worker {job.worker} was lost", now, token=None)
         if report.outcome in _UNBLAMED or report.outcome is Outcome.CANCELLED:
             return self._give_back(job, Trigger.RELEASED, report.error, now)
         if job.state is State.ASSIGNED:
@@ -67,17 +70,22 @@ class Verdict:
         self._counters["leases_lost"] += 1
         lease = self._ledger.leases[job.spec.id]
         blamed = job.state is State.RUNNING or lease.status is not LeaseStatus.WAITING
-        crashes = job.crashes + blamed
         reason = f"worker {job.worker} was lost"
         self._ledger.close(job.spec.id, Outcome.LOST, now.wall, None, reason)
+        job = self._lost(job, reason, now, blamed=blamed)
+        if blamed and job.state is State.QUEUED:
+            self._ledger.blamed.add(lease.attempt.token)
+        return job
+
+    def _lost(self, job: Job, reason: str, now: Now, *, blamed: bool = True, **changes: Any) -> Job:
+        """An attempt ended with its worker: the job waits for nothing, but may be what took the worker down."""
+        crashes = job.crashes + blamed
         if job.cancel_requested:
             return self._end(job, Trigger.CANCELLED, now, reason, crashes=crashes, token=None)
         if crashes >= job.spec.max_crashes:
             text = f"{reason} (took down {crashes} workers or processes; max_crashes is {job.spec.max_crashes})"
             return self._end(job, Trigger.GAVE_UP, now, text, crashes=crashes, token=None)
-        if blamed:
-            self._ledger.blamed.add(lease.attempt.token)
-        return self._ledger.move(job, Trigger.LOST, crashes=crashes, reason=reason)
+        return self._ledger.move(job, Trigger.LOST, crashes=crashes, reason=reason, **changes)
 
     def release(self, job: Job, reason: str, now: Now) -> Job:
         """A worker never had, or no longer has, a job that it did not start."""

@@ -85,7 +85,7 @@ class Event(Enum):
         INFO,
         "a job is tried again",
         ("job", "type", "attempt", "worker", "outcome", "reason", "delay_s"),
-        "An attempt failed; the next one follows after the delay.",
+        "An attempt failed, or its worker was killed; the next one follows after the delay.",
     )
     JOB_FAILED = Description(
         WARNING,

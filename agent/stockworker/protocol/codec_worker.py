@@ -6,7 +6,7 @@ from typing import Any, Final
 from stockworker.protocol import topics
 from stockworker.protocol.body import MAX_ENTRIES, MAX_TEXT, make_packet, open_body, present
 from stockworker.protocol.codec_client import LONGEST_TIMEOUT_S
-from stockworker.protocol.fields import FieldError, Fields
+from stockworker.protocol.fields import Fields
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
@@ -95,13 +95,10 @@ def _decode_report(address: Address, body: bytes, _properties: Properties) -> Re
 
 
 def _read_attempt(fields: Fields) -> AttemptReport:
-    outcome = fields.choice("outcome", Outcome)
-    if outcome is Outcome.LOST:
-        raise FieldError("outcome: only the dispatcher says of an attempt that it is lost")
     return AttemptReport(
         job_id=JobId(fields.id("job_id")),
         token=Token(fields.id("token")),
-        outcome=outcome,
+        outcome=fields.choice("outcome", Outcome),
         result=fields.optional("result", fields.text),
         error=fields.optional("error", lambda name: fields.text(name, MAX_TEXT)),
         permanent=fields.flag("permanent"),
