@@ -66,7 +66,7 @@ async def observe(broker: Broker, topics: Sequence[str]) -> Observed:
 def instances(line: Topic) -> Iterator[tuple[str, Mapping[str, str]]]:
     """Topics of a line: each id that tells who somebody is takes each name that there is."""
     names = ("alice", "bob", "boss", "dispatcher", "w1", "w2")
-    who = dict.fromkeys(("worker_id", "client_id", "drained_id"), names)
+    who = dict.fromkeys(("worker_id", "client_id", "dispatcher_id", "drained_id"), names)
     choices = {**who, "job_id": ("j1",), "priority": ("high",), "type": ("any",)}
     for values in product(*(choices[level] for level in line.levels)):
         yield "/".join((line.kind, *values)), dict(zip(line.levels, values, strict=True))
@@ -84,7 +84,9 @@ def may(user: str, allowed: frozenset[Role], levels: Mapping[str, str]) -> bool:
     # Nobody who is no worker takes part in what a worker of its own name would say and hear.
     if levels.get("worker_id") == user:
         return False
-    return role is Role.DISPATCHER or levels.get("client_id", user) == user
+    if role is Role.DISPATCHER:
+        return levels.get("dispatcher_id", user) == user
+    return levels.get("client_id", user) == user
 
 
 def default_acl(*, legacy_workers: bool = False) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, Refused
+from stockworker.adapters.mqtt import Delayed, Delivery, LinkDown, LinkUp, Refused
 from stockworker.adapters.tls import client_context
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.packet import Packet, Properties
@@ -23,6 +23,8 @@ user writer
 topic readwrite t/#
 user other
 topic readwrite t/#
+user deaf
+topic write t/#
 """
 DURABLE: dict[str, Any] = {"clean_start": False, "session_expiry_s": 3600}
 
@@ -239,6 +241,50 @@ def test_an_idle_link_stays_up(broker: Broker) -> None:
             assert writer.all(LinkDown) == []
 
     asyncio.run(scenario())
+
+
+def test_a_link_that_hears_itself_stays_up(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(
+            broker, "writer", "t/echo", keepalive_s=1, echo_topic="t/echo", echo_every_s=0.01
+        ) as writer:
+            async with connected(broker, "reader", "t/echo") as reader:
+                await reader.next(Delivery, 10)
+            assert [type(item) for item in writer.told] == [LinkUp]
+
+    asyncio.run(scenario())
+
+
+def test_a_link_that_may_not_read_what_it_says_to_itself_is_no_link(broker: Broker) -> None:
+    async def scenario() -> str:
+        async with connected(broker, "deaf", "t/echo", keepalive_s=1, echo_topic="t/echo") as deaf:
+            return (await deaf.next(LinkDown)).reason
+
+    assert asyncio.run(scenario()).endswith("on t/echo does not come back: may we read it?")
+
+
+def test_a_broker_with_an_older_acl_is_told_of_once_and_served(broker: Broker) -> None:
+    async def scenario() -> None:
+        settings: dict[str, Any] = {"keepalive_s": 1, "echo_topic": "elsewhere", "echo_every_s": 0.01}
+        async with connected(broker, "writer", "elsewhere", "t/#", **settings) as writer:
+            assert (await writer.next(Refused)).packet.topic == "elsewhere"
+            for number in range(1, 40):
+                await writer.link.send([Packet("t/x", b"x")])
+                await writer.next(Delivery, number)
+                await asyncio.sleep(0.05)  # all in all longer than an echo may be missing
+            assert [type(item) for item in writer.told if not isinstance(item, Delivery)] == [LinkUp, Refused]
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_that_saves_up_small_packets_is_found_out(tmp_path: Path) -> None:
+    async def scenario(broker: Broker) -> Delayed:
+        async with connected(broker, "writer", "t/echo", echo_topic="t/echo", echo_every_s=0.01) as writer:
+            return await writer.next(Delayed)
+
+    with Broker(tmp_path, ACL, {"set_tcp_nodelay": None}) as broker:
+        delayed = asyncio.run(scenario(broker))
+    assert delayed.round_trip_s > delayed.network_s
 
 
 def test_two_clients_with_one_id_do_not_fight_for_ever(broker: Broker) -> None:

@@ -5,7 +5,7 @@ import pytest
 from stockworker.protocol import topics
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.job import Priority
-from stockworker.protocol.topics import BY_KIND, LEGACY_PARENTS, OWN_LEVEL, TOPICS, Address, Kind, Role, parse
+from stockworker.protocol.topics import LEGACY_PARENTS, OWN_LEVEL, TOPICS, Address, Kind, Role, parse
 
 
 def test_every_kind_has_one_line() -> None:
@@ -83,6 +83,7 @@ def test_a_worker_listens_to_its_own_orders_and_to_the_dispatchers_presence() ->
         "jobs/assign/w",
         "jobs/ack/w",
         "workers/control/w",
+        "workers/echo/w",
         "system/dispatcher",
     )
 
@@ -90,6 +91,7 @@ def test_a_worker_listens_to_its_own_orders_and_to_the_dispatchers_presence() ->
 def test_the_dispatcher_listens_to_everybody_and_to_older_workers() -> None:
     filters = topics.subscriptions(Role.DISPATCHER, "dispatcher")
     assert {str(kind) for kind in LEGACY_PARENTS} <= set(filters)
-    expected = {BY_KIND[topic.kind].pattern() for topic in TOPICS if Role.DISPATCHER in topic.subscribers}
+    heard = [topic for topic in TOPICS if Role.DISPATCHER in topic.subscribers]
+    expected = {topic.pattern(dispatcher_id="dispatcher") for topic in heard}
     assert set(filters) - {str(kind) for kind in LEGACY_PARENTS} == expected
     assert len(set(filters)) == len(filters)

@@ -13,12 +13,30 @@ from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt_connection import Connection, LinkSettings, Unreachable
-from stockworker.adapters.mqtt_reasons import PACKET_TOO_LARGE, SESSION_TAKEN_OVER, reason_name
+from stockworker.adapters.mqtt_echo import Echo, is_delayed
+from stockworker.adapters.mqtt_reasons import (
+    NO_MATCHING_SUBSCRIBERS,
+    PACKET_TOO_LARGE,
+    SESSION_TAKEN_OVER,
+    SUCCESS,
+    reason_name,
+)
 from stockworker.adapters.mqtt_wire import Callbacks, Ending, PacketTooLarge
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.packet import Packet
 
-__all__ = ["Backoff", "Delivery", "Link", "LinkDown", "LinkItem", "LinkSettings", "LinkUp", "Refused", "reason_name"]
+__all__ = [
+    "Backoff",
+    "Delayed",
+    "Delivery",
+    "Link",
+    "LinkDown",
+    "LinkItem",
+    "LinkSettings",
+    "LinkUp",
+    "Refused",
+    "reason_name",
+]
 
 # So many connections in a row that the broker soon closed are two clients with one id. Mosquitto before 2.1 does not say
 # so, and looks like one that crashes and is restarted: it takes more to be sure.
@@ -68,7 +86,18 @@ class Refused:
     reason_code: int
 
 
-LinkItem = LinkUp | LinkDown | Delivery | Refused
+@dataclass(frozen=True, slots=True)
+class Delayed:
+    """The broker is near, but answers as late as one whose kernel saves up small packets (Nagle's algorithm).
+
+    Told once per connection, with its median round trip and the network's, in seconds.
+    """
+
+    round_trip_s: float
+    network_s: float
+
+
+LinkItem = LinkUp | LinkDown | Delivery | Refused | Delayed
 
 
 class Link:
@@ -92,6 +121,8 @@ class Link:
         self._closed = False
         self._generation = 0
         self._up = False
+        self._echo: Echo | None = None
+        self._heard_at = 0.0
         self._early: list[Delivery] = []
         self._unacknowledged: dict[int, tuple[Packet, float]] = {}  # by packet id, with the time of sending
         self._progress = asyncio.Event()
@@ -214,6 +245,9 @@ class Link:
         early, self._early = self._early, []
         for delivery in early:
             self._deliver(delivery)
+        if self._settings.echo_topic is not None:
+            self._echo = Echo(self._settings.echo_every_s, connection.wire.keepalive_s, clock.monotonic())
+            self._say_echo()
 
     async def _until_lost(self, connection: Connection) -> Ending:
         wire = connection.wire
@@ -223,10 +257,15 @@ class Link:
             # With unsent data a socket of a vanished peer does not close: gmqtt and asyncio would wait for ever.
             if wire.last_received_s > _SILENCE_MAX * keepalive_s:
                 wire.abort(Ending(f"no sign of life from the broker for {wire.last_received_s:.0f} s"))
+            self._say_echo()
+            if self._echo is not None and self._echo.missing(clock.monotonic(), max(self._heard_at, wire.message_at)):
+                topic = self._settings.echo_topic
+                wire.abort(Ending(f"what we publish to ourselves on {topic} does not come back: may we read it?"))
         return wire.ended.result()
 
     def _forget(self) -> None:
         self._connection = None
+        self._echo = None
         self._up = False
         self.dropped += len(self._unacknowledged)
         self._unacknowledged.clear()
@@ -274,7 +313,28 @@ class Link:
         if packet_id:
             self._unacknowledged[packet_id] = (packet, clock.monotonic())
 
+    def _say_echo(self) -> None:
+        topic = self._settings.echo_topic
+        if self._echo is None or topic is None or not self._up or self._must_wait(Packet(topic, b"")):
+            return
+        body = self._echo.next(clock.monotonic())
+        if body is not None:
+            self._write(Packet(topic, body))
+
+    def _measured(self, round_trip_s: float | None) -> None:
+        if round_trip_s is not None and self._connection is not None:
+            network_s = self._connection.wire.network_s
+            if is_delayed(round_trip_s, network_s):
+                self._deliver(Delayed(round_trip_s, network_s))
+        self._say_echo()
+
     def _received(self, packet: Packet, packet_id: int, duplicate: bool) -> None:  # noqa: FBT001 (a callback)
+        now = clock.monotonic()
+        if packet.topic == self._settings.echo_topic:
+            if self._echo is not None:
+                self._measured(self._echo.returned(packet.body, now, self._heard_at))
+            return
+        self._heard_at = now
         delivery = Delivery(packet, duplicate, packet_id, self._generation)
         if self._up:
             self._deliver(delivery)
@@ -283,10 +343,17 @@ class Link:
             self._early.append(delivery)
 
     def _acknowledged(self, packet_id: int, reason_code: int) -> None:
-        sent = self._unacknowledged.pop(packet_id, None)
+        packet, _sent_at = self._unacknowledged.pop(packet_id, (None, 0.0))
         self._progress.set()
-        if sent is not None and reason_code:
-            self._deliver(Refused(sent[0], reason_code))
+        if packet is None:
+            return
+        if self._echo is not None and packet.topic == self._settings.echo_topic:
+            if reason_code in {SUCCESS, NO_MATCHING_SUBSCRIBERS}:
+                self._measured(self._echo.acknowledged(clock.monotonic(), self._heard_at))
+                return
+            self._echo.bar()
+        if reason_code:
+            self._deliver(Refused(packet, reason_code))
 
     def _named(self, reason: str) -> str:
         return f"broker {self._settings.host}:{self._settings.port}: {reason}"

@@ -26,7 +26,8 @@ class LinkSettings:
 
     After `connect_timeout_s` without an answer an attempt is given up. Attempts are apart by a random time below
     `backoff_first_s`, doubled with each failure up to `backoff_cap_s`, and back to the first once a connection has
-    lasted for `healthy_after_s`.
+    lasted for `healthy_after_s`. On `echo_topic`, which is among the subscriptions, the link talks to itself every
+    `echo_every_s`, to prove that messages arrive.
     """
 
     host: str
@@ -45,6 +46,8 @@ class LinkSettings:
     backoff_first_s: float = 0.5
     backoff_cap_s: float = 60.0
     healthy_after_s: float = 60.0
+    echo_topic: str | None = None
+    echo_every_s: float = 10.0
 
     def __post_init__(self) -> None:
         # gmqtt counts the characters of a client id where MQTT counts its bytes.
@@ -123,7 +126,7 @@ class Connection:
 
     async def _subscribe(self) -> None:
         topics = self._settings.subscriptions
-        self.wire.subscribe(topics)
+        self.wire.subscribe(topics, self._settings.echo_topic)
         codes = await self._answer(self.wire.answers.suback, "SUBACK")
         for topic, code in zip(topics, codes, strict=True):
             if code >= _FAILURE:

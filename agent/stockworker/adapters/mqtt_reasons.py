@@ -4,6 +4,7 @@ import errno
 import socket
 import ssl
 
+SUCCESS = 0x00
 NO_MATCHING_SUBSCRIBERS = 0x10
 PACKET_TOO_LARGE = 0x95
 SESSION_TAKEN_OVER = 0x8E

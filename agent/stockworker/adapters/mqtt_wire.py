@@ -8,6 +8,7 @@ delivered one, and waits for ever for a mute peer.
 import asyncio
 import logging
 import socket
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -31,6 +32,12 @@ _COALESCED_BYTES = 64 * 1024
 _LARGEST_PACKET = 268_435_455
 # What gmqtt adds to the properties that travelled: "dup" and "retain".
 _ADDED_PROPERTIES = 2
+
+# linux/tcp.h, struct tcp_info: where tcpi_min_rtt begins, and what follows it.
+_TCP_INFO_MIN_RTT = 148
+_TCP_INFO_SIZE = 152
+# Acknowledgements and answers to pings are smaller.
+_PART_OF_MESSAGE_BYTES = 1024
 
 _log = logging.getLogger(__name__)
 # Below INFO gmqtt prints whole packets; below ERROR it tells of losses, which the link tells better.
@@ -70,6 +77,8 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         super().__init__(connection_state=self.answers.state, id_generator=self.answers.id_generator)
         self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
         self.congested = False
+        self.message_at = 0.0
+        """When a part of a message last arrived, at least: whoever receives whole messages knows of small ones."""
         self.largest_packet = _LARGEST_PACKET
         self._clean_start = clean_start
         self._keepalive_s = keepalive_s
@@ -83,6 +92,14 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         """Ours, or the broker's where it asked for another."""
         keepalive_s: int = self._connection.keepalive
         return keepalive_s
+
+    @property
+    def network_s(self) -> float:
+        """The shortest time that the network took there and back, in seconds, as the kernel knows it."""
+        connected = self._transport.get_extra_info("socket")
+        info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
+        microseconds: int = struct.unpack_from("I", info, _TCP_INFO_MIN_RTT)[0]
+        return microseconds / 1e6
 
     @property
     def last_received_s(self) -> float:
@@ -103,9 +120,12 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
             **properties,
         )
 
-    def subscribe(self, topics: Iterable[str]) -> None:
-        # As published: a job that was sent to be retained shall be seen as such by whoever is there to see it.
-        self.send_subscribe_packet([Subscription(topic, qos=1, retain_as_published=True) for topic in topics])
+    def subscribe(self, topics: Iterable[str], echo_topic: str | None) -> None:
+        # As published: a job that was sent to be retained shall be seen as such by whoever is there to see it. An echo
+        # must not wait for the acknowledgement of other messages, nor be kept for later.
+        self.send_subscribe_packet(
+            [Subscription(topic, qos=int(topic != echo_topic), retain_as_published=True) for topic in topics]
+        )
 
     def publish(self, packet: Packet) -> int:
         """Write a message; returns its packet id, 0 with QoS 0.
@@ -152,7 +172,9 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
 
     def data_received(self, data: bytes) -> None:
         # gmqtt waits for whole packets; over a slow line a large one takes longer than the silence that we put up with.
-        self._connection._last_data_in = clock.monotonic()  # noqa: SLF001 (see `last_received_s`)
+        now = self._connection._last_data_in = clock.monotonic()  # noqa: SLF001 (see `last_received_s`)
+        if len(data) >= _PART_OF_MESSAGE_BYTES:
+            self.message_at = now
         super().data_received(data)
 
     def write_data(self, data: bytes) -> None:

@@ -14,7 +14,17 @@ from typing import Final
 from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.adapters.inbox import Inbox
-from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
+from stockworker.adapters.mqtt import (
+    Delayed,
+    Delivery,
+    Link,
+    LinkDown,
+    LinkItem,
+    LinkSettings,
+    LinkUp,
+    Refused,
+    reason_name,
+)
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.systemd import Notifier
 from stockworker.agent.effects import (
@@ -46,7 +56,7 @@ from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import JobType, Tag, Token, WorkerId, make_token
 from stockworker.protocol.messages import Disconnect
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Role
+from stockworker.protocol.topics import Kind, Role
 
 _log = logging.getLogger(__name__)
 
@@ -135,6 +145,8 @@ class AgentService:
                 settings.link,
                 subscriptions=topics.subscriptions(Role.WORKER, worker_id),
                 will=codec.encode(Disconnect(worker_id, identity.boot)),
+                echo_topic=topics.of_worker(Kind.WORKER_ECHO, worker_id),
+                echo_every_s=settings.rhythm.heartbeat_interval_s,
             ),
             self._inbox.put,
         )
@@ -226,6 +238,8 @@ class AgentService:
                 if code != NO_MATCHING_SUBSCRIBERS:
                     log_event(_log, Logged.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
                 return None
+            case Delayed():
+                return None  # the dispatcher says it, once for all
             case HandlerLogged(token=token, level=level, text=text):
                 self._log_handler(token, level, text)
                 return None

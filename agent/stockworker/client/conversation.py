@@ -9,7 +9,17 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.inbox import Inbox
-from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
+from stockworker.adapters.mqtt import (
+    Delayed,
+    Delivery,
+    Link,
+    LinkDown,
+    LinkItem,
+    LinkSettings,
+    LinkUp,
+    Refused,
+    reason_name,
+)
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.errors import AccessDenied, ConnectionFailed, DecodeError, NoAnswer
 from stockworker.protocol import codec, topics
@@ -168,6 +178,8 @@ class Conversation:
                         self._link_down(reason)
                     case Refused(packet=packet, reason_code=code):
                         self._refused(packet, code)
+                    case Delayed():
+                        pass  # a client does not talk to itself
             self._link.acknowledge(item for item in items if isinstance(item, Delivery))
 
     async def _link_up(self) -> None:

@@ -13,7 +13,17 @@ from typing import Final
 from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.adapters.inbox import Inbox
-from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
+from stockworker.adapters.mqtt import (
+    Delayed,
+    Delivery,
+    Link,
+    LinkDown,
+    LinkItem,
+    LinkSettings,
+    LinkUp,
+    Refused,
+    reason_name,
+)
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.effects import LinkChanged, Now, Unreached
@@ -83,6 +93,7 @@ class DispatcherService:
                 clean_start=False,
                 session_expiry_s=SESSION_EXPIRY_S,
                 will=codec.encode(replace(self._presence, online=False)),
+                echo_topic=topics.echo(dispatcher_id),
             ),
             self._inbox.put,
         )
@@ -152,6 +163,10 @@ class DispatcherService:
                     return packet.tag
                 if code != NO_MATCHING_SUBSCRIBERS:
                     log_event(_log, Event.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
+                return None
+            case Delayed(round_trip_s=round_trip_s, network_s=network_s):
+                delays = {"round_trip_s": round(round_trip_s, 4), "network_s": round(network_s, 4)}
+                log_event(_log, Event.BROKER_DELAYS, broker=self._broker, level=None, exc_info=None, **delays)
                 return None
             case _Stop():
                 return None

@@ -72,6 +72,14 @@ class Event(Enum):
     )
 
     # The dispatcher.
+    BROKER_DELAYS = Description(
+        WARNING,
+        "the broker answers late",
+        ("broker", "round_trip_s", "network_s"),
+        "The network is fast, but each answer takes as long as a kernel saves up small packets for (Nagle's algorithm), and "
+        "so does every step of every job. Set `set_tcp_nodelay true` in the broker's configuration, as the shipped template "
+        "does, and restart it.",
+    )
     JOB_REJECTED = Description(
         WARNING, "rejected a job", ("job", "type", "reason"), "It was not stored; its submitter was told why."
     )

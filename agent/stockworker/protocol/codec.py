@@ -31,8 +31,11 @@ def decode(packet: Packet) -> Message:
         raise DecodeError(packet.topic, "carries the retain flag, and such a message is never retained")
     if len(packet.body) > MAX_BODY:
         raise DecodeError(packet.topic, f"{len(packet.body)} bytes are more than the {MAX_BODY} that are allowed")
+    decoder = _DECODERS.get(address.kind)
+    if decoder is None:
+        raise DecodeError(packet.topic, "is read by its sender alone")
     try:
-        return cast("Message", _DECODERS[address.kind](address, packet.body, packet.properties))
+        return cast("Message", decoder(address, packet.body, packet.properties))
     except UnicodeDecodeError:
         raise DecodeError(packet.topic, "is not UTF-8") from None
     except ValueError as error:

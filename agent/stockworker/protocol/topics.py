@@ -46,10 +46,12 @@ class Kind(StrEnum):
     DRAIN = "workers/drain"
     UNDRAIN = "workers/undrain"
     CLEANUP = "workers/cleanup"
+    WORKER_ECHO = "workers/echo"
     STATS_REQUEST = "system/stats/request"
     STATS_RESPONSE = "system/stats/response"
     MONITOR = "system/monitor"
     DISPATCHER = "system/dispatcher"
+    ECHO = "system/echo"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +67,7 @@ class Topic:
         retained: whether the broker keeps the last message.
         carries: what it carries, for the documentation.
 
-    A publisher or subscriber whose own id is one of the levels (`worker_id` for a worker, `client_id` for a client)
-    has the right only where that level is its own id.
+    A publisher or subscriber whose own id is one of the levels (see `OWN_LEVEL`) has the right only where that level is its own id.
     """
 
     kind: Kind
@@ -164,6 +165,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
     Topic(Kind.DRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker no jobs"),
     Topic(Kind.UNDRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker jobs again"),
     Topic(Kind.CLEANUP, (), frozenset({_OPERATOR}), _DISPATCHERS, "look for lost workers and leases now"),
+    Topic(Kind.WORKER_ECHO, ("worker_id",), _WORKERS, _WORKERS, "what a worker tells itself: do messages arrive?"),
     Topic(Kind.STATS_REQUEST, (), _CLIENTS, _DISPATCHERS, "how does the whole system stand?"),
     Topic(Kind.STATS_RESPONSE, (), _DISPATCHERS, _WATCHERS, "statistics"),
     Topic(
@@ -182,10 +184,16 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "presence, epoch and version of the dispatcher",
         retained=True,
     ),
+    Topic(Kind.ECHO, ("dispatcher_id",), _DISPATCHERS, _DISPATCHERS, "what a dispatcher tells itself, likewise"),
 )
 
 BY_KIND: Final = {topic.kind: topic for topic in TOPICS}
-OWN_LEVEL: Final = {Role.WORKER: "worker_id", Role.CLIENT: "client_id", Role.OPERATOR: "client_id"}
+OWN_LEVEL: Final = {
+    Role.WORKER: "worker_id",
+    Role.CLIENT: "client_id",
+    Role.OPERATOR: "client_id",
+    Role.DISPATCHER: "dispatcher_id",
+}
 
 LEGACY_PARENTS: Final = frozenset({Kind.REGISTER, Kind.UNREGISTER, Kind.HEARTBEAT, Kind.DISCONNECT})
 """Older workers publish these without their id as last level; the body names the worker then."""
@@ -247,6 +255,11 @@ def queue(priority: Priority, job_type: JobType) -> str:
 def receipt(client_id: ClientId) -> str:
     """Where a client hears from the dispatcher."""
     return f"{Kind.RECEIPT}/{client_id}"
+
+
+def echo(dispatcher_id: str) -> str:
+    """Where a dispatcher talks to itself."""
+    return f"{Kind.ECHO}/{dispatcher_id}"
 
 
 def of_worker(kind: Kind, worker_id: WorkerId) -> str:
