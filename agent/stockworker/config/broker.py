@@ -125,7 +125,7 @@ def bridge_topics() -> list[str]:
 
 
 def _crosses(topic: Topic) -> bool:
-    return bool({Role.WORKER, Role.CLIENT} & (topic.publishers | topic.subscribers))
+    return not topic.to_self and bool({Role.WORKER, Role.CLIENT} & (topic.publishers | topic.subscribers))
 
 
 def _direction(topic: Topic) -> str:

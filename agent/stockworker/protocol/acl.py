@@ -99,7 +99,7 @@ def _bridge_rights(name: str, ids: Sequence[str], *, legacy: bool) -> Iterator[t
     for topic in TOPICS:
         own = [OWN_LEVEL[role] for role in (Role.WORKER, Role.CLIENT) if OWN_LEVEL[role] in topic.levels]
         access = _access(topic, {Role.WORKER, Role.CLIENT})
-        if access is not None:
+        if access is not None and not topic.to_self:
             yield from dict.fromkeys((access, topic.pattern(**dict.fromkeys(own, each))) for each in ids)
     if legacy:
         yield from (("deny", str(kind)) for kind in sorted(LEGACY_PARENTS))

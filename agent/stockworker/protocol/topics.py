@@ -78,6 +78,11 @@ class Topic:
     qos: int = 1
     retained: bool = False
 
+    @property
+    def to_self(self) -> bool:
+        """Whether nobody but its writer reads it: it stays with the broker that it was said to."""
+        return self.publishers == self.subscribers
+
     def pattern(self, **values: str) -> str:
         """The topic filter with `values` in place of the levels they name, and ``+`` for all others."""
         return "/".join((str(self.kind), *(values.get(level, "+") for level in self.levels)))
