@@ -9,6 +9,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_PACKAGES := mosquitto mosquitto-clients postgresql python3-venv
 PURE_TESTS := tests/unit tests/property tests/contract/test_broker_template.py
+# A file's tests share their broker, and stay together.
+PARALLEL := --numprocesses auto --dist loadfile
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
 .PHONY: help
@@ -60,10 +62,10 @@ check: dev ## Lint, types, layers and generated documents
 
 .PHONY: test
 test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests, linters included, and the pure ones on Debian's libraries too
-	$(BIN)/pytest
+	$(BIN)/pytest $(PARALLEL)
 	@for release in 12 13; do \
 	    echo "with the libraries of Debian $$release:"; \
-	    PYTHONPATH=$(CURDIR)/agent .venv-debian-$$release/bin/python -m pytest -q $(PURE_TESTS); \
+	    PYTHONPATH=$(CURDIR)/agent .venv-debian-$$release/bin/python -m pytest -q $(PARALLEL) $(PURE_TESTS); \
 	done
 
 .PHONY: bench

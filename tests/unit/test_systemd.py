@@ -87,7 +87,7 @@ def test_a_manager_that_is_gone_is_no_reason_to_fail(manager: socket.socket) -> 
     ("usec", "pid", "expected"),
     [
         ("30000000", None, 15.0),
-        ("30000000", str(os.getpid()), 15.0),
+        pytest.param("30000000", str(os.getpid()), 15.0, id="of this process"),
         ("30000000", "1", None),
         ("0", None, None),
         ("soon", None, None),
