@@ -108,7 +108,28 @@ def test_our_name_is_not_on_the_access_list(fleet: Fleet) -> None:
 
     assert done.status == 77
     assert "jobs/queue/normal/echo: not authorized" in only_error(done)
-    assert "list 'stranger'" in only_error(done)
+    assert "must have 'stranger' as client or operator" in only_error(done)
+    assert "`stockworker acl --client stranger`" in only_error(done)
+
+
+@pytest.mark.parametrize(
+    ("words", "topic"),
+    [
+        (("retry", "j1"), "jobs/retry/j1"),
+        (("pause", "echo"), "jobs/pause/echo"),
+        (("resume", "echo"), "jobs/resume/echo"),
+        (("drain", "host-1"), "workers/drain/host-1"),
+        (("undrain", "host-1"), "workers/undrain/host-1"),
+    ],
+)
+def test_what_is_for_operators_is_denied_to_clients(fleet: Fleet, words: tuple[str, ...], topic: str) -> None:
+    done = run(fleet.config_file("client"), *words)
+
+    assert done.status == 77
+    error = only_error(done)
+    assert f"refused a message to {topic}: not authorized (0x87)" in error
+    assert "must have 'client' as operator: " in error
+    assert "`stockworker acl --operator client`" in error
 
 
 @pytest.mark.parametrize("command_line", ["stats", "agent", "dispatcher"])

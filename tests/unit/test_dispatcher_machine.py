@@ -267,7 +267,7 @@ def test_presence_is_told_whenever_the_link_comes_up(dispatcher: DispatcherBook)
 )
 def test_what_is_not_meant_for_a_dispatcher_is_counted(dispatcher: DispatcherBook, message: Message) -> None:
     dispatcher.tell(message)
-    assert dispatcher.counter("messages_unexpected") == 1
+    assert dispatcher.counter("messages_refused") == 1
 
 
 def test_each_worker_gets_one_answer_for_all_it_said_in_a_turn(dispatcher: DispatcherBook) -> None:

@@ -26,7 +26,7 @@ from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, make_token
 from stockworker.protocol.messages import Answer, Message, Notice, Presence, Progress, Receipt, Reply, Stats
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Kind
+from stockworker.protocol.topics import Kind, Role
 
 _REPEAT_S: Final = 2.0
 """How long an answer is waited for before its question is repeated."""
@@ -221,8 +221,9 @@ class Conversation:
             return
         question.answer.set_exception(
             AccessDenied(
-                f"the broker refused a message to {packet.topic}: {reason_name(code)}. Does its ACL file list "
-                f"{self._client_id!r}, and with the role that this needs?"
+                f"the broker refused a message to {packet.topic}: {reason_name(code)}. Its access list must have "
+                f"{self._client_id!r} as {_roles_for(packet.topic)}: on the broker's machine, "
+                f"`stockworker acl --{_roles_for(packet.topic).split()[0]} {self._client_id}` with its other names"
             )
         )
 
@@ -243,3 +244,9 @@ class Conversation:
                 self._tell(message)
             case _:
                 pass
+
+
+def _roles_for(topic: str) -> str:
+    """Who may ask this, the least of them first."""
+    publishers = topics.BY_KIND[topics.parse(topic).kind].publishers
+    return " or ".join(role for role in (Role.CLIENT, Role.OPERATOR) if role in publishers)

@@ -156,7 +156,8 @@ class Machine:
             case Register() | Unregister() | Heartbeat() | Disconnect():
                 self.roster.presence_changed(event, now)
             case _:
-                self.counters["messages_unexpected"] += 1
+                self.counters["messages_refused"] += 1
+                self._outbox.note("message_refused", topic=type(event).__name__, reason="is not meant for a dispatcher")
 
     # --- what people want ---------------------------------------------------------------------------------------------
 

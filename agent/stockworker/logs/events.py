@@ -220,7 +220,9 @@ their priority, so `journalctl -p warning` shows what may need attention. `log.l
 is logged, `log.format` the form: text for people, `json` for programs.
 
 A JSON line is one object with `time` (UTC), `level`, `logger`, `event`, `text`, the fields of the event, and `exception`
-where there is a traceback. Lines from libraries have no `event`. Payloads and results are never logged; control
+where there is a traceback. Of refusals that others can bring about, 50 a minute are logged of a kind: the last of them
+says for how long the others are not (`muted_s`), the next one how many there were (`unlogged`); the dispatcher's
+counters (`stockworker stats`) have them all. Lines from libraries have no `event`. Payloads and results are never logged; control
 characters in values are escaped, and values are cut at 2,000 characters. Names of fields that end in `_s` are seconds.
 
 | Event | Level | Text | Fields | Meaning |

@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Literal, TextIO
 
+from stockworker.logs.flood import FloodFilter
 from stockworker.logs.lines import Render, bare_line, for_journal, json_line, text_line
 
 
@@ -23,6 +24,7 @@ def configure(
     """
     stream = stream or sys.stderr
     handler = logging.StreamHandler(stream)
+    handler.addFilter(FloodFilter())
     handler.setFormatter(_Formatter(_render(format, journal=_is_journal(stream))))
     root = logging.getLogger()
     root.handlers = [handler]
