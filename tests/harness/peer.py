@@ -54,6 +54,9 @@ class Peer:
         await self.until(lambda: bool(awaited()))
         return awaited()[0]
 
+    def messages(self) -> list[Message]:
+        return [codec.decode(delivery.packet) for delivery in self.received]
+
     async def until_denied(self, topic: str) -> None:
         await self.until(lambda: topic in self.denied)
 

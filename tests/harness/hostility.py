@@ -1,0 +1,116 @@
+"""What attackers need: a certificate of any kind, packets that no library sends, and proof that they got nowhere."""
+
+import asyncio
+import socket
+import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from types import TracebackType
+from typing import Self
+
+from tests.harness.broker import Broker
+from tests.harness.fleet import Fleet
+
+_TIMEOUT_S = 20.0
+_CONNACK, _PUBACK = 0x20, 0x40
+
+
+class RawClient:
+    """Speaks MQTT 5 byte by byte (MQTT 5.0, section 2.1), and so can say what is not allowed."""
+
+    def __init__(self, broker: Broker, context: ssl.SSLContext, client_id: str, keepalive_s: int = 60) -> None:
+        self._broker = broker
+        self._context = context
+        self._client_id = client_id
+        self._keepalive_s = keepalive_s
+
+    def __enter__(self) -> Self:
+        self._socket = socket.create_connection((self._broker.host, self._broker.port), timeout=_TIMEOUT_S)
+        try:
+            self._socket = self._context.wrap_socket(self._socket, server_hostname="localhost")
+            keepalive = self._keepalive_s.to_bytes(2)
+            self.send(0x10, _text(b"MQTT") + b"\x05\x02" + keepalive + b"\0" + _text(self._client_id.encode()))
+            if self.answer()[:1] != bytes([_CONNACK]):
+                raise ConnectionRefusedError("the broker hung up")  # noqa: TRY301 (closes the socket below)
+        except BaseException:
+            self._socket.close()
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._socket.close()
+
+    def send(self, head: int, rest: bytes) -> None:
+        length, encoded = len(rest), b""
+        while True:
+            length, digit = divmod(length, 128)
+            encoded += bytes([digit | (0x80 if length else 0)])
+            if not length:
+                break
+        self._socket.sendall(bytes([head]) + encoded + rest)
+
+    def publish(self, topic: bytes, body: bytes = b"{}") -> None:
+        """QoS 1."""
+        with suppress(ssl.SSLError, ConnectionError):  # the broker may hang up before it has read it all
+            self.send(0x32, _text(topic) + b"\0\1\0" + body)
+
+    def answer(self) -> bytes:
+        """The next bytes of the broker; none once it has hung up."""
+        try:
+            return self._socket.recv(4096)
+        except (ConnectionError, ssl.SSLError):
+            return b""
+
+    def is_thrown_out(self) -> bool:
+        """Whether the broker hangs up on what was sent; False if it acknowledges it."""
+        while answer := self.answer():
+            if answer[0] == _PUBACK:
+                return False
+        return True
+
+
+def _text(encoded: bytes) -> bytes:
+    return len(encoded).to_bytes(2) + encoded
+
+
+@contextmanager
+def refused(fleet: Fleet, counter: str, event: str, times: int = 1, **fields: object) -> Iterator[None]:
+    """What happens inside is refused so many times: by count, and in the dispatcher's log with a reason."""
+    before, logged = counted(fleet, counter), _matching(fleet, event, fields)
+    yield
+    fleet.dispatcher.await_event(event, logged + times, **fields)
+    assert counted(fleet, counter) - before == times
+    assert all(line.get("reason") or line.get("outcome") for line in fleet.dispatcher.events(event))
+
+
+def counted(fleet: Fleet, counter: str) -> int:
+    """A counter of the dispatcher's, as everybody sees it."""
+
+    async def ask() -> int:
+        async with fleet.client() as client:
+            return dict((await client.stats()).counters).get(counter, 0)
+
+    return asyncio.run(ask())
+
+
+def run_good_job(fleet: Fleet) -> None:
+    """Whatever was tried: the fleet works."""
+
+    async def run() -> object:
+        async with fleet.client() as client:
+            return await client.result(await client.submit("echo", "good"), timeout_s=30)
+
+    result = asyncio.run(run())
+    assert isinstance(result, dict)
+    assert result["payload"] == "good"
+
+
+def connections_lost(fleet: Fleet) -> int:
+    """How often any service of the fleet lost the broker."""
+    return sum(len(service.events("link_down")) for service in (fleet.dispatcher, *fleet.workers))
+
+
+def _matching(fleet: Fleet, event: str, fields: dict[str, object]) -> int:
+    return sum(fields.items() <= line.items() for line in fleet.dispatcher.events(event))

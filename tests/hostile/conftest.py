@@ -1,0 +1,14 @@
+"""One real fleet for each file of attacks; each file is named after who attacks."""
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.harness.fleet import Fleet, python_handlers
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    settings = {"handlers": python_handlers("echo", "wait_for_file")}
+    with Fleet(tmp_path_factory.mktemp("fleet"), settings=settings) as fleet:
+        yield fleet

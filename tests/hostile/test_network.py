@@ -1,0 +1,110 @@
+"""Somebody on the network, without a certificate of the fleet: nobody gets in, and nobody who is in notices."""
+
+import re
+import socket
+import ssl
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters.tls import client_context
+from tests.harness.broker import Broker
+from tests.harness.fleet import Fleet
+from tests.harness.hostility import RawClient, connections_lost, run_good_job
+from tests.harness.waiting import wait_until
+
+# The broker's alert may be lost behind the reset of the connection: only its log is sure to say why. A certificate is
+# refused after the handshake in TLS 1.3, so that the client may see nothing but an end.
+TURNED_AWAY = (ssl.SSLError, ConnectionError)
+
+
+def knock(broker: Broker, context: ssl.SSLContext) -> None:
+    with RawClient(broker, context, "knock"):
+        pass
+
+
+def without_certificate(broker: Broker, _folder: Path) -> ssl.SSLContext:
+    return client_context(broker.ca_file)
+
+
+def of_another_authority(broker: Broker, folder: Path) -> ssl.SSLContext:
+    with Broker(folder / "other") as other:
+        stranger = other.identity("dispatcher")
+    return client_context(broker.ca_file, stranger.certificate, stranger.key)
+
+
+def expired(broker: Broker, folder: Path) -> ssl.SSLContext:
+    long_ago = datetime(2001, 1, 1, tzinfo=UTC)
+    certificate, key = broker.authority.issue_client("host-1", long_ago).save(folder, "expired")
+    return client_context(broker.ca_file, certificate, key)
+
+
+def downgraded(broker: Broker, _folder: Path) -> ssl.SSLContext:
+    context = broker.client_context("host-1")
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else it is our own OpenSSL that refuses
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
+    return context
+
+
+STRANGERS = {
+    without_certificate: "peer did not return a certificate",
+    of_another_authority: "certificate verify failed",
+    expired: "certificate verify failed",
+    downgraded: "unsupported protocol",
+}
+
+
+@pytest.mark.parametrize("stranger", STRANGERS)
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
+def test_nobody_gets_in_without_a_valid_certificate(fleet: Fleet, tmp_path: Path, stranger) -> None:  # type: ignore[no-untyped-def] # a function of the table above
+    said = fleet.broker.log.count(STRANGERS[stranger])
+    context = stranger(fleet.broker, tmp_path)
+    for _ in range(3):
+        with pytest.raises(TURNED_AWAY):
+            knock(fleet.broker, context)
+    wait_until(
+        lambda: fleet.broker.log.count(STRANGERS[stranger]) >= said + 3, "the broker's log has each with its reason"
+    )
+    run_good_job(fleet)
+    assert connections_lost(fleet) == 0
+
+
+def test_nothing_is_said_in_the_clear(fleet: Fleet) -> None:
+    with socket.create_connection((fleet.broker.host, fleet.broker.port), timeout=10) as plain:
+        plain.sendall(bytes.fromhex("10 0f 00 04 4d 51 54 54 05 02 00 14 00 00 02 77 31"))
+        try:
+            answer = plain.recv(1024)
+        except ConnectionResetError:
+            answer = b""
+    assert answer[:1] != b"\x20"
+    assert b"MQTT" not in answer
+    wait_until(lambda: re.search(r"wrong version number|http request|OpenSSL Error", fleet.broker.log), "it is logged")
+    run_good_job(fleet)
+
+
+def test_the_broker_listens_on_one_port_alone(fleet: Fleet) -> None:
+    inodes = {
+        link.removeprefix("socket:[").removesuffix("]")
+        for file in Path(f"/proc/{fleet.broker.pid}/fd").iterdir()
+        if (link := str(file.readlink())).startswith("socket:[")
+    }
+    listening = set()
+    for table in ("tcp", "tcp6"):
+        for line in Path(f"/proc/{fleet.broker.pid}/net/{table}").read_text().splitlines()[1:]:
+            _, local, _, state, *rest = line.split()
+            if state == "0A" and rest[5] in inodes:
+                listening.add(int(local.rpartition(":")[2], 16))
+    assert listening == {fleet.broker.port}
+
+
+def test_services_do_not_talk_to_a_broker_that_is_not_theirs(fleet: Fleet, tmp_path: Path) -> None:
+    """Somebody who bends DNS or routes: the services see a certificate that they do not trust, and say nothing."""
+    fleet.broker.stop()
+    with Broker(tmp_path, port=fleet.broker.port) as impostor:
+        for worker in fleet.workers:
+            worker.await_log("the broker's certificate does not verify")
+        fleet.dispatcher.await_log("the broker's certificate does not verify")
+        assert "New client connected" not in impostor.log
+    fleet.broker.start()
+    run_good_job(fleet)

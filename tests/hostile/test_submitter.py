@@ -1,0 +1,193 @@
+"""One submitter is compromised: its certificate and key are the attacker's. It can waste work, and do little else."""
+
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from stockworker.logs.flood import LINES_A_MINUTE
+from stockworker.protocol.body import BATCH_CONTENT_TYPE, MAX_BODY
+from stockworker.protocol.messages import Receipt, ReceiptStatus
+from stockworker.protocol.packet import Packet, Properties
+from tests.harness.command import run
+from tests.harness.fleet import Fleet
+from tests.harness.hostility import RawClient, counted, refused, run_good_job
+from tests.harness.peer import Peer, connected
+from tests.harness.waiting import TIMEOUT_S
+
+EVIL = "client"
+RECEIPTS = f"jobs/receipt/{EVIL}"
+ECHO = "jobs/queue/normal/echo"
+FLOOD = 5_000
+
+LOOK_ALIKE = "j\N{CYRILLIC SMALL LETTER O}b-1"
+NO_IDS = [
+    "+",
+    "#",
+    "a/b",
+    "../../etc/passwd",
+    "x" * 65,
+    LOOK_ALIKE,
+    "\N{FULLWIDTH LATIN SMALL LETTER J}ob",
+    " job",
+]
+BODIES = {
+    "a deep list": b"[" * 100_000,
+    "a deep object": b'{"a":' * 40_000,
+    "a deep list that ends": b"[" * 50_000 + b"]" * 50_000,
+    "a huge number": b'{"schema": ' + b"9" * 100_000 + b"}",
+    "too many bytes": b" " * (MAX_BODY + 1),
+    "lone surrogates": b'{"schema": 1, "jobs": [{"payload": "\\ud800"}]}',
+    "names that are doubled": b'{"schema": 1, "schema": 2, "jobs": []}',
+    "no UTF-8": b"\xff\xfe",
+    "a constant that is no JSON": b'{"schema": 1, "jobs": [{"payload": "1", "timeout": Infinity}]}',
+}
+
+
+def send(fleet: Fleet, *packets: Packet, receipts: int = 0) -> list[Receipt]:
+    """Publish as the attacker; wait for so many receipts, and return them."""
+
+    async def publish() -> Peer:
+        evil = Peer(fleet.broker, EVIL, (RECEIPTS,))
+        async with connected([evil]):
+            await evil.link.send(packets)
+            assert await evil.link.drain(TIMEOUT_S)
+            await evil.until(lambda: len(evil.received) >= receipts)
+        return evil
+
+    evil = asyncio.run(publish())
+    assert evil.denied == set()
+    return [message for message in evil.messages() if isinstance(message, Receipt)]
+
+
+@pytest.mark.parametrize("name", NO_IDS)
+def test_no_id_carries_a_wildcard_a_level_or_a_look_alike(fleet: Fleet, name: str) -> None:
+    job = Packet(ECHO, b"1", properties=Properties(None, RECEIPTS, b"1", (("id", name),)))
+    with refused(fleet, "messages_refused", "message_refused", topic=ECHO):
+        (receipt,) = send(fleet, job, receipts=1)
+    assert receipt.entries[0].status is ReceiptStatus.REJECTED
+    assert "is no valid id" in (receipt.entries[0].reason or "")
+
+
+@pytest.mark.parametrize(
+    "topic", ["jobs/queue/normal/ech\N{CYRILLIC SMALL LETTER O}", "jobs/cancel/a b", "jobs/queue/HIGH/x"]
+)
+def test_no_topic_carries_one(fleet: Fleet, topic: str) -> None:
+    with refused(fleet, "messages_refused", "message_refused", topic=topic):
+        send(fleet, Packet(topic, b"1"))
+
+
+@pytest.mark.parametrize("topic", [b"jobs/queue/+/echo", b"jobs/cancel/#", b"jobs/cancel/a\0b"])
+def test_who_publishes_to_what_is_no_topic_is_thrown_out(fleet: Fleet, topic: bytes) -> None:
+    with RawClient(fleet.broker, fleet.broker.client_context(EVIL), "raw") as client:
+        client.publish(topic)
+        assert client.is_thrown_out()
+
+
+@pytest.mark.parametrize("name", BODIES)
+def test_a_body_made_to_hurt_is_refused(fleet: Fleet, name: str) -> None:
+    packet = Packet("jobs/queue/low/batch", BODIES[name], properties=Properties(BATCH_CONTENT_TYPE, RECEIPTS, b"1"))
+    with refused(fleet, "messages_refused", "message_refused", topic=packet.topic):
+        (receipt,) = send(fleet, packet, receipts=1)
+    assert receipt.entries[0].status is ReceiptStatus.REJECTED
+    run_good_job(fleet)
+
+
+def test_a_packet_larger_than_the_broker_takes_ends_the_connection_alone(fleet: Fleet) -> None:
+    with RawClient(fleet.broker, fleet.broker.client_context(EVIL), "raw") as client:
+        client.publish(ECHO.encode(), b" " * 2_000_000)
+        assert client.is_thrown_out()
+    run_good_job(fleet)
+
+
+def test_a_poisoned_job_that_is_retained_never_runs(fleet: Fleet) -> None:
+    poison = replace(Packet("jobs/queue/high/retained", b"1"), retain=True)
+    with refused(fleet, "messages_refused", "message_refused", topic=poison.topic):
+        send(fleet, poison)
+    with refused(fleet, "messages_refused", "message_refused", topic=poison.topic):
+        send(fleet, replace(poison, body=b""))  # the broker forgets it (MQTT 5.0, section 3.3.1.3)
+    assert not fleet.stored("SELECT id FROM job WHERE type = 'retained'")
+
+
+def test_a_flood_of_bad_messages_fills_no_disk_and_stops_no_work(fleet: Fleet) -> None:
+    topic = "jobs/cancel/fl oo d"
+    before, size = counted(fleet, "messages_refused"), len(fleet.dispatcher.log)
+    send(fleet, *(Packet(topic, b"") for _ in range(FLOOD)))
+    run_good_job(fleet)
+    assert counted(fleet, "messages_refused") - before == FLOOD
+    told = [line for line in fleet.dispatcher.events("message_refused") if line["topic"] == topic]
+    assert 0 < len(told) <= LINES_A_MINUTE
+    assert told[-1]["muted_s"] > 0
+    assert len(fleet.dispatcher.log) - size < 100_000
+
+
+@pytest.mark.parametrize("topic", ["jobs/retry/j1", "jobs/pause/echo", "workers/drain/host-1", "workers/cleanup"])
+def test_a_submitter_is_no_operator(fleet: Fleet, topic: str) -> None:
+    assert denied(fleet, topic) == {topic}
+
+
+@pytest.mark.parametrize(
+    "topic",
+    ["jobs/completed/j1", "jobs/report/host-1", "jobs/request/client", "jobs/assign/host-1", "jobs/query/operator",
+     "jobs/receipt/client", "workers/control/host-1", "system/dispatcher", "$SYS/broker/version"],
+)  # fmt: skip
+def test_a_submitter_is_no_worker_no_dispatcher_and_nobody_else(fleet: Fleet, topic: str) -> None:
+    assert denied(fleet, topic) == {topic}
+
+
+def denied(fleet: Fleet, topic: str) -> set[str]:
+    async def run() -> set[str]:
+        evil = Peer(fleet.broker, EVIL, ())
+        async with connected([evil]):
+            await evil.publish([topic], b"{}")
+        return evil.denied
+
+    return asyncio.run(run())
+
+
+def test_the_jobs_and_answers_of_others_are_not_heard(fleet: Fleet) -> None:
+    """But for the notices, which are for everybody: with sealed payloads there is nothing to read in them."""
+
+    async def run() -> set[str]:
+        evil = Peer(fleet.broker, EVIL, ("#", "jobs/queue/#", "jobs/receipt/operator", "jobs/assign/+"))
+        async with connected([evil]), fleet.client("operator") as other:
+            job_id = await other.submit("echo", "private")
+            await other.result(job_id, timeout_s=TIMEOUT_S)
+            await evil.until(lambda: any(f"jobs/completed/{job_id}" == heard.packet.topic for heard in evil.received))
+        return {heard.packet.topic.split("/")[1] for heard in evil.received if b"private" in heard.packet.body}
+
+    assert asyncio.run(run()) == {"completed"}
+
+
+def test_nobody_else_is_told_what_the_attacker_did_unless_it_listens(fleet: Fleet) -> None:
+    """The reply topic is the submitter's own word: whoever gets a receipt that it did not ask for ignores it."""
+    aside = Packet(ECHO, b"1", properties=Properties(None, "jobs/assign/host-1", b"1"))
+    send(fleet, aside)  # no reply topic of a client: nobody is told
+    victims = Packet(ECHO, b"1", properties=Properties(None, "jobs/receipt/operator", b"never-asked"))
+
+    async def run() -> object:
+        async with fleet.client("operator") as victim:
+            await asyncio.to_thread(send, fleet, victims)
+            return await victim.result(await victim.submit("echo", "mine"), timeout_s=TIMEOUT_S)
+
+    assert '"mine"' in json.dumps(asyncio.run(run()))
+    assert not [line for line in fleet.workers[0].events("message_refused") if "assign" in line["topic"]]
+
+
+def test_a_configuration_made_to_hurt_is_refused(tmp_path: Path) -> None:
+    """Somebody who may write a configuration file, and nothing else."""
+    laughs = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\njob_processor: *c"
+    for text, reason in (
+        (laughs, "alias"),
+        ("job_processor: {log: {level: info}, log: {level: debug}}", "twice"),
+        ("job_processor: !!python/object/apply:os.system [id]", "tag"),
+        ("job_processor: " + "[" * 100_000, "nested"),
+        ("job_processor: {worker: {<<: {id: x}}}", "<<"),
+    ):
+        file = tmp_path / "job_processor.yml"
+        file.write_text(text)
+        done = run(file, "agent")
+        assert done.status == 78
+        assert reason in done.errors, done.errors
