@@ -68,7 +68,7 @@ class MemoryJournal:
                     self._entries[token] = replace(self._entries[token], started=True)
                 case Record(report=report):
                     before = self._entries[report.token]
-                    assert before.report is None
+                    assert before.report is None or report == evicted(before.report, report.error)
                     kept = replace(before.assignment, payload="")
                     self._entries[report.token] = replace(before, assignment=kept, report=report)
                 case Forget(token=token):
@@ -189,6 +189,12 @@ def attempt(
     """What is reported of an attempt that ended as `finished` says."""
     result = f'"{job.token}"' if outcome is Outcome.OK else None
     return AttemptReport(job.job_id, job.token, outcome, result, error, permanent=False, ran_s=ran_s)
+
+
+def evicted(report: AttemptReport, error: str | None) -> AttemptReport:
+    """What is reported of an attempt whose result could not be kept."""
+    assert report.result is not None
+    return replace(report, outcome=Outcome.ERROR, result=None, error=error)
 
 
 def reported(*attempts: AttemptReport) -> Send:

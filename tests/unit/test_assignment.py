@@ -36,7 +36,8 @@ def a_queue(*jobs: Job) -> ReadyQueue:
 
 def drained(queue: ReadyQueue, worker: Worker, aged_before: float = NEVER_AGED) -> list[JobId]:
     """Everything that the worker may run, in its order."""
-    return list(iter(lambda: queue.take(worker, aged_before), None))
+    lanes = iter(lambda: queue.next_lane(worker, aged_before), None)
+    return [queue.take(lane) for lane in lanes]
 
 
 def shares(queue: ReadyQueue, workers: Sequence[Worker], aged_before: float = NEVER_AGED) -> list[tuple[str, str]]:

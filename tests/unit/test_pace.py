@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockworker.agent.pace import LARGEST_WINDOW, Pace
+from stockworker.agent.pace import Pace
+from stockworker.protocol.body import MAX_LEASES
 
 
 def test_at_first_a_worker_wants_what_it_can_run() -> None:
@@ -47,5 +48,5 @@ def test_the_window_is_never_less_than_the_slots_nor_far_more(durations: list[fl
 def test_a_window_is_never_more_than_a_request_can_name() -> None:
     pace = Pace()
     pace.ended(0.0)
-    assert pace.window(900) == LARGEST_WINDOW
-    assert pace.window(LARGEST_WINDOW) == LARGEST_WINDOW
+    assert pace.window(900) == MAX_LEASES
+    assert pace.window(MAX_LEASES) == MAX_LEASES

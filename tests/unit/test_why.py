@@ -103,7 +103,7 @@ def test_workers_are_away_drained_stopping_or_busy(dispatcher: DispatcherBook) -
     dispatcher.turn([Disconnect(W2, "boot-1"), request(W1, dispatcher.held(B, RUNNING), window=0)])
     assert waits(dispatcher) == [
         "1 of 2 workers for its type: not connected",
-        "1 of 2 workers for its type: about to stop",
+        "1 of 2 workers for its type: taking no more: about to stop, or short of space (see their logs)",
     ]
 
 

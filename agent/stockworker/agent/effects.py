@@ -26,8 +26,17 @@ class Offering:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskChanged:
+    """The disk that the journal is on has become nearly full, or has room again."""
+
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Take no more jobs; give back those that wait. With `leave`, also end once none is left.
+
+    A worker that leaves while it is cut off keeps those that wait: it goes on with them when it starts again.
 
     `patience_s` is how long running jobs may go on before they are stopped and given back; None is for ever.
     """
@@ -36,7 +45,7 @@ class Drain:
     leave: bool
 
 
-Event = Message | ExecutorEvent | LinkChanged | Offering | Drain
+Event = Message | ExecutorEvent | LinkChanged | Offering | DiskChanged | Drain
 
 
 # --- effects: what we ask of the world --------------------------------------------------------------------------------
@@ -63,7 +72,7 @@ class MarkStarted:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """Commit how an attempt ended."""
+    """Commit how an attempt ended; again, without its result, where that is evicted."""
 
     report: AttemptReport
 

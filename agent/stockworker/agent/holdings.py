@@ -6,14 +6,18 @@ the journal follows.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum, auto
+from typing import Final
 
 from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record, Start, Stop
 from stockworker.agent.work import Finished, Work
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, HeldLease, LeaseStatus
+
+_NEARLY_FULL: Final = 0.75
+"""Share of the quota from which on no new jobs are to be taken: what is held will need room for its results, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,12 +61,19 @@ class Held:
 class Holdings:
     """All leases of one worker, by token.
 
+    Args:
+        journal: what it held when it last stopped.
+        quota_bytes: how much of results it may keep.
+
     Attributes:
         running: those that run now.
         unreported: those whose report is not acknowledged, the oldest first.
+        kept_bytes: size of the results among them.
     """
 
-    def __init__(self, journal: Iterable[JournalEntry]) -> None:
+    def __init__(self, journal: Iterable[JournalEntry], quota_bytes: int) -> None:
+        self._quota_bytes = quota_bytes
+        self.kept_bytes = 0
         self._held: dict[Token, Held] = {}
         self._newest: dict[JobId, Token] = {}
         self._waiting: deque[Token] = deque()
@@ -77,8 +88,7 @@ class Holdings:
     def _recover(self, entry: JournalEntry) -> None:
         held = self._add(entry.assignment)
         if entry.report is not None:
-            held.status, held.report = LeaseStatus.FINISHED, entry.report
-            self.unreported[entry.assignment.token] = held
+            self._keep(held, entry.report)
         elif entry.started:
             self.end(held, Outcome.LOST, error="the agent was killed, or its machine went down, while it ran")
         else:
@@ -168,9 +178,44 @@ class Holdings:
     ) -> None:
         """Record how an attempt ended; it is reported until that is acknowledged."""
         job = held.assignment
-        held.status = LeaseStatus.FINISHED
-        held.report = AttemptReport(job.job_id, job.token, outcome, result, error, permanent, ran_s)
-        self.unreported[job.token] = held
+        report = AttemptReport(job.job_id, job.token, outcome, result, error, permanent, ran_s)
+        self._keep(held, report)
+        self._entries.append(Record(report))
+
+    def _keep(self, held: Held, report: AttemptReport) -> None:
+        held.status, held.report = LeaseStatus.FINISHED, report
+        self.unreported[report.token] = held
+        self.kept_bytes += _result_bytes(held)
+
+    @property
+    def nearly_full(self) -> bool:
+        """Whether the results take so much of the quota that no new jobs should be taken."""
+        return self.kept_bytes >= _NEARLY_FULL * self._quota_bytes
+
+    def make_room(self) -> list[tuple[Assignment, int]]:
+        """Evict results until the others are within the quota; returns whose, and the bytes of each.
+
+        The largest goes first, so that as few jobs as possible run again; of equally large ones the oldest. The report
+        stays, and says what became of the result: as an error, for the dispatcher to have the job run again or not.
+        """
+        evicted = []
+        while self.kept_bytes > self._quota_bytes:
+            held = max(self.unreported.values(), key=_result_bytes)
+            evicted.append((held.assignment, _result_bytes(held)))
+            self._evict(held)
+        return evicted
+
+    def _evict(self, held: Held) -> None:
+        if held.report is None:
+            raise AssertionError(f"{held.assignment.token} has no report")
+        size = _result_bytes(held)
+        error = (
+            f"its result ({size} bytes) was evicted: the worker could not report it, and keeps at most "
+            f"{self._quota_bytes} bytes of results (worker.journal_quota)"
+        )
+        held.report = replace(held.report, outcome=Outcome.ERROR, result=None, error=error)
+        held.reported_at = None
+        self.kept_bytes -= size
         self._entries.append(Record(held.report))
 
     def cancel(self, held: Held) -> None:
@@ -190,9 +235,12 @@ class Holdings:
             self.forget(held)
 
     def give_back_waiting(self) -> None:
-        """Report as released what has not begun to run."""
+        """Report as released what the executor does not have."""
         while self._waiting:
             self.end(self._held[self._waiting.popleft()], Outcome.RELEASED, error="the worker drains")
+
+    def stop_unbegun(self) -> None:
+        """Stop what the executor has and has not begun, to give it back."""
         for token in self._handed.values():
             if token not in self.running:
                 self.stop(self._held[token], StopReason.DRAINED)
@@ -212,6 +260,7 @@ class Holdings:
         """It is nothing to us any more."""
         token, job_id = held.assignment.token, held.assignment.job_id
         del self._held[token]
+        self.kept_bytes -= _result_bytes(held)
         self.unreported.pop(token, None)
         if token in self._waiting:
             self._waiting.remove(token)
@@ -231,3 +280,8 @@ class Holdings:
         changes = self._entries, self._orders
         self._entries, self._orders = [], []
         return changes
+
+
+def _result_bytes(held: Held) -> int:
+    result = None if held.report is None else held.report.result
+    return 0 if result is None else len(result) if result.isascii() else len(result.encode())

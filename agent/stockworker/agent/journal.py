@@ -4,6 +4,7 @@ import logging
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from shutil import disk_usage
 from typing import Any, Final
 
 from stockworker.adapters import clock
@@ -18,7 +19,7 @@ from stockworker.adapters.sqlite import (
 )
 from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record
 from stockworker.agent.holdings import JournalEntry
-from stockworker.errors import StoreDamaged
+from stockworker.errors import StoreDamaged, StoreError
 from stockworker.logs import Event, log_event
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
@@ -138,6 +139,17 @@ class Journal:
                 )
             case Forget(token=token):
                 self._connection.execute("DELETE FROM lease WHERE token = ?", (token,))
+
+    def free_bytes(self) -> int:
+        """How much room is left on its disk.
+
+        Raises:
+            StoreError: its folder is gone.
+        """
+        try:
+            return disk_usage(self._path.parent).free
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error}") from error
 
     def close(self) -> None:
         """Close the file."""

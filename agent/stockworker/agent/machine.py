@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from stockworker.agent.effects import (
+    DiskChanged,
     Drain,
     Effect,
     Event,
@@ -22,9 +23,9 @@ from stockworker.agent.effects import (
     Send,
 )
 from stockworker.agent.holdings import Held, Holdings, JournalEntry
-from stockworker.agent.pace import LARGEST_WINDOW, Pace
+from stockworker.agent.pace import Pace
 from stockworker.agent.work import Began, Finished, Progressed
-from stockworker.protocol.body import content_size, in_batches
+from stockworker.protocol.body import MAX_LEASES, content_size, in_batches
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -53,6 +54,8 @@ _SHORTEST_REQUEST_S: Final = 0.5
 _TELL_RUNNING_S: Final = 1.0
 """How long a job runs before the dispatcher is told apart from the regular requests."""
 
+DEFAULT_QUOTA_BYTES: Final = 256 * 1024**2
+
 _WINDOW_CHANGE_S: Final = 1.0
 """Shortest time between two requests that only change the window."""
 
@@ -80,16 +83,27 @@ class Rhythm:
 class Machine:
     """An agent without its shell.
 
+    Attributes:
+        evicted: how many results were evicted since the start.
+
     Args:
         identity: who it is.
         rhythm: how often it says what.
         offering: what it can do.
         journal: what it held when it last stopped, in order of arrival.
         now: the time of this start, in seconds on a clock that never steps; so is every `now` here.
+        quota_bytes: how much of results it keeps until they are acknowledged.
     """
 
     def __init__(
-        self, identity: Identity, rhythm: Rhythm, offering: Offering, journal: Iterable[JournalEntry], now: float
+        self,
+        identity: Identity,
+        rhythm: Rhythm,
+        offering: Offering,
+        journal: Iterable[JournalEntry],
+        now: float,
+        *,
+        quota_bytes: int = DEFAULT_QUOTA_BYTES,
     ) -> None:
         self._identity = identity
         self._rhythm = rhythm
@@ -97,7 +111,10 @@ class Machine:
         self._started = now
         self._link_up = False
         self._pace = Pace()
-        self._holdings = Holdings(journal)
+        self._holdings = Holdings(journal, quota_bytes)
+        self._disk_full = False
+        self._told_short = False
+        self.evicted = 0
         self._lease_s = 30.0
         self._drain: Drain | None = None
         self._patience_ends: float | None = None
@@ -120,8 +137,13 @@ class Machine:
         """
         for event in events:
             self._handle_one(event, now)
-        self._holdings.hand_over(self._offering.slots, self._pace.window(self._offering.slots))
+        if self._drain is None:
+            self._holdings.hand_over(self._offering.slots, self._pace.window(self._offering.slots))
+        elif self._link_up or not self._drain.leave:
+            self._holdings.give_back_waiting()
+        self._look_at_space()
         if self._link_up:
+            self._look_at_window()
             self._say(now)
         self._look_at_drain(now)
         entries, orders = self._holdings.flush()
@@ -179,6 +201,8 @@ class Machine:
                 self._controlled(event, now)
             case Drain():
                 self._begin_drain(event, now)
+            case DiskChanged(full=full):
+                self._disk_full = full
             case Offering():
                 self._offering = event
                 self._request_due = now
@@ -191,18 +215,12 @@ class Machine:
         self._lease_s = message.lease_s
         for assignment in message.leases:
             held = self._holdings.accept(assignment)
-            if held is None:
-                continue
-            if self._drain is None:
+            if held is not None:
                 self._holdings.queue(held)
-            else:
-                self._holdings.end(held, Outcome.RELEASED, error="the worker drains")
 
     def _finished(self, event: Finished) -> None:
         self._told_running.discard(event.token)
         self._pace.ended(event.ran_s)
-        if self._pace.window(self._offering.slots) != self._told_window:
-            self._request_due = min(self._request_due, self._told_at + _WINDOW_CHANGE_S)
         held = self._holdings.finished(event)
         if held is not None:
             self._note_attempt(held, event)
@@ -245,7 +263,7 @@ class Machine:
         self._patience_ends = None if drain.patience_s is None else now + drain.patience_s
         self._request_due = now
         self._note("drain_started", running=self.running)
-        self._holdings.give_back_waiting()
+        self._holdings.stop_unbegun()
 
     def _look_at_drain(self, now: float) -> None:
         if self._drain is None:
@@ -263,6 +281,34 @@ class Machine:
                 if self._link_up and not self.unreported:
                     self._effects.append(Send(Unregister(self._identity.worker_id, self._identity.boot)))
                 self._effects.append(Leave())
+
+    # --- space --------------------------------------------------------------------------------------------------------
+
+    def _look_at_space(self) -> None:
+        """Keep within the quota, and say when new jobs are not taken for want of space."""
+        for job, size in self._holdings.make_room():
+            self.evicted += 1
+            self._note("result_evicted", job=job.job_id, type=job.type, attempt=job.attempt, bytes=size)
+        if self._short != self._told_short:
+            self._told_short = self._short
+            reason = "the disk is nearly full" if self._disk_full else "the journal is near its quota"
+            kept = {"kept_bytes": self._holdings.kept_bytes}
+            if self._short:
+                self._note("space_short", reason=reason, **kept)
+            else:
+                self._note("space_enough", **kept)
+
+    @property
+    def _short(self) -> bool:
+        return self._disk_full or self._holdings.nearly_full
+
+    @property
+    def _window(self) -> int:
+        return 0 if self._drain is not None or self._short else self._pace.window(self._offering.slots)
+
+    def _look_at_window(self) -> None:
+        if self._window != self._told_window:
+            self._request_due = min(self._request_due, self._told_at + _WINDOW_CHANGE_S)
 
     # --- telling ------------------------------------------------------------------------------------------------------
 
@@ -323,7 +369,7 @@ class Machine:
 
     def _request(self, now: float) -> None:
         self._request_due = now + max(_SHORTEST_REQUEST_S, min(self._rhythm.poll_interval_s, self._lease_s / 3))
-        self._told_window = 0 if self._drain is not None else self._pace.window(self._offering.slots)
+        self._told_window = self._window
         self._told_at = now
         self._told_running = set(self._holdings.running)
         self._effects.append(
@@ -336,7 +382,7 @@ class Machine:
                     types=self._offering.types,
                     tags=self._offering.tags,
                     version=self._identity.version,
-                    leases=tuple(islice(self._holdings.claims(), LARGEST_WINDOW)),
+                    leases=tuple(islice(self._holdings.claims(), MAX_LEASES)),
                 )
             )
         )
@@ -349,6 +395,7 @@ class Machine:
             self.running,
             self.unreported,
             now - self._started,
+            self.evicted,
         )
 
     def _progressed(self, event: Progressed) -> None:

@@ -7,11 +7,10 @@ they finish within `_HORIZON_S`: none for jobs of some length, many for very sho
 
 from typing import Final
 
+from stockworker.protocol.body import MAX_LEASES
+
 _HORIZON_S: Final = 0.02
 _MOST_EXTRA: Final = 256
-
-LARGEST_WINDOW: Final = 1000
-"""As many leases as one request can name."""
 _WEIGHT: Final = 0.2
 """Of the newest attempt in the moving average of how long attempts take: the start of a process is soon forgotten."""
 
@@ -31,4 +30,4 @@ class Pace:
         if self._mean_s is None:
             return slots
         extra = min(_MOST_EXTRA, int(slots * _HORIZON_S / max(self._mean_s, 1e-6)))
-        return max(slots, min(LARGEST_WINDOW, slots + (1 << extra.bit_length() - 1 if extra else 0)))
+        return max(slots, min(MAX_LEASES, slots + (1 << extra.bit_length() - 1 if extra else 0)))

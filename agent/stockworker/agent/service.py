@@ -29,6 +29,7 @@ from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.systemd import Notifier
 from stockworker.agent.effects import (
     Accept,
+    DiskChanged,
     Drain,
     Effect,
     Event,
@@ -65,6 +66,9 @@ _FAREWELL_S: Final = 5.0
 """How long a stop waits for the broker."""
 
 _STATUS_EVERY_S: Final = 1.0
+_LEAST_FREE_BYTES: Final = 16 * 1024**2
+"""Room on the journal's disk below which no new jobs are taken: what is held needs some for its results."""
+
 _GATHER_S: Final = 0.005
 
 
@@ -83,6 +87,7 @@ class AgentSettings:
         drain_timeout_s: how long a stop waits for running jobs before they are given back.
         stop_grace_s: time between TERM and KILL for a job that has to stop.
         recycle_after: jobs after which a handler process is replaced.
+        quota_bytes: how much of results the journal keeps until they are acknowledged.
     """
 
     worker_id: WorkerId
@@ -95,6 +100,7 @@ class AgentSettings:
     drain_timeout_s: float
     stop_grace_s: float
     recycle_after: int
+    quota_bytes: int
 
     @property
     def offering(self) -> Offering:
@@ -139,7 +145,16 @@ class AgentService:
         self._ready = False
         worker_id = settings.worker_id
         identity = Identity(worker_id, make_token(SystemRandom()), __version__)
-        self._machine = Machine(identity, settings.rhythm, settings.offering, journal.load(), clock.monotonic())
+        self._disk_full = False
+        self._disk_looked_at = clock.monotonic() - _STATUS_EVERY_S
+        self._machine = Machine(
+            identity,
+            settings.rhythm,
+            settings.offering,
+            journal.load(),
+            clock.monotonic(),
+            quota_bytes=settings.quota_bytes,
+        )
         self._link = Link(
             replace(
                 settings.link,
@@ -205,6 +220,7 @@ class AgentService:
                 items += self._inbox.take_now(_MOST_AT_ONCE - len(items))
             deliveries = [item for item in items if isinstance(item, Delivery)]
             events = [found for item in items if (found := self._event(item, executor)) is not None]
+            events += self._disk_changes()
             effects = self._machine.handle(events, clock.monotonic())
             entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
             if entries and executor.running:
@@ -247,6 +263,15 @@ class AgentService:
                 return self._read_again(executor)
             case _:
                 return item
+
+    def _disk_changes(self) -> list[Event]:
+        now = clock.monotonic()
+        if now - self._disk_looked_at < _STATUS_EVERY_S:
+            return []
+        self._disk_looked_at = now
+        full = self._journal.free_bytes() < _LEAST_FREE_BYTES
+        changed, self._disk_full = full != self._disk_full, full
+        return [DiskChanged(full)] if changed else []
 
     def _decode(self, packet: Packet) -> Event | None:
         try:
@@ -316,6 +341,8 @@ class AgentService:
         text = f"{self._status}, {machine.running}/{self._settings.slots} slots busy"
         if machine.unreported:
             text += f", {machine.unreported} results waiting"
+        if machine.evicted:
+            text += f", {machine.evicted} evicted"
         now = clock.monotonic()
         if text != self._told_status and now - self._told_at >= _STATUS_EVERY_S:
             self._told_status, self._told_at = text, now

@@ -10,7 +10,7 @@ from stockworker.agent.machine import Rhythm
 from stockworker.agent.service import AgentSettings
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler, load
-from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler, discover
 from stockworker.protocol.ids import JobType
@@ -57,6 +57,7 @@ def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
         drain_timeout_s=worker.drain_timeout_s,
         stop_grace_s=worker.stop_grace_s,
         recycle_after=worker.recycle_after_jobs,
+        quota_bytes=worker.journal_quota_bytes,
     )
 
 
@@ -111,4 +112,9 @@ def policy(config: Config) -> Policy:
             backoff_max_s=defaults.backoff_max_s,
             max_crashes=defaults.max_crashes,
         ),
+        prefetch={
+            job_type: Prefetch(each.prefetch, each.prefetch_validity_s)
+            for job_type, each in dispatcher.types.items()
+            if each.prefetch
+        },
     )

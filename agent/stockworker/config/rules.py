@@ -45,6 +45,13 @@ def _backoff_in_order(config: Config, root: Table) -> Iterator[Problem]:
         yield _problem(root, "dispatcher.job_defaults", "'backoff' is longer than 'backoff_max': swap or change them")
 
 
+def _validity_longer_than_lease(config: Config, root: Table) -> Iterator[Problem]:
+    for name, each in config.dispatcher.types.items():
+        if each.prefetch_validity_s < config.dispatcher.lease_s:
+            text = "is shorter than 'dispatcher.lease', which every job has: make it longer"
+            yield _problem(root, f"dispatcher.types.{name}.prefetch_validity", text)
+
+
 def _heartbeats_in_time(config: Config, root: Table) -> Iterator[Problem]:
     if config.dispatcher.worker_timeout_s < 2 * config.worker.heartbeat_interval_s:
         yield _warning(
@@ -73,6 +80,7 @@ _RULES: tuple[Rule, ...] = (
     _certificate_with_key,
     _one_way_to_run,
     _backoff_in_order,
+    _validity_longer_than_lease,
     _heartbeats_in_time,
     _password_kept_secret,
     _encrypted_on_the_way,

@@ -193,6 +193,15 @@ class Worker:
             shown="`/var/lib/stockworker/<instance>/journal.sqlite3`",
         )
     )
+    journal_quota_bytes: int = field(
+        default=256 * 1024**2,
+        metadata=_key(
+            SIZE,
+            "Most bytes of results that are kept until they can be reported. From three quarters on no new jobs are "
+            "taken; beyond it the largest results are evicted, and their jobs run again.",
+            shown="`256M`",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -258,6 +267,24 @@ class JobDefaults:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TypePolicy:
+    prefetch: int = field(
+        default=0,
+        metadata=_key(
+            integer(0, 500),
+            "Jobs of this type that a worker is given beyond those that it runs, to go on with when it is cut off.",
+        ),
+    )
+    prefetch_validity_s: float = field(
+        default=2 * DAY_S,
+        metadata=_key(
+            duration(60, 30 * DAY_S),
+            "With `prefetch`: how long jobs of this type stay with a worker that is cut off, before others get them.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Dispatcher:
     id: ClientId = field(default=ClientId("dispatcher"), metadata=_key(ID, "Its name at the broker."))
     store: Path = field(
@@ -288,6 +315,10 @@ class Dispatcher:
     )
     job_defaults: JobDefaults = field(
         default=JobDefaults(), metadata=_key(Section(JobDefaults), "For jobs that don't say it themselves.")
+    )
+    types: Mapping[JobType, TypePolicy] = field(
+        default_factory=dict,
+        metadata=_key(Each(ID, TypePolicy), "How jobs of one type are given out; see offline.md."),
     )
 
 

@@ -1,18 +1,23 @@
 """Who gets what: the queue of ready jobs, and how it is shared out among workers.
 
 Order: strict priorities, first in, first out within one. Ageing bounds the wait of a low job: one that has waited
-longer than `max_wait_s` goes before everything that has not, the oldest first.
+longer than `max_wait_s` goes before everything that has not, the oldest first. What was given out ahead (see
+`stockworker.dispatcher.policy.Prefetch`) is done first by who has it: while it holds more than its window, it gets
+nothing else.
 """
 
 import heapq
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Final
 
+from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
 from stockworker.protocol.job import Job, Priority
 
+_NO_PREFETCH: Final[Mapping[JobType, int]] = MappingProxyType({})
 _AGED: Final = -1
 """Rank of a job that has waited too long: before `Priority.HIGH`."""
 
@@ -62,13 +67,15 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True)
-class _Lane:
+class Lane:
+    """Jobs that are alike to whoever gives them out."""
+
     type: JobType
     tags: frozenset[Tag]
     priority: Priority
 
 
-_Entry = tuple[float, int, JobId, _Lane]
+_Entry = tuple[float, int, JobId, Lane]
 """When it was ready, order of arrival, which job, where: the first two decide, and no two jobs share the second."""
 
 
@@ -76,16 +83,16 @@ class ReadyQueue:
     """The jobs that wait for a worker, one heap per job type, tags and priority."""
 
     def __init__(self) -> None:
-        self._lanes: dict[_Lane, list[_Entry]] = {}
+        self._lanes: dict[Lane, list[_Entry]] = {}
         self._valid: dict[JobId, _Entry] = {}
-        self._sizes: Counter[_Lane] = Counter()
+        self._sizes: Counter[Lane] = Counter()
 
     def __len__(self) -> int:
         return len(self._valid)
 
     def add(self, job: Job) -> None:
         """Put a job into the queue, at the place that its `ready_at` gives it."""
-        lane = _Lane(job.spec.type, job.spec.tags, job.spec.priority)
+        lane = Lane(job.spec.type, job.spec.tags, job.spec.priority)
         entry = (job.ready_at, job.sequence, job.spec.id, lane)
         self._valid[job.spec.id] = entry
         self._sizes[lane] += 1
@@ -108,8 +115,8 @@ class ReadyQueue:
         for job_type, (count, since) in found.items():
             yield job_type, count, since
 
-    def take(self, worker: Worker, aged_before: float, held: Container[JobType] = ()) -> JobId | None:
-        """Take out the job that `worker` should get next, of no type in `held`.
+    def next_lane(self, worker: Worker, aged_before: float, held: Container[JobType] = ()) -> Lane | None:
+        """Where the job is that `worker` should get next, of no type in `held`.
 
         Those ready before `aged_before` have waited too long.
         """
@@ -125,13 +132,15 @@ class ReadyQueue:
             key = (rank, head[0], head[1])
             if best is None or key < best:
                 best, best_lane = key, lane
-        if best_lane is None:
-            return None
-        job_id = heapq.heappop(self._lanes[best_lane])[2]
+        return best_lane
+
+    def take(self, lane: Lane) -> JobId:
+        """Take out the first job of a lane that `next_lane` has just named."""
+        job_id = heapq.heappop(self._lanes[lane])[2]
         self.discard(job_id)
         return job_id
 
-    def _head(self, lane: _Lane) -> _Entry | None:
+    def _head(self, lane: Lane) -> _Entry | None:
         heap = self._lanes[lane]
         while heap:
             if self._valid.get(heap[0][2]) is heap[0]:
@@ -142,16 +151,20 @@ class ReadyQueue:
 
 
 def share_out(
-    queue: ReadyQueue, workers: Iterable[Worker], aged_before: float, held: Container[JobType] = ()
+    queue: ReadyQueue,
+    workers: Iterable[Worker],
+    aged_before: float,
+    held: Container[JobType] = (),
+    prefetch: Mapping[JobType, int] = _NO_PREFETCH,
 ) -> Iterator[tuple[Worker, JobId]]:
     """Give ready jobs to workers, one each in turn, the least loaded first.
 
-    Free slots are filled before anything is given to wait on a worker; nobody gets more than its window.
+    Free slots are filled before anything is given to wait on a worker. Nobody gets more than its window, except jobs of
+    a type in `prefetch`: of these a worker gets so many more than it has slots.
     The caller enters each lease into `Worker.leases` before it asks for the next.
     """
-    hungry = sorted(
-        (worker for worker in workers if worker.available and worker.hungry), key=lambda worker: len(worker.leases)
-    )
+    available = [worker for worker in workers if worker.available]
+    hungry = sorted((worker for worker in available if worker.hungry), key=_load)
     for fill_window in (False, True):
         turn = hungry
         while turn and len(queue):
@@ -159,8 +172,35 @@ def share_out(
             for worker in turn:
                 if len(worker.leases) >= (worker.window if fill_window else min(worker.slots, worker.window)):
                     continue
-                job_id = queue.take(worker, aged_before, held)
-                if job_id is not None:
-                    yield worker, job_id
+                lane = queue.next_lane(worker, aged_before, held)
+                if lane is not None:
+                    yield worker, queue.take(lane)
                     fed.append(worker)
             turn = fed
+    if prefetch:
+        yield from _stock_up(queue, available, aged_before, held, prefetch)
+
+
+def _stock_up(
+    queue: ReadyQueue,
+    workers: Iterable[Worker],
+    aged_before: float,
+    held: Container[JobType],
+    prefetch: Mapping[JobType, int],
+) -> Iterator[tuple[Worker, JobId]]:
+    """Give out ahead. Where a job of another type is first in the queue, its turn has come: nothing overtakes it."""
+    most = max(prefetch.values())
+    turn = sorted((worker for worker in workers if worker.window and _load(worker) < worker.slots + most), key=_load)
+    while turn and len(queue):
+        fed = []
+        for worker in turn:
+            lane = queue.next_lane(worker, aged_before, held)
+            room = 0 if lane is None else min(MAX_LEASES, worker.slots + prefetch.get(lane.type, 0)) - _load(worker)
+            if lane is not None and room > 0:
+                yield worker, queue.take(lane)
+                fed.append(worker)
+        turn = fed
+
+
+def _load(worker: Worker) -> int:
+    return len(worker.leases)

@@ -172,21 +172,21 @@ class Machine:
     def _steered(self, event: CancelJob | RetryJob | Hold, now: Now) -> ReceiptEntry:
         match event:
             case Hold():
-                return self._hold(event)
+                return self._hold(event, now)
             case RetryJob(job_id=job_id):
                 entry = self._intake.retry(job_id, now)
                 self._arm([job_id], now)
                 return entry
             case CancelJob(job_id=job_id):
                 entry = self._intake.cancel(job_id, now)
-                self.roster.order_cancel(job_id)
+                self.roster.order_cancel(job_id, now)
                 return entry
 
-    def _hold(self, message: Hold) -> ReceiptEntry:
+    def _hold(self, message: Hold, now: Now) -> ReceiptEntry:
         if self.ledger.hold(message.kind, message.name, on=message.on):
             self._outbox.note("held" if message.on else "freed", kind=message.kind, name=message.name)
         if message.kind is HoldKind.WORKER:
-            self.roster.hold_changed(WorkerId(message.name))
+            self.roster.hold_changed(WorkerId(message.name), now)
         status = ReceiptStatus.HELD if message.on else ReceiptStatus.FREED
         return ReceiptEntry(None, status, None if self._is_known(message) else f"no such {message.kind} is known now")
 
@@ -201,7 +201,7 @@ class Machine:
         for query in self._queries:
             live = (self.ledger.jobs[job_id] for job_id in query.ids if job_id in self.ledger.jobs)
             known = self.roster.workers.values()
-            stories = ((job.spec.id, why(job, self.ledger, known, now)) for job in live)
+            stories = ((job.spec.id, why(job, self.ledger, known, self._policy, now)) for job in live)
             self._outbox.look(Look(query, tuple(stories) if query.explain else ()))
         self._queries = []
 

@@ -1,6 +1,9 @@
 """The numbers that the dispatcher decides by. Times are seconds."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from stockworker.protocol.ids import JobType
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,6 +15,19 @@ class JobDefaults:
     backoff_s: float = 5.0
     backoff_max_s: float = 600.0
     max_crashes: int = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Prefetch:
+    """How a job type is worked on by workers that are cut off.
+
+    Attributes:
+        jobs: how many leases a worker is given beyond its slots.
+        validity_s: how long a lease is valid without renewal, once its worker has claimed it.
+    """
+
+    jobs: int
+    validity_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +43,7 @@ class Policy:
         refusal_s: for how long a worker that could not run a job type is given none of it.
         forget_worker_s: after how long without a sign of life a worker that holds nothing is dropped from the books.
         defaults: see `JobDefaults`.
+        prefetch: the job types that are given out ahead.
     """
 
     lease_s: float = 30.0
@@ -37,3 +54,4 @@ class Policy:
     refusal_s: float = 300.0
     forget_worker_s: float = 86400.0
     defaults: JobDefaults = JobDefaults()
+    prefetch: Mapping[JobType, Prefetch] = field(default_factory=dict)

@@ -72,7 +72,11 @@ class Roster:
         """Take up the leases of an earlier start; their workers have as long as if they were given now."""
         for job in self._ledger.jobs.values():
             if job.state in LEASED:
-                self._ledger.leases[job.spec.id] = self._lease(job, now)
+                lease = self._ledger.leases[job.spec.id] = self._lease(job, now)
+                # When it was renewed is not on disk. A long lease counts from when it was given, or whoever restarts
+                # us often would keep a dead worker's jobs from all others for ever.
+                left_s = lease.attempt.assigned_at + self._validity_s(job) - now.wall
+                lease.deadline = max(lease.deadline, now.steady + min(left_s, self._validity_s(job)))
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -136,12 +140,12 @@ class Roster:
                     self._forfeit(job)
             return
         lease = self._ledger.leases[claim.job_id]
-        lease.deadline = now.steady + self._policy.lease_s
+        lease.deadline = now.steady + self._validity_s(job)
         lease.status = claim.status
         if job.state is State.ASSIGNED and claim.status is not LeaseStatus.WAITING:
             self._ledger.move(job, Trigger.STARTED)
         if job.cancel_requested:
-            self.order_cancel(claim.job_id)
+            self.order_cancel(claim.job_id, now)
         self._outbox.renewed(worker.id, claim.token)
 
     def _unclaimed(self, worker: Worker, claimed: set[Token], *, restarted: bool, now: Now) -> None:
@@ -239,14 +243,19 @@ class Roster:
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
-    def order_cancel(self, job_id: JobId) -> None:
+    def order_cancel(self, job_id: JobId, now: Now) -> None:
         """Tell the worker of a job that is to be cancelled, if it has one."""
         job = self._ledger.jobs.get(job_id)
         if job is not None and job.state in LEASED and job.cancel_requested and job.worker is not None:
+            self._want_back(self._ledger.leases[job_id], now)
             self._outbox.send(Control(job.worker, ControlAction.CANCEL, job.token))
 
-    def hold_changed(self, worker_id: WorkerId) -> None:
+    def hold_changed(self, worker_id: WorkerId, now: Now) -> None:
         """An operator wants a worker to drain, or no longer."""
+        if (HoldKind.WORKER, worker_id) in self._ledger.holds:
+            for lease in self._ledger.leases.values():
+                if lease.attempt.worker == worker_id:
+                    self._want_back(lease, now)
         worker = self.workers.get(worker_id)
         if worker is not None:
             self._order_hold(worker)
@@ -305,7 +314,8 @@ class Roster:
         offers: dict[WorkerId, list[Job]] = {}
         aged_before = now.steady - self._policy.max_wait_s
         held = self._ledger.held_types()
-        for worker, job_id in share_out(self._ledger.ready, self.workers.values(), aged_before, held):
+        ahead = {job_type: prefetch.jobs for job_type, prefetch in self._policy.prefetch.items()}
+        for worker, job_id in share_out(self._ledger.ready, self.workers.values(), aged_before, held, ahead):
             job = self._ledger.jobs[job_id]
             job = self._ledger.move(
                 job,
@@ -327,6 +337,20 @@ class Roster:
             raise AssertionError(f"{job.spec.id} is {job.state} without a lease")
         attempt = Attempt(job.spec.id, job.attempt, job.worker, job.token, job.assigned_at)
         return Lease(attempt, deadline=now.steady + self._policy.lease_s, offered=now.steady)
+
+    def _validity_s(self, job: Job) -> float:
+        """How long a lease that its worker has claimed is valid without renewal.
+
+        One that outlives a cut is for who is to finish the job there, cut off or not; nobody waits so long for a job
+        that is wanted back.
+        """
+        prefetch = self._policy.prefetch.get(job.spec.type)
+        if prefetch is None or job.cancel_requested or (HoldKind.WORKER, job.worker) in self._ledger.holds:
+            return self._policy.lease_s
+        return prefetch.validity_s
+
+    def _want_back(self, lease: Lease, now: Now) -> None:
+        lease.deadline = min(lease.deadline, now.steady + self._policy.lease_s)
 
     def _reclaim(self, job: Job, worker: Worker | None, now: Now) -> Job:
         """Take up a lost lease again: its worker lives, and nobody else was given the job."""

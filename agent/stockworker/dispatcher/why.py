@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Iterator
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.effects import Now
 from stockworker.dispatcher.ledger import Ledger
+from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.job import Job
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import LeaseStatus
+from stockworker.protocol.messages import HoldKind, LeaseStatus
 
 _DOING = {
     None: "has not said yet what it does with it",
@@ -18,7 +19,7 @@ _DOING = {
 }
 
 
-def why(job: Job, ledger: Ledger, workers: Collection[Worker], now: Now) -> tuple[str, ...]:
+def why(job: Job, ledger: Ledger, workers: Collection[Worker], policy: Policy, now: Now) -> tuple[str, ...]:
     """Say what a job that lives waits for, or who runs it; each sentence within `MAX_TEXT`."""
     match job.state:
         case State.SCHEDULED:
@@ -26,7 +27,7 @@ def why(job: Job, ledger: Ledger, workers: Collection[Worker], now: Now) -> tupl
         case State.QUEUED:
             sentences = _queued(job, ledger, workers, now)
         case _:
-            sentences = _leased(job, ledger, now)
+            sentences = _leased(job, ledger, policy, now)
     return tuple(sentence[:MAX_TEXT] for sentence in sentences)
 
 
@@ -65,7 +66,7 @@ def _obstacles(job: Job, able: Collection[Worker], *, paused: bool) -> Iterator[
         (f"without one of its tags ({', '.join(sorted(spec.tags))})", lambda worker: not spec.tags <= worker.tags),
         ("not connected", lambda worker: not worker.online),
         ("drained (stockworker undrain WORKER)", lambda worker: worker.held),
-        ("about to stop", lambda worker: worker.window == 0),
+        ("taking no more: about to stop, or short of space (see their logs)", lambda worker: worker.window == 0),
         ("busy", lambda worker: not worker.hungry),
     )
     left = list(able)
@@ -78,12 +79,14 @@ def _obstacles(job: Job, able: Collection[Worker], *, paused: bool) -> Iterator[
         yield f"{len(left)} of {len(able)} workers for its type: ready, it is about to be given out"
 
 
-def _leased(job: Job, ledger: Ledger, now: Now) -> Iterator[str]:
+def _leased(job: Job, ledger: Ledger, policy: Policy, now: Now) -> Iterator[str]:
     lease = ledger.leases[job.spec.id]
     yield f"attempt {job.attempt}: worker {job.worker} {_DOING[lease.status]}"
     yield f"its lease ends in {_seconds(lease.deadline - now.steady)} unless renewed"
     if job.cancel_requested:
         yield "it is to be cancelled: its worker has been told to stop it"
+    elif job.spec.type in policy.prefetch and (HoldKind.WORKER, job.worker) not in ledger.holds:
+        yield f"it stays there though the worker is cut off (prefetch); to take it back: stockworker drain {job.worker}"
 
 
 def _expiry(job: Job, now: Now) -> Iterator[str]:

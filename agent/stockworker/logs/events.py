@@ -176,6 +176,20 @@ class Event(Enum):
         "The jobs that it held are given out again, and results that it had not reported are computed again. The damaged "
         "file is kept beside it: look at the disk, then delete it.",
     )
+    RESULT_EVICTED = Description(
+        WARNING,
+        "evicted a result for want of space",
+        ("job", "type", "attempt", "bytes"),
+        "Results that could not be reported are more than `worker.journal_quota`. The job is reported as failed for this, "
+        "and is tried again while it has attempts left. For longer outages give the journal more room.",
+    )
+    SPACE_SHORT = Description(
+        WARNING,
+        "takes no new jobs for want of space",
+        ("reason", "kept_bytes"),
+        "Results wait to be reported, or the disk of the journal fills up. What is held is still worked on.",
+    )
+    SPACE_ENOUGH = Description(INFO, "takes new jobs again", ("kept_bytes",), "There is room for results again.")
     DRAIN_STARTED = Description(INFO, "draining", ("running",), "No new jobs are taken; running ones are finished.")
     DRAINED = Description(INFO, "drained", (), "No job runs here any more.")
 

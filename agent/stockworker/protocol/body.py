@@ -23,6 +23,9 @@ MAX_TEXT: Final = 2048
 MAX_LIST: Final = 64
 """Most jobs, leases or reports that our own services put into one message."""
 
+MAX_LEASES: Final = 1000
+"""Most leases of one worker: its requests name all of them, each in one message."""
+
 MAX_ENTRIES: Final = 4096
 """Most entries of any list that is accepted; the body's size is the limit that counts."""
 

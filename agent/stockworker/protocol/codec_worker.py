@@ -178,6 +178,7 @@ def _decode_heartbeat(address: Address, body: bytes, _properties: Properties) ->
         running=fields.integer("running", 0, _MOST_SLOTS),
         waiting_reports=fields.integer("waiting_reports", 0, 1 << 53),
         uptime_s=fields.number("uptime_s", 0, 1e12),
+        evicted_results=fields.optional("evicted_results", lambda name: fields.integer(name, 0, 1 << 53)) or 0,
     )
 
 
@@ -189,6 +190,7 @@ def _encode_heartbeat(message: Heartbeat) -> Packet:
         "running": message.running,
         "waiting_reports": message.waiting_reports,
         "uptime_s": message.uptime_s,
+        "evicted_results": message.evicted_results or None,
     }
     return make_packet(Kind.HEARTBEAT, topics.of_worker(Kind.HEARTBEAT, message.worker_id), body)
 

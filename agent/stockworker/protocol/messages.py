@@ -357,7 +357,12 @@ class Unregister:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A worker lives. `waiting_reports` are results that the dispatcher has not yet acknowledged."""
+    """A worker lives.
+
+    Attributes:
+        waiting_reports: results that the dispatcher has not yet acknowledged.
+        evicted_results: results that were evicted for want of space, since the worker's start.
+    """
 
     worker_id: WorkerId
     boot: str
@@ -365,6 +370,7 @@ class Heartbeat:
     running: int
     waiting_reports: int
     uptime_s: float
+    evicted_results: int = 0
 
 
 @dataclass(frozen=True, slots=True)
