@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from shutil import disk_usage, rmtree
 
 import pytest
 from hypothesis import given, settings
@@ -16,7 +17,7 @@ from stockworker.errors import StoreError
 from stockworker.protocol.ids import Token
 from stockworker.protocol.messages import Assignment, AttemptReport
 from tests.harness.messages import assignments, attempt_reports
-from tests.harness.working import A1, B1, C1, JOB_A, JOB_B, JOB_C, MemoryJournal, attempt
+from tests.harness.working import A1, B1, C1, JOB_A, JOB_B, JOB_C, MemoryJournal, attempt, evicted
 
 
 @pytest.fixture
@@ -86,6 +87,39 @@ def test_a_result_is_synced_and_what_can_be_said_again_is_not(journal: Journal) 
     assert synced()
     journal.commit([Accept(JOB_B)])
     assert not synced()
+
+
+def test_a_result_may_be_evicted(journal: Journal) -> None:
+    journal.commit([Accept(JOB_A), MarkStarted(A1), Record(attempt(JOB_A))])
+    gone = evicted(attempt(JOB_A), "no room")
+    journal.commit([Record(gone)])
+    assert [entry.report for entry in journal.load()] == [gone]
+
+
+def test_evicting_makes_room(journal: Journal, path: Path) -> None:
+    """Its room is used again, in the file and in the log beside it."""
+    large = [Assignment(JOB_A.job_id, JOB_A.type, 1, Token(f"token-{number}"), 60.0, "") for number in range(60)]
+    sizes = []
+    for each in large:
+        report = replace(attempt(each), result="x" * 200_000)
+        journal.commit([Accept(each), Record(report)])
+        journal.commit([Record(evicted(report, "no room"))])
+        sizes.append(path.stat().st_size + path.with_name(f"{path.name}-wal").stat().st_size)
+    assert max(sizes) < 60 * 200_000 / 2
+
+
+def test_the_room_on_its_disk_is_known(journal: Journal, tmp_path: Path) -> None:
+    assert 0 < journal.free_bytes() <= disk_usage(tmp_path).total
+
+
+def test_a_folder_that_is_gone_is_an_error_of_the_journal(tmp_path: Path) -> None:
+    folder = tmp_path / "gone"
+    folder.mkdir()
+    journal = Journal(folder / "journal.sqlite3")
+    rmtree(folder)
+    with pytest.raises(StoreError, match=r"journal\.sqlite3: .*No such file or directory"):
+        journal.free_bytes()
+    journal.close()
 
 
 def test_large_batches_are_no_matter(journal: Journal) -> None:

@@ -239,9 +239,10 @@ def request(
     types: Sequence[JobType] = (BACKTEST,),
     tags: Sequence[Tag] = (),
     boot: str = "boot-1",
+    short: bool = False,
 ) -> Request:
     window = slots if window is None else window
-    return Request(worker_id, boot, slots, window, tuple(types), tuple(tags), "1.0", leases)
+    return Request(worker_id, boot, slots, window, tuple(types), tuple(tags), "1.0", leases, short)
 
 
 def cancel(job_id: JobId, reply: Reply | None = REPLY) -> CancelJob:

@@ -41,6 +41,15 @@ async def until_running(client: Client, job_id: str) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
+async def until_told(client: Client, job_id: str, sentence: str) -> None:
+    """Wait until this is part of what the dispatcher says of why a job is where it is."""
+    deadline = clock.monotonic() + TIMEOUT_S
+    while sentence not in (why := " | ".join((await client.explain(job_id)).why)):
+        if clock.monotonic() > deadline:
+            raise TimeoutError(f"nobody says {sentence!r} of job {job_id}, but: {why}")
+        await asyncio.sleep(_LOOK_S)
+
+
 def run_job(fleet: Fleet, job_type: str, payload: Any = None, **options: Any) -> tuple[Ended, list[str]]:
     """Submit a job; returns how it ended, and how each attempt at it did."""
 

@@ -200,12 +200,15 @@ BY_CLASS: dict[type[messages.Message], st.SearchStrategy[messages.Message]] = {
         tag_lists,
         versions,
         _tuples_of(held_leases),
+        st.booleans(),
     ),
     messages.Report: st.builds(messages.Report, worker_ids, _tuples_of(attempt_reports)),
     messages.Progress: st.builds(messages.Progress, worker_ids, job_ids, st.floats(0, 1), texts),
     messages.Register: st.builds(messages.Register, worker_ids, ids, versions, slots, type_lists, tag_lists),
     messages.Unregister: st.builds(messages.Unregister, worker_ids, ids),
-    messages.Heartbeat: st.builds(messages.Heartbeat, worker_ids, ids, slots, st.integers(0, 1024), counts, durations),
+    messages.Heartbeat: st.builds(
+        messages.Heartbeat, worker_ids, ids, slots, st.integers(0, 1024), counts, durations, counts
+    ),
     messages.Disconnect: st.builds(messages.Disconnect, worker_ids, ids),
     messages.Assign: st.builds(messages.Assign, worker_ids, st.floats(0.001, 86400), _tuples_of(assignments)),
     messages.Ack: st.builds(

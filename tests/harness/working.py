@@ -82,12 +82,13 @@ class AgentBook(Playbook[Event, Effect]):
     else is to be expected.
     """
 
-    def __init__(self, offering: Offering = OFFERING) -> None:
+    def __init__(self, offering: Offering = OFFERING, quota_bytes: int = 1_000_000) -> None:
         super().__init__(VirtualClock(1000.0, 0.0))
         self.journal = MemoryJournal()
         self.requests: list[Request] = []
         self.heartbeats: list[Heartbeat] = []
         self.notes: list[str] = []
+        self.quota_bytes = quota_bytes
         self._offering = offering
         self._boot = 0
         self.restart()
@@ -96,7 +97,10 @@ class AgentBook(Playbook[Event, Effect]):
         """Go on as a new process, with what is in the journal; not yet connected."""
         self.expect()
         self._boot += 1
-        self.machine = Machine(self.identity, RHYTHM, self._offering, self.journal.load(), self.clock.steady)
+        journal = self.journal.load()
+        self.machine = Machine(
+            self.identity, RHYTHM, self._offering, journal, self.clock.steady, quota_bytes=self.quota_bytes
+        )
 
     @property
     def identity(self) -> Identity:

@@ -14,6 +14,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from stockworker.agent.effects import (
     Accept,
+    DiskChanged,
     Drain,
     Effect,
     Event,
@@ -46,6 +47,8 @@ from tests.harness.working import BACKTEST, RHYTHM, WORKER, MemoryJournal, finis
 
 PICKS = st.integers(0, 5)
 """Which of the newest leases that there ever were."""
+QUOTA_BYTES = 25
+"""Room for two results."""
 ENDINGS = st.sampled_from(sorted(set(Outcome) - {Outcome.LOST, Outcome.RELEASED}))
 
 
@@ -109,7 +112,8 @@ class Working(RuleBasedStateMachine):
         self.linked = self.left = False
         self.looked = False
         identity = Identity(WORKER, f"boot-{self.boot}", "1.0")
-        self.machine = Machine(identity, RHYTHM, Offering(2, (BACKTEST,), ()), self.journal.load(), self.now)
+        offering = Offering(2, (BACKTEST,), ())
+        self.machine = Machine(identity, RHYTHM, offering, self.journal.load(), self.now, quota_bytes=QUOTA_BYTES)
 
     @initialize(sizes=st.lists(st.integers(1, 3), min_size=1))
     def turns_are_of_different_sizes(self, sizes: list[int]) -> None:
@@ -170,6 +174,10 @@ class Working(RuleBasedStateMachine):
         if up is not self.linked:
             self.linked = up
             self.hear(LinkChanged(up))
+
+    @rule(full=st.booleans())
+    def disk(self, *, full: bool) -> None:
+        self.hear(DiskChanged(full))
 
     @rule(message=anything)
     def nonsense(self, message: Message) -> None:
@@ -244,6 +252,14 @@ class Working(RuleBasedStateMachine):
                 pass
 
     # --- laws ---------------------------------------------------------------------------------------------------------
+
+    @invariant()
+    def results_are_within_the_quota(self) -> None:
+        if self.looked:
+            reports = [entry.report for entry in self.journal.load() if entry.report is not None]
+            kept = sum(len(report.result or "") for report in reports)
+            assert kept == self.machine._holdings.kept_bytes
+            assert kept <= QUOTA_BYTES
 
     @invariant()
     def the_journal_knows_all_that_is_done(self) -> None:

@@ -1,12 +1,13 @@
 """Who gets what: order, ageing, windows, types and tags."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.dispatcher.assignment import ReadyQueue, Worker, share_out
+from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
 from stockworker.protocol.job import Job, Priority
 from tests.harness.dispatching import BACKTEST, IMPORT, W1, W2, W3, A, B, C, D, a_job
@@ -40,9 +41,14 @@ def drained(queue: ReadyQueue, worker: Worker, aged_before: float = NEVER_AGED) 
     return [queue.take(lane) for lane in lanes]
 
 
-def shares(queue: ReadyQueue, workers: Sequence[Worker], aged_before: float = NEVER_AGED) -> list[tuple[str, str]]:
+def shares(
+    queue: ReadyQueue,
+    workers: Sequence[Worker],
+    aged_before: float = NEVER_AGED,
+    prefetch: Mapping[JobType, int] | None = None,
+) -> list[tuple[str, str]]:
     given_out: list[tuple[str, str]] = []
-    for worker, job_id in share_out(queue, workers, aged_before):
+    for worker, job_id in share_out(queue, workers, aged_before, (), prefetch or {}):
         worker.leases.add(job_id)
         given_out.append((worker.id, job_id))
     return given_out
@@ -218,3 +224,42 @@ def test_a_low_job_waits_behind_high_ones_until_it_is_aged(aged_before: float) -
     )
     first = "b" if aged_before == NEVER_AGED else "a"
     assert shares(queue, [a_worker()], aged_before) == [("w1", first)]
+
+
+# --- ahead ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_gets_jobs_ahead_beyond_those_that_it_runs() -> None:
+    worker, other = a_worker(W1, slots=2), a_worker(W2, slots=1)
+    given_out = shares(a_queue(*many(20)), [worker, other], prefetch={BACKTEST: 3})
+    assert (len(worker.leases), len(other.leases)) == (5, 4)
+    assert [to for to, _ in given_out[:3]] == ["w1", "w2", "w1"]  # free slots first
+
+
+def test_only_types_that_allow_it_are_given_ahead() -> None:
+    queue = a_queue(*(a_job(each, sequence=number, of_type=IMPORT) for number, each in enumerate([A, B])))
+    assert shares(queue, [a_worker(W1)], prefetch={BACKTEST: 3}) == [("w1", "a")]
+
+
+def test_nothing_is_given_ahead_past_a_job_whose_turn_has_come() -> None:
+    """Who has taken much ahead could not run it soon: others may, or this one when it has done its own."""
+    worker = a_worker(W1)
+    worker.leases = {A, B}
+    first = a_job(D, priority=Priority.HIGH, sequence=9, of_type=IMPORT)
+    assert shares(a_queue(*many(4), first), [worker], prefetch={BACKTEST: 3}) == []
+    worker.leases = set()
+    assert shares(a_queue(*many(4), first), [worker], prefetch={BACKTEST: 3})[0] == ("w1", "d")
+
+
+@pytest.mark.parametrize("reason", ["offline", "held", "drains", "refused"])
+def test_who_may_not_have_jobs_gets_none_ahead(reason: str) -> None:
+    worker = a_worker(W1, window=0 if reason == "drains" else 1)
+    worker.online, worker.held = reason != "offline", reason == "held"
+    worker.refused = {BACKTEST: 1.0} if reason == "refused" else {}
+    assert shares(a_queue(*many(4)), [worker], prefetch={BACKTEST: 3}) == []
+
+
+def test_nobody_holds_more_than_a_request_can_name() -> None:
+    worker = a_worker(W1, slots=900)
+    shares(a_queue(*many(1500)), [worker], prefetch={BACKTEST: 500})
+    assert len(worker.leases) == MAX_LEASES

@@ -134,6 +134,8 @@ RECORDED: dict[str, Message] = {
     "register": messages.Register(W, "boot1", "0.1.0", 2, (TA,), (Tag("eu"),)),
     "unregister": messages.Unregister(W, "boot1"),
     "heartbeat": messages.Heartbeat(W, "boot1", 2, 1, 0, 99.5),
+    "request short of space": messages.Request(W, "boot1", 2, 0, (TA,), (), "0.1.0", (), short=True),
+    "heartbeat of evictions": messages.Heartbeat(W, "boot1", 2, 1, 7, 99.5, 3),
     "disconnect": messages.Disconnect(W, "boot1"),
     "assign": messages.Assign(W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, TEXT),)),
     "ack": messages.Ack(W, (T,), (Token("1"),), (Token("2"),), 30.0, None),

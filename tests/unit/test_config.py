@@ -228,6 +228,10 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
         ("  queue: {mqtt: {password: p}}", "has a password without a 'username'"),
         ("  tls: {cert_file: /c}", "'cert_file' and 'key_file' belong together: add 'key_file'"),
         ("  dispatcher: {job_defaults: {backoff: 1h}}", "'backoff' is longer than 'backoff_max'"),
+        (
+            "  dispatcher: {lease: 10m, types: {backtest: {prefetch: 5, prefetch_validity: 5m}}}",
+            "dispatcher.types.backtest.prefetch_validity: is shorter than 'dispatcher.lease'",
+        ),
         ("  log: &a {level: info}\n  client: *a", "job_processor.yml:3: aliases (*name) are not supported"),
         ("  <<: {log: {}}", "job_processor.yml:2: merge keys (<<) are not supported"),
         ("  log: !!python/object:os.system {}", "the tag '!!python/object:os.system' is not supported"),

@@ -207,3 +207,16 @@ def test_drain_and_submission_in_one_turn(dispatcher: DispatcherBook, *, drained
     dispatcher.tell(*(events if drained_first else reversed(events)))
     dispatcher.expect(order(W1, DRAIN))
     assert dispatcher.state(A) is State.QUEUED
+
+
+def test_a_worker_that_is_short_of_space_is_not_called_back(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1, window=0, short=True))
+
+
+def test_a_worker_that_is_short_of_space_can_be_drained_all_the_same(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1, window=0, short=True))
+    dispatcher.tell(drain(W1))
+    dispatcher.expect(order(W1, DRAIN))
+    dispatcher.tell(request(W1, window=0, short=True))
+    dispatcher.expect(order(W1, DRAIN))
+    dispatcher.tell(request(W1, window=0))

@@ -103,8 +103,13 @@ def test_workers_are_away_drained_stopping_or_busy(dispatcher: DispatcherBook) -
     dispatcher.turn([Disconnect(W2, "boot-1"), request(W1, dispatcher.held(B, RUNNING), window=0)])
     assert waits(dispatcher) == [
         "1 of 2 workers for its type: not connected",
-        "1 of 2 workers for its type: taking no more: about to stop, or short of space (see their logs)",
+        "1 of 2 workers for its type: about to stop",
     ]
+
+
+def test_a_worker_has_no_room_for_results(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, reply=None), request(W1, window=0, short=True))
+    assert waits(dispatcher) == ["1 of 1 workers for its type: short of space for results, see their logs"]
 
 
 def test_a_worker_that_has_enough_ahead_of_it_is_busy(dispatcher: DispatcherBook) -> None:

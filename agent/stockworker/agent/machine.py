@@ -383,6 +383,7 @@ class Machine:
                     tags=self._offering.tags,
                     version=self._identity.version,
                     leases=tuple(islice(self._holdings.claims(), MAX_LEASES)),
+                    short=self._short and self._drain is None,
                 )
             )
         )

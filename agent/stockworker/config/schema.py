@@ -318,7 +318,10 @@ class Dispatcher:
     )
     types: Mapping[JobType, TypePolicy] = field(
         default_factory=dict,
-        metadata=_key(Each(ID, TypePolicy), "How jobs of one type are given out; see offline.md."),
+        metadata=_key(
+            Each(ID, TypePolicy),
+            "How jobs of one type are given out ahead, for workers that are cut off: see docs/offline.md.",
+        ),
     )
 
 

@@ -34,6 +34,7 @@ class Worker:
         leases: the jobs it holds, by our books.
         online: whether it may be given jobs.
         held: an operator does not want it to be given jobs.
+        short: it wants none for want of space; it does not drain.
         seen: when it last said something, on the steady clock.
     """
 
@@ -47,6 +48,7 @@ class Worker:
     seen: float
     online: bool = True
     held: bool = False
+    short: bool = False
     former: tuple[str, ...] = ()
     refused: dict[JobType, float] = field(default_factory=dict)
     leases: set[JobId] = field(default_factory=set)

@@ -89,7 +89,7 @@ class Roster:
         restarted = worker is not None and worker.boot != message.boot
         if worker is None or restarted:
             worker = self._enlist(message, now)
-        worker.slots, worker.window = message.slots, message.window
+        worker.slots, worker.window, worker.short = message.slots, message.window, message.short
         worker.types, worker.tags = frozenset(message.types), frozenset(message.tags)
         worker.version, worker.seen, worker.online = message.version, now.steady, True
         worker.refused = {job_type: until for job_type, until in worker.refused.items() if until > now.steady}
@@ -263,7 +263,8 @@ class Roster:
     def _order_hold(self, worker: Worker) -> None:
         """Tell a worker whether it is to drain, where that is not what it does."""
         worker.held = (HoldKind.WORKER, worker.id) in self._ledger.holds
-        if worker.held != (worker.window == 0):
+        drains = worker.window == 0 and not worker.short
+        if worker.held is not drains:
             action = ControlAction.DRAIN if worker.held else ControlAction.RESUME
             self._outbox.send(Control(worker.id, action))
 

@@ -66,7 +66,8 @@ def _obstacles(job: Job, able: Collection[Worker], *, paused: bool) -> Iterator[
         (f"without one of its tags ({', '.join(sorted(spec.tags))})", lambda worker: not spec.tags <= worker.tags),
         ("not connected", lambda worker: not worker.online),
         ("drained (stockworker undrain WORKER)", lambda worker: worker.held),
-        ("taking no more: about to stop, or short of space (see their logs)", lambda worker: worker.window == 0),
+        ("short of space for results, see their logs", lambda worker: worker.short),
+        ("about to stop", lambda worker: worker.window == 0),
         ("busy", lambda worker: not worker.hungry),
     )
     left = list(able)

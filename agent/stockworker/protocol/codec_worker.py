@@ -72,6 +72,7 @@ def _decode_request(address: Address, body: bytes, _properties: Properties) -> R
             HeldLease(JobId(entry.id("job_id")), Token(entry.id("token")), entry.choice("status", LeaseStatus))
             for entry in fields.each("leases", MAX_ENTRIES)
         ),
+        short=fields.flag("short"),
     )
 
 
@@ -84,6 +85,7 @@ def _encode_request(message: Request) -> Packet:
         "tags": list(message.tags),
         "version": message.version,
         "leases": [{"job_id": lease.job_id, "token": lease.token, "status": lease.status} for lease in message.leases],
+        "short": message.short or None,
     }
     return make_packet(Kind.REQUEST, topics.of_worker(Kind.REQUEST, message.worker_id), body)
 

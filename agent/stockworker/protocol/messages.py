@@ -283,8 +283,9 @@ class Request:
     Attributes:
         boot: made anew at each start of the worker, so that a restart is noticed.
         slots: how many jobs it runs at once.
-        window: how many leases it wants to hold at once, those that wait on it included; 0 while it drains.
+        window: how many leases it wants to hold at once, those that wait on it included; 0 while it drains or is `short`.
         leases: all leases that it holds, finished and not yet acknowledged ones included.
+        short: it takes no jobs for want of space for their results; it does not drain.
     """
 
     worker_id: WorkerId
@@ -295,6 +296,7 @@ class Request:
     tags: tuple[Tag, ...]
     version: str
     leases: tuple[HeldLease, ...]
+    short: bool = False
 
 
 @dataclass(frozen=True, slots=True)

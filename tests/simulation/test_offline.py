@@ -1,0 +1,316 @@
+"""Two days without a link and two reboots: a worker goes on, keeps within its quota, and merges when it is back.
+
+The real machines, journal and store, and the real bytes between them, on virtual time: everybody looks at the clock
+once a minute. Jobs are modelled: each takes four hours.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from stockworker.adapters.sqlite import MEMORY
+from stockworker.agent.effects import (
+    Accept,
+    Drain,
+    Event,
+    Forget,
+    Leave,
+    LinkChanged,
+    MarkStarted,
+    Note,
+    Offering,
+    Record,
+    Send,
+    Start,
+    Stop,
+)
+from stockworker.agent.journal import Journal
+from stockworker.agent.machine import Identity, Machine, Rhythm
+from stockworker.agent.work import Began, Finished, Work
+from stockworker.dispatcher.effects import LinkChanged as DispatcherLinkChanged
+from stockworker.dispatcher.effects import Now, Unreached
+from stockworker.dispatcher.machine import Machine as DispatcherMachine
+from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
+from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.dispatcher.turn import Turns
+from stockworker.protocol import codec
+from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
+from stockworker.protocol.job import Outcome, Priority
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Ack, Assign, Control, Presence, Submission, Submit
+from stockworker.protocol.packet import Packet
+from tests.harness.entropy import Counting
+
+MIDDAY: Final = 1_700_000_000.0
+STEP_S: Final = 60.0
+HOUR: Final = 3600.0
+RUN_S: Final = 4 * HOUR
+SLOTS: Final = 2
+PREFETCH: Final = 20
+JOBS: Final = 30
+QUOTA_BYTES: Final = 4000
+BACKTEST: Final = JobType("backtest")
+EDGE, HOME = WorkerId("edge-1"), WorkerId("home-1")
+
+
+def result_of(job_id: str) -> str:
+    """What a job comes to: of a size that is its own, neither rising nor falling with its number."""
+    size = 100 + int(job_id.removeprefix("job-")) * 7 % JOBS * 50
+    return f'"{job_id:.<{size}}"'
+
+
+@dataclass
+class Host:
+    """A worker's machine: its journal outlives its processes."""
+
+    worker_id: WorkerId
+    file: Path
+    boots: int = 0
+    linked: bool = False
+    runs: dict[Token, tuple[Work, float]] = field(default_factory=dict)
+    inbox: list[Event] = field(default_factory=list)
+    evicted: list[str] = field(default_factory=list)
+    completed: list[list[str]] = field(default_factory=list)
+    left: bool = False
+
+    def boot(self, now: float) -> None:
+        self.boots += 1
+        self.left = False
+        self.journal = Journal(self.file)
+        identity = Identity(self.worker_id, f"boot-{self.boots}", "1")
+        self.machine = Machine(
+            identity,
+            Rhythm(600.0, 60.0),
+            Offering(SLOTS, (BACKTEST,), ()),
+            self.journal.load(),
+            now,
+            quota_bytes=QUOTA_BYTES,
+        )
+        self.inbox = [LinkChanged(up=self.linked)]
+
+    def die(self) -> None:
+        """As in a power cut."""
+        self.journal.close()
+        self.runs, self.inbox = {}, []
+
+    def look(self, now: float) -> None:
+        """See what has ended by now."""
+        ended: list[str] = []
+        for token, (work, begun) in list(self.runs.items()):
+            if now - begun >= RUN_S:
+                del self.runs[token]
+                ended.append(work.job_id)
+                self.inbox.append(
+                    Finished(token, Outcome.OK, result_of(work.job_id), None, permanent=False, ran_s=RUN_S)
+                )
+        self.completed.append(ended)
+
+    def turn(self, now: float) -> list[Packet]:
+        events, self.inbox = self.inbox, []
+        packets = []
+        effects = self.machine.handle(events, now)
+        entries = [each for each in effects if isinstance(each, Accept | MarkStarted | Record | Forget)]
+        if entries:
+            self.journal.commit(entries)
+        for effect in effects:
+            match effect:
+                case Start(work=work):
+                    self.runs[work.token] = (work, now)
+                    self.inbox.append(Began(work.token))
+                case Stop(token=token):
+                    del self.runs[token]
+                    self.inbox.append(Finished(token, Outcome.CANCELLED, None, "stopped", permanent=False, ran_s=0.0))
+                case Send(message=message):
+                    packets.append(codec.encode(message))
+                case Note(event="result_evicted", fields=fields):
+                    self.evicted.append(str(dict(fields)["job"]))
+                case Leave():
+                    self.left = True
+                case _:
+                    pass
+        return packets
+
+
+class Story:
+    """A dispatcher, a worker far away and one at home."""
+
+    def __init__(self, folder: Path, validity_s: float) -> None:
+        self.now = 0.0
+        self.store = SqliteJobStore(MEMORY)
+        policy = Policy(
+            lease_s=600.0,
+            worker_timeout_s=300.0,
+            defaults=JobDefaults(backoff_s=60.0),
+            prefetch={BACKTEST: Prefetch(PREFETCH, validity_s)},
+        )
+        presence = Presence(online=True, epoch="epoch", version="1")
+        self.dispatcher = DispatcherMachine(policy, Counting(), presence, self.store.load(), self.clock())
+        self.turns = Turns(self.dispatcher, self.store, policy.lease_s)
+        self.inbox: list[Packet | DispatcherLinkChanged | Unreached] = [DispatcherLinkChanged(up=True)]
+        self.hosts = {name: Host(name, folder / f"{name}.sqlite3") for name in (EDGE, HOME)}
+
+    @property
+    def edge(self) -> Host:
+        return self.hosts[EDGE]
+
+    def clock(self) -> Now:
+        return Now(MIDDAY + self.now, MIDDAY + self.now)
+
+    def submit(self) -> None:
+        jobs = [Submission(JobId(f"job-{number:02}"), BACKTEST, Priority.NORMAL, "{}") for number in range(JOBS)]
+        self.inbox.append(codec.encode(Submit(tuple(jobs), None)))
+        self.settle()
+
+    def join(self, worker_id: WorkerId) -> None:
+        self.hosts[worker_id].linked = True
+        self.hosts[worker_id].boot(self.now)
+        self.settle()
+
+    def link(self, *, up: bool) -> None:
+        self.edge.linked = up
+        self.edge.inbox.append(LinkChanged(up))
+        self.settle()
+
+    def until(self, hour: float, enough: Callable[[], bool] = lambda: False) -> None:
+        """Let time pass."""
+        while self.now < hour * HOUR and not enough():
+            self.now += STEP_S
+            for host in self.hosts.values():
+                host.look(self.now)
+            self.settle()
+
+    def settle(self) -> None:
+        """Take turns until nobody has anything to say."""
+        again = True
+        while again:
+            items, self.inbox = self.inbox, []
+            for packet in self.turns.take(items, self.clock()).packets:
+                self.deliver(packet)
+            for host in self.hosts.values():
+                if host.boots and not host.left:
+                    packets = host.turn(self.now)
+                    self.inbox += packets if host.linked else []
+            again = bool(self.inbox) or any(host.inbox for host in self.hosts.values() if not host.left)
+
+    def deliver(self, packet: Packet) -> None:
+        message = codec.decode(packet)
+        if isinstance(message, Assign | Ack | Control):
+            host = self.hosts[message.worker_id]
+            if host.linked:
+                host.inbox.append(message)
+            elif isinstance(packet.tag, Unreached):
+                self.inbox.append(packet.tag)
+
+    # --- what came of it ----------------------------------------------------------------------------------------------
+
+    def ended(self) -> bool:
+        return self.dispatcher.ledger.totals[State.COMPLETED] == JOBS
+
+    def outcomes(self) -> dict[str, list[Outcome | None]]:
+        ids = [f"job-{number:02}" for number in range(JOBS)]
+        return {job_id: [attempt.outcome for attempt in self.store.attempts(JobId(job_id))] for job_id in ids}
+
+    def results(self) -> dict[str, str]:
+        jobs = self.store.find([JobId(f"job-{number:02}") for number in range(JOBS)])
+        return {str(job_id): body for job_id, body in self.store.results(list(jobs.values())).items()}
+
+
+@pytest.fixture
+def begin(tmp_path: Path) -> Iterator[Callable[[float], Story]]:
+    """A story in which the worker is cut off after half an hour, loses power after 10 hours, and reboots after 30."""
+    stories: list[Story] = []
+
+    def tell(validity_h: float) -> Story:
+        story = Story(tmp_path, validity_h * HOUR)
+        stories.append(story)
+        story.join(EDGE)
+        story.submit()
+        story.until(0.5)
+        assert len(story.edge.journal.load()) == SLOTS + PREFETCH
+        story.link(up=False)
+        story.join(HOME)
+        story.until(10)
+        story.edge.die()
+        story.edge.boot(story.now)
+        story.until(30)
+        story.edge.inbox.append(Drain(0.0, leave=True))
+        story.settle()
+        assert story.edge.left
+        story.edge.die()
+        story.edge.boot(story.now)
+        story.until(48.5)
+        return story
+
+    yield tell
+    for story in stories:
+        story.store.close()
+        for host in story.hosts.values():
+            host.journal.close()
+
+
+def evicted_first(completed: list[list[str]]) -> list[str]:
+    """What has to go, as it is documented: the largest result, of equally large ones the oldest.
+
+    Args:
+        completed: the jobs of each turn.
+    """
+    kept: dict[str, int] = {}
+    gone = []
+    for ended in completed:
+        kept.update((job_id, len(result_of(job_id))) for job_id in ended)
+        while sum(kept.values()) > QUOTA_BYTES:
+            largest = max(kept, key=lambda each: kept[each])
+            del kept[largest]
+            gone.append(largest)
+    return gone
+
+
+def test_two_days_offline_with_two_reboots_are_merged(begin: Callable[[float], Story]) -> None:
+    story = begin(49)
+    edge = story.edge
+    reports = [entry.report for entry in edge.journal.load()]
+    assert len(reports) == SLOTS + PREFETCH
+    assert None not in reports, "all that it held has ended"
+    held = {report.job_id: report.outcome for report in reports if report is not None}
+    assert edge.evicted == evicted_first(edge.completed)
+    assert len(edge.evicted) > 5
+    assert sum(len(report.result or "") for report in reports if report is not None) <= QUOTA_BYTES
+    assert sorted(held[JobId(each)] for each in edge.evicted) == [Outcome.ERROR] * len(edge.evicted)
+    assert [outcome for outcome in held.values() if outcome is Outcome.LOST] == [Outcome.LOST] * SLOTS
+    assert [outcome for outcome in held.values() if outcome is Outcome.RELEASED] == [Outcome.RELEASED] * SLOTS
+    assert all(worker_of(story, job_id) == EDGE for job_id in held)
+
+    story.link(up=True)
+    assert edge.machine.unreported == 0
+    story.until(100, story.ended)
+    assert story.results() == {job_id: result_of(job_id) for job_id in story.outcomes()}
+    for job_id, outcomes in story.outcomes().items():
+        first = held.get(JobId(job_id), Outcome.OK)
+        assert outcomes == ([Outcome.OK] if first is Outcome.OK else [first, Outcome.OK])
+    for job_id in edge.evicted:
+        error = story.store.attempts(JobId(job_id))[0].error
+        assert error is not None
+        assert error.startswith("its result (")
+    assert story.dispatcher.counters["reports_stale"] == 0
+
+
+def test_who_comes_back_after_its_window_is_fenced(begin: Callable[[float], Story]) -> None:
+    story = begin(24)
+    held = [entry.assignment.job_id for entry in story.edge.journal.load()]
+    assert len(held) == SLOTS + PREFETCH
+    given_to_others = [job_id for job_id in held if worker_of(story, job_id) == HOME]
+    assert len(given_to_others) > SLOTS
+
+    story.link(up=True)
+    assert story.dispatcher.counters["reports_stale"] == len(given_to_others)
+    story.until(150, story.ended)
+    assert story.results() == {job_id: result_of(job_id) for job_id in story.outcomes()}
+    assert [outcomes.count(Outcome.OK) for outcomes in story.outcomes().values()] == [1] * JOBS
+
+
+def worker_of(story: Story, job_id: JobId) -> WorkerId | None:
+    """Who has, or had last, a job by the dispatcher's books."""
+    return story.store.find([job_id])[job_id].worker
