@@ -244,6 +244,11 @@ def test_a_refused_message_is_logged_and_nothing_is_lost(agent: AgentBook) -> No
     agent.expect(reported(attempt(JOB_A)))
 
 
+def test_a_refusal_that_is_repeated_is_logged_once(agent: AgentBook) -> None:
+    agent.tell(Ack(WORKER, error="denied"), Ack(WORKER, error="denied"), Ack(WORKER), Ack(WORKER, error="denied"))
+    assert agent.notes == ["refused_by_dispatcher", "refused_by_dispatcher"]
+
+
 def test_a_message_that_is_not_meant_for_workers_is_refused(agent: AgentBook) -> None:
     agent.tell(StatsRequest(None), Report(WORKER, ()))
     assert agent.notes == ["message_refused", "message_refused"]

@@ -24,7 +24,7 @@ def tls_error(reason: str) -> ssl.SSLError:
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "Network is unreachable"),
         (tls_error("TLSV1_ALERT_UNKNOWN_CA"), "the broker does not trust the authority of our client certificate"),
         (tls_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "set cert_file and key_file"),
-        (tls_error("SSLV3_ALERT_CERTIFICATE_EXPIRED"), "our client certificate has expired: renew it"),
+        (tls_error("SSLV3_ALERT_CERTIFICATE_EXPIRED"), "our client certificate has expired: renew it with"),
         (tls_error("A_NEW_ONE"), "TLS failed: a new one"),
         (EOFError(), "EOFError"),
     ],

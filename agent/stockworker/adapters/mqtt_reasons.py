@@ -79,8 +79,8 @@ _TLS_STEPS = {
     "TLSV1_ALERT_PROTOCOL_VERSION": "the peer has no TLS 1.2 or newer",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate: set cert_file and key_file",
     "TLSV1_ALERT_UNKNOWN_CA": "the broker does not trust the authority of our client certificate",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our client certificate has expired: renew it",
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": "our client certificate has been revoked",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our client certificate has expired: renew it with 'stockworker pki renew'",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "our client certificate has been revoked: ask for a new one with 'stockworker pki request'",
     "SSLV3_ALERT_BAD_CERTIFICATE": "the broker does not accept our client certificate",
 }
 

@@ -125,6 +125,7 @@ class Machine:
         self._told_window = 0
         self._told_at = now
         self._told_running: set[Token] = set()
+        self._told_refusal: str | None = None
         self._effects: list[Effect] = []
 
     # --- the one entry point ------------------------------------------------------------------------------------------
@@ -228,8 +229,9 @@ class Machine:
     def _acknowledged(self, message: Ack) -> None:
         if message.lease_s:
             self._lease_s = message.lease_s
-        if message.error is not None:
+        if message.error is not None and message.error != self._told_refusal:
             self._note("refused_by_dispatcher", reason=message.error)
+        self._told_refusal = message.error
         for token in message.stored:
             held = self._holdings.unreported.get(token)
             if held is not None:

@@ -15,7 +15,7 @@ from stockworker.agent.journal import open_journal
 from stockworker.agent.service import AgentService
 from stockworker.cli.commands import add_config
 from stockworker.cli.exits import Exit
-from stockworker.cli.wiring import agent_settings, policy, service_link
+from stockworker.cli.wiring import agent_settings, dispatcher_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
@@ -30,6 +30,8 @@ class _Service(Protocol):
 
     def stop(self) -> None: ...
 
+    def reload(self) -> None: ...
+
 
 def agent(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker agent``."""
@@ -41,7 +43,7 @@ def agent(parser: argparse.ArgumentParser) -> None:
 
 def dispatcher(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker dispatcher``."""
-    parser.description = "Run the dispatcher in the foreground. SIGTERM stops it; every job is on its disk."
+    parser.description = "Run the dispatcher in the foreground. SIGTERM stops it; every job is on its disk. SIGHUP reads again who is denied."
     add_config(parser)
     parser.set_defaults(run=run_dispatcher)
 
@@ -57,7 +59,6 @@ def run_agent(arguments: argparse.Namespace) -> int:
         with closing(Notifier()) as notifier:
             journal = open_journal(config.worker.journal)
             service = AgentService(settings, journal, lambda: agent_settings(path, instance), notifier)
-            asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload)
             await _until_stopped(service)
 
     _run(run)
@@ -68,13 +69,13 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
     """Run the dispatcher until it is told to stop."""
     config = load(arguments.config)
     _prepare(config, arguments.config, None)
-    own = config.dispatcher
+    path = arguments.config
+    settings = dispatcher_settings(path)
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
-            store = SqliteJobStore(own.store)
-            link = service_link(config, own.id)
-            await _until_stopped(DispatcherService(own.id, link, policy(config), store, notifier))
+            store = SqliteJobStore(config.dispatcher.store)
+            await _until_stopped(DispatcherService(settings, store, lambda: dispatcher_settings(path), notifier))
 
     _run(run)
     return Exit.OK
@@ -84,6 +85,7 @@ async def _until_stopped(service: _Service) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
+    loop.add_signal_handler(signal.SIGHUP, service.reload)
     await service.run()
 
 

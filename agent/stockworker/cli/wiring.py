@@ -11,9 +11,10 @@ from stockworker.agent.service import AgentSettings
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler, load
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
+from stockworker.dispatcher.service import DispatcherSettings
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler, discover
-from stockworker.protocol.ids import JobType
+from stockworker.protocol.ids import JobType, WorkerId, check_id
 from stockworker.security.client_ids import private_client_id
 
 MARKET_DATA: Final = "market_data"
@@ -94,6 +95,41 @@ def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str],
             f"(built in or installed are {', '.join(sorted(functions))})"
         )
     return PythonHandler(function, settings, limits)
+
+
+def dispatcher_settings(path: Path | None) -> DispatcherSettings:
+    """Everything that the dispatcher needs to know.
+
+    Raises:
+        ConfigError: the configuration, or a file that it names, can't be used.
+    """
+    config = load(path)
+    own = config.dispatcher
+    return DispatcherSettings(own.id, service_link(config, own.id), policy(config), denied_workers(config))
+
+
+def denied_workers(config: Config) -> frozenset[WorkerId]:
+    """The workers to which the dispatcher does not listen.
+
+    Raises:
+        ConfigError: the file can't be read, or holds what is no id.
+    """
+    file = config.dispatcher.denied_workers_file
+    return frozenset(config.dispatcher.denied_workers) | (frozenset() if file is None else _ids_in(file))
+
+
+def _ids_in(file: Path) -> frozenset[WorkerId]:
+    where = f"dispatcher.denied_workers_file: {file}"
+    try:
+        lines = file.read_text(encoding="utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{where} can't be read: {reason}") from None
+    ids = {number: line.partition("#")[0].strip() for number, line in enumerate(lines, 1)}
+    try:
+        return frozenset(WorkerId(check_id(name)) for name in ids.values() if name)
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}; one per line") from None
 
 
 def policy(config: Config) -> Policy:

@@ -313,6 +313,18 @@ class Dispatcher:
             "How long a job that has ended is kept, with its result; then it is forgotten, and its id can be used again.",
         ),
     )
+    denied_workers: tuple[WorkerId, ...] = field(
+        default=(),
+        metadata=_key(
+            ListOf(ID, "[edge-7-1]"),
+            "Workers to which nobody listens: their jobs go to others at once. Read again on a reload.",
+            shown="none",
+        ),
+    )
+    denied_workers_file: Path | None = field(
+        default=None,
+        metadata=_key(PATH, "More of them, one id per line; what follows a `#` is ignored. Read again on a reload."),
+    )
     job_defaults: JobDefaults = field(
         default=JobDefaults(), metadata=_key(Section(JobDefaults), "For jobs that don't say it themselves.")
     )

@@ -48,7 +48,14 @@ class Pruned:
     counts: tuple[tuple[State, int], ...]
 
 
-Event = Message | LinkChanged | Unreached | Pruned
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """From now on exactly these workers are shut out."""
+
+    workers: frozenset[WorkerId]
+
+
+Event = Message | LinkChanged | Unreached | Pruned | Denied
 
 
 # --- effects: what we ask of the world --------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from dataclasses import replace
 from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
-from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Look, Now, Prune, Pruned, Unreached
+from stockworker.dispatcher.denials import Denials
+from stockworker.dispatcher.effects import Denied, Effect, Event, LinkChanged, Look, Now, Prune, Pruned, Unreached
 from stockworker.dispatcher.intake import Intake
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.outbox import Outbox
@@ -78,6 +79,7 @@ class Machine:
         self._intake = Intake(self.ledger, policy.defaults, entropy, self.counters)
         self.roster = Roster(policy, entropy, self.ledger, self._alarms, self.counters, self._outbox)
         self.roster.resume(now)
+        self._denials = Denials(self.counters, self._outbox)
         self._queries: list[Query] = []
         for job in self.ledger.jobs.values():
             self._alarms.arm(job, now)
@@ -100,7 +102,10 @@ class Machine:
             self.roster.extend_leases(now)  # we were suspended, or the disk hung: renewals may be on their way
         self._handled = now.steady
         for event in events:
-            self._handle_one(event, now)
+            if isinstance(event, Denied):
+                self._deny(event, now)
+            elif not self._denials.drops(event, now):
+                self._handle_one(event, now)
         self._look_at_clock(now)
         if self._link_up and len(self.ledger.ready):
             self.roster.give_out(now)
@@ -158,6 +163,10 @@ class Machine:
             case _:
                 self.counters["messages_refused"] += 1
                 self._outbox.note("message_refused", topic=type(event).__name__, reason="is not meant for a dispatcher")
+
+    def _deny(self, event: Denied, now: Now) -> None:
+        for worker_id in self._denials.change(event.workers):
+            self.roster.expel(worker_id, now)
 
     # --- what people want ---------------------------------------------------------------------------------------------
 
@@ -262,7 +271,11 @@ class Machine:
 
     def _stats(self, message: StatsRequest, now: Now) -> Stats:
         workers, up_s = self.roster.workers.values(), now.steady - self._started
-        census = {"workers_known": len(workers), "workers_online": sum(worker.online for worker in workers)}
+        census = {
+            "workers_denied": len(self._denials.workers),
+            "workers_known": len(workers),
+            "workers_online": sum(worker.online for worker in workers),
+        }
         return Stats(
             reply=message.reply,
             epoch=self._presence.epoch,

@@ -137,7 +137,7 @@ class Roster:
             if claim.status is not LeaseStatus.FINISHED:
                 self._outbox.stale(worker.id, claim.token)
                 if job is not None and job.state is State.QUEUED:
-                    self._forfeit(job)
+                    pass
             return
         lease = self._ledger.leases[claim.job_id]
         lease.deadline = now.steady + self._validity_s(job)
@@ -203,6 +203,18 @@ class Roster:
                 if worker.seen <= lease.offered:
                     worker.online = False
                 self._release(worker, self._ledger.jobs[job_id], f"worker {worker.id} is not connected", now)
+
+    def expel(self, worker_id: WorkerId, now: Now) -> None:
+        """Take all jobs from a worker and forget it: no token that it has counts any more, not even of a lost lease."""
+        worker = self.workers.pop(worker_id, None)
+        held = [job for job in self._ledger.jobs.values() if job.worker == worker_id and job.token is not None]
+        leased = [job for job in held if job.state in LEASED]
+        self._outbox.note("worker_denied", worker=worker_id, leases=len(leased))
+        for job in leased:
+            self._release(worker, job, f"worker {worker_id} is denied", now)
+        for job in held:
+            if job.state is State.QUEUED:
+                self._forfeit(job)
 
     def extend_leases(self, now: Now) -> None:
         """Nobody could be heard for a while: that is not their fault."""
@@ -383,8 +395,9 @@ class Roster:
         if worker is not None:
             worker.leases.discard(job.spec.id)
 
-    def _release(self, worker: Worker, job: Job, reason: str, now: Now) -> None:
-        worker.leases.discard(job.spec.id)
+    def _release(self, worker: Worker | None, job: Job, reason: str, now: Now) -> None:
+        if worker is not None:
+            worker.leases.discard(job.spec.id)
         job = self._verdict.release(job, reason, now)
         self._alarms.arm(job, now)
         self._outbox.note_ending(job, Outcome.RELEASED, now)

@@ -5,6 +5,7 @@ The twin of `stockworker.agent.service`: the same inbox, the same beat (decide, 
 
 import asyncio
 import logging
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import SystemRandom
@@ -26,14 +27,15 @@ from stockworker.adapters.mqtt import (
 )
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.systemd import Notifier
-from stockworker.dispatcher.effects import LinkChanged, Now, Unreached
+from stockworker.dispatcher.effects import Denied, LinkChanged, Now, Unreached
 from stockworker.dispatcher.machine import Machine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.turn import Performance, Turns
+from stockworker.errors import ConfigError
 from stockworker.logs import Event, log_event
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import make_token
+from stockworker.protocol.ids import ClientId, WorkerId, make_token
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
@@ -55,49 +57,77 @@ _FAREWELL_S: Final = 5.0
 
 
 @dataclass(frozen=True, slots=True)
+class DispatcherSettings:
+    """How the dispatcher is set up.
+
+    Attributes:
+        dispatcher_id: its name at the broker.
+        link: where the broker is, and our client id; session, subscriptions and will are filled in by the service.
+        policy: the numbers that it decides by.
+        denied: workers to which nobody listens.
+    """
+
+    dispatcher_id: ClientId
+    link: LinkSettings
+    policy: Policy
+    denied: frozenset[WorkerId]
+
+
+@dataclass(frozen=True, slots=True)
 class _Stop:
     pass
 
 
-Item = LinkItem | _Stop
+@dataclass(frozen=True, slots=True)
+class _Reread:
+    """SIGHUP."""
+
+
+Item = LinkItem | Denied | _Reread | _Stop
 
 
 class DispatcherService:
     """Runs one dispatcher until it is told to stop.
 
     Args:
-        dispatcher_id: its name at the broker.
-        link_settings: where the broker is, and our client id; session, subscriptions and will are filled in here.
-        policy: the numbers that it decides by.
+        settings: how it is set up.
         store: where the jobs are kept; used by one thread at a time, and closed at the end.
+        reread: reads the configuration again; raises ConfigError where it can't be used.
         notifier: the service manager.
     """
 
     def __init__(
-        self, dispatcher_id: str, link_settings: LinkSettings, policy: Policy, store: JobStore, notifier: Notifier
+        self,
+        settings: DispatcherSettings,
+        store: JobStore,
+        reread: Callable[[], DispatcherSettings],
+        notifier: Notifier,
     ) -> None:
-        entropy = SystemRandom()
+        entropy, policy = SystemRandom(), settings.policy
         self._presence = Presence(online=True, epoch=make_token(entropy), version=__version__)
         self._inbox: Inbox[Item] = Inbox()
         self._steady = clock.SteadyClock()
+        self._inbox.put(Denied(settings.denied))  # before anybody can say anything
+        self._reread = reread
         self._store = store
         self._machine = Machine(policy, entropy, self._presence, store.load(), self._now())
         self._turns = Turns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
         self._notifier = notifier
-        self._broker = f"{link_settings.host}:{link_settings.port}"
-        self._id = dispatcher_id
+        self._broker = f"{settings.link.host}:{settings.link.port}"
+        self._id = settings.dispatcher_id
         self._link = Link(
             replace(
-                link_settings,
-                subscriptions=topics.subscriptions(Role.DISPATCHER, dispatcher_id),
+                settings.link,
+                subscriptions=topics.subscriptions(Role.DISPATCHER, settings.dispatcher_id),
                 clean_start=False,
                 session_expiry_s=SESSION_EXPIRY_S,
                 will=codec.encode(replace(self._presence, online=False)),
-                echo_topic=topics.echo(dispatcher_id),
+                echo_topic=topics.echo(settings.dispatcher_id),
             ),
             self._inbox.put,
         )
         self._ready = False
+        self._status = f"connecting to {self._broker}"
 
     async def run(self) -> None:
         """Work until `stop`.
@@ -126,6 +156,10 @@ class DispatcherService:
         """Finish the turn at hand, and end."""
         self._inbox.put(_Stop())
 
+    def reload(self) -> None:
+        """Read again what can change while it runs: who is denied."""
+        self._inbox.put(_Reread())
+
     async def _work(self, thread: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         while True:
@@ -146,7 +180,7 @@ class DispatcherService:
         pause_s = self._machine.next_in_s(self._now())
         return pause_s if self._notifier.watchdog_s is None else min(pause_s, self._notifier.watchdog_s)
 
-    def _input(self, item: Item) -> Packet | LinkChanged | Unreached | None:
+    def _input(self, item: Item) -> Packet | LinkChanged | Unreached | Denied | None:
         match item:
             case Delivery(packet=packet):
                 return packet
@@ -163,16 +197,33 @@ class DispatcherService:
                     return packet.tag
                 if code != NO_MATCHING_SUBSCRIBERS:
                     log_event(_log, Event.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
-                return None
             case Delayed(round_trip_s=round_trip_s, network_s=network_s):
                 delays = {"round_trip_s": round(round_trip_s, 4), "network_s": round(network_s, 4)}
                 log_event(_log, Event.BROKER_DELAYS, broker=self._broker, level=None, exc_info=None, **delays)
-                return None
+            case Denied():
+                return item
+            case _Reread():
+                return self._read_again()
             case _Stop():
-                return None
+                pass
+        return None
+
+    def _read_again(self) -> Denied | None:
+        self._notifier.reloading()
+        try:
+            settings = self._reread()
+        except ConfigError as error:
+            log_event(_log, Event.CONFIG_REFUSED, problem=error)
+            return None
+        else:
+            log_event(_log, Event.CONFIG_RELOADED)
+            return Denied(settings.denied)
+        finally:
+            self._notifier.ready(self._status)
 
     def _tell_ready(self, status: str) -> None:
         # Being cut off is not being ill: the store works, and whoever waits for us would wait in vain.
+        self._status = status
         if self._ready:
             self._notifier.status(status)
         else:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from stockworker.dispatcher.answers import answer
 from stockworker.dispatcher.effects import (
+    Denied,
     Effect,
     Event,
     LinkChanged,
@@ -73,7 +74,7 @@ class Turns:
         self._verbose = verbose
         self._told_next: list[Event] = []
 
-    def take(self, items: Sequence[Packet | LinkChanged | Unreached], now: Now) -> Performance:
+    def take(self, items: Sequence[Packet | LinkChanged | Unreached | Denied], now: Now) -> Performance:
         """Decide and commit. When this returns, everything that led to the packets is durable.
 
         Raises:

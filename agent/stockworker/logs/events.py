@@ -144,6 +144,22 @@ class Event(Enum):
         ("worker", "leases"),
         "The broker lost its connection. It may come back: its jobs stay with it until their leases run out.",
     )
+    WORKER_DENIED = Description(
+        WARNING,
+        "denied a worker",
+        ("worker", "leases"),
+        "Security: it is on `dispatcher.denied_workers`. Its jobs were taken back, and nothing that it says counts.",
+    )
+    WORKER_REFUSED = Description(
+        WARNING,
+        "refused a denied worker",
+        ("worker", "message"),
+        "Security: it still talks to the broker. Has its certificate been revoked, and the broker been restarted since? "
+        "Said once an hour; the counter `messages_denied` has them all.",
+    )
+    WORKER_ADMITTED = Description(
+        INFO, "admitted a worker again", ("worker",), "It was taken off `dispatcher.denied_workers`."
+    )
     WORKER_LEFT = Description(INFO, "a worker left", ("worker",), "It was stopped, and holds no job any more.")
 
     # The agent.
@@ -161,7 +177,10 @@ class Event(Enum):
         INFO, "handler", ("job", "type", "attempt", "message"), "What a handler logged, at the level that it chose."
     )
     REFUSED_BY_DISPATCHER = Description(
-        ERROR, "the dispatcher refused a message of ours", ("reason",), "Most often the versions are too far apart."
+        ERROR,
+        "the dispatcher refused a message of ours",
+        ("reason",),
+        "The reason says why: this worker is denied, or the versions are too far apart.",
     )
     LEASE_WITHDRAWN = Description(
         INFO,

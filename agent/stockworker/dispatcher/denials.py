@@ -1,0 +1,66 @@
+"""Workers that the dispatcher's configuration shuts out. Pure, a part of the dispatcher's machine.
+
+The broker keeps who has revoked certificates from connecting, but leaves a connection that exists. Nothing that such a
+worker says is listened to, from the moment that it is denied.
+"""
+
+from collections import Counter
+from typing import Final
+
+from stockworker.dispatcher.effects import Event, Now
+from stockworker.dispatcher.outbox import Outbox
+from stockworker.protocol.ids import WorkerId
+from stockworker.protocol.messages import Ack, FromWorker, Report, Request
+
+_NOTE_EVERY_S: Final = 3600.0
+"""Between two lines in the log about what one worker goes on saying: it must not fill the disk."""
+
+
+class Denials:
+    """Who is denied.
+
+    Args:
+        counters: of the dispatcher.
+        outbox: takes what is told to workers and to the log.
+    """
+
+    def __init__(self, counters: Counter[str], outbox: Outbox) -> None:
+        self._counters = counters
+        self._outbox = outbox
+        self._note_at: dict[WorkerId, float] = {}
+        self.workers: frozenset[WorkerId] = frozenset()
+
+    def change(self, workers: frozenset[WorkerId]) -> list[WorkerId]:
+        """Deny exactly these; returns who was not denied before."""
+        for worker_id in sorted(self.workers - workers):
+            self._note_at.pop(worker_id, None)
+            self._outbox.note("worker_admitted", worker=worker_id)
+        fresh = sorted(workers - self.workers)
+        self.workers = workers
+        return fresh
+
+    def drops(self, event: Event, now: Now) -> bool:
+        """Whether a denied worker has said this; then it is refused, and where an answer is expected told why."""
+        if not self.workers or not isinstance(event, FromWorker) or event.worker_id not in self.workers:
+            return False
+        self._refuse(event, now)
+        return True
+
+    def _refuse(self, message: FromWorker, now: Now) -> None:
+        worker_id = message.worker_id
+        self._counters["messages_denied"] += 1
+        if now.steady >= self._note_at.get(worker_id, now.steady):
+            self._note_at[worker_id] = now.steady + _NOTE_EVERY_S
+            self._outbox.note("worker_refused", worker=worker_id, message=type(message).__name__.lower())
+        match message:
+            case Request(leases=leases):
+                tokens = tuple(lease.token for lease in leases)
+            case Report(attempts=attempts):
+                tokens = tuple(attempt.token for attempt in attempts)
+            case _:
+                return
+        error = (
+            f"worker {worker_id} is on the dispatcher's list of denied workers: nothing of it counts, and its jobs were "
+            "given to others. If that is a mistake, have it taken off dispatcher.denied_workers"
+        )
+        self._outbox.send(Ack(worker_id, stale=tokens, error=error))

@@ -1,0 +1,171 @@
+"""Workers that are denied: nothing that they say counts, and what they had goes to others at once."""
+
+from stockworker.dispatcher.effects import Denied, Send
+from stockworker.protocol.ids import Token, WorkerId
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Ack, Disconnect, Heartbeat, Register, Unregister
+from tests.harness.dispatching import (
+    BACKTEST,
+    FINISHED,
+    POLICY,
+    RUNNING,
+    W1,
+    W2,
+    WAITING,
+    A,
+    B,
+    DispatcherBook,
+    ack,
+    cancel,
+    report,
+    request,
+    stop,
+    submit,
+)
+
+ANYBODY: frozenset[WorkerId] = frozenset()
+
+
+def deny(*workers: WorkerId) -> Denied:
+    return Denied(frozenset(workers))
+
+
+def refusal(worker_id: WorkerId, *tokens: Token) -> Send:
+    """It is told that it is denied, and that these are not its own."""
+    error = (
+        f"worker {worker_id} is on the dispatcher's list of denied workers: nothing of it counts, and its jobs were "
+        "given to others. If that is a mistake, have it taken off dispatcher.denied_workers"
+    )
+    return Send(Ack(worker_id, stale=tokens, error=error))
+
+
+def test_its_running_job_goes_to_another_worker_at_once(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    dispatcher.tell(request(W2))
+    token = dispatcher.token(A)
+    dispatcher.tell(deny(W1))
+    dispatcher.expect(dispatcher.given(W2, A))
+    assert dispatcher.token(A) != token
+    attempts = dispatcher.store.attempts(A)
+    assert [attempt.outcome for attempt in attempts] == [Outcome.RELEASED, None]
+    assert dispatcher.job(A).failures == dispatcher.job(A).crashes == 0
+
+
+def test_its_late_result_is_refused_and_the_other_ones_counts(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    late = dispatcher.ended(A, result="forged")
+    dispatcher.tell(request(W2))
+    dispatcher.tell(deny(W1))
+    dispatcher.expect(dispatcher.given(W2, A))
+    dispatcher.tell(report(W1, late))
+    dispatcher.expect(refusal(W1, late.token))
+    dispatcher.tell(report(W2, dispatcher.ended(A, result="true")))
+    dispatcher.expect(ack(W2, stored=[dispatcher.token(A)]), dispatcher.told(A, "true"))
+
+
+def test_nobody_else_being_there_its_result_is_refused_all_the_same(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    late = dispatcher.ended(A, result="forged")
+    dispatcher.tell(deny(W1))
+    dispatcher.tell(report(W1, late))
+    dispatcher.expect(refusal(W1, late.token))
+    assert dispatcher.state(A) is State.QUEUED
+
+
+def test_what_it_holds_is_told_to_be_nothing_of_its_own(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, B, reply=None), request(W1, slots=2))
+    dispatcher.expect(dispatcher.given(W1, A, B))
+    claims = dispatcher.held(A, RUNNING), dispatcher.held(B, WAITING)
+    dispatcher.tell(deny(W1))
+    dispatcher.tell(request(W1, *claims, slots=2))
+    dispatcher.expect(refusal(W1, *(claim.token for claim in claims)))
+    assert {dispatcher.state(A), dispatcher.state(B)} == {State.QUEUED}
+
+
+def test_it_gets_nothing_and_is_not_known(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(deny(W1), submit(A, reply=None), request(W1))
+    dispatcher.expect(refusal(W1))
+    assert dispatcher.stats().workers == ()
+    assert dispatcher.counter("workers_denied") == 1
+
+
+def test_what_came_in_the_same_turn_before_it_was_denied_does_not_count_for_offers(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, reply=None), request(W1), deny(W1))
+    dispatcher.expect()
+    assert dispatcher.state(A) is State.QUEUED
+
+
+def test_of_its_presence_nothing_is_heard_and_all_is_counted(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(deny(W1))
+    dispatcher.tell(
+        Register(W1, "boot-1", "1.0", 1, (BACKTEST,), ()),
+        Heartbeat(W1, "boot-1", 1, 0, 0, 1.0),
+        Disconnect(W1, "boot-1"),
+        Unregister(W1, "boot-1"),
+    )
+    dispatcher.expect()
+    assert dispatcher.counter("messages_denied") == 4
+
+
+def test_it_fills_no_log(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(deny(W1))
+    for _ in range(10):
+        dispatcher.tell(request(W1))
+        dispatcher.expect(refusal(W1))
+    assert dispatcher.notes.count("worker_refused") == 1
+    dispatcher.after(3600)
+    dispatcher.tell(request(W1))
+    dispatcher.expect(refusal(W1))
+    assert dispatcher.notes.count("worker_refused") == 2
+
+
+def test_a_lost_lease_can_not_be_taken_up_again(dispatcher: DispatcherBook) -> None:
+    """Denied after its lease ran out, admitted again before anybody else had the job: its result is still nothing."""
+    dispatcher.run_to(State.RUNNING, max_crashes=5)
+    late = dispatcher.ended(A, result="forged")
+    dispatcher.after(POLICY.lease_s)
+    assert dispatcher.state(A) is State.QUEUED
+    dispatcher.tell(deny(W1))
+    dispatcher.tell(Denied(ANYBODY))
+    dispatcher.tell(report(W1, late))
+    dispatcher.expect(ack(W1, stale=[late.token]))
+
+
+def test_who_is_admitted_again_starts_anew(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    claim = dispatcher.held(A, FINISHED)
+    dispatcher.tell(deny(W1))
+    dispatcher.tell(Denied(ANYBODY))
+    dispatcher.tell(request(W1, claim))
+    dispatcher.expect(dispatcher.given(W1, A))
+    assert [note for note in dispatcher.notes if note in {"worker_denied", "worker_admitted"}] == [
+        "worker_denied",
+        "worker_admitted",
+    ]
+
+
+def test_the_same_list_again_changes_nothing(dispatcher: DispatcherBook) -> None:
+    for _ in range(2):
+        dispatcher.tell(deny(W1))
+    assert dispatcher.notes.count("worker_denied") == 1
+
+
+def test_a_job_that_was_to_be_cancelled_is_cancelled(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    token = dispatcher.token(A)
+    dispatcher.tell(cancel(A, reply=None), deny(W1))
+    dispatcher.expect(stop(W1, token), dispatcher.told(A))
+    assert dispatcher.state(A) is State.CANCELLED
+
+
+def test_leases_of_an_earlier_start_are_taken_back(dispatcher: DispatcherBook) -> None:
+    """The list is told before anything else at each start."""
+    dispatcher.run_to(State.RUNNING)
+    late = dispatcher.ended(A)
+    dispatcher.restart()
+    dispatcher.tell(deny(W1))
+    dispatcher.connect()
+    dispatcher.tell(report(W1, late))
+    dispatcher.expect(refusal(W1, late.token))
+    assert dispatcher.state(A) is State.QUEUED
