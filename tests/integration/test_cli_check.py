@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
-from tests.harness.command import Finished, changed, run
-from tests.harness.fleet import Fleet
+from tests.harness.command import Finished, arguments, changed, run
+from tests.harness.fleet import Fleet, Service
 
 NOW = datetime.fromtimestamp(clock.wall(), UTC)
 
@@ -88,6 +88,26 @@ def test_a_name_that_is_none_of_ours(config: Path) -> None:
     (text,) = worst(done, "fail")
     assert "is the certificate of 'client'" in text
     assert "Set the id to 'client'" in text
+
+
+def test_a_command_says_that_its_certificate_is_somebody_elses(config: Path) -> None:
+    done = run(changed(config, "bob", client={"id": "bob"}), "stats", "--answer-timeout", "1")
+
+    assert "is the certificate of 'client', but client.id is 'bob'" in done.errors
+
+
+def test_a_worker_says_that_its_certificate_is_somebody_elses(fleet: Fleet, tmp_path: Path) -> None:
+    own = {"id": "host-9", "journal": str(tmp_path / "journal.sqlite3")}
+    config = changed(fleet.config_file("host-1"), "host-9", worker=own)
+    worker = Service("host-9", arguments(config, "agent"), tmp_path / "log")
+    worker.start()
+    try:
+        problem = worker.await_event("identity_differs")["problem"]
+    finally:
+        worker.kill()
+
+    assert "is the certificate of 'host-1', but worker.id is 'host-9'" in problem
+    assert fleet.workers[0].events("identity_differs") == []
 
 
 def test_everything_that_is_wrong_in_the_files_is_told_at_once(config: Path) -> None:

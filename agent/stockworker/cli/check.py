@@ -7,14 +7,8 @@ from collections.abc import Iterator
 from stockworker.cli.commands import add_config
 from stockworker.cli.exits import Exit
 from stockworker.cli.findings import Finding, Verdict
-from stockworker.cli.local_checks import (
-    Participant,
-    check_configuration,
-    check_folder,
-    check_handlers,
-    check_tls,
-    identify,
-)
+from stockworker.cli.identity import Participant, identify
+from stockworker.cli.local_checks import check_configuration, check_folder, check_handlers, check_tls
 from stockworker.cli.probe import probe
 from stockworker.cli.terminal import print_json
 from stockworker.client import link_settings

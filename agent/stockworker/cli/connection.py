@@ -5,7 +5,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from stockworker.client import Client
+from stockworker.cli.findings import Finding
+from stockworker.cli.identity import identify
+from stockworker.cli.terminal import note
+from stockworker.client import Client, client_name, link_settings
+from stockworker.config import load
+from stockworker.protocol.topics import Role
 
 T = TypeVar("T")
 
@@ -22,7 +27,12 @@ def converse(arguments: argparse.Namespace, talk: Callable[[Client], Awaitable[T
         ConfigError: the configuration can't be used.
         ConnectionFailed: the broker can't be reached, refuses us, or nobody answers.
     """
-    client = Client.from_config(arguments.config, timeout_s=arguments.answer_timeout, **options)
+    config = load(arguments.config)
+    who = identify(config, Role.CLIENT)
+    if isinstance(who, Finding):
+        note(who.text)
+    name = client_name(config)
+    client = Client(link_settings(config, name), name, timeout_s=arguments.answer_timeout, **options)
 
     async def run() -> T:
         async with client:

@@ -4,7 +4,6 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
@@ -16,18 +15,9 @@ from stockworker.cli.wiring import handler_specs
 from stockworker.config import Config, Tls, problems
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler
-from stockworker.protocol.topics import Role
 from stockworker.security.inspection import CertificateFacts, inspect
 
 _RENEW_BEFORE: Final = timedelta(days=30)
-
-
-@dataclass(frozen=True, slots=True)
-class Participant:
-    """Who this machine is to the broker."""
-
-    name: str
-    role: Role
 
 
 def check_configuration(path: Path | None, instance: str | None, shown: str) -> Iterator[Finding]:
@@ -37,34 +27,6 @@ def check_configuration(path: Path | None, instance: str | None, shown: str) -> 
         yield (fail if problem.severity == "error" else warn)("configuration", problem.show())
     if not found:
         yield ok("configuration", shown)
-
-
-def identify(config: Config, wanted: Role | None) -> Participant | Finding:
-    """Say who we are: the broker knows us by the name in our certificate, and the role follows from that.
-
-    Args:
-        config: which name has which role on this machine.
-        wanted: the role to check; None is the first whose id is that name.
-    """
-    ids = {
-        Role.DISPATCHER: str(config.dispatcher.id),
-        Role.CLIENT: str(config.client.id),
-        Role.WORKER: str(config.worker.id),
-    }
-    file = None if config.tls is None else config.tls.cert_file
-    if file is None:
-        role = wanted or Role.CLIENT
-        return Participant(config.queue.mqtt.username or ids[role], role)
-    try:
-        name = inspect(file)[0].name
-    except ConfigError as error:
-        return fail("identity", str(error))
-    roles = [role for role, known in ids.items() if known == name and wanted in {None, role}]
-    if roles:
-        return Participant(name, roles[0])
-    known = ", ".join(f"{role}.id is {ids[role]!r}" for role in ids if wanted in {None, role})
-    text = f"{file} is the certificate of {name!r}, but {known}: the broker will deny us our own topics"
-    return fail("identity", f"{text}. Set the id to {name!r}, or install the right certificate")
 
 
 def check_tls(tls: Tls | None) -> Iterator[Finding]:

@@ -13,7 +13,7 @@ from typing import Final
 from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.cli.findings import Finding, fail, ok, warn
-from stockworker.cli.local_checks import Participant
+from stockworker.cli.identity import Participant
 from stockworker.client import make_submission
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.protocol import codec, topics

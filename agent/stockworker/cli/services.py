@@ -15,12 +15,15 @@ from stockworker.agent.journal import open_journal
 from stockworker.agent.service import AgentService
 from stockworker.cli.commands import add_config
 from stockworker.cli.exits import Exit
+from stockworker.cli.findings import Finding
+from stockworker.cli.identity import identify
 from stockworker.cli.wiring import agent_settings, dispatcher_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import AccessDenied, ConnectionFailed
 from stockworker.logs import Event, configure, log_event
+from stockworker.protocol.topics import Role
 
 _log = logging.getLogger(__name__)
 
@@ -52,7 +55,7 @@ def run_agent(arguments: argparse.Namespace) -> int:
     """Run a worker until it is told to stop."""
     path, instance = arguments.config, arguments.instance
     config = load(path, instance)
-    _prepare(config, path, instance)
+    _prepare(config, path, instance, Role.WORKER)
     settings = agent_settings(path, instance)
 
     async def run() -> None:
@@ -68,7 +71,7 @@ def run_agent(arguments: argparse.Namespace) -> int:
 def run_dispatcher(arguments: argparse.Namespace) -> int:
     """Run the dispatcher until it is told to stop."""
     config = load(arguments.config)
-    _prepare(config, arguments.config, None)
+    _prepare(config, arguments.config, None, Role.DISPATCHER)
     path = arguments.config
     settings = dispatcher_settings(path)
 
@@ -89,12 +92,15 @@ async def _until_stopped(service: _Service) -> None:
     await service.run()
 
 
-def _prepare(config: Config, path: Path | None, instance: str | None) -> None:
+def _prepare(config: Config, path: Path | None, instance: str | None, role: Role) -> None:
     # systemd ends a service that hangs with SIGABRT: its stack then stands in the journal.
     faulthandler.enable()
     configure(config.log.level, config.log.format)
     for problem in problems(path, instance):
         log_event(_log, Event.CONFIG_UNWISE, problem=problem.show())
+    who = identify(config, role)
+    if isinstance(who, Finding):
+        log_event(_log, Event.IDENTITY_DIFFERS, problem=who.text)
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

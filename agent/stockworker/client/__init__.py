@@ -12,7 +12,7 @@ a broker or dispatcher that restarts meanwhile costs time and nothing else.
 
 from stockworker.client.api import Client
 from stockworker.client.endings import Ended
-from stockworker.client.settings import link_settings
+from stockworker.client.settings import client_name, link_settings
 from stockworker.client.submission import make_submission
 
-__all__ = ["Client", "Ended", "link_settings", "make_submission"]
+__all__ = ["Client", "Ended", "client_name", "link_settings", "make_submission"]

@@ -14,7 +14,7 @@ from stockworker.adapters import clock
 from stockworker.adapters.mqtt import LinkSettings
 from stockworker.client.conversation import Conversation
 from stockworker.client.endings import Ended, Endings, Watch
-from stockworker.client.settings import link_settings
+from stockworker.client.settings import client_name, link_settings
 from stockworker.client.submission import make_submission
 from stockworker.config import load
 from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown
@@ -92,7 +92,8 @@ class Client:
             ConfigError: the configuration can't be used.
         """
         config = load(path)
-        return cls(link_settings(config, config.client.id), config.client.id, **options)
+        name = client_name(config)
+        return cls(link_settings(config, name), name, **options)
 
     async def __aenter__(self) -> Self:
         """Connect.

@@ -1,8 +1,10 @@
 """From the configuration to the settings of a connection: the same for clients and both services."""
 
 from stockworker.adapters.mqtt import LinkSettings
-from stockworker.adapters.tls import client_context
+from stockworker.adapters.tls import client_context, common_name
 from stockworker.config import Config
+from stockworker.errors import ConfigError
+from stockworker.protocol.ids import ClientId, check_id
 
 
 def link_settings(config: Config, client_id: str) -> LinkSettings:
@@ -22,3 +24,20 @@ def link_settings(config: Config, client_id: str) -> LinkSettings:
         keepalive_s=int(mqtt.keepalive_s),
         backoff_cap_s=mqtt.reconnect_max_s,
     )
+
+
+def client_name(config: Config) -> ClientId:
+    """Say who submits: as configured, or else as the certificate has it, which is the name that the broker knows.
+
+    Raises:
+        ConfigError: the certificate can't be read, or its name is no id.
+    """
+    if config.client.id is not None:
+        return config.client.id
+    file = None if config.tls is None else config.tls.cert_file
+    if file is None:
+        raise AssertionError("without a certificate the configuration has an id for the client")
+    try:
+        return ClientId(check_id(common_name(file)))
+    except ValueError as error:
+        raise ConfigError(f"{file}: its common name is no id: {error}. Set 'client.id', or issue another") from None

@@ -119,8 +119,9 @@ def _with_derived(tree: Table, instance: str) -> Table:
         "queue.mqtt.port": "1883" if find(tree, "tls") is None else "8883",
         "worker.id": f"{host[: 63 - len(instance)]}-{instance}".lstrip("-"),
         "worker.journal": f"/var/lib/stockworker/{instance}/journal.sqlite3",
-        "client.id": f"{_user()}-{host}"[:64],
     }
+    if find(tree, "tls.cert_file") is None:  # else the broker knows us by the name in there
+        derived["client.id"] = f"{_user()}-{host}"[:64]
     for path, text in derived.items():
         if find(tree, path) is None:
             tree = _with(tree, path.split("."), Scalar(Place(_DERIVED), text, "str"))

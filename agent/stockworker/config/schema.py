@@ -339,7 +339,14 @@ class Dispatcher:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Client:
-    id: ClientId = field(metadata=_key(ID, "Name of who submits from this machine.", shown="`<user>-<hostname>`"))
+    id: ClientId | None = field(
+        default=None,
+        metadata=_key(
+            ID,
+            "Name of who submits from this machine.",
+            shown="the name in `tls.cert_file`; without one, `<user>-<hostname>`",
+        ),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -383,5 +390,5 @@ class Config:
     dispatcher: Dispatcher = field(
         default=Dispatcher(), metadata=_key(Section(Dispatcher), "Read by the dispatcher alone.")
     )
-    client: Client = field(metadata=_key(Section(Client), "Read by the `stockworker` command."))
+    client: Client = field(default=Client(), metadata=_key(Section(Client), "Read by the `stockworker` command."))
     log: Log = field(default=Log(), metadata=_key(Section(Log), "What the services and commands log, and how."))

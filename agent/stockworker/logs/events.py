@@ -63,6 +63,13 @@ class Event(Enum):
     CONFIG_UNWISE = Description(
         WARNING, "the configuration is unwise", ("problem",), "It works, and should be changed all the same."
     )
+    IDENTITY_DIFFERS = Description(
+        WARNING,
+        "our certificate is somebody else's",
+        ("problem",),
+        "The broker knows us by the name in our certificate, and denies us the topics of our id. Set the id to that name, "
+        "or install the right certificate.",
+    )
     STOPPING = Description(INFO, "stopping", ("reason",), "The service was asked to end.")
     FAULT = Description(
         ERROR,

@@ -1,0 +1,44 @@
+"""Who this machine is to the broker: by the name in its certificate, from which its role follows."""
+
+from dataclasses import dataclass
+
+from stockworker.adapters.tls import common_name
+from stockworker.cli.findings import Finding, fail
+from stockworker.config import Config
+from stockworker.errors import ConfigError
+from stockworker.protocol.topics import Role
+
+
+@dataclass(frozen=True, slots=True)
+class Participant:
+    """Who this machine is to the broker."""
+
+    name: str
+    role: Role
+
+
+def identify(config: Config, wanted: Role | None) -> Participant | Finding:
+    """Say who we are.
+
+    Args:
+        config: which name has which role on this machine.
+        wanted: the role to check; None is the first whose id is that name.
+    """
+    file = None if config.tls is None else config.tls.cert_file
+    ids = {Role.DISPATCHER: config.dispatcher.id, Role.CLIENT: config.client.id, Role.WORKER: config.worker.id}
+    if file is None:
+        role = wanted or Role.CLIENT
+        return Participant(config.queue.mqtt.username or str(ids[role]), role)
+    try:
+        name = common_name(file)
+    except ConfigError as error:
+        return fail("identity", str(error))
+    considered = {role: known for role, known in ids.items() if wanted in {None, role}}
+    roles = [role for role, known in considered.items() if known == name]
+    if roles:
+        return Participant(name, roles[0])
+    if Role.CLIENT in considered and config.client.id is None:
+        return Participant(name, Role.CLIENT)  # where nothing else is said, the certificate says who submits
+    shown = ", ".join(f"{role}.id is {known!r}" for role, known in considered.items())
+    text = f"{file} is the certificate of {name!r}, but {shown}: the broker will deny us our own topics"
+    return fail("identity", f"{text}. Set the id to {name!r}, or install the right certificate")

@@ -1,0 +1,76 @@
+"""Who we are to the broker, as configuration and certificate have it."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters.tls import common_name
+from stockworker.cli.findings import Finding
+from stockworker.cli.identity import Participant, identify
+from stockworker.client import client_name
+from stockworker.config import Config, load
+from stockworker.errors import ConfigError
+from stockworker.protocol.topics import Role
+from stockworker.security.certificates import Authority
+
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """The certificate of alice."""
+    return Authority.create("Fleet", NOW).issue_client("alice", NOW).save(tmp_path, "alice")[0]
+
+
+def configured(certificate: Path, more: str = "") -> Config:
+    file = certificate.parent / "job_processor.yml"
+    tls = f"{{cert_file: {certificate}, key_file: {certificate.with_suffix('.key')}}}"
+    file.write_text(f"job_processor:\n  tls: {tls}\n{more}")
+    return load(file)
+
+
+def test_who_submits_is_whoever_the_certificate_names(certificate: Path) -> None:
+    config = configured(certificate)
+    assert client_name(config) == "alice"
+    assert identify(config, None) == identify(config, Role.CLIENT) == Participant("alice", Role.CLIENT)
+
+
+def test_a_certificate_of_the_worker_is_the_workers(certificate: Path) -> None:
+    config = configured(certificate, "  worker: {id: alice}\n")
+    assert identify(config, None) == Participant("alice", Role.WORKER)
+
+
+def test_what_is_configured_goes_before_the_certificate_and_is_told_to_be_wrong(certificate: Path) -> None:
+    config = configured(certificate, "  client: {id: bob}\n")
+    assert client_name(config) == "bob"
+    who = identify(config, Role.CLIENT)
+    assert isinstance(who, Finding)
+    assert "is the certificate of 'alice', but client.id is 'bob'" in who.text
+
+
+@pytest.mark.parametrize("role", [Role.WORKER, Role.DISPATCHER])
+def test_a_service_has_an_id_of_its_own(certificate: Path, role: Role) -> None:
+    assert isinstance(identify(configured(certificate), role), Finding)
+
+
+def test_without_a_certificate_user_and_machine_make_the_name(tmp_path: Path) -> None:
+    file = tmp_path / "job_processor.yml"
+    file.write_text("job_processor: {}")
+    config = load(file)
+    assert client_name(config) == config.client.id
+
+
+def test_a_name_that_is_no_id_has_to_be_replaced(tmp_path: Path) -> None:
+    file = tmp_path / "ca.crt"
+    file.write_bytes(Authority.create("An authority", NOW).certificate_pem)
+    with pytest.raises(ConfigError, match=r"ca\.crt: its common name is no id: .*Set 'client\.id', or issue another"):
+        client_name(configured(file))
+
+
+@pytest.mark.parametrize("content", [b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"])
+def test_a_file_without_a_certificate(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "none.crt"
+    file.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"none\.crt: no client certificate in PEM form"):
+        common_name(file)
