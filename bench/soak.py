@@ -89,8 +89,8 @@ async def soak(fleet: Fleet, minutes: float, sample_s: float, disconnect_every_s
     async with fleet.client(timeout_s=_LONGEST_S) as client:
         work = asyncio.create_task(load(client, record, end))
         trouble = asyncio.create_task(disconnect(fleet, record, SystemRandom(), disconnect_every_s))
-        while not work.done():
-            await asyncio.wait({work}, timeout=sample_s)
+        while not work.done() and not trouble.done():
+            await asyncio.wait({work, trouble}, timeout=sample_s, return_when=asyncio.FIRST_COMPLETED)
             record.take(pids, clock.monotonic() - began)
             tell(clock.monotonic() - began, record)
         trouble.cancel()

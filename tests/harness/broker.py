@@ -13,7 +13,7 @@ import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,7 +21,7 @@ from typing import Self
 from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
 from stockworker.config.broker import Bridge, Files, Profile, broker_config
-from stockworker.security.certificates import Authority, Revocation, read_certificate
+from stockworker.security.certificates import LEAF_LIFETIME, Authority, Revocation, read_certificate
 
 SITE = "site-1"
 """The name of the broker of a site at the central one."""
@@ -114,9 +114,9 @@ class Broker:
             self.authority.issue_client(name, _now()).save(self._folder / "pki", name)
         return credentials
 
-    def renew(self) -> None:
+    def renew(self, lifetime: timedelta = LEAF_LIFETIME) -> None:
         """Give the broker a new certificate and key, to be read on a reload."""
-        self.authority.issue_server(self._names, _now()).save(self._folder / "pki", "broker")
+        self.authority.issue_server(self._names, _now(), lifetime).save(self._folder / "pki", "broker")
 
     def revoke(self, name: str) -> None:
         """Put the certificate of a client on the list of those that are not to be believed any more."""

@@ -145,6 +145,8 @@ class Proxy:
     def _end(self, *, both: bool) -> None:
         for ends in self._connections.values():
             for writer in ends if both else ends[1:]:
+                if writer.is_closing():
+                    continue  # it was reset before
                 writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _AT_ONCE)
                 writer.transport.abort()
 

@@ -9,6 +9,7 @@ import pytest
 from stockworker.adapters import clock
 from tests.harness.command import Finished, arguments, changed, run
 from tests.harness.fleet import Fleet, Service
+from tests.harness.waiting import wait_until
 
 NOW = datetime.fromtimestamp(clock.wall(), UTC)
 
@@ -47,6 +48,7 @@ def test_all_is_well_for_who_submits(fleet: Fleet, identity: str, rights: str) -
         ("configuration", "ok"),
         ("tls", "ok"),
         ("tls", "ok"),
+        ("broker", "ok"),
         ("broker", "ok"),
         ("dispatcher", "ok"),
         ("rights", "ok"),
@@ -144,6 +146,21 @@ def test_a_certificate_out_of_its_time(
     assert done.status == (1 if verdict == "fail" else 0)
     (found,) = worst(done, verdict)
     assert text in found
+
+
+def test_a_certificate_of_the_broker_that_ends_soon(fleet: Fleet, config: Path) -> None:
+    def told() -> list[str]:
+        return worst(run(config, "check", "--json"), "warn")
+
+    fleet.broker.renew(timedelta(days=29))
+    fleet.broker.reload()
+    try:
+        wait_until(lambda: bool(told()), "the broker shows its new certificate", 30)
+        (found,) = told()
+    finally:
+        fleet.broker.renew()
+        fleet.broker.reload()
+    assert found.startswith("its certificate (localhost) expires on ")
 
 
 def test_a_key_that_everybody_can_read(fleet: Fleet, config: Path) -> None:

@@ -86,7 +86,7 @@ def test_defaults_follow_machine_and_instance(write: Write) -> None:
 
     assert loaded.worker.id == f"{os.uname().nodename}-7"
     assert loaded.worker.journal == Path("/var/lib/stockworker/7/journal.sqlite3")
-    assert loaded.client.id.endswith(f"-{os.uname().nodename}")
+    assert str(loaded.client.id).endswith(f"-{os.uname().nodename}")
     assert loaded.queue.mqtt.port == 1883
     assert loaded.tls is None
     assert loaded.handlers == {}

@@ -4,9 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.cli.wiring import service_link
+from stockworker.cli.wiring import MARKET_DATA, handler_specs, service_link
 from stockworker.client import link_settings
 from stockworker.config import load
+from stockworker.protocol.ids import JobType
 
 
 @pytest.mark.parametrize(("configured", "of_clients", "of_services"), [("60s", 60, 10), ("5s", 5, 5)])
@@ -18,3 +19,15 @@ def test_a_service_notices_soon_that_it_was_cut_off(
     config = load(file)
     assert link_settings(config, "someone").keepalive_s == of_clients
     assert service_link(config, "dispatcher").keepalive_s == of_services
+
+
+def test_only_python_handlers_are_told_where_the_market_data_are(tmp_path: Path) -> None:
+    """Their address may hold a password, and a program of others has no use for it."""
+    file = tmp_path / "job_processor.yml"
+    file.write_text(
+        "job_processor:\n  market_data: {location: 'postgresql://me:hunter2@db/bars'}\n"
+        "  handlers: {chart: {command: [/bin/cat], settings: {depth: 2}}, sum: {python: 'm:f'}}\n"
+    )
+    specs = handler_specs(load(file))
+    assert specs[JobType("chart")].settings == {"depth": 2}
+    assert specs[JobType("sum")].settings == {MARKET_DATA: "postgresql://me:hunter2@db/bars"}

@@ -152,6 +152,11 @@ class Link:
         """Seconds since the broker was last heard; None without a connection."""
         return None if self._connection is None else self._connection.wire.last_received_s
 
+    @property
+    def broker_certificate(self) -> bytes | None:
+        """The certificate that the broker has shown, in DER; None without a connection, and without TLS."""
+        return None if self._connection is None else self._connection.wire.peer_certificate
+
     async def run(self) -> None:
         """Stay connected until `close`. To cancel it hangs up without a word, and the broker sends the will.
 

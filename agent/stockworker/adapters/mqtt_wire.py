@@ -102,6 +102,13 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         return microseconds / 1e6
 
     @property
+    def peer_certificate(self) -> bytes | None:
+        """The certificate that the broker has shown, in DER; None without TLS."""
+        tls = self._transport.get_extra_info("ssl_object")
+        certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
+        return certificate
+
+    @property
     def last_received_s(self) -> float:
         """Seconds since the last byte of the peer."""
         last: float = self._connection._last_data_in  # noqa: SLF001 (gmqtt has no other way to ask)

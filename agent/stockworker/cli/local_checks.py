@@ -42,7 +42,7 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
         return
     now = datetime.fromtimestamp(clock.wall(), UTC)
     for file, facts in [*((tls.ca_file, each) for each in authorities), *((tls.cert_file, each) for each in own)]:
-        yield _validity(f"{file} ({facts.name})", facts, now)
+        yield validity("tls", f"{file} ({facts.name})", facts, now)
     subjects = {authority.subject for authority in authorities}
     for facts in own:
         if subjects and facts.issuer not in subjects:
@@ -52,15 +52,16 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
         yield warn("tls", f"every user of this machine can read {tls.key_file}: run 'chmod o-r {tls.key_file}'")
 
 
-def _validity(shown: str, facts: CertificateFacts, now: datetime) -> Finding:
+def validity(subject: str, shown: str, facts: CertificateFacts, now: datetime) -> Finding:
+    """Judge how long a certificate is good for."""
     until = f"{facts.valid_until:%Y-%m-%d}"
     if now < facts.valid_from:
-        return fail("tls", f"{shown} is not valid before {facts.valid_from:%Y-%m-%d}: check this machine's clock")
+        return fail(subject, f"{shown} is not valid before {facts.valid_from:%Y-%m-%d}: check this machine's clock")
     if now > facts.valid_until:
-        return fail("tls", f"{shown} expired on {until}: renew it")
+        return fail(subject, f"{shown} expired on {until}: renew it")
     if now > facts.valid_until - _RENEW_BEFORE:
-        return warn("tls", f"{shown} expires on {until}: renew it")
-    return ok("tls", f"{shown} is valid until {until}")
+        return warn(subject, f"{shown} expires on {until}: renew it")
+    return ok(subject, f"{shown} is valid until {until}")
 
 
 def check_handlers(config: Config) -> Iterator[Finding]:

@@ -7,13 +7,16 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from random import SystemRandom
 from typing import Final
 
+from stockworker.adapters import clock
 from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.cli.findings import Finding, fail, ok, warn
 from stockworker.cli.identity import Participant
+from stockworker.cli.local_checks import validity
 from stockworker.client import make_submission
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.protocol import codec, topics
@@ -34,6 +37,7 @@ from stockworker.protocol.messages import (
     Submit,
 )
 from stockworker.protocol.topics import Kind, Role
+from stockworker.security.inspection import inspect_der
 
 _PATIENCE_S: Final = 5.0
 _NOBODY: Final = "stockworker-check"
@@ -73,6 +77,7 @@ async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
             safety = "with TLS" if settings.tls is not None else "without TLS"
             return [
                 ok("broker", f"{where} has let us in as {who.name!r}, {safety}"),
+                *_judge_certificate(link.broker_certificate),
                 *_judge(await _try(link, items, who), who),
             ]
         if isinstance(first, LinkDown) and not running.done():
@@ -152,6 +157,12 @@ def _judge(heard: _Heard, who: Participant) -> Iterator[Finding]:
             yield fail(
                 "answers", f"{text}: does the broker's ACL let {who.name!r} read them? The dispatcher's log says more"
             )
+
+
+def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:
+    if certificate is not None:
+        facts = inspect_der(certificate)
+        yield validity("broker", f"its certificate ({facts.name})", facts, datetime.fromtimestamp(clock.wall(), UTC))
 
 
 def _judge_presence(presence: Presence | None) -> Finding:

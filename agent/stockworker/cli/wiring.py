@@ -81,20 +81,19 @@ def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:
 
 
 def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str], market_data: str) -> HandlerSpec:
-    settings = {MARKET_DATA: market_data, **handler.settings}
     cpu_s = handler.limits.cpu_s
     limits = Limits(
         handler.limits.memory_bytes, None if cpu_s is None else max(1, round(cpu_s)), handler.limits.open_files
     )
     if handler.command is not None:
-        return CommandHandler(handler.command, settings, limits)
+        return CommandHandler(handler.command, handler.settings, limits)  # no program of others gets our database
     function = handler.python or functions.get(job_type)
     if function is None:
         raise ConfigError(
             f"handlers.{job_type}: nothing runs this type: name its 'python: module:function' or its 'command: [...]' "
             f"(built in or installed are {', '.join(sorted(functions))})"
         )
-    return PythonHandler(function, settings, limits)
+    return PythonHandler(function, {MARKET_DATA: market_data, **handler.settings}, limits)
 
 
 def dispatcher_settings(path: Path | None) -> DispatcherSettings:

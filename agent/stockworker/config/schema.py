@@ -207,7 +207,12 @@ class Worker:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
     memory_bytes: int | None = field(
-        default=None, metadata=_key(SIZE, "Address space of the process, such as 512M.", shown="unlimited")
+        default=None,
+        metadata=_key(
+            SIZE,
+            "Private memory of a process, such as 512M: its heap and all that it maps for itself, but no files (RLIMIT_DATA).",
+            shown="unlimited",
+        ),
     )
     cpu_s: float | None = field(
         default=None, metadata=_key(duration(1, DAY_S), "Processor time of one job.", shown="unlimited")

@@ -50,6 +50,11 @@ def inspect(file: Path) -> list[CertificateFacts]:
     return found
 
 
+def inspect_der(certificate: bytes) -> CertificateFacts:
+    """One certificate as it travels in a TLS handshake."""
+    return _facts(x509.load_der_x509_certificate(certificate))
+
+
 def _facts(certificate: x509.Certificate) -> CertificateFacts:
     names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     # cryptography before 42 knows these times without their zone (which is UTC) alone; newer ones deprecate that.
