@@ -92,7 +92,12 @@ def test_a_program_that_cannot_be_run_here_is_no_fault_of_the_job(program: str) 
 def test_secrets_in_our_environment_stay_here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "secret")
     monkeypatch.setenv("LANG", "C.UTF-8")
-    show = (sys.executable, "-I", "-c", "import json, os; print(json.dumps(dict(os.environ)))")
+    program = """
+import json, os
+file = os.environ.get("STOCKWORKER_SETTINGS_FILE")
+print(json.dumps({**os.environ, "settings": open(file).read() + open(file).read() if file else None}))
+"""
+    show = (sys.executable, "-I", "-c", program)
 
     async def scenario() -> None:
         handlers: dict[str, HandlerSpec] = {
@@ -105,8 +110,9 @@ def test_secrets_in_our_environment_stay_here(monkeypatch: pytest.MonkeyPatch) -
         common = {name: os.environ[name] for name in children._PASSED_ON if name in os.environ}
         job = {"STOCKWORKER_JOB_ID": "job-1", "STOCKWORKER_JOB_TYPE": "plain", "STOCKWORKER_ATTEMPT": "1"}
         assert "PATH" in common
-        assert without_locale(plain) == without_locale(common | job)
-        assert settings["STOCKWORKER_SETTINGS"] == '{"depth": 2}'
+        assert without_locale(plain) == without_locale(common | job) | {"settings": None}
+        assert settings["settings"] == 2 * '{"depth": 2}'
+        assert "depth" not in str({name: value for name, value in settings.items() if name != "settings"})
         assert without_locale(seen) == without_locale(common)
 
     asyncio.run(scenario())

@@ -24,7 +24,7 @@ job = json.load(sys.stdin)
 print("checked", os.environ["STOCKWORKER_JOB_ID"], file=sys.stderr)
 if "symbol" not in job:
     sys.exit(65)
-json.dump({"symbol": job["symbol"].upper(), "settings": json.loads(os.environ["STOCKWORKER_SETTINGS"])}, sys.stdout)
+json.dump({"symbol": job["symbol"].upper(), "settings": json.load(open(os.environ["STOCKWORKER_SETTINGS_FILE"]))}, sys.stdout)
 """
 
 

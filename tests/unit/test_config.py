@@ -348,11 +348,79 @@ def test_secrets_are_not_shown(write: Write) -> None:
 def test_the_password_is_read_from_its_file(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.write_text("hush\n")
+    file.chmod(0o600)
 
     assert config.Mqtt(password="inline").read_password() == "inline"  # noqa: S106 (no secret)
     assert config.Mqtt(password_file=file).read_password() == "hush"
     with pytest.raises(ConfigError, match=r"password_file: .*/gone can't be read: No such file"):
         config.Mqtt(password_file=tmp_path / "gone").read_password()
+
+
+@pytest.mark.parametrize("mode", [0o604, 0o602, 0o644])
+def test_a_secret_that_everybody_can_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "password"
+    file.write_text("hush\n")
+    file.chmod(mode)
+
+    with pytest.raises(ConfigError, match=rf"password_file: every user .* run 'chmod o-rw {file}'") as refused:
+        config.Mqtt(password_file=file).read_password()
+    assert "hush" not in str(refused.value)
+    file.chmod(0o640)
+    assert config.Mqtt(password_file=file).read_password() == "hush"
+
+
+def test_a_secret_may_be_a_credential_of_the_unit(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret = tmp_path / "mqtt-password"
+    secret.write_text("hush")
+    secret.chmod(0o600)
+    body = "{queue: {mqtt: {username: u, password_file: mqtt-password}}}"
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert config.load(write(f"job_processor: {body}")).queue.mqtt.read_password() == "hush"
+
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    elsewhere = config.load(write(f"job_processor: {body}"))
+    with pytest.raises(ConfigError, match=r"password_file: /run/credentials/mqtt-password can't be read: No such file"):
+        elsewhere.queue.mqtt.read_password()
+    assert "the name of a systemd credential" in one_error(write, "  queue: {mqtt: {password_file: a/b}}")
+
+
+def test_the_location_of_market_data_may_stand_in_a_file(write: Write, tmp_path: Path) -> None:
+    file = tmp_path / "dsn"
+    file.write_text("postgresql://u:hush@db/x\n")
+    file.chmod(0o600)
+    path = write(f"job_processor: {{market_data: {{location_file: {file}}}}}")
+    assert config.load(path).market_data.read_location() == "postgresql://u:hush@db/x"
+    file.write_text("mysql://u:hush@db/x")
+    with pytest.raises(ConfigError, match="must be an absolute path, or a postgresql:// address") as refused:
+        config.load(path).market_data.read_location()
+    assert "hush" not in str(refused.value)
+    body = f"  market_data: {{location: /a, location_file: {file}}}"
+    assert "give either 'location' or 'location_file', not both" in one_error(write, body)
+
+
+@pytest.mark.parametrize(
+    ("location", "warned"),
+    [("postgresql://u:hush@db/x", True), ("postgresql://db/x?user=u&password=hush", True), ("postgresql://u@db/x", False),
+     ("/var/lib/a:b@c", False), ("postgresql://[::1", False)],
+)  # fmt: skip
+def test_a_location_with_a_password_that_everybody_can_read_is_warned_of(
+    write: Write, location: str, *, warned: bool
+) -> None:
+    path = write(f"job_processor: {{market_data: {{location: '{location}'}}}}")
+    assert warnings(path) == []
+    path.chmod(0o644)
+    assert [bool(re.search("or use 'location_file'", text)) for text in warnings(path)] == [True] * warned
+
+
+def test_a_private_key_that_everybody_can_read_is_warned_of(write: Write, tmp_path: Path) -> None:
+    key = tmp_path / "w.key"
+    key.touch(0o600)
+    path = write(f"job_processor: {{tls: {{cert_file: /w.crt, key_file: {key}}}}}")
+    assert warnings(path) == []
+    key.chmod(0o604)
+    assert "have a new key issued" in warnings(path)[0]
 
 
 def test_every_default_is_one_that_may_be_written(write: Write) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.adapters.systemd import Notifier, credential
+from stockworker.adapters.systemd import Notifier
 
 
 @pytest.fixture
@@ -102,13 +102,3 @@ def test_the_watchdog_is_fed_twice_as_often_as_asked(
         monkeypatch.setenv("WATCHDOG_PID", pid)
 
     assert Notifier().watchdog_s == expected
-
-
-def test_a_credential_is_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mqtt-password").write_text("hush")
-    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert credential("mqtt-password") == tmp_path / "mqtt-password"
-    assert credential("other") is None
-
-    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
-    assert credential("mqtt-password") is None

@@ -11,11 +11,13 @@ group that could be stuck, and grandchildren too. Only what leaves its group by 
 import asyncio
 import fcntl
 import os
+import resource
 import signal
 import socket
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, suppress
+from types import MappingProxyType
 from typing import Final
 
 _CHUNK: Final = 64 * 1024
@@ -68,6 +70,7 @@ class Process:
         on_output: Receive,
         on_exit: Callable[[int], None],
         stdin: bytes = b"",
+        files: Mapping[str, bytes] = MappingProxyType({}),
         on_message: Receive | None = None,
         on_errors: Receive | None = None,
     ) -> None:
@@ -79,6 +82,8 @@ class Process:
             on_output: is given what it writes to standard output.
             on_exit: is given its exit code, or the negative number of the signal that killed it.
             stdin: what it reads from standard input.
+            files: for each name a variable is set to the path of a file with this content, which is nowhere on disk.
+                Unlike its environment, nobody but the program and what it starts is handed that.
             on_message: is given what it writes to standard *input*, which is then one end of a socket pair; what
                 `send` sends arrives there too.
             on_errors: is given what it writes to standard error; without it that goes to standard output.
@@ -99,6 +104,9 @@ class Process:
                 at_failure.enter_context(self._channel)
                 self._channel.settimeout(0.0)
                 standard_input = handed_over.enter_context(theirs).fileno()
+            attached = {name: _file_with(content) for name, content in files.items()}
+            for descriptor in attached.values():
+                handed_over.callback(os.close, descriptor)
             tether, self._tether = os.pipe()
             handed_over.callback(os.close, tether)
             at_failure.callback(os.close, self._tether)
@@ -107,9 +115,9 @@ class Process:
                 stdin=standard_input,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if on_errors is None else subprocess.PIPE,
-                env=environment,
+                env={**environment, **{name: f"/dev/fd/{descriptor}" for name, descriptor in attached.items()}},
                 start_new_session=True,
-                pass_fds=(tether,),
+                pass_fds=(tether, *attached.values()),
             )
             at_failure.callback(self._abandon)
             _kill_on_hangup(tether, self._popen.pid)
@@ -205,9 +213,18 @@ class Process:
                 stream.close()
 
 
+def forbid_core_dumps() -> None:
+    """A core dump of this process, or of one that it starts, would put keys and payloads on the disk.
+
+    The limit is inherited, and systemd-coredump and apport honour it. PR_SET_DUMPABLE would go further, and hide this
+    process from others of its user: in vain, as jobs run as the same user and can read what it reads.
+    """
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
 def _file_with(content: bytes) -> int:
     """Make a file without a name: unlike a pipe it takes everything at once, and nobody has to wait for a reader."""
-    descriptor = os.memfd_create("standard input")
+    descriptor = os.memfd_create("stockworker")
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
     os.lseek(descriptor, 0, os.SEEK_SET)

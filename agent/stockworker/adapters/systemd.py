@@ -4,7 +4,6 @@ The messages are those of sd_notify(3); the unit needs `Type=notify` (or `notify
 """
 
 import os
-from pathlib import Path
 
 import sdnotify
 
@@ -58,13 +57,6 @@ class Notifier:
         if self._systemd:
             # sdnotify encodes as Latin-1, systemd reads UTF-8.
             self._systemd.notify("\n".join(assignments).encode(errors="replace").decode("latin-1"))
-
-
-def credential(name: str) -> Path | None:
-    """The file of a credential that the unit asked for with LoadCredential=, None if there is none."""
-    directory = os.environ.get("CREDENTIALS_DIRECTORY")
-    file = Path(directory, name) if directory else None
-    return file if file and file.is_file() else None
 
 
 def _watchdog_s() -> float | None:

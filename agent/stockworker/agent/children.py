@@ -164,14 +164,16 @@ class CommandChild:
             "STOCKWORKER_JOB_TYPE": work.type,
             "STOCKWORKER_ATTEMPT": str(work.attempt),
         }
-        if handler.settings:
-            environment["STOCKWORKER_SETTINGS"] = frames.encode_settings(work.type, handler)
+        # Not into the environment, as they may hold an API key: every process of this user could read it.
+        settings = frames.encode_settings(work.type, handler).encode() if handler.settings else None
+        files = {} if settings is None else {"STOCKWORKER_SETTINGS_FILE": settings}
         if shutil.which(handler.argv[0], path=environment.get("PATH")) is None:
             raise FileNotFoundError(f"{handler.argv[0]}: no such program, or it may not be run")
         self._process = Process(
             (*_limiter(handler.limits), *handler.argv),
             environment=environment,
             stdin=work.payload.encode(),
+            files=files,
             on_output=self._printed,
             on_errors=self._complained,
             on_exit=self._exited,

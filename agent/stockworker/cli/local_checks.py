@@ -2,7 +2,6 @@
 
 import os
 import shutil
-import stat
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -48,8 +47,6 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
         if subjects and facts.issuer not in subjects:
             text = f"{tls.cert_file} was issued by {facts.issuer}, and not by the authority in {tls.ca_file}"
             yield warn("tls", f"{text}: if the broker refuses it, have it issued by the authority of the fleet")
-    if tls.key_file is not None and tls.key_file.stat().st_mode & stat.S_IROTH:
-        yield warn("tls", f"every user of this machine can read {tls.key_file}: run 'chmod o-r {tls.key_file}'")
 
 
 def validity(subject: str, shown: str, facts: CertificateFacts, now: datetime) -> Finding:

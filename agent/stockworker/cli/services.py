@@ -10,6 +10,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any, Protocol
 
+from stockworker.adapters.process import forbid_core_dumps
 from stockworker.adapters.systemd import Notifier
 from stockworker.agent.journal import open_journal
 from stockworker.agent.service import AgentService
@@ -95,6 +96,7 @@ async def _until_stopped(service: _Service) -> None:
 def _prepare(config: Config, path: Path | None, instance: str | None, role: Role) -> None:
     # systemd ends a service that hangs with SIGABRT: its stack then stands in the journal.
     faulthandler.enable()
+    forbid_core_dumps()
     configure(config.log.level, config.log.format)
     for problem in problems(path, instance):
         log_event(_log, Event.CONFIG_UNWISE, problem=problem.show())

@@ -66,15 +66,16 @@ def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:
     """What runs which job type on this machine: built in, installed, configured; in rising order of precedence.
 
     Raises:
-        ConfigError: a type is configured or asked for that nothing runs.
+        ConfigError: a type is configured or asked for that nothing runs, or a file with a secret can't be used.
     """
     functions = discover()
     wanted = config.worker.types or tuple({*functions, *config.handlers})
+    location = config.market_data.read_location()
     specs: dict[JobType, HandlerSpec] = {}
     for job_type in wanted:
         handler = config.handlers.get(job_type, Handler())
         if handler.enabled:
-            specs[job_type] = _spec(job_type, handler, functions, config.market_data.location)
+            specs[job_type] = _spec(job_type, handler, functions, location)
     if not specs:
         raise ConfigError("handlers: every job type is switched off, so this worker could run nothing")
     return specs

@@ -2,6 +2,7 @@
 
 import difflib
 import math
+import os
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -140,6 +141,15 @@ def _parse_path(written: str) -> Path:
     return Path(written)
 
 
+def _parse_secret_file(written: str) -> Path:
+    if written.startswith("/"):
+        return _parse_path(written)
+    if re.fullmatch(ID_GRAMMAR, written) is None:
+        raise Wrong(f"is {quoted(written)}, and must be an absolute path, or the name of a systemd credential")
+    # systemd.exec(5), Credentials. Whoever reads the configuration without the unit gets no farther than to that name.
+    return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials"), written)
+
+
 def _parse_boolean(written: str) -> bool:
     match written.lower():
         case "true" | "yes" | "on":
@@ -152,6 +162,7 @@ def _parse_boolean(written: str) -> bool:
 
 BOOLEAN = Kind(_parse_boolean, "true or false", lambda value: str(value).lower())
 PATH = Kind(_parse_path, "an absolute path")
+SECRET_FILE = Kind(_parse_secret_file, "an absolute path, or the name of a systemd credential (LoadCredential=)")
 SIZE = Kind(_parse_size, "a size, 1M or more")
 ID = pattern(ID_GRAMMAR, "an id (1 to 64 of A-Z a-z 0-9 . _ -)")
 HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")

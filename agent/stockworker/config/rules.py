@@ -1,12 +1,16 @@
 """What must hold between keys, and what is allowed but unwise."""
 
 import ipaddress
-import stat
+import re
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Final
 
 from stockworker.config.document import Place, Problem, Table, find
 from stockworker.config.schema import Config
+from stockworker.config.secrets import is_open_to_all
+
+_HAS_PASSWORD: Final = re.compile(r"://[^/@]*:[^/@]+@|[?&](ssl)?password=")
+"""In the address of a database: RFC 3986, section 3.2.1, or libpq's parameters."""
 
 Rule = Callable[[Config, Table], Iterator[Problem]]
 
@@ -61,12 +65,24 @@ def _heartbeats_in_time(config: Config, root: Table) -> Iterator[Problem]:
         )
 
 
-def _password_kept_secret(config: Config, root: Table) -> Iterator[Problem]:
-    if config.queue.mqtt.password:
-        file = _place(root, "queue.mqtt.password").file
-        if _world_readable(file):
-            text = f"every user of this machine can read it: run 'chmod o-r {file}', or use 'password_file'"
-            yield _warning(root, "queue.mqtt.password", text)
+def _secrets_kept_secret(config: Config, root: Table) -> Iterator[Problem]:
+    for key, secret, way_out in (
+        ("queue.mqtt.password", config.queue.mqtt.password, "password_file"),
+        ("market_data.location", _HAS_PASSWORD.search(config.market_data.location), "location_file"),
+    ):
+        file = _place(root, key).file
+        if secret and is_open_to_all(file):
+            text = f"every user of this machine can read it: run 'chmod o-rw {file}', or use '{way_out}'"
+            yield _warning(root, key, text)
+    key_file = config.tls and config.tls.key_file
+    if key_file and is_open_to_all(key_file):
+        text = f"every user of this machine can read {key_file}: run 'chmod o-rw {key_file}', and have a new key issued"
+        yield _warning(root, "tls.key_file", text)
+
+
+def _location_once(config: Config, root: Table) -> Iterator[Problem]:
+    if config.market_data.location_file and find(root, "market_data.location"):
+        yield _problem(root, "market_data.location", "give either 'location' or 'location_file', not both")
 
 
 def _encrypted_on_the_way(config: Config, root: Table) -> Iterator[Problem]:
@@ -82,7 +98,8 @@ _RULES: tuple[Rule, ...] = (
     _backoff_in_order,
     _validity_longer_than_lease,
     _heartbeats_in_time,
-    _password_kept_secret,
+    _secrets_kept_secret,
+    _location_once,
     _encrypted_on_the_way,
 )
 
@@ -102,13 +119,6 @@ def _place(root: Table, path: str) -> Place:
             return node.place
         path = path.rpartition(".")[0]
     return root.place
-
-
-def _world_readable(file: Path) -> bool:
-    try:
-        return bool(file.stat().st_mode & stat.S_IROTH)
-    except OSError:  # gone since it was read
-        return False
 
 
 def _is_loopback(host: str) -> bool:

@@ -17,6 +17,7 @@ from stockworker.config.kinds import (
     ID,
     LOCATION,
     PATH,
+    SECRET_FILE,
     SIZE,
     AnyKind,
     Each,
@@ -24,11 +25,13 @@ from stockworker.config.kinds import (
     Json,
     ListOf,
     Section,
+    Wrong,
     choice,
     duration,
     integer,
     text,
 )
+from stockworker.config.secrets import read_secret
 from stockworker.errors import ConfigError
 from stockworker.protocol.ids import ClientId, JobType, Tag, WorkerId
 
@@ -86,7 +89,7 @@ class Mqtt:
         metadata=_key(text(), "Password at the broker. Better kept in a file of its own: see `password_file`."),
     )
     password_file: Path | None = field(
-        default=None, metadata=_key(PATH, "File whose first line is the password; instead of `password`.")
+        default=None, metadata=_key(SECRET_FILE, "File whose first line is the password; instead of `password`.")
     )
     keepalive_s: float = field(
         default=60.0,
@@ -112,15 +115,11 @@ class Mqtt:
         """The password, from wherever it is configured.
 
         Raises:
-            ConfigError: `password_file` can't be read.
+            ConfigError: `password_file` can't be read, or everybody can read it.
         """
         if self.password_file is None:
             return self.password
-        try:
-            return self.password_file.read_text(encoding="utf-8").partition("\n")[0]
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigError(f"queue.mqtt.password_file: {self.password_file} can't be read: {reason}") from None
+        return read_secret("queue.mqtt.password_file", self.password_file)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +138,7 @@ class Tls:
         default=None,
         metadata=_key(PATH, "Certificate that this machine shows to the broker; its name is the worker's id."),
     )
-    key_file: Path | None = field(default=None, metadata=_key(PATH, "Private key that belongs to `cert_file`."))
+    key_file: Path | None = field(default=None, metadata=_key(SECRET_FILE, "Private key that belongs to `cert_file`."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -251,6 +250,27 @@ class MarketData:
         repr=False,  # an address may hold a password
         metadata=_key(LOCATION, "Where the built-in job types keep bars: a SQLite file or a PostgreSQL database."),
     )
+    location_file: Path | None = field(
+        default=None,
+        metadata=_key(
+            SECRET_FILE, "File whose first line is the location; instead of `location`, where that holds a password."
+        ),
+    )
+
+    def read_location(self) -> str:
+        """Where the bars are, from wherever it is configured.
+
+        Raises:
+            ConfigError: `location_file` can't be read, everybody can read it, or it holds no location.
+        """
+        if self.location_file is None:
+            return self.location
+        try:
+            location: str = LOCATION.parse(read_secret("market_data.location_file", self.location_file))
+        except Wrong:
+            text = f"market_data.location_file: the first line of {self.location_file} must be {LOCATION.meaning}"
+            raise ConfigError(text) from None
+        return location
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,7 +43,7 @@ class PythonHandler:
 class CommandHandler:
     """A program: payload on standard input, JSON result on standard output, exit code decides (65: don't retry).
 
-    `settings`, if any, reach it as JSON in the environment variable ``STOCKWORKER_SETTINGS``.
+    `settings`, if any, reach it as JSON in the file that the environment variable ``STOCKWORKER_SETTINGS_FILE`` names.
     """
 
     argv: tuple[str, ...]

@@ -1,0 +1,38 @@
+"""Reads secrets that live in files of their own."""
+
+import os
+import stat
+from pathlib import Path
+
+from stockworker.errors import ConfigError
+
+
+def is_open_to_all(file: Path) -> bool:
+    """Whether every user of this machine can read or change a file; False where it is not there."""
+    try:
+        return bool(file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
+    except OSError:
+        return False
+
+
+def read_secret(key: str, file: Path) -> str:
+    """The first line of a file that holds a secret.
+
+    Like ssh, take none that every user of this machine can read or change. Its group may read it: files of services
+    commonly belong to root and the service's group.
+
+    Args:
+        key: the key of the configuration that names the file, for errors.
+        file: it may be a systemd credential.
+
+    Raises:
+        ConfigError: it can't be read, is not UTF-8, or is open to everybody. The text does not show what is in it.
+    """
+    try:
+        with file.open(encoding="utf-8") as opened:
+            if os.fstat(opened.fileno()).st_mode & (stat.S_IROTH | stat.S_IWOTH):
+                raise ConfigError(f"{key}: every user of this machine can read or change it: run 'chmod o-rw {file}'")
+            return opened.readline().rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigError(f"{key}: {file} can't be read: {reason}") from None
