@@ -62,9 +62,9 @@ class PostgresqlMarketStore:
 
         Raises:
             psycopg.Error: the server can't be reached, or does not let us in.
-            StoreError: the tables were written by a newer version.
+            StoreError: the address can't be read, or the tables were written by a newer version.
         """
-        self._connection: psycopg.Connection[Any] = psycopg.connect(dsn, autocommit=True)
+        self._connection = _connect(dsn)
         try:
             _migrate(self._connection)
         except BaseException:
@@ -116,6 +116,19 @@ class PostgresqlMarketStore:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _connect(dsn: str) -> psycopg.Connection[Any]:
+    try:
+        return psycopg.connect(dsn, autocommit=True)
+    except psycopg.Error as error:
+        # What libpq says of an address that it can't read quotes from it, and that may be a piece of the password.
+        if isinstance(error, psycopg.ProgrammingError) or "connection option" in str(error):
+            raise StoreError(
+                "market_data: the address of the database can't be read: percent-encode what is special in user and "
+                "password, and look at the port and the names behind the question mark"
+            ) from None
+        raise
 
 
 def _migrate(connection: "psycopg.Connection[Any]") -> None:
