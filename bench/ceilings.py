@@ -38,7 +38,7 @@ class _End:
         self._enough = asyncio.Event()
         self._wanted = 0
         filters = () if topic is None else (topic,)
-        settings = LinkSettings(broker.host, broker.port, name, filters, tls=broker.client_context("bench"))
+        settings = LinkSettings(broker.host, broker.port, name, filters, tls=broker.tls("bench"))
         self.link = Link(settings, self._deliver)
         self._pending: list[Delivery] = []
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stockworker.adapters.mqtt import Delayed, Delivery, LinkDown, LinkUp, Refused
-from stockworker.adapters.tls import client_context
+from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.packet import Packet, Properties
 from tests.harness.broker import Broker
@@ -377,8 +377,8 @@ async def reason_of_failure(station: Station, part: str = "") -> str:
 def test_a_broker_of_another_authority_is_not_trusted(broker: Broker, tmp_path: Path) -> None:
     async def scenario() -> str:
         own = stranger.identity("w1")
-        context = client_context(stranger.ca_file, own.certificate, own.key)
-        return await reason_of_failure(Station(settings_for(broker, "writer", tls=context)))
+        files = TlsFiles(stranger.ca_file, own.certificate, own.key)
+        return await reason_of_failure(Station(settings_for(broker, "writer", tls=files)))
 
     with Broker(tmp_path, ACL) as stranger:
         reason = asyncio.run(scenario())
@@ -399,7 +399,7 @@ def test_a_broker_under_another_name_is_not_trusted(tmp_path: Path, host: str, k
 
 def test_without_a_client_certificate_the_broker_says_so(broker: Broker) -> None:
     async def scenario() -> str:
-        station = Station(settings_for(broker, "writer", tls=client_context(broker.ca_file)))
+        station = Station(settings_for(broker, "writer", tls=TlsFiles(broker.ca_file)))
         # Its word is lost where the reset of the connection overtakes it: a matter of luck, each time.
         return await reason_of_failure(station, "client certificate")
 
@@ -408,11 +408,51 @@ def test_without_a_client_certificate_the_broker_says_so(broker: Broker) -> None
 
 def test_an_expired_client_certificate_is_suspected(broker: Broker, tmp_path: Path) -> None:
     async def scenario() -> str:
-        return await reason_of_failure(Station(settings_for(broker, "writer", tls=context)))
+        return await reason_of_failure(Station(settings_for(broker, "writer", tls=files)))
 
     certificate, key = broker.authority.issue_client("writer", datetime(2001, 1, 1, tzinfo=UTC)).save(tmp_path, "old")
-    context = client_context(broker.ca_file, certificate, key)
+    files = TlsFiles(broker.ca_file, certificate, key)
     assert "our client certificate" in asyncio.run(scenario())
+
+
+def test_a_new_certificate_is_taken_at_once_when_told_so(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with (
+            connected(broker, "reader", "t/will") as reader,
+            connected(broker, "writer", will=WILL, backoff_first_s=60.0) as station,
+        ):
+            settings = settings_for(broker, "writer")
+            station.link.renew(settings)
+            assert station.link.up
+            broker.reissue("writer")
+            station.link.renew(settings_for(broker, "writer"))
+            await station.next(LinkUp, 2)
+            assert "connecting anew, with the new certificate" in station.all(LinkDown)[0].reason
+            station.link.renew(settings_for(broker, "writer"))
+            await station.link.send([Packet("t/will", b"still here")])
+            await reader.next(Delivery)
+            assert reader.bodies() == [b"still here"]  # and no will before it
+            assert len(station.all(LinkDown)) == 1
+
+    asyncio.run(scenario())
+
+
+def test_a_new_certificate_is_taken_by_the_next_connection_once_it_is_whole(broker: Broker) -> None:
+    async def scenario() -> None:
+        with Proxy(broker.port) as network:
+            async with connected(broker, "half", port=network.port) as station:
+                before = broker.identity("half").certificate.read_bytes()
+                broker.reissue("half")
+                after = broker.identity("half").certificate.read_bytes()
+                broker.identity("half").certificate.write_bytes(before)  # copied after the key
+                await asyncio.to_thread(network.reset)
+                await station.until(
+                    lambda: any("not the private key of" in down.reason for down in station.all(LinkDown))
+                )
+                broker.identity("half").certificate.write_bytes(after)
+                await station.next(LinkUp, 2)
+
+    asyncio.run(scenario())
 
 
 def test_closing_a_link_that_is_not_up_ends_it(broker: Broker) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkSettings, LinkUp, Refused
-from stockworker.adapters.tls import client_context
+from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed, ProtocolMisuse
 from stockworker.protocol.packet import Packet
 from stockworker.security.certificates import Authority
@@ -291,7 +291,7 @@ def test_a_port_without_tls_is_named(tmp_path: Path) -> None:
 
     async def scenario() -> str:
         async with serving(b"220 mail.example.net ESMTP\r\n") as peer:
-            return await first_reason(Station(peer.settings(tls=client_context(tmp_path / "ca.crt"))))
+            return await first_reason(Station(peer.settings(tls=TlsFiles(tmp_path / "ca.crt"))))
 
     assert asyncio.run(scenario()).endswith("the peer does not speak TLS: is this the broker's TLS port?")
 

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Self
 
 from stockworker.adapters import clock
-from stockworker.adapters.tls import client_context
+from stockworker.adapters.tls import TlsFiles, client_context
 from stockworker.config.broker import Bridge, Files, Profile, broker_config
 from stockworker.security.certificates import LEAF_LIFETIME, Authority, Revocation, read_certificate
 
@@ -118,11 +118,19 @@ class Broker:
         """Give the broker a new certificate and key, to be read on a reload."""
         self.authority.issue_server(self._names, _now(), lifetime).save(self._folder / "pki", "broker")
 
+    def reissue(self, name: str) -> None:
+        """Replace the certificate and key of a client by new ones."""
+        self.authority.issue_client(name, _now()).save(self._folder / "pki", name)
+
     def revoke(self, name: str) -> None:
         """Put the certificate of a client on the list of those that are not to be believed any more."""
         serial, _ = read_certificate(self.identity(name).certificate)
         self._revoked.append(Revocation(serial, _now()))
         self.crl_file.write_bytes(self.authority.revocation_list(self._revoked, _now(), self.crl_file.read_bytes()))
+
+    def tls(self, name: str) -> TlsFiles:
+        credentials = self.identity(name)
+        return TlsFiles(self.ca_file, credentials.certificate, credentials.key)
 
     def client_context(self, name: str) -> ssl.SSLContext:
         credentials = self.identity(name)

@@ -19,7 +19,7 @@ class Peer:
 
     def __init__(self, broker: Broker, name: str, subscriptions: tuple[str, ...] = ("#",)) -> None:
         settings = LinkSettings(
-            broker.host, broker.port, f"{name}-1", subscriptions, tls=broker.client_context(name), backoff_cap_s=0.1
+            broker.host, broker.port, f"{name}-1", subscriptions, tls=broker.tls(name), backoff_cap_s=0.1
         )
         self.link = Link(settings, self._take)
         self.received: list[Delivery] = []

@@ -55,7 +55,7 @@ def settings_for(broker: Broker, name: str, **changes: Any) -> LinkSettings:
         "host": "localhost",
         "port": broker.port,
         "client_id": name,
-        "tls": broker.client_context(name),
+        "tls": broker.tls(name),
         "backoff_first_s": 0.05,
     }
     return LinkSettings(**(defaults | changes))

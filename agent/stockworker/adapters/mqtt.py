@@ -8,7 +8,7 @@ belong to the thread of the event loop.
 import asyncio
 import random as system_random
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from stockworker.adapters import clock
@@ -46,6 +46,7 @@ _HANG_UPS_MAX: Final = 20
 _SILENCE_MAX: Final = 1.75
 _CHECKS_PER_KEEPALIVE: Final = 8
 _DOUBLINGS_MAX: Final = 30
+_RENEWED: Final = Ending("connecting anew, with the new certificate or password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,6 +210,17 @@ class Link:
             return False
         return self.dropped == dropped
 
+    def renew(self, settings: LinkSettings) -> None:
+        """Go on as whom `settings` say: its user name, password and certificate; nothing else of it counts.
+
+        If that is not what we are connected with, connects anew, after a goodbye in good order. The client id stays: it
+        tells sessions apart, and the broker has one of ours.
+        """
+        new = replace(self._settings, username=settings.username, password=settings.password, tls=settings.tls)
+        self._settings = new
+        if self._connection is not None and self._connection.identity != new.identity:
+            self._connection.wire.disconnect(_RENEWED)
+
     async def close(self) -> None:
         """Disconnect in good order, so that the broker does not send the will, and end `run`."""
         self._closed = True
@@ -234,6 +246,8 @@ class Link:
                 ending = await self._until_lost(connection)
                 self._forget()
                 self._tell_down(ending.reason)
+                if ending is _RENEWED:
+                    continue
                 self._judge(ending, lasted_s=clock.monotonic() - since)
             await asyncio.sleep(self._backoff.next_s())
 

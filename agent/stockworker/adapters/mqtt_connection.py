@@ -1,13 +1,13 @@
 """One MQTT 5 connection, from the first packet to its loss."""
 
 import asyncio
-import ssl
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from stockworker.adapters.mqtt_reasons import PERMANENT_REFUSALS, explain_code, explain_error
 from stockworker.adapters.mqtt_wire import Callbacks, Ending, Wire
-from stockworker.errors import ProtocolMisuse
+from stockworker.adapters.tls import Stamp, TlsFiles
+from stockworker.errors import ConfigError, ProtocolMisuse
 from stockworker.protocol.packet import Packet
 
 # More than this unacknowledged buys no speed; brokers that name no limit allow 65,535 (MQTT 5.0, section 3.2.2.3.3).
@@ -36,7 +36,7 @@ class LinkSettings:
     subscriptions: tuple[str, ...] = ()
     username: str | None = None
     password: str | None = field(default=None, repr=False)
-    tls: ssl.SSLContext | None = None
+    tls: TlsFiles | None = None
     keepalive_s: int = 20
     clean_start: bool = True
     session_expiry_s: int = 0
@@ -54,6 +54,11 @@ class LinkSettings:
         if not self.client_id or not self.client_id.isascii():
             raise ProtocolMisuse(f"the client id {self.client_id!r} must be ASCII, and not empty")
 
+    @property
+    def identity(self) -> tuple[str | None, str | None, Stamp]:
+        """As whom we connect: equal where nothing of it has changed."""
+        return self.username, self.password, () if self.tls is None else self.tls.stamp
+
 
 class Unreachable(Exception):
     """An attempt to connect has failed, for the reason in the text; `permanent`: no retry will mend it."""
@@ -70,6 +75,7 @@ class Connection:
         self.wire = Wire(settings.clean_start, settings.keepalive_s, callbacks)
         self.session_present = False
         self.send_window = 1
+        self.identity = settings.identity
         self._settings = settings
         self._awaited = "the TCP connection or the TLS handshake"
 
@@ -85,6 +91,8 @@ class Connection:
             await asyncio.wait_for(connection._establish(), settings.connect_timeout_s)
         except BaseException as error:
             connection.wire.abort(Ending("given up"))
+            if isinstance(error, ConfigError):  # of a file that was replaced since: what is missing may still come
+                raise Unreachable(str(error)) from error
             if isinstance(error, OSError | UnicodeError):  # UnicodeError: no host name can look like that
                 raise Unreachable(connection._explain(error)) from error
             raise
@@ -92,14 +100,16 @@ class Connection:
 
     async def close(self) -> None:
         """Disconnect in good order, which suppresses the will; a peer that does not listen is hung up on."""
-        self.wire.disconnect()
+        self.wire.disconnect(Ending("closed"))
         await asyncio.wait({self.wire.ended}, timeout=_CLOSE_TIMEOUT_S)
         self.wire.abort(Ending("closed"))
 
     async def _establish(self) -> None:
         settings = self._settings
         loop = asyncio.get_running_loop()
-        await loop.create_connection(lambda: self.wire, settings.host, settings.port, ssl=settings.tls)
+        context = None if settings.tls is None else settings.tls.context()
+        self.identity = settings.identity
+        await loop.create_connection(lambda: self.wire, settings.host, settings.port, ssl=context)
         await self._sign_in()
         if settings.subscriptions:
             await self._subscribe()

@@ -151,8 +151,9 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     def acknowledge(self, packet_id: int) -> None:
         self.send_command_with_mid(MQTTCommands.PUBACK, packet_id, dup=False)
 
-    def disconnect(self) -> None:
+    def disconnect(self, cause: Ending) -> None:
         """Say DISCONNECT, which makes the broker forget the will, and close once all is written."""
+        self._cause = self._cause or cause
         self.send_disconnect()
         self.flush()
         self._transport.close()

@@ -5,6 +5,34 @@ from pathlib import Path
 
 from stockworker.errors import ConfigError
 
+Stamp = tuple[tuple[str, int, int, int] | None, ...]
+
+
+class TlsFiles:
+    """The certificate files of a connection: read at once, and again by the next connection after they have changed.
+
+    Args and errors are those of `client_context`.
+    """
+
+    def __init__(self, ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> None:
+        self._files = ca_file, cert_file, key_file
+        self._context: ssl.SSLContext | None = None
+        self.stamp: Stamp = ()
+        """Which files were read, in which state: equal where nothing has changed."""
+        self.context()
+
+    def context(self) -> ssl.SSLContext:
+        """Make the settings of the next connection.
+
+        Raises:
+            ConfigError: a file was replaced by one that can't be used.
+        """
+        stamp = tuple(map(_stamp, self._files))  # before they are read: what changes meanwhile is read again
+        if self._context is None or stamp != self.stamp:
+            self._context = client_context(*self._files)
+            self.stamp = stamp
+        return self._context
+
 
 def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
     """Trust exactly the authority in `ca_file`, and show the certificate in `cert_file` where one is given.
@@ -40,6 +68,14 @@ def common_name(cert_file: Path) -> str:
     except ssl.SSLError as error:
         raise ConfigError(f"{cert_file}: no client certificate in PEM form") from error
     return next((value for part in decoded["subject"] for name, value in part if name == "commonName"), "")
+
+
+def _stamp(file: Path | None) -> tuple[str, int, int, int] | None:
+    try:
+        found = None if file is None else file.stat()
+    except OSError:
+        return None
+    return None if found is None else (str(file), found.st_ino, found.st_mtime_ns, found.st_size)
 
 
 def _trust(context: ssl.SSLContext, ca_file: Path) -> None:

@@ -231,6 +231,8 @@ class AgentService:
             await self._perform(effects, executor)
             self._notifier.alive()
             self._tell_status()
+            if any(isinstance(item, _Reread) for item in items):
+                self._link.renew(self._settings.link)
             if any(isinstance(effect, Leave) for effect in effects):
                 return
 
@@ -289,7 +291,7 @@ class AgentService:
             log_event(_log, Logged.CONFIG_REFUSED, problem=error)
             return None
         else:
-            self._settings = replace(self._settings, handlers=settings.handlers, tags=settings.tags)
+            self._settings = replace(self._settings, link=settings.link, handlers=settings.handlers, tags=settings.tags)
             log_event(_log, Logged.CONFIG_RELOADED)
             return self._settings.offering
         finally:

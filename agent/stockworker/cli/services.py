@@ -47,7 +47,10 @@ def agent(parser: argparse.ArgumentParser) -> None:
 
 def dispatcher(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker dispatcher``."""
-    parser.description = "Run the dispatcher in the foreground. SIGTERM stops it; every job is on its disk. SIGHUP reads again who is denied."
+    parser.description = (
+        "Run the dispatcher in the foreground. SIGTERM stops it; every job is on its disk. SIGHUP reads again which workers "
+        "are denied, and the dispatcher's own certificate or password."
+    )
     add_config(parser)
     parser.set_defaults(run=run_dispatcher)
 

@@ -1,7 +1,7 @@
 """From the configuration to the settings of a connection: the same for clients and both services."""
 
 from stockworker.adapters.mqtt import LinkSettings
-from stockworker.adapters.tls import client_context, common_name
+from stockworker.adapters.tls import TlsFiles, common_name
 from stockworker.config import Config
 from stockworker.errors import ConfigError
 from stockworker.protocol.ids import ClientId, check_id
@@ -20,7 +20,7 @@ def link_settings(config: Config, client_id: str) -> LinkSettings:
         client_id=client_id,
         username=mqtt.username,
         password=mqtt.read_password(),
-        tls=None if tls is None else client_context(tls.ca_file, tls.cert_file, tls.key_file),
+        tls=None if tls is None else TlsFiles(tls.ca_file, tls.cert_file, tls.key_file),
         keepalive_s=int(mqtt.keepalive_s),
         backoff_cap_s=mqtt.reconnect_max_s,
     )

@@ -108,6 +108,7 @@ class DispatcherService:
         self._inbox: Inbox[Item] = Inbox()
         self._steady = clock.SteadyClock()
         self._inbox.put(Denied(settings.denied))  # before anybody can say anything
+        self._settings = settings
         self._reread = reread
         self._store = store
         self._machine = Machine(policy, entropy, self._presence, store.load(), self._now())
@@ -157,7 +158,7 @@ class DispatcherService:
         self._inbox.put(_Stop())
 
     def reload(self) -> None:
-        """Read again what can change while it runs: who is denied."""
+        """Read again what can change while it runs: who is denied, and as whom we connect."""
         self._inbox.put(_Reread())
 
     async def _work(self, thread: ThreadPoolExecutor) -> None:
@@ -173,6 +174,8 @@ class DispatcherService:
             self._link.acknowledge(deliveries)
             await self._perform(done)
             self._notifier.alive()
+            if any(isinstance(item, _Reread) for item in items):
+                self._link.renew(self._settings.link)
             if any(isinstance(item, _Stop) for item in items):
                 return
 
@@ -211,13 +214,13 @@ class DispatcherService:
     def _read_again(self) -> Denied | None:
         self._notifier.reloading()
         try:
-            settings = self._reread()
+            self._settings = self._reread()
         except ConfigError as error:
             log_event(_log, Event.CONFIG_REFUSED, problem=error)
             return None
         else:
             log_event(_log, Event.CONFIG_RELOADED)
-            return Denied(settings.denied)
+            return Denied(self._settings.denied)
         finally:
             self._notifier.ready(self._status)
 

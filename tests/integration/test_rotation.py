@@ -1,0 +1,63 @@
+"""Certificates are replaced while jobs flow: nothing is lost, and the old ones are not needed any more."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from stockworker.client import Client
+from stockworker.protocol.lifecycle import State
+from tests.harness.fleet import Fleet, Service, python_handlers
+from tests.harness.jobs import as_client, end_of
+from tests.harness.waiting import until
+
+
+def test_every_certificate_is_renewed_under_load(tmp_path: Path) -> None:
+    settings = {"handlers": python_handlers("echo")}
+    with Fleet(tmp_path, workers=2, settings=settings) as fleet:
+        worker = fleet.workers[0]
+        for name in ("host-1", "dispatcher"):
+            fleet.broker.revoke(name)  # in force when the broker is restarted: only the new ones are of use then
+
+        def renew_client(name: str, service: Service) -> None:
+            fleet.broker.reissue(name)
+            service.send_signal(signal.SIGHUP)
+
+        def renew_broker() -> None:
+            fleet.broker.renew()
+            fleet.broker.reload()
+
+        def restart_broker() -> None:
+            fleet.broker.stop()
+            fleet.broker.start()
+
+        def links(service: Service) -> int:
+            return len(service.events("link_up"))
+
+        async def act(client: Client) -> list[str]:
+            job_ids: list[str] = []
+
+            async def keep_submitting(change: Callable[[], None], is_done: Callable[[], bool]) -> None:
+                task = asyncio.create_task(asyncio.to_thread(change))
+                while not (task.done() and is_done()):
+                    job_ids.extend(await asyncio.gather(*(client.submit("echo") for _ in range(25))))
+                await task
+
+            await keep_submitting(lambda: renew_client("host-1", worker), lambda: links(worker) > 1)
+            await keep_submitting(
+                lambda: renew_client("dispatcher", fleet.dispatcher), lambda: links(fleet.dispatcher) > 1
+            )
+            await keep_submitting(renew_broker, lambda: True)
+            await keep_submitting(restart_broker, lambda: links(worker) > 2 and links(fleet.dispatcher) > 2)
+            states = {(await end_of(client, job_id)).state for job_id in job_ids}
+            assert states == {State.COMPLETED}
+            await until(lambda: fleet.workers[1].events("link_up")[1:], "the other worker is back")
+            return job_ids
+
+        job_ids = as_client(fleet, act)
+        assert len(job_ids) >= 100
+        for service in (worker, fleet.dispatcher):
+            reasons = [event["reason"] for event in service.events("link_down")]
+            assert any("connecting anew, with the new certificate" in reason for reason in reasons)
+            assert not any("revoked" in reason for reason in reasons)
+        assert fleet.stored("SELECT COUNT(*) FROM attempt WHERE outcome = 'ok'") == [(len(job_ids),)]
