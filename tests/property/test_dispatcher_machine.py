@@ -27,7 +27,7 @@ from stockworker.dispatcher.effects import (
     Unreached,
 )
 from stockworker.dispatcher.machine import Machine
-from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
@@ -69,6 +69,7 @@ POLICY = Policy(
     keep_ended_s=100.0,
     forget_worker_s=300.0,
     defaults=JobDefaults(backoff_s=1.0),
+    prefetch={BACKTEST: Prefetch(jobs=3, validity_s=300.0)},
 )
 
 MessageT = TypeVar("MessageT")
@@ -153,6 +154,10 @@ class Dispatching(RuleBasedStateMachine):
     def steer(self, job_id: JobId, kind: type[CancelJob | RetryJob]) -> None:
         self.hear(kind(job_id, REPLY))
 
+    @rule(pick=picks)
+    def cancel_what_is_leased(self, pick: int) -> None:
+        self.hear(CancelJob(self.lease(pick)[1], REPLY))
+
     @rule(thing=things_to_hold, on=st.booleans())
     def hold(self, thing: tuple[HoldKind, str], *, on: bool) -> None:
         self.hear(Hold(*thing, on, REPLY))
@@ -165,6 +170,7 @@ class Dispatching(RuleBasedStateMachine):
         types=st.sets(job_types),
         tags=tag_sets,
         claims=st.lists(st.tuples(picks, st.sampled_from(LeaseStatus)), max_size=3),
+        short=st.booleans(),
     )
     def request(  # noqa: PLR0917 (as many as the message has)
         self,
@@ -175,9 +181,11 @@ class Dispatching(RuleBasedStateMachine):
         types: set[JobType],
         tags: frozenset[Tag],
         claims: list[tuple[int, LeaseStatus]],
+        *,
+        short: bool,
     ) -> None:
         held = tuple(HeldLease(*self.lease(pick)[1:], status) for pick, status in claims)
-        self.hear(Request(worker, boot, slots, window, tuple(types), tuple(tags), "1", held))
+        self.hear(Request(worker, boot, slots, window, tuple(types), tuple(tags), "1", held, short))
 
     @rule(worker=workers)
     def honest_request(self, worker: WorkerId) -> None:
@@ -310,9 +318,13 @@ class Dispatching(RuleBasedStateMachine):
         assert notices == +ended
 
     def check_offers(self, offers: list[Offer]) -> None:
-        """A new lease has a new token and a place in the window; an old one is offered as it was."""
+        """A new lease has a new token and a place in the window, or ahead; an old one is offered as it was."""
         for offer in offers:
             worker = self.machine.roster.workers[offer.worker_id]
+            new = {job.spec.type for job in offer.jobs if job.token not in self.tokens}
+            ahead = [prefetch.jobs for job_type, prefetch in POLICY.prefetch.items() if job_type in new]
+            assert not new or worker.window
+            assert not new or len(worker.leases) <= max(worker.window, *(worker.slots + jobs for jobs in ahead), 0)
             for job in offer.jobs:
                 assert job.token is not None
                 lease = (offer.worker_id, job.spec.id, job.token)
@@ -320,7 +332,6 @@ class Dispatching(RuleBasedStateMachine):
                     assert lease in self.leases
                     continue
                 assert job == self.store.jobs[job.spec.id]
-                assert len(worker.leases) <= worker.window
                 assert worker.online
                 assert not {(HoldKind.WORKER, worker.id), (HoldKind.TYPE, job.spec.type)} & self.machine.ledger.holds
                 assert worker.may_run(job.spec.type, job.spec.tags)
@@ -394,6 +405,16 @@ class Dispatching(RuleBasedStateMachine):
         for worker in self.machine.roster.workers.values():
             held = {job_id for job_id, lease in ledger.leases.items() if lease.attempt.worker == worker.id}
             assert worker.leases == held
+
+    @invariant()
+    def no_lease_is_valid_for_longer_than_it_may_be(self) -> None:
+        ledger = self.machine.ledger
+        for job_id, lease in ledger.leases.items():
+            job = ledger.jobs[job_id]
+            wanted_back = job.cancel_requested or (HoldKind.WORKER, job.worker) in ledger.holds
+            prefetch = None if wanted_back else POLICY.prefetch.get(job.spec.type)
+            longest_s = POLICY.lease_s if prefetch is None else prefetch.validity_s
+            assert not self.looked or lease.deadline <= self.clock.steady + longest_s
 
     @invariant()
     def a_token_outlives_its_lease_only_where_it_may_still_be_used(self) -> None:
