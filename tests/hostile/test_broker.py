@@ -5,18 +5,20 @@ than that: workers run what they are configured to run, and nothing else.
 """
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
-from stockworker.protocol.messages import Assign, Assignment
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.messages import Assign, Assignment, AttemptReport, Report
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Kind
 from tests.harness.fleet import Fleet
 from tests.harness.hostility import run_good_job
 from tests.harness.peer import Peer, connected
-from tests.harness.waiting import TIMEOUT_S
+from tests.harness.waiting import TIMEOUT_S, until
 
 VICTIM = WorkerId("host-1")
 
@@ -67,3 +69,23 @@ def test_without_sealing_what_it_forges_is_run_and_never_recorded(fleet: Fleet) 
     fleet.workers[0].await_event("attempt_completed", job="unsealed")
     fleet.dispatcher.await_event("report_stale", job="unsealed")
     assert not fleet.stored("SELECT id FROM job WHERE id = 'unsealed'")
+
+
+def test_without_sealing_a_result_in_the_name_of_a_worker_is_believed(fleet: Fleet, tmp_path: Path) -> None:
+    """The other limit that sealing lifts: who sees an assignment go by can answer it."""
+
+    async def run() -> object:
+        sniffing = {worker: Peer(fleet.broker, worker, (f"jobs/assign/{worker}",)) for worker in ("host-1", "host-2")}
+        async with connected(list(sniffing.values())), fleet.client() as client:
+            job_id = await client.submit("wait_for_file", str(tmp_path / "go"))
+            await until(lambda: any(peer.received for peer in sniffing.values()), "the assignment is seen")
+            worker, evil = next((worker, peer) for worker, peer in sniffing.items() if peer.received)
+            (lease,) = [lease for message in evil.messages() if isinstance(message, Assign) for lease in message.leases]
+            forged_result = AttemptReport(job_id, lease.token, Outcome.OK, '"forged"')
+            await evil.link.send([codec.encode(Report(WorkerId(worker), (forged_result,)))])
+            result = await client.result(job_id, timeout_s=TIMEOUT_S)
+        (tmp_path / "go").touch()
+        return result
+
+    assert asyncio.run(run()) == "forged"
+    run_good_job(fleet)

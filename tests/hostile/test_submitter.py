@@ -176,6 +176,17 @@ def test_nobody_else_is_told_what_the_attacker_did_unless_it_listens(fleet: Flee
     assert not [line for line in fleet.workers[0].events("message_refused") if "assign" in line["topic"]]
 
 
+def test_whoever_knows_the_id_of_a_job_may_cancel_it(fleet: Fleet) -> None:
+    """A limit: jobs have no owner that the dispatcher could prove. Ids are random unless their submitter chooses them."""
+
+    async def run() -> object:
+        async with fleet.client("operator") as owner, fleet.client(EVIL) as evil:
+            job_id = await owner.submit("echo", tags=["on-the-moon"])
+            return (await evil.cancel(job_id)).status
+
+    assert asyncio.run(run()) is ReceiptStatus.CANCELLED
+
+
 def test_a_configuration_made_to_hurt_is_refused(tmp_path: Path) -> None:
     """Somebody who may write a configuration file, and nothing else."""
     laughs = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\njob_processor: *c"

@@ -162,8 +162,8 @@ def test_a_client_id_that_can_be_guessed_throws_out_nobody(fleet: Fleet, claimed
     assert connections_lost(fleet) == lost == 0
 
 
-def test_jobs_that_it_takes_and_never_ends_go_to_others(fleet: Fleet) -> None:
-    """All that it can do to a job: delay it for a lease, or fail it. It takes no more than it has asked for."""
+def test_it_ruins_the_jobs_that_it_was_given_and_no_others(fleet: Fleet) -> None:
+    """It may ask for jobs of any type, and say of those that it gets what it likes."""
 
     async def run() -> object:
         evil = Peer(fleet.broker, EVIL, (f"jobs/assign/{EVIL}", f"jobs/ack/{EVIL}"))
