@@ -118,9 +118,9 @@ class Broker:
         """Give the broker a new certificate and key, to be read on a reload."""
         self.authority.issue_server(self._names, _now(), lifetime).save(self._folder / "pki", "broker")
 
-    def reissue(self, name: str) -> None:
+    def reissue(self, name: str, lifetime: timedelta = LEAF_LIFETIME) -> None:
         """Replace the certificate and key of a client by new ones."""
-        self.authority.issue_client(name, _now()).save(self._folder / "pki", name)
+        self.authority.issue_client(name, _now(), lifetime).save(self._folder / "pki", name)
 
     def revoke(self, name: str) -> None:
         """Put the certificate of a client on the list of those that are not to be believed any more."""

@@ -3,6 +3,7 @@
 import asyncio
 import signal
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 from stockworker.client import Client
@@ -61,3 +62,16 @@ def test_every_certificate_is_renewed_under_load(tmp_path: Path) -> None:
             assert any("connecting anew, with the new certificate" in reason for reason in reasons)
             assert not any("revoked" in reason for reason in reasons)
         assert fleet.stored("SELECT COUNT(*) FROM attempt WHERE outcome = 'ok'") == [(len(job_ids),)]
+
+
+def test_both_services_announce_that_their_certificate_ends(tmp_path: Path) -> None:
+    with Fleet(tmp_path, workers=1) as fleet:
+        for name, service, days, level in (
+            ("dispatcher", fleet.dispatcher, 20, "warning"),
+            ("host-1", fleet.workers[0], 2, "error"),
+        ):
+            assert service.events("certificate_expires") == []
+            fleet.broker.reissue(name, timedelta(days=days, hours=1))
+            service.send_signal(signal.SIGHUP)
+            event = service.await_event("certificate_expires", days=days)
+            assert (event["level"], event["file"]) == (level, str(fleet.broker.identity(name).certificate))

@@ -2,6 +2,7 @@
 
 import ssl
 from pathlib import Path
+from typing import Any
 
 from stockworker.errors import ConfigError
 
@@ -15,6 +16,7 @@ class TlsFiles:
     """
 
     def __init__(self, ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> None:
+        self.cert_file = cert_file
         self._files = ca_file, cert_file, key_file
         self._context: ssl.SSLContext | None = None
         self.stamp: Stamp = ()
@@ -61,13 +63,27 @@ def common_name(cert_file: Path) -> str:
     Raises:
         ConfigError: the file is missing, unreadable or not PEM.
     """
+    decoded = _decoded(cert_file)
+    return next((value for part in decoded["subject"] for name, value in part if name == "commonName"), "")
+
+
+def valid_until(cert_file: Path) -> float:
+    """Return the last moment of a certificate, in seconds since the epoch.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not PEM.
+    """
+    return float(ssl.cert_time_to_seconds(_decoded(cert_file)["notAfter"]))
+
+
+def _decoded(cert_file: Path) -> dict[str, Any]:
     _require_readable(cert_file, "client certificate")
     try:
-        # The only decoder that the standard library has. `cryptography` would take 8 MiB in every service for one name.
-        decoded = ssl._ssl._test_decode_cert(cert_file)  # type: ignore[attr-defined] # noqa: SLF001 (see above)
+        # The only decoder that the standard library has. `cryptography` would take 8 MiB in every service for so little.
+        decoded: dict[str, Any] = ssl._ssl._test_decode_cert(cert_file)  # type: ignore[attr-defined] # noqa: SLF001 (see above)
     except ssl.SSLError as error:
         raise ConfigError(f"{cert_file}: no client certificate in PEM form") from error
-    return next((value for part in decoded["subject"] for name, value in part if name == "commonName"), "")
+    return decoded
 
 
 def _stamp(file: Path | None) -> tuple[str, int, int, int] | None:

@@ -13,6 +13,7 @@ from typing import Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
+from stockworker.adapters.expiry import ExpiryWatch
 from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import (
     Delayed,
@@ -136,6 +137,7 @@ class AgentService:
         self._settings = settings
         self._journal = journal
         self._reread = reread
+        self._expiry = ExpiryWatch()
         self._notifier = notifier
         self._inbox: Inbox[Item] = Inbox()
         self._broker = f"{settings.link.host}:{settings.link.port}"
@@ -233,6 +235,8 @@ class AgentService:
             self._tell_status()
             if any(isinstance(item, _Reread) for item in items):
                 self._link.renew(self._settings.link)
+                self._expiry.forget()
+            self._look_at_certificate()
             if any(isinstance(effect, Leave) for effect in effects):
                 return
 
@@ -328,6 +332,15 @@ class AgentService:
                 type=job.type,
                 attempt=job.attempt,
                 message=text,
+            )
+
+    def _look_at_certificate(self) -> None:
+        tls = self._settings.link.tls
+        found = None if tls is None else self._expiry.look(tls.cert_file, clock.wall())
+        if found is not None:
+            level = logging.ERROR if found.urgent else None
+            log_event(
+                _log, Logged.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=found.days
             )
 
     def _tell_ready(self, status: str) -> None:

@@ -35,18 +35,16 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
     try:
         client_context(tls.ca_file, tls.cert_file, tls.key_file)
         authorities = [] if tls.ca_file is None else inspect(tls.ca_file)
-        own = [] if tls.cert_file is None else inspect(tls.cert_file)[:1]
+        chain = [] if tls.cert_file is None else inspect(tls.cert_file)
     except ConfigError as error:
         yield fail("tls", str(error))
         return
     now = datetime.fromtimestamp(clock.wall(), UTC)
-    for file, facts in [*((tls.ca_file, each) for each in authorities), *((tls.cert_file, each) for each in own)]:
+    for file, facts in [*((tls.ca_file, each) for each in authorities), *((tls.cert_file, each) for each in chain)]:
         yield validity("tls", f"{file} ({facts.name})", facts, now)
-    subjects = {authority.subject for authority in authorities}
-    for facts in own:
-        if subjects and facts.issuer not in subjects:
-            text = f"{tls.cert_file} was issued by {facts.issuer}, and not by the authority in {tls.ca_file}"
-            yield warn("tls", f"{text}: if the broker refuses it, have it issued by the authority of the fleet")
+    if chain and authorities and not {facts.issuer for facts in chain} & {facts.subject for facts in authorities}:
+        text = f"{tls.cert_file} was issued by {chain[-1].issuer}, and not by the authority in {tls.ca_file}"
+        yield warn("tls", f"{text}: if the broker refuses it, have it issued by the authority of the fleet")
 
 
 def validity(subject: str, shown: str, facts: CertificateFacts, now: datetime) -> Finding:

@@ -13,6 +13,7 @@ from typing import Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
+from stockworker.adapters.expiry import ExpiryWatch
 from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import (
     Delayed,
@@ -110,6 +111,7 @@ class DispatcherService:
         self._inbox.put(Denied(settings.denied))  # before anybody can say anything
         self._settings = settings
         self._reread = reread
+        self._expiry = ExpiryWatch()
         self._store = store
         self._machine = Machine(policy, entropy, self._presence, store.load(), self._now())
         self._turns = Turns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
@@ -176,6 +178,8 @@ class DispatcherService:
             self._notifier.alive()
             if any(isinstance(item, _Reread) for item in items):
                 self._link.renew(self._settings.link)
+                self._expiry.forget()
+            self._look_at_certificate()
             if any(isinstance(item, _Stop) for item in items):
                 return
 
@@ -223,6 +227,13 @@ class DispatcherService:
             return Denied(self._settings.denied)
         finally:
             self._notifier.ready(self._status)
+
+    def _look_at_certificate(self) -> None:
+        tls = self._settings.link.tls
+        found = None if tls is None else self._expiry.look(tls.cert_file, clock.wall())
+        if found is not None:
+            level = logging.ERROR if found.urgent else None
+            log_event(_log, Event.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=found.days)
 
     def _tell_ready(self, status: str) -> None:
         # Being cut off is not being ill: the store works, and whoever waits for us would wait in vain.

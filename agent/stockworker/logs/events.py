@@ -70,6 +70,13 @@ class Event(Enum):
         "The broker knows us by the name in our certificate, and denies us the topics of our id. Set the id to that name, "
         "or install the right certificate.",
     )
+    CERTIFICATE_EXPIRES = Description(
+        WARNING,
+        "our certificate expires soon",
+        ("file", "until", "days"),
+        "Once a day from 30 days before; an error in the last three. Renew it: after its end the broker lets us in no more. "
+        "docs/pki.md says how.",
+    )
     STOPPING = Description(INFO, "stopping", ("reason",), "The service was asked to end.")
     FAULT = Description(
         ERROR,
