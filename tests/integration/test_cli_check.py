@@ -123,7 +123,9 @@ def test_a_missing_key_file(config: Path) -> None:
     done = run(changed(config, "keyless", tls={"key_file": "/nonexistent.key"}), "check", "--json")
 
     assert done.status == 1
-    assert worst(done, "fail") == ["/nonexistent.key: can't read the private key: No such file or directory"]
+    assert worst(done, "fail") == [
+        "/nonexistent.key: can't read the private key: No such file or directory; copy it there, or correct the path"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -386,6 +386,24 @@ def test_a_secret_may_be_a_credential_of_the_unit(
     assert "the name of a systemd credential" in one_error(write, "  queue: {mqtt: {password_file: a/b}}")
 
 
+def test_a_file_that_the_unit_hands_over_is_read_from_the_copy(
+    write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key_file(name: str) -> Path | None:
+        tls = config.load(write(f"job_processor: {{tls: {{cert_file: /x.crt, key_file: /keys/{name}}}}}")).tls
+        return tls and tls.key_file
+
+    (tmp_path / "1.key").write_text("hush")
+    (tmp_path / "2.key").write_text("\n")  # the unit's stand-in for a file that does not exist
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert key_file("1.key") == tmp_path / "1.key"
+    assert key_file("2.key") == Path("/keys/2.key")
+    assert key_file("3.key") == Path("/keys/3.key")
+
+    monkeypatch.delenv("CREDENTIALS_DIRECTORY")
+    assert key_file("1.key") == Path("/keys/1.key")
+
+
 def test_the_location_of_market_data_may_stand_in_a_file(write: Write, tmp_path: Path) -> None:
     file = tmp_path / "dsn"
     file.write_text("postgresql://u:hush@db/x\n")

@@ -2,9 +2,14 @@
 
 import ssl
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from stockworker.errors import ConfigError
+
+_REMEDIES: Final[dict[type[OSError], str]] = {
+    FileNotFoundError: "copy it there, or correct the path",
+    PermissionError: "let this user read it, or give it the name under which the service's unit loads it",
+}
 
 Stamp = tuple[tuple[str, int, int, int] | None, ...]
 
@@ -132,4 +137,5 @@ def _require_readable(path: Path, what: str) -> None:
         with path.open("rb"):
             pass
     except OSError as error:
-        raise ConfigError(f"{path}: can't read the {what}: {error.strerror}") from error
+        text = f"{path}: can't read the {what}: {error.strerror}"
+        raise ConfigError(f"{text}; {_REMEDIES.get(type(error), 'correct the path')}") from error

@@ -142,12 +142,17 @@ def _parse_path(written: str) -> Path:
 
 
 def _parse_secret_file(written: str) -> Path:
+    handed_over = os.environ.get("CREDENTIALS_DIRECTORY")
     if written.startswith("/"):
-        return _parse_path(written)
+        file = _parse_path(written)
+        copy = Path(handed_over, file.name) if handed_over else None
+        # systemd starts nothing whose credential is missing, and says neither which nor what to do. So our units hand
+        # over a blank one then, and whoever needs it can.
+        return copy if copy is not None and copy.is_file() and copy.read_bytes().strip() else file
     if re.fullmatch(ID_GRAMMAR, written) is None:
         raise Wrong(f"is {quoted(written)}, and must be an absolute path, or the name of a systemd credential")
     # systemd.exec(5), Credentials. Whoever reads the configuration without the unit gets no farther than to that name.
-    return Path(os.environ.get("CREDENTIALS_DIRECTORY", "/run/credentials"), written)
+    return Path(handed_over or "/run/credentials", written)
 
 
 def _parse_boolean(written: str) -> bool:

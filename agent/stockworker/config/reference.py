@@ -25,6 +25,8 @@ Sections are merged key by key; a list or a single value replaces the earlier on
 - A **size** is a number of bytes, or a number with `K`, `M`, `G` or `T`, powers of 1024: `512M`.
 - An **id** is 1 to 64 of the characters `A-Z a-z 0-9 . _ -`.
 - Text needs no quotes, also where it looks like a number: `password: 0123` is the four characters.
+- A file with a secret of which the unit hands a copy over (`LoadCredential=`, under the file's own name) is read from
+  that copy. The units do so with `/etc/stockworker/tls/<hostname>-<instance>.key` and `dispatcher.key`.
 - Aliases (`*name`), merge keys (`<<`) and tags (`!name`) are refused.
 
 `stockworker check` lists everything that is wrong, with file and line, before a service is started or reloaded.

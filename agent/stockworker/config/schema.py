@@ -246,7 +246,7 @@ class Handler:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketData:
     location: str = field(
-        default="/var/lib/stockworker/market.sqlite3",
+        default="/var/lib/stockworker/market/market.sqlite3",
         repr=False,  # an address may hold a password
         metadata=_key(LOCATION, "Where the built-in job types keep bars: a SQLite file or a PostgreSQL database."),
     )

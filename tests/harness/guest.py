@@ -1,0 +1,226 @@
+"""A Debian that has booted: systemd and all, in a container over a cached root that it can't change.
+
+Needs root, `systemd-nspawn` and `debootstrap`. A guest has no network but its own loopback, and a cgroup of its own, so
+that several can run the same units side by side.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Final, Self
+
+from tests.harness.waiting import wait_until
+
+CACHE: Final = Path("/var/tmp/stockworker-roots")  # noqa: S108 (outlives a reboot; root's alone)
+_ARCHIVE: Final = "http://deb.debian.org/debian"
+_SYSTEM: Final = ("dbus", "iproute2", "systemd", "systemd-sysv", "udev")
+_DEPENDENCIES: Final = ("mosquitto", "python3", "python3-cryptography", "python3-yaml")
+"""What the packages depend on: a guest has no network to fetch it from."""
+
+_TIMEOUT_S: Final = 60.0
+_LONG_S: Final = 900.0
+_HALT: Final = 37  # SIGRTMIN+3, systemd(1)
+_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One release of Debian, and the systemd that it has."""
+
+    number: int
+    codename: str
+    systemd: int
+
+
+RELEASES: Final = (Release(12, "bookworm", 252), Release(13, "trixie", 257))
+
+
+def base_root(release: Release) -> Path:
+    """The root of a release with what the packages depend on; made when it is asked for first (about a minute)."""
+    wanted = (*_SYSTEM, *_DEPENDENCIES)
+    root = CACHE / f"{release.codename}-{hashlib.sha256(' '.join(wanted).encode()).hexdigest()[:12]}"
+    if not root.exists():
+        CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fresh = root.with_name(f"{root.name}.{os.getpid()}")
+        _execute(
+            ["debootstrap", "--variant=minbase", f"--include={','.join(_SYSTEM)}", release.codename, fresh, _ARCHIVE]
+        )
+        _install(fresh, _DEPENDENCIES)
+        (fresh / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+        fresh.rename(root)
+    return root
+
+
+def _install(root: Path, packages: Sequence[str]) -> None:
+    environment = ["env", "-i", f"PATH={_PATH}", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
+    for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages], ["clean"]):
+        _execute(["chroot", root, *environment, "apt-get", *command])
+
+
+def _execute(command: Sequence[str | Path]) -> None:
+    done = subprocess.run(
+        command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=_LONG_S, check=False
+    )
+    assert done.returncode == 0, f"{command}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+class Overlay:
+    """A root that can be written to; what is written is in `folder`, and gone with it."""
+
+    def __init__(self, base: Path, folder: Path) -> None:
+        self._base = base
+        self._folder = folder
+        self.root = folder / "root"
+
+    def __enter__(self) -> Self:
+        upper, work = self._folder / "upper", self._folder / "work"
+        for each in (upper, work, self.root):
+            each.mkdir(parents=True)
+            each.chmod(0o755)  # the guest's users enter through it
+        options = f"lowerdir={self._base},upperdir={upper},workdir={work}"
+        _execute(["mount", "-t", "overlay", "-o", options, "overlay", self.root])
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _execute(["umount", "--lazy", self.root])
+        shutil.rmtree(self._folder / "upper")
+        shutil.rmtree(self._folder / "work")
+
+
+class Guest:
+    """A machine that has booted when the context is entered, and is gone when it is left."""
+
+    def __init__(self, base: Path, folder: Path, name: str) -> None:
+        self.name = name
+        self._overlay = Overlay(base, folder)
+        self._console = folder / "console"
+        self._exits = ExitStack()
+        self._leader = 0
+
+    @property
+    def root(self) -> Path:
+        """Where its files are."""
+        return self._overlay.root
+
+    def __enter__(self) -> Self:
+        with ExitStack() as stack:
+            stack.enter_context(self._overlay)
+            nspawn = self._start(stack)
+            wait_until(lambda: self._find_leader(nspawn), f"{self.name} starts", _TIMEOUT_S)
+            wait_until(self._has_booted, f"{self.name} boots: {self._said()}", _TIMEOUT_S)
+            self._exits = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._exits.close()
+
+    def try_run(self, *command: str, timeout_s: float = _TIMEOUT_S) -> subprocess.CompletedProcess[str]:
+        """Run a command as root, with nothing on standard input; say how it ended."""
+        enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
+        return subprocess.run(
+            [*enter, "env", "-i", f"PATH={_PATH}", "LC_ALL=C.UTF-8", "TERM=dumb", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def run(self, *command: str, timeout_s: float = _TIMEOUT_S) -> str:
+        """Run a command that must succeed; return what it printed."""
+        done = self.try_run(*command, timeout_s=timeout_s)
+        assert done.returncode == 0, f"{command} in {self.name} ended with {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def write(self, path: str, text: str, mode: int = 0o644) -> None:
+        """Write a file of root's."""
+        file = self.root / path.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+        file.chmod(mode)
+
+    def journal(self, unit: str) -> str:
+        """What a unit has said, and what systemd has said of it."""
+        return self.run("journalctl", "--no-pager", "-o", "cat", "-u", unit)
+
+    def show(self, unit: str, name: str) -> str:
+        """A property of a unit."""
+        return self.run("systemctl", "show", "--value", "-p", name, unit).strip()
+
+    def _start(self, stack: ExitStack) -> "subprocess.Popen[bytes]":
+        command = ["systemd-nspawn", "-q", "-D", str(self.root), "-M", self.name, "--register=no"]
+        command += ["--private-network", "--link-journal=no", "--console=pipe", "--boot"]
+        groups: list[Path] = []
+        if not Path("/run/systemd/system").exists():
+            # Without a systemd around it all guests would share the caller's cgroup.
+            command.insert(1, "--keep-unit")
+            groups = _make_cgroups(self.name)
+        enter = 'for group in $GROUPS_; do echo $$ > $group/cgroup.procs; done; exec "$@"'
+        console = stack.enter_context(self._console.open("wb"))
+        stack.callback(_remove_cgroups, groups)
+        nspawn = subprocess.Popen(
+            ["/bin/sh", "-c", enter, "sh", *command],
+            stdin=subprocess.DEVNULL,
+            stdout=console,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            env={**os.environ, "SYSTEMD_NSPAWN_UNIFIED_HIERARCHY": "1", "GROUPS_": " ".join(map(str, groups))},
+        )
+        stack.callback(self._halt, nspawn)
+        return nspawn
+
+    def _find_leader(self, nspawn: "subprocess.Popen[bytes]") -> bool:
+        assert nspawn.poll() is None, self._said()
+        children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split()
+        found = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd"]
+        self._leader = int(found[0]) if found else 0
+        return bool(found)
+
+    def _has_booted(self) -> bool:
+        return self.try_run("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}
+
+    def _halt(self, nspawn: "subprocess.Popen[bytes]") -> None:
+        try:
+            if self._leader:
+                os.kill(self._leader, _HALT)
+            nspawn.wait(_TIMEOUT_S if self._leader else 0.1)
+        except (ProcessLookupError, subprocess.TimeoutExpired):
+            nspawn.kill()  # its children die with it: nspawn asks the kernel for that
+            nspawn.wait()
+
+    def _said(self) -> str:
+        return self._console.read_text(errors="replace")[-2000:] if self._console.exists() else ""
+
+
+def _make_cgroups(name: str) -> list[Path]:
+    mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
+    tops = [Path(where) for _, where, kind, options, *_ in mounts if kind == "cgroup2" or "name=systemd" in options]
+    groups = [top / f"stockworker-{name}" for top in tops]
+    for group in groups:
+        group.mkdir(exist_ok=True)
+    return groups
+
+
+def _remove_cgroups(groups: Sequence[Path]) -> None:
+    for group in groups:
+        for folder, _, _ in os.walk(group, topdown=False):
+            wait_until(lambda folder=folder: _remove(Path(folder)), f"{folder} is empty")
+
+
+def _remove(folder: Path) -> bool:
+    try:
+        folder.rmdir()
+    except OSError:
+        return False
+    return True
