@@ -68,6 +68,22 @@ test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests, linter
 	    PYTHONPATH=$(CURDIR)/agent .venv-debian-$$release/bin/python -m pytest -q $(PARALLEL) $(PURE_TESTS); \
 	done
 
+.venv-packaging/.ready: requirements/packaging.lock | system
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+PACKAGES_OPTIONS ?=
+
+.PHONY: packages
+packages: dev .venv-packaging/.ready ## Build the .deb and .rpm packages into dist/, the same bytes each time
+	PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m builder --out dist $(PACKAGES_OPTIONS)
+
+.PHONY: test-packages
+test-packages: DEBIAN_PACKAGES += debootstrap fish gpg lintian mount piuparts python3-rpm rpm systemd-container zsh
+test-packages: dev packages ## Install the packages on booted Debian 12 and 13 and try them (as root; about 10 min)
+	$(BIN)/pytest tests/packages
+
 .PHONY: bench
 bench: dev ## Measure jobs per second and latency, beside what this machine could do at all
 	$(BIN)/python -m bench
@@ -112,6 +128,7 @@ lock: dev ## Resolve the locked dependencies again
 	$(LOCK) pyproject.toml --all-extras --group dev --upgrade --output-file requirements/dev.lock
 	$(LOCK) requirements/debian-12.in --upgrade --output-file requirements/debian-12.lock
 	$(LOCK) requirements/debian-13.in --upgrade --output-file requirements/debian-13.lock
+	$(LOCK) requirements/packaging.in --upgrade --output-file requirements/packaging.lock
 
 .PHONY: clean
 clean: ## Remove what the targets made

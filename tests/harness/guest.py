@@ -6,11 +6,11 @@ that several can run the same units side by side.
 
 import hashlib
 import os
-import shutil
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
@@ -26,7 +26,7 @@ _DEPENDENCIES: Final = ("mosquitto", "python3", "python3-cryptography", "python3
 _TIMEOUT_S: Final = 60.0
 _LONG_S: Final = 900.0
 _HALT: Final = 37  # SIGRTMIN+3, systemd(1)
-_PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_CLEAN: Final = ("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,16 +51,11 @@ def base_root(release: Release) -> Path:
         _execute(
             ["debootstrap", "--variant=minbase", f"--include={','.join(_SYSTEM)}", release.codename, fresh, _ARCHIVE]
         )
-        _install(fresh, _DEPENDENCIES)
+        for step in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *_DEPENDENCIES], ["clean"]):
+            _execute(["chroot", fresh, *_CLEAN, "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", *step])
         (fresh / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
         fresh.rename(root)
     return root
-
-
-def _install(root: Path, packages: Sequence[str]) -> None:
-    environment = ["env", "-i", f"PATH={_PATH}", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1"]
-    for command in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *packages], ["clean"]):
-        _execute(["chroot", root, *environment, "apt-get", *command])
 
 
 def _execute(command: Sequence[str | Path]) -> None:
@@ -71,19 +66,20 @@ def _execute(command: Sequence[str | Path]) -> None:
 
 
 class Overlay:
-    """A root that can be written to; what is written is in `folder`, and gone with it."""
+    """A root that can be written to, over layers that can't be (the topmost first); what is written is in `upper`."""
 
-    def __init__(self, base: Path, folder: Path) -> None:
-        self._base = base
-        self._folder = folder
+    def __init__(self, layers: Sequence[Path], folder: Path) -> None:
+        self._layers = layers
+        self._work = folder / "work"
+        self.upper = folder / "upper"
         self.root = folder / "root"
 
     def __enter__(self) -> Self:
-        upper, work = self._folder / "upper", self._folder / "work"
-        for each in (upper, work, self.root):
+        for each in (self.upper, self._work, self.root):
             each.mkdir(parents=True)
             each.chmod(0o755)  # the guest's users enter through it
-        options = f"lowerdir={self._base},upperdir={upper},workdir={work}"
+        layers = ":".join(map(str, self._layers))
+        options = f"lowerdir={layers},upperdir={self.upper},workdir={self._work}"
         _execute(["mount", "-t", "overlay", "-o", options, "overlay", self.root])
         return self
 
@@ -91,16 +87,28 @@ class Overlay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         _execute(["umount", "--lazy", self.root])
-        shutil.rmtree(self._folder / "upper")
-        shutil.rmtree(self._folder / "work")
+
+    def run(self, *command: str) -> str:
+        """Run a command as in an image that is being built: nothing has booted, and there is no /proc."""
+        done = subprocess.run(
+            ["chroot", self.root, *_CLEAN, *command],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=_LONG_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}"
+        return done.stdout
 
 
 class Guest:
     """A machine that has booted when the context is entered, and is gone when it is left."""
 
-    def __init__(self, base: Path, folder: Path, name: str) -> None:
+    def __init__(self, layers: Sequence[Path], folder: Path, name: str) -> None:
         self.name = name
-        self._overlay = Overlay(base, folder)
+        self._overlay = Overlay(layers, folder)
         self._console = folder / "console"
         self._exits = ExitStack()
         self._leader = 0
@@ -113,6 +121,7 @@ class Guest:
     def __enter__(self) -> Self:
         with ExitStack() as stack:
             stack.enter_context(self._overlay)
+            self.write("/etc/hostname", f"{self.name}\n")
             nspawn = self._start(stack)
             wait_until(lambda: self._find_leader(nspawn), f"{self.name} starts", _TIMEOUT_S)
             wait_until(self._has_booted, f"{self.name} boots: {self._said()}", _TIMEOUT_S)
@@ -128,7 +137,7 @@ class Guest:
         """Run a command as root, with nothing on standard input; say how it ended."""
         enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
         return subprocess.run(
-            [*enter, "env", "-i", f"PATH={_PATH}", "LC_ALL=C.UTF-8", "TERM=dumb", *command],
+            [*enter, *_CLEAN, "TERM=dumb", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -153,6 +162,14 @@ class Guest:
     def journal(self, unit: str) -> str:
         """What a unit has said, and what systemd has said of it."""
         return self.run("journalctl", "--no-pager", "-o", "cat", "-u", unit)
+
+    def wait_until(self, condition: Callable[[], object], what: str) -> None:
+        """Look until `condition` holds; where it never does, say what the machine says."""
+        try:
+            wait_until(condition, what)
+        except TimeoutError as error:
+            error.add_note(self.run("journalctl", "--no-pager", "-o", "short-precise", "-n", "60"))
+            raise
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit."""
@@ -215,7 +232,7 @@ def _make_cgroups(name: str) -> list[Path]:
 def _remove_cgroups(groups: Sequence[Path]) -> None:
     for group in groups:
         for folder, _, _ in os.walk(group, topdown=False):
-            wait_until(lambda folder=folder: _remove(Path(folder)), f"{folder} is empty")
+            wait_until(partial(_remove, Path(folder)), f"{folder} is empty")
 
 
 def _remove(folder: Path) -> bool:

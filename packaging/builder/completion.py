@@ -1,0 +1,236 @@
+"""Completion for bash, zsh and fish, made from the command's own parsers."""
+
+import argparse
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from stockworker.cli.commands import CommandParser, make_parser
+
+_FILES = re.compile(r"PATH|FILE|FOLDER")
+
+
+@dataclass(frozen=True, slots=True)
+class Option:
+    """An option, and what its value may be.
+
+    Attributes:
+        name: with its dashes.
+        meaning: one line.
+        takes_value: whether a value follows it.
+        choices: the values that there are, where they are few.
+        takes_file: whether the value is a file.
+    """
+
+    name: str
+    meaning: str
+    takes_value: bool
+    choices: tuple[str, ...]
+    takes_file: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command, or the program itself: what may follow its name.
+
+    Attributes:
+        path: its name; of a command within a command, both; empty for the program.
+        meaning: a few words.
+        options: in the order of the parser.
+        commands: the commands within it.
+        choices: what its positional arguments may be, where they are few.
+    """
+
+    path: tuple[str, ...]
+    meaning: str
+    options: tuple[Option, ...]
+    commands: tuple["Command", ...]
+    choices: tuple[str, ...]
+
+    @property
+    def identifier(self) -> str:
+        """Its name as a shell's function or key may be named."""
+        return "_".join(("", "stockworker", *self.path)).replace("-", "_")
+
+    def walk(self) -> Iterator["Command"]:
+        """This one and all within it."""
+        yield self
+        for command in self.commands:
+            yield from command.walk()
+
+
+def program() -> Command:
+    """What the parsers say."""
+    parser, _ = make_parser()
+    return _command(parser, (), "")
+
+
+def _command(parser: argparse.ArgumentParser, path: tuple[str, ...], meaning: str) -> Command:
+    if isinstance(parser, CommandParser):
+        parser.complete()
+    options: list[Option] = []
+    commands: list[Command] = []
+    choices: list[str] = []
+    for action in parser._actions:  # noqa: SLF001 (argparse has no public way to ask)
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 (as above)
+            meanings = {each.dest: each.help or "" for each in action._choices_actions}  # noqa: SLF001 (as above)
+            commands += [
+                _command(below, (*path, name), meanings.get(name, "")) for name, below in action.choices.items()
+            ]
+        elif action.option_strings:
+            options.append(_option(action))
+        else:
+            choices += map(str, action.choices or ())
+    return Command(path, meaning, tuple(options), tuple(commands), tuple(choices))
+
+
+def _option(action: argparse.Action) -> Option:
+    return Option(
+        name=action.option_strings[-1],
+        meaning=_one_line(action.help or ""),
+        takes_value=action.nargs != 0,
+        choices=tuple(map(str, action.choices or ())),
+        takes_file=bool(_FILES.search(str(action.metavar))),
+    )
+
+
+def _one_line(text: str) -> str:
+    """The first sentence, without what a shell would read as its own."""
+    short = re.split(r"[;:(]| \(default", text)[0]
+    return re.sub(r"[^A-Za-z0-9 .,/_-]", "", short).strip()
+
+
+# --- bash -------------------------------------------------------------------------------------------------------------
+
+
+def bash(top: Command) -> str:
+    """A script for the folder of bash-completion."""
+    cases = "\n".join(_bash_case(command) for command in top.walk())
+    return f"""\
+# bash completion for stockworker, made from its parsers
+
+_stockworker() {{
+    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}} command= word skip=
+    for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
+        if [[ $skip ]]; then
+            skip=
+        elif [[ $word == --config ]]; then
+            skip=1
+        elif [[ $word != -* ]]; then
+            case "$command $word" in
+{_bash_paths(top)}
+            esac
+        fi
+    done
+    COMPREPLY=()
+    local words= values=
+    case "$command" in
+{cases}
+    esac
+    if [[ $values == FILES || ( -z $words && $current != -* ) ]]; then
+        compopt -o default
+    elif [[ $values != NONE ]]; then
+        mapfile -t COMPREPLY < <(compgen -W "${{values:-$words}}" -- "$current")
+    fi
+}}
+complete -F _stockworker stockworker
+"""
+
+
+def _bash_paths(top: Command) -> str:
+    names = [_bash_name(command) for command in top.walk() if command.path]
+    return "\n".join(f'                "{name}") command="{name}" ;;' for name in names)
+
+
+def _bash_name(command: Command) -> str:
+    return "".join(f" {word}" for word in command.path)
+
+
+def _bash_case(command: Command) -> str:
+    lines = [f'        "{_bash_name(command)}")', '            case "$previous" in']
+    for option in command.options:
+        if option.takes_value:
+            values = " ".join(option.choices) or ("FILES" if option.takes_file else "NONE")
+            lines.append(f'                {option.name}) values="{values}" ;;')
+    below = " ".join([*(each.path[-1] for each in command.commands), *command.choices])
+    lines += [
+        "            esac",
+        f'            words="{below}"',
+        "            if [[ $current == -* ]]; then",
+        f'                words="{" ".join(option.name for option in command.options)}"',
+        "            fi",
+        "            ;;",
+    ]
+    return "\n".join(lines)
+
+
+# --- zsh --------------------------------------------------------------------------------------------------------------
+
+
+def zsh(top: Command) -> str:
+    """A function for zsh's $fpath, to be named `_stockworker`."""
+    functions = "\n".join(_zsh_function(command) for command in top.walk())
+    return f'#compdef stockworker\n\n{functions}\n_stockworker "$@"\n'
+
+
+def _zsh_function(command: Command) -> str:
+    lines = [f"{command.identifier}() {{"]
+    arguments = [_zsh_option(option) for option in command.options]
+    if command.commands:
+        listed = " ".join(f"'{below.path[-1]}:{_one_line(below.meaning)}'" for below in command.commands)
+        cases = "; ".join(f"{below.path[-1]}) {below.identifier} ;" for below in command.commands)
+        lines += [
+            "    local state line",
+            f"    local -a commands=({listed})",
+            f"    _arguments -C {' '.join(arguments)} '1:command:->command' '*::argument:->argument'",
+            "    case $state in",
+            "        command) _describe command commands ;;",
+            f"        argument) case $line[1] in {cases}; esac ;;",
+            "    esac",
+        ]
+    else:
+        rest = f"'*:argument:({' '.join(command.choices)})'" if command.choices else "'*:argument:_files'"
+        lines.append(f"    _arguments {' '.join([*arguments, rest])}")
+    return "\n".join([*lines, "}"])
+
+
+def _zsh_option(option: Option) -> str:
+    if not option.takes_value:
+        return f"'{option.name}[{option.meaning}]'"
+    values = f"({' '.join(option.choices)})" if option.choices else ("_files" if option.takes_file else " ")
+    return f"'*{option.name}=[{option.meaning}]:value:{values}'"
+
+
+# --- fish -------------------------------------------------------------------------------------------------------------
+
+
+def fish(top: Command) -> str:
+    """A script for fish's folder of completions."""
+    lines = ["# fish completion for stockworker, made from its parsers", ""]
+    for command in top.walk():
+        condition = _fish_condition(command)
+        for below in command.commands:
+            meaning = _one_line(below.meaning)
+            lines.append(f"complete -c stockworker -n '{condition}' -f -a {below.path[-1]} -d '{meaning}'")
+        if command.choices:
+            lines.append(f"complete -c stockworker -n '{condition}' -f -a '{' '.join(command.choices)}'")
+        lines += [_fish_option(option, condition) for option in command.options]
+    return "\n".join(lines) + "\n"
+
+
+def _fish_condition(command: Command) -> str:
+    conditions = [f"__fish_seen_subcommand_from {word}" for word in command.path]
+    if command.commands:
+        below = " ".join(each.path[-1] for each in command.commands)
+        conditions.append(f"not __fish_seen_subcommand_from {below}")
+    return "; and ".join(conditions)
+
+
+def _fish_option(option: Option, condition: str) -> str:
+    words = ["complete -c stockworker", f"-n '{condition}'"]
+    words.append(f"-l {option.name.removeprefix('--')}" if option.name.startswith("--") else f"-s {option.name[1:]}")
+    if option.takes_value:
+        words.append("-r -F" if option.takes_file else "-x")
+        if option.choices:
+            words.append(f"-a '{' '.join(option.choices)}'")
+    return " ".join([*words, f"-d '{option.meaning}'"])

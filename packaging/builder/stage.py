@@ -1,0 +1,81 @@
+"""The files of a package as they will be on disk, and how nfpm is told of them."""
+
+import gzip
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+_COMPRESSED: Final = ("/usr/share/man/",)
+_EXECUTABLE: Final = ("/usr/bin/",)
+_OWN: Final = re.compile(r"^/(etc|usr/share|usr/share/doc|usr/share/licenses)/stockworker")
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """A folder that has each file of one package at its place, under the mode that it will have.
+
+    Attributes:
+        folder: what will be `/`.
+        mtime: of every file, in seconds since the epoch: the same input makes the same package.
+    """
+
+    folder: Path
+    mtime: int
+
+    def add(self, target: str, content: bytes) -> None:
+        """Put a file at its place; a man page is compressed."""
+        if target.startswith(_COMPRESSED):
+            target, content = f"{target}.gz", gzip.compress(content, 9, mtime=0)
+        file = self.folder / target.lstrip("/")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+
+    def copy(self, source: Path, target: str) -> None:
+        """Put a file, or what a folder has in it, at its place."""
+        if source.is_dir():
+            for file in sorted(source.rglob("*")):
+                if file.is_file() and file.suffix != ".pyc":
+                    self.add(f"{target}/{file.relative_to(source)}", file.read_bytes())
+        else:
+            self.add(target, source.read_bytes())
+
+    def contents(self, folders: tuple[str, ...], packager: str) -> list[dict[str, Any]]:
+        """What nfpm is to pack in one of its formats: every file, and the folders that are this package's own."""
+        found = sorted(self.folder.rglob("*"))
+        own = {f"/{each.relative_to(self.folder)}" for each in found if each.is_dir()}
+        folders = tuple(sorted({*folders, *(folder for folder in own if _OWN.search(folder))}))
+        info = {"owner": "root", "group": "root", "mode": 0o755, "mtime": self._time}
+        entries = [{"dst": folder, "type": "dir", "file_info": info} for folder in folders]
+        return entries + [self._entry(file, packager) for file in found if file.is_file()]
+
+    @property
+    def _time(self) -> str:
+        return datetime.fromtimestamp(self.mtime, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+    def _entry(self, file: Path, packager: str) -> dict[str, Any]:
+        target = f"/{file.relative_to(self.folder)}"
+        mode = 0o755 if target.startswith(_EXECUTABLE) else 0o644
+        info = {"owner": "root", "group": "root", "mode": mode, "mtime": self._time}
+        entry: dict[str, Any] = {"src": str(file), "dst": target, "file_info": info}
+        kind = _kind(target, packager)
+        return entry if kind is None else {**entry, "type": kind}
+
+
+def _kind(target: str, packager: str) -> str | None:
+    if target.startswith("/etc/"):
+        return "config|noreplace"
+    if packager == "rpm" and target.startswith("/usr/share/licenses/"):
+        return "license"
+    if packager == "rpm" and target.startswith(("/usr/share/doc/", "/usr/share/man/")):
+        return "doc"
+    return None
+
+
+def filled(text: str, words: Mapping[str, str]) -> str:
+    """A maintainer script with the words of its package in it."""
+    for name, word in words.items():
+        text = text.replace(f"@{name}@", word)
+    return text

@@ -1,0 +1,155 @@
+"""The packages on a machine of their own: broker, dispatcher, two workers and a client, as an administrator sets them up."""
+
+import json
+import shutil
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import yaml
+
+from stockworker.adapters import clock
+from stockworker.security.certificates import Authority
+from tests.harness.broker import TEMPLATE
+from tests.harness.guest import Guest, Overlay
+
+WORKERS = ("stockworker@1", "stockworker@2")
+SERVICES = ("mosquitto", "stockworker-dispatcher", *WORKERS)
+_TLS = "/etc/stockworker/tls"
+_INSTALL = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-q", "-y")
+
+SETTINGS: dict[str, Any] = {
+    "handlers": {
+        "data_import": {"settings": {"import_folders": ["/srv/import"]}},
+        "price_update": {"settings": {"provider": "http://127.0.0.1:8000/{symbol}.json"}},
+        "probe": {"command": ["python3", "-I", "/opt/jobs/probe.py"], "limits": {"memory": "256M", "cpu": "10s"}},
+        "greet": {"python": "greetings:greet"},
+    },
+    "worker": {"handler_paths": ["/opt/jobs"], "drain_timeout": 2},
+}
+"""What the services of the machine are to do, besides being there."""
+
+_PROBE = """
+import json, os, subprocess, sys, urllib.request
+
+def tried(action):
+    try:
+        action()
+    except OSError as error:
+        return type(error).__name__
+    return "done"
+
+wanted = json.load(sys.stdin)
+print(json.dumps({
+    "writes": {path: tried(lambda: open(path + "/probe", "w").close()) for path in wanted["write"]},
+    "reads": {path: tried(lambda: open(path).close()) for path in wanted["read"]},
+    "starts a program": subprocess.run(["true"]).returncode,
+    "capabilities": [line for line in open("/proc/self/status") if line.startswith("CapEff")][0].split()[1],
+}))
+"""
+_GREETING = """
+def greet(job, context):
+    return f"hello, {job.payload}"
+"""
+_BAR = {"date": "2013-03-04", "open": 427.8, "high": 428.2, "low": 419.0, "close": 420.05, "volume": 145}
+
+
+def offer(root: Path, packages: Path, name: str = "packages") -> str:
+    """Put the .debs into a folder on the machine; return what the shell knows them as."""
+    folder = root / "opt" / name
+    folder.mkdir()
+    for file in packages.glob("*.deb"):
+        shutil.copy(file, folder)
+    return f"/opt/{name}/*.deb"
+
+
+def install_command(files: str, *options: str) -> tuple[str, ...]:
+    """How apt installs local files: it takes what they depend on from what is there."""
+    return ("sh", "-c", " ".join([*_INSTALL, *options, files]))
+
+
+def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) -> None:
+    """Give the machine `host` certificates and configuration, and enable its services."""
+    etc = machine.root / "etc"
+    _certify(etc, host)
+    _write_yaml(
+        etc / "stockworker" / "job_processor.d" / "site.yml", {"tls": _identity("dispatcher"), **(settings or {})}
+    )
+    for name in ("1", "2"):
+        (etc / "stockworker" / "instances" / f"{name}.yml").write_text(instance(name))
+    _write_yaml(machine.root / "root" / "client.yml", {"tls": _identity("client"), "client": {"id": "client"}})
+    rendered = Template(TEMPLATE.read_text()).substitute(
+        LISTENER="8883",
+        ACL_FILE="/etc/mosquitto/stockworker.acl",
+        CA_FILE=f"{_TLS}/ca.crt",
+        CERT_FILE=f"{_TLS}/broker.crt",
+        KEY_FILE=f"{_TLS}/broker.key",
+    )
+    (etc / "mosquitto" / "conf.d" / "stockworker.conf").write_text(rendered)
+    (etc / "mosquitto" / "stockworker.acl").write_text(machine.run("stockworker", "acl", "--client", "client"))
+    for path, text in {
+        "opt/jobs/probe.py": _PROBE,
+        "opt/jobs/greetings.py": _GREETING,
+        "srv/import/aapl.json": json.dumps([_BAR]),
+        "srv/http/MSFT.json": json.dumps([_BAR]),
+    }.items():
+        file = machine.root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text)
+    machine.run("chown", "mosquitto:", "/etc/mosquitto/stockworker.acl", f"{_TLS}/broker.key")
+    machine.run("systemctl", "enable", *SERVICES)
+
+
+def start(guest: Guest) -> None:
+    """Wait until everything that is enabled runs, and the dispatcher knows its workers."""
+    for service in SERVICES:
+        guest.wait_until(partial(is_active, guest, service), f"{service} is active")
+    guest.wait_until(lambda: online(guest) == 2, "the dispatcher knows both workers")
+
+
+def is_active(guest: Guest, service: str) -> bool:
+    """Whether a service says that it is ready."""
+    return guest.show(service, "ActiveState") == "active"
+
+
+def is_listening(guest: Guest, port: int) -> bool:
+    """Whether somebody accepts connections on the guest's loopback."""
+    return f":{port} " in guest.run("ss", "-ltnH")
+
+
+def instance(name: str) -> str:
+    """What a worker's own configuration file has to say."""
+    text: str = yaml.safe_dump({"job_processor": {"tls": _identity(name)}})
+    return text
+
+
+def online(guest: Guest) -> int:
+    """How many workers the dispatcher knows to be there."""
+    done = guest.try_run("stockworker", "--config", "/root/client.yml", "stats", "--json")
+    return sum(worker["online"] for worker in json.loads(done.stdout)["workers"]) if done.returncode == 0 else 0
+
+
+def submit(guest: Guest, job_type: str, payload: Any) -> Any:
+    """Run a job; return its result."""
+    command = ["submit", job_type, json.dumps(payload), "--wait-timeout", "30s", "--quiet"]
+    return json.loads(guest.run("stockworker", "--config", "/root/client.yml", *command))
+
+
+def _certify(etc: Path, host: str) -> None:
+    folder = etc / "stockworker" / "tls"
+    now = datetime.fromtimestamp(clock.wall(), UTC)
+    authority = Authority.create("A fleet", now)
+    (folder / "ca.crt").write_bytes(authority.certificate_pem)
+    authority.issue_server(["localhost"], now).save(folder, "broker")
+    for file, name in {"dispatcher": "dispatcher", "1": f"{host}-1", "2": f"{host}-2", "client": "client"}.items():
+        authority.issue_client(name, now).save(folder, file)
+
+
+def _identity(name: str) -> dict[str, str]:
+    return {"ca_file": f"{_TLS}/ca.crt", "cert_file": f"{_TLS}/{name}.crt", "key_file": f"{_TLS}/{name}.key"}
+
+
+def _write_yaml(file: Path, settings: dict[str, Any]) -> None:
+    file.write_text(yaml.safe_dump({"job_processor": settings}))

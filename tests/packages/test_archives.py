@@ -1,0 +1,155 @@
+"""The files in dist/: small, clean, complete, and the same whoever builds them."""
+
+import hashlib
+import json
+import os
+import subprocess
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from tests.packages.conftest import ROOT, build
+
+NAMES = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher")
+LARGEST = 300_000
+VENDORED = ("gmqtt", "sdnotify", "talipp")
+CONFIGURATION = "etc/stockworker/job_processor.yml"
+CONFIGURATION_SHA256 = "65c7bb8dfa004887951a2e3b0393e8cc3a5c85245f7cde5317b190289183a758"
+"""An edit of this file would make dpkg ask every administrator who has edited theirs, and stop unattended upgrades."""
+
+
+def run(*command: str | Path, home: Path | None = None) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "LC_ALL": "C.UTF-8", **({} if home is None else {"HOME": str(home)})}
+    return subprocess.run(
+        command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+
+
+def checked(*command: str | Path, home: Path | None = None) -> str:
+    done = run(*command, home=home)
+    assert done.returncode == 0, f"{command}:\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def unpacked(packages: Path, name: str, folder: Path) -> Path:
+    (archive,) = packages.glob(f"{name}_*.deb")
+    checked("dpkg-deb", "--extract", archive, folder)
+    return folder
+
+
+def test_there_is_each_package_in_both_formats(packages: Path) -> None:
+    assert sorted(file.name.partition("_")[0] for file in packages.glob("*_all.deb")) == sorted(NAMES)
+    assert len(list(packages.glob("*.noarch.rpm"))) == len(NAMES)
+
+
+def test_no_package_is_large(packages: Path) -> None:
+    assert {file.name: file.stat().st_size for file in packages.iterdir() if file.stat().st_size > LARGEST} == {}
+
+
+def test_lintian_has_nothing_to_say(packages: Path) -> None:
+    archives = sorted(packages.glob("*.deb"))
+    done = run("lintian", "-EvI", "--pedantic", "--allow-root", "--no-cfg", *archives)
+    assert [line for line in done.stdout.splitlines() if not line.startswith("N:")] == []
+    assert done.returncode == 0, done.stderr
+
+
+def test_rpmlint_has_nothing_to_say_of_signed_packages(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    key = throw_away_key(home)
+    build(ROOT, tmp_path / "signed", "--rpm-key", str(key), "--keyring", str(home / "public.asc"))
+    (home / ".rpmmacros").write_text(f"%_dbpath {home}/rpmdb\n")
+    checked("rpm", "--import", home / "public.asc", home=home)
+
+    archives = sorted((tmp_path / "signed").glob("*.rpm"))
+    said = checked(
+        ROOT / ".venv-packaging" / "bin" / "rpmlint", "-c", ROOT / "packaging" / "rpmlint.toml", *archives, home=home
+    )
+
+    assert f"{len(archives)} packages and 0 specfiles checked; 0 errors, 0 warnings, 0 filtered" in said, said
+    assert "digests signatures OK" in checked("rpm", "-K", archives[0], home=home)
+
+
+def throw_away_key(home: Path) -> Path:
+    """A key to sign with, and `public.asc` beside it."""
+    gpg = ("gpg", "--batch", "--quiet", "--homedir", home)
+    home.chmod(0o700)
+    checked(*gpg, "--passphrase", "", "--quick-generate-key", "throw-away", "rsa3072", "sign", "1d")
+    (home / "public.asc").write_text(checked(*gpg, "--armor", "--export"))
+    (home / "private.asc").write_text(checked(*gpg, "--armor", "--export-secret-keys"))
+    checked("gpgconf", "--homedir", home, "--kill", "gpg-agent")
+    return home / "private.asc"
+
+
+@pytest.mark.timeout(300)
+def test_whoever_builds_them_gets_the_same_bytes(tmp_path: Path) -> None:
+    checksums = []
+    for name, mask in (("one", 0o022), ("another-folder", 0o077)):
+        before = os.umask(mask)
+        try:
+            checked("git", "clone", "--quiet", ROOT, tmp_path / name)
+            build(tmp_path / name, tmp_path / name / "dist")
+        finally:
+            os.umask(before)
+        files = sorted((tmp_path / name / "dist").iterdir())
+        checksums.append({file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files})
+    assert checksums[0] == checksums[1]
+
+
+def test_the_configuration_is_the_one_of_every_release(packages: Path, tmp_path: Path) -> None:
+    shipped = unpacked(packages, "stockworker", tmp_path) / CONFIGURATION
+    assert hashlib.sha256(shipped.read_bytes()).hexdigest() == CONFIGURATION_SHA256
+
+
+def test_the_bill_of_materials_names_all_that_is_vendored(packages: Path, tmp_path: Path) -> None:
+    root = unpacked(packages, "stockworker", tmp_path)
+    (bill,) = packages.glob("*.cdx.json")
+    listed = json.loads(bill.read_text())["components"]
+    lock = (ROOT / "requirements" / "dev.lock").read_text()
+
+    found = {folder.name for folder in (root / "usr/share/stockworker-code").iterdir()} - {"stockworker"}
+
+    assert found == {part["name"] for part in listed} >= set(VENDORED)
+    assert all(part["licenses"] == [{"license": {"id": "MIT"}}] for part in listed)
+    assert all(f"--hash=sha256:{part['hashes'][0]['content']}" in lock for part in listed)
+    assert (root / "usr/share/doc/stockworker/stockworker.cdx.json").read_text() == bill.read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (("sub",), {"submit"}),
+        (("submit", "--prio"), {"--priority"}),
+        (("submit", "--priority", ""), {"high", "normal", "low"}),
+        (("--config", "submit", "canc"), {"cancel"}),
+    ],
+)
+def test_bash_and_fish_complete(packages: Path, tmp_path: Path, words: Sequence[str], expected: set[str]) -> None:
+    root = unpacked(packages, "stockworker", tmp_path)
+    line = " ".join(["stockworker", *words])
+    script = root / "usr/share/bash-completion/completions/stockworker"
+    asked = f"""
+        source {script}
+        COMP_WORDS=({" ".join(word or "''" for word in ("stockworker", *words))})
+        COMP_CWORD={len(words)}
+        _stockworker
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    assert set(checked("bash", "-c", asked).split()) == expected
+
+    fish = root / "usr/share/fish/vendor_completions.d/stockworker.fish"
+    said = checked("fish", "--no-config", "-c", f"source {fish}; complete --do-complete '{line}'", home=tmp_path)
+    assert {answer.split("\t")[0] for answer in said.splitlines()} == expected
+
+
+def test_zsh_reads_its_completion(packages: Path, tmp_path: Path) -> None:
+    root = unpacked(packages, "stockworker", tmp_path)
+    checked("zsh", "-n", root / "usr/share/zsh/vendor-completions/_stockworker")
+
+
+def test_the_man_page_is_compressed_and_whole(packages: Path, tmp_path: Path) -> None:
+    root = unpacked(packages, "stockworker", tmp_path)
+    page = zlib.decompress((root / "usr/share/man/man1/stockworker.1.gz").read_bytes(), wbits=31)
+    assert page == (ROOT / "docs" / "man" / "stockworker.1").read_bytes()

@@ -1,0 +1,184 @@
+"""The installed services on a booted machine, under their sandbox."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.harness import site
+from tests.harness.guest import Guest
+
+TEMPORARY = "/tmp"  # noqa: S108 (not ours: what the service takes for it)
+UNITS = ("mosquitto.service", "stockworker-dispatcher.service", "stockworker@1.service")
+
+
+@pytest.fixture(scope="module")
+def machine(configured: tuple[Path, ...], host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A machine on which everything runs."""
+    with Guest(configured, tmp_path_factory.mktemp("services") / host, host) as guest:
+        site.start(guest)
+        yield guest
+
+
+def exposure(guest: Guest, unit: str, *options: str) -> float:
+    said = guest.run("systemd-analyze", "security", "--no-pager", *options, unit)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
+    assert found, said
+    return float(found[1])
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_service_is_exposed_by_no_more_than_its_work_needs(machine: Guest, unit: str) -> None:
+    assert exposure(machine, unit) <= 1.1
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_a_service_that_may_reach_its_broker_alone_is_exposed_even_less(machine: Guest, unit: str) -> None:
+    drop_in = machine.root / "usr" / "share" / "doc" / "stockworker-agent" / "examples" / "network.conf"
+    machine.write(f"/etc/systemd/system/{unit}.d/network.conf", drop_in.read_text())
+    machine.run("systemctl", "daemon-reload")
+    try:
+        assert exposure(machine, unit) <= 1.0
+    finally:
+        (machine.root / "etc" / "systemd" / "system" / f"{unit}.d" / "network.conf").unlink()
+        machine.run("systemctl", "daemon-reload")
+
+
+def test_systemd_understands_every_line_of_every_unit(machine: Guest) -> None:
+    units = [*UNITS, "stockworker@1.path", "stockworker-dispatcher.path", "stockworker.target"]
+    assert machine.run("systemd-analyze", "verify", "--man=no", *units) == ""
+
+
+def test_nothing_was_complained_of_while_booting(machine: Guest) -> None:
+    said = machine.run("journalctl", "--no-pager", "-o", "cat", "-p", "warning")
+    assert [line for line in said.splitlines() if "stockworker" in line or "mosquitto" in line] == []
+
+
+def test_the_built_in_handlers_can_do_their_work(machine: Guest) -> None:
+    machine.run(
+        "systemd-run", "--unit=provider", "-p", "WorkingDirectory=/srv/http", "python3", "-m", "http.server", "8000"
+    )
+    machine.wait_until(partial(site.is_listening, machine, 8000), "the provider of prices listens")
+
+    imported = site.submit(machine, "data_import", {"source": "/srv/import/aapl.json", "symbol": "AAPL"})
+    updated = site.submit(machine, "price_update", {"symbols": ["MSFT"]})
+    analysed = site.submit(
+        machine, "technical_analysis", {"symbol": "AAPL", "indicators": [{"name": "sma", "period": 1}]}
+    )
+
+    assert "AAPL" in str(imported)
+    assert "MSFT" in str(updated)
+    assert "420.05" in str(analysed)
+
+
+def test_a_python_handler_of_the_administrator_can_work(machine: Guest) -> None:
+    assert site.submit(machine, "greet", "world") == "hello, world"
+
+
+def test_a_command_is_confined_to_its_own(machine: Guest) -> None:
+    state, keys = "/var/lib/stockworker", "/etc/stockworker/tls"
+    found = site.submit(
+        machine,
+        "probe",
+        {
+            "write": [
+                TEMPORARY,
+                f"{state}/market",
+                state,
+                f"{state}/dispatcher",
+                "/etc",
+                "/usr/share/stockworker-code",
+                "/home",
+            ],
+            "read": ["/etc/stockworker/job_processor.yml", f"{keys}/1.key", f"{keys}/2.key", f"{keys}/dispatcher.key"],
+        },
+    )
+
+    assert found["writes"] == {
+        TEMPORARY: "done",
+        f"{state}/market": "done",
+        state: "OSError",
+        f"{state}/dispatcher": "PermissionError",
+        "/etc": "OSError",
+        "/usr/share/stockworker-code": "OSError",
+        "/home": "PermissionError",
+    }
+    assert found["reads"] == {
+        "/etc/stockworker/job_processor.yml": "done",
+        f"{keys}/1.key": "PermissionError",
+        f"{keys}/2.key": "PermissionError",
+        f"{keys}/dispatcher.key": "PermissionError",
+    }
+    assert found["starts a program"] == 0
+    assert int(found["capabilities"], 16) == 0
+
+
+def test_a_worker_reads_its_configuration_again(machine: Guest) -> None:
+    before = machine.show("stockworker@1", "MainPID")
+    machine.run("systemctl", "reload", "stockworker@1")
+    assert machine.show("stockworker@1", "MainPID") == before
+    assert "configuration" in machine.journal("stockworker@1")
+
+
+def test_the_broker_reads_its_access_list_again_and_keeps_its_clients(machine: Guest) -> None:
+    before = machine.show("mosquitto", "MainPID")
+    machine.run("systemctl", "reload", "mosquitto")
+    assert site.submit(machine, "greet", "again") == "hello, again"
+    assert machine.show("mosquitto", "MainPID") == before
+
+
+def test_the_target_restarts_all_that_runs(machine: Guest) -> None:
+    services = ("stockworker-dispatcher", *site.WORKERS)
+    before = {service: machine.show(service, "MainPID") for service in services}
+
+    machine.run("systemctl", "restart", "stockworker.target")
+    site.start(machine)
+
+    after = {service: machine.show(service, "MainPID") for service in services}
+    assert all(after[service] != before[service] for service in services)
+
+
+def test_a_worker_without_its_key_says_what_it_misses(machine: Guest) -> None:
+    machine.write("/etc/stockworker/instances/3.yml", site.instance("3"))
+    machine.run("cp", "/etc/stockworker/tls/1.crt", "/etc/stockworker/tls/3.crt")
+
+    assert machine.try_run("systemctl", "start", "stockworker@3").returncode != 0
+
+    missing = "/etc/stockworker/tls/3.key: can't read the private key: No such file or directory; copy it there"
+    assert missing in machine.journal("stockworker@3")
+    assert machine.show("stockworker@3", "NRestarts") == "0"
+
+
+def test_a_worker_starts_when_its_key_arrives(machine: Guest) -> None:
+    machine.write("/etc/stockworker/instances/4.yml", site.instance("4"))
+    machine.run("systemctl", "start", "stockworker@4.path")
+    machine.run("cp", "/etc/stockworker/tls/1.crt", "/etc/stockworker/tls/4.crt")
+    assert not site.is_active(machine, "stockworker@4")
+
+    # What it is given is another's, which does not matter here: it starts.
+    machine.run("install", "-m", "600", "/etc/stockworker/tls/1.key", "/etc/stockworker/tls/4.key")
+
+    machine.wait_until(partial(site.is_active, machine, "stockworker@4"), "the worker has started")
+    machine.run("systemctl", "stop", "stockworker@4.path", "stockworker@4")
+
+
+def test_a_bad_configuration_is_said_once_and_not_tried_again(machine: Guest) -> None:
+    machine.write("/etc/stockworker/instances/5.yml", "job_processor: {worker: {max_concurrent_jobs: many}}\n")
+
+    assert machine.try_run("systemctl", "start", "stockworker@5").returncode != 0
+
+    assert "/etc/stockworker/instances/5.yml:1: worker.max_concurrent_jobs" in machine.journal("stockworker@5")
+    assert machine.show("stockworker@5", "ExecMainStatus") == "78"
+    assert machine.show("stockworker@5", "NRestarts") == "0"
+
+
+def test_a_worker_is_ready_though_its_broker_is_not(machine: Guest) -> None:
+    machine.run("systemctl", "stop", "mosquitto")
+    try:
+        machine.run("systemctl", "restart", "stockworker@1")
+        assert "not connected" in machine.show("stockworker@1", "StatusText")
+    finally:
+        machine.run("systemctl", "start", "mosquitto")
+    site.start(machine)
