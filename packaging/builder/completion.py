@@ -100,6 +100,11 @@ def _one_line(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9 .,/_-]", "", short).strip()
 
 
+def _name(command: Command) -> str:
+    """A command as it is written, with a blank before each word."""
+    return "".join(f" {word}" for word in command.path)
+
+
 # --- bash -------------------------------------------------------------------------------------------------------------
 
 
@@ -127,7 +132,7 @@ _stockworker() {{
     case "$command" in
 {cases}
     esac
-    if [[ $values == FILES || ( -z $words && $current != -* ) ]]; then
+    if [[ $values == FILES || -z $values$words ]]; then
         compopt -o default
     elif [[ $values != NONE ]]; then
         mapfile -t COMPREPLY < <(compgen -W "${{values:-$words}}" -- "$current")
@@ -138,16 +143,12 @@ complete -F _stockworker stockworker
 
 
 def _bash_paths(top: Command) -> str:
-    names = [_bash_name(command) for command in top.walk() if command.path]
+    names = [_name(command) for command in top.walk() if command.path]
     return "\n".join(f'                "{name}") command="{name}" ;;' for name in names)
 
 
-def _bash_name(command: Command) -> str:
-    return "".join(f" {word}" for word in command.path)
-
-
 def _bash_case(command: Command) -> str:
-    lines = [f'        "{_bash_name(command)}")', '            case "$previous" in']
+    lines = [f'        "{_name(command)}")', '            case "$previous" in']
     for option in command.options:
         if option.takes_value:
             values = " ".join(option.choices) or ("FILES" if option.takes_file else "NONE")
@@ -204,9 +205,30 @@ def _zsh_option(option: Option) -> str:
 # --- fish -------------------------------------------------------------------------------------------------------------
 
 
+_FISH_FUNCTION = """\
+# fish completion for stockworker, made from its parsers
+
+function __stockworker_at --description 'Whether this command has been written'
+    set -l written ''
+    set -l skip false
+    for word in (commandline -opc)[2..]
+        if $skip
+            set skip false
+        else if test "$word" = --config
+            set skip true
+        else if contains -- "$written $word" NAMES
+            set written "$written $word"
+        end
+    end
+    test "$written" = "$argv[1]"
+end
+"""
+
+
 def fish(top: Command) -> str:
     """A script for fish's folder of completions."""
-    lines = ["# fish completion for stockworker, made from its parsers", ""]
+    names = " ".join(f"'{_name(command)}'" for command in top.walk() if command.path)
+    lines = [_FISH_FUNCTION.replace("NAMES", names)]
     for command in top.walk():
         condition = _fish_condition(command)
         for below in command.commands:
@@ -219,11 +241,7 @@ def fish(top: Command) -> str:
 
 
 def _fish_condition(command: Command) -> str:
-    conditions = [f"__fish_seen_subcommand_from {word}" for word in command.path]
-    if command.commands:
-        below = " ".join(each.path[-1] for each in command.commands)
-        conditions.append(f"not __fish_seen_subcommand_from {below}")
-    return "; and ".join(conditions)
+    return f'__stockworker_at "{_name(command)}"'
 
 
 def _fish_option(option: Option, condition: str) -> str:

@@ -88,7 +88,7 @@ def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) 
         KEY_FILE=f"{_TLS}/broker.key",
     )
     (etc / "mosquitto" / "conf.d" / "stockworker.conf").write_text(rendered)
-    (etc / "mosquitto" / "stockworker.acl").write_text(machine.run("stockworker", "acl", "--client", "client"))
+    (etc / "mosquitto" / "stockworker.acl").write_text(machine.run("stockworker", "acl", "--operator", "client"))
     for path, text in {
         "opt/jobs/probe.py": _PROBE,
         "opt/jobs/greetings.py": _GREETING,

@@ -1,0 +1,27 @@
+"""Debian's own trial of a package's scripts: installed, removed and purged, does it leave anything?"""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.harness.guest import Release
+
+
+@pytest.mark.timeout(600)
+def test_piuparts_finds_nothing(bare: tuple[Path, ...], release: Release, packages: Path, tmp_path: Path) -> None:
+    options = ["--existing-chroot", bare[0], "--distribution", release.codename, "--tmpdir", tmp_path]
+    options += ["--no-eatmydata", "--no-upgrade-test", "--warn-on-leftovers-after-purge"]
+    done = subprocess.run(
+        ["piuparts", *options, *sorted(packages.glob("*.deb"))],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    said = [
+        line for line in done.stdout.splitlines() if any(word in line for word in (" ERROR: ", " FAIL: ", " WARN: "))
+    ]
+    assert done.returncode == 0, "\n".join(said)
+    assert "PASS: All tests." in done.stdout
