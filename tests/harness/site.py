@@ -2,17 +2,12 @@
 
 import json
 import shutil
-from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
-from string import Template
 from typing import Any
 
 import yaml
 
-from stockworker.adapters import clock
-from stockworker.security.certificates import Authority
-from tests.harness.broker import TEMPLATE
 from tests.harness.guest import Guest, Overlay
 
 WORKERS = ("stockworker@1", "stockworker@2")
@@ -71,24 +66,18 @@ def install_command(files: str, *options: str) -> tuple[str, ...]:
 
 
 def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) -> None:
-    """Give the machine `host` certificates and configuration, and enable its services."""
+    """Give the machine `host` certificates and configuration as docs/pki.md says, and enable its services."""
     etc = machine.root / "etc"
-    _certify(etc, host)
-    _write_yaml(
-        etc / "stockworker" / "job_processor.d" / "site.yml", {"tls": _identity("dispatcher"), **(settings or {})}
-    )
+    _certify(machine, {"broker": "localhost", "dispatcher": "dispatcher", "operator": "operator"})
     for name in ("1", "2"):
-        (etc / "stockworker" / "instances" / f"{name}.yml").write_text(instance(name))
-    _write_yaml(machine.root / "root" / "client.yml", {"tls": _identity("client"), "client": {"id": "client"}})
-    rendered = Template(TEMPLATE.read_text()).substitute(
-        LISTENER="8883",
-        ACL_FILE="/etc/mosquitto/stockworker.acl",
-        CA_FILE=f"{_TLS}/ca.crt",
-        CERT_FILE=f"{_TLS}/broker.crt",
-        KEY_FILE=f"{_TLS}/broker.key",
-    )
-    (etc / "mosquitto" / "conf.d" / "stockworker.conf").write_text(rendered)
-    (etc / "mosquitto" / "stockworker.acl").write_text(machine.run("stockworker", "acl", "--operator", "client"))
+        _certify(machine, {"worker": f"{host}-{name}"})
+        (etc / "stockworker" / "instances" / f"{name}.yml").write_text(instance(f"{host}-{name}"))
+    _write_yaml(etc / "stockworker/job_processor.d/site.yml", {"tls": _identity("dispatcher"), **(settings or {})})
+    _write_yaml(machine.root / "root" / "operator.yml", {"tls": _identity("operator")})
+    (etc / "mosquitto/conf.d/stockworker.conf").write_text(machine.run("stockworker", "broker", "config"))
+    (etc / "mosquitto/stockworker/acl").write_text(machine.run("stockworker", "acl", "--operator", "operator"))
+    machine.run("chown", "-R", "root:mosquitto", "/etc/mosquitto/stockworker")
+    machine.run("chmod", "-R", "u=rwX,g=rX,o=", "/etc/mosquitto/stockworker")
     for path, text in {
         "opt/jobs/probe.py": _PROBE,
         "opt/jobs/greetings.py": _GREETING,
@@ -98,7 +87,6 @@ def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) 
         file = machine.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    machine.run("chown", "mosquitto:", "/etc/mosquitto/stockworker.acl", f"{_TLS}/broker.key")
     machine.run("systemctl", "enable", *SERVICES)
 
 
@@ -127,24 +115,32 @@ def instance(name: str) -> str:
 
 def online(guest: Guest) -> int:
     """How many workers the dispatcher knows to be there."""
-    done = guest.try_run("stockworker", "--config", "/root/client.yml", "stats", "--json")
+    done = guest.try_run("stockworker", "--config", "/root/operator.yml", "stats", "--json")
     return sum(worker["online"] for worker in json.loads(done.stdout)["workers"]) if done.returncode == 0 else 0
 
 
 def submit(guest: Guest, job_type: str, payload: Any) -> Any:
     """Run a job; return its result."""
     command = ["submit", job_type, json.dumps(payload), "--wait-timeout", "30s", "--quiet"]
-    return json.loads(guest.run("stockworker", "--config", "/root/client.yml", *command))
+    return json.loads(guest.run("stockworker", "--config", "/root/operator.yml", *command))
 
 
-def _certify(etc: Path, host: str) -> None:
-    folder = etc / "stockworker" / "tls"
-    now = datetime.fromtimestamp(clock.wall(), UTC)
-    authority = Authority.create("A fleet", now)
-    (folder / "ca.crt").write_bytes(authority.certificate_pem)
-    authority.issue_server(["localhost"], now).save(folder, "broker")
-    for file, name in {"dispatcher": "dispatcher", "1": f"{host}-1", "2": f"{host}-2", "client": "client"}.items():
-        authority.issue_client(name, now).save(folder, file)
+def _certify(machine: Overlay, names: dict[str, str]) -> None:
+    """Issue a certificate of each kind, and put it where it belongs."""
+    authority = machine.root / "etc/stockworker/ca"
+    broker, tls = machine.root / "etc/mosquitto/stockworker", machine.root / _TLS[1:]
+    if not authority.exists():
+        machine.run("stockworker", "pki", "init")
+        machine.run("stockworker", "pki", "crl")
+        broker.mkdir()
+        for folder in (broker, tls):
+            shutil.copy(authority / "ca.crt", folder)
+        shutil.copy(authority / "crl.pem", broker)
+    for kind, name in names.items():
+        machine.run("stockworker", "pki", "issue", kind, name)
+        for suffix in (".crt", ".key"):
+            target = broker / f"broker{suffix}" if kind == "broker" else tls / f"{name}{suffix}"
+            shutil.copy2(authority / "issued" / f"{name}{suffix}", target)
 
 
 def _identity(name: str) -> dict[str, str]:

@@ -16,7 +16,7 @@ NAMES = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-
 LARGEST = 300_000
 VENDORED = ("gmqtt", "sdnotify", "talipp")
 CONFIGURATION = "etc/stockworker/job_processor.yml"
-CONFIGURATION_SHA256 = "65c7bb8dfa004887951a2e3b0393e8cc3a5c85245f7cde5317b190289183a758"
+CONFIGURATION_SHA256 = "93f9df15cf10988792ba46c32ef6990baaff6b242c73eb377151d472dfde97a6"
 """An edit of this file would make dpkg ask every administrator who has edited theirs, and stop unattended upgrades."""
 
 

@@ -11,7 +11,7 @@ from tests.packages.conftest import NewGuest
 OURS = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher")
 CONFIGURATION = "/etc/stockworker/job_processor.yml"
 
-SITE = ["/etc/mosquitto/conf.d/stockworker.conf", "/etc/mosquitto/stockworker.acl"]
+SITE = ["/etc/mosquitto/conf.d/stockworker.conf", "/etc/mosquitto/stockworker"]
 """What the administrator has written."""
 
 
@@ -90,7 +90,7 @@ def test_an_upgrade_restarts_what_runs_and_nothing_else(running: Guest, packages
 
 
 def test_jobs_outlive_an_upgrade(running: Guest, newer_packages: Path) -> None:
-    command = ("stockworker", "--config", "/root/client.yml")
+    command = ("stockworker", "--config", "/root/operator.yml")
     running.run(*command, "drain", f"{running.name}-1", f"{running.name}-2")
     job = running.run(*command, "submit", "greet", '"later"').strip()
 
@@ -138,5 +138,5 @@ def test_purging_leaves_what_others_have_made_and_nothing_else(running: Guest) -
 
     assert left_over(running) == [*SITE, "/etc/stockworker", "/var/lib/stockworker"]
     assert running.run("ls", "/var/lib/stockworker").split() == ["README"]
-    assert running.run("ls", "/etc/stockworker").split() == ["instances", "job_processor.d", "tls"]
+    assert running.run("ls", "/etc/stockworker").split() == ["ca", "instances", "job_processor.d", "tls"]
     assert running.run("ls", "/etc/stockworker/job_processor.d").split() == ["site.yml"]

@@ -10,7 +10,7 @@ from tests.harness.guest import Release
 
 @pytest.mark.timeout(600)
 def test_piuparts_finds_nothing(bare: tuple[Path, ...], release: Release, packages: Path, tmp_path: Path) -> None:
-    options = ["--existing-chroot", bare[0], "--distribution", release.codename, "--tmpdir", tmp_path]
+    options = ["--existing-chroot", str(bare[0]), "--distribution", release.codename, "--tmpdir", str(tmp_path)]
     options += ["--no-eatmydata", "--no-upgrade-test", "--warn-on-leftovers-after-purge"]
     done = subprocess.run(
         ["piuparts", *options, *sorted(packages.glob("*.deb"))],

@@ -10,6 +10,7 @@ import pytest
 from tests.harness import site
 from tests.harness.guest import Guest
 
+KEYS = "/etc/stockworker/tls"
 TEMPORARY = "/tmp"  # noqa: S108 (not ours: what the service takes for it)
 UNITS = ("mosquitto.service", "stockworker-dispatcher.service", "stockworker@1.service")
 
@@ -78,7 +79,7 @@ def test_a_python_handler_of_the_administrator_can_work(machine: Guest) -> None:
 
 
 def test_a_command_is_confined_to_its_own(machine: Guest) -> None:
-    state, keys = "/var/lib/stockworker", "/etc/stockworker/tls"
+    state = "/var/lib/stockworker"
     found = site.submit(
         machine,
         "probe",
@@ -92,7 +93,12 @@ def test_a_command_is_confined_to_its_own(machine: Guest) -> None:
                 "/usr/share/stockworker-code",
                 "/home",
             ],
-            "read": ["/etc/stockworker/job_processor.yml", f"{keys}/1.key", f"{keys}/2.key", f"{keys}/dispatcher.key"],
+            "read": [
+                "/etc/stockworker/job_processor.yml",
+                f"{KEYS}/{machine.name}-1.key",
+                f"{KEYS}/{machine.name}-2.key",
+                f"{KEYS}/dispatcher.key",
+            ],
         },
     )
 
@@ -107,9 +113,9 @@ def test_a_command_is_confined_to_its_own(machine: Guest) -> None:
     }
     assert found["reads"] == {
         "/etc/stockworker/job_processor.yml": "done",
-        f"{keys}/1.key": "PermissionError",
-        f"{keys}/2.key": "PermissionError",
-        f"{keys}/dispatcher.key": "PermissionError",
+        f"{KEYS}/{machine.name}-1.key": "PermissionError",
+        f"{KEYS}/{machine.name}-2.key": "PermissionError",
+        f"{KEYS}/dispatcher.key": "PermissionError",
     }
     assert found["starts a program"] == 0
     assert int(found["capabilities"], 16) == 0
@@ -141,24 +147,26 @@ def test_the_target_restarts_all_that_runs(machine: Guest) -> None:
 
 
 def test_a_worker_without_its_key_says_what_it_misses(machine: Guest) -> None:
-    machine.write("/etc/stockworker/instances/3.yml", site.instance("3"))
-    machine.run("cp", "/etc/stockworker/tls/1.crt", "/etc/stockworker/tls/3.crt")
+    name = f"{machine.name}-3"
+    machine.write("/etc/stockworker/instances/3.yml", site.instance(name))
+    machine.run("cp", f"{KEYS}/{machine.name}-1.crt", f"{KEYS}/{name}.crt")
 
     assert machine.try_run("systemctl", "start", "stockworker@3").returncode != 0
 
-    missing = "/etc/stockworker/tls/3.key: can't read the private key: No such file or directory; copy it there"
+    missing = f"{KEYS}/{name}.key: can't read the private key: No such file or directory; copy it there"
     assert missing in machine.journal("stockworker@3")
     assert machine.show("stockworker@3", "NRestarts") == "0"
 
 
 def test_a_worker_starts_when_its_key_arrives(machine: Guest) -> None:
-    machine.write("/etc/stockworker/instances/4.yml", site.instance("4"))
+    name = f"{machine.name}-4"
+    machine.write("/etc/stockworker/instances/4.yml", site.instance(name))
     machine.run("systemctl", "start", "stockworker@4.path")
-    machine.run("cp", "/etc/stockworker/tls/1.crt", "/etc/stockworker/tls/4.crt")
+    machine.run("cp", f"{KEYS}/{machine.name}-1.crt", f"{KEYS}/{name}.crt")
     assert not site.is_active(machine, "stockworker@4")
 
     # What it is given is another's, which does not matter here: it starts.
-    machine.run("install", "-m", "600", "/etc/stockworker/tls/1.key", "/etc/stockworker/tls/4.key")
+    machine.run("install", "-m", "600", f"{KEYS}/{machine.name}-1.key", f"{KEYS}/{name}.key")
 
     machine.wait_until(partial(site.is_active, machine, "stockworker@4"), "the worker has started")
     machine.run("systemctl", "stop", "stockworker@4.path", "stockworker@4")

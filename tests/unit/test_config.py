@@ -391,7 +391,7 @@ def test_a_file_that_the_unit_hands_over_is_read_from_the_copy(
 ) -> None:
     def key_file(name: str) -> Path | None:
         tls = config.load(write(f"job_processor: {{tls: {{cert_file: /x.crt, key_file: /keys/{name}}}}}")).tls
-        return tls and tls.key_file
+        return None if tls is None else tls.key_file
 
     (tmp_path / "1.key").write_text("hush")
     (tmp_path / "2.key").write_text("\n")  # the unit's stand-in for a file that does not exist
