@@ -10,6 +10,7 @@ from stockworker.config.broker import Bridge, Files, Profile, broker_config
 from tests.harness.broker import Broker, BrokerFailed
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.jobs import run_job
+from tests.harness.tools import publish
 from tests.harness.waiting import wait_until
 
 # Lines that old guides give, and what Mosquitto says to them, in any version from 2.0.11 to 2.1: docs/mosquitto.md says
@@ -57,6 +58,18 @@ def warnings(broker: Broker) -> list[str]:
     expected = ("should not be run as root", "ACL pattern 'system/dispatcher' does not contain")
     lines = [line for line in start.splitlines() if "Warning" in line or "Error" in line]
     return [line for line in lines if not any(each in line for each in expected)]
+
+
+def test_what_a_site_says_while_it_is_cut_off_arrives_later(tmp_path: Path) -> None:
+    """A bare submission, too, that nobody repeats; the site's own worker runs it then."""
+    with Fleet(tmp_path, workers=1, settings={"handlers": python_handlers("echo")}, profile=Profile.BRIDGE) as fleet:
+        run_job(fleet, "echo")
+        fleet.broker.stop()
+        publish(fleet.site, "client", "jobs/queue/normal/echo", "1", "-D", "publish", "user-property", "id", "cut-off")
+        fleet.broker.start()
+        done = "SELECT id FROM job WHERE id = 'cut-off' AND state = 'completed'"
+        wait_until(lambda: fleet.stored(done), "the job that was said while the link was down is done", 60)
+        assert fleet.outcomes("cut-off") == ["ok"]
 
 
 @pytest.mark.parametrize("line", REFUSED)
