@@ -58,8 +58,11 @@ def test_a_message_made_to_hurt_a_worker_is_refused(fleet: Fleet, kind: Kind, bo
     if kind is Kind.ACK and body.startswith(b"{"):
         body = b'{"schema":1,"stored":["+"]}'
     before = len([line for line in worker.events("message_refused") if line["topic"] == topic])
+    counted = len(worker.events("message_refused"))
     say(fleet, Packet(topic, body))
-    assert worker.await_event("message_refused", before + 1, topic=topic)["reason"]
+    refusal = worker.await_event("message_refused", before + 1, topic=topic)
+    assert refusal["reason"]
+    assert refusal["count"] == counted + 1
     run_good_job(fleet)
 
 

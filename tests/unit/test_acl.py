@@ -2,6 +2,8 @@
 
 import pytest
 
+from stockworker.cli import main
+from stockworker.cli.exits import Exit
 from stockworker.protocol.acl import acl
 
 
@@ -28,3 +30,14 @@ def test_a_name_can_not_add_lines_or_wildcards(name: str) -> None:
 def test_a_name_has_one_role() -> None:
     with pytest.raises(ValueError, match="'alice' is given more than once"):
         acl(operators=["alice"], clients=["alice"])
+
+
+@pytest.mark.parametrize("wrong", [["site=+"], ["site=a,,b"], ["+"], ["site=a", "site=b"], ["dispatcher"]])
+def test_a_bridge_has_one_name_and_lists_ids(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    options = [word for name in wrong for word in ("--bridge", name)]
+    assert main(["acl", *options]) == Exit.USAGE
+    assert capsys.readouterr().out == ""
+    assert main(["acl", "--bridge", "site=w1,alice"]) == Exit.OK
+    printed = capsys.readouterr().out.partition("user site\n")[2].splitlines()
+    assert "topic write jobs/report/w1" in printed
+    assert "topic write jobs/report/+" not in printed

@@ -145,6 +145,7 @@ class AgentService:
         self._told_status = ""
         self._told_at = 0.0
         self._ready = False
+        self._refused = 0
         worker_id = settings.worker_id
         identity = Identity(worker_id, make_token(SystemRandom()), __version__)
         self._disk_full = False
@@ -283,7 +284,8 @@ class AgentService:
         try:
             return codec.decode(packet)
         except DecodeError as error:
-            log_event(_log, Logged.MESSAGE_REFUSED, topic=error.topic, reason=error.reason)
+            self._refused += 1
+            log_event(_log, Logged.MESSAGE_REFUSED, topic=error.topic, reason=error.reason, count=self._refused)
             return None
 
     def _read_again(self, executor: Executor) -> Offering | None:

@@ -52,12 +52,15 @@ def _bridge(written: str) -> tuple[str, list[str]]:
 
 
 def _run(arguments: argparse.Namespace) -> int:
+    bridges = dict(arguments.bridge)
+    if len(bridges) != len(arguments.bridge):
+        raise UsageError("--bridge: a name is given more than once: list all of its ids behind one")
     try:
         text = rules.acl(
             arguments.dispatcher or ("dispatcher",),
             arguments.operator,
             arguments.client,
-            dict(arguments.bridge),
+            bridges,
             legacy_workers=arguments.legacy_workers,
         )
     except ValueError as error:

@@ -44,8 +44,9 @@ class Event(Enum):
     MESSAGE_REFUSED = Description(
         WARNING,
         "refused a message",
-        ("topic", "reason"),
-        "Somebody sent what is no valid message, or what it may not send. It was dropped.",
+        ("topic", "reason", "count"),
+        "Somebody sent what is no valid message, or what it may not send. It was dropped. `count`: how many a worker has "
+        "refused since it was started; a dispatcher's are in `stockworker stats`.",
     )
     PUBLISH_REFUSED = Description(
         WARNING,
