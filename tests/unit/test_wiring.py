@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.cli.wiring import MARKET_DATA, handler_specs, service_link
+from stockworker.cli.wiring import MARKET_DATA, agent_settings, handler_specs, service_link
 from stockworker.client import link_settings
 from stockworker.config import load
 from stockworker.protocol.ids import JobType
@@ -19,6 +19,12 @@ def test_a_service_notices_soon_that_it_was_cut_off(
     config = load(file)
     assert link_settings(config, "someone").keepalive_s == of_clients
     assert service_link(config, "dispatcher").keepalive_s == of_services
+
+
+def test_a_worker_that_is_to_speak_rarely_is_not_made_to_say_more_by_its_link(tmp_path: Path) -> None:
+    file = tmp_path / "job_processor.yml"
+    file.write_text("job_processor: {worker: {poll_interval: 30s}}")
+    assert agent_settings(file, "1").link.keepalive_s == 30
 
 
 def test_only_python_handlers_are_told_where_the_market_data_are(tmp_path: Path) -> None:

@@ -22,17 +22,18 @@ MARKET_DATA: Final = "market_data"
 
 SERVICE_KEEPALIVE_S: Final = 10
 """The longest silence that a service puts up with, whatever clients do: jobs wait for it to notice that it was cut off.
-It costs nothing beside the requests and heartbeats that travel anyway."""
+A worker that was told to speak more rarely than that, over a metered line perhaps, may be silent for as long."""
 
 
-def service_link(config: Config, name: str) -> LinkSettings:
+def service_link(config: Config, name: str, speaks_every_s: float = 0.0) -> LinkSettings:
     """How a service reaches the broker: under a client id that nobody else can take, where it has a key.
 
     Raises:
         ConfigError: a certificate, key or password file can't be used.
     """
     settings = link_settings(config, f"{config.queue.mqtt.client_id_prefix}{name}")
-    settings = replace(settings, keepalive_s=min(settings.keepalive_s, SERVICE_KEEPALIVE_S))
+    longest_s = max(SERVICE_KEEPALIVE_S, int(speaks_every_s))
+    settings = replace(settings, keepalive_s=min(settings.keepalive_s, longest_s))
     key_file = None if config.tls is None else config.tls.key_file
     if key_file is None:
         return settings
@@ -49,7 +50,7 @@ def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
     worker = config.worker
     return AgentSettings(
         worker_id=worker.id,
-        link=service_link(config, worker.id),
+        link=service_link(config, worker.id, worker.poll_interval_s),
         slots=worker.slots,
         tags=worker.tags,
         handlers=handler_specs(config),

@@ -95,7 +95,8 @@ class Mqtt:
         default=60.0,
         metadata=_key(
             duration(5, HOUR_S),
-            "The longest silence on the connection before the other end is asked. The services don't wait longer than 10 s.",
+            "The longest silence on the connection before the other end is asked. The services don't wait longer than "
+            "10 s, or than `worker.poll_interval` where that is longer.",
         ),
     )
     reconnect_max_s: float = field(
