@@ -95,8 +95,7 @@ def test_after_all_of_these_the_next_job_runs_at_the_first_attempt(fleet: Fleet)
 def test_a_program_of_old_runs_as_it_is(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "old_program", {"symbol": "aapl"}, id="old-1")
     assert (ended.state, outcomes) == (State.COMPLETED, ["ok"])
-    settings = {"market": "XETRA", "market_data": str(fleet.market_data)}
-    assert json.loads(ended.result or "") == {"symbol": "AAPL", "settings": settings}
+    assert json.loads(ended.result or "") == {"symbol": "AAPL", "settings": {"market": "XETRA"}}
     fleet.workers[0].await_event("handler_log", message="checked old-1", job="old-1", level="warning")
 
 
