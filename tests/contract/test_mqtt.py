@@ -1,6 +1,8 @@
 """The link against a real Mosquitto: what the broker and gmqtt do, and what must not reach our services of it."""
 
 import asyncio
+import gc
+import weakref
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 
 from stockworker.adapters.mqtt import Delayed, Delivery, LinkDown, LinkUp, Refused
+from stockworker.adapters.mqtt_wire import Ending
 from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.packet import Packet, Properties
@@ -192,6 +195,25 @@ def test_a_crash_of_the_broker_is_told_and_survived(tmp_path: Path) -> None:
 
     with Broker(tmp_path, ACL) as broker:
         asyncio.run(scenario(broker))
+
+
+def test_a_lost_connection_leaves_its_buffers_to_nobody(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer", keepalive_s=1) as writer:
+            assert writer.link._connection is not None
+            wire = writer.link._connection.wire
+            session = weakref.ref(wire._transport.get_extra_info("ssl_object"))
+            wire.abort(Ending("a test"))
+            del wire
+            await writer.next(LinkUp, 2)
+            assert session() is None
+
+    gc.collect()
+    gc.disable()  # what it would find only after hours must be gone without it
+    try:
+        asyncio.run(scenario())
+    finally:
+        gc.enable()
 
 
 def test_a_message_is_not_confirmed_in_place_of_an_older_one(tmp_path: Path) -> None:

@@ -72,6 +72,8 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     Writes once per turn of the event loop, whatever was said in it: one system call and one TLS record.
     """
 
+    _transport: Any  # gmqtt's; None before the connection is made, and once it is lost
+
     def __init__(self, clean_start: bool, keepalive_s: int, callbacks: Callbacks) -> None:  # noqa: FBT001
         self.answers = _Answers(callbacks, self.abort)
         super().__init__(connection_state=self.answers.state, id_generator=self.answers.id_generator)
@@ -103,8 +105,8 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
 
     @property
     def peer_certificate(self) -> bytes | None:
-        """The certificate that the broker has shown, in DER; None without TLS."""
-        tls = self._transport.get_extra_info("ssl_object")
+        """The certificate that the broker has shown, in DER; None without TLS, and once the connection is lost."""
+        tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
         certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         return certificate
 
@@ -156,7 +158,8 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self._cause = self._cause or cause
         self.send_disconnect()
         self.flush()
-        self._transport.close()
+        if self._transport is not None:
+            self._transport.close()
 
     def abort(self, cause: Ending) -> None:
         """Drop the connection without waiting for anything; the first cause given is the one that is told."""
@@ -177,6 +180,17 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self._unsent.clear()
         self.ended.set_result(self._cause or _hung_up(exc))
         self._writable()
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Leave nothing of the connection to the garbage collector, which finds gmqtt's rings of references very late.
+
+        Each would keep the buffers of its TLS session until then, some 60 KiB.
+        """
+        self._connection._keep_connection_callback.cancel()  # noqa: SLF001 (gmqtt has no other way)
+        self._connection._transport = None  # noqa: SLF001 (likewise)
+        self._hard_reader._transport = None  # noqa: SLF001 (likewise)
+        self._transport = None
 
     def data_received(self, data: bytes) -> None:
         # gmqtt waits for whole packets; over a slow line a large one takes longer than the silence that we put up with.
