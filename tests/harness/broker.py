@@ -30,6 +30,7 @@ OPEN_ACL = "pattern readwrite #\n"
 _HOST = "127.0.0.1"
 _TIMEOUT_S = 20.0
 _STARTED = " running\n"
+_RELOADING = ": Reloading config."
 
 
 class BrokerFailed(Exception):
@@ -47,7 +48,8 @@ class Broker:
 
     `folder` is the caller's own, and everything is kept in it; `acl` is the text of the ACL file; `changes` replaces
     options of the configuration, by name, or removes them (None); `names` are those in the broker's certificate; `port`
-    is a free one unless given; `profile` is the broker's place, and `central` the broker that one of a site passes on to.
+    is a free one unless given; `profile` is the broker's place, and `central` the broker that one of a site passes on to; with `passwords` it lets
+    in who has one, and asks nobody for a certificate.
     """
 
     def __init__(
@@ -60,6 +62,7 @@ class Broker:
         *,
         profile: Profile = Profile.PRODUCTION,
         central: "Broker | None" = None,
+        passwords: bool = False,
     ) -> None:
         self.host = _HOST
         self.port = port or _free_port()
@@ -70,6 +73,7 @@ class Broker:
         self._names = names
         self._profile = profile
         self._central = central
+        self._passwords = folder / "passwords" if passwords else None
         self._process: subprocess.Popen[bytes] | None = None
         self._revoked: list[Revocation] = []
 
@@ -79,6 +83,8 @@ class Broker:
         self.ca_file.write_bytes(self.authority.certificate_pem)
         self.renew()
         self.crl_file.write_bytes(self.authority.revocation_list((), _now()))
+        if self._passwords is not None:
+            self._passwords.touch(mode=0o600)
         self._configure()
         self.start()
         return self
@@ -113,6 +119,22 @@ class Broker:
         if not credentials.key.exists():
             self.authority.issue_client(name, _now()).save(self._folder / "pki", name)
         return credentials
+
+    def password(self, name: str) -> Path:
+        """A file with the password of a user, whom the broker knows from then on; the same one each time."""
+        file = self._folder / "pki" / f"{name}.password"
+        if not file.exists():
+            self.set_password(name, f"password of {name}")
+        return file
+
+    def set_password(self, name: str, password: str) -> None:
+        """Give a user a password, known to the broker and written to the user's own file."""
+        file = self._folder / "pki" / f"{name}.password"
+        file.write_text(f"{password}\n")
+        file.chmod(0o600)
+        subprocess.run(["mosquitto_passwd", "-b", str(self._passwords), name, password], check=True)
+        if self._process is not None:
+            self.reload()
 
     def renew(self, lifetime: timedelta = LEAF_LIFETIME) -> None:
         """Give the broker a new certificate and key, to be read on a reload."""
@@ -167,8 +189,14 @@ class Broker:
         self._signal(signal.SIGCONT)
 
     def reload(self) -> None:
-        """Read certificate, key and ACL file again, as after `systemctl reload`."""
+        """Read certificate, key, ACL and password file again, as `systemctl reload` does; returns when it has begun."""
+        before = self.log.count(_RELOADING)
         self._signal(signal.SIGHUP)
+        deadline = clock.monotonic() + _TIMEOUT_S
+        while self.log.count(_RELOADING) == before:  # nobody is accepted before it has ended
+            if clock.monotonic() > deadline:
+                raise BrokerFailed(f"Mosquitto does not reload:\n{self.log}")
+            time.sleep(0.01)
 
     def wipe(self) -> None:
         """Delete all that a stopped broker has persisted."""
@@ -192,6 +220,7 @@ class Broker:
             cert=str(pki / "broker.crt"),
             key=str(pki / "broker.key"),
             crl=str(self.crl_file),
+            passwords=None if self._passwords is None else str(self._passwords),
         )
         rendered = broker_config(self._profile, f"{self.port} {_HOST}", paths, self._bridge())
         (self._folder / "conf.d" / "stockworker.conf").write_text(_changed(rendered, self._changes))

@@ -141,6 +141,7 @@ class Fleet:
         keepalive_s: the longest silence on a connection; the configuration's default unless given.
         profile: the place of the broker. With `Profile.BRIDGE` workers and clients use that broker, called `site`, and
             the dispatcher the central one.
+        passwords: everybody proves who they are by a password, and not by a certificate.
     """
 
     def __init__(
@@ -155,6 +156,7 @@ class Fleet:
         proxied: bool = False,
         keepalive_s: float | None = None,
         profile: Profile = Profile.PRODUCTION,
+        passwords: bool = False,
     ) -> None:
         self.folder = folder
         self.proxies: dict[str, Proxy] = {}
@@ -170,7 +172,9 @@ class Fleet:
             acl=acl(operators=operators, clients=clients, bridges={SITE: ()} if bridged else {}),
             port=port,
             profile=Profile.WAN if bridged else profile,
+            passwords=passwords,
         )
+        self._passwords = passwords
         self.site = (
             Broker(folder / "site", acl=acl(clients=clients), profile=profile, central=self.broker)
             if bridged
@@ -235,7 +239,11 @@ class Fleet:
                 "client": {"id": identity},
                 "log": {"format": "json"},
             }
-            if self.encrypted:
+            if self._passwords:
+                sections["tls"] = {"ca_file": str(self.broker.ca_file)}
+                own = {"username": identity, "password_file": str(self.broker.password(identity))}
+                sections["queue"]["mqtt"].update(own)
+            elif self.encrypted:
                 broker = self._broker_of(identity)
                 credentials = broker.identity(identity)
                 sections["tls"] = {

@@ -8,6 +8,7 @@ belong to the thread of the event loop.
 import asyncio
 import random as system_random
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -22,7 +23,7 @@ from stockworker.adapters.mqtt_reasons import (
     reason_name,
 )
 from stockworker.adapters.mqtt_wire import Callbacks, Ending, PacketTooLarge
-from stockworker.errors import ConnectionFailed
+from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.protocol.packet import Packet
 
 __all__ = [
@@ -218,8 +219,10 @@ class Link:
         """
         new = replace(self._settings, username=settings.username, password=settings.password, tls=settings.tls)
         self._settings = new
-        if self._connection is not None and self._connection.identity != new.identity:
-            self._connection.wire.disconnect(_RENEWED)
+        connection = self._connection
+        with suppress(ConfigError):  # what can't be read any more is said by the next connection
+            if connection is not None and connection.identity != new.identity():
+                connection.wire.disconnect(_RENEWED)
 
     async def close(self) -> None:
         """Disconnect in good order, so that the broker does not send the will, and end `run`."""

@@ -1,6 +1,7 @@
 """One MQTT 5 connection, from the first packet to its loss."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """How to connect. A worker keeps the defaults; a dispatcher sets `clean_start=False, session_expiry_s=86_400`.
+    """How to connect. Password and certificate are read anew for each connection. A worker keeps the defaults; a dispatcher sets `clean_start=False, session_expiry_s=86_400`.
 
     After `connect_timeout_s` without an answer an attempt is given up. Attempts are apart by a random time below
     `backoff_first_s`, doubled with each failure up to `backoff_cap_s`, and back to the first once a connection has
@@ -35,7 +36,7 @@ class LinkSettings:
     client_id: str
     subscriptions: tuple[str, ...] = ()
     username: str | None = None
-    password: str | None = field(default=None, repr=False)
+    password: Callable[[], str | None] | None = field(default=None, repr=False)
     tls: TlsFiles | None = None
     keepalive_s: int = 20
     clean_start: bool = True
@@ -54,10 +55,23 @@ class LinkSettings:
         if not self.client_id or not self.client_id.isascii():
             raise ProtocolMisuse(f"the client id {self.client_id!r} must be ASCII, and not empty")
 
-    @property
-    def identity(self) -> tuple[str | None, str | None, Stamp]:
-        """As whom we connect: equal where nothing of it has changed."""
-        return self.username, self.password, () if self.tls is None else self.tls.stamp
+    def identity(self) -> "LinkIdentity":
+        """As whom we connect, as it stands now.
+
+        Raises:
+            ConfigError: the password can't be read.
+        """
+        password = None if self.password is None else self.password()
+        return LinkIdentity(self.username, password, () if self.tls is None else self.tls.stamp)
+
+
+@dataclass(frozen=True, slots=True)
+class LinkIdentity:
+    """Equal where nothing of what the broker sees has changed."""
+
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    certificate: Stamp = ()
 
 
 class Unreachable(Exception):
@@ -75,7 +89,7 @@ class Connection:
         self.wire = Wire(settings.clean_start, settings.keepalive_s, callbacks)
         self.session_present = False
         self.send_window = 1
-        self.identity = settings.identity
+        self.identity = LinkIdentity()
         self._settings = settings
         self._awaited = "the TCP connection or the TLS handshake"
 
@@ -108,7 +122,7 @@ class Connection:
         settings = self._settings
         loop = asyncio.get_running_loop()
         context = None if settings.tls is None else settings.tls.context()
-        self.identity = settings.identity
+        self.identity = settings.identity()
         await loop.create_connection(lambda: self.wire, settings.host, settings.port, ssl=context)
         await self._sign_in()
         if settings.subscriptions:
@@ -118,8 +132,8 @@ class Connection:
         settings = self._settings
         await self.wire.connect(
             settings.client_id,
-            settings.username,
-            settings.password,
+            self.identity.username,
+            self.identity.password,
             settings.will,
             session_expiry_interval=settings.session_expiry_s,
             receive_maximum=settings.receive_maximum,

@@ -52,12 +52,15 @@ _NAMES = {
     0xA2: "wildcard subscriptions not supported",
 }
 
+# Mosquitto says "not authorized" of a wrong password, too: who asks shall not learn which of the two was wrong.
+_WHO_WE_ARE = "check the user name and the password, or else whether the broker takes our certificate"
+
 _NEXT_STEPS = {
     0x01: "the broker does not speak MQTT 5: use Mosquitto 2.0 or newer",
     0x84: "the broker does not speak MQTT 5: use Mosquitto 2.0 or newer",
     0x85: "give this client another id",
-    0x86: "check the user name and the password file, or the client certificate",
-    0x87: "check that the broker knows this user, or trusts its certificate",
+    0x86: _WHO_WE_ARE,
+    0x87: _WHO_WE_ARE,
     0x8E: "another connection uses the same client id",
     0x95: "a message was larger than the broker's max_packet_size",
 }

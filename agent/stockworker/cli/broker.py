@@ -38,6 +38,11 @@ def config(parser: argparse.ArgumentParser) -> None:
         ("crl", paths.crl, "the authority's list of revoked certificates"),
     ):
         parser.add_argument(f"--{option}-file", metavar="PATH", default=default, help=f"{meaning} (default: {default})")
+    parser.add_argument(
+        "--password-file",
+        metavar="PATH",
+        help="let clients in by user name and password, which `mosquitto_passwd` keeps in this file, and not by certificate",
+    )
     _add_bridge_options(parser)
     parser.set_defaults(run=_print_config)
 
@@ -69,6 +74,7 @@ def _print_config(arguments: argparse.Namespace) -> int:
         cert=arguments.cert_file,
         key=arguments.key_file,
         crl=arguments.crl_file,
+        passwords=arguments.password_file,
     )
     try:
         text = broker_config(profile, _listener(profile, arguments), paths, _bridge(profile, arguments))

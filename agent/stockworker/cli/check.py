@@ -58,7 +58,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     if broken:
         return
     config = load(path, instance)
-    role = arguments.role or (Role.WORKER if instance else None)
+    role = Role(arguments.role) if arguments.role else (Role.WORKER if instance else None)
     who = identify(config, role)
     if isinstance(who, Finding):
         yield who

@@ -14,12 +14,13 @@ def link_settings(config: Config, client_id: str) -> LinkSettings:
         ConfigError: a certificate, key or password file can't be used.
     """
     mqtt, tls = config.queue.mqtt, config.tls
+    mqtt.read_password()  # what is wrong is told now, not by the first connection
     return LinkSettings(
         host=mqtt.host,
         port=mqtt.port,
         client_id=client_id,
         username=mqtt.username,
-        password=mqtt.read_password(),
+        password=mqtt.read_password,
         tls=None if tls is None else TlsFiles(tls.ca_file, tls.cert_file, tls.key_file),
         keepalive_s=int(mqtt.keepalive_s),
         backoff_cap_s=mqtt.reconnect_max_s,

@@ -28,10 +28,10 @@ class Profile(StrEnum):
 
 
 _PARTS: Final = {
-    Profile.PRODUCTION: ("speed", "limits", "persistence", "access", "tls"),
+    Profile.PRODUCTION: ("speed", "limits", "persistence", "access", "tls", "certificates"),
     Profile.DEVELOPMENT: ("speed", "limits", "loopback"),
-    Profile.WAN: ("speed", "limits_wan", "persistence", "access", "tls", "tls_wan"),
-    Profile.BRIDGE: ("speed", "limits_wan", "persistence", "access", "tls", "tls_wan", "bridge"),
+    Profile.WAN: ("speed", "limits_wan", "persistence", "access", "tls", "certificates", "tls_wan"),
+    Profile.BRIDGE: ("speed", "limits_wan", "persistence", "access", "tls", "certificates", "tls_wan", "bridge"),
 }
 
 _MEANINGS: Final = {
@@ -51,13 +51,17 @@ _HEADER: Final = """\
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Files:
-    """Where the broker's own files are, as the configuration names them."""
+    """Where the broker's own files are, as the configuration names them.
+
+    With `passwords` clients prove who they are by what that file says; without, by their certificates.
+    """
 
     acl: str = "/etc/mosquitto/stockworker/acl"
     ca: str = "/etc/mosquitto/stockworker/ca.crt"
     cert: str = "/etc/mosquitto/stockworker/broker.crt"
     key: str = "/etc/mosquitto/stockworker/broker.key"
     crl: str = "/etc/mosquitto/stockworker/crl.pem"
+    passwords: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +93,8 @@ def broker_config(profile: Profile, listener: str, paths: Files, bridge: Bridge 
         bridge: the way to the central broker, for `Profile.BRIDGE` alone.
 
     Raises:
-        ValueError: a value can't stand in Mosquitto's configuration, or the profile and `bridge` don't fit.
+        ValueError: a value can't stand in Mosquitto's configuration, or the profile does not fit to `bridge` or to
+            passwords.
     """
     if (bridge is not None) != (profile is Profile.BRIDGE):
         raise ValueError("the profile 'bridge', and no other, needs to know the central broker")
@@ -101,6 +106,12 @@ def broker_config(profile: Profile, listener: str, paths: Files, bridge: Bridge 
         "KEY_FILE": paths.key,
         "CRL_FILE": paths.crl,
     }
+    names = _PARTS[profile]
+    if paths.passwords is not None:
+        if profile is Profile.DEVELOPMENT:
+            raise ValueError("the profile 'development' lets everybody in: it has no use for passwords")
+        values["PASSWORD_FILE"] = paths.passwords
+        names = tuple("passwords" if name == "certificates" else name for name in names)
     if bridge is not None:
         values |= {
             "NAME": check_id(bridge.name),
@@ -115,7 +126,7 @@ def broker_config(profile: Profile, listener: str, paths: Files, bridge: Bridge 
             raise ValueError(f"{value[:80]!r} can't stand in Mosquitto's configuration: one line, no spaces around it")
     values["TOPICS"] = "\n".join(bridge_topics())
     parts = [_HEADER.format(meaning=_MEANINGS[profile], profile=profile)]
-    parts += [Template(_part(name)).substitute(values) for name in _PARTS[profile]]
+    parts += [Template(_part(name)).substitute(values) for name in names]
     return "\n".join(parts)
 
 
