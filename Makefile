@@ -54,10 +54,11 @@ check: dev ## Lint, types, layers and generated documents
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-# What the tests need beyond the distribution's Python is locked for each release whose libraries the packages run on.
+# What the tests need beyond the distribution's Python is locked for each release whose libraries the packages run on. The
+# locks are complete; --no-deps, because pyhpke asks for a newer cryptography than Debian 12 has and it needs.
 .venv-debian-%/.ready: requirements/debian-%.lock | system
 	$(PYTHON) -m venv --clear $(@D)
-	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	$(@D)/bin/pip install --quiet --require-hashes --no-deps -r $<
 	touch $@
 
 .PHONY: test
@@ -91,6 +92,10 @@ bench: dev ## Measure jobs per second and latency, beside what this machine coul
 .PHONY: bench-recovery
 bench-recovery: dev ## Measure how long jobs wait for a killed worker or broker (about 10 min)
 	$(BIN)/python -m bench.recovery
+
+.PHONY: bench-sealing
+bench-sealing: dev ## Measure what it costs to seal, sign, verify and open jobs, beside plain ones
+	$(BIN)/python -m bench.sealing
 
 MINUTES ?= 30
 
@@ -126,7 +131,7 @@ LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-emit-fi
 .PHONY: lock
 lock: dev ## Resolve the locked dependencies again
 	$(LOCK) pyproject.toml --all-extras --group dev --upgrade --output-file requirements/dev.lock
-	$(LOCK) requirements/debian-12.in --upgrade --output-file requirements/debian-12.lock
+	$(LOCK) requirements/debian-12.in --override requirements/debian-12.override --upgrade --output-file requirements/debian-12.lock
 	$(LOCK) requirements/debian-13.in --upgrade --output-file requirements/debian-13.lock
 	$(LOCK) requirements/packaging.in --upgrade --output-file requirements/packaging.lock
 

@@ -15,7 +15,9 @@
     └── JobError
         ├── JobRejected     the dispatcher refused a submission, with its reason
         ├── JobUnknown      the dispatcher has never heard of the job, or has forgotten it
-        └── JobNotCompleted a job ended in another state than completed
+        ├── JobNotCompleted a job ended in another state than completed
+        ├── ResultRefused   a job has completed, and what came as its result is not to be believed
+        └── SealRefused     a sealed string can't be opened, or can't be trusted
 """
 
 from typing import ClassVar
@@ -108,3 +110,19 @@ class JobNotCompleted(JobError):
     """The job that was waited for ended as failed, cancelled or expired."""
 
     code = "not_completed"
+
+
+class ResultRefused(JobError):
+    """The result of a completed job can't be opened with our keys, or is not from a worker that the keyring knows."""
+
+    code = "result_refused"
+
+
+class SealRefused(JobError):
+    """A sealed string is not accepted; `reason` is a word of `stockworker.security.envelope.Refusal`."""
+
+    code = "seal_refused"
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(text)
+        self.reason = reason

@@ -214,7 +214,7 @@ class Fleet:
     def client(self, name: str = "client", **options: Any) -> Client:
         """A client with a certificate of its own."""
         config = load(self.config_file(name))
-        return Client(link_settings(config, name), ClientId(name), **options)
+        return Client(link_settings(config, name), ClientId(name), **({"encryption": config.encryption} | options))
 
     def config_file(self, identity: str) -> Path:
         """The configuration of one participant, written when first asked for."""

@@ -11,6 +11,7 @@ from typing import Final
 from stockworker.adapters import clock
 from stockworker.agent import frames
 from stockworker.agent.children import Child, CommandChild, PythonChild
+from stockworker.agent.secrecy import Secrecy
 from stockworker.agent.work import Began, Ending, ExecutorEvent, Finished, HandlerLogged, Progressed, Work
 from stockworker.errors import ProtocolMisuse
 from stockworker.handlers.spec import CommandHandler, HandlerSpec
@@ -40,7 +41,7 @@ class _Run:
 class Executor:
     """Runs up to `slots` attempts at once, the others in order. To be made and used on the thread of a running event loop."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
         handlers: Mapping[JobType, HandlerSpec],
         slots: int,
@@ -49,6 +50,7 @@ class Executor:
         recycle_after: int = 1000,
         stop_grace_s: float = 5.0,
         module_paths: Sequence[str] = (),
+        secrecy: Secrecy | None = None,
     ) -> None:
         """Make an executor; processes are started when they are first needed.
 
@@ -59,6 +61,7 @@ class Executor:
             recycle_after: jobs after which a Python child is replaced.
             stop_grace_s: time between SIGTERM and SIGKILL, in seconds.
             module_paths: folders to import handlers from, besides what is installed.
+            secrecy: opens payloads and seals results; None if nothing is sealed.
 
         Raises:
             ConfigError: the settings of a handler can't be passed on.
@@ -69,6 +72,7 @@ class Executor:
         self._recycle_after = recycle_after
         self._stop_grace_s = stop_grace_s
         self._module_paths = module_paths
+        self._secrecy = secrecy or Secrecy()
         self._handlers = handlers
         self._configuration = frames.encode_configuration(module_paths, handlers)
         self._runs: dict[Token, _Run] = {}
@@ -137,7 +141,8 @@ class Executor:
     def heard(self, event: Progressed | HandlerLogged) -> None:
         """Pass on what a handler says."""
         if event.token in self._runs:
-            self._deliver(event)
+            hushed = isinstance(event, Progressed) and self._secrecy.covers(event.token)
+            self._deliver(replace(event, text="") if hushed else event)
 
     def ended(self, token: Token, ending: Ending) -> None:
         """Finish an attempt, and use its child again if possible."""
@@ -160,6 +165,7 @@ class Executor:
             self._all_gone.set_result(None)
 
     def _finish(self, token: Token, ending: Ending, ran_s: float) -> None:
+        ending = self._secrecy.close(token, ending)
         self._deliver(Finished(token, ending.outcome, ending.result, ending.error, ending.permanent, ran_s))
 
     # --- children ---
@@ -175,9 +181,11 @@ class Executor:
         handler = self._handlers.get(work.type)
         if handler is None:
             self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
+        elif isinstance(opened := self._secrecy.open(work), Ending):
+            self._end_soon(work.token, opened)
         else:
             try:
-                run.child = self._occupy(work, handler)
+                run.child = self._occupy(opened, handler)
             except OSError as error:
                 self._refuse(work.token, f"handler can't be started here: {error}")
         self._deliver(Began(work.token))  # not later: under uvloop a quick child's answer can overtake call_soon
@@ -202,8 +210,11 @@ class Executor:
             child.kill()
 
     def _refuse(self, token: Token, error: str) -> None:
+        self._end_soon(token, Ending(Outcome.REFUSED, error=error))
+
+    def _end_soon(self, token: Token, ending: Ending) -> None:
         """End an attempt that nothing runs, but not before `start` has returned."""
-        self._loop.call_soon(self.ended, token, Ending(Outcome.REFUSED, error=error))
+        self._loop.call_soon(self.ended, token, ending)
 
     # --- stopping ---
 

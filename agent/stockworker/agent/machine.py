@@ -43,6 +43,7 @@ from stockworker.protocol.messages import (
     Request,
     Unregister,
 )
+from stockworker.protocol.sealed import without_sealed
 
 _REPEAT_REPORT_S: Final = 5.0
 _MOST_UNANSWERED: Final = 512
@@ -414,10 +415,14 @@ class Machine:
         if outcome is Outcome.OK:
             self._note("attempt_completed", **common)
         else:
-            self._note("attempt_failed", outcome=outcome, reason=(event.error or "").partition("\n")[0], **common)
+            self._note("attempt_failed", outcome=outcome, reason=_first_line(event.error or ""), **common)
 
     def _note(self, event: str, **fields: object) -> None:
         self._effects.append(Note(event, tuple(fields.items())))
+
+
+def _first_line(error: str) -> str:
+    return without_sealed(error.partition("\n")[0])
 
 
 def _report_size(report: AttemptReport) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import SystemRandom
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
@@ -49,6 +49,7 @@ from stockworker.agent.effects import (
 from stockworker.agent.executor import Executor
 from stockworker.agent.journal import Journal
 from stockworker.agent.machine import Identity, Machine, Rhythm
+from stockworker.agent.secrecy import Secrecy
 from stockworker.agent.work import ExecutorEvent, HandlerLogged
 from stockworker.errors import ConfigError, DecodeError
 from stockworker.handlers.spec import HandlerSpec
@@ -59,6 +60,9 @@ from stockworker.protocol.ids import JobType, Tag, Token, WorkerId, make_token
 from stockworker.protocol.messages import Disconnect
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Kind, Role
+
+if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
+    from stockworker.security.working import WorkerSeal
 
 _log = logging.getLogger(__name__)
 
@@ -89,6 +93,7 @@ class AgentSettings:
         stop_grace_s: time between TERM and KILL for a job that has to stop.
         recycle_after: jobs after which a handler process is replaced.
         quota_bytes: how much of results the journal keeps until they are acknowledged.
+        seal: its keys; None where nothing is sealed.
     """
 
     worker_id: WorkerId
@@ -102,6 +107,7 @@ class AgentSettings:
     stop_grace_s: float
     recycle_after: int
     quota_bytes: int
+    seal: "WorkerSeal | None" = None
 
     @property
     def offering(self) -> Offering:
@@ -140,6 +146,7 @@ class AgentService:
         self._expiry = ExpiryWatch()
         self._notifier = notifier
         self._inbox: Inbox[Item] = Inbox()
+        self._secrecy = Secrecy(settings.seal)
         self._broker = f"{settings.link.host}:{settings.link.port}"
         self._status = f"connecting to {self._broker}"
         self._told_status = ""
@@ -184,6 +191,7 @@ class AgentService:
             recycle_after=settings.recycle_after,
             stop_grace_s=settings.stop_grace_s,
             module_paths=settings.handler_paths,
+            secrecy=self._secrecy,
         )
         # One thread owns the journal: while it waits for the disk, the loop goes on receiving.
         with ThreadPoolExecutor(1, thread_name_prefix="journal") as thread:
@@ -293,6 +301,7 @@ class AgentService:
         try:
             settings = self._reread()
             executor.reload(settings.handlers)
+            self._secrecy.use(settings.seal)
         except ConfigError as error:
             log_event(_log, Logged.CONFIG_REFUSED, problem=error)
             return None

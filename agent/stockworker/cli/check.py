@@ -8,6 +8,7 @@ from stockworker.cli.commands import add_config
 from stockworker.cli.exits import Exit
 from stockworker.cli.findings import Finding, Verdict
 from stockworker.cli.identity import Participant, identify
+from stockworker.cli.key_checks import check_encryption
 from stockworker.cli.local_checks import check_configuration, check_folder, check_handlers, check_tls
 from stockworker.cli.probe import probe
 from stockworker.cli.terminal import print_json
@@ -66,6 +67,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         broken = broken or finding.verdict is Verdict.FAIL
         yield finding
     if isinstance(who, Participant):
+        yield from check_encryption(config, who)
         yield from _own_checks(config, who)
         if not broken and not arguments.offline:
             yield from asyncio.run(probe(link_settings(config, who.name), who))

@@ -53,6 +53,7 @@ COMMANDS: Final = {
     "drain": Command("give a worker no jobs", "stockworker.cli.holds:drain"),
     "undrain": Command("give a worker jobs again", "stockworker.cli.holds:undrain"),
     "stats": Command("show queues, workers and counters", "stockworker.cli.stats:stats"),
+    "keys": Command("make, rotate and list the keys that payloads are sealed with", "stockworker.cli.keys:keys"),
     "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
     "acl": Command("print the broker's access list", "stockworker.cli.acl:acl"),
     "broker config": Command("print Mosquitto's configuration", "stockworker.cli.broker:config"),

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, make_parser
+from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, CommandParser, make_parser
 from stockworker.cli.exits import Exit
 
 _OUTPUT = (
@@ -32,6 +32,7 @@ _SHAPES = (
     ("drain, undrain", "worker, status (held, freed), reason"),
     ("stats", "epoch, version, uptime_s, states, queues, workers, counters"),
     ("check", "verdict (ok, warn, fail), check, text"),
+    ("keys list", "holder, name, signing, sealing, state, private, types, created, not_before, not_after"),
 )
 _NOTATION = (
     ("DURATION", "a number of seconds, or a number with ms, s, m, h or d: 30, 1.5h"),
@@ -58,6 +59,10 @@ _EXAMPLES = (
     (
         "Empty a machine before its maintenance, and use it again",
         "stockworker drain 1 2; stockworker stats --watch; stockworker undrain 1 2",
+    ),
+    (
+        "Replace the keys of a group; the old ones open what was sealed to them",
+        "stockworker keys rotate group prices",
     ),
     (
         "Cancel what waits",
@@ -97,9 +102,18 @@ def man_page() -> str:
 def _chapters() -> Iterator[_Chapter]:
     _, parsers = make_parser()
     for name, parser in parsers.items():
-        parser.complete()
-        description = " ".join((parser.description or "").split())
-        yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)))
+        yield from _chapters_of(name, parser)
+
+
+def _chapters_of(name: str, parser: CommandParser) -> Iterator[_Chapter]:
+    """A command, and those inside it."""
+    parser.complete()
+    description = " ".join((parser.description or "").split())
+    yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)))
+    for action in parser._actions:  # noqa: SLF001 (see `_actions`)
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 (likewise)
+            for inner, inner_parser in action.choices.items():
+                yield from _chapters_of(f"{name} {inner}", inner_parser)
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
+from stockworker.adapters import clock
 from stockworker.adapters.mqtt import LinkSettings
 from stockworker.agent.machine import Rhythm
 from stockworker.agent.service import AgentSettings
@@ -16,6 +17,9 @@ from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler, discover
 from stockworker.protocol.ids import JobType, WorkerId, check_id
 from stockworker.security.client_ids import private_client_id
+
+if TYPE_CHECKING:
+    from stockworker.security.working import WorkerSeal
 
 MARKET_DATA: Final = "market_data"
 """The setting in which every Python handler finds where the market-data store is."""
@@ -60,7 +64,34 @@ def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
         stop_grace_s=worker.stop_grace_s,
         recycle_after=worker.recycle_after_jobs,
         quota_bytes=worker.journal_quota_bytes,
+        seal=worker_seal(config),
     )
+
+
+def worker_seal(config: Config) -> "WorkerSeal | None":
+    """What the worker opens jobs and seals results with; None where nothing is sealed.
+
+    Raises:
+        ConfigError: a file can't be used, or the keyring does not list our key.
+    """
+    encryption = config.encryption
+    if encryption is None:
+        return None
+    from stockworker.security import keyring, keys  # noqa: PLC0415 (a worker that seals nothing need not load it)
+    from stockworker.security.working import WorkerSeal  # noqa: PLC0415 (likewise)
+
+    if encryption.sign and encryption.key is None:
+        raise ConfigError("encryption.key: is needed to sign results: make one with 'stockworker keys generate'")
+    seal = WorkerSeal(
+        config.worker.id,
+        keyring.load(encryption.keyring),
+        [keys.load(file) for file in encryption.group_keys],
+        None if encryption.key is None else keys.load(encryption.key),
+        required=encryption.required,
+        sign=encryption.sign,
+    )
+    seal.check(clock.wall())
+    return seal
 
 
 def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:

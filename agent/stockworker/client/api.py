@@ -14,10 +14,11 @@ from stockworker.adapters import clock
 from stockworker.adapters.mqtt import LinkSettings
 from stockworker.client.conversation import Conversation
 from stockworker.client.endings import Ended, Endings, Watch
+from stockworker.client.secrecy import Secrecy
 from stockworker.client.settings import client_name, link_settings
 from stockworker.client.submission import make_submission
-from stockworker.config import load
-from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown
+from stockworker.config import Encryption, load
+from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown, ResultRefused
 from stockworker.protocol.body import in_batches
 from stockworker.protocol.codec_client import MAX_QUERY, submission_size
 from stockworker.protocol.ids import ClientId, JobId, JobType, check_id
@@ -58,6 +59,7 @@ class Client:
         timeout_s: how long any question may stay unanswered, in seconds.
         notices: listen to the end of every job, which `wait` needs to return at once.
         on_progress: is told how far running jobs are.
+        encryption: how payloads and results are sealed; None is not at all.
     """
 
     def __init__(
@@ -68,11 +70,13 @@ class Client:
         timeout_s: float = 30.0,
         notices: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
+        encryption: Encryption | None = None,
     ) -> None:
         filters = [f"{Kind.COMPLETED}/+", f"{Kind.FAILED}/+"] if notices else []
         if on_progress is not None:
             filters.append(f"{Kind.PROGRESS}/+/+")
         self._on_progress = on_progress
+        self._secrecy = Secrecy(client_id, encryption)
         self._endings = Endings()
         self._conversation = Conversation(
             settings,
@@ -93,7 +97,7 @@ class Client:
         """
         config = load(path)
         name = client_name(config)
-        return cls(link_settings(config, name), name, **options)
+        return cls(link_settings(config, name), name, encryption=config.encryption, **options)
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -125,7 +129,8 @@ class Client:
             options: as for `make_submission`.
 
         Raises:
-            JobRejected: the dispatcher does not take it; the text says why.
+            JobRejected: the dispatcher does not take it, or it can't be sealed; the text says why.
+            ConfigError: the keys to seal it with can't be used.
             AccessDenied: we may not submit.
             ConnectionFailed: there was no answer in time. The job may have been stored all the same: to be sure,
                 submit it again under the same id.
@@ -146,9 +151,13 @@ class Client:
 
         Returns:
             A receipt for each job, in any order. Rejected ones are among them.
+
+        Raises:
+            JobRejected: a payload has to be sealed and can't be; nothing was sent.
+            ConfigError: the keys to seal with can't be used; nothing was sent.
         """
         alike: dict[tuple[Any, Any], list[Submission]] = {}
-        for submission in submissions:
+        for submission in await self._secrecy.seal_all(submissions):
             alike.setdefault((submission.priority, submission.type), []).append(submission)
         batches = [batch for group in alike.values() for batch in in_batches(group, submission_size)]
         receipts: list[ReceiptEntry] = []
@@ -157,7 +166,9 @@ class Client:
             if self._hears_endings:  # before they are sent: a short job may have ended by the time we see its receipt
                 self._endings.expect((job.id for job in batch if job.id is not None), self._conversation.connections)
             receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply))
-            self._endings.forget(entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED)
+            known = [entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED]
+            self._endings.forget(known)
+            self._secrecy.forget(known)
             receipts.extend(receipt.entries)
             if on_receipts is not None:
                 on_receipts(receipt.entries)
@@ -173,11 +184,14 @@ class Client:
         Raises:
             JobUnknown: the dispatcher does not know it.
             JobNotCompleted: it ended otherwise; the text says how and why.
+            ResultRefused: its result can't be opened, or is not to be believed; the text says why.
             TimeoutError: it has not ended within `timeout_s` seconds.
         """
         async for ended in self.wait([job_id], timeout_s):
             if ended.state is not State.COMPLETED:
                 raise JobNotCompleted(f"job {ended.job_id} is {ended.state}: {ended.reason}")
+            if ended.reason is not None:
+                raise ResultRefused(f"job {ended.job_id} is completed, but {ended.reason}")
             return json.loads(ended.result or "null")
         raise AssertionError("a wait for one job yields it or raises")
 
@@ -193,7 +207,7 @@ class Client:
         try:
             await self._look(self._endings.watch(watch))
             while (ended := await self._next_ended(watch, deadline)) is not None:
-                yield ended
+                yield self._secrecy.open(ended)
         finally:
             self._endings.unwatch(watch)
 
@@ -223,7 +237,7 @@ class Client:
 
     async def _look(self, job_ids: Sequence[JobId]) -> None:
         """Ask how jobs stand whose end we may have missed."""
-        views = await self.query(job_ids, with_results=True)
+        views = await self._query(job_ids, with_results=True)
         for view in views:
             if view.state in TERMINAL:
                 self._endings.settle(Ended(view.id, view.state, view.result, view.reason))
@@ -234,7 +248,14 @@ class Client:
     # --- asking and steering ------------------------------------------------------------------------------------------
 
     async def query(self, job_ids: Collection[str], *, with_results: bool = False) -> list[JobView]:
-        """Ask how jobs stand; those that the dispatcher does not know are left out."""
+        """Ask how jobs stand; those that the dispatcher does not know are left out.
+
+        The result of a completed job is None and its `reason` says why, if the result is not to be believed.
+        """
+        views = await self._query(job_ids, with_results=with_results)
+        return [self._secrecy.open_view(view, with_result=with_results) for view in views]
+
+    async def _query(self, job_ids: Collection[str], *, with_results: bool) -> list[JobView]:
         left = [JobId(check_id(job_id)) for job_id in job_ids]
         views: list[JobView] = []
         while left:
@@ -258,13 +279,13 @@ class Client:
         )
         if not answer.stories:
             raise JobUnknown(f"the dispatcher knows no job {job_id}")
-        return answer.stories[0]
+        return self._secrecy.open_story(answer.stories[0])
 
     async def list(self, wanted: JobFilter) -> list[JobView]:
         """List jobs, newest first."""
         answer: Answer = await self._conversation.ask(lambda reply: Query((), wanted, with_results=False, reply=reply))
         rest = await self.query(answer.omitted) if answer.omitted else []
-        return [*answer.jobs, *rest]
+        return [*map(self._secrecy.open_view, answer.jobs), *rest]
 
     async def cancel(self, job_id: str) -> ReceiptEntry:
         """Cancel a job; one that runs is stopped, and ends as cancelled a little later."""

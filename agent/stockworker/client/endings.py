@@ -19,7 +19,7 @@ class Ended:
         job_id: which job.
         state: completed, failed, cancelled or expired.
         result: what its handler returned, as JSON text; None unless it completed.
-        reason: why it did not complete.
+        reason: why it did not complete; of a completed job, why its result is refused.
     """
 
     job_id: JobId

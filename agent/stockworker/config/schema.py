@@ -376,6 +376,50 @@ class Client:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Encryption:
+    keyring: Path = field(
+        default=Path("/etc/stockworker/keyring"),
+        metadata=_key(PATH, "Whose keys are trusted with what; the same file on every machine."),
+    )
+    key: Path | None = field(
+        default=None,
+        metadata=_key(
+            PATH, "Private keys of the submitter (named `client.id`) or worker (named `worker.id`) on this machine."
+        ),
+    )
+    group_keys: tuple[Path, ...] = field(
+        default=(),
+        metadata=_key(
+            ListOf(PATH, "[/etc/stockworker/keys/group-prices.pem]"),
+            "Private keys of the groups that the worker is in: it can open jobs for these.",
+            shown="none",
+        ),
+    )
+    required: bool = field(
+        default=True,
+        metadata=_key(
+            BOOLEAN,
+            "Send and run nothing that is not sealed. Set to false while a fleet changes over to sealed jobs.",
+        ),
+    )
+    sign: bool = field(
+        default=True,
+        metadata=_key(
+            BOOLEAN,
+            "Sign what is sealed, and accept nothing unsigned. Without, whoever has the keyring can submit jobs.",
+        ),
+    )
+    valid_for_s: float = field(
+        default=7 * DAY_S,
+        metadata=_key(
+            duration(60, 365 * DAY_S),
+            "How long a sealed job may be started, from its submission or its `not_before`; one with `expires_at` until "
+            "then.",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     level: Literal["debug", "info", "warning", "error"] = field(
         default="info",
@@ -400,6 +444,13 @@ class Config:
         metadata=_key(
             Section(Tls),
             "Encrypts the connection to the broker. Absent: plain TCP; `{}`: TLS without a client certificate.",
+        ),
+    )
+    encryption: Encryption | None = field(
+        default=None,
+        metadata=_key(
+            Section(Encryption),
+            "Seals payloads and results between submitters and workers (docs/encryption.md). Absent: they are plain.",
         ),
     )
     worker: Worker = field(metadata=_key(Section(Worker), "The worker on this machine."))

@@ -12,6 +12,7 @@ from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Job, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Message, Monitor, Notice, Receipt, ReceiptEntry, Reply, Transition
+from stockworker.protocol.sealed import without_sealed
 
 _RECEIPTS_AT_ONCE = 512
 _TOKENS_AT_ONCE = 2048
@@ -123,4 +124,4 @@ def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Se
 
 
 def _first_line(text: str | None) -> str | None:
-    return None if text is None else text.partition("\n")[0]
+    return None if text is None else without_sealed(text.partition("\n")[0])

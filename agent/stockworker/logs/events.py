@@ -191,6 +191,14 @@ class Event(Enum):
     HANDLER_LOG = Description(
         INFO, "handler", ("job", "type", "attempt", "message"), "What a handler logged, at the level that it chose."
     )
+    PAYLOAD_REFUSED = Description(
+        WARNING,
+        "refused a payload",
+        ("job", "type", "reason", "problem", "count"),
+        "Security: it was not run. Reasons: `plain` where sealed ones are required, `unsigned`, `untrusted` (its submitter "
+        "is not in the keyring), `forged` (a wrong signature), `not_allowed`, `moved` (sealed for another job), `expired`, "
+        "`damaged`, `no_key` (another worker may have it). `count` is how many since the start. See docs/encryption.md.",
+    )
     REFUSED_BY_DISPATCHER = Description(
         ERROR,
         "the dispatcher refused a message of ours",

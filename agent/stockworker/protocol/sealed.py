@@ -1,0 +1,27 @@
+"""How a sealed payload, result or error text is told from a plain one. What is inside is `security.envelope`'s business."""
+
+import re
+from typing import Final
+
+PREFIX: Final = "sealed."
+
+LONGEST_ERROR: Final = 1900
+"""Longest sealed error text, in characters: with what a dispatcher adds to a reason it stays below `MAX_TEXT`."""
+
+_INSIDE: Final = re.compile(r"sealed\.[0-9]+(?:\.[A-Za-z0-9_-]*){3}")
+
+
+def is_sealed(text: str) -> bool:
+    """Whether `text` claims to be sealed. No JSON text begins so."""
+    return text.startswith(PREFIX)
+
+
+def find(text: str) -> str | None:
+    """The sealed string inside `text`: a dispatcher may have added words to a reason."""
+    found = _INSIDE.search(text)
+    return None if found is None else found[0]
+
+
+def without_sealed(text: str) -> str:
+    """`text` for people who can't open what is sealed in it: logs and lists."""
+    return _INSIDE.sub("(sealed for its submitter)", text)
