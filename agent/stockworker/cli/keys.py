@@ -265,12 +265,10 @@ def _rows(ring: Keyring, files: Iterable["KeyFile"], now: float) -> Iterator[_Ro
         listed.update(entry.ids)
         file, key = next((here[each] for each in entry.ids if each in here), (None, None))
         yield _Row(entry, _state(entry, now), signs, seals, file, None if key is None else key.created, now)
-    for name, (file, key) in here.items():
-        if name not in listed:
-            signs = hasattr(key.private, "sign")
-            yield _Row(
-                None, "not in the keyring", name if signs else None, None if signs else name, file, key.created, now
-            )
+    for each, (path, unlisted) in here.items():
+        if each not in listed:
+            ids = (each, None) if hasattr(unlisted.private, "sign") else (None, each)
+            yield _Row(None, "not in the keyring", *ids, path, unlisted.created, now)
 
 
 def _state(entry: Entry, now: float) -> str:

@@ -312,7 +312,10 @@ def _read_bytes(fields: Fields, name: str, size: int) -> bytes:
 
 def _decode_bytes(text: str) -> bytes:
     """Base64url in its only spelling, so that no change of a sealed string goes unnoticed."""
-    content = urlsafe_b64decode(text + "=" * (-len(text) % 4))
-    if encode_bytes(content) != text:
+    try:
+        content = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        content = None
+    if content is None or encode_bytes(content) != text:
         raise FieldError("a part is no base64url without padding")
     return content

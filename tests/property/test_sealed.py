@@ -1,0 +1,135 @@
+"""Whatever claims to be sealed is opened, or refused by one error that says why; whatever was changed is refused."""
+
+import json
+from base64 import urlsafe_b64decode
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockworker.errors import ConfigError, SealRefused
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.sealed import find, is_sealed, without_sealed
+from stockworker.security import keyring
+from stockworker.security.envelope import Kind, Refusal, digest, encode_bytes, read_answer, read_job
+from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, job, with_header
+
+PARTIES = Parties()
+SUBMITTER, WORKER = PARTIES.submitter(), PARTIES.worker()
+SEALED = SUBMITTER.seal_job(job({"symbol": "ACME"}), JOB, NOW)
+RESULT = WORKER.seal_answer(Kind.RESULT, '"rich"', WORKER.open_job(SEALED, JOB, PRICE_UPDATE, NOW), 1, NOW)
+
+PARTS = st.text("AQaz09-_=", max_size=12) | st.text(max_size=12) | st.sampled_from(SEALED.split("."))
+CLAIMS = (
+    st.text()
+    | st.text().map("sealed.1.".__add__)
+    | st.lists(PARTS, max_size=5).map(lambda parts: ".".join(["sealed", "1", *parts]))
+    | st.lists(PARTS, min_size=5, max_size=5).map(".".join)
+)
+NAMES = st.sampled_from(sorted(json.loads(read_job(SEALED).associated))) | st.text(max_size=8)
+VALUES = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.lists(st.integers(), max_size=2)
+
+
+def refused(text: str) -> SealRefused:
+    with pytest.raises(SealRefused) as worker:
+        WORKER.open_job(text, JOB, PRICE_UPDATE, NOW)
+    with pytest.raises(SealRefused) as submitter:
+        SUBMITTER.open_result(text, JOB, NOW, digest(SEALED))
+    assert submitter.value.reason in set(Refusal)
+    assert worker.value.reason in set(Refusal)
+    return worker.value
+
+
+@given(CLAIMS)
+def test_any_text_is_refused_by_a_typed_error(text: str) -> None:
+    if text not in {SEALED, RESULT}:
+        assert refused(text).reason == Refusal.DAMAGED
+
+
+@given(st.binary(max_size=300), st.binary(max_size=60), st.binary(max_size=70))
+def test_any_bytes_inside_are_refused_by_a_typed_error(header: bytes, ciphertext: bytes, signature: bytes) -> None:
+    refused(f"sealed.1.{encode_bytes(header)}.{encode_bytes(ciphertext)}.{encode_bytes(signature)}")
+
+
+@given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4))
+def test_any_header_is_refused_by_a_typed_error(changes: dict[str, object]) -> None:
+    header = json.dumps({**json.loads(read_job(SEALED).associated), **changes}).encode()
+    refused(with_header(SEALED, header))
+
+
+@given(st.integers(0, 1 << 31), st.integers(0, 7), st.integers(2, 4))
+def test_a_flipped_bit_anywhere_is_noticed(position: int, bit: int, part: int) -> None:
+    parts = SEALED.split(".")
+    content = bytearray(urlsafe_b64decode(parts[part] + "=="))
+    content[position % len(content)] ^= 1 << bit
+    parts[part] = encode_bytes(bytes(content))
+    refused(".".join(parts))
+
+
+@given(st.integers(0, 1 << 31), st.characters(codec="utf-8"))
+def test_a_changed_character_anywhere_is_noticed(position: int, character: str) -> None:
+    for original in (SEALED, RESULT):
+        place = position % len(original)
+        changed = original[:place] + character + original[place + 1 :]
+        if changed != original:
+            refused(changed)
+
+
+@given(st.integers(0, 1 << 31), st.integers(0, 7), st.integers(2, 4))
+def test_a_flipped_bit_of_a_result_is_noticed(position: int, bit: int, part: int) -> None:
+    parts = RESULT.split(".")
+    content = bytearray(urlsafe_b64decode(parts[part] + "=="))
+    content[position % len(content)] ^= 1 << bit
+    parts[part] = encode_bytes(bytes(content))
+    with pytest.raises(SealRefused):
+        SUBMITTER.open_result(".".join(parts), JOB, NOW, digest(SEALED))
+
+
+@given(st.text(), st.sampled_from([Kind.RESULT, Kind.ERROR]))
+def test_any_text_comes_through(text: str, kind: Kind) -> None:
+    payload = json.dumps(text)
+    sealed = SUBMITTER.seal_job(job(text), JOB, NOW)
+    opened = WORKER.open_job(sealed, JOB, PRICE_UPDATE, NOW)
+    assert json.loads(opened.payload) == json.loads(payload)
+
+    answer = WORKER.seal_answer(kind, payload, opened, 1, NOW)
+    read = SUBMITTER.open_result if kind is Kind.RESULT else SUBMITTER.open_error
+    assert read(answer, JOB, NOW, digest(sealed)) == payload
+    assert read_answer(answer).header.kind is kind
+
+
+@given(st.text(), st.text())
+def test_what_is_sealed_is_found_in_what_was_said_around_it(before: str, after: str) -> None:
+    text = f"{before} {RESULT} {after}"
+    if find(before) is None:
+        assert find(text) == RESULT
+    assert RESULT not in without_sealed(text)
+
+
+@given(st.recursive(VALUES, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3)))
+def test_no_json_text_claims_to_be_sealed(value: object) -> None:
+    assert not is_sealed(json.dumps(value))
+
+
+LINES = st.lists(
+    st.text(max_size=30)
+    | st.sampled_from(["submitter", "worker", "group", "desk-1", "ed25519:", "types=a", "not-before=2026-05-01", "#"])
+    | st.sampled_from(keyring.show(PARTIES.lines[0]).split()),
+    max_size=8,
+).map(" ".join)
+
+
+@given(st.lists(LINES, max_size=4).map("\n".join))
+def test_any_keyring_is_read_or_refused_with_its_lines(text: str) -> None:
+    try:
+        entries = keyring.parse(text, "keyring").entries
+    except ConfigError:
+        return
+    assert keyring.parse("\n".join(map(keyring.show, entries)), "keyring").entries == entries
+
+
+@given(st.text(min_size=1))
+def test_a_job_id_is_compared_as_a_whole(other: str) -> None:
+    if other != JOB:
+        with pytest.raises(SealRefused):
+            WORKER.open_job(SEALED, JobId(other), PRICE_UPDATE, NOW)

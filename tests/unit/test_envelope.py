@@ -1,0 +1,120 @@
+"""The notation of sealed strings: what is none is refused, by one error that says why."""
+
+import json
+from typing import Any
+
+import pytest
+
+from stockworker.errors import SealRefused
+from stockworker.protocol.body import fits
+from stockworker.security.envelope import Kind, Refusal, read_answer, read_job
+from tests.harness.seals import JOB, NOW, Parties, job, parts, with_header
+
+
+@pytest.fixture(scope="module")
+def sealed() -> str:
+    return Parties().submitter().seal_job(job({"symbol": "ACME"}), JOB, NOW)
+
+
+@pytest.fixture(scope="module")
+def result() -> str:
+    parties = Parties()
+    worker = parties.worker()
+    opened = worker.open_job(parties.submitter().seal_job(job(), JOB, NOW), JOB, job().type, NOW)
+    return worker.seal_answer(Kind.RESULT, "1", opened, 1, NOW)
+
+
+def header(text: str) -> dict[str, Any]:
+    fields: dict[str, Any] = json.loads(read_job(text).associated)
+    return fields
+
+
+def refused(text: str) -> str:
+    with pytest.raises(SealRefused) as refused:
+        read_job(text)
+    assert refused.value.reason == Refusal.DAMAGED
+    return str(refused.value)
+
+
+def test_the_header_is_compact_json_in_a_fixed_order(sealed: str) -> None:
+    fields = header(sealed)
+
+    assert read_job(sealed).associated == json.dumps(fields, separators=(",", ":")).encode()
+    names = ["kind", "id", "type", "group", "key", "enc", "nonce", "from", "until", "reply", "signer"]
+    assert list(fields) == names
+
+
+@pytest.mark.parametrize(
+    "text", ["", "sealed", "sealed.", "sealed.1", "sealed.1...", "sealed.1....", "null", "sealed.1.a.b.c.d"]
+)
+def test_what_has_not_its_parts(text: str) -> None:
+    assert refused(text).startswith("damaged: ")
+
+
+def test_another_version_is_named(sealed: str) -> None:
+    assert refused(sealed.replace("sealed.1.", "sealed.2.")) == (
+        "damaged: version '2' is unknown here: this side knows version 1"
+    )
+
+
+@pytest.mark.parametrize("number", [0, 1, 2])
+@pytest.mark.parametrize("spoilt", ["{}=", "{}\n", "{}A!", " {}", "é{}"])
+def test_base64_has_one_spelling(sealed: str, number: int, spoilt: str) -> None:
+    changed = parts(sealed)
+    changed[number] = spoilt.format(changed[number])
+    assert "damaged" in refused(".".join(["sealed", "1", *changed]))
+
+
+def test_unused_bits_of_base64_are_zero(sealed: str) -> None:
+    """The last digit of a 64 byte signature holds four bits that nobody reads."""
+    alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    other = alphabet[alphabet.index(sealed[-1]) ^ 1]
+    assert "no base64url" in refused(sealed[:-1] + other)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "problem"),
+    [
+        ("kind", "result", "kind: expected job, got result"),
+        ("kind", None, "kind: expected a word"),
+        ("id", "a/b", "id: 'a/b' is no valid id"),
+        ("type", 1, "type: expected an id"),
+        ("group", "", "group: '' is no valid id"),
+        ("key", "F" * 16, "key: is no key id"),
+        ("key", "f" * 15, "key: is no key id"),
+        ("enc", "AAAA", "enc: must be 32 bytes"),
+        ("nonce", "A" * 17, "no base64url"),
+        ("from", "#", "from: '#' is no valid id"),
+        ("until", 1.5, "until: expected a whole number"),
+        ("until", -1, "until: must be from 0"),
+        ("until", True, "until: expected a whole number"),
+        ("reply", None, "reply: expected a string"),
+        ("signer", "", "signer: is no key id"),
+        ("signer", None, "its signature has the wrong length"),
+    ],
+)
+def test_headers_that_are_refused(sealed: str, name: str, value: object, problem: str) -> None:
+    changed = json.dumps({**header(sealed), name: value}).encode()
+    assert problem in refused(with_header(sealed, changed))
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"null", b"\xff", b"[" * 2000, b" " * 3000, b'{"until": 1e999}'])
+def test_headers_that_are_none(sealed: str, content: bytes) -> None:
+    assert "damaged" in refused(with_header(sealed, content))
+
+
+def test_unknown_fields_of_a_header_are_ignored(sealed: str) -> None:
+    changed = json.dumps({**header(sealed), "colour": "blue"}).encode()
+    assert read_job(with_header(sealed, changed)).header == read_job(sealed).header
+
+
+def test_a_job_is_no_answer_and_an_answer_no_job(sealed: str, result: str) -> None:
+    assert "kind: expected job" in refused(result)
+    with pytest.raises(SealRefused, match="kind: expected result or error, got job"):
+        read_answer(sealed)
+
+
+def test_three_quarters_of_what_fits_plain_fits_sealed() -> None:
+    submitter = Parties().submitter()
+    assert fits(submitter.seal_job(job("x" * 183_000), JOB, NOW))
+    assert not fits(submitter.seal_job(job("x" * 184_000), JOB, NOW))

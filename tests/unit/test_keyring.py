@@ -1,0 +1,142 @@
+"""The keyring file: what its lines mean, and what is said of wrong ones."""
+
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from stockworker.errors import ConfigError, SealRefused
+from stockworker.protocol.ids import JobType
+from stockworker.security import keyring
+from stockworker.security.keyring import Entry, Holder, key_id
+from tests.harness.seals import NOW, group, identity, line
+
+ED = "ed25519:" + "A" * 42 + "8="
+X = "x25519:" + "B" * 42 + "8="
+
+
+def parsed(text: str) -> tuple[Entry, ...]:
+    return keyring.parse(text, "keyring").entries
+
+
+def time(text: str) -> float:
+    return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+
+
+def test_lines_of_all_kinds() -> None:
+    desk, edge, prices = parsed(
+        f"# the fleet\n\n  submitter desk-1 {ED} {X} types=a,b not-before=2026-05-01 # until autumn\r\n"
+        f"worker edge-7-1\t{ED} not-after=2026-05-01T09:30:00+02:00\n"
+        f"group prices {X} types=price_update"
+    )
+
+    assert (desk.holder, desk.name, desk.types) == (Holder.SUBMITTER, "desk-1", {"a", "b"})
+    assert (desk.not_before, desk.not_after) == (time("2026-05-01"), None)
+    assert (edge.sealing, edge.types, edge.not_after) == (None, None, time("2026-05-01T07:30:00"))
+    assert (prices.verifying, prices.types) == (None, {"price_update"})
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("client desk-1", "begins with 'client': a line begins with one of submitter, worker, group"),
+        ("worker", "has no name: write 'worker NAME KEYS'"),
+        (f"worker a/b {ED}", "'a/b' is no valid id"),
+        (f"submitter desk-1 {ED}", "lacks x25519: 'stockworker keys export' prints complete lines"),
+        (f"group prices {X}", "lacks types"),
+        (f"group prices {X} {ED} types=a", "a group has no ed25519: remove it"),
+        (f"worker w {ED} types=a", "a worker has no types"),
+        (f"worker w {ED} {ED}", "says something twice"),
+        ("worker w ed25519:AAAA", "ed25519: is no key, which is 32 bytes in base64: copy the line anew"),
+        ("worker w ed25519:" + "A" * 43 + "=", "ed25519: is no key"),
+        ("worker w ed25519:é", "ed25519: is no key"),
+        (f"worker w {ED} AAAA", "'AAAA' is none of"),
+        (f"worker w {ED} types:a", "'types:a' is none of"),
+        (f"group p {X} types=a,,b", "'' is no valid id"),
+        (f"worker w {ED} not-after=tomorrow", "not-after: 'tomorrow' is no time such as 2026-05-01"),
+        (f"worker w {ED} not-before=2026-05-02 not-after=2026-05-01", "it would never count"),
+    ],
+)
+def test_a_wrong_line_is_named_with_its_remedy(text: str, problem: str) -> None:
+    with pytest.raises(ConfigError) as wrong:
+        parsed(f"worker fine {ED}\n{text}\n")
+    assert str(wrong.value).startswith("keyring:2: ")
+    assert problem in str(wrong.value)
+
+
+def test_all_wrong_lines_are_told_at_once() -> None:
+    with pytest.raises(ConfigError) as wrong:
+        parsed("x\n\ny")
+    assert [line.split(":")[1] for line in str(wrong.value).splitlines()] == ["1", "3"]
+
+
+def test_a_line_is_shown_as_it_is_read() -> None:
+    entry = line(Holder.SUBMITTER, "desk-1", identity(), ["b", "a"], NOW, NOW + 60)
+    assert parsed(keyring.show(entry)) == (entry,)
+    assert "types=a,b not-before=2026-09-21T14:13:20Z not-after=2026-09-21T14:14:20Z" in keyring.show(entry)
+
+
+def test_the_group_of_a_type_is_the_last_to_have_begun() -> None:
+    types = ["price_update"]
+    lines = [
+        line(Holder.GROUP, "a", group(), types),
+        line(Holder.GROUP, "b", group(), types, not_before=NOW - 10, not_after=NOW + 10),
+        line(Holder.GROUP, "c", group(), types, not_before=NOW + 5),
+        line(Holder.GROUP, "d", group(), ["data_import"]),
+    ]
+
+    def chosen(now: float) -> str:
+        found = keyring.Keyring(lines).group_for(JobType("price_update"), now)
+        assert found is not None
+        return found.name
+
+    assert [chosen(NOW + offset) for offset in (-11, 0, 5, 11)] == ["a", "b", "c", "c"]
+    assert keyring.Keyring(lines[1:3]).group_for(JobType("price_update"), NOW - 11) is None
+
+
+def test_of_equals_the_last_line_counts() -> None:
+    lines = [line(Holder.GROUP, name, group(), ["a"]) for name in ("one", "two")]
+    found = keyring.Keyring(lines).group_for(JobType("a"), NOW)
+    assert found is lines[1]
+
+
+def test_a_key_with_two_lines_counts_if_one_of_them_does() -> None:
+    desk = identity()
+    lines = [line(Holder.SUBMITTER, "desk-1", desk, not_after=NOW - 1), line(Holder.SUBMITTER, "desk-1", desk)]
+    ring = keyring.Keyring(lines)
+
+    assert ring.trusted(Holder.SUBMITTER, "desk-1", desk.signing[0].id, NOW) is lines[1]
+    with pytest.raises(SealRefused, match="is not listed"):
+        ring.trusted(Holder.WORKER, "desk-1", desk.signing[0].id, NOW)
+    with pytest.raises(SealRefused, match="does not count at this time"):
+        keyring.Keyring(lines[:1]).trusted(Holder.SUBMITTER, "desk-1", desk.signing[0].id, NOW)
+
+
+def test_a_key_id_is_the_beginning_of_a_digest() -> None:
+    assert key_id(bytes(32)) == "66687aadf862bd77"
+
+
+def test_ending_the_lines_of_a_holder_leaves_all_others_as_they_are() -> None:
+    text = f"# fleet\nworker w {ED} # rack 7\nworker w {ED} not-after=2026-01-01\n  worker  v   {ED}\n"
+    ended = keyring.end(text, Holder.WORKER, "w", time("2026-05-01"))
+
+    assert ended == (
+        f"# fleet\nworker w {ED} not-after=2026-05-01T00:00:00Z # rack 7\nworker w {ED} not-after=2026-01-01\n  worker  v   {ED}\n"
+    )
+
+
+def test_a_keyring_that_can_not_be_read_or_trusted(tmp_path: Path) -> None:
+    file = tmp_path / "keyring"
+    with pytest.raises(ConfigError, match="can't read the keyring: No such file"):
+        keyring.load(file)
+    keyring.write(file, f"worker w {ED}\n")
+    assert keyring.load(file).entries
+    file.chmod(0o646)
+    with pytest.raises(ConfigError, match="chmod o-w"):
+        keyring.load(file)
+
+
+def test_a_keyring_that_can_not_be_written(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(ConfigError, match="can't be written"):
+        keyring.write(tmp_path / "file" / "keyring", "")
