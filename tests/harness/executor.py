@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from stockworker.agent.executor import Executor
+from stockworker.agent.secrecy import Secrecy
 from stockworker.agent.work import ExecutorEvent, Finished, HandlerLogged, Progressed, Work
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
 from stockworker.protocol.ids import JobId, JobType, Token
@@ -41,6 +42,7 @@ class Bench:
         slots: int = 2,
         recycle_after: int = 1000,
         stop_grace_s: float = _FOREVER_S,
+        secrecy: Secrecy | None = None,
     ) -> None:
         self.events: list[ExecutorEvent] = []
         self.reaction: Callable[[ExecutorEvent], None] = lambda _: None
@@ -51,6 +53,7 @@ class Bench:
             recycle_after=recycle_after,
             stop_grace_s=stop_grace_s,
             module_paths=[HANDLERS],
+            secrecy=secrecy,
         )
         self._news = asyncio.Event()
         self._count = 0

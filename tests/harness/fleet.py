@@ -7,7 +7,7 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack, closing
 from pathlib import Path
 from types import TracebackType
@@ -134,6 +134,7 @@ class Fleet:
         folder: the caller's own; everything is kept in it.
         workers: how many.
         settings: added to the configuration of all, below ``job_processor``.
+        personal: added to the configuration of one participant, whose name it is given.
         operators: who may do what operators may.
         clients: who may submit.
         port: the broker's; a free one unless given.
@@ -150,6 +151,7 @@ class Fleet:
         *,
         workers: int = 2,
         settings: Mapping[str, Any] | None = None,
+        personal: Callable[[str], Mapping[str, Any]] = lambda _identity: {},
         operators: Sequence[str] = ("operator",),
         clients: Sequence[str] = ("client",),
         port: int | None = None,
@@ -163,6 +165,7 @@ class Fleet:
         self._proxied = proxied
         self._connection = {} if keepalive_s is None else {"keepalive": keepalive_s}
         self._settings = dict(settings or {})
+        self._personal = personal
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "broker").mkdir(exist_ok=True)
         bridged = profile is Profile.BRIDGE
@@ -251,8 +254,9 @@ class Fleet:
                     "cert_file": str(credentials.certificate),
                     "key_file": str(credentials.key),
                 }
-            for name, section in self._settings.items():
-                sections[name] = {**sections.get(name, {}), **section}
+            for added in (self._settings, self._personal(identity)):
+                for name, section in added.items():
+                    sections[name] = {**sections.get(name, {}), **section}
             path.write_text(yaml.safe_dump({"job_processor": sections}))
             path.chmod(0o600)
         return path

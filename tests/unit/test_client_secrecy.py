@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from stockworker.adapters import clock
 from stockworker.client import Ended
-from stockworker.client import secrecy as module
 from stockworker.client.secrecy import Secrecy
 from stockworker.config import Encryption
 from stockworker.errors import ConfigError, JobRejected
@@ -63,8 +63,8 @@ class Office:
 @pytest.fixture
 def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Office:
     office = Office(tmp_path)
-    monkeypatch.setattr(module.clock, "wall", lambda: office.time)
-    monkeypatch.setattr(module.clock, "monotonic", lambda: office.time)
+    monkeypatch.setattr(clock, "wall", lambda: office.time)
+    monkeypatch.setattr(clock, "monotonic", lambda: office.time)
     return office
 
 

@@ -3,11 +3,12 @@
 from dataclasses import replace
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobId, JobType
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
-from stockworker.security import sessions
+from stockworker.security import hpke, sessions
 from stockworker.security.envelope import Kind, Refusal, digest, read_answer, read_job
 from stockworker.security.keyring import Holder
 from stockworker.security.working import Opened, WorkerSeal
@@ -311,12 +312,13 @@ def test_a_session_ends_with_its_last_message(parties: Parties, monkeypatch: pyt
 
 def test_a_key_is_derived_once_per_session(parties: Parties, monkeypatch: pytest.MonkeyPatch) -> None:
     derived: list[bytes] = []
-    derive = sessions.hpke.derive
-    monkeypatch.setattr(
-        sessions.hpke,
-        "derive",
-        lambda key, enc, info: derived.append(enc) or derive(key, enc, info),  # type: ignore[func-returns-value] # notes it
-    )
+    derive = hpke.derive
+
+    def noted(private: X25519PrivateKey, enc: bytes, info: bytes) -> bytes:
+        derived.append(enc)
+        return derive(private, enc, info)
+
+    monkeypatch.setattr(hpke, "derive", noted)
     submitter, worker = parties.submitter(), parties.worker()
     for _ in range(3):
         opened(worker, submitter.seal_job(job(), JOB, NOW))

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from stockworker.agent import secrecy as module
+from stockworker.adapters import clock
 from stockworker.agent.secrecy import Secrecy, shorten
 from stockworker.agent.work import Ending, Work
 from stockworker.protocol.body import MAX_TEXT
@@ -22,7 +22,7 @@ TOKEN = Token("t1")
 
 @pytest.fixture(autouse=True)
 def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.clock, "wall", lambda: NOW)
+    monkeypatch.setattr(clock, "wall", lambda: NOW)
 
 
 @pytest.fixture
@@ -103,14 +103,14 @@ def test_plain_payloads_pass_where_they_may(parties: Parties) -> None:
         assert secrecy.close(TOKEN, ending) is ending
 
 
-@pytest.mark.parametrize("without", ["keys", "its group's key", "a listed key of its own"])
-def test_what_another_worker_may_open_is_given_back(parties: Parties, without: str) -> None:
-    seal = {
-        "keys": lambda: None,
-        "its group's key": lambda: parties.worker(groups=[group()]),
-        "a listed key of its own": lambda: parties.worker(lines=parties.without(Holder.WORKER)),
-    }[without]()
-    ending = Secrecy(seal).open(work(sealed(parties)))
+@pytest.mark.parametrize("lacks", ["keys", "its group's key", "a listed key of its own"])
+def test_what_another_worker_may_open_is_given_back(parties: Parties, lacks: str) -> None:
+    seals = {
+        "keys": None,
+        "its group's key": parties.worker(groups=[group()]),
+        "a listed key of its own": parties.worker(lines=parties.without(Holder.WORKER)),
+    }
+    ending = Secrecy(seals[lacks]).open(work(sealed(parties)))
 
     assert isinstance(ending, Ending)
     assert (ending.outcome, ending.permanent) == (Outcome.REFUSED, False)

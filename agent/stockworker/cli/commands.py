@@ -36,7 +36,11 @@ class Command:
         return complete
 
 
-GROUPS: Final = {"broker": "set up Mosquitto", "pki": "keep the fleet's certificates"}
+GROUPS: Final = {
+    "broker": "set up Mosquitto",
+    "pki": "keep the fleet's certificates",
+    "keys": "keep the keys that payloads and results are sealed with",
+}
 """The first words of commands that have two, each with what it is about."""
 
 COMMANDS: Final = {
@@ -53,7 +57,6 @@ COMMANDS: Final = {
     "drain": Command("give a worker no jobs", "stockworker.cli.holds:drain"),
     "undrain": Command("give a worker jobs again", "stockworker.cli.holds:undrain"),
     "stats": Command("show queues, workers and counters", "stockworker.cli.stats:stats"),
-    "keys": Command("make, rotate and list the keys that payloads are sealed with", "stockworker.cli.keys:keys"),
     "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
     "acl": Command("print the broker's access list", "stockworker.cli.acl:acl"),
     "broker config": Command("print Mosquitto's configuration", "stockworker.cli.broker:config"),
@@ -65,6 +68,10 @@ COMMANDS: Final = {
     "pki revoke": Command("revoke certificates", "stockworker.cli.pki:revoke"),
     "pki list": Command("list certificates, and how long they are valid", "stockworker.cli.pki:list_certificates"),
     "pki crl": Command("write the revocation list anew", "stockworker.cli.pki:crl"),
+    "keys generate": Command("make keys, and enter them into the keyring", "stockworker.cli.keys:generate"),
+    "keys rotate": Command("make new keys beside the old ones", "stockworker.cli.keys:rotate"),
+    "keys list": Command("show all keys, and how long they count", "stockworker.cli.keys:list_keys"),
+    "keys export": Command("print the keyring lines of a file of private keys", "stockworker.cli.keys:export"),
     "agent": Command("run a worker (what stockworker@.service starts)", "stockworker.cli.services:agent"),
     "dispatcher": Command(
         "run the dispatcher (what stockworker-dispatcher.service starts)", "stockworker.cli.services:dispatcher"

@@ -9,7 +9,6 @@ from stockworker.cli.exits import Exit
 from stockworker.cli.terminal import StatusLine, print_json
 from stockworker.client import Client, Ended
 from stockworker.logs.lines import escaped
-from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Progress
 
 
@@ -45,7 +44,7 @@ class Waiting:
                 self._open.discard(ended.job_id)
                 self._line.clear()
                 self._say(ended)
-                if ended.state is not State.COMPLETED:
+                if not ended.has_result:
                     status = Exit.FAILED
         finally:
             self._line.clear()
@@ -74,9 +73,12 @@ def first_line(reason: str | None) -> str:
 
 
 def ending_fields(ended: Ended) -> dict[str, Any]:
-    """How a job has ended, as a JSON object: ``id``, ``state``, and ``result`` or ``reason``."""
+    """How a job has ended, as a JSON object: ``id``, ``state``, and ``result`` or ``reason``.
+
+    A completed job with a ``reason`` is one whose result is refused.
+    """
     fields: dict[str, Any] = {"id": ended.job_id, "state": ended.state}
-    if ended.state is State.COMPLETED:
+    if ended.has_result:
         fields["result"] = parse_result(ended.result)
     elif ended.reason is not None:
         fields["reason"] = ended.reason

@@ -167,13 +167,14 @@ def _result(arguments: argparse.Namespace) -> int:
     if view.state not in TERMINAL:
         complain(f"job {view.id} has not ended: it is {view.state}; use --wait")
         return Exit.NOT_ENDED
-    say_result(Ended(view.id, view.state, view.result, view.reason))
-    return Exit.OK if view.state is State.COMPLETED else Exit.FAILED
+    ended = Ended(view.id, view.state, view.result, view.reason)
+    say_result(ended)
+    return Exit.OK if ended.has_result else Exit.FAILED
 
 
 def say_result(ended: Ended) -> None:
-    """Print the result of a job that has completed; say why another has not."""
-    if ended.state is State.COMPLETED:
+    """Print the result of a job that has completed; say why there is none."""
+    if ended.has_result:
         print_result(ended.result)
     else:
         complain(f"job {describe(ended)}")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from stockworker.adapters import clock
 from stockworker.cli.arguments import from_now, identifier
-from stockworker.cli.commands import Command, CommandParser, add_config
+from stockworker.cli.commands import add_config
 from stockworker.cli.exits import Exit, UsageError
 from stockworker.cli.tables import short_duration, table, terminal_width
 from stockworker.cli.terminal import note, print_json
@@ -24,24 +24,6 @@ if TYPE_CHECKING:
     from stockworker.security.keys import KeyFile, OpeningKey, SigningKey
 
 KEYS_FOLDER: Final = Path("/etc/stockworker/keys")
-
-ACTIONS: Final = {
-    "generate": Command("make keys, and enter them into the keyring", "stockworker.cli.keys:generate"),
-    "rotate": Command("make new keys beside the old ones", "stockworker.cli.keys:rotate"),
-    "list": Command("show all keys, and how long they count", "stockworker.cli.keys:list_keys"),
-    "export": Command("print the keyring lines of a file of private keys", "stockworker.cli.keys:export"),
-}
-
-
-def keys(parser: argparse.ArgumentParser) -> None:
-    """Complete the parser of ``stockworker keys``."""
-    parser.description = (
-        "Make, rotate and list the keys that payloads and results are sealed and signed with. Private keys stay in "
-        "files of their own; the public ones are lines of the keyring, which is the same file on every machine."
-    )
-    group = parser.add_subparsers(title="actions", required=True, metavar="ACTION", parser_class=CommandParser)
-    for name, command in ACTIONS.items():
-        group.add_parser(name, help=command.summary, command=command)
 
 
 def generate(parser: argparse.ArgumentParser) -> None:
@@ -267,8 +249,8 @@ def _rows(ring: Keyring, files: Iterable["KeyFile"], now: float) -> Iterator[_Ro
         yield _Row(entry, _state(entry, now), signs, seals, file, None if key is None else key.created, now)
     for each, (path, unlisted) in here.items():
         if each not in listed:
-            ids = (each, None) if hasattr(unlisted.private, "sign") else (None, each)
-            yield _Row(None, "not in the keyring", *ids, path, unlisted.created, now)
+            signing_id, sealing_id = (each, None) if hasattr(unlisted.private, "sign") else (None, each)
+            yield _Row(None, "not in the keyring", signing_id, sealing_id, path, unlisted.created, now)
 
 
 def _state(entry: Entry, now: float) -> str:

@@ -5,7 +5,7 @@ import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, CommandParser, make_parser
+from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, make_parser
 from stockworker.cli.exits import Exit
 
 _OUTPUT = (
@@ -102,18 +102,9 @@ def man_page() -> str:
 def _chapters() -> Iterator[_Chapter]:
     _, parsers = make_parser()
     for name, parser in parsers.items():
-        yield from _chapters_of(name, parser)
-
-
-def _chapters_of(name: str, parser: CommandParser) -> Iterator[_Chapter]:
-    """A command, and those inside it."""
-    parser.complete()
-    description = " ".join((parser.description or "").split())
-    yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)))
-    for action in parser._actions:  # noqa: SLF001 (see `_actions`)
-        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 (likewise)
-            for inner, inner_parser in action.choices.items():
-                yield from _chapters_of(f"{name} {inner}", inner_parser)
+        parser.complete()
+        description = " ".join((parser.description or "").split())
+        yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)))
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:

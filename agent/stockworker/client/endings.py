@@ -27,6 +27,11 @@ class Ended:
     result: str | None
     reason: str | None
 
+    @property
+    def has_result(self) -> bool:
+        """Whether it completed, with a result that is to be believed."""
+        return self.state is State.COMPLETED and self.reason is None
+
 
 class Watch:
     """Somebody who waits for jobs.

@@ -1,4 +1,4 @@
-"""Files of a certificate authority: replaced as a whole, and never readable by more people than they are for."""
+"""Files of keys and certificates: replaced as a whole, and never readable by more people than they are for."""
 
 import os
 from pathlib import Path
@@ -9,10 +9,16 @@ PUBLIC: Final = 0o644
 
 
 def replace_file(path: Path, content: bytes, mode: int) -> None:
-    """Put `content` where `path` is, on the disk when this returns: whoever reads gets the old or the new, never half."""
+    """Put `content` where `path` is, on the disk when this returns: whoever reads gets the old or the new, never half.
+
+    A file that is replaced keeps its owner: root may renew what a service has to read.
+    """
     fresh = path.with_name(path.name + ".new")
     fresh.unlink(missing_ok=True)
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode), "wb") as file:
+        if path.exists():
+            owner = path.stat()
+            os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

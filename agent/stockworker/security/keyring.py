@@ -24,6 +24,7 @@ from typing import Final
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobType, check_id
 from stockworker.security.envelope import KeyId, Refusal
+from stockworker.security.files import PUBLIC, replace_file
 
 _KEY_BYTES: Final = 32
 _LARGEST_FILE: Final = 16 * 1024 * 1024
@@ -287,16 +288,13 @@ def _outlasts(entry: Entry, time: float) -> bool:
 
 
 def write(path: Path, text: str) -> None:
-    """Write to a new file beside `path` and rename: nobody ever reads half a keyring.
+    """Put a keyring where `path` is; nobody ever reads half of one.
 
     Raises:
         ConfigError: it can't be written.
     """
-    fresh = path.with_name(path.name + ".new")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        fresh.write_text(text, encoding="utf-8")
-        fresh.chmod(0o644)
-        fresh.replace(path)
+        replace_file(path, text.encode(), PUBLIC)
     except OSError as error:
         raise ConfigError(f"{path}: can't be written: {error.strerror}") from error

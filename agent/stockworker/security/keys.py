@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from stockworker.errors import ConfigError
 from stockworker.security.envelope import KeyId
+from stockworker.security.files import SECRET, replace_file
 from stockworker.security.keyring import key_id
 
 _BLOCK: Final = re.compile(
@@ -171,17 +172,7 @@ def _is_credential(path: Path) -> bool:
 
 
 def _write_secret(path: Path, content: bytes) -> None:
-    """Write to a new file beside `path` and rename: never readable by others, never half a file, the owner kept."""
-    fresh = path.with_name(path.name + ".new")
     try:
-        fresh.unlink(missing_ok=True)
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
-            if path.exists():
-                owner = path.stat()
-                os.fchown(file.fileno(), owner.st_uid, owner.st_gid)
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(path)
+        replace_file(path, content, SECRET)
     except OSError as error:
         raise ConfigError(f"{path}: can't be written: {error.strerror}") from error

@@ -1,0 +1,78 @@
+"""The keys of a fleet in files, made and rotated by the command that operators use."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from stockworker.cli import main
+from stockworker.protocol.ids import ClientId
+from stockworker.security import keyring, keys
+from stockworker.security.keyring import Holder
+from stockworker.security.keys import KeyFile
+from stockworker.security.submitting import SubmitterSeal
+
+
+class Vault:
+    """One folder with a keyring, and with the private keys of everybody.
+
+    Args:
+        folder: the caller's own.
+        groups: by name: the job types of each group, and the workers that are in it.
+        submitters: who may submit.
+        options: further keys of the section `encryption`.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        groups: Mapping[str, tuple[Sequence[str], Sequence[str]]],
+        submitters: Sequence[str] = ("client",),
+        **options: Any,
+    ) -> None:
+        self.folder = folder
+        self.ring = folder / "keyring"
+        self._groups = groups
+        self._options = options
+        folder.mkdir(parents=True)
+        for name, (types, _) in groups.items():
+            self.command("generate", Holder.GROUP, name, "--types", ",".join(types))
+        for worker in {worker for _, workers in groups.values() for worker in workers}:
+            self.command("generate", Holder.WORKER, worker)
+        for submitter in submitters:
+            self.command("generate", Holder.SUBMITTER, submitter)
+
+    def command(self, action: str, holder: Holder, name: str, *more: str) -> None:
+        """Run `stockworker keys` on our files."""
+        files = ("--file", str(self.file(holder, name)), "--keyring", str(self.ring))
+        assert main(["keys", action, holder, name, *files, *more]) == 0
+
+    def file(self, holder: Holder, name: str) -> Path:
+        return self.folder / f"{holder}-{name}.pem"
+
+    def settings(self, identity: str) -> dict[str, Any]:
+        """The section `encryption` of one participant: for `Fleet(personal=...)`."""
+        files = [self.file(holder, identity) for holder in (Holder.WORKER, Holder.SUBMITTER)]
+        own = [str(file) for file in files if file.exists()]
+        if not own:
+            return {}
+        groups = [name for name, (_, workers) in self._groups.items() if identity in workers]
+        return {
+            "encryption": {
+                "keyring": str(self.ring),
+                "key": own[0],
+                "group_keys": [str(self.file(Holder.GROUP, name)) for name in groups],
+                **self._options,
+            }
+        }
+
+    def keys(self, holder: Holder, name: str) -> KeyFile:
+        return keys.load(self.file(holder, name))
+
+    def submitter(
+        self, name: str, *, ring: Path | None = None, sign: bool = True, valid_for_s: float = 3600.0
+    ) -> SubmitterSeal:
+        """What a submitter seals with, by our keyring or by another one."""
+        known = keyring.load(ring or self.ring)
+        return SubmitterSeal(
+            ClientId(name), known, self.keys(Holder.SUBMITTER, name), sign=sign, valid_for_s=valid_for_s
+        )

@@ -1,0 +1,136 @@
+"""`stockworker keys`: from nothing to a keyring that a fleet can use, and through a rotation."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters import clock
+from stockworker.security import keyring, keys
+from stockworker.security.keyring import Holder
+from tests.harness import command
+from tests.harness.command import Finished
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    file = tmp_path / "job_processor.yml"
+    encryption = f"{{keyring: {tmp_path}/keyring, key: {tmp_path}/desk-1.pem, group_keys: [{tmp_path}/prices.pem]}}"
+    file.write_text(f"job_processor:\n  client: {{id: desk-1}}\n  encryption: {encryption}\n")
+    return file
+
+
+def run(config: Path, action: str, holder: str, name: str, *more: str) -> Finished:
+    return command.run(config, "keys", action, holder, name, "--file", str(config.with_name(f"{name}.pem")), *more)
+
+
+def set_up(config: Path) -> list[Finished]:
+    return [
+        run(config, "generate", "group", "prices", "--types", "price_update,data_import"),
+        run(config, "generate", "submitter", "desk-1"),
+        run(config, "generate", "worker", "edge-7-1"),
+    ]
+
+
+def test_what_is_generated_is_printed_and_entered(config: Path) -> None:
+    done = set_up(config)
+    ring = keyring.load(config.with_name("keyring"))
+
+    assert [each.status for each in done] == [0, 0, 0]
+    assert "".join(each.output for each in done) == config.with_name("keyring").read_text()
+    assert [(entry.holder, entry.name) for entry in ring.entries] == [
+        (Holder.GROUP, "prices"),
+        (Holder.SUBMITTER, "desk-1"),
+        (Holder.WORKER, "edge-7-1"),
+    ]
+    assert sorted(ring.entries[0].types or ()) == ["data_import", "price_update"]
+    assert "copy that to every machine" in done[0].errors
+    for entry in ring.entries:
+        made = keys.load(config.with_name(f"{entry.name}.pem"))
+        assert set(entry.ids) == {*(key.id for key in made.signing), *(key.id for key in made.opening)}
+
+
+def test_private_keys_are_never_printed(config: Path) -> None:
+    done = [*set_up(config), run(config, "export", "submitter", "desk-1"), command.run(config, "keys", "list")]
+    assert all("-----BEGIN" not in each.output + each.errors for each in done)
+    pem = config.with_name("desk-1.pem").read_text().splitlines()[2]
+    assert all(pem not in each.output + each.errors for each in done)
+
+
+def test_a_rotation_keeps_the_old_keys_for_a_while(config: Path) -> None:
+    set_up(config)
+    config.with_name("keyring").write_text("# ours\n" + config.with_name("keyring").read_text())
+    before = clock.wall()
+    done = run(config, "rotate", "group", "prices", "--starts-in", "2h", "--overlap", "3d")
+    ring = keyring.load(config.with_name("keyring"))
+    old, new = ring.named(Holder.GROUP, "prices")
+
+    assert done.status == 0
+    assert done.output.strip() == keyring.show(new)
+    assert (new.types, new.not_after) == (old.types, None)
+    assert before + 7190 < (new.not_before or 0) < before + 7260
+    assert old.not_after == (new.not_before or 0) + 3 * 86400
+    assert config.with_name("keyring").read_text().startswith("# ours\n")
+    made = keys.load(config.with_name("prices.pem"))
+    assert [key.id for key in made.opening] == [*new.ids, *old.ids]
+    exported = run(config, "export", "group", "prices").output.splitlines()
+    assert [line.split()[2] for line in exported] == [keyring.show(entry).split()[2] for entry in (new, old)]
+
+
+def test_the_list_shows_what_counts_and_what_is_here(config: Path) -> None:
+    set_up(config)
+    run(config, "rotate", "group", "prices")
+    keys.add_generation(config.with_name("desk-1.pem"), keys.load(config.with_name("desk-1.pem")).signing[0].created)  # type: ignore[arg-type] # it has one
+    done = command.run(config, "keys", "list", "--json")
+    rows = {(row.get("holder"), row.get("name"), row["state"]): row for row in done.json_lines}
+
+    assert {*rows} == {
+        ("group", "prices", "counts"),
+        ("group", "prices", "counts later"),
+        ("submitter", "desk-1", "counts"),
+        ("worker", "edge-7-1", "counts"),
+        (None, None, "not in the keyring"),
+    }
+    assert rows["submitter", "desk-1", "counts"]["private"] == str(config.with_name("desk-1.pem"))
+    assert "private" not in rows["worker", "edge-7-1", "counts"]
+    assert rows["group", "prices", "counts"]["types"] == ["data_import", "price_update"]
+    shown = command.run(config, "keys", "list").output.splitlines()
+    assert shown[0].split() == ["HOLDER", "NAME", "SIGNING", "SEALING", "STATE", "UNTIL", "PRIVATE", "AGE", "TYPES"]
+    assert len(shown) == 7
+
+
+def test_what_can_not_be_done_says_what_to_do(config: Path) -> None:
+    untyped = run(config, "generate", "group", "prices")
+    assert (untyped.status, untyped.output) == (2, "")
+    assert "a group needs --types" in untyped.errors
+    assert "--types is not for workers" in run(config, "generate", "worker", "w", "--types", "a").errors
+    assert "can't read the keyring" in run(config, "rotate", "group", "prices").errors
+    set_up(config)
+    assert (
+        "use 'stockworker keys rotate group prices'"
+        in run(config, "generate", "group", "prices", "--types", "a").errors
+    )
+    assert "has no worker edge-8" in run(config, "rotate", "worker", "edge-8").errors
+    assert (
+        "it is that of a group"
+        in command.run(config, "keys", "export", "worker", "w", "--file", str(config.with_name("prices.pem"))).errors
+    )
+    assert keyring.load(config.with_name("keyring")).named(Holder.WORKER, "w") == []
+
+
+def test_a_file_that_is_there_is_not_overwritten(config: Path) -> None:
+    file = config.with_name("prices.pem")
+    file.write_text("precious")
+    done = run(config, "generate", "group", "prices", "--types", "a")
+
+    assert done.status == 78
+    assert file.read_text() == "precious"
+    assert not config.with_name("keyring").exists()
+
+
+def test_openssl_understands_the_files(config: Path) -> None:
+    set_up(config)
+    shown = subprocess.run(
+        ["openssl", "pkey", "-in", config.with_name("prices.pem"), "-noout", "-text"], capture_output=True, check=True
+    )
+    assert b"X25519 Private-Key" in shown.stdout

@@ -1,0 +1,365 @@
+"""Sealed jobs in a real fleet: nobody in between reads them, and whatever is not as it should be is refused."""
+
+import asyncio
+import itertools
+import json
+import shutil
+import signal
+import sqlite3
+from base64 import b64encode
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters import clock
+from stockworker.client import Client, Ended, make_submission
+from stockworker.errors import JobRejected, ResultRefused
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Progress, ReceiptStatus, Story, Submission
+from stockworker.security.envelope import encode_bytes
+from stockworker.security.keyring import Holder
+from tests.harness import command
+from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.jobs import as_client, end_of, until_running
+from tests.harness.tools import Watcher
+from tests.harness.vault import Vault
+from tests.harness.waiting import until
+
+PLANTED = "PLANTED-d41d8cd98f00b204"
+OPEN = "IN-THE-OPEN-e9800998ecf8"
+TYPES = ("echo", "fail", "length", "report_progress", "wait_for_file", "shell")
+_numbers = itertools.count(1)
+
+
+def new_id() -> str:
+    return f"job-{next(_numbers)}"
+
+
+@pytest.fixture(scope="module")
+def vault(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+    groups = {"prices": (TYPES, ("host-1", "host-2")), "nobody": (("pid",), ()), "one": (("nothing",), ("host-2",))}
+    return Vault(tmp_path_factory.mktemp("keys") / "vault", groups, ("client", "stranger"))
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory, vault: Vault) -> Iterator[Fleet]:
+    handlers = {
+        **python_handlers(*TYPES[:-1], "pid", "nothing"),
+        "shell": {"command": ["/bin/sh", "-c", 'read -r script; eval "$script"']},
+    }
+    settings = {
+        "worker": {"poll_interval": 0.5},
+        "dispatcher": {"job_defaults": {"max_attempts": 1}},
+        "handlers": handlers,
+    }
+    folder = tmp_path_factory.mktemp("fleet")
+    clients = ("client", "stranger", "bare")
+    with Fleet(folder, settings=settings, personal=vault.settings, clients=clients) as fleet:
+        yield fleet
+
+
+# --- nobody in between reads ------------------------------------------------------------------------------------------
+
+
+def spellings(planted: str) -> list[bytes]:
+    """As it is, in hexadecimal, and in base64 at each of its three alignments."""
+    shifted = (b64encode(b"\0" * shift + planted.encode())[4:-4] for shift in range(3))
+    return [planted.encode(), planted.encode().hex().encode(), *shifted]
+
+
+def holders(folder: Path, planted: str) -> set[str]:
+    """The files in which it stands."""
+    files = [file for file in folder.rglob("*") if file.is_file()]
+    return {file.name for file in files if any(spelling in file.read_bytes() for spelling in spellings(planted))}
+
+
+def test_nobody_in_between_can_read_a_payload_or_a_result(fleet: Fleet, tmp_path: Path) -> None:
+    """A plain job, which the workers refuse, shows that it would be found."""
+    gate = tmp_path / f"{PLANTED}-gate"
+    names = ("dispatcher", "operator", "host-1", "host-2")
+    with ExitStack() as stack:
+        watchers = [stack.enter_context(Watcher(fleet.broker, name, "#")) for name in names]
+
+        async def act(client: Client) -> Ended:
+            await client.submit("wait_for_file", str(gate), id="gated")
+            await until_running(client, "gated")
+            for source in (fleet.folder / "host-1", fleet.folder / "host-2", fleet.folder / "dispatcher"):
+                shutil.copytree(source, tmp_path / "while-it-runs" / source.name)
+            gate.touch()
+            await end_of(client, "gated")
+            return await end_of(client, await client.submit("echo", {"secret": PLANTED}, id="planted"))
+
+        ended = as_client(fleet, act)
+        open_job = as_client(
+            fleet, lambda client: submit_and_wait(client, make_submission("echo", OPEN, id="open")), "bare"
+        )
+        watchers[1].wait_for("jobs/completed/planted", "jobs/failed/open")
+        traffic = "\n".join(line for watcher in watchers for line in watcher.lines)
+    fleet.broker.stop()  # writes its persistence
+    fleet.broker.start()
+
+    assert json.loads(ended.result or "")["payload"] == {"secret": PLANTED}
+    assert "not sealed" in (open_job.reason or "")
+    for kind in ("queue/normal/echo", "assign/host-", "report/host-", "completed/planted"):
+        assert f"jobs/{kind}" in traffic
+    assert '"sealed.1.' in traffic
+    assert OPEN in traffic
+    assert all(spelling.decode() not in traffic for spelling in spellings(PLANTED))
+    logs = {f"{service.name}.log" for service in (fleet.dispatcher, *fleet.workers)}
+    assert holders(fleet.folder, OPEN) - logs
+    assert holders(fleet.folder, PLANTED) == set()
+    assert holders(tmp_path / "while-it-runs", PLANTED) == set()
+    assert holders(tmp_path / "while-it-runs", "sealed.1.") >= {"jobs.sqlite3-wal"}
+
+
+async def submit_and_wait(client: Client, submission: Submission) -> Ended:
+    (entry,) = await client.submit_many([submission])
+    assert entry.status is ReceiptStatus.STORED
+    return await end_of(client, str(submission.id))
+
+
+def test_an_error_text_reaches_its_submitter_alone(fleet: Fleet) -> None:
+    async def act(client: Client) -> tuple[Ended, str, Story]:
+        ended = await end_of(client, await client.submit("fail", id="fails"))
+        (view,) = await client.query(["fails"])
+        return ended, view.reason or "", await client.explain("fails")
+
+    ended, reason, story = as_client(fleet, act)
+    _, others, _ = as_client(fleet, lambda client: look(client, "fails"), "operator")
+
+    assert ended.state is State.FAILED
+    assert (ended.reason or "").startswith("ValueError: no such ticker")
+    assert reason == ended.reason
+    assert "no such ticker" in story.why[0]
+    assert "no such ticker" in (story.attempts[0].error or "")
+    assert others.startswith("(sealed for its submitter)")
+    assert "no such ticker" not in repr(fleet.stored("SELECT reason FROM job UNION SELECT error FROM attempt"))
+    assert "no such ticker" not in fleet.dispatcher.log
+
+
+async def look(client: Client, job_id: str) -> tuple[str, str, str | None]:
+    (view,) = await client.query([job_id], with_results=True)
+    return view.state, view.reason or "", view.result
+
+
+def test_progress_shows_how_far_and_not_what(fleet: Fleet) -> None:
+    heard: list[Progress] = []
+
+    async def run() -> None:
+        async with fleet.client(on_progress=heard.append) as client:
+            job_id = await client.submit("report_progress", [0.5])
+            await client.result(job_id)
+            await until(lambda: heard, "progress")
+
+    asyncio.run(run())
+    assert [(each.fraction, each.text) for each in heard[:1]] == [(0.5, "")]
+
+
+def test_a_command_gets_its_payload_in_the_clear(fleet: Fleet) -> None:
+    """`read` and `eval` would not get far with a sealed one."""
+    assert as_client(fleet, lambda client: client.submit("shell", text="echo 42;")) is not None
+
+    async def act(client: Client) -> object:
+        await client.submit_many([make_submission("shell", text="echo 42", id="command")])
+        return await client.result("command")
+
+    assert as_client(fleet, act) == 42
+
+
+def test_commands_seal_and_open(fleet: Fleet) -> None:
+    config = fleet.config_file("client")
+    done = command.run(config, "submit", "echo", '{"a": 1}', "--wait", "--id", (job_id := new_id()))
+    failed = command.run(config, "submit", "fail", "--wait", "--json", "--id", (failed_id := new_id()))
+
+    assert (done.status, done.json["payload"]) == (0, {"a": 1})
+    assert command.run(config, "result", job_id).json["payload"] == {"a": 1}
+    assert failed.json["reason"].startswith("ValueError: no such ticker")
+    assert "no such ticker" in command.run(config, "why", failed_id).output
+    assert "no such ticker" in command.run(config, "list", "--state", "failed", "--json").output
+
+
+def test_commands_of_others_say_that_they_can_not_read(fleet: Fleet) -> None:
+    job_id = new_id()
+    command.run(fleet.config_file("client"), "submit", "echo", '{"a": 1}', "--wait", "--id", job_id)
+    for arguments in (("result", job_id), ("result", job_id, "--wait")):
+        done = command.run(fleet.config_file("operator"), *arguments)
+        assert (done.status, done.output) == (1, "")
+        assert "the result is refused: it is sealed, and this client has no keys" in done.errors
+    waited = command.run(fleet.config_file("stranger"), "wait", job_id, "--json")
+    assert waited.status == 1
+    assert waited.json["reason"] == "the result is refused: it is sealed for client, and we are stranger"
+
+
+# --- what is refused --------------------------------------------------------------------------------------------------
+
+
+def sealed_as(vault: Vault, job_id: str, **options: object) -> str:
+    now = float(str(options.pop("now", clock.wall())))
+    submission = make_submission(str(options.pop("job_type", "echo")), {"a": 1}, id=job_id)
+    return vault.submitter(str(options.pop("name", "client")), **options).seal_job(submission, JobId(job_id), now)  # type: ignore[arg-type] # options by name
+
+
+def flipped(sealed: str) -> str:
+    parts = sealed.split(".")
+    header, ciphertext, signature = parts[2:]
+    first = "B" if ciphertext[0] != "B" else "C"
+    return ".".join([*parts[:2], header, first + ciphertext[1:], signature])
+
+
+def replaced_signature(sealed: str) -> str:
+    return f"{sealed.rpartition('.')[0]}.{encode_bytes(bytes(64))}"
+
+
+REFUSALS: dict[str, tuple[Callable[[Vault, str], str], str, str]] = {
+    "plain": (lambda _vault, _id: '{"a": 1}', "plain", "it is not sealed, and this worker runs nothing else"),
+    "expired": (
+        lambda vault, job_id: sealed_as(vault, job_id, now=clock.wall() - 7200),
+        "expired",
+        "it was not to be run after 20",
+    ),
+    "moved": (
+        lambda vault, _id: sealed_as(vault, "other"),
+        "moved",
+        "it was sealed for another job: other of type echo",
+    ),
+    "bit flip": (lambda vault, job_id: flipped(sealed_as(vault, job_id)), "forged", "its signature is not that of"),
+    "forged": (
+        lambda vault, job_id: replaced_signature(sealed_as(vault, job_id)),
+        "forged",
+        "its signature is not that of submitter client",
+    ),
+    "unsigned": (
+        lambda vault, job_id: sealed_as(vault, job_id, sign=False),
+        "unsigned",
+        "it is not signed by submitter client, and has to be",
+    ),
+    "cut": (lambda vault, job_id: sealed_as(vault, job_id)[:-9], "damaged", "damaged: "),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_a_refused_payload_fails_at_once_and_says_why(fleet: Fleet, vault: Vault, name: str) -> None:
+    make, reason, text = REFUSALS[name]
+    job_id = new_id()
+    submission = make_submission("echo", text=make(vault, job_id), id=job_id, max_attempts=5)
+    ended = as_client(fleet, lambda client: submit_and_wait(client, submission), "bare")
+
+    assert ended.state is State.FAILED
+    assert (ended.reason or "").startswith(f"the payload is refused: {text}")
+    assert fleet.outcomes(job_id) == ["error"]
+    told = [event for worker in fleet.workers for event in worker.events("payload_refused") if event["job"] == job_id]
+    assert [event["reason"] for event in told] == [reason]
+    assert text in told[0]["problem"]
+
+
+def test_a_submitter_that_is_not_trusted(fleet: Fleet, vault: Vault, tmp_path: Path) -> None:
+    """The workers' keyring does not have a line any more that the submitter still has."""
+    job_id = new_id()
+    ring = tmp_path / "keyring"
+    shutil.copy(vault.ring, ring)
+    trusted = [line for line in vault.ring.read_text().splitlines() if " stranger " not in line]
+    vault.ring.write_text("\n".join(trusted) + "\n")
+    reload_workers(fleet)
+
+    sealed = sealed_as(vault, job_id, name="stranger", ring=ring)
+    submission = make_submission("echo", text=sealed, id=job_id)
+    ended = as_client(fleet, lambda client: submit_and_wait(client, submission), "bare")
+    shutil.copy(ring, vault.ring)
+    reload_workers(fleet)
+
+    refused = "the payload is refused: submitter stranger is not trusted here: in the keyring, it is not listed"
+    assert (ended.state, ended.reason) == (State.FAILED, refused)
+
+
+def reload_workers(fleet: Fleet) -> None:
+    for worker in fleet.workers:
+        times = len(worker.events("config_reloaded"))
+        worker.send_signal(signal.SIGHUP)
+        worker.await_event("config_reloaded", times + 1)
+
+
+def test_a_job_for_a_group_that_nobody_is_in_waits_and_says_why(fleet: Fleet) -> None:
+    async def act(client: Client) -> tuple[State, str, tuple[str, ...]]:
+        job_id = await client.submit("pid", id=new_id())
+        await until(lambda: fleet.outcomes(job_id) == ["refused", "refused"], "both workers refuse")
+        (view,) = await client.query([job_id])
+        why = (await client.explain(job_id)).why
+        await client.cancel(job_id)
+        return view.state, view.reason or "", why
+
+    state, reason, why = as_client(fleet, act)
+    assert state is State.QUEUED
+    assert "this worker has no private key" in reason
+    assert "of group nobody: see encryption.group_keys" in reason
+    assert any("this worker has no private key" in sentence for sentence in why)
+
+
+def test_a_job_finds_the_only_worker_of_its_group(fleet: Fleet) -> None:
+    async def act(client: Client) -> str | None:
+        job_id = await client.submit("nothing", id=new_id())
+        await client.result(job_id, timeout_s=30)
+        (view,) = await client.query([job_id])
+        return view.worker
+
+    assert as_client(fleet, act) == "host-2"
+
+
+def test_a_client_sends_nothing_that_it_can_not_seal(fleet: Fleet) -> None:
+    with pytest.raises(JobRejected, match="no group that runs import_bars"):
+        as_client(fleet, lambda client: client.submit("import_bars", id="unsealable"))
+    assert fleet.stored("SELECT id FROM job WHERE id = 'unsealable'") == []
+
+
+def test_a_result_that_was_replaced_in_the_store_is_refused(fleet: Fleet) -> None:
+    """The dispatcher, or whoever writes its files, can't make up a result."""
+
+    async def act(client: Client) -> None:
+        first = await client.submit("echo", 1, id=new_id())
+        second = await client.submit("echo", 2, id=new_id())
+        for job_id in (first, second):
+            await client.result(job_id)
+        for forged, why in (('"forged"', "it is not sealed"), (stolen(fleet, second), "of another job")):
+            write_result(fleet, first, forged)
+            with pytest.raises(ResultRefused, match=why):
+                async with fleet.client() as other:
+                    await other.result(first)
+
+    as_client(fleet, act)
+
+
+def stolen(fleet: Fleet, job_id: str) -> str:
+    ((result,),) = fleet.stored("SELECT body FROM job JOIN result USING (sequence) WHERE id = ?", job_id)
+    return str(result)
+
+
+def write_result(fleet: Fleet, job_id: str, result: str) -> None:
+    fleet.dispatcher.stop()
+    with closing(sqlite3.connect(fleet.job_store)) as connection, connection:
+        connection.execute(
+            "UPDATE result SET body = ? WHERE sequence = (SELECT sequence FROM job WHERE id = ?)", (result, job_id)
+        )
+    times = fleet.dispatcher.log.count("connected to the broker")
+    fleet.dispatcher.start()
+    fleet.dispatcher.await_log("connected to the broker", times + 1)
+
+
+def test_check_looks_at_the_keys(fleet: Fleet, vault: Vault, tmp_path: Path) -> None:
+    fine = command.run(fleet.config_file("client"), "check", "--offline")
+    worker = command.run(fleet.config_file("host-1"), "check", "--offline", "--instance", "1", "--json")
+    exposed = tmp_path / "client.pem"
+    shutil.copy(vault.file(Holder.SUBMITTER, "client"), exposed)
+    exposed.chmod(0o644)
+    encryption = {"key": str(exposed)}
+    open_key = command.run(
+        command.changed(fleet.config_file("client"), "exposed", encryption=encryption), "check", "--offline"
+    )
+
+    assert f"ok    encryption     {vault.ring}: submitter client has keys that count" in fine.output
+    findings = [finding for finding in worker.json_lines if finding["check"] == "encryption"]
+    assert [finding["verdict"] for finding in findings] == ["ok", "warn"]
+    assert "no group in the keyring runs data_import, price_update, technical_analysis" in findings[1]["text"]
+    assert open_key.status == 1
+    assert f"run 'chmod 600 {exposed}'" in open_key.output
