@@ -32,7 +32,8 @@ def converse(arguments: argparse.Namespace, talk: Callable[[Client], Awaitable[T
     if isinstance(who, Finding):
         note(who.text)
     name = client_name(config)
-    client = Client(link_settings(config, name), name, timeout_s=arguments.answer_timeout, **options)
+    link = link_settings(config, name)
+    client = Client(link, name, timeout_s=arguments.answer_timeout, encryption=config.encryption, **options)
 
     async def run() -> T:
         async with client:

@@ -384,13 +384,14 @@ class Encryption:
     key: Path | None = field(
         default=None,
         metadata=_key(
-            PATH, "Private keys of the submitter (named `client.id`) or worker (named `worker.id`) on this machine."
+            SECRET_FILE,
+            "Private keys of the submitter (named `client.id`) or worker (named `worker.id`) on this machine.",
         ),
     )
     group_keys: tuple[Path, ...] = field(
         default=(),
         metadata=_key(
-            ListOf(PATH, "[/etc/stockworker/keys/group-prices.pem]"),
+            ListOf(SECRET_FILE, "[/etc/stockworker/keys/group-prices.pem]"),
             "Private keys of the groups that the worker is in: it can open jobs for these.",
             shown="none",
         ),
