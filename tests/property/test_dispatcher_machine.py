@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from stockworker.dispatcher.effects import (
+    Denied,
     Effect,
     Event,
     LinkChanged,
@@ -118,6 +119,7 @@ class Dispatching(RuleBasedStateMachine):
         self.tokens: set[Token] = set()
         self.inbox: list[Event] = []
         self.pruned = Counter[State]()
+        self.denied: frozenset[WorkerId] = frozenset()
         self.looked = True
         self.sizes = cycle([1])
         self.enough = 1
@@ -125,7 +127,7 @@ class Dispatching(RuleBasedStateMachine):
 
     def start(self) -> None:
         self.machine = Machine(POLICY, self.entropy, PRESENCE, self.store.load(), self.now)
-        self.inbox = [LinkChanged(up=True)]
+        self.inbox = [Denied(self.denied), LinkChanged(up=True)]
         self.pruned.clear()
         self.looked = False
 
@@ -218,6 +220,11 @@ class Dispatching(RuleBasedStateMachine):
         _, job_id, token = self.lease(pick)
         self.hear(Report(worker, (AttemptReport(job_id, token, Outcome.OK, '"stolen"'),)))
 
+    @rule(denied=st.sampled_from([frozenset(), frozenset(), frozenset({W1}), frozenset({W1, W2})]))
+    def deny(self, denied: frozenset[WorkerId]) -> None:
+        self.denied = denied
+        self.hear(Denied(denied))
+
     @rule(pick=picks)
     def unreached(self, pick: int) -> None:
         worker, _, token = self.lease(pick)
@@ -296,7 +303,7 @@ class Dispatching(RuleBasedStateMachine):
         reports = {
             (event.worker_id, *attempt_key(attempt))
             for event in events
-            if isinstance(event, Report)
+            if isinstance(event, Report) and event.worker_id not in self.machine._denials.workers
             for attempt in event.attempts
         }
         for save in effects:
@@ -340,13 +347,13 @@ class Dispatching(RuleBasedStateMachine):
 
     def check_answers(self, events: list[Event], effects: list[Effect]) -> None:
         """Each report and each submission is answered, by what is in the store."""
-        acks = {ack.worker_id: ack for ack in sent(effects, Ack)}
+        acks = sent(effects, Ack)
         submitted = 0
         for event in events:
             if isinstance(event, Report):
                 for attempt in event.attempts:
-                    ack = acks[event.worker_id]
-                    assert attempt.token in ack.stored + ack.stale
+                    own = [ack for ack in acks if ack.worker_id == event.worker_id]
+                    assert any(attempt.token in ack.stored + ack.stale for ack in own)
             elif isinstance(event, Submit) and event.reply is not None:
                 submitted += len(event.jobs)
         entries = [entry for receipt in sent(effects, Receipt) for entry in receipt.entries]
@@ -407,6 +414,14 @@ class Dispatching(RuleBasedStateMachine):
             assert worker.leases == held
 
     @invariant()
+    def who_is_denied_has_nothing(self) -> None:
+        if not self.looked:
+            return
+        assert not self.denied & self.machine.roster.workers.keys()
+        for job in self.machine.ledger.jobs.values():
+            assert job.worker not in self.denied or job.token is None or job.state is State.SCHEDULED
+
+    @invariant()
     def no_lease_is_valid_for_longer_than_it_may_be(self) -> None:
         ledger = self.machine.ledger
         for job_id, lease in ledger.leases.items():
@@ -443,7 +458,8 @@ class Dispatching(RuleBasedStateMachine):
         """The faults stop: workers restart, run whatever there is, and report it until nothing is left."""
         self.clock.steady += 31 * DAY  # whatever anybody waits for has come: no back-off is longer
         self.clock.wall = 3e11
-        self.inbox.append(LinkChanged(up=True))
+        self.denied = frozenset()
+        self.inbox += [LinkChanged(up=True), Denied(self.denied)]
         self.turn()
         self.inbox = [Hold(kind, name, on=False, reply=None) for kind, name in sorted(self.machine.ledger.holds)]
         self.turn()

@@ -90,9 +90,9 @@ def test_it_gets_nothing_and_is_not_known(dispatcher: DispatcherBook) -> None:
     assert dispatcher.counter("workers_denied") == 1
 
 
-def test_what_came_in_the_same_turn_before_it_was_denied_does_not_count_for_offers(dispatcher: DispatcherBook) -> None:
+def test_what_came_in_the_same_turn_before_it_was_denied_does_not_count_either(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None), request(W1), deny(W1))
-    dispatcher.expect()
+    dispatcher.expect(refusal(W1))
     assert dispatcher.state(A) is State.QUEUED
 
 
@@ -154,8 +154,10 @@ def test_the_same_list_again_changes_nothing(dispatcher: DispatcherBook) -> None
 def test_a_job_that_was_to_be_cancelled_is_cancelled(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     token = dispatcher.token(A)
-    dispatcher.tell(cancel(A, reply=None), deny(W1))
-    dispatcher.expect(stop(W1, token), dispatcher.told(A))
+    dispatcher.tell(cancel(A, reply=None))
+    dispatcher.expect(stop(W1, token))
+    dispatcher.tell(deny(W1))
+    dispatcher.expect(dispatcher.told(A))
     assert dispatcher.state(A) is State.CANCELLED
 
 

@@ -50,7 +50,7 @@ def after_renewal(former: Record, issued: Issued) -> tuple[str, ...]:
     }.get(issued.record.kind)
     steps = [f"copy to its machine, in place of the former: {files}"]
     if unit is not None:
-        steps.append(f"there: systemctl reload {unit}")
+        steps.append(f"there: systemctl {'reload' if issued.key is None else 'restart'} {unit}")
     overlap = f"the former certificate stays valid until {former.until:%Y-%m-%d}"
     return (*steps, f"{overlap}; if its key was stolen: stockworker pki revoke {former.serial}")
 

@@ -102,9 +102,10 @@ class Machine:
             self.roster.extend_leases(now)  # we were suspended, or the disk hung: renewals may be on their way
         self._handled = now.steady
         for event in events:
-            if isinstance(event, Denied):
+            if isinstance(event, Denied):  # first: what a denied worker has said just before does not count either
                 self._deny(event, now)
-            elif not self._denials.drops(event, now):
+        for event in events:
+            if not isinstance(event, Denied) and not self._denials.drops(event, now):
                 self._handle_one(event, now)
         self._look_at_clock(now)
         if self._link_up and len(self.ledger.ready):
