@@ -1,0 +1,24 @@
+"""Whatever goes wrong: what has a receipt ends once, with one result. `make chaos` is the same at its full size.
+
+All random choices follow from one seed, which is printed. Set STOCKWORKER_SEED to make the same ones again.
+"""
+
+import os
+from pathlib import Path
+from random import SystemRandom
+from typing import Final
+
+import pytest
+
+from tests.chaos.storm import storm
+
+JOBS: Final = 5_000
+FAULTS: Final = 40
+
+
+@pytest.mark.timeout(300)
+def test_no_receipt_is_broken_and_no_result_is_accepted_twice(tmp_path: Path) -> None:
+    seed = int(os.environ.get("STOCKWORKER_SEED") or SystemRandom().getrandbits(32))
+    print(f"STOCKWORKER_SEED={seed}")  # noqa: T201
+    _, findings = storm(tmp_path, seed, JOBS, FAULTS)
+    assert findings.performed.total() == FAULTS
