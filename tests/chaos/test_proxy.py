@@ -34,7 +34,7 @@ def pass_through(sender: socket.socket, receiver: socket.socket) -> None:
 
 def expect_nothing(receiver: socket.socket) -> None:
     """Nothing has come, and the connection stands."""
-    receiver.setblocking(False)
+    receiver.settimeout(0)
     with pytest.raises(BlockingIOError):
         receiver.recv(1)
     receiver.settimeout(_TIMEOUT_S)

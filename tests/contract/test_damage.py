@@ -2,7 +2,6 @@
 
 import logging
 import sqlite3
-from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -10,10 +9,11 @@ from typing import Final
 import pytest
 
 from stockworker.agent.journal import Journal, open_journal
+from stockworker.dispatcher.store_sqlite import open_store
 from stockworker.errors import StoreDamaged, StoreError
+from tests.harness.damage import DAMAGES, SEEN_AT_ONCE, Damage, overwrite_its_pages
 from tests.harness.store_writer import OPENERS, commit
 
-PAGE: Final = 4096
 LOGGED: Final = 20
 
 
@@ -24,43 +24,30 @@ def fill(kind: str, path: Path) -> None:
     file.close()  # what is in the write-ahead log goes into the file
 
 
-def cut_to_nothing(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def cut_in_half(path: Path) -> None:
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // PAGE // 2 * PAGE])
-
-
-def overwrite_its_head(path: Path) -> None:
-    with path.open("r+b") as file:
-        file.write(b"\0" * 100)
-
-
-def lose_it_and_keep_its_log(path: Path) -> None:
-    path.rename(path.with_name(f"{path.name}-wal"))
-
-
-def overwrite_its_pages(path: Path) -> None:
-    with path.open("r+b") as file:
-        for page in range(1, path.stat().st_size // PAGE):
-            file.seek(page * PAGE)
-            file.write(b"\xff" * 64)
-
-
 def write_no_text(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE lease SET job_id = CAST(x'ff' AS TEXT)")
 
 
+def swap_two_indexes(path: Path) -> None:
+    """No job can be found by its id any more, though all are there: they would be taken in a second time."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("PRAGMA writable_schema = ON")
+        names = ("sqlite_autoindex_job_1", "job_ended")
+        query = "SELECT rootpage FROM sqlite_schema WHERE name = ?"
+        roots = [connection.execute(query, [name]).fetchone() for name in names]
+        for (root,), name in zip(roots, reversed(names), strict=True):
+            connection.execute("UPDATE sqlite_schema SET rootpage = ? WHERE name = ?", [root, name])
+
+
+def write_no_state(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("UPDATE job SET state = 'splendid'")
+
+
 def write_no_outcome(path: Path) -> None:
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("UPDATE lease SET outcome = 'splendid'")
-
-
-Damage = Callable[[Path], None]
-SEEN_AT_ONCE: Final[list[Damage]] = [cut_to_nothing, cut_in_half, overwrite_its_head, lose_it_and_keep_its_log]
-SEEN_BY_READING: Final[list[Damage]] = [overwrite_its_pages, write_no_text, write_no_outcome]
 
 
 @pytest.mark.parametrize("kind", OPENERS)
@@ -75,7 +62,26 @@ def test_a_damaged_file_is_refused_with_the_remedy_and_left_alone(tmp_path: Path
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == left
 
 
-@pytest.mark.parametrize("damage", [*SEEN_AT_ONCE, *SEEN_BY_READING])
+@pytest.mark.parametrize("damage", [*DAMAGES, write_no_state, swap_two_indexes])
+def test_a_dispatcher_does_not_begin_with_a_damaged_store(tmp_path: Path, damage: Damage) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    fill("jobs", path)
+    damage(path)
+    left = path.read_bytes() if path.exists() else None
+    with pytest.raises(StoreDamaged, match=f"{path}: .*damaged.*: restore a backup, or move it away with its -wal"):
+        open_store(path)
+    assert (path.read_bytes() if path.exists() else None) == left
+
+
+def test_a_sound_store_is_opened_as_it_is(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    fill("jobs", path)
+    store = open_store(path)
+    assert len(list(store.load().jobs)) == LOGGED
+    store.close()
+
+
+@pytest.mark.parametrize("damage", [*DAMAGES, write_no_text, write_no_outcome])
 def test_a_damaged_journal_is_kept_aside_and_a_new_one_begun(
     tmp_path: Path, damage: Damage, caplog: pytest.LogCaptureFixture
 ) -> None:

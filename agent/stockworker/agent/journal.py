@@ -11,7 +11,9 @@ from stockworker.adapters import clock
 from stockworker.adapters.sqlite import (
     Connect,
     DatabaseError,
+    check_integrity,
     connect,
+    damaged,
     failure,
     move_aside,
     open_database,
@@ -86,15 +88,11 @@ class Journal:
         Raises:
             StoreDamaged: a part of it makes no sense.
         """
+        check_integrity(self._connection, self._path)
         try:
-            ((verdict, *_), *_) = self._connection.execute("PRAGMA integrity_check(1)").fetchall()
-            if verdict != "ok":
-                raise StoreDamaged(f"{self._path}: damaged: {verdict}")
             self.load()
-        except DatabaseError as error:
-            raise failure(self._path, "can't be read", error) from error
         except ValueError as error:
-            raise StoreDamaged(f"{self._path}: damaged: {error}") from error
+            raise damaged(self._path, error) from error
 
     def commit(self, entries: Collection[Entry]) -> None:
         """Make all of `entries` durable, in order, or none.

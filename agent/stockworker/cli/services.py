@@ -8,7 +8,7 @@ import signal
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from stockworker.adapters.process import forbid_core_dumps
 from stockworker.adapters.systemd import Notifier
@@ -21,12 +21,17 @@ from stockworker.cli.identity import identify
 from stockworker.cli.wiring import agent_settings, dispatcher_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
-from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.dispatcher.store_sqlite import open_store
 from stockworker.errors import AccessDenied, ConnectionFailed
 from stockworker.logs import Event, configure, log_event
 from stockworker.protocol.topics import Role
 
 _log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_STILL_STARTING_S: Final = 10.0
+"""How often systemd is told that the start goes on."""
 
 
 class _Service(Protocol):
@@ -81,11 +86,20 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
-            store = SqliteJobStore(config.dispatcher.store)
+            store = await _patiently(lambda: open_store(config.dispatcher.store), notifier)
             await _until_stopped(DispatcherService(settings, store, lambda: dispatcher_settings(path), notifier))
 
     _run(run)
     return Exit.OK
+
+
+async def _patiently(prepare: Callable[[], T], notifier: Notifier) -> T:
+    """Do what may take its time before a service can start, and keep systemd from giving up meanwhile."""
+    preparing = asyncio.create_task(asyncio.to_thread(prepare))
+    while not preparing.done():
+        notifier.extend_timeout(2 * _STILL_STARTING_S)
+        await asyncio.wait({preparing}, timeout=_STILL_STARTING_S)
+    return preparing.result()
 
 
 async def _until_stopped(service: _Service) -> None:

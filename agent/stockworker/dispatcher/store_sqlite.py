@@ -6,7 +6,16 @@ from itertools import islice
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters.sqlite import Connect, DatabaseError, connect, failure, open_database, transaction
+from stockworker.adapters.sqlite import (
+    Connect,
+    DatabaseError,
+    check_integrity,
+    connect,
+    damaged,
+    failure,
+    open_database,
+    transaction,
+)
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
@@ -103,6 +112,18 @@ class SqliteJobStore:
         ((highest,),) = self._rows("SELECT coalesce(max(sequence), 0) FROM job")
         holds = frozenset((HoldKind(kind), str(name)) for kind, name in self._rows("SELECT kind, name FROM hold"))
         return Snapshot([_job(row) for row in rows], totals, highest + 1, holds)
+
+    def check(self) -> None:
+        """Read all of the file: an index that has lost an entry would let a job be stored twice.
+
+        Raises:
+            StoreDamaged: a part of it makes no sense.
+        """
+        check_integrity(self._connection, self._path)
+        try:
+            self.load()
+        except ValueError as error:
+            raise damaged(self._path, error) from error
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, Job]:
         """Look jobs up by id."""
@@ -233,6 +254,22 @@ class SqliteJobStore:
             return self._connection.execute(query, values).fetchall()
         except DatabaseError as error:
             raise failure(self._path, "can't be read", error) from error
+
+
+def open_store(path: Path) -> SqliteJobStore:
+    """Open the jobs of a dispatcher, and look whether all of them are sound.
+
+    Raises:
+        StoreDamaged: they are not, and nothing was changed: what the dispatcher would do with them could not be undone.
+        StoreError: it can't be used for another reason.
+    """
+    store = SqliteJobStore(path)
+    try:
+        store.check()
+    except BaseException:
+        store.close()
+        raise
+    return store
 
 
 def _portions(values: Iterable[Any]) -> Iterator[list[Any]]:
