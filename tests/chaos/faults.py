@@ -1,16 +1,20 @@
 """What goes wrong, when, and how it is done: a plan made from a seed, and its performance on a real fleet."""
 
+import os
 import shutil
 import signal
+import sqlite3
 import time
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Final
 
+from tests.harness import damage, processes
 from tests.harness.broker import Broker
+from tests.harness.damage import Damage
 from tests.harness.fleet import Fleet, Service, ServiceFailed
 from tests.harness.proxy import Proxy
 from tests.harness.volume import Volume
@@ -29,7 +33,7 @@ class Fault:
 
     Attributes:
         moment: the share of the executions (0 to 1) after which it happens.
-        part: to whom: ``broker``, ``client``, or the identity of a service.
+        part: to whom: ``broker``, ``client``, ``submitter``, or the identity of a service.
         kind: what; the name of a method of `Chaos`.
         lasts_s: for how long.
     """
@@ -39,86 +43,108 @@ class Fault:
     kind: str
     lasts_s: float
 
+    @property
+    def role(self) -> str:
+        """What the part is: a key of `KINDS`."""
+        return "worker" if self.part.startswith("host-") else self.part
 
-_NETWORK: Final = {"delay": 1, "swallow_all": 1, "swallow_up": 1, "swallow_down": 1, "reset": 3, "forget": 1}
-_PROCESS: Final = {"kill": 5, "pause": 3, "fill_disk": 2, "damage": 3}
+
+_NETWORK: Final = {"delay": 1, "black_hole": 1, "black_hole_up": 1, "black_hole_down": 1, "reset": 3, "half_open": 1}
+_PROCESS: Final = {"kill": 5, "pause": 3, "fill_disk": 2, "truncate": 1, "corrupt": 1, "lose_file": 1}
 KINDS: Final = {
     "broker": {"kill": 3, "pause": 2, "wipe": 5},
-    "client": {"delay": 1, "reset": 2},
     "dispatcher": {**_PROCESS, **_NETWORK},
-    "worker": {**_PROCESS, **_NETWORK},
+    "worker": {**_PROCESS, **_NETWORK, "kill_job": 2},
+    "client": {"delay": 1, "reset": 2},
+    "submitter": {"kill": 1},
 }
 """For each part what can happen to it, and how often in comparison."""
 
-_SHARES: Final = {"broker": 3, "dispatcher": 4, "client": 1, "worker": 3}
-_LONGER_THAN_A_LEASE: Final = {"pause", "swallow_all", "swallow_up", "swallow_down"}
+_SHARES: Final = {"broker": 3, "dispatcher": 4, "worker": 3, "client": 1, "submitter": 1}
+_LONGER_THAN_A_LEASE: Final = {"pause", "black_hole", "black_hole_up", "black_hole_down"}
+_DAMAGES: Final[dict[str, tuple[Damage, ...]]] = {
+    "truncate": (damage.cut_to_nothing, damage.cut_in_half),
+    "corrupt": (damage.overwrite_its_head, damage.overwrite_its_pages, damage.replace_by_text),
+    "lose_file": (damage.lose_it_and_keep_its_log,),
+}
 
 
 def make_plan(random: Random, faults: int, workers: int) -> list[Fault]:
-    """Say what goes wrong when, in order; everything follows from `random`."""
-    identities = {f"host-{number}": "worker" for number in range(1, workers + 1)}
-    parts = {"broker": "broker", "client": "client", "dispatcher": "dispatcher", **identities}
-    shares = [_SHARES[role] for role in parts.values()]
+    """Say what goes wrong when, in order: everything once, if there are faults enough, and the rest as chance has it.
+
+    All of it follows from `random`.
+    """
+    everything = [(role, kind) for role, kinds in KINDS.items() for kind in kinds]
+    chosen = random.sample(everything, min(faults, len(everything)))
+    shares = {role: share * (workers if role == "worker" else 1) for role, share in _SHARES.items()}
+    for role in random.choices(list(shares), list(shares.values()), k=faults - len(chosen)):
+        (kind,) = random.choices(list(KINDS[role]), list(KINDS[role].values()))
+        chosen.append((role, kind))
     plan = []
-    for part in random.choices(list(parts), shares, k=faults):
-        kinds = KINDS[parts[part]]
-        (kind,) = random.choices(list(kinds), list(kinds.values()))
+    for role, kind in chosen:
+        part = f"host-{random.randint(1, workers)}" if role == "worker" else role
         shortest_s, longest_s = (1.2 * LEASE_S, 2 * LEASE_S) if kind in _LONGER_THAN_A_LEASE else (0.0, 1.0)
         plan.append(Fault(random.uniform(0.0, 0.9), part, kind, random.uniform(shortest_s, longest_s)))
     return sorted(plan, key=lambda fault: fault.moment)
 
 
-def _files(path: Path) -> Sequence[Path]:
-    return [file for part in ("", "-wal", "-shm") if (file := path.with_name(path.name + part)).exists()]
-
-
-def _cut_to_nothing(path: Path) -> None:
-    path.write_bytes(b"")
-
-
-def _overwrite(path: Path) -> None:
-    path.write_bytes(b"symbol,close\n" * 1000)
-    for file in _files(path)[1:]:
-        file.unlink()
-
-
-def _lose(path: Path) -> None:
-    """Lose the file and keep its write-ahead log: a kill leaves one behind."""
-    path.unlink()
-    path.with_name(f"{path.name}-wal").touch()
-
-
-Damage = Callable[[Path], None]
-DAMAGES: Final[tuple[Damage, ...]] = (_cut_to_nothing, _overwrite, _lose)
-"""What can happen to a file of SQLite's."""
-
-
 class Chaos:
     """Performs faults on one part; it is whole again after each."""
 
-    def __init__(self, fleet: Fleet, part: str, volume: Volume | None, random: Random) -> None:
+    def __init__(
+        self, fleet: Fleet, part: str, seed: int, *, volume: Volume | None = None, service: Service | None = None
+    ) -> None:
+        """Take a part.
+
+        Args:
+            fleet: whose.
+            part: see `Fault`.
+            seed: what the plan leaves open follows from it.
+            volume: the disk of the part.
+            service: its process, unless the fleet knows it.
+        """
         self._fleet = fleet
         self._part = part
+        self._random = Random(seed)  # noqa: S311 (to be replayed)
         self._volume = volume
-        self._random = random
+        self._given = service
         self.ended_by_itself = 0
         """How often a service ended because its disk was full."""
 
-    def perform(self, fault: Fault) -> None:
-        """Do it, and undo it."""
+    def perform(self, fault: Fault) -> bool:
+        """Do it, and undo it; says whether this machine lets us do it at all."""
         self.expect_alive()
-        act: Callable[[float], None] = getattr(self, fault.kind)
-        act(fault.lasts_s)
+        if fault.kind == "fill_disk" and not (self._volume and self._volume.mounted):
+            return False
+        if fault.kind in _DAMAGES:
+            self.damage_with(self._random.choice(_DAMAGES[fault.kind]), fault.lasts_s)
+        else:
+            act: Callable[[float], None] = getattr(self, fault.kind)
+            act(fault.lasts_s)
+        return True
 
     def expect_alive(self) -> None:
         """Nobody ends a service but its faults."""
-        if self._part.startswith(("dispatcher", "host-")) and not self._service.alive:
-            raise ServiceFailed(f"{self._part} has ended with {self._service.wait()}:\n{self._service.log[-4000:]}")
+        service = self._fleet.services.get(self._part)
+        if service is not None and not service.alive:
+            raise ServiceFailed(f"{self._part} has ended with {service.wait()}:\n{service.log[-4000:]}")
 
     def kill(self, lasts_s: float) -> None:
-        self._victim.kill()
-        time.sleep(lasts_s)
-        self._victim.start()
+        victim = self._victim
+        if victim is self._given:  # a command: it runs for a moment, and nothing starts it again
+            victim.start()
+            time.sleep(lasts_s)
+            victim.kill()
+        else:
+            victim.kill()
+            time.sleep(lasts_s)
+            victim.start()
+
+    def kill_job(self, _lasts_s: float) -> None:
+        """A process that jobs run in, as when memory runs out."""
+        wait_until(lambda: processes.children(self._service.pid), f"{self._part} runs jobs")
+        with suppress(ProcessLookupError):
+            os.kill(self._random.choice(sorted(processes.children(self._service.pid))), signal.SIGKILL)
 
     def pause(self, lasts_s: float) -> None:
         victim = self._victim
@@ -155,49 +181,35 @@ class Chaos:
             wait_until(lambda: not service.alive, "a last complaint", 0.2)
         self._restart_if_ended(service)
 
-    def damage(self, lasts_s: float) -> None:
-        """Damage its file in one way or another."""
-        self.damage_with(self._random.choice(DAMAGES), lasts_s)
-
     def damage_with(self, damage: Damage, lasts_s: float = 0.0) -> None:
         """Damage its file; the operator restores the dispatcher's, a worker goes on without."""
         service = self._service
-        path = self._fleet.job_store if service is self._fleet.dispatcher else self._fleet.journal(self._part)
         service.kill()
         if service is self._fleet.dispatcher:
-            backup = _copy(path, path.parent / "backup")
-            damage(path)
-            self._expect_refusal(service, path)
-            for file in _files(path):
-                file.unlink()
-            for file in backup:
-                shutil.copy(file, path.parent)
+            self._damage_store(damage)
             time.sleep(lasts_s)
             service.start()
         else:
-            damage(path)
-            before = len(service.events("journal_quarantined"))
-            service.start()
-            service.await_event("journal_quarantined", before + 1)
+            self._damage_journal(damage)
 
     def delay(self, lasts_s: float) -> None:
         self._proxy.delay(0.1)
         time.sleep(lasts_s)
         self._proxy.heal()
 
-    def swallow_all(self, lasts_s: float) -> None:
+    def black_hole(self, lasts_s: float) -> None:
         self._swallow(lasts_s, up=True, down=True)
 
-    def swallow_up(self, lasts_s: float) -> None:
+    def black_hole_up(self, lasts_s: float) -> None:
         self._swallow(lasts_s, up=True, down=False)
 
-    def swallow_down(self, lasts_s: float) -> None:
+    def black_hole_down(self, lasts_s: float) -> None:
         self._swallow(lasts_s, up=False, down=True)
 
     def reset(self, _lasts_s: float) -> None:
         self._proxy.reset()
 
-    def forget(self, _lasts_s: float) -> None:
+    def half_open(self, _lasts_s: float) -> None:
         self._proxy.forget()
 
     def _swallow(self, lasts_s: float, *, up: bool, down: bool) -> None:
@@ -211,9 +223,7 @@ class Chaos:
 
     @property
     def _service(self) -> Service:
-        if self._part == "dispatcher":
-            return self._fleet.dispatcher
-        return self._fleet.workers[int(self._part.removeprefix("host-")) - 1]
+        return self._given or self._fleet.services[self._part]
 
     @property
     def _proxy(self) -> Proxy:
@@ -227,13 +237,43 @@ class Chaos:
             self.ended_by_itself += 1
             service.start()
 
-    @staticmethod
-    def _expect_refusal(service: Service, path: Path) -> None:
+    def _damage_store(self, damage: Damage) -> None:
+        service, path = self._fleet.dispatcher, self._fleet.job_store
+        backup = _copy(path, path.parent / "backup")
+        damage(path)
         said = len(service.log)
         service.start()
         status = service.wait()
-        if status != STORE_REFUSED or f"{path}: " not in service.log[said:] or "restore a backup" not in service.log:
-            raise ServiceFailed(f"{service.name} ended with {status} on a damaged store:\n{service.log[said:]}")
+        error = service.log[said:]
+        if status != STORE_REFUSED or f"{path}: " not in error or "restore a backup" not in error:
+            raise ServiceFailed(f"{service.name} ended with {status} on a damaged store:\n{error}")
+        for file in _files(path):
+            file.unlink()
+        for file in backup:
+            shutil.copy(file, path.parent)
+
+    def _damage_journal(self, damage: Damage) -> None:
+        service, path = self._service, self._fleet.journal(self._part)
+        damage(path)
+        before = len(service.events("journal_quarantined"))
+        service.start()
+        told = service.await_event("journal_quarantined", before + 1)
+        kept = Path(told["kept"])
+        if not list(kept.parent.glob(f"{kept.name}*")):
+            raise ServiceFailed(f"{service.name} has not kept its damaged journal as {kept}")
+        # Until the new one has tables, there is nothing in it that could be damaged.
+        wait_until(lambda: _has_tables(path), f"{service.name} begins a new journal")
+
+
+def _has_tables(path: Path) -> bool:
+    with suppress(sqlite3.OperationalError), closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as connection:
+        ((tables,),) = connection.execute("SELECT count(*) FROM sqlite_schema")
+        return bool(tables)
+    return False
+
+
+def _files(path: Path) -> list[Path]:
+    return [file for part in ("", "-wal", "-shm") if (file := path.with_name(path.name + part)).exists()]
 
 
 def _copy(path: Path, folder: Path) -> list[Path]:

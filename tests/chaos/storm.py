@@ -2,20 +2,20 @@
 
 import asyncio
 import json
-from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from random import Random
 from typing import Any, Final
 
-from stockworker.client import Client, Ended, make_submission
-from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import ReceiptStatus, Submission
+from stockworker.adapters import clock
+from stockworker.cli.exits import Exit
+from stockworker.client import Client, make_submission
+from stockworker.protocol.messages import ReceiptStatus
 from tests.chaos.faults import LEASE_S, Chaos, Fault, make_plan
-from tests.harness.fleet import Fleet, Service
+from tests.chaos.findings import Findings
+from tests.harness.fleet import Fleet, Service, ServiceFailed
 from tests.harness.ledger import SETTING, SYNCED, Ledger
 from tests.harness.volume import Volume
 from tests.harness.waiting import until
@@ -36,30 +36,23 @@ _PATIENCE_S: Final = 120.0
 """The longest that nothing may happen at all."""
 
 
-@dataclass(slots=True)
-class Findings:
-    """What is known when all is over."""
+_SUBMITTED_BY_COMMAND: Final = 20
+"""One job out of so many is submitted by a command that is killed, and run again until it ends well."""
 
-    receipts: dict[str, ReceiptStatus] = field(default_factory=dict)
-    ended: list[Ended] = field(default_factory=list)
-    executions: Counter[str] = field(default_factory=Counter)
-    performed: Counter[str] = field(default_factory=Counter)
-    full_disks: int = 0
-    """How often a full disk ended a service."""
+_PROGRESS_EVERY_S: Final = 10.0
 
 
-def submissions(jobs: int, random: Random) -> Iterator[Submission]:
-    """Jobs whose results tell them apart."""
+def make_work(jobs: int, random: Random) -> Iterator[dict[str, Any]]:
+    """Jobs as in a file for ``stockworker submit --batch``; their results tell them apart."""
     for number in range(jobs):
         nap_s = random.uniform(0.2, 1.5 * LEASE_S) if random.random() < _LONG else random.uniform(0.0, 0.002)
+        payload = {"nap_s": round(nap_s, 4), "number": number}
         priority = random.choice(("high", "normal", "low"))
-        yield make_submission(
-            "nap", {"nap_s": round(nap_s, 4), "number": number}, id=f"job-{number}", priority=priority
-        )
+        yield {"id": f"job-{number}", "type": "nap", "priority": priority, "payload": payload}
 
 
-def storm(folder: Path, seed: int, jobs: int, faults: int) -> tuple[Fleet, Findings]:
-    """Run `jobs` through a fleet to which `faults` happen meanwhile; returns the fleet, which is gone, and the findings."""
+def storm(folder: Path, seed: int, jobs: int, faults: int) -> Findings:
+    """Run `jobs` through a fleet to which `faults` happen meanwhile, print what became of them, and judge it."""
     random = Random(seed)  # noqa: S311 (to be replayed)
     ledger = Ledger(folder / "ledger")
     settings: dict[str, Any] = {
@@ -71,55 +64,111 @@ def storm(folder: Path, seed: int, jobs: int, faults: int) -> tuple[Fleet, Findi
         },
         "handlers": {"nap": {"python": "ledger:nap", "settings": {SETTING: str(ledger.path), SYNCED: True}}},
     }
-    fleet = Fleet(folder / "fleet", workers=WORKERS, settings=settings, proxied=True, keepalive_s=_KEEPALIVE_S)
-    services = ["dispatcher", *(f"host-{number}" for number in range(1, WORKERS + 1))]
+    fleet = Fleet(
+        folder / "fleet",
+        workers=WORKERS,
+        settings=settings,
+        clients=("client", "submitter"),
+        proxied=True,
+        keepalive_s=_KEEPALIVE_S,
+    )
+    began = clock.monotonic()
     with ExitStack() as exits:
-        volumes = {name: exits.enter_context(Volume(fleet.folder / name)) for name in services}
+        volumes = {name: exits.enter_context(Volume(fleet.folder / name)) for name in fleet.services}
         exits.enter_context(fleet)
+        work = list(make_work(jobs, random))
+        batch = folder / "batch.jsonl"
+        batch.write_text("".join(json.dumps(job) + "\n" for job in work[::_SUBMITTED_BY_COMMAND]))
+        submitter = fleet.command("submitter", "submit", "--batch", str(batch), "--json")
+        exits.callback(submitter.kill)
         lanes = {
-            part: Chaos(fleet, part, volumes.get(part), Random(random.getrandbits(32)))  # noqa: S311 (to be replayed)
-            for part in ("broker", "client", *services)
+            part: Chaos(fleet, part, random.getrandbits(32), volume=volumes.get(part))
+            for part in ("broker", "client", *volumes)
         }
+        lanes["submitter"] = Chaos(fleet, "submitter", random.getrandbits(32), service=submitter)
         plan = make_plan(random, faults, WORKERS)
-        findings = asyncio.run(_run(fleet, list(submissions(jobs, random)), plan, lanes, ledger))
+        findings = Findings(seed, jobs)
+        asyncio.run(_Storm(fleet, lanes, ledger, findings).run(work, plan, submitter))
         for lane in lanes.values():
             lane.expect_alive()
         findings.full_disks = sum(lane.ended_by_itself for lane in lanes.values())
         _leave_in_good_order([*fleet.workers, fleet.dispatcher])
-        findings.executions = ledger.by_job()
-        check(fleet, jobs, findings)
-        report(fleet, jobs, findings)
-    return fleet, findings
-
-
-async def _run(
-    fleet: Fleet, work: Sequence[Submission], plan: Sequence[Fault], lanes: dict[str, Chaos], ledger: Ledger
-) -> Findings:
-    findings = Findings()
-    async with fleet.client(timeout_s=_PATIENCE_S) as client, asyncio.TaskGroup() as group:
-        for part, chaos in lanes.items():
-            own = [fault for fault in plan if fault.part == part]
-            group.create_task(_perform(chaos, own, len(work), ledger, findings))
-        await _submit(client, work, ledger, findings)
-        findings.ended = [ended async for ended in client.wait(list(findings.receipts), timeout_s=_PATIENCE_S)]
+        findings.duration_s = clock.monotonic() - began
+        findings.read(fleet, ledger)
+    for line in findings.lines():
+        _say(line)
+    findings.judge()
     return findings
 
 
-async def _perform(chaos: Chaos, plan: Sequence[Fault], jobs: int, ledger: Ledger, findings: Findings) -> None:
-    for fault in plan:
-        moment = fault.moment * jobs
-        await until(lambda moment=moment: ledger.executions >= moment, f"{moment:.0f} executions", 3600)  # type: ignore[misc] # bound now
-        await asyncio.to_thread(chaos.perform, fault)
-        findings.performed[f"{fault.part.rstrip('-0123456789')} {fault.kind}"] += 1
+class _Storm:
+    """The load and the faults, at the same time."""
+
+    def __init__(self, fleet: Fleet, lanes: Mapping[str, Chaos], ledger: Ledger, findings: Findings) -> None:
+        self._fleet = fleet
+        self._lanes = lanes
+        self._ledger = ledger
+        self._findings = findings
+
+    async def run(self, work: Sequence[dict[str, Any]], plan: Sequence[Fault], submitter: Service) -> None:
+        """Return when each job has ended and each fault has been."""
+        findings = self._findings
+        async with self._fleet.client(timeout_s=_PATIENCE_S) as client, asyncio.TaskGroup() as group:
+            progress = group.create_task(self._tell_progress(len(plan)))
+            performances = {
+                part: group.create_task(self._perform(part, [fault for fault in plan if fault.part == part]))
+                for part in self._lanes
+            }
+            await self._submit(client, [job for index, job in enumerate(work) if index % _SUBMITTED_BY_COMMAND])
+            await performances["submitter"]
+            findings.receipts |= await asyncio.to_thread(_run_to_its_end, submitter)
+            findings.ended = [ended async for ended in client.wait(list(findings.receipts), timeout_s=_PATIENCE_S)]
+            await asyncio.wait(performances.values())
+            progress.cancel()
+
+    async def _perform(self, part: str, plan: Sequence[Fault]) -> None:
+        for fault in plan:
+            moment = fault.moment * self._findings.jobs
+            await until(lambda moment=moment: self._ledger.executions >= moment, f"{moment:.0f} executions", 3600)  # type: ignore[misc] # bound now
+            done = await asyncio.to_thread(self._lanes[part].perform, fault)
+            (self._findings.performed if done else self._findings.left_out)[fault.kind, fault.role] += 1
+
+    async def _submit(self, client: Client, work: Sequence[dict[str, Any]]) -> None:
+        iterator = iter(work)
+        receipts = self._findings.receipts
+        while batch := list(islice(iterator, _BATCH)):
+            submissions = [
+                make_submission(job["type"], job["payload"], id=job["id"], priority=job["priority"]) for job in batch
+            ]
+            for entry in await client.submit_many(submissions):
+                receipts[str(entry.job_id)] = entry.status
+            waterline = len(receipts) - _MOST_AHEAD
+            await until(lambda waterline=waterline: self._ledger.executions >= waterline, "work goes on", _PATIENCE_S)  # type: ignore[misc] # bound now
+
+    async def _tell_progress(self, faults: int) -> None:
+        began = clock.monotonic()
+        findings = self._findings
+        while True:
+            await asyncio.sleep(_PROGRESS_EVERY_S)
+            _say(
+                f"{clock.monotonic() - began:6.0f} s: {len(findings.receipts):,} of {findings.jobs:,} jobs have a receipt, "
+                f"{self._ledger.executions:,} executions, {findings.performed.total()} of {faults} faults"
+            )
 
 
-async def _submit(client: Client, work: Sequence[Submission], ledger: Ledger, findings: Findings) -> None:
-    iterator = iter(work)
-    while batch := list(islice(iterator, _BATCH)):
-        for entry in await client.submit_many(batch):
-            findings.receipts[str(entry.job_id)] = entry.status
-        waterline = len(findings.receipts) - _MOST_AHEAD
-        await until(lambda waterline=waterline: ledger.executions >= waterline, "work goes on", _PATIENCE_S)  # type: ignore[misc] # bound now
+def _run_to_its_end(submitter: Service) -> dict[str, ReceiptStatus]:
+    """Run the command until it has a receipt for each job, as whoever ran it would; returns them."""
+    deadline = clock.monotonic() + _PATIENCE_S
+    while True:
+        said = len(submitter.log)
+        submitter.start()
+        status = submitter.wait(_PATIENCE_S)
+        output = submitter.log[said:]
+        if status == Exit.OK:
+            receipts = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
+            return {receipt["id"]: ReceiptStatus(receipt["status"]) for receipt in receipts}
+        if status != Exit.UNAVAILABLE or clock.monotonic() > deadline:
+            raise ServiceFailed(f"{submitter.name} ended with {status}:\n{output}")
 
 
 def _leave_in_good_order(services: Sequence[Service]) -> None:
@@ -129,35 +178,5 @@ def _leave_in_good_order(services: Sequence[Service]) -> None:
         assert service.events("fault") == []
 
 
-def check(fleet: Fleet, jobs: int, findings: Findings) -> None:
-    """Nothing that has a receipt is lost, nothing is accepted twice, and every result is its own job's."""
-    ids = {f"job-{number}" for number in range(jobs)}
-    assert findings.receipts.keys() == ids
-    assert set(findings.receipts.values()) <= {ReceiptStatus.STORED, ReceiptStatus.DUPLICATE}
-    states = dict(fleet.stored("SELECT id, state FROM job"))
-    assert states.keys() == ids
-    assert Counter(states.values()) == {State.COMPLETED: jobs}
-    assert Counter(ended.job_id for ended in findings.ended) == dict.fromkeys(ids, 1)
-    assert {ended.state for ended in findings.ended} == {State.COMPLETED}
-    accepted = Counter(job_id for (job_id,) in fleet.stored("SELECT job_id FROM attempt WHERE outcome = 'ok'"))
-    assert accepted == dict.fromkeys(ids, 1)
-    results = fleet.stored("SELECT id, body FROM job JOIN result USING (sequence)")
-    assert {job_id: f"job-{json.loads(body)['number']}" for job_id, body in results} == {name: name for name in ids}
-    assert findings.executions.keys() == ids
-
-
-def report(fleet: Fleet, jobs: int, findings: Findings) -> None:
-    """Print what happened."""
-    ((span_s,),) = fleet.stored("SELECT max(ended_at) - min(submitted_at) FROM job")
-    outcomes = dict(fleet.stored("SELECT outcome, count(*) FROM attempt GROUP BY outcome"))
-    again = Counter(count - 1 for count in findings.executions.values() if count > 1)
-    executions = findings.executions.total()
-    for line in (
-        f"{jobs} jobs with a receipt, {findings.performed.total()} faults, {span_s:.0f} s",
-        f"faults: {dict(sorted(findings.performed.items()))}",
-        f"services that a full disk ended: {findings.full_disks}",
-        f"attempts by outcome: {outcomes}",
-        f"lost: 0, accepted twice: 0, executions: {executions}, of which repeated: {executions - jobs}",
-        f"how many jobs were repeated how often: {dict(sorted(again.items()))}",
-    ):
-        print(line)  # noqa: T201
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from random import Random
 from typing import Final
 
 import pytest
 
 from stockworker.client import Client
 from stockworker.protocol.lifecycle import State
-from tests.chaos.faults import DAMAGES, Chaos, Damage
+from tests.chaos.faults import Chaos
+from tests.harness.damage import DAMAGES, Damage
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.jobs import as_client, end_of, until_running
 
@@ -35,7 +35,7 @@ def test_a_dispatcher_refuses_a_damaged_store_and_goes_on_with_the_backup(fleet:
 
     as_client(fleet, run)
     for damage in DAMAGES:
-        Chaos(fleet, "dispatcher", None, Random(SEED)).damage_with(damage)  # noqa: S311 (to be replayed)
+        Chaos(fleet, "dispatcher", SEED).damage_with(damage)
         fleet.dispatcher.await_event("ready", DAMAGES.index(damage) + 2)
         assert fleet.stored("SELECT state, count(*) FROM job GROUP BY state") == [(State.COMPLETED, JOBS)]
     as_client(fleet, lambda client: client.result("job-0"))
@@ -46,7 +46,7 @@ def test_a_job_whose_worker_has_lost_its_journal_runs_again(fleet: Fleet, tmp_pa
     async def run(client: Client) -> None:
         job_id = await client.submit("wait_for_file", str(tmp_path / "go"), id="held")
         await until_running(client, job_id)
-        Chaos(fleet, "host-1", None, Random(SEED)).damage_with(damage)  # noqa: S311 (to be replayed)
+        Chaos(fleet, "host-1", SEED).damage_with(damage)
         (tmp_path / "go").touch()
         assert (await end_of(client, job_id)).state is State.COMPLETED
 

@@ -72,7 +72,8 @@ class Service:
 
     def events(self, event: str) -> list[dict[str, Any]]:
         """What it has logged of one kind of event; see `stockworker.logs.Event`."""
-        lines = (json.loads(line) for line in self.log.splitlines() if line.startswith("{"))
+        whole = self.log.rpartition("\n")[0]  # of the last line only a part may have been written
+        lines = (json.loads(line) for line in whole.splitlines() if line.startswith("{"))
         return [line for line in lines if line.get("event") == event]
 
     def await_event(self, event: str, times: int = 1, **fields: object) -> dict[str, Any]:
@@ -218,6 +219,16 @@ class Fleet:
         """A client with a certificate of its own."""
         config = load(self.config_file(name))
         return Client(link_settings(config, name), ClientId(name), **({"encryption": config.encryption} | options))
+
+    def command(self, identity: str, *words: str) -> Service:
+        """A command of somebody who has a certificate, to be started; its log is what it prints."""
+        self.config_file(identity)
+        return self._service(identity, identity, *words)
+
+    @property
+    def services(self) -> dict[str, Service]:
+        """Dispatcher and workers by their identities."""
+        return {identity: service for service, identity in self._identities.items()}
 
     def config_file(self, identity: str) -> Path:
         """The configuration of one participant, written when first asked for."""

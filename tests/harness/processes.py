@@ -2,6 +2,7 @@
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from stockworker.adapters import clock
@@ -31,11 +32,12 @@ def wait_until_gone(*pids: int) -> None:
         time.sleep(0.01)
 
 
-def children() -> set[int]:
-    """The children of this process, zombies included."""
+def children(pid: int | None = None) -> set[int]:
+    """The children of a process, zombies included; of this one unless told."""
     found = set()
-    for folder in Path(f"/proc/{os.getpid()}/task").iterdir():
-        found |= {int(pid) for pid in (folder / "children").read_text().split()}
+    for folder in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+            found |= {int(child) for child in (folder / "children").read_text().split()}
     return found
 
 

@@ -1,0 +1,139 @@
+"""What is known when a storm is over: the table of it, and the judgement."""
+
+import json
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from stockworker.client import Ended
+from stockworker.protocol.lifecycle import LIVE, State
+from stockworker.protocol.messages import ReceiptStatus
+from tests.chaos.faults import KINDS
+from tests.harness.fleet import Fleet
+from tests.harness.ledger import Ledger
+
+
+@dataclass(slots=True)
+class Findings:
+    """Of one storm; `read` and `judge` it when all services have ended.
+
+    Attributes:
+        seed: what the faults followed from.
+        jobs: how many there were to be.
+        receipts: what those who submitted were told, by job.
+        ended: what the client that waited was told.
+        performed: how often each kind of fault happened to each role.
+        left_out: faults that this machine does not let us make.
+        full_disks: how often a full disk ended a service.
+        duration_s: from the start of the fleet until its end.
+        states: by job, as the store has them.
+        outcomes: of all attempts.
+        accepted: by job and number, the attempts whose result was accepted.
+        attempted: likewise, all attempts in the store.
+        results: by job, the job that its result is of.
+        executions: how often a handler has begun each attempt, by job and number.
+    """
+
+    seed: int
+    jobs: int
+    receipts: dict[str, ReceiptStatus] = field(default_factory=dict)
+    ended: list[Ended] = field(default_factory=list)
+    performed: Counter[tuple[str, str]] = field(default_factory=Counter)
+    left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
+    full_disks: int = 0
+    duration_s: float = 0.0
+    states: dict[str, State] = field(default_factory=dict)
+    outcomes: Counter[str] = field(default_factory=Counter)
+    accepted: Counter[tuple[str, int]] = field(default_factory=Counter)
+    attempted: set[tuple[str, int]] = field(default_factory=set)
+    results: dict[str, str] = field(default_factory=dict)
+    executions: Counter[tuple[str, int]] = field(default_factory=Counter)
+
+    def read(self, fleet: Fleet, ledger: Ledger) -> None:
+        """Take from the store what was decided, and from the ledger what was done."""
+        self.states = {job_id: State(state) for job_id, state in fleet.stored("SELECT id, state FROM job")}
+        attempts = fleet.stored("SELECT job_id, number, outcome FROM attempt")
+        self.attempted = {(job_id, number) for job_id, number, _ in attempts}
+        self.accepted = Counter((job_id, number) for job_id, number, outcome in attempts if outcome == "ok")
+        self.outcomes = Counter(str(outcome) for _, _, outcome in attempts)
+        bodies = fleet.stored("SELECT id, body FROM job JOIN result USING (sequence)")
+        self.results = {job_id: f"job-{json.loads(body)['number']}" for job_id, body in bodies}
+        self.executions = Counter((each.job_id, each.attempt) for each in ledger.all())
+
+    @property
+    def lost(self) -> set[str]:
+        """Jobs that have a receipt and no end."""
+        return {job_id for job_id in self.receipts if job_id not in self.states or self.states[job_id] in LIVE}
+
+    @property
+    def accepted_twice(self) -> set[str]:
+        """Jobs of which more than one result was accepted."""
+        accepted = Counter(job_id for job_id, _ in self.accepted)
+        return {job_id for job_id, count in accepted.items() if count > 1}
+
+    @property
+    def accepted_unseen(self) -> set[tuple[str, int]]:
+        """Attempts whose result was accepted, and that no handler has begun."""
+        return self.accepted.keys() - self.executions.keys()
+
+    @property
+    def executed_unasked(self) -> set[tuple[str, int]]:
+        """Attempts that a handler has begun, and that the store knows nothing of."""
+        return self.executions.keys() - self.attempted
+
+    def judge(self) -> None:
+        """Nothing that has a receipt is lost, nothing is accepted twice, and every result is its own job's."""
+        ids = {f"job-{number}" for number in range(self.jobs)}
+        assert self.receipts.keys() == ids
+        assert set(self.receipts.values()) <= {ReceiptStatus.STORED, ReceiptStatus.DUPLICATE}
+        assert self.lost == set()
+        assert self.accepted_twice == set()
+        assert self.states == dict.fromkeys(ids, State.COMPLETED)
+        assert Counter(ended.job_id for ended in self.ended) == dict.fromkeys(ids, 1)
+        assert {ended.state for ended in self.ended} == {State.COMPLETED}
+        assert {job_id for job_id, _ in self.accepted} == ids
+        assert self.results == {job_id: job_id for job_id in ids}
+        assert self.accepted_unseen == set()
+        assert self.executed_unasked == set()
+
+    def lines(self) -> Iterator[str]:
+        """What happened, for people."""
+        yield from self._faults()
+        executions = self.executions.total()
+        by_job = Counter[str]()
+        for (job_id, _), count in self.executions.items():
+            by_job[job_id] += count
+        yield ""
+        yield from _figures(
+            {
+                "jobs with a receipt": len(self.receipts),
+                "lost": len(self.lost),
+                "accepted twice": len(self.accepted_twice),
+                "accepted and never executed": len(self.accepted_unseen),
+                "executed and not in the store": len(self.executed_unasked),
+                "executions": executions,
+                "of which repeated": executions - len(by_job),
+                "jobs executed again": sum(count > 1 for count in by_job.values()),
+                "executions of one job, at most": max(by_job.values(), default=0),
+                "services ended by a full disk": self.full_disks,
+                **{f"attempts: {outcome}": count for outcome, count in sorted(self.outcomes.items())},
+            }
+        )
+        yield f"{'duration':<32}{self.duration_s:>9,.0f} s"
+        yield f"{'seed':<32}{self.seed:>11}"
+
+    def _faults(self) -> Iterator[str]:
+        yield f"{'fault':<18}{''.join(f'{role:>12}' for role in KINDS)}{'all':>8}"
+        for kind in sorted({kind for kinds in KINDS.values() for kind in kinds}):
+            counts = [self.performed[kind, role] if kind in KINDS[role] else None for role in KINDS]
+            cells = "".join(f"{'-' if count is None else count:>12}" for count in counts)
+            yield f"{kind.replace('_', ' '):<18}{cells}{sum(count or 0 for count in counts):>8}"
+        totals = [sum(count for (_, whose), count in self.performed.items() if whose == role) for role in KINDS]
+        yield f"{'all':<18}{''.join(f'{total:>12}' for total in totals)}{sum(totals):>8}"
+        if self.left_out:
+            yield f"left out: {self.left_out.total()} (to fill a disk takes the right to mount one: run it as root)"
+
+
+def _figures(figures: dict[str, int]) -> Iterator[str]:
+    for name, value in figures.items():
+        yield f"{name:<32}{value:>11,}"
