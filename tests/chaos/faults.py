@@ -177,9 +177,9 @@ class Chaos:
                 self._restart_if_ended(service)
         finally:
             volume.free()
-        with suppress(TimeoutError):
-            wait_until(lambda: not service.alive, "a last complaint", 0.2)
-        self._restart_if_ended(service)
+        # It may be about to end over it, and take its time: that is not to be seen from here.
+        self._judge_end(service, service.kill())
+        service.start()
 
     def damage_with(self, damage: Damage, lasts_s: float = 0.0) -> None:
         """Damage its file; the operator restores the dispatcher's, a worker goes on without."""
@@ -231,11 +231,13 @@ class Chaos:
 
     def _restart_if_ended(self, service: Service) -> None:
         if not service.alive:
-            status = service.wait()
-            if status != STORE_REFUSED:
-                raise ServiceFailed(f"{service.name} ended with {status} on a full disk:\n{service.log[-4000:]}")
-            self.ended_by_itself += 1
+            self._judge_end(service, service.wait())
             service.start()
+
+    def _judge_end(self, service: Service, status: int) -> None:
+        if status not in {STORE_REFUSED, -signal.SIGKILL}:
+            raise ServiceFailed(f"{service.name} ended with {status} on a full disk:\n{service.log[-4000:]}")
+        self.ended_by_itself += status == STORE_REFUSED
 
     def _damage_store(self, damage: Damage) -> None:
         service, path = self._fleet.dispatcher, self._fleet.job_store

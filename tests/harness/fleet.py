@@ -96,9 +96,9 @@ class Service:
                 raise ServiceFailed(f"{self.name} has not said {text!r} {times} times:\n{self.log[-4000:]}")
             time.sleep(0.01)
 
-    def kill(self) -> None:
-        """SIGKILL, to this process alone: what it has started must notice by itself."""
-        self._end(signal.SIGKILL)
+    def kill(self) -> int:
+        """SIGKILL, to this process alone: what it has started must notice by itself; returns the exit status."""
+        return self._end(signal.SIGKILL)
 
     def stop(self, timeout_s: float = TIMEOUT_S) -> int:
         """SIGTERM; returns the exit status."""
