@@ -102,6 +102,15 @@ def test_a_damaged_journal_is_kept_aside_and_a_new_one_begun(
     assert str(path) in str(fields["reason"])
 
 
+def test_of_two_damaged_journals_in_a_row_both_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "journal.sqlite3"
+    for text in ("first", "second"):
+        path.write_text(text)
+        open_journal(path).close()
+    kept = [file.read_text() for file in sorted(tmp_path.iterdir()) if ".damaged-" in file.name]
+    assert kept == ["first", "second"]
+
+
 def test_a_sound_journal_is_opened_as_it_is(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     fill("journal", path)

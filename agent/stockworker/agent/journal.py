@@ -170,7 +170,7 @@ def open_journal(path: Path) -> Journal:
             journal.close()
             raise
     except StoreDamaged as error:
-        kept = move_aside(path, f".damaged-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%SZ}")
+        kept = move_aside(path, f".damaged-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%S.%fZ}")
         log_event(_log, Event.JOURNAL_QUARANTINED, journal=path, kept=kept, reason=error)
         return Journal(path)
     return journal
