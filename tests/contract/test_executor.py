@@ -113,6 +113,17 @@ def test_a_worker_that_cannot_start_processes_refuses(monkeypatch: pytest.Monkey
     asyncio.run(scenario())
 
 
+def test_a_process_that_is_killed_while_it_starts_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It says nothing about what this machine can run: a moment later it would have been the job's crash."""
+
+    async def scenario() -> None:
+        async with Bench({"pid": python("pid")}) as bench:
+            monkeypatch.setattr(children, "_START", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+            assert "killed by SIGKILL" in failure(await bench.run("pid"), Outcome.CRASHED)
+
+    asyncio.run(scenario())
+
+
 def test_a_type_without_a_handler_is_refused() -> None:
     async def scenario() -> None:
         async with Bench() as bench:

@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import signal
 import sys
 from pathlib import Path
 from typing import Final, Protocol
@@ -131,7 +132,8 @@ class PythonChild:
     def _exited(self, returncode: int) -> None:
         self.reusable = False
         self._owner.exited(self)
-        if self._ready:
+        # Killed while it was starting: memory was short for a moment. It could do so, and will be able to again.
+        if self._ready or returncode == -signal.SIGKILL:
             self._end(judge_death(returncode, self._lines.tail, self._limits))
         else:
             printed = self._lines.tail.decode(errors="replace")
