@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from stockworker.client import Ended
+from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import ReceiptStatus
 from tests.chaos.faults import KINDS
@@ -95,6 +96,7 @@ class Findings:
         assert self.results == {job_id: job_id for job_id in ids}
         assert self.accepted_unseen == set()
         assert self.executed_unasked == set()
+        assert self.outcomes[Outcome.REFUSED] == 0, "each worker can run each job, whatever happens to its processes"
 
     def lines(self) -> Iterator[str]:
         """What happened, for people."""

@@ -89,7 +89,11 @@ def reject_a_job(findings: Findings) -> None:
     findings.receipts["job-0"] = ReceiptStatus.REJECTED
 
 
-@pytest.mark.parametrize("spoil", [leave_a_job, swap_results, tell_an_end_twice, reject_a_job])
+def refuse_an_attempt(findings: Findings) -> None:
+    findings.outcomes["refused"] += 1
+
+
+@pytest.mark.parametrize("spoil", [refuse_an_attempt, leave_a_job, swap_results, tell_an_end_twice, reject_a_job])
 def test_nothing_else_may_be_wrong(spoil: Callable[[Findings], None]) -> None:
     findings = make_findings()
     spoil(findings)
