@@ -149,6 +149,19 @@ def test_a_group_that_may_not_run_this_type(parties: Parties) -> None:
     assert refusal(worker, sealed(parties))[0] == Refusal.NOT_ALLOWED
 
 
+def test_a_key_of_another_group_than_the_header_says(parties: Parties) -> None:
+    """Workers of a group run its types alone, though a submitter calls it by the name of another one."""
+    other = Parties(desk=parties.desk, edge=parties.edge)
+    ring = [*parties.lines, line(Holder.GROUP, "others", other.prices, ["data_import"])]
+    worker = parties.worker(lines=ring, groups=[other.prices])
+
+    reason, text = refusal(worker, sealed(other))
+    assert (reason, text) == (
+        Refusal.NO_KEY,
+        f"the keyring lists no key {other.prices.opening[0].id} of group {PRICES}: copy it anew",
+    )
+
+
 @pytest.mark.parametrize(("job_id", "job_type"), [("job-2", PRICE_UPDATE), (JOB, "data_import")])
 def test_a_payload_that_was_moved_to_another_job(parties: Parties, job_id: str, job_type: str) -> None:
     assert refusal(parties.worker(), sealed(parties), job_id, job_type)[0] == Refusal.MOVED

@@ -124,9 +124,9 @@ class Keyring:
         # Among equals the last one: who adds a line to the end of the file means it to count.
         return max(reversed(found), key=lambda entry: entry.not_before or 0.0, default=None)
 
-    def runs(self, group: str, job_type: str) -> bool:
-        """Whether a group is to run a job type, by any of its lines: old jobs count too."""
-        return any(entry.allows(job_type) for entry in self.named(Holder.GROUP, group))
+    def group_lines(self, group: str, key: KeyId) -> list[Entry]:
+        """The lines that say that a key is this group's, whether they count now or not: old jobs are to be opened, too."""
+        return self._by_key.get((Holder.GROUP, group, key), [])
 
 
 def key_id(public: bytes) -> KeyId:

@@ -122,10 +122,14 @@ class WorkerSeal:
             raise SealRefused(
                 Refusal.EXPIRED, f"it was not to be run after {until:%Y-%m-%dT%H:%M:%SZ}; submit it again"
             )
-        if not self._keyring.runs(header.group, job_type):
+        lines = self._keyring.group_lines(header.group, header.key)
+        if not lines:  # it may be new, and our keyring old
             raise SealRefused(
-                Refusal.NOT_ALLOWED,
-                f"it is sealed for group {header.group}, which the keyring does not let run {job_type}",
+                Refusal.NO_KEY, f"the keyring lists no key {header.key} of group {header.group}: copy it anew"
+            )
+        if not any(line.allows(job_type) for line in lines):
+            raise SealRefused(
+                Refusal.NOT_ALLOWED, f"it is sealed for group {header.group}, which is not to run {job_type}"
             )
 
     def _check_sender(self, envelope: Envelope[JobHeader], now: float) -> bytes:
