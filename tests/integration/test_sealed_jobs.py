@@ -138,6 +138,14 @@ def test_an_error_text_reaches_its_submitter_alone(fleet: Fleet) -> None:
     assert others.startswith("(sealed for its submitter)")
     assert "no such ticker" not in repr(fleet.stored("SELECT reason FROM job UNION SELECT error FROM attempt"))
     assert "no such ticker" not in fleet.dispatcher.log
+    logged = fleet.dispatcher.await_event("job_failed", job="fails")["reason"]
+    noted = [
+        event["reason"]
+        for worker in fleet.workers
+        for event in worker.events("attempt_failed")
+        if event["job"] == "fails"
+    ]
+    assert [logged, *noted] == ["(sealed for its submitter) (attempt 1 of 1)", "(sealed for its submitter)"]
 
 
 async def look(client: Client, job_id: str) -> tuple[str, str, str | None]:

@@ -14,7 +14,7 @@ from tests.packages.conftest import ROOT, build
 
 NAMES = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher")
 LARGEST = 300_000
-VENDORED = ("gmqtt", "sdnotify", "talipp")
+VENDORED = ("gmqtt", "pyhpke", "sdnotify", "talipp")
 CONFIGURATION = "etc/stockworker/job_processor.yml"
 CONFIGURATION_SHA256 = "93f9df15cf10988792ba46c32ef6990baaff6b242c73eb377151d472dfde97a6"
 """An edit of this file would make dpkg ask every administrator who has edited theirs, and stop unattended upgrades."""

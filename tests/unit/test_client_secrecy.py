@@ -108,6 +108,17 @@ def test_a_type_without_a_group_is_refused_or_sent_plain(office: Office) -> None
     assert seal(office.secrecy(required=False), other) == [other]
 
 
+@pytest.mark.parametrize("wrong", [{"expires_at": float("nan")}, {"payload": "\ud800"}])
+def test_what_makes_no_sense_is_refused(office: Office, wrong: dict[str, Any]) -> None:
+    with pytest.raises(JobRejected, match="job job-1 can't be sealed"):
+        seal(office.secrecy(), replace(job(), **wrong))
+
+
+def test_a_job_that_never_expires_is_sealed_until_the_end_of_time(office: Office) -> None:
+    (sent,) = seal(office.secrecy(), replace(job(), expires_at=float("inf")))
+    assert read_job(sent.payload).header.until == 253_402_300_799
+
+
 def test_a_payload_that_is_too_large_sealed(office: Office) -> None:
     with pytest.raises(JobRejected, match="too large to be sealed, which makes it a third longer"):
         seal(office.secrecy(), job("x" * 190_000))

@@ -206,6 +206,13 @@ def test_what_no_submitter_could_seal_says_what_is_missing(parties: Parties) -> 
         parties.submitter(lines=parties.without(Holder.SUBMITTER)).seal_job(job(), JOB, NOW)
 
 
+def test_a_key_that_nothing_can_be_sealed_to(parties: Parties) -> None:
+    """A point of small order: whatever is agreed with it, everybody knows."""
+    one = (1).to_bytes(32, "little")
+    with pytest.raises(ConfigError, match="nothing can be sealed to key"):
+        parties.submitter(lines=parties.changed(Holder.GROUP, sealing=one)).seal_job(job(), JOB, NOW)
+
+
 # --- the way back -----------------------------------------------------------------------------------------------------
 
 

@@ -68,7 +68,7 @@ class Secrecy:
         job_id = job.id or make_job_id(now, _ENTROPY)
         try:
             text = seal.seal_job(job, job_id, now)
-        except ConfigError as error:
+        except (ConfigError, ValueError) as error:
             raise JobRejected(f"job {job_id} can't be sealed: {error}") from None
         if not fits(text):
             raise JobRejected(

@@ -8,9 +8,10 @@ from typing import Final
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from stockworker.errors import SealRefused
+from stockworker.errors import ConfigError, SealRefused
 from stockworker.security import hpke
 from stockworker.security.envelope import NONCE_BYTES, KeyId, Refusal
+from stockworker.security.keyring import key_id
 from stockworker.security.keys import OpeningKey
 
 LONGEST_SESSION_S: Final = 3600.0
@@ -58,12 +59,15 @@ class Sessions:
             now: in seconds; that it may step does no harm.
 
         Raises:
-            ValueError: that is no public key.
+            ConfigError: nothing can be sealed to that key.
         """
         name = (public, info)
         session = self._sessions.get(name)
         if session is None or not 0 <= now - session.began < LONGEST_SESSION_S or session.left <= 0:
-            enc, key = hpke.agree(public, info)
+            try:
+                enc, key = hpke.agree(public, info)
+            except ValueError:  # a point of small order: RFC 9180, section 7.1.4
+                raise ConfigError(f"the keyring: nothing can be sealed to key {key_id(public)}: make another") from None
             session = self._sessions[name] = Session(enc, now, AESGCM(key))
         self._sessions.move_to_end(name)
         if len(self._sessions) > _MOST_SESSIONS:

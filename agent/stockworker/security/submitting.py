@@ -7,6 +7,7 @@ from stockworker.protocol.ids import ClientId, JobId, JobType
 from stockworker.protocol.messages import Submission
 from stockworker.protocol.sealed import is_sealed
 from stockworker.security.envelope import (
+    LATEST_EXPIRY,
     GroupName,
     JobHeader,
     Kind,
@@ -68,6 +69,7 @@ class SubmitterSeal:
 
         Raises:
             ConfigError: the keyring has no key for it.
+            ValueError: a time is no number, or the payload no text that UTF-8 can hold.
         """
         group = self._keyring.group_for(job.type, now)
         if group is None or group.sealing is None:
@@ -89,7 +91,7 @@ class SubmitterSeal:
             enc=session.enc,
             nonce=make_nonce(),
             sender=self._name,
-            until=math.ceil(until),
+            until=math.ceil(min(until, LATEST_EXPIRY)),
             reply=reply.id,
             signer=None if signing is None else signing.id,
         )
