@@ -2,8 +2,10 @@
 
 import asyncio
 import itertools
+import shutil
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,19 +20,42 @@ from tests.harness.vault import Vault
 
 JOBS = 500
 AT_ONCE = 25
-STARTS_IN_S = 2
+STARTS_IN_S = 3
 LONGEST_S = 90.0
 
 
 def reload_workers(fleet: Fleet) -> None:
+    times = {worker: len(worker.events("config_reloaded")) for worker in fleet.workers}
     for worker in fleet.workers:
         worker.send_signal(signal.SIGHUP)
     for worker in fleet.workers:
-        worker.await_event("config_reloaded")
+        worker.await_event("config_reloaded", times[worker] + 1)
 
 
-async def flow(client: Client, rotated: asyncio.Event, until_s: float) -> int:
-    """Submit and wait, again and again, until there were enough jobs and the new keys have counted for a while."""
+def distribute(source: Path, target: Path) -> None:
+    fresh = target.with_name("on-its-way")
+    shutil.copy(source, fresh)
+    fresh.replace(target)
+
+
+def rotate(fleet: Fleet, vault: Vault, desk_ring: Path) -> None:
+    """As an operator does it: workers know first what submitters are to use, and submitters what workers are to use."""
+    vault.command("rotate", Holder.GROUP, "prices", "--starts-in", "0")
+    vault.command("rotate", Holder.SUBMITTER, "client", "--starts-in", "0")
+    reload_workers(fleet)
+    distribute(vault.ring, desk_ring)
+    vault.command("rotate", Holder.WORKER, "host-1", "--starts-in", str(STARTS_IN_S))
+    distribute(vault.ring, desk_ring)
+    reload_workers(fleet)
+
+
+async def flow(client: Client, rotated: "asyncio.Future[float]") -> int:
+    """Submit and wait, again and again, until there were enough jobs and the new keys have counted for a while.
+
+    Args:
+        client: who submits.
+        rotated: when the last key counts, on the monotonic clock; once that is known.
+    """
     for number in itertools.count():
         jobs = [make_submission("echo", n, id=f"job-{number}-{n}") for n in range(AT_ONCE)]
         receipts = await client.submit_many(jobs)
@@ -38,23 +63,18 @@ async def flow(client: Client, rotated: asyncio.Event, until_s: float) -> int:
         async for ended in client.wait([str(job.id) for job in jobs], LONGEST_S):
             assert ended.has_result, ended
         done = (number + 1) * AT_ONCE
-        if done >= JOBS and rotated.is_set() and clock.monotonic() > until_s:
+        if done >= JOBS and rotated.done() and clock.monotonic() > rotated.result() + 1:
             return done
     raise AssertionError("the numbers never end")
 
 
-async def rotate_under_load(fleet: Fleet, vault: Vault) -> int:
-    rotated = asyncio.Event()
-
-    async def rotate() -> None:
-        for holder, name in ((Holder.GROUP, "prices"), (Holder.SUBMITTER, "client"), (Holder.WORKER, "host-1")):
-            await asyncio.to_thread(vault.command, "rotate", holder, name, "--starts-in", str(STARTS_IN_S))
-        await asyncio.to_thread(reload_workers, fleet)
-        rotated.set()
+async def rotate_under_load(fleet: Fleet, vault: Vault, desk_ring: Path) -> int:
+    async def rotated() -> float:
+        await asyncio.to_thread(rotate, fleet, vault, desk_ring)
+        return clock.monotonic() + STARTS_IN_S
 
     async with fleet.client(timeout_s=LONGEST_S) as client, asyncio.TaskGroup() as group:
-        group.create_task(rotate())
-        flowing = group.create_task(flow(client, rotated, clock.monotonic() + STARTS_IN_S + 2))
+        flowing = group.create_task(flow(client, group.create_task(rotated())))
     return flowing.result()
 
 
@@ -62,8 +82,17 @@ async def rotate_under_load(fleet: Fleet, vault: Vault) -> int:
 def test_rotation_under_load_loses_nothing(tmp_path: Path) -> None:
     vault = Vault(tmp_path / "vault", {"prices": (["echo"], ["host-1", "host-2"])})
     settings = {"handlers": python_handlers("echo"), "dispatcher": {"job_defaults": {"max_attempts": 1}}}
-    with Fleet(tmp_path / "fleet", settings=settings, personal=vault.settings) as fleet:
-        done = asyncio.run(rotate_under_load(fleet, vault))
+    desk_ring = tmp_path / "keyring-of-the-desk"
+    shutil.copy(vault.ring, desk_ring)
+
+    def personal(identity: str) -> dict[str, Any]:
+        sections = vault.settings(identity)
+        if identity == "client":
+            sections["encryption"]["keyring"] = str(desk_ring)
+        return sections
+
+    with Fleet(tmp_path / "fleet", settings=settings, personal=personal) as fleet:
+        done = asyncio.run(rotate_under_load(fleet, vault, desk_ring))
         states = dict(fleet.stored("SELECT state, count(*) FROM job GROUP BY state"))
         outcomes = dict(fleet.stored("SELECT outcome, count(*) FROM attempt GROUP BY outcome"))
         payloads = [read_job(text).header for (text,) in fleet.stored("SELECT body FROM payload")]

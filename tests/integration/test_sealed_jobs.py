@@ -201,6 +201,22 @@ def test_commands_of_others_say_that_they_can_not_read(fleet: Fleet) -> None:
     assert waited.json["reason"] == "the result is refused: it is sealed for client, and we are stranger"
 
 
+def test_a_worker_that_was_killed_opens_its_jobs_again(fleet: Fleet, tmp_path: Path) -> None:
+    gate = tmp_path / "gate"
+
+    async def act(client: Client) -> object:
+        job_id = await client.submit("wait_for_file", str(gate), id=new_id())
+        await until_running(client, job_id)
+        (view,) = await client.query([job_id])
+        worker = fleet.workers[int(str(view.worker).removeprefix("host-")) - 1]
+        await asyncio.to_thread(worker.kill)
+        gate.touch()
+        await asyncio.to_thread(worker.start)
+        return await client.result(job_id, timeout_s=60)
+
+    assert isinstance(as_client(fleet, act), int)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
