@@ -62,6 +62,8 @@ CORE: Final = Recipe(
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
         "/usr/share/man/man1/stockworker.1": "docs/man/stockworker.1",
         "/usr/share/doc/stockworker/configuration.md": "docs/configuration.md",
+        "/usr/share/doc/stockworker/packages.md": "docs/packages.md",
+        "/usr/share/doc/stockworker/pki.md": "docs/pki.md",
         "/usr/share/doc/stockworker/protocol.md": "docs/protocol.md",
         "/usr/share/doc/stockworker/logging.md": "docs/logging.md",
         "/usr/share/doc/stockworker/README.md": "README.md",
@@ -130,6 +132,7 @@ BROKER: Final = Recipe(
     ),
     files={
         "/usr/share/stockworker-broker": "etc/mosquitto/",
+        "/usr/share/doc/stockworker-broker/mosquitto.md": "docs/mosquitto.md",
         "/usr/share/doc/stockworker-broker/examples/network.conf": "systemd/examples/network.conf",
     },
     deb=("mosquitto (>= 2.0.11)", "systemd (>= 252)"),
@@ -140,7 +143,11 @@ BROKER: Final = Recipe(
 KEYRING: Final = Recipe(
     name="stockworker-archive-keyring",
     summary="Key of stockworker's package repository",
-    description="Lets apt and dnf tell packages of stockworker's own repository from others.",
+    description=(
+        "The public key that the packages of stockworker's own repository are signed\n"
+        "with, for apt and dnf to tell them from others. A new key comes as a new\n"
+        "version of this package, signed with the former one."
+    ),
     files={},
 )
 PLACES: Final = {

@@ -21,6 +21,7 @@ SETTINGS: dict[str, Any] = {
         "price_update": {"settings": {"provider": "http://127.0.0.1:8000/{symbol}.json"}},
         "probe": {"command": ["python3", "-I", "/opt/jobs/probe.py"], "limits": {"memory": "256M", "cpu": "10s"}},
         "greet": {"python": "greetings:greet"},
+        "stray": {"command": ["sh", "-c", "setsid sleep 4711 > /dev/null 2>&1 & echo null"]},
     },
     "worker": {"handler_paths": ["/opt/jobs"], "drain_timeout": 2},
 }

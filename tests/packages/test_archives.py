@@ -48,39 +48,54 @@ def test_no_package_is_large(packages: Path) -> None:
     assert {file.name: file.stat().st_size for file in packages.iterdir() if file.stat().st_size > LARGEST} == {}
 
 
-def test_lintian_has_nothing_to_say(packages: Path) -> None:
-    archives = sorted(packages.glob("*.deb"))
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home with a key to sign with, and a database of keys that knows it."""
+    folder = tmp_path_factory.mktemp("home")
+    throw_away_key(folder)
+    (folder / ".rpmmacros").write_text(f"%_dbpath {folder}/rpmdb\n")
+    checked("rpm", "--import", folder / "public.asc", home=folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def signed(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """All packages, as for a release: signed, and with the repository's key."""
+    out = tmp_path_factory.mktemp("signed") / "dist"
+    build(ROOT, out, "--rpm-key", str(home / "private.asc"), "--keyring", str(home / "public.asc"))
+    return out
+
+
+def test_lintian_has_nothing_to_say(signed: Path) -> None:
+    archives = sorted(signed.glob("*.deb"))
     done = run("lintian", "-EvI", "--pedantic", "--allow-root", "--no-cfg", *archives)
+    assert len(archives) == len(NAMES) + 1
     assert [line for line in done.stdout.splitlines() if not line.startswith("N:")] == []
     assert done.returncode == 0, done.stderr
 
 
-def test_rpmlint_has_nothing_to_say_of_signed_packages(tmp_path: Path) -> None:
-    home = tmp_path / "home"
-    home.mkdir()
-    key = throw_away_key(home)
-    build(ROOT, tmp_path / "signed", "--rpm-key", str(key), "--keyring", str(home / "public.asc"))
-    (home / ".rpmmacros").write_text(f"%_dbpath {home}/rpmdb\n")
-    checked("rpm", "--import", home / "public.asc", home=home)
-
-    archives = sorted((tmp_path / "signed").glob("*.rpm"))
-    said = checked(
-        ROOT / ".venv-packaging" / "bin" / "rpmlint", "-c", ROOT / "packaging" / "rpmlint.toml", *archives, home=home
-    )
-
-    assert f"{len(archives)} packages and 0 specfiles checked; 0 errors, 0 warnings, 0 filtered" in said, said
-    assert "digests signatures OK" in checked("rpm", "-K", archives[0], home=home)
+def test_rpmlint_has_nothing_to_say(signed: Path, home: Path) -> None:
+    archives = sorted(signed.glob("*.rpm"))
+    rpmlint = ROOT / ".venv-packaging" / "bin" / "rpmlint"
+    said = checked(rpmlint, "-c", ROOT / "packaging" / "rpmlint.toml", *archives, home=home)
+    assert f"{len(NAMES) + 1} packages and 0 specfiles checked; 0 errors, 0 warnings, 0 filtered" in said, said
 
 
-def throw_away_key(home: Path) -> Path:
-    """A key to sign with, and `public.asc` beside it."""
+def test_an_rpm_is_signed(signed: Path, packages: Path, home: Path) -> None:
+    (archive,) = signed.glob("stockworker-agent-*.rpm")
+    (unsigned,) = packages.glob("stockworker-agent-*.rpm")
+    assert "digests signatures OK" in checked("rpm", "-K", archive, home=home)
+    assert "signatures" not in checked("rpm", "-K", unsigned, home=home)
+
+
+def throw_away_key(home: Path) -> None:
+    """Make a key to sign with: `private.asc` and `public.asc`."""
     gpg = ("gpg", "--batch", "--quiet", "--homedir", home)
     home.chmod(0o700)
     checked(*gpg, "--passphrase", "", "--quick-generate-key", "throw-away", "rsa3072", "sign", "1d")
     (home / "public.asc").write_text(checked(*gpg, "--armor", "--export"))
     (home / "private.asc").write_text(checked(*gpg, "--armor", "--export-secret-keys"))
     checked("gpgconf", "--homedir", home, "--kill", "gpg-agent")
-    return home / "private.asc"
 
 
 @pytest.mark.timeout(300)

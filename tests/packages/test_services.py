@@ -135,6 +135,25 @@ def test_the_broker_reads_its_access_list_again_and_keeps_its_clients(machine: G
     assert machine.show("mosquitto", "MainPID") == before
 
 
+def test_a_killed_worker_comes_back(machine: Guest) -> None:
+    before = machine.show("stockworker@1", "MainPID")
+    machine.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "stockworker@1")
+    machine.wait_until(lambda: machine.show("stockworker@1", "MainPID") not in {"0", before}, "it is started again")
+    site.start(machine)
+
+
+def test_nothing_that_a_job_has_left_behind_outlives_its_worker(machine: Guest) -> None:
+    machine.run("systemctl", "stop", "stockworker@2")
+    site.submit(machine, "stray", None)
+    assert "sleep 4711" in machine.run("systemctl", "status", "--no-pager", "stockworker@1")
+
+    machine.run("systemctl", "stop", "stockworker@1")
+
+    assert machine.try_run("sh", "-c", "grep -l 4711 /proc/[0-9]*/cmdline | grep -v self").stdout == ""
+    machine.run("systemctl", "start", *site.WORKERS)
+    site.start(machine)
+
+
 def test_the_target_restarts_all_that_runs(machine: Guest) -> None:
     services = ("stockworker-dispatcher", *site.WORKERS)
     before = {service: machine.show(service, "MainPID") for service in services}
