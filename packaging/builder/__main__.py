@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from builder import completion
+from builder.archive import tighten
 from builder.bill import bill
 from builder.recipes import (
     BROKER,
@@ -133,7 +134,7 @@ class Build:
                 "summary": recipe.summary,
                 "group": "System Environment/Daemons",
                 "buildhost": "stockworker",
-                "compression": "xz",
+                "compression": "zstd:19",
             },
         }
 
@@ -180,6 +181,8 @@ def main() -> None:
             build.make(recipe)
         if arguments.keyring is not None:
             build.make(replace(KEYRING, files={KEY_FILE: str(arguments.keyring.resolve())}))
+    for file in out.glob("*.deb"):
+        tighten(file)
     for file in sorted(out.iterdir()):
         print(f"{file.stat().st_size:>8}  {file.name}")
 

@@ -45,7 +45,7 @@ def test_there_is_each_package_in_both_formats(packages: Path) -> None:
 
 
 def test_no_package_is_large(packages: Path) -> None:
-    assert {file.name: file.stat().st_size for file in packages.iterdir() if file.stat().st_size > LARGEST} == {}
+    assert {file.name: size for file in packages.glob("*.deb") if (size := file.stat().st_size) > LARGEST} == {}
 
 
 @pytest.fixture(scope="session")
