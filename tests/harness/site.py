@@ -21,7 +21,7 @@ SETTINGS: dict[str, Any] = {
         "price_update": {"settings": {"provider": "http://127.0.0.1:8000/{symbol}.json"}},
         "probe": {"command": ["python3", "-I", "/opt/jobs/probe.py"], "limits": {"memory": "256M", "cpu": "10s"}},
         "greet": {"python": "greetings:greet"},
-        "stray": {"command": ["sh", "-c", "setsid sleep 4711 > /dev/null 2>&1 & echo null"]},
+        "stray": {"command": ["python3", "-I", "/opt/jobs/stray.py"]},
     },
     "worker": {"handler_paths": ["/opt/jobs"], "drain_timeout": 2},
 }
@@ -44,6 +44,11 @@ print(json.dumps({
     "starts a program": subprocess.run(["true"]).returncode,
     "capabilities": [line for line in open("/proc/self/status") if line.startswith("CapEff")][0].split()[1],
 }))
+"""
+_STRAY = """
+import subprocess
+subprocess.Popen(["sleep", "4711"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+print("null")
 """
 _GREETING = """
 def greet(job, context):
@@ -81,6 +86,7 @@ def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) 
     machine.run("chmod", "-R", "u=rwX,g=rX,o=", "/etc/mosquitto/stockworker")
     for path, text in {
         "opt/jobs/probe.py": _PROBE,
+        "opt/jobs/stray.py": _STRAY,
         "opt/jobs/greetings.py": _GREETING,
         "srv/import/aapl.json": json.dumps([_BAR]),
         "srv/http/MSFT.json": json.dumps([_BAR]),
