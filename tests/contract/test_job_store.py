@@ -1,11 +1,13 @@
 """What every job store must do, whatever it is made of."""
 
+import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -331,3 +333,18 @@ def test_a_search_finds_what_a_walk_finds(
     ]
     assert store.search(wanted) == expected[: wanted.limit]
     store.close()
+
+
+def test_questions_of_all_lengths_are_few_statements(tmp_path: Path) -> None:
+    statements = set()
+
+    def noting(*arguments: Any, **options: Any) -> sqlite3.Connection:
+        connection: sqlite3.Connection = sqlite3.connect(*arguments, **options)
+        connection.set_trace_callback(lambda statement: statements.add(statement.count(",")))
+        return connection
+
+    store = SqliteJobStore(tmp_path / "jobs.sqlite3", connect=noting)
+    for number in range(1, 1100):
+        assert store.find([JobId(f"j{each}") for each in range(number)]) == {}
+    store.close()
+    assert len(statements) < 25
