@@ -23,6 +23,7 @@ from stockworker.protocol.acl import acl
 from stockworker.protocol.ids import ClientId
 from tests.harness.broker import SITE, Broker
 from tests.harness.proxy import Proxy
+from tests.harness.service_manager import ServiceManager
 from tests.harness.waiting import wait_until
 
 TIMEOUT_S = 30.0
@@ -47,6 +48,8 @@ class Service:
         self._command = command
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
+        self.manager: ServiceManager | None = None
+        """Who starts it, and hears how it is; nobody unless told."""
 
     @property
     def log(self) -> str:
@@ -65,9 +68,15 @@ class Service:
     def start(self) -> None:
         if self.alive:
             raise ServiceFailed(f"{self.name} runs already")
+        environment = None if self.manager is None else os.environ | self.manager.environment
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+                self._command,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env=environment,
+                start_new_session=True,
             )
 
     def events(self, event: str) -> list[dict[str, Any]]:
@@ -144,6 +153,7 @@ class Fleet:
         profile: the place of the broker. With `Profile.BRIDGE` workers and clients use that broker, called `site`, and
             the dispatcher the central one.
         passwords: everybody proves who they are by a password, and not by a certificate.
+        watchdog_s: each service has a `manager`, which wants a sign of life so often; none unless given.
     """
 
     def __init__(
@@ -160,6 +170,7 @@ class Fleet:
         keepalive_s: float | None = None,
         profile: Profile = Profile.PRODUCTION,
         passwords: bool = False,
+        watchdog_s: float | None = None,
     ) -> None:
         self.folder = folder
         self.proxies: dict[str, Proxy] = {}
@@ -192,6 +203,7 @@ class Fleet:
             self._service(f"worker-{number}", f"host-{number}", "agent", "--instance", str(number))
             for number in range(1, workers + 1)
         ]
+        self._watchdog_s = watchdog_s
         self._exits = ExitStack()
 
     def __enter__(self) -> Self:
@@ -201,6 +213,8 @@ class Fleet:
                 self._exits.enter_context(self.site)
             for service, identity in self._identities.items():
                 self.config_file(identity)
+                if self._watchdog_s is not None:
+                    service.manager = self._exits.enter_context(ServiceManager(self._watchdog_s))
                 self._exits.callback(service.kill)
                 service.start()
             for service in self._identities:

@@ -1,13 +1,47 @@
-"""What a service tells systemd while it can't be ready yet."""
+"""What a service tells systemd while it starts, works, reads its configuration again and ends."""
 
 import os
+import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
+import pytest
 import yaml
+
+from stockworker.client import Client
+from tests.harness.fleet import Fleet, Service, python_handlers
+from tests.harness.jobs import as_client, until_running
+from tests.harness.service_manager import ServiceManager
+from tests.harness.waiting import wait_until
+
+WATCHDOG_S = 30.0
+
+
+@pytest.fixture
+def fleet(tmp_path: Path) -> Iterator[Fleet]:
+    settings: dict[str, Any] = {
+        "worker": {"max_concurrent_jobs": 2, "stop_grace": 0.1, "drain_timeout": 30, "poll_interval": 0.5},
+        "handlers": python_handlers("wait_for_file"),
+    }
+    with Fleet(tmp_path / "fleet", workers=1, settings=settings, watchdog_s=WATCHDOG_S) as fleet:
+        for service in fleet.services.values():
+            manager_of(service).await_told("READY=1")
+        yield fleet
+
+
+def manager_of(service: Service) -> ServiceManager:
+    assert service.manager is not None
+    return service.manager
+
+
+def await_status(service: Service, text: str) -> None:
+    manager = manager_of(service)
+    wait_until(lambda: text in manager.status, f"{service.name} has the status {text!r}, not {manager.status!r}")
 
 
 def test_a_dispatcher_that_reads_its_store_asks_for_time(tmp_path: Path) -> None:
@@ -24,3 +58,68 @@ def test_a_dispatcher_that_reads_its_store_asks_for_time(tmp_path: Path) -> None
                 assert manager.recv(4096).startswith(b"EXTEND_TIMEOUT_USEC=")
             finally:
                 dispatcher.kill()
+
+
+def test_a_worker_is_ready_when_the_dispatcher_can_know_of_it(fleet: Fleet) -> None:
+    (worker,) = fleet.workers
+    fleet.dispatcher.await_event("worker_seen", worker="host-1")
+    assert manager_of(worker).told.count("READY=1") == 1
+    assert worker.log.index('"link_up"') < worker.log.index('"ready"')
+
+
+def test_who_starts_without_a_broker_is_ready_too(fleet: Fleet) -> None:
+    (worker,) = fleet.workers
+    fleet.broker.kill()
+    for service in (worker, fleet.dispatcher):
+        service.kill()
+        service.start()
+        manager_of(service).await_told("READY=1", 2)
+        assert manager_of(service).status.startswith("not connected: ")
+
+
+def test_the_status_says_what_goes_on(fleet: Fleet, tmp_path: Path) -> None:
+    (worker,) = fleet.workers
+    connected = f"connected to localhost:{fleet.broker.port}, "
+    await_status(worker, f"{connected}0/2 slots busy")
+
+    async def run(client: Client) -> None:
+        await client.submit("wait_for_file", str(tmp_path / "go"), id="runs")
+        await until_running(client, "runs")
+
+    as_client(fleet, run)
+    await_status(worker, f"{connected}1/2 slots busy")
+    await_status(fleet.dispatcher, f"{connected}0 jobs waiting, 1 with workers, 1 workers connected")
+    fleet.broker.kill()
+    (tmp_path / "go").touch()
+    await_status(worker, ", 0/2 slots busy, 1 results waiting")
+    assert manager_of(worker).status.startswith("not connected: ")
+
+
+def test_a_reload_has_a_beginning_and_an_end(fleet: Fleet) -> None:
+    for service in (*fleet.workers, fleet.dispatcher):
+        manager = manager_of(service)
+        service.send_signal(signal.SIGHUP)
+        manager.await_told("READY=1", 2)
+        first = manager.told.index("RELOADING=1")
+        assert manager.told[first + 1].startswith("MONOTONIC_USEC=")
+        assert "READY=1" in manager.told[first:]
+        assert "connected to" in manager.status
+        assert service.stop() == 0
+        assert manager.told.count("STOPPING=1") == 1
+
+
+def test_who_drains_asks_for_time_and_says_so(fleet: Fleet, tmp_path: Path) -> None:
+    (worker,) = fleet.workers
+    manager = manager_of(worker)
+
+    async def run(client: Client) -> None:
+        await client.submit("wait_for_file", str(tmp_path / "go"), id="runs")
+        await until_running(client, "runs")
+
+    as_client(fleet, run)
+    worker.send_signal(signal.SIGTERM)
+    manager.await_told("STOPPING=1")
+    manager.await_told("EXTEND_TIMEOUT_USEC=")
+    await_status(worker, "draining, connected to ")
+    (tmp_path / "go").touch()
+    assert worker.wait() == 0

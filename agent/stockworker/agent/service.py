@@ -68,7 +68,7 @@ _log = logging.getLogger(__name__)
 
 _MOST_AT_ONCE: Final = 1000
 _FAREWELL_S: Final = 5.0
-"""How long a stop waits for the broker."""
+"""How long a start waits until the broker has our registration, and a stop until it has our last words."""
 
 _STATUS_EVERY_S: Final = 1.0
 _LEAST_FREE_BYTES: Final = 16 * 1024**2
@@ -148,7 +148,8 @@ class AgentService:
         self._inbox: Inbox[Item] = Inbox()
         self._secrecy = Secrecy(settings.seal)
         self._broker = f"{settings.link.host}:{settings.link.port}"
-        self._status = f"connecting to {self._broker}"
+        self._link_status: str | None = None
+        self._stopping = False
         self._told_status = ""
         self._told_at = 0.0
         self._ready = False
@@ -213,7 +214,8 @@ class AgentService:
 
     def stop(self) -> None:
         """Take no more jobs, finish or give back what is held, and end."""
-        self._notifier.stopping("draining")
+        self._stopping = True
+        self._notifier.stopping(self._status())
         self._notifier.extend_timeout(self._settings.drain_timeout_s + self._settings.stop_grace_s + 2 * _FAREWELL_S)
         self._inbox.put(Drain(self._settings.drain_timeout_s, leave=True))
 
@@ -241,7 +243,7 @@ class AgentService:
             self._link.acknowledge(deliveries)
             await self._perform(effects, executor)
             self._notifier.alive()
-            self._tell_status()
+            await self._tell_status()
             if any(isinstance(item, _Reread) for item in items):
                 self._link.renew(self._settings.link)
                 self._expiry.forget()
@@ -259,11 +261,11 @@ class AgentService:
                 return self._decode(packet)
             case LinkUp():
                 log_event(_log, Logged.LINK_UP, broker=self._broker)
-                self._tell_ready(f"connected to {self._broker}")
+                self._link_status = f"connected to {self._broker}"
                 return LinkChanged(up=True)
             case LinkDown(reason=reason):
                 log_event(_log, Logged.LINK_DOWN, broker=self._broker, reason=reason)
-                self._tell_ready(f"not connected: {reason}")
+                self._link_status = f"not connected: {reason}"
                 return LinkChanged(up=False)
             case Refused(packet=packet, reason_code=code):
                 if code != NO_MATCHING_SUBSCRIBERS:
@@ -310,7 +312,7 @@ class AgentService:
             log_event(_log, Logged.CONFIG_RELOADED)
             return self._settings.offering
         finally:
-            self._notifier.ready(self._status)
+            self._notifier.ready(self._status())
 
     async def _perform(self, effects: Sequence[Effect], executor: Executor) -> None:
         packets: list[Packet] = []
@@ -354,22 +356,27 @@ class AgentService:
                 _log, Logged.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=found.days
             )
 
-    def _tell_ready(self, status: str) -> None:
-        # Being cut off is not being ill: what is in the journal is worked on all the same.
-        self._status = status
+    async def _tell_status(self) -> None:
+        if self._link_status is None:
+            return  # neither connected nor refused yet
         if not self._ready:
+            # Ready is who is registered. Being cut off is not being ill: what is in the journal is worked on all the same.
+            await self._link.drain(_FAREWELL_S)
             self._ready = True
-            self._notifier.ready(status)
+            self._notifier.ready(self._status())
             log_event(_log, Logged.READY, id=self._settings.worker_id, version=__version__, broker=self._broker)
-
-    def _tell_status(self) -> None:
-        machine = self._machine
-        text = f"{self._status}, {machine.running}/{self._settings.slots} slots busy"
-        if machine.unreported:
-            text += f", {machine.unreported} results waiting"
-        if machine.evicted:
-            text += f", {machine.evicted} evicted"
         now = clock.monotonic()
-        if text != self._told_status and now - self._told_at >= _STATUS_EVERY_S:
+        if now - self._told_at >= _STATUS_EVERY_S and (text := self._status()) != self._told_status:
             self._told_status, self._told_at = text, now
             self._notifier.status(text)
+
+    def _status(self) -> str:
+        machine = self._machine
+        parts = ["draining"] if self._stopping else []
+        parts.append(self._link_status or f"connecting to {self._broker}")
+        parts.append(f"{machine.running}/{self._settings.slots} slots busy")
+        if machine.unreported:
+            parts.append(f"{machine.unreported} results waiting")
+        if machine.evicted:
+            parts.append(f"{machine.evicted} evicted")
+        return ", ".join(parts)

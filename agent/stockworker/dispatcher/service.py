@@ -37,6 +37,7 @@ from stockworker.errors import ConfigError
 from stockworker.logs import Event, log_event
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, WorkerId, make_token
+from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
@@ -54,7 +55,9 @@ _SMALL_TURN: Final = 4
 On a slow one more will have come by the next turn."""
 
 _FAREWELL_S: Final = 5.0
-"""How long a stop waits for the broker."""
+"""How long a start waits until the broker has what we say first, and a stop until it has our last words."""
+
+_STATUS_EVERY_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +132,10 @@ class DispatcherService:
             ),
             self._inbox.put,
         )
+        self._link_status: str | None = None
+        self._told_status = ""
+        self._told_at = 0.0
         self._ready = False
-        self._status = f"connecting to {self._broker}"
 
     async def run(self) -> None:
         """Work until `stop`.
@@ -176,6 +181,7 @@ class DispatcherService:
             self._link.acknowledge(deliveries)
             await self._perform(done)
             self._notifier.alive()
+            await self._tell_status()
             if any(isinstance(item, _Reread) for item in items):
                 self._link.renew(self._settings.link)
                 self._expiry.forget()
@@ -193,11 +199,11 @@ class DispatcherService:
                 return packet
             case LinkUp():
                 log_event(_log, Event.LINK_UP, broker=self._broker)
-                self._tell_ready(f"connected to {self._broker}")
+                self._link_status = f"connected to {self._broker}"
                 return LinkChanged(up=True)
             case LinkDown(reason=reason):
                 log_event(_log, Event.LINK_DOWN, broker=self._broker, reason=reason)
-                self._tell_ready(f"not connected: {reason}")
+                self._link_status = f"not connected: {reason}"
                 return LinkChanged(up=False)
             case Refused(packet=packet, reason_code=code):
                 if isinstance(packet.tag, Unreached):
@@ -226,7 +232,7 @@ class DispatcherService:
             log_event(_log, Event.CONFIG_RELOADED)
             return Denied(self._settings.denied)
         finally:
-            self._notifier.ready(self._status)
+            self._notifier.ready(self._status())
 
     def _look_at_certificate(self) -> None:
         tls = self._settings.link.tls
@@ -235,15 +241,26 @@ class DispatcherService:
             level = logging.ERROR if found.urgent else None
             log_event(_log, Event.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=found.days)
 
-    def _tell_ready(self, status: str) -> None:
-        # Being cut off is not being ill: the store works, and whoever waits for us would wait in vain.
-        self._status = status
-        if self._ready:
-            self._notifier.status(status)
-        else:
+    async def _tell_status(self) -> None:
+        if self._link_status is None:
+            return  # neither connected nor refused yet
+        if not self._ready:
+            # Being cut off is not being ill: the store works, and whoever waits for us would wait in vain.
+            await self._link.drain(_FAREWELL_S)
             self._ready = True
-            self._notifier.ready(status)
+            self._notifier.ready(self._status())
             log_event(_log, Event.READY, id=self._id, version=__version__, broker=self._broker)
+        now = clock.monotonic()
+        if now - self._told_at >= _STATUS_EVERY_S and (text := self._status()) != self._told_status:
+            self._told_status, self._told_at = text, now
+            self._notifier.status(text)
+
+    def _status(self) -> str:
+        totals = self._machine.ledger.totals
+        waiting, running = totals[State.SCHEDULED] + totals[State.QUEUED], sum(totals[state] for state in LEASED)
+        workers = sum(worker.online for worker in self._machine.roster.workers.values())
+        link = self._link_status or f"connecting to {self._broker}"
+        return f"{link}, {waiting} jobs waiting, {running} with workers, {workers} workers connected"
 
     async def _perform(self, done: Performance) -> None:
         for note in done.notes:
@@ -252,7 +269,7 @@ class DispatcherService:
 
     async def _say_goodbye(self) -> None:
         log_event(_log, Event.STOPPING)
-        self._notifier.stopping("stopping")
+        self._notifier.stopping(f"stopping, {self._status()}")
         await self._link.send([codec.encode(replace(self._presence, online=False))])
         await self._link.drain(_FAREWELL_S)
 
