@@ -183,7 +183,8 @@ class Guest:
             # Without a systemd around it all guests would share the caller's cgroup.
             command.insert(1, "--keep-unit")
             groups = _make_cgroups(self.name)
-        enter = 'for group in $GROUPS_; do echo $$ > $group/cgroup.procs; done; exec "$@"'
+        # It dies with us, however we end, and all that is in it with it.
+        enter = 'for group in $GROUPS_; do echo $$ > $group/cgroup.procs; done; exec setpriv --pdeathsig KILL "$@"'
         console = stack.enter_context(self._console.open("wb"))
         stack.callback(_remove_cgroups, groups)
         nspawn = subprocess.Popen(
