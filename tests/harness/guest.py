@@ -6,6 +6,7 @@ that several can run the same units side by side.
 
 import hashlib
 import os
+import signal
 import subprocess
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
@@ -25,7 +26,6 @@ _DEPENDENCIES: Final = ("mosquitto", "python3", "python3-cryptography", "python3
 
 _TIMEOUT_S: Final = 60.0
 _LONG_S: Final = 900.0
-_HALT: Final = 37  # SIGRTMIN+3, systemd(1)
 _CLEAN: Final = ("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
 
 
@@ -183,8 +183,8 @@ class Guest:
             # Without a systemd around it all guests would share the caller's cgroup.
             command.insert(1, "--keep-unit")
             groups = _make_cgroups(self.name)
-        # It dies with us, however we end, and all that is in it with it.
-        enter = 'for group in $GROUPS_; do echo $$ > $group/cgroup.procs; done; exec setpriv --pdeathsig KILL "$@"'
+        # It is shut down when we end, however that happens.
+        enter = 'for group in $GROUPS_; do echo $$ > $group/cgroup.procs; done; exec setpriv --pdeathsig TERM "$@"'
         console = stack.enter_context(self._console.open("wb"))
         stack.callback(_remove_cgroups, groups)
         nspawn = subprocess.Popen(
@@ -209,12 +209,11 @@ class Guest:
         return self.try_run("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}
 
     def _halt(self, nspawn: "subprocess.Popen[bytes]") -> None:
+        nspawn.terminate()  # it tells the guest to shut down
         try:
-            if self._leader:
-                os.kill(self._leader, _HALT)
-            nspawn.wait(_TIMEOUT_S if self._leader else 0.1)
-        except (ProcessLookupError, subprocess.TimeoutExpired):
-            nspawn.kill()  # its children die with it: nspawn asks the kernel for that
+            nspawn.wait(_TIMEOUT_S)
+        except subprocess.TimeoutExpired:
+            os.kill(self._leader or nspawn.pid, signal.SIGKILL)
             nspawn.wait()
 
     def _said(self) -> str:
