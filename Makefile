@@ -82,7 +82,7 @@ packages: dev .venv-packaging/.ready ## Build the .deb and .rpm packages into di
 
 .PHONY: test-packages
 test-packages: DEBIAN_PACKAGES += debootstrap fish gpg lintian mount piuparts python3-rpm rpm systemd-container zsh
-test-packages: dev packages ## Install the packages on booted Debian 12 and 13 and try them (as root; about 10 min)
+test-packages: dev packages ## Install the packages on booted Debian 12 and 13 and try them (as root; about 5 min)
 	$(SUDO) $(BIN)/pytest --timeout 600 tests/packages # the first time, two releases of Debian are fetched
 
 .PHONY: bench
