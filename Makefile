@@ -97,6 +97,12 @@ bench-recovery: dev ## Measure how long jobs wait for a killed worker or broker 
 bench-sealing: dev ## Measure what it costs to seal, sign, verify and open jobs, beside plain ones
 	$(BIN)/python -m bench.sealing
 
+WEDGES ?= 20
+
+.PHONY: bench-watchdog
+bench-watchdog: dev ## Get services stuck WEDGES=20 times in each way, and see that each is found out, and nobody else
+	$(BIN)/python -m bench.watchdog --wedges $(WEDGES)
+
 MINUTES ?= 30
 
 .PHONY: soak

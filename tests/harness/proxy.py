@@ -11,6 +11,7 @@ from typing import Any, Final, Self
 
 _HOST: Final = "127.0.0.1"
 _CHUNK_BYTES: Final = 65_536
+_PUBACK: Final = 0x40
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
 """For SO_LINGER: to close is to send a reset, socket(7)."""
 
@@ -22,14 +23,47 @@ class _Gate:
         self.open = asyncio.Event()
         self.open.set()
         self.delay_s = 0.0
+        self.withholds_confirmations = False
 
     async def pass_on(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        packets = _Packets()
         while chunk := await reader.read(_CHUNK_BYTES):
             await self.open.wait()
             if self.delay_s:
                 await asyncio.sleep(self.delay_s)
+            if self.withholds_confirmations or packets.partial:
+                confirmed = self.withholds_confirmations
+                chunk = b"".join(packet for packet in packets.feed(chunk) if not (confirmed and packet[0] == _PUBACK))
             writer.write(chunk)
             await writer.drain()
+
+
+class _Packets:
+    """Cuts a stream into MQTT packets (MQTT 5.0, section 2.1); to be fed from where one begins.
+
+    Attributes:
+        partial: the beginning of one whose end is still to come.
+    """
+
+    def __init__(self) -> None:
+        self.partial = b""
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        self.partial += chunk
+        packets = []
+        while (size := self._size()) is not None and size <= len(self.partial):
+            packets.append(self.partial[:size])
+            self.partial = self.partial[size:]
+        return packets
+
+    def _size(self) -> int | None:
+        """Of the first packet: a byte, the length of the rest in base 128, the rest."""
+        length = 0
+        for index, byte in enumerate(self.partial[1:5]):
+            length |= (byte & 0x7F) << 7 * index
+            if byte < 0x80:
+                return 2 + index + length
+        return None
 
 
 class Proxy:
@@ -78,12 +112,21 @@ class Proxy:
 
         self._do(shut)
 
+    def withhold_confirmations(self) -> None:
+        """Forward everything from the broker but PUBACK. For connections without TLS that are idle at this moment."""
+
+        def withhold() -> None:
+            self._down.withholds_confirmations = True
+
+        self._do(withhold)
+
     def heal(self) -> None:
         """Forward again what was swallowed, and everything else, without delay."""
 
         def restore() -> None:
             for gate in (self._up, self._down):
                 gate.delay_s = 0.0
+                gate.withholds_confirmations = False
                 gate.open.set()
 
         self._do(restore)

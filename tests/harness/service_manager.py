@@ -2,6 +2,7 @@
 
 import socket
 import threading
+from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -64,8 +65,13 @@ class ServiceManager:
     @property
     def silent_s(self) -> float:
         """For how long it has not been fed; it is as good as fed when the service says that it is ready."""
-        fed = [at for at, text in self._told if _PING in text or "READY=1" in text]
+        fed = self._fed()
         return clock.monotonic() - fed[-1] if fed else 0.0
+
+    @property
+    def longest_silence_s(self) -> float:
+        """The longest time between two signs of life."""
+        return max((later - earlier for earlier, later in pairwise(self._fed())), default=0.0)
 
     @property
     def condemned(self) -> bool:
@@ -80,6 +86,13 @@ class ServiceManager:
 
         wait_until(lambda: len(found()) >= times, f"systemd is told {beginning} {times} times", TIMEOUT_S)
         return found()[-1]
+
+    def await_status(self, text: str) -> None:
+        """Wait until this is a part of the status."""
+        wait_until(lambda: text in self.status, f"systemd is told the status {text!r}", TIMEOUT_S)
+
+    def _fed(self) -> list[float]:
+        return [at for at, text in self._told if _PING in text or "READY=1" in text]
 
     def _listen(self) -> None:
         while (datagram := self._socket.recv(4096)) != _END:

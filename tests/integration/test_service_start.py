@@ -17,7 +17,6 @@ from stockworker.client import Client
 from tests.harness.fleet import Fleet, Service, python_handlers
 from tests.harness.jobs import as_client, until_running
 from tests.harness.service_manager import ServiceManager
-from tests.harness.waiting import wait_until
 
 WATCHDOG_S = 30.0
 
@@ -37,11 +36,6 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 def manager_of(service: Service) -> ServiceManager:
     assert service.manager is not None
     return service.manager
-
-
-def await_status(service: Service, text: str) -> None:
-    manager = manager_of(service)
-    wait_until(lambda: text in manager.status, f"{service.name} has the status {text!r}, not {manager.status!r}")
 
 
 def test_a_dispatcher_that_reads_its_store_asks_for_time(tmp_path: Path) -> None:
@@ -80,18 +74,18 @@ def test_who_starts_without_a_broker_is_ready_too(fleet: Fleet) -> None:
 def test_the_status_says_what_goes_on(fleet: Fleet, tmp_path: Path) -> None:
     (worker,) = fleet.workers
     connected = f"connected to localhost:{fleet.broker.port}, "
-    await_status(worker, f"{connected}0/2 slots busy")
+    manager_of(worker).await_status(f"{connected}0/2 slots busy")
 
     async def run(client: Client) -> None:
         await client.submit("wait_for_file", str(tmp_path / "go"), id="runs")
         await until_running(client, "runs")
 
     as_client(fleet, run)
-    await_status(worker, f"{connected}1/2 slots busy")
-    await_status(fleet.dispatcher, f"{connected}0 jobs waiting, 1 with workers, 1 workers connected")
+    manager_of(worker).await_status(f"{connected}1/2 slots busy")
+    manager_of(fleet.dispatcher).await_status(f"{connected}0 jobs waiting, 1 with workers, 1 workers connected")
     fleet.broker.kill()
     (tmp_path / "go").touch()
-    await_status(worker, ", 0/2 slots busy, 1 results waiting")
+    manager_of(worker).await_status(", 0/2 slots busy, 1 results waiting")
     assert manager_of(worker).status.startswith("not connected: ")
 
 
@@ -120,6 +114,6 @@ def test_who_drains_asks_for_time_and_says_so(fleet: Fleet, tmp_path: Path) -> N
     worker.send_signal(signal.SIGTERM)
     manager.await_told("STOPPING=1")
     manager.await_told("EXTEND_TIMEOUT_USEC=")
-    await_status(worker, "draining, connected to ")
+    manager_of(worker).await_status("draining, connected to ")
     (tmp_path / "go").touch()
     assert worker.wait() == 0

@@ -42,19 +42,17 @@ def test_there_is_one_at_a_time_and_an_old_one_does_not_count() -> None:
     assert echo.next(100.0) is None
     echo.acknowledged(2.0, EARLIER)
     echo.returned(b"1", 2.0, EARLIER)
-    assert echo.missing(100.0, EARLIER)
+    assert echo.missing_at(EARLIER) == 11.0
     echo.returned(body, 100.0, EARLIER)
-    assert not echo.missing(100.0, EARLIER)
+    assert echo.missing_at(EARLIER) is None
 
 
 def test_it_is_missing_when_nothing_arrives_for_too_long() -> None:
     echo = Echo(every_s=30.0, patience_s=10.0, now=0.0)
-    assert not echo.missing(100.0, EARLIER)
+    assert echo.missing_at(EARLIER) is None
     echo.next(100.0)
-    assert not echo.missing(110.0, EARLIER)
-    assert echo.missing(110.5, EARLIER)
-    assert not echo.missing(110.5, 105.0)
-    assert echo.missing(115.5, 105.0)
+    assert echo.missing_at(EARLIER) == 110.0
+    assert echo.missing_at(heard_at=105.0) == 115.0
 
 
 def test_what_the_broker_denies_is_not_said_again_and_not_missed() -> None:
@@ -62,7 +60,7 @@ def test_what_the_broker_denies_is_not_said_again_and_not_missed() -> None:
     echo.next(0.0)
     echo.bar()
     assert echo.next(1000.0) is None
-    assert not echo.missing(1000.0, EARLIER)
+    assert echo.missing_at(EARLIER) is None
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,7 @@ from stockworker.adapters.mqtt_reasons import (
     SUCCESS,
     reason_name,
 )
+from stockworker.adapters.mqtt_unconfirmed import Unconfirmed
 from stockworker.adapters.mqtt_wire import Callbacks, Ending, PacketTooLarge
 from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.protocol.packet import Packet
@@ -126,7 +127,7 @@ class Link:
         self._echo: Echo | None = None
         self._heard_at = 0.0
         self._early: list[Delivery] = []
-        self._unacknowledged: dict[int, tuple[Packet, float]] = {}  # by packet id, with the time of sending
+        self._unconfirmed = Unconfirmed()
         self._progress = asyncio.Event()
         self._told_reason = ""
         self._takeovers = 0
@@ -140,14 +141,23 @@ class Link:
     @property
     def unacknowledged(self) -> int:
         """Messages that the broker has not confirmed yet."""
-        return len(self._unacknowledged)
+        return len(self._unconfirmed)
 
     @property
     def oldest_unacknowledged_s(self) -> float:
         """For how long the broker has owed us a confirmation; 0 if it owes none."""
-        for _packet, sent_at in self._unacknowledged.values():
-            return clock.monotonic() - sent_at
-        return 0.0
+        oldest_at = self._unconfirmed.oldest_at
+        return 0.0 if oldest_at is None else clock.monotonic() - oldest_at
+
+    @property
+    def give_up_at(self) -> float | None:
+        """When the connection is to be given up as dead, as things stand; None without a connection.
+
+        Not later than a moment after that the link is down, whatever the broker does: if not, the link itself is stuck.
+        """
+        if self._connection is None:
+            return None
+        return min(dead_at for dead_at, _reason in self._signs_of_death(self._connection))
 
     @property
     def last_received_s(self) -> float | None:
@@ -204,7 +214,7 @@ class Link:
         dropped = self.dropped
         try:
             async with asyncio.timeout(timeout_s):
-                while self._unacknowledged:
+                while self._unconfirmed:
                     self._progress.clear()
                     await self._progress.wait()
         except TimeoutError:
@@ -276,21 +286,36 @@ class Link:
         keepalive_s = wire.keepalive_s
         while not wire.ended.done():
             await asyncio.wait({wire.ended}, timeout=keepalive_s / _CHECKS_PER_KEEPALIVE)
-            # With unsent data a socket of a vanished peer does not close: gmqtt and asyncio would wait for ever.
-            if wire.last_received_s > _SILENCE_MAX * keepalive_s:
-                wire.abort(Ending(f"no sign of life from the broker for {wire.last_received_s:.0f} s"))
+            now = clock.monotonic()
+            if not wire.ended.done() and wire.unsent_bytes:
+                self._unconfirmed.leaving(now)
+            for dead_at, reason in self._signs_of_death(connection):
+                if now > dead_at:
+                    wire.abort(Ending(reason))
             self._say_echo()
-            if self._echo is not None and self._echo.missing(clock.monotonic(), max(self._heard_at, wire.message_at)):
-                topic = self._settings.echo_topic
-                wire.abort(Ending(f"what we publish to ourselves on {topic} does not come back: may we read it?"))
         return wire.ended.result()
+
+    def _signs_of_death(self, connection: Connection) -> list[tuple[float, str]]:
+        """From when on each would tell that the connection is dead, if nothing moves until then; the plainest first."""
+        wire = connection.wire
+        keepalive_s = wire.keepalive_s
+        # With unsent data a socket of a vanished peer does not close: gmqtt and asyncio would wait for ever.
+        silence = f"no sign of life from the broker for {wire.last_received_s:.0f} s"
+        echo = f"what we publish to ourselves on {self._settings.echo_topic} does not come back: may we read it?"
+        mute = f"the broker confirms none of our messages any more; it owes us {len(self._unconfirmed)}"
+        signs = [
+            (clock.monotonic() - wire.last_received_s + _SILENCE_MAX * keepalive_s, silence),
+            (self._unconfirmed.missing_at(keepalive_s, self._heard_at, wire.message_at), mute),
+            (None if self._echo is None else self._echo.missing_at(max(self._heard_at, wire.message_at)), echo),
+        ]
+        return [(dead_at, reason) for dead_at, reason in signs if dead_at is not None]
 
     def _forget(self) -> None:
         self._connection = None
         self._echo = None
         self._up = False
-        self.dropped += len(self._unacknowledged)
-        self._unacknowledged.clear()
+        self.dropped += len(self._unconfirmed)
+        self._unconfirmed.clear()
         self._progress.set()
 
     def _tell_down(self, reason: str) -> None:
@@ -321,7 +346,7 @@ class Link:
         connection = self._connection
         if connection is None:
             return False
-        return connection.wire.congested or (packet.qos > 0 and len(self._unacknowledged) >= connection.send_window)
+        return connection.wire.congested or (packet.qos > 0 and len(self._unconfirmed) >= connection.send_window)
 
     def _write(self, packet: Packet) -> None:
         if self._connection is None:
@@ -333,7 +358,7 @@ class Link:
             self._deliver(Refused(packet, PACKET_TOO_LARGE))
             return
         if packet_id:
-            self._unacknowledged[packet_id] = (packet, clock.monotonic())
+            self._unconfirmed.add(packet_id, packet, clock.monotonic())
 
     def _say_echo(self) -> None:
         topic = self._settings.echo_topic
@@ -365,7 +390,7 @@ class Link:
             self._early.append(delivery)
 
     def _acknowledged(self, packet_id: int, reason_code: int) -> None:
-        packet, _sent_at = self._unacknowledged.pop(packet_id, (None, 0.0))
+        packet = self._unconfirmed.confirmed(packet_id, clock.monotonic())
         self._progress.set()
         if packet is None:
             return

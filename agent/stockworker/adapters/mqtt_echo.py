@@ -75,9 +75,12 @@ class Echo:
         """The broker does not let us publish it: an older ACL file. There will be no more."""
         self._barred, self._sent_at = True, None
 
-    def missing(self, now: float, heard_at: float) -> bool:
-        """Whether messages don't arrive any more. Other ones that do are as good: the echo stands in line behind them."""
-        return self._sent_at is not None and now - max(self._sent_at, heard_at) > self._patience_s
+    def missing_at(self, heard_at: float) -> float | None:
+        """When it is clear that messages don't arrive any more; None while no echo is under way.
+
+        Other ones that do are as good: the echo stands in line behind them.
+        """
+        return None if self._sent_at is None else max(self._sent_at, heard_at) + self._patience_s
 
 
 def is_delayed(round_trip_s: float, network_s: float) -> bool:

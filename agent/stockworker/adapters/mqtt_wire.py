@@ -6,9 +6,12 @@ delivered one, and waits for ever for a mute peer.
 """
 
 import asyncio
+import fcntl
 import logging
 import socket
 import struct
+import sys
+import termios
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -36,6 +39,7 @@ _ADDED_PROPERTIES = 2
 # linux/tcp.h, struct tcp_info: where tcpi_min_rtt begins, and what follows it.
 _TCP_INFO_MIN_RTT = 148
 _TCP_INFO_SIZE = 152
+_NO_BYTES = bytes(4)
 # Acknowledgements and answers to pings are smaller.
 _PART_OF_MESSAGE_BYTES = 1024
 
@@ -102,6 +106,14 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
         microseconds: int = struct.unpack_from("I", info, _TCP_INFO_MIN_RTT)[0]
         return microseconds / 1e6
+
+    @property
+    def unsent_bytes(self) -> int:
+        """How much has left us, but not arrived at the other machine yet, as far as the kernel knows (tcp(7))."""
+        if self._transport is None:
+            return 0
+        queued = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, _NO_BYTES)
+        return int.from_bytes(queued, sys.byteorder)
 
     @property
     def peer_certificate(self) -> bytes | None:

@@ -28,12 +28,14 @@ class _Run:
     Attributes:
         child: where; None where there was nothing to run it in, and its end is on its way.
         timer: for its time-out, then for the end of the grace period.
+        gone_by: when it has ended at the latest, however it resists.
         verdict: how it ends, once it has been told to stop.
     """
 
     work: Work
     started_at: float
     timer: asyncio.TimerHandle
+    gone_by: float
     child: Child | None = None
     verdict: Ending | None = None
 
@@ -90,6 +92,11 @@ class Executor:
     def waiting(self) -> int:
         """How many attempts wait for a free slot."""
         return len(self._queue)
+
+    @property
+    def gone_by(self) -> float | None:
+        """When the first of the attempts that run has ended at the latest, on the monotonic clock; None if none runs."""
+        return min((run.gone_by for run in self._runs.values()), default=None)
 
     def start(self, work: Work) -> None:
         """Start an attempt as soon as a slot is free: `Began`, then exactly one `Finished`, unless `close` comes first.
@@ -177,7 +184,8 @@ class Executor:
 
     def _run(self, work: Work) -> None:
         timer = self._loop.call_later(work.timeout_s, self._time_out, work.token)
-        run = self._runs[work.token] = _Run(work, clock.monotonic(), timer)
+        now = clock.monotonic()
+        run = self._runs[work.token] = _Run(work, now, timer, now + work.timeout_s + self._stop_grace_s)
         handler = self._handlers.get(work.type)
         if handler is None:
             self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
@@ -225,6 +233,7 @@ class Executor:
     def _tell_to_stop(self, run: _Run, verdict: Ending) -> None:
         run.verdict = verdict
         run.timer.cancel()
+        run.gone_by = clock.monotonic() + self._stop_grace_s
         if run.child is not None:
             run.child.terminate()
             run.timer = self._loop.call_later(self._stop_grace_s, self._kill, run)

@@ -5,7 +5,7 @@ The twin of `stockworker.dispatcher.service`: the same inbox, the same beat (dec
 
 import asyncio
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import SystemRandom
@@ -27,7 +27,9 @@ from stockworker.adapters.mqtt import (
     reason_name,
 )
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.adapters.pulse import Pulse
 from stockworker.adapters.systemd import Notifier
+from stockworker.adapters.vitals import Awaited
 from stockworker.agent.effects import (
     Accept,
     DiskChanged,
@@ -145,6 +147,9 @@ class AgentService:
         self._reread = reread
         self._expiry = ExpiryWatch()
         self._notifier = notifier
+        self._pulse = Pulse(notifier, self._awaited)
+        self._step: Awaited | None = None
+        self._executor: Executor | None = None
         self._inbox: Inbox[Item] = Inbox()
         self._secrecy = Secrecy(settings.seal)
         self._broker = f"{settings.link.host}:{settings.link.port}"
@@ -185,7 +190,7 @@ class AgentService:
             StoreError: the journal can't be written; nothing that was not committed has been done.
         """
         settings = self._settings
-        executor = Executor(
+        executor = self._executor = Executor(
             settings.handlers,
             settings.slots,
             self._inbox.put,
@@ -198,6 +203,7 @@ class AgentService:
         with ThreadPoolExecutor(1, thread_name_prefix="journal") as thread:
             link = asyncio.create_task(self._link.run(), name="link")
             work = asyncio.create_task(self._work(thread, executor), name="turns")
+            pulse = asyncio.create_task(self._pulse.run(), name="pulse")
             try:
                 await asyncio.wait({link, work}, return_when=asyncio.FIRST_COMPLETED)
                 if not work.done():
@@ -208,7 +214,8 @@ class AgentService:
                 work.cancel()
                 await self._link.close()
                 await executor.close()
-                await asyncio.wait({link, work})
+                pulse.cancel()
+                await asyncio.wait({link, work, pulse})
             self._journal.close()
         link.result()
 
@@ -216,7 +223,7 @@ class AgentService:
         """Take no more jobs, finish or give back what is held, and end."""
         self._stopping = True
         self._notifier.stopping(self._status())
-        self._notifier.extend_timeout(self._settings.drain_timeout_s + self._settings.stop_grace_s + 2 * _FAREWELL_S)
+        self._pulse.stop_patiently()
         self._inbox.put(Drain(self._settings.drain_timeout_s, leave=True))
 
     def reload(self) -> None:
@@ -226,7 +233,10 @@ class AgentService:
     async def _work(self, thread: ThreadPoolExecutor, executor: Executor) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            items = await self._inbox.take(_MOST_AT_ONCE, self._pause_s())
+            pause_s = self._machine.next_in_s(clock.monotonic())
+            self._step = Awaited("the next turn", clock.monotonic() + pause_s)
+            items = await self._inbox.take(_MOST_AT_ONCE, pause_s)
+            self._step = Awaited("a commit to the journal", clock.monotonic())
             if executor.waiting:
                 # No slot is idle, so nobody waits for this turn; a few more results share its commit and messages.
                 await asyncio.sleep(_GATHER_S)
@@ -240,9 +250,9 @@ class AgentService:
                 await loop.run_in_executor(thread, self._journal.commit, entries)
             elif entries:
                 self._journal.commit(entries)  # no slot has to be fed meanwhile, and the way to the thread takes time
+            self._step = None  # to send may take as long as the broker needs
             self._link.acknowledge(deliveries)
             await self._perform(effects, executor)
-            self._notifier.alive()
             await self._tell_status()
             if any(isinstance(item, _Reread) for item in items):
                 self._link.renew(self._settings.link)
@@ -251,9 +261,13 @@ class AgentService:
             if any(isinstance(effect, Leave) for effect in effects):
                 return
 
-    def _pause_s(self) -> float:
-        pause_s = self._machine.next_in_s(clock.monotonic())
-        return pause_s if self._notifier.watchdog_s is None else min(pause_s, self._notifier.watchdog_s)
+    def _awaited(self) -> Iterator[Awaited]:
+        if self._step is not None:
+            yield self._step
+        if self._executor is not None and self._executor.gone_by is not None:
+            yield Awaited("the end of an attempt that was to be killed", self._executor.gone_by)
+        if self._link.give_up_at is not None:
+            yield Awaited("giving up a connection that is dead", self._link.give_up_at)
 
     def _event(self, item: Item, executor: Executor) -> Event | None:
         match item:

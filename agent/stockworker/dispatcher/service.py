@@ -5,7 +5,7 @@ The twin of `stockworker.agent.service`: the same inbox, the same beat (decide, 
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import SystemRandom
@@ -27,7 +27,9 @@ from stockworker.adapters.mqtt import (
     reason_name,
 )
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.adapters.pulse import Pulse
 from stockworker.adapters.systemd import Notifier
+from stockworker.adapters.vitals import Awaited
 from stockworker.dispatcher.effects import Denied, LinkChanged, Now, Unreached
 from stockworker.dispatcher.machine import Machine
 from stockworker.dispatcher.policy import Policy
@@ -119,6 +121,8 @@ class DispatcherService:
         self._machine = Machine(policy, entropy, self._presence, store.load(), self._now())
         self._turns = Turns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
         self._notifier = notifier
+        self._pulse = Pulse(notifier, self._awaited)
+        self._step: Awaited | None = None
         self._broker = f"{settings.link.host}:{settings.link.port}"
         self._id = settings.dispatcher_id
         self._link = Link(
@@ -148,6 +152,7 @@ class DispatcherService:
         with ThreadPoolExecutor(1, thread_name_prefix="store") as thread:
             link = asyncio.create_task(self._link.run(), name="link")
             work = asyncio.create_task(self._work(thread), name="turns")
+            pulse = asyncio.create_task(self._pulse.run(), name="pulse")
             try:
                 await asyncio.wait({link, work}, return_when=asyncio.FIRST_COMPLETED)
                 if work.done():
@@ -156,7 +161,8 @@ class DispatcherService:
             finally:
                 work.cancel()
                 await self._link.close()
-                await asyncio.wait({link, work})
+                pulse.cancel()
+                await asyncio.wait({link, work, pulse})
             self._store.close()
         link.result()
 
@@ -171,16 +177,19 @@ class DispatcherService:
     async def _work(self, thread: ThreadPoolExecutor) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            items = await self._inbox.take(_MOST_AT_ONCE, self._pause_s())
+            pause_s = self._machine.next_in_s(self._now())
+            self._step = Awaited("the next turn", clock.monotonic() + pause_s)
+            items = await self._inbox.take(_MOST_AT_ONCE, pause_s)
+            self._step = Awaited("a commit to the job store", clock.monotonic())
             deliveries = [item for item in items if isinstance(item, Delivery)]
             inputs = [found for item in items if (found := self._input(item)) is not None]
             if len(inputs) <= _SMALL_TURN:
                 done = self._turns.take(inputs, self._now())
             else:
                 done = await loop.run_in_executor(thread, self._turns.take, inputs, self._now())
+            self._step = None  # to send may take as long as the broker needs
             self._link.acknowledge(deliveries)
             await self._perform(done)
-            self._notifier.alive()
             await self._tell_status()
             if any(isinstance(item, _Reread) for item in items):
                 self._link.renew(self._settings.link)
@@ -189,9 +198,11 @@ class DispatcherService:
             if any(isinstance(item, _Stop) for item in items):
                 return
 
-    def _pause_s(self) -> float:
-        pause_s = self._machine.next_in_s(self._now())
-        return pause_s if self._notifier.watchdog_s is None else min(pause_s, self._notifier.watchdog_s)
+    def _awaited(self) -> Iterator[Awaited]:
+        if self._step is not None:
+            yield self._step
+        if self._link.give_up_at is not None:
+            yield Awaited("giving up a connection that is dead", self._link.give_up_at)
 
     def _input(self, item: Item) -> Packet | LinkChanged | Unreached | Denied | None:
         match item:
@@ -270,6 +281,7 @@ class DispatcherService:
     async def _say_goodbye(self) -> None:
         log_event(_log, Event.STOPPING)
         self._notifier.stopping(f"stopping, {self._status()}")
+        self._pulse.stop_patiently()
         await self._link.send([codec.encode(replace(self._presence, online=False))])
         await self._link.drain(_FAREWELL_S)
 

@@ -79,6 +79,15 @@ class Event(Enum):
         "docs/pki.md says how.",
     )
     STOPPING = Description(INFO, "stopping", ("reason",), "The service was asked to end.")
+    NO_PROGRESS = Description(
+        ERROR,
+        "makes no progress",
+        ("problem",),
+        "systemd's watchdog is not fed any more, and ends the service after `WatchdogSec=`; the stacks of all threads then "
+        "stand in the journal. It is started anew, and nothing is lost. Look at the disk where it is a commit that is late; "
+        "otherwise please report it.",
+    )
+    PROGRESS_AGAIN = Description(INFO, "makes progress again", (), "What was late has been done.")
     FAULT = Description(
         ERROR,
         "internal error",

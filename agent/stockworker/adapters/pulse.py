@@ -1,0 +1,69 @@
+"""The pulse of a service: what feeds the service manager's watchdog, on the event loop that is to be watched.
+
+A thread of its own would beat on while the loop hangs. So would a beat that asks for nothing: see `vitals`.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from typing import Final
+
+from stockworker.adapters import clock
+from stockworker.adapters.systemd import Notifier
+from stockworker.adapters.vitals import Awaited, ailment
+from stockworker.logs import Event, log_event
+
+_log = logging.getLogger(__name__)
+
+_UNWATCHED_S: Final = 15.0
+"""Between two looks where nobody has asked for a sign of life: the log tells of what is stuck all the same."""
+
+_BEATS_PER_EXTENSION: Final = 3
+
+
+class Pulse:
+    """Tells the service manager that the service is alive, as long as it makes progress.
+
+    Whatever is late by a whole watchdog interval stops the signs of life; one interval later systemd sends SIGABRT.
+
+    Args:
+        notifier: the service manager.
+        awaited: says what the service is to get done, as things stand.
+    """
+
+    def __init__(self, notifier: Notifier, awaited: Callable[[], Iterable[Awaited]]) -> None:
+        self._notifier = notifier
+        self._awaited = awaited
+        self._every_s = notifier.watchdog_s or _UNWATCHED_S
+        self._patience_s = 2 * self._every_s
+        self._stopping = False
+        self._told: str | None = None
+
+    async def run(self) -> None:
+        """Beat until cancelled."""
+        while True:
+            self._beat(clock.monotonic())
+            await asyncio.sleep(self._every_s)
+
+    def stop_patiently(self) -> None:
+        """The service has begun to end: from now on each beat also asks for the time until the next few.
+
+        A service that hangs while it ends is killed then, and not after all the time that its end may take.
+        """
+        self._stopping = True
+        self._beat(clock.monotonic())
+
+    def _beat(self, now: float) -> None:
+        problem = ailment(self._awaited(), self._patience_s, now)
+        if problem is None:
+            self._notifier.alive()
+            if self._stopping:
+                self._notifier.extend_timeout(_BEATS_PER_EXTENSION * self._every_s)
+        if (problem is None) != (self._told is None):
+            if problem is None:
+                log_event(_log, Event.PROGRESS_AGAIN)
+                self._notifier.status("makes progress again")
+            else:
+                log_event(_log, Event.NO_PROGRESS, problem=problem)
+                self._notifier.status(f"stuck: {problem}")
+            self._told = problem

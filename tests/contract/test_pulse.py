@@ -1,0 +1,70 @@
+"""What the pulse tells a service manager, over a real socket."""
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from contextlib import closing
+
+import pytest
+
+from stockworker.adapters import clock
+from stockworker.adapters.pulse import Pulse
+from stockworker.adapters.systemd import Notifier
+from stockworker.adapters.vitals import Awaited
+from tests.harness.service_manager import ServiceManager
+from tests.harness.waiting import until
+
+WATCHDOG_S = 0.1
+
+
+@pytest.fixture
+def manager(monkeypatch: pytest.MonkeyPatch) -> Iterator[ServiceManager]:
+    with ServiceManager(WATCHDOG_S) as manager:
+        for name, value in manager.environment.items():
+            monkeypatch.setenv(name, value)
+        yield manager
+
+
+def test_it_beats_while_all_goes_well_stops_when_something_is_stuck_and_goes_on_afterwards(
+    manager: ServiceManager, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    awaited: list[Awaited] = []
+
+    async def scenario(notifier: Notifier) -> None:
+        beating = asyncio.create_task(Pulse(notifier, lambda: awaited).run())
+        await until(lambda: manager.pings > 3, "signs of life")
+        awaited.append(Awaited("a commit", clock.monotonic()))
+        await until(lambda: manager.status == "stuck: a commit is 0 s late", "the status says it")
+        pings = manager.pings
+        await until(lambda: manager.condemned, "no sign of life")
+        assert manager.pings == pings
+        awaited.clear()
+        await until(lambda: manager.pings > pings + 1, "signs of life again")
+        beating.cancel()
+
+    with closing(Notifier()) as notifier:
+        asyncio.run(scenario(notifier))
+    assert [record.getMessage() for record in caplog.records if record.name.startswith("stockworker")] == [
+        "makes no progress",
+        "makes progress again",
+    ]
+
+
+def test_who_ends_asks_for_more_time_as_long_as_it_makes_progress(manager: ServiceManager) -> None:
+    awaited: list[Awaited] = []
+
+    async def scenario(notifier: Notifier) -> None:
+        pulse = Pulse(notifier, lambda: awaited)
+        beating = asyncio.create_task(pulse.run())
+        await until(lambda: manager.pings > 1, "signs of life")
+        assert not [line for line in manager.told if line.startswith("EXTEND")]
+        pulse.stop_patiently()
+        await until(lambda: manager.told.count("EXTEND_TIMEOUT_USEC=150000") > 3, "it asks for time")
+        awaited.append(Awaited("a commit", clock.monotonic() - 2 * WATCHDOG_S))
+        await until(lambda: manager.condemned, "no sign of life")
+        assert manager.told[-1].startswith("STATUS=stuck")
+        beating.cancel()
+
+    with closing(Notifier()) as notifier:
+        asyncio.run(scenario(notifier))
