@@ -37,21 +37,14 @@ def test_it_is_known_when_an_attempt_has_ended_at_the_latest() -> None:
     async def scenario() -> None:
         async with Bench({"wait": python("wait_for_cancel")}, stop_grace_s=50.0) as bench:
             before = clock.monotonic()
-            assert bench.executor.gone_by is None
             bench.start("wait", timeout_s=1000.0)
             token = bench.start("wait", timeout_s=400.0)
             await bench.said(token)
-            by_timeout = bench.executor.gone_by
-            assert by_timeout is not None
-            assert before + 450.0 <= by_timeout <= clock.monotonic() + 450.0
+            assert before + 450.0 <= (bench.executor.gone_by or 0.0) <= clock.monotonic() + 450.0
             bench.executor.stop(token)
-            by_grace = bench.executor.gone_by
-            assert by_grace is not None
-            assert by_grace <= clock.monotonic() + 50.0
+            assert before < (bench.executor.gone_by or 0.0) <= clock.monotonic() + 50.0
             await bench.end(token)
-            by_other = bench.executor.gone_by
-            assert by_other is not None
-            assert by_other > before + 1000.0
+            assert (bench.executor.gone_by or 0.0) > before + 1000.0
 
     asyncio.run(scenario())
 
