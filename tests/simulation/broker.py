@@ -9,7 +9,7 @@ from typing import Final
 
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.protocol.packet import Packet
-from tests.simulation.network import Wire
+from tests.simulation.network import CLOSED, SHUTTING_DOWN, TAKEN_OVER, Wire
 from tests.simulation.world import Timer, World
 
 KEEPALIVE_S: Final = 20.0
@@ -94,6 +94,7 @@ class Broker:
         self.noise = Noise()
         self.limits = Limits()
         self.dropped = 0
+        self._names_takeovers = world.dice("broker version").random() < 0.5  # Mosquitto does so since 2.1
         self._sessions: dict[str, _Session] = {}
         self._retained: dict[str, Packet] = {}
 
@@ -116,7 +117,7 @@ class Broker:
             self._world.note("broker", "takeover", ask.client_id)
             taken = old.wire
             self._end_connection(old, with_will=True)
-            taken.drop()
+            taken.drop(TAKEN_OVER if self._names_takeovers else CLOSED)
             old = self._sessions.get(ask.client_id)
         present = old is not None and not ask.clean_start
         session = old if old is not None and present else _Session(ask, _filters(ask), self._world.now)
@@ -277,7 +278,7 @@ class Broker:
             if silent:
                 wire.disappear()
             else:
-                wire.drop()
+                wire.drop(SHUTTING_DOWN if orderly else CLOSED)
 
     def start(self) -> None:
         self.running = True

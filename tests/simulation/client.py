@@ -12,6 +12,8 @@ from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
+    Hold,
+    HoldKind,
     JobFilter,
     Message,
     Notice,
@@ -134,6 +136,9 @@ class Client:
         self._facts.retries.add(job_id)
         self._ask(lambda reply: RetryJob(job_id, reply))
 
+    def hold(self, kind: HoldKind, name: str, *, on: bool) -> None:
+        self._ask(lambda reply: Hold(kind, name, on, reply))
+
     def query(self, job_ids: tuple[JobId, ...]) -> None:
         self._ask(lambda reply: Query(job_ids, None, with_results=True, reply=reply))
 
@@ -204,13 +209,15 @@ class Client:
         match answer:
             case Receipt(entries=entries) if isinstance(question.message, Submit):
                 for entry in entries:
-                    if entry.job_id is not None and entry.status is not ReceiptStatus.REJECTED:
-                        self.waits.add(entry.job_id)
+                    job_id = entry.holder or entry.job_id
+                    if job_id is not None and entry.status is not ReceiptStatus.REJECTED:
+                        self.waits.add(job_id)
                 self._look_later()
             case Answer(jobs=views):
                 found = {view.id for view in views} | set(answer.omitted)
-                missing = question.expects - found
+                missing = question.expects - found - self._facts.pruned
                 self._laws.hold(Law.RECEIPTED_SURVIVES, not missing, missing, "are unknown")
+                self.waits -= self._facts.pruned  # the user comes too late
                 for view in views:
                     if view.id in self.waits and view.state in TERMINAL:
                         self._settle(view.id, view.state)

@@ -28,6 +28,7 @@ _CHECK_EVERY: Final = 1000
 _RESTART_S: Final = (1.0, 5.0)
 """After a process has died by itself."""
 
+_FREE_EVERY_S: Final = 60.0
 _SETTLING_S: Final = 6 * 3600.0
 """Longest time until everything has ended, once the faults have stopped."""
 
@@ -167,11 +168,17 @@ class Fleet:
         for worker in (*self.workers, *self.twins):
             worker.check()
         for job_id, tokens in self.facts.taken_down.items():
-            job = self.shadow.jobs[job_id]
+            job = self.shadow.jobs.get(job_id)
+            if job is None or job_id in self.facts.retries:
+                continue
             # What was taken back while its assignment was under way runs where nobody knows, without blame.
-            known = [token for token in tokens if self.shadow.attempts[token].outcome is not Outcome.RELEASED]
-            if job_id not in self.facts.retries:
-                self.laws.hold(Law.POISON_CONTAINED, len(known) <= job.spec.max_crashes, job, "took down", known)
+            known = [
+                token
+                for token in tokens
+                if self.shadow.lives[token] == job.sequence
+                and self.shadow.attempts[token].outcome is not Outcome.RELEASED
+            ]
+            self.laws.hold(Law.POISON_CONTAINED, len(known) <= job.spec.max_crashes, job, "took down", known)
 
     # --- the end ------------------------------------------------------------------------------------------------------
 
@@ -185,6 +192,7 @@ class Fleet:
             worker.leave(30.0)
         for client in self.clients:
             client.hurry()
+        self._free_all()
         until = world.now + _SETTLING_S
         self.run(until, self.settled)
         live = {job_id: job for job_id, job in self.shadow.jobs.items() if job.state not in TERMINAL}
@@ -193,6 +201,8 @@ class Fleet:
             hold(Law.EVERY_QUESTION_ANSWERED, not client.unanswered, client.name, client.unanswered)
             hold(Law.EVERY_WAIT_ENDS_RIGHT, not client.waits, client.name, client.waits)
             for job_id, state in client.told.items():
+                if job_id in self.facts.pruned:
+                    continue
                 fine = state is self.shadow.jobs[job_id].state or (
                     state is State.FAILED and job_id in self.facts.retries
                 )
@@ -209,6 +219,12 @@ class Fleet:
             job = self.shadow.jobs.get(job_id)
             hold(Law.NOTHING_LOST, job is not None and job.state in TERMINAL, job_id, job)
         self.check(thoroughly=True)
+
+    def _free_all(self) -> None:
+        """Whatever is held; and again, since an order to hold may be under way still, or be repeated by its client."""
+        for kind, name in sorted(self.shadow.holds):
+            self.clients[0].hold(kind, name, on=False)
+        self.world.after(_FREE_EVERY_S, self._free_all)
 
     def settled(self) -> bool:
         """Nobody waits for anything any more."""

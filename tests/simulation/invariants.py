@@ -19,6 +19,8 @@ class Law(Enum):
     EXPIRED_IN_TIME = "a job expires only when its time is over"
     FAILED_FOR_A_REASON = "a job fails only with a reason, and its attempts, crashes or a permanent error say so"
     NOT_BEFORE_ITS_TIME = "a job leaves `scheduled` only when not_before and its back-off are over"
+    ONE_LIFE_PER_KEY = "of all jobs of a type with the same unique key, one lives at most"
+    PRUNED_WHEN_OLD = "only what has ended long ago is forgotten"
     FAILURES_BOUNDED = "a job fails at most max_attempts times, and crashes at most max_crashes times"
     POISON_CONTAINED = "a job takes down at most max_crashes processes"
     # leases
@@ -28,6 +30,7 @@ class Law(Enum):
     ATTEMPT_ENDS_ONCE = "how an attempt ended does not change, but for a lost one whose worker comes back"
     CREDIT_KEPT = "nobody holds more leases than the window that it announced"
     CAPABLE_WORKER = "a worker gets only jobs of types and with tags that it announced"
+    HOLDS_KEPT = "no job of a held type is given out, and none to a held worker"
     STRICT_PRIORITY = "no job is given out while one of higher priority waits that the same worker could run"
     AGED_FIRST = "no job is given out while one waits that has waited too long, and the same worker could run it"
     FIRST_COME = "within a type, tags and priority, the job that was ready first goes first"
@@ -81,12 +84,13 @@ class Law(Enum):
 class Violation(AssertionError):
     """A law was broken."""
 
-    def __init__(self, law: Law, detail: str, world: World) -> None:
-        super().__init__(
-            f"{law.name}: {law.value}\n{detail}\nseed {world.seed}, step {world.step}, {world.now:.3f} s; "
-            f"replay with: python -m tests.simulation --seed {world.seed} --trace\n{world.history()}"
-        )
+    def __init__(self, law: Law, text: str) -> None:
+        super().__init__(law, text)  # as it was made, so that it travels between processes
         self.law = law
+        self.text = text
+
+    def __str__(self) -> str:
+        return self.text
 
 
 class Laws:
@@ -104,4 +108,10 @@ class Laws:
         """
         self.checked[law] += 1
         if not obeyed:
-            raise Violation(law, " ".join(map(str, facts)), self._world)
+            world = self._world
+            raise Violation(
+                law,
+                f"{law.name}: {law.value}\n{' '.join(map(str, facts))}\n"
+                f"seed {world.seed}, step {world.step}, {world.now:.3f} s; "
+                f"replay with: python -m tests.simulation --seed {world.seed} --trace\n{world.history()}",
+            )

@@ -4,16 +4,18 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Final
 
-from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkItem, LinkUp, Refused
+from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkItem, LinkUp, Refused, Takeovers
+from stockworker.adapters.mqtt_wire import Ending
 from stockworker.protocol.packet import Packet
 from tests.simulation.broker import KEEPALIVE_S, Broker, SignIn
 from tests.simulation.network import Cable, Wire
 from tests.simulation.world import World
 
 _CONNECT_TIMEOUT_S: Final = 15.0
+_BACKOFF_CAP_S: Final = 60.0
 _SILENCE_MAX_S: Final = 1.75 * KEEPALIVE_S
 _HEALTHY_AFTER_S: Final = 60.0
-_TAKEOVERS_MAX: Final = 5
+_SILENCE: Final = Ending("no sign of life from the broker")
 
 
 class Link:
@@ -31,12 +33,12 @@ class Link:
         self._cable = cable
         self._dice = dice
         self._ask = ask
-        self._backoff = Backoff(0.5, 60.0, dice.random)
+        self._backoff = Backoff(0.5, _BACKOFF_CAP_S, dice.random)
         self._wire: Wire | None = None
         self._closed = False
         self._generation = 0
         self._since = 0.0
-        self._takeovers = 0
+        self._takeovers = Takeovers(_BACKOFF_CAP_S + _CONNECT_TIMEOUT_S)
         self.up = False
         self.deliver: Callable[[LinkItem], None] = lambda _item: None
         self.gives_up: Callable[[], None] = lambda: None
@@ -53,7 +55,7 @@ class Link:
         else:
             self._generation += 1
             wire = Wire(self._world, self._dice, self._cable)
-            wire.lost_at_machine = lambda: self._lost(wire, by_peer=True)
+            wire.lost_at_machine = lambda ending: self._lost(wire, ending)
             self._wire = wire
             wire.up(lambda: self._arrived(wire, self._generation))
             self._world.after(_CONNECT_TIMEOUT_S, lambda: self._look_at_attempt(wire))
@@ -78,31 +80,30 @@ class Link:
     def _look_at_attempt(self, wire: Wire) -> None:
         if self._wire is wire and not self.up:
             wire.vanish()
-            self._lost(wire, by_peer=False)
+            self._lost(wire, _SILENCE)
 
     def _failed(self) -> None:
         if not self._closed:
-            self._takeovers = 0
+            self._takeovers.count = 0
             self.deliver(LinkDown("no connection"))
             self._world.after(self._backoff.next_s(), self.open)
 
-    def _lost(self, wire: Wire, *, by_peer: bool) -> None:
+    def _lost(self, wire: Wire, ending: Ending) -> None:
         if self._wire is not wire or self._closed:
             return
         was_up, self._wire, self.up = self.up, None, False
         if not was_up:
             self._failed()
             return
-        self.deliver(LinkDown("the connection was lost"))
-        if self._world.now - self._since >= _HEALTHY_AFTER_S:
+        self.deliver(LinkDown(ending.reason))
+        lasted_s = self._world.now - self._since
+        if lasted_s >= _HEALTHY_AFTER_S:
             self._backoff.reset()
-            self._takeovers = 0
-        else:
-            self._takeovers = self._takeovers + 1 if by_peer else 0
-            if self._takeovers >= _TAKEOVERS_MAX:
-                self._closed = True
-                self.gives_up()
-                return
+            self._takeovers.count = 0
+        elif self._takeovers.certain(ending, lasted_s):
+            self._closed = True
+            self.gives_up()
+            return
         self._world.after(self._backoff.next_s(), self.open)
 
     def send(self, packet: Packet) -> None:
@@ -133,7 +134,7 @@ class Link:
         def look() -> None:
             if wire is not None and self._wire is wire and (self._cable.down_blocked or not wire.broker_open):
                 wire.hang_up()
-                self._lost(wire, by_peer=False)
+                self._lost(wire, _SILENCE)
 
         self._world.after(_SILENCE_MAX_S, look)
 

@@ -4,8 +4,14 @@ from collections.abc import Callable
 from random import Random
 from typing import Final
 
+from stockworker.adapters.mqtt_reasons import SESSION_TAKEN_OVER
+from stockworker.adapters.mqtt_wire import Ending
 from tests.simulation.world import World
 
+CLOSED: Final = Ending("the broker hung up", by_peer=True)
+TAKEN_OVER: Final = Ending("another client uses the id", SESSION_TAKEN_OVER, by_peer=True)
+SHUTTING_DOWN: Final = Ending("the broker stops", 0x8B, by_peer=True)
+_RESET: Final = Ending("connection reset")
 _NEAR_S: Final = 0.0005
 _FAR_S: Final = 0.02
 
@@ -81,7 +87,7 @@ class Wire:
         self._down = _Way(world, dice, cable)
         self.machine_open = self.broker_open = True
         self.quiet_until = 0.0
-        self.lost_at_machine: Callable[[], None] = lambda: None
+        self.lost_at_machine: Callable[[Ending], None] = lambda _ending: None
         self.lost_at_broker: Callable[[], None] = lambda: None
         cable.wires.add(self)
 
@@ -97,7 +103,7 @@ class Wire:
             if self.broker_open:
                 action()
             else:
-                self.down(self.close_machine)
+                self.down(lambda: self._close_machine(_RESET))
 
         if self.machine_open:
             self._up.send(arrive, blocked=self._cable.up_blocked)
@@ -116,10 +122,10 @@ class Wire:
         self.up(self.close_broker)
         self.vanish()
 
-    def drop(self) -> None:
+    def drop(self, ending: Ending = CLOSED) -> None:
         """The broker's end closes, and says so."""
         self.broker_open = False
-        self.down(self.close_machine)
+        self.down(lambda: self._close_machine(ending))
         self._settle()
 
     def vanish(self) -> None:
@@ -132,10 +138,10 @@ class Wire:
         self.broker_open = False
         self._settle()
 
-    def close_machine(self) -> None:
+    def _close_machine(self, ending: Ending) -> None:
         if self.machine_open:
             self.vanish()
-            self.lost_at_machine()
+            self.lost_at_machine(ending)
 
     def close_broker(self) -> None:
         if self.broker_open:

@@ -8,9 +8,9 @@ from typing import Final, TextIO
 from stockworker.agent.effects import Offering
 from stockworker.agent.machine import Rhythm
 from stockworker.dispatcher.policy import JobDefaults, Policy
-from stockworker.protocol.ids import JobId, JobType, Tag
+from stockworker.protocol.ids import JobId, JobType, Tag, UniqueKey
 from stockworker.protocol.job import Priority
-from stockworker.protocol.messages import Submission
+from stockworker.protocol.messages import HoldKind, Submission
 from tests.simulation.executor import Behaviour
 from tests.simulation.faults import Faults
 from tests.simulation.fleet import Fleet, Plan
@@ -91,7 +91,7 @@ def run(seed: int, stream: TextIO | None = None) -> Outcome:
         name,
         fleet.world.now / 3600.0,
         fleet.world.step,
-        len(fleet.shadow.jobs),
+        fleet.shadow.stored,
         len(fleet.shadow.attempts),
         fleet.facts.faults,
         fleet.laws.checked,
@@ -103,7 +103,7 @@ def _plan(dice: Random, weather: Weather) -> Plan:
         lease_s=dice.choice(weather.lease_s),
         max_wait_s=dice.choice((30.0, 300.0, 900.0)),
         worker_timeout_s=dice.choice((60.0, 90.0)),
-        keep_ended_s=1e12,  # the laws look back at every job
+        keep_ended_s=dice.choice((600.0, 7 * 86_400.0)),
         forget_worker_s=dice.choice((600.0, 86_400.0)),
         defaults=JobDefaults(
             timeout_s=dice.choice((60.0, 600.0)),
@@ -153,6 +153,8 @@ class Load:
             client.list()
         elif wish < 0.96:
             client.stats()
+        elif wish < 0.97:
+            self._hold()
         elif wish < 0.98:
             client.submit_bare(self._job(None, dice.choice(TYPES), Priority.NORMAL))
         else:
@@ -161,6 +163,16 @@ class Load:
                 again = dice.choice(someone.known)
                 client.submit((self._job(again, dice.choice(TYPES), Priority.HIGH),))
         self._wish_later()
+
+    def _hold(self) -> None:
+        """Keep a type or a worker from work, and free it later."""
+        dice, client = self._dice, self._client
+        kind = dice.choice(list(HoldKind))
+        worker = dice.choice(self._fleet.workers)
+        name = dice.choice(TYPES) if kind is HoldKind.TYPE else worker.worker_id
+        client.hold(kind, name, on=True)
+        length_s = min(dice.uniform(5.0, 600.0), self._until - self._world.now)
+        self._world.after(length_s, lambda: client.hold(kind, name, on=False))
 
     def _submit(self) -> None:
         dice, client = self._dice, self._client
@@ -186,5 +198,6 @@ class Load:
             timeout_s=dice.choice((None, None, 5.0, 50.0)),
             max_attempts=dice.choice((None, None, 1, 2)),
             max_crashes=dice.choice((None, None, 1, 2)),
+            unique=UniqueKey(f"key-{dice.randint(1, 3)}") if dice.random() < 0.1 else None,
             tags=frozenset({GPU}) if dice.random() < 0.1 else frozenset(),
         )

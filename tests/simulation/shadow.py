@@ -1,14 +1,15 @@
 """What the dispatcher's disk must hold, kept apart from it; and the laws about every commit."""
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stockworker.dispatcher.effects import Now, Save, SaveAttempt, SaveJob
+from stockworker.dispatcher.effects import Now, Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.store import JobStore
-from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, Job, Outcome
 from stockworker.protocol.lifecycle import LEASED, TERMINAL, State
+from stockworker.protocol.messages import HoldKind
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws
 
@@ -20,11 +21,11 @@ class Facts:
     Attributes:
         payloads: as submitted, by job; of jobs without an id under None.
         cancels, retries: jobs for which somebody asked for it.
-        receipted: jobs of which a receipt speaks.
+        receipted: jobs of which a receipt speaks, unless they are `pruned`.
         reported: outcomes that a worker has noted, by lease; `permanent` are those that trying again can't help.
         accepted: leases that a worker has noted.
         unreached: leases of which this dispatcher has heard that nobody heard of them.
-        renewed: when the dispatcher last granted or renewed a lease.
+        granted, renewed: when the dispatcher granted a lease, and when it last renewed it, if only by granting it.
         booted: when each worker last started.
         hears_since: when the dispatcher was last told that its link came up.
         taken_down: leases under which something was taken down, by job.
@@ -35,10 +36,12 @@ class Facts:
     cancels: set[JobId] = field(default_factory=set)
     retries: set[JobId] = field(default_factory=set)
     receipted: set[JobId] = field(default_factory=set)
+    pruned: set[JobId] = field(default_factory=set)
     reported: defaultdict[Token, set[Outcome]] = field(default_factory=lambda: defaultdict(set))
     permanent: set[Token] = field(default_factory=set)
     accepted: set[Token] = field(default_factory=set)
     unreached: set[Token] = field(default_factory=set)
+    granted: dict[Token, float] = field(default_factory=dict)
     renewed: dict[Token, float] = field(default_factory=dict)
     booted: dict[str, float] = field(default_factory=dict)
     hears_since: float = 0.0
@@ -55,6 +58,10 @@ class Shadow:
         soon_s: within which a connected worker is heard, and whatever is repeated to it arrives.
 
     Attributes:
+        holds: what is kept from work.
+        stored: how many jobs there ever were.
+        lives: which life of a job, by the sequence number of the job, a lease belongs to: what was forgotten may be
+            submitted again.
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
     """
@@ -65,12 +72,16 @@ class Shadow:
         self._calm = calm
         self._lease_s = lease_s
         self._soon_s = soon_s
+        self._by_key: dict[tuple[JobType, UniqueKey | None], JobId] = {}
+        self.holds: set[tuple[HoldKind, str]] = set()
         self._cancelled_at: dict[JobId, float] = {}
         self.jobs: dict[JobId, Job] = {}
         self.attempts: dict[Token, Attempt] = {}
         self.open: defaultdict[JobId, set[Token]] = defaultdict(set)
         self.held: defaultdict[WorkerId, set[Token]] = defaultdict(set)
         self.results: dict[JobId, str] = {}
+        self.stored = 0
+        self.lives: dict[Token, int] = {}
         self.totals: Counter[State] = Counter()
         self.new_leases: list[Job] = []
         self.before: dict[JobId, State | None] = {}
@@ -81,7 +92,7 @@ class Shadow:
     def committed(self, saves: Sequence[Save], now: Now, calmed_before: float) -> None:
         """Take over a commit. What was to become ready after `calmed_before` may have been moved up at the start."""
         self.begin_turn()
-        touched = set()
+        touched: set[JobId] = set()
         for save in saves:
             if isinstance(save, SaveJob):
                 self._job(save, now, calmed_before)
@@ -90,10 +101,40 @@ class Shadow:
             if isinstance(save, SaveAttempt):
                 self._attempt(save.attempt)
                 touched.add(save.attempt.job_id)
+            elif isinstance(save, SaveHold):
+                (self.holds.add if save.on else self.holds.discard)((save.kind, save.name))
+        self._keys(touched)
         for job_id in touched:
             job, open_ = self.jobs[job_id], self.open[job_id]
             wanted = {job.token} if job.state in LEASED else set()
             self._laws.hold(Law.ONE_LIVE_LEASE, open_ == wanted, job, "has open:", open_)
+
+    def _keys(self, touched: set[JobId]) -> None:
+        for job_id in touched:
+            spec = self.jobs[job_id].spec
+            if self._by_key.get((spec.type, spec.unique)) == job_id:
+                del self._by_key[spec.type, spec.unique]
+        for job_id in touched:
+            job = self.jobs[job_id]
+            if job.spec.unique is not None and job.state not in TERMINAL:
+                holder = self._by_key.setdefault((job.spec.type, job.spec.unique), job_id)
+                self._laws.hold(Law.ONE_LIFE_PER_KEY, holder == job_id, job, "lives beside", holder)
+
+    def pruned(self, saves: Sequence[Save], counts: Mapping[State, int], store: JobStore) -> None:
+        """Forget what the newest commit has forgotten."""
+        before = max((save.before for save in saves if isinstance(save, Prune)), default=0.0)
+        if not counts:
+            return
+        old = {job_id: job for job_id, job in self.jobs.items() if job.ended_at is not None and job.ended_at < before}
+        gone = old.keys() - store.find(sorted(old)).keys()
+        counted = Counter(old[job_id].state for job_id in gone)
+        self._laws.hold(Law.PRUNED_WHEN_OLD, counted == Counter(counts), counts, "were pruned, and should be", counted)
+        for job_id in gone:
+            del self.jobs[job_id]
+            self.results.pop(job_id, None)
+        self.totals.subtract(counted)
+        self._facts.receipted -= gone
+        self._facts.pruned |= gone
 
     def _job(self, save: SaveJob, now: Now, calmed_before: float) -> None:
         hold, job, job_id = self._laws.hold, save.job, save.job.spec.id
@@ -113,6 +154,7 @@ class Shadow:
         else:
             submitted = self._facts.payloads[job_id] | self._facts.payloads[None]
             hold(Law.PAYLOAD_UNCHANGED, save.payload in submitted, job, "has", save.payload)
+        self.stored += before is None
         self._lease_changes(before, job)
         self._time_came(before, job, now, calmed_before)
         if job.state in TERMINAL:
@@ -130,6 +172,7 @@ class Shadow:
             self._laws.hold(Law.TOKEN_IS_NEW, job.token not in self.attempts, job)
             self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt + 1, before, "became", job)
             self.new_leases.append(job)
+            self.lives[job.token] = job.sequence
         else:
             self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt, before, "became", job)
 
@@ -197,7 +240,7 @@ class Shadow:
         renewed = facts.renewed[token]
         heard_s = self._calm.now - max(renewed, facts.hears_since)
         # One that restarted without it has lost it; so have, in turn, two machines that share a name.
-        restarted = facts.booted[attempt.worker] > renewed or facts.faults["twin_joined"]
+        restarted = facts.booted[attempt.worker] > facts.granted[token] or facts.faults["twin_joined"]
         honoured = heard_s >= self._lease_s - 0.01 or restarted
         hold(Law.LEASE_HONOURED, honoured, attempt, "was lost, but could be heard of for", heard_s)
         if token not in facts.accepted:

@@ -14,6 +14,7 @@ from stockworker.protocol.messages import (
     Ack,
     Answer,
     Assign,
+    HoldKind,
     LeaseStatus,
     Message,
     Monitor,
@@ -102,8 +103,9 @@ class Ears:
         for entry in message.entries:
             if entry.status is ReceiptStatus.REJECTED:
                 continue
-            job = None if entry.job_id is None else self._shadow.jobs.get(entry.job_id)
-            fine = job is not None
+            job_id = entry.holder or entry.job_id
+            job = None if job_id is None else self._shadow.jobs.get(job_id)
+            fine = job is not None or entry.status in (ReceiptStatus.HELD, ReceiptStatus.FREED)
             if job is not None and entry.status is ReceiptStatus.CANCELLED:
                 fine = job.state is State.CANCELLED or (job.spec.id, State.CANCELLED) in ends
             elif job is not None and entry.status is ReceiptStatus.CANCELLING:
@@ -111,8 +113,8 @@ class Ears:
             elif job is not None and entry.status is ReceiptStatus.REOPENED:
                 fine = job.state is not State.FAILED
             self._hold(Law.RECEIPT_AFTER_COMMIT, fine, entry, "but on disk is", job)
-            if entry.job_id is not None:
-                self._facts.receipted.add(entry.job_id)
+            if job_id is not None:
+                self._facts.receipted.add(job_id)
 
     def _notice(self, message: Notice, ends: set[tuple[JobId, State]]) -> None:
         job = self._shadow.jobs.get(message.job_id)
@@ -168,6 +170,10 @@ class Ears:
         if not new:
             return
         heads = self._heads()
+        types = {name for kind, name in self._shadow.holds if kind is HoldKind.TYPE}
+        for job in new:
+            kept = job.spec.type in types or (HoldKind.WORKER, job.worker) in self._shadow.holds
+            self._hold(Law.HOLDS_KEPT, not kept, job, "was given out in spite of", self._shadow.holds)
         by_worker: defaultdict[WorkerId, list[Job]] = defaultdict(list)
         for job in new:
             if job.worker is not None and job.state in LEASED:
@@ -185,7 +191,7 @@ class Ears:
         """The first of those that still wait, by type, tags and priority."""
         heads: dict[tuple[object, ...], Job] = {}
         for job in self._shadow.jobs.values():
-            if job.state is State.QUEUED:
+            if job.state is State.QUEUED and (HoldKind.TYPE, job.spec.type) not in self._shadow.holds:
                 lane = (job.spec.type, job.spec.tags, job.spec.priority)
                 first = heads.get(lane)
                 if first is None or (job.ready_at, job.sequence) < (first.ready_at, first.sequence):

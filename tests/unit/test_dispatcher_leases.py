@@ -5,8 +5,9 @@ import pytest
 from stockworker.dispatcher.effects import Send, Unreached
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Cleanup, Heartbeat, HeldLease, LeaseStatus
+from stockworker.protocol.messages import Cleanup, Disconnect, Heartbeat, HeldLease, LeaseStatus, Register
 from tests.harness.dispatching import (
+    BACKTEST,
     CONNECTED,
     CUT_OFF,
     FINISHED,
@@ -280,7 +281,7 @@ def test_a_worker_that_restarted_without_a_lease_loses_it_at_once(
 ) -> None:
     dispatcher.run_to(state)
     first = dispatcher.token(A)
-    dispatcher.tell(request(W1, boot="boot-2"))
+    dispatcher.tell(Disconnect(W1, "boot-1"), request(W1, boot="boot-2"))
     dispatcher.expect(dispatcher.given(W1, A))
     job = dispatcher.job(A)
     assert (job.attempt, job.crashes) == (2, crashes)
@@ -290,10 +291,39 @@ def test_a_worker_that_restarted_without_a_lease_loses_it_at_once(
 
 def test_a_worker_that_restarted_with_its_lease_keeps_it(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(request(W1, dispatcher.held(A, FINISHED), boot="boot-2"))
+    dispatcher.tell(Disconnect(W1, "boot-1"), request(W1, dispatcher.held(A, FINISHED), boot="boot-2"))
     dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
     dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
     dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "1"))
+
+
+def test_a_late_request_of_an_earlier_start_takes_nothing_from_the_one_that_lives(dispatcher: DispatcherBook) -> None:
+    """A dispatcher that has restarted does not know which starts of a worker are earlier ones."""
+    dispatcher.tell(request(W1, boot="boot-1"))
+    dispatcher.restart()
+    dispatcher.connect()
+    dispatcher.tell(submit(A, reply=None, max_crashes=1), request(W1, boot="boot-2"))
+    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), boot="boot-2"))
+    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.tell(request(W1, boot="boot-1"))
+    assert dispatcher.state(A) is State.RUNNING
+    assert dispatcher.counter("requests_old") == 1
+    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), boot="boot-2"))
+    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+
+
+def test_a_new_start_whose_predecessor_fell_silent_is_believed(dispatcher: DispatcherBook) -> None:
+    """Nobody has heard the broker say goodbye for it."""
+    dispatcher.run_to(State.ASSIGNED)
+    first = dispatcher.token(A)
+    dispatcher.after(14)
+    dispatcher.tell(Register(W1, "boot-2", "1.0", 1, (BACKTEST,), ()), request(W1, boot="boot-2"))
+    assert dispatcher.token(A) == first
+    dispatcher.after(1)
+    dispatcher.tell(request(W1, boot="boot-2"))
+    dispatcher.expect(dispatcher.given(W1, A))
+    assert dispatcher.job(A).attempt == 2
 
 
 # --- taken back -------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import pytest
 
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import AttemptReport
+from stockworker.protocol.messages import AttemptReport, Disconnect
 from tests.harness.dispatching import (
     BACKTEST,
     IMPORT,
@@ -171,7 +171,8 @@ def test_a_refused_type_does_not_come_back_until_the_worker_restarts(dispatcher:
     dispatcher.expect(dispatcher.given(W1, B))
     (worker,) = dispatcher.stats().workers
     assert worker.types == (IMPORT,)
-    dispatcher.tell(request(W1, dispatcher.held(B, RUNNING), types=[BACKTEST, IMPORT], slots=2, boot="boot-2"))
+    restarted = request(W1, dispatcher.held(B, RUNNING), types=[BACKTEST, IMPORT], slots=2, boot="boot-2")
+    dispatcher.tell(Disconnect(W1, "boot-1"), restarted)
     dispatcher.expect(dispatcher.given(W1, A), ack(W1, renewed=[dispatcher.token(B)]))
 
 

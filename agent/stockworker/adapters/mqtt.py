@@ -37,6 +37,7 @@ __all__ = [
     "LinkSettings",
     "LinkUp",
     "Refused",
+    "Takeovers",
     "reason_name",
 ]
 
@@ -130,7 +131,8 @@ class Link:
         self._unconfirmed = Unconfirmed()
         self._progress = asyncio.Event()
         self._told_reason = ""
-        self._takeovers = 0
+        # Another client that takes our id comes back within its longest pause, which is as long as ours.
+        self._takeovers = Takeovers(settings.backoff_cap_s + settings.connect_timeout_s)
         self.dropped = 0
         """Messages that were not sent because the link was down, or not confirmed when it went down."""
 
@@ -251,7 +253,7 @@ class Link:
             except Unreachable as failure:
                 if failure.permanent:
                     raise ConnectionFailed(self._named(str(failure))) from failure
-                self._takeovers = 0
+                self._takeovers.count = 0
                 self._tell_down(str(failure))
             else:
                 self._come_up(connection)
@@ -326,18 +328,11 @@ class Link:
     def _judge(self, ending: Ending, *, lasted_s: float) -> None:
         if lasted_s >= self._settings.healthy_after_s:
             self._backoff.reset()
-            self._takeovers = 0
-            return
-        # Another client that takes our id comes back within its longest pause, which is as long as ours; a broker or a
-        # network that hangs up later than that is merely unwell.
-        settings = self._settings
-        soon = lasted_s <= settings.backoff_cap_s + settings.connect_timeout_s
-        taken_over = soon and ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER}
-        self._takeovers = self._takeovers + 1 if taken_over else 0
-        if self._takeovers >= (_HANG_UPS_MAX if ending.code is None else _TAKEOVERS_MAX):
+            self._takeovers.count = 0
+        elif self._takeovers.certain(ending, lasted_s):
             raise ConnectionFailed(
                 self._named(
-                    f"accepted us {self._takeovers} times in a row and soon hung up: another client uses the id "
+                    f"accepted us {self._takeovers.count} times in a row and soon hung up: another client uses the id "
                     f"{self._settings.client_id!r}. Stop the other one, or give it an identity of its own"
                 )
             )
@@ -404,6 +399,24 @@ class Link:
 
     def _named(self, reason: str) -> str:
         return f"broker {self._settings.host}:{self._settings.port}: {reason}"
+
+
+class Takeovers:
+    """Counts in how many connections in a row another client seems to have taken our id.
+
+    Args:
+        soon_s: a broker or a network that ends a connection later than that is merely unwell.
+    """
+
+    def __init__(self, soon_s: float) -> None:
+        self._soon_s = soon_s
+        self.count = 0
+
+    def certain(self, ending: Ending, lasted_s: float) -> bool:
+        """Take note of how a connection ended, and say whether it is certain by now that another client uses the id."""
+        taken_over = lasted_s <= self._soon_s and ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER}
+        self.count = self.count + 1 if taken_over else 0
+        return self.count >= (_HANG_UPS_MAX if ending.code is None else _TAKEOVERS_MAX)
 
 
 class Backoff:

@@ -103,10 +103,14 @@ class Roster:
     def _is_old(self, worker: Worker, message: Request, now: Now) -> bool:
         """Whether a request is of an earlier start of the worker: a broker that has crashed delivers such ones again.
 
-        Where two machines share a name, the one that has started last is believed, unless it falls silent.
+        Of a start that we don't know we can't tell whether it is a later one: we may have started since. So it is
+        believed when the one that we know has said goodbye, or has missed a request: a broker says goodbye for whoever
+        is killed. Where two machines share a name, the one that has started last is believed, unless it falls silent.
         """
         silent_s = now.steady - max(worker.seen, self._hears_since)
-        return message.boot in worker.former and silent_s < self._policy.lease_s
+        if message.boot in worker.former:
+            return silent_s < self._policy.lease_s
+        return message.boot != worker.boot and worker.online and silent_s < self._policy.lease_s / 2
 
     def _enlist(self, message: Request, now: Now) -> Worker:
         held = (job_id for job_id, lease in self._ledger.leases.items() if lease.attempt.worker == message.worker_id)
@@ -175,7 +179,7 @@ class Roster:
     def presence_changed(self, message: Register | Unregister | Heartbeat | Disconnect, now: Now) -> None:
         """A worker has come, lives, was cut off, or has left."""
         worker = self.workers.get(message.worker_id)
-        if worker is None or (worker.boot != message.boot and not isinstance(message, Register)):
+        if worker is None or worker.boot != message.boot:
             return
         match message:
             case Heartbeat():
@@ -189,7 +193,7 @@ class Roster:
                 del self.workers[worker.id]
                 self._outbox.note("worker_left", worker=worker.id)
             case Register():
-                worker.seen = now.steady
+                pass  # the request that comes with it says more
 
     def unreached(self, event: Unreached, now: Now) -> None:
         """Offers reached nobody: take back what their worker has not claimed since."""
@@ -285,8 +289,6 @@ class Roster:
     def reported(self, message: Report, now: Now) -> None:
         """A worker has said how attempts ended."""
         worker = self.workers.get(message.worker_id)
-        if worker is not None:
-            worker.seen = now.steady
         for report in message.attempts:
             job = self._ledger.held(report.job_id, message.worker_id, report.token)
             if job is None:
