@@ -68,12 +68,17 @@ class _Session:
     history: deque[_Kept] = field(default_factory=deque)
     expiry: Timer | None = None
     last_id: int = 0
+    wanted: dict[str, bool] = field(default_factory=dict)
 
-    def wants(self, levels: list[str]) -> bool:
-        return any(
-            all(wanted in ("+", level) for wanted, level in zip(filter_, levels, strict=True))
-            for filter_ in self.filters.get((len(levels), levels[0], levels[1]), ())
-        )
+    def wants(self, topic: str) -> bool:
+        known = self.wanted.get(topic)
+        if known is None:
+            levels = topic.split("/")
+            known = self.wanted[topic] = any(
+                all(wanted in ("+", level) for wanted, level in zip(filter_, levels, strict=True))
+                for filter_ in self.filters.get((len(levels), levels[0], levels[1]), ())
+            )
+        return known
 
 
 class Broker:
@@ -131,7 +136,7 @@ class Broker:
             self._send(session, kept.packet, packet_id, duplicate=True)
         self._fill(session)
         for packet in self._retained.values():
-            if session.wants(packet.topic.split("/")):
+            if session.wants(packet.topic):
                 self._send(session, packet, 0, duplicate=False)
 
     def sign_out(self, client_id: str, wire: Wire) -> None:
@@ -176,8 +181,7 @@ class Broker:
         """Pass a message on; returns the reason code for its sender."""
         if packet.retain:
             self._retained[packet.topic] = packet
-        levels = packet.topic.split("/")
-        listeners = [session for session in self._sessions.values() if session.wants(levels)]
+        listeners = [session for session in self._sessions.values() if session.wants(packet.topic)]
         if not listeners:
             return NO_MATCHING_SUBSCRIBERS
         for session in listeners:

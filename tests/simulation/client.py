@@ -34,7 +34,7 @@ from tests.simulation.invariants import Law, Laws
 from tests.simulation.link import Link
 from tests.simulation.network import Cable
 from tests.simulation.shadow import Facts
-from tests.simulation.utterances import Ears
+from tests.simulation.utterances import Ears, read
 from tests.simulation.world import Timer, World
 
 _REPEAT_S: Final = 2.0
@@ -184,7 +184,7 @@ class Client:
     def _hear(self, item: Any) -> None:
         match item:
             case Delivery(packet=packet):
-                self._received(codec.decode(packet))
+                self._received(read(packet))
             case LinkUp():
                 for question in self._questions.values():
                     self._send(question.packet)

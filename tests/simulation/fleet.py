@@ -25,6 +25,9 @@ from tests.simulation.world import World
 _CHECK_EVERY: Final = 1000
 """Steps between two checks of what is expensive to check."""
 
+_LOOK_EVERY: Final = 50
+"""Steps between two looks whether all is done."""
+
 _RESTART_S: Final = (1.0, 5.0)
 """After a process has died by itself."""
 
@@ -153,15 +156,12 @@ class Fleet:
     def run(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
         """Let time pass; check what is expensive to check every so many steps."""
         checked_at = self.world.step
-
-        def watch() -> bool:
-            nonlocal checked_at
+        while not self.world.run(until, _LOOK_EVERY):
             if self.world.step - checked_at >= _CHECK_EVERY:
                 checked_at = self.world.step
                 self.check()
-            return enough()
-
-        self.world.run(until, watch)
+            if enough():
+                return
 
     def check(self, *, thoroughly: bool = False) -> None:
         self.dispatcher.check(thoroughly=thoroughly)

@@ -9,6 +9,8 @@ from tests.simulation.world import World
 class Law(Enum):
     """What must always hold."""
 
+    __hash__ = object.__hash__  # each is only itself, and this is checked a thousand times per second
+
     # the life of a job
     TRANSITION_IN_TABLE = "every step of a job is in the table of the lifecycle, and is told"
     TERMINAL_IS_FINAL = "a job that has ended does not change, but for a failed one that an operator reopens"

@@ -64,6 +64,7 @@ class Shadow:
             submitted again.
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
+        untouched: no job came, changed or was forgotten in this turn.
     """
 
     def __init__(self, laws: Laws, facts: Facts, calm: Calm, lease_s: float, soon_s: float) -> None:
@@ -85,9 +86,10 @@ class Shadow:
         self.totals: Counter[State] = Counter()
         self.new_leases: list[Job] = []
         self.before: dict[JobId, State | None] = {}
+        self.untouched = True
 
     def begin_turn(self) -> None:
-        self.new_leases, self.before = [], {}
+        self.new_leases, self.before, self.untouched = [], {}, True
 
     def committed(self, saves: Sequence[Save], now: Now, calmed_before: float) -> None:
         """Take over a commit. What was to become ready after `calmed_before` may have been moved up at the start."""
@@ -104,6 +106,7 @@ class Shadow:
             elif isinstance(save, SaveHold):
                 (self.holds.add if save.on else self.holds.discard)((save.kind, save.name))
         self._keys(touched)
+        self.untouched = not touched
         for job_id in touched:
             job, open_ = self.jobs[job_id], self.open[job_id]
             wanted = {job.token} if job.state in LEASED else set()
@@ -125,6 +128,7 @@ class Shadow:
         before = max((save.before for save in saves if isinstance(save, Prune)), default=0.0)
         if not counts:
             return
+        self.untouched = False
         old = {job_id: job for job_id, job in self.jobs.items() if job.ended_at is not None and job.ended_at < before}
         gone = old.keys() - store.find(sorted(old)).keys()
         counted = Counter(old[job_id].state for job_id in gone)

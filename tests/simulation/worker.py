@@ -36,7 +36,7 @@ from tests.simulation.executor import Executor
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.process import Process
 from tests.simulation.shadow import Facts
-from tests.simulation.utterances import Ears
+from tests.simulation.utterances import Ears, read
 from tests.simulation.world import World
 
 _MOST_EXTRA = 256
@@ -146,7 +146,7 @@ class Worker(Process):
         match item:
             case Delivery(packet=packet):
                 try:
-                    return codec.decode(packet)
+                    return read(packet)
                 except DecodeError:
                     return None
             case LinkUp():

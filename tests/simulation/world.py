@@ -55,10 +55,13 @@ class World:
         """The last lines of the trace."""
         return self._trace.text()
 
-    def run(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass, over idle stretches at once, up to `until`, or until it is `enough`."""
-        while self._agenda and self._agenda[0][0] <= until:
-            when, _, timer = heapq.heappop(self._agenda)
+    def run(self, until: float, most_steps: int) -> bool:
+        """Let time pass, over idle stretches at once, up to `until`; returns whether it came so far in `most_steps`."""
+        agenda, last = self._agenda, self.step + most_steps
+        while agenda and agenda[0][0] <= until:
+            if self.step >= last:
+                return False
+            when, _, timer = heapq.heappop(agenda)
             action = timer.action
             if action is None:
                 continue
@@ -66,6 +69,5 @@ class World:
             self.now = max(self.now, when)
             self.step += 1
             action()
-            if enough():
-                return
         self.now = max(self.now, until)
+        return True
