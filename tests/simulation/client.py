@@ -49,6 +49,7 @@ class _Question:
     message: Message
     packet: Packet
     expects: frozenset[JobId]
+    then: Callable[[Answer], None] | None
     asked: int = 0
     timer: Timer | None = None
 
@@ -136,6 +137,18 @@ class Client:
         self._facts.retries.add(job_id)
         self._ask(lambda reply: RetryJob(job_id, reply))
 
+    def retry_all(self, before: JobId | None = None) -> None:
+        """Run every failed job again, page by page."""
+
+        def then(answer: Answer) -> None:
+            for view in answer.jobs:
+                self.retry(view.id)
+            if answer.jobs:
+                self.retry_all(answer.jobs[-1].id)
+
+        wanted = JobFilter(state=State.FAILED, limit=20, before=before)
+        self._ask(lambda reply: Query((), wanted, with_results=False, reply=reply), then)
+
     def hold(self, kind: HoldKind, name: str, *, on: bool) -> None:
         self._ask(lambda reply: Hold(kind, name, on, reply))
 
@@ -148,12 +161,12 @@ class Client:
     def stats(self) -> None:
         self._ask(StatsRequest)
 
-    def _ask(self, make: Callable[[Reply], Message]) -> None:
+    def _ask(self, make: Callable[[Reply], Message], then: Callable[[Answer], None] | None = None) -> None:
         correlation = f"{self._world.step}.{next(self._numbers)}"
         message = make(Reply(ClientId(self.name), correlation))
         ids = message.ids if isinstance(message, Query) else ()
         expects = self._facts.receipted.intersection(ids)
-        question = self._questions[correlation] = _Question(message, codec.encode(message), frozenset(expects))
+        question = self._questions[correlation] = _Question(message, codec.encode(message), frozenset(expects), then)
         self._repeat(correlation, question)
 
     def _repeat(self, correlation: str, question: _Question) -> None:
@@ -221,6 +234,8 @@ class Client:
                 for view in views:
                     if view.id in self.waits and view.state in TERMINAL:
                         self._settle(view.id, view.state)
+                if question.then is not None:
+                    question.then(answer)
             case _:
                 pass
 

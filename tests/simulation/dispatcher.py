@@ -31,6 +31,11 @@ MIDDAY: Final = 1_700_000_000.0
 DAY: Final = 86_400.0
 _SESSION_EXPIRY_S: Final = DAY
 _RECOVERY_S: Final = 5.0
+_FORGET_S: Final = 130.0
+"""Two looks for what is to be forgotten, and some."""
+
+_TRUSTED_S: Final = 3600.0
+"""Steps of the clock beyond that since its start make the dispatcher forget nothing."""
 
 
 class _WatchedStore(SqliteJobStore):
@@ -46,11 +51,7 @@ class _WatchedStore(SqliteJobStore):
 
 
 class Dispatcher(Process):
-    """See the module.
-
-    Attributes:
-        wall_offset: what its wall clock is off by, in seconds.
-    """
+    """See the module."""
 
     def __init__(  # noqa: PLR0917 (it meets everybody)
         self,
@@ -65,7 +66,7 @@ class Dispatcher(Process):
     ) -> None:
         super().__init__(world, broker, calm, laws, "dispatcher")
         self.policy = policy
-        self.wall_offset = 0.0
+        self._wall_offset = 0.0
         self._facts = facts
         self._shadow = shadow
         self._ears = ears
@@ -105,6 +106,16 @@ class Dispatcher(Process):
     # --- its clocks ---------------------------------------------------------------------------------------------------
 
     @property
+    def wall_offset(self) -> float:
+        """What its wall clock is off by, in seconds."""
+        return self._wall_offset
+
+    @wall_offset.setter
+    def wall_offset(self, offset_s: float) -> None:
+        self._wall_offset = offset_s
+        self._facts.clock_set_at = self.world.now
+
+    @property
     def wall(self) -> float:
         return max(0.0, MIDDAY + self.world.now + self.wall_offset)  # no Linux lets its clock go below
 
@@ -129,8 +140,9 @@ class Dispatcher(Process):
             self.fail(str(error))
             return None
         self._ears.turn(performance.packets, self.world.now)
-        aged_before = self.now().steady - self.policy.max_wait_s
-        self._ears.shared_out(self.machine.roster.workers, aged_before)
+        now = self.now()
+        self._ears.heeded([item for item in inputs if isinstance(item, Packet)])
+        self._ears.shared_out(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
         return lambda: self._say(deliveries, performance)
 
     def _input(self, item: Any) -> Packet | LinkChanged | Unreached | None:
@@ -150,7 +162,7 @@ class Dispatcher(Process):
     def _commit(self, saves: list[Save], pruned: Mapping[State, int]) -> None:
         calmed_before = self._steady_at_boot + 600.0
         self._shadow.committed(saves, self.now(), calmed_before)
-        self._shadow.pruned(saves, pruned, self._store)
+        self._shadow.pruned(saves, pruned, self._store, self.now())
         for job in self._shadow.new_leases:
             if job.token is not None:
                 self._facts.granted[job.token] = self._facts.renewed[job.token] = self.world.now
@@ -200,7 +212,15 @@ class Dispatcher(Process):
         hold(Law.HOLDERS_AGREE, ledger.leases.keys() == leased, ledger.leases.keys(), leased)
         hold(Law.HOLDERS_AGREE, by_worker == Counter(known), by_worker, known)
         calm_s = self.calm.lasts_s(self.name)
+        self._check_forgotten(min(calm_s, self.world.now - self._facts.clock_set_at))
         for job_id in leased:
             token = ledger.leases[job_id].attempt.token
             silent_s = min(calm_s, self.world.now - self._facts.renewed.get(token, 0.0))
             hold(Law.DEAD_WORK_RECOVERED, silent_s <= self.policy.lease_s + _RECOVERY_S, job_id, "silent:", silent_s)
+
+    def _check_forgotten(self, calm_s: float) -> None:
+        now = self.now()
+        if calm_s > _FORGET_S and abs(now.wall - now.steady) < _TRUSTED_S:
+            oldest = now.wall - self.policy.keep_ended_s - _FORGET_S
+            left = [job for job in self._shadow.jobs.values() if job.ended_at is not None and job.ended_at < oldest]
+            self.laws.hold(Law.FORGOTTEN_IN_TIME, not left, left, "at", now)

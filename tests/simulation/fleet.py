@@ -11,6 +11,7 @@ from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.ids import WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
+from stockworker.protocol.messages import HoldKind
 from tests.simulation.broker import Broker
 from tests.simulation.calm import Calm
 from tests.simulation.client import Client
@@ -60,7 +61,7 @@ class Fleet:
         self.facts = Facts()
         self.calm = Calm(self.world)
         self.broker = Broker(self.world)
-        self.shadow = Shadow(self.laws, self.facts, self.calm, plan.policy.lease_s, _soon_s(plan))
+        self.shadow = Shadow(self.laws, self.facts, self.calm, plan.policy, _soon_s(plan))
         self.ears = Ears(self.laws, self.facts, self.shadow)
         self.dispatcher = Dispatcher(
             self.world, self.broker, self.calm, plan.policy, self.laws, self.facts, self.shadow, self.ears
@@ -167,15 +168,27 @@ class Fleet:
         self.dispatcher.check(thoroughly=thoroughly)
         for worker in (*self.workers, *self.twins):
             worker.check()
+        for worker in self.workers:
+            self._check_drain(worker)
+        self._check_poison()
+
+    def _check_drain(self, worker: Worker) -> None:
+        what = (HoldKind.WORKER, worker.worker_id)
+        known_s = self.world.now - self.shadow.held_at.get(what, 0.0)
+        if worker.alive and min(known_s, self.calm.lasts_s("dispatcher", worker.name)) > _soon_s(self.plan):
+            held = what in self.shadow.holds
+            self.laws.hold(Law.DRAIN_REPEATED, held is worker.drains, worker.name, "is held:", held)
+
+    def _check_poison(self) -> None:
         for job_id, tokens in self.facts.taken_down.items():
             job = self.shadow.jobs.get(job_id)
-            if job is None or job_id in self.facts.retries:
+            if job is None:
                 continue
             # What was taken back while its assignment was under way runs where nobody knows, without blame.
             known = [
                 token
                 for token in tokens
-                if self.shadow.lives[token] == job.sequence
+                if self.shadow.lives[token] == self.shadow.life[job_id]
                 and self.shadow.attempts[token].outcome is not Outcome.RELEASED
             ]
             self.laws.hold(Law.POISON_CONTAINED, len(known) <= job.spec.max_crashes, job, "took down", known)

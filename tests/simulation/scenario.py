@@ -143,15 +143,17 @@ class Load:
         wish = dice.random()
         if wish < 0.7 or not known:
             self._submit()
-        elif wish < 0.78:
+        elif wish < 0.77:
             client.cancel(dice.choice(known[-20:]))
-        elif wish < 0.84:
+        elif wish < 0.82:
             client.retry(dice.choice(known[-20:]))
-        elif wish < 0.92:
+        elif wish < 0.83:
+            client.retry_all()
+        elif wish < 0.90:
             client.query(tuple(dict.fromkeys(dice.choices(known[-50:], k=5))))
-        elif wish < 0.94:
+        elif wish < 0.92:
             client.list()
-        elif wish < 0.96:
+        elif wish < 0.94:
             client.stats()
         elif wish < 0.97:
             self._hold()
@@ -194,7 +196,7 @@ class Load:
             priority=priority,
             payload=behaviour.payload(),
             not_before=wall + dice.uniform(-5.0, 600.0) if dice.random() < 0.1 else None,
-            expires_at=wall + dice.uniform(5.0, 900.0) if dice.random() < 0.05 else None,
+            expires_at=wall + dice.uniform(5.0, 900.0) if dice.random() < 0.1 else None,
             timeout_s=dice.choice((None, None, 5.0, 50.0)),
             max_attempts=dice.choice((None, None, 1, 2)),
             max_crashes=dice.choice((None, None, 1, 2)),

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from stockworker.dispatcher.effects import Now, Prune, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, Job, Outcome
@@ -28,6 +29,7 @@ class Facts:
         granted, renewed: when the dispatcher granted a lease, and when it last renewed it, if only by granting it.
         booted: when each worker last started.
         hears_since: when the dispatcher was last told that its link came up.
+        clock_set_at: when the clock of its machine was last set.
         taken_down: leases under which something was taken down, by job.
         faults: what was broken, how often.
     """
@@ -45,6 +47,7 @@ class Facts:
     renewed: dict[Token, float] = field(default_factory=dict)
     booted: dict[str, float] = field(default_factory=dict)
     hears_since: float = 0.0
+    clock_set_at: float = 0.0
     taken_down: defaultdict[JobId, list[Token]] = field(default_factory=lambda: defaultdict(list))
     faults: Counter[str] = field(default_factory=Counter)
 
@@ -54,27 +57,31 @@ class Shadow:
 
     Args:
         laws, facts, calm: shared by all.
-        lease_s: as the policy says.
+        policy: of the dispatcher.
         soon_s: within which a connected worker is heard, and whatever is repeated to it arrives.
 
     Attributes:
         holds: what is kept from work.
+        held_at: when that last changed.
+        ended_at: the true time at which a job ended.
         stored: how many jobs there ever were.
-        lives: which life of a job, by the sequence number of the job, a lease belongs to: what was forgotten may be
-            submitted again.
+        life: which life of a job this is: what was forgotten may be submitted again, and what failed be reopened.
+        lives: to which one a lease belongs.
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
         untouched: no job came, changed or was forgotten in this turn.
     """
 
-    def __init__(self, laws: Laws, facts: Facts, calm: Calm, lease_s: float, soon_s: float) -> None:
+    def __init__(self, laws: Laws, facts: Facts, calm: Calm, policy: Policy, soon_s: float) -> None:
         self._laws = laws
         self._facts = facts
         self._calm = calm
-        self._lease_s = lease_s
+        self._policy = policy
         self._soon_s = soon_s
         self._by_key: dict[tuple[JobType, UniqueKey | None], JobId] = {}
         self.holds: set[tuple[HoldKind, str]] = set()
+        self.held_at: dict[tuple[HoldKind, str], float] = {}
+        self.ended_at: dict[JobId, float] = {}
         self._cancelled_at: dict[JobId, float] = {}
         self.jobs: dict[JobId, Job] = {}
         self.attempts: dict[Token, Attempt] = {}
@@ -82,7 +89,8 @@ class Shadow:
         self.held: defaultdict[WorkerId, set[Token]] = defaultdict(set)
         self.results: dict[JobId, str] = {}
         self.stored = 0
-        self.lives: dict[Token, int] = {}
+        self.life: dict[JobId, tuple[int, int]] = {}
+        self.lives: dict[Token, tuple[int, int]] = {}
         self.totals: Counter[State] = Counter()
         self.new_leases: list[Job] = []
         self.before: dict[JobId, State | None] = {}
@@ -105,6 +113,7 @@ class Shadow:
                 touched.add(save.attempt.job_id)
             elif isinstance(save, SaveHold):
                 (self.holds.add if save.on else self.holds.discard)((save.kind, save.name))
+                self.held_at[save.kind, save.name] = self._calm.now
         self._keys(touched)
         self.untouched = not touched
         for job_id in touched:
@@ -123,7 +132,7 @@ class Shadow:
                 holder = self._by_key.setdefault((job.spec.type, job.spec.unique), job_id)
                 self._laws.hold(Law.ONE_LIFE_PER_KEY, holder == job_id, job, "lives beside", holder)
 
-    def pruned(self, saves: Sequence[Save], counts: Mapping[State, int], store: JobStore) -> None:
+    def pruned(self, saves: Sequence[Save], counts: Mapping[State, int], store: JobStore, now: Now) -> None:
         """Forget what the newest commit has forgotten."""
         before = max((save.before for save in saves if isinstance(save, Prune)), default=0.0)
         if not counts:
@@ -132,8 +141,13 @@ class Shadow:
         old = {job_id: job for job_id, job in self.jobs.items() if job.ended_at is not None and job.ended_at < before}
         gone = old.keys() - store.find(sorted(old)).keys()
         counted = Counter(old[job_id].state for job_id in gone)
-        self._laws.hold(Law.PRUNED_WHEN_OLD, counted == Counter(counts), counts, "were pruned, and should be", counted)
+        hold, keep_s = self._laws.hold, self._policy.keep_ended_s
+        hold(Law.PRUNED_WHEN_OLD, counted == Counter(counts), counts, "were pruned, and should be", counted)
+        hold(Law.PRUNED_WHEN_OLD, before <= now.wall - keep_s, before, "at", now)
         for job_id in gone:
+            ended_at = self.ended_at.pop(job_id)
+            aged = self._calm.now - ended_at >= keep_s - 1.0 or self._facts.clock_set_at >= ended_at
+            hold(Law.PRUNED_WHEN_OLD, aged, old[job_id], "ended at", ended_at, "and now it is", self._calm.now)
             del self.jobs[job_id]
             self.results.pop(job_id, None)
         self.totals.subtract(counted)
@@ -159,6 +173,7 @@ class Shadow:
             submitted = self._facts.payloads[job_id] | self._facts.payloads[None]
             hold(Law.PAYLOAD_UNCHANGED, save.payload in submitted, job, "has", save.payload)
         self.stored += before is None
+        self._begins(before, job)
         self._lease_changes(before, job)
         self._time_came(before, job, now, calmed_before)
         if job.state in TERMINAL:
@@ -170,13 +185,23 @@ class Shadow:
         self.jobs[job_id] = job
         self.totals[job.state] += 1
 
+    def _begins(self, before: Job | None, job: Job) -> None:
+        """A job that is new, or reopened, has done nothing yet."""
+        job_id = job.spec.id
+        if before is None:
+            self.life[job_id] = (job.sequence, 0)
+        elif before.state is State.FAILED and job.state is not State.FAILED:
+            sequence, reopened = self.life[job_id]
+            self.life[job_id] = (sequence, reopened + 1)
+            self._laws.hold(Law.RETRY_HEEDED, not (job.failures or job.crashes or job.cancel_requested), job)
+
     def _lease_changes(self, before: Job | None, job: Job) -> None:
         attempt, token = (0, None) if before is None else (before.attempt, before.token)
         if job.token is not None and job.token != token:
             self._laws.hold(Law.TOKEN_IS_NEW, job.token not in self.attempts, job)
             self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt + 1, before, "became", job)
             self.new_leases.append(job)
-            self.lives[job.token] = job.sequence
+            self.lives[job.token] = self.life[job.spec.id]
         else:
             self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt, before, "became", job)
 
@@ -189,6 +214,7 @@ class Shadow:
 
     def _ended(self, before: Job | None, job: Job, now: Now) -> None:
         hold, spec = self._laws.hold, job.spec
+        self.ended_at[spec.id] = self._calm.now
         if job.state is State.CANCELLED:
             hold(Law.CANCELLED_ON_REQUEST, spec.id in self._facts.cancels, job)
         elif job.state is State.EXPIRED:
@@ -238,14 +264,14 @@ class Shadow:
             late = attempt.outcome is Outcome.OK and min(calm_s, cancelled_s) > self._soon_s
             hold(Law.CANCEL_REPEATED, not late, job, "was to be cancelled for", cancelled_s, "in calm of", calm_s)
             return
-        hold(Law.LIVE_WORK_KEPT, calm_s <= self._lease_s + 1, attempt, "was taken in calm of", calm_s)
+        hold(Law.LIVE_WORK_KEPT, calm_s <= self._policy.lease_s + 1, attempt, "was taken in calm of", calm_s)
         if attempt.outcome is not Outcome.LOST:
             return
         renewed = facts.renewed[token]
         heard_s = self._calm.now - max(renewed, facts.hears_since)
         # One that restarted without it has lost it; so have, in turn, two machines that share a name.
         restarted = facts.booted[attempt.worker] > facts.granted[token] or facts.faults["twin_joined"]
-        honoured = heard_s >= self._lease_s - 0.01 or restarted
+        honoured = heard_s >= self._policy.lease_s - 0.01 or restarted
         hold(Law.LEASE_HONOURED, honoured, attempt, "was lost, but could be heard of for", heard_s)
         if token not in facts.accepted:
             hold(Law.OFFER_REPEATED, calm_s <= self._soon_s, attempt, "never arrived in calm of", calm_s)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 from stockworker.dispatcher.assignment import Worker
+from stockworker.dispatcher.effects import Now
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_BODY
@@ -15,6 +16,8 @@ from stockworker.protocol.messages import (
     Ack,
     Answer,
     Assign,
+    CancelJob,
+    Hold,
     HoldKind,
     LeaseStatus,
     Message,
@@ -24,6 +27,7 @@ from stockworker.protocol.messages import (
     ReceiptStatus,
     Report,
     Request,
+    RetryJob,
     Stats,
     Transition,
 )
@@ -180,9 +184,40 @@ class Ears:
             fine = fine and view.result in (None, self._shadow.results.get(view.id))
             self._hold(Law.ANSWER_IS_TRUE, fine, view, "but on disk is", job)
 
+    # --- what was asked for -------------------------------------------------------------------------------------------
+
+    def heeded(self, packets: Sequence[Packet]) -> None:
+        """The dispatcher has taken a turn with these messages of others: what people ordered was done."""
+        cancels, retries, holds = set[JobId](), set[JobId](), dict[tuple[HoldKind, str], bool]()
+        for packet in packets:
+            try:
+                message = read(packet)
+            except DecodeError:
+                continue
+            match message:
+                case CancelJob(job_id=job_id):
+                    cancels.add(job_id)
+                case RetryJob(job_id=job_id):
+                    retries.add(job_id)
+                case Hold(kind=kind, name=name, on=on):
+                    holds[kind, name] = on
+                case _:
+                    pass
+        for what, on in holds.items():
+            self._hold(Law.HOLD_HEEDED, (what in self._shadow.holds) is on, what, "was to be held:", on)
+        before = self._shadow.before
+        for job_id in cancels - retries:
+            job = self._shadow.jobs.get(job_id)
+            if job is not None and before.get(job_id, job.state) is not None:
+                self._hold(Law.CANCEL_HEEDED, job.cancel_requested or job.state in TERMINAL, job)
+        for job_id in retries:
+            job = self._shadow.jobs.get(job_id)
+            if job is not None and job.spec.unique is None and before.get(job_id, job.state) is State.FAILED:
+                self._hold(Law.RETRY_HEEDED, job.state is not State.FAILED, job)
+
     # --- who got what -------------------------------------------------------------------------------------------------
 
-    def shared_out(self, workers: dict[WorkerId, Worker], aged_before: float) -> None:
+    def shared_out(self, workers: dict[WorkerId, Worker], now: Now, aged_before: float) -> None:
         """The new leases of a turn went to the right workers, in the right order."""
         new = self._shadow.new_leases
         if not new:
@@ -192,6 +227,8 @@ class Ears:
         for job in new:
             kept = job.spec.type in types or (HoldKind.WORKER, job.worker) in self._shadow.holds
             self._hold(Law.HOLDS_KEPT, not kept, job, "was given out in spite of", self._shadow.holds)
+            in_time = job.spec.expires_at is None or job.spec.expires_at > now.wall
+            self._hold(Law.NOT_AFTER_ITS_TIME, in_time, job, "was given out at", now)
         by_worker: defaultdict[WorkerId, list[Job]] = defaultdict(list)
         for job in new:
             if job.worker is not None and job.state in LEASED:

@@ -123,6 +123,10 @@ class Worker(Process):
         self.world.note(self.name, "gives up its link: somebody else uses its id")
         self.leave(60.0)
 
+    @property
+    def drains(self) -> bool:
+        return self.machine._drain is not None
+
     def next_in_s(self) -> float:
         return self.machine.next_in_s(self.world.now)
 
@@ -132,6 +136,8 @@ class Worker(Process):
         events = [found for item in items if (found := self._event(item)) is not None]
         deliveries = [item for item in items if isinstance(item, Delivery)]
         effects = self.machine.handle(events, self.world.now)
+        starts = [effect for effect in effects if isinstance(effect, Start)]
+        self.laws.hold(Law.DRAINED_STARTS_NOTHING, not (self.drains and starts), self.name, starts)
         entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
         if entries:
             try:
