@@ -1,20 +1,21 @@
 """The dispatcher: the real turns, machine and store, on virtual time and a disk that can lose power."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
 from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, Refused
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.dispatcher.effects import LinkChanged, Now, Save, Unreached
+from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Now, Save, Unreached
 from stockworker.dispatcher.machine import Machine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import Performance, Turns
 from stockworker.errors import StoreError
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import make_token
+from stockworker.protocol.ids import JobId, make_token
+from stockworker.protocol.job import Job
 from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
@@ -50,6 +51,17 @@ class _WatchedStore(SqliteJobStore):
         return pruned
 
 
+class _WatchedMachine(Machine):
+    """Tells of each list of effects."""
+
+    decided: Callable[[list[Effect]], None]
+
+    def handle(self, events: Sequence[Event], now: Now, past: Mapping[JobId, Job] | None = None) -> list[Effect]:
+        effects = super().handle(events, now, past)
+        self.decided(effects)
+        return effects
+
+
 class Dispatcher(Process):
     """See the module."""
 
@@ -81,7 +93,8 @@ class Dispatcher(Process):
         self._facts.unreached.clear()
         self._presence = Presence(online=True, epoch=make_token(self.dice), version="1")
         self._shadow.equals(self._store, thoroughly=False)
-        self.machine = Machine(self.policy, self.dice, self._presence, self._store.load(), self.now())
+        self.machine = _WatchedMachine(self.policy, self.dice, self._presence, self._store.load(), self.now())
+        self.machine.decided = lambda effects: self.decided(effects)  # noqa: PLW0108 (it may be set later)
         self._turns = Turns(self.machine, self._store, self.policy.lease_s)
         return SignIn(
             client_id="dispatcher",
@@ -133,6 +146,7 @@ class Dispatcher(Process):
         inputs = [found for item in items if (found := self._input(item)) is not None]
         deliveries = [item for item in items if isinstance(item, Delivery)]
         self._shadow.begin_turn()
+        self._facts.misled = self._ears.misled(inputs, self.machine.roster.workers)
         try:
             performance = self._turns.take(inputs, self.now())
         except StoreError as error:

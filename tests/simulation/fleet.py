@@ -185,12 +185,12 @@ class Fleet:
             if job is None:
                 continue
             # What was taken back while its assignment was under way runs where nobody knows, without blame.
-            known = [
+            known = {
                 token
                 for token in tokens
                 if self.shadow.lives[token] == self.shadow.life[job_id]
                 and self.shadow.attempts[token].outcome is not Outcome.RELEASED
-            ]
+            }
             self.laws.hold(Law.POISON_CONTAINED, len(known) <= job.spec.max_crashes, job, "took down", known)
 
     # --- the end ------------------------------------------------------------------------------------------------------

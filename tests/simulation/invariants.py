@@ -30,7 +30,9 @@ class Law(Enum):
     PRUNED_WHEN_OLD = "nothing is forgotten before it has ended for keep_ended, by a clock that nobody sets meanwhile"
     FORGOTTEN_IN_TIME = "what has ended for longer is forgotten, while the dispatcher is up"
     FAILURES_BOUNDED = "a job fails at most max_attempts times, and crashes at most max_crashes times"
-    POISON_CONTAINED = "a job takes down at most max_crashes processes, until somebody submits or reopens it again"
+    POISON_CONTAINED = (
+        "at most max_crashes leases of a job take something down, until it is submitted or reopened again"
+    )
     # leases
     ONE_LIVE_LEASE = "a job has one open attempt while it is leased, and none otherwise"
     ATTEMPTS_COUNT_UP = "each new lease is the next attempt"
@@ -46,7 +48,10 @@ class Law(Enum):
     AGED_FIRST = "no job is given out while one waits that has waited too long, and the same worker could run it"
     FIRST_COME = "within a type, tags and priority, the job that was ready first goes first"
     LIVE_WORK_KEPT = "no lease is lost while its worker lives and is connected"
-    LEASE_HONOURED = "no lease runs out before lease_s after its renewal, and after the dispatcher could hear of one"
+    LEASE_HONOURED = (
+        "no lease runs out before lease_s after its renewal, and after the dispatcher could hear of one, unless its worker "
+        "restarted, or seems to: it is disconnected, and an earlier start of it is heard late"
+    )
     OFFER_REPEATED = "an assignment that got lost is sent again to a connected worker, long before its lease runs out"
     UNREACHED_TAKEN_BACK = "a lease whose assignment nobody heard is taken back before it runs out"
     CANCEL_REPEATED = "an order to cancel reaches a connected worker in time, however often it gets lost"
@@ -77,7 +82,7 @@ class Law(Enum):
     # workers
     SLOTS_KEPT = "a worker never runs more jobs than it has slots"
     ONE_ATTEMPT_AT_ONCE = "a worker never runs two attempts at a job at once"
-    STARTED_ONCE = "a token is not started again while the journal has a note of its start"
+    STARTED_ONCE = "a token is started once in a life of a worker, and not while the journal has a note of its start"
     STARTED_FROM_JOURNAL = "what is started is noted as started in the journal"
     RESULT_SYNCED = "a result is synced before anything else happens to it"
     REPORT_FROM_JOURNAL = "what is reported is in the journal"

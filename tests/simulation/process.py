@@ -1,7 +1,7 @@
 """A service on one machine: an inbox, turns, and any number of lives, each of which may end at any boundary."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 from tests.simulation.broker import Broker, SignIn
@@ -33,6 +33,7 @@ class Process(ABC):
         lives: how many there were.
         disk, cable: the machine's.
         doom: asked at each boundary, with its name, whether to die there.
+        decided: called with each list of effects that its machine returns, before anything is done with it.
         died: called when a life has ended by itself or at a boundary, with the reason; somebody has to boot it again.
         disk_s: how long a commit takes, at most.
     """
@@ -52,6 +53,7 @@ class Process(ABC):
         self.lives = 0
         self.disk_s = 0.0
         self.doom: Callable[[str], bool] | None = None
+        self.decided: Callable[[Sequence[object]], None] = lambda _effects: None
         self.died: Callable[[str], None] = lambda _reason: None
         self._inbox: list[Any] = []
         self._wake: Timer | None = None
@@ -163,6 +165,7 @@ class Process(ABC):
             return
         try:
             perform()
+            self.boundary("performed")
         except Died as death:
             self._die(f"killed at {death}")
 

@@ -27,7 +27,8 @@ class Facts:
         accepted: leases that a worker has noted.
         unreached: leases of which this dispatcher has heard that nobody heard of them.
         granted, renewed: when the dispatcher granted a lease, and when it last renewed it, if only by granting it.
-        booted: when each worker last started.
+        booted: when each worker last started, and `boots` as what.
+        misled: workers that are disconnected, and of which an earlier start is heard in this turn.
         hears_since: when the dispatcher was last told that its link came up.
         clock_set_at: when the clock of its machine was last set.
         taken_down: leases under which something was taken down, by job.
@@ -46,9 +47,11 @@ class Facts:
     granted: dict[Token, float] = field(default_factory=dict)
     renewed: dict[Token, float] = field(default_factory=dict)
     booted: dict[str, float] = field(default_factory=dict)
+    boots: dict[str, str] = field(default_factory=dict)
+    misled: set[str] = field(default_factory=set)
     hears_since: float = 0.0
     clock_set_at: float = 0.0
-    taken_down: defaultdict[JobId, list[Token]] = field(default_factory=lambda: defaultdict(list))
+    taken_down: defaultdict[JobId, set[Token]] = field(default_factory=lambda: defaultdict(set))
     faults: Counter[str] = field(default_factory=Counter)
 
 
@@ -63,7 +66,8 @@ class Shadow:
     Attributes:
         holds: what is kept from work.
         held_at: when that last changed.
-        ended_at: the true time at which a job ended.
+        ends: how each job has ended last, whether it is forgotten or not.
+        ended_at: the true time of that.
         stored: how many jobs there ever were.
         life: which life of a job this is: what was forgotten may be submitted again, and what failed be reopened.
         lives: to which one a lease belongs.
@@ -81,6 +85,7 @@ class Shadow:
         self._by_key: dict[tuple[JobType, UniqueKey | None], JobId] = {}
         self.holds: set[tuple[HoldKind, str]] = set()
         self.held_at: dict[tuple[HoldKind, str], float] = {}
+        self.ends: dict[JobId, State] = {}
         self.ended_at: dict[JobId, float] = {}
         self._cancelled_at: dict[JobId, float] = {}
         self.jobs: dict[JobId, Job] = {}
@@ -214,7 +219,7 @@ class Shadow:
 
     def _ended(self, before: Job | None, job: Job, now: Now) -> None:
         hold, spec = self._laws.hold, job.spec
-        self.ended_at[spec.id] = self._calm.now
+        self.ends[spec.id], self.ended_at[spec.id] = job.state, self._calm.now
         if job.state is State.CANCELLED:
             hold(Law.CANCELLED_ON_REQUEST, spec.id in self._facts.cancels, job)
         elif job.state is State.EXPIRED:
@@ -271,7 +276,7 @@ class Shadow:
         heard_s = self._calm.now - max(renewed, facts.hears_since)
         # One that restarted without it has lost it; so have, in turn, two machines that share a name.
         restarted = facts.booted[attempt.worker] > facts.granted[token] or facts.faults["twin_joined"]
-        honoured = heard_s >= self._policy.lease_s - 0.01 or restarted
+        honoured = heard_s >= self._policy.lease_s - 0.01 or restarted or attempt.worker in facts.misled
         hold(Law.LEASE_HONOURED, honoured, attempt, "was lost, but could be heard of for", heard_s)
         if token not in facts.accepted:
             hold(Law.OFFER_REPEATED, calm_s <= self._soon_s, attempt, "never arrived in calm of", calm_s)

@@ -1,38 +1,56 @@
-"""Interrupt everywhere: whatever has been performed when everybody dies, all comes to the same end.
+"""Interrupt everywhere: whatever has been performed when somebody dies, all comes to the same end.
 
-One story is told without a fault, and every boundary in it between decide, commit and the performing of each effect is
-counted. Then it is told again for each of them: there, the dispatcher and all workers die, and start from their disks.
+One story is told without a fault, in which both machines return every kind of effect that they know. Each list of
+effects is cut after each of its prefixes: before its commit, after it, and before and after each thing that is then
+performed. (What is committed is one transaction, all or nothing; a line in the log changes nothing.) The story is
+told again for each cut: there, somebody dies, and starts again from the disk.
 """
 
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
+from enum import StrEnum
 from functools import partial
+from typing import Final, get_args
 
 import pytest
 
+from stockworker.agent import effects as of_agent
 from stockworker.agent.effects import Offering
 from stockworker.agent.machine import Rhythm
+from stockworker.dispatcher import effects as of_dispatcher
 from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId, JobType
 from stockworker.protocol.job import Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Submission
+from stockworker.protocol.messages import Control, ControlAction, HoldKind, Submission
+from stockworker.protocol.packet import Packet
 from tests.simulation.executor import Behaviour
 from tests.simulation.fleet import Fleet, Plan
 from tests.simulation.process import Process
 
-IMPORT = JobType("data_import")
-PLAN = Plan(
+
+class Death(StrEnum):
+    """Who dies at the cut, and how."""
+
+    ALONE = "alone"  # the process itself
+    ALL = "all"  # the dispatcher and all workers
+    DARK = "dark"  # and all their machines, with whatever was not synced
+
+
+IMPORT, UPDATE = JobType("data_import"), JobType("price_update")
+PLAN: Final = Plan(
     policy=Policy(
         lease_s=10.0,
-        keep_ended_s=1e9,
+        keep_ended_s=25.0,
         defaults=JobDefaults(timeout_s=30.0, backoff_s=0.5, max_attempts=9, max_crashes=9),
     ),
-    rhythm=Rhythm(2.0, 30.0),
-    offerings=(Offering(1, (IMPORT,), ()), Offering(2, (IMPORT,), ())),
+    rhythm=Rhythm(10.0, 30.0),
+    offerings=(Offering(1, (IMPORT, UPDATE), ()), Offering(2, (IMPORT, UPDATE), ())),
     clients=1,
 )
-STORY_S = 45.0
-JOBS = {
+STORY_S: Final = 70.0
+JOBS: Final = {
     JobId("short"): (Behaviour(0.05), State.COMPLETED),
     JobId("long"): (Behaviour(12.0), State.COMPLETED),
     JobId("second-try"): (Behaviour(0.5, "error", tries=1), State.COMPLETED),
@@ -42,48 +60,89 @@ JOBS = {
     JobId("kills-agents"): (Behaviour(1.5, "agent"), State.FAILED),
     JobId("unwanted"): (Behaviour(0.0, "hangs", deaf=True), State.CANCELLED),
 }
+HELD: Final = JobId("held")
 
 
-def live(interrupted_at: int | None, *, dark: bool) -> int:
-    """Tell the story, and check how it ends; returns the number of its boundaries."""
-    fleet = Fleet(1, PLAN)
-    boundaries = 0
+class Story:
+    """Told once; somebody dies at the cut of number `cut`, if there is one."""
 
-    def interrupts(process: Process, point: str) -> bool:
-        nonlocal boundaries
-        boundaries += point != "decide"  # to die before that is to die after the last turn
-        if boundaries != interrupted_at or point == "decide":
+    def __init__(self, cut: int | None, death: Death) -> None:
+        self._cut = cut
+        self._death = death
+        self._returned: set[tuple[str, str]] = set()
+        self._new: set[str] = set()
+        self.cuts = 0
+        self.kinds: set[tuple[bool, type]] = set()
+        self.fleet = Fleet(1, PLAN)
+        for process in self._processes:
+            process.decided = partial(self._decided, process)
+
+    @property
+    def _processes(self) -> tuple[Process, ...]:
+        return (self.fleet.dispatcher, *self.fleet.workers)
+
+    def tell(self) -> None:
+        """Live through it, and check how it ends."""
+        fleet, after = self.fleet, self.fleet.world.after
+        (client,) = fleet.clients
+        worker, other = fleet.workers
+        reload = codec.encode(Control(other.worker_id, ControlAction.RELOAD))
+        after(0.5, lambda: client.hold(HoldKind.TYPE, UPDATE, on=True))
+        after(1.0, lambda: client.submit(tuple(map(_submission, JOBS))))
+        after(1.2, lambda: client.submit((Submission(HELD, UPDATE, Priority.HIGH, Behaviour(0.1).payload()),)))
+        after(2.0, self._cancel_when_stored)
+        after(3.0, lambda: client.query((HELD, JobId("long"))))
+        after(6.0, lambda: worker.leave(1.0))
+        after(10.0, lambda: client.hold(HoldKind.TYPE, UPDATE, on=False))
+        after(16.0, lambda: client.hold(HoldKind.WORKER, other.worker_id, on=True))
+        after(20.0, lambda: client.hold(HoldKind.WORKER, other.worker_id, on=False))
+        after(30.0, lambda: self._publish(reload))
+        self._watch()
+        fleet.run(STORY_S)
+        self._cut = None  # what follows is not cut
+        fleet.settle()
+        wanted = {job_id: state for job_id, (_, state) in JOBS.items()} | {HELD: State.COMPLETED}
+        assert fleet.shadow.ends == wanted
+
+    def _publish(self, packet: Packet) -> None:
+        self.fleet.broker.publish(packet, "operator")
+
+    def _watch(self) -> None:
+        for process in self._processes:
+            if process.doom is None:  # a new life
+                process.doom = partial(self._dies, process)
+        self.fleet.world.after(0.01, self._watch)
+
+    def _cancel_when_stored(self) -> None:
+        if JobId("unwanted") in self.fleet.facts.receipted:
+            self.fleet.clients[0].cancel(JobId("unwanted"))
+        else:
+            self.fleet.world.after(0.5, self._cancel_when_stored)
+
+    def _decided(self, process: Process, effects: Sequence[object]) -> None:
+        self.kinds |= {(process is self.fleet.dispatcher, type(effect)) for effect in effects}
+        told = (process.name, repr(effects))  # whoever is idle says the same again and again
+        if effects and told not in self._returned:
+            self._returned.add(told)
+            self._new.add(process.name)
+        else:
+            self._new.discard(process.name)
+
+    def _dies(self, process: Process, point: str) -> bool:
+        if self._cut is None or point == "decide" or process.name not in self._new:
             return False
-        fleet.world.after(0.0, lambda: end_all(process))
+        self.cuts += 1
+        if self.cuts != self._cut:
+            return False
+        self.fleet.world.after(0.0, lambda: self._end_all(process))
         return True
 
-    def end_all(first: Process) -> None:
-        for process in (fleet.dispatcher, *fleet.workers):
-            if process is not first:
+    def _end_all(self, first: Process) -> None:
+        for process in self._processes:
+            if process is not first and self._death is not Death.ALONE:
                 process.fail("interrupted")
-            if dark:
+            if self._death is Death.DARK:
                 process.disk.power_cut(all_lost=True)
-
-    def watch() -> None:
-        for process in (fleet.dispatcher, *fleet.workers):
-            if process.doom is None:  # a new life
-                process.doom = partial(interrupts, process)
-        fleet.world.after(0.01, watch)
-
-    watch()
-    client = fleet.clients[0]
-    fleet.world.after(1.0, lambda: client.submit(tuple(_submission(job_id) for job_id in JOBS)))
-    fleet.world.after(2.0, partial(_cancel_when_stored, fleet))
-    fleet.world.after(6.0, lambda: fleet.workers[0].leave(1.0))
-    fleet.run(STORY_S)
-    counted = boundaries
-    boundaries = 0  # what follows is not interrupted
-    interrupted_at = None
-    fleet.settle()
-    ends = {job_id: fleet.shadow.jobs[job_id].state for job_id in JOBS}
-    wrong = {job_id: fleet.shadow.jobs[job_id] for job_id, (_, state) in JOBS.items() if ends[job_id] is not state}
-    assert not wrong, wrong
-    return counted
 
 
 def _submission(job_id: JobId) -> Submission:
@@ -92,17 +151,32 @@ def _submission(job_id: JobId) -> Submission:
     return Submission(job_id, IMPORT, Priority.NORMAL, behaviour.payload(), max_attempts=tries, max_crashes=tries)
 
 
-def _cancel_when_stored(fleet: Fleet) -> None:
-    if JobId("unwanted") in fleet.facts.receipted:
-        fleet.clients[0].cancel(JobId("unwanted"))
-    else:
-        fleet.world.after(0.5, partial(_cancel_when_stored, fleet))
+def tell(cut: int, death: Death) -> int:
+    """Tell the story with one cut; returns how many were passed."""
+    story = Story(cut, death)
+    story.tell()
+    return story.cuts
+
+
+def uncut() -> Story:
+    story = Story(0, Death.ALONE)
+    story.tell()
+    return story
+
+
+def test_the_story_has_every_kind_of_effect() -> None:
+    story = uncut()
+    of_both = {(True, kind) for kind in get_args(of_dispatcher.Effect)}
+    of_both |= {(False, kind) for kind in get_args(of_agent.Effect)}
+    assert story.kinds == of_both
+    assert story.fleet.facts.pruned, "nothing was forgotten"
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize("dark", [False, True], ids=["killed", "power-cut"])
-def test_every_interrupted_story_has_the_same_end(*, dark: bool) -> None:
-    boundaries = live(None, dark=dark)
+@pytest.mark.parametrize("death", Death)
+def test_every_cut_story_has_the_same_end(death: Death) -> None:
+    cuts = uncut().cuts
     with ProcessPoolExecutor(2) as pool:
-        list(pool.map(partial(live, dark=dark), range(1, boundaries + 1), chunksize=20))
-    assert boundaries > 150
+        passed = list(pool.map(partial(tell, death=death), range(1, cuts + 1), chunksize=10))
+    assert cuts > 200
+    assert all(number >= cut for cut, number in enumerate(passed, 1)), "some stories were not cut"

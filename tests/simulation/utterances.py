@@ -17,6 +17,7 @@ from stockworker.protocol.messages import (
     Answer,
     Assign,
     CancelJob,
+    Disconnect,
     Hold,
     HoldKind,
     LeaseStatus,
@@ -183,6 +184,27 @@ class Ears:
             )
             fine = fine and view.result in (None, self._shadow.results.get(view.id))
             self._hold(Law.ANSWER_IS_TRUE, fine, view, "but on disk is", job)
+
+    # --- what was heard -----------------------------------------------------------------------------------------------
+
+    def misled(self, inputs: Sequence[object], workers: dict[WorkerId, Worker]) -> set[str]:
+        """Workers of which a turn hears an earlier start, and which are or become disconnected."""
+        found = set[str]()
+        away = {worker.id for worker in workers.values() if not worker.online}
+        for item in inputs:
+            try:
+                message = read(item) if isinstance(item, Packet) else None
+            except DecodeError:
+                continue
+            match message:
+                case Disconnect(worker_id=worker_id):
+                    away.add(worker_id)
+                case Request(worker_id=worker_id, boot=boot):
+                    if worker_id in away and boot != self._facts.boots.get(worker_id):
+                        found.add(worker_id)
+                case _:
+                    pass
+        return found
 
     # --- what was asked for -------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from stockworker.agent.effects import (
     MarkStarted,
     Offering,
     Record,
+    Reload,
     Send,
     Start,
     Stop,
@@ -94,7 +95,8 @@ class Worker(Process):
     def begin(self) -> SignIn:
         boot = make_token(self.dice)
         self.leaving = False
-        self._facts.booted[self.worker_id] = self.world.now
+        self._facts.booted[self.worker_id], self._facts.boots[self.worker_id] = self.world.now, boot
+        self._ran: set[Token] = set()
         self._journal = _WatchedJournal(MEMORY, connect=self.disk.connect)
         self._journal.committed = self._commit
         entries = self._journal.load()
@@ -136,6 +138,7 @@ class Worker(Process):
         events = [found for item in items if (found := self._event(item)) is not None]
         deliveries = [item for item in items if isinstance(item, Delivery)]
         effects = self.machine.handle(events, self.world.now)
+        self.decided(effects)
         starts = [effect for effect in effects if isinstance(effect, Start)]
         self.laws.hold(Law.DRAINED_STARTS_NOTHING, not (self.drains and starts), self.name, starts)
         entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
@@ -198,7 +201,11 @@ class Worker(Process):
                     self.executor.stop(token)
                 case Send(message=message):
                     packets.append(codec.encode(message))
+                case Reload():
+                    self.boundary("perform")
+                    self.put(self.offering)
                 case Leave():
+                    self.boundary("perform")
                     self.link.close(packets)
                     self._say_goodbye()
                     return
@@ -228,8 +235,9 @@ class Worker(Process):
     def _start(self, work: Work) -> None:
         rows = self.disk.rows("SELECT started FROM lease WHERE token = ?", work.token)
         self.laws.hold(Law.STARTED_FROM_JOURNAL, rows == [(1,)], work, rows)
-        self.laws.hold(Law.STARTED_ONCE, work.token not in self._started, work)
+        self.laws.hold(Law.STARTED_ONCE, work.token not in self._started | self._ran, work)
         self._started.add(work.token)
+        self._ran.add(work.token)
         submitted = self._facts.payloads[work.job_id] | self._facts.payloads[None]
         self.laws.hold(Law.PAYLOAD_UNCHANGED, work.payload in submitted, work)
         self.executor.start(work)
@@ -246,7 +254,7 @@ class Worker(Process):
         # two machines share a name, one of them is given up as restarted, without blame.
         known = what != "machine" or work.attempt > 1
         if known and not self._facts.faults["twin_joined"]:
-            self._facts.taken_down[work.job_id].append(work.token)
+            self._facts.taken_down[work.job_id].add(work.token)
         self.world.note(self.name, "is hit by", work.job_id, what)
         self._facts.faults[f"job_kills_{what}"] += 1
         if what == "agent":

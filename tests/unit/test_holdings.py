@@ -79,6 +79,23 @@ def test_an_assignment_that_comes_twice_is_one(agent: AgentBook) -> None:
     agent.expect(reported(attempt(JOB_A)))
 
 
+def test_an_assignment_that_comes_again_when_all_is_over_is_not_run_again(agent: AgentBook) -> None:
+    finish(agent)
+    agent.tell(ack(stored=[A1]))
+    agent.tell(assign(JOB_A))
+    assert not agent.journal.load()
+    agent.tell(assign(JOB_A_AGAIN))
+    agent.expect(start(JOB_A_AGAIN))
+
+
+def test_an_assignment_that_comes_again_when_it_was_stale_is_not_run(agent: AgentBook) -> None:
+    agent.run(JOB_A)
+    agent.tell(assign(JOB_B))
+    agent.tell(ack(stale=[B1]))
+    agent.tell(finished(A1), assign(JOB_B))
+    agent.expect(reported(attempt(JOB_A)))
+
+
 def test_an_acknowledgement_that_comes_twice_is_one(agent: AgentBook) -> None:
     finish(agent)
     agent.tell(ack(stored=[A1]), ack(stored=[A1]), ack(stale=[A1]))

@@ -19,6 +19,9 @@ from stockworker.protocol.messages import Assignment, AttemptReport, HeldLease, 
 _NEARLY_FULL: Final = 0.75
 """Share of the quota from which on no new jobs are to be taken: what is held will need room for its results, too."""
 
+_REMEMBERED: Final = 10_000
+"""Settled leases that are remembered, to know an assignment that comes again: as many as come in a few seconds."""
+
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
@@ -75,6 +78,7 @@ class Holdings:
         self._quota_bytes = quota_bytes
         self.kept_bytes = 0
         self._held: dict[Token, Held] = {}
+        self._settled: dict[Token, None] = {}
         self._newest: dict[JobId, Token] = {}
         self._waiting: deque[Token] = deque()
         self._handed: dict[JobId, Token] = {}
@@ -104,8 +108,8 @@ class Holdings:
         return len(self._handed)
 
     def accept(self, assignment: Assignment) -> Held | None:
-        """Take a lease; returns None if it is held already. An older lease of the same job is stale now."""
-        if assignment.token in self._held:
+        """Take a lease; returns None if it is held already, or was. An older lease of the same job is stale now."""
+        if assignment.token in self._held or assignment.token in self._settled:
             return None
         older = self.get(self._newest.get(assignment.job_id))
         if older is not None:
@@ -261,6 +265,9 @@ class Holdings:
         token, job_id = held.assignment.token, held.assignment.job_id
         del self._held[token]
         self.kept_bytes -= _result_bytes(held)
+        self._settled[token] = None
+        if len(self._settled) > _REMEMBERED:
+            del self._settled[next(iter(self._settled))]
         self.unreported.pop(token, None)
         if token in self._waiting:
             self._waiting.remove(token)
