@@ -120,11 +120,11 @@ simulate: dev ## Live through HOURS=100 simulated hours of faults, from a random
 	@$(BIN)/python -m tests.simulation --hours $(HOURS)
 
 .PHONY: simulate-ci
-simulate-ci: dev ## Live through 1,000 simulated hours of faults
-	@$(BIN)/python -m tests.simulation --hours 1000
+simulate-ci: dev ## Live through 1,000 simulated hours of faults, always the same ones
+	@$(BIN)/python -m tests.simulation --hours 1000 --seed 1
 
 .PHONY: simulate-nightly
-simulate-nightly: dev ## Live through 10,000 simulated hours of faults
+simulate-nightly: dev ## Live through 10,000 simulated hours of faults, from a random seed
 	@$(BIN)/python -m tests.simulation --hours 10000
 
 .PHONY: docs

@@ -5,6 +5,7 @@ To add one, add a line to PAGES: where it goes, and the function that returns it
 """
 
 import argparse
+import ast
 import sys
 from collections.abc import Callable
 from functools import partial
@@ -25,6 +26,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/logging.md": events.reference,
     "docs/man/stockworker.1": manual.man_page,
     "docs/protocol.md": lambda: _with_section("docs/protocol.md", "topics", protocol.topics()),
+    "docs/simulation.md": lambda: _with_section("docs/simulation.md", "laws", _laws()),
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},
     "etc/stockworker/job_processor.yml": reference.sample,
@@ -59,6 +61,19 @@ def main() -> int:
 
 def _current(file: Path) -> str | None:
     return file.read_text(encoding="utf-8") if file.exists() else None
+
+
+def _laws() -> str:
+    """The laws of the simulation, as a table; read, not imported: the tests are no part of what is installed."""
+    file = ast.parse((ROOT / "tests/simulation/invariants.py").read_text(encoding="utf-8"))
+    (law,) = (node for node in file.body if isinstance(node, ast.ClassDef) and node.name == "Law")
+    rows = ["| Law | says |", "|---|---|"]
+    for node in law.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
+            name = node.targets[0].id
+            if isinstance(node.value, ast.Constant):
+                rows.append(f"| `{name}` | {node.value.value} |")
+    return "\n".join(rows) + "\n"
 
 
 def _with_section(name: str, section: str, text: str) -> str:

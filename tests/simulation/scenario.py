@@ -77,6 +77,14 @@ def run(seed: int, stream: TextIO | None = None) -> Outcome:
     Raises:
         Violation: a law was broken.
     """
+    try:
+        return _run(seed, stream)
+    except Exception as error:
+        error.add_note(f"seed {seed}; replay with: python -m tests.simulation --seed {seed} --trace")
+        raise
+
+
+def _run(seed: int, stream: TextIO | None) -> Outcome:
     dice = Random(seed)  # noqa: S311 (that it can be foretold is its purpose)
     ((name, weather),) = dice.choices(list(WEATHERS.items()), [weather.weight for weather in WEATHERS.values()])
     fleet = Fleet(seed, _plan(dice, weather), stream)

@@ -17,7 +17,9 @@ ROOT = Path(__file__).resolve().parents[2]
 FOUND = {
     28: "a worker's first claim to a lost lease was called stale, its second one, a moment later, revived the lease",
     40: "a job that takes its machine down within a second of its start was never blamed for it",
+    16: "an assignment that came again when all was over was run again by a worker that had forgotten it",
     2043: "an assignment arrived when the restarted worker's first request had given the job back already",
+    10013: "a late request of an earlier start was taken for a restart, and what ran there counted as lost and crashed",
 }
 """Seeds that broke a law once, and what it was."""
 
