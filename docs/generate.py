@@ -69,10 +69,9 @@ def _laws() -> str:
     (law,) = (node for node in file.body if isinstance(node, ast.ClassDef) and node.name == "Law")
     rows = ["| Law | says |", "|---|---|"]
     for node in law.body:
-        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name):
-            name = node.targets[0].id
-            if isinstance(node.value, ast.Constant):
-                rows.append(f"| `{name}` | {node.value.value} |")
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
+            text = " ".join(str(node.value.value).split())
+            rows.append(f"| `{ast.unparse(node.targets[0])}` | {text} |")
     return "\n".join(rows) + "\n"
 
 

@@ -146,7 +146,9 @@ class Dispatcher(Process):
         inputs = [found for item in items if (found := self._input(item)) is not None]
         deliveries = [item for item in items if isinstance(item, Delivery)]
         self._shadow.begin_turn()
-        self._facts.misled = self._ears.misled(inputs, self.machine.roster.workers)
+        self._facts.misled = self._ears.misled(
+            inputs, self.machine.roster.workers, self.now().steady - self.policy.lease_s / 2
+        )
         try:
             performance = self._turns.take(inputs, self.now())
         except StoreError as error:

@@ -48,10 +48,8 @@ class Law(Enum):
     AGED_FIRST = "no job is given out while one waits that has waited too long, and the same worker could run it"
     FIRST_COME = "within a type, tags and priority, the job that was ready first goes first"
     LIVE_WORK_KEPT = "no lease is lost while its worker lives and is connected"
-    LEASE_HONOURED = (
-        "no lease runs out before lease_s after its renewal, and after the dispatcher could hear of one, unless its worker "
-        "restarted, or seems to: it is disconnected, and an earlier start of it is heard late"
-    )
+    LEASE_HONOURED = """no lease runs out before lease_s after its renewal, and after the dispatcher could hear of one,
+    unless its worker has restarted, or seems to: it is not heard, and an earlier start of it is heard late"""
     OFFER_REPEATED = "an assignment that got lost is sent again to a connected worker, long before its lease runs out"
     UNREACHED_TAKEN_BACK = "a lease whose assignment nobody heard is taken back before it runs out"
     CANCEL_REPEATED = "an order to cancel reaches a connected worker in time, however often it gets lost"

@@ -106,6 +106,8 @@ class Process(ABC):
 
     def pause(self, seconds: float) -> None:
         """Stop it, as SIGSTOP does, and let it go on later."""
+        if not self.alive:
+            return
         self._busy_until = max(self._busy_until, self.world.now + seconds)
         if self.link is not None:
             self.link.silenced(seconds)

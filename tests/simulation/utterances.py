@@ -187,10 +187,10 @@ class Ears:
 
     # --- what was heard -----------------------------------------------------------------------------------------------
 
-    def misled(self, inputs: Sequence[object], workers: dict[WorkerId, Worker]) -> set[str]:
-        """Workers of which a turn hears an earlier start, and which are or become disconnected."""
+    def misled(self, inputs: Sequence[object], workers: dict[WorkerId, Worker], heard_since: float) -> set[str]:
+        """Workers of which a turn hears an earlier start, and which are disconnected, or were not heard lately."""
         found = set[str]()
-        away = {worker.id for worker in workers.values() if not worker.online}
+        away = {worker.id for worker in workers.values() if not worker.online or worker.seen < heard_since}
         for item in inputs:
             try:
                 message = read(item) if isinstance(item, Packet) else None

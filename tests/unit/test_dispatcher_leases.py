@@ -313,6 +313,29 @@ def test_a_late_request_of_an_earlier_start_takes_nothing_from_the_one_that_live
     dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
 
 
+def test_an_earlier_start_that_was_heard_late_gives_way_before_a_lease_runs_out(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(request(W1, boot="boot-2"))
+    dispatcher.tell(Disconnect(W1, "boot-2"), request(W1, boot="boot-1"))
+    dispatcher.tell(submit(A, reply=None))
+    dispatcher.expect(dispatcher.given(W1, A))
+    for _ in range(3):
+        dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), boot="boot-2"))
+        dispatcher.after(5)
+    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), boot="boot-2"))
+    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+
+
+def test_whoever_could_not_be_heard_is_not_lost(dispatcher: DispatcherBook) -> None:
+    """The dispatcher was suspended: what its workers have said meanwhile comes now."""
+    dispatcher.run_to(State.RUNNING)
+    dispatcher.clock.advance(600)
+    dispatcher.after(0)
+    assert dispatcher.stats().workers[0].online
+    dispatcher.tell(request(W1, boot="boot-0"))
+    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
+    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+
+
 def test_a_new_start_whose_predecessor_fell_silent_is_believed(dispatcher: DispatcherBook) -> None:
     """Nobody has heard the broker say goodbye for it."""
     dispatcher.run_to(State.ASSIGNED)

@@ -113,9 +113,9 @@ def test_a_failed_job_that_is_retried_in_the_last_moment_is_kept(dispatcher: Dis
     dispatcher.run_to(State.FAILED)
     dispatcher.clock.advance(WEEK + 60)
     dispatcher.tell(retry(A))
-    dispatcher.expect(receipt(A, ReceiptStatus.REOPENED))
+    dispatcher.expect(dispatcher.given(W1, A), receipt(A, ReceiptStatus.REOPENED))
     assert dispatcher.prunes[-1].before > MIDDAY
-    assert dispatcher.state(A) is State.QUEUED
+    assert dispatcher.state(A) is State.ASSIGNED
 
 
 def test_the_id_of_a_job_that_was_forgotten_is_that_of_a_new_one(ended: DispatcherBook) -> None:

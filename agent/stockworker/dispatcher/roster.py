@@ -104,13 +104,18 @@ class Roster:
         """Whether a request is of an earlier start of the worker: a broker that has crashed delivers such ones again.
 
         Of a start that we don't know we can't tell whether it is a later one: we may have started since. So it is
-        believed when the one that we know has said goodbye, or has missed a request: a broker says goodbye for whoever
-        is killed. Where two machines share a name, the one that has started last is believed, unless it falls silent.
+        believed when the one that we know has said goodbye, as the broker does for whoever is killed, or has missed a
+        request. An earlier one is believed only then: where two machines share a name, the one that has started last
+        is, unless it falls silent; and one that was only heard late gives way before a lease runs out.
         """
-        silent_s = now.steady - max(worker.seen, self._hears_since)
+        heard = self._silent_s(worker, now) < self._policy.lease_s / 2
         if message.boot in worker.former:
-            return silent_s < self._policy.lease_s
-        return message.boot != worker.boot and worker.online and silent_s < self._policy.lease_s / 2
+            return heard
+        return message.boot != worker.boot and worker.online and heard
+
+    def _silent_s(self, worker: Worker, now: Now) -> float:
+        """For how long a worker has said nothing, while it could be heard."""
+        return now.steady - max(worker.seen, self._hears_since)
 
     def _enlist(self, message: Request, now: Now) -> Worker:
         held = (job_id for job_id, lease in self._ledger.leases.items() if lease.attempt.worker == message.worker_id)
@@ -237,7 +242,7 @@ class Roster:
             if worker is not None:
                 silent.add(worker.id)
         for worker in list(self.workers.values()):
-            silent_s = now.steady - worker.seen
+            silent_s = self._silent_s(worker, now)
             # One that let a lease run out in silence must not get the same job again: the next loss would be blamed
             # on the job, too.
             patience_s = self._policy.lease_s if worker.id in silent else self._policy.worker_timeout_s
