@@ -241,6 +241,11 @@ def test_only_types_that_allow_it_are_given_ahead() -> None:
     assert shares(queue, [a_worker(W1)], prefetch={BACKTEST: 3}) == [("w1", "a")]
 
 
+def test_a_window_smaller_than_the_slots_binds_types_that_are_not_given_ahead() -> None:
+    queue = a_queue(*(a_job(each, sequence=number, of_type=IMPORT) for number, each in enumerate([A, B])))
+    assert shares(queue, [a_worker(W1, slots=2, window=1)], prefetch={BACKTEST: 3}) == [("w1", "a")]
+
+
 def test_nothing_is_given_ahead_past_a_job_whose_turn_has_come() -> None:
     """Who has taken much ahead could not run it soon: others may, or this one when it has done its own."""
     worker = a_worker(W1)

@@ -197,8 +197,9 @@ def _stock_up(
         fed = []
         for worker in turn:
             lane = queue.next_lane(worker, aged_before, held)
-            room = 0 if lane is None else min(MAX_LEASES, worker.slots + prefetch.get(lane.type, 0)) - _load(worker)
-            if lane is not None and room > 0:
+            if lane is None or lane.type not in prefetch:
+                continue
+            if _load(worker) < min(MAX_LEASES, worker.slots + prefetch[lane.type]):
                 yield worker, queue.take(lane)
                 fed.append(worker)
         turn = fed

@@ -146,7 +146,7 @@ class Roster:
             if claim.status is not LeaseStatus.FINISHED:
                 self._outbox.stale(worker.id, claim.token)
                 if job is not None and job.state is State.QUEUED:
-                    pass
+                    self._forfeit(job)
             return
         lease = self._ledger.leases[claim.job_id]
         lease.deadline = now.steady + self._validity_s(job)
