@@ -7,7 +7,7 @@ SHELL := /bin/bash
 PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
-DEBIAN_PACKAGES := mosquitto mosquitto-clients openssl postgresql python3-venv
+DEBIAN_PACKAGES := mosquitto mosquitto-clients openssl postgresql python3-venv systemd
 PURE_TESTS := tests/unit tests/property tests/contract/test_broker_template.py
 # A file's tests share their broker, and stay together.
 PARALLEL := --numprocesses auto --dist loadfile

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from stockworker.cli import manual
 from stockworker.config import broker, reference
-from stockworker.logs import events
+from stockworker.logs import catalog, events
 from stockworker.protocol import acl
 from stockworker.protocol import reference as protocol
 
@@ -30,6 +30,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},
     "etc/stockworker/job_processor.yml": reference.sample,
+    "systemd/stockworker.catalog": catalog.catalog,
 }
 
 

@@ -59,6 +59,7 @@ CORE: Final = Recipe(
         "/usr/bin/stockworker": "packaging/stockworker",
         f"{CODE}/stockworker": "agent/stockworker/",
         f"{_UNITS}/stockworker.target": "systemd/stockworker.target",
+        "/usr/lib/systemd/catalog/stockworker.catalog": "systemd/stockworker.catalog",
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
         "/usr/share/man/man1/stockworker.1": "docs/man/stockworker.1",
         "/usr/share/doc/stockworker/configuration.md": "docs/configuration.md",

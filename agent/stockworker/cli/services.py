@@ -7,9 +7,11 @@ import logging
 import signal
 from collections.abc import Callable, Coroutine
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+from stockworker.adapters.journal import JournalHandler
 from stockworker.adapters.process import forbid_core_dumps
 from stockworker.adapters.systemd import Notifier
 from stockworker.agent.journal import open_journal
@@ -114,7 +116,8 @@ def _prepare(config: Config, path: Path | None, instance: str | None, role: Role
     # systemd ends a service that hangs with SIGABRT: its stack then stands in the journal.
     faulthandler.enable()
     forbid_core_dumps()
-    configure(config.log.level, config.log.format)
+    fixed = {"worker": config.worker.id} if role is Role.WORKER else {}
+    configure(config.log.level, config.log.format, journal=partial(JournalHandler, fixed))
     for problem in problems(path, instance):
         log_event(_log, Event.CONFIG_UNWISE, problem=problem.show())
     who = identify(config, role)

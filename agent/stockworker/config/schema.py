@@ -430,7 +430,7 @@ class Log:
         default="auto",
         metadata=_key(
             choice("auto", "text", "json"),
-            "`json` is one object per line; `auto` is text, without time where the journal adds it.",
+            "`json` is one object per line; `auto` is text, or under systemd entries of the journal with fields of their own.",
         ),
     )
 

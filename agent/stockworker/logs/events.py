@@ -280,9 +280,21 @@ def reference() -> str:
 _INTRODUCTION = """\
 # Logging
 
-The services log to standard error, which systemd hands to the journal: `journalctl -u 'stockworker@*'`. Lines carry
-their priority, so `journalctl -p warning` shows what may need attention. `log.level` sets the least important level that
-is logged, `log.format` the form: text for people, `json` for programs.
+The services log to the journal where systemd has started them, and to standard error elsewhere: `journalctl -u
+'stockworker@*'`. Lines carry their priority, so `journalctl -p warning` shows what may need attention. `log.level` sets
+the least important level that is logged, `log.format` the form: text for people, `json` for programs.
+
+In the journal each event is an entry with fields of its own (`log.format: auto`; not with `text` or `json`). Whatever a
+handler prints or logs stands there under its job.
+
+| Field | Holds |
+|---|---|
+| `STOCKWORKER_EVENT` | the name of the event: `journalctl STOCKWORKER_EVENT=job_failed` |
+| `STOCKWORKER_JOB_ID`, `STOCKWORKER_JOB_TYPE`, `STOCKWORKER_ATTEMPT` | the field `job`, `type`, `attempt` of the event |
+| `STOCKWORKER_WORKER_ID` | the field `worker`; what a worker logs always has its own |
+| `STOCKWORKER_REASON`, … | likewise every other field of the event, in capital letters |
+| `STOCKWORKER_LOGGER` | which part of the program |
+| `MESSAGE_ID` | one per event; `journalctl -x` explains it |
 
 A JSON line is one object with `time` (UTC), `level`, `logger`, `event`, `text`, the fields of the event, and `exception`
 where there is a traceback. Of refusals that others can bring about, 50 a minute are logged of a kind: the last of them

@@ -49,10 +49,14 @@ def for_journal(render: Render) -> Render:
     """`render` with the priority in front of each line, in the notation of sd-daemon(3)."""
 
     def rendered(record: logging.LogRecord) -> str:
-        priority = next((number for level, number in _PRIORITIES if record.levelno >= level), _DEBUG_PRIORITY)
-        return "\n".join(f"<{priority}>{line}" for line in render(record).split("\n"))
+        return "\n".join(f"<{priority(record.levelno)}>{line}" for line in render(record).split("\n"))
 
     return rendered
+
+
+def priority(level: int) -> int:
+    """The priority of syslog(3) for a level of `logging`."""
+    return next((number for least, number in _PRIORITIES if level >= least), _DEBUG_PRIORITY)
 
 
 def escaped(text: str) -> str:

@@ -3,6 +3,7 @@
 import logging
 import os
 import sys
+from collections.abc import Callable
 from typing import Literal, TextIO
 
 from stockworker.logs.flood import FloodFilter
@@ -13,19 +14,25 @@ def configure(
     level: str = "info",
     format: Literal["auto", "text", "json"] = "auto",  # noqa: A002 (named as in the configuration)
     stream: TextIO | None = None,
+    journal: Callable[[logging.Handler], logging.Handler] | None = None,
 ) -> None:
-    """Send everything that is logged in this process to one stream; may be called again to change the settings.
+    """Send everything that is logged in this process to one place; may be called again to change the settings.
 
     Args:
         level: the least important level that is logged: debug, info, warning or error.
-        format: `json`, or `text`, which `auto` stands for too.
+        format: `json`, or `text`, which `auto` stands for too, unless `journal` is used.
         stream: standard error if None. Where systemd has connected it to the journal, lines carry their priority
             instead of a time.
+        journal: makes what sends records to the journal itself, for `auto` where the stream leads there anyway; it is
+            given what writes to the stream, for what the journal does not take.
     """
     stream = stream or sys.stderr
-    handler = logging.StreamHandler(stream)
+    to_journal = _is_journal(stream)
+    handler: logging.Handler = logging.StreamHandler(stream)
+    handler.setFormatter(_Formatter(_render(format, journal=to_journal)))
+    if journal is not None and to_journal and format == "auto":
+        handler = journal(handler)
     handler.addFilter(FloodFilter())
-    handler.setFormatter(_Formatter(_render(format, journal=_is_journal(stream))))
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
