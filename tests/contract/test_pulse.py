@@ -32,15 +32,17 @@ def test_it_beats_while_all_goes_well_stops_when_something_is_stuck_and_goes_on_
     awaited: list[Awaited] = []
 
     async def scenario(notifier: Notifier) -> None:
+        notifier.ready("connected")
         beating = asyncio.create_task(Pulse(notifier, lambda: awaited).run())
         await until(lambda: manager.pings > 3, "signs of life")
         awaited.append(Awaited("a commit", clock.monotonic()))
-        await until(lambda: manager.status == "stuck: a commit is 0 s late", "the status says it")
+        await until(lambda: manager.status == "stuck: a commit is 0 s late; connected", "the status says it")
         pings = manager.pings
         await until(lambda: manager.condemned, "no sign of life")
         assert manager.pings == pings
         awaited.clear()
         await until(lambda: manager.pings > pings + 1, "signs of life again")
+        assert manager.status == "connected"
         beating.cancel()
 
     with closing(Notifier()) as notifier:

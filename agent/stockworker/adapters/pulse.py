@@ -62,8 +62,8 @@ class Pulse:
         if (problem is None) != (self._told is None):
             if problem is None:
                 log_event(_log, Event.PROGRESS_AGAIN)
-                self._notifier.status("makes progress again")
+                self._notifier.problem(None)
             else:
                 log_event(_log, Event.NO_PROGRESS, problem=problem)
-                self._notifier.status(f"stuck: {problem}")
+                self._notifier.problem(f"stuck: {problem}")
             self._told = problem

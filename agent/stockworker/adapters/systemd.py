@@ -22,14 +22,21 @@ class Notifier:
         # Without a socket sdnotify would leave an unconnected one behind.
         self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
         self.watchdog_s = _watchdog_s()
+        self._status = ""
+        self._problem: str | None = None
 
     def ready(self, status: str) -> None:
         """Started, or done with reloading."""
-        self._notify("READY=1", _status(status))
+        self._notify("READY=1", self._status_line(status))
 
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
-        self._notify(_status(text))
+        self._notify(self._status_line(text))
+
+    def problem(self, text: str | None) -> None:
+        """Say this before whatever the status is, until there is another problem, or None."""
+        self._problem = text
+        self._notify(self._status_line(self._status))
 
     def reloading(self) -> None:
         """A reload has begun; `ready` ends it."""
@@ -37,7 +44,7 @@ class Notifier:
 
     def stopping(self, status: str) -> None:
         """The service has begun to end."""
-        self._notify("STOPPING=1", _status(status))
+        self._notify("STOPPING=1", self._status_line(status))
 
     def alive(self) -> None:
         """Feed the watchdog."""
@@ -53,6 +60,11 @@ class Notifier:
             self._systemd.socket.close()
         self._systemd = None
 
+    def _status_line(self, text: str) -> str:
+        self._status = text
+        shown = text if self._problem is None else f"{self._problem}; {text}"
+        return f"STATUS={' '.join(shown.splitlines())}"  # a line feed would start an assignment of its own
+
     def _notify(self, *assignments: str) -> None:
         if self._systemd:
             # sdnotify encodes as Latin-1, systemd reads UTF-8.
@@ -64,11 +76,6 @@ def _watchdog_s() -> float | None:
     usec = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
     return int(usec) / 2e6 if usec.isdecimal() and int(usec) > 0 and pid == str(os.getpid()) else None
-
-
-def _status(text: str) -> str:
-    # A line feed would start an assignment of its own.
-    return f"STATUS={' '.join(text.splitlines())}"
 
 
 def _microseconds(seconds: float) -> int:
