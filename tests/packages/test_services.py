@@ -1,5 +1,6 @@
 """The installed services on a booted machine, under their sandbox."""
 
+import json
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -12,6 +13,17 @@ from tests.harness.guest import Guest
 
 KEYS = "/etc/stockworker/tls"
 TEMPORARY = "/tmp"  # noqa: S108 (not ours: what the service takes for it)
+LOCKED = "/run/journals-are-locked"
+LOCK_JOURNALS = f"""
+import glob, sqlite3, time
+journals = [sqlite3.connect(path, isolation_level=None) for path in glob.glob("/var/lib/stockworker/*/journal.sqlite3")]
+for journal in journals:
+    journal.execute("BEGIN EXCLUSIVE")
+open("{LOCKED}", "w").close()
+time.sleep(8)
+"""
+"""Longer than a watchdog of 2 s waits, and shorter than a worker waits for its journal."""
+
 UNITS = ("mosquitto.service", "stockworker-dispatcher.service", "stockworker@1.service")
 
 
@@ -121,6 +133,24 @@ def test_a_command_is_confined_to_its_own(machine: Guest) -> None:
     assert int(found["capabilities"], 16) == 0
 
 
+def test_whatever_happens_to_a_job_is_found_in_the_journal(machine: Guest) -> None:
+    site.submit(machine, "greet", "journal")
+    found = machine.run("journalctl", "--no-pager", "-o", "json", "STOCKWORKER_EVENT=attempt_completed")
+    entry = json.loads(found.splitlines()[-1])
+    assert entry["_SYSTEMD_UNIT"].startswith("stockworker@")
+    assert entry["STOCKWORKER_JOB_TYPE"] == "greet"
+    assert entry["STOCKWORKER_WORKER_ID"].startswith(machine.name)
+
+    told = machine.run("journalctl", "--no-pager", "-x", f"STOCKWORKER_JOB_ID={entry['STOCKWORKER_JOB_ID']}")
+    assert "finished a job" in told
+    assert "The result is in the journal, and is reported." in told  # the catalogue's explanation
+
+
+def test_the_status_says_how_a_service_is(machine: Guest) -> None:
+    for service in ("stockworker-dispatcher", *site.WORKERS):
+        assert machine.show(service, "StatusText").startswith("connected to ")
+
+
 def test_a_worker_reads_its_configuration_again(machine: Guest) -> None:
     before = machine.show("stockworker@1", "MainPID")
     machine.run("systemctl", "reload", "stockworker@1")
@@ -140,6 +170,28 @@ def test_a_killed_worker_comes_back(machine: Guest) -> None:
     machine.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "stockworker@1")
     machine.wait_until(lambda: machine.show("stockworker@1", "MainPID") not in {"0", before}, "it is started again")
     site.start(machine)
+
+
+def test_workers_that_are_stuck_are_ended_leave_their_stacks_behind_and_come_back(machine: Guest) -> None:
+    drop_in = "/etc/systemd/system/stockworker@.service.d/watchdog.conf"
+    machine.write(drop_in, "[Service]\nWatchdogSec=2s\n")
+    machine.run("systemctl", "daemon-reload")
+    try:
+        machine.run("systemctl", "restart", *site.WORKERS)
+        site.start(machine)
+        machine.run("systemd-run", "--unit=lock", "python3", "-c", LOCK_JOURNALS)
+        machine.wait_until(lambda: machine.try_run("test", "-e", LOCKED).returncode == 0, "the journals are locked")
+
+        assert site.submit(machine, "greet", "patience") == "hello, patience"
+
+        said = "".join(machine.journal(worker) for worker in site.WORKERS)
+        assert "Watchdog timeout" in said
+        assert "journal.py" in said.partition("Fatal Python error: Aborted")[2]
+    finally:
+        (machine.root / drop_in[1:]).unlink()
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "restart", *site.WORKERS)
+        site.start(machine)
 
 
 def test_nothing_that_a_job_has_left_behind_outlives_its_worker(machine: Guest) -> None:
