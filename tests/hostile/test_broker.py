@@ -6,6 +6,7 @@ than that: workers run what they are configured to run, and nothing else.
 
 import asyncio
 from pathlib import Path
+from secrets import token_hex
 
 import pytest
 
@@ -36,7 +37,8 @@ def say(fleet: Fleet, *packets: Packet) -> None:
 
 
 def forged(job_type: str, job_id: str = "forged", payload: str = "1") -> Packet:
-    lease = Assignment(JobId(job_id), JobType(job_type), 1, Token("feedfeedfeedfeed"), 10.0, payload)
+    # A token of its own: a worker takes no lease twice.
+    lease = Assignment(JobId(job_id), JobType(job_type), 1, Token(token_hex(8)), 10.0, payload)
     return codec.encode(Assign(VICTIM, 30.0, (lease,)))
 
 

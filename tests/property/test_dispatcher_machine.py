@@ -470,7 +470,7 @@ class Dispatching(RuleBasedStateMachine):
                 return
             types = tuple({job.spec.type for job in jobs})
             tags = tuple({tag for job in jobs for tag in job.spec.tags})
-            self.clock.advance(20)
+            self.clock.advance(10)  # after more than half a lease the dispatcher would take itself for suspended
             for worker_id, reports in done.items():
                 self.inbox.append(Report(worker_id, tuple(reports)))
                 self.inbox.append(Request(worker_id, "good", 2, 4, types, tags, "1", ()))

@@ -83,7 +83,10 @@ def open_database(
         raise StoreError(f"{path}: can't be opened: {error}") from error
     try:
         _configure(connection, busy_timeout_s)
-        if _version(connection, path, application_id, len(migrations)) < len(migrations):
+        connection.execute("BEGIN")  # or another process that is about to create the schema is seen half-way
+        version = _version(connection, path, application_id, len(migrations))
+        connection.execute("COMMIT")
+        if version < len(migrations):
             with transaction(connection):
                 version = _version(connection, path, application_id, len(migrations))  # another process may be done
                 _migrate(connection, application_id, version, migrations)
