@@ -8,6 +8,7 @@ from pathlib import Path
 
 from stockworker.client import Client
 from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Stats
 from tests.harness.fleet import Fleet, Service, python_handlers
 from tests.harness.jobs import as_client, end_of
 from tests.harness.waiting import until
@@ -75,3 +76,10 @@ def test_both_services_announce_that_their_certificate_ends(tmp_path: Path) -> N
             service.send_signal(signal.SIGHUP)
             event = service.await_event("certificate_expires", days=days)
             assert (event["level"], event["file"]) == (level, str(fleet.broker.identity(name).certificate))
+
+        async def ask(client: Client) -> Stats:
+            while (stats := await client.stats()).workers[0].certificate_days != 2:  # noqa: ASYNC110 (a heartbeat tells, and nobody tells us of that)
+                await asyncio.sleep(0.1)
+            return stats
+
+        assert as_client(fleet, ask).certificate_days == 20

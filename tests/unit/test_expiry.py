@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.adapters.expiry import ExpiryWatch
+from stockworker.adapters.expiry import Expiry, ExpiryWatch
 from stockworker.security.certificates import Authority
 
 DAY_S = 86_400.0
@@ -20,14 +20,22 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("days_left", "days", "urgent"),
-    [(100.0, None, None), (30.1, None, None), (29.9, 29, False), (3.1, 3, False), (2.9, 2, True), (-1.5, -2, True)],
+    ("days_left", "days", "urgency", "text"),
+    [
+        (100.0, 100, (False, False), "certificate ends in 100 days"),
+        (30.1, 30, (False, False), "certificate ends in 30 days"),
+        (29.9, 29, (True, False), "certificate ends in 29 days"),
+        (3.1, 3, (True, False), "certificate ends in 3 days"),
+        (2.9, 2, (True, True), "certificate ends in 2 days"),
+        (-1.5, -2, (True, True), "certificate has ended"),
+    ],
 )
-def test_when_it_is_announced(certificate: Path, days_left: float, days: int | None, urgent: bool | None) -> None:  # noqa: FBT001
+def test_how_urgent_it_is(
+    certificate: Path, days_left: float, days: int, urgency: tuple[bool, bool], text: str
+) -> None:
     found = ExpiryWatch().look(certificate, END.timestamp() - days_left * DAY_S)
-    assert (found and found.days) == days
-    assert (found and found.urgent) == urgent
-    assert found is None or (found.file, found.until) == (certificate, "2026-08-09T00:00:00+00:00")
+    assert found == Expiry(certificate, "2026-08-09T00:00:00+00:00", days)
+    assert ((found.soon, found.urgent), str(found)) == (urgency, text)
 
 
 def test_it_is_announced_once_a_day(certificate: Path) -> None:

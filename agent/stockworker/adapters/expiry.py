@@ -9,21 +9,29 @@ from stockworker.adapters.tls import valid_until
 from stockworker.errors import ConfigError
 
 _DAY_S: Final = 86_400.0
-_SOON_DAYS: Final = 30
+SOON_DAYS: Final = 30
+"""Whose certificate ends within so many days had better renew it."""
 _URGENT_DAYS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """A certificate that ends soon, or has ended; then `days` is below zero."""
+    """When a certificate ends, in whole days from now; below zero if it has ended."""
 
     file: Path
     until: str
     days: int
 
     @property
+    def soon(self) -> bool:
+        return self.days < SOON_DAYS
+
+    @property
     def urgent(self) -> bool:
         return self.days < _URGENT_DAYS
+
+    def __str__(self) -> str:
+        return "certificate has ended" if self.days < 0 else f"certificate ends in {self.days} days"
 
 
 class ExpiryWatch:
@@ -33,7 +41,7 @@ class ExpiryWatch:
         self._looked_at: float | None = None
 
     def look(self, file: Path | None, now: float) -> Expiry | None:
-        """Say whether the certificate ends within 30 days; None if it does not, or was looked at within a day.
+        """Say when the certificate ends; None if it was looked at within a day.
 
         A file that can't be read is not our business: whoever connects with it says so.
         """
@@ -44,10 +52,7 @@ class ExpiryWatch:
             until = valid_until(file)
         except ConfigError:
             return None
-        days = int((until - now) // _DAY_S)
-        if days >= _SOON_DAYS:
-            return None
-        return Expiry(file, datetime.fromtimestamp(until, UTC).isoformat(), days)
+        return Expiry(file, datetime.fromtimestamp(until, UTC).isoformat(), int((until - now) // _DAY_S))
 
     def forget(self) -> None:
         """Look again at once: the file may be another one now."""

@@ -33,6 +33,13 @@ class DiskChanged:
 
 
 @dataclass(frozen=True, slots=True)
+class CertificateSeen:
+    """In how many days our certificate ends."""
+
+    days: int
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Take no more jobs; give back those that wait. With `leave`, also end once none is left.
 
@@ -45,7 +52,7 @@ class Drain:
     leave: bool
 
 
-Event = Message | ExecutorEvent | LinkChanged | Offering | DiskChanged | Drain
+Event = Message | ExecutorEvent | LinkChanged | Offering | DiskChanged | CertificateSeen | Drain
 
 
 # --- effects: what we ask of the world --------------------------------------------------------------------------------

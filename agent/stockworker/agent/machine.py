@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from stockworker.agent.effects import (
+    CertificateSeen,
     DiskChanged,
     Drain,
     Effect,
@@ -114,6 +115,7 @@ class Machine:
         self._pace = Pace()
         self._holdings = Holdings(journal, quota_bytes)
         self._disk_full = False
+        self._certificate_days: int | None = None
         self._told_short = False
         self.evicted = 0
         self._lease_s = 30.0
@@ -203,13 +205,20 @@ class Machine:
                 self._controlled(event, now)
             case Drain():
                 self._begin_drain(event, now)
-            case DiskChanged(full=full):
-                self._disk_full = full
+            case DiskChanged() | CertificateSeen():
+                self._looked_around(event)
             case Offering():
                 self._offering = event
                 self._request_due = now
             case _:
                 self._note("message_refused", topic=type(event).__name__, reason="is not meant for a worker")
+
+    def _looked_around(self, event: DiskChanged | CertificateSeen) -> None:
+        match event:
+            case DiskChanged(full=full):
+                self._disk_full = full
+            case CertificateSeen(days=days):
+                self._certificate_days = days
 
     # --- leases -------------------------------------------------------------------------------------------------------
 
@@ -400,6 +409,7 @@ class Machine:
             self.unreported,
             now - self._started,
             self.evicted,
+            self._certificate_days,
         )
 
     def _progressed(self, event: Progressed) -> None:

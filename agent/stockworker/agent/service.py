@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
-from stockworker.adapters.expiry import ExpiryWatch
+from stockworker.adapters.expiry import Expiry, ExpiryWatch
 from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import (
     Delayed,
@@ -32,6 +32,7 @@ from stockworker.adapters.systemd import Notifier
 from stockworker.adapters.vitals import Awaited
 from stockworker.agent.effects import (
     Accept,
+    CertificateSeen,
     DiskChanged,
     Drain,
     Effect,
@@ -146,6 +147,7 @@ class AgentService:
         self._journal = journal
         self._reread = reread
         self._expiry = ExpiryWatch()
+        self._certificate: Expiry | None = None
         self._notifier = notifier
         self._pulse = Pulse(notifier, self._awaited)
         self._step: Awaited | None = None
@@ -244,6 +246,7 @@ class AgentService:
             deliveries = [item for item in items if isinstance(item, Delivery)]
             events = [found for item in items if (found := self._event(item, executor)) is not None]
             events += self._disk_changes()
+            events += self._certificate_looks()
             effects = self._machine.handle(events, clock.monotonic())
             entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
             if entries and executor.running:
@@ -257,7 +260,6 @@ class AgentService:
             if any(isinstance(item, _Reread) for item in items):
                 self._link.renew(self._settings.link)
                 self._expiry.forget()
-            self._look_at_certificate()
             if any(isinstance(effect, Leave) for effect in effects):
                 return
 
@@ -303,6 +305,18 @@ class AgentService:
         full = self._journal.free_bytes() < _LEAST_FREE_BYTES
         changed, self._disk_full = full != self._disk_full, full
         return [DiskChanged(full)] if changed else []
+
+    def _certificate_looks(self) -> list[Event]:
+        tls = self._settings.link.tls
+        found = None if tls is None else self._expiry.look(tls.cert_file, clock.wall())
+        if found is None:
+            return []
+        self._certificate = found
+        if found.soon:
+            level = logging.ERROR if found.urgent else None
+            days = found.days
+            log_event(_log, Logged.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=days)
+        return [CertificateSeen(found.days)]
 
     def _decode(self, packet: Packet) -> Event | None:
         try:
@@ -361,15 +375,6 @@ class AgentService:
                 message=text,
             )
 
-    def _look_at_certificate(self) -> None:
-        tls = self._settings.link.tls
-        found = None if tls is None else self._expiry.look(tls.cert_file, clock.wall())
-        if found is not None:
-            level = logging.ERROR if found.urgent else None
-            log_event(
-                _log, Logged.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=found.days
-            )
-
     async def _tell_status(self) -> None:
         if self._link_status is None:
             return  # neither connected nor refused yet
@@ -393,4 +398,6 @@ class AgentService:
             parts.append(f"{machine.unreported} results waiting")
         if machine.evicted:
             parts.append(f"{machine.evicted} evicted")
+        if self._certificate is not None and self._certificate.soon:
+            parts.append(str(self._certificate))
         return ", ".join(parts)

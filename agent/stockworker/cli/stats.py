@@ -5,6 +5,7 @@ import asyncio
 import sys
 from collections.abc import Iterator
 
+from stockworker.adapters.expiry import SOON_DAYS
 from stockworker.cli.arguments import add_client_options, timeout
 from stockworker.cli.connection import converse
 from stockworker.cli.exits import Exit
@@ -55,7 +56,7 @@ def _show(found: Stats, *, as_json: bool, screen: bool) -> None:
 
 
 def _blocks(found: Stats) -> Iterator[list[str]]:
-    yield [f"dispatcher {found.version}, up {short_duration(found.uptime_s)}"]
+    yield [f"dispatcher {found.version}, up {short_duration(found.uptime_s)}{_ending(found.certificate_days)}"]
     states = [(state, count) for state, count in found.states if count]
     yield list(table(("STATE", "JOBS"), states)) if states else ["no jobs"]
     if found.queues:
@@ -76,10 +77,18 @@ def _queue_row(queue: QueueView) -> tuple[object, ...]:
 def _worker_row(worker: WorkerView) -> tuple[object, ...]:
     return (
         worker.id,
-        ("online" if worker.online else "offline") + (", drained" if worker.held else ""),
+        ("online" if worker.online else "offline")
+        + (", drained" if worker.held else "")
+        + _ending(worker.certificate_days),
         worker.slots,
         worker.leases,
         short_duration(worker.seen_s),
         worker.version,
         " ".join(worker.types),
     )
+
+
+def _ending(certificate_days: int | None) -> str:
+    if certificate_days is None or certificate_days >= SOON_DAYS:
+        return ""
+    return ", certificate has ended" if certificate_days < 0 else f", certificate ends in {certificate_days} days"

@@ -36,6 +36,7 @@ class Worker:
         held: an operator does not want it to be given jobs.
         short: it wants none for want of space; it does not drain.
         seen: when it last said something, on the steady clock.
+        certificate_days: in how many days its certificate ended when it last told, if it has one.
     """
 
     id: WorkerId
@@ -52,6 +53,7 @@ class Worker:
     former: tuple[str, ...] = ()
     refused: dict[JobType, float] = field(default_factory=dict)
     leases: set[JobId] = field(default_factory=set)
+    certificate_days: int | None = None
 
     @property
     def available(self) -> bool:

@@ -55,7 +55,14 @@ class Denied:
     workers: frozenset[WorkerId]
 
 
-Event = Message | LinkChanged | Unreached | Pruned | Denied
+@dataclass(frozen=True, slots=True)
+class CertificateSeen:
+    """In how many days our certificate ends."""
+
+    days: int
+
+
+Event = Message | LinkChanged | Unreached | Pruned | Denied | CertificateSeen
 
 
 # --- effects: what we ask of the world --------------------------------------------------------------------------------

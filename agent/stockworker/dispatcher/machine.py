@@ -12,7 +12,18 @@ from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.denials import Denials
-from stockworker.dispatcher.effects import Denied, Effect, Event, LinkChanged, Look, Now, Prune, Pruned, Unreached
+from stockworker.dispatcher.effects import (
+    CertificateSeen,
+    Denied,
+    Effect,
+    Event,
+    LinkChanged,
+    Look,
+    Now,
+    Prune,
+    Pruned,
+    Unreached,
+)
 from stockworker.dispatcher.intake import Intake
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.outbox import Outbox
@@ -70,6 +81,7 @@ class Machine:
         self._started = now.steady
         self._link_up = False
         self._next_sweep = now.steady
+        self._certificate_days: int | None = None
         self._next_prune = now.steady
         self._handled = now.steady
         self.counters: Counter[str] = Counter()
@@ -149,8 +161,8 @@ class Machine:
                 self._outbox.receipt(event.reply, [self._steered(event, now)])
             case Unreached():
                 self.roster.unreached(event, now)
-            case LinkChanged():
-                self._link_changed(event, now)
+            case LinkChanged() | CertificateSeen():
+                self._looked_around(event, now)
             case Pruned(counts=counts):
                 self._pruned(dict(counts), now)
             case Query():
@@ -243,6 +255,13 @@ class Machine:
             else:
                 self._alarms.arm(job, now)
 
+    def _looked_around(self, event: LinkChanged | CertificateSeen, now: Now) -> None:
+        match event:
+            case LinkChanged():
+                self._link_changed(event, now)
+            case CertificateSeen(days=days):
+                self._certificate_days = days
+
     def _link_changed(self, event: LinkChanged, now: Now) -> None:
         self._link_up = event.up
         if event.up:
@@ -286,6 +305,7 @@ class Machine:
             queues=queue_views(self.ledger, workers, now.steady),
             workers=worker_views(self.ledger, workers, up_s, now.steady),
             counters=tuple(sorted({**self.counters, **census}.items())),
+            certificate_days=self._certificate_days,
         )
 
     def _note_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:

@@ -50,6 +50,7 @@ def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady:
             seen_s=max(0.0, steady - worker.seen),
             version=worker.version,
             held=worker.held,
+            certificate_days=worker.certificate_days,
         )
     by_name = [views[worker_id] for worker_id in sorted(views)]
     sizes = accumulate(_ENTRY + sum(len(job_type) + 3 for job_type in view.types) for view in by_name)

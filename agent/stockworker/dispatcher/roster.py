@@ -187,8 +187,8 @@ class Roster:
         if worker is None or worker.boot != message.boot:
             return
         match message:
-            case Heartbeat():
-                worker.seen, worker.online = now.steady, True
+            case Heartbeat(certificate_days=days):
+                worker.seen, worker.online, worker.certificate_days = now.steady, True, days
             case Disconnect():
                 worker.online = False
                 self._outbox.note("worker_disconnected", worker=worker.id, leases=len(worker.leases))

@@ -13,7 +13,7 @@ from typing import Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
-from stockworker.adapters.expiry import ExpiryWatch
+from stockworker.adapters.expiry import Expiry, ExpiryWatch
 from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import (
     Delayed,
@@ -30,18 +30,17 @@ from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.pulse import Pulse
 from stockworker.adapters.systemd import Notifier
 from stockworker.adapters.vitals import Awaited
-from stockworker.dispatcher.effects import Denied, LinkChanged, Now, Unreached
+from stockworker.dispatcher.effects import CertificateSeen, Denied, LinkChanged, Now, Unreached
 from stockworker.dispatcher.machine import Machine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
-from stockworker.dispatcher.turn import Performance, Turns
+from stockworker.dispatcher.turn import Input, Performance, Turns
 from stockworker.errors import ConfigError
 from stockworker.logs import Event, log_event
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, WorkerId, make_token
 from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
-from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
 
 _log = logging.getLogger(__name__)
@@ -117,6 +116,7 @@ class DispatcherService:
         self._settings = settings
         self._reread = reread
         self._expiry = ExpiryWatch()
+        self._certificate: Expiry | None = None
         self._store = store
         self._machine = Machine(policy, entropy, self._presence, store.load(), self._now())
         self._turns = Turns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
@@ -183,6 +183,7 @@ class DispatcherService:
             self._step = Awaited("a commit to the job store", clock.monotonic())
             deliveries = [item for item in items if isinstance(item, Delivery)]
             inputs = [found for item in items if (found := self._input(item)) is not None]
+            inputs += self._certificate_looks()
             if len(inputs) <= _SMALL_TURN:
                 done = self._turns.take(inputs, self._now())
             else:
@@ -194,7 +195,6 @@ class DispatcherService:
             if any(isinstance(item, _Reread) for item in items):
                 self._link.renew(self._settings.link)
                 self._expiry.forget()
-            self._look_at_certificate()
             if any(isinstance(item, _Stop) for item in items):
                 return
 
@@ -204,7 +204,7 @@ class DispatcherService:
         if self._link.give_up_at is not None:
             yield Awaited("giving up a connection that is dead", self._link.give_up_at)
 
-    def _input(self, item: Item) -> Packet | LinkChanged | Unreached | Denied | None:
+    def _input(self, item: Item) -> Input | None:
         match item:
             case Delivery(packet=packet):
                 return packet
@@ -232,6 +232,17 @@ class DispatcherService:
                 pass
         return None
 
+    def _certificate_looks(self) -> list[Input]:
+        tls = self._settings.link.tls
+        found = None if tls is None else self._expiry.look(tls.cert_file, clock.wall())
+        if found is None:
+            return []
+        self._certificate = found
+        if found.soon:
+            level = logging.ERROR if found.urgent else None
+            log_event(_log, Event.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=found.days)
+        return [CertificateSeen(found.days)]
+
     def _read_again(self) -> Denied | None:
         self._notifier.reloading()
         try:
@@ -244,13 +255,6 @@ class DispatcherService:
             return Denied(self._settings.denied)
         finally:
             self._notifier.ready(self._status())
-
-    def _look_at_certificate(self) -> None:
-        tls = self._settings.link.tls
-        found = None if tls is None else self._expiry.look(tls.cert_file, clock.wall())
-        if found is not None:
-            level = logging.ERROR if found.urgent else None
-            log_event(_log, Event.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=found.days)
 
     async def _tell_status(self) -> None:
         if self._link_status is None:
@@ -271,7 +275,10 @@ class DispatcherService:
         waiting, running = totals[State.SCHEDULED] + totals[State.QUEUED], sum(totals[state] for state in LEASED)
         workers = sum(worker.online for worker in self._machine.roster.workers.values())
         link = self._link_status or f"connecting to {self._broker}"
-        return f"{link}, {waiting} jobs waiting, {running} with workers, {workers} workers connected"
+        parts = [link, f"{waiting} jobs waiting", f"{running} with workers", f"{workers} workers connected"]
+        if self._certificate is not None and self._certificate.soon:
+            parts.append(str(self._certificate))
+        return ", ".join(parts)
 
     async def _perform(self, done: Performance) -> None:
         for note in done.notes:

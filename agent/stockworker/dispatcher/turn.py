@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from stockworker.dispatcher.answers import answer
 from stockworker.dispatcher.effects import (
+    CertificateSeen,
     Denied,
     Effect,
     Event,
@@ -57,6 +58,10 @@ class Performance:
     notes: tuple[Note, ...]
 
 
+Input = Packet | LinkChanged | Unreached | Denied | CertificateSeen
+"""What a turn is about."""
+
+
 class Turns:
     """Takes turns with one machine and one store.
 
@@ -74,7 +79,7 @@ class Turns:
         self._verbose = verbose
         self._told_next: list[Event] = []
 
-    def take(self, items: Sequence[Packet | LinkChanged | Unreached | Denied], now: Now) -> Performance:
+    def take(self, items: Sequence[Input], now: Now) -> Performance:
         """Decide and commit. When this returns, everything that led to the packets is durable.
 
         Raises:

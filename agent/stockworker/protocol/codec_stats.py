@@ -31,6 +31,7 @@ def _decode_stats(_address: Address, body: bytes, properties: Properties) -> Sta
         queues=tuple(_read_queue(entry) for entry in fields.each("queues", MAX_ENTRIES)),
         workers=tuple(_read_worker(entry) for entry in fields.each("workers", MAX_ENTRIES)),
         counters=tuple((name, inner.integer(name, 0, 1 << 53)) for name, inner in fields.items("counters")),
+        certificate_days=fields.optional("certificate_days", fields.days),
     )
 
 
@@ -54,6 +55,7 @@ def _read_worker(fields: Fields) -> WorkerView:
         seen_s=fields.number("seen_s", 0, 1e12),
         version=fields.text("version", MAX_TEXT),
         held=fields.flag("held"),
+        certificate_days=fields.optional("certificate_days", fields.days),
     )
 
 
@@ -84,10 +86,12 @@ def stats_fields(stats: Stats) -> dict[str, Any]:
                 "seen_s": worker.seen_s,
                 "version": worker.version,
                 "held": worker.held,
+                "certificate_days": worker.certificate_days,
             }
             for worker in stats.workers
         ],
         "counters": dict(stats.counters),
+        "certificate_days": stats.certificate_days,
     }
 
 

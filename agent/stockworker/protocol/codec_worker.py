@@ -181,6 +181,7 @@ def _decode_heartbeat(address: Address, body: bytes, _properties: Properties) ->
         waiting_reports=fields.integer("waiting_reports", 0, 1 << 53),
         uptime_s=fields.number("uptime_s", 0, 1e12),
         evicted_results=fields.optional("evicted_results", lambda name: fields.integer(name, 0, 1 << 53)) or 0,
+        certificate_days=fields.optional("certificate_days", fields.days),
     )
 
 
@@ -193,6 +194,7 @@ def _encode_heartbeat(message: Heartbeat) -> Packet:
         "waiting_reports": message.waiting_reports,
         "uptime_s": message.uptime_s,
         "evicted_results": message.evicted_results or None,
+        "certificate_days": message.certificate_days,
     }
     return make_packet(Kind.HEARTBEAT, topics.of_worker(Kind.HEARTBEAT, message.worker_id), body)
 

@@ -107,6 +107,10 @@ class Fields:
             self._fail(name, f"must be from {lowest} to {highest}")
         return value
 
+    def days(self, name: str) -> int:
+        """Whole days until something; below zero after it."""
+        return self.integer(name, -(1 << 31), 1 << 31)
+
     def number(self, name: str, lowest: float, highest: float) -> float:
         """A finite number within bounds, both included."""
         value = self._object.get(name)

@@ -219,7 +219,7 @@ class Notice:
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A worker as the dispatcher sees it. Times are ages in seconds, ending now."""
+    """A worker as the dispatcher sees it. Times are ages in seconds, ending now; `certificate_days` are yet to come."""
 
     id: WorkerId
     online: bool
@@ -229,6 +229,7 @@ class WorkerView:
     seen_s: float
     version: str
     held: bool = False
+    certificate_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,7 +245,7 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """How the whole system stands. Counters run since the dispatcher's start."""
+    """How the whole system stands. Counters run since the dispatcher's start; `certificate_days` are its own."""
 
     reply: Reply | None
     epoch: str
@@ -254,6 +255,7 @@ class Stats:
     queues: tuple[QueueView, ...]
     workers: tuple[WorkerView, ...]
     counters: tuple[tuple[str, int], ...]
+    certificate_days: int | None = None
 
 
 # --- worker -> dispatcher ---------------------------------------------------------------------------------------------
@@ -364,6 +366,7 @@ class Heartbeat:
     Attributes:
         waiting_reports: results that the dispatcher has not yet acknowledged.
         evicted_results: results that were evicted for want of space, since the worker's start.
+        certificate_days: in how many days its certificate ends, if it has one.
     """
 
     worker_id: WorkerId
@@ -373,6 +376,7 @@ class Heartbeat:
     waiting_reports: int
     uptime_s: float
     evicted_results: int = 0
+    certificate_days: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
