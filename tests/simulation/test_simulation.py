@@ -20,6 +20,7 @@ FOUND = {
     16: "an assignment that came again when all was over was run again by a worker that had forgotten it",
     2043: "an assignment arrived when the restarted worker's first request had given the job back already",
     10013: "a late request of an earlier start was taken for a restart, and what ran there counted as lost and crashed",
+    50005: "a claim that was called stale was taken up again by the next request of the same turn",
 }
 """Seeds that broke a law once, and what it was."""
 

@@ -85,7 +85,7 @@ def open_database(
         _configure(connection, busy_timeout_s)
         connection.execute("BEGIN")  # or another process that is about to create the schema is seen half-way
         version = _version(connection, path, application_id, len(migrations))
-        connection.execute("COMMIT")
+        connection.execute("ROLLBACK")
         if version < len(migrations):
             with transaction(connection):
                 version = _version(connection, path, application_id, len(migrations))  # another process may be done
