@@ -67,13 +67,14 @@ def wedge(fleet: Fleet, name: str, victims: Sequence[str], findings: Findings) -
                 findings.noticed_s.setdefault(name, []).append(clock.monotonic() - begun.pop(identity))
             time.sleep(_LOOK_S)
         findings.missed += [f"{name}: {identity}" for identity in begun]
-    for identity in victims:
-        service = fleet.services[identity]
-        pings = manager_of(service).pings
+    services = [fleet.services[identity] for identity in victims]
+    pings = [manager_of(service).pings for service in services]
+    for service in services:
         if not service.alive:
             service.wait()
             service.start()
-        manager_of(service).await_told("WATCHDOG=1", pings + 2)
+    for service, before in zip(services, pings, strict=True):
+        manager_of(service).await_told("WATCHDOG=1", before + 2)
         manager_of(service).await_status("connected to")
 
 
@@ -106,7 +107,7 @@ def main() -> int:
         handlers = {identity: {"python": "job_handlers:nothing"}}
         if identity == busy:
             handlers[f"{busy}-for-long"] = python_handlers("wait_for_cancel")["wait_for_cancel"]
-        return {"handlers": handlers}
+        return {"handlers": handlers, "dispatcher": {"job_defaults": {"timeout": "24h"}}}
 
     findings = Findings()
     with (

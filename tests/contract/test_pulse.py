@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -51,6 +52,34 @@ def test_it_beats_while_all_goes_well_stops_when_something_is_stuck_and_goes_on_
         "makes no progress",
         "makes progress again",
     ]
+
+
+def test_a_loop_that_was_held_is_alive_again_at_once(
+    manager: ServiceManager, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", "1000000")
+    due = [clock.monotonic()]
+
+    async def turns() -> None:
+        while True:
+            due[0] = clock.monotonic()
+            await asyncio.sleep(0.01)
+            for _ in range(3):  # when the loop goes on, the pulse is first
+                await asyncio.sleep(0)
+
+    async def scenario(notifier: Notifier) -> None:
+        beating = asyncio.create_task(Pulse(notifier, lambda: [Awaited("a turn", due[0])]).run())
+        turning = asyncio.create_task(turns())
+        await until(lambda: manager.pings > 1, "signs of life")
+        pings = manager.pings
+        time.sleep(1.5)  # noqa: ASYNC251 (it is to hold the loop)
+        await until(lambda: manager.pings > pings + 1, "signs of life again")
+        beating.cancel()
+        turning.cancel()
+
+    with closing(Notifier()) as notifier:
+        asyncio.run(scenario(notifier))
+    assert [record for record in caplog.records if record.name.startswith("stockworker")] == []
 
 
 def test_who_ends_asks_for_more_time_as_long_as_it_makes_progress(manager: ServiceManager) -> None:

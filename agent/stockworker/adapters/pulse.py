@@ -37,6 +37,7 @@ class Pulse:
         self._every_s = notifier.watchdog_s or _UNWATCHED_S
         self._patience_s = 2 * self._every_s
         self._stopping = False
+        self._beat_at = clock.monotonic()
         self._told: str | None = None
 
     async def run(self) -> None:
@@ -54,7 +55,10 @@ class Pulse:
         self._beat(clock.monotonic())
 
     def _beat(self, now: float) -> None:
-        problem = ailment(self._awaited(), self._patience_s, now)
+        # Where the loop itself was held, by a machine that was suspended or a call that took long, everything is late; what
+        # is stuck will be so at the next beat.
+        held, self._beat_at = now - self._beat_at > self._patience_s, now
+        problem = None if held else ailment(self._awaited(), self._patience_s, now)
         if problem is None:
             self._notifier.alive()
             if self._stopping:
