@@ -2,12 +2,13 @@
 
 Every connection is reset or goes silent from time to time, and one worker more knows its broker only by a name that
 does not resolve. Memory of every process is printed each minute; at the end its growth by least squares, after the
-first quarter.
+first quarter. The services have the environment that their unit gives them.
 """
 
 import argparse
 import asyncio
 import contextlib
+import os
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -25,6 +26,7 @@ _LONGEST_S = 120.0
 _WARM_UP = 0.25
 _HOUR_S = 3600.0
 _KEEPALIVE_S = 5.0
+_UNIT = Path(__file__).parents[1] / "systemd" / "stockworker-dispatcher.service"
 
 
 @dataclass(slots=True)
@@ -39,6 +41,13 @@ class Record:
         """Look at every process."""
         for name, pid in pids.items():
             self.samples.setdefault(name, []).append((at_s, memory(pid)))
+
+
+def unit_environment(unit: Path) -> dict[str, str]:
+    """What a unit sets for its service."""
+    key = "Environment="
+    lines = (line.removeprefix(key) for line in unit.read_text("utf-8").splitlines() if line.startswith(key))
+    return dict(assignment.split("=", 1) for line in lines for assignment in line.split())
 
 
 async def load(client: Client, record: Record, until: float) -> None:
@@ -121,6 +130,7 @@ def main() -> None:
         "worker": {"max_concurrent_jobs": 2, "handler_paths": [str(Path(__file__).parent)]},
     }
     with tempfile.TemporaryDirectory() as folder:
+        os.environ.update(unit_environment(_UNIT))
         fleet = Fleet(Path(folder), workers=3, settings=settings, proxied=True, keepalive_s=_KEEPALIVE_S)
         with fleet, lost_worker(fleet):
             record = asyncio.run(soak(fleet, arguments.minutes, arguments.sample, arguments.disconnect_every))
