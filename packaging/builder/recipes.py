@@ -89,6 +89,7 @@ AGENT: Final = Recipe(
         f"{_UNITS}/stockworker@.path": "systemd/stockworker@.path",
         "/usr/lib/sysusers.d/stockworker-agent.conf": "systemd/sysusers.d/stockworker-agent.conf",
         "/usr/lib/tmpfiles.d/stockworker-agent.conf": "systemd/tmpfiles.d/stockworker-agent.conf",
+        "/usr/share/doc/stockworker-agent/examples/encrypted-key.conf": "systemd/examples/encrypted-key.conf",
         "/usr/share/doc/stockworker-agent/examples/network.conf": "systemd/examples/network.conf",
     },
     deb=("systemd (>= 252)",),

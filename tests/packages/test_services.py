@@ -245,6 +245,22 @@ def test_a_worker_starts_when_its_key_arrives(machine: Guest) -> None:
     machine.run("systemctl", "stop", "stockworker@4.path", "stockworker@4")
 
 
+def test_a_key_may_be_encrypted_on_disk(machine: Guest) -> None:
+    name = f"{machine.name}-6"
+    machine.write("/etc/stockworker/instances/6.yml", site.instance(name))
+    machine.run("cp", f"{KEYS}/{machine.name}-1.crt", f"{KEYS}/{name}.crt")
+    machine.run("systemd-creds", "encrypt", f"--name={name}.key", f"{KEYS}/{machine.name}-1.key", f"{KEYS}/{name}.cred")
+    example = machine.root / "usr" / "share" / "doc" / "stockworker-agent" / "examples" / "encrypted-key.conf"
+    machine.write("/etc/systemd/system/stockworker@6.service.d/encrypted-key.conf", example.read_text())
+    machine.run("systemctl", "daemon-reload")
+
+    machine.run("systemctl", "start", "stockworker@6")
+
+    assert site.is_active(machine, "stockworker@6")
+    assert "connected to" in machine.show("stockworker@6", "StatusText")
+    machine.run("systemctl", "stop", "stockworker@6")
+
+
 def test_a_bad_configuration_is_said_once_and_not_tried_again(machine: Guest) -> None:
     machine.write("/etc/stockworker/instances/5.yml", "job_processor: {worker: {max_concurrent_jobs: many}}\n")
 
