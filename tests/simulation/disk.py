@@ -14,14 +14,17 @@ _FULL: Final = 2
 
 
 class _Connection(sqlite3.Connection):
-    """Asks its disk before and after each commit."""
+    """Asks its disk before and after each commit; one of a transaction that only reads does not touch it."""
 
     disk: "Disk"
+    writes: bool = False
 
     def execute(self, sql: str, values: Any = (), /) -> sqlite3.Cursor:
-        if sql == "BEGIN IMMEDIATE":
-            self.disk.begins(self)
-        elif sql == "COMMIT":
+        if sql.startswith("BEGIN"):
+            self.writes = sql == "BEGIN IMMEDIATE"
+            if self.writes:
+                self.disk.begins(self)
+        elif sql == "COMMIT" and self.writes:
             self.disk.commits()
             done = super().execute(sql)
             self.disk.committed()

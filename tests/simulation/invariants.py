@@ -61,7 +61,9 @@ class Law(Enum):
     SAID_BY_RIGHT = "everybody says only what the table of topics allows, in messages that can be read"
     SMALL_ENOUGH = "no message is larger than 256 KiB"
     ONLY_PRESENCE_RETAINED = "nothing is retained but the dispatcher's presence"
-    RECEIPT_AFTER_COMMIT = "a receipt speaks of what is on disk"
+    RECEIPT_AFTER_COMMIT = (
+        "a receipt speaks of what is on disk, or of what the same commit forgets because its time is over"
+    )
     NOTICE_AFTER_COMMIT = "a notice speaks of an end that is on disk"
     ASSIGNED_AFTER_COMMIT = "an assignment speaks of a lease that is on disk"
     STORED_AFTER_COMMIT = "a report is called stored only when it is on disk as reported"

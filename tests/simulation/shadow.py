@@ -73,6 +73,7 @@ class Shadow:
         lives: to which one a lease belongs.
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
+        forgotten: what the newest commit has forgotten.
         untouched: no job came, changed or was forgotten in this turn.
     """
 
@@ -99,10 +100,11 @@ class Shadow:
         self.totals: Counter[State] = Counter()
         self.new_leases: list[Job] = []
         self.before: dict[JobId, State | None] = {}
+        self.forgotten: dict[JobId, Job] = {}
         self.untouched = True
 
     def begin_turn(self) -> None:
-        self.new_leases, self.before, self.untouched = [], {}, True
+        self.new_leases, self.before, self.forgotten, self.untouched = [], {}, {}, True
 
     def committed(self, saves: Sequence[Save], now: Now, calmed_before: float) -> None:
         """Take over a commit. What was to become ready after `calmed_before` may have been moved up at the start."""
@@ -153,7 +155,7 @@ class Shadow:
             ended_at = self.ended_at.pop(job_id)
             aged = self._calm.now - ended_at >= keep_s - 1.0 or self._facts.clock_set_at >= ended_at
             hold(Law.PRUNED_WHEN_OLD, aged, old[job_id], "ended at", ended_at, "and now it is", self._calm.now)
-            del self.jobs[job_id]
+            self.forgotten[job_id] = self.jobs.pop(job_id)
             self.results.pop(job_id, None)
         self.totals.subtract(counted)
         self._facts.receipted -= gone

@@ -127,7 +127,7 @@ class Ears:
             if entry.status is ReceiptStatus.REJECTED:
                 continue
             job_id = entry.holder or entry.job_id
-            job = None if job_id is None else self._shadow.jobs.get(job_id)
+            job = None if job_id is None else self._shadow.jobs.get(job_id, self._shadow.forgotten.get(job_id))
             fine = job is not None or entry.status in (ReceiptStatus.HELD, ReceiptStatus.FREED)
             if job is not None and entry.status is ReceiptStatus.CANCELLED:
                 fine = job.state is State.CANCELLED or (job.spec.id, State.CANCELLED) in ends
@@ -136,7 +136,7 @@ class Ears:
             elif job is not None and entry.status is ReceiptStatus.REOPENED:
                 fine = job.state is not State.FAILED
             self._hold(Law.RECEIPT_AFTER_COMMIT, fine, entry, "but on disk is", job)
-            if job_id is not None:
+            if job_id is not None and job_id not in self._shadow.forgotten:
                 self._facts.receipted.add(job_id)
 
     def _notice(self, message: Notice, ends: set[tuple[JobId, State]]) -> None:
