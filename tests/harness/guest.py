@@ -4,8 +4,10 @@ Needs root, `systemd-nspawn` and `debootstrap`. A guest has no network but its o
 that several can run the same units side by side.
 """
 
+import fcntl
 import hashlib
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
@@ -23,6 +25,33 @@ _ARCHIVE: Final = "http://deb.debian.org/debian"
 _SYSTEM: Final = ("dbus", "iproute2", "systemd", "systemd-sysv", "udev")
 _DEPENDENCIES: Final = ("mosquitto", "python3", "python3-cryptography", "python3-yaml")
 """What the packages depend on: a guest has no network to fetch it from."""
+
+_RPM: Final = ("dnf", "rpm")
+_AS_RPM: Final = {
+    "mosquitto": "mosquitto",
+    "python3": "python3",
+    "python3-cryptography": "python3-cryptography",
+    "python3-pyyaml": "python3-yaml",
+    "systemd": "systemd",
+    "util-linux": "util-linux",
+}
+"""What the packages depend on, as it is called where packages are .rpm, and the package of Debian that it is here."""
+
+_STAND_IN: Final = """\
+Name: debian
+Version: {}
+Release: 1
+Summary: What this machine has as packages of Debian
+License: various
+BuildArch: noarch
+Provides: system-release
+{}
+
+%description
+Tells rpm of it.
+
+%files
+"""
 
 _TIMEOUT_S: Final = 60.0
 _LONG_S: Final = 900.0
@@ -43,19 +72,55 @@ RELEASES: Final = (Release(12, "bookworm", 252), Release(13, "trixie", 257))
 
 def base_root(release: Release) -> Path:
     """The root of a release with what the packages depend on; made when it is asked for first (about a minute)."""
-    wanted = (*_SYSTEM, *_DEPENDENCIES)
-    root = CACHE / f"{release.codename}-{hashlib.sha256(' '.join(wanted).encode()).hexdigest()[:12]}"
-    if not root.exists():
-        CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
-        fresh = root.with_name(f"{root.name}.{os.getpid()}")
-        _execute(
-            ["debootstrap", "--variant=minbase", f"--include={','.join(_SYSTEM)}", release.codename, fresh, _ARCHIVE]
-        )
-        for step in (["update", "-q"], ["install", "-q", "-y", "--no-install-recommends", *_DEPENDENCIES], ["clean"]):
-            _execute(["chroot", fresh, *_CLEAN, "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", *step])
-        (fresh / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
-        fresh.rename(root)
-    return root
+    return _cached(release, (*_SYSTEM, *_DEPENDENCIES), partial(_make_root, release))
+
+
+def rpm_layer(release: Release) -> Path:
+    """What goes over `base_root` for the other format of packages: rpm, dnf, and a database that knows what is there."""
+    return _cached(release, ("over", base_root(release).name, *_RPM, *_AS_RPM), partial(_make_rpm_layer, release))
+
+
+def _cached(release: Release, recipe: Sequence[str], make: Callable[[Path], None]) -> Path:
+    """What `make` has put into a folder: once for each recipe, whoever asks for it, and at the same time."""
+    folder = CACHE / f"{release.codename}-{hashlib.sha256(' '.join(recipe).encode()).hexdigest()[:12]}"
+    CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with (CACHE / f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            fresh = folder.with_name(f"{folder.name}.{os.getpid()}")
+            make(fresh)
+            fresh.rename(folder)
+    return folder
+
+
+def _make_root(release: Release, fresh: Path) -> None:
+    _execute(["debootstrap", "--variant=minbase", f"--include={','.join(_SYSTEM)}", release.codename, fresh, _ARCHIVE])
+    for step in _installation(_DEPENDENCIES):
+        _execute(["chroot", fresh, *_CLEAN, *step])
+    (fresh / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
+
+
+def _make_rpm_layer(release: Release, fresh: Path) -> None:
+    work = fresh.with_name(f"{fresh.name}.work")
+    with Overlay((base_root(release),), work) as image:
+        macros = image.root / "etc" / "rpm" / "macros"
+        macros.parent.mkdir()
+        macros.write_text("%_dbpath /var/lib/rpm\n")  # where it is everywhere but on Debian 12
+        for step in _installation(_RPM):
+            image.run(*step)
+        show = ("dpkg-query", "-W", "-f", "${source:Upstream-Version}")
+        provided = [f"Provides: {name} = {image.run(*show, deb)}" for name, deb in _AS_RPM.items()]
+        (image.root / "root" / "debian.spec").write_text(_STAND_IN.format(release.number, "\n".join(provided)))
+        image.run("rpmbuild", "-bb", "--quiet", "--define", "_topdir /root/rpm", "/root/debian.spec")
+        image.run("dnf", "install", "-q", "-y", f"/root/rpm/RPMS/noarch/debian-{release.number}-1.noarch.rpm")
+    work.joinpath("upper").rename(fresh)
+    shutil.rmtree(work)
+
+
+def _installation(packages: Sequence[str]) -> list[tuple[str, ...]]:
+    """How apt installs from the archive, step by step, on what has not booted."""
+    apt = ("env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-q")
+    return [(*apt, "update"), (*apt, "install", "-y", "--no-install-recommends", *packages), (*apt, "clean")]
 
 
 def _execute(command: Sequence[str | Path]) -> None:
@@ -88,7 +153,7 @@ class Overlay:
     ) -> None:
         _execute(["umount", "--lazy", self.root])
 
-    def run(self, *command: str) -> str:
+    def run(self, *command: str, timeout_s: float = _LONG_S) -> str:
         """Run a command as in an image that is being built: nothing has booted, and there is no /proc."""
         done = subprocess.run(
             ["chroot", self.root, *_CLEAN, *command],
@@ -96,7 +161,7 @@ class Overlay:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_LONG_S,
+            timeout=timeout_s,
             check=False,
         )
         assert done.returncode == 0, f"{command}:\n{done.stdout[-4000:]}"

@@ -13,7 +13,6 @@ from tests.harness.guest import Guest, Overlay
 WORKERS = ("stockworker@1", "stockworker@2")
 SERVICES = ("mosquitto", "stockworker-dispatcher", *WORKERS)
 _TLS = "/etc/stockworker/tls"
-_INSTALL = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-q", "-y")
 
 SETTINGS: dict[str, Any] = {
     "handlers": {
@@ -21,6 +20,7 @@ SETTINGS: dict[str, Any] = {
         "price_update": {"settings": {"provider": "http://127.0.0.1:8000/{symbol}.json"}},
         "probe": {"command": ["python3", "-I", "/opt/jobs/probe.py"], "limits": {"memory": "256M", "cpu": "10s"}},
         "greet": {"python": "greetings:greet"},
+        "hold": {"python": "greetings:hold"},
         "stray": {"command": ["python3", "-I", "/opt/jobs/stray.py"]},
     },
     "worker": {"handler_paths": ["/opt/jobs"], "drain_timeout": 2},
@@ -50,25 +50,18 @@ import subprocess
 subprocess.Popen(["sleep", "4711"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 print("null")
 """
-_GREETING = """
+_GREETINGS = """
+import os, time
+
 def greet(job, context):
     return f"hello, {job.payload}"
+
+def hold(job, context):
+    while not os.path.exists("/opt/jobs/go-on"):
+        time.sleep(0.05)
+    return job.payload
 """
 _BAR = {"date": "2013-03-04", "open": 427.8, "high": 428.2, "low": 419.0, "close": 420.05, "volume": 145}
-
-
-def offer(root: Path, packages: Path, name: str = "packages") -> str:
-    """Put the .debs into a folder on the machine; return what the shell knows them as."""
-    folder = root / "opt" / name
-    folder.mkdir()
-    for file in packages.glob("*.deb"):
-        shutil.copy(file, folder)
-    return f"/opt/{name}/*.deb"
-
-
-def install_command(files: str, *options: str) -> tuple[str, ...]:
-    """How apt installs local files: it takes what they depend on from what is there."""
-    return ("sh", "-c", " ".join([*_INSTALL, *options, files]))
 
 
 def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) -> None:
@@ -87,7 +80,7 @@ def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) 
     for path, text in {
         "opt/jobs/probe.py": _PROBE,
         "opt/jobs/stray.py": _STRAY,
-        "opt/jobs/greetings.py": _GREETING,
+        "opt/jobs/greetings.py": _GREETINGS,
         "srv/import/aapl.json": json.dumps([_BAR]),
         "srv/http/MSFT.json": json.dumps([_BAR]),
     }.items():

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.harness import site
-from tests.harness.guest import RELEASES, Guest, Overlay, Release, base_root
+from tests.harness.guest import Guest, Overlay
+from tests.harness.package_tools import System
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -33,32 +34,37 @@ def newer_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return out
 
 
-@pytest.fixture(scope="session", params=RELEASES, ids=lambda release: f"debian-{release.number}")
-def release(request: pytest.FixtureRequest) -> Release:
-    """Each release that the packages are for."""
-    found: Release = request.param
+@pytest.fixture(scope="session")
+def system(request: pytest.FixtureRequest) -> System:
+    """What the machines are to be: each module says of which it has something to prove (`on`)."""
+    found: System = request.param
     return found
 
 
+def on(*systems: System) -> pytest.MarkDecorator:
+    """Run the tests on each of the systems."""
+    return pytest.mark.parametrize("system", systems, indirect=True, scope="session", ids=str)
+
+
 @pytest.fixture(scope="session")
-def host(release: Release) -> str:
+def host(system: System) -> str:
     """Name of the machine; the names of workers begin with it."""
-    return f"debian{release.number}-{os.getpid()}"
+    return f"{system}-{os.getpid()}"
 
 
 @pytest.fixture(scope="session")
-def bare(release: Release) -> tuple[Path, ...]:
+def bare(system: System) -> tuple[Path, ...]:
     """A machine without our packages, but with all that they depend on."""
-    return (base_root(release),)
+    return system.layers()
 
 
 @pytest.fixture(scope="session")
 def configured(
-    bare: tuple[Path, ...], host: str, packages: Path, tmp_path_factory: pytest.TempPathFactory
+    system: System, bare: tuple[Path, ...], host: str, packages: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, ...]:
     """A machine on which everything is installed, configured and enabled: an image that has not booted yet."""
     with Overlay(bare, tmp_path_factory.mktemp("configured") / host) as image:
-        image.run(*site.install_command(site.offer(image.root, packages)))
+        system.tool.install(image, packages)
         site.set_up(image, host, site.SETTINGS)
     return (image.upper, *bare)
 

@@ -1,15 +1,23 @@
 """What becomes of a machine when packages come, change and go."""
 
+import json
 from pathlib import Path
 
 import pytest
 
 from tests.harness import site
 from tests.harness.guest import Guest
-from tests.packages.conftest import NewGuest
+from tests.harness.package_tools import OURS, WITH_APT, WITH_DNF, System
+from tests.packages.conftest import NewGuest, on
 
-OURS = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher")
+everywhere = on(*WITH_APT, *WITH_DNF)
+
 CONFIGURATION = "/etc/stockworker/job_processor.yml"
+
+OWN = ("/etc/stockworker", "/usr/bin/stockworker", "/usr/share/stockworker-code", "/usr/share/stockworker-broker")
+OPERATOR = ("stockworker", "--config", "/root/operator.yml")
+SLOTS = 10
+"""How many jobs the two workers run at once."""
 
 SITE = ["/etc/mosquitto/conf.d/stockworker.conf", "/etc/mosquitto/stockworker"]
 """What the administrator has written."""
@@ -17,17 +25,6 @@ SITE = ["/etc/mosquitto/conf.d/stockworker.conf", "/etc/mosquitto/stockworker"]
 
 def main_pids(guest: Guest) -> dict[str, str]:
     return {service: guest.show(service, "MainPID") for service in site.SERVICES}
-
-
-def states(guest: Guest) -> set[str]:
-    """What dpkg says of each of our packages: `ii` is installed, `rc` is removed but its configuration is there."""
-    listed = guest.run("dpkg-query", "-W", "-f", "${db:Status-Abbrev}\n", *OURS)
-    return {line.strip() for line in listed.splitlines()}
-
-
-def change(guest: Guest, packages: Path, name: str, *options: str) -> None:
-    """Bring the packages to another version, as an unattended upgrade would: nobody answers."""
-    guest.run(*site.install_command(site.offer(guest.root, packages, name), *options), timeout_s=300)
 
 
 def left_over(guest: Guest) -> list[str]:
@@ -51,14 +48,16 @@ def running(new_guest: NewGuest, configured: tuple[Path, ...]) -> Guest:
     return guest
 
 
+@everywhere
 def test_installing_starts_nothing_and_breaks_nothing(
-    new_guest: NewGuest, bare: tuple[Path, ...], packages: Path
+    new_guest: NewGuest, bare: tuple[Path, ...], system: System, packages: Path
 ) -> None:
     guest = new_guest(bare)
 
-    change(guest, packages, "packages")
+    system.tool.install(guest, packages)
 
-    assert states(guest) == {"ii"}
+    assert system.tool.versions(guest) == {"installed 0.1.0-0.1"}
+    assert system.tool.altered(guest) == []
     assert guest.run("stockworker", "--version").startswith("stockworker ")
     assert guest.run("systemctl", "list-units", "--no-legend", "--state=active,failed", "stockworker*") == ""
     assert guest.run("systemctl", "--failed", "--no-legend") == ""
@@ -66,71 +65,92 @@ def test_installing_starts_nothing_and_breaks_nothing(
     assert guest.show("mosquitto", "ActiveState") == "active"
     compiled = guest.run("find", "/usr/share/stockworker-code", "-name", "*.pyc")
     assert len(compiled.splitlines()) == len(list((guest.root / "usr/share/stockworker-code").rglob("*.py")))
+    assert guest.run("find", *OWN, "(", "-not", "-user", "root", "-o", "-perm", "/022", ")") == ""
+    for user in ("stockworker", "stockworker-dispatcher"):
+        _, _, uid, gid, _, _, shell = guest.run("getent", "passwd", user).strip().split(":")
+        assert 0 < int(uid) == int(gid) < 1000
+        assert shell == "/usr/sbin/nologin"
 
 
-def test_an_upgrade_restarts_what_runs_and_nothing_else(running: Guest, packages: Path, newer_packages: Path) -> None:
+@everywhere
+def test_an_upgrade_restarts_what_runs_and_nothing_else(
+    running: Guest, system: System, packages: Path, newer_packages: Path
+) -> None:
     running.run("systemctl", "stop", "stockworker@2")
     before = main_pids(running)
 
-    change(running, newer_packages, "newer")
+    system.tool.install(running, newer_packages)
 
     after = main_pids(running)
-    assert states(running) == {"ii"}
-    assert running.run("dpkg-query", "-W", "-f", "${Version}", "stockworker-agent") == "99.0.0-0.1"
+    assert system.tool.versions(running) == {"installed 99.0.0-0.1"}
     assert after["mosquitto"] == before["mosquitto"]
     assert after["stockworker@2"] == "0"
     assert after["stockworker-dispatcher"] not in {"0", before["stockworker-dispatcher"]}
     assert after["stockworker@1"] not in {"0", before["stockworker@1"]}
 
-    change(running, packages, "older", "--allow-downgrades")
+    system.tool.downgrade(running, packages)
 
+    assert system.tool.versions(running) == {"installed 0.1.0-0.1"}
     running.run("systemctl", "start", "stockworker@2")
     site.start(running)
     assert site.submit(running, "greet", "back") == "hello, back"
 
 
-def test_jobs_outlive_an_upgrade(running: Guest, newer_packages: Path) -> None:
-    command = ("stockworker", "--config", "/root/operator.yml")
-    running.run(*command, "drain", f"{running.name}-1", f"{running.name}-2")
-    job = running.run(*command, "submit", "greet", '"later"').strip()
+@everywhere
+def test_jobs_outlive_an_upgrade(running: Guest, system: System, newer_packages: Path) -> None:
+    ids = [f"job-{number}" for number in range(SLOTS + 3)]
+    running.write("/root/jobs", "".join(json.dumps({"id": job, "payload": job}) + "\n" for job in ids))
+    running.run(*OPERATOR, "submit", "hold", "--batch", "/root/jobs")
+    running.wait_until(
+        lambda: len(running.run(*OPERATOR, "list", "--state", "running", "--json").splitlines()) == SLOTS,
+        "all workers are busy",
+    )
 
-    change(running, newer_packages, "newer")
-    site.start(running)
-    running.run(*command, "undrain", f"{running.name}-1", f"{running.name}-2")
+    system.tool.install(running, newer_packages)
+    running.write("/opt/jobs/go-on", "")
 
-    running.run(*command, "wait", job, "--timeout", "30s")
-    assert running.run(*command, "result", job).strip() == '"hello, later"'
+    said = running.run(*OPERATOR, "wait", "--json", "--timeout", "50s", *ids)
+    endings = [json.loads(line) for line in said.splitlines()]
+    assert {(job["id"], job["state"], job["result"]) for job in endings} == {(job, "completed", job) for job in ids}
 
 
-def test_an_upgrade_keeps_an_edited_configuration_and_asks_nothing(running: Guest, newer_packages: Path) -> None:
+@everywhere
+def test_an_upgrade_keeps_an_edited_configuration_and_asks_nothing(
+    running: Guest, system: System, newer_packages: Path
+) -> None:
     edited = (running.root / CONFIGURATION[1:]).read_text() + "# ours\n"
     running.write(CONFIGURATION, edited)
 
-    change(running, newer_packages, "newer")
+    system.tool.install(running, newer_packages)
 
-    assert states(running) == {"ii"}
+    assert system.tool.versions(running) == {"installed 99.0.0-0.1"}
+    assert system.tool.altered(running) == [CONFIGURATION]
     assert (running.root / CONFIGURATION[1:]).read_text() == edited
-    assert list((running.root / "etc" / "stockworker").glob("*.dpkg-*")) == []
+    assert list((running.root / "etc" / "stockworker").glob("*.*-*")) == []
 
 
-def test_removing_stops_what_runs_and_keeps_what_it_has_done(running: Guest, packages: Path) -> None:
+@everywhere
+def test_removing_stops_what_runs_and_keeps_what_it_has_done(running: Guest, system: System, packages: Path) -> None:
     site.submit(running, "greet", "before")
     store = running.root / "var/lib/stockworker/dispatcher/jobs.sqlite3"
 
-    running.run("apt-get", "remove", "-q", "-y", *OURS, timeout_s=300)
+    system.tool.remove(running)
 
     assert running.run("systemctl", "list-units", "--no-legend", "--state=active,failed", "stockworker*") == ""
     assert processes_of(running, "stockworker", "stockworker-dispatcher") == []
     assert store.exists()
     assert list((running.root / "usr/share").glob("stockworker*")) == []
 
-    change(running, packages, "again")
-    assert running.run("systemctl", "is-enabled", *site.WORKERS).split() == ["enabled", "enabled"]
+    system.tool.install(running, packages)
+    enabled = running.try_run("systemctl", "is-enabled", *site.WORKERS).stdout.split()
+    assert enabled == [system.tool.enablement_after_removal] * 2
+    running.run("systemctl", "enable", "stockworker-dispatcher", *site.WORKERS)
     running.run("systemctl", "start", "multi-user.target")
     site.start(running)
     assert site.submit(running, "greet", "after") == "hello, after"
 
 
+@on(*WITH_APT)
 def test_purging_leaves_what_others_have_made_and_nothing_else(running: Guest) -> None:
     running.write("/var/lib/stockworker/README", "the administrator's")
 
@@ -140,3 +160,20 @@ def test_purging_leaves_what_others_have_made_and_nothing_else(running: Guest) -
     assert running.run("ls", "/var/lib/stockworker").split() == ["README"]
     assert running.run("ls", "/etc/stockworker").split() == ["ca", "instances", "job_processor.d", "tls"]
     assert running.run("ls", "/etc/stockworker/job_processor.d").split() == ["site.yml"]
+
+
+@on(*WITH_DNF)
+def test_what_rpm_leaves_is_configuration_and_state(running: Guest, system: System) -> None:
+    running.write(CONFIGURATION, (running.root / CONFIGURATION[1:]).read_text() + "# ours\n")
+
+    system.tool.remove(running)
+
+    assert left_over(running) == [*SITE, "/etc/stockworker", "/var/lib/stockworker"]
+    assert running.run("ls", "/var/lib/stockworker").split() == ["1", "2", "dispatcher", "market"]
+    assert running.run("ls", "/etc/stockworker").split() == [
+        "ca",
+        "instances",
+        "job_processor.d",
+        "job_processor.yml.rpmsave",
+        "tls",
+    ]

@@ -5,12 +5,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness.guest import Release
+from tests.harness.package_tools import WITH_APT, System
+from tests.packages.conftest import on
+
+pytestmark = on(*WITH_APT)
 
 
 @pytest.mark.timeout(600)
-def test_piuparts_finds_nothing(bare: tuple[Path, ...], release: Release, packages: Path, tmp_path: Path) -> None:
-    options = ["--existing-chroot", str(bare[0]), "--distribution", release.codename, "--tmpdir", str(tmp_path)]
+def test_piuparts_finds_nothing(bare: tuple[Path, ...], system: System, packages: Path, tmp_path: Path) -> None:
+    options = ["--existing-chroot", str(bare[0]), "--distribution", system.release.codename, "--tmpdir", str(tmp_path)]
     options += ["--no-eatmydata", "--no-upgrade-test", "--warn-on-leftovers-after-purge"]
     done = subprocess.run(
         ["piuparts", *options, *sorted(packages.glob("*.deb"))],

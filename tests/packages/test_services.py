@@ -10,6 +10,10 @@ import pytest
 
 from tests.harness import site
 from tests.harness.guest import Guest
+from tests.harness.package_tools import WITH_APT
+from tests.packages.conftest import on
+
+pytestmark = on(*WITH_APT)
 
 KEYS = "/etc/stockworker/tls"
 TEMPORARY = "/tmp"  # noqa: S108 (not ours: what the service takes for it)
