@@ -81,8 +81,9 @@ packages: dev .venv-packaging/.ready ## Build the .deb and .rpm packages into di
 	PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m builder --out dist $(PACKAGES_OPTIONS)
 
 .PHONY: test-packages
-test-packages: DEBIAN_PACKAGES += debootstrap fish gpg lintian mount piuparts python3-rpm rpm systemd-container zsh
-test-packages: dev packages ## Install the packages on booted Debian 12 and 13 and try them (as root; about 5 min)
+test-packages: DEBIAN_PACKAGES += debootstrap e2fsprogs fish gpg lintian mount piuparts python3-rpm qemu-system-x86 rpm \
+	systemd-container zsh
+test-packages: dev packages ## Install the packages on booted Debian 12 and 13 and try them (as root; about 8 min)
 	$(SUDO) $(BIN)/pytest --timeout 600 tests/packages # the first time, two releases of Debian are fetched
 
 .PHONY: bench

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
+from tests.harness.booted_machine import CLEAN, PATIENCE_S, BootedMachine
 from tests.harness.waiting import wait_until
 
 CACHE: Final = Path("/var/tmp/stockworker-roots")  # noqa: S108 (outlives a reboot; root's alone)
@@ -53,9 +54,7 @@ Tells rpm of it.
 %files
 """
 
-_TIMEOUT_S: Final = 60.0
 _LONG_S: Final = 900.0
-_CLEAN: Final = ("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,15 +71,15 @@ RELEASES: Final = (Release(12, "bookworm", 252), Release(13, "trixie", 257))
 
 def base_root(release: Release) -> Path:
     """The root of a release with what the packages depend on; made when it is asked for first (about a minute)."""
-    return _cached(release, (*_SYSTEM, *_DEPENDENCIES), partial(_make_root, release))
+    return cached(release, (*_SYSTEM, *_DEPENDENCIES), partial(_make_root, release))
 
 
 def rpm_layer(release: Release) -> Path:
     """What goes over `base_root` for the other format of packages: rpm, dnf, and a database that knows what is there."""
-    return _cached(release, ("over", base_root(release).name, *_RPM, *_AS_RPM), partial(_make_rpm_layer, release))
+    return cached(release, ("over", base_root(release).name, *_RPM, *_AS_RPM), partial(_make_rpm_layer, release))
 
 
-def _cached(release: Release, recipe: Sequence[str], make: Callable[[Path], None]) -> Path:
+def cached(release: Release, recipe: Sequence[str], make: Callable[[Path], None]) -> Path:
     """What `make` has put into a folder: once for each recipe, whoever asks for it, and at the same time."""
     folder = CACHE / f"{release.codename}-{hashlib.sha256(' '.join(recipe).encode()).hexdigest()[:12]}"
     CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -96,7 +95,7 @@ def _cached(release: Release, recipe: Sequence[str], make: Callable[[Path], None
 def _make_root(release: Release, fresh: Path) -> None:
     _execute(["debootstrap", "--variant=minbase", f"--include={','.join(_SYSTEM)}", release.codename, fresh, _ARCHIVE])
     for step in _installation(_DEPENDENCIES):
-        _execute(["chroot", fresh, *_CLEAN, *step])
+        _execute(["chroot", fresh, *CLEAN, *step])
     (fresh / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
 
 
@@ -156,7 +155,7 @@ class Overlay:
     def run(self, *command: str, timeout_s: float = _LONG_S) -> str:
         """Run a command as in an image that is being built: nothing has booted, and there is no /proc."""
         done = subprocess.run(
-            ["chroot", self.root, *_CLEAN, *command],
+            ["chroot", self.root, *CLEAN, *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -168,11 +167,11 @@ class Overlay:
         return done.stdout
 
 
-class Guest:
+class Guest(BootedMachine):
     """A machine that has booted when the context is entered, and is gone when it is left."""
 
     def __init__(self, layers: Sequence[Path], folder: Path, name: str) -> None:
-        self.name = name
+        super().__init__(name)
         self._overlay = Overlay(layers, folder)
         self._console = folder / "console"
         self._exits = ExitStack()
@@ -188,8 +187,8 @@ class Guest:
             stack.enter_context(self._overlay)
             self.write("/etc/hostname", f"{self.name}\n")
             nspawn = self._start(stack)
-            wait_until(lambda: self._find_leader(nspawn), f"{self.name} starts", _TIMEOUT_S)
-            wait_until(self._has_booted, f"{self.name} boots: {self._said()}", _TIMEOUT_S)
+            wait_until(lambda: self._find_leader(nspawn), f"{self.name} starts", PATIENCE_S)
+            wait_until(self.has_booted, f"{self.name} boots: {self._said()}", PATIENCE_S)
             self._exits = stack.pop_all()
         return self
 
@@ -198,11 +197,10 @@ class Guest:
     ) -> None:
         self._exits.close()
 
-    def try_run(self, *command: str, timeout_s: float = _TIMEOUT_S) -> subprocess.CompletedProcess[str]:
-        """Run a command as root, with nothing on standard input; say how it ended."""
+    def try_run(self, *command: str, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
         enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
         return subprocess.run(
-            [*enter, *_CLEAN, "TERM=dumb", *command],
+            [*enter, *CLEAN, "TERM=dumb", *command],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -211,34 +209,11 @@ class Guest:
             check=False,
         )
 
-    def run(self, *command: str, timeout_s: float = _TIMEOUT_S) -> str:
-        """Run a command that must succeed; return what it printed."""
-        done = self.try_run(*command, timeout_s=timeout_s)
-        assert done.returncode == 0, f"{command} in {self.name} ended with {done.returncode}:\n{done.stdout}"
-        return done.stdout
-
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a file of root's."""
         file = self.root / path.lstrip("/")
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
         file.chmod(mode)
-
-    def journal(self, unit: str) -> str:
-        """What a unit has said, and what systemd has said of it."""
-        return self.run("journalctl", "--no-pager", "-o", "cat", "-u", unit)
-
-    def wait_until(self, condition: Callable[[], object], what: str) -> None:
-        """Look until `condition` holds; where it never does, say what the machine says."""
-        try:
-            wait_until(condition, what)
-        except TimeoutError as error:
-            error.add_note(self.run("journalctl", "--no-pager", "-o", "short-precise", "-n", "60"))
-            raise
-
-    def show(self, unit: str, name: str) -> str:
-        """A property of a unit."""
-        return self.run("systemctl", "show", "--value", "-p", name, unit).strip()
 
     def _start(self, stack: ExitStack) -> "subprocess.Popen[bytes]":
         command = ["systemd-nspawn", "-q", "-D", str(self.root), "-M", self.name, "--register=no"]
@@ -270,13 +245,10 @@ class Guest:
         self._leader = int(found[0]) if found else 0
         return bool(found)
 
-    def _has_booted(self) -> bool:
-        return self.try_run("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}
-
     def _halt(self, nspawn: "subprocess.Popen[bytes]") -> None:
         nspawn.terminate()  # it tells the guest to shut down
         try:
-            nspawn.wait(_TIMEOUT_S)
+            nspawn.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
             os.kill(self._leader or nspawn.pid, signal.SIGKILL)
             nspawn.wait()

@@ -8,7 +8,8 @@ from typing import Any
 
 import yaml
 
-from tests.harness.guest import Guest, Overlay
+from tests.harness.booted_machine import BootedMachine
+from tests.harness.guest import Overlay
 
 WORKERS = ("stockworker@1", "stockworker@2")
 SERVICES = ("mosquitto", "stockworker-dispatcher", *WORKERS)
@@ -90,19 +91,19 @@ def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) 
     machine.run("systemctl", "enable", *SERVICES)
 
 
-def start(guest: Guest) -> None:
+def start(guest: BootedMachine) -> None:
     """Wait until everything that is enabled runs, and the dispatcher knows its workers."""
     for service in SERVICES:
         guest.wait_until(partial(is_active, guest, service), f"{service} is active")
     guest.wait_until(lambda: online(guest) == 2, "the dispatcher knows both workers")
 
 
-def is_active(guest: Guest, service: str) -> bool:
+def is_active(guest: BootedMachine, service: str) -> bool:
     """Whether a service says that it is ready."""
     return guest.show(service, "ActiveState") == "active"
 
 
-def is_listening(guest: Guest, port: int) -> bool:
+def is_listening(guest: BootedMachine, port: int) -> bool:
     """Whether somebody accepts connections on the guest's loopback."""
     return f":{port} " in guest.run("ss", "-ltnH")
 
@@ -113,13 +114,13 @@ def instance(name: str) -> str:
     return text
 
 
-def online(guest: Guest) -> int:
+def online(guest: BootedMachine) -> int:
     """How many workers the dispatcher knows to be there."""
     done = guest.try_run("stockworker", "--config", "/root/operator.yml", "stats", "--json")
     return sum(worker["online"] for worker in json.loads(done.stdout)["workers"]) if done.returncode == 0 else 0
 
 
-def submit(guest: Guest, job_type: str, payload: Any) -> Any:
+def submit(guest: BootedMachine, job_type: str, payload: Any) -> Any:
     """Run a job; return its result."""
     command = ["submit", job_type, json.dumps(payload), "--wait-timeout", "30s", "--quiet"]
     return json.loads(guest.run("stockworker", "--config", "/root/operator.yml", *command))

@@ -1,6 +1,7 @@
 """Guests with the packages that `make packages` has built."""
 
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -10,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import site
+from tests.harness.booted_machine import BootedMachine
 from tests.harness.guest import Guest, Overlay
 from tests.harness.package_tools import System
 
@@ -78,6 +80,14 @@ def new_guest(host: str, tmp_path: Path) -> Iterator[NewGuest]:
             return stack.enter_context(Guest(layers, tmp_path / host, host))
 
         yield boot
+
+
+def exposure(machine: BootedMachine, unit: str, *options: str) -> float:
+    """What `systemd-analyze security` thinks of a unit: the less, the better."""
+    said = machine.run("systemd-analyze", "security", "--no-pager", *options, unit)
+    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
+    assert found, said
+    return float(found[1])
 
 
 def build(source: Path, out: Path, *options: str) -> None:

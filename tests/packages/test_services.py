@@ -1,7 +1,6 @@
 """The installed services on a booted machine, under their sandbox."""
 
 import json
-import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from tests.harness import site
 from tests.harness.guest import Guest
 from tests.harness.package_tools import WITH_APT
-from tests.packages.conftest import on
+from tests.packages.conftest import exposure, on
 
 pytestmark = on(*WITH_APT)
 
@@ -37,13 +36,6 @@ def machine(configured: tuple[Path, ...], host: str, tmp_path_factory: pytest.Te
     with Guest(configured, tmp_path_factory.mktemp("services") / host, host) as guest:
         site.start(guest)
         yield guest
-
-
-def exposure(guest: Guest, unit: str, *options: str) -> float:
-    said = guest.run("systemd-analyze", "security", "--no-pager", *options, unit)
-    found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
-    assert found, said
-    return float(found[1])
 
 
 @pytest.mark.parametrize("unit", UNITS)
