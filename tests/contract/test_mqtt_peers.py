@@ -15,11 +15,12 @@ from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed, ProtocolMisuse
 from stockworker.protocol.packet import Packet
 from stockworker.security.certificates import Authority
-from tests.harness.station import Station, running
+from tests.harness.station import TIMEOUT_S, Station, running
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CONNACK = bytes.fromhex("20 03 00 00 00")
 CONNACK_RECEIVE_MAXIMUM_1 = bytes.fromhex("20 06 00 00 03 21 00 01")
+PINGRESP = bytes.fromhex("d0 00")
 CONNACK_KEEPALIVE_1 = bytes.fromhex("20 06 00 00 03 13 00 01")
 
 
@@ -232,6 +233,21 @@ def test_send_waits_for_the_broker_and_gives_up_with_the_connection() -> None:
                 assert not station.link.up
 
     asyncio.run(scenario())
+
+
+def test_who_confirms_nothing_is_given_up_though_something_is_on_its_way_to_it_at_any_time() -> None:
+    async def scenario() -> str:
+        async with (
+            serving(CONNACK, 100 * PINGRESP, byte_s=0.2) as peer,
+            running(Station(peer.settings(keepalive_s=1))) as station,
+        ):
+            await station.link.send([Packet("t", b"1")])
+            while not station.all(LinkDown):
+                await station.link.send([Packet("t", b"2", qos=0)])
+                await asyncio.sleep(0.005)
+            return station.all(LinkDown)[0].reason
+
+    assert "the broker confirms none of our messages any more" in asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
 
 
 def test_drain_is_not_fooled_by_a_loss() -> None:

@@ -10,6 +10,7 @@ from stockworker.adapters import clock
 from tests.harness.waiting import TIMEOUT_S, wait_until
 
 _PING = "WATCHDOG=1"
+_TRIGGER = "WATCHDOG=trigger"
 _END = b"END"
 
 
@@ -75,8 +76,9 @@ class ServiceManager:
 
     @property
     def condemned(self) -> bool:
-        """Whether systemd would end the service by now."""
-        return self.silent_s > self.watchdog_s
+        """Whether systemd would end the service by now: it gives no sign of life, or asks for it."""
+        signs = [line for line in self.told if line in {_PING, _TRIGGER}]
+        return self.silent_s > self.watchdog_s or signs[-1:] == [_TRIGGER]
 
     def await_told(self, beginning: str, times: int = 1) -> str:
         """Wait until an assignment that begins so has been heard so many times; returns the last."""

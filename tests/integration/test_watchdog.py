@@ -5,12 +5,15 @@ Each story is told by a whole fleet: while the victim is stuck, one worker is bu
 
 import asyncio
 import signal
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from stockworker.cli.exits import Exit
 from stockworker.client import Client
 from stockworker.config.broker import Profile
 from tests.harness.fleet import Fleet, Service, python_handlers
@@ -121,11 +124,26 @@ def test_who_is_given_up_leaves_its_stack_behind(fleet: Fleet) -> None:
     await_recovery(fleet, VICTIM)
 
 
+def test_a_commit_that_fails_ends_the_service_and_leaves_its_stack_behind(fleet: Fleet) -> None:
+    service = fleet.services[VICTIM]
+    with closing(sqlite3.connect(fleet.journal(VICTIM))) as journal:
+        journal.execute("CREATE TRIGGER full BEFORE INSERT ON lease BEGIN SELECT RAISE(ABORT, 'disk full'); END")
+        submit_for(fleet, VICTIM)
+        assert service.wait() == Exit.STORE
+        journal.execute("DROP TRIGGER full")
+    failed = service.await_event("store_failed")
+    assert "disk full" in failed["problem"]
+    assert "in commit" in failed["exception"]
+    await_recovery(fleet, VICTIM)
+
+
 def test_a_link_that_nobody_confirms_anything_on_is_made_anew(fleet: Fleet) -> None:
     with withheld_confirmations(fleet, VICTIM) as reconnects:
         wait_until(reconnects, "it gives the connection up")
         await_others_alive(fleet)
-    assert any("confirms none" in event["reason"] for event in fleet.services[VICTIM].events("link_down"))
+    given_up = fleet.services[VICTIM].await_event("connection_dead")
+    assert "confirms none" in given_up["reason"]
+    assert "Task turns" in given_up["exception"]
     await_recovery(fleet, VICTIM)
 
 

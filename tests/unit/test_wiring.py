@@ -21,6 +21,16 @@ def test_a_service_notices_soon_that_it_was_cut_off(
     assert service_link(config, "dispatcher").keepalive_s == of_services
 
 
+@pytest.mark.parametrize(("watchdog_s", "expected"), [(60, 10), (30, 10), (21, 7), (10, 5)])
+def test_who_is_watched_more_closely_watches_its_link_more_closely(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, watchdog_s: int, expected: int
+) -> None:
+    monkeypatch.setenv("WATCHDOG_USEC", str(watchdog_s * 1_000_000))
+    file = tmp_path / "job_processor.yml"
+    file.write_text("job_processor: {}")
+    assert service_link(load(file), "dispatcher").keepalive_s == expected
+
+
 def test_a_worker_that_is_to_speak_rarely_is_not_made_to_say_more_by_its_link(tmp_path: Path) -> None:
     file = tmp_path / "job_processor.yml"
     file.write_text("job_processor: {worker: {poll_interval: 30s}}")

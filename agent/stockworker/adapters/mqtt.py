@@ -6,6 +6,7 @@ belong to the thread of the event loop.
 """
 
 import asyncio
+import logging
 import random as system_random
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
@@ -24,7 +25,9 @@ from stockworker.adapters.mqtt_reasons import (
 )
 from stockworker.adapters.mqtt_unconfirmed import Unconfirmed
 from stockworker.adapters.mqtt_wire import Callbacks, Ending, PacketTooLarge
+from stockworker.adapters.stacks import stack_of_tasks
 from stockworker.errors import ConfigError, ConnectionFailed
+from stockworker.logs import Event, log_event
 from stockworker.protocol.packet import Packet
 
 __all__ = [
@@ -40,6 +43,8 @@ __all__ = [
     "Takeovers",
     "reason_name",
 ]
+
+_log = logging.getLogger(__name__)
 
 # So many connections in a row that the broker soon closed are two clients with one id. Mosquitto before 2.1 does not say
 # so, and looks like one that crashes and is restarted: it takes more to be sure.
@@ -286,14 +291,22 @@ class Link:
     async def _until_lost(self, connection: Connection) -> Ending:
         wire = connection.wire
         keepalive_s = wire.keepalive_s
+        written_bytes = 0
         while not wire.ended.done():
             await asyncio.wait({wire.ended}, timeout=keepalive_s / _CHECKS_PER_KEEPALIVE)
+            if wire.ended.done():
+                break
             now = clock.monotonic()
-            if not wire.ended.done() and wire.unsent_bytes:
+            # Something is on its way at any time: the other kernel alone may take 40 ms to say that it has it (tcp(7),
+            # TCP_QUICKACK). Slow is a line that has not brought there yet what was written by the last look.
+            arrived_bytes = wire.arrived_bytes
+            if arrived_bytes < written_bytes:
                 self._unconfirmed.leaving(now)
-            for dead_at, reason in self._signs_of_death(connection):
-                if now > dead_at:
-                    wire.abort(Ending(reason))
+            written_bytes = arrived_bytes + wire.travelling_bytes
+            dead = [reason for dead_at, reason in self._signs_of_death(connection) if now > dead_at]
+            if dead:
+                log_event(_log, Event.CONNECTION_DEAD, reason=dead[0], stack=stack_of_tasks())
+                wire.abort(Ending(dead[0]))
             self._say_echo()
         return wire.ended.result()
 

@@ -36,7 +36,8 @@ _LARGEST_PACKET = 268_435_455
 # What gmqtt adds to the properties that travelled: "dup" and "retain".
 _ADDED_PROPERTIES = 2
 
-# linux/tcp.h, struct tcp_info: where tcpi_min_rtt begins, and what follows it.
+# linux/tcp.h, struct tcp_info: where tcpi_bytes_acked and tcpi_min_rtt begin, and what follows them.
+_TCP_INFO_BYTES_ACKED = 120
 _TCP_INFO_MIN_RTT = 148
 _TCP_INFO_SIZE = 152
 _NO_BYTES = bytes(4)
@@ -102,16 +103,18 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     @property
     def network_s(self) -> float:
         """The shortest time that the network took there and back, in seconds, as the kernel knows it."""
-        connected = self._transport.get_extra_info("socket")
-        info = connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE)
-        microseconds: int = struct.unpack_from("I", info, _TCP_INFO_MIN_RTT)[0]
+        microseconds: int = struct.unpack_from("I", self._tcp_info(), _TCP_INFO_MIN_RTT)[0]
         return microseconds / 1e6
 
     @property
-    def unsent_bytes(self) -> int:
-        """How much has left us, but not arrived at the other machine yet, as far as the kernel knows (tcp(7))."""
-        if self._transport is None:
-            return 0
+    def arrived_bytes(self) -> int:
+        """How much of ours has arrived at the other machine since the connection began, as far as the kernel knows."""
+        arrived: int = struct.unpack_from("Q", self._tcp_info(), _TCP_INFO_BYTES_ACKED)[0]
+        return arrived
+
+    @property
+    def travelling_bytes(self) -> int:
+        """How much has left us, but not arrived there yet (tcp(7))."""
         queued = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, _NO_BYTES)
         return int.from_bytes(queued, sys.byteorder)
 
@@ -193,6 +196,12 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self.ended.set_result(self._cause or _hung_up(exc))
         self._writable()
         self._let_go()
+
+    def _tcp_info(self) -> bytes:
+        info: bytes = self._transport.get_extra_info("socket").getsockopt(
+            socket.IPPROTO_TCP, socket.TCP_INFO, _TCP_INFO_SIZE
+        )
+        return info
 
     def _let_go(self) -> None:
         """Leave nothing of the connection to the garbage collector, which finds gmqtt's rings of references very late.

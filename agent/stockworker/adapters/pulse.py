@@ -9,22 +9,26 @@ from collections.abc import Callable, Iterable
 from typing import Final
 
 from stockworker.adapters import clock
+from stockworker.adapters.stacks import stack_of_tasks
 from stockworker.adapters.systemd import Notifier
 from stockworker.adapters.vitals import Awaited, ailment
 from stockworker.logs import Event, log_event
 
 _log = logging.getLogger(__name__)
 
-_UNWATCHED_S: Final = 15.0
-"""Between two looks where nobody has asked for a sign of life: the log tells of what is stuck all the same."""
+_UNWATCHED_S: Final = 60.0
+"""In place of WatchdogSec= where nobody has asked for a sign of life: the log tells of what is stuck all the same."""
 
-_BEATS_PER_EXTENSION: Final = 3
+_BEATS_PER_WATCHDOG: Final = 4
+
+_BEATS_PER_EXTENSION: Final = 6
 
 
 class Pulse:
     """Tells the service manager that the service is alive, as long as it makes progress.
 
-    Whatever is late by a whole watchdog interval stops the signs of life; one interval later systemd sends SIGABRT.
+    Who is stuck is ended (SIGABRT) after WatchdogSec= at the latest: by systemd where the loop hangs, and at our request
+    where something else has been late for all of it but the time from one beat to the next.
 
     Args:
         notifier: the service manager.
@@ -34,8 +38,8 @@ class Pulse:
     def __init__(self, notifier: Notifier, awaited: Callable[[], Iterable[Awaited]]) -> None:
         self._notifier = notifier
         self._awaited = awaited
-        self._every_s = notifier.watchdog_s or _UNWATCHED_S
-        self._patience_s = 2 * self._every_s
+        self._every_s = (notifier.watchdog_s or _UNWATCHED_S) / _BEATS_PER_WATCHDOG
+        self._patience_s = (_BEATS_PER_WATCHDOG - 1) * self._every_s
         self._stopping = False
         self._beat_at = clock.monotonic()
         self._told: str | None = None
@@ -57,7 +61,7 @@ class Pulse:
     def _beat(self, now: float) -> None:
         # Where the loop itself was held, by a machine that was suspended or a call that took long, everything is late; what
         # is stuck will be so at the next beat.
-        held, self._beat_at = now - self._beat_at > self._patience_s, now
+        held, self._beat_at = now - self._beat_at > 2 * self._every_s, now
         problem = None if held else ailment(self._awaited(), self._patience_s, now)
         if problem is None:
             self._notifier.alive()
@@ -68,6 +72,7 @@ class Pulse:
                 log_event(_log, Event.PROGRESS_AGAIN)
                 self._notifier.problem(None)
             else:
-                log_event(_log, Event.NO_PROGRESS, problem=problem)
+                log_event(_log, Event.NO_PROGRESS, problem=problem, stack=stack_of_tasks())
                 self._notifier.problem(f"stuck: {problem}")
+                self._notifier.stuck()
             self._told = problem

@@ -14,14 +14,13 @@ class Notifier:
     """Tells the service manager how the service is.
 
     Attributes:
-        watchdog_s: call `alive` at least this often, in seconds; None when nobody watches. Half of what systemd
-            allows, as sd_watchdog_enabled(3) advises.
+        watchdog_s: how long systemd waits for a sign of life; see `watchdog_s`.
     """
 
     def __init__(self) -> None:
         # Without a socket sdnotify would leave an unconnected one behind.
         self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
-        self.watchdog_s = _watchdog_s()
+        self.watchdog_s = watchdog_s()
         self._status = ""
         self._problem: str | None = None
 
@@ -50,6 +49,10 @@ class Notifier:
         """Feed the watchdog."""
         self._notify("WATCHDOG=1")
 
+    def stuck(self) -> None:
+        """Have systemd do at once what it does where the watchdog is not fed: end the service, and start it anew."""
+        self._notify("WATCHDOG=trigger")
+
     def extend_timeout(self, seconds: float) -> None:
         """Starting or stopping takes longer: don't kill the service before `seconds` from now."""
         self._notify(f"EXTEND_TIMEOUT_USEC={_microseconds(seconds)}")
@@ -71,11 +74,11 @@ class Notifier:
             self._systemd.notify("\n".join(assignments).encode(errors="replace").decode("latin-1"))
 
 
-def _watchdog_s() -> float | None:
-    """Half of WATCHDOG_USEC, where it is set and meant for this process."""
+def watchdog_s() -> float | None:
+    """How long systemd waits for a sign of life from this process (WatchdogSec=), in seconds; None if for ever."""
     usec = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
-    return int(usec) / 2e6 if usec.isdecimal() and int(usec) > 0 and pid == str(os.getpid()) else None
+    return int(usec) / 1e6 if usec.isdecimal() and int(usec) > 0 and pid == str(os.getpid()) else None
 
 
 def _microseconds(seconds: float) -> int:

@@ -353,7 +353,7 @@ class AgentService:
                 case Send(message=message):
                     packets.append(codec.encode(message))
                 case Note(event=event, fields=fields):
-                    log_event(_log, Logged[event.upper()], level=None, exc_info=None, **dict(fields))
+                    log_event(_log, Logged[event.upper()], level=None, exc_info=None, stack=None, **dict(fields))
                 case Reload():
                     self.reload()
                 case Leave():

@@ -24,7 +24,7 @@ from stockworker.cli.wiring import agent_settings, dispatcher_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.store_sqlite import open_store
-from stockworker.errors import AccessDenied, ConnectionFailed
+from stockworker.errors import AccessDenied, ConnectionFailed, StoreError
 from stockworker.logs import Event, configure, log_event
 from stockworker.protocol.topics import Role
 
@@ -109,7 +109,11 @@ async def _until_stopped(service: _Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
-    await service.run()
+    try:
+        await service.run()
+    except StoreError as error:
+        log_event(_log, Event.STORE_FAILED, problem=error, exc_info=error)
+        raise
 
 
 def _prepare(config: Config, path: Path | None, instance: str | None, role: Role) -> None:

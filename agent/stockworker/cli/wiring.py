@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt import LinkSettings
+from stockworker.adapters.systemd import watchdog_s
 from stockworker.agent.machine import Rhythm
 from stockworker.agent.service import AgentSettings
 from stockworker.client import link_settings
@@ -28,6 +29,10 @@ SERVICE_KEEPALIVE_S: Final = 10
 """The longest silence that a service puts up with, whatever clients do: jobs wait for it to notice that it was cut off.
 A worker that was told to speak more rarely than that, over a metered line perhaps, may be silent for as long."""
 
+_LEAST_KEEPALIVE_S: Final = 5
+_KEEPALIVES_PER_WATCHDOG: Final = 3
+"""A connection that is dead is given up within four keepalives: in time to be back before `WatchdogSec=` is over twice."""
+
 
 def service_link(config: Config, name: str, speaks_every_s: float = 0.0) -> LinkSettings:
     """How a service reaches the broker: under a client id that nobody else can take, where it has a key.
@@ -36,7 +41,10 @@ def service_link(config: Config, name: str, speaks_every_s: float = 0.0) -> Link
         ConfigError: a certificate, key or password file can't be used.
     """
     settings = link_settings(config, f"{config.queue.mqtt.client_id_prefix}{name}")
-    longest_s = max(SERVICE_KEEPALIVE_S, int(speaks_every_s))
+    longest_s = SERVICE_KEEPALIVE_S
+    if (watched_s := watchdog_s()) is not None:
+        longest_s = min(longest_s, max(_LEAST_KEEPALIVE_S, int(watched_s / _KEEPALIVES_PER_WATCHDOG)))
+    longest_s = max(longest_s, int(speaks_every_s))
     settings = replace(settings, keepalive_s=min(settings.keepalive_s, longest_s))
     key_file = None if config.tls is None else config.tls.key_file
     if key_file is None:

@@ -96,7 +96,7 @@ class Mqtt:
         metadata=_key(
             duration(5, HOUR_S),
             "The longest silence on the connection before the other end is asked. The services don't wait longer than "
-            "10 s, or than `worker.poll_interval` where that is longer.",
+            "10 s (or a third of systemd's `WatchdogSec=`, if that is less), or than `worker.poll_interval` where that is longer.",
         ),
     )
     reconnect_max_s: float = field(

@@ -223,7 +223,7 @@ class DispatcherService:
                     log_event(_log, Event.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
             case Delayed(round_trip_s=round_trip_s, network_s=network_s):
                 delays = {"round_trip_s": round(round_trip_s, 4), "network_s": round(network_s, 4)}
-                log_event(_log, Event.BROKER_DELAYS, broker=self._broker, level=None, exc_info=None, **delays)
+                log_event(_log, Event.BROKER_DELAYS, broker=self._broker, level=None, exc_info=None, stack=None, **delays)
             case Denied():
                 return item
             case _Reread():
@@ -282,7 +282,7 @@ class DispatcherService:
 
     async def _perform(self, done: Performance) -> None:
         for note in done.notes:
-            log_event(_log, Event[note.event.upper()], level=None, exc_info=None, **dict(note.fields))
+            log_event(_log, Event[note.event.upper()], level=None, exc_info=None, stack=None, **dict(note.fields))
         await self._link.send(done.packets)
 
     async def _say_goodbye(self) -> None:

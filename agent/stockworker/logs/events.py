@@ -41,6 +41,13 @@ class Event(Enum):
         ("broker", "reason", "retry_in_s"),
         "The connection broke or could not be made. Work goes on, results are kept, and it is tried again by itself.",
     )
+    CONNECTION_DEAD = Description(
+        WARNING,
+        "gives up a connection",
+        ("reason",),
+        "It was there, but nothing came back any more: a network that forgets connections, a broker that hangs. The next one "
+        "is made at once. The stacks of all tasks tell what waited for it.",
+    )
     MESSAGE_REFUSED = Description(
         WARNING,
         "refused a message",
@@ -83,9 +90,16 @@ class Event(Enum):
         ERROR,
         "makes no progress",
         ("problem",),
-        "systemd's watchdog is not fed any more, and ends the service after `WatchdogSec=`; the stacks of all threads then "
-        "stand in the journal. It is started anew, and nothing is lost. Look at the disk where it is a commit that is late; "
-        "otherwise please report it.",
+        "Something has been late for most of `WatchdogSec=`, and systemd is told to end the service; the stacks of all tasks "
+        "and threads then stand in the journal. It is started anew, and nothing is lost. Look at the disk where it is a "
+        "commit that is late; otherwise please report it.",
+    )
+    STORE_FAILED = Description(
+        ERROR,
+        "can't go on without its store",
+        ("problem",),
+        "A commit has failed: the disk is full or broken, or another process holds a lock for more than 10 s. The service is "
+        "started anew, from what is on disk; nothing that was not committed has been done.",
     )
     PROGRESS_AGAIN = Description(INFO, "makes progress again", (), "What was late has been done.")
     FAULT = Description(
@@ -251,6 +265,7 @@ def log_event(
     *,
     level: int | None = None,
     exc_info: BaseException | None = None,
+    stack: str | None = None,
     **fields: object,
 ) -> None:
     """Log one event of the catalogue.
@@ -260,11 +275,12 @@ def log_event(
         event: what happened.
         level: instead of the event's own, for `Event.HANDLER_LOG`.
         exc_info: an exception whose traceback is to be shown.
+        stack: lines of a stack that is to be shown.
         fields: those that the catalogue lists for the event; None leaves one out.
     """
     description = event.value
     if logger.isEnabledFor(level := level or description.level):
-        logger.log(level, description.text, exc_info=exc_info, extra={"event": event, "fields": fields})
+        logger.log(level, description.text, exc_info=exc_info, extra={"event": event, "fields": fields, "stack": stack})
 
 
 def reference() -> str:

@@ -92,7 +92,10 @@ def _fields(record: logging.LogRecord) -> Mapping[str, object]:
 
 
 def _traceback(record: logging.LogRecord) -> str:
-    return _TRACEBACKS.formatException(record.exc_info) if record.exc_info and record.exc_info[0] else ""
+    if record.exc_info and record.exc_info[0]:
+        return _TRACEBACKS.formatException(record.exc_info)
+    stack: str | None = record.__dict__.get("stack")
+    return stack or ""
 
 
 def _time(record: logging.LogRecord) -> str:
