@@ -9,7 +9,7 @@ import pytest
 from stockworker.logs import Event
 
 RESERVED = {"time", "level", "logger", "event", "text", "exception"}
-OPTIONS = {"level", "exc_info"}
+OPTIONS = {"level", "exc_info", "stack"}
 
 
 @pytest.mark.parametrize("event", Event)

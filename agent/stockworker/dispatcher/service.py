@@ -222,8 +222,13 @@ class DispatcherService:
                 if code != NO_MATCHING_SUBSCRIBERS:
                     log_event(_log, Event.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
             case Delayed(round_trip_s=round_trip_s, network_s=network_s):
-                delays = {"round_trip_s": round(round_trip_s, 4), "network_s": round(network_s, 4)}
-                log_event(_log, Event.BROKER_DELAYS, broker=self._broker, level=None, exc_info=None, stack=None, **delays)
+                log_event(
+                    _log,
+                    Event.BROKER_DELAYS,
+                    broker=self._broker,
+                    round_trip_s=round(round_trip_s, 4),
+                    network_s=round(network_s, 4),
+                )
             case Denied():
                 return item
             case _Reread():
