@@ -68,16 +68,15 @@ _BAR = {"date": "2013-03-04", "open": 427.8, "high": 428.2, "low": 419.0, "close
 def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) -> None:
     """Give the machine `host` certificates and configuration as docs/pki.md says, and enable its services."""
     etc = machine.root / "etc"
-    _certify(machine, {"broker": "localhost", "dispatcher": "dispatcher", "operator": "operator"})
+    machine.run("stockworker", "pki", "init")
+    _certify(
+        machine, {"dispatcher": "dispatcher", "operator": "operator", f"{host}-1": "worker", f"{host}-2": "worker"}
+    )
     for name in ("1", "2"):
-        _certify(machine, {"worker": f"{host}-{name}"})
         (etc / "stockworker" / "instances" / f"{name}.yml").write_text(instance(f"{host}-{name}"))
     _write_yaml(etc / "stockworker/job_processor.d/site.yml", {"tls": _identity("dispatcher"), **(settings or {})})
     _write_yaml(machine.root / "root" / "operator.yml", {"tls": _identity("operator")})
-    (etc / "mosquitto/conf.d/stockworker.conf").write_text(machine.run("stockworker", "broker", "config"))
-    (etc / "mosquitto/stockworker/acl").write_text(machine.run("stockworker", "acl", "--operator", "operator"))
-    machine.run("chown", "-R", "root:mosquitto", "/etc/mosquitto/stockworker")
-    machine.run("chmod", "-R", "u=rwX,g=rX,o=", "/etc/mosquitto/stockworker")
+    machine.run("stockworker", "broker", "setup", "--host", "localhost")
     for path, text in {
         "opt/jobs/probe.py": _PROBE,
         "opt/jobs/stray.py": _STRAY,
@@ -126,22 +125,14 @@ def submit(guest: BootedMachine, job_type: str, payload: Any) -> Any:
     return json.loads(guest.run("stockworker", "--config", "/root/operator.yml", *command))
 
 
-def _certify(machine: Overlay, names: dict[str, str]) -> None:
-    """Issue a certificate of each kind, and put it where it belongs."""
-    authority = machine.root / "etc/stockworker/ca"
-    broker, tls = machine.root / "etc/mosquitto/stockworker", machine.root / _TLS[1:]
-    if not authority.exists():
-        machine.run("stockworker", "pki", "init")
-        machine.run("stockworker", "pki", "crl")
-        broker.mkdir()
-        for folder in (broker, tls):
-            shutil.copy(authority / "ca.crt", folder)
-        shutil.copy(authority / "crl.pem", broker)
-    for kind, name in names.items():
+def _certify(machine: Overlay, kinds: dict[str, str]) -> None:
+    """Issue certificates, and put them where they belong."""
+    authority, tls = machine.root / "etc/stockworker/ca", machine.root / _TLS[1:]
+    shutil.copy(authority / "ca.crt", tls)
+    for name, kind in kinds.items():
         machine.run("stockworker", "pki", "issue", kind, name)
         for suffix in (".crt", ".key"):
-            target = broker / f"broker{suffix}" if kind == "broker" else tls / f"{name}{suffix}"
-            shutil.copy2(authority / "issued" / f"{name}{suffix}", target)
+            shutil.copy2(authority / "issued" / f"{name}{suffix}", tls)
 
 
 def _identity(name: str) -> dict[str, str]:

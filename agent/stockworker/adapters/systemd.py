@@ -1,13 +1,17 @@
 """Talks to systemd: readiness, status, watchdog and credentials. Without systemd every call does nothing.
 
-The messages are those of sd_notify(3); the unit needs `Type=notify` (or `notify-reload`).
+The messages are those of sd_notify(3); the unit needs `Type=notify` (or `notify-reload`). Of other units systemctl is
+asked.
 """
 
 import os
+import subprocess
+from pathlib import Path
 
 import sdnotify
 
 from stockworker.adapters import clock
+from stockworker.errors import ConfigError
 
 
 class Notifier:
@@ -72,6 +76,34 @@ class Notifier:
         if self._systemd:
             # sdnotify encodes as Latin-1, systemd reads UTF-8.
             self._systemd.notify("\n".join(assignments).encode(errors="replace").decode("latin-1"))
+
+
+def is_active(unit: str) -> bool:
+    """Whether a unit runs; no unit does where systemd does not (sd_booted(3))."""
+    if not Path("/run/systemd/system").is_dir():
+        return False
+    return _systemctl("is-active", "--quiet", unit).returncode == 0
+
+
+def order(verb: str, unit: str) -> None:
+    """Have a unit reloaded, restarted, ….
+
+    Raises:
+        ConfigError: it could not be; with what systemd says.
+    """
+    done = _systemctl(verb, unit)
+    if done.returncode != 0:
+        raise ConfigError(f"'systemctl {verb} {unit}' has failed: {' '.join(done.stdout.split())}")
+
+
+def _systemctl(*words: str) -> "subprocess.CompletedProcess[str]":
+    return subprocess.run(  # noqa: S603 (the words are ours)
+        ["systemctl", *words],  # noqa: S607 (where it is differs by distribution)
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
 
 
 def watchdog_s() -> float | None:

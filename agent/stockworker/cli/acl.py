@@ -1,9 +1,11 @@
 """``stockworker acl``: the broker's access list."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 
 from stockworker.cli.exits import Exit, UsageError
 from stockworker.protocol import acl as rules
+from stockworker.security.registry import Kind
 
 
 def acl(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +14,12 @@ def acl(parser: argparse.ArgumentParser) -> None:
         "Print the access list for Mosquitto's acl_file. A NAME is the common name of a certificate. Workers need no "
         "mention: whoever has a certificate of the fleet's authority and is not named here is a worker."
     )
+    add_names(parser)
+    parser.set_defaults(run=_run)
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Who is named in an access list."""
     parser.add_argument(
         "--dispatcher", action="append", metavar="NAME", help="a dispatcher (default: dispatcher); may be repeated"
     )
@@ -19,14 +27,12 @@ def acl(parser: argparse.ArgumentParser) -> None:
         "--operator",
         action="append",
         metavar="NAME",
-        default=[],
         help="who may submit, steer and watch everything; may be repeated",
     )
     parser.add_argument(
         "--client",
         action="append",
         metavar="NAME",
-        default=[],
         help="who may submit jobs and wait for them; may be repeated",
     )
     parser.add_argument(
@@ -34,7 +40,6 @@ def acl(parser: argparse.ArgumentParser) -> None:
         action="append",
         metavar="NAME[=ID,...]",
         type=_bridge,
-        default=[],
         help="the broker of a site that passes on to this one, and the workers and clients that it may speak for "
         "(default: all, as this broker can't see who is behind it); may be repeated",
     )
@@ -43,7 +48,6 @@ def acl(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="let workers publish workers/register and its like without their id: any can then speak for any other",
     )
-    parser.set_defaults(run=_run)
 
 
 def _bridge(written: str) -> tuple[str, list[str]]:
@@ -51,19 +55,29 @@ def _bridge(written: str) -> tuple[str, list[str]]:
     return name, ids.split(",") if ids else []
 
 
-def _run(arguments: argparse.Namespace) -> int:
-    bridges = dict(arguments.bridge)
-    if len(bridges) != len(arguments.bridge):
+def access_list(
+    names: Mapping[Kind, Sequence[str]], bridges: Sequence[tuple[str, Sequence[str]]], *, legacy_workers: bool
+) -> str:
+    """Make the list.
+
+    Raises:
+        UsageError: a name is no id, or is given twice.
+    """
+    if len(dict(bridges)) != len(bridges):
         raise UsageError("--bridge: a name is given more than once: list all of its ids behind one")
     try:
-        text = rules.acl(
-            arguments.dispatcher or ("dispatcher",),
-            arguments.operator,
-            arguments.client,
-            bridges,
-            legacy_workers=arguments.legacy_workers,
+        return rules.acl(
+            names.get(Kind.DISPATCHER) or ("dispatcher",),
+            names.get(Kind.OPERATOR, ()),
+            names.get(Kind.CLIENT, ()),
+            dict(bridges),
+            legacy_workers=legacy_workers,
         )
     except ValueError as error:
         raise UsageError(str(error)) from None
-    print(text, end="")
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    names = {kind: getattr(arguments, kind) or () for kind in (Kind.DISPATCHER, Kind.OPERATOR, Kind.CLIENT)}
+    print(access_list(names, arguments.bridge or (), legacy_workers=arguments.legacy_workers), end="")
     return Exit.OK

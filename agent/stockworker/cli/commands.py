@@ -59,6 +59,7 @@ COMMANDS: Final = {
     "stats": Command("show queues, workers and counters", "stockworker.cli.stats:stats"),
     "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
     "acl": Command("print the broker's access list", "stockworker.cli.acl:acl"),
+    "broker setup": Command("set up this machine's Mosquitto", "stockworker.cli.broker_setup:setup"),
     "broker config": Command("print Mosquitto's configuration", "stockworker.cli.broker:config"),
     "pki init": Command("make a certificate authority", "stockworker.cli.pki:init"),
     "pki issue": Command("issue a certificate and a key", "stockworker.cli.pki:issue"),

@@ -148,6 +148,12 @@ def crl(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_authority(parser: argparse.ArgumentParser) -> None:
+    add_authority(parser)
+    _add_output(parser)
+
+
+def add_authority(parser: argparse.ArgumentParser) -> None:
+    """Which authority, and how its key is opened."""
     parser.add_argument(
         "--ca", type=Path, metavar="FOLDER", default=_FOLDER, help=f"folder of the authority (default: {_FOLDER})"
     )
@@ -157,7 +163,6 @@ def _add_authority(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="file whose first line is the passphrase of the authority's key (default: ask, if it is encrypted)",
     )
-    _add_output(parser)
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
@@ -202,7 +207,8 @@ def _subject(arguments: argparse.Namespace) -> tuple[Kind, Subject]:
         raise UsageError(str(error)) from None
 
 
-def _office(arguments: argparse.Namespace) -> Office:
+def open_office(arguments: argparse.Namespace) -> Office:
+    """The authority that the options of `add_authority` name, whether there is one or not."""
     return Office(arguments.ca, _now(), lambda: _passphrase(arguments, f"Passphrase of {arguments.ca / 'ca.key'}: "))
 
 
@@ -246,7 +252,7 @@ def _init(arguments: argparse.Namespace) -> int:
 
 def _issue(arguments: argparse.Namespace) -> int:
     kind, subject = _subject(arguments)
-    office = _office(arguments)
+    office = open_office(arguments)
     issued = office.issue(kind, subject, timedelta(days=arguments.days), _KEYS[arguments.key_type])
     _tell(arguments, _issued_fields(issued), after_issue(issued, office))
     return Exit.OK
@@ -276,14 +282,14 @@ def _request(arguments: argparse.Namespace) -> int:
 
 def _sign(arguments: argparse.Namespace) -> int:
     kind, subject = _subject(arguments)
-    office = _office(arguments)
+    office = open_office(arguments)
     issued = office.sign(kind, subject, arguments.request, timedelta(days=arguments.days))
     _tell(arguments, _issued_fields(issued), after_issue(issued, office))
     return Exit.OK
 
 
 def _renew(arguments: argparse.Namespace) -> int:
-    office = _office(arguments)
+    office = open_office(arguments)
     make_key = _KEYS[arguments.key_type] if arguments.new_key else None
     former, issued = office.renew(arguments.name, timedelta(days=arguments.days), make_key)
     _tell(arguments, _issued_fields(issued), after_renewal(former, issued))
@@ -291,7 +297,7 @@ def _renew(arguments: argparse.Namespace) -> int:
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    office = _office(arguments)
+    office = open_office(arguments)
     revoked = office.revoke(arguments.target)
     for record in revoked:
         if arguments.json:
@@ -308,7 +314,7 @@ def _list(arguments: argparse.Namespace) -> int:
     own = _authority_standing(authority.valid_until, now)
     found = [
         (record, standing)
-        for record, standing in _office(arguments).registry().standings(now)
+        for record, standing in open_office(arguments).registry().standings(now)
         if arguments.all or standing in _CURRENT
     ]
     if arguments.json:
@@ -338,7 +344,7 @@ def _row(
 
 
 def _crl(arguments: argparse.Namespace) -> int:
-    _tell(arguments, {"crl": str(_office(arguments).write_crl())}, ())
+    _tell(arguments, {"crl": str(open_office(arguments).write_crl())}, ())
     return Exit.OK
 
 

@@ -16,7 +16,7 @@ def after_start(folder: Path) -> tuple[str, ...]:
     """An authority was made."""
     return (
         f"keep {folder / 'ca.key'} secret, and a copy of {folder} in a safe place",
-        "next: stockworker pki issue broker HOST; then one certificate for the dispatcher, each worker and client",
+        "next: stockworker broker setup on the broker's machine, and a certificate for everybody else: see 'pki issue'",
     )
 
 
@@ -34,7 +34,8 @@ def after_issue(issued: Issued, office: Office) -> tuple[str, ...]:
         steps.append(f"then delete {issued.key}: only that machine needs it")
     if kind in _NAMED_IN_ACL:
         steps.append(
-            f"on the broker: {acl_command(office.registry().records)} > {_BROKER_FOLDER}/acl; systemctl reload mosquitto"
+            "then on the broker: stockworker broker setup; if this authority is not on its machine, with "
+            f"{named(office.registry().records)}, and with the --bridge that it may have"
         )
     return tuple(steps)
 
@@ -82,12 +83,13 @@ def after_revocation(revoked: Sequence[Record], crl: Path) -> tuple[str, ...]:
     return tuple(steps)
 
 
-def acl_command(records: Iterable[Record]) -> str:
-    """The command that makes the broker's access list for everybody who has a certificate."""
-    named = {
+def named(records: Iterable[Record]) -> str:
+    """The options that name everybody with a certificate who has to be on the broker's access list."""
+    known = {
         (record.kind, record.name): None
         for record in records
         if record.revoked_at is None and record.kind in _NAMED_IN_ACL
     }
-    words = [f"--{kind} {name}" for kind, name in sorted(named, key=lambda each: (_NAMED_IN_ACL.index(each[0]), each))]
-    return " ".join(["stockworker acl", *words])
+    return " ".join(
+        f"--{kind} {name}" for kind, name in sorted(known, key=lambda each: (_NAMED_IN_ACL.index(each[0]), each))
+    )

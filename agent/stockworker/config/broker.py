@@ -43,7 +43,7 @@ _MEANINGS: Final = {
 
 _HEADER: Final = """\
 # Mosquitto 2.0.11 or newer as the broker of stockworker: {meaning}.
-# Made by `stockworker broker config --profile {profile}`: make it anew rather than edit it, and put lines of your own
+# Made by `stockworker broker` for the profile {profile}: make it anew rather than edit it, and put lines of your own
 # into another file. Belongs into /etc/mosquitto/conf.d/, beside the distribution's own mosquitto.conf (which sets pid_file
 # and persistence_location; Mosquitto refuses them twice). Mosquitto knows no comments at the end of a line.
 """

@@ -22,6 +22,7 @@ class CertificateFacts:
         name: the common name of its owner; empty if it has none.
         subject: the whole name of its owner, for comparison.
         issuer: the whole name of who signed it.
+        hosts: the DNS names and IP addresses that a broker's is for.
         valid_from: first moment.
         valid_until: last moment.
     """
@@ -29,6 +30,7 @@ class CertificateFacts:
     name: str
     subject: str
     issuer: str
+    hosts: frozenset[str]
     valid_from: datetime
     valid_until: datetime
 
@@ -50,6 +52,11 @@ def inspect(file: Path) -> list[CertificateFacts]:
     return found
 
 
+def inspect_pem(certificate: bytes) -> CertificateFacts:
+    """The first certificate of a PEM file that `inspect` has no complaint about."""
+    return _facts(x509.load_pem_x509_certificate(certificate))
+
+
 def inspect_der(certificate: bytes) -> CertificateFacts:
     """One certificate as it travels in a TLS handshake."""
     return _facts(x509.load_der_x509_certificate(certificate))
@@ -67,6 +74,16 @@ def _facts(certificate: x509.Certificate) -> CertificateFacts:
         name=str(names[0].value) if names else "",
         subject=certificate.subject.rfc4514_string(),
         issuer=certificate.issuer.rfc4514_string(),
+        hosts=_hosts(certificate),
         valid_from=valid_from,
         valid_until=valid_until,
     )
+
+
+def _hosts(certificate: x509.Certificate) -> frozenset[str]:
+    try:
+        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
+    except x509.ExtensionNotFound:
+        return frozenset()
+    addresses = names.get_values_for_type(x509.IPAddress)
+    return frozenset([*names.get_values_for_type(x509.DNSName), *map(str, addresses)])

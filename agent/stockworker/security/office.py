@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from stockworker.errors import CertificateRefused, ConfigError
 from stockworker.security.certificates import (
@@ -39,6 +40,7 @@ from stockworker.security.certificates import (
     valid_until,
 )
 from stockworker.security.files import PUBLIC, replace_file
+from stockworker.security.inspection import inspect
 from stockworker.security.registry import Kind, Record, Registry
 
 _CRL: Final = "crl.pem"
@@ -97,6 +99,25 @@ class Office:
         if not (self.folder / _REGISTRY).exists():
             raise ConfigError(f"{self.folder}: holds no certificate authority: 'stockworker pki init' makes one")
         return Registry.load(self.folder / _REGISTRY)
+
+    def is_behind(self, authority_pem: bytes | None) -> bool:
+        """Whether there is an authority here, and it is this one, or no other is known."""
+        certificate = self.folder / "ca.crt"
+        with _explained(self.folder):
+            return (self.folder / _REGISTRY).exists() and authority_pem in (None, certificate.read_bytes())
+
+    def newest_like(self, file: Path) -> bytes:
+        """The certificate, PEM, that was signed last for the name and the key of the one in a file; or that one itself.
+
+        Raises:
+            ConfigError: a file can't be used.
+        """
+        name = inspect(file)[0].name
+        newest = self.folder / _CERTIFICATES / f"{name}.crt"
+        known = any(record.revoked_at is None for record in self.registry().named(name))
+        with _explained(self.folder):
+            is_like = known and newest.exists() and _public_key(newest) == _public_key(file)
+            return (newest if is_like else file).read_bytes()
 
     def issue(
         self,
@@ -263,6 +284,11 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _public_key(certificate: Path) -> bytes:
+    _, key = read_certificate(certificate)
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
 
 
 def _serial(written: str) -> str:

@@ -1,0 +1,101 @@
+"""Mosquitto as a program: whether it starts with a configuration. 2.0 has no other way to ask."""
+
+import os
+import shutil
+import socket
+import ssl
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final
+
+from stockworker.adapters import clock
+from stockworker.adapters.tls import client_context
+from stockworker.errors import ConfigError
+
+USER: Final = "mosquitto"
+_LOOPBACK: Final = "127.0.0.1"
+_PATIENCE_S: Final = 20.0
+_LOOK_EVERY_S: Final = 0.02
+_RUNNING: Final = " running\n"
+_SHOWN_LINES: Final = 3
+
+
+def try_out(config: Path, folder: Path, tls: tuple[int, Path] | None) -> None:
+    """Start Mosquitto with a configuration, as its own user where we are root, and stop it.
+
+    Args:
+        config: the main file; it gets a line more.
+        folder: where it may write, and is at home.
+        tls: the port on which it is to speak TLS, and the authority that its certificate must be of.
+
+    Raises:
+        ConfigError: it does not start, or who trusts the authority does not trust it; with its last words.
+    """
+    log = folder / "stderr"
+    with config.open("a") as file:
+        file.write("\nlog_dest stderr\n")  # what it says elsewhere is buffered
+    with _running(config, folder, log) as process:
+        deadline = clock.monotonic() + _PATIENCE_S
+        while _RUNNING not in log.read_text(errors="replace"):
+            if process.poll() is not None or clock.monotonic() > deadline:
+                raise ConfigError(f"Mosquitto does not start with it: {_last_words(log)}")
+            time.sleep(_LOOK_EVERY_S)
+        if tls is not None:
+            _shake_hands(*tls)
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind((_LOOPBACK, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+@contextmanager
+def _running(config: Path, folder: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+    # Debian keeps it where an ordinary user's PATH does not lead.
+    program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
+    if program is None:
+        raise ConfigError("Mosquitto is not installed: install the package 'mosquitto'")
+    user = USER if os.geteuid() == 0 else None
+    with log.open("wb") as errors:
+        process = subprocess.Popen(  # noqa: S603 (the words are ours)
+            [program, "-v", "-c", str(config)],
+            cwd=folder,
+            user=user,
+            group=user,
+            extra_groups=None if user is None else (),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=errors,
+        )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(errors="replace").splitlines()
+    said = [line.partition(": ")[2] if line.partition(":")[0].isdecimal() else line for line in lines]
+    troubles = [line for line in said if "Error" in line] or said
+    return "; ".join(troubles[-_SHOWN_LINES:]) or "it says nothing"
+
+
+def _shake_hands(port: int, authority: Path) -> None:
+    context = client_context(authority)
+    context.check_hostname = False  # by which name it will be dialled is not known here
+    try:
+        with (
+            socket.create_connection((_LOOPBACK, port), _PATIENCE_S) as plain,
+            context.wrap_socket(plain),
+        ):
+            pass
+    except (ssl.SSLError, OSError) as error:
+        reason = getattr(error, "verify_message", None) or getattr(error, "reason", None) or error
+        raise ConfigError(f"clients would not trust the broker's certificate: {reason}") from error

@@ -1,0 +1,303 @@
+"""`stockworker broker setup` below a folder: a real Mosquitto tries out what it makes."""
+
+import shutil
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from stockworker.adapters import clock
+from stockworker.cli.exits import Exit
+from stockworker.security.certificates import Authority
+from stockworker.security.inspection import inspect
+from tests.harness.broker import Broker
+from tests.harness.command import Finished, run
+
+NO_CONFIG = Path("/nonexistent.yml")
+DEBIANS = "pid_file /run/mosquitto/mosquitto.pid\npersistence true\npersistence_location /var/lib/mosquitto/\n"
+DEBIANS += "log_dest file /var/log/mosquitto/mosquitto.log\ninclude_dir /etc/mosquitto/conf.d\n"
+NOTHING = "nothing to do\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """A machine on which Mosquitto was just installed."""
+
+    root: Path
+
+    @property
+    def mosquitto(self) -> Path:
+        return self.root / "etc" / "mosquitto"
+
+    @property
+    def folder(self) -> Path:
+        return self.mosquitto / "stockworker"
+
+    @property
+    def config(self) -> Path:
+        return self.mosquitto / "conf.d" / "stockworker.conf"
+
+    @property
+    def ca(self) -> Path:
+        return self.root / "ca"
+
+    def setup(self, *words: str) -> Finished:
+        return run(NO_CONFIG, "broker", "setup", "--root", str(self.root), "--ca", str(self.ca), *words)
+
+    def pki(self, action: str, *words: str) -> None:
+        done = run(NO_CONFIG, "pki", action, *words, "--ca", str(self.ca))
+        assert done.status == Exit.OK, done.errors
+
+    def files(self) -> dict[str, tuple[bytes, int]]:
+        """All that is set up, and when it was."""
+        return {
+            str(file): (file.read_bytes(), file.stat().st_mtime_ns)
+            for file in self.mosquitto.rglob("*")
+            if file.is_file()
+        }
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> Place:
+    place = Place(tmp_path / "root")
+    (place.mosquitto / "conf.d").mkdir(parents=True)
+    (place.mosquitto / "mosquitto.conf").write_text(DEBIANS)
+    return place
+
+
+@pytest.fixture
+def place(bare: Place) -> Place:
+    """The machine has the authority as well."""
+    bare.pki("init")
+    return bare
+
+
+@pytest.fixture
+def done(place: Place) -> Place:
+    """And was set up."""
+    finished = place.setup()
+    assert finished.status == Exit.OK, finished.errors
+    return place
+
+
+def wrote(finished: Finished) -> set[str]:
+    assert finished.status == Exit.OK, finished.errors
+    return {line.rpartition("/")[2] for line in finished.output.splitlines() if line.startswith("wrote ")}
+
+
+def test_one_command_is_enough_and_the_next_has_nothing_to_do(place: Place) -> None:
+    first = place.setup("--host", "mq.example.org", "--host", "10.0.0.5")
+    assert wrote(first) == {"acl", "broker.crt", "broker.key", "ca.crt", "crl.pem", "stockworker.conf"}
+    assert inspect(place.folder / "broker.crt")[0].hosts == {"mq.example.org", "10.0.0.5", "localhost"}
+    assert {file.stat().st_mode & 0o7777 for file in (*place.folder.iterdir(), place.config)} == {0o640}
+    assert not list(place.ca.rglob("mq.example.org.key")), "the key is the broker's alone"
+    assert "pki issue dispatcher dispatcher" in first.errors
+
+    before = place.files()
+    assert place.setup().output == NOTHING
+    assert place.files() == before
+
+
+def test_a_dry_run_shows_and_changes_nothing(place: Place) -> None:
+    before = place.files()
+    shown = place.setup("--dry-run", "--host", "mq.example.org")
+    assert shown.status == Exit.OK
+    for words in ("+listener 8883", "issue a certificate for mq.example.org, localhost", "would restart mosquitto"):
+        assert words in shown.output
+    assert place.files() == before
+    assert (place.ca / "issued.jsonl").read_text() == ""
+
+    assert place.setup("--host", "mq.example.org").status == Exit.OK
+    assert place.setup("--dry-run").output == NOTHING
+
+
+def test_whoever_gets_a_certificate_gets_into_the_access_list(done: Place) -> None:
+    done.pki("issue", "client", "desk-1")
+    assert "+user desk-1" in done.setup("--dry-run").output
+    assert "would reload mosquitto" in done.setup("--dry-run").output
+    assert wrote(done.setup()) == {"acl"}
+    assert "user desk-1" in (done.folder / "acl").read_text()
+    assert done.setup().output == NOTHING
+
+
+def test_what_was_asked_for_holds_until_something_else_is(done: Place) -> None:
+    assert wrote(done.setup("--profile", "wan", "--operator", "anna")) == {"acl", "stockworker.conf"}
+    assert done.setup().output == NOTHING
+    assert "max_connections" in done.config.read_text()
+    wrote(done.setup("--profile", "production"))
+    assert "max_connections" not in done.config.read_text()
+    assert "user anna" in (done.folder / "acl").read_text()
+    wrote(done.setup("--operator", "ben"))
+    assert "user anna" not in (done.folder / "acl").read_text()
+
+
+@pytest.mark.parametrize("name", ["conf.d/stockworker.conf", "stockworker/acl"])
+def test_what_somebody_else_has_edited_is_left_alone_unless_forced(done: Place, name: str) -> None:
+    file = done.mosquitto / name
+    file.write_text(file.read_text() + "# by hand\n")
+    before = done.files()
+
+    refused = done.setup()
+    assert refused.status == Exit.CONFIG
+    assert str(Path("/etc/mosquitto") / name) in refused.errors
+    assert "-# by hand" in done.setup("--dry-run").output
+    assert done.files() == before
+
+    assert wrote(done.setup("--force")) == {file.name}
+    (kept,) = file.parent.glob(f"{file.name}.edited-*")
+    assert "# by hand" in kept.read_text()
+    assert "# by hand" not in file.read_text()
+    assert done.setup().output == NOTHING
+
+
+def test_what_the_printing_commands_have_made_is_taken_over(done: Place) -> None:
+    done.config.write_text(run(NO_CONFIG, "broker", "config").output)
+    (done.folder / "acl").write_text(run(NO_CONFIG, "acl").output)
+    assert wrote(done.setup()) == {"acl", "stockworker.conf"}
+
+
+def test_what_mosquitto_does_not_start_with_is_not_put_in_place(place: Place) -> None:
+    (place.mosquitto / "conf.d" / "old.conf").write_text("# one line\nkeepalive 60\n")
+    before = place.files()
+
+    refused = place.setup()
+
+    assert refused.status == Exit.CONFIG
+    assert "keepalive" in refused.errors
+    assert "/etc/mosquitto/conf.d/old.conf:2" in refused.errors
+    assert place.files() == before
+
+
+def test_a_second_listener_on_the_port_is_found(place: Place) -> None:
+    (place.mosquitto / "conf.d" / "old.conf").write_text("listener 8883\n")
+    refused = place.setup()
+    assert refused.status == Exit.CONFIG
+    assert "Address already in use" in refused.errors
+
+
+def test_a_configuration_that_mosquitto_would_not_read_is_not_written(place: Place) -> None:
+    (place.mosquitto / "mosquitto.conf").write_text("")
+    refused = place.setup()
+    assert refused.status == Exit.CONFIG
+    assert "include_dir /etc/mosquitto/conf.d" in refused.errors
+    (place.mosquitto / "mosquitto.conf").unlink()
+    assert "install the package 'mosquitto'" in place.setup().errors
+
+
+def test_without_an_authority_it_says_what_to_run_where(bare: Place) -> None:
+    refused = bare.setup("--host", "mq.example.org")
+    assert refused.status == Exit.CONFIG
+    for words in ("pki request mq.example.org --out", "pki sign broker mq.example.org", "broker.crt"):
+        assert words in refused.errors
+
+
+def elsewhere(place: Place, *hosts: str, lifetime: timedelta = timedelta(days=300)) -> Authority:
+    """Bring the broker's files from an authority on another machine."""
+    now = datetime.fromtimestamp(clock.wall(), UTC)
+    authority = Authority.create("elsewhere", now)
+    identity = authority.issue_server(hosts, now, lifetime)
+    place.folder.mkdir()
+    for name, content in {
+        "ca.crt": authority.certificate_pem,
+        "crl.pem": authority.revocation_list((), now),
+        "broker.crt": identity.certificate_pem,
+        "broker.key": identity.key_pem,
+    }.items():
+        (place.folder / name).write_bytes(content)
+    return authority
+
+
+def test_files_of_another_authority_are_taken_as_they_are(place: Place) -> None:
+    elsewhere(place, "mq.example.org")
+    before = {file.name: file.read_bytes() for file in place.folder.iterdir()}
+    assert "stockworker.conf" in wrote(place.setup("--client", "desk-1"))
+    assert {name: (place.folder / name).read_bytes() for name in before} == before
+    assert place.setup().output == NOTHING
+    assert "user desk-1" in (place.folder / "acl").read_text()
+
+    refused = place.setup("--host", "other.example.org")
+    assert refused.status == Exit.CONFIG
+    assert "is not for other.example.org" in refused.errors
+
+
+@pytest.mark.parametrize(
+    ("broken", "said"),
+    [
+        ("ca.crt", "would not trust the broker's certificate"),
+        ("crl.pem", "crl.pem is missing"),
+        ("broker.key", "broker.key is missing"),
+    ],
+)
+def test_files_that_do_not_fit_are_found(bare: Place, broken: str, said: str) -> None:
+    elsewhere(bare, "mq.example.org")
+    if broken == "ca.crt":
+        other = Authority.create("other", datetime.fromtimestamp(clock.wall(), UTC))
+        (bare.folder / broken).write_bytes(other.certificate_pem)
+    else:
+        (bare.folder / broken).unlink()
+    refused = bare.setup()
+    assert refused.status == Exit.CONFIG
+    assert said in refused.errors
+    assert not bare.config.exists()
+
+
+def test_a_certificate_that_has_ended_is_found(bare: Place) -> None:
+    elsewhere(bare, "mq.example.org", lifetime=timedelta(seconds=-60))
+    refused = bare.setup()
+    assert refused.status == Exit.CONFIG
+    assert "certificate has expired" in refused.errors
+
+
+def test_a_renewed_certificate_and_a_new_list_come_from_the_authority(place: Place) -> None:
+    place.setup("--host", "mq.example.org")
+    key = (place.folder / "broker.key").read_bytes()
+    place.pki("issue", "worker", "edge-1")
+    place.pki("renew", "mq.example.org", "--days", "500")
+    place.pki("revoke", "edge-1")
+
+    assert wrote(place.setup()) == {"broker.crt", "crl.pem"}
+
+    assert (place.folder / "broker.crt").read_bytes() == (place.ca / "issued" / "mq.example.org.crt").read_bytes()
+    assert (place.folder / "broker.key").read_bytes() == key
+    assert (place.folder / "crl.pem").read_bytes() == (place.ca / "crl.pem").read_bytes()
+
+
+def test_a_certificate_is_issued_anew_before_it_ends_and_for_more_hosts(place: Place) -> None:
+    place.setup("--host", "mq.example.org")
+    place.pki("renew", "mq.example.org", "--days", "29")
+    assert {"broker.crt", "broker.key"} <= wrote(place.setup())
+    hosts = inspect(place.folder / "broker.crt")[0].hosts
+    assert hosts == {"mq.example.org", "localhost"}
+    assert wrote(place.setup("--host", "mq.example.org", "--host", "10.0.0.5")) == {"broker.crt", "broker.key"}
+    assert inspect(place.folder / "broker.crt")[0].hosts == {*hosts, "10.0.0.5"}
+
+
+def test_development_needs_no_certificate(bare: Place) -> None:
+    assert wrote(bare.setup("--profile", "development")) == {"stockworker.conf"}
+    assert bare.setup().output == NOTHING
+
+
+def test_passwords_need_no_revocation_list(done: Place, tmp_path: Path) -> None:
+    passwords = tmp_path / "passwords"
+    options = ("--password-file", str(passwords))
+    refused = done.setup(*options)
+    assert refused.status == Exit.CONFIG
+    assert "passwords: is missing" in refused.errors
+    (done.root / str(passwords)[1:]).parent.mkdir(parents=True)
+    (done.root / str(passwords)[1:]).touch()
+    shutil.chown(done.root / str(passwords)[1:], group=(done.folder / "acl").stat().st_gid)
+    assert wrote(done.setup(*options)) == {"stockworker.conf"}
+
+
+def test_a_bridge_keeps_its_secret_id_and_reaches_nobody_while_it_is_tried_out(done: Place, tmp_path: Path) -> None:
+    with Broker(tmp_path / "central") as central:
+        shown = central.identity("paris")
+        for source, name in ((shown.certificate, "bridge.crt"), (shown.key, "bridge.key")):
+            shutil.copyfile(source, done.folder / name)
+            (done.folder / name).chmod(0o644)
+        options = ("--profile", "bridge", "--name", "paris", "--central", f"localhost:{central.port}")
+        wrote(done.setup(*options))
+        assert "paris-" not in central.log
+    assert done.setup(*options).output == NOTHING
+    assert done.setup().output == NOTHING

@@ -1,0 +1,113 @@
+"""`stockworker broker setup` on a booted machine, whose Mosquitto runs."""
+
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.harness import site
+from tests.harness.guest import Guest
+
+CONFIG = "/etc/mosquitto/conf.d/stockworker.conf"
+SETUP = ("stockworker", "broker", "setup")
+NOTHING = "nothing to do\n"
+REFUSED = 78
+
+
+@pytest.fixture(scope="module")
+def machine(configured: tuple[Path, ...], host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
+    """A machine on which everything runs; its broker was set up before it has booted."""
+    with Guest(configured, tmp_path_factory.mktemp("setup") / host, host) as guest:
+        site.start(guest)
+        yield guest
+
+
+def broker_files(guest: Guest) -> str:
+    """What is set up, for whom it is, and when it was written."""
+    return guest.run("find", "/etc/mosquitto", "-type", "f", "-printf", "%p %u:%g %m %T@\n")
+
+
+def pid(guest: Guest) -> str:
+    return guest.show("mosquitto", "MainPID")
+
+
+def test_what_was_set_up_is_for_root_and_mosquitto_alone(machine: Guest) -> None:
+    ours = [line for line in broker_files(machine).splitlines() if "stockworker" in line]
+    assert len(ours) == 6
+    assert all(" root:mosquitto 640 " in line for line in ours), ours
+
+
+def test_a_second_run_changes_nothing(machine: Guest) -> None:
+    before = broker_files(machine), pid(machine)
+    assert machine.run(*SETUP) == NOTHING
+    assert (broker_files(machine), pid(machine)) == before
+
+
+def test_a_new_client_is_let_in_without_a_restart(machine: Guest) -> None:
+    before = pid(machine)
+    machine.run("stockworker", "pki", "issue", "client", "desk-1")
+    said = machine.run(*SETUP)
+    assert "wrote /etc/mosquitto/stockworker/acl" in said
+    assert "reloaded mosquitto" in said
+    assert pid(machine) == before
+    assert site.submit(machine, "greet", "reloaded") == "hello, reloaded"
+
+
+def test_other_listeners_need_a_restart_and_workers_come_back(machine: Guest) -> None:
+    before = pid(machine)
+    assert "restarted mosquitto" in machine.run(*SETUP, "--profile", "wan")
+    assert pid(machine) != before
+    site.start(machine)
+    assert site.submit(machine, "greet", "restarted") == "hello, restarted"
+    assert machine.run(*SETUP) == NOTHING
+
+
+def test_a_file_that_somebody_has_edited_is_left_alone(machine: Guest) -> None:
+    file = machine.root / CONFIG[1:]
+    made = file.read_text()
+    edited = made + "# by hand\n"
+    file.write_text(edited)
+    before = pid(machine)
+
+    refused = machine.try_run(*SETUP)
+
+    assert refused.returncode == REFUSED
+    assert f"{CONFIG}: was edited by somebody else" in refused.stdout
+    assert (file.read_text(), pid(machine)) == (edited, before)
+
+    assert f"kept {CONFIG}.edited-" in machine.run(*SETUP, "--force")
+    assert file.read_text() == made
+    assert pid(machine) == before, "comments are no reason to restart"
+
+
+def test_what_mosquitto_would_not_start_with_never_reaches_the_one_that_runs(machine: Guest) -> None:
+    machine.write("/etc/mosquitto/conf.d/old.conf", "keepalive 60\n")
+    before = broker_files(machine), pid(machine)
+    try:
+        refused = machine.try_run(*SETUP, "--profile", "production")
+    finally:
+        machine.run("rm", "/etc/mosquitto/conf.d/old.conf")
+    assert refused.returncode == REFUSED
+    assert "/etc/mosquitto/conf.d/old.conf:1" in refused.stdout
+    assert pid(machine) == before[1]
+    assert broker_files(machine) == "".join(
+        line for line in before[0].splitlines(keepends=True) if "old.conf" not in line
+    )
+    assert site.submit(machine, "greet", "untouched") == "hello, untouched"
+
+
+def test_a_restart_that_fails_all_the_same_is_undone(machine: Guest) -> None:
+    machine.run("systemd-run", "--unit=squatter", "python3", "-m", "http.server", "8884")
+    machine.wait_until(partial(site.is_listening, machine, 8884), "the port is taken")
+    before = (machine.root / CONFIG[1:]).read_text()
+
+    refused = machine.try_run(*SETUP, "--profile", "wan", "--port", "8884")
+
+    assert refused.returncode == REFUSED
+    assert "'systemctl restart mosquitto' has failed" in refused.stdout
+    assert "everything is put back as it was" in refused.stdout
+    assert (machine.root / CONFIG[1:]).read_text() == before
+    machine.wait_until(partial(site.is_active, machine, "mosquitto"), "Mosquitto runs again")
+    site.start(machine)
+    assert site.submit(machine, "greet", "back") == "hello, back"
