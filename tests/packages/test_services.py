@@ -191,7 +191,7 @@ def test_workers_that_are_stuck_are_ended_leave_their_stacks_behind_and_come_bac
 
 
 def test_nothing_that_a_job_has_left_behind_outlives_its_worker(machine: Guest) -> None:
-    search = ("sh", "-c", "grep -l '471[1]' /proc/[0-9]*/cmdline")  # the brackets keep grep from finding itself
+    search = ("sh", "-c", "grep -sl '471[1]' /proc/[0-9]*/cmdline")  # the brackets keep grep from finding itself
     try:
         site.submit(machine, "stray", None)
         assert "cmdline" in machine.run(*search)
