@@ -95,7 +95,7 @@ AGENT: Final = Recipe(
     deb=("systemd (>= 252)",),
     rpm=("systemd >= 252",),
     scripts="service",
-    words={"UNIT": "stockworker@.service", "RUNNING": "stockworker@*.service", "USER": "stockworker"},
+    words={"UNIT": "stockworker@", "INSTANCES": "stockworker@*", "USER": "stockworker"},
 )
 
 DISPATCHER: Final = Recipe(
@@ -116,8 +116,8 @@ DISPATCHER: Final = Recipe(
     rpm=("systemd >= 252",),
     scripts="service",
     words={
-        "UNIT": "stockworker-dispatcher.service",
-        "RUNNING": "stockworker-dispatcher.service",
+        "UNIT": "stockworker-dispatcher",
+        "INSTANCES": "stockworker-dispatcher",
         "USER": "stockworker-dispatcher",
     },
 )

@@ -14,6 +14,7 @@ everywhere = on(*WITH_APT, *WITH_DNF)
 
 CONFIGURATION = "/etc/stockworker/job_processor.yml"
 
+PATHS = ("stockworker@1.path", "stockworker-dispatcher.path")
 OWN = ("/etc/stockworker", "/usr/bin/stockworker", "/usr/share/stockworker-code", "/usr/share/stockworker-broker")
 OPERATOR = ("stockworker", "--config", "/root/operator.yml")
 SLOTS = 10
@@ -45,6 +46,7 @@ def processes_of(guest: Guest, *users: str) -> list[str]:
 def running(new_guest: NewGuest, configured: tuple[Path, ...]) -> Guest:
     guest = new_guest(configured)
     site.start(guest)
+    guest.run("systemctl", "enable", "-q", "--now", *PATHS)
     return guest
 
 
@@ -83,6 +85,7 @@ def test_an_upgrade_restarts_what_runs_and_nothing_else(
 
     after = main_pids(running)
     assert system.tool.versions(running) == {"installed 99.0.0-0.1"}
+    assert running.run("systemctl", "is-enabled", *PATHS, *site.SERVICES).split() == ["enabled"] * 6
     assert after["mosquitto"] == before["mosquitto"]
     assert after["stockworker@2"] == "0"
     assert after["stockworker-dispatcher"] not in {"0", before["stockworker-dispatcher"]}
