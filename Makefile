@@ -104,6 +104,11 @@ WEDGES ?= 20
 bench-watchdog: dev ## Get services stuck WEDGES=20 times in each way, and see that each is found out, and nobody else
 	$(BIN)/python -m bench.watchdog --wedges $(WEDGES)
 
+.PHONY: bench-install
+bench-install: DEBIAN_PACKAGES += debootstrap mount systemd-container
+bench-install: dev packages ## Measure how long it takes from an install to a worker that is ready (as root; about 2 min)
+	$(SUDO) $(BIN)/python -m bench.install
+
 MINUTES ?= 30
 
 .PHONY: soak

@@ -168,6 +168,7 @@ def test_purging_leaves_what_others_have_made_and_nothing_else(running: Guest) -
 @on(*WITH_DNF)
 def test_what_rpm_leaves_is_configuration_and_state(running: Guest, system: System) -> None:
     running.write(CONFIGURATION, (running.root / CONFIGURATION[1:]).read_text() + "# ours\n")
+    running.write("/usr/share/stockworker-code/stockworker/former/__pycache__/module.cpython-311.pyc", "")
 
     system.tool.remove(running)
 
