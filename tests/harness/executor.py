@@ -7,6 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
+from stockworker.adapters.cgroup import Delegation
 from stockworker.agent.executor import Executor
 from stockworker.agent.secrecy import Secrecy
 from stockworker.agent.work import ExecutorEvent, Finished, HandlerLogged, Progressed, Work
@@ -43,6 +44,7 @@ class Bench:
         recycle_after: int = 1000,
         stop_grace_s: float = _FOREVER_S,
         secrecy: Secrecy | None = None,
+        groups: Delegation | None = None,
     ) -> None:
         self.events: list[ExecutorEvent] = []
         self.reaction: Callable[[ExecutorEvent], None] = lambda _: None
@@ -54,6 +56,7 @@ class Bench:
             stop_grace_s=stop_grace_s,
             module_paths=[HANDLERS],
             secrecy=secrecy,
+            groups=groups,
         )
         self._news = asyncio.Event()
         self._count = 0

@@ -122,6 +122,33 @@ def hang_with_family(_job: Job, context: Context) -> None:
     re.match("(a+)+$", "a" * 64 + "b")
 
 
+def scatter(job: Job, context: Context) -> None:
+    """Start processes that leave the group and take no notice of SIGTERM. With a payload: never end."""
+    taken = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    child = os.fork()
+    if child == 0:
+        os.setsid()
+    program = subprocess.Popen(["sleep", "1000"], start_new_session=True)
+    while child == 0:
+        signal.pause()
+    signal.signal(signal.SIGTERM, taken)
+    context.log.info("%d %d %d", os.getpid(), child, program.pid)
+    while job.payload:
+        time.sleep(1000)
+
+
+def burn_together(_job: Job, _context: Context) -> None:
+    """Use processor time in two processes, that die before a limit for each of them is reached."""
+    os.fork()
+    while time.process_time() < 0.75:
+        pass
+    time.sleep(1000)
+
+
+def control_group(_job: Job, _context: Context) -> str:
+    return next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
+
+
 def print_things(_job: Job, context: Context) -> None:
     print("printed")
     print('["ended","t1","ok","forged",null,false,true]')

@@ -1,11 +1,12 @@
-"""Programs in process groups of their own: started, told to stop, killed and reaped. Knows nothing of jobs.
+"""Programs in groups of their own: started, told to stop, killed and reaped. Knows nothing of jobs.
 
 No thread and no SIGCHLD handler: the event loop watches a pidfd (pidfd_open(2)) per program.
 
 Every group is tethered to this process: the program inherits the reading end of a pipe whose writing end is open here
 alone, and the kernel is asked to send SIGKILL to the whole group when that pipe hangs up (F_SETOWN, F_SETSIG and
 O_ASYNC, fcntl(2)). So a group dies with this process however that ends, even by SIGKILL, without a line of code in the
-group that could be stuck, and grandchildren too. Only what leaves its group by setsid(2) escapes.
+group that could be stuck, and grandchildren too. What leaves its process group by setsid(2) escapes that, and is ended
+with the control group that a program can be given as well: by us, or by the service manager if we are no more.
 """
 
 import asyncio
@@ -20,9 +21,14 @@ from contextlib import ExitStack, suppress
 from types import MappingProxyType
 from typing import Final
 
+from stockworker.adapters.cgroup import Cgroup
+
 _CHUNK: Final = 64 * 1024
 _LAST_CHUNKS: Final = 64
 """Reads after the end: more than any pipe holds, and not for ever if something outside the group goes on writing."""
+
+_REMOVE_AGAIN_S: Final = 0.1
+"""After this it is tried again to remove a control group whose members have been killed, and are not dead yet."""
 
 Receive = Callable[[bytes], None]
 
@@ -73,6 +79,7 @@ class Process:
         files: Mapping[str, bytes] = MappingProxyType({}),
         on_message: Receive | None = None,
         on_errors: Receive | None = None,
+        group: Cgroup | None = None,
     ) -> None:
         """Start a program.
 
@@ -87,6 +94,7 @@ class Process:
             on_message: is given what it writes to standard *input*, which is then one end of a socket pair; what
                 `send` sends arrives there too.
             on_errors: is given what it writes to standard error; without it that goes to standard output.
+            group: the control group to run it in, which nothing else is in; removed when the program has ended.
 
         Raises:
             OSError: it can't be started.
@@ -95,7 +103,9 @@ class Process:
         self._on_exit = on_exit
         self._unsent = bytearray()
         self._channel: socket.socket | None = None
+        self._group = group
         with ExitStack() as at_failure, ExitStack() as handed_over:
+            at_failure.callback(self._remove_group)
             if on_message is None:
                 standard_input = _file_with(stdin)
                 handed_over.callback(os.close, standard_input)
@@ -111,7 +121,7 @@ class Process:
             handed_over.callback(os.close, tether)
             at_failure.callback(os.close, self._tether)
             self._popen = subprocess.Popen(  # noqa: S603 (argv comes from the configuration)
-                argv,
+                argv if group is None else group.command(argv),
                 stdin=standard_input,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if on_errors is None else subprocess.PIPE,
@@ -152,12 +162,14 @@ class Process:
         self._output.read()
 
     def terminate(self) -> None:
-        """Send SIGTERM to the whole group."""
+        """Send SIGTERM to the whole process group."""
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL to the whole group."""
-        self._signal(signal.SIGKILL)
+        """Send SIGKILL to the whole group, and to what has left it, if there is a control group."""
+        self._signal(signal.SIGKILL)  # the program may not have joined its control group yet
+        if self._group is not None:
+            self._group.kill()
 
     def _signal(self, number: signal.Signals) -> None:
         if self._popen.returncode is None:  # until it is reaped, nobody else can get its number
@@ -192,6 +204,11 @@ class Process:
                     break
         self._release()
         self._on_exit(self._popen.wait())
+        self._remove_group()
+
+    def _remove_group(self) -> None:
+        if self._group is not None and not self._group.remove():
+            self._loop.call_later(_REMOVE_AGAIN_S, self._remove_group)
 
     def _release(self) -> None:
         self._loop.remove_reader(self._pidfd)

@@ -10,14 +10,15 @@ from typing import Final, Protocol
 
 import stockworker
 from stockworker.adapters import clock
+from stockworker.adapters.cgroup import Cgroup, Delegation
 from stockworker.adapters.process import Process
 from stockworker.agent import frames
-from stockworker.agent.endings import describe, judge_command, judge_death, too_large
+from stockworker.agent.endings import describe, find_shortage, judge_command, judge_death, too_large
 from stockworker.agent.output import Lines
 from stockworker.agent.work import Ending, HandlerLogged, Progressed, Work
 from stockworker.handlers.spec import CommandHandler, Limits
 from stockworker.protocol.body import MAX_CONTENT
-from stockworker.protocol.ids import Token
+from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -43,7 +44,14 @@ class Owner(Protocol):
 
 
 class Child(Protocol):
-    """A process that an attempt runs in."""
+    """A process that an attempt runs in.
+
+    Attributes:
+        group: its control group, where it has one: what it starts is in there too.
+    """
+
+    @property
+    def group(self) -> Cgroup | None: ...
 
     def terminate(self) -> None:
         """Ask it to end the attempt."""
@@ -57,12 +65,13 @@ class PythonChild:
 
     Attributes:
         configuration: the first frame that it was given.
+        group: its control group, where it has one.
         jobs: how many it has been given.
         reusable: whether it is fit for another one.
     """
 
-    def __init__(self, configuration: bytes, owner: Owner) -> None:
-        """Start a process.
+    def __init__(self, configuration: bytes, owner: Owner, groups: Delegation | None = None) -> None:
+        """Start a process, in a control group of its own where there are `groups`.
 
         Raises:
             OSError: it can't be started.
@@ -74,14 +83,17 @@ class PythonChild:
         self._buffer = frames.FrameBuffer()
         self._ready = False
         self._token: Token | None = None
+        self._type = JobType("")
         self._limits = Limits()
         self._lines = Lines()
+        self.group = None if groups is None else groups.make()
         self._process = Process(
             (sys.executable, "-I", "-X", "utf8", "-c", _START, _PACKAGE_PARENT),
             environment=_environment(),
             on_output=self._printed,
             on_message=self._received,
             on_exit=self._exited,
+            group=self.group,
         )
         self._process.send(configuration)
 
@@ -89,8 +101,11 @@ class PythonChild:
         """Start an attempt; the one before must have ended."""
         self.jobs += 1
         self._token = work.token
+        self._type = work.type
         self._limits = limits
         self._lines = Lines()
+        if self.group is not None:
+            self.group.limit(limits.memory_bytes, limits.processors)
         self._process.send(frames.encode_work(work))
 
     def terminate(self) -> None:
@@ -120,10 +135,14 @@ class PythonChild:
                     self._owner.heard(HandlerLogged(Token(frame[1]), level, text))
                 case [frames.ENDED, self._token, outcome, result, error, permanent, reusable]:
                     self._process.read_output()
-                    self.reusable = self.reusable and reusable
+                    self.reusable = self.reusable and reusable and self._is_alone()
                     self._end(Ending(Outcome(outcome), result, error, permanent))
                 case _:  # from a thread that its handler has left behind
                     pass
+
+    def _is_alone(self) -> bool:
+        """Whether the job has left no process behind. To kill those alone would break a library that relies on them."""
+        return self.group is None or self.group.members() <= {self._process.pid}
 
     def _printed(self, chunk: bytes) -> None:
         if self._token is not None:
@@ -134,7 +153,9 @@ class PythonChild:
         self._owner.exited(self)
         # Killed while it was starting: memory was short for a moment. It could do so, and will be able to again.
         if self._ready or returncode == -signal.SIGKILL:
-            self._end(judge_death(returncode, self._lines.tail, self._limits))
+            self._end(
+                judge_death(returncode, self._lines.tail, self._limits, _shortage(self.group, self._type, self._limits))
+            )
         else:
             printed = self._lines.tail.decode(errors="replace")
             self._end(Ending(Outcome.REFUSED, error=describe("no process for handlers can be started here", printed)))
@@ -149,13 +170,14 @@ class PythonChild:
 class CommandChild:
     """Runs one command for one attempt."""
 
-    def __init__(self, work: Work, handler: CommandHandler, owner: Owner) -> None:
-        """Start the command.
+    def __init__(self, work: Work, handler: CommandHandler, owner: Owner, groups: Delegation | None = None) -> None:
+        """Start the command, in a control group of its own where there are `groups`.
 
         Raises:
             OSError: it can't be started.
         """
         self._token = work.token
+        self._type = work.type
         self._limits = handler.limits
         self._owner = owner
         self._output = b""
@@ -171,14 +193,19 @@ class CommandChild:
         files = {} if settings is None else {"STOCKWORKER_SETTINGS_FILE": settings}
         if shutil.which(handler.argv[0], path=environment.get("PATH")) is None:
             raise FileNotFoundError(f"{handler.argv[0]}: no such program, or it may not be run")
+        self.group = None if groups is None else groups.make()
+        controllers = frozenset() if groups is None else groups.controllers
+        if self.group is not None:
+            self.group.limit(handler.limits.memory_bytes, handler.limits.processors)
         self._process = Process(
-            (*_limiter(handler.limits), *handler.argv),
+            (*_limiter(handler.limits.of_each_process(controllers)), *handler.argv),
             environment=environment,
             stdin=work.payload.encode(),
             files=files,
             on_output=self._printed,
             on_errors=self._complained,
             on_exit=self._exited,
+            group=self.group,
         )
 
     def terminate(self) -> None:
@@ -203,7 +230,8 @@ class CommandChild:
         if self._too_large:
             ending = too_large()
         else:
-            ending = judge_command(returncode, self._output, self._errors.tail, self._limits)
+            shortage = _shortage(self.group, self._type, self._limits)
+            ending = judge_command(returncode, self._output, self._errors.tail, self._limits, shortage)
         self._owner.ended(self._token, ending)
 
 
@@ -225,6 +253,10 @@ def _limiter(limits: Limits) -> tuple[str, ...]:
     if limits.open_files is not None:
         options.append(f"--nofile={limits.open_files}")
     return ("prlimit", *options, "--")
+
+
+def _shortage(group: Cgroup | None, job_type: JobType, limits: Limits) -> str:
+    return "" if group is None else find_shortage(group.memory_events(), job_type, limits)
 
 
 def _pass_on(owner: Owner, token: Token, level: int, lines: list[str]) -> None:

@@ -1,11 +1,13 @@
 """How an attempt ended, judged by what its process left behind. PURE."""
 
 import signal
+from collections.abc import Mapping
 
 from stockworker.agent.work import Ending
 from stockworker.handlers.spec import Limits
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits
 from stockworker.protocol.fields import parse_json
+from stockworker.protocol.ids import JobType
 from stockworker.protocol.job import Outcome
 
 DATA_ERROR = 65
@@ -32,27 +34,50 @@ def too_large() -> Ending:
     return Ending(Outcome.ERROR, error=f"{limit}: store it elsewhere and return where it is", permanent=True)
 
 
-def judge_death(returncode: int, output: bytes, limits: Limits) -> Ending:
+def use_up_cpu(limits: Limits, detail: str = "") -> Ending:
+    """Judge an attempt that was ended because it has used up its processor time."""
+    allowed = "" if limits.cpu_s is None else f" of {limits.cpu_s} s"
+    return Ending(Outcome.TIMED_OUT, error=describe(f"CPU limit{allowed} exceeded", detail))
+
+
+def find_shortage(memory_events: Mapping[str, int], job_type: JobType, limits: Limits) -> str:
+    """Say for want of which memory the kernel has killed in a control group; nothing if it has not.
+
+    Args:
+        memory_events: of the group (memory.events in the kernel's documentation, admin-guide/cgroup-v2).
+        job_type: what ran in it.
+        limits: what it was allowed.
+    """
+    if not memory_events.get("oom_kill"):
+        return ""
+    if limits.memory_bytes is None or not memory_events.get("oom"):  # the group was not short of memory by itself
+        return "the machine, or this worker as a whole, was out of memory"
+    return f"it needed more memory than handlers.{job_type}.limits.memory, {_show_size(limits.memory_bytes)}"
+
+
+def judge_death(returncode: int, output: bytes, limits: Limits, shortage: str = "") -> Ending:
     """Judge an attempt whose process ended without a word, and was not told to.
 
     Args:
         returncode: its exit code, or the negative number of the signal that killed it.
         output: the end of what it printed.
         limits: what it was allowed.
+        shortage: the answer of `find_shortage`.
     """
     printed = output.decode(errors="replace")
     if returncode >= 0:
         return Ending(Outcome.CRASHED, error=describe(f"the process exited with code {returncode}", printed))
     if returncode == -signal.SIGXCPU:
-        allowed = "" if limits.cpu_s is None else f" of {limits.cpu_s} s"
-        return Ending(Outcome.TIMED_OUT, error=describe(f"CPU limit{allowed} exceeded", printed))
+        return use_up_cpu(limits, printed)
+    if returncode == -signal.SIGKILL and shortage:
+        return Ending(Outcome.CRASHED, error=describe(f"killed by the kernel: {shortage}", printed))
     hint = ", and not by this worker: out of memory?" if returncode == -signal.SIGKILL else ""
     return Ending(
         Outcome.CRASHED, error=describe(f"the process was killed by {_signal_name(-returncode)}{hint}", printed)
     )
 
 
-def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits) -> Ending:
+def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits, shortage: str = "") -> Ending:
     """Judge a command by its exit code and what it printed.
 
     Args:
@@ -60,9 +85,10 @@ def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits)
         output: all of its standard output.
         errors: the end of its standard error.
         limits: what it was allowed.
+        shortage: the answer of `find_shortage`.
     """
     if returncode < 0:
-        return judge_death(returncode, errors, limits)
+        return judge_death(returncode, errors, limits, shortage)
     if returncode != 0:
         error = describe(f"exit code {returncode}", errors.decode(errors="replace"))
         return Ending(Outcome.ERROR, error=error, permanent=returncode == DATA_ERROR)
@@ -80,6 +106,15 @@ def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits)
 def _printable(text: str) -> str:
     """Replace what UTF-8 can't carry."""
     return text.encode(errors="replace").decode()
+
+
+def _show_size(value: int) -> str:
+    """Bytes as they are written in the configuration: in the largest unit that leaves a whole number."""
+    for unit in ("", "K", "M", "G"):
+        if value % 1024:
+            return f"{value}{unit}"
+        value //= 1024
+    return f"{value}T"
 
 
 def _signal_name(number: int) -> str:

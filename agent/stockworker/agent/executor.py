@@ -4,21 +4,26 @@ Everything happens on the event loop, and nothing here waits for a child.
 """
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
 from stockworker.adapters import clock
+from stockworker.adapters.cgroup import Cgroup, Delegation
 from stockworker.agent import frames
 from stockworker.agent.children import Child, CommandChild, PythonChild
+from stockworker.agent.endings import use_up_cpu
 from stockworker.agent.secrecy import Secrecy
 from stockworker.agent.work import Began, Ending, ExecutorEvent, Finished, HandlerLogged, Progressed, Work
 from stockworker.errors import ProtocolMisuse
-from stockworker.handlers.spec import CommandHandler, HandlerSpec
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 
 _CANCELLED: Final = Ending(Outcome.CANCELLED, error="stopped on request")
+_PROCESSORS: Final = os.cpu_count() or 1
+_LOOK_AFTER_S: Final = 0.1
 
 
 @dataclass(slots=True)
@@ -28,6 +33,7 @@ class _Run:
     Attributes:
         child: where; None where there was nothing to run it in, and its end is on its way.
         timer: for its time-out, then for the end of the grace period.
+        look: when to look again at its processor time.
         gone_by: when it has ended at the latest, however it resists.
         verdict: how it ends, once it has been told to stop.
     """
@@ -36,8 +42,14 @@ class _Run:
     started_at: float
     timer: asyncio.TimerHandle
     gone_by: float
+    look: asyncio.TimerHandle | None = None
     child: Child | None = None
     verdict: Ending | None = None
+
+    def cancel_timers(self) -> None:
+        self.timer.cancel()
+        if self.look is not None:
+            self.look.cancel()
 
 
 class Executor:
@@ -53,6 +65,7 @@ class Executor:
         stop_grace_s: float = 5.0,
         module_paths: Sequence[str] = (),
         secrecy: Secrecy | None = None,
+        groups: Delegation | None = None,
     ) -> None:
         """Make an executor; processes are started when they are first needed.
 
@@ -64,6 +77,7 @@ class Executor:
             stop_grace_s: time between SIGTERM and SIGKILL, in seconds.
             module_paths: folders to import handlers from, besides what is installed.
             secrecy: opens payloads and seals results; None if nothing is sealed.
+            groups: where to make a control group for each process; None: they have process groups alone.
 
         Raises:
             ConfigError: the settings of a handler can't be passed on.
@@ -75,8 +89,9 @@ class Executor:
         self._stop_grace_s = stop_grace_s
         self._module_paths = module_paths
         self._secrecy = secrecy or Secrecy()
+        self._groups = groups
         self._handlers = handlers
-        self._configuration = frames.encode_configuration(module_paths, handlers)
+        self._configuration = self._configure(handlers)
         self._runs: dict[Token, _Run] = {}
         self._queue: dict[Token, Work] = {}
         self._idle: list[PythonChild] = []
@@ -123,7 +138,7 @@ class Executor:
         Raises:
             ConfigError: the settings of a handler can't be passed on; everything is as before.
         """
-        self._configuration = frames.encode_configuration(self._module_paths, handlers)
+        self._configuration = self._configure(handlers)
         self._handlers = handlers
         while self._idle:
             self._idle.pop().kill()
@@ -133,7 +148,7 @@ class Executor:
         if self._all_gone is None:
             self._all_gone = self._loop.create_future()
             for run in self._runs.values():
-                run.timer.cancel()
+                run.cancel_timers()
             self._runs.clear()
             self._queue.clear()
             self._idle.clear()
@@ -156,7 +171,7 @@ class Executor:
         run = self._runs.pop(token, None)
         if run is None:
             return
-        run.timer.cancel()
+        run.cancel_timers()
         if isinstance(run.child, PythonChild) and run.child in self._children:
             self._release(run.child)
         ending = run.verdict or ending
@@ -196,20 +211,26 @@ class Executor:
                 run.child = self._occupy(opened, handler)
             except OSError as error:
                 self._refuse(work.token, f"handler can't be started here: {error}")
+            else:
+                self._watch_cpu(run, handler.limits)
         self._deliver(Began(work.token))  # not later: under uvloop a quick child's answer can overtake call_soon
 
     def _occupy(self, work: Work, handler: HandlerSpec) -> Child:
         if isinstance(handler, CommandHandler):
-            command = CommandChild(work, handler, self)
+            command = CommandChild(work, handler, self, self._groups)
             self._children.add(command)
             return command
         if self._idle:
             child = self._idle.pop()
         else:
-            child = PythonChild(self._configuration, self)
+            child = PythonChild(self._configuration, self, self._groups)
             self._children.add(child)
         child.run(work, handler.limits)
         return child
+
+    def _configure(self, handlers: Mapping[JobType, HandlerSpec]) -> bytes:
+        controllers = frozenset() if self._groups is None else self._groups.controllers
+        return frames.encode_configuration(self._module_paths, handlers, controllers)
 
     def _release(self, child: PythonChild) -> None:
         if child.reusable and child.jobs < self._recycle_after and child.configuration is self._configuration:
@@ -230,9 +251,22 @@ class Executor:
         run = self._runs[token]
         self._tell_to_stop(run, Ending(Outcome.TIMED_OUT, error=f"not done after {run.work.timeout_s:g} s"))
 
+    def _watch_cpu(self, run: _Run, limits: Limits) -> None:
+        """Look to it that several processes together don't use more processor time than the kernel allows to each."""
+        if limits.cpu_s is not None and run.child is not None and run.child.group is not None:
+            self._look_at_cpu(run, run.child.group, limits, run.child.group.cpu_s() + limits.cpu_s)
+
+    def _look_at_cpu(self, run: _Run, group: Cgroup, limits: Limits, most_s: float) -> None:
+        left_s = most_s - group.cpu_s()
+        if left_s > 0:
+            soonest_s = max(left_s / _PROCESSORS, _LOOK_AFTER_S)
+            run.look = self._loop.call_later(soonest_s, self._look_at_cpu, run, group, limits, most_s)
+        else:
+            self._tell_to_stop(run, use_up_cpu(limits))
+
     def _tell_to_stop(self, run: _Run, verdict: Ending) -> None:
         run.verdict = verdict
-        run.timer.cancel()
+        run.cancel_timers()
         run.gone_by = clock.monotonic() + self._stop_grace_s
         if run.child is not None:
             run.child.terminate()

@@ -9,7 +9,7 @@ where the child is not fit for another job.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from stockworker.agent.work import Ending, Work
@@ -30,8 +30,10 @@ def encode(*frame: Any) -> bytes:
     return _encode(frame).encode() + b"\n"
 
 
-def encode_configuration(paths: Sequence[str], handlers: Mapping[JobType, HandlerSpec]) -> bytes:
-    """Make the first frame of a child.
+def encode_configuration(
+    paths: Sequence[str], handlers: Mapping[JobType, HandlerSpec], controllers: Collection[str] = ()
+) -> bytes:
+    """Make the first frame of a child, which is in a control group with these `controllers`.
 
     Raises:
         ConfigError: the settings of a handler hold something that JSON can't: names the key.
@@ -40,7 +42,7 @@ def encode_configuration(paths: Sequence[str], handlers: Mapping[JobType, Handle
     for job_type, handler in handlers.items():
         encode_settings(job_type, handler)
         if isinstance(handler, PythonHandler):
-            limits = handler.limits
+            limits = handler.limits.of_each_process(controllers)
             python[job_type] = (
                 handler.function,
                 dict(handler.settings),

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
+from stockworker.adapters.cgroup import Delegation
 from stockworker.adapters.expiry import Expiry, ExpiryWatch
 from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import (
@@ -134,6 +135,7 @@ class AgentService:
         journal: what it holds, on disk; closed at the end.
         reread: reads the configuration again; raises ConfigError where it can't be used.
         notifier: the service manager.
+        groups: where to make control groups for jobs, if there are any.
     """
 
     def __init__(
@@ -142,6 +144,7 @@ class AgentService:
         journal: Journal,
         reread: Callable[[], AgentSettings],
         notifier: Notifier,
+        groups: Delegation | None = None,
     ) -> None:
         self._settings = settings
         self._journal = journal
@@ -149,6 +152,7 @@ class AgentService:
         self._expiry = ExpiryWatch()
         self._certificate: Expiry | None = None
         self._notifier = notifier
+        self._groups = groups
         self._pulse = Pulse(notifier, self._awaited)
         self._step: Awaited | None = None
         self._executor: Executor | None = None
@@ -200,7 +204,9 @@ class AgentService:
             stop_grace_s=settings.stop_grace_s,
             module_paths=settings.handler_paths,
             secrecy=self._secrecy,
+            groups=self._groups,
         )
+        self._warn_of_limits(settings.handlers)
         # One thread owns the journal: while it waits for the disk, the loop goes on receiving.
         with ThreadPoolExecutor(1, thread_name_prefix="journal") as thread:
             link = asyncio.create_task(self._link.run(), name="link")
@@ -338,6 +344,7 @@ class AgentService:
         else:
             self._settings = replace(self._settings, link=settings.link, handlers=settings.handlers, tags=settings.tags)
             log_event(_log, Logged.CONFIG_RELOADED)
+            self._warn_of_limits(settings.handlers)
             return self._settings.offering
         finally:
             self._notifier.ready(self._status())
@@ -361,6 +368,14 @@ class AgentService:
                 case Accept() | MarkStarted() | Record() | Forget():
                     pass
         await self._link.send(packets)
+
+    def _warn_of_limits(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
+        if self._groups is not None and "cpu" in self._groups.controllers:
+            return
+        for job_type, handler in handlers.items():
+            if handler.limits.processors is not None:
+                reason = "no control groups with a cpu controller"
+                log_event(_log, Logged.LIMIT_UNENFORCED, type=job_type, limit="processors", reason=reason)
 
     def _log_handler(self, token: Token, level: int, text: str) -> None:
         job = self._machine.job_of(token)

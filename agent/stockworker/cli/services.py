@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
+from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.journal import JournalHandler
 from stockworker.adapters.process import forbid_core_dumps
 from stockworker.adapters.systemd import Notifier
@@ -72,7 +73,8 @@ def run_agent(arguments: argparse.Namespace) -> int:
     async def run() -> None:
         with closing(Notifier()) as notifier:
             journal = open_journal(config.worker.journal)
-            service = AgentService(settings, journal, lambda: agent_settings(path, instance), notifier)
+            groups = _confine()
+            service = AgentService(settings, journal, lambda: agent_settings(path, instance), notifier, groups)
             await _until_stopped(service)
 
     _run(run)
@@ -93,6 +95,16 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
 
     _run(run)
     return Exit.OK
+
+
+def _confine() -> Delegation | None:
+    try:
+        groups = take_over()
+    except OSError as error:
+        log_event(_log, Event.CONFINED, by="process groups", reason=error)
+        return None
+    log_event(_log, Event.CONFINED, by="control groups", controllers=" ".join(sorted(groups.controllers)) or "none")
+    return groups
 
 
 async def _patiently(prepare: Callable[[], T], notifier: Notifier) -> T:

@@ -122,10 +122,9 @@ def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:
 
 
 def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str], market_data: str) -> HandlerSpec:
-    cpu_s = handler.limits.cpu_s
-    limits = Limits(
-        handler.limits.memory_bytes, None if cpu_s is None else max(1, round(cpu_s)), handler.limits.open_files
-    )
+    allowed = handler.limits
+    cpu_s = None if allowed.cpu_s is None else max(1, round(allowed.cpu_s))
+    limits = Limits(allowed.memory_bytes, cpu_s, allowed.open_files, allowed.processors)
     if handler.command is not None:
         return CommandHandler(handler.command, handler.settings, limits)  # no program of others gets our database
     function = handler.python or functions.get(job_type)

@@ -107,6 +107,19 @@ def integer(least: int, most: int) -> Kind:
     return Kind(parse, meaning)
 
 
+def number(least: float, most: float) -> Kind:
+    """A decimal number within bounds."""
+    meaning = f"a number, {least:g} to {most:g}"
+
+    def parse(written: str) -> float:
+        value = _finite(written)
+        if not least <= value <= most:
+            raise Wrong(f"is {written}, and must be {meaning}")
+        return value
+
+    return Kind(parse, meaning, "{:g}".format)
+
+
 def duration(least_s: float, most_s: float) -> Kind:
     """Seconds, or a number with a unit; the value is in seconds."""
     meaning = f"a duration, {_show_duration(least_s)} to {_show_duration(most_s)}"

@@ -29,6 +29,7 @@ from stockworker.config.kinds import (
     choice,
     duration,
     integer,
+    number,
     text,
 )
 from stockworker.config.secrets import read_secret
@@ -210,12 +211,27 @@ class Limits:
         default=None,
         metadata=_key(
             SIZE,
-            "Private memory of a process, such as 512M: its heap and all that it maps for itself, but no files (RLIMIT_DATA).",
+            "Memory of one job, all of its processes and cached files together, such as 512M: beyond it the kernel kills the "
+            "job. Where there are no control groups with a memory controller: private memory of each process (RLIMIT_DATA).",
             shown="unlimited",
         ),
     )
     cpu_s: float | None = field(
-        default=None, metadata=_key(duration(1, DAY_S), "Processor time of one job.", shown="unlimited")
+        default=None,
+        metadata=_key(
+            duration(1, DAY_S),
+            "Processor time of one job, all of its processes together; without control groups, of each process.",
+            shown="unlimited",
+        ),
+    )
+    processors: float | None = field(
+        default=None,
+        metadata=_key(
+            number(0.01, 1024),
+            "How many processors one job may keep busy, such as 0.5; it is slowed down to that. Needs control groups with a "
+            "cpu controller: without, the worker says when it starts that this is not enforced.",
+            shown="all",
+        ),
     )
     open_files: int | None = field(
         default=None,
@@ -241,7 +257,7 @@ class Handler:
         repr=False,  # may hold an API key
         metadata=_key(Free(), "Passed to the handler as it is.", shown="none"),
     )
-    limits: Limits = field(default=Limits(), metadata=_key(Section(Limits), "What one process may use."))
+    limits: Limits = field(default=Limits(), metadata=_key(Section(Limits), "What one job may use."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Which handler runs which job type: what the configuration names, and what is installed."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
 from importlib import import_module
 from typing import Final
 
@@ -19,15 +19,22 @@ class Limits:
     """What one attempt may use; None is no limit.
 
     Attributes:
-        memory_bytes: private memory of each process (RLIMIT_DATA, not RLIMIT_AS: address space that is merely
-            reserved, as by PHP, Java or Go, costs nothing).
-        cpu_s: processor time of each process, in seconds.
+        memory_bytes: memory of the whole attempt in a control group with that controller, elsewhere private memory of
+            each process (RLIMIT_DATA, not RLIMIT_AS: address space that is merely reserved, as by PHP, Java or Go,
+            costs nothing).
+        cpu_s: processor time of each process, in seconds; of the whole attempt too, in a control group.
         open_files: file descriptors of each process.
+        processors: how many of them the whole attempt may keep busy, in a control group with that controller.
     """
 
     memory_bytes: int | None = None
     cpu_s: int | None = None
     open_files: int | None = None
+    processors: float | None = None
+
+    def of_each_process(self, controllers: Collection[str]) -> "Limits":
+        """What is left for each process to be limited by, where a control group has these `controllers`."""
+        return replace(self, memory_bytes=None) if "memory" in controllers else self
 
 
 @dataclass(frozen=True, slots=True)

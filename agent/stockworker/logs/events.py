@@ -201,6 +201,19 @@ class Event(Enum):
     WORKER_LEFT = Description(INFO, "a worker left", ("worker",), "It was stopped, and holds no job any more.")
 
     # The agent.
+    CONFINED = Description(
+        INFO,
+        "confines jobs",
+        ("by", "controllers", "reason"),
+        "`by` is `control groups`, where all that a job has started ends with it, and `controllers` says what can be limited "
+        "for a whole job; or `process groups`, which a process can leave, and `reason` says why. See docs/packages.md.",
+    )
+    LIMIT_UNENFORCED = Description(
+        WARNING,
+        "a limit is not enforced here",
+        ("type", "limit", "reason"),
+        "It is configured, and this machine can't hold jobs to it.",
+    )
     JOB_STARTED = Description(DEBUG, "started a job", ("job", "type", "attempt"), "A handler process works on it.")
     ATTEMPT_COMPLETED = Description(
         INFO, "finished a job", ("job", "type", "attempt", "ran_s"), "The result is in the journal, and is reported."
