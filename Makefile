@@ -98,6 +98,10 @@ bench-recovery: dev ## Measure how long jobs wait for a killed worker or broker 
 bench-sealing: dev ## Measure what it costs to seal, sign, verify and open jobs, beside plain ones
 	$(BIN)/python -m bench.sealing
 
+.PHONY: bench-killing
+bench-killing: dev ## Measure how long jobs take to die that scatter their processes, and whether any survives (as root)
+	$(SUDO) $(BIN)/python -m bench.killing
+
 WEDGES ?= 20
 
 .PHONY: bench-watchdog

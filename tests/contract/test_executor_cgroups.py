@@ -57,10 +57,11 @@ def test_what_no_group_can_limit_its_processes_are_limited_by(tmp_path: Path) ->
 
 
 def test_processor_time_is_counted_for_all_processes_of_a_job(tmp_path: Path) -> None:
-    script = f"echo 'usage_usec 1500000' > {tmp_path}/handler-1/cpu.stat; exec sleep 1000"
-
     async def scenario() -> None:
-        async with Bench({"burn": shell(script, Limits(cpu_s=1))}, groups=Played(tmp_path)) as bench:
-            assert failure(await bench.run("burn"), Outcome.TIMED_OUT) == "CPU limit of 1 s exceeded"
+        async with Bench({"burn": shell("exec sleep 1000", Limits(cpu_s=1))}, groups=Played(tmp_path)) as bench:
+            token = bench.start("burn")
+            with (tmp_path / "handler-1" / "cpu.stat").open("r+") as counted:
+                counted.write("usage_usec 1500000")
+            assert failure(await bench.end(token), Outcome.TIMED_OUT) == "CPU limit of 1 s exceeded"
 
     asyncio.run(scenario())

@@ -10,6 +10,12 @@ from pathlib import Path
 from stockworker.adapters.cgroup import Cgroup, Delegation
 from tests.harness.waiting import wait_until
 
+SCATTER = (
+    "trap '' TERM; "
+    ": $(setsid sh -c 'setsid sleep 1000 >/dev/null & echo $0 $$ $! >&2; exec sleep 1000 >/dev/null' $$ &)"
+)
+"""For a shell: start processes that leave the group and take no notice of SIGTERM; tell all pids when they are up."""
+
 _NUMBERS = count(1)
 
 

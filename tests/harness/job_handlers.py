@@ -125,10 +125,10 @@ def hang_with_family(_job: Job, context: Context) -> None:
 def scatter(job: Job, context: Context) -> None:
     """Start processes that leave the group and take no notice of SIGTERM. With a payload: never end."""
     taken = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    program = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     child = os.fork()
     if child == 0:
         os.setsid()
-    program = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     while child == 0:
         signal.pause()
     signal.signal(signal.SIGTERM, taken)

@@ -22,9 +22,10 @@ SETTINGS: dict[str, Any] = {
         "probe": {"command": ["python3", "-I", "/opt/jobs/probe.py"], "limits": {"memory": "256M", "cpu": "10s"}},
         "greet": {"python": "greetings:greet"},
         "hold": {"python": "greetings:hold"},
-        "stray": {"command": ["python3", "-I", "/opt/jobs/stray.py"]},
+        "scatter": {"python": "scattering:scatter"},
+        "scatter_command": {"command": ["python3", "-I", "/opt/jobs/scattering.py"]},
     },
-    "worker": {"handler_paths": ["/opt/jobs"], "drain_timeout": 2},
+    "worker": {"handler_paths": ["/opt/jobs"], "drain_timeout": 2, "stop_grace": "100ms"},
 }
 """What the services of the machine are to do, besides being there."""
 
@@ -46,10 +47,24 @@ print(json.dumps({
     "capabilities": [line for line in open("/proc/self/status") if line.startswith("CapEff")][0].split()[1],
 }))
 """
-_STRAY = """
-import subprocess
-subprocess.Popen(["sleep", "4711"], start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-print("null")
+_SCATTERING = """
+import json, os, signal, subprocess, sys, time
+
+def scatter(job, context):
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    nowhere = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    subprocess.Popen(["sh", "-c", "sleep 4711 & exec setsid sleep 4711"], start_new_session=True, **nowhere)
+    for own_session in (True, False):
+        subprocess.Popen(["sleep", "4711"], start_new_session=own_session, **nowhere)
+    if stays(job):
+        time.sleep(4711)
+
+def stays(job):
+    return json.load(sys.stdin) if job is None else job.payload
+
+if __name__ == "__main__":
+    scatter(None, None)
+    print("null")
 """
 _GREETINGS = """
 import os, time
@@ -79,7 +94,7 @@ def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) 
     machine.run("stockworker", "broker", "setup", "--host", "localhost")
     for path, text in {
         "opt/jobs/probe.py": _PROBE,
-        "opt/jobs/stray.py": _STRAY,
+        "opt/jobs/scattering.py": _SCATTERING,
         "opt/jobs/greetings.py": _GREETINGS,
         "srv/import/aapl.json": json.dumps([_BAR]),
         "srv/http/MSFT.json": json.dumps([_BAR]),

@@ -16,12 +16,8 @@ from tests.harness import cgroups, processes
 from tests.harness.executor import Bench, failure, python, result, shell
 
 GRACE_S = 0.05
-SCATTER = (
-    "trap '' TERM; "
-    ": $(setsid sh -c 'setsid sleep 1000 >/dev/null & echo $$ $! >&2; exec sleep 1000 >/dev/null' &); "  # until they are up
-)
-STAYING = {"python": python("scatter"), "command": shell(f"{SCATTER} exec sleep 1000")}
-LEAVING = {"python": python("scatter"), "command": shell(f"{SCATTER} echo null")}
+STAYING = {"python": python("scatter"), "command": shell(f"{cgroups.SCATTER}; exec sleep 1000")}
+LEAVING = {"python": python("scatter"), "command": shell(f"{cgroups.SCATTER}; echo null")}
 TAKE_OVER = """
 import sys
 from stockworker.adapters.cgroup import take_over

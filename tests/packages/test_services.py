@@ -190,18 +190,73 @@ def test_workers_that_are_stuck_are_ended_leave_their_stacks_behind_and_come_bac
         site.start(machine)
 
 
-def test_nothing_that_a_job_has_left_behind_outlives_its_worker(machine: Guest) -> None:
-    search = ("sh", "-c", "grep -sl '471[1]' /proc/[0-9]*/cmdline")  # the brackets keep grep from finding itself
+def scattered(machine: Guest) -> set[str]:
+    """What jobs that scatter have started, and has not ended."""
+    # The brackets keep grep from finding itself.
+    return set(machine.try_run("sh", "-c", "grep -sl '471[1]' /proc/[0-9]*/cmdline").stdout.split())
+
+
+def test_jobs_that_scatter_die_whole_and_nothing_else_does(machine: Guest) -> None:
+    for worker in site.WORKERS:
+        machine.wait_until(partial(site.is_active, machine, worker), f"{worker} is active")
+    agents = [machine.show(worker, "MainPID") for worker in site.WORKERS]
+    client = ("stockworker", "--config", "/root/operator.yml")
+    machine.run(*client, "submit", "hold", '"alive"', "--id", "bystander")
+    stays = [
+        number % 10 == 0 for number in range(100)
+    ]  # those are killed at their deadline, the others end by themselves
+    jobs = [
+        {"type": job_type, "payload": stay, "timeout": 2, "max_attempts": 1}
+        for stay in stays
+        for job_type in ("scatter", "scatter_command")
+    ]
+    machine.write("/root/jobs.jsonl", "\n".join(map(json.dumps, jobs)))
+
+    said = machine.try_run(*client, "submit", "scatter", "--batch", "/root/jobs.jsonl", "--wait", "--json").stdout
+
+    ended = [json.loads(line) for line in said.splitlines() if '"state"' in line]
+    assert sum(job["state"] == "completed" for job in ended) == 180, said
+    assert sum("not done after 2 s" in job.get("reason", "") for job in ended) == 20, said
+    machine.wait_until(lambda: not scattered(machine), "nothing is left of any job")
+    machine.write("/opt/jobs/go-on", "")
+    assert machine.run(*client, "result", "bystander", "--wait").strip() == '"alive"'
+    assert [machine.show(worker, "MainPID") for worker in site.WORKERS] == agents
+    machine.wait_until(lambda: group_sizes(machine) <= {1}, "each process of handlers is alone in its group")
+    (machine.root / "opt/jobs/go-on").unlink()
+
+
+def group_sizes(machine: Guest) -> set[int]:
+    """How many processes there are in the control groups of handlers."""
+    groups = "/sys/fs/cgroup/system.slice/system-stockworker.slice/*/handler-*"
+    counted = machine.try_run("sh", "-c", f"for group in {groups}; do wc -l < $group/cgroup.procs; done").stdout
+    return {int(line) for line in counted.splitlines() if line.isdecimal()}
+
+
+def test_a_worker_says_how_it_confines_its_jobs(machine: Guest) -> None:
+    found = machine.run("journalctl", "--no-pager", "-o", "json", "STOCKWORKER_EVENT=confined")
+    assert {json.loads(line)["STOCKWORKER_BY"] for line in found.splitlines()} == {"control groups"}
+
+
+@pytest.mark.parametrize(
+    "end",
+    [("systemctl", "stop"), ("systemctl", "kill", "--signal=KILL", "--kill-whom=main")],
+    ids=["stopped", "killed"],
+)
+def test_no_process_of_a_job_outlives_its_worker(machine: Guest, end: tuple[str, ...]) -> None:
+    client = ("stockworker", "--config", "/root/operator.yml")
+    job = machine.run(*client, "submit", "scatter_command", "true", "--quiet").strip()
     try:
-        site.submit(machine, "stray", None)
-        assert "cmdline" in machine.run(*search)
+        machine.wait_until(lambda: len(scattered(machine)) >= 4, "the job runs")
+        before = scattered(machine)
 
-        machine.run("systemctl", "stop", *site.WORKERS)
+        machine.run(*end, *site.WORKERS)
 
-        assert machine.try_run(*search).stdout == ""
+        machine.wait_until(lambda: not before & scattered(machine), "nothing is left of it")
     finally:
         machine.run("systemctl", "start", *site.WORKERS)
         site.start(machine)
+        machine.try_run(*client, "cancel", job)
+        machine.wait_until(lambda: not scattered(machine), "it is cancelled wherever it runs now")
 
 
 def test_the_target_restarts_all_that_runs(machine: Guest) -> None:
