@@ -110,14 +110,15 @@ print(json.dumps({**os.environ, "settings": open(file).read() + open(file).read(
         common = {name: os.environ[name] for name in children._PASSED_ON if name in os.environ}
         job = {"STOCKWORKER_JOB_ID": "job-1", "STOCKWORKER_JOB_TYPE": "plain", "STOCKWORKER_ATTEMPT": "1"}
         assert "PATH" in common
-        assert without_locale(plain) == without_locale(common | job) | {"settings": None}
+        assert without_own(plain) == without_own(common | job) | {"settings": None}
         assert settings["settings"] == 2 * '{"depth": 2}'
         assert "depth" not in str({name: value for name, value in settings.items() if name != "settings"})
-        assert without_locale(seen) == without_locale(common)
+        assert without_own(seen) == without_own(common)
 
     asyncio.run(scenario())
 
 
-def without_locale(environment: dict[str, str]) -> dict[str, str]:
-    """Python sets LC_CTYPE by itself where the locale is the C locale (PEP 538)."""
-    return {name: value for name, value in environment.items() if name != "LC_CTYPE"}
+def without_own(environment: dict[str, str]) -> dict[str, str]:
+    """Python sets LC_CTYPE by itself where the locale is the C locale (PEP 538), and the shell that starts it the others."""
+    own = {"LC_CTYPE", "PWD", "OLDPWD", "SHLVL", "_"}
+    return {name: value for name, value in environment.items() if name not in own}

@@ -7,7 +7,8 @@ as every system has that our Python and systemd run on.
 """
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+import shlex
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from itertools import count
 from pathlib import Path
@@ -17,7 +18,6 @@ _OURS: Final = "agent"
 _THEIRS: Final = "handler-"
 _CONTROLLERS: Final = ("cpu", "memory")
 _PERIOD_US: Final = 100_000
-_JOIN: Final = 'echo 0 >"$0" && exec "$@"'
 
 
 class Cgroup:
@@ -31,14 +31,12 @@ class Cgroup:
         self.folder = folder
         self._controllers = controllers
         self._limits: tuple[int | None, float | None] = (None, None)
+        self._files: dict[str, int] = {}
 
-    def command(self, argv: Sequence[str]) -> tuple[str, ...]:
-        """The command line of a program that joins the group and then becomes `argv`.
-
-        Joined by itself: code between fork and exec is not safe in a process that has threads, and from outside it would
-        come too late for what the program starts at once.
-        """
-        return ("sh", "-c", _JOIN, f"{self.folder}/cgroup.procs", *argv)
+    @property
+    def join(self) -> str:
+        """What a shell has to do to be in the group, and whatever it becomes."""
+        return f"echo 0 >{shlex.quote(str(self.folder))}/cgroup.procs"
 
     def limit(self, memory_bytes: int | None, processors: float | None) -> None:
         """Limit all of the group together, as far as there are controllers; None is no limit.
@@ -62,7 +60,7 @@ class Cgroup:
         self._limits = (memory_bytes, processors)
 
     def members(self) -> frozenset[int]:
-        """The processes that run in the group."""
+        """The processes that run in the group; of very many only some."""
         return frozenset(map(int, self._read("cgroup.procs").split()))
 
     def cpu_s(self) -> float:
@@ -83,23 +81,24 @@ class Cgroup:
 
     def remove(self) -> bool:
         """Remove the group, if nothing runs in it any more; say whether it is gone."""
-        try:
+        while self._files:
+            os.close(self._files.popitem()[1])
+        with suppress(OSError):
+            self.folder.rmdir()
+            return True
+        with suppress(OSError):
             for folder, _, _ in os.walk(self.folder, topdown=False):  # programs may make groups of their own
                 os.rmdir(folder)  # noqa: PTH106 (os.walk gives strings)
-        except OSError:
-            return False
-        return True
+        return not self.folder.exists()
 
     def _pairs(self, name: str) -> Iterator[list[str]]:
         return (line.split() for line in self._read(name).splitlines())
 
     def _read(self, name: str) -> str:
-        descriptor = os.open(f"{self.folder}/{name}", os.O_RDONLY | os.O_CLOEXEC)  # once per job: open() takes longer
-        try:
-            chunks = iter(lambda: os.read(descriptor, 64 * 1024), b"")
-            return b"".join(chunks).decode()
-        finally:
-            os.close(descriptor)
+        """The beginning of a file, kept open: that is a tenth of the time of a job that does nothing."""
+        if name not in self._files:
+            self._files[name] = os.open(self.folder / name, os.O_RDONLY)
+        return os.pread(self._files[name], 4096, 0).decode()
 
     def _write(self, name: str, text: str) -> None:
         (self.folder / name).write_text(text)

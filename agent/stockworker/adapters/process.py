@@ -79,6 +79,7 @@ class Process:
         files: Mapping[str, bytes] = MappingProxyType({}),
         on_message: Receive | None = None,
         on_errors: Receive | None = None,
+        prepare: Sequence[str] = (),
         group: Cgroup | None = None,
     ) -> None:
         """Start a program.
@@ -94,6 +95,9 @@ class Process:
             on_message: is given what it writes to standard *input*, which is then one end of a socket pair; what
                 `send` sends arrives there too.
             on_errors: is given what it writes to standard error; without it that goes to standard output.
+            prepare: what a shell does before it becomes the program, a command each. Done by ourselves it would come too
+                late for what the program starts at once, and code between fork and exec is not safe in a process that
+                has threads.
             group: the control group to run it in, which nothing else is in; removed when the program has ended.
 
         Raises:
@@ -121,7 +125,7 @@ class Process:
             handed_over.callback(os.close, tether)
             at_failure.callback(os.close, self._tether)
             self._popen = subprocess.Popen(  # noqa: S603 (argv comes from the configuration)
-                argv if group is None else group.command(argv),
+                _prepared(argv, prepare if group is None else (group.join, *prepare)),
                 stdin=standard_input,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT if on_errors is None else subprocess.PIPE,
@@ -237,6 +241,11 @@ def forbid_core_dumps() -> None:
     process from others of its user: in vain, as jobs run as the same user and can read what it reads.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def _prepared(argv: Sequence[str], commands: Sequence[str]) -> Sequence[str]:
+    """The command line of a shell that does something first, if there is anything to do."""
+    return ("sh", "-c", " && ".join((*commands, 'exec "$@"')), "sh", *argv) if commands else argv
 
 
 def _file_with(content: bytes) -> int:

@@ -198,13 +198,14 @@ class CommandChild:
         if self.group is not None:
             self.group.limit(handler.limits.memory_bytes, handler.limits.processors)
         self._process = Process(
-            (*_limiter(handler.limits.of_each_process(controllers)), *handler.argv),
+            handler.argv,
             environment=environment,
             stdin=work.payload.encode(),
             files=files,
             on_output=self._printed,
             on_errors=self._complained,
             on_exit=self._exited,
+            prepare=_limiting(handler.limits.of_each_process(controllers)),
             group=self.group,
         )
 
@@ -239,20 +240,19 @@ def _environment() -> dict[str, str]:
     return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
 
 
-def _limiter(limits: Limits) -> tuple[str, ...]:
-    """The beginning of a command line that applies limits: prlimit of util-linux.
-
-    Set by ourselves they would come too late for what the command forks at once, and code between fork and exec is not
-    safe in a process that has threads.
-    """
-    options = ["--core=0"]
+def _limiting(limits: Limits) -> list[str]:
+    """How a shell applies limits."""
+    commands = ["ulimit -c 0"]
     if limits.memory_bytes is not None:
-        options.append(f"--data={limits.memory_bytes}")
+        commands.append(f"ulimit -d {limits.memory_bytes // 1024}")
     if limits.cpu_s is not None:
-        options.append(f"--cpu={limits.cpu_s}:{limits.cpu_s + 1}")  # SIGXCPU says why, SIGKILL makes sure
+        commands += [
+            f"ulimit -S -t {limits.cpu_s}",
+            f"ulimit -H -t {limits.cpu_s + 1}",
+        ]  # SIGXCPU says why, SIGKILL makes sure
     if limits.open_files is not None:
-        options.append(f"--nofile={limits.open_files}")
-    return ("prlimit", *options, "--")
+        commands.append(f"ulimit -n {limits.open_files}")
+    return commands
 
 
 def _shortage(group: Cgroup | None, job_type: JobType, limits: Limits) -> str:

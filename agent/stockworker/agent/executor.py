@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from stockworker.adapters import clock
-from stockworker.adapters.cgroup import Cgroup, Delegation
+from stockworker.adapters.cgroup import Delegation
 from stockworker.agent import frames
 from stockworker.agent.children import Child, CommandChild, PythonChild
 from stockworker.agent.endings import use_up_cpu
@@ -24,6 +24,7 @@ from stockworker.protocol.job import Outcome
 _CANCELLED: Final = Ending(Outcome.CANCELLED, error="stopped on request")
 _PROCESSORS: Final = os.cpu_count() or 1
 _LOOK_AFTER_S: Final = 0.1
+"""The shortest time between two looks at the processor time of an attempt."""
 
 
 @dataclass(slots=True)
@@ -253,16 +254,22 @@ class Executor:
 
     def _watch_cpu(self, run: _Run, limits: Limits) -> None:
         """Look to it that several processes together don't use more processor time than the kernel allows to each."""
-        if limits.cpu_s is not None and run.child is not None and run.child.group is not None:
-            self._look_at_cpu(run, run.child.group, limits, run.child.group.cpu_s() + limits.cpu_s)
+        group = None if run.child is None else run.child.group
+        if limits.cpu_s is None or group is None:
+            return
+        most_s = group.cpu_s() + limits.cpu_s
 
-    def _look_at_cpu(self, run: _Run, group: Cgroup, limits: Limits, most_s: float) -> None:
-        left_s = most_s - group.cpu_s()
-        if left_s > 0:
-            soonest_s = max(left_s / _PROCESSORS, _LOOK_AFTER_S)
-            run.look = self._loop.call_later(soonest_s, self._look_at_cpu, run, group, limits, most_s)
-        else:
-            self._tell_to_stop(run, use_up_cpu(limits))
+        def look_in(left_s: float) -> None:
+            run.look = self._loop.call_later(max(left_s / _PROCESSORS, _LOOK_AFTER_S), look)
+
+        def look() -> None:
+            left_s = most_s - group.cpu_s()
+            if left_s > 0:
+                look_in(left_s)
+            else:
+                self._tell_to_stop(run, use_up_cpu(limits))
+
+        look_in(limits.cpu_s)
 
     def _tell_to_stop(self, run: _Run, verdict: Ending) -> None:
         run.verdict = verdict

@@ -211,8 +211,8 @@ class Limits:
         default=None,
         metadata=_key(
             SIZE,
-            "Memory of one job, all of its processes and cached files together, such as 512M: beyond it the kernel kills the "
-            "job. Where there are no control groups with a memory controller: private memory of each process (RLIMIT_DATA).",
+            "Memory of one job, all of its processes together, such as 512M: if they need more, the kernel kills the job. "
+            "Where there are no control groups with a memory controller: private memory of each process (RLIMIT_DATA).",
             shown="unlimited",
         ),
     )
