@@ -80,10 +80,20 @@ PACKAGES_OPTIONS ?=
 packages: dev .venv-packaging/.ready ## Build the .deb and .rpm packages into dist/, the same bytes each time
 	PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m builder --out dist $(PACKAGES_OPTIONS)
 
+KEY ?=
+REPO ?= dist/repo
+REPO_OPTIONS ?=
+
+.PHONY: repo
+repo: DEBIAN_PACKAGES += createrepo-c gpg gpg-agent rpm
+repo: dev packages ## Publish the packages in signed repositories for apt and dnf (KEY=…, REPO=dist/repo; docs/packages.md)
+	@PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m repository \
+	    --packages dist --to $(REPO) --key '$(KEY)' $(REPO_OPTIONS)
+
 .PHONY: test-packages
-test-packages: DEBIAN_PACKAGES += debootstrap e2fsprogs fish gpg lintian mount piuparts python3-rpm qemu-system-x86 rpm \
-	systemd-container zsh
-test-packages: dev packages ## Install the packages on booted Debian 12 and 13 and try them (as root; about 8 min)
+test-packages: DEBIAN_PACKAGES += createrepo-c debootstrap e2fsprogs fish gpg gpg-agent lintian mount piuparts python3-rpm \
+	qemu-system-x86 rpm systemd-container zsh
+test-packages: dev packages ## Install the packages on booted Debian 12 and 13 and try them (as root; about 10 min)
 	$(SUDO) $(BIN)/pytest --timeout 600 tests/packages # the first time, two releases of Debian are fetched
 
 .PHONY: bench

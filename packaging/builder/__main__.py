@@ -4,24 +4,24 @@ import argparse
 import json
 import os
 import re
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
 from builder import completion
 from builder.archive import tighten
 from builder.bill import bill
+from builder.publisher import Publisher, publisher
 from builder.recipes import (
     BROKER,
     CODE,
     CORE,
     DROP_IN,
     FROM_DISTRIBUTION,
-    KEY_FILE,
     KEYRING,
     PLACES,
     RECIPES,
@@ -34,9 +34,9 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 REVISION: Final = "0.1"
 """Below the 1 that a distribution would begin with: its own packages are to win over ours."""
 
-HOMEPAGE: Final = "https://stockworker.example/"
-MAINTAINER: Final = "The stockworker maintainers <maintainers@stockworker.example>"
 _SCRIPTS: Final = ("postinstall", "preremove", "postremove")
+_LOCK: Final = "requirements/dev.lock"
+_BUILT: Final = (".deb", ".rpm", ".json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,8 @@ class Build:
         libraries: what is vendored.
         folder: for what is written on the way.
         out: where the packages go.
-        rpm_key: private key that signs the .rpm; of the .deb, the repository is signed.
+        publisher: who they are from.
+        keyring: the public keys of the repository, where its own package is to be made.
     """
 
     version: str
@@ -57,7 +58,8 @@ class Build:
     libraries: Sequence[Library]
     folder: Path
     out: Path
-    rpm_key: Path | None
+    publisher: Publisher
+    keyring: Path | None = None
 
     def make(self, recipe: Recipe) -> None:
         """Make the packages of one recipe."""
@@ -70,6 +72,8 @@ class Build:
                 self._add_made(stage, packager)
             if recipe is BROKER:
                 stage.copy(ROOT / DROP_IN, PLACES[packager][DROP_IN])
+            if self.keyring is not None:
+                stage.copy(self.keyring, PLACES[packager]["key"])
             settings = self._settings(recipe, packager, stage.contents(recipe.folders, packager))
             # nfpm reads YAML, of which JSON is a part.
             file = self.folder / packager / f"{recipe.name}.json"
@@ -114,15 +118,16 @@ class Build:
             "name": recipe.name,
             "arch": "all",
             "version": self.version,
+            "version_schema": "none" if recipe is KEYRING else "semver",
             "release": REVISION,
             "section": "net",
             "priority": "optional",
-            "maintainer": MAINTAINER,
+            "maintainer": self.publisher.maintainer,
             "vendor": "stockworker",
             "license": "Apache-2.0",
-            "homepage": HOMEPAGE,
+            "homepage": self.publisher.homepage,
             "description": f"{recipe.summary}\n{recipe.description}" if deb else recipe.description,
-            "changelog": str(ROOT / "packaging" / "changelog.yml"),
+            "changelog": str(self._changelog(recipe)),
             "mtime": contents[0]["file_info"]["mtime"],
             "depends": depends,
             "suggests": list(recipe.suggests),
@@ -130,13 +135,20 @@ class Build:
             "scripts": self._scripts(recipe, packager),
             "deb": {"compression": "xz"},
             "rpm": {
-                **({} if self.rpm_key is None else {"signature": {"key_file": str(self.rpm_key)}}),
                 "summary": recipe.summary,
                 "group": "System Environment/Daemons",
                 "buildhost": "stockworker",
                 "compression": "zstd:19",
             },
         }
+
+    def _changelog(self, recipe: Recipe) -> Path:
+        name = "changelog.keyring.yml" if recipe is KEYRING else "changelog.yml"
+        date = datetime.fromtimestamp(self.epoch, UTC).isoformat()
+        words = {"MAINTAINER": self.publisher.maintainer, "VERSION": f"{self.version}-{REVISION}", "DATE": date}
+        file = self.folder / f"{recipe.name}.changelog.yml"
+        file.write_text(filled((ROOT / "packaging" / name).read_text(), words))
+        return file
 
     def _scripts(self, recipe: Recipe, packager: str) -> dict[str, str]:
         if recipe.scripts is None:
@@ -162,29 +174,30 @@ def _copyright(libraries: Sequence[Library]) -> str:
 def main() -> None:
     """Run as a command."""
     parser = argparse.ArgumentParser(prog="builder", description="Build the system packages.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the packages; what is in it is deleted")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the packages; those in it are deleted")
     parser.add_argument("--version", help="default: the one in pyproject.toml")
-    parser.add_argument("--keyring", type=Path, help="the repository's public key, for a package of its own")
-    parser.add_argument("--rpm-key", type=Path, help="private key that signs the .rpm packages")
+    parser.add_argument("--keyring", type=Path, help="build the package of these public keys, and no other")
     arguments = parser.parse_args()
     out: Path = arguments.out.resolve()
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
+    out.mkdir(parents=True, exist_ok=True)
+    for file in out.iterdir():
+        if file.suffix in _BUILT:
+            file.unlink()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "archives").mkdir()
         for packager in ("deb", "rpm"):
             (folder / packager).mkdir()
-        libraries = fetch(names(ROOT / "pyproject.toml"), ROOT / "requirements" / "dev.lock", folder / "archives")
-        build = Build(arguments.version or _version(), _epoch(), libraries, folder, out, arguments.rpm_key)
-        for recipe in RECIPES:
+        version, keyring = arguments.version or _version(), arguments.keyring
+        libraries = [] if keyring else fetch(names(ROOT / "pyproject.toml"), ROOT / _LOCK, folder / "archives")
+        build = Build(version, _epoch(), libraries, folder, out, publisher(), keyring)
+        for recipe in [KEYRING] if keyring else RECIPES:
             build.make(recipe)
-        if arguments.keyring is not None:
-            build.make(replace(KEYRING, files={KEY_FILE: str(arguments.keyring.resolve())}))
     for file in out.glob("*.deb"):
         tighten(file)
     for file in sorted(out.iterdir()):
-        print(f"{file.stat().st_size:>8}  {file.name}")
+        if file.suffix in _BUILT:
+            print(f"{file.stat().st_size:>8}  {file.name}")
 
 
 def _version() -> str:

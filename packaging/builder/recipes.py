@@ -152,19 +152,20 @@ KEYRING: Final = Recipe(
     ),
     files={},
 )
+
 PLACES: Final = {
     "deb": {
         # Below /etc, as the administrator's to edit: it is about a service that is not ours.
         DROP_IN: "/etc/systemd/system/mosquitto.service.d/stockworker.conf",
+        "key": "/usr/share/keyrings/stockworker-archive-keyring.asc",
         "zsh": "/usr/share/zsh/vendor-completions/_stockworker",
     },
     "rpm": {
         DROP_IN: f"{_UNITS}/mosquitto.service.d/stockworker.conf",
+        "key": "/etc/pki/rpm-gpg/RPM-GPG-KEY-stockworker",
         "zsh": "/usr/share/zsh/site-functions/_stockworker",
     },
 }
 """What the two families of distributions keep at different places."""
-
-KEY_FILE: Final = "/usr/share/keyrings/stockworker-archive-keyring.asc"
 
 RECIPES: Final = (CORE, AGENT, DISPATCHER, BROKER)

@@ -14,8 +14,7 @@ from tests.harness import site
 from tests.harness.booted_machine import BootedMachine
 from tests.harness.guest import Guest, Overlay
 from tests.harness.package_tools import System
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.harness.publishing import ROOT, Key, make_key
 
 NewGuest = Callable[..., Guest]
 """Boots a machine over layers, the topmost first; it is gone after the test."""
@@ -34,6 +33,24 @@ def newer_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("newer") / "dist"
     build(ROOT, out, "--version", "99.0.0")
     return out
+
+
+@pytest.fixture(scope="session")
+def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    """What signs the repository."""
+    return make_key(tmp_path_factory.mktemp("keys") / "ours")
+
+
+@pytest.fixture(scope="session")
+def other_key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    """Another's, or the next."""
+    return make_key(tmp_path_factory.mktemp("keys") / "other")
+
+
+@pytest.fixture(scope="session")
+def expired_key(tmp_path_factory: pytest.TempPathFactory) -> Key:
+    """One that nobody is to trust any longer."""
+    return make_key(tmp_path_factory.mktemp("keys") / "expired", expired=True)
 
 
 @pytest.fixture(scope="session")

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.packages.conftest import ROOT, build
+from tests.harness.publishing import ROOT, Key, publish
+from tests.packages.conftest import build
 
 NAMES = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher")
 LARGEST = 300_000
@@ -48,54 +49,27 @@ def test_no_package_is_large(packages: Path) -> None:
     assert {file.name: size for file in packages.glob("*.deb") if (size := file.stat().st_size) > LARGEST} == {}
 
 
-@pytest.fixture(scope="session")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A home with a key to sign with, and a database of keys that knows it."""
-    folder = tmp_path_factory.mktemp("home")
-    throw_away_key(folder)
-    (folder / ".rpmmacros").write_text(f"%_dbpath {folder}/rpmdb\n")
-    checked("rpm", "--import", folder / "public.asc", home=folder)
-    return folder
+@pytest.fixture(scope="module")
+def published(packages: Path, key: Key, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository: there the .rpms are signed, and the package of its keys lies beside them."""
+    return publish(packages, tmp_path_factory.mktemp("published") / "repo", key)
 
 
-@pytest.fixture(scope="session")
-def signed(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """All packages, as for a release: signed, and with the repository's key."""
-    out = tmp_path_factory.mktemp("signed") / "dist"
-    build(ROOT, out, "--rpm-key", str(home / "private.asc"), "--keyring", str(home / "public.asc"))
-    return out
-
-
-def test_lintian_has_nothing_to_say(signed: Path) -> None:
-    archives = sorted(signed.glob("*.deb"))
+def test_lintian_has_nothing_to_say(published: Path) -> None:
+    archives = sorted(published.glob("apt/pool/*/*.deb"))
     done = run("lintian", "-EvI", "--pedantic", "--allow-root", "--no-cfg", *archives)
     assert len(archives) == len(NAMES) + 1
     assert [line for line in done.stdout.splitlines() if not line.startswith("N:")] == []
     assert done.returncode == 0, done.stderr
 
 
-def test_rpmlint_has_nothing_to_say(signed: Path, home: Path) -> None:
-    archives = sorted(signed.glob("*.rpm"))
+def test_rpmlint_has_nothing_to_say(published: Path, key: Key, tmp_path: Path) -> None:
+    (tmp_path / ".rpmmacros").write_text(f"%_dbpath {tmp_path}/rpmdb\n")
+    checked("rpm", "--import", key.public, home=tmp_path)
+    archives = sorted(published.glob("dnf/packages/*.rpm"))
     rpmlint = ROOT / ".venv-packaging" / "bin" / "rpmlint"
-    said = checked(rpmlint, "-c", ROOT / "packaging" / "rpmlint.toml", *archives, home=home)
+    said = checked(rpmlint, "-c", ROOT / "packaging" / "rpmlint.toml", *archives, home=tmp_path)
     assert f"{len(NAMES) + 1} packages and 0 specfiles checked; 0 errors, 0 warnings, 0 filtered" in said, said
-
-
-def test_an_rpm_is_signed(signed: Path, packages: Path, home: Path) -> None:
-    (archive,) = signed.glob("stockworker-agent-*.rpm")
-    (unsigned,) = packages.glob("stockworker-agent-*.rpm")
-    assert "digests signatures OK" in checked("rpm", "-K", archive, home=home)
-    assert "signatures" not in checked("rpm", "-K", unsigned, home=home)
-
-
-def throw_away_key(home: Path) -> None:
-    """Make a key to sign with: `private.asc` and `public.asc`."""
-    gpg = ("gpg", "--batch", "--quiet", "--homedir", home)
-    home.chmod(0o700)
-    checked(*gpg, "--passphrase", "", "--quick-generate-key", "throw-away", "rsa3072", "sign", "1d")
-    (home / "public.asc").write_text(checked(*gpg, "--armor", "--export"))
-    (home / "private.asc").write_text(checked(*gpg, "--armor", "--export-secret-keys"))
-    checked("gpgconf", "--homedir", home, "--kill", "gpg-agent")
 
 
 @pytest.mark.timeout(300)

@@ -1,0 +1,1 @@
+"""Publishes packages in signed repositories for apt and dnf: `make repo`."""

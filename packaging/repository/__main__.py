@@ -1,0 +1,113 @@
+"""``python -m repository --packages dist --to dist/repo --key FINGERPRINT``: publish what `make packages` has built."""
+
+import argparse
+import fcntl
+import os
+import sys
+import tempfile
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from builder.publisher import publisher
+from repository import apt, dnf
+from repository.errors import Refused
+from repository.folder import place
+from repository.keys import Signer, opened
+from repository.programs import run
+from repository.terms import Terms
+from stockworker.adapters import clock
+
+KEYRING: Final = "stockworker-archive-keyring"
+
+_SOURCES: Final = """\
+Types: deb
+URIs: {url}/apt
+Suites: {suite}
+Components: {component}
+Signed-By: /usr/share/keyrings/stockworker-archive-keyring.asc
+"""
+_REPO: Final = """\
+[stockworker]
+name=stockworker
+baseurl={url}/dnf
+gpgcheck=1
+repo_gpgcheck=1
+gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-stockworker
+"""
+
+
+def main() -> None:
+    """Run as a command."""
+    arguments = _parser().parse_args()
+    try:
+        _publish(arguments)
+    except Refused as error:
+        sys.exit(f"nothing is published: {error}")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="repository", description="Publish packages in signed apt and dnf repositories."
+    )
+    parser.add_argument("--packages", type=Path, required=True, help="folder with the .debs and .rpms to add")
+    parser.add_argument("--to", type=Path, required=True, help="folder of the repositories, for a web server to show")
+    parser.add_argument("--key", help="what signs: a fingerprint in gpg's keyring, or a file with the private key")
+    parser.add_argument(
+        "--keyring", type=Path, help="file with all public keys to trust (default: that of --key alone)"
+    )
+    parser.add_argument("--url", help="where clients find the folder (default: of packaging/publisher.toml)")
+    parser.add_argument("--keep", type=_number, help="versions of each package that stay (default: all)")
+    parser.add_argument("--valid-days", type=_number, help="how long apt may rely on the index (default: no limit)")
+    return parser
+
+
+def _number(text: str) -> int:
+    if not text.isdecimal() or int(text) == 0:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1 on")
+    return int(text)
+
+
+def _publish(arguments: argparse.Namespace) -> None:
+    folder: Path = arguments.to
+    built = [sorted(arguments.packages.glob(f"*.{suffix}")) for suffix in ("deb", "rpm")]
+    if not all(built):
+        raise Refused(f"{arguments.packages}: no packages there: run 'make packages'")
+    date = int(os.environ.get("SOURCE_DATE_EPOCH", clock.wall()))
+    terms = Terms(date, arguments.valid_days, arguments.keep)
+    url = (arguments.url or publisher().repository).rstrip("/")
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        opened(arguments.key, arguments.keyring) as signer,
+        tempfile.TemporaryDirectory(prefix="repository-") as name,
+        (folder / ".lock").open("w") as lock,
+    ):
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        new_key = _make_keyring(folder, signer, date, Path(name))
+        debs = apt.select(folder / "apt", [*built[0], *new_key.glob("*.deb")], signer, terms)
+        rpms = dnf.select(folder / "dnf", [*built[1], *new_key.glob("*.rpm")], signer, terms.keep)
+        apt.publish(folder / "apt", debs, signer, terms)
+        dnf.publish(folder / "dnf", rpms, signer, terms)
+        place(folder / f"{KEYRING}.asc", signer.public)
+    place(folder / "stockworker.sources", _SOURCES.format(url=url, suite=apt.SUITE, component=apt.COMPONENT).encode())
+    place(folder / "stockworker.repo", _REPO.format(url=url).encode())
+    for package in (*debs, *rpms):
+        print(f"{package.architecture:<8}  {package.name} {package.version}")
+    print(f"in {folder}, signed by {signer.fingerprint}")
+
+
+def _make_keyring(folder: Path, signer: Signer, date: int, out: Path) -> Path:
+    """Build the package of the trusted keys, where they are not those that are published; return its folder."""
+    published = folder / f"{KEYRING}.asc"
+    if not published.exists() or published.read_bytes() != signer.public:
+        keys = out / "keys.asc"
+        keys.write_bytes(signer.public)
+        # Later than any before it, whatever became of the repository that had it.
+        version = datetime.fromtimestamp(date, UTC).strftime("%Y%m%d.%H%M%S")
+        options = ("--out", out / "built", "--keyring", keys, "--version", version)
+        run(sys.executable, "-m", "builder", *options, environment={"SOURCE_DATE_EPOCH": str(date)})
+    return out / "built"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,311 @@
+"""What `make repo` publishes, and what it refuses to."""
+
+import hashlib
+import lzma
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from repository import apt, dnf
+from repository.keys import opened
+from repository.terms import Terms
+from tests.harness.publishing import ROOT, Key, publish, try_publish
+from tests.packages.conftest import build
+
+NOON = "1699963200"
+"""A time of publication."""
+
+
+@pytest.fixture(scope="module")
+def once(packages: Path, key: Key, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with one version."""
+    return publish(packages, tmp_path_factory.mktemp("once") / "repo", key, SOURCE_DATE_EPOCH=NOON)
+
+
+@pytest.fixture
+def published(once: Path, tmp_path: Path) -> Path:
+    """The same, to be changed."""
+    return Path(shutil.copytree(once, tmp_path / "repo"))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    files = (file for file in folder.rglob("*") if file.is_file() and file.name != ".lock")
+    return {str(file.relative_to(folder)): sha256(file) for file in files}
+
+
+def sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def versions(repository: Path, name: str) -> tuple[list[str], list[str]]:
+    """The versions of a package that apt and dnf are told of."""
+    index = lzma.decompress((repository / "apt/dists/stable/main/binary-amd64/Packages.xz").read_bytes()).decode()
+    debs = re.findall(rf"^Package: {name}\nVersion: (.+)$", index, re.MULTILINE)
+    rpms = re.findall(rf"packages/{name}-(\d[^-]*-[^-]*)\.noarch\.rpm", primary(repository / "dnf"))
+    return sorted(debs), sorted(rpms)
+
+
+def primary(folder: Path) -> str:
+    (file,) = (name for name in named(folder) if name.endswith("primary.xml.gz"))
+    return subprocess.run(["zcat", folder / file], check=True, capture_output=True, text=True).stdout
+
+
+def named(folder: Path) -> list[str]:
+    return re.findall(r'<location href="(.+?)"', (folder / "repodata/repomd.xml").read_text())
+
+
+def refuse(done: "subprocess.CompletedProcess[str]", *expected: str) -> None:
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    for words in expected:
+        assert words in done.stderr, done.stderr
+
+
+def test_without_a_key_it_says_how_to_make_one(packages: Path, tmp_path: Path) -> None:
+    done = try_publish(packages, tmp_path / "repo", "")
+    refuse(done, "no key to sign with", "gpg --quick-generate-key")
+
+
+def test_a_key_can_be_one_of_gpgs_own(packages: Path, key: Key, tmp_path: Path) -> None:
+    done = try_publish(packages, tmp_path / "repo", key.fingerprint, GNUPGHOME=str(key.home))
+    subprocess.run(["gpgconf", "--homedir", key.home, "--kill", "all"], check=True)
+    assert done.returncode == 0, done.stderr
+    assert f"signed by {key.fingerprint}" in done.stdout
+
+
+def test_a_key_that_is_not_there_is_refused(packages: Path, key: Key, other_key: Key, tmp_path: Path) -> None:
+    done = try_publish(packages, tmp_path / "repo", other_key.fingerprint, GNUPGHOME=str(key.home))
+    refuse(done, other_key.fingerprint, "no private key")
+
+
+def test_a_public_key_does_not_sign(packages: Path, key: Key, tmp_path: Path) -> None:
+    refuse(try_publish(packages, tmp_path / "repo", str(key.public)), str(key.public), "no private key")
+
+
+def test_a_key_that_has_expired_is_refused(packages: Path, expired_key: Key, tmp_path: Path) -> None:
+    done = try_publish(packages, tmp_path / "repo", expired_key.fingerprint, GNUPGHOME=str(expired_key.home))
+    refuse(done, expired_key.fingerprint, "has expired")
+
+
+def test_a_key_that_clients_are_not_told_to_trust_is_refused(
+    packages: Path, key: Key, other_key: Key, tmp_path: Path
+) -> None:
+    done = try_publish(packages, tmp_path / "repo", str(key.private), "--keyring", other_key.public)
+    refuse(done, str(other_key.public), "clients would refuse")
+
+
+def test_nothing_private_is_published(packages: Path, key: Key, tmp_path: Path) -> None:
+    # The worst case: somebody gives the private key as the one that clients are to have.
+    repository = publish(packages, tmp_path / "repo", key, "--keyring", key.private)
+
+    assert "PUBLIC KEY" in (repository / "stockworker-archive-keyring.asc").read_text()
+    (keyring,) = repository.glob("apt/pool/stockworker-archive-keyring/*.deb")
+    subprocess.run(["dpkg-deb", "--extract", keyring, tmp_path / "keyring"], check=True)
+    files = [*repository.rglob("*"), *(tmp_path / "keyring").rglob("*")]
+    assert [file for file in files if file.is_file() and b"PRIVATE KEY" in file.read_bytes()] == []
+
+
+@pytest.fixture(scope="module")
+def altered(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Packages of the same version that are not the same."""
+    folder = tmp_path_factory.mktemp("altered") / "dist"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCE_DATE_EPOCH", "1")
+        build(ROOT, folder)
+    return folder
+
+
+@pytest.mark.parametrize("suffix", ["deb", "rpm"])
+def test_a_package_that_was_changed_under_its_version_is_refused(
+    suffix: str, published: Path, packages: Path, altered: Path, key: Key, tmp_path: Path
+) -> None:
+    before = contents(published)
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for file in (*packages.glob("*.deb"), *packages.glob("*.rpm"), *altered.glob(f"*.{suffix}")):
+        shutil.copy(file, mixed)
+
+    done = try_publish(mixed, published, str(key.private))
+
+    refuse(done, f".{suffix}: stockworker", "0.1.0-0.1 is published with other contents: raise the version")
+    assert contents(published) == before
+
+
+@pytest.mark.parametrize("file", ["apt/pool/stockworker-agent/*.deb", "dnf/packages/stockworker-agent-*.rpm"])
+def test_what_was_changed_since_it_was_published_is_not_signed_again(
+    file: str, published: Path, newer_packages: Path, key: Key
+) -> None:
+    (victim,) = published.glob(file)
+    content = bytearray(victim.read_bytes())
+    content[-100] ^= 1
+    victim.write_bytes(content)
+    refuse(try_publish(newer_packages, published, str(key.private)), str(victim), "changed")
+
+
+def test_a_package_that_somebody_put_beside_the_others_is_not_signed(
+    published: Path, altered: Path, newer_packages: Path, key: Key
+) -> None:
+    (deb,) = altered.glob("stockworker-agent_*.deb")
+    planted = shutil.copy(deb, published / "apt/pool/stockworker-agent/stockworker-agent_1.0_all.deb")
+    publish(newer_packages, published, key)
+    assert not Path(planted).exists()
+    assert versions(published, "stockworker-agent")[0] == ["0.1.0-0.1", "99.0.0-0.1"]
+
+    (rpm,) = altered.glob("stockworker-agent-*.rpm")
+    planted = shutil.copy(rpm, published / "dnf/packages/stockworker-agent-1.0-1.noarch.rpm")
+    refuse(try_publish(newer_packages, published, str(key.private)), str(planted), "no trusted key")
+
+
+def test_an_index_that_was_changed_since_it_was_published_is_not_believed(
+    published: Path, newer_packages: Path, key: Key
+) -> None:
+    release = published / "apt/dists/stable/InRelease"
+    release.write_text(release.read_text().replace("Label: stockworker", "Label: stickworker"))
+    refuse(try_publish(newer_packages, published, str(key.private)), str(release), "no trusted key has signed it")
+
+
+def test_each_rpm_is_signed_on_its_way_in(published: Path, packages: Path) -> None:
+    assert all(is_signed(file) for file in published.glob("dnf/packages/*.rpm"))
+    assert not any(is_signed(file) for file in packages.glob("*.rpm"))
+
+
+def test_an_rpm_that_somebody_else_has_signed_is_refused(
+    packages: Path, key: Key, other_key: Key, tmp_path: Path
+) -> None:
+    theirs = publish(packages, tmp_path / "theirs", other_key) / "dnf/packages"
+    for deb in packages.glob("*.deb"):
+        shutil.copy(deb, theirs)
+    refuse(try_publish(theirs, tmp_path / "repo", str(key.private)), "signed already, by nobody whom clients trust")
+
+
+def test_versions_stay_until_they_are_one_too_many(
+    published: Path, packages: Path, newer_packages: Path, key: Key
+) -> None:
+    publish(newer_packages, published, key)
+    both = ["0.1.0-0.1", "99.0.0-0.1"]
+    assert versions(published, "stockworker-agent") == (both, both)
+    assert len(list(published.glob("*/p*/**/stockworker-agent[_-][0-9]*"))) == 4
+
+    publish(newer_packages, published, key, "--keep", "1")
+
+    assert versions(published, "stockworker-agent") == (both[1:], both[1:])
+    assert len(list(published.glob("*/p*/**/stockworker-agent[_-][0-9]*"))) == 2
+
+    publish(packages, published, key, "--keep", "1")  # an earlier version does not replace a later one
+    assert versions(published, "stockworker-agent") == (both[1:], both[1:])
+
+
+def test_the_same_input_makes_the_same_repository_but_for_signatures(
+    once: Path, packages: Path, key: Key, tmp_path: Path
+) -> None:
+    again = publish(packages, tmp_path / "repo", key, SOURCE_DATE_EPOCH=NOON)
+
+    for repository in (once, again):
+        copy = Path(shutil.copytree(repository, tmp_path / "unsigned" / repository.parent.name))
+        release = copy / "apt/dists/stable/InRelease"
+        release.write_text(release.read_text().partition("-----BEGIN PGP SIGNATURE-----")[0])
+        for rpm in copy.glob("dnf/packages/*.rpm"):
+            subprocess.run(["rpmsign", "--delsign", rpm], check=True)
+        shutil.rmtree(copy / "dnf/repodata")  # it names the signed packages by their checksums
+    one, another = (contents(copy) for copy in (tmp_path / "unsigned").iterdir())
+    assert one == another
+
+
+def test_a_publication_is_not_dated_back(published: Path, newer_packages: Path, key: Key) -> None:
+    earlier = str(int(NOON) - 1)
+    done = try_publish(newer_packages, published, str(key.private), SOURCE_DATE_EPOCH=earlier)
+    refuse(done, "its date is later", "clients would ignore")
+
+
+@pytest.mark.parametrize("options", [("--keep", "0"), ("--valid-days", "soon")])
+def test_numbers_are_numbers(options: tuple[str, str], packages: Path, key: Key, tmp_path: Path) -> None:
+    done = try_publish(packages, tmp_path / "repo", str(key.private), *options)
+    assert done.returncode == 2
+    assert f"argument {options[0]}: {options[1]!r} is not a number from 1 on" in done.stderr
+
+
+def test_a_keyring_that_changes_is_a_new_version_of_its_package(
+    published: Path, packages: Path, key: Key, other_key: Key, tmp_path: Path
+) -> None:
+    name = "stockworker-archive-keyring"
+    (first,) = versions(published, name)[0]
+    publish(packages, published, key, SOURCE_DATE_EPOCH=str(int(NOON) + 1))
+    assert versions(published, name) == ([first], [first])
+
+    both = tmp_path / "both.asc"
+    both.write_text(key.public.read_text() + other_key.public.read_text())
+    publish(packages, published, key, "--keyring", both, SOURCE_DATE_EPOCH=str(int(NOON) + 2))
+
+    debs, rpms = versions(published, name)
+    assert debs == rpms == [first, first.replace("120000", "120002")]
+
+
+class Reader:
+    """A client that may look at any moment: what it has read the name of, it must find."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._suite = folder / "apt/dists/stable"
+        self._known = {**self._of_apt(), **self._of_dnf()}
+        self.looks = 0
+
+    def look(self) -> None:
+        self.looks += 1
+        packages = self._packages()
+        for file, digest in {**self._known, **self._of_apt(), **self._of_dnf(), **packages}.items():
+            assert sha256(file) == digest
+
+    def _of_apt(self) -> dict[Path, str]:
+        named = re.findall(r"^ (\w{64}) \d+ (\S+)$", (self._suite / "InRelease").read_text(), re.MULTILINE)
+        return {(self._suite / name).parent / "by-hash/SHA256" / digest: digest for digest, name in named}
+
+    def _of_dnf(self) -> dict[Path, str]:
+        return {self._folder / "dnf" / name: Path(name).name.partition("-")[0] for name in named(self._folder / "dnf")}
+
+    def _packages(self) -> dict[Path, str]:
+        index = next(file for file in self._of_apt() if b"Package:" in file.read_bytes()).read_text()
+        debs = re.findall(r"^Filename: (.+)\nSize: \d+\nSHA256: (.+)$", index, re.MULTILINE)
+        checksum = r'<checksum type="sha256" pkgid="YES">(\w+)</checksum>.*?<location href="(.+?)"'
+        rpms = re.findall(checksum, primary(self._folder / "dnf"), re.DOTALL)
+        return {self._folder / "apt" / name: digest for name, digest in debs} | {
+            self._folder / "dnf" / name: digest for digest, name in rpms
+        }
+
+
+def test_at_every_moment_a_client_finds_what_it_is_told_of(
+    published: Path, newer_packages: Path, key: Key, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = Reader(published)
+
+    def watched(name: str) -> None:
+        act: Callable[..., object] = getattr(Path, name)
+
+        def do(*arguments: object) -> None:
+            act(*arguments)
+            if published in Path(str(arguments[0])).parents:
+                reader.look()
+
+        monkeypatch.setattr(Path, name, do)
+
+    for name in ("replace", "unlink"):
+        watched(name)
+    terms = Terms(int(NOON) + 1, keep=1)
+    with opened(str(key.private), None) as signer:
+        debs = apt.select(published / "apt", newer_packages.glob("*.deb"), signer, terms)
+        rpms = dnf.select(published / "dnf", newer_packages.glob("*.rpm"), signer, terms.keep)
+        apt.publish(published / "apt", debs, signer, terms)
+        dnf.publish(published / "dnf", rpms, signer, terms)
+
+    assert reader.looks > 20
+    assert versions(published, "stockworker-agent") == (["99.0.0-0.1"], ["99.0.0-0.1"])
+
+
+def is_signed(rpm: Path) -> bool:
+    shown = subprocess.run(
+        ["rpm", "-qp", "--qf", "%{RSAHEADER:pgpsig}", rpm], check=True, capture_output=True, text=True
+    )
+    return shown.stdout != "(none)"
