@@ -95,6 +95,20 @@ def test_a_job_that_runs_is_told_of_before_the_next_regular_request(agent: Agent
     assert len(agent.requests) == 1
 
 
+def test_a_lease_that_waits_is_claimed_before_the_next_regular_request(agent: AgentBook) -> None:
+    """From then on it stays with a worker that is cut off."""
+    agent.run(JOB_A)
+    agent.after(1)
+    agent.requests.clear()
+    agent.tell(assign(JOB_B))
+    agent.after(0.9)
+    assert agent.requests == []
+    agent.after(0.1)
+    assert agent.claims() == {A1: RUNNING, B1: WAITING}
+    agent.after(3.9)
+    assert len(agent.requests) == 1
+
+
 def test_a_job_that_ends_at_once_is_told_of_by_its_report_alone(agent: AgentBook) -> None:
     agent.requests.clear()
     agent.run(JOB_A)

@@ -46,7 +46,6 @@ class Held:
 
     Attributes:
         handed: the executor has it.
-        started_at: when it began to run.
         stop: why it was told to stop, if it was.
         report: how it ended.
         reported_at: when the report was last sent.
@@ -55,7 +54,6 @@ class Held:
     assignment: Assignment
     status: LeaseStatus = LeaseStatus.WAITING
     handed: bool = False
-    started_at: float = 0.0
     stop: StopReason | None = None
     report: AttemptReport | None = None
     reported_at: float | None = None
@@ -149,10 +147,9 @@ class Holdings:
             self._orders.append(Start(work))
         self._waiting.extendleft(reversed(blocked))
 
-    def began(self, token: Token, now: float) -> None:
+    def began(self, token: Token) -> None:
         """The executor runs it."""
-        held = self._held[token]
-        held.status, held.started_at = LeaseStatus.RUNNING, now
+        self._held[token].status = LeaseStatus.RUNNING
         self.running.add(token)
 
     def finished(self, event: Finished) -> Held | None:

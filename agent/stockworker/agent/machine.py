@@ -5,7 +5,7 @@ The twin of `stockworker.dispatcher.machine`. Who drives it does three things, i
 nothing but who is told: it goes on with what it holds, and what it has finished is reported when the link returns.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Final
@@ -53,8 +53,9 @@ _MOST_UNANSWERED: Final = 512
 _SHORTEST_REQUEST_S: Final = 0.5
 """Between two regular requests, however short a dispatcher says that its leases are."""
 
-_TELL_RUNNING_S: Final = 1.0
-"""How long a job runs before the dispatcher is told apart from the regular requests."""
+_TELL_LEASE_S: Final = 1.0
+"""How long a lease waits, or a job runs, before the dispatcher is told apart from the regular requests: of many short
+jobs the reports say enough."""
 
 DEFAULT_QUOTA_BYTES: Final = 256 * 1024**2
 
@@ -127,7 +128,7 @@ class Machine:
         self._heartbeat_due = now
         self._told_window = 0
         self._told_at = now
-        self._told_running: set[Token] = set()
+        self._untold: dict[Token, float] = {}  # leases whose status has changed, and when: the oldest change first
         self._told_refusal: str | None = None
         self._effects: list[Effect] = []
 
@@ -159,8 +160,7 @@ class Machine:
         """Seconds until `handle` wants to be called again, though nothing may have happened."""
         due = [now + self._rhythm.poll_interval_s]
         if self._link_up:
-            due += [self._request_due, self._heartbeat_due]
-            due += [held.started_at + _TELL_RUNNING_S for held in self._running_untold()]
+            due += [self._next_request, self._heartbeat_due]
             oldest = next(iter(self._holdings.unreported.values()), None)
             if oldest is not None and oldest.reported_at is not None:
                 due.append(oldest.reported_at + _REPEAT_REPORT_S)
@@ -190,9 +190,10 @@ class Machine:
             case Finished():
                 self._finished(event)
             case Began(token=token):
-                self._holdings.began(token, now)
+                self._holdings.began(token)
+                self._lease_changed(token, now)
             case Assign():
-                self._assigned(event)
+                self._assigned(event, now)
             case Ack():
                 self._acknowledged(event)
             case Progressed():
@@ -222,15 +223,20 @@ class Machine:
 
     # --- leases -------------------------------------------------------------------------------------------------------
 
-    def _assigned(self, message: Assign) -> None:
+    def _assigned(self, message: Assign, now: float) -> None:
         self._lease_s = message.lease_s
         for assignment in message.leases:
             held = self._holdings.accept(assignment)
             if held is not None:
                 self._holdings.queue(held)
+                self._lease_changed(assignment.token, now)
+
+    def _lease_changed(self, token: Token, now: float) -> None:
+        self._untold.pop(token, None)
+        self._untold[token] = now
 
     def _finished(self, event: Finished) -> None:
-        self._told_running.discard(event.token)
+        self._untold.pop(event.token, None)
         self._pace.ended(event.ran_s)
         held = self._holdings.finished(event)
         if held is not None:
@@ -353,7 +359,7 @@ class Machine:
 
     def _say(self, now: float) -> None:
         # The request first: a worker that drains must not be given again what it gives back.
-        if now >= self._request_due or any(now - held.started_at >= _TELL_RUNNING_S for held in self._running_untold()):
+        if now >= self._next_request:
             self._request(now)
         self._report(now)
         if now >= self._heartbeat_due:
@@ -372,18 +378,16 @@ class Machine:
         for batch in in_batches(due, _report_size):
             self._effects.append(Send(Report(self._identity.worker_id, batch)))
 
-    def _running_untold(self) -> Iterator[Held]:
-        """Jobs that run, as far as we know, but not as far as the dispatcher knows."""
-        for token in self._holdings.running - self._told_running:
-            held = self._holdings.get(token)
-            if held is not None:
-                yield held
+    @property
+    def _next_request(self) -> float:
+        oldest = next(iter(self._untold.values()), None)
+        return self._request_due if oldest is None else min(self._request_due, oldest + _TELL_LEASE_S)
 
     def _request(self, now: float) -> None:
         self._request_due = now + max(_SHORTEST_REQUEST_S, min(self._rhythm.poll_interval_s, self._lease_s / 3))
         self._told_window = self._window
         self._told_at = now
-        self._told_running = set(self._holdings.running)
+        self._untold.clear()
         self._effects.append(
             Send(
                 Request(
