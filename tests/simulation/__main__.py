@@ -3,18 +3,13 @@
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
-from itertools import count, islice
+from contextlib import closing
 from random import SystemRandom
-from typing import Final
 
 from stockworker.adapters import clock
+from tests.simulation import seeds
 from tests.simulation.invariants import Law, Violation
 from tests.simulation.scenario import Outcome, run
-
-_AHEAD: Final = 4
-"""Seeds handed to the processes before the first of them is done."""
 
 
 def main() -> int:
@@ -36,17 +31,18 @@ def main() -> int:
 
 
 def _many(first: int, hours: float) -> int:
-    """Run seeds from `first` on, in two processes."""
+    """Run seeds from `first` on: how many does not depend on how fast they are."""
     began, outcomes = clock.monotonic(), list[Outcome]()
-    with ProcessPoolExecutor(2) as pool:
-        for found in _in_order(pool, first, hours):
-            if isinstance(found, str):
-                sys.stdout.write(f"\n{found}\n")
-                pool.shutdown(cancel_futures=True)
+    simulated = 0.0
+    with closing(seeds.outcomes(first)) as found:
+        while simulated < hours:
+            outcome = next(found)
+            if isinstance(outcome, str):
+                sys.stdout.write(f"\n{outcome}\n")
                 return 1
-            outcomes.append(found)
+            outcomes.append(outcome)
             took_s = clock.monotonic() - began
-            simulated = sum(outcome.hours for outcome in outcomes)
+            simulated += outcome.hours
             steps = sum(outcome.steps for outcome in outcomes)
             sys.stdout.write(
                 f"\r{simulated:,.0f} of {hours:,.0f} simulated hours, {steps / took_s:,.0f} steps/s, "
@@ -56,27 +52,6 @@ def _many(first: int, hours: float) -> int:
     sys.stdout.write("\n")
     _tell(outcomes, clock.monotonic() - began)
     return 0
-
-
-def _in_order(pool: ProcessPoolExecutor, first: int, hours: float) -> Iterator[Outcome | str]:
-    """The outcomes of seed after seed: which seeds are run does not depend on how fast they are."""
-    seeds = count(first)
-    running = [pool.submit(_run, seed) for seed in islice(seeds, _AHEAD)]
-    simulated = 0.0
-    while simulated < hours:
-        found = running.pop(0).result()
-        yield found
-        simulated += found.hours if isinstance(found, Outcome) else 0.0
-        running.append(pool.submit(_run, next(seeds)))
-    for future in running:
-        future.cancel()
-
-
-def _run(seed: int) -> Outcome | str:
-    try:
-        return run(seed)
-    except Violation as violation:
-        return str(violation)
 
 
 def _tell(outcomes: list[Outcome], took_s: float) -> None:
