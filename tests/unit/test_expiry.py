@@ -1,5 +1,6 @@
 """Certificates that end are announced in time, and not too often."""
 
+import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -31,11 +32,20 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_how_urgent_it_is(
-    certificate: Path, days_left: float, days: int, urgency: tuple[bool, bool], text: str
+    certificate: Path,
+    days_left: float,
+    days: int,
+    urgency: tuple[bool, bool],
+    text: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    found = ExpiryWatch().look(certificate, END.timestamp() - days_left * DAY_S)
+    watch = ExpiryWatch()
+    with caplog.at_level(logging.INFO, "stockworker"):
+        found = watch.look(certificate, END.timestamp() - days_left * DAY_S)
     assert found == Expiry(certificate, "2026-08-09T00:00:00+00:00", days)
     assert ((found.soon, found.urgent), str(found)) == (urgency, text)
+    assert watch.warning == (text if found.soon else "")
+    assert [record.levelname for record in caplog.records] == ["ERROR" if found.urgent else "WARNING"] * found.soon
 
 
 def test_it_is_announced_once_a_day(certificate: Path) -> None:

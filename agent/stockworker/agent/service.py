@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Delegation
-from stockworker.adapters.expiry import Expiry, ExpiryWatch
+from stockworker.adapters.expiry import ExpiryWatch
 from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import (
     Delayed,
@@ -150,7 +150,6 @@ class AgentService:
         self._journal = journal
         self._reread = reread
         self._expiry = ExpiryWatch()
-        self._certificate: Expiry | None = None
         self._notifier = notifier
         self._groups = groups
         self._pulse = Pulse(notifier, self._awaited)
@@ -252,7 +251,9 @@ class AgentService:
             deliveries = [item for item in items if isinstance(item, Delivery)]
             events = [found for item in items if (found := self._event(item, executor)) is not None]
             events += self._disk_changes()
-            events += self._certificate_looks()
+            tls = self._settings.link.tls
+            if (expiry := self._expiry.look(None if tls is None else tls.cert_file, clock.wall())) is not None:
+                events.append(CertificateSeen(expiry.days))
             effects = self._machine.handle(events, clock.monotonic())
             entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
             if entries and executor.running:
@@ -311,18 +312,6 @@ class AgentService:
         full = self._journal.free_bytes() < _LEAST_FREE_BYTES
         changed, self._disk_full = full != self._disk_full, full
         return [DiskChanged(full)] if changed else []
-
-    def _certificate_looks(self) -> list[Event]:
-        tls = self._settings.link.tls
-        found = None if tls is None else self._expiry.look(tls.cert_file, clock.wall())
-        if found is None:
-            return []
-        self._certificate = found
-        if found.soon:
-            level = logging.ERROR if found.urgent else None
-            days = found.days
-            log_event(_log, Logged.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=days)
-        return [CertificateSeen(found.days)]
 
     def _decode(self, packet: Packet) -> Event | None:
         try:
@@ -413,6 +402,6 @@ class AgentService:
             parts.append(f"{machine.unreported} results waiting")
         if machine.evicted:
             parts.append(f"{machine.evicted} evicted")
-        if self._certificate is not None and self._certificate.soon:
-            parts.append(str(self._certificate))
+        if self._expiry.warning:
+            parts.append(self._expiry.warning)
         return ", ".join(parts)

@@ -13,7 +13,7 @@ from typing import Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
-from stockworker.adapters.expiry import Expiry, ExpiryWatch
+from stockworker.adapters.expiry import ExpiryWatch
 from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import (
     Delayed,
@@ -116,7 +116,6 @@ class DispatcherService:
         self._settings = settings
         self._reread = reread
         self._expiry = ExpiryWatch()
-        self._certificate: Expiry | None = None
         self._store = store
         self._machine = Machine(policy, entropy, self._presence, store.load(), self._now())
         self._turns = Turns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
@@ -183,7 +182,9 @@ class DispatcherService:
             self._step = Awaited("a commit to the job store", clock.monotonic())
             deliveries = [item for item in items if isinstance(item, Delivery)]
             inputs = [found for item in items if (found := self._input(item)) is not None]
-            inputs += self._certificate_looks()
+            tls = self._settings.link.tls
+            if (expiry := self._expiry.look(None if tls is None else tls.cert_file, clock.wall())) is not None:
+                inputs.append(CertificateSeen(expiry.days))
             if len(inputs) <= _SMALL_TURN:
                 done = self._turns.take(inputs, self._now())
             else:
@@ -237,17 +238,6 @@ class DispatcherService:
                 pass
         return None
 
-    def _certificate_looks(self) -> list[Input]:
-        tls = self._settings.link.tls
-        found = None if tls is None else self._expiry.look(tls.cert_file, clock.wall())
-        if found is None:
-            return []
-        self._certificate = found
-        if found.soon:
-            level = logging.ERROR if found.urgent else None
-            log_event(_log, Event.CERTIFICATE_EXPIRES, level=level, file=found.file, until=found.until, days=found.days)
-        return [CertificateSeen(found.days)]
-
     def _read_again(self) -> Denied | None:
         self._notifier.reloading()
         try:
@@ -281,8 +271,8 @@ class DispatcherService:
         workers = sum(worker.online for worker in self._machine.roster.workers.values())
         link = self._link_status or f"connecting to {self._broker}"
         parts = [link, f"{waiting} jobs waiting", f"{running} with workers", f"{workers} workers connected"]
-        if self._certificate is not None and self._certificate.soon:
-            parts.append(str(self._certificate))
+        if self._expiry.warning:
+            parts.append(self._expiry.warning)
         return ", ".join(parts)
 
     async def _perform(self, done: Performance) -> None:
