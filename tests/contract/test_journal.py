@@ -71,6 +71,11 @@ def test_a_commit_that_fails_leaves_nothing_and_the_journal_goes_on(journal: Jou
     assert journal.load() == [JournalEntry(JOB_A, started=True, report=None)]
 
 
+def test_until_when_a_lease_may_start_is_kept(journal: Journal) -> None:
+    journal.commit([Accept(replace(JOB_A, expires_in_s=0.5), start_by=1.7e9 + 1 / 3)])
+    assert journal.load() == [JournalEntry(JOB_A, started=False, report=None, start_by=1.7e9 + 1 / 3)]
+
+
 def test_a_commit_of_nothing_is_no_matter(journal: Journal) -> None:
     journal.commit([])
     assert journal.load() == []

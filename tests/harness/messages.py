@@ -122,6 +122,7 @@ assignments = st.builds(
     st.floats(0.001, 30 * 86400),
     payloads,
     st.booleans(),
+    st.none() | durations,
 )
 transitions = st.builds(messages.Transition, job_ids, job_types, states, counts, st.none() | worker_ids)
 queue_views = st.builds(messages.QueueView, job_types, counts, durations, counts, st.booleans())

@@ -60,9 +60,10 @@ class MemoryJournal:
     def commit(self, entries: Iterable[Entry]) -> None:
         for entry in entries:
             match entry:
-                case Accept(assignment=assignment):
+                case Accept(assignment=assignment, start_by=start_by):
                     assert assignment.token not in self._entries
-                    self._entries[assignment.token] = JournalEntry(assignment, started=False, report=None)
+                    kept = replace(assignment, expires_in_s=None)  # `start_by` says it
+                    self._entries[kept.token] = JournalEntry(kept, started=False, report=None, start_by=start_by)
                 case MarkStarted(token=token):
                     assert self._entries[token].report is None
                     self._entries[token] = replace(self._entries[token], started=True)

@@ -105,9 +105,10 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
         result=content,
     )
     reply = messages.Reply(ClientId(LONGEST_ID), "\x1f" * 128)
+    assignment = messages.Assignment(job, kind, 1 << 31, token, 1 / 3, content, strict=True, expires_in_s=1e9 / 3)
     carriers: list[Message] = [
         messages.Submit((submission,), None),
-        messages.Assign(worker, 1 / 3, (messages.Assignment(job, kind, 1 << 31, token, 1 / 3, content),)),
+        messages.Assign(worker, 1 / 3, (assignment,)),
         messages.Report(worker, (messages.AttemptReport(job, token, Outcome.OK, content, WORST_TEXT, ran_s=1 / 3),)),
         messages.Notice(job, kind, State.COMPLETED, 1 << 31, worker, content, WORST_TEXT),
         messages.Answer(reply, (view,)),
@@ -158,7 +159,10 @@ def test_leases_and_reports_in_batches_stay_below_the_largest_body(shapes: list[
     worker, job, kind, token = WorkerId(LONGEST_ID), JobId(LONGEST_ID), JobType(LONGEST_ID), Token(LONGEST_ID)
     contents = [letter * length for length, letter in shapes]
     for batch in in_batches(contents, content_size):
-        leases = tuple(messages.Assignment(job, kind, 1 << 31, token, 1 / 3, content) for content in batch)
+        leases = tuple(
+            messages.Assignment(job, kind, 1 << 31, token, 1 / 3, text, strict=True, expires_in_s=1e9 / 3)
+            for text in batch
+        )
         assert len(encode(messages.Assign(worker, 1 / 3, leases)).body) <= MAX_BODY
         ends = tuple(messages.AttemptReport(job, token, Outcome.OK, content, ran_s=1 / 3) for content in batch)
         assert len(encode(messages.Report(worker, ends)).body) <= MAX_BODY

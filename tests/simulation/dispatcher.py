@@ -155,8 +155,8 @@ class Dispatcher(Process):
             self.laws.hold(Law.FAILS_WITH_DISK_ONLY, self.disk.full, error)
             self.fail(str(error))
             return None
-        self._ears.turn(performance.packets, self.world.now)
         now = self.now()
+        self._ears.turn(performance.packets, self.world.now, now.wall)
         self._ears.heeded([item for item in inputs if isinstance(item, Packet)])
         self._ears.shared_out(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
         return lambda: self._say(deliveries, performance)

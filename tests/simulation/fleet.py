@@ -62,7 +62,7 @@ class Fleet:
         self.calm = Calm(self.world)
         self.broker = Broker(self.world)
         self.shadow = Shadow(self.laws, self.facts, self.calm, plan.policy, _soon_s(plan))
-        self.ears = Ears(self.laws, self.facts, self.shadow)
+        self.ears = Ears(self.laws, self.facts, self.shadow, plan.policy)
         self.dispatcher = Dispatcher(
             self.world, self.broker, self.calm, plan.policy, self.laws, self.facts, self.shadow, self.ears
         )
@@ -184,10 +184,11 @@ class Fleet:
             job = self.shadow.jobs.get(job_id)
             if job is None:
                 continue
-            # What was taken back while its assignment was under way runs where nobody knows, without blame.
+            # What was taken back while its assignment was under way runs where nobody knows, without blame; so does
+            # what was lost when all that had been heard of it was that it waits.
             known = {
                 token
-                for token in tokens
+                for token in tokens - self.shadow.excused
                 if self.shadow.lives[token] == self.shadow.life[job_id]
                 and self.shadow.attempts[token].outcome is not Outcome.RELEASED
             }

@@ -31,14 +31,15 @@ class Law(Enum):
     FORGOTTEN_IN_TIME = "what has ended for longer is forgotten, while the dispatcher is up"
     FAILURES_BOUNDED = "a job fails at most max_attempts times, and crashes at most max_crashes times"
     POISON_CONTAINED = (
-        "at most max_crashes leases of a job take something down, until it is submitted or reopened again"
+        "at most max_crashes leases of a job take something down, until it is submitted or reopened again; those that were "
+        "lost while they waited on their worker, as far as the dispatcher had heard, do not count"
     )
     # leases
     ONE_LIVE_LEASE = "a job has one open attempt while it is leased, and none otherwise"
     ATTEMPTS_COUNT_UP = "each new lease is the next attempt"
     TOKEN_IS_NEW = "each new lease has a token that never was before"  # noqa: S105 (a text about tokens)
     ATTEMPT_ENDS_ONCE = "how an attempt ended does not change, but for a lost one whose worker comes back"
-    CREDIT_KEPT = "nobody holds more leases than the window that it announced"
+    CREDIT_KEPT = "nobody holds more leases than the window that it announced, and what is given out ahead"
     CAPABLE_WORKER = "a worker gets only jobs of types and with tags that it announced"
     HOLDS_KEPT = "no job of a held type is given out, and none to a held worker"
     HOLD_HEEDED = "what somebody wants held, or freed, is on disk as such when the turn is over"
@@ -83,6 +84,7 @@ class Law(Enum):
     SLOTS_KEPT = "a worker never runs more jobs than it has slots"
     ONE_ATTEMPT_AT_ONCE = "a worker never runs two attempts at a job at once"
     STARTED_ONCE = "a token is started once in a life of a worker, and not while the journal has a note of its start"
+    STARTED_IN_TIME = "a worker starts nothing later after it got it than its expires_at was ahead when it was said"
     STARTED_FROM_JOURNAL = "what is started is noted as started in the journal"
     RESULT_SYNCED = "a result is synced before anything else happens to it"
     REPORT_FROM_JOURNAL = "what is reported is in the journal"

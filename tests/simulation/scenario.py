@@ -7,7 +7,7 @@ from typing import Final, TextIO
 
 from stockworker.agent.effects import Offering
 from stockworker.agent.machine import Rhythm
-from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.protocol.ids import JobId, JobType, Tag, UniqueKey
 from stockworker.protocol.job import Priority
 from stockworker.protocol.messages import HoldKind, Submission
@@ -107,8 +107,9 @@ def _run(seed: int, stream: TextIO | None) -> Outcome:
 
 
 def _plan(dice: Random, weather: Weather) -> Plan:
+    lease_s = dice.choice(weather.lease_s)
     policy = Policy(
-        lease_s=dice.choice(weather.lease_s),
+        lease_s=lease_s,
         max_wait_s=dice.choice((30.0, 300.0, 900.0)),
         worker_timeout_s=dice.choice((60.0, 90.0)),
         keep_ended_s=dice.choice((600.0, 7 * 86_400.0)),
@@ -119,6 +120,7 @@ def _plan(dice: Random, weather: Weather) -> Plan:
             backoff_s=dice.choice((0.5, 5.0)),
             max_crashes=dice.choice((1, 3)),
         ),
+        prefetch={TYPES[0]: Prefetch(dice.choice((1, 8, 64)), lease_s)} if dice.random() < 0.3 else {},
     )
     offerings = [Offering(dice.choice((1, 1, 2, 4, 8)), TYPES, (GPU,))]  # one of them can run everything
     for _ in range(dice.randint(0, 4)):

@@ -25,6 +25,8 @@ class Facts:
         receipted: jobs of which a receipt speaks, unless they are `pruned`.
         reported: outcomes that a worker has noted, by lease; `permanent` are those that trying again can't help.
         accepted: leases that a worker has noted.
+        waiting: leases of which the dispatcher has heard last that they wait on their worker.
+        left_s: how far ahead the expires_at of a lease was when its assignment was said, at most.
         unreached: leases of which this dispatcher has heard that nobody heard of them.
         granted, renewed: when the dispatcher granted a lease, and when it last renewed it, if only by granting it.
         booted: when each worker last started, and `boots` as what.
@@ -43,6 +45,8 @@ class Facts:
     reported: defaultdict[Token, set[Outcome]] = field(default_factory=lambda: defaultdict(set))
     permanent: set[Token] = field(default_factory=set)
     accepted: set[Token] = field(default_factory=set)
+    waiting: set[Token] = field(default_factory=set)
+    left_s: dict[Token, float] = field(default_factory=dict)
     unreached: set[Token] = field(default_factory=set)
     granted: dict[Token, float] = field(default_factory=dict)
     renewed: dict[Token, float] = field(default_factory=dict)
@@ -71,6 +75,7 @@ class Shadow:
         stored: how many jobs there ever were.
         life: which life of a job this is: what was forgotten may be submitted again, and what failed be reopened.
         lives: to which one a lease belongs.
+        excused: leases that were lost while they waited, as far as the dispatcher had heard.
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
         forgotten: what the newest commit has forgotten.
@@ -98,6 +103,7 @@ class Shadow:
         self.life: dict[JobId, tuple[int, int]] = {}
         self.lives: dict[Token, tuple[int, int]] = {}
         self.totals: Counter[State] = Counter()
+        self.excused: set[Token] = set()
         self.new_leases: list[Job] = []
         self.before: dict[JobId, State | None] = {}
         self.forgotten: dict[JobId, Job] = {}
@@ -274,6 +280,8 @@ class Shadow:
         hold(Law.LIVE_WORK_KEPT, calm_s <= self._policy.lease_s + 1, attempt, "was taken in calm of", calm_s)
         if attempt.outcome is not Outcome.LOST:
             return
+        if token in facts.waiting:
+            self.excused.add(token)
         renewed = facts.renewed[token]
         heard_s = self._calm.now - max(renewed, facts.hears_since)
         # One that restarted without it has lost it; so have, in turn, two machines that share a name.

@@ -4,6 +4,7 @@ The real machines, journal and store, and the real bytes between them, on virtua
 once a minute. Jobs are modelled: each takes four hours.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -159,8 +160,9 @@ class Story:
     def clock(self) -> Now:
         return Now(MIDDAY + self.now, MIDDAY + self.now)
 
-    def submit(self) -> None:
-        jobs = [Submission(JobId(f"job-{number:02}"), BACKTEST, Priority.NORMAL, "{}") for number in range(JOBS)]
+    def submit(self, expires_at: float | None = None) -> None:
+        ids = [JobId(f"job-{number:02}") for number in range(JOBS)]
+        jobs = [Submission(job_id, BACKTEST, Priority.NORMAL, "{}", expires_at=expires_at) for job_id in ids]
         self.inbox.append(codec.encode(Submit(tuple(jobs), None)))
         self.settle()
 
@@ -219,13 +221,28 @@ class Story:
 
 
 @pytest.fixture
-def begin(tmp_path: Path) -> Iterator[Callable[[float], Story]]:
-    """A story in which the worker is cut off after half an hour, loses power after 10 hours, and reboots after 30."""
+def make(tmp_path: Path) -> Iterator[Callable[[float], Story]]:
+    """A story that has not begun, of leases that are valid for so many hours."""
     stories: list[Story] = []
 
     def tell(validity_h: float) -> Story:
-        story = Story(tmp_path, validity_h * HOUR)
-        stories.append(story)
+        stories.append(Story(tmp_path, validity_h * HOUR))
+        return stories[-1]
+
+    yield tell
+    for story in stories:
+        story.store.close()
+        for host in story.hosts.values():
+            if host.boots:
+                host.journal.close()
+
+
+@pytest.fixture
+def begin(make: Callable[[float], Story]) -> Callable[[float], Story]:
+    """A story in which the worker is cut off after half an hour, loses power after 10 hours, and reboots after 30."""
+
+    def tell(validity_h: float) -> Story:
+        story = make(validity_h)
         story.join(EDGE)
         story.submit()
         story.until(0.5)
@@ -244,11 +261,7 @@ def begin(tmp_path: Path) -> Iterator[Callable[[float], Story]]:
         story.until(48.5)
         return story
 
-    yield tell
-    for story in stories:
-        story.store.close()
-        for host in story.hosts.values():
-            host.journal.close()
+    return tell
 
 
 def evicted_first(completed: list[list[str]]) -> list[str]:
@@ -309,6 +322,26 @@ def test_who_comes_back_after_its_window_is_fenced(begin: Callable[[float], Stor
     story.until(150, story.ended)
     assert story.results() == {job_id: result_of(job_id) for job_id in story.outcomes()}
     assert [outcomes.count(Outcome.OK) for outcomes in story.outcomes().values()] == [1] * JOBS
+
+
+def test_what_expires_while_it_waits_on_a_worker_that_is_cut_off_is_not_run(make: Callable[[float], Story]) -> None:
+    """Of 22 jobs there two run and two are lost before a reboot after 5 hours, and two more begin within their 6 hours."""
+    story = make(49)
+    edge = story.edge
+    story.join(EDGE)
+    story.submit(expires_at=MIDDAY + 6 * HOUR)
+    story.until(0.5)
+    story.link(up=False)
+    story.until(5)
+    edge.die()
+    edge.boot(story.now)
+    story.until(10)
+    reports = [entry.report.outcome for entry in edge.journal.load() if entry.report is not None]
+    assert Counter(reports) == {Outcome.OK: 4, Outcome.LOST: 2, Outcome.RELEASED: 16}
+
+    story.link(up=True)
+    assert +story.dispatcher.ledger.totals == {State.COMPLETED: 4, State.EXPIRED: JOBS - 4}
+    assert edge.journal.load() == []
 
 
 def worker_of(story: Story, job_id: JobId) -> WorkerId | None:

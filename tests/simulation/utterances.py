@@ -6,6 +6,7 @@ from functools import lru_cache
 
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.effects import Now
+from stockworker.dispatcher.policy import Policy
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_BODY
@@ -66,8 +67,9 @@ def _may_say(topic: str, role: Role, own_id: str) -> bool:
 class Ears:
     """Hears everything that is said."""
 
-    def __init__(self, laws: Laws, facts: Facts, shadow: Shadow) -> None:
+    def __init__(self, laws: Laws, facts: Facts, shadow: Shadow, policy: Policy) -> None:
         self._hold = laws.hold
+        self._policy = policy
         self._facts = facts
         self._shadow = shadow
 
@@ -84,7 +86,7 @@ class Ears:
 
     # --- the dispatcher, after a commit -------------------------------------------------------------------------------
 
-    def turn(self, packets: Sequence[Packet], now: float) -> None:
+    def turn(self, packets: Sequence[Packet], now: float, wall: float) -> None:
         """The dispatcher has committed a turn, and is going to say this."""
         messages = [self.said(packet, Role.DISPATCHER, "dispatcher") for packet in packets]
         steps = [step for message in messages if isinstance(message, Monitor) for step in message.transitions]
@@ -100,7 +102,7 @@ class Ears:
                 case Ack():
                     self._ack(message, now)
                 case Assign():
-                    self._assign(message)
+                    self._assign(message, wall)
                 case Answer():
                     self._answer(message)
                 case Stats(states=states) if self._shadow.untouched:  # else it depends on when in the turn it came
@@ -160,7 +162,7 @@ class Ears:
         for token in message.renewed:
             self._facts.renewed[token] = now
 
-    def _assign(self, message: Assign) -> None:
+    def _assign(self, message: Assign, wall: float) -> None:
         for lease in message.leases:
             attempt = self._shadow.attempts.get(lease.token)
             job = self._shadow.jobs.get(lease.job_id)
@@ -170,6 +172,9 @@ class Ears:
                 message.worker_id,
             )
             self._hold(Law.ASSIGNED_AFTER_COMMIT, fine and job is not None, lease, "but on disk is", attempt)
+            if job is not None and job.spec.expires_at is not None:
+                left_s = max(0.0, job.spec.expires_at - wall)
+                self._facts.left_s[lease.token] = max(left_s, self._facts.left_s.get(lease.token, 0.0))
             submitted = self._facts.payloads[lease.job_id] | self._facts.payloads[None]
             self._hold(Law.PAYLOAD_UNCHANGED, lease.payload in submitted, lease)
 
@@ -223,6 +228,9 @@ class Ears:
                     retries.add(job_id)
                 case Hold(kind=kind, name=name, on=on):
                     holds[kind, name] = on
+                case Request(leases=leases):
+                    self._facts.waiting -= {lease.token for lease in leases}
+                    self._facts.waiting |= {lease.token for lease in leases if lease.status is LeaseStatus.WAITING}
                 case _:
                     pass
         for what, on in holds.items():
@@ -260,7 +268,8 @@ class Ears:
             self._hold(Law.CAPABLE_WORKER, worker is not None and worker.online, worker_id, "got", jobs)
             if worker is not None:
                 held = len(self._shadow.held[worker_id])
-                self._hold(Law.CREDIT_KEPT, held <= worker.window, worker_id, "holds", held, "of", worker.window)
+                most = max([worker.window, *(worker.slots + ahead.jobs for ahead in self._policy.prefetch.values())])
+                self._hold(Law.CREDIT_KEPT, held <= most, worker_id, "holds", held, "of", most)
                 for job in jobs:
                     self._in_order(job, worker, heads, aged_before)
 

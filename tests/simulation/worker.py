@@ -89,6 +89,7 @@ class Worker(Process):
         self._facts = facts
         self._ears = ears
         self._started: set[Token] = set()
+        self._start_by: dict[Token, float] = {}
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
@@ -141,6 +142,9 @@ class Worker(Process):
         self.decided(effects)
         starts = [effect for effect in effects if isinstance(effect, Start)]
         self.laws.hold(Law.DRAINED_STARTS_NOTHING, not (self.drains and starts), self.name, starts)
+        for start in starts:
+            start_by = self._start_by.get(start.work.token)
+            self.laws.hold(Law.STARTED_IN_TIME, start_by is None or self.world.now <= start_by, start, "by", start_by)
         entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
         if entries:
             try:
@@ -173,6 +177,9 @@ class Worker(Process):
                 case Accept(assignment=assignment):
                     self.noted[assignment.token] = None
                     self._facts.accepted.add(assignment.token)
+                    left_s = self._facts.left_s.get(assignment.token)
+                    if left_s is not None:
+                        self._start_by[assignment.token] = self.world.now + left_s
                 case Record(report=report):
                     self.noted[report.token] = report.outcome
                     self._facts.reported[report.token].add(report.outcome)

@@ -138,6 +138,9 @@ RECORDED: dict[str, Message] = {
     "heartbeat of evictions": messages.Heartbeat(W, "boot1", 2, 1, 7, 99.5, 3),
     "disconnect": messages.Disconnect(W, "boot1"),
     "assign": messages.Assign(W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, TEXT),)),
+    "assign with a time limit": messages.Assign(
+        W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, "{}", strict=True, expires_in_s=12.5),)
+    ),
     "ack": messages.Ack(W, (T,), (Token("1"),), (Token("2"),), 30.0, None),
     "ack error": messages.Ack(W, error="schema 7 is unknown here: this side speaks schema 1"),
     "control cancel": messages.Control(W, messages.ControlAction.CANCEL, T),

@@ -35,6 +35,8 @@ from tests.harness.working import (
 )
 
 KILLED = "the agent was killed, or its machine went down, while it ran"
+IN_A_MINUTE = replace(JOB_B, expires_in_s=60.0)
+TOO_LATE = attempt(JOB_B, Outcome.RELEASED, error="expires_at passed while it waited on the worker", ran_s=None)
 
 
 def finish(agent: AgentBook) -> None:
@@ -226,6 +228,34 @@ def test_a_job_that_is_cancelled_and_then_stale_is_not_reported(agent: AgentBook
     agent.tell(ack(stale=[A1]))
     agent.tell(finished(A1, Outcome.CANCELLED))
     assert agent.journal.load() == []
+
+
+# --- jobs whose time passes while they wait ---------------------------------------------------------------------------
+
+
+def test_a_job_whose_time_is_over_at_its_turn_is_given_back_unrun(agent: AgentBook) -> None:
+    agent.run(JOB_A)
+    agent.tell(assign(IN_A_MINUTE, JOB_C), CUT_OFF)
+    agent.after(60)
+    agent.tell(finished(A1))
+    agent.expect(start(JOB_C))
+    agent.connect(attempt(JOB_A), TOO_LATE)
+
+
+def test_a_job_whose_time_is_not_quite_over_runs(agent: AgentBook) -> None:
+    agent.run(JOB_A)
+    agent.tell(assign(IN_A_MINUTE))
+    agent.after(59.9)
+    agent.tell(finished(A1))
+    agent.expect(start(JOB_B), reported(attempt(JOB_A)))
+
+
+def test_the_time_that_is_left_counts_on_over_a_restart(agent: AgentBook) -> None:
+    agent.run(JOB_A)
+    agent.tell(assign(IN_A_MINUTE))
+    agent.clock.advance(60)
+    agent.restart()
+    agent.connect(attempt(JOB_A, Outcome.LOST, error=KILLED, ran_s=None), TOO_LATE)
 
 
 # --- a new process ----------------------------------------------------------------------------------------------------

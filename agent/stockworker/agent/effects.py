@@ -60,9 +60,13 @@ Event = Message | ExecutorEvent | LinkChanged | Offering | DiskChanged | Certifi
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Commit that we hold this lease."""
+    """Commit that we hold this lease.
+
+    `start_by` is its latest start, on the clock of `Machine.handle`; None is never too late.
+    """
 
     assignment: Assignment
+    start_by: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

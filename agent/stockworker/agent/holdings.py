@@ -25,11 +25,12 @@ _REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """What the journal has of one lease: not started, started, or finished (with a report)."""
+    """What the journal has of one lease: not started (but by `start_by`), started, or finished (with a report)."""
 
     assignment: Assignment
     started: bool
     report: AttemptReport | None
+    start_by: float | None = None
 
 
 class StopReason(Enum):
@@ -45,6 +46,7 @@ class Held:
     """A lease.
 
     Attributes:
+        start_by: its latest start; None is never too late.
         handed: the executor has it.
         stop: why it was told to stop, if it was.
         report: how it ended.
@@ -52,6 +54,7 @@ class Held:
     """
 
     assignment: Assignment
+    start_by: float | None = None
     status: LeaseStatus = LeaseStatus.WAITING
     handed: bool = False
     stop: StopReason | None = None
@@ -88,7 +91,7 @@ class Holdings:
             self._recover(entry)
 
     def _recover(self, entry: JournalEntry) -> None:
-        held = self._add(entry.assignment)
+        held = self._add(entry.assignment, entry.start_by)
         if entry.report is not None:
             self._keep(held, entry.report)
         elif entry.started:
@@ -105,18 +108,19 @@ class Holdings:
         """How many the executor has."""
         return len(self._handed)
 
-    def accept(self, assignment: Assignment) -> Held | None:
+    def accept(self, assignment: Assignment, now: float) -> Held | None:
         """Take a lease; returns None if it is held already, or was. An older lease of the same job is stale now."""
         if assignment.token in self._held or assignment.token in self._settled:
             return None
         older = self.get(self._newest.get(assignment.job_id))
         if older is not None:
             self.withdraw(older)
-        self._entries.append(Accept(assignment))
-        return self._add(assignment)
+        start_by = None if assignment.expires_in_s is None else now + assignment.expires_in_s
+        self._entries.append(Accept(assignment, start_by))
+        return self._add(assignment, start_by)
 
-    def _add(self, assignment: Assignment) -> Held:
-        held = self._held[assignment.token] = Held(assignment)
+    def _add(self, assignment: Assignment, start_by: float | None) -> Held:
+        held = self._held[assignment.token] = Held(assignment, start_by)
         self._newest[assignment.job_id] = assignment.token
         return held
 
@@ -124,8 +128,10 @@ class Holdings:
         """Let it wait for its turn."""
         self._waiting.append(held.assignment.token)
 
-    def hand_over(self, slots: int, window: int) -> None:
+    def hand_over(self, slots: int, window: int, now: float) -> None:
         """Hand waiting jobs to the executor, a few ahead of the free slots where they are short (see `pace`).
+
+        One whose time is over at its turn is given back: whether it has expired is the dispatcher's decision.
 
         Whatever is handed over counts as started, should we be killed: nobody could tell. So a job that has been
         tried before, or that one crash would end, is handed over only when it starts at once.
@@ -137,6 +143,9 @@ class Holdings:
             if len(self._handed) >= (window if job.attempt == 1 and not job.strict else slots):
                 break
             self._waiting.popleft()
+            if held.start_by is not None and held.start_by <= now:
+                self.end(held, Outcome.RELEASED, error="expires_at passed while it waited on the worker")
+                continue
             if job.job_id in self._handed:
                 blocked.append(job.token)  # an older attempt at the same job is being stopped
                 continue

@@ -50,11 +50,14 @@ MIGRATIONS: Final = (
         ran_s REAL
     );
     """,
+    """
+    ALTER TABLE lease ADD COLUMN start_by REAL;
+    """,
 )
 
 _SELECT: Final = (
     "SELECT token, job_id, type, attempt, timeout_s, payload, strict, started, outcome, result, error, permanent, "
-    "ran_s "
+    "ran_s, start_by "
     "FROM lease ORDER BY sequence"
 )
 
@@ -114,10 +117,11 @@ class Journal:
 
     def _write(self, entry: Entry) -> None:
         match entry:
-            case Accept(assignment=job):
+            case Accept(assignment=job, start_by=start_by):
                 self._connection.execute(
-                    "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload, strict) VALUES (?, ?, ?, ?, ?, ?, ?)",
-                    (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.strict),
+                    "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload, strict, start_by) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.strict, start_by),
                 )
             case MarkStarted(token=token):
                 self._connection.execute("UPDATE lease SET started = 1 WHERE token = ?", (token,))
@@ -178,9 +182,9 @@ def open_journal(path: Path) -> Journal:
 
 def _entry(row: Sequence[Any]) -> JournalEntry:
     token, job_id, job_type, attempt, timeout_s, payload, strict, started, outcome, result, error = row[:11]
-    permanent, ran_s = row[11:]
+    permanent, ran_s, start_by = row[11:]
     assignment = Assignment(JobId(job_id), JobType(job_type), attempt, Token(token), timeout_s, payload, bool(strict))
     if outcome is None:
-        return JournalEntry(assignment, bool(started), None)
+        return JournalEntry(assignment, bool(started), None, start_by)
     report = AttemptReport(JobId(job_id), Token(token), Outcome(outcome), result, error, bool(permanent), ran_s)
-    return JournalEntry(assignment, bool(started), report)
+    return JournalEntry(assignment, bool(started), report, start_by)

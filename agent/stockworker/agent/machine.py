@@ -94,7 +94,8 @@ class Machine:
         rhythm: how often it says what.
         offering: what it can do.
         journal: what it held when it last stopped, in order of arrival.
-        now: the time of this start, in seconds on a clock that never steps; so is every `now` here.
+        now: the time of this start, in seconds since the epoch on a clock that never steps while the process lives, as
+            every `now` here: times in the journal are to mean the same after a restart.
         quota_bytes: how much of results it keeps until they are acknowledged.
     """
 
@@ -143,7 +144,7 @@ class Machine:
         for event in events:
             self._handle_one(event, now)
         if self._drain is None:
-            self._holdings.hand_over(self._offering.slots, self._pace.window(self._offering.slots))
+            self._holdings.hand_over(self._offering.slots, self._pace.window(self._offering.slots), now)
         elif self._link_up or not self._drain.leave:
             self._holdings.give_back_waiting()
         self._look_at_space()
@@ -226,7 +227,7 @@ class Machine:
     def _assigned(self, message: Assign, now: float) -> None:
         self._lease_s = message.lease_s
         for assignment in message.leases:
-            held = self._holdings.accept(assignment)
+            held = self._holdings.accept(assignment, now)
             if held is not None:
                 self._holdings.queue(held)
                 self._lease_changed(assignment.token, now)

@@ -168,12 +168,13 @@ class AgentService:
         identity = Identity(worker_id, make_token(SystemRandom()), __version__)
         self._disk_full = False
         self._disk_looked_at = clock.monotonic() - _STATUS_EVERY_S
+        self._steady = clock.SteadyClock()
         self._machine = Machine(
             identity,
             settings.rhythm,
             settings.offering,
             journal.load(),
-            clock.monotonic(),
+            self._steady.read(),
             quota_bytes=settings.quota_bytes,
         )
         self._link = Link(
@@ -240,7 +241,7 @@ class AgentService:
     async def _work(self, thread: ThreadPoolExecutor, executor: Executor) -> None:
         loop = asyncio.get_running_loop()
         while True:
-            pause_s = self._machine.next_in_s(clock.monotonic())
+            pause_s = self._machine.next_in_s(self._steady.read())
             self._step = Awaited("the next turn", clock.monotonic() + pause_s)
             items = await self._inbox.take(_MOST_AT_ONCE, pause_s)
             self._step = Awaited("a commit to the journal", clock.monotonic())
@@ -254,7 +255,7 @@ class AgentService:
             tls = self._settings.link.tls
             if (expiry := self._expiry.look(None if tls is None else tls.cert_file, clock.wall())) is not None:
                 events.append(CertificateSeen(expiry.days))
-            effects = self._machine.handle(events, clock.monotonic())
+            effects = self._machine.handle(events, self._steady.read())
             entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
             if entries and executor.running:
                 await loop.run_in_executor(thread, self._journal.commit, entries)

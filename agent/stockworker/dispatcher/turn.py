@@ -101,14 +101,14 @@ class Turns:
         pruned = self._store.commit(saves) if saves else {}
         if pruned:
             self._told_next.append(Pruned(tuple(pruned.items())))
-        return self._perform(effects)
+        return self._perform(effects, now)
 
     def _refuse(self, packet: Packet, error: DecodeError) -> list[Effect]:
         self._machine.counters["messages_refused"] += 1
         note = Note("message_refused", (("topic", error.topic), ("reason", error.reason)))
         return [note, *(Send(message) for message in refusal(packet, error))]
 
-    def _perform(self, effects: Sequence[Effect]) -> Performance:
+    def _perform(self, effects: Sequence[Effect], now: Now) -> Performance:
         packets: list[Packet] = []
         notes: list[Note] = []
         for effect in effects:
@@ -118,7 +118,7 @@ class Turns:
                     if self._verbose and isinstance(message, Monitor):
                         notes.extend(_moved(step) for step in message.transitions)
                 case Offer(worker_id=worker_id, jobs=jobs):
-                    packets.extend(self._offer(worker_id, jobs))
+                    packets.extend(self._offer(worker_id, jobs, now))
                 case Look(query=query, why=why):
                     packets.append(codec.encode(answer(query, self._store, dict(why))))
                 case Note():
@@ -127,9 +127,9 @@ class Turns:
                     pass
         return Performance(tuple(packets), tuple(notes))
 
-    def _offer(self, worker_id: WorkerId, jobs: Sequence[Job]) -> list[Packet]:
+    def _offer(self, worker_id: WorkerId, jobs: Sequence[Job], now: Now) -> list[Packet]:
         payloads = self._store.payloads(jobs)
-        leases = [_assignment(job, payloads[job.spec.id]) for job in jobs]
+        leases = [_assignment(job, payloads[job.spec.id], now) for job in jobs]
         packets = []
         for batch in in_batches(leases, lambda lease: content_size(lease.payload)):
             packet = codec.encode(Assign(worker_id, self._lease_s, batch))
@@ -149,11 +149,20 @@ def _moved(step: Transition) -> Note:
     return Note("job_moved", tuple(fields.items()))
 
 
-def _assignment(job: Job, payload: str) -> Assignment:
+def _assignment(job: Job, payload: str, now: Now) -> Assignment:
     if job.token is None:
         raise AssertionError(f"{job.spec.id} is offered without a lease")
     spec = job.spec
-    return Assignment(spec.id, spec.type, job.attempt, job.token, spec.timeout_s, payload, strict=spec.max_crashes == 1)
+    return Assignment(
+        spec.id,
+        spec.type,
+        job.attempt,
+        job.token,
+        spec.timeout_s,
+        payload,
+        strict=spec.max_crashes == 1,
+        expires_in_s=None if spec.expires_at is None else max(0.0, spec.expires_at - now.wall),
+    )
 
 
 def refusal(packet: Packet, error: DecodeError) -> list[Message]:

@@ -214,19 +214,21 @@ def _encode_disconnect(message: Disconnect) -> Packet:
 
 def _decode_assign(address: Address, body: bytes, _properties: Properties) -> Assign:
     fields = open_body(body)
-    leases = tuple(
-        Assignment(
-            job_id=JobId(entry.id("job_id")),
-            type=JobType(entry.id("type")),
-            attempt=entry.integer("attempt", 1, 1 << 31),
-            token=Token(entry.id("token")),
-            timeout_s=entry.number("timeout_s", 0.001, LONGEST_TIMEOUT_S),
-            payload=entry.text("payload"),
-            strict=entry.flag("strict"),
-        )
-        for entry in fields.each("leases", MAX_ENTRIES)
-    )
+    leases = tuple(_read_assignment(entry) for entry in fields.each("leases", MAX_ENTRIES))
     return Assign(_worker(address, fields), fields.number("lease_s", 0.001, _LONGEST_LEASE_S), leases)
+
+
+def _read_assignment(fields: Fields) -> Assignment:
+    return Assignment(
+        job_id=JobId(fields.id("job_id")),
+        type=JobType(fields.id("type")),
+        attempt=fields.integer("attempt", 1, 1 << 31),
+        token=Token(fields.id("token")),
+        timeout_s=fields.number("timeout_s", 0.001, LONGEST_TIMEOUT_S),
+        payload=fields.text("payload"),
+        strict=fields.flag("strict"),
+        expires_in_s=fields.optional("expires_in_s", lambda name: fields.number(name, 0, 1e12)),
+    )
 
 
 def _encode_assign(message: Assign) -> Packet:
@@ -239,6 +241,7 @@ def _encode_assign(message: Assign) -> Packet:
             "timeout_s": lease.timeout_s,
             "payload": lease.payload,
             **({"strict": True} if lease.strict else {}),
+            **({} if lease.expires_in_s is None else {"expires_in_s": lease.expires_in_s}),
         }
         for lease in message.leases
     ]

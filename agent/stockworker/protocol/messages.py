@@ -397,6 +397,7 @@ class Assignment:
     Attributes:
         timeout_s: how long the attempt may run, in seconds.
         strict: one crash is its end: it must not come under suspicion by mistake.
+        expires_in_s: how long it may wait for its start, in seconds from when this was said; None is for ever.
     """
 
     job_id: JobId
@@ -406,6 +407,7 @@ class Assignment:
     timeout_s: float
     payload: str
     strict: bool = False
+    expires_in_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
