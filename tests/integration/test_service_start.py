@@ -25,7 +25,7 @@ WATCHDOG_S = 30.0
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
     settings: dict[str, Any] = {
         "worker": {"max_concurrent_jobs": 2, "stop_grace": 0.1, "drain_timeout": 30, "poll_interval": 0.5},
-        "handlers": python_handlers("wait_for_file"),
+        "handlers": {**python_handlers("wait_for_file"), "slow": {"command": ["true"], "limits": {"processors": 0.5}}},
     }
     with Fleet(tmp_path / "fleet", workers=1, settings=settings, watchdog_s=WATCHDOG_S) as fleet:
         for service in fleet.services.values():
@@ -59,6 +59,14 @@ def test_a_worker_is_ready_when_the_dispatcher_can_know_of_it(fleet: Fleet) -> N
     fleet.dispatcher.await_event("worker_seen", worker="host-1")
     assert manager_of(worker).told.count("READY=1") == 1
     assert worker.log.index('"link_up"') < worker.log.index('"ready"')
+
+
+def test_a_worker_says_how_it_confines_its_jobs_and_which_limit_it_cannot_enforce(fleet: Fleet) -> None:
+    (worker,) = fleet.workers
+    assert worker.await_event("confined")["by"] == "process groups"
+    assert worker.await_event("limit_unenforced")["type"] == "slow"
+    worker.send_signal(signal.SIGHUP)
+    worker.await_event("limit_unenforced", 2)
 
 
 def test_who_starts_without_a_broker_is_ready_too(fleet: Fleet) -> None:

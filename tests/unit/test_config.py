@@ -122,7 +122,7 @@ job_processor:
   handlers:
     price_update:
       settings: {url: "https://x", retries: 3, ratio: 0.5, on: true, none: null, list: [1, a]}
-      limits: {memory: 512M, cpu: 60, open_files: 256}
+      limits: {memory: 512M, cpu: 60, open_files: 256, processors: 0.5}
     mail: {python: "jobs.mail:send"}
     legacy: {command: [php, /opt/job.php, 10]}
     data_import: {enabled: false}
@@ -145,7 +145,7 @@ job_processor:
     assert price_update.settings == {
         "url": "https://x", "retries": 3, "ratio": 0.5, "on": True, "none": None, "list": [1, "a"],
     }  # fmt: skip
-    assert price_update.limits == config.Limits(memory_bytes=512 * 1024**2, cpu_s=60.0, open_files=256)
+    assert price_update.limits == config.Limits(memory_bytes=512 * 1024**2, cpu_s=60.0, open_files=256, processors=0.5)
     assert [handler.command for handler in loaded.handlers.values()][2] == ("php", "/opt/job.php", "10")
     assert [handler.enabled for handler in loaded.handlers.values()] == [True, True, True, False]
     assert loaded.dispatcher.worker_timeout_s == 90.0
@@ -222,6 +222,9 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
         ("  handlers: {a: {settings: [x]}}", "must be a section with keys"),
         ("  handlers: {a: {limits: {memory: 1.5G}}}", "is '1.5G', and must be a size"),
         ("  handlers: {a: {limits: {memory: 512}}}", "is 512 bytes, and must be at least 1M"),
+        ("  handlers: {a: {limits: {processors: 0}}}", "is '0', and must be a number, 0.01 to 1024"),
+        ("  handlers: {a: {limits: {processors: half}}}", "is 'half', and must be a number, 0.01 to 1024"),
+        ("  handlers: {a: {limits: {processors: .nan}}}", "is '.nan', and must be a number, 0.01 to 1024"),
         ("  queue: {mqtt: {username: ''}}", "is empty: give a value, or remove the key"),
         ('  queue: {mqtt: {username: "a\\0b"}}', "holds a control character"),
         ("  queue: {mqtt: {username: u, password: p, password_file: /p}}", "give either 'password' or"),

@@ -4,10 +4,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockworker.agent.endings import accept_result, describe, judge_command, judge_death
+from stockworker.agent.endings import accept_result, describe, find_shortage, judge_command, judge_death
 from stockworker.agent.work import Ending
 from stockworker.handlers.spec import Limits
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT
+from stockworker.protocol.ids import JobType
 from stockworker.protocol.job import Outcome
 
 
@@ -46,6 +47,31 @@ def test_a_death_is_told_by_its_cause(returncode: int, limits: Limits, outcome: 
     ending = judge_death(returncode, b"bye\n", limits)
     assert (ending.outcome, ending.permanent) == (outcome, False)
     assert (ending.error or "").startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("events", "memory_bytes", "shortage"),
+    [
+        ({}, 512 << 20, ""),
+        ({"max": 9, "oom": 0, "oom_kill": 0}, 512 << 20, ""),
+        ({"oom": 1, "oom_kill": 3}, 512 << 20, "it needed more memory than handlers.resize.limits.memory, 512M"),
+        ({"oom": 1, "oom_kill": 3}, 1000, "it needed more memory than handlers.resize.limits.memory, 1000"),
+        ({"oom": 1, "oom_kill": 3}, 3 << 40, "it needed more memory than handlers.resize.limits.memory, 3T"),
+        ({"max": 9, "oom": 0, "oom_kill": 1}, 512 << 20, "the machine, or this worker as a whole, was out of memory"),
+        ({"oom_kill": 1}, None, "the machine, or this worker as a whole, was out of memory"),
+    ],
+)
+def test_the_kernel_s_counters_tell_whose_memory_was_short(
+    events: dict[str, int], memory_bytes: int | None, shortage: str
+) -> None:
+    assert find_shortage(events, JobType("resize"), Limits(memory_bytes=memory_bytes)) == shortage
+
+
+def test_an_attempt_that_was_killed_for_memory_has_crashed_and_is_told_why() -> None:
+    ending = judge_command(-signal.SIGKILL, b"", b"bye\n", Limits(), "it needed more")
+    assert (ending.outcome, ending.permanent) == (Outcome.CRASHED, False)
+    assert ending.error == "killed by the kernel: it needed more\nbye"
+    assert "kernel" not in (judge_command(-signal.SIGTERM, b"", b"bye\n", Limits(), "it needed more").error or "")
 
 
 @given(st.integers(-64, 255), st.binary(), st.binary())

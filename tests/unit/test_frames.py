@@ -36,6 +36,13 @@ def test_a_child_is_told_of_python_handlers_only() -> None:
     assert frame == [["/opt/handlers"], {"prices": ["package.module:handle", {"depth": 2}, [1, None, 3]]}]
 
 
+def test_what_its_control_group_limits_a_child_is_not_told_of() -> None:
+    handlers = {PRICES: PythonHandler("m:f", {}, Limits(memory_bytes=1, cpu_s=2, processors=0.5))}
+    for controllers, told in (((), [1, 2, None]), (("cpu",), [1, 2, None]), (("memory",), [None, 2, None])):
+        (frame,) = frames.FrameBuffer().feed(frames.encode_configuration([], handlers, controllers))
+        assert frame[1]["prices"][2] == told
+
+
 @pytest.mark.parametrize("handler", [PythonHandler("m:f", {"at": math.nan}), CommandHandler(("x",), {"at": math.inf})])
 def test_settings_that_are_no_json_are_an_error_of_the_configuration(handler: HandlerSpec) -> None:
     with pytest.raises(ConfigError, match=r"handlers\.prices\.settings: Out of range float"):

@@ -5,6 +5,7 @@ import math
 import os
 import re
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -112,10 +113,10 @@ def number(least: float, most: float) -> Kind:
     meaning = f"a number, {least:g} to {most:g}"
 
     def parse(written: str) -> float:
-        value = _finite(written)
-        if not least <= value <= most:
-            raise Wrong(f"is {written}, and must be {meaning}")
-        return value
+        with suppress(ValueError):
+            if least <= (value := float(written)) <= most:
+                return value
+        raise Wrong(f"is {quoted(written)}, and must be {meaning}")
 
     return Kind(parse, meaning, "{:g}".format)
 
