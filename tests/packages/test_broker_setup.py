@@ -8,6 +8,10 @@ import pytest
 
 from tests.harness import site
 from tests.harness.guest import Guest
+from tests.harness.package_tools import WITH_APT
+from tests.packages.conftest import on
+
+pytestmark = on(*WITH_APT)
 
 CONFIG = "/etc/mosquitto/conf.d/stockworker.conf"
 SETUP = ("stockworker", "broker", "setup")
