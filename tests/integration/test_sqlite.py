@@ -4,14 +4,15 @@ import multiprocessing
 import stat
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from stockworker.adapters.sqlite import MEMORY, IntegrityError, OperationalError, open_database, transaction
-from stockworker.errors import StoreError
+from stockworker.adapters.sqlite import MEMORY, IntegrityError, OperationalError, back_up, open_database, transaction
+from stockworker.errors import StoreDamaged, StoreError
+from tests.harness.damage import overwrite_its_pages
 
 APPLICATION_ID = 0x73776B00
 NOTES = """
@@ -162,3 +163,75 @@ def test_opening_a_file_again_keeps_the_locks_of_this_process(tmp_path: Path) ->
     subprocess.run([sys.executable, "-c", program, path], check=True)
     assert (tmp_path / "store.db-wal").exists()
     first.close()
+
+
+def notes(path: Path, count: int, text: str = "x") -> None:
+    connection = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+    with transaction(connection):
+        connection.executemany("INSERT INTO note (text) VALUES (?)", [(text,)] * count)
+    connection.close()
+
+
+def copy(path: Path, target: Path, progress: Callable[[float], None] = lambda _: None) -> None:
+    back_up(path, target, application_id=APPLICATION_ID, migrations=[NOTES], progress=progress)
+
+
+def test_a_copy_is_one_state_whatever_is_written_meanwhile(tmp_path: Path) -> None:
+    path, target = tmp_path / "store.db", tmp_path / "copy.db"
+    notes(path, 6000, "x" * 4000)
+    writer = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+    done = []
+
+    def write_more(part: float) -> None:
+        done.append(part)
+        with transaction(writer):
+            writer.execute("UPDATE note SET text = 'y'")
+            writer.execute("INSERT INTO note (text) VALUES ('later')")
+
+    copy(path, target, write_more)
+    writer.close()
+
+    assert len(done) == 2, "a commit does not make it begin anew"
+    assert done[-1] == 1
+    assert stat.S_IMODE(target.stat().st_mode) == 0o600
+    assert {file.name for file in tmp_path.iterdir()} == {"store.db", "copy.db"}
+    copied = open_database(target, application_id=APPLICATION_ID, migrations=[NOTES])
+    assert copied.execute("SELECT DISTINCT length(text), count(*) FROM note").fetchall() == [(4000, 6000)]
+    copied.close()
+
+
+def test_a_copy_has_what_its_writer_has_not_yet_moved_out_of_the_log(tmp_path: Path) -> None:
+    path, target = tmp_path / "store.db", tmp_path / "copy.db"
+    writer = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
+    writer.execute("INSERT INTO note (text) VALUES ('first')")
+    copy(path, target)
+    writer.close()
+    copied = open_database(target, application_id=APPLICATION_ID, migrations=[NOTES])
+    assert copied.execute("SELECT text FROM note").fetchall() == [("FIRST",)]
+    copied.close()
+
+
+def test_of_a_damaged_database_there_is_no_copy(tmp_path: Path) -> None:
+    path, target = tmp_path / "store.db", tmp_path / "copy.db"
+    notes(path, 2000)
+    overwrite_its_pages(path)
+    with pytest.raises(StoreDamaged, match=str(tmp_path)):
+        copy(path, target)
+    assert not target.exists()
+
+
+def test_a_copy_takes_nobodys_place(tmp_path: Path) -> None:
+    path, target = tmp_path / "store.db", tmp_path / "copy.db"
+    notes(path, 1)
+    target.write_text("mine")
+    with pytest.raises(StoreError, match="File exists"):
+        copy(path, target)
+    assert target.read_text() == "mine"
+    with pytest.raises(StoreError, match="No such file"):
+        copy(path, tmp_path / "nowhere" / "copy.db")
+    with pytest.raises(StoreError, match="can't be opened"):
+        copy(tmp_path / "missing.db", tmp_path / "third.db")
+    with pytest.raises(StoreError, match="belongs to something else"):
+        back_up(path, tmp_path / "fourth.db", application_id=1, migrations=[NOTES])
+    assert not (tmp_path / "third.db").exists()
+    assert not (tmp_path / "fourth.db").exists()

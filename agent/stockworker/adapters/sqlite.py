@@ -24,6 +24,7 @@ __all__ = [
     "IntegrityError",
     "OperationalError",
     "Row",
+    "back_up",
     "check_integrity",
     "connect",
     "damaged",
@@ -35,6 +36,9 @@ __all__ = [
 
 MEMORY: Final = Path(":memory:")
 """Opened in place of a file: a database that is gone with its connection."""
+
+_BACKUP_PAGES: Final = 4096
+"""Pages that are copied between two words of progress: 16 MiB."""
 
 _REMEDY: Final = "restore a backup, or move it away with its -wal and -shm files to begin anew"
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
@@ -113,6 +117,49 @@ def check_integrity(connection: Connection, path: Path) -> None:
         raise failure(path, "can't be read", error) from error
     if verdict != "ok":
         raise damaged(path, " ".join(verdict.split()))
+
+
+def back_up(
+    path: Path,
+    target: Path,
+    *,
+    application_id: int,
+    migrations: Sequence[str],
+    progress: Callable[[float], None] = lambda _: None,
+) -> None:
+    """Copy a database as it is at one moment, while others read and write it; and read all of the copy.
+
+    Args:
+        path: the database.
+        target: the copy, which only its owner may read (mode 0600). There must be no such file.
+        application_id: see `open_database`.
+        migrations: likewise.
+        progress: told now and then which part is done, from 0 to 1.
+
+    Raises:
+        StoreDamaged: what was read makes no sense. There is no copy then.
+        StoreError: there is no such database, or the copy can't be written. There is no copy then.
+    """
+    try:
+        source = connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+    except OperationalError as error:
+        raise StoreError(f"{path}: can't be opened: {error}") from error
+    try:
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+    except OSError as error:
+        source.close()
+        raise StoreError(f"{target}: can't be written: {error.strerror}") from error
+    try:
+        with closing(source), closing(connect(target, isolation_level=None)) as copy:
+            source.execute("BEGIN")  # what is read from here on is one state: or each commit would begin the copy anew
+            _version(source, path, application_id, len(migrations))
+            source.backup(copy, pages=_BACKUP_PAGES, progress=lambda _, left, all_: progress(1 - left / all_))
+            check_integrity(copy, target)
+    except BaseException as error:
+        target.unlink()
+        if isinstance(error, DatabaseError):
+            raise failure(path, "can't be copied", error) from error
+        raise
 
 
 def damaged(path: Path, what: object) -> StoreDamaged:

@@ -58,6 +58,7 @@ COMMANDS: Final = {
     "undrain": Command("give a worker jobs again", "stockworker.cli.holds:undrain"),
     "stats": Command("show queues, workers and counters", "stockworker.cli.stats:stats"),
     "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
+    "backup": Command("copy the dispatcher's store, while it runs", "stockworker.cli.backup:backup"),
     "acl": Command("print the broker's access list", "stockworker.cli.acl:acl"),
     "broker setup": Command("set up this machine's Mosquitto", "stockworker.cli.broker_setup:setup"),
     "broker config": Command("print Mosquitto's configuration", "stockworker.cli.broker:config"),

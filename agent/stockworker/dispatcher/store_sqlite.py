@@ -1,7 +1,7 @@
 """Jobs in a SQLite file: the default store."""
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -9,6 +9,7 @@ from typing import Any, Final
 from stockworker.adapters.sqlite import (
     Connect,
     DatabaseError,
+    back_up,
     check_integrity,
     connect,
     damaged,
@@ -254,6 +255,16 @@ class SqliteJobStore:
             return self._connection.execute(query, values).fetchall()
         except DatabaseError as error:
             raise failure(self._path, "can't be read", error) from error
+
+
+def back_up_store(path: Path, target: Path, progress: Callable[[float], None]) -> None:
+    """Copy the jobs of a dispatcher, running or not; see `adapters.sqlite.back_up`.
+
+    Raises:
+        StoreDamaged: a part of it makes no sense.
+        StoreError: it can't be read, or the copy can't be written.
+    """
+    back_up(path, target, application_id=APPLICATION_ID, migrations=MIGRATIONS, progress=progress)
 
 
 def open_store(path: Path) -> SqliteJobStore:
