@@ -1,0 +1,82 @@
+"""docs/operations.md quotes what the code really says, and commands that there are."""
+
+import ast
+import re
+import shlex
+from collections.abc import Iterator
+
+import pytest
+
+from stockworker.cli.commands import make_parser
+from stockworker.cli.exits import Exit
+from tests.harness import handbook
+
+ROOT = handbook.HANDBOOK.parents[1]
+PLAIN = "STOCKWORKER"  # stands for what a shell would put in: a name
+
+
+def commands() -> Iterator[str]:
+    """Each command of ours, from blocks, indented lines and sentences."""
+    text = handbook.HANDBOOK.read_text(encoding="utf-8").replace("\\\n", " ")
+    blocks = re.sub(r"\$\([^)]*\)", PLAIN, text)
+    for found in re.finditer(r"^(?: {4})?(stockworker (?:[^'\n]|'[^']*')+)$", blocks, re.MULTILINE):
+        yield found[1]
+    sentences = re.sub(r"^```.*?^```$", "", blocks, flags=re.DOTALL | re.MULTILINE)
+    yield from (code for code in handbook.quoted(sentences) if code.startswith("stockworker "))
+
+
+@pytest.mark.parametrize("command", sorted(set(commands())))
+def test_each_command_is_one(command: str) -> None:
+    parser, parsers = make_parser()
+    words = shlex.split(command)[1:]
+    if " ".join(words) not in parsers:  # else it is only named, not to be run as it stands
+        parser.parse_args(words)
+
+
+def said() -> list[str]:
+    """Every text of the code, with `…` for what is put in."""
+    texts = []
+    for file in (ROOT / "agent").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append(
+                    "".join(str(part.value) if isinstance(part, ast.Constant) else "…" for part in node.values)
+                )
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return texts
+
+
+SAID = said()
+SYMPTOMS = sorted(
+    {code for row in handbook.rows() for code in handbook.quoted(row[0]) if "stockworker " not in code[:12]}
+)
+
+
+@pytest.mark.parametrize("symptom", SYMPTOMS)
+def test_each_symptom_is_what_the_code_says(symptom: str) -> None:
+    words = symptom.strip(": …")
+    assert any(words in text for text in SAID), f"nothing says {words!r}"
+
+
+def test_each_exit_status_is_one() -> None:
+    numbers = {int(number) for row in handbook.rows() for number in re.findall(r"(?:status |\()(\d+)\b", row[0])}
+    assert len(numbers) > 4
+    assert numbers <= set(map(int, Exit))
+
+
+def test_each_row_says_what_to_do() -> None:
+    rows = handbook.rows()
+    assert len(rows) > 30
+    assert all(len(row) == 3 and all(row) for row in rows), [row for row in rows if len(row) != 3]
+
+
+@pytest.mark.parametrize(
+    "link", sorted(set(re.findall(r"\]\(([^)]+)\)", handbook.HANDBOOK.read_text(encoding="utf-8"))))
+)
+def test_each_link_leads_somewhere(link: str) -> None:
+    name, _, anchor = link.partition("#")
+    file = handbook.HANDBOOK if not name else handbook.HANDBOOK.parent / name
+    headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    assert not anchor or anchor in anchors

@@ -1,0 +1,32 @@
+"""docs/operations.md, taken apart: what it has people run, and what it says that they will see."""
+
+import re
+from pathlib import Path
+from typing import Final
+
+HANDBOOK: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+_BLOCK: Final = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
+_CODE: Final = re.compile(r"`([^`]+)`")
+
+
+def sections() -> dict[str, str]:
+    """The sections of the page, by their headings."""
+    parts = re.split(r"^## (.+)$", HANDBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def commands(section: str) -> list[str]:
+    """The blocks of a section that are to be copied into a shell."""
+    return _BLOCK.findall(sections()[section])
+
+
+def rows() -> list[list[str]]:
+    """The rows of the tables of symptoms: symptom, cause, command."""
+    lines = sections()["When something is wrong"].splitlines()
+    cells = [[cell.strip() for cell in line.strip("|").split(" | ")] for line in lines if line.startswith("| ")]
+    return [row for row in cells if row[0] != "Symptom"]
+
+
+def quoted(text: str) -> list[str]:
+    """What stands between back-quotes."""
+    return _CODE.findall(text)

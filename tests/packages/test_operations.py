@@ -1,0 +1,121 @@
+"""docs/operations.md, followed by the letter on a machine that has just booted."""
+
+import json
+import shutil
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from tests.harness import handbook
+from tests.harness.guest import Guest
+from tests.harness.package_tools import WITH_APT
+from tests.packages.conftest import NewGuest, on
+
+pytestmark = on(*WITH_APT)
+
+COMMAND = ("stockworker", "--config", "/root/stockworker.yml")
+PACKAGES, NEWER = "/opt/packages", "/opt/newer"
+UNKNOWN_JOB = 3
+
+
+class Reader:
+    """Does on a machine what the page says."""
+
+    def __init__(self, guest: Guest) -> None:
+        self.followed: set[str] = set()
+        self._guest = guest
+
+    def follow(self, section: str, *, folder: str = "/root", part: slice = slice(None)) -> str:
+        """Run the commands of a section as they stand there; return what they print."""
+        self.followed.add(section)
+        blocks = handbook.commands(section)[part]
+        assert blocks, section
+        return "".join(self._guest.run("bash", "-euc", f"cd {folder}\n{block}", timeout_s=300) for block in blocks)
+
+
+def bring(guest: Guest, packages: Path, folder: str) -> None:
+    """Put the packages into a folder, which does not make them installed."""
+    target = guest.root / folder[1:]
+    target.mkdir()
+    for file in packages.glob("*.deb"):
+        shutil.copy(file, target)
+
+
+def worker(guest: Guest) -> dict[str, object]:
+    """What the dispatcher knows of the only worker."""
+    (found,) = json.loads(guest.run(*COMMAND, "stats", "--json"))["workers"]
+    return dict(found)
+
+
+def version(guest: Guest) -> str:
+    return guest.run("dpkg-query", "-W", "-f", "${Version}", "stockworker-dispatcher")
+
+
+def submit(guest: Guest, name: str) -> str:
+    """Run a job under an id; return its result."""
+    bars = [{"date": "2026-01-05", "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}]
+    payload = json.dumps({"symbol": "ACME", "bars": bars, "indicators": [{"name": "sma", "period": 1}]})
+    return guest.run(*COMMAND, "submit", "technical_analysis", payload, "--id", name, "--wait-timeout", "60s")
+
+
+def is_online(guest: Guest) -> bool:
+    done = guest.try_run(*COMMAND, "stats", "--json")
+    return done.returncode == 0 and any(each["online"] for each in json.loads(done.stdout)["workers"])
+
+
+@pytest.mark.timeout(600)
+def test_it_works_as_it_stands_there(
+    new_guest: NewGuest, bare: tuple[Path, ...], packages: Path, newer_packages: Path
+) -> None:
+    guest = new_guest(bare)
+    bring(guest, packages, PACKAGES)
+    bring(guest, newer_packages, NEWER)
+    reader = Reader(guest)
+
+    reader.follow("Install", folder=PACKAGES)
+    started = reader.follow("First worker in five minutes")
+    assert "restarted mosquitto" in started
+    assert "FAIL" not in started
+    assert '"sma_2":[{"day":"2026-01-06","value":12.0}]' in started
+    assert guest.run("stockworker", "broker", "setup") == "nothing to do\n"
+
+    reader.follow("Drain", part=slice(1))
+    guest.wait_until(lambda: worker(guest)["leases"] == 0, "the worker is empty")
+    reader.follow("Drain", part=slice(1, None))
+    guest.wait_until(partial(is_online, guest), "the worker is back")
+    submit(guest, "before")
+
+    former = version(guest)
+    upgraded = reader.follow("Upgrade", folder=NEWER)
+    assert version(guest).startswith("99.0.0")
+    assert "FAIL" not in upgraded
+    reader.follow("Roll back", folder=PACKAGES)
+    assert version(guest) == former
+
+    reader.follow("Back up")
+    submit(guest, "since")
+    reader.follow("Restore")
+    guest.wait_until(partial(is_online, guest), "the dispatcher and the worker are back")
+    assert "completed" in guest.run(*COMMAND, "status", "before")
+    assert guest.try_run(*COMMAND, "status", "since").returncode == UNKNOWN_JOB
+    submit(guest, "since")
+
+    pids = [guest.show(unit, "MainPID") for unit in ("mosquitto", "stockworker-dispatcher", "stockworker@1")]
+    serials = certificates(guest)
+    assert "reloaded mosquitto" in reader.follow("Renew certificates")
+    assert not serials & certificates(guest), "each has a successor"
+    submit(guest, "renewed")
+    assert pids == [guest.show(unit, "MainPID") for unit in ("mosquitto", "stockworker-dispatcher", "stockworker@1")]
+
+    looked = reader.follow("When something is wrong")
+    assert "FAIL" not in looked
+    assert "Active: active (running)" in looked
+    assert reader.followed == {section for section in handbook.sections() if handbook.commands(section)}
+
+
+def certificates(guest: Guest) -> set[str]:
+    """The certificates in use of those that are renewed."""
+    files = ("tls/dispatcher.crt", f"tls/{guest.name}-1.crt")
+    found = {(guest.root / "etc" / "stockworker" / file).read_text() for file in files}
+    return {*found, (guest.root / "etc/mosquitto/stockworker/broker.crt").read_text()}
