@@ -115,8 +115,9 @@ bench-killing: dev ## Measure how long jobs take to die that scatter their proce
 WEDGES ?= 20
 
 .PHONY: bench-watchdog
-bench-watchdog: dev ## Get services stuck WEDGES=20 times in each way, and see that each is found out, and nobody else
-	$(BIN)/python -m bench.watchdog --wedges $(WEDGES)
+bench-watchdog: DEBIAN_PACKAGES += debootstrap mount systemd-container
+bench-watchdog: dev packages ## Get workers stuck WEDGES=20 times in each way, on a booted machine (as root): each is healed
+	$(SUDO) $(BIN)/python -m bench.watchdog --wedges $(WEDGES)
 
 .PHONY: bench-install
 bench-install: DEBIAN_PACKAGES += debootstrap mount systemd-container

@@ -1,150 +1,305 @@
-"""``make bench-watchdog``: is each service that is stuck found out, and nobody else?
+"""``make bench-watchdog``: is each worker that gets stuck found out by a real systemd, and healed, and nobody else?
 
-Workers get stuck in every way that `tests.harness.wedges` knows, WEDGES times in each, several at once; a busy worker
-and one without a broker are watched all the while. systemd is played by sockets that take notes.
+On a Debian that has booted, workers get stuck in every way that `tests.harness.wedged` knows, WEDGES times in each, all of
+them all the time. A busy worker, two without a broker and the dispatcher are watched meanwhile. Needs root, and the
+packages in dist/.
 """
 
 import argparse
 import asyncio
+import json
+import os
 import sys
 import tempfile
-import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass, field
+from itertools import cycle
 from pathlib import Path
+from random import uniform
 from typing import Any, Final
+
+import yaml
 
 from bench.figures import percentile, show
 from stockworker.adapters import clock
-from stockworker.client import make_submission
-from stockworker.config.broker import Profile
-from tests.harness.fleet import Fleet, Service, python_handlers
-from tests.harness.service_manager import ServiceManager
-from tests.harness.wedges import Wedge, blocked_loop, dead_reader, locked_database, withheld_confirmations
+from stockworker.client import Client, client_name, link_settings
+from stockworker.config import load
+from tests.harness import site
+from tests.harness.guest import RELEASES, Guest, Overlay, base_root
+from tests.harness.package_tools import APT
+from tests.harness.wedged import WEDGES, Wedge, add_to, kill_command
 
-_LONGEST_S: Final = 60.0
-_LOOK_S: Final = 0.05
-WEDGES: Final[dict[str, Wedge]] = {
-    "event loop hangs": blocked_loop,
-    "journal is locked": locked_database,
-    "confirmations are withheld": withheld_confirmations,
-    "reader is dead": dead_reader,
-}
+_HOST: Final = "wedges"
+_SHIPPED_S: Final = 30
+_BUSY, _NOWHERE, _CLOSED = "busy", "nowhere", "closed"
+_BYSTANDERS: Final = tuple(f"stockworker@{name}" for name in (_BUSY, _NOWHERE, _CLOSED))
+_MOST_LOG_BYTES: Final = 2**20
+_PAUSE_S: Final = 0.2
+_PATIENCE: Final = 4
+"""Of WatchdogSec=: twice what is promised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One of the journal's; `at` is in seconds on the clock that all processes of this machine share."""
+
+    at: float
+    event: str
+    text: str
+
+    @property
+    def notices(self) -> bool:
+        """Whether somebody has found out that the service is stuck."""
+        by_systemd = ": Watchdog timeout" in self.text or ": Watchdog request" in self.text
+        return by_systemd or self.event in {"no_progress", "store_failed", "connection_dead"}
+
+
+class Journal:
+    """What the units of a machine say, and what systemd says of them."""
+
+    def __init__(self) -> None:
+        self._entries: dict[str, list[Entry]] = {}
+        self._news = asyncio.Condition()
+
+    async def follow(self, guest: Guest) -> None:
+        """Read it, for ever."""
+        # It is not our child, but a child of ours waits for it.
+        as_we_end = ("setpriv", "--pdeathsig", "TERM")
+        command = guest.command(
+            *as_we_end, "journalctl", "--follow", "--lines=0", "--all", "--output=json", "-u", "stockworker@*"
+        )
+        process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, limit=_MOST_LOG_BYTES)
+        output = process.stdout
+        if output is None:
+            raise RuntimeError("no pipe to journalctl")
+        try:
+            async for line in output:
+                said = json.loads(line)
+                unit = said.get("UNIT", said.get("_SYSTEMD_UNIT", "")).removesuffix(".service")
+                at = int(said["__MONOTONIC_TIMESTAMP"]) / 1e6
+                entry = Entry(at, said.get("STOCKWORKER_EVENT", ""), str(said.get("MESSAGE", "")))
+                async with self._news:
+                    self._entries.setdefault(unit, []).append(entry)
+                    self._news.notify_all()
+        finally:
+            process.terminate()
+            await process.wait()
+
+    def since(self, unit: str, at: float) -> list[Entry]:
+        """What has been said of a unit since then."""
+        return [entry for entry in self._entries.get(unit, []) if entry.at >= at]
+
+    async def until(self, unit: str, since: float, is_awaited: Callable[[Entry], bool]) -> Entry:
+        """Wait for the first entry of this kind."""
+        async with self._news:
+            while not (found := [entry for entry in self.since(unit, since) if is_awaited(entry)]):
+                await self._news.wait()
+        return found[0]
 
 
 @dataclass(slots=True)
 class Findings:
-    """What became of each kind: how long each took to be noticed, and how many were not."""
+    """What became of the wedges of one kind: how long each took to be noticed and healed, and what else was wrong."""
 
-    noticed_s: dict[str, list[float]] = field(default_factory=dict)
-    missed: list[str] = field(default_factory=list)
-
-
-def manager_of(service: Service) -> ServiceManager:
-    """Who watches it."""
-    if service.manager is None:
-        raise ValueError(f"nobody watches {service.name}")
-    return service.manager
+    noticed_s: list[float] = field(default_factory=list)
+    healed_s: list[float] = field(default_factory=list)
+    faults: list[str] = field(default_factory=list)
+    stacks: int = 0
 
 
-async def give_work(fleet: Fleet, types: Sequence[str]) -> None:
-    """Submit a job of each type, and don't wait for any."""
-    async with fleet.client() as client:
-        await client.submit_many(make_submission(job_type) for job_type in types)
+class Torment:
+    """Gets workers stuck, and sees them healed.
+
+    Args:
+        guest: where they are.
+        journal: what they say.
+        client: gives them jobs; each has a job type of its own.
+        watchdog_s: WatchdogSec=.
+        wedges: how often in each way.
+    """
+
+    def __init__(self, guest: Guest, journal: Journal, client: Client, watchdog_s: float, wedges: int) -> None:
+        self._guest = guest
+        self._journal = journal
+        self._client = client
+        self._watchdog_s = watchdog_s
+        self._left = dict.fromkeys(WEDGES, wedges)
+        self.findings = {wedge: Findings() for wedge in WEDGES}
+
+    async def run(self, victims: Sequence[str]) -> None:
+        """All of it."""
+        async with asyncio.TaskGroup() as group:
+            for number, victim in enumerate(victims):
+                order = WEDGES[number % len(WEDGES) :] + WEDGES[: number % len(WEDGES)]
+                group.create_task(self._torment(victim, order))
+
+    @property
+    def progress(self) -> str:
+        """How far it is."""
+        done = (f"{wedge.name} {len(found.healed_s)}" for wedge, found in self.findings.items())
+        return f"{', '.join(done)}; load {os.getloadavg()[0]:.1f}"
+
+    async def _torment(self, victim: str, order: Sequence[Wedge]) -> None:
+        for wedge in cycle(order):
+            if not any(self._left.values()):
+                return
+            if self._left[wedge]:
+                self._left[wedge] -= 1
+                # So that they get stuck at any moment between two signs of life.
+                await asyncio.sleep(uniform(0, self._watchdog_s / 4))  # noqa: S311 (nobody is to be kept from guessing)
+                await self._inflict(wedge, victim)
+
+    async def _inflict(self, wedge: Wedge, victim: str) -> None:
+        findings = self.findings[wedge]
+        unit = f"stockworker@{victim}"
+        begun = clock.monotonic()
+        try:
+            async with asyncio.timeout(_PATIENCE * self._watchdog_s), asyncio.TaskGroup() as group:
+                await self._run(*kill_command(wedge, unit))
+                group.create_task(self._do_job(victim))  # what it is stuck with
+                noticed = await self._journal.until(unit, begun, lambda entry: entry.notices)
+                back = "ready" if wedge.fatal else "link_up"
+                await self._journal.until(unit, noticed.at, lambda entry: entry.event == back)
+                await self._do_job(victim)
+        except TimeoutError:
+            findings.faults.append(f"{unit} did not work again within {_PATIENCE * self._watchdog_s:g} s")
+            await self._run("systemctl", "restart", unit)
+            return
+        findings.noticed_s.append(noticed.at - begun)
+        findings.healed_s.append(clock.monotonic() - begun)
+        if findings.healed_s[-1] > 2 * self._watchdog_s:
+            findings.faults.append(f"{unit} needed {findings.healed_s[-1]:.1f} s")
+        findings.stacks += any(wedge.stack in entry.text for entry in self._journal.since(unit, begun))
+
+    async def _do_job(self, victim: str) -> None:
+        await self._client.result(await self._client.submit(f"{_HOST}-{victim}"))
+
+    async def _run(self, *command: str) -> None:
+        process = await asyncio.create_subprocess_exec(*self._guest.command(*command))
+        if await process.wait() != 0:
+            raise RuntimeError(f"{command} ended with {process.returncode}")
 
 
-def wedge(fleet: Fleet, name: str, victims: Sequence[str], findings: Findings) -> None:
-    """Get all victims stuck in one way, see that each is noticed, and bring them back to work."""
-    with ExitStack() as stack:
-        begun, noticed = {}, {}
-        for identity in victims:
-            noticed[identity] = stack.enter_context(WEDGES[name](fleet, identity))
-            begun[identity] = clock.monotonic()
-        asyncio.run(give_work(fleet, victims))
-        while begun and clock.monotonic() < min(begun.values()) + _LONGEST_S:
-            for identity in [one for one in begun if noticed[one]()]:
-                findings.noticed_s.setdefault(name, []).append(clock.monotonic() - begun.pop(identity))
-            time.sleep(_LOOK_S)
-        findings.missed += [f"{name}: {identity}" for identity in begun]
-    services = [fleet.services[identity] for identity in victims]
-    pings = [manager_of(service).pings for service in services]
-    for service in services:
-        if not service.alive:
-            service.wait()
-            service.start()
-    for service, before in zip(services, pings, strict=True):
-        manager_of(service).await_told("WATCHDOG=1", before + 2)
-        manager_of(service).await_status("connected to")
+def install(image: Overlay, packages: Path, victims: Sequence[str], watchdog_s: int) -> None:
+    """Have all workers on the machine, and a watchdog that waits for so long."""
+    APT.install(image, packages)
+    site.set_up(image, _HOST, site.SETTINGS, [*victims, _BUSY, _NOWHERE, _CLOSED])
+    etc = image.root / "etc"
+    sections: dict[str, dict[str, Any]] = {
+        _BUSY: {"handlers": {f"{_BUSY}-{name}": {"python": f"greetings:{name}"} for name in ("greet", "hold")}},
+        _NOWHERE: {"queue": {"mqtt": {"host": "broker.invalid"}}},
+        _CLOSED: {"queue": {"mqtt": {"port": 1}}},
+    }
+    for name in (*victims, _BUSY, _NOWHERE, _CLOSED):
+        text = site.instance(f"{_HOST}-{name}", **sections.get(name, {}))
+        (etc / "stockworker" / "instances" / f"{name}.yml").write_text(text)
+    for unit in ("stockworker@", "stockworker-dispatcher") if watchdog_s != _SHIPPED_S else ():
+        drop_in = etc / "systemd" / "system" / f"{unit}.service.d" / "watchdog.conf"
+        drop_in.parent.mkdir()
+        drop_in.write_text(f"[Service]\nWatchdogSec={watchdog_s}s\n")
+
+    def write(path: str, text: str) -> None:
+        (image.root / path.lstrip("/")).write_text(text)
+
+    add_to(write)
 
 
-def set_up(fleet: Fleet, busy: str, offline: str) -> None:
-    """Give one worker a job that does not end, and take the broker from another one."""
-    asyncio.run(give_work(fleet, [f"{busy}-for-long"]))
-    fleet.proxies[offline].swallow()
-    fleet.proxies[offline].reset()
-    fleet.services[offline].await_event("link_down")
+@asynccontextmanager
+async def operator(guest: Guest, folder: Path) -> AsyncIterator[Client]:
+    """A client of the guest's broker."""
+    guest.join_network()
+    tls = guest.root / "etc" / "stockworker" / "tls"
+    files = {"ca_file": tls / "ca.crt", "cert_file": tls / "operator.crt", "key_file": tls / "operator.key"}
+    file = folder / "operator.yml"
+    file.write_text(yaml.safe_dump({"job_processor": {"tls": {key: str(path) for key, path in files.items()}}}))
+    config = load(file)
+    async with Client(link_settings(config, "operator"), client_name(config)) as client:
+        yield client
 
 
-def rounds(count: int, victims: Sequence[str]) -> Iterator[Sequence[str]]:
-    """So many victims, as many at once as there are."""
-    while count > 0:
-        yield victims[:count]
-        count -= len(victims)
+async def keep_busy(client: Client) -> None:
+    """Let one job run all the time, and many small ones one after the other."""
+    await client.submit(f"{_BUSY}-hold", timeout_s=86_400)
+    while True:
+        await client.result(await client.submit(f"{_BUSY}-greet"))
+        await asyncio.sleep(_PAUSE_S)
+
+
+async def report_progress(torment: Torment) -> None:
+    """Say every half minute how far it is."""
+    while True:
+        await asyncio.sleep(30)
+        print(torment.progress, flush=True)
+
+
+async def measure(guest: Guest, folder: Path, victims: Sequence[str], watchdog_s: int, wedges: int) -> Torment:
+    """Get them stuck, and heal them."""
+    async with operator(guest, folder) as client:
+        journal = Journal()
+        torment = Torment(guest, journal, client, watchdog_s, wedges)
+        background = [
+            asyncio.create_task(work) for work in (journal.follow(guest), keep_busy(client), report_progress(torment))
+        ]
+        try:
+            await torment.run(victims)
+        finally:
+            for task in background:
+                task.cancel()
+            await asyncio.wait(background)
+    return torment
+
+
+def rows(torment: Torment, watchdog_s: int, wedges: int) -> Iterator[tuple[str, str]]:
+    """The figures of each kind."""
+    for wedge, found in torment.findings.items():
+        in_time = sum(healed_s <= 2 * watchdog_s for healed_s in found.healed_s)
+        yield (
+            wedge.name,
+            f"{in_time} of {wedges} healed within {2 * watchdog_s} s, {found.stacks} stacks in the journal",
+        )
+        for name, times in (("noticed", found.noticed_s), ("healed", found.healed_s)):
+            if times:
+                p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
+                yield f"  {name}", f"p50 {p50:.1f} s, p99 {p99:.1f} s, max {max(times):.1f} s"
+        yield from (("  fault", fault) for fault in found.faults)
+
+
+def restarts(guest: Guest, units: Sequence[str]) -> dict[str, int]:
+    """How often each was started anew by systemd."""
+    return {unit: int(guest.show(unit, "NRestarts")) for unit in units}
 
 
 def main() -> int:
-    """Run the benchmark; 1 if a service that was stuck was not found out, or one that was not was taken for it."""
+    """Run the benchmark; 1 if a service that was stuck was not healed in time, or one that was not was started anew."""
     parser = argparse.ArgumentParser(prog="make bench-watchdog", description=__doc__.partition("\n")[0])
     parser.add_argument("--wedges", type=int, default=20, help="how often in each way (default: 20)")
-    parser.add_argument("--victims", type=int, default=8, help="how many at once (default: 8)")
-    parser.add_argument("--watchdog", type=float, default=5.0, help="WatchdogSec=, in seconds (default: 5)")
-    arguments = parser.parse_args()
-    victims = [f"host-{number}" for number in range(1, arguments.victims + 1)]
-    busy, offline = f"host-{arguments.victims + 1}", f"host-{arguments.victims + 2}"
-
-    def personal(identity: str) -> dict[str, Any]:
-        handlers = {identity: {"python": "job_handlers:nothing"}}
-        if identity == busy:
-            handlers[f"{busy}-for-long"] = python_handlers("wait_for_cancel")["wait_for_cancel"]
-        return {"handlers": handlers, "dispatcher": {"job_defaults": {"timeout": "24h"}}}
-
-    findings = Findings()
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        Fleet(
-            Path(folder),
-            workers=arguments.victims + 2,
-            settings={"worker": {"poll_interval": 1}},
-            personal=personal,
-            profile=Profile.DEVELOPMENT,
-            proxied=True,
-            keepalive_s=5,
-            watchdog_s=arguments.watchdog,
-        ) as fleet,
-    ):
-        set_up(fleet, busy, offline)
-        for name in WEDGES:
-            for some in rounds(arguments.wedges, victims):
-                wedge(fleet, name, some, findings)
-        sound = [manager_of(fleet.services[identity]) for identity in (busy, offline, "dispatcher")]
-        silences_s = [manager.longest_silence_s for manager in sound]
-    show(
-        f"Services that are stuck, watched every {arguments.watchdog:g} s",
-        [
-            (
-                name,
-                f"{len(waits)} of {arguments.wedges} noticed, p50 {percentile(waits, 0.5):.1f} s, max {max(waits):.1f} s",
-            )
-            for name, waits in findings.noticed_s.items()
-        ]
-        + [("missed", ", ".join(findings.missed) or "none")]
-        + [
-            (f"longest silence of the {name} one", f"{silence_s:.1f} s")
-            for name, silence_s in zip(("busy", "offline", "dispatching"), silences_s, strict=True)
-        ],
+    parser.add_argument("--victims", type=int, default=20, help="how many workers get stuck (default: 20)")
+    parser.add_argument(
+        "--watchdog", type=int, default=_SHIPPED_S, help=f"WatchdogSec=, in seconds (default: {_SHIPPED_S}, as shipped)"
     )
-    return 1 if findings.missed or max(silences_s) > arguments.watchdog else 0
+    arguments = parser.parse_args()
+    watchdog_s, wedges = arguments.watchdog, arguments.wedges
+    victims = [str(number) for number in range(1, arguments.victims + 1)]
+    with ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        base = base_root(RELEASES[0])
+        with Overlay([base], folder / "image") as image:
+            install(image, Path("dist"), victims, watchdog_s)
+        guest = stack.enter_context(Guest([image.upper, base], folder / _HOST, _HOST))
+        guest.wait_until(lambda: site.online(guest) == len(victims) + 1, "the dispatcher knows all workers")
+        before = restarts(guest, [f"stockworker@{victim}" for victim in victims])
+        torment = asyncio.run(measure(guest, folder, victims, watchdog_s, wedges))
+        after = restarts(guest, list(before))
+        bystanders = restarts(guest, ["stockworker-dispatcher", *_BYSTANDERS])
+        statuses = {unit: guest.show(unit, "StatusText") for unit in bystanders}
+    show(f"Workers that are stuck, with WatchdogSec={watchdog_s}", list(rows(torment, watchdog_s, wedges)))
+    caused = sum(after.values()) - sum(before.values())
+    fatal = wedges * sum(wedge.fatal for wedge in WEDGES)
+    show("Restarts", [("of the stuck", f"{caused}, for {fatal} that needed one")])
+    show("Bystanders", [(unit, f"{count} restarts; {statuses[unit]}") for unit, count in bystanders.items()])
+    whole = all(not found.faults and found.stacks == wedges for found in torment.findings.values())
+    return 0 if whole and not any(bystanders.values()) and caused == fatal else 1
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ Needs root, `systemd-nspawn` and `debootstrap`. A guest has no network but its o
 that several can run the same units side by side.
 """
 
+import ctypes
 import fcntl
 import hashlib
 import os
@@ -55,6 +56,10 @@ Tells rpm of it.
 """
 
 _LONG_S: Final = 900.0
+
+_LIBC: Final = ctypes.CDLL(None, use_errno=True)
+_NEW_NETWORK: Final = 0x40000000
+"""CLONE_NEWNET, from linux/sched.h: a namespace of this kind. The module `os` has it from Python 3.12 on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,10 +202,21 @@ class Guest(BootedMachine):
     ) -> None:
         self._exits.close()
 
-    def try_run(self, *command: str, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
+    def command(self, *command: str) -> list[str]:
+        """How to run a command in it from outside, as root."""
         enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
+        return [*enter, *CLEAN, "TERM=dumb", *command]
+
+    def join_network(self) -> None:
+        """Have the calling thread, and those that it starts, use the guest's network from now on, and no other."""
+        with Path(f"/proc/{self._leader}/ns/net").open() as network:
+            if _LIBC.setns(network.fileno(), _NEW_NETWORK) == -1:
+                number = ctypes.get_errno()
+                raise OSError(number, os.strerror(number), f"setns to the network of {self.name}")
+
+    def try_run(self, *command: str, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
-            [*enter, *CLEAN, "TERM=dumb", *command],
+            self.command(*command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

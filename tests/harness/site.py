@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -80,14 +81,15 @@ def hold(job, context):
 _BAR = {"date": "2013-03-04", "open": 427.8, "high": 428.2, "low": 419.0, "close": 420.05, "volume": 145}
 
 
-def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) -> None:
+def set_up(
+    machine: Overlay, host: str, settings: dict[str, Any] | None = None, workers: Sequence[str] = ("1", "2")
+) -> None:
     """Give the machine `host` certificates and configuration as docs/pki.md says, and enable its services."""
     etc = machine.root / "etc"
     machine.run("stockworker", "pki", "init")
-    _certify(
-        machine, {"dispatcher": "dispatcher", "operator": "operator", f"{host}-1": "worker", f"{host}-2": "worker"}
-    )
-    for name in ("1", "2"):
+    kinds = dict.fromkeys((f"{host}-{name}" for name in workers), "worker")
+    _certify(machine, {"dispatcher": "dispatcher", "operator": "operator"} | kinds)
+    for name in workers:
         (etc / "stockworker" / "instances" / f"{name}.yml").write_text(instance(f"{host}-{name}"))
     _write_yaml(etc / "stockworker/job_processor.d/site.yml", {"tls": _identity("dispatcher"), **(settings or {})})
     _write_yaml(machine.root / "root" / "operator.yml", {"tls": _identity("operator")})
@@ -102,7 +104,9 @@ def set_up(machine: Overlay, host: str, settings: dict[str, Any] | None = None) 
         file = machine.root / path
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_text(text)
-    machine.run("systemctl", "enable", *SERVICES)
+    machine.run(
+        "systemctl", "enable", "mosquitto", "stockworker-dispatcher", *(f"stockworker@{name}" for name in workers)
+    )
 
 
 def start(guest: BootedMachine) -> None:
@@ -122,9 +126,10 @@ def is_listening(guest: BootedMachine, port: int) -> bool:
     return f":{port} " in guest.run("ss", "-ltnH")
 
 
-def instance(name: str) -> str:
-    """What a worker's own configuration file has to say."""
-    text: str = yaml.safe_dump({"job_processor": {"tls": _identity(name)}})
+def instance(name: str, **sections: Any) -> str:
+    """What a worker's own configuration file has to say; there is a job type of its name, which is its alone."""
+    own = {"tls": _identity(name), "handlers": {name: {"command": ["echo", "null"]}}}
+    text: str = yaml.safe_dump({"job_processor": own | sections})
     return text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import site
+from tests.harness import site, wedged
 from tests.harness.guest import Guest
 from tests.harness.package_tools import WITH_APT
 from tests.packages.conftest import exposure, on
@@ -16,17 +16,6 @@ pytestmark = on(*WITH_APT)
 
 KEYS = "/etc/stockworker/tls"
 TEMPORARY = "/tmp"  # noqa: S108 (not ours: what the service takes for it)
-LOCKED = "/run/journals-are-locked"
-LOCK_JOURNALS = f"""
-import glob, sqlite3, time
-journals = [sqlite3.connect(path, isolation_level=None) for path in glob.glob("/var/lib/stockworker/*/journal.sqlite3")]
-for journal in journals:
-    journal.execute("BEGIN EXCLUSIVE")
-open("{LOCKED}", "w").close()
-time.sleep(8)
-"""
-"""Longer than a watchdog of 2 s waits, and shorter than a worker waits for its journal."""
-
 UNITS = ("mosquitto.service", "stockworker-dispatcher.service", "stockworker@1.service")
 
 
@@ -168,26 +157,42 @@ def test_a_killed_worker_comes_back(machine: Guest) -> None:
     site.start(machine)
 
 
-def test_workers_that_are_stuck_are_ended_leave_their_stacks_behind_and_come_back(machine: Guest) -> None:
+@pytest.fixture(scope="module")
+def breakable(machine: Guest) -> Iterator[Guest]:
+    """The machine, with workers that can be got stuck, and that systemd has little patience with."""
     drop_in = "/etc/systemd/system/stockworker@.service.d/watchdog.conf"
+    wedged.add_to(machine.write)
     machine.write(drop_in, "[Service]\nWatchdogSec=2s\n")
     machine.run("systemctl", "daemon-reload")
-    try:
-        machine.run("systemctl", "restart", *site.WORKERS)
-        site.start(machine)
-        machine.run("systemd-run", "--unit=lock", "python3", "-c", LOCK_JOURNALS)
-        machine.wait_until(lambda: machine.try_run("test", "-e", LOCKED).returncode == 0, "the journals are locked")
+    machine.run("systemctl", "restart", *site.WORKERS)
+    site.start(machine)
+    yield machine
+    (machine.root / drop_in[1:]).unlink()
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "restart", *site.WORKERS)
+    site.start(machine)
 
-        assert site.submit(machine, "greet", "patience") == "hello, patience"
 
-        said = "".join(machine.journal(worker) for worker in site.WORKERS)
-        assert "Watchdog timeout" in said
-        assert "journal.py" in said.partition("Fatal Python error: Aborted")[2]
-    finally:
-        (machine.root / drop_in[1:]).unlink()
-        machine.run("systemctl", "daemon-reload")
-        machine.run("systemctl", "restart", *site.WORKERS)
-        site.start(machine)
+@pytest.mark.parametrize("wedges", [wedged.WEDGES[:2], wedged.WEDGES[2:]], ids=["fatal", "of the link"])
+def test_workers_that_are_stuck_are_made_to_work_again_and_leave_their_stacks_behind(
+    breakable: Guest, wedges: tuple[wedged.Wedge, ...]
+) -> None:
+    before = {worker: len(breakable.journal(worker)) for worker in site.WORKERS}
+    pids = {worker: breakable.show(worker, "MainPID") for worker in site.WORKERS}
+    for worker, wedge in zip(site.WORKERS, wedges, strict=True):
+        breakable.run(*wedged.kill_command(wedge, worker))
+
+    for number in (1, 2):
+        assert site.submit(breakable, f"{breakable.name}-{number}", None) is None
+
+    for worker, wedge in zip(site.WORKERS, wedges, strict=True):
+
+        def has_left_its_stack(worker: str = worker, wedge: wedged.Wedge = wedge) -> bool:
+            return wedge.stack in breakable.journal(worker)[before[worker] :]
+
+        breakable.wait_until(has_left_its_stack, f"{wedge.name}: the stack is in the journal")
+        assert (breakable.show(worker, "MainPID") != pids[worker]) == wedge.fatal
+    site.start(breakable)
 
 
 def scattered(machine: Guest) -> set[str]:
