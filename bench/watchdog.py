@@ -30,7 +30,7 @@ from tests.harness.guest import RELEASES, Guest, Overlay, base_root
 from tests.harness.package_tools import APT
 from tests.harness.wedged import WEDGES, Wedge, add_to, kill_command
 
-_HOST: Final = "wedges"
+_HOST: Final = f"wedges-{os.getpid()}"
 _SHIPPED_S: Final = 30
 _BUSY, _NOWHERE, _CLOSED = "busy", "nowhere", "closed"
 _BYSTANDERS: Final = tuple(f"stockworker@{name}" for name in (_BUSY, _NOWHERE, _CLOSED))

@@ -2,7 +2,6 @@
 
 import socket
 import threading
-from itertools import pairwise
 from types import TracebackType
 from typing import Self
 
@@ -68,11 +67,6 @@ class ServiceManager:
         """For how long it has not been fed; it is as good as fed when the service says that it is ready."""
         fed = self._fed()
         return clock.monotonic() - fed[-1] if fed else 0.0
-
-    @property
-    def longest_silence_s(self) -> float:
-        """The longest time between two signs of life."""
-        return max((later - earlier for earlier, later in pairwise(self._fed())), default=0.0)
 
     @property
     def condemned(self) -> bool:

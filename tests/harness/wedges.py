@@ -1,4 +1,4 @@
-"""Ways in which a service gets stuck while it lives on: each is a context that inflicts it, and relieves it at its end.
+"""Ways to get a service of a fleet stuck from outside: each is a context that inflicts it, and relieves it at its end.
 
 What they yield says whether the service is done for as far as systemd knows (it feeds its watchdog no more, or has
 ended), or has got itself out of it.
@@ -6,14 +6,13 @@ ended), or has got itself out of it.
 
 import sqlite3
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.harness.fleet import Fleet, Service
 from tests.harness.tracing import main_thread_held
 
 Noticed = Callable[[], bool]
-Wedge = Callable[[Fleet, str], AbstractContextManager[Noticed]]
 
 
 def is_given_up(service: Service) -> bool:
