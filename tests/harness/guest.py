@@ -257,7 +257,7 @@ class Guest(BootedMachine):
     def _find_leader(self, nspawn: "subprocess.Popen[bytes]") -> bool:
         assert nspawn.poll() is None, self._said()
         children = Path(f"/proc/{nspawn.pid}/task/{nspawn.pid}/children").read_text().split()
-        found = [pid for pid in children if Path(f"/proc/{pid}/comm").read_text().strip() == "systemd"]
+        found = [pid for pid in children if _name_of(pid) == "systemd"]
         self._leader = int(found[0]) if found else 0
         return bool(found)
 
@@ -271,6 +271,14 @@ class Guest(BootedMachine):
 
     def _said(self) -> str:
         return self._console.read_text(errors="replace")[-2000:] if self._console.exists() else ""
+
+
+def _name_of(pid: str) -> str:
+    """What a process is called; nothing once it has ended, as the helpers of nspawn soon do."""
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except (FileNotFoundError, ProcessLookupError):
+        return ""
 
 
 def _make_cgroups(name: str) -> list[Path]:
