@@ -85,7 +85,7 @@ REPO ?= dist/repo
 REPO_OPTIONS ?=
 
 .PHONY: repo
-repo: DEBIAN_PACKAGES += createrepo-c gpg gpg-agent rpm
+repo: DEBIAN_PACKAGES := createrepo-c gpg gpg-agent python3-venv rpm
 repo: dev packages ## Publish the packages in signed repositories for apt and dnf (KEY=…, REPO=dist/repo; docs/packages.md)
 	@PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m repository \
 	    --packages dist --to $(REPO) --key '$(KEY)' $(REPO_OPTIONS)

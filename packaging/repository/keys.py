@@ -45,7 +45,9 @@ class Signer:
         Raises:
             Refused: nobody has, or it was changed since.
         """
-        done = attempt(*_GPG, "--homedir", self.trusted, "--trust-model", "always", "--decrypt", signed)
+        # Not --decrypt, which is content with a message that bears no signature at all.
+        options = ("--homedir", self.trusted, "--trust-model", "always", "--output", "-")
+        done = attempt(*_GPG, *options, "--verify", signed)
         if done.returncode != 0:
             raise Refused(
                 f"{signed}: no trusted key has signed it as it is. If the key is missing that it was signed with, give "

@@ -150,9 +150,13 @@ def test_a_package_that_somebody_put_beside_the_others_is_not_signed(
     published: Path, altered: Path, newer_packages: Path, key: Key
 ) -> None:
     (deb,) = altered.glob("stockworker-agent_*.deb")
-    planted = shutil.copy(deb, published / "apt/pool/stockworker-agent/stockworker-agent_1.0_all.deb")
+    (next_deb,) = newer_packages.glob("stockworker-agent_*.deb")
+    pool = published / "apt/pool/stockworker-agent"
+    for name in ("stockworker-agent_1.0_all.deb", next_deb.name):
+        shutil.copy(deb, pool / name)
     publish(newer_packages, published, key)
-    assert not Path(planted).exists()
+    assert sha256(pool / next_deb.name) == sha256(next_deb)
+    assert not (pool / "stockworker-agent_1.0_all.deb").exists()
     assert versions(published, "stockworker-agent")[0] == ["0.1.0-0.1", "99.0.0-0.1"]
 
     (rpm,) = altered.glob("stockworker-agent-*.rpm")
@@ -160,11 +164,23 @@ def test_a_package_that_somebody_put_beside_the_others_is_not_signed(
     refuse(try_publish(newer_packages, published, str(key.private)), str(planted), "no trusted key")
 
 
+def edited(release: Path) -> None:
+    release.write_text(release.read_text().replace("Label: stockworker", "Label: stickworker"))
+
+
+def stripped_of_its_signature(release: Path) -> None:
+    """An OpenPGP message still, which gpg reads without a complaint."""
+    text = release.read_text().partition("\n\n")[2].partition("-----BEGIN")[0]
+    stored = subprocess.run(["gpg", "--batch", "--store"], input=text.encode(), capture_output=True, check=True)
+    release.write_bytes(stored.stdout)
+
+
+@pytest.mark.parametrize("change", [edited, stripped_of_its_signature], ids=lambda change: change.__name__)
 def test_an_index_that_was_changed_since_it_was_published_is_not_believed(
-    published: Path, newer_packages: Path, key: Key
+    change: Callable[[Path], None], published: Path, newer_packages: Path, key: Key
 ) -> None:
     release = published / "apt/dists/stable/InRelease"
-    release.write_text(release.read_text().replace("Label: stockworker", "Label: stickworker"))
+    change(release)
     refuse(try_publish(newer_packages, published, str(key.private)), str(release), "no trusted key has signed it")
 
 
@@ -213,6 +229,8 @@ def test_the_same_input_makes_the_same_repository_but_for_signatures(
         shutil.rmtree(copy / "dnf/repodata")  # it names the signed packages by their checksums
     one, another = (contents(copy) for copy in (tmp_path / "unsigned").iterdir())
     assert one == another
+    first, second = (re.sub(r">\w{64}<", "><", primary(repository / "dnf")) for repository in (once, again))
+    assert first == second
 
 
 def test_a_publication_is_not_dated_back(published: Path, newer_packages: Path, key: Key) -> None:
