@@ -129,9 +129,9 @@ BROKER: Final = Recipe(
     name="stockworker-broker",
     summary="Mosquitto as the broker of stockworker",
     description=(
-        "Templates for the configuration and the access list of Mosquitto, and a\n"
-        "drop-in that lets Mosquitto run as its own user from its start, and do nothing\n"
-        "but its work."
+        "What 'stockworker broker setup' needs to make this machine's Mosquitto the\n"
+        "broker of a fleet, and a drop-in that lets Mosquitto run as its own user from\n"
+        "its start, and do nothing but its work."
     ),
     files={
         "/usr/share/stockworker-broker": "etc/mosquitto/",

@@ -192,10 +192,15 @@ def test_without_an_authority_it_says_what_to_run_where(bare: Place) -> None:
         assert words in refused.errors
 
 
-def elsewhere(place: Place, *hosts: str, lifetime: timedelta = timedelta(days=300)) -> Authority:
+def elsewhere(
+    place: Place,
+    *hosts: str,
+    lifetime: timedelta = timedelta(days=300),
+    authority_lifetime: timedelta = timedelta(days=900),
+) -> None:
     """Bring the broker's files from an authority on another machine."""
     now = datetime.fromtimestamp(clock.wall(), UTC)
-    authority = Authority.create("elsewhere", now)
+    authority = Authority.create("elsewhere", now, authority_lifetime)
     identity = authority.issue_server(hosts, now, lifetime)
     place.folder.mkdir()
     for name, content in {
@@ -205,7 +210,6 @@ def elsewhere(place: Place, *hosts: str, lifetime: timedelta = timedelta(days=30
         "broker.key": identity.key_pem,
     }.items():
         (place.folder / name).write_bytes(content)
-    return authority
 
 
 def test_files_of_another_authority_are_taken_as_they_are(place: Place) -> None:
@@ -247,6 +251,25 @@ def test_a_certificate_that_has_ended_is_found(bare: Place) -> None:
     refused = bare.setup()
     assert refused.status == Exit.CONFIG
     assert "certificate has expired" in refused.errors
+
+
+def test_a_list_that_has_run_out_would_shut_everybody_out(bare: Place) -> None:
+    elsewhere(bare, "mq.example.org", authority_lifetime=timedelta(seconds=-60))
+    refused = bare.setup()
+    assert refused.status == Exit.CONFIG
+    assert "crl.pem: has run out" in refused.errors
+
+
+def test_what_was_written_is_put_back_if_not_all_can_be(done: Place) -> None:
+    done.pki("issue", "client", "desk-1")
+    done.config.with_name("stockworker.conf.new").mkdir()  # where it is written before it gets its name
+    before = done.files()
+    failed = done.setup("--profile", "wan")
+    assert failed.status == Exit.CONFIG
+    assert "everything is put back" in failed.errors
+    assert {name: content for name, (content, _) in done.files().items()} == {
+        name: content for name, (content, _) in before.items()
+    }
 
 
 def test_a_renewed_certificate_and_a_new_list_come_from_the_authority(place: Place) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from stockworker.errors import ConfigError
 from stockworker.security.certificates import BACKDATED, Authority
-from stockworker.security.inspection import inspect
+from stockworker.security.inspection import inspect, revocations_until
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
@@ -44,3 +44,22 @@ def test_a_file_that_can_not_be_used(tmp_path: Path, content: bytes | None, text
 
     with pytest.raises(ConfigError, match=text):
         inspect(file)
+
+
+def test_a_file_of_revocation_lists_is_good_until_the_first_ends() -> None:
+    lists = [
+        Authority.create("fleet", NOW, timedelta(days=days)).revocation_list((), NOW).decode() for days in (20, 10, 30)
+    ]
+    assert revocations_until("".join(lists).encode(), Path("crl.pem")) == NOW + timedelta(days=10)
+
+
+@pytest.mark.parametrize(
+    ("pem", "said"),
+    [
+        (b"", "crl.pem: holds no revocation list"),
+        (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "crl.pem: holds a damaged revocation list"),
+    ],
+)
+def test_a_file_without_revocation_lists_is_named(pem: bytes, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        revocations_until(pem, Path("crl.pem"))

@@ -73,7 +73,7 @@ class Machine:
             ConfigError: it can't be.
         """
         with explained():
-            self.place(path).unlink()
+            self.place(path).unlink(missing_ok=True)
 
     def back_up(self, path: PurePath) -> PurePath:
         """Keep a copy of a file beside it, under a name that Mosquitto does not read; returns that name.

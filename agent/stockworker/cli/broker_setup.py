@@ -23,7 +23,7 @@ from stockworker.config.generated import finished, is_untouched, settings_of
 from stockworker.errors import ConfigError
 from stockworker.security import broker_identity
 from stockworker.security.broker_identity import CA, CERTIFICATE, CRL, KEY
-from stockworker.security.inspection import inspect_pem
+from stockworker.security.inspection import inspect_pem, revocations_until
 from stockworker.security.office import Office
 from stockworker.security.registry import EXPIRES_SOON, Kind
 
@@ -148,7 +148,7 @@ def _plan(arguments: argparse.Namespace, machine: Machine, office: Office, forme
         wanted.pop(CRL, None)
     hosts = _hosts_to_certify(arguments, office, wanted)
     if not hosts:
-        _check_complete(wanted, needs_list=not files.passwords)
+        _check_authority(wanted, needs_list=not files.passwords)
     identity = [File(FOLDER / name, wanted[name]) for name in (CA, CRL, KEY, CERTIFICATE) if name in wanted]
     acl = File(_ACL, _access_list(arguments, machine, office))
     return _Plan((*identity, acl, config), paths, hosts)
@@ -180,7 +180,7 @@ def _hosts_to_certify(arguments: argparse.Namespace, office: Office, wanted: Map
     else:
         certificate = inspect_pem(wanted[CERTIFICATE])
         lacking = [host for host in hosts if host not in certificate.hosts]
-        ends_soon = datetime.fromtimestamp(clock.wall(), UTC) > certificate.valid_until - EXPIRES_SOON
+        ends_soon = _now() > certificate.valid_until - EXPIRES_SOON
         if not lacking and not (is_local and ends_soon):
             return ()
         if not is_local:
@@ -197,10 +197,18 @@ def _elsewhere(host: str) -> str:
     )
 
 
-def _check_complete(wanted: Mapping[str, bytes], *, needs_list: bool) -> None:
+def _check_authority(wanted: Mapping[str, bytes], *, needs_list: bool) -> None:
     missing = [name for name in (CA, *((CRL,) if needs_list else ())) if name not in wanted]
     if missing:
         raise ConfigError(f"{FOLDER}: {' and '.join(missing)} is missing: copy it there from the authority")
+    if needs_list and revocations_until(wanted[CRL], FOLDER / CRL) < _now():
+        raise ConfigError(
+            f"{FOLDER / CRL}: has run out, and Mosquitto would let nobody in: copy the authority's newest"
+        )
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(clock.wall(), UTC)
 
 
 def _access_list(arguments: argparse.Namespace, machine: Machine, office: Office) -> bytes:
@@ -211,7 +219,8 @@ def _access_list(arguments: argparse.Namespace, machine: Machine, office: Office
         certified = (record.name for record in known if record.kind is kind and record.revoked_at is None)
         names[kind] = tuple(dict.fromkeys((*certified, *(getattr(arguments, kind) or ()))))
     present = machine.read(_ACL)
-    if present is not None and not known and not any(names.values()) and not arguments.bridge:
+    others = arguments.bridge or arguments.legacy_workers
+    if present is not None and not known and not others and not any(names.values()):
         return present
     bridges = [(name, ids) for name, ids in arguments.bridge or ()]
     return finished(access_list(names, bridges, legacy_workers=arguments.legacy_workers)).encode()
@@ -245,9 +254,15 @@ def _put_in_place(machine: Machine, changes: list[File], former: str, *, live: b
     before = {file.path: machine.read(file.path) for file in changes}
     for path in _edited(machine, _Plan(tuple(changes), ())):
         print(f"kept {machine.back_up(path)}")
-    for file in changes:
-        machine.write(file)
-        print(f"wrote {file.path}")
+    written: dict[PurePath, bytes | None] = {}
+    try:
+        for file in changes:
+            machine.write(file)
+            written[file.path] = before[file.path]
+            print(f"wrote {file.path}")
+    except ConfigError:
+        _put_back(machine, written)
+        raise
     verb, reason = _consequence(
         {file.path: file.content for file in changes if before[file.path] != file.content}, former
     )
@@ -255,7 +270,8 @@ def _put_in_place(machine: Machine, changes: list[File], former: str, *, live: b
         try:
             systemd.order(verb, _UNIT)
         except ConfigError:
-            _undo(machine, before)
+            _put_back(machine, before)
+            systemd.order("restart", _UNIT)
             raise
         print(f"{verb}ed {_UNIT}: {reason}")
 
@@ -272,15 +288,13 @@ def _consequence(changed: Mapping[PurePath, bytes], former: str) -> tuple[str, s
     return "", ""
 
 
-def _undo(machine: Machine, before: Mapping[PurePath, bytes | None]) -> None:
-    """Put everything back, and Mosquitto with it."""
+def _put_back(machine: Machine, before: Mapping[PurePath, bytes | None]) -> None:
     for path, content in before.items():
         if content is None:
             machine.remove(path)
         else:
             machine.write(File(path, content))
     note("everything is put back as it was")
-    systemd.order("restart", _UNIT)
 
 
 # --- telling ----------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 import re
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Final
 
 from cryptography import x509
@@ -12,6 +12,8 @@ from cryptography.x509.oid import NameOID
 from stockworker.errors import ConfigError
 
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
+_END_OF_TIME: Final = datetime.max.replace(tzinfo=UTC)
+_CRL_PEM: Final = re.compile(rb"-----BEGIN X509 CRL-----.+?-----END X509 CRL-----\r?\n?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +62,28 @@ def inspect_pem(certificate: bytes) -> CertificateFacts:
 def inspect_der(certificate: bytes) -> CertificateFacts:
     """One certificate as it travels in a TLS handshake."""
     return _facts(x509.load_der_x509_certificate(certificate))
+
+
+def revocations_until(pem: bytes, file: PurePath) -> datetime:
+    """Until when the lists of what is revoked in a file are believed: the first of them that ends.
+
+    Raises:
+        ConfigError: the file, which it names, holds none.
+    """
+    try:
+        ends = [_end(x509.load_pem_x509_crl(each)) for each in _CRL_PEM.findall(pem)]
+    except ValueError as error:
+        raise ConfigError(f"{file}: holds a damaged revocation list; copy it anew") from error
+    if not ends:
+        raise ConfigError(f"{file}: holds no revocation list in PEM form")
+    return min(ends)
+
+
+def _end(revoked: x509.CertificateRevocationList) -> datetime:
+    """The last moment of a list; of one that names none, the end of time."""
+    if hasattr(revoked, "next_update_utc"):  # as for certificates
+        return revoked.next_update_utc or _END_OF_TIME
+    return _END_OF_TIME if revoked.next_update is None else revoked.next_update.replace(tzinfo=UTC)
 
 
 def _facts(certificate: x509.Certificate) -> CertificateFacts:
