@@ -5,6 +5,7 @@ is up to PATH.
 """
 
 import os
+import re
 import shutil
 import signal
 import socket
@@ -112,6 +113,14 @@ class Broker:
     def log(self) -> str:
         """Everything that the broker has said since the context was entered, over all restarts."""
         return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
+
+    @property
+    def version(self) -> tuple[int, ...]:
+        """Major and minor number, as it has said itself."""
+        said = re.search(r"mosquitto version (\d+)\.(\d+)", self.log)
+        if said is None:
+            raise BrokerFailed(f"has not said which version it is:\n{self.log}")
+        return tuple(map(int, said.groups()))
 
     def identity(self, name: str) -> Credentials:
         """A client certificate for the common name, and its key; the same ones each time."""

@@ -109,6 +109,20 @@ def test_an_executor_that_is_closed_leaves_no_group_behind(delegated: Path) -> N
     asyncio.run(scenario())
 
 
+def test_a_start_that_fails_half_way_leaves_no_group_behind(delegated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_pid: int) -> int:
+        raise OSError(24, "Too many open files")
+
+    async def scenario() -> None:
+        async with Bench(STAYING, groups=Delegation(delegated)) as bench:
+            monkeypatch.setattr(os, "pidfd_open", fail)
+            for name in STAYING:
+                assert "Too many open files" in failure(await bench.run(name), Outcome.REFUSED)
+            await asyncio.to_thread(cgroups.wait_until_empty, delegated)
+
+    asyncio.run(scenario())
+
+
 def test_what_a_predecessor_has_left_is_ended(delegated: Path) -> None:
     left = delegated / "handler-7" / "deeper"
     left.mkdir(parents=True)

@@ -421,6 +421,55 @@ def test_the_location_of_market_data_may_stand_in_a_file(write: Write, tmp_path:
     assert "give either 'location' or 'location_file', not both" in one_error(write, body)
 
 
+@pytest.fixture
+def settings_file(tmp_path: Path) -> Path:
+    file = tmp_path / "quotes.yml"
+    file.write_text("api_key: hush\n")
+    file.chmod(0o640)
+    return file
+
+
+@pytest.mark.parametrize("text", ["api_key: hush\ndepth: 3", '{"api_key": "hush", "depth": 3}'])
+def test_settings_of_a_handler_may_stand_in_a_file(settings_file: Path, text: str) -> None:
+    settings_file.write_text(text)
+    handler = config.Handler(settings={"depth": 2, "url": "u"}, settings_file=settings_file)
+    assert handler.read_settings("quotes") == {"url": "u", "depth": 3, "api_key": "hush"}
+    assert config.Handler(settings={"depth": 2}).read_settings("quotes") == {"depth": 2}
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("hush", "{file} must hold settings: a line 'name: value' for each"),
+        ("", "{file} must hold settings: a line 'name: value' for each"),
+        ("api_key: [hush", "{file}:1: is not valid YAML: "),
+        ("api_key: 1\napi_key: hush", "{file}:2: api_key: is given twice, first on line 1: remove one"),
+        ("api_key: 1\npin: 0x12hush\nnumber: 0777", "{file}:3: 'number' holds a number that is not decimal: quote it"),
+    ],
+)
+def test_a_file_of_settings_that_is_none_is_refused_without_showing_it(
+    settings_file: Path, text: str, problem: str
+) -> None:
+    settings_file.write_text(text)
+    with pytest.raises(ConfigError) as refused:
+        config.Handler(settings_file=settings_file).read_settings("quotes")
+    assert str(refused.value).startswith(f"handlers.quotes.settings_file: {problem.format(file=settings_file)}")
+    assert not re.search("hush|0777", str(refused.value))
+
+
+def test_a_file_of_settings_that_is_not_there_or_open_to_everybody_is_refused(settings_file: Path) -> None:
+    handler = config.Handler(settings_file=settings_file)
+    settings_file.chmod(0o644)
+    mend = f"every user of this machine can read or change it: run 'chmod o-rw {settings_file}'"
+    with pytest.raises(ConfigError, match=rf"^handlers\.quotes\.settings_file: {mend}$"):
+        handler.read_settings("quotes")
+    settings_file.unlink()
+    with pytest.raises(
+        ConfigError, match=r"^handlers\.quotes\.settings_file: .*quotes\.yml: can't be read: No such file"
+    ):
+        handler.read_settings("quotes")
+
+
 @pytest.mark.parametrize(
     ("location", "warned"),
     [("postgresql://u:hush@db/x", True), ("postgresql://db/x?user=u&password=hush", True), ("postgresql://u@db/x", False),

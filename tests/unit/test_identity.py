@@ -54,6 +54,27 @@ def test_a_service_has_an_id_of_its_own(certificate: Path, role: Role) -> None:
     assert isinstance(identify(configured(certificate), role), Finding)
 
 
+def with_password(folder: Path, more: str = "") -> Config:
+    file, password = folder / "job_processor.yml", folder / "password"
+    file.write_text(f"job_processor:\n  queue: {{mqtt: {{username: edge-1, password_file: {password}}}}}\n{more}")
+    return load(file)
+
+
+def test_with_a_password_the_user_name_says_who_we_are(tmp_path: Path) -> None:
+    config = with_password(tmp_path, "  worker: {id: edge-1}\n  client: {id: edge-1}\n")
+    assert identify(config, None) == Participant("edge-1", Role.CLIENT)
+    assert identify(config, Role.WORKER) == Participant("edge-1", Role.WORKER)
+
+
+def test_a_worker_under_another_name_than_its_user_name_is_told_so(tmp_path: Path) -> None:
+    who = identify(with_password(tmp_path, "  worker: {id: edge-2}\n"), Role.WORKER)
+    assert isinstance(who, Finding)
+    assert who.text == (
+        "queue.mqtt.username is 'edge-1', but worker.id is 'edge-2': the broker will deny us our own topics. "
+        "Set the id to 'edge-1', or configure the right user name and its password"
+    )
+
+
 def test_without_a_certificate_user_and_machine_make_the_name(tmp_path: Path) -> None:
     file = tmp_path / "job_processor.yml"
     file.write_text("job_processor: {}")

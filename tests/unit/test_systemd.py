@@ -41,6 +41,19 @@ def test_what_systemd_hears(manager: socket.socket, say: Callable[[Notifier], No
     assert manager.recv(4096).decode() == expected
 
 
+def test_a_status_is_renewed_once_a_second_and_only_with_news(
+    manager: socket.socket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    times, texts = iter([0.0, 1.0, 1.9, 2.0, 3.0]), iter(["one", "one", "three"])
+    monkeypatch.setattr(clock, "monotonic", lambda: next(times))
+    with closing(Notifier()) as notifier:
+        for _ in range(4):
+            notifier.refresh(lambda: next(texts))
+        notifier.alive()
+
+    assert [manager.recv(4096).decode() for _ in range(3)] == ["STATUS=one", "STATUS=three", "WATCHDOG=1"]
+
+
 def test_an_abstract_socket_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     name = f"stockworker-test-{os.getpid()}"
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:

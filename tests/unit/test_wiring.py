@@ -47,3 +47,15 @@ def test_only_python_handlers_are_told_where_the_market_data_are(tmp_path: Path)
     specs = handler_specs(load(file))
     assert specs[JobType("chart")].settings == {"depth": 2}
     assert specs[JobType("sum")].settings == {MARKET_DATA: "postgresql://me:hunter2@db/bars"}
+
+
+@pytest.mark.parametrize("runs", ["python: 'm:f'", "command: [/bin/cat]"])
+def test_secret_settings_are_read_again_by_a_reload(tmp_path: Path, runs: str) -> None:
+    file, secret = tmp_path / "job_processor.yml", tmp_path / "quotes.yml"
+    file.write_text(f"job_processor: {{handlers: {{quotes: {{{runs}, settings: {{a: 1}}, settings_file: {secret}}}}}}}")
+    secret.touch(0o640)
+    seen = []
+    for key in ("old", "new"):
+        secret.write_text(f"api_key: {key}\n")
+        seen.append(agent_settings(file, "1").handlers[JobType("quotes")].settings)
+    assert [(settings["a"], settings["api_key"]) for settings in seen] == [(1, "old"), (1, "new")]

@@ -6,12 +6,16 @@ asked.
 
 import os
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 import sdnotify
 
 from stockworker.adapters import clock
 from stockworker.errors import ConfigError
+
+_STATUS_EVERY_S: Final = 1.0
 
 
 class Notifier:
@@ -26,6 +30,7 @@ class Notifier:
         self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
         self.watchdog_s = watchdog_s()
         self._status = ""
+        self._refreshed_at = clock.monotonic() - _STATUS_EVERY_S
         self._problem: str | None = None
 
     def ready(self, status: str) -> None:
@@ -35,6 +40,13 @@ class Notifier:
     def status(self, text: str) -> None:
         """One line for `systemctl status`."""
         self._notify(self._status_line(text))
+
+    def refresh(self, describe: Callable[[], str]) -> None:
+        """Renew that line: once a second at most, and only with news."""
+        now = clock.monotonic()
+        if now - self._refreshed_at >= _STATUS_EVERY_S and (text := describe()) != self._status:
+            self._refreshed_at = now
+            self.status(text)
 
     def problem(self, text: str | None) -> None:
         """Say this before whatever the status is, until there is another problem, or None."""

@@ -74,7 +74,7 @@ _MOST_AT_ONCE: Final = 1000
 _FAREWELL_S: Final = 5.0
 """How long a start waits until the broker has our registration, and a stop until it has our last words."""
 
-_STATUS_EVERY_S: Final = 1.0
+_DISK_EVERY_S: Final = 1.0
 _LEAST_FREE_BYTES: Final = 16 * 1024**2
 """Room on the journal's disk below which no new jobs are taken: what is held needs some for its results."""
 
@@ -160,14 +160,12 @@ class AgentService:
         self._broker = f"{settings.link.host}:{settings.link.port}"
         self._link_status: str | None = None
         self._stopping = False
-        self._told_status = ""
-        self._told_at = 0.0
         self._ready = False
         self._refused = 0
         worker_id = settings.worker_id
         identity = Identity(worker_id, make_token(SystemRandom()), __version__)
         self._disk_full = False
-        self._disk_looked_at = clock.monotonic() - _STATUS_EVERY_S
+        self._disk_looked_at = clock.monotonic() - _DISK_EVERY_S
         self._steady = clock.SteadyClock()
         self._machine = Machine(
             identity,
@@ -307,7 +305,7 @@ class AgentService:
 
     def _disk_changes(self) -> list[Event]:
         now = clock.monotonic()
-        if now - self._disk_looked_at < _STATUS_EVERY_S:
+        if now - self._disk_looked_at < _DISK_EVERY_S:
             return []
         self._disk_looked_at = now
         full = self._journal.free_bytes() < _LEAST_FREE_BYTES
@@ -371,13 +369,7 @@ class AgentService:
         job = self._machine.job_of(token)
         if job is not None:
             log_event(
-                _log,
-                Logged.HANDLER_LOG,
-                level=level,
-                job=job.job_id,
-                type=job.type,
-                attempt=job.attempt,
-                message=text,
+                _log, Logged.HANDLER_LOG, level=level, job=job.job_id, type=job.type, attempt=job.attempt, message=text
             )
 
     async def _tell_status(self) -> None:
@@ -389,10 +381,7 @@ class AgentService:
             self._ready = True
             self._notifier.ready(self._status())
             log_event(_log, Logged.READY, id=self._settings.worker_id, version=__version__, broker=self._broker)
-        now = clock.monotonic()
-        if now - self._told_at >= _STATUS_EVERY_S and (text := self._status()) != self._told_status:
-            self._told_status, self._told_at = text, now
-            self._notifier.status(text)
+        self._notifier.refresh(self._status)
 
     def _status(self) -> str:
         machine = self._machine

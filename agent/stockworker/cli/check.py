@@ -22,7 +22,7 @@ def check(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker check``."""
     parser.description = (
         "Find out what is wrong with this machine's setup: everything in the configuration at once, the files that it "
-        "names, the certificates; then connect to the broker as what our certificate says that we are, look for the "
+        "names, the certificates; then connect to the broker as what our certificate or user name says that we are, look for the "
         "dispatcher, and try what we may do. Prints a line per check: ok, warn or FAIL, with the remedy. Changes nothing."
     )
     add_config(parser)

@@ -1,4 +1,4 @@
-"""Who this machine is to the broker: by the name in its certificate, from which its role follows."""
+"""Who this machine is to the broker: by the name in its certificate or its user name, from which its role follows."""
 
 from dataclasses import dataclass
 
@@ -26,13 +26,19 @@ def identify(config: Config, wanted: Role | None) -> Participant | Finding:
     """
     file = None if config.tls is None else config.tls.cert_file
     ids = {Role.DISPATCHER: config.dispatcher.id, Role.CLIENT: config.client.id, Role.WORKER: config.worker.id}
-    if file is None:
+    username = config.queue.mqtt.username
+    if file is not None:
+        try:
+            name = common_name(file)
+        except ConfigError as error:
+            return fail("identity", str(error))
+        proof, remedy = f"{file} is the certificate of {name!r}", "install the right certificate"
+    elif username is not None:
+        name = username
+        proof, remedy = f"queue.mqtt.username is {name!r}", "configure the right user name and its password"
+    else:
         role = wanted or Role.CLIENT
-        return Participant(config.queue.mqtt.username or str(ids[role]), role)
-    try:
-        name = common_name(file)
-    except ConfigError as error:
-        return fail("identity", str(error))
+        return Participant(str(ids[role]), role)
     considered = {role: known for role, known in ids.items() if wanted in {None, role}}
     roles = [role for role, known in considered.items() if known == name]
     if roles:
@@ -40,5 +46,5 @@ def identify(config: Config, wanted: Role | None) -> Participant | Finding:
     if Role.CLIENT in considered and config.client.id is None:
         return Participant(name, Role.CLIENT)  # where nothing else is said, the certificate says who submits
     shown = ", ".join(f"{role}.id is {known!r}" for role, known in considered.items())
-    text = f"{file} is the certificate of {name!r}, but {shown}: the broker will deny us our own topics"
-    return fail("identity", f"{text}. Set the id to {name!r}, or install the right certificate")
+    text = f"{proof}, but {shown}: the broker will deny us our own topics"
+    return fail("identity", f"{text}. Set the id to {name!r}, or {remedy}")

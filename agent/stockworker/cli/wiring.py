@@ -125,15 +125,16 @@ def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str],
     allowed = handler.limits
     cpu_s = None if allowed.cpu_s is None else max(1, round(allowed.cpu_s))
     limits = Limits(allowed.memory_bytes, cpu_s, allowed.open_files, allowed.processors)
+    settings = handler.read_settings(job_type)
     if handler.command is not None:
-        return CommandHandler(handler.command, handler.settings, limits)  # no program of others gets our database
+        return CommandHandler(handler.command, settings, limits)  # no program of others gets our database
     function = handler.python or functions.get(job_type)
     if function is None:
         raise ConfigError(
             f"handlers.{job_type}: nothing runs this type: name its 'python: module:function' or its 'command: [...]' "
             f"(built in or installed are {', '.join(sorted(functions))})"
         )
-    return PythonHandler(function, {MARKET_DATA: market_data, **handler.settings}, limits)
+    return PythonHandler(function, {MARKET_DATA: market_data, **settings}, limits)
 
 
 def dispatcher_settings(path: Path | None) -> DispatcherSettings:

@@ -32,7 +32,7 @@ from stockworker.config.kinds import (
     number,
     text,
 )
-from stockworker.config.secrets import read_secret
+from stockworker.config.secrets import read_secret, read_settings
 from stockworker.errors import ConfigError
 from stockworker.protocol.ids import ClientId, JobType, Tag, WorkerId
 
@@ -257,7 +257,25 @@ class Handler:
         repr=False,  # may hold an API key
         metadata=_key(Free(), "Passed to the handler as it is.", shown="none"),
     )
+    settings_file: Path | None = field(
+        default=None,
+        metadata=_key(
+            SECRET_FILE,
+            "File in YAML or JSON with more settings, laid over `settings`: for API keys and passwords. A reload reads it again (a credential: a restart).",
+        ),
+    )
     limits: Limits = field(default=Limits(), metadata=_key(Section(Limits), "What one job may use."))
+
+    def read_settings(self, job_type: str) -> dict[str, Json]:
+        """All settings, from wherever they are configured.
+
+        Raises:
+            ConfigError: `settings_file` can't be used, or everybody can read it.
+        """
+        if self.settings_file is None:
+            return dict(self.settings)
+        secret = read_settings(f"handlers.{job_type}.settings_file", self.settings_file)
+        return {**self.settings, **secret}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

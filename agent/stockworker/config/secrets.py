@@ -4,6 +4,8 @@ import os
 import stat
 from pathlib import Path
 
+from stockworker.config.document import Problem, Table, Unreadable, read
+from stockworker.config.kinds import Json, Wrong, json_value
 from stockworker.errors import ConfigError
 
 
@@ -31,8 +33,38 @@ def read_secret(key: str, file: Path) -> str:
     try:
         with file.open(encoding="utf-8") as opened:
             if os.fstat(opened.fileno()).st_mode & (stat.S_IROTH | stat.S_IWOTH):
-                raise ConfigError(f"{key}: every user of this machine can read or change it: run 'chmod o-rw {file}'")
+                raise _open_to_all(key, file)
             return opened.readline().rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(f"{key}: {file} can't be read: {reason}") from None
+
+
+def read_settings(key: str, file: Path) -> dict[str, Json]:
+    """What a file of secret settings says, in YAML or JSON.
+
+    Args and errors are those of `read_secret`.
+    """
+    if is_open_to_all(file):
+        raise _open_to_all(key, file)
+    found: list[Problem] = []
+    try:
+        document = read(file, found)
+    except Unreadable as error:
+        raise ConfigError(f"{key}: {error}") from None
+    if found:
+        raise ConfigError(f"{key}: {found[0].show()}")
+    if not isinstance(document, Table):
+        raise ConfigError(f"{key}: {file} must hold settings: a line 'name: value' for each")
+    settings = {}
+    for name, node in document.entries.items():
+        try:
+            settings[name] = json_value(node)
+        except Wrong:  # which shows the value
+            text = f"{name!r} holds a number that is not decimal: quote it if it is text"
+            raise ConfigError(f"{key}: {node.place.show()}: {text}") from None
+    return settings
+
+
+def _open_to_all(key: str, file: Path) -> ConfigError:
+    return ConfigError(f"{key}: every user of this machine can read or change it: run 'chmod o-rw {file}'")

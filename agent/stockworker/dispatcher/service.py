@@ -58,8 +58,6 @@ On a slow one more will have come by the next turn."""
 _FAREWELL_S: Final = 5.0
 """How long a start waits until the broker has what we say first, and a stop until it has our last words."""
 
-_STATUS_EVERY_S: Final = 1.0
-
 
 @dataclass(frozen=True, slots=True)
 class DispatcherSettings:
@@ -136,8 +134,6 @@ class DispatcherService:
             self._inbox.put,
         )
         self._link_status: str | None = None
-        self._told_status = ""
-        self._told_at = 0.0
         self._ready = False
 
     async def run(self) -> None:
@@ -260,10 +256,7 @@ class DispatcherService:
             self._ready = True
             self._notifier.ready(self._status())
             log_event(_log, Event.READY, id=self._id, version=__version__, broker=self._broker)
-        now = clock.monotonic()
-        if now - self._told_at >= _STATUS_EVERY_S and (text := self._status()) != self._told_status:
-            self._told_status, self._told_at = text, now
-            self._notifier.status(text)
+        self._notifier.refresh(self._status)
 
     def _status(self) -> str:
         totals = self._machine.ledger.totals
