@@ -291,10 +291,10 @@ def _make_cgroups(name: str) -> list[Path]:
 
 
 def _remove_cgroups(groups: Sequence[Path]) -> None:
-    for group in groups:
-        kill = group / "cgroup.kill"  # cgroups(7), version 2
+    for kill in (group / "cgroup.kill" for group in groups):  # cgroups(7): where it is of version 2
         if kill.exists():
             kill.write_text("1")  # an nspawn that was told to stop before it had begun leaves its guest behind
+    for group in groups:
         for folder, _, _ in os.walk(group, topdown=False):
             wait_until(partial(_remove, Path(folder)), f"{folder} is empty")
 
