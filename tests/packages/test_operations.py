@@ -96,6 +96,7 @@ def test_it_works_as_it_stands_there(
     reader.follow("Back up")
     submit(guest, "since")
     reader.follow("Restore")
+    assert "jobs.sqlite3" in guest.run("ls", "/var/backups/stockworker-replaced")
     guest.wait_until(partial(is_online, guest), "the dispatcher and the worker are back")
     assert "completed" in guest.run(*COMMAND, "status", "before")
     assert guest.try_run(*COMMAND, "status", "since").returncode == UNKNOWN_JOB
