@@ -3,6 +3,7 @@
 import argparse
 import fcntl
 import os
+import signal
 import sys
 import tempfile
 from datetime import UTC, datetime
@@ -40,6 +41,8 @@ gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-stockworker
 def main() -> None:
     """Run as a command."""
     arguments = _parser().parse_args()
+    # Whoever is told to end cleans up first: there may be a copy of the private key.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         _publish(arguments)
     except Refused as error:

@@ -47,10 +47,10 @@ def make_key(home: Path, *, expired: bool = False) -> Key:
     return key
 
 
-def try_publish(
+def start_publishing(
     packages: Path, folder: Path, key: str, *options: str | Path, **environment: str
-) -> "subprocess.CompletedProcess[str]":
-    """Do as `make repo` does; say how it ended."""
+) -> "subprocess.Popen[str]":
+    """Begin to do as `make repo` does."""
     settings = {
         **os.environ,
         "PATH": f"{ROOT / '.venv-packaging' / 'bin'}:{os.environ['PATH']}",
@@ -58,9 +58,18 @@ def try_publish(
         **environment,
     }
     command = [sys.executable, "-m", "repository", "--packages", packages, "--to", folder, "--key", key, *options]
-    return subprocess.run(
-        command, env=settings, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120
+    return subprocess.Popen(
+        command, env=settings, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
+
+
+def try_publish(
+    packages: Path, folder: Path, key: str, *options: str | Path, **environment: str
+) -> "subprocess.CompletedProcess[str]":
+    """Do as `make repo` does; say how it ended."""
+    with start_publishing(packages, folder, key, *options, **environment) as process:
+        said, complained = process.communicate()
+    return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
 
 
 def publish(packages: Path, folder: Path, key: Key, *options: str | Path, **environment: str) -> Path:

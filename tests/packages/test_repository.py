@@ -1,5 +1,6 @@
 """What `make repo` publishes, and what it refuses to."""
 
+import fcntl
 import hashlib
 import lzma
 import re
@@ -13,7 +14,8 @@ import pytest
 from repository import apt, dnf
 from repository.keys import opened
 from repository.terms import Terms
-from tests.harness.publishing import ROOT, Key, publish, try_publish
+from tests.harness.publishing import ROOT, Key, publish, start_publishing, try_publish
+from tests.harness.waiting import wait_until
 from tests.packages.conftest import build
 
 NOON = "1699963200"
@@ -107,6 +109,22 @@ def test_nothing_private_is_published(packages: Path, key: Key, tmp_path: Path) 
     subprocess.run(["dpkg-deb", "--extract", keyring, tmp_path / "keyring"], check=True)
     files = [*repository.rglob("*"), *(tmp_path / "keyring").rglob("*")]
     assert [file for file in files if file.is_file() and b"PRIVATE KEY" in file.read_bytes()] == []
+
+
+def test_a_publisher_that_is_told_to_end_leaves_no_key_behind(
+    packages: Path, key: Key, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    temporary = tmp_path_factory.mktemp("t")  # short, as the path of a socket has to be
+    (tmp_path / "repo").mkdir()
+    with (tmp_path / "repo/.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # so that it has its key, and waits
+        started = start_publishing(packages, tmp_path / "repo", str(key.private), TMPDIR=str(temporary))
+        with started as process:
+            wait_until(lambda: list(temporary.glob("*/trusted/rpm/*")), "it has read its key", 60)
+            process.terminate()
+            process.communicate()
+    assert process.returncode == 143
+    assert list(temporary.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
