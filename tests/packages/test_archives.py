@@ -17,7 +17,7 @@ NAMES = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-
 LARGEST = 300_000
 VENDORED = ("gmqtt", "pyhpke", "sdnotify", "talipp")
 CONFIGURATION = "etc/stockworker/job_processor.yml"
-CONFIGURATION_SHA256 = "93f9df15cf10988792ba46c32ef6990baaff6b242c73eb377151d472dfde97a6"
+CONFIGURATION_SHA256 = "0a1c2536ac7c5a2c501aff6c5f090a8cbb647c74d93ad6f1794d6c3292e88b63"
 """An edit of this file would make dpkg ask every administrator who has edited theirs, and stop unattended upgrades."""
 
 
