@@ -3,8 +3,12 @@
 import asyncio
 from pathlib import Path
 
+import pytest
+
+from stockworker.adapters.cgroup import Cgroup
 from stockworker.handlers.spec import Limits
 from stockworker.protocol.job import Outcome
+from tests.harness import processes
 from tests.harness.cgroups import Played
 from tests.harness.executor import Bench, failure, python, result, shell
 
@@ -52,6 +56,26 @@ def test_what_no_group_can_limit_its_processes_are_limited_by(tmp_path: Path) ->
         async with Bench(handlers, groups=Played(tmp_path)) as bench:
             assert result(await bench.run("command")) == str(512 << 10)
             assert result(await bench.run("python"))[0] == 512 << 20
+
+    asyncio.run(scenario())
+
+
+def test_a_job_gets_no_process_that_has_used_up_half_of_its_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Cgroup, "members", lambda _: frozenset())  # a file does not know who is in a group
+
+    async def scenario() -> None:
+        handlers = {"large": python("pid"), "small": python("pid", Limits(memory_bytes=64 << 20))}
+        async with Bench(handlers, slots=1, groups=Played(tmp_path, "memory")) as bench:
+            first = result(await bench.run("large"))
+            kept = tmp_path / "handler-1" / "memory.current"
+            kept.write_text(f"{32 << 20}\n")
+            assert result(await bench.run("small")) == first
+            kept.write_text(f"{(32 << 20) + 1}\n")
+            assert result(await bench.run("large")) == first
+            assert result(await bench.run("small")) != first
+            processes.wait_until_gone(first)
 
     asyncio.run(scenario())
 

@@ -69,4 +69,5 @@ class Played(Delegation):
     def make(self) -> Cgroup:
         group = super().make()
         (group.folder / "cpu.stat").write_text("usage_usec 0\n")
+        (group.folder / "memory.current").write_text("0\n")
         return group

@@ -45,15 +45,19 @@ def test_nothing_is_limited_without_controllers(tmp_path: Path) -> None:
 def test_the_kernel_s_counters_are_read(tmp_path: Path) -> None:
     (tmp_path / "cpu.stat").write_text("usage_usec 1500000\nuser_usec 1000000\nsystem_usec 500000\n")
     (tmp_path / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\noom_group_kill 1\n")
+    (tmp_path / "memory.current").write_text("4096\n")
     (tmp_path / "cgroup.procs").write_text("17\n4711\n")
     group = Cgroup(tmp_path, BOTH)
     assert group.cpu_s() == 1.5
+    assert group.memory_bytes() == 4096
     assert group.memory_events()["oom_kill"] == 2
     assert group.members() == {17, 4711}
 
 
-def test_a_group_without_a_memory_controller_counts_no_events(tmp_path: Path) -> None:
-    assert Cgroup(tmp_path, frozenset()).memory_events() == {}
+def test_a_group_without_a_memory_controller_counts_nothing(tmp_path: Path) -> None:
+    group = Cgroup(tmp_path, frozenset())
+    assert group.memory_events() == {}
+    assert group.memory_bytes() == 0
 
 
 def test_a_group_that_is_gone_can_be_killed_and_removed_again(tmp_path: Path) -> None:

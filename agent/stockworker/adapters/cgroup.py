@@ -67,6 +67,10 @@ class Cgroup:
         """Processor time that all of the group have used, those that have ended included, in seconds."""
         return int(dict(self._pairs("cpu.stat"))["usage_usec"]) / 1e6
 
+    def memory_bytes(self) -> int:
+        """Memory that the group has in use, cached files included; 0 without the controller."""
+        return int(self._read("memory.current")) if "memory" in self._controllers else 0
+
     def memory_events(self) -> Mapping[str, int]:
         """How often the group was short of memory (memory.events); nothing without the controller."""
         try:

@@ -97,6 +97,14 @@ class PythonChild:
         )
         self._process.send(configuration)
 
+    def has_room(self, limits: Limits) -> bool:
+        """Whether what earlier jobs have kept in memory leaves to another one at least half of what it may use.
+
+        The kernel counts it against the limit, and kills at once what uses more than a new one.
+        """
+        most = limits.memory_bytes
+        return most is None or self.group is None or self.group.memory_bytes() <= most // 2
+
     def run(self, work: Work, limits: Limits) -> None:
         """Start an attempt; the one before must have ended."""
         self.jobs += 1

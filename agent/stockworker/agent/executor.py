@@ -221,9 +221,12 @@ class Executor:
             command = CommandChild(work, handler, self, self._groups)
             self._children.add(command)
             return command
-        if self._idle:
-            child = self._idle.pop()
+        child = next((idle for idle in reversed(self._idle) if idle.has_room(handler.limits)), None)
+        if child is not None:
+            self._idle.remove(child)
         else:
+            if self._idle:  # there are never more of them than slots
+                self._idle.pop(0).kill()
             child = PythonChild(self._configuration, self, self._groups)
             self._children.add(child)
         child.run(work, handler.limits)
