@@ -7,7 +7,7 @@ from typing import Final
 
 from tests.harness.waiting import wait_until
 
-PATIENCE_S: Final = 120.0
+PATIENCE_S: Final = 240.0
 """How long anything may take: some machines are slow, and what never comes fails anyway."""
 
 CLEAN: Final = ("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")

@@ -141,7 +141,7 @@ def online(guest: BootedMachine) -> int:
 
 def submit(guest: BootedMachine, job_type: str, payload: Any) -> Any:
     """Run a job; return its result."""
-    command = ["submit", job_type, json.dumps(payload), "--wait-timeout", "30s", "--quiet"]
+    command = ["submit", job_type, json.dumps(payload), "--wait-timeout", "90s", "--quiet"]
     return json.loads(guest.run("stockworker", "--config", "/root/operator.yml", *command))
 
 
