@@ -434,7 +434,9 @@ def test_an_expired_client_certificate_is_suspected(broker: Broker, tmp_path: Pa
 
     certificate, key = broker.authority.issue_client("writer", datetime(2001, 1, 1, tzinfo=UTC)).save(tmp_path, "old")
     files = TlsFiles(broker.ca_file, certificate, key)
-    assert "our client certificate" in asyncio.run(scenario())
+    reason = asyncio.run(scenario())
+    assert "our client certificate" in reason
+    assert str(certificate) in reason
 
 
 def test_a_new_certificate_is_taken_at_once_when_told_so(broker: Broker) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from stockworker.adapters.mqtt_reasons import PERMANENT_REFUSALS, explain_code, explain_error
+from stockworker.adapters.mqtt_reasons import OUR_CERTIFICATE, PERMANENT_REFUSALS, explain_code, explain_error
 from stockworker.adapters.mqtt_wire import Callbacks, Ending, Wire
 from stockworker.adapters.tls import Stamp, TlsFiles
 from stockworker.errors import ConfigError, ProtocolMisuse
@@ -108,7 +108,7 @@ class Connection:
             if isinstance(error, ConfigError):  # of a file that was replaced since: what is missing may still come
                 raise Unreachable(str(error)) from error
             if isinstance(error, OSError | UnicodeError):  # UnicodeError: no host name can look like that
-                raise Unreachable(connection._explain(error)) from error
+                raise Unreachable(connection._with_file(connection._explain(error))) from error
             raise
         return connection
 
@@ -166,11 +166,18 @@ class Connection:
         reason = f"{ended.result().reason} (instead of {name})"
         if self._settings.tls is not None and ended.result().by_peer:
             # TLS 1.3 refuses a certificate after the handshake, and its alert can get lost behind the reset.
-            reason += ": does the broker accept our client certificate? Its log says more"
-        raise Unreachable(reason)
+            reason += f": does the broker accept {OUR_CERTIFICATE}? Its log says more"
+        raise Unreachable(self._with_file(reason))
 
     def _explain(self, error: OSError | UnicodeError) -> str:
         if isinstance(error, TimeoutError) and error.errno is None:  # ours: the kernel's has an errno
             waited = f"no answer within {self._settings.connect_timeout_s:g} s, waiting for {self._awaited}"
             return f"{waited}: is this the broker's port?"
         return explain_error(error)
+
+    def _with_file(self, reason: str) -> str:
+        """Begin with the file of our certificate, where the reason has to do with that."""
+        tls = self._settings.tls
+        return (
+            f"{tls.cert_file}: {reason}" if tls is not None and tls.cert_file and OUR_CERTIFICATE in reason else reason
+        )

@@ -76,12 +76,15 @@ _VERIFY_STEPS = {
     64: "dial an address that is in the certificate, or issue one for this address",
 }
 
+OUR_CERTIFICATE = "our client certificate"
+"""Stands in every reason that has to do with it."""
+
 _TLS_STEPS = {
     "WRONG_VERSION_NUMBER": "the peer does not speak TLS: is this the broker's TLS port?",
     "UNSUPPORTED_PROTOCOL": "the peer has no TLS 1.2 or newer",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the peer has no TLS 1.2 or newer",
     "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate: set cert_file and key_file",
-    "TLSV1_ALERT_UNKNOWN_CA": "the broker does not trust the authority of our client certificate",
+    "TLSV1_ALERT_UNKNOWN_CA": "the broker does not trust the authority of our client certificate: get one of the fleet's with 'stockworker pki request'",
     "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our client certificate has expired: renew it with 'stockworker pki renew'",
     "SSLV3_ALERT_CERTIFICATE_REVOKED": "our client certificate has been revoked: ask for a new one with 'stockworker pki request'",
     "SSLV3_ALERT_BAD_CERTIFICATE": "the broker does not accept our client certificate",
