@@ -311,12 +311,12 @@ def test_a_worker_with_a_certificate_of_another_authority_says_so_and_goes_on_tr
 
     machine.run("systemctl", "start", "stockworker@8")
 
-    # Now and then the broker's word is lost behind the reset of the connection; the worker keeps trying.
-    told = (
-        f"{KEYS}/{name}.crt: TLS failed: tlsv1 alert unknown ca: the broker does not trust the authority of our client "
-        "certificate: get one of the fleet's with 'stockworker pki request'"
-    )
-    machine.wait_until(lambda: told in machine.journal("stockworker@8"), "the worker says what is wrong")
+    def tells() -> bool:
+        # Which of its words arrive before the broker's reset of the connection is a matter of luck.
+        said = machine.journal("stockworker@8").splitlines()
+        return any(f"{KEYS}/{name}.crt: " in line and "our client certificate" in line for line in said)
+
+    machine.wait_until(tells, "the worker says what is wrong")
     assert "not connected" in machine.show("stockworker@8", "StatusText")
     machine.run("systemctl", "stop", "stockworker@8")
 
