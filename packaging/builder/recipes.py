@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 from typing import Final
 
 CODE: Final = "/usr/share/stockworker-code"
-"""Where the code lives, and the libraries beside it: the same on every architecture, and not on anybody else's path."""
+"""Where the code lives, and the libraries beside it: the same on every architecture, and not on anybody else's path.
+
+Not /usr/share/stockworker: the package in it has that name too, and lintian objects to a path that repeats itself.
+"""
 
 FROM_DISTRIBUTION: Final = {
     "PyYAML": ("python3-yaml", "(python3-pyyaml or python3-PyYAML)"),
