@@ -4,12 +4,20 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from stockworker.adapters import clock
 
-def place(file: Path, content: bytes, mtime_s: int | None = None) -> None:
-    """Write a file that is whole from the moment it can be seen."""
+
+def place(file: Path, content: bytes, mtime_s: float | None = None) -> None:
+    """Write a file that is whole from the moment it can be seen.
+
+    Where it takes the place of another one it is newer by its time, too, in whole seconds: by those a client asks whether
+    there is news (RFC 9110, section 8.8.2).
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.new")
     new.write_bytes(content)
+    if mtime_s is None and file.exists():
+        mtime_s = max(clock.wall(), int(file.stat().st_mtime) + 1)
     if mtime_s is not None:
         os.utime(new, (mtime_s, mtime_s))
     new.replace(file)

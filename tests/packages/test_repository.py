@@ -257,6 +257,15 @@ def test_a_publication_is_not_dated_back(published: Path, newer_packages: Path, 
     refuse(done, "its date is later", "clients would ignore")
 
 
+def test_who_asks_for_news_gets_those_of_the_same_second(published: Path, packages: Path, key: Key) -> None:
+    release = published / "apt" / "dists" / "stable" / "InRelease"
+    times = [int(release.stat().st_mtime)]
+    for _ in range(2):
+        publish(packages, published, key)
+        times.append(int(release.stat().st_mtime))
+    assert times[0] < times[1] < times[2]
+
+
 @pytest.mark.parametrize("options", [("--keep", "0"), ("--valid-days", "soon")])
 def test_numbers_are_numbers(options: tuple[str, str], packages: Path, key: Key, tmp_path: Path) -> None:
     done = try_publish(packages, tmp_path / "repo", str(key.private), *options)

@@ -54,7 +54,7 @@ _BY_APT: Final = Ways(
     key="/usr/share/keyrings/stockworker-archive-keyring.asc",
     settings="/etc/apt/sources.list.d/stockworker.sources",
     forget="dpkg --purge $(dpkg-query -W -f '${Package} ' 'stockworker*'); apt-get clean; rm -rf /var/lib/apt/lists",
-    refresh=("apt-get", "update"),
+    refresh=("apt-get", "update", "--error-on=any"),  # else it goes on with what it had
     upgrade=(*_APT_GET, "upgrade"),
     roll_back=(*_APT_GET, "install", "--allow-downgrades"),
     version="=",
