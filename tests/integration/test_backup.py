@@ -91,3 +91,14 @@ def test_a_backup_replaces_nothing_and_tells_of_damage(fleet: Fleet, tmp_path: P
     assert damaged.status == Exit.STORE
     assert "damaged" in damaged.errors
     assert not (tmp_path / "backup.sqlite3").exists()
+
+
+def test_where_there_is_no_store_it_says_where_to_run_it(tmp_path: Path) -> None:
+    config = tmp_path / "job_processor.yml"
+    config.write_text(f"job_processor: {{dispatcher: {{store: {tmp_path / 'elsewhere.sqlite3'}}}}}\n")
+    refused = run(config, "backup", str(tmp_path / "backup.sqlite3"))
+    assert refused.status == Exit.STORE
+    assert (
+        "elsewhere.sqlite3: No such file or directory: run this as root, on the dispatcher's machine" in refused.errors
+    )
+    assert not (tmp_path / "backup.sqlite3").exists()

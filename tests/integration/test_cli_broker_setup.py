@@ -151,6 +151,19 @@ def test_what_somebody_else_has_edited_is_left_alone_unless_forced(done: Place, 
     assert done.setup().output == NOTHING
 
 
+@pytest.mark.parametrize("edited", ["{broken", "[1]", '{"profile": "prod"}'])
+def test_where_it_no_longer_says_what_it_was_asked_for_nothing_is_guessed(done: Place, edited: str) -> None:
+    done.config.write_text(f"{done.config.read_text()}# Asked for: {edited}\n")
+    before = done.files()
+    refused = done.setup("--force")
+    assert refused.status == Exit.CONFIG
+    assert (
+        "/etc/mosquitto/conf.d/stockworker.conf: the line that says what it was asked for was edited" in refused.errors
+    )
+    assert "delete that line" in refused.errors
+    assert done.files() == before
+
+
 def test_what_the_printing_commands_have_made_is_taken_over(done: Place) -> None:
     done.config.write_text(run(NO_CONFIG, "broker", "config").output)
     (done.folder / "acl").write_text(run(NO_CONFIG, "acl").output)

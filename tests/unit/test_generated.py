@@ -35,3 +35,9 @@ def test_it_says_what_it_was_asked_for() -> None:
     assert settings_of(finished(TEXT)) == {}
     assert settings_of(finished(TEXT, settings) + "max_connections 1\n") == settings
     assert settings_of(TEXT) == {}
+
+
+@pytest.mark.parametrize("edited", ["{broken", "[1]"])
+def test_what_it_was_asked_for_may_have_been_edited(edited: str) -> None:
+    with pytest.raises(ValueError, match=r"Expecting|is no object"):
+        settings_of(f"# Asked for: {edited}\n")

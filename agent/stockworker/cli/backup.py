@@ -1,6 +1,7 @@
 """``stockworker backup``: a copy of the dispatcher's store."""
 
 import argparse
+import os
 from pathlib import Path
 
 from stockworker.cli.commands import add_config
@@ -8,6 +9,7 @@ from stockworker.cli.exits import Exit, UsageError
 from stockworker.cli.terminal import StatusLine
 from stockworker.config import load
 from stockworker.dispatcher.store_sqlite import back_up_store
+from stockworker.errors import StoreError
 
 
 def backup(parser: argparse.ArgumentParser) -> None:
@@ -25,9 +27,13 @@ def backup(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.file
-    if target.exists():
+    if os.path.lexists(target):
         raise UsageError(f"{target}: is there: name a new file, or move it away")
     store = load(arguments.config).dispatcher.store
+    try:
+        store.stat()
+    except OSError as error:
+        raise StoreError(f"{store}: {error.strerror}: run this as root, on the dispatcher's machine") from error
     line = StatusLine(quiet=arguments.quiet)
     try:
         back_up_store(store, target, lambda done: line.show(f"copied {done:.0%} of {store}"))

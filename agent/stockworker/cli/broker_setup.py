@@ -88,7 +88,7 @@ class _Plan:
 def _run(arguments: argparse.Namespace) -> int:
     machine = Machine(arguments.root)
     former = (machine.read(CONFIG) or b"").decode(errors="replace")
-    _remember(arguments, settings_of(former))
+    _remember(arguments, _asked_for(former))
     machine.included()
     office = open_office(arguments)
     plan = _plan(arguments, machine, office, former)
@@ -114,6 +114,18 @@ def _run(arguments: argparse.Namespace) -> int:
     for line in _advice(arguments, office):
         note(line)
     return Exit.OK
+
+
+def _asked_for(former: str) -> dict[str, Any]:
+    try:
+        settings = settings_of(former)
+        Profile(settings.get("profile", Profile.PRODUCTION))
+    except ValueError as error:
+        raise ConfigError(
+            f"{CONFIG}: the line that says what it was asked for was edited ({error}): delete that line, and give the "
+            "options of this command again"
+        ) from None
+    return settings
 
 
 def _remember(arguments: argparse.Namespace, settings: Mapping[str, Any]) -> None:
@@ -260,7 +272,7 @@ def _put_in_place(machine: Machine, changes: list[File], former: str, *, live: b
             machine.write(file)
             written[file.path] = before[file.path]
             print(f"wrote {file.path}")
-    except ConfigError:
+    except BaseException:  # interrupted from the keyboard, too
         _put_back(machine, written)
         raise
     verb, reason = _consequence(
@@ -269,7 +281,7 @@ def _put_in_place(machine: Machine, changes: list[File], former: str, *, live: b
     if verb and live and systemd.is_active(_UNIT):
         try:
             systemd.order(verb, _UNIT)
-        except ConfigError:
+        except BaseException:
             _put_back(machine, before)
             systemd.order("restart", _UNIT)
             raise

@@ -31,9 +31,15 @@ def is_untouched(text: str) -> bool:
 
 
 def settings_of(text: str) -> dict[str, Any]:
-    """What a file was asked for, edited or not; empty where it does not say."""
-    found = [line.removeprefix(_SETTINGS) for line in text.splitlines() if line.startswith(_SETTINGS)]
-    settings: dict[str, Any] = json.loads(found[-1]) if found else {}
+    """What a file was asked for, edited or not; empty where it does not say.
+
+    Raises:
+        ValueError: somebody has edited that very line.
+    """
+    found = [line for line in text.splitlines() if line.startswith(_SETTINGS)]
+    settings: dict[str, Any] = json.loads(found[-1].removeprefix(_SETTINGS)) if found else {}
+    if not isinstance(settings, dict):
+        raise ValueError(f"{settings!r} is no object")  # noqa: TRY004 (it is a text that is wrong, as where it is no JSON)
     return settings
 
 
