@@ -74,11 +74,9 @@ test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests, linter
 	$(@D)/bin/pip install --quiet --require-hashes -r $<
 	touch $@
 
-PACKAGES_OPTIONS ?=
-
 .PHONY: packages
 packages: dev .venv-packaging/.ready ## Build the .deb and .rpm packages into dist/, the same bytes each time
-	PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m builder --out dist $(PACKAGES_OPTIONS)
+	PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m builder --out dist
 
 KEY ?=
 REPO ?= dist/repo
@@ -131,7 +129,7 @@ soak: dev ## Run a load with bad connections for MINUTES=30, and say whether any
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 .PHONY: chaos
-chaos: dev ## Run 100,000 jobs through 500 faults (about 20 min; STOCKWORKER_SEED=N makes the same faults again)
+chaos: dev ## Run 100,000 jobs through 500 faults (about 15 min; STOCKWORKER_SEED=N makes the same faults again)
 	$(BIN)/python -m tests.chaos
 
 HOURS ?= 100
