@@ -24,10 +24,10 @@ from stockworker.client import make_submission
 from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, WorkerId
 from stockworker.protocol.messages import Assign, Assignment, Reply, Submit
-from stockworker.security import hpke
-from stockworker.security.envelope import Kind, digest, read_job
-from stockworker.security.keyring import Holder, Keyring
-from stockworker.security.keys import KeyFile
+from stockworker.sealing import hpke
+from stockworker.sealing.envelope import SealKind, digest, read_job
+from stockworker.sealing.keyring import Holder, Keyring
+from stockworker.sealing.keys import KeyFile
 from tests.harness.fleet import Fleet
 from tests.harness.seals import (
     DESK,
@@ -76,12 +76,12 @@ def sides(parties: Parties, *, sign: bool) -> dict[str, Run]:
     job = make_submission(_TYPE, PAYLOAD, id=JOB)
     sealed = submitter.seal_job(job, JOB, NOW)
     opened = worker.open_job(sealed, JOB, PRICE_UPDATE, NOW)
-    result = worker.seal_answer(Kind.RESULT, RESULT, opened, 1, NOW)
+    result = worker.seal_answer(SealKind.RESULT, RESULT, opened, 1, NOW)
     of = digest(sealed)
     return {
         "client seals the payload": lambda: submitter.seal_job(job, JOB, NOW),
         "worker opens it": lambda: worker.open_job(sealed, JOB, PRICE_UPDATE, NOW),
-        "worker seals the result": lambda: worker.seal_answer(Kind.RESULT, RESULT, opened, 1, NOW),
+        "worker seals the result": lambda: worker.seal_answer(SealKind.RESULT, RESULT, opened, 1, NOW),
         "client opens it": lambda: submitter.open_result(result, JOB, NOW, of),
     }
 

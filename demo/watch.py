@@ -13,7 +13,7 @@ from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Monitor
-from stockworker.protocol.topics import Kind
+from stockworker.protocol.topics import TopicKind
 
 _CONNECT_S: Final = 10.0
 
@@ -56,7 +56,7 @@ async def watching(settings: LinkSettings, watch: Watch) -> AsyncIterator[None]:
             case _:
                 pass
 
-    link = Link(replace(settings, subscriptions=(str(Kind.MONITOR),)), deliver)
+    link = Link(replace(settings, subscriptions=(str(TopicKind.MONITOR),)), deliver)
     running = asyncio.create_task(link.run())
     try:
         async with asyncio.timeout(_CONNECT_S):

@@ -11,10 +11,10 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from stockworker.broker import acl, configuration
 from stockworker.cli import manual
-from stockworker.config import broker, reference
+from stockworker.config import reference
 from stockworker.logs import catalog, events
-from stockworker.protocol import acl
 from stockworker.protocol import reference as protocol
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -28,7 +28,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/protocol.md": lambda: _with_section("docs/protocol.md", "topics", protocol.topics()),
     "docs/simulation.md": lambda: _with_section("docs/simulation.md", "laws", _laws()),
     "etc/mosquitto/stockworker.acl": acl.acl,
-    **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},
+    **{f"etc/mosquitto/{profile}.conf": partial(configuration.sample, profile) for profile in configuration.Profile},
     "etc/stockworker/job_processor.yml": reference.sample,
     "systemd/stockworker.catalog": catalog.catalog,
 }

@@ -119,7 +119,7 @@ class ResultRefused(JobError):
 
 
 class SealRefused(JobError):
-    """A sealed string is not accepted; `reason` is a word of `stockworker.security.envelope.Refusal`."""
+    """A sealed string is not accepted; `reason` is a word of `stockworker.sealing.envelope.Refusal`."""
 
     code = "seal_refused"
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from stockworker.cli.commands import make_parser
-from stockworker.cli.exits import Exit
+from stockworker.terminal.exits import Exit
 from tests.harness import handbook
 
 ROOT = handbook.HANDBOOK.parents[1]

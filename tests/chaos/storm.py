@@ -10,9 +10,9 @@ from random import Random
 from typing import Any, Final
 
 from stockworker.adapters import clock
-from stockworker.cli.exits import Exit
 from stockworker.client import Client, make_submission
 from stockworker.protocol.messages import ReceiptStatus
+from stockworker.terminal.exits import Exit
 from tests.chaos.faults import LEASE_S, Chaos, Fault, make_plan
 from tests.chaos.findings import Findings
 from tests.harness.fleet import Fleet, Service, ServiceFailed

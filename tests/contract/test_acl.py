@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.config.broker import Profile, bridge_topics
-from stockworker.protocol.acl import acl
+from stockworker.broker.acl import acl
+from stockworker.broker.configuration import Profile, bridge_topics
 from stockworker.protocol.topics import LEGACY_PARENTS, TOPICS, Role, Topic
 from tests.harness.broker import SITE, Broker
 from tests.harness.peer import Peer, connected

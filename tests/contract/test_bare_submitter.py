@@ -4,8 +4,8 @@ import asyncio
 import subprocess
 from pathlib import Path
 
+from stockworker.broker.acl import acl
 from stockworker.protocol import codec
-from stockworker.protocol.acl import acl
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag
 from stockworker.protocol.job import Priority
 from stockworker.protocol.lifecycle import State

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 
 from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
-from stockworker.security.certificates import Authority, Subject, make_ed25519
+from stockworker.pki.certificates import Authority, Subject, make_ed25519
 from tests.harness.broker import Broker, BrokerFailed
 from tests.harness.mosquitto import is_alive, lets_in, signed_in
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from stockworker.broker.configuration import Bridge, Files, Profile, broker_config
 from stockworker.cli import main
-from stockworker.cli.exits import Exit
-from stockworker.config.broker import Bridge, Files, Profile, broker_config
+from stockworker.terminal.exits import Exit
 from tests.harness.broker import Broker, BrokerFailed
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.jobs import run_job

@@ -8,9 +8,9 @@ from typing import Final
 
 import pytest
 
-from stockworker.agent.journal import Journal, open_journal
 from stockworker.dispatcher.store_sqlite import open_store
 from stockworker.errors import StoreDamaged, StoreError
+from stockworker.worker.journal import Journal, open_journal
 from tests.harness.damage import DAMAGES, SEEN_AT_ONCE, Damage, overwrite_its_pages
 from tests.harness.store_writer import OPENERS, commit
 

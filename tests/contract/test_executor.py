@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 import uvloop
 
-from stockworker.agent import children
-from stockworker.agent.executor import Executor
-from stockworker.agent.work import Began, ExecutorEvent, Finished, Work
 from stockworker.errors import ConfigError, ProtocolMisuse
 from stockworker.handlers.spec import PythonHandler
 from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
+from stockworker.worker import children
+from stockworker.worker.executor import Executor
+from stockworker.worker.work import Began, ExecutorEvent, Finished, Work
 from tests.harness import processes
 from tests.harness.executor import HANDLERS, Bench, failure, python, result, shell, typed
 

@@ -6,10 +6,10 @@ import sys
 
 import pytest
 
-from stockworker.agent import children
 from stockworker.handlers.spec import CommandHandler, HandlerSpec
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT
 from stockworker.protocol.job import Outcome
+from stockworker.worker import children
 from tests.harness.executor import Bench, failure, python, result, shell
 
 

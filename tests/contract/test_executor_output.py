@@ -4,8 +4,8 @@ import asyncio
 import json
 import logging
 
-from stockworker.agent.work import Finished, HandlerLogged, Progressed
 from stockworker.protocol.body import MAX_TEXT
+from stockworker.worker.work import Finished, HandlerLogged, Progressed
 from tests.harness.executor import Bench, python, result, shell
 
 

@@ -3,11 +3,11 @@
 import asyncio
 
 from stockworker.adapters import clock
-from stockworker.agent.secrecy import Secrecy
-from stockworker.agent.work import Finished, Progressed, Work
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
-from stockworker.security.keyring import Holder
+from stockworker.sealing.keyring import Holder
+from stockworker.worker.sealing import WorkerSealing
+from stockworker.worker.work import Finished, Progressed, Work
 from tests.harness.executor import Bench, failure, python, shell
 from tests.harness.seals import DESK, EDGE, PRICES, Parties, job, line
 
@@ -27,7 +27,7 @@ def parties() -> Parties:
 
 def bench(made: Parties) -> Bench:
     handlers = {name: python(name) for name in TYPES if name != "cat"}
-    return Bench({**handlers, "cat": shell("cat")}, secrecy=Secrecy(made.worker()))
+    return Bench({**handlers, "cat": shell("cat")}, secrecy=WorkerSealing(made.worker()))
 
 
 def start(bench: Bench, made: Parties, job_type: str, payload: object, timeout_s: float = 60.0) -> Token:

@@ -8,10 +8,10 @@ from multiprocessing.connection import Connection
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.agent.work import Began
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
+from stockworker.worker.work import Began
 from tests.harness import processes
 from tests.harness.executor import Bench, failure, python, shell
 

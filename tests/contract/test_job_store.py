@@ -21,7 +21,7 @@ from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import HoldKind, JobFilter
 from tests.harness.dispatching import MIDDAY, A, B, C, a_job
@@ -62,11 +62,11 @@ def store(request: pytest.FixtureRequest) -> Iterator[JobStore]:
         yield made.store
 
 
-def numbered(count: int) -> list[Job]:
+def numbered(count: int) -> list[JobRecord]:
     return [a_job(JobId(f"job-{number}"), sequence=number) for number in range(1, count + 1)]
 
 
-def ended(job: Job, state: State) -> Job:
+def ended(job: JobRecord, state: State) -> JobRecord:
     return replace(job, state=state, ended_at=MIDDAY)
 
 
@@ -146,7 +146,9 @@ def test_attempts_come_first_to_last_and_are_replaced_as_they_end(store: JobStor
 @every_kind
 @settings(max_examples=25, deadline=None)
 @given(jobs=job_lists, texts=st.lists(payloads, min_size=8, max_size=8), tried=st.lists(attempts, max_size=5))
-def test_everything_comes_back_as_it_was(kind: str, jobs: list[Job], texts: list[str], tried: list[Attempt]) -> None:
+def test_everything_comes_back_as_it_was(
+    kind: str, jobs: list[JobRecord], texts: list[str], tried: list[Attempt]
+) -> None:
     with kept(kind) as made:
         saves = [SaveJob(job, text, text[::-1]) for job, text in zip(jobs, texts, strict=False)]
         made.store.commit([*saves, *map(SaveAttempt, tried)])
@@ -241,7 +243,7 @@ def test_a_commit_that_fails_holds_and_prunes_nothing(kind: str) -> None:
 # --- pruning ----------------------------------------------------------------------------------------------------------
 
 
-def over_at(sequence: int, ended_at: float, state: State = State.COMPLETED) -> Job:
+def over_at(sequence: int, ended_at: float, state: State = State.COMPLETED) -> JobRecord:
     return replace(ended(a_job(JobId(f"job-{sequence}"), sequence=sequence), state), ended_at=ended_at)
 
 
@@ -314,7 +316,7 @@ def test_a_search_finds_a_job_in_its_present_state_only(store: JobStore) -> None
 @settings(max_examples=100, deadline=None)
 @given(jobs=job_lists, wanted=filters, pick=st.integers(0, 7))
 def test_a_search_finds_what_a_walk_finds(
-    make: Callable[[], JobStore], jobs: list[Job], wanted: JobFilter, pick: int
+    make: Callable[[], JobStore], jobs: list[JobRecord], wanted: JobFilter, pick: int
 ) -> None:
     if jobs and wanted.type is not None:
         wanted = replace(wanted, type=jobs[pick % len(jobs)].spec.type)

@@ -10,12 +10,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.agent.effects import Accept, Entry, Forget, MarkStarted, Record
-from stockworker.agent.holdings import JournalEntry
-from stockworker.agent.journal import Journal
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import Token
 from stockworker.protocol.messages import Assignment, AttemptReport
+from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, RecordOutcome
+from stockworker.worker.journal import Journal
+from stockworker.worker.leases import JournalEntry
 from tests.harness.messages import assignments, attempt_reports
 from tests.harness.working import A1, B1, C1, JOB_A, JOB_B, JOB_C, MemoryJournal, attempt, evicted
 
@@ -35,7 +35,7 @@ def journal(path: Path) -> Iterator[Journal]:
 def test_leases_come_back_in_order_of_arrival(journal: Journal, path: Path) -> None:
     journal.commit([Accept(JOB_B), Accept(JOB_A)])
     journal.commit([Accept(JOB_C), MarkStarted(A1)])
-    journal.commit([Record(attempt(JOB_B)), Forget(C1)])
+    journal.commit([RecordOutcome(attempt(JOB_B)), Forget(C1)])
     entries = journal.load()
     assert [(entry.assignment.token, entry.started) for entry in entries] == [(B1, False), (A1, True)]
     assert [entry.report for entry in entries] == [attempt(JOB_B), None]
@@ -50,12 +50,12 @@ def test_a_payload_is_kept_until_the_attempt_has_ended(journal: Journal) -> None
     assert journal.load()[0].assignment == JOB_A
     journal.commit([MarkStarted(A1)])
     assert journal.load()[0].assignment == JOB_A
-    journal.commit([Record(attempt(JOB_A))])
+    journal.commit([RecordOutcome(attempt(JOB_A))])
     assert journal.load()[0].assignment.payload == ""
 
 
 def test_a_lease_may_come_and_go_in_one_commit(journal: Journal) -> None:
-    journal.commit([Accept(JOB_A), MarkStarted(A1), Record(attempt(JOB_A)), Forget(A1)])
+    journal.commit([Accept(JOB_A), MarkStarted(A1), RecordOutcome(attempt(JOB_A)), Forget(A1)])
     assert journal.load() == []
     journal.commit([Accept(JOB_A), Forget(A1), Accept(JOB_A)])
     assert journal.load() == [JournalEntry(JOB_A, started=False, report=None)]
@@ -65,7 +65,7 @@ def test_a_commit_that_fails_leaves_nothing_and_the_journal_goes_on(journal: Jou
     journal.commit([Accept(JOB_A)])
     before = journal.load()
     with pytest.raises(StoreError, match=f"{path}: can't be written: "):
-        journal.commit([MarkStarted(A1), Record(attempt(JOB_A)), Accept(JOB_B), Accept(JOB_A)])
+        journal.commit([MarkStarted(A1), RecordOutcome(attempt(JOB_A)), Accept(JOB_B), Accept(JOB_A)])
     assert journal.load() == before
     journal.commit([MarkStarted(A1)])
     assert journal.load() == [JournalEntry(JOB_A, started=True, report=None)]
@@ -88,16 +88,16 @@ def test_a_result_is_synced_and_what_can_be_said_again_is_not(journal: Journal) 
 
     journal.commit([Accept(JOB_A), MarkStarted(A1)])
     assert not synced()
-    journal.commit([Record(attempt(JOB_A)), Forget(A1)])
+    journal.commit([RecordOutcome(attempt(JOB_A)), Forget(A1)])
     assert synced()
     journal.commit([Accept(JOB_B)])
     assert not synced()
 
 
 def test_a_result_may_be_evicted(journal: Journal) -> None:
-    journal.commit([Accept(JOB_A), MarkStarted(A1), Record(attempt(JOB_A))])
+    journal.commit([Accept(JOB_A), MarkStarted(A1), RecordOutcome(attempt(JOB_A))])
     gone = evicted(attempt(JOB_A), "no room")
-    journal.commit([Record(gone)])
+    journal.commit([RecordOutcome(gone)])
     assert [entry.report for entry in journal.load()] == [gone]
 
 
@@ -107,8 +107,8 @@ def test_evicting_makes_room(journal: Journal, path: Path) -> None:
     sizes = []
     for each in large:
         report = replace(attempt(each), result="x" * 200_000)
-        journal.commit([Accept(each), Record(report)])
-        journal.commit([Record(evicted(report, "no room"))])
+        journal.commit([Accept(each), RecordOutcome(report)])
+        journal.commit([RecordOutcome(evicted(report, "no room"))])
         sizes.append(path.stat().st_size + path.with_name(f"{path.name}-wal").stat().st_size)
     assert max(sizes) < 60 * 200_000 / 2
 
@@ -130,7 +130,7 @@ def test_a_folder_that_is_gone_is_an_error_of_the_journal(tmp_path: Path) -> Non
 def test_large_batches_are_no_matter(journal: Journal) -> None:
     many = [Assignment(JOB_A.job_id, JOB_A.type, 1, Token(f"token-{number}"), 60.0, "") for number in range(3000)]
     journal.commit([Accept(each) for each in many])
-    journal.commit([Record(attempt(each)) for each in many])
+    journal.commit([RecordOutcome(attempt(each)) for each in many])
     assert [entry.report for entry in journal.load()] == [attempt(each) for each in many]
 
 
@@ -156,5 +156,5 @@ def test_the_journal_keeps_what_a_dictionary_keeps(
 def ways(lease: Assignment, report: AttemptReport) -> list[list[Entry]]:
     """What may become of a lease."""
     token = lease.token
-    ended = Record(replace(report, job_id=lease.job_id, token=token))
+    ended = RecordOutcome(replace(report, job_id=lease.job_id, token=token))
     return [[], [MarkStarted(token)], [ended], [MarkStarted(token), ended], [Forget(token)], [ended, Forget(token)]]

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from stockworker.adapters.mqtt import Delayed, Delivery, LinkDown, LinkUp, Refused
-from stockworker.adapters.mqtt_wire import Ending
+from stockworker.adapters.mqtt import Delayed, Delivery, LinkDown, LinkUp, PublishRefused
+from stockworker.adapters.mqtt_wire import ConnectionEnd
 from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.packet import Packet, Properties
@@ -107,10 +107,10 @@ def test_a_denied_message_comes_back(broker: Broker) -> None:
         async with connected(broker, "writer", "t/#") as writer:
             denied = Packet("elsewhere", b"x", tag="this one")
             await writer.link.send([Packet("t/mine", b"x"), denied])
-            refused = await writer.next(Refused)
+            refused = await writer.next(PublishRefused)
             assert (refused.packet, refused.packet.tag, refused.reason_code) == (denied, "this one", 0x87)
             assert await writer.link.drain(10)
-            assert writer.all(Refused) == [refused]
+            assert writer.all(PublishRefused) == [refused]
 
     asyncio.run(scenario())
 
@@ -119,7 +119,7 @@ def test_a_message_that_nobody_listens_to_comes_back(broker: Broker) -> None:
     async def scenario() -> None:
         async with connected(broker, "writer") as writer:
             await writer.link.send([Packet("t/nobody", b"x", tag=7)])
-            refused = await writer.next(Refused)
+            refused = await writer.next(PublishRefused)
             assert (refused.packet.tag, refused.reason_code) == (7, 0x10)
 
     asyncio.run(scenario())
@@ -130,7 +130,7 @@ def test_a_packet_too_large_for_the_broker_is_not_sent(broker: Broker) -> None:
         async with connected(broker, "reader", "t/size") as reader, connected(broker, "writer") as writer:
             large = Packet("t/size", b"x" * 1_048_577)
             await writer.link.send([large, large, Packet("t/size", b"small")])
-            assert [refused.reason_code for refused in writer.all(Refused)] == [0x95, 0x95]
+            assert [refused.reason_code for refused in writer.all(PublishRefused)] == [0x95, 0x95]
             assert (await reader.next(Delivery)).packet.body == b"small"
             assert writer.link.up
 
@@ -163,7 +163,7 @@ def test_a_worker_gets_nothing_that_was_sent_while_it_was_away(broker: Broker) -
             async with connected(broker, "reader", "t/away"):
                 pass
             await writer.link.send([Packet("t/away", b"stale", tag=1)])
-            assert (await writer.next(Refused)).reason_code == 0x10
+            assert (await writer.next(PublishRefused)).reason_code == 0x10
             async with connected(broker, "reader", "t/away") as reader:
                 await writer.link.send([Packet("t/away", b"fresh")])
                 assert (await reader.next(Delivery)).packet.body == b"fresh"
@@ -203,7 +203,7 @@ def test_a_lost_connection_leaves_its_buffers_to_nobody(broker: Broker) -> None:
             assert writer.link._connection is not None
             wire = writer.link._connection.wire
             session = weakref.ref(wire._transport.get_extra_info("ssl_object"))
-            wire.abort(Ending("a test"))
+            wire.abort(ConnectionEnd("a test"))
             del wire
             await writer.next(LinkUp, 2)
             assert session() is None
@@ -289,12 +289,12 @@ def test_a_broker_with_an_older_acl_is_told_of_once_and_served(broker: Broker) -
     async def scenario() -> None:
         settings: dict[str, Any] = {"keepalive_s": 1, "echo_topic": "elsewhere", "echo_every_s": 0.01}
         async with connected(broker, "writer", "elsewhere", "t/#", **settings) as writer:
-            assert (await writer.next(Refused)).packet.topic == "elsewhere"
+            assert (await writer.next(PublishRefused)).packet.topic == "elsewhere"
             for number in range(1, 40):
                 await writer.link.send([Packet("t/x", b"x")])
                 await writer.next(Delivery, number)
                 await asyncio.sleep(0.05)  # all in all longer than an echo may be missing
-            assert [type(item) for item in writer.told if not isinstance(item, Delivery)] == [LinkUp, Refused]
+            assert [type(item) for item in writer.told if not isinstance(item, Delivery)] == [LinkUp, PublishRefused]
 
     asyncio.run(scenario())
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkSettings, LinkUp, Refused
+from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkSettings, LinkUp, PublishRefused
 from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed, ProtocolMisuse
+from stockworker.pki.certificates import Authority
 from stockworker.protocol.packet import Packet
-from stockworker.security.certificates import Authority
 from tests.harness.station import TIMEOUT_S, Station, running
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -285,7 +285,7 @@ def test_packets_too_large_use_up_nothing() -> None:
         async with serving(connack) as peer, running(Station(peer.settings())) as station:
             await station.link.send([Packet("t", b"x" * 64)] * 50)
             await station.link.send([Packet("t", b"x" * 50)])
-            assert [refused.reason_code for refused in station.all(Refused)] == [0x95] * 50
+            assert [refused.reason_code for refused in station.all(PublishRefused)] == [0x95] * 50
             assert station.link.unacknowledged == 1
 
     asyncio.run(scenario())
@@ -297,7 +297,7 @@ def test_every_failure_code_of_a_puback_comes_back() -> None:
     async def scenario() -> None:
         async with serving(*answers) as peer, running(Station(peer.settings())) as station:
             await station.link.send([Packet("t", b"1", tag="a")])
-            assert (await station.next(Refused)) == Refused(Packet("t", b"1"), 0x97)
+            assert (await station.next(PublishRefused)) == PublishRefused(Packet("t", b"1"), 0x97)
 
     asyncio.run(scenario())
 

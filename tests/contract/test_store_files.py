@@ -9,10 +9,10 @@ from typing import Final
 
 import pytest
 
-from stockworker.agent.journal import Journal
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId
+from stockworker.worker.journal import Journal
 from tests.harness.store_writer import OPENERS, PAYLOAD, a_job, a_report, an_assignment, an_attempt, commit
 
 ROOT: Final = Path(__file__).parents[2]

@@ -21,8 +21,8 @@ from typing import Self
 
 from stockworker.adapters import clock
 from stockworker.adapters.tls import TlsFiles, client_context
-from stockworker.config.broker import Bridge, Files, Profile, broker_config
-from stockworker.security.certificates import LEAF_LIFETIME, Authority, Revocation, read_certificate
+from stockworker.broker.configuration import Bridge, Files, Profile, broker_config
+from stockworker.pki.certificates import LEAF_LIFETIME, Authority, Revocation, read_certificate
 
 SITE = "site-1"
 """The name of the broker of a site at the central one."""

@@ -18,10 +18,10 @@ from stockworker.dispatcher.effects import (
     SaveJob,
     Send,
 )
-from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
-from stockworker.protocol.job import Job, JobSpec, Outcome, Priority
+from stockworker.protocol.job import JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     Ack,
@@ -29,7 +29,6 @@ from stockworker.protocol.messages import (
     CancelJob,
     Control,
     ControlAction,
-    HeldLease,
     Hold,
     HoldKind,
     LeaseStatus,
@@ -41,6 +40,7 @@ from stockworker.protocol.messages import (
     ReceiptStatus,
     Reply,
     Report,
+    ReportedLease,
     Request,
     RetryJob,
     Stats,
@@ -81,11 +81,11 @@ def a_job(
     expires_at: float | None = None,
     ready_at: float = 0.0,
     sequence: int = 1,
-) -> Job:
+) -> JobRecord:
     """A job that is not in any book."""
     retry_policy = RetryPolicy(3, 8.0, 600.0)
     spec = JobSpec(job_id, of_type, priority, not_before, expires_at, 60.0, retry_policy, 3, frozenset(tags))
-    return Job(spec, sequence, state, submitted_at=0.0, ready_at=ready_at)
+    return JobRecord(spec, sequence, state, submitted_at=0.0, ready_at=ready_at)
 
 
 class DispatcherBook(Playbook[Event, Effect]):
@@ -112,7 +112,7 @@ class DispatcherBook(Playbook[Event, Effect]):
         """Go on as a new process, with what was saved; not yet connected."""
         self.expect()
         self._told_next = []
-        self.machine = Machine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
+        self.machine = DispatcherMachine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
         events = [*self._told_next, *events]
@@ -148,7 +148,7 @@ class DispatcherBook(Playbook[Event, Effect]):
         self.tell(CONNECTED)
         self.expect(Send(PRESENCE))
 
-    def job(self, job_id: JobId) -> Job:
+    def job(self, job_id: JobId) -> JobRecord:
         """The job as saved."""
         return self.store.jobs[job_id]
 
@@ -167,9 +167,9 @@ class DispatcherBook(Playbook[Event, Effect]):
         assert all(job.worker == worker_id and job.token is not None for job in jobs)
         return Offer(worker_id, jobs)
 
-    def held(self, job_id: JobId, status: LeaseStatus) -> HeldLease:
+    def held(self, job_id: JobId, status: LeaseStatus) -> ReportedLease:
         """A worker's claim to the newest lease of a job."""
-        return HeldLease(job_id, self.token(job_id), status)
+        return ReportedLease(job_id, self.token(job_id), status)
 
     def ended(self, job_id: JobId, outcome: Outcome = Outcome.OK, **details: Any) -> AttemptReport:
         """A worker's word on the newest attempt at a job."""
@@ -233,7 +233,7 @@ def submit(
 
 def request(
     worker_id: WorkerId,
-    *leases: HeldLease,
+    *leases: ReportedLease,
     slots: int = 1,
     window: int | None = None,
     types: Sequence[JobType] = (BACKTEST,),

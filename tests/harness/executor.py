@@ -8,12 +8,12 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from stockworker.adapters.cgroup import Delegation
-from stockworker.agent.executor import Executor
-from stockworker.agent.secrecy import Secrecy
-from stockworker.agent.work import ExecutorEvent, Finished, HandlerLogged, Progressed, Work
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
+from stockworker.worker.executor import Executor
+from stockworker.worker.sealing import WorkerSealing
+from stockworker.worker.work import ExecutorEvent, Finished, HandlerLogged, Progressed, Work
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Bench:
         slots: int = 2,
         recycle_after: int = 1000,
         stop_grace_s: float = _FOREVER_S,
-        secrecy: Secrecy | None = None,
+        secrecy: WorkerSealing | None = None,
         groups: Delegation | None = None,
     ) -> None:
         self.events: list[ExecutorEvent] = []

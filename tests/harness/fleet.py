@@ -16,10 +16,10 @@ from typing import Any, Self
 import yaml
 
 from stockworker.adapters import clock
+from stockworker.broker.acl import acl
+from stockworker.broker.configuration import Profile
 from stockworker.client import Client, link_settings
 from stockworker.config import load
-from stockworker.config.broker import Profile
-from stockworker.protocol.acl import acl
 from stockworker.protocol.ids import ClientId
 from tests.harness.broker import SITE, Broker
 from tests.harness.proxy import Proxy

@@ -2,7 +2,7 @@
 
 from hypothesis import strategies as st
 
-from stockworker.protocol.job import Attempt, Job, JobSpec, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.retry import RetryPolicy
 from tests.harness.messages import (
@@ -35,11 +35,11 @@ specs = st.builds(
 )
 
 
-def jobs(of_state: st.SearchStrategy[State] = states) -> st.SearchStrategy[Job]:
+def jobs(of_state: st.SearchStrategy[State] = states) -> st.SearchStrategy[JobRecord]:
     """Jobs in any condition; their `sequence` is to be made unique."""
     return of_state.flatmap(
         lambda state: st.builds(
-            Job,
+            JobRecord,
             spec=specs,
             sequence=st.integers(1, 1 << 62),
             state=st.just(state),

@@ -7,7 +7,7 @@ from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveHold, S
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.job import Attempt, Job
+from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import HoldKind, JobFilter
 
@@ -16,7 +16,7 @@ class MemoryJobStore:
     """See `stockworker.dispatcher.store.JobStore`."""
 
     def __init__(self) -> None:
-        self.jobs: dict[JobId, Job] = {}
+        self.jobs: dict[JobId, JobRecord] = {}
         self._payloads: dict[JobId, str] = {}
         self._results: dict[JobId, str] = {}
         self._attempts: dict[tuple[JobId, int], Attempt] = {}
@@ -28,7 +28,7 @@ class MemoryJobStore:
         highest = max((job.sequence for job in jobs), default=0)
         return Snapshot([job for job in jobs if job.state in LIVE], totals, highest + 1, frozenset(self._holds))
 
-    def find(self, ids: Collection[JobId]) -> dict[JobId, Job]:
+    def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         return {job_id: self.jobs[job_id] for job_id in ids if job_id in self.jobs}
 
     def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
@@ -67,13 +67,13 @@ class MemoryJobStore:
             self._attempts = {key: attempt for key, attempt in self._attempts.items() if key[0] != job_id}
         return [job.state for _, job in old[: prune.most]]
 
-    def payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+    def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         return {job.spec.id: self._payloads[job.spec.id] for job in jobs}
 
-    def results(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+    def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         return {job.spec.id: self._results[job.spec.id] for job in jobs if job.spec.id in self._results}
 
-    def search(self, wanted: JobFilter) -> list[Job]:
+    def search(self, wanted: JobFilter) -> list[JobRecord]:
         newest = max((job.sequence for job in self.jobs.values()), default=0)
         before = newest + 1 if wanted.before is None else 0
         if wanted.before in self.jobs:

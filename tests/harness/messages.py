@@ -102,7 +102,7 @@ job_views = st.builds(
     reason=st.none() | texts,
     result=st.none() | payloads,
 )
-held_leases = st.builds(messages.HeldLease, job_ids, tokens, st.sampled_from(messages.LeaseStatus))
+held_leases = st.builds(messages.ReportedLease, job_ids, tokens, st.sampled_from(messages.LeaseStatus))
 attempt_reports = st.builds(
     messages.AttemptReport,
     job_id=job_ids,
@@ -137,7 +137,7 @@ def _tuples_of(items: st.SearchStrategy[T]) -> st.SearchStrategy[tuple[T, ...]]:
 
 
 @st.composite
-def stories(draw: st.DrawFn) -> messages.Story:
+def stories(draw: st.DrawFn) -> messages.Explanation:
     """A story, with attempts at its own job."""
     job_id = draw(job_ids)
     attempts = st.builds(
@@ -152,7 +152,7 @@ def stories(draw: st.DrawFn) -> messages.Story:
         ran_s=st.none() | durations,
         error=st.none() | texts,
     )
-    return messages.Story(job_id, draw(_tuples_of(texts)), draw(_tuples_of(attempts)))
+    return messages.Explanation(job_id, draw(_tuples_of(texts)), draw(_tuples_of(attempts)))
 
 
 queries_by_id = st.builds(messages.Query, _tuples_of(job_ids), st.none(), st.booleans(), replies, st.booleans())

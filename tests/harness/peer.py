@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp, Refused
+from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp, PublishRefused
 from stockworker.protocol import codec
 from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet
@@ -33,7 +33,7 @@ class Peer:
                 self._up = True
             case Delivery():
                 self.received.append(item)
-            case Refused() if item.reason_code == DENIED:
+            case PublishRefused() if item.reason_code == DENIED:
                 self.denied.add(item.packet.topic)
             case _:
                 pass

@@ -12,11 +12,11 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from stockworker.client import make_submission
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.messages import Submission
-from stockworker.security.envelope import encode_bytes
-from stockworker.security.keyring import Entry, Holder, Keyring, key_id
-from stockworker.security.keys import KeyFile, OpeningKey, SigningKey
-from stockworker.security.submitting import SubmitterSeal
-from stockworker.security.working import WorkerSeal
+from stockworker.sealing.envelope import encode_bytes
+from stockworker.sealing.keyring import Entry, Holder, Keyring, key_id
+from stockworker.sealing.keys import KeyFile, OpeningKey, SigningKey
+from stockworker.sealing.submitter_seal import SubmitterSeal
+from stockworker.sealing.worker_seal import WorkerSeal
 
 NOW: Final = 1_790_000_000.0
 VALID_FOR_S: Final = 3600.0

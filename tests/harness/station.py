@@ -5,12 +5,12 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused
+from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, PublishRefused
 from tests.harness.broker import Broker
 
 TIMEOUT_S = 20.0
 
-_Kind = TypeVar("_Kind", LinkUp, LinkDown, Delivery, Refused, Delayed)
+_Kind = TypeVar("_Kind", LinkUp, LinkDown, Delivery, PublishRefused, Delayed)
 
 
 class Station:

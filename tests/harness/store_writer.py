@@ -11,22 +11,22 @@ from itertools import count
 from pathlib import Path
 from typing import Final
 
-from stockworker.agent.effects import Accept, MarkStarted, Record
-from stockworker.agent.journal import Journal
 from stockworker.dispatcher.effects import SaveAttempt, SaveJob
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
-from stockworker.protocol.job import Attempt, Job, JobSpec, Outcome, Priority
+from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Assignment, AttemptReport
 from stockworker.protocol.retry import RetryPolicy
+from stockworker.worker.effects import Accept, MarkStarted, RecordOutcome
+from stockworker.worker.journal import Journal
 
 PAYLOAD: Final = "x" * 2000
 OPENERS: Final[dict[str, Callable[[Path], SqliteJobStore | Journal]]] = {"jobs": SqliteJobStore, "journal": Journal}
 
 
-def a_job(number: int) -> Job:
+def a_job(number: int) -> JobRecord:
     spec = JobSpec(
         JobId(f"job-{number}"),
         JobType("t"),
@@ -38,7 +38,7 @@ def a_job(number: int) -> Job:
         3,
         frozenset(),
     )
-    return Job(spec, number, State.QUEUED, submitted_at=0.0, ready_at=0.0)
+    return JobRecord(spec, number, State.QUEUED, submitted_at=0.0, ready_at=0.0)
 
 
 def an_attempt(number: int) -> Attempt:
@@ -58,7 +58,9 @@ def commit(file: SqliteJobStore | Journal, number: int) -> None:
     if isinstance(file, SqliteJobStore):
         file.commit([SaveJob(a_job(number), PAYLOAD), SaveAttempt(an_attempt(number))])
     else:
-        file.commit([Accept(an_assignment(number)), MarkStarted(Token(f"token-{number}")), Record(a_report(number))])
+        file.commit(
+            [Accept(an_assignment(number)), MarkStarted(Token(f"token-{number}")), RecordOutcome(a_report(number))]
+        )
 
 
 def main(kind: str, path: str, most_bytes: str) -> None:

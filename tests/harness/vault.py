@@ -6,10 +6,10 @@ from typing import Any
 
 from stockworker.cli import main
 from stockworker.protocol.ids import ClientId
-from stockworker.security import keyring, keys
-from stockworker.security.keyring import Holder
-from stockworker.security.keys import KeyFile
-from stockworker.security.submitting import SubmitterSeal
+from stockworker.sealing import keyring, keys
+from stockworker.sealing.keyring import Holder
+from stockworker.sealing.keys import KeyFile
+from stockworker.sealing.submitter_seal import SubmitterSeal
 
 
 class Vault:

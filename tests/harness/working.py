@@ -3,23 +3,6 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from stockworker.agent.effects import (
-    Accept,
-    Effect,
-    Entry,
-    Event,
-    Forget,
-    LinkChanged,
-    MarkStarted,
-    Note,
-    Offering,
-    Record,
-    Send,
-    Start,
-)
-from stockworker.agent.holdings import JournalEntry
-from stockworker.agent.machine import Identity, Machine, Rhythm
-from stockworker.agent.work import Began, Finished, Work
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -36,14 +19,31 @@ from stockworker.protocol.messages import (
     Report,
     Request,
 )
+from stockworker.worker.effects import (
+    Accept,
+    Capabilities,
+    Effect,
+    Entry,
+    Event,
+    Forget,
+    LinkChanged,
+    MarkStarted,
+    Note,
+    RecordOutcome,
+    Send,
+    Start,
+)
+from stockworker.worker.leases import JournalEntry
+from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
+from stockworker.worker.work import Began, Finished, Work
 from tests.harness.playbook import Playbook, VirtualClock
 
 WORKER = WorkerId("host-1")
 BACKTEST = JobType("backtest")
 A, B, C = JobId("a"), JobId("b"), JobId("c")
 A1, A2, B1, C1 = Token("a-1"), Token("a-2"), Token("b-1"), Token("c-1")
-OFFERING = Offering(slots=1, types=(BACKTEST,), tags=())
-RHYTHM = Rhythm(poll_interval_s=5.0, heartbeat_interval_s=30.0)
+OFFERING = Capabilities(slots=1, types=(BACKTEST,), tags=())
+RHYTHM = Intervals(poll_interval_s=5.0, heartbeat_interval_s=30.0)
 CONNECTED, CUT_OFF = LinkChanged(up=True), LinkChanged(up=False)
 WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStatus.FINISHED
 
@@ -67,7 +67,7 @@ class MemoryJournal:
                 case MarkStarted(token=token):
                     assert self._entries[token].report is None
                     self._entries[token] = replace(self._entries[token], started=True)
-                case Record(report=report):
+                case RecordOutcome(report=report):
                     before = self._entries[report.token]
                     assert before.report is None or report == evicted(before.report, report.error)
                     kept = replace(before.assignment, payload="")
@@ -83,7 +83,7 @@ class AgentBook(Playbook[Event, Effect]):
     else is to be expected.
     """
 
-    def __init__(self, offering: Offering = OFFERING, quota_bytes: int = 1_000_000) -> None:
+    def __init__(self, offering: Capabilities = OFFERING, quota_bytes: int = 1_000_000) -> None:
         super().__init__(VirtualClock(1000.0, 0.0))
         self.journal = MemoryJournal()
         self.requests: list[Request] = []
@@ -99,17 +99,17 @@ class AgentBook(Playbook[Event, Effect]):
         self.expect()
         self._boot += 1
         journal = self.journal.load()
-        self.machine = Machine(
+        self.machine = WorkerMachine(
             self.identity, RHYTHM, self._offering, journal, self.clock.steady, quota_bytes=self.quota_bytes
         )
 
     @property
-    def identity(self) -> Identity:
-        return Identity(WORKER, f"boot-{self._boot}", "1.0")
+    def identity(self) -> WorkerIdentity:
+        return WorkerIdentity(WORKER, f"boot-{self._boot}", "1.0")
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
         effects = self.machine.handle(events, self.clock.steady)
-        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
+        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | RecordOutcome | Forget)]
         assert effects[: len(entries)] == entries, "the journal comes first"
         self.journal.commit(entries)
         story: list[Effect] = []

@@ -15,7 +15,7 @@ from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assign, Assignment, AttemptReport, Report
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Kind
+from stockworker.protocol.topics import TopicKind
 from tests.harness.fleet import Fleet
 from tests.harness.hostility import run_good_job
 from tests.harness.peer import Peer, connected
@@ -52,12 +52,12 @@ def test_nothing_but_the_configured_types_can_be_run(fleet: Fleet, job_type: str
     run_good_job(fleet)
 
 
-@pytest.mark.parametrize("kind", [Kind.ASSIGN, Kind.ACK, Kind.CONTROL])
+@pytest.mark.parametrize("kind", [TopicKind.ASSIGN, TopicKind.ACK, TopicKind.CONTROL])
 @pytest.mark.parametrize("body", [b"\xff", b"[" * 100_000, b'{"schema":1,"leases":[{"id":"../../x"}],"action":"sh"}'])
-def test_a_message_made_to_hurt_a_worker_is_refused(fleet: Fleet, kind: Kind, body: bytes) -> None:
+def test_a_message_made_to_hurt_a_worker_is_refused(fleet: Fleet, kind: TopicKind, body: bytes) -> None:
     topic = topics.of_worker(kind, VICTIM)
     worker = fleet.workers[0]
-    if kind is Kind.ACK and body.startswith(b"{"):
+    if kind is TopicKind.ACK and body.startswith(b"{"):
         body = b'{"schema":1,"stored":["+"]}'
     before = len([line for line in worker.events("message_refused") if line["topic"] == topic])
     counted = len(worker.events("message_refused"))

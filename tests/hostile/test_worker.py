@@ -27,7 +27,7 @@ from stockworker.protocol.messages import (
     Unregister,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Kind
+from stockworker.protocol.topics import TopicKind
 from tests.harness.fleet import Fleet
 from tests.harness.hostility import RawClient, connections_lost, refused, run_good_job
 from tests.harness.peer import Peer, connected
@@ -126,7 +126,7 @@ NO_IDS = [*LOOK_ALIKES, "+", "#", "a/b", "..", "x" * 65, "", "a\\u0000b", "host-
 
 @pytest.mark.parametrize("name", [name for name in NO_IDS if name != ".."])
 def test_what_is_no_id_is_refused_wherever_it_stands(fleet: Fleet, name: str) -> None:
-    topic = topics.of_worker(Kind.REQUEST, EVIL)
+    topic = topics.of_worker(TopicKind.REQUEST, EVIL)
     body = (
         '{"schema":1,"boot":"b","slots":1,"window":1,"types":["%s"],"tags":[],"seen":"0","leases":[]}' % name  # noqa: UP031 (braces)
     ).encode()

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.cli.exits import Exit
 from stockworker.client import Client, Ended, make_submission
 from stockworker.errors import JobUnknown
 from stockworker.protocol.lifecycle import State
+from stockworker.terminal.exits import Exit
 from tests.harness.command import run
 from tests.harness.damage import overwrite_its_pages
 from tests.harness.fleet import Fleet, python_handlers

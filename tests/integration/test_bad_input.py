@@ -25,7 +25,7 @@ from stockworker.protocol.messages import (
     Request,
 )
 from stockworker.protocol.packet import Packet, Properties
-from stockworker.protocol.topics import TOPICS, Kind, Role
+from stockworker.protocol.topics import TOPICS, Role, TopicKind
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.peer import Peer, connected
 
@@ -245,7 +245,7 @@ WORKERS_TOPICS: Final = [
 
 @pytest.mark.parametrize("topic", WORKERS_TOPICS)
 def test_garbage_of_a_worker_is_refused_with_its_reason(fleet: Fleet, topic: str) -> None:
-    ack_topic = topics.of_worker(Kind.ACK, STRANGER)
+    ack_topic = topics.of_worker(TopicKind.ACK, STRANGER)
 
     async def run() -> list[Ack]:
         async with peer(fleet, STRANGER, ack_topic) as stranger:
@@ -283,7 +283,7 @@ def report(worker: str, lease: Assignment, token: str, result: str) -> Packet:
 
 
 def listener(worker: str) -> tuple[str, str]:
-    return topics.of_worker(Kind.ASSIGN, WorkerId(worker)), topics.of_worker(Kind.ACK, WorkerId(worker))
+    return topics.of_worker(TopicKind.ASSIGN, WorkerId(worker)), topics.of_worker(TopicKind.ACK, WorkerId(worker))
 
 
 def test_only_the_holder_of_the_lease_can_report_a_result(fleet: Fleet) -> None:
@@ -300,7 +300,7 @@ def test_only_the_holder_of_the_lease_can_report_a_result(fleet: Fleet) -> None:
             await thief.link.send([report("host-8", lease, lease.token, "2")])
             await thief.until_told(lambda message: isinstance(message, Ack) and message.stale == (lease.token,))
             await thief.link.send([report(STRANGER, lease, lease.token, "3")])
-            await thief.until_denied(topics.of_worker(Kind.REPORT, STRANGER))
+            await thief.until_denied(topics.of_worker(TopicKind.REPORT, STRANGER))
             for result in ("4", "5"):
                 stranger.received.clear()
                 await stranger.link.send([report(STRANGER, lease, lease.token, result)])
@@ -320,10 +320,10 @@ def test_only_the_holder_of_the_lease_can_report_a_result(fleet: Fleet) -> None:
 # --- what comes to workers --------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", [Kind.ASSIGN, Kind.ACK, Kind.CONTROL])
-def test_a_worker_drops_garbage_and_goes_on(fleet: Fleet, kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [TopicKind.ASSIGN, TopicKind.ACK, TopicKind.CONTROL])
+def test_a_worker_drops_garbage_and_goes_on(fleet: Fleet, kind: TopicKind) -> None:
     topic = topics.of_worker(kind, WorkerId("host-1"))
-    unreadable = [body for name, body in GARBAGE.items() if kind is not Kind.ACK or "fields" not in name]
+    unreadable = [body for name, body in GARBAGE.items() if kind is not TopicKind.ACK or "fields" not in name]
 
     async def run() -> None:
         async with peer(fleet, "dispatcher") as impostor:
@@ -339,7 +339,7 @@ def test_a_worker_drops_garbage_and_goes_on(fleet: Fleet, kind: Kind) -> None:
 
 
 def test_a_worker_refuses_an_order_that_it_does_not_know(fleet: Fleet) -> None:
-    topic = topics.of_worker(Kind.CONTROL, WorkerId("host-1"))
+    topic = topics.of_worker(TopicKind.CONTROL, WorkerId("host-1"))
 
     async def run() -> None:
         async with peer(fleet, "dispatcher") as impostor:

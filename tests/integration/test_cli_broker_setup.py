@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.cli.exits import Exit
-from stockworker.security.certificates import Authority
-from stockworker.security.inspection import inspect
+from stockworker.pki.certificates import Authority
+from stockworker.pki.inspection import inspect
+from stockworker.terminal.exits import Exit
 from tests.harness.broker import Broker
 from tests.harness.command import Finished, run
 

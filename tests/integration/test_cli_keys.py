@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.security import keyring, keys
-from stockworker.security.keyring import Holder
+from stockworker.sealing import keyring, keys
+from stockworker.sealing.keyring import Holder
 from tests.harness import command
 from tests.harness.command import Finished
 

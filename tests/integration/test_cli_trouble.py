@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.security.certificates import Authority
+from stockworker.pki.certificates import Authority
 from tests.harness import command
 from tests.harness.broker import Broker
 from tests.harness.command import changed, run

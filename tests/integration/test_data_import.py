@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stockworker.adapters.http import HttpStatus, Unreachable
+from stockworker.adapters.http import HostUnreachable, HttpStatus
 from stockworker.errors import StoreError
 from stockworker.handlers import data_import
 from stockworker.handlers.api import PermanentError
@@ -146,7 +146,7 @@ def test_what_may_work_later_is_no_permanent_error(run: HandlerRun, server: Http
     server.answers["/busy"] = Answer(b"", status=503)
     with pytest.raises(HttpStatus):
         run({"source": server.url("/busy")})
-    with pytest.raises(Unreachable):
+    with pytest.raises(HostUnreachable):
         run({"source": "http://127.0.0.1:9/"})
     with pytest.raises(PermanentError, match="answered 404"):
         run({"source": server.url("/missing")})

@@ -8,7 +8,15 @@ from contextlib import closing
 
 import pytest
 
-from stockworker.adapters.http import FetchError, ForeignHost, HttpStatus, Refused, Response, Unreachable, fetch
+from stockworker.adapters.http import (
+    AddressRefused,
+    FetchError,
+    ForeignHost,
+    HostUnreachable,
+    HttpStatus,
+    Response,
+    fetch,
+)
 from tests.harness.http_server import Answer, HttpServer
 
 
@@ -45,21 +53,21 @@ def test_a_packed_body_is_unpacked(server: HttpServer) -> None:
 
 def test_a_bomb_is_refused_before_it_is_unpacked(server: HttpServer) -> None:
     server.answers["/bars"] = Answer(gzip.compress(bytes(10_000_000)), content_encoding="gzip")
-    with pytest.raises(Refused, match="larger than 1,000,000 bytes when unpacked"):
+    with pytest.raises(AddressRefused, match="larger than 1,000,000 bytes when unpacked"):
         get(server.url("/bars"))
 
 
 def test_too_large_an_answer_is_refused(server: HttpServer) -> None:
     server.answers["/bars"] = Answer(bytes(1001))
     assert len(get(server.url("/bars"), limit_bytes=1001).body) == 1001
-    with pytest.raises(Refused, match="larger than 1,000 bytes"):
+    with pytest.raises(AddressRefused, match="larger than 1,000 bytes"):
         get(server.url("/bars"), limit_bytes=1000)
 
 
 @pytest.mark.parametrize("body", [b"\x1f\x8bnothing", gzip.compress(bytes(1000), mtime=0)[:-9], b"plain"])
 def test_damaged_packed_data_may_work_later(server: HttpServer, body: bytes) -> None:
     server.answers["/bars"] = Answer(body, content_encoding="gzip")
-    with pytest.raises(Unreachable, match="gzip data"):
+    with pytest.raises(HostUnreachable, match="gzip data"):
         get(server.url("/bars"))
 
 
@@ -82,14 +90,14 @@ def test_an_error_does_not_give_away_the_query(server: HttpServer) -> None:
 def test_nobody_listens() -> None:
     with closing(socket.create_server(("127.0.0.1", 0))) as unused:
         port = unused.getsockname()[1]
-    with pytest.raises(Unreachable, match="Connection refused"):
+    with pytest.raises(HostUnreachable, match="Connection refused"):
         get(f"http://127.0.0.1:{port}/")
 
 
 def test_a_silent_server_is_given_up() -> None:
     with (
         closing(socket.create_server(("127.0.0.1", 0))) as silent,
-        pytest.raises(Unreachable, match="timed out"),
+        pytest.raises(HostUnreachable, match="timed out"),
     ):
         get(f"http://127.0.0.1:{silent.getsockname()[1]}/", timeout_s=0.1)
 
@@ -98,7 +106,7 @@ def test_a_server_that_drips_is_given_up(server: HttpServer) -> None:
     released = threading.Event()
     server.answers["/bars"] = Answer(bytes(1000), drip=released)
     try:
-        with pytest.raises(Unreachable, match=r"too slow: \d+ bytes so far"):
+        with pytest.raises(HostUnreachable, match=r"too slow: \d+ bytes so far"):
             get(server.url("/bars"), timeout_s=0.3)
     finally:
         released.set()
@@ -106,7 +114,7 @@ def test_a_server_that_drips_is_given_up(server: HttpServer) -> None:
 
 def test_an_answer_that_breaks_off_may_work_later(server: HttpServer) -> None:
     server.answers["/bars"] = Answer(b"half", claims_bytes=8)
-    with pytest.raises(Unreachable, match="broke off 4 bytes before the end"):
+    with pytest.raises(HostUnreachable, match="broke off 4 bytes before the end"):
         get(server.url("/bars"))
 
 
@@ -118,14 +126,14 @@ def test_a_redirect_is_followed(server: HttpServer) -> None:
 
 def test_a_circle_of_redirects_ends(server: HttpServer) -> None:
     server.answers["/"] = Answer(b"", status=307, location="/")
-    with pytest.raises(Refused, match="more than 5 redirects"):
+    with pytest.raises(AddressRefused, match="more than 5 redirects"):
         get(server.url("/"))
 
 
 @pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://127.0.0.1/x", "gopher://x/", "//"])
 def test_a_redirect_out_of_http_is_refused(server: HttpServer, location: str) -> None:
     server.answers["/"] = Answer(b"", status=301, location=location)
-    with pytest.raises(Refused):
+    with pytest.raises(AddressRefused):
         get(server.url("/"))
 
 
@@ -155,7 +163,7 @@ def test_such_an_address_is_asked_if_it_is_listed_itself(monkeypatch: pytest.Mon
         raise ConnectionRefusedError(f"dialled {address[0]}")
 
     monkeypatch.setattr(socket, "create_connection", dial)
-    with pytest.raises(Unreachable, match=r"dialled 169\.254\.169\.254"):
+    with pytest.raises(HostUnreachable, match=r"dialled 169\.254\.169\.254"):
         get("http://169.254.169.254/", hosts={"169.254.169.254"})
 
 
@@ -186,7 +194,7 @@ def test_proxies_of_the_environment_are_ignored(server: HttpServer, monkeypatch:
     ],
 )
 def test_what_is_no_address_is_refused(url: str) -> None:
-    with pytest.raises(Refused) as raised:
+    with pytest.raises(AddressRefused) as raised:
         get(url, timeout_s=1)
     assert "secret" not in str(raised.value)
     assert isinstance(raised.value, FetchError)

@@ -13,8 +13,8 @@ from stockworker.adapters import clock
 from stockworker.client import Client, make_submission
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus
-from stockworker.security.envelope import read_answer, read_job
-from stockworker.security.keyring import Holder
+from stockworker.sealing.envelope import read_answer, read_job
+from stockworker.sealing.keyring import Holder
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.vault import Vault
 

@@ -18,9 +18,9 @@ from stockworker.client import Client, Ended, make_submission
 from stockworker.errors import JobRejected, ResultRefused
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Progress, ReceiptStatus, Story, Submission
-from stockworker.security.envelope import encode_bytes
-from stockworker.security.keyring import Holder
+from stockworker.protocol.messages import Explanation, Progress, ReceiptStatus, Submission
+from stockworker.sealing.envelope import encode_bytes
+from stockworker.sealing.keyring import Holder
 from tests.harness import command
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.jobs import as_client, end_of, until_running
@@ -122,7 +122,7 @@ async def submit_and_wait(client: Client, submission: Submission) -> Ended:
 
 
 def test_an_error_text_reaches_its_submitter_alone(fleet: Fleet) -> None:
-    async def act(client: Client) -> tuple[Ended, str, Story]:
+    async def act(client: Client) -> tuple[Ended, str, Explanation]:
         ended = await end_of(client, await client.submit("fail", id="fails"))
         (view,) = await client.query(["fails"])
         return ended, view.reason or "", await client.explain("fails")

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from stockworker.cli.exits import Exit
+from stockworker.broker.configuration import Profile
 from stockworker.client import Client
-from stockworker.config.broker import Profile
+from stockworker.terminal.exits import Exit
 from tests.harness.fleet import Fleet, Service, python_handlers
 from tests.harness.jobs import as_client, run_job, until_running
 from tests.harness.service_manager import ServiceManager

@@ -120,7 +120,7 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
 
 
 def test_a_worker_with_as_many_leases_as_it_may_hold_can_tell_of_them_all() -> None:
-    lease = messages.HeldLease(JobId(LONGEST_ID), Token(LONGEST_ID), messages.LeaseStatus.FINISHED)
+    lease = messages.ReportedLease(JobId(LONGEST_ID), Token(LONGEST_ID), messages.LeaseStatus.FINISHED)
     kinds = tuple(JobType(LONGEST_ID) for _ in range(64))
     request = messages.Request(WorkerId(LONGEST_ID), LONGEST_ID, 1024, 1024, kinds, (), "\x1f" * 64, (lease,) * 1024)
     packet = encode(request)

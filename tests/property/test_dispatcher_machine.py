@@ -27,7 +27,7 @@ from stockworker.dispatcher.effects import (
     Send,
     Unreached,
 )
-from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Outcome, Priority
@@ -39,7 +39,6 @@ from stockworker.protocol.messages import (
     Cleanup,
     Disconnect,
     Heartbeat,
-    HeldLease,
     Hold,
     HoldKind,
     LeaseStatus,
@@ -50,6 +49,7 @@ from stockworker.protocol.messages import (
     ReceiptStatus,
     Register,
     Report,
+    ReportedLease,
     Request,
     RetryJob,
     StatsRequest,
@@ -126,7 +126,7 @@ class Dispatching(RuleBasedStateMachine):
         self.start()
 
     def start(self) -> None:
-        self.machine = Machine(POLICY, self.entropy, PRESENCE, self.store.load(), self.now)
+        self.machine = DispatcherMachine(POLICY, self.entropy, PRESENCE, self.store.load(), self.now)
         self.inbox = [Denied(self.denied), LinkChanged(up=True)]
         self.pruned.clear()
         self.looked = False
@@ -186,14 +186,14 @@ class Dispatching(RuleBasedStateMachine):
         *,
         short: bool,
     ) -> None:
-        held = tuple(HeldLease(*self.lease(pick)[1:], status) for pick, status in claims)
+        held = tuple(ReportedLease(*self.lease(pick)[1:], status) for pick, status in claims)
         self.hear(Request(worker, boot, slots, window, tuple(types), tuple(tags), "1", held, short))
 
     @rule(worker=workers)
     def honest_request(self, worker: WorkerId) -> None:
         """All that the worker holds by the dispatcher's books, as running."""
         jobs = [job for job in self.store.jobs.values() if job.state in LEASED and job.worker == worker]
-        held = tuple(HeldLease(job.spec.id, job.token, LeaseStatus.RUNNING) for job in jobs if job.token)
+        held = tuple(ReportedLease(job.spec.id, job.token, LeaseStatus.RUNNING) for job in jobs if job.token)
         self.hear(Request(worker, "boot-1", 2, 3, (BACKTEST, IMPORT), (Tag("gpu"),), "1", held))
 
     @rule(

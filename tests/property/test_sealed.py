@@ -10,14 +10,14 @@ from hypothesis import strategies as st
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
-from stockworker.security import keyring
-from stockworker.security.envelope import Kind, Refusal, digest, encode_bytes, read_answer, read_job
+from stockworker.sealing import keyring
+from stockworker.sealing.envelope import Refusal, SealKind, digest, encode_bytes, read_answer, read_job
 from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, job, with_header
 
 PARTIES = Parties()
 SUBMITTER, WORKER = PARTIES.submitter(), PARTIES.worker()
 SEALED = SUBMITTER.seal_job(job({"symbol": "ACME"}), JOB, NOW)
-RESULT = WORKER.seal_answer(Kind.RESULT, '"rich"', WORKER.open_job(SEALED, JOB, PRICE_UPDATE, NOW), 1, NOW)
+RESULT = WORKER.seal_answer(SealKind.RESULT, '"rich"', WORKER.open_job(SEALED, JOB, PRICE_UPDATE, NOW), 1, NOW)
 
 PARTS = st.text("AQaz09-_=", max_size=12) | st.text(max_size=12) | st.sampled_from(SEALED.split("."))
 CLAIMS = (
@@ -85,15 +85,15 @@ def test_a_flipped_bit_of_a_result_is_noticed(position: int, bit: int, part: int
         SUBMITTER.open_result(".".join(parts), JOB, NOW, digest(SEALED))
 
 
-@given(st.text(), st.sampled_from([Kind.RESULT, Kind.ERROR]))
-def test_any_text_comes_through(text: str, kind: Kind) -> None:
+@given(st.text(), st.sampled_from([SealKind.RESULT, SealKind.ERROR]))
+def test_any_text_comes_through(text: str, kind: SealKind) -> None:
     payload = json.dumps(text)
     sealed = SUBMITTER.seal_job(job(text), JOB, NOW)
     opened = WORKER.open_job(sealed, JOB, PRICE_UPDATE, NOW)
     assert json.loads(opened.payload) == json.loads(payload)
 
     answer = WORKER.seal_answer(kind, payload, opened, 1, NOW)
-    read = SUBMITTER.open_result if kind is Kind.RESULT else SUBMITTER.open_error
+    read = SUBMITTER.open_result if kind is SealKind.RESULT else SUBMITTER.open_error
     assert read(answer, JOB, NOW, digest(sealed)) == payload
     assert read_answer(answer).header.kind is kind
 

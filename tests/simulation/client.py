@@ -28,7 +28,7 @@ from stockworker.protocol.messages import (
     Submit,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Kind, Role
+from stockworker.protocol.topics import Role, TopicKind
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.link import Link
@@ -90,9 +90,9 @@ class Client:
         """Connect; nothing is remembered of an earlier life but what jobs there are."""
         filters = (
             topics.receipt(ClientId(self.name)),
-            str(Kind.STATS_RESPONSE),
-            f"{Kind.COMPLETED}/+",
-            f"{Kind.FAILED}/+",
+            str(TopicKind.STATS_RESPONSE),
+            f"{TopicKind.COMPLETED}/+",
+            f"{TopicKind.FAILED}/+",
         )
         link = Link(self._world, self._broker, self.cable, self._dice, SignIn(f"{self.name}-1", filters, None))
         link.deliver = self._hear

@@ -5,17 +5,17 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, Refused
+from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, PublishRefused
 from stockworker.adapters.sqlite import MEMORY
 from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Now, Save, Unreached
-from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
-from stockworker.dispatcher.turn import Performance, Turns
+from stockworker.dispatcher.turn import TurnOutput, Turns
 from stockworker.errors import StoreError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import JobId, make_token
-from stockworker.protocol.job import Job
+from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
@@ -51,12 +51,12 @@ class _WatchedStore(SqliteJobStore):
         return pruned
 
 
-class _WatchedMachine(Machine):
+class _WatchedMachine(DispatcherMachine):
     """Tells of each list of effects."""
 
     decided: Callable[[list[Effect]], None]
 
-    def handle(self, events: Sequence[Event], now: Now, past: Mapping[JobId, Job] | None = None) -> list[Effect]:
+    def handle(self, events: Sequence[Event], now: Now, past: Mapping[JobId, JobRecord] | None = None) -> list[Effect]:
         effects = super().handle(events, now, past)
         self.decided(effects)
         return effects
@@ -169,7 +169,7 @@ class Dispatcher(Process):
                 return LinkChanged(up=True)
             case LinkDown():
                 return LinkChanged(up=False)
-            case Refused(packet=packet) if isinstance(packet.tag, Unreached):
+            case PublishRefused(packet=packet) if isinstance(packet.tag, Unreached):
                 self._facts.unreached.update(packet.tag.tokens)
                 return packet.tag
             case _:
@@ -184,7 +184,7 @@ class Dispatcher(Process):
                 self._facts.granted[job.token] = self._facts.renewed[job.token] = self.world.now
         self.boundary("committed")
 
-    def _say(self, deliveries: list[Delivery], performance: Performance) -> None:
+    def _say(self, deliveries: list[Delivery], performance: TurnOutput) -> None:
         if self.link is None:
             return
         self.link.acknowledge(deliveries)
@@ -212,7 +212,7 @@ class Dispatcher(Process):
             return
         hold, ledger = self.laws.hold, self.machine.ledger
         self._shadow.equals(self._store, thoroughly=thoroughly)
-        anew = Machine(self.policy, self.dice, self._presence, self._store.load(), self.now()).ledger
+        anew = DispatcherMachine(self.policy, self.dice, self._presence, self._store.load(), self.now()).ledger
         live = {job_id: replace(job, ready_at=0.0) for job_id, job in ledger.jobs.items()}
         again = {job_id: replace(job, ready_at=0.0) for job_id, job in anew.jobs.items()}
         hold(Law.BOOKS_EQUAL_STORE, live == again, "books:", live, "anew:", again)

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from stockworker.agent.work import Began, ExecutorEvent, Finished, Progressed, Work
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
+from stockworker.worker.work import Began, ExecutorEvent, Finished, Progressed, Work
 from tests.simulation.world import Timer, World
 
 _GRACE_S: Final = 5.0

@@ -6,7 +6,7 @@ from typing import Final
 
 from stockworker.protocol import topics
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Kind
+from stockworker.protocol.topics import TopicKind
 from tests.simulation.broker import Limits, Noise
 from tests.simulation.calm import EVERYBODY
 from tests.simulation.dispatcher import DAY, MIDDAY
@@ -226,13 +226,13 @@ class Faults:
         dice, workers = self._dice, self._fleet.workers
         topic = dice.choice(
             (
-                topics.of_worker(Kind.REQUEST, workers[0].worker_id),
-                topics.of_worker(Kind.ASSIGN, workers[0].worker_id),
-                topics.of_worker(Kind.REPORT, workers[0].worker_id),
+                topics.of_worker(TopicKind.REQUEST, workers[0].worker_id),
+                topics.of_worker(TopicKind.ASSIGN, workers[0].worker_id),
+                topics.of_worker(TopicKind.REPORT, workers[0].worker_id),
                 "jobs/queue/high/../etc",
                 "jobs/query/nobody",
-                str(Kind.CLEANUP),
-                str(Kind.STATS_REQUEST),
+                str(TopicKind.CLEANUP),
+                str(TopicKind.STATS_REQUEST),
                 "workers/disconnect/w1",
             )
         )

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TextIO
 
-from stockworker.agent.effects import Offering
-from stockworker.agent.machine import Rhythm
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.ids import WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import HoldKind
+from stockworker.worker.effects import Capabilities
+from stockworker.worker.machine import Intervals
 from tests.simulation.broker import Broker
 from tests.simulation.calm import Calm
 from tests.simulation.client import Client
@@ -42,8 +42,8 @@ class Plan:
     """What the fleet is made of."""
 
     policy: Policy
-    rhythm: Rhythm
-    offerings: tuple[Offering, ...]
+    rhythm: Intervals
+    offerings: tuple[Capabilities, ...]
     clients: int
 
 
@@ -88,7 +88,7 @@ class Fleet:
         """Whoever is connected to the broker."""
         return [self.dispatcher, *self.workers, *self.twins, *self.clients]
 
-    def _worker(self, name: str, worker_id: WorkerId, offering: Offering) -> Worker:
+    def _worker(self, name: str, worker_id: WorkerId, offering: Capabilities) -> Worker:
         worker = Worker(
             self.world,
             self.broker,

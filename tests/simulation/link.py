@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Sequence
 from random import Random
 from typing import Final
 
-from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkItem, LinkUp, Refused, Takeovers
-from stockworker.adapters.mqtt_wire import Ending
+from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkItem, LinkUp, PublishRefused, Takeovers
+from stockworker.adapters.mqtt_wire import ConnectionEnd
 from stockworker.protocol.packet import Packet
 from tests.simulation.broker import KEEPALIVE_S, Broker, SignIn
 from tests.simulation.network import Cable, Wire
@@ -15,7 +15,7 @@ _CONNECT_TIMEOUT_S: Final = 15.0
 _BACKOFF_CAP_S: Final = 60.0
 _SILENCE_MAX_S: Final = 1.75 * KEEPALIVE_S
 _HEALTHY_AFTER_S: Final = 60.0
-_SILENCE: Final = Ending("no sign of life from the broker")
+_SILENCE: Final = ConnectionEnd("no sign of life from the broker")
 
 
 class Link:
@@ -88,7 +88,7 @@ class Link:
             self.deliver(LinkDown("no connection"))
             self._world.after(self._backoff.next_s(), self.open)
 
-    def _lost(self, wire: Wire, ending: Ending) -> None:
+    def _lost(self, wire: Wire, ending: ConnectionEnd) -> None:
         if self._wire is not wire or self._closed:
             return
         was_up, self._wire, self.up = self.up, None, False
@@ -107,7 +107,7 @@ class Link:
         self._world.after(self._backoff.next_s(), self.open)
 
     def send(self, packet: Packet) -> None:
-        """Publish; what the broker does not pass on comes back as `Refused`, and what can't be sent is gone."""
+        """Publish; what the broker does not pass on comes back as `PublishRefused`, and what can't be sent is gone."""
         wire = self._wire
         if not self.up or wire is None:
             return
@@ -118,7 +118,7 @@ class Link:
         """At the broker's end."""
         code = self._broker.publish(packet, self._ask.client_id)
         if code and packet.qos:
-            wire.down(lambda: self.deliver(Refused(packet, code)) if self._wire is wire else None)
+            wire.down(lambda: self.deliver(PublishRefused(packet, code)) if self._wire is wire else None)
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """The broker may forget these."""

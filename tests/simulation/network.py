@@ -5,13 +5,13 @@ from random import Random
 from typing import Final
 
 from stockworker.adapters.mqtt_reasons import SESSION_TAKEN_OVER
-from stockworker.adapters.mqtt_wire import Ending
+from stockworker.adapters.mqtt_wire import ConnectionEnd
 from tests.simulation.world import World
 
-CLOSED: Final = Ending("the broker hung up", by_peer=True)
-TAKEN_OVER: Final = Ending("another client uses the id", SESSION_TAKEN_OVER, by_peer=True)
-SHUTTING_DOWN: Final = Ending("the broker stops", 0x8B, by_peer=True)
-_RESET: Final = Ending("connection reset")
+CLOSED: Final = ConnectionEnd("the broker hung up", by_peer=True)
+TAKEN_OVER: Final = ConnectionEnd("another client uses the id", SESSION_TAKEN_OVER, by_peer=True)
+SHUTTING_DOWN: Final = ConnectionEnd("the broker stops", 0x8B, by_peer=True)
+_RESET: Final = ConnectionEnd("connection reset")
 _NEAR_S: Final = 0.0005
 _FAR_S: Final = 0.02
 
@@ -87,7 +87,7 @@ class Wire:
         self._down = _Way(world, dice, cable)
         self.machine_open = self.broker_open = True
         self.quiet_until = 0.0
-        self.lost_at_machine: Callable[[Ending], None] = lambda _ending: None
+        self.lost_at_machine: Callable[[ConnectionEnd], None] = lambda _ending: None
         self.lost_at_broker: Callable[[], None] = lambda: None
         cable.wires.add(self)
 
@@ -122,7 +122,7 @@ class Wire:
         self.up(self.close_broker)
         self.vanish()
 
-    def drop(self, ending: Ending = CLOSED) -> None:
+    def drop(self, ending: ConnectionEnd = CLOSED) -> None:
         """The broker's end closes, and says so."""
         self.broker_open = False
         self.down(lambda: self._close_machine(ending))
@@ -138,7 +138,7 @@ class Wire:
         self.broker_open = False
         self._settle()
 
-    def _close_machine(self, ending: Ending) -> None:
+    def _close_machine(self, ending: ConnectionEnd) -> None:
         if self.machine_open:
             self.vanish()
             self.lost_at_machine(ending)

@@ -5,12 +5,12 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TextIO
 
-from stockworker.agent.effects import Offering
-from stockworker.agent.machine import Rhythm
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.protocol.ids import JobId, JobType, Tag, UniqueKey
 from stockworker.protocol.job import Priority
 from stockworker.protocol.messages import HoldKind, Submission
+from stockworker.worker.effects import Capabilities
+from stockworker.worker.machine import Intervals
 from tests.simulation.executor import Behaviour
 from tests.simulation.faults import Faults
 from tests.simulation.fleet import Fleet, Plan
@@ -122,11 +122,11 @@ def _plan(dice: Random, weather: Weather) -> Plan:
         ),
         prefetch={TYPES[0]: Prefetch(dice.choice((1, 8, 64)), lease_s)} if dice.random() < 0.3 else {},
     )
-    offerings = [Offering(dice.choice((1, 1, 2, 4, 8)), TYPES, (GPU,))]  # one of them can run everything
+    offerings = [Capabilities(dice.choice((1, 1, 2, 4, 8)), TYPES, (GPU,))]  # one of them can run everything
     for _ in range(dice.randint(0, 4)):
         types = tuple(sorted(dice.sample(TYPES, dice.randint(1, 3))))
-        offerings.append(Offering(dice.choice((1, 2, 4)), types, (GPU,) if dice.random() < 0.3 else ()))
-    rhythm = Rhythm(dice.choice(weather.poll_interval_s), dice.choice((30.0, 60.0)))
+        offerings.append(Capabilities(dice.choice((1, 2, 4)), types, (GPU,) if dice.random() < 0.3 else ()))
+    rhythm = Intervals(dice.choice(weather.poll_interval_s), dice.choice((30.0, 60.0)))
     return Plan(policy, rhythm, tuple(offerings), clients=dice.randint(1, 3))
 
 

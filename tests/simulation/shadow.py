@@ -8,7 +8,7 @@ from stockworker.dispatcher.effects import Now, Prune, Save, SaveAttempt, SaveHo
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
-from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, TERMINAL, State
 from stockworker.protocol.messages import HoldKind
 from tests.simulation.calm import Calm
@@ -94,7 +94,7 @@ class Shadow:
         self.ends: dict[JobId, State] = {}
         self.ended_at: dict[JobId, float] = {}
         self._cancelled_at: dict[JobId, float] = {}
-        self.jobs: dict[JobId, Job] = {}
+        self.jobs: dict[JobId, JobRecord] = {}
         self.attempts: dict[Token, Attempt] = {}
         self.open: defaultdict[JobId, set[Token]] = defaultdict(set)
         self.held: defaultdict[WorkerId, set[Token]] = defaultdict(set)
@@ -104,9 +104,9 @@ class Shadow:
         self.lives: dict[Token, tuple[int, int]] = {}
         self.totals: Counter[State] = Counter()
         self.excused: set[Token] = set()
-        self.new_leases: list[Job] = []
+        self.new_leases: list[JobRecord] = []
         self.before: dict[JobId, State | None] = {}
-        self.forgotten: dict[JobId, Job] = {}
+        self.forgotten: dict[JobId, JobRecord] = {}
         self.untouched = True
 
     def begin_turn(self) -> None:
@@ -198,7 +198,7 @@ class Shadow:
         self.jobs[job_id] = job
         self.totals[job.state] += 1
 
-    def _begins(self, before: Job | None, job: Job) -> None:
+    def _begins(self, before: JobRecord | None, job: JobRecord) -> None:
         """A job that is new, or reopened, has done nothing yet."""
         job_id = job.spec.id
         if before is None:
@@ -208,7 +208,7 @@ class Shadow:
             self.life[job_id] = (sequence, reopened + 1)
             self._laws.hold(Law.RETRY_HEEDED, not (job.failures or job.crashes or job.cancel_requested), job)
 
-    def _lease_changes(self, before: Job | None, job: Job) -> None:
+    def _lease_changes(self, before: JobRecord | None, job: JobRecord) -> None:
         attempt, token = (0, None) if before is None else (before.attempt, before.token)
         if job.token is not None and job.token != token:
             self._laws.hold(Law.TOKEN_IS_NEW, job.token not in self.attempts, job)
@@ -218,14 +218,14 @@ class Shadow:
         else:
             self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt, before, "became", job)
 
-    def _time_came(self, before: Job | None, job: Job, now: Now, calmed_before: float) -> None:
+    def _time_came(self, before: JobRecord | None, job: JobRecord, now: Now, calmed_before: float) -> None:
         if before is None or before.state is not State.SCHEDULED or job.state not in (State.QUEUED, State.ASSIGNED):
             return
         not_before = job.spec.not_before
         due = min(before.ready_at, calmed_before) <= now.steady and (not_before is None or not_before <= now.wall)
         self._laws.hold(Law.NOT_BEFORE_ITS_TIME, due, before, "became", job, "at", now)
 
-    def _ended(self, before: Job | None, job: Job, now: Now) -> None:
+    def _ended(self, before: JobRecord | None, job: JobRecord, now: Now) -> None:
         hold, spec = self._laws.hold, job.spec
         self.ends[spec.id], self.ended_at[spec.id] = job.state, self._calm.now
         if job.state is State.CANCELLED:
@@ -237,7 +237,7 @@ class Shadow:
             token = None if before is None else before.token
             hold(Law.FAILED_FOR_A_REASON, job.reason and (spent or token in self._facts.permanent), job)
 
-    def _result(self, before: Job | None, save: SaveJob) -> None:
+    def _result(self, before: JobRecord | None, save: SaveJob) -> None:
         job, job_id = save.job, save.job.spec.id
         completes = job.state is State.COMPLETED
         self._laws.hold(Law.ONE_RESULT, (save.result is not None) is completes, save)
@@ -268,7 +268,7 @@ class Shadow:
             self.open[attempt.job_id].discard(attempt.token)
             self.held[attempt.worker].discard(attempt.token)
 
-    def _let_go(self, attempt: Attempt, job: Job) -> None:
+    def _let_go(self, attempt: Attempt, job: JobRecord) -> None:
         """An attempt has ended: if its worker has not said so, there is a reason."""
         hold, facts, token = self._laws.hold, self._facts, attempt.token
         calm_s = self._calm.lasts_s("dispatcher", attempt.worker)

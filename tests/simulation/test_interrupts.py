@@ -14,9 +14,6 @@ from typing import Final, get_args
 
 import pytest
 
-from stockworker.agent import effects as of_agent
-from stockworker.agent.effects import Offering
-from stockworker.agent.machine import Rhythm
 from stockworker.dispatcher import effects as of_dispatcher
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.protocol import codec
@@ -25,6 +22,9 @@ from stockworker.protocol.job import Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Control, ControlAction, HoldKind, Submission
 from stockworker.protocol.packet import Packet
+from stockworker.worker import effects as of_agent
+from stockworker.worker.effects import Capabilities
+from stockworker.worker.machine import Intervals
 from tests.simulation.executor import Behaviour
 from tests.simulation.fleet import Fleet, Plan
 from tests.simulation.process import Process
@@ -45,8 +45,8 @@ PLAN: Final = Plan(
         keep_ended_s=25.0,
         defaults=JobDefaults(timeout_s=30.0, backoff_s=0.5, max_attempts=9, max_crashes=9),
     ),
-    rhythm=Rhythm(10.0, 30.0),
-    offerings=(Offering(1, (IMPORT, UPDATE), ()), Offering(2, (IMPORT, UPDATE), ())),
+    rhythm=Intervals(10.0, 30.0),
+    offerings=(Capabilities(1, (IMPORT, UPDATE), ()), Capabilities(2, (IMPORT, UPDATE), ())),
     clients=1,
 )
 STORY_S: Final = 70.0

@@ -13,27 +13,9 @@ from typing import Final
 import pytest
 
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.agent.effects import (
-    Accept,
-    Drain,
-    Event,
-    Forget,
-    Leave,
-    LinkChanged,
-    MarkStarted,
-    Note,
-    Offering,
-    Record,
-    Send,
-    Start,
-    Stop,
-)
-from stockworker.agent.journal import Journal
-from stockworker.agent.machine import Identity, Machine, Rhythm
-from stockworker.agent.work import Began, Finished, Work
 from stockworker.dispatcher.effects import LinkChanged as DispatcherLinkChanged
 from stockworker.dispatcher.effects import Now, Unreached
-from stockworker.dispatcher.machine import Machine as DispatcherMachine
+from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import Turns
@@ -43,6 +25,24 @@ from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Assign, Control, Presence, Submission, Submit
 from stockworker.protocol.packet import Packet
+from stockworker.worker.effects import (
+    Accept,
+    Capabilities,
+    Drain,
+    Event,
+    Forget,
+    Leave,
+    LinkChanged,
+    MarkStarted,
+    Note,
+    RecordOutcome,
+    Send,
+    Start,
+    Stop,
+)
+from stockworker.worker.journal import Journal
+from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
+from stockworker.worker.work import Began, Finished, Work
 from tests.harness.entropy import Counting
 
 MIDDAY: Final = 1_700_000_000.0
@@ -81,11 +81,11 @@ class Host:
         self.boots += 1
         self.left = False
         self.journal = Journal(self.file)
-        identity = Identity(self.worker_id, f"boot-{self.boots}", "1")
-        self.machine = Machine(
+        identity = WorkerIdentity(self.worker_id, f"boot-{self.boots}", "1")
+        self.machine = WorkerMachine(
             identity,
-            Rhythm(600.0, 60.0),
-            Offering(SLOTS, (BACKTEST,), ()),
+            Intervals(600.0, 60.0),
+            Capabilities(SLOTS, (BACKTEST,), ()),
             self.journal.load(),
             now,
             quota_bytes=QUOTA_BYTES,
@@ -113,7 +113,7 @@ class Host:
         events, self.inbox = self.inbox, []
         packets = []
         effects = self.machine.handle(events, now)
-        entries = [each for each in effects if isinstance(each, Accept | MarkStarted | Record | Forget)]
+        entries = [each for each in effects if isinstance(each, Accept | MarkStarted | RecordOutcome | Forget)]
         if entries:
             self.journal.commit(entries)
         for effect in effects:

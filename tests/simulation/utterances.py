@@ -11,7 +11,7 @@ from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_BODY
 from stockworker.protocol.ids import JobId, Token, WorkerId
-from stockworker.protocol.job import Job, Outcome
+from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
 from stockworker.protocol.messages import (
     Ack,
@@ -34,7 +34,7 @@ from stockworker.protocol.messages import (
     Transition,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import OWN_LEVEL, Kind, Role
+from stockworker.protocol.topics import OWN_LEVEL, Role, TopicKind
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.shadow import Facts, Shadow
 
@@ -76,7 +76,7 @@ class Ears:
     def said(self, packet: Packet, role: Role, own_id: str) -> Message | None:
         """Somebody publishes; returns what it means."""
         self._hold(Law.SMALL_ENOUGH, len(packet.body) <= MAX_BODY, packet.topic, len(packet.body))
-        self._hold(Law.ONLY_PRESENCE_RETAINED, not packet.retain or packet.topic == Kind.DISPATCHER, packet)
+        self._hold(Law.ONLY_PRESENCE_RETAINED, not packet.retain or packet.topic == TopicKind.DISPATCHER, packet)
         self._hold(Law.SAID_BY_RIGHT, _may_say(packet.topic, role, own_id), own_id, "says", packet.topic)
         try:
             return read(packet)
@@ -259,7 +259,7 @@ class Ears:
             self._hold(Law.HOLDS_KEPT, not kept, job, "was given out in spite of", self._shadow.holds)
             in_time = job.spec.expires_at is None or job.spec.expires_at > now.wall
             self._hold(Law.NOT_AFTER_ITS_TIME, in_time, job, "was given out at", now)
-        by_worker: defaultdict[WorkerId, list[Job]] = defaultdict(list)
+        by_worker: defaultdict[WorkerId, list[JobRecord]] = defaultdict(list)
         for job in new:
             if job.worker is not None and job.state in LEASED:
                 by_worker[job.worker].append(job)
@@ -273,9 +273,9 @@ class Ears:
                 for job in jobs:
                     self._in_order(job, worker, heads, aged_before)
 
-    def _heads(self) -> dict[tuple[object, ...], Job]:
+    def _heads(self) -> dict[tuple[object, ...], JobRecord]:
         """The first of those that still wait, by type, tags and priority."""
-        heads: dict[tuple[object, ...], Job] = {}
+        heads: dict[tuple[object, ...], JobRecord] = {}
         for job in self._shadow.jobs.values():
             if job.state is State.QUEUED and (HoldKind.TYPE, job.spec.type) not in self._shadow.holds:
                 lane = (job.spec.type, job.spec.tags, job.spec.priority)
@@ -284,7 +284,9 @@ class Ears:
                     heads[lane] = job
         return heads
 
-    def _in_order(self, job: Job, worker: Worker, heads: dict[tuple[object, ...], Job], aged_before: float) -> None:
+    def _in_order(
+        self, job: JobRecord, worker: Worker, heads: dict[tuple[object, ...], JobRecord], aged_before: float
+    ) -> None:
         able = job.spec.type in worker.types and job.spec.tags <= worker.tags
         self._hold(Law.CAPABLE_WORKER, able, worker, "got", job)
         aged = job.ready_at <= aged_before

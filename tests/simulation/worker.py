@@ -5,25 +5,6 @@ from typing import Any
 
 from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.agent.effects import (
-    Accept,
-    Drain,
-    Effect,
-    Entry,
-    Forget,
-    Leave,
-    LinkChanged,
-    MarkStarted,
-    Offering,
-    Record,
-    Reload,
-    Send,
-    Start,
-    Stop,
-)
-from stockworker.agent.journal import Journal
-from stockworker.agent.machine import Identity, Machine, Rhythm
-from stockworker.agent.work import Work
 from stockworker.errors import DecodeError, StoreError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import Token, WorkerId, make_token
@@ -31,6 +12,25 @@ from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Disconnect
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
+from stockworker.worker.effects import (
+    Accept,
+    Capabilities,
+    Drain,
+    Effect,
+    Entry,
+    Forget,
+    Leave,
+    LinkChanged,
+    MarkStarted,
+    RecordOutcome,
+    Reload,
+    Send,
+    Start,
+    Stop,
+)
+from stockworker.worker.journal import Journal
+from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
+from stockworker.worker.work import Work
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.executor import Executor
@@ -41,7 +41,7 @@ from tests.simulation.utterances import Ears, read
 from tests.simulation.world import World
 
 _MOST_EXTRA = 256
-"""Leases that a worker holds at most beyond its slots (see `stockworker.agent.pace`)."""
+"""Leases that a worker holds at most beyond its slots (see `stockworker.worker.window`)."""
 
 
 class _WatchedJournal(Journal):
@@ -72,8 +72,8 @@ class Worker(Process):
         calm: Calm,
         name: str,
         worker_id: WorkerId,
-        offering: Offering,
-        rhythm: Rhythm,
+        offering: Capabilities,
+        rhythm: Intervals,
         laws: Laws,
         facts: Facts,
         ears: Ears,
@@ -103,8 +103,8 @@ class Worker(Process):
         entries = self._journal.load()
         self.noted = {entry.assignment.token: entry.report.outcome if entry.report else None for entry in entries}
         self._started = {entry.assignment.token for entry in entries if entry.started}
-        identity = Identity(self.worker_id, boot, "1")
-        self.machine = Machine(identity, self.rhythm, self.offering, entries, self.world.now)
+        identity = WorkerIdentity(self.worker_id, boot, "1")
+        self.machine = WorkerMachine(identity, self.rhythm, self.offering, entries, self.world.now)
         self.executor = Executor(self.world, self.dice, self.offering.slots, self.put)
         self.executor.refuses = self.refuses
         self.executor.takes_down = self._taken_down
@@ -145,7 +145,7 @@ class Worker(Process):
         for start in starts:
             start_by = self._start_by.get(start.work.token)
             self.laws.hold(Law.STARTED_IN_TIME, start_by is None or self.world.now <= start_by, start, "by", start_by)
-        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | Record | Forget)]
+        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | RecordOutcome | Forget)]
         if entries:
             try:
                 self._journal.commit(entries)
@@ -166,7 +166,7 @@ class Worker(Process):
                 return LinkChanged(up=True)
             case LinkDown():
                 return LinkChanged(up=False)
-            case _ if type(item).__module__.startswith("stockworker.agent"):
+            case _ if type(item).__module__.startswith("stockworker.worker"):
                 return item
             case _:
                 return None
@@ -180,7 +180,7 @@ class Worker(Process):
                     left_s = self._facts.left_s.get(assignment.token)
                     if left_s is not None:
                         self._start_by[assignment.token] = self.world.now + left_s
-                case Record(report=report):
+                case RecordOutcome(report=report):
                     self.noted[report.token] = report.outcome
                     self._facts.reported[report.token].add(report.outcome)
                     if report.permanent:

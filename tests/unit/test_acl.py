@@ -2,9 +2,9 @@
 
 import pytest
 
+from stockworker.broker.acl import acl
 from stockworker.cli import main
-from stockworker.cli.exits import Exit
-from stockworker.protocol.acl import acl
+from stockworker.terminal.exits import Exit
 
 
 def test_a_worker_needs_no_line_of_its_own() -> None:

@@ -7,7 +7,7 @@ from stockworker.dispatcher.effects import SaveAttempt, SaveJob
 from stockworker.protocol import codec
 from stockworker.protocol.body import MAX_BODY, MAX_CONTENT, MAX_TEXT
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Answer, JobFilter, Query
 from tests.harness.dispatching import MIDDAY, NOBODYS, REPLY, W1, A, B, a_job
@@ -16,7 +16,7 @@ from tests.harness.memory_store import MemoryJobStore
 CONTROL = "\x1f"  # takes six bytes in JSON
 
 
-def a_store(*jobs: Job, result: str | None = None) -> MemoryJobStore:
+def a_store(*jobs: JobRecord, result: str | None = None) -> MemoryJobStore:
     store = MemoryJobStore()
     store.commit([SaveJob(job, "{}", result) for job in jobs])
     return store
@@ -41,7 +41,7 @@ def fitting(message: Answer) -> Answer:
     return message
 
 
-def failed(job_id: JobId, reason: str | None = "no data\nTraceback") -> Job:
+def failed(job_id: JobId, reason: str | None = "no data\nTraceback") -> JobRecord:
     return replace(a_job(job_id, State.FAILED), ended_at=MIDDAY, reason=reason)
 
 

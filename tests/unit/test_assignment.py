@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from stockworker.dispatcher.assignment import ReadyQueue, Worker, share_out
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
-from stockworker.protocol.job import Job, Priority
+from stockworker.protocol.job import JobRecord, Priority
 from tests.harness.dispatching import BACKTEST, IMPORT, W1, W2, W3, A, B, C, D, a_job
 
 NEVER_AGED = float("-inf")
@@ -28,7 +28,7 @@ def a_worker(
     return Worker(worker_id, "boot", slots, window, frozenset(types), frozenset(tags), "1.0", seen=0.0)
 
 
-def a_queue(*jobs: Job) -> ReadyQueue:
+def a_queue(*jobs: JobRecord) -> ReadyQueue:
     queue = ReadyQueue()
     for job in jobs:
         queue.add(job)
@@ -143,9 +143,9 @@ jobs = st.builds(
 
 
 @given(st.lists(jobs | st.integers(0, 5), max_size=30), st.integers(0, 6))
-def test_the_queue_is_as_good_as_a_sorted_list(steps: list[Job | int], aged_before: int) -> None:
+def test_the_queue_is_as_good_as_a_sorted_list(steps: list[JobRecord | int], aged_before: int) -> None:
     queue = ReadyQueue()
-    waiting: dict[JobId, Job] = {}
+    waiting: dict[JobId, JobRecord] = {}
     for step in steps:
         if isinstance(step, int):
             job_id = JobId(f"job-{step}")
@@ -155,7 +155,7 @@ def test_the_queue_is_as_good_as_a_sorted_list(steps: list[Job | int], aged_befo
             queue.add(step)
             waiting[step.spec.id] = step
 
-    def place(job: Job) -> tuple[int, float]:
+    def place(job: JobRecord) -> tuple[int, float]:
         return (-1 if job.ready_at <= aged_before else job.spec.priority, job.ready_at)
 
     worker = a_worker(tags=[GPU])
@@ -169,7 +169,7 @@ def test_the_queue_is_as_good_as_a_sorted_list(steps: list[Job | int], aged_befo
 # --- sharing out ------------------------------------------------------------------------------------------------------
 
 
-def many(count: int) -> list[Job]:
+def many(count: int) -> list[JobRecord]:
     return [a_job(JobId(f"job-{number:02}"), sequence=number) for number in range(count)]
 
 

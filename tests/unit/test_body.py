@@ -21,7 +21,7 @@ from stockworker.protocol.body import (
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.messages import Reply
 from stockworker.protocol.packet import Properties
-from stockworker.protocol.topics import Kind
+from stockworker.protocol.topics import TopicKind
 
 
 @given(st.text(st.characters(exclude_categories=["Cs"])))
@@ -55,7 +55,7 @@ def test_of_nothing_there_is_no_batch() -> None:
 
 
 def test_a_packet_leaves_out_what_is_absent_and_names_its_schema() -> None:
-    packet = make_packet(Kind.MONITOR, "system/monitor", {"here": 0, "absent": None})
+    packet = make_packet(TopicKind.MONITOR, "system/monitor", {"here": 0, "absent": None})
     assert json.loads(packet.body) == {"schema": 1, "here": 0}
 
 

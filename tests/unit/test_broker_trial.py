@@ -5,8 +5,8 @@ from pathlib import PurePath
 
 import pytest
 
-from stockworker.config.broker import Bridge, Files, Profile, broker_config
-from stockworker.config.broker_trial import Trial, has_changed, included_folders, needs_restart, option
+from stockworker.broker.configuration import Bridge, Files, Profile, broker_config
+from stockworker.broker.trial import Trial, has_changed, included_folders, needs_restart, option
 
 STAGE = PurePath("/tmp/stage")  # noqa: S108 (nothing is written)
 PRODUCTION = broker_config(Profile.PRODUCTION, "8883", Files())

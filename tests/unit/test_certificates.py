@@ -10,8 +10,9 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
+from stockworker.adapters.client_ids import private_client_id
 from stockworker.errors import CertificateRefused, ConfigError
-from stockworker.security.certificates import (
+from stockworker.pki.certificates import (
     AUTHORITY_LIFETIME,
     BACKDATED,
     LEAF_LIFETIME,
@@ -24,7 +25,6 @@ from stockworker.security.certificates import (
     read_certificate,
     read_request,
 )
-from stockworker.security.client_ids import private_client_id
 
 NOW = datetime(2026, 3, 1, 12, tzinfo=UTC)
 

@@ -5,7 +5,7 @@ import argparse
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.cli import arguments
+from stockworker.terminal import arguments
 
 
 @pytest.mark.parametrize(

@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from stockworker.cli.endings import describe, ending_fields
-from stockworker.cli.tables import local_time, short_duration, table
-from stockworker.cli.terminal import StatusLine, complain, print_json
+from stockworker.cli.printing import describe, ending_fields
 from stockworker.client import Ended
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
+from stockworker.terminal.output import StatusLine, complain, print_json
+from stockworker.terminal.tables import local_time, short_duration, table
 
 
 class Terminal(io.StringIO):

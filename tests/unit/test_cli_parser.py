@@ -7,7 +7,6 @@ import pytest
 
 from stockworker.cli import main, manual
 from stockworker.cli.commands import COMMANDS, make_parser
-from stockworker.cli.exits import Exit, UsageError, exit_of
 from stockworker.errors import (
     AccessDenied,
     CertificateRefused,
@@ -18,6 +17,7 @@ from stockworker.errors import (
     NoAnswer,
     StoreError,
 )
+from stockworker.terminal.exits import Exit, UsageError, exit_of
 
 HEAVY = {"asyncio", "cryptography", "gmqtt", "sqlite3", "ssl", "yaml"}
 

@@ -115,9 +115,9 @@ RECORDED: dict[str, Message] = {
         (Tag("eu"),),
         "0.1.0",
         (
-            messages.HeldLease(J, T, messages.LeaseStatus.RUNNING),
-            messages.HeldLease(JobId("b"), Token("1"), messages.LeaseStatus.WAITING),
-            messages.HeldLease(JobId("c"), Token("2"), messages.LeaseStatus.FINISHED),
+            messages.ReportedLease(J, T, messages.LeaseStatus.RUNNING),
+            messages.ReportedLease(JobId("b"), Token("1"), messages.LeaseStatus.WAITING),
+            messages.ReportedLease(JobId("c"), Token("2"), messages.LeaseStatus.FINISHED),
         ),
     ),
     "report": messages.Report(
@@ -185,7 +185,7 @@ RECORDED: dict[str, Message] = {
         R,
         (),
         stories=(
-            messages.Story(
+            messages.Explanation(
                 JobId("b"),
                 ("it has waited for 5 s at priority low",),
                 (

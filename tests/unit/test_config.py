@@ -145,7 +145,9 @@ job_processor:
     assert price_update.settings == {
         "url": "https://x", "retries": 3, "ratio": 0.5, "on": True, "none": None, "list": [1, "a"],
     }  # fmt: skip
-    assert price_update.limits == config.Limits(memory_bytes=512 * 1024**2, cpu_s=60.0, open_files=256, processors=0.5)
+    assert price_update.limits == config.LimitsConfig(
+        memory_bytes=512 * 1024**2, cpu_s=60.0, open_files=256, processors=0.5
+    )
     assert [handler.command for handler in loaded.handlers.values()][2] == ("php", "/opt/job.php", "10")
     assert [handler.enabled for handler in loaded.handlers.values()] == [True, True, True, False]
     assert loaded.dispatcher.worker_timeout_s == 90.0

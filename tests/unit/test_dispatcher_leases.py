@@ -5,7 +5,7 @@ import pytest
 from stockworker.dispatcher.effects import Send, Unreached
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Cleanup, Disconnect, Heartbeat, HeldLease, LeaseStatus, Register
+from stockworker.protocol.messages import Cleanup, Disconnect, Heartbeat, LeaseStatus, Register, ReportedLease
 from tests.harness.dispatching import (
     BACKTEST,
     CONNECTED,
@@ -69,7 +69,9 @@ def test_a_claim_says_how_far_the_worker_is(dispatcher: DispatcherBook, status: 
 @pytest.mark.parametrize("status", HELD)
 def test_a_claim_to_what_one_does_not_hold_is_stale(dispatcher: DispatcherBook, status: LeaseStatus) -> None:
     dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(request(W2, HeldLease(A, dispatcher.token(A), status), HeldLease(B, NOBODYS, status), window=0))
+    dispatcher.tell(
+        request(W2, ReportedLease(A, dispatcher.token(A), status), ReportedLease(B, NOBODYS, status), window=0)
+    )
     dispatcher.expect(order(W2, RESUME), ack(W2, stale=[dispatcher.token(A), NOBODYS]))
     assert dispatcher.job(A).worker == W1
 
@@ -78,13 +80,13 @@ def test_a_claim_to_what_one_does_not_hold_is_stale(dispatcher: DispatcherBook, 
 def test_a_claim_to_a_job_that_has_ended_is_stale(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     token = dispatcher.token(A)
-    dispatcher.tell(request(W1, HeldLease(A, token, RUNNING)))
+    dispatcher.tell(request(W1, ReportedLease(A, token, RUNNING)))
     dispatcher.expect(ack(W1, stale=[token]))
 
 
 def test_what_has_finished_is_settled_by_its_report_alone(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.COMPLETED)
-    dispatcher.tell(request(W1, HeldLease(A, dispatcher.token(A), FINISHED)))
+    dispatcher.tell(request(W1, ReportedLease(A, dispatcher.token(A), FINISHED)))
 
 
 # --- lost -------------------------------------------------------------------------------------------------------------
@@ -120,7 +122,7 @@ def test_an_old_token_is_worth_nothing_once_another_has_the_job(dispatcher: Disp
     dispatcher.tell(request(W2))
     dispatcher.after(31)
     dispatcher.expect(dispatcher.given(W2, A))
-    dispatcher.tell(request(W1, HeldLease(A, late.token, RUNNING)), report(W1, late))
+    dispatcher.tell(request(W1, ReportedLease(A, late.token, RUNNING)), report(W1, late))
     dispatcher.expect(ack(W1, stale=[late.token, late.token]))
     dispatcher.tell(report(W2, dispatcher.ended(A, result="2")))
     dispatcher.expect(ack(W2, stored=[dispatcher.token(A)]), dispatcher.told(A, "2"))

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stockworker.dispatcher.effects import Look, Offer, Send
+from stockworker.dispatcher.effects import Offer, RunQuery, Send
 from stockworker.protocol.ids import JobId, Tag
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -245,7 +245,7 @@ def test_totals_are_counted_over_restarts(dispatcher: DispatcherBook) -> None:
 def test_a_query_is_left_to_the_store(dispatcher: DispatcherBook) -> None:
     query = Query((A,), None, with_results=True, reply=REPLY)
     dispatcher.tell(query)
-    dispatcher.expect(Look(query))
+    dispatcher.expect(RunQuery(query))
 
 
 def test_whoever_watches_is_told_each_step(dispatcher: DispatcherBook) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from stockworker.errors import SealRefused
 from stockworker.protocol.body import fits
-from stockworker.security.envelope import Kind, Refusal, read_answer, read_job
+from stockworker.sealing.envelope import Refusal, SealKind, read_answer, read_job
 from tests.harness.seals import JOB, NOW, Parties, job, parts, with_header
 
 
@@ -21,7 +21,7 @@ def result() -> str:
     parties = Parties()
     worker = parties.worker()
     opened = worker.open_job(parties.submitter().seal_job(job(), JOB, NOW), JOB, job().type, NOW)
-    return worker.seal_answer(Kind.RESULT, "1", opened, 1, NOW)
+    return worker.seal_answer(SealKind.RESULT, "1", opened, 1, NOW)
 
 
 def header(text: str) -> dict[str, Any]:

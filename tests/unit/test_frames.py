@@ -4,12 +4,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockworker.agent import frames
-from stockworker.agent.work import Ending, Work
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
+from stockworker.worker import frames
+from stockworker.worker.work import AttemptEnd, Work
 
 PRICES = JobType("prices")
 
@@ -51,7 +51,7 @@ def test_settings_that_are_no_json_are_an_error_of_the_configuration(handler: Ha
 
 def test_an_attempt_and_its_ending_are_one_frame_each() -> None:
     work = Work(Token("t"), JobId("j"), PRICES, 2, '{"a": "\n"}', 1.0)
-    ending = Ending(Outcome.OK, result='"\n"')
+    ending = AttemptEnd(Outcome.OK, result='"\n"')
     written = frames.encode_work(work) + frames.encode_ending("t", ending, reusable=True)
     assert frames.FrameBuffer().feed(written) == [
         ["t", "j", "prices", 2, '{"a": "\n"}'],

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stockworker.config.generated import finished, is_untouched, settings_of
+from stockworker.broker.generated import finished, is_untouched, settings_of
 
 TEXT = "one\ntwo\n"
 

@@ -11,7 +11,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
 from pyhpke import KEMKey, KEMKeyPair
 
-from stockworker.security import hpke
+from stockworker.sealing import hpke
 from tests.harness.seals import opening_key
 
 INFO = b"what the key is for"

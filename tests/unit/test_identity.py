@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters.tls import common_name
-from stockworker.cli.findings import Finding
 from stockworker.cli.identity import Participant, identify
 from stockworker.client import client_name
 from stockworker.config import Config, load
 from stockworker.errors import ConfigError
+from stockworker.pki.certificates import Authority
 from stockworker.protocol.topics import Role
-from stockworker.security.certificates import Authority
+from stockworker.terminal.findings import Finding
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from stockworker.errors import ConfigError
-from stockworker.security.certificates import BACKDATED, Authority
-from stockworker.security.inspection import inspect, revocations_until
+from stockworker.pki.certificates import BACKDATED, Authority
+from stockworker.pki.inspection import inspect, revocations_until
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 

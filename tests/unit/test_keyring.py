@@ -7,8 +7,8 @@ import pytest
 
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobType
-from stockworker.security import keyring
-from stockworker.security.keyring import Entry, Holder, key_id
+from stockworker.sealing import keyring
+from stockworker.sealing.keyring import Entry, Holder, key_id
 from tests.harness.seals import NOW, group, identity, line
 
 ED = "ed25519:" + "A" * 42 + "8="

@@ -11,7 +11,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from stockworker.errors import ConfigError
-from stockworker.security import keys
+from stockworker.sealing import keys
 
 MAY = datetime(2026, 5, 1, 9, 30, tzinfo=UTC)
 JUNE = datetime(2026, 6, 1, tzinfo=UTC)

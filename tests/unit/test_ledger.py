@@ -8,7 +8,7 @@ from stockworker.dispatcher.effects import SaveAttempt, SaveJob
 from stockworker.dispatcher.ledger import Lease, Ledger, Snapshot
 from stockworker.errors import ProtocolMisuse
 from stockworker.protocol.ids import Token
-from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import Notice, Transition
 from tests.harness.dispatching import BACKTEST, MIDDAY, W1, W2, A, B, a_job
@@ -16,11 +16,11 @@ from tests.harness.dispatching import BACKTEST, MIDDAY, W1, W2, A, B, a_job
 TOKEN = Token("token")
 
 
-def a_ledger(*jobs: Job) -> Ledger:
+def a_ledger(*jobs: JobRecord) -> Ledger:
     return Ledger(Snapshot(jobs, {job.state: 1 for job in jobs}, next_sequence=len(jobs) + 1))
 
 
-def leased(ledger: Ledger, job: Job) -> Job:
+def leased(ledger: Ledger, job: JobRecord) -> JobRecord:
     """Give the job to W1."""
     job = ledger.move(job, Trigger.LEASED, attempt=1, worker=W1, token=TOKEN, assigned_at=MIDDAY)
     ledger.grant(job, Lease(Attempt(A, 1, W1, TOKEN, MIDDAY), deadline=30.0, offered=0.0))

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockworker.agent.output import LONGEST_LINE, TAIL, Lines, Throttle
+from stockworker.worker.output import LONGEST_LINE, TAIL, Lines, Throttle
 
 
 def test_a_throttle_admits_a_burst_and_then_a_rate() -> None:

@@ -9,7 +9,7 @@ from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.protocol import codec
 from stockworker.protocol.body import MAX_BODY
 from stockworker.protocol.ids import JobId, JobType, WorkerId
-from stockworker.protocol.job import Job, JobSpec, Priority
+from stockworker.protocol.job import JobRecord, JobSpec, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import HoldKind, QueueView, Stats, WorkerView
 from stockworker.protocol.retry import RetryPolicy
@@ -45,7 +45,7 @@ def a_ledger(types: int = 0, holds: Iterable[tuple[HoldKind, str]] = ()) -> Ledg
             max_crashes=1,
             tags=frozenset(),
         )
-        jobs.append(Job(spec, number, State.QUEUED, 0.0, 0.0))
+        jobs.append(JobRecord(spec, number, State.QUEUED, 0.0, 0.0))
     return Ledger(Snapshot(jobs, {}, types + 1, frozenset(holds)))
 
 

@@ -5,16 +5,16 @@ from dataclasses import replace
 
 import pytest
 
-from stockworker.dispatcher.effects import Look, Unreached
+from stockworker.dispatcher.effects import RunQuery, Unreached
 from stockworker.dispatcher.policy import Prefetch
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     Disconnect,
-    HeldLease,
     LeaseStatus,
     Query,
     ReceiptStatus,
+    ReportedLease,
     Unregister,
 )
 from tests.harness.dispatching import (
@@ -65,14 +65,14 @@ def stock_up(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(Disconnect(W1, "boot-1"))
 
 
-def claims(dispatcher: DispatcherBook, first: LeaseStatus = RUNNING) -> list[HeldLease]:
+def claims(dispatcher: DispatcherBook, first: LeaseStatus = RUNNING) -> list[ReportedLease]:
     return [dispatcher.held(A, first), dispatcher.held(B, WAITING), dispatcher.held(C, WAITING)]
 
 
 def why(dispatcher: DispatcherBook) -> tuple[str, ...]:
     """What is said of B."""
     (look,) = dispatcher.turn([Query((B,), None, with_results=False, reply=REPLY, explain=True)])
-    assert isinstance(look, Look)
+    assert isinstance(look, RunQuery)
     ((_, sentences),) = look.why
     return sentences
 

@@ -2,13 +2,13 @@
 
 from stockworker.protocol import reference
 from stockworker.protocol.lifecycle import TRANSITIONS
-from stockworker.protocol.topics import TOPICS, Kind
+from stockworker.protocol.topics import TOPICS, TopicKind
 
 
 def test_every_topic_has_a_row_with_its_roles() -> None:
     rows = reference.topics().splitlines()[2:]
     assert len(rows) == len(TOPICS)
-    progress = next(row for row in rows if str(Kind.PROGRESS) in row)
+    progress = next(row for row in rows if str(TopicKind.PROGRESS) in row)
     assert progress.startswith("| `jobs/progress/{worker_id}/{job_id}` | worker (own id) | client, operator | 0 | no |")
 
 

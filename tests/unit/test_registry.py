@@ -6,24 +6,24 @@ from pathlib import Path
 import pytest
 
 from stockworker.errors import ConfigError
-from stockworker.security.registry import EXPIRES_SOON, Kind, Record, Registry, Standing
+from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, Registry, Standing
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
 
 
-def record(serial: str, name: str = "edge-1", until: datetime = NOW + YEAR, **details: object) -> Record:
-    fields: dict[str, object] = {"kind": Kind.WORKER, "hosts": (), "issued_at": NOW, **details}
-    return Record(serial=serial, name=name, until=until, **fields)  # type: ignore[arg-type] # any of them
+def record(serial: str, name: str = "edge-1", until: datetime = NOW + YEAR, **details: object) -> CertificateRecord:
+    fields: dict[str, object] = {"kind": CertificateKind.WORKER, "hosts": (), "issued_at": NOW, **details}
+    return CertificateRecord(serial=serial, name=name, until=until, **fields)  # type: ignore[arg-type] # any of them
 
 
-def standings(*records: Record, now: datetime = NOW) -> list[Standing]:
+def standings(*records: CertificateRecord, now: datetime = NOW) -> list[Standing]:
     return [standing for _, standing in Registry(Path(), records).standings(now)]
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
     file = tmp_path / "issued.jsonl"
-    broker = record("ab", "broker", kind=Kind.BROKER, hosts=("broker", "::1"))
+    broker = record("ab", "broker", kind=CertificateKind.BROKER, hosts=("broker", "::1"))
     Registry(file, [broker, record("cd", revoked_at=NOW)]).save()
     assert Registry.load(file).records == [broker, record("cd", revoked_at=NOW)]
     assert [path.name for path in tmp_path.iterdir()] == ["issued.jsonl"]
@@ -69,7 +69,7 @@ def test_what_was_replaced_counts_again_when_its_successor_is_revoked() -> None:
 
 def test_a_name_has_its_kind_for_as_long_as_a_certificate_says_so() -> None:
     registry = Registry(Path(), [record("1"), record("2", "edge-2", revoked_at=NOW)])
-    assert registry.kind_of("edge-1", NOW) is Kind.WORKER
+    assert registry.kind_of("edge-1", NOW) is CertificateKind.WORKER
     assert registry.kind_of("edge-1", NOW + 2 * YEAR) is None
     assert registry.kind_of("edge-2", NOW) is None
     assert registry.kind_of("edge-3", NOW) is None

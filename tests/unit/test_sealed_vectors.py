@@ -11,12 +11,12 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
-from stockworker.security import hpke, keyring
-from stockworker.security.envelope import digest, join, read_answer, read_job
-from stockworker.security.keyring import Keyring, key_id
-from stockworker.security.keys import KeyFile, SigningKey
-from stockworker.security.submitting import SubmitterSeal
-from stockworker.security.working import WorkerSeal
+from stockworker.sealing import hpke, keyring
+from stockworker.sealing.envelope import digest, join, read_answer, read_job
+from stockworker.sealing.keyring import Keyring, key_id
+from stockworker.sealing.keys import KeyFile, SigningKey
+from stockworker.sealing.submitter_seal import SubmitterSeal
+from stockworker.sealing.worker_seal import WorkerSeal
 from tests.harness.seals import opening_key
 
 VECTOR: dict[str, Any] = json.loads(

@@ -8,10 +8,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobId, JobType
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
-from stockworker.security import hpke, sessions
-from stockworker.security.envelope import Kind, Refusal, digest, read_answer, read_job
-from stockworker.security.keyring import Holder
-from stockworker.security.working import Opened, WorkerSeal
+from stockworker.sealing import hpke, sessions
+from stockworker.sealing.envelope import Refusal, SealKind, digest, read_answer, read_job
+from stockworker.sealing.keyring import Holder
+from stockworker.sealing.worker_seal import Opened, WorkerSeal
 from tests.harness.seals import (
     DESK,
     EDGE,
@@ -216,7 +216,7 @@ def test_a_key_that_nothing_can_be_sealed_to(parties: Parties) -> None:
 # --- the way back -----------------------------------------------------------------------------------------------------
 
 
-def answer(parties: Parties, kind: Kind = Kind.RESULT, text: str = '"rich"') -> tuple[str, bytes]:
+def answer(parties: Parties, kind: SealKind = SealKind.RESULT, text: str = '"rich"') -> tuple[str, bytes]:
     sent = sealed(parties)
     worker = parties.worker()
     return worker.seal_answer(kind, text, opened(worker, sent), 3, NOW), digest(sent)
@@ -232,7 +232,7 @@ def test_a_result_comes_back_as_it_was(parties: Parties) -> None:
 
 
 def test_an_error_text_comes_back_inside_what_the_dispatcher_says(parties: Parties) -> None:
-    text, of = answer(parties, Kind.ERROR, "no price: ACME\nTraceback")
+    text, of = answer(parties, SealKind.ERROR, "no price: ACME\nTraceback")
     reason = f"{text} (attempt 3 of 3)"
     found = find(reason)
 
@@ -250,7 +250,7 @@ def result_refusal(parties: Parties, text: str, of: bytes | None, job_id: str = 
 
 def test_results_that_a_submitter_refuses(parties: Parties) -> None:
     text, of = answer(parties)
-    error, _ = answer(parties, Kind.ERROR)
+    error, _ = answer(parties, SealKind.ERROR)
 
     assert result_refusal(parties, '"forged"', of) == Refusal.PLAIN
     assert result_refusal(parties, text, of, "job-2") == Refusal.MOVED
@@ -272,7 +272,7 @@ def test_a_result_for_somebody_else(parties: Parties) -> None:
 def test_an_unsigned_result_where_signed_ones_are_wanted(parties: Parties) -> None:
     sent = sealed(parties, sign=False)
     worker = parties.worker(sign=False)
-    text = worker.seal_answer(Kind.RESULT, "1", opened(worker, sent), 1, NOW)
+    text = worker.seal_answer(SealKind.RESULT, "1", opened(worker, sent), 1, NOW)
 
     assert parties.submitter(sign=False).open_result(text, JOB, NOW, digest(sent)) == "1"
     assert result_refusal(parties, text, digest(sent)) == Refusal.UNSIGNED

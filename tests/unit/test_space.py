@@ -5,11 +5,11 @@ from dataclasses import replace
 
 import pytest
 
-from stockworker.agent.effects import DiskChanged, Drain, Leave, Send, Stop
-from stockworker.agent.work import Began, Finished
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, ControlAction, Unregister
+from stockworker.worker.effects import DiskChanged, Drain, Leave, Send, Stop
+from stockworker.worker.work import Began, Finished
 from tests.harness.working import (
     A1,
     B1,

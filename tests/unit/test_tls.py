@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 
 from stockworker.adapters.tls import client_context
 from stockworker.errors import ConfigError
-from stockworker.security.certificates import Authority
+from stockworker.pki.certificates import Authority
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

@@ -5,11 +5,11 @@ import pytest
 from stockworker.protocol import topics
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.job import Priority
-from stockworker.protocol.topics import LEGACY_PARENTS, OWN_LEVEL, TOPICS, Address, Kind, Role, parse
+from stockworker.protocol.topics import LEGACY_PARENTS, OWN_LEVEL, TOPICS, Address, Role, TopicKind, parse
 
 
 def test_every_kind_has_one_line() -> None:
-    assert [topic.kind for topic in TOPICS] == list(Kind)
+    assert [topic.kind for topic in TOPICS] == list(TopicKind)
 
 
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: str(topic.kind))
@@ -28,20 +28,20 @@ def test_a_worker_writes_only_where_its_own_id_proves_it(topic: topics.Topic) ->
 
 
 def test_only_presence_is_retained() -> None:
-    assert [topic.kind for topic in TOPICS if topic.retained] == [Kind.DISPATCHER]
+    assert [topic.kind for topic in TOPICS if topic.retained] == [TopicKind.DISPATCHER]
 
 
 @pytest.mark.parametrize(
     ("topic", "address"),
     [
-        (topics.queue(Priority.LOW, JobType("t.x")), Address(Kind.QUEUE, ("low", "t.x"))),
-        (topics.receipt(ClientId("c")), Address(Kind.RECEIPT, ("c",))),
-        (topics.of_worker(Kind.REQUEST, WorkerId("w")), Address(Kind.REQUEST, ("w",))),
-        (topics.of_job(Kind.CANCEL, JobId("j")), Address(Kind.CANCEL, ("j",))),
-        (topics.progress(WorkerId("w"), JobId("j")), Address(Kind.PROGRESS, ("w", "j"))),
-        ("system/stats/request", Address(Kind.STATS_REQUEST, ())),
-        ("system/monitor", Address(Kind.MONITOR, ())),
-        ("workers/cleanup", Address(Kind.CLEANUP, ())),
+        (topics.queue(Priority.LOW, JobType("t.x")), Address(TopicKind.QUEUE, ("low", "t.x"))),
+        (topics.receipt(ClientId("c")), Address(TopicKind.RECEIPT, ("c",))),
+        (topics.of_worker(TopicKind.REQUEST, WorkerId("w")), Address(TopicKind.REQUEST, ("w",))),
+        (topics.of_job(TopicKind.CANCEL, JobId("j")), Address(TopicKind.CANCEL, ("j",))),
+        (topics.progress(WorkerId("w"), JobId("j")), Address(TopicKind.PROGRESS, ("w", "j"))),
+        ("system/stats/request", Address(TopicKind.STATS_REQUEST, ())),
+        ("system/monitor", Address(TopicKind.MONITOR, ())),
+        ("workers/cleanup", Address(TopicKind.CLEANUP, ())),
     ],
 )
 def test_a_made_topic_can_be_taken_apart(topic: str, address: Address) -> None:
@@ -49,7 +49,7 @@ def test_a_made_topic_can_be_taken_apart(topic: str, address: Address) -> None:
 
 
 @pytest.mark.parametrize("kind", sorted(LEGACY_PARENTS))
-def test_older_workers_leave_their_id_out(kind: Kind) -> None:
+def test_older_workers_leave_their_id_out(kind: TopicKind) -> None:
     assert parse(str(kind)) == Address(kind, ())
     assert parse(f"{kind}/w") == Address(kind, ("w",))
 

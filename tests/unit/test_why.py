@@ -2,7 +2,7 @@
 
 import pytest
 
-from stockworker.dispatcher.effects import Look
+from stockworker.dispatcher.effects import RunQuery
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.ids import JobId, Tag
 from stockworker.protocol.job import Outcome
@@ -44,8 +44,8 @@ def story(dispatcher: DispatcherBook, job_id: JobId = A) -> list[str]:
 def looks(dispatcher: DispatcherBook, *job_ids: JobId, explain: bool = True) -> list[Why]:
     query = Query(job_ids, None, with_results=False, reply=REPLY, explain=explain)
     effects = dispatcher.turn([query])
-    assert all(isinstance(effect, Look) and effect.query == query for effect in effects)
-    return [effect.why for effect in effects if isinstance(effect, Look)]
+    assert all(isinstance(effect, RunQuery) and effect.query == query for effect in effects)
+    return [effect.why for effect in effects if isinstance(effect, RunQuery)]
 
 
 def waits(dispatcher: DispatcherBook) -> list[str]:
@@ -124,7 +124,7 @@ def test_the_worker_that_can_take_it_is_given_it_in_the_same_turn(dispatcher: Di
     """What is said is how things stand after the turn, as is what the store says then."""
     query = Query((A,), None, with_results=False, reply=REPLY, explain=True)
     effects = dispatcher.turn([submit(A, reply=None), query, request(W1)])
-    (look,) = [effect for effect in effects if isinstance(effect, Look)]
+    (look,) = [effect for effect in effects if isinstance(effect, RunQuery)]
     assert look.why == (
         (A, ("attempt 1: worker w1 has not said yet what it does with it", "its lease ends in 30 s unless renewed")),
     )

@@ -36,7 +36,7 @@ class FetchError(StockworkerError):
         self.retryable = retryable
 
 
-class Unreachable(FetchError):
+class HostUnreachable(FetchError):
     """There was no answer, or it broke off: it may work later."""
 
     code = "unreachable"
@@ -56,7 +56,7 @@ class HttpStatus(FetchError):
         self.status = status
 
 
-class Refused(FetchError):
+class AddressRefused(FetchError):
     """We do not fetch this: a scheme or host that is not allowed, no valid address, or too large an answer."""
 
     code = "refused"
@@ -78,7 +78,7 @@ class Response:
     content_type: str
 
 
-class ForeignHost(Refused):
+class ForeignHost(AddressRefused):
     """The address, or where it redirects to, is not on a host that may be asked."""
 
     code = "foreign_host"
@@ -96,10 +96,10 @@ def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Collection[str
             listed, opens it.
 
     Raises:
-        Unreachable: no answer, or not all of it.
+        HostUnreachable: no answer, or not all of it.
         HttpStatus: an answer other than 2xx.
         ForeignHost: the host is not one of `hosts`, or hides an address that must be listed itself.
-        Refused: the address or the size is not allowed.
+        AddressRefused: the address or the size is not allowed.
     """
     deadline = clock.monotonic() + timeout_s
     secure_only = False
@@ -113,11 +113,11 @@ def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Collection[str
         except _HiddenAddress as error:
             raise ForeignHost(url, str(error)) from error
         except ValueError as error:  # UnicodeError from a host name, InvalidURL
-            raise Refused(url, f"no valid address: {error}") from error
+            raise AddressRefused(url, f"no valid address: {error}") from error
         except (OSError, http.client.HTTPException) as error:
-            raise Unreachable(url, f"can't be reached: {str(error) or type(error).__name__}") from error
+            raise HostUnreachable(url, f"can't be reached: {str(error) or type(error).__name__}") from error
         secure_only = parts.scheme == "https"
-    raise Refused(url, f"more than {_MAX_REDIRECTS} redirects")
+    raise AddressRefused(url, f"more than {_MAX_REDIRECTS} redirects")
 
 
 def _checked(url: str, hosts: Collection[str], *, secure_only: bool) -> SplitResult:
@@ -125,15 +125,15 @@ def _checked(url: str, hosts: Collection[str], *, secure_only: bool) -> SplitRes
         parts = urlsplit(url)
         host, _ = parts.hostname, parts.port
     except ValueError as error:
-        raise Refused(url, f"no valid address: {error}") from error
+        raise AddressRefused(url, f"no valid address: {error}") from error
     if not url.isascii() or not url.isprintable() or " " in url or not host:
-        raise Refused(url, "no valid address: percent-encode what is not plain ASCII")
+        raise AddressRefused(url, "no valid address: percent-encode what is not plain ASCII")
     if parts.scheme not in {"http", "https"}:
-        raise Refused(url, "only http and https are fetched")
+        raise AddressRefused(url, "only http and https are fetched")
     if secure_only and parts.scheme == "http":
-        raise Refused(url, "redirected from https to http")
+        raise AddressRefused(url, "redirected from https to http")
     if parts.username is not None:
-        raise Refused(url, "a user name in the address is not supported")
+        raise AddressRefused(url, "a user name in the address is not supported")
     if host not in hosts:
         raise ForeignHost(url, f"the host {host} is not allowed")
     return parts
@@ -190,11 +190,11 @@ def _read(url: str, answer: http.client.HTTPResponse, deadline: float, limit_byt
     while chunk := answer.read1(_CHUNK_BYTES):
         body += chunk
         if len(body) > limit_bytes:
-            raise Refused(url, f"larger than {limit_bytes:,} bytes")
+            raise AddressRefused(url, f"larger than {limit_bytes:,} bytes")
         if clock.monotonic() > deadline:
-            raise Unreachable(url, f"too slow: {len(body):,} bytes so far")
+            raise HostUnreachable(url, f"too slow: {len(body):,} bytes so far")
     if answer.length:  # read1 does not tell an answer that broke off from one that ended
-        raise Unreachable(url, f"broke off {answer.length:,} bytes before the end")
+        raise HostUnreachable(url, f"broke off {answer.length:,} bytes before the end")
     content_type = answer.headers.get_content_type() if "Content-Type" in answer.headers else ""
     return Response(_decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes), content_type)
 
@@ -203,13 +203,13 @@ def _decoded(url: str, body: bytes, encoding: str, limit_bytes: int) -> bytes:
     if encoding.lower() in {"", "identity"}:
         return body
     if encoding.lower() not in {"gzip", "x-gzip"}:
-        raise Refused(url, f"answered in the encoding {encoding}, which we did not ask for")
+        raise AddressRefused(url, f"answered in the encoding {encoding}, which we did not ask for")
     try:
         return compression.unpack(body, limit_bytes)
     except compression.Damaged as error:
-        raise Unreachable(url, str(error)) from error
+        raise HostUnreachable(url, str(error)) from error
     except compression.TooLarge as error:
-        raise Refused(url, str(error)) from error
+        raise AddressRefused(url, str(error)) from error
 
 
 def _shown(url: str) -> str:

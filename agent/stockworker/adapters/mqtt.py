@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from stockworker.adapters import clock
-from stockworker.adapters.mqtt_connection import Connection, LinkSettings, Unreachable
+from stockworker.adapters.mqtt_connection import BrokerUnreachable, Connection, LinkSettings
 from stockworker.adapters.mqtt_echo import Echo, is_delayed
 from stockworker.adapters.mqtt_reasons import (
     NO_MATCHING_SUBSCRIBERS,
@@ -24,7 +24,7 @@ from stockworker.adapters.mqtt_reasons import (
     reason_name,
 )
 from stockworker.adapters.mqtt_unconfirmed import Unconfirmed
-from stockworker.adapters.mqtt_wire import Callbacks, Ending, PacketTooLarge
+from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, PacketTooLarge
 from stockworker.adapters.stacks import stack_of_tasks
 from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.logs import Event, log_event
@@ -39,7 +39,7 @@ __all__ = [
     "LinkItem",
     "LinkSettings",
     "LinkUp",
-    "Refused",
+    "PublishRefused",
     "Takeovers",
     "reason_name",
 ]
@@ -54,7 +54,7 @@ _HANG_UPS_MAX: Final = 20
 _SILENCE_MAX: Final = 1.75
 _CHECKS_PER_KEEPALIVE: Final = 8
 _DOUBLINGS_MAX: Final = 30
-_RENEWED: Final = Ending("connecting anew, with the new certificate or password")
+_RENEWED: Final = ConnectionEnd("connecting anew, with the new certificate or password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +85,7 @@ class Delivery:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class PublishRefused:
     """The broker has not passed on a message of ours; or we have not sent it, because it is too large for the broker.
 
     `reason_code` (see `reason_name`): 0x10 nobody listens, 0x87 denied by the ACL, 0x95 too large, …
@@ -106,7 +106,7 @@ class Delayed:
     network_s: float
 
 
-LinkItem = LinkUp | LinkDown | Delivery | Refused | Delayed
+LinkItem = LinkUp | LinkDown | Delivery | PublishRefused | Delayed
 
 
 class Link:
@@ -191,7 +191,7 @@ class Link:
             self._work.cancel()
             await asyncio.wait({self._work})
             if self._connection is not None:
-                self._connection.wire.abort(Ending("stopped"))
+                self._connection.wire.abort(ConnectionEnd("stopped"))
                 self._forget()
         if not self._work.cancelled():
             self._work.result()
@@ -199,7 +199,7 @@ class Link:
     async def send(self, packets: Sequence[Packet]) -> None:
         """Write all packets, in order; waits while the broker has to catch up with earlier ones.
 
-        What the broker does not accept comes back as `Refused`. While the link is down, packets are dropped, and
+        What the broker does not accept comes back as `PublishRefused`. While the link is down, packets are dropped, and
         counted in `dropped`: repeat from your own state after `LinkUp`.
         """
         for packet in packets:
@@ -255,7 +255,7 @@ class Link:
         while not self._closed:
             try:
                 connection = await Connection.open(self._settings, self._callbacks())
-            except Unreachable as failure:
+            except BrokerUnreachable as failure:
                 if failure.permanent:
                     raise ConnectionFailed(self._named(str(failure))) from failure
                 self._takeovers.count = 0
@@ -288,7 +288,7 @@ class Link:
             self._echo = Echo(self._settings.echo_every_s, connection.wire.keepalive_s, clock.monotonic())
             self._say_echo()
 
-    async def _until_lost(self, connection: Connection) -> Ending:
+    async def _until_lost(self, connection: Connection) -> ConnectionEnd:
         wire = connection.wire
         keepalive_s = wire.keepalive_s
         written_bytes = 0
@@ -306,7 +306,7 @@ class Link:
             dead = [reason for dead_at, reason in self._signs_of_death(connection) if now > dead_at]
             if dead:
                 log_event(_log, Event.CONNECTION_DEAD, reason=dead[0], stack=stack_of_tasks())
-                wire.abort(Ending(dead[0]))
+                wire.abort(ConnectionEnd(dead[0]))
             self._say_echo()
         return wire.ended.result()
 
@@ -338,7 +338,7 @@ class Link:
             self._told_reason = reason
             self._deliver(LinkDown(self._named(reason)))
 
-    def _judge(self, ending: Ending, *, lasted_s: float) -> None:
+    def _judge(self, ending: ConnectionEnd, *, lasted_s: float) -> None:
         if lasted_s >= self._settings.healthy_after_s:
             self._backoff.reset()
             self._takeovers.count = 0
@@ -363,7 +363,7 @@ class Link:
         try:
             packet_id = self._connection.wire.publish(packet)
         except PacketTooLarge:
-            self._deliver(Refused(packet, PACKET_TOO_LARGE))
+            self._deliver(PublishRefused(packet, PACKET_TOO_LARGE))
             return
         if packet_id:
             self._unconfirmed.add(packet_id, packet, clock.monotonic())
@@ -408,7 +408,7 @@ class Link:
                 return
             self._echo.bar()
         if reason_code:
-            self._deliver(Refused(packet, reason_code))
+            self._deliver(PublishRefused(packet, reason_code))
 
     def _named(self, reason: str) -> str:
         return f"broker {self._settings.host}:{self._settings.port}: {reason}"
@@ -425,7 +425,7 @@ class Takeovers:
         self._soon_s = soon_s
         self.count = 0
 
-    def certain(self, ending: Ending, lasted_s: float) -> bool:
+    def certain(self, ending: ConnectionEnd, lasted_s: float) -> bool:
         """Take note of how a connection ended, and say whether it is certain by now that another client uses the id."""
         taken_over = lasted_s <= self._soon_s and ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER}
         self.count = self.count + 1 if taken_over else 0

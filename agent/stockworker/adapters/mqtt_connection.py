@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from stockworker.adapters.mqtt_reasons import OUR_CERTIFICATE, PERMANENT_REFUSALS, explain_code, explain_error
-from stockworker.adapters.mqtt_wire import Callbacks, Ending, Wire
+from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, Wire
 from stockworker.adapters.tls import Stamp, TlsFiles
 from stockworker.errors import ConfigError, ProtocolMisuse
 from stockworker.protocol.packet import Packet
@@ -74,7 +74,7 @@ class LinkIdentity:
     certificate: Stamp = ()
 
 
-class Unreachable(Exception):
+class BrokerUnreachable(Exception):
     """An attempt to connect has failed, for the reason in the text; `permanent`: no retry will mend it."""
 
     def __init__(self, reason: str, *, permanent: bool = False) -> None:
@@ -98,25 +98,25 @@ class Connection:
         """Connect, sign in and subscribe.
 
         Raises:
-            Unreachable: one of the three failed, or all together took longer than `connect_timeout_s`.
+            BrokerUnreachable: one of the three failed, or all together took longer than `connect_timeout_s`.
         """
         connection = cls(settings, callbacks)
         try:
             await asyncio.wait_for(connection._establish(), settings.connect_timeout_s)
         except BaseException as error:
-            connection.wire.abort(Ending("given up"))
+            connection.wire.abort(ConnectionEnd("given up"))
             if isinstance(error, ConfigError):  # of a file that was replaced since: what is missing may still come
-                raise Unreachable(str(error)) from error
+                raise BrokerUnreachable(str(error)) from error
             if isinstance(error, OSError | UnicodeError):  # UnicodeError: no host name can look like that
-                raise Unreachable(connection._with_file(connection._explain(error))) from error
+                raise BrokerUnreachable(connection._with_file(connection._explain(error))) from error
             raise
         return connection
 
     async def close(self) -> None:
         """Disconnect in good order, which suppresses the will; a peer that does not listen is hung up on."""
-        self.wire.disconnect(Ending("closed"))
+        self.wire.disconnect(ConnectionEnd("closed"))
         await asyncio.wait({self.wire.ended}, timeout=_CLOSE_TIMEOUT_S)
-        self.wire.abort(Ending("closed"))
+        self.wire.abort(ConnectionEnd("closed"))
 
     async def _establish(self) -> None:
         settings = self._settings
@@ -142,7 +142,7 @@ class Connection:
         self.session_present, code = await self._answer(answers.connack, "CONNACK")
         if code:
             reason = f"the broker refused the connection: {explain_code(code)}"
-            raise Unreachable(reason, permanent=code in PERMANENT_REFUSALS)
+            raise BrokerUnreachable(reason, permanent=code in PERMANENT_REFUSALS)
         # gmqtt's packet ids end one below the broker's limit, and SUBSCRIBE takes one of them.
         window = answers.limit("receive_maximum", _SEND_WINDOW_UNNAMED) - 2
         self.send_window = max(1, min(window, _SEND_WINDOW_MAX))
@@ -154,7 +154,7 @@ class Connection:
         codes = await self._answer(self.wire.answers.suback, "SUBACK")
         for topic, code in zip(topics, codes, strict=True):
             if code >= _FAILURE:
-                raise Unreachable(f"the broker refused the subscription to {topic}: {explain_code(code)}")
+                raise BrokerUnreachable(f"the broker refused the subscription to {topic}: {explain_code(code)}")
 
     async def _answer(self, answer: asyncio.Future[_Answer], name: str) -> _Answer:
         self._awaited = name
@@ -167,7 +167,7 @@ class Connection:
         if self._settings.tls is not None and ended.result().by_peer:
             # TLS 1.3 refuses a certificate after the handshake, and its alert can get lost behind the reset.
             reason += f": does the broker accept {OUR_CERTIFICATE}? Its log says more"
-        raise Unreachable(self._with_file(reason))
+        raise BrokerUnreachable(self._with_file(reason))
 
     def _explain(self, error: OSError | UnicodeError) -> str:
         if isinstance(error, TimeoutError) and error.errno is None:  # ours: the kernel's has an errno

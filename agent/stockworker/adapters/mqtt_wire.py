@@ -50,7 +50,7 @@ logging.getLogger("gmqtt").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class ConnectionEnd:
     """Why a connection ended. `code` is the broker's reason where it gave one; `by_peer`: it hung up, not we."""
 
     reason: str
@@ -82,7 +82,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     def __init__(self, clean_start: bool, keepalive_s: int, callbacks: Callbacks) -> None:  # noqa: FBT001
         self.answers = _Answers(callbacks, self.abort)
         super().__init__(connection_state=self.answers.state, id_generator=self.answers.id_generator)
-        self.ended: asyncio.Future[Ending] = asyncio.get_running_loop().create_future()
+        self.ended: asyncio.Future[ConnectionEnd] = asyncio.get_running_loop().create_future()
         self.congested = False
         self.message_at = 0.0
         """When a part of a message last arrived, at least: whoever receives whole messages knows of small ones."""
@@ -92,7 +92,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self._writable = callbacks.writable
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
-        self._cause: Ending | None = None
+        self._cause: ConnectionEnd | None = None
 
     @property
     def keepalive_s(self) -> int:
@@ -168,7 +168,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     def acknowledge(self, packet_id: int) -> None:
         self.send_command_with_mid(MQTTCommands.PUBACK, packet_id, dup=False)
 
-    def disconnect(self, cause: Ending) -> None:
+    def disconnect(self, cause: ConnectionEnd) -> None:
         """Say DISCONNECT, which makes the broker forget the will, and close once all is written."""
         self._cause = self._cause or cause
         self.send_disconnect()
@@ -176,7 +176,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         if self._transport is not None:
             self._transport.close()
 
-    def abort(self, cause: Ending) -> None:
+    def abort(self, cause: ConnectionEnd) -> None:
         """Drop the connection without waiting for anything; the first cause given is the one that is told."""
         self._cause = self._cause or cause
         if self._transport is not None:
@@ -248,7 +248,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
 class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
     """Takes the broker's packets apart, and does nothing about them on its own."""
 
-    def __init__(self, callbacks: Callbacks, abort: Callable[[Ending], None]) -> None:
+    def __init__(self, callbacks: Callbacks, abort: Callable[[ConnectionEnd], None]) -> None:
         self.state = ConnectionState()
         super().__init__(
             connack_event=asyncio.Event(),
@@ -283,7 +283,7 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
             self.__get_handler__(package.cmd)(package.cmd, package.data)
         except Exception:  # noqa: BLE001 (the packet is broken, or our owner is; silence would leave it unacknowledged)
             _log.exception("a packet of the broker can't be handled")
-            self._abort(Ending("a packet of the broker can't be handled: the log has the details"))
+            self._abort(ConnectionEnd("a packet of the broker can't be handled: the log has the details"))
 
     def _handle_connack_packet(self, cmd: int, packet: bytes) -> None:
         session_present, code = bool(packet[0] & 1), packet[1]
@@ -297,7 +297,7 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
             properties, _ = self._parse_properties(packet[1:]) if packet[1:] else ({}, b"")
             told = "".join((properties or {}).get("reason_string", ()))
             reason = f"the broker disconnected us: {explain_code(packet[0], told)}"
-            self._abort(Ending(reason, packet[0], by_peer=True))
+            self._abort(ConnectionEnd(reason, packet[0], by_peer=True))
 
     def _handle_puback_packet(self, _cmd: int, packet: bytes) -> None:
         packet_id = packet[0] << 8 | packet[1]
@@ -318,10 +318,12 @@ async def _nothing(**_options: object) -> None:
     """Stand in for what gmqtt would do about sessions and reconnects."""
 
 
-def _hung_up(error: Exception | None) -> Ending:
+def _hung_up(error: Exception | None) -> ConnectionEnd:
     if error is None:
-        return Ending("the broker closed the connection without a reason", by_peer=True)
-    return Ending(explain_error(error))  # a reset: a broker that has had enough of us closes the connection instead
+        return ConnectionEnd("the broker closed the connection without a reason", by_peer=True)
+    return ConnectionEnd(
+        explain_error(error)
+    )  # a reset: a broker that has had enough of us closes the connection instead
 
 
 def _message(packet: Packet) -> Any:

@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 
 from stockworker.cli.commands import make_parser
-from stockworker.cli.exits import Exit, exit_of
-from stockworker.cli.terminal import complain
 from stockworker.errors import StockworkerError
+from stockworker.terminal.exits import Exit, exit_of
+from stockworker.terminal.output import complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,12 +4,12 @@ import argparse
 import os
 from pathlib import Path
 
-from stockworker.cli.commands import add_config
-from stockworker.cli.exits import Exit, UsageError
-from stockworker.cli.terminal import StatusLine
 from stockworker.config import load
 from stockworker.dispatcher.store_sqlite import back_up_store
 from stockworker.errors import StoreError
+from stockworker.terminal.config_option import add_config
+from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.output import StatusLine
 
 
 def backup(parser: argparse.ArgumentParser) -> None:

@@ -6,12 +6,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stockworker.cli.arguments import attempts, delay, identifier, moment, timeout
 from stockworker.cli.payload import parse_json
 from stockworker.client import make_submission
 from stockworker.config.kinds import suggestion
 from stockworker.errors import JobRejected
 from stockworker.protocol.messages import Submission
+from stockworker.terminal.arguments import attempts, delay, identifier, moment, timeout
 
 _OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "id": ("id", identifier),
@@ -32,7 +32,7 @@ _FIELDS: Final = (*_OPTIONS, "payload", "tags")
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class BatchLine:
     """A job, and the number of the line that it stands on."""
 
     line: int
@@ -47,14 +47,14 @@ class Fault:
     text: str
 
 
-def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[Job], list[Fault]]:
+def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[BatchLine], list[Fault]]:
     """Read a batch; empty lines are passed over.
 
     Args:
         lines: of the file, the first being number 1.
         defaults: options of `make_submission` for the jobs that don't say it themselves.
     """
-    jobs: list[Job] = []
+    jobs: list[BatchLine] = []
     faults: list[Fault] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
@@ -67,7 +67,7 @@ def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[Job]
             continue
         first = seen.setdefault(str(submission.id), number)
         if first == number:
-            jobs.append(Job(number, submission))
+            jobs.append(BatchLine(number, submission))
         else:
             faults.append(Fault(number, f"id: {submission.id} is that of line {first}, too"))
     return jobs, faults

@@ -4,18 +4,18 @@ import argparse
 import asyncio
 from collections.abc import Iterator
 
-from stockworker.cli.commands import add_config
-from stockworker.cli.exits import Exit
-from stockworker.cli.findings import Finding, Verdict
 from stockworker.cli.identity import Participant, identify
-from stockworker.cli.key_checks import check_encryption
 from stockworker.cli.local_checks import check_configuration, check_folder, check_handlers, check_tls
 from stockworker.cli.probe import probe
-from stockworker.cli.terminal import print_json
+from stockworker.cli.sealing_checks import check_encryption
 from stockworker.client import link_settings
 from stockworker.config import DEFAULT_PATH, Config, load
 from stockworker.logs.lines import escaped
 from stockworker.protocol.topics import Role
+from stockworker.terminal.config_option import add_config
+from stockworker.terminal.exits import Exit
+from stockworker.terminal.findings import Finding, Severity
+from stockworker.terminal.output import print_json
 
 
 def check(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def check(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     failed = False
     for finding in _findings(arguments):
-        failed = failed or finding.verdict is Verdict.FAIL
+        failed = failed or finding.verdict is Severity.FAIL
         if arguments.json:
             fields = {"verdict": finding.verdict.lower(), "check": finding.subject, "text": finding.text}
             print_json(fields)
@@ -54,7 +54,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     path, instance = arguments.config, arguments.instance
     broken = False
     for finding in check_configuration(path, instance, str(path or DEFAULT_PATH)):
-        broken = broken or finding.verdict is Verdict.FAIL
+        broken = broken or finding.verdict is Severity.FAIL
         yield finding
     if broken:
         return
@@ -64,7 +64,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     if isinstance(who, Finding):
         yield who
     for finding in check_tls(config.tls):
-        broken = broken or finding.verdict is Verdict.FAIL
+        broken = broken or finding.verdict is Severity.FAIL
         yield finding
     if isinstance(who, Participant):
         yield from check_encryption(config, who)

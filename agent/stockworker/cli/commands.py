@@ -5,11 +5,11 @@ import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import import_module
-from pathlib import Path
 from typing import Any, Final
 
 from stockworker import __version__
-from stockworker.cli.exits import Exit
+from stockworker.terminal.config_option import add_config
+from stockworker.terminal.exits import Exit
 
 PROGRAM: Final = "stockworker"
 DESCRIPTION: Final = (
@@ -59,21 +59,21 @@ COMMANDS: Final = {
     "stats": Command("show queues, workers and counters", "stockworker.cli.stats:stats"),
     "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
     "backup": Command("copy the dispatcher's store, while it runs", "stockworker.cli.backup:backup"),
-    "acl": Command("print the broker's access list", "stockworker.cli.acl:acl"),
-    "broker setup": Command("set up this machine's Mosquitto", "stockworker.cli.broker_setup:setup"),
-    "broker config": Command("print Mosquitto's configuration", "stockworker.cli.broker:config"),
-    "pki init": Command("make a certificate authority", "stockworker.cli.pki:init"),
-    "pki issue": Command("issue a certificate and a key", "stockworker.cli.pki:issue"),
-    "pki request": Command("make a key and a request for a certificate", "stockworker.cli.pki:request"),
-    "pki sign": Command("sign a request", "stockworker.cli.pki:sign"),
-    "pki renew": Command("issue the successor of a certificate", "stockworker.cli.pki:renew"),
-    "pki revoke": Command("revoke certificates", "stockworker.cli.pki:revoke"),
-    "pki list": Command("list certificates, and how long they are valid", "stockworker.cli.pki:list_certificates"),
-    "pki crl": Command("write the revocation list anew", "stockworker.cli.pki:crl"),
-    "keys generate": Command("make keys, and enter them into the keyring", "stockworker.cli.keys:generate"),
-    "keys rotate": Command("make new keys beside the old ones", "stockworker.cli.keys:rotate"),
-    "keys list": Command("show all keys, and how long they count", "stockworker.cli.keys:list_keys"),
-    "keys export": Command("print the keyring lines of a file of private keys", "stockworker.cli.keys:export"),
+    "acl": Command("print the broker's access list", "stockworker.broker.acl_cli:acl"),
+    "broker setup": Command("set up this machine's Mosquitto", "stockworker.broker.setup:setup"),
+    "broker config": Command("print Mosquitto's configuration", "stockworker.broker.cli:config"),
+    "pki init": Command("make a certificate authority", "stockworker.pki.cli:init"),
+    "pki issue": Command("issue a certificate and a key", "stockworker.pki.cli:issue"),
+    "pki request": Command("make a key and a request for a certificate", "stockworker.pki.cli:request"),
+    "pki sign": Command("sign a request", "stockworker.pki.cli:sign"),
+    "pki renew": Command("issue the successor of a certificate", "stockworker.pki.cli:renew"),
+    "pki revoke": Command("revoke certificates", "stockworker.pki.cli:revoke"),
+    "pki list": Command("list certificates, and how long they are valid", "stockworker.pki.cli:list_certificates"),
+    "pki crl": Command("write the revocation list anew", "stockworker.pki.cli:crl"),
+    "keys generate": Command("make keys, and enter them into the keyring", "stockworker.sealing.cli:generate"),
+    "keys rotate": Command("make new keys beside the old ones", "stockworker.sealing.cli:rotate"),
+    "keys list": Command("show all keys, and how long they count", "stockworker.sealing.cli:list_keys"),
+    "keys export": Command("print the keyring lines of a file of private keys", "stockworker.sealing.cli:export"),
     "agent": Command("run a worker (what stockworker@.service starts)", "stockworker.cli.services:agent"),
     "dispatcher": Command(
         "run the dispatcher (what stockworker-dispatcher.service starts)", "stockworker.cli.services:dispatcher"
@@ -121,17 +121,6 @@ def make_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
 
 def _add_group(parser: CommandParser) -> "argparse._SubParsersAction[CommandParser]":
     return parser.add_subparsers(title="commands", required=True, metavar="COMMAND", parser_class=CommandParser)
-
-
-def add_config(parser: argparse.ArgumentParser, default: str | None = argparse.SUPPRESS) -> None:
-    """Accept ``--config``: before the command, and after it for those that read the configuration."""
-    parser.add_argument(
-        "--config",
-        type=Path,
-        metavar="PATH",
-        default=default,
-        help="configuration file, or the folder that holds it (default: /etc/stockworker/job_processor.yml)",
-    )
 
 
 def exit_statuses() -> str:

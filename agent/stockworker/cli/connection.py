@@ -5,12 +5,12 @@ import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
-from stockworker.cli.findings import Finding
 from stockworker.cli.identity import identify
-from stockworker.cli.terminal import note
 from stockworker.client import Client, client_name, link_settings
 from stockworker.config import load
 from stockworker.protocol.topics import Role
+from stockworker.terminal.findings import Finding
+from stockworker.terminal.output import note
 
 T = TypeVar("T")
 

@@ -5,14 +5,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
-from stockworker.cli.arguments import add_client_options, identifier
 from stockworker.cli.connection import converse
-from stockworker.cli.exits import Exit
-from stockworker.cli.terminal import note, print_json
 from stockworker.client import Client
 from stockworker.config import instances, load
 from stockworker.protocol.body import present
 from stockworker.protocol.messages import ReceiptEntry
+from stockworker.terminal.arguments import add_client_options, identifier
+from stockworker.terminal.exits import Exit
+from stockworker.terminal.output import note, print_json
 
 Order = Callable[[Client, str], Awaitable[ReceiptEntry]]
 

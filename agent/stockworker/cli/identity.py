@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 
 from stockworker.adapters.tls import common_name
-from stockworker.cli.findings import Finding, fail
 from stockworker.config import Config
 from stockworker.errors import ConfigError
 from stockworker.protocol.topics import Role
+from stockworker.terminal.findings import Finding, fail
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,12 +4,8 @@ import argparse
 from collections.abc import Iterator
 
 from stockworker.adapters import clock
-from stockworker.cli.arguments import add_client_options, identifier, timeout, whole_number
 from stockworker.cli.connection import converse
-from stockworker.cli.endings import Waiting, describe, first_line, print_ending, print_ending_json, print_result
-from stockworker.cli.exits import Exit
-from stockworker.cli.tables import local_time, short_duration, table, terminal_width
-from stockworker.cli.terminal import complain, print_json
+from stockworker.cli.printing import Waiting, describe, first_line, print_ending, print_ending_json, print_result
 from stockworker.client import Client, Ended
 from stockworker.errors import JobUnknown
 from stockworker.logs.lines import escaped
@@ -17,6 +13,10 @@ from stockworker.protocol.codec_answer import view_fields
 from stockworker.protocol.codec_client import MAX_QUERY
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import JobFilter, JobView
+from stockworker.terminal.arguments import add_client_options, identifier, timeout, whole_number
+from stockworker.terminal.exits import Exit
+from stockworker.terminal.output import complain, print_json
+from stockworker.terminal.tables import local_time, short_duration, table, terminal_width
 
 
 def status(parser: argparse.ArgumentParser) -> None:

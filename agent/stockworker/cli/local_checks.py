@@ -9,12 +9,12 @@ from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
-from stockworker.cli.findings import Finding, fail, ok, warn
 from stockworker.cli.wiring import handler_specs
 from stockworker.config import Config, Tls, problems
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler
-from stockworker.security.inspection import CertificateFacts, inspect
+from stockworker.pki.inspection import CertificateFacts, inspect
+from stockworker.terminal.findings import Finding, fail, ok, warn
 
 _RENEW_BEFORE: Final = timedelta(days=30)
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, make_parser
-from stockworker.cli.exits import Exit
+from stockworker.terminal.exits import Exit
 
 _OUTPUT = (
     "What was asked for goes to standard output, everything else to standard error; an error is one line that says "

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from stockworker.cli.exits import UsageError
+from stockworker.terminal.exits import UsageError
 
 
 def read_payload(given: str | None) -> str:

@@ -12,13 +12,22 @@ from random import SystemRandom
 from typing import Final
 
 from stockworker.adapters import clock
-from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, Refused, reason_name
+from stockworker.adapters.mqtt import (
+    Delivery,
+    Link,
+    LinkDown,
+    LinkItem,
+    LinkSettings,
+    LinkUp,
+    PublishRefused,
+    reason_name,
+)
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
-from stockworker.cli.findings import Finding, fail, ok, warn
 from stockworker.cli.identity import Participant
 from stockworker.cli.local_checks import validity
 from stockworker.client import make_submission
 from stockworker.errors import ConnectionFailed, DecodeError
+from stockworker.pki.inspection import inspect_der
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, JobId, Token, WorkerId, make_token
 from stockworker.protocol.job import Outcome
@@ -36,8 +45,8 @@ from stockworker.protocol.messages import (
     StatsRequest,
     Submit,
 )
-from stockworker.protocol.topics import Kind, Role
-from stockworker.security.inspection import inspect_der
+from stockworker.protocol.topics import Role, TopicKind
+from stockworker.terminal.findings import Finding, fail, ok, warn
 
 _PATIENCE_S: Final = 5.0
 _NOBODY: Final = "stockworker-check"
@@ -66,7 +75,11 @@ async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
     """Connect once, and say what was found."""
     items: asyncio.Queue[LinkItem] = asyncio.Queue()
     client_id = f"{who.name}-check-{make_token(SystemRandom())[:8]}"
-    own = (topics.receipt(ClientId(who.name)), topics.of_worker(Kind.ACK, WorkerId(who.name)), str(Kind.DISPATCHER))
+    own = (
+        topics.receipt(ClientId(who.name)),
+        topics.of_worker(TopicKind.ACK, WorkerId(who.name)),
+        str(TopicKind.DISPATCHER),
+    )
     link = Link(replace(settings, client_id=client_id, subscriptions=own), items.put_nowait)
     running = asyncio.create_task(link.run())
     running.add_done_callback(lambda _: items.put_nowait(LinkDown("closed")))
@@ -122,7 +135,7 @@ def _attempts(who: Participant) -> dict[str, Message]:
 
 def _hear(heard: _Heard, item: LinkItem) -> None:
     match item:
-        case Refused(packet=packet, reason_code=code):
+        case PublishRefused(packet=packet, reason_code=code):
             heard.refused[str(packet.tag)] = code
         case Delivery(packet=packet):
             try:

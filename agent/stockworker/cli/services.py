@@ -15,11 +15,6 @@ from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.journal import JournalHandler
 from stockworker.adapters.process import forbid_core_dumps
 from stockworker.adapters.systemd import Notifier
-from stockworker.agent.journal import open_journal
-from stockworker.agent.service import AgentService
-from stockworker.cli.commands import add_config
-from stockworker.cli.exits import Exit
-from stockworker.cli.findings import Finding
 from stockworker.cli.identity import identify
 from stockworker.cli.wiring import agent_settings, dispatcher_settings
 from stockworker.config import Config, load, problems
@@ -28,6 +23,11 @@ from stockworker.dispatcher.store_sqlite import open_store
 from stockworker.errors import AccessDenied, ConnectionFailed, StoreError
 from stockworker.logs import Event, configure, log_event
 from stockworker.protocol.topics import Role
+from stockworker.terminal.config_option import add_config
+from stockworker.terminal.exits import Exit
+from stockworker.terminal.findings import Finding
+from stockworker.worker.journal import open_journal
+from stockworker.worker.service import WorkerService
 
 _log = logging.getLogger(__name__)
 
@@ -74,7 +74,7 @@ def run_agent(arguments: argparse.Namespace) -> int:
         with closing(Notifier()) as notifier:
             journal = open_journal(config.worker.journal)
             groups = _confine()
-            service = AgentService(settings, journal, lambda: agent_settings(path, instance), notifier, groups)
+            service = WorkerService(settings, journal, lambda: agent_settings(path, instance), notifier, groups)
             await _until_stopped(service)
 
     _run(run)

@@ -5,15 +5,15 @@ import asyncio
 import sys
 from collections.abc import Iterator
 
-from stockworker.adapters.expiry import SOON_DAYS
-from stockworker.cli.arguments import add_client_options, timeout
+from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.cli.connection import converse
-from stockworker.cli.exits import Exit
-from stockworker.cli.tables import short_duration, table, terminal_width
-from stockworker.cli.terminal import print_json
 from stockworker.client import Client
 from stockworker.protocol.codec_stats import stats_fields
 from stockworker.protocol.messages import QueueView, Stats, WorkerView
+from stockworker.terminal.arguments import add_client_options, timeout
+from stockworker.terminal.exits import Exit
+from stockworker.terminal.output import print_json
+from stockworker.terminal.tables import short_duration, table, terminal_width
 
 _HOME_AND_CLEAR = "\x1b[H\x1b[2J"
 _QUEUE_HEADER = ("QUEUE", "STATE", "WAITING", "OLDEST", "WORKERS")

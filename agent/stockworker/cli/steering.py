@@ -4,14 +4,14 @@ import argparse
 import asyncio
 from collections.abc import Iterable
 
-from stockworker.cli.arguments import add_client_options, identifier
 from stockworker.cli.connection import converse
-from stockworker.cli.exits import Exit, UsageError
-from stockworker.cli.terminal import complain, note, print_json
 from stockworker.client import Client
 from stockworker.protocol.body import present
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus
+from stockworker.terminal.arguments import add_client_options, identifier
+from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.output import complain, note, print_json
 
 
 def cancel(parser: argparse.ArgumentParser) -> None:

@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from typing import Any, Final
 
 from stockworker.cli import batch
-from stockworker.cli.arguments import add_client_options, attempts, delay, identifier, moment, timeout
 from stockworker.cli.connection import converse
-from stockworker.cli.endings import Waiting, ending_fields, print_ending, print_ending_json
-from stockworker.cli.exits import Exit, UsageError
 from stockworker.cli.jobs import say_result
 from stockworker.cli.payload import read_file, read_payload
+from stockworker.cli.printing import Waiting, ending_fields, print_ending, print_ending_json
 from stockworker.cli.steering import receipt_fields
-from stockworker.cli.terminal import StatusLine, complain, note, print_json
 from stockworker.client import Client, Ended, make_submission
 from stockworker.errors import AccessDenied, ConnectionFailed, JobRejected
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
+from stockworker.terminal.arguments import add_client_options, attempts, delay, identifier, moment, timeout
+from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.output import StatusLine, complain, note, print_json
 
 _MOST_FAULTS: Final = 20
 _WHEN: Final = "a time such as 2026-05-01T09:30:00Z, or a duration from now such as 5m"
@@ -196,7 +196,7 @@ def _run_batch(arguments: argparse.Namespace) -> int:
 class _Batch:
     """Submits many jobs, and waits for them if that is wanted."""
 
-    def __init__(self, arguments: argparse.Namespace, jobs: Sequence[batch.Job]) -> None:
+    def __init__(self, arguments: argparse.Namespace, jobs: Sequence[batch.BatchLine]) -> None:
         self._arguments = arguments
         self._jobs = jobs
         self._lines = {job.submission.id: job.line for job in jobs}

@@ -3,16 +3,16 @@
 import argparse
 from collections.abc import Iterator
 
-from stockworker.cli.arguments import add_client_options, identifier
 from stockworker.cli.connection import converse
-from stockworker.cli.endings import first_line
-from stockworker.cli.exits import Exit
-from stockworker.cli.tables import local_time, short_duration, table, terminal_width
-from stockworker.cli.terminal import print_json
+from stockworker.cli.printing import first_line
 from stockworker.client import Client
 from stockworker.logs.lines import escaped
 from stockworker.protocol.codec_answer import story_fields
-from stockworker.protocol.messages import Story
+from stockworker.protocol.messages import Explanation
+from stockworker.terminal.arguments import add_client_options, identifier
+from stockworker.terminal.exits import Exit
+from stockworker.terminal.output import print_json
+from stockworker.terminal.tables import local_time, short_duration, table, terminal_width
 
 
 def why(parser: argparse.ArgumentParser) -> None:
@@ -26,7 +26,7 @@ def why(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    async def ask(client: Client) -> Story:
+    async def ask(client: Client) -> Explanation:
         return await client.explain(arguments.job)
 
     story = converse(arguments, ask, notices=False)
@@ -37,7 +37,7 @@ def _run(arguments: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _lines(story: Story) -> Iterator[str]:
+def _lines(story: Explanation) -> Iterator[str]:
     yield from map(escaped, story.why)
     if story.attempts:
         yield ""

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
+from stockworker.adapters.client_ids import private_client_id
 from stockworker.adapters.mqtt import LinkSettings
 from stockworker.adapters.systemd import watchdog_s
-from stockworker.agent.machine import Rhythm
-from stockworker.agent.service import AgentSettings
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler, load
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
@@ -17,10 +16,11 @@ from stockworker.dispatcher.service import DispatcherSettings
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler, discover
 from stockworker.protocol.ids import JobType, WorkerId, check_id
-from stockworker.security.client_ids import private_client_id
+from stockworker.worker.machine import Intervals
+from stockworker.worker.service import WorkerSettings
 
 if TYPE_CHECKING:
-    from stockworker.security.working import WorkerSeal
+    from stockworker.sealing.worker_seal import WorkerSeal
 
 MARKET_DATA: Final = "market_data"
 """The setting in which every Python handler finds where the market-data store is."""
@@ -52,7 +52,7 @@ def service_link(config: Config, name: str, speaks_every_s: float = 0.0) -> Link
     return replace(settings, client_id=private_client_id(settings.client_id, key_file.read_bytes()))
 
 
-def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
+def agent_settings(path: Path | None, instance: str | None) -> WorkerSettings:
     """Everything that a worker needs to know.
 
     Raises:
@@ -60,14 +60,14 @@ def agent_settings(path: Path | None, instance: str | None) -> AgentSettings:
     """
     config = load(path, instance)
     worker = config.worker
-    return AgentSettings(
+    return WorkerSettings(
         worker_id=worker.id,
         link=service_link(config, worker.id, worker.poll_interval_s),
         slots=worker.slots,
         tags=worker.tags,
         handlers=handler_specs(config),
         handler_paths=tuple(map(str, worker.handler_paths)),
-        rhythm=Rhythm(worker.poll_interval_s, worker.heartbeat_interval_s),
+        rhythm=Intervals(worker.poll_interval_s, worker.heartbeat_interval_s),
         drain_timeout_s=worker.drain_timeout_s,
         stop_grace_s=worker.stop_grace_s,
         recycle_after=worker.recycle_after_jobs,
@@ -85,8 +85,8 @@ def worker_seal(config: Config) -> "WorkerSeal | None":
     encryption = config.encryption
     if encryption is None:
         return None
-    from stockworker.security import keyring, keys  # noqa: PLC0415 (a worker that seals nothing need not load it)
-    from stockworker.security.working import WorkerSeal  # noqa: PLC0415 (likewise)
+    from stockworker.sealing import keyring, keys  # noqa: PLC0415 (without sealing the cryptography is not loaded)
+    from stockworker.sealing.worker_seal import WorkerSeal  # noqa: PLC0415 (for the same reason)
 
     if encryption.sign and encryption.key is None:
         raise ConfigError("encryption.key: is needed to sign results: make one with 'stockworker keys generate'")

@@ -11,7 +11,7 @@ a broker or dispatcher that restarts meanwhile costs time and nothing else.
 """
 
 from stockworker.client.api import Client
-from stockworker.client.endings import Ended
+from stockworker.client.completions import Ended
 from stockworker.client.settings import client_name, link_settings
 from stockworker.client.submission import make_submission
 

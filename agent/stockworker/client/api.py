@@ -12,9 +12,9 @@ from typing import Any, Final, Self
 
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt import LinkSettings
+from stockworker.client.completions import Completions, Ended, Watch
 from stockworker.client.conversation import Conversation
-from stockworker.client.endings import Ended, Endings, Watch
-from stockworker.client.secrecy import Secrecy
+from stockworker.client.sealing import ClientSealing
 from stockworker.client.settings import client_name, link_settings
 from stockworker.client.submission import make_submission
 from stockworker.config import Encryption, load
@@ -26,6 +26,7 @@ from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
+    Explanation,
     Hold,
     HoldKind,
     JobFilter,
@@ -40,11 +41,10 @@ from stockworker.protocol.messages import (
     RetryJob,
     Stats,
     StatsRequest,
-    Story,
     Submission,
     Submit,
 )
-from stockworker.protocol.topics import Kind
+from stockworker.protocol.topics import TopicKind
 
 _LOOK_S: Final = 5.0
 """After how long without news it is asked how jobs stand that are waited for, should notices have been lost."""
@@ -72,12 +72,12 @@ class Client:
         on_progress: Callable[[Progress], None] | None = None,
         encryption: Encryption | None = None,
     ) -> None:
-        filters = [f"{Kind.COMPLETED}/+", f"{Kind.FAILED}/+"] if notices else []
+        filters = [f"{TopicKind.COMPLETED}/+", f"{TopicKind.FAILED}/+"] if notices else []
         if on_progress is not None:
-            filters.append(f"{Kind.PROGRESS}/+/+")
+            filters.append(f"{TopicKind.PROGRESS}/+/+")
         self._on_progress = on_progress
-        self._secrecy = Secrecy(client_id, encryption)
-        self._endings = Endings()
+        self._secrecy = ClientSealing(client_id, encryption)
+        self._endings = Completions()
         self._conversation = Conversation(
             settings,
             client_id,
@@ -267,7 +267,7 @@ class Client:
             left = [*answer.omitted, *left]
         return views
 
-    async def explain(self, job_id: str) -> Story:
+    async def explain(self, job_id: str) -> Explanation:
         """Ask why a job is where it is, and what became of each attempt at it.
 
         Raises:

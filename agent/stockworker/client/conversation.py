@@ -17,7 +17,7 @@ from stockworker.adapters.mqtt import (
     LinkItem,
     LinkSettings,
     LinkUp,
-    Refused,
+    PublishRefused,
     reason_name,
 )
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
@@ -26,7 +26,7 @@ from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, make_token
 from stockworker.protocol.messages import Answer, Message, Notice, Presence, Progress, Receipt, Reply, Stats
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Kind, Role
+from stockworker.protocol.topics import Role, TopicKind
 
 _REPEAT_S: Final = 2.0
 """How long an answer is waited for before its question is repeated."""
@@ -75,7 +75,7 @@ class Conversation:
         self._reconnected = reconnected
         self._nonce = make_token(SystemRandom())
         self._inbox: Inbox[LinkItem] = Inbox()
-        own = (topics.receipt(client_id), str(Kind.STATS_RESPONSE), str(Kind.DISPATCHER))
+        own = (topics.receipt(client_id), str(TopicKind.STATS_RESPONSE), str(TopicKind.DISPATCHER))
         self._link = Link(
             replace(settings, client_id=f"{client_id}-{self._nonce[:8]}", subscriptions=(*own, *filters)),
             self._inbox.put,
@@ -176,7 +176,7 @@ class Conversation:
                         await self._link_up()
                     case LinkDown(reason=reason):
                         self._link_down(reason)
-                    case Refused(packet=packet, reason_code=code):
+                    case PublishRefused(packet=packet, reason_code=code):
                         self._refused(packet, code)
                     case Delayed():
                         pass  # a client does not talk to itself

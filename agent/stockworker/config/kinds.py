@@ -28,7 +28,7 @@ class Wrong(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Kind:
+class ValueKind:
     """How one kind of single value is written.
 
     Attributes:
@@ -53,7 +53,7 @@ class Kind:
         return self.parse(node.text)
 
 
-def text(most: int = 1024) -> Kind:
+def text(most: int = 1024) -> ValueKind:
     """Text of up to `most` characters, as written: `0123`, `yes` and `1.10` need no quotes."""
 
     def parse(written: str) -> str:
@@ -65,10 +65,10 @@ def text(most: int = 1024) -> Kind:
             raise Wrong(f"is longer than {most} characters")
         return written
 
-    return Kind(parse, "text")
+    return ValueKind(parse, "text")
 
 
-def pattern(grammar: str, meaning: str, *, secret: bool = False) -> Kind:
+def pattern(grammar: str, meaning: str, *, secret: bool = False) -> ValueKind:
     """Text of a certain shape; what is `secret` is not repeated in messages."""
     compiled = re.compile(grammar)
 
@@ -77,10 +77,10 @@ def pattern(grammar: str, meaning: str, *, secret: bool = False) -> Kind:
             raise Wrong(f"must be {meaning}" if secret else f"is {quoted(written)}, and must be {meaning}")
         return written
 
-    return Kind(parse, meaning)
+    return ValueKind(parse, meaning)
 
 
-def choice(*words: str, former: Mapping[str, str] | None = None) -> Kind:
+def choice(*words: str, former: Mapping[str, str] | None = None) -> ValueKind:
     """One of a few words; `former` answers words that once were choices."""
     meaning = " or ".join(words)
 
@@ -92,10 +92,10 @@ def choice(*words: str, former: Mapping[str, str] | None = None) -> Kind:
             raise Wrong(f"is {quoted(written)}, and must be {meaning}{suggestion(word, words)}")
         return word
 
-    return Kind(parse, meaning)
+    return ValueKind(parse, meaning)
 
 
-def integer(least: int, most: int) -> Kind:
+def integer(least: int, most: int) -> ValueKind:
     """A whole number within bounds."""
     meaning = f"a whole number, {least} to {most}"
 
@@ -105,10 +105,10 @@ def integer(least: int, most: int) -> Kind:
             raise Wrong(f"is {value}, and must be {meaning}")
         return value
 
-    return Kind(parse, meaning)
+    return ValueKind(parse, meaning)
 
 
-def number(least: float, most: float) -> Kind:
+def number(least: float, most: float) -> ValueKind:
     """A decimal number within bounds."""
     meaning = f"a number, {least:g} to {most:g}"
 
@@ -118,10 +118,10 @@ def number(least: float, most: float) -> Kind:
                 return value
         raise Wrong(f"is {quoted(written)}, and must be {meaning}")
 
-    return Kind(parse, meaning, "{:g}".format)
+    return ValueKind(parse, meaning, "{:g}".format)
 
 
-def duration(least_s: float, most_s: float) -> Kind:
+def duration(least_s: float, most_s: float) -> ValueKind:
     """Seconds, or a number with a unit; the value is in seconds."""
     meaning = f"a duration, {_show_duration(least_s)} to {_show_duration(most_s)}"
 
@@ -135,7 +135,7 @@ def duration(least_s: float, most_s: float) -> Kind:
             raise Wrong(f"is {quoted(written)}, and must be {meaning}")
         return value
 
-    return Kind(parse, meaning, _show_duration)
+    return ValueKind(parse, meaning, _show_duration)
 
 
 def _parse_size(written: str) -> int:
@@ -179,10 +179,10 @@ def _parse_boolean(written: str) -> bool:
             raise Wrong(f"is {quoted(written)}, and must be true or false")
 
 
-BOOLEAN = Kind(_parse_boolean, "true or false", lambda value: str(value).lower())
-PATH = Kind(_parse_path, "an absolute path")
-SECRET_FILE = Kind(_parse_secret_file, "an absolute path, or the name of a systemd credential (LoadCredential=)")
-SIZE = Kind(_parse_size, "a size, 1M or more")
+BOOLEAN = ValueKind(_parse_boolean, "true or false", lambda value: str(value).lower())
+PATH = ValueKind(_parse_path, "an absolute path")
+SECRET_FILE = ValueKind(_parse_secret_file, "an absolute path, or the name of a systemd credential (LoadCredential=)")
+SIZE = ValueKind(_parse_size, "a size, 1M or more")
 ID = pattern(ID_GRAMMAR, "an id (1 to 64 of A-Z a-z 0-9 . _ -)")
 HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")
 FUNCTION = pattern(r"[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}", "module:function")
@@ -205,13 +205,13 @@ class Section:
 class Each:
     """A section per name: the names are the user's."""
 
-    name: Kind
+    name: ValueKind
     of: type
 
 
 @dataclass(frozen=True, slots=True)
 class ListOf:
-    of: Kind
+    of: ValueKind
     example: str
 
 
@@ -220,7 +220,7 @@ class Free:
     """A section whose keys are the handler's business."""
 
 
-AnyKind = Kind | Section | Each | ListOf | Free
+AnyKind = ValueKind | Section | Each | ListOf | Free
 
 
 def json_value(node: Node) -> Json:

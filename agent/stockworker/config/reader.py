@@ -4,7 +4,18 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from stockworker.config.document import Items, Node, Place, Problem, Scalar, Table, quoted
-from stockworker.config.kinds import AnyKind, Each, Free, Kind, ListOf, Section, Value, Wrong, json_value, suggestion
+from stockworker.config.kinds import (
+    AnyKind,
+    Each,
+    Free,
+    ListOf,
+    Section,
+    Value,
+    ValueKind,
+    Wrong,
+    json_value,
+    suggestion,
+)
 from stockworker.config.schema import Config, keys
 
 
@@ -47,7 +58,7 @@ class _Reader:
                 if not isinstance(node, Table):
                     raise Wrong("must be a section with keys")
                 return json_value(node)
-            case Kind():
+            case ValueKind():
                 return kind.read(node)
 
     def _each(self, kind: Each, node: Node, path: str) -> dict[str, Value]:

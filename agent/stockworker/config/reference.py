@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from stockworker.config.kinds import AnyKind, Each, Kind, ListOf, Section
+from stockworker.config.kinds import AnyKind, Each, ListOf, Section, ValueKind
 from stockworker.config.schema import Config, Key, keys
 
 _INTRODUCTION = """\
@@ -124,7 +124,7 @@ def _table(chapter: _Chapter) -> str:
 
 def _allowed(kind: AnyKind) -> str:
     match kind:
-        case Kind():
+        case ValueKind():
             return kind.meaning
         case ListOf(example=example):
             return f"a list, such as `{example}`"
@@ -137,4 +137,4 @@ def _default(key: Key, field: "dataclasses.Field[Any]") -> str:
         return key.shown
     if field.default is None or field.default is dataclasses.MISSING:
         return ""
-    return f"`{key.kind.show(field.default)}`" if isinstance(key.kind, Kind) else ""
+    return f"`{key.kind.show(field.default)}`" if isinstance(key.kind, ValueKind) else ""

@@ -144,7 +144,7 @@ class Tls:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Worker:
+class WorkerConfig:
     id: WorkerId = field(
         metadata=_key(ID, "Name of this worker; unique in the fleet.", shown="`<hostname>-<instance>`")
     )
@@ -206,7 +206,7 @@ class Worker:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class LimitsConfig:
     memory_bytes: int | None = field(
         default=None,
         metadata=_key(
@@ -264,7 +264,7 @@ class Handler:
             "File in YAML or JSON with more settings, laid over `settings`: for API keys and passwords. A reload reads it again (a credential: a restart).",
         ),
     )
-    limits: Limits = field(default=Limits(), metadata=_key(Section(Limits), "What one job may use."))
+    limits: LimitsConfig = field(default=LimitsConfig(), metadata=_key(Section(LimitsConfig), "What one job may use."))
 
     def read_settings(self, job_type: str) -> dict[str, Json]:
         """All settings, from wherever they are configured.
@@ -309,7 +309,7 @@ class MarketData:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JobDefaults:
+class JobDefaultsConfig:
     max_attempts: int = field(
         default=3, metadata=_key(integer(1, 1000), "How often a job may fail before it is given up; 1 is no retry.")
     )
@@ -345,7 +345,7 @@ class TypePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Dispatcher:
+class DispatcherConfig:
     id: ClientId = field(default=ClientId("dispatcher"), metadata=_key(ID, "Its name at the broker."))
     store: Path = field(
         default=Path("/var/lib/stockworker/dispatcher/jobs.sqlite3"),
@@ -385,8 +385,8 @@ class Dispatcher:
         default=None,
         metadata=_key(PATH, "More of them, one id per line; what follows a `#` is ignored. Read again on a reload."),
     )
-    job_defaults: JobDefaults = field(
-        default=JobDefaults(), metadata=_key(Section(JobDefaults), "For jobs that don't say it themselves.")
+    job_defaults: JobDefaultsConfig = field(
+        default=JobDefaultsConfig(), metadata=_key(Section(JobDefaultsConfig), "For jobs that don't say it themselves.")
     )
     types: Mapping[JobType, TypePolicy] = field(
         default_factory=dict,
@@ -398,7 +398,7 @@ class Dispatcher:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Client:
+class ClientConfig:
     id: ClientId | None = field(
         default=None,
         metadata=_key(
@@ -488,7 +488,7 @@ class Config:
             "Seals payloads and results between submitters and workers (docs/encryption.md). Absent: they are plain.",
         ),
     )
-    worker: Worker = field(metadata=_key(Section(Worker), "The worker on this machine."))
+    worker: WorkerConfig = field(metadata=_key(Section(WorkerConfig), "The worker on this machine."))
     handlers: Mapping[JobType, Handler] = field(
         default_factory=dict,
         metadata=_key(
@@ -499,8 +499,10 @@ class Config:
     market_data: MarketData = field(
         default=MarketData(), metadata=_key(Section(MarketData), "The store of the built-in job types.")
     )
-    dispatcher: Dispatcher = field(
-        default=Dispatcher(), metadata=_key(Section(Dispatcher), "Read by the dispatcher alone.")
+    dispatcher: DispatcherConfig = field(
+        default=DispatcherConfig(), metadata=_key(Section(DispatcherConfig), "Read by the dispatcher alone.")
     )
-    client: Client = field(default=Client(), metadata=_key(Section(Client), "Read by the `stockworker` command."))
+    client: ClientConfig = field(
+        default=ClientConfig(), metadata=_key(Section(ClientConfig), "Read by the `stockworker` command.")
+    )
     log: Log = field(default=Log(), metadata=_key(Section(Log), "What the services and commands log, and how."))

@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 from stockworker.dispatcher.effects import Now
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.job import Job
+from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State
 
 _SLACK = 1024
@@ -22,7 +22,7 @@ class Alarms:
         self._steady: list[tuple[float, JobId]] = []
         self._wall: list[tuple[float, JobId]] = []
 
-    def arm(self, job: Job, now: Now) -> None:
+    def arm(self, job: JobRecord, now: Now) -> None:
         """Arm what `job`, as it stands, waits for next: its back-off, then its earliest start; its expiry meanwhile.
 
         A job that is looked at and has to wait on is to be armed again: the wall clock may have stepped back.

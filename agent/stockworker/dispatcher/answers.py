@@ -7,8 +7,8 @@ from typing import Final
 from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.job import Attempt, Job
-from stockworker.protocol.messages import Answer, JobView, Query, Story
+from stockworker.protocol.job import Attempt, JobRecord
+from stockworker.protocol.messages import Answer, Explanation, JobView, Query
 
 Why = Mapping[JobId, tuple[str, ...]]
 
@@ -32,7 +32,7 @@ def answer(query: Query, store: JobStore, why: Why = _UNTOLD) -> Answer:
         jobs = store.search(query.filter)
     results = store.results(jobs) if query.with_results else {}
     views: list[JobView] = []
-    stories: list[Story] = []
+    stories: list[Explanation] = []
     room = MAX_CONTENT
     for job in jobs:
         view = _view(job, results.get(job.spec.id))
@@ -46,14 +46,14 @@ def answer(query: Query, store: JobStore, why: Why = _UNTOLD) -> Answer:
         views.append(view)
         if story is not None:
             attempts, room = _newest(story.attempts, room)
-            stories.append(Story(story.job_id, story.why, attempts))
+            stories.append(Explanation(story.job_id, story.why, attempts))
     return Answer(query.reply, tuple(views), stories=tuple(stories))
 
 
-def _story(job: Job, store: JobStore, why: Why) -> Story:
+def _story(job: JobRecord, store: JobStore, why: Why) -> Explanation:
     reason = (job.reason or "").partition("\n")[0]
     ended = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
-    return Story(job.spec.id, why.get(job.spec.id, (ended,)), tuple(store.attempts(job.spec.id)))
+    return Explanation(job.spec.id, why.get(job.spec.id, (ended,)), tuple(store.attempts(job.spec.id)))
 
 
 def _newest(attempts: tuple[Attempt, ...], room: int) -> tuple[tuple[Attempt, ...], int]:
@@ -68,7 +68,7 @@ def _newest(attempts: tuple[Attempt, ...], room: int) -> tuple[tuple[Attempt, ..
     return attempts[len(attempts) - shown :], room
 
 
-def _view(job: Job, result: str | None) -> JobView:
+def _view(job: JobRecord, result: str | None) -> JobView:
     return JobView(
         id=job.spec.id,
         type=job.spec.type,

@@ -15,7 +15,7 @@ from typing import Final
 
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
-from stockworker.protocol.job import Job, Priority
+from stockworker.protocol.job import JobRecord, Priority
 
 _NO_PREFETCH: Final[Mapping[JobType, int]] = MappingProxyType({})
 _AGED: Final = -1
@@ -94,7 +94,7 @@ class ReadyQueue:
     def __len__(self) -> int:
         return len(self._valid)
 
-    def add(self, job: Job) -> None:
+    def add(self, job: JobRecord) -> None:
         """Put a job into the queue, at the place that its `ready_at` gives it."""
         lane = Lane(job.spec.type, job.spec.tags, job.spec.priority)
         entry = (job.ready_at, job.sequence, job.spec.id, lane)

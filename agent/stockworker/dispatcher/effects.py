@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from stockworker.protocol.ids import JobId, Token, WorkerId
-from stockworker.protocol.job import Attempt, Job
+from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import HoldKind, Message, Query
 
@@ -72,7 +72,7 @@ Event = Message | LinkChanged | Unreached | Pruned | Denied | CertificateSeen
 class SaveJob:
     """Commit how a job stands; `payload` is there when it is new, `result` when it has one now."""
 
-    job: Job
+    job: JobRecord
     payload: str | None = None
     result: str | None = None
 
@@ -96,11 +96,11 @@ class Offer:
     """Publish these leased jobs to their worker, with the payloads that the store has."""
 
     worker_id: WorkerId
-    jobs: tuple[Job, ...]
+    jobs: tuple[JobRecord, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Look:
+class RunQuery:
     """Publish what the store says about jobs; and `why`, for those that live, what keeps them."""
 
     query: Query
@@ -133,4 +133,4 @@ class Prune:
 
 
 Save = SaveJob | SaveAttempt | SaveHold | Prune
-Effect = Save | Send | Offer | Look | Note
+Effect = Save | Send | Offer | RunQuery | Note

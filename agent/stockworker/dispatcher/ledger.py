@@ -12,7 +12,7 @@ from typing import Any
 from stockworker.dispatcher.assignment import ReadyQueue
 from stockworker.dispatcher.effects import Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
-from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
 from stockworker.protocol.messages import HoldKind, LeaseStatus, Notice, Transition
 
@@ -41,11 +41,11 @@ class Snapshot:
     Attributes:
         jobs: every job that lives.
         totals: how many jobs there are of each state.
-        next_sequence: one more than the highest `Job.sequence`.
+        next_sequence: one more than the highest `JobRecord.sequence`.
         holds: job types and workers that are kept from work.
     """
 
-    jobs: Iterable[Job]
+    jobs: Iterable[JobRecord]
     totals: Mapping[State, int]
     next_sequence: int
     holds: frozenset[tuple[HoldKind, str]] = frozenset()
@@ -62,8 +62,8 @@ class Ledger:
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
-        self.jobs: dict[JobId, Job] = {}
-        self.past: dict[JobId, Job] = {}
+        self.jobs: dict[JobId, JobRecord] = {}
+        self.past: dict[JobId, JobRecord] = {}
         self.leases: dict[JobId, Lease] = {}
         self.blamed: set[Token] = set()
         self.ready = ReadyQueue()
@@ -79,13 +79,13 @@ class Ledger:
         for job in snapshot.jobs:
             self._admit(job)
 
-    def add(self, job: Job, payload: str) -> None:
+    def add(self, job: JobRecord, payload: str) -> None:
         """Enter a new job."""
         self.next_sequence += 1
         self._saves[job.spec.id] = SaveJob(job, payload)
         self._enter(job)
 
-    def reopen(self, job: Job, **changes: Any) -> Job:
+    def reopen(self, job: JobRecord, **changes: Any) -> JobRecord:
         """Bring a job back that had ended."""
         self.totals[job.state] -= 1
         self.past.pop(job.spec.id, None)
@@ -114,19 +114,19 @@ class Ledger:
         """The workers that are kept from work, known or not."""
         return frozenset(WorkerId(name) for kind, name in self.holds if kind is HoldKind.WORKER)
 
-    def _enter(self, job: Job) -> None:
+    def _enter(self, job: JobRecord) -> None:
         self._admit(job)
         self.totals[job.state] += 1
         self._note_transition(job)
 
-    def _admit(self, job: Job) -> None:
+    def _admit(self, job: JobRecord) -> None:
         self.jobs[job.spec.id] = job
         if job.spec.unique is not None:
             self._keys[job.spec.type, job.spec.unique] = job.spec.id
         if job.state is State.QUEUED:
             self.ready.add(job)
 
-    def move(self, job: Job, trigger: Trigger, *, result: str | None = None, **changes: Any) -> Job:
+    def move(self, job: JobRecord, trigger: Trigger, *, result: str | None = None, **changes: Any) -> JobRecord:
         """Let `trigger` happen to a job, together with the given changes of its fields."""
         moved = replace(job, state=advance(job.state, trigger), **changes)
         job_id = job.spec.id
@@ -150,14 +150,14 @@ class Ledger:
             self.ready.add(moved)
         return moved
 
-    def amend(self, job: Job, **changes: Any) -> Job:
+    def amend(self, job: JobRecord, **changes: Any) -> JobRecord:
         """Change fields of a job that stays in its state."""
         amended = replace(job, **changes)
         self.jobs[job.spec.id] = amended
         self._note_save(amended)
         return amended
 
-    def grant(self, job: Job, lease: Lease) -> None:
+    def grant(self, job: JobRecord, lease: Lease) -> None:
         """Enter a lease, or take up a lost one again."""
         self.leases[job.spec.id] = lease
         self.record(lease.attempt)
@@ -171,7 +171,7 @@ class Ledger:
         """Commit how an attempt stands."""
         self._attempts[attempt.job_id, attempt.number] = SaveAttempt(attempt)
 
-    def held(self, job_id: JobId, worker_id: WorkerId, token: Token) -> Job | None:
+    def held(self, job_id: JobId, worker_id: WorkerId, token: Token) -> JobRecord | None:
         """The live job whose newest lease is this one."""
         job = self.jobs.get(job_id)
         return job if job is not None and job.token == token and job.worker == worker_id else None
@@ -185,13 +185,13 @@ class Ledger:
         self.past = {}
         return changes
 
-    def _note_save(self, job: Job, result: str | None = None) -> None:
+    def _note_save(self, job: JobRecord, result: str | None = None) -> None:
         before = self._saves.get(job.spec.id)
         payload = None if before is None else before.payload
         self._saves[job.spec.id] = SaveJob(job, payload, result)
 
-    def _note_end(self, job: Job, result: str | None) -> None:
+    def _note_end(self, job: JobRecord, result: str | None) -> None:
         self._notices.append(Notice(job.spec.id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason))
 
-    def _note_transition(self, job: Job) -> None:
+    def _note_transition(self, job: JobRecord) -> None:
         self._transitions.append(Transition(job.spec.id, job.spec.type, job.state, job.attempt, job.worker))

@@ -1,6 +1,6 @@
 """What the dispatcher decides. Pure: events and the time in, effects out; no I/O, no clock, no randomness of its own.
 
-Who drives it does three things, in this order: `Machine.handle` (decide), put every save into one transaction
+Who drives it does three things, in this order: `DispatcherMachine.handle` (decide), put every save into one transaction
 (commit), publish the rest (perform). A crash between any two of them is harmless: whoever did not get an answer asks
 again, and what was sent can be said again from the books.
 """
@@ -18,21 +18,21 @@ from stockworker.dispatcher.effects import (
     Effect,
     Event,
     LinkChanged,
-    Look,
     Now,
     Prune,
     Pruned,
+    RunQuery,
     Unreached,
 )
-from stockworker.dispatcher.intake import Intake
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.roster import Roster
+from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
 from stockworker.protocol.ids import Entropy, JobId, JobType, WorkerId
-from stockworker.protocol.job import Job
+from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import (
     CancelJob,
@@ -64,7 +64,7 @@ _PRUNE_AT_ONCE: Final = 1000
 """Jobs forgotten in one turn, so that new ones need not wait for a long clean-up."""
 
 
-class Machine:
+class DispatcherMachine:
     """The dispatcher without its shell.
 
     Args:
@@ -88,7 +88,7 @@ class Machine:
         self.ledger = Ledger(replace(snapshot, jobs=[_calm(job, now) for job in snapshot.jobs]))
         self._alarms = Alarms()
         self._outbox = Outbox(policy.lease_s)
-        self._intake = Intake(self.ledger, policy.defaults, entropy, self.counters)
+        self._intake = Submissions(self.ledger, policy.defaults, entropy, self.counters)
         self.roster = Roster(policy, entropy, self.ledger, self._alarms, self.counters, self._outbox)
         self.roster.resume(now)
         self._denials = Denials(self.counters, self._outbox)
@@ -98,7 +98,7 @@ class Machine:
 
     # --- the one entry point ------------------------------------------------------------------------------------------
 
-    def handle(self, events: Sequence[Event], now: Now, past: Mapping[JobId, Job] | None = None) -> list[Effect]:
+    def handle(self, events: Sequence[Event], now: Now, past: Mapping[JobId, JobRecord] | None = None) -> list[Effect]:
         """Decide what follows from `events`, and from the time.
 
         Args:
@@ -224,7 +224,7 @@ class Machine:
             live = (self.ledger.jobs[job_id] for job_id in query.ids if job_id in self.ledger.jobs)
             known = self.roster.workers.values()
             stories = ((job.spec.id, why(job, self.ledger, known, self._policy, now)) for job in live)
-            self._outbox.look(Look(query, tuple(stories) if query.explain else ()))
+            self._outbox.look(RunQuery(query, tuple(stories) if query.explain else ()))
         self._queries = []
 
     # --- time ---------------------------------------------------------------------------------------------------------
@@ -314,7 +314,7 @@ class Machine:
                 self._outbox.note("job_rejected", job=entry.job_id, type=message.jobs[0].type, reason=entry.reason)
 
 
-def _calm(job: Job, now: Now) -> Job:
+def _calm(job: JobRecord, now: Now) -> JobRecord:
     """Bound what a clock that was wrong at the last start could have put into the far future."""
     latest = now.steady + (job.spec.retry.backoff_max_s if job.state is State.SCHEDULED else 0.0)
     return replace(job, ready_at=latest) if job.ready_at > latest else job

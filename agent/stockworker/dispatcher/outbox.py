@@ -6,10 +6,10 @@ Answers are gathered by peer, so that each gets few and large messages.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from stockworker.dispatcher.effects import Effect, Look, Note, Now, Offer, Send
+from stockworker.dispatcher.effects import Effect, Note, Now, Offer, RunQuery, Send
 from stockworker.protocol.body import MAX_LIST
 from stockworker.protocol.ids import Token, WorkerId
-from stockworker.protocol.job import Job, Outcome
+from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Message, Monitor, Notice, Receipt, ReceiptEntry, Reply, Transition
 from stockworker.protocol.sealed import without_sealed
@@ -65,12 +65,12 @@ class Outbox:
         """Publish a message."""
         self._effects.append(Send(message))
 
-    def offer(self, worker_id: WorkerId, jobs: Sequence[Job]) -> None:
+    def offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord]) -> None:
         """Publish leases."""
         for start in range(0, len(jobs), MAX_LIST):
             self._effects.append(Offer(worker_id, tuple(jobs[start : start + MAX_LIST])))
 
-    def look(self, look: Look) -> None:
+    def look(self, look: RunQuery) -> None:
         """Publish what the store says."""
         self._effects.append(look)
 
@@ -78,11 +78,11 @@ class Outbox:
         """Log an event of the catalogue."""
         self._effects.append(Note(event, tuple(fields.items())))
 
-    def note_job(self, event: str, job: Job, **fields: object) -> None:
+    def note_job(self, event: str, job: JobRecord, **fields: object) -> None:
         """Log an event about a job."""
         self.note(event, job=job.spec.id, type=job.spec.type, attempt=job.attempt, worker=job.worker, **fields)
 
-    def note_ending(self, job: Job, outcome: Outcome, now: Now) -> None:
+    def note_ending(self, job: JobRecord, outcome: Outcome, now: Now) -> None:
         """Log what became of a job when an attempt at it ended, where an operator may want to know."""
         match job.state:
             case State.FAILED:

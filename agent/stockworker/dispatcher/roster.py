@@ -9,13 +9,13 @@ from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.assignment import Worker, share_out
+from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
 from stockworker.dispatcher.effects import Now, Unreached
 from stockworker.dispatcher.ledger import Lease, Ledger
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.policy import Policy
-from stockworker.dispatcher.verdict import Verdict
 from stockworker.protocol.ids import Entropy, JobId, JobType, Token, WorkerId, make_token
-from stockworker.protocol.job import Attempt, Job, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import (
     AttemptReport,
@@ -23,11 +23,11 @@ from stockworker.protocol.messages import (
     ControlAction,
     Disconnect,
     Heartbeat,
-    HeldLease,
     HoldKind,
     LeaseStatus,
     Register,
     Report,
+    ReportedLease,
     Request,
     Unregister,
 )
@@ -61,7 +61,7 @@ class Roster:
         self._entropy = entropy
         self._ledger = ledger
         self._alarms = alarms
-        self._verdict = Verdict(ledger, entropy, counters)
+        self._verdict = AttemptOutcomes(ledger, entropy, counters)
         self._counters = counters
         self._outbox = outbox
         self._unserved: set[JobType] = set()
@@ -137,7 +137,7 @@ class Roster:
         self._outbox.note("worker_seen", worker=worker.id, version=worker.version, slots=worker.slots)
         return worker
 
-    def _claimed(self, worker: Worker, claim: HeldLease, now: Now) -> None:
+    def _claimed(self, worker: Worker, claim: ReportedLease, now: Now) -> None:
         job = self._ledger.held(claim.job_id, worker.id, claim.token)
         if job is not None and job.state is State.QUEUED and claim.status is not LeaseStatus.WAITING:
             job = self._reclaim(job, worker, now)
@@ -304,7 +304,7 @@ class Roster:
                 self._settle(job, report, worker, now)
                 self._outbox.stored(message.worker_id, report.token)
 
-    def _settle(self, job: Job, report: AttemptReport, worker: Worker | None, now: Now) -> None:
+    def _settle(self, job: JobRecord, report: AttemptReport, worker: Worker | None, now: Now) -> None:
         if job.state is State.QUEUED:
             job = self._reclaim(job, worker, now)
         job = self._verdict.report(job, report, now)
@@ -331,7 +331,7 @@ class Roster:
 
     def give_out(self, now: Now) -> None:
         """Lease ready jobs to whoever wants some."""
-        offers: dict[WorkerId, list[Job]] = {}
+        offers: dict[WorkerId, list[JobRecord]] = {}
         aged_before = now.steady - self._policy.max_wait_s
         held = self._ledger.held_types()
         ahead = {job_type: prefetch.jobs for job_type, prefetch in self._policy.prefetch.items()}
@@ -352,13 +352,13 @@ class Roster:
         for worker_id, jobs in offers.items():
             self._outbox.offer(worker_id, jobs)
 
-    def _lease(self, job: Job, now: Now) -> Lease:
+    def _lease(self, job: JobRecord, now: Now) -> Lease:
         if job.worker is None or job.token is None or job.assigned_at is None:
             raise AssertionError(f"{job.spec.id} is {job.state} without a lease")
         attempt = Attempt(job.spec.id, job.attempt, job.worker, job.token, job.assigned_at)
         return Lease(attempt, deadline=now.steady + self._policy.lease_s, offered=now.steady)
 
-    def _validity_s(self, job: Job) -> float:
+    def _validity_s(self, job: JobRecord) -> float:
         """How long a lease that its worker has claimed is valid without renewal.
 
         One that outlives a cut is for who is to finish the job there, cut off or not; nobody waits so long for a job
@@ -372,7 +372,7 @@ class Roster:
     def _want_back(self, lease: Lease, now: Now) -> None:
         lease.deadline = min(lease.deadline, now.steady + self._policy.lease_s)
 
-    def _reclaim(self, job: Job, worker: Worker | None, now: Now) -> Job:
+    def _reclaim(self, job: JobRecord, worker: Worker | None, now: Now) -> JobRecord:
         """Take up a lost lease again: its worker lives, and nobody else was given the job."""
         self._counters["leases_reclaimed"] += 1
         self._outbox.note_job("lease_reclaimed", job)
@@ -383,7 +383,7 @@ class Roster:
             worker.leases.add(job.spec.id)
         return job
 
-    def _forfeit(self, job: Job) -> None:
+    def _forfeit(self, job: JobRecord) -> None:
         """Make good that a worker was told to drop a lost lease: what it says in the meantime must not revive it.
 
         It had not started the job, so that the job is not to blame for the loss.
@@ -394,7 +394,7 @@ class Roster:
             crashes -= 1
         self._ledger.amend(job, token=None, crashes=crashes)
 
-    def _lose(self, job: Job, worker: Worker | None, now: Now) -> None:
+    def _lose(self, job: JobRecord, worker: Worker | None, now: Now) -> None:
         self._outbox.note_job("lease_expired", job)
         job = self._verdict.lose(job, now)
         self._alarms.arm(job, now)
@@ -402,7 +402,7 @@ class Roster:
         if worker is not None:
             worker.leases.discard(job.spec.id)
 
-    def _release(self, worker: Worker | None, job: Job, reason: str, now: Now) -> None:
+    def _release(self, worker: Worker | None, job: JobRecord, reason: str, now: Now) -> None:
         if worker is not None:
             worker.leases.discard(job.spec.id)
         job = self._verdict.release(job, reason, now)

@@ -1,6 +1,6 @@
 """The dispatcher's shell: links machine and store to the broker, the clock and the service manager.
 
-The twin of `stockworker.agent.service`: the same inbox, the same beat (decide, commit, perform), the same end.
+The twin of `stockworker.worker.service`: the same inbox, the same beat (decide, commit, perform), the same end.
 """
 
 import asyncio
@@ -13,7 +13,8 @@ from typing import Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
-from stockworker.adapters.expiry import ExpiryWatch
+from stockworker.adapters.certificate_watch import CertificateWatch
+from stockworker.adapters.deadlines import Deadline
 from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import (
     Delayed,
@@ -23,18 +24,17 @@ from stockworker.adapters.mqtt import (
     LinkItem,
     LinkSettings,
     LinkUp,
-    Refused,
+    PublishRefused,
     reason_name,
 )
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
-from stockworker.adapters.pulse import Pulse
 from stockworker.adapters.systemd import Notifier
-from stockworker.adapters.vitals import Awaited
+from stockworker.adapters.watchdog import Watchdog
 from stockworker.dispatcher.effects import CertificateSeen, Denied, LinkChanged, Now, Unreached
-from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
-from stockworker.dispatcher.turn import Input, Performance, Turns
+from stockworker.dispatcher.turn import Input, TurnOutput, Turns
 from stockworker.errors import ConfigError
 from stockworker.logs import Event, log_event
 from stockworker.protocol import codec, topics
@@ -113,13 +113,13 @@ class DispatcherService:
         self._inbox.put(Denied(settings.denied))  # before anybody can say anything
         self._settings = settings
         self._reread = reread
-        self._expiry = ExpiryWatch()
+        self._expiry = CertificateWatch()
         self._store = store
-        self._machine = Machine(policy, entropy, self._presence, store.load(), self._now())
+        self._machine = DispatcherMachine(policy, entropy, self._presence, store.load(), self._now())
         self._turns = Turns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
         self._notifier = notifier
-        self._pulse = Pulse(notifier, self._awaited)
-        self._step: Awaited | None = None
+        self._pulse = Watchdog(notifier, self._awaited)
+        self._step: Deadline | None = None
         self._broker = f"{settings.link.host}:{settings.link.port}"
         self._id = settings.dispatcher_id
         self._link = Link(
@@ -173,9 +173,9 @@ class DispatcherService:
         loop = asyncio.get_running_loop()
         while True:
             pause_s = self._machine.next_in_s(self._now())
-            self._step = Awaited("the next turn", clock.monotonic() + pause_s)
+            self._step = Deadline("the next turn", clock.monotonic() + pause_s)
             items = await self._inbox.take(_MOST_AT_ONCE, pause_s)
-            self._step = Awaited("a commit to the job store", clock.monotonic())
+            self._step = Deadline("a commit to the job store", clock.monotonic())
             deliveries = [item for item in items if isinstance(item, Delivery)]
             inputs = [found for item in items if (found := self._input(item)) is not None]
             tls = self._settings.link.tls
@@ -195,11 +195,11 @@ class DispatcherService:
             if any(isinstance(item, _Stop) for item in items):
                 return
 
-    def _awaited(self) -> Iterator[Awaited]:
+    def _awaited(self) -> Iterator[Deadline]:
         if self._step is not None:
             yield self._step
         if self._link.give_up_at is not None:
-            yield Awaited("giving up a connection that is dead", self._link.give_up_at)
+            yield Deadline("giving up a connection that is dead", self._link.give_up_at)
 
     def _input(self, item: Item) -> Input | None:
         match item:
@@ -213,7 +213,7 @@ class DispatcherService:
                 log_event(_log, Event.LINK_DOWN, broker=self._broker, reason=reason)
                 self._link_status = f"not connected: {reason}"
                 return LinkChanged(up=False)
-            case Refused(packet=packet, reason_code=code):
+            case PublishRefused(packet=packet, reason_code=code):
                 if isinstance(packet.tag, Unreached):
                     return packet.tag
                 if code != NO_MATCHING_SUBSCRIBERS:
@@ -268,7 +268,7 @@ class DispatcherService:
             parts.append(self._expiry.warning)
         return ", ".join(parts)
 
-    async def _perform(self, done: Performance) -> None:
+    async def _perform(self, done: TurnOutput) -> None:
         for note in done.notes:
             log_event(_log, Event[note.event.upper()], level=None, exc_info=None, stack=None, **dict(note.fields))
         await self._link.send(done.packets)

@@ -6,7 +6,7 @@ from typing import Protocol
 from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.job import Attempt, Job
+from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import JobFilter
 
@@ -17,7 +17,7 @@ class JobStore(Protocol):
     def load(self) -> Snapshot:
         """Return what a machine needs to go on where the last one was."""
 
-    def find(self, ids: Collection[JobId]) -> dict[JobId, Job]:
+    def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         """Return those of the jobs that there are."""
 
     def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
@@ -31,13 +31,13 @@ class JobStore(Protocol):
                 not be used any more: start a new one from `load`.
         """
 
-    def payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+    def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         """Return the payload of each of the jobs."""
 
-    def results(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+    def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         """Return the result of each of the jobs that has one."""
 
-    def search(self, wanted: JobFilter) -> list[Job]:
+    def search(self, wanted: JobFilter) -> list[JobRecord]:
         """Return jobs that match, newest first; none before a job that there is not."""
 
     def attempts(self, job_id: JobId) -> list[Attempt]:

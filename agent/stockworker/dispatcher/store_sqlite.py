@@ -20,7 +20,7 @@ from stockworker.adapters.sqlite import (
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
-from stockworker.protocol.job import Attempt, Job, JobSpec, Outcome, Priority
+from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import HoldKind, JobFilter
 from stockworker.protocol.retry import RetryPolicy
@@ -126,7 +126,7 @@ class SqliteJobStore:
         except ValueError as error:
             raise damaged(self._path, error) from error
 
-    def find(self, ids: Collection[JobId]) -> dict[JobId, Job]:
+    def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         """Look jobs up by id."""
         found = {}
         for some in _portions(ids):
@@ -206,15 +206,15 @@ class SqliteJobStore:
         self._write("DELETE FROM job WHERE sequence = ?", sequences)
         return Counter(State(state) for _, _, state in rows)
 
-    def payloads(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+    def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         """Look payloads up."""
         return self._bodies("payload", jobs)
 
-    def results(self, jobs: Sequence[Job]) -> Mapping[JobId, str]:
+    def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         """Look results up."""
         return self._bodies("result", jobs)
 
-    def search(self, wanted: JobFilter) -> list[Job]:
+    def search(self, wanted: JobFilter) -> list[JobRecord]:
         """Scan from the newest job on, by an index where the state has one."""
         conditions, values = ["1"], list[object]()
         if wanted.state is not None:
@@ -241,7 +241,7 @@ class SqliteJobStore:
         """Close the file."""
         self._connection.close()
 
-    def _bodies(self, table: str, jobs: Sequence[Job]) -> dict[JobId, str]:
+    def _bodies(self, table: str, jobs: Sequence[JobRecord]) -> dict[JobId, str]:
         by_sequence = {job.sequence: job.spec.id for job in jobs}
         found = {}
         for some in _portions(by_sequence):
@@ -293,7 +293,7 @@ def _portions(values: Iterable[Any]) -> Iterator[list[Any]]:
         yield some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
 
 
-def _spec_row(job: Job) -> tuple[Any, ...]:
+def _spec_row(job: JobRecord) -> tuple[Any, ...]:
     spec = job.spec
     return (
         job.sequence,
@@ -313,7 +313,7 @@ def _spec_row(job: Job) -> tuple[Any, ...]:
     )
 
 
-def _standing_row(job: Job) -> tuple[Any, ...]:
+def _standing_row(job: JobRecord) -> tuple[Any, ...]:
     return (
         str(job.state),
         job.ready_at,
@@ -329,7 +329,7 @@ def _standing_row(job: Job) -> tuple[Any, ...]:
     )
 
 
-def _job(row: Sequence[Any]) -> Job:
+def _job(row: Sequence[Any]) -> JobRecord:
     sequence, job_id, job_type, priority, not_before, expires_at, timeout_s = row[:7]
     max_attempts, backoff_s, backoff_max_s, max_crashes, tags, unique, submitted_at = row[7:14]
     state, ready_at, attempt, failures, crashes, worker, token, assigned_at, cancel_requested, ended_at, reason = row[
@@ -347,7 +347,7 @@ def _job(row: Sequence[Any]) -> Job:
         tags=frozenset(Tag(tag) for tag in tags.split(",") if tag),
         unique=None if unique is None else UniqueKey(unique),
     )
-    return Job(
+    return JobRecord(
         spec=spec,
         sequence=sequence,
         state=State(state),

@@ -14,12 +14,12 @@ from stockworker.dispatcher.effects import (
     Effect,
     Event,
     LinkChanged,
-    Look,
     Note,
     Now,
     Offer,
     Prune,
     Pruned,
+    RunQuery,
     Save,
     SaveAttempt,
     SaveHold,
@@ -27,13 +27,13 @@ from stockworker.dispatcher.effects import (
     Send,
     Unreached,
 )
-from stockworker.dispatcher.machine import Machine
+from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.store import JobStore
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_TEXT, content_size, in_batches, read_reply
 from stockworker.protocol.ids import ClientId, JobId, WorkerId, check_id
-from stockworker.protocol.job import Job
+from stockworker.protocol.job import JobRecord
 from stockworker.protocol.messages import (
     Ack,
     Assign,
@@ -51,7 +51,7 @@ from stockworker.protocol.topics import Role
 
 
 @dataclass(frozen=True, slots=True)
-class Performance:
+class TurnOutput:
     """What is to be performed once a turn is committed."""
 
     packets: tuple[Packet, ...]
@@ -72,14 +72,14 @@ class Turns:
         verbose: note each step of each job too.
     """
 
-    def __init__(self, machine: Machine, store: JobStore, lease_s: float, *, verbose: bool = False) -> None:
+    def __init__(self, machine: DispatcherMachine, store: JobStore, lease_s: float, *, verbose: bool = False) -> None:
         self._machine = machine
         self._store = store
         self._lease_s = lease_s
         self._verbose = verbose
         self._told_next: list[Event] = []
 
-    def take(self, items: Sequence[Input], now: Now) -> Performance:
+    def take(self, items: Sequence[Input], now: Now) -> TurnOutput:
         """Decide and commit. When this returns, everything that led to the packets is durable.
 
         Raises:
@@ -108,7 +108,7 @@ class Turns:
         note = Note("message_refused", (("topic", error.topic), ("reason", error.reason)))
         return [note, *(Send(message) for message in refusal(packet, error))]
 
-    def _perform(self, effects: Sequence[Effect], now: Now) -> Performance:
+    def _perform(self, effects: Sequence[Effect], now: Now) -> TurnOutput:
         packets: list[Packet] = []
         notes: list[Note] = []
         for effect in effects:
@@ -119,15 +119,15 @@ class Turns:
                         notes.extend(_moved(step) for step in message.transitions)
                 case Offer(worker_id=worker_id, jobs=jobs):
                     packets.extend(self._offer(worker_id, jobs, now))
-                case Look(query=query, why=why):
+                case RunQuery(query=query, why=why):
                     packets.append(codec.encode(answer(query, self._store, dict(why))))
                 case Note():
                     notes.append(effect)
                 case SaveJob() | SaveAttempt() | SaveHold() | Prune():
                     pass
-        return Performance(tuple(packets), tuple(notes))
+        return TurnOutput(tuple(packets), tuple(notes))
 
-    def _offer(self, worker_id: WorkerId, jobs: Sequence[Job], now: Now) -> list[Packet]:
+    def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], now: Now) -> list[Packet]:
         payloads = self._store.payloads(jobs)
         leases = [_assignment(job, payloads[job.spec.id], now) for job in jobs]
         packets = []
@@ -149,7 +149,7 @@ def _moved(step: Transition) -> Note:
     return Note("job_moved", tuple(fields.items()))
 
 
-def _assignment(job: Job, payload: str, now: Now) -> Assignment:
+def _assignment(job: JobRecord, payload: str, now: Now) -> Assignment:
     if job.token is None:
         raise AssertionError(f"{job.spec.id} is offered without a lease")
     spec = job.spec

@@ -7,7 +7,7 @@ from stockworker.dispatcher.effects import Now
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.body import MAX_TEXT
-from stockworker.protocol.job import Job
+from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import HoldKind, LeaseStatus
 
@@ -19,7 +19,7 @@ _DOING = {
 }
 
 
-def why(job: Job, ledger: Ledger, workers: Collection[Worker], policy: Policy, now: Now) -> tuple[str, ...]:
+def why(job: JobRecord, ledger: Ledger, workers: Collection[Worker], policy: Policy, now: Now) -> tuple[str, ...]:
     """Say what a job that lives waits for, or who runs it; each sentence within `MAX_TEXT`."""
     match job.state:
         case State.SCHEDULED:
@@ -31,7 +31,7 @@ def why(job: Job, ledger: Ledger, workers: Collection[Worker], policy: Policy, n
     return tuple(sentence[:MAX_TEXT] for sentence in sentences)
 
 
-def _scheduled(job: Job, now: Now) -> Iterator[str]:
+def _scheduled(job: JobRecord, now: Now) -> Iterator[str]:
     spec = job.spec
     if job.reason is not None:
         yield f"failure {job.failures} of at most {spec.retry.max_attempts}: {_first_line(job.reason)}"
@@ -42,7 +42,7 @@ def _scheduled(job: Job, now: Now) -> Iterator[str]:
     yield from _expiry(job, now)
 
 
-def _queued(job: Job, ledger: Ledger, workers: Collection[Worker], now: Now) -> Iterator[str]:
+def _queued(job: JobRecord, ledger: Ledger, workers: Collection[Worker], now: Now) -> Iterator[str]:
     spec = job.spec
     yield f"it has waited for {_seconds(now.steady - job.ready_at)} at priority {spec.priority.label}"
     if job.reason is not None:
@@ -58,7 +58,7 @@ def _queued(job: Job, ledger: Ledger, workers: Collection[Worker], now: Now) -> 
     yield from _expiry(job, now)
 
 
-def _obstacles(job: Job, able: Collection[Worker], *, paused: bool) -> Iterator[str]:
+def _obstacles(job: JobRecord, able: Collection[Worker], *, paused: bool) -> Iterator[str]:
     """What keeps each of the workers that run a type from this job: the first thing that does."""
     spec = job.spec
     obstacles: tuple[tuple[str, Callable[[Worker], bool]], ...] = (
@@ -80,7 +80,7 @@ def _obstacles(job: Job, able: Collection[Worker], *, paused: bool) -> Iterator[
         yield f"{len(left)} of {len(able)} workers for its type: ready, it is about to be given out"
 
 
-def _leased(job: Job, ledger: Ledger, policy: Policy, now: Now) -> Iterator[str]:
+def _leased(job: JobRecord, ledger: Ledger, policy: Policy, now: Now) -> Iterator[str]:
     lease = ledger.leases[job.spec.id]
     yield f"attempt {job.attempt}: worker {job.worker} {_DOING[lease.status]}"
     yield f"its lease ends in {_seconds(lease.deadline - now.steady)} unless renewed"
@@ -90,7 +90,7 @@ def _leased(job: Job, ledger: Ledger, policy: Policy, now: Now) -> Iterator[str]
         yield f"it stays there though the worker is cut off (prefetch); to take it back: stockworker drain {job.worker}"
 
 
-def _expiry(job: Job, now: Now) -> Iterator[str]:
+def _expiry(job: JobRecord, now: Now) -> Iterator[str]:
     if job.spec.expires_at is not None:
         yield f"it expires in {_seconds(job.spec.expires_at - now.wall)} unless started (expires_at)"
 

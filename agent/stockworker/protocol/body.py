@@ -9,7 +9,7 @@ from stockworker.protocol.fields import FieldError, Fields, parse_json
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.messages import SCHEMA, Reply
 from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
-from stockworker.protocol.topics import BY_KIND, Kind
+from stockworker.protocol.topics import BY_KIND, TopicKind
 
 MAX_BODY: Final = 256 * 1024
 """Largest body of any message, in bytes. Larger inputs travel by reference."""
@@ -73,7 +73,7 @@ def in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[tupl
         yield tuple(batch)
 
 
-def make_packet(kind: Kind, topic: str, fields: dict[str, Any], properties: Properties = NO_PROPERTIES) -> Packet:
+def make_packet(kind: TopicKind, topic: str, fields: dict[str, Any], properties: Properties = NO_PROPERTIES) -> Packet:
     """Make a packet of a body's fields; absent ones (None) are left out."""
     body = {"schema": SCHEMA, **{name: value for name, value in fields.items() if value is not None}}
     line = BY_KIND[kind]
@@ -111,7 +111,7 @@ def read_reply(properties: Properties) -> Reply | None:
         address = topics.parse(properties.response_topic)
     except ValueError:
         return None
-    if address.kind is not Kind.RECEIPT:
+    if address.kind is not TopicKind.RECEIPT:
         return None
     try:
         correlation = None if properties.correlation_data is None else properties.correlation_data.decode()

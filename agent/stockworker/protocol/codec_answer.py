@@ -9,9 +9,18 @@ from stockworker.protocol.fields import FieldError, Fields
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import PRIORITY_BY_LABEL, Attempt, Outcome, Priority
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import Answer, JobView, Notice, Receipt, ReceiptEntry, ReceiptStatus, Reply, Story
+from stockworker.protocol.messages import (
+    Answer,
+    Explanation,
+    JobView,
+    Notice,
+    Receipt,
+    ReceiptEntry,
+    ReceiptStatus,
+    Reply,
+)
 from stockworker.protocol.packet import Packet, Properties
-from stockworker.protocol.topics import Address, Kind
+from stockworker.protocol.topics import Address, TopicKind
 
 
 def _decode_receipt(address: Address, body: bytes, properties: Properties) -> Receipt | Answer:
@@ -40,9 +49,9 @@ def _read_entry(fields: Fields) -> ReceiptEntry:
     )
 
 
-def _read_story(fields: Fields) -> Story:
+def _read_story(fields: Fields) -> Explanation:
     job_id = JobId(fields.id("id"))
-    return Story(
+    return Explanation(
         job_id, fields.texts("why"), tuple(_read_attempt(job_id, each) for each in fields.each("attempts", MAX_ENTRIES))
     )
 
@@ -99,7 +108,7 @@ def _encode_receipt(message: Receipt) -> Packet:
     ]
     topic = topics.receipt(message.reply.client_id)
     body = {"correlation": message.reply.correlation, "receipts": entries}
-    return make_packet(Kind.RECEIPT, topic, body, _answer_properties(message.reply))
+    return make_packet(TopicKind.RECEIPT, topic, body, _answer_properties(message.reply))
 
 
 def view_fields(view: JobView) -> dict[str, Any]:
@@ -124,7 +133,7 @@ def view_fields(view: JobView) -> dict[str, Any]:
     )
 
 
-def story_fields(story: Story) -> dict[str, Any]:
+def story_fields(story: Explanation) -> dict[str, Any]:
     """A job's story as a JSON object: on the wire, and in the output of commands."""
     attempts = [
         present(
@@ -151,11 +160,13 @@ def _encode_answer(message: Answer) -> Packet:
         "omitted": list(message.omitted) or None,
         "stories": [story_fields(story) for story in message.stories] or None,
     }
-    return make_packet(Kind.RECEIPT, topics.receipt(message.reply.client_id), body, _answer_properties(message.reply))
+    return make_packet(
+        TopicKind.RECEIPT, topics.receipt(message.reply.client_id), body, _answer_properties(message.reply)
+    )
 
 
-def _notice_kind(state: State) -> Kind:
-    return Kind.COMPLETED if state is State.COMPLETED else Kind.FAILED
+def _notice_kind(state: State) -> TopicKind:
+    return TopicKind.COMPLETED if state is State.COMPLETED else TopicKind.FAILED
 
 
 def _decode_notice(address: Address, body: bytes, _properties: Properties) -> Notice:
@@ -189,10 +200,10 @@ def _encode_notice(message: Notice) -> Packet:
     return make_packet(kind, topics.of_job(kind, message.job_id), body)
 
 
-DECODERS: Final[dict[Kind, Callable[[Address, bytes, Properties], Any]]] = {
-    Kind.RECEIPT: _decode_receipt,
-    Kind.COMPLETED: _decode_notice,
-    Kind.FAILED: _decode_notice,
+DECODERS: Final[dict[TopicKind, Callable[[Address, bytes, Properties], Any]]] = {
+    TopicKind.RECEIPT: _decode_receipt,
+    TopicKind.COMPLETED: _decode_notice,
+    TopicKind.FAILED: _decode_notice,
 }
 
 ENCODERS: Final[dict[type, Callable[[Any], Packet]]] = {

@@ -33,7 +33,7 @@ from stockworker.protocol.messages import (
     Submit,
 )
 from stockworker.protocol.packet import Packet, Properties
-from stockworker.protocol.topics import Address, Kind
+from stockworker.protocol.topics import Address, TopicKind
 
 LONGEST_TIMEOUT_S: Final = 30 * 86400.0
 MOST_ATTEMPTS: Final = 1000
@@ -138,7 +138,7 @@ def encode_submit(message: Submit) -> Packet:
         _options(job) | {"payload": job.payload} | ({"tags": sorted(job.tags)} if job.tags else {})
         for job in message.jobs
     ]
-    return make_packet(Kind.QUEUE, topic, {"jobs": jobs}, reply_properties(message.reply, BATCH_CONTENT_TYPE))
+    return make_packet(TopicKind.QUEUE, topic, {"jobs": jobs}, reply_properties(message.reply, BATCH_CONTENT_TYPE))
 
 
 # --- requests about jobs ----------------------------------------------------------------------------------------------
@@ -149,8 +149,8 @@ def _decode_cancel(address: Address, _body: bytes, properties: Properties) -> Ca
 
 
 def _encode_cancel(message: CancelJob) -> Packet:
-    topic = topics.of_job(Kind.CANCEL, message.job_id)
-    return make_packet(Kind.CANCEL, topic, {}, reply_properties(message.reply))
+    topic = topics.of_job(TopicKind.CANCEL, message.job_id)
+    return make_packet(TopicKind.CANCEL, topic, {}, reply_properties(message.reply))
 
 
 def _decode_retry(address: Address, _body: bytes, properties: Properties) -> RetryJob:
@@ -158,8 +158,8 @@ def _decode_retry(address: Address, _body: bytes, properties: Properties) -> Ret
 
 
 def _encode_retry(message: RetryJob) -> Packet:
-    topic = topics.of_job(Kind.RETRY, message.job_id)
-    return make_packet(Kind.RETRY, topic, {}, reply_properties(message.reply))
+    topic = topics.of_job(TopicKind.RETRY, message.job_id)
+    return make_packet(TopicKind.RETRY, topic, {}, reply_properties(message.reply))
 
 
 def _decode_query(address: Address, body: bytes, properties: Properties) -> Query:
@@ -198,15 +198,15 @@ def _encode_query(message: Query) -> Packet:
         "results": message.with_results,
         "explain": message.explain or None,
     }
-    topic = f"{Kind.QUERY}/{message.reply.client_id}"
-    return make_packet(Kind.QUERY, topic, body, reply_properties(message.reply))
+    topic = f"{TopicKind.QUERY}/{message.reply.client_id}"
+    return make_packet(TopicKind.QUERY, topic, body, reply_properties(message.reply))
 
 
 _HOLDS: Final = {
-    Kind.PAUSE: (HoldKind.TYPE, True),
-    Kind.RESUME: (HoldKind.TYPE, False),
-    Kind.DRAIN: (HoldKind.WORKER, True),
-    Kind.UNDRAIN: (HoldKind.WORKER, False),
+    TopicKind.PAUSE: (HoldKind.TYPE, True),
+    TopicKind.RESUME: (HoldKind.TYPE, False),
+    TopicKind.DRAIN: (HoldKind.WORKER, True),
+    TopicKind.UNDRAIN: (HoldKind.WORKER, False),
 }
 _HOLD_TOPICS: Final = {meaning: kind for kind, meaning in _HOLDS.items()}
 
@@ -226,16 +226,16 @@ def _decode_cleanup(_address: Address, _body: bytes, _properties: Properties) ->
 
 
 def _encode_cleanup(_message: Cleanup) -> Packet:
-    return make_packet(Kind.CLEANUP, str(Kind.CLEANUP), {})
+    return make_packet(TopicKind.CLEANUP, str(TopicKind.CLEANUP), {})
 
 
-DECODERS: Final[dict[Kind, Callable[[Address, bytes, Properties], Any]]] = {
-    Kind.QUEUE: _decode_submit,
-    Kind.CANCEL: _decode_cancel,
-    Kind.RETRY: _decode_retry,
+DECODERS: Final[dict[TopicKind, Callable[[Address, bytes, Properties], Any]]] = {
+    TopicKind.QUEUE: _decode_submit,
+    TopicKind.CANCEL: _decode_cancel,
+    TopicKind.RETRY: _decode_retry,
     **dict.fromkeys(_HOLDS, _decode_hold),
-    Kind.QUERY: _decode_query,
-    Kind.CLEANUP: _decode_cleanup,
+    TopicKind.QUERY: _decode_query,
+    TopicKind.CLEANUP: _decode_cleanup,
 }
 
 ENCODERS: Final[dict[type, Callable[[Any], Packet]]] = {

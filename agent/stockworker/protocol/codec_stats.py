@@ -9,7 +9,7 @@ from stockworker.protocol.ids import JobType, WorkerId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import QueueView, Stats, StatsRequest, WorkerView
 from stockworker.protocol.packet import Packet, Properties
-from stockworker.protocol.topics import Address, Kind
+from stockworker.protocol.topics import Address, TopicKind
 
 
 def _decode_stats_request(_address: Address, _body: bytes, properties: Properties) -> StatsRequest:
@@ -17,7 +17,7 @@ def _decode_stats_request(_address: Address, _body: bytes, properties: Propertie
 
 
 def _encode_stats_request(message: StatsRequest) -> Packet:
-    return make_packet(Kind.STATS_REQUEST, str(Kind.STATS_REQUEST), {}, reply_properties(message.reply))
+    return make_packet(TopicKind.STATS_REQUEST, str(TopicKind.STATS_REQUEST), {}, reply_properties(message.reply))
 
 
 def _decode_stats(_address: Address, body: bytes, properties: Properties) -> Stats:
@@ -96,13 +96,13 @@ def stats_fields(stats: Stats) -> dict[str, Any]:
 
 
 def _encode_stats(message: Stats) -> Packet:
-    topic = str(Kind.STATS_RESPONSE)
-    return make_packet(Kind.STATS_RESPONSE, topic, stats_fields(message), reply_properties(message.reply))
+    topic = str(TopicKind.STATS_RESPONSE)
+    return make_packet(TopicKind.STATS_RESPONSE, topic, stats_fields(message), reply_properties(message.reply))
 
 
-DECODERS: Final[dict[Kind, Callable[[Address, bytes, Properties], Any]]] = {
-    Kind.STATS_REQUEST: _decode_stats_request,
-    Kind.STATS_RESPONSE: _decode_stats,
+DECODERS: Final[dict[TopicKind, Callable[[Address, bytes, Properties], Any]]] = {
+    TopicKind.STATS_REQUEST: _decode_stats_request,
+    TopicKind.STATS_RESPONSE: _decode_stats,
 }
 
 ENCODERS: Final[dict[type, Callable[[Any], Packet]]] = {

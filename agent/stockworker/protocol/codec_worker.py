@@ -19,19 +19,19 @@ from stockworker.protocol.messages import (
     ControlAction,
     Disconnect,
     Heartbeat,
-    HeldLease,
     LeaseStatus,
     Monitor,
     Presence,
     Progress,
     Register,
     Report,
+    ReportedLease,
     Request,
     Transition,
     Unregister,
 )
 from stockworker.protocol.packet import Packet, Properties
-from stockworker.protocol.topics import Address, Kind
+from stockworker.protocol.topics import Address, TopicKind
 
 _MOST_SLOTS: Final = 1024
 """A worker's request lists all of its leases, and must fit into one message."""
@@ -69,7 +69,7 @@ def _decode_request(address: Address, body: bytes, _properties: Properties) -> R
         tags=_tags(fields),
         version=fields.text("version", 64),
         leases=tuple(
-            HeldLease(JobId(entry.id("job_id")), Token(entry.id("token")), entry.choice("status", LeaseStatus))
+            ReportedLease(JobId(entry.id("job_id")), Token(entry.id("token")), entry.choice("status", LeaseStatus))
             for entry in fields.each("leases", MAX_ENTRIES)
         ),
         short=fields.flag("short"),
@@ -87,7 +87,7 @@ def _encode_request(message: Request) -> Packet:
         "leases": [{"job_id": lease.job_id, "token": lease.token, "status": lease.status} for lease in message.leases],
         "short": message.short or None,
     }
-    return make_packet(Kind.REQUEST, topics.of_worker(Kind.REQUEST, message.worker_id), body)
+    return make_packet(TopicKind.REQUEST, topics.of_worker(TopicKind.REQUEST, message.worker_id), body)
 
 
 def _decode_report(address: Address, body: bytes, _properties: Properties) -> Report:
@@ -123,7 +123,7 @@ def _encode_report(message: Report) -> Packet:
         )
         for attempt in message.attempts
     ]
-    return make_packet(Kind.REPORT, topics.of_worker(Kind.REPORT, message.worker_id), {"attempts": attempts})
+    return make_packet(TopicKind.REPORT, topics.of_worker(TopicKind.REPORT, message.worker_id), {"attempts": attempts})
 
 
 def _decode_progress(address: Address, body: bytes, _properties: Properties) -> Progress:
@@ -134,7 +134,7 @@ def _decode_progress(address: Address, body: bytes, _properties: Properties) -> 
 
 def _encode_progress(message: Progress) -> Packet:
     topic = topics.progress(message.worker_id, message.job_id)
-    return make_packet(Kind.PROGRESS, topic, {"fraction": message.fraction, "text": message.text})
+    return make_packet(TopicKind.PROGRESS, topic, {"fraction": message.fraction, "text": message.text})
 
 
 def _decode_register(address: Address, body: bytes, _properties: Properties) -> Register:
@@ -158,7 +158,7 @@ def _encode_register(message: Register) -> Packet:
         "types": list(message.types),
         "tags": list(message.tags),
     }
-    return make_packet(Kind.REGISTER, topics.of_worker(Kind.REGISTER, message.worker_id), body)
+    return make_packet(TopicKind.REGISTER, topics.of_worker(TopicKind.REGISTER, message.worker_id), body)
 
 
 def _decode_unregister(address: Address, body: bytes, _properties: Properties) -> Unregister:
@@ -167,8 +167,8 @@ def _decode_unregister(address: Address, body: bytes, _properties: Properties) -
 
 
 def _encode_unregister(message: Unregister) -> Packet:
-    topic = topics.of_worker(Kind.UNREGISTER, message.worker_id)
-    return make_packet(Kind.UNREGISTER, topic, {"worker_id": message.worker_id, "boot": message.boot})
+    topic = topics.of_worker(TopicKind.UNREGISTER, message.worker_id)
+    return make_packet(TopicKind.UNREGISTER, topic, {"worker_id": message.worker_id, "boot": message.boot})
 
 
 def _decode_heartbeat(address: Address, body: bytes, _properties: Properties) -> Heartbeat:
@@ -196,7 +196,7 @@ def _encode_heartbeat(message: Heartbeat) -> Packet:
         "evicted_results": message.evicted_results or None,
         "certificate_days": message.certificate_days,
     }
-    return make_packet(Kind.HEARTBEAT, topics.of_worker(Kind.HEARTBEAT, message.worker_id), body)
+    return make_packet(TopicKind.HEARTBEAT, topics.of_worker(TopicKind.HEARTBEAT, message.worker_id), body)
 
 
 def _decode_disconnect(address: Address, body: bytes, _properties: Properties) -> Disconnect:
@@ -205,8 +205,8 @@ def _decode_disconnect(address: Address, body: bytes, _properties: Properties) -
 
 
 def _encode_disconnect(message: Disconnect) -> Packet:
-    topic = topics.of_worker(Kind.DISCONNECT, message.worker_id)
-    return make_packet(Kind.DISCONNECT, topic, {"worker_id": message.worker_id, "boot": message.boot})
+    topic = topics.of_worker(TopicKind.DISCONNECT, message.worker_id)
+    return make_packet(TopicKind.DISCONNECT, topic, {"worker_id": message.worker_id, "boot": message.boot})
 
 
 # --- dispatcher -> worker ---------------------------------------------------------------------------------------------
@@ -246,7 +246,7 @@ def _encode_assign(message: Assign) -> Packet:
         for lease in message.leases
     ]
     body = {"lease_s": message.lease_s, "leases": leases}
-    return make_packet(Kind.ASSIGN, topics.of_worker(Kind.ASSIGN, message.worker_id), body)
+    return make_packet(TopicKind.ASSIGN, topics.of_worker(TopicKind.ASSIGN, message.worker_id), body)
 
 
 def _decode_ack(address: Address, body: bytes, _properties: Properties) -> Ack:
@@ -269,7 +269,7 @@ def _encode_ack(message: Ack) -> Packet:
         "lease_s": message.lease_s or None,
         "error": message.error,
     }
-    return make_packet(Kind.ACK, topics.of_worker(Kind.ACK, message.worker_id), body)
+    return make_packet(TopicKind.ACK, topics.of_worker(TopicKind.ACK, message.worker_id), body)
 
 
 def _decode_control(address: Address, body: bytes, _properties: Properties) -> Control:
@@ -280,8 +280,8 @@ def _decode_control(address: Address, body: bytes, _properties: Properties) -> C
 
 
 def _encode_control(message: Control) -> Packet:
-    topic = topics.of_worker(Kind.CONTROL, message.worker_id)
-    return make_packet(Kind.CONTROL, topic, {"action": message.action, "token": message.token})
+    topic = topics.of_worker(TopicKind.CONTROL, message.worker_id)
+    return make_packet(TopicKind.CONTROL, topic, {"action": message.action, "token": message.token})
 
 
 # --- dispatcher -> all ------------------------------------------------------------------------------------------------
@@ -315,7 +315,7 @@ def _encode_monitor(message: Monitor) -> Packet:
         )
         for step in message.transitions
     ]
-    return make_packet(Kind.MONITOR, str(Kind.MONITOR), {"transitions": transitions})
+    return make_packet(TopicKind.MONITOR, str(TopicKind.MONITOR), {"transitions": transitions})
 
 
 def _decode_presence(_address: Address, body: bytes, _properties: Properties) -> Presence:
@@ -325,22 +325,22 @@ def _decode_presence(_address: Address, body: bytes, _properties: Properties) ->
 
 def _encode_presence(message: Presence) -> Packet:
     body = {"online": message.online, "epoch": message.epoch, "version": message.version}
-    return make_packet(Kind.DISPATCHER, str(Kind.DISPATCHER), body)
+    return make_packet(TopicKind.DISPATCHER, str(TopicKind.DISPATCHER), body)
 
 
-DECODERS: Final[dict[Kind, Callable[[Address, bytes, Properties], Any]]] = {
-    Kind.REQUEST: _decode_request,
-    Kind.REPORT: _decode_report,
-    Kind.PROGRESS: _decode_progress,
-    Kind.REGISTER: _decode_register,
-    Kind.UNREGISTER: _decode_unregister,
-    Kind.HEARTBEAT: _decode_heartbeat,
-    Kind.DISCONNECT: _decode_disconnect,
-    Kind.ASSIGN: _decode_assign,
-    Kind.ACK: _decode_ack,
-    Kind.CONTROL: _decode_control,
-    Kind.MONITOR: _decode_monitor,
-    Kind.DISPATCHER: _decode_presence,
+DECODERS: Final[dict[TopicKind, Callable[[Address, bytes, Properties], Any]]] = {
+    TopicKind.REQUEST: _decode_request,
+    TopicKind.REPORT: _decode_report,
+    TopicKind.PROGRESS: _decode_progress,
+    TopicKind.REGISTER: _decode_register,
+    TopicKind.UNREGISTER: _decode_unregister,
+    TopicKind.HEARTBEAT: _decode_heartbeat,
+    TopicKind.DISCONNECT: _decode_disconnect,
+    TopicKind.ASSIGN: _decode_assign,
+    TopicKind.ACK: _decode_ack,
+    TopicKind.CONTROL: _decode_control,
+    TopicKind.MONITOR: _decode_monitor,
+    TopicKind.DISPATCHER: _decode_presence,
 }
 
 ENCODERS: Final[dict[type, Callable[[Any], Packet]]] = {

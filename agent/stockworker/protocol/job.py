@@ -1,4 +1,4 @@
-"""A job: what was asked for (`JobSpec`), and how it stands (`Job`)."""
+"""A job: what was asked for (`JobSpec`), and how it stands (`JobRecord`)."""
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -68,7 +68,7 @@ class JobSpec:
 
 
 @dataclass(frozen=True, slots=True)
-class Job:
+class JobRecord:
     """How a job stands. A new value for each change.
 
     Attributes:

@@ -178,7 +178,7 @@ class JobView:
 
 
 @dataclass(frozen=True, slots=True)
-class Story:
+class Explanation:
     """Why a job is where it is.
 
     Attributes:
@@ -201,7 +201,7 @@ class Answer:
     reply: Reply
     jobs: tuple[JobView, ...]
     omitted: tuple[JobId, ...] = ()
-    stories: tuple[Story, ...] = ()
+    stories: tuple[Explanation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,7 +270,7 @@ class LeaseStatus(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class HeldLease:
+class ReportedLease:
     """A lease that a worker says it holds."""
 
     job_id: JobId
@@ -297,7 +297,7 @@ class Request:
     types: tuple[JobType, ...]
     tags: tuple[Tag, ...]
     version: str
-    leases: tuple[HeldLease, ...]
+    leases: tuple[ReportedLease, ...]
     short: bool = False
 
 

@@ -1,7 +1,7 @@
 """Every topic there is, and who may publish and read it.
 
 `TOPICS` is the only list: the codec parses with it, the services subscribe with it, the broker's ACL is generated
-from it (``protocol/acl.py``) and so is the table in ``docs/protocol.md``.
+from it (``broker/acl.py``) and so is the table in ``docs/protocol.md``.
 """
 
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ class Role(StrEnum):
     DISPATCHER = "dispatcher"
 
 
-class Kind(StrEnum):
+class TopicKind(StrEnum):
     """What a topic carries: the fixed levels of its name."""
 
     QUEUE = "jobs/queue"
@@ -70,7 +70,7 @@ class Topic:
     A publisher or subscriber whose own id is one of the levels (see `OWN_LEVEL`) has the right only where that level is its own id.
     """
 
-    kind: Kind
+    kind: TopicKind
     levels: tuple[str, ...]
     publishers: frozenset[Role]
     subscribers: frozenset[Role]
@@ -97,62 +97,66 @@ _WATCHERS = frozenset({_CLIENT, _OPERATOR})
 
 TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
-        Kind.QUEUE,
+        TopicKind.QUEUE,
         ("priority", "type"),
         _CLIENTS,
         _DISPATCHERS | {_OPERATOR},
         "one job, its payload being the body; or a batch of jobs, told apart by the content type",
     ),
     Topic(
-        Kind.RECEIPT,
+        TopicKind.RECEIPT,
         ("client_id",),
         _DISPATCHERS,
         _CLIENTS,
         "what became of a client's requests (stored, duplicate, rejected, …), and answers to its queries",
     ),
-    Topic(Kind.QUERY, ("client_id",), _CLIENTS, _DISPATCHERS, "how do these jobs stand?"),
-    Topic(Kind.CANCEL, ("job_id",), _CLIENTS, _DISPATCHERS, "stop a job, wherever it is"),
-    Topic(Kind.RETRY, ("job_id",), frozenset({_OPERATOR}), _DISPATCHERS, "run a failed job again"),
-    Topic(Kind.PAUSE, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "give out no jobs of this type"),
-    Topic(Kind.RESUME, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "give out jobs of this type again"),
+    Topic(TopicKind.QUERY, ("client_id",), _CLIENTS, _DISPATCHERS, "how do these jobs stand?"),
+    Topic(TopicKind.CANCEL, ("job_id",), _CLIENTS, _DISPATCHERS, "stop a job, wherever it is"),
+    Topic(TopicKind.RETRY, ("job_id",), frozenset({_OPERATOR}), _DISPATCHERS, "run a failed job again"),
+    Topic(TopicKind.PAUSE, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "give out no jobs of this type"),
+    Topic(TopicKind.RESUME, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "give out jobs of this type again"),
     Topic(
-        Kind.REQUEST,
+        TopicKind.REQUEST,
         ("worker_id",),
         _WORKERS,
         _DISPATCHERS | {_OPERATOR},
         "a worker's whole state: slots, window, job types, tags, leases held, boot nonce; a standing order for jobs",
     ),
-    Topic(Kind.ASSIGN, ("worker_id",), _DISPATCHERS, _WORKERS, "one or more leased jobs"),
-    Topic(Kind.REPORT, ("worker_id",), _WORKERS, _DISPATCHERS, "how attempts ended; repeated until acknowledged"),
+    Topic(TopicKind.ASSIGN, ("worker_id",), _DISPATCHERS, _WORKERS, "one or more leased jobs"),
+    Topic(TopicKind.REPORT, ("worker_id",), _WORKERS, _DISPATCHERS, "how attempts ended; repeated until acknowledged"),
     Topic(
-        Kind.ACK,
+        TopicKind.ACK,
         ("worker_id",),
         _DISPATCHERS,
         _WORKERS,
         "reports stored or refused as stale, leases renewed or withdrawn",
     ),
     Topic(
-        Kind.PROGRESS,
+        TopicKind.PROGRESS,
         ("worker_id", "job_id"),
         _WORKERS,
         _WATCHERS,
         "how far a running job is; rate-limited",
         qos=0,
     ),
-    Topic(Kind.COMPLETED, ("job_id",), _DISPATCHERS, _WATCHERS, "a job has completed; sent after the commit"),
+    Topic(TopicKind.COMPLETED, ("job_id",), _DISPATCHERS, _WATCHERS, "a job has completed; sent after the commit"),
     Topic(
-        Kind.FAILED,
+        TopicKind.FAILED,
         ("job_id",),
         _DISPATCHERS,
         _WATCHERS,
         "a job has ended as failed, cancelled or expired; sent after the commit",
     ),
     Topic(
-        Kind.REGISTER, ("worker_id",), _WORKERS, _DISPATCHERS | {_OPERATOR}, "a worker has come: version, types, tags"
+        TopicKind.REGISTER,
+        ("worker_id",),
+        _WORKERS,
+        _DISPATCHERS | {_OPERATOR},
+        "a worker has come: version, types, tags",
     ),
-    Topic(Kind.UNREGISTER, ("worker_id",), _WORKERS, _DISPATCHERS | {_OPERATOR}, "a worker has left for good"),
+    Topic(TopicKind.UNREGISTER, ("worker_id",), _WORKERS, _DISPATCHERS | {_OPERATOR}, "a worker has left for good"),
     Topic(
-        Kind.HEARTBEAT,
+        TopicKind.HEARTBEAT,
         ("worker_id",),
         _WORKERS,
         _DISPATCHERS | {_OPERATOR},
@@ -160,21 +164,23 @@ TOPICS: Final[tuple[Topic, ...]] = (
         qos=0,
     ),
     Topic(
-        Kind.DISCONNECT,
+        TopicKind.DISCONNECT,
         ("worker_id",),
         _WORKERS,
         _DISPATCHERS | {_OPERATOR},
         "a worker's will: the broker lost its connection",
     ),
-    Topic(Kind.CONTROL, ("worker_id",), _DISPATCHERS, _WORKERS, "orders to a worker: cancel, drain, resume, reload"),
-    Topic(Kind.DRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker no jobs"),
-    Topic(Kind.UNDRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker jobs again"),
-    Topic(Kind.CLEANUP, (), frozenset({_OPERATOR}), _DISPATCHERS, "look for lost workers and leases now"),
-    Topic(Kind.WORKER_ECHO, ("worker_id",), _WORKERS, _WORKERS, "what a worker tells itself: do messages arrive?"),
-    Topic(Kind.STATS_REQUEST, (), _CLIENTS, _DISPATCHERS, "how does the whole system stand?"),
-    Topic(Kind.STATS_RESPONSE, (), _DISPATCHERS, _WATCHERS, "statistics"),
     Topic(
-        Kind.MONITOR,
+        TopicKind.CONTROL, ("worker_id",), _DISPATCHERS, _WORKERS, "orders to a worker: cancel, drain, resume, reload"
+    ),
+    Topic(TopicKind.DRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker no jobs"),
+    Topic(TopicKind.UNDRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker jobs again"),
+    Topic(TopicKind.CLEANUP, (), frozenset({_OPERATOR}), _DISPATCHERS, "look for lost workers and leases now"),
+    Topic(TopicKind.WORKER_ECHO, ("worker_id",), _WORKERS, _WORKERS, "what a worker tells itself: do messages arrive?"),
+    Topic(TopicKind.STATS_REQUEST, (), _CLIENTS, _DISPATCHERS, "how does the whole system stand?"),
+    Topic(TopicKind.STATS_RESPONSE, (), _DISPATCHERS, _WATCHERS, "statistics"),
+    Topic(
+        TopicKind.MONITOR,
         (),
         _DISPATCHERS,
         _WATCHERS,
@@ -182,14 +188,14 @@ TOPICS: Final[tuple[Topic, ...]] = (
         qos=0,
     ),
     Topic(
-        Kind.DISPATCHER,
+        TopicKind.DISPATCHER,
         (),
         _DISPATCHERS,
         _WATCHERS | _WORKERS,
         "presence, epoch and version of the dispatcher",
         retained=True,
     ),
-    Topic(Kind.ECHO, ("dispatcher_id",), _DISPATCHERS, _DISPATCHERS, "what a dispatcher tells itself, likewise"),
+    Topic(TopicKind.ECHO, ("dispatcher_id",), _DISPATCHERS, _DISPATCHERS, "what a dispatcher tells itself, likewise"),
 )
 
 BY_KIND: Final = {topic.kind: topic for topic in TOPICS}
@@ -200,7 +206,7 @@ OWN_LEVEL: Final = {
     Role.DISPATCHER: "dispatcher_id",
 }
 
-LEGACY_PARENTS: Final = frozenset({Kind.REGISTER, Kind.UNREGISTER, Kind.HEARTBEAT, Kind.DISCONNECT})
+LEGACY_PARENTS: Final = frozenset({TopicKind.REGISTER, TopicKind.UNREGISTER, TopicKind.HEARTBEAT, TopicKind.DISCONNECT})
 """Older workers publish these without their id as last level; the body names the worker then."""
 
 
@@ -208,11 +214,11 @@ LEGACY_PARENTS: Final = frozenset({Kind.REGISTER, Kind.UNREGISTER, Kind.HEARTBEA
 class Address:
     """A topic taken apart: its kind, and the values of its variable levels, checked."""
 
-    kind: Kind
+    kind: TopicKind
     values: tuple[str, ...]
 
 
-_KIND_BY_LEVELS: Final = {tuple(kind.split("/")): kind for kind in Kind}
+_KIND_BY_LEVELS: Final = {tuple(kind.split("/")): kind for kind in TopicKind}
 
 
 def parse(topic: str) -> Address:
@@ -254,29 +260,29 @@ def subscriptions(role: Role, own_id: str) -> tuple[str, ...]:
 
 def queue(priority: Priority, job_type: JobType) -> str:
     """Where a client puts a job."""
-    return f"{Kind.QUEUE}/{priority.label}/{job_type}"
+    return f"{TopicKind.QUEUE}/{priority.label}/{job_type}"
 
 
 def receipt(client_id: ClientId) -> str:
     """Where a client hears from the dispatcher."""
-    return f"{Kind.RECEIPT}/{client_id}"
+    return f"{TopicKind.RECEIPT}/{client_id}"
 
 
 def echo(dispatcher_id: str) -> str:
     """Where a dispatcher talks to itself."""
-    return f"{Kind.ECHO}/{dispatcher_id}"
+    return f"{TopicKind.ECHO}/{dispatcher_id}"
 
 
-def of_worker(kind: Kind, worker_id: WorkerId) -> str:
+def of_worker(kind: TopicKind, worker_id: WorkerId) -> str:
     """Any topic whose only variable level is a worker's id."""
     return f"{kind}/{worker_id}"
 
 
-def of_job(kind: Kind, job_id: JobId) -> str:
+def of_job(kind: TopicKind, job_id: JobId) -> str:
     """Any topic whose only variable level is a job's id."""
     return f"{kind}/{job_id}"
 
 
 def progress(worker_id: WorkerId, job_id: JobId) -> str:
     """Where a worker tells how far a job is."""
-    return f"{Kind.PROGRESS}/{worker_id}/{job_id}"
+    return f"{TopicKind.PROGRESS}/{worker_id}/{job_id}"

@@ -1,0 +1,63 @@
+"""What can be checked of the keys that payloads and results are sealed with."""
+
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from stockworker.adapters import clock
+from stockworker.cli.identity import Participant
+from stockworker.cli.wiring import handler_specs, worker_seal
+from stockworker.client.sealing import submitter_seal
+from stockworker.config import Config
+from stockworker.errors import ConfigError
+from stockworker.protocol.ids import ClientId
+from stockworker.protocol.topics import Role
+from stockworker.sealing import keyring
+from stockworker.terminal.findings import Finding, fail, ok, warn
+
+_RENEW_BEFORE: Final = timedelta(days=30)
+
+
+def check_encryption(config: Config, who: Participant) -> Iterator[Finding]:
+    """Look whether we could seal and open what we have to."""
+    encryption = config.encryption
+    if encryption is None or who.role is Role.DISPATCHER:
+        return
+    now = clock.wall()
+    try:
+        ring = keyring.load(encryption.keyring)
+        if who.role is Role.WORKER:
+            worker_seal(config)
+        else:
+            submitter_seal(ClientId(who.name), encryption).check(now)
+    except ConfigError as error:
+        yield from (fail("encryption", line) for line in str(error).splitlines())
+        return
+    holder = keyring.Holder.WORKER if who.role is Role.WORKER else keyring.Holder.SUBMITTER
+    yield _lasting(f"{encryption.keyring}: {holder} {who.name}", ring.named(holder, who.name), now)
+    if who.role is Role.WORKER:
+        yield from _unsealable(config, ring, now)
+
+
+def _lasting(shown: str, entries: Sequence[keyring.Entry], now: float) -> Finding:
+    """Say until when the keys of somebody count, who has one that does."""
+    ends = [entry.not_after for entry in entries if entry.not_after is None or entry.not_after > now]
+    if None in ends:
+        return ok("encryption", f"{shown} has keys that count")
+    last = datetime.fromtimestamp(max(end for end in ends if end is not None), UTC)
+    text = f"{shown} has keys that count until {last:%Y-%m-%d}"
+    if last > datetime.fromtimestamp(now, UTC) + _RENEW_BEFORE:
+        return ok("encryption", text)
+    return warn("encryption", f"{text}: run 'stockworker keys rotate' for it, and copy the keyring")
+
+
+def _unsealable(config: Config, ring: keyring.Keyring, now: float) -> Iterator[Finding]:
+    """Job types that this worker runs, and nobody can seal jobs for."""
+    try:
+        types = sorted(handler_specs(config))
+    except ConfigError:
+        return  # another check tells of it
+    orphans = [job_type for job_type in types if ring.group_for(job_type, now) is None]
+    if orphans:
+        text = f"no group in the keyring runs {', '.join(orphans)}, so nobody can seal jobs for them"
+        yield warn("encryption", f"{text}: add the types to the line of a group, or take them out of worker.types")

@@ -1,0 +1,194 @@
+"""Keeps payloads and results sealed everywhere but in the submitter's hands: sealed as they leave, opened as they come.
+
+The keys are read again when their files change, so that a program that runs for months takes part in a rotation.
+"""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from pathlib import Path
+from random import SystemRandom
+from typing import TYPE_CHECKING, Final
+
+from stockworker.adapters import clock
+from stockworker.client.completions import Ended
+from stockworker.config import Encryption
+from stockworker.errors import ConfigError, JobRejected, SealRefused
+from stockworker.protocol.body import fits
+from stockworker.protocol.ids import ClientId, JobId, make_job_id
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Explanation, JobView, Submission
+from stockworker.protocol.sealed import find, is_sealed, without_sealed
+from stockworker.sealing.envelope import digest
+
+if TYPE_CHECKING:  # a client that seals nothing need not load the cryptography
+    from stockworker.sealing.submitter_seal import SubmitterSeal
+
+_ENTROPY: Final = SystemRandom()
+_AT_ONCE: Final = 64
+_LOOK_AGAIN_S: Final = 1.0
+_MOST_REMEMBERED: Final = 100_000
+_NOT_CONFIGURED: Final = "it is sealed, and this client has no keys: its configuration has no section 'encryption'"
+
+
+class ClientSealing:
+    """The seals of one client; without any, payloads are sent plain.
+
+    Args:
+        name: the client.
+        encryption: its configuration; None where nothing is sealed.
+    """
+
+    def __init__(self, name: ClientId, encryption: Encryption | None) -> None:
+        self._keys = None if encryption is None else Keys(name, encryption)
+        self._required = encryption is not None and encryption.required
+        self._sent: dict[JobId, bytes] = {}
+
+    async def seal_all(self, submissions: Iterable[Submission]) -> list[Submission]:
+        """Seal the payloads of jobs, all of them before any is sent; other tasks get their turns meanwhile.
+
+        Raises:
+            ConfigError: the keys can't be used.
+            JobRejected: a payload must be sealed and can't be, or is too large then.
+        """
+        sealed = []
+        for number, submission in enumerate(submissions, 1):
+            sealed.append(self._seal(submission))
+            if self._keys is not None and number % _AT_ONCE == 0:
+                await asyncio.sleep(0)
+        return sealed
+
+    def _seal(self, job: Submission) -> Submission:
+        if self._keys is None or is_sealed(job.payload):
+            return job
+        now = clock.wall()
+        seal = self._keys.current()
+        if not self._required and not seal.can_seal(job.type, now):
+            return job
+        job_id = job.id or make_job_id(now, _ENTROPY)
+        try:
+            text = seal.seal_job(job, job_id, now)
+        except (ConfigError, ValueError) as error:
+            raise JobRejected(f"job {job_id} can't be sealed: {error}") from None
+        if not fits(text):
+            raise JobRejected(
+                f"the payload of job {job_id} is too large to be sealed, which makes it a third longer; put the data where "
+                "workers can fetch it, and send a reference"
+            )
+        self._sent[job_id] = digest(text)
+        while len(self._sent) > _MOST_REMEMBERED:
+            del self._sent[next(iter(self._sent))]
+        return replace(job, id=job_id, payload=text)
+
+    def forget(self, job_ids: Iterable[JobId | None]) -> None:
+        """The dispatcher has these jobs with other payloads, from another time: their results answer those."""
+        for job_id in job_ids:
+            if job_id is not None:
+                self._sent.pop(job_id, None)
+
+    # --- what comes back ----------------------------------------------------------------------------------------------
+
+    def open(self, ended: Ended) -> Ended:
+        """Open the result or the reason of a job. A result that is not to be believed becomes a reason."""
+        if ended.state is not State.COMPLETED:
+            return replace(ended, reason=self.readable(ended.job_id, ended.reason))
+        try:
+            return replace(ended, result=self._result(ended.job_id, ended.result), reason=None)
+        except (SealRefused, ConfigError) as error:
+            return replace(ended, result=None, reason=f"the result is refused: {error}")
+
+    def open_view(self, view: JobView, *, with_result: bool = False) -> JobView:
+        """Open what a view has of a job's reason, and of its result where that was asked for; as `open`."""
+        if not with_result or view.state is not State.COMPLETED:
+            return replace(view, reason=self.readable(view.id, view.reason))
+        ended = self.open(Ended(view.id, view.state, view.result, view.reason))
+        return replace(view, result=ended.result, reason=ended.reason)
+
+    def open_story(self, story: Explanation) -> Explanation:
+        """Open the error texts of a job's attempts."""
+        why = tuple(self.readable(story.job_id, sentence) or "" for sentence in story.why)
+        attempts = tuple(
+            replace(attempt, error=self.readable(story.job_id, attempt.error)) for attempt in story.attempts
+        )
+        return replace(story, why=why, attempts=attempts)
+
+    def readable(self, job_id: JobId, text: str | None) -> str | None:
+        """A reason, with what is sealed in it opened, if it is for us; who says the rest is not proved."""
+        found = None if text is None else find(text)
+        if text is None or found is None:
+            return text
+        if self._keys is None:
+            return without_sealed(text)
+        try:
+            opened = self._keys.current().open_error(found, job_id, clock.wall(), self._sent.get(job_id))
+        except (SealRefused, ConfigError) as error:
+            return f"{without_sealed(text)}: {error}"
+        return text.replace(found, opened)
+
+    def _result(self, job_id: JobId, result: str | None) -> str | None:
+        sealed = result is not None and is_sealed(result)
+        if self._keys is None:
+            if sealed:
+                raise ConfigError(_NOT_CONFIGURED)
+            return result
+        if not sealed and not self._required and job_id not in self._sent:
+            return result
+        return self._keys.current().open_result(result or "", job_id, clock.wall(), self._sent.get(job_id))
+
+
+class Keys:
+    """A client's keys and keyring, read again when their files change."""
+
+    def __init__(self, name: ClientId, encryption: Encryption) -> None:
+        self._name = name
+        self._encryption = encryption
+        self._seal: SubmitterSeal | None = None
+        self._files: tuple[object, ...] = ()
+        self._looked_at = 0.0
+
+    def current(self) -> "SubmitterSeal":
+        """What is sealed and opened with now.
+
+        Raises:
+            ConfigError: a file can't be used.
+        """
+        now = clock.monotonic()
+        if self._seal is None or now - self._looked_at >= _LOOK_AGAIN_S:
+            self._looked_at = now
+            files = self._fingerprints()
+            if self._seal is None or files != self._files:
+                self._seal, self._files = submitter_seal(self._name, self._encryption), files
+        return self._seal
+
+    def _fingerprints(self) -> tuple[object, ...]:
+        return tuple(map(_fingerprint, (self._encryption.keyring, self._encryption.key)))
+
+
+def submitter_seal(name: ClientId, encryption: Encryption) -> "SubmitterSeal":
+    """Read what a client seals with.
+
+    Raises:
+        ConfigError: a file can't be used.
+    """
+    from stockworker.sealing import keyring, keys  # noqa: PLC0415 (without sealing the cryptography is not loaded)
+    from stockworker.sealing.submitter_seal import SubmitterSeal  # noqa: PLC0415 (for the same reason)
+
+    if encryption.key is None:
+        raise ConfigError("encryption.key: is needed to submit sealed jobs: make one with 'stockworker keys generate'")
+    return SubmitterSeal(
+        name,
+        keyring.load(encryption.keyring),
+        keys.load(encryption.key),
+        sign=encryption.sign,
+        valid_for_s=encryption.valid_for_s,
+    )
+
+
+def _fingerprint(file: Path | None) -> object:
+    if file is None:
+        return None
+    try:
+        status = file.stat()
+    except OSError as error:
+        return error.errno
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,101 @@
+"""What becomes of a job when an attempt at it ends. Pure, a part of the dispatcher's machine."""
+
+from collections import Counter
+from typing import Any
+
+from stockworker.dispatcher.effects import Now
+from stockworker.dispatcher.ledger import Ledger
+from stockworker.protocol.ids import Entropy
+from stockworker.protocol.job import JobRecord, Outcome
+from stockworker.protocol.lifecycle import State, Trigger
+from stockworker.protocol.messages import AttemptReport, LeaseStatus
+
+_UNBLAMED = frozenset({Outcome.RELEASED, Outcome.REFUSED})
+"""Outcomes that say nothing about the job."""
+
+
+class AttemptOutcomes:
+    """Applies the end of an attempt to the ledger."""
+
+    def __init__(self, ledger: Ledger, entropy: Entropy, counters: Counter[str]) -> None:
+        self._ledger = ledger
+        self._entropy = entropy
+        self._counters = counters
+
+    def report(self, job: JobRecord, report: AttemptReport, now: Now) -> JobRecord:
+        """A worker has reported how its attempt at a leased job ended."""
+        self._counters[f"attempts_{report.outcome}"] += 1
+        self._ledger.close(job.spec.id, report.outcome, now.wall, report.ran_s, report.error)
+        if report.outcome is Outcome.CANCELLED and job.cancel_requested:
+            return self._end(job, Trigger.CANCELLED, now, report.error or "cancelled while it ran")
+        if report.outcome is Outcome.LOST:
+            # Nobody will say more of this attempt: the worker has forgotten all but its loss.
+            return self._lost(job, report.error or f"worker {job.worker} was lost", now, token=None)
+        if report.outcome in _UNBLAMED or report.outcome is Outcome.CANCELLED:
+            return self._give_back(job, Trigger.RELEASED, report.error, now)
+        if job.state is State.ASSIGNED:
+            job = self._ledger.move(job, Trigger.STARTED)
+        if report.outcome is Outcome.OK:
+            ended = {"ended_at": now.wall, "reason": None, "cancel_requested": False}
+            return self._ledger.move(job, Trigger.SUCCEEDED, result=report.result or "null", **ended)
+        return self._failed(job, report, now)
+
+    def _failed(self, job: JobRecord, report: AttemptReport, now: Now) -> JobRecord:
+        crashed = report.outcome is Outcome.CRASHED
+        failures, crashes = job.failures + 1, job.crashes + crashed
+        text = report.error or str(report.outcome)
+        if job.cancel_requested:
+            return self._end(job, Trigger.CANCELLED, now, text, failures=failures, crashes=crashes)
+        given_up = None
+        if report.permanent:
+            given_up = text
+        elif crashed and crashes >= job.spec.max_crashes:
+            given_up = f"{text} (took down {crashes} processes; max_crashes is {job.spec.max_crashes})"
+        elif failures >= job.spec.retry.max_attempts:
+            given_up = f"{text} (attempt {failures} of {job.spec.retry.max_attempts})"
+        if given_up is not None:
+            return self._end(job, Trigger.GAVE_UP, now, given_up, failures=failures, crashes=crashes)
+        delay_s = job.spec.retry.delay_s(failures, self._entropy)
+        return self._ledger.move(
+            job, Trigger.BACKED_OFF, failures=failures, crashes=crashes, reason=text, ready_at=now.steady + delay_s
+        )
+
+    def lose(self, job: JobRecord, now: Now) -> JobRecord:
+        """The lease of a job ran out.
+
+        The job is blamed for the loss unless its worker is known not to have started it: a job that takes its whole
+        machine down never gets to say that it runs. The token stays valid until somebody else is given the job, so
+        that a worker that comes back can still deliver, and clear the job.
+        """
+        self._counters["leases_lost"] += 1
+        lease = self._ledger.leases[job.spec.id]
+        blamed = job.state is State.RUNNING or lease.status is not LeaseStatus.WAITING
+        reason = f"worker {job.worker} was lost"
+        self._ledger.close(job.spec.id, Outcome.LOST, now.wall, None, reason)
+        job = self._lost(job, reason, now, blamed=blamed)
+        if blamed and job.state is State.QUEUED:
+            self._ledger.blamed.add(lease.attempt.token)
+        return job
+
+    def _lost(self, job: JobRecord, reason: str, now: Now, *, blamed: bool = True, **changes: Any) -> JobRecord:
+        """An attempt ended with its worker: the job waits for nothing, but may be what took the worker down."""
+        crashes = job.crashes + blamed
+        if job.cancel_requested:
+            return self._end(job, Trigger.CANCELLED, now, reason, crashes=crashes, token=None)
+        if crashes >= job.spec.max_crashes:
+            text = f"{reason} (took down {crashes} workers or processes; max_crashes is {job.spec.max_crashes})"
+            return self._end(job, Trigger.GAVE_UP, now, text, crashes=crashes, token=None)
+        return self._ledger.move(job, Trigger.LOST, crashes=crashes, reason=reason, **changes)
+
+    def release(self, job: JobRecord, reason: str, now: Now) -> JobRecord:
+        """A worker never had, or no longer has, a job that it did not start."""
+        self._ledger.close(job.spec.id, Outcome.RELEASED, now.wall, None, reason)
+        return self._give_back(job, Trigger.RELEASED, reason, now)
+
+    def _give_back(self, job: JobRecord, trigger: Trigger, reason: str | None, now: Now) -> JobRecord:
+        if job.cancel_requested:
+            return self._end(job, Trigger.CANCELLED, now, reason or "cancelled", token=None)
+        return self._ledger.move(job, trigger, token=None, reason=reason)
+
+    def _end(self, job: JobRecord, trigger: Trigger, now: Now, reason: str, **changes: Any) -> JobRecord:
+        return self._ledger.move(job, trigger, ended_at=now.wall, reason=reason, **changes)

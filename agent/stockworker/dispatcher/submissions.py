@@ -1,0 +1,115 @@
+"""What clients ask for: new jobs, cancellations, another try. Pure, a part of the dispatcher's machine."""
+
+from collections import Counter
+from collections.abc import Mapping
+
+from stockworker.dispatcher.effects import Now
+from stockworker.dispatcher.ledger import Ledger
+from stockworker.dispatcher.policy import JobDefaults
+from stockworker.protocol.ids import Entropy, JobId, UniqueKey, make_job_id
+from stockworker.protocol.job import JobRecord, JobSpec
+from stockworker.protocol.lifecycle import LEASED, State, Trigger
+from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
+from stockworker.protocol.retry import RetryPolicy
+
+
+class Submissions:
+    """Turns requests of clients into changes of the ledger, and says what became of each."""
+
+    def __init__(self, ledger: Ledger, defaults: JobDefaults, entropy: Entropy, counters: Counter[str]) -> None:
+        self._ledger = ledger
+        self._defaults = defaults
+        self._entropy = entropy
+        self._counters = counters
+
+    def submit(self, submission: Submission, now: Now) -> ReceiptEntry:
+        """Store a job, unless it is known already."""
+        job_id = submission.id or make_job_id(now.wall, self._entropy)
+        if job_id in self._ledger.jobs or job_id in self._ledger.past:
+            self._counters["submissions_duplicate"] += 1
+            return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE)
+        holder = self._ledger.holder(submission.type, submission.unique)
+        if holder is not None:
+            self._counters["submissions_duplicate"] += 1
+            return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE, _held(holder, submission.unique), holder)
+        if submission.expires_at is not None and submission.expires_at <= now.wall:
+            self._counters["submissions_rejected"] += 1
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "expires_at is in the past")
+        later = submission.not_before is not None and submission.not_before > now.wall
+        job = JobRecord(
+            spec=self._spec(submission, job_id),
+            sequence=self._ledger.next_sequence,
+            state=State.SCHEDULED if later else State.QUEUED,
+            submitted_at=now.wall,
+            ready_at=now.steady,
+        )
+        self._ledger.add(job, submission.payload)
+        self._counters["jobs_stored"] += 1
+        return ReceiptEntry(job_id, ReceiptStatus.STORED)
+
+    def _spec(self, submission: Submission, job_id: JobId) -> JobSpec:
+        defaults = self._defaults
+        backoff_s = defaults.backoff_s if submission.backoff_s is None else submission.backoff_s
+        return JobSpec(
+            id=job_id,
+            type=submission.type,
+            priority=submission.priority,
+            not_before=submission.not_before,
+            expires_at=submission.expires_at,
+            timeout_s=submission.timeout_s or defaults.timeout_s,
+            retry=RetryPolicy(
+                submission.max_attempts or defaults.max_attempts, backoff_s, max(backoff_s, defaults.backoff_max_s)
+            ),
+            max_crashes=submission.max_crashes or defaults.max_crashes,
+            tags=submission.tags,
+            unique=submission.unique,
+        )
+
+    def cancel(self, job_id: JobId, now: Now) -> ReceiptEntry:
+        """Cancel a job that waits; ask for it where a worker has it."""
+        job = self._ledger.jobs.get(job_id)
+        if job is None:
+            return self._ended(job_id, {State.CANCELLED: ReceiptStatus.CANCELLED})
+        if job.state in LEASED:
+            self._ledger.amend(job, cancel_requested=True)
+            return ReceiptEntry(job_id, ReceiptStatus.CANCELLING)
+        self._ledger.move(
+            job, Trigger.CANCELLED, token=None, ended_at=now.wall, reason="cancelled before a worker had it"
+        )
+        return ReceiptEntry(job_id, ReceiptStatus.CANCELLED)
+
+    def retry(self, job_id: JobId, now: Now) -> ReceiptEntry:
+        """Let a failed job run again, with all its attempts."""
+        if job_id in self._ledger.jobs:
+            state = self._ledger.jobs[job_id].state
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"it is {state}; only a failed job can be run again")
+        job = self._ledger.past.get(job_id)
+        if job is None or job.state is not State.FAILED:
+            return self._ended(job_id, {})
+        holder = self._ledger.holder(job.spec.type, job.spec.unique)
+        if holder is not None:
+            # Two jobs of one key are what it is there to prevent; the operator can cancel the other one.
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, _held(holder, job.spec.unique), holder)
+        self._ledger.reopen(
+            job,
+            ready_at=now.steady,
+            failures=0,
+            crashes=0,
+            token=None,
+            cancel_requested=False,
+            ended_at=None,
+            reason=None,
+        )
+        return ReceiptEntry(job_id, ReceiptStatus.REOPENED)
+
+    def _ended(self, job_id: JobId, fine: Mapping[State, ReceiptStatus]) -> ReceiptEntry:
+        job = self._ledger.past.get(job_id)
+        if job is None:
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "no such job")
+        if job.state in fine:
+            return ReceiptEntry(job_id, fine[job.state])
+        return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"it is {job.state} already")
+
+
+def _held(holder: JobId, unique: UniqueKey | None) -> str:
+    return f"job {holder} holds the unique key {unique}"

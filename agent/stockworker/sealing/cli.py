@@ -1,0 +1,289 @@
+"""``stockworker keys``: the keys that payloads and results are sealed and signed with."""
+
+import argparse
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from stockworker.adapters import clock
+from stockworker.config import Encryption, load
+from stockworker.errors import ConfigError
+from stockworker.protocol.body import present
+from stockworker.protocol.ids import JobType
+from stockworker.sealing import keyring
+from stockworker.sealing.keyring import Entry, Holder, Keyring
+from stockworker.terminal.arguments import from_now, identifier
+from stockworker.terminal.config_option import add_config
+from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.output import note, print_json
+from stockworker.terminal.tables import short_duration, table, terminal_width
+
+if TYPE_CHECKING:
+    from stockworker.sealing.keys import KeyFile, OpeningKey, SigningKey
+
+KEYS_FOLDER: Final = Path("/etc/stockworker/keys")
+
+
+def generate(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker keys generate``."""
+    parser.description = (
+        "Make the private keys of a submitter, a worker or a group of workers in a new file, enter the public ones into "
+        "the keyring, and print that line. Who runs jobs of a type, and may submit them, is said by --types."
+    )
+    _add_holder(parser)
+    parser.add_argument(
+        "--types",
+        type=_types,
+        metavar="TYPE[,TYPE]...",
+        help="job types that the group runs, or the submitter may submit",
+    )
+    add_config(parser)
+    parser.set_defaults(run=_generate)
+
+
+def rotate(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker keys rotate``."""
+    parser.description = (
+        "Make new private keys in front of those of a file, and enter them into the keyring. The new ones count after "
+        "--starts-in, so that both files can be copied to every machine before; the old ones count for --overlap after "
+        "that. Private keys are never removed here: what was sealed to them can still be opened."
+    )
+    _add_holder(parser)
+    parser.add_argument(
+        "--starts-in", type=from_now, default=3600.0, metavar="DURATION", help="when the new keys count (default: 1h)"
+    )
+    parser.add_argument(
+        "--overlap",
+        type=from_now,
+        default=14 * 86400.0,
+        metavar="DURATION",
+        help="how long the old keys count beside the new ones; longer than jobs and results wait (default: 14d)",
+    )
+    add_config(parser)
+    parser.set_defaults(run=_rotate)
+
+
+def list_keys(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker keys list``."""
+    parser.description = (
+        "Show the lines of the keyring, and which of the private keys are in the files that the configuration names."
+    )
+    parser.add_argument("--keyring", type=Path, metavar="FILE", help="default: encryption.keyring of the configuration")
+    parser.add_argument(
+        "--file", type=Path, action="append", metavar="FILE", help="another file of private keys; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help="print a JSON object per line, for programs")
+    add_config(parser)
+    parser.set_defaults(run=_list)
+
+
+def export(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker keys export``."""
+    parser.description = (
+        "Print the keyring lines of a file of private keys, the newest first; nothing in them is secret."
+    )
+    _add_holder(parser)
+    parser.add_argument("--types", type=_types, metavar="TYPE[,TYPE]...", help="default: as in the keyring")
+    add_config(parser)
+    parser.set_defaults(run=_export)
+
+
+def _add_holder(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "holder", type=Holder, choices=tuple(Holder), metavar="HOLDER", help="submitter, worker or group"
+    )
+    parser.add_argument(
+        "name", type=identifier, metavar="NAME", help="of the submitter (client.id), worker (worker.id) or group"
+    )
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help=f"the private keys (default: {KEYS_FOLDER}/HOLDER-NAME.pem)"
+    )
+    parser.add_argument("--keyring", type=Path, metavar="FILE", help="default: encryption.keyring of the configuration")
+
+
+def _types(written: str) -> frozenset[JobType]:
+    return frozenset(JobType(identifier(word)) for word in written.split(","))
+
+
+# --- what they do -----------------------------------------------------------------------------------------------------
+
+
+def _generate(arguments: argparse.Namespace) -> int:
+    from stockworker.sealing.keys import create  # noqa: PLC0415 (slow, and `keys list --help` does not need it)
+
+    holder, name = arguments.holder, arguments.name
+    if (holder is Holder.GROUP) and arguments.types is None:
+        raise UsageError("a group needs --types: the job types that its workers run")
+    if (holder is Holder.WORKER) and arguments.types is not None:
+        raise UsageError("--types is not for workers: what they run is said by their groups")
+    ring = _keyring_file(arguments)
+    text = keyring.read(ring) if ring.exists() else ""
+    if keyring.parse(text, str(ring)).named(holder, name):
+        raise UsageError(f"{ring} has {holder} {name} already: use 'stockworker keys rotate {holder} {name}'")
+    file = _file(arguments)
+    made = create(file, _now(), identity=holder is not Holder.GROUP)
+    entry = _entries(holder, name, made, arguments.types)[0]
+    keyring.write(ring, f"{_ended(text)}{keyring.show(entry)}\n")
+    print(keyring.show(entry))
+    note(f"private keys are in {file}; the line was added to {ring}: copy that to every machine")
+    return Exit.OK
+
+
+def _rotate(arguments: argparse.Namespace) -> int:
+    from stockworker.sealing.keys import add_generation  # noqa: PLC0415 (as above)
+
+    holder, name = arguments.holder, arguments.name
+    ring, file = _keyring_file(arguments), _file(arguments)
+    text = keyring.read(ring)
+    known = keyring.parse(text, str(ring)).named(holder, name)
+    if not known:
+        raise UsageError(f"{ring} has no {holder} {name}: add what 'stockworker keys export {holder} {name}' prints")
+    made = add_generation(file, _now())
+    begins = float(int(clock.wall() + arguments.starts_in))
+    entry = _entries(holder, name, made, known[-1].types, not_before=begins)[0]
+    text = keyring.end(text, holder, name, begins + arguments.overlap)
+    keyring.write(ring, f"{_ended(text)}{keyring.show(entry)}\n")
+    print(keyring.show(entry))
+    note(f"copy {file} to whoever has it, reload the workers, then copy {ring} to every machine and reload again")
+    return Exit.OK
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    from stockworker.sealing.keys import load as load_keys  # noqa: PLC0415 (as above)
+
+    holder, name = arguments.holder, arguments.name
+    types = arguments.types
+    ring = _keyring_file(arguments)
+    if types is None and ring.exists():
+        known = keyring.load(ring).named(holder, name)
+        types = known[-1].types if known else None
+    if holder is Holder.GROUP and types is None:
+        raise UsageError(f"name the job types that group {name} runs with --types: {ring} does not say it")
+    for entry in _entries(holder, name, load_keys(_file(arguments)), types):
+        print(keyring.show(entry))
+    return Exit.OK
+
+
+def _entries(
+    holder: Holder,
+    name: str,
+    file: "KeyFile",
+    types: frozenset[JobType] | None,
+    not_before: float | None = None,
+) -> list[Entry]:
+    """The keyring lines of a file, a line per generation, the newest first."""
+    if holder is Holder.GROUP:
+        return [Entry(holder, name, None, key.public, types, not_before, None) for key in file.opening]
+    if not file.signing:
+        raise ConfigError(f"{file.path}: holds no Ed25519 key: it is that of a group, and not of a {holder}")
+    pairs = zip(file.signing, file.opening, strict=False)
+    return [Entry(holder, name, signing.public, opening.public, types, not_before, None) for signing, opening in pairs]
+
+
+def _list(arguments: argparse.Namespace) -> int:
+    rows = list(_rows(keyring.load(_keyring_file(arguments)), _private_files(arguments), clock.wall()))
+    if arguments.json:
+        for row in rows:
+            print_json(present(row.fields()))
+        return Exit.OK
+    header = ("HOLDER", "NAME", "SIGNING", "SEALING", "STATE", "UNTIL", "PRIVATE", "AGE", "TYPES")
+    print("\n".join(table(header, [row.cells() for row in rows], terminal_width())))
+    return Exit.OK
+
+
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """A line of the keyring, and what is known of its private keys here; or private keys that it does not list."""
+
+    entry: Entry | None
+    state: str
+    signing: str | None
+    sealing: str | None
+    file: Path | None
+    created: datetime | None
+    now: float
+
+    def fields(self) -> dict[str, Any]:
+        entry = self.entry
+        return {
+            "holder": None if entry is None else entry.holder,
+            "name": None if entry is None else entry.name,
+            "signing": self.signing,
+            "sealing": self.sealing,
+            "state": self.state,
+            "private": None if self.file is None else str(self.file),
+            "types": None if entry is None or entry.types is None else sorted(entry.types),
+            "created": None if self.created is None else self.created.timestamp(),
+            "not_before": None if entry is None else entry.not_before,
+            "not_after": None if entry is None else entry.not_after,
+        }
+
+    def cells(self) -> tuple[object, ...]:
+        fields = self.fields()
+        until = fields["not_after"]
+        return (
+            fields["holder"],
+            fields["name"],
+            self.signing,
+            self.sealing,
+            self.state,
+            None if until is None else f"{datetime.fromtimestamp(until, UTC):%Y-%m-%d %H:%MZ}",
+            None if self.file is None else self.file.name,
+            None if self.created is None else short_duration(self.now - self.created.timestamp()),
+            ",".join(fields["types"] or ()),
+        )
+
+
+def _rows(ring: Keyring, files: Iterable["KeyFile"], now: float) -> Iterator[_Row]:
+    here: dict[str, tuple[Path, SigningKey | OpeningKey]] = {}
+    for holding in files:
+        here |= {signing.id: (holding.path, signing) for signing in holding.signing}
+        here |= {opening.id: (holding.path, opening) for opening in holding.opening}
+    listed: set[str] = set()
+    for entry in ring.entries:
+        signs, seals = (None if key is None else keyring.key_id(key) for key in (entry.verifying, entry.sealing))
+        listed.update(entry.ids)
+        file, key = next((here[each] for each in entry.ids if each in here), (None, None))
+        yield _Row(entry, _state(entry, now), signs, seals, file, None if key is None else key.created, now)
+    for each, (path, unlisted) in here.items():
+        if each not in listed:
+            signing_id, sealing_id = (each, None) if hasattr(unlisted.private, "sign") else (None, each)
+            yield _Row(None, "not in the keyring", signing_id, sealing_id, path, unlisted.created, now)
+
+
+def _state(entry: Entry, now: float) -> str:
+    if entry.is_valid(now):
+        return "counts"
+    return "counts later" if entry.not_before is not None and now < entry.not_before else "has ended"
+
+
+# --- files ------------------------------------------------------------------------------------------------------------
+
+
+def _file(arguments: argparse.Namespace) -> Path:
+    return arguments.file or KEYS_FOLDER / f"{arguments.holder}-{arguments.name}.pem"
+
+
+def _keyring_file(arguments: argparse.Namespace) -> Path:
+    if arguments.keyring is not None:
+        return Path(arguments.keyring)
+    return (load(arguments.config).encryption or Encryption()).keyring
+
+
+def _private_files(arguments: argparse.Namespace) -> list["KeyFile"]:
+    from stockworker.sealing.keys import load as load_keys  # noqa: PLC0415 (as above)
+
+    encryption = load(arguments.config).encryption or Encryption()
+    configured = [encryption.key] if encryption.key is not None else []
+    return [load_keys(file) for file in (*configured, *encryption.group_keys, *(arguments.file or ()))]
+
+
+def _now() -> datetime:
+    return datetime.fromtimestamp(clock.wall(), UTC)
+
+
+def _ended(text: str) -> str:
+    """Text whose last line is whole."""
+    return text if not text or text.endswith("\n") else f"{text}\n"

@@ -1,0 +1,321 @@
+"""The notation of sealed strings (docs/protocol.md, "Sealed strings"): untrusted text becomes typed values here.
+
+``sealed.1.<header>.<ciphertext>.<signature>``, each part base64url without padding (RFC 4648, section 5). The header is
+JSON; its bytes, as sent, are the associated data of the ciphertext.
+"""
+
+import hashlib
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, Final, Generic, NewType, TypeVar
+
+from stockworker.errors import SealRefused
+from stockworker.protocol.fields import FieldError, Fields, parse_json
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
+from stockworker.protocol.sealed import PREFIX
+
+KeyId = NewType("KeyId", str)
+"""The first 16 hex digits of SHA-256 of a raw public key."""
+
+GroupName = NewType("GroupName", str)
+
+VERSION: Final = "1"
+NONCE_BYTES: Final = 12
+TAG_BYTES: Final = 16
+SIGNATURE_BYTES: Final = 64
+ENCAPSULATION_BYTES: Final = 32
+DIGEST_BYTES: Final = 16
+LATEST_EXPIRY: Final = 253_402_300_799
+"""9999-12-31T23:59:59Z, in seconds since the epoch."""
+
+_PARTS: Final = 5
+_LONGEST_HEADER: Final = 2048
+_KEY_ID_DIGITS: Final = 16
+_HEX: Final = frozenset("0123456789abcdef")
+
+
+class Refusal(StrEnum):
+    """Why something sealed is not accepted; for counters and programs."""
+
+    DAMAGED = "damaged"
+    PLAIN = "plain"
+    UNSIGNED = "unsigned"
+    UNTRUSTED = "untrusted"
+    FORGED = "forged"
+    NOT_ALLOWED = "not_allowed"
+    MOVED = "moved"
+    EXPIRED = "expired"
+    NO_KEY = "no_key"
+
+
+class SealKind(StrEnum):
+    """What is inside."""
+
+    JOB = "job"
+    RESULT = "result"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class JobHeader:
+    """What can be read of a sealed payload, and can't be changed.
+
+    Attributes:
+        id, type: of the job.
+        group: the workers that can open it.
+        key: the group's key that it is sealed to.
+        enc: HPKE's encapsulation.
+        nonce: of AES-256-GCM.
+        sender: the submitter.
+        until: no worker runs it later: seconds since the epoch.
+        reply: the submitter's key that the result is to be sealed to.
+        signer: the submitter's key that has signed it; None if it is not signed.
+    """
+
+    id: JobId
+    type: JobType
+    group: GroupName
+    key: KeyId
+    enc: bytes
+    nonce: bytes
+    sender: ClientId
+    until: int
+    reply: KeyId
+    signer: KeyId | None
+
+
+@dataclass(frozen=True, slots=True)
+class AnswerHeader:
+    """What can be read of a sealed result or error text, and can't be changed; what it shares is as in `JobHeader`.
+
+    Attributes:
+        kind: result or error.
+        attempt: number of the attempt.
+        sender: the worker.
+        to: the submitter.
+        of: `digest` of the sealed payload that this is the answer to.
+    """
+
+    kind: SealKind
+    id: JobId
+    type: JobType
+    attempt: int
+    sender: WorkerId
+    to: ClientId
+    key: KeyId
+    enc: bytes
+    nonce: bytes
+    of: bytes
+    signer: KeyId | None
+
+
+Header = TypeVar("Header", JobHeader, AnswerHeader)
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope(Generic[Header]):
+    """A sealed string, taken apart; nothing of it is proved yet.
+
+    Attributes:
+        associated: the bytes of the header, as sent.
+        signature: empty if it is not signed.
+    """
+
+    header: Header
+    associated: bytes
+    ciphertext: bytes
+    signature: bytes
+
+    @property
+    def signed(self) -> bytes:
+        """What the signature is over."""
+        return statement(self.associated, self.ciphertext)
+
+
+def statement(associated: bytes, ciphertext: bytes) -> bytes:
+    """What is signed: a prefix that no other use of the key shares, the header, and a digest of the ciphertext."""
+    return b"stockworker sealed 1 signature\0" + associated + hashlib.sha256(ciphertext).digest()
+
+
+def job_info(group: GroupName, key: KeyId, sender: ClientId) -> bytes:
+    """HPKE's `info` for a payload: a key agreed for one group and sender is good for nothing else."""
+    return _info("job", group, key, sender)
+
+
+def answer_info(to: ClientId, key: KeyId, sender: WorkerId) -> bytes:
+    """HPKE's `info` for what goes back."""
+    return _info("answer", to, key, sender)
+
+
+def _info(*words: str) -> bytes:
+    return "\0".join(("stockworker sealed 1", *words)).encode()
+
+
+def digest(sealed: str) -> bytes:
+    """What an answer names the sealed payload by: 16 bytes of SHA-256 of the string."""
+    return hashlib.sha256(sealed.encode()).digest()[:DIGEST_BYTES]
+
+
+# --- writing ----------------------------------------------------------------------------------------------------------
+
+
+def encode_job_header(header: JobHeader) -> bytes:
+    """The bytes that are sent, and bound to the ciphertext."""
+    return _encode_header(
+        {
+            "kind": SealKind.JOB,
+            "id": header.id,
+            "type": header.type,
+            "group": header.group,
+            "key": header.key,
+            "enc": encode_bytes(header.enc),
+            "nonce": encode_bytes(header.nonce),
+            "from": header.sender,
+            "until": header.until,
+            "reply": header.reply,
+            "signer": header.signer,
+        }
+    )
+
+
+def encode_answer_header(header: AnswerHeader) -> bytes:
+    """The bytes that are sent, and bound to the ciphertext."""
+    return _encode_header(
+        {
+            "kind": header.kind,
+            "id": header.id,
+            "type": header.type,
+            "attempt": header.attempt,
+            "from": header.sender,
+            "to": header.to,
+            "key": header.key,
+            "enc": encode_bytes(header.enc),
+            "nonce": encode_bytes(header.nonce),
+            "of": encode_bytes(header.of),
+            "signer": header.signer,
+        }
+    )
+
+
+def _encode_header(fields: dict[str, Any]) -> bytes:
+    present = {name: value for name, value in fields.items() if value is not None}
+    return json.dumps(present, separators=(",", ":")).encode()
+
+
+def join(associated: bytes, ciphertext: bytes, signature: bytes) -> str:
+    """Put a sealed string together."""
+    parts = map(encode_bytes, (associated, ciphertext, signature))
+    return f"{PREFIX}{VERSION}.{'.'.join(parts)}"
+
+
+def encode_bytes(content: bytes) -> str:
+    """Base64url without padding."""
+    return urlsafe_b64encode(content).rstrip(b"=").decode()
+
+
+# --- reading ----------------------------------------------------------------------------------------------------------
+
+
+def read_job(text: str) -> Envelope[JobHeader]:
+    """Take a sealed payload apart.
+
+    Raises:
+        SealRefused: it is none, or damaged.
+    """
+    return _read(text, _read_job_header)
+
+
+def read_answer(text: str) -> Envelope[AnswerHeader]:
+    """Take a sealed result or error text apart.
+
+    Raises:
+        SealRefused: it is none, or damaged.
+    """
+    return _read(text, _read_answer_header)
+
+
+def _read(text: str, read_header: Callable[[Fields], Header]) -> Envelope[Header]:
+    try:
+        parts = text.split(".", _PARTS)
+        if len(parts) != _PARTS or f"{parts[0]}." != PREFIX:
+            raise FieldError("it does not have the five parts of a sealed string")
+        if parts[1] != VERSION:
+            raise FieldError(f"version {parts[1][:20]!r} is unknown here: this side knows version {VERSION}")
+        associated, ciphertext, signature = map(_decode_bytes, parts[2:])
+        if len(associated) > _LONGEST_HEADER:
+            raise FieldError(f"its header has more than {_LONGEST_HEADER} bytes")
+        if len(ciphertext) < TAG_BYTES:
+            raise FieldError("its ciphertext is too short")
+        header = read_header(Fields(parse_json(associated.decode())))
+        if len(signature) != (0 if header.signer is None else SIGNATURE_BYTES):
+            raise FieldError("its signature has the wrong length")
+    except ValueError as error:  # also of what is not UTF-8
+        raise SealRefused(Refusal.DAMAGED, f"damaged: {error}") from None
+    return Envelope(header, associated, ciphertext, signature)
+
+
+def _read_job_header(fields: Fields) -> JobHeader:
+    _read_kind(fields, SealKind.JOB)
+    return JobHeader(
+        id=JobId(fields.id("id")),
+        type=JobType(fields.id("type")),
+        group=GroupName(fields.id("group")),
+        key=_read_key_id(fields, "key"),
+        enc=_read_bytes(fields, "enc", ENCAPSULATION_BYTES),
+        nonce=_read_bytes(fields, "nonce", NONCE_BYTES),
+        sender=ClientId(fields.id("from")),
+        until=fields.integer("until", 0, LATEST_EXPIRY),
+        reply=_read_key_id(fields, "reply"),
+        signer=fields.optional("signer", lambda name: _read_key_id(fields, name)),
+    )
+
+
+def _read_answer_header(fields: Fields) -> AnswerHeader:
+    return AnswerHeader(
+        kind=_read_kind(fields, SealKind.RESULT, SealKind.ERROR),
+        id=JobId(fields.id("id")),
+        type=JobType(fields.id("type")),
+        attempt=fields.integer("attempt", 1, 1 << 31),
+        sender=WorkerId(fields.id("from")),
+        to=ClientId(fields.id("to")),
+        key=_read_key_id(fields, "key"),
+        enc=_read_bytes(fields, "enc", ENCAPSULATION_BYTES),
+        nonce=_read_bytes(fields, "nonce", NONCE_BYTES),
+        of=_read_bytes(fields, "of", DIGEST_BYTES),
+        signer=fields.optional("signer", lambda name: _read_key_id(fields, name)),
+    )
+
+
+def _read_kind(fields: Fields, *wanted: SealKind) -> SealKind:
+    kind = fields.choice("kind", SealKind)
+    if kind not in wanted:
+        raise FieldError(f"kind: expected {' or '.join(wanted)}, got {kind}")
+    return kind
+
+
+def _read_key_id(fields: Fields, name: str) -> KeyId:
+    text = fields.text(name, _KEY_ID_DIGITS)
+    if len(text) != _KEY_ID_DIGITS or not _HEX.issuperset(text):
+        raise FieldError(f"{name}: is no key id, which is {_KEY_ID_DIGITS} hex digits")
+    return KeyId(text)
+
+
+def _read_bytes(fields: Fields, name: str, size: int) -> bytes:
+    content = _decode_bytes(fields.text(name, 2 * size))
+    if len(content) != size:
+        raise FieldError(f"{name}: must be {size} bytes")
+    return content
+
+
+def _decode_bytes(text: str) -> bytes:
+    """Base64url in its only spelling, so that no change of a sealed string goes unnoticed."""
+    try:
+        content = urlsafe_b64decode(text + "=" * (-len(text) % 4))
+    except ValueError:
+        content = None
+    if content is None or encode_bytes(content) != text:
+        raise FieldError("a part is no base64url without padding")
+    return content

@@ -1,0 +1,178 @@
+"""Private keys in files: PEM blocks (PKCS #8, RFC 8410), the newest generation first, so that old jobs stay readable.
+
+The file of a submitter or worker has an Ed25519 and an X25519 key per generation, that of a group an X25519 key.
+``openssl pkey -in FILE -text`` shows the first of them. What stands between the blocks is for people (RFC 7468, section
+2), but for the line that says when a generation was made.
+"""
+
+import os
+import re
+import stat
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+
+from stockworker.adapters.files import SECRET, replace_file
+from stockworker.errors import ConfigError
+from stockworker.sealing.envelope import KeyId
+from stockworker.sealing.keyring import key_id
+
+_BLOCK: Final = re.compile(
+    rb"# created (?P<created>[0-9T:Z-]{20})|(?P<pem>-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----\r?\n?)", re.DOTALL
+)
+_CREATED: Final = "%Y-%m-%dT%H:%M:%SZ"
+_LARGEST_FILE: Final = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class SigningKey:
+    """An Ed25519 key; `created` is when, if the file says so."""
+
+    id: KeyId
+    public: bytes
+    private: Ed25519PrivateKey = field(repr=False, compare=False)
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OpeningKey:
+    """An X25519 key; `created` is when, if the file says so."""
+
+    id: KeyId
+    public: bytes
+    private: X25519PrivateKey = field(repr=False, compare=False)
+    created: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """What a file holds, each kind newest first."""
+
+    path: Path
+    signing: tuple[SigningKey, ...]
+    opening: tuple[OpeningKey, ...]
+
+
+def load(path: Path) -> KeyFile:
+    """Read a file of private keys.
+
+    Raises:
+        ConfigError: it can't be read, others could read it, or it holds what is no key of ours.
+    """
+    content = _read_secret(path)
+    signing: list[SigningKey] = []
+    opening: list[OpeningKey] = []
+    created: datetime | None = None
+    for block in _BLOCK.finditer(content):
+        if block["created"] is not None:
+            created = _read_created(block["created"].decode())
+            continue
+        match _read_pem(path, block["pem"]):
+            case Ed25519PrivateKey() as private:
+                public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+                signing.append(SigningKey(key_id(public), public, private, created))
+            case X25519PrivateKey() as private:
+                public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+                opening.append(OpeningKey(key_id(public), public, private, created))
+            case _:
+                raise ConfigError(f"{path}: holds a key that is neither Ed25519 nor X25519: remove it")
+    if not signing and not opening:
+        raise ConfigError(f"{path}: holds no private key in PEM form: make one with 'stockworker keys generate'")
+    return KeyFile(path, tuple(signing), tuple(opening))
+
+
+def create(path: Path, now: datetime, *, identity: bool) -> KeyFile:
+    """Make a file with a first generation of keys.
+
+    Args:
+        path: of the file; its folder is made where it is missing.
+        now: aware of its time zone.
+        identity: of a submitter or worker; else of a group, which needs no key to sign with.
+
+    Raises:
+        ConfigError: there is one already, or it can't be written.
+    """
+    if path.exists():
+        raise ConfigError(f"{path}: exists already; 'stockworker keys rotate' adds new keys to it")
+    try:
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path.parent}: can't be made: {error.strerror}") from error
+    _write_secret(path, _generation(now, identity=identity))
+    return load(path)
+
+
+def add_generation(path: Path, now: datetime) -> KeyFile:
+    """Put new keys in front of those of a file, which stay: what was sealed to them can still be opened.
+
+    Raises:
+        ConfigError: the file can't be used or written.
+    """
+    identity = bool(load(path).signing)
+    _write_secret(path, _generation(now, identity=identity) + path.read_bytes())
+    return load(path)
+
+
+def _generation(now: datetime, *, identity: bool) -> bytes:
+    private: list[Ed25519PrivateKey | X25519PrivateKey] = [X25519PrivateKey.generate()]
+    if identity:
+        private.insert(0, Ed25519PrivateKey.generate())
+    pem = b"".join(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()) for key in private)
+    return f"# created {now.astimezone(UTC).strftime(_CREATED)}\n".encode() + pem
+
+
+def _read_created(text: str) -> datetime | None:
+    try:
+        return datetime.strptime(text, _CREATED).replace(tzinfo=UTC)
+    except ValueError:
+        return None
+
+
+def _read_pem(path: Path, pem: bytes) -> object:
+    try:
+        return load_pem_private_key(pem, password=None)
+    except (ValueError, TypeError) as error:  # TypeError: it wants a password
+        raise ConfigError(f"{path}: holds a damaged or encrypted private key: {error}") from None
+    except Exception as error:  # cryptography has an error of its own for algorithms that it does not know
+        raise ConfigError(f"{path}: holds a private key that can't be used: {error}") from error
+
+
+def _read_secret(path: Path) -> bytes:
+    """The content of a file that nobody but us and root can read, as ssh demands of its keys."""
+    try:
+        with path.open("rb") as file:
+            status = os.fstat(file.fileno())
+            content = file.read(_LARGEST_FILE)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't read the private keys: {error.strerror}") from error
+    if _is_credential(path):
+        return content  # systemd has seen to it
+    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise ConfigError(f"{path}: other users can read these private keys: run 'chmod 600 {path}'")
+    if status.st_uid not in {0, os.geteuid()}:
+        raise ConfigError(f"{path}: belongs to neither root nor us (user {os.geteuid()}): run 'chown' on it")
+    return content
+
+
+def _is_credential(path: Path) -> bool:
+    """Whether systemd has put the file there, for our unit alone (systemd.exec(5), LoadCredential=)."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    return folder is not None and path.parent == Path(folder)
+
+
+def _write_secret(path: Path, content: bytes) -> None:
+    try:
+        replace_file(path, content, SECRET)
+    except OSError as error:
+        raise ConfigError(f"{path}: can't be written: {error.strerror}") from error

@@ -1,0 +1,178 @@
+"""The worker's side: payloads are opened if they are from somebody that we trust, results and error texts sealed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+from stockworker.errors import ConfigError, SealRefused
+from stockworker.protocol.ids import JobId, JobType, WorkerId
+from stockworker.sealing.envelope import (
+    AnswerHeader,
+    Envelope,
+    JobHeader,
+    Refusal,
+    SealKind,
+    answer_info,
+    digest,
+    encode_answer_header,
+    job_info,
+    join,
+    read_job,
+)
+from stockworker.sealing.keyring import Holder, Keyring, key_id
+from stockworker.sealing.keys import KeyFile, SigningKey
+from stockworker.sealing.sessions import Received, Sessions, make_nonce
+from stockworker.sealing.trust import check_signature, newest_listed, sign
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A payload that was sealed.
+
+    Attributes:
+        payload: JSON text.
+        header: that it came with; its answer is bound to it.
+        of: what the answer names it by.
+        reply: X25519 public key that the answer is sealed to.
+    """
+
+    payload: str = field(repr=False)
+    header: JobHeader
+    of: bytes
+    reply: bytes
+
+
+class WorkerSeal:
+    """What one worker opens and seals with.
+
+    Args:
+        name: the worker.
+        keyring: who is trusted.
+        groups: the keys of the groups that it is in.
+        keys: its own, to sign results with; None if it does not sign.
+        required: refuse payloads that are not sealed.
+        sign: accept only signed payloads, and sign each result.
+    """
+
+    def __init__(
+        self,
+        name: WorkerId,
+        keyring: Keyring,
+        groups: Sequence[KeyFile],
+        keys: KeyFile | None,
+        *,
+        required: bool,
+        sign: bool,
+    ) -> None:
+        self.required = required
+        self._name = name
+        self._keyring = keyring
+        self._signing: Sequence[SigningKey] = () if keys is None else keys.signing
+        self._sign = sign
+        self._opening = {key.id: key for group in groups for key in group.opening}
+        self._sessions = Sessions()
+        self._received = Received()
+
+    def check(self, now: float) -> None:
+        """Look whether we can do what we are for.
+
+        Raises:
+            ConfigError: results could not be signed, or no job opened; the text says what is missing.
+        """
+        self._signer(now)
+        if self.required and not self._opening:
+            raise ConfigError(
+                "encryption.group_keys: holds no key, and only sealed jobs may be run: name a group's file"
+            )
+
+    def open_job(self, text: str, job_id: JobId, job_type: JobType, now: float) -> Opened:
+        """Open the payload of a job, if a submitter that we trust has sealed it for this very job.
+
+        Args:
+            text: the sealed string.
+            job_id: as the dispatcher says.
+            job_type: likewise.
+            now: seconds since the epoch.
+
+        Raises:
+            SealRefused: it must not be run here; the text says why, and repeats nothing of what is inside.
+        """
+        envelope = read_job(text)
+        header = envelope.header
+        self._check_purpose(header, job_id, job_type, now)
+        reply = self._check_sender(envelope, now)
+        key = self._opening.get(header.key)
+        if key is None:
+            raise SealRefused(
+                Refusal.NO_KEY,
+                f"this worker has no private key {header.key} of group {header.group}: see encryption.group_keys",
+            )
+        self._signer(now)  # a result that we could not sign would be refused, and the work be in vain
+        info = job_info(header.group, header.key, header.sender)
+        payload = self._received.open(key, header.enc, info, header.nonce, (envelope.ciphertext, envelope.associated))
+        return Opened(payload, header, digest(text), reply)
+
+    def _check_purpose(self, header: JobHeader, job_id: JobId, job_type: JobType, now: float) -> None:
+        if header.id != job_id or header.type != job_type:
+            raise SealRefused(
+                Refusal.MOVED, f"it was sealed for another job: {header.id} of type {header.type}, and not for this one"
+            )
+        if now > header.until:
+            until = datetime.fromtimestamp(header.until, UTC)
+            raise SealRefused(
+                Refusal.EXPIRED, f"it was not to be run after {until:%Y-%m-%dT%H:%M:%SZ}; submit it again"
+            )
+        lines = self._keyring.group_lines(header.group, header.key)
+        if not lines:  # it may be new, and our keyring old
+            raise SealRefused(
+                Refusal.NO_KEY, f"the keyring lists no key {header.key} of group {header.group}: copy it anew"
+            )
+        if not any(line.allows(job_type) for line in lines):
+            raise SealRefused(
+                Refusal.NOT_ALLOWED, f"it is sealed for group {header.group}, which is not to run {job_type}"
+            )
+
+    def _check_sender(self, envelope: Envelope[JobHeader], now: float) -> bytes:
+        """Returns the key that the answer is sealed to."""
+        header = envelope.header
+        check_signature(envelope, self._keyring, Holder.SUBMITTER, now, required=self._sign)
+        entry = self._keyring.trusted(Holder.SUBMITTER, header.sender, header.signer or header.reply, now)
+        if not entry.allows(header.type):
+            raise SealRefused(
+                Refusal.NOT_ALLOWED, f"submitter {header.sender} may not submit {header.type}: the keyring says so"
+            )
+        reply = self._keyring.trusted(Holder.SUBMITTER, header.sender, header.reply, now).sealing
+        if reply is None or key_id(reply) != header.reply:
+            raise SealRefused(Refusal.UNTRUSTED, f"key {header.reply} of submitter {header.sender} is none to seal to")
+        return reply
+
+    def seal_answer(self, kind: SealKind, text: str, opened: Opened, attempt: int, now: float) -> str:
+        """Seal a result or an error text for who has submitted the job.
+
+        Raises:
+            ConfigError: the keyring does not list our signing key any more.
+        """
+        job = opened.header
+        signing = self._signer(now)
+        session = self._sessions.to(opened.reply, answer_info(job.sender, job.reply, self._name), now)
+        header = AnswerHeader(
+            kind=kind,
+            id=job.id,
+            type=job.type,
+            attempt=attempt,
+            sender=self._name,
+            to=job.sender,
+            key=job.reply,
+            enc=session.enc,
+            nonce=make_nonce(),
+            of=opened.of,
+            signer=None if signing is None else signing.id,
+        )
+        associated = encode_answer_header(header)
+        ciphertext = session.seal(header.nonce, text.encode(), associated)
+        return join(associated, ciphertext, sign(signing, associated, ciphertext))
+
+    def _signer(self, now: float) -> SigningKey | None:
+        if not self._sign:
+            return None
+        return newest_listed(self._signing, self._keyring, Holder.WORKER, self._name, now)

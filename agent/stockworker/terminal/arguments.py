@@ -1,0 +1,71 @@
+"""Arguments that several commands have, and how their values are written."""
+
+import argparse
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Final
+
+from stockworker.adapters import clock
+from stockworker.config.kinds import ID, ValueKind, Wrong, duration, integer
+from stockworker.protocol.codec_client import LONGEST_TIMEOUT_S, MOST_ATTEMPTS
+from stockworker.terminal.config_option import add_config
+
+Parse = Callable[[str], Any]
+
+_LONGEST_DELAY_S: Final = 10 * 365 * 86400.0
+_UNITS: Final = ("s", "m", "h", "d")
+
+
+def _argument(kind: ValueKind) -> Parse:
+    def parse(written: str) -> Any:
+        try:
+            return kind.parse(written)
+        except Wrong as error:
+            raise argparse.ArgumentTypeError(str(error)) from None
+
+    return parse
+
+
+identifier: Final = _argument(ID)
+timeout: Final = _argument(duration(0.001, LONGEST_TIMEOUT_S))
+delay: Final = _argument(duration(0, LONGEST_TIMEOUT_S))
+attempts: Final = _argument(integer(1, MOST_ATTEMPTS))
+from_now: Final = _argument(duration(0, _LONGEST_DELAY_S))
+
+
+def whole_number(least: int, most: int) -> Parse:
+    """A whole number within bounds."""
+    return _argument(integer(least, most))
+
+
+def moment(written: str) -> float:
+    """A point in time: RFC 3339 with its offset from UTC, or a duration with a unit, counted from now.
+
+    Returns:
+        Seconds since the epoch.
+    """
+    if written.endswith(_UNITS) and written[:1].isdecimal():
+        return clock.wall() + float(from_now(written))
+    try:
+        parsed = datetime.fromisoformat(written)
+    except ValueError:
+        form = "a time such as 2026-05-01T09:30:00Z, or a duration from now such as 90s, 5m, 2h, 1d"
+        raise argparse.ArgumentTypeError(f"is {written[:40]!r}, and must be {form}") from None
+    if parsed.tzinfo is None:
+        raise argparse.ArgumentTypeError(f"{written[:40]!r} is in no time zone: add Z for UTC, or an offset as +02:00")
+    return parsed.timestamp()
+
+
+def add_client_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+    """What every command has that asks the dispatcher."""
+    add_config(parser)
+    if json:
+        parser.add_argument("--json", action="store_true", help="print a JSON object per line, for programs")
+    parser.add_argument("--quiet", action="store_true", help="say nothing on standard error but errors")
+    parser.add_argument(
+        "--answer-timeout",
+        type=timeout,
+        default=30.0,
+        metavar="DURATION",
+        help="how long the dispatcher may take to answer (default: 30s)",
+    )

@@ -1,0 +1,276 @@
+"""The processes that jobs run in: a Python child is used for many jobs, a command for one."""
+
+import logging
+import os
+import shutil
+import signal
+import sys
+from pathlib import Path
+from typing import Final, Protocol
+
+import stockworker
+from stockworker.adapters import clock
+from stockworker.adapters.cgroup import Cgroup, Delegation
+from stockworker.adapters.process import Process
+from stockworker.handlers.spec import CommandHandler, Limits
+from stockworker.protocol.body import MAX_CONTENT
+from stockworker.protocol.ids import JobType, Token
+from stockworker.protocol.job import Outcome
+from stockworker.worker import frames
+from stockworker.worker.outcome import describe, find_shortage, judge_command, judge_death, too_large
+from stockworker.worker.output import Lines
+from stockworker.worker.work import AttemptEnd, HandlerLogged, Progressed, Work
+
+_PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
+"""What of the environment reaches handlers and commands. Nothing else: it may hold secrets."""
+
+_START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from stockworker.worker.runner import main; main()"
+"""`-I` ignores PYTHONPATH and the current folder, so the child is told where this very package is."""
+
+_PACKAGE_PARENT: Final = str(Path(stockworker.__file__).resolve().parents[1])
+
+
+class Owner(Protocol):
+    """Who is told what happens in a child."""
+
+    def heard(self, event: Progressed | HandlerLogged) -> None:
+        """A handler has something to say."""
+
+    def ended(self, token: Token, ending: AttemptEnd) -> None:
+        """An attempt has ended."""
+
+    def exited(self, child: "Child") -> None:
+        """A child is gone. Told before the end of the attempt that ran in it, if one did."""
+
+
+class Child(Protocol):
+    """A process that an attempt runs in.
+
+    Attributes:
+        group: its control group, where it has one: what it starts is in there too.
+    """
+
+    @property
+    def group(self) -> Cgroup | None: ...
+
+    def terminate(self) -> None:
+        """Ask it to end the attempt."""
+
+    def kill(self) -> None:
+        """End it and everything that it has started."""
+
+
+class PythonChild:
+    """Runs Python handlers, one job at a time.
+
+    Attributes:
+        configuration: the first frame that it was given.
+        group: its control group, where it has one.
+        jobs: how many it has been given.
+        reusable: whether it is fit for another one.
+    """
+
+    def __init__(self, configuration: bytes, owner: Owner, groups: Delegation | None = None) -> None:
+        """Start a process, in a control group of its own where there are `groups`.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        self.configuration = configuration
+        self.jobs = 0
+        self.reusable = True
+        self._owner = owner
+        self._buffer = frames.FrameBuffer()
+        self._ready = False
+        self._token: Token | None = None
+        self._type = JobType("")
+        self._limits = Limits()
+        self._lines = Lines()
+        self.group = None if groups is None else groups.make()
+        self._process = Process(
+            (sys.executable, "-I", "-X", "utf8", "-c", _START, _PACKAGE_PARENT),
+            environment=_environment(),
+            on_output=self._printed,
+            on_message=self._received,
+            on_exit=self._exited,
+            group=self.group,
+        )
+        self._process.send(configuration)
+
+    def has_room(self, limits: Limits) -> bool:
+        """Whether what earlier jobs have kept in memory leaves to another one at least half of what it may use.
+
+        The kernel counts it against the limit, and kills at once what uses more than a new one.
+        """
+        most = limits.memory_bytes
+        return most is None or self.group is None or self.group.memory_bytes() <= most // 2
+
+    def run(self, work: Work, limits: Limits) -> None:
+        """Start an attempt; the one before must have ended."""
+        self.jobs += 1
+        self._token = work.token
+        self._type = work.type
+        self._limits = limits
+        self._lines = Lines()
+        if self.group is not None:
+            self.group.limit(limits.memory_bytes, limits.processors)
+        self._process.send(frames.encode_work(work))
+
+    def terminate(self) -> None:
+        self.reusable = False  # the signal may arrive when the attempt has just ended
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self.reusable = False
+        self._process.kill()
+
+    def _received(self, chunk: bytes) -> None:
+        try:
+            received = self._buffer.feed(chunk)
+        except ValueError:  # a handler has written to a descriptor that is not its own
+            self.kill()
+            self._end(
+                AttemptEnd(
+                    Outcome.CRASHED, error="the handler wrote into the channel between its process and the worker"
+                )
+            )
+            return
+        for frame in received:
+            match frame:
+                case [frames.READY]:
+                    self._ready = True
+                case [frames.PROGRESS, self._token, fraction, text]:
+                    self._owner.heard(Progressed(Token(frame[1]), fraction, text))
+                case [frames.LOG, self._token, level, text]:
+                    self._owner.heard(HandlerLogged(Token(frame[1]), level, text))
+                case [frames.ENDED, self._token, outcome, result, error, permanent, reusable]:
+                    self._process.read_output()
+                    self.reusable = self.reusable and reusable and self._is_alone()
+                    self._end(AttemptEnd(Outcome(outcome), result, error, permanent))
+                case _:  # from a thread that its handler has left behind
+                    pass
+
+    def _is_alone(self) -> bool:
+        """Whether the job has left no process behind. To kill those alone would break a library that relies on them."""
+        return self.group is None or self.group.members() <= {self._process.pid}
+
+    def _printed(self, chunk: bytes) -> None:
+        if self._token is not None:
+            _pass_on(self._owner, self._token, logging.INFO, self._lines.feed(chunk, clock.monotonic()))
+
+    def _exited(self, returncode: int) -> None:
+        self.reusable = False
+        self._owner.exited(self)
+        # Killed while it was starting: memory was short for a moment. It could do so, and will be able to again.
+        if self._ready or returncode == -signal.SIGKILL:
+            self._end(
+                judge_death(returncode, self._lines.tail, self._limits, _shortage(self.group, self._type, self._limits))
+            )
+        else:
+            printed = self._lines.tail.decode(errors="replace")
+            self._end(
+                AttemptEnd(Outcome.REFUSED, error=describe("no process for handlers can be started here", printed))
+            )
+
+    def _end(self, ending: AttemptEnd) -> None:
+        token, self._token = self._token, None
+        if token is not None:
+            _pass_on(self._owner, token, logging.INFO, self._lines.finish())
+            self._owner.ended(token, ending)
+
+
+class CommandChild:
+    """Runs one command for one attempt."""
+
+    def __init__(self, work: Work, handler: CommandHandler, owner: Owner, groups: Delegation | None = None) -> None:
+        """Start the command, in a control group of its own where there are `groups`.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        self._token = work.token
+        self._type = work.type
+        self._limits = handler.limits
+        self._owner = owner
+        self._output = b""
+        self._too_large = False
+        self._errors = Lines()
+        environment = _environment() | {
+            "STOCKWORKER_JOB_ID": work.job_id,
+            "STOCKWORKER_JOB_TYPE": work.type,
+            "STOCKWORKER_ATTEMPT": str(work.attempt),
+        }
+        # Not into the environment, as they may hold an API key: every process of this user could read it.
+        settings = frames.encode_settings(work.type, handler).encode() if handler.settings else None
+        files = {} if settings is None else {"STOCKWORKER_SETTINGS_FILE": settings}
+        if shutil.which(handler.argv[0], path=environment.get("PATH")) is None:
+            raise FileNotFoundError(f"{handler.argv[0]}: no such program, or it may not be run")
+        self.group = None if groups is None else groups.make()
+        controllers = frozenset() if groups is None else groups.controllers
+        if self.group is not None:
+            self.group.limit(handler.limits.memory_bytes, handler.limits.processors)
+        self._process = Process(
+            handler.argv,
+            environment=environment,
+            stdin=work.payload.encode(),
+            files=files,
+            on_output=self._printed,
+            on_errors=self._complained,
+            on_exit=self._exited,
+            prepare=_limiting(handler.limits.of_each_process(controllers)),
+            group=self.group,
+        )
+
+    def terminate(self) -> None:
+        self._process.terminate()
+
+    def kill(self) -> None:
+        self._process.kill()
+
+    def _printed(self, chunk: bytes) -> None:
+        if len(self._output) + len(chunk) > MAX_CONTENT:
+            self._too_large = True
+            self.kill()
+        else:
+            self._output += chunk
+
+    def _complained(self, chunk: bytes) -> None:
+        _pass_on(self._owner, self._token, logging.WARNING, self._errors.feed(chunk, clock.monotonic()))
+
+    def _exited(self, returncode: int) -> None:
+        self._owner.exited(self)
+        _pass_on(self._owner, self._token, logging.WARNING, self._errors.finish())
+        if self._too_large:
+            ending = too_large()
+        else:
+            shortage = _shortage(self.group, self._type, self._limits)
+            ending = judge_command(returncode, self._output, self._errors.tail, self._limits, shortage)
+        self._owner.ended(self._token, ending)
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
+
+
+def _limiting(limits: Limits) -> list[str]:
+    """How a shell applies limits."""
+    commands = ["ulimit -c 0"]
+    if limits.memory_bytes is not None:
+        commands.append(f"ulimit -d {limits.memory_bytes // 1024}")
+    if limits.cpu_s is not None:
+        commands += [
+            f"ulimit -S -t {limits.cpu_s}",
+            f"ulimit -H -t {limits.cpu_s + 1}",
+        ]  # SIGXCPU says why, SIGKILL makes sure
+    if limits.open_files is not None:
+        commands.append(f"ulimit -n {limits.open_files}")
+    return commands
+
+
+def _shortage(group: Cgroup | None, job_type: JobType, limits: Limits) -> str:
+    return "" if group is None else find_shortage(group.memory_events(), job_type, limits)
+
+
+def _pass_on(owner: Owner, token: Token, level: int, lines: list[str]) -> None:
+    for line in lines:
+        owner.heard(HandlerLogged(token, level, line))

@@ -1,0 +1,289 @@
+"""Runs attempts in child processes: a pool of reused Python children, and one process per command.
+
+Everything happens on the event loop, and nothing here waits for a child.
+"""
+
+import asyncio
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from stockworker.adapters import clock
+from stockworker.adapters.cgroup import Delegation
+from stockworker.errors import ProtocolMisuse
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
+from stockworker.protocol.ids import JobType, Token
+from stockworker.protocol.job import Outcome
+from stockworker.worker import frames
+from stockworker.worker.children import Child, CommandChild, PythonChild
+from stockworker.worker.outcome import use_up_cpu
+from stockworker.worker.sealing import WorkerSealing
+from stockworker.worker.work import AttemptEnd, Began, ExecutorEvent, Finished, HandlerLogged, Progressed, Work
+
+_CANCELLED: Final = AttemptEnd(Outcome.CANCELLED, error="stopped on request")
+_PROCESSORS: Final = os.cpu_count() or 1
+_LOOK_AFTER_S: Final = 0.1
+"""The shortest time between two looks at the processor time of an attempt."""
+
+
+@dataclass(slots=True)
+class _Run:
+    """An attempt that runs.
+
+    Attributes:
+        child: where; None where there was nothing to run it in, and its end is on its way.
+        timer: for its time-out, then for the end of the grace period.
+        look: when to look again at its processor time.
+        gone_by: when it has ended at the latest, however it resists.
+        verdict: how it ends, once it has been told to stop.
+    """
+
+    work: Work
+    started_at: float
+    timer: asyncio.TimerHandle
+    gone_by: float
+    look: asyncio.TimerHandle | None = None
+    child: Child | None = None
+    verdict: AttemptEnd | None = None
+
+    def cancel_timers(self) -> None:
+        self.timer.cancel()
+        if self.look is not None:
+            self.look.cancel()
+
+
+class Executor:
+    """Runs up to `slots` attempts at once, the others in order. To be made and used on the thread of a running event loop."""
+
+    def __init__(  # noqa: PLR0913 (each is a setting of its own)
+        self,
+        handlers: Mapping[JobType, HandlerSpec],
+        slots: int,
+        deliver: Callable[[ExecutorEvent], None],
+        *,
+        recycle_after: int = 1000,
+        stop_grace_s: float = 5.0,
+        module_paths: Sequence[str] = (),
+        secrecy: WorkerSealing | None = None,
+        groups: Delegation | None = None,
+    ) -> None:
+        """Make an executor; processes are started when they are first needed.
+
+        Args:
+            handlers: what runs which type of job.
+            slots: how many attempts run at once.
+            deliver: is given every event, on the event loop; it may call `start` and `stop`.
+            recycle_after: jobs after which a Python child is replaced.
+            stop_grace_s: time between SIGTERM and SIGKILL, in seconds.
+            module_paths: folders to import handlers from, besides what is installed.
+            secrecy: opens payloads and seals results; None if nothing is sealed.
+            groups: where to make a control group for each process; None: they have process groups alone.
+
+        Raises:
+            ConfigError: the settings of a handler can't be passed on.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._slots = slots
+        self._deliver = deliver
+        self._recycle_after = recycle_after
+        self._stop_grace_s = stop_grace_s
+        self._module_paths = module_paths
+        self._secrecy = secrecy or WorkerSealing()
+        self._groups = groups
+        self._handlers = handlers
+        self._configuration = self._configure(handlers)
+        self._runs: dict[Token, _Run] = {}
+        self._queue: dict[Token, Work] = {}
+        self._idle: list[PythonChild] = []
+        self._children: set[Child] = set()
+        self._all_gone: asyncio.Future[None] | None = None
+
+    @property
+    def running(self) -> frozenset[Token]:
+        """The attempts that run."""
+        return frozenset(self._runs)
+
+    @property
+    def waiting(self) -> int:
+        """How many attempts wait for a free slot."""
+        return len(self._queue)
+
+    @property
+    def gone_by(self) -> float | None:
+        """When the first of the attempts that run has ended at the latest, on the monotonic clock; None if none runs."""
+        return min((run.gone_by for run in self._runs.values()), default=None)
+
+    def start(self, work: Work) -> None:
+        """Start an attempt as soon as a slot is free: `Began`, then exactly one `Finished`, unless `close` comes first.
+
+        Raises:
+            ProtocolMisuse: the attempt has been started already, or this executor is closed.
+        """
+        if self._all_gone is not None or work.token in self._runs or work.token in self._queue:
+            raise ProtocolMisuse(f"job {work.job_id} can't be started: closed, or attempt {work.token} is here already")
+        self._queue[work.token] = work
+        self._fill_slots()
+
+    def stop(self, token: Token) -> None:
+        """Cancel an attempt: it ends as `Outcome.CANCELLED`, whatever it does. One that is not here is no matter."""
+        run = self._runs.get(token)
+        if run is not None and run.verdict is None:
+            self._tell_to_stop(run, _CANCELLED)
+        elif self._queue.pop(token, None) is not None:
+            self._loop.call_soon(self._finish, token, _CANCELLED, 0.0)
+
+    def reload(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
+        """Use other handlers for what is started from now on.
+
+        Raises:
+            ConfigError: the settings of a handler can't be passed on; everything is as before.
+        """
+        self._configuration = self._configure(handlers)
+        self._handlers = handlers
+        while self._idle:
+            self._idle.pop().kill()
+
+    async def close(self) -> None:
+        """Kill what runs, without an event about it, and wait until no child process is left."""
+        if self._all_gone is None:
+            self._all_gone = self._loop.create_future()
+            for run in self._runs.values():
+                run.cancel_timers()
+            self._runs.clear()
+            self._queue.clear()
+            self._idle.clear()
+            for child in self._children:
+                child.kill()
+            if not self._children:
+                self._all_gone.set_result(None)
+        await asyncio.shield(self._all_gone)
+
+    # --- what children tell ---
+
+    def heard(self, event: Progressed | HandlerLogged) -> None:
+        """Pass on what a handler says."""
+        if event.token in self._runs:
+            hushed = isinstance(event, Progressed) and self._secrecy.covers(event.token)
+            self._deliver(replace(event, text="") if hushed else event)
+
+    def ended(self, token: Token, ending: AttemptEnd) -> None:
+        """Finish an attempt, and use its child again if possible."""
+        run = self._runs.pop(token, None)
+        if run is None:
+            return
+        run.cancel_timers()
+        if isinstance(run.child, PythonChild) and run.child in self._children:
+            self._release(run.child)
+        ending = run.verdict or ending
+        self._finish(token, ending, clock.monotonic() - run.started_at)
+        self._fill_slots()
+
+    def exited(self, child: Child) -> None:
+        """Forget a child that is gone."""
+        self._children.discard(child)
+        if isinstance(child, PythonChild) and child in self._idle:
+            self._idle.remove(child)
+        if self._all_gone is not None and not self._children and not self._all_gone.done():
+            self._all_gone.set_result(None)
+
+    def _finish(self, token: Token, ending: AttemptEnd, ran_s: float) -> None:
+        ending = self._secrecy.close(token, ending)
+        self._deliver(Finished(token, ending.outcome, ending.result, ending.error, ending.permanent, ran_s))
+
+    # --- children ---
+
+    def _fill_slots(self) -> None:
+        while self._queue and len(self._runs) < self._slots:
+            token = next(iter(self._queue))
+            self._run(self._queue.pop(token))
+
+    def _run(self, work: Work) -> None:
+        timer = self._loop.call_later(work.timeout_s, self._time_out, work.token)
+        now = clock.monotonic()
+        run = self._runs[work.token] = _Run(work, now, timer, now + work.timeout_s + self._stop_grace_s)
+        handler = self._handlers.get(work.type)
+        if handler is None:
+            self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
+        elif isinstance(opened := self._secrecy.open(work), AttemptEnd):
+            self._end_soon(work.token, opened)
+        else:
+            try:
+                run.child = self._occupy(opened, handler)
+            except OSError as error:
+                self._refuse(work.token, f"handler can't be started here: {error}")
+            else:
+                self._watch_cpu(run, handler.limits)
+        self._deliver(Began(work.token))  # not later: under uvloop a quick child's answer can overtake call_soon
+
+    def _occupy(self, work: Work, handler: HandlerSpec) -> Child:
+        if isinstance(handler, CommandHandler):
+            command = CommandChild(work, handler, self, self._groups)
+            self._children.add(command)
+            return command
+        child = next((idle for idle in reversed(self._idle) if idle.has_room(handler.limits)), None)
+        if child is not None:
+            self._idle.remove(child)
+        else:
+            if self._idle:  # there are never more of them than slots
+                self._idle.pop(0).kill()
+            child = PythonChild(self._configuration, self, self._groups)
+            self._children.add(child)
+        child.run(work, handler.limits)
+        return child
+
+    def _configure(self, handlers: Mapping[JobType, HandlerSpec]) -> bytes:
+        controllers = frozenset() if self._groups is None else self._groups.controllers
+        return frames.encode_configuration(self._module_paths, handlers, controllers)
+
+    def _release(self, child: PythonChild) -> None:
+        if child.reusable and child.jobs < self._recycle_after and child.configuration is self._configuration:
+            self._idle.append(child)
+        else:
+            child.kill()
+
+    def _refuse(self, token: Token, error: str) -> None:
+        self._end_soon(token, AttemptEnd(Outcome.REFUSED, error=error))
+
+    def _end_soon(self, token: Token, ending: AttemptEnd) -> None:
+        """End an attempt that nothing runs, but not before `start` has returned."""
+        self._loop.call_soon(self.ended, token, ending)
+
+    # --- stopping ---
+
+    def _time_out(self, token: Token) -> None:
+        run = self._runs[token]
+        self._tell_to_stop(run, AttemptEnd(Outcome.TIMED_OUT, error=f"not done after {run.work.timeout_s:g} s"))
+
+    def _watch_cpu(self, run: _Run, limits: Limits) -> None:
+        """Look to it that several processes together don't use more processor time than the kernel allows to each."""
+        group = None if run.child is None else run.child.group
+        if limits.cpu_s is None or group is None:
+            return
+        most_s = group.cpu_s() + limits.cpu_s
+
+        def look_in(left_s: float) -> None:
+            run.look = self._loop.call_later(max(left_s / _PROCESSORS, _LOOK_AFTER_S), look)
+
+        def look() -> None:
+            left_s = most_s - group.cpu_s()
+            if left_s > 0:
+                look_in(left_s)
+            else:
+                self._tell_to_stop(run, use_up_cpu(limits))
+
+        look_in(limits.cpu_s)
+
+    def _tell_to_stop(self, run: _Run, verdict: AttemptEnd) -> None:
+        run.verdict = verdict
+        run.cancel_timers()
+        run.gone_by = clock.monotonic() + self._stop_grace_s
+        if run.child is not None:
+            run.child.terminate()
+            run.timer = self._loop.call_later(self._stop_grace_s, self._kill, run)
+
+    def _kill(self, run: _Run) -> None:
+        if run.child is not None and run.verdict is not None:
+            grace = f"killed, because it did not stop within {self._stop_grace_s:g} s"
+            run.verdict = replace(run.verdict, error=f"{run.verdict.error}; {grace}")
+            run.child.kill()

@@ -1,0 +1,192 @@
+"""What this worker has accepted, and what it has finished and not yet seen acknowledged: on its own disk."""
+
+import logging
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from shutil import disk_usage
+from typing import Any, Final
+
+from stockworker.adapters import clock
+from stockworker.adapters.sqlite import (
+    Connect,
+    DatabaseError,
+    check_integrity,
+    connect,
+    damaged,
+    failure,
+    move_aside,
+    open_database,
+    transaction,
+)
+from stockworker.errors import StoreDamaged, StoreError
+from stockworker.logs import Event, log_event
+from stockworker.protocol.ids import JobId, JobType, Token
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.messages import Assignment, AttemptReport
+from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, RecordOutcome
+from stockworker.worker.leases import JournalEntry
+
+_log = logging.getLogger(__name__)
+
+APPLICATION_ID: Final = 0x53574A4C  # "SWJL"
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE lease (
+        sequence INTEGER PRIMARY KEY,
+        token TEXT NOT NULL UNIQUE,
+        job_id TEXT NOT NULL,
+        type TEXT NOT NULL,
+        attempt INTEGER NOT NULL,
+        timeout_s REAL NOT NULL,
+        payload TEXT NOT NULL,
+        strict INTEGER NOT NULL,
+        started INTEGER NOT NULL DEFAULT 0,
+        outcome TEXT,
+        result TEXT,
+        error TEXT,
+        permanent INTEGER,
+        ran_s REAL
+    );
+    """,
+    """
+    ALTER TABLE lease ADD COLUMN start_by REAL;
+    """,
+)
+
+_SELECT: Final = (
+    "SELECT token, job_id, type, attempt, timeout_s, payload, strict, started, outcome, result, error, permanent, "
+    "ran_s, start_by "
+    "FROM lease ORDER BY sequence"
+)
+
+
+class Journal:
+    """The journal of one worker, in a SQLite file.
+
+    Args:
+        path: the file; created where it is missing.
+        connect: see `stockworker.adapters.sqlite.Connect`.
+
+    Raises:
+        StoreError: it can't be used; the text says why.
+    """
+
+    def __init__(self, path: Path, connect: Connect = connect) -> None:
+        self._path = path
+        self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, connect=connect)
+
+    def load(self) -> list[JournalEntry]:
+        """Return every lease that is not settled, in order of arrival."""
+        try:
+            rows = self._connection.execute(_SELECT).fetchall()
+        except DatabaseError as error:
+            raise failure(self._path, "can't be read", error) from error
+        return [_entry(row) for row in rows]
+
+    def check(self) -> None:
+        """Read all of the file.
+
+        Raises:
+            StoreDamaged: a part of it makes no sense.
+        """
+        check_integrity(self._connection, self._path)
+        try:
+            self.load()
+        except ValueError as error:
+            raise damaged(self._path, error) from error
+
+    def commit(self, entries: Collection[Entry]) -> None:
+        """Make all of `entries` durable, in order, or none.
+
+        Results survive a power cut from here on, and so do the starts of jobs that were tried before. The rest survives the death of this process, and is on disk with the
+        next result at the latest: a lease that a power cut takes is offered again, and nothing is lost but time.
+
+        Raises:
+            StoreError: nothing of it was made durable; the machine that decided it must not be used any more.
+        """
+        synced = any(
+            isinstance(entry, RecordOutcome) or (isinstance(entry, MarkStarted) and entry.again) for entry in entries
+        )
+        try:
+            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            with transaction(self._connection):
+                for entry in entries:
+                    self._write(entry)
+        except DatabaseError as error:
+            raise failure(self._path, "can't be written", error) from error
+
+    def _write(self, entry: Entry) -> None:
+        match entry:
+            case Accept(assignment=job, start_by=start_by):
+                self._connection.execute(
+                    "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload, strict, start_by) "
+                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+                    (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.strict, start_by),
+                )
+            case MarkStarted(token=token):
+                self._connection.execute("UPDATE lease SET started = 1 WHERE token = ?", (token,))
+            case RecordOutcome(report=report):
+                # Nobody needs the payload any more: the journal's size is that of what is still to be said.
+                self._connection.execute(
+                    "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? "
+                    "WHERE token = ?",
+                    (
+                        str(report.outcome),
+                        report.result,
+                        report.error,
+                        report.permanent,
+                        report.ran_s,
+                        report.token,
+                    ),
+                )
+            case Forget(token=token):
+                self._connection.execute("DELETE FROM lease WHERE token = ?", (token,))
+
+    def free_bytes(self) -> int:
+        """How much room is left on its disk.
+
+        Raises:
+            StoreError: its folder is gone.
+        """
+        try:
+            return disk_usage(self._path.parent).free
+        except OSError as error:
+            raise StoreError(f"{self._path}: {error}") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._connection.close()
+
+
+def open_journal(path: Path) -> Journal:
+    """Open the journal of a worker; a damaged one is moved aside, and a new one begun.
+
+    What it held is not lost: the dispatcher gives these jobs out again when the worker does not name their leases.
+
+    Raises:
+        StoreError: it can't be used for another reason.
+    """
+    try:
+        journal = Journal(path)
+        try:
+            journal.check()
+        except BaseException:
+            journal.close()
+            raise
+    except StoreDamaged as error:
+        kept = move_aside(path, f".damaged-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%S.%fZ}")
+        log_event(_log, Event.JOURNAL_QUARANTINED, journal=path, kept=kept, reason=error)
+        return Journal(path)
+    return journal
+
+
+def _entry(row: Sequence[Any]) -> JournalEntry:
+    token, job_id, job_type, attempt, timeout_s, payload, strict, started, outcome, result, error = row[:11]
+    permanent, ran_s, start_by = row[11:]
+    assignment = Assignment(JobId(job_id), JobType(job_type), attempt, Token(token), timeout_s, payload, bool(strict))
+    if outcome is None:
+        return JournalEntry(assignment, bool(started), None, start_by)
+    report = AttemptReport(JobId(job_id), Token(token), Outcome(outcome), result, error, bool(permanent), ran_s)
+    return JournalEntry(assignment, bool(started), report, start_by)

@@ -1,0 +1,124 @@
+"""How an attempt ended, judged by what its process left behind. PURE."""
+
+import signal
+from collections.abc import Mapping
+
+from stockworker.handlers.spec import Limits
+from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits
+from stockworker.protocol.fields import parse_json
+from stockworker.protocol.ids import JobType
+from stockworker.protocol.job import Outcome
+from stockworker.worker.work import AttemptEnd
+
+DATA_ERROR = 65
+"""Exit code of a command that says: don't try again (EX_DATAERR in sysexits.h)."""
+
+
+def describe(summary: str, detail: str = "") -> str:
+    """Join an error text of at most `MAX_TEXT` characters: the beginning of the summary, the end of the detail."""
+    summary = _printable(summary.strip())[: MAX_TEXT // 2]
+    detail = _printable(detail.strip())[-(MAX_TEXT - len(summary) - 1) :]
+    return f"{summary}\n{detail}" if detail else summary
+
+
+def accept_result(text: str) -> AttemptEnd:
+    """Judge a result that is JSON text: it may be too large to travel, and then trying again can't help."""
+    if fits(text):
+        return AttemptEnd(Outcome.OK, result=text)
+    return too_large()
+
+
+def too_large() -> AttemptEnd:
+    """Judge a result of more than `MAX_CONTENT` bytes."""
+    limit = f"the result is larger than {MAX_CONTENT} bytes as a JSON string"
+    return AttemptEnd(Outcome.ERROR, error=f"{limit}: store it elsewhere and return where it is", permanent=True)
+
+
+def use_up_cpu(limits: Limits, detail: str = "") -> AttemptEnd:
+    """Judge an attempt that was ended because it has used up its processor time."""
+    allowed = "" if limits.cpu_s is None else f" of {limits.cpu_s} s"
+    return AttemptEnd(Outcome.TIMED_OUT, error=describe(f"CPU limit{allowed} exceeded", detail))
+
+
+def find_shortage(memory_events: Mapping[str, int], job_type: JobType, limits: Limits) -> str:
+    """Say for want of which memory the kernel has killed in a control group; nothing if it has not.
+
+    Args:
+        memory_events: of the group (memory.events in the kernel's documentation, admin-guide/cgroup-v2).
+        job_type: what ran in it.
+        limits: what it was allowed.
+    """
+    if not memory_events.get("oom_kill"):
+        return ""
+    if limits.memory_bytes is None or not memory_events.get("oom"):  # the group was not short of memory by itself
+        return "the machine, or this worker as a whole, was out of memory"
+    return f"it needed more memory than handlers.{job_type}.limits.memory, {_show_size(limits.memory_bytes)}"
+
+
+def judge_death(returncode: int, output: bytes, limits: Limits, shortage: str = "") -> AttemptEnd:
+    """Judge an attempt whose process ended without a word, and was not told to.
+
+    Args:
+        returncode: its exit code, or the negative number of the signal that killed it.
+        output: the end of what it printed.
+        limits: what it was allowed.
+        shortage: the answer of `find_shortage`.
+    """
+    printed = output.decode(errors="replace")
+    if returncode >= 0:
+        return AttemptEnd(Outcome.CRASHED, error=describe(f"the process exited with code {returncode}", printed))
+    if returncode == -signal.SIGXCPU:
+        return use_up_cpu(limits, printed)
+    if returncode == -signal.SIGKILL and shortage:
+        return AttemptEnd(Outcome.CRASHED, error=describe(f"killed by the kernel: {shortage}", printed))
+    hint = ", and not by this worker: out of memory?" if returncode == -signal.SIGKILL else ""
+    return AttemptEnd(
+        Outcome.CRASHED, error=describe(f"the process was killed by {_signal_name(-returncode)}{hint}", printed)
+    )
+
+
+def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits, shortage: str = "") -> AttemptEnd:
+    """Judge a command by its exit code and what it printed.
+
+    Args:
+        returncode: its exit code, or the negative number of the signal that killed it.
+        output: all of its standard output.
+        errors: the end of its standard error.
+        limits: what it was allowed.
+        shortage: the answer of `find_shortage`.
+    """
+    if returncode < 0:
+        return judge_death(returncode, errors, limits, shortage)
+    if returncode != 0:
+        error = describe(f"exit code {returncode}", errors.decode(errors="replace"))
+        return AttemptEnd(Outcome.ERROR, error=error, permanent=returncode == DATA_ERROR)
+    try:
+        result = output.decode().strip() or "null"
+        parse_json(result)
+    except ValueError as error:
+        problem = f"not UTF-8: {error}" if isinstance(error, UnicodeDecodeError) else f"it {error}"
+        beginning = output[: MAX_TEXT // 4].decode(errors="replace")
+        text = describe(f"exit code 0, but standard output is no result: {problem}", beginning)
+        return AttemptEnd(Outcome.ERROR, error=text, permanent=True)
+    return accept_result(result)
+
+
+def _printable(text: str) -> str:
+    """Replace what UTF-8 can't carry."""
+    return text.encode(errors="replace").decode()
+
+
+def _show_size(value: int) -> str:
+    """Bytes as they are written in the configuration: in the largest unit that leaves a whole number."""
+    for unit in ("", "K", "M", "G"):
+        if value % 1024:
+            return f"{value}{unit}"
+        value //= 1024
+    return f"{value}T"
+
+
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # a real-time signal
+        return f"signal {number}"

@@ -1,0 +1,123 @@
+"""Keeps payloads and results sealed everywhere but in handlers: opened just before one starts, sealed when it has ended.
+
+So the journal, the dispatcher and the broker have sealed strings only. Progress texts of sealed jobs are dropped.
+"""
+
+import logging
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from stockworker.adapters import clock
+from stockworker.errors import ConfigError, SealRefused
+from stockworker.logs import Event, log_event
+from stockworker.protocol.body import MAX_CONTENT, fits
+from stockworker.protocol.ids import Token
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
+from stockworker.sealing.envelope import Refusal, SealKind
+from stockworker.worker.work import AttemptEnd, Work
+
+if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
+    from stockworker.sealing.worker_seal import Opened, WorkerSeal
+
+_log = logging.getLogger(__name__)
+
+_CUT: Final = "\n[…]\n"
+
+
+class WorkerSealing:
+    """The seals of one worker; without any, sealed payloads are refused, and plain ones pass.
+
+    Attributes:
+        refused: how many payloads were not accepted.
+    """
+
+    def __init__(self, seal: "WorkerSeal | None" = None) -> None:
+        self.refused = 0
+        self._seal = seal
+        self._opened: dict[Token, tuple[Opened, int]] = {}
+
+    def use(self, seal: "WorkerSeal | None") -> None:
+        """Open and seal with other keys from now on."""
+        self._seal = seal
+
+    def covers(self, token: Token) -> bool:
+        """Whether the payload of a running attempt came sealed."""
+        return token in self._opened
+
+    def open(self, work: Work) -> Work | AttemptEnd:
+        """Open a payload; or say how the attempt ends, because it must not be run here."""
+        seal = self._seal
+        if not is_sealed(work.payload):
+            if seal is not None and seal.required:
+                text = "it is not sealed, and this worker runs nothing else (encryption.required)"
+                return self._refuse(work, SealRefused(Refusal.PLAIN, text))
+            return work
+        if seal is None:
+            text = "this worker has no keys: its configuration has no section 'encryption'"
+            return self._refuse(work, SealRefused(Refusal.NO_KEY, text))
+        try:
+            opened = seal.open_job(work.payload, work.job_id, work.type, clock.wall())
+        except SealRefused as refusal:
+            return self._refuse(work, refusal)
+        except ConfigError as error:
+            return self._refuse(work, SealRefused(Refusal.NO_KEY, str(error)))
+        self._opened[work.token] = opened, work.attempt
+        return replace(work, payload=opened.payload)
+
+    def close(self, token: Token, ending: AttemptEnd) -> AttemptEnd:
+        """Seal what an attempt has left behind, if its payload came sealed."""
+        found = self._opened.pop(token, None)
+        if found is None:
+            return ending
+        opened, attempt = found
+        try:
+            if ending.result is not None:
+                result = self._sealed(SealKind.RESULT, ending.result, opened, attempt)
+                if fits(result):
+                    return replace(ending, result=result)
+                limit = f"the sealed result is larger than {MAX_CONTENT} bytes"
+                text = f"{limit}: store it elsewhere, and return where it is"
+                ending = AttemptEnd(Outcome.ERROR, error=text, permanent=True)
+            if ending.error is None:
+                return ending
+            return replace(ending, error=self._sealed_error(ending.error, opened, attempt))
+        except ConfigError as error:
+            text = f"what came of it can't be sealed: {error}"
+            return AttemptEnd(Outcome.ERROR, error=text) if ending.result is not None else replace(ending, error=text)
+
+    def _sealed(self, kind: SealKind, text: str, opened: "Opened", attempt: int) -> str:
+        if self._seal is None:
+            raise ConfigError("the section 'encryption' was taken out of the configuration while the job ran")
+        return self._seal.seal_answer(kind, text, opened, attempt, clock.wall())
+
+    def _sealed_error(self, text: str, opened: "Opened", attempt: int) -> str:
+        """Sealed it is longer; of a long text the beginning and the end are kept."""
+        empty = self._sealed(SealKind.ERROR, "", opened, attempt)
+        room = (LONGEST_ERROR - len(empty)) * 3 // 4 - 1
+        return self._sealed(SealKind.ERROR, shorten(text, room), opened, attempt)
+
+    def _refuse(self, work: Work, refusal: SealRefused) -> AttemptEnd:
+        """Another worker may have the key; all else is true wherever it is tried."""
+        self.refused += 1
+        log_event(
+            _log,
+            Event.PAYLOAD_REFUSED,
+            job=work.job_id,
+            type=work.type,
+            reason=refusal.reason,
+            problem=refusal,
+            count=self.refused,
+        )
+        here_only = refusal.reason == Refusal.NO_KEY
+        outcome = Outcome.REFUSED if here_only else Outcome.ERROR
+        return AttemptEnd(outcome, error=f"the payload is refused: {refusal}", permanent=not here_only)
+
+
+def shorten(text: str, room: int) -> str:
+    """`text` within `room` bytes of UTF-8: if it is longer, half of that from its beginning, half from its end."""
+    content = text.encode(errors="replace")
+    if len(content) <= room:
+        return content.decode()
+    half = (room - len(_CUT.encode())) // 2
+    return content[:half].decode(errors="ignore") + _CUT + content[-half:].decode(errors="ignore")

@@ -1,0 +1,74 @@
+"""Which jobs a client has to ask about, and which it would have heard of."""
+
+import asyncio
+
+from stockworker.client.completions import Completions, Ended, Watch
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.lifecycle import State
+
+A, B, C = JobId("a"), JobId("b"), JobId("c")
+
+
+def ended(job_id: JobId) -> Ended:
+    return Ended(job_id, State.COMPLETED, "1", None)
+
+
+def test_jobs_of_others_may_have_ended_before_anybody_listened() -> None:
+    async def scenario() -> None:
+        endings = Completions()
+        endings.expect([A], connection=1)
+        assert endings.watch(Watch([A, B], connection=1)) == [B]
+
+    asyncio.run(scenario())
+
+
+def test_a_job_that_ends_before_its_receipt_is_seen_is_remembered() -> None:
+    async def scenario() -> None:
+        endings = Completions()
+        endings.expect([A], connection=1)
+        endings.settle(ended(A))
+        watch = Watch([A], connection=1)
+        assert endings.watch(watch) == []
+        assert watch.ended.get_nowait() == ended(A)
+        assert not watch.open
+
+    asyncio.run(scenario())
+
+
+def test_after_a_lost_connection_nothing_is_taken_for_heard() -> None:
+    async def scenario() -> None:
+        endings = Completions()
+        endings.expect([A, B], connection=1)
+        endings.settle(ended(A))
+        watch = Watch([A, B], connection=2)
+        assert endings.watch(watch) == [B]
+        assert watch.ended.get_nowait() == ended(A)
+
+    asyncio.run(scenario())
+
+
+def test_a_duplicate_may_have_ended_long_ago() -> None:
+    async def scenario() -> None:
+        endings = Completions()
+        endings.expect([A, B], connection=1)
+        endings.forget([B, None])
+        assert endings.watch(Watch([A, B], connection=1)) == [B]
+
+    asyncio.run(scenario())
+
+
+def test_everybody_who_waits_is_told_once() -> None:
+    async def scenario() -> None:
+        endings = Completions()
+        one, other, gone = Watch([A, C], 1), Watch([A], 1), Watch([A], 1)
+        for watch in (one, other, gone):
+            endings.watch(watch)
+        endings.unwatch(gone)
+        endings.settle(ended(A))
+        endings.settle(ended(A))
+        assert one.ended.qsize() == 1
+        assert other.ended.qsize() == 1
+        assert gone.ended.empty()
+        assert list(one.open) == [C]
+
+    asyncio.run(scenario())

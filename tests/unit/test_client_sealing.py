@@ -1,0 +1,257 @@
+"""A client's secrecy: payloads sealed as they leave, results believed only from workers that the keyring knows."""
+
+import asyncio
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stockworker.adapters import clock
+from stockworker.client import Ended
+from stockworker.client.sealing import ClientSealing
+from stockworker.config import Encryption
+from stockworker.errors import ConfigError, JobRejected
+from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
+from stockworker.protocol.job import Attempt, Outcome, Priority
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Explanation, JobView, Submission
+from stockworker.protocol.sealed import is_sealed
+from stockworker.sealing import keyring, keys
+from stockworker.sealing.envelope import SealKind, read_job
+from stockworker.sealing.keyring import Entry, Holder
+from stockworker.sealing.worker_seal import WorkerSeal
+from tests.harness.seals import DESK, EDGE, JOB, PRICES, group, identity, job, line
+
+NOW = datetime(2026, 5, 1, tzinfo=UTC)
+TYPES = ["price_update"]
+
+
+class Office:
+    """A submitter's files, and the worker at the other end."""
+
+    def __init__(self, folder: Path) -> None:
+        self.ring = folder / "keyring"
+        self.key = folder / "desk.pem"
+        self.prices, self.edge = group(), identity()
+        self.time = NOW.timestamp()
+        keys.create(self.key, NOW, identity=True)
+        self.lines = [
+            line(Holder.SUBMITTER, DESK, keys.load(self.key)),
+            line(Holder.WORKER, EDGE, self.edge),
+            line(Holder.GROUP, PRICES, self.prices, TYPES),
+        ]
+        self.write(self.lines)
+
+    def write(self, lines: Iterable[Entry]) -> None:
+        keyring.write(self.ring, "".join(f"{keyring.show(entry)}\n" for entry in lines))
+
+    def secrecy(self, **changes: Any) -> ClientSealing:
+        return ClientSealing(DESK, Encryption(keyring=self.ring, key=self.key, **changes))
+
+    def worker(self) -> WorkerSeal:
+        return WorkerSeal(EDGE, keyring.load(self.ring), [self.prices], self.edge, required=True, sign=True)
+
+    def answer(self, payload: str, text: str, kind: SealKind = SealKind.RESULT, job_id: JobId = JOB) -> str:
+        worker = self.worker()
+        opened = worker.open_job(payload, job_id, JobType(TYPES[0]), self.time)
+        return worker.seal_answer(kind, text, opened, 1, self.time)
+
+
+@pytest.fixture
+def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Office:
+    office = Office(tmp_path)
+    monkeypatch.setattr(clock, "wall", lambda: office.time)
+    monkeypatch.setattr(clock, "monotonic", lambda: office.time)
+    return office
+
+
+def seal(secrecy: ClientSealing, *jobs: Submission) -> list[Submission]:
+    return asyncio.run(secrecy.seal_all(jobs))
+
+
+def ended(result: str | None, state: State = State.COMPLETED, reason: str | None = None) -> Ended:
+    return Ended(JOB, state, result, reason)
+
+
+def test_a_payload_leaves_sealed_and_its_result_comes_back(office: Office) -> None:
+    secrecy = office.secrecy()
+    (sent,) = seal(secrecy, job({"symbol": "ACME"}))
+
+    assert replace(sent, payload="") == replace(job(), payload="")
+    assert office.worker().open_job(sent.payload, JOB, sent.type, office.time).payload == '{"symbol": "ACME"}'
+    assert secrecy.open(ended(office.answer(sent.payload, '"rich"'))) == ended('"rich"')
+
+
+def test_a_job_without_an_id_gets_one(office: Office) -> None:
+    (sent,) = seal(office.secrecy(), replace(job(), id=None))
+    assert sent.id == read_job(sent.payload).header.id
+
+
+def test_what_is_sealed_already_is_left_as_it_is(office: Office) -> None:
+    (sent,) = seal(office.secrecy(), job())
+    assert seal(office.secrecy(), sent) == [sent]
+
+
+def test_nothing_is_sealed_where_nothing_is_configured() -> None:
+    secrecy = ClientSealing(DESK, None)
+    assert seal(secrecy, job()) == [job()]
+    assert secrecy.open(ended("1")) == ended("1")
+
+
+def test_a_type_without_a_group_is_refused_or_sent_plain(office: Office) -> None:
+    other = job(job_type="data_import")
+    with pytest.raises(JobRejected, match=r"job job-1 can't be sealed: the keyring has no group that runs data_import"):
+        seal(office.secrecy(), job(job_id="job-0"), other)
+    assert seal(office.secrecy(required=False), other) == [other]
+
+
+@pytest.mark.parametrize("wrong", [{"expires_at": float("nan")}, {"payload": "\ud800"}])
+def test_what_makes_no_sense_is_refused(office: Office, wrong: dict[str, Any]) -> None:
+    with pytest.raises(JobRejected, match="job job-1 can't be sealed"):
+        seal(office.secrecy(), replace(job(), **wrong))
+
+
+def test_a_job_that_never_expires_is_sealed_until_the_end_of_time(office: Office) -> None:
+    (sent,) = seal(office.secrecy(), replace(job(), expires_at=float("inf")))
+    assert read_job(sent.payload).header.until == 253_402_300_799
+
+
+def test_a_payload_that_is_too_large_sealed(office: Office) -> None:
+    with pytest.raises(JobRejected, match="too large to be sealed, which makes it a third longer"):
+        seal(office.secrecy(), job("x" * 190_000))
+
+
+@pytest.mark.parametrize(("key", "problem"), [(None, "encryption.key: is needed"), ("/nonexistent", "No such file")])
+def test_a_client_without_keys_says_so(office: Office, key: str | None, problem: str) -> None:
+    secrecy = ClientSealing(DESK, Encryption(keyring=office.ring, key=None if key is None else Path(key)))
+    with pytest.raises(ConfigError, match=problem):
+        seal(secrecy, job())
+
+
+# --- results that are not to be believed --------------------------------------------------------------------------------
+
+
+def refusal(secrecy: ClientSealing, result: str | None) -> str:
+    got = secrecy.open(ended(result))
+    assert (got.state, got.result) == (State.COMPLETED, None)
+    assert got.reason is not None
+    return got.reason
+
+
+@pytest.mark.parametrize("forged", ['"forged"', None])
+@pytest.mark.parametrize("required", [True, False])
+def test_a_plain_result_of_a_sealed_job(office: Office, forged: str | None, *, required: bool) -> None:
+    secrecy = office.secrecy(required=required)
+    seal(secrecy, job())
+    assert refusal(secrecy, forged) == "the result is refused: it is not sealed, and has to be"
+
+
+def test_a_plain_result_of_a_plain_job(office: Office) -> None:
+    assert office.secrecy(required=False).open(ended("1")) == ended("1")
+    assert "not sealed" in refusal(office.secrecy(), "1")
+
+
+def test_a_result_of_another_submission_under_the_same_id(office: Office) -> None:
+    secrecy = office.secrecy()
+    ((first,), (second,)) = seal(secrecy, job("first")), seal(secrecy, job("second"))
+    old = office.answer(first.payload, "1")
+
+    assert "another job" in refusal(secrecy, old)
+    assert secrecy.open(ended(office.answer(second.payload, "2"))).result == "2"
+    secrecy.forget([JOB, None])  # the dispatcher had it before, with a payload that we don't know
+    assert secrecy.open(ended(old)).result == "1"
+
+
+def test_a_result_of_a_worker_that_the_keyring_does_not_know(office: Office) -> None:
+    secrecy = office.secrecy()
+    (sent,) = seal(secrecy, job())
+    result = office.answer(sent.payload, "1")
+    office.write(office.lines[:1])
+    office.time += 1
+
+    assert "worker edge-7-1 is not trusted here" in refusal(secrecy, result)
+
+
+def test_a_sealed_result_where_nothing_is_configured(office: Office) -> None:
+    (sent,) = seal(office.secrecy(), job())
+    assert "no section 'encryption'" in refusal(ClientSealing(DESK, None), office.answer(sent.payload, "1"))
+
+
+# --- reasons ------------------------------------------------------------------------------------------------------------
+
+
+def test_reasons_are_opened_wherever_they_stand(office: Office) -> None:
+    secrecy = office.secrecy()
+    (sent,) = seal(secrecy, job())
+    error = office.answer(sent.payload, "no price: ACME", SealKind.ERROR)
+    reason, read = f"{error} (attempt 1 of 1)", "no price: ACME (attempt 1 of 1)"
+
+    assert secrecy.open(ended(None, State.FAILED, reason)) == ended(None, State.FAILED, read)
+    assert secrecy.open_view(view(State.FAILED, reason)).reason == read
+    attempt = Attempt(JOB, 1, WorkerId(EDGE), Token("t"), 1.0, 2.0, Outcome.ERROR, 1.0, error)
+    story = secrecy.open_story(Explanation(JOB, (f"it is failed: {reason}",), (attempt,)))
+    assert story == Explanation(JOB, (f"it is failed: {read}",), (replace(attempt, error="no price: ACME"),))
+
+
+def test_reasons_for_somebody_else_are_not_shown_as_noise(office: Office) -> None:
+    (sent,) = seal(office.secrecy(), job())
+    error = office.answer(sent.payload, "no price: ACME", SealKind.ERROR)
+
+    assert ClientSealing(DESK, None).readable(JOB, f"{error} (x)") == "(sealed for its submitter) (x)"
+    other = office.secrecy().readable(JobId("job-2"), error)
+    assert other == "(sealed for its submitter): it was sealed as the error of another job, job-1"
+    assert office.secrecy().readable(JOB, "worker w was lost") == "worker w was lost"
+    assert office.secrecy().readable(JOB, None) is None
+
+
+def view(state: State, reason: str | None = None, result: str | None = None) -> JobView:
+    return JobView(JOB, JobType(TYPES[0]), Priority.NORMAL, state, 1.0, 1.0, 2.0, 1, 0, 0, None, False, reason, result)  # noqa: FBT003 (a record)
+
+
+def test_a_view_with_a_result_is_opened_like_an_ending(office: Office) -> None:
+    secrecy = office.secrecy()
+    (sent,) = seal(secrecy, job())
+    result = office.answer(sent.payload, "1")
+
+    assert secrecy.open_view(view(State.COMPLETED, result=result), with_result=True).result == "1"
+    assert secrecy.open_view(view(State.COMPLETED)).reason is None
+    forged = secrecy.open_view(view(State.COMPLETED, result="2"), with_result=True)
+    assert (forged.result, forged.reason) == (None, "the result is refused: it is not sealed, and has to be")
+
+
+# --- keys that change -----------------------------------------------------------------------------------------------------
+
+
+def test_new_keys_are_used_without_a_restart(office: Office) -> None:
+    secrecy = office.secrecy()
+    (before,) = seal(secrecy, job())
+    office.prices = group()
+    office.write([*office.lines, line(Holder.GROUP, PRICES, office.prices, TYPES)])
+    office.time += 1
+    (after,) = seal(secrecy, job())
+
+    assert read_job(before.payload).header.key == next(office.lines[2].ids)
+    assert read_job(after.payload).header.key == office.prices.opening[0].id
+
+
+def test_a_keyring_that_breaks_is_an_error_and_not_the_old_one(office: Office) -> None:
+    secrecy = office.secrecy()
+    seal(secrecy, job())
+    office.ring.write_text("group prices")
+    office.time += 1
+    with pytest.raises(ConfigError, match=":1: lacks"):
+        seal(secrecy, job())
+
+
+def test_many_jobs_leave_other_tasks_their_turns(office: Office) -> None:
+    async def scenario() -> list[bool]:
+        turns: list[bool] = []
+        asyncio.get_running_loop().call_soon(turns.append, True)  # noqa: FBT003 (what is appended)
+        sent = await office.secrecy().seal_all(job(job_id=f"job-{number}") for number in range(64))
+        assert all(is_sealed(each.payload) for each in sent)
+        return turns
+
+    assert asyncio.run(scenario()) == [True]

@@ -1,0 +1,161 @@
+"""A worker's secrecy: payloads opened for handlers, results sealed before the journal has them, refusals told apart."""
+
+import json
+import logging
+from dataclasses import replace
+
+import pytest
+
+from stockworker.adapters import clock
+from stockworker.protocol.body import MAX_TEXT
+from stockworker.protocol.ids import Token
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
+from stockworker.sealing.envelope import digest
+from stockworker.sealing.keyring import Holder
+from stockworker.worker.sealing import WorkerSealing, shorten
+from stockworker.worker.work import AttemptEnd, Work
+from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, group, job
+
+TOKEN = Token("t1")
+
+
+@pytest.fixture(autouse=True)
+def _clock(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(clock, "wall", lambda: NOW)
+
+
+@pytest.fixture
+def parties() -> Parties:
+    return Parties()
+
+
+def work(payload: str) -> Work:
+    return Work(TOKEN, JOB, PRICE_UPDATE, 1, payload, 60.0)
+
+
+def sealed(parties: Parties) -> str:
+    return parties.submitter().seal_job(job({"symbol": "ACME"}), JOB, NOW)
+
+
+def opened(parties: Parties) -> tuple[WorkerSealing, bytes]:
+    secrecy, text = WorkerSealing(parties.worker()), sealed(parties)
+    assert isinstance(secrecy.open(work(text)), Work)
+    return secrecy, digest(text)
+
+
+def test_a_sealed_payload_is_opened_and_its_result_sealed(parties: Parties) -> None:
+    secrecy, text = WorkerSealing(parties.worker()), sealed(parties)
+
+    assert secrecy.open(work(text)) == work('{"symbol": "ACME"}')
+    assert secrecy.covers(TOKEN)
+    ending = secrecy.close(TOKEN, AttemptEnd(Outcome.OK, result='"rich"'))
+    assert ending.outcome is Outcome.OK
+    assert parties.submitter().open_result(ending.result or "", JOB, NOW, digest(text)) == '"rich"'
+    assert not secrecy.covers(TOKEN)
+
+
+def test_an_error_text_is_sealed(parties: Parties) -> None:
+    secrecy, of = opened(parties)
+    ending = secrecy.close(TOKEN, AttemptEnd(Outcome.ERROR, error="no price: ACME", permanent=True))
+
+    assert (ending.outcome, ending.permanent) == (Outcome.ERROR, True)
+    assert parties.submitter().open_error(ending.error or "", JOB, NOW, of) == "no price: ACME"
+
+
+def test_a_long_error_text_keeps_its_beginning_and_its_end(parties: Parties) -> None:
+    secrecy, of = opened(parties)
+    text = "first line\n" + "ü" * MAX_TEXT + "\nlast line"
+    error = secrecy.close(TOKEN, AttemptEnd(Outcome.CRASHED, error=text[:MAX_TEXT] + "\nlast line")).error or ""
+    read = parties.submitter().open_error(error, JOB, NOW, of)
+
+    assert LONGEST_ERROR - 10 < len(error) <= LONGEST_ERROR < MAX_TEXT
+    assert read.startswith("first line\nü")
+    assert read.endswith("ü\nlast line")
+
+
+def test_what_is_short_is_left_as_it_is() -> None:
+    assert shorten("über", 5) == "über"
+    assert len(shorten("ü" * 100, 50).encode()) <= 50
+
+
+def test_a_result_that_is_too_large_sealed(parties: Parties) -> None:
+    secrecy, of = opened(parties)
+    ending = secrecy.close(TOKEN, AttemptEnd(Outcome.OK, result=json.dumps("x" * 190_000)))
+
+    assert (ending.outcome, ending.result, ending.permanent) == (Outcome.ERROR, None, True)
+    read = parties.submitter().open_error(ending.error or "", JOB, NOW, of)
+    assert read.startswith("the sealed result is larger than 245760 bytes: store it elsewhere")
+
+
+def test_plain_payloads_are_refused_where_sealed_ones_are_required(parties: Parties) -> None:
+    ending = WorkerSealing(parties.worker()).open(work("{}"))
+
+    assert isinstance(ending, AttemptEnd)
+    assert (ending.outcome, ending.permanent) == (Outcome.ERROR, True)
+    assert "not sealed, and this worker runs nothing else (encryption.required)" in (ending.error or "")
+
+
+def test_plain_payloads_pass_where_they_may(parties: Parties) -> None:
+    for secrecy in (WorkerSealing(parties.worker(required=False)), WorkerSealing()):
+        assert secrecy.open(work("{}")) == work("{}")
+        ending = AttemptEnd(Outcome.OK, result="1")
+        assert secrecy.close(TOKEN, ending) is ending
+
+
+@pytest.mark.parametrize("lacks", ["keys", "its group's key", "a listed key of its own"])
+def test_what_another_worker_may_open_is_given_back(parties: Parties, lacks: str) -> None:
+    seals = {
+        "keys": None,
+        "its group's key": parties.worker(groups=[group()]),
+        "a listed key of its own": parties.worker(lines=parties.without(Holder.WORKER)),
+    }
+    ending = WorkerSealing(seals[lacks]).open(work(sealed(parties)))
+
+    assert isinstance(ending, AttemptEnd)
+    assert (ending.outcome, ending.permanent) == (Outcome.REFUSED, False)
+
+
+def test_refusals_are_counted_and_logged_without_what_is_inside(
+    parties: Parties, caplog: pytest.LogCaptureFixture
+) -> None:
+    secrecy = WorkerSealing(parties.worker(lines=parties.without(Holder.SUBMITTER)))
+    with caplog.at_level(logging.WARNING):
+        endings = [secrecy.open(work(text)) for text in (sealed(parties), "{}", "sealed.1.x.y.z")]
+
+    assert all(isinstance(ending, AttemptEnd) and ending.permanent for ending in endings)
+    assert secrecy.refused == 3
+    fields = [record.__dict__["fields"] for record in caplog.records]
+    assert [each["reason"] for each in fields] == ["untrusted", "plain", "damaged"]
+    assert [each["count"] for each in fields] == [1, 2, 3]
+    assert "ACME" not in caplog.text
+
+
+def test_an_answer_is_sealed_with_the_keys_of_now(parties: Parties) -> None:
+    secrecy, of = opened(parties)
+    secrecy.use(parties.worker(groups=[]))
+    ending = secrecy.close(TOKEN, AttemptEnd(Outcome.OK, result="1"))
+    assert parties.submitter().open_result(ending.result or "", JOB, NOW, of) == "1"
+
+
+def test_what_can_not_be_sealed_any_more_is_not_told(parties: Parties) -> None:
+    for seal in (None, parties.worker(lines=parties.without(Holder.WORKER))):
+        for ending in (AttemptEnd(Outcome.OK, result='"ACME"'), AttemptEnd(Outcome.CRASHED, error="ACME")):
+            secrecy, _ = opened(parties)
+            secrecy.use(seal)
+            told = secrecy.close(TOKEN, ending)
+            assert told.outcome is (Outcome.ERROR if ending.outcome is Outcome.OK else Outcome.CRASHED)
+            assert told.result is None
+            assert (told.error or "").startswith("what came of it can't be sealed: ")
+            assert "ACME" not in repr(told)
+
+
+def test_an_ending_without_words_stays_one(parties: Parties) -> None:
+    secrecy, _ = opened(parties)
+    assert secrecy.close(TOKEN, AttemptEnd(Outcome.CANCELLED)) == AttemptEnd(Outcome.CANCELLED)
+
+
+def test_a_second_attempt_says_so(parties: Parties) -> None:
+    secrecy, text = WorkerSealing(parties.worker()), sealed(parties)
+    secrecy.open(replace(work(text), attempt=2))
+    assert is_sealed(secrecy.close(TOKEN, AttemptEnd(Outcome.OK, result="1")).result or "")
