@@ -110,12 +110,12 @@ bench-sealing: dev ## Measure what it costs to seal, sign, verify and open jobs,
 bench-killing: dev ## Measure how long jobs take to die that scatter their processes, and whether any survives (as root)
 	$(SUDO) $(BIN)/python -m bench.killing
 
-WEDGES ?= 20
+HANGS ?= 20
 
 .PHONY: bench-watchdog
 bench-watchdog: DEBIAN_PACKAGES += debootstrap mount systemd-container
-bench-watchdog: dev packages ## Get workers stuck WEDGES=20 times in each way, on a booted machine (as root): each is healed
-	$(SUDO) $(BIN)/python -m bench.watchdog --wedges $(WEDGES)
+bench-watchdog: dev packages ## Get workers stuck HANGS=20 times in each way, on a booted machine (as root): each is healed
+	$(SUDO) $(BIN)/python -m bench.watchdog --hangs $(HANGS)
 
 .PHONY: bench-install
 bench-install: DEBIAN_PACKAGES += debootstrap mount systemd-container

@@ -29,6 +29,7 @@ from stockworker.sealing.envelope import SealKind, digest, read_job
 from stockworker.sealing.keyring import Holder, Keyring
 from stockworker.sealing.keys import KeyFile
 from tests.harness.fleet import Fleet
+from tests.harness.fleet_keys import FleetKeys
 from tests.harness.seals import (
     DESK,
     EDGE,
@@ -42,7 +43,6 @@ from tests.harness.seals import (
     opening_key,
     signing_key,
 )
-from tests.harness.vault import Vault
 
 BATCH = 64
 _TYPE = JobType("price_update")
@@ -196,11 +196,11 @@ def steps(rounds: int) -> None:
 async def end_to_end(folder: Path, jobs: int, turns: int) -> None:
     """Sealed and plain jobs in turn, through the same services."""
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # what the commands say is of no interest here
-        vault = Vault(folder / "vault", {"sealed": (["sealed"], ["host-1", "host-2"])}, required=False)
+        fleet_keys = FleetKeys(folder / "fleet_keys", {"sealed": (["sealed"], ["host-1", "host-2"])}, required=False)
     handlers = {name: {"python": "handlers:nothing"} for name in ("sealed", "plain")}
     settings = {"worker": {"max_concurrent_jobs": 2, "handler_paths": [_HANDLERS]}, "handlers": handlers}
     spent: dict[str, Counter[str]] = {"sealed": Counter(), "plain": Counter()}
-    with Fleet(folder / "fleet", settings=settings, personal=vault.settings) as fleet:
+    with Fleet(folder / "fleet", settings=settings, personal=fleet_keys.settings) as fleet:
         services = [fleet.dispatcher, *fleet.workers]
         pids = {"client": os.getpid(), "broker": fleet.broker.pid, **{each.name: each.pid for each in services}}
 

@@ -1,6 +1,6 @@
 """``make bench-watchdog``: is each worker that gets stuck found out by a real systemd, and healed, and nobody else?
 
-On a Debian that has booted, workers get stuck in every way that `tests.harness.wedged` knows, WEDGES times in each, all of
+On a Debian that has booted, workers get stuck in every way that `tests.harness.injected_hangs` knows, HANGS times in each, all of
 them all the time. A busy worker, two without a broker and the dispatcher are watched meanwhile. Needs root, and the
 packages in dist/.
 """
@@ -27,10 +27,10 @@ from stockworker.client import Client, client_name, link_settings
 from stockworker.config import load
 from tests.harness import site
 from tests.harness.guest import RELEASES, Guest, Overlay, base_root
+from tests.harness.injected_hangs import HANGS, Hang, add_to, kill_command
 from tests.harness.package_tools import APT
-from tests.harness.wedged import WEDGES, Wedge, add_to, kill_command
 
-_HOST: Final = f"wedges-{os.getpid()}"
+_HOST: Final = f"hangs-{os.getpid()}"
 _SHIPPED_S: Final = 30
 _BUSY, _NOWHERE, _CLOSED = "busy", "nowhere", "closed"
 _BYSTANDERS: Final = tuple(f"stockworker@{name}" for name in (_BUSY, _NOWHERE, _CLOSED))
@@ -100,7 +100,7 @@ class Journal:
 
 @dataclass(slots=True)
 class Findings:
-    """What became of the wedges of one kind: how long each took to be noticed and healed, and what else was wrong."""
+    """What became of the hangs of one kind: how long each took to be noticed and healed, and what else was wrong."""
 
     noticed_s: list[float] = field(default_factory=list)
     healed_s: list[float] = field(default_factory=list)
@@ -108,7 +108,7 @@ class Findings:
     stacks: int = 0
 
 
-class Torment:
+class HangTrial:
     """Gets workers stuck, and sees them healed.
 
     Args:
@@ -116,50 +116,50 @@ class Torment:
         journal: what they say.
         client: gives them jobs; each has a job type of its own.
         watchdog_s: WatchdogSec=.
-        wedges: how often in each way.
+        hangs: how often in each way.
     """
 
-    def __init__(self, guest: Guest, journal: Journal, client: Client, watchdog_s: float, wedges: int) -> None:
+    def __init__(self, guest: Guest, journal: Journal, client: Client, watchdog_s: float, hangs: int) -> None:
         self._guest = guest
         self._journal = journal
         self._client = client
         self._watchdog_s = watchdog_s
-        self._left = dict.fromkeys(WEDGES, wedges)
-        self.findings = {wedge: Findings() for wedge in WEDGES}
+        self._left = dict.fromkeys(HANGS, hangs)
+        self.findings = {hang: Findings() for hang in HANGS}
 
     async def run(self, victims: Sequence[str]) -> None:
         """All of it."""
         async with asyncio.TaskGroup() as group:
             for number, victim in enumerate(victims):
-                order = WEDGES[number % len(WEDGES) :] + WEDGES[: number % len(WEDGES)]
-                group.create_task(self._torment(victim, order))
+                order = HANGS[number % len(HANGS) :] + HANGS[: number % len(HANGS)]
+                group.create_task(self._hang_repeatedly(victim, order))
 
     @property
     def progress(self) -> str:
         """How far it is."""
-        done = (f"{wedge.name} {len(found.healed_s)}" for wedge, found in self.findings.items())
+        done = (f"{hang.name} {len(found.healed_s)}" for hang, found in self.findings.items())
         return f"{', '.join(done)}; load {os.getloadavg()[0]:.1f}"
 
-    async def _torment(self, victim: str, order: Sequence[Wedge]) -> None:
-        for wedge in cycle(order):
+    async def _hang_repeatedly(self, victim: str, order: Sequence[Hang]) -> None:
+        for hang in cycle(order):
             if not any(self._left.values()):
                 return
-            if self._left[wedge]:
-                self._left[wedge] -= 1
+            if self._left[hang]:
+                self._left[hang] -= 1
                 # So that they get stuck at any moment between two signs of life.
                 await asyncio.sleep(uniform(0, self._watchdog_s / 4))  # noqa: S311 (nobody is to be kept from guessing)
-                await self._inflict(wedge, victim)
+                await self._inflict(hang, victim)
 
-    async def _inflict(self, wedge: Wedge, victim: str) -> None:
-        findings = self.findings[wedge]
+    async def _inflict(self, hang: Hang, victim: str) -> None:
+        findings = self.findings[hang]
         unit = f"stockworker@{victim}"
         begun = clock.monotonic()
         try:
             async with asyncio.timeout(_PATIENCE * self._watchdog_s), asyncio.TaskGroup() as group:
-                await self._run(*kill_command(wedge, unit))
+                await self._run(*kill_command(hang, unit))
                 group.create_task(self._do_job(victim))  # what it is stuck with
                 noticed = await self._journal.until(unit, begun, lambda entry: entry.notices)
-                back = "ready" if wedge.fatal else "link_up"
+                back = "ready" if hang.fatal else "link_up"
                 await self._journal.until(unit, noticed.at, lambda entry: entry.event == back)
                 await self._do_job(victim)
         except TimeoutError:
@@ -170,7 +170,7 @@ class Torment:
         findings.healed_s.append(clock.monotonic() - begun)
         if findings.healed_s[-1] > 2 * self._watchdog_s:
             findings.faults.append(f"{unit} needed {findings.healed_s[-1]:.1f} s")
-        findings.stacks += any(wedge.stack in entry.text for entry in self._journal.since(unit, begun))
+        findings.stacks += any(hang.stack in entry.text for entry in self._journal.since(unit, begun))
 
     async def _do_job(self, victim: str) -> None:
         await self._client.result(await self._client.submit(f"{_HOST}-{victim}"))
@@ -226,37 +226,37 @@ async def keep_busy(client: Client) -> None:
         await asyncio.sleep(_PAUSE_S)
 
 
-async def report_progress(torment: Torment) -> None:
+async def report_progress(trial: HangTrial) -> None:
     """Say every half minute how far it is."""
     while True:
         await asyncio.sleep(30)
-        print(torment.progress, flush=True)
+        print(trial.progress, flush=True)
 
 
-async def measure(guest: Guest, folder: Path, victims: Sequence[str], watchdog_s: int, wedges: int) -> Torment:
+async def measure(guest: Guest, folder: Path, victims: Sequence[str], watchdog_s: int, hangs: int) -> HangTrial:
     """Get them stuck, and heal them."""
     async with operator(guest, folder) as client:
         journal = Journal()
-        torment = Torment(guest, journal, client, watchdog_s, wedges)
+        trial = HangTrial(guest, journal, client, watchdog_s, hangs)
         background = [
-            asyncio.create_task(work) for work in (journal.follow(guest), keep_busy(client), report_progress(torment))
+            asyncio.create_task(work) for work in (journal.follow(guest), keep_busy(client), report_progress(trial))
         ]
         try:
-            await torment.run(victims)
+            await trial.run(victims)
         finally:
             for task in background:
                 task.cancel()
             await asyncio.wait(background)
-    return torment
+    return trial
 
 
-def rows(torment: Torment, watchdog_s: int, wedges: int) -> Iterator[tuple[str, str]]:
+def rows(trial: HangTrial, watchdog_s: int, hangs: int) -> Iterator[tuple[str, str]]:
     """The figures of each kind."""
-    for wedge, found in torment.findings.items():
+    for hang, found in trial.findings.items():
         in_time = sum(healed_s <= 2 * watchdog_s for healed_s in found.healed_s)
         yield (
-            wedge.name,
-            f"{in_time} of {wedges} healed within {2 * watchdog_s} s, {found.stacks} stacks in the journal",
+            hang.name,
+            f"{in_time} of {hangs} healed within {2 * watchdog_s} s, {found.stacks} stacks in the journal",
         )
         for name, times in (("noticed", found.noticed_s), ("healed", found.healed_s)):
             if times:
@@ -273,13 +273,13 @@ def restarts(guest: Guest, units: Sequence[str]) -> dict[str, int]:
 def main() -> int:
     """Run the benchmark; 1 if a service that was stuck was not healed in time, or one that was not was started anew."""
     parser = argparse.ArgumentParser(prog="make bench-watchdog", description=__doc__.partition("\n")[0])
-    parser.add_argument("--wedges", type=int, default=20, help="how often in each way (default: 20)")
+    parser.add_argument("--hangs", type=int, default=20, help="how often in each way (default: 20)")
     parser.add_argument("--victims", type=int, default=20, help="how many workers get stuck (default: 20)")
     parser.add_argument(
         "--watchdog", type=int, default=_SHIPPED_S, help=f"WatchdogSec=, in seconds (default: {_SHIPPED_S}, as shipped)"
     )
     arguments = parser.parse_args()
-    watchdog_s, wedges = arguments.watchdog, arguments.wedges
+    watchdog_s, hangs = arguments.watchdog, arguments.hangs
     victims = [str(number) for number in range(1, arguments.victims + 1)]
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -289,16 +289,16 @@ def main() -> int:
         guest = stack.enter_context(Guest([image.upper, base], folder / _HOST, _HOST))
         guest.wait_until(lambda: site.online(guest) == len(victims) + 1, "the dispatcher knows all workers")
         before = restarts(guest, [f"stockworker@{victim}" for victim in victims])
-        torment = asyncio.run(measure(guest, folder, victims, watchdog_s, wedges))
+        trial = asyncio.run(measure(guest, folder, victims, watchdog_s, hangs))
         after = restarts(guest, list(before))
         bystanders = restarts(guest, ["stockworker-dispatcher", *_BYSTANDERS])
         statuses = {unit: guest.show(unit, "StatusText") for unit in bystanders}
-    show(f"Workers that are stuck, with WatchdogSec={watchdog_s}", list(rows(torment, watchdog_s, wedges)))
+    show(f"Workers that are stuck, with WatchdogSec={watchdog_s}", list(rows(trial, watchdog_s, hangs)))
     caused = sum(after.values()) - sum(before.values())
-    fatal = wedges * sum(wedge.fatal for wedge in WEDGES)
+    fatal = hangs * sum(hang.fatal for hang in HANGS)
     show("Restarts", [("of the stuck", f"{caused}, for {fatal} that needed one")])
     show("Bystanders", [(unit, f"{count} restarts; {statuses[unit]}") for unit, count in bystanders.items()])
-    whole = all(not found.faults and found.stacks == wedges for found in torment.findings.values())
+    whole = all(not found.faults and found.stacks == hangs for found in trial.findings.values())
     return 0 if whole and not any(bystanders.values()) and caused == fatal else 1
 
 

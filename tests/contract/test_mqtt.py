@@ -16,8 +16,8 @@ from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.packet import Packet, Properties
 from tests.harness.broker import Broker
+from tests.harness.link_recorder import LinkRecorder, connected, settings_for
 from tests.harness.proxy import Proxy
-from tests.harness.station import Station, connected, settings_for
 
 ACL = """\
 user reader
@@ -147,7 +147,7 @@ def test_what_was_not_acknowledged_comes_again(broker: Broker) -> None:
             await writer.link.send([Packet("t/again", b"while away")])
             async with connected(broker, "reader", "t/again", **DURABLE) as second:
                 await second.next(Delivery, 201)
-                assert second.told[0] == LinkUp(session_present=True)
+                assert second.items[0] == LinkUp(session_present=True)
                 assert second.bodies() == [str(number).encode() for number in range(100, 300)] + [b"while away"]
                 duplicates = [delivery.duplicate for delivery in second.all(Delivery)]
                 assert duplicates == [True] * 200 + [False]
@@ -272,7 +272,7 @@ def test_a_link_that_hears_itself_stays_up(broker: Broker) -> None:
         ) as writer:
             async with connected(broker, "reader", "t/echo") as reader:
                 await reader.next(Delivery, 10)
-            assert [type(item) for item in writer.told] == [LinkUp]
+            assert [type(item) for item in writer.items] == [LinkUp]
 
     asyncio.run(scenario())
 
@@ -294,7 +294,7 @@ def test_a_broker_with_an_older_acl_is_told_of_once_and_served(broker: Broker) -
                 await writer.link.send([Packet("t/x", b"x")])
                 await writer.next(Delivery, number)
                 await asyncio.sleep(0.05)  # all in all longer than an echo may be missing
-            assert [type(item) for item in writer.told if not isinstance(item, Delivery)] == [LinkUp, PublishRefused]
+            assert [type(item) for item in writer.items if not isinstance(item, Delivery)] == [LinkUp, PublishRefused]
 
     asyncio.run(scenario())
 
@@ -311,8 +311,8 @@ def test_a_broker_that_saves_up_small_packets_is_found_out(tmp_path: Path) -> No
 
 def test_two_clients_with_one_id_do_not_fight_for_ever(broker: Broker) -> None:
     async def scenario() -> None:
-        one, two = (Station(settings_for(broker, "writer", client_id="same", backoff_cap_s=0.2)) for _ in range(2))
-        runs = [asyncio.create_task(station.link.run()) for station in (one, two)]
+        one, two = (LinkRecorder(settings_for(broker, "writer", client_id="same", backoff_cap_s=0.2)) for _ in range(2))
+        runs = [asyncio.create_task(recorder.link.run()) for recorder in (one, two)]
         done, _ = await asyncio.wait(runs, timeout=20, return_when=asyncio.FIRST_COMPLETED)
         with pytest.raises(ConnectionFailed, match=r"localhost:\d+: .*another client uses the id 'same'"):
             await done.pop()
@@ -324,14 +324,14 @@ def test_two_clients_with_one_id_do_not_fight_for_ever(broker: Broker) -> None:
 
 def test_a_broker_that_crashes_again_and_again_is_not_taken_for_a_second_client(tmp_path: Path) -> None:
     async def scenario(broker: Broker) -> None:
-        station = Station(settings_for(broker, "writer", backoff_first_s=0.5, backoff_cap_s=0.5), jitter=1.0)
-        run = asyncio.create_task(station.link.run())
+        recorder = LinkRecorder(settings_for(broker, "writer", backoff_first_s=0.5, backoff_cap_s=0.5), jitter=1.0)
+        run = asyncio.create_task(recorder.link.run())
         for connection in range(1, 8):
-            await station.next(LinkUp, connection)
+            await recorder.next(LinkUp, connection)
             await asyncio.to_thread(broker.kill)
             await asyncio.to_thread(broker.start)
-        await station.next(LinkUp, 8)
-        await station.link.close()
+        await recorder.next(LinkUp, 8)
+        await recorder.link.close()
         await run
 
     with Broker(tmp_path, ACL) as broker:
@@ -341,13 +341,15 @@ def test_a_broker_that_crashes_again_and_again_is_not_taken_for_a_second_client(
 def test_a_network_that_resets_every_connection_is_not_taken_for_a_second_client(broker: Broker) -> None:
     async def scenario() -> None:
         with Proxy(broker.port) as network:
-            station = Station(settings_for(broker, "writer", port=network.port, backoff_first_s=0.01, backoff_cap_s=30))
-            run = asyncio.create_task(station.link.run())
+            recorder = LinkRecorder(
+                settings_for(broker, "writer", port=network.port, backoff_first_s=0.01, backoff_cap_s=30)
+            )
+            run = asyncio.create_task(recorder.link.run())
             for connection in range(1, 8):
-                await station.next(LinkUp, connection)
+                await recorder.next(LinkUp, connection)
                 await asyncio.to_thread(network.reset)
-            await station.next(LinkUp, 8)
-            await station.link.close()
+            await recorder.next(LinkUp, 8)
+            await recorder.link.close()
             await run
 
     asyncio.run(scenario())
@@ -372,7 +374,7 @@ def test_close_keeps_the_will_back(broker: Broker) -> None:
 def test_a_link_that_dies_leaves_its_will(broker: Broker) -> None:
     async def scenario() -> None:
         async with connected(broker, "reader", "t/will") as reader:
-            writer = Station(settings_for(broker, "writer", will=WILL))
+            writer = LinkRecorder(settings_for(broker, "writer", will=WILL))
             run = asyncio.create_task(writer.link.run())
             await writer.next(LinkUp)
             run.cancel()
@@ -383,15 +385,15 @@ def test_a_link_that_dies_leaves_its_will(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-async def reason_of_failure(station: Station, part: str = "") -> str:
+async def reason_of_failure(recorder: LinkRecorder, part: str = "") -> str:
     """What the link says while it tries on, as soon as it says this."""
 
     def fitting() -> list[str]:
-        return [down.reason for down in station.all(LinkDown) if part in down.reason]
+        return [down.reason for down in recorder.all(LinkDown) if part in down.reason]
 
-    run = asyncio.create_task(station.link.run())
-    await station.until(lambda: bool(fitting()))
-    await station.link.close()
+    run = asyncio.create_task(recorder.link.run())
+    await recorder.until(lambda: bool(fitting()))
+    await recorder.link.close()
     await run
     return fitting()[0]
 
@@ -400,7 +402,7 @@ def test_a_broker_of_another_authority_is_not_trusted(broker: Broker, tmp_path: 
     async def scenario() -> str:
         own = stranger.identity("w1")
         files = TlsFiles(stranger.ca_file, own.certificate, own.key)
-        return await reason_of_failure(Station(settings_for(broker, "writer", tls=files)))
+        return await reason_of_failure(LinkRecorder(settings_for(broker, "writer", tls=files)))
 
     with Broker(tmp_path, ACL) as stranger:
         reason = asyncio.run(scenario())
@@ -411,7 +413,7 @@ def test_a_broker_of_another_authority_is_not_trusted(broker: Broker, tmp_path: 
 @pytest.mark.parametrize(("host", "kind"), [("localhost", "name"), ("127.0.0.1", "address")])
 def test_a_broker_under_another_name_is_not_trusted(tmp_path: Path, host: str, kind: str) -> None:
     async def scenario(broker: Broker) -> str:
-        return await reason_of_failure(Station(settings_for(broker, "writer", host=host)))
+        return await reason_of_failure(LinkRecorder(settings_for(broker, "writer", host=host)))
 
     with Broker(tmp_path, ACL, names=["broker.example.net"]) as broker:
         reason = asyncio.run(scenario(broker))
@@ -421,16 +423,16 @@ def test_a_broker_under_another_name_is_not_trusted(tmp_path: Path, host: str, k
 
 def test_without_a_client_certificate_the_broker_says_so(broker: Broker) -> None:
     async def scenario() -> str:
-        station = Station(settings_for(broker, "writer", tls=TlsFiles(broker.ca_file)))
+        recorder = LinkRecorder(settings_for(broker, "writer", tls=TlsFiles(broker.ca_file)))
         # Its word is lost where the reset of the connection overtakes it: a matter of luck, each time.
-        return await reason_of_failure(station, "client certificate")
+        return await reason_of_failure(recorder, "client certificate")
 
     assert "client certificate" in asyncio.run(scenario())
 
 
 def test_an_expired_client_certificate_is_suspected(broker: Broker, tmp_path: Path) -> None:
     async def scenario() -> str:
-        return await reason_of_failure(Station(settings_for(broker, "writer", tls=files)))
+        return await reason_of_failure(LinkRecorder(settings_for(broker, "writer", tls=files)))
 
     certificate, key = broker.authority.issue_client("writer", datetime(2001, 1, 1, tzinfo=UTC)).save(tmp_path, "old")
     files = TlsFiles(broker.ca_file, certificate, key)
@@ -443,20 +445,20 @@ def test_a_new_certificate_is_taken_at_once_when_told_so(broker: Broker) -> None
     async def scenario() -> None:
         async with (
             connected(broker, "reader", "t/will") as reader,
-            connected(broker, "writer", will=WILL, backoff_first_s=60.0) as station,
+            connected(broker, "writer", will=WILL, backoff_first_s=60.0) as recorder,
         ):
             settings = settings_for(broker, "writer")
-            station.link.renew(settings)
-            assert station.link.up
+            recorder.link.renew(settings)
+            assert recorder.link.up
             broker.reissue("writer")
-            station.link.renew(settings_for(broker, "writer"))
-            await station.next(LinkUp, 2)
-            assert "connecting anew, with the new certificate" in station.all(LinkDown)[0].reason
-            station.link.renew(settings_for(broker, "writer"))
-            await station.link.send([Packet("t/will", b"still here")])
+            recorder.link.renew(settings_for(broker, "writer"))
+            await recorder.next(LinkUp, 2)
+            assert "connecting anew, with the new certificate" in recorder.all(LinkDown)[0].reason
+            recorder.link.renew(settings_for(broker, "writer"))
+            await recorder.link.send([Packet("t/will", b"still here")])
             await reader.next(Delivery)
             assert reader.bodies() == [b"still here"]  # and no will before it
-            assert len(station.all(LinkDown)) == 1
+            assert len(recorder.all(LinkDown)) == 1
 
     asyncio.run(scenario())
 
@@ -464,27 +466,27 @@ def test_a_new_certificate_is_taken_at_once_when_told_so(broker: Broker) -> None
 def test_a_new_certificate_is_taken_by_the_next_connection_once_it_is_whole(broker: Broker) -> None:
     async def scenario() -> None:
         with Proxy(broker.port) as network:
-            async with connected(broker, "half", port=network.port) as station:
+            async with connected(broker, "half", port=network.port) as recorder:
                 before = broker.identity("half").certificate.read_bytes()
                 broker.reissue("half")
                 after = broker.identity("half").certificate.read_bytes()
                 broker.identity("half").certificate.write_bytes(before)  # copied after the key
                 await asyncio.to_thread(network.reset)
-                await station.until(
-                    lambda: any("not the private key of" in down.reason for down in station.all(LinkDown))
+                await recorder.until(
+                    lambda: any("not the private key of" in down.reason for down in recorder.all(LinkDown))
                 )
                 broker.identity("half").certificate.write_bytes(after)
-                await station.next(LinkUp, 2)
+                await recorder.next(LinkUp, 2)
 
     asyncio.run(scenario())
 
 
 def test_closing_a_link_that_is_not_up_ends_it(broker: Broker) -> None:
     async def scenario() -> None:
-        never_run = Station(settings_for(broker, "writer"))
+        never_run = LinkRecorder(settings_for(broker, "writer"))
         await never_run.link.close()
         await never_run.link.run()
-        assert never_run.told == []
+        assert never_run.items == []
 
     asyncio.run(scenario())
 
@@ -493,7 +495,7 @@ def test_leaving_says_nothing_of_a_loss(broker: Broker) -> None:
     async def scenario() -> None:
         async with connected(broker, "writer") as writer:
             pass
-        assert writer.told == [LinkUp(session_present=False)]
+        assert writer.items == [LinkUp(session_present=False)]
         assert not writer.link.up
         await writer.link.close()
 

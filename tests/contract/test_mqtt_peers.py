@@ -15,7 +15,7 @@ from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed, ProtocolMisuse
 from stockworker.pki.certificates import Authority
 from stockworker.protocol.packet import Packet
-from tests.harness.station import TIMEOUT_S, Station, running
+from tests.harness.link_recorder import TIMEOUT_S, LinkRecorder, running
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CONNACK = bytes.fromhex("20 03 00 00 00")
@@ -69,10 +69,10 @@ async def serving(*script: bytes, byte_s: float = 0.0) -> AsyncIterator[Peer]:
         yield peer
 
 
-async def first_reason(station: Station) -> str:
-    run = asyncio.create_task(station.link.run())
-    reason = (await station.next(LinkDown)).reason
-    await station.link.close()
+async def first_reason(recorder: LinkRecorder) -> str:
+    run = asyncio.create_task(recorder.link.run())
+    reason = (await recorder.next(LinkDown)).reason
+    await recorder.link.close()
     await run
     return reason
 
@@ -80,16 +80,16 @@ async def first_reason(station: Station) -> str:
 def test_a_mute_peer_is_given_up_and_tried_again() -> None:
     async def scenario() -> None:
         async with serving() as peer:
-            station = Station(peer.settings(connect_timeout_s=0.1))
-            run = asyncio.create_task(station.link.run())
-            down = await station.next(LinkDown)
+            recorder = LinkRecorder(peer.settings(connect_timeout_s=0.1))
+            run = asyncio.create_task(recorder.link.run())
+            down = await recorder.next(LinkDown)
             assert "no answer within 0.1 s, waiting for CONNACK" in down.reason
             async with asyncio.timeout(10):
                 for _attempt in range(3):
                     await peer.accepted.acquire()
-            await station.link.close()
+            await recorder.link.close()
             await run
-            assert station.told == [down]  # one reason is told once
+            assert recorder.items == [down]  # the link reports one reason once
 
     asyncio.run(scenario())
 
@@ -97,7 +97,7 @@ def test_a_mute_peer_is_given_up_and_tried_again() -> None:
 def test_a_peer_that_grants_no_subscription_is_given_up() -> None:
     async def scenario() -> str:
         async with serving(CONNACK) as peer:
-            return await first_reason(Station(peer.settings(connect_timeout_s=0.1, subscriptions=("a",))))
+            return await first_reason(LinkRecorder(peer.settings(connect_timeout_s=0.1, subscriptions=("a",))))
 
     assert "waiting for SUBACK" in asyncio.run(scenario())
 
@@ -105,7 +105,7 @@ def test_a_peer_that_grants_no_subscription_is_given_up() -> None:
 def test_a_refused_subscription_is_named() -> None:
     async def scenario() -> str:
         async with serving(CONNACK, bytes.fromhex("90 05 00 01 00 01 87")) as peer:
-            return await first_reason(Station(peer.settings(subscriptions=("mine", "theirs"))))
+            return await first_reason(LinkRecorder(peer.settings(subscriptions=("mine", "theirs"))))
 
     assert "refused the subscription to theirs: not authorized (0x87)" in asyncio.run(scenario())
 
@@ -122,10 +122,10 @@ def test_a_refused_subscription_is_named() -> None:
 def test_a_refusal_for_good_ends_the_link(code: int, words: str) -> None:
     async def scenario() -> None:
         async with serving(bytes([0x20, 3, 0, code, 0])) as peer:
-            station = Station(peer.settings())
+            recorder = LinkRecorder(peer.settings())
             with pytest.raises(ConnectionFailed, match=rf"broker 127\.0\.0\.1:{peer.port}: .*{words}"):
-                await station.link.run()
-            await station.link.close()
+                await recorder.link.run()
+            await recorder.link.close()
             assert peer.connections == 1
 
     asyncio.run(scenario())
@@ -134,7 +134,7 @@ def test_a_refusal_for_good_ends_the_link(code: int, words: str) -> None:
 def test_a_refusal_for_now_does_not() -> None:
     async def scenario() -> str:
         async with serving(bytes.fromhex("20 03 00 89 00")) as peer:
-            return await first_reason(Station(peer.settings()))
+            return await first_reason(LinkRecorder(peer.settings()))
 
     assert "server busy (0x89)" in asyncio.run(scenario())
 
@@ -145,7 +145,7 @@ def test_the_reason_of_a_disconnect_is_told() -> None:
 
     async def scenario() -> str:
         async with serving(CONNACK + disconnect) as peer:
-            return await first_reason(Station(peer.settings()))
+            return await first_reason(LinkRecorder(peer.settings()))
 
     assert asyncio.run(scenario()).endswith("the broker disconnected us: server shutting down (0x8b): bye")
 
@@ -153,9 +153,9 @@ def test_the_reason_of_a_disconnect_is_told() -> None:
 def test_a_peer_that_accepts_and_hangs_up_over_and_over_is_taken_for_a_second_client() -> None:
     async def scenario() -> None:
         async with serving(CONNACK + bytes.fromhex("e0 01 8e")) as peer:
-            station = Station(peer.settings())
+            recorder = LinkRecorder(peer.settings())
             with pytest.raises(ConnectionFailed, match="another client uses the id 'w1'"):
-                await station.link.run()
+                await recorder.link.run()
             assert peer.connections == 5
 
     asyncio.run(scenario())
@@ -164,10 +164,10 @@ def test_a_peer_that_accepts_and_hangs_up_over_and_over_is_taken_for_a_second_cl
 def test_a_link_that_was_healthy_comes_back_soon_each_time() -> None:
     async def scenario() -> None:
         async with serving(CONNACK + bytes.fromhex("e0 01 8e")) as peer, asyncio.timeout(20):
-            station = Station(peer.settings(backoff_first_s=0.01, healthy_after_s=0), jitter=1.0)
-            run = asyncio.create_task(station.link.run())
-            await station.next(LinkUp, 13)  # doubled each time, the pauses would add up to 41 s
-            await station.link.close()
+            recorder = LinkRecorder(peer.settings(backoff_first_s=0.01, healthy_after_s=0), jitter=1.0)
+            run = asyncio.create_task(recorder.link.run())
+            await recorder.next(LinkUp, 13)  # doubled each time, the pauses would add up to 41 s
+            await recorder.link.close()
             await run
 
     asyncio.run(scenario())
@@ -175,9 +175,9 @@ def test_a_link_that_was_healthy_comes_back_soon_each_time() -> None:
 
 def test_small_packets_are_not_held_back_and_dead_peers_not_kept() -> None:
     async def scenario() -> tuple[int, int]:
-        async with serving(CONNACK) as peer, running(Station(peer.settings(keepalive_s=20))) as station:
-            assert station.link._connection is not None
-            connected = station.link._connection.wire._transport.get_extra_info("socket")
+        async with serving(CONNACK) as peer, running(LinkRecorder(peer.settings(keepalive_s=20))) as recorder:
+            assert recorder.link._connection is not None
+            connected = recorder.link._connection.wire._transport.get_extra_info("socket")
             return (
                 connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY),
                 connected.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT),
@@ -189,7 +189,7 @@ def test_small_packets_are_not_held_back_and_dead_peers_not_kept() -> None:
 def test_a_broken_packet_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
     async def scenario() -> str:
         async with serving(CONNACK + bytes.fromhex("32 03 00 09 61")) as peer:  # a topic longer than its packet
-            return await first_reason(Station(peer.settings()))
+            return await first_reason(LinkRecorder(peer.settings()))
 
     assert "can't be handled" in asyncio.run(scenario())
     assert "struct.error" in caplog.text
@@ -198,7 +198,7 @@ def test_a_broken_packet_ends_the_connection(caplog: pytest.LogCaptureFixture) -
 def test_a_silent_peer_is_noticed_at_the_pace_that_it_asked_for() -> None:
     async def scenario() -> str:
         async with serving(CONNACK_KEEPALIVE_1) as peer:
-            return await first_reason(Station(peer.settings(keepalive_s=600)))
+            return await first_reason(LinkRecorder(peer.settings(keepalive_s=600)))
 
     assert "no sign of life from the broker for 2 s" in asyncio.run(scenario())
 
@@ -209,10 +209,12 @@ def test_a_large_message_over_a_slow_line_is_no_silence() -> None:
     async def scenario() -> None:
         async with (
             serving(CONNACK + large, byte_s=0.2) as peer,
-            running(Station(peer.settings(keepalive_s=1))) as station,
+            running(LinkRecorder(peer.settings(keepalive_s=1))) as recorder,
         ):
-            assert (await station.next(Delivery)).packet.body == b"x" * 20  # on its way for longer than 1.75 keepalives
-            assert station.all(LinkDown) == []
+            assert (
+                await recorder.next(Delivery)
+            ).packet.body == b"x" * 20  # on its way for longer than 1.75 keepalives
+            assert recorder.all(LinkDown) == []
 
     asyncio.run(scenario())
 
@@ -220,17 +222,17 @@ def test_a_large_message_over_a_slow_line_is_no_silence() -> None:
 def test_send_waits_for_the_broker_and_gives_up_with_the_connection() -> None:
     async def scenario() -> None:
         async with serving(CONNACK_RECEIVE_MAXIMUM_1) as peer:
-            station = Station(peer.settings(keepalive_s=1, backoff_first_s=600))
-            async with running(station):
-                await station.link.send([Packet("t", b"1")])
-                sending = asyncio.create_task(station.link.send([Packet("t", b"2")]))
-                assert not await station.link.drain(0.1)
-                assert (sending.done(), station.link.unacknowledged) == (False, 1)
-                assert station.link.oldest_unacknowledged_s > 0
-                await station.next(LinkDown)
+            recorder = LinkRecorder(peer.settings(keepalive_s=1, backoff_first_s=600))
+            async with running(recorder):
+                await recorder.link.send([Packet("t", b"1")])
+                sending = asyncio.create_task(recorder.link.send([Packet("t", b"2")]))
+                assert not await recorder.link.drain(0.1)
+                assert (sending.done(), recorder.link.unacknowledged) == (False, 1)
+                assert recorder.link.oldest_unacknowledged_s > 0
+                await recorder.next(LinkDown)
                 await sending
-                assert (station.link.unacknowledged, station.link.dropped) == (0, 2)
-                assert not station.link.up
+                assert (recorder.link.unacknowledged, recorder.link.dropped) == (0, 2)
+                assert not recorder.link.up
 
     asyncio.run(scenario())
 
@@ -239,23 +241,23 @@ def test_who_confirms_nothing_is_given_up_though_something_is_on_its_way_to_it_a
     async def scenario() -> str:
         async with (
             serving(CONNACK, 100 * PINGRESP, byte_s=0.2) as peer,
-            running(Station(peer.settings(keepalive_s=1))) as station,
+            running(LinkRecorder(peer.settings(keepalive_s=1))) as recorder,
         ):
-            await station.link.send([Packet("t", b"1")])
-            while not station.all(LinkDown):
-                await station.link.send([Packet("t", b"2", qos=0)])
+            await recorder.link.send([Packet("t", b"1")])
+            while not recorder.all(LinkDown):
+                await recorder.link.send([Packet("t", b"2", qos=0)])
                 await asyncio.sleep(0.005)
-            return station.all(LinkDown)[0].reason
+            return recorder.all(LinkDown)[0].reason
 
     assert "the broker confirms none of our messages any more" in asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
 
 
 def test_drain_is_not_fooled_by_a_loss() -> None:
     async def scenario() -> None:
-        async with serving(CONNACK) as peer, running(Station(peer.settings(keepalive_s=1))) as station:
-            await station.link.send([Packet("t", b"1")])
-            assert not await station.link.drain(20)
-            await station.next(LinkDown)
+        async with serving(CONNACK) as peer, running(LinkRecorder(peer.settings(keepalive_s=1))) as recorder:
+            await recorder.link.send([Packet("t", b"1")])
+            assert not await recorder.link.drain(20)
+            await recorder.next(LinkDown)
 
     asyncio.run(scenario())
 
@@ -267,10 +269,10 @@ def test_messages_that_come_before_the_subscription_is_granted_are_told_after_it
 
     async def scenario() -> None:
         async with serving(CONNACK + kept, suback + live) as peer:
-            async with running(Station(peer.settings(subscriptions=("t",)))) as station:
-                await station.next(Delivery, 2)
-            assert [type(item) for item in station.told] == [LinkUp, Delivery, Delivery]
-            assert [(item.packet.body, item.duplicate) for item in station.all(Delivery)] == [
+            async with running(LinkRecorder(peer.settings(subscriptions=("t",)))) as recorder:
+                await recorder.next(Delivery, 2)
+            assert [type(item) for item in recorder.items] == [LinkUp, Delivery, Delivery]
+            assert [(item.packet.body, item.duplicate) for item in recorder.all(Delivery)] == [
                 (b"old", True),
                 (b"new", False),
             ]
@@ -282,11 +284,11 @@ def test_packets_too_large_use_up_nothing() -> None:
     connack = bytes.fromhex("20 0b 00 00 08 27 00 00 00 40 21 00 14")  # packets up to 64 bytes, 20 at a time
 
     async def scenario() -> None:
-        async with serving(connack) as peer, running(Station(peer.settings())) as station:
-            await station.link.send([Packet("t", b"x" * 64)] * 50)
-            await station.link.send([Packet("t", b"x" * 50)])
-            assert [refused.reason_code for refused in station.all(PublishRefused)] == [0x95] * 50
-            assert station.link.unacknowledged == 1
+        async with serving(connack) as peer, running(LinkRecorder(peer.settings())) as recorder:
+            await recorder.link.send([Packet("t", b"x" * 64)] * 50)
+            await recorder.link.send([Packet("t", b"x" * 50)])
+            assert [refused.reason_code for refused in recorder.all(PublishRefused)] == [0x95] * 50
+            assert recorder.link.unacknowledged == 1
 
     asyncio.run(scenario())
 
@@ -295,9 +297,9 @@ def test_every_failure_code_of_a_puback_comes_back() -> None:
     answers = CONNACK, bytes.fromhex("40 04 00 01 97 00")  # quota exceeded
 
     async def scenario() -> None:
-        async with serving(*answers) as peer, running(Station(peer.settings())) as station:
-            await station.link.send([Packet("t", b"1", tag="a")])
-            assert (await station.next(PublishRefused)) == PublishRefused(Packet("t", b"1"), 0x97)
+        async with serving(*answers) as peer, running(LinkRecorder(peer.settings())) as recorder:
+            await recorder.link.send([Packet("t", b"1", tag="a")])
+            assert (await recorder.next(PublishRefused)) == PublishRefused(Packet("t", b"1"), 0x97)
 
     asyncio.run(scenario())
 
@@ -307,7 +309,7 @@ def test_a_port_without_tls_is_named(tmp_path: Path) -> None:
 
     async def scenario() -> str:
         async with serving(b"220 mail.example.net ESMTP\r\n") as peer:
-            return await first_reason(Station(peer.settings(tls=TlsFiles(tmp_path / "ca.crt"))))
+            return await first_reason(LinkRecorder(peer.settings(tls=TlsFiles(tmp_path / "ca.crt"))))
 
     assert asyncio.run(scenario()).endswith("the peer does not speak TLS: is this the broker's TLS port?")
 
@@ -317,14 +319,14 @@ def test_a_closed_port_is_named() -> None:
         with socket.socket() as unused:
             unused.bind(("127.0.0.1", 0))
             settings = LinkSettings("localhost", unused.getsockname()[1], "w1")
-            return await first_reason(Station(settings))
+            return await first_reason(LinkRecorder(settings))
 
     assert asyncio.run(scenario()).endswith("connection refused: is the broker running, and is this its port?")
 
 
 def test_an_impossible_host_name_is_named() -> None:
     async def scenario() -> str:
-        return await first_reason(Station(LinkSettings("broker..example", 8883, "w1")))
+        return await first_reason(LinkRecorder(LinkSettings("broker..example", 8883, "w1")))
 
     assert "can't resolve the host name" in asyncio.run(scenario())
 

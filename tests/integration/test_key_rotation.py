@@ -16,7 +16,7 @@ from stockworker.protocol.messages import ReceiptStatus
 from stockworker.sealing.envelope import read_answer, read_job
 from stockworker.sealing.keyring import Holder
 from tests.harness.fleet import Fleet, python_handlers
-from tests.harness.vault import Vault
+from tests.harness.fleet_keys import FleetKeys
 
 JOBS = 500
 AT_ONCE = 25
@@ -38,14 +38,14 @@ def distribute(source: Path, target: Path) -> None:
     fresh.replace(target)
 
 
-def rotate(fleet: Fleet, vault: Vault, desk_ring: Path) -> None:
+def rotate(fleet: Fleet, fleet_keys: FleetKeys, desk_ring: Path) -> None:
     """As an operator does it: workers know first what submitters are to use, and submitters what workers are to use."""
-    vault.command("rotate", Holder.GROUP, "prices", "--starts-in", "0")
-    vault.command("rotate", Holder.SUBMITTER, "client", "--starts-in", "0")
+    fleet_keys.command("rotate", Holder.GROUP, "prices", "--starts-in", "0")
+    fleet_keys.command("rotate", Holder.SUBMITTER, "client", "--starts-in", "0")
     reload_workers(fleet)
-    distribute(vault.ring, desk_ring)
-    vault.command("rotate", Holder.WORKER, "host-1", "--starts-in", str(STARTS_IN_S))
-    distribute(vault.ring, desk_ring)
+    distribute(fleet_keys.ring, desk_ring)
+    fleet_keys.command("rotate", Holder.WORKER, "host-1", "--starts-in", str(STARTS_IN_S))
+    distribute(fleet_keys.ring, desk_ring)
     reload_workers(fleet)
 
 
@@ -68,9 +68,9 @@ async def flow(client: Client, rotated: "asyncio.Future[float]") -> int:
     raise AssertionError("the numbers never end")
 
 
-async def rotate_under_load(fleet: Fleet, vault: Vault, desk_ring: Path) -> int:
+async def rotate_under_load(fleet: Fleet, fleet_keys: FleetKeys, desk_ring: Path) -> int:
     async def rotated() -> float:
-        await asyncio.to_thread(rotate, fleet, vault, desk_ring)
+        await asyncio.to_thread(rotate, fleet, fleet_keys, desk_ring)
         return clock.monotonic() + STARTS_IN_S
 
     async with fleet.client(timeout_s=LONGEST_S) as client, asyncio.TaskGroup() as group:
@@ -80,19 +80,19 @@ async def rotate_under_load(fleet: Fleet, vault: Vault, desk_ring: Path) -> int:
 
 @pytest.mark.timeout(180)
 def test_rotation_under_load_loses_nothing(tmp_path: Path) -> None:
-    vault = Vault(tmp_path / "vault", {"prices": (["echo"], ["host-1", "host-2"])})
+    fleet_keys = FleetKeys(tmp_path / "fleet_keys", {"prices": (["echo"], ["host-1", "host-2"])})
     settings = {"handlers": python_handlers("echo"), "dispatcher": {"job_defaults": {"max_attempts": 1}}}
     desk_ring = tmp_path / "keyring-of-the-desk"
-    shutil.copy(vault.ring, desk_ring)
+    shutil.copy(fleet_keys.ring, desk_ring)
 
     def personal(identity: str) -> dict[str, Any]:
-        sections = vault.settings(identity)
+        sections = fleet_keys.settings(identity)
         if identity == "client":
             sections["encryption"]["keyring"] = str(desk_ring)
         return sections
 
     with Fleet(tmp_path / "fleet", settings=settings, personal=personal) as fleet:
-        done = asyncio.run(rotate_under_load(fleet, vault, desk_ring))
+        done = asyncio.run(rotate_under_load(fleet, fleet_keys, desk_ring))
         states = dict(fleet.stored("SELECT state, count(*) FROM job GROUP BY state"))
         outcomes = dict(fleet.stored("SELECT outcome, count(*) FROM attempt GROUP BY outcome"))
         payloads = [read_job(text).header for (text,) in fleet.stored("SELECT body FROM payload")]
@@ -101,7 +101,7 @@ def test_rotation_under_load_loses_nothing(tmp_path: Path) -> None:
     assert done >= JOBS
     assert (states, outcomes) == ({State.COMPLETED: done}, {"ok": done})
     group, desk, edge = (
-        vault.keys(holder, name)
+        fleet_keys.keys(holder, name)
         for holder, name in ((Holder.GROUP, "prices"), (Holder.SUBMITTER, "client"), (Holder.WORKER, "host-1"))
     )
     assert {header.key for header in payloads} == {key.id for key in group.opening}

@@ -23,9 +23,9 @@ from stockworker.sealing.envelope import encode_bytes
 from stockworker.sealing.keyring import Holder
 from tests.harness import command
 from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.fleet_keys import FleetKeys
 from tests.harness.jobs import as_client, end_of, until_running
 from tests.harness.tools import Watcher
-from tests.harness.vault import Vault
 from tests.harness.waiting import until
 
 PLANTED = "PLANTED-d41d8cd98f00b204"
@@ -39,13 +39,13 @@ def new_id() -> str:
 
 
 @pytest.fixture(scope="module")
-def vault(tmp_path_factory: pytest.TempPathFactory) -> Vault:
+def fleet_keys(tmp_path_factory: pytest.TempPathFactory) -> FleetKeys:
     groups = {"prices": (TYPES, ("host-1", "host-2")), "nobody": (("pid",), ()), "one": (("nothing",), ("host-2",))}
-    return Vault(tmp_path_factory.mktemp("keys") / "vault", groups, ("client", "stranger"))
+    return FleetKeys(tmp_path_factory.mktemp("keys") / "fleet_keys", groups, ("client", "stranger"))
 
 
 @pytest.fixture(scope="module")
-def fleet(tmp_path_factory: pytest.TempPathFactory, vault: Vault) -> Iterator[Fleet]:
+def fleet(tmp_path_factory: pytest.TempPathFactory, fleet_keys: FleetKeys) -> Iterator[Fleet]:
     handlers = {
         **python_handlers(*TYPES[:-1], "pid", "nothing"),
         "shell": {"command": ["/bin/sh", "-c", 'read -r script; eval "$script"']},
@@ -57,7 +57,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, vault: Vault) -> Iterator[Fl
     }
     folder = tmp_path_factory.mktemp("fleet")
     clients = ("client", "stranger", "bare")
-    with Fleet(folder, settings=settings, personal=vault.settings, clients=clients) as fleet:
+    with Fleet(folder, settings=settings, personal=fleet_keys.settings, clients=clients) as fleet:
         yield fleet
 
 
@@ -220,10 +220,10 @@ def test_a_worker_that_was_killed_opens_its_jobs_again(fleet: Fleet, tmp_path: P
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 
-def sealed_as(vault: Vault, job_id: str, **options: object) -> str:
+def sealed_as(fleet_keys: FleetKeys, job_id: str, **options: object) -> str:
     now = float(str(options.pop("now", clock.wall())))
     submission = make_submission(str(options.pop("job_type", "echo")), {"a": 1}, id=job_id)
-    return vault.submitter(str(options.pop("name", "client")), **options).seal_job(submission, JobId(job_id), now)  # type: ignore[arg-type] # options by name
+    return fleet_keys.submitter(str(options.pop("name", "client")), **options).seal_job(submission, JobId(job_id), now)  # type: ignore[arg-type] # options by name
 
 
 def flipped(sealed: str) -> str:
@@ -237,38 +237,42 @@ def replaced_signature(sealed: str) -> str:
     return f"{sealed.rpartition('.')[0]}.{encode_bytes(bytes(64))}"
 
 
-REFUSALS: dict[str, tuple[Callable[[Vault, str], str], str, str]] = {
-    "plain": (lambda _vault, _id: '{"a": 1}', "plain", "it is not sealed, and this worker runs nothing else"),
+REFUSALS: dict[str, tuple[Callable[[FleetKeys, str], str], str, str]] = {
+    "plain": (lambda _keys, _id: '{"a": 1}', "plain", "it is not sealed, and this worker runs nothing else"),
     "expired": (
-        lambda vault, job_id: sealed_as(vault, job_id, now=clock.wall() - 7200),
+        lambda fleet_keys, job_id: sealed_as(fleet_keys, job_id, now=clock.wall() - 7200),
         "expired",
         "it was not to be run after 20",
     ),
     "moved": (
-        lambda vault, _id: sealed_as(vault, "other"),
+        lambda fleet_keys, _id: sealed_as(fleet_keys, "other"),
         "moved",
         "it was sealed for another job: other of type echo",
     ),
-    "bit flip": (lambda vault, job_id: flipped(sealed_as(vault, job_id)), "forged", "its signature is not that of"),
+    "bit flip": (
+        lambda fleet_keys, job_id: flipped(sealed_as(fleet_keys, job_id)),
+        "forged",
+        "its signature is not that of",
+    ),
     "forged": (
-        lambda vault, job_id: replaced_signature(sealed_as(vault, job_id)),
+        lambda fleet_keys, job_id: replaced_signature(sealed_as(fleet_keys, job_id)),
         "forged",
         "its signature is not that of submitter client",
     ),
     "unsigned": (
-        lambda vault, job_id: sealed_as(vault, job_id, sign=False),
+        lambda fleet_keys, job_id: sealed_as(fleet_keys, job_id, sign=False),
         "unsigned",
         "it is not signed by submitter client, and has to be",
     ),
-    "cut": (lambda vault, job_id: sealed_as(vault, job_id)[:-9], "damaged", "damaged: "),
+    "cut": (lambda fleet_keys, job_id: sealed_as(fleet_keys, job_id)[:-9], "damaged", "damaged: "),
 }
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_refused_payload_fails_at_once_and_says_why(fleet: Fleet, vault: Vault, name: str) -> None:
+def test_a_refused_payload_fails_at_once_and_says_why(fleet: Fleet, fleet_keys: FleetKeys, name: str) -> None:
     make, reason, text = REFUSALS[name]
     job_id = new_id()
-    submission = make_submission("echo", text=make(vault, job_id), id=job_id, max_attempts=5)
+    submission = make_submission("echo", text=make(fleet_keys, job_id), id=job_id, max_attempts=5)
     ended = as_client(fleet, lambda client: submit_and_wait(client, submission), "bare")
 
     assert ended.state is State.FAILED
@@ -279,19 +283,19 @@ def test_a_refused_payload_fails_at_once_and_says_why(fleet: Fleet, vault: Vault
     assert text in told[0]["problem"]
 
 
-def test_a_submitter_that_is_not_trusted(fleet: Fleet, vault: Vault, tmp_path: Path) -> None:
+def test_a_submitter_that_is_not_trusted(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: Path) -> None:
     """The workers' keyring does not have a line any more that the submitter still has."""
     job_id = new_id()
     ring = tmp_path / "keyring"
-    shutil.copy(vault.ring, ring)
-    trusted = [line for line in vault.ring.read_text().splitlines() if " stranger " not in line]
-    vault.ring.write_text("\n".join(trusted) + "\n")
+    shutil.copy(fleet_keys.ring, ring)
+    trusted = [line for line in fleet_keys.ring.read_text().splitlines() if " stranger " not in line]
+    fleet_keys.ring.write_text("\n".join(trusted) + "\n")
     reload_workers(fleet)
 
-    sealed = sealed_as(vault, job_id, name="stranger", ring=ring)
+    sealed = sealed_as(fleet_keys, job_id, name="stranger", ring=ring)
     submission = make_submission("echo", text=sealed, id=job_id)
     ended = as_client(fleet, lambda client: submit_and_wait(client, submission), "bare")
-    shutil.copy(ring, vault.ring)
+    shutil.copy(ring, fleet_keys.ring)
     reload_workers(fleet)
 
     refused = "the payload is refused: submitter stranger is not trusted here: in the keyring, it is not listed"
@@ -370,18 +374,18 @@ def write_result(fleet: Fleet, job_id: str, result: str) -> None:
     fleet.dispatcher.await_log("connected to the broker", times + 1)
 
 
-def test_check_looks_at_the_keys(fleet: Fleet, vault: Vault, tmp_path: Path) -> None:
+def test_check_looks_at_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: Path) -> None:
     fine = command.run(fleet.config_file("client"), "check", "--offline")
     worker = command.run(fleet.config_file("host-1"), "check", "--offline", "--instance", "1", "--json")
     exposed = tmp_path / "client.pem"
-    shutil.copy(vault.file(Holder.SUBMITTER, "client"), exposed)
+    shutil.copy(fleet_keys.file(Holder.SUBMITTER, "client"), exposed)
     exposed.chmod(0o644)
     encryption = {"key": str(exposed)}
     open_key = command.run(
         command.changed(fleet.config_file("client"), "exposed", encryption=encryption), "check", "--offline"
     )
 
-    assert f"ok    encryption     {vault.ring}: submitter client has keys that count" in fine.output
+    assert f"ok    encryption     {fleet_keys.ring}: submitter client has keys that count" in fine.output
     findings = [finding for finding in worker.json_lines if finding["check"] == "encryption"]
     assert [finding["verdict"] for finding in findings] == ["ok", "warn"]
     assert "no group in the keyring runs data_import, price_update, technical_analysis" in findings[1]["text"]

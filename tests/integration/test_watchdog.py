@@ -16,11 +16,11 @@ import pytest
 from stockworker.broker.configuration import Profile
 from stockworker.client import Client
 from stockworker.terminal.exits import Exit
+from tests.harness.external_hangs import blocked_loop, dead_reader, locked_database, withheld_confirmations
 from tests.harness.fleet import Fleet, Service, python_handlers
 from tests.harness.jobs import as_client, run_job, until_running
 from tests.harness.service_manager import ServiceManager
 from tests.harness.waiting import wait_until
-from tests.harness.wedges import blocked_loop, dead_reader, locked_database, withheld_confirmations
 
 WATCHDOG_S = 2.0
 VICTIM, BUSY, OFFLINE = "host-1", "host-2", "host-3"

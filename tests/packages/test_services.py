@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import site, wedged
+from tests.harness import injected_hangs, site
 from tests.harness.guest import Guest
 from tests.harness.package_tools import WITH_APT
 from tests.packages.conftest import exposure, on
@@ -161,7 +161,7 @@ def test_a_killed_worker_comes_back(machine: Guest) -> None:
 def breakable(machine: Guest) -> Iterator[Guest]:
     """The machine, with workers that can be got stuck, and that systemd has little patience with."""
     drop_in = "/etc/systemd/system/stockworker@.service.d/watchdog.conf"
-    wedged.add_to(machine.write)
+    injected_hangs.add_to(machine.write)
     machine.write(drop_in, "[Service]\nWatchdogSec=2s\n")
     machine.run("systemctl", "daemon-reload")
     machine.run("systemctl", "restart", *site.WORKERS)
@@ -173,25 +173,25 @@ def breakable(machine: Guest) -> Iterator[Guest]:
     site.start(machine)
 
 
-@pytest.mark.parametrize("wedges", [wedged.WEDGES[:2], wedged.WEDGES[2:]], ids=["fatal", "of the link"])
+@pytest.mark.parametrize("hangs", [injected_hangs.HANGS[:2], injected_hangs.HANGS[2:]], ids=["fatal", "of the link"])
 def test_workers_that_are_stuck_are_made_to_work_again_and_leave_their_stacks_behind(
-    breakable: Guest, wedges: tuple[wedged.Wedge, ...]
+    breakable: Guest, hangs: tuple[injected_hangs.Hang, ...]
 ) -> None:
     before = {worker: len(breakable.journal(worker)) for worker in site.WORKERS}
     pids = {worker: breakable.show(worker, "MainPID") for worker in site.WORKERS}
-    for worker, wedge in zip(site.WORKERS, wedges, strict=True):
-        breakable.run(*wedged.kill_command(wedge, worker))
+    for worker, hang in zip(site.WORKERS, hangs, strict=True):
+        breakable.run(*injected_hangs.kill_command(hang, worker))
 
     for number in (1, 2):
         assert site.submit(breakable, f"{breakable.name}-{number}", None) is None
 
-    for worker, wedge in zip(site.WORKERS, wedges, strict=True):
+    for worker, hang in zip(site.WORKERS, hangs, strict=True):
 
-        def has_left_its_stack(worker: str = worker, wedge: wedged.Wedge = wedge) -> bool:
-            return wedge.stack in breakable.journal(worker)[before[worker] :]
+        def has_left_its_stack(worker: str = worker, hang: injected_hangs.Hang = hang) -> bool:
+            return hang.stack in breakable.journal(worker)[before[worker] :]
 
-        breakable.wait_until(has_left_its_stack, f"{wedge.name}: the stack is in the journal")
-        assert (breakable.show(worker, "MainPID") != pids[worker]) == wedge.fatal
+        breakable.wait_until(has_left_its_stack, f"{hang.name}: the stack is in the journal")
+        assert (breakable.show(worker, "MainPID") != pids[worker]) == hang.fatal
     site.start(breakable)
 
 

@@ -1,4 +1,4 @@
-"""The keys of a fleet in files, made and rotated by the command that operators use."""
+"""The sealing keys of a fleet, in files that `stockworker keys` creates and rotates."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -12,13 +12,13 @@ from stockworker.sealing.keys import KeyFile
 from stockworker.sealing.submitter_seal import SubmitterSeal
 
 
-class Vault:
-    """One folder with a keyring, and with the private keys of everybody.
+class FleetKeys:
+    """One folder with a keyring and the private keys of all participants.
 
     Args:
-        folder: the caller's own.
-        groups: by name: the job types of each group, and the workers that are in it.
-        submitters: who may submit.
+        folder: must not exist yet.
+        groups: the job types and the workers of each group, by its name.
+        submitters: the client IDs that may submit.
         options: further keys of the section `encryption`.
     """
 
@@ -42,7 +42,7 @@ class Vault:
             self.command("generate", Holder.SUBMITTER, submitter)
 
     def command(self, action: str, holder: Holder, name: str, *more: str) -> None:
-        """Run `stockworker keys` on our files."""
+        """Run `stockworker keys` on the files of this folder."""
         files = ("--file", str(self.file(holder, name)), "--keyring", str(self.ring))
         assert main(["keys", action, holder, name, *files, *more]) == 0
 
@@ -71,7 +71,7 @@ class Vault:
     def submitter(
         self, name: str, *, ring: Path | None = None, sign: bool = True, valid_for_s: float = 3600.0
     ) -> SubmitterSeal:
-        """What a submitter seals with, by our keyring or by another one."""
+        """The seal of a submitter that reads the keyring of this folder, or another one."""
         known = keyring.load(ring or self.ring)
         return SubmitterSeal(
             ClientId(name), known, self.keys(Holder.SUBMITTER, name), sign=sign, valid_for_s=valid_for_s

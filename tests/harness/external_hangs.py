@@ -1,7 +1,7 @@
-"""Ways to get a service of a fleet stuck from outside: each is a context that inflicts it, and relieves it at its end.
+"""Hangs that a test causes from outside a service: each is a context that starts one on entry and ends it on exit.
 
-What they yield says whether the service is done for as far as systemd knows (it feeds its watchdog no more, or has
-ended), or has got itself out of it.
+A context yields a function that returns whether the hang was noticed. For a fatal one that means: systemd would restart the
+service, because it stopped feeding its watchdog or exited. For the others it means: the service has reconnected.
 """
 
 import sqlite3
@@ -16,15 +16,15 @@ Noticed = Callable[[], bool]
 
 
 def is_given_up(service: Service) -> bool:
-    """Whether systemd would start it anew."""
+    """Whether systemd would restart the service."""
     if service.manager is None:
-        raise ValueError(f"nobody watches {service.name}")
+        raise ValueError(f"{service.name} runs without a service manager")
     return not service.alive or service.manager.condemned
 
 
 @contextmanager
 def blocked_loop(fleet: Fleet, identity: str) -> Iterator[Noticed]:
-    """The event loop hangs in a call that does not return; other threads go on."""
+    """The event loop hangs in a call that does not return; the other threads continue."""
     service = fleet.services[identity]
     with main_thread_held(service.pid):
         yield lambda: is_given_up(service)
@@ -32,7 +32,7 @@ def blocked_loop(fleet: Fleet, identity: str) -> Iterator[Noticed]:
 
 @contextmanager
 def locked_database(fleet: Fleet, identity: str) -> Iterator[Noticed]:
-    """Another process has an exclusive transaction on what the service has to write. Give it something to write."""
+    """Another process keeps an exclusive transaction on the database of the service; the caller must cause a write."""
     service = fleet.services[identity]
     with _locked(fleet.job_store if identity == "dispatcher" else fleet.journal(identity)):
         yield lambda: is_given_up(service)
@@ -40,7 +40,7 @@ def locked_database(fleet: Fleet, identity: str) -> Iterator[Noticed]:
 
 @contextmanager
 def withheld_confirmations(fleet: Fleet, identity: str) -> Iterator[Noticed]:
-    """No PUBACK reaches the service: what it has sent stays unconfirmed until its window is full. For links without TLS."""
+    """No PUBACK reaches the service, so its send window fills up. Only for links without TLS."""
     proxy = fleet.proxies[identity]
     reconnects = _reconnects(fleet.services[identity])
     proxy.withhold_confirmations()
@@ -52,7 +52,7 @@ def withheld_confirmations(fleet: Fleet, identity: str) -> Iterator[Noticed]:
 
 @contextmanager
 def dead_reader(fleet: Fleet, identity: str) -> Iterator[Noticed]:
-    """What the service says arrives; it hears nothing any more."""
+    """The broker receives what the service sends; the service receives nothing."""
     proxy = fleet.proxies[identity]
     reconnects = _reconnects(fleet.services[identity])
     proxy.swallow(up=False)

@@ -1,4 +1,4 @@
-"""A link with a memory: what it was told, and waiting for what it will be told."""
+"""A link that records every item it delivers, so that a test can wait for one."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable
@@ -10,33 +10,33 @@ from tests.harness.broker import Broker
 
 TIMEOUT_S = 20.0
 
-_Kind = TypeVar("_Kind", LinkUp, LinkDown, Delivery, PublishRefused, Delayed)
+_Item = TypeVar("_Item", LinkUp, LinkDown, Delivery, PublishRefused, Delayed)
 
 
-class Station:
-    """`acknowledging`: confirm each delivery as it comes."""
+class LinkRecorder:
+    """A link and the items it has delivered; with `acknowledging` it confirms each delivery immediately."""
 
     def __init__(self, settings: LinkSettings, *, acknowledging: bool = True, jitter: float = 0.1) -> None:
-        self.told: list[LinkItem] = []
+        self.items: list[LinkItem] = []
         self.link = Link(settings, self._take, random=lambda: jitter)
         self._acknowledging = acknowledging
-        self._news = asyncio.Event()
+        self._arrived = asyncio.Event()
 
-    def all(self, kind: type[_Kind]) -> list[_Kind]:
-        return [item for item in self.told if isinstance(item, kind)]
+    def all(self, kind: type[_Item]) -> list[_Item]:
+        return [item for item in self.items if isinstance(item, kind)]
 
     def bodies(self) -> list[bytes]:
         return [delivery.packet.body for delivery in self.all(Delivery)]
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until news make the condition true."""
+        """Wait until an item makes the condition true."""
         async with asyncio.timeout(TIMEOUT_S):
             while not condition():
-                self._news.clear()
-                await self._news.wait()
+                self._arrived.clear()
+                await self._arrived.wait()
 
-    async def next(self, kind: type[_Kind], number: int = 1) -> _Kind:
-        """Return the `number`th item of a kind, once it is there."""
+    async def next(self, kind: type[_Item], number: int = 1) -> _Item:
+        """Wait for the `number`th item of a kind, and return it."""
         await self.until(lambda: len(self.all(kind)) >= number)
         return self.all(kind)[number - 1]
 
@@ -44,8 +44,8 @@ class Station:
         self.link.acknowledge(deliveries)
 
     def _take(self, item: LinkItem) -> None:
-        self.told.append(item)
-        self._news.set()
+        self.items.append(item)
+        self._arrived.set()
         if self._acknowledging and isinstance(item, Delivery):
             asyncio.get_running_loop().call_soon(self.link.acknowledge, [item])
 
@@ -62,22 +62,22 @@ def settings_for(broker: Broker, name: str, **changes: Any) -> LinkSettings:
 
 
 @asynccontextmanager
-async def running(station: Station) -> AsyncIterator[Station]:
-    """Run the link, up on entering; closed on leaving."""
-    run = asyncio.create_task(station.link.run())
+async def running(recorder: LinkRecorder) -> AsyncIterator[LinkRecorder]:
+    """Run the link: it is up when the context is entered, and closed when it is left."""
+    run = asyncio.create_task(recorder.link.run())
     try:
-        await station.next(LinkUp)
-        yield station
+        await recorder.next(LinkUp)
+        yield recorder
     finally:
-        await station.link.close()
+        await recorder.link.close()
         await run
 
 
 @asynccontextmanager
 async def connected(
     broker: Broker, name: str, *topics: str, acknowledging: bool = True, **changes: Any
-) -> AsyncIterator[Station]:
-    """A station on the broker, under the certificate `name`, subscribed to the topics."""
+) -> AsyncIterator[LinkRecorder]:
+    """A recorder on the broker, under the certificate `name`, subscribed to the topics."""
     settings = settings_for(broker, name, subscriptions=topics, **changes)
-    async with running(Station(settings, acknowledging=acknowledging)) as station:
-        yield station
+    async with running(LinkRecorder(settings, acknowledging=acknowledging)) as recorder:
+        yield recorder
