@@ -14,7 +14,8 @@ from stockworker.config import Config, Handler, load
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.service import DispatcherSettings
 from stockworker.errors import ConfigError
-from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler, discover
+from stockworker.handlers.discovery import discover
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
 from stockworker.protocol.ids import JobType, WorkerId, check_id
 from stockworker.worker.machine import Intervals
 from stockworker.worker.service import WorkerSettings

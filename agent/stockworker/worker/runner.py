@@ -24,7 +24,8 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.handlers.api import Context, Handler, Job, Json, PermanentError
-from stockworker.handlers.spec import Limits, PythonHandler, load
+from stockworker.handlers.discovery import load
+from stockworker.handlers.spec import Limits, PythonHandler
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.job import Outcome

@@ -1,0 +1,64 @@
+import json
+from pathlib import Path
+
+import pytest
+
+from stockworker import handlers
+from stockworker.errors import ConfigError
+from stockworker.handlers.discovery import discover, load
+
+
+def install(site: Path, name: str, entry_points: str) -> None:
+    folder = site / f"{name}-1.0.dist-info"
+    folder.mkdir()
+    (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n")
+    (folder / "entry_points.txt").write_text(f"[stockworker.handlers]\n{entry_points}\n")
+
+
+def test_without_anything_installed_there_are_the_built_in_types() -> None:
+    assert discover() == handlers.BUILT_IN
+
+
+def test_installed_handlers_add_to_the_built_in_ones_and_replace_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    install(tmp_path, "acme", "risk = acme.risk:handle\nprice_update = acme.prices:handle")
+    monkeypatch.syspath_prepend(tmp_path)
+    expected = dict(handlers.BUILT_IN) | {"risk": "acme.risk:handle", "price_update": "acme.prices:handle"}
+    assert discover() == expected
+
+
+def test_two_packages_that_offer_one_type_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "acme", "risk = acme.risk:handle")
+    install(tmp_path, "umbrella", "risk = umbrella.risk:handle")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match=r"risk = \w+\.risk:handle: \w+\.risk:handle is installed for this type too"):
+        discover()
+
+
+def test_a_type_with_an_invalid_name_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "acme", "r/i = acme.risk:handle")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ConfigError, match="'r/i' is no valid id"):
+        discover()
+
+
+def test_a_handler_is_found_by_its_name() -> None:
+    found: list[object] = [load("json:dumps"), load("json:JSONDecoder.decode")]
+    assert found == [json.dumps, json.JSONDecoder.decode]
+
+
+@pytest.mark.parametrize(
+    ("function", "error"),
+    [
+        ("json", ValueError),
+        ("json:", AttributeError),
+        (":dumps", ValueError),
+        ("json:nowhere", AttributeError),
+        ("nowhere.at_all:f", ModuleNotFoundError),
+        ("json:__name__", TypeError),
+    ],
+)
+def test_a_handler_that_does_not_exist_is_an_error(function: str, error: type[Exception]) -> None:
+    with pytest.raises(error):
+        load(function)
