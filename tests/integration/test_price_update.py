@@ -143,7 +143,7 @@ def test_a_cancelled_update_stops_between_symbols(run: HandlerRun, server: HttpS
     ("payload", "message"),
     [
         ([], "the payload must be an object"),
-        ({"symbol": "AAPL"}, r"unknown payload field 'symbol', did you mean symbols\?"),
+        ({"symbol": "AAPL"}, r"unknown payload field 'symbol'; did you mean 'symbols'\?"),
         ({"symbols": []}, r"payload\.symbols: name from 1 to 1000 symbols"),
         ({"symbols": "AAPL"}, r"payload\.symbols: expected a list of strings"),
         ({"symbols": ["../x"]}, r"payload\.symbols: '../x' is no symbol"),

@@ -271,9 +271,9 @@ def test_a_label_tells_the_parameters(item: Any, label: str | None) -> None:
 @pytest.mark.parametrize(
     ("item", "message"),
     [
-        ("smaa", r"here: unknown indicator 'smaa', did you mean sma\? Known: sma, ema, "),
-        ("bolinger", r"did you mean bollinger\?"),
-        ({"name": "sma", "perod": 5}, r"here: unknown parameter of sma: 'perod', did you mean period\?"),
+        ("smaa", r"here: unknown indicator 'smaa'; did you mean 'sma'\? Known: sma, ema, "),
+        ("bolinger", r"did you mean 'bollinger'\?"),
+        ({"name": "sma", "perod": 5}, r"here: unknown parameter of sma: 'perod'; did you mean 'period'\?"),
         ({"name": "sma", "period": 0}, "here.period: must be from 1 to 1000"),
         ({"name": "rsi", "period": 1}, "here.period: must be from 2 to 1000"),
         ({"name": "sma", "period": 2.5}, "period: must be a whole number"),

@@ -8,9 +8,9 @@ from typing import Any, Final
 
 from stockworker.cli.payload import parse_json
 from stockworker.client import make_submission
-from stockworker.config.kinds import suggestion
 from stockworker.errors import JobRejected
 from stockworker.protocol.messages import Submission
+from stockworker.protocol.suggestion import suggestion
 from stockworker.terminal.arguments import attempts, delay, identifier, moment, timeout
 
 _OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {

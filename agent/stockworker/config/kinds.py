@@ -1,6 +1,5 @@
 """The kinds of value that the configuration knows: how each is written, read and shown."""
 
-import difflib
 import math
 import os
 import re
@@ -12,6 +11,7 @@ from typing import Any
 
 from stockworker.config.document import Items, Node, Scalar, Table, quoted
 from stockworker.protocol.ids import ID_GRAMMAR
+from stockworker.protocol.suggestion import suggestion
 
 Json = Any  # what json.loads returns: untyped by nature
 Value = Any  # the kind of a key decides the type of its value
@@ -234,12 +234,6 @@ def json_value(node: Node) -> Json:
     if isinstance(node, Items):
         return [json_value(item) for item in node.items]
     return _FROM_TAG[node.tag](node.text)
-
-
-def suggestion(word: str, known: tuple[str, ...]) -> str:
-    """The end of a message about an unknown word: what was probably meant."""
-    near = difflib.get_close_matches(word, known, n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""
 
 
 def _decimal(written: str) -> int:

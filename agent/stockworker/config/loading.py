@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stockworker.config.document import Node, Place, Problem, Scalar, Table, Unreadable, find, merge, quoted, read
-from stockworker.config.kinds import ID, Wrong, suggestion
+from stockworker.config.kinds import ID, Wrong
 from stockworker.config.reader import read_config
 from stockworker.config.rules import check
 from stockworker.config.schema import Config
 from stockworker.errors import ConfigError
+from stockworker.protocol.suggestion import suggestion
 
 DEFAULT_PATH = Path("/etc/stockworker/job_processor.yml")
 ROOT_KEY = "job_processor"

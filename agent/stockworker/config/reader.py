@@ -14,9 +14,9 @@ from stockworker.config.kinds import (
     ValueKind,
     Wrong,
     json_value,
-    suggestion,
 )
 from stockworker.config.schema import Config, keys
+from stockworker.protocol.suggestion import suggestion
 
 
 def read_config(root: Table, problems: list[Problem]) -> Config:

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Collection, Mapping
 from datetime import date
-from difflib import get_close_matches
 from typing import TypeVar
 
 from stockworker.handlers.api import Context, Job, Json, PermanentError
 from stockworker.handlers.market import InvalidBar, calendar_day, check_symbol
 from stockworker.protocol.fields import FieldError, Fields
+from stockworker.protocol.suggestion import suggestion
 
 T = TypeVar("T")
 
@@ -93,7 +93,6 @@ def texts(fields: Mapping[str, Json], name: str) -> tuple[str, ...] | None:
 
 
 def unknown(kind: str, name: str, known: Collection[str]) -> str:
-    """Say that `name` is none of the known ones, which one was perhaps meant, and which there are."""
-    near = get_close_matches(name, known, n=1)
-    meant = f", did you mean {near[0]}?" if near else "."
-    return f"unknown {kind} {name[:40]!r}{meant} Known: {', '.join(list(known)[:40])}"
+    """The error text for an unknown name: which name was probably meant, and which names are known."""
+    hint = suggestion(name, known) or "."
+    return f"unknown {kind} {name[:40]!r}{hint} Known: {', '.join(list(known)[:40])}"
