@@ -13,9 +13,9 @@ def jobs_table(views: Sequence[JobView], symbols: Mapping[JobId, str]) -> str:
     head = ("JOB", "TYPE", "SYMBOL", "PRIORITY", "STATE", "ATTEMPTS", "WORKER", "SECONDS")
     rows = [
         (
-            view.id,
+            view.job_id,
             view.type,
-            symbols[view.id],
+            symbols[view.job_id],
             view.priority.label,
             view.state,
             str(view.attempt),

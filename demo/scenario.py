@@ -130,7 +130,7 @@ async def _perform(step: Step, client: Client, watch: Watch, screen: Screen) -> 
     await client.submit_many(step.jobs.values())
     async for ended in client.wait(step.ids, _STEP_TIMEOUT_S):
         screen.log(f"   {ended.job_id} {ended.state}")
-    found = {view.id: view for view in await client.query(step.ids, with_results=True)}
+    found = {view.job_id: view for view in await client.query(step.ids, with_results=True)}
     completed = sum(view.state is State.COMPLETED for view in found.values())
     screen.say(f"   {completed} of {len(step.jobs)} completed in {clock.monotonic() - started_at:.1f} s")
     return [found[job_id] for job_id in step.ids]
@@ -141,7 +141,7 @@ def _show_jobs(views: Sequence[JobView], steps: Sequence[Step], screen: Screen) 
     screen.say(f"\nJobs\n{report.jobs_table(views, symbols)}")
     for view in views:
         if view.state is not State.COMPLETED:
-            screen.say(f"   {view.id}: {view.reason}")
+            screen.say(f"   {view.job_id}: {view.reason}")
 
 
 def _analyses(
@@ -150,9 +150,9 @@ def _analyses(
     """The days to show and the indicators of each symbol whose analysis has completed."""
     with closing(open_market_store(str(market_data))) as store:
         return {
-            analysis.ids[view.id]: (store.bars(analysis.ids[view.id], last=CHART_DAYS), json.loads(view.result))
+            analysis.ids[view.job_id]: (store.bars(analysis.ids[view.job_id], last=CHART_DAYS), json.loads(view.result))
             for view in views
-            if view.id in analysis.ids and view.result is not None
+            if view.job_id in analysis.ids and view.result is not None
         }
 
 

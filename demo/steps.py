@@ -31,7 +31,7 @@ class Step:
     @property
     def ids(self) -> dict[JobId, str]:
         """The symbol by the id of its job."""
-        return {submission.id: symbol for symbol, submission in self.jobs.items() if submission.id is not None}
+        return {submission.job_id: symbol for symbol, submission in self.jobs.items() if submission.job_id is not None}
 
 
 def import_step(symbols: Sequence[str], folder: Path) -> Step:

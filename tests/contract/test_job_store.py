@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.dispatcher.effects import Prune, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import HoldKind, Prune, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
@@ -23,7 +23,7 @@ from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import HoldKind, JobFilter
+from stockworker.protocol.messages import JobFilter
 from tests.harness.dispatching import MIDDAY, A, B, C, a_job
 from tests.harness.job_records import attempts, job_lists
 from tests.harness.memory_store import MemoryJobStore
@@ -103,7 +103,7 @@ def test_what_has_ended_is_counted_and_found_but_not_loaded(store: JobStore) -> 
     over = [ended(job, state) for job, state in zip(jobs, sorted(TERMINAL), strict=True)]
     store.commit([SaveJob(job) for job in over])
     assert store.load() == Snapshot([], dict.fromkeys(TERMINAL, 1), 5)
-    assert store.find([job.spec.id for job in over]) == {job.spec.id: job for job in over}
+    assert store.find([job.spec.job_id for job in over]) == {job.spec.job_id: job for job in over}
 
 
 def test_a_reopened_job_is_loaded_again(store: JobStore) -> None:
@@ -153,12 +153,14 @@ def test_everything_comes_back_as_it_was(
         saves = [SaveJob(job, text, text[::-1]) for job, text in zip(jobs, texts, strict=False)]
         made.store.commit([*saves, *map(SaveAttempt, tried)])
         store = made.reopen()
-        assert store.find([job.spec.id for job in jobs]) == {job.spec.id: job for job in jobs}
-        assert store.payloads(jobs) == {save.job.spec.id: save.payload for save in saves}
-        assert store.results(jobs) == {save.job.spec.id: save.result for save in saves}
+        assert store.find([job.spec.job_id for job in jobs]) == {job.spec.job_id: job for job in jobs}
+        assert store.payloads(jobs) == {save.job.spec.job_id: save.payload for save in saves}
+        assert store.results(jobs) == {save.job.spec.job_id: save.result for save in saves}
         snapshot = store.load()
         assert sorted(snapshot.jobs, key=lambda job: job.sequence) == list(snapshot.jobs)
-        assert {job.spec.id for job in snapshot.jobs} == {job.spec.id for job in jobs if job.state not in TERMINAL}
+        assert {job.spec.job_id for job in snapshot.jobs} == {
+            job.spec.job_id for job in jobs if job.state not in TERMINAL
+        }
         assert snapshot.totals == Counter(job.state for job in jobs)
         assert snapshot.next_sequence == max((job.sequence for job in jobs), default=0) + 1
         newest = {(attempt.job_id, attempt.number): attempt for attempt in tried}
@@ -176,9 +178,11 @@ def test_payloads_and_results_are_kept_to_the_letter(store: JobStore, text: str)
 
 def test_large_batches_are_no_matter(store: JobStore) -> None:
     jobs = numbered(3000)
-    store.commit([save for job in jobs for save in (SaveJob(job, job.spec.id), SaveAttempt(an_attempt(job.sequence)))])
-    store.commit([SaveJob(ended(job, State.COMPLETED), result=job.spec.id) for job in jobs])
-    ids = [job.spec.id for job in jobs]
+    store.commit(
+        [save for job in jobs for save in (SaveJob(job, job.spec.job_id), SaveAttempt(an_attempt(job.sequence)))]
+    )
+    store.commit([SaveJob(ended(job, State.COMPLETED), result=job.spec.job_id) for job in jobs])
+    ids = [job.spec.job_id for job in jobs]
     assert len(store.find([*ids, A, B])) == 3000
     assert store.payloads(jobs) == store.results(jobs) == {job_id: job_id for job_id in ids}
     assert store.load() == Snapshot([], {State.COMPLETED: 3000}, 3001)
@@ -253,12 +257,12 @@ def test_pruning_takes_what_ended_before_and_nothing_else(store: JobStore) -> No
     jobs = [old, at_the_time, newer, alive]
     store.commit([SaveJob(job, "{}", "1") for job in jobs] + [SaveAttempt(an_attempt(number)) for number in (1, 2, 4)])
     assert store.commit([Prune(10.0, 1000)]) == {State.COMPLETED: 1}
-    assert store.find([job.spec.id for job in jobs]) == {job.spec.id: job for job in jobs[1:]}
+    assert store.find([job.spec.job_id for job in jobs]) == {job.spec.job_id: job for job in jobs[1:]}
     assert store.load() == Snapshot([alive], {State.COMPLETED: 1, State.FAILED: 1, State.QUEUED: 1}, 5)
     assert store.search(JobFilter()) == [alive, newer, at_the_time]
-    assert (store.attempts(old.spec.id), store.results([old])) == ([], {})
-    assert store.attempts(alive.spec.id) == [an_attempt(4)]
-    assert store.payloads([alive]) == {alive.spec.id: "{}"}
+    assert (store.attempts(old.spec.job_id), store.results([old])) == ([], {})
+    assert store.attempts(alive.spec.job_id) == [an_attempt(4)]
+    assert store.payloads([alive]) == {alive.spec.job_id: "{}"}
     assert store.commit([Prune(10.0, 1000)]) == {}
 
 
@@ -283,8 +287,8 @@ def test_the_id_of_a_pruned_job_can_be_used_again(store: JobStore) -> None:
     store.commit([Prune(10.0, 10)])
     again = a_job(JobId("job-1"), sequence=1)
     store.commit([SaveJob(again, "new")])
-    assert store.payloads([again]) == {again.spec.id: "new"}
-    assert (store.results([again]), store.attempts(again.spec.id)) == ({}, [])
+    assert store.payloads([again]) == {again.spec.job_id: "new"}
+    assert (store.results([again]), store.attempts(again.spec.job_id)) == ({}, [])
 
 
 # --- searching --------------------------------------------------------------------------------------------------------
@@ -299,8 +303,8 @@ def test_a_search_finds_the_newest_first(store: JobStore) -> None:
 def test_a_search_goes_on_where_another_ended(store: JobStore) -> None:
     jobs = numbered(5)
     store.commit([SaveJob(job, "") for job in jobs])
-    assert store.search(JobFilter(limit=2, before=jobs[3].spec.id)) == [jobs[2], jobs[1]]
-    assert store.search(JobFilter(before=jobs[0].spec.id)) == []
+    assert store.search(JobFilter(limit=2, before=jobs[3].spec.job_id)) == [jobs[2], jobs[1]]
+    assert store.search(JobFilter(before=jobs[0].spec.job_id)) == []
     assert store.search(JobFilter(before=JobId("forgotten"))) == []
 
 
@@ -323,7 +327,7 @@ def test_a_search_finds_what_a_walk_finds(
     before = None
     if jobs and wanted.before is not None:
         before = jobs[pick % len(jobs)]
-        wanted = replace(wanted, before=before.spec.id)
+        wanted = replace(wanted, before=before.spec.job_id)
     store = make()
     store.commit([SaveJob(job, "") for job in jobs])
     expected = [

@@ -43,7 +43,7 @@ def found(kind: str, path: Path) -> int:
     store = SqliteJobStore(path)
     jobs = list(store.load().jobs)
     assert jobs == [a_job(number) for number in range(1, len(jobs) + 1)]
-    assert store.payloads(jobs) == {job.spec.id: PAYLOAD for job in jobs}
+    assert store.payloads(jobs) == {job.spec.job_id: PAYLOAD for job in jobs}
     for number in range(1, len(jobs) + 1):
         assert store.attempts(JobId(f"job-{number}")) == [an_attempt(number)]
     store.close()

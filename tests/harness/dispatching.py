@@ -6,6 +6,7 @@ from typing import Any
 from stockworker.dispatcher.effects import (
     Effect,
     Event,
+    HoldKind,
     LinkChanged,
     Note,
     Now,
@@ -29,8 +30,6 @@ from stockworker.protocol.messages import (
     CancelJob,
     Control,
     ControlAction,
-    Hold,
-    HoldKind,
     LeaseStatus,
     Monitor,
     Notice,
@@ -43,6 +42,8 @@ from stockworker.protocol.messages import (
     ReportedLease,
     Request,
     RetryJob,
+    SetDrain,
+    SetPause,
     Stats,
     StatsRequest,
     Submission,
@@ -66,7 +67,7 @@ DRAIN, RESUME = ControlAction.DRAIN, ControlAction.RESUME
 WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStatus.FINISHED
 
 POLICY = Policy(defaults=JobDefaults(backoff_s=8.0))
-PRESENCE = Presence(online=True, epoch="epoch", version="1.0")
+PRESENCE = Presence(online=True, incarnation="epoch", version="1.0")
 CONNECTED, CUT_OFF = LinkChanged(up=True), LinkChanged(up=False)
 
 
@@ -192,7 +193,7 @@ class DispatcherBook(Playbook[Event, Effect]):
             self.expect(self.given(worker_id, job_id))
         if state is State.RUNNING:
             self.tell(request(worker_id, self.held(job_id, RUNNING)))
-            self.expect(ack(worker_id, renewed=[self.token(job_id)]))
+            self.expect(ack(worker_id))
         elif state in (State.COMPLETED, State.FAILED):
             outcome = Outcome.OK if state is State.COMPLETED else Outcome.ERROR
             ended = self.ended(job_id, outcome, result="1" if outcome is Outcome.OK else None)
@@ -238,11 +239,11 @@ def request(
     window: int | None = None,
     types: Sequence[JobType] = (BACKTEST,),
     tags: Sequence[Tag] = (),
-    boot: str = "boot-1",
+    incarnation: str = "boot-1",
     short: bool = False,
 ) -> Request:
     window = slots if window is None else window
-    return Request(worker_id, boot, slots, window, tuple(types), tuple(tags), "1.0", leases, short)
+    return Request(worker_id, incarnation, slots, window, tuple(types), tuple(tags), "1.0", leases, short)
 
 
 def cancel(job_id: JobId, reply: Reply | None = REPLY) -> CancelJob:
@@ -253,20 +254,27 @@ def retry(job_id: JobId, reply: Reply | None = REPLY) -> RetryJob:
     return RetryJob(job_id, reply)
 
 
-def pause(job_type: JobType, reply: Reply | None = None) -> Hold:
-    return Hold(HoldKind.TYPE, job_type, on=True, reply=reply)
+def pause(job_type: JobType, reply: Reply | None = None) -> SetPause:
+    return SetPause(job_type, paused=True, reply=reply)
 
 
-def resume(job_type: JobType, reply: Reply | None = None) -> Hold:
-    return Hold(HoldKind.TYPE, job_type, on=False, reply=reply)
+def resume(job_type: JobType, reply: Reply | None = None) -> SetPause:
+    return SetPause(job_type, paused=False, reply=reply)
 
 
-def drain(worker_id: WorkerId, reply: Reply | None = None) -> Hold:
-    return Hold(HoldKind.WORKER, worker_id, on=True, reply=reply)
+def set_hold(kind: HoldKind, name: str, *, on: bool, reply: Reply | None = None) -> SetPause | SetDrain:
+    """The order behind an entry of `Ledger.holds`."""
+    if kind is HoldKind.TYPE:
+        return SetPause(JobType(name), on, reply)
+    return SetDrain(WorkerId(name), on, reply)
 
 
-def undrain(worker_id: WorkerId, reply: Reply | None = None) -> Hold:
-    return Hold(HoldKind.WORKER, worker_id, on=False, reply=reply)
+def drain(worker_id: WorkerId, reply: Reply | None = None) -> SetDrain:
+    return SetDrain(worker_id, drained=True, reply=reply)
+
+
+def undrain(worker_id: WorkerId, reply: Reply | None = None) -> SetDrain:
+    return SetDrain(worker_id, drained=False, reply=reply)
 
 
 def report(worker_id: WorkerId, *attempts: AttemptReport) -> Report:
@@ -282,10 +290,8 @@ def receipt(
     return Send(Receipt(REPLY, (ReceiptEntry(job_id, status, reason, holder),)))
 
 
-def ack(
-    worker_id: WorkerId, *, stored: Sequence[Token] = (), stale: Sequence[Token] = (), renewed: Sequence[Token] = ()
-) -> Send:
-    return Send(Ack(worker_id, tuple(stored), tuple(stale), tuple(renewed), POLICY.lease_s))
+def ack(worker_id: WorkerId, *, stored: Sequence[Token] = (), stale: Sequence[Token] = ()) -> Send:
+    return Send(Ack(worker_id, tuple(stored), tuple(stale), POLICY.lease_s))
 
 
 def order(worker_id: WorkerId, action: ControlAction) -> Send:

@@ -22,7 +22,7 @@ from tests.harness.messages import (
 
 specs = st.builds(
     JobSpec,
-    id=job_ids,
+    job_id=job_ids,
     type=job_types,
     priority=priorities,
     not_before=st.none() | times,
@@ -58,7 +58,7 @@ def jobs(of_state: st.SearchStrategy[State] = states) -> st.SearchStrategy[JobRe
     )
 
 
-job_lists = st.lists(jobs(), max_size=8, unique_by=(lambda job: job.sequence, lambda job: job.spec.id))
+job_lists = st.lists(jobs(), max_size=8, unique_by=(lambda job: job.sequence, lambda job: job.spec.job_id))
 attempts = st.builds(
     Attempt,
     job_id=job_ids,

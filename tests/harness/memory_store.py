@@ -3,13 +3,13 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import HoldKind, Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import LIVE, State
-from stockworker.protocol.messages import HoldKind, JobFilter
+from stockworker.protocol.messages import JobFilter
 
 
 class MemoryJobStore:
@@ -34,8 +34,8 @@ class MemoryJobStore:
     def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         saves = list(saves)
         for save in saves:
-            if isinstance(save, SaveJob) and save.payload is not None and save.job.spec.id in self.jobs:
-                raise StoreError(f"memory: {save.job.spec.id} is there already")
+            if isinstance(save, SaveJob) and save.payload is not None and save.job.spec.job_id in self.jobs:
+                raise StoreError(f"memory: {save.job.spec.job_id} is there already")
         pruned: Counter[State] = Counter()
         for save in saves:
             match save:
@@ -50,7 +50,7 @@ class MemoryJobStore:
         return pruned
 
     def _save_job(self, save: SaveJob) -> None:
-        job_id = save.job.spec.id
+        job_id = save.job.spec.job_id
         self.jobs[job_id] = save.job
         if save.payload is not None:
             self._payloads[job_id] = save.payload
@@ -61,17 +61,17 @@ class MemoryJobStore:
         ended = [(job.ended_at, job) for job in self.jobs.values() if job.ended_at is not None]
         old = sorted(((at, job) for at, job in ended if at < prune.before), key=lambda found: found[0])
         for _, job in old[: prune.most]:
-            job_id = job.spec.id
+            job_id = job.spec.job_id
             del self.jobs[job_id], self._payloads[job_id]
             self._results.pop(job_id, None)
             self._attempts = {key: attempt for key, attempt in self._attempts.items() if key[0] != job_id}
         return [job.state for _, job in old[: prune.most]]
 
     def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
-        return {job.spec.id: self._payloads[job.spec.id] for job in jobs}
+        return {job.spec.job_id: self._payloads[job.spec.job_id] for job in jobs}
 
     def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
-        return {job.spec.id: self._results[job.spec.id] for job in jobs if job.spec.id in self._results}
+        return {job.spec.job_id: self._results[job.spec.job_id] for job in jobs if job.spec.job_id in self._results}
 
     def search(self, wanted: JobFilter) -> list[JobRecord]:
         newest = max((job.sequence for job in self.jobs.values()), default=0)

@@ -48,7 +48,7 @@ def submissions(
 ) -> st.SearchStrategy[messages.Submission]:
     return st.builds(
         messages.Submission,
-        id=st.none() | job_ids,
+        job_id=st.none() | job_ids,
         type=of_type,
         priority=of_priority,
         payload=payloads,
@@ -87,7 +87,7 @@ receipt_entries = st.builds(
 )
 job_views = st.builds(
     messages.JobView,
-    id=job_ids,
+    job_id=job_ids,
     type=job_types,
     priority=priorities,
     state=states,
@@ -162,7 +162,8 @@ BY_CLASS: dict[type[messages.Message], st.SearchStrategy[messages.Message]] = {
     messages.Submit: submits(),
     messages.CancelJob: st.builds(messages.CancelJob, job_ids, optional_replies),
     messages.RetryJob: st.builds(messages.RetryJob, job_ids, optional_replies),
-    messages.Hold: st.builds(messages.Hold, st.sampled_from(messages.HoldKind), ids, st.booleans(), optional_replies),
+    messages.SetPause: st.builds(messages.SetPause, job_types, st.booleans(), optional_replies),
+    messages.SetDrain: st.builds(messages.SetDrain, worker_ids, st.booleans(), optional_replies),
     messages.Query: queries_by_id | queries_by_filter,
     messages.StatsRequest: st.builds(messages.StatsRequest, optional_replies),
     messages.Cleanup: st.just(messages.Cleanup()),
@@ -183,7 +184,7 @@ BY_CLASS: dict[type[messages.Message], st.SearchStrategy[messages.Message]] = {
     messages.Stats: st.builds(
         messages.Stats,
         reply=optional_replies,
-        epoch=ids,
+        incarnation=ids,
         version=versions,
         uptime_s=durations,
         states=st.dictionaries(states, counts, max_size=8).map(lambda found: tuple(found.items())),
@@ -212,9 +213,7 @@ BY_CLASS: dict[type[messages.Message], st.SearchStrategy[messages.Message]] = {
     ),
     messages.Disconnect: st.builds(messages.Disconnect, worker_ids, ids),
     messages.Assign: st.builds(messages.Assign, worker_ids, st.floats(0.001, 86400), _tuples_of(assignments)),
-    messages.Ack: st.builds(
-        messages.Ack, worker_ids, token_lists, token_lists, token_lists, st.floats(0, 86400), st.none() | texts
-    ),
+    messages.Ack: st.builds(messages.Ack, worker_ids, token_lists, token_lists, st.floats(0, 86400), st.none() | texts),
     messages.Control: st.builds(
         messages.Control, worker_ids, st.sampled_from(messages.ControlAction), st.none() | tokens
     ),

@@ -134,7 +134,7 @@ class AgentBook(Playbook[Event, Effect]):
         self.expect(self.introduction(), *([reported(*again)] if again else []))
 
     def introduction(self) -> Send:
-        return Send(Register(WORKER, self.identity.boot, "1.0", self._offering.slots, self._offering.types, ()))
+        return Send(Register(WORKER, self.identity.incarnation, "1.0", self._offering.slots, self._offering.types, ()))
 
     def run(self, *jobs: Assignment) -> None:
         """These jobs are assigned, and run."""
@@ -161,10 +161,8 @@ def assign(*jobs: Assignment) -> Assign:
     return Assign(WORKER, 30.0, jobs)
 
 
-def ack(
-    *, stored: Sequence[Token] = (), stale: Sequence[Token] = (), renewed: Sequence[Token] = (), lease_s: float = 30.0
-) -> Ack:
-    return Ack(WORKER, tuple(stored), tuple(stale), tuple(renewed), lease_s)
+def ack(*, stored: Sequence[Token] = (), stale: Sequence[Token] = (), lease_s: float = 30.0) -> Ack:
+    return Ack(WORKER, tuple(stored), tuple(stale), lease_s)
 
 
 def order(action: ControlAction, token: Token | None = None) -> Control:
@@ -177,8 +175,8 @@ def finished(token: Token, outcome: Outcome = Outcome.OK, *, error: str | None =
     return Finished(token, outcome, result, error, permanent=False, ran_s=ran_s)
 
 
-def dispatcher(epoch: str, *, online: bool = True) -> Presence:
-    return Presence(online, epoch, "1.0")
+def dispatcher(incarnation: str, *, online: bool = True) -> Presence:
+    return Presence(online, incarnation, "1.0")
 
 
 # --- what comes out ---------------------------------------------------------------------------------------------------

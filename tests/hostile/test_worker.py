@@ -48,7 +48,7 @@ FORGED: dict[str, Message] = {
     "progress": Progress(VICTIM, JobId("j1"), 0.5, "half"),
     "acknowledgement": Ack(VICTIM, stored=(TOKEN,)),
     "receipt": Receipt(Reply(ClientId("client")), (ReceiptEntry(JobId("j1"), ReceiptStatus.STORED),)),
-    "presence": Presence(online=True, epoch="forged", version="9"),
+    "presence": Presence(online=True, incarnation="forged", version="9"),
 }
 FORBIDDEN = ["jobs/queue/high/echo", "jobs/cancel/j1", "jobs/retry/j1", "jobs/pause/echo", "workers/cleanup"]
 FORBIDDEN += [f"jobs/assign/{VICTIM}", f"workers/control/{VICTIM}", f"jobs/query/{VICTIM}", "system/monitor"]

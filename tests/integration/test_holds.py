@@ -60,7 +60,12 @@ def until_worker(fleet: Fleet, worker_id: str, *, held: bool, leases: int) -> Wo
         async with asyncio.timeout(TIMEOUT_S):
             while True:
                 for worker in (await client.stats()).workers:
-                    if (worker.id, worker.online, worker.held, worker.leases) == (worker_id, True, held, leases):
+                    if (worker.worker_id, worker.online, worker.drained, worker.leases) == (
+                        worker_id,
+                        True,
+                        held,
+                        leases,
+                    ):
                         return worker
                 await asyncio.sleep(0.02)
 
@@ -86,8 +91,8 @@ def test_a_paused_type_waits_and_says_why_until_it_is_resumed(fleet: Fleet) -> N
     assert (rows["echo"][:2], rows["length"][:2]) == (["paused", "1"], ["paused", "0"])
 
     assert run(fleet, "resume", "echo", "length", "--json").json_lines == [
-        {"type": "echo", "status": "freed"},
-        {"type": "length", "status": "freed"},
+        {"type": "echo", "status": "resumed"},
+        {"type": "length", "status": "resumed"},
     ]
     assert run(fleet, "wait", job_id).status == 0
     assert run_job(fleet, "length", "four")[0].result == "4"
@@ -140,8 +145,8 @@ def test_a_worker_is_drained_over_restarts_of_everybody_and_used_again(fleet: Fl
     assert why(fleet, waiting)[1:] == ["2 of 2 workers for its type: drained (stockworker undrain WORKER)"]
     assert "online, drained" in run(fleet, "stats").output
     assert run(fleet, "undrain", "host-1", "host-2", "--json").json_lines == [
-        {"worker": "host-1", "status": "freed"},
-        {"worker": "host-2", "status": "freed"},
+        {"worker": "host-1", "status": "undrained"},
+        {"worker": "host-2", "status": "undrained"},
     ]
     assert run(fleet, "wait", waiting).status == 0
 
@@ -157,7 +162,7 @@ def test_an_instance_of_this_machine_is_named_by_its_number(fleet: Fleet) -> Non
 
 def test_a_worker_that_is_not_there_is_drained_when_it_comes(fleet: Fleet) -> None:
     done = run(fleet, "drain", "host-9", "--json")
-    assert done.json == {"worker": "host-9", "status": "held", "reason": "no such worker is known now"}
+    assert done.json == {"worker": "host-9", "status": "drained", "reason": "no such worker is known now"}
     assert "offline, drained" in run(fleet, "stats").output
     run(fleet, "undrain", "host-9")
     assert "host-9" not in run(fleet, "stats").output

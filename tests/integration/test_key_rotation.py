@@ -60,7 +60,7 @@ async def flow(client: Client, rotated: "asyncio.Future[float]") -> int:
         jobs = [make_submission("echo", n, id=f"job-{number}-{n}") for n in range(AT_ONCE)]
         receipts = await client.submit_many(jobs)
         assert {entry.status for entry in receipts} == {ReceiptStatus.STORED}
-        async for ended in client.wait([str(job.id) for job in jobs], LONGEST_S):
+        async for ended in client.wait([str(job.job_id) for job in jobs], LONGEST_S):
             assert ended.has_result, ended
         done = (number + 1) * AT_ONCE
         if done >= JOBS and rotated.done() and clock.monotonic() > rotated.result() + 1:

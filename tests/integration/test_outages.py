@@ -121,7 +121,7 @@ def test_a_broker_that_has_lost_everything_loses_no_job(fleet: Fleet, ledger: Le
             group.create_task(wipe_under_load())
             receipts = await client.submit_many(submissions)
             assert len(receipts) == LOAD
-            return Counter([ended.state async for ended in client.wait([job.id or "" for job in submissions], 60)])
+            return Counter([ended.state async for ended in client.wait([job.job_id or "" for job in submissions], 60)])
 
     assert asyncio.run(run()) == {State.COMPLETED: LOAD}
     assert fleet.stored("SELECT count(*), count(DISTINCT job_id) FROM attempt WHERE outcome = 'ok'") == [(LOAD, LOAD)]

@@ -118,7 +118,7 @@ def test_nobody_in_between_can_read_a_payload_or_a_result(fleet: Fleet, tmp_path
 async def submit_and_wait(client: Client, submission: Submission) -> Ended:
     (entry,) = await client.submit_many([submission])
     assert entry.status is ReceiptStatus.STORED
-    return await end_of(client, str(submission.id))
+    return await end_of(client, str(submission.job_id))
 
 
 def test_an_error_text_reaches_its_submitter_alone(fleet: Fleet) -> None:

@@ -89,7 +89,7 @@ async def submit_and_wait(fleet: Fleet, work: Sequence[Task]) -> list[Ended]:
     async with fleet.client(timeout_s=_TIMEOUT_S) as client:
         receipts = await client.submit_many(task.submission for task in work)
         assert {entry.status for entry in receipts} <= {ReceiptStatus.STORED, ReceiptStatus.DUPLICATE}
-        return [ended async for ended in client.wait([task.submission.id or "" for task in work])]
+        return [ended async for ended in client.wait([task.submission.job_id or "" for task in work])]
 
 
 async def survive(fleet: Fleet, work: Sequence[Task], random: Random, ledger: Ledger) -> list[Ended]:
@@ -105,7 +105,7 @@ async def survive(fleet: Fleet, work: Sequence[Task], random: Random, ledger: Le
 
 def check_store(fleet: Fleet, work: Sequence[Task]) -> None:
     """Every job is there once, completed, with one accepted attempt and the right result."""
-    is_right = {task.submission.id: task.is_right for task in work}
+    is_right = {task.submission.job_id: task.is_right for task in work}
     states = Counter(dict(fleet.stored("SELECT state, count(*) FROM job GROUP BY state")))
     assert states == {State.COMPLETED: JOBS}
     assert {job_id for (job_id,) in fleet.stored("SELECT id FROM job")} == is_right.keys()
@@ -139,7 +139,7 @@ def test_every_job_survives_every_kill_and_is_completed_once(tmp_path: Path) -> 
     assert Counter(each.state for each in ended) == {State.COMPLETED: JOBS}
     check_store(fleet, work)
     executions = ledger.by_job()
-    assert executions.keys() == {task.submission.id for task in work}
+    assert executions.keys() == {task.submission.job_id for task in work}
     with closing(open_market_store(str(fleet.market_data))) as store:
         for symbol, bars in BARS.items():
             stored = store.bars(symbol)

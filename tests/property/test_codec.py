@@ -89,7 +89,7 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
         job, kind, Priority.NORMAL, content, 1e9 / 3, 1e9 / 7, 1e6 / 3, 999, 1 / 3, 999, unique=UniqueKey(LONGEST_ID)
     )
     view = messages.JobView(
-        id=job,
+        job_id=job,
         type=kind,
         priority=Priority.NORMAL,
         state=State.CANCELLED,
@@ -105,7 +105,9 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
         result=content,
     )
     reply = messages.Reply(ClientId(LONGEST_ID), "\x1f" * 128)
-    assignment = messages.Assignment(job, kind, 1 << 31, token, 1 / 3, content, strict=True, expires_in_s=1e9 / 3)
+    assignment = messages.Assignment(
+        job, kind, 1 << 31, token, 1 / 3, content, no_crash_budget=True, expires_in_s=1e9 / 3
+    )
     carriers: list[Message] = [
         messages.Submit((submission,), None),
         messages.Assign(worker, 1 / 3, (assignment,)),
@@ -160,7 +162,7 @@ def test_leases_and_reports_in_batches_stay_below_the_largest_body(shapes: list[
     contents = [letter * length for length, letter in shapes]
     for batch in in_batches(contents, content_size):
         leases = tuple(
-            messages.Assignment(job, kind, 1 << 31, token, 1 / 3, text, strict=True, expires_in_s=1e9 / 3)
+            messages.Assignment(job, kind, 1 << 31, token, 1 / 3, text, no_crash_budget=True, expires_in_s=1e9 / 3)
             for text in batch
         )
         assert len(encode(messages.Assign(worker, 1 / 3, leases)).body) <= MAX_BODY
@@ -295,7 +297,7 @@ def test_unknown_properties_are_ignored() -> None:
     packet = Packet("jobs/queue/low/t", b"x", properties=Properties(user=(("colour", "red"), ("id", "j1"))))
     message = decode(packet)
     assert isinstance(message, messages.Submit)
-    assert message.jobs[0].id == "j1"
+    assert message.jobs[0].job_id == "j1"
 
 
 def test_an_unknown_schema_is_named() -> None:

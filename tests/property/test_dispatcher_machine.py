@@ -17,6 +17,7 @@ from stockworker.dispatcher.effects import (
     Denied,
     Effect,
     Event,
+    HoldKind,
     LinkChanged,
     Now,
     Offer,
@@ -39,8 +40,6 @@ from stockworker.protocol.messages import (
     Cleanup,
     Disconnect,
     Heartbeat,
-    Hold,
-    HoldKind,
     LeaseStatus,
     Message,
     Monitor,
@@ -52,12 +51,26 @@ from stockworker.protocol.messages import (
     ReportedLease,
     Request,
     RetryJob,
+    SetDrain,
+    SetPause,
     StatsRequest,
     Submission,
     Submit,
     Unregister,
 )
-from tests.harness.dispatching import BACKTEST, DAY, IMPORT, MIDDAY, NOBODYS, PRESENCE, REPLY, W1, W2, W3
+from tests.harness.dispatching import (
+    BACKTEST,
+    DAY,
+    IMPORT,
+    MIDDAY,
+    NOBODYS,
+    PRESENCE,
+    REPLY,
+    W1,
+    W2,
+    W3,
+    set_hold,
+)
 from tests.harness.entropy import Counting
 from tests.harness.memory_store import MemoryJobStore
 from tests.harness.messages import anything
@@ -77,7 +90,7 @@ MessageT = TypeVar("MessageT")
 Lease = tuple[WorkerId, JobId, Token]
 
 workers = st.sampled_from([W1, W2, W3])
-boots = st.sampled_from(["boot-1", "boot-2"])
+incarnations = st.sampled_from(["boot-1", "boot-2"])
 job_ids = st.sampled_from([JobId(f"job-{number}") for number in range(9)])
 job_types = st.sampled_from([BACKTEST, IMPORT])
 tag_sets = st.frozensets(st.just(Tag("gpu")))
@@ -89,7 +102,7 @@ picks = st.integers(0, 7)
 """Which of the newest leases that there ever were."""
 submissions = st.builds(
     Submission,
-    id=st.none() | job_ids,
+    job_id=st.none() | job_ids,
     type=job_types,
     priority=st.sampled_from(Priority),
     payload=st.just("{}"),
@@ -102,10 +115,10 @@ submissions = st.builds(
     unique=st.sampled_from([None, UniqueKey("one"), UniqueKey("two")]),
 )
 presences = st.one_of(
-    st.builds(Register, workers, boots, st.just("1"), st.just(1), st.just(()), st.just(())),
-    st.builds(Unregister, workers, boots),
-    st.builds(Heartbeat, workers, boots, st.just(1), st.just(0), st.just(0), st.just(1.0)),
-    st.builds(Disconnect, workers, boots),
+    st.builds(Register, workers, incarnations, st.just("1"), st.just(1), st.just(()), st.just(())),
+    st.builds(Unregister, workers, incarnations),
+    st.builds(Heartbeat, workers, incarnations, st.just(1), st.just(0), st.just(0), st.just(1.0)),
+    st.builds(Disconnect, workers, incarnations),
 )
 
 
@@ -162,11 +175,11 @@ class Dispatching(RuleBasedStateMachine):
 
     @rule(thing=things_to_hold, on=st.booleans())
     def hold(self, thing: tuple[HoldKind, str], *, on: bool) -> None:
-        self.hear(Hold(*thing, on, REPLY))
+        self.hear(set_hold(*thing, on=on, reply=REPLY))
 
     @rule(
         worker=workers,
-        boot=boots,
+        incarnation=incarnations,
         slots=st.integers(1, 2),
         window=st.integers(0, 4),
         types=st.sets(job_types),
@@ -177,7 +190,7 @@ class Dispatching(RuleBasedStateMachine):
     def request(  # noqa: PLR0917 (as many as the message has)
         self,
         worker: WorkerId,
-        boot: str,
+        incarnation: str,
         slots: int,
         window: int,
         types: set[JobType],
@@ -187,14 +200,14 @@ class Dispatching(RuleBasedStateMachine):
         short: bool,
     ) -> None:
         held = tuple(ReportedLease(*self.lease(pick)[1:], status) for pick, status in claims)
-        self.hear(Request(worker, boot, slots, window, tuple(types), tuple(tags), "1", held, short))
+        self.hear(Request(worker, incarnation, slots, window, tuple(types), tuple(tags), "1", held, short))
 
     @rule(worker=workers)
     def honest_request(self, worker: WorkerId) -> None:
         """All that the worker holds by the dispatcher's books, as running."""
         jobs = [job for job in self.store.jobs.values() if job.state in LEASED and job.worker == worker]
-        held = tuple(ReportedLease(job.spec.id, job.token, LeaseStatus.RUNNING) for job in jobs if job.token)
-        self.hear(Request(worker, "boot-1", 2, 3, (BACKTEST, IMPORT), (Tag("gpu"),), "1", held))
+        held = tuple(ReportedLease(job.spec.job_id, job.token, LeaseStatus.RUNNING) for job in jobs if job.token)
+        self.hear(Request(worker, "incarnation-1", 2, 3, (BACKTEST, IMPORT), (Tag("gpu"),), "1", held))
 
     @rule(
         picked=st.lists(picks, min_size=1, max_size=2),
@@ -213,7 +226,7 @@ class Dispatching(RuleBasedStateMachine):
         jobs = [job for job in self.store.jobs.values() if job.state not in TERMINAL and job.token]
         for job in jobs[-1:]:
             if job.token and job.worker:
-                self.hear(Report(job.worker, (AttemptReport(job.spec.id, job.token, outcome),)))
+                self.hear(Report(job.worker, (AttemptReport(job.spec.job_id, job.token, outcome),)))
 
     @rule(worker=workers, pick=picks)
     def report_of_another(self, worker: WorkerId, pick: int) -> None:
@@ -308,14 +321,14 @@ class Dispatching(RuleBasedStateMachine):
         }
         for save in effects:
             if isinstance(save, SaveJob):
-                job, before_save = save.job, self.store.jobs.get(save.job.spec.id)
-                assert states[job.spec.id] is job.state
+                job, before_save = save.job, self.store.jobs.get(save.job.spec.job_id)
+                assert states[job.spec.job_id] is job.state
                 assert (save.payload is None) is (before_save is not None)
                 assert before_save is None or before_save.state not in TERMINAL - {State.FAILED}
                 assert (save.result is not None) is (job.state is State.COMPLETED)
                 if save.result is not None:
                     assert before_save is not None
-                    key = (before_save.worker, job.spec.id, before_save.token, Outcome.OK, save.result)
+                    key = (before_save.worker, job.spec.job_id, before_save.token, Outcome.OK, save.result)
                     assert key in reports
         notices = Counter(
             effect.message.job_id
@@ -334,11 +347,11 @@ class Dispatching(RuleBasedStateMachine):
             assert not new or len(worker.leases) <= max(worker.window, *(worker.slots + jobs for jobs in ahead), 0)
             for job in offer.jobs:
                 assert job.token is not None
-                lease = (offer.worker_id, job.spec.id, job.token)
+                lease = (offer.worker_id, job.spec.job_id, job.token)
                 if job.token in self.tokens:
                     assert lease in self.leases
                     continue
-                assert job == self.store.jobs[job.spec.id]
+                assert job == self.store.jobs[job.spec.job_id]
                 assert worker.online
                 assert not {(HoldKind.WORKER, worker.id), (HoldKind.TYPE, job.spec.type)} & self.machine.ledger.holds
                 assert worker.may_run(job.spec.type, job.spec.tags)
@@ -357,13 +370,20 @@ class Dispatching(RuleBasedStateMachine):
             elif isinstance(event, Submit) and event.reply is not None:
                 submitted += len(event.jobs)
         entries = [entry for receipt in sent(effects, Receipt) for entry in receipt.entries]
-        asked = sum(isinstance(event, CancelJob | RetryJob | Hold) and event.reply is not None for event in events)
+        asked = sum(
+            isinstance(event, CancelJob | RetryJob | SetPause | SetDrain) and event.reply is not None
+            for event in events
+        )
         assert len(entries) == submitted + asked
         for entry in entries:
             if entry.holder is not None:
                 assert entry.status in {ReceiptStatus.DUPLICATE, ReceiptStatus.REJECTED}
                 assert entry.holder in self.store.jobs
-            elif entry.status not in {ReceiptStatus.REJECTED, ReceiptStatus.HELD, ReceiptStatus.FREED}:
+            elif entry.status not in {
+                ReceiptStatus.REJECTED,
+                ReceiptStatus.DISPATCH_STOPPED,
+                ReceiptStatus.DISPATCH_RESUMED,
+            }:
                 assert entry.job_id in self.store.jobs
 
     # --- laws ---------------------------------------------------------------------------------------------------------
@@ -395,7 +415,7 @@ class Dispatching(RuleBasedStateMachine):
         keys = [(job.spec.type, job.spec.unique) for job in live if job.spec.unique is not None]
         assert len(keys) == len(set(keys))
         for job in live:
-            assert self.machine.ledger.holder(job.spec.type, job.spec.unique) in {None, job.spec.id}
+            assert self.machine.ledger.holder(job.spec.type, job.spec.unique) in {None, job.spec.job_id}
             assert job.spec.unique is None or self.machine.ledger.holder(job.spec.type, job.spec.unique) is not None
 
     @invariant()
@@ -461,7 +481,7 @@ class Dispatching(RuleBasedStateMachine):
         self.denied = frozenset()
         self.inbox += [LinkChanged(up=True), Denied(self.denied)]
         self.turn()
-        self.inbox = [Hold(kind, name, on=False, reply=None) for kind, name in sorted(self.machine.ledger.holds)]
+        self.inbox = [set_hold(kind, name, on=False) for kind, name in sorted(self.machine.ledger.holds)]
         self.turn()
         done: dict[WorkerId, list[AttemptReport]] = {W1: [], W2: [], W3: []}
         for _ in range(100):
@@ -478,7 +498,7 @@ class Dispatching(RuleBasedStateMachine):
             for effect in self.turn():
                 if isinstance(effect, Offer):
                     done[effect.worker_id] += [
-                        AttemptReport(job.spec.id, job.token, Outcome.OK, "1") for job in effect.jobs if job.token
+                        AttemptReport(job.spec.job_id, job.token, Outcome.OK, "1") for job in effect.jobs if job.token
                     ]
         raise AssertionError(f"these never ended: {list(self.machine.ledger.jobs.values())}")
 

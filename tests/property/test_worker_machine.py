@@ -144,13 +144,13 @@ class Working(RuleBasedStateMachine):
     def answer(self, *, pick: int, stored: bool) -> None:
         _, token = self.leases[-1 - pick % len(self.leases)]
         self.settled.add(token)
-        self.hear(Ack(WORKER, (token,), (), (), 30.0) if stored else Ack(WORKER, (), (token,), (), 30.0))
+        self.hear(Ack(WORKER, (token,), (), 30.0) if stored else Ack(WORKER, (), (token,), 30.0))
 
     @rule()
     def store_all_reports(self) -> None:
         tokens = [entry.assignment.token for entry in self.journal.load() if entry.report is not None]
         self.settled.update(tokens)
-        self.hear(Ack(WORKER, tuple(tokens), (), (), 30.0))
+        self.hear(Ack(WORKER, tuple(tokens), (), 30.0))
 
     @rule(pick=PICKS)
     def cancel(self, pick: int) -> None:

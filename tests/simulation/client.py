@@ -6,14 +6,13 @@ from itertools import count, islice
 from typing import Any, Final
 
 from stockworker.adapters.mqtt import Delivery, LinkUp
+from stockworker.dispatcher.effects import HoldKind
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, JobId
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
-    Hold,
-    HoldKind,
     JobFilter,
     Message,
     Notice,
@@ -29,6 +28,7 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
+from tests.harness.dispatching import set_hold
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.link import Link
@@ -119,9 +119,9 @@ class Client:
     def submit(self, jobs: tuple[Submission, ...]) -> None:
         """Submit jobs of one type and priority, and wait for their end."""
         for job in jobs:
-            self._facts.payloads[job.id].add(job.payload)
-            if job.id is not None and job.id not in self._facts.receipted:
-                self.known.append(job.id)
+            self._facts.payloads[job.job_id].add(job.payload)
+            if job.job_id is not None and job.job_id not in self._facts.receipted:
+                self.known.append(job.job_id)
         self._ask(lambda reply: Submit(jobs, reply))
 
     def submit_bare(self, job: Submission) -> None:
@@ -142,15 +142,15 @@ class Client:
 
         def then(answer: Answer) -> None:
             for view in answer.jobs:
-                self.retry(view.id)
+                self.retry(view.job_id)
             if answer.jobs:
-                self.retry_all(answer.jobs[-1].id)
+                self.retry_all(answer.jobs[-1].job_id)
 
         wanted = JobFilter(state=State.FAILED, limit=20, before=before)
         self._ask(lambda reply: Query((), wanted, with_results=False, reply=reply), then)
 
     def hold(self, kind: HoldKind, name: str, *, on: bool) -> None:
-        self._ask(lambda reply: Hold(kind, name, on, reply))
+        self._ask(lambda reply: set_hold(kind, name, on=on, reply=reply))
 
     def query(self, job_ids: tuple[JobId, ...]) -> None:
         self._ask(lambda reply: Query(job_ids, None, with_results=True, reply=reply))
@@ -227,13 +227,13 @@ class Client:
                         self.waits.add(job_id)
                 self._look_later()
             case Answer(jobs=views):
-                found = {view.id for view in views} | set(answer.omitted)
+                found = {view.job_id for view in views} | set(answer.omitted)
                 missing = question.expects - found - self._facts.pruned
                 self._laws.hold(Law.RECEIPTED_SURVIVES, not missing, missing, "are unknown")
                 self.waits -= self._facts.pruned  # the user comes too late
                 for view in views:
-                    if view.id in self.waits and view.state in TERMINAL:
-                        self._settle(view.id, view.state)
+                    if view.job_id in self.waits and view.state in TERMINAL:
+                        self._settle(view.job_id, view.state)
                 if question.then is not None:
                     question.then(answer)
             case _:

@@ -91,7 +91,7 @@ class Dispatcher(Process):
         self._store = _WatchedStore(MEMORY, connect=self.disk.connect)
         self._store.committed = self._commit
         self._facts.unreached.clear()
-        self._presence = Presence(online=True, epoch=make_token(self.dice), version="1")
+        self._presence = Presence(online=True, incarnation=make_token(self.dice), version="1")
         self._shadow.equals(self._store, thoroughly=False)
         self.machine = _WatchedMachine(self.policy, self.dice, self._presence, self._store.load(), self.now())
         self.machine.decided = lambda effects: self.decided(effects)  # noqa: PLW0108 (it may be set later)
@@ -156,8 +156,8 @@ class Dispatcher(Process):
             self.fail(str(error))
             return None
         now = self.now()
-        self._ears.turn(performance.packets, self.world.now, now.wall)
-        self._ears.heeded([item for item in inputs if isinstance(item, Packet)])
+        self._ears.turn(performance.packets, now.wall)
+        self._ears.heeded([item for item in inputs if isinstance(item, Packet)], self.world.now)
         self._ears.shared_out(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
         return lambda: self._say(deliveries, performance)
 

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TextIO
 
+from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.ids import WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import HoldKind
 from stockworker.worker.effects import Capabilities
 from stockworker.worker.machine import Intervals
 from tests.simulation.broker import Broker

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TextIO
 
+from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.protocol.ids import JobId, JobType, Tag, UniqueKey
 from stockworker.protocol.job import Priority
-from stockworker.protocol.messages import HoldKind, Submission
+from stockworker.protocol.messages import Submission
 from stockworker.worker.effects import Capabilities
 from stockworker.worker.machine import Intervals
 from tests.simulation.executor import Behaviour
@@ -201,7 +202,7 @@ class Load:
             round(ran_s * dice.uniform(0.2, 1.0), 4), ends, dice.choice((1, 2, 1000)), deaf=dice.random() < 0.1
         )
         return Submission(
-            id=job_id,
+            job_id=job_id,
             type=job_type,
             priority=priority,
             payload=behaviour.payload(),

@@ -4,13 +4,12 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stockworker.dispatcher.effects import Now, Prune, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import HoldKind, Now, Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, TERMINAL, State
-from stockworker.protocol.messages import HoldKind
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws
 
@@ -28,7 +27,7 @@ class Facts:
         waiting: leases of which the dispatcher has heard last that they wait on their worker.
         left_s: how far ahead the expires_at of a lease was when its assignment was said, at most.
         unreached: leases of which this dispatcher has heard that nobody heard of them.
-        granted, renewed: when the dispatcher granted a lease, and when it last renewed it, if only by granting it.
+        granted, renewed: when the dispatcher granted a lease, and when it last heard a claim of it, if any, else the same.
         booted: when each worker last started, and `boots` as what.
         misled: workers that are disconnected, and of which an earlier start is heard in this turn.
         hears_since: when the dispatcher was last told that its link came up.
@@ -119,7 +118,7 @@ class Shadow:
         for save in saves:
             if isinstance(save, SaveJob):
                 self._job(save, now, calmed_before)
-                touched.add(save.job.spec.id)
+                touched.add(save.job.spec.job_id)
         for save in saves:
             if isinstance(save, SaveAttempt):
                 self._attempt(save.attempt)
@@ -168,7 +167,7 @@ class Shadow:
         self._facts.pruned |= gone
 
     def _job(self, save: SaveJob, now: Now, calmed_before: float) -> None:
-        hold, job, job_id = self._laws.hold, save.job, save.job.spec.id
+        hold, job, job_id = self._laws.hold, save.job, save.job.spec.job_id
         before = self.jobs.get(job_id)
         self.before[job_id] = None if before is None else before.state
         hold(Law.SPEC_NEVER_CHANGES, (save.payload is None) is (before is not None), job, "comes as new over", before)
@@ -200,7 +199,7 @@ class Shadow:
 
     def _begins(self, before: JobRecord | None, job: JobRecord) -> None:
         """A job that is new, or reopened, has done nothing yet."""
-        job_id = job.spec.id
+        job_id = job.spec.job_id
         if before is None:
             self.life[job_id] = (job.sequence, 0)
         elif before.state is State.FAILED and job.state is not State.FAILED:
@@ -214,7 +213,7 @@ class Shadow:
             self._laws.hold(Law.TOKEN_IS_NEW, job.token not in self.attempts, job)
             self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt + 1, before, "became", job)
             self.new_leases.append(job)
-            self.lives[job.token] = self.life[job.spec.id]
+            self.lives[job.token] = self.life[job.spec.job_id]
         else:
             self._laws.hold(Law.ATTEMPTS_COUNT_UP, job.attempt == attempt, before, "became", job)
 
@@ -227,9 +226,9 @@ class Shadow:
 
     def _ended(self, before: JobRecord | None, job: JobRecord, now: Now) -> None:
         hold, spec = self._laws.hold, job.spec
-        self.ends[spec.id], self.ended_at[spec.id] = job.state, self._calm.now
+        self.ends[spec.job_id], self.ended_at[spec.job_id] = job.state, self._calm.now
         if job.state is State.CANCELLED:
-            hold(Law.CANCELLED_ON_REQUEST, spec.id in self._facts.cancels, job)
+            hold(Law.CANCELLED_ON_REQUEST, spec.job_id in self._facts.cancels, job)
         elif job.state is State.EXPIRED:
             hold(Law.EXPIRED_IN_TIME, spec.expires_at is not None and spec.expires_at <= now.wall, job, "at", now)
         elif job.state is State.FAILED:
@@ -238,7 +237,7 @@ class Shadow:
             hold(Law.FAILED_FOR_A_REASON, job.reason and (spent or token in self._facts.permanent), job)
 
     def _result(self, before: JobRecord | None, save: SaveJob) -> None:
-        job, job_id = save.job, save.job.spec.id
+        job, job_id = save.job, save.job.spec.job_id
         completes = job.state is State.COMPLETED
         self._laws.hold(Law.ONE_RESULT, (save.result is not None) is completes, save)
         if save.result is not None:
@@ -297,7 +296,7 @@ class Shadow:
     def equals(self, store: JobStore, *, thoroughly: bool) -> None:
         """The store has what was committed: all that lives, and, if `thoroughly`, all that has ended."""
         snapshot = store.load()
-        live = {job.spec.id: job for job in snapshot.jobs}
+        live = {job.spec.job_id: job for job in snapshot.jobs}
         ours = {job_id: job for job_id, job in self.jobs.items() if job.state not in TERMINAL}
         self._laws.hold(Law.DISK_IS_DURABLE, live == ours, "the store has", live, "and should have", ours)
         self._laws.hold(Law.TOTALS_EQUAL_STORE, +Counter(snapshot.totals) == +self.totals, snapshot.totals, self.totals)

@@ -15,13 +15,12 @@ from typing import Final, get_args
 import pytest
 
 from stockworker.dispatcher import effects as of_dispatcher
+from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import JobDefaults, Policy
-from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId, JobType
 from stockworker.protocol.job import Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Control, ControlAction, HoldKind, Submission
-from stockworker.protocol.packet import Packet
+from stockworker.protocol.messages import Submission
 from stockworker.worker import effects as of_agent
 from stockworker.worker.effects import Capabilities
 from stockworker.worker.machine import Intervals
@@ -86,7 +85,6 @@ class Story:
         fleet, after = self.fleet, self.fleet.world.after
         (client,) = fleet.clients
         worker, other = fleet.workers
-        reload = codec.encode(Control(other.worker_id, ControlAction.RELOAD))
         after(0.5, lambda: client.hold(HoldKind.TYPE, UPDATE, on=True))
         after(1.0, lambda: client.submit(tuple(map(_submission, JOBS))))
         after(1.2, lambda: client.submit((Submission(HELD, UPDATE, Priority.HIGH, Behaviour(0.1).payload()),)))
@@ -96,16 +94,12 @@ class Story:
         after(10.0, lambda: client.hold(HoldKind.TYPE, UPDATE, on=False))
         after(16.0, lambda: client.hold(HoldKind.WORKER, other.worker_id, on=True))
         after(20.0, lambda: client.hold(HoldKind.WORKER, other.worker_id, on=False))
-        after(30.0, lambda: self._publish(reload))
         self._watch()
         fleet.run(STORY_S)
         self._cut = None  # what follows is not cut
         fleet.settle()
         wanted = {job_id: state for job_id, (_, state) in JOBS.items()} | {HELD: State.COMPLETED}
         assert fleet.shadow.ends == wanted
-
-    def _publish(self, packet: Packet) -> None:
-        self.fleet.broker.publish(packet, "operator")
 
     def _watch(self) -> None:
         for process in self._processes:

@@ -147,7 +147,7 @@ class Story:
             defaults=JobDefaults(backoff_s=60.0),
             prefetch={BACKTEST: Prefetch(PREFETCH, validity_s)},
         )
-        presence = Presence(online=True, epoch="epoch", version="1")
+        presence = Presence(online=True, incarnation="epoch", version="1")
         self.dispatcher = DispatcherMachine(policy, Counting(), presence, self.store.load(), self.clock())
         self.turns = Turns(self.dispatcher, self.store, policy.lease_s)
         self.inbox: list[Packet | DispatcherLinkChanged | Unreached] = [DispatcherLinkChanged(up=True)]

@@ -1,11 +1,12 @@
 """The laws about what is said: by anybody, and by the dispatcher after a commit."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from functools import lru_cache
 
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.effects import Now
+from stockworker.dispatcher.effects import HoldKind, Now
 from stockworker.dispatcher.policy import Policy
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
@@ -19,8 +20,6 @@ from stockworker.protocol.messages import (
     Assign,
     CancelJob,
     Disconnect,
-    Hold,
-    HoldKind,
     LeaseStatus,
     Message,
     Monitor,
@@ -30,6 +29,8 @@ from stockworker.protocol.messages import (
     Report,
     Request,
     RetryJob,
+    SetDrain,
+    SetPause,
     Stats,
     Transition,
 )
@@ -64,6 +65,12 @@ def _may_say(topic: str, role: Role, own_id: str) -> bool:
     return own and (role in line.publishers or (role is Role.CLIENT and Role.OPERATOR in line.publishers))
 
 
+def _readable(packets: Iterable[Packet]) -> Iterator[Message]:
+    for packet in packets:
+        with suppress(DecodeError):
+            yield read(packet)
+
+
 class Ears:
     """Hears everything that is said."""
 
@@ -86,7 +93,7 @@ class Ears:
 
     # --- the dispatcher, after a commit -------------------------------------------------------------------------------
 
-    def turn(self, packets: Sequence[Packet], now: float, wall: float) -> None:
+    def turn(self, packets: Sequence[Packet], wall: float) -> None:
         """The dispatcher has committed a turn, and is going to say this."""
         messages = [self.said(packet, Role.DISPATCHER, "dispatcher") for packet in packets]
         steps = [step for message in messages if isinstance(message, Monitor) for step in message.transitions]
@@ -100,7 +107,7 @@ class Ears:
                     self._notice(message, ends)
                     ends.discard((message.job_id, message.state))
                 case Ack():
-                    self._ack(message, now)
+                    self._ack(message)
                 case Assign():
                     self._assign(message, wall)
                 case Answer():
@@ -130,9 +137,9 @@ class Ears:
                 continue
             job_id = entry.holder or entry.job_id
             job = None if job_id is None else self._shadow.jobs.get(job_id, self._shadow.forgotten.get(job_id))
-            fine = job is not None or entry.status in (ReceiptStatus.HELD, ReceiptStatus.FREED)
+            fine = job is not None or entry.status in (ReceiptStatus.DISPATCH_STOPPED, ReceiptStatus.DISPATCH_RESUMED)
             if job is not None and entry.status is ReceiptStatus.CANCELLED:
-                fine = job.state is State.CANCELLED or (job.spec.id, State.CANCELLED) in ends
+                fine = job.state is State.CANCELLED or (job.spec.job_id, State.CANCELLED) in ends
             elif job is not None and entry.status is ReceiptStatus.CANCELLING:
                 fine = job.cancel_requested or job.state in TERMINAL
             elif job is not None and entry.status is ReceiptStatus.REOPENED:
@@ -151,7 +158,7 @@ class Ears:
         )
         self._hold(Law.NOTICE_AFTER_COMMIT, fine, message, "but on disk is", job)
 
-    def _ack(self, message: Ack, now: float) -> None:
+    def _ack(self, message: Ack) -> None:
         for token in message.stored:
             attempt = self._shadow.attempts.get(token)
             fine = attempt is not None and attempt.outcome in self._facts.reported[token]
@@ -159,8 +166,6 @@ class Ears:
         for token in message.stale:
             held = token in self._shadow.held[message.worker_id]
             self._hold(Law.STALE_IS_STALE, not held, token, "is called stale")
-        for token in message.renewed:
-            self._facts.renewed[token] = now
 
     def _assign(self, message: Assign, wall: float) -> None:
         for lease in message.leases:
@@ -180,14 +185,14 @@ class Ears:
 
     def _answer(self, message: Answer) -> None:
         for view in message.jobs:
-            job = self._shadow.jobs.get(view.id)
+            job = self._shadow.jobs.get(view.job_id)
             fine = job is not None and (view.state, view.attempt, view.worker, view.ended_at) == (
                 job.state,
                 job.attempt,
                 job.worker,
                 job.ended_at,
             )
-            fine = fine and view.result in (None, self._shadow.results.get(view.id))
+            fine = fine and view.result in (None, self._shadow.results.get(view.job_id))
             self._hold(Law.ANSWER_IS_TRUE, fine, view, "but on disk is", job)
 
     # --- what was heard -----------------------------------------------------------------------------------------------
@@ -196,16 +201,12 @@ class Ears:
         """Workers of which a turn hears an earlier start, and which are disconnected, or were not heard lately."""
         found = set[str]()
         away = {worker.id for worker in workers.values() if not worker.online or worker.seen < heard_since}
-        for item in inputs:
-            try:
-                message = read(item) if isinstance(item, Packet) else None
-            except DecodeError:
-                continue
+        for message in _readable(item for item in inputs if isinstance(item, Packet)):
             match message:
                 case Disconnect(worker_id=worker_id):
                     away.add(worker_id)
-                case Request(worker_id=worker_id, boot=boot):
-                    if worker_id in away and boot != self._facts.boots.get(worker_id):
+                case Request(worker_id=worker_id, incarnation=incarnation):
+                    if worker_id in away and incarnation != self._facts.boots.get(worker_id):
                         found.add(worker_id)
                 case _:
                     pass
@@ -213,24 +214,21 @@ class Ears:
 
     # --- what was asked for -------------------------------------------------------------------------------------------
 
-    def heeded(self, packets: Sequence[Packet]) -> None:
+    def heeded(self, packets: Sequence[Packet], now: float) -> None:
         """The dispatcher has taken a turn with these messages of others: what people ordered was done."""
         cancels, retries, holds = set[JobId](), set[JobId](), dict[tuple[HoldKind, str], bool]()
-        for packet in packets:
-            try:
-                message = read(packet)
-            except DecodeError:
-                continue
+        for message in _readable(packets):
             match message:
                 case CancelJob(job_id=job_id):
                     cancels.add(job_id)
                 case RetryJob(job_id=job_id):
                     retries.add(job_id)
-                case Hold(kind=kind, name=name, on=on):
-                    holds[kind, name] = on
-                case Request(leases=leases):
-                    self._facts.waiting -= {lease.token for lease in leases}
-                    self._facts.waiting |= {lease.token for lease in leases if lease.status is LeaseStatus.WAITING}
+                case SetPause(job_type=name, paused=on):
+                    holds[HoldKind.TYPE, name] = on
+                case SetDrain(worker_id=name, drained=on):
+                    holds[HoldKind.WORKER, name] = on
+                case Request():
+                    self._claimed(message, now)
                 case _:
                     pass
         for what, on in holds.items():
@@ -244,6 +242,14 @@ class Ears:
             job = self._shadow.jobs.get(job_id)
             if job is not None and job.spec.unique is None and before.get(job_id, job.state) is State.FAILED:
                 self._hold(Law.RETRY_HEEDED, job.state is not State.FAILED, job)
+
+    def _claimed(self, message: Request, now: float) -> None:
+        claimed = {lease.token for lease in message.leases}
+        self._facts.waiting -= claimed
+        self._facts.waiting |= {lease.token for lease in message.leases if lease.status is LeaseStatus.WAITING}
+        if message.incarnation == self._facts.boots.get(message.worker_id):
+            # A claim renews the lease; one of an earlier incarnation, delivered late, does not have to.
+            self._facts.renewed.update(dict.fromkeys(claimed & self._shadow.held[message.worker_id], now))
 
     # --- who got what -------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,6 @@ from stockworker.worker.effects import (
     LinkChanged,
     MarkStarted,
     RecordOutcome,
-    Reload,
     Send,
     Start,
     Stop,
@@ -208,9 +207,6 @@ class Worker(Process):
                     self.executor.stop(token)
                 case Send(message=message):
                     packets.append(codec.encode(message))
-                case Reload():
-                    self.boundary("perform")
-                    self.put(self.offering)
                 case Leave():
                     self.boundary("perform")
                     self.link.close(packets)

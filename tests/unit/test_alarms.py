@@ -73,7 +73,7 @@ def test_superfluous_alarms_are_swept_out_and_no_other() -> None:
     alarms = Alarms()
     job = a_job(A, State.QUEUED, expires_at=1020.0)
     for number in range(2000):
-        alarms.arm(replace(job, spec=replace(job.spec, id=JobId(f"gone-{number}"))), NOON)
+        alarms.arm(replace(job, spec=replace(job.spec, job_id=JobId(f"gone-{number}"))), NOON)
         alarms.arm(job, NOON)
     alarms.sweep({A})
     assert alarms._wall == [(1020.0, A)]

@@ -48,7 +48,7 @@ def failed(job_id: JobId, reason: str | None = "no data\nTraceback") -> JobRecor
 def test_a_story_has_what_the_machine_says_and_every_attempt() -> None:
     store = a_store(a_job(A))
     tried(store, A, 3)
-    (story,) = fitting(answer(ask(A), store, {A: ("it waits",)})).stories
+    (story,) = fitting(answer(ask(A), store, {A: ("it waits",)})).explanations
     assert story.why == ("it waits",)
     assert [attempt.number for attempt in story.attempts] == [1, 2, 3]
     assert story.attempts == tuple(store.attempts(A))
@@ -56,27 +56,27 @@ def test_a_story_has_what_the_machine_says_and_every_attempt() -> None:
 
 def test_of_what_has_ended_the_store_says_how() -> None:
     store = a_store(failed(A), replace(failed(B, None), state=State.COMPLETED))
-    stories = answer(ask(A, B), store).stories
+    stories = answer(ask(A, B), store).explanations
     assert [story.why for story in stories] == [("it is failed: no data",), ("it is completed",)]
 
 
 def test_nothing_is_told_unasked() -> None:
     store = a_store(failed(A))
-    assert answer(ask(A, explain=False), store).stories == ()
-    assert answer(Query((), JobFilter(), with_results=False, reply=REPLY), store).stories == ()
+    assert answer(ask(A, explain=False), store).explanations == ()
+    assert answer(Query((), JobFilter(), with_results=False, reply=REPLY), store).explanations == ()
 
 
 def test_of_many_attempts_the_newest_are_told() -> None:
     store = a_store(failed(A))
     tried(store, A, 120)
-    (story,) = fitting(answer(ask(A), store)).stories
+    (story,) = fitting(answer(ask(A), store)).explanations
     assert [attempt.number for attempt in story.attempts] == list(range(71, 121))
 
 
 def test_of_long_errors_as_many_are_told_as_there_is_room_for() -> None:
     store = a_store(failed(A, CONTROL * MAX_TEXT))
     tried(store, A, 50, CONTROL * MAX_TEXT)
-    (story,) = fitting(answer(ask(A), store, {A: (CONTROL * MAX_TEXT,)})).stories
+    (story,) = fitting(answer(ask(A), store, {A: (CONTROL * MAX_TEXT,)})).explanations
     assert 10 < len(story.attempts) < 50
     assert story.attempts[-1].number == 50
 
@@ -84,7 +84,7 @@ def test_of_long_errors_as_many_are_told_as_there_is_room_for() -> None:
 def test_the_largest_result_leaves_room_for_no_attempt() -> None:
     store = a_store(replace(failed(A, None), state=State.COMPLETED), result="x" * (MAX_CONTENT - 2))
     tried(store, A, 5)
-    (story,) = fitting(answer(ask(A, with_results=True), store)).stories
+    (story,) = fitting(answer(ask(A, with_results=True), store)).explanations
     assert story.attempts == ()
 
 
@@ -92,9 +92,9 @@ def test_jobs_for_whose_story_there_is_no_room_are_named() -> None:
     jobs = [failed(JobId(f"job-{number}")) for number in range(64)]
     store = a_store(*jobs)
     for job in jobs:
-        tried(store, job.spec.id, 50, "x" * MAX_TEXT)
-    ids = [job.spec.id for job in jobs]
+        tried(store, job.spec.job_id, 50, "x" * MAX_TEXT)
+    ids = [job.spec.job_id for job in jobs]
     told = fitting(answer(ask(*ids), store))
-    assert [view.id for view in told.jobs] + list(told.omitted) == ids
-    assert [story.job_id for story in told.stories] == [view.id for view in told.jobs]
+    assert [view.job_id for view in told.jobs] + list(told.omitted) == ids
+    assert [story.job_id for story in told.explanations] == [view.job_id for view in told.jobs]
     assert told.omitted

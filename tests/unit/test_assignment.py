@@ -151,9 +151,9 @@ def test_the_queue_is_as_good_as_a_sorted_list(steps: list[JobRecord | int], age
             job_id = JobId(f"job-{step}")
             queue.discard(job_id)
             waiting.pop(job_id, None)
-        elif step.spec.id not in waiting:
+        elif step.spec.job_id not in waiting:
             queue.add(step)
-            waiting[step.spec.id] = step
+            waiting[step.spec.job_id] = step
 
     def place(job: JobRecord) -> tuple[int, float]:
         return (-1 if job.ready_at <= aged_before else job.spec.priority, job.ready_at)
@@ -161,7 +161,7 @@ def test_the_queue_is_as_good_as_a_sorted_list(steps: list[JobRecord | int], age
     worker = a_worker(tags=[GPU])
     mine = [job for job in waiting.values() if job.spec.tags <= {GPU}]
     taken = drained(queue, worker, aged_before)
-    assert sorted(taken) == sorted(job.spec.id for job in mine)
+    assert sorted(taken) == sorted(job.spec.job_id for job in mine)
     assert [place(waiting[job_id]) for job_id in taken] == sorted(map(place, mine))
     assert len(queue) == len(waiting) - len(mine)
 
@@ -259,7 +259,7 @@ def test_nothing_is_given_ahead_past_a_job_whose_turn_has_come() -> None:
 @pytest.mark.parametrize("reason", ["offline", "held", "drains", "refused"])
 def test_who_may_not_have_jobs_gets_none_ahead(reason: str) -> None:
     worker = a_worker(W1, window=0 if reason == "drains" else 1)
-    worker.online, worker.held = reason != "offline", reason == "held"
+    worker.online, worker.drained = reason != "offline", reason == "held"
     worker.refused = {BACKTEST: 1.0} if reason == "refused" else {}
     assert shares(a_queue(*many(4)), [worker], prefetch={BACKTEST: 3}) == []
 

@@ -171,9 +171,9 @@ def test_a_refused_type_does_not_come_back_until_the_worker_restarts(dispatcher:
     dispatcher.expect(dispatcher.given(W1, B))
     (worker,) = dispatcher.stats().workers
     assert worker.types == (IMPORT,)
-    restarted = request(W1, dispatcher.held(B, RUNNING), types=[BACKTEST, IMPORT], slots=2, boot="boot-2")
+    restarted = request(W1, dispatcher.held(B, RUNNING), types=[BACKTEST, IMPORT], slots=2, incarnation="boot-2")
     dispatcher.tell(Disconnect(W1, "boot-1"), restarted)
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, renewed=[dispatcher.token(B)]))
+    dispatcher.expect(dispatcher.given(W1, A), ack(W1))
 
 
 def test_a_cancellation_that_nobody_asked_for_gives_the_job_back(dispatcher: DispatcherBook) -> None:

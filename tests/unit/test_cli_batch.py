@@ -24,7 +24,7 @@ def test_a_line_says_all_that_the_command_line_can() -> None:
 
     submission = job.submission
     assert bad == []
-    assert (job.line, submission.id, submission.type, submission.priority) == (1, "a", "echo", Priority.HIGH)
+    assert (job.line, submission.job_id, submission.type, submission.priority) == (1, "a", "echo", Priority.HIGH)
     assert submission.payload == '{"b": [1.5, null]}'
     assert (submission.not_before, submission.expires_at) == (1900000000.0, 1924992000.0)
     assert (submission.timeout_s, submission.backoff_s) == (300.0, 0.5)
@@ -40,8 +40,8 @@ def test_what_a_line_lacks_the_command_line_says() -> None:
     assert (first.type, first.priority, first.tags, first.timeout_s) == ("echo", Priority.LOW, frozenset({"eu"}), 9.0)
     assert (second.type, second.priority, second.tags, second.timeout_s) == ("fail", Priority.HIGH, frozenset(), 9.0)
     assert first.payload == "null"
-    assert first.id is not None
-    assert first.id != second.id
+    assert first.job_id is not None
+    assert first.job_id != second.job_id
 
 
 def test_empty_lines_count_and_are_passed_over() -> None:

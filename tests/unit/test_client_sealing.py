@@ -86,8 +86,8 @@ def test_a_payload_leaves_sealed_and_its_result_comes_back(office: Office) -> No
 
 
 def test_a_job_without_an_id_gets_one(office: Office) -> None:
-    (sent,) = seal(office.secrecy(), replace(job(), id=None))
-    assert sent.id == read_job(sent.payload).header.id
+    (sent,) = seal(office.secrecy(), replace(job(), job_id=None))
+    assert sent.job_id == read_job(sent.payload).header.id
 
 
 def test_what_is_sealed_already_is_left_as_it_is(office: Office) -> None:

@@ -6,6 +6,7 @@ from typing import Any, get_args
 
 import pytest
 
+from stockworker.errors import DecodeError
 from stockworker.protocol import job, messages
 from stockworker.protocol.codec import decode
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
@@ -134,21 +135,21 @@ RECORDED: dict[str, Message] = {
     "register": messages.Register(W, "boot1", "0.1.0", 2, (TA,), (Tag("eu"),)),
     "unregister": messages.Unregister(W, "boot1"),
     "heartbeat": messages.Heartbeat(W, "boot1", 2, 1, 0, 99.5),
-    "request short of space": messages.Request(W, "boot1", 2, 0, (TA,), (), "0.1.0", (), short=True),
+    "request short of space": messages.Request(W, "boot1", 2, 0, (TA,), (), "0.1.0", (), disk_pressure=True),
     "heartbeat of evictions": messages.Heartbeat(W, "boot1", 2, 1, 7, 99.5, 3),
     "disconnect": messages.Disconnect(W, "boot1"),
     "assign": messages.Assign(W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, TEXT),)),
     "assign with a time limit": messages.Assign(
-        W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, "{}", strict=True, expires_in_s=12.5),)
+        W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, "{}", no_crash_budget=True, expires_in_s=12.5),)
     ),
-    "ack": messages.Ack(W, (T,), (Token("1"),), (Token("2"),), 30.0, None),
+    "ack": messages.Ack(W, (T,), (Token("1"),), 30.0, None),
     "ack error": messages.Ack(W, error="schema 7 is unknown here: this side speaks schema 1"),
     "control cancel": messages.Control(W, messages.ControlAction.CANCEL, T),
     "control drain": messages.Control(W, messages.ControlAction.DRAIN),
     "monitor": messages.Monitor(
         (messages.Transition(J, TA, State.RUNNING, 1, W), messages.Transition(JobId("b"), TA, State.QUEUED, 0, None))
     ),
-    "presence": messages.Presence(online=True, epoch="e1", version="0.1.0"),
+    "presence": messages.Presence(online=True, incarnation="e1", version="0.1.0"),
     "submit unique": messages.Submit(
         (messages.Submission(None, TA, job.Priority.NORMAL, "{}", unique=KEY),),
         R,
@@ -160,10 +161,10 @@ RECORDED: dict[str, Message] = {
         ),
         None,
     ),
-    "pause": messages.Hold(messages.HoldKind.TYPE, TA, on=True, reply=R),
-    "resume": messages.Hold(messages.HoldKind.TYPE, TA, on=False, reply=None),
-    "drain": messages.Hold(messages.HoldKind.WORKER, W, on=True, reply=R),
-    "undrain": messages.Hold(messages.HoldKind.WORKER, W, on=False, reply=None),
+    "pause": messages.SetPause(TA, paused=True, reply=R),
+    "resume": messages.SetPause(TA, paused=False, reply=None),
+    "drain": messages.SetDrain(W, drained=True, reply=R),
+    "undrain": messages.SetDrain(W, drained=False, reply=None),
     "query next page": messages.Query(
         (), messages.JobFilter(State.FAILED, None, 20, J), with_results=False, reply=messages.Reply(C)
     ),
@@ -171,8 +172,8 @@ RECORDED: dict[str, Message] = {
     "receipt of holds and keys": messages.Receipt(
         R,
         (
-            messages.ReceiptEntry(None, messages.ReceiptStatus.HELD),
-            messages.ReceiptEntry(None, messages.ReceiptStatus.FREED),
+            messages.ReceiptEntry(None, messages.ReceiptStatus.DISPATCH_STOPPED),
+            messages.ReceiptEntry(None, messages.ReceiptStatus.DISPATCH_RESUMED),
             messages.ReceiptEntry(
                 JobId("c"),
                 messages.ReceiptStatus.DUPLICATE,
@@ -184,7 +185,7 @@ RECORDED: dict[str, Message] = {
     "answer why": messages.Answer(
         R,
         (),
-        stories=(
+        explanations=(
             messages.Explanation(
                 JobId("b"),
                 ("it has waited for 5 s at priority low",),
@@ -201,8 +202,8 @@ RECORDED: dict[str, Message] = {
         "0.1.0",
         12.5,
         (),
-        (messages.QueueView(TA, 3, 1.25, 1, held=True),),
-        (messages.WorkerView(W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", held=True),),
+        (messages.QueueView(TA, 3, 1.25, 1, paused=True),),
+        (messages.WorkerView(W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", drained=True),),
         (),
     ),
 }
@@ -230,6 +231,12 @@ def test_recorded_bytes_keep_their_meaning(name: str) -> None:
         ),
     )
     assert decode(packet) == RECORDED[name]
+
+
+def test_an_unknown_order_is_refused_by_name() -> None:
+    """A dispatcher of an older version could have sent it: the worker logs it and goes on."""
+    with pytest.raises(DecodeError, match="action: 'reload' is none of cancel, drain, resume"):
+        decode(Packet("workers/control/w", b'{"schema":1,"action":"reload"}'))
 
 
 def test_every_message_is_recorded() -> None:

@@ -2,10 +2,10 @@
 
 import pytest
 
-from stockworker.dispatcher.effects import SaveHold
+from stockworker.dispatcher.effects import HoldKind, SaveHold
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import HoldKind, ReceiptStatus, Unregister
+from stockworker.protocol.messages import ReceiptStatus, Unregister
 from tests.harness.dispatching import (
     BACKTEST,
     DAY,
@@ -33,7 +33,7 @@ from tests.harness.dispatching import (
 )
 from tests.harness.dispatching import REPLY as R
 
-HELD, FREED = receipt(None, ReceiptStatus.HELD), receipt(None, ReceiptStatus.FREED)
+HELD, FREED = receipt(None, ReceiptStatus.DISPATCH_STOPPED), receipt(None, ReceiptStatus.DISPATCH_RESUMED)
 
 # --- paused types -----------------------------------------------------------------------------------------------------
 
@@ -81,7 +81,7 @@ def test_a_pause_outlives_the_dispatcher(dispatcher: DispatcherBook) -> None:
     dispatcher.restart()
     dispatcher.connect()
     dispatcher.tell(request(W1))
-    assert [(queue.type, queue.waiting, queue.held) for queue in dispatcher.stats().queues] == [(BACKTEST, 1, True)]
+    assert [(queue.type, queue.waiting, queue.paused) for queue in dispatcher.stats().queues] == [(BACKTEST, 1, True)]
     dispatcher.tell(resume(BACKTEST))
     dispatcher.expect(dispatcher.given(W1, A))
     dispatcher.restart()
@@ -105,10 +105,10 @@ def test_what_is_not_paused_can_be_resumed(dispatcher: DispatcherBook) -> None:
 
 def test_what_is_not_known_is_held_all_the_same_and_said(dispatcher: DispatcherBook) -> None:
     for message, status, kind in (
-        (pause(BACKTEST, R), ReceiptStatus.HELD, "type"),
-        (resume(BACKTEST, R), ReceiptStatus.FREED, "type"),
-        (drain(W1, R), ReceiptStatus.HELD, "worker"),
-        (undrain(W1, R), ReceiptStatus.FREED, "worker"),
+        (pause(BACKTEST, R), ReceiptStatus.DISPATCH_STOPPED, "type"),
+        (resume(BACKTEST, R), ReceiptStatus.DISPATCH_RESUMED, "type"),
+        (drain(W1, R), ReceiptStatus.DISPATCH_STOPPED, "worker"),
+        (undrain(W1, R), ReceiptStatus.DISPATCH_RESUMED, "worker"),
     ):
         dispatcher.tell(message)
         dispatcher.expect(receipt(None, status, f"no such {kind} is known now"))
@@ -130,12 +130,12 @@ def test_what_waits_on_a_drained_worker_goes_to_another_one_without_blame(dispat
     dispatcher.tell(submit(A, B, reply=None), request(W1, slots=1, window=2))
     dispatcher.expect(dispatcher.given(W1, A, B))
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), dispatcher.held(B, WAITING), window=2))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A), dispatcher.token(B)]))
+    dispatcher.expect(ack(W1))
     dispatcher.tell(drain(W1), request(W2))
     dispatcher.expect(order(W1, DRAIN))
     given_back = dispatcher.ended(B, Outcome.RELEASED)
     dispatcher.tell(report(W1, given_back), request(W1, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(dispatcher.given(W2, B), ack(W1, stored=[given_back.token], renewed=[dispatcher.token(A)]))
+    dispatcher.expect(dispatcher.given(W2, B), ack(W1, stored=[given_back.token]))
     job = dispatcher.job(B)
     assert (job.attempt, job.failures, job.crashes) == (2, 0, 0)
 
@@ -159,7 +159,7 @@ def test_a_drained_worker_stays_drained_when_it_restarts(dispatcher: DispatcherB
     dispatcher.tell(request(W1), drain(W1), submit(A, reply=None))
     dispatcher.expect(order(W1, DRAIN))
     dispatcher.tell(Unregister(W1, "boot-1"))
-    dispatcher.tell(request(W1, boot="boot-2"))
+    dispatcher.tell(request(W1, incarnation="boot-2"))
     dispatcher.expect(order(W1, DRAIN))
     assert dispatcher.state(A) is State.QUEUED
 
@@ -169,7 +169,9 @@ def test_a_drained_worker_stays_drained_when_the_dispatcher_restarts(dispatcher:
     dispatcher.expect(order(W1, DRAIN))
     dispatcher.restart()
     dispatcher.connect()
-    assert [(worker.id, worker.online, worker.held) for worker in dispatcher.stats().workers] == [(W1, False, True)]
+    assert [(worker.worker_id, worker.online, worker.drained) for worker in dispatcher.stats().workers] == [
+        (W1, False, True)
+    ]
     dispatcher.tell(request(W1))
     dispatcher.expect(order(W1, DRAIN))
     dispatcher.tell(request(W2))

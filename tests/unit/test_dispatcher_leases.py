@@ -37,7 +37,7 @@ def lose(dispatcher: DispatcherBook) -> None:
     """W1 has said that A runs, and is silent from then on; nobody else is there."""
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(Heartbeat(W1, "boot-1", 1, 1, 0, 1.0), request(W1, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1))
     dispatcher.after(31)
     dispatcher.expect()
     assert dispatcher.state(A) is State.QUEUED
@@ -51,7 +51,7 @@ def test_a_claim_renews_the_lease_for_ever(dispatcher: DispatcherBook) -> None:
     for _ in range(10):
         dispatcher.after(29)
         dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-        dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+        dispatcher.expect(ack(W1))
     assert dispatcher.state(A) is State.RUNNING
     assert dispatcher.job(A).attempt == 1
 
@@ -62,7 +62,7 @@ def test_a_claim_renews_the_lease_for_ever(dispatcher: DispatcherBook) -> None:
 def test_a_claim_says_how_far_the_worker_is(dispatcher: DispatcherBook, status: LeaseStatus, state: State) -> None:
     dispatcher.run_to(State.ASSIGNED)
     dispatcher.tell(request(W1, dispatcher.held(A, status)))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(ack(W1))
     assert dispatcher.state(A) is state
 
 
@@ -144,7 +144,7 @@ def test_a_job_whose_workers_get_lost_is_given_up(dispatcher: DispatcherBook) ->
 def test_a_job_that_is_known_to_have_waited_is_not_blamed(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.ASSIGNED)
     dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1))
     dispatcher.after(31)
     assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 0)
 
@@ -152,7 +152,7 @@ def test_a_job_that_is_known_to_have_waited_is_not_blamed(dispatcher: Dispatcher
 def test_an_older_claim_that_arrives_late_takes_no_blame_away(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1))
     dispatcher.after(31)
     assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
 
@@ -160,7 +160,7 @@ def test_an_older_claim_that_arrives_late_takes_no_blame_away(dispatcher: Dispat
 def test_an_operator_need_not_wait_for_the_next_look(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1))
     dispatcher.after(29.5)
     dispatcher.clock.advance(0.5)
     dispatcher.tell(Cleanup())
@@ -184,7 +184,7 @@ def test_a_worker_that_comes_back_takes_its_lease_up_again(dispatcher: Dispatche
     lose(dispatcher)
     token = dispatcher.token(A)
     dispatcher.tell(request(W1, dispatcher.held(A, status)))
-    dispatcher.expect(ack(W1, renewed=[token]))
+    dispatcher.expect(ack(W1))
     job = dispatcher.job(A)
     assert (job.state, job.attempt, job.token, job.reason) == (State.RUNNING, 1, token, None)
     (attempt,) = dispatcher.store.attempts(A)
@@ -200,7 +200,7 @@ def test_a_worker_that_was_only_cut_off_is_no_crash(dispatcher: DispatcherBook) 
     dispatcher.run_to(State.RUNNING)
     for _ in range(5):
         dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), window=0))
-        dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
+        dispatcher.expect(order(W1, RESUME), ack(W1))
         dispatcher.after(31)
         assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
     dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
@@ -215,11 +215,11 @@ def test_blame_that_was_not_laid_is_not_taken_back(dispatcher: DispatcherBook) -
     dispatcher.tell(report(W1, crashed))
     dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[crashed.token]))
     dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(order(W1, RESUME), ack(W1))
     dispatcher.after(31)
     assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(ack(W1))
     assert dispatcher.job(A).crashes == 1
 
 
@@ -287,7 +287,7 @@ def test_a_worker_that_restarted_without_a_lease_loses_it_at_once(
 ) -> None:
     dispatcher.run_to(state)
     first = dispatcher.token(A)
-    dispatcher.tell(Disconnect(W1, "boot-1"), request(W1, boot="boot-2"))
+    dispatcher.tell(Disconnect(W1, "boot-1"), request(W1, incarnation="boot-2"))
     dispatcher.expect(dispatcher.given(W1, A))
     job = dispatcher.job(A)
     assert (job.attempt, job.crashes) == (2, crashes)
@@ -297,38 +297,38 @@ def test_a_worker_that_restarted_without_a_lease_loses_it_at_once(
 
 def test_a_worker_that_restarted_with_its_lease_keeps_it(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(Disconnect(W1, "boot-1"), request(W1, dispatcher.held(A, FINISHED), boot="boot-2"))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.tell(Disconnect(W1, "boot-1"), request(W1, dispatcher.held(A, FINISHED), incarnation="boot-2"))
+    dispatcher.expect(ack(W1))
     dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
     dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "1"))
 
 
 def test_a_late_request_of_an_earlier_start_takes_nothing_from_the_one_that_lives(dispatcher: DispatcherBook) -> None:
     """A dispatcher that has restarted does not know which starts of a worker are earlier ones."""
-    dispatcher.tell(request(W1, boot="boot-1"))
+    dispatcher.tell(request(W1, incarnation="boot-1"))
     dispatcher.restart()
     dispatcher.connect()
-    dispatcher.tell(submit(A, reply=None, max_crashes=1), request(W1, boot="boot-2"))
+    dispatcher.tell(submit(A, reply=None, max_crashes=1), request(W1, incarnation="boot-2"))
     dispatcher.expect(dispatcher.given(W1, A))
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), boot="boot-2"))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
-    dispatcher.tell(request(W1, boot="boot-1"))
+    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), incarnation="boot-2"))
+    dispatcher.expect(ack(W1))
+    dispatcher.tell(request(W1, incarnation="boot-1"))
     assert dispatcher.state(A) is State.RUNNING
     assert dispatcher.counter("requests_old") == 1
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), boot="boot-2"))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), incarnation="boot-2"))
+    dispatcher.expect(ack(W1))
 
 
 def test_an_earlier_start_that_was_heard_late_gives_way_before_a_lease_runs_out(dispatcher: DispatcherBook) -> None:
-    dispatcher.tell(request(W1, boot="boot-2"))
-    dispatcher.tell(Disconnect(W1, "boot-2"), request(W1, boot="boot-1"))
+    dispatcher.tell(request(W1, incarnation="boot-2"))
+    dispatcher.tell(Disconnect(W1, "boot-2"), request(W1, incarnation="boot-1"))
     dispatcher.tell(submit(A, reply=None))
     dispatcher.expect(dispatcher.given(W1, A))
     for _ in range(3):
-        dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), boot="boot-2"))
+        dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), incarnation="boot-2"))
         dispatcher.after(5)
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), boot="boot-2"))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), incarnation="boot-2"))
+    dispatcher.expect(ack(W1))
 
 
 def test_whoever_could_not_be_heard_is_not_lost(dispatcher: DispatcherBook) -> None:
@@ -337,9 +337,9 @@ def test_whoever_could_not_be_heard_is_not_lost(dispatcher: DispatcherBook) -> N
     dispatcher.clock.advance(600)
     dispatcher.after(0)
     assert dispatcher.stats().workers[0].online
-    dispatcher.tell(request(W1, boot="boot-0"))
+    dispatcher.tell(request(W1, incarnation="boot-0"))
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(ack(W1))
 
 
 def test_a_new_start_whose_predecessor_fell_silent_is_believed(dispatcher: DispatcherBook) -> None:
@@ -347,10 +347,10 @@ def test_a_new_start_whose_predecessor_fell_silent_is_believed(dispatcher: Dispa
     dispatcher.run_to(State.ASSIGNED)
     first = dispatcher.token(A)
     dispatcher.after(14)
-    dispatcher.tell(Register(W1, "boot-2", "1.0", 1, (BACKTEST,), ()), request(W1, boot="boot-2"))
+    dispatcher.tell(Register(W1, "boot-2", "1.0", 1, (BACKTEST,), ()), request(W1, incarnation="boot-2"))
     assert dispatcher.token(A) == first
     dispatcher.after(1)
-    dispatcher.tell(request(W1, boot="boot-2"))
+    dispatcher.tell(request(W1, incarnation="boot-2"))
     dispatcher.expect(dispatcher.given(W1, A))
     assert dispatcher.job(A).attempt == 2
 
@@ -415,7 +415,7 @@ def test_while_we_are_cut_off_no_lease_runs_out(dispatcher: DispatcherBook) -> N
     dispatcher.after(29)
     assert dispatcher.state(A) is State.RUNNING
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(ack(W1))
 
 
 def test_while_we_are_cut_off_nothing_is_given_out(dispatcher: DispatcherBook) -> None:
@@ -429,14 +429,13 @@ def test_a_restarted_dispatcher_knows_the_leases_and_gives_their_workers_time(
     dispatcher: DispatcherBook, state: State
 ) -> None:
     dispatcher.run_to(state)
-    token = dispatcher.token(A)
     dispatcher.restart()
     dispatcher.after(100)
     dispatcher.connect()
     dispatcher.after(29)
     dispatcher.expect()
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-    dispatcher.expect(ack(W1, renewed=[token]))
+    dispatcher.expect(ack(W1))
     dispatcher.tell(submit(B, reply=None))  # its one slot is taken
     (worker,) = dispatcher.stats().workers
     assert worker.leases == 1

@@ -319,7 +319,7 @@ def test_a_new_process_claims_what_it_found(agent: AgentBook) -> None:
     agent.tell(Began(B1))
     agent.connect(attempt(JOB_A, Outcome.LOST, error=KILLED, ran_s=None))
     assert agent.claims() == {A1: FINISHED, B1: RUNNING}
-    assert agent.requests[-1].boot == "boot-2"
+    assert agent.requests[-1].incarnation == "boot-2"
 
 
 # --- ahead of free slots ----------------------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ def test_a_job_that_was_tried_before_is_handed_over_only_when_it_starts_at_once(
 
 def test_a_job_that_one_crash_would_end_is_handed_over_only_when_it_starts_at_once(agent: AgentBook) -> None:
     quicken(agent)
-    strict = replace(JOB_A, strict=True)
+    strict = replace(JOB_A, no_crash_budget=True)
     agent.tell(assign(JOB_B, strict, JOB_C))
     agent.expect(start(JOB_B))
     agent.tell(Began(B1), finished(B1, ran_s=0.001))

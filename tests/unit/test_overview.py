@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stockworker.dispatcher.assignment import Worker
+from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.protocol import codec
@@ -11,7 +12,7 @@ from stockworker.protocol.body import MAX_BODY
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import JobRecord, JobSpec, Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import HoldKind, QueueView, Stats, WorkerView
+from stockworker.protocol.messages import QueueView, Stats, WorkerView
 from stockworker.protocol.retry import RetryPolicy
 
 LONG = "x" * 57
@@ -20,7 +21,7 @@ LONG = "x" * 57
 def worker(number: int, types: int) -> Worker:
     return Worker(
         id=WorkerId(f"{LONG}-{number:06}"),
-        boot="b",
+        incarnation="b",
         slots=1024,
         window=1024,
         types=frozenset(JobType(f"{LONG}-{number:06}") for number in range(types)),
@@ -35,7 +36,7 @@ def a_ledger(types: int = 0, holds: Iterable[tuple[HoldKind, str]] = ()) -> Ledg
     jobs = []
     for number in range(types):
         spec = JobSpec(
-            id=JobId(f"j{number}"),
+            job_id=JobId(f"j{number}"),
             type=JobType(f"{LONG}-{number:06}"),
             priority=Priority.NORMAL,
             not_before=None,
@@ -53,7 +54,7 @@ def test_any_fleet_fits_into_a_message() -> None:
     workers = [worker(number, types=30) for number in range(3000)]
     stats = Stats(
         reply=None,
-        epoch="e",
+        incarnation="e",
         version="v" * 64,
         uptime_s=1.0,
         states=tuple((state, 1 << 53) for state in State),
@@ -71,7 +72,7 @@ def test_any_fleet_fits_into_a_message() -> None:
 def test_a_small_fleet_is_shown_whole_and_by_name() -> None:
     workers = [worker(number, types=1) for number in (2, 1, 3)]
     workers[0].online = False
-    assert [(view.id[-1], view.online) for view in worker_views(a_ledger(), workers, 5.0, 5.0)] == [
+    assert [(view.worker_id[-1], view.online) for view in worker_views(a_ledger(), workers, 5.0, 5.0)] == [
         ("1", True),
         ("2", False),
         ("3", True),
@@ -80,13 +81,13 @@ def test_a_small_fleet_is_shown_whole_and_by_name() -> None:
 
 def test_what_is_held_is_shown_even_where_nothing_waits_and_nobody_is_known() -> None:
     held = worker(1, types=1)
-    held.held = True
+    held.drained = True
     ledger = a_ledger(1, [(HoldKind.WORKER, held.id), (HoldKind.WORKER, "away"), (HoldKind.TYPE, "paused")])
     (away, known) = worker_views(ledger, [held], 3.0, 5.0)
-    assert (known.id, known.held, known.seen_s) == (held.id, True, 5.0)
+    assert (known.worker_id, known.drained, known.seen_s) == (held.id, True, 5.0)
     assert away == WorkerView(
-        WorkerId("away"), online=False, slots=0, leases=0, types=(), seen_s=3.0, version="", held=True
+        WorkerId("away"), online=False, slots=0, leases=0, types=(), seen_s=3.0, version="", drained=True
     )
     paused, waiting = queue_views(ledger, [held], 5.0)
-    assert paused == QueueView(JobType("paused"), waiting=0, oldest_s=0.0, workers=0, held=True)
-    assert (waiting.waiting, waiting.workers, waiting.held) == (1, 0, False)
+    assert paused == QueueView(JobType("paused"), waiting=0, oldest_s=0.0, workers=0, paused=True)
+    assert (waiting.waiting, waiting.workers, waiting.paused) == (1, 0, False)

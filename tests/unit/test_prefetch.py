@@ -61,7 +61,7 @@ def stock_up(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, B, C, D, reply=None), request(W1))
     dispatcher.expect(dispatcher.given(W1, A, B, C))
     dispatcher.tell(request(W1, *claims(dispatcher)))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(each) for each in (A, B, C)]))
+    dispatcher.expect(ack(W1))
     dispatcher.tell(Disconnect(W1, "boot-1"))
 
 
@@ -105,9 +105,8 @@ def test_who_comes_back_in_time_has_all_its_results_accepted(dispatcher: Dispatc
     """It has restarted meanwhile, twice."""
     stock_up(dispatcher)
     dispatcher.after(WINDOW_S - 1)
-    tokens = [dispatcher.token(each) for each in (A, B, C)]
-    dispatcher.tell(request(W1, *(dispatcher.held(each, FINISHED) for each in (A, B, C)), boot="boot-3"))
-    dispatcher.expect(ack(W1, renewed=tokens))
+    dispatcher.tell(request(W1, *(dispatcher.held(each, FINISHED) for each in (A, B, C)), incarnation="boot-3"))
+    dispatcher.expect(ack(W1))
     dispatcher.turn([report(W1, *(dispatcher.ended(each, result="1") for each in (A, B, C)))])
     assert [dispatcher.state(each) for each in (A, B, C)] == [State.COMPLETED] * 3
 
@@ -125,7 +124,7 @@ def test_who_comes_back_too_late_is_refused_and_counted(dispatcher: DispatcherBo
 
 def test_a_worker_that_restarted_without_them_loses_them_at_once(dispatcher: DispatcherBook) -> None:
     stock_up(dispatcher)
-    dispatcher.tell(request(W1, boot="boot-2"))
+    dispatcher.tell(request(W1, incarnation="boot-2"))
     dispatcher.expect(dispatcher.given(W1, A, B, C))
     assert [dispatcher.store.attempts(each)[0].outcome for each in (A, B, C)] == [
         Outcome.LOST,
@@ -144,7 +143,7 @@ def test_other_types_come_back_as_fast_as_ever(dispatcher: DispatcherBook) -> No
     dispatcher.tell(submit(A, of_type=IMPORT, reply=None), request(W1, types=[IMPORT]))
     dispatcher.expect(dispatcher.given(W1, A))
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), types=[IMPORT]))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(A)]))
+    dispatcher.expect(ack(W1))
     dispatcher.after(31)
     assert dispatcher.state(A) is State.QUEUED
 
@@ -188,7 +187,7 @@ def test_a_drained_worker_gives_back_what_waits_and_finishes_what_runs(dispatche
         request(W1, dispatcher.held(A, RUNNING), *claims(dispatcher)[1:], window=0), report(W1, *given_back)
     )
     tokens = [each.token for each in given_back]
-    dispatcher.expect(ack(W1, stored=tokens, renewed=[dispatcher.token(A), *tokens]))
+    dispatcher.expect(ack(W1, stored=tokens))
     dispatcher.after(31)
     assert dispatcher.state(A) is State.QUEUED  # a drained worker's leases are as short as any
 
@@ -198,7 +197,7 @@ def test_a_drain_that_is_ended_makes_leases_long_again(dispatcher: DispatcherBoo
     dispatcher.turn([drain(W1)])
     dispatcher.turn([undrain(W1)])
     dispatcher.tell(request(W1, *claims(dispatcher)))
-    dispatcher.expect(ack(W1, renewed=[dispatcher.token(each) for each in (A, B, C)]))
+    dispatcher.expect(ack(W1))
     dispatcher.after(WINDOW_S - 1)
     assert dispatcher.state(B) is State.ASSIGNED
 

@@ -174,11 +174,11 @@ def test_no_jobs_are_taken_from_three_quarters_of_the_quota_on(agent: AgentBook)
     complete(agent, JOB_B, 1)
     agent.expect(reported(result_of(JOB_B, 1)))
     agent.after(1)
-    assert (agent.requests[-1].window, agent.requests[-1].short) == (0, True)
+    assert (agent.requests[-1].window, agent.requests[-1].disk_pressure) == (0, True)
     assert agent.notes[-1] == "space_short"
     agent.tell(ack(stored=[B1]))
     agent.after(1)
-    assert (agent.requests[-1].window, agent.requests[-1].short) == (1, False)
+    assert (agent.requests[-1].window, agent.requests[-1].disk_pressure) == (1, False)
     assert agent.notes[-1] == "space_enough"
 
 
@@ -203,9 +203,9 @@ def test_who_drains_is_not_short_of_anything(agent: AgentBook) -> None:
     """The dispatcher repeats the order until it is obeyed."""
     agent.connect()
     agent.tell(DiskChanged(full=True), order(ControlAction.DRAIN))
-    assert (agent.requests[-1].window, agent.requests[-1].short) == (0, False)
+    assert (agent.requests[-1].window, agent.requests[-1].disk_pressure) == (0, False)
     agent.tell(order(ControlAction.RESUME))
-    assert (agent.requests[-1].window, agent.requests[-1].short) == (0, True)
+    assert (agent.requests[-1].window, agent.requests[-1].disk_pressure) == (0, True)
 
 
 # --- stopped while cut off --------------------------------------------------------------------------------------------

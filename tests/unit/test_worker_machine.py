@@ -1,7 +1,5 @@
 """What an agent says, when, and to whom; how it goes on when it is cut off, and how it stops."""
 
-import pytest
-
 from stockworker.protocol.ids import JobId, JobType, Tag, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -15,7 +13,7 @@ from stockworker.protocol.messages import (
     StatsRequest,
     Unregister,
 )
-from stockworker.worker.effects import Capabilities, Drain, Leave, Reload, Send, Stop
+from stockworker.worker.effects import Capabilities, Drain, Leave, Send, Stop
 from stockworker.worker.work import Began, Progressed
 from tests.harness.working import (
     A1,
@@ -386,9 +384,3 @@ def test_who_leaves_is_not_called_back(agent: AgentBook) -> None:
     agent.tell(order(ControlAction.DRAIN))
     agent.tell(Drain(patience_s=30, leave=True), order(ControlAction.RESUME))
     assert agent.requests[-1].window == 0
-
-
-@pytest.mark.parametrize("times", [1, 2])
-def test_a_reload_is_passed_on(agent: AgentBook, times: int) -> None:
-    agent.tell(*[order(ControlAction.RELOAD)] * times)
-    agent.expect(*[Reload()] * times)

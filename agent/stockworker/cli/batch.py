@@ -65,11 +65,11 @@ def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[Batc
         except (_Wrong, JobRejected) as error:
             faults.append(Fault(number, str(error)))
             continue
-        first = seen.setdefault(str(submission.id), number)
+        first = seen.setdefault(str(submission.job_id), number)
         if first == number:
             jobs.append(BatchLine(number, submission))
         else:
-            faults.append(Fault(number, f"id: {submission.id} is that of line {first}, too"))
+            faults.append(Fault(number, f"id: {submission.job_id} is that of line {first}, too"))
     return jobs, faults
 
 

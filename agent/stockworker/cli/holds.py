@@ -70,14 +70,14 @@ def _run(arguments: argparse.Namespace, order: Order, kind: str, done: str) -> i
     async def talk(client: Client) -> dict[str, ReceiptEntry]:
         names = arguments.names
         if kind == "worker":
-            names = worker_ids(names, {worker.id for worker in (await client.stats()).workers}, arguments.config)
+            names = worker_ids(names, {worker.worker_id for worker in (await client.stats()).workers}, arguments.config)
         names = list(dict.fromkeys(names))
         entries = await asyncio.gather(*(order(client, name) for name in names))
         return dict(zip(names, entries, strict=True))
 
     for name, entry in converse(arguments, talk, notices=False).items():
         if arguments.json:
-            print_json(present({kind: name, "status": entry.status, "reason": entry.reason}))
+            print_json(present({kind: name, "status": done, "reason": entry.reason}))
         else:
             print(f"{name} {done}")
             if entry.reason is not None and not arguments.quiet:

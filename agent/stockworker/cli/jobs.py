@@ -75,7 +75,7 @@ def _status(arguments: argparse.Namespace) -> int:
     async def ask(client: Client) -> list[JobView]:
         return await client.query(arguments.jobs)
 
-    found = {view.id: view for view in converse(arguments, ask, notices=False)}
+    found = {view.job_id: view for view in converse(arguments, ask, notices=False)}
     views = [found[job_id] for job_id in dict.fromkeys(arguments.jobs) if job_id in found]
     if arguments.json:
         for view in views:
@@ -90,7 +90,7 @@ def _status(arguments: argparse.Namespace) -> int:
 
 def _details(view: JobView) -> Iterator[str]:
     fields = {
-        "job": view.id,
+        "job": view.job_id,
         "type": view.type,
         "priority": view.priority.label,
         "state": f"{view.state} (cancel requested)" if view.cancel_requested else view.state,
@@ -124,7 +124,7 @@ def _list(arguments: argparse.Namespace) -> int:
     now = clock.wall()
     rows = [
         (
-            view.id,
+            view.job_id,
             view.type,
             view.priority.label,
             view.state,
@@ -165,9 +165,9 @@ def _result(arguments: argparse.Namespace) -> int:
         raise JobUnknown(f"the dispatcher knows no job {arguments.job}")
     view = views[0]
     if view.state not in TERMINAL:
-        complain(f"job {view.id} has not ended: it is {view.state}; use --wait")
+        complain(f"job {view.job_id} has not ended: it is {view.state}; use --wait")
         return Exit.NOT_ENDED
-    ended = Ended(view.id, view.state, view.result, view.reason)
+    ended = Ended(view.job_id, view.state, view.result, view.reason)
     say_result(ended)
     return Exit.OK if ended.has_result else Exit.FAILED
 

@@ -71,14 +71,20 @@ def _blocks(found: Stats) -> Iterator[list[str]]:
 
 
 def _queue_row(queue: QueueView) -> tuple[object, ...]:
-    return queue.type, "paused" if queue.held else "open", queue.waiting, short_duration(queue.oldest_s), queue.workers
+    return (
+        queue.type,
+        "paused" if queue.paused else "open",
+        queue.waiting,
+        short_duration(queue.oldest_s),
+        queue.workers,
+    )
 
 
 def _worker_row(worker: WorkerView) -> tuple[object, ...]:
     return (
-        worker.id,
+        worker.worker_id,
         ("online" if worker.online else "offline")
-        + (", drained" if worker.held else "")
+        + (", drained" if worker.drained else "")
         + _ending(worker.certificate_days),
         worker.slots,
         worker.leases,

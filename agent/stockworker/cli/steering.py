@@ -82,7 +82,7 @@ async def _say(entries: Iterable[ReceiptEntry], client: Client, *, as_json: bool
     if not rejected:
         return Exit.OK
     known = await client.query(rejected)
-    return Exit.FAILED if len({view.id for view in known}) == len(set(rejected)) else Exit.UNKNOWN
+    return Exit.FAILED if len({view.job_id for view in known}) == len(set(rejected)) else Exit.UNKNOWN
 
 
 def receipt_fields(entry: ReceiptEntry) -> dict[str, str]:

@@ -135,7 +135,7 @@ class _Single:
         except AccessDenied:
             raise
         except ConnectionFailed as error:
-            again = f"; if it may have been stored, submit it again with --id {self._submission.id}"
+            again = f"; if it may have been stored, submit it again with --id {self._submission.job_id}"
             raise type(error)(f"{error}{again}") from None
         self._receipt = receipt_fields(entry)
         if entry.status is ReceiptStatus.REJECTED:
@@ -199,7 +199,7 @@ class _Batch:
     def __init__(self, arguments: argparse.Namespace, jobs: Sequence[batch.BatchLine]) -> None:
         self._arguments = arguments
         self._jobs = jobs
-        self._lines = {job.submission.id: job.line for job in jobs}
+        self._lines = {job.submission.job_id: job.line for job in jobs}
         self._counts: Counter[ReceiptStatus] = Counter()
         self._line = StatusLine(quiet=arguments.quiet)
         self._waiting = Waiting(print_ending_json if arguments.json else print_ending, quiet=arguments.quiet)

@@ -21,14 +21,12 @@ from stockworker.config import Encryption, load
 from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown, ResultRefused
 from stockworker.protocol.body import in_batches
 from stockworker.protocol.codec_client import MAX_QUERY, submission_size
-from stockworker.protocol.ids import ClientId, JobId, JobType, check_id
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, check_id
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
     Explanation,
-    Hold,
-    HoldKind,
     JobFilter,
     JobView,
     Notice,
@@ -39,6 +37,8 @@ from stockworker.protocol.messages import (
     ReceiptEntry,
     ReceiptStatus,
     RetryJob,
+    SetDrain,
+    SetPause,
     Stats,
     StatsRequest,
     Submission,
@@ -164,7 +164,9 @@ class Client:
 
         async def send(batch: tuple[Submission, ...]) -> None:
             if self._hears_endings:  # before they are sent: a short job may have ended by the time we see its receipt
-                self._endings.expect((job.id for job in batch if job.id is not None), self._conversation.connections)
+                self._endings.expect(
+                    (job.job_id for job in batch if job.job_id is not None), self._conversation.connections
+                )
             receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply))
             known = [entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED]
             self._endings.forget(known)
@@ -240,8 +242,8 @@ class Client:
         views = await self._query(job_ids, with_results=True)
         for view in views:
             if view.state in TERMINAL:
-                self._endings.settle(Ended(view.id, view.state, view.result, view.reason))
-        unknown = {*job_ids} - {view.id for view in views}
+                self._endings.settle(Ended(view.job_id, view.state, view.result, view.reason))
+        unknown = {*job_ids} - {view.job_id for view in views}
         if unknown:
             raise JobUnknown(f"the dispatcher knows no job {min(unknown)}")
 
@@ -277,9 +279,9 @@ class Client:
         answer: Answer = await self._conversation.ask(
             lambda reply: Query(ids, None, with_results=False, reply=reply, explain=True)
         )
-        if not answer.stories:
+        if not answer.explanations:
             raise JobUnknown(f"the dispatcher knows no job {job_id}")
-        return self._secrecy.open_story(answer.stories[0])
+        return self._secrecy.open_story(answer.explanations[0])
 
     async def list(self, wanted: JobFilter) -> list[JobView]:
         """List jobs, newest first."""
@@ -307,33 +309,39 @@ class Client:
         checked = None if job_type is None else JobType(check_id(job_type))
         wanted = JobFilter(State.FAILED, checked, MAX_QUERY)
         while failed := await self.list(wanted):
-            for entry in await asyncio.gather(*(self.retry(view.id) for view in failed)):
+            for entry in await asyncio.gather(*(self.retry(view.job_id) for view in failed)):
                 yield entry
-            wanted = replace(wanted, before=failed[-1].id)
+            wanted = replace(wanted, before=failed[-1].job_id)
 
     async def pause(self, job_type: str) -> ReceiptEntry:
         """Give out no jobs of a type until `resume`; what runs is finished. Needs an operator's rights."""
-        return await self._hold(HoldKind.TYPE, job_type, on=True)
+        return await self._set_pause(job_type, paused=True)
 
     async def resume(self, job_type: str) -> ReceiptEntry:
         """Give out jobs of a type again. Needs an operator's rights."""
-        return await self._hold(HoldKind.TYPE, job_type, on=False)
+        return await self._set_pause(job_type, paused=False)
 
     async def drain(self, worker_id: str) -> ReceiptEntry:
         """Give a worker no jobs until `undrain`, over restarts too; what runs on it is finished, what waits goes elsewhere.
 
         Needs an operator's rights.
         """
-        return await self._hold(HoldKind.WORKER, worker_id, on=True)
+        return await self._set_drain(worker_id, drained=True)
 
     async def undrain(self, worker_id: str) -> ReceiptEntry:
         """Give a worker jobs again. Needs an operator's rights."""
-        return await self._hold(HoldKind.WORKER, worker_id, on=False)
+        return await self._set_drain(worker_id, drained=False)
 
-    async def _hold(self, kind: HoldKind, name: str, *, on: bool) -> ReceiptEntry:
-        """Returns a receipt whose `reason` says so if nothing of that name is known."""
-        check_id(name)
-        receipt: Receipt = await self._conversation.ask(lambda reply: Hold(kind, name, on, reply))
+    async def _set_pause(self, job_type: str, *, paused: bool) -> ReceiptEntry:
+        """The receipt's `reason` says so if no worker runs jobs of this type now."""
+        checked = JobType(check_id(job_type))
+        receipt: Receipt = await self._conversation.ask(lambda reply: SetPause(checked, paused, reply))
+        return receipt.entries[0]
+
+    async def _set_drain(self, worker_id: str, *, drained: bool) -> ReceiptEntry:
+        """The receipt's `reason` says so if the worker is not known now."""
+        checked = WorkerId(check_id(worker_id))
+        receipt: Receipt = await self._conversation.ask(lambda reply: SetDrain(checked, drained, reply))
         return receipt.entries[0]
 
     async def stats(self) -> Stats:

@@ -65,7 +65,7 @@ class ClientSealing:
         seal = self._keys.current()
         if not self._required and not seal.can_seal(job.type, now):
             return job
-        job_id = job.id or make_job_id(now, _ENTROPY)
+        job_id = job.job_id or make_job_id(now, _ENTROPY)
         try:
             text = seal.seal_job(job, job_id, now)
         except (ConfigError, ValueError) as error:
@@ -78,7 +78,7 @@ class ClientSealing:
         self._sent[job_id] = digest(text)
         while len(self._sent) > _MOST_REMEMBERED:
             del self._sent[next(iter(self._sent))]
-        return replace(job, id=job_id, payload=text)
+        return replace(job, job_id=job_id, payload=text)
 
     def forget(self, job_ids: Iterable[JobId | None]) -> None:
         """The dispatcher has these jobs with other payloads, from another time: their results answer those."""
@@ -100,8 +100,8 @@ class ClientSealing:
     def open_view(self, view: JobView, *, with_result: bool = False) -> JobView:
         """Open what a view has of a job's reason, and of its result where that was asked for; as `open`."""
         if not with_result or view.state is not State.COMPLETED:
-            return replace(view, reason=self.readable(view.id, view.reason))
-        ended = self.open(Ended(view.id, view.state, view.result, view.reason))
+            return replace(view, reason=self.readable(view.job_id, view.reason))
+        ended = self.open(Ended(view.job_id, view.state, view.result, view.reason))
         return replace(view, result=ended.result, reason=ended.reason)
 
     def open_story(self, story: Explanation) -> Explanation:

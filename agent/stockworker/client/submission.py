@@ -59,7 +59,7 @@ def make_submission(  # noqa: PLR0913 (each is an option of a job)
         if not fits(body):
             raise JobRejected("the payload is too large; put the data where workers can fetch it, and send a reference")
         return Submission(
-            id=make_job_id(clock.wall(), _ENTROPY) if id is None else JobId(check_id(id)),
+            job_id=make_job_id(clock.wall(), _ENTROPY) if id is None else JobId(check_id(id)),
             type=JobType(check_id(job_type)),
             priority=PRIORITY_BY_LABEL[priority],
             payload=body,

@@ -30,11 +30,11 @@ class Alarms:
         spec = job.spec
         if job.state is State.SCHEDULED:
             if job.ready_at <= now.steady and spec.not_before is not None:
-                heapq.heappush(self._wall, (spec.not_before, spec.id))
+                heapq.heappush(self._wall, (spec.not_before, spec.job_id))
             else:
-                heapq.heappush(self._steady, (job.ready_at, spec.id))
+                heapq.heappush(self._steady, (job.ready_at, spec.job_id))
         if spec.expires_at is not None and job.state in (State.SCHEDULED, State.QUEUED):
-            heapq.heappush(self._wall, (spec.expires_at, spec.id))
+            heapq.heappush(self._wall, (spec.expires_at, spec.job_id))
 
     def ring(self, now: Now) -> set[JobId]:
         """Take out the jobs whose time has come."""

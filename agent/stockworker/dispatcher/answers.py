@@ -35,25 +35,25 @@ def answer(query: Query, store: JobStore, why: Why = _UNTOLD) -> Answer:
     stories: list[Explanation] = []
     room = MAX_CONTENT
     for job in jobs:
-        view = _view(job, results.get(job.spec.id))
+        view = _view(job, results.get(job.spec.job_id))
         room -= ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
         story = _story(job, store, why) if query.explain else None
         if story is not None:
             room -= sum(content_size(sentence) for sentence in story.why)
         if views and room < 0:
-            left = tuple(left.spec.id for left in jobs[len(views) :])
+            left = tuple(left.spec.job_id for left in jobs[len(views) :])
             return Answer(query.reply, tuple(views), left, tuple(stories))
         views.append(view)
         if story is not None:
             attempts, room = _newest(story.attempts, room)
             stories.append(Explanation(story.job_id, story.why, attempts))
-    return Answer(query.reply, tuple(views), stories=tuple(stories))
+    return Answer(query.reply, tuple(views), explanations=tuple(stories))
 
 
 def _story(job: JobRecord, store: JobStore, why: Why) -> Explanation:
     reason = (job.reason or "").partition("\n")[0]
     ended = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
-    return Explanation(job.spec.id, why.get(job.spec.id, (ended,)), tuple(store.attempts(job.spec.id)))
+    return Explanation(job.spec.job_id, why.get(job.spec.job_id, (ended,)), tuple(store.attempts(job.spec.job_id)))
 
 
 def _newest(attempts: tuple[Attempt, ...], room: int) -> tuple[tuple[Attempt, ...], int]:
@@ -70,7 +70,7 @@ def _newest(attempts: tuple[Attempt, ...], room: int) -> tuple[tuple[Attempt, ..
 
 def _view(job: JobRecord, result: str | None) -> JobView:
     return JobView(
-        id=job.spec.id,
+        job_id=job.spec.job_id,
         type=job.spec.type,
         priority=job.spec.priority,
         state=job.state,

@@ -27,20 +27,20 @@ class Worker:
     """A worker in the dispatcher's books.
 
     Attributes:
-        boot: the boot nonce of its last message.
+        incarnation: nonce of its current start, from its last message.
         former: those of earlier starts, of which messages may still come.
         window: how many leases it wants to hold at once.
         refused: job types that it announced and then could not run, and when they are to be tried there again.
         leases: the jobs it holds, by our books.
         online: whether it may be given jobs.
-        held: an operator does not want it to be given jobs.
-        short: it wants none for want of space; it does not drain.
+        drained: an operator drained it; it gets no new jobs.
+        disk_pressure: it asks for none because it lacks disk space; it does not drain.
         seen: when it last said something, on the steady clock.
         certificate_days: in how many days its certificate ended when it last told, if it has one.
     """
 
     id: WorkerId
-    boot: str
+    incarnation: str
     slots: int
     window: int
     types: frozenset[JobType]
@@ -48,8 +48,8 @@ class Worker:
     version: str
     seen: float
     online: bool = True
-    held: bool = False
-    short: bool = False
+    drained: bool = False
+    disk_pressure: bool = False
     former: tuple[str, ...] = ()
     refused: dict[JobType, float] = field(default_factory=dict)
     leases: set[JobId] = field(default_factory=set)
@@ -58,7 +58,7 @@ class Worker:
     @property
     def available(self) -> bool:
         """Whether it may be given jobs at all."""
-        return self.online and not self.held
+        return self.online and not self.drained
 
     @property
     def hungry(self) -> bool:
@@ -97,8 +97,8 @@ class ReadyQueue:
     def add(self, job: JobRecord) -> None:
         """Put a job into the queue, at the place that its `ready_at` gives it."""
         lane = Lane(job.spec.type, job.spec.tags, job.spec.priority)
-        entry = (job.ready_at, job.sequence, job.spec.id, lane)
-        self._valid[job.spec.id] = entry
+        entry = (job.ready_at, job.sequence, job.spec.job_id, lane)
+        self._valid[job.spec.job_id] = entry
         self._sizes[lane] += 1
         heapq.heappush(self._lanes.setdefault(lane, []), entry)
 

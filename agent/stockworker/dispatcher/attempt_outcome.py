@@ -25,7 +25,7 @@ class AttemptOutcomes:
     def report(self, job: JobRecord, report: AttemptReport, now: Now) -> JobRecord:
         """A worker has reported how its attempt at a leased job ended."""
         self._counters[f"attempts_{report.outcome}"] += 1
-        self._ledger.close(job.spec.id, report.outcome, now.wall, report.ran_s, report.error)
+        self._ledger.close(job.spec.job_id, report.outcome, now.wall, report.ran_s, report.error)
         if report.outcome is Outcome.CANCELLED and job.cancel_requested:
             return self._end(job, Trigger.CANCELLED, now, report.error or "cancelled while it ran")
         if report.outcome is Outcome.LOST:
@@ -68,10 +68,10 @@ class AttemptOutcomes:
         that a worker that comes back can still deliver, and clear the job.
         """
         self._counters["leases_lost"] += 1
-        lease = self._ledger.leases[job.spec.id]
+        lease = self._ledger.leases[job.spec.job_id]
         blamed = job.state is State.RUNNING or lease.status is not LeaseStatus.WAITING
         reason = f"worker {job.worker} was lost"
-        self._ledger.close(job.spec.id, Outcome.LOST, now.wall, None, reason)
+        self._ledger.close(job.spec.job_id, Outcome.LOST, now.wall, None, reason)
         job = self._lost(job, reason, now, blamed=blamed)
         if blamed and job.state is State.QUEUED:
             self._ledger.blamed.add(lease.attempt.token)
@@ -89,7 +89,7 @@ class AttemptOutcomes:
 
     def release(self, job: JobRecord, reason: str, now: Now) -> JobRecord:
         """A worker never had, or no longer has, a job that it did not start."""
-        self._ledger.close(job.spec.id, Outcome.RELEASED, now.wall, None, reason)
+        self._ledger.close(job.spec.job_id, Outcome.RELEASED, now.wall, None, reason)
         return self._give_back(job, Trigger.RELEASED, reason, now)
 
     def _give_back(self, job: JobRecord, trigger: Trigger, reason: str | None, now: Now) -> JobRecord:

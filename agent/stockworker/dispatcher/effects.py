@@ -1,11 +1,12 @@
 """What goes into the dispatcher's machine besides messages, and what comes out of it. Frozen data, compared by value."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 
 from stockworker.protocol.ids import JobId, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import HoldKind, Message, Query
+from stockworker.protocol.messages import Message, Query
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +114,13 @@ class Note:
 
     event: str
     fields: tuple[tuple[str, object], ...]
+
+
+class HoldKind(StrEnum):
+    """What a `SaveHold` names: a paused job type, or a drained worker. The values are in the store."""
+
+    TYPE = "type"
+    WORKER = "worker"
 
 
 @dataclass(frozen=True, slots=True)

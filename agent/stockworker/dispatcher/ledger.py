@@ -10,11 +10,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stockworker.dispatcher.assignment import ReadyQueue
-from stockworker.dispatcher.effects import Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import HoldKind, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
-from stockworker.protocol.messages import HoldKind, LeaseStatus, Notice, Transition
+from stockworker.protocol.messages import LeaseStatus, Notice, Transition
 
 
 @dataclass(slots=True)
@@ -82,13 +82,13 @@ class Ledger:
     def add(self, job: JobRecord, payload: str) -> None:
         """Enter a new job."""
         self.next_sequence += 1
-        self._saves[job.spec.id] = SaveJob(job, payload)
+        self._saves[job.spec.job_id] = SaveJob(job, payload)
         self._enter(job)
 
     def reopen(self, job: JobRecord, **changes: Any) -> JobRecord:
         """Bring a job back that had ended."""
         self.totals[job.state] -= 1
-        self.past.pop(job.spec.id, None)
+        self.past.pop(job.spec.job_id, None)
         reopened = replace(job, state=advance(job.state, Trigger.REOPENED), **changes)
         self._note_save(reopened)
         self._enter(reopened)
@@ -120,16 +120,16 @@ class Ledger:
         self._note_transition(job)
 
     def _admit(self, job: JobRecord) -> None:
-        self.jobs[job.spec.id] = job
+        self.jobs[job.spec.job_id] = job
         if job.spec.unique is not None:
-            self._keys[job.spec.type, job.spec.unique] = job.spec.id
+            self._keys[job.spec.type, job.spec.unique] = job.spec.job_id
         if job.state is State.QUEUED:
             self.ready.add(job)
 
     def move(self, job: JobRecord, trigger: Trigger, *, result: str | None = None, **changes: Any) -> JobRecord:
         """Let `trigger` happen to a job, together with the given changes of its fields."""
         moved = replace(job, state=advance(job.state, trigger), **changes)
-        job_id = job.spec.id
+        job_id = job.spec.job_id
         self.totals[job.state] -= 1
         self.totals[moved.state] += 1
         self._note_save(moved, result)
@@ -153,13 +153,13 @@ class Ledger:
     def amend(self, job: JobRecord, **changes: Any) -> JobRecord:
         """Change fields of a job that stays in its state."""
         amended = replace(job, **changes)
-        self.jobs[job.spec.id] = amended
+        self.jobs[job.spec.job_id] = amended
         self._note_save(amended)
         return amended
 
     def grant(self, job: JobRecord, lease: Lease) -> None:
         """Enter a lease, or take up a lost one again."""
-        self.leases[job.spec.id] = lease
+        self.leases[job.spec.job_id] = lease
         self.record(lease.attempt)
 
     def close(self, job_id: JobId, outcome: Outcome, ended_at: float, ran_s: float | None, error: str | None) -> None:
@@ -186,12 +186,14 @@ class Ledger:
         return changes
 
     def _note_save(self, job: JobRecord, result: str | None = None) -> None:
-        before = self._saves.get(job.spec.id)
+        before = self._saves.get(job.spec.job_id)
         payload = None if before is None else before.payload
-        self._saves[job.spec.id] = SaveJob(job, payload, result)
+        self._saves[job.spec.job_id] = SaveJob(job, payload, result)
 
     def _note_end(self, job: JobRecord, result: str | None) -> None:
-        self._notices.append(Notice(job.spec.id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason))
+        self._notices.append(
+            Notice(job.spec.job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason)
+        )
 
     def _note_transition(self, job: JobRecord) -> None:
-        self._transitions.append(Transition(job.spec.id, job.spec.type, job.state, job.attempt, job.worker))
+        self._transitions.append(Transition(job.spec.job_id, job.spec.type, job.state, job.attempt, job.worker))

@@ -17,6 +17,7 @@ from stockworker.dispatcher.effects import (
     Denied,
     Effect,
     Event,
+    HoldKind,
     LinkChanged,
     Now,
     Prune,
@@ -31,7 +32,7 @@ from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
-from stockworker.protocol.ids import Entropy, JobId, JobType, WorkerId
+from stockworker.protocol.ids import Entropy, JobId
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import (
@@ -39,8 +40,6 @@ from stockworker.protocol.messages import (
     Cleanup,
     Disconnect,
     Heartbeat,
-    Hold,
-    HoldKind,
     Presence,
     Query,
     ReceiptEntry,
@@ -49,6 +48,8 @@ from stockworker.protocol.messages import (
     Report,
     Request,
     RetryJob,
+    SetDrain,
+    SetPause,
     Stats,
     StatsRequest,
     Submit,
@@ -132,7 +133,7 @@ class DispatcherMachine:
         for event in events:
             match event:
                 case Submit(jobs=jobs):
-                    wanted.update(job.id for job in jobs if job.id is not None)
+                    wanted.update(job.job_id for job in jobs if job.job_id is not None)
                 case CancelJob(job_id=job_id) | RetryJob(job_id=job_id):
                     wanted.add(job_id)
                 case Report(attempts=attempts):
@@ -157,7 +158,7 @@ class DispatcherMachine:
                 self.roster.requested(event, now)
             case Submit():
                 self._submitted(event, now)
-            case CancelJob() | RetryJob() | Hold():
+            case CancelJob() | RetryJob() | SetPause() | SetDrain():
                 self._outbox.receipt(event.reply, [self._steered(event, now)])
             case Unreached():
                 self.roster.unreached(event, now)
@@ -191,10 +192,14 @@ class DispatcherMachine:
             self.roster.note_unserved(event.jobs[0].type)
         self._outbox.receipt(event.reply, entries)
 
-    def _steered(self, event: CancelJob | RetryJob | Hold, now: Now) -> ReceiptEntry:
+    def _steered(self, event: CancelJob | RetryJob | SetPause | SetDrain, now: Now) -> ReceiptEntry:
         match event:
-            case Hold():
-                return self._hold(event, now)
+            case SetPause(job_type=job_type, paused=on):
+                return self._hold(HoldKind.TYPE, job_type, on=on, known=self.roster.serves(job_type))
+            case SetDrain(worker_id=worker_id, drained=on):
+                entry = self._hold(HoldKind.WORKER, worker_id, on=on, known=worker_id in self.roster.workers)
+                self.roster.hold_changed(worker_id, now)
+                return entry
             case RetryJob(job_id=job_id):
                 entry = self._intake.retry(job_id, now)
                 self._arm([job_id], now)
@@ -204,26 +209,19 @@ class DispatcherMachine:
                 self.roster.order_cancel(job_id, now)
                 return entry
 
-    def _hold(self, message: Hold, now: Now) -> ReceiptEntry:
-        if self.ledger.hold(message.kind, message.name, on=message.on):
-            self._outbox.note("held" if message.on else "freed", kind=message.kind, name=message.name)
-        if message.kind is HoldKind.WORKER:
-            self.roster.hold_changed(WorkerId(message.name), now)
-        status = ReceiptStatus.HELD if message.on else ReceiptStatus.FREED
-        return ReceiptEntry(None, status, None if self._is_known(message) else f"no such {message.kind} is known now")
-
-    def _is_known(self, message: Hold) -> bool:
-        """Whether what is held is there; it may be misspelt, or come later."""
-        if message.kind is HoldKind.WORKER:
-            return message.name in self.roster.workers
-        return self.roster.serves(JobType(message.name))
+    def _hold(self, kind: HoldKind, name: str, *, on: bool, known: bool) -> ReceiptEntry:
+        if self.ledger.hold(kind, name, on=on):
+            self._outbox.note("held" if on else "freed", kind=kind, name=name)
+        status = ReceiptStatus.DISPATCH_STOPPED if on else ReceiptStatus.DISPATCH_RESUMED
+        # An unknown name may be misspelt, or may come later: it is accepted with a hint.
+        return ReceiptEntry(None, status, None if known else f"no such {kind} is known now")
 
     def _answer_queries(self, now: Now) -> None:
         """At the end of a turn: the store is looked into after the commit, and what is said of why must agree."""
         for query in self._queries:
             live = (self.ledger.jobs[job_id] for job_id in query.ids if job_id in self.ledger.jobs)
             known = self.roster.workers.values()
-            stories = ((job.spec.id, why(job, self.ledger, known, self._policy, now)) for job in live)
+            stories = ((job.spec.job_id, why(job, self.ledger, known, self._policy, now)) for job in live)
             self._outbox.look(RunQuery(query, tuple(stories) if query.explain else ()))
         self._queries = []
 
@@ -298,7 +296,7 @@ class DispatcherMachine:
         }
         return Stats(
             reply=message.reply,
-            epoch=self._presence.epoch,
+            incarnation=self._presence.incarnation,
             version=self._presence.version,
             uptime_s=up_s,
             states=tuple((state, self.ledger.totals[state]) for state in State),

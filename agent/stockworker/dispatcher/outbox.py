@@ -22,7 +22,6 @@ _TOKENS_AT_ONCE = 2048
 class _Answers:
     stored: list[Token] = field(default_factory=list)
     stale: list[Token] = field(default_factory=list)
-    renewed: list[Token] = field(default_factory=list)
 
 
 class Outbox:
@@ -55,9 +54,9 @@ class Outbox:
         """A report was refused, or a lease is not the worker's any more."""
         self._acks.setdefault(worker_id, _Answers()).stale.append(token)
 
-    def renewed(self, worker_id: WorkerId, token: Token) -> None:
-        """A lease runs on."""
-        self._acks.setdefault(worker_id, _Answers()).renewed.append(token)
+    def renewed(self, worker_id: WorkerId) -> None:
+        """A lease of this worker is valid for another `lease_s`."""
+        self._acks.setdefault(worker_id, _Answers())
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
@@ -80,7 +79,7 @@ class Outbox:
 
     def note_job(self, event: str, job: JobRecord, **fields: object) -> None:
         """Log an event about a job."""
-        self.note(event, job=job.spec.id, type=job.spec.type, attempt=job.attempt, worker=job.worker, **fields)
+        self.note(event, job=job.spec.job_id, type=job.spec.type, attempt=job.attempt, worker=job.worker, **fields)
 
     def note_ending(self, job: JobRecord, outcome: Outcome, now: Now) -> None:
         """Log what became of a job when an attempt at it ended, where an operator may want to know."""
@@ -109,7 +108,7 @@ class Outbox:
 
 
 def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Send]:
-    longest = max(len(answers.stored), len(answers.stale), len(answers.renewed))
+    longest = max(1, len(answers.stored), len(answers.stale))
     for start in range(0, longest, _TOKENS_AT_ONCE):
         part = slice(start, start + _TOKENS_AT_ONCE)
         yield Send(
@@ -117,7 +116,6 @@ def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Se
                 worker_id,
                 stored=tuple(answers.stored[part]),
                 stale=tuple(answers.stale[part]),
-                renewed=tuple(answers.renewed[part]),
                 lease_s=lease_s,
             )
         )

@@ -37,19 +37,21 @@ def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady:
         steady: the time.
     """
     views = {
-        worker_id: WorkerView(worker_id, online=False, slots=0, leases=0, types=(), seen_s=up_s, version="", held=True)
+        worker_id: WorkerView(
+            worker_id, online=False, slots=0, leases=0, types=(), seen_s=up_s, version="", drained=True
+        )
         for worker_id in ledger.held_workers()
     }
     for worker in workers:
         views[worker.id] = WorkerView(
-            id=worker.id,
+            worker_id=worker.id,
             online=worker.online,
             slots=worker.slots,
             leases=len(worker.leases),
             types=tuple(sorted(worker.types - worker.refused.keys())),
             seen_s=max(0.0, steady - worker.seen),
             version=worker.version,
-            held=worker.held,
+            drained=worker.drained,
             certificate_days=worker.certificate_days,
         )
     by_name = [views[worker_id] for worker_id in sorted(views)]

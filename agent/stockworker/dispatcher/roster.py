@@ -10,7 +10,7 @@ from typing import Final
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.assignment import Worker, share_out
 from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
-from stockworker.dispatcher.effects import Now, Unreached
+from stockworker.dispatcher.effects import HoldKind, Now, Unreached
 from stockworker.dispatcher.ledger import Lease, Ledger
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.policy import Policy
@@ -23,7 +23,6 @@ from stockworker.protocol.messages import (
     ControlAction,
     Disconnect,
     Heartbeat,
-    HoldKind,
     LeaseStatus,
     Register,
     Report,
@@ -32,7 +31,7 @@ from stockworker.protocol.messages import (
     Unregister,
 )
 
-_FORMER_BOOTS: Final = 8
+_FORMER_INCARNATIONS: Final = 8
 """Earlier starts of a worker that are remembered."""
 
 
@@ -72,7 +71,7 @@ class Roster:
         """Take up the leases of an earlier start; their workers have as long as if they were given now."""
         for job in self._ledger.jobs.values():
             if job.state in LEASED:
-                lease = self._ledger.leases[job.spec.id] = self._lease(job, now)
+                lease = self._ledger.leases[job.spec.job_id] = self._lease(job, now)
                 # When it was renewed is not on disk. A long lease counts from when it was given, or whoever restarts
                 # us often would keep a dead worker's jobs from all others for ever.
                 left_s = lease.attempt.assigned_at + self._validity_s(job) - now.wall
@@ -86,10 +85,10 @@ class Roster:
         if worker is not None and self._is_old(worker, message, now):
             self._counters["requests_old"] += 1
             return
-        restarted = worker is not None and worker.boot != message.boot
+        restarted = worker is not None and worker.incarnation != message.incarnation
         if worker is None or restarted:
             worker = self._enlist(message, now)
-        worker.slots, worker.window, worker.short = message.slots, message.window, message.short
+        worker.slots, worker.window, worker.disk_pressure = message.slots, message.window, message.disk_pressure
         worker.types, worker.tags = frozenset(message.types), frozenset(message.tags)
         worker.version, worker.seen, worker.online = message.version, now.steady, True
         worker.refused = {job_type: until for job_type, until in worker.refused.items() if until > now.steady}
@@ -109,9 +108,9 @@ class Roster:
         is, unless it falls silent; and one that was only heard late gives way before a lease runs out.
         """
         heard = self._silent_s(worker, now) < self._policy.lease_s / 2
-        if message.boot in worker.former:
+        if message.incarnation in worker.former:
             return heard
-        return message.boot != worker.boot and worker.online and heard
+        return message.incarnation != worker.incarnation and worker.online and heard
 
     def _silent_s(self, worker: Worker, now: Now) -> float:
         """For how long a worker has said nothing, while it could be heard."""
@@ -120,17 +119,17 @@ class Roster:
     def _enlist(self, message: Request, now: Now) -> Worker:
         held = (job_id for job_id, lease in self._ledger.leases.items() if lease.attempt.worker == message.worker_id)
         old = self.workers.get(message.worker_id)
-        boots = () if old is None else (*old.former, old.boot)
+        incarnations = () if old is None else (*old.former, old.incarnation)
         worker = Worker(
             id=message.worker_id,
-            boot=message.boot,
+            incarnation=message.incarnation,
             slots=message.slots,
             window=message.window,
             types=frozenset(message.types),
             tags=frozenset(message.tags),
             version=message.version,
             seen=now.steady,
-            former=tuple(boot for boot in boots if boot != message.boot)[-_FORMER_BOOTS:],
+            former=tuple(each for each in incarnations if each != message.incarnation)[-_FORMER_INCARNATIONS:],
             leases=set(held),
         )
         self.workers[worker.id] = worker
@@ -155,7 +154,7 @@ class Roster:
             self._ledger.move(job, Trigger.STARTED)
         if job.cancel_requested:
             self.order_cancel(claim.job_id, now)
-        self._outbox.renewed(worker.id, claim.token)
+        self._outbox.renewed(worker.id)
 
     def _unclaimed(self, worker: Worker, claimed: set[Token], *, restarted: bool, now: Now) -> None:
         """Deal with leases in our books that the worker does not speak of.
@@ -184,7 +183,7 @@ class Roster:
     def presence_changed(self, message: Register | Unregister | Heartbeat | Disconnect, now: Now) -> None:
         """A worker has come, lives, was cut off, or has left."""
         worker = self.workers.get(message.worker_id)
-        if worker is None or worker.boot != message.boot:
+        if worker is None or worker.incarnation != message.incarnation:
             return
         match message:
             case Heartbeat(certificate_days=days):
@@ -283,10 +282,10 @@ class Roster:
 
     def _order_hold(self, worker: Worker) -> None:
         """Tell a worker whether it is to drain, where that is not what it does."""
-        worker.held = (HoldKind.WORKER, worker.id) in self._ledger.holds
-        drains = worker.window == 0 and not worker.short
-        if worker.held is not drains:
-            action = ControlAction.DRAIN if worker.held else ControlAction.RESUME
+        worker.drained = (HoldKind.WORKER, worker.id) in self._ledger.holds
+        drains = worker.window == 0 and not worker.disk_pressure
+        if worker.drained is not drains:
+            action = ControlAction.DRAIN if worker.drained else ControlAction.RESUME
             self._outbox.send(Control(worker.id, action))
 
     # --- reports ------------------------------------------------------------------------------------------------------
@@ -310,7 +309,7 @@ class Roster:
         job = self._verdict.report(job, report, now)
         self._alarms.arm(job, now)
         if worker is not None:
-            worker.leases.discard(job.spec.id)
+            worker.leases.discard(job.spec.job_id)
             if report.outcome is Outcome.REFUSED:
                 worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
                 self.note_unserved(job.spec.type)
@@ -354,8 +353,8 @@ class Roster:
 
     def _lease(self, job: JobRecord, now: Now) -> Lease:
         if job.worker is None or job.token is None or job.assigned_at is None:
-            raise AssertionError(f"{job.spec.id} is {job.state} without a lease")
-        attempt = Attempt(job.spec.id, job.attempt, job.worker, job.token, job.assigned_at)
+            raise AssertionError(f"{job.spec.job_id} is {job.state} without a lease")
+        attempt = Attempt(job.spec.job_id, job.attempt, job.worker, job.token, job.assigned_at)
         return Lease(attempt, deadline=now.steady + self._policy.lease_s, offered=now.steady)
 
     def _validity_s(self, job: JobRecord) -> float:
@@ -380,7 +379,7 @@ class Roster:
         job = self._ledger.move(job, Trigger.RECLAIMED, crashes=crashes, reason=None)
         self._ledger.grant(job, self._lease(job, now))
         if worker is not None:
-            worker.leases.add(job.spec.id)
+            worker.leases.add(job.spec.job_id)
         return job
 
     def _forfeit(self, job: JobRecord) -> None:
@@ -400,11 +399,11 @@ class Roster:
         self._alarms.arm(job, now)
         self._outbox.note_ending(job, Outcome.LOST, now)
         if worker is not None:
-            worker.leases.discard(job.spec.id)
+            worker.leases.discard(job.spec.job_id)
 
     def _release(self, worker: Worker | None, job: JobRecord, reason: str, now: Now) -> None:
         if worker is not None:
-            worker.leases.discard(job.spec.id)
+            worker.leases.discard(job.spec.job_id)
         job = self._verdict.release(job, reason, now)
         self._alarms.arm(job, now)
         self._outbox.note_ending(job, Outcome.RELEASED, now)

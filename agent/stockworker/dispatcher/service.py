@@ -107,7 +107,7 @@ class DispatcherService:
         notifier: Notifier,
     ) -> None:
         entropy, policy = SystemRandom(), settings.policy
-        self._presence = Presence(online=True, epoch=make_token(entropy), version=__version__)
+        self._presence = Presence(online=True, incarnation=make_token(entropy), version=__version__)
         self._inbox: Inbox[Item] = Inbox()
         self._steady = clock.SteadyClock()
         self._inbox.put(Denied(settings.denied))  # before anybody can say anything

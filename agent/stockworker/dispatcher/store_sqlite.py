@@ -17,12 +17,12 @@ from stockworker.adapters.sqlite import (
     open_database,
     transaction,
 )
-from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import HoldKind, Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import LIVE, State
-from stockworker.protocol.messages import HoldKind, JobFilter
+from stockworker.protocol.messages import JobFilter
 from stockworker.protocol.retry import RetryPolicy
 
 APPLICATION_ID: Final = 0x53574A53  # "SWJS"
@@ -242,7 +242,7 @@ class SqliteJobStore:
         self._connection.close()
 
     def _bodies(self, table: str, jobs: Sequence[JobRecord]) -> dict[JobId, str]:
-        by_sequence = {job.sequence: job.spec.id for job in jobs}
+        by_sequence = {job.sequence: job.spec.job_id for job in jobs}
         found = {}
         for some in _portions(by_sequence):
             query = f"SELECT sequence, body FROM {table} WHERE sequence IN ({', '.join('?' * len(some))})"
@@ -297,7 +297,7 @@ def _spec_row(job: JobRecord) -> tuple[Any, ...]:
     spec = job.spec
     return (
         job.sequence,
-        spec.id,
+        spec.job_id,
         spec.type,
         int(spec.priority),
         spec.not_before,
@@ -336,7 +336,7 @@ def _job(row: Sequence[Any]) -> JobRecord:
         14:
     ]
     spec = JobSpec(
-        id=JobId(job_id),
+        job_id=JobId(job_id),
         type=JobType(job_type),
         priority=Priority(priority),
         not_before=not_before,

@@ -24,7 +24,7 @@ class Submissions:
 
     def submit(self, submission: Submission, now: Now) -> ReceiptEntry:
         """Store a job, unless it is known already."""
-        job_id = submission.id or make_job_id(now.wall, self._entropy)
+        job_id = submission.job_id or make_job_id(now.wall, self._entropy)
         if job_id in self._ledger.jobs or job_id in self._ledger.past:
             self._counters["submissions_duplicate"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE)
@@ -51,7 +51,7 @@ class Submissions:
         defaults = self._defaults
         backoff_s = defaults.backoff_s if submission.backoff_s is None else submission.backoff_s
         return JobSpec(
-            id=job_id,
+            job_id=job_id,
             type=submission.type,
             priority=submission.priority,
             not_before=submission.not_before,

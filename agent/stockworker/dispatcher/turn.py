@@ -129,7 +129,7 @@ class Turns:
 
     def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], now: Now) -> list[Packet]:
         payloads = self._store.payloads(jobs)
-        leases = [_assignment(job, payloads[job.spec.id], now) for job in jobs]
+        leases = [_assignment(job, payloads[job.spec.job_id], now) for job in jobs]
         packets = []
         for batch in in_batches(leases, lambda lease: content_size(lease.payload)):
             packet = codec.encode(Assign(worker_id, self._lease_s, batch))
@@ -151,16 +151,16 @@ def _moved(step: Transition) -> Note:
 
 def _assignment(job: JobRecord, payload: str, now: Now) -> Assignment:
     if job.token is None:
-        raise AssertionError(f"{job.spec.id} is offered without a lease")
+        raise AssertionError(f"{job.spec.job_id} is offered without a lease")
     spec = job.spec
     return Assignment(
-        spec.id,
+        spec.job_id,
         spec.type,
         job.attempt,
         job.token,
         spec.timeout_s,
         payload,
-        strict=spec.max_crashes == 1,
+        no_crash_budget=spec.max_crashes == 1,
         expires_in_s=None if spec.expires_at is None else max(0.0, spec.expires_at - now.wall),
     )
 

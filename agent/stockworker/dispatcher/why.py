@@ -3,13 +3,13 @@
 from collections.abc import Callable, Collection, Iterator
 
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.effects import Now
+from stockworker.dispatcher.effects import HoldKind, Now
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import HoldKind, LeaseStatus
+from stockworker.protocol.messages import LeaseStatus
 
 _DOING = {
     None: "has not said yet what it does with it",
@@ -65,8 +65,8 @@ def _obstacles(job: JobRecord, able: Collection[Worker], *, paused: bool) -> Ite
         ("found unable to run it, see their logs", lambda worker: spec.type in worker.refused),
         (f"without one of its tags ({', '.join(sorted(spec.tags))})", lambda worker: not spec.tags <= worker.tags),
         ("not connected", lambda worker: not worker.online),
-        ("drained (stockworker undrain WORKER)", lambda worker: worker.held),
-        ("short of space for results, see their logs", lambda worker: worker.short),
+        ("drained (stockworker undrain WORKER)", lambda worker: worker.drained),
+        ("short of space for results, see their logs", lambda worker: worker.disk_pressure),
         ("about to stop", lambda worker: worker.window == 0),
         ("busy", lambda worker: not worker.hungry),
     )
@@ -81,7 +81,7 @@ def _obstacles(job: JobRecord, able: Collection[Worker], *, paused: bool) -> Ite
 
 
 def _leased(job: JobRecord, ledger: Ledger, policy: Policy, now: Now) -> Iterator[str]:
-    lease = ledger.leases[job.spec.id]
+    lease = ledger.leases[job.spec.job_id]
     yield f"attempt {job.attempt}: worker {job.worker} {_DOING[lease.status]}"
     yield f"its lease ends in {_seconds(lease.deadline - now.steady)} unless renewed"
     if job.cancel_requested:

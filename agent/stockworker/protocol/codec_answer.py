@@ -73,7 +73,7 @@ def _read_attempt(job_id: JobId, fields: Fields) -> Attempt:
 def _read_view(fields: Fields) -> JobView:
     worker = fields.optional("worker", fields.id)
     return JobView(
-        id=JobId(fields.id("id")),
+        job_id=JobId(fields.id("id")),
         type=JobType(fields.id("type")),
         priority=_read_priority(fields),
         state=fields.choice("state", State),
@@ -115,7 +115,7 @@ def view_fields(view: JobView) -> dict[str, Any]:
     """A job as a JSON object: on the wire, and in the output of commands."""
     return present(
         {
-            "id": view.id,
+            "id": view.job_id,
             "type": view.type,
             "priority": view.priority.label,
             "state": view.state,
@@ -158,7 +158,7 @@ def _encode_answer(message: Answer) -> Packet:
         "correlation": message.reply.correlation,
         "jobs": [view_fields(view) for view in message.jobs],
         "omitted": list(message.omitted) or None,
-        "stories": [story_fields(story) for story in message.stories] or None,
+        "stories": [story_fields(story) for story in message.explanations] or None,
     }
     return make_packet(
         TopicKind.RECEIPT, topics.receipt(message.reply.client_id), body, _answer_properties(message.reply)

@@ -17,18 +17,18 @@ from stockworker.protocol.body import (
     reply_properties,
 )
 from stockworker.protocol.fields import FieldError, Fields, parse_json
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, UniqueKey
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, UniqueKey, WorkerId
 from stockworker.protocol.job import PRIORITY_BY_LABEL, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     CancelJob,
     Cleanup,
-    Hold,
-    HoldKind,
     JobFilter,
     Query,
     Reply,
     RetryJob,
+    SetDrain,
+    SetPause,
     Submission,
     Submit,
 )
@@ -88,7 +88,7 @@ def _read_submission(fields: Fields, priority: Priority, job_type: JobType, payl
         raise FieldError("payload: is too large; put the data where workers can fetch it, and send a reference")
     job_id, unique = fields.optional("id", fields.id), fields.optional("unique", fields.id)
     return Submission(
-        id=None if job_id is None else JobId(job_id),
+        job_id=None if job_id is None else JobId(job_id),
         type=job_type,
         priority=priority,
         payload=payload,
@@ -106,7 +106,7 @@ def _read_submission(fields: Fields, priority: Priority, job_type: JobType, payl
 def _options(job: Submission) -> dict[str, Any]:
     return present(
         {
-            "id": job.id,
+            "id": job.job_id,
             "not_before": job.not_before,
             "expires_at": job.expires_at,
             "timeout": job.timeout_s,
@@ -202,23 +202,22 @@ def _encode_query(message: Query) -> Packet:
     return make_packet(TopicKind.QUERY, topic, body, reply_properties(message.reply))
 
 
-_HOLDS: Final = {
-    TopicKind.PAUSE: (HoldKind.TYPE, True),
-    TopicKind.RESUME: (HoldKind.TYPE, False),
-    TopicKind.DRAIN: (HoldKind.WORKER, True),
-    TopicKind.UNDRAIN: (HoldKind.WORKER, False),
-}
-_HOLD_TOPICS: Final = {meaning: kind for kind, meaning in _HOLDS.items()}
+def _decode_pause(address: Address, _body: bytes, properties: Properties) -> SetPause:
+    return SetPause(JobType(address.values[0]), address.kind is TopicKind.PAUSE, read_reply(properties))
 
 
-def _decode_hold(address: Address, _body: bytes, properties: Properties) -> Hold:
-    kind, on = _HOLDS[address.kind]
-    return Hold(kind, address.values[0], on, read_reply(properties))
+def _encode_pause(message: SetPause) -> Packet:
+    kind = TopicKind.PAUSE if message.paused else TopicKind.RESUME
+    return make_packet(kind, f"{kind}/{message.job_type}", {}, reply_properties(message.reply))
 
 
-def _encode_hold(message: Hold) -> Packet:
-    kind = _HOLD_TOPICS[message.kind, message.on]
-    return make_packet(kind, f"{kind}/{message.name}", {}, reply_properties(message.reply))
+def _decode_drain(address: Address, _body: bytes, properties: Properties) -> SetDrain:
+    return SetDrain(WorkerId(address.values[0]), address.kind is TopicKind.DRAIN, read_reply(properties))
+
+
+def _encode_drain(message: SetDrain) -> Packet:
+    kind = TopicKind.DRAIN if message.drained else TopicKind.UNDRAIN
+    return make_packet(kind, topics.of_worker(kind, message.worker_id), {}, reply_properties(message.reply))
 
 
 def _decode_cleanup(_address: Address, _body: bytes, _properties: Properties) -> Cleanup:
@@ -233,7 +232,10 @@ DECODERS: Final[dict[TopicKind, Callable[[Address, bytes, Properties], Any]]] = 
     TopicKind.QUEUE: _decode_submit,
     TopicKind.CANCEL: _decode_cancel,
     TopicKind.RETRY: _decode_retry,
-    **dict.fromkeys(_HOLDS, _decode_hold),
+    TopicKind.PAUSE: _decode_pause,
+    TopicKind.RESUME: _decode_pause,
+    TopicKind.DRAIN: _decode_drain,
+    TopicKind.UNDRAIN: _decode_drain,
     TopicKind.QUERY: _decode_query,
     TopicKind.CLEANUP: _decode_cleanup,
 }
@@ -242,7 +244,8 @@ ENCODERS: Final[dict[type, Callable[[Any], Packet]]] = {
     Submit: encode_submit,
     CancelJob: _encode_cancel,
     RetryJob: _encode_retry,
-    Hold: _encode_hold,
+    SetPause: _encode_pause,
+    SetDrain: _encode_drain,
     Query: _encode_query,
     Cleanup: _encode_cleanup,
 }

@@ -24,7 +24,7 @@ def _decode_stats(_address: Address, body: bytes, properties: Properties) -> Sta
     fields = open_body(body)
     return Stats(
         reply=read_reply(properties),
-        epoch=fields.text("epoch", MAX_TEXT),
+        incarnation=fields.text("epoch", MAX_TEXT),
         version=fields.text("version", MAX_TEXT),
         uptime_s=fields.number("uptime_s", 0, 1e12),
         states=tuple((State(name), inner.integer(name, 0, 1 << 53)) for name, inner in fields.items("states")),
@@ -47,14 +47,14 @@ def _read_queue(fields: Fields) -> QueueView:
 
 def _read_worker(fields: Fields) -> WorkerView:
     return WorkerView(
-        id=WorkerId(fields.id("id")),
+        worker_id=WorkerId(fields.id("id")),
         online=fields.flag("online"),
         slots=fields.integer("slots", 0, 1 << 31),
         leases=fields.integer("leases", 0, 1 << 31),
         types=tuple(JobType(found) for found in fields.ids("types", MAX_ENTRIES)),
         seen_s=fields.number("seen_s", 0, 1e12),
         version=fields.text("version", MAX_TEXT),
-        held=fields.flag("held"),
+        drained=fields.flag("held"),
         certificate_days=fields.optional("certificate_days", fields.days),
     )
 
@@ -62,7 +62,7 @@ def _read_worker(fields: Fields) -> WorkerView:
 def stats_fields(stats: Stats) -> dict[str, Any]:
     """Statistics as a JSON object: on the wire, and in the output of commands."""
     return {
-        "epoch": stats.epoch,
+        "epoch": stats.incarnation,
         "version": stats.version,
         "uptime_s": stats.uptime_s,
         "states": dict(stats.states),
@@ -72,20 +72,20 @@ def stats_fields(stats: Stats) -> dict[str, Any]:
                 "waiting": queue.waiting,
                 "oldest_s": queue.oldest_s,
                 "workers": queue.workers,
-                "held": queue.held,
+                "held": queue.paused,
             }
             for queue in stats.queues
         ],
         "workers": [
             {
-                "id": worker.id,
+                "id": worker.worker_id,
                 "online": worker.online,
                 "slots": worker.slots,
                 "leases": worker.leases,
                 "types": list(worker.types),
                 "seen_s": worker.seen_s,
                 "version": worker.version,
-                "held": worker.held,
+                "held": worker.drained,
                 "certificate_days": worker.certificate_days,
             }
             for worker in stats.workers

@@ -62,7 +62,7 @@ def _decode_request(address: Address, body: bytes, _properties: Properties) -> R
     fields = open_body(body)
     return Request(
         worker_id=_worker(address, fields),
-        boot=fields.id("boot"),
+        incarnation=fields.id("boot"),
         slots=fields.integer("slots", 1, _MOST_SLOTS),
         window=fields.integer("window", 0, _MOST_SLOTS),
         types=_types(fields),
@@ -72,20 +72,20 @@ def _decode_request(address: Address, body: bytes, _properties: Properties) -> R
             ReportedLease(JobId(entry.id("job_id")), Token(entry.id("token")), entry.choice("status", LeaseStatus))
             for entry in fields.each("leases", MAX_ENTRIES)
         ),
-        short=fields.flag("short"),
+        disk_pressure=fields.flag("short"),
     )
 
 
 def _encode_request(message: Request) -> Packet:
     body = {
-        "boot": message.boot,
+        "boot": message.incarnation,
         "slots": message.slots,
         "window": message.window,
         "types": list(message.types),
         "tags": list(message.tags),
         "version": message.version,
         "leases": [{"job_id": lease.job_id, "token": lease.token, "status": lease.status} for lease in message.leases],
-        "short": message.short or None,
+        "short": message.disk_pressure or None,
     }
     return make_packet(TopicKind.REQUEST, topics.of_worker(TopicKind.REQUEST, message.worker_id), body)
 
@@ -141,7 +141,7 @@ def _decode_register(address: Address, body: bytes, _properties: Properties) -> 
     fields = open_body(body)
     return Register(
         worker_id=_worker(address, fields),
-        boot=fields.id("boot"),
+        incarnation=fields.id("boot"),
         version=fields.text("version", 64),
         slots=fields.integer("slots", 1, _MOST_SLOTS),
         types=_types(fields),
@@ -152,7 +152,7 @@ def _decode_register(address: Address, body: bytes, _properties: Properties) -> 
 def _encode_register(message: Register) -> Packet:
     body = {
         "worker_id": message.worker_id,
-        "boot": message.boot,
+        "boot": message.incarnation,
         "version": message.version,
         "slots": message.slots,
         "types": list(message.types),
@@ -168,14 +168,14 @@ def _decode_unregister(address: Address, body: bytes, _properties: Properties) -
 
 def _encode_unregister(message: Unregister) -> Packet:
     topic = topics.of_worker(TopicKind.UNREGISTER, message.worker_id)
-    return make_packet(TopicKind.UNREGISTER, topic, {"worker_id": message.worker_id, "boot": message.boot})
+    return make_packet(TopicKind.UNREGISTER, topic, {"worker_id": message.worker_id, "boot": message.incarnation})
 
 
 def _decode_heartbeat(address: Address, body: bytes, _properties: Properties) -> Heartbeat:
     fields = open_body(body)
     return Heartbeat(
         worker_id=_worker(address, fields),
-        boot=fields.id("boot"),
+        incarnation=fields.id("boot"),
         slots=fields.integer("slots", 1, _MOST_SLOTS),
         running=fields.integer("running", 0, _MOST_SLOTS),
         waiting_reports=fields.integer("waiting_reports", 0, 1 << 53),
@@ -188,7 +188,7 @@ def _decode_heartbeat(address: Address, body: bytes, _properties: Properties) ->
 def _encode_heartbeat(message: Heartbeat) -> Packet:
     body = {
         "worker_id": message.worker_id,
-        "boot": message.boot,
+        "boot": message.incarnation,
         "slots": message.slots,
         "running": message.running,
         "waiting_reports": message.waiting_reports,
@@ -206,7 +206,7 @@ def _decode_disconnect(address: Address, body: bytes, _properties: Properties) -
 
 def _encode_disconnect(message: Disconnect) -> Packet:
     topic = topics.of_worker(TopicKind.DISCONNECT, message.worker_id)
-    return make_packet(TopicKind.DISCONNECT, topic, {"worker_id": message.worker_id, "boot": message.boot})
+    return make_packet(TopicKind.DISCONNECT, topic, {"worker_id": message.worker_id, "boot": message.incarnation})
 
 
 # --- dispatcher -> worker ---------------------------------------------------------------------------------------------
@@ -226,7 +226,7 @@ def _read_assignment(fields: Fields) -> Assignment:
         token=Token(fields.id("token")),
         timeout_s=fields.number("timeout_s", 0.001, LONGEST_TIMEOUT_S),
         payload=fields.text("payload"),
-        strict=fields.flag("strict"),
+        no_crash_budget=fields.flag("strict"),
         expires_in_s=fields.optional("expires_in_s", lambda name: fields.number(name, 0, 1e12)),
     )
 
@@ -240,7 +240,7 @@ def _encode_assign(message: Assign) -> Packet:
             "token": lease.token,
             "timeout_s": lease.timeout_s,
             "payload": lease.payload,
-            **({"strict": True} if lease.strict else {}),
+            **({"strict": True} if lease.no_crash_budget else {}),
             **({} if lease.expires_in_s is None else {"expires_in_s": lease.expires_in_s}),
         }
         for lease in message.leases
@@ -255,7 +255,6 @@ def _decode_ack(address: Address, body: bytes, _properties: Properties) -> Ack:
         worker_id=_worker(address, fields),
         stored=_tokens(fields, "stored"),
         stale=_tokens(fields, "stale"),
-        renewed=_tokens(fields, "renewed"),
         lease_s=fields.optional("lease_s", lambda name: fields.number(name, 0, _LONGEST_LEASE_S)) or 0.0,
         error=fields.optional("error", lambda name: fields.text(name, MAX_TEXT)),
     )
@@ -265,7 +264,6 @@ def _encode_ack(message: Ack) -> Packet:
     body = {
         "stored": list(message.stored) or None,
         "stale": list(message.stale) or None,
-        "renewed": list(message.renewed) or None,
         "lease_s": message.lease_s or None,
         "error": message.error,
     }
@@ -324,7 +322,7 @@ def _decode_presence(_address: Address, body: bytes, _properties: Properties) ->
 
 
 def _encode_presence(message: Presence) -> Packet:
-    body = {"online": message.online, "epoch": message.epoch, "version": message.version}
+    body = {"online": message.online, "epoch": message.incarnation, "version": message.version}
     return make_packet(TopicKind.DISPATCHER, str(TopicKind.DISPATCHER), body)
 
 

@@ -43,7 +43,7 @@ class JobSpec:
     """What a submitter asked for. Never changes.
 
     Attributes:
-        id: chosen by the submitter, or made by the dispatcher.
+        job_id: chosen by the submitter, or made by the dispatcher.
         type: which handler runs it.
         priority: see `Priority`.
         not_before: earliest start, seconds since the epoch on the dispatcher's clock; None is at once.
@@ -55,7 +55,7 @@ class JobSpec:
         unique: of the jobs of one type with the same key, only one lives at a time.
     """
 
-    id: JobId
+    job_id: JobId
     type: JobType
     priority: Priority
     not_before: float | None

@@ -32,7 +32,7 @@ class Submission:
     is a duplicate of it.
     """
 
-    id: JobId | None
+    job_id: JobId | None
     type: JobType
     priority: Priority
     payload: str
@@ -70,20 +70,21 @@ class RetryJob:
     reply: Reply | None
 
 
-class HoldKind(StrEnum):
-    """What can be kept from work: a job type everywhere, or a worker altogether."""
+@dataclass(frozen=True, slots=True)
+class SetPause:
+    """Stop dispatching jobs of a type, or dispatch them again. Running jobs are not affected."""
 
-    TYPE = "type"
-    WORKER = "worker"
+    job_type: JobType
+    paused: bool
+    reply: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
-class Hold:
-    """Give out no jobs of this type, or none to this worker, until it is freed; what runs is finished."""
+class SetDrain:
+    """Stop assigning jobs to a worker, or assign jobs to it again. It finishes what it runs."""
 
-    kind: HoldKind
-    name: str
-    on: bool
+    worker_id: WorkerId
+    drained: bool
     reply: Reply | None
 
 
@@ -99,7 +100,7 @@ class JobFilter:
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """How do these jobs stand? By id, or by filter. `explain` asks for the stories of those named by id, too."""
+    """How do these jobs stand? By id, or by filter. `explain` asks for explanations of those named by ID, too."""
 
     ids: tuple[JobId, ...]
     filter: JobFilter | None
@@ -131,8 +132,8 @@ class ReceiptStatus(StrEnum):
     CANCELLED = "cancelled"
     CANCELLING = "cancelling"
     REOPENED = "reopened"
-    HELD = "held"
-    FREED = "freed"
+    DISPATCH_STOPPED = "held"
+    DISPATCH_RESUMED = "freed"
     REJECTED = "rejected"
 
 
@@ -151,7 +152,7 @@ class ReceiptEntry:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Answer to `Submit`, `CancelJob`, `RetryJob` and `Hold`."""
+    """Answer to `Submit`, `CancelJob`, `RetryJob`, `SetPause` and `SetDrain`."""
 
     reply: Reply
     entries: tuple[ReceiptEntry, ...]
@@ -161,7 +162,7 @@ class Receipt:
 class JobView:
     """A job as shown to people and programs. Times are seconds since the epoch on the dispatcher's clock."""
 
-    id: JobId
+    job_id: JobId
     type: JobType
     priority: Priority
     state: State
@@ -201,7 +202,7 @@ class Answer:
     reply: Reply
     jobs: tuple[JobView, ...]
     omitted: tuple[JobId, ...] = ()
-    stories: tuple[Explanation, ...] = ()
+    explanations: tuple[Explanation, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,14 +222,14 @@ class Notice:
 class WorkerView:
     """A worker as the dispatcher sees it. Times are ages in seconds, ending now; `certificate_days` are yet to come."""
 
-    id: WorkerId
+    worker_id: WorkerId
     online: bool
     slots: int
     leases: int
     types: tuple[JobType, ...]
     seen_s: float
     version: str
-    held: bool = False
+    drained: bool = False
     certificate_days: int | None = None
 
 
@@ -240,7 +241,7 @@ class QueueView:
     waiting: int
     oldest_s: float
     workers: int
-    held: bool = False
+    paused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -248,7 +249,7 @@ class Stats:
     """How the whole system stands. Counters run since the dispatcher's start; `certificate_days` are its own."""
 
     reply: Reply | None
-    epoch: str
+    incarnation: str
     version: str
     uptime_s: float
     states: tuple[tuple[State, int], ...]
@@ -283,22 +284,22 @@ class Request:
     """A worker's whole state: a standing order for jobs until the next one. Repeating it is always right.
 
     Attributes:
-        boot: made anew at each start of the worker, so that a restart is noticed.
+        incarnation: a nonce, new at each start of the worker, so that the dispatcher notices a restart.
         slots: how many jobs it runs at once.
-        window: how many leases it wants to hold at once, those that wait on it included; 0 while it drains or is `short`.
+        window: how many leases it wants to hold at once, those that wait on it included; 0 while it drains or is under `disk_pressure`.
         leases: all leases that it holds, finished and not yet acknowledged ones included.
-        short: it takes no jobs for want of space for their results; it does not drain.
+        disk_pressure: it takes no jobs because it lacks disk space for their results; it does not drain.
     """
 
     worker_id: WorkerId
-    boot: str
+    incarnation: str
     slots: int
     window: int
     types: tuple[JobType, ...]
     tags: tuple[Tag, ...]
     version: str
     leases: tuple[ReportedLease, ...]
-    short: bool = False
+    disk_pressure: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -344,7 +345,7 @@ class Register:
     """A worker has come."""
 
     worker_id: WorkerId
-    boot: str
+    incarnation: str
     version: str
     slots: int
     types: tuple[JobType, ...]
@@ -356,7 +357,7 @@ class Unregister:
     """A worker has left for good; it holds no lease any more."""
 
     worker_id: WorkerId
-    boot: str
+    incarnation: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -370,7 +371,7 @@ class Heartbeat:
     """
 
     worker_id: WorkerId
-    boot: str
+    incarnation: str
     slots: int
     running: int
     waiting_reports: int
@@ -384,7 +385,7 @@ class Disconnect:
     """The will of a worker: the broker lost its connection. A hint, no proof of death."""
 
     worker_id: WorkerId
-    boot: str
+    incarnation: str
 
 
 # --- dispatcher -> worker ---------------------------------------------------------------------------------------------
@@ -396,7 +397,7 @@ class Assignment:
 
     Attributes:
         timeout_s: how long the attempt may run, in seconds.
-        strict: one crash is its end: it must not come under suspicion by mistake.
+        no_crash_budget: one more crash fails the job, so it must not run beside a job that may crash the process.
         expires_in_s: how long it may wait for its start, in seconds from when this was said; None is for ever.
     """
 
@@ -406,7 +407,7 @@ class Assignment:
     token: Token
     timeout_s: float
     payload: str
-    strict: bool = False
+    no_crash_budget: bool = False
     expires_in_s: float | None = None
 
 
@@ -426,15 +427,14 @@ class Ack:
     Attributes:
         stored: reports that are on disk; forget them.
         stale: reports that were refused, and leases that are no longer the worker's; stop and forget them.
-        renewed: leases that run on.
-        lease_s: how long they are valid from now, in seconds.
+        lease_s: how long the leases that the worker claimed are valid from now, in seconds. Each request that claims
+            leases is answered, so that a worker learns of a changed duration.
         error: why a message of the worker was refused whole.
     """
 
     worker_id: WorkerId
     stored: tuple[Token, ...] = ()
     stale: tuple[Token, ...] = ()
-    renewed: tuple[Token, ...] = ()
     lease_s: float = 0.0
     error: str | None = None
 
@@ -445,7 +445,6 @@ class ControlAction(StrEnum):
     CANCEL = "cancel"
     DRAIN = "drain"
     RESUME = "resume"
-    RELOAD = "reload"
 
 
 @dataclass(frozen=True, slots=True)
@@ -480,14 +479,14 @@ class Monitor:
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Retained: is there a dispatcher, and which? `epoch` is made anew at each of its starts."""
+    """Retained: is there a dispatcher, and which? `incarnation` is a nonce, new at each of its starts."""
 
     online: bool
-    epoch: str
+    incarnation: str
     version: str
 
 
-FromClient = Submit | CancelJob | RetryJob | Hold | Query | StatsRequest | Cleanup
+FromClient = Submit | CancelJob | RetryJob | SetPause | SetDrain | Query | StatsRequest | Cleanup
 FromWorker = Request | Report | Register | Unregister | Heartbeat | Disconnect | Progress
 ToClient = Receipt | Answer | Notice | Stats
 ToWorker = Assign | Ack | Control

@@ -120,7 +120,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("worker_id",),
         _WORKERS,
         _DISPATCHERS | {_OPERATOR},
-        "a worker's whole state: slots, window, job types, tags, leases held, boot nonce; a standing order for jobs",
+        "a worker's whole state: slots, window, job types, tags, leases, incarnation; valid until its next request",
     ),
     Topic(TopicKind.ASSIGN, ("worker_id",), _DISPATCHERS, _WORKERS, "one or more leased jobs"),
     Topic(TopicKind.REPORT, ("worker_id",), _WORKERS, _DISPATCHERS, "how attempts ended; repeated until acknowledged"),
@@ -129,7 +129,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("worker_id",),
         _DISPATCHERS,
         _WORKERS,
-        "reports stored or refused as stale, leases renewed or withdrawn",
+        "reports stored, reports and leases refused as stale, how long claimed leases are valid",
     ),
     Topic(
         TopicKind.PROGRESS,
@@ -170,9 +170,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         _DISPATCHERS | {_OPERATOR},
         "a worker's will: the broker lost its connection",
     ),
-    Topic(
-        TopicKind.CONTROL, ("worker_id",), _DISPATCHERS, _WORKERS, "orders to a worker: cancel, drain, resume, reload"
-    ),
+    Topic(TopicKind.CONTROL, ("worker_id",), _DISPATCHERS, _WORKERS, "orders to a worker: cancel, drain, resume"),
     Topic(TopicKind.DRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker no jobs"),
     Topic(TopicKind.UNDRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker jobs again"),
     Topic(TopicKind.CLEANUP, (), frozenset({_OPERATOR}), _DISPATCHERS, "look for lost workers and leases now"),

@@ -117,11 +117,6 @@ class Send:
 
 
 @dataclass(frozen=True, slots=True)
-class Reload:
-    """Read the configuration again."""
-
-
-@dataclass(frozen=True, slots=True)
 class Leave:
     """Nothing is left to do: end."""
 
@@ -135,4 +130,4 @@ class Note:
 
 
 Entry = Accept | MarkStarted | RecordOutcome | Forget
-Effect = Entry | Start | Stop | Send | Reload | Leave | Note
+Effect = Entry | Start | Stop | Send | Leave | Note

@@ -123,7 +123,16 @@ class Journal:
                 self._connection.execute(
                     "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload, strict, start_by) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.strict, start_by),
+                    (
+                        job.token,
+                        job.job_id,
+                        job.type,
+                        job.attempt,
+                        job.timeout_s,
+                        job.payload,
+                        job.no_crash_budget,
+                        start_by,
+                    ),
                 )
             case MarkStarted(token=token):
                 self._connection.execute("UPDATE lease SET started = 1 WHERE token = ?", (token,))

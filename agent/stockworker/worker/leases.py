@@ -140,7 +140,7 @@ class LeaseTable:
         while self._waiting:
             held = self._held[self._waiting[0]]
             job = held.assignment
-            if len(self._handed) >= (window if job.attempt == 1 and not job.strict else slots):
+            if len(self._handed) >= (window if job.attempt == 1 and not job.no_crash_budget else slots):
                 break
             self._waiting.popleft()
             if held.start_by is not None and held.start_by <= now:

@@ -39,7 +39,6 @@ from stockworker.worker.effects import (
     Leave,
     LinkChanged,
     Note,
-    Reload,
     Send,
 )
 from stockworker.worker.leases import JournalEntry, LeaseTable, WorkerLease
@@ -68,10 +67,10 @@ _FAREWELL_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Who this worker is; `boot` is made anew at each start."""
+    """Who this worker is; `incarnation` is a nonce, new at each start."""
 
     worker_id: WorkerId
-    boot: str
+    incarnation: str
     version: str
 
 
@@ -274,8 +273,6 @@ class WorkerMachine:
                 if self._drain is not None and not self._drain.leave:
                     self._drain = None
                     self._request_due = now
-            case ControlAction.RELOAD:
-                self._effects.append(Reload())
 
     def _begin_drain(self, drain: Drain, now: float) -> None:
         self._drain = drain
@@ -298,7 +295,7 @@ class WorkerMachine:
             if told or now >= self._idle_since + _FAREWELL_S:
                 self._left = True
                 if self._link_up and not self.unreported:
-                    self._effects.append(Send(Unregister(self._identity.worker_id, self._identity.boot)))
+                    self._effects.append(Send(Unregister(self._identity.worker_id, self._identity.incarnation)))
                 self._effects.append(Leave())
 
     # --- space --------------------------------------------------------------------------------------------------------
@@ -346,7 +343,7 @@ class WorkerMachine:
             Send(
                 Register(
                     identity.worker_id,
-                    identity.boot,
+                    identity.incarnation,
                     identity.version,
                     offering.slots,
                     offering.types,
@@ -393,14 +390,14 @@ class WorkerMachine:
             Send(
                 Request(
                     worker_id=self._identity.worker_id,
-                    boot=self._identity.boot,
+                    incarnation=self._identity.incarnation,
                     slots=self._offering.slots,
                     window=self._told_window,
                     types=self._offering.types,
                     tags=self._offering.tags,
                     version=self._identity.version,
                     leases=tuple(islice(self._holdings.claims(), MAX_LEASES)),
-                    short=self._short and self._drain is None,
+                    disk_pressure=self._short and self._drain is None,
                 )
             )
         )
@@ -408,7 +405,7 @@ class WorkerMachine:
     def _heartbeat(self, now: float) -> Heartbeat:
         return Heartbeat(
             self._identity.worker_id,
-            self._identity.boot,
+            self._identity.incarnation,
             self._offering.slots,
             self.running,
             self.unreported,

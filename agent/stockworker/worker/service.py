@@ -54,7 +54,6 @@ from stockworker.worker.effects import (
     MarkStarted,
     Note,
     RecordOutcome,
-    Reload,
     Send,
     Start,
     Stop,
@@ -179,7 +178,7 @@ class WorkerService:
             replace(
                 settings.link,
                 subscriptions=topics.subscriptions(Role.WORKER, worker_id),
-                will=codec.encode(Disconnect(worker_id, identity.boot)),
+                will=codec.encode(Disconnect(worker_id, identity.incarnation)),
                 echo_topic=topics.of_worker(TopicKind.WORKER_ECHO, worker_id),
                 echo_every_s=settings.rhythm.heartbeat_interval_s,
             ),
@@ -351,8 +350,6 @@ class WorkerService:
                     packets.append(codec.encode(message))
                 case Note(event=event, fields=fields):
                     log_event(_log, Logged[event.upper()], level=None, exc_info=None, stack=None, **dict(fields))
-                case Reload():
-                    self.reload()
                 case Leave():
                     log_event(_log, Logged.DRAINED)
                 case Accept() | MarkStarted() | RecordOutcome() | Forget():
