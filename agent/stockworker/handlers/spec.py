@@ -1,9 +1,8 @@
-"""What the configuration says of a handler: a Python function or a command, with its settings and limits. PURE."""
+"""How a job type is handled: a Python function or a command, with its settings and limits. PURE."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
-
-from stockworker.handlers.api import Json
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +33,7 @@ class PythonHandler:
     """A function ``package.module:function`` that is called as `stockworker.handlers.api.Handler`."""
 
     function: str
-    settings: Mapping[str, Json] = field(default_factory=dict, repr=False)  # may hold an API key
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold an API key
     limits: Limits = Limits()
 
 
@@ -46,7 +45,7 @@ class CommandHandler:
     """
 
     argv: tuple[str, ...]
-    settings: Mapping[str, Json] = field(default_factory=dict, repr=False)  # may hold an API key
+    settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold an API key
     limits: Limits = Limits()
 
 
