@@ -7,9 +7,7 @@ from stockworker.dispatcher.effects import (
     Effect,
     Event,
     HoldKind,
-    LinkChanged,
     Note,
-    Now,
     Offer,
     Prune,
     Pruned,
@@ -51,6 +49,7 @@ from stockworker.protocol.messages import (
     Transition,
 )
 from stockworker.protocol.retry import RetryPolicy
+from stockworker.shell.turn import LinkChanged, Now
 from tests.harness.entropy import Counting
 from tests.harness.memory_store import MemoryJobStore
 from tests.harness.playbook import Playbook, VirtualClock

@@ -19,6 +19,7 @@ from stockworker.protocol.messages import (
     Report,
     Request,
 )
+from stockworker.shell.turn import LinkChanged
 from stockworker.worker.effects import (
     Accept,
     Capabilities,
@@ -26,7 +27,6 @@ from stockworker.worker.effects import (
     Entry,
     Event,
     Forget,
-    LinkChanged,
     MarkStarted,
     Note,
     RecordOutcome,

@@ -18,8 +18,6 @@ from stockworker.dispatcher.effects import (
     Effect,
     Event,
     HoldKind,
-    LinkChanged,
-    Now,
     Offer,
     Prune,
     Pruned,
@@ -58,6 +56,7 @@ from stockworker.protocol.messages import (
     Submit,
     Unregister,
 )
+from stockworker.shell.turn import LinkChanged, Now
 from tests.harness.dispatching import (
     BACKTEST,
     DAY,

@@ -24,6 +24,7 @@ from stockworker.protocol.messages import (
     Report,
     Request,
 )
+from stockworker.shell.turn import LinkChanged
 from stockworker.worker.effects import (
     Accept,
     Capabilities,
@@ -33,7 +34,6 @@ from stockworker.worker.effects import (
     Event,
     Forget,
     Leave,
-    LinkChanged,
     MarkStarted,
     RecordOutcome,
     Send,

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, PublishRefused
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.dispatcher.effects import Effect, Event, LinkChanged, Now, Save, Unreached
+from stockworker.dispatcher.effects import Effect, Event, Save, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
@@ -20,6 +20,7 @@ from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
+from stockworker.shell.turn import LinkChanged, Now
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws

@@ -4,12 +4,13 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stockworker.dispatcher.effects import HoldKind, Now, Prune, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import HoldKind, Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, TERMINAL, State
+from stockworker.shell.turn import Now
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws
 

@@ -13,8 +13,7 @@ from typing import Final
 import pytest
 
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.dispatcher.effects import LinkChanged as DispatcherLinkChanged
-from stockworker.dispatcher.effects import Now, Unreached
+from stockworker.dispatcher.effects import Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
@@ -25,6 +24,7 @@ from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Assign, Control, Presence, Submission, Submit
 from stockworker.protocol.packet import Packet
+from stockworker.shell.turn import LinkChanged, Now
 from stockworker.worker.effects import (
     Accept,
     Capabilities,
@@ -32,7 +32,6 @@ from stockworker.worker.effects import (
     Event,
     Forget,
     Leave,
-    LinkChanged,
     MarkStarted,
     Note,
     RecordOutcome,
@@ -150,7 +149,7 @@ class Story:
         presence = Presence(online=True, incarnation="epoch", version="1")
         self.dispatcher = DispatcherMachine(policy, Counting(), presence, self.store.load(), self.clock())
         self.turns = Turns(self.dispatcher, self.store, policy.lease_s)
-        self.inbox: list[Packet | DispatcherLinkChanged | Unreached] = [DispatcherLinkChanged(up=True)]
+        self.inbox: list[Packet | LinkChanged | Unreached] = [LinkChanged(up=True)]
         self.hosts = {name: Host(name, folder / f"{name}.sqlite3") for name in (EDGE, HOME)}
 
     @property

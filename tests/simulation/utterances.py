@@ -6,7 +6,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.effects import HoldKind, Now
+from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import Policy
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
@@ -36,6 +36,7 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import OWN_LEVEL, Role, TopicKind
+from stockworker.shell.turn import Now
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.shadow import Facts, Shadow
 

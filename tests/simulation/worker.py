@@ -12,6 +12,7 @@ from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Disconnect
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
+from stockworker.shell.turn import LinkChanged
 from stockworker.worker.effects import (
     Accept,
     Capabilities,
@@ -20,7 +21,6 @@ from stockworker.worker.effects import (
     Entry,
     Forget,
     Leave,
-    LinkChanged,
     MarkStarted,
     RecordOutcome,
     Send,

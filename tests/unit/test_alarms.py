@@ -3,9 +3,9 @@
 from dataclasses import replace
 
 from stockworker.dispatcher.alarms import Alarms
-from stockworker.dispatcher.effects import Now
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
+from stockworker.shell.turn import Now
 from tests.harness.dispatching import A, B, a_job
 
 NOON = Now(steady=100.0, wall=1000.0)

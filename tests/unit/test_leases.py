@@ -7,7 +7,8 @@ import pytest
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import ControlAction
-from stockworker.worker.effects import Capabilities, LinkChanged, Stop
+from stockworker.shell.turn import LinkChanged
+from stockworker.worker.effects import Capabilities, Stop
 from stockworker.worker.work import Began
 from tests.harness.working import (
     A1,

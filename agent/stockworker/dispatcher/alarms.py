@@ -6,10 +6,10 @@ An alarm is a hint: whoever is woken by one looks at the job as it stands then, 
 import heapq
 from collections.abc import Collection
 
-from stockworker.dispatcher.effects import Now
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State
+from stockworker.shell.turn import Now
 
 _SLACK = 1024
 """Superfluous alarms that are tolerated before they are swept out."""

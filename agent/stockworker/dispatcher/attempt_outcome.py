@@ -3,12 +3,12 @@
 from collections import Counter
 from typing import Any
 
-from stockworker.dispatcher.effects import Now
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.protocol.ids import Entropy
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import AttemptReport, LeaseStatus
+from stockworker.shell.turn import Now
 
 _UNBLAMED = frozenset({Outcome.RELEASED, Outcome.REFUSED})
 """Outcomes that say nothing about the job."""

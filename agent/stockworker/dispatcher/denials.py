@@ -7,10 +7,11 @@ worker says is listened to, from the moment that it is denied.
 from collections import Counter
 from typing import Final
 
-from stockworker.dispatcher.effects import Event, Now
+from stockworker.dispatcher.effects import Event
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.protocol.ids import WorkerId
 from stockworker.protocol.messages import Ack, FromWorker, Report, Request
+from stockworker.shell.turn import Now
 
 _NOTE_EVERY_S: Final = 3600.0
 """Between two lines in the log about what one worker goes on saying: it must not fill the disk."""

@@ -7,31 +7,9 @@ from stockworker.protocol.ids import JobId, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message, Query
-
-
-@dataclass(frozen=True, slots=True)
-class Now:
-    """The time, as an argument.
-
-    Attributes:
-        steady: seconds since the epoch as they were believed at the start of the process, plus what a monotonic clock
-            has counted since: never steps while the process lives. Leases, delays and waiting times use it.
-        wall: seconds since the epoch as the machine believes now; may step. Records, `not_before` and `expires_at`
-            use it.
-    """
-
-    steady: float
-    wall: float
-
+from stockworker.shell.turn import CertificateSeen, LinkChanged
 
 # --- events: what the world tells us ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LinkChanged:
-    """Our own link to the broker came up, or went down."""
-
-    up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,13 +32,6 @@ class Denied:
     """From now on exactly these workers are shut out."""
 
     workers: frozenset[WorkerId]
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateSeen:
-    """In how many days our certificate ends."""
-
-    days: int
 
 
 Event = Message | LinkChanged | Unreached | Pruned | Denied | CertificateSeen

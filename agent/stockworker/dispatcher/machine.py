@@ -12,19 +12,7 @@ from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.denials import Denials
-from stockworker.dispatcher.effects import (
-    CertificateSeen,
-    Denied,
-    Effect,
-    Event,
-    HoldKind,
-    LinkChanged,
-    Now,
-    Prune,
-    Pruned,
-    RunQuery,
-    Unreached,
-)
+from stockworker.dispatcher.effects import Denied, Effect, Event, HoldKind, Prune, Pruned, RunQuery, Unreached
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.overview import queue_views, worker_views
@@ -55,6 +43,7 @@ from stockworker.protocol.messages import (
     Submit,
     Unregister,
 )
+from stockworker.shell.turn import CertificateSeen, LinkChanged, Now
 
 _PATIENCE_S: Final = 5.0
 """Longest time between two looks at the clock, so that a step of the wall clock is noticed."""

@@ -6,13 +6,14 @@ Answers are gathered by peer, so that each gets few and large messages.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from stockworker.dispatcher.effects import Effect, Note, Now, Offer, RunQuery, Send
+from stockworker.dispatcher.effects import Effect, Note, Offer, RunQuery, Send
 from stockworker.protocol.body import MAX_LIST
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Message, Monitor, Notice, Receipt, ReceiptEntry, Reply, Transition
 from stockworker.protocol.sealed import without_sealed
+from stockworker.shell.turn import Now
 
 _RECEIPTS_AT_ONCE = 512
 _TOKENS_AT_ONCE = 2048

@@ -10,7 +10,7 @@ from typing import Final
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.assignment import Worker, share_out
 from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
-from stockworker.dispatcher.effects import HoldKind, Now, Unreached
+from stockworker.dispatcher.effects import HoldKind, Unreached
 from stockworker.dispatcher.ledger import Lease, Ledger
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.policy import Policy
@@ -30,6 +30,7 @@ from stockworker.protocol.messages import (
     Request,
     Unregister,
 )
+from stockworker.shell.turn import Now
 
 _FORMER_INCARNATIONS: Final = 8
 """Earlier starts of a worker that are remembered."""

@@ -30,7 +30,7 @@ from stockworker.adapters.mqtt import (
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.systemd import Notifier
 from stockworker.adapters.watchdog import Watchdog
-from stockworker.dispatcher.effects import CertificateSeen, Denied, LinkChanged, Now, Unreached
+from stockworker.dispatcher.effects import Denied, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
@@ -42,6 +42,7 @@ from stockworker.protocol.ids import ClientId, WorkerId, make_token
 from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.topics import Role
+from stockworker.shell.turn import CertificateSeen, LinkChanged, Now
 
 _log = logging.getLogger(__name__)
 

@@ -3,7 +3,6 @@
 from collections import Counter
 from collections.abc import Mapping
 
-from stockworker.dispatcher.effects import Now
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import JobDefaults
 from stockworker.protocol.ids import Entropy, JobId, UniqueKey, make_job_id
@@ -11,6 +10,7 @@ from stockworker.protocol.job import JobRecord, JobSpec
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.retry import RetryPolicy
+from stockworker.shell.turn import Now
 
 
 class Submissions:

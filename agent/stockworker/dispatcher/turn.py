@@ -9,13 +9,10 @@ from dataclasses import dataclass, replace
 
 from stockworker.dispatcher.answers import answer
 from stockworker.dispatcher.effects import (
-    CertificateSeen,
     Denied,
     Effect,
     Event,
-    LinkChanged,
     Note,
-    Now,
     Offer,
     Prune,
     Pruned,
@@ -48,6 +45,7 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
+from stockworker.shell.turn import CertificateSeen, LinkChanged, Now
 
 
 @dataclass(frozen=True, slots=True)

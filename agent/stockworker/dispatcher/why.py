@@ -3,13 +3,14 @@
 from collections.abc import Callable, Collection, Iterator
 
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.effects import HoldKind, Now
+from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import LeaseStatus
+from stockworker.shell.turn import Now
 
 _DOING = {
     None: "has not said yet what it does with it",

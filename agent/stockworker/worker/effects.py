@@ -4,16 +4,10 @@ from dataclasses import dataclass
 
 from stockworker.protocol.ids import JobType, Tag, Token
 from stockworker.protocol.messages import Assignment, AttemptReport, Message
+from stockworker.shell.turn import CertificateSeen, LinkChanged
 from stockworker.worker.work import ExecutorEvent, Work
 
 # --- events: what the world tells us ----------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class LinkChanged:
-    """Our link to the broker came up, or went down."""
-
-    up: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,13 +24,6 @@ class DiskChanged:
     """The disk that the journal is on has become nearly full, or has room again."""
 
     full: bool
-
-
-@dataclass(frozen=True, slots=True)
-class CertificateSeen:
-    """In how many days our certificate ends."""
-
-    days: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,18 +29,8 @@ from stockworker.protocol.messages import (
     Unregister,
 )
 from stockworker.protocol.sealed import without_sealed
-from stockworker.worker.effects import (
-    Capabilities,
-    CertificateSeen,
-    DiskChanged,
-    Drain,
-    Effect,
-    Event,
-    Leave,
-    LinkChanged,
-    Note,
-    Send,
-)
+from stockworker.shell.turn import CertificateSeen, LinkChanged
+from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Effect, Event, Leave, Note, Send
 from stockworker.worker.leases import JournalEntry, LeaseTable, WorkerLease
 from stockworker.worker.window import LeaseWindow
 from stockworker.worker.work import Began, Finished, Progressed

@@ -40,17 +40,16 @@ from stockworker.protocol.ids import JobType, Tag, Token, WorkerId, make_token
 from stockworker.protocol.messages import Disconnect
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
+from stockworker.shell.turn import CertificateSeen, LinkChanged
 from stockworker.worker.effects import (
     Accept,
     Capabilities,
-    CertificateSeen,
     DiskChanged,
     Drain,
     Effect,
     Event,
     Forget,
     Leave,
-    LinkChanged,
     MarkStarted,
     Note,
     RecordOutcome,
