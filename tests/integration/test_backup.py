@@ -81,7 +81,7 @@ def test_a_backup_replaces_nothing_and_tells_of_damage(fleet: Fleet, tmp_path: P
     config = fleet.config_file("dispatcher")
     onto_itself = run(config, "backup", str(fleet.job_store))
     assert onto_itself.status == Exit.USAGE
-    assert "is there" in onto_itself.errors
+    assert "already exists" in onto_itself.errors
 
     jobs = [make_submission("echo", "x" * 4000) for _ in range(200)]
     as_client(fleet, lambda client: client.submit_many(jobs))
@@ -99,6 +99,7 @@ def test_where_there_is_no_store_it_says_where_to_run_it(tmp_path: Path) -> None
     refused = run(config, "backup", str(tmp_path / "backup.sqlite3"))
     assert refused.status == Exit.STORE
     assert (
-        "elsewhere.sqlite3: No such file or directory: run this as root, on the dispatcher's machine" in refused.errors
+        "elsewhere.sqlite3: No such file or directory. Run this command as root, on the dispatcher's machine"
+        in refused.errors
     )
     assert not (tmp_path / "backup.sqlite3").exists()

@@ -65,7 +65,7 @@ def test_the_same_id_is_the_same_job(fleet: Fleet) -> None:
 
     assert first.json == {"id": job_id, "status": "stored"}
     assert (second.status, second.json) == (0, {"id": job_id, "status": "duplicate"})
-    assert "had been submitted before" in second.errors
+    assert "was submitted before" in second.errors
 
 
 @pytest.mark.parametrize("source", ["-", "@payload.json"])
@@ -112,7 +112,7 @@ def test_status_shows_known_jobs_and_complains_of_others(fleet: Fleet) -> None:
         "state": "failed",
     }
     assert for_people.status == for_programs.status == 3
-    assert for_people.errors == "stockworker: error: the dispatcher knows no job no-such-job\n"
+    assert for_people.errors == "stockworker: error: job no-such-job is unknown to the dispatcher\n"
     assert for_programs.json["id"] == job_id
     assert for_programs.json["worker"] == "host-1"
     assert for_programs.json["failures"] == 1
@@ -156,7 +156,7 @@ def test_wait_gives_up_in_time(fleet: Fleet) -> None:
     assert (waited.status, waited.output) == (4, "")
     assert waited.errors.endswith(f"not ended in time: {job_id}\n")
     assert result.status == 4
-    assert f"job {job_id} has not ended: it is queued" in result.errors
+    assert f"job {job_id} has not ended: its state is queued" in result.errors
 
 
 @pytest.mark.parametrize("words", [("wait",), ("result",), ("result", "--wait"), ("cancel",)])
@@ -262,7 +262,7 @@ def test_a_batch_with_bad_lines_is_not_sent(fleet: Fleet) -> None:
     skipped = run(fleet, "submit", "--batch", "-", "--skip-bad", stdin=good + b"\n" + bad)
 
     assert (refused.status, refused.output) == (2, "")
-    assert "standard input:2: paylod: no such field; did you mean 'payload'?" in refused.errors
+    assert "standard input:2: paylod: unknown field; did you mean 'payload'?" in refused.errors
     assert "nothing was sent" in refused.errors
     assert unknown.status == 3
     assert (skipped.status, skipped.output) == (2, "skip-1\n")

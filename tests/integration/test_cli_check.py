@@ -36,7 +36,7 @@ def worst(finished: Finished, verdict: str) -> list[str]:
 @pytest.mark.parametrize(
     ("identity", "rights"),
     [
-        ("client", "'client' may submit, ask, cancel, see statistics; retry is for operators"),
+        ("client", "'client' may submit, ask, cancel, see statistics; retry requires operator rights"),
         ("operator", "'operator' may submit, ask, cancel, see statistics, retry"),
     ],
 )
@@ -89,7 +89,7 @@ def test_a_name_that_is_none_of_ours(config: Path) -> None:
     assert done.status == 1
     (text,) = worst(done, "fail")
     assert "is the certificate of 'client'" in text
-    assert "Set the id to 'client'" in text
+    assert "Set the ID to 'client'" in text
 
 
 def test_a_command_says_that_its_certificate_is_somebody_elses(config: Path) -> None:
@@ -133,7 +133,7 @@ def test_a_missing_key_file(config: Path) -> None:
     [
         (NOW - timedelta(days=40), timedelta(days=30), "fail", "expired on"),
         (NOW, timedelta(days=29), "warn", "expires on"),
-        (NOW + timedelta(days=9), timedelta(days=90), "fail", "check this machine's clock"),
+        (NOW + timedelta(days=9), timedelta(days=90), "fail", "Check the clock of this machine"),
     ],
 )
 def test_a_certificate_out_of_its_time(
@@ -189,8 +189,8 @@ def test_handlers_and_folders_of_a_worker(fleet: Fleet) -> None:
 
     assert done.status == 1
     folder, program = worst(done, "fail")
-    assert "/nonexistent is no folder" in folder
-    assert "handlers.chart: /nonexistent/program is no program" in program
+    assert "/nonexistent is not a folder" in folder
+    assert "handlers.chart: /nonexistent/program is not an executable file" in program
     (journal,) = worst(done, "warn")
     assert f"the folder {fleet.folder}/absent does not exist" in journal
 

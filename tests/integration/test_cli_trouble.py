@@ -154,14 +154,14 @@ def test_a_store_can_not_be_used(config: Path, service: str, section: str, key: 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("submit", "echo", '{"a": }'), "payload: is no JSON: Expecting value: line 1 column 7"),
+        (("submit", "echo", '{"a": }'), "payload: not valid JSON: Expecting value: line 1 column 7"),
         (("submit", "echo", "NaN"), "NaN is no JSON number"),
         (("submit", "echo", "@/nonexistent"), "/nonexistent: can't be read: No such file or directory"),
-        (("submit",), "name the TYPE"),
-        (("submit", "echo", "1", "--batch", "-"), "PAYLOAD does not go with --batch"),
-        (("submit", "--batch", "-", "--id", "x"), "--id does not go with --batch"),
+        (("submit",), "name the job TYPE"),
+        (("submit", "echo", "1", "--batch", "-"), "PAYLOAD can't be combined with --batch"),
+        (("submit", "--batch", "-", "--id", "x"), "--id can't be combined with --batch"),
         (("submit", "--batch", "/nonexistent"), "/nonexistent: can't be read"),
-        (("submit", "echo", "--skip-bad"), "--skip-bad goes with --batch"),
+        (("submit", "echo", "--skip-bad"), "--skip-bad requires --batch"),
         (("acl", "--client", "x", "--operator", "x"), "'x' is given more than once"),
     ],
 )
@@ -192,5 +192,5 @@ def test_no_dispatcher_answers(tmp_path: Path) -> None:
         assert done.status == 69
         assert "no answer within 1 s: no dispatcher is running. Start stockworker-dispatcher" in only_error(done)
     assert "--id unanswered" in submitted.errors
-    assert "0 of 1 jobs were answered" in batch.errors
-    assert "dispatcher     it is not connected: start stockworker-dispatcher" in checked.output
+    assert "The dispatcher answered 0 of 1 jobs" in batch.errors
+    assert "dispatcher     the dispatcher is not connected. Start stockworker-dispatcher" in checked.output

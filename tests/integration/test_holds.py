@@ -195,7 +195,7 @@ def test_why_a_job_failed(fleet: Fleet) -> None:
 
 def test_why_an_unknown_job(fleet: Fleet) -> None:
     done = run(fleet, "why", "no-such-job", identity="client")
-    assert (done.status, done.errors) == (3, "stockworker: error: the dispatcher knows no job no-such-job\n")
+    assert (done.status, done.errors) == (3, "stockworker: error: job no-such-job is unknown to the dispatcher\n")
 
 
 # --- unique keys ------------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_while_a_job_lives_its_unique_key_brings_one_to_it(fleet: Fleet, tmp_pat
     for_programs = run(fleet, *words, "--json", "--id", "mine", identity="client")
     job_id = first.output.strip()
     assert (second.status, second.output) == (0, first.output)
-    assert second.errors == f"stockworker: job {job_id} holds the unique key daily: nothing was changed\n"
+    assert second.errors == f"stockworker: job {job_id} holds the unique key daily; nothing was changed\n"
     assert for_programs.json == {
         "id": "mine",
         "status": "duplicate",
@@ -245,7 +245,7 @@ def test_everything_that_failed_is_run_again(fleet: Fleet, tmp_path: Path) -> No
     cause.touch()
 
     none = run(fleet, "retry", "--all", "--type", "echo")
-    assert (none.status, none.output, none.errors) == (0, "", "stockworker: no job has failed\n")
+    assert (none.status, none.output, none.errors) == (0, "", "stockworker: no failed jobs found\n")
     done = run(fleet, "retry", "--all", "--type", "shell", "--json")
     assert done.status == 0
     assert failed <= {line["id"] for line in done.json_lines}

@@ -385,7 +385,7 @@ def test_check_looks_at_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: 
         command.changed(fleet.config_file("client"), "exposed", encryption=encryption), "check", "--offline"
     )
 
-    assert f"ok    encryption     {fleet_keys.ring}: submitter client has keys that count" in fine.output
+    assert f"ok    encryption     {fleet_keys.ring}: submitter client has valid keys" in fine.output
     findings = [finding for finding in worker.json_lines if finding["check"] == "encryption"]
     assert [finding["verdict"] for finding in findings] == ["ok", "warn"]
     assert "no group in the keyring runs data_import, price_update, technical_analysis" in findings[1]["text"]

@@ -29,7 +29,7 @@ def test_a_moment_may_count_from_now(written: str, delay_s: float) -> None:
 @pytest.mark.parametrize(
     ("written", "text"),
     [
-        ("2026-05-01T09:30:00", "is in no time zone: add Z for UTC"),
+        ("2026-05-01T09:30:00", "has no time zone; add Z for UTC"),
         ("tomorrow", "must be a time such as"),
         ("5", "must be a time such as"),
         ("1777627800", "must be a time such as"),

@@ -61,22 +61,22 @@ def test_a_time_may_count_from_now() -> None:
 @pytest.mark.parametrize(
     ("line", "text"),
     [
-        (b'{"type":', "is no JSON: Expecting value: line 1 column 9"),
-        (b'{"type": "echo", "payload": NaN}', "is no JSON: NaN is no JSON number"),
+        (b'{"type":', "not valid JSON: Expecting value: line 1 column 9"),
+        (b'{"type": "echo", "payload": NaN}', "not valid JSON: NaN is no JSON number"),
         (b'{"type": "echo", "payload": 1e999}', "Out of range float values are not JSON compliant"),
-        (b"\xff", "is no JSON: 'utf-8' codec"),
+        (b"\xff", "not valid JSON: 'utf-8' codec"),
         (b"[" * 100_000, "nested too deeply"),
-        (b'["echo"]', "is no JSON object"),
-        (b'{"payload": 1}', "type: is missing"),
+        (b'["echo"]', "not a JSON object"),
+        (b'{"payload": 1}', "type: missing"),
         (b'{"type": "a b"}', "type: is 'a b', and must be an id"),
-        (b'{"type": "echo", "prio": "high"}', "prio: no such field"),
+        (b'{"type": "echo", "prio": "high"}', "prio: unknown field"),
         (b'{"type": "echo", "pirority": "high"}', "did you mean 'priority'?"),
         (b'{"type": "echo", "priority": "urgent"}', "priority 'urgent' is none of high, normal, low"),
         (b'{"type": "echo", "timeout": "soon"}', "timeout: is 'soon', and must be a duration"),
-        (b'{"type": "echo", "timeout": true}', "timeout: must be a text or a number"),
+        (b'{"type": "echo", "timeout": true}', "timeout: must be a string or a number"),
         (b'{"type": "echo", "max_attempts": 1.5}', "max_attempts: is '1.5', and must be a whole number"),
         (b'{"type": "echo", "not_before": "tomorrow"}', "not_before: is 'tomorrow', and must be a time"),
-        (b'{"type": "echo", "tags": "ssd"}', "tags: must be a list of texts"),
+        (b'{"type": "echo", "tags": "ssd"}', "tags: must be a list of strings"),
         (b'{"type": "echo", "tags": ["s d"]}', "'s d'"),
         (b'{"type": "echo", "payload": "' + b"x" * 300_000 + b'"}', "the payload is too large"),
     ],
@@ -91,4 +91,4 @@ def test_a_bad_line_is_named_with_what_is_wrong(line: bytes, text: str) -> None:
 def test_an_id_stands_for_one_job() -> None:
     line = b'{"type": "echo", "id": "a"}'
 
-    assert faults(line, line) == [Fault(2, "id: a is that of line 1, too")]
+    assert faults(line, line) == [Fault(2, "id: line 1 has the same ID a; use a different one")]

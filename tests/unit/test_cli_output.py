@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from stockworker.cli.printing import describe, ending_fields
+from stockworker.cli.printing import completion_fields, describe
 from stockworker.client import Ended
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
@@ -83,7 +83,7 @@ def ended(state: State, result: str | None = None, reason: str | None = None) ->
     ],
 )
 def test_an_ending_for_programs(ending: Ended, fields: dict[str, object]) -> None:
-    assert ending_fields(ending) == fields
+    assert completion_fields(ending) == fields
 
 
 def test_an_ending_for_people_is_one_line() -> None:

@@ -1,11 +1,12 @@
 """The parser: lazy, complete, and the same as the manual."""
 
+import shlex
 import subprocess
 import sys
 
 import pytest
 
-from stockworker.cli import main, manual
+from stockworker.cli import main, manual, services
 from stockworker.cli.commands import COMMANDS, make_parser
 from stockworker.errors import (
     AccessDenied,
@@ -38,6 +39,40 @@ def test_every_command_explains_itself(name: str, capsys: pytest.CaptureFixture[
     parsers[name].complete()
     assert shown.startswith(f"usage: stockworker {name}")
     assert " ".join(str(parsers[name].description).split()) in shown
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_an_example_that_can_be_parsed(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    example = COMMANDS[name].example
+    parser, _ = make_parser()
+    assert example.startswith(f"stockworker {name}")
+    assert callable(parser.parse_args(shlex.split(example)[1:]).run)
+
+    main([*name.split(), "--help"])
+    assert f"example:\n  {example}\n" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("example", [example for _, example in manual.EXAMPLES])
+def test_every_example_of_the_manual_can_be_parsed(example: str) -> None:
+    commands = [command for line in example.split(";") for command in line.split("|") if "stockworker" in command]
+    for command in commands:
+        words = shlex.split(command)
+        arguments = words[words.index("stockworker") + 1 :]
+        if words[0] == "xargs":
+            arguments.append("JOB")
+        parser, _ = make_parser()
+        assert callable(parser.parse_args(arguments).run)
+
+
+def test_agent_is_an_alias_of_worker(capsys: pytest.CaptureFixture[str]) -> None:
+    parser, _ = make_parser()
+    by_name, by_alias = (parser.parse_args([word, "--instance", "2"]) for word in ("worker", "agent"))
+    assert by_name == by_alias
+    assert by_name.run is services.run_worker
+
+    assert main(["--help"]) == 0
+    assert "worker (agent)" in capsys.readouterr().out
+    assert "(alias `agent`)" in manual.markdown()
 
 
 def test_the_configuration_may_be_named_before_and_after_the_command() -> None:

@@ -70,8 +70,8 @@ def test_a_worker_under_another_name_than_its_user_name_is_told_so(tmp_path: Pat
     who = identify(with_password(tmp_path, "  worker: {id: edge-2}\n"), Role.WORKER)
     assert isinstance(who, Finding)
     assert who.text == (
-        "queue.mqtt.username is 'edge-1', but worker.id is 'edge-2': the broker will deny us our own topics. "
-        "Set the id to 'edge-1', or configure the right user name and its password"
+        "queue.mqtt.username is 'edge-1', but worker.id is 'edge-2'; the broker will deny access to the topics of this ID. "
+        "Set the ID to 'edge-1', or configure the right user name and its password"
     )
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.cli.wiring import MARKET_DATA, agent_settings, handler_specs, service_link
+from stockworker.cli.wiring import MARKET_DATA, handler_specs, service_link, worker_settings
 from stockworker.client import link_settings
 from stockworker.config import load
 from stockworker.protocol.ids import JobType
@@ -34,7 +34,7 @@ def test_who_is_watched_more_closely_watches_its_link_more_closely(
 def test_a_worker_that_is_to_speak_rarely_is_not_made_to_say_more_by_its_link(tmp_path: Path) -> None:
     file = tmp_path / "job_processor.yml"
     file.write_text("job_processor: {worker: {poll_interval: 30s}}")
-    assert agent_settings(file, "1").link.keepalive_s == 30
+    assert worker_settings(file, "1").link.keepalive_s == 30
 
 
 def test_only_python_handlers_are_told_where_the_market_data_are(tmp_path: Path) -> None:
@@ -57,5 +57,5 @@ def test_secret_settings_are_read_again_by_a_reload(tmp_path: Path, runs: str) -
     seen = []
     for key in ("old", "new"):
         secret.write_text(f"api_key: {key}\n")
-        seen.append(agent_settings(file, "1").handlers[JobType("quotes")].settings)
+        seen.append(worker_settings(file, "1").handlers[JobType("quotes")].settings)
     assert [(settings["a"], settings["api_key"]) for settings in seen] == [(1, "old"), (1, "new")]

@@ -1,32 +1,125 @@
-"""``stockworker broker``: what the machine needs that Mosquitto runs on."""
+"""``stockworker acl`` and ``stockworker broker config``: print the files of a Mosquitto broker."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from random import SystemRandom
 
+from stockworker.broker import acl as access_rules
 from stockworker.broker.configuration import LOOPBACK, PLAIN_PORT, TLS_PORT, Bridge, Files, Profile, broker_config
+from stockworker.pki.registry import CertificateKind
 from stockworker.protocol.ids import make_token
 from stockworker.terminal.arguments import identifier, whole_number
 from stockworker.terminal.exits import Exit, UsageError
+
+# --- stockworker acl --------------------------------------------------------------------------------------------------
+
+
+def acl(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker acl``."""
+    parser.description = (
+        "Print the access control list for Mosquitto's acl_file. NAME is the common name of a certificate. Workers are "
+        "not listed: every other certificate of the fleet's authority belongs to a worker."
+    )
+    add_names(parser)
+    parser.set_defaults(run=_print_acl)
+
+
+def add_names(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the users of an access control list."""
+    parser.add_argument(
+        "--dispatcher",
+        action="append",
+        metavar="NAME",
+        help="user name of a dispatcher (default: dispatcher); may be repeated",
+    )
+    parser.add_argument(
+        "--operator",
+        action="append",
+        metavar="NAME",
+        help="user name of an operator: may submit, control and watch everything; may be repeated",
+    )
+    parser.add_argument(
+        "--client",
+        action="append",
+        metavar="NAME",
+        help="user name of a client: may submit jobs and wait for them; may be repeated",
+    )
+    parser.add_argument(
+        "--bridge",
+        action="append",
+        metavar="NAME[=ID,...]",
+        type=_bridge,
+        help="user name of a site broker that forwards to this broker, and the IDs of its workers and clients (default: "
+        "all IDs, because this broker can't verify senders behind a bridge); may be repeated",
+    )
+    parser.add_argument(
+        "--legacy-workers",
+        action="store_true",
+        help="let workers publish workers/register and similar topics without their ID; every worker can then "
+        "impersonate every other one",
+    )
+
+
+def _bridge(written: str) -> tuple[str, list[str]]:
+    name, _, ids = written.partition("=")
+    return name, ids.split(",") if ids else []
+
+
+def access_list(
+    names: Mapping[CertificateKind, Sequence[str]],
+    bridges: Sequence[tuple[str, Sequence[str]]],
+    *,
+    legacy_workers: bool,
+) -> str:
+    """Generate the access control list.
+
+    Raises:
+        UsageError: a name is not a valid ID, or is given twice.
+    """
+    if len(dict(bridges)) != len(bridges):
+        raise UsageError("--bridge: a name is given more than once; list all of its IDs in one --bridge")
+    try:
+        return access_rules.acl(
+            names.get(CertificateKind.DISPATCHER) or ("dispatcher",),
+            names.get(CertificateKind.OPERATOR, ()),
+            names.get(CertificateKind.CLIENT, ()),
+            dict(bridges),
+            legacy_workers=legacy_workers,
+        )
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _print_acl(arguments: argparse.Namespace) -> int:
+    names = {
+        kind: getattr(arguments, kind) or ()
+        for kind in (CertificateKind.DISPATCHER, CertificateKind.OPERATOR, CertificateKind.CLIENT)
+    }
+    print(access_list(names, arguments.bridge or (), legacy_workers=arguments.legacy_workers), end="")
+    return Exit.OK
+
+
+# --- stockworker broker config ----------------------------------------------------------------------------------------
 
 
 def config(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker broker config``."""
     parser.description = (
-        "Print Mosquitto's configuration: save it as /etc/mosquitto/conf.d/stockworker.conf, and restart Mosquitto. "
-        "docs/mosquitto.md says which profile is for what."
+        "Print the Mosquitto configuration. Save it as /etc/mosquitto/conf.d/stockworker.conf, and restart Mosquitto. "
+        "docs/mosquitto.md explains the profiles."
     )
     add_place(parser)
     paths = Files()
     bridge = Bridge(name="", central="", client_id="")
     for option, default, meaning in (
-        ("acl", paths.acl, "access list, as `stockworker acl` prints it"),
+        ("acl", paths.acl, "access control list, as printed by `stockworker acl`"),
         ("ca", paths.ca, "certificate of the fleet's authority"),
         ("cert", paths.cert, "the broker's certificate"),
         ("key", paths.key, "its private key"),
-        ("crl", paths.crl, "the authority's list of revoked certificates"),
+        ("crl", paths.crl, "revocation list of the fleet's authority"),
         ("central-ca", bridge.ca, "certificate of the central broker's authority"),
-        ("bridge-cert", bridge.cert, "certificate that is shown to the central broker"),
+        ("bridge-cert", bridge.cert, "client certificate for the central broker"),
         ("bridge-key", bridge.key, "its private key"),
     ):
         parser.add_argument(f"--{option}-file", metavar="PATH", default=default, help=f"{meaning} (default: {default})")
@@ -34,33 +127,36 @@ def config(parser: argparse.ArgumentParser) -> None:
 
 
 def add_place(parser: argparse.ArgumentParser) -> None:
-    """Where a broker is, and how it is reached."""
+    """Add the options for the place of a broker and its listener."""
     parser.add_argument(
         "--profile",
         choices=tuple(map(str, Profile)),
-        help="the place of the broker: in the network of its workers (production, the default), on a developer's own "
-        "machine without TLS (development), reached over the internet (wan), at a site, passing on to a central "
-        "broker (bridge)",
+        help="place of the broker: in the network of its workers (production, the default), on a developer's machine "
+        "without TLS (development), reachable from the internet (wan), or at a site, forwarding to a central broker "
+        "(bridge)",
     )
     parser.add_argument(
-        "--port", type=whole_number(1, 65535), metavar="PORT", help="default: 8883, with --profile development 1883"
+        "--port", type=whole_number(1, 65535), metavar="PORT", help="default: 8883; 1883 with --profile development"
     )
     parser.add_argument(
-        "--address", metavar="ADDRESS", help="listen on this address alone; --profile development: always on loopback"
+        "--address", metavar="ADDRESS", help="listen only on this address; --profile development always uses loopback"
     )
     parser.add_argument(
         "--password-file",
         metavar="PATH",
-        help="let clients in by user name and password, which `mosquitto_passwd` keeps in this file, and not by certificate",
+        help="authenticate clients by user name and password from this file, as written by `mosquitto_passwd`, instead "
+        "of certificates",
     )
     parser.add_argument(
-        "--central", metavar="HOST[:PORT]", help="with --profile bridge: the central broker (port 8883 unless given)"
+        "--central",
+        metavar="HOST[:PORT]",
+        help="with --profile bridge: address of the central broker (default port: 8883)",
     )
     parser.add_argument(
         "--name",
         type=identifier,
         metavar="NAME",
-        help="with --profile bridge: name of this site, the common name of the bridge's certificate",
+        help="with --profile bridge: name of this site, which is the common name of the bridge's certificate",
     )
 
 
@@ -83,10 +179,10 @@ def _print_config(arguments: argparse.Namespace) -> int:
 
 
 def configuration(arguments: argparse.Namespace, paths: Files, bridge: Bridge | None) -> str:
-    """Make the configuration of the place that the options of `add_place` say.
+    """Generate the configuration for the options of `add_place`.
 
     Raises:
-        UsageError: they don't fit together.
+        UsageError: the options contradict each other.
     """
     try:
         return broker_config(profile_of(arguments), listener_of(arguments), paths, bridge)
@@ -103,28 +199,28 @@ def listener_of(arguments: argparse.Namespace) -> str:
     """The value of Mosquitto's option `listener`.
 
     Raises:
-        UsageError: the options don't fit together.
+        UsageError: the options contradict each other.
     """
     if profile_of(arguments) is Profile.DEVELOPMENT:
         if arguments.address is not None:
-            raise UsageError("--address: the development profile lets everybody in, and so listens on loopback alone")
+            raise UsageError("--address: the development profile accepts every client, so it only listens on loopback")
         return f"{arguments.port or PLAIN_PORT} {LOOPBACK}"
     port = arguments.port or TLS_PORT
     return str(port) if arguments.address is None else f"{port} {arguments.address}"
 
 
 def bridge_of(arguments: argparse.Namespace) -> Bridge | None:
-    """The way to the central broker, under a client id that nobody knows.
+    """The connection to the central broker, with a secret client ID.
 
     Raises:
-        UsageError: the options don't fit to the profile.
+        UsageError: the options contradict the profile.
     """
     if profile_of(arguments) is not Profile.BRIDGE:
         if arguments.central is not None or arguments.name is not None:
-            raise UsageError("--central and --name belong to --profile bridge")
+            raise UsageError("--central and --name require --profile bridge")
         return None
     if arguments.central is None or arguments.name is None:
-        raise UsageError("--profile bridge needs --central HOST and --name NAME")
+        raise UsageError("--profile bridge requires --central HOST and --name NAME")
     has_port = ":" in arguments.central.rpartition("]")[2]
     return Bridge(
         name=arguments.name,

@@ -11,8 +11,15 @@ from typing import Any, Final
 
 from stockworker.adapters import clock, systemd
 from stockworker.broker import identity
-from stockworker.broker.acl_cli import access_list, add_names
-from stockworker.broker.cli import add_place, bridge_of, configuration, listener_of, profile_of
+from stockworker.broker.cli import (
+    access_list,
+    add_names,
+    add_place,
+    bridge_of,
+    configuration,
+    listener_of,
+    profile_of,
+)
 from stockworker.broker.configuration import Bridge, Files, Profile
 from stockworker.broker.dry_run import rehearse
 from stockworker.broker.generated import finished, is_untouched, settings_of

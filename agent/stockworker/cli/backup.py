@@ -15,11 +15,11 @@ from stockworker.terminal.output import StatusLine
 def backup(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker backup``."""
     parser.description = (
-        "On the dispatcher's machine: copy its store, all jobs as they are at one moment, whether the dispatcher runs or "
-        "not, and look whether the copy is sound. Only its owner may read the copy. docs/operations.md says how to "
-        "restore it, and what becomes of jobs then."
+        "Copy the dispatcher's store: a consistent snapshot of all jobs. Run it on the dispatcher's machine, whether the "
+        "dispatcher is running or not. The copy is checked for damage; only its owner may read it. docs/operations.md "
+        "describes how to restore it, and what happens to jobs then."
     )
-    parser.add_argument("file", type=Path, metavar="FILE", help="the copy; there must be no such file")
+    parser.add_argument("file", type=Path, metavar="FILE", help="file to create; it must not exist")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
     add_config(parser)
     parser.set_defaults(run=_run)
@@ -28,12 +28,12 @@ def backup(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.file
     if os.path.lexists(target):
-        raise UsageError(f"{target}: is there: name a new file, or move it away")
+        raise UsageError(f"{target} already exists; choose another name or move it")
     store = load(arguments.config).dispatcher.store
     try:
         store.stat()
     except OSError as error:
-        raise StoreError(f"{store}: {error.strerror}: run this as root, on the dispatcher's machine") from error
+        raise StoreError(f"{store}: {error.strerror}. Run this command as root, on the dispatcher's machine") from error
     line = StatusLine(quiet=arguments.quiet)
     try:
         back_up_store(store, target, lambda done: line.show(f"copied {done:.0%} of {store}"))

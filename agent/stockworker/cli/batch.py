@@ -1,4 +1,4 @@
-"""A batch: one JSON object per line, each of which is a job. Read and checked as a whole before anything is sent."""
+"""A batch of jobs: one JSON object per line. The whole batch is read and checked before anything is sent."""
 
 import argparse
 import json
@@ -25,7 +25,7 @@ _OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "max_crashes": ("max_crashes", attempts),
     "unique": ("unique", identifier),
 }
-"""By the name of the field, which is that of the protocol: the option of `make_submission`, and how it is written."""
+"""Field name, as in the protocol → option of `make_submission`, and the parser of its value."""
 
 _TIMES: Final = frozenset({"not_before", "expires_at"})
 _FIELDS: Final = (*_OPTIONS, "payload", "tags")
@@ -33,7 +33,7 @@ _FIELDS: Final = (*_OPTIONS, "payload", "tags")
 
 @dataclass(frozen=True, slots=True)
 class BatchLine:
-    """A job, and the number of the line that it stands on."""
+    """A job and the number of its line."""
 
     line: int
     submission: Submission
@@ -41,18 +41,18 @@ class BatchLine:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """What is wrong with a line."""
+    """An error in a line."""
 
     line: int
     text: str
 
 
 def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[BatchLine], list[Fault]]:
-    """Read a batch; empty lines are passed over.
+    """Read a batch; empty lines are ignored.
 
     Args:
-        lines: of the file, the first being number 1.
-        defaults: options of `make_submission` for the jobs that don't say it themselves.
+        lines: the lines of the file; the first is number 1.
+        defaults: options of `make_submission` for fields that a line does not have.
     """
     jobs: list[BatchLine] = []
     faults: list[Fault] = []
@@ -69,7 +69,7 @@ def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[Batc
         if first == number:
             jobs.append(BatchLine(number, submission))
         else:
-            faults.append(Fault(number, f"id: {submission.job_id} is that of line {first}, too"))
+            faults.append(Fault(number, f"id: line {first} has the same ID {submission.job_id}; use a different one"))
     return jobs, faults
 
 
@@ -81,26 +81,28 @@ def _read_job(line: bytes, defaults: Mapping[str, Any]) -> Submission:
     try:
         fields = parse_json(line.strip().decode())
     except ValueError as error:  # UnicodeDecodeError is one
-        raise _Wrong(f"is no JSON: {error}") from None
+        raise _Wrong(f"not valid JSON: {error}") from None
     if not isinstance(fields, dict):
-        raise _Wrong('is no JSON object: write {"type": "...", "payload": ...}')
+        raise _Wrong('not a JSON object; write {"type": "...", "payload": ...}')
     options = dict(defaults)
     for name, value in fields.items():
         if name not in _FIELDS:
-            raise _Wrong(f"{name}: no such field{suggestion(name, _FIELDS)}; fields are {', '.join(_FIELDS)}")
+            raise _Wrong(f"{name}: unknown field{suggestion(name, _FIELDS)}; valid fields are {', '.join(_FIELDS)}")
         if name in _OPTIONS and value is not None:
             option, parse = _OPTIONS[name]
             options[option] = _read_option(name, value, parse)
     if "tags" in fields:
         options["tags"] = _read_tags(fields["tags"])
     if options.get("job_type") is None:
-        raise _Wrong("type: is missing, here and on the command line")
+        raise _Wrong(
+            "type: missing, here and on the command line; add it to the line, or name TYPE on the command line"
+        )
     return make_submission(payload=fields.get("payload"), **options)
 
 
 def _read_option(name: str, value: Any, parse: Callable[[str], Any]) -> Any:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _Wrong(f"{name}: must be a text or a number")
+        raise _Wrong(f"{name}: must be a string or a number")
     if name in _TIMES and not isinstance(value, str):
         return float(value)  # seconds since the epoch, as in the protocol
     try:
@@ -111,5 +113,5 @@ def _read_option(name: str, value: Any, parse: Callable[[str], Any]) -> Any:
 
 def _read_tags(value: Any) -> list[str]:
     if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
-        raise _Wrong("tags: must be a list of texts")
+        raise _Wrong("tags: must be a list of strings")
     return value

@@ -21,20 +21,19 @@ from stockworker.terminal.output import print_json
 def check(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker check``."""
     parser.description = (
-        "Find out what is wrong with this machine's setup: everything in the configuration at once, the files that it "
-        "names, the certificates; then connect to the broker as what our certificate or user name says that we are, look for the "
-        "dispatcher, and try what we may do. Prints a line per check: ok, warn or FAIL, with the remedy. Changes nothing."
+        "Check the setup of this machine: the configuration, the files that it names, and the certificates. Then connect "
+        "to the broker with the identity of the certificate or user name, look for the dispatcher, and test the access "
+        "rights. Prints one line per check: ok, warn or FAIL, with a remedy. Changes nothing."
     )
     add_config(parser)
-    parser.add_argument("--instance", help="check the configuration of this worker (default: 1)")
+    parser.add_argument("--instance", help="check the configuration of this worker instance (default: 1)")
     parser.add_argument(
         "--role",
         choices=(Role.WORKER, Role.DISPATCHER, Role.CLIENT),
-        help="what to check this machine as, where one name has several roles (default: the one of our certificate; "
-        "worker with --instance)",
+        help="role to check, if this machine has several (default: the role of the certificate; worker with --instance)",
     )
     parser.add_argument("--offline", action="store_true", help="do not connect to the broker")
-    parser.add_argument("--json", action="store_true", help="print a JSON object per line, for programs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.set_defaults(run=_run)
 
 

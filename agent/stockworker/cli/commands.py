@@ -1,4 +1,4 @@
-"""Every command there is, and a parser that imports a command's code only when that command is called."""
+"""All commands, and a parser that imports the code of a command only when that command is called."""
 
 import argparse
 import textwrap
@@ -12,9 +12,7 @@ from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
 
 PROGRAM: Final = "stockworker"
-DESCRIPTION: Final = (
-    "Job processing for fleets of Linux machines over MQTT: submit jobs, watch and steer them, run them."
-)
+DESCRIPTION: Final = "Job processing for fleets of Linux machines over MQTT: submit, control and run jobs."
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,11 +21,15 @@ class Command:
 
     Attributes:
         summary: what it does, in a few words.
-        complete: `module:function` that gives its parser arguments, a description and `run`.
+        complete: `module:function` that adds arguments, a description and `run` to its parser.
+        example: a command line for its help.
+        aliases: other names that it is called by.
     """
 
     summary: str
     complete: str
+    example: str
+    aliases: tuple[str, ...] = ()
 
     def load(self) -> Callable[[argparse.ArgumentParser], None]:
         """Import the function that completes the command's parser."""
@@ -38,73 +40,153 @@ class Command:
 
 GROUPS: Final = {
     "broker": "set up Mosquitto",
-    "pki": "keep the fleet's certificates",
-    "keys": "keep the keys that payloads and results are sealed with",
+    "pki": "manage the fleet's certificates",
+    "keys": "manage the keys that seal payloads and results",
 }
-"""The first words of commands that have two, each with what it is about."""
+"""The summary of each group: the first word of the commands that have two words."""
 
 COMMANDS: Final = {
-    "submit": Command("submit a job, or a batch of jobs", "stockworker.cli.submit:submit"),
-    "status": Command("show how jobs stand", "stockworker.cli.jobs:status"),
-    "wait": Command("wait until jobs have ended", "stockworker.cli.jobs:wait"),
-    "result": Command("print the result of a job", "stockworker.cli.jobs:result"),
-    "list": Command("list jobs, newest first", "stockworker.cli.jobs:list_jobs"),
-    "cancel": Command("cancel jobs", "stockworker.cli.steering:cancel"),
-    "retry": Command("run failed jobs again", "stockworker.cli.steering:retry"),
-    "why": Command("tell why a job is where it is", "stockworker.cli.why:why"),
-    "pause": Command("give out no jobs of a type", "stockworker.cli.holds:pause"),
-    "resume": Command("give out jobs of a type again", "stockworker.cli.holds:resume"),
-    "drain": Command("give a worker no jobs", "stockworker.cli.holds:drain"),
-    "undrain": Command("give a worker jobs again", "stockworker.cli.holds:undrain"),
-    "stats": Command("show queues, workers and counters", "stockworker.cli.stats:stats"),
-    "check": Command("find out what is wrong with this machine's setup", "stockworker.cli.check:check"),
-    "backup": Command("copy the dispatcher's store, while it runs", "stockworker.cli.backup:backup"),
-    "acl": Command("print the broker's access list", "stockworker.broker.acl_cli:acl"),
-    "broker setup": Command("set up this machine's Mosquitto", "stockworker.broker.setup:setup"),
-    "broker config": Command("print Mosquitto's configuration", "stockworker.broker.cli:config"),
-    "pki init": Command("make a certificate authority", "stockworker.pki.cli:init"),
-    "pki issue": Command("issue a certificate and a key", "stockworker.pki.cli:issue"),
-    "pki request": Command("make a key and a request for a certificate", "stockworker.pki.cli:request"),
-    "pki sign": Command("sign a request", "stockworker.pki.cli:sign"),
-    "pki renew": Command("issue the successor of a certificate", "stockworker.pki.cli:renew"),
-    "pki revoke": Command("revoke certificates", "stockworker.pki.cli:revoke"),
-    "pki list": Command("list certificates, and how long they are valid", "stockworker.pki.cli:list_certificates"),
-    "pki crl": Command("write the revocation list anew", "stockworker.pki.cli:crl"),
-    "keys generate": Command("make keys, and enter them into the keyring", "stockworker.sealing.cli:generate"),
-    "keys rotate": Command("make new keys beside the old ones", "stockworker.sealing.cli:rotate"),
-    "keys list": Command("show all keys, and how long they count", "stockworker.sealing.cli:list_keys"),
-    "keys export": Command("print the keyring lines of a file of private keys", "stockworker.sealing.cli:export"),
-    "agent": Command("run a worker (what stockworker@.service starts)", "stockworker.cli.services:agent"),
+    "submit": Command(
+        "submit a job or a batch of jobs",
+        "stockworker.cli.submit:submit",
+        """stockworker submit technical_analysis '{"symbol": "AAPL"}' --wait""",
+    ),
+    "status": Command("show job status", "stockworker.cli.jobs:status", "stockworker status JOB --json"),
+    "wait": Command("wait until jobs end", "stockworker.cli.jobs:wait", "stockworker wait JOB1 JOB2 --timeout 10m"),
+    "result": Command(
+        "print the result of a job", "stockworker.cli.jobs:result", "stockworker result JOB --wait-timeout 5m"
+    ),
+    "list": Command(
+        "list jobs, newest first",
+        "stockworker.cli.jobs:list_jobs",
+        "stockworker list --state failed --type price_update",
+    ),
+    "cancel": Command("cancel jobs", "stockworker.cli.operator_commands:cancel", "stockworker cancel JOB1 JOB2"),
+    "retry": Command(
+        "run failed jobs again",
+        "stockworker.cli.operator_commands:retry",
+        "stockworker retry --all --type price_update",
+    ),
+    "why": Command("explain why a job waits or how it ended", "stockworker.cli.why:why", "stockworker why JOB"),
+    "pause": Command(
+        "stop dispatching jobs of a type", "stockworker.cli.operator_commands:pause", "stockworker pause price_update"
+    ),
+    "resume": Command(
+        "dispatch jobs of a type again", "stockworker.cli.operator_commands:resume", "stockworker resume price_update"
+    ),
+    "drain": Command(
+        "stop assigning jobs to a worker", "stockworker.cli.operator_commands:drain", "stockworker drain edge-7-1"
+    ),
+    "undrain": Command(
+        "assign jobs to a worker again", "stockworker.cli.operator_commands:undrain", "stockworker undrain edge-7-1"
+    ),
+    "stats": Command(
+        "show queues, workers and counters", "stockworker.cli.stats:stats", "stockworker stats --watch 5s"
+    ),
+    "check": Command(
+        "check the setup of this machine", "stockworker.cli.check:check", "stockworker check --instance 1"
+    ),
+    "backup": Command(
+        "copy the dispatcher's store while it runs",
+        "stockworker.cli.backup:backup",
+        "stockworker backup /var/backups/stockworker.sqlite3",
+    ),
+    "acl": Command(
+        "print the broker's access control list",
+        "stockworker.broker.cli:acl",
+        "stockworker acl --operator admin --client shop",
+    ),
+    "broker setup": Command(
+        "set up Mosquitto on this machine",
+        "stockworker.broker.setup:setup",
+        "stockworker broker setup --host mq.example.org --dry-run",
+    ),
+    "broker config": Command(
+        "print the Mosquitto configuration",
+        "stockworker.broker.cli:config",
+        "stockworker broker config --profile wan",
+    ),
+    "pki init": Command("create a certificate authority", "stockworker.pki.cli:init", "stockworker pki init"),
+    "pki issue": Command(
+        "issue a certificate and a private key",
+        "stockworker.pki.cli:issue",
+        "stockworker pki issue worker edge-7-1",
+    ),
+    "pki request": Command(
+        "create a private key and a certificate request",
+        "stockworker.pki.cli:request",
+        "stockworker pki request edge-7-1 --out /etc/stockworker/tls",
+    ),
+    "pki sign": Command(
+        "sign a certificate request",
+        "stockworker.pki.cli:sign",
+        "stockworker pki sign worker edge-7-1 edge-7-1.csr",
+    ),
+    "pki renew": Command("renew a certificate", "stockworker.pki.cli:renew", "stockworker pki renew edge-7-1"),
+    "pki revoke": Command("revoke certificates", "stockworker.pki.cli:revoke", "stockworker pki revoke edge-7-1"),
+    "pki list": Command(
+        "list certificates and their expiry dates",
+        "stockworker.pki.cli:list_certificates",
+        "stockworker pki list",
+    ),
+    "pki crl": Command("write a new revocation list", "stockworker.pki.cli:crl", "stockworker pki crl"),
+    "keys generate": Command(
+        "create keys and add them to the keyring",
+        "stockworker.sealing.cli:generate",
+        "stockworker keys generate submitter shop",
+    ),
+    "keys rotate": Command(
+        "create new keys beside the old ones",
+        "stockworker.sealing.cli:rotate",
+        "stockworker keys rotate group prices",
+    ),
+    "keys list": Command(
+        "list all keys and their validity", "stockworker.sealing.cli:list_keys", "stockworker keys list"
+    ),
+    "keys export": Command(
+        "print the keyring lines of a private key file",
+        "stockworker.sealing.cli:export",
+        "stockworker keys export submitter shop",
+    ),
+    "worker": Command(
+        "run a worker (started by stockworker@.service)",
+        "stockworker.cli.services:worker",
+        "stockworker worker --instance 1",
+        aliases=("agent",),
+    ),
     "dispatcher": Command(
-        "run the dispatcher (what stockworker-dispatcher.service starts)", "stockworker.cli.services:dispatcher"
+        "run the dispatcher (started by stockworker-dispatcher.service)",
+        "stockworker.cli.services:dispatcher",
+        "stockworker dispatcher",
     ),
 }
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Learns its arguments when it is first needed."""
+    """A parser that imports its command, and so gets its arguments, when it is first used."""
 
     def __init__(self, *, command: Command | None = None, **options: Any) -> None:
         super().__init__(formatter_class=argparse.RawDescriptionHelpFormatter, **options)
         self._command = command
 
     def complete(self) -> None:
-        """Import the command, and learn its arguments."""
+        """Import the command, which adds its arguments."""
         if self._command is not None:
             command, self._command = self._command, None
             command.load()(self)
             self.description = textwrap.fill(self.description or "", 78)
+            self.epilog = f"example:\n  {command.example}"
 
     def parse_known_args(  # type: ignore[override] # the overloads of the stubs add nothing here
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> tuple[Any, list[str]]:
-        """Parse, knowing all arguments."""
+        """Parse with all arguments of the command."""
         self.complete()
         return super().parse_known_args(args, namespace)
 
 
 def make_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
-    """Make the parser of the program, and those of its commands by name."""
+    """Make the parser of the program and the parsers of its commands, by name."""
     parser = CommandParser(prog=PROGRAM, description=DESCRIPTION, epilog=exit_statuses())
     parser.add_argument("--version", action="version", version=f"{PROGRAM} {__version__}")
     add_config(parser, default=None)
@@ -115,7 +197,7 @@ def make_parser() -> tuple[CommandParser, dict[str, CommandParser]]:
         if first not in groups:
             about = GROUPS[first]
             groups[first] = _add_group(groups[""].add_parser(first, help=about, description=f"{about}."))
-        parsers[name] = groups[first].add_parser(word, help=command.summary, command=command)
+        parsers[name] = groups[first].add_parser(word, help=command.summary, command=command, aliases=command.aliases)
     return parser, parsers
 
 
@@ -124,5 +206,5 @@ def _add_group(parser: CommandParser) -> "argparse._SubParsersAction[CommandPars
 
 
 def exit_statuses() -> str:
-    """The list of exit statuses, for people."""
+    """The table of exit statuses for the help text."""
     return "exit statuses:\n" + "\n".join(f"  {status:>3}  {status.meaning}" for status in Exit)

@@ -1,4 +1,4 @@
-"""How a command talks to the dispatcher."""
+"""Connecting a command to the dispatcher."""
 
 import argparse
 import asyncio
@@ -16,16 +16,16 @@ T = TypeVar("T")
 
 
 def converse(arguments: argparse.Namespace, talk: Callable[[Client], Awaitable[T]], **options: Any) -> T:
-    """Connect as the configuration says, talk, and disconnect.
+    """Connect as configured, await `talk`, and disconnect.
 
     Args:
-        arguments: with what `add_client_options` has added.
-        talk: what to do while connected.
-        options: for `Client`.
+        arguments: contain the options of `add_client_options`.
+        talk: called with the connected client.
+        options: passed on to `Client`.
 
     Raises:
-        ConfigError: the configuration can't be used.
-        ConnectionFailed: the broker can't be reached, refuses us, or nobody answers.
+        ConfigError: the configuration is not usable.
+        ConnectionFailed: the broker is unreachable or refuses the connection, or no dispatcher answers.
     """
     config = load(arguments.config)
     who = identify(config, Role.CLIENT)

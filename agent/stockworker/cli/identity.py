@@ -1,4 +1,4 @@
-"""Who this machine is to the broker: by the name in its certificate or its user name, from which its role follows."""
+"""The identity of this machine at the broker: the name in its certificate or its user name, and its role."""
 
 from dataclasses import dataclass
 
@@ -11,18 +11,18 @@ from stockworker.terminal.findings import Finding, fail
 
 @dataclass(frozen=True, slots=True)
 class Participant:
-    """Who this machine is to the broker."""
+    """The identity of this machine at the broker."""
 
     name: str
     role: Role
 
 
 def identify(config: Config, wanted: Role | None) -> Participant | Finding:
-    """Say who we are.
+    """Determine the identity of this machine, or what is wrong with it.
 
     Args:
-        config: which name has which role on this machine.
-        wanted: the role to check; None is the first whose id is that name.
+        config: has the ID of each role on this machine.
+        wanted: the role to check; None takes the first role whose ID is the name in the certificate.
     """
     file = None if config.tls is None else config.tls.cert_file
     ids = {Role.DISPATCHER: config.dispatcher.id, Role.CLIENT: config.client.id, Role.WORKER: config.worker.id}
@@ -44,7 +44,7 @@ def identify(config: Config, wanted: Role | None) -> Participant | Finding:
     if roles:
         return Participant(name, roles[0])
     if Role.CLIENT in considered and config.client.id is None:
-        return Participant(name, Role.CLIENT)  # where nothing else is said, the certificate says who submits
+        return Participant(name, Role.CLIENT)  # without `client.id`, the certificate names the client
     shown = ", ".join(f"{role}.id is {known!r}" for role, known in considered.items())
-    text = f"{proof}, but {shown}: the broker will deny us our own topics"
-    return fail("identity", f"{text}. Set the id to {name!r}, or {remedy}")
+    text = f"{proof}, but {shown}; the broker will deny access to the topics of this ID"
+    return fail("identity", f"{text}. Set the ID to {name!r}, or {remedy}")

@@ -1,11 +1,18 @@
-"""``stockworker status``, ``list``, ``wait`` and ``result``: how jobs stand, and how they have ended."""
+"""``stockworker status``, ``list``, ``wait`` and ``result``: the state of jobs, and how they ended."""
 
 import argparse
 from collections.abc import Iterator
 
 from stockworker.adapters import clock
 from stockworker.cli.connection import converse
-from stockworker.cli.printing import Waiting, describe, first_line, print_ending, print_ending_json, print_result
+from stockworker.cli.printing import (
+    Waiting,
+    describe,
+    first_line,
+    print_completion,
+    print_completion_json,
+    print_result,
+)
 from stockworker.client import Client, Ended
 from stockworker.errors import JobUnknown
 from stockworker.logs.lines import escaped
@@ -21,9 +28,7 @@ from stockworker.terminal.tables import local_time, short_duration, table, termi
 
 def status(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker status``."""
-    parser.description = (
-        "Show how jobs stand. The exit status says nothing of their states, but is 3 if one is unknown."
-    )
+    parser.description = "Show job status. The exit status does not reflect job states; it is 3 if a job ID is unknown."
     _add_jobs(parser)
     add_client_options(parser)
     parser.set_defaults(run=_status)
@@ -39,7 +44,7 @@ def list_jobs(parser: argparse.ArgumentParser) -> None:
         type=whole_number(1, MAX_QUERY),
         default=50,
         metavar="NUMBER",
-        help=f"how many at most, up to {MAX_QUERY} (default: 50)",
+        help=f"show at most this many jobs, up to {MAX_QUERY} (default: 50)",
     )
     add_client_options(parser)
     parser.set_defaults(run=_list)
@@ -48,27 +53,27 @@ def list_jobs(parser: argparse.ArgumentParser) -> None:
 def wait(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker wait``."""
     parser.description = (
-        "Wait until all jobs have ended, and say how, in the order in which they end. The exit status is 0 if all have "
-        "completed, and 1 if one has failed, was cancelled or has expired."
+        "Wait until all jobs end, and print how each one ended, in the order in which they end. The exit status is 0 if "
+        "all completed, and 1 if one failed, was cancelled or expired."
     )
     _add_jobs(parser)
-    parser.add_argument("--timeout", type=timeout, metavar="DURATION", help="how long to wait (default: for ever)")
+    parser.add_argument("--timeout", type=timeout, metavar="DURATION", help="how long to wait (default: forever)")
     add_client_options(parser)
     parser.set_defaults(run=_wait)
 
 
 def result(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker result``."""
-    parser.description = "Print what the handler of a job has returned, as JSON."
-    parser.add_argument("job", type=identifier, metavar="JOB", help="id of the job")
-    parser.add_argument("--wait", action="store_true", help="wait until the job has ended")
-    parser.add_argument("--wait-timeout", type=timeout, metavar="DURATION", help="how long; implies --wait")
+    parser.description = "Print the result of a job: the JSON that its handler returned."
+    parser.add_argument("job", type=identifier, metavar="JOB", help="job ID")
+    parser.add_argument("--wait", action="store_true", help="wait until the job ends")
+    parser.add_argument("--wait-timeout", type=timeout, metavar="DURATION", help="how long to wait; implies --wait")
     add_client_options(parser, json=False)
     parser.set_defaults(run=_result)
 
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("jobs", type=identifier, nargs="+", metavar="JOB", help="id of a job")
+    parser.add_argument("jobs", type=identifier, nargs="+", metavar="JOB", help="job ID")
 
 
 def _status(arguments: argparse.Namespace) -> int:
@@ -84,7 +89,7 @@ def _status(arguments: argparse.Namespace) -> int:
         print("\n\n".join("\n".join(_details(view)) for view in views), end="\n" if views else "")
     unknown = [job_id for job_id in arguments.jobs if job_id not in found]
     for job_id in unknown:
-        complain(f"the dispatcher knows no job {job_id}")
+        complain(f"job {job_id} is unknown to the dispatcher")
     return Exit.UNKNOWN if unknown else Exit.OK
 
 
@@ -140,7 +145,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 
 def _wait(arguments: argparse.Namespace) -> int:
-    waiting = Waiting(print_ending_json if arguments.json else print_ending, quiet=arguments.quiet)
+    waiting = Waiting(print_completion_json if arguments.json else print_completion, quiet=arguments.quiet)
 
     async def talk(client: Client) -> Exit:
         return await waiting.wait(client, arguments.jobs, arguments.timeout)
@@ -150,7 +155,7 @@ def _wait(arguments: argparse.Namespace) -> int:
 
 def _result(arguments: argparse.Namespace) -> int:
     if arguments.wait or arguments.wait_timeout is not None:
-        waiting = Waiting(say_result, quiet=arguments.quiet)
+        waiting = Waiting(print_outcome, quiet=arguments.quiet)
 
         async def talk(client: Client) -> Exit:
             return await waiting.wait(client, [arguments.job], arguments.wait_timeout)
@@ -162,18 +167,18 @@ def _result(arguments: argparse.Namespace) -> int:
 
     views = converse(arguments, ask, notices=False)
     if not views:
-        raise JobUnknown(f"the dispatcher knows no job {arguments.job}")
+        raise JobUnknown(f"job {arguments.job} is unknown to the dispatcher")
     view = views[0]
     if view.state not in TERMINAL:
-        complain(f"job {view.job_id} has not ended: it is {view.state}; use --wait")
+        complain(f"job {view.job_id} has not ended: its state is {view.state}. Use --wait to wait for it")
         return Exit.NOT_ENDED
     ended = Ended(view.job_id, view.state, view.result, view.reason)
-    say_result(ended)
+    print_outcome(ended)
     return Exit.OK if ended.has_result else Exit.FAILED
 
 
-def say_result(ended: Ended) -> None:
-    """Print the result of a job that has completed; say why there is none."""
+def print_outcome(ended: Ended) -> None:
+    """Print the result of a completed job; else print why there is no result."""
     if ended.has_result:
         print_result(ended.result)
     else:

@@ -1,4 +1,4 @@
-"""What can be checked on this machine: configuration, certificates, handlers, folders."""
+"""Checks that need no connection: configuration, certificates, handlers, folders."""
 
 import os
 import shutil
@@ -20,7 +20,7 @@ _RENEW_BEFORE: Final = timedelta(days=30)
 
 
 def check_configuration(path: Path | None, instance: str | None, shown: str) -> Iterator[Finding]:
-    """Look for all that is wrong or unwise in the files."""
+    """Check the configuration files."""
     found = problems(path, instance)
     for problem in found:
         yield (fail if problem.severity == "error" else warn)("configuration", problem.show())
@@ -29,7 +29,7 @@ def check_configuration(path: Path | None, instance: str | None, shown: str) -> 
 
 
 def check_tls(tls: Tls | None) -> Iterator[Finding]:
-    """Look at the files, and at how long they are good for."""
+    """Check the TLS files and the validity of their certificates."""
     if tls is None:
         return
     try:
@@ -43,24 +43,26 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
     for file, facts in [*((tls.ca_file, each) for each in authorities), *((tls.cert_file, each) for each in chain)]:
         yield validity("tls", f"{file} ({facts.name})", facts, now)
     if chain and authorities and not {facts.issuer for facts in chain} & {facts.subject for facts in authorities}:
-        text = f"{tls.cert_file} was issued by {chain[-1].issuer}, and not by the authority in {tls.ca_file}"
-        yield warn("tls", f"{text}: if the broker refuses it, have it issued by the authority of the fleet")
+        text = f"{tls.cert_file} was issued by {chain[-1].issuer}, not by the authority in {tls.ca_file}"
+        yield warn("tls", f"{text}. If the broker refuses it, get a certificate from the fleet's authority")
 
 
 def validity(subject: str, shown: str, facts: CertificateFacts, now: datetime) -> Finding:
-    """Judge how long a certificate is good for."""
+    """Check the validity period of a certificate."""
     until = f"{facts.valid_until:%Y-%m-%d}"
     if now < facts.valid_from:
-        return fail(subject, f"{shown} is not valid before {facts.valid_from:%Y-%m-%d}: check this machine's clock")
+        return fail(
+            subject, f"{shown} is not valid before {facts.valid_from:%Y-%m-%d}. Check the clock of this machine"
+        )
     if now > facts.valid_until:
-        return fail(subject, f"{shown} expired on {until}: renew it")
+        return fail(subject, f"{shown} expired on {until}. Renew it")
     if now > facts.valid_until - _RENEW_BEFORE:
-        return warn(subject, f"{shown} expires on {until}: renew it")
+        return warn(subject, f"{shown} expires on {until}. Renew it")
     return ok(subject, f"{shown} is valid until {until}")
 
 
 def check_handlers(config: Config) -> Iterator[Finding]:
-    """Look at what this worker is to run."""
+    """Check the handlers of this worker."""
     try:
         specs = handler_specs(config)
     except ConfigError as error:
@@ -69,23 +71,23 @@ def check_handlers(config: Config) -> Iterator[Finding]:
     for folder in config.worker.handler_paths:
         if not folder.is_dir():
             yield fail(
-                "handlers", f"worker.handler_paths: {folder} is no folder: create it, or remove it from the list"
+                "handlers", f"worker.handler_paths: {folder} is not a folder. Create it, or remove it from the list"
             )
     for job_type, spec in specs.items():
         if isinstance(spec, CommandHandler) and shutil.which(spec.argv[0]) is None:
-            text = f"handlers.{job_type}: {spec.argv[0]} is no program that we may run"
-            yield fail("handlers", f"{text}: install it, or correct 'command'")
+            text = f"handlers.{job_type}: {spec.argv[0]} is not an executable file"
+            yield fail("handlers", f"{text}. Install it, or correct 'command'")
     yield ok("handlers", f"{len(specs)} job types: {', '.join(sorted(specs))}")
 
 
 def check_folder(key: str, file: Path) -> Finding:
-    """Look whether a service could keep its file where it is configured."""
+    """Check that a service can write its file at the configured path."""
     folder = file.parent
     if not folder.is_dir():
         text = f"{key}: the folder {folder} does not exist"
-        return warn("files", f"{text}: the systemd unit makes it when it starts; else run 'mkdir -p {folder}'")
+        return warn("files", f"{text}. The systemd unit creates it at start; without systemd run 'mkdir -p {folder}'")
     unusable = [path for path in (folder, file) if path.exists() and not os.access(path, os.R_OK | os.W_OK)]
     if unusable:
-        text = f"{key}: {unusable[0]} can't be written by {os.getuid()}, the user that runs this check"
-        return fail("files", f"{text}: run it as the user of the service, or change the owner of {folder}")
+        text = f"{key}: {unusable[0]} is not readable and writable for user {os.getuid()}, who runs this check"
+        return fail("files", f"{text}. Run the check as the user of the service, or change the owner of {folder}")
     return ok("files", f"{key}: {file}")

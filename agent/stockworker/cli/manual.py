@@ -1,4 +1,4 @@
-"""The manual, made from the parsers: ``docs/cli.md`` and the man page say what ``--help`` says."""
+"""The manual: ``docs/cli.md`` and the man page, generated from the parsers, so that they equal ``--help``."""
 
 import argparse
 import textwrap
@@ -9,10 +9,10 @@ from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, make_parser
 from stockworker.terminal.exits import Exit
 
 _OUTPUT = (
-    "What was asked for goes to standard output, everything else to standard error; an error is one line that says "
-    "what, why and what to do. With --json, standard output has one JSON object per line and nothing else. Times in it "
-    "are seconds since the epoch on the dispatcher's clock, names that end in _s are durations in seconds, and what "
-    "is absent is left out."
+    "Results go to standard output, everything else to standard error. An error message names the problem, its cause "
+    "and the remedy, in one line. With --json, standard output has one JSON object per line and nothing else. Times in "
+    "it are seconds since the epoch on the dispatcher's clock. Fields that end in _s are durations in seconds. Absent "
+    "values are omitted."
 )
 _JOB_FIELDS = (
     "id, type, priority, state, submitted_at, ready_at, ended_at, attempt, failures, crashes, worker, "
@@ -20,16 +20,15 @@ _JOB_FIELDS = (
 )
 _RECEIPT_FIELDS = (
     "id, status (stored, duplicate, cancelled, cancelling, reopened, rejected), reason, holder (the job that has the "
-    "unique key); line with submit --batch; "
-    "with submit --wait also the fields of wait, with --batch on lines of their own"
+    "unique key); line with submit --batch; the fields of wait with submit --wait, on separate lines with --batch"
 )
 _SHAPES = (
     ("status, list", _JOB_FIELDS),
     ("wait", "id, state, and result (the JSON that the handler returned) or reason"),
     ("submit, cancel, retry", _RECEIPT_FIELDS),
     ("why", "id, why (sentences), attempts (number, worker, token, assigned_at, ended_at, outcome, ran_s, error)"),
-    ("pause, resume", "type, status (held, freed), reason"),
-    ("drain, undrain", "worker, status (held, freed), reason"),
+    ("pause, resume", "type, status (paused, resumed), reason"),
+    ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", "epoch, version, uptime_s, states, queues, workers, counters"),
     ("check", "verdict (ok, warn, fail), check, text"),
     ("keys list", "holder, name, signing, sealing, state, private, types, created, not_before, not_after"),
@@ -39,13 +38,13 @@ _NOTATION = (
     ("WHEN", "RFC 3339 with Z or an offset (2026-05-01T09:30:00Z), or a duration with a unit, counted from now (5m)"),
     ("TYPE, JOB, WORKER, KEY, NAME", "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
 )
-_EXAMPLES = (
+EXAMPLES = (
     (
         "Submit a job and print its result",
         'stockworker submit technical_analysis \'{"symbol": "AAPL"}\' --wait',
     ),
     (
-        "Submit at low priority, to be run in an hour",
+        "Submit at low priority, to run in an hour",
         "stockworker submit price_update @symbols.json --priority low --not-before 1h",
     ),
     (
@@ -53,19 +52,19 @@ _EXAMPLES = (
         "stockworker submit price_update --batch jobs.jsonl | xargs stockworker wait",
     ),
     (
-        "Run again what has failed",
+        "Run failed jobs again",
         "stockworker retry --all --type price_update",
     ),
     (
-        "Empty a machine before its maintenance, and use it again",
+        "Drain a machine before maintenance, and use it again",
         "stockworker drain 1 2; stockworker stats --watch; stockworker undrain 1 2",
     ),
     (
-        "Replace the keys of a group; the old ones open what was sealed to them",
+        "Replace the keys of a group; the old keys still open what was sealed to them",
         "stockworker keys rotate group prices",
     ),
     (
-        "Cancel what waits",
+        "Cancel all queued jobs",
         "stockworker list --state queued --json | jq -r .id | xargs stockworker cancel",
     ),
 )
@@ -73,7 +72,7 @@ _EXAMPLES = (
 
 @dataclass(frozen=True, slots=True)
 class _Entry:
-    """An option or argument: how it is written, and what it means."""
+    """An option or argument: its spellings and its meaning."""
 
     terms: tuple[str, ...]
     meaning: str
@@ -81,12 +80,13 @@ class _Entry:
 
 @dataclass(frozen=True, slots=True)
 class _Chapter:
-    """One command: its name, how it is called, and what it takes."""
+    """One command: its name, usage, arguments and example."""
 
     name: str
     usage: str
     description: str
     entries: tuple[_Entry, ...]
+    example: str
 
 
 def markdown() -> str:
@@ -104,11 +104,12 @@ def _chapters() -> Iterator[_Chapter]:
     for name, parser in parsers.items():
         parser.complete()
         description = " ".join((parser.description or "").split())
-        yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)))
+        example = COMMANDS[name].example
+        yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)), example)
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
-    """What a parser accepts, without ``--help``; argparse has no public way to ask."""
+    """The arguments of a parser without ``--help``; argparse has no public way to list them."""
     return [action for action in parser._actions if action.dest != "help"]  # noqa: SLF001 (see above)
 
 
@@ -143,9 +144,10 @@ def _markdown_lines() -> Iterator[str]:
     yield from ("# The command line", "", DESCRIPTION, "")
     yield from ("| Command | |", "|---|---|")
     for name, command in COMMANDS.items():
-        yield f"| [`{name}`](#stockworker-{name.replace(' ', '-')}) | {command.summary} |"
+        aliases = "".join(f" (alias `{alias}`)" for alias in command.aliases)
+        yield f"| [`{name}`](#stockworker-{name.replace(' ', '-')}){aliases} | {command.summary} |"
     yield from ("", "`--config PATH` may stand before or after the command.", "")
-    for title, example in _EXAMPLES:
+    for title, example in EXAMPLES:
         yield from (f"{title}:", "", f"    {example}", "")
     yield from ("## Output", "", textwrap.fill(_OUTPUT, 120), "", "| Command | Fields |", "|---|---|")
     yield from (f"| {names} | {fields} |" for names, fields in _SHAPES)
@@ -160,6 +162,7 @@ def _markdown_lines() -> Iterator[str]:
         for entry in chapter.entries:
             terms = ", ".join(f"`{term}`" for term in entry.terms)
             yield f"| {terms} | {entry.meaning} |"
+        yield from ("", "Example:", "", f"    {chapter.example}")
 
 
 # --- roff -------------------------------------------------------------------------------------------------------------
@@ -174,6 +177,7 @@ def _man_lines() -> Iterator[str]:
         yield from (f".SS {_roff(chapter.usage)}", _roff(chapter.description))
         for entry in chapter.entries:
             yield from (".TP", f"\\fB{_roff(', '.join(entry.terms))}\\fR", _roff(entry.meaning))
+        yield from (".PP", "Example:", ".PP", ".nf", f"    {_roff(chapter.example)}", ".fi")
     for title, rows in (("VALUES", _NOTATION), ("JSON OUTPUT", _SHAPES)):
         yield f".SH {title}"
         for name, meaning in rows:
@@ -182,13 +186,13 @@ def _man_lines() -> Iterator[str]:
     for status in Exit:
         yield from (".TP", f"\\fB{status}\\fR", _roff(status.meaning))
     yield ".SH EXAMPLES"
-    for title, example in _EXAMPLES:
+    for title, example in EXAMPLES:
         yield from (".PP", f"{_roff(title)}:", ".PP", ".nf", f"    {_roff(example)}", ".fi")
     yield from (".SH FILES", ".TP", "\\fB/etc/stockworker/job_processor.yml\\fR", "The configuration.")
     yield from (".SH SEE ALSO", "mosquitto(8), mosquitto.conf(5)")
 
 
 def _roff(text: str) -> str:
-    """Text as roff wants it: nothing in it is a request or an escape."""
+    """Escape text for roff, so that nothing in it is a request or an escape sequence."""
     escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
     return f"\\&{escaped}" if escaped.startswith(".") else escaped

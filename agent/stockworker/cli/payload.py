@@ -1,4 +1,4 @@
-"""Payloads as they are given on the command line: JSON text, from an argument, a file or standard input."""
+"""Payloads on the command line: JSON text from an argument, a file or standard input."""
 
 import json
 import sys
@@ -9,13 +9,13 @@ from stockworker.terminal.exits import UsageError
 
 
 def read_payload(given: str | None) -> str:
-    """The payload that an argument stands for; absent, it is ``null``.
+    """Read the payload that an argument names; without an argument it is ``null``.
 
     Args:
         given: JSON text; or ``@file``; or ``-`` for standard input.
 
     Raises:
-        UsageError: it can't be read, or is no JSON; the text says where.
+        UsageError: the file is not readable, or the text is not valid JSON; the message names the place.
     """
     if given is None:
         return "null"
@@ -29,15 +29,15 @@ def read_payload(given: str | None) -> str:
         text = content.decode()
         parse_json(text)
     except ValueError as error:  # UnicodeDecodeError is one
-        raise UsageError(f"{source}: is no JSON: {error}") from None
+        raise UsageError(f"{source}: not valid JSON: {error}") from None
     return text
 
 
 def read_file(name: str) -> bytes:
-    """The content of a file.
+    """Read a file.
 
     Raises:
-        UsageError: it can't be read.
+        UsageError: the file is not readable.
     """
     try:
         return Path(name).read_bytes()

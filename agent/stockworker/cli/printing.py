@@ -1,4 +1,4 @@
-"""Waiting for jobs, and saying how they have ended."""
+"""Waiting for jobs, and printing receipts and completions."""
 
 import json
 import sys
@@ -7,35 +7,36 @@ from typing import Any
 
 from stockworker.client import Client, Ended
 from stockworker.logs.lines import escaped
-from stockworker.protocol.messages import Progress
+from stockworker.protocol.body import present
+from stockworker.protocol.messages import Progress, ReceiptEntry
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import StatusLine, print_json
 
 
 class Waiting:
-    """A wait for some jobs; shows how far they are, and says how each has ended.
+    """Waits for jobs; shows their progress, and prints how each one ended.
 
     Args:
-        say: is called with each job that has ended.
+        print_completion: called with each job that ended.
         quiet: show no progress.
     """
 
-    def __init__(self, say: Callable[[Ended], None], *, quiet: bool) -> None:
-        self._say = say
+    def __init__(self, print_completion: Callable[[Ended], None], *, quiet: bool) -> None:
+        self._print = print_completion
         self._line = StatusLine(quiet=quiet)
         self._open: set[str] = set()
 
     def show(self, progress: Progress) -> None:
-        """Show how far a job is, if it is one of those that are waited for: for `Client.on_progress`."""
+        """Show the progress of a job that is waited for; a callback for `Client.on_progress`."""
         if progress.job_id in self._open:
             self._line.show(f"{progress.job_id}  {progress.fraction:4.0%}  {progress.text}")
 
     async def wait(self, client: Client, job_ids: Sequence[str], timeout_s: float | None) -> Exit:
-        """Wait until all have ended.
+        """Wait until all jobs end.
 
         Raises:
-            JobUnknown: the dispatcher does not know one of them.
-            TimeoutError: not all have ended in time.
+            JobUnknown: the dispatcher does not know one of the jobs.
+            TimeoutError: not all jobs ended in time.
         """
         self._open = set(job_ids)
         status = Exit.OK
@@ -43,7 +44,7 @@ class Waiting:
             async for ended in client.wait(job_ids, timeout_s):
                 self._open.discard(ended.job_id)
                 self._line.clear()
-                self._say(ended)
+                self._print(ended)
                 if not ended.has_result:
                     status = Exit.FAILED
         finally:
@@ -51,31 +52,36 @@ class Waiting:
         return status
 
 
-def print_ending(ended: Ended) -> None:
-    """Say in a line how a job has ended."""
+def print_completion(ended: Ended) -> None:
+    """Print one line about how a job ended."""
     print(describe(ended), flush=True)
 
 
-def print_ending_json(ended: Ended) -> None:
-    """Print how a job has ended, for programs."""
-    print_json(ending_fields(ended))
+def print_completion_json(ended: Ended) -> None:
+    """Print how a job ended, as a JSON object."""
+    print_json(completion_fields(ended))
 
 
 def describe(ended: Ended) -> str:
-    """How a job has ended, in a line."""
+    """One line about how a job ended."""
     reason = f": {escaped(first_line(ended.reason))}" if ended.reason else ""
     return f"{ended.job_id} {ended.state}{reason}"
 
 
 def first_line(reason: str | None) -> str:
-    """What went wrong, without the places in the code that follow."""
+    """The first line of an error text: the lines after it are a stack or the output of a program."""
     return (reason or "").partition("\n")[0]
 
 
-def ending_fields(ended: Ended) -> dict[str, Any]:
-    """How a job has ended, as a JSON object: ``id``, ``state``, and ``result`` or ``reason``.
+def receipt_fields(entry: ReceiptEntry) -> dict[str, str]:
+    """A receipt as a JSON object: ``id``, ``status``, ``reason``, ``holder``."""
+    return present({"id": entry.job_id, "status": entry.status, "reason": entry.reason, "holder": entry.holder})
 
-    A completed job with a ``reason`` is one whose result is refused.
+
+def completion_fields(ended: Ended) -> dict[str, Any]:
+    """How a job ended, as a JSON object: ``id``, ``state``, and ``result`` or ``reason``.
+
+    A completed job with a ``reason`` is one whose result was refused.
     """
     fields: dict[str, Any] = {"id": ended.job_id, "state": ended.state}
     if ended.has_result:
@@ -86,7 +92,7 @@ def ending_fields(ended: Ended) -> dict[str, Any]:
 
 
 def parse_result(result: str | None) -> Any:
-    """A result as JSON data; one that is no JSON is a string."""
+    """A result as JSON data; a result that is not valid JSON is a string."""
     try:
         return None if result is None else json.loads(result)
     except ValueError:
@@ -94,6 +100,6 @@ def parse_result(result: str | None) -> Any:
 
 
 def print_result(result: str | None) -> None:
-    """Print a result as the handler returned it; without what could steer a terminal, if it goes to one."""
+    """Print a result as the handler returned it; on a terminal, with control characters escaped."""
     text = "null" if result is None else result
     print("\n".join(map(escaped, text.split("\n"))) if sys.stdout.isatty() else text)

@@ -1,6 +1,6 @@
-"""Tries the broker as one of its participants: is it there, does it let us in, is there a dispatcher, what may we do?
+"""Probes the broker for `stockworker check`: connection, identity, dispatcher, access rights.
 
-Nothing is changed by it: the job that it submits has expired, and the others that it speaks of do not exist.
+A probe changes nothing. The job that it submits has already expired, and all other IDs in its messages do not exist.
 """
 
 import asyncio
@@ -49,30 +49,30 @@ from stockworker.protocol.topics import Role, TopicKind
 from stockworker.terminal.findings import Finding, fail, ok, warn
 
 _PATIENCE_S: Final = 5.0
-_NOBODY: Final = "stockworker-check"
-"""A job, job type and worker that do not exist, told apart in logs by this name."""
+_NONEXISTENT: Final = "stockworker-check"
+"""ID of a job, job type and worker that do not exist; the name marks them in logs."""
 
 _ANSWERED: Final = frozenset({"ask", "report"})
-"""What is tried that the dispatcher answers on a topic of our own."""
+"""The attempts that the dispatcher answers on a topic of this participant."""
 
 
 @dataclass(slots=True)
-class _Heard:
+class _Received:
     presence: Presence | None = None
     echo: bool = False
-    refused: dict[str, int] = field(default_factory=dict)  # reason code by what was tried
+    refused: dict[str, int] = field(default_factory=dict)  # name of the attempt → reason code
 
     def everything(self, role: Role) -> bool:
-        """Whether nothing more is to be expected."""
+        """Whether no further message is expected."""
         if role is Role.DISPATCHER:
-            return True  # it may not read what it says itself
+            return True  # a dispatcher may not read its own messages
         if self.presence is None:
             return False
         return self.echo or not self.presence.online or not _ANSWERED.isdisjoint(self.refused)
 
 
 async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
-    """Connect once, and say what was found."""
+    """Connect once, and return the findings."""
     items: asyncio.Queue[LinkItem] = asyncio.Queue()
     client_id = f"{who.name}-check-{make_token(SystemRandom())[:8]}"
     own = (
@@ -89,7 +89,7 @@ async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
         if isinstance(first, LinkUp):
             safety = "with TLS" if settings.tls is not None else "without TLS"
             return [
-                ok("broker", f"{where} has let us in as {who.name!r}, {safety}"),
+                ok("broker", f"{where} accepted the connection of {who.name!r}, {safety}"),
                 *_judge_certificate(link.broker_certificate),
                 *_judge(await _try(link, items, who), who),
             ]
@@ -100,30 +100,30 @@ async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
         outcome = (await asyncio.gather(running, return_exceptions=True))[0]
     if isinstance(outcome, ConnectionFailed):
         return [fail("broker", str(outcome))]
-    raise AssertionError(f"a link that is not closed ends by a refusal, not by {outcome!r}")
+    raise AssertionError(f"an open link must end with a refusal, not with {outcome!r}")
 
 
-async def _try(link: Link, items: "asyncio.Queue[LinkItem]", who: Participant) -> _Heard:
+async def _try(link: Link, items: "asyncio.Queue[LinkItem]", who: Participant) -> _Received:
     await link.send([replace(codec.encode(message), tag=name) for name, message in _attempts(who).items()])
     await link.drain(_PATIENCE_S)
-    heard = _Heard()
+    received = _Received()
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE_S):
-            while not items.empty() or not heard.everything(who.role):
-                _hear(heard, await items.get())
-    return heard
+            while not items.empty() or not received.everything(who.role):
+                _add(received, await items.get())
+    return received
 
 
 def _attempts(who: Participant) -> dict[str, Message]:
-    job_id, reply = JobId(_NOBODY), Reply(ClientId(who.name), _NOBODY)
+    job_id, reply = JobId(_NONEXISTENT), Reply(ClientId(who.name), _NONEXISTENT)
     match who.role:
         case Role.WORKER:
             token = make_token(SystemRandom())
             return {"report": Report(WorkerId(who.name), (AttemptReport(job_id, token, Outcome.RELEASED),))}
         case Role.DISPATCHER:
-            return {"acknowledge": Ack(WorkerId(_NOBODY), stale=(Token(_NOBODY),))}
+            return {"acknowledge": Ack(WorkerId(_NONEXISTENT), stale=(Token(_NONEXISTENT),))}
         case Role.CLIENT | Role.OPERATOR:
-            expired = make_submission(_NOBODY, id=_NOBODY, expires_at=1.0)
+            expired = make_submission(_NONEXISTENT, id=_NONEXISTENT, expires_at=1.0)
             return {
                 "submit": Submit((expired,), reply),
                 "ask": Query((job_id,), None, with_results=False, reply=reply),
@@ -133,43 +133,42 @@ def _attempts(who: Participant) -> dict[str, Message]:
             }
 
 
-def _hear(heard: _Heard, item: LinkItem) -> None:
+def _add(received: _Received, item: LinkItem) -> None:
     match item:
         case PublishRefused(packet=packet, reason_code=code):
-            heard.refused[str(packet.tag)] = code
+            received.refused[str(packet.tag)] = code
         case Delivery(packet=packet):
             try:
                 message = codec.decode(packet)
             except DecodeError:
                 return
             if isinstance(message, Presence):
-                heard.presence = message
+                received.presence = message
             elif isinstance(message, Answer | Ack):
-                heard.echo = True
+                received.echo = True
         case _:
             pass
 
 
-def _judge(heard: _Heard, who: Participant) -> Iterator[Finding]:
+def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
     if who.role is not Role.DISPATCHER:
-        yield _judge_presence(heard.presence)
-    denied = {name: code for name, code in heard.refused.items() if code != NO_MATCHING_SUBSCRIBERS}
+        yield _judge_presence(received.presence)
+    denied = {name: code for name, code in received.refused.items() if code != NO_MATCHING_SUBSCRIBERS}
     allowed = [name for name in _attempts(who) if name not in denied]
     missing = [name for name in denied if name != "retry"]
     for name in missing:
         text = f"{who.name!r} may not {name}: {reason_name(denied[name])}"
-        yield fail("rights", f"{text}. Generate the broker's ACL file anew, with {who.name!r} as what it is")
+        yield fail("rights", f"{text}. Regenerate the broker's ACL file with {who.name!r} in its correct role")
     if allowed:
-        rest = "; retry is for operators" if "retry" in denied else ""
+        rest = "; retry requires operator rights" if "retry" in denied else ""
         yield ok("rights", f"{who.name!r} may {', '.join(allowed)}{rest}")
-    if who.role is not Role.DISPATCHER and heard.presence is not None and heard.presence.online:
-        if heard.echo:
+    if who.role is not Role.DISPATCHER and received.presence is not None and received.presence.online:
+        if received.echo:
             yield ok("answers", "the dispatcher's answers arrive")
         elif not missing:
             text = f"no answer within {_PATIENCE_S:g} s"
-            yield fail(
-                "answers", f"{text}: does the broker's ACL let {who.name!r} read them? The dispatcher's log says more"
-            )
+            remedy = f"Check that the broker's ACL lets {who.name!r} read answers, and check the dispatcher's log"
+            yield fail("answers", f"{text}. {remedy}")
 
 
 def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:
@@ -181,8 +180,10 @@ def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:
 def _judge_presence(presence: Presence | None) -> Finding:
     match presence:
         case None:
-            return fail("dispatcher", "none has ever been connected: start stockworker-dispatcher, or look at its log")
+            return fail(
+                "dispatcher", "no dispatcher has ever connected. Start stockworker-dispatcher, or check its log"
+            )
         case Presence(online=True):
             return ok("dispatcher", f"version {presence.version} is connected")
         case _:
-            return warn("dispatcher", "it is not connected: start stockworker-dispatcher, or look at its log")
+            return warn("dispatcher", "the dispatcher is not connected. Start stockworker-dispatcher, or check its log")

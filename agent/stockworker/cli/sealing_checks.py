@@ -1,4 +1,4 @@
-"""What can be checked of the keys that payloads and results are sealed with."""
+"""Checks of the keys that seal payloads and results."""
 
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
@@ -19,7 +19,7 @@ _RENEW_BEFORE: Final = timedelta(days=30)
 
 
 def check_encryption(config: Config, who: Participant) -> Iterator[Finding]:
-    """Look whether we could seal and open what we have to."""
+    """Check that this machine has the keys that its role needs."""
     encryption = config.encryption
     if encryption is None or who.role is Role.DISPATCHER:
         return
@@ -40,24 +40,24 @@ def check_encryption(config: Config, who: Participant) -> Iterator[Finding]:
 
 
 def _lasting(shown: str, entries: Sequence[keyring.Entry], now: float) -> Finding:
-    """Say until when the keys of somebody count, who has one that does."""
+    """Report until when the keys are valid; at least one of them is."""
     ends = [entry.not_after for entry in entries if entry.not_after is None or entry.not_after > now]
     if None in ends:
-        return ok("encryption", f"{shown} has keys that count")
+        return ok("encryption", f"{shown} has valid keys")
     last = datetime.fromtimestamp(max(end for end in ends if end is not None), UTC)
-    text = f"{shown} has keys that count until {last:%Y-%m-%d}"
+    text = f"{shown} has valid keys until {last:%Y-%m-%d}"
     if last > datetime.fromtimestamp(now, UTC) + _RENEW_BEFORE:
         return ok("encryption", text)
-    return warn("encryption", f"{text}: run 'stockworker keys rotate' for it, and copy the keyring")
+    return warn("encryption", f"{text}. Run 'stockworker keys rotate' for it, and copy the keyring to all machines")
 
 
 def _unsealable(config: Config, ring: keyring.Keyring, now: float) -> Iterator[Finding]:
-    """Job types that this worker runs, and nobody can seal jobs for."""
+    """Find job types of this worker that no client can seal jobs for."""
     try:
         types = sorted(handler_specs(config))
     except ConfigError:
-        return  # another check tells of it
+        return  # `check_handlers` reports it
     orphans = [job_type for job_type in types if ring.group_for(job_type, now) is None]
     if orphans:
-        text = f"no group in the keyring runs {', '.join(orphans)}, so nobody can seal jobs for them"
-        yield warn("encryption", f"{text}: add the types to the line of a group, or take them out of worker.types")
+        text = f"no group in the keyring runs {', '.join(orphans)}, so no client can seal jobs for these types"
+        yield warn("encryption", f"{text}. Add them to the line of a group, or remove them from worker.types")

@@ -1,4 +1,4 @@
-"""``stockworker agent`` and ``stockworker dispatcher``: the two services."""
+"""``stockworker worker`` (alias ``agent``) and ``stockworker dispatcher``: the two services."""
 
 import argparse
 import asyncio
@@ -16,7 +16,7 @@ from stockworker.adapters.journal import JournalHandler
 from stockworker.adapters.process import forbid_core_dumps
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.identity import identify
-from stockworker.cli.wiring import agent_settings, dispatcher_settings
+from stockworker.cli.wiring import dispatcher_settings, worker_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.store_sqlite import open_store
@@ -34,7 +34,7 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 _STILL_STARTING_S: Final = 10.0
-"""How often systemd is told that the start goes on."""
+"""Interval at which a slow start extends the start timeout of systemd."""
 
 
 class _Service(Protocol):
@@ -45,36 +45,39 @@ class _Service(Protocol):
     def reload(self) -> None: ...
 
 
-def agent(parser: argparse.ArgumentParser) -> None:
-    """Complete the parser of ``stockworker agent``."""
-    parser.description = "Run a worker in the foreground. SIGTERM drains it, SIGHUP reads the configuration again."
+def worker(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker worker``."""
+    parser.description = (
+        "Run a worker in the foreground. SIGTERM drains and stops it. SIGHUP reloads the configuration. "
+        "`stockworker agent` is the same command."
+    )
     add_config(parser)
-    parser.add_argument("--instance", default="1", help="which worker of this machine (default: 1)")
-    parser.set_defaults(run=run_agent)
+    parser.add_argument("--instance", default="1", help="instance of the worker on this machine (default: 1)")
+    parser.set_defaults(run=run_worker)
 
 
 def dispatcher(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker dispatcher``."""
     parser.description = (
-        "Run the dispatcher in the foreground. SIGTERM stops it; every job is on its disk. SIGHUP reads again which workers "
-        "are denied, and the dispatcher's own certificate or password."
+        "Run the dispatcher in the foreground. SIGTERM stops it; all jobs stay on disk. SIGHUP reloads the list of denied "
+        "workers and the dispatcher's own certificate or password."
     )
     add_config(parser)
     parser.set_defaults(run=run_dispatcher)
 
 
-def run_agent(arguments: argparse.Namespace) -> int:
-    """Run a worker until it is told to stop."""
+def run_worker(arguments: argparse.Namespace) -> int:
+    """Run a worker until a signal stops it."""
     path, instance = arguments.config, arguments.instance
     config = load(path, instance)
     _prepare(config, path, instance, Role.WORKER)
-    settings = agent_settings(path, instance)
+    settings = worker_settings(path, instance)
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
             journal = open_journal(config.worker.journal)
             groups = _confine()
-            service = WorkerService(settings, journal, lambda: agent_settings(path, instance), notifier, groups)
+            service = WorkerService(settings, journal, lambda: worker_settings(path, instance), notifier, groups)
             await _until_stopped(service)
 
     _run(run)
@@ -82,7 +85,7 @@ def run_agent(arguments: argparse.Namespace) -> int:
 
 
 def run_dispatcher(arguments: argparse.Namespace) -> int:
-    """Run the dispatcher until it is told to stop."""
+    """Run the dispatcher until a signal stops it."""
     config = load(arguments.config)
     _prepare(config, arguments.config, None, Role.DISPATCHER)
     path = arguments.config
@@ -108,7 +111,7 @@ def _confine() -> Delegation | None:
 
 
 async def _patiently(prepare: Callable[[], T], notifier: Notifier) -> T:
-    """Do what may take its time before a service can start, and keep systemd from giving up meanwhile."""
+    """Run a slow step of the start in a thread, and extend the start timeout of systemd until it is done."""
     preparing = asyncio.create_task(asyncio.to_thread(prepare))
     while not preparing.done():
         notifier.extend_timeout(2 * _STILL_STARTING_S)
@@ -129,7 +132,7 @@ async def _until_stopped(service: _Service) -> None:
 
 
 def _prepare(config: Config, path: Path | None, instance: str | None, role: Role) -> None:
-    # systemd ends a service that hangs with SIGABRT: its stack then stands in the journal.
+    # systemd stops a hung service with SIGABRT; faulthandler then writes its stacks to the systemd journal.
     faulthandler.enable()
     forbid_core_dumps()
     fixed = {"worker": config.worker.id} if role is Role.WORKER else {}
@@ -146,14 +149,14 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             runner.run(main())
         except ConnectionFailed as error:
-            # A service ends over its connection only when the broker has refused it for good: no restart mends that.
+            # A service exits because of its connection only if the broker refuses it permanently. A restart does not help.
             raise AccessDenied(str(error)) from None
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    """Uvloop where it is installed: a third faster, otherwise the same."""
+    """Use uvloop if it is installed: it is a third faster and otherwise the same."""
     try:
         import uvloop  # noqa: PLC0415 (optional)
     except ImportError:
         return None
-    return uvloop.new_event_loop  # type: ignore[no-any-return] # uvloop ships no types that mypy is shown
+    return uvloop.new_event_loop  # type: ignore[no-any-return] # mypy does not see the types of uvloop

@@ -22,14 +22,14 @@ _WORKER_HEADER = ("WORKER", "STATE", "SLOTS", "LEASES", "SEEN", "VERSION", "TYPE
 
 def stats(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker stats``."""
-    parser.description = "Show how the whole system stands. Counters run since the dispatcher's start."
+    parser.description = "Show queues, workers and counters. Counters start at 0 when the dispatcher starts."
     parser.add_argument(
         "--watch",
         nargs="?",
         type=timeout,
         const=2.0,
         metavar="DURATION",
-        help="show it again and again until interrupted, every 2 s unless said otherwise",
+        help="refresh until interrupted, every 2 s by default",
     )
     add_client_options(parser)
     parser.set_defaults(run=_run)
@@ -56,7 +56,7 @@ def _show(found: Stats, *, as_json: bool, screen: bool) -> None:
 
 
 def _blocks(found: Stats) -> Iterator[list[str]]:
-    yield [f"dispatcher {found.version}, up {short_duration(found.uptime_s)}{_ending(found.certificate_days)}"]
+    yield [f"dispatcher {found.version}, up {short_duration(found.uptime_s)}{_expiry(found.certificate_days)}"]
     states = [(state, count) for state, count in found.states if count]
     yield list(table(("STATE", "JOBS"), states)) if states else ["no jobs"]
     if found.queues:
@@ -64,7 +64,7 @@ def _blocks(found: Stats) -> Iterator[list[str]]:
     if found.workers:
         yield list(table(_WORKER_HEADER, [_worker_row(worker) for worker in found.workers]))
     else:
-        yield ["no workers: start stockworker@1 on a machine of the fleet"]
+        yield ["no workers; start stockworker@1 on a machine of the fleet"]
     counters = [(name, count) for name, count in found.counters if count]
     if counters:
         yield list(table(("COUNTER", "TOTAL"), counters))
@@ -85,7 +85,7 @@ def _worker_row(worker: WorkerView) -> tuple[object, ...]:
         worker.worker_id,
         ("online" if worker.online else "offline")
         + (", drained" if worker.drained else "")
-        + _ending(worker.certificate_days),
+        + _expiry(worker.certificate_days),
         worker.slots,
         worker.leases,
         short_duration(worker.seen_s),
@@ -94,7 +94,7 @@ def _worker_row(worker: WorkerView) -> tuple[object, ...]:
     )
 
 
-def _ending(certificate_days: int | None) -> str:
+def _expiry(certificate_days: int | None) -> str:
     if certificate_days is None or certificate_days >= SOON_DAYS:
         return ""
-    return ", certificate has ended" if certificate_days < 0 else f", certificate ends in {certificate_days} days"
+    return ", certificate expired" if certificate_days < 0 else f", certificate expires in {certificate_days} days"

@@ -1,4 +1,4 @@
-"""``stockworker submit``: one job, or a batch of them."""
+"""``stockworker submit``: one job or a batch of jobs."""
 
 import argparse
 import sys
@@ -8,10 +8,15 @@ from typing import Any, Final
 
 from stockworker.cli import batch
 from stockworker.cli.connection import converse
-from stockworker.cli.jobs import say_result
+from stockworker.cli.jobs import print_outcome
 from stockworker.cli.payload import read_file, read_payload
-from stockworker.cli.printing import Waiting, ending_fields, print_ending, print_ending_json
-from stockworker.cli.steering import receipt_fields
+from stockworker.cli.printing import (
+    Waiting,
+    completion_fields,
+    print_completion,
+    print_completion_json,
+    receipt_fields,
+)
 from stockworker.client import Client, Ended, make_submission
 from stockworker.errors import AccessDenied, ConnectionFailed, JobRejected
 from stockworker.protocol.job import PRIORITY_BY_LABEL
@@ -27,54 +32,64 @@ _WHEN: Final = "a time such as 2026-05-01T09:30:00Z, or a duration from now such
 def submit(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker submit``."""
     parser.description = (
-        "Submit a job, and print its id: the job is on the dispatcher's disk then. With --wait print its result "
-        "instead. With --batch submit a job per line of a file; the file is checked as a whole before anything is sent."
+        "Submit a job, and print its ID once the dispatcher has stored the job on disk. With --wait, print its result "
+        "instead. With --batch, submit one job per line of a file; the whole file is checked before anything is sent."
     )
-    parser.add_argument(
-        "type", type=identifier, nargs="?", metavar="TYPE", help="type of the job; which handler runs it"
-    )
+    parser.add_argument("type", type=identifier, nargs="?", metavar="TYPE", help="job type; selects the handler")
     parser.add_argument(
         "payload",
         nargs="?",
         metavar="PAYLOAD",
-        help="JSON text, @FILE to read it from a file, or - for standard input (default: null)",
+        help="JSON text, @FILE to read a file, or - to read standard input (default: null)",
     )
     _add_job_options(parser.add_argument_group("the job"))
     many = parser.add_argument_group("many jobs")
     many.add_argument(
         "--batch",
         metavar="FILE",
-        help="read jobs from a file, or from standard input (-): a JSON object per line, with the fields type, payload, "
-        "id, priority, not_before, expires_at, timeout, max_attempts, backoff, max_crashes, tags, unique; for those that "
-        "a line lacks, TYPE and the options hold",
+        help="read jobs from a file or from standard input (-), one JSON object per line, with the fields type, payload, "
+        "id, priority, not_before, expires_at, timeout, max_attempts, backoff, max_crashes, tags, unique; TYPE and the "
+        "options are the defaults of fields that a line does not have",
     )
-    many.add_argument("--skip-bad", action="store_true", help="submit the good lines even if others are bad")
+    many.add_argument("--skip-bad", action="store_true", help="submit the valid lines even if other lines are invalid")
     waiting = parser.add_argument_group("waiting")
-    waiting.add_argument("--wait", action="store_true", help="wait until the job has ended, and print its result")
-    waiting.add_argument("--wait-timeout", type=timeout, metavar="DURATION", help="how long; implies --wait")
+    waiting.add_argument("--wait", action="store_true", help="wait until the job ends, then print its result")
+    waiting.add_argument("--wait-timeout", type=timeout, metavar="DURATION", help="how long to wait; implies --wait")
     add_client_options(parser)
     parser.set_defaults(run=_run)
 
 
 def _add_job_options(group: "argparse._ArgumentGroup") -> None:
-    group.add_argument("--id", type=identifier, help="id of the job; the same id again is the same job, and harmless")
+    group.add_argument(
+        "--id", type=identifier, help="job ID; submitting the same ID again does not create a second job"
+    )
     group.add_argument(
         "--unique",
         type=identifier,
         metavar="KEY",
-        help="while a job of this type with this key lives, submit nothing, and take that job for this one",
+        help="deduplication key: if an unfinished job of this type has the same key, return that job instead of submitting",
     )
     group.add_argument("--priority", choices=tuple(PRIORITY_BY_LABEL), default="normal", help="default: normal")
     group.add_argument("--not-before", type=moment, metavar="WHEN", help=f"earliest start: {_WHEN}")
     group.add_argument("--expires-at", type=moment, metavar="WHEN", help=f"latest start: {_WHEN}")
-    group.add_argument("--timeout", type=timeout, metavar="DURATION", help="how long one attempt may run")
-    group.add_argument("--max-attempts", type=attempts, metavar="NUMBER", help="how often it may fail; 1 is no retry")
+    group.add_argument("--timeout", type=timeout, metavar="DURATION", help="longest run time of one attempt")
     group.add_argument(
-        "--backoff", type=delay, metavar="DURATION", help="wait after the first failure; doubles with each further one"
+        "--max-attempts", type=attempts, metavar="NUMBER", help="number of attempts that may fail; 1 means no retry"
     )
-    group.add_argument("--max-crashes", type=attempts, metavar="NUMBER", help="how many processes it may take down")
     group.add_argument(
-        "--tag", type=identifier, action="append", default=[], help="what its worker must have; may be repeated"
+        "--backoff",
+        type=delay,
+        metavar="DURATION",
+        help="delay after the first failure; doubles after each further failure",
+    )
+    group.add_argument(
+        "--max-crashes",
+        type=attempts,
+        metavar="NUMBER",
+        help="give up after the job has crashed its process this many times",
+    )
+    group.add_argument(
+        "--tag", type=identifier, action="append", default=[], help="tag that the worker must have; may be repeated"
     )
 
 
@@ -83,9 +98,9 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.batch is not None:
         return _run_batch(arguments)
     if arguments.type is None:
-        raise UsageError("name the TYPE of the job, or a file with --batch")
+        raise UsageError("name the job TYPE, or a file with --batch FILE")
     if arguments.skip_bad:
-        raise UsageError("--skip-bad goes with --batch")
+        raise UsageError("--skip-bad requires --batch")
     return _run_single(arguments)
 
 
@@ -117,13 +132,13 @@ def _run_single(arguments: argparse.Namespace) -> int:
 
 
 class _Single:
-    """Submits one job, and waits for it if that is wanted."""
+    """Submits one job, and waits for it with ``--wait``."""
 
     def __init__(self, arguments: argparse.Namespace, submission: Submission) -> None:
         self._arguments = arguments
         self._submission = submission
         self._receipt: dict[str, str] = {}
-        self._waiting = Waiting(self._say, quiet=arguments.quiet)
+        self._waiting = Waiting(self._print, quiet=arguments.quiet)
 
     def run(self) -> int:
         waits = {"on_progress": self._waiting.show} if self._arguments.wait else {"notices": False}
@@ -135,17 +150,17 @@ class _Single:
         except AccessDenied:
             raise
         except ConnectionFailed as error:
-            again = f"; if it may have been stored, submit it again with --id {self._submission.job_id}"
-            raise type(error)(f"{error}{again}") from None
+            again = f"The job may have been stored; to submit it again safely, use --id {self._submission.job_id}"
+            raise type(error)(f"{error}. {again}") from None
         self._receipt = receipt_fields(entry)
         if entry.status is ReceiptStatus.REJECTED:
             complain(f"job {entry.job_id} was rejected: {entry.reason}")
             if self._arguments.json:
                 print_json(self._receipt)
             return Exit.FAILED
-        job_id = _meant(entry)
+        job_id = _job_that_runs(entry)
         if entry.status is ReceiptStatus.DUPLICATE:
-            self._note(f"{entry.reason or f'job {job_id} had been submitted before'}: nothing was changed")
+            self._note(f"{entry.reason or f'job {job_id} was submitted before'}; nothing was changed")
         if self._arguments.wait:
             self._note(f"waiting for job {job_id}")
             return await self._waiting.wait(client, [job_id], self._arguments.wait_timeout)
@@ -159,15 +174,15 @@ class _Single:
         if not self._arguments.quiet:
             note(text)
 
-    def _say(self, ended: Ended) -> None:
+    def _print(self, ended: Ended) -> None:
         if self._arguments.json:
-            print_json({**self._receipt, **ending_fields(ended)})
+            print_json({**self._receipt, **completion_fields(ended)})
         else:
-            say_result(ended)
+            print_outcome(ended)
 
 
-def _meant(entry: ReceiptEntry) -> str:
-    """The job that will be run for a submission: another one, where that has its unique key."""
+def _job_that_runs(entry: ReceiptEntry) -> str:
+    """The job that runs for a submission: the holder of its unique key if there is one, else the submitted job."""
     return str(entry.holder or entry.job_id)
 
 
@@ -177,7 +192,7 @@ def _meant(entry: ReceiptEntry) -> str:
 def _run_batch(arguments: argparse.Namespace) -> int:
     for option, given in (("PAYLOAD", arguments.payload), ("--id", arguments.id)):
         if given is not None:
-            raise UsageError(f"{option} does not go with --batch: each line has its own")
+            raise UsageError(f"{option} can't be combined with --batch; set it in each line of the file")
     name = arguments.batch
     lines = sys.stdin.buffer if name == "-" else read_file(name).splitlines()
     jobs, faults = batch.read(lines, _options(arguments))
@@ -185,16 +200,16 @@ def _run_batch(arguments: argparse.Namespace) -> int:
     for fault in faults[:_MOST_FAULTS]:
         complain(f"{shown}:{fault.line}: {fault.text}")
     if len(faults) > _MOST_FAULTS:
-        complain(f"{shown}: {len(faults) - _MOST_FAULTS} more lines are bad")
+        complain(f"{shown}: {len(faults) - _MOST_FAULTS} more lines are invalid")
     if faults and not arguments.skip_bad:
-        complain("nothing was sent: mend the file, or submit the good lines with --skip-bad")
+        complain("nothing was sent. Correct the file, or submit only the valid lines with --skip-bad")
         return Exit.USAGE
     status = _Batch(arguments, jobs).run() if jobs else Exit.OK
     return status or (Exit.USAGE if faults else Exit.OK)
 
 
 class _Batch:
-    """Submits many jobs, and waits for them if that is wanted."""
+    """Submits a batch of jobs, and waits for them with ``--wait``."""
 
     def __init__(self, arguments: argparse.Namespace, jobs: Sequence[batch.BatchLine]) -> None:
         self._arguments = arguments
@@ -202,29 +217,29 @@ class _Batch:
         self._lines = {job.submission.job_id: job.line for job in jobs}
         self._counts: Counter[ReceiptStatus] = Counter()
         self._line = StatusLine(quiet=arguments.quiet)
-        self._waiting = Waiting(print_ending_json if arguments.json else print_ending, quiet=arguments.quiet)
+        self._waiting = Waiting(print_completion_json if arguments.json else print_completion, quiet=arguments.quiet)
 
     def run(self) -> int:
         waits = {"on_progress": self._waiting.show} if self._arguments.wait else {"notices": False}
         try:
             return converse(self._arguments, self._talk, **waits)
         except ConnectionFailed as error:
-            stored = f"{self._counts.total()} of {len(self._jobs)} jobs were answered before"
-            raise type(error)(f"{error} ({stored}; lines with an id can be submitted again)") from None
+            answered = f"The dispatcher answered {self._counts.total()} of {len(self._jobs)} jobs before"
+            raise type(error)(f"{error}. {answered}; lines with an ID can be submitted again safely") from None
 
     async def _talk(self, client: Client) -> int:
-        entries = await client.submit_many((job.submission for job in self._jobs), self._say)
+        entries = await client.submit_many((job.submission for job in self._jobs), self._print)
         self._line.clear()
         if not self._arguments.quiet:
             counts = ", ".join(f"{count} {status}" for status, count in sorted(self._counts.items()))
             note(f"{len(entries)} jobs: {counts}")
         status = Exit.FAILED if self._counts[ReceiptStatus.REJECTED] else Exit.OK
         if self._arguments.wait:
-            stored = [_meant(entry) for entry in entries if entry.status is not ReceiptStatus.REJECTED]
+            stored = [_job_that_runs(entry) for entry in entries if entry.status is not ReceiptStatus.REJECTED]
             return (await self._waiting.wait(client, stored, self._arguments.wait_timeout)) or status
         return status
 
-    def _say(self, entries: Sequence[ReceiptEntry]) -> None:
+    def _print(self, entries: Sequence[ReceiptEntry]) -> None:
         self._line.clear()
         for entry in entries:
             self._counts[entry.status] += 1
@@ -234,5 +249,5 @@ class _Batch:
             elif entry.status is ReceiptStatus.REJECTED:
                 complain(f"line {line}: job {entry.job_id} was rejected: {entry.reason}")
             elif not self._arguments.wait:
-                print(_meant(entry))
+                print(_job_that_runs(entry))
         self._line.show(f"{self._counts.total()} of {len(self._jobs)} jobs")

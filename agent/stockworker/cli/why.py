@@ -1,4 +1,4 @@
-"""``stockworker why``: what a job waits for, and what became of each attempt at it."""
+"""``stockworker why``: what a job waits for or how it ended, and its attempts."""
 
 import argparse
 from collections.abc import Iterator
@@ -17,10 +17,8 @@ from stockworker.terminal.tables import local_time, short_duration, table, termi
 
 def why(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker why``."""
-    parser.description = (
-        "Tell why a job waits or how it ended, and what became of each attempt at it; of many, the newest are shown."
-    )
-    parser.add_argument("job", type=identifier, metavar="JOB", help="id of the job")
+    parser.description = "Explain why a job waits or how it ended, and list its attempts, at most the newest ones."
+    parser.add_argument("job", type=identifier, metavar="JOB", help="job ID")
     add_client_options(parser)
     parser.set_defaults(run=_run)
 
@@ -29,17 +27,17 @@ def _run(arguments: argparse.Namespace) -> int:
     async def ask(client: Client) -> Explanation:
         return await client.explain(arguments.job)
 
-    story = converse(arguments, ask, notices=False)
+    explanation = converse(arguments, ask, notices=False)
     if arguments.json:
-        print_json(story_fields(story))
+        print_json(story_fields(explanation))
     else:
-        print("\n".join(_lines(story)))
+        print("\n".join(_lines(explanation)))
     return Exit.OK
 
 
-def _lines(story: Explanation) -> Iterator[str]:
-    yield from map(escaped, story.why)
-    if story.attempts:
+def _lines(explanation: Explanation) -> Iterator[str]:
+    yield from map(escaped, explanation.why)
+    if explanation.attempts:
         yield ""
         header = ("ATTEMPT", "WORKER", "ASSIGNED", "ENDED", "RAN", "OUTCOME", "ERROR")
         rows = [
@@ -52,6 +50,6 @@ def _lines(story: Explanation) -> Iterator[str]:
                 attempt.outcome,
                 first_line(attempt.error),
             )
-            for attempt in story.attempts
+            for attempt in explanation.attempts
         ]
         yield from table(header, rows, terminal_width())

@@ -53,7 +53,7 @@ def service_link(config: Config, name: str, speaks_every_s: float = 0.0) -> Link
     return replace(settings, client_id=private_client_id(settings.client_id, key_file.read_bytes()))
 
 
-def agent_settings(path: Path | None, instance: str | None) -> WorkerSettings:
+def worker_settings(path: Path | None, instance: str | None) -> WorkerSettings:
     """Everything that a worker needs to know.
 
     Raises:

@@ -245,7 +245,7 @@ class Client:
                 self._endings.settle(Ended(view.job_id, view.state, view.result, view.reason))
         unknown = {*job_ids} - {view.job_id for view in views}
         if unknown:
-            raise JobUnknown(f"the dispatcher knows no job {min(unknown)}")
+            raise JobUnknown(f"job {min(unknown)} is unknown to the dispatcher")
 
     # --- asking and steering ------------------------------------------------------------------------------------------
 
@@ -280,7 +280,7 @@ class Client:
             lambda reply: Query(ids, None, with_results=False, reply=reply, explain=True)
         )
         if not answer.explanations:
-            raise JobUnknown(f"the dispatcher knows no job {job_id}")
+            raise JobUnknown(f"job {job_id} is unknown to the dispatcher")
         return self._secrecy.open_story(answer.explanations[0])
 
     async def list(self, wanted: JobFilter) -> list[JobView]:

@@ -1,4 +1,4 @@
-"""Arguments that several commands have, and how their values are written."""
+"""Arguments that several commands share, and the parsers of their values."""
 
 import argparse
 from collections.abc import Callable
@@ -34,12 +34,12 @@ from_now: Final = _argument(duration(0, _LONGEST_DELAY_S))
 
 
 def whole_number(least: int, most: int) -> Parse:
-    """A whole number within bounds."""
+    """Parse a whole number within bounds."""
     return _argument(integer(least, most))
 
 
 def moment(written: str) -> float:
-    """A point in time: RFC 3339 with its offset from UTC, or a duration with a unit, counted from now.
+    """Parse a point in time: RFC 3339 with its offset from UTC, or a duration with a unit, counted from now.
 
     Returns:
         Seconds since the epoch.
@@ -52,20 +52,22 @@ def moment(written: str) -> float:
         form = "a time such as 2026-05-01T09:30:00Z, or a duration from now such as 90s, 5m, 2h, 1d"
         raise argparse.ArgumentTypeError(f"is {written[:40]!r}, and must be {form}") from None
     if parsed.tzinfo is None:
-        raise argparse.ArgumentTypeError(f"{written[:40]!r} is in no time zone: add Z for UTC, or an offset as +02:00")
+        raise argparse.ArgumentTypeError(
+            f"{written[:40]!r} has no time zone; add Z for UTC, or an offset such as +02:00"
+        )
     return parsed.timestamp()
 
 
 def add_client_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
-    """What every command has that asks the dispatcher."""
+    """Add the options of every command that connects to the dispatcher."""
     add_config(parser)
     if json:
-        parser.add_argument("--json", action="store_true", help="print a JSON object per line, for programs")
-    parser.add_argument("--quiet", action="store_true", help="say nothing on standard error but errors")
+        parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument("--quiet", action="store_true", help="only print errors to stderr")
     parser.add_argument(
         "--answer-timeout",
         type=timeout,
         default=30.0,
         metavar="DURATION",
-        help="how long the dispatcher may take to answer (default: 30s)",
+        help="how long to wait for an answer of the dispatcher (default: 30s)",
     )

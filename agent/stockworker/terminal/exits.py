@@ -1,4 +1,4 @@
-"""The exit statuses of every command: what scripts and systemd decide by."""
+"""The exit statuses of all commands, for scripts and systemd."""
 
 from enum import IntEnum
 from typing import Final, Self
@@ -15,30 +15,30 @@ from stockworker.errors import (
 
 
 class UsageError(StockworkerError):
-    """A command was called with what can't be used: an argument, a payload, a line of a batch."""
+    """An argument, a payload or a line of a batch is not usable."""
 
     code = "usage"
 
 
 class Exit(IntEnum):
-    """An exit status; from 64 on they are those of sysexits.h."""
+    """An exit status; 64 to 78 are those of sysexits.h."""
 
     meaning: str
 
-    OK = 0, "done"
-    FAILED = 1, "a job has failed or was rejected, or a check has failed"
-    USAGE = 2, "the command line, the payload or a line of the batch can't be used; nothing was sent"
-    UNKNOWN = 3, "the dispatcher knows no such job"
+    OK = 0, "success"
+    FAILED = 1, "a job failed or was rejected, or a check failed"
+    USAGE = 2, "the command line, the payload or a line of the batch is invalid; nothing was sent"
+    UNKNOWN = 3, "the job is unknown to the dispatcher"
     NOT_ENDED = 4, "a job has not ended, or not in time"
-    UNAVAILABLE = 69, "the broker can't be reached, or no dispatcher answers"
-    STORE = 74, "a store or journal file can't be used"
-    DENIED = 77, "the broker refuses us, or does not let us do this"
-    CONFIG = 78, "the configuration, or a file that it names, can't be used"
-    INTERRUPTED = 130, "interrupted from the keyboard"
-    OUTPUT_CLOSED = 141, "whoever read the output stopped reading"
+    UNAVAILABLE = 69, "the broker is unreachable, or no dispatcher answers"
+    STORE = 74, "a store or journal file is not usable"
+    DENIED = 77, "the broker refuses the connection or denies this operation"
+    CONFIG = 78, "the configuration, or a file that it names, is not usable"
+    INTERRUPTED = 130, "interrupted from the keyboard (SIGINT)"
+    OUTPUT_CLOSED = 141, "output pipe closed (SIGPIPE)"
 
     def __new__(cls, status: int, meaning: str) -> Self:
-        """Make a member that is its status, and knows its meaning."""
+        """Make a member: an integer with a meaning."""
         member = int.__new__(cls, status)
         member._value_ = status
         member.meaning = meaning
@@ -58,5 +58,5 @@ _BY_ERROR: Final[tuple[tuple[type[Exception], Exit], ...]] = (
 
 
 def exit_of(error: Exception) -> Exit:
-    """The status that a command ends with after this error."""
+    """The exit status of a command after this error."""
     return next((status for kind, status in _BY_ERROR if isinstance(error, kind)), Exit.FAILED)

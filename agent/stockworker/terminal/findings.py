@@ -1,11 +1,11 @@
-"""What a check has found."""
+"""The findings of `stockworker check`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class Severity(StrEnum):
-    """How bad it is."""
+    """Severity of a finding."""
 
     OK = "ok"
     WARN = "warn"
@@ -14,7 +14,7 @@ class Severity(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of ``stockworker check``; the text of what is not ok ends with the remedy."""
+    """One line of ``stockworker check``. The text of a warning or failure ends with the remedy."""
 
     verdict: Severity
     subject: str

@@ -14,12 +14,12 @@ _UNITS: Final = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[object]], width: int | None = None) -> Iterator[str]:
-    """The lines of a table; numbers stand at the right of their column.
+    """Format a table; columns of numbers are right-aligned.
 
     Args:
         header: names of the columns.
-        rows: their cells; None is shown as ``-``.
-        width: longer lines are cut, if given.
+        rows: the cells; None is shown as ``-``.
+        width: cut lines to this width.
     """
     lines = [list(header), *([_cell(value) for value in row] for row in rows)]
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
@@ -33,12 +33,12 @@ def table(header: Sequence[str], rows: Sequence[Sequence[object]], width: int | 
 
 
 def terminal_width() -> int | None:
-    """Columns of the terminal that standard output goes to; None if it goes elsewhere."""
+    """Columns of the terminal; None if standard output is not a terminal."""
     return shutil.get_terminal_size().columns if sys.stdout.isatty() else None
 
 
 def short_duration(duration_s: float) -> str:
-    """In the two largest units: ``42s``, ``5m 3s``, ``2d 4h``."""
+    """A duration in its two largest units: ``42s``, ``5m 3s``, ``2d 4h``."""
     whole_s = max(0, round(duration_s))
     for (unit, size_s), (part, part_s) in pairwise(_UNITS):
         if whole_s >= size_s:
@@ -47,7 +47,7 @@ def short_duration(duration_s: float) -> str:
 
 
 def local_time(epoch_s: float) -> str:
-    """A time as the user's clock shows it, with its offset from UTC."""
+    """A time in the user's time zone, with its offset from UTC."""
     return datetime.fromtimestamp(epoch_s).astimezone().isoformat(" ", "seconds")
 
 

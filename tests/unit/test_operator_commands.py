@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.cli.holds import worker_ids
+from stockworker.cli.operator_commands import worker_ids
 from stockworker.config import instances
 
 

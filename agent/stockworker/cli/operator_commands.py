@@ -1,0 +1,178 @@
+"""``stockworker cancel``, ``retry``, ``pause``, ``resume``, ``drain`` and ``undrain``: orders to the dispatcher."""
+
+import argparse
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from pathlib import Path
+
+from stockworker.cli.connection import converse
+from stockworker.cli.printing import receipt_fields
+from stockworker.client import Client
+from stockworker.config import instances, load
+from stockworker.protocol.body import present
+from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus
+from stockworker.terminal.arguments import add_client_options, identifier
+from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.output import complain, note, print_json
+
+Order = Callable[[Client, str], Awaitable[ReceiptEntry]]
+
+
+# --- orders about jobs ------------------------------------------------------------------------------------------------
+
+
+def cancel(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker cancel``."""
+    parser.description = (
+        "Cancel jobs. A waiting job is cancelled immediately. A running job is stopped first; `stockworker wait` shows "
+        "how it ended."
+    )
+    parser.add_argument("jobs", type=identifier, nargs="+", metavar="JOB", help="job ID")
+    add_client_options(parser)
+    parser.set_defaults(run=_cancel)
+
+
+def retry(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker retry``."""
+    parser.description = (
+        "Run failed jobs again, with all their attempts. A job is rejected if another unfinished job has its unique "
+        "key now. Requires operator rights."
+    )
+    parser.add_argument("jobs", type=identifier, nargs="*", metavar="JOB", help="job ID")
+    parser.add_argument("--all", action="store_true", help="retry all failed jobs instead of the named ones")
+    parser.add_argument("--type", type=identifier, metavar="TYPE", help="with --all: only jobs of this type")
+    add_client_options(parser)
+    parser.set_defaults(run=_retry)
+
+
+def _cancel(arguments: argparse.Namespace) -> int:
+    async def talk(client: Client) -> Exit:
+        entries = await asyncio.gather(*(client.cancel(job_id) for job_id in dict.fromkeys(arguments.jobs)))
+        return await _print_receipts(entries, client, as_json=arguments.json)
+
+    return converse(arguments, talk, notices=False)
+
+
+def _retry(arguments: argparse.Namespace) -> int:
+    if arguments.all == bool(arguments.jobs):
+        raise UsageError("name either job IDs or --all")
+    if arguments.type is not None and not arguments.all:
+        raise UsageError("--type requires --all")
+
+    async def retry_named(client: Client) -> Exit:
+        entries = await asyncio.gather(*(client.retry(job_id) for job_id in dict.fromkeys(arguments.jobs)))
+        return await _print_receipts(entries, client, as_json=arguments.json)
+
+    async def retry_all(client: Client) -> Exit:
+        count, status = 0, Exit.OK
+        async for entry in client.retry_all(arguments.type):
+            count += 1
+            status = (await _print_receipts([entry], client, as_json=arguments.json)) or status
+        if not count and not arguments.quiet:
+            note("no failed jobs found")
+        return status
+
+    return converse(arguments, retry_all if arguments.all else retry_named, notices=False)
+
+
+async def _print_receipts(entries: Iterable[ReceiptEntry], client: Client, *, as_json: bool) -> Exit:
+    rejected = []
+    for entry in entries:
+        if as_json:
+            print_json(receipt_fields(entry))
+        elif entry.status is not ReceiptStatus.REJECTED:
+            print(f"{entry.job_id} {entry.status}")
+        if entry.status is ReceiptStatus.REJECTED:
+            complain(f"job {entry.job_id}: {entry.reason}")
+            rejected += [entry.job_id] if entry.job_id else []
+    if not rejected:
+        return Exit.OK
+    known = await client.query(rejected)
+    return Exit.FAILED if len({view.job_id for view in known}) == len(set(rejected)) else Exit.UNKNOWN
+
+
+# --- orders about job types and workers -------------------------------------------------------------------------------
+
+
+def pause(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker pause``."""
+    parser.description = (
+        "Stop dispatching jobs of these types to any worker until `stockworker resume`. New jobs are still accepted, "
+        "and wait. Jobs that workers already have run to their end. Requires operator rights."
+    )
+    _complete_for_types(parser, Client.pause, "paused")
+
+
+def resume(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker resume``."""
+    parser.description = "Dispatch jobs of these types again, starting immediately. Requires operator rights."
+    _complete_for_types(parser, Client.resume, "resumed")
+
+
+def drain(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker drain``."""
+    parser.description = (
+        "Stop assigning jobs to these workers until `stockworker undrain`, even if the worker or the dispatcher "
+        "restarts. Running jobs finish; jobs that wait on the workers go to other workers. A worker is empty when "
+        "`stockworker stats` shows 0 leases for it. Requires operator rights."
+    )
+    _complete_for_workers(parser, Client.drain, "drained")
+
+
+def undrain(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker undrain``."""
+    parser.description = "Assign jobs to these workers again, starting immediately. Requires operator rights."
+    _complete_for_workers(parser, Client.undrain, "undrained")
+
+
+def _complete_for_types(parser: argparse.ArgumentParser, order: Order, done: str) -> None:
+    parser.add_argument("names", type=identifier, nargs="+", metavar="TYPE", help="job type")
+    add_client_options(parser)
+    parser.set_defaults(run=lambda arguments: _run(arguments, order, "type", done))
+
+
+def _complete_for_workers(parser: argparse.ArgumentParser, order: Order, done: str) -> None:
+    parser.add_argument(
+        "names",
+        type=identifier,
+        nargs="+",
+        metavar="WORKER",
+        help="worker ID, or an instance on this machine: 1 is the worker of stockworker@1",
+    )
+    add_client_options(parser)
+    parser.set_defaults(run=lambda arguments: _run(arguments, order, "worker", done))
+
+
+def _run(arguments: argparse.Namespace, order: Order, kind: str, done: str) -> int:
+    async def talk(client: Client) -> dict[str, ReceiptEntry]:
+        names = arguments.names
+        if kind == "worker":
+            names = worker_ids(names, {worker.worker_id for worker in (await client.stats()).workers}, arguments.config)
+        names = list(dict.fromkeys(names))
+        entries = await asyncio.gather(*(order(client, name) for name in names))
+        return dict(zip(names, entries, strict=True))
+
+    for name, entry in converse(arguments, talk, notices=False).items():
+        if arguments.json:
+            print_json(present({kind: name, "status": done, "reason": entry.reason}))
+        else:
+            print(f"{name} {done}")
+            if entry.reason is not None and not arguments.quiet:
+                note(f"{name}: {entry.reason}")
+    return Exit.OK
+
+
+def worker_ids(names: Iterable[str], known: set[str], config: Path | None) -> list[str]:
+    """Resolve the names that a user gave to worker IDs.
+
+    A name is an ID if the dispatcher knows it. Else it is an instance of this machine, if it is a number or the name
+    of a file in `instances/`. Everything else is an ID that the dispatcher will know later.
+
+    Raises:
+        ConfigError: the configuration of an instance is not usable.
+    """
+    own = set(instances(config))
+    return [
+        load(config, name).worker.id if name not in known and (name in own or name.isdecimal()) else name
+        for name in names
+    ]
