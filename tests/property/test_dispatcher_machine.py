@@ -343,7 +343,8 @@ class Dispatching(RuleBasedStateMachine):
             new = {job.spec.type for job in offer.jobs if job.token not in self.tokens}
             ahead = [prefetch.jobs for job_type, prefetch in POLICY.prefetch.items() if job_type in new]
             assert not new or worker.window
-            assert not new or len(worker.leases) <= max(worker.window, *(worker.slots + jobs for jobs in ahead), 0)
+            leases = self.machine.ledger.leases.count(worker.id)
+            assert not new or leases <= max(worker.window, *(worker.slots + jobs for jobs in ahead), 0)
             for job in offer.jobs:
                 assert job.token is not None
                 lease = (offer.worker_id, job.spec.job_id, job.token)
@@ -420,7 +421,8 @@ class Dispatching(RuleBasedStateMachine):
     @invariant()
     def every_leased_job_has_one_lease_one_holder_and_one_open_attempt(self) -> None:
         ledger = self.machine.ledger
-        assert ledger.leases.keys() == {job_id for job_id, job in ledger.jobs.items() if job.state in LEASED}
+        leased = {job_id for job_id, job in ledger.jobs.items() if job.state in LEASED}
+        assert {lease.attempt.job_id for lease in ledger.leases} == leased
         for job_id, job in self.store.jobs.items():
             attempts = self.store.attempts(job_id)
             assert [attempt.number for attempt in attempts] == list(range(1, job.attempt + 1))
@@ -428,9 +430,15 @@ class Dispatching(RuleBasedStateMachine):
             assert open_attempts == ([ledger.leases[job_id].attempt] if job.state in LEASED else [])
             for attempt in open_attempts:
                 assert (attempt.number, attempt.worker, attempt.token) == (job.attempt, job.worker, job.token)
-        for worker in self.machine.roster.workers.values():
-            held = {job_id for job_id, lease in ledger.leases.items() if lease.attempt.worker == worker.id}
-            assert worker.leases == held
+
+    @invariant()
+    def both_indexes_of_the_leases_agree(self) -> None:
+        leases = self.machine.ledger.leases
+        for worker_id in (W1, W2, W3):
+            by_job = [lease for lease in leases if lease.attempt.worker == worker_id]
+            assert leases.of_worker(worker_id) == by_job
+            assert leases.count(worker_id) == len(by_job)
+        assert len(leases) == sum(map(leases.count, (W1, W2, W3)))
 
     @invariant()
     def who_is_denied_has_nothing(self) -> None:
@@ -443,8 +451,8 @@ class Dispatching(RuleBasedStateMachine):
     @invariant()
     def no_lease_is_valid_for_longer_than_it_may_be(self) -> None:
         ledger = self.machine.ledger
-        for job_id, lease in ledger.leases.items():
-            job = ledger.jobs[job_id]
+        for lease in ledger.leases:
+            job = ledger.jobs[lease.attempt.job_id]
             wanted_back = job.cancel_requested or (HoldKind.WORKER, job.worker) in ledger.holds
             prefetch = None if wanted_back else POLICY.prefetch.get(job.spec.type)
             longest_s = POLICY.lease_s if prefetch is None else prefetch.validity_s

@@ -1,6 +1,5 @@
 """The dispatcher: the real turns, machine and store, on virtual time and a disk that can lose power."""
 
-from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -224,10 +223,11 @@ class Dispatcher(Process):
         queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
         hold(Law.QUEUE_IS_QUEUED, ledger.ready._valid.keys() == queued, "queued:", queued)
         leased = {job_id for job_id, job in ledger.jobs.items() if job.state in LEASED}
-        by_worker = Counter(job_id for worker in self.machine.roster.workers.values() for job_id in worker.leases)
-        known = {job_id for job_id in leased if ledger.jobs[job_id].worker in self.machine.roster.workers}
-        hold(Law.HOLDERS_AGREE, ledger.leases.keys() == leased, ledger.leases.keys(), leased)
-        hold(Law.HOLDERS_AGREE, by_worker == Counter(known), by_worker, known)
+        by_job = {lease.attempt.job_id for lease in ledger.leases}
+        owners = {job.worker for job in ledger.jobs.values() if job.worker is not None}
+        by_worker = [lease.attempt.job_id for owner in owners for lease in ledger.leases.of_worker(owner)]
+        hold(Law.HOLDERS_AGREE, by_job == leased, by_job, leased)
+        hold(Law.HOLDERS_AGREE, sorted(by_worker) == sorted(leased), by_worker, leased)
         calm_s = self.calm.lasts_s(self.name)
         self._check_forgotten(min(calm_s, self.world.now - self._facts.clock_set_at))
         for job_id in leased:

@@ -227,7 +227,7 @@ class Fleet:
             hold(Law.JOURNALS_EMPTY, not rows, worker.name, rows)
         for worker_id, worker in ((worker.worker_id, worker) for worker in self.workers):
             known = self.dispatcher.machine.roster.workers.get(worker_id)
-            fine = worker.alive and known is not None and known.online and not known.leases
+            fine = worker.alive and self._is_back(worker)
             hold(Law.FLEET_IS_BACK, fine, worker_id, known)
         for job_id in self.facts.receipted:
             job = self.shadow.jobs.get(job_id)
@@ -253,7 +253,7 @@ class Fleet:
 
     def _is_back(self, worker: Worker) -> bool:
         known = self.dispatcher.machine.roster.workers.get(worker.worker_id)
-        return known is not None and known.online and not known.leases
+        return known is not None and known.online and not self.dispatcher.machine.ledger.leases.count(known.id)
 
 
 def _soon_s(plan: Plan) -> float:

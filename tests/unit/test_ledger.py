@@ -5,14 +5,16 @@ from dataclasses import replace
 import pytest
 
 from stockworker.dispatcher.effects import SaveAttempt, SaveJob
-from stockworker.dispatcher.ledger import Lease, Ledger, Snapshot
+from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.errors import ProtocolMisuse
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import Notice, Transition
+from stockworker.shell.turn import Now
 from tests.harness.dispatching import BACKTEST, MIDDAY, W1, W2, A, B, a_job
 
+NOW = Now(MIDDAY, MIDDAY)
 TOKEN = Token("token")
 
 
@@ -22,9 +24,13 @@ def a_ledger(*jobs: JobRecord) -> Ledger:
 
 def leased(ledger: Ledger, job: JobRecord) -> JobRecord:
     """Give the job to W1."""
-    job = ledger.move(job, Trigger.LEASED, attempt=1, worker=W1, token=TOKEN, assigned_at=MIDDAY)
-    ledger.grant(job, Lease(Attempt(A, 1, W1, TOKEN, MIDDAY), deadline=30.0, offered=0.0))
-    return job
+    return ledger.lease(job, W1, TOKEN, NOW, valid_s=30.0)
+
+
+def lost(ledger: Ledger, job: JobRecord) -> JobRecord:
+    """Let the lease run out, and blame the job."""
+    ledger.close(job.spec.job_id, Outcome.LOST, MIDDAY, None, None)
+    return ledger.lose(job, blamed=True)
 
 
 def test_a_ledger_opens_with_what_the_store_has() -> None:
@@ -55,7 +61,7 @@ def test_what_happens_within_a_turn_is_saved_once_and_told_step_by_step() -> Non
     assert notices == [Notice(A, BACKTEST, State.COMPLETED, 1, W1, "1")]
     assert [step.state for step in steps] == ["queued", "assigned", "running", "completed"]
     assert ledger.jobs == {}
-    assert ledger.leases == {}
+    assert list(ledger.leases) == []
     assert {state: count for state, count in ledger.totals.items() if count} == {State.COMPLETED: 1}
 
 
@@ -71,9 +77,9 @@ def test_the_queue_follows_the_states() -> None:
     ledger = a_ledger(a_job(A))
     job = leased(ledger, ledger.jobs[A])
     assert len(ledger.ready) == 0
-    job = ledger.move(job, Trigger.LOST)
+    job = lost(ledger, job)
     assert len(ledger.ready) == 1
-    ledger.move(job, Trigger.RECLAIMED)
+    ledger.reclaim(job, NOW, valid_s=30.0)
     assert len(ledger.ready) == 0
 
 
@@ -104,18 +110,51 @@ def test_the_lifecycle_is_obeyed() -> None:
     assert ledger.totals[State.QUEUED] == 1
 
 
-def test_a_lease_is_held_under_its_job_worker_and_token_alone() -> None:
+def test_a_lease_is_known_by_its_job_worker_and_token_together() -> None:
     ledger = a_ledger(a_job(A))
     job = leased(ledger, ledger.jobs[A])
-    assert ledger.held(A, W1, TOKEN) == job
-    assert ledger.held(B, W1, TOKEN) is None
-    assert ledger.held(A, W2, TOKEN) is None
-    assert ledger.held(A, W1, Token("other")) is None
+    assert ledger.job_of_lease(A, W1, TOKEN) == job
+    assert ledger.job_of_lease(B, W1, TOKEN) is None
+    assert ledger.job_of_lease(A, W2, TOKEN) is None
+    assert ledger.job_of_lease(A, W1, Token("other")) is None
+
+
+def test_a_lease_is_in_the_table_as_long_as_it_is_valid() -> None:
+    ledger = a_ledger(a_job(A))
+    job = leased(ledger, ledger.jobs[A])
+    assert ledger.leases[A].attempt == Attempt(A, 1, W1, TOKEN, MIDDAY)
+    assert (ledger.leases[A].deadline, ledger.leases.count(W1), ledger.leases.count(W2)) == (MIDDAY + 30, 1, 0)
+    lost(ledger, job)
+    assert (list(ledger.leases), ledger.leases.count(W1)) == ([], 0)
+
+
+def test_a_reclaimed_lease_is_the_same_attempt_and_no_crash() -> None:
+    ledger = a_ledger(a_job(A))
+    job = lost(ledger, leased(ledger, ledger.jobs[A]))
+    assert (job.crashes, ledger.blamed) == (1, {TOKEN})
+    job = ledger.reclaim(job, NOW, valid_s=30.0)
+    assert (job.state, job.crashes, ledger.blamed) == (State.RUNNING, 0, set())
+    assert ledger.leases[A].attempt == Attempt(A, 1, W1, TOKEN, MIDDAY)
+
+
+def test_an_invalidated_token_is_no_crash_and_can_not_come_back() -> None:
+    ledger = a_ledger(a_job(A))
+    job = ledger.invalidate_token(lost(ledger, leased(ledger, ledger.jobs[A])))
+    assert (job.state, job.crashes, job.token, ledger.blamed) == (State.QUEUED, 0, None, set())
+    assert ledger.job_of_lease(A, W1, TOKEN) is None
+
+
+def test_a_lease_from_before_a_restart_is_not_saved_again() -> None:
+    before = a_ledger(a_job(A))
+    job = leased(before, before.jobs[A])
+    ledger = a_ledger(job)
+    ledger.restore_lease(job, NOW, valid_s=30.0)
+    assert ledger.leases[A] == before.leases[A]
+    assert ledger.flush() == ([], [], [])
 
 
 def test_blame_is_forgotten_when_the_job_moves_on() -> None:
     ledger = a_ledger(a_job(A))
-    job = ledger.move(leased(ledger, ledger.jobs[A]), Trigger.LOST)
-    ledger.blamed.add(TOKEN)
+    job = lost(ledger, leased(ledger, ledger.jobs[A]))
     ledger.move(job, Trigger.CANCELLED, ended_at=MIDDAY)
     assert ledger.blamed == set()

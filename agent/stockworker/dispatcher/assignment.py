@@ -8,7 +8,7 @@ nothing else.
 
 import heapq
 from collections import Counter
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -31,7 +31,6 @@ class Worker:
         former: those of earlier starts, of which messages may still come.
         window: how many leases it wants to hold at once.
         refused: job types that it announced and then could not run, and when they are to be tried there again.
-        leases: the jobs it holds, by our books.
         online: whether it may be given jobs.
         drained: an operator drained it; it gets no new jobs.
         disk_pressure: it asks for none because it lacks disk space; it does not drain.
@@ -52,7 +51,6 @@ class Worker:
     disk_pressure: bool = False
     former: tuple[str, ...] = ()
     refused: dict[JobType, float] = field(default_factory=dict)
-    leases: set[JobId] = field(default_factory=set)
     certificate_days: int | None = None
 
     @property
@@ -60,10 +58,12 @@ class Worker:
         """Whether it may be given jobs at all."""
         return self.online and not self.drained
 
-    @property
-    def hungry(self) -> bool:
-        """Whether it has a free slot, or what waits on it has shrunk to half: short jobs travel many to a message."""
-        return len(self.leases) < self.window and len(self.leases) <= (self.slots + self.window) // 2
+    def wants_jobs(self, leases: int) -> bool:
+        """Whether a worker that has `leases` leases should get more.
+
+        It has a free slot, or at most half as many jobs waiting there as fit: short jobs travel many to a message.
+        """
+        return leases < self.window and leases <= (self.slots + self.window) // 2
 
     def may_run(self, job_type: JobType, tags: frozenset[Tag]) -> bool:
         """Whether a job of this type that asks for these tags can be given to it."""
@@ -119,15 +119,15 @@ class ReadyQueue:
         for job_type, (count, since) in found.items():
             yield job_type, count, since
 
-    def next_lane(self, worker: Worker, aged_before: float, held: Container[JobType] = ()) -> Lane | None:
-        """Where the job is that `worker` should get next, of no type in `held`.
+    def next_lane(self, worker: Worker, aged_before: float, paused: Container[JobType] = ()) -> Lane | None:
+        """Where the job is that `worker` should get next, of no type in `paused`.
 
         Those ready before `aged_before` have waited too long.
         """
         best: tuple[int, float, int] | None = None
         best_lane = None
         for lane in list(self._lanes):
-            if lane.type in held or not worker.may_run(lane.type, lane.tags):
+            if lane.type in paused or not worker.may_run(lane.type, lane.tags):
                 continue
             head = self._head(lane)
             if head is None:
@@ -157,55 +157,80 @@ class ReadyQueue:
 def share_out(
     queue: ReadyQueue,
     workers: Iterable[Worker],
+    leases: Callable[[WorkerId], int],
     aged_before: float,
-    held: Container[JobType] = (),
+    paused: Container[JobType] = (),
     prefetch: Mapping[JobType, int] = _NO_PREFETCH,
-) -> Iterator[tuple[Worker, JobId]]:
-    """Give ready jobs to workers, one each in turn, the least loaded first.
+) -> list[tuple[Worker, JobId]]:
+    """Take ready jobs out of the queue for workers: one job for each worker in turn, the least loaded worker first.
 
-    Free slots are filled before anything is given to wait on a worker. Nobody gets more than its window, except jobs of
-    a type in `prefetch`: of these a worker gets so many more than it has slots.
-    The caller enters each lease into `Worker.leases` before it asks for the next.
+    All free slots are filled before any job waits on a worker. No worker gets more leases than its window, except for
+    jobs of a type in `prefetch`.
+
+    Args:
+        queue: the ready jobs.
+        workers: every known worker.
+        leases: how many leases a worker has now.
+        aged_before: see `ReadyQueue.next_lane`.
+        paused: types that are not dispatched.
+        prefetch: how many leases beyond its slots a worker may get, by type.
     """
     available = [worker for worker in workers if worker.available]
-    hungry = sorted((worker for worker in available if worker.hungry), key=_load)
-    for fill_window in (False, True):
-        turn = hungry
-        while turn and len(queue):
-            fed = []
-            for worker in turn:
-                if len(worker.leases) >= (worker.window if fill_window else min(worker.slots, worker.window)):
-                    continue
-                lane = queue.next_lane(worker, aged_before, held)
-                if lane is not None:
-                    yield worker, queue.take(lane)
-                    fed.append(worker)
-            turn = fed
+    deal = _Deal(queue, {worker.id: leases(worker.id) for worker in available}, aged_before, paused)
+    wanting = deal.by_load(worker for worker in available if worker.wants_jobs(deal.loads[worker.id]))
+    deal.rounds(wanting, lambda worker: min(worker.slots, worker.window))
+    deal.rounds(wanting, lambda worker: worker.window)
     if prefetch:
-        yield from _stock_up(queue, available, aged_before, held, prefetch)
+        most = max(prefetch.values())
+        deal.rounds(
+            deal.by_load(worker for worker in available if worker.window),
+            lambda worker: worker.slots + most,
+            lambda worker, job_type: min(MAX_LEASES, worker.slots + prefetch[job_type]) if job_type in prefetch else 0,
+        )
+    return deal.shares
 
 
-def _stock_up(
-    queue: ReadyQueue,
-    workers: Iterable[Worker],
-    aged_before: float,
-    held: Container[JobType],
-    prefetch: Mapping[JobType, int],
-) -> Iterator[tuple[Worker, JobId]]:
-    """Give out ahead. Where a job of another type is first in the queue, its turn has come: nothing overtakes it."""
-    most = max(prefetch.values())
-    turn = sorted((worker for worker in workers if worker.window and _load(worker) < worker.slots + most), key=_load)
-    while turn and len(queue):
-        fed = []
-        for worker in turn:
-            lane = queue.next_lane(worker, aged_before, held)
-            if lane is None or lane.type not in prefetch:
-                continue
-            if _load(worker) < min(MAX_LEASES, worker.slots + prefetch[lane.type]):
-                yield worker, queue.take(lane)
-                fed.append(worker)
-        turn = fed
+class _Deal:
+    """Jobs as they are handed round.
 
+    Attributes:
+        loads: how many leases each worker has, together with its new ones.
+        shares: which worker gets which job.
+    """
 
-def _load(worker: Worker) -> int:
-    return len(worker.leases)
+    def __init__(
+        self, queue: ReadyQueue, loads: dict[WorkerId, int], aged_before: float, paused: Container[JobType]
+    ) -> None:
+        self._queue = queue
+        self._aged_before = aged_before
+        self._paused = paused
+        self.loads = loads
+        self.shares: list[tuple[Worker, JobId]] = []
+
+    def by_load(self, workers: Iterable[Worker]) -> list[Worker]:
+        return sorted(workers, key=lambda worker: self.loads[worker.id])
+
+    def rounds(
+        self,
+        workers: Sequence[Worker],
+        most: Callable[[Worker], int],
+        most_of_type: Callable[[Worker, JobType], int] | None = None,
+    ) -> None:
+        """Give one job to each worker in turn, until every worker has `most`, or there is no job for it.
+
+        Where the next job for a worker is of a type of which the worker has enough, the worker gets nothing: a job that
+        waits for a slot is not overtaken by one that is given ahead.
+        """
+        while workers and len(self._queue):
+            served = []
+            for worker in workers:
+                if self.loads[worker.id] >= most(worker):
+                    continue
+                lane = self._queue.next_lane(worker, self._aged_before, self._paused)
+                if lane is None:
+                    continue
+                if most_of_type is None or self.loads[worker.id] < most_of_type(worker, lane.type):
+                    self.shares.append((worker, self._queue.take(lane)))
+                    self.loads[worker.id] += 1
+                    served.append(worker)
+            workers = served

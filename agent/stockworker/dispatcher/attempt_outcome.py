@@ -61,31 +61,22 @@ class AttemptOutcomes:
         )
 
     def lose(self, job: JobRecord, now: Now) -> JobRecord:
-        """The lease of a job ran out.
-
-        The job is blamed for the loss unless its worker is known not to have started it: a job that takes its whole
-        machine down never gets to say that it runs. The token stays valid until somebody else is given the job, so
-        that a worker that comes back can still deliver, and clear the job.
-        """
+        """The lease of a job was lost: see `stockworker.dispatcher.leases` for when the job is blamed."""
         self._counters["leases_lost"] += 1
-        lease = self._ledger.leases[job.spec.job_id]
-        blamed = job.state is State.RUNNING or lease.status is not LeaseStatus.WAITING
+        blamed = job.state is State.RUNNING or self._ledger.leases[job.spec.job_id].status is not LeaseStatus.WAITING
         reason = f"worker {job.worker} was lost"
         self._ledger.close(job.spec.job_id, Outcome.LOST, now.wall, None, reason)
-        job = self._lost(job, reason, now, blamed=blamed)
-        if blamed and job.state is State.QUEUED:
-            self._ledger.blamed.add(lease.attempt.token)
-        return job
+        return self._lost(job, reason, now, blamed=blamed)
 
     def _lost(self, job: JobRecord, reason: str, now: Now, *, blamed: bool = True, **changes: Any) -> JobRecord:
-        """An attempt ended with its worker: the job waits for nothing, but may be what took the worker down."""
+        """An attempt ended together with its worker: the job is queued again, unless its crash budget is used up."""
         crashes = job.crashes + blamed
         if job.cancel_requested:
             return self._end(job, Trigger.CANCELLED, now, reason, crashes=crashes, token=None)
         if crashes >= job.spec.max_crashes:
             text = f"{reason} (took down {crashes} workers or processes; max_crashes is {job.spec.max_crashes})"
             return self._end(job, Trigger.GAVE_UP, now, text, crashes=crashes, token=None)
-        return self._ledger.move(job, Trigger.LOST, crashes=crashes, reason=reason, **changes)
+        return self._ledger.lose(job, blamed=blamed, reason=reason, **changes)
 
     def release(self, job: JobRecord, reason: str, now: Now) -> JobRecord:
         """A worker never had, or no longer has, a job that it did not start."""

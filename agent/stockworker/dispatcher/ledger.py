@@ -11,27 +11,12 @@ from typing import Any
 
 from stockworker.dispatcher.assignment import ReadyQueue
 from stockworker.dispatcher.effects import HoldKind, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.leases import LeaseTable
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
-from stockworker.protocol.messages import LeaseStatus, Notice, Transition
-
-
-@dataclass(slots=True)
-class Lease:
-    """A worker's right to one attempt. Times are on the steady clock.
-
-    Attributes:
-        attempt: the record of the attempt.
-        deadline: when it is lost, unless renewed.
-        offered: when it was last published.
-        status: what the worker said of it; None until it said anything.
-    """
-
-    attempt: Attempt
-    deadline: float
-    offered: float
-    status: LeaseStatus | None = None
+from stockworker.protocol.messages import Notice, Transition
+from stockworker.shell.turn import Now
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +49,7 @@ class Ledger:
     def __init__(self, snapshot: Snapshot) -> None:
         self.jobs: dict[JobId, JobRecord] = {}
         self.past: dict[JobId, JobRecord] = {}
-        self.leases: dict[JobId, Lease] = {}
+        self.leases = LeaseTable()
         self.blamed: set[Token] = set()
         self.ready = ReadyQueue()
         self.totals: Counter[State] = Counter(snapshot.totals)
@@ -157,24 +142,63 @@ class Ledger:
         self._note_save(amended)
         return amended
 
-    def grant(self, job: JobRecord, lease: Lease) -> None:
-        """Enter a lease, or take up a lost one again."""
-        self.leases[job.spec.job_id] = lease
-        self.record(lease.attempt)
+    # --- leases: see stockworker.dispatcher.leases for their life -----------------------------------------------------
+
+    def lease(self, job: JobRecord, worker_id: WorkerId, token: Token, now: Now, valid_s: float) -> JobRecord:
+        """Give a queued job to a worker."""
+        leased = self.move(
+            job,
+            Trigger.LEASED,
+            attempt=job.attempt + 1,
+            worker=worker_id,
+            token=token,
+            assigned_at=now.wall,
+            reason=None,
+        )
+        self._open(leased, now, valid_s)
+        return leased
+
+    def reclaim(self, job: JobRecord, now: Now, valid_s: float) -> JobRecord:
+        """Start a lost lease again. Its worker is alive, so the loss no longer counts as a crash."""
+        crashes = job.crashes - (job.token in self.blamed)
+        reclaimed = self.move(job, Trigger.RECLAIMED, crashes=crashes, reason=None)
+        self._open(reclaimed, now, valid_s)
+        return reclaimed
+
+    def restore_lease(self, job: JobRecord, now: Now, valid_s: float) -> None:
+        """Enter the lease of a job that was leased before this start of the dispatcher."""
+        self.leases.grant(job, now.steady, valid_s)
 
     def close(self, job_id: JobId, outcome: Outcome, ended_at: float, ran_s: float | None, error: str | None) -> None:
-        """End the lease of a job, and record how its attempt ended."""
-        lease = self.leases.pop(job_id)
-        self.record(replace(lease.attempt, outcome=outcome, ended_at=ended_at, ran_s=ran_s, error=error))
+        """End the lease of a job, and record how the attempt ended. The caller moves the job to its next state."""
+        lease = self.leases.end(job_id)
+        self._record(replace(lease.attempt, outcome=outcome, ended_at=ended_at, ran_s=ran_s, error=error))
 
-    def record(self, attempt: Attempt) -> None:
-        """Commit how an attempt stands."""
-        self._attempts[attempt.job_id, attempt.number] = SaveAttempt(attempt)
+    def lose(self, job: JobRecord, *, blamed: bool, **changes: Any) -> JobRecord:
+        """Queue a job again whose lease was lost; a blamed loss counts as a crash."""
+        lost = self.move(job, Trigger.LOST, crashes=job.crashes + blamed, **changes)
+        if blamed and lost.token is not None:
+            self.blamed.add(lost.token)
+        return lost
 
-    def held(self, job_id: JobId, worker_id: WorkerId, token: Token) -> JobRecord | None:
-        """The live job whose newest lease is this one."""
+    def invalidate_token(self, job: JobRecord) -> JobRecord:
+        """End a lost lease for good. The job was not started under it, so the loss no longer counts as a crash."""
+        crashes = job.crashes - (job.token in self.blamed)
+        self.blamed -= {job.token}
+        return self.amend(job, token=None, crashes=crashes)
+
+    def job_of_lease(self, job_id: JobId, worker_id: WorkerId, token: Token) -> JobRecord | None:
+        """Return the live job whose newest lease this is: a valid one, or a lost one that may be reclaimed."""
         job = self.jobs.get(job_id)
         return job if job is not None and job.token == token and job.worker == worker_id else None
+
+    def _open(self, job: JobRecord, now: Now, valid_s: float) -> None:
+        self._record(self.leases.grant(job, now.steady, valid_s).attempt)
+
+    def _record(self, attempt: Attempt) -> None:
+        self._attempts[attempt.job_id, attempt.number] = SaveAttempt(attempt)
+
+    # --- the end of a turn --------------------------------------------------------------------------------------------
 
     def flush(self) -> tuple[list[Save], list[Notice], list[Transition]]:
         """Return what is to be committed, announced and told to whoever watches since the last call."""

@@ -135,7 +135,7 @@ class DispatcherMachine:
         """Seconds until `handle` wants to be called again, though nothing may have happened."""
         alarm = self._alarms.next_in_s(now)
         waits = [_PATIENCE_S if alarm is None else min(alarm, _PATIENCE_S)]
-        if self.ledger.leases and self._link_up:
+        if len(self.ledger.leases) and self._link_up:
             waits.append(max(0.0, self._next_sweep - now.steady))
         return min(waits)
 

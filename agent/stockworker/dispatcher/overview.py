@@ -31,7 +31,7 @@ def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady:
     """The workers by name, as many as there is room for.
 
     Args:
-        ledger: says which of them are drained.
+        ledger: says which of them are drained, and how many leases each has.
         workers: those that we know.
         up_s: for how long we have been listening: one that is drained, and not known, was silent for longer.
         steady: the time.
@@ -47,7 +47,7 @@ def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady:
             worker_id=worker.id,
             online=worker.online,
             slots=worker.slots,
-            leases=len(worker.leases),
+            leases=ledger.leases.count(worker.id),
             types=tuple(sorted(worker.types - worker.refused.keys())),
             seen_s=max(0.0, steady - worker.seen),
             version=worker.version,

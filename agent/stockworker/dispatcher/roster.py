@@ -11,11 +11,12 @@ from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.assignment import Worker, share_out
 from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
 from stockworker.dispatcher.effects import HoldKind, Unreached
-from stockworker.dispatcher.ledger import Lease, Ledger
+from stockworker.dispatcher.leases import Lease
+from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.ids import Entropy, JobId, JobType, Token, WorkerId, make_token
-from stockworker.protocol.job import Attempt, JobRecord, Outcome
+from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import (
     AttemptReport,
@@ -69,14 +70,13 @@ class Roster:
         self.workers: dict[WorkerId, Worker] = {}
 
     def resume(self, now: Now) -> None:
-        """Take up the leases of an earlier start; their workers have as long as if they were given now."""
+        """Restore the leases from before this start. Their workers get as much time as if the leases were new."""
         for job in self._ledger.jobs.values():
-            if job.state in LEASED:
-                lease = self._ledger.leases[job.spec.job_id] = self._lease(job, now)
-                # When it was renewed is not on disk. A long lease counts from when it was given, or whoever restarts
-                # us often would keep a dead worker's jobs from all others for ever.
-                left_s = lease.attempt.assigned_at + self._validity_s(job) - now.wall
-                lease.deadline = max(lease.deadline, now.steady + min(left_s, self._validity_s(job)))
+            if job.state in LEASED and job.assigned_at is not None:
+                # When a lease was renewed last is not stored. A long lease therefore ends when it would without renewals:
+                # otherwise a dispatcher that restarts often would never give a dead worker's jobs to others.
+                left_s = min(job.assigned_at + self._validity_s(job) - now.wall, self._validity_s(job))
+                self._ledger.restore_lease(job, now, max(self._policy.lease_s, left_s))
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
@@ -118,7 +118,6 @@ class Roster:
         return now.steady - max(worker.seen, self._hears_since)
 
     def _enlist(self, message: Request, now: Now) -> Worker:
-        held = (job_id for job_id, lease in self._ledger.leases.items() if lease.attempt.worker == message.worker_id)
         old = self.workers.get(message.worker_id)
         incarnations = () if old is None else (*old.former, old.incarnation)
         worker = Worker(
@@ -131,22 +130,21 @@ class Roster:
             version=message.version,
             seen=now.steady,
             former=tuple(each for each in incarnations if each != message.incarnation)[-_FORMER_INCARNATIONS:],
-            leases=set(held),
         )
         self.workers[worker.id] = worker
         self._outbox.note("worker_seen", worker=worker.id, version=worker.version, slots=worker.slots)
         return worker
 
     def _claimed(self, worker: Worker, claim: ReportedLease, now: Now) -> None:
-        job = self._ledger.held(claim.job_id, worker.id, claim.token)
+        job = self._ledger.job_of_lease(claim.job_id, worker.id, claim.token)
         if job is not None and job.state is State.QUEUED and claim.status is not LeaseStatus.WAITING:
-            job = self._reclaim(job, worker, now)
+            job = self._reclaim(job, now)
         if job is None or job.state not in LEASED:
             # A finished attempt is settled by its report, which the worker repeats until it is answered.
             if claim.status is not LeaseStatus.FINISHED:
                 self._outbox.stale(worker.id, claim.token)
                 if job is not None and job.state is State.QUEUED:
-                    self._forfeit(job)
+                    self._ledger.invalidate_token(job)
             return
         lease = self._ledger.leases[claim.job_id]
         lease.deadline = now.steady + self._validity_s(job)
@@ -164,14 +162,14 @@ class Roster:
         may not have seen them yet; when that has taken too long, the offer got lost.
         """
         again = []
-        for job_id in sorted(worker.leases):
-            job, lease = self._ledger.jobs[job_id], self._ledger.leases[job_id]
+        for lease in self._ledger.leases.of_worker(worker.id):
             if lease.attempt.token in claimed:
                 continue
+            job = self._ledger.jobs[lease.attempt.job_id]
             if restarted and lease.status is LeaseStatus.RUNNING:
-                self._lose(job, worker, now)  # it ran there, and not even the journal knows: it took the machine down
+                self._lose(job, now)  # it ran there, and not even the journal knows: it took the machine down
             elif restarted:
-                self._release(worker, job, f"worker {worker.id} restarted without it", now)
+                self._release(job, f"worker {worker.id} restarted without it", now)
             elif now.steady - lease.offered >= self._policy.reoffer_s:
                 lease.offered = now.steady
                 again.append(job)
@@ -191,10 +189,10 @@ class Roster:
                 worker.seen, worker.online, worker.certificate_days = now.steady, True, days
             case Disconnect():
                 worker.online = False
-                self._outbox.note("worker_disconnected", worker=worker.id, leases=len(worker.leases))
+                self._outbox.note("worker_disconnected", worker=worker.id, leases=self._ledger.leases.count(worker.id))
             case Unregister():
-                for job_id in sorted(worker.leases):
-                    self._release(worker, self._ledger.jobs[job_id], f"worker {worker.id} has left", now)
+                for lease in self._ledger.leases.of_worker(worker.id):
+                    self._release(self._ledger.jobs[lease.attempt.job_id], f"worker {worker.id} has left", now)
                 del self.workers[worker.id]
                 self._outbox.note("worker_left", worker=worker.id)
             case Register():
@@ -206,41 +204,35 @@ class Roster:
         if worker is None:
             return
         unreached = set(event.tokens)
-        for job_id in sorted(worker.leases):
-            lease = self._ledger.leases[job_id]
+        for lease in self._ledger.leases.of_worker(worker.id):
             if lease.attempt.token in unreached and lease.status is None:
                 if worker.seen <= lease.offered:
                     worker.online = False
-                self._release(worker, self._ledger.jobs[job_id], f"worker {worker.id} is not connected", now)
+                self._release(self._ledger.jobs[lease.attempt.job_id], f"worker {worker.id} is not connected", now)
 
     def expel(self, worker_id: WorkerId, now: Now) -> None:
         """Take all jobs from a worker and forget it: no token that it has counts any more, not even of a lost lease."""
-        worker = self.workers.pop(worker_id, None)
-        held = [job for job in self._ledger.jobs.values() if job.worker == worker_id and job.token is not None]
-        leased = [job for job in held if job.state in LEASED]
-        self._outbox.note("worker_denied", worker=worker_id, leases=len(leased))
-        for job in leased:
-            self._release(worker, job, f"worker {worker_id} is denied", now)
-        for job in held:
-            if job.state is State.QUEUED:
-                self._forfeit(job)
+        self.workers.pop(worker_id, None)
+        leases = self._ledger.leases.of_worker(worker_id)
+        self._outbox.note("worker_denied", worker=worker_id, leases=len(leases))
+        for lease in leases:
+            self._release(self._ledger.jobs[lease.attempt.job_id], f"worker {worker_id} is denied", now)
+        for job in list(self._ledger.jobs.values()):
+            if job.state is State.QUEUED and job.worker == worker_id and job.token is not None:
+                self._ledger.invalidate_token(job)
 
     def extend_leases(self, now: Now) -> None:
         """Nobody could be heard for a while: that is not their fault."""
         self._hears_since = now.steady
-        for lease in self._ledger.leases.values():
+        for lease in self._ledger.leases:
             lease.deadline = max(lease.deadline, now.steady + self._policy.lease_s)
 
     def look_for_lost(self, now: Now) -> None:
         """Take back leases that have run out, and drop workers that have been silent for long."""
-        lost = [job_id for job_id, lease in self._ledger.leases.items() if lease.deadline <= now.steady]
-        silent: set[WorkerId] = set()
-        for job_id in lost:
-            job = self._ledger.jobs[job_id]
-            worker = None if job.worker is None else self.workers.get(job.worker)
-            self._lose(job, worker, now)
-            if worker is not None:
-                silent.add(worker.id)
+        lost = [lease.attempt for lease in self._ledger.leases if lease.deadline <= now.steady]
+        for attempt in lost:
+            self._lose(self._ledger.jobs[attempt.job_id], now)
+        silent = {attempt.worker for attempt in lost}
         for worker in list(self.workers.values()):
             silent_s = self._silent_s(worker, now)
             # One that let a lease run out in silence must not get the same job again: the next loss would be blamed
@@ -249,7 +241,7 @@ class Roster:
             if worker.online and silent_s >= patience_s:
                 worker.online = False
                 self._outbox.note("worker_lost", worker=worker.id, silent_s=round(silent_s))
-            if not worker.leases and silent_s > self._policy.forget_worker_s:
+            if not self._ledger.leases.count(worker.id) and silent_s > self._policy.forget_worker_s:
                 del self.workers[worker.id]
 
     def serves(self, job_type: JobType) -> bool:
@@ -274,9 +266,8 @@ class Roster:
     def hold_changed(self, worker_id: WorkerId, now: Now) -> None:
         """An operator wants a worker to drain, or no longer."""
         if (HoldKind.WORKER, worker_id) in self._ledger.holds:
-            for lease in self._ledger.leases.values():
-                if lease.attempt.worker == worker_id:
-                    self._want_back(lease, now)
+            for lease in self._ledger.leases.of_worker(worker_id):
+                self._want_back(lease, now)
         worker = self.workers.get(worker_id)
         if worker is not None:
             self._order_hold(worker)
@@ -295,7 +286,7 @@ class Roster:
         """A worker has said how attempts ended."""
         worker = self.workers.get(message.worker_id)
         for report in message.attempts:
-            job = self._ledger.held(report.job_id, message.worker_id, report.token)
+            job = self._ledger.job_of_lease(report.job_id, message.worker_id, report.token)
             if job is None:
                 self._report_of_another(message.worker_id, report)
             elif job.state is State.SCHEDULED:
@@ -306,14 +297,12 @@ class Roster:
 
     def _settle(self, job: JobRecord, report: AttemptReport, worker: Worker | None, now: Now) -> None:
         if job.state is State.QUEUED:
-            job = self._reclaim(job, worker, now)
+            job = self._reclaim(job, now)
         job = self._verdict.report(job, report, now)
         self._alarms.arm(job, now)
-        if worker is not None:
-            worker.leases.discard(job.spec.job_id)
-            if report.outcome is Outcome.REFUSED:
-                worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
-                self.note_unserved(job.spec.type)
+        if worker is not None and report.outcome is Outcome.REFUSED:
+            worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
+            self.note_unserved(job.spec.type)
         if report.outcome is Outcome.LOST and job.state is State.QUEUED:
             self._outbox.note_job("job_retried", job, outcome=report.outcome, reason=job.reason, delay_s=0.0)
         self._outbox.note_ending(job, report.outcome, now)
@@ -333,30 +322,17 @@ class Roster:
         """Lease ready jobs to whoever wants some."""
         offers: dict[WorkerId, list[JobRecord]] = {}
         aged_before = now.steady - self._policy.max_wait_s
-        held = self._ledger.held_types()
-        ahead = {job_type: prefetch.jobs for job_type, prefetch in self._policy.prefetch.items()}
-        for worker, job_id in share_out(self._ledger.ready, self.workers.values(), aged_before, held, ahead):
-            job = self._ledger.jobs[job_id]
-            job = self._ledger.move(
-                job,
-                Trigger.LEASED,
-                attempt=job.attempt + 1,
-                worker=worker.id,
-                token=make_token(self._entropy),
-                assigned_at=now.wall,
-                reason=None,
-            )
-            worker.leases.add(job_id)
-            self._ledger.grant(job, self._lease(job, now))
+        paused = self._ledger.held_types()
+        prefetch = {job_type: prefetch.jobs for job_type, prefetch in self._policy.prefetch.items()}
+        leases = self._ledger.leases.count
+        for worker, job_id in share_out(
+            self._ledger.ready, self.workers.values(), leases, aged_before, paused, prefetch
+        ):
+            token = make_token(self._entropy)
+            job = self._ledger.lease(self._ledger.jobs[job_id], worker.id, token, now, self._policy.lease_s)
             offers.setdefault(worker.id, []).append(job)
         for worker_id, jobs in offers.items():
             self._outbox.offer(worker_id, jobs)
-
-    def _lease(self, job: JobRecord, now: Now) -> Lease:
-        if job.worker is None or job.token is None or job.assigned_at is None:
-            raise AssertionError(f"{job.spec.job_id} is {job.state} without a lease")
-        attempt = Attempt(job.spec.job_id, job.attempt, job.worker, job.token, job.assigned_at)
-        return Lease(attempt, deadline=now.steady + self._policy.lease_s, offered=now.steady)
 
     def _validity_s(self, job: JobRecord) -> float:
         """How long a lease that its worker has claimed is valid without renewal.
@@ -372,39 +348,19 @@ class Roster:
     def _want_back(self, lease: Lease, now: Now) -> None:
         lease.deadline = min(lease.deadline, now.steady + self._policy.lease_s)
 
-    def _reclaim(self, job: JobRecord, worker: Worker | None, now: Now) -> JobRecord:
-        """Take up a lost lease again: its worker lives, and nobody else was given the job."""
+    def _reclaim(self, job: JobRecord, now: Now) -> JobRecord:
+        """Start a lost lease again: its worker is alive, and no other worker was given the job."""
         self._counters["leases_reclaimed"] += 1
         self._outbox.note_job("lease_reclaimed", job)
-        crashes = job.crashes - (job.token in self._ledger.blamed)
-        job = self._ledger.move(job, Trigger.RECLAIMED, crashes=crashes, reason=None)
-        self._ledger.grant(job, self._lease(job, now))
-        if worker is not None:
-            worker.leases.add(job.spec.job_id)
-        return job
+        return self._ledger.reclaim(job, now, self._policy.lease_s)
 
-    def _forfeit(self, job: JobRecord) -> None:
-        """Make good that a worker was told to drop a lost lease: what it says in the meantime must not revive it.
-
-        It had not started the job, so that the job is not to blame for the loss.
-        """
-        crashes = job.crashes
-        if job.token is not None and job.token in self._ledger.blamed:
-            self._ledger.blamed.remove(job.token)
-            crashes -= 1
-        self._ledger.amend(job, token=None, crashes=crashes)
-
-    def _lose(self, job: JobRecord, worker: Worker | None, now: Now) -> None:
+    def _lose(self, job: JobRecord, now: Now) -> None:
         self._outbox.note_job("lease_expired", job)
         job = self._verdict.lose(job, now)
         self._alarms.arm(job, now)
         self._outbox.note_ending(job, Outcome.LOST, now)
-        if worker is not None:
-            worker.leases.discard(job.spec.job_id)
 
-    def _release(self, worker: Worker | None, job: JobRecord, reason: str, now: Now) -> None:
-        if worker is not None:
-            worker.leases.discard(job.spec.job_id)
+    def _release(self, job: JobRecord, reason: str, now: Now) -> None:
         job = self._verdict.release(job, reason, now)
         self._alarms.arm(job, now)
         self._outbox.note_ending(job, Outcome.RELEASED, now)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Collection, Iterator
 
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.effects import HoldKind
+from stockworker.dispatcher.leases import LeaseTable
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.body import MAX_TEXT
@@ -53,13 +54,13 @@ def _queued(job: JobRecord, ledger: Ledger, workers: Collection[Worker], now: No
         yield f"jobs of type {spec.type} are paused: stockworker resume {spec.type}"
     able = [worker for worker in workers if spec.type in worker.types]
     if able:
-        yield from _obstacles(job, able, paused=paused)
+        yield from _obstacles(job, able, ledger.leases, paused=paused)
     else:
         yield f"none of the {len(workers)} known workers runs jobs of type {spec.type}"
     yield from _expiry(job, now)
 
 
-def _obstacles(job: JobRecord, able: Collection[Worker], *, paused: bool) -> Iterator[str]:
+def _obstacles(job: JobRecord, able: Collection[Worker], leases: LeaseTable, *, paused: bool) -> Iterator[str]:
     """What keeps each of the workers that run a type from this job: the first thing that does."""
     spec = job.spec
     obstacles: tuple[tuple[str, Callable[[Worker], bool]], ...] = (
@@ -69,7 +70,7 @@ def _obstacles(job: JobRecord, able: Collection[Worker], *, paused: bool) -> Ite
         ("drained (stockworker undrain WORKER)", lambda worker: worker.drained),
         ("short of space for results, see their logs", lambda worker: worker.disk_pressure),
         ("about to stop", lambda worker: worker.window == 0),
-        ("busy", lambda worker: not worker.hungry),
+        ("busy", lambda worker: not worker.wants_jobs(leases.count(worker.id))),
     )
     left = list(able)
     for text, keeps in obstacles:
