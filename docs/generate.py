@@ -14,7 +14,8 @@ from pathlib import Path
 from stockworker.broker import acl, configuration
 from stockworker.cli import manual
 from stockworker.config import reference
-from stockworker.logs import catalog, events
+from stockworker.logs import catalog
+from stockworker.logs import reference as logging_reference
 from stockworker.protocol import reference as protocol
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -23,7 +24,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/cli.md": manual.markdown,
     "docs/configuration.md": reference.reference,
     "docs/lifecycle.md": protocol.lifecycle,
-    "docs/logging.md": events.reference,
+    "docs/logging.md": logging_reference.reference,
     "docs/man/stockworker.1": manual.man_page,
     "docs/protocol.md": lambda: _with_section("docs/protocol.md", "topics", protocol.topics()),
     "docs/simulation.md": lambda: _with_section("docs/simulation.md", "laws", _laws()),

@@ -16,8 +16,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.adapters.journal import JournalHandler, encode
-from stockworker.logs import Event, configure, log_event
+from stockworker.logs import configure, log_event
 from stockworker.logs.catalog import catalog, journal_field, message_id
+from stockworker.logs.events import EVENTS, AttemptFailed, HandlerLog, Ready
 
 LOGGER = logging.getLogger("stockworker.test")
 _LARGEST = 1 << 20
@@ -86,15 +87,14 @@ def said(tmp_path: Path, journal: Journal, monkeypatch: pytest.MonkeyPatch) -> I
 
 @pytest.mark.usefixtures("said")
 def test_an_event_is_an_entry_with_its_fields(journal: Journal) -> None:
-    log_event(
-        LOGGER, Event.ATTEMPT_FAILED, job="j1", type="echo", attempt=2, outcome="error", reason="a\nb", ran_s=None
-    )
+    event = AttemptFailed(job="j1", type="echo", attempt=2, outcome="error", reason="a\nb", ran_s=None)
+    log_event(LOGGER, event)
 
     assert journal.next() == {
         "MESSAGE": r'an attempt failed job=j1 type=echo attempt=2 outcome=error reason="a\nb"',
         "PRIORITY": "4",
         "SYSLOG_IDENTIFIER": "stockworker",
-        "MESSAGE_ID": message_id(Event.ATTEMPT_FAILED),
+        "MESSAGE_ID": message_id(AttemptFailed),
         "STOCKWORKER_EVENT": "attempt_failed",
         "STOCKWORKER_LOGGER": "stockworker.test",
         "STOCKWORKER_WORKER_ID": "host-1",
@@ -108,7 +108,8 @@ def test_an_event_is_an_entry_with_its_fields(journal: Journal) -> None:
 
 @pytest.mark.usefixtures("said")
 def test_what_a_handler_says_stands_under_its_job(journal: Journal) -> None:
-    log_event(LOGGER, Event.HANDLER_LOG, level=logging.ERROR, job="j1", type="echo", attempt=1, message="no such file")
+    event = HandlerLog(job="j1", type="echo", attempt=1, message="no such file")
+    log_event(LOGGER, event, level=logging.ERROR)
 
     entry = journal.next()
     assert (entry["PRIORITY"], entry["STOCKWORKER_JOB_ID"]) == ("3", "j1")
@@ -138,11 +139,11 @@ def test_what_is_too_large_for_a_datagram_arrives_in_a_file(journal: Journal) ->
 def test_without_a_journal_it_goes_to_standard_error(said: Path, journal: Journal) -> None:
     journal.close()
     journal.path.unlink()
-    log_event(LOGGER, Event.READY, id="host-1")
+    log_event(LOGGER, Ready(id="host-1"))
     assert said.read_text() == "<6>ready id=host-1\n"
 
     with closing(Journal(journal.path)) as again:
-        log_event(LOGGER, Event.READY, id="host-1")
+        log_event(LOGGER, Ready(id="host-1"))
         assert again.next()["STOCKWORKER_EVENT"] == "ready"
     assert said.read_text().count("\n") == 1
 
@@ -154,7 +155,7 @@ def test_another_format_is_left_to_standard_error(said: Path, form: str) -> None
 
     with said.open("a") as stream:
         configure("info", "json" if form == "json" else "text", stream, refuse)
-        log_event(LOGGER, Event.READY, id="host-1")
+        log_event(LOGGER, Ready(id="host-1"))
     assert "ready" in said.read_text()
 
 
@@ -166,12 +167,12 @@ def test_no_value_can_pretend_to_be_a_field(entry: dict[str, str]) -> None:
 
 
 def test_each_event_has_an_id_of_its_own_that_never_changes() -> None:
-    assert message_id(Event.READY) == "07b7436b57155f038864ad97687a18c6"
-    assert len({message_id(event) for event in Event}) == len(Event)
+    assert message_id(Ready) == "07b7436b57155f038864ad97687a18c6"
+    assert len({message_id(event) for event in EVENTS}) == len(EVENTS)
 
 
 def test_every_field_has_a_name_that_the_journal_takes() -> None:
-    names = {journal_field(name) for event in Event for name in event.value.fields}
+    names = {journal_field(name) for event in EVENTS for name in event.field_names}
     assert [name for name in names if not re.fullmatch(r"[A-Z][A-Z0-9_]{0,63}", name)] == []
 
 
@@ -188,4 +189,4 @@ def test_systemd_understands_the_catalogue(tmp_path: Path) -> None:
         return done.stdout
 
     journalctl("--update-catalog")
-    assert journalctl("--dump-catalog").count("Defined-By: stockworker") == len(Event)
+    assert journalctl("--dump-catalog").count("Defined-By: stockworker") == len(EVENTS)

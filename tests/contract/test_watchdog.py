@@ -12,6 +12,7 @@ from stockworker.adapters import clock
 from stockworker.adapters.deadlines import Deadline
 from stockworker.adapters.systemd import Notifier
 from stockworker.adapters.watchdog import Watchdog
+from stockworker.logs.events import NoProgress, ProgressAgain
 from stockworker.logs.lines import text_line
 from tests.harness.service_manager import ServiceManager
 from tests.harness.waiting import until
@@ -51,7 +52,7 @@ def test_it_beats_while_all_goes_well_stops_when_something_is_stuck_and_goes_on_
     with closing(Notifier()) as notifier:
         asyncio.run(scenario(notifier))
     records = [record for record in caplog.records if record.name.startswith("stockworker")]
-    assert [record.getMessage() for record in records] == ["makes no progress", "makes progress again"]
+    assert [type(record.__dict__["event"]) for record in records] == [NoProgress, ProgressAgain]
     assert "in scenario" in text_line(records[0])  # where the task waits that is not the pulse
 
 

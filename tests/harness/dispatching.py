@@ -7,7 +7,6 @@ from stockworker.dispatcher.effects import (
     Effect,
     Event,
     HoldKind,
-    Note,
     Offer,
     Prune,
     Pruned,
@@ -19,6 +18,7 @@ from stockworker.dispatcher.effects import (
 )
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
 from stockworker.protocol.job import JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -129,8 +129,8 @@ class DispatcherBook(Playbook[Event, Effect]):
                     self.holds.append(effect)
                 case Prune():
                     self.prunes.append(effect)
-                case Note(event=event):
-                    self.notes.append(event)
+                case LogEvent():
+                    self.notes.append(effect.name)
                 case Send(message=Monitor(transitions=steps)):
                     self.steps.extend(steps)
                 case _:

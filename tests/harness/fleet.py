@@ -171,6 +171,7 @@ class Fleet:
         profile: Profile = Profile.PRODUCTION,
         passwords: bool = False,
         watchdog_s: float | None = None,
+        broker_changes: dict[str, str | None] | None = None,
     ) -> None:
         self.folder = folder
         self.proxies: dict[str, Proxy] = {}
@@ -185,6 +186,7 @@ class Fleet:
         self.broker = Broker(
             folder / "broker",
             acl=acl(operators=operators, clients=clients, bridges={SITE: ()} if bridged else {}),
+            changes=broker_changes,
             port=port,
             profile=Profile.WAN if bridged else profile,
             passwords=passwords,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -28,7 +29,6 @@ from stockworker.worker.effects import (
     Event,
     Forget,
     MarkStarted,
-    Note,
     RecordOutcome,
     Send,
     Start,
@@ -119,8 +119,8 @@ class AgentBook(Playbook[Event, Effect]):
                     self.requests.append(request)
                 case Send(message=Heartbeat() as heartbeat):
                     self.heartbeats.append(heartbeat)
-                case Note(event=event):
-                    self.notes.append(event)
+                case LogEvent():
+                    self.notes.append(effect.name)
                 case _:
                     story.append(effect)
         return story

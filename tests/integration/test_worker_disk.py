@@ -57,7 +57,7 @@ def test_a_disk_that_fills_up_is_noticed_and_so_is_its_room(tmp_path: Path, capl
             service = WorkerService(settings, journal, refuse, notifier)
             work = asyncio.create_task(service.run())
             journal.room_bytes = MIB
-            await until(lambda: logged("takes no new jobs for want of space"), "it has seen that the disk is full")
+            await until(lambda: logged("takes no new jobs because space is short"), "it has seen that the disk is full")
             journal.room_bytes = 100 * MIB
             await until(lambda: logged("takes new jobs again"), "it has seen that there is room")
             service.stop()

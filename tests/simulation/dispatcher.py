@@ -188,8 +188,8 @@ class Dispatcher(Process):
         if self.link is None:
             return
         self.link.acknowledge(deliveries)
-        for note in performance.notes:
-            self.world.note(self.name, note.event, *(f"{name}={value}" for name, value in note.fields))
+        for note in performance.log:
+            self.world.note(self.name, note.name, *(f"{name}={value}" for name, value in note.values().items()))
         for packet in performance.packets:
             self.boundary("perform")
             self.link.send(packet)

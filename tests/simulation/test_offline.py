@@ -18,6 +18,7 @@ from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import Turns
+from stockworker.logs.events import ResultEvicted
 from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome, Priority
@@ -33,7 +34,6 @@ from stockworker.worker.effects import (
     Forget,
     Leave,
     MarkStarted,
-    Note,
     RecordOutcome,
     Send,
     Start,
@@ -125,8 +125,8 @@ class Host:
                     self.inbox.append(Finished(token, Outcome.CANCELLED, None, "stopped", permanent=False, ran_s=0.0))
                 case Send(message=message):
                     packets.append(codec.encode(message))
-                case Note(event="result_evicted", fields=fields):
-                    self.evicted.append(str(dict(fields)["job"]))
+                case ResultEvicted(job=job):
+                    self.evicted.append(job)
                 case Leave():
                     self.left = True
                 case _:

@@ -158,6 +158,7 @@ def test_a_released_job_goes_back_without_blame(dispatcher: DispatcherBook) -> N
     first = dispatcher.token(A)
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.RELEASED)), request(W1, window=0))
     dispatcher.expect(order(W1, RESUME), ack(W1, stored=[first]))
+    assert "job_released" in dispatcher.notes
     job = dispatcher.job(A)
     assert (job.state, job.failures, job.crashes, job.token) == (State.QUEUED, 0, 0, None)
     assert job.ready_at == MIDDAY  # it keeps its place

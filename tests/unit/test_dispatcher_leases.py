@@ -190,6 +190,7 @@ def test_a_worker_that_comes_back_takes_its_lease_up_again(dispatcher: Dispatche
     (attempt,) = dispatcher.store.attempts(A)
     assert attempt.outcome is None
     assert dispatcher.counter("leases_reclaimed") == 1
+    assert "lease_reclaimed" in dispatcher.notes
     dispatcher.tell(request(W2))  # it is not in the queue any more
     dispatcher.after(31)
     dispatcher.expect(dispatcher.given(W2, A))

@@ -165,6 +165,7 @@ def test_a_disconnected_worker_gets_nothing_and_keeps_its_leases(dispatcher: Dis
     dispatcher.expect(ack(W1))
     dispatcher.tell(Disconnect(W1, "boot-1"), submit(B, reply=None))
     assert dispatcher.state(A) is State.RUNNING
+    assert dispatcher.notes[-1] == "worker_disconnected"
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), slots=2))
     dispatcher.expect(dispatcher.given(W1, B), ack(W1))
 
@@ -294,5 +295,5 @@ def test_each_worker_gets_one_answer_for_all_it_said_in_a_turn(dispatcher: Dispa
 def test_saves_come_before_everything_that_follows_from_them(dispatcher: DispatcherBook) -> None:
     effects = dispatcher.machine.handle([request(W1), submit(A)], dispatcher.now())
     kinds = [type(effect).__name__ for effect in effects]
-    assert kinds == ["SaveJob", "SaveAttempt", "Note", "Offer", "Send", "Send"]
+    assert kinds == ["SaveJob", "SaveAttempt", "WorkerSeen", "Offer", "Send", "Send"]
     assert isinstance(effects[3], Offer)

@@ -13,7 +13,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockworker.logs import Event, configure, lines, log_event
+from stockworker.logs import configure, lines, log_event
+from stockworker.logs.events import (
+    AttemptFailed,
+    Fault,
+    HandlerLog,
+    JobFailed,
+    JobMoved,
+    MessageRefused,
+    Ready,
+    Stopping,
+)
 from stockworker.logs.flood import LINES_A_MINUTE
 
 LOGGER = logging.getLogger("stockworker.test")
@@ -35,19 +45,14 @@ def configured(level: str = "info", form: Literal["auto", "text", "json"] = "aut
     return stream
 
 
+def failure(reason: str, *, ran_s: float) -> AttemptFailed:
+    return AttemptFailed(job="j1", type=None, attempt=2, outcome="error", reason=reason, ran_s=ran_s)
+
+
 def test_text_has_time_level_words_and_fields() -> None:
     stream = configured()
 
-    log_event(
-        LOGGER,
-        Event.ATTEMPT_FAILED,
-        job="j1",
-        attempt=2,
-        outcome="error",
-        reason="no such file: x",
-        ran_s=0.12345,
-        type=None,
-    )
+    log_event(LOGGER, failure("no such file: x", ran_s=0.12345))
 
     time, rest = stream.getvalue().split(" ", 1)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", time)
@@ -57,14 +62,14 @@ def test_text_has_time_level_words_and_fields() -> None:
 def test_json_has_one_object_per_line() -> None:
     stream = configured(form="json")
 
-    log_event(LOGGER, Event.ATTEMPT_FAILED, job="j1", attempt=2, reason="a\nb\u2028\x9b", ran_s=float("inf"), type=None)
+    log_event(LOGGER, failure("a\nb\u2028\x9b", ran_s=float("inf")))
     LOGGER.warning("plain %s", "words")
 
     first, second = (json.loads(line) for line in stream.getvalue().splitlines())
     assert first.pop("time").endswith("Z")
     assert first == {
         "level": "warning", "logger": "stockworker.test", "event": "attempt_failed", "text": "an attempt failed",
-        "job": "j1", "attempt": 2, "reason": "a\nb\u2028\x9b", "ran_s": "inf",
+        "job": "j1", "attempt": 2, "outcome": "error", "reason": "a\nb\u2028\x9b", "ran_s": "inf",
     }  # fmt: skip
     assert (second["text"], "event" in second) == ("plain words", False)
 
@@ -99,7 +104,7 @@ def test_a_quoted_value_ends_where_it_should(value: str) -> None:
 def test_a_long_value_is_cut() -> None:
     for form in ("text", "json"):
         stream = configured(form=form)
-        log_event(LOGGER, Event.MESSAGE_REFUSED, topic="t", reason="x" * 100_000)
+        log_event(LOGGER, MessageRefused(topic="t", reason="x" * 100_000))
         assert len(stream.getvalue()) < 2500
 
 
@@ -116,7 +121,7 @@ def raised() -> ValueError:
 def test_a_traceback_stands_behind_a_margin() -> None:
     stream = configured()
 
-    log_event(LOGGER, Event.FAULT, where="machine", exc_info=raised())
+    log_event(LOGGER, Fault(where="machine"), exc_info=raised())
 
     head, *rest = stream.getvalue().splitlines()
     assert head.endswith("ERROR   internal error where=machine")
@@ -129,19 +134,19 @@ def test_under_systemd_each_line_has_its_priority(tmp_path: Path, monkeypatch: p
         status = os.fstat(stream.fileno())
         monkeypatch.setenv("JOURNAL_STREAM", f"{status.st_dev}:{status.st_ino}")
         configure("debug", "auto", stream)
-        log_event(LOGGER, Event.JOB_STARTED, job="j1")
-        log_event(LOGGER, Event.READY, id="w-1")
-        log_event(LOGGER, Event.JOB_FAILED, job="j1")
-        log_event(LOGGER, Event.FAULT, exc_info=raised())
+        log_event(LOGGER, JobMoved(job="j1", type="echo", state="running", attempt=1, worker=None))
+        log_event(LOGGER, Ready(id="w-1"))
+        log_event(LOGGER, JobFailed(job="j1", type="echo", attempt=1, worker=None, outcome="error", reason=None))
+        log_event(LOGGER, Fault(where="machine"), exc_info=raised())
         configure("debug", "json", stream)
-        log_event(LOGGER, Event.READY, id="w-1")
+        log_event(LOGGER, Ready(id="w-1"))
     written = (tmp_path / "journal").read_text().splitlines()
 
     assert written[:4] == [
-        "<7>started a job job=j1",
+        "<7>a job moved on job=j1 type=echo state=running attempt=1",
         "<6>ready id=w-1",
-        "<4>a job has failed job=j1",
-        "<3>internal error",
+        "<4>a job has failed job=j1 type=echo attempt=1 outcome=error",
+        "<3>internal error where=machine",
     ]
     assert all(line.startswith("<3>    | ") for line in written[4:-1])
     assert json.loads(written[-1].removeprefix("<6>"))["id"] == "w-1"
@@ -151,18 +156,22 @@ def test_another_stream_is_not_taken_for_the_journal(tmp_path: Path, monkeypatch
     monkeypatch.setenv("JOURNAL_STREAM", "1:1")
     with (tmp_path / "log").open("w+") as stream:
         configure("info", "auto", stream)
-        log_event(LOGGER, Event.READY)
+        log_event(LOGGER, Ready(id="w-1"))
         stream.seek(0)
-        assert stream.read().endswith("Z INFO    ready\n")
+        assert stream.read().endswith("Z INFO    ready id=w-1\n")
+
+
+def handler_line(message: str) -> HandlerLog:
+    return HandlerLog(job="j1", type="echo", attempt=1, message=message)
 
 
 def test_levels_are_respected_and_can_be_overridden() -> None:
     stream = configured("warning")
 
-    log_event(LOGGER, Event.HANDLER_LOG, message="unimportant")
-    log_event(LOGGER, Event.HANDLER_LOG, level=logging.ERROR, message="important")
+    log_event(LOGGER, handler_line("unimportant"))
+    log_event(LOGGER, handler_line("important"), level=logging.ERROR)
 
-    assert stream.getvalue().endswith("ERROR   handler message=important\n")
+    assert stream.getvalue().endswith("ERROR   handler job=j1 type=echo attempt=1 message=important\n")
     assert stream.getvalue().count("\n") == 1
 
 
@@ -180,7 +189,7 @@ def test_the_mqtt_client_never_logs_payloads() -> None:
 def test_configuring_again_replaces_the_settings() -> None:
     first, second = configured(), configured(form="json")
 
-    log_event(LOGGER, Event.READY)
+    log_event(LOGGER, Ready(id="w-1"))
 
     assert first.getvalue() == ""
     assert second.getvalue().count("\n") == 1
@@ -198,11 +207,11 @@ def test_a_flood_of_refusals_is_logged_in_part(monkeypatch: pytest.MonkeyPatch) 
 
     def refuse(times: int, topic: str = "jobs/queue/low/x") -> None:
         for _ in range(times):
-            log_event(LOGGER, Event.MESSAGE_REFUSED, topic=topic, reason="is not JSON")
+            log_event(LOGGER, MessageRefused(topic=topic, reason="is not JSON"))
 
     refuse(1000)
     refuse(1, "jobs/report/w1")
-    log_event(LOGGER, Event.STOPPING, reason=None)
+    log_event(LOGGER, Stopping())
     logged = refusals(stream)
     assert len(logged) == LINES_A_MINUTE + 2
     assert [line["muted_s"] for line in logged if "muted_s" in line] == [60]

@@ -8,7 +8,8 @@ from typing import Final
 
 from stockworker.adapters.tls import valid_until
 from stockworker.errors import ConfigError
-from stockworker.logs import Event, log_event
+from stockworker.logs import log_event
+from stockworker.logs.events import CertificateExpires
 
 _log = logging.getLogger(__name__)
 
@@ -69,7 +70,8 @@ class CertificateWatch:
         self.warning = str(found) if found.soon else ""
         if found.soon:
             level = logging.ERROR if found.urgent else None
-            log_event(_log, Event.CERTIFICATE_EXPIRES, level=level, file=file, until=found.until, days=found.days)
+            event = CertificateExpires(file=str(file), until=found.until, days=found.days)
+            log_event(_log, event, level=level)
         return found
 
     def forget(self) -> None:

@@ -86,8 +86,8 @@ def fields(record: logging.LogRecord, fixed: Mapping[str, object]) -> Iterable[t
     yield "STOCKWORKER_LOGGER", record.name
     event = record.__dict__.get("event")
     if event is not None:
-        yield "MESSAGE_ID", message_id(event)
-        yield "STOCKWORKER_EVENT", event.name.lower()
+        yield "MESSAGE_ID", message_id(type(event))
+        yield "STOCKWORKER_EVENT", event.name
     own: Mapping[str, object] = record.__dict__.get("fields", {})
     for name, value in {**fixed, **own}.items():
         if value is not None:

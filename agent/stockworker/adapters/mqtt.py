@@ -27,7 +27,8 @@ from stockworker.adapters.mqtt_unconfirmed import Unconfirmed
 from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, PacketTooLarge
 from stockworker.adapters.stacks import stack_of_tasks
 from stockworker.errors import ConfigError, ConnectionFailed
-from stockworker.logs import Event, log_event
+from stockworker.logs import log_event
+from stockworker.logs.events import ConnectionDead
 from stockworker.protocol.packet import Packet
 
 __all__ = [
@@ -305,7 +306,7 @@ class Link:
             written_bytes = arrived_bytes + wire.travelling_bytes
             dead = [reason for dead_at, reason in self._signs_of_death(connection) if now > dead_at]
             if dead:
-                log_event(_log, Event.CONNECTION_DEAD, reason=dead[0], stack=stack_of_tasks())
+                log_event(_log, ConnectionDead(reason=dead[0]), stack=stack_of_tasks())
                 wire.abort(ConnectionEnd(dead[0]))
             self._say_echo()
         return wire.ended.result()

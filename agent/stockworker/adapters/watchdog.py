@@ -12,7 +12,8 @@ from stockworker.adapters import clock
 from stockworker.adapters.deadlines import Deadline, overdue
 from stockworker.adapters.stacks import stack_of_tasks
 from stockworker.adapters.systemd import Notifier
-from stockworker.logs import Event, log_event
+from stockworker.logs import log_event
+from stockworker.logs.events import NoProgress, ProgressAgain
 
 _log = logging.getLogger(__name__)
 
@@ -69,10 +70,10 @@ class Watchdog:
                 self._notifier.extend_timeout(_BEATS_PER_EXTENSION * self._every_s)
         if (problem is None) != (self._told is None):
             if problem is None:
-                log_event(_log, Event.PROGRESS_AGAIN)
+                log_event(_log, ProgressAgain())
                 self._notifier.problem(None)
             else:
-                log_event(_log, Event.NO_PROGRESS, problem=problem, stack=stack_of_tasks())
+                log_event(_log, NoProgress(problem=problem), stack=stack_of_tasks())
                 self._notifier.problem(f"stuck: {problem}")
                 self._notifier.stuck()
             self._told = problem

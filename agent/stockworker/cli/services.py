@@ -21,7 +21,8 @@ from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.store_sqlite import open_store
 from stockworker.errors import AccessDenied, ConnectionFailed, StoreError
-from stockworker.logs import Event, configure, log_event
+from stockworker.logs import configure, log_event
+from stockworker.logs.events import ConfigWarning, Confined, IdentityDiffers, StoreFailed
 from stockworker.protocol.topics import Role
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
@@ -104,9 +105,9 @@ def _confine() -> Delegation | None:
     try:
         groups = take_over()
     except OSError as error:
-        log_event(_log, Event.CONFINED, by="process groups", reason=error)
+        log_event(_log, Confined(by="process groups", reason=str(error)))
         return None
-    log_event(_log, Event.CONFINED, by="control groups", controllers=" ".join(sorted(groups.controllers)) or "none")
+    log_event(_log, Confined(by="control groups", controllers=" ".join(sorted(groups.controllers)) or "none"))
     return groups
 
 
@@ -127,7 +128,7 @@ async def _until_stopped(service: _Service) -> None:
     try:
         await service.run()
     except StoreError as error:
-        log_event(_log, Event.STORE_FAILED, problem=error, exc_info=error)
+        log_event(_log, StoreFailed(problem=str(error)), exc_info=error)
         raise
 
 
@@ -138,10 +139,10 @@ def _prepare(config: Config, path: Path | None, instance: str | None, role: Role
     fixed = {"worker": config.worker.id} if role is Role.WORKER else {}
     configure(config.log.level, config.log.format, journal=partial(JournalHandler, fixed))
     for problem in problems(path, instance):
-        log_event(_log, Event.CONFIG_UNWISE, problem=problem.show())
+        log_event(_log, ConfigWarning(problem=problem.show()))
     who = identify(config, role)
     if isinstance(who, Finding):
-        log_event(_log, Event.IDENTITY_DIFFERS, problem=who.text)
+        log_event(_log, IdentityDiffers(problem=who.text))
 
 
 def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:

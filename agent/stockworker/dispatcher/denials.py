@@ -9,6 +9,7 @@ from typing import Final
 
 from stockworker.dispatcher.effects import Event
 from stockworker.dispatcher.outbox import Outbox
+from stockworker.logs.events import WorkerAdmitted, WorkerRefused
 from stockworker.protocol.ids import WorkerId
 from stockworker.protocol.messages import Ack, FromWorker, Report, Request
 from stockworker.shell.turn import Now
@@ -35,7 +36,7 @@ class Denials:
         """Deny exactly these; returns who was not denied before."""
         for worker_id in sorted(self.workers - workers):
             self._note_at.pop(worker_id, None)
-            self._outbox.note("worker_admitted", worker=worker_id)
+            self._outbox.log(WorkerAdmitted(worker=worker_id))
         fresh = sorted(workers - self.workers)
         self.workers = workers
         return fresh
@@ -52,7 +53,7 @@ class Denials:
         self._counters["messages_denied"] += 1
         if now.steady >= self._note_at.get(worker_id, now.steady):
             self._note_at[worker_id] = now.steady + _NOTE_EVERY_S
-            self._outbox.note("worker_refused", worker=worker_id, message=type(message).__name__.lower())
+            self._outbox.log(WorkerRefused(worker=worker_id, message=type(message).__name__.lower()))
         match message:
             case Request(leases=leases):
                 tokens = tuple(lease.token for lease in leases)

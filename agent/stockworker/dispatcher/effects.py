@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from enum import StrEnum
 
+from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobId, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
@@ -79,14 +80,6 @@ class RunQuery:
     why: tuple[tuple[JobId, tuple[str, ...]], ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Write an event of the log catalogue."""
-
-    event: str
-    fields: tuple[tuple[str, object], ...]
-
-
 class HoldKind(StrEnum):
     """What a `SaveHold` names: a paused job type, or a drained worker. The values are in the store."""
 
@@ -112,4 +105,4 @@ class Prune:
 
 
 Save = SaveJob | SaveAttempt | SaveHold | Prune
-Effect = Save | Send | Offer | RunQuery | Note
+Effect = Save | Send | Offer | RunQuery | LogEvent

@@ -20,6 +20,15 @@ from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
+from stockworker.logs.events import (
+    JobRejected,
+    LogEvent,
+    MessageRefused,
+    TypePaused,
+    TypeResumed,
+    WorkerDrained,
+    WorkerUndrained,
+)
 from stockworker.protocol.ids import Entropy, JobId
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
@@ -165,7 +174,7 @@ class DispatcherMachine:
                 self.roster.presence_changed(event, now)
             case _:
                 self.counters["messages_refused"] += 1
-                self._outbox.note("message_refused", topic=type(event).__name__, reason="is not meant for a dispatcher")
+                self._outbox.log(MessageRefused(topic=type(event).__name__, reason="is not meant for a dispatcher"))
 
     def _deny(self, event: Denied, now: Now) -> None:
         for worker_id in self._denials.change(event.workers):
@@ -200,7 +209,7 @@ class DispatcherMachine:
 
     def _hold(self, kind: HoldKind, name: str, *, on: bool, known: bool) -> ReceiptEntry:
         if self.ledger.hold(kind, name, on=on):
-            self._outbox.note("held" if on else "freed", kind=kind, name=name)
+            self._outbox.log(_hold_event(kind, name, on=on))
         status = ReceiptStatus.DISPATCH_STOPPED if on else ReceiptStatus.DISPATCH_RESUMED
         # An unknown name may be misspelt, or may come later: it is accepted with a hint.
         return ReceiptEntry(None, status, None if known else f"no such {kind} is known now")
@@ -298,7 +307,13 @@ class DispatcherMachine:
     def _note_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:
         for entry in entries:
             if entry.status is ReceiptStatus.REJECTED:
-                self._outbox.note("job_rejected", job=entry.job_id, type=message.jobs[0].type, reason=entry.reason)
+                self._outbox.log(JobRejected(job=entry.job_id, type=message.jobs[0].type, reason=entry.reason))
+
+
+def _hold_event(kind: HoldKind, name: str, *, on: bool) -> LogEvent:
+    if kind is HoldKind.TYPE:
+        return TypePaused(type=name) if on else TypeResumed(type=name)
+    return WorkerDrained(worker=name) if on else WorkerUndrained(worker=name)
 
 
 def _calm(job: JobRecord, now: Now) -> JobRecord:

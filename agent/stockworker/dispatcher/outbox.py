@@ -5,8 +5,10 @@ Answers are gathered by peer, so that each gets few and large messages.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import TypedDict
 
-from stockworker.dispatcher.effects import Effect, Note, Offer, RunQuery, Send
+from stockworker.dispatcher.effects import Effect, Offer, RunQuery, Send
+from stockworker.logs.events import JobFailed, JobReleased, JobRetried, LogEvent
 from stockworker.protocol.body import MAX_LIST
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import JobRecord, Outcome
@@ -74,24 +76,21 @@ class Outbox:
         """Publish what the store says."""
         self._effects.append(look)
 
-    def note(self, event: str, **fields: object) -> None:
+    def log(self, event: LogEvent) -> None:
         """Log an event of the catalogue."""
-        self._effects.append(Note(event, tuple(fields.items())))
-
-    def note_job(self, event: str, job: JobRecord, **fields: object) -> None:
-        """Log an event about a job."""
-        self.note(event, job=job.spec.job_id, type=job.spec.type, attempt=job.attempt, worker=job.worker, **fields)
+        self._effects.append(event)
 
     def note_ending(self, job: JobRecord, outcome: Outcome, now: Now) -> None:
         """Log what became of a job when an attempt at it ended, where an operator may want to know."""
         match job.state:
             case State.FAILED:
-                self.note_job("job_failed", job, outcome=outcome, reason=_first_line(job.reason))
+                self.log(JobFailed(**about(job), outcome=outcome, reason=_first_line(job.reason)))
             case State.SCHEDULED:
                 delay_s = round(job.ready_at - now.steady, 3)
-                self.note_job("job_retried", job, outcome=outcome, reason=_first_line(job.reason), delay_s=delay_s)
+                reason = _first_line(job.reason)
+                self.log(JobRetried(**about(job), outcome=outcome, reason=reason, delay_s=delay_s))
             case State.QUEUED if outcome is not Outcome.LOST:
-                self.note_job("job_released", job, outcome=outcome, reason=_first_line(job.reason))
+                self.log(JobReleased(**about(job), outcome=outcome, reason=_first_line(job.reason)))
             case _:
                 pass
 
@@ -106,6 +105,20 @@ class Outbox:
             effects.append(Send(Monitor(tuple(transitions[start : start + MAX_LIST]))))
         self._effects, self._acks, self._receipts = [], {}, []
         return effects
+
+
+class AboutJob(TypedDict):
+    """The fields that every event about a job has."""
+
+    job: str
+    type: str
+    attempt: int
+    worker: str | None
+
+
+def about(job: JobRecord) -> AboutJob:
+    """Return what every event about `job` says of it."""
+    return AboutJob(job=job.spec.job_id, type=job.spec.type, attempt=job.attempt, worker=job.worker)
 
 
 def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Send]:

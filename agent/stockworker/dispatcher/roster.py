@@ -13,8 +13,20 @@ from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
 from stockworker.dispatcher.effects import HoldKind, Unreached
 from stockworker.dispatcher.leases import Lease
 from stockworker.dispatcher.ledger import Ledger
-from stockworker.dispatcher.outbox import Outbox
+from stockworker.dispatcher.outbox import Outbox, about
 from stockworker.dispatcher.policy import Policy
+from stockworker.logs.events import (
+    JobRetried,
+    LeaseExpired,
+    LeaseReclaimed,
+    ReportStale,
+    TypeUnserved,
+    WorkerDenied,
+    WorkerDisconnected,
+    WorkerLeft,
+    WorkerLost,
+    WorkerSeen,
+)
 from stockworker.protocol.ids import Entropy, JobId, JobType, Token, WorkerId, make_token
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
@@ -132,7 +144,7 @@ class Roster:
             former=tuple(each for each in incarnations if each != message.incarnation)[-_FORMER_INCARNATIONS:],
         )
         self.workers[worker.id] = worker
-        self._outbox.note("worker_seen", worker=worker.id, version=worker.version, slots=worker.slots)
+        self._outbox.log(WorkerSeen(worker=worker.id, version=worker.version, slots=worker.slots))
         return worker
 
     def _claimed(self, worker: Worker, claim: ReportedLease, now: Now) -> None:
@@ -189,12 +201,12 @@ class Roster:
                 worker.seen, worker.online, worker.certificate_days = now.steady, True, days
             case Disconnect():
                 worker.online = False
-                self._outbox.note("worker_disconnected", worker=worker.id, leases=self._ledger.leases.count(worker.id))
+                self._outbox.log(WorkerDisconnected(worker=worker.id, leases=self._ledger.leases.count(worker.id)))
             case Unregister():
                 for lease in self._ledger.leases.of_worker(worker.id):
                     self._release(self._ledger.jobs[lease.attempt.job_id], f"worker {worker.id} has left", now)
                 del self.workers[worker.id]
-                self._outbox.note("worker_left", worker=worker.id)
+                self._outbox.log(WorkerLeft(worker=worker.id))
             case Register():
                 pass  # the request that comes with it says more
 
@@ -214,7 +226,7 @@ class Roster:
         """Take all jobs from a worker and forget it: no token that it has counts any more, not even of a lost lease."""
         self.workers.pop(worker_id, None)
         leases = self._ledger.leases.of_worker(worker_id)
-        self._outbox.note("worker_denied", worker=worker_id, leases=len(leases))
+        self._outbox.log(WorkerDenied(worker=worker_id, leases=len(leases)))
         for lease in leases:
             self._release(self._ledger.jobs[lease.attempt.job_id], f"worker {worker_id} is denied", now)
         for job in list(self._ledger.jobs.values()):
@@ -240,7 +252,7 @@ class Roster:
             patience_s = self._policy.lease_s if worker.id in silent else self._policy.worker_timeout_s
             if worker.online and silent_s >= patience_s:
                 worker.online = False
-                self._outbox.note("worker_lost", worker=worker.id, silent_s=round(silent_s))
+                self._outbox.log(WorkerLost(worker=worker.id, silent_s=round(silent_s)))
             if not self._ledger.leases.count(worker.id) and silent_s > self._policy.forget_worker_s:
                 del self.workers[worker.id]
 
@@ -252,7 +264,7 @@ class Roster:
         """Say once that nobody runs a type, until a worker comes that offers it."""
         if job_type not in self._unserved and not self.serves(job_type):
             self._unserved.add(job_type)
-            self._outbox.note("type_unserved", type=job_type)
+            self._outbox.log(TypeUnserved(type=job_type))
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -304,7 +316,7 @@ class Roster:
             worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
             self.note_unserved(job.spec.type)
         if report.outcome is Outcome.LOST and job.state is State.QUEUED:
-            self._outbox.note_job("job_retried", job, outcome=report.outcome, reason=job.reason, delay_s=0.0)
+            self._outbox.log(JobRetried(**about(job), outcome=report.outcome, reason=job.reason, delay_s=0.0))
         self._outbox.note_ending(job, report.outcome, now)
 
     def _report_of_another(self, worker_id: WorkerId, report: AttemptReport) -> None:
@@ -313,7 +325,7 @@ class Roster:
             self._outbox.stored(worker_id, report.token)  # said before: it was this that ended the job
             return
         self._counters["reports_stale"] += 1
-        self._outbox.note("report_stale", job=report.job_id, worker=worker_id, outcome=report.outcome)
+        self._outbox.log(ReportStale(job=report.job_id, worker=worker_id, outcome=report.outcome))
         self._outbox.stale(worker_id, report.token)
 
     # --- leases -------------------------------------------------------------------------------------------------------
@@ -351,11 +363,11 @@ class Roster:
     def _reclaim(self, job: JobRecord, now: Now) -> JobRecord:
         """Start a lost lease again: its worker is alive, and no other worker was given the job."""
         self._counters["leases_reclaimed"] += 1
-        self._outbox.note_job("lease_reclaimed", job)
+        self._outbox.log(LeaseReclaimed(**about(job)))
         return self._ledger.reclaim(job, now, self._policy.lease_s)
 
     def _lose(self, job: JobRecord, now: Now) -> None:
-        self._outbox.note_job("lease_expired", job)
+        self._outbox.log(LeaseExpired(**about(job)))
         job = self._verdict.lose(job, now)
         self._alarms.arm(job, now)
         self._outbox.note_ending(job, Outcome.LOST, now)

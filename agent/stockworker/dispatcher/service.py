@@ -36,7 +36,8 @@ from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.turn import Input, TurnOutput, Turns
 from stockworker.errors import ConfigError
-from stockworker.logs import Event, log_event
+from stockworker.logs import events as logged
+from stockworker.logs import log_event
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, WorkerId, make_token
 from stockworker.protocol.lifecycle import LEASED, State
@@ -207,26 +208,23 @@ class DispatcherService:
             case Delivery(packet=packet):
                 return packet
             case LinkUp():
-                log_event(_log, Event.LINK_UP, broker=self._broker)
+                log_event(_log, logged.LinkUp(broker=self._broker))
                 self._link_status = f"connected to {self._broker}"
                 return LinkChanged(up=True)
             case LinkDown(reason=reason):
-                log_event(_log, Event.LINK_DOWN, broker=self._broker, reason=reason)
+                log_event(_log, logged.LinkDown(broker=self._broker, reason=reason))
                 self._link_status = f"not connected: {reason}"
                 return LinkChanged(up=False)
             case PublishRefused(packet=packet, reason_code=code):
                 if isinstance(packet.tag, Unreached):
                     return packet.tag
                 if code != NO_MATCHING_SUBSCRIBERS:
-                    log_event(_log, Event.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
+                    log_event(_log, logged.PublishRefused(topic=packet.topic, reason=reason_name(code)))
             case Delayed(round_trip_s=round_trip_s, network_s=network_s):
-                log_event(
-                    _log,
-                    Event.BROKER_DELAYS,
-                    broker=self._broker,
-                    round_trip_s=round(round_trip_s, 4),
-                    network_s=round(network_s, 4),
+                delays = logged.BrokerDelays(
+                    broker=self._broker, round_trip_s=round(round_trip_s, 4), network_s=round(network_s, 4)
                 )
+                log_event(_log, delays)
             case Denied():
                 return item
             case _Reread():
@@ -240,10 +238,10 @@ class DispatcherService:
         try:
             self._settings = self._reread()
         except ConfigError as error:
-            log_event(_log, Event.CONFIG_REFUSED, problem=error)
+            log_event(_log, logged.ConfigRefused(problem=str(error)))
             return None
         else:
-            log_event(_log, Event.CONFIG_RELOADED)
+            log_event(_log, logged.ConfigReloaded())
             return Denied(self._settings.denied)
         finally:
             self._notifier.ready(self._status())
@@ -256,7 +254,7 @@ class DispatcherService:
             await self._link.drain(_FAREWELL_S)
             self._ready = True
             self._notifier.ready(self._status())
-            log_event(_log, Event.READY, id=self._id, version=__version__, broker=self._broker)
+            log_event(_log, logged.Ready(id=self._id, version=__version__, broker=self._broker))
         self._notifier.refresh(self._status)
 
     def _status(self) -> str:
@@ -270,12 +268,12 @@ class DispatcherService:
         return ", ".join(parts)
 
     async def _perform(self, done: TurnOutput) -> None:
-        for note in done.notes:
-            log_event(_log, Event[note.event.upper()], level=None, exc_info=None, stack=None, **dict(note.fields))
+        for event in done.log:
+            log_event(_log, event)
         await self._link.send(done.packets)
 
     async def _say_goodbye(self) -> None:
-        log_event(_log, Event.STOPPING)
+        log_event(_log, logged.Stopping())
         self._notifier.stopping(f"stopping, {self._status()}")
         self._pulse.stop_patiently()
         await self._link.send([codec.encode(replace(self._presence, online=False))])

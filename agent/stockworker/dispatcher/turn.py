@@ -12,7 +12,6 @@ from stockworker.dispatcher.effects import (
     Denied,
     Effect,
     Event,
-    Note,
     Offer,
     Prune,
     Pruned,
@@ -27,6 +26,7 @@ from stockworker.dispatcher.effects import (
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.store import JobStore
 from stockworker.errors import DecodeError
+from stockworker.logs.events import JobMoved, LogEvent, MessageRefused
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_TEXT, content_size, in_batches, read_reply
 from stockworker.protocol.ids import ClientId, JobId, WorkerId, check_id
@@ -53,7 +53,7 @@ class TurnOutput:
     """What is to be performed once a turn is committed."""
 
     packets: tuple[Packet, ...]
-    notes: tuple[Note, ...]
+    log: tuple[LogEvent, ...]
 
 
 Input = Packet | LinkChanged | Unreached | Denied | CertificateSeen
@@ -103,27 +103,27 @@ class Turns:
 
     def _refuse(self, packet: Packet, error: DecodeError) -> list[Effect]:
         self._machine.counters["messages_refused"] += 1
-        note = Note("message_refused", (("topic", error.topic), ("reason", error.reason)))
-        return [note, *(Send(message) for message in refusal(packet, error))]
+        event = MessageRefused(topic=error.topic, reason=error.reason)
+        return [event, *(Send(message) for message in refusal(packet, error))]
 
     def _perform(self, effects: Sequence[Effect], now: Now) -> TurnOutput:
         packets: list[Packet] = []
-        notes: list[Note] = []
+        log: list[LogEvent] = []
         for effect in effects:
             match effect:
                 case Send(message=message):
                     packets.append(codec.encode(message))
                     if self._verbose and isinstance(message, Monitor):
-                        notes.extend(_moved(step) for step in message.transitions)
+                        log.extend(_moved(step) for step in message.transitions)
                 case Offer(worker_id=worker_id, jobs=jobs):
                     packets.extend(self._offer(worker_id, jobs, now))
                 case RunQuery(query=query, why=why):
                     packets.append(codec.encode(answer(query, self._store, dict(why))))
-                case Note():
-                    notes.append(effect)
+                case LogEvent():
+                    log.append(effect)
                 case SaveJob() | SaveAttempt() | SaveHold() | Prune():
                     pass
-        return TurnOutput(tuple(packets), tuple(notes))
+        return TurnOutput(tuple(packets), tuple(log))
 
     def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], now: Now) -> list[Packet]:
         payloads = self._store.payloads(jobs)
@@ -136,15 +136,8 @@ class Turns:
         return packets
 
 
-def _moved(step: Transition) -> Note:
-    fields = {
-        "job": step.job_id,
-        "type": step.type,
-        "state": step.state,
-        "attempt": step.attempt,
-        "worker": step.worker,
-    }
-    return Note("job_moved", tuple(fields.items()))
+def _moved(step: Transition) -> JobMoved:
+    return JobMoved(job=step.job_id, type=step.type, state=step.state, attempt=step.attempt, worker=step.worker)
 
 
 def _assignment(job: JobRecord, payload: str, now: Now) -> Assignment:

@@ -1,11 +1,12 @@
-"""What the programs log: a catalogue of events (`events`), and how a record becomes a line (`lines`).
+"""What the programs log: a catalogue of events (`events`), and how an event becomes a line (`record`, `lines`).
 
-    log_event(logger, Event.JOB_STARTED, job=job.id, type=job.type, attempt=job.attempt)
+    log_event(logger, JobFailed(job=job.id, type=job.type, …))
 
 A payload or a result is never logged, and no value can forge a line: see `lines.escaped`.
 """
 
-from stockworker.logs.events import Event, log_event
+from stockworker.logs.events import LogEvent
+from stockworker.logs.record import log_event
 from stockworker.logs.setup import configure
 
-__all__ = ["Event", "configure", "log_event"]
+__all__ = ["LogEvent", "configure", "log_event"]

@@ -1,4 +1,4 @@
-"""The catalogue of events for the journal: an id for each kind of message, and the explanations that `journalctl -x` shows.
+"""The catalogue of events for the systemd journal: an ID per event, and the explanations that `journalctl -x` shows.
 
 The format is that of https://systemd.io/CATALOG/.
 """
@@ -6,41 +6,40 @@ The format is that of https://systemd.io/CATALOG/.
 from typing import Final
 from uuid import UUID, uuid5
 
-from stockworker.logs.events import Event
+from stockworker.logs.events import EVENTS, LogEvent
 
 _NAMESPACE: Final = UUID("5f1f4ac6-7d0e-4f0a-9a57-0c6c2c6c6e0b")
-"""Any, but the same for ever."""
+"""An arbitrary UUID that never changes."""
 
 _JOURNAL_NAMES: Final = {"job": "JOB_ID", "type": "JOB_TYPE", "worker": "WORKER_ID"}
-"""Those fields of events that have a longer name where all the programs of a machine log."""
+"""Longer names for fields of events, because all programs of a machine share the systemd journal."""
 
 _HEADER: Final = """\
-# What `journalctl -x` says about the messages of stockworker: made from the catalogue of its log events.
+# What `journalctl -x` shows for the messages of stockworker: generated from the catalogue of its log events.
 """
 
 
-def message_id(event: Event) -> str:
-    """The MESSAGE_ID of an event: 32 hexadecimal digits, made from its name, and so as stable as that."""
-    return uuid5(_NAMESPACE, event.name.lower()).hex
+def message_id(event: type[LogEvent]) -> str:
+    """The MESSAGE_ID of an event: 32 hexadecimal digits, derived from its name."""
+    return uuid5(_NAMESPACE, event.name).hex
 
 
 def journal_field(name: str) -> str:
-    """What a field of an event is called in the journal."""
+    """The name of an event's field in the systemd journal."""
     return f"STOCKWORKER_{_JOURNAL_NAMES.get(name, name.upper())}"
 
 
 def catalog() -> str:
     """The file `systemd/stockworker.catalog`."""
-    return _HEADER + "".join(_entry(event) for event in Event)
+    return _HEADER + "".join(_entry(event) for event in EVENTS)
 
 
-def _entry(event: Event) -> str:
-    description = event.value
-    values = "".join(f"{name}: @{journal_field(name)}@\n" for name in description.fields)
+def _entry(event: type[LogEvent]) -> str:
+    values = "".join(f"{name}: @{journal_field(name)}@\n" for name in event.field_names)
     return (
         f"\n-- {message_id(event)}\n"
-        f"Subject: stockworker: {description.text}\n"
+        f"Subject: stockworker: {event.text}\n"
         "Defined-By: stockworker\n"
         "Documentation: man:stockworker(1)\n"
-        f"\n{description.meaning}\n" + (f"\n{values}" if values else "")
+        f"\n{event.meaning}\n" + (f"\n{values}" if values else "")
     )

@@ -1,336 +1,534 @@
-"""The catalogue of log events: what can be logged, at which level, with which fields.
+"""The catalogue of log events: one class for each event, with its level, its text, its meaning and its fields. PURE.
 
-Success is at debug where it would be a line per job on the busiest machine: `system/monitor` tells that story. What
-an operator may have to act on is a warning; what has broken is an error.
+A machine emits an event as an effect, and a shell logs it (`logs.record.log_event`). A misspelt event or field is
+therefore an error of the type checker. To add an event, add a class here and create it where it happens: the page
+`docs/logging.md` and the systemd journal's catalogue are generated from the classes.
+
+Levels: an event that occurs once per job on a busy machine is at debug, because `system/monitor` reports the same.
+An event that may need an operator is a warning. An event after which something is broken is an error.
 """
 
-import logging
-from dataclasses import dataclass
-from enum import Enum, unique
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import ClassVar, Final, TypeVar, dataclass_transform
 
-DEBUG, INFO, WARNING, ERROR = logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR
+
+class Level(IntEnum):
+    """How important an event is: the numbers of the standard library's `logging`."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
 
 
-@dataclass(frozen=True, slots=True)
-class Description:
-    """An event as the catalogue has it.
+@dataclass(frozen=True, kw_only=True)
+class LogEvent:
+    """What happened. A field that is None is not logged.
 
     Attributes:
-        level: of the `logging` module.
-        text: the same words every time, so that they can be searched for.
-        fields: what may come with it; a field that is None is left out.
-        meaning: what happened and, where there is something to do, what to do.
+        name: the `event` of a JSON line and of an entry in the systemd journal; the class name in snake case.
+        field_names: its fields, in the order in which they are logged.
+        level: how important it is.
+        text: the same words every time, to search for.
+        meaning: what happened and what to do about it, for `docs/logging.md` and `journalctl -x`.
     """
 
-    level: int
-    text: str
-    fields: tuple[str, ...]
-    meaning: str
+    name: ClassVar[str]
+    field_names: ClassVar[tuple[str, ...]]
+    level: ClassVar[Level]
+    text: ClassVar[str]
+    meaning: ClassVar[str]
+
+    def values(self) -> dict[str, object]:
+        """The fields with their values."""
+        return {name: getattr(self, name) for name in self.field_names}
 
 
-@unique
-class Event(Enum):
-    """Every event; its name in lower case is the `event` of a JSON line."""
+E = TypeVar("E", bound=LogEvent)
 
-    # Both services.
-    READY = Description(INFO, "ready", ("id", "version", "broker"), "The service is connected, and works.")
-    LINK_UP = Description(INFO, "connected to the broker", ("broker",), "Jobs flow again.")
-    LINK_DOWN = Description(
-        WARNING,
-        "lost the broker",
-        ("broker", "reason", "retry_in_s"),
-        "The connection broke or could not be made. Work goes on, results are kept, and it is tried again by itself.",
-    )
-    CONNECTION_DEAD = Description(
-        WARNING,
-        "gives up a connection",
-        ("reason",),
-        "It was there, but nothing came back any more: a network that forgets connections, a broker that hangs. The next one "
-        "is made at once. The stacks of all tasks tell what waited for it.",
-    )
-    MESSAGE_REFUSED = Description(
-        WARNING,
-        "refused a message",
-        ("topic", "reason", "count"),
-        "Somebody sent what is no valid message, or what it may not send. It was dropped. `count`: how many a worker has "
-        "refused since it was started; a dispatcher's are in `stockworker stats`.",
-    )
-    PUBLISH_REFUSED = Description(
-        WARNING,
-        "the broker refused a message of ours",
-        ("topic", "reason"),
-        "Most often the ACL denies it: compare the broker's ACL file with the shipped one, and the name of our certificate.",
-    )
-    CONFIG_RELOADED = Description(INFO, "reloaded the configuration", (), "The new configuration is in force.")
-    CONFIG_REFUSED = Description(
-        ERROR,
-        "the new configuration is refused",
-        ("problem",),
-        "A reload found errors; the old configuration stays in force. `stockworker check` lists them.",
-    )
-    CONFIG_UNWISE = Description(
-        WARNING, "the configuration is unwise", ("problem",), "It works, and should be changed all the same."
-    )
-    IDENTITY_DIFFERS = Description(
-        WARNING,
-        "our certificate is somebody else's",
-        ("problem",),
-        "The broker knows us by the name in our certificate, and denies us the topics of our id. Set the id to that name, "
-        "or install the right certificate.",
-    )
-    CERTIFICATE_EXPIRES = Description(
-        WARNING,
-        "our certificate expires soon",
-        ("file", "until", "days"),
-        "Once a day from 30 days before; an error in the last three. Renew it: after its end the broker lets us in no more. "
-        "docs/pki.md says how.",
-    )
-    STOPPING = Description(INFO, "stopping", ("reason",), "The service was asked to end.")
-    NO_PROGRESS = Description(
-        ERROR,
-        "makes no progress",
-        ("problem",),
-        "Something has been late for most of `WatchdogSec=`, and systemd is told to end the service; the stacks of all tasks "
-        "and threads then stand in the journal. It is started anew, and nothing is lost. Look at the disk where it is a "
-        "commit that is late; otherwise please report it.",
-    )
-    STORE_FAILED = Description(
-        ERROR,
-        "can't go on without its store",
-        ("problem",),
-        "A commit has failed: the disk is full or broken, or another process holds a lock for more than 10 s. The service is "
-        "started anew, from what is on disk; nothing that was not committed has been done.",
-    )
-    PROGRESS_AGAIN = Description(INFO, "makes progress again", (), "What was late has been done.")
-    FAULT = Description(
-        ERROR,
-        "internal error",
-        ("where",),
-        "A defect of stockworker, with its traceback. The service goes on, or is restarted by systemd. Please report it.",
-    )
-
-    # The dispatcher.
-    BROKER_DELAYS = Description(
-        WARNING,
-        "the broker answers late",
-        ("broker", "round_trip_s", "network_s"),
-        "The network is fast, but each answer takes as long as a kernel saves up small packets for (Nagle's algorithm), and "
-        "so does every step of every job. Set `set_tcp_nodelay true` in the broker's configuration, as the shipped template "
-        "does, and restart it.",
-    )
-    JOB_REJECTED = Description(
-        WARNING, "rejected a job", ("job", "type", "reason"), "It was not stored; its submitter was told why."
-    )
-    JOB_MOVED = Description(
-        DEBUG,
-        "a job moved on",
-        ("job", "type", "state", "attempt", "worker"),
-        "One step in the life of a job: the same as on the topic `system/monitor`.",
-    )
-    JOB_RETRIED = Description(
-        INFO,
-        "a job is tried again",
-        ("job", "type", "attempt", "worker", "outcome", "reason", "delay_s"),
-        "An attempt failed, or its worker was killed; the next one follows after the delay.",
-    )
-    JOB_FAILED = Description(
-        WARNING,
-        "a job has failed",
-        ("job", "type", "attempt", "worker", "outcome", "reason"),
-        "It is given up, and stays in the dead letter until somebody retries it.",
-    )
-    JOB_RELEASED = Description(
-        INFO,
-        "a job was given back",
-        ("job", "type", "attempt", "worker", "outcome", "reason"),
-        "Its worker drained, was not connected, or can't run it. It goes to another one; the attempt does not count.",
-    )
-    TYPE_UNSERVED = Description(
-        WARNING,
-        "no worker runs this type",
-        ("type",),
-        "Its jobs wait. Is the type misspelt, or its handler not configured, or does it fail to load on every worker?",
-    )
-    LEASE_EXPIRED = Description(
-        WARNING,
-        "a lease ran out",
-        ("job", "type", "attempt", "worker"),
-        "The worker no longer renews it: it is down or cut off. The job goes to another one.",
-    )
-    LEASE_RECLAIMED = Description(
-        INFO,
-        "a lost lease is taken up again",
-        ("job", "type", "attempt", "worker"),
-        "The worker came back before anybody else was given the job: its work counts.",
-    )
-    HELD = Description(INFO, "kept from work", ("kind", "name"), "An operator paused a job type, or drains a worker.")
-    FREED = Description(INFO, "let to work again", ("kind", "name"), "An operator ended a pause or a drain.")
-    REPORT_STALE = Description(
-        INFO,
-        "refused a stale report",
-        ("job", "worker", "outcome"),
-        "A worker reported an attempt that had been given to another one meanwhile. The job is not affected.",
-    )
-    WORKER_SEEN = Description(INFO, "a worker registered", ("worker", "slots", "version"), "It can get jobs now.")
-    WORKER_LOST = Description(
-        WARNING, "a worker is lost", ("worker", "silent_s"), "It gave no sign of life for `worker_timeout`."
-    )
-
-    WORKER_DISCONNECTED = Description(
-        WARNING,
-        "a worker was cut off",
-        ("worker", "leases"),
-        "The broker lost its connection. It may come back: its jobs stay with it until their leases run out.",
-    )
-    WORKER_DENIED = Description(
-        WARNING,
-        "denied a worker",
-        ("worker", "leases"),
-        "Security: it is on `dispatcher.denied_workers`. Its jobs were taken back, and nothing that it says counts.",
-    )
-    WORKER_REFUSED = Description(
-        WARNING,
-        "refused a denied worker",
-        ("worker", "message"),
-        "Security: it still talks to the broker. Has its certificate been revoked, and the broker been restarted since? "
-        "Said once an hour; the counter `messages_denied` has them all.",
-    )
-    WORKER_ADMITTED = Description(
-        INFO, "admitted a worker again", ("worker",), "It was taken off `dispatcher.denied_workers`."
-    )
-    WORKER_LEFT = Description(INFO, "a worker left", ("worker",), "It was stopped, and holds no job any more.")
-
-    # The agent.
-    CONFINED = Description(
-        INFO,
-        "confines jobs",
-        ("by", "controllers", "reason"),
-        "`by` is `control groups`, where all that a job has started ends with it, and `controllers` says what can be limited "
-        "for a whole job; or `process groups`, which a process can leave, and `reason` says why. See docs/packages.md.",
-    )
-    LIMIT_UNENFORCED = Description(
-        WARNING,
-        "a limit is not enforced here",
-        ("type", "limit", "reason"),
-        "It is configured, and this machine can't hold jobs to it.",
-    )
-    JOB_STARTED = Description(DEBUG, "started a job", ("job", "type", "attempt"), "A handler process works on it.")
-    ATTEMPT_COMPLETED = Description(
-        INFO, "finished a job", ("job", "type", "attempt", "ran_s"), "The result is in the journal, and is reported."
-    )
-    ATTEMPT_FAILED = Description(
-        WARNING,
-        "an attempt failed",
-        ("job", "type", "attempt", "outcome", "reason", "ran_s"),
-        "The handler raised an error, ran out of time or crashed. The dispatcher decides whether it is tried again.",
-    )
-    HANDLER_LOG = Description(
-        INFO, "handler", ("job", "type", "attempt", "message"), "What a handler logged, at the level that it chose."
-    )
-    PAYLOAD_REFUSED = Description(
-        WARNING,
-        "refused a payload",
-        ("job", "type", "reason", "problem", "count"),
-        "Security: it was not run. Reasons: `plain` where sealed ones are required, `unsigned`, `untrusted` (its submitter "
-        "is not in the keyring), `forged` (a wrong signature), `not_allowed`, `moved` (sealed for another job), `expired`, "
-        "`damaged`, `no_key` (another worker may have it). `count` is how many since the start. See docs/encryption.md.",
-    )
-    REFUSED_BY_DISPATCHER = Description(
-        ERROR,
-        "the dispatcher refused a message of ours",
-        ("reason",),
-        "The reason says why: this worker is denied, or the versions are too far apart.",
-    )
-    LEASE_WITHDRAWN = Description(
-        INFO,
-        "a lease was withdrawn",
-        ("job", "type"),
-        "The job was cancelled, or given to another worker while this one was cut off. It is stopped here.",
-    )
-    JOURNAL_QUARANTINED = Description(
-        ERROR,
-        "began a new journal: the old one is damaged",
-        ("journal", "kept", "reason"),
-        "The jobs that it held are given out again, and results that it had not reported are computed again. The damaged "
-        "file is kept beside it: look at the disk, then delete it.",
-    )
-    RESULT_EVICTED = Description(
-        WARNING,
-        "evicted a result for want of space",
-        ("job", "type", "attempt", "bytes"),
-        "Results that could not be reported are more than `worker.journal_quota`. The job is reported as failed for this, "
-        "and is tried again while it has attempts left. For longer outages give the journal more room.",
-    )
-    SPACE_SHORT = Description(
-        WARNING,
-        "takes no new jobs for want of space",
-        ("reason", "kept_bytes"),
-        "Results wait to be reported, or the disk of the journal fills up. What is held is still worked on.",
-    )
-    SPACE_ENOUGH = Description(INFO, "takes new jobs again", ("kept_bytes",), "There is room for results again.")
-    DRAIN_STARTED = Description(INFO, "draining", ("running",), "No new jobs are taken; running ones are finished.")
-    DRAINED = Description(INFO, "drained", (), "No job runs here any more.")
+EVENTS: Final[list[type[LogEvent]]] = []
+"""Every event, in the order of the catalogue."""
 
 
-def log_event(
-    logger: logging.Logger,
-    event: Event,
-    *,
-    level: int | None = None,
-    exc_info: BaseException | None = None,
-    stack: str | None = None,
-    **fields: object,
-) -> None:
-    """Log one event of the catalogue.
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def _event(level: Level, text: str, meaning: str) -> Callable[[type[E]], type[E]]:
+    def enter(cls: type[E]) -> type[E]:
+        made = dataclass(frozen=True, kw_only=True)(cls)
+        made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        made.field_names = tuple(field.name for field in fields(made))
+        made.level, made.text, made.meaning = level, text, meaning
+        EVENTS.append(made)
+        return made
 
-    Args:
-        logger: of the module that calls.
-        event: what happened.
-        level: instead of the event's own, for `Event.HANDLER_LOG`.
-        exc_info: an exception whose traceback is to be shown.
-        stack: lines of a stack that is to be shown.
-        fields: those that the catalogue lists for the event; None leaves one out.
-    """
-    description = event.value
-    if logger.isEnabledFor(level := level or description.level):
-        logger.log(level, description.text, exc_info=exc_info, extra={"event": event, "fields": fields, "stack": stack})
+    return enter
 
 
-def reference() -> str:
-    """The page `docs/logging.md`."""
-    rows = (
-        f"| `{event.name.lower()}` | {logging.getLevelName(event.value.level).lower()} | {event.value.text} "
-        f"| {', '.join(f'`{field}`' for field in event.value.fields)} | {event.value.meaning} |\n"
-        for event in Event
-    )
-    return _INTRODUCTION + "".join(rows)
+@dataclass(frozen=True, kw_only=True)
+class _AttemptOfJob(LogEvent):
+    """An event about the newest attempt of a job, in the dispatcher. `worker` has, or last had, the lease."""
+
+    job: str
+    type: str
+    attempt: int
+    worker: str | None
 
 
-_INTRODUCTION = """\
-# Logging
+# --- both services ----------------------------------------------------------------------------------------------------
 
-The services log to the journal where systemd has started them, and to standard error elsewhere: `journalctl -u
-'stockworker@*'`. Lines carry their priority, so `journalctl -p warning` shows what may need attention. `log.level` sets
-the least important level that is logged, `log.format` the form: text for people, `json` for programs.
 
-In the journal each event is an entry with fields of its own (`log.format: auto`; not with `text` or `json`). Whatever a
-handler prints or logs stands there under its job.
+@_event(Level.INFO, "ready", "The service is connected and works.")
+class Ready(LogEvent):
+    id: str
+    version: str | None = None
+    broker: str | None = None
 
-| Field | Holds |
-|---|---|
-| `STOCKWORKER_EVENT` | the name of the event: `journalctl STOCKWORKER_EVENT=job_failed` |
-| `STOCKWORKER_JOB_ID`, `STOCKWORKER_JOB_TYPE`, `STOCKWORKER_ATTEMPT` | the field `job`, `type`, `attempt` of the event |
-| `STOCKWORKER_WORKER_ID` | the field `worker`; what a worker logs always has its own |
-| `STOCKWORKER_REASON`, … | likewise every other field of the event, in capital letters |
-| `STOCKWORKER_LOGGER` | which part of the program |
-| `MESSAGE_ID` | one per event; `journalctl -x` explains it |
 
-A JSON line is one object with `time` (UTC), `level`, `logger`, `event`, `text`, the fields of the event, and `exception`
-where there is a traceback. Of refusals that others can bring about, 50 a minute are logged of a kind: the last of them
-says for how long the others are not (`muted_s`), the next one how many there were (`unlogged`); the dispatcher's
-counters (`stockworker stats`) have them all. Lines from libraries have no `event`. Payloads and results are never logged; control
-characters in values are escaped, and values are cut at 2,000 characters. Names of fields that end in `_s` are seconds.
+@_event(Level.INFO, "connected to the broker", "Jobs flow again.")
+class LinkUp(LogEvent):
+    broker: str
 
-| Event | Level | Text | Fields | Meaning |
-|---|---|---|---|---|
-"""
+
+@_event(
+    Level.WARNING,
+    "lost the broker",
+    "The connection broke or could not be made. Work continues, results are kept, and the service retries by itself.",
+)
+class LinkDown(LogEvent):
+    broker: str
+    reason: str
+
+
+@_event(
+    Level.WARNING,
+    "gives up a connection",
+    "The connection was open, but no answer came back: a network drops idle connections, or the broker hangs. The "
+    "service reconnects immediately. The stacks of all tasks show what waited for the connection.",
+)
+class ConnectionDead(LogEvent):
+    reason: str
+
+
+@_event(
+    Level.WARNING,
+    "refused a message",
+    "The message is not valid, or its sender may not send it. It was dropped. `count`: how many messages this worker has "
+    "refused since it started; `stockworker stats` shows the dispatcher's count.",
+)
+class MessageRefused(LogEvent):
+    topic: str
+    reason: str
+    count: int | None = None
+
+
+@_event(
+    Level.WARNING,
+    "the broker refused to publish a message",
+    "Most often the ACL denies it. Compare the broker's ACL file with the shipped one, and check the name in this "
+    "service's certificate.",
+)
+class PublishRefused(LogEvent):
+    topic: str
+    reason: str
+
+
+@_event(Level.INFO, "reloaded the configuration", "The new configuration is in force.")
+class ConfigReloaded(LogEvent):
+    pass
+
+
+@_event(
+    Level.ERROR,
+    "refused the new configuration",
+    "A reload found errors. The old configuration stays in force. `stockworker check` lists the errors.",
+)
+class ConfigRefused(LogEvent):
+    problem: str
+
+
+@_event(Level.WARNING, "configuration warning", "The setting works, but should be changed.")
+class ConfigWarning(LogEvent):
+    problem: str
+
+
+@_event(
+    Level.WARNING,
+    "the certificate has another name",
+    "The broker knows this service by the name in its certificate, and denies it the topics of its ID. Set the ID to that "
+    "name, or install the right certificate.",
+)
+class IdentityDiffers(LogEvent):
+    problem: str
+
+
+@_event(
+    Level.WARNING,
+    "the certificate expires soon",
+    "Logged once a day in the last 30 days; in the last three days as an error. Renew the certificate: once it expires, the "
+    "broker will refuse the connection. docs/pki.md says how.",
+)
+class CertificateExpires(LogEvent):
+    file: str
+    until: str
+    days: int
+
+
+@_event(Level.INFO, "stopping", "The service was asked to stop.")
+class Stopping(LogEvent):
+    pass
+
+
+@_event(
+    Level.ERROR,
+    "makes no progress",
+    "A step has been overdue for most of `WatchdogSec=`, so systemd ends and restarts the service. The systemd journal has "
+    "the stacks of all tasks and threads. No job is lost. If a commit is overdue, check the disk; otherwise please report "
+    "it.",
+)
+class NoProgress(LogEvent):
+    problem: str
+
+
+@_event(
+    Level.ERROR,
+    "can't continue without its store",
+    "A commit failed: the disk is full or broken, or another process locked the file for more than 10 s. systemd restarts "
+    "the service from what is on disk. Nothing that was not committed has been done.",
+)
+class StoreFailed(LogEvent):
+    problem: str
+
+
+@_event(Level.INFO, "makes progress again", "The overdue step is done.")
+class ProgressAgain(LogEvent):
+    pass
+
+
+@_event(
+    Level.ERROR,
+    "internal error",
+    "A defect of stockworker, with its traceback. The service ends with status 70, and systemd restarts it. Please report "
+    "it.",
+)
+class Fault(LogEvent):
+    where: str
+
+
+# --- the dispatcher ---------------------------------------------------------------------------------------------------
+
+
+@_event(
+    Level.WARNING,
+    "the broker answers late",
+    "The network is fast, but each answer waits as long as a kernel delays small packets (Nagle's algorithm). Every step "
+    "of every job waits as well. Set `set_tcp_nodelay true` in the broker's configuration, as the shipped template does, "
+    "and restart the broker.",
+)
+class BrokerDelays(LogEvent):
+    broker: str
+    round_trip_s: float
+    network_s: float
+
+
+@_event(Level.WARNING, "rejected a job", "The job was not stored. Its submitter got the reason.")
+class JobRejected(LogEvent):
+    job: str | None
+    type: str
+    reason: str | None
+
+
+@_event(
+    Level.DEBUG,
+    "a job moved on",
+    "One step in the life of a job: the same as on the topic `system/monitor`.",
+)
+class JobMoved(LogEvent):
+    job: str
+    type: str
+    state: str
+    attempt: int
+    worker: str | None
+
+
+@_event(
+    Level.INFO,
+    "a job is tried again",
+    "An attempt failed, or its worker was killed. The next attempt follows after the delay.",
+)
+class JobRetried(_AttemptOfJob):
+    outcome: str
+    reason: str | None
+    delay_s: float
+
+
+@_event(
+    Level.WARNING,
+    "a job has failed",
+    "The dispatcher gave the job up. It stays in the dead letter until an operator retries it.",
+)
+class JobFailed(_AttemptOfJob):
+    outcome: str
+    reason: str | None
+
+
+@_event(
+    Level.INFO,
+    "a job was given back",
+    "Its worker drained, was not connected, or can't run the job. Another worker gets it; the attempt is not counted.",
+)
+class JobReleased(_AttemptOfJob):
+    outcome: str
+    reason: str | None
+
+
+@_event(
+    Level.WARNING,
+    "no worker runs this type",
+    "Jobs of this type wait. The type may be misspelt, its handler may not be configured, or it may fail to load on every "
+    "worker.",
+)
+class TypeUnserved(LogEvent):
+    type: str
+
+
+@_event(
+    Level.WARNING,
+    "a lease expired",
+    "The worker no longer renews the lease: it is down or cut off. Another worker gets the job.",
+)
+class LeaseExpired(_AttemptOfJob):
+    pass
+
+
+@_event(
+    Level.INFO,
+    "a lost lease was reclaimed",
+    "The worker came back before another worker got the job. Its work is valid.",
+)
+class LeaseReclaimed(_AttemptOfJob):
+    pass
+
+
+@_event(Level.INFO, "paused", "An operator paused a job type: no job of this type is dispatched.")
+class TypePaused(LogEvent):
+    type: str
+
+
+@_event(Level.INFO, "resumed", "An operator resumed a job type: its jobs are dispatched again.")
+class TypeResumed(LogEvent):
+    type: str
+
+
+@_event(Level.INFO, "drains a worker", "An operator drains a worker: it gets no new jobs.")
+class WorkerDrained(LogEvent):
+    worker: str
+
+
+@_event(Level.INFO, "undrained a worker", "An operator ended the drain of a worker: it gets jobs again.")
+class WorkerUndrained(LogEvent):
+    worker: str
+
+
+@_event(
+    Level.INFO,
+    "refused a stale report",
+    "A worker reported an attempt whose job another worker had got meanwhile. The job is not affected.",
+)
+class ReportStale(LogEvent):
+    job: str
+    worker: str
+    outcome: str
+
+
+@_event(Level.INFO, "a worker registered", "The worker can get jobs now.")
+class WorkerSeen(LogEvent):
+    worker: str
+    slots: int
+    version: str
+
+
+@_event(Level.WARNING, "a worker is lost", "The worker sent nothing for `worker_timeout`.")
+class WorkerLost(LogEvent):
+    worker: str
+    silent_s: int
+
+
+@_event(
+    Level.WARNING,
+    "a worker was cut off",
+    "The broker lost the worker's connection. The worker keeps its jobs until their leases expire, because it may come back.",
+)
+class WorkerDisconnected(LogEvent):
+    worker: str
+    leases: int
+
+
+@_event(
+    Level.WARNING,
+    "denied a worker",
+    "Security: the worker is in `dispatcher.denied_workers`. The dispatcher took its jobs back, and ignores its messages.",
+)
+class WorkerDenied(LogEvent):
+    worker: str
+    leases: int
+
+
+@_event(
+    Level.WARNING,
+    "refused a denied worker",
+    "Security: the worker still reaches the broker. Revoke its certificate, and restart the broker afterwards. Logged once "
+    "an hour; the counter `messages_denied` counts every message.",
+)
+class WorkerRefused(LogEvent):
+    worker: str
+    message: str
+
+
+@_event(Level.INFO, "admitted a worker again", "The worker was removed from `dispatcher.denied_workers`.")
+class WorkerAdmitted(LogEvent):
+    worker: str
+
+
+@_event(Level.INFO, "a worker left", "The worker was stopped, and has no lease any more.")
+class WorkerLeft(LogEvent):
+    worker: str
+
+
+# --- the worker -------------------------------------------------------------------------------------------------------
+
+
+@_event(
+    Level.INFO,
+    "confines jobs",
+    "`by` is `control groups` or `process groups`. With control groups every process that a job has started ends with the "
+    "job, and `controllers` lists what can be limited for a whole job. A process can leave its process group; `reason` says "
+    "why no control groups are used. See docs/packages.md.",
+)
+class Confined(LogEvent):
+    by: str
+    controllers: str | None = None
+    reason: str | None = None
+
+
+@_event(Level.WARNING, "a limit is not enforced here", "The limit is configured, but this machine can't enforce it.")
+class LimitUnenforced(LogEvent):
+    type: str
+    limit: str
+    reason: str
+
+
+@_event(Level.INFO, "finished a job", "The result is in the worker's journal, and will be reported.")
+class AttemptCompleted(LogEvent):
+    job: str
+    type: str
+    attempt: int
+    ran_s: float
+
+
+@_event(
+    Level.WARNING,
+    "an attempt failed",
+    "The handler raised an error, ran out of time or crashed. The dispatcher decides whether the job is tried again.",
+)
+class AttemptFailed(LogEvent):
+    job: str
+    type: str | None
+    attempt: int
+    outcome: str
+    reason: str
+    ran_s: float | None
+
+
+@_event(Level.INFO, "handler", "A line that a handler logged, at the level that the handler chose.")
+class HandlerLog(LogEvent):
+    job: str
+    type: str
+    attempt: int
+    message: str
+
+
+@_event(
+    Level.WARNING,
+    "refused a payload",
+    "Security: the job was not run. Reasons: `plain` where sealed payloads are required, `unsigned`, `untrusted` (the "
+    "submitter is not in the keyring), `forged` (a wrong signature), `not_allowed`, `moved` (sealed for another job), "
+    "`expired`, `damaged`, `no_key` (another worker may have the key). `count`: how many since this worker started. See "
+    "docs/encryption.md.",
+)
+class PayloadRefused(LogEvent):
+    job: str
+    type: str
+    reason: str
+    problem: str
+    count: int
+
+
+@_event(
+    Level.ERROR,
+    "the dispatcher refused this worker's message",
+    "`reason` says why: the worker is denied, or the versions of worker and dispatcher are too far apart.",
+)
+class RefusedByDispatcher(LogEvent):
+    reason: str
+
+
+@_event(
+    Level.INFO,
+    "a lease was withdrawn",
+    "The job was cancelled, or another worker got it while this worker was cut off. It is stopped here.",
+)
+class LeaseWithdrawn(LogEvent):
+    job: str
+    type: str
+
+
+@_event(
+    Level.ERROR,
+    "started a new journal because the old one is damaged",
+    "The dispatcher assigns the jobs in the old journal again, and results that were not reported are computed again. The "
+    "damaged file is kept beside the new one. Check the disk, then delete the file.",
+)
+class JournalQuarantined(LogEvent):
+    journal: str
+    kept: str
+    reason: str
+
+
+@_event(
+    Level.WARNING,
+    "evicted a result to save space",
+    "The results that could not be reported exceed `worker.journal_quota`. The worker reports the job as failed for this "
+    "reason, and the dispatcher tries it again while it has attempts left. Raise the quota for longer outages.",
+)
+class ResultEvicted(LogEvent):
+    job: str
+    type: str
+    attempt: int
+    bytes: int
+
+
+@_event(
+    Level.WARNING,
+    "takes no new jobs because space is short",
+    "Results wait to be reported, or the journal's disk fills up. Jobs that the worker has still run.",
+)
+class SpaceShort(LogEvent):
+    reason: str
+    kept_bytes: int
+
+
+@_event(Level.INFO, "takes new jobs again", "The journal has room for results again.")
+class SpaceEnough(LogEvent):
+    kept_bytes: int
+
+
+@_event(Level.INFO, "draining", "The worker takes no new jobs, and finishes those that run.")
+class DrainStarted(LogEvent):
+    running: int
+
+
+@_event(Level.INFO, "drained", "No job runs on this worker any more.")
+class Drained(LogEvent):
+    pass

@@ -1,22 +1,22 @@
-"""Keeps those who can make us log from filling the disk: of each kind of refusal so many lines a minute, and a count."""
+"""Limits how fast other programs can fill the log: a number of lines a minute for each kind of refusal, and a count."""
 
 import logging
 from dataclasses import dataclass
 from typing import Final
 
-from stockworker.logs.events import Event
+from stockworker.logs.events import JobRejected, LogEvent, MessageRefused, PublishRefused, ReportStale
 
 LINES_A_MINUTE: Final = 50
 _WINDOW_S: Final = 60.0
 _MOST_KINDS: Final = 256
 
-OF_OTHERS: Final = frozenset({Event.MESSAGE_REFUSED, Event.JOB_REJECTED, Event.REPORT_STALE, Event.PUBLISH_REFUSED})
-"""Events that anybody who may publish can bring about as often as they like."""
+CAUSED_BY_OTHERS: Final = (MessageRefused, JobRejected, ReportStale, PublishRefused)
+"""Events that any client that may publish can cause as often as it likes."""
 
 
 @dataclass(slots=True)
 class _Window:
-    """What was logged of one kind since `began`, on the clock of the records."""
+    """What was logged of one kind since `began`, on the clock of the log records."""
 
     began: float
     logged: int = 0
@@ -26,22 +26,22 @@ class _Window:
 class FloodFilter(logging.Filter):
     """Drops lines of a kind beyond `LINES_A_MINUTE`.
 
-    A kind is an event, and of a message the fixed levels of its topic. The last line that is let through says so
-    (``muted_s``), and the next one after that minute says how many there were (``unlogged``). Nothing is lost by it
-    but words: the dispatcher's counters go on.
+    A kind is an event, together with the fixed levels of its topic if it has one. The last line that passes carries
+    ``muted_s``, and the first one after that minute carries ``unlogged``, the number of dropped lines. The
+    dispatcher's counters count all of them.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._windows: dict[tuple[Event, str], _Window] = {}
+        self._windows: dict[tuple[type[LogEvent], str], _Window] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Whether the record is to be logged; notes in its fields what was left out."""
+        """Return whether the record must be logged; add to its fields what was left out."""
         event = record.__dict__.get("event")
-        if event not in OF_OTHERS:
+        if not isinstance(event, CAUSED_BY_OTHERS):
             return True
         fields: dict[str, object] = record.__dict__["fields"]
-        kind = (event, "/".join(str(fields.get("topic", "")).split("/")[:2]))
+        kind = (type(event), "/".join(str(fields.get("topic", "")).split("/")[:2]))
         window = self._windows.get(kind)
         if window is None or not 0 <= record.created - window.began < _WINDOW_S:
             unlogged = 0 if window is None else window.unlogged

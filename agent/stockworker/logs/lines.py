@@ -37,7 +37,7 @@ def json_line(record: logging.LogRecord) -> str:
     """One JSON object; only ASCII, so that no terminal and no splitter of lines can misread it."""
     entry: dict[str, object] = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
     if event := record.__dict__.get("event"):
-        entry["event"] = event.name.lower()
+        entry["event"] = event.name
     entry["text"] = record.getMessage()
     entry |= {name: _json(value) for name, value in _fields(record).items()}
     if traceback := _traceback(record):

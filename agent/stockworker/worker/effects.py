@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobType, Tag, Token
 from stockworker.protocol.messages import Assignment, AttemptReport, Message
 from stockworker.shell.turn import CertificateSeen, LinkChanged
@@ -108,13 +109,5 @@ class Leave:
     """Nothing is left to do: end."""
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Write an event of the log catalogue."""
-
-    event: str
-    fields: tuple[tuple[str, object], ...]
-
-
 Entry = Accept | MarkStarted | RecordOutcome | Forget
-Effect = Entry | Start | Stop | Send | Leave | Note
+Effect = Entry | Start | Stop | Send | Leave | LogEvent

@@ -20,7 +20,8 @@ from stockworker.adapters.sqlite import (
     transaction,
 )
 from stockworker.errors import StoreDamaged, StoreError
-from stockworker.logs import Event, log_event
+from stockworker.logs import log_event
+from stockworker.logs.events import JournalQuarantined
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport
@@ -186,7 +187,7 @@ def open_journal(path: Path) -> Journal:
             raise
     except StoreDamaged as error:
         kept = move_aside(path, f".damaged-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%S.%fZ}")
-        log_event(_log, Event.JOURNAL_QUARANTINED, journal=path, kept=kept, reason=error)
+        log_event(_log, JournalQuarantined(journal=str(path), kept=str(kept), reason=str(error)))
         return Journal(path)
     return journal
 

@@ -10,6 +10,18 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
+from stockworker.logs.events import (
+    AttemptCompleted,
+    AttemptFailed,
+    DrainStarted,
+    LeaseWithdrawn,
+    LogEvent,
+    MessageRefused,
+    RefusedByDispatcher,
+    ResultEvicted,
+    SpaceEnough,
+    SpaceShort,
+)
 from stockworker.protocol.body import MAX_LEASES, content_size, in_batches
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Outcome
@@ -30,7 +42,7 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.sealed import without_sealed
 from stockworker.shell.turn import CertificateSeen, LinkChanged
-from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Effect, Event, Leave, Note, Send
+from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Effect, Event, Leave, Send
 from stockworker.worker.leases import JournalEntry, LeaseTable, WorkerLease
 from stockworker.worker.window import LeaseWindow
 from stockworker.worker.work import Began, Finished, Progressed
@@ -202,7 +214,7 @@ class WorkerMachine:
                 self._offering = event
                 self._request_due = now
             case _:
-                self._note("message_refused", topic=type(event).__name__, reason="is not meant for a worker")
+                self._log(MessageRefused(topic=type(event).__name__, reason="is not meant for a worker"))
 
     def _looked_around(self, event: DiskChanged | CertificateSeen) -> None:
         match event:
@@ -236,7 +248,7 @@ class WorkerMachine:
         if message.lease_s:
             self._lease_s = message.lease_s
         if message.error is not None and message.error != self._told_refusal:
-            self._note("refused_by_dispatcher", reason=message.error)
+            self._log(RefusedByDispatcher(reason=message.error))
         self._told_refusal = message.error
         for token in message.stored:
             held = self._holdings.unreported.get(token)
@@ -245,7 +257,7 @@ class WorkerMachine:
         for token in message.stale:
             held = self._holdings.get(token)
             if held is not None:
-                self._note("lease_withdrawn", job=held.assignment.job_id, type=held.assignment.type)
+                self._log(LeaseWithdrawn(job=held.assignment.job_id, type=held.assignment.type))
                 self._holdings.withdraw(held)
 
     # --- orders -------------------------------------------------------------------------------------------------------
@@ -268,7 +280,7 @@ class WorkerMachine:
         self._drain = drain
         self._patience_ends = None if drain.patience_s is None else now + drain.patience_s
         self._request_due = now
-        self._note("drain_started", running=self.running)
+        self._log(DrainStarted(running=self.running))
         self._holdings.stop_unbegun()
 
     def _look_at_drain(self, now: float) -> None:
@@ -294,15 +306,12 @@ class WorkerMachine:
         """Keep within the quota, and say when new jobs are not taken for want of space."""
         for job, size in self._holdings.make_room():
             self.evicted += 1
-            self._note("result_evicted", job=job.job_id, type=job.type, attempt=job.attempt, bytes=size)
+            self._log(ResultEvicted(job=job.job_id, type=job.type, attempt=job.attempt, bytes=size))
         if self._short != self._told_short:
             self._told_short = self._short
             reason = "the disk is nearly full" if self._disk_full else "the journal is near its quota"
-            kept = {"kept_bytes": self._holdings.kept_bytes}
-            if self._short:
-                self._note("space_short", reason=reason, **kept)
-            else:
-                self._note("space_enough", **kept)
+            kept = self._holdings.kept_bytes
+            self._log(SpaceShort(reason=reason, kept_bytes=kept) if self._short else SpaceEnough(kept_bytes=kept))
 
     @property
     def _short(self) -> bool:
@@ -413,14 +422,19 @@ class WorkerMachine:
     def _note_attempt(self, held: WorkerLease, event: Finished) -> None:
         job = held.assignment
         outcome = event.outcome if held.report is None else held.report.outcome
-        common = {"job": job.job_id, "type": job.type, "attempt": job.attempt, "ran_s": round(event.ran_s, 3)}
+        ran_s = round(event.ran_s, 3)
         if outcome is Outcome.OK:
-            self._note("attempt_completed", **common)
-        else:
-            self._note("attempt_failed", outcome=outcome, reason=_first_line(event.error or ""), **common)
+            self._log(AttemptCompleted(job=job.job_id, type=job.type, attempt=job.attempt, ran_s=ran_s))
+            return
+        reason = _first_line(event.error or "")
+        self._log(
+            AttemptFailed(
+                job=job.job_id, type=job.type, attempt=job.attempt, outcome=outcome, reason=reason, ran_s=ran_s
+            )
+        )
 
-    def _note(self, event: str, **fields: object) -> None:
-        self._effects.append(Note(event, tuple(fields.items())))
+    def _log(self, event: LogEvent) -> None:
+        self._effects.append(event)
 
 
 def _first_line(error: str) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
 from stockworker.errors import ConfigError, SealRefused
-from stockworker.logs import Event, log_event
+from stockworker.logs import log_event
+from stockworker.logs.events import PayloadRefused
 from stockworker.protocol.body import MAX_CONTENT, fits
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
@@ -102,12 +103,13 @@ class WorkerSealing:
         self.refused += 1
         log_event(
             _log,
-            Event.PAYLOAD_REFUSED,
-            job=work.job_id,
-            type=work.type,
-            reason=refusal.reason,
-            problem=refusal,
-            count=self.refused,
+            PayloadRefused(
+                job=work.job_id,
+                type=work.type,
+                reason=refusal.reason,
+                problem=str(refusal),
+                count=self.refused,
+            ),
         )
         here_only = refusal.reason == Refusal.NO_KEY
         outcome = Outcome.REFUSED if here_only else Outcome.ERROR

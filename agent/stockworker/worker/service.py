@@ -33,8 +33,8 @@ from stockworker.adapters.systemd import Notifier
 from stockworker.adapters.watchdog import Watchdog
 from stockworker.errors import ConfigError, DecodeError
 from stockworker.handlers.spec import HandlerSpec
-from stockworker.logs import Event as Logged
-from stockworker.logs import log_event
+from stockworker.logs import LogEvent, log_event
+from stockworker.logs import events as logged
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import JobType, Tag, Token, WorkerId, make_token
 from stockworker.protocol.messages import Disconnect
@@ -51,7 +51,6 @@ from stockworker.worker.effects import (
     Forget,
     Leave,
     MarkStarted,
-    Note,
     RecordOutcome,
     Send,
     Start,
@@ -282,16 +281,16 @@ class WorkerService:
             case Delivery(packet=packet):
                 return self._decode(packet)
             case LinkUp():
-                log_event(_log, Logged.LINK_UP, broker=self._broker)
+                log_event(_log, logged.LinkUp(broker=self._broker))
                 self._link_status = f"connected to {self._broker}"
                 return LinkChanged(up=True)
             case LinkDown(reason=reason):
-                log_event(_log, Logged.LINK_DOWN, broker=self._broker, reason=reason)
+                log_event(_log, logged.LinkDown(broker=self._broker, reason=reason))
                 self._link_status = f"not connected: {reason}"
                 return LinkChanged(up=False)
             case PublishRefused(packet=packet, reason_code=code):
                 if code != NO_MATCHING_SUBSCRIBERS:
-                    log_event(_log, Logged.PUBLISH_REFUSED, topic=packet.topic, reason=reason_name(code))
+                    log_event(_log, logged.PublishRefused(topic=packet.topic, reason=reason_name(code)))
                 return None
             case Delayed():
                 return None  # the dispatcher says it, once for all
@@ -317,7 +316,7 @@ class WorkerService:
             return codec.decode(packet)
         except DecodeError as error:
             self._refused += 1
-            log_event(_log, Logged.MESSAGE_REFUSED, topic=error.topic, reason=error.reason, count=self._refused)
+            log_event(_log, logged.MessageRefused(topic=error.topic, reason=error.reason, count=self._refused))
             return None
 
     def _read_again(self, executor: Executor) -> Capabilities | None:
@@ -327,11 +326,11 @@ class WorkerService:
             executor.reload(settings.handlers)
             self._secrecy.use(settings.seal)
         except ConfigError as error:
-            log_event(_log, Logged.CONFIG_REFUSED, problem=error)
+            log_event(_log, logged.ConfigRefused(problem=str(error)))
             return None
         else:
             self._settings = replace(self._settings, link=settings.link, handlers=settings.handlers, tags=settings.tags)
-            log_event(_log, Logged.CONFIG_RELOADED)
+            log_event(_log, logged.ConfigReloaded())
             self._warn_of_limits(settings.handlers)
             return self._settings.offering
         finally:
@@ -347,10 +346,10 @@ class WorkerService:
                     executor.stop(token)
                 case Send(message=message):
                     packets.append(codec.encode(message))
-                case Note(event=event, fields=fields):
-                    log_event(_log, Logged[event.upper()], level=None, exc_info=None, stack=None, **dict(fields))
+                case LogEvent():
+                    log_event(_log, effect)
                 case Leave():
-                    log_event(_log, Logged.DRAINED)
+                    log_event(_log, logged.Drained())
                 case Accept() | MarkStarted() | RecordOutcome() | Forget():
                     pass
         await self._link.send(packets)
@@ -361,14 +360,13 @@ class WorkerService:
         for job_type, handler in handlers.items():
             if handler.limits.processors is not None:
                 reason = "no control groups with a cpu controller"
-                log_event(_log, Logged.LIMIT_UNENFORCED, type=job_type, limit="processors", reason=reason)
+                log_event(_log, logged.LimitUnenforced(type=job_type, limit="processors", reason=reason))
 
     def _log_handler(self, token: Token, level: int, text: str) -> None:
         job = self._machine.job_of(token)
         if job is not None:
-            log_event(
-                _log, Logged.HANDLER_LOG, level=level, job=job.job_id, type=job.type, attempt=job.attempt, message=text
-            )
+            line = logged.HandlerLog(job=job.job_id, type=job.type, attempt=job.attempt, message=text)
+            log_event(_log, line, level=level)
 
     async def _tell_status(self) -> None:
         if self._link_status is None:
@@ -378,7 +376,7 @@ class WorkerService:
             await self._link.drain(_FAREWELL_S)
             self._ready = True
             self._notifier.ready(self._status())
-            log_event(_log, Logged.READY, id=self._settings.worker_id, version=__version__, broker=self._broker)
+            log_event(_log, logged.Ready(id=self._settings.worker_id, version=__version__, broker=self._broker))
         self._notifier.refresh(self._status)
 
     def _status(self) -> str:

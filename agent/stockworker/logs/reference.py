@@ -1,0 +1,47 @@
+"""The page `docs/logging.md`, generated from the catalogue of events."""
+
+from stockworker.logs.events import EVENTS
+
+
+def reference() -> str:
+    """The text of the page."""
+    rows = (
+        f"| `{event.name}` | {event.level.name.lower()} | {event.text} "
+        f"| {', '.join(f'`{name}`' for name in event.field_names)} | {event.meaning} |\n"
+        for event in EVENTS
+    )
+    return _INTRODUCTION + "".join(rows)
+
+
+_INTRODUCTION = """\
+# Logging
+
+Services that systemd starts log to the systemd journal: `journalctl -u 'stockworker@*'`. Elsewhere they log to standard
+error. Each line carries its priority, so `journalctl -p warning` shows what may need attention. `log.level` sets the least
+important level that is logged. `log.format` sets the form: `text` for people, `json` for programs.
+
+In the systemd journal each event is an entry with its own fields (with `log.format: auto`; not with `text` or `json`).
+Whatever a handler prints or logs is an entry with the fields of its job.
+
+| Field | Holds |
+|---|---|
+| `STOCKWORKER_EVENT` | the name of the event: `journalctl STOCKWORKER_EVENT=job_failed` |
+| `STOCKWORKER_JOB_ID`, `STOCKWORKER_JOB_TYPE`, `STOCKWORKER_ATTEMPT` | the fields `job`, `type` and `attempt` of the event |
+| `STOCKWORKER_WORKER_ID` | the field `worker`; in entries of a worker always its own ID |
+| `STOCKWORKER_REASON`, … | every other field of the event, in capital letters |
+| `STOCKWORKER_LOGGER` | the part of the program |
+| `MESSAGE_ID` | one ID per event; `journalctl -x` explains the event |
+
+A JSON line is one object with `time` (UTC), `level`, `logger`, `event`, `text`, the fields of the event, and `exception`
+where a traceback was logged. Lines from libraries have no `event`.
+
+Other programs can cause refusals as often as they like. Of each kind of refusal 50 a minute are logged. The last of them
+has the field `muted_s`: for how many seconds the next ones are left out. The first one afterwards has the field
+`unlogged`: how many were left out. The dispatcher's counters (`stockworker stats`) count all of them.
+
+Payloads and results are never logged. Control characters in values are escaped, and values are cut at 2,000 characters.
+The names of fields that hold seconds end in `_s`.
+
+| Event | Level | Text | Fields | Meaning |
+|---|---|---|---|---|
+"""
