@@ -1,15 +1,15 @@
-# `make` lists the targets. Everything a target needs, system packages included, is installed by the target itself.
+# `make` lists the targets. Each target installs everything that it needs, system packages included.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
 
-# The distribution's own interpreter: the one the packages run on.
+# The distribution's own interpreter, on which the packages run.
 PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_PACKAGES := mosquitto mosquitto-clients openssl postgresql python3-venv systemd
 PURE_TESTS := tests/unit tests/property tests/contract/test_broker_template.py
-# A file's tests share their broker, and stay together.
+# The tests of a file share a broker, so they run in one process.
 PARALLEL := --numprocesses auto --dist loadfile
 SUDO := $(if $(filter 0,$(shell id -u)),,sudo)
 
@@ -18,7 +18,7 @@ help: ## List the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 .PHONY: system
-system: ## Install the Debian packages that are missing (asks for root through sudo where needed)
+system: ## Install missing Debian packages (as root, with sudo if necessary)
 	@missing=$$(for package in $(DEBIAN_PACKAGES); do \
 	    dpkg-query -W -f='$${Status}' $$package 2>/dev/null | grep -q 'ok installed' || echo $$package; done); \
 	if [ -n "$$missing" ]; then \
@@ -38,7 +38,7 @@ dev: $(VENV)/.ready ## Set up the development environment in .venv
 
 .PHONY: demo
 demo: DEBIAN_PACKAGES := mosquitto python3-venv
-demo: dev ## Show a broker, a dispatcher and two workers at work on real prices (about 10 s, nothing stays behind)
+demo: dev ## Run a broker, a dispatcher and two workers on real prices (about 10 s, leaves nothing behind)
 	@$(BIN)/python -m demo
 
 .PHONY: format
@@ -47,22 +47,22 @@ format: dev ## Format the code
 	$(BIN)/ruff check --fix .
 
 .PHONY: check
-check: dev ## Lint, types, layers and generated documents
+check: dev ## Check lint, types, layers and generated documents
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python docs/generate.py --check
 
-# What the tests need beyond the distribution's Python is locked for each release whose libraries the packages run on. The
-# locks are complete; --no-deps, because pyhpke asks for a newer cryptography than Debian 12 has and it needs.
+# One lock for each Debian release has its libraries and the tools of the tests. The locks are complete. --no-deps, because
+# pyhpke declares a newer cryptography than Debian 12 has, and does not need it.
 .venv-debian-%/.ready: requirements/debian-%.lock | system
 	$(PYTHON) -m venv --clear $(@D)
 	$(@D)/bin/pip install --quiet --require-hashes --no-deps -r $<
 	touch $@
 
 .PHONY: test
-test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests, linters included, and the pure ones on Debian's libraries too
+test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests and linters, and the pure tests with Debian's libraries too
 	$(BIN)/pytest $(PARALLEL)
 	@for release in 12 13; do \
 	    echo "with the libraries of Debian $$release:"; \
@@ -75,7 +75,7 @@ test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests, linter
 	touch $@
 
 .PHONY: packages
-packages: dev .venv-packaging/.ready ## Build the .deb and .rpm packages into dist/, the same bytes each time
+packages: dev .venv-packaging/.ready ## Build the .deb and .rpm packages into dist/, reproducibly
 	PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m builder --out dist
 
 KEY ?=
@@ -91,63 +91,63 @@ repo: dev packages ## Publish the packages in signed repositories for apt and dn
 .PHONY: test-packages
 test-packages: DEBIAN_PACKAGES += createrepo-c debootstrap e2fsprogs fish gpg gpg-agent lintian mount piuparts python3-rpm \
 	qemu-system-x86 rpm systemd-container zsh
-test-packages: dev packages ## Install the packages on booted Debian 12 and 13 and try them (as root; about 10 min)
-	$(SUDO) $(BIN)/pytest --timeout 600 tests/packages # the first time, two releases of Debian are fetched
+test-packages: dev packages ## Test the packages on booted Debian 12 and 13 (as root; about 10 min)
+	$(SUDO) $(BIN)/pytest --timeout 600 tests/packages # the first run downloads two releases of Debian
 
 .PHONY: bench
-bench: dev ## Measure jobs per second and latency, beside what this machine could do at all
+bench: dev ## Measure jobs per second and latency, beside the limits of this machine
 	$(BIN)/python -m bench
 
 .PHONY: bench-recovery
-bench-recovery: dev ## Measure how long jobs wait for a killed worker or broker (about 10 min)
+bench-recovery: dev ## Measure how long jobs wait after a worker or broker was killed (about 10 min)
 	$(BIN)/python -m bench.recovery
 
 .PHONY: bench-sealing
-bench-sealing: dev ## Measure what it costs to seal, sign, verify and open jobs, beside plain ones
+bench-sealing: dev ## Measure the cost of sealing, signing, verifying and opening jobs
 	$(BIN)/python -m bench.sealing
 
 .PHONY: bench-killing
-bench-killing: dev ## Measure how long jobs take to die that scatter their processes, and whether any survives (as root)
+bench-killing: dev ## Measure how long it takes to kill jobs with scattered processes, and check that none remains (as root)
 	$(SUDO) $(BIN)/python -m bench.killing
 
 HANGS ?= 20
 
 .PHONY: bench-watchdog
 bench-watchdog: DEBIAN_PACKAGES += debootstrap mount systemd-container
-bench-watchdog: dev packages ## Get workers stuck HANGS=20 times in each way, on a booted machine (as root): each is healed
+bench-watchdog: dev packages ## Make workers hang HANGS=20 times in each way, on a booted machine (as root): each must recover
 	$(SUDO) $(BIN)/python -m bench.watchdog --hangs $(HANGS)
 
 .PHONY: bench-install
 bench-install: DEBIAN_PACKAGES += debootstrap mount systemd-container
-bench-install: dev packages ## Measure how long it takes from an install to a worker that is ready (as root; about 2 min)
+bench-install: dev packages ## Measure the time from an installation to a ready worker (as root; about 2 min)
 	$(SUDO) $(BIN)/python -m bench.install
 
 MINUTES ?= 30
 
 .PHONY: soak
-soak: dev ## Run a load with bad connections for MINUTES=30, and say whether any process grows
+soak: dev ## Run a load over bad connections for MINUTES=30, and report processes that grow
 	$(BIN)/python -m bench.soak --minutes $(MINUTES)
 
 .PHONY: chaos
-chaos: dev ## Run 100,000 jobs through 500 faults (about 15 min; STOCKWORKER_SEED=N makes the same faults again)
+chaos: dev ## Run 100,000 jobs through 500 faults (about 15 min; STOCKWORKER_SEED=N repeats the faults)
 	$(BIN)/python -m tests.chaos
 
 HOURS ?= 100
 
 .PHONY: simulate
-simulate: dev ## Live through HOURS=100 simulated hours of faults, from a random seed (docs/simulation.md)
+simulate: dev ## Simulate HOURS=100 hours of faults, from a random seed (docs/simulation.md)
 	@$(BIN)/python -m tests.simulation --hours $(HOURS)
 
 .PHONY: simulate-ci
-simulate-ci: dev ## Live through 1,000 simulated hours of faults, always the same ones
+simulate-ci: dev ## Simulate 1,000 hours of faults, from a fixed seed
 	@$(BIN)/python -m tests.simulation --hours 1000 --seed 1
 
 .PHONY: simulate-nightly
-simulate-nightly: dev ## Live through 10,000 simulated hours of faults, from a random seed
+simulate-nightly: dev ## Simulate 10,000 hours of faults, from a random seed
 	@$(BIN)/python -m tests.simulation --hours 10000
 
 .PHONY: docs
-docs: dev ## Write the generated documents anew
+docs: dev ## Write the generated documents
 	$(BIN)/python docs/generate.py
 
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
@@ -161,5 +161,5 @@ lock: dev ## Resolve the locked dependencies again
 	$(LOCK) requirements/packaging.in --upgrade --output-file requirements/packaging.lock
 
 .PHONY: clean
-clean: ## Remove what the targets made
+clean: ## Remove everything that the targets made
 	rm -rf $(VENV) .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

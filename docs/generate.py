@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Writes the documents that are made from the code: `docs/generate.py`, or `--check` to see whether they are current.
+"""Writes the documents that are generated from the code: `docs/generate.py`. `--check` reports outdated ones.
 
-To add one, add a line to PAGES: where it goes, and the function that returns its text.
+To add one, add a line to PAGES: its path, and the function that returns its text.
 """
 
 import argparse
@@ -36,7 +36,7 @@ PAGES: dict[str, Callable[[], str]] = {
 
 
 def outdated() -> list[str]:
-    """The pages whose file is missing, or differs from what the code says now."""
+    """The pages whose file is missing, or differs from the generated text."""
     return [name for name, text in PAGES.items() if _current(ROOT / name) != text()]
 
 
@@ -50,7 +50,7 @@ def write() -> None:
 
 def main() -> int:
     """Run as a command; 1 if a page is outdated."""
-    parser = argparse.ArgumentParser(description="Write the documents that are made from the code.")
+    parser = argparse.ArgumentParser(description="Write the documents that are generated from the code.")
     parser.add_argument("--check", action="store_true", help="write nothing, fail if a page is outdated")
     if not parser.parse_args().check:
         write()
@@ -66,10 +66,10 @@ def _current(file: Path) -> str | None:
 
 
 def _laws() -> str:
-    """The laws of the simulation, as a table; read, not imported: the tests are no part of what is installed."""
+    """The laws of the simulation, as a table. Their file is parsed, not imported: tests are not installed."""
     file = ast.parse((ROOT / "tests/simulation/invariants.py").read_text(encoding="utf-8"))
     (law,) = (node for node in file.body if isinstance(node, ast.ClassDef) and node.name == "Law")
-    rows = ["| Law | says |", "|---|---|"]
+    rows = ["| Law | Meaning |", "|---|---|"]
     for node in law.body:
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant):
             text = " ".join(str(node.value.value).split())

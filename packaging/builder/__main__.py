@@ -14,7 +14,6 @@ from typing import Any, Final
 
 from builder import completion
 from builder.archive import tighten
-from builder.bill import bill
 from builder.publisher import Publisher, publisher
 from builder.recipes import (
     BROKER,
@@ -27,12 +26,13 @@ from builder.recipes import (
     RECIPES,
     Recipe,
 )
+from builder.sbom import sbom
 from builder.stage import Stage, filled
 from builder.vendored import Library, fetch, names
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REVISION: Final = "0.1"
-"""Below the 1 that a distribution would begin with: its own packages are to win over ours."""
+"""Below 1, the first revision of a distribution, so that a distribution's own packages win."""
 
 _SCRIPTS: Final = ("postinstall", "preremove", "postremove")
 _LOCK: Final = "requirements/dev.lock"
@@ -41,20 +41,20 @@ _BUILT: Final = (".deb", ".rpm", ".json")
 
 @dataclass(frozen=True, slots=True)
 class Build:
-    """One run.
+    """One run of the builder.
 
     Attributes:
         version: of every package.
-        epoch: time stamp of everything that has one, in seconds since the epoch.
-        libraries: what is vendored.
-        folder: for what is written on the way.
-        out: where the packages go.
-        publisher: who they are from.
-        keyring: the public keys of the repository, where its own package is to be made.
+        built_at: time stamp of every file, in seconds since 1970.
+        libraries: those that the packages carry.
+        folder: for intermediate files.
+        out: the folder for the packages.
+        publisher: the maintainer and the URLs in the packages.
+        keyring: the public keys of the repository, to build their package only.
     """
 
     version: str
-    epoch: int
+    built_at: int
     libraries: Sequence[Library]
     folder: Path
     out: Path
@@ -64,7 +64,7 @@ class Build:
     def make(self, recipe: Recipe) -> None:
         """Make the packages of one recipe."""
         for packager in ("deb", "rpm"):
-            stage = Stage(self.folder / packager / recipe.name, self.epoch)
+            stage = Stage(self.folder / packager / recipe.name, self.built_at)
             for target, source in recipe.files.items():
                 stage.copy(ROOT / source, target)
             self._add_legal(stage, recipe, packager)
@@ -75,10 +75,10 @@ class Build:
             if self.keyring is not None:
                 stage.copy(self.keyring, PLACES[packager]["key"])
             settings = self._settings(recipe, packager, stage.contents(recipe.folders, packager))
-            # nfpm reads YAML, of which JSON is a part.
+            # nfpm reads YAML, and JSON is a subset of it.
             file = self.folder / packager / f"{recipe.name}.json"
             file.write_text(json.dumps(settings, indent=2))
-            environment = {**os.environ, "SOURCE_DATE_EPOCH": str(self.epoch)}
+            environment = {**os.environ, "SOURCE_DATE_EPOCH": str(self.built_at)}
             command = ["nfpm", "package", "--config", str(file), "--packager", packager, "--target", str(self.out)]
             subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
@@ -102,7 +102,7 @@ class Build:
         stage.add("/usr/share/bash-completion/completions/stockworker", completion.bash(top).encode())
         stage.add(PLACES[packager]["zsh"], completion.zsh(top).encode())
         stage.add("/usr/share/fish/vendor_completions.d/stockworker.fish", completion.fish(top).encode())
-        text = bill("stockworker", self.version, self.libraries, self.epoch)
+        text = sbom("stockworker", self.version, self.libraries, self.built_at)
         stage.add("/usr/share/doc/stockworker/stockworker.cdx.json", text.encode())
         (self.out / f"stockworker-{self.version}.cdx.json").write_text(text)
 
@@ -144,10 +144,10 @@ class Build:
 
     def _changelog(self, recipe: Recipe) -> Path:
         name = "changelog.keyring.yml" if recipe is KEYRING else "changelog.yml"
-        date = datetime.fromtimestamp(self.epoch, UTC).isoformat()
-        words = {"MAINTAINER": self.publisher.maintainer, "VERSION": f"{self.version}-{REVISION}", "DATE": date}
+        date = datetime.fromtimestamp(self.built_at, UTC).isoformat()
+        values = {"MAINTAINER": self.publisher.maintainer, "VERSION": f"{self.version}-{REVISION}", "DATE": date}
         file = self.folder / f"{recipe.name}.changelog.yml"
-        file.write_text(filled((ROOT / "packaging" / name).read_text(), words))
+        file.write_text(filled((ROOT / "packaging" / name).read_text(), values))
         return file
 
     def _scripts(self, recipe: Recipe, packager: str) -> dict[str, str]:
@@ -158,13 +158,13 @@ class Build:
             source = ROOT / "packaging" / "scripts" / recipe.scripts / packager / name
             if source.exists():
                 script = self.folder / packager / f"{recipe.name}.{name}"
-                script.write_text(filled(source.read_text(), {"NAME": recipe.name, **recipe.words}))
+                script.write_text(filled(source.read_text(), {"NAME": recipe.name, **recipe.values}))
                 written[name] = str(script)
         return written
 
 
 def _copyright(libraries: Sequence[Library]) -> str:
-    """The file of Debian Policy 12.5, in its machine-readable form."""
+    """The copyright file of Debian Policy 12.5, in its machine-readable form."""
     text = (ROOT / "packaging" / "copyright").read_text()
     for library in libraries:
         text += f"\nFiles: {CODE[1:]}/{library.name}/*\nCopyright: {library.copyright}\nLicense: Expat\n"
@@ -174,9 +174,11 @@ def _copyright(libraries: Sequence[Library]) -> str:
 def main() -> None:
     """Run as a command."""
     parser = argparse.ArgumentParser(prog="builder", description="Build the system packages.")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the packages; those in it are deleted")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="folder for the packages; packages in it are deleted first"
+    )
     parser.add_argument("--version", help="default: the one in pyproject.toml")
-    parser.add_argument("--keyring", type=Path, help="build the package of these public keys, and no other")
+    parser.add_argument("--keyring", type=Path, help="build only the package with these public keys")
     arguments = parser.parse_args()
     out: Path = arguments.out.resolve()
     out.mkdir(parents=True, exist_ok=True)
@@ -190,7 +192,7 @@ def main() -> None:
             (folder / packager).mkdir()
         version, keyring = arguments.version or _version(), arguments.keyring
         libraries = [] if keyring else fetch(names(ROOT / "pyproject.toml"), ROOT / _LOCK, folder / "archives")
-        build = Build(version, _epoch(), libraries, folder, out, publisher(), keyring)
+        build = Build(version, _built_at(), libraries, folder, out, publisher(), keyring)
         for recipe in [KEYRING] if keyring else RECIPES:
             build.make(recipe)
     for file in out.glob("*.deb"):
@@ -207,8 +209,8 @@ def _version() -> str:
     return found[1]
 
 
-def _epoch() -> int:
-    """When the source was last changed: of the commit, unless SOURCE_DATE_EPOCH says it (reproducible-builds.org)."""
+def _built_at() -> int:
+    """Seconds since 1970: SOURCE_DATE_EPOCH (reproducible-builds.org), or the time of the last commit."""
     given = os.environ.get("SOURCE_DATE_EPOCH")
     if given is None:
         command = ["git", "log", "-1", "--format=%ct"]

@@ -1,4 +1,4 @@
-"""The .deb as a file: an archive as of ar(5) with three members, deb(5)."""
+"""A .deb is an ar(5) archive with three members, see deb(5)."""
 
 import lzma
 from pathlib import Path
@@ -11,7 +11,7 @@ _DATA: Final = b"data.tar.xz"
 
 
 def tighten(deb: Path) -> None:
-    """Compress the files in a .deb again: nfpm's own implementation of xz leaves a sixth more than liblzma does."""
+    """Compress the files in a .deb again: the output of nfpm's own xz is a sixth larger than that of liblzma."""
     rest = deb.read_bytes().removeprefix(_MAGIC)
     out = bytearray(_MAGIC)
     while rest:

@@ -1,4 +1,4 @@
-"""Completion for bash, zsh and fish, made from the command's own parsers."""
+"""Completion for bash, zsh and fish, generated from the command's own parsers."""
 
 import argparse
 import re
@@ -12,13 +12,13 @@ _FILES = re.compile(r"PATH|FILE|FOLDER")
 
 @dataclass(frozen=True, slots=True)
 class Option:
-    """An option, and what its value may be.
+    """An option and its possible values.
 
     Attributes:
         name: with its dashes.
         meaning: one line.
         takes_value: whether a value follows it.
-        choices: the values that there are, where they are few.
+        choices: all possible values, if the parser lists them.
         takes_file: whether the value is a file.
     """
 
@@ -31,14 +31,14 @@ class Option:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command, or the program itself: what may follow its name.
+    """A command, or the program itself, and its possible arguments.
 
     Attributes:
-        path: its name; of a command within a command, both; empty for the program.
-        meaning: a few words.
+        path: its name; both names for a subcommand; empty for the program.
+        meaning: a few words of help.
         options: in the order of the parser.
         commands: the commands within it.
-        choices: what its positional arguments may be, where they are few.
+        choices: all values of its positional arguments, if the parser lists them.
     """
 
     path: tuple[str, ...]
@@ -49,18 +49,18 @@ class Command:
 
     @property
     def identifier(self) -> str:
-        """Its name as a shell's function or key may be named."""
+        """A name that is valid for a shell function."""
         return "_".join(("", "stockworker", *self.path)).replace("-", "_")
 
     def walk(self) -> Iterator["Command"]:
-        """This one and all within it."""
+        """This command and all its subcommands."""
         yield self
         for command in self.commands:
             yield from command.walk()
 
 
 def program() -> Command:
-    """What the parsers say."""
+    """The program as its parsers define it."""
     parser, _ = make_parser()
     return _command(parser, (), "")
 
@@ -95,13 +95,13 @@ def _option(action: argparse.Action) -> Option:
 
 
 def _one_line(text: str) -> str:
-    """The first sentence, without what a shell would read as its own."""
+    """The first sentence, without the characters that a shell would interpret."""
     short = re.split(r"[;:(]| \(default", text)[0]
     return re.sub(r"[^A-Za-z0-9 .,/_-]", "", short).strip()
 
 
 def _name(command: Command) -> str:
-    """A command as it is written, with a blank before each word."""
+    """The words of a command, with a space before each."""
     return "".join(f" {word}" for word in command.path)
 
 
@@ -112,7 +112,7 @@ def bash(top: Command) -> str:
     """A script for the folder of bash-completion."""
     cases = "\n".join(_bash_case(command) for command in top.walk())
     return f"""\
-# bash completion for stockworker, made from its parsers
+# bash completion for stockworker, generated from its parsers
 
 _stockworker() {{
     local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}} command= word skip=
@@ -169,7 +169,7 @@ def _bash_case(command: Command) -> str:
 
 
 def zsh(top: Command) -> str:
-    """A function for zsh's $fpath, to be named `_stockworker`."""
+    """A function for zsh's $fpath, in a file named `_stockworker`."""
     functions = "\n".join(_zsh_function(command) for command in top.walk())
     return f'#compdef stockworker\n\n{functions}\n_stockworker "$@"\n'
 

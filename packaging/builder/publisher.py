@@ -1,4 +1,4 @@
-"""Who publishes the packages, and where: packaging/publisher.toml."""
+"""The publisher of the packages, from packaging/publisher.toml."""
 
 import tomllib
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ class Publisher:
     """The publisher.
 
     Attributes:
-        maintainer: name and address, as of RFC 5322.
+        maintainer: name and address, as in RFC 5322.
         homepage: of the project.
         repository: URL of the folder with the repositories.
     """
@@ -24,5 +24,5 @@ class Publisher:
 
 
 def publisher() -> Publisher:
-    """What the file says."""
+    """Read the file."""
     return Publisher(**tomllib.loads(_FILE.read_text()))

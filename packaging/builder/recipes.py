@@ -1,20 +1,20 @@
-"""What each package is and has in it."""
+"""The content and the dependencies of each package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 CODE: Final = "/usr/share/stockworker-code"
-"""Where the code lives, and the libraries beside it: the same on every architecture, and not on anybody else's path.
+"""The folder of the code and its libraries: the same on every architecture, and not on Python's default path.
 
-Not /usr/share/stockworker: the package in it has that name too, and lintian objects to a path that repeats itself.
+Not /usr/share/stockworker: the Python package in it has the same name, and lintian rejects a path that repeats a name.
 """
 
 FROM_DISTRIBUTION: Final = {
     "PyYAML": ("python3-yaml", "(python3-pyyaml or python3-PyYAML)"),
     "cryptography": ("python3-cryptography (>= 38)", "python3-cryptography >= 38"),
 }
-"""Dependencies of the code that the distribution has, and mends; as .deb and .rpm name them. The rest is vendored."""
+"""Dependencies that the distribution has and maintains, with their .deb and .rpm names. The others are vendored."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -25,14 +25,14 @@ class Recipe:
         name: of the package.
         summary: one line, without a full stop.
         description: a few sentences.
-        files: source by target; a source that ends in a slash is a folder, and taken whole. What lies below /etc is
-            configuration: an administrator's changes stay.
-        folders: empty folders that belong to it.
-        deb: what the .deb depends on, besides the same version of `stockworker`.
-        rpm: the same of the .rpm.
-        suggests: what it can use where it is installed.
+        files: source by target. A source that ends in a slash is a whole folder. Files below /etc are configuration:
+            an administrator's changes stay.
+        folders: empty folders that belong to the package.
+        deb: dependencies of the .deb, besides the same version of `stockworker`.
+        rpm: dependencies of the .rpm, in the same way.
+        suggests: packages that it uses if they are installed.
         scripts: the folder of its maintainer scripts.
-        words: what stands in them between at signs.
+        values: replacements for the names between at signs in these scripts.
     """
 
     name: str
@@ -44,7 +44,7 @@ class Recipe:
     rpm: tuple[str, ...] = ()
     suggests: tuple[str, ...] = ()
     scripts: str | None = None
-    words: Mapping[str, str] = field(default_factory=dict)
+    values: Mapping[str, str] = field(default_factory=dict)
 
 
 _UNITS: Final = "/usr/lib/systemd/system"
@@ -53,10 +53,10 @@ CORE: Final = Recipe(
     name="stockworker",
     summary="Job processing for fleets of Linux machines over MQTT",
     description=(
-        "A dispatcher keeps jobs and decides who gets them; workers run them, and\n"
-        "report even after days without a network; a Mosquitto broker is the wire\n"
-        "between them. This package has the code and the command, with which jobs are\n"
-        "submitted, watched and steered. The services are in packages of their own."
+        "A dispatcher stores jobs and assigns them to workers. Workers run jobs, and\n"
+        "report results even after days without a network. A Mosquitto broker is the\n"
+        "wire between them. This package has the code, and the command to submit,\n"
+        "watch and control jobs. The services are in separate packages."
     ),
     files={
         "/usr/bin/stockworker": "packaging/stockworker",
@@ -80,13 +80,13 @@ CORE: Final = Recipe(
     scripts="code",
 )
 
-AGENT: Final = Recipe(
+WORKER: Final = Recipe(
     name="stockworker-agent",
     summary="Worker service of stockworker",
     description=(
         "Runs jobs on this machine, one service per worker: stockworker@1,\n"
-        "stockworker@2. It starts when it is told to: systemctl enable --now\n"
-        "stockworker@1."
+        "stockworker@2. Installing does not start a service. To start one:\n"
+        "systemctl enable --now stockworker@1."
     ),
     files={
         f"{_UNITS}/stockworker@.service": "systemd/stockworker@.service",
@@ -99,15 +99,16 @@ AGENT: Final = Recipe(
     deb=("systemd (>= 252)",),
     rpm=("systemd >= 252",),
     scripts="service",
-    words={"UNIT": "stockworker@", "INSTANCES": "stockworker@*", "USER": "stockworker"},
+    values={"UNIT": "stockworker@", "INSTANCES": "stockworker@*", "USER": "stockworker"},
 )
 
 DISPATCHER: Final = Recipe(
     name="stockworker-dispatcher",
     summary="Dispatcher service of stockworker",
     description=(
-        "Keeps the jobs of a whole fleet and gives them to its workers: one per fleet.\n"
-        "It starts when it is told to: systemctl enable --now stockworker-dispatcher."
+        "Stores the jobs of a fleet and assigns them to its workers. A fleet has one\n"
+        "dispatcher. Installing does not start the service. To start it:\n"
+        "systemctl enable --now stockworker-dispatcher."
     ),
     files={
         f"{_UNITS}/stockworker-dispatcher.service": "systemd/stockworker-dispatcher.service",
@@ -119,7 +120,7 @@ DISPATCHER: Final = Recipe(
     deb=("systemd (>= 252)",),
     rpm=("systemd >= 252",),
     scripts="service",
-    words={
+    values={
         "UNIT": "stockworker-dispatcher",
         "INSTANCES": "stockworker-dispatcher",
         "USER": "stockworker-dispatcher",
@@ -132,9 +133,9 @@ BROKER: Final = Recipe(
     name="stockworker-broker",
     summary="Mosquitto as the broker of stockworker",
     description=(
-        "What 'stockworker broker setup' needs to make this machine's Mosquitto the\n"
-        "broker of a fleet, and a drop-in that lets Mosquitto run as its own user from\n"
-        "its start, and do nothing but its work."
+        "The dependencies of 'stockworker broker setup', which makes this machine's\n"
+        "Mosquitto the broker of a fleet, and a drop-in for Mosquitto's service. With\n"
+        "it, Mosquitto starts as its own user, in a sandbox."
     ),
     files={
         "/usr/share/stockworker-broker": "etc/mosquitto/",
@@ -150,16 +151,16 @@ KEYRING: Final = Recipe(
     name="stockworker-archive-keyring",
     summary="Key of stockworker's package repository",
     description=(
-        "The public key that the packages of stockworker's own repository are signed\n"
-        "with, for apt and dnf to tell them from others. A new key comes as a new\n"
-        "version of this package, signed with the former one."
+        "The public key that signs the packages in stockworker's own repository. apt\n"
+        "and dnf verify the packages with it. A new key arrives as a new version of\n"
+        "this package, which the previous key has signed."
     ),
     files={},
 )
 
 PLACES: Final = {
     "deb": {
-        # Below /etc, as the administrator's to edit: it is about a service that is not ours.
+        # Below /etc, for the administrator to edit: the service belongs to another package.
         DROP_IN: "/etc/systemd/system/mosquitto.service.d/stockworker.conf",
         "key": "/usr/share/keyrings/stockworker-archive-keyring.asc",
         "zsh": "/usr/share/zsh/vendor-completions/_stockworker",
@@ -170,6 +171,6 @@ PLACES: Final = {
         "zsh": "/usr/share/zsh/site-functions/_stockworker",
     },
 }
-"""What the two families of distributions keep at different places."""
+"""Files whose place differs between the two families of distributions."""
 
-RECIPES: Final = (CORE, AGENT, DISPATCHER, BROKER)
+RECIPES: Final = (CORE, WORKER, DISPATCHER, BROKER)

@@ -1,4 +1,4 @@
-"""The files of a package as they will be on disk, and how nfpm is told of them."""
+"""The files of a package at their places, and their description for nfpm."""
 
 import gzip
 import re
@@ -15,18 +15,18 @@ _OWN: Final = re.compile(r"^/(etc|usr/share|usr/share/doc|usr/share/licenses)/st
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """A folder that has each file of one package at its place, under the mode that it will have.
+    """A folder with each file of one package at its place, and with its final mode.
 
     Attributes:
-        folder: what will be `/`.
-        mtime: of every file, in seconds since the epoch: the same input makes the same package.
+        folder: takes the place of `/`.
+        mtime: of every file, in seconds since 1970, so that the same input gives the same package.
     """
 
     folder: Path
     mtime: int
 
     def add(self, target: str, content: bytes) -> None:
-        """Put a file at its place; a man page is compressed."""
+        """Put a file at its place. Man pages are compressed."""
         if target.startswith(_COMPRESSED):
             target, content = f"{target}.gz", gzip.compress(content, 9, mtime=0)
         file = self.folder / target.lstrip("/")
@@ -34,7 +34,7 @@ class Stage:
         file.write_bytes(content)
 
     def copy(self, source: Path, target: str) -> None:
-        """Put a file, or what a folder has in it, at its place."""
+        """Put a file, or the files in a folder, at their place."""
         if source.is_dir():
             for file in sorted(source.rglob("*")):
                 if file.is_file() and file.suffix != ".pyc":
@@ -43,7 +43,7 @@ class Stage:
             self.add(target, source.read_bytes())
 
     def contents(self, folders: tuple[str, ...], packager: str) -> list[dict[str, Any]]:
-        """What nfpm is to pack in one of its formats: every file, and the folders that are this package's own."""
+        """The entries for nfpm in one of its formats: every file, and the folders that only this package owns."""
         found = sorted(self.folder.rglob("*"))
         own = {f"/{each.relative_to(self.folder)}" for each in found if each.is_dir()}
         folders = tuple(sorted({*folders, *(folder for folder in own if _OWN.search(folder))}))
@@ -74,8 +74,8 @@ def _kind(target: str, packager: str) -> str | None:
     return None
 
 
-def filled(text: str, words: Mapping[str, str]) -> str:
-    """A maintainer script with the words of its package in it."""
-    for name, word in words.items():
-        text = text.replace(f"@{name}@", word)
+def filled(text: str, values: Mapping[str, str]) -> str:
+    """A text with the values of its package in place of the names between at signs."""
+    for name, value in values.items():
+        text = text.replace(f"@{name}@", value)
     return text

@@ -1,4 +1,4 @@
-"""The pure-Python libraries that distributions lack: fetched by hash, and carried beside the code."""
+"""The pure-Python libraries that distributions lack: fetched by hash, and packed beside the code."""
 
 import email
 import hashlib
@@ -21,11 +21,11 @@ class Library:
     """One library.
 
     Attributes:
-        name: on PyPI, and of its one Python package.
-        version: what was fetched.
+        name: on PyPI, and the name of its only Python package.
+        version: the one that was fetched.
         license: SPDX identifier.
-        license_text: with the names of who holds the copyright.
-        sha256: of the archive that was fetched.
+        license_text: with the copyright holders.
+        sha256: of the fetched archive.
         files: content by path below the folder of the code.
     """
 
@@ -38,19 +38,19 @@ class Library:
 
     @property
     def copyright(self) -> str:
-        """Who holds it, since when."""
-        return re.search(r"^Copyright \(c\) (.+)$", self.license_text, re.MULTILINE)[1]  # type: ignore[index] # fails the build where there is none
+        """The year and the holder."""
+        return re.search(r"^Copyright \(c\) (.+)$", self.license_text, re.MULTILINE)[1]  # type: ignore[index] # fails the build if it is missing
 
 
 def names(pyproject: Path) -> list[str]:
-    """Which dependencies no distribution has."""
+    """The dependencies that no distribution has."""
     wanted = tomllib.loads(pyproject.read_text())["project"]["dependencies"]
     found = [re.match(r"[A-Za-z0-9_.-]+", each)[0] for each in wanted]  # type: ignore[index] # a dependency has a name
     return sorted(name for name in found if name not in FROM_DISTRIBUTION)
 
 
 def fetch(wanted: list[str], lock: Path, folder: Path) -> list[Library]:
-    """Download what `lock` pins, and nothing else, into `folder`."""
+    """Download the versions that `lock` pins into `folder`."""
     requirements = folder / "vendored.txt"
     requirements.write_text("".join(_pinned(lock, name) for name in wanted))
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-build-isolation"]
@@ -63,7 +63,7 @@ def _pinned(lock: Path, name: str) -> str:
     """The lines of the lock file about one library, with their hashes."""
     found = re.search(rf"^{re.escape(name)}==.*\n(?:    .*\n)+", lock.read_text(), re.MULTILINE)
     if found is None:
-        raise SystemExit(f"{lock}: {name} is not pinned there: run 'make lock'")
+        raise SystemExit(f"{lock}: {name} is not pinned. Run 'make lock'")
     return found[0]
 
 
@@ -73,9 +73,7 @@ def _unpack(archive: Path) -> Library:
     name = metadata["Name"]
     text = next(body for path, body in content.items() if Path(path).name.startswith("LICENSE")).decode()
     if "MIT License" not in text or "Permission is hereby granted" not in text:
-        raise SystemExit(
-            f"{archive.name}: not under the MIT licence: write down what it is under (builder/vendored.py)"
-        )
+        raise SystemExit(f"{archive.name} is not under the MIT licence. Add its licence to builder/vendored.py")
     # Only the package of the library's own name: gmqtt's wheel would also install `examples` and `tests`.
     files = {path: body for path, body in content.items() if path.startswith(f"{name}/") and path.endswith(".py")}
     return Library(name, metadata["Version"], "MIT", text, hashlib.sha256(archive.read_bytes()).hexdigest(), files)
@@ -92,7 +90,7 @@ def _members(archive: Path) -> Iterator[tuple[str, bytes]]:
                 if not name.endswith("/"):
                     yield name, wheel.read(name)
         return
-    with tarfile.open(archive) as source:  # all in one folder, which is named after the version
+    with tarfile.open(archive) as source:  # all files are in one folder, which is named after the version
         for member in source:
             if (file := source.extractfile(member)) is not None:
                 yield member.name.partition("/")[2], file.read()

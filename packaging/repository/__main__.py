@@ -1,4 +1,4 @@
-"""``python -m repository --packages dist --to dist/repo --key FINGERPRINT``: publish what `make packages` has built."""
+"""``python -m repository --packages dist --to dist/repo --key FINGERPRINT``: publish the packages that `make packages` built."""
 
 import argparse
 import fcntl
@@ -15,8 +15,8 @@ from repository import apt, dnf
 from repository.errors import Refused
 from repository.folder import place
 from repository.keys import Signer, opened
+from repository.options import Options
 from repository.programs import run
-from repository.terms import Terms
 from stockworker.adapters import clock
 
 KEYRING: Final = "stockworker-archive-keyring"
@@ -41,7 +41,7 @@ gpgkey=file:///etc/pki/rpm-gpg/RPM-GPG-KEY-stockworker
 def main() -> None:
     """Run as a command."""
     arguments = _parser().parse_args()
-    # Whoever is told to end cleans up first: there may be a copy of the private key.
+    # SIGTERM cleans up too: there may be a copy of the private key.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         _publish(arguments)
@@ -54,14 +54,16 @@ def _parser() -> argparse.ArgumentParser:
         prog="repository", description="Publish packages in signed apt and dnf repositories."
     )
     parser.add_argument("--packages", type=Path, required=True, help="folder with the .debs and .rpms to add")
-    parser.add_argument("--to", type=Path, required=True, help="folder of the repositories, for a web server to show")
-    parser.add_argument("--key", help="what signs: a fingerprint in gpg's keyring, or a file with the private key")
+    parser.add_argument("--to", type=Path, required=True, help="folder of the repositories, for a web server to serve")
+    parser.add_argument("--key", help="signing key: a fingerprint in gpg's keyring, or a file with the private key")
     parser.add_argument(
-        "--keyring", type=Path, help="file with all public keys to trust (default: that of --key alone)"
+        "--keyring", type=Path, help="file with all public keys that clients trust (default: only that of --key)"
     )
-    parser.add_argument("--url", help="where clients find the folder (default: of packaging/publisher.toml)")
-    parser.add_argument("--keep", type=_number, help="versions of each package that stay (default: all)")
-    parser.add_argument("--valid-days", type=_number, help="how long apt may rely on the index (default: no limit)")
+    parser.add_argument("--url", help="URL of the folder for clients (default: from packaging/publisher.toml)")
+    parser.add_argument("--keep", type=_number, help="number of versions of each package to keep (default: all)")
+    parser.add_argument(
+        "--valid-days", type=_number, help="days until apt rejects the index as outdated (default: no limit)"
+    )
     return parser
 
 
@@ -75,9 +77,9 @@ def _publish(arguments: argparse.Namespace) -> None:
     folder: Path = arguments.to
     built = [sorted(arguments.packages.glob(f"*.{suffix}")) for suffix in ("deb", "rpm")]
     if not all(built):
-        raise Refused(f"{arguments.packages}: no packages there: run 'make packages'")
+        raise Refused(f"{arguments.packages} has no packages. Run 'make packages'")
     date = int(os.environ.get("SOURCE_DATE_EPOCH", clock.wall()))
-    terms = Terms(date, arguments.valid_days, arguments.keep)
+    options = Options(date, arguments.valid_days, arguments.keep)
     url = (arguments.url or publisher().repository).rstrip("/")
     folder.mkdir(parents=True, exist_ok=True)
     with (
@@ -87,10 +89,10 @@ def _publish(arguments: argparse.Namespace) -> None:
     ):
         fcntl.flock(lock, fcntl.LOCK_EX)
         new_key = _make_keyring(folder, signer, date, Path(name))
-        debs = apt.select(folder / "apt", [*built[0], *new_key.glob("*.deb")], signer, terms)
-        rpms = dnf.select(folder / "dnf", [*built[1], *new_key.glob("*.rpm")], signer, terms.keep)
-        apt.publish(folder / "apt", debs, signer, terms)
-        dnf.publish(folder / "dnf", rpms, signer, terms)
+        debs = apt.select(folder / "apt", [*built[0], *new_key.glob("*.deb")], signer, options)
+        rpms = dnf.select(folder / "dnf", [*built[1], *new_key.glob("*.rpm")], signer, options.keep)
+        apt.publish(folder / "apt", debs, signer, options)
+        dnf.publish(folder / "dnf", rpms, signer, options)
         place(folder / f"{KEYRING}.asc", signer.public)
     place(folder / "stockworker.sources", _SOURCES.format(url=url, suite=apt.SUITE, component=apt.COMPONENT).encode())
     place(folder / "stockworker.repo", _REPO.format(url=url).encode())
@@ -100,15 +102,15 @@ def _publish(arguments: argparse.Namespace) -> None:
 
 
 def _make_keyring(folder: Path, signer: Signer, date: int, out: Path) -> Path:
-    """Build the package of the trusted keys, where they are not those that are published; return its folder."""
+    """Build the package of the trusted keys if they differ from the published ones; return its folder."""
     published = folder / f"{KEYRING}.asc"
     if not published.exists() or published.read_bytes() != signer.public:
         keys = out / "keys.asc"
         keys.write_bytes(signer.public)
-        # Later than any before it, whatever became of the repository that had it.
+        # Later than any version before it, even if an earlier repository was lost.
         version = datetime.fromtimestamp(date, UTC).strftime("%Y%m%d.%H%M%S")
-        options = ("--out", out / "built", "--keyring", keys, "--version", version)
-        run(sys.executable, "-m", "builder", *options, environment={"SOURCE_DATE_EPOCH": str(date)})
+        command = ("--out", out / "built", "--keyring", keys, "--version", version)
+        run(sys.executable, "-m", "builder", *command, environment={"SOURCE_DATE_EPOCH": str(date)})
     return out / "built"
 
 

@@ -1,5 +1,5 @@
-"""What stops a publication before anybody sees anything of it."""
+"""The error that ends a publication before clients see any part of it."""
 
 
 class Refused(Exception):
-    """What was asked for would harm clients, or can't be done; the text says what to do about it."""
+    """The publication would harm clients, or is not possible. The text names the remedy."""

@@ -1,4 +1,4 @@
-"""The published folder: no file in it can be seen in part, and what clients may be reading stays."""
+"""The published folder: clients never see half a file, and the files that they may be reading stay."""
 
 import os
 from collections.abc import Iterable
@@ -8,10 +8,10 @@ from stockworker.adapters import clock
 
 
 def place(file: Path, content: bytes, mtime_s: float | None = None) -> None:
-    """Write a file that is whole from the moment it can be seen.
+    """Write a file atomically.
 
-    Where it takes the place of another one it is newer by its time, too, in whole seconds: by those a client asks whether
-    there is news (RFC 9110, section 8.8.2).
+    A file that replaces another one gets a later time, in whole seconds: with If-Modified-Since, clients compare whole
+    seconds (RFC 9110, section 8.8.2).
     """
     file.parent.mkdir(parents=True, exist_ok=True)
     new = file.with_name(f".{file.name}.new")
@@ -24,7 +24,7 @@ def place(file: Path, content: bytes, mtime_s: float | None = None) -> None:
 
 
 def sweep(folder: Path, named: Iterable[Path]) -> None:
-    """Delete the files in a folder that nothing names any longer."""
+    """Delete the files in a folder that are not in `named`."""
     wanted = set(named)
     for file in folder.rglob("*"):
         if file.is_file() and file not in wanted:

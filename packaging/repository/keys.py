@@ -1,4 +1,4 @@
-"""The key that signs, and the keys that clients are told to trust."""
+"""The signing key, and the keys that clients trust."""
 
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -16,13 +16,13 @@ _GPG: Final = ("gpg", "--batch", "--no-tty", "--quiet")
 
 @dataclass(frozen=True, slots=True)
 class Signer:
-    """What signs, and checks what was signed.
+    """Signs, and verifies signatures.
 
     Attributes:
-        fingerprint: of the key that signs.
-        public: all the keys that clients trust, armored.
-        private: environment in which gpg finds the private key.
-        trusted: folder in which gpg and rpm find the trusted keys, and no others.
+        fingerprint: of the signing key.
+        public: all keys that clients trust, armored.
+        private: environment variables with which gpg finds the private key.
+        trusted: folder in which gpg and rpm find only the trusted keys.
     """
 
     fingerprint: str
@@ -31,11 +31,11 @@ class Signer:
     trusted: Path
 
     def clearsign(self, text: bytes) -> bytes:
-        """The text with its signature in one (RFC 9580, section 7)."""
+        """The text and its signature in one message (RFC 9580, section 7)."""
         return run(*_GPG, "--local-user", self.fingerprint, "--clearsign", given=text, environment=self.private)
 
     def signature(self, content: bytes) -> bytes:
-        """An armored signature of its own."""
+        """An armored, detached signature."""
         options = ("--local-user", self.fingerprint, "--armor", "--detach-sign")
         return run(*_GPG, *options, given=content, environment=self.private)
 
@@ -43,43 +43,43 @@ class Signer:
         """The text that a trusted key has clearsigned.
 
         Raises:
-            Refused: nobody has, or it was changed since.
+            Refused: no trusted key has, or the text was changed after that.
         """
-        # Not --decrypt, which is content with a message that bears no signature at all.
+        # Not --decrypt, which accepts a message without any signature.
         options = ("--homedir", self.trusted, "--trust-model", "always", "--output", "-")
         done = attempt(*_GPG, *options, "--verify", signed)
         if done.returncode != 0:
             raise Refused(
-                f"{signed}: no trusted key has signed it as it is. If the key is missing that it was signed with, give "
-                f"it with --keyring; if not, it was changed on its way: {done.stderr.decode(errors='replace').strip()}"
+                f"{signed}: no trusted key has signed this content. If the key that signed it is missing, add it with "
+                f"--keyring. Else the file was changed: {done.stderr.decode(errors='replace').strip()}"
             )
         return done.stdout
 
     def sign_rpm(self, rpm: Path) -> None:
         """Sign a package in place."""
-        # Debian's rpm looks for gpg under a name that only one of Debian's packages for it provides.
+        # Debian's rpm expects gpg under a name that only one of Debian's gpg packages provides.
         macros = ("--define", "__gpg /usr/bin/gpg", "--define", f"_gpg_name {self.fingerprint}")
         run("rpmsign", *macros, "--addsign", rpm, environment=self.private)
 
     def has_signed(self, rpm: Path) -> bool:
-        """Whether a trusted key has signed a package, and nobody has changed it since."""
+        """Whether a trusted key has signed a package, and the package has not changed since."""
         macros = ("--define", "_pkgverify_level all", "--dbpath", self.trusted / "rpm")
         return attempt("rpmkeys", *macros, "--checksig", rpm).returncode == 0
 
 
 @contextmanager
 def opened(key: str | None, keyring: Path | None) -> Iterator[Signer]:
-    """Find the key to sign with, by fingerprint or in a file; nothing of it is left behind.
+    """Find the signing key, by fingerprint or in a file. No copy of it remains afterwards.
 
     Args:
         key: fingerprint of a key in gpg's own keyring, or path of a file with a private key.
-        keyring: file with all public keys that clients are to trust; the signing key alone if there is none.
+        keyring: file with all public keys that clients trust; None for the signing key alone.
 
     Raises:
-        Refused: the key is not there, has expired, or clients would not trust it.
+        Refused: the key is missing or has expired, or clients would not trust it.
     """
     if not key:
-        raise Refused(f"no key to sign with: give its fingerprint or its file. To make one: {MAKE_KEY}")
+        raise Refused(f"no signing key. Pass its fingerprint or its file. To make a key: {MAKE_KEY}")
     with tempfile.TemporaryDirectory(prefix="repository-") as name:
         private: dict[str, str] = {}
         try:
@@ -91,7 +91,9 @@ def opened(key: str | None, keyring: Path | None) -> Iterator[Signer]:
             trusted = _folder(name, "trusted")
             public = _trust(trusted, exported if keyring is None else _read(keyring))
             if fingerprint not in _listed(run(*_GPG, "--homedir", trusted, "--with-colons", "--list-keys")):
-                raise Refused(f"{keyring}: {fingerprint} is not in it: clients would refuse what that key signs")
+                raise Refused(
+                    f"{keyring} does not contain {fingerprint}: clients would refuse the signatures of that key"
+                )
             yield Signer(fingerprint, public, private, trusted)
         finally:
             for home in Path(name).iterdir():
@@ -117,12 +119,12 @@ def _fingerprint(key: str, private: Mapping[str, str]) -> str:
     found = _listed(done.stdout)
     if len(found) != 1:
         many = "has several private keys" if found else "no private key"
-        raise Refused(f"{key}: {many}: give a fingerprint of 'gpg --list-secret-keys'. To make a key: {MAKE_KEY}")
+        raise Refused(f"{key}: {many}. Pass a fingerprint from 'gpg --list-secret-keys'. To make a key: {MAKE_KEY}")
     ((fingerprint, validity),) = found.items()
     if validity in {"e", "r"}:
         state = "has expired" if validity == "e" else "was revoked"
         raise Refused(
-            f"{fingerprint} {state}: clients would refuse it. docs/packages.md says how to go on to a new key"
+            f"{fingerprint} {state}: clients would refuse it. docs/packages.md describes the change to a new key"
         )
     return fingerprint
 
@@ -141,7 +143,7 @@ def _listed(colons: bytes) -> dict[str, str]:
 
 
 def _trust(folder: Path, keys: bytes) -> bytes:
-    """Let gpg and rpm trust these keys alone; return the public halves, in the one form that there is of them."""
+    """Make gpg and rpm trust only these keys; return the public keys in gpg's minimal form."""
     run(*_GPG, "--homedir", folder, "--import", given=keys)
     public = run(*_GPG, "--homedir", folder, "--export-options", "export-minimal", "--armor", "--export")
     file = folder / "public.asc"

@@ -1,4 +1,4 @@
-"""Which versions of a package a repository holds."""
+"""The choice of the versions of a package that a repository keeps."""
 
 from collections import defaultdict
 from collections.abc import Iterable
@@ -18,11 +18,11 @@ class Package:
     Attributes:
         name: of the package.
         version: with its revision.
-        architecture: `all` or `noarch`, or of a machine.
+        architecture: `all`, `noarch` or one of a machine.
         file: path below the folder of its repository.
-        digest: of what is in it, in hexadecimal digits.
-        source: where it is now.
-        entry: what the index says of it.
+        digest: of its content, in hexadecimal digits.
+        source: its current path.
+        entry: its paragraph in the index of apt.
     """
 
     name: str
@@ -34,17 +34,17 @@ class Package:
     entry: str = ""
 
 
-def chosen(held: Iterable[Package], offered: Iterable[Package], keep: int | None) -> list[Package]:
-    """What a repository is to have: the newest `keep` versions of each package, or all of them.
+def chosen(published: Iterable[Package], offered: Iterable[Package], keep: int | None) -> list[Package]:
+    """The packages that a repository should have: the newest `keep` versions of each, or all.
 
     Raises:
-        Refused: an offered package is held already with other contents: clients have those, and would keep them.
+        Refused: an offered package is published with other contents. Clients that have those would keep them.
     """
-    packages = {package.file: package for package in held}
+    packages = {package.file: package for package in published}
     for package in offered:
         if packages.setdefault(package.file, package).digest != package.digest:
             raise Refused(
-                f"{package.source}: {package.name} {package.version} is published with other contents: raise the version"
+                f"{package.source}: {package.name} {package.version} is published with other contents. Raise the version"
             )
     groups: defaultdict[tuple[str, str], list[Package]] = defaultdict(list)
     for package in packages.values():
@@ -54,7 +54,7 @@ def chosen(held: Iterable[Package], offered: Iterable[Package], keep: int | None
 
 
 def _compare(one: Package, other: Package) -> int:
-    """As dpkg does, and rpm does not differ on versions that a .deb and a .rpm can both have."""
+    """Compare as dpkg does. rpm agrees for all versions that are valid for both a .deb and a .rpm."""
     earlier = attempt("dpkg", "--compare-versions", one.version, "lt", other.version).returncode == 0
     return -1 if earlier else int(one.version != other.version)
 

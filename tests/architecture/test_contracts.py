@@ -13,7 +13,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 CONTRACTS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
-LAYERS = "Layers: who may know whom"
+LAYERS = "Layers: who may import whom"
 PURE = "The core is pure, except for its shells"
 DISPATCHER = "Inside dispatcher: from the service down to the effects"
 WORKER = "Inside worker: from the service down to the work"

@@ -94,8 +94,8 @@ def test_the_configuration_is_the_one_of_every_release(packages: Path, tmp_path:
 
 def test_the_bill_of_materials_names_all_that_is_vendored(packages: Path, tmp_path: Path) -> None:
     root = unpacked(packages, "stockworker", tmp_path)
-    (bill,) = packages.glob("*.cdx.json")
-    listed = json.loads(bill.read_text())["components"]
+    (sbom,) = packages.glob("*.cdx.json")
+    listed = json.loads(sbom.read_text())["components"]
     lock = (ROOT / "requirements" / "dev.lock").read_text()
 
     found = {folder.name for folder in (root / "usr/share/stockworker-code").iterdir()} - {"stockworker"}
@@ -103,7 +103,7 @@ def test_the_bill_of_materials_names_all_that_is_vendored(packages: Path, tmp_pa
     assert found == {part["name"] for part in listed} >= set(VENDORED)
     assert all(part["licenses"] == [{"license": {"id": "MIT"}}] for part in listed)
     assert all(f"--hash=sha256:{part['hashes'][0]['content']}" in lock for part in listed)
-    assert (root / "usr/share/doc/stockworker/stockworker.cdx.json").read_text() == bill.read_text()
+    assert (root / "usr/share/doc/stockworker/stockworker.cdx.json").read_text() == sbom.read_text()
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ import pytest
 
 from repository import apt, dnf
 from repository.keys import opened
-from repository.terms import Terms
+from repository.options import Options
 from tests.harness.publishing import ROOT, Key, publish, start_publishing, try_publish
 from tests.harness.waiting import wait_until
 from tests.packages.conftest import build
@@ -69,7 +69,7 @@ def refuse(done: "subprocess.CompletedProcess[str]", *expected: str) -> None:
 
 def test_without_a_key_it_says_how_to_make_one(packages: Path, tmp_path: Path) -> None:
     done = try_publish(packages, tmp_path / "repo", "")
-    refuse(done, "no key to sign with", "gpg --quick-generate-key")
+    refuse(done, "no signing key", "gpg --quick-generate-key")
 
 
 def test_a_key_can_be_one_of_gpgs_own(packages: Path, key: Key, tmp_path: Path) -> None:
@@ -149,7 +149,7 @@ def test_a_package_that_was_changed_under_its_version_is_refused(
 
     done = try_publish(mixed, published, str(key.private))
 
-    refuse(done, f".{suffix}: stockworker", "0.1.0-0.1 is published with other contents: raise the version")
+    refuse(done, f".{suffix}: stockworker", "0.1.0-0.1 is published with other contents. Raise the version")
     assert contents(published) == before
 
 
@@ -199,7 +199,9 @@ def test_an_index_that_was_changed_since_it_was_published_is_not_believed(
 ) -> None:
     release = published / "apt/dists/stable/InRelease"
     change(release)
-    refuse(try_publish(newer_packages, published, str(key.private)), str(release), "no trusted key has signed it")
+    refuse(
+        try_publish(newer_packages, published, str(key.private)), str(release), "no trusted key has signed this content"
+    )
 
 
 def test_each_rpm_is_signed_on_its_way_in(published: Path, packages: Path) -> None:
@@ -213,7 +215,10 @@ def test_an_rpm_that_somebody_else_has_signed_is_refused(
     theirs = publish(packages, tmp_path / "theirs", other_key) / "dnf/packages"
     for deb in packages.glob("*.deb"):
         shutil.copy(deb, theirs)
-    refuse(try_publish(theirs, tmp_path / "repo", str(key.private)), "signed already, by nobody whom clients trust")
+    refuse(
+        try_publish(theirs, tmp_path / "repo", str(key.private)),
+        "is already signed, with a key that clients do not trust",
+    )
 
 
 def test_versions_stay_until_they_are_one_too_many(
@@ -338,12 +343,12 @@ def test_at_every_moment_a_client_finds_what_it_is_told_of(
 
     for name in ("replace", "unlink"):
         watched(name)
-    terms = Terms(int(NOON) + 1, keep=1)
+    options = Options(int(NOON) + 1, keep=1)
     with opened(str(key.private), None) as signer:
-        debs = apt.select(published / "apt", newer_packages.glob("*.deb"), signer, terms)
-        rpms = dnf.select(published / "dnf", newer_packages.glob("*.rpm"), signer, terms.keep)
-        apt.publish(published / "apt", debs, signer, terms)
-        dnf.publish(published / "dnf", rpms, signer, terms)
+        debs = apt.select(published / "apt", newer_packages.glob("*.deb"), signer, options)
+        rpms = dnf.select(published / "dnf", newer_packages.glob("*.rpm"), signer, options.keep)
+        apt.publish(published / "apt", debs, signer, options)
+        dnf.publish(published / "dnf", rpms, signer, options)
 
     assert reader.looks > 20
     assert versions(published, "stockworker-agent") == (["99.0.0-0.1"], ["99.0.0-0.1"])

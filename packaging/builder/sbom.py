@@ -1,4 +1,4 @@
-"""The bill of materials: what of others is in the packages, in CycloneDX's JSON form (ECMA-424)."""
+"""The SBOM: the libraries in the packages that other projects wrote, as CycloneDX JSON (ECMA-424)."""
 
 import json
 import uuid
@@ -9,8 +9,8 @@ from typing import Any
 from builder.vendored import Library
 
 
-def bill(name: str, version: str, libraries: Sequence[Library], epoch: int) -> str:
-    """The bill of a package that carries `libraries`; the same input makes the same text."""
+def sbom(name: str, version: str, libraries: Sequence[Library], built_at: int) -> str:
+    """The SBOM of a package that carries `libraries`. The same input gives the same text."""
     parts = [_component(library) for library in libraries]
     reference = f"{name}@{version}"
     contents = json.dumps([reference, parts])
@@ -20,7 +20,7 @@ def bill(name: str, version: str, libraries: Sequence[Library], epoch: int) -> s
         "serialNumber": f"urn:uuid:{uuid.uuid5(uuid.NAMESPACE_URL, contents)}",
         "version": 1,
         "metadata": {
-            "timestamp": datetime.fromtimestamp(epoch, UTC).isoformat().replace("+00:00", "Z"),
+            "timestamp": datetime.fromtimestamp(built_at, UTC).isoformat().replace("+00:00", "Z"),
             "component": {
                 "type": "application",
                 "bom-ref": reference,
