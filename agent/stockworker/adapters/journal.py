@@ -49,7 +49,7 @@ class JournalHandler(logging.Handler):
             self._send(encode(fields(record, self._fixed)))
         except OSError:
             self._fallback.handle(record)
-        except Exception:  # noqa: BLE001 (as every handler of `logging` does: a line is not worth a crash)
+        except Exception:  # noqa: BLE001 (as every handler of `logging` does: a lost line must not end the service)
             self.handleError(record)
 
     def close(self) -> None:

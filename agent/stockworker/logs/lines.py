@@ -1,4 +1,4 @@
-"""How a log record becomes a line: text for people, JSON for programs, either with a priority for the journal."""
+"""Turns a log record into a line: text for people, JSON for programs; either one with a priority for the systemd journal."""
 
 import json
 import logging
@@ -19,12 +19,12 @@ _TRACEBACKS = logging.Formatter()
 
 
 def text_line(record: logging.LogRecord) -> str:
-    """Time, level, what happened, and its fields; a traceback follows on lines of its own, behind a margin."""
+    """Return time, level, text and fields. A traceback follows on separate lines, each behind a margin."""
     return f"{_time(record)} {record.levelname:<7} {bare_line(record)}"
 
 
 def bare_line(record: logging.LogRecord) -> str:
-    """As `text_line`, without the time and the level, which the journal shows by itself."""
+    """Return what `text_line` does without time and level, which the systemd journal adds itself."""
     text = escaped(record.getMessage())
     if "event" not in record.__dict__:
         text = f"{record.name}: {text}"
@@ -34,7 +34,7 @@ def bare_line(record: logging.LogRecord) -> str:
 
 
 def json_line(record: logging.LogRecord) -> str:
-    """One JSON object; only ASCII, so that no terminal and no splitter of lines can misread it."""
+    """Return one JSON object in ASCII, so that no terminal and no line splitter can misread it."""
     entry: dict[str, object] = {"time": _time(record), "level": record.levelname.lower(), "logger": record.name}
     if event := record.__dict__.get("event"):
         entry["event"] = event.name
@@ -46,7 +46,7 @@ def json_line(record: logging.LogRecord) -> str:
 
 
 def for_journal(render: Render) -> Render:
-    """`render` with the priority in front of each line, in the notation of sd-daemon(3)."""
+    """Return a renderer that puts the priority before each line, in the notation of sd-daemon(3)."""
 
     def rendered(record: logging.LogRecord) -> str:
         return "\n".join(f"<{priority(record.levelno)}>{line}" for line in render(record).split("\n"))
@@ -55,15 +55,15 @@ def for_journal(render: Render) -> Render:
 
 
 def priority(level: int) -> int:
-    """The priority of syslog(3) for a level of `logging`."""
+    """Return the syslog(3) priority of a `logging` level."""
     return next((number for least, number in _PRIORITIES if level >= least), _DEBUG_PRIORITY)
 
 
 def escaped(text: str) -> str:
-    r"""`text` on one line: what can't be printed is written as in Python, a line feed as ``\n``.
+    r"""Return `text` on one line: characters that can't be printed are escaped as in Python, a line feed as ``\n``.
 
-    That covers terminal escapes, Unicode's own line separators and the marks that reverse the direction of writing:
-    whoever chooses a job id or an error text must not be able to forge a line or hide one.
+    This covers terminal escapes, Unicode line separators and the marks that reverse the writing direction. A client
+    that chooses a job ID or an error text must not be able to forge or hide a line.
     """
     cut = text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}..."
     if cut.isprintable():

@@ -1,4 +1,4 @@
-"""Where log lines go, and in which form."""
+"""Configures where log lines go, and in which form."""
 
 import logging
 import os
@@ -16,15 +16,16 @@ def configure(
     stream: TextIO | None = None,
     journal: Callable[[logging.Handler], logging.Handler] | None = None,
 ) -> None:
-    """Send everything that is logged in this process to one place; may be called again to change the settings.
+    """Send all log records of this process to one place. A second call replaces the settings.
 
     Args:
         level: the least important level that is logged: debug, info, warning or error.
-        format: `json`, or `text`, which `auto` stands for too, unless `journal` is used.
-        stream: standard error if None. Where systemd has connected it to the journal, lines carry their priority
-            instead of a time.
-        journal: makes what sends records to the journal itself, for `auto` where the stream leads there anyway; it is
-            given what writes to the stream, for what the journal does not take.
+        format: `json` or `text`. `auto` means `text`, unless `journal` is used.
+        stream: None means standard error. If systemd connected the stream to its journal, each line carries its
+            priority instead of a time.
+        journal: makes the handler that writes entries to the systemd journal. It is called with the handler that
+            writes to the stream, as a fallback. It is used only for `auto`, and only if the stream leads to the
+            systemd journal.
     """
     stream = stream or sys.stderr
     to_journal = _is_journal(stream)
@@ -36,7 +37,7 @@ def configure(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # At debug level the MQTT client logs whole packets, payloads included; at info each connection, which we say ourselves.
+    # At debug level gmqtt logs whole packets, payloads included; at info level each connection, which `LinkUp` covers.
     logging.getLogger("gmqtt").setLevel(max(root.level, logging.WARNING))
 
 
@@ -56,9 +57,9 @@ def _render(form: str, *, journal: bool) -> Render:
 
 
 def _is_journal(stream: TextIO) -> bool:
-    """Whether systemd has connected `stream` to the journal: systemd.exec(5), JOURNAL_STREAM."""
+    """Return whether systemd connected `stream` to its journal (systemd.exec(5), JOURNAL_STREAM)."""
     try:
         status = os.fstat(stream.fileno())
-    except (OSError, ValueError):  # no file behind it, or closed
+    except (OSError, ValueError):  # the stream has no file, or is closed
         return False
     return os.environ.get("JOURNAL_STREAM") == f"{status.st_dev}:{status.st_ino}"
