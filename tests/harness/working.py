@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
-from stockworker.logs.events import LogEvent
+from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -15,12 +15,13 @@ from stockworker.protocol.messages import (
     ControlAction,
     Heartbeat,
     LeaseStatus,
+    Message,
     Presence,
     Register,
     Report,
     Request,
 )
-from stockworker.shell.turn import LinkChanged
+from stockworker.shell.turn import LinkChanged, Now
 from stockworker.worker.effects import (
     Accept,
     Capabilities,
@@ -28,6 +29,7 @@ from stockworker.worker.effects import (
     Entry,
     Event,
     Forget,
+    Leave,
     MarkStarted,
     RecordOutcome,
     Send,
@@ -35,6 +37,7 @@ from stockworker.worker.effects import (
 )
 from stockworker.worker.leases import JournalEntry
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
+from stockworker.worker.turn import Input, WorkerTurns
 from stockworker.worker.work import Began, Finished, Work
 from tests.harness.playbook import Playbook, VirtualClock
 
@@ -102,31 +105,28 @@ class AgentBook(Playbook[Event, Effect]):
         self.machine = WorkerMachine(
             self.identity, RHYTHM, self._offering, journal, self.clock.steady, quota_bytes=self.quota_bytes
         )
+        self.turns = WorkerTurns(self.machine, self.journal)
 
     @property
     def identity(self) -> WorkerIdentity:
         return WorkerIdentity(WORKER, f"boot-{self._boot}", "1.0")
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
-        effects = self.machine.handle(events, self.clock.steady)
-        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | RecordOutcome | Forget)]
-        assert effects[: len(entries)] == entries, "the journal comes first"
-        self.journal.commit(entries)
-        story: list[Effect] = []
-        for effect in effects[len(entries) :]:
-            match effect:
-                case Send(message=Request() as request):
+        output = self.turns.take([as_input(event) for event in events], Now(self.clock.steady, self.clock.wall))
+        story: list[Effect] = [*output.orders]
+        for packet in output.packets:
+            match codec.decode(packet):
+                case Request() as request:
                     self.requests.append(request)
-                case Send(message=Heartbeat() as heartbeat):
+                case Heartbeat() as heartbeat:
                     self.heartbeats.append(heartbeat)
-                case LogEvent():
-                    self.notes.append(effect.name)
-                case _:
-                    story.append(effect)
-        return story
+                case message:
+                    story.append(Send(message))
+        self.notes += [event.name for event in output.log]
+        return [*story, Leave()] if output.leave else story
 
     def next_in_s(self) -> float:
-        return self.machine.next_in_s(self.clock.steady)
+        return self.turns.next_in_s(Now(self.clock.steady, self.clock.wall))
 
     def connect(self, *again: AttemptReport) -> None:
         """The link comes up; reports that nobody has acknowledged are said again."""
@@ -145,6 +145,11 @@ class AgentBook(Playbook[Event, Effect]):
     def claims(self) -> dict[Token, LeaseStatus]:
         """What the worker said last that it holds."""
         return {held.token: held.status for held in self.requests[-1].leases}
+
+
+def as_input(event: Event) -> Input:
+    """An event as a turn gets it: messages arrive as packets."""
+    return codec.encode(event) if isinstance(event, Message) else event
 
 
 def job(job_id: JobId, token: Token, attempt: int = 1) -> Assignment:

@@ -4,6 +4,8 @@ What is played here is the journal and the executor. A kill comes between any tw
 it and before anything is performed.
 """
 
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import cycle
 
@@ -12,6 +14,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
+from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -24,32 +27,34 @@ from stockworker.protocol.messages import (
     Report,
     Request,
 )
-from stockworker.shell.turn import LinkChanged
-from stockworker.worker.effects import (
-    Accept,
-    Capabilities,
-    DiskChanged,
-    Drain,
-    Effect,
-    Event,
-    Forget,
-    Leave,
-    MarkStarted,
-    RecordOutcome,
-    Send,
-    Start,
-    Stop,
-)
+from stockworker.shell.turn import LinkChanged, Now
+from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Entry, Event, Start, Stop
 from stockworker.worker.machine import WorkerIdentity, WorkerMachine
-from stockworker.worker.work import Began, Work
+from stockworker.worker.turn import Input, WorkerTurns
+from stockworker.worker.work import AttemptEvent, Began, Work
 from tests.harness.messages import anything
-from tests.harness.working import BACKTEST, RHYTHM, WORKER, MemoryJournal, finished, job
+from tests.harness.working import BACKTEST, RHYTHM, WORKER, MemoryJournal, as_input, finished, job
 
 PICKS = st.integers(0, 5)
 """Which of the newest leases that there ever were."""
 QUOTA_BYTES = 25
 """Room for two results."""
 ENDINGS = st.sampled_from(sorted(set(Outcome) - {Outcome.LOST, Outcome.RELEASED}))
+
+
+class Killed(Exception):
+    """The process was killed before its commit."""
+
+
+class BreakingJournal(MemoryJournal):
+    """A journal whose process can be killed before a commit."""
+
+    breaks = False
+
+    def commit(self, entries: Iterable[Entry]) -> None:
+        if self.breaks:
+            raise Killed
+        super().commit(entries)
 
 
 @dataclass
@@ -61,20 +66,20 @@ class PlayedExecutor:
     running: list[Work] = field(default_factory=list)
     stopped: set[Token] = field(default_factory=set)
 
-    def start(self, work: Work) -> list[Event]:
+    def start(self, work: Work) -> list[AttemptEvent]:
         assert work.token not in {other.token for other in self.queue + self.running}
         assert work.job_id not in {other.job_id for other in self.queue + self.running}, "two attempts at once"
         self.queue.append(work)
         return self.fill()
 
-    def fill(self) -> list[Event]:
-        began: list[Event] = []
+    def fill(self) -> list[AttemptEvent]:
+        began: list[AttemptEvent] = []
         while self.queue and len(self.running) < self.slots:
             self.running.append(self.queue.pop(0))
             began.append(Began(self.running[-1].token))
         return began
 
-    def stop(self, token: Token) -> list[Event]:
+    def stop(self, token: Token) -> list[AttemptEvent]:
         assert token not in self.stopped
         for work in self.queue:
             if work.token == token:
@@ -83,7 +88,7 @@ class PlayedExecutor:
         self.stopped.add(token)
         return []  # one that has just ended is no matter
 
-    def end(self, outcome: Outcome, ran_s: float) -> list[Event]:
+    def end(self, outcome: Outcome, ran_s: float) -> list[AttemptEvent]:
         """The oldest ends."""
         if not self.running:
             return []
@@ -94,7 +99,7 @@ class PlayedExecutor:
 class Working(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.journal = MemoryJournal()
+        self.journal = BreakingJournal()
         self.now = 1000.0
         self.leases: list[tuple[JobId, Token]] = [(JobId("nobody"), Token("nobody"))]
         self.attempts: dict[JobId, int] = {}
@@ -108,12 +113,13 @@ class Working(RuleBasedStateMachine):
     def start(self) -> None:
         self.boot += 1
         self.executor = PlayedExecutor(slots=2)
-        self.inbox: list[Event] = []
+        self.inbox: list[Input] = []
         self.linked = self.left = False
         self.looked = False
         identity = WorkerIdentity(WORKER, f"boot-{self.boot}", "1.0")
         offering = Capabilities(2, (BACKTEST,), ())
         self.machine = WorkerMachine(identity, RHYTHM, offering, self.journal.load(), self.now, quota_bytes=QUOTA_BYTES)
+        self.turns = WorkerTurns(self.machine, self.journal)
 
     @initialize(sizes=st.lists(st.integers(1, 3), min_size=1))
     def turns_are_of_different_sizes(self, sizes: list[int]) -> None:
@@ -192,16 +198,17 @@ class Working(RuleBasedStateMachine):
     @rule(when=st.sampled_from(["between turns", "before the commit", "before performing"]))
     def kill(self, when: str) -> None:
         if when != "between turns":
-            effects = self.machine.handle(self.inbox, self.now)
-            if when == "before performing":
-                self.commit(effects)
+            self.journal.breaks = when == "before the commit"
+            with suppress(Killed):
+                self.turns.take(self.inbox, Now(self.now, self.now))
+            self.journal.breaks = False
         self.start()
 
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def hear(self, *events: Event) -> None:
         """Take a turn once enough has come."""
-        self.inbox += events
+        self.inbox += map(as_input, events)
         self.looked = False
         if len(self.inbox) >= self.enough:
             self.enough = next(self.sizes)
@@ -210,30 +217,22 @@ class Working(RuleBasedStateMachine):
     def turn(self) -> None:
         if self.left:
             return
-        events, self.inbox = self.inbox, []
-        effects = self.machine.handle(events, self.now)
-        self.commit(effects)
+        items, self.inbox = self.inbox, []
+        output = self.turns.take(items, Now(self.now, self.now))
         self.looked = True
-        for effect in effects:
-            match effect:
+        for order in output.orders:
+            match order:
                 case Start(work=work):
                     assert work.token not in self.ever_started, "a token is never started twice"
                     self.ever_started.add(work.token)
                     self.inbox += self.executor.start(work)
                 case Stop(token=token):
                     self.inbox += self.executor.stop(token)
-                case Send(message=message):
-                    self.check_message(message)
-                case Leave():
-                    assert not self.executor.queue + self.executor.running
-                    self.left = True
-                case _:
-                    pass
-
-    def commit(self, effects: list[Effect]) -> None:
-        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | RecordOutcome | Forget)]
-        assert effects[: len(entries)] == entries, "the journal comes first"
-        self.journal.commit(entries)
+        for packet in output.packets:
+            self.check_message(codec.decode(packet))
+        if output.leave:
+            assert not self.executor.queue + self.executor.running
+            self.left = True
 
     def check_message(self, message: Message) -> None:
         """Nothing is said that is not in the journal."""
@@ -285,7 +284,7 @@ class Working(RuleBasedStateMachine):
     @invariant()
     def the_machine_sleeps_when_it_has_looked(self) -> None:
         if self.looked and not self.left:
-            assert self.machine.next_in_s(self.now) > 0
+            assert self.turns.next_in_s(Now(self.now, self.now)) > 0
 
     def teardown(self) -> None:
         """The faults stop: everything that was accepted is run, reported, acknowledged and forgotten."""

@@ -4,14 +4,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
-from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp, PublishRefused
 from stockworker.adapters.sqlite import MEMORY
 from stockworker.dispatcher.effects import Effect, Event, Save, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
-from stockworker.dispatcher.turn import TurnOutput, Turns
-from stockworker.errors import StoreError
+from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import JobId, make_token
 from stockworker.protocol.job import JobRecord
@@ -19,7 +17,7 @@ from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
-from stockworker.shell.turn import LinkChanged, Now
+from stockworker.shell.turn import LinkChanged, Now, TurnOutput
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws
@@ -95,7 +93,7 @@ class Dispatcher(Process):
         self._shadow.equals(self._store, thoroughly=False)
         self.machine = _WatchedMachine(self.policy, self.dice, self._presence, self._store.load(), self.now())
         self.machine.decided = lambda effects: self.decided(effects)  # noqa: PLW0108 (it may be set later)
-        self._turns = Turns(self.machine, self._store, self.policy.lease_s)
+        self._turns = DispatcherTurns(self.machine, self._store, self.policy.lease_s)
         return SignIn(
             client_id="dispatcher",
             subscriptions=topics.subscriptions(Role.DISPATCHER, "dispatcher"),
@@ -136,44 +134,26 @@ class Dispatcher(Process):
         return Now(self._steady_at_boot + (self.world.now - self._booted_at), self.wall)
 
     def next_in_s(self) -> float:
-        return self.machine.next_in_s(self.now())
+        return self._turns.next_in_s(self.now())
 
     # --- a turn -------------------------------------------------------------------------------------------------------
 
-    def take(self, items: list[Any]) -> Callable[[], None] | None:
-        if any(isinstance(item, LinkUp) for item in items):
+    def take(self, inputs: list[Any]) -> TurnOutput:
+        if LinkChanged(up=True) in inputs:
             self._facts.hears_since = self.world.now
-        inputs = [found for item in items if (found := self._input(item)) is not None]
-        deliveries = [item for item in items if isinstance(item, Delivery)]
+        for item in inputs:
+            if isinstance(item, Unreached):
+                self._facts.unreached.update(item.tokens)
         self._shadow.begin_turn()
         self._facts.misled = self._ears.misled(
             inputs, self.machine.roster.workers, self.now().steady - self.policy.lease_s / 2
         )
-        try:
-            performance = self._turns.take(inputs, self.now())
-        except StoreError as error:
-            self.laws.hold(Law.FAILS_WITH_DISK_ONLY, self.disk.full, error)
-            self.fail(str(error))
-            return None
+        output = self._turns.take(inputs, self.now())
         now = self.now()
-        self._ears.turn(performance.packets, now.wall)
+        self._ears.turn(output.packets, now.wall)
         self._ears.heeded([item for item in inputs if isinstance(item, Packet)], self.world.now)
         self._ears.shared_out(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
-        return lambda: self._say(deliveries, performance)
-
-    def _input(self, item: Any) -> Packet | LinkChanged | Unreached | None:
-        match item:
-            case Delivery(packet=packet):
-                return packet
-            case LinkUp():
-                return LinkChanged(up=True)
-            case LinkDown():
-                return LinkChanged(up=False)
-            case PublishRefused(packet=packet) if isinstance(packet.tag, Unreached):
-                self._facts.unreached.update(packet.tag.tokens)
-                return packet.tag
-            case _:
-                return None
+        return output
 
     def _commit(self, saves: list[Save], pruned: Mapping[State, int]) -> None:
         calmed_before = self._steady_at_boot + 600.0
@@ -184,25 +164,8 @@ class Dispatcher(Process):
                 self._facts.granted[job.token] = self._facts.renewed[job.token] = self.world.now
         self.boundary("committed")
 
-    def _say(self, deliveries: list[Delivery], performance: TurnOutput) -> None:
-        if self.link is None:
-            return
-        self.link.acknowledge(deliveries)
-        for note in performance.log:
-            self.world.note(self.name, note.name, *(f"{name}={value}" for name, value in note.values().items()))
-        for packet in performance.packets:
-            self.boundary("perform")
-            self.link.send(packet)
-
     def heard_saying(self, packet: Any) -> None:
         self.world.note(self.name, "says", packet.topic, packet.body[:200].decode(errors="replace"))
-
-    def linked(self, item: Any) -> None:
-        if isinstance(item, LinkUp):
-            self.calm.end(self.name, "dead")
-            self.calm.end(self.name, "link")
-        elif isinstance(item, LinkDown):
-            self.calm.begin(self.name, "link")
 
     # --- laws ---------------------------------------------------------------------------------------------------------
 

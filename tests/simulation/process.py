@@ -4,6 +4,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Final
 
+from stockworker.adapters.mqtt import Delivery, LinkDown, LinkItem, LinkUp
+from stockworker.errors import StoreError
+from stockworker.shell.arrivals import turn_input
+from stockworker.shell.turn import TurnOutput
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.disk import Disk
@@ -145,7 +149,7 @@ class Process(ABC):
         life = self.lives
         try:
             self.boundary("decide")
-            perform = self.take(items)
+            output = self._take(items)
         except Died as death:
             self._die(f"killed at {death}")
             return
@@ -154,22 +158,43 @@ class Process(ABC):
         except Exception as error:
             self.laws.hold(Law.FAILS_WITH_DISK_ONLY, None, self.name, repr(error))
             raise
-        if self.disk_s and perform is not None:
+        deliveries = [item for item in items if isinstance(item, Delivery)]
+        if self.disk_s and output is not None:
             self._busy_until = self.world.now + self.dice.random() * self.disk_s
-            self.world.after(self._busy_until - self.world.now, lambda: self._perform(perform, life))
-        elif perform is not None:
-            self._perform(perform, life)
+            self.world.after(self._busy_until - self.world.now, lambda: self._perform(deliveries, output, life))
+        elif output is not None:
+            self._perform(deliveries, output, life)
         if self.alive and self.lives == life:
             self._look_again()
 
-    def _perform(self, perform: Callable[[], None], life: int) -> None:
-        if not self.alive or self.lives != life:
+    def _take(self, items: list[Any]) -> TurnOutput | None:
+        """Take a turn with what has come; None if the disk does not let it, which ends this life."""
+        inputs = [turn_input(item) if isinstance(item, LinkItem) else item for item in items]
+        try:
+            return self.take([found for found in inputs if found is not None])
+        except StoreError as error:
+            self.laws.hold(Law.FAILS_WITH_DISK_ONLY, self.disk.full, error)
+            self.fail(str(error))
+            return None
+
+    def _perform(self, deliveries: list[Delivery], output: TurnOutput, life: int) -> None:
+        if not self.alive or self.lives != life or self.link is None:
             return
         try:
-            perform()
+            self.link.acknowledge(deliveries)
+            for event in output.log:
+                self.world.note(self.name, event.name, *(f"{name}={value}" for name, value in event.values().items()))
+            self.perform(output)
             self.boundary("performed")
         except Died as death:
             self._die(f"killed at {death}")
+
+    def perform(self, output: Any) -> None:
+        """Do what a turn wants done."""
+        for packet in output.packets:
+            self.boundary("perform")
+            if self.link is not None:
+                self.link.send(packet)
 
     def fail(self, reason: str) -> None:
         """This life can't go on."""
@@ -190,8 +215,8 @@ class Process(ABC):
         """Let go of everything that does not survive."""
 
     @abstractmethod
-    def take(self, items: list[Any]) -> Callable[[], None] | None:
-        """Decide and commit; returns what then performs. None if this life is over."""
+    def take(self, inputs: list[Any]) -> TurnOutput:
+        """Decide and commit, with the turns that ship."""
 
     @abstractmethod
     def next_in_s(self) -> float:
@@ -205,6 +230,10 @@ class Process(ABC):
     def give_up(self) -> None:
         """The link gave up: somebody else uses the id."""
 
-    @abstractmethod
     def linked(self, item: Any) -> None:
         """Note whether the link is up."""
+        if isinstance(item, LinkUp):
+            self.calm.end(self.name, "dead")
+            self.calm.end(self.name, "link")
+        elif isinstance(item, LinkDown):
+            self.calm.begin(self.name, "link")

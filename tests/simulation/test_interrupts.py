@@ -17,6 +17,7 @@ import pytest
 from stockworker.dispatcher import effects as of_dispatcher
 from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobId, JobType
 from stockworker.protocol.job import Priority
 from stockworker.protocol.lifecycle import State
@@ -114,7 +115,8 @@ class Story:
             self.fleet.world.after(0.5, self._cancel_when_stored)
 
     def _decided(self, process: Process, effects: Sequence[object]) -> None:
-        self.kinds |= {(process is self.fleet.dispatcher, type(effect)) for effect in effects}
+        kinds = {LogEvent if isinstance(effect, LogEvent) else type(effect) for effect in effects}
+        self.kinds |= {(process is self.fleet.dispatcher, kind) for kind in kinds}
         told = (process.name, repr(effects))  # whoever is idle says the same again and again
         if effects and told not in self._returned:
             self._returned.add(told)

@@ -17,7 +17,7 @@ from stockworker.dispatcher.effects import Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
-from stockworker.dispatcher.turn import Turns
+from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import ResultEvicted
 from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
@@ -27,20 +27,14 @@ from stockworker.protocol.messages import Ack, Assign, Control, Presence, Submis
 from stockworker.protocol.packet import Packet
 from stockworker.shell.turn import LinkChanged, Now
 from stockworker.worker.effects import (
-    Accept,
     Capabilities,
     Drain,
-    Event,
-    Forget,
-    Leave,
-    MarkStarted,
-    RecordOutcome,
-    Send,
     Start,
     Stop,
 )
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
+from stockworker.worker.turn import Input, WorkerTurns
 from stockworker.worker.work import Began, Finished, Work
 from tests.harness.entropy import Counting
 
@@ -71,7 +65,7 @@ class Host:
     boots: int = 0
     linked: bool = False
     runs: dict[Token, tuple[Work, float]] = field(default_factory=dict)
-    inbox: list[Event] = field(default_factory=list)
+    inbox: list[Input] = field(default_factory=list)
     evicted: list[str] = field(default_factory=list)
     completed: list[list[str]] = field(default_factory=list)
     left: bool = False
@@ -89,6 +83,7 @@ class Host:
             now,
             quota_bytes=QUOTA_BYTES,
         )
+        self.turns = WorkerTurns(self.machine, self.journal)
         self.inbox = [LinkChanged(up=self.linked)]
 
     def die(self) -> None:
@@ -109,29 +104,19 @@ class Host:
         self.completed.append(ended)
 
     def turn(self, now: float) -> list[Packet]:
-        events, self.inbox = self.inbox, []
-        packets = []
-        effects = self.machine.handle(events, now)
-        entries = [each for each in effects if isinstance(each, Accept | MarkStarted | RecordOutcome | Forget)]
-        if entries:
-            self.journal.commit(entries)
-        for effect in effects:
-            match effect:
+        items, self.inbox = self.inbox, []
+        output = self.turns.take(items, Now(now, now))
+        for order in output.orders:
+            match order:
                 case Start(work=work):
                     self.runs[work.token] = (work, now)
                     self.inbox.append(Began(work.token))
                 case Stop(token=token):
                     del self.runs[token]
                     self.inbox.append(Finished(token, Outcome.CANCELLED, None, "stopped", permanent=False, ran_s=0.0))
-                case Send(message=message):
-                    packets.append(codec.encode(message))
-                case ResultEvicted(job=job):
-                    self.evicted.append(job)
-                case Leave():
-                    self.left = True
-                case _:
-                    pass
-        return packets
+        self.evicted += [event.job for event in output.log if isinstance(event, ResultEvicted)]
+        self.left = self.left or output.leave
+        return list(output.packets)
 
 
 class Story:
@@ -148,7 +133,7 @@ class Story:
         )
         presence = Presence(online=True, incarnation="epoch", version="1")
         self.dispatcher = DispatcherMachine(policy, Counting(), presence, self.store.load(), self.clock())
-        self.turns = Turns(self.dispatcher, self.store, policy.lease_s)
+        self.turns = DispatcherTurns(self.dispatcher, self.store, policy.lease_s)
         self.inbox: list[Packet | LinkChanged | Unreached] = [LinkChanged(up=True)]
         self.hosts = {name: Host(name, folder / f"{name}.sqlite3") for name in (EDGE, HOME)}
 
@@ -201,7 +186,7 @@ class Story:
         if isinstance(message, Assign | Ack | Control):
             host = self.hosts[message.worker_id]
             if host.linked:
-                host.inbox.append(message)
+                host.inbox.append(packet)
             elif isinstance(packet.tag, Unreached):
                 self.inbox.append(packet.tag)
 

@@ -1,34 +1,31 @@
 """A worker: the real agent machine and journal, on virtual time, with a modelled executor."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
-from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.errors import DecodeError, StoreError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import Token, WorkerId, make_token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Disconnect
-from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
-from stockworker.shell.turn import LinkChanged
+from stockworker.shell.turn import Now
 from stockworker.worker.effects import (
     Accept,
     Capabilities,
     Drain,
     Effect,
     Entry,
+    Event,
     Forget,
-    Leave,
     MarkStarted,
     RecordOutcome,
-    Send,
     Start,
     Stop,
 )
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
+from stockworker.worker.turn import WorkerOutput, WorkerTurns
 from stockworker.worker.work import Work
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
@@ -36,7 +33,7 @@ from tests.simulation.executor import Executor
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.process import Process
 from tests.simulation.shadow import Facts
-from tests.simulation.utterances import Ears, read
+from tests.simulation.utterances import Ears
 from tests.simulation.world import World
 
 _MOST_EXTRA = 256
@@ -51,6 +48,17 @@ class _WatchedJournal(Journal):
     def commit(self, entries: Collection[Entry]) -> None:
         super().commit(entries)
         self.committed(entries)
+
+
+class _WatchedMachine(WorkerMachine):
+    """Tells of each list of effects."""
+
+    decided: Callable[[list[Effect]], None]
+
+    def handle(self, events: Sequence[Event], now: float) -> list[Effect]:
+        effects = super().handle(events, now)
+        self.decided(effects)
+        return effects
 
 
 class Worker(Process):
@@ -103,7 +111,9 @@ class Worker(Process):
         self.noted = {entry.assignment.token: entry.report.outcome if entry.report else None for entry in entries}
         self._started = {entry.assignment.token for entry in entries if entry.started}
         identity = WorkerIdentity(self.worker_id, boot, "1")
-        self.machine = WorkerMachine(identity, self.rhythm, self.offering, entries, self.world.now)
+        self.machine = _WatchedMachine(identity, self.rhythm, self.offering, entries, self.world.now)
+        self.machine.decided = self._decided
+        self._turns = WorkerTurns(self.machine, self._journal)
         self.executor = Executor(self.world, self.dice, self.offering.slots, self.put)
         self.executor.refuses = self.refuses
         self.executor.takes_down = self._taken_down
@@ -130,45 +140,20 @@ class Worker(Process):
         return self.machine._drain is not None
 
     def next_in_s(self) -> float:
-        return self.machine.next_in_s(self.world.now)
+        return self._turns.next_in_s(Now(self.world.now, self.world.now))
 
     # --- a turn -------------------------------------------------------------------------------------------------------
 
-    def take(self, items: list[Any]) -> Callable[[], None] | None:
-        events = [found for item in items if (found := self._event(item)) is not None]
-        deliveries = [item for item in items if isinstance(item, Delivery)]
-        effects = self.machine.handle(events, self.world.now)
+    def take(self, inputs: list[Any]) -> WorkerOutput:
+        return self._turns.take(inputs, Now(self.world.now, self.world.now))
+
+    def _decided(self, effects: list[Effect]) -> None:
         self.decided(effects)
         starts = [effect for effect in effects if isinstance(effect, Start)]
         self.laws.hold(Law.DRAINED_STARTS_NOTHING, not (self.drains and starts), self.name, starts)
         for start in starts:
             start_by = self._start_by.get(start.work.token)
             self.laws.hold(Law.STARTED_IN_TIME, start_by is None or self.world.now <= start_by, start, "by", start_by)
-        entries = [effect for effect in effects if isinstance(effect, Accept | MarkStarted | RecordOutcome | Forget)]
-        if entries:
-            try:
-                self._journal.commit(entries)
-            except StoreError as error:
-                self.laws.hold(Law.FAILS_WITH_DISK_ONLY, self.disk.full, error)
-                self.fail(str(error))
-                return None
-        return lambda: self._perform_all(deliveries, effects)
-
-    def _event(self, item: Any) -> Any:
-        match item:
-            case Delivery(packet=packet):
-                try:
-                    return read(packet)
-                except DecodeError:
-                    return None
-            case LinkUp():
-                return LinkChanged(up=True)
-            case LinkDown():
-                return LinkChanged(up=False)
-            case _ if type(item).__module__.startswith("stockworker.worker"):
-                return item
-            case _:
-                return None
 
     def _commit(self, entries: Collection[Entry]) -> None:
         for entry in entries:
@@ -192,31 +177,21 @@ class Worker(Process):
                     pass
         self.boundary("committed")
 
-    def _perform_all(self, deliveries: list[Delivery], effects: list[Effect]) -> None:
-        if self.link is None:
-            return
-        self.link.acknowledge(deliveries)
-        packets: list[Packet] = []
-        for effect in effects:
-            match effect:
+    def perform(self, output: Any) -> None:
+        orders: tuple[Start | Stop, ...] = output.orders
+        for order in orders:
+            self.boundary("perform")
+            match order:
                 case Start(work=work):
-                    self.boundary("perform")
                     self._start(work)
                 case Stop(token=token):
-                    self.boundary("perform")
                     self.executor.stop(token)
-                case Send(message=message):
-                    packets.append(codec.encode(message))
-                case Leave():
-                    self.boundary("perform")
-                    self.link.close(packets)
-                    self._say_goodbye()
-                    return
-                case _:
-                    pass
-        for packet in packets:
+        if output.leave and self.link is not None:
             self.boundary("perform")
-            self.link.send(packet)
+            self.link.close(output.packets)
+            self._say_goodbye()
+        else:
+            super().perform(output)
 
     def _say_goodbye(self) -> None:
         self.calm.end(self.name, "leaving")
@@ -225,13 +200,6 @@ class Worker(Process):
     def heard_saying(self, packet: Any) -> None:
         self.world.note(self.name, "says", packet.topic, packet.body[:200].decode(errors="replace"))
         self._ears.worker_says(packet, self.worker_id, self.noted)
-
-    def linked(self, item: Any) -> None:
-        if isinstance(item, LinkUp):
-            self.calm.end(self.name, "dead")
-            self.calm.end(self.name, "link")
-        elif isinstance(item, LinkDown):
-            self.calm.begin(self.name, "link")
 
     # --- running ------------------------------------------------------------------------------------------------------
 

@@ -34,7 +34,7 @@ from stockworker.dispatcher.effects import Denied, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
-from stockworker.dispatcher.turn import Input, TurnOutput, Turns
+from stockworker.dispatcher.turn import DispatcherTurns, Input
 from stockworker.errors import ConfigError
 from stockworker.logs import events as logged
 from stockworker.logs import log_event
@@ -43,7 +43,7 @@ from stockworker.protocol.ids import ClientId, WorkerId, make_token
 from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.topics import Role
-from stockworker.shell.turn import CertificateSeen, LinkChanged, Now
+from stockworker.shell.turn import CertificateSeen, LinkChanged, Now, TurnOutput
 
 _log = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ class DispatcherService:
         self._expiry = CertificateWatch()
         self._store = store
         self._machine = DispatcherMachine(policy, entropy, self._presence, store.load(), self._now())
-        self._turns = Turns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
+        self._turns = DispatcherTurns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
         self._notifier = notifier
         self._pulse = Watchdog(notifier, self._awaited)
         self._step: Deadline | None = None

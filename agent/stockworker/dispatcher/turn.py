@@ -5,7 +5,7 @@ the simulation on virtual time.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stockworker.dispatcher.answers import answer
 from stockworker.dispatcher.effects import (
@@ -45,22 +45,13 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
-from stockworker.shell.turn import CertificateSeen, LinkChanged, Now
-
-
-@dataclass(frozen=True, slots=True)
-class TurnOutput:
-    """What is to be performed once a turn is committed."""
-
-    packets: tuple[Packet, ...]
-    log: tuple[LogEvent, ...]
-
+from stockworker.shell.turn import CertificateSeen, LinkChanged, Now, TurnOutput
 
 Input = Packet | LinkChanged | Unreached | Denied | CertificateSeen
 """What a turn is about."""
 
 
-class Turns:
+class DispatcherTurns:
     """Takes turns with one machine and one store.
 
     Args:
@@ -100,6 +91,10 @@ class Turns:
         if pruned:
             self._told_next.append(Pruned(tuple(pruned.items())))
         return self._perform(effects, now)
+
+    def next_in_s(self, now: Now) -> float:
+        """Seconds until the next turn is wanted, though nothing may have happened."""
+        return self._machine.next_in_s(now)
 
     def _refuse(self, packet: Packet, error: DecodeError) -> list[Effect]:
         self._machine.counters["messages_refused"] += 1

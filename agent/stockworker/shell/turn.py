@@ -5,7 +5,12 @@ only moves things: it collects what has happened, runs the turn, and does what t
 dispatcher's and the worker's, therefore run anywhere: in the services, in the simulation, in tests.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+from stockworker.logs.events import LogEvent
+from stockworker.protocol.packet import Packet
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,3 +40,36 @@ class CertificateSeen:
     """In how many days the service's own certificate expires."""
 
     days: int
+
+
+@dataclass(frozen=True, slots=True)
+class TurnOutput:
+    """What the shell does once a turn is committed.
+
+    Attributes:
+        packets: to publish, in this order.
+        log: events to log.
+    """
+
+    packets: tuple[Packet, ...]
+    log: tuple[LogEvent, ...]
+
+
+InputT = TypeVar("InputT")
+InputT_contra = TypeVar("InputT_contra", contravariant=True)
+OutputT = TypeVar("OutputT", bound=TurnOutput)
+OutputT_co = TypeVar("OutputT_co", bound=TurnOutput, covariant=True)
+
+
+class Turns(Protocol[InputT_contra, OutputT_co]):
+    """The port: takes turns with one machine and what it keeps on disk. Synchronous, and without a clock of its own."""
+
+    def take(self, items: Sequence[InputT_contra], now: Now) -> OutputT_co:
+        """Decide and commit. When this returns, everything that led to the output is durable.
+
+        Raises:
+            StoreError: nothing of this turn is durable, and these turns must not go on.
+        """
+
+    def next_in_s(self, now: Now) -> float:
+        """Seconds until the next turn must be taken, even if nothing happens before."""

@@ -6,7 +6,7 @@ from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobType, Tag, Token
 from stockworker.protocol.messages import Assignment, AttemptReport, Message
 from stockworker.shell.turn import CertificateSeen, LinkChanged
-from stockworker.worker.work import ExecutorEvent, Work
+from stockworker.worker.work import AttemptEvent, Work
 
 # --- events: what the world tells us ----------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ class Drain:
     leave: bool
 
 
-Event = Message | ExecutorEvent | LinkChanged | Capabilities | DiskChanged | CertificateSeen | Drain
+Event = Message | AttemptEvent | LinkChanged | Capabilities | DiskChanged | CertificateSeen | Drain
 
 
 # --- effects: what we ask of the world --------------------------------------------------------------------------------

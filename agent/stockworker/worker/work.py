@@ -81,4 +81,5 @@ class HandlerLogged:
     text: str
 
 
-ExecutorEvent = Began | Finished | Progressed | HandlerLogged
+AttemptEvent = Began | Finished | Progressed
+ExecutorEvent = AttemptEvent | HandlerLogged
