@@ -9,8 +9,6 @@ from stockworker.dispatcher.effects import (
     HoldKind,
     Offer,
     Prune,
-    Pruned,
-    Save,
     SaveAttempt,
     SaveHold,
     SaveJob,
@@ -18,6 +16,7 @@ from stockworker.dispatcher.effects import (
 )
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
 from stockworker.protocol.job import JobRecord, JobSpec, Outcome, Priority
@@ -88,6 +87,18 @@ def a_job(
     return JobRecord(spec, sequence, state, submitted_at=0.0, ready_at=ready_at)
 
 
+class RecordingMachine(DispatcherMachine):
+    """Keeps what went into its last turn, and what came out of it."""
+
+    events: Sequence[Event] = ()
+    effects: Sequence[Effect] = ()
+
+    def handle(self, events: Sequence[Event], now: Now) -> list[Effect]:
+        effects = super().handle(events, now)
+        self.events, self.effects = events, effects
+        return effects
+
+
 class DispatcherBook(Playbook[Event, Effect]):
     """A story of one dispatcher, its store included.
 
@@ -104,24 +115,19 @@ class DispatcherBook(Playbook[Event, Effect]):
         self.prunes: list[Prune] = []
         self._policy = policy
         self._entropy = Counting()
-        self._told_next: list[Event] = []
         self.restart()
         self.connect()
 
     def restart(self) -> None:
         """Go on as a new process, with what was saved; not yet connected."""
         self.expect()
-        self._told_next = []
-        self.machine = DispatcherMachine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
+        self.machine = RecordingMachine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
+        self._turns = DispatcherTurns(self.machine, self.store, self._policy.lease_s)
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
-        events = [*self._told_next, *events]
-        past = self.store.find(self.machine.past_wanted(events))
-        effects = self.machine.handle(events, self.now(), past)
-        pruned = self.store.commit([effect for effect in effects if isinstance(effect, Save)])
-        self._told_next = [Pruned(tuple(pruned.items()))] if pruned else []
+        self._turns.take(events, self.now())
         story: list[Effect] = []
-        for effect in effects:
+        for effect in self.machine.effects:
             match effect:
                 case SaveJob() | SaveAttempt():
                     pass
@@ -138,7 +144,7 @@ class DispatcherBook(Playbook[Event, Effect]):
         return story
 
     def next_in_s(self) -> float:
-        return self.machine.next_in_s(self.now())
+        return self._turns.next_in_s(self.now())
 
     def now(self) -> Now:
         return Now(self.clock.steady, self.clock.wall)

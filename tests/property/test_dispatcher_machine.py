@@ -4,6 +4,9 @@ Messages are stale, doubled, late, from the wrong worker, or nonsense. When the 
 """
 
 from collections import Counter
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from contextlib import suppress
 from dataclasses import replace
 from itertools import cycle
 from typing import TypeVar
@@ -20,16 +23,16 @@ from stockworker.dispatcher.effects import (
     HoldKind,
     Offer,
     Prune,
-    Pruned,
     Save,
     SaveJob,
     Send,
     Unreached,
 )
-from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
+from stockworker.dispatcher.turn import DispatcherTurns
+from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
-from stockworker.protocol.job import Outcome, Priority
+from stockworker.protocol.job import JobRecord, Outcome, Priority
 from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
 from stockworker.protocol.messages import (
     Ack,
@@ -68,6 +71,7 @@ from tests.harness.dispatching import (
     W1,
     W2,
     W3,
+    RecordingMachine,
     set_hold,
 )
 from tests.harness.entropy import Counting
@@ -121,10 +125,21 @@ presences = st.one_of(
 )
 
 
+class FailingStore(MemoryJobStore):
+    """Commits nothing while it fails."""
+
+    fails = False
+
+    def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
+        if self.fails:
+            raise StoreError("memory: fails")
+        return super().commit(saves)
+
+
 class Dispatching(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
-        self.store = MemoryJobStore()
+        self.store = FailingStore()
         self.clock = VirtualClock(MIDDAY, MIDDAY)
         self.entropy = Counting(0.5)
         self.leases: list[Lease] = [(W1, JobId("job-0"), NOBODYS)]
@@ -138,7 +153,8 @@ class Dispatching(RuleBasedStateMachine):
         self.start()
 
     def start(self) -> None:
-        self.machine = DispatcherMachine(POLICY, self.entropy, PRESENCE, self.store.load(), self.now)
+        self.machine = RecordingMachine(POLICY, self.entropy, PRESENCE, self.store.load(), self.now)
+        self.turns = DispatcherTurns(self.machine, self.store, POLICY.lease_s)
         self.inbox = [Denied(self.denied), LinkChanged(up=True)]
         self.pruned.clear()
         self.looked = False
@@ -270,7 +286,10 @@ class Dispatching(RuleBasedStateMachine):
         if not happens:
             return
         if after_deciding:
-            self.machine.handle(self.inbox, self.now, self.store.find(self.machine.past_wanted(self.inbox)))
+            self.store.fails = True
+            with suppress(StoreError):
+                self.turns.take(self.inbox, self.now)
+            self.store.fails = False
         self.clock.steady = self.clock.wall  # as `SteadyClock` does
         self.start()
 
@@ -286,26 +305,26 @@ class Dispatching(RuleBasedStateMachine):
 
     def turn(self) -> list[Effect]:
         events, self.inbox = self.inbox, []
-        if self.pruned:
-            events.insert(0, Pruned(tuple(self.pruned.items())))
-        past = self.store.find(self.machine.past_wanted(events))
-        effects = self.machine.handle(events, self.now, past)
+        before = dict(self.store.jobs)
+        self.turns.take(events, self.now)
+        effects = list(self.machine.effects)
         saves = [effect for effect in effects if isinstance(effect, Save)]
         assert effects[: len(saves)] == saves, "saves come first"
-        self.check_saves(events, effects)
-        self.store.commit([save for save in saves if not isinstance(save, Prune)])
+        self.check_saves(events, effects, before)
         self.check_offers([effect for effect in effects if isinstance(effect, Offer)])
-        self.check_answers(events, effects)
-        before = set(self.store.jobs)
-        self.pruned = Counter(self.store.commit([save for save in saves if isinstance(save, Prune)]))
+        self.check_answers(events, effects, before.keys() | self.store.jobs.keys())
         assert all(save.before < self.clock.wall for save in saves if isinstance(save, Prune))
-        assert len(before - self.store.jobs.keys()) == self.pruned.total()
+        self.pruned = Counter(job.state for job_id, job in before.items() if job_id not in self.store.jobs)
+        assert self.pruned.keys() <= TERMINAL
         self.looked = True
         return effects
 
-    def check_saves(self, events: list[Event], effects: list[Effect]) -> None:
-        """Every step is in the table, every save is told, and a result is that of the newest lease."""
-        states: dict[JobId, State | None] = {job_id: job.state for job_id, job in self.store.jobs.items()}
+    def check_saves(self, events: list[Event], effects: list[Effect], stored: dict[JobId, JobRecord]) -> None:
+        """Every step is in the table, every save is told, and a result is that of the newest lease.
+
+        `stored` is what the store had before the turn.
+        """
+        states: dict[JobId, State | None] = {job_id: job.state for job_id, job in stored.items()}
         ended = Counter[JobId]()
         for step in (step for monitor in sent(effects, Monitor) for step in monitor.transitions):
             before = states.get(step.job_id)
@@ -320,7 +339,7 @@ class Dispatching(RuleBasedStateMachine):
         }
         for save in effects:
             if isinstance(save, SaveJob):
-                job, before_save = save.job, self.store.jobs.get(save.job.spec.job_id)
+                job, before_save = save.job, stored.get(save.job.spec.job_id)
                 assert states[job.spec.job_id] is job.state
                 assert (save.payload is None) is (before_save is not None)
                 assert before_save is None or before_save.state not in TERMINAL - {State.FAILED}
@@ -358,7 +377,7 @@ class Dispatching(RuleBasedStateMachine):
                 self.tokens.add(job.token)
                 self.leases.append(lease)
 
-    def check_answers(self, events: list[Event], effects: list[Effect]) -> None:
+    def check_answers(self, events: list[Event], effects: list[Effect], stored: AbstractSet[JobId]) -> None:
         """Each report and each submission is answered, by what is in the store."""
         acks = sent(effects, Ack)
         submitted = 0
@@ -378,13 +397,13 @@ class Dispatching(RuleBasedStateMachine):
         for entry in entries:
             if entry.holder is not None:
                 assert entry.status in {ReceiptStatus.DUPLICATE, ReceiptStatus.REJECTED}
-                assert entry.holder in self.store.jobs
+                assert entry.holder in stored
             elif entry.status not in {
                 ReceiptStatus.REJECTED,
                 ReceiptStatus.DISPATCH_STOPPED,
                 ReceiptStatus.DISPATCH_RESUMED,
             }:
-                assert entry.job_id in self.store.jobs
+                assert entry.job_id in stored
 
     # --- laws ---------------------------------------------------------------------------------------------------------
 

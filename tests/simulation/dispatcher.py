@@ -11,8 +11,7 @@ from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import JobId, make_token
-from stockworker.protocol.job import JobRecord
+from stockworker.protocol.ids import make_token
 from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
@@ -54,8 +53,8 @@ class _WatchedMachine(DispatcherMachine):
 
     decided: Callable[[list[Effect]], None]
 
-    def handle(self, events: Sequence[Event], now: Now, past: Mapping[JobId, JobRecord] | None = None) -> list[Effect]:
-        effects = super().handle(events, now, past)
+    def handle(self, events: Sequence[Event], now: Now) -> list[Effect]:
+        effects = super().handle(events, now)
         self.decided(effects)
         return effects
 
@@ -181,7 +180,7 @@ class Dispatcher(Process):
         hold(Law.BOOKS_EQUAL_STORE, live == again, "books:", live, "anew:", again)
         hold(Law.BOOKS_EQUAL_STORE, ledger.next_sequence >= anew.next_sequence, ledger.next_sequence)
         hold(Law.BOOKS_EQUAL_STORE, ledger.holds == anew.holds == self._shadow.holds, ledger.holds, anew.holds)
-        if not self._turns._told_next:  # of what was pruned the machine hears in its next turn
+        if not self._turns._next_events:  # of what was pruned the machine hears in its next turn
             hold(Law.TOTALS_EQUAL_STORE, +ledger.totals == +anew.totals, ledger.totals, anew.totals)
         queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
         hold(Law.QUEUE_IS_QUEUED, ledger.ready._valid.keys() == queued, "queued:", queued)

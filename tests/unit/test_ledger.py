@@ -68,9 +68,9 @@ def test_what_happens_within_a_turn_is_saved_once_and_told_step_by_step() -> Non
 def test_what_ends_is_remembered_for_the_rest_of_the_turn() -> None:
     ledger = a_ledger(a_job(A))
     job = ledger.move(ledger.jobs[A], Trigger.CANCELLED, ended_at=MIDDAY)
-    assert ledger.past == {A: job}
+    assert ledger.ended == {A: job}
     ledger.flush()
-    assert ledger.past == {}
+    assert ledger.ended == {}
 
 
 def test_the_queue_follows_the_states() -> None:
@@ -86,11 +86,11 @@ def test_the_queue_follows_the_states() -> None:
 def test_a_reopened_job_lives_again() -> None:
     failed = replace(a_job(A, State.FAILED), ended_at=MIDDAY)
     ledger = Ledger(Snapshot([], {State.FAILED: 1}, 2))
-    ledger.past = {A: failed}
+    ledger.recall([failed])
     job = ledger.reopen(failed, ended_at=None)
     assert job.state is State.QUEUED
     assert ledger.jobs == {A: job}
-    assert ledger.past == {}
+    assert ledger.ended == {}
     assert (ledger.totals[State.FAILED], ledger.totals[State.QUEUED], len(ledger.ready)) == (0, 1, 1)
     assert ledger.flush()[0] == [SaveJob(job)]
 

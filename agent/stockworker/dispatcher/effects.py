@@ -22,8 +22,15 @@ class Unreached:
 
 
 @dataclass(frozen=True, slots=True)
+class EndedJobs:
+    """The jobs that the other events of this turn name and that have ended: they are in the store, not in memory."""
+
+    jobs: tuple[JobRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
-    """So many jobs of each state were forgotten."""
+    """The last turn deleted this many ended jobs of each state from the store."""
 
     counts: tuple[tuple[State, int], ...]
 
@@ -35,7 +42,7 @@ class Denied:
     workers: frozenset[WorkerId]
 
 
-Event = Message | LinkChanged | Unreached | Pruned | Denied | CertificateSeen
+Event = Message | LinkChanged | Unreached | EndedJobs | Pruned | Denied | CertificateSeen
 
 
 # --- effects: what we ask of the world --------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ class Ledger:
     """Live jobs by id, leases by job, totals by state.
 
     Attributes:
-        past: jobs that have ended, of those that the events at hand speak of.
+        ended: jobs that have ended, as far as the events of this turn name them; forgotten at its end.
         blamed: tokens of lost leases that count as crashes until their worker turns out to live. Not kept over a
             restart: then the blame stays.
         holds: job types and workers that are kept from work.
@@ -48,7 +48,7 @@ class Ledger:
 
     def __init__(self, snapshot: Snapshot) -> None:
         self.jobs: dict[JobId, JobRecord] = {}
-        self.past: dict[JobId, JobRecord] = {}
+        self.ended: dict[JobId, JobRecord] = {}
         self.leases = LeaseTable()
         self.blamed: set[Token] = set()
         self.ready = ReadyQueue()
@@ -73,11 +73,15 @@ class Ledger:
     def reopen(self, job: JobRecord, **changes: Any) -> JobRecord:
         """Bring a job back that had ended."""
         self.totals[job.state] -= 1
-        self.past.pop(job.spec.job_id, None)
+        self.ended.pop(job.spec.job_id, None)
         reopened = replace(job, state=advance(job.state, Trigger.REOPENED), **changes)
         self._note_save(reopened)
         self._enter(reopened)
         return reopened
+
+    def recall(self, jobs: Iterable[JobRecord]) -> None:
+        """Enter ended jobs that the events of this turn name."""
+        self.ended.update((job.spec.job_id, job) for job in jobs)
 
     def holder(self, job_type: JobType, unique: UniqueKey | None) -> JobId | None:
         """The job of this type that lives under this unique key."""
@@ -121,7 +125,7 @@ class Ledger:
         self._note_transition(moved)
         if moved.state in TERMINAL:
             del self.jobs[job_id]
-            self.past[job_id] = moved
+            self.ended[job_id] = moved
             if job.spec.unique is not None:
                 del self._keys[job.spec.type, job.spec.unique]
             self._note_end(moved, result)
@@ -206,7 +210,7 @@ class Ledger:
         changes = saves, self._notices, self._transitions
         self._saves, self._attempts, self._holds = {}, {}, {}
         self._notices, self._transitions = [], []
-        self.past = {}
+        self.ended = {}
         return changes
 
     def _note_save(self, job: JobRecord, result: str | None = None) -> None:

@@ -12,7 +12,17 @@ from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.denials import Denials
-from stockworker.dispatcher.effects import Denied, Effect, Event, HoldKind, Prune, Pruned, RunQuery, Unreached
+from stockworker.dispatcher.effects import (
+    Denied,
+    Effect,
+    EndedJobs,
+    Event,
+    HoldKind,
+    Prune,
+    Pruned,
+    RunQuery,
+    Unreached,
+)
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.overview import queue_views, worker_views
@@ -84,10 +94,10 @@ class DispatcherMachine:
         self._next_prune = now.steady
         self._handled = now.steady
         self.counters: Counter[str] = Counter()
-        self.ledger = Ledger(replace(snapshot, jobs=[_calm(job, now) for job in snapshot.jobs]))
+        self.ledger = Ledger(replace(snapshot, jobs=[_clamp_ready_at(job, now) for job in snapshot.jobs]))
         self._alarms = Alarms()
         self._outbox = Outbox(policy.lease_s)
-        self._intake = Submissions(self.ledger, policy.defaults, entropy, self.counters)
+        self._submissions = Submissions(self.ledger, policy.defaults, entropy, self.counters)
         self.roster = Roster(policy, entropy, self.ledger, self._alarms, self.counters, self._outbox)
         self.roster.resume(now)
         self._denials = Denials(self.counters, self._outbox)
@@ -97,18 +107,12 @@ class DispatcherMachine:
 
     # --- the one entry point ------------------------------------------------------------------------------------------
 
-    def handle(self, events: Sequence[Event], now: Now, past: Mapping[JobId, JobRecord] | None = None) -> list[Effect]:
+    def handle(self, events: Sequence[Event], now: Now) -> list[Effect]:
         """Decide what follows from `events`, and from the time.
-
-        Args:
-            events: what has happened, in order.
-            now: the time.
-            past: the jobs that have ended among those that `past_wanted` named.
 
         Returns:
             Effects, saves first: commit all of those before performing any other.
         """
-        self.ledger.past = dict(past or {})
         if now.steady - self._handled > self._policy.lease_s / 2:
             self.roster.extend_leases(now)  # we were suspended, or the disk hung: renewals may be on their way
         self._handled = now.steady
@@ -125,21 +129,6 @@ class DispatcherMachine:
         saves, notices, transitions = self.ledger.flush()
         return [*saves, *self._prune(now), *self._outbox.flush(notices, transitions)]
 
-    def past_wanted(self, events: Iterable[Event]) -> set[JobId]:
-        """The jobs that `events` speak of and that are not in memory: they have ended, or never were."""
-        wanted: set[JobId] = set()
-        for event in events:
-            match event:
-                case Submit(jobs=jobs):
-                    wanted.update(job.job_id for job in jobs if job.job_id is not None)
-                case CancelJob(job_id=job_id) | RetryJob(job_id=job_id):
-                    wanted.add(job_id)
-                case Report(attempts=attempts):
-                    wanted.update(attempt.job_id for attempt in attempts)
-                case _:
-                    pass
-        return wanted - self.ledger.jobs.keys()
-
     def next_in_s(self, now: Now) -> float:
         """Seconds until `handle` wants to be called again, though nothing may have happened."""
         alarm = self._alarms.next_in_s(now)
@@ -148,7 +137,7 @@ class DispatcherMachine:
             waits.append(max(0.0, self._next_sweep - now.steady))
         return min(waits)
 
-    def _handle_one(self, event: Event, now: Now) -> None:
+    def _handle_one(self, event: Event, now: Now) -> None:  # noqa: C901, PLR0912 (one case for each kind of event)
         match event:
             case Report():
                 self.roster.reported(event, now)
@@ -156,12 +145,24 @@ class DispatcherMachine:
                 self.roster.requested(event, now)
             case Submit():
                 self._submitted(event, now)
-            case CancelJob() | RetryJob() | SetPause() | SetDrain():
-                self._outbox.receipt(event.reply, [self._steered(event, now)])
+            case CancelJob(job_id=job_id, reply=reply):
+                self._outbox.receipt(reply, [self._submissions.cancel(job_id, now)])
+                self.roster.order_cancel(job_id, now)
+            case RetryJob(job_id=job_id, reply=reply):
+                self._outbox.receipt(reply, [self._submissions.retry(job_id, now)])
+                self._arm([job_id], now)
+            case SetPause():
+                self._set_pause(event)
+            case SetDrain():
+                self._set_drain(event, now)
             case Unreached():
                 self.roster.unreached(event, now)
-            case LinkChanged() | CertificateSeen():
-                self._looked_around(event, now)
+            case LinkChanged(up=up):
+                self._link_changed(up=up, now=now)
+            case CertificateSeen(days=days):
+                self._certificate_days = days
+            case EndedJobs(jobs=jobs):
+                self.ledger.recall(jobs)
             case Pruned(counts=counts):
                 self._pruned(dict(counts), now)
             case Query():
@@ -183,29 +184,21 @@ class DispatcherMachine:
     # --- what people want ---------------------------------------------------------------------------------------------
 
     def _submitted(self, event: Submit, now: Now) -> None:
-        entries = [self._intake.submit(job, now) for job in event.jobs]
+        entries = [self._submissions.submit(job, now) for job in event.jobs]
         self._arm((entry.job_id for entry in entries), now)
         self._note_rejected(event, entries)
         if any(entry.status is ReceiptStatus.STORED for entry in entries):
             self.roster.note_unserved(event.jobs[0].type)
         self._outbox.receipt(event.reply, entries)
 
-    def _steered(self, event: CancelJob | RetryJob | SetPause | SetDrain, now: Now) -> ReceiptEntry:
-        match event:
-            case SetPause(job_type=job_type, paused=on):
-                return self._hold(HoldKind.TYPE, job_type, on=on, known=self.roster.serves(job_type))
-            case SetDrain(worker_id=worker_id, drained=on):
-                entry = self._hold(HoldKind.WORKER, worker_id, on=on, known=worker_id in self.roster.workers)
-                self.roster.hold_changed(worker_id, now)
-                return entry
-            case RetryJob(job_id=job_id):
-                entry = self._intake.retry(job_id, now)
-                self._arm([job_id], now)
-                return entry
-            case CancelJob(job_id=job_id):
-                entry = self._intake.cancel(job_id, now)
-                self.roster.order_cancel(job_id, now)
-                return entry
+    def _set_pause(self, event: SetPause) -> None:
+        known = self.roster.serves(event.job_type)
+        self._outbox.receipt(event.reply, [self._hold(HoldKind.TYPE, event.job_type, on=event.paused, known=known)])
+
+    def _set_drain(self, event: SetDrain, now: Now) -> None:
+        known = event.worker_id in self.roster.workers
+        self._outbox.receipt(event.reply, [self._hold(HoldKind.WORKER, event.worker_id, on=event.drained, known=known)])
+        self.roster.drain_changed(event.worker_id, now)
 
     def _hold(self, kind: HoldKind, name: str, *, on: bool, known: bool) -> ReceiptEntry:
         if self.ledger.hold(kind, name, on=on):
@@ -251,16 +244,9 @@ class DispatcherMachine:
             else:
                 self._alarms.arm(job, now)
 
-    def _looked_around(self, event: LinkChanged | CertificateSeen, now: Now) -> None:
-        match event:
-            case LinkChanged():
-                self._link_changed(event, now)
-            case CertificateSeen(days=days):
-                self._certificate_days = days
-
-    def _link_changed(self, event: LinkChanged, now: Now) -> None:
-        self._link_up = event.up
-        if event.up:
+    def _link_changed(self, *, up: bool, now: Now) -> None:
+        self._link_up = up
+        if up:
             self._next_sweep = now.steady
             self.roster.extend_leases(now)
             self._outbox.send(self._presence)
@@ -316,7 +302,7 @@ def _hold_event(kind: HoldKind, name: str, *, on: bool) -> LogEvent:
     return WorkerDrained(worker=name) if on else WorkerUndrained(worker=name)
 
 
-def _calm(job: JobRecord, now: Now) -> JobRecord:
+def _clamp_ready_at(job: JobRecord, now: Now) -> JobRecord:
     """Bound what a clock that was wrong at the last start could have put into the far future."""
     latest = now.steady + (job.spec.retry.backoff_max_s if job.state is State.SCHEDULED else 0.0)
     return replace(job, ready_at=latest) if job.ready_at > latest else job

@@ -74,7 +74,7 @@ class Roster:
         self._entropy = entropy
         self._ledger = ledger
         self._alarms = alarms
-        self._verdict = AttemptOutcomes(ledger, entropy, counters)
+        self._outcomes = AttemptOutcomes(ledger, entropy, counters)
         self._counters = counters
         self._outbox = outbox
         self._unserved: set[JobType] = set()
@@ -106,7 +106,7 @@ class Roster:
         worker.version, worker.seen, worker.online = message.version, now.steady, True
         worker.refused = {job_type: until for job_type, until in worker.refused.items() if until > now.steady}
         self._unserved -= worker.types - worker.refused.keys()
-        self._order_hold(worker)
+        self._order_drain(worker)
         for claim in message.leases:
             self._claimed(worker, claim, now)
         claimed = {claim.token for claim in message.leases}
@@ -275,16 +275,16 @@ class Roster:
             self._want_back(self._ledger.leases[job_id], now)
             self._outbox.send(Control(job.worker, ControlAction.CANCEL, job.token))
 
-    def hold_changed(self, worker_id: WorkerId, now: Now) -> None:
+    def drain_changed(self, worker_id: WorkerId, now: Now) -> None:
         """An operator wants a worker to drain, or no longer."""
         if (HoldKind.WORKER, worker_id) in self._ledger.holds:
             for lease in self._ledger.leases.of_worker(worker_id):
                 self._want_back(lease, now)
         worker = self.workers.get(worker_id)
         if worker is not None:
-            self._order_hold(worker)
+            self._order_drain(worker)
 
-    def _order_hold(self, worker: Worker) -> None:
+    def _order_drain(self, worker: Worker) -> None:
         """Tell a worker whether it is to drain, where that is not what it does."""
         worker.drained = (HoldKind.WORKER, worker.id) in self._ledger.holds
         drains = worker.window == 0 and not worker.disk_pressure
@@ -310,7 +310,7 @@ class Roster:
     def _settle(self, job: JobRecord, report: AttemptReport, worker: Worker | None, now: Now) -> None:
         if job.state is State.QUEUED:
             job = self._reclaim(job, now)
-        job = self._verdict.report(job, report, now)
+        job = self._outcomes.report(job, report, now)
         self._alarms.arm(job, now)
         if worker is not None and report.outcome is Outcome.REFUSED:
             worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
@@ -320,7 +320,7 @@ class Roster:
         self._outbox.note_ending(job, report.outcome, now)
 
     def _report_of_another(self, worker_id: WorkerId, report: AttemptReport) -> None:
-        job = self._ledger.past.get(report.job_id)
+        job = self._ledger.ended.get(report.job_id)
         if job is not None and job.token == report.token and job.worker == worker_id:
             self._outbox.stored(worker_id, report.token)  # said before: it was this that ended the job
             return
@@ -368,11 +368,11 @@ class Roster:
 
     def _lose(self, job: JobRecord, now: Now) -> None:
         self._outbox.log(LeaseExpired(**about(job)))
-        job = self._verdict.lose(job, now)
+        job = self._outcomes.lose(job, now)
         self._alarms.arm(job, now)
         self._outbox.note_ending(job, Outcome.LOST, now)
 
     def _release(self, job: JobRecord, reason: str, now: Now) -> None:
-        job = self._verdict.release(job, reason, now)
+        job = self._outcomes.release(job, reason, now)
         self._alarms.arm(job, now)
         self._outbox.note_ending(job, Outcome.RELEASED, now)

@@ -25,7 +25,7 @@ class Submissions:
     def submit(self, submission: Submission, now: Now) -> ReceiptEntry:
         """Store a job, unless it is known already."""
         job_id = submission.job_id or make_job_id(now.wall, self._entropy)
-        if job_id in self._ledger.jobs or job_id in self._ledger.past:
+        if job_id in self._ledger.jobs or job_id in self._ledger.ended:
             self._counters["submissions_duplicate"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE)
         holder = self._ledger.holder(submission.type, submission.unique)
@@ -83,7 +83,7 @@ class Submissions:
         if job_id in self._ledger.jobs:
             state = self._ledger.jobs[job_id].state
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"it is {state}; only a failed job can be run again")
-        job = self._ledger.past.get(job_id)
+        job = self._ledger.ended.get(job_id)
         if job is None or job.state is not State.FAILED:
             return self._ended(job_id, {})
         holder = self._ledger.holder(job.spec.type, job.spec.unique)
@@ -103,7 +103,7 @@ class Submissions:
         return ReceiptEntry(job_id, ReceiptStatus.REOPENED)
 
     def _ended(self, job_id: JobId, fine: Mapping[State, ReceiptStatus]) -> ReceiptEntry:
-        job = self._ledger.past.get(job_id)
+        job = self._ledger.ended.get(job_id)
         if job is None:
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "no such job")
         if job.state in fine:

@@ -4,13 +4,14 @@ Synchronous, without a broker and without a clock of its own: the service runs i
 the simulation on virtual time.
 """
 
-from collections.abc import Sequence
+from collections import ChainMap
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from stockworker.dispatcher.answers import answer
 from stockworker.dispatcher.effects import (
-    Denied,
     Effect,
+    EndedJobs,
     Event,
     Offer,
     Prune,
@@ -35,20 +36,24 @@ from stockworker.protocol.messages import (
     Ack,
     Assign,
     Assignment,
+    CancelJob,
     Message,
     Monitor,
     Receipt,
     ReceiptEntry,
     ReceiptStatus,
     Reply,
+    Report,
+    RetryJob,
+    Submit,
     Transition,
 )
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
-from stockworker.shell.turn import CertificateSeen, LinkChanged, Now, TurnOutput
+from stockworker.shell.turn import Now, TurnOutput
 
-Input = Packet | LinkChanged | Unreached | Denied | CertificateSeen
-"""What a turn is about."""
+Input = Packet | Event
+"""What a turn is about. A packet is decoded; an event goes to the machine as it is."""
 
 
 class DispatcherTurns:
@@ -66,7 +71,7 @@ class DispatcherTurns:
         self._store = store
         self._lease_s = lease_s
         self._verbose = verbose
-        self._told_next: list[Event] = []
+        self._next_events: list[Event] = []
 
     def take(self, items: Sequence[Input], now: Now) -> TurnOutput:
         """Decide and commit. When this returns, everything that led to the packets is durable.
@@ -74,7 +79,7 @@ class DispatcherTurns:
         Raises:
             StoreError: nothing of this turn is durable, and the machine must not be used any more.
         """
-        events, self._told_next = self._told_next, []
+        events, self._next_events = self._next_events, []
         effects: list[Effect] = []
         for item in items:
             if isinstance(item, Packet):
@@ -84,24 +89,38 @@ class DispatcherTurns:
                     effects.extend(self._refuse(item, error))
             else:
                 events.append(item)
-        past = self._store.find(wanted) if (wanted := self._machine.past_wanted(events)) else {}
-        effects += self._machine.handle(events, now, past)
+        effects += self._machine.handle([*self._ended_jobs(events), *events], now)
         saves = [effect for effect in effects if isinstance(effect, Save)]
         pruned = self._store.commit(saves) if saves else {}
         if pruned:
-            self._told_next.append(Pruned(tuple(pruned.items())))
-        return self._perform(effects, now)
+            self._next_events.append(Pruned(tuple(pruned.items())))
+        return self._output(effects, now)
 
     def next_in_s(self, now: Now) -> float:
-        """Seconds until the next turn is wanted, though nothing may have happened."""
+        """Seconds until the next turn must be taken, even if nothing happens before."""
         return self._machine.next_in_s(now)
+
+    def _ended_jobs(self, events: Sequence[Event]) -> list[Event]:
+        """Look up the jobs that `events` name and that are not live.
+
+        That includes the job IDs of all submissions. A client repeats a submission until it gets a receipt, so whether
+        an ID is new can only be known from the store: a job that is taken in twice would run twice.
+        """
+        named = {job_id for event in events for job_id in _named_jobs(event)} - self._machine.ledger.jobs.keys()
+        found = self._store.find(named) if named else {}
+        return [EndedJobs(tuple(found.values()))] if found else []
 
     def _refuse(self, packet: Packet, error: DecodeError) -> list[Effect]:
         self._machine.counters["messages_refused"] += 1
         event = MessageRefused(topic=error.topic, reason=error.reason)
         return [event, *(Send(message) for message in refusal(packet, error))]
 
-    def _perform(self, effects: Sequence[Effect], now: Now) -> TurnOutput:
+    def _output(self, effects: Sequence[Effect], now: Now) -> TurnOutput:
+        new = {
+            each.job.spec.job_id: each.payload
+            for each in effects
+            if isinstance(each, SaveJob) and each.payload is not None
+        }
         packets: list[Packet] = []
         log: list[LogEvent] = []
         for effect in effects:
@@ -111,7 +130,7 @@ class DispatcherTurns:
                     if self._verbose and isinstance(message, Monitor):
                         log.extend(_moved(step) for step in message.transitions)
                 case Offer(worker_id=worker_id, jobs=jobs):
-                    packets.extend(self._offer(worker_id, jobs, now))
+                    packets.extend(self._offer(worker_id, jobs, new, now))
                 case RunQuery(query=query, why=why):
                     packets.append(codec.encode(answer(query, self._store, dict(why))))
                 case LogEvent():
@@ -120,8 +139,9 @@ class DispatcherTurns:
                     pass
         return TurnOutput(tuple(packets), tuple(log))
 
-    def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], now: Now) -> list[Packet]:
-        payloads = self._store.payloads(jobs)
+    def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], new: dict[JobId, str], now: Now) -> list[Packet]:
+        """Encode assignments. The payloads of jobs that this turn has stored are at hand; all others are read."""
+        payloads = ChainMap(new, dict(self._store.payloads([job for job in jobs if job.spec.job_id not in new])))
         leases = [_assignment(job, payloads[job.spec.job_id], now) for job in jobs]
         packets = []
         for batch in in_batches(leases, lambda lease: content_size(lease.payload)):
@@ -129,6 +149,18 @@ class DispatcherTurns:
             unreached = Unreached(worker_id, tuple(lease.token for lease in batch))
             packets.append(replace(packet, tag=unreached))
         return packets
+
+
+def _named_jobs(event: Event) -> Iterable[JobId]:
+    match event:
+        case Submit(jobs=jobs):
+            return [job.job_id for job in jobs if job.job_id is not None]
+        case CancelJob(job_id=job_id) | RetryJob(job_id=job_id):
+            return [job_id]
+        case Report(attempts=attempts):
+            return [attempt.job_id for attempt in attempts]
+        case _:
+            return ()
 
 
 def _moved(step: Transition) -> JobMoved:

@@ -1,0 +1,224 @@
+"""A turn of the dispatcher: decode, look up, decide, commit, output, in this order."""
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
+
+import pytest
+
+from stockworker.dispatcher.effects import Save
+from stockworker.dispatcher.machine import DispatcherMachine
+from stockworker.dispatcher.turn import DispatcherTurns, Input
+from stockworker.errors import StoreError
+from stockworker.logs.events import JobMoved, MessageRefused
+from stockworker.protocol import codec
+from stockworker.protocol.ids import JobId, Token
+from stockworker.protocol.job import JobRecord, Outcome
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import (
+    Ack,
+    Assign,
+    AttemptReport,
+    Message,
+    Receipt,
+    ReceiptStatus,
+    Report,
+    ReportedLease,
+    Stats,
+    StatsRequest,
+)
+from stockworker.protocol.packet import Packet
+from stockworker.shell.turn import Now, TurnOutput
+from tests.harness.dispatching import (
+    BACKTEST,
+    CONNECTED,
+    MIDDAY,
+    POLICY,
+    PRESENCE,
+    REPLY,
+    RUNNING,
+    W1,
+    W2,
+    A,
+    B,
+    C,
+    request,
+    submit,
+)
+from tests.harness.entropy import Counting
+from tests.harness.memory_store import MemoryJobStore
+
+
+class CountingStore(MemoryJobStore):
+    """Notes what is read, what is written, and in which order."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[str] = []
+        self.payloads_read: list[JobId] = []
+        self.looked_up: set[JobId] = set()
+        self.broken = False
+
+    def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
+        self.calls.append("find")
+        self.looked_up |= set(ids)
+        return super().find(ids)
+
+    def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
+        self.calls.append("commit")
+        if self.broken:
+            raise StoreError("memory: can't be written")
+        return super().commit(saves)
+
+    def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
+        self.payloads_read += [job.spec.job_id for job in jobs]
+        return super().payloads(jobs)
+
+
+class Desk:
+    """A machine, a store, and the turns that connect them."""
+
+    def __init__(self, *, verbose: bool = False) -> None:
+        self.store = CountingStore()
+        self.seconds = 0.0
+        self.machine = DispatcherMachine(POLICY, Counting(), PRESENCE, self.store.load(), self.now())
+        self.turns = DispatcherTurns(self.machine, self.store, POLICY.lease_s, verbose=verbose)
+        self.take(CONNECTED)
+        self.store.calls.clear()
+
+    def now(self) -> Now:
+        return Now(MIDDAY + self.seconds, MIDDAY + self.seconds)
+
+    def take(self, *items: Input) -> TurnOutput:
+        return self.turns.take(items, self.now())
+
+    def ask(self, *items: Input) -> list[Message]:
+        return [codec.decode(packet) for packet in self.take(*items).packets]
+
+    def run(self, job_id: JobId) -> None:
+        """Lead a job to its end, on W1."""
+        self.take(submit(job_id), request(W1))
+        self.take(Report(W1, (AttemptReport(job_id, token_of(self, job_id), Outcome.OK, "1"),)))
+
+
+@pytest.fixture
+def desk() -> Desk:
+    return Desk()
+
+
+def token_of(desk: Desk, job_id: JobId) -> Token:
+    """The token of the newest lease."""
+    token = desk.store.jobs[job_id].token
+    assert token is not None
+    return token
+
+
+def assigned(messages: Sequence[Message]) -> dict[JobId, str]:
+    """The jobs of the assignments, with their payloads."""
+    return {
+        lease.job_id: lease.payload for message in messages if isinstance(message, Assign) for lease in message.leases
+    }
+
+
+# --- payloads ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_payload_that_this_turn_stored_is_not_read_from_the_store(desk: Desk) -> None:
+    assert assigned(desk.ask(submit(A, B), request(W1, slots=2))) == {A: "{}", B: "{}"}
+    assert desk.store.payloads_read == []
+
+
+def test_a_payload_from_an_earlier_turn_is_read_once_for_each_offer(desk: Desk) -> None:
+    desk.take(submit(A, B))
+    assert assigned(desk.ask(submit(C), request(W1, slots=3))) == {A: "{}", B: "{}", C: "{}"}
+    assert desk.store.payloads_read == [A, B]
+
+
+# --- what the store knows of ended jobs -------------------------------------------------------------------------------
+
+
+def test_a_repeated_submission_of_an_ended_job_is_a_duplicate(desk: Desk) -> None:
+    desk.run(A)
+    (receipt,) = desk.ask(submit(A))
+    assert isinstance(receipt, Receipt)
+    assert [entry.status for entry in receipt.entries] == [ReceiptStatus.DUPLICATE]
+
+
+def test_only_named_jobs_that_are_not_live_are_looked_up(desk: Desk) -> None:
+    desk.run(A)
+    desk.store.looked_up.clear()
+    desk.take(submit(B), request(W1))
+    assert desk.store.looked_up == {B}
+    desk.store.calls.clear()
+    desk.take(submit(B), submit(None), request(W1))
+    assert "find" not in desk.store.calls
+
+
+def test_a_report_on_an_ended_job_is_judged_by_what_the_store_has(desk: Desk) -> None:
+    desk.run(A)
+    token = token_of(desk, A)
+    (own,) = desk.ask(Report(W1, (AttemptReport(A, token, Outcome.OK, "1"),)))
+    (other,) = desk.ask(Report(W2, (AttemptReport(A, token, Outcome.OK, "1"),)))
+    assert own == Ack(W1, stored=(token,), lease_s=POLICY.lease_s)
+    assert other == Ack(W2, stale=(token,), lease_s=POLICY.lease_s)
+
+
+# --- commit, then output ----------------------------------------------------------------------------------------------
+
+
+def test_the_store_is_asked_before_the_commit(desk: Desk) -> None:
+    desk.take(submit(A))
+    assert desk.store.calls == ["find", "commit"]
+
+
+def test_a_turn_that_changes_nothing_commits_nothing(desk: Desk) -> None:
+    desk.seconds = 1.0
+    desk.take(request(W1))
+    assert desk.store.calls == []
+
+
+def test_a_failed_commit_lets_nothing_out(desk: Desk) -> None:
+    desk.store.broken = True
+    with pytest.raises(StoreError):
+        desk.take(submit(A))
+    assert desk.store.jobs == {}
+
+
+def test_what_a_turn_prunes_is_counted_from_the_next_turn_on(desk: Desk) -> None:
+    desk.run(A)
+    desk.seconds = POLICY.keep_ended_s + 100.0
+    desk.take()
+    assert A not in desk.store.jobs
+    (stats,) = desk.ask(StatsRequest(REPLY))
+    assert isinstance(stats, Stats)
+    assert dict(stats.states)[State.COMPLETED] == 0
+
+
+# --- log and refusals -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("verbose", [True, False])
+def test_each_step_of_a_job_is_logged_where_that_is_wanted(*, verbose: bool) -> None:
+    desk = Desk(verbose=verbose)
+    steps = [event for event in desk.take(submit(A), request(W1)).log if isinstance(event, JobMoved)]
+    expected = [
+        JobMoved(job=A, type=BACKTEST, state=State.QUEUED, attempt=0, worker=None),
+        JobMoved(job=A, type=BACKTEST, state=State.ASSIGNED, attempt=1, worker=W1),
+    ]
+    assert steps == (expected if verbose else [])
+
+
+def test_a_packet_that_can_not_be_decoded_is_counted_logged_and_refused(desk: Desk) -> None:
+    output = desk.take(Packet("jobs/report/w1", b"{"))
+    (ack,) = map(codec.decode, output.packets)
+    assert isinstance(ack, Ack)
+    assert ack.worker_id == W1
+    assert ack.error is not None
+    assert [type(event) for event in output.log] == [MessageRefused]
+    assert desk.machine.counters["messages_refused"] == 1
+
+
+def test_packets_and_events_are_handled_in_their_order(desk: Desk) -> None:
+    desk.take(codec.encode(submit(A, reply=None)), request(W1))
+    assert desk.store.jobs[A].state is State.ASSIGNED
+    running = ReportedLease(A, token_of(desk, A), RUNNING)
+    desk.take(submit(B), codec.encode(request(W1, running)))
+    assert [desk.store.jobs[job_id].state for job_id in (A, B)] == [State.RUNNING, State.QUEUED]
