@@ -58,7 +58,7 @@ async def kill(bench: Bench, deaths: Deaths) -> None:
     """Start a job, stop it when all of its processes are up, and watch them die."""
     loop = asyncio.get_running_loop()
     token = bench.start("job", '"stay"')
-    pids = [int(pid) for pid in (await bench.said(token)).split()]
+    pids = [int(pid) for pid in (await bench.first_text(token)).split()]
     died_at: dict[int, float] = {}
     with ExitStack() as stack:
         descriptors = [os.pidfd_open(pid) for pid in pids]

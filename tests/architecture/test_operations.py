@@ -9,20 +9,20 @@ import pytest
 
 from stockworker.cli.commands import make_parser
 from stockworker.terminal.exits import Exit
-from tests.harness import handbook
+from tests.harness import operations_guide
 
-ROOT = handbook.HANDBOOK.parents[1]
+ROOT = operations_guide.PAGE.parents[1]
 PLAIN = "STOCKWORKER"  # stands for what a shell would put in: a name
 
 
 def commands() -> Iterator[str]:
     """Each command of ours, from blocks, indented lines and sentences."""
-    text = handbook.HANDBOOK.read_text(encoding="utf-8").replace("\\\n", " ")
+    text = operations_guide.PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
     blocks = re.sub(r"\$\([^)]*\)", PLAIN, text)
     for found in re.finditer(r"^(?: {4})?(stockworker (?:[^'\n]|'[^']*')+)$", blocks, re.MULTILINE):
         yield found[1]
     sentences = re.sub(r"^```.*?^```$", "", blocks, flags=re.DOTALL | re.MULTILINE)
-    yield from (code for code in handbook.quoted(sentences) if code.startswith("stockworker "))
+    yield from (code for code in operations_guide.quoted(sentences) if code.startswith("stockworker "))
 
 
 @pytest.mark.parametrize("command", sorted(set(commands())))
@@ -49,7 +49,12 @@ def said() -> list[str]:
 
 SAID = said()
 SYMPTOMS = sorted(
-    {code for row in handbook.rows() for code in handbook.quoted(row[0]) if "stockworker " not in code[:12]}
+    {
+        code
+        for row in operations_guide.rows()
+        for code in operations_guide.quoted(row[0])
+        if "stockworker " not in code[:12]
+    }
 )
 
 
@@ -60,23 +65,25 @@ def test_each_symptom_is_what_the_code_says(symptom: str) -> None:
 
 
 def test_each_exit_status_is_one() -> None:
-    numbers = {int(number) for row in handbook.rows() for number in re.findall(r"(?:status |\()(\d+)\b", row[0])}
+    numbers = {
+        int(number) for row in operations_guide.rows() for number in re.findall(r"(?:status |\()(\d+)\b", row[0])
+    }
     assert len(numbers) > 4
     assert numbers <= set(map(int, Exit))
 
 
 def test_each_row_says_what_to_do() -> None:
-    rows = handbook.rows()
+    rows = operations_guide.rows()
     assert len(rows) > 30
     assert all(len(row) == 3 and all(row) for row in rows), [row for row in rows if len(row) != 3]
 
 
 @pytest.mark.parametrize(
-    "link", sorted(set(re.findall(r"\]\(([^)]+)\)", handbook.HANDBOOK.read_text(encoding="utf-8"))))
+    "link", sorted(set(re.findall(r"\]\(([^)]+)\)", operations_guide.PAGE.read_text(encoding="utf-8"))))
 )
 def test_each_link_leads_somewhere(link: str) -> None:
     name, _, anchor = link.partition("#")
-    file = handbook.HANDBOOK if not name else handbook.HANDBOOK.parent / name
+    file = operations_guide.PAGE if not name else operations_guide.PAGE.parent / name
     headings = re.findall(r"^#+ (.+)$", file.read_text(encoding="utf-8"), re.MULTILINE)
     anchors = {re.sub(r"[^a-z0-9 -]", "", heading.lower()).replace(" ", "-") for heading in headings}
     assert not anchor or anchor in anchors

@@ -271,7 +271,7 @@ def test_more_jobs_than_slots_wait_for_their_turn() -> None:
         async with Bench({"wait": python("wait_for_cancel"), "pid": python("pid")}, slots=1) as bench:
             running = bench.start("wait")
             waiting = [bench.start(name) for name in ("pid", "unheard-of", "pid")]
-            await bench.said(running)
+            await bench.first_text(running)
             assert bench.executor.running == {running}
             bench.executor.stop(running)
             await bench.end(waiting[-1])
@@ -365,11 +365,11 @@ def test_nothing_is_left_after_closing_on_either_event_loop(
             for name, payload in [("pid", "null"), ("large", "200000"), ("cat", '"x"'), ("die", "1"), ("pid", "null")]:
                 await bench.run(name, payload)
             stopped = bench.start("wait")
-            await bench.said(stopped)
+            await bench.first_text(stopped)
             bench.executor.stop(stopped)
             await bench.end(stopped)
             hanging = [bench.start("hang"), bench.start("sleep")]
-            said = [await bench.said(token) for token in hanging]
+            said = [await bench.first_text(token) for token in hanging]
             ends = len([event for event in bench.events if isinstance(event, Finished)])
         assert len([event for event in bench.events if isinstance(event, Finished)]) == ends
         assert bench.executor.running == frozenset()

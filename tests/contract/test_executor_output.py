@@ -78,7 +78,7 @@ def test_a_thread_that_a_job_left_behind_says_nothing_about_the_next_one() -> No
         async with Bench({"leave": python("leave_a_thread"), "wait": python("wait_for_cancel")}) as bench:
             await bench.run("leave")
             token = bench.start("wait")
-            await bench.said(token)
+            await bench.first_text(token)
             bench.executor.stop(token)
             await bench.end(token)
         assert bench.texts(token) == ["started", "stopped by myself"]

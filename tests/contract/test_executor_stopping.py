@@ -39,7 +39,7 @@ def test_it_is_known_when_an_attempt_has_ended_at_the_latest() -> None:
             before = clock.monotonic()
             bench.start("wait", timeout_s=1000.0)
             token = bench.start("wait", timeout_s=400.0)
-            await bench.said(token)
+            await bench.first_text(token)
             assert before + 450.0 <= (bench.executor.gone_by or 0.0) <= clock.monotonic() + 450.0
             bench.executor.stop(token)
             assert before < (bench.executor.gone_by or 0.0) <= clock.monotonic() + 50.0
@@ -70,7 +70,7 @@ def test_what_does_not_listen_is_killed_when_it_is_cancelled(handler: HandlerSpe
     async def scenario() -> None:
         async with Bench({"hang": handler}, stop_grace_s=GRACE_S) as bench:
             token = bench.start("hang")
-            await bench.said(token)
+            await bench.first_text(token)
             bench.executor.stop(token)
             error = failure(await bench.end(token), Outcome.CANCELLED)
             assert error == f"stopped on request; killed, because it did not stop within {GRACE_S} s"
@@ -84,7 +84,7 @@ def test_what_a_job_has_started_dies_with_it() -> None:
             {"python": python("hang_with_family"), "command": shell(FAMILY)}, stop_grace_s=GRACE_S
         ) as bench:
             tokens = [bench.start("python"), bench.start("command")]
-            pids = " ".join([await bench.said(token) for token in tokens]).split()
+            pids = " ".join([await bench.first_text(token) for token in tokens]).split()
             for token in tokens:
                 bench.executor.stop(token)
                 await bench.end(token)
@@ -120,7 +120,7 @@ def test_a_command_is_asked_to_stop_with_sigterm() -> None:
         script = "trap 'echo asked >&2; exit 0' TERM; echo started >&2; sleep 1000 & wait"
         async with Bench({"command": shell(script)}) as bench:
             token = bench.start("command")
-            await bench.said(token)
+            await bench.first_text(token)
             bench.executor.stop(token)
             assert failure(await bench.end(token), Outcome.CANCELLED) == "stopped on request"
             assert bench.texts(token) == ["started", "asked"]
@@ -136,7 +136,7 @@ def test_a_cancelled_job_is_cancelled_whatever_it_returns() -> None:
         async with Bench({"wait": python("wait_for_cancel"), "pid": python("pid")}, slots=1) as bench:
             before = await bench.run("pid")
             token = bench.start("wait")
-            await bench.said(token)
+            await bench.first_text(token)
             bench.executor.stop(token)
             bench.executor.stop(token)
             assert failure(await bench.end(token), Outcome.CANCELLED) == "stopped on request"
@@ -256,7 +256,7 @@ def be_an_agent(connection: Connection) -> None:
         async with Bench(handlers, slots=4) as bench:
             tokens = [bench.start(name) for name in handlers]
             idle = (await bench.end(tokens.pop())).result or ""  # this child has nothing to do when the agent dies
-            said = " ".join([idle, *[await bench.said(token) for token in tokens]])
+            said = " ".join([idle, *[await bench.first_text(token) for token in tokens]])
             connection.send([int(pid) for pid in said.split()])
             await asyncio.Event().wait()
 

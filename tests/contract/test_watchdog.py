@@ -41,7 +41,7 @@ def test_it_beats_while_all_goes_well_stops_when_something_is_stuck_and_goes_on_
         awaited.append(Deadline("a commit", clock.monotonic()))
         await until(lambda: manager.status == "stuck: a commit is 0 s late; connected", "the status says it")
         pings = manager.pings
-        await until(lambda: manager.told[-1] == "WATCHDOG=trigger", "systemd is to end it at once")
+        await until(lambda: manager.assignments[-1] == "WATCHDOG=trigger", "systemd is to end it at once")
         await until(lambda: manager.silent_s > WATCHDOG_S, "no sign of life")
         assert manager.pings == pings
         awaited.clear()
@@ -91,11 +91,11 @@ def test_who_ends_asks_for_more_time_as_long_as_it_makes_progress(manager: Servi
         pulse = Watchdog(notifier, lambda: awaited)
         beating = asyncio.create_task(pulse.run())
         await until(lambda: manager.pings > 1, "signs of life")
-        assert not [line for line in manager.told if line.startswith("EXTEND")]
+        assert not [line for line in manager.assignments if line.startswith("EXTEND")]
         pulse.stop_patiently()
-        await until(lambda: manager.told.count("EXTEND_TIMEOUT_USEC=150000") > 3, "it asks for time")
+        await until(lambda: manager.assignments.count("EXTEND_TIMEOUT_USEC=150000") > 3, "it asks for time")
         awaited.append(Deadline("a commit", clock.monotonic() - 2 * WATCHDOG_S))
-        await until(lambda: manager.condemned, "no sign of life")
+        await until(lambda: manager.would_restart, "no sign of life")
         assert manager.status.startswith("stuck")
         beating.cancel()
 

@@ -1,4 +1,4 @@
-"""A machine that has booted, whatever it runs on."""
+"""A machine that has booted: a container or a virtual machine."""
 
 import subprocess
 from abc import ABC, abstractmethod
@@ -8,14 +8,14 @@ from typing import Final
 from tests.harness.waiting import wait_until
 
 PATIENCE_S: Final = 240.0
-"""How long anything may take: some machines are slow, and what never comes fails anyway."""
+"""Long enough for slow machines; only a test that fails waits this long."""
 
 CLEAN: Final = ("env", "-i", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL=C.UTF-8")
-"""Runs a command with nothing of our environment."""
+"""Runs a command in an environment of its own."""
 
 
 class BootedMachine(ABC):
-    """What tests do on a machine, as root.
+    """Runs commands on a machine, as root.
 
     Attributes:
         name: its host name.
@@ -26,11 +26,11 @@ class BootedMachine(ABC):
 
     @abstractmethod
     def try_run(self, *command: str, timeout_s: float = PATIENCE_S) -> subprocess.CompletedProcess[str]:
-        """Run a command, with nothing on standard input; say how it ended, and what it printed on either output."""
+        """Run a command with empty standard input; return its exit status and both of its outputs."""
 
     @abstractmethod
     def write(self, path: str, text: str, mode: int = 0o644) -> None:
-        """Write a file of root's."""
+        """Write a file that belongs to root."""
 
     def run(self, *command: str, timeout_s: float = PATIENCE_S) -> str:
         """Run a command that must succeed; return what it printed."""
@@ -39,15 +39,15 @@ class BootedMachine(ABC):
         return done.stdout
 
     def has_booted(self) -> bool:
-        """Whether systemd has started all that it was to start."""
+        """Whether systemd has finished starting units."""
         return self.try_run("systemctl", "is-system-running").stdout.strip() in {"running", "degraded"}
 
     def journal(self, unit: str) -> str:
-        """What a unit has said, and what systemd has said of it."""
+        """The journal of a unit, with the lines of systemd about it."""
         return self.run("journalctl", "--no-pager", "-o", "cat", "-u", unit)
 
     def wait_until(self, condition: Callable[[], object], what: str) -> None:
-        """Look until `condition` holds; where it never does, say what the machine says."""
+        """Wait until `condition` holds; the error shows the machine's journal."""
         try:
             wait_until(condition, what, PATIENCE_S)
         except TimeoutError as error:

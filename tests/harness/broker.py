@@ -1,7 +1,7 @@
-"""A real Mosquitto on loopback, run with the configuration that is shipped and a throw-away certificate authority.
+"""A real Mosquitto on loopback, with the configuration that is shipped and a throw-away certificate authority.
 
-The main configuration file has what a distribution's has, and includes ours, as on a real machine. Which Mosquitto it is
-is up to PATH.
+The main configuration file is like that of a distribution, and includes the shipped one, as on a real machine. PATH
+decides which Mosquitto runs.
 """
 
 import os
@@ -25,7 +25,7 @@ from stockworker.broker.configuration import Bridge, Files, Profile, broker_conf
 from stockworker.pki.certificates import LEAF_LIFETIME, Authority, Revocation, read_certificate
 
 SITE = "site-1"
-"""The name of the broker of a site at the central one."""
+"""The name that the broker of a site has at the central broker."""
 
 OPEN_ACL = "pattern readwrite #\n"
 _HOST = "127.0.0.1"
@@ -45,12 +45,17 @@ class Credentials:
 
 
 class Broker:
-    """One broker: started on entering the context, gone without a trace of its process after leaving it.
+    """One broker: started when the context is entered, killed when it is left.
 
-    `folder` is the caller's own, and everything is kept in it; `acl` is the text of the ACL file; `changes` replaces
-    options of the configuration, by name, or removes them (None); `names` are those in the broker's certificate; `port`
-    is a free one unless given; `profile` is the broker's place, and `central` the broker that one of a site passes on to; with `passwords` it lets
-    in who has one, and asks nobody for a certificate.
+    Args:
+        folder: keeps all files of the broker; no other part of a test may use it.
+        acl: the text of the ACL file.
+        changes: options of the configuration to replace, by name, or to remove (None).
+        names: the names in the broker's certificate.
+        port: a free one unless given.
+        profile: the kind of broker that `stockworker broker` configures.
+        central: the broker to which the broker of a site forwards.
+        passwords: clients authenticate by user name and password instead of a certificate.
     """
 
     def __init__(
@@ -111,16 +116,16 @@ class Broker:
 
     @property
     def log(self) -> str:
-        """Everything that the broker has said since the context was entered, over all restarts."""
+        """Everything that the broker has logged since the context was entered, over all restarts."""
         return self._log_file.read_text(errors="replace") if self._log_file.exists() else ""
 
     @property
     def version(self) -> tuple[int, ...]:
-        """Major and minor number, as it has said itself."""
-        said = re.search(r"mosquitto version (\d+)\.(\d+)", self.log)
-        if said is None:
-            raise BrokerFailed(f"has not said which version it is:\n{self.log}")
-        return tuple(map(int, said.groups()))
+        """Major and minor version, read from the log."""
+        logged = re.search(r"mosquitto version (\d+)\.(\d+)", self.log)
+        if logged is None:
+            raise BrokerFailed(f"Mosquitto has not logged its version:\n{self.log}")
+        return tuple(map(int, logged.groups()))
 
     def identity(self, name: str) -> Credentials:
         """A client certificate for the common name, and its key; the same ones each time."""
@@ -130,14 +135,14 @@ class Broker:
         return credentials
 
     def password(self, name: str) -> Path:
-        """A file with the password of a user, whom the broker knows from then on; the same one each time."""
+        """A file with the password of a user, registered at the broker; the same file each time."""
         file = self._folder / "pki" / f"{name}.password"
         if not file.exists():
             self.set_password(name, f"password of {name}")
         return file
 
     def set_password(self, name: str, password: str) -> None:
-        """Give a user a password, known to the broker and written to the user's own file."""
+        """Set the password of a user at the broker and in the user's file."""
         file = self._folder / "pki" / f"{name}.password"
         file.write_text(f"{password}\n")
         file.chmod(0o600)
@@ -146,15 +151,15 @@ class Broker:
             self.reload()
 
     def renew(self, lifetime: timedelta = LEAF_LIFETIME) -> None:
-        """Give the broker a new certificate and key, to be read on a reload."""
+        """Give the broker a new certificate and key; it reads them when it reloads."""
         self.authority.issue_server(self._names, _now(), lifetime).save(self._folder / "pki", "broker")
 
     def reissue(self, name: str, lifetime: timedelta = LEAF_LIFETIME) -> None:
-        """Replace the certificate and key of a client by new ones."""
+        """Replace the certificate and key of a client."""
         self.authority.issue_client(name, _now(), lifetime).save(self._folder / "pki", name)
 
     def revoke(self, name: str) -> None:
-        """Put the certificate of a client on the list of those that are not to be believed any more."""
+        """Put the certificate of a client on the revocation list."""
         serial, _ = read_certificate(self.identity(name).certificate)
         self._revoked.append(Revocation(serial, _now()))
         self.crl_file.write_bytes(self.authority.revocation_list(self._revoked, _now(), self.crl_file.read_bytes()))
@@ -168,7 +173,7 @@ class Broker:
         return client_context(self.ca_file, credentials.certificate, credentials.key)
 
     def start(self) -> None:
-        """Start (again), on the same port and data; returns when connections are accepted."""
+        """Start, on the same port and data each time; return when the broker accepts connections."""
         if self._process is not None:
             raise BrokerFailed("already running")
         starts = self.log.count(_STARTED)
@@ -178,39 +183,39 @@ class Broker:
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=log,
-                start_new_session=True,  # Ctrl-C on the terminal is not for it: services still sign off through it
+                start_new_session=True,  # Ctrl-C on the terminal must not reach it: services still unregister through it
             )
         self._await_ready(self._process, starts)
 
     def stop(self) -> None:
-        """Stop in good order: persistence is written."""
+        """Stop with SIGTERM: the broker persists its data."""
         self._end(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Crash: SIGKILL."""
+        """Stop with SIGKILL: the broker persists nothing."""
         self._end(signal.SIGKILL)
 
     def pause(self) -> None:
-        """Keep the connections open and do nothing, like a machine that has vanished, until `resume`."""
+        """Keep the connections open and do nothing until `resume`, like a machine that has vanished."""
         self._signal(signal.SIGSTOP)
 
     def resume(self) -> None:
         self._signal(signal.SIGCONT)
 
     def reload(self) -> None:
-        """Read certificate, key, ACL and password file again, as `systemctl reload` does; returns when it has begun."""
+        """Reload certificate, key, ACL and password file, as `systemctl reload` does; return when the reload has begun."""
         before = self.log.count(_RELOADING)
         self._signal(signal.SIGHUP)
         deadline = clock.monotonic() + _TIMEOUT_S
-        while self.log.count(_RELOADING) == before:  # nobody is accepted before it has ended
+        while self.log.count(_RELOADING) == before:  # Mosquitto accepts no connection until the reload ends
             if clock.monotonic() > deadline:
                 raise BrokerFailed(f"Mosquitto does not reload:\n{self.log}")
             time.sleep(0.01)
 
     def wipe(self) -> None:
-        """Delete all that a stopped broker has persisted."""
+        """Delete what a stopped broker has persisted."""
         if self._process is not None:
-            raise BrokerFailed("stop or kill the broker before its data is deleted: it writes them on leaving")
+            raise BrokerFailed("stop or kill the broker before deleting its data: it writes the data when it exits")
         for file in (self._folder / "data").iterdir():
             file.unlink()
 
@@ -240,7 +245,7 @@ class Broker:
             f"include_dir {self._folder / 'conf.d'}",
         ]
         if os.geteuid() == 0:
-            # It would become the user mosquitto, who can't enter a private temporary folder.
+            # Otherwise it becomes the user mosquitto, which can't enter a private temporary folder.
             main.insert(0, "user root")
         (self._folder / "mosquitto.conf").write_text("\n".join(main) + "\n")
 
@@ -258,7 +263,7 @@ class Broker:
         )
 
     def _await_ready(self, process: subprocess.Popen[bytes], starts: int) -> None:
-        # It opens its port before it has read its certificates, and before it can take a signal.
+        # It opens its port before it has read its certificates and before it handles signals.
         deadline = clock.monotonic() + _TIMEOUT_S
         while self.log.count(_STARTED) == starts:
             if process.poll() is not None or clock.monotonic() > deadline:
@@ -288,12 +293,12 @@ class Broker:
 def _changed(rendered: str, changes: dict[str, str | None]) -> str:
     kept = [line for line in rendered.splitlines() if line.partition(" ")[0] not in changes]
     replaced = [f"{name} {value}" for name, value in changes.items() if value is not None]
-    # First, because what follows `listener` is about the listener.
+    # First, because options after `listener` belong to the listener.
     return "\n".join([*replaced, *kept]) + "\n"
 
 
 def _executable() -> str:
-    """Debian keeps it in /usr/sbin, which is not in an ordinary user's PATH."""
+    """Debian installs it in /usr/sbin, which is not in an ordinary user's PATH."""
     found = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if found is None:
         raise BrokerFailed("mosquitto is not installed: apt install mosquitto")

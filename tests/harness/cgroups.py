@@ -1,4 +1,4 @@
-"""Control groups to try things on: real ones (as root), and folders with files that play them."""
+"""Control groups for tests: real ones (as root), and folders with files that imitate them."""
 
 import os
 from collections.abc import Iterator
@@ -14,20 +14,20 @@ SCATTER = (
     "trap '' TERM; "
     ": $(setsid sh -c 'setsid sleep 1000 >/dev/null & echo $0 $$ $! >&2; exec sleep 1000 >/dev/null' $$ &)"
 )
-"""For a shell: start processes that leave the group and take no notice of SIGTERM; tell all pids when they are up."""
+"""For a shell: start processes that leave the process group and ignore SIGTERM; print all PIDs once they run."""
 
 _NUMBERS = count(1)
 
 
 def top() -> Path:
-    """Where version 2 is mounted."""
+    """The mount point of version 2."""
     mounts = [line.split() for line in Path("/proc/self/mounts").read_text().splitlines()]
     return next(Path(where) for _, where, kind, *_ in mounts if kind == "cgroup2")
 
 
 @contextmanager
 def delegated() -> Iterator[Path]:
-    """A group as systemd would give it to a unit with `Delegate=yes`; killed and removed at the end."""
+    """A group like that of a unit with `Delegate=yes`; killed and removed at the end."""
     folder = top() / f"stockworker-{os.getpid()}-{next(_NUMBERS)}"
     folder.mkdir()
     os.setxattr(folder, "user.delegate", b"1")
@@ -45,12 +45,12 @@ def members(folder: Path) -> set[int]:
 
 
 def wait_until_members(folder: Path, wanted: set[int]) -> None:
-    """Wait until these processes are all that is left in a group and below it."""
+    """Wait until a group and the groups below it contain exactly these processes."""
     wait_until(lambda: members(folder) == wanted, f"nothing but {wanted} runs in {folder}")
 
 
 def wait_until_empty(folder: Path) -> None:
-    """Wait until no group is left below a group."""
+    """Wait until a group has no groups below it."""
     wait_until(partial(_has_no_folders, folder), f"there is nothing below {folder}")
 
 
@@ -59,7 +59,7 @@ def _has_no_folders(folder: Path) -> bool:
 
 
 class Played(Delegation):
-    """Groups of ordinary files, with these controllers: what is written can be read, and kills nobody."""
+    """Groups made of ordinary files, with these controllers: writing to them has no effect."""
 
     def __init__(self, folder: Path, *controllers: str) -> None:
         (folder / "cgroup.subtree_control").touch()

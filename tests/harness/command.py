@@ -1,4 +1,4 @@
-"""The `stockworker` command as people run it: a process of its own."""
+"""The `stockworker` command as users run it: in a process of its own."""
 
 import json
 import os
@@ -16,7 +16,7 @@ TIMEOUT_S = 60.0
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A command that has ended."""
+    """A command that has exited."""
 
     status: int
     output: str
@@ -24,7 +24,7 @@ class Finished:
 
     @property
     def json(self) -> Any:
-        """The only line of the output."""
+        """The output, which must be one line."""
         (line,) = self.output.splitlines()
         return json.loads(line)
 
@@ -38,7 +38,7 @@ def arguments(config: Path, *words: str) -> list[str]:
 
 
 def run(config: Path, *words: str, stdin: bytes = b"") -> Finished:
-    """Run it to its end; whatever goes wrong, it must not answer with a traceback."""
+    """Run the command until it exits; it must never print a traceback."""
     environment = {**os.environ, "TZ": "UTC", "COLUMNS": "100"}
     done = subprocess.run(
         arguments(config, *words), input=stdin, capture_output=True, check=False, timeout=TIMEOUT_S, env=environment

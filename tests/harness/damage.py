@@ -1,4 +1,4 @@
-"""What can happen to the file of a database that nobody has open."""
+"""Damage to the file of a database that no process has open."""
 
 import sqlite3
 from collections.abc import Callable
@@ -27,7 +27,7 @@ def overwrite_its_head(path: Path) -> None:
 
 
 def overwrite_its_pages(path: Path) -> None:
-    """All but the first, which is all that is looked at when it is opened."""
+    """All pages but the first, which is the only one that SQLite reads when it opens the file."""
     _fold_log_in(path)
     with path.open("r+b") as file:
         for page in range(1, path.stat().st_size // _PAGE):
@@ -41,7 +41,7 @@ def replace_by_text(path: Path) -> None:
 
 
 def lose_it_and_keep_its_log(path: Path) -> None:
-    """A kill leaves the log behind."""
+    """SIGKILL leaves the write-ahead log in place."""
     path.unlink()
     path.with_name(f"{path.name}-wal").touch()
 
@@ -53,12 +53,12 @@ SEEN_AT_ONCE: Final[tuple[Damage, ...]] = (
     replace_by_text,
     lose_it_and_keep_its_log,
 )
-"""SQLite, or whoever opens the file, sees it at the first look."""
+"""Opening the file must fail."""
 
 DAMAGES: Final[tuple[Damage, ...]] = (*SEEN_AT_ONCE, overwrite_its_pages)
 
 
 def _fold_log_in(path: Path) -> None:
-    """Bring what is in the write-ahead log into the file: SQLite would take it from there and never see the damage."""
+    """Move the write-ahead log into the file: otherwise SQLite reads the pages from the log and never notices the damage."""
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")

@@ -1,15 +1,15 @@
-"""Randomness that repeats."""
+"""Sources of randomness that repeat."""
 
 import random
 
 
 def seeded(seed: int) -> random.Random:
-    """Entropy that a failing test can be run with again."""
-    return random.Random(seed)  # noqa: S311 (that it can be foretold is its purpose)
+    """A seeded source: a failing test can run again with the same values."""
+    return random.Random(seed)  # noqa: S311 (it must be predictable)
 
 
 class Fixed:
-    """Entropy that always says the same."""
+    """A source that always returns the same value."""
 
     def __init__(self, fraction: float = 0.0, bits: int = 0) -> None:
         self.fraction = fraction
@@ -23,7 +23,7 @@ class Fixed:
 
 
 class Counting(Fixed):
-    """Entropy whose bits count up, so that what is made of them differs and is easy to read."""
+    """A source whose bits count up, so that IDs differ and are easy to read."""
 
     def getrandbits(self, k: int, /) -> int:
         self.bits += 1

@@ -1,4 +1,4 @@
-"""An executor whose events can be waited for."""
+"""An executor with methods that wait for its events."""
 
 import asyncio
 import json
@@ -29,12 +29,12 @@ def python(name: str, limits: Limits = NO_LIMITS, **settings: object) -> Handler
 
 
 def shell(script: str, limits: Limits = NO_LIMITS, **settings: object) -> HandlerSpec:
-    """A command that does what `script` says."""
+    """A command that runs a shell script."""
     return CommandHandler(("sh", "-c", script), settings, limits)
 
 
 class Bench:
-    """An executor, for as long as the context lasts; `events` are all that it has told, `reaction` is called on each."""
+    """An executor that runs while the context lasts; `events` keeps all its events, `reaction` is called with each."""
 
     def __init__(
         self,
@@ -91,12 +91,12 @@ class Bench:
             lambda: next((e for e in self.events if isinstance(e, Finished) and e.token == token), None)
         )
 
-    async def said(self, token: Token) -> str:
-        """Wait until an attempt says something."""
+    async def first_text(self, token: Token) -> str:
+        """Wait for the first text of an attempt."""
         return await self._wait(lambda: next(iter(self.texts(token)), None))
 
     def texts(self, token: Token) -> list[str]:
-        """All that an attempt has said: progress, log and output."""
+        """All texts of an attempt: progress, log and output."""
         return [e.text for e in self.events if isinstance(e, Progressed | HandlerLogged) and e.token == token]
 
     async def _wait(self, find: Callable[[], T | None]) -> T:
@@ -108,12 +108,12 @@ class Bench:
 
 
 def typed(handlers: Mapping[str, HandlerSpec]) -> dict[JobType, HandlerSpec]:
-    """Job types are checked where they enter; tests write them down."""
+    """Handlers by job type, from literals in a test."""
     return {JobType(name): handler for name, handler in handlers.items()}
 
 
 def result(finished: Finished) -> Any:
-    """What a job that went well has returned."""
+    """The result of a job that succeeded."""
     assert finished.outcome is Outcome.OK, finished
     assert finished.error is None
     assert finished.result is not None
@@ -121,7 +121,7 @@ def result(finished: Finished) -> Any:
 
 
 def failure(finished: Finished, outcome: Outcome = Outcome.ERROR, *, permanent: bool = False) -> str:
-    """Why a job has failed."""
+    """The error of a job that failed."""
     assert (finished.outcome, finished.permanent, finished.result) == (outcome, permanent, None), finished
     assert finished.error is not None
     return finished.error

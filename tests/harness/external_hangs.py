@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 
 from tests.harness.fleet import Fleet, Service
-from tests.harness.tracing import main_thread_held
+from tests.harness.tracing import main_thread_stopped
 
 Noticed = Callable[[], bool]
 
@@ -19,14 +19,14 @@ def is_given_up(service: Service) -> bool:
     """Whether systemd would restart the service."""
     if service.manager is None:
         raise ValueError(f"{service.name} runs without a service manager")
-    return not service.alive or service.manager.condemned
+    return not service.alive or service.manager.would_restart
 
 
 @contextmanager
 def blocked_loop(fleet: Fleet, identity: str) -> Iterator[Noticed]:
     """The event loop hangs in a call that does not return; the other threads continue."""
     service = fleet.services[identity]
-    with main_thread_held(service.pid):
+    with main_thread_stopped(service.pid):
         yield lambda: is_given_up(service)
 
 

@@ -37,11 +37,11 @@ def python_handlers(*names: str) -> dict[str, Any]:
 
 
 class ServiceFailed(Exception):
-    """A service did not do what it was told; the text ends with its log."""
+    """A service did not start, log or exit as expected; the text ends with its log."""
 
 
 class Service:
-    """One service process, and its log over all its restarts."""
+    """One service: its current process, and its log over all restarts."""
 
     def __init__(self, name: str, command: Sequence[str], log_file: Path) -> None:
         self.name = name
@@ -49,7 +49,7 @@ class Service:
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         self.manager: ServiceManager | None = None
-        """Who starts it, and hears how it is; nobody unless told."""
+        """The service manager that starts and watches it, if any."""
 
     @property
     def log(self) -> str:
@@ -80,13 +80,13 @@ class Service:
             )
 
     def events(self, event: str) -> list[dict[str, Any]]:
-        """What it has logged of one kind of event; see `stockworker.logs.Event`."""
-        whole = self.log.rpartition("\n")[0]  # of the last line only a part may have been written
+        """The log lines with one event of `stockworker.logs.events`."""
+        whole = self.log.rpartition("\n")[0]  # the last line may be incomplete
         lines = (json.loads(line) for line in whole.splitlines() if line.startswith("{"))
         return [line for line in lines if line.get("event") == event]
 
     def await_event(self, event: str, times: int = 1, **fields: object) -> dict[str, Any]:
-        """Wait until an event with these fields has been logged so many times; returns the last."""
+        """Wait until an event with these fields has been logged `times` times; return the last one."""
 
         def logged() -> list[dict[str, Any]]:
             return [line for line in self.events(event) if fields.items() <= line.items()]
@@ -98,23 +98,23 @@ class Service:
         return logged()[-1]
 
     def await_log(self, text: str, times: int = 1) -> None:
-        """Wait until the log says something."""
+        """Wait until the log contains a text `times` times."""
         deadline = clock.monotonic() + TIMEOUT_S
         while self.log.count(text) < times:
             if clock.monotonic() > deadline or not self.alive:
-                raise ServiceFailed(f"{self.name} has not said {text!r} {times} times:\n{self.log[-4000:]}")
+                raise ServiceFailed(f"{self.name} has not logged {text!r} {times} times:\n{self.log[-4000:]}")
             time.sleep(0.01)
 
     def kill(self) -> int:
-        """SIGKILL, to this process alone: what it has started must notice by itself; returns the exit status."""
+        """Send SIGKILL to this process, not to its children; return the exit status."""
         return self._end(signal.SIGKILL)
 
     def stop(self, timeout_s: float = TIMEOUT_S) -> int:
-        """SIGTERM; returns the exit status."""
+        """Send SIGTERM; return the exit status."""
         return self._end(signal.SIGTERM, timeout_s)
 
     def wait(self, timeout_s: float = TIMEOUT_S) -> int:
-        """Wait until it has ended by itself; returns the exit status."""
+        """Wait until the process exits by itself; return the exit status."""
         process, self._process = self._process, None
         return 0 if process is None else self._await_end(process, "was to end", timeout_s)
 
@@ -138,22 +138,22 @@ class Service:
 
 
 class Fleet:
-    """Broker, dispatcher and workers in one folder; all gone after leaving the context.
+    """Broker, dispatcher and workers in one folder; all are stopped when the context is left.
 
     Args:
-        folder: the caller's own; everything is kept in it.
-        workers: how many.
-        settings: added to the configuration of all, below ``job_processor``.
-        personal: added to the configuration of one participant, whose name it is given.
-        operators: who may do what operators may.
-        clients: who may submit.
+        folder: keeps all files of the fleet; no other part of a test may use it.
+        workers: the number of workers.
+        settings: added to the configuration of every participant, below ``job_processor``.
+        personal: returns what to add to the configuration of one participant, given its name.
+        operators: the names with the rights of an operator.
+        clients: the names that may submit.
         port: the broker's; a free one unless given.
-        proxied: everybody reaches the broker through a proxy of their own, see `proxies`.
-        keepalive_s: the longest silence on a connection; the configuration's default unless given.
-        profile: the place of the broker. With `Profile.BRIDGE` workers and clients use that broker, called `site`, and
+        proxied: each participant reaches the broker through its own proxy, see `proxies`.
+        keepalive_s: the keepalive of MQTT; the default of the configuration unless given.
+        profile: the kind of broker. With `Profile.BRIDGE` workers and clients use that broker, called `site`, and
             the dispatcher the central one.
-        passwords: everybody proves who they are by a password, and not by a certificate.
-        watchdog_s: each service has a `manager`, which wants a sign of life so often; none unless given.
+        passwords: participants authenticate by a password instead of a certificate.
+        watchdog_s: each service has a `manager` that expects a ping within this time; no manager unless given.
     """
 
     def __init__(
@@ -237,7 +237,7 @@ class Fleet:
         return Client(link_settings(config, name), ClientId(name), **({"encryption": config.encryption} | options))
 
     def command(self, identity: str, *words: str) -> Service:
-        """A command of somebody who has a certificate, to be started; its log is what it prints."""
+        """A command of a participant that has a certificate, not yet started; its log is its output."""
         self.config_file(identity)
         return self._service(identity, identity, *words)
 
@@ -294,7 +294,7 @@ class Fleet:
         return self.folder / identity / "journal.sqlite3"
 
     def reconfigure(self, identity: str, section: str, **keys: object) -> None:
-        """Change keys of one section in the configuration of one participant, who has to be told to read it again."""
+        """Change keys of one section in the configuration of one participant; the caller must make it reload."""
         path = self.config_file(identity)
         document = yaml.safe_load(path.read_text())
         document["job_processor"].setdefault(section, {}).update(keys)
@@ -306,7 +306,7 @@ class Fleet:
             return connection.execute(query, values).fetchall()
 
     def outcomes(self, job_id: str) -> list[str]:
-        """How the attempts at a job ended, as the job store has it."""
+        """The outcomes of the attempts at a job, from the job store."""
         rows = self.stored("SELECT outcome FROM attempt WHERE job_id = ? ORDER BY number", job_id)
         return [outcome for (outcome,) in rows]
 

@@ -1,4 +1,4 @@
-"""A Debian that has booted: systemd and all, in a container over a cached root that it can't change.
+"""A booted Debian in a container, with systemd, over a cached root that it can't change.
 
 Needs root, `systemd-nspawn` and `debootstrap`. A guest has no network but its own loopback, and a cgroup of its own, so
 that several can run the same units side by side.
@@ -26,7 +26,7 @@ CACHE: Final = Path("/var/tmp/stockworker-roots")  # noqa: S108 (outlives a rebo
 _ARCHIVE: Final = "http://deb.debian.org/debian"
 _SYSTEM: Final = ("dbus", "iproute2", "systemd", "systemd-sysv", "udev")
 _DEPENDENCIES: Final = ("mosquitto", "python3", "python3-cryptography", "python3-yaml")
-"""What the packages depend on: a guest has no network to fetch it from."""
+"""Dependencies of the packages: a guest has no network to fetch them from."""
 
 _RPM: Final = ("dnf", "rpm")
 _AS_RPM: Final = {
@@ -37,20 +37,20 @@ _AS_RPM: Final = {
     "systemd": "systemd",
     "util-linux": "util-linux",
 }
-"""What the packages depend on, as it is called where packages are .rpm, and the package of Debian that it is here."""
+"""Dependencies of the packages by their names in .rpm distributions, with the Debian package that provides each."""
 
 _STAND_IN: Final = """\
 Name: debian
 Version: {}
 Release: 1
-Summary: What this machine has as packages of Debian
+Summary: Names the Debian packages of this machine to rpm
 License: various
 BuildArch: noarch
 Provides: system-release
 {}
 
 %description
-Tells rpm of it.
+Lets rpm resolve dependencies on Debian packages.
 
 %files
 """
@@ -64,7 +64,7 @@ _NEW_NETWORK: Final = 0x40000000
 
 @dataclass(frozen=True, slots=True)
 class Release:
-    """One release of Debian, and the systemd that it has."""
+    """One release of Debian, with its version of systemd."""
 
     number: int
     codename: str
@@ -75,17 +75,17 @@ RELEASES: Final = (Release(12, "bookworm", 252), Release(13, "trixie", 257))
 
 
 def base_root(release: Release) -> Path:
-    """The root of a release with what the packages depend on; made when it is asked for first (about a minute)."""
+    """The root of a release with the dependencies of the packages; created on first use (about a minute)."""
     return cached(release, (*_SYSTEM, *_DEPENDENCIES), partial(_make_root, release))
 
 
 def rpm_layer(release: Release) -> Path:
-    """What goes over `base_root` for the other format of packages: rpm, dnf, and a database that knows what is there."""
+    """The layer above `base_root` for .rpm packages: rpm, dnf, and a database of the installed packages."""
     return cached(release, ("over", base_root(release).name, *_RPM, *_AS_RPM), partial(_make_rpm_layer, release))
 
 
 def cached(release: Release, recipe: Sequence[str], make: Callable[[Path], None]) -> Path:
-    """What `make` has put into a folder: once for each recipe, whoever asks for it, and at the same time."""
+    """The folder that `make` has filled: once for each recipe, also if several processes ask at the same time."""
     folder = CACHE / f"{release.codename}-{hashlib.sha256(' '.join(recipe).encode()).hexdigest()[:12]}"
     CACHE.mkdir(mode=0o700, parents=True, exist_ok=True)
     with (CACHE / f"{folder.name}.lock").open("w") as lock:
@@ -109,7 +109,7 @@ def _make_rpm_layer(release: Release, fresh: Path) -> None:
     with Overlay((base_root(release),), work) as image:
         macros = image.root / "etc" / "rpm" / "macros"
         macros.parent.mkdir()
-        macros.write_text("%_dbpath /var/lib/rpm\n")  # where it is everywhere but on Debian 12
+        macros.write_text("%_dbpath /var/lib/rpm\n")  # the default of every distribution but Debian 12
         for step in _installation(_RPM):
             image.run(*step)
         show = ("dpkg-query", "-W", "-f", "${source:Upstream-Version}")
@@ -122,7 +122,7 @@ def _make_rpm_layer(release: Release, fresh: Path) -> None:
 
 
 def _installation(packages: Sequence[str]) -> list[tuple[str, ...]]:
-    """How apt installs from the archive, step by step, on what has not booted."""
+    """The commands that install from the archive, on a root that has not booted."""
     apt = ("env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-q")
     return [(*apt, "update"), (*apt, "install", "-y", "--no-install-recommends", *packages), (*apt, "clean")]
 
@@ -135,7 +135,7 @@ def _execute(command: Sequence[str | Path]) -> None:
 
 
 class Overlay:
-    """A root that can be written to, over layers that can't be (the topmost first); what is written is in `upper`."""
+    """A writable root over read-only layers (the topmost first); `upper` has what was written."""
 
     def __init__(self, layers: Sequence[Path], folder: Path) -> None:
         self._layers = layers
@@ -158,7 +158,7 @@ class Overlay:
         _execute(["umount", "--lazy", self.root])
 
     def run(self, *command: str, timeout_s: float = _LONG_S) -> str:
-        """Run a command as in an image that is being built: nothing has booted, and there is no /proc."""
+        """Run a command in a root that has not booted: without services and without /proc."""
         done = subprocess.run(
             ["chroot", self.root, *CLEAN, *command],
             stdin=subprocess.DEVNULL,
@@ -173,7 +173,7 @@ class Overlay:
 
 
 class Guest(BootedMachine):
-    """A machine that has booted when the context is entered, and is gone when it is left."""
+    """A machine that boots when the context is entered, and is removed when it is left."""
 
     def __init__(self, layers: Sequence[Path], folder: Path, name: str) -> None:
         super().__init__(name)
@@ -203,12 +203,12 @@ class Guest(BootedMachine):
         self._exits.close()
 
     def command(self, *command: str) -> list[str]:
-        """How to run a command in it from outside, as root."""
+        """The command that runs a command inside, as root."""
         enter = ["nsenter", "-t", str(self._leader), "-m", "-u", "-i", "-n", "-p", "-C", "-r", "-w"]
         return [*enter, *CLEAN, "TERM=dumb", *command]
 
     def join_network(self) -> None:
-        """Have the calling thread, and those that it starts, use the guest's network from now on, and no other."""
+        """Move the calling thread, and the threads that it starts, to the network of the guest."""
         with Path(f"/proc/{self._leader}/ns/net").open() as network:
             if _LIBC.setns(network.fileno(), _NEW_NETWORK) == -1:
                 number = ctypes.get_errno()
@@ -239,7 +239,7 @@ class Guest(BootedMachine):
             # Without a systemd around it all guests would share the caller's cgroup.
             command.insert(1, "--keep-unit")
             groups = _make_cgroups(self.name)
-        # It is shut down when we end, however that happens.
+        # It shuts down when the test process exits, for any reason.
         enter = 'for group in $GROUPS_; do echo $$ > $group/cgroup.procs; done; exec setpriv --pdeathsig TERM "$@"'
         console = stack.enter_context(self._console.open("wb"))
         stack.callback(_remove_cgroups, groups)
@@ -262,7 +262,7 @@ class Guest(BootedMachine):
         return bool(found)
 
     def _halt(self, nspawn: "subprocess.Popen[bytes]") -> None:
-        nspawn.terminate()  # it tells the guest to shut down
+        nspawn.terminate()  # the guest shuts down
         try:
             nspawn.wait(PATIENCE_S)
         except subprocess.TimeoutExpired:
@@ -274,7 +274,7 @@ class Guest(BootedMachine):
 
 
 def _name_of(pid: str) -> str:
-    """What a process is called; nothing once it has ended, as the helpers of nspawn soon do."""
+    """The name of a process; empty once it has exited, as the helpers of nspawn soon do."""
     try:
         return Path(f"/proc/{pid}/comm").read_text().strip()
     except (FileNotFoundError, ProcessLookupError):
@@ -293,7 +293,7 @@ def _make_cgroups(name: str) -> list[Path]:
 def _remove_cgroups(groups: Sequence[Path]) -> None:
     for kill in (group / "cgroup.kill" for group in groups):  # cgroups(7): where it is of version 2
         if kill.exists():
-            kill.write_text("1")  # an nspawn that was told to stop before it had begun leaves its guest behind
+            kill.write_text("1")  # an nspawn that is stopped before it has begun leaves its guest behind
     for group in groups:
         for folder, _, _ in os.walk(group, topdown=False):
             wait_until(partial(_remove, Path(folder)), f"{folder} is empty")

@@ -10,7 +10,7 @@ from stockworker.handlers.api import Context, Handler, Job
 
 @dataclass(slots=True)
 class HandlerRun:
-    """One handler with its settings; `progress` keeps what it told."""
+    """One handler with its settings; `progress` keeps what it has reported."""
 
     job_type: str
     handler: Handler

@@ -1,4 +1,4 @@
-"""A real HTTP server on the loopback interface that answers as it was told."""
+"""A real HTTP server on the loopback interface with prepared answers."""
 
 import threading
 from dataclasses import dataclass
@@ -12,11 +12,11 @@ from typing_extensions import override
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a path is answered with.
+    """The answer for one path.
 
     Attributes:
-        claims_bytes: the Content-Length, where it is to be a lie.
-        drip: if given, the body comes byte by byte until this is set.
+        claims_bytes: a wrong Content-Length.
+        drip: if given, the server sends the body byte by byte until this event is set.
     """
 
     body: bytes
@@ -29,7 +29,7 @@ class Answer:
 
 
 class HttpServer:
-    """Answers what stands in `answers` by path, 404 otherwise, and keeps what was requested in `requests`."""
+    """Answers from `answers` by path, or with 404, and records each request in `requests`."""
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
@@ -83,4 +83,4 @@ class _Request(BaseHTTPRequestHandler):
 
     @override
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the tests read `requests`."""
+        """Log nothing: the tests read `requests`."""

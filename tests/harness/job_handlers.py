@@ -1,4 +1,4 @@
-"""Python handlers that do, one each, what a handler may do."""
+"""Python handlers, one for each thing that a handler may do."""
 
 # ruff: noqa: T201 (what handlers print is what is tested)
 
@@ -105,13 +105,13 @@ def wait_for_file(job: Job, _context: Context) -> int:
 
 
 def hang_in_c(_job: Job, context: Context) -> None:
-    """Never comes back to the interpreter, and never lets go of its lock."""
+    """Never returns to the interpreter, and never releases the GIL."""
     context.progress(0.0, "started")
     re.match("(a+)+$", "a" * 64 + "b")
 
 
 def hang_with_family(_job: Job, context: Context) -> None:
-    """As `hang_in_c`, with a forked child that takes no notice of SIGTERM and a program as another child."""
+    """As `hang_in_c`, with a forked child that ignores SIGTERM and another program as a child."""
     taken = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     child = os.fork()
     while child == 0:
@@ -123,7 +123,7 @@ def hang_with_family(_job: Job, context: Context) -> None:
 
 
 def scatter(job: Job, context: Context) -> None:
-    """Start processes that leave the group and take no notice of SIGTERM. With a payload: never end."""
+    """Start processes that leave the process group and ignore SIGTERM. With a payload: never return."""
     taken = signal.signal(signal.SIGTERM, signal.SIG_IGN)
     program = subprocess.Popen(["sleep", "1000"], start_new_session=True)
     child = os.fork()
@@ -138,7 +138,7 @@ def scatter(job: Job, context: Context) -> None:
 
 
 def burn_together(_job: Job, _context: Context) -> None:
-    """Use processor time in two processes, that die before a limit for each of them is reached."""
+    """Use processor time in two processes that exit before either reaches its own limit."""
     os.fork()
     while time.process_time() < 0.75:
         pass
@@ -174,7 +174,7 @@ def close_streams(_job: Job, _context: Context) -> Any:
 
 
 def scribble(_job: Job, _context: Context) -> None:
-    """Write to every descriptor that there is."""
+    """Write to every open file descriptor."""
     for descriptor in range(3, 20):
         with suppress(OSError):
             os.write(descriptor, b"scribble\n")
@@ -187,7 +187,7 @@ def report_progress(job: Job, context: Context) -> None:
 
 
 def leave_a_thread(_job: Job, context: Context) -> None:
-    """Go on reporting progress when the job has long ended."""
+    """Report progress long after the job has ended."""
 
     def report() -> None:
         for number in itertools.count():

@@ -36,7 +36,7 @@ specs = st.builds(
 
 
 def jobs(of_state: st.SearchStrategy[State] = states) -> st.SearchStrategy[JobRecord]:
-    """Jobs in any condition; their `sequence` is to be made unique."""
+    """Jobs in any state; the caller must make `sequence` unique."""
     return of_state.flatmap(
         lambda state: st.builds(
             JobRecord,

@@ -1,4 +1,4 @@
-"""What tests do with jobs as a client of a fleet."""
+"""Steps that tests take as a client of a fleet."""
 
 import asyncio
 from collections.abc import Callable, Coroutine
@@ -26,14 +26,14 @@ def as_client(fleet: Fleet, act: Callable[[Client], Coroutine[Any, Any, T]], nam
 
 
 async def end_of(client: Client, job_id: str) -> Ended:
-    """Wait until the job has ended, and say how."""
+    """Wait for the completion of a job."""
     async for ended in client.wait([job_id], TIMEOUT_S):
         return ended
     raise AssertionError("a wait for one job yields it or raises")
 
 
 async def until_running(client: Client, job_id: str) -> None:
-    """Wait until the dispatcher knows that the job runs."""
+    """Wait until the dispatcher reports the job as running."""
     deadline = clock.monotonic() + TIMEOUT_S
     while (state := (await client.query([job_id]))[0].state) is not State.RUNNING:
         if clock.monotonic() > deadline:
@@ -41,17 +41,17 @@ async def until_running(client: Client, job_id: str) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-async def until_told(client: Client, job_id: str, sentence: str) -> None:
-    """Wait until this is part of what the dispatcher says of why a job is where it is."""
+async def until_explained(client: Client, job_id: str, sentence: str) -> None:
+    """Wait until the dispatcher's explanations of a job contain a text."""
     deadline = clock.monotonic() + TIMEOUT_S
     while sentence not in (why := " | ".join((await client.explain(job_id)).why)):
         if clock.monotonic() > deadline:
-            raise TimeoutError(f"nobody says {sentence!r} of job {job_id}, but: {why}")
+            raise TimeoutError(f"no explanation contains {sentence!r} of job {job_id}, but: {why}")
         await asyncio.sleep(_LOOK_S)
 
 
 def run_job(fleet: Fleet, job_type: str, payload: Any = None, **options: Any) -> tuple[Ended, list[str]]:
-    """Submit a job; returns how it ended, and how each attempt at it did."""
+    """Submit a job; return its completion and the outcomes of its attempts."""
 
     async def submit(client: Client) -> Ended:
         return await end_of(client, await client.submit(job_type, payload, **options))

@@ -1,4 +1,4 @@
-"""A bare TLS connection to a real broker: who is let in, before any client of ours has its say."""
+"""A bare TLS connection to a real broker: does it accept a certificate, whatever client uses it?"""
 
 import socket
 import ssl
@@ -15,10 +15,10 @@ _CONNACK = 0x20
 
 @contextmanager
 def signed_in(broker: Broker, context: ssl.SSLContext, client_id: bytes = b"w1") -> Iterator[ssl.SSLSocket]:
-    """A connection that the broker has accepted, under a client id of two bytes.
+    """A connection that the broker has accepted, with a client ID of two bytes.
 
     Raises:
-        ssl.SSLError, ConnectionError: it has not; which of them depends on what arrives first, the alert or the reset.
+        ssl.SSLError, ConnectionError: the broker refused it; which error depends on what arrives first, the alert or the reset.
     """
     with (
         socket.create_connection((broker.host, broker.port), timeout=10) as plain,

@@ -1,4 +1,4 @@
-"""apt and dnf, as far as the tests use them, and the machines that have the one or the other."""
+"""apt and dnf, as far as the tests use them, and the machines that have one of them."""
 
 import shutil
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ _LONG_S: Final = 300.0
 
 
 class Machine(Protocol):
-    """One that has booted, or an image that has not."""
+    """A machine that has booted, or an image that has not."""
 
     @property
     def root(self) -> Path:
-        """Where its files are."""
+        """The root of its files."""
 
     def run(self, *command: str, timeout_s: float) -> str:
         """Run a command that must succeed; return what it printed."""
@@ -26,13 +26,13 @@ class Machine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class PackageTool:
-    """One of them, by its commands.
+    """A package manager, described by its commands.
 
     Attributes:
-        suffix: of the packages that it installs.
-        install_command: what comes before the names of files; what they depend on it takes from what is there.
-        downgrade_command: the same, where the version is an earlier one than what is there.
-        remove_command: what comes before the names of packages.
+        suffix: of package files.
+        install_command: precedes the names of files; dependencies must be installed already.
+        downgrade_command: the same, for a version earlier than the installed one.
+        remove_command: precedes the names of packages.
         query_command: the same; it prints a line for each, `installed` and the version.
         verify_command: the same; it prints a line for each file that is not as it was shipped.
         enablement_after_removal: whether removing and installing a service leaves it as enabled as it was.
@@ -47,23 +47,23 @@ class PackageTool:
     enablement_after_removal: str
 
     def install(self, machine: Machine, packages: Path) -> None:
-        """Install all packages of a folder: anew, or over an earlier version. Nobody answers questions."""
+        """Install all packages of a folder, or upgrade to them, without prompts."""
         machine.run(*self.install_command, *self._offer(machine, packages), timeout_s=_LONG_S)
 
     def downgrade(self, machine: Machine, packages: Path) -> None:
-        """Go back to an earlier version."""
+        """Downgrade to an earlier version."""
         machine.run(*self.downgrade_command, *self._offer(machine, packages), timeout_s=_LONG_S)
 
     def remove(self, machine: Machine) -> None:
-        """Remove our packages; configuration and what they have stored stay."""
+        """Remove the packages; configuration and stored data stay."""
         machine.run(*self.remove_command, *OURS, timeout_s=_LONG_S)
 
     def versions(self, machine: Machine) -> set[str]:
-        """What is there of our packages: `installed 0.1.0-0.1`, or something worse."""
+        """The status of each package, such as `installed 0.1.0-0.1`."""
         return set(machine.run(*self.query_command, *OURS, timeout_s=_LONG_S).splitlines())
 
     def altered(self, machine: Guest) -> list[str]:
-        """Files that are not as they were shipped."""
+        """Files that differ from those in the packages."""
         return [line.split()[-1] for line in machine.try_run(*self.verify_command, *OURS).stdout.splitlines()]
 
     def _offer(self, machine: Machine, packages: Path) -> list[str]:
@@ -109,7 +109,7 @@ class System:
         return f"debian-{self.release.number}" + ("" if self.tool is APT else f"-{self.tool.suffix}")
 
     def layers(self) -> tuple[Path, ...]:
-        """A machine without our packages, but with all that they depend on: its layers, the topmost first."""
+        """The layers of a machine without the packages but with their dependencies, the topmost first."""
         base = base_root(self.release)
         return (base,) if self.tool is APT else (rpm_layer(self.release), base)
 

@@ -1,4 +1,4 @@
-"""A bare user of a real broker, who reads and publishes what a test wants."""
+"""A client of a real broker that reads and publishes arbitrary messages."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
@@ -15,7 +15,7 @@ TIMEOUT_S = 30.0
 
 
 class Peer:
-    """A user of the broker who notes what it gets, and what it was refused."""
+    """A client that records what it receives, and which publishes the broker denied."""
 
     def __init__(self, broker: Broker, name: str, subscriptions: tuple[str, ...] = ("#",)) -> None:
         settings = LinkSettings(
@@ -45,8 +45,8 @@ class Peer:
     async def until_read(self, body: bytes) -> None:
         await self.until(lambda: any(delivery.packet.body == body for delivery in self.received))
 
-    async def until_told(self, is_awaited: Callable[[Message], bool]) -> Message:
-        """Wait for a message that we can read and that is the awaited one; returns the first."""
+    async def until_message(self, is_awaited: Callable[[Message], bool]) -> Message:
+        """Wait for a message that satisfies the condition; return the first one."""
 
         def awaited() -> list[Message]:
             return [message for delivery in self.received if is_awaited(message := codec.decode(delivery.packet))]

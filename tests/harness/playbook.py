@@ -1,7 +1,7 @@
-"""Stories of a machine: what it is told, and what follows, on virtual time.
+"""Playbooks: the events that a machine receives and the effects that it returns, on virtual time.
 
-A book fails where an effect was not expected, and where one was not told before the story ended. Time passes only with
-`Playbook.after`, which looks at the machine exactly when the machine asked for it.
+A playbook fails if the machine returns an effect that the test did not expect, in any turn. Time passes only with
+`Playbook.after`, which runs the machine exactly when the machine asked for it.
 """
 
 import difflib
@@ -15,13 +15,13 @@ from typing import Any, Generic, Self, TypeVar
 EventT = TypeVar("EventT")
 EffectT = TypeVar("EffectT")
 
-_MOST_LOOKS_AT_ONCE = 20
-"""Looks at the clock while no time passes, before that counts as spinning."""
+_MOST_TURNS_WITHOUT_TIME = 20
+"""More turns than this without time passing count as spinning."""
 
 
 @dataclass(slots=True)
 class VirtualClock:
-    """The time of a story, in seconds; only `wall` can step."""
+    """The time of a playbook, in seconds; only `wall` can step."""
 
     steady: float
     wall: float
@@ -42,31 +42,31 @@ class _Placeholder:
         return self._met == other
 
     def __hash__(self) -> int:
-        raise TypeError(f"{self._name} can't be looked up: it may not have met its value")
+        raise TypeError(f"{self._name} can't be hashed: it may not have a value yet")
 
     def __repr__(self) -> str:
         return f"<{self._name}>" if self._met is None else repr(self._met)
 
 
 def placeholder(name: str) -> Any:
-    """Stands for whatever it is compared with first, and only for that from then on."""
+    """A value that equals the first object it is compared with, and from then on only that."""
     return _Placeholder(name)
 
 
 class Playbook(ABC, Generic[EventT, EffectT]):
-    """One story. Use as a context: it ends with the check that nothing is left untold."""
+    """Drives one machine. Use it as a context: leaving it checks that every effect was expected."""
 
     def __init__(self, clock: VirtualClock) -> None:
         self.clock = clock
-        self._untold: list[EffectT] = []
+        self._unexpected: list[EffectT] = []
 
     @abstractmethod
     def turn(self, events: Sequence[EventT]) -> list[EffectT]:
-        """Let the machine take a turn, commit what it saves, and return the effects that the story is about."""
+        """Run a turn of the machine, commit what it saves, and return its other effects."""
 
     @abstractmethod
     def next_in_s(self) -> float:
-        """Seconds until the machine wants to look at the clock."""
+        """Seconds until the machine must run again without an event."""
 
     def __enter__(self) -> Self:
         return self
@@ -78,34 +78,34 @@ class Playbook(ABC, Generic[EventT, EffectT]):
             self.expect()
 
     def tell(self, *events: EventT) -> None:
-        """Let these events happen in one turn. What came of earlier ones must have been expected."""
+        """Pass events to the machine in one turn. All effects of earlier turns must have been expected."""
         self.expect()
-        self._untold = self.turn(events)
+        self._unexpected = self.turn(events)
 
     def expect(self, *effects: object) -> None:
-        """Exactly these effects came, in this order, since the last call."""
-        came, self._untold = self._untold, []
-        if list(effects) != came:
-            raise AssertionError(_difference(effects, came))
+        """Check that the machine has returned exactly these effects, in this order, since the last call."""
+        returned, self._unexpected = self._unexpected, []
+        if list(effects) != returned:
+            raise AssertionError(_difference(effects, returned))
 
     def after(self, seconds: float) -> None:
-        """Let time pass; the machine takes its turns when it wants to, and at the end."""
+        """Let time pass; the machine runs whenever it asked for it, and at the end."""
         self.expect()
-        left, looks = seconds, 0
+        left, turns = seconds, 0
         while (pause_s := self.next_in_s()) < left:
-            looks = looks + 1 if pause_s == 0 else 0
-            if looks > _MOST_LOOKS_AT_ONCE:
-                raise AssertionError("the machine spins: it wants to look at the clock, and nothing comes of it")
+            turns = turns + 1 if pause_s == 0 else 0
+            if turns > _MOST_TURNS_WITHOUT_TIME:
+                raise AssertionError("the machine spins: it asks to run again immediately, and does nothing")
             self.clock.advance(pause_s)
             left -= pause_s
-            self._untold += self.turn(())
+            self._unexpected += self.turn(())
         self.clock.advance(left)
-        self._untold += self.turn(())
+        self._unexpected += self.turn(())
 
 
-def _difference(expected: Sequence[object], came: Sequence[object]) -> str:
-    lines = difflib.ndiff(_lines(expected), _lines(came))
-    return "\n".join(["what was expected (-) and what came (+):", *lines])
+def _difference(expected: Sequence[object], returned: Sequence[object]) -> str:
+    lines = difflib.ndiff(_lines(expected), _lines(returned))
+    return "\n".join(["expected (-) and returned (+):", *lines])
 
 
 def _lines(effects: Sequence[object]) -> list[str]:

@@ -24,7 +24,7 @@ def _program(name: str) -> Path:
 
 
 def _run(*command: str | Path) -> None:
-    """Run a PostgreSQL program, as the user postgres if we are root: the server refuses to run as root."""
+    """Run a PostgreSQL program, as the user postgres if the test runs as root: the server refuses to run as root."""
     as_user: Sequence[str] = ("runuser", "-u", "postgres", "--") if os.geteuid() == 0 else ()
     subprocess.run([*as_user, *command], check=True, capture_output=True, cwd="/")
 

@@ -1,4 +1,4 @@
-"""What is known of processes, whoever started them."""
+"""Facts about processes, from /proc."""
 
 import os
 import time
@@ -11,7 +11,7 @@ _TIMEOUT_S = 20.0
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; one that has ended and was not yet reaped does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except (FileNotFoundError, ProcessLookupError):
@@ -20,10 +20,10 @@ def is_alive(pid: int) -> bool:
 
 
 def wait_until_gone(*pids: int) -> None:
-    """Wait until none of them runs.
+    """Wait until no process of these runs.
 
     Raises:
-        TimeoutError: some go on.
+        TimeoutError: some still run.
     """
     deadline = clock.monotonic() + _TIMEOUT_S
     while alive := [pid for pid in pids if is_alive(pid)]:
@@ -33,10 +33,10 @@ def wait_until_gone(*pids: int) -> None:
 
 
 def children(pid: int | None = None) -> set[int]:
-    """The children of a process, zombies included; of this one unless told."""
+    """The children of a process, zombies included; of the current process unless given."""
     found = set()
     for folder in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # a thread that has ended meanwhile
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
             found |= {int(child) for child in (folder / "children").read_text().split()}
     return found
 

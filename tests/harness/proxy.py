@@ -1,4 +1,4 @@
-"""A network between a service and the broker that does what networks do: delay, swallow, cut, forget."""
+"""A network between a service and the broker that can delay, drop, cut and forget."""
 
 import asyncio
 import socket
@@ -13,7 +13,7 @@ _HOST: Final = "127.0.0.1"
 _CHUNK_BYTES: Final = 65_536
 _PUBACK: Final = 0x40
 _AT_ONCE: Final = struct.pack("ii", 1, 0)
-"""For SO_LINGER: to close is to send a reset, socket(7)."""
+"""For SO_LINGER: closing sends a reset, socket(7)."""
 
 
 class _Gate:
@@ -39,10 +39,10 @@ class _Gate:
 
 
 class _Packets:
-    """Cuts a stream into MQTT packets (MQTT 5.0, section 2.1); to be fed from where one begins.
+    """Cuts a stream into MQTT packets (MQTT 5.0, section 2.1); the stream must start with a packet.
 
     Attributes:
-        partial: the beginning of one whose end is still to come.
+        partial: the beginning of a packet whose end has not arrived.
     """
 
     def __init__(self) -> None:
@@ -57,7 +57,7 @@ class _Packets:
         return packets
 
     def _size(self) -> int | None:
-        """Of the first packet: a byte, the length of the rest in base 128, the rest."""
+        """The size of the first packet: a byte, the length of the rest in base 128, the rest."""
         length = 0
         for index, byte in enumerate(self.partial[1:5]):
             length |= (byte & 0x7F) << 7 * index
@@ -67,9 +67,9 @@ class _Packets:
 
 
 class Proxy:
-    """Forwards connections on a port of its own to the broker's, in a thread of its own.
+    """Forwards connections from a port of its own to the broker, in a thread of its own.
 
-    All methods may be called from any thread, and have been obeyed when they return.
+    All methods are thread-safe, and take effect before they return.
     """
 
     def __init__(self, target_port: int) -> None:
@@ -95,7 +95,7 @@ class Proxy:
         self._loop.close()
 
     def delay(self, delay_s: float) -> None:
-        """Let everything take longer, each way."""
+        """Delay everything, in both directions."""
 
         def slow_down() -> None:
             self._up.delay_s = self._down.delay_s = delay_s
@@ -103,7 +103,7 @@ class Proxy:
         self._do(slow_down)
 
     def swallow(self, *, up: bool = True, down: bool = True) -> None:
-        """Forward nothing more to the broker (`up`) or from it (`down`); TCP keeps it, and nobody is told."""
+        """Stop forwarding to the broker (`up`) or from it (`down`): TCP buffers the data, and neither end notices."""
 
         def shut() -> None:
             for gate, shuts in ((self._up, up), (self._down, down)):
@@ -121,7 +121,7 @@ class Proxy:
         self._do(withhold)
 
     def heal(self) -> None:
-        """Forward again what was swallowed, and everything else, without delay."""
+        """Forward what was held back, and everything else, without delay."""
 
         def restore() -> None:
             for gate in (self._up, self._down):
@@ -136,7 +136,7 @@ class Proxy:
         self._do(lambda: self._end(both=True))
 
     def forget(self) -> None:
-        """Reset every connection at the broker's end only: the service keeps one that leads nowhere."""
+        """Reset every connection at the broker's end only: the service keeps a dead connection."""
 
         def forget() -> None:
             self._forgotten.update(self._connections)
@@ -183,7 +183,7 @@ class Proxy:
                 way.cancel()
             await asyncio.gather(*ways, return_exceptions=True)
         while task in self._forgotten and await reader.read(_CHUNK_BYTES):
-            pass  # no answer, until the service hangs up
+            pass  # no answer, until the service closes the connection
 
     def _end(self, *, both: bool) -> None:
         for ends in self._connections.values():

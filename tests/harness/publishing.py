@@ -1,4 +1,4 @@
-"""Keys to sign with, and repositories as `make repo` makes them."""
+"""Signing keys, and repositories as `make repo` creates them."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ _LONG_AGO: Final = ("--faked-system-time", "20200101T000000")
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A key to sign with, in a folder of gpg's that also has `private.asc` and `public.asc`."""
+    """A signing key in a folder of gpg, with `private.asc` and `public.asc`."""
 
     home: Path
     fingerprint: str
@@ -27,12 +27,12 @@ class Key:
         return self.home / "private.asc"
 
     def sign(self, file: Path) -> None:
-        """Put an armored signature beside a file."""
+        """Write an armored signature beside a file."""
         _gpg(self.home, "--armor", "--yes", "--detach-sign", str(file))
 
 
 def make_key(home: Path, *, expired: bool = False) -> Key:
-    """Make a key; of one that has expired, `private.asc` does not know that, and signs as ever."""
+    """Create a key. The `private.asc` of an expired key lacks its expiry date, so that it can still sign."""
     time = _LONG_AGO if expired else ()
     home.mkdir(mode=0o700)
     _gpg(home, *time, "--passphrase", "", "--quick-generate-key", home.name, "rsa3072", "sign", "never")
@@ -50,7 +50,7 @@ def make_key(home: Path, *, expired: bool = False) -> Key:
 def start_publishing(
     packages: Path, folder: Path, key: str, *options: str | Path, **environment: str
 ) -> "subprocess.Popen[str]":
-    """Begin to do as `make repo` does."""
+    """Start what `make repo` runs."""
     settings = {
         **os.environ,
         "PATH": f"{ROOT / '.venv-packaging' / 'bin'}:{os.environ['PATH']}",
@@ -66,14 +66,14 @@ def start_publishing(
 def try_publish(
     packages: Path, folder: Path, key: str, *options: str | Path, **environment: str
 ) -> "subprocess.CompletedProcess[str]":
-    """Do as `make repo` does; say how it ended."""
+    """Run what `make repo` runs; return its exit status and output."""
     with start_publishing(packages, folder, key, *options, **environment) as process:
         said, complained = process.communicate()
     return subprocess.CompletedProcess(process.args, process.returncode, said, complained)
 
 
 def publish(packages: Path, folder: Path, key: Key, *options: str | Path, **environment: str) -> Path:
-    """Publish what must be published; return the folder."""
+    """Publish packages, which must succeed; return the folder."""
     done = try_publish(packages, folder, str(key.private), *options, **environment)
     assert done.returncode == 0, done.stderr
     return folder

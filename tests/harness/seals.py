@@ -46,7 +46,7 @@ def group() -> KeyFile:
 
 
 def rotated(file: KeyFile) -> KeyFile:
-    """With a newer generation in front."""
+    """The file with newer keys in front."""
     signing = (signing_key(), *file.signing) if file.signing else ()
     return KeyFile(file.path, signing, (opening_key(), *file.opening))
 
@@ -59,7 +59,7 @@ def line(
     not_before: float | None = None,
     not_after: float | None = None,
 ) -> Entry:
-    """The keyring line of a file's newest keys."""
+    """The keyring line for the newest keys of a file."""
     verifying = file.signing[0].public if file.signing else None
     allowed = None if types is None else frozenset(map(JobType, types))
     return Entry(holder, name, verifying, file.opening[0].public, allowed, not_before, not_after)
@@ -73,7 +73,7 @@ def job(payload: object = None, job_id: str = JOB, job_type: str = PRICE_UPDATE,
 
 @dataclass
 class Parties:
-    """A submitter and a worker of a group that runs price updates; change what is to differ, then make the seals."""
+    """A submitter, and a worker of a group that runs price updates; change the fields before creating the seals."""
 
     desk: KeyFile = field(default_factory=identity)
     edge: KeyFile = field(default_factory=identity)
@@ -112,7 +112,7 @@ class Parties:
         return [entry for entry in self.lines if entry.holder is not holder]
 
     def changed(self, holder: Holder, **changes: object) -> list[Entry]:
-        """The lines, with fields of those of one holder replaced."""
+        """The lines, with fields replaced in those of one kind of holder."""
         return [replace(entry, **changes) if entry.holder is holder else entry for entry in self.lines]  # type: ignore[arg-type] # fields by name
 
 

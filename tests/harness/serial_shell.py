@@ -1,7 +1,7 @@
-"""The far end of a virtual machine's serial line: runs what comes, one command at a time.
+"""Runs commands that arrive on the serial line of a virtual machine, one at a time.
 
-A request is a line with a JSON list, the command; an answer is a line with its exit status and what it printed. It runs on
-the machine's own Python, where nothing of ours need be installed.
+A request is a line with the command, as a JSON list; an answer is a line with its exit status and output. It needs only
+the Python of the machine.
 """
 
 import json
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def serve(port: Path) -> None:
-    """Greet with an empty list, then answer for ever."""
+    """Send an empty list, then answer requests for ever."""
     with port.open("rb") as requests, port.open("wb", buffering=0) as answers:
         tty.setraw(requests.fileno())
         answers.write(b"[]\n")

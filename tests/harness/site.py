@@ -1,4 +1,4 @@
-"""The packages on a machine of their own: broker, dispatcher, two workers and a client, as an administrator sets them up."""
+"""One machine with all packages: broker, dispatcher, two workers and a client, set up as an administrator would."""
 
 import json
 import shutil
@@ -28,7 +28,7 @@ SETTINGS: dict[str, Any] = {
     },
     "worker": {"handler_paths": ["/opt/jobs"], "drain_timeout": 2, "stop_grace": "100ms"},
 }
-"""What the services of the machine are to do, besides being there."""
+"""Configuration of the services: handlers, and short waits for tests."""
 
 _PROBE = """
 import json, os, subprocess, sys, urllib.request
@@ -84,7 +84,7 @@ _BAR = {"date": "2013-03-04", "open": 427.8, "high": 428.2, "low": 419.0, "close
 def set_up(
     machine: Overlay, host: str, settings: dict[str, Any] | None = None, workers: Sequence[str] = ("1", "2")
 ) -> None:
-    """Give the machine `host` certificates and configuration as docs/pki.md says, and enable its services."""
+    """Create certificates and configuration for `host` as in docs/pki.md, and enable its services."""
     etc = machine.root / "etc"
     machine.run("stockworker", "pki", "init")
     kinds = dict.fromkeys((f"{host}-{name}" for name in workers), "worker")
@@ -110,31 +110,31 @@ def set_up(
 
 
 def start(guest: BootedMachine) -> None:
-    """Wait until everything that is enabled runs, and the dispatcher knows its workers."""
+    """Wait until all services are active and the dispatcher knows both workers."""
     for service in SERVICES:
         guest.wait_until(partial(is_active, guest, service), f"{service} is active")
     guest.wait_until(lambda: online(guest) == 2, "the dispatcher knows both workers")
 
 
 def is_active(guest: BootedMachine, service: str) -> bool:
-    """Whether a service says that it is ready."""
+    """Whether systemd reports a service as active."""
     return guest.show(service, "ActiveState") == "active"
 
 
 def is_listening(guest: BootedMachine, port: int) -> bool:
-    """Whether somebody accepts connections on the guest's loopback."""
+    """Whether a process accepts connections on the guest's loopback."""
     return f":{port} " in guest.run("ss", "-ltnH")
 
 
 def instance(name: str, **sections: Any) -> str:
-    """What a worker's own configuration file has to say; there is a job type of its name, which is its alone."""
+    """The configuration file of one worker, with a job type of the same name that only it runs."""
     own = {"tls": _identity(name), "handlers": {name: {"command": ["echo", "null"]}}}
     text: str = yaml.safe_dump({"job_processor": own | sections})
     return text
 
 
 def online(guest: BootedMachine) -> int:
-    """How many workers the dispatcher knows to be there."""
+    """The number of workers that the dispatcher reports as online."""
     done = guest.try_run("stockworker", "--config", "/root/operator.yml", "stats", "--json")
     return sum(worker["online"] for worker in json.loads(done.stdout)["workers"]) if done.returncode == 0 else 0
 
@@ -146,7 +146,7 @@ def submit(guest: BootedMachine, job_type: str, payload: Any) -> Any:
 
 
 def _certify(machine: Overlay, kinds: dict[str, str]) -> None:
-    """Issue certificates, and put them where they belong."""
+    """Issue certificates and install them."""
     authority, tls = machine.root / "etc/stockworker/ca", machine.root / _TLS[1:]
     shutil.copy(authority / "ca.crt", tls)
     for name, kind in kinds.items():

@@ -1,7 +1,7 @@
 """A process that writes into a store or a journal until it is killed, or until the file can't grow any more.
 
-Run as `python -m tests.harness.store_writer {jobs|journal} PATH MOST_BYTES`. It says the number of each item once that
-is committed, and the error that ended it.
+Run as `python -m tests.harness.store_writer {jobs|journal} PATH MOST_BYTES`. It prints the number of each item after its
+commit, and the error that ended it.
 """
 
 import resource
@@ -54,7 +54,7 @@ def a_report(number: int) -> AttemptReport:
 
 
 def commit(file: SqliteJobStore | Journal, number: int) -> None:
-    """Commit item `number`, in parts that must not be seen apart."""
+    """Commit item `number`, whose parts must become durable together."""
     if isinstance(file, SqliteJobStore):
         file.commit([SaveJob(a_job(number), PAYLOAD), SaveAttempt(an_attempt(number))])
     else:

@@ -1,4 +1,4 @@
-"""Mosquitto's own command-line tools: `mosquitto_pub`, and `mosquitto_sub` whose output is kept."""
+"""Mosquitto's command-line tools: `mosquitto_pub`, and `mosquitto_sub` with its output."""
 
 import subprocess
 import threading
@@ -13,24 +13,24 @@ _TIMEOUT_S = 30.0
 
 
 def options(broker: Broker, name: str) -> list[str]:
-    """Where the broker is, and who we are."""
+    """The options for the broker and the client certificate."""
     identity = broker.identity(name)
     files = ["--cafile", str(broker.ca_file), "--cert", str(identity.certificate), "--key", str(identity.key)]
     return ["-h", broker.host, "-p", str(broker.port), *files]
 
 
 def publish(broker: Broker, name: str, topic: str, message: str | bytes, *more: str) -> None:
-    """Publish with QoS 1; returns when the broker has it."""
+    """Publish with QoS 1; return when the broker has acknowledged."""
     body = message.encode() if isinstance(message, str) else message
     command = ["mosquitto_pub", *options(broker, name), "-V", "5", "-q", "1", "-t", topic, "-s", *more]
     subprocess.run(command, input=body, check=True, timeout=_TIMEOUT_S)
 
 
 class Watcher:
-    """`mosquitto_sub -v` for as long as the context lasts; `lines` are all that it has shown."""
+    """`mosquitto_sub -v` while the context lasts; `lines` is its output so far."""
 
     def __init__(self, broker: Broker, name: str, topic: str) -> None:
-        # -d says when the subscription is granted, stdbuf that it be said at once. No topic of ours has a blank.
+        # -d prints when the subscription is granted; stdbuf makes it print immediately. No topic contains a blank.
         command = ["mosquitto_sub", *options(broker, name), "-V", "5", "-q", "1", "-v", "-d", "-t", topic]
         self._command = ["stdbuf", "-oL", *command]
         self._debug: list[str] = []
@@ -53,11 +53,11 @@ class Watcher:
         self._stop()
 
     def wait_for(self, *starts: str) -> None:
-        """Wait until there is a line for each of the given beginnings."""
+        """Wait until each of the given beginnings occurs."""
         wait_until(lambda: all(self.found(start) for start in starts), f"lines {starts} among {self.lines[-20:]}")
 
     def found(self, start: str) -> Sequence[str]:
-        """The lines that begin so."""
+        """The lines with this beginning."""
         return [line for line in self.lines if line.startswith(start)]
 
     def _stop(self) -> None:

@@ -1,4 +1,4 @@
-"""Holds the main thread of a process, and no other: its event loop hangs, whatever else it does goes on."""
+"""Stops the main thread of a process: its event loop hangs, its other threads continue."""
 
 import ctypes
 import os
@@ -18,12 +18,12 @@ _WALL: Final = 0x40000000
 
 
 @contextmanager
-def main_thread_held(pid: int) -> Iterator[None]:
-    """Enter and leave it in the same thread: only that one is the tracer."""
+def main_thread_stopped(pid: int) -> Iterator[None]:
+    """Stop the main thread while the context lasts. Enter and leave it in one thread: only that one is the tracer."""
     _ptrace(_SEIZE, pid)
     try:
         _ptrace(_INTERRUPT, pid)
-        os.waitpid(pid, _WALL)  # it has stopped; whoever waits for its end must not see this
+        os.waitpid(pid, _WALL)  # waits for the stop; a wait for its exit must not receive this state
         yield
     finally:
         with suppress(ProcessLookupError):

@@ -1,9 +1,9 @@
-"""A Debian that has booted on a kernel of its own, with everything that a kernel has to offer services.
+"""A booted Debian in a virtual machine, with a kernel of its own.
 
-What a container can't show is tried on it: controllers of cgroups, filters of addresses. It is emulated in software, as a
-processor inside a processor is not to be had everywhere; the boot takes about ten seconds. It has no network but loopback.
+For tests of what a container lacks: cgroup controllers, address filters. It is emulated in software, because nested
+virtualization is not available everywhere; it boots in about ten seconds. Its only network is loopback.
 
-Debian's kernel for clouds has ext4, NVMe and serial ports built in: it needs no initial RAM disk, and no modules.
+Debian's cloud kernel has ext4, NVMe and serial ports built in: it needs no initial RAM disk and no modules.
 """
 
 import json
@@ -38,14 +38,14 @@ _UNIT: Final = f"""
 ExecStart=/usr/bin/python3 -I {_SHELL} /dev/ttyS1
 """
 _CLOCK: Final = ("-icount", "shift=2")
-"""An instruction takes 4 ns of the machine's time: it becomes slow with ours, and no time-out in it comes too soon."""
+"""An instruction takes 4 ns of the machine's time, so its clock slows down with the host and no time-out fires early."""
 
 _MEMORY: Final = "1G"
 _DISK: Final = "2G"
 
 
 def kernel(release: Release) -> Path:
-    """The kernel of a release; fetched when it is asked for first (a few seconds)."""
+    """The kernel of a release; downloaded on first use (a few seconds)."""
     return cached(release, (_KERNEL,), partial(_fetch_kernel, release)) / "vmlinuz"
 
 
@@ -58,7 +58,7 @@ def _fetch_kernel(release: Release, fresh: Path) -> None:
 
 
 class VirtualMachine(BootedMachine):
-    """A machine that has booted when the context is entered, and is gone when it is left."""
+    """A machine that boots when the context is entered, and is removed when it is left."""
 
     def __init__(self, release: Release, layers: Sequence[Path], folder: Path, name: str) -> None:
         super().__init__(name)
@@ -122,10 +122,10 @@ class VirtualMachine(BootedMachine):
         )
 
     def _receive(self, timeout_s: float) -> bytes:
-        """The next line that the machine says.
+        """The next line from the serial console.
 
         Raises:
-            TimeoutError: it says none in time.
+            TimeoutError: no line arrived in time.
         """
         assert self._process.stdout is not None
         deadline = clock.monotonic() + timeout_s
@@ -133,7 +133,7 @@ class VirtualMachine(BootedMachine):
             readable, _, _ = select.select([self._process.stdout], [], [], max(0.0, deadline - clock.monotonic()))
             more = os.read(self._process.stdout.fileno(), 1 << 16) if readable else b""
             if not more:
-                raise TimeoutError(f"{self.name} says nothing; last on its console:\n{self._said()}")
+                raise TimeoutError(f"{self.name} sends nothing; last on its console:\n{self._said()}")
             self._heard += more
         line, _, self._heard = self._heard.partition(b"\n")
         return line

@@ -1,4 +1,4 @@
-"""A small disk for one folder, that can be full."""
+"""A small file system for one folder, which a test can fill."""
 
 import os
 import subprocess
@@ -10,9 +10,9 @@ _BLOCK_BYTES: Final = 4096
 
 
 class Volume:
-    """A file system in memory at `folder`: mounted on entering the context, gone with all that is on it after leaving.
+    """A file system in memory at `folder`: mounted when the context is entered, discarded when it is left.
 
-    Without the right to mount, the folder stays as it is, and `fill` does nothing: see `mounted`.
+    Without the right to mount, the folder stays ordinary and `fill` does nothing: see `mounted`.
     """
 
     def __init__(self, folder: Path, size_mib: int = 1024) -> None:
@@ -29,19 +29,19 @@ class Volume:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self.mounted:
-            subprocess.run(["umount", "--lazy", self._folder], check=True)  # a killed worker's jobs may be in it yet
+            subprocess.run(["umount", "--lazy", self._folder], check=True)  # jobs of a killed worker may still use it
 
     def fill(self) -> None:
-        """Leave no room for anything more."""
+        """Fill the file system."""
         if self.mounted:
             found = os.statvfs(self._folder)
             used = (found.f_blocks - found.f_bfree) * found.f_frsize
-            # Somebody may write between the look and the deed; a disk can't be made smaller than what is on it.
+            # A process may write in between; a file system can't shrink below its contents.
             while not self._mount(f"remount,size={used}"):
                 used += _BLOCK_BYTES
 
     def free(self) -> None:
-        """Make room again."""
+        """Restore the original size."""
         if self.mounted and not self._mount(f"remount,size={self._size}"):
             raise AssertionError(f"{self._folder} can't be made larger")
 

@@ -1,4 +1,4 @@
-"""Waiting for what other processes do: they set no event that could be waited for."""
+"""Waits for other processes by polling: they set no event in this process."""
 
 import asyncio
 import time
@@ -11,10 +11,10 @@ _LOOK_S = 0.02
 
 
 def wait_until(condition: Callable[[], object], what: str, timeout_s: float = TIMEOUT_S) -> None:
-    """Look until `condition` holds.
+    """Poll until `condition` holds.
 
     Raises:
-        TimeoutError: it does not in time; the text says `what`.
+        TimeoutError: it does not hold in time; the text contains `what`.
     """
     deadline = clock.monotonic() + timeout_s
     while not condition():

@@ -1,4 +1,4 @@
-"""Jobs of every built-in type made of real prices, each with what its result must be."""
+"""Jobs of every built-in type, made of real prices, each with a check of its result."""
 
 import csv
 import io
@@ -28,14 +28,14 @@ _SERVED: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """A job, and the judge of its result."""
+    """A job, and the check of its result."""
 
     submission: Submission
     is_right: Callable[[Any], bool]
 
 
 def provider_answers() -> dict[str, Answer]:
-    """What the provider of prices has for each symbol: the newest bars."""
+    """The newest bars of each symbol, as the provider of prices serves them."""
     return {
         f"/daily/{symbol}.json": Answer(json.dumps([_record(bar) for bar in bars[-_SERVED:]]).encode())
         for symbol, bars in BARS.items()
@@ -43,11 +43,11 @@ def provider_answers() -> dict[str, Answer]:
 
 
 def tasks(count: int, folder: Path) -> Iterator[Task]:
-    """So many jobs of mixed types and priorities.
+    """Jobs of mixed types and priorities.
 
     Args:
-        count: how many.
-        folder: the files to import are written to it.
+        count: the number of jobs.
+        folder: receives the files to import.
     """
     kinds = (_echo, _import, _analysis, _update, _import_of_file, _analysis, _import, _echo, _analysis, _echo)
     for number in range(count):

@@ -16,8 +16,8 @@ from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assign, Assignment, AttemptReport, Report
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import TopicKind
+from tests.harness.attacks import run_good_job
 from tests.harness.fleet import Fleet
-from tests.harness.hostility import run_good_job
 from tests.harness.peer import Peer, connected
 from tests.harness.waiting import TIMEOUT_S, until
 

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters.tls import client_context
+from tests.harness.attacks import RawClient, connections_lost, run_good_job
 from tests.harness.broker import Broker
 from tests.harness.fleet import Fleet
-from tests.harness.hostility import RawClient, connections_lost, run_good_job
 from tests.harness.waiting import wait_until
 
 # The broker's alert may be lost behind the reset of the connection: only its log is sure to say why. A certificate is

@@ -11,9 +11,9 @@ from stockworker.logs.flood import LINES_A_MINUTE
 from stockworker.protocol.body import BATCH_CONTENT_TYPE, MAX_BODY
 from stockworker.protocol.messages import Receipt, ReceiptStatus
 from stockworker.protocol.packet import Packet, Properties
+from tests.harness.attacks import RawClient, counted, refused, run_good_job
 from tests.harness.command import run
 from tests.harness.fleet import Fleet
-from tests.harness.hostility import RawClient, counted, refused, run_good_job
 from tests.harness.peer import Peer, connected
 from tests.harness.waiting import TIMEOUT_S
 

@@ -28,8 +28,8 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import TopicKind
+from tests.harness.attacks import RawClient, connections_lost, refused, run_good_job
 from tests.harness.fleet import Fleet
-from tests.harness.hostility import RawClient, connections_lost, refused, run_good_job
 from tests.harness.peer import Peer, connected
 from tests.harness.waiting import TIMEOUT_S
 
@@ -170,7 +170,7 @@ def test_it_ruins_the_jobs_that_it_was_given_and_no_others(fleet: Fleet) -> None
         async with connected([evil]), fleet.client() as client:
             await evil.link.send([codec.encode(Request(EVIL, "boot", 1, 1, (JobType("only_here"),), (), "0", ()))])
             job_id = await client.submit("only_here", max_attempts=1)
-            assigned = await evil.until_told(lambda message: job_id in str(message))
+            assigned = await evil.until_message(lambda message: job_id in str(message))
             lease = assigned.leases[0]  # type: ignore[union-attr] # what else names the job to a worker
             await evil.link.send(
                 [codec.encode(Report(EVIL, (AttemptReport(job_id, lease.token, Outcome.CRASHED, None, "x"),)))]

@@ -121,7 +121,7 @@ def test_a_bad_request_is_refused_with_its_reason(fleet: Fleet, name: str) -> No
     async def run() -> Message:
         async with peer(fleet, "client", RECEIPTS) as client:
             await client.link.send([packet])
-            return await client.until_told(lambda message: isinstance(message, Receipt))
+            return await client.until_message(lambda message: isinstance(message, Receipt))
 
     receipt = asyncio.run(run())
     assert isinstance(receipt, Receipt)
@@ -152,7 +152,7 @@ def test_unknown_options_are_ignored(fleet: Fleet) -> None:
     async def run() -> str:
         async with peer(fleet, "client", RECEIPTS) as client:
             await client.link.send([submission(b"5", id="with-unknown-option", colour="blue")])
-            await client.until_told(lambda message: isinstance(message, Receipt))
+            await client.until_message(lambda message: isinstance(message, Receipt))
         async with fleet.client() as client:
             result: dict[str, Any] = await client.result("with-unknown-option")
         return str(result["payload"])
@@ -194,7 +194,7 @@ def test_a_submission_that_is_repeated_is_the_same_job(fleet: Fleet) -> None:
         for packet in (job, job, replace(job, body=b'"second"')):
             async with peer(fleet, "client", RECEIPTS) as client:
                 await client.link.send([packet])
-                receipt = await client.until_told(lambda message: isinstance(message, Receipt))
+                receipt = await client.until_message(lambda message: isinstance(message, Receipt))
             assert isinstance(receipt, Receipt)
             statuses.append(receipt.entries[0].status)
         async with fleet.client() as client:
@@ -220,7 +220,7 @@ def test_a_retained_job_is_refused_now_and_when_the_dispatcher_comes_back(fleet:
     async def run() -> Message:
         async with peer(fleet, "client", RECEIPTS) as client:
             await client.link.send([job])
-            receipt = await client.until_told(lambda message: isinstance(message, Receipt))
+            receipt = await client.until_message(lambda message: isinstance(message, Receipt))
             fleet.dispatcher.kill()
             fleet.dispatcher.start()
             await asyncio.to_thread(fleet.dispatcher.await_event, "message_refused", 2, topic=job.topic)
@@ -267,7 +267,7 @@ async def lease_of_stranger(fleet: Fleet, stranger: Peer, job_id: str) -> Assign
     await stranger.link.send([codec.encode(Request(STRANGER, "boot-1", 1, 1, (JobType("forged"),), (), "0", ()))])
     async with fleet.client() as client:
         await client.submit("forged", id=job_id)
-    assign = await stranger.until_told(lambda message: isinstance(message, Assign) and job_id in str(message))
+    assign = await stranger.until_message(lambda message: isinstance(message, Assign) and job_id in str(message))
     assert isinstance(assign, Assign)
     return assign.leases[0]
 
@@ -296,15 +296,17 @@ def test_only_the_holder_of_the_lease_can_report_a_result(fleet: Fleet) -> None:
             lease = await lease_of_stranger(fleet, stranger, "forged-1")
             made_up = Token("0123456789abcdef")
             await stranger.link.send([report(STRANGER, lease, made_up, "1")])
-            await stranger.until_told(lambda message: isinstance(message, Ack) and message.stale == (made_up,))
+            await stranger.until_message(lambda message: isinstance(message, Ack) and message.stale == (made_up,))
             await thief.link.send([report("host-8", lease, lease.token, "2")])
-            await thief.until_told(lambda message: isinstance(message, Ack) and message.stale == (lease.token,))
+            await thief.until_message(lambda message: isinstance(message, Ack) and message.stale == (lease.token,))
             await thief.link.send([report(STRANGER, lease, lease.token, "3")])
             await thief.until_denied(topics.of_worker(TopicKind.REPORT, STRANGER))
             for result in ("4", "5"):
                 stranger.received.clear()
                 await stranger.link.send([report(STRANGER, lease, lease.token, result)])
-                await stranger.until_told(lambda message: isinstance(message, Ack) and message.stored == (lease.token,))
+                await stranger.until_message(
+                    lambda message: isinstance(message, Ack) and message.stored == (lease.token,)
+                )
             await thief.link.send([report("host-8", lease, lease.token, "6")])
             await thief.until(lambda: [ack.stale for ack in read_acks(thief)] == 2 * [(lease.token,)])
             await stranger.link.send([codec.encode(Request(STRANGER, "boot-1", 1, 0, (), (), "0", ()))])

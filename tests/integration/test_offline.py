@@ -10,7 +10,7 @@ import pytest
 from stockworker.client import Client, make_submission
 from stockworker.protocol.lifecycle import State
 from tests.harness.fleet import Fleet, python_handlers
-from tests.harness.jobs import as_client, end_of, until_running, until_told
+from tests.harness.jobs import as_client, end_of, until_explained, until_running
 
 SLOTS, AHEAD = 2, 8
 RESULT_BYTES = 230_000
@@ -42,7 +42,7 @@ async def stock_up(client: Client, gates: Path) -> None:
     await until_running(client, "ordinary")
     await client.submit_many(make_submission("wait_for_file", str(gates / gate), id=gate) for gate in GATES)
     await client.submit_many(make_submission("large", RESULT_BYTES, id=job_id) for job_id in LARGE)
-    await until_told(client, LARGE[-1], "worker host-1 has it waiting for a free slot")
+    await until_explained(client, LARGE[-1], "worker host-1 has it waiting for a free slot")
 
 
 def work_offline(fleet: Fleet, gates: Path) -> None:

@@ -29,7 +29,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
     }
     with Fleet(tmp_path / "fleet", workers=1, settings=settings, watchdog_s=WATCHDOG_S) as fleet:
         for service in fleet.services.values():
-            manager_of(service).await_told("READY=1")
+            manager_of(service).await_assignment("READY=1")
         yield fleet
 
 
@@ -57,7 +57,7 @@ def test_a_dispatcher_that_reads_its_store_asks_for_time(tmp_path: Path) -> None
 def test_a_worker_is_ready_when_the_dispatcher_can_know_of_it(fleet: Fleet) -> None:
     (worker,) = fleet.workers
     fleet.dispatcher.await_event("worker_seen", worker="host-1")
-    assert manager_of(worker).told.count("READY=1") == 1
+    assert manager_of(worker).assignments.count("READY=1") == 1
     assert worker.log.index('"link_up"') < worker.log.index('"ready"')
 
 
@@ -75,7 +75,7 @@ def test_who_starts_without_a_broker_is_ready_too(fleet: Fleet) -> None:
     for service in (worker, fleet.dispatcher):
         service.kill()
         service.start()
-        manager_of(service).await_told("READY=1", 2)
+        manager_of(service).await_assignment("READY=1", 2)
         assert manager_of(service).status.startswith("not connected: ")
 
 
@@ -101,13 +101,13 @@ def test_a_reload_has_a_beginning_and_an_end(fleet: Fleet) -> None:
     for service in (*fleet.workers, fleet.dispatcher):
         manager = manager_of(service)
         service.send_signal(signal.SIGHUP)
-        manager.await_told("READY=1", 2)
-        first = manager.told.index("RELOADING=1")
-        assert manager.told[first + 1].startswith("MONOTONIC_USEC=")
-        assert "READY=1" in manager.told[first:]
+        manager.await_assignment("READY=1", 2)
+        first = manager.assignments.index("RELOADING=1")
+        assert manager.assignments[first + 1].startswith("MONOTONIC_USEC=")
+        assert "READY=1" in manager.assignments[first:]
         assert "connected to" in manager.status
         assert service.stop() == 0
-        assert manager.told.count("STOPPING=1") == 1
+        assert manager.assignments.count("STOPPING=1") == 1
 
 
 def test_who_drains_asks_for_time_and_says_so(fleet: Fleet, tmp_path: Path) -> None:
@@ -120,8 +120,8 @@ def test_who_drains_asks_for_time_and_says_so(fleet: Fleet, tmp_path: Path) -> N
 
     as_client(fleet, run)
     worker.send_signal(signal.SIGTERM)
-    manager.await_told("STOPPING=1")
-    manager.await_told("EXTEND_TIMEOUT_USEC=")
+    manager.await_assignment("STOPPING=1")
+    manager.await_assignment("EXTEND_TIMEOUT_USEC=")
     manager_of(worker).await_status("draining, connected to ")
     (tmp_path / "go").touch()
     assert worker.wait() == 0

@@ -46,7 +46,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         watchdog_s=WATCHDOG_S,
     ) as fleet:
         for service in fleet.services.values():
-            manager_of(service).await_told("READY=1")
+            manager_of(service).await_assignment("READY=1")
         as_client(fleet, lambda client: keep_busy(client, folder / "go"))
         fleet.proxies[OFFLINE].swallow()
         fleet.proxies[OFFLINE].reset()
@@ -68,7 +68,7 @@ def await_others_alive(fleet: Fleet) -> None:
     """Wait until busy and offline worker have given another two signs of life."""
     for identity in (BUSY, OFFLINE):
         manager = manager_of(fleet.services[identity])
-        manager.await_told("WATCHDOG=1", manager.pings + 2)
+        manager.await_assignment("WATCHDOG=1", manager.pings + 2)
 
 
 def submit_for(fleet: Fleet, identity: str) -> None:
@@ -89,7 +89,7 @@ def await_recovery(fleet: Fleet, identity: str) -> None:
     if not service.alive:
         service.wait()
         service.start()
-    manager_of(service).await_told("WATCHDOG=1", pings + 2)
+    manager_of(service).await_assignment("WATCHDOG=1", pings + 2)
     assert run_job(fleet, VICTIM)[1][-1] == "ok"
 
 

@@ -43,10 +43,10 @@ def test_a_job_that_scatters_dies_whole_when_it_is_cancelled(delegated: Path, na
         handlers = {"job": STAYING[name], "bystander": python("wait_for_cancel")}
         async with Bench(handlers, slots=4, stop_grace_s=GRACE_S, groups=Delegation(delegated)) as bench:
             bystander = bench.start("bystander")
-            await bench.said(bystander)
+            await bench.first_text(bystander)
             for _ in range(10):
                 tokens = [bench.start("job", '"stay"') for _ in range(3)]
-                pids = [int(pid) for token in tokens for pid in (await bench.said(token)).split()]
+                pids = [int(pid) for token in tokens for pid in (await bench.first_text(token)).split()]
                 assert cgroups.members(delegated) >= set(pids)
                 for token in tokens:
                     bench.executor.stop(token)
@@ -64,7 +64,7 @@ def test_what_a_job_leaves_behind_ends_with_it(delegated: Path, name: str) -> No
         handlers = {"job": LEAVING[name], "pid": python("pid")}
         async with Bench(handlers, slots=1, groups=Delegation(delegated)) as bench:
             token = bench.start("job")
-            pids = [int(pid) for pid in (await bench.said(token)).split()]
+            pids = [int(pid) for pid in (await bench.first_text(token)).split()]
             assert result(await bench.end(token)) is None
             processes.wait_until_gone(*pids)
             await asyncio.to_thread(cgroups.wait_until_members, delegated, {result(await bench.run("pid"))})
@@ -103,7 +103,7 @@ def test_an_executor_that_is_closed_leaves_no_group_behind(delegated: Path) -> N
     async def scenario() -> None:
         async with Bench(STAYING, groups=Delegation(delegated)) as bench:
             for name in STAYING:
-                await bench.said(bench.start(name, '"stay"'))
+                await bench.first_text(bench.start(name, '"stay"'))
         await asyncio.to_thread(cgroups.wait_until_empty, delegated)
 
     asyncio.run(scenario())

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.harness import handbook
+from tests.harness import operations_guide
 from tests.harness.guest import Guest
 from tests.harness.package_tools import WITH_APT
 from tests.packages.conftest import NewGuest, on
@@ -29,7 +29,7 @@ class Reader:
     def follow(self, section: str, *, folder: str = "/root", part: slice = slice(None)) -> str:
         """Run the commands of a section as they stand there; return what they print."""
         self.followed.add(section)
-        blocks = handbook.commands(section)[part]
+        blocks = operations_guide.commands(section)[part]
         assert blocks, section
         return "".join(self._guest.run("bash", "-euc", f"cd {folder}\n{block}", timeout_s=300) for block in blocks)
 
@@ -112,7 +112,7 @@ def test_it_works_as_it_stands_there(
     looked = reader.follow("When something is wrong")
     assert "FAIL" not in looked
     assert "Active: active (running)" in looked
-    assert reader.followed == {section for section in handbook.sections() if handbook.commands(section)}
+    assert reader.followed == {section for section in operations_guide.sections() if operations_guide.commands(section)}
 
 
 def certificates(guest: Guest) -> set[str]:

@@ -1,4 +1,4 @@
-"""What attackers need: a certificate of any kind, packets that no library sends, and proof that they got nowhere."""
+"""Tools of an attacker: raw MQTT packets; and checks that an attack had no effect."""
 
 import asyncio
 import socket
@@ -16,7 +16,7 @@ _CONNACK, _PUBACK = 0x20, 0x40
 
 
 class RawClient:
-    """Speaks MQTT 5 byte by byte (MQTT 5.0, section 2.1), and so can say what is not allowed."""
+    """Sends MQTT 5 packets as bytes (MQTT 5.0, section 2.1), also those that the protocol forbids."""
 
     def __init__(self, broker: Broker, context: ssl.SSLContext, client_id: str, keepalive_s: int = 60) -> None:
         self._broker = broker
@@ -31,7 +31,7 @@ class RawClient:
             keepalive = self._keepalive_s.to_bytes(2)
             self.send(0x10, _text(b"MQTT") + b"\x05\x02" + keepalive + b"\0" + _text(self._client_id.encode()))
             if self.answer()[:1] != bytes([_CONNACK]):
-                raise ConnectionRefusedError("the broker hung up")  # noqa: TRY301 (closes the socket below)
+                raise ConnectionRefusedError("the broker closed the connection")  # noqa: TRY301 (closes the socket below)
         except BaseException:
             self._socket.close()
             raise
@@ -53,18 +53,20 @@ class RawClient:
 
     def publish(self, topic: bytes, body: bytes = b"{}") -> None:
         """QoS 1."""
-        with suppress(ssl.SSLError, ConnectionError):  # the broker may hang up before it has read it all
+        with suppress(
+            ssl.SSLError, ConnectionError
+        ):  # the broker may close the connection before it has read everything
             self.send(0x32, _text(topic) + b"\0\1\0" + body)
 
     def answer(self) -> bytes:
-        """The next bytes of the broker; none once it has hung up."""
+        """The next bytes from the broker; empty once it has closed the connection."""
         try:
             return self._socket.recv(4096)
         except (ConnectionError, ssl.SSLError):
             return b""
 
     def is_thrown_out(self) -> bool:
-        """Whether the broker hangs up on what was sent; False if it acknowledges it."""
+        """Whether the broker closes the connection because of a packet; False if it acknowledges it."""
         while answer := self.answer():
             if answer[0] == _PUBACK:
                 return False
@@ -77,7 +79,7 @@ def _text(encoded: bytes) -> bytes:
 
 @contextmanager
 def refused(fleet: Fleet, counter: str, event: str, times: int = 1, **fields: object) -> Iterator[None]:
-    """What happens inside is refused so many times: by count, and in the dispatcher's log with a reason."""
+    """Checks that the dispatcher refuses what happens inside: in its counters, and in its log with a reason."""
     before, logged = counted(fleet, counter), _matching(fleet, event, fields)
     yield
     fleet.dispatcher.await_event(event, logged + times, **fields)
@@ -86,7 +88,7 @@ def refused(fleet: Fleet, counter: str, event: str, times: int = 1, **fields: ob
 
 
 def counted(fleet: Fleet, counter: str) -> int:
-    """A counter of the dispatcher's, as everybody sees it."""
+    """A counter of the dispatcher, as clients see it."""
 
     async def ask() -> int:
         async with fleet.client() as client:
@@ -96,7 +98,7 @@ def counted(fleet: Fleet, counter: str) -> int:
 
 
 def run_good_job(fleet: Fleet) -> None:
-    """Whatever was tried: the fleet works."""
+    """Check that the fleet still completes a job."""
 
     async def run() -> object:
         async with fleet.client() as client:

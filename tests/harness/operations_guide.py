@@ -1,22 +1,22 @@
-"""docs/operations.md, taken apart: what it has people run, and what it says that they will see."""
+"""Reads docs/operations.md: its commands, and the symptoms that it lists."""
 
 import re
 from pathlib import Path
 from typing import Final
 
-HANDBOOK: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
 _BLOCK: Final = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 
 def sections() -> dict[str, str]:
     """The sections of the page, by their headings."""
-    parts = re.split(r"^## (.+)$", HANDBOOK.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    parts = re.split(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
 def commands(section: str) -> list[str]:
-    """The blocks of a section that are to be copied into a shell."""
+    """The shell blocks of a section."""
     return _BLOCK.findall(sections()[section])
 
 
@@ -28,5 +28,5 @@ def rows() -> list[list[str]]:
 
 
 def quoted(text: str) -> list[str]:
-    """What stands between back-quotes."""
+    """The texts between back-quotes."""
     return _CODE.findall(text)
