@@ -1,4 +1,4 @@
-"""The job type data_import with real files, a real HTTP server and a real store."""
+"""Runs the job type data_import with real files, a real HTTP server and a real store."""
 
 import gzip
 import os
@@ -75,10 +75,10 @@ def test_bars_come_in_the_payload(run: HandlerRun) -> None:
     assert run({"symbol": "AAPL", "bars": [bar]})["symbols"] == {"AAPL": {"inserted": 1, "updated": 0, "unchanged": 0}}
 
 
-def test_one_bad_row_stores_nothing_unless_it_is_to_be_skipped(run: HandlerRun, folder: Path) -> None:
+def test_an_invalid_row_stores_nothing_unless_the_job_skips_it(run: HandlerRun, folder: Path) -> None:
     (folder / "bars.csv").write_text(HEADER + GOOD_ROW + BAD_ROW)
     payload = {"source": f"{folder}/bars.csv", "symbol": "AAPL"}
-    with pytest.raises(PermanentError, match=r"1 of 2 rows hold no valid bar, nothing was stored: row 3: close 99\.0"):
+    with pytest.raises(PermanentError, match=r"1 of 2 rows are not valid bars; nothing was stored: row 3: close 99\.0"):
         run(payload)
     assert stored(run) == 0
     result = run({**payload, "on_error": "skip"})
@@ -108,14 +108,14 @@ def test_no_file_is_read_unless_its_folder_is_allowed(run: HandlerRun, folder: P
 
 
 @pytest.mark.parametrize("name", ["missing.csv", "", "a\0b", "x" * 300, "loop", "pipe", "\ud800"])
-def test_what_is_no_file_is_a_permanent_error(run: HandlerRun, folder: Path, name: str) -> None:
+def test_a_source_that_is_not_a_file_is_a_permanent_error(run: HandlerRun, folder: Path, name: str) -> None:
     (folder / "loop").symlink_to(folder / "loop")
     os.mkfifo(folder / "pipe")
     with pytest.raises(PermanentError, match=r"payload\.source: "):
         run({"source": f"{folder}/{name}", "symbol": "AAPL"})
 
 
-def test_too_large_a_file_is_refused(run: HandlerRun, folder: Path) -> None:
+def test_a_file_that_is_too_large_is_refused(run: HandlerRun, folder: Path) -> None:
     run.settings["limit_mib"] = 1
     (folder / "large.csv").write_bytes(bytes(1_048_577))
     (folder / "bomb.csv.gz").write_bytes(gzip.compress(bytes(1_048_577)))
@@ -125,7 +125,7 @@ def test_too_large_a_file_is_refused(run: HandlerRun, folder: Path) -> None:
 
 
 @pytest.mark.parametrize("hosts", [None, [], ["data.example"]])
-def test_only_hosts_that_are_listed_are_asked(run: HandlerRun, server: HttpServer, hosts: list[str] | None) -> None:
+def test_only_listed_hosts_are_asked(run: HandlerRun, server: HttpServer, hosts: list[str] | None) -> None:
     run.settings["import_hosts"] = hosts
     with pytest.raises(
         PermanentError,
@@ -135,14 +135,14 @@ def test_only_hosts_that_are_listed_are_asked(run: HandlerRun, server: HttpServe
     assert server.requests == []
 
 
-def test_a_redirect_leads_to_listed_hosts_alone(run: HandlerRun, server: HttpServer) -> None:
+def test_a_redirect_to_a_host_that_is_not_listed_is_not_followed(run: HandlerRun, server: HttpServer) -> None:
     server.answers["/moved"] = Answer(b"", status=302, location=f"http://localhost:{server.port}/secret")
     with pytest.raises(PermanentError, match=r"the host localhost is not allowed: list it .*import_hosts"):
         run({"source": server.url("/moved"), "symbol": "AAPL"})
     assert server.requests == ["/moved"]
 
 
-def test_what_may_work_later_is_no_permanent_error(run: HandlerRun, server: HttpServer) -> None:
+def test_a_failure_that_may_pass_is_retried(run: HandlerRun, server: HttpServer) -> None:
     server.answers["/busy"] = Answer(b"", status=503)
     with pytest.raises(HttpStatus):
         run({"source": server.url("/busy")})
@@ -152,7 +152,7 @@ def test_what_may_work_later_is_no_permanent_error(run: HandlerRun, server: Http
         run({"source": server.url("/missing")})
 
 
-def test_a_store_that_can_not_be_used_is_no_permanent_error(run: HandlerRun, tmp_path: Path) -> None:
+def test_a_store_that_can_not_be_used_is_retried(run: HandlerRun, tmp_path: Path) -> None:
     run.settings["market_data"] = str(tmp_path / "nowhere" / "market.db")
     with pytest.raises(StoreError):
         run({"bars": []})
@@ -162,16 +162,16 @@ def test_a_store_that_can_not_be_used_is_no_permanent_error(run: HandlerRun, tmp
     ("payload", "message"),
     [
         (None, "the payload must be an object"),
-        ({}, r"payload\.source: name either a source or bars"),
-        ({"source": "x", "bars": []}, r"payload\.source: name either a source or bars"),
+        ({}, r"payload\.source: give either source or bars"),
+        ({"source": "x", "bars": []}, r"payload\.source: give either source or bars"),
         ({"source": 5}, r"payload\.source: expected a string"),
         ({"bars": {}}, r"payload\.bars: expected a list"),
-        ({"sorce": "x"}, r"unknown payload field 'sorce'; did you mean 'source'\?"),
+        ({"sorce": "x"}, r"payload: unknown field 'sorce'; did you mean 'source'\?"),
         ({"bars": [], "format": "xml"}, r"payload\.format: 'xml' is none of csv, json"),
-        ({"bars": [], "symbol": "A B"}, r"payload\.symbol: 'A B' is no symbol"),
+        ({"bars": [], "symbol": "A B"}, r"payload\.symbol: 'A B' is not a valid symbol"),
         ({"bars": [], "columns": {"clos": "x"}}, r"payload\.columns: unknown field 'clos'; did you mean 'close'\?"),
         ({"bars": [], "columns": {"close": 5}}, r"payload\.columns\.close: expected a string"),
-        ({"source": "ftp://127.0.0.1/x"}, "'ftp' is not supported, only http, https and files"),
+        ({"source": "ftp://127.0.0.1/x"}, "'ftp' is not supported; use http, https, file, or a path"),
         ({"bars": [{}]}, "row 1: day is missing"),
     ],
 )
@@ -184,7 +184,7 @@ def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: st
     ("settings", "message"),
     [
         ({"market_data": None}, "has no market-data store: set market_data"),
-        ({"import_folders": "/srv"}, r"handlers\.data_import\.settings\.import_folders: expected a list of strings"),
+        ({"import_folders": "/srv"}, r"handlers\.data_import\.settings\.import_folders: expected a list of folders"),
         ({"timeout_s": "soon"}, r"handlers\.data_import\.settings\.timeout_s: expected a number"),
     ],
 )

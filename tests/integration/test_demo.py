@@ -121,5 +121,5 @@ def test_a_failed_job_is_shown_with_its_reason(
     states = {job_id: cells[3] for job_id, cells in job_rows(output).items()}
     assert states["import-FB"] == "failed"
     assert states["import-AAPL"] == states["update-FB"] == states["analyse-AAPL"] == "completed"
-    assert "   import-FB: 1 of 155 rows hold no valid bar" in output
+    assert "   import-FB: 1 of 155 rows are not valid bars" in output
     assert (tmp_path / "AAPL.png").exists()

@@ -12,6 +12,7 @@ import pytest
 from stockworker.errors import StoreError
 from stockworker.handlers.market import Bar, IndicatorValue, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
+from tests.harness.market_data import stored_indicators
 from tests.harness.postgresql import postgresql_cluster
 
 FIRST_DAY = date(2013, 2, 25)
@@ -99,19 +100,19 @@ def test_symbols_are_kept_apart(store: MarketStore) -> None:
     assert store.last_day("AAPL") == bar(2).day
 
 
-def test_the_latest_indicator_values_are_kept(store: MarketStore) -> None:
+def test_the_newest_indicator_values_are_stored(location: str, store: MarketStore) -> None:
     monday, tuesday = FIRST_DAY, FIRST_DAY + timedelta(days=1)
     bands = IndicatorValue(tuesday, {"lower": 1.0, "middle": 0.1 + 0.2, "upper": 3.0})
     store.store_indicators("AAPL", {"sma_20": IndicatorValue(monday, 10.5), "cci_20": IndicatorValue(monday, None)})
     store.store_indicators("AAPL", {"bollinger_20_2": bands, "sma_20": IndicatorValue(tuesday, 10.75)})
     store.store_indicators("AAPL", {"sma_20": IndicatorValue(monday, 99.0)})  # a late run over older bars
     store.store_indicators("MSFT", {"sma_20": IndicatorValue(monday, 20.5)})
-    assert store.indicators("AAPL") == {
+    assert stored_indicators(location, "AAPL") == {
         "bollinger_20_2": bands,
         "cci_20": IndicatorValue(monday, None),
         "sma_20": IndicatorValue(tuesday, 10.75),
     }
-    assert store.indicators("GOOG") == {}
+    assert stored_indicators(location, "GOOG") == {}
 
 
 def test_what_is_stored_stays(location: str) -> None:

@@ -1,4 +1,4 @@
-"""The job type price_update with a real HTTP provider and a real store."""
+"""Runs the job type price_update with a real HTTP provider and a real store."""
 
 import json
 from collections.abc import Iterator
@@ -37,7 +37,7 @@ def provide(server: HttpServer, symbol: str, *records: dict[str, Any]) -> None:
     server.answers[f"/daily/{symbol}.json"] = Answer(json.dumps(records).encode(), content_type="application/json")
 
 
-def test_a_symbol_is_brought_up_to_date_from_its_newest_bar_on(run: HandlerRun, server: HttpServer) -> None:
+def test_a_symbol_is_updated_from_its_newest_bar_on(run: HandlerRun, server: HttpServer) -> None:
     provide(server, "AAPL", record("2013-02-28"), record("2013-03-01", close=11))
     assert run({"symbols": ["AAPL"]}) == {
         "symbols": {"AAPL": {"inserted": 2, "updated": 0, "unchanged": 0, "last_day": "2013-03-01"}},
@@ -53,28 +53,28 @@ def test_a_symbol_is_brought_up_to_date_from_its_newest_bar_on(run: HandlerRun, 
     ]
 
 
-def test_a_provider_that_redirects_elsewhere_is_not_followed(run: HandlerRun, server: HttpServer) -> None:
+def test_a_redirect_to_another_host_is_not_followed(run: HandlerRun, server: HttpServer) -> None:
     server.answers["/daily/AAPL.json"] = Answer(b"", status=302, location=f"http://localhost:{server.port}/secret")
     with pytest.raises(PermanentError, match="the host localhost is not allowed"):
         run({"symbols": ["AAPL"]})
     assert len(server.requests) == 1
 
 
-def test_a_symbol_does_not_choose_the_host(run: HandlerRun, server: HttpServer) -> None:
+def test_a_symbol_can_not_choose_the_host(run: HandlerRun, server: HttpServer) -> None:
     run.settings["provider"] = f"http://{{symbol}}:{server.port}/daily"
     with pytest.raises(PermanentError, match="is not allowed"):
         run({"symbols": ["LOCALHOST"]})
     assert server.requests == []
 
 
-def test_a_day_can_be_named_to_take_in_corrections(run: HandlerRun, server: HttpServer) -> None:
+def test_corrections_are_fetched_from_a_given_day_on(run: HandlerRun, server: HttpServer) -> None:
     provide(server, "AAPL", record("2013-03-01"))
     run({"symbols": ["AAPL"]})
     run({"symbols": ["AAPL"], "since": "2012-01-01"})
     assert server.requests[-1] == "/daily/AAPL.json?since=2012-01-01&key=secret"
 
 
-def test_without_symbols_all_that_have_bars_are_updated(run: HandlerRun, server: HttpServer) -> None:
+def test_without_symbols_every_symbol_with_bars_is_updated(run: HandlerRun, server: HttpServer) -> None:
     with pytest.raises(PermanentError, match="0 symbols have bars"):
         run({})
     for symbol in ("MSFT", "AAPL"):
@@ -84,7 +84,7 @@ def test_without_symbols_all_that_have_bars_are_updated(run: HandlerRun, server:
     assert list(run({})["symbols"]) == ["AAPL", "MSFT"]
 
 
-def test_a_csv_provider_and_one_without_news_will_do(run: HandlerRun, server: HttpServer) -> None:
+def test_a_provider_may_answer_with_csv_or_with_nothing_new(run: HandlerRun, server: HttpServer) -> None:
     text = b"Date,Open,High,Low,Close,Volume\n2013-03-01,10,12,9,11,500\n"
     server.answers["/daily/AAPL.json"] = Answer(text, content_type="text/csv")
     provide(server, "MSFT")
@@ -103,12 +103,12 @@ def test_a_symbol_is_quoted_in_the_address(run: HandlerRun, server: HttpServer) 
     [
         (Answer(b"", status=404), "answered 404 Not Found"),
         (Answer(b"<html>"), "the provider's answer can't be read: the header has no column"),
-        (Answer(json.dumps([record("2013-03-01", close=99)]).encode()), "1 of 1 rows hold no valid bar, the first"),
-        (Answer(json.dumps([record("9999-01-01")]).encode()), "day 9999-01-01 lies in the future"),
+        (Answer(json.dumps([record("2013-03-01", close=99)]).encode()), "1 of 1 rows are not valid bars, the first"),
+        (Answer(json.dumps([record("9999-01-01")]).encode()), "day 9999-01-01 is in the future"),
         (Answer(json.dumps([record("2013-03-01") | {"symbol": "MSFT"}]).encode()), "symbol MSFT is not AAPL"),
     ],
 )
-def test_one_bad_symbol_does_not_stop_the_others(
+def test_a_symbol_that_fails_does_not_stop_the_others(
     run: HandlerRun, server: HttpServer, answer: Answer, message: str
 ) -> None:
     server.answers["/daily/AAPL.json"] = answer
@@ -121,7 +121,7 @@ def test_one_bad_symbol_does_not_stop_the_others(
         run({"symbols": ["AAPL"]})
 
 
-def test_a_provider_that_is_down_stops_the_job_and_what_is_stored_stays(run: HandlerRun, server: HttpServer) -> None:
+def test_a_provider_that_is_down_stops_the_job_but_keeps_earlier_updates(run: HandlerRun, server: HttpServer) -> None:
     provide(server, "AAPL", record("2013-03-01"))
     server.answers["/daily/IBM.json"] = Answer(b"", status=503)
     with pytest.raises(HttpStatus):
@@ -143,11 +143,11 @@ def test_a_cancelled_update_stops_between_symbols(run: HandlerRun, server: HttpS
     ("payload", "message"),
     [
         ([], "the payload must be an object"),
-        ({"symbol": "AAPL"}, r"unknown payload field 'symbol'; did you mean 'symbols'\?"),
-        ({"symbols": []}, r"payload\.symbols: name from 1 to 1000 symbols"),
-        ({"symbols": "AAPL"}, r"payload\.symbols: expected a list of strings"),
-        ({"symbols": ["../x"]}, r"payload\.symbols: '../x' is no symbol"),
-        ({"symbols": ["AAPL"], "since": "yesterday"}, r"payload\.since: 'yesterday' is no date"),
+        ({"symbol": "AAPL"}, r"payload: unknown field 'symbol'; did you mean 'symbols'\?"),
+        ({"symbols": []}, r"payload\.symbols: expected a list of 1 to 1,000 symbols"),
+        ({"symbols": "AAPL"}, r"payload\.symbols: expected a list of 1 to 1,000 symbols"),
+        ({"symbols": ["../x"]}, r"payload\.symbols\[0\]: '../x' is not a valid symbol"),
+        ({"symbols": ["AAPL"], "since": "yesterday"}, r"payload\.since: 'yesterday' is not a date"),
     ],
 )
 def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: str) -> None:
@@ -159,8 +159,8 @@ def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: st
     ("settings", "message"),
     [
         ({"provider": None}, r"handlers\.price_update\.settings\.provider: expected a string"),
-        ({"provider": "http://127.0.0.1/"}, r"provider: \{symbol\} must stand in the address"),
-        ({"first_day": "long ago"}, r"settings\.first_day: 'long ago' is no date"),
+        ({"provider": "http://127.0.0.1/"}, r"provider: the address must contain \{symbol\}"),
+        ({"first_day": "long ago"}, r"settings\.first_day: 'long ago' is not a date"),
     ],
 )
 def test_a_wrong_configuration_is_explained(run: HandlerRun, settings: dict[str, Any], message: str) -> None:

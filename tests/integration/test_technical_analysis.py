@@ -1,4 +1,4 @@
-"""The job type technical_analysis over a real store."""
+"""Runs the job type technical_analysis over a real store."""
 
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ from stockworker.handlers.api import PermanentError
 from stockworker.handlers.market import IndicatorValue
 from stockworker.handlers.market_store import open_market_store
 from tests.harness.handler_run import HandlerRun
+from tests.harness.market_data import stored_indicators
 from tests.harness.sample_data import sample_bars
 
 AAPL = sample_bars()["AAPL"]
@@ -25,11 +26,8 @@ def run(tmp_path: Path) -> HandlerRun:
     return HandlerRun("technical_analysis", technical_analysis.handle, {"market_data": location})
 
 
-def kept(run: HandlerRun) -> dict[str, IndicatorValue]:
-    store = open_market_store(run.settings["market_data"])
-    values = store.indicators("AAPL")
-    store.close()
-    return values
+def stored(run: HandlerRun) -> dict[str, IndicatorValue]:
+    return stored_indicators(run.settings["market_data"], "AAPL")
 
 
 def inline(count: int) -> list[dict[str, Any]]:
@@ -41,14 +39,14 @@ def average(name: str, count: int) -> float:
     return float(sum(getattr(bar, name) for bar in AAPL[-count:]) / count)
 
 
-def test_the_newest_values_are_returned_and_kept(run: HandlerRun) -> None:
+def test_the_newest_values_are_returned_and_stored(run: HandlerRun) -> None:
     result = run({"symbol": "AAPL", "indicators": [{"name": "sma", "period": 50}, "bollinger"]})
     assert (result["symbol"], result["as_of"], result["bars"]) == ("AAPL", "2013-03-01", 3270)
     (found,) = result["indicators"]["sma_50"]
     assert found == {"day": "2013-03-01", "value": pytest.approx(average("close", 50), rel=1e-12)}
     assert set(result["indicators"]["bollinger_20_2"][0]["value"]) == {"lower", "middle", "upper"}
-    assert kept(run)["sma_50"] == IndicatorValue(AAPL[-1].day, found["value"])
-    assert kept(run)["bollinger_20_2"].value == result["indicators"]["bollinger_20_2"][0]["value"]
+    assert stored(run)["sma_50"] == IndicatorValue(AAPL[-1].day, found["value"])
+    assert stored(run)["bollinger_20_2"].value == result["indicators"]["bollinger_20_2"][0]["value"]
 
 
 def test_several_days_can_be_asked_for(run: HandlerRun) -> None:
@@ -56,14 +54,14 @@ def test_several_days_can_be_asked_for(run: HandlerRun) -> None:
     assert [value["day"] for value in values] == [bar.day.isoformat() for bar in AAPL[-5:]]
 
 
-def test_an_earlier_day_can_be_asked_for_and_does_not_replace_what_is_kept(run: HandlerRun) -> None:
+def test_values_of_an_earlier_day_do_not_replace_stored_ones(run: HandlerRun) -> None:
     run({"symbol": "AAPL", "indicators": ["rsi"]})
     result = run({"symbol": "AAPL", "indicators": ["rsi"], "until": "2012-06-30"})
     assert result["as_of"] == "2012-06-29"
-    assert kept(run)["rsi_14"].day == AAPL[-1].day
+    assert stored(run)["rsi_14"].day == AAPL[-1].day
 
 
-def test_adjusted_prices_get_a_label_of_their_own(run: HandlerRun) -> None:
+def test_adjusted_prices_have_their_own_label(run: HandlerRun) -> None:
     result = run({"symbol": "AAPL", "indicators": [{"name": "sma", "period": 50}], "price": "adjusted_close"})
     (found,) = result["indicators"]["sma_50_adjusted"]
     assert found["value"] == pytest.approx(average("adjusted_close", 50), rel=1e-12)
@@ -75,7 +73,7 @@ def test_without_indicators_the_usual_ones_are_computed(run: HandlerRun) -> None
     assert set(run({"symbol": "NEW", "bars": inline(5)})["indicators"]) == {"obv"}
 
 
-def test_bars_in_the_payload_are_used_alone_and_nothing_is_kept(run: HandlerRun) -> None:
+def test_with_bars_in_the_payload_the_store_is_neither_read_nor_changed(run: HandlerRun) -> None:
     bars = list(reversed(inline(30)))
     given = run({"symbol": "AAPL", "bars": bars, "indicators": ["rsi"]})
     until = run({"symbol": "AAPL", "until": bars[0]["day"], "indicators": ["rsi"]})
@@ -94,7 +92,7 @@ def test_a_cancelled_analysis_stops_between_indicators(run: HandlerRun) -> None:
     run.cancelled = lambda: len(run.progress) == 1
     with pytest.raises(InterruptedError, match="stopped after 1 of 2 indicators"):
         run({"symbol": "AAPL", "indicators": ["rsi", "sma"]})
-    assert kept(run) == {}
+    assert stored(run) == {}
 
 
 @pytest.mark.parametrize(
@@ -104,7 +102,7 @@ def test_a_cancelled_analysis_stops_between_indicators(run: HandlerRun) -> None:
         ({}, r"payload\.symbol: is missing"),
         ({"symbol": "APL"}, r"there are no bars: unknown symbol 'APL'; did you mean 'AAPL'\?"),
         ({"symbol": "AAPL", "until": "1999-01-01"}, "AAPL has no bars until 1999-01-01"),
-        ({"symbol": "AAPL", "indicator": "rsi"}, r"unknown payload field 'indicator'; did you mean 'indicators'\?"),
+        ({"symbol": "AAPL", "indicator": "rsi"}, r"payload: unknown field 'indicator'; did you mean 'indicators'\?"),
         ({"symbol": "AAPL", "indicators": "rsi"}, r"payload\.indicators: expected a list of 1 to 100"),
         ({"symbol": "AAPL", "indicators": []}, r"payload\.indicators: expected a list of 1 to 100"),
         ({"symbol": "AAPL", "indicators": ["rsii"]}, r"payload\.indicators\[0\]: unknown .*; did you mean 'rsi'\?"),
@@ -115,11 +113,11 @@ def test_a_cancelled_analysis_stops_between_indicators(run: HandlerRun) -> None:
         ({"symbol": "X", "bars": inline(19), "indicators": ["sma"]}, "sma_20 needs 20 bars: X has 19"),
         ({"symbol": "X", "bars": []}, "X has no bars"),
         ({"symbol": "X", "bars": [*inline(2), {}]}, r"payload\.bars: bar 3 of 3: day is missing"),
-        ({"symbol": "X", "bars": inline(2) * 2}, r"payload\.bars: two bars are of the same day"),
-        ({"symbol": "X", "bars": [{"date": "", "day": ""}]}, r"payload\.bars: both 'date' and 'day' are day"),
+        ({"symbol": "X", "bars": inline(2) * 2}, r"payload\.bars: two bars have the same day"),
+        ({"symbol": "X", "bars": [{"date": "", "day": ""}]}, r"payload\.bars: both 'date' and 'day' hold day"),
         (
             {"symbol": "X", "price": "adjusted_close", "bars": [inline(1)[0] | {"adjusted_close": None}]},
-            "X: 2000-03-01 has no adjusted close: use price close",
+            "X: 2000-03-01 has no adjusted close; use price close",
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""Bars from CSV and JSON as people and providers write them."""
+"""Reads bars from CSV and JSON as people and providers write them."""
 
 import json
 from datetime import date
@@ -38,11 +38,11 @@ def parse(text: str, file_format: str | None = None, symbol: str | None = "AAPL"
         json.dumps([{**RECORD, "symbol": "AAPL", "Adj. Close": None}]),
     ],
 )
-def test_the_same_bar_in_many_clothes(text: str) -> None:
+def test_the_same_bar_in_many_forms(text: str) -> None:
     assert parse(text) == ParsedBars(bars={"AAPL": [BAR]}, rows=1)
 
 
-def test_rows_of_several_symbols_are_told_apart() -> None:
+def test_rows_of_several_symbols_are_kept_apart() -> None:
     text = "Symbol,Date,Open,High,Low,Close,Volume,Adjusted_Close\n"
     text += "AAPL,2013-03-01,10,12,9,11,500,5.5\nMSFT,2013-03-01,10,12,9,11,500,\n"
     parsed = parse(text, symbol=None)
@@ -58,60 +58,63 @@ def test_columns_can_be_named() -> None:
 @pytest.mark.parametrize(
     ("cells", "reason"),
     [
-        ("2013-02-30,10,12,9,11,500", "'2013-02-30' is no date: write YYYY-MM-DD"),
-        ("2014-01-01,10,12,9,11,500", "day 2014-01-01 lies in the future"),
+        ("2013-02-30,10,12,9,11,500", "'2013-02-30' is not a date; write YYYY-MM-DD"),
+        ("2014-01-01,10,12,9,11,500", "day 2014-01-01 is in the future"),
         ("2013-03-01,x,12,9,11,500", "open 'x' is not a number"),
         ("2013-03-01,10,12,9,11", "volume is missing"),
         ("2013-03-01,10,12,,11,500", "low is missing"),
-        ("2013-03-01,10,12,9,13,500", "close 13.0 is not within low 9.0 and high 12.0"),
+        ("2013-03-01,10,12,9,13,500", "close 13.0 is not between low 9.0 and high 12.0"),
         ("2013-03-01,10,12,9,11,500,MSFT", "symbol MSFT is not AAPL"),
-        ("2013-03-01,10,12,9,11,500,A B", "'A B' is no symbol: up to 32 letters, digits and . ^ = _ : -"),
+        ("2013-03-01,10,12,9,11,500,A B", "'A B' is not a valid symbol: use up to 32 letters, digits and . ^ = _ : -"),
     ],
 )
-def test_a_bad_row_is_told_with_its_line(cells: str, reason: str) -> None:
+def test_an_invalid_row_is_reported_with_its_line(cells: str, reason: str) -> None:
     parsed = parse(f"Date,Open,High,Low,Close,Volume,Symbol\n2013-03-01,10,12,9,11,500,AAPL\n{cells}\n")
     assert (parsed.rows, parsed.rejected, parsed.rejected_rows) == (2, 1, [RejectedRow(3, reason)])
     assert parsed.bars == {"AAPL": [BAR]}
 
 
-def test_only_the_first_bad_rows_are_kept_but_all_are_counted() -> None:
+def test_only_the_first_invalid_rows_are_listed_but_all_are_counted() -> None:
     parsed = parse("Date,Open,High,Low,Close,Volume\n" + "x,10,12,9,11,500\n" * 50)
     assert (parsed.rejected, len(parsed.rejected_rows)) == (50, 20)
 
 
 @pytest.mark.parametrize("record", [None, 5, "x", [], {}, {**RECORD, "open": [1]}, {**RECORD, "symbol": 5}])
-def test_a_record_that_is_no_bar_is_rejected(record: Any) -> None:
+def test_a_record_that_is_not_a_bar_is_rejected(record: Any) -> None:
     parsed = parse_records([RECORD, record], EXPECTED)
-    assert (parsed.rows, parsed.rejected, parsed.rejected_rows[0].number) == (2, 1, 2)
+    assert (parsed.rows, parsed.rejected, parsed.rejected_rows[0].row) == (2, 1, 2)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
         ("", "the header has no column for day, open, high, low, close, volume"),
-        ("<html>\n", "the header has no column for .*; columns: <html>"),
+        ("<html>\n", "the header has no column for .*; its columns are <html>"),
         ("Date,Open,High,Low,Close\n", "the header has no column for volume"),
-        ("Date,Day,Open,High,Low,Close,Volume\n", "both 'Date' and 'Day' are day: name one in columns"),
+        (
+            "Date,Day,Open,High,Low,Close,Volume\n",
+            "both 'Date' and 'Day' hold day; remove one, or name the right one in columns",
+        ),
         ('Date,Open,High,Low,Close,Volume\n"2013', "line 2: unexpected end of data"),
         ("Date,Open,High,Low,Close,Volume\n" + "1" * 200_000, "line 2: field larger than field limit"),
         ("{", "is not JSON"),
         ("[" * 100_000, "is nested too deeply"),
         ("[1e999, NaN]", "is not JSON"),
-        ('{"data": []}', "expected a list of bars, or an object with one under bars"),
-        ('[{"date": "2013-03-01", "Day": "2013-03-01"}]', "both 'date' and 'Day' are day"),
+        ('{"data": []}', "expected a list of bars, or an object with such a list as bars"),
+        ('[{"date": "2013-03-01", "Day": "2013-03-01"}]', "both 'date' and 'Day' hold day"),
     ],
 )
-def test_data_that_can_not_be_read_says_why(text: str, message: str) -> None:
+def test_unreadable_data_are_an_error_with_the_reason(text: str, message: str) -> None:
     with pytest.raises(UnreadableBars, match=message):
         parse(text)
 
 
 def test_only_utf_8_is_read() -> None:
-    with pytest.raises(UnreadableBars, match="is not UTF-8 text: byte 2"):
+    with pytest.raises(UnreadableBars, match="not UTF-8 text at byte 2"):
         parse_bars(b"ab\xff", None, EXPECTED)
 
 
-def test_the_format_can_be_demanded() -> None:
+def test_the_format_can_be_given() -> None:
     with pytest.raises(UnreadableBars, match="is not JSON"):
         parse("Date,Open,High,Low,Close,Volume\n", file_format="json")
     with pytest.raises(UnreadableBars, match="the header has no column"):

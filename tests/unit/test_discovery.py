@@ -15,7 +15,7 @@ def install(site: Path, name: str, entry_points: str) -> None:
     (folder / "entry_points.txt").write_text(f"[stockworker.handlers]\n{entry_points}\n")
 
 
-def test_without_anything_installed_there_are_the_built_in_types() -> None:
+def test_without_installed_packages_the_built_in_types_are_found() -> None:
     assert discover() == handlers.BUILT_IN
 
 

@@ -1,14 +1,14 @@
-"""Every indicator against TA-Lib, an independent implementation, on thirteen years of real prices of five symbols.
+"""Compares every indicator with TA-Lib, an independent implementation, on thirteen years of real prices of five symbols.
 
-Nothing is loosened to make the two agree: values must be equal to one part in a thousand million, or, for those that
-are a percentage or circle around zero, to 1e-9 of their scale of 100. Where the two start an average differently, the
-difference shrinks by the same factor every day; such a case skips as many days as it takes to shrink by 1e-13, computed
-from its periods. Facebook has too few days for that with long periods, so these indicators are compared with short ones
-too, and a test makes sure that no symbol and no indicator goes without a comparison.
+Values must be equal to one part in a thousand million. Percentages, and values around zero, must be equal to 1e-9 of
+their scale of 100. Where the two start an average differently, the difference shrinks by the same factor every day.
+Such a case skips the days in which it shrinks by 1e-13, computed from its periods. Facebook has too few days for that
+with long periods, so these indicators are also compared with short ones. A test makes sure that every indicator is
+compared on every symbol, and others that `Indicator.differs` names every difference.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
 from typing import Any
@@ -17,7 +17,9 @@ import numpy as np
 import pytest
 import talib
 
-from stockworker.handlers.indicators import INDICATORS, Calculation, read_calculation
+from stockworker.handlers import calculation as calculation_module
+from stockworker.handlers.calculation import Calculation, read_calculation
+from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.market import Bar
 from stockworker.protocol.fields import FieldError
 from tests.harness.sample_data import sample_bars
@@ -28,7 +30,7 @@ COMPARED_DAYS = 20
 
 @dataclass(frozen=True, slots=True)
 class Columns:
-    """What TA-Lib takes."""
+    """The input of TA-Lib."""
 
     open: Any
     high: Any
@@ -37,12 +39,12 @@ class Columns:
     volume: Any
 
 
-COLUMNS = {
-    symbol: Columns(
-        *(np.array([getattr(bar, name) for bar in bars]) for name in ("open", "high", "low", "close", "volume"))
-    )
-    for symbol, bars in SERIES.items()
-}
+def columns_of(bars: Sequence[Bar]) -> Columns:
+    names = ("open", "high", "low", "close", "volume")
+    return Columns(*(np.array([getattr(bar, name) for bar in bars], float) for name in names))
+
+
+COLUMNS = {symbol: columns_of(bars) for symbol, bars in SERIES.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,14 +52,15 @@ class Case:
     """An indicator and how TA-Lib computes it.
 
     Attributes:
-        theirs: TA-Lib's values by our output name, "" for the only one.
-        wilder: periods whose averages start differently and forget by 1 - 1/period a day, one after the other.
+        asked: the indicator as a payload names it.
+        talib_values: the values of TA-Lib by our output name, "" for the only one.
+        wilder: periods of the averages that start differently and forget by 1 - 1/period a day, one after the other.
         exponential: the same for 1 - 2/(period + 1).
-        scale: what is allowed beside one part in a thousand million is this times 1e-9.
+        scale: the absolute tolerance, divided by 1e-9.
     """
 
     asked: Any
-    theirs: Callable[[Columns], dict[str, Any]]
+    talib_values: Callable[[Columns], dict[str, Any]]
     wilder: tuple[int, ...] = ()
     exponential: tuple[int, ...] = ()
     scale: float = 0.0
@@ -68,7 +71,7 @@ class Case:
 
     @property
     def warm_up(self) -> int:
-        """Days until the different starts are forgotten."""
+        """Days until the different starts no longer matter."""
         factors = [1 - 1 / period for period in self.wilder] + [1 - 2 / (period + 1) for period in self.exponential]
         return sum(math.ceil(math.log(1e-13) / math.log(factor)) for factor in factors)
 
@@ -78,19 +81,21 @@ def only(values: Any) -> dict[str, Any]:
 
 
 def macd(fast: int, slow: int, signal: int) -> Case:
-    def theirs(columns: Columns) -> dict[str, Any]:
+    def talib_values(columns: Columns) -> dict[str, Any]:
         values = talib.MACD(columns.close, fast, slow, signal)
         return dict(zip(("macd", "signal", "histogram"), values, strict=True))
 
-    return Case({"name": "macd", "fast": fast, "slow": slow, "signal": signal}, theirs, exponential=(fast, signal))
+    return Case(
+        {"name": "macd", "fast": fast, "slow": slow, "signal": signal}, talib_values, exponential=(fast, signal)
+    )
 
 
 def adx(period: int) -> Case:
-    def theirs(columns: Columns) -> dict[str, Any]:
+    def talib_values(columns: Columns) -> dict[str, Any]:
         prices = (columns.high, columns.low, columns.close, period)
         return {"adx": talib.ADX(*prices), "plus_di": talib.PLUS_DI(*prices), "minus_di": talib.MINUS_DI(*prices)}
 
-    return Case({"name": "adx", "di_period": period, "period": period}, theirs, wilder=(period, period))
+    return Case({"name": "adx", "di_period": period, "period": period}, talib_values, wilder=(period, period))
 
 
 def atr(period: int) -> Case:
@@ -189,13 +194,13 @@ COMPARISONS = [(case, symbol) for case in CASES for symbol in SERIES if is_long_
 @pytest.mark.parametrize(
     ("case", "symbol"), COMPARISONS, ids=[f"{case.calculation.label}-{symbol}" for case, symbol in COMPARISONS]
 )
-def test_the_values_are_those_of_talib(case: Case, symbol: str) -> None:
+def test_the_values_equal_those_of_talib(case: Case, symbol: str) -> None:
     bars = SERIES[symbol]
-    ours = case.calculation.values(bars)
-    first = len(bars) - len(ours)
-    assert [found.day for found in ours] == [bar.day for bar in bars[first:]]
-    for output, theirs in case.theirs(COLUMNS[symbol]).items():
-        for found, expected in list(zip(ours, theirs[first:], strict=True))[case.warm_up :]:
+    found_values = case.calculation.values(bars)
+    first = len(bars) - len(found_values)
+    assert [found.day for found in found_values] == [bar.day for bar in bars[first:]]
+    for output, expected_values in case.talib_values(COLUMNS[symbol]).items():
+        for found, expected in list(zip(found_values, expected_values[first:], strict=True))[case.warm_up :]:
             assert found.value is not None
             value = found.value[output] if isinstance(found.value, dict) else found.value
             assert value == pytest.approx(expected, rel=1e-9, abs=1e-9 * case.scale), (output, found.day)
@@ -207,7 +212,7 @@ def test_every_indicator_is_compared_on_every_symbol() -> None:
 
 
 @pytest.mark.parametrize("name", INDICATORS)
-def test_so_many_bars_are_needed_and_no_more(name: str) -> None:
+def test_the_first_value_needs_exactly_the_documented_number_of_bars(name: str) -> None:
     calculation = read_calculation(name, "here")
     bars = SERIES["AAPL"][: calculation.bars_needed]
     (found,) = calculation.values(bars)
@@ -219,26 +224,52 @@ def test_so_many_bars_are_needed_and_no_more(name: str) -> None:
 
 
 def is_incomplete(calculation: Calculation, bars: list[Bar]) -> bool:
-    """Look at the library's own last value, which `Calculation.values` cuts off."""
-    from stockworker.handlers import indicators  # noqa: PLC0415 (only here: a look inside)
-
-    last = indicators._compute(INDICATORS[calculation.name], calculation.arguments, bars)[-1]
-    return indicators._value(last, INDICATORS[calculation.name].outputs) is None
+    """Whether the last value of the library, which `Calculation.values` cuts off, is undefined."""
+    last = calculation_module._compute(INDICATORS[calculation.name], calculation.arguments, bars)[-1]
+    return calculation_module._value(last, INDICATORS[calculation.name].outputs) is None
 
 
 @pytest.mark.parametrize("name", INDICATORS)
-def test_prices_that_never_move_and_no_volume_are_no_error(name: str) -> None:
+def test_constant_prices_without_volume_are_accepted(name: str) -> None:
     calculation = read_calculation(name, "here")
-    bars = [Bar(date(2013, 1, 1) + timedelta(days=number), 5, 5, 5, 5, 0) for number in range(200)]
+    bars = constant_bars(200, volume=0)
     assert len(calculation.values(bars)) == 201 - calculation.bars_needed
 
 
 @pytest.mark.parametrize(
     ("name", "value"), [("rsi", 100), ("cci", None), ("vwma", None), ("stochastic", {"k": 100, "d": 100})]
 )
-def test_what_prices_that_never_move_mean_is_written_down(name: str, value: object) -> None:
-    bars = [Bar(date(2013, 1, 1) + timedelta(days=number), 5, 5, 5, 5, 0) for number in range(30)]
+def test_the_values_of_constant_prices(name: str, value: object) -> None:
+    bars = constant_bars(30, volume=0)
     assert read_calculation(name, "here").values(bars)[-1].value == value
+
+
+def constant_bars(count: int, volume: float) -> list[Bar]:
+    return [Bar(date(2013, 1, 1) + timedelta(days=number), 5, 5, 5, 5, volume) for number in range(count)]
+
+
+def differs_on_constant_prices(case: Case, bars: list[Bar]) -> bool:
+    found = case.calculation.values(bars)[-1].value
+    for output, expected in case.talib_values(columns_of(bars)).items():
+        value = found[output] if isinstance(found, dict) else found
+        if value is None or value != pytest.approx(expected[-1], abs=1e-9):
+            return True
+    return False
+
+
+def test_every_difference_from_talib_is_documented() -> None:
+    bars = constant_bars(200, volume=500)
+    at_the_start = {case.calculation.name for case in CASES if case.warm_up}
+    on_constant_prices = {case.calculation.name for case in CASES if differs_on_constant_prices(case, bars)}
+    documented = {name for name, indicator in INDICATORS.items() if indicator.differs}
+    assert at_the_start | on_constant_prices | {"kama"} == documented  # for kama, see the next test
+
+
+def test_kama_differs_once_prices_stop_moving() -> None:
+    halted = [Bar(date(2013, 6, 1) + timedelta(days=number), 99, 99, 99, 99, 500) for number in range(20)]
+    bars = [*SERIES["AAPL"][:60], *halted]
+    (case,) = (each for each in CASES if each.calculation.name == "kama")
+    assert differs_on_constant_prices(case, bars)
 
 
 def test_a_value_that_was_undefined_does_not_shift_the_days_after_it() -> None:
@@ -260,9 +291,9 @@ def test_a_value_that_was_undefined_does_not_shift_the_days_after_it() -> None:
         ({"name": "macd", "slow": 30}, "macd_12_30_9"),
     ],
 )
-def test_a_label_tells_the_parameters(item: Any, label: str | None) -> None:
+def test_a_label_contains_the_parameters(item: Any, label: str | None) -> None:
     if label is None:
-        with pytest.raises(FieldError, match="unknown parameter of macd: 'period'"):
+        with pytest.raises(FieldError, match="unknown parameter of macd 'period'"):
             read_calculation(item, "here")
     else:
         assert read_calculation(item, "here").label == label
@@ -273,7 +304,7 @@ def test_a_label_tells_the_parameters(item: Any, label: str | None) -> None:
     [
         ("smaa", r"here: unknown indicator 'smaa'; did you mean 'sma'\? Known: sma, ema, "),
         ("bolinger", r"did you mean 'bollinger'\?"),
-        ({"name": "sma", "perod": 5}, r"here: unknown parameter of sma: 'perod'; did you mean 'period'\?"),
+        ({"name": "sma", "perod": 5}, r"here: unknown parameter of sma 'perod'; did you mean 'period'\?"),
         ({"name": "sma", "period": 0}, "here.period: must be from 1 to 1000"),
         ({"name": "rsi", "period": 1}, "here.period: must be from 2 to 1000"),
         ({"name": "sma", "period": 2.5}, "period: must be a whole number"),

@@ -1,4 +1,4 @@
-"""What a bar may be."""
+"""The rules of a valid bar, symbol, day and number."""
 
 import math
 from datetime import date
@@ -14,25 +14,25 @@ DAY = date(2013, 3, 1)
 @pytest.mark.parametrize(
     ("prices", "message"),
     [
-        ((10, 12, 9, 11, -1), "volume -1 is not within 0 and 1e"),
+        ((10, 12, 9, 11, -1), "volume -1 is not between 0 and 1e"),
         ((10, 12, 9, 11, math.nan), "volume nan"),
         ((10, 12, 9, 11, math.inf), "volume inf"),
-        ((0, 12, 0, 11, 5), "open 0 is not within"),
-        ((-1, 12, -2, 11, 5), "open -1 is not within"),
-        ((10, math.inf, 9, 11, 5), "high inf is not within"),
-        ((10, 12, math.nan, 11, 5), "low nan is not within"),
-        ((10, 12, 9, 11, 5, 0), "adjusted_close 0 is not within"),
+        ((0, 12, 0, 11, 5), "open 0 is not between"),
+        ((-1, 12, -2, 11, 5), "open -1 is not between"),
+        ((10, math.inf, 9, 11, 5), "high inf is not between"),
+        ((10, 12, math.nan, 11, 5), "low nan is not between"),
+        ((10, 12, 9, 11, 5, 0), "adjusted_close 0 is not between"),
         ((10, 9, 12, 11, 5), "low 12 is above high 9"),
-        ((13, 12, 9, 11, 5), "open 13 is not within low 9 and high 12"),
-        ((10, 12, 9, 8.9, 5), "close 8.9 is not within low 9 and high 12"),
+        ((13, 12, 9, 11, 5), "open 13 is not between low 9 and high 12"),
+        ((10, 12, 9, 8.9, 5), "close 8.9 is not between low 9 and high 12"),
     ],
 )
-def test_what_cannot_be_true_is_refused(prices: tuple[float, ...], message: str) -> None:
+def test_an_impossible_bar_is_refused(prices: tuple[float, ...], message: str) -> None:
     with pytest.raises(InvalidBar, match=message):
         Bar(DAY, *prices)
 
 
-def test_prices_that_were_rounded_one_by_one_are_accepted() -> None:
+def test_prices_that_were_rounded_separately_are_accepted() -> None:
     assert Bar(DAY, 10.0005, 10.0, 9.0, 8.9995, 0).open == 10.0005
     with pytest.raises(InvalidBar):
         Bar(DAY, 10.002, 10.0, 9.0, 9.5, 0)
@@ -50,7 +50,7 @@ def test_numbers_are_read(value: object, expected: float) -> None:
 
 
 @pytest.mark.parametrize("value", ["", "x", "nan", "inf", "1e999", "1,5", 10**400, True, None, [], {}, math.nan])
-def test_what_is_no_number_is_refused(value: object) -> None:
+def test_an_invalid_number_is_refused(value: object) -> None:
     with pytest.raises(InvalidBar, match="is not a number"):
         number(value)
 
@@ -58,9 +58,9 @@ def test_what_is_no_number_is_refused(value: object) -> None:
 @pytest.mark.parametrize(
     "value", ["", "2013-02-30", "20130301", "2013-W09-5", "01/03/2013", "2013-3-1", "2013-03-01T00:00", 20130301, None]
 )
-def test_what_is_no_day_is_refused(value: object) -> None:
+def test_an_invalid_day_is_refused(value: object) -> None:
     assert calendar_day("2013-03-01") == DAY
-    with pytest.raises(InvalidBar, match="is no date: write YYYY-MM-DD"):
+    with pytest.raises(InvalidBar, match="is not a date; write YYYY-MM-DD"):
         calendar_day(value)
 
 
@@ -70,8 +70,8 @@ def test_symbols_as_exchanges_write_them(text: str) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "A B", "../etc", "A/B", "A\n", "é", "-A", "a" * 33, "\ud800"])
-def test_what_is_no_symbol_is_refused(text: str) -> None:
-    with pytest.raises(InvalidBar, match="is no symbol"):
+def test_an_invalid_symbol_is_refused(text: str) -> None:
+    with pytest.raises(InvalidBar, match="is not a valid symbol"):
         check_symbol(text)
 
 

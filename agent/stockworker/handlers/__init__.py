@@ -1,4 +1,4 @@
-"""The built-in job types, the market-data store that they share, and the API that every handler is written against."""
+"""The built-in job types, the market-data store that they share, and the interface of every handler."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -13,4 +13,4 @@ BUILT_IN: Final[Mapping[JobType, str]] = MappingProxyType(
         JobType("technical_analysis"): "stockworker.handlers.technical_analysis:handle",
     }
 )
-"""By job type, the handler as ``module:function``: imported where and when a job needs it."""
+"""By job type, the handler as ``module:function``: it is imported when a job needs it."""

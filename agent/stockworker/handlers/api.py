@@ -1,8 +1,8 @@
-"""What a Python handler sees: the job that it is to do, and the context that it does it in.
+"""The interface of a Python handler: the job that it runs, and the context that it may use.
 
-A handler is a function ``handle(job, context)`` that returns the job's result: any value that JSON can hold. It runs
-in a child process, never in the agent's own. The same job may run more than once (at-least-once execution): use
-`Job.id` and `Job.attempt` to be idempotent.
+A handler is a function ``handle(job, context)`` that returns the result of the job, as any value that JSON can hold.
+It runs in a child process, never in the worker's own. The same job may run more than once (at-least-once execution):
+use `Job.id` and `Job.attempt` to make it idempotent.
 """
 
 import logging
@@ -24,7 +24,7 @@ class Job:
 
 
 class PermanentError(Exception):
-    """Raised by a handler when trying again can't help: the job fails at once, its retries are not used up."""
+    """Raised by a handler when a retry can't help: the job fails immediately, whatever attempts are left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +32,13 @@ class Context:
     """What a handler may use while it runs.
 
     Attributes:
-        log: records logged here reach the agent's log under the job's id.
-        settings: the options of the job type from the configuration (``handlers.<type>.settings``), and
-            ``market_data``, where the market-data store is.
-        progress: ``progress(fraction, message)`` tells whoever watches how far the job is; 0.0 to 1.0. Calls are
-            rate-limited, so call it as often as is convenient.
-        cancelled: ``cancelled()`` is true once the job should stop: it was cancelled, its time is up, or the
-            agent is stopping. A handler that does not look is killed after a grace period.
+        log: records logged here reach the worker's log with the ID of the job.
+        settings: the settings of the job type from the configuration (``handlers.<type>.settings``), and
+            ``market_data``, the location of the market-data store.
+        progress: ``progress(fraction, message)`` publishes the progress of the job; the fraction is 0.0 to 1.0. Calls
+            are rate-limited, so call it as often as is convenient.
+        cancelled: ``cancelled()`` is true once the job must stop: it was cancelled, its timeout has passed, or the
+            worker is stopping. A handler that ignores it is killed after a grace period.
     """
 
     log: logging.Logger

@@ -1,4 +1,4 @@
-"""Reads bars from CSV and JSON as files and providers write them. Every row is checked; bad ones are kept apart."""
+"""Reads bars from CSV and JSON as files and providers write them. Checks every row, and keeps invalid ones apart."""
 
 import csv
 import io
@@ -9,49 +9,83 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from stockworker.adapters import clock
-from stockworker.handlers.market import Bar, InvalidBar, calendar_day, check_symbol, number
+from stockworker.handlers.definition import FieldKind, described, list_of
+from stockworker.handlers.market import (
+    HIGHEST_PRICE,
+    HIGHEST_VOLUME,
+    LOWEST_PRICE,
+    Bar,
+    InvalidBar,
+    calendar_day,
+    check_symbol,
+    number,
+)
 from stockworker.protocol.fields import FieldError, parse_json
 
-FIELDS: Final = ("symbol", "day", "open", "high", "low", "close", "volume", "adjusted_close")
 
-_USUAL_NAMES: Final = {
-    "symbol": "symbol",
-    "ticker": "symbol",
-    "day": "day",
-    "date": "day",
-    "open": "open",
-    "high": "high",
-    "low": "low",
-    "close": "close",
-    "volume": "volume",
-    "adjclose": "adjusted_close",
-    "adjustedclose": "adjusted_close",
+@dataclass(frozen=True, slots=True)
+class BarField:
+    """A field of a row.
+
+    Attributes:
+        columns: the column names that are recognised, in lower case and without anything but letters.
+        kind: what is accepted.
+        meaning: for the reference page.
+        required: whether a row without it is invalid.
+    """
+
+    columns: tuple[str, ...]
+    kind: str
+    meaning: str
+    required: bool = True
+
+
+_PRICE: Final = f"a number, {LOWEST_PRICE:g} to {HIGHEST_PRICE:g}"
+
+BAR_FIELDS: Final[Mapping[str, BarField]] = {
+    "symbol": BarField(
+        ("symbol", "ticker"), "a symbol", "Required unless the payload names the symbol.", required=False
+    ),
+    "day": BarField(("day", "date"), "a date, `YYYY-MM-DD`", "The trading day; tomorrow (UTC) at the latest."),
+    "open": BarField(("open",), _PRICE, "First price of the day; not outside low and high by more than 0.01 %."),
+    "high": BarField(("high",), _PRICE, "Highest price."),
+    "low": BarField(("low",), _PRICE, "Lowest price."),
+    "close": BarField(("close",), _PRICE, "Last price; not outside low and high by more than 0.01 %."),
+    "volume": BarField(("volume",), f"a number, 0 to {HIGHEST_VOLUME:g}", "Units traded."),
+    "adjusted_close": BarField(
+        ("adjclose", "adjustedclose"), _PRICE, "The close after later splits and dividends.", required=False
+    ),
 }
-"""What columns are called, in lower case and without anything but letters, and the field that is meant."""
+"""What a row holds. A CSV file may name its columns, and a JSON object its keys, in any of the recognised ways."""
+
+RECORDS: Final = list_of(FieldKind("an object", lambda value, _: value), "bars", highest=1_000_000)
+"""Bars in a payload. Each is checked as a row later, and not as a field."""
+
+_FIELD_OF_COLUMN: Final = {column: name for name, each in BAR_FIELDS.items() for column in each.columns}
 
 _SHOWN_ROWS: Final = 20
 
 
 class UnreadableBars(ValueError):
-    """The data as a whole can't be read: wrong encoding, no header, no JSON."""
+    """The data as a whole can't be read: wrong encoding, no header, not JSON."""
 
 
 @dataclass(frozen=True, slots=True)
 class RejectedRow:
-    """A row that holds no valid bar; `number` is its line in a CSV file, its place in a JSON list counted from 1."""
+    """A row that is not a valid bar."""
 
-    number: int
-    reason: str
+    row: int = field(metadata=described("a count", "Line in a CSV file, or place in a JSON list counted from 1."))
+    reason: str = field(metadata=described("a string", "What is wrong with it."))
 
 
 @dataclass(slots=True)
 class ParsedBars:
-    """What the rows held.
+    """The content of the rows.
 
     Attributes:
         bars: by symbol, in the order of the rows.
-        rows: how many rows there were.
-        rejected: how many of them hold no valid bar.
+        rows: number of all rows.
+        rejected: number of rows that are not valid bars.
         rejected_rows: the first of these.
     """
 
@@ -63,12 +97,12 @@ class ParsedBars:
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What the rows are read as.
+    """How to read the rows.
 
     Attributes:
-        symbol: the symbol of rows that name none; a row that names another is rejected.
-        columns: by field, the name of its column where it is not a usual one.
-        latest_day: a bar of a later day is rejected: it would keep the real bars from being asked for.
+        symbol: the symbol of rows that name none; a row that names another one is rejected.
+        columns: by field, the name of its column if that is not recognised.
+        latest_day: a bar of a later day is rejected, because `price_update` would then never ask for the real bars.
     """
 
     symbol: str | None
@@ -77,17 +111,17 @@ class Expected:
 
 
 def tomorrow() -> date:
-    """The latest day that has begun anywhere on earth, and then some."""
+    """The day after today in UTC: no later day has begun anywhere on earth."""
     return datetime.fromtimestamp(clock.wall(), UTC).date() + timedelta(days=1)
 
 
 def parse_bars(data: bytes, file_format: str | None, expected: Expected) -> ParsedBars:
-    """Read a CSV file with a header, or a JSON list of objects, which may stand under ``bars`` in an object.
+    """Read a CSV file with a header, or a JSON list of objects, or a JSON object with such a list as ``bars``.
 
     Args:
         data: UTF-8, with or without byte order mark.
-        file_format: "csv", "json", or None to tell by the first character.
-        expected: what the rows are read as.
+        file_format: "csv", "json", or None to decide by the first character.
+        expected: how to read the rows.
 
     Raises:
         UnreadableBars: the data as a whole can't be read.
@@ -95,17 +129,17 @@ def parse_bars(data: bytes, file_format: str | None, expected: Expected) -> Pars
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise UnreadableBars(f"is not UTF-8 text: byte {error.start}: {error.reason}") from error
+        raise UnreadableBars(f"not UTF-8 text at byte {error.start}: {error.reason}") from error
     if file_format == "json" or (file_format is None and text.lstrip()[:1] in {"[", "{"}):
         return parse_records(_json_records(text), expected)
     return _collect(_csv_rows(text, expected.columns), expected)
 
 
 def parse_records(records: Sequence[object], expected: Expected) -> ParsedBars:
-    """Read bars that came as JSON objects.
+    """Read bars from JSON objects.
 
     Raises:
-        UnreadableBars: two fields of an object mean the same.
+        UnreadableBars: two keys of an object mean the same field.
     """
     return _collect(_record_rows(records, expected.columns), expected)
 
@@ -126,18 +160,18 @@ def _collect(rows: Iterable[tuple[int, Mapping[str, object]]], expected: Expecte
 
 
 def _parse_row(row: Mapping[str, object], expected: Expected) -> tuple[str, Bar]:
-    day = calendar_day(_needed(row, "day"))
+    day = calendar_day(_required(row, "day"))
     if day > expected.latest_day:
-        raise InvalidBar(f"day {day} lies in the future")
+        raise InvalidBar(f"day {day} is in the future")
     open_, high, low, close, volume = (
-        _number(name, _needed(row, name)) for name in ("open", "high", "low", "close", "volume")
+        _number(name, _required(row, name)) for name in ("open", "high", "low", "close", "volume")
     )
     adjusted_close = row.get("adjusted_close")
     adjusted = None if adjusted_close is None or adjusted_close == "" else _number("adjusted_close", adjusted_close)
     return _symbol(row, expected.symbol), Bar(day, open_, high, low, close, volume, adjusted)
 
 
-def _needed(row: Mapping[str, object], name: str) -> object:
+def _required(row: Mapping[str, object], name: str) -> object:
     value = row.get(name)
     if value is None or value == "":
         raise InvalidBar(f"{name} is missing")
@@ -155,7 +189,7 @@ def _symbol(row: Mapping[str, object], expected: str | None) -> str:
     found = row.get("symbol")
     if found is None or found == "":
         if expected is None:
-            raise InvalidBar("symbol is missing: name it in the payload if the rows don't")
+            raise InvalidBar("symbol is missing; add it to the row, or to the payload for all rows")
         return expected
     if not isinstance(found, str):
         raise InvalidBar("symbol is not a string")
@@ -172,10 +206,10 @@ def _csv_rows(text: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Mapp
     try:
         names = [name.strip() for name in next(reader, [])]
         places = {name: names.index(column) for name, column in _match(names, columns).items()}
-        missing = [name for name in FIELDS[1:-1] if name not in places]
+        missing = [name for name, each in BAR_FIELDS.items() if each.required and name not in places]
         if missing:
             raise UnreadableBars(
-                f"the header has no column for {', '.join(missing)}; columns: {', '.join(names)[:200]}"
+                f"the header has no column for {', '.join(missing)}; its columns are {', '.join(names)[:200]}"
             )
         for cells in reader:
             if cells:
@@ -194,7 +228,7 @@ def _json_records(text: str) -> Sequence[object]:
         raise UnreadableBars(str(error)) from error
     records = document.get("bars") if isinstance(document, dict) else document
     if not isinstance(records, list):
-        raise UnreadableBars("expected a list of bars, or an object with one under bars")
+        raise UnreadableBars("expected a list of bars, or an object with such a list as bars")
     return records
 
 
@@ -211,13 +245,15 @@ def _record_rows(records: Sequence[object], columns: Mapping[str, str]) -> Itera
 
 
 def _match(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
-    """Find for each field the column that holds it; columns that hold none are ignored."""
+    """Find the column of each field; other columns are ignored."""
     found = {name: column for name, column in columns.items() if column in names}
     for column in names:
-        name = _USUAL_NAMES.get(re.sub("[^a-z]", "", column.lower()))
+        name = _FIELD_OF_COLUMN.get(re.sub("[^a-z]", "", column.lower()))
         if name is None or name in columns:
             continue
         if name in found:
-            raise UnreadableBars(f"both {found[name]!r} and {column[:40]!r} are {name}: name one in columns")
+            raise UnreadableBars(
+                f"both {found[name]!r} and {column[:40]!r} hold {name}; remove one, or name the right one in columns"
+            )
         found[name] = column
     return found

@@ -1,25 +1,8 @@
-"""The job type ``data_import``: take bars from a file, a web address or the payload into the market-data store.
-
-Payload::
-
-    {"source": "https://example.org/daily.csv.gz"}
-    {"source": "/srv/import/aapl.json", "symbol": "AAPL", "format": "json"}
-    {"source": "…", "columns": {"day": "Session", "close": "Last"}, "on_error": "skip"}
-    {"symbol": "AAPL", "bars": [{"date": "2013-03-01", "open": 438, "high": 438.2, …}]}
-
-CSV with a header, or JSON; packed with gzip or not. Every row is checked. With ``on_error: fail``, the default, one bad
-row fails the job before anything is stored; with ``skip`` the good rows are stored, and the bad ones counted and listed.
-Storing is by symbol and day, so that a job that runs again changes nothing.
-
-Settings: ``import_folders`` (files are read below these alone; none by default, since whoever may submit jobs could
-otherwise read any file that the agent can), ``import_hosts`` (names or addresses of the hosts that are
-fetched from, redirects included; none by default, since whoever may submit jobs could otherwise reach whatever this
-worker can), ``limit_mib`` (how large a file may be, unpacked; 32), ``timeout_s`` (30).
-"""
+"""The job type ``data_import``: imports bars from a file, a web address or the payload into the market-data store."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Final
@@ -27,29 +10,45 @@ from urllib.parse import unquote, urlsplit
 
 from stockworker.adapters import compression
 from stockworker.adapters.http import FetchError, ForeignHost, fetch
-from stockworker.handlers.api import Context, Job, Json, PermanentError
+from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import (
-    FIELDS,
+    BAR_FIELDS,
+    RECORDS,
     Expected,
     ParsedBars,
+    RejectedRow,
     UnreadableBars,
     parse_bars,
     parse_records,
     tomorrow,
 )
-from stockworker.handlers.market import Bar, MarketStore, UpsertCounts
+from stockworker.handlers.definition import (
+    TEXT,
+    Definition,
+    Failure,
+    FieldKind,
+    choice,
+    described,
+    integer,
+    list_of,
+    market_data,
+    number,
+    read_payload,
+    read_settings,
+    to_json,
+    unknown,
+)
+from stockworker.handlers.market import SYMBOL, Bar, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.payload import market_data, read_payload, read_settings, symbol, texts, unknown
 from stockworker.protocol.fields import FieldError, Fields
 
-_PAYLOAD_FIELDS: Final = ("source", "bars", "symbol", "format", "columns", "on_error")
-_CHUNK: Final = 1_000  # bars in one transaction: a few milliseconds, so that other writers are not kept waiting
+_CHUNK: Final = 1_000  # bars in one transaction: a few milliseconds, so that other writers wait only briefly
 _MIB: Final = 1_048_576
 _LISTED_SYMBOLS: Final = 500  # a result must fit into one message
 
 
 class OnError(StrEnum):
-    """What a bad row does to the job."""
+    """What a job does about an invalid row."""
 
     FAIL = "fail"
     SKIP = "skip"
@@ -62,138 +61,261 @@ class Format(StrEnum):
     JSON = "json"
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    source: str | None
-    bars: list[Json] | None
-    file_format: Format | None
-    on_error: OnError
-    expected: Expected
+def _read_columns(value: Json, path: str) -> dict[str, str]:
+    columns = {}
+    for name, inner in Fields({path: value}).items(path):
+        if name not in BAR_FIELDS:
+            raise FieldError(f"{path}: {unknown('field', name, BAR_FIELDS)}")
+        columns[name] = inner.text(name)
+    return columns
 
 
-@dataclass(frozen=True, slots=True)
-class _Settings:
-    folders: tuple[Path, ...]
-    hosts: frozenset[str]
-    limit_bytes: int
-    timeout_s: float
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportPayload:
+    """The payload. Exactly one of `source` and `bars` is given."""
 
-
-def handle(job: Job, context: Context) -> Json:
-    """Import the bars that the payload names; see the module for payload and settings."""
-    request = read_payload(job, _PAYLOAD_FIELDS, _read_request)
-    settings = read_settings(context, job.type, _read_settings)
-    location = market_data(context)
-    parsed = _parse(request, settings)
-    if parsed.rejected and request.on_error is OnError.FAIL:
-        shown = "; ".join(f"row {row.number}: {row.reason}" for row in parsed.rejected_rows[:5])
-        raise PermanentError(
-            f"{parsed.rejected} of {parsed.rows} rows hold no valid bar, nothing was stored: {shown}."
-            ' Mend them, or send "on_error": "skip"'
-        )
-    with closing(open_market_store(location)) as store:
-        counts = _store(parsed, store, context)
-    return _result(parsed, counts)
-
-
-def _read_request(fields: Fields, payload: dict[str, Json]) -> _Request:
-    source = fields.optional("source", fields.text)
-    bars = payload.get("bars")
-    if (source is None) == (bars is None):
-        raise FieldError("source: name either a source or bars")
-    if bars is not None and not isinstance(bars, list):
-        raise FieldError("bars: expected a list")
-    return _Request(
-        source=source,
-        bars=bars,
-        file_format=fields.optional("format", lambda name: fields.choice(name, Format)),
-        on_error=fields.optional("on_error", lambda name: fields.choice(name, OnError)) or OnError.FAIL,
-        expected=Expected(
-            symbol=fields.optional("symbol", lambda name: symbol(fields, name)),
-            columns={} if payload.get("columns") is None else dict(_columns(fields)),
-            latest_day=tomorrow(),
+    source: str | None = field(
+        default=None,
+        metadata=described(
+            TEXT,
+            "The file with the bars: an `http`, `https` or `file` address, or a path on the worker. Packed with gzip or "
+            "not. Give either `source` or `bars`.",
+        ),
+    )
+    bars: tuple[Json, ...] | None = field(default=None, metadata=described(RECORDS, "The bars themselves."))
+    symbol: str | None = field(
+        default=None,
+        metadata=described(SYMBOL, "Symbol of the rows that name none. A row that names another symbol is invalid."),
+    )
+    format: Format | None = field(
+        default=None,
+        metadata=described(
+            choice(Format), "How the file is written.", shown="`json` if it begins with `[` or `{`, else `csv`"
+        ),
+    )
+    columns: Mapping[str, str] = field(
+        default_factory=dict,
+        metadata=described(
+            FieldKind("an object of strings", _read_columns),
+            'Column names that are not recognised, by field: `{"close": "Last"}`.',
+        ),
+    )
+    on_error: OnError = field(
+        default=OnError.FAIL,
+        metadata=described(
+            choice(OnError),
+            "What an invalid row does. `fail`: the job fails, and nothing is stored. `skip`: the valid rows are stored; "
+            "the others are counted and listed.",
         ),
     )
 
-
-def _columns(fields: Fields) -> Iterator[tuple[str, str]]:
-    for name, columns in fields.items("columns"):
-        if name not in FIELDS:
-            raise FieldError(f"columns: {unknown('field', name, FIELDS)}")
-        yield name, columns.text(name)
+    def __post_init__(self) -> None:
+        if (self.source is None) == (self.bars is None):
+            raise FieldError("source: give either source or bars")
 
 
-def _read_settings(fields: Fields, settings: Mapping[str, Json]) -> _Settings:
-    hosts = texts(settings, "import_hosts") or ()
-    folders = texts(settings, "import_folders") or ()
-    limit_mib = fields.optional("limit_mib", lambda name: fields.integer(name, 1, 1024))
-    timeout_s = fields.optional("timeout_s", lambda name: fields.number(name, 0.1, 3600))
-    return _Settings(
-        folders=tuple(Path(folder) for folder in folders),
-        hosts=frozenset(host.lower() for host in hosts),
-        limit_bytes=(limit_mib or 32) * _MIB,
-        timeout_s=timeout_s or 30.0,
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportSettings:
+    """The settings. Without any, only bars in the payload are imported.
+
+    A submitter chooses the source, so the worker reads nothing that its administrator has not listed: a submitter could
+    otherwise read any file and reach any host that this worker can.
+    """
+
+    import_folders: tuple[str, ...] = field(
+        default=(),
+        metadata=described(
+            list_of(TEXT, "folders"),
+            "Files are read from these folders and the folders below them. Symbolic links must not lead elsewhere.",
+            shown="none",
+        ),
+    )
+    import_hosts: tuple[str, ...] = field(
+        default=(),
+        metadata=described(
+            list_of(TEXT, "host names or addresses"),
+            "Files are downloaded from these hosts. A redirect must lead to one of them as well.",
+            shown="none",
+        ),
+    )
+    limit_mib: int = field(
+        default=32, metadata=described(integer(1, 1024), "Largest file, unpacked, in MiB (1,048,576 bytes).")
+    )
+    timeout_s: float = field(
+        default=30.0, metadata=described(number(0.1, 3600), "Longest time for a download, in seconds.")
+    )
+
+    @property
+    def limit_bytes(self) -> int:
+        return self.limit_mib * _MIB
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportResult:
+    """The result."""
+
+    rows: int = field(metadata=described("a count", "Rows in the source."))
+    rejected: int = field(metadata=described("a count", 'Invalid rows; 0 with `"on_error": "fail"`.'))
+    rejected_rows: list[RejectedRow] = field(
+        metadata=described("a list of objects", "The first 20 of them.", parts=(RejectedRow,), place="[]")
+    )
+    inserted: int = field(metadata=described("a count", "Bars of days that had none, over all symbols."))
+    updated: int = field(metadata=described("a count", "Bars that replaced a different one of their day."))
+    unchanged: int = field(metadata=described("a count", "Bars that were stored already, with the same values."))
+    symbol_count: int = field(metadata=described("a count", "Symbols in the source."))
+    symbols: Mapping[str, UpsertCounts] = field(
+        metadata=described(
+            "an object by symbol",
+            f"The same counts for the first {_LISTED_SYMBOLS} symbols, in alphabetical order.",
+            parts=(UpsertCounts,),
+            place=".<symbol>",
+        )
     )
 
 
-def _parse(request: _Request, settings: _Settings) -> ParsedBars:
+INVALID_ROWS: Final = Failure(
+    "{rejected} of {rows} rows are not valid bars; nothing was stored: {reasons}. Correct them, or send "
+    '"on_error": "skip"',
+    "A row is invalid, and `on_error` is `fail`. The text has the first five rows, each with its reason.",
+)
+UNREADABLE: Final = Failure(
+    "the bars can't be read: {problem}",
+    "The file is not UTF-8 text, not JSON, or a CSV file without a column for each required field; or two columns hold "
+    "the same field.",
+)
+UNSUPPORTED_SCHEME: Final = Failure(
+    "payload.source: {scheme!r} is not supported; use http, https, file, or a path",
+    "The address of the source begins with something else.",
+)
+FOREIGN_HOST: Final = Failure(
+    "payload.source: {problem}: list it in the worker's configuration under handlers.data_import.settings.import_hosts, "
+    "if submitters may download from it",
+    "The host of the source, or of a redirect, is not in `import_hosts`; or its name leads to a link-local address.",
+)
+NOT_FETCHED: Final = Failure(
+    "payload.source: {problem}",
+    "The server answered with a status such as 404, the file is larger than `limit_mib`, or the address is not valid.",
+)
+SERVER_UNAVAILABLE: Final = Failure(
+    "{address}: {problem}",
+    "The server can't be reached, is too slow, breaks off, or answers 408, 425, 429 or 5xx.",
+    retried=True,
+)
+FOREIGN_FOLDER: Final = Failure(
+    "payload.source: this worker does not read {name!r}: its folder, or one above it, must be listed in the worker's "
+    "configuration under handlers.data_import.settings.import_folders",
+    "The file is not below one of `import_folders`.",
+)
+NO_FILE: Final = Failure(
+    "payload.source: {name!r} is not a file on this worker", "The file does not exist, or is a folder or a device."
+)
+UNREADABLE_FILE: Final = Failure(
+    "payload.source: {name!r} can't be read: {problem}", "The user of the worker may not read it, or its disk fails."
+)
+TOO_LARGE: Final = Failure(
+    "payload.source: {name!r} is larger than {limit:,} bytes", "The file is larger than `limit_mib`."
+)
+BAD_GZIP: Final = Failure(
+    "payload.source: {problem}", "The gzip data are damaged or cut off, or larger than `limit_mib` when unpacked."
+)
+STOPPED: Final = Failure(
+    "stopped after {stored} of {total} bars; the job can run again",
+    "The job was cancelled or timed out, or the worker stops. Running again completes the import.",
+    retried=True,
+)
+
+DEFINITION: Final = Definition(
+    summary="Imports daily bars from a file, a web address or the payload into the market-data store.\n\n"
+    "Every row is checked before anything is stored. Bars are stored by symbol and day: a bar replaces the one of its "
+    "day, so a job that runs again changes nothing.",
+    payload=ImportPayload,
+    settings=ImportSettings,
+    result=ImportResult,
+    failures=(
+        INVALID_ROWS,
+        UNREADABLE,
+        UNSUPPORTED_SCHEME,
+        FOREIGN_HOST,
+        NOT_FETCHED,
+        SERVER_UNAVAILABLE,
+        FOREIGN_FOLDER,
+        NO_FILE,
+        UNREADABLE_FILE,
+        TOO_LARGE,
+        BAD_GZIP,
+        STOPPED,
+    ),
+)
+
+
+def handle(job: Job, context: Context) -> Json:
+    """Import the bars that the payload names."""
+    payload = read_payload(job, ImportPayload)
+    settings = read_settings(job, context, ImportSettings)
+    location = market_data(context)
+    parsed = _parse(payload, settings)
+    if parsed.rejected and payload.on_error is OnError.FAIL:
+        reasons = "; ".join(f"row {rejected.row}: {rejected.reason}" for rejected in parsed.rejected_rows[:5])
+        raise INVALID_ROWS.error(rejected=parsed.rejected, rows=parsed.rows, reasons=reasons)
+    with closing(open_market_store(location)) as store:
+        counts = _store(parsed, store, context)
+    return to_json(_result(parsed, counts))
+
+
+def _parse(payload: ImportPayload, settings: ImportSettings) -> ParsedBars:
+    expected = Expected(payload.symbol, payload.columns, tomorrow())
     try:
-        if request.source is None:
-            return parse_records(request.bars or [], request.expected)
-        return parse_bars(_read(request.source, settings), request.file_format, request.expected)
+        if payload.source is None:
+            return parse_records(payload.bars or (), expected)
+        return parse_bars(_read(payload.source, settings), payload.format, expected)
     except UnreadableBars as error:
-        raise PermanentError(f"the bars can't be read: {error}") from error
+        raise UNREADABLE.error(problem=error) from error
 
 
-def _read(source: str, settings: _Settings) -> bytes:
+def _read(source: str, settings: ImportSettings) -> bytes:
     scheme = source.partition("://")[0].lower() if "://" in source else "file"
     if scheme in {"http", "https"}:
         data = _download(source, settings)
     elif scheme == "file":
         data = _read_file(source, settings)
     else:
-        raise PermanentError(f"payload.source: {scheme[:20]!r} is not supported, only http, https and files")
+        raise UNSUPPORTED_SCHEME.error(scheme=scheme[:20])
     if not compression.is_gzip(data):
         return data
     try:
         return compression.unpack(data, settings.limit_bytes)
     except (compression.Damaged, compression.TooLarge) as error:
-        raise PermanentError(f"payload.source: {error}") from error
+        raise BAD_GZIP.error(problem=error) from error
 
 
-def _download(url: str, settings: _Settings) -> bytes:
+def _download(url: str, settings: ImportSettings) -> bytes:
+    hosts = frozenset(host.lower() for host in settings.import_hosts)
     try:
-        answer = fetch(url, timeout_s=settings.timeout_s, limit_bytes=settings.limit_bytes, hosts=settings.hosts)
+        return fetch(url, timeout_s=settings.timeout_s, limit_bytes=settings.limit_bytes, hosts=hosts).body
     except ForeignHost as error:
-        raise PermanentError(
-            f"payload.source: {error}: list it in the worker's configuration under"
-            " handlers.data_import.settings.import_hosts, if its submitters may have this worker fetch from there"
-        ) from error
+        raise FOREIGN_HOST.error(problem=error) from error
     except FetchError as error:
         if error.retryable:
             raise
-        raise PermanentError(str(error)) from error
-    return answer.body
+        raise NOT_FETCHED.error(problem=error) from error
 
 
-def _read_file(source: str, settings: _Settings) -> bytes:
-    """Read a file below one of the allowed folders, wherever symbolic links may point."""
-    name = unquote(urlsplit(source).path) if "://" in source else source
+def _read_file(source: str, settings: ImportSettings) -> bytes:
+    """Read a file below one of the allowed folders; the target of a symbolic link must be below one as well."""
+    path_text = unquote(urlsplit(source).path) if "://" in source else source
+    name = path_text[:200]
     try:
-        path = Path(name).resolve()
-        if not any(path.is_relative_to(folder.resolve()) for folder in settings.folders):
-            raise PermanentError(
-                f"payload.source: this worker does not read {name[:200]!r}: its folder, or one above it, must be listed"
-                " in the worker's configuration under handlers.data_import.settings.import_folders"
-            )
+        path = Path(path_text).resolve()
+        if not any(path.is_relative_to(Path(folder).resolve()) for folder in settings.import_folders):
+            raise FOREIGN_FOLDER.error(name=name)
         if not path.is_file():
-            raise PermanentError(f"payload.source: there is no file {name[:200]!r} on this worker")
+            raise NO_FILE.error(name=name)
         with path.open("rb") as file:
             data = file.read(settings.limit_bytes + 1)
-    except (OSError, ValueError, RuntimeError) as error:  # not readable, a NUL in the name, a circle of links
-        raise PermanentError(f"payload.source: {name[:200]!r} can't be read: {error}") from error
+    except (OSError, ValueError, RuntimeError) as error:  # not readable, a NUL in the name, a loop of links
+        raise UNREADABLE_FILE.error(name=name, problem=error) from error
     if len(data) > settings.limit_bytes:
-        raise PermanentError(f"payload.source: {name[:200]!r} is larger than {settings.limit_bytes:,} bytes")
+        raise TOO_LARGE.error(name=name, limit=settings.limit_bytes)
     return data
 
 
@@ -203,7 +325,7 @@ def _store(parsed: ParsedBars, store: MarketStore, context: Context) -> dict[str
     for of_symbol, bars in parsed.bars.items():
         for chunk in _chunks(bars):
             if context.cancelled():
-                raise InterruptedError(f"stopped after {stored} of {total} bars; the job can run again")
+                raise STOPPED.error(stored=stored, total=total)
             counts[of_symbol] = counts.get(of_symbol, UpsertCounts()) + store.upsert_bars(of_symbol, chunk)
             stored += len(chunk)
             context.progress(stored / total, f"{stored} of {total} bars")
@@ -215,13 +337,12 @@ def _chunks(bars: list[Bar]) -> Iterator[list[Bar]]:
         yield bars[start : start + _CHUNK]
 
 
-def _result(parsed: ParsedBars, counts: Mapping[str, UpsertCounts]) -> Json:
-    total = sum(counts.values(), UpsertCounts())
-    return {
-        "rows": parsed.rows,
-        "rejected": parsed.rejected,
-        "rejected_rows": [{"row": row.number, "reason": row.reason} for row in parsed.rejected_rows],
-        **asdict(total),
-        "symbol_count": len(counts),
-        "symbols": {name: asdict(counts[name]) for name in sorted(counts)[:_LISTED_SYMBOLS]},
-    }
+def _result(parsed: ParsedBars, counts: Mapping[str, UpsertCounts]) -> ImportResult:
+    return ImportResult(
+        rows=parsed.rows,
+        rejected=parsed.rejected,
+        rejected_rows=parsed.rejected_rows,
+        **asdict(sum(counts.values(), UpsertCounts())),
+        symbol_count=len(counts),
+        symbols={symbol: counts[symbol] for symbol in sorted(counts)[:_LISTED_SYMBOLS]},
+    )

@@ -14,7 +14,7 @@ ENTRY_POINTS: Final = "stockworker.handlers"
 
 
 def discover() -> Mapping[JobType, str]:
-    """Say which function runs which type where the configuration names none: the built-in ones and those installed.
+    """The handler function of each job type that is built in or installed; an installed one replaces a built-in one.
 
     Raises:
         ConfigError: an installed package offers a type with an invalid name, or two packages offer the same type.
@@ -27,10 +27,10 @@ def discover() -> Mapping[JobType, str]:
         try:
             job_type = JobType(check_id(entry_point.name))
         except ValueError as error:
-            raise ConfigError(f"{origin}: {error}: correct or uninstall the package") from None
+            raise ConfigError(f"{origin}: {error}. Correct or uninstall the package") from None
         other = installed.setdefault(job_type, entry_point.value)
         if other != entry_point.value:
-            raise ConfigError(f"{origin}: {other} is installed for this type too: uninstall one of the two")
+            raise ConfigError(f"{origin}: {other} is installed for this type too. Uninstall one of the two packages")
     return {**handlers.BUILT_IN, **installed}
 
 
@@ -38,8 +38,8 @@ def load(function: str) -> Handler:
     """Import the function that ``package.module:function`` names.
 
     Raises:
-        Exception: whatever the module raises while it is imported; ImportError, AttributeError or ValueError if there
-            is no such module or function, or if that is not how a function is named.
+        Exception: any exception that the module raises while it is imported; ImportError or AttributeError if the
+            module or function does not exist, ValueError if the name has another form.
     """
     module, separator, name = function.partition(":")
     if not separator:

@@ -1,37 +1,39 @@
-"""Market data: what a bar is, and what a store of bars can do. Nothing here does I/O."""
+"""Market data: bars, indicator values, and the interface of a store of both."""
 
 import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, Protocol
+
+from stockworker.handlers.definition import checked, described
 
 LOWEST_PRICE: Final = 1e-9
 HIGHEST_PRICE: Final = 1e12
 HIGHEST_VOLUME: Final = 1e15
-"""Wide enough for any market, narrow enough that no indicator overflows or divides by almost nothing."""
+"""Wide enough for any market, narrow enough that no indicator overflows or divides by a number near zero."""
 
 PRICE_TOLERANCE: Final = 1e-4
-"""How far open and close may lie outside low and high, as a part of the price: some providers round each price of an
-adjusted bar by itself. Such a bar is stored as it came."""
+"""How far open and close may lie outside low and high, as a fraction of the price. Some providers round each price of an
+adjusted bar separately. Such a bar is stored unchanged."""
 
 _SYMBOL: Final = re.compile(r"[A-Za-z0-9^][A-Za-z0-9.^=_:-]{0,31}")
 
 
 class InvalidBar(ValueError):
-    """A bar, or its symbol, can't be true. The text names the field and its value."""
+    """A bar or a symbol is not valid. The text names the field and its value."""
 
 
 def check_symbol(text: str) -> str:
-    """Return `text` if it can be a symbol: up to 32 of the characters that exchanges and providers use.
+    """Return `text` if it is a valid symbol: up to 32 of the characters that exchanges and providers use.
 
     Raises:
-        InvalidBar: it can't.
+        InvalidBar: it is not valid.
     """
     if not _SYMBOL.fullmatch(text):
-        raise InvalidBar(f"{text[:40]!r} is no symbol: up to 32 letters, digits and . ^ = _ : -")
+        raise InvalidBar(f"{text[:40]!r} is not a valid symbol: use up to 32 letters, digits and . ^ = _ : -")
     return text
 
 
@@ -46,10 +48,10 @@ class Bar:
         low: lowest price.
         close: last price.
         volume: units traded.
-        adjusted_close: the close after later splits and dividends, where the provider gives it.
+        adjusted_close: the close after later splits and dividends, if the provider gives it.
 
     Raises:
-        InvalidBar: a number is not finite or out of bounds, or open or close lie outside low and high by more than
+        InvalidBar: a number is not finite or is out of bounds, or open or close is outside low and high by more than
             `PRICE_TOLERANCE`.
     """
 
@@ -62,25 +64,25 @@ class Bar:
     adjusted_close: float | None = None
 
     def __post_init__(self) -> None:
-        """Refuse what can't be true."""
+        """Refuse a bar that is not valid."""
         for name in ("open", "high", "low", "close", "adjusted_close"):
             price = getattr(self, name)
-            if price is not None and not LOWEST_PRICE <= price <= HIGHEST_PRICE:  # not a number fails it too
-                raise InvalidBar(f"{name} {price} is not within {LOWEST_PRICE:g} and {HIGHEST_PRICE:g}")
+            if price is not None and not LOWEST_PRICE <= price <= HIGHEST_PRICE:  # false for NaN
+                raise InvalidBar(f"{name} {price} is not between {LOWEST_PRICE:g} and {HIGHEST_PRICE:g}")
         if not 0 <= self.volume <= HIGHEST_VOLUME:
-            raise InvalidBar(f"volume {self.volume} is not within 0 and {HIGHEST_VOLUME:g}")
+            raise InvalidBar(f"volume {self.volume} is not between 0 and {HIGHEST_VOLUME:g}")
         if self.low > self.high:
             raise InvalidBar(f"low {self.low} is above high {self.high}")
         for name in ("open", "close"):
             price = getattr(self, name)
             if not self.low * (1 - PRICE_TOLERANCE) <= price <= self.high * (1 + PRICE_TOLERANCE):
-                raise InvalidBar(f"{name} {price} is not within low {self.low} and high {self.high}")
+                raise InvalidBar(f"{name} {price} is not between low {self.low} and high {self.high}")
 
     def adjusted(self) -> "Bar":
-        """The bar with all its prices brought to the level of the adjusted close; the volume stays as it was.
+        """The bar with all prices scaled by adjusted close / close, and the same volume.
 
         Raises:
-            InvalidBar: there is no adjusted close, or a price gets out of bounds.
+            InvalidBar: the bar has no adjusted close, or a scaled price is out of bounds.
         """
         if self.adjusted_close is None:
             raise InvalidBar(f"{self.day} has no adjusted close")
@@ -91,10 +93,10 @@ class Bar:
 
 
 def number(value: object) -> float:
-    """Read a number as JSON and CSV hold it.
+    """Read a number: a JSON number, or text as in CSV.
 
     Raises:
-        InvalidBar: it is none, or not finite.
+        InvalidBar: it is not a finite number.
     """
     found = math.nan
     if isinstance(value, int | float | str) and not isinstance(value, bool):
@@ -106,17 +108,21 @@ def number(value: object) -> float:
 
 
 def calendar_day(value: object) -> date:
-    """Read a day written as YYYY-MM-DD; other ISO 8601 forms are refused, because a mistake looks like one of them.
+    """Read a day written as YYYY-MM-DD. Other ISO 8601 forms are refused, because typing errors look like them.
 
     Raises:
-        InvalidBar: it is written otherwise, or does not exist.
+        InvalidBar: it is written in another form, or the day does not exist.
     """
     if isinstance(value, str):
         with suppress(ValueError):
             day = date.fromisoformat(value)
             if day.isoformat() == value:
                 return day
-    raise InvalidBar(f"{_shown(value)} is no date: write YYYY-MM-DD")
+    raise InvalidBar(f"{_shown(value)} is not a date; write YYYY-MM-DD")
+
+
+SYMBOL: Final = checked("a symbol, such as `AAPL` or `^GSPC`", check_symbol)
+DAY: Final = checked("a date, `YYYY-MM-DD`", calendar_day)
 
 
 def _shown(value: object) -> str:
@@ -127,12 +133,14 @@ def _shown(value: object) -> str:
 class UpsertCounts:
     """What storing bars changed."""
 
-    inserted: int = 0
-    updated: int = 0
-    unchanged: int = 0
+    inserted: int = field(default=0, metadata=described("a count", "Bars of days that had none."))
+    updated: int = field(default=0, metadata=described("a count", "Bars that replaced a different one of their day."))
+    unchanged: int = field(
+        default=0, metadata=described("a count", "Bars that were stored already, with the same values.")
+    )
 
     def __add__(self, other: "UpsertCounts") -> "UpsertCounts":
-        """Count both."""
+        """Add the counts."""
         return UpsertCounts(
             self.inserted + other.inserted, self.updated + other.updated, self.unchanged + other.unchanged
         )
@@ -140,32 +148,31 @@ class UpsertCounts:
 
 @dataclass(frozen=True, slots=True)
 class IndicatorValue:
-    """An indicator on one day: a number, several by name, or None where it is not defined on that day."""
+    """An indicator on one day."""
 
-    day: date
-    value: float | dict[str, float] | None
+    day: date = field(metadata=described(DAY, "The trading day."))
+    value: float | dict[str, float] | None = field(
+        metadata=described("a number, or an object of numbers", "Null if the indicator is not defined on that day.")
+    )
 
 
 class MarketStore(Protocol):
-    """Keeps bars and the latest indicator values, by symbol. Several processes may use one store at once."""
+    """Keeps bars and the latest indicator values, by symbol. Several processes may use one store at the same time."""
 
     def upsert_bars(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
-        """Store the bars, all or none, durably; a bar replaces the one of its day, and the last of a day wins."""
+        """Store all bars durably, or none. A bar replaces the stored one of its day; of two for one day the last wins."""
 
     def bars(self, symbol: str, *, last: int | None = None, until: date | None = None) -> list[Bar]:
-        """The bars of a symbol in the order of their days: up to and including `until`, the `last` of these."""
+        """The bars of a symbol in the order of their days: those up to `until`, and of these the `last`."""
 
     def last_day(self, symbol: str) -> date | None:
-        """The day of the newest bar; None if there is none."""
+        """The day of the newest bar; None without bars."""
 
     def symbols(self) -> list[str]:
         """Every symbol that has bars, in order."""
 
     def store_indicators(self, symbol: str, values: Mapping[str, IndicatorValue]) -> None:
-        """Keep the newest value of each indicator: one of an earlier day than what is there changes nothing."""
-
-    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
-        """What `store_indicators` has kept, by indicator."""
+        """Store the newest value of each indicator; a value of an earlier day than the stored one changes nothing."""
 
     def close(self) -> None:
-        """Let go of the file or the connection."""
+        """Close the file or the connection."""

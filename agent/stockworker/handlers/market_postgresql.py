@@ -32,9 +32,9 @@ _MIGRATIONS: Final = (
     );
     """,
 )
-_MIGRATION_LOCK: Final = 0x73776D64  # any number, as long as every version takes the same
+_MIGRATION_LOCK: Final = 0x73776D64  # an arbitrary number, the same in every version
 
-# A row that is already as it should be is not touched, and so not returned. xmax is 0 in a row that was just inserted.
+# RETURNING skips rows that the WHERE clause leaves unchanged. xmax is 0 in a row that this statement has inserted.
 _UPSERT_BARS: Final = """
     INSERT INTO bar AS stored (symbol, day, open, high, low, close, volume, adjusted_close)
     SELECT %s, * FROM unnest(%s::date[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],
@@ -58,11 +58,11 @@ class PostgresqlMarketStore:
     """A `MarketStore` in the first schema of the connection's search path."""
 
     def __init__(self, dsn: str) -> None:
-        """Connect, and bring the tables up to date.
+        """Connect, and migrate the tables.
 
         Raises:
-            psycopg.Error: the server can't be reached, or does not let us in.
-            StoreError: the address can't be read, or the tables were written by a newer version.
+            psycopg.Error: the server can't be reached, or refuses the connection.
+            StoreError: the address is not valid, or the tables were written by a newer version.
         """
         self._connection = _connect(dsn)
         try:
@@ -73,7 +73,7 @@ class PostgresqlMarketStore:
 
     def upsert_bars(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
         by_day = {bar.day: bar for bar in bars}
-        rows = [by_day[day] for day in sorted(by_day)]  # one order for all: rows locked crosswise would deadlock
+        rows = [by_day[day] for day in sorted(by_day)]  # every process locks rows in the same order: no deadlocks
         columns = (
             [bar.day for bar in rows],
             [bar.open for bar in rows],
@@ -108,12 +108,6 @@ class PostgresqlMarketStore:
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.executemany(_UPSERT_INDICATOR, rows)
 
-    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
-        rows = self._connection.execute(
-            "SELECT name, day, value FROM indicator WHERE symbol = %s ORDER BY name", (symbol,)
-        )
-        return {name: IndicatorValue(day, json.loads(value)) for name, day, value in rows}
-
     def close(self) -> None:
         self._connection.close()
 
@@ -122,11 +116,11 @@ def _connect(dsn: str) -> psycopg.Connection[Any]:
     try:
         return psycopg.connect(dsn, autocommit=True)
     except psycopg.Error as error:
-        # What libpq says of an address that it can't read quotes from it, and that may be a piece of the password.
+        # libpq quotes parts of an address that it can't parse, and a part may be the password.
         if isinstance(error, psycopg.ProgrammingError) or "connection option" in str(error):
             raise StoreError(
-                "market_data: the address of the database can't be read: percent-encode what is special in user and "
-                "password, and look at the port and the names behind the question mark"
+                "market_data: the address of the database is not valid. Percent-encode special characters in user and "
+                "password; check the port and the parameter names after the question mark"
             ) from None
         raise
 
@@ -136,10 +130,10 @@ def _migrate(connection: "psycopg.Connection[Any]") -> None:
         return
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
-        version = _version(connection)  # again: another process may have been first
+        version = _version(connection)  # another process may have migrated since
         if version > len(_MIGRATIONS):
-            message = f"market data in {connection.info.dbname}: written by a newer stockworker (schema {version},"
-            raise StoreError(f"{message} this one knows {len(_MIGRATIONS)}): upgrade this machine")
+            message = f"market data in {connection.info.dbname} was written by a newer stockworker (schema {version},"
+            raise StoreError(f"{message} this one supports {len(_MIGRATIONS)}). Upgrade this machine")
         for script in _MIGRATIONS[version:]:
             connection.execute(script)
         connection.execute("CREATE TABLE IF NOT EXISTS market_data_schema (version integer NOT NULL)")
@@ -148,8 +142,8 @@ def _migrate(connection: "psycopg.Connection[Any]") -> None:
 
 
 def _version(connection: "psycopg.Connection[Any]") -> int:
-    """Say which version of the schema is there; 0 is none."""
-    # Not to_regclass: it answers from a cache, and would miss the tables that another process has just created.
+    """The version of the schema in the database; 0 without one."""
+    # Not to_regclass: it reads a cache, and can miss tables that another process has just created.
     named = "SELECT FROM pg_tables WHERE schemaname = current_schema() AND tablename = 'market_data_schema'"
     if not connection.execute(named).fetchall():
         return 0

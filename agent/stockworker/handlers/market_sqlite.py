@@ -50,10 +50,10 @@ _UPSERT_INDICATOR: Final = """
 
 
 class SqliteMarketStore:
-    """A `MarketStore` in one file. Processes that write at once wait for each other's short transactions."""
+    """A `MarketStore` in one file. Processes that write at the same time wait for each other's short transactions."""
 
     def __init__(self, path: Path) -> None:
-        """Open the file, or create it.
+        """Open or create the file.
 
         Raises:
             StoreError: the file can't be used.
@@ -92,12 +92,6 @@ class SqliteMarketStore:
         rows = [(symbol, name, found.day.isoformat(), json.dumps(found.value)) for name, found in values.items()]
         with transaction(self._connection):
             self._connection.executemany(_UPSERT_INDICATOR, rows)
-
-    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
-        rows = self._connection.execute(
-            "SELECT name, day, value FROM indicator WHERE symbol = ? ORDER BY name", (symbol,)
-        )
-        return {name: IndicatorValue(date.fromisoformat(day), json.loads(value)) for name, day, value in rows}
 
     def close(self) -> None:
         self._connection.close()

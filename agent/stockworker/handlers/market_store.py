@@ -8,17 +8,17 @@ from stockworker.handlers.market_sqlite import SqliteMarketStore
 
 
 def open_market_store(location: str) -> MarketStore:
-    """Open the store at `location`: ``postgresql://…`` is a database, anything else the path of an SQLite file.
+    """Open the store at `location`: a database for ``postgresql://…``, otherwise the SQLite file of that path.
 
     Raises:
         StoreError: the store can't be used, or psycopg is missing.
-        psycopg.Error: the PostgreSQL server can't be reached, or does not let us in.
+        psycopg.Error: the PostgreSQL server can't be reached, or refuses the connection.
     """
     if not location.startswith(("postgresql://", "postgres://")):
         return SqliteMarketStore(Path(location))
     try:
         from stockworker.handlers.market_postgresql import PostgresqlMarketStore  # noqa: PLC0415 (psycopg is optional)
     except ImportError as error:
-        message = f"market data in PostgreSQL needs psycopg 3 ({error}): apt install python3-psycopg"
+        message = f"market data in PostgreSQL needs psycopg 3 ({error}); run: apt install python3-psycopg"
         raise StoreError(message) from error
     return PostgresqlMarketStore(location)

@@ -1,133 +1,204 @@
-"""The job type ``price_update``: bring symbols up to date from the HTTP provider that the worker is configured with.
-
-Payload::
-
-    {"symbols": ["AAPL", "MSFT"]}                          from the newest stored bar of each on
-    {"symbols": ["AAPL"], "since": "2013-01-01"}           again from this day on, to take in corrections
-    {}                                                     every symbol that has bars
-
-The newest stored bar is asked for again, since it may have been taken before its day was over. One symbol is asked for
-after the other. A symbol that the provider does not know, or answers nonsense for, is reported in the result, and the
-job fails only when no symbol could be updated. When the provider is down or asks for patience the job stops there; run
-again it goes on, since what was stored stays.
-
-Settings: ``provider``, the address with ``{symbol}`` and, as it likes, ``{since}`` in it, for example
-``http://127.0.0.1:8000/daily/{symbol}.json?since={since}``, answered with bars as `bar_formats` reads them;
-``first_day`` (what ``{since}`` is for a symbol without bars; 1970-01-01), ``timeout_s`` (for one answer; 30),
-``limit_mib`` (how large one may be; 16).
-"""
+"""The job type ``price_update``: fetches new bars of symbols from the HTTP provider in the worker's configuration."""
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Final
 from urllib.parse import quote, urlsplit
 
 from stockworker.adapters.http import FetchError, fetch
-from stockworker.handlers.api import Context, Job, Json, PermanentError
+from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import Expected, ParsedBars, UnreadableBars, parse_bars, tomorrow
-from stockworker.handlers.market import InvalidBar, MarketStore, check_symbol
+from stockworker.handlers.definition import (
+    Definition,
+    Failure,
+    checked,
+    described,
+    integer,
+    list_of,
+    market_data,
+    number,
+    read_payload,
+    read_settings,
+    to_json,
+)
+from stockworker.handlers.market import DAY, SYMBOL, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.payload import day, market_data, read_payload, read_settings, texts
-from stockworker.protocol.fields import FieldError, Fields
 
-_PAYLOAD_FIELDS: Final = ("symbols", "since")
 _MOST_SYMBOLS: Final = 1_000  # a result must fit into one message
 _MIB: Final = 1_048_576
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    symbols: tuple[str, ...] | None
-    since: date | None
+def _check_provider(template: str) -> str:
+    if "{symbol}" not in template:
+        raise ValueError("the address must contain {symbol}")
+    return template
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatePayload:
+    """The payload."""
+
+    symbols: tuple[str, ...] | None = field(
+        default=None,
+        metadata=described(
+            list_of(SYMBOL, "symbols", 1, _MOST_SYMBOLS), "The symbols to update.", shown="every symbol that has bars"
+        ),
+    )
+    since: date | None = field(
+        default=None,
+        metadata=described(
+            DAY,
+            "Fetch bars from this day on, to take in corrections of stored ones.",
+            shown="for each symbol the day of its newest bar",
+        ),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateSettings:
+    """The settings; `provider` is required."""
+
+    provider: str = field(
+        metadata=described(
+            checked("an address with `{symbol}` in it", _check_provider),
+            "Address that answers with the bars of one symbol, such as "
+            "`https://prices.example/daily/{symbol}.json?since={since}`. `{since}` is the first day that is needed. "
+            "Redirects to another host are not followed.",
+        )
+    )
+    first_day: date = field(
+        default=date(1970, 1, 1), metadata=described(DAY, "`{since}` for a symbol that has no bars.")
+    )
+    timeout_s: float = field(
+        default=30.0, metadata=described(number(0.1, 3600), "Longest time for one answer, in seconds.")
+    )
+    limit_mib: int = field(
+        default=16, metadata=described(integer(1, 1024), "Largest answer, unpacked, in MiB (1,048,576 bytes).")
+    )
+
+    @property
+    def host(self) -> str:
+        """The host to ask. The symbol comes from the submitter, so it must not be a part of the host."""
+        return urlsplit(self.provider.partition("{")[0]).hostname or ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdatedSymbol(UpsertCounts):
+    """The outcome for a symbol that was updated."""
+
+    last_day: date | None = field(metadata=described("a date", "Day of the newest stored bar; null without bars."))
 
 
 @dataclass(frozen=True, slots=True)
-class _Provider:
-    template: str
-    host: str
-    first_day: date
-    timeout_s: float
-    limit_bytes: int
+class SkippedSymbol:
+    """The outcome for a symbol that could not be updated."""
+
+    error: str = field(metadata=described("a string", "Instead of these: why the symbol was not updated."))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateResult:
+    """The result."""
+
+    symbols: Mapping[str, UpdatedSymbol | SkippedSymbol] = field(
+        metadata=described(
+            "an object by symbol",
+            "The outcome for each symbol.",
+            parts=(UpdatedSymbol, SkippedSymbol),
+            place=".<symbol>",
+        )
+    )
+    updated: int = field(metadata=described("a count", "Symbols that were updated, also if nothing was new."))
+    failed: int = field(metadata=described("a count", "Symbols that were not updated."))
+
+
+NOTHING_UPDATED: Final = Failure(
+    "none of {count} symbols could be updated: {reasons}",
+    "The provider does not know any of the symbols, or its answers are not valid. The text has the first five reasons.",
+)
+TOO_MANY_SYMBOLS: Final = Failure(
+    f"{{count}} symbols have bars; name 1 to {_MOST_SYMBOLS:,} of them in payload.symbols",
+    "The payload names no symbols, and the store has none or too many.",
+)
+PROVIDER_UNAVAILABLE: Final = Failure(
+    "{address}: {problem}",
+    "The provider can't be reached, is too slow, breaks off, or answers 408, 425, 429 or 5xx. Symbols that were "
+    "updated before stay updated.",
+    retried=True,
+)
+STOPPED: Final = Failure(
+    "stopped after {done} of {total} symbols; the job can run again",
+    "The job was cancelled or timed out, or the worker stops.",
+    retried=True,
+)
+
+DEFINITION: Final = Definition(
+    summary="Fetches new daily bars of symbols from the HTTP provider that the worker is configured with.\n\n"
+    "The newest stored bar is fetched again, because it may have been stored before its day was over. Symbols are "
+    "fetched one after the other. A symbol that the provider does not know, or answers with invalid bars, is reported "
+    "in the result; the job fails only if no symbol could be updated.",
+    payload=UpdatePayload,
+    settings=UpdateSettings,
+    result=UpdateResult,
+    failures=(NOTHING_UPDATED, TOO_MANY_SYMBOLS, PROVIDER_UNAVAILABLE, STOPPED),
+)
 
 
 class _NotUpdated(Exception):
-    """This symbol can't be updated; the text says why. Others may."""
+    """This symbol can't be updated; the text says why. Other symbols may still be."""
 
 
 def handle(job: Job, context: Context) -> Json:
-    """Update the prices of the symbols that the payload names; see the module for payload and settings."""
-    request = read_payload(job, _PAYLOAD_FIELDS, _read_request)
-    provider = read_settings(context, job.type, _read_settings)
-    outcomes: dict[str, Json] = {}
+    """Update the prices of the symbols that the payload names."""
+    payload = read_payload(job, UpdatePayload)
+    settings = read_settings(job, context, UpdateSettings)
+    outcomes: dict[str, UpdatedSymbol | SkippedSymbol] = {}
     with closing(open_market_store(market_data(context))) as store:
-        symbols = request.symbols or _stored_symbols(store)
+        symbols = tuple(dict.fromkeys(payload.symbols or _stored_symbols(store)))
         for done, symbol in enumerate(symbols):
             if context.cancelled():
-                raise InterruptedError(f"stopped after {done} of {len(symbols)} symbols; the job can run again")
+                raise STOPPED.error(done=done, total=len(symbols))
             context.progress(done / len(symbols), symbol)
             try:
-                outcomes[symbol] = _update(symbol, request.since, store, provider)
+                outcomes[symbol] = _update(symbol, payload.since, store, settings)
             except _NotUpdated as error:
                 context.log.warning("%s not updated: %s", symbol, error)
-                outcomes[symbol] = {"error": str(error)}
-    failed = [symbol for symbol, outcome in outcomes.items() if "error" in outcome]
+                outcomes[symbol] = SkippedSymbol(str(error))
+    return to_json(_result(outcomes))
+
+
+def _result(outcomes: Mapping[str, UpdatedSymbol | SkippedSymbol]) -> UpdateResult:
+    failed = [f"{symbol}: {found.error}" for symbol, found in outcomes.items() if isinstance(found, SkippedSymbol)]
     if len(failed) == len(outcomes):
-        reasons = "; ".join(f"{symbol}: {outcomes[symbol]['error']}" for symbol in failed[:5])
-        raise PermanentError(f"none of {len(failed)} symbols could be updated: {reasons}")
-    return {"symbols": outcomes, "updated": len(outcomes) - len(failed), "failed": len(failed)}
-
-
-def _read_request(fields: Fields, payload: Mapping[str, Json]) -> _Request:
-    named = texts(payload, "symbols")
-    if named is not None and not 0 < len(named) <= _MOST_SYMBOLS:
-        raise FieldError(f"symbols: name from 1 to {_MOST_SYMBOLS} symbols, or leave it out for all")
-    try:
-        symbols = None if named is None else tuple(dict.fromkeys(check_symbol(symbol) for symbol in named))
-    except InvalidBar as error:
-        raise FieldError(f"symbols: {error}") from None
-    return _Request(symbols, since=fields.optional("since", lambda name: day(fields, name)))
-
-
-def _read_settings(fields: Fields, _settings: Mapping[str, Json]) -> _Provider:
-    template = fields.text("provider")
-    if "{symbol}" not in template:
-        raise FieldError("provider: {symbol} must stand in the address")
-    limit_mib = fields.optional("limit_mib", lambda name: fields.integer(name, 1, 1024))
-    return _Provider(
-        template=template,
-        # The symbol is the submitter's: it does not choose the host.
-        host=urlsplit(template.partition("{")[0]).hostname or "",
-        first_day=fields.optional("first_day", lambda name: day(fields, name)) or date(1970, 1, 1),
-        timeout_s=fields.optional("timeout_s", lambda name: fields.number(name, 0.1, 3600)) or 30.0,
-        limit_bytes=(limit_mib or 16) * _MIB,
-    )
+        raise NOTHING_UPDATED.error(count=len(failed), reasons="; ".join(failed[:5]))
+    return UpdateResult(symbols=outcomes, updated=len(outcomes) - len(failed), failed=len(failed))
 
 
 def _stored_symbols(store: MarketStore) -> tuple[str, ...]:
     symbols = tuple(store.symbols())
     if not 0 < len(symbols) <= _MOST_SYMBOLS:
-        raise PermanentError(f"{len(symbols)} symbols have bars: name from 1 to {_MOST_SYMBOLS} in payload.symbols")
+        raise TOO_MANY_SYMBOLS.error(count=len(symbols))
     return symbols
 
 
-def _update(symbol: str, since: date | None, store: MarketStore, provider: _Provider) -> Json:
-    first_day = since or store.last_day(symbol) or provider.first_day
-    parsed = _ask(symbol, first_day, provider)
+def _update(symbol: str, since: date | None, store: MarketStore, settings: UpdateSettings) -> UpdatedSymbol:
+    first_day = since or store.last_day(symbol) or settings.first_day
+    parsed = _fetch(symbol, first_day, settings)
     if parsed.rejected:
         first = parsed.rejected_rows[0]
-        message = f"{parsed.rejected} of {parsed.rows} rows hold no valid bar, the first is row {first.number}"
+        message = f"{parsed.rejected} of {parsed.rows} rows are not valid bars, the first is row {first.row}"
         raise _NotUpdated(f"{message}: {first.reason}")
     counts = store.upsert_bars(symbol, parsed.bars.get(symbol, []))
-    last_day = store.last_day(symbol)
-    return {**asdict(counts), "last_day": None if last_day is None else last_day.isoformat()}
+    return UpdatedSymbol(**asdict(counts), last_day=store.last_day(symbol))
 
 
-def _ask(symbol: str, since: date, provider: _Provider) -> ParsedBars:
-    url = provider.template.replace("{symbol}", quote(symbol, safe="")).replace("{since}", since.isoformat())
+def _fetch(symbol: str, since: date, settings: UpdateSettings) -> ParsedBars:
+    url = settings.provider.replace("{symbol}", quote(symbol, safe="")).replace("{since}", since.isoformat())
+    limit_bytes = settings.limit_mib * _MIB
     try:
-        answer = fetch(url, timeout_s=provider.timeout_s, limit_bytes=provider.limit_bytes, hosts={provider.host})
+        answer = fetch(url, timeout_s=settings.timeout_s, limit_bytes=limit_bytes, hosts={settings.host})
         return parse_bars(answer.body, None, Expected(symbol=symbol, columns={}, latest_day=tomorrow()))
     except FetchError as error:
         if error.retryable:

@@ -10,12 +10,12 @@ class Limits:
     """What one attempt may use; None is no limit.
 
     Attributes:
-        memory_bytes: memory of the whole attempt in a control group with that controller, elsewhere private memory of
-            each process (RLIMIT_DATA, not RLIMIT_AS: address space that is merely reserved, as by PHP, Java or Go,
-            costs nothing).
-        cpu_s: processor time of each process, in seconds; of the whole attempt too, in a control group.
+        memory_bytes: memory of the whole attempt in a control group with that controller. Elsewhere private memory of
+            each process: RLIMIT_DATA, not RLIMIT_AS, because address space that is only reserved (by PHP, Java or Go)
+            costs nothing.
+        cpu_s: processor time of each process, in seconds; in a control group also of the whole attempt.
         open_files: file descriptors of each process.
-        processors: how many of them the whole attempt may keep busy, in a control group with that controller.
+        processors: how many processors the whole attempt may use, in a control group with that controller.
     """
 
     memory_bytes: int | None = None
@@ -24,13 +24,13 @@ class Limits:
     processors: float | None = None
 
     def of_each_process(self, controllers: Collection[str]) -> "Limits":
-        """What is left for each process to be limited by, where a control group has these `controllers`."""
+        """The limits to set for each process, if a control group with these `controllers` enforces the others."""
         return replace(self, memory_bytes=None) if "memory" in controllers else self
 
 
 @dataclass(frozen=True, slots=True)
 class PythonHandler:
-    """A function ``package.module:function`` that is called as `stockworker.handlers.api.Handler`."""
+    """A function ``package.module:function``, called as a `stockworker.handlers.api.Handler`."""
 
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold an API key
@@ -39,9 +39,9 @@ class PythonHandler:
 
 @dataclass(frozen=True, slots=True)
 class CommandHandler:
-    """A program: payload on standard input, JSON result on standard output, exit code decides (65: don't retry).
+    """A program: payload on standard input, JSON result on standard output. Exit code 65 means: don't retry.
 
-    `settings`, if any, reach it as JSON in the file that the environment variable ``STOCKWORKER_SETTINGS_FILE`` names.
+    The program finds `settings`, if any, as JSON in the file that the variable ``STOCKWORKER_SETTINGS_FILE`` names.
     """
 
     argv: tuple[str, ...]

@@ -1,162 +1,228 @@
-"""The job type ``technical_analysis``: indicators over stored bars, or over bars in the payload.
-
-Payload::
-
-    {"symbol": "AAPL"}
-    {"symbol": "AAPL", "indicators": ["rsi", {"name": "sma", "period": 50}], "last": 5, "until": "2013-03-01"}
-    {"symbol": "AAPL", "price": "adjusted_close", "indicators": ["macd"]}
-    {"symbol": "AAPL", "bars": [{"date": "2013-03-01", "open": 438, …}, …], "indicators": ["obv"]}
-
-Without ``indicators``, those of a usual set that there are enough bars for. ``price`` says which closing price counts;
-with ``adjusted_close`` open, high and low are adjusted alike, and labels end in ``_adjusted``. Result::
-
-    {"symbol": "AAPL", "as_of": "2013-03-01", "bars": 3270,
-     "indicators": {"sma_50": [{"day": "2013-03-01", "value": 480.9}], "macd_12_26_9": [{"day": …, "value": {…}}]}}
-
-The newest value of each indicator over stored bars is kept in the market-data store.
-"""
+"""The job type ``technical_analysis``: computes indicators over stored bars, or over bars in the payload."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date
 from enum import StrEnum
 from typing import Final
 
-from stockworker.handlers.api import Context, Job, Json, PermanentError
-from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_records, tomorrow
-from stockworker.handlers.indicators import Calculation, read_calculation
-from stockworker.handlers.market import Bar, IndicatorValue, InvalidBar, MarketStore
+from stockworker.handlers.api import Context, Job, Json
+from stockworker.handlers.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
+from stockworker.handlers.calculation import Calculation, read_calculation
+from stockworker.handlers.definition import (
+    Definition,
+    Failure,
+    FieldKind,
+    choice,
+    described,
+    integer,
+    list_of,
+    market_data,
+    read_payload,
+    to_json,
+    unknown,
+)
+from stockworker.handlers.market import DAY, SYMBOL, Bar, IndicatorValue, InvalidBar, MarketStore
 from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.payload import day, market_data, read_payload, symbol, unknown
-from stockworker.protocol.fields import FieldError, Fields
+from stockworker.protocol.fields import FieldError
 
-_PAYLOAD_FIELDS: Final = ("symbol", "indicators", "last", "until", "price", "bars")
 _MOST_INDICATORS: Final = 100
 _MOST_VALUES: Final = 2_000  # a result must fit into one message
-_USUAL: Final = ("sma", "ema", "rsi", "macd", "bollinger", "atr", "stochastic", "adx", "obv")
+USUAL: Final = ("sma", "ema", "rsi", "macd", "bollinger", "atr", "stochastic", "adx", "obv")
 
 
 class Price(StrEnum):
-    """Which closing price counts."""
+    """Which closing price the indicators use."""
 
     CLOSE = "close"
     ADJUSTED_CLOSE = "adjusted_close"
 
 
-@dataclass(frozen=True, slots=True)
-class _Request:
-    symbol: str
-    calculations: tuple[Calculation, ...] | None
-    last: int
-    until: date | None
-    price: Price
-    bars: list[Json] | None
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisPayload:
+    """The payload."""
+
+    symbol: str = field(metadata=described(SYMBOL, "The symbol to analyse."))
+    indicators: tuple[Calculation, ...] | None = field(
+        default=None,
+        metadata=described(
+            list_of(FieldKind("an indicator", read_calculation), "indicators", 1, _MOST_INDICATORS),
+            'What to compute. An indicator is its name, `"rsi"`, or an object with parameters, '
+            '`{"name": "sma", "period": 50}`. See [Indicators](#indicators).',
+            shown=f"those of {', '.join(f'`{name}`' for name in USUAL)} that have enough bars",
+        ),
+    )
+    last: int = field(
+        default=1,
+        metadata=described(
+            integer(1, _MOST_VALUES),
+            "How many days to return, counted back from the newest. "
+            f"Days times indicators may be at most {_MOST_VALUES:,}.",
+        ),
+    )
+    until: date | None = field(
+        default=None, metadata=described(DAY, "Use only the bars up to and including this day.", shown="the newest bar")
+    )
+    price: Price = field(
+        default=Price.CLOSE,
+        metadata=described(
+            choice(Price),
+            "The closing price. With `adjusted_close`, open, high and low are scaled by the same factor, and labels end "
+            "in `_adjusted`.",
+        ),
+    )
+    bars: tuple[Json, ...] | None = field(
+        default=None,
+        metadata=described(
+            RECORDS,
+            "Use these [bars](#bars), in any order, and neither read nor change the store.",
+            shown="stored bars",
+        ),
+    )
+
+    def __post_init__(self) -> None:
+        most = _MOST_VALUES // len(self.indicators or USUAL)
+        if self.last > most:
+            raise FieldError(f"last: must be from 1 to {most} for that many indicators")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnalysisResult:
+    """The result."""
+
+    symbol: str = field(metadata=described("a symbol", "The symbol."))
+    as_of: date = field(metadata=described("a date", "Day of the newest bar that was used."))
+    bars: int = field(metadata=described("a count", "Bars that were used."))
+    indicators: Mapping[str, Sequence[IndicatorValue]] = field(
+        metadata=described(
+            "an object by label",
+            "The values of each indicator. Its label is the name with the parameters, such as `sma_50`, "
+            "`bollinger_20_2` or `obv`.",
+            parts=(IndicatorValue,),
+            place=".<label>[]",
+        )
+    )
+
+
+UNKNOWN_SYMBOL: Final = Failure("there are no bars: {problem}", "The symbol has no bars in the store.")
+NO_BARS: Final = Failure(
+    "{symbol} has no bars{until}", "The payload names no indicators, and there is no bar up to `until`."
+)
+TOO_FEW_BARS: Final = Failure(
+    "{label} needs {needed} bars: {symbol} has {count}{until}", "There are fewer bars than an indicator needs."
+)
+NO_ADJUSTED_CLOSE: Final = Failure(
+    "{symbol}: {problem}; use price close",
+    "`price` is `adjusted_close`, and a bar has none, or the scaled prices are out of bounds.",
+)
+UNREADABLE_BARS: Final = Failure("payload.bars: {problem}", "Two keys of a bar in the payload mean the same field.")
+INVALID_BAR: Final = Failure(
+    "payload.bars: bar {row} of {count}: {reason}", "A bar in the payload is not valid; see [Bars](#bars)."
+)
+SAME_DAY: Final = Failure("payload.bars: two bars have the same day", "Two bars in the payload have the same day.")
+STOPPED: Final = Failure(
+    "stopped after {done} of {total} indicators; the job can run again",
+    "The job was cancelled or timed out, or the worker stops.",
+    retried=True,
+)
+
+DEFINITION: Final = Definition(
+    summary="Computes technical indicators over the stored bars of a symbol, or over bars in the payload.\n\n"
+    "The newest value of each indicator over stored bars is kept in the market-data store.",
+    payload=AnalysisPayload,
+    result=AnalysisResult,
+    failures=(
+        UNKNOWN_SYMBOL,
+        NO_BARS,
+        TOO_FEW_BARS,
+        NO_ADJUSTED_CLOSE,
+        UNREADABLE_BARS,
+        INVALID_BAR,
+        SAME_DAY,
+        STOPPED,
+    ),
+)
 
 
 def handle(job: Job, context: Context) -> Json:
-    """Compute the indicators that the payload names; see the module for payload and result."""
-    request = read_payload(job, _PAYLOAD_FIELDS, _read_request)
-    if request.bars is not None:
-        return _result(request, *_analyse(request, _inline_bars(request), context))
+    """Compute the indicators that the payload names."""
+    payload = read_payload(job, AnalysisPayload)
+    if payload.bars is not None:
+        return to_json(_result(payload, *_analyse(payload, _inline_bars(payload), context)))
     with closing(open_market_store(market_data(context))) as store:
-        bars, series = _analyse(request, _stored_bars(request, store), context)
-        store.store_indicators(request.symbol, {label: values[-1] for label, values in series.items()})
-    return _result(request, bars, series)
+        bars, series = _analyse(payload, _stored_bars(payload, store), context)
+        store.store_indicators(payload.symbol, {label: values[-1] for label, values in series.items()})
+    return to_json(_result(payload, bars, series))
 
 
-def _read_request(fields: Fields, payload: Mapping[str, Json]) -> _Request:
-    bars = payload.get("bars")
-    if bars is not None and not isinstance(bars, list):
-        raise FieldError("bars: expected a list")
-    request = _Request(
-        symbol=symbol(fields, "symbol"),
-        calculations=_read_calculations(payload.get("indicators")),
-        last=fields.optional("last", lambda name: fields.integer(name, 1, _MOST_VALUES)) or 1,
-        until=fields.optional("until", lambda name: day(fields, name)),
-        price=fields.optional("price", lambda name: fields.choice(name, Price)) or Price.CLOSE,
-        bars=bars,
-    )
-    most = _MOST_VALUES // len(request.calculations or _USUAL)
-    if request.last > most:
-        raise FieldError(f"last: must be from 1 to {most} for that many indicators")
-    return request
-
-
-def _read_calculations(items: Json) -> tuple[Calculation, ...] | None:
-    if items is None:
-        return None
-    if not isinstance(items, list) or not 0 < len(items) <= _MOST_INDICATORS:
-        raise FieldError(f"indicators: expected a list of 1 to {_MOST_INDICATORS}")
-    return tuple(read_calculation(item, f"indicators[{place}]") for place, item in enumerate(items))
-
-
-def _inline_bars(request: _Request) -> list[Bar]:
+def _inline_bars(payload: AnalysisPayload) -> list[Bar]:
     try:
-        parsed = parse_records(request.bars or [], Expected(request.symbol, columns={}, latest_day=tomorrow()))
+        parsed = parse_records(payload.bars or (), Expected(payload.symbol, columns={}, latest_day=tomorrow()))
     except UnreadableBars as error:
-        raise PermanentError(f"payload.bars: {error}") from error
+        raise UNREADABLE_BARS.error(problem=error) from error
     if parsed.rejected:
         first = parsed.rejected_rows[0]
-        raise PermanentError(f"payload.bars: bar {first.number} of {parsed.rows}: {first.reason}")
-    by_day = {bar.day: bar for bar in parsed.bars.get(request.symbol, [])}
+        raise INVALID_BAR.error(row=first.row, count=parsed.rows, reason=first.reason)
+    by_day = {bar.day: bar for bar in parsed.bars.get(payload.symbol, [])}
     if len(by_day) < parsed.rows:
-        raise PermanentError("payload.bars: two bars are of the same day")
-    return [by_day[each] for each in sorted(by_day) if request.until is None or each <= request.until]
+        raise SAME_DAY.error()
+    return [by_day[each] for each in sorted(by_day) if payload.until is None or each <= payload.until]
 
 
-def _stored_bars(request: _Request, store: MarketStore) -> list[Bar]:
-    bars = store.bars(request.symbol, until=request.until)
-    if not bars and request.symbol not in store.symbols():
-        raise PermanentError(f"there are no bars: {unknown('symbol', request.symbol, store.symbols())}")
+def _stored_bars(payload: AnalysisPayload, store: MarketStore) -> list[Bar]:
+    bars = store.bars(payload.symbol, until=payload.until)
+    if not bars and payload.symbol not in store.symbols():
+        raise UNKNOWN_SYMBOL.error(problem=unknown("symbol", payload.symbol, store.symbols()))
     return bars
 
 
 def _analyse(
-    request: _Request, bars: Sequence[Bar], context: Context
+    payload: AnalysisPayload, bars: Sequence[Bar], context: Context
 ) -> tuple[Sequence[Bar], dict[str, list[IndicatorValue]]]:
-    calculations = _possible(request, len(bars))
+    calculations = _possible(payload, len(bars))
     suffix = ""
-    if request.price is Price.ADJUSTED_CLOSE:
+    if payload.price is Price.ADJUSTED_CLOSE:
         suffix = "_adjusted"
         try:
             bars = [bar.adjusted() for bar in bars]
         except InvalidBar as error:
-            raise PermanentError(f"{request.symbol}: {error}: use price close") from error
+            raise NO_ADJUSTED_CLOSE.error(symbol=payload.symbol, problem=error) from error
     series = {}
     for done, calculation in enumerate(calculations):
         if context.cancelled():
-            raise InterruptedError(f"stopped after {done} of {len(calculations)} indicators; the job can run again")
+            raise STOPPED.error(done=done, total=len(calculations))
         context.progress(done / len(calculations), calculation.label)
         series[calculation.label + suffix] = calculation.values(bars)
     return bars, series
 
 
-def _possible(request: _Request, count: int) -> Sequence[Calculation]:
-    if request.calculations is None:
-        usual = [read_calculation(name, name) for name in _USUAL]
+def _possible(payload: AnalysisPayload, count: int) -> Sequence[Calculation]:
+    until = "" if payload.until is None else f" until {payload.until}"
+    if payload.indicators is None:
+        usual = [read_calculation(name, name) for name in USUAL]
         calculations = [calculation for calculation in usual if calculation.bars_needed <= count]
         if not calculations:
-            raise PermanentError(f"{request.symbol} has no bars{_until(request)}")
+            raise NO_BARS.error(symbol=payload.symbol, until=until)
         return calculations
-    for calculation in request.calculations:
+    for calculation in payload.indicators:
         if calculation.bars_needed > count:
-            message = f"{calculation.label} needs {calculation.bars_needed} bars: {request.symbol} has {count}"
-            raise PermanentError(message + _until(request))
-    return request.calculations
+            raise TOO_FEW_BARS.error(
+                label=calculation.label,
+                needed=calculation.bars_needed,
+                symbol=payload.symbol,
+                count=count,
+                until=until,
+            )
+    return payload.indicators
 
 
-def _until(request: _Request) -> str:
-    return "" if request.until is None else f" until {request.until}"
-
-
-def _result(request: _Request, bars: Sequence[Bar], series: Mapping[str, Sequence[IndicatorValue]]) -> Json:
-    return {
-        "symbol": request.symbol,
-        "as_of": bars[-1].day.isoformat(),
-        "bars": len(bars),
-        "indicators": {
-            label: [{"day": found.day.isoformat(), "value": found.value} for found in values[-request.last :]]
-            for label, values in series.items()
-        },
-    }
+def _result(
+    payload: AnalysisPayload, bars: Sequence[Bar], series: Mapping[str, Sequence[IndicatorValue]]
+) -> AnalysisResult:
+    return AnalysisResult(
+        symbol=payload.symbol,
+        as_of=bars[-1].day,
+        bars=len(bars),
+        indicators={label: values[-payload.last :] for label, values in series.items()},
+    )
