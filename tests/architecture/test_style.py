@@ -17,15 +17,18 @@ from tests.harness import prose
 
 CHECKED: Final = (
     ".ci",
+    "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Makefile",
     "README.md",
     "SECURITY.md",
+    "docs/adr",
     "docs/encryption.md",
     "docs/generate.py",
     "docs/glossary.md",
     "docs/mosquitto.md",
     "docs/offline.md",
+    "docs/operations.md",
     "docs/packages.md",
     "docs/pki.md",
     "packaging",
