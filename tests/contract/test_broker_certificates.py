@@ -144,4 +144,4 @@ def test_authorities_overlap_while_a_fleet_changes_over(broker: Broker, tmp_path
     broker.crl_file.write_bytes(broker.crl_file.read_bytes() + new.revocation_list((), NOW))
     restart(broker)
     assert lets_in(broker, client_context(both, old.certificate, old.key))
-    assert lets_in(broker, client_context(both, *new.issue_client("w2", NOW).save(tmp_path, "w2")))
+    assert lets_in(broker, client_context(both, *new.issue(Subject("w2"), NOW).save(tmp_path, "w2")))

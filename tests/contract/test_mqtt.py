@@ -14,6 +14,7 @@ from stockworker.adapters.mqtt import Delayed, Delivery, LinkDown, LinkUp, Publi
 from stockworker.adapters.mqtt_wire import ConnectionEnd
 from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed
+from stockworker.pki.certificates import Subject
 from stockworker.protocol.packet import Packet, Properties
 from tests.harness.broker import Broker
 from tests.harness.link_recorder import LinkRecorder, connected, settings_for
@@ -434,7 +435,7 @@ def test_an_expired_client_certificate_is_suspected(broker: Broker, tmp_path: Pa
     async def scenario() -> str:
         return await reason_of_failure(LinkRecorder(settings_for(broker, "writer", tls=files)))
 
-    certificate, key = broker.authority.issue_client("writer", datetime(2001, 1, 1, tzinfo=UTC)).save(tmp_path, "old")
+    certificate, key = broker.authority.issue(Subject("writer"), datetime(2001, 1, 1, tzinfo=UTC)).save(tmp_path, "old")
     files = TlsFiles(broker.ca_file, certificate, key)
     reason = asyncio.run(scenario())
     assert "our client certificate" in reason

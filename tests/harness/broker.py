@@ -22,7 +22,7 @@ from typing import Self
 from stockworker.adapters import clock
 from stockworker.adapters.tls import TlsFiles, client_context
 from stockworker.broker.configuration import Bridge, Files, Profile, broker_config
-from stockworker.pki.certificates import LEAF_LIFETIME, Authority, Revocation, read_certificate
+from stockworker.pki.certificates import LEAF_LIFETIME, Authority, Revocation, Subject, read_certificate
 
 SITE = "site-1"
 """The name that the broker of a site has at the central broker."""
@@ -131,7 +131,7 @@ class Broker:
         """A client certificate for the common name, and its key; the same ones each time."""
         credentials = Credentials(self._folder / "pki" / f"{name}.crt", self._folder / "pki" / f"{name}.key")
         if not credentials.key.exists():
-            self.authority.issue_client(name, _now()).save(self._folder / "pki", name)
+            self.authority.issue(Subject(name), _now()).save(self._folder / "pki", name)
         return credentials
 
     def password(self, name: str) -> Path:
@@ -152,11 +152,13 @@ class Broker:
 
     def renew(self, lifetime: timedelta = LEAF_LIFETIME) -> None:
         """Give the broker a new certificate and key; it reads them when it reloads."""
-        self.authority.issue_server(self._names, _now(), lifetime).save(self._folder / "pki", "broker")
+        self.authority.issue(Subject(self._names[0], tuple(self._names)), _now(), lifetime).save(
+            self._folder / "pki", "broker"
+        )
 
     def reissue(self, name: str, lifetime: timedelta = LEAF_LIFETIME) -> None:
         """Replace the certificate and key of a client."""
-        self.authority.issue_client(name, _now(), lifetime).save(self._folder / "pki", name)
+        self.authority.issue(Subject(name), _now(), lifetime).save(self._folder / "pki", name)
 
     def revoke(self, name: str) -> None:
         """Put the certificate of a client on the revocation list."""

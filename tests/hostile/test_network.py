@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters.tls import client_context
+from stockworker.pki.certificates import Subject
 from tests.harness.attacks import RawClient, connections_lost, run_good_job
 from tests.harness.broker import Broker
 from tests.harness.fleet import Fleet
@@ -36,7 +37,7 @@ def of_another_authority(broker: Broker, folder: Path) -> ssl.SSLContext:
 
 def expired(broker: Broker, folder: Path) -> ssl.SSLContext:
     long_ago = datetime(2001, 1, 1, tzinfo=UTC)
-    certificate, key = broker.authority.issue_client("host-1", long_ago).save(folder, "expired")
+    certificate, key = broker.authority.issue(Subject("host-1"), long_ago).save(folder, "expired")
     return client_context(broker.ca_file, certificate, key)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.pki.certificates import Authority
+from stockworker.pki.certificates import Authority, Subject
 from stockworker.pki.inspection import inspect
 from stockworker.terminal.exits import Exit
 from tests.harness.broker import Broker
@@ -158,9 +158,10 @@ def test_where_it_no_longer_says_what_it_was_asked_for_nothing_is_guessed(done: 
     refused = done.setup("--force")
     assert refused.status == Exit.CONFIG
     assert (
-        "/etc/mosquitto/conf.d/stockworker.conf: the line that says what it was asked for was edited" in refused.errors
+        "/etc/mosquitto/conf.d/stockworker.conf: the line with the options of the last run is not valid"
+        in refused.errors
     )
-    assert "delete that line" in refused.errors
+    assert "Delete that line" in refused.errors
     assert done.files() == before
 
 
@@ -195,7 +196,7 @@ def test_a_configuration_that_mosquitto_would_not_read_is_not_written(place: Pla
     assert refused.status == Exit.CONFIG
     assert "include_dir /etc/mosquitto/conf.d" in refused.errors
     (place.mosquitto / "mosquitto.conf").unlink()
-    assert "install the package 'mosquitto'" in place.setup().errors
+    assert "Install the package 'mosquitto'" in place.setup().errors
 
 
 def test_without_an_authority_it_says_what_to_run_where(bare: Place) -> None:
@@ -214,7 +215,7 @@ def elsewhere(
     """Bring the broker's files from an authority on another machine."""
     now = datetime.fromtimestamp(clock.wall(), UTC)
     authority = Authority.create("elsewhere", now, authority_lifetime)
-    identity = authority.issue_server(hosts, now, lifetime)
+    identity = authority.issue(Subject(hosts[0], tuple(hosts)), now, lifetime)
     place.folder.mkdir()
     for name, content in {
         "ca.crt": authority.certificate_pem,
@@ -235,7 +236,7 @@ def test_files_of_another_authority_are_taken_as_they_are(place: Place) -> None:
 
     refused = place.setup("--host", "other.example.org")
     assert refused.status == Exit.CONFIG
-    assert "is not for other.example.org" in refused.errors
+    assert "is not valid for other.example.org" in refused.errors
 
 
 @pytest.mark.parametrize(
@@ -270,7 +271,7 @@ def test_a_list_that_has_run_out_would_shut_everybody_out(bare: Place) -> None:
     elsewhere(bare, "mq.example.org", authority_lifetime=timedelta(seconds=-60))
     refused = bare.setup()
     assert refused.status == Exit.CONFIG
-    assert "crl.pem: has run out" in refused.errors
+    assert "crl.pem has expired" in refused.errors
 
 
 def test_what_was_written_is_put_back_if_not_all_can_be(done: Place) -> None:
@@ -279,7 +280,7 @@ def test_what_was_written_is_put_back_if_not_all_can_be(done: Place) -> None:
     before = done.files()
     failed = done.setup("--profile", "wan")
     assert failed.status == Exit.CONFIG
-    assert "everything is put back" in failed.errors
+    assert "all files were restored" in failed.errors
     assert {name: content for name, (content, _) in done.files().items()} == {
         name: content for name, (content, _) in before.items()
     }
@@ -319,7 +320,7 @@ def test_passwords_need_no_revocation_list(done: Place, tmp_path: Path) -> None:
     options = ("--password-file", str(passwords))
     refused = done.setup(*options)
     assert refused.status == Exit.CONFIG
-    assert "passwords: is missing" in refused.errors
+    assert "passwords does not exist" in refused.errors
     (done.root / str(passwords)[1:]).parent.mkdir(parents=True)
     (done.root / str(passwords)[1:]).touch()
     shutil.chown(done.root / str(passwords)[1:], group=(done.folder / "acl").stat().st_gid)

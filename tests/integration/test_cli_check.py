@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
+from stockworker.pki.certificates import Subject
 from tests.harness.command import Finished, arguments, changed, run
 from tests.harness.fleet import Fleet, Service
 from tests.harness.waiting import wait_until
@@ -139,7 +140,7 @@ def test_a_missing_key_file(config: Path) -> None:
 def test_a_certificate_out_of_its_time(
     fleet: Fleet, config: Path, issued: datetime, lifetime: timedelta, verdict: str, text: str
 ) -> None:
-    identity = fleet.broker.authority.issue_client("client", issued, lifetime)
+    identity = fleet.broker.authority.issue(Subject("client"), issued, lifetime)
     certificate, key = identity.save(fleet.folder / "old", "client")
 
     old = changed(config, "old", tls={"cert_file": str(certificate), "key_file": str(key)})
@@ -166,7 +167,7 @@ def test_a_certificate_of_the_broker_that_ends_soon(fleet: Fleet, config: Path) 
 
 
 def test_a_key_that_everybody_can_read(fleet: Fleet, config: Path) -> None:
-    certificate, key = fleet.broker.authority.issue_client("client", NOW).save(fleet.folder / "open", "client")
+    certificate, key = fleet.broker.authority.issue(Subject("client"), NOW).save(fleet.folder / "open", "client")
     key.chmod(0o644)
 
     done = run(

@@ -65,9 +65,9 @@ def install(ca: Path, broker: Broker) -> None:
 def test_what_is_to_be_done_next_is_said(ca: Path) -> None:
     assert "copy to its machine" in pki(ca, "issue", "worker", "edge-1").errors
     client = pki(ca, "issue", "client", "alice")
-    assert "stockworker broker setup; if this authority is not on its machine, with --client alice," in client.errors
+    assert "stockworker broker setup. If this authority is on another machine, add --client alice," in client.errors
     operator = pki(ca, "issue", "operator", "boss")
-    assert "with --operator boss --client alice," in operator.errors
+    assert "add --operator boss --client alice," in operator.errors
     renewed = pki(ca, "renew", "edge-1")
     assert "systemctl reload 'stockworker@*'" in renewed.errors
     revoked = pki(ca, "revoke", "edge-1")
@@ -103,12 +103,12 @@ def test_an_authority_in_its_last_year_is_told(tmp_path: Path) -> None:
     ("words", "text"),
     [
         (("issue", "worker", "+"), "'+' is no valid id"),
-        (("issue", "worker", "edge-1", "--host", "edge"), "--host goes with the kind broker"),
-        (("issue", "broker", "../broker"), "'../broker' is no host name"),
+        (("issue", "worker", "edge-1", "--host", "edge"), "--host requires KIND broker"),
+        (("issue", "broker", "../broker"), "'../broker' is neither a host name"),
         (("sign", "worker", "edge-1", "/nonexistent.csr"), "/nonexistent.csr: can't be read: No such file"),
         (("renew", "edge-1"), "'edge-1': it never had a certificate"),
-        (("revoke", "edge-1"), "'edge-1' is no name and no serial number"),
-        (("init",), "already holds a certificate authority"),
+        (("revoke", "edge-1"), "'edge-1' is not the name or serial number"),
+        (("init",), "already contains a certificate authority"),
     ],
 )
 def test_what_is_refused_is_explained(ca: Path, words: tuple[str, ...], text: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.pki.certificates import Authority
+from stockworker.pki.certificates import Authority, Subject
 from tests.harness import command
 from tests.harness.broker import Broker
 from tests.harness.command import changed, run
@@ -75,7 +75,7 @@ def test_the_broker_has_another_name(fleet: Fleet, config: Path) -> None:
 
 
 def test_the_broker_does_not_trust_our_certificate(fleet: Fleet, config: Path) -> None:
-    certificate, key = Authority.create("Another fleet", NOW).issue_client("client", NOW).save(fleet.folder, "forged")
+    certificate, key = Authority.create("Another fleet", NOW).issue(Subject("client"), NOW).save(fleet.folder, "forged")
     done = run(changed(config, "forged", tls={"cert_file": str(certificate), "key_file": str(key)}), "stats")
 
     assert done.status == 69

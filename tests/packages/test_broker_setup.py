@@ -77,7 +77,7 @@ def test_a_file_that_somebody_has_edited_is_left_alone(machine: Guest) -> None:
     refused = machine.try_run(*SETUP)
 
     assert refused.returncode == REFUSED
-    assert f"{CONFIG}: was edited by somebody else" in refused.stdout
+    assert f"{CONFIG}: was edited by hand" in refused.stdout
     assert (file.read_text(), pid(machine)) == (edited, before)
 
     assert f"kept {CONFIG}.edited-" in machine.run(*SETUP, "--force")
@@ -110,7 +110,7 @@ def test_a_restart_that_fails_all_the_same_is_undone(machine: Guest) -> None:
 
     assert refused.returncode == REFUSED
     assert "'systemctl restart mosquitto' has failed" in refused.stdout
-    assert "everything is put back as it was" in refused.stdout
+    assert "all files were restored" in refused.stdout
     assert (machine.root / CONFIG[1:]).read_text() == before
     machine.wait_until(partial(site.is_active, machine, "mosquitto"), "Mosquitto runs again")
     site.start(machine)

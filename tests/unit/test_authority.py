@@ -12,21 +12,21 @@ from stockworker.errors import CertificateRefused, ConfigError
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.certificates import LEAF_LIFETIME, Subject, make_p256, make_request, read_certificate
 from stockworker.pki.inspection import inspect
-from stockworker.pki.registry import CertificateKind, Standing
+from stockworker.pki.registry import CertificateKind, CertificateState
 
 NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 WORKER = Subject("edge-1")
 
 
 @pytest.fixture
-def office(tmp_path: Path) -> AuthorityFolder:
-    office = AuthorityFolder(tmp_path / "ca", NOW)
-    office.found("Fleet")
-    return office
+def authority(tmp_path: Path) -> AuthorityFolder:
+    authority = AuthorityFolder(tmp_path / "ca", NOW)
+    authority.create("Fleet")
+    return authority
 
 
-def revoked_serials(office: AuthorityFolder) -> list[int]:
-    return [entry.serial_number for entry in x509.load_pem_x509_crl(office.crl_file.read_bytes())]
+def revoked_serials(authority: AuthorityFolder) -> list[int]:
+    return [entry.serial_number for entry in x509.load_pem_x509_crl(authority.crl_file.read_bytes())]
 
 
 def request_of(folder: Path, name: str) -> Path:
@@ -35,73 +35,76 @@ def request_of(folder: Path, name: str) -> Path:
     return file
 
 
-def test_the_folder_is_for_its_owner_alone_and_no_file_of_it_is_open(office: AuthorityFolder) -> None:
-    office.issue(CertificateKind.WORKER, WORKER)
-    assert stat.S_IMODE(office.folder.stat().st_mode) == 0o700
-    keys = sorted(office.folder.rglob("*.key"))
+def test_the_folder_is_for_its_owner_alone_and_no_file_of_it_is_open(authority: AuthorityFolder) -> None:
+    authority.issue(CertificateKind.WORKER, WORKER)
+    assert stat.S_IMODE(authority.folder.stat().st_mode) == 0o700
+    keys = sorted(authority.folder.rglob("*.key"))
     assert [(file.name, stat.S_IMODE(file.stat().st_mode)) for file in keys] == [
         ("ca.key", 0o600),
         ("edge-1.key", 0o600),
     ]
 
 
-def test_there_is_a_revocation_list_from_the_first_day(office: AuthorityFolder) -> None:
-    assert revoked_serials(office) == []
-    assert stat.S_IMODE(office.crl_file.stat().st_mode) == 0o644  # Mosquitto reads it again as its own user
+def test_there_is_a_revocation_list_from_the_first_day(authority: AuthorityFolder) -> None:
+    assert revoked_serials(authority) == []
+    assert stat.S_IMODE(authority.crl_file.stat().st_mode) == 0o644  # Mosquitto reads it again as its own user
 
 
-def test_an_authority_is_never_replaced(office: AuthorityFolder) -> None:
-    office.issue(CertificateKind.WORKER, WORKER)
-    with pytest.raises(ConfigError, match="already holds a certificate authority"):
-        office.found("Another")
-    assert len(office.registry().records) == 1
+def test_an_authority_is_never_replaced(authority: AuthorityFolder) -> None:
+    authority.issue(CertificateKind.WORKER, WORKER)
+    with pytest.raises(ConfigError, match="already contains a certificate authority"):
+        authority.create("Another")
+    assert len(authority.registry().records) == 1
 
 
-def test_what_is_issued_is_written_down(office: AuthorityFolder) -> None:
-    issued = office.issue(CertificateKind.BROKER, Subject("broker", ("broker", "10.0.0.1")))
-    (record,) = office.registry().records
+def test_what_is_issued_is_written_down(authority: AuthorityFolder) -> None:
+    issued = authority.issue(CertificateKind.BROKER, Subject("broker", ("broker", "10.0.0.1")))
+    (record,) = authority.registry().records
     assert (record.name, record.kind, record.hosts) == ("broker", CertificateKind.BROKER, ("broker", "10.0.0.1"))
     assert int(record.serial, 16) == read_certificate(issued.certificate)[0]
     assert (record.issued_at, record.until) == (NOW, NOW + LEAF_LIFETIME)
 
 
-def test_a_name_has_one_kind(office: AuthorityFolder, tmp_path: Path) -> None:
+def test_a_name_has_one_kind(authority: AuthorityFolder, tmp_path: Path) -> None:
     """A worker's certificate in the name of an operator would have the operator's rights."""
-    office.issue(CertificateKind.OPERATOR, Subject("boss"))
-    with pytest.raises(CertificateRefused, match="'boss' has a certificate as operator"):
-        office.issue(CertificateKind.WORKER, Subject("boss"))
-    with pytest.raises(CertificateRefused, match="one name has one kind"):
-        office.sign(CertificateKind.WORKER, Subject("boss"), request_of(tmp_path, "boss"))
-    office.revoke("boss")
-    office.issue(CertificateKind.WORKER, Subject("boss"))
+    authority.issue(CertificateKind.OPERATOR, Subject("boss"))
+    with pytest.raises(CertificateRefused, match="'boss' already has a certificate of kind operator"):
+        authority.issue(CertificateKind.WORKER, Subject("boss"))
+    with pytest.raises(CertificateRefused, match="A name has only one kind"):
+        authority.sign(CertificateKind.WORKER, Subject("boss"), request_of(tmp_path, "boss"))
+    authority.revoke("boss")
+    authority.issue(CertificateKind.WORKER, Subject("boss"))
 
 
-def test_who_has_a_certificate_gets_a_successor_and_no_second_one(office: AuthorityFolder) -> None:
-    office.issue(CertificateKind.WORKER, WORKER)
-    with pytest.raises(CertificateRefused, match="'stockworker pki renew edge-1' makes its successor"):
-        office.issue(CertificateKind.WORKER, WORKER)
+def test_who_has_a_certificate_gets_a_successor_and_no_second_one(authority: AuthorityFolder) -> None:
+    authority.issue(CertificateKind.WORKER, WORKER)
+    with pytest.raises(CertificateRefused, match="renew it with 'stockworker pki renew edge-1'"):
+        authority.issue(CertificateKind.WORKER, WORKER)
 
 
-def test_a_request_is_signed_for_the_name_that_was_expected(office: AuthorityFolder, tmp_path: Path) -> None:
+def test_a_request_is_signed_for_the_name_that_was_expected(authority: AuthorityFolder, tmp_path: Path) -> None:
     file = request_of(tmp_path, "edge-1")
-    with pytest.raises(CertificateRefused, match="asks for the name 'edge-1', and not 'edge-2'"):
-        office.sign(CertificateKind.WORKER, Subject("edge-2"), file)
-    issued = office.sign(CertificateKind.WORKER, WORKER, file)
+    with pytest.raises(CertificateRefused, match="requests the name 'edge-1', not 'edge-2'"):
+        authority.sign(CertificateKind.WORKER, Subject("edge-2"), file)
+    issued = authority.sign(CertificateKind.WORKER, WORKER, file)
     assert issued.key is None
     assert inspect(issued.certificate)[0].name == "edge-1"
-    assert not list(office.folder.glob("issued/*.key"))
+    assert not list(authority.folder.glob("issued/*.key"))
 
 
-def test_a_machine_that_was_set_up_anew_is_signed_again(office: AuthorityFolder, tmp_path: Path) -> None:
-    office.sign(CertificateKind.WORKER, WORKER, request_of(tmp_path, "edge-1"))
-    office.sign(CertificateKind.WORKER, WORKER, request_of(tmp_path, "edge-1"))
-    assert [standing for _, standing in office.registry().standings(NOW)] == [Standing.REPLACED, Standing.VALID]
+def test_a_machine_that_was_set_up_anew_is_signed_again(authority: AuthorityFolder, tmp_path: Path) -> None:
+    authority.sign(CertificateKind.WORKER, WORKER, request_of(tmp_path, "edge-1"))
+    authority.sign(CertificateKind.WORKER, WORKER, request_of(tmp_path, "edge-1"))
+    assert [standing for _, standing in authority.registry().states(NOW)] == [
+        CertificateState.REPLACED,
+        CertificateState.VALID,
+    ]
 
 
-def test_a_successor_is_for_the_same_key_and_host(office: AuthorityFolder) -> None:
-    first = office.issue(CertificateKind.BROKER, Subject("broker", ("broker", "10.0.0.1")))
+def test_a_successor_is_for_the_same_key_and_host(authority: AuthorityFolder) -> None:
+    first = authority.issue(CertificateKind.BROKER, Subject("broker", ("broker", "10.0.0.1")))
     key = first.certificate.read_bytes(), read_certificate(first.certificate)[1]
-    later = AuthorityFolder(office.folder, NOW + timedelta(days=360))
+    later = AuthorityFolder(authority.folder, NOW + timedelta(days=360))
     former, second = later.renew("broker")
     assert former == first.record
     assert second.key is None
@@ -111,50 +114,52 @@ def test_a_successor_is_for_the_same_key_and_host(office: AuthorityFolder) -> No
     assert read_certificate(second.certificate)[1].public_numbers() == key[1].public_numbers()  # type: ignore[union-attr] # P-256
 
 
-def test_a_successor_with_a_new_key(office: AuthorityFolder) -> None:
-    issued = office.issue(CertificateKind.WORKER, WORKER)
+def test_a_successor_with_a_new_key(authority: AuthorityFolder) -> None:
+    issued = authority.issue(CertificateKind.WORKER, WORKER)
     assert issued.key is not None
     before = issued.key.read_bytes()
-    _, second = office.renew("edge-1", make_key=make_p256)
+    _, second = authority.renew("edge-1", make_key=make_p256)
     assert second.key is not None
     assert second.key.read_bytes() != before
 
 
-def test_what_can_not_be_renewed(office: AuthorityFolder) -> None:
+def test_what_can_not_be_renewed(authority: AuthorityFolder) -> None:
     with pytest.raises(CertificateRefused, match="it never had a certificate"):
-        office.renew("edge-1")
-    office.issue(CertificateKind.WORKER, WORKER)
-    office.issue(CertificateKind.WORKER, Subject("edge-2")).certificate.replace(office.folder / "issued" / "edge-1.crt")
-    with pytest.raises(ConfigError, match="not the certificate that was signed last for 'edge-1'"):
-        office.renew("edge-1")
-    office.revoke("edge-1")
+        authority.renew("edge-1")
+    authority.issue(CertificateKind.WORKER, WORKER)
+    authority.issue(CertificateKind.WORKER, Subject("edge-2")).certificate.replace(
+        authority.folder / "issued" / "edge-1.crt"
+    )
+    with pytest.raises(ConfigError, match="not the latest certificate of 'edge-1'"):
+        authority.renew("edge-1")
+    authority.revoke("edge-1")
     with pytest.raises(CertificateRefused, match="all its certificates are revoked"):
-        office.renew("edge-1")
+        authority.renew("edge-1")
 
 
-def test_all_certificates_of_a_name_are_revoked(office: AuthorityFolder) -> None:
-    office.issue(CertificateKind.WORKER, WORKER)
-    office.issue(CertificateKind.WORKER, Subject("edge-2"))
-    office.renew("edge-1")
-    revoked = office.revoke("edge-1")
+def test_all_certificates_of_a_name_are_revoked(authority: AuthorityFolder) -> None:
+    authority.issue(CertificateKind.WORKER, WORKER)
+    authority.issue(CertificateKind.WORKER, Subject("edge-2"))
+    authority.renew("edge-1")
+    revoked = authority.revoke("edge-1")
     assert [record.name for record in revoked] == ["edge-1", "edge-1"]
-    assert revoked_serials(office) == [int(record.serial, 16) for record in revoked]
-    assert office.revoke("edge-1") == []
-    assert len(revoked_serials(office)) == 2
+    assert revoked_serials(authority) == [int(record.serial, 16) for record in revoked]
+    assert authority.revoke("edge-1") == []
+    assert len(revoked_serials(authority)) == 2
 
 
 @pytest.mark.parametrize("form", [str, str.upper, "0{}".format])
-def test_one_is_revoked_by_its_number_however_it_is_written(office: AuthorityFolder, form: "type[str]") -> None:
-    first = office.issue(CertificateKind.WORKER, WORKER)
-    office.renew("edge-1")
-    office.revoke(form(first.record.serial))
-    assert revoked_serials(office) == [int(first.record.serial, 16)]
-    office.renew("edge-1")
+def test_one_is_revoked_by_its_number_however_it_is_written(authority: AuthorityFolder, form: "type[str]") -> None:
+    first = authority.issue(CertificateKind.WORKER, WORKER)
+    authority.renew("edge-1")
+    authority.revoke(form(first.record.serial))
+    assert revoked_serials(authority) == [int(first.record.serial, 16)]
+    authority.renew("edge-1")
 
 
-def test_who_is_unknown_can_not_be_revoked(office: AuthorityFolder) -> None:
-    with pytest.raises(CertificateRefused, match="is no name and no serial number"):
-        office.revoke("edge-9")
+def test_who_is_unknown_can_not_be_revoked(authority: AuthorityFolder) -> None:
+    with pytest.raises(CertificateRefused, match="is not the name or serial number"):
+        authority.revoke("edge-9")
 
 
 def test_an_encrypted_authority_asks_for_its_passphrase_when_it_signs(tmp_path: Path) -> None:
@@ -164,29 +169,29 @@ def test_an_encrypted_authority_asks_for_its_passphrase_when_it_signs(tmp_path: 
         asked.append(1)
         return b"secret"
 
-    office = AuthorityFolder(tmp_path, NOW, passphrase)
-    office.found("Fleet", passphrase=b"secret")
-    office.registry()
+    authority = AuthorityFolder(tmp_path, NOW, passphrase)
+    authority.create("Fleet", passphrase=b"secret")
+    authority.registry()
     assert not asked
-    office.issue(CertificateKind.WORKER, WORKER)
+    authority.issue(CertificateKind.WORKER, WORKER)
     assert len(asked) == 1
 
 
 def test_where_no_authority_is(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'stockworker pki init' makes one"):
+    with pytest.raises(ConfigError, match="create one with 'stockworker pki init'"):
         AuthorityFolder(tmp_path, NOW).registry()
     (tmp_path / "file").touch()
     with pytest.raises(ConfigError, match="file/ca: Not a directory"):
-        AuthorityFolder(tmp_path / "file" / "ca", NOW).found("Fleet")
+        AuthorityFolder(tmp_path / "file" / "ca", NOW).create("Fleet")
 
 
-def test_of_many_at_once_none_is_lost(office: AuthorityFolder) -> None:
+def test_of_many_at_once_none_is_lost(authority: AuthorityFolder) -> None:
     threads = [
-        threading.Thread(target=office.issue, args=(CertificateKind.WORKER, Subject(f"edge-{number}")))
+        threading.Thread(target=authority.issue, args=(CertificateKind.WORKER, Subject(f"edge-{number}")))
         for number in range(12)
     ]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert {record.name for record in office.registry().records} == {f"edge-{number}" for number in range(12)}
+    assert {record.name for record in authority.registry().records} == {f"edge-{number}" for number in range(12)}

@@ -15,7 +15,7 @@ PRODUCTION = broker_config(Profile.PRODUCTION, "8883", Files())
 def harmless(text: str, *staged: str) -> list[str]:
     ports = count(40001)
     trial = Trial(STAGE, frozenset(map(PurePath, staged)), STAGE / "scratch", lambda: next(ports))
-    return trial.harmless(text).splitlines()
+    return trial.sandboxed(text).splitlines()
 
 
 @pytest.mark.parametrize(

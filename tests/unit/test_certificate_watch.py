@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters.certificate_watch import CertificateWatch, Expiry
-from stockworker.pki.certificates import Authority
+from stockworker.pki.certificates import Authority, Subject
 
 DAY_S = 86_400.0
 ISSUED = datetime(2026, 5, 1, tzinfo=UTC)
@@ -16,7 +16,7 @@ END = ISSUED + timedelta(days=100)
 
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    identity = Authority.create("Fleet", ISSUED).issue_client("w1", ISSUED, timedelta(days=100))
+    identity = Authority.create("Fleet", ISSUED).issue(Subject("w1"), ISSUED, timedelta(days=100))
     return identity.save(tmp_path_factory.mktemp("pki"), "w1")[0]
 
 

@@ -10,7 +10,7 @@ from stockworker.cli.identity import Participant, identify
 from stockworker.client import client_name
 from stockworker.config import Config, load
 from stockworker.errors import ConfigError
-from stockworker.pki.certificates import Authority
+from stockworker.pki.certificates import Authority, Subject
 from stockworker.protocol.topics import Role
 from stockworker.terminal.findings import Finding
 
@@ -20,7 +20,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
     """The certificate of alice."""
-    return Authority.create("Fleet", NOW).issue_client("alice", NOW).save(tmp_path, "alice")[0]
+    return Authority.create("Fleet", NOW).issue(Subject("alice"), NOW).save(tmp_path, "alice")[0]
 
 
 def configured(certificate: Path, more: str = "") -> Config:

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.errors import ConfigError
-from stockworker.pki.certificates import BACKDATED, Authority
+from stockworker.pki.certificates import BACKDATED, Authority, Subject
 from stockworker.pki.inspection import inspect, revocations_until
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -14,7 +14,7 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 
 def test_a_certificate_names_owner_issuer_and_time(tmp_path: Path) -> None:
     authority = Authority.create("Fleet", NOW)
-    certificate, _ = authority.issue_client("host-1", NOW, timedelta(days=10)).save(tmp_path, "host-1")
+    certificate, _ = authority.issue(Subject("host-1"), NOW, timedelta(days=10)).save(tmp_path, "host-1")
 
     (facts,) = inspect(certificate)
 
@@ -33,8 +33,8 @@ def test_a_file_may_hold_several(tmp_path: Path) -> None:
     ("content", "text"),
     [
         (None, "can't be read: No such file or directory"),
-        (b"", "holds no certificate in PEM form"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "holds a damaged certificate"),
+        (b"", "contains no certificate in PEM format"),
+        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "contains a damaged certificate"),
     ],
 )
 def test_a_file_that_can_not_be_used(tmp_path: Path, content: bytes | None, text: str) -> None:
@@ -56,8 +56,8 @@ def test_a_file_of_revocation_lists_is_good_until_the_first_ends() -> None:
 @pytest.mark.parametrize(
     ("pem", "said"),
     [
-        (b"", "crl.pem: holds no revocation list"),
-        (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "crl.pem: holds a damaged revocation list"),
+        (b"", "crl.pem: contains no revocation list"),
+        (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "crl.pem: contains a damaged revocation list"),
     ],
 )
 def test_a_file_without_revocation_lists_is_named(pem: bytes, said: str) -> None:

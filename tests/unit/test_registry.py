@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.errors import ConfigError
-from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, Registry, Standing
+from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, CertificateState, Registry
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 YEAR = timedelta(days=365)
@@ -17,8 +17,8 @@ def record(serial: str, name: str = "edge-1", until: datetime = NOW + YEAR, **de
     return CertificateRecord(serial=serial, name=name, until=until, **fields)  # type: ignore[arg-type] # any of them
 
 
-def standings(*records: CertificateRecord, now: datetime = NOW) -> list[Standing]:
-    return [standing for _, standing in Registry(Path(), records).standings(now)]
+def states(*records: CertificateRecord, now: datetime = NOW) -> list[CertificateState]:
+    return [state for _, state in Registry(Path(), records).states(now)]
 
 
 def test_what_is_saved_comes_back(tmp_path: Path) -> None:
@@ -36,17 +36,17 @@ def test_a_damaged_line_is_named(tmp_path: Path, line: str) -> None:
     file = tmp_path / "issued.jsonl"
     Registry(file, [record("ab")]).save()
     file.write_text(file.read_text() + line + "\n")
-    with pytest.raises(ConfigError, match=r"issued\.jsonl, line 2: damaged"):
+    with pytest.raises(ConfigError, match=r"issued\.jsonl:2: line is damaged"):
         Registry.load(file)
 
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"issued\.jsonl: can't read what the authority has signed"):
+    with pytest.raises(ConfigError, match=r"issued\.jsonl: can't read the registry of the authority"):
         Registry.load(tmp_path / "issued.jsonl")
 
 
 def test_how_certificates_stand() -> None:
-    assert standings(
+    assert states(
         record("1", "valid"),
         record("2", "soon", NOW + EXPIRES_SOON - timedelta(seconds=1)),
         record("3", "expired", NOW - timedelta(seconds=1)),
@@ -54,17 +54,17 @@ def test_how_certificates_stand() -> None:
         record("5", "renewed"),
         record("6", "revoked", revoked_at=NOW),
     ) == [
-        Standing.VALID,
-        Standing.EXPIRES_SOON,
-        Standing.EXPIRED,
-        Standing.REPLACED,
-        Standing.VALID,
-        Standing.REVOKED,
+        CertificateState.VALID,
+        CertificateState.EXPIRES_SOON,
+        CertificateState.EXPIRED,
+        CertificateState.REPLACED,
+        CertificateState.VALID,
+        CertificateState.REVOKED,
     ]
 
 
 def test_what_was_replaced_counts_again_when_its_successor_is_revoked() -> None:
-    assert standings(record("1"), record("2", revoked_at=NOW)) == [Standing.VALID, Standing.REVOKED]
+    assert states(record("1"), record("2", revoked_at=NOW)) == [CertificateState.VALID, CertificateState.REVOKED]
 
 
 def test_a_name_has_its_kind_for_as_long_as_a_certificate_says_so() -> None:

@@ -7,7 +7,7 @@ from cryptography.hazmat.primitives import serialization
 
 from stockworker.adapters.tls import client_context
 from stockworker.errors import ConfigError
-from stockworker.pki.certificates import Authority
+from stockworker.pki.certificates import Authority, Subject
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -18,7 +18,7 @@ def pki(tmp_path: Path) -> Path:
     authority = Authority.create("Fleet", NOW)
     (tmp_path / "ca.crt").write_bytes(authority.certificate_pem)
     for name in ("w1", "w2"):
-        authority.issue_client(name, NOW).save(tmp_path, name)
+        authority.issue(Subject(name), NOW).save(tmp_path, name)
     return tmp_path
 
 

@@ -1,17 +1,17 @@
-"""The access list of the broker, generated from `topics.TOPICS`: who may publish and read where.
+"""The access control list of the broker, generated from `topics.TOPICS`: who may publish and read which topic.
 
-A peer's user name is the common name of its certificate, which nobody can claim without the key. Three things follow
-from how Mosquitto reads such a file (``man mosquitto.conf``, ``acl_file``), each of them held by the contract tests:
+The user name of a client is the common name of its certificate, so no client can use a name without its private key.
+Mosquitto's rules for this file (``man mosquitto.conf``, ``acl_file``) have three consequences. Contract tests check each:
 
-- Workers have their rights by ``pattern`` lines, ``%u`` being their own id: a new worker needs a certificate and no
-  change here. Whoever holds a certificate and is not named below is a worker, and can be nothing else.
-- ``pattern`` lines hold for everybody, so a client could play a worker of its own name and be given jobs. But the
-  ``deny`` lines of a user are looked at before anything that allows: each user who is no worker is denied the topics
-  that a worker of its name would have. Nothing is lost by it, because there is no worker of that name. So one
-  certificate can't be a client's and a worker's at once, and an authority must not issue a worker's certificate in a
-  name that is listed here. What a pattern allows without ``%u`` everybody may: to read the dispatcher's presence, and
-  with `legacy_workers`, for workers and dispatchers, to publish on the parents (clients and operators are denied them).
-- SUBSCRIBE is always granted. What may not be read is not delivered, silently.
+- Workers get their rights from ``pattern`` lines, in which ``%u`` is their own ID. So a new worker needs a certificate,
+  but no change of this file. Every certificate whose name is not listed belongs to a worker.
+- ``pattern`` lines apply to all users. So a client could act as a worker of its own name, and receive jobs. But Mosquitto
+  checks the ``deny`` lines of a user before all lines that allow. So each listed user is denied the topics of a worker of
+  the same name. This takes nothing away, because no worker may have that name: one certificate can't be a client's and a
+  worker's, and an authority must not issue a worker's certificate for a listed name. A pattern without ``%u`` allows all
+  users the same: to read the dispatcher's presence and, with `legacy_workers`, to publish on the parent topics (clients
+  and operators are denied these).
+- SUBSCRIBE always succeeds. Messages that a client may not read are silently not delivered.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -23,14 +23,14 @@ from stockworker.protocol.ids import check_id
 from stockworker.protocol.topics import LEGACY_PARENTS, OWN_LEVEL, TOPICS, Role, Topic
 
 _HEADER: Final = """\
-# Who may publish and read what: generated from stockworker's table of topics. Don't edit it, but put in its place what
-# this command prints, and reload Mosquitto (systemctl reload mosquitto):
+# Access control list: who may publish and read which topic. Generated from stockworker's table of topics. Do not edit
+# it: replace it with the output of this command, and reload Mosquitto (systemctl reload mosquitto):
 #
 #   stockworker acl --client NAME --operator NAME
 #
-# NAME is the common name of the client's certificate; both options may be repeated. A worker needs no line here: any
-# certificate of the fleet's authority whose name is not listed below is a worker's, and %u stands for its id. Mosquitto
-# warns of patterns without %u or %c when it starts; those that are here are meant so.
+# NAME is the common name of a client's certificate; both options may be repeated. Workers are not listed: every other
+# certificate of the fleet's authority belongs to a worker, and %u is its ID. At start, Mosquitto warns about patterns
+# without %u or %c; the ones in this file are intended.
 """
 _BROKER_STATE: Final = "$SYS/#"
 _WORKERS_OWN: Final = OWN_LEVEL[Role.WORKER]
@@ -45,19 +45,19 @@ def acl(
     *,
     legacy_workers: bool = False,
 ) -> str:
-    """Make the text of Mosquitto's ``acl_file``.
+    """Generate the text of Mosquitto's ``acl_file``.
 
     Args:
         dispatchers: user names of dispatchers.
-        operators: user names of people and tools that may steer and watch everything, the broker's own state included.
-        clients: user names of those who submit jobs and wait for them.
-        bridges: user names of brokers that pass on to this one, each with the ids of the workers and clients that it
-            may speak for; none means all, as this broker can't prove who is behind a bridge.
-        legacy_workers: let workers publish ``workers/register`` and its like without their id as last level. The
-            broker can't prove the sender there: any worker can speak for any other.
+        operators: user names of people and tools that may control and watch everything, including the broker's state.
+        clients: user names of clients that submit jobs and wait for them.
+        bridges: user names of site brokers that forward to this broker, each with the IDs of its workers and clients.
+            No IDs means all, because this broker can't verify senders behind a bridge.
+        legacy_workers: let workers publish ``workers/register`` and similar topics without their ID as last level. The
+            broker can't verify the sender there: every worker can impersonate every other one.
 
     Raises:
-        ValueError: a name is no valid id, or is given twice.
+        ValueError: a name is not a valid ID, or is given twice.
     """
     users = [
         (name, role)
@@ -67,7 +67,7 @@ def acl(
     names = [check_id(name) for name in (*(name for name, _ in users), *bridges)]
     for name in names:
         if names.count(name) > 1:
-            raise ValueError(f"{name!r} is given more than once: a name has one role")
+            raise ValueError(f"{name!r} is given more than once; a name has only one role")
     blocks = [_HEADER, _block("# workers", "pattern", _worker_rights(legacy=legacy_workers))]
     for name, role in users:
         rights = _user_rights(name, role, legacy=legacy_workers)
@@ -94,7 +94,7 @@ def _no_worker(name: str) -> Iterator[tuple[str, str]]:
 
 
 def _bridge_rights(name: str, ids: Sequence[str], *, legacy: bool) -> Iterator[tuple[str, str]]:
-    """What the workers and clients behind a bridge have, without what goes by no id of theirs or what operators have."""
+    """The rights of the workers and clients behind a bridge, as far as the topics contain their IDs."""
     yield from _no_worker(name)
     for topic in TOPICS:
         own = [OWN_LEVEL[role] for role in (Role.WORKER, Role.CLIENT) if OWN_LEVEL[role] in topic.levels]

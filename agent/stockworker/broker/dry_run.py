@@ -1,4 +1,4 @@
-"""Mosquitto with files before they are in their places: its whole configuration, where it disturbs nobody."""
+"""Tests new files before they are installed: starts Mosquitto with its whole configuration in a sandbox."""
 
 import os
 import shutil
@@ -13,34 +13,34 @@ from stockworker.broker.trial import Trial, included_folders
 from stockworker.errors import ConfigError
 
 
-def rehearse(
+def dry_run(
     machine: BrokerHost, files: Sequence[File], needed: Sequence[PurePath], tls: tuple[str, PurePath] | None
 ) -> None:
-    """Start a Mosquitto with files as they are to be.
+    """Start a separate Mosquitto process with new files.
 
     Args:
-        machine: what else there is.
-        files: as they are to be.
-        needed: those that they name besides, and that stay as they are.
-        tls: the value of the option `listener` that is to speak TLS, and the file of the authority that its
-            certificate must be of; None without TLS.
+        machine: has all other files.
+        files: the new files.
+        needed: existing files that the new ones refer to.
+        tls: the value of the option `listener` for TLS, and the certificate file of the authority that must have
+            issued the certificate of this listener; None without TLS.
 
     Raises:
-        ConfigError: it does not start, or clients would not trust it.
+        ConfigError: Mosquitto does not start, or clients would not trust its certificate.
     """
-    ours = {file.path: file for file in files}
+    new = {file.path: file for file in files}
     included = {file.path: file for file in machine.included()}
     folders = included_folders(included[MAIN].content.decode(errors="replace"))
-    configuration = {**included, **{path: file for path, file in ours.items() if path.parent in folders}}
+    configuration = {**included, **{path: file for path, file in new.items() if path.parent in folders}}
     with _stage() as stage:
-        paths = frozenset((*ours, *needed, *folders))
+        paths = frozenset((*new, *needed, *folders))
         trial = Trial(stage, paths, stage / "scratch", mosquitto.free_port)
         for path in needed:
             _copy(machine.place(path), _below(stage, path))
-        for path, file in ours.items():
+        for path, file in new.items():
             put(_below(stage, path), file.content)
         for path, file in configuration.items():
-            put(_below(stage, path), trial.harmless(file.content.decode(errors="replace")).encode())
+            put(_below(stage, path), trial.sandboxed(file.content.decode(errors="replace")).encode())
         try:
             mosquitto.try_out(
                 _below(stage, MAIN), stage / "scratch", tls and (trial.ports[tls[0]], _below(stage, tls[1]))
@@ -51,7 +51,7 @@ def rehearse(
 
 @contextmanager
 def _stage() -> Iterator[Path]:
-    """A folder that Mosquitto may enter, and in it `scratch`, where it may write."""
+    """A temporary folder that Mosquitto may enter, with a folder `scratch` that it may write to."""
     with TemporaryDirectory(prefix="stockworker-") as name, explained():
         stage = Path(name)
         scratch = stage / "scratch"
@@ -65,7 +65,7 @@ def _stage() -> Iterator[Path]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    """Copy a file with its owner and mode, by which Mosquitto may read it or not."""
+    """Copy a file with its owner and mode, so that a file that Mosquitto can't read is detected."""
     make_folder(target.parent)
     shutil.copy2(source, target)
     status = source.stat()

@@ -1,6 +1,7 @@
-"""Files that a command writes and writes anew: whether somebody else has edited one, and what it was asked for. Pure.
+"""Marks of generated files: a checksum that detects edits, and the options that the file was generated with. Pure.
 
-The last lines of such a file say it, as comments: no other file has to be kept, and a copy says it too.
+Both are comments in the last lines of the file. So no other file is needed, and a copy of the file has them as well. The
+texts of the marks are part of the files on disk: they must stay as they are.
 """
 
 import hashlib
@@ -13,11 +14,11 @@ _SUM: Final = "# Tells whether it was edited since (SHA-256 of the lines above):
 
 
 def finished(text: str, settings: Mapping[str, Any] | None = None) -> str:
-    """Complete the text of a file.
+    """Add the marks to the text of a file.
 
     Args:
         text: its lines.
-        settings: what it was asked for, in the terms of JSON; not said where there is nothing to say.
+        settings: the options that the file was generated with, as JSON data; omitted if empty.
     """
     asked = f"\n{_SETTINGS}{json.dumps(settings)}\n" if settings else "\n"
     body = text.rstrip("\n") + "\n" + asked
@@ -25,21 +26,21 @@ def finished(text: str, settings: Mapping[str, Any] | None = None) -> str:
 
 
 def is_untouched(text: str) -> bool:
-    """Whether it is as `finished` has made it."""
+    """Whether the text is unchanged since `finished`."""
     body, mark, digest = text.rpartition(_SUM)
     return bool(mark) and digest.rstrip("\n") == _digest(body)
 
 
 def settings_of(text: str) -> dict[str, Any]:
-    """What a file was asked for, edited or not; empty where it does not say.
+    """The options that a file was generated with; empty if it has none.
 
     Raises:
-        ValueError: somebody has edited that very line.
+        ValueError: the line with the options was edited, and is not valid.
     """
     found = [line for line in text.splitlines() if line.startswith(_SETTINGS)]
     settings: dict[str, Any] = json.loads(found[-1].removeprefix(_SETTINGS)) if found else {}
     if not isinstance(settings, dict):
-        raise ValueError(f"{settings!r} is no object")  # noqa: TRY004 (it is a text that is wrong, as where it is no JSON)
+        raise ValueError(f"{settings!r} is not a JSON object")  # noqa: TRY004 (the text is wrong, as with invalid JSON)
     return settings
 
 

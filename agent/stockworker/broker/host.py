@@ -1,4 +1,4 @@
-"""The files of the machine that Mosquitto runs on: what is there, and what is to be there."""
+"""The files of the machine that Mosquitto runs on: reading, writing, owners and modes."""
 
 import grp
 import os
@@ -21,65 +21,65 @@ CONFIG: Final = PurePath("/etc/mosquitto/conf.d/stockworker.conf")
 
 _FILE_MODE: Final = 0o640
 _FOLDER_MODE: Final = 0o750
-"""For root to write and for Mosquitto to read, and for nobody else: there is a key among them."""
+"""Writable for root, readable for Mosquitto, closed to all other users: one of the files is a private key."""
 
 
 @dataclass(frozen=True, slots=True)
 class File:
-    """A file as it is to be, under its path on the machine."""
+    """A file with its wanted content, under its path on the machine."""
 
     path: PurePath
     content: bytes
 
 
 class BrokerHost:
-    """The machine whose files are below `root`."""
+    """The machine with its file system below `root`."""
 
     def __init__(self, root: Path) -> None:
         self._root = root
 
     def place(self, path: PurePath) -> Path:
-        """Where a file is for us."""
+        """The path of a file as seen by this process."""
         return self._root / path.relative_to("/")
 
     def read(self, path: PurePath) -> bytes | None:
-        """What is in a file; None where there is none.
+        """The content of a file; None if it does not exist.
 
         Raises:
-            ConfigError: it can't be read.
+            ConfigError: the file is not readable.
         """
         with explained():
             return self.place(path).read_bytes() if self.place(path).exists() else None
 
     def has(self, file: File) -> bool:
-        """Whether a file is as it is to be: its content, its owner and who may read it."""
+        """Whether a file has the wanted content, owner and mode."""
         if self.read(file.path) != file.content:
             return False
         status = self.place(file.path).stat()
         return (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (_FILE_MODE, *_owner())
 
     def write(self, file: File) -> None:
-        """Put a file where it belongs.
+        """Write a file.
 
         Raises:
-            ConfigError: it can't be written.
+            ConfigError: the file is not writable.
         """
         put(self.place(file.path), file.content)
 
     def remove(self, path: PurePath) -> None:
-        """Take a file away.
+        """Delete a file.
 
         Raises:
-            ConfigError: it can't be.
+            ConfigError: the file can't be deleted.
         """
         with explained():
             self.place(path).unlink(missing_ok=True)
 
     def back_up(self, path: PurePath) -> PurePath:
-        """Keep a copy of a file beside it, under a name that Mosquitto does not read; returns that name.
+        """Copy a file to a name beside it that Mosquitto does not read; return that name.
 
         Raises:
-            ConfigError: it can't be.
+            ConfigError: the copy can't be written.
         """
         moment = datetime.fromtimestamp(clock.wall(), UTC)
         backup = path.with_name(f"{path.name}.edited-{moment:%Y%m%dT%H%M%S.%fZ}")
@@ -88,28 +88,28 @@ class BrokerHost:
         return backup
 
     def included(self) -> list[File]:
-        """What Mosquitto reads: its main file, and those that it includes.
+        """All configuration files that Mosquitto reads: its main file and the included ones.
 
         Raises:
-            ConfigError: there is no main file, it can't be read, or does not include the folder that ours is in.
+            ConfigError: the main file is missing or not readable, or does not include the folder of `CONFIG`.
         """
         main = self.read(MAIN)
         if main is None:
-            raise ConfigError(f"{self.place(MAIN)}: is missing: install the package 'mosquitto'")
+            raise ConfigError(f"{self.place(MAIN)} does not exist. Install the package 'mosquitto'")
         folders = included_folders(main.decode(errors="replace"))
         if CONFIG.parent not in folders:
             raise ConfigError(
-                f"{self.place(MAIN)}: does not read {CONFIG.parent}: add the line 'include_dir {CONFIG.parent}' to it"
+                f"{self.place(MAIN)}: does not include {CONFIG.parent}. Add the line 'include_dir {CONFIG.parent}'"
             )
         paths = [folder / file.name for folder in folders for file in sorted(self.place(folder).glob("*.conf"))]
         return [File(path, self.read(path) or b"") for path in (MAIN, *paths)]
 
 
 def put(file: Path, content: bytes) -> None:
-    """Write a file that is for root to write and for Mosquitto to read, and its folder where that is missing.
+    """Write a file for Mosquitto to read, and create its folder if it does not exist.
 
     Raises:
-        ConfigError: it can't be written.
+        ConfigError: the file is not writable.
     """
     with explained():
         make_folder(file.parent)
@@ -117,33 +117,33 @@ def put(file: Path, content: bytes) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make a folder that Mosquitto may enter, unless it is there."""
+    """Create a folder that Mosquitto may enter, if it does not exist."""
     if not folder.exists():
         make_folder(folder.parent)
         folder.mkdir()
         os.chown(folder, *_owner())
-        folder.chmod(_FOLDER_MODE)  # whatever the umask
+        folder.chmod(_FOLDER_MODE)  # mkdir would apply the umask
 
 
 def _owner() -> tuple[int, int]:
-    """Root and Mosquitto's group; ourselves where we are not root."""
+    """Root and Mosquitto's group; the current user and group if that is not root."""
     if os.geteuid() != 0:
         return os.geteuid(), os.getegid()
     try:
         return 0, grp.getgrnam(mosquitto.USER).gr_gid
     except KeyError:
-        raise ConfigError(f"there is no group {mosquitto.USER!r}: install the package 'mosquitto'") from None
+        raise ConfigError(f"the group {mosquitto.USER!r} does not exist. Install the package 'mosquitto'") from None
 
 
 @contextmanager
 def explained() -> Iterator[None]:
-    """Say what can't be done with a file as people should read it.
+    """Turn an OSError into a message for the operator.
 
     Raises:
-        ConfigError: in place of the error of the system.
+        ConfigError: instead of the OSError.
     """
     try:
         yield
     except OSError as error:
-        remedy = "; run this as root" if isinstance(error, PermissionError) else ""
+        remedy = ". Run this command as root" if isinstance(error, PermissionError) else ""
         raise ConfigError(f"{error.filename}: {error.strerror}{remedy}") from error

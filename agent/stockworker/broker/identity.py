@@ -1,4 +1,4 @@
-"""How a broker proves who it is: its files, and what the authority has for it where that is on the same machine."""
+"""The broker's certificate, key and revocation list, and their updates from an authority on the same machine."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,57 +17,57 @@ CRL: Final = "crl.pem"
 FILES: Final = (CA, CERTIFICATE, KEY, CRL)
 
 
-def present(folder: Path) -> dict[str, bytes]:
-    """Those of `FILES` that are in the broker's folder, by name.
+def existing_files(folder: Path) -> dict[str, bytes]:
+    """Read those of `FILES` that exist in the broker's folder.
 
     Raises:
-        ConfigError: one can't be read, or a key is there without its certificate, or the other way round.
+        ConfigError: a file is not readable, or only one of key and certificate exists.
     """
     try:
         found = {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
     except OSError as error:
-        raise ConfigError(f"{error.filename}: can't be read: {error.strerror}; run this as root") from error
+        raise ConfigError(f"{error.filename}: can't be read: {error.strerror}. Run this command as root") from error
     lone = {CERTIFICATE, KEY} & found.keys()
     if len(lone) == 1:
         other = KEY if CERTIFICATE in lone else CERTIFICATE
-        raise ConfigError(f"{folder / lone.pop()}: {other} is missing beside it: copy it there, or move this one away")
+        raise ConfigError(f"{folder / lone.pop()}: {other} is missing beside it. Copy it there, or move this file away")
     return found
 
 
-def brought_up_to_date(folder: Path, found: Mapping[str, bytes], office: AuthorityFolder) -> dict[str, bytes]:
-    """What should be in the folder by what the authority has: its revocation list, and a certificate that was renewed.
+def updated_files(folder: Path, found: Mapping[str, bytes], authority: AuthorityFolder) -> dict[str, bytes]:
+    """The files with the authority's current revocation list and the renewed certificate, if there are newer ones.
 
     Raises:
-        ConfigError: a file can't be used.
+        ConfigError: a file is not usable.
     """
-    if not office.is_behind(found.get(CA)):
+    if not authority.issued(found.get(CA)):
         return dict(found)
-    wanted = {**found, CA: (office.folder / CA).read_bytes(), CRL: office.crl_file.read_bytes()}
+    wanted = {**found, CA: (authority.folder / CA).read_bytes(), CRL: authority.crl_file.read_bytes()}
     if CERTIFICATE in found:
-        wanted[CERTIFICATE] = office.newest_like(folder / CERTIFICATE)
+        wanted[CERTIFICATE] = authority.latest_renewal_of(folder / CERTIFICATE)
     return wanted
 
 
-def hosts_on_record(office: AuthorityFolder) -> tuple[str, ...]:
-    """The hosts of the only broker that the authority knows; none where there are several."""
+def registered_hosts(authority: AuthorityFolder) -> tuple[str, ...]:
+    """The hosts of the broker in the registry; empty if the registry has several brokers."""
     brokers = {
-        record.name: record.hosts for record in office.registry().records if record.kind is CertificateKind.BROKER
+        record.name: record.hosts for record in authority.registry().records if record.kind is CertificateKind.BROKER
     }
     return next(iter(brokers.values())) if len(brokers) == 1 else ()
 
 
-def issue(office: AuthorityFolder, hosts: Sequence[str]) -> dict[str, bytes]:
-    """Have a certificate signed for a new key, of which nothing stays with the authority.
+def issue(authority: AuthorityFolder, hosts: Sequence[str]) -> dict[str, bytes]:
+    """Issue a certificate for a new key. The key does not stay in the authority's folder.
 
     Raises:
-        CertificateRefused: the name belongs to somebody who is no broker.
-        ConfigError: a file of the authority can't be used.
-        ValueError: a host is none.
+        CertificateRefused: the name has a certificate of another kind.
+        ConfigError: a file of the authority is not usable.
+        ValueError: a host is neither a DNS name nor an IP address.
     """
     subject = Subject(hosts[0], tuple(hosts))
     request, key = make_request(subject.name)
     with TemporaryDirectory() as folder:
         file = Path(folder) / "request"
         file.write_bytes(request)
-        issued = office.sign(CertificateKind.BROKER, subject, file)
+        issued = authority.sign(CertificateKind.BROKER, subject, file)
     return {CERTIFICATE: issued.certificate.read_bytes(), KEY: key}

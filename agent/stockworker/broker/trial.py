@@ -1,7 +1,7 @@
-"""Mosquitto's configuration made harmless: the same options for a broker that disturbs nobody. Pure.
+"""Rewrites a Mosquitto configuration for a sandboxed trial run. Pure.
 
-It listens on loopback alone, on ports that are free, writes nowhere but into a folder of its own, and reaches no other
-broker: there it would throw out the bridge that it is a copy of. What it would refuse, it still refuses.
+The trial broker listens only on loopback, on free ports, and writes only to its own folder. It never connects to another
+broker: its client ID would disconnect the real bridge. Every error that stops the real broker still stops the trial.
 """
 
 from collections.abc import Callable
@@ -17,14 +17,14 @@ _FIRST_OF_LISTENERS: Final = frozenset({"listener", "connection"})
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """One copy of a configuration.
+    """One sandboxed copy of a configuration.
 
     Attributes:
-        stage: the folder that holds copies of files and folders, each under the path that it really has.
-        staged: the paths of which there are copies.
-        scratch: the folder for what the broker writes.
-        free_port: gives a port that nobody uses.
-        ports: the ports that were given, by listener: two listeners of one address collide here as well.
+        stage: folder with copies of files and folders, each under its real path.
+        staged: the paths that have a copy.
+        scratch: folder for all files that the broker writes.
+        free_port: returns an unused port.
+        ports: listener → port of the trial. Two listeners with the same address get the same port, and so still collide.
     """
 
     stage: PurePath
@@ -33,8 +33,8 @@ class Trial:
     free_port: Callable[[], int]
     ports: dict[str, int] = field(default_factory=dict)
 
-    def harmless(self, text: str) -> str:
-        """Rewrite a file; its lines keep their numbers, by which Mosquitto tells where an error is."""
+    def sandboxed(self, text: str) -> str:
+        """Rewrite a file. Lines keep their numbers, because Mosquitto's error messages contain them."""
         return "".join(f"{self._line(line)}\n" for line in text.splitlines())
 
     def _line(self, line: str) -> str:
@@ -43,7 +43,7 @@ class Trial:
         return line if changed is None else f"{option} {changed}"
 
     def _changed(self, option: str, value: str) -> str | None:
-        """What the value of an option becomes; None: it stays."""
+        """The new value of an option; None if it stays."""
         match option:
             case "listener" if value.split()[:1] == ["0"]:  # a socket in the file system
                 return f"0 {self.scratch / str(self._port(value))}"
@@ -64,29 +64,30 @@ class Trial:
 
 
 def included_folders(text: str) -> list[PurePath]:
-    """The folders whose files belong to a configuration."""
+    """The folders that a configuration includes."""
     return [PurePath(value.strip()) for option, _, value in _options(text) if option == "include_dir"]
 
 
-def needs_restart(former: str, text: str) -> bool:
-    """Whether Mosquitto reads a change when it starts alone: on SIGHUP it reads no listener, TLS or bridge (mosquitto.conf(5)).
+def needs_restart(previous: str, text: str) -> bool:
+    """Whether a change takes effect only at a restart.
 
-    The first `listener` or `connection` begins what is about them.
+    On SIGHUP, Mosquitto does not read options of listeners, TLS and bridges again (mosquitto.conf(5)). They are all
+    options after the first `listener` or `connection`.
     """
-    return _about_connections(former) != _about_connections(text)
+    return _of_connections(previous) != _of_connections(text)
 
 
-def has_changed(former: str, text: str) -> bool:
-    """Whether an option has changed, and not comments alone."""
-    return _options(former) != _options(text)
+def has_changed(previous: str, text: str) -> bool:
+    """Whether an option has changed; changes of comments do not count."""
+    return _options(previous) != _options(text)
 
 
 def option(text: str, name: str) -> str | None:
-    """The value of an option, where it is given first."""
+    """The first value of an option."""
     return next((value for found, _, value in _options(text) if found == name), None)
 
 
-def _about_connections(text: str) -> list[tuple[str, str, str]]:
+def _of_connections(text: str) -> list[tuple[str, str, str]]:
     options = _options(text)
     first = next((at for at, (option, *_) in enumerate(options) if option in _FIRST_OF_LISTENERS), len(options))
     return options[first:]

@@ -3,9 +3,8 @@
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
@@ -14,9 +13,8 @@ from stockworker.config import Config, Tls, problems
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler
 from stockworker.pki.inspection import CertificateFacts, inspect
+from stockworker.pki.registry import EXPIRES_SOON
 from stockworker.terminal.findings import Finding, fail, ok, warn
-
-_RENEW_BEFORE: Final = timedelta(days=30)
 
 
 def check_configuration(path: Path | None, instance: str | None, shown: str) -> Iterator[Finding]:
@@ -56,7 +54,7 @@ def validity(subject: str, shown: str, facts: CertificateFacts, now: datetime) -
         )
     if now > facts.valid_until:
         return fail(subject, f"{shown} expired on {until}. Renew it")
-    if now > facts.valid_until - _RENEW_BEFORE:
+    if now > facts.valid_until - EXPIRES_SOON:
         return warn(subject, f"{shown} expires on {until}. Renew it")
     return ok(subject, f"{shown} is valid until {until}")
 

@@ -1,8 +1,7 @@
 """Checks of the keys that seal payloads and results."""
 
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
-from typing import Final
+from datetime import UTC, datetime
 
 from stockworker.adapters import clock
 from stockworker.cli.identity import Participant
@@ -10,12 +9,11 @@ from stockworker.cli.wiring import handler_specs, worker_seal
 from stockworker.client.sealing import submitter_seal
 from stockworker.config import Config
 from stockworker.errors import ConfigError
+from stockworker.pki.registry import EXPIRES_SOON
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.topics import Role
 from stockworker.sealing import keyring
 from stockworker.terminal.findings import Finding, fail, ok, warn
-
-_RENEW_BEFORE: Final = timedelta(days=30)
 
 
 def check_encryption(config: Config, who: Participant) -> Iterator[Finding]:
@@ -46,7 +44,7 @@ def _lasting(shown: str, entries: Sequence[keyring.Entry], now: float) -> Findin
         return ok("encryption", f"{shown} has valid keys")
     last = datetime.fromtimestamp(max(end for end in ends if end is not None), UTC)
     text = f"{shown} has valid keys until {last:%Y-%m-%d}"
-    if last > datetime.fromtimestamp(now, UTC) + _RENEW_BEFORE:
+    if last > datetime.fromtimestamp(now, UTC) + EXPIRES_SOON:
         return ok("encryption", text)
     return warn("encryption", f"{text}. Run 'stockworker keys rotate' for it, and copy the keyring to all machines")
 

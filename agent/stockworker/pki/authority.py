@@ -1,14 +1,15 @@
-"""The folder of a certificate authority, and what is done in it: issue, sign, renew, revoke.
+"""The folder of a certificate authority, and its operations: issue, sign, renew, revoke.
 
 ::
 
-    ca.crt          the authority; everybody has a copy
-    ca.key          its key; whoever has it can be anybody
-    crl.pem         what is revoked; the broker has a copy
-    issued.jsonl    what was signed, see `registry`
-    issued/         the certificates, and the keys that were made here
+    ca.crt          certificate of the authority; every participant has a copy
+    ca.key          its private key; with it, any identity can be forged
+    crl.pem         revocation list; the broker has a copy
+    issued.jsonl    records of all signed certificates, see `registry`
+    issued/         the certificates, and the keys that were generated here
 
-A certificate is in the registry before it can be used by anybody: what is not listed was not signed here.
+Order of writes: a certificate enters the registry before its file is written. So every certificate in use has a record,
+and can be revoked by name. A crash between the two leaves a record without a file, which is harmless.
 """
 
 import fcntl
@@ -51,7 +52,7 @@ _PRIVATE_FOLDER: Final = 0o700
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A certificate that was signed: its record and file, and the file of its key where that was made here."""
+    """A signed certificate: its record, its file, and the file of its key if the key was generated here."""
 
     record: CertificateRecord
     certificate: Path
@@ -59,12 +60,12 @@ class Issued:
 
 
 class AuthorityFolder:
-    """One authority at work.
+    """The operations of one authority.
 
     Args:
-        folder: see above.
-        now: the time, aware of its zone.
-        passphrase: asked for when a key that is encrypted is needed.
+        folder: the folder described above.
+        now: the current time, with its time zone.
+        passphrase: called only when an encrypted key is needed.
     """
 
     def __init__(self, folder: Path, now: datetime, passphrase: Passphrase | None = None) -> None:
@@ -76,11 +77,11 @@ class AuthorityFolder:
     def crl_file(self) -> Path:
         return self.folder / _CRL
 
-    def found(self, name: str, lifetime: timedelta = AUTHORITY_LIFETIME, passphrase: bytes | None = None) -> None:
-        """Make the authority, its key encrypted if there is a passphrase.
+    def create(self, name: str, lifetime: timedelta = AUTHORITY_LIFETIME, passphrase: bytes | None = None) -> None:
+        """Create the authority, with an encrypted key if a passphrase is given.
 
         Raises:
-            ConfigError: there is one, or the folder can't be written.
+            ConfigError: an authority exists already, or the folder is not writable.
         """
         with _explained(self.folder):
             self.folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
@@ -91,33 +92,38 @@ class AuthorityFolder:
             self._write_crl(authority, registry)
 
     def registry(self) -> Registry:
-        """What was signed here.
+        """The records of all signed certificates.
 
         Raises:
-            ConfigError: it can't be read.
+            ConfigError: the file is not readable.
         """
         if not (self.folder / _REGISTRY).exists():
-            raise ConfigError(f"{self.folder}: holds no certificate authority: 'stockworker pki init' makes one")
+            raise ConfigError(
+                f"{self.folder} contains no certificate authority; create one with 'stockworker pki init'"
+            )
         return Registry.load(self.folder / _REGISTRY)
 
-    def is_behind(self, authority_pem: bytes | None) -> bool:
-        """Whether there is an authority here, and it is this one, or no other is known."""
+    def issued(self, authority_pem: bytes | None) -> bool:
+        """Whether the authority in this folder is the one with this certificate.
+
+        With None as the certificate: whether the folder contains an authority.
+        """
         certificate = self.folder / "ca.crt"
         with _explained(self.folder):
             return (self.folder / _REGISTRY).exists() and authority_pem in (None, certificate.read_bytes())
 
-    def newest_like(self, file: Path) -> bytes:
-        """The certificate, PEM, that was signed last for the name and the key of the one in a file; or that one itself.
+    def latest_renewal_of(self, file: Path) -> bytes:
+        """The latest certificate, as PEM, for the name and key of the certificate in `file`; else that certificate.
 
         Raises:
-            ConfigError: a file can't be used.
+            ConfigError: a file is not usable.
         """
         name = inspect(file)[0].name
-        newest = self.folder / _CERTIFICATES / f"{name}.crt"
+        latest = self.folder / _CERTIFICATES / f"{name}.crt"
         known = any(record.revoked_at is None for record in self.registry().named(name))
         with _explained(self.folder):
-            is_like = known and newest.exists() and _public_key(newest) == _public_key(file)
-            return (newest if is_like else file).read_bytes()
+            is_renewal = known and latest.exists() and _public_key(latest) == _public_key(file)
+            return (latest if is_renewal else file).read_bytes()
 
     def issue(
         self,
@@ -129,14 +135,14 @@ class AuthorityFolder:
         """Issue a certificate and a new key.
 
         Raises:
-            CertificateRefused: the name has a certificate, or belongs to another kind.
-            ConfigError: a file of the authority can't be used.
+            CertificateRefused: the name has a certificate already, possibly of another kind.
+            ConfigError: a file of the authority is not usable.
         """
-        with self._at_work() as (authority, registry):
+        with self._locked() as (authority, registry):
             self._check_kind(registry, kind, subject.name)
             if registry.kind_of(subject.name, self._now) is not None:
                 raise CertificateRefused(
-                    f"{subject.name!r} has a certificate: 'stockworker pki renew {subject.name}' makes its successor"
+                    f"{subject.name!r} has a certificate; renew it with 'stockworker pki renew {subject.name}'"
                 )
             identity = authority.issue(subject, self._now, lifetime, make_key)
             return self._enter(registry, kind, subject, identity.certificate_pem, identity.key_pem)
@@ -144,17 +150,19 @@ class AuthorityFolder:
     def sign(
         self, kind: CertificateKind, subject: Subject, request: Path, lifetime: timedelta = LEAF_LIFETIME
     ) -> Issued:
-        """Sign the key of a request. Of the request nothing else counts: who it is for says whoever signs.
+        """Sign the key of a request. All other content of the request is ignored: `subject` comes from the operator.
 
         Raises:
-            CertificateRefused: the request is for another name, does not prove to hold its key, or the name belongs
-                to another kind.
-            ConfigError: a file can't be used.
+            CertificateRefused: the request is for another name, is not signed by its own key, or the name has a
+                certificate of another kind.
+            ConfigError: a file is not usable.
         """
         name, key = read_request(request)
         if name != subject.name:
-            raise CertificateRefused(f"{request}: asks for the name {name!r}, and not {subject.name!r}: mixed up?")
-        with self._at_work() as (authority, registry):
+            raise CertificateRefused(
+                f"{request}: requests the name {name!r}, not {subject.name!r}. Check that it is the right file"
+            )
+        with self._locked() as (authority, registry):
             self._check_kind(registry, kind, subject.name)
             certificate = authority.certify(key, subject, self._now, lifetime)
             return self._enter(registry, kind, subject, pem_of(certificate))
@@ -162,43 +170,45 @@ class AuthorityFolder:
     def renew(
         self, name: str, lifetime: timedelta = LEAF_LIFETIME, make_key: MakeKey | None = None
     ) -> tuple[CertificateRecord, Issued]:
-        """Issue the successor of the newest certificate of a name: for the same key, unless `make_key` makes another.
+        """Renew the latest certificate of a name: for the same key, unless `make_key` makes a new one.
 
         Returns:
-            The record of the certificate that was renewed, which stays valid, and what was issued.
+            The record of the previous certificate, which stays valid, and the new certificate.
 
         Raises:
-            CertificateRefused: there is none, or all of the name's are revoked.
-            ConfigError: a file can't be used.
+            CertificateRefused: the name has no certificate, or all of them are revoked.
+            ConfigError: a file is not usable.
         """
-        with self._at_work() as (authority, registry):
+        with self._locked() as (authority, registry):
             known = [record for record in registry.named(name) if record.revoked_at is None]
             if not known:
                 what = "all its certificates are revoked" if registry.named(name) else "it never had a certificate"
-                raise CertificateRefused(f"{name!r}: {what}: 'stockworker pki issue' gives it one")
-            former = known[-1]
-            subject = Subject(name, former.hosts)
+                raise CertificateRefused(f"{name!r}: {what}; issue one with 'stockworker pki issue'")
+            previous = known[-1]
+            subject = Subject(name, previous.hosts)
             if make_key is None:
-                certificate = authority.certify(self._key_of(former), subject, self._now, lifetime)
-                return former, self._enter(registry, former.kind, subject, pem_of(certificate))
+                certificate = authority.certify(self._key_of(previous), subject, self._now, lifetime)
+                return previous, self._enter(registry, previous.kind, subject, pem_of(certificate))
             identity = authority.issue(subject, self._now, lifetime, make_key)
-            issued = self._enter(registry, former.kind, subject, identity.certificate_pem, identity.key_pem)
-            return former, issued
+            issued = self._enter(registry, previous.kind, subject, identity.certificate_pem, identity.key_pem)
+            return previous, issued
 
     def revoke(self, target: str) -> list[CertificateRecord]:
-        """Revoke the certificates of a name, or the one with this serial number; and write the list anew.
+        """Revoke all certificates of a name, or the one with this serial number, and write a new revocation list.
 
         Returns:
-            Those that were revoked by it.
+            The records that were not revoked before.
 
         Raises:
-            CertificateRefused: nothing is known under this name or number.
-            ConfigError: a file can't be used.
+            CertificateRefused: the name or number is unknown.
+            ConfigError: a file is not usable.
         """
-        with self._at_work() as (authority, registry):
+        with self._locked() as (authority, registry):
             found = registry.named(target) or [each for each in registry.records if each.serial == _serial(target)]
             if not found:
-                raise CertificateRefused(f"{target!r} is no name and no serial number that was signed here: see 'list'")
+                raise CertificateRefused(
+                    f"{target!r} is not the name or serial number of a certificate; see 'stockworker pki list --all'"
+                )
             fresh = [record for record in found if record.revoked_at is None]
             registry.revoke((record.serial for record in fresh), self._now)
             registry.save()
@@ -206,29 +216,29 @@ class AuthorityFolder:
             return fresh
 
     def write_crl(self) -> Path:
-        """Write the list of what is revoked anew.
+        """Write a new revocation list.
 
         Raises:
-            ConfigError: a file can't be used.
+            ConfigError: a file is not usable.
         """
-        with self._at_work() as (authority, registry):
+        with self._locked() as (authority, registry):
             self._write_crl(authority, registry)
         return self.crl_file
 
     @contextmanager
-    def _at_work(self) -> Iterator[tuple[Authority, Registry]]:
-        """One at a time: of two that wrote the registry at once, one would be lost."""
+    def _locked(self) -> Iterator[tuple[Authority, Registry]]:
+        """Load the authority under a lock: of two concurrent writers of the registry, one would lose its record."""
         registry_file = self.folder / _REGISTRY
         self.registry()
-        with _explained(self.folder), _locked(self.folder):
+        with _explained(self.folder), _lock(self.folder):
             yield Authority.load(self.folder, self._passphrase), Registry.load(registry_file)
 
     def _check_kind(self, registry: Registry, kind: CertificateKind, name: str) -> None:
         known = registry.kind_of(name, self._now)
         if known not in (None, kind):
             raise CertificateRefused(
-                f"{name!r} has a certificate as {known}: one name has one kind, or each could act as the other. Choose "
-                "another name, or revoke that certificate first"
+                f"{name!r} already has a certificate of kind {known}. A name has only one kind, because the broker "
+                "derives rights from the name. Choose another name, or revoke that certificate first"
             )
 
     def _enter(
@@ -262,7 +272,10 @@ class AuthorityFolder:
         path = self.folder / _CERTIFICATES / f"{record.name}.crt"
         serial, key = read_certificate(path)
         if f"{serial:x}" != record.serial:
-            raise ConfigError(f"{path}: not the certificate that was signed last for {record.name!r}; copy that here")
+            raise ConfigError(
+                f"{path}: not the latest certificate of {record.name!r}, which has the serial number {record.serial}. "
+                "Copy that one here"
+            )
         return key
 
     def _write_crl(self, authority: Authority, registry: Registry) -> None:
@@ -276,7 +289,7 @@ class AuthorityFolder:
 
 
 @contextmanager
-def _locked(folder: Path) -> Iterator[None]:
+def _lock(folder: Path) -> Iterator[None]:
     handle = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX)
@@ -299,5 +312,5 @@ def _public_key(certificate: Path) -> bytes:
 
 
 def _serial(written: str) -> str:
-    """A serial number as it is in the registry, however a tool has shown it."""
+    """Normalise a serial number to its form in the registry: tools print it with colons, in capitals, or padded."""
     return written.replace(":", "").lower().lstrip("0")

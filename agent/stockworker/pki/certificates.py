@@ -1,12 +1,13 @@
-"""A small certificate authority for one fleet: who may talk to the broker, and how the broker proves itself.
+"""A small certificate authority for one fleet.
 
-One authority signs the broker's certificate and one client certificate per worker, dispatcher and user. The common name
-of a client certificate is its identity: the broker takes it as the user name, and the access rules start from there.
+The authority signs the broker's certificate, and one client certificate for each worker, dispatcher and user. The common
+name of a client certificate is the identity of its holder: Mosquitto uses it as the user name, and the access control
+list grants rights to user names. So an authority must never sign one name for two different holders.
 """
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,14 +24,15 @@ from stockworker.errors import CertificateRefused, ConfigError
 from stockworker.protocol.ids import check_id
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
-# A year and a month: renewed yearly, with a month to notice that the renewal failed.
+# A year and a month: for yearly renewal, with a month to notice a failed renewal.
 LEAF_LIFETIME = timedelta(days=397)
-# Edge machines boot with wrong clocks: a certificate is valid for a peer that is up to a day behind.
+# Edge machines boot with wrong clocks: a certificate is valid for a peer whose clock is up to a day late.
 BACKDATED = timedelta(days=1)
 
 _AUTHORITY = "ca"
 _SECOND: Final = timedelta(seconds=1)
-# The common name holds up to 64 characters (RFC 5280, appendix A.1), and is the name of a file here.
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+# A common name has at most 64 characters (RFC 5280, appendix A.1). Here it is also a file name.
 _HOST: Final = re.compile(r"[A-Za-z0-9:][A-Za-z0-9.:-]{0,63}")
 _KEY_TYPES: Final = "P-256 (prime256v1) or Ed25519"
 
@@ -48,7 +50,7 @@ class IssuedIdentity:
     key_pem: bytes = field(repr=False)
 
     def save(self, folder: Path, name: str) -> tuple[Path, Path]:
-        """Write `<name>.crt` and `<name>.key` (readable by the owner alone); returns both paths."""
+        """Write `<name>.crt` and `<name>.key` (readable only by the owner); return both paths."""
         folder.mkdir(parents=True, exist_ok=True)
         certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
         replace_file(key, self.key_pem, SECRET)
@@ -58,15 +60,15 @@ class IssuedIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """Whom a certificate is for: a peer of the broker, or, where there are `hosts`, the broker itself.
+    """The holder of a certificate: the broker if it has `hosts`, else a client of the broker.
 
     Attributes:
-        name: the common name.
-        hosts: the DNS names and IP addresses that clients dial.
+        name: common name.
+        hosts: DNS names and IP addresses that clients dial.
 
     Raises:
-        ValueError: the name of a peer is no id (see `protocol.ids`): in an access rule, `+` would stand for everybody;
-            or a host is neither a DNS name nor an IP address.
+        ValueError: the name of a client is not a valid ID (see `protocol.ids`; in an access rule, `+` would match every
+            name), or a host is neither a DNS name nor an IP address.
     """
 
     name: str
@@ -77,12 +79,12 @@ class Subject:
             check_id(self.name)
         for host in (self.name, *self.hosts) if self.hosts else ():
             if not _HOST.fullmatch(host):
-                raise ValueError(f"{host[:80]!r} is no host name of up to 64 characters, and no IP address")
+                raise ValueError(f"{host[:80]!r} is neither a host name of up to 64 characters nor an IP address")
 
 
 @dataclass(frozen=True, slots=True)
 class Revocation:
-    """A certificate that is not to be believed any more."""
+    """A revoked certificate."""
 
     serial: int
     at: datetime
@@ -90,14 +92,14 @@ class Revocation:
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """Signs certificates. Its key stays on one machine; everybody else gets `certificate_pem`."""
+    """Signs certificates. Its key stays on one machine; all participants get `certificate_pem`."""
 
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     @classmethod
     def create(cls, name: str, now: datetime, lifetime: timedelta = AUTHORITY_LIFETIME) -> "Authority":
-        """Make a new authority, signed by itself. `now` is aware of its time zone."""
+        """Create a new, self-signed authority. `now` has a time zone."""
         key = ec.generate_private_key(ec.SECP256R1())
         builder = _builder(name, key.public_key(), now - BACKDATED, now + lifetime).issuer_name(_named(name))
         builder = builder.add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
@@ -106,10 +108,10 @@ class Authority:
 
     @classmethod
     def load(cls, folder: Path, passphrase: Passphrase | None = None) -> "Authority":
-        """Read what `save` wrote; `passphrase` is asked for only if the key is encrypted.
+        """Read the files that `save` wrote; `passphrase` is called only if the key is encrypted.
 
         Raises:
-            ConfigError: a file is missing, unreadable, can't be decrypted, or the two do not belong together.
+            ConfigError: a file is missing, unreadable or can't be decrypted, or key and certificate do not match.
         """
         certificate_path, key_path = folder / f"{_AUTHORITY}.crt", folder / f"{_AUTHORITY}.key"
         try:
@@ -118,49 +120,37 @@ class Authority:
         except OSError as error:
             raise ConfigError(f"{error.filename}: can't read the certificate authority: {error.strerror}") from error
         except ValueError as error:
-            raise ConfigError(f"{folder}: {certificate_path.name} or {key_path.name} is not plain PEM") from error
+            raise ConfigError(f"{folder}: {certificate_path.name} or {key_path.name} is not in PEM format") from error
         key = _load_key(key_path, key_pem, passphrase)
         if not _is_key_of(key, certificate):
-            raise ConfigError(f"{key_path}: not the key of {certificate_path.name}; restore both from one backup")
+            raise ConfigError(f"{key_path}: not the key of {certificate_path.name}; restore both from the same backup")
         return cls(certificate, key)
 
     def save(self, folder: Path, passphrase: bytes | None = None) -> None:
-        """Write `ca.crt`, and `ca.key` readable by the owner alone, encrypted if there is a passphrase.
+        """Write `ca.crt` and `ca.key`: readable only by the owner, and encrypted if a passphrase is given.
 
         Raises:
-            ConfigError: the folder has an authority; another in its place would orphan all that the first has issued.
+            ConfigError: the folder contains an authority; replacing it would orphan all certificates that it issued.
         """
         if (folder / f"{_AUTHORITY}.key").exists() or (folder / f"{_AUTHORITY}.crt").exists():
-            raise ConfigError(f"{folder}: already holds a certificate authority; to start anew, move it away first")
+            raise ConfigError(f"{folder} already contains a certificate authority; to replace it, move it away first")
         IssuedIdentity(self.certificate_pem, _pem(self.key, passphrase)).save(folder, _AUTHORITY)
 
     @property
     def certificate_pem(self) -> bytes:
         return self.certificate.public_bytes(serialization.Encoding.PEM)
 
-    def issue_server(self, names: Sequence[str], now: datetime, lifetime: timedelta = LEAF_LIFETIME) -> IssuedIdentity:
-        """Issue for the broker; `names` are the DNS names and IP addresses that clients dial, the most usual first."""
-        return self.issue(Subject(names[0], tuple(names)), now, lifetime)
-
-    def issue_client(self, common_name: str, now: datetime, lifetime: timedelta = LEAF_LIFETIME) -> IssuedIdentity:
-        """Issue for a worker (its worker id), a dispatcher or a user; the broker knows it by `common_name`.
-
-        Raises:
-            ValueError: the name is no id.
-        """
-        return self.issue(Subject(common_name), now, lifetime)
-
     def issue(
         self, subject: Subject, now: datetime, lifetime: timedelta = LEAF_LIFETIME, make_key: MakeKey | None = None
     ) -> IssuedIdentity:
-        """Issue a certificate together with a new key: P-256 unless `make_key` makes another."""
+        """Issue a certificate and a new key: P-256, unless `make_key` makes another kind."""
         key = (make_key or make_p256)()
         return IssuedIdentity(pem_of(self.certify(key.public_key(), subject, now, lifetime)), _pem(key))
 
     def certify(
         self, key: PublicKey, subject: Subject, now: datetime, lifetime: timedelta = LEAF_LIFETIME
     ) -> x509.Certificate:
-        """Sign a certificate for a key that exists; it does not outlive the authority's own."""
+        """Sign a certificate for an existing key; it expires no later than the authority."""
         until = min(now + lifetime, valid_until(self.certificate))
         usage = ExtendedKeyUsageOID.SERVER_AUTH if subject.hosts else ExtendedKeyUsageOID.CLIENT_AUTH
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
@@ -175,16 +165,17 @@ class Authority:
         return builder.sign(self.key, hashes.SHA256())
 
     def revocation_list(self, revoked: Iterable[Revocation], now: datetime, previous_pem: bytes | None = None) -> bytes:
-        """Sign the list of what is revoked (RFC 5280, section 5), PEM; `previous_pem` is the list that it replaces.
+        """Sign a revocation list (RFC 5280, section 5) as PEM; `previous_pem` is the list that it replaces.
 
-        It is dated back as certificates are, and always newer than the one before: of two lists OpenSSL believes the
-        newer. It is valid for as long as the authority: a broker with a list that has run out lets nobody in.
+        The list is backdated like certificates, but always newer than the previous one, because OpenSSL uses the newest
+        of several lists. It is valid as long as the authority, because a broker with an expired list rejects every
+        client.
         """
         number, this_update = 1, now - BACKDATED
         if previous_pem is not None:
             previous = x509.load_pem_x509_crl(previous_pem)
             number += previous.extensions.get_extension_for_class(x509.CRLNumber).value.crl_number
-            this_update = max(this_update, _update_of(previous) + _SECOND)
+            this_update = max(this_update, utc_time(previous, "last_update") + _SECOND)
         issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self.key.public_key())
         builder = (
             x509.CertificateRevocationListBuilder()
@@ -204,18 +195,18 @@ class Authority:
 
 
 def make_request(name: str, make_key: MakeKey | None = None) -> tuple[bytes, bytes]:
-    """Make a key, and a request (PKCS #10) for a certificate of this name; returns both as PEM, the request first."""
+    """Make a key and a certificate request (PKCS #10) for this name; return the request and the key as PEM."""
     key = (make_key or make_p256)()
     request = x509.CertificateSigningRequestBuilder().subject_name(_named(name)).sign(key, _digest(key))
     return request.public_bytes(serialization.Encoding.PEM), _pem(key)
 
 
 def read_request(file: Path) -> tuple[str, PublicKey]:
-    """The name that a request asks for, and the key that it proves to hold.
+    """Read the requested name and the key of a request.
 
     Raises:
-        ConfigError: the file can't be read, or holds no request.
-        CertificateRefused: it is not signed by its own key, or the key is of a kind that is not used here.
+        ConfigError: the file is not readable, or contains no request.
+        CertificateRefused: the request is not signed by its own key, or the key type is not supported.
     """
     try:
         request = x509.load_pem_x509_csr(file.read_bytes())
@@ -224,29 +215,31 @@ def read_request(file: Path) -> tuple[str, PublicKey]:
     except OSError as error:
         raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{file}: holds no certificate request in PEM form; copy it anew") from error
+        raise ConfigError(f"{file}: contains no certificate request in PEM format; copy it again") from error
     if not proven:
-        raise CertificateRefused(f"{file}: not signed by the key that it names: whoever made it does not hold that key")
+        raise CertificateRefused(f"{file}: not signed by the key in it; do not trust where it came from")
     if not _is_ours(key):
-        raise CertificateRefused(f"{file}: its key must be {_KEY_TYPES}: make it with 'stockworker pki request'")
+        raise CertificateRefused(
+            f"{file}: the key type must be {_KEY_TYPES}; create the request with 'stockworker pki request'"
+        )
     return _common_name(request.subject), key
 
 
 def read_certificate(file: Path) -> tuple[int, PublicKey]:
-    """The serial number and the key of a certificate that was issued here.
+    """Read the serial number and the key of a certificate of this authority.
 
     Raises:
-        ConfigError: the file can't be read, or holds another kind of certificate.
+        ConfigError: the file is not readable, or contains another kind of certificate.
     """
     try:
         certificate = x509.load_pem_x509_certificate(file.read_bytes())
     except OSError as error:
         raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
     except ValueError as error:
-        raise ConfigError(f"{file}: holds no certificate in PEM form; copy it anew") from error
+        raise ConfigError(f"{file}: contains no certificate in PEM format; copy it again") from error
     key = certificate.public_key()
     if not _is_ours(key):
-        raise ConfigError(f"{file}: its key is not {_KEY_TYPES}")
+        raise ConfigError(f"{file}: the key type is not {_KEY_TYPES}")
     return certificate.serial_number, key
 
 
@@ -254,12 +247,12 @@ def read_certificate(file: Path) -> tuple[int, PublicKey]:
 
 
 def make_p256() -> PrivateKey:
-    """Make a key that every TLS library takes."""
+    """Make a key that every TLS library supports."""
     return ec.generate_private_key(ec.SECP256R1())
 
 
 def make_ed25519() -> PrivateKey:
-    """Make a key as RFC 8410 has them."""
+    """Make a key as defined in RFC 8410."""
     return ed25519.Ed25519PrivateKey.generate()
 
 
@@ -268,17 +261,17 @@ def pem_of(certificate: x509.Certificate) -> bytes:
 
 
 def valid_until(certificate: x509.Certificate) -> datetime:
-    """The last moment of a certificate."""
-    # cryptography before 42 knows these times without their zone (which is UTC) alone; newer ones deprecate that.
-    if hasattr(certificate, "not_valid_after_utc"):
-        return certificate.not_valid_after_utc
-    return certificate.not_valid_after.replace(tzinfo=UTC)
+    """The last moment of a certificate's validity."""
+    return utc_time(certificate, "not_valid_after")
 
 
-def _update_of(revoked: x509.CertificateRevocationList) -> datetime:
-    if hasattr(revoked, "last_update_utc"):
-        return revoked.last_update_utc
-    return revoked.last_update.replace(tzinfo=UTC)
+def utc_time(document: x509.Certificate | x509.CertificateRevocationList, name: str) -> datetime:
+    """A time of a certificate or revocation list; a list without `next_update` never expires.
+
+    Versions of cryptography before 42 only have naive times, in UTC. Later versions deprecate them for names in `_utc`.
+    """
+    time: datetime | None = getattr(document, f"{name}_utc" if hasattr(document, f"{name}_utc") else name)
+    return _NEVER if time is None else time.replace(tzinfo=UTC)
 
 
 def _builder(name: str, key: PublicKey, since: datetime, until: datetime) -> x509.CertificateBuilder:
@@ -324,7 +317,7 @@ def _key_usage(*, signs_certificates: bool) -> x509.KeyUsage:
 
 
 def _digest(key: PrivateKey) -> hashes.SHA256 | None:
-    """Ed25519 brings its own."""
+    """The digest for a signature; Ed25519 has a built-in one."""
     return None if isinstance(key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
 
 
@@ -338,11 +331,11 @@ def _pem(key: PrivateKey, passphrase: bytes | None = None) -> bytes:
 def _load_key(path: Path, pem: bytes, passphrase: Passphrase | None) -> object:
     encrypted = b"ENCRYPTED" in pem
     if encrypted and passphrase is None:
-        raise ConfigError(f"{path}: is encrypted, and there is no passphrase")
+        raise ConfigError(f"{path} is encrypted; a passphrase is needed")
     try:
         return serialization.load_pem_private_key(pem, passphrase() if encrypted and passphrase else None)
     except (ValueError, TypeError, UnsupportedAlgorithm) as error:
-        what = "the passphrase is wrong, or the file is damaged" if encrypted else "is not plain PEM"
+        what = "the passphrase is wrong, or the file is damaged" if encrypted else "not in PEM format"
         raise ConfigError(f"{path}: {what}") from error
 
 

@@ -1,4 +1,4 @@
-"""``stockworker pki``: who may talk to the broker. Needs no broker and no dispatcher, and so works on a machine apart."""
+"""``stockworker pki``: the fleet's certificates. It needs no broker and no dispatcher, so it runs on any machine."""
 
 import argparse
 import getpass
@@ -22,7 +22,7 @@ from stockworker.pki.certificates import (
     make_request,
 )
 from stockworker.pki.inspection import inspect
-from stockworker.pki.registry import CertificateKind, CertificateRecord, Standing
+from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, CertificateState
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note, print_json
@@ -31,8 +31,8 @@ from stockworker.terminal.tables import table, terminal_width
 _FOLDER: Final = Path("/etc/stockworker/ca")
 _LONGEST_DAYS: Final = 36_500
 _KEYS: Final[dict[str, MakeKey]] = {"p256": make_p256, "ed25519": make_ed25519}
-_FADING: Final = frozenset({Standing.EXPIRES_SOON, Standing.EXPIRED})
-_CURRENT: Final = frozenset({Standing.VALID, Standing.EXPIRES_SOON, Standing.EXPIRED})
+_NEEDS_RENEWAL: Final = frozenset({CertificateState.EXPIRES_SOON, CertificateState.EXPIRED})
+_CURRENT: Final = frozenset({CertificateState.VALID, CertificateState.EXPIRES_SOON, CertificateState.EXPIRED})
 
 
 # --- commands ---------------------------------------------------------------------------------------------------------
@@ -41,12 +41,12 @@ _CURRENT: Final = frozenset({Standing.VALID, Standing.EXPIRES_SOON, Standing.EXP
 def init(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki init``."""
     parser.description = (
-        "Make the fleet's certificate authority in a folder of its own. Whoever has its key can be anybody in the fleet: "
-        "best on a machine that runs nothing else, or on a medium that is taken away. Workers and broker never need it."
+        "Create the fleet's certificate authority in its own folder. Its private key can forge any identity in the fleet. "
+        "Keep it on a separate machine or on removable media. Workers and the broker never need it."
     )
     parser.add_argument("name", nargs="?", metavar="NAME", default="stockworker fleet", help="name of the authority")
     parser.add_argument(
-        "--encrypt", action="store_true", help="encrypt the key with a passphrase, which is asked for at each use"
+        "--encrypt", action="store_true", help="encrypt the key with a passphrase, which each use of the key asks for"
     )
     _add_days(parser, AUTHORITY_LIFETIME)
     _add_authority(parser)
@@ -56,8 +56,8 @@ def init(parser: argparse.ArgumentParser) -> None:
 def issue(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki issue``."""
     parser.description = (
-        "Issue a certificate and a private key, as files in the folder `issued` of the authority. The key has to be "
-        "carried to its machine; with `stockworker pki request` it is made there, and never leaves it."
+        "Issue a certificate and a private key, as files in the folder `issued` of the authority. The key must be copied "
+        "to its machine. With `stockworker pki request` the key is created on that machine and never leaves it."
     )
     _add_subject(parser)
     _add_key_type(parser)
@@ -69,14 +69,16 @@ def issue(parser: argparse.ArgumentParser) -> None:
 def request(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki request``."""
     parser.description = (
-        "On the machine that needs a certificate: make a private key, and a request for a certificate. The request is no "
-        "secret; bring it to the authority, where `stockworker pki sign` makes the certificate of it."
+        "Create a private key and a certificate request, on the machine that needs the certificate. The request is not "
+        "secret. Copy it to the authority, and sign it there with `stockworker pki sign`."
     )
+    parser.add_argument("name", metavar="NAME", help="ID of the worker, dispatcher or client; host name of the broker")
     parser.add_argument(
-        "name", metavar="NAME", help="id of the worker, dispatcher or client; of the broker its host name"
-    )
-    parser.add_argument(
-        "--out", type=Path, metavar="FOLDER", default=Path(), help="where NAME.key and NAME.csr go (default: here)"
+        "--out",
+        type=Path,
+        metavar="FOLDER",
+        default=Path(),
+        help="folder for NAME.key and NAME.csr (default: the current folder)",
     )
     _add_key_type(parser)
     _add_output(parser)
@@ -86,11 +88,11 @@ def request(parser: argparse.ArgumentParser) -> None:
 def sign(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki sign``."""
     parser.description = (
-        "Sign the request of another machine. It has to ask for NAME, and to prove that whoever made it holds the key; "
-        "nothing else in it counts. That it comes from that machine is for you to know."
+        "Sign the certificate request of another machine. It must request NAME and be signed by its own key; all other "
+        "content is ignored. Make sure yourself that the request comes from that machine."
     )
     _add_subject(parser)
-    parser.add_argument("request", type=Path, metavar="REQUEST", help="file that `stockworker pki request` has made")
+    parser.add_argument("request", type=Path, metavar="REQUEST", help="file created by `stockworker pki request`")
     _add_days(parser, LEAF_LIFETIME)
     _add_authority(parser)
     parser.set_defaults(run=_sign)
@@ -99,11 +101,11 @@ def sign(parser: argparse.ArgumentParser) -> None:
 def renew(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki renew``."""
     parser.description = (
-        "Issue the successor of a certificate, for the key that its machine has already: only the certificate has to be "
-        "carried there. The former one stays valid until its end."
+        "Renew a certificate for its existing key: only the certificate must be copied to its machine. The previous "
+        "certificate stays valid until it expires."
     )
     parser.add_argument("name", metavar="NAME", help="name of the certificate")
-    parser.add_argument("--new-key", action="store_true", help="make a new key too")
+    parser.add_argument("--new-key", action="store_true", help="also create a new key")
     _add_key_type(parser)
     _add_days(parser, LEAF_LIFETIME)
     _add_authority(parser)
@@ -113,11 +115,11 @@ def renew(parser: argparse.ArgumentParser) -> None:
 def revoke(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki revoke``."""
     parser.description = (
-        "Revoke the certificates of a name, or one by its serial number, and write the revocation list anew. It has no "
-        "effect before the broker has the list and was restarted: what to do is printed."
+        "Revoke all certificates of a name, or one certificate by its serial number, and write a new revocation list. It "
+        "takes effect when the broker has the new list and was restarted; the command prints the steps."
     )
     parser.add_argument(
-        "target", metavar="NAME|SERIAL", help="all certificates of this name, or the one of this number"
+        "target", metavar="NAME|SERIAL", help="name whose certificates are revoked, or serial number of one certificate"
     )
     _add_authority(parser)
     parser.set_defaults(run=_revoke)
@@ -126,10 +128,11 @@ def revoke(parser: argparse.ArgumentParser) -> None:
 def list_certificates(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki list``."""
     parser.description = (
-        "List the certificates, and how long they are valid. Ends with status 1 if one that is in use has expired or "
-        "does so within 30 days; of the authority, within 397, the life of a certificate. Needs no passphrase."
+        "List certificates and their expiry dates. The exit status is 1 if a certificate in use has expired or expires "
+        f"within {EXPIRES_SOON.days} days, or the authority expires within {LEAF_LIFETIME.days} days, the lifetime of a "
+        "certificate. Needs no passphrase."
     )
-    parser.add_argument("--all", action="store_true", help="those too that are replaced or revoked")
+    parser.add_argument("--all", action="store_true", help="include replaced and revoked certificates")
     _add_authority(parser)
     parser.set_defaults(run=_list)
 
@@ -137,8 +140,8 @@ def list_certificates(parser: argparse.ArgumentParser) -> None:
 def crl(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki crl``."""
     parser.description = (
-        "Write the revocation list anew, and print where it is. `stockworker pki revoke` does so by itself. It is valid "
-        "for as long as the authority, and has to be with the broker even while nothing is revoked."
+        "Write a new revocation list, and print its path. `stockworker pki revoke` does this as well. The list is valid "
+        "as long as the authority. The broker needs it even if no certificate is revoked."
     )
     _add_authority(parser)
     parser.set_defaults(run=_crl)
@@ -153,7 +156,7 @@ def _add_authority(parser: argparse.ArgumentParser) -> None:
 
 
 def add_authority(parser: argparse.ArgumentParser) -> None:
-    """Which authority, and how its key is opened."""
+    """Add the options for the authority's folder and passphrase."""
     parser.add_argument(
         "--ca", type=Path, metavar="FOLDER", default=_FOLDER, help=f"folder of the authority (default: {_FOLDER})"
     )
@@ -161,31 +164,33 @@ def add_authority(parser: argparse.ArgumentParser) -> None:
         "--passphrase-file",
         type=Path,
         metavar="FILE",
-        help="file whose first line is the passphrase of the authority's key (default: ask, if it is encrypted)",
+        help="file whose first line is the passphrase of the authority's key (default: ask if the key is encrypted)",
     )
 
 
 def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print a JSON object per line, for programs")
-    parser.add_argument("--quiet", action="store_true", help="say nothing on standard error but errors")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument("--quiet", action="store_true", help="only print errors to stderr")
 
 
 def _add_subject(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "kind", choices=tuple(map(str, CertificateKind)), metavar="KIND", help=f"one of {', '.join(CertificateKind)}"
     )
-    parser.add_argument("name", metavar="NAME", help="its id; of the broker the host name that everybody dials")
+    parser.add_argument(
+        "name", metavar="NAME", help="ID of the holder; for the broker, the host name that clients dial"
+    )
     parser.add_argument(
         "--host",
         action="append",
         metavar="HOST",
         default=[],
-        help="with the kind broker: another name or address that is dialled; may be repeated",
+        help="with KIND broker: another name or address that clients dial; may be repeated",
     )
 
 
 def _add_key_type(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--key-type", choices=tuple(_KEYS), default="p256", help="kind of the new key (default: p256)")
+    parser.add_argument("--key-type", choices=tuple(_KEYS), default="p256", help="type of the new key (default: p256)")
 
 
 def _add_days(parser: argparse.ArgumentParser, default: timedelta) -> None:
@@ -194,14 +199,14 @@ def _add_days(parser: argparse.ArgumentParser, default: timedelta) -> None:
         type=whole_number(1, _LONGEST_DAYS),
         metavar="DAYS",
         default=default.days,
-        help=f"how long it is valid (default: {default.days})",
+        help=f"days until it expires (default: {default.days})",
     )
 
 
 def _subject(arguments: argparse.Namespace) -> tuple[CertificateKind, Subject]:
     kind = CertificateKind(arguments.kind)
     if arguments.host and kind is not CertificateKind.BROKER:
-        raise UsageError("--host goes with the kind broker")
+        raise UsageError("--host requires KIND broker")
     hosts = tuple(dict.fromkeys((arguments.name, *arguments.host))) if kind is CertificateKind.BROKER else ()
     try:
         return kind, Subject(arguments.name, hosts)
@@ -209,8 +214,8 @@ def _subject(arguments: argparse.Namespace) -> tuple[CertificateKind, Subject]:
         raise UsageError(str(error)) from None
 
 
-def open_office(arguments: argparse.Namespace) -> AuthorityFolder:
-    """The authority that the options of `add_authority` name, whether there is one or not."""
+def authority_folder(arguments: argparse.Namespace) -> AuthorityFolder:
+    """The folder that the options of `add_authority` name; it need not contain an authority."""
     return AuthorityFolder(
         arguments.ca, _now(), lambda: _passphrase(arguments, f"Passphrase of {arguments.ca / 'ca.key'}: ")
     )
@@ -220,14 +225,14 @@ def _passphrase(arguments: argparse.Namespace, prompt: str) -> bytes:
     file: Path | None = arguments.passphrase_file
     if file is None:
         if not sys.stdin.isatty():
-            raise ConfigError("the authority's key needs a passphrase: use a terminal, or --passphrase-file")
+            raise ConfigError("the authority's key needs a passphrase; use a terminal, or --passphrase-file FILE")
         return getpass.getpass(prompt).encode()
     try:
         passphrase = file.read_bytes().partition(b"\n")[0]
     except OSError as error:
         raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
     if not passphrase:
-        raise ConfigError(f"{file}: its first line is empty")
+        raise ConfigError(f"{file}: the first line is empty; write the passphrase into it")
     return passphrase
 
 
@@ -235,7 +240,7 @@ def _now() -> datetime:
     return datetime.fromtimestamp(int(clock.wall()), UTC)
 
 
-# --- what they do -----------------------------------------------------------------------------------------------------
+# --- runs -------------------------------------------------------------------------------------------------------------
 
 
 def _init(arguments: argparse.Namespace) -> int:
@@ -246,19 +251,21 @@ def _init(arguments: argparse.Namespace) -> int:
             raise UsageError("the two passphrases differ")
         if not passphrase:
             raise UsageError("the passphrase is empty")
-    office = AuthorityFolder(arguments.ca, _now())
-    office.found(arguments.name, timedelta(days=arguments.days), passphrase)
-    _tell(
-        arguments, {"authority": str(arguments.ca / "ca.crt"), "crl": str(office.crl_file)}, after_start(arguments.ca)
+    authority = AuthorityFolder(arguments.ca, _now())
+    authority.create(arguments.name, timedelta(days=arguments.days), passphrase)
+    _print_made(
+        arguments,
+        {"authority": str(arguments.ca / "ca.crt"), "crl": str(authority.crl_file)},
+        after_start(arguments.ca),
     )
     return Exit.OK
 
 
 def _issue(arguments: argparse.Namespace) -> int:
     kind, subject = _subject(arguments)
-    office = open_office(arguments)
-    issued = office.issue(kind, subject, timedelta(days=arguments.days), _KEYS[arguments.key_type])
-    _tell(arguments, _issued_fields(issued), after_issue(issued, office))
+    authority = authority_folder(arguments)
+    issued = authority.issue(kind, subject, timedelta(days=arguments.days), _KEYS[arguments.key_type])
+    _print_made(arguments, _issued_fields(issued), after_issue(issued, authority))
     return Exit.OK
 
 
@@ -270,9 +277,7 @@ def _request(arguments: argparse.Namespace) -> int:
         raise UsageError(str(error)) from None
     key_file, request_file = folder / f"{name}.key", folder / f"{name}.csr"
     if key_file.exists():
-        raise UsageError(
-            f"{key_file}: is there; a new key in its place would make its certificate useless: move it away"
-        )
+        raise UsageError(f"{key_file} already exists; overwriting it would invalidate its certificate. Move it first")
     request_pem, key_pem = make_request(name, _KEYS[arguments.key_type])
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -280,93 +285,93 @@ def _request(arguments: argparse.Namespace) -> int:
         request_file.write_bytes(request_pem)
     except OSError as error:
         raise ConfigError(f"{error.filename}: can't be written: {error.strerror}") from error
-    _tell(arguments, {"request": str(request_file), "key": str(key_file)}, after_request(name, request_file))
+    _print_made(arguments, {"request": str(request_file), "key": str(key_file)}, after_request(name, request_file))
     return Exit.OK
 
 
 def _sign(arguments: argparse.Namespace) -> int:
     kind, subject = _subject(arguments)
-    office = open_office(arguments)
-    issued = office.sign(kind, subject, arguments.request, timedelta(days=arguments.days))
-    _tell(arguments, _issued_fields(issued), after_issue(issued, office))
+    authority = authority_folder(arguments)
+    issued = authority.sign(kind, subject, arguments.request, timedelta(days=arguments.days))
+    _print_made(arguments, _issued_fields(issued), after_issue(issued, authority))
     return Exit.OK
 
 
 def _renew(arguments: argparse.Namespace) -> int:
-    office = open_office(arguments)
+    authority = authority_folder(arguments)
     make_key = _KEYS[arguments.key_type] if arguments.new_key else None
-    former, issued = office.renew(arguments.name, timedelta(days=arguments.days), make_key)
-    _tell(arguments, _issued_fields(issued), after_renewal(former, issued))
+    previous, issued = authority.renew(arguments.name, timedelta(days=arguments.days), make_key)
+    _print_made(arguments, _issued_fields(issued), after_renewal(previous, issued))
     return Exit.OK
 
 
 def _revoke(arguments: argparse.Namespace) -> int:
-    office = open_office(arguments)
-    revoked = office.revoke(arguments.target)
+    authority = authority_folder(arguments)
+    revoked = authority.revoke(arguments.target)
     for record in revoked:
         if arguments.json:
-            print_json(_fields(record, Standing.REVOKED))
+            print_json(_fields(record, CertificateState.REVOKED))
         else:
             print(f"revoked {record.kind} {record.name} {record.serial}")
-    _advise(arguments, after_revocation(revoked, office.crl_file))
+    _print_advice(arguments, after_revocation(revoked, authority.crl_file))
     return Exit.OK
 
 
 def _list(arguments: argparse.Namespace) -> int:
     now = _now()
-    authority = inspect(arguments.ca / "ca.crt")[0]
-    own = _authority_standing(authority.valid_until, now)
+    own_certificate = inspect(arguments.ca / "ca.crt")[0]
+    own_state = _authority_state(own_certificate.valid_until, now)
     found = [
-        (record, standing)
-        for record, standing in open_office(arguments).registry().standings(now)
-        if arguments.all or standing in _CURRENT
+        (record, state)
+        for record, state in authority_folder(arguments).registry().states(now)
+        if arguments.all or state in _CURRENT
     ]
     if arguments.json:
-        until = authority.valid_until.timestamp()
-        print_json({"kind": "authority", "name": authority.name, "until": until, "standing": own})
-        for record, standing in found:
-            print_json(_fields(record, standing))
+        until = own_certificate.valid_until.timestamp()
+        print_json({"kind": "authority", "name": own_certificate.name, "until": until, "standing": own_state})
+        for record, state in found:
+            print_json(_fields(record, state))
     else:
-        rows = [_row("authority", authority.name, authority.valid_until, now, own)]
-        rows += [_row(each.kind, each.name, each.until, now, standing, each.serial) for each, standing in found]
-        for line in table(("KIND", "NAME", "UNTIL", "DAYS", "STANDING", "SERIAL"), rows, terminal_width()):
+        rows = [_row("authority", own_certificate.name, own_certificate.valid_until, now, own_state)]
+        rows += [_row(each.kind, each.name, each.until, now, state, each.serial) for each, state in found]
+        for line in table(("KIND", "NAME", "EXPIRES", "DAYS", "STATE", "SERIAL"), rows, terminal_width()):
             print(line)
-    return Exit.FAILED if _FADING & {own, *(standing for _, standing in found)} else Exit.OK
+    return Exit.FAILED if _NEEDS_RENEWAL & {own_state, *(state for _, state in found)} else Exit.OK
 
 
-def _authority_standing(until: datetime, now: datetime) -> Standing:
-    """What it signs in its last year ends with it."""
+def _authority_state(until: datetime, now: datetime) -> CertificateState:
+    """The authority needs renewal earlier than other certificates: what it signs expires with it."""
     if now > until:
-        return Standing.EXPIRED
-    return Standing.EXPIRES_SOON if now > until - LEAF_LIFETIME else Standing.VALID
+        return CertificateState.EXPIRED
+    return CertificateState.EXPIRES_SOON if now > until - LEAF_LIFETIME else CertificateState.VALID
 
 
 def _row(
-    kind: str, name: str, until: datetime, now: datetime, standing: Standing, serial: str | None = None
+    kind: str, name: str, until: datetime, now: datetime, state: CertificateState, serial: str | None = None
 ) -> tuple[object, ...]:
-    return kind, name, f"{until:%Y-%m-%d}", (until - now).days, standing, serial
+    return kind, name, f"{until:%Y-%m-%d}", (until - now).days, state, serial
 
 
 def _crl(arguments: argparse.Namespace) -> int:
-    _tell(arguments, {"crl": str(open_office(arguments).write_crl())}, ())
+    _print_made(arguments, {"crl": str(authority_folder(arguments).write_crl())}, ())
     return Exit.OK
 
 
-# --- telling ----------------------------------------------------------------------------------------------------------
+# --- output -----------------------------------------------------------------------------------------------------------
 
 
-def _tell(arguments: argparse.Namespace, fields: dict[str, Any], advice: tuple[str, ...]) -> None:
-    """Print what was made: as an object, or its files a line each."""
+def _print_made(arguments: argparse.Namespace, fields: dict[str, Any], advice: tuple[str, ...]) -> None:
+    """Print the files that were created: as a JSON object, or one path per line."""
     if arguments.json:
         print_json(fields)
     else:
         for name in ("authority", "crl", "request", "certificate", "key"):
             if name in fields:
                 print(fields[name])
-    _advise(arguments, advice)
+    _print_advice(arguments, advice)
 
 
-def _advise(arguments: argparse.Namespace, advice: tuple[str, ...]) -> None:
+def _print_advice(arguments: argparse.Namespace, advice: tuple[str, ...]) -> None:
     if not arguments.quiet:
         for line in advice:
             note(line)
@@ -374,17 +379,17 @@ def _advise(arguments: argparse.Namespace, advice: tuple[str, ...]) -> None:
 
 def _issued_fields(issued: Issued) -> dict[str, Any]:
     files = {"certificate": str(issued.certificate)} | ({} if issued.key is None else {"key": str(issued.key)})
-    return _fields(issued.record, Standing.VALID) | files
+    return _fields(issued.record, CertificateState.VALID) | files
 
 
-def _fields(record: CertificateRecord, standing: Standing) -> dict[str, Any]:
+def _fields(record: CertificateRecord, state: CertificateState) -> dict[str, Any]:
     fields: dict[str, Any] = {
         "kind": record.kind,
         "name": record.name,
         "serial": record.serial,
         "issued_at": record.issued_at.timestamp(),
         "until": record.until.timestamp(),
-        "standing": standing,
+        "standing": state,
     }
     if record.hosts:
         fields["hosts"] = record.hosts

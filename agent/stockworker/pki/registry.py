@@ -1,6 +1,6 @@
-"""What an authority has signed: a file beside its key, one JSON object per line, the oldest first.
+"""The registry of an authority: the certificates that it signed, one JSON object per line, oldest first.
 
-It holds no secret. Without it certificates can neither be listed nor revoked by name, so it belongs into the backup.
+The file contains no secrets. Without it, certificates can't be listed or revoked by name, so it must be backed up.
 """
 
 import json
@@ -11,14 +11,15 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
+from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.adapters.files import PUBLIC, replace_file
 from stockworker.errors import ConfigError
 
-EXPIRES_SOON: Final = timedelta(days=30)
+EXPIRES_SOON: Final = timedelta(days=SOON_DAYS)
 
 
 class CertificateKind(StrEnum):
-    """What the holder of a certificate is in the fleet."""
+    """The role of a certificate's holder in the fleet."""
 
     BROKER = "broker"
     BRIDGE = "bridge"
@@ -28,8 +29,8 @@ class CertificateKind(StrEnum):
     WORKER = "worker"
 
 
-class Standing(StrEnum):
-    """How a certificate stands."""
+class CertificateState(StrEnum):
+    """The state of a certificate."""
 
     VALID = "valid"
     EXPIRES_SOON = "expires soon"
@@ -43,13 +44,13 @@ class CertificateRecord:
     """One certificate.
 
     Attributes:
-        serial: its number, in hexadecimal.
-        name: whom it is for.
-        kind: what that is.
-        hosts: the names and addresses that clients dial; only for the broker.
-        issued_at: when it was signed.
-        until: its last moment.
-        revoked_at: when it was revoked; None if it was not.
+        serial: serial number, in hexadecimal.
+        name: common name of the holder.
+        kind: role of the holder.
+        hosts: names and addresses that clients dial; only for the broker.
+        issued_at: time of the signature.
+        until: last moment of its validity.
+        revoked_at: time of the revocation; None if it is not revoked.
     """
 
     serial: str
@@ -60,13 +61,13 @@ class CertificateRecord:
     until: datetime
     revoked_at: datetime | None = None
 
-    def holds(self, now: datetime) -> bool:
-        """Whether the broker lets its holder in."""
+    def is_valid(self, now: datetime) -> bool:
+        """Whether the broker accepts this certificate."""
         return self.revoked_at is None and now <= self.until
 
 
 class Registry:
-    """All records of one authority, in the order in which they were signed."""
+    """All records of one authority, in the order of their signatures."""
 
     def __init__(self, path: Path, records: Iterable[CertificateRecord] = ()) -> None:
         self._path = path
@@ -77,51 +78,51 @@ class Registry:
         """Read the file.
 
         Raises:
-            ConfigError: it is missing, or a line of it is damaged.
+            ConfigError: the file is missing, or a line is damaged.
         """
         try:
             lines = path.read_text(encoding="utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-            raise ConfigError(f"{path}: can't read what the authority has signed: {reason}") from error
+            raise ConfigError(f"{path}: can't read the registry of the authority: {reason}") from error
         return cls(path, [_record(path, number, line) for number, line in enumerate(lines, 1)])
 
     def save(self) -> None:
-        """Write the file, whole."""
+        """Replace the file."""
         text = "".join(json.dumps(_fields(record)) + "\n" for record in self.records)
         replace_file(self._path, text.encode(), PUBLIC)
 
     def named(self, name: str) -> list[CertificateRecord]:
-        """The certificates of one name."""
+        """The records of one name."""
         return [record for record in self.records if record.name == name]
 
     def kind_of(self, name: str, now: datetime) -> CertificateKind | None:
-        """What the holder of this name is, as far as a certificate still says so."""
-        return next((record.kind for record in self.named(name) if record.holds(now)), None)
+        """The kind of the valid certificates of this name; None if it has none."""
+        return next((record.kind for record in self.named(name) if record.is_valid(now)), None)
 
     def revoke(self, serials: Iterable[str], now: datetime) -> None:
-        """Note that these certificates are not to be believed any more."""
+        """Mark certificates as revoked."""
         revoked = set(serials)
         self.records = [
             replace(record, revoked_at=now) if record.serial in revoked and record.revoked_at is None else record
             for record in self.records
         ]
 
-    def standings(self, now: datetime) -> Iterator[tuple[CertificateRecord, Standing]]:
-        """Each certificate, and how it stands."""
+    def states(self, now: datetime) -> Iterator[tuple[CertificateRecord, CertificateState]]:
+        """Each certificate with its state."""
         newest = {record.name: record.serial for record in self.records if record.revoked_at is None}
         for record in self.records:
-            yield record, _standing(record, now, replaced=newest.get(record.name) != record.serial)
+            yield record, _state(record, now, replaced=newest.get(record.name) != record.serial)
 
 
-def _standing(record: CertificateRecord, now: datetime, *, replaced: bool) -> Standing:
+def _state(record: CertificateRecord, now: datetime, *, replaced: bool) -> CertificateState:
     if record.revoked_at is not None:
-        return Standing.REVOKED
+        return CertificateState.REVOKED
     if replaced:
-        return Standing.REPLACED
+        return CertificateState.REPLACED
     if now > record.until:
-        return Standing.EXPIRED
-    return Standing.EXPIRES_SOON if now > record.until - EXPIRES_SOON else Standing.VALID
+        return CertificateState.EXPIRED
+    return CertificateState.EXPIRES_SOON if now > record.until - EXPIRES_SOON else CertificateState.VALID
 
 
 def _fields(record: CertificateRecord) -> dict[str, Any]:
@@ -145,4 +146,6 @@ def _record(path: Path, number: int, line: str) -> CertificateRecord:
             revoked_at=None if revoked_at is None else datetime.fromisoformat(revoked_at),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{path}, line {number}: damaged; restore the folder from its backup") from error
+        raise ConfigError(
+            f"{path}:{number}: line is damaged; restore the folder of the authority from its backup"
+        ) from error
