@@ -17,6 +17,7 @@ from tests.harness import prose
 
 CHECKED: Final = (
     ".ci",
+    "ARCHITECTURE.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "Makefile",
@@ -41,6 +42,7 @@ CHECKED: Final = (
     "systemd/stockworker@",
     "systemd/sysusers.d",
     "systemd/tmpfiles.d",
+    "tests/architecture/test_architecture_page.py",
     "tests/architecture/test_commit_subjects.py",
     "tests/architecture/test_glossary.py",
     "tests/harness/prose.py",

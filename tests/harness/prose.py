@@ -56,9 +56,9 @@ def passages(path: Path) -> list[Passage]:
 
 def names(path: Path) -> Iterator[tuple[int, str]]:
     """The names that a Python file defines or uses, and its own, with their lines."""
-    yield 0, path.stem
     if path.suffix != ".py":
         return
+    yield 0, path.stem
     for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
         match node:
             case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name) | ast.keyword(arg=str(name)):
