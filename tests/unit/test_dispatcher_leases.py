@@ -1,486 +1,72 @@
-"""Leases: renewed by claims, lost in silence, taken up again, offered again, taken back, and kept over restarts."""
+"""The lease table: both of its indexes always agree."""
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stockworker.dispatcher.effects import Send, Unreached
-from stockworker.protocol.job import Outcome
+from stockworker.dispatcher.leases import Lease, LeaseTable
+from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Cleanup, Disconnect, Heartbeat, LeaseStatus, Register, ReportedLease
-from tests.harness.dispatching import (
-    BACKTEST,
-    CONNECTED,
-    CUT_OFF,
-    FINISHED,
-    MIDDAY,
-    NOBODYS,
-    PRESENCE,
-    RESUME,
-    RUNNING,
-    W1,
-    W2,
-    WAITING,
-    A,
-    B,
-    C,
-    DispatcherBook,
-    ack,
-    order,
-    report,
-    request,
-    submit,
-)
+from tests.harness.dispatching import MIDDAY, W1, W2, W3, A, B, C, a_job
 
-HELD = (WAITING, RUNNING)
+VALID_S = 30.0
 
 
-def lose(dispatcher: DispatcherBook) -> None:
-    """W1 has said that A runs, and is silent from then on; nobody else is there."""
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(Heartbeat(W1, "boot-1", 1, 1, 0, 1.0), request(W1, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1))
-    dispatcher.after(31)
-    dispatcher.expect()
-    assert dispatcher.state(A) is State.QUEUED
-
-
-# --- claims -----------------------------------------------------------------------------------------------------------
-
-
-def test_a_claim_renews_the_lease_for_ever(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    for _ in range(10):
-        dispatcher.after(29)
-        dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-        dispatcher.expect(ack(W1))
-    assert dispatcher.state(A) is State.RUNNING
-    assert dispatcher.job(A).attempt == 1
-
-
-@pytest.mark.parametrize(
-    ("status", "state"), [(WAITING, State.ASSIGNED), (RUNNING, State.RUNNING), (FINISHED, State.RUNNING)]
-)
-def test_a_claim_says_how_far_the_worker_is(dispatcher: DispatcherBook, status: LeaseStatus, state: State) -> None:
-    dispatcher.run_to(State.ASSIGNED)
-    dispatcher.tell(request(W1, dispatcher.held(A, status)))
-    dispatcher.expect(ack(W1))
-    assert dispatcher.state(A) is state
-
-
-@pytest.mark.parametrize("status", HELD)
-def test_a_claim_to_what_one_does_not_hold_is_stale(dispatcher: DispatcherBook, status: LeaseStatus) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(
-        request(W2, ReportedLease(A, dispatcher.token(A), status), ReportedLease(B, NOBODYS, status), window=0)
+def leased(job_id: JobId, worker_id: WorkerId) -> JobRecord:
+    job = a_job(job_id, State.ASSIGNED)
+    return JobRecord(
+        job.spec, 1, State.ASSIGNED, 0.0, 0.0, attempt=1, worker=worker_id, token=Token("t"), assigned_at=MIDDAY
     )
-    dispatcher.expect(order(W2, RESUME), ack(W2, stale=[dispatcher.token(A), NOBODYS]))
-    assert dispatcher.job(A).worker == W1
 
 
-@pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED])
-def test_a_claim_to_a_job_that_has_ended_is_stale(dispatcher: DispatcherBook, state: State) -> None:
-    dispatcher.run_to(state)
-    token = dispatcher.token(A)
-    dispatcher.tell(request(W1, ReportedLease(A, token, RUNNING)))
-    dispatcher.expect(ack(W1, stale=[token]))
-
-
-def test_what_has_finished_is_settled_by_its_report_alone(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.COMPLETED)
-    dispatcher.tell(request(W1, ReportedLease(A, dispatcher.token(A), FINISHED)))
-
-
-# --- lost -------------------------------------------------------------------------------------------------------------
-
-
-def test_a_silent_workers_job_runs_elsewhere(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    first = dispatcher.token(A)
-    dispatcher.tell(request(W2))
-    dispatcher.after(29.9)
-    dispatcher.expect()
-    dispatcher.after(1.2)
-    dispatcher.expect(dispatcher.given(W2, A))
-    job = dispatcher.job(A)
-    assert (job.attempt, job.failures, job.crashes) == (2, 0, 1)
-    assert job.token != first
-    assert [attempt.outcome for attempt in dispatcher.store.attempts(A)] == [Outcome.LOST, None]
-    assert "lease_expired" in dispatcher.notes
-
-
-def test_a_worker_that_let_a_lease_run_out_in_silence_does_not_get_the_job_again(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.after(45)
-    assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
-    assert not dispatcher.stats().workers[0].online
-    dispatcher.tell(request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
-
-
-def test_an_old_token_is_worth_nothing_once_another_has_the_job(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    late = dispatcher.ended(A, result="late")
-    dispatcher.tell(request(W2))
-    dispatcher.after(31)
-    dispatcher.expect(dispatcher.given(W2, A))
-    dispatcher.tell(request(W1, ReportedLease(A, late.token, RUNNING)), report(W1, late))
-    dispatcher.expect(ack(W1, stale=[late.token, late.token]))
-    dispatcher.tell(report(W2, dispatcher.ended(A, result="2")))
-    dispatcher.expect(ack(W2, stored=[dispatcher.token(A)]), dispatcher.told(A, "2"))
-
-
-def test_a_job_whose_workers_get_lost_is_given_up(dispatcher: DispatcherBook) -> None:
-    dispatcher.tell(submit(A, reply=None, max_crashes=2), request(W1), request(W2))
-    dispatcher.expect(dispatcher.given(W1, A))
-    dispatcher.after(28)
-    dispatcher.tell(request(W2))
-    dispatcher.after(3)
-    dispatcher.expect(dispatcher.given(W2, A))
-    dispatcher.after(31)
-    dispatcher.expect(dispatcher.told(A))
-    assert dispatcher.state(A) is State.FAILED
-    assert dispatcher.job(A).reason == "worker w2 was lost (took down 2 workers or processes; max_crashes is 2)"
-
-
-def test_a_job_that_is_known_to_have_waited_is_not_blamed(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.ASSIGNED)
-    dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1))
-    dispatcher.after(31)
-    assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 0)
-
-
-def test_an_older_claim_that_arrives_late_takes_no_blame_away(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1))
-    dispatcher.after(31)
-    assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
-
-
-def test_an_operator_need_not_wait_for_the_next_look(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1))
-    dispatcher.after(29.5)
-    dispatcher.clock.advance(0.5)
-    dispatcher.tell(Cleanup())
-    assert dispatcher.state(A) is State.QUEUED
-
-
-def test_a_dispatcher_that_was_suspended_gives_everybody_time(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.clock.advance(3600)
-    dispatcher.tell(Cleanup())
-    assert dispatcher.state(A) is State.RUNNING
-    dispatcher.after(31)
-    assert dispatcher.state(A) is State.QUEUED
-
-
-# --- taken up again ---------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("status", [RUNNING, FINISHED])
-def test_a_worker_that_comes_back_takes_its_lease_up_again(dispatcher: DispatcherBook, status: LeaseStatus) -> None:
-    lose(dispatcher)
-    token = dispatcher.token(A)
-    dispatcher.tell(request(W1, dispatcher.held(A, status)))
-    dispatcher.expect(ack(W1))
-    job = dispatcher.job(A)
-    assert (job.state, job.attempt, job.token, job.reason) == (State.RUNNING, 1, token, None)
-    (attempt,) = dispatcher.store.attempts(A)
-    assert attempt.outcome is None
-    assert dispatcher.counter("leases_reclaimed") == 1
-    assert "lease_reclaimed" in dispatcher.notes
-    dispatcher.tell(request(W2))  # it is not in the queue any more
-    dispatcher.after(31)
-    dispatcher.expect(dispatcher.given(W2, A))
-
-
-def test_a_worker_that_was_only_cut_off_is_no_crash(dispatcher: DispatcherBook) -> None:
-    """However often the link fails, a job whose worker lives is not given up."""
-    dispatcher.run_to(State.RUNNING)
-    for _ in range(5):
-        dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), window=0))
-        dispatcher.expect(order(W1, RESUME), ack(W1))
-        dispatcher.after(31)
-        assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
-    dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
-    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "1"))
-    assert dispatcher.job(A).crashes == 0
-
-
-def test_blame_that_was_not_laid_is_not_taken_back(dispatcher: DispatcherBook) -> None:
-    dispatcher.tell(submit(A, reply=None, backoff_s=0.0), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
-    crashed = dispatcher.ended(A, Outcome.CRASHED)
-    dispatcher.tell(report(W1, crashed))
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[crashed.token]))
-    dispatcher.tell(request(W1, dispatcher.held(A, WAITING), window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1))
-    dispatcher.after(31)
-    assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-    dispatcher.expect(ack(W1))
-    assert dispatcher.job(A).crashes == 1
-
-
-def test_a_late_report_counts_while_nobody_else_has_the_job(dispatcher: DispatcherBook) -> None:
-    lose(dispatcher)
-    token = dispatcher.token(A)
-    dispatcher.restart()
-    dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
-    dispatcher.expect(ack(W1, stored=[token]), dispatcher.told(A, "1"))
-    (attempt,) = dispatcher.store.attempts(A)
-    assert attempt.outcome is Outcome.OK
-
-
-def test_a_lost_lease_that_waits_is_not_taken_up_again(dispatcher: DispatcherBook) -> None:
-    lose(dispatcher)
-    token = dispatcher.token(A)
-    held = dispatcher.held(A, WAITING), dispatcher.held(A, RUNNING)
-    dispatcher.tell(request(W1, held[0], window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1, stale=[token]))
-    # It may have started by the time it hears that: the word holds, whatever is claimed meanwhile.
-    dispatcher.tell(request(W1, held[1], window=0))
-    dispatcher.expect(order(W1, RESUME), ack(W1, stale=[token]))
-
-
-def test_nobody_else_takes_a_lost_lease_up(dispatcher: DispatcherBook) -> None:
-    lose(dispatcher)
-    dispatcher.tell(request(W2, dispatcher.held(A, RUNNING), window=0))
-    dispatcher.expect(order(W2, RESUME), ack(W2, stale=[dispatcher.token(A)]))
-
-
-# --- offered again ----------------------------------------------------------------------------------------------------
-
-
-def test_a_lease_that_is_not_claimed_is_offered_again_under_the_same_token(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.ASSIGNED)
-    offered = dispatcher.given(W1, A)
-    dispatcher.after(1.9)
-    dispatcher.tell(request(W1))  # it may be under way
-    dispatcher.after(0.1)
-    dispatcher.tell(request(W1))
-    dispatcher.expect(offered)
-    dispatcher.tell(request(W1))
-    dispatcher.after(2)
-    dispatcher.tell(request(W1))
-    dispatcher.expect(offered)
-    assert dispatcher.job(A).attempt == 1
-    assert dispatcher.counter("leases_reoffered") == 2
-
-
-def test_a_lease_that_is_never_claimed_is_lost(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.ASSIGNED)
-    for _ in range(5):
-        dispatcher.after(5)
-        dispatcher.tell(request(W1, window=0))
-        dispatcher.expect(order(W1, RESUME), dispatcher.given(W1, A))
-    dispatcher.after(6)
-    assert dispatcher.state(A) is State.QUEUED
-
-
-@pytest.mark.parametrize(
-    ("state", "outcome", "crashes"), [(State.ASSIGNED, Outcome.RELEASED, 0), (State.RUNNING, Outcome.LOST, 1)]
-)
-def test_a_worker_that_restarted_without_a_lease_loses_it_at_once(
-    dispatcher: DispatcherBook, state: State, outcome: Outcome, crashes: int
-) -> None:
-    dispatcher.run_to(state)
-    first = dispatcher.token(A)
-    dispatcher.tell(Disconnect(W1, "boot-1"), request(W1, incarnation="boot-2"))
-    dispatcher.expect(dispatcher.given(W1, A))
-    job = dispatcher.job(A)
-    assert (job.attempt, job.crashes) == (2, crashes)
-    assert job.token != first
-    assert dispatcher.store.attempts(A)[0].outcome is outcome
-
-
-def test_a_worker_that_restarted_with_its_lease_keeps_it(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(Disconnect(W1, "boot-1"), request(W1, dispatcher.held(A, FINISHED), incarnation="boot-2"))
-    dispatcher.expect(ack(W1))
-    dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
-    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "1"))
-
-
-def test_a_late_request_of_an_earlier_start_takes_nothing_from_the_one_that_lives(dispatcher: DispatcherBook) -> None:
-    """A dispatcher that has restarted does not know which starts of a worker are earlier ones."""
-    dispatcher.tell(request(W1, incarnation="boot-1"))
-    dispatcher.restart()
-    dispatcher.connect()
-    dispatcher.tell(submit(A, reply=None, max_crashes=1), request(W1, incarnation="boot-2"))
-    dispatcher.expect(dispatcher.given(W1, A))
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), incarnation="boot-2"))
-    dispatcher.expect(ack(W1))
-    dispatcher.tell(request(W1, incarnation="boot-1"))
-    assert dispatcher.state(A) is State.RUNNING
-    assert dispatcher.counter("requests_old") == 1
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), incarnation="boot-2"))
-    dispatcher.expect(ack(W1))
-
-
-def test_an_earlier_start_that_was_heard_late_gives_way_before_a_lease_runs_out(dispatcher: DispatcherBook) -> None:
-    dispatcher.tell(request(W1, incarnation="boot-2"))
-    dispatcher.tell(Disconnect(W1, "boot-2"), request(W1, incarnation="boot-1"))
-    dispatcher.tell(submit(A, reply=None))
-    dispatcher.expect(dispatcher.given(W1, A))
-    for _ in range(3):
-        dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), incarnation="boot-2"))
-        dispatcher.after(5)
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), incarnation="boot-2"))
-    dispatcher.expect(ack(W1))
-
-
-def test_whoever_could_not_be_heard_is_not_lost(dispatcher: DispatcherBook) -> None:
-    """The dispatcher was suspended: what its workers have said meanwhile comes now."""
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.clock.advance(600)
-    dispatcher.after(0)
-    assert dispatcher.stats().workers[0].online
-    dispatcher.tell(request(W1, incarnation="boot-0"))
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-    dispatcher.expect(ack(W1))
-
-
-def test_a_new_start_whose_predecessor_fell_silent_is_believed(dispatcher: DispatcherBook) -> None:
-    """Nobody has heard the broker say goodbye for it."""
-    dispatcher.run_to(State.ASSIGNED)
-    first = dispatcher.token(A)
-    dispatcher.after(14)
-    dispatcher.tell(Register(W1, "boot-2", "1.0", 1, (BACKTEST,), ()), request(W1, incarnation="boot-2"))
-    assert dispatcher.token(A) == first
-    dispatcher.after(1)
-    dispatcher.tell(request(W1, incarnation="boot-2"))
-    dispatcher.expect(dispatcher.given(W1, A))
-    assert dispatcher.job(A).attempt == 2
-
-
-# --- taken back -------------------------------------------------------------------------------------------------------
-
-
-def unreached(dispatcher: DispatcherBook) -> Unreached:
-    """The broker had nobody to deliver A to."""
-    return Unreached(W1, (dispatcher.token(A),))
-
-
-def test_a_job_that_reached_nobody_goes_to_another_worker_at_once(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.ASSIGNED)
-    dispatcher.tell(request(W2), unreached(dispatcher))
-    dispatcher.expect(dispatcher.given(W2, A))
-    job = dispatcher.job(A)
-    assert (job.failures, job.crashes, job.ready_at) == (0, 0, MIDDAY)
-    assert not dispatcher.stats().workers[0].online
-
-
-def test_a_worker_that_was_not_reached_gets_nothing_until_it_is_heard(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.ASSIGNED)
-    dispatcher.tell(unreached(dispatcher))
-    dispatcher.after(10)
-    dispatcher.expect()
-    dispatcher.tell(Heartbeat(W1, "boot-1", 1, 0, 0, 1.0))
-    dispatcher.expect(dispatcher.given(W1, A))
-
-
-def test_a_worker_heard_since_then_stays_online(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.ASSIGNED)
-    dispatcher.after(1)
-    dispatcher.tell(request(W1))
-    dispatcher.tell(unreached(dispatcher))
-    dispatcher.expect(dispatcher.given(W1, A))
-    assert dispatcher.job(A).attempt == 2
-
-
-def test_what_a_worker_has_claimed_did_reach_it(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(unreached(dispatcher))
-    assert dispatcher.state(A) is State.RUNNING
-
-
-@pytest.mark.parametrize("state", [State.COMPLETED, State.FAILED])
-def test_what_has_ended_is_not_taken_back(dispatcher: DispatcherBook, state: State) -> None:
-    dispatcher.run_to(state)
-    dispatcher.tell(unreached(dispatcher), Unreached(W2, (NOBODYS,)))
-    assert dispatcher.state(A) is state
-
-
-# --- cut off, and restarted -------------------------------------------------------------------------------------------
-
-
-def test_while_we_are_cut_off_no_lease_runs_out(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(CUT_OFF)
-    dispatcher.after(600)
-    assert dispatcher.state(A) is State.RUNNING
-    dispatcher.connect()
-    dispatcher.after(29)
-    assert dispatcher.state(A) is State.RUNNING
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-    dispatcher.expect(ack(W1))
-
-
-def test_while_we_are_cut_off_nothing_is_given_out(dispatcher: DispatcherBook) -> None:
-    dispatcher.tell(request(W1), CUT_OFF, submit(A, reply=None))
-    dispatcher.tell(CONNECTED)
-    dispatcher.expect(Send(PRESENCE), dispatcher.given(W1, A))
-
-
-@pytest.mark.parametrize("state", [State.ASSIGNED, State.RUNNING])
-def test_a_restarted_dispatcher_knows_the_leases_and_gives_their_workers_time(
-    dispatcher: DispatcherBook, state: State
-) -> None:
-    dispatcher.run_to(state)
-    dispatcher.restart()
-    dispatcher.after(100)
-    dispatcher.connect()
-    dispatcher.after(29)
-    dispatcher.expect()
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
-    dispatcher.expect(ack(W1))
-    dispatcher.tell(submit(B, reply=None))  # its one slot is taken
-    (worker,) = dispatcher.stats().workers
-    assert worker.leases == 1
-
-
-def test_a_restarted_dispatcher_loses_who_does_not_come_back(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.restart()
-    dispatcher.connect()
-    dispatcher.tell(request(W2))
-    dispatcher.after(31)
-    dispatcher.expect(dispatcher.given(W2, A))
-
-
-def test_a_restarted_dispatcher_offers_again_what_its_worker_has_not_seen(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.ASSIGNED)
-    dispatcher.restart()
-    dispatcher.connect()
-    dispatcher.tell(request(W1))
-    dispatcher.after(2)
-    dispatcher.tell(request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
-    assert dispatcher.job(A).attempt == 1
-
-
-def test_a_restart_in_the_middle_of_everything_forgets_nothing(dispatcher: DispatcherBook) -> None:
-    dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(submit(B, C, reply=None), request(W2))
-    dispatcher.expect(dispatcher.given(W2, B))
-    dispatcher.tell(report(W2, dispatcher.ended(B, Outcome.ERROR)))
-    dispatcher.expect(dispatcher.given(W2, C), ack(W2, stored=[dispatcher.token(B)]))
-    before = dict(dispatcher.store.jobs)
-    dispatcher.restart()
-    assert dict(dispatcher.stats().states)[State.SCHEDULED] == 1
-    dispatcher.connect()
-    assert dispatcher.store.jobs == before
-    dispatcher.tell(report(W1, dispatcher.ended(A, result="1")), report(W2, dispatcher.ended(C, result="1")))
-    dispatcher.expect(
-        ack(W1, stored=[dispatcher.token(A)]),
-        ack(W2, stored=[dispatcher.token(C)]),
-        dispatcher.told(A, "1"),
-        dispatcher.told(C, "1"),
-    )
-    dispatcher.after(4)
-    dispatcher.tell(request(W2))
-    dispatcher.expect(dispatcher.given(W2, B))
-    assert dispatcher.job(B).attempt == 2
+def test_a_new_lease_has_a_deadline_and_no_claim() -> None:
+    table = LeaseTable()
+    lease = table.grant(leased(A, W1), MIDDAY, VALID_S)
+    assert lease == Lease(Attempt(A, 1, W1, Token("t"), MIDDAY), MIDDAY + VALID_S, MIDDAY, None)
+    assert table[A] is lease
+    assert list(table) == [lease]
+
+
+def test_the_leases_of_a_worker_come_in_the_order_of_their_grant() -> None:
+    table = LeaseTable()
+    for job_id in (C, A, B):
+        table.grant(leased(job_id, W1), MIDDAY, VALID_S)
+    assert [lease.attempt.job_id for lease in table.of_worker(W1)] == [C, A, B]
+
+
+def test_the_leases_of_a_worker_may_end_while_they_are_read() -> None:
+    table = LeaseTable()
+    for job_id in (A, B):
+        table.grant(leased(job_id, W1), MIDDAY, VALID_S)
+    for lease in table.of_worker(W1):
+        table.end(lease.attempt.job_id)
+    assert len(table) == 0
+
+
+def test_a_job_that_has_no_worker_gets_no_lease() -> None:
+    with pytest.raises(AssertionError, match="a is queued without a lease"):
+        LeaseTable().grant(a_job(A), MIDDAY, VALID_S)
+
+
+job_ids = st.sampled_from([JobId(f"job-{number}") for number in range(6)])
+workers = st.sampled_from([W1, W2, W3])
+
+
+@given(st.lists(st.tuples(job_ids, workers)))
+def test_both_indexes_agree(steps: list[tuple[JobId, WorkerId]]) -> None:
+    """A step grants a lease of the job, or ends the one that there is."""
+    table = LeaseTable()
+    expected: dict[JobId, WorkerId] = {}
+    for job_id, worker_id in steps:
+        if job_id in expected:
+            assert table.end(job_id).attempt.worker == expected.pop(job_id)
+        else:
+            table.grant(leased(job_id, worker_id), MIDDAY, VALID_S)
+            expected[job_id] = worker_id
+        assert {lease.attempt.job_id: lease.attempt.worker for lease in table} == expected
+        for each in (W1, W2, W3):
+            mine = [lease for lease in table if lease.attempt.worker == each]
+            assert table.of_worker(each) == mine
+            assert table.count(each) == len(mine)
+        assert table._by_worker.keys() == set(expected.values()), "a worker without leases takes no memory"
