@@ -15,7 +15,6 @@ from stockworker.protocol.messages import (
     ControlAction,
     Heartbeat,
     LeaseStatus,
-    Message,
     Presence,
     Register,
     Report,
@@ -37,7 +36,7 @@ from stockworker.worker.effects import (
 )
 from stockworker.worker.leases import JournalEntry
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
-from stockworker.worker.turn import Input, WorkerTurns
+from stockworker.worker.turn import WorkerTurns
 from stockworker.worker.work import Began, Finished, Work
 from tests.harness.playbook import Playbook, VirtualClock
 
@@ -112,7 +111,7 @@ class AgentBook(Playbook[Event, Effect]):
         return WorkerIdentity(WORKER, f"boot-{self._boot}", "1.0")
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
-        output = self.turns.take([as_input(event) for event in events], Now(self.clock.steady, self.clock.wall))
+        output = self.turns.take(events, Now(self.clock.steady, self.clock.wall))
         story: list[Effect] = [*output.orders]
         for packet in output.packets:
             match codec.decode(packet):
@@ -145,11 +144,6 @@ class AgentBook(Playbook[Event, Effect]):
     def claims(self) -> dict[Token, LeaseStatus]:
         """What the worker said last that it holds."""
         return {held.token: held.status for held in self.requests[-1].leases}
-
-
-def as_input(event: Event) -> Input:
-    """An event as a turn gets it: messages arrive as packets."""
-    return codec.encode(event) if isinstance(event, Message) else event
 
 
 def job(job_id: JobId, token: Token, attempt: int = 1) -> Assignment:

@@ -33,7 +33,7 @@ from stockworker.worker.machine import WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import Input, WorkerTurns
 from stockworker.worker.work import AttemptEvent, Began, Work
 from tests.harness.messages import anything
-from tests.harness.working import BACKTEST, RHYTHM, WORKER, MemoryJournal, as_input, finished, job
+from tests.harness.working import BACKTEST, RHYTHM, WORKER, MemoryJournal, finished, job
 
 PICKS = st.integers(0, 5)
 """Which of the newest leases that there ever were."""
@@ -208,7 +208,7 @@ class Working(RuleBasedStateMachine):
 
     def hear(self, *events: Event) -> None:
         """Take a turn once enough has come."""
-        self.inbox += map(as_input, events)
+        self.inbox += events
         self.looked = False
         if len(self.inbox) >= self.enough:
             self.enough = next(self.sizes)

@@ -42,6 +42,10 @@ class CertificateSeen:
     days: int
 
 
+CommonInput = Packet | LinkChanged | CertificateSeen
+"""What every turn takes."""
+
+
 @dataclass(frozen=True, slots=True)
 class TurnOutput:
     """What the shell does once a turn is committed.
@@ -55,16 +59,17 @@ class TurnOutput:
     log: tuple[LogEvent, ...]
 
 
-InputT = TypeVar("InputT")
 InputT_contra = TypeVar("InputT_contra", contravariant=True)
-OutputT = TypeVar("OutputT", bound=TurnOutput)
 OutputT_co = TypeVar("OutputT_co", bound=TurnOutput, covariant=True)
 
 
 class Turns(Protocol[InputT_contra, OutputT_co]):
-    """The port: takes turns with one machine and what it keeps on disk. Synchronous, and without a clock of its own."""
+    """The port: takes turns with one machine and one store. Synchronous, and without a clock of its own.
 
-    def take(self, items: Sequence[InputT_contra], now: Now) -> OutputT_co:
+    `InputT_contra` is what only this service's turns take.
+    """
+
+    def take(self, items: Sequence[CommonInput | InputT_contra], now: Now) -> OutputT_co:
         """Decide and commit. When this returns, everything that led to the output is durable.
 
         Raises:

@@ -23,11 +23,8 @@ from stockworker.errors import DecodeError
 from stockworker.logs.events import LogEvent, MessageRefused
 from stockworker.protocol import codec
 from stockworker.protocol.packet import Packet
-from stockworker.shell.turn import CertificateSeen, LinkChanged, Now, TurnOutput
+from stockworker.shell.turn import Now, TurnOutput
 from stockworker.worker.effects import (
-    Capabilities,
-    DiskChanged,
-    Drain,
     Effect,
     Entry,
     Event,
@@ -37,10 +34,9 @@ from stockworker.worker.effects import (
     Stop,
 )
 from stockworker.worker.machine import WorkerMachine
-from stockworker.worker.work import AttemptEvent
 
-Input = Packet | AttemptEvent | LinkChanged | Capabilities | DiskChanged | CertificateSeen | Drain
-"""What a turn is about."""
+Input = Packet | Event
+"""What a turn is about. A packet is decoded; an event goes to the machine as it is."""
 
 
 class LeaseJournal(Protocol):

@@ -1,0 +1,354 @@
+"""The shell of both services: everything around the turns of a service that is I/O.
+
+::
+
+    link ─────────┐
+    executor ─────┤                    ┌────────────── turns.take ───────────────┐
+    signals ──────┼──► inbox ──► inputs │ decode ──► machine decides ──► commit   │ ──► acknowledge ──► orders ──► send
+    certificate ──┤                    └──────────────────────────────────────────┘
+    disk ─────────┘
+
+One inbox collects whatever happens, and only the loop in `Service._turn` empties it: nothing that happens calls into
+the service, so nothing re-enters. What arrives during one turn is the batch of the next one, so turns grow with the
+load, without a timer.
+
+**The order is commit, acknowledge, order, send.** `_turn` is the only place that has it.
+
+- Acknowledging before the commit would lose messages: the broker forgets an acknowledged message, and a crash would
+  then leave it neither there nor on this disk.
+- Sending before the commit would make promises that a crash breaks: a receipt for a job that is not stored, a report
+  whose result can still change.
+- Acknowledging before sending lets the broker deliver the next messages while this service writes. Sending can wait
+  for the broker for as long as it likes; the acknowledgements must not wait for that.
+
+A crash between any two steps is safe: what was not acknowledged is delivered again, and what was not sent follows
+again from what is stored.
+
+The process ends in one of three ways. Normally after `stop`. With an expected error, such as a store that can't be
+written or a broker that refuses the client for good. Or with any other exception, which is a fault of the program: the
+shell never goes on with a state that it does not understand, and a new process recovers from the disk. An exception in
+a callback of the event loop counts as well: asyncio alone would only log it, and something would never happen.
+"""
+
+import asyncio
+import logging
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
+
+from stockworker import __version__
+from stockworker.adapters import clock
+from stockworker.adapters.certificate_watch import CertificateWatch
+from stockworker.adapters.deadlines import Deadline
+from stockworker.adapters.inbox import Inbox
+from stockworker.adapters.mqtt import (
+    Delayed,
+    Delivery,
+    Link,
+    LinkDown,
+    LinkItem,
+    LinkSettings,
+    LinkUp,
+    PublishRefused,
+    reason_name,
+)
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.adapters.systemd import Notifier
+from stockworker.adapters.watchdog import Watchdog
+from stockworker.errors import ConfigError
+from stockworker.logs import events as logged
+from stockworker.logs import log_event
+from stockworker.protocol.packet import Packet
+from stockworker.shell.arrivals import turn_input
+from stockworker.shell.turn import CertificateSeen, CommonInput, Now, TurnOutput, Turns
+
+_log = logging.getLogger(__name__)
+
+_MOST_AT_ONCE: Final = 1000
+"""Items handled in one turn, so that acknowledgements keep flowing under load."""
+
+_FAREWELL_S: Final = 5.0
+"""How long a start waits until the broker has the first messages, and a stop until it has the last ones."""
+
+InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT", bound=TurnOutput)
+
+
+class _Signal:
+    """What an operator asks for by a signal."""
+
+
+_STOP: Final = _Signal()
+_RELOAD: Final = _Signal()
+
+
+class Store(Protocol):
+    """Where the turns keep what they commit."""
+
+    def close(self) -> None: ...
+
+
+class Service(ABC, Generic[InputT, OutputT]):
+    """Runs one service until `stop`. A subclass adds what only that service does.
+
+    Args:
+        service_id: its ID in the fleet.
+        link: where the broker is, and as which client to connect.
+        turns: decide and commit.
+        store: what the turns commit to; used by one thread at a time, and closed at the end.
+        steady: a clock for `Now.steady`.
+        notifier: the service manager.
+    """
+
+    store_name: ClassVar[str]
+    """For the name of the thread, and for people if a commit hangs."""
+
+    stop_status: ClassVar[str]
+    """The first word of the status while the service stops."""
+
+    def __init__(
+        self,
+        service_id: str,
+        link: LinkSettings,
+        turns: Turns[InputT, OutputT],
+        store: Store,
+        steady: clock.SteadyClock,
+        notifier: Notifier,
+    ) -> None:
+        self._id = service_id
+        self._broker = f"{link.host}:{link.port}"
+        self._link_settings = link
+        self._turns = turns
+        self._store = store
+        self._steady = steady
+        self._notifier = notifier
+        self._inbox: Inbox[LinkItem | InputT | _Signal] = Inbox()
+        self._link = Link(link, self._inbox.put)
+        self._watchdog = Watchdog(notifier, self._deadlines)
+        self._certificate = CertificateWatch()
+        self._step: Deadline | None = None
+        self._link_status: str | None = None
+        self._ready = False
+        self._stopping = False
+        self._done = False
+
+    # --- from outside -------------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Work until `stop`, and until everything that must be finished then is finished.
+
+        Raises:
+            ConnectionFailed: the broker refuses this client for good.
+            StoreError: the store can't be read or written; nothing that was not committed has been sent.
+        """
+        failed = self._callback_failure()
+        # One thread owns the store: while it waits for the disk, the loop receives what the next turn is made of.
+        with ThreadPoolExecutor(1, thread_name_prefix=self.store_name) as thread:
+            link = asyncio.create_task(self._link.run(), name="link")
+            turns = asyncio.create_task(self._take_turns(thread), name="turns")
+            watchdog = asyncio.create_task(self._watchdog.run(), name="watchdog")
+            try:
+                await asyncio.wait({link, turns, watchdog, failed}, return_when=asyncio.FIRST_COMPLETED)
+                if link.done():
+                    self.stop()  # the broker refuses this client for good; what is stored can still be finished
+                await asyncio.wait({turns, watchdog, failed}, return_when=asyncio.FIRST_COMPLETED)
+                for part in (turns, watchdog, failed):
+                    if part.done():
+                        part.result()
+                await self._link.send(self.last_packets())
+                await self._link.drain(_FAREWELL_S)
+            finally:
+                turns.cancel()
+                await self._link.close()
+                await self.close()
+                watchdog.cancel()
+                await asyncio.wait({link, turns, watchdog})
+        self._store.close()
+        link.result()
+
+    def stop(self) -> None:
+        """Begin to end: finish what must be finished, and return from `run`."""
+        if not self._stopping:
+            self._stopping = True
+            self._notifier.stopping(self._status())
+            self._watchdog.stop_patiently()
+            self._inbox.put(_STOP)
+
+    def reload(self) -> None:
+        """Read the configuration again."""
+        self._inbox.put(_RELOAD)
+
+    # --- what a subclass adds -----------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def is_small(self, inputs: Sequence[CommonInput | InputT]) -> bool:
+        """Whether to take this turn on the event loop: it blocks the loop for one commit, and saves a change of thread."""
+
+    @abstractmethod
+    def begin_stop(self) -> InputT | None:
+        """`stop` was called: set `_done` to end after this turn, or return what makes the turns come to an end."""
+
+    @abstractmethod
+    def reconfigure(self) -> tuple[LinkSettings, InputT]:
+        """Read the configuration again, use it, and return how to connect and what to tell the turns.
+
+        Raises:
+            ConfigError: it can't be used; everything is as before.
+        """
+
+    @abstractmethod
+    def status_parts(self) -> Iterable[str]:
+        """What the status shows besides the link and the certificate."""
+
+    def carry_out(self, output: OutputT) -> None:
+        """Do what a committed turn wants done before its packets are sent."""
+
+    def observe(self) -> Sequence[InputT]:
+        """Look at what does not report by itself, before each turn."""
+        return ()
+
+    def gather_s(self) -> float:
+        """How long to wait for more items before a turn, because nothing is waiting for it."""
+        return 0.0
+
+    def deadlines(self) -> Iterable[Deadline]:
+        """What this service must get done by when, besides its turns."""
+        return ()
+
+    def report_delay(self, item: Delayed) -> None:
+        """The broker answers late."""
+
+    def last_packets(self) -> Sequence[Packet]:
+        """What to send when the turns have ended."""
+        return ()
+
+    async def close(self) -> None:
+        """Release what the subclass has, whatever happened."""
+
+    # --- turns --------------------------------------------------------------------------------------------------------
+
+    async def _take_turns(self, thread: ThreadPoolExecutor) -> None:
+        while not self._done:
+            pause_s = self._turns.next_in_s(self._now())
+            self._step = Deadline("the next turn", clock.monotonic() + pause_s)
+            items = await self._inbox.take(_MOST_AT_ONCE, pause_s)
+            self._step = Deadline(f"a commit to the {self.store_name}", clock.monotonic())
+            if gather_s := self.gather_s():
+                await asyncio.sleep(gather_s)
+                items += self._inbox.take_now(_MOST_AT_ONCE - len(items))
+            await self._turn(items, thread)
+
+    async def _turn(self, items: Sequence[LinkItem | InputT | _Signal], thread: ThreadPoolExecutor) -> None:
+        """One turn, in the order that everything depends on: see the top of this module."""
+        output = await self._take(self._inputs(items), thread)
+        self._step = None  # no deadline: sending takes as long as the broker needs
+        self._link.acknowledge(item for item in items if isinstance(item, Delivery))
+        for event in output.log:
+            log_event(_log, event)
+        self.carry_out(output)
+        await self._link.send(output.packets)
+        await self._report_status()
+        if _RELOAD in items:
+            self._link.renew(self._link_settings)
+            self._certificate.forget()
+
+    async def _take(self, inputs: Sequence[CommonInput | InputT], thread: ThreadPoolExecutor) -> OutputT:
+        if self.is_small(inputs):
+            return self._turns.take(inputs, self._now())
+        return await asyncio.get_running_loop().run_in_executor(thread, self._turns.take, inputs, self._now())
+
+    def _inputs(self, items: Sequence[LinkItem | InputT | _Signal]) -> list[CommonInput | InputT]:
+        inputs = [found for item in items if (found := self._input(item)) is not None]
+        inputs += self.observe()
+        tls = self._link_settings.tls
+        expiry = self._certificate.look(None if tls is None else tls.cert_file, clock.wall())
+        if expiry is not None:
+            inputs.append(CertificateSeen(expiry.days))
+        return inputs
+
+    def _input(self, item: LinkItem | InputT | _Signal) -> CommonInput | InputT | None:
+        if item is _STOP:
+            return self.begin_stop()
+        if item is _RELOAD:
+            return self._reload()
+        if isinstance(item, LinkItem):
+            self._note_link(item)
+            return cast("CommonInput | InputT | None", turn_input(item))  # a tag is what the turns attached
+        return cast("InputT", item)
+
+    def _now(self) -> Now:
+        return Now(self._steady.read(), clock.wall())
+
+    # --- the world around ---------------------------------------------------------------------------------------------
+
+    def _note_link(self, item: LinkItem) -> None:
+        match item:
+            case LinkUp():
+                log_event(_log, logged.LinkUp(broker=self._broker))
+                self._link_status = f"connected to {self._broker}"
+            case LinkDown(reason=reason):
+                log_event(_log, logged.LinkDown(broker=self._broker, reason=reason))
+                self._link_status = f"not connected: {reason}"
+            case PublishRefused(packet=packet, reason_code=code):
+                if code != NO_MATCHING_SUBSCRIBERS and packet.tag is None:
+                    log_event(_log, logged.PublishRefused(topic=packet.topic, reason=reason_name(code)))
+            case Delayed():
+                self.report_delay(item)
+            case Delivery():
+                pass
+
+    def _reload(self) -> InputT | None:
+        self._notifier.reloading()
+        try:
+            self._link_settings, told = self.reconfigure()
+        except ConfigError as error:
+            log_event(_log, logged.ConfigRefused(problem=str(error)))
+            return None
+        else:
+            log_event(_log, logged.ConfigReloaded())
+            return told
+        finally:
+            self._notifier.ready(self._status())
+
+    def _deadlines(self) -> Iterator[Deadline]:
+        if self._step is not None:
+            yield self._step
+        if self._link.give_up_at is not None:
+            yield Deadline("giving up a connection that is dead", self._link.give_up_at)
+        yield from self.deadlines()
+
+    async def _report_status(self) -> None:
+        if self._link_status is None:
+            return  # the first connection is still being made
+        if not self._ready:
+            # Ready once registered, or once the broker could not be reached: without the broker this service still
+            # works on what it has stored, so that is not a failed start.
+            await self._link.drain(_FAREWELL_S)
+            self._ready = True
+            self._notifier.ready(self._status())
+            log_event(_log, logged.Ready(id=self._id, version=__version__, broker=self._broker))
+        self._notifier.refresh(self._status)
+
+    def _status(self) -> str:
+        parts = [self.stop_status] if self._stopping else []
+        parts += [self._link_status or f"connecting to {self._broker}", *self.status_parts()]
+        if self._certificate.warning:
+            parts.append(self._certificate.warning)
+        return ", ".join(parts)
+
+    @staticmethod
+    def _callback_failure() -> asyncio.Future[None]:
+        """A future that fails with the first exception in a callback of the event loop."""
+        loop = asyncio.get_running_loop()
+        failed: asyncio.Future[None] = loop.create_future()
+
+        def note(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+            error = context.get("exception")
+            if "handle" in context and isinstance(error, Exception) and not failed.done():
+                failed.set_exception(error)
+            else:
+                loop.default_exception_handler(context)
+
+        loop.set_exception_handler(note)
+        return failed
