@@ -1,13 +1,13 @@
-"""What all tests rely on."""
+"""Settings for all tests."""
 
 import signal
 
 from hypothesis import settings
 
-# Whoever runs the tests in the background may have made them ignore Ctrl-C, and every process that they start: some
-# tests are about what it does.
+# A shell that runs the tests in the background makes them and their child processes ignore Ctrl-C. Some tests depend on
+# Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No example has a deadline: how fast they run says nothing but how busy the machine is.
+# No example has a deadline: its duration depends only on the load of the machine.
 settings.register_profile("stockworker", deadline=None)
 settings.load_profile("stockworker")

@@ -1,8 +1,9 @@
 """The import contract that import-linter does not have: everything is pure, except for what is named.
 
-Its `forbidden` contract needs a list of pure modules, so a new module is unprotected until somebody adds it. This one needs
-a list of shells, and of what pure modules may import, so a new module is pure until somebody says otherwise, in a line that
-a reviewer sees. It checks direct imports only: what a pure module imports is pure as well, or it is in `may_import`.
+Its `forbidden` contract needs a list of pure modules, so a new module is unprotected until an author adds it. This one
+needs a list of shells, and of the modules that pure modules may import. So a new module is pure until an author lists it as
+a shell, in a line that a reviewer sees. It checks direct imports only: a pure module imports only pure modules and those in
+`may_import`.
 """
 
 from collections.abc import Iterable

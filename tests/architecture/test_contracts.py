@@ -95,7 +95,7 @@ def test_every_contract_is_broken_by_a_violation() -> None:
     assert planted == {contract["name"] for contract in CONTRACTS}
 
 
-def test_a_module_that_calls_itself_pure_is_held_to_it() -> None:
+def test_a_module_that_calls_itself_pure_is_pure() -> None:
     (contract,) = (contract for contract in CONTRACTS if contract["type"] == "pure")
     core = tuple(contract["core"])
     unprotected = []

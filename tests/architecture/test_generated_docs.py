@@ -1,4 +1,4 @@
-"""Documents that are made from the code say what the code says."""
+"""Documents that are generated from the code match the code."""
 
 from pathlib import Path
 

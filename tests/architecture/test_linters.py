@@ -16,6 +16,6 @@ BIN = Path(sys.executable).parent
     [("ruff", "format", "--check", "."), ("ruff", "check", "."), ("mypy",), ("lint-imports",)],
     ids=lambda command: "-".join(command[:2]),
 )
-def test_linter_has_nothing_to_say(command: tuple[str, ...]) -> None:
+def test_linter_finds_nothing(command: tuple[str, ...]) -> None:
     done = subprocess.run([BIN / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -1,4 +1,4 @@
-"""docs/operations.md quotes what the code really says, and commands that there are."""
+"""docs/operations.md quotes texts of the code, and commands that exist."""
 
 import ast
 import re
@@ -12,11 +12,11 @@ from stockworker.terminal.exits import Exit
 from tests.harness import operations_guide
 
 ROOT = operations_guide.PAGE.parents[1]
-PLAIN = "STOCKWORKER"  # stands for what a shell would put in: a name
+PLAIN = "STOCKWORKER"  # in place of what a shell would insert: a name
 
 
 def commands() -> Iterator[str]:
-    """Each command of ours, from blocks, indented lines and sentences."""
+    """Each stockworker command, from blocks, indented lines and sentences."""
     text = operations_guide.PAGE.read_text(encoding="utf-8").replace("\\\n", " ")
     blocks = re.sub(r"\$\([^)]*\)", PLAIN, text)
     for found in re.finditer(r"^(?: {4})?(stockworker (?:[^'\n]|'[^']*')+)$", blocks, re.MULTILINE):
@@ -29,12 +29,12 @@ def commands() -> Iterator[str]:
 def test_each_command_is_one(command: str) -> None:
     parser, parsers = make_parser()
     words = shlex.split(command)[1:]
-    if " ".join(words) not in parsers:  # else it is only named, not to be run as it stands
+    if " ".join(words) not in parsers:  # else the text only names the command
         parser.parse_args(words)
 
 
-def said() -> list[str]:
-    """Every text of the code, with `…` for what is put in."""
+def texts_of_the_code() -> list[str]:
+    """Every string of the code, with `…` for the parts that vary."""
     texts = []
     for file in (ROOT / "agent").rglob("*.py"):
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
@@ -47,7 +47,7 @@ def said() -> list[str]:
     return texts
 
 
-SAID = said()
+TEXTS = texts_of_the_code()
 SYMPTOMS = sorted(
     {
         code
@@ -59,9 +59,9 @@ SYMPTOMS = sorted(
 
 
 @pytest.mark.parametrize("symptom", SYMPTOMS)
-def test_each_symptom_is_what_the_code_says(symptom: str) -> None:
+def test_each_symptom_is_a_text_of_the_code(symptom: str) -> None:
     words = symptom.strip(": …")
-    assert any(words in text for text in SAID), f"nothing says {words!r}"
+    assert any(words in text for text in TEXTS), f"no text of the code has {words!r}"
 
 
 def test_each_exit_status_is_one() -> None:
@@ -72,7 +72,7 @@ def test_each_exit_status_is_one() -> None:
     assert numbers <= set(map(int, Exit))
 
 
-def test_each_row_says_what_to_do() -> None:
+def test_each_row_has_a_remedy() -> None:
     rows = operations_guide.rows()
     assert len(rows) > 30
     assert all(len(row) == 3 and all(row) for row in rows), [row for row in rows if len(row) != 3]

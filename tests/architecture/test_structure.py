@@ -15,7 +15,7 @@ PYTHON = sorted(
 LONGEST_FILE = 600
 LONGEST_FUNCTION = 60
 MOST_FUNCTIONS = 0.95, 18
-"""This share of the product's functions has at most so many lines."""
+"""This share of the product's functions has at most this number of lines."""
 
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "models", "types"}
 

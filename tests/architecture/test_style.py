@@ -42,9 +42,8 @@ CHECKED: Final = (
     "systemd/stockworker@",
     "systemd/sysusers.d",
     "systemd/tmpfiles.d",
-    "tests/architecture/test_architecture_page.py",
-    "tests/architecture/test_commit_subjects.py",
-    "tests/architecture/test_glossary.py",
+    "tests/architecture",
+    "tests/conftest.py",
     "tests/harness/prose.py",
 )
 """Files and folders that are plain English already."""
