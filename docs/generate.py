@@ -11,9 +11,12 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+import yaml
+
 from stockworker.broker import acl, configuration
 from stockworker.cli import manual
 from stockworker.config import reference
+from stockworker.handlers import reference as job_types
 from stockworker.logs import catalog
 from stockworker.logs import reference as logging_reference
 from stockworker.protocol import reference as protocol
@@ -23,6 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES: dict[str, Callable[[], str]] = {
     "docs/cli.md": manual.markdown,
     "docs/configuration.md": reference.reference,
+    "docs/job-types.md": lambda: job_types.page(yaml.safe_load((ROOT / "docs/job-types.yml").read_text("utf-8"))),
     "docs/lifecycle.md": protocol.lifecycle,
     "docs/logging.md": logging_reference.reference,
     "docs/man/stockworker.1": manual.man_page,

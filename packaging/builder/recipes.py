@@ -66,6 +66,7 @@ CORE: Final = Recipe(
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
         "/usr/share/man/man1/stockworker.1": "docs/man/stockworker.1",
         "/usr/share/doc/stockworker/configuration.md": "docs/configuration.md",
+        "/usr/share/doc/stockworker/job-types.md": "docs/job-types.md",
         "/usr/share/doc/stockworker/operations.md": "docs/operations.md",
         "/usr/share/doc/stockworker/packages.md": "docs/packages.md",
         "/usr/share/doc/stockworker/pki.md": "docs/pki.md",

@@ -26,6 +26,8 @@ CHECKED: Final = (
     "docs/adr",
     "docs/encryption.md",
     "docs/generate.py",
+    "agent/stockworker/handlers",
+    "docs/job-types",
     "docs/glossary.md",
     "docs/mosquitto.md",
     "docs/offline.md",

@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -43,6 +43,7 @@ class Bench:
         slots: int = 2,
         recycle_after: int = 1000,
         stop_grace_s: float = _FOREVER_S,
+        module_paths: Sequence[str] = (HANDLERS,),
         secrecy: WorkerSealing | None = None,
         groups: Delegation | None = None,
     ) -> None:
@@ -54,7 +55,7 @@ class Bench:
             self._deliver,
             recycle_after=recycle_after,
             stop_grace_s=stop_grace_s,
-            module_paths=[HANDLERS],
+            module_paths=list(module_paths),
             secrecy=secrecy,
             groups=groups,
         )

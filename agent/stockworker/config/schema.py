@@ -255,7 +255,11 @@ class Handler:
     settings: Mapping[str, Json] = field(
         default_factory=dict,
         repr=False,  # may hold an API key
-        metadata=_key(Free(), "Passed to the handler as it is.", shown="none"),
+        metadata=_key(
+            Free(),
+            "Passed to the handler unchanged. [job-types.md](job-types.md) has those of the built-in types.",
+            shown="none",
+        ),
     )
     settings_file: Path | None = field(
         default=None,

@@ -43,9 +43,7 @@ class BarField:
 _PRICE: Final = f"a number, {LOWEST_PRICE:g} to {HIGHEST_PRICE:g}"
 
 BAR_FIELDS: Final[Mapping[str, BarField]] = {
-    "symbol": BarField(
-        ("symbol", "ticker"), "a symbol", "Required unless the payload names the symbol.", required=False
-    ),
+    "symbol": BarField(("symbol", "ticker"), "a symbol", "Optional if the payload names the symbol.", required=False),
     "day": BarField(("day", "date"), "a date, `YYYY-MM-DD`", "The trading day; tomorrow (UTC) at the latest."),
     "open": BarField(("open",), _PRICE, "First price of the day; not outside low and high by more than 0.01 %."),
     "high": BarField(("high",), _PRICE, "Highest price."),
@@ -53,7 +51,7 @@ BAR_FIELDS: Final[Mapping[str, BarField]] = {
     "close": BarField(("close",), _PRICE, "Last price; not outside low and high by more than 0.01 %."),
     "volume": BarField(("volume",), f"a number, 0 to {HIGHEST_VOLUME:g}", "Units traded."),
     "adjusted_close": BarField(
-        ("adjclose", "adjustedclose"), _PRICE, "The close after later splits and dividends.", required=False
+        ("adjclose", "adjustedclose"), _PRICE, "The close after later splits and dividends. Optional.", required=False
     ),
 }
 """What a row holds. A CSV file may name its columns, and a JSON object its keys, in any of the recognised ways."""
@@ -75,7 +73,7 @@ class RejectedRow:
     """A row that is not a valid bar."""
 
     row: int = field(metadata=described("a count", "Line in a CSV file, or place in a JSON list counted from 1."))
-    reason: str = field(metadata=described("a string", "What is wrong with it."))
+    reason: str = field(metadata=described("a string", "Why it is not a valid bar."))
 
 
 @dataclass(slots=True)

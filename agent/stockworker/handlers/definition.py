@@ -109,12 +109,15 @@ class Definition:
 NOT_AN_OBJECT: Final = Failure(
     "the payload must be an object with some of: {names}", "The payload is not a JSON object."
 )
-WRONG_PAYLOAD: Final = Failure(
-    "payload{field}: {problem}",
-    "A payload field is unknown, missing, of the wrong kind or out of bounds. The text says what is accepted.",
+UNKNOWN_FIELD: Final = Failure(
+    "payload: {problem}", "The payload has an unknown field. The text names the known ones, and a similar one if any."
 )
-WRONG_SETTINGS: Final = Failure(
-    "the configuration of this worker is wrong: handlers.{job_type}.settings{field}: {problem}",
+WRONG_FIELD: Final = Failure(
+    "payload.{field}: {problem}",
+    "A payload field is missing, of the wrong kind or out of bounds. The text names what is accepted.",
+)
+WRONG_SETTING: Final = Failure(
+    "the configuration of this worker is wrong: handlers.{job_type}.settings.{field}: {problem}",
     "A setting of the job type is missing, of the wrong kind or out of bounds. Correct it and reload the worker.",
 )
 NO_MARKET_DATA: Final = Failure(
@@ -126,7 +129,7 @@ STORE_FAILED: Final = Failure(
     "The market-data store can't be opened, read or written: a full disk, a missing folder, a database that is down.",
     retried=True,
 )
-COMMON_FAILURES: Final = (NOT_AN_OBJECT, WRONG_PAYLOAD, WRONG_SETTINGS, NO_MARKET_DATA, STORE_FAILED)
+COMMON_FAILURES: Final = (NOT_AN_OBJECT, UNKNOWN_FIELD, WRONG_FIELD, WRONG_SETTING, NO_MARKET_DATA, STORE_FAILED)
 """How every built-in job type can fail."""
 
 
@@ -156,7 +159,7 @@ def choice(of: type[StrEnum]) -> FieldKind:
 
 
 def checked(meaning: str, check: Callable[[str], T]) -> FieldKind:
-    """A string of which `check` makes a value; a `ValueError` of `check` says what is wrong with it."""
+    """A string that `check` turns into a value; it raises `ValueError` with the problem for any other string."""
 
     def read(value: Json, path: str) -> T:
         text = TEXT.read(value, path)
@@ -173,8 +176,10 @@ def list_of(kind: FieldKind, items: str, lowest: int = 0, highest: int = 4_096) 
     expected = f"a list of {lowest:,} to {highest:,} {items}" if lowest else f"a list of {items}"
 
     def read(value: Json, path: str) -> tuple[Any, ...]:
-        if not isinstance(value, list) or not lowest <= len(value) <= highest:
+        if not isinstance(value, list):
             raise FieldError(f"{path}: expected {expected}")
+        if not lowest <= len(value) <= highest:
+            raise FieldError(f"{path}: expected {expected}, got {len(value):,}")
         return tuple(kind.read(item, f"{path}[{place}]") for place, item in enumerate(value))
 
     return FieldKind(expected, read)
@@ -209,11 +214,11 @@ def read_payload(job: Job, of: type[T]) -> T:
         raise NOT_AN_OBJECT.error(names=", ".join(known))
     for name in job.payload:
         if name not in known:
-            raise WRONG_PAYLOAD.error(field="", problem=unknown("field", name, known))
+            raise UNKNOWN_FIELD.error(problem=unknown("field", name, known))
     try:
         return read_fields(of, job.payload)
     except FieldError as error:
-        raise WRONG_PAYLOAD.error(**_place(error)) from error
+        raise WRONG_FIELD.error(**_place(error)) from error
 
 
 def read_settings(job: Job, context: Context, of: type[T]) -> T:
@@ -225,19 +230,19 @@ def read_settings(job: Job, context: Context, of: type[T]) -> T:
     try:
         return read_fields(of, context.settings)
     except FieldError as error:
-        raise WRONG_SETTINGS.error(job_type=job.type, **_place(error)) from error
+        raise WRONG_SETTING.error(job_type=job.type, **_place(error)) from error
 
 
 def _place(error: FieldError) -> dict[str, str]:
     field, _, problem = str(error).partition(": ")
-    return {"field": f".{field}", "problem": problem}
+    return {"field": field, "problem": problem}
 
 
 def market_data(context: Context) -> str:
     """Where the market-data store is.
 
     Raises:
-        PermanentError: the configuration does not say.
+        PermanentError: the configuration has no location.
     """
     location: Json = context.settings.get("market_data")
     if not isinstance(location, str) or not location:

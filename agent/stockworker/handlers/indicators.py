@@ -32,7 +32,7 @@ class Parameter:
 
     @property
     def meaning(self) -> str:
-        """What is accepted, for people."""
+        """The accepted values, for people."""
         return f"{'a whole number' if self.whole else 'a number'}, {self.lowest:g} to {self.highest:,g}"
 
     def read(self, value: Json, path: str) -> float:
@@ -287,7 +287,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         formula="plus_di, minus_di: 100 · smoothed directional movement / ATR, over di_period days. adx: smoothed "
         "100 |plus_di - minus_di| / (plus_di + minus_di), over n days. All with Wilder's smoothing.",
         source=_WILDER,
-        differs=f"{_FIRST_DAY} Its first smoothed movements are sums of one day less.",
+        differs=f"{_FIRST_DAY} Its first smoothed movements are sums over one day less.",
         takes_bars=True,
         outputs={"adx": "adx", "plus_di": "plus_di", "minus_di": "minus_di"},
     ),

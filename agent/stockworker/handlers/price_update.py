@@ -138,7 +138,7 @@ DEFINITION: Final = Definition(
     summary="Fetches new daily bars of symbols from the HTTP provider that the worker is configured with.\n\n"
     "The newest stored bar is fetched again, because it may have been stored before its day was over. Symbols are "
     "fetched one after the other. A symbol that the provider does not know, or answers with invalid bars, is reported "
-    "in the result; the job fails only if no symbol could be updated.",
+    "in the result. The job fails only if no symbol could be updated.",
     payload=UpdatePayload,
     settings=UpdateSettings,
     result=UpdateResult,
@@ -147,7 +147,7 @@ DEFINITION: Final = Definition(
 
 
 class _NotUpdated(Exception):
-    """This symbol can't be updated; the text says why. Other symbols may still be."""
+    """This symbol can't be updated, for the reason in the text. Other symbols may still be."""
 
 
 def handle(job: Job, context: Context) -> Json:

@@ -7,7 +7,7 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What one attempt may use; None is no limit.
+    """What one attempt may use; None means no limit.
 
     Attributes:
         memory_bytes: memory of the whole attempt in a control group with that controller. Elsewhere private memory of
