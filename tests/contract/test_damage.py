@@ -8,7 +8,7 @@ from typing import Final
 
 import pytest
 
-from stockworker.dispatcher.store_sqlite import open_store
+from stockworker.dispatcher.stores import open_store
 from stockworker.errors import StoreDamaged, StoreError
 from stockworker.worker.journal import Journal, open_journal
 from tests.harness.damage import DAMAGES, SEEN_AT_ONCE, Damage, overwrite_its_pages
@@ -97,8 +97,8 @@ def test_a_damaged_journal_is_kept_aside_and_a_new_one_begun(
     assert sorted(file.read_bytes() for file in kept if not file.name.endswith("-shm")) == left
     (record,) = caplog.records
     fields = record.__dict__["fields"]
-    assert fields["journal"] == path
-    assert {file.name.removesuffix("-wal") for file in kept} >= {fields["kept"].name}
+    assert fields["journal"] == str(path)
+    assert {file.name.removesuffix("-wal") for file in kept} >= {Path(fields["kept"]).name}
     assert str(path) in str(fields["reason"])
 
 

@@ -22,6 +22,9 @@ class MemoryJobStore:
         self._attempts: dict[tuple[JobId, int], Attempt] = {}
         self._holds: set[tuple[HoldKind, str]] = set()
 
+    def check(self) -> None:
+        pass
+
     def load(self) -> Snapshot:
         jobs = sorted(self.jobs.values(), key=lambda job: job.sequence)
         totals = Counter(job.state for job in jobs)

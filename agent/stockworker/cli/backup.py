@@ -5,7 +5,7 @@ import os
 from pathlib import Path
 
 from stockworker.config import load
-from stockworker.dispatcher.store_sqlite import back_up_store
+from stockworker.dispatcher.stores import store_kind
 from stockworker.errors import StoreError
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit, UsageError
@@ -36,7 +36,7 @@ def _run(arguments: argparse.Namespace) -> int:
         raise StoreError(f"{store}: {error.strerror}. Run this command as root, on the dispatcher's machine") from error
     line = StatusLine(quiet=arguments.quiet)
     try:
-        back_up_store(store, target, lambda done: line.show(f"copied {done:.0%} of {store}"))
+        store_kind(store).back_up(store, target, lambda done: line.show(f"copied {done:.0%} of {store}"))
     finally:
         line.clear()
     print(target)

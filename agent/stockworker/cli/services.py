@@ -19,7 +19,7 @@ from stockworker.cli.identity import identify
 from stockworker.cli.wiring import dispatcher_settings, worker_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
-from stockworker.dispatcher.store_sqlite import open_store
+from stockworker.dispatcher.stores import open_store
 from stockworker.errors import AccessDenied, ConnectionFailed, StoreError
 from stockworker.logs import configure, log_event
 from stockworker.logs.events import ConfigWarning, Confined, IdentityDiffers, StoreFailed

@@ -1,4 +1,4 @@
-"""The port to wherever jobs are kept. What an implementation must do, whatever it is made of."""
+"""The port of the job store: what a store must do, whatever keeps the jobs. The stores that exist are in `stores`."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol
@@ -14,11 +14,18 @@ from stockworker.protocol.messages import JobFilter
 class JobStore(Protocol):
     """Keeps jobs. Called by one thread at a time."""
 
+    def check(self) -> None:
+        """Read everything that is stored, to find damage before any decision follows from it.
+
+        Raises:
+            StoreDamaged: a part of it makes no sense.
+        """
+
     def load(self) -> Snapshot:
-        """Return what a machine needs to go on where the last one was."""
+        """Return what a machine needs to continue where the last one stopped."""
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
-        """Return those of the jobs that there are."""
+        """Return the jobs with these IDs; an unknown ID is left out."""
 
     def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         """Make all of `saves` durable, or none: when this returns, a power cut can't undo them.
@@ -27,21 +34,21 @@ class JobStore(Protocol):
             How many jobs of each state were pruned.
 
         Raises:
-            StoreError: nothing of it was made durable. The machine that decided it is ahead of the store now and must
+            StoreError: nothing was made durable. The machine that decided `saves` is ahead of the store now, and must
                 not be used any more: start a new one from `load`.
         """
 
     def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
-        """Return the payload of each of the jobs."""
+        """Return the payload of each job."""
 
     def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
-        """Return the result of each of the jobs that has one."""
+        """Return the result of each job that has one."""
 
     def search(self, wanted: JobFilter) -> list[JobRecord]:
-        """Return jobs that match, newest first; none before a job that there is not."""
+        """Return the jobs that match, newest first; none if `wanted.before` is unknown."""
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Return every attempt at a job, first to last."""
 
     def close(self) -> None:
-        """Let go of the store."""
+        """Close the store."""

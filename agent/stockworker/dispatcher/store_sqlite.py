@@ -19,11 +19,20 @@ from stockworker.adapters.sqlite import (
 )
 from stockworker.dispatcher.effects import HoldKind, Prune, Save, SaveAttempt, SaveHold, SaveJob
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
-from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome, Priority
+from stockworker.dispatcher.rows import (
+    ATTEMPT,
+    JOB,
+    PROGRESS,
+    attempt_row,
+    job_row,
+    progress_row,
+    read_attempt,
+    read_job,
+)
+from stockworker.protocol.ids import JobId
+from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import JobFilter
-from stockworker.protocol.retry import RetryPolicy
 
 APPLICATION_ID: Final = 0x53574A53  # "SWJS"
 
@@ -78,16 +87,11 @@ MIGRATIONS: Final = (
     """,
 )
 
-_SPEC: Final = (
-    "sequence, id, type, priority, not_before, expires_at, timeout_s, max_attempts, backoff_s, backoff_max_s, "
-    "max_crashes, tags, unique_key, submitted_at"
-)
-_STANDING: Final = (
-    "state, ready_at, attempt, failures, crashes, worker, token, assigned_at, cancel_requested, ended_at, reason"
-)
-_COLUMNS: Final = f"{_SPEC}, {_STANDING}"
-_INSERT_JOB: Final = f"INSERT INTO job ({_COLUMNS}) VALUES ({', '.join('?' * len(_COLUMNS.split(',')))})"
-_UPDATE_JOB: Final = f"UPDATE job SET ({_STANDING}) = ({', '.join('?' * len(_STANDING.split(',')))}) WHERE sequence = ?"
+_SELECT_JOB: Final = f"SELECT {', '.join(JOB)} FROM job"
+_INSERT_JOB: Final = f"INSERT INTO job ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
+_UPDATE_JOB: Final = f"UPDATE job SET {', '.join(f'{column} = ?' for column in PROGRESS)} WHERE sequence = ?"
+_SELECT_ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT)} FROM attempt WHERE job_id = ? ORDER BY number"
+_SAVE_ATTEMPT: Final = f"INSERT OR REPLACE INTO attempt ({', '.join(ATTEMPT)}) VALUES ({', '.join('?' * len(ATTEMPT))})"
 _VARIABLES: Final = 512  # below every SQLite's limit of bound variables (999 before 3.32)
 
 
@@ -108,11 +112,11 @@ class SqliteJobStore:
 
     def load(self) -> Snapshot:
         """Return every live job, and the counts of all."""
-        rows = self._rows(f"SELECT {_COLUMNS} FROM job WHERE ended_at IS NULL ORDER BY sequence")
+        jobs = [read_job(row) for row in self._rows(f"{_SELECT_JOB} WHERE ended_at IS NULL ORDER BY sequence")]
         totals = {State(state): count for state, count in self._rows("SELECT state, count(*) FROM job GROUP BY state")}
-        ((highest,),) = self._rows("SELECT coalesce(max(sequence), 0) FROM job")
-        holds = frozenset((HoldKind(kind), str(name)) for kind, name in self._rows("SELECT kind, name FROM hold"))
-        return Snapshot([_job(row) for row in rows], totals, highest + 1, holds)
+        ((newest,),) = self._rows("SELECT coalesce(max(sequence), 0) FROM job")
+        holds = frozenset((HoldKind(kind), name) for kind, name in self._rows("SELECT kind, name FROM hold"))
+        return Snapshot(jobs, totals, newest + 1, holds)
 
     def check(self) -> None:
         """Read all of the file: an index that has lost an entry would let a job be stored twice.
@@ -128,11 +132,10 @@ class SqliteJobStore:
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         """Look jobs up by id."""
-        found = {}
+        found: dict[JobId, JobRecord] = {}
         for some in _portions(ids):
-            query = f"SELECT {_COLUMNS} FROM job WHERE id IN ({', '.join('?' * len(some))})"
-            for row in self._rows(query, some):
-                found[JobId(row[1])] = _job(row)
+            rows = self._rows(f"{_SELECT_JOB} WHERE id IN ({', '.join('?' * len(some))})", some)
+            found.update((job.spec.job_id, job) for job in map(read_job, rows))
         return found
 
     def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
@@ -146,7 +149,7 @@ class SqliteJobStore:
                 case SaveJob():
                     jobs.append(save)
                 case SaveAttempt(attempt=attempt):
-                    attempts.append(_attempt_row(attempt))
+                    attempts.append(attempt_row(attempt))
                 case SaveHold():
                     holds.append(save)
                 case Prune():
@@ -155,7 +158,7 @@ class SqliteJobStore:
         try:
             with transaction(self._connection):
                 self._write_jobs(jobs)
-                self._write(f"INSERT OR REPLACE INTO attempt VALUES ({', '.join('?' * 9)})", attempts)
+                self._write(_SAVE_ATTEMPT, attempts)
                 for hold in holds:
                     self._hold(hold)
                 for prune in prunes:
@@ -171,9 +174,9 @@ class SqliteJobStore:
         results: list[tuple[int, str]] = []
         for save in saves:
             if save.payload is None:
-                changed.append((*_standing_row(save.job), save.job.sequence))
+                changed.append(progress_row(save.job))
             else:
-                new.append((*_spec_row(save.job), *_standing_row(save.job)))
+                new.append(job_row(save.job))
                 payloads.append((save.job.sequence, save.payload))
             if save.result is not None:
                 results.append((save.job.sequence, save.result))
@@ -230,12 +233,12 @@ class SqliteJobStore:
         if wanted.before is not None:
             conditions.append("sequence < (SELECT sequence FROM job WHERE id = ?)")
             values.append(wanted.before)
-        query = f"SELECT {_COLUMNS} FROM job WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?"
-        return [_job(row) for row in self._rows(query, [*values, wanted.limit])]
+        query = f"{_SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?"
+        return [read_job(row) for row in self._rows(query, [*values, wanted.limit])]
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Return a job's attempts."""
-        return [_attempt(row) for row in self._rows("SELECT * FROM attempt WHERE job_id = ? ORDER BY number", [job_id])]
+        return [read_attempt(row) for row in self._rows(_SELECT_ATTEMPTS, [job_id])]
 
     def close(self) -> None:
         """Close the file."""
@@ -257,30 +260,16 @@ class SqliteJobStore:
             raise failure(self._path, "can't be read", error) from error
 
 
-def back_up_store(path: Path, target: Path, progress: Callable[[float], None]) -> None:
-    """Copy the jobs of a dispatcher, running or not; see `adapters.sqlite.back_up`.
+class SqliteStores:
+    """Stores in SQLite files; see `stockworker.dispatcher.stores.StoreKind`."""
 
-    Raises:
-        StoreDamaged: a part of it makes no sense.
-        StoreError: it can't be read, or the copy can't be written.
-    """
-    back_up(path, target, application_id=APPLICATION_ID, migrations=MIGRATIONS, progress=progress)
+    def open(self, path: Path) -> SqliteJobStore:
+        """Open the file, or create it."""
+        return SqliteJobStore(path)
 
-
-def open_store(path: Path) -> SqliteJobStore:
-    """Open the jobs of a dispatcher, and look whether all of them are sound.
-
-    Raises:
-        StoreDamaged: they are not, and nothing was changed: what the dispatcher would do with them could not be undone.
-        StoreError: it can't be used for another reason.
-    """
-    store = SqliteJobStore(path)
-    try:
-        store.check()
-    except BaseException:
-        store.close()
-        raise
-    return store
+    def back_up(self, path: Path, target: Path, progress: Callable[[float], None]) -> None:
+        """Copy the file as it is at one moment, and check the copy."""
+        back_up(path, target, application_id=APPLICATION_ID, migrations=MIGRATIONS, progress=progress)
 
 
 def _portions(values: Iterable[Any]) -> Iterator[list[Any]]:
@@ -291,104 +280,3 @@ def _portions(values: Iterable[Any]) -> Iterator[list[Any]]:
     iterator = iter(values)
     while some := list(islice(iterator, _VARIABLES)):
         yield some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))
-
-
-def _spec_row(job: JobRecord) -> tuple[Any, ...]:
-    spec = job.spec
-    return (
-        job.sequence,
-        spec.job_id,
-        spec.type,
-        int(spec.priority),
-        spec.not_before,
-        spec.expires_at,
-        spec.timeout_s,
-        spec.retry.max_attempts,
-        spec.retry.backoff_s,
-        spec.retry.backoff_max_s,
-        spec.max_crashes,
-        ",".join(sorted(spec.tags)),
-        spec.unique,
-        job.submitted_at,
-    )
-
-
-def _standing_row(job: JobRecord) -> tuple[Any, ...]:
-    return (
-        str(job.state),
-        job.ready_at,
-        job.attempt,
-        job.failures,
-        job.crashes,
-        job.worker,
-        job.token,
-        job.assigned_at,
-        job.cancel_requested,
-        job.ended_at,
-        job.reason,
-    )
-
-
-def _job(row: Sequence[Any]) -> JobRecord:
-    sequence, job_id, job_type, priority, not_before, expires_at, timeout_s = row[:7]
-    max_attempts, backoff_s, backoff_max_s, max_crashes, tags, unique, submitted_at = row[7:14]
-    state, ready_at, attempt, failures, crashes, worker, token, assigned_at, cancel_requested, ended_at, reason = row[
-        14:
-    ]
-    spec = JobSpec(
-        job_id=JobId(job_id),
-        type=JobType(job_type),
-        priority=Priority(priority),
-        not_before=not_before,
-        expires_at=expires_at,
-        timeout_s=timeout_s,
-        retry=RetryPolicy(max_attempts, backoff_s, backoff_max_s),
-        max_crashes=max_crashes,
-        tags=frozenset(Tag(tag) for tag in tags.split(",") if tag),
-        unique=None if unique is None else UniqueKey(unique),
-    )
-    return JobRecord(
-        spec=spec,
-        sequence=sequence,
-        state=State(state),
-        submitted_at=submitted_at,
-        ready_at=ready_at,
-        attempt=attempt,
-        failures=failures,
-        crashes=crashes,
-        worker=None if worker is None else WorkerId(worker),
-        token=None if token is None else Token(token),
-        assigned_at=assigned_at,
-        cancel_requested=bool(cancel_requested),
-        ended_at=ended_at,
-        reason=reason,
-    )
-
-
-def _attempt_row(attempt: Attempt) -> tuple[Any, ...]:
-    return (
-        attempt.job_id,
-        attempt.number,
-        attempt.worker,
-        attempt.token,
-        attempt.assigned_at,
-        attempt.ended_at,
-        None if attempt.outcome is None else str(attempt.outcome),
-        attempt.ran_s,
-        attempt.error,
-    )
-
-
-def _attempt(row: Sequence[Any]) -> Attempt:
-    job_id, number, worker, token, assigned_at, ended_at, outcome, ran_s, error = row
-    return Attempt(
-        job_id=JobId(job_id),
-        number=number,
-        worker=WorkerId(worker),
-        token=Token(token),
-        assigned_at=assigned_at,
-        ended_at=ended_at,
-        outcome=None if outcome is None else Outcome(outcome),
-        ran_s=ran_s,
-        error=error,
-    )
