@@ -1,1 +1,1 @@
-"""Benchmarks: what the system does, beside what this machine could do at all, measured in the same run."""
+"""Benchmarks: the speed of the system beside the limits of this machine, measured in the same run."""

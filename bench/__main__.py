@@ -1,6 +1,6 @@
-"""``make bench``: jobs per second and latency, end to end, beside the machine's own ceilings.
+"""``make bench``: jobs per second and latency, end to end, beside the limits of the machine.
 
-No-op jobs in child processes; TLS on; every job fsynced by the dispatcher before its receipt, by the worker before it
+No-op jobs in child processes, over TLS. The dispatcher fsyncs every job before its receipt; the worker fsyncs it before it
 starts, and its result before it is reported. Client, broker, dispatcher and workers share this machine.
 """
 
@@ -22,7 +22,7 @@ from tests.harness.fleet import Fleet
 
 
 async def latency(client: Client, jobs: int) -> tuple[list[float], list[float]]:
-    """Seconds from submit to receipt, and from submit to result: one job at a time, nothing else to do."""
+    """Seconds from submit to receipt, and from submit to result: one job at a time on an idle system."""
     receipts, results = [], []
     for _ in range(jobs):
         began = time.perf_counter()
@@ -34,7 +34,7 @@ async def latency(client: Client, jobs: int) -> tuple[list[float], list[float]]:
 
 
 async def throughput(client: Client, jobs: int) -> tuple[float, float]:
-    """Receipts per second, and completed jobs per second: submitted all at once."""
+    """Receipts per second, and completed jobs per second, of jobs submitted together."""
     submissions = [make_submission("nothing", {"number": number}) for number in range(jobs)]
     began = time.perf_counter()
     receipts = await client.submit_many(submissions)

@@ -1,4 +1,4 @@
-"""What this machine can do at all: durable commits of SQLite, and messages through the same broker with TLS."""
+"""The limits of this machine: durable commits of SQLite, and messages through the same broker with TLS."""
 
 import asyncio
 import tempfile
@@ -30,7 +30,7 @@ def sqlite_commits(rows: int, seconds: float = 1.5) -> float:
 
 
 class _End:
-    """A link that counts what it gets, and can wait for a count."""
+    """A link that counts messages, and can wait for a number of them."""
 
     def __init__(self, broker: Broker, name: str, topic: str | None) -> None:
         self.received = 0
@@ -58,7 +58,7 @@ class _End:
         self._pending.clear()
 
     async def wait_for(self, count: int) -> None:
-        """Wait until `count` messages have come since the start."""
+        """Wait until `count` messages have arrived since the start."""
         self._wanted = count
         self._enough.clear()
         if self.received < count:

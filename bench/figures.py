@@ -10,7 +10,7 @@ _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
 
 def percentile(values: Sequence[float], share: float) -> float:
-    """The value that `share` (0 to 1) of the values don't exceed."""
+    """The value that this share (0 to 1) of the values does not exceed."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))]
 
@@ -51,7 +51,7 @@ def memory(pid: int) -> Memory:
 
 
 def slope(points: Sequence[tuple[float, float]]) -> float:
-    """By least squares: how much the second value grows with the first."""
+    """The slope of the second value over the first, by least squares."""
     xs, ys = zip(*points, strict=True)
     return linear_regression(xs, ys).slope
 

@@ -1,4 +1,4 @@
-"""What the benchmark's jobs do: nothing."""
+"""The handler of the benchmark's jobs, which does nothing."""
 
 from stockworker.handlers.api import Context, Job
 

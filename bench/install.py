@@ -1,7 +1,7 @@
-"""``make bench-install``: how long from an install to a worker that is ready?
+"""``make bench-install``: the time from the installation to a ready worker.
 
-On each release of Debian, with apt and with dnf: a machine that has booted, with certificates and configuration in their
-places and Mosquitto running, is given all our packages; then its dispatcher and a worker are started, one after the other.
+On each release of Debian, with apt and with dnf: a booted machine has certificates, configuration and a running Mosquitto.
+The benchmark installs all packages, and then starts the dispatcher and a worker, one after the other.
 """
 
 import argparse
@@ -23,7 +23,7 @@ _STEPS = ("install", "start of the dispatcher", "start of the worker", "whole")
 
 
 def prepare(system: System, host: str, folder: Path) -> tuple[Path, ...]:
-    """A machine on which everything lies ready but the packages: its layers."""
+    """The layers of a machine on which everything but the packages is installed."""
     with Overlay(system.layers(), folder) as image:
         system.tool.install(image, _DIST)
         site.set_up(image, host)
@@ -32,7 +32,7 @@ def prepare(system: System, host: str, folder: Path) -> tuple[Path, ...]:
 
 
 def measure(system: System, layers: Sequence[Path], host: str, folder: Path) -> list[float]:
-    """Seconds that each of the steps takes on a machine that has just booted."""
+    """The seconds of each step, on a machine that has just booted."""
     with Guest(layers, folder, host) as guest:
         guest.wait_until(lambda: site.is_active(guest, "mosquitto"), "the broker runs")
         moments = [clock.monotonic()]

@@ -1,7 +1,7 @@
-"""``make bench-killing``: how long does a job take to die that scatters its processes and ignores SIGTERM?
+"""``make bench-killing``: the time to kill a job that scatters its processes and ignores SIGTERM.
 
-Its control group is killed, beside its process group alone, TIMES times each; once as a Python handler and once as a
-command, without a time between SIGTERM and SIGKILL.
+Compares killing its control group with killing only its process group, TIMES times each, as a Python handler and as a
+command, without a pause between SIGTERM and SIGKILL.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from tests.harness.cgroups import SCATTER, delegated
 from tests.harness.executor import Bench, python, shell
 
 _PATIENCE_S: Final = 0.2
-"""Longer than anything takes to die that has been killed."""
+"""Longer than any killed process takes to exit."""
 
 HANDLERS: Final[dict[str, HandlerSpec]] = {
     "Python handler": python("scatter"),
@@ -31,12 +31,12 @@ HANDLERS: Final[dict[str, HandlerSpec]] = {
 
 @dataclass(slots=True)
 class Deaths:
-    """How it went.
+    """The measurements of one kind of job.
 
     Attributes:
-        first_s: how long it took until the handler's own process was dead.
-        last_s: how long it took until all were.
-        survived: how many jobs had processes that went on.
+        first_s: the times until the handler's own process had exited.
+        last_s: the times until all its processes had exited.
+        survived: the number of jobs with surviving processes.
     """
 
     first_s: list[float] = field(default_factory=list)
@@ -45,7 +45,7 @@ class Deaths:
 
     @property
     def text(self) -> str:
-        """For people."""
+        """The rows of the table."""
         took = [
             f"{name} {milliseconds(times_s)}, max {max(times_s) * 1e3:.2f} ms"
             for name, times_s in (("the handler", self.first_s), ("all", self.last_s))
@@ -55,7 +55,7 @@ class Deaths:
 
 
 async def kill(bench: Bench, deaths: Deaths) -> None:
-    """Start a job, stop it when all of its processes are up, and watch them die."""
+    """Start a job, stop it once all its processes run, and wait until they exit."""
     loop = asyncio.get_running_loop()
     token = bench.start("job", '"stay"')
     pids = [int(pid) for pid in (await bench.first_text(token)).split()]
@@ -88,7 +88,7 @@ async def kill(bench: Bench, deaths: Deaths) -> None:
 
 
 async def measure(handler: HandlerSpec, times: int, groups: Delegation | None) -> Deaths:
-    """Kill so many jobs, one after the other."""
+    """Kill a number of jobs, one after the other."""
     deaths = Deaths()
     async with Bench({"job": handler}, stop_grace_s=0.0, groups=groups) as bench:
         for _ in range(times):
@@ -97,9 +97,9 @@ async def measure(handler: HandlerSpec, times: int, groups: Delegation | None) -
 
 
 def main() -> int:
-    """Run the benchmark; 1 if a process has survived the death of its control group."""
+    """Run the benchmark; return 1 if a process survived the kill of its control group."""
     parser = argparse.ArgumentParser(prog="make bench-killing", description=__doc__.partition("\n")[0])
-    parser.add_argument("--times", type=int, default=100, help="how often each (default: 100)")
+    parser.add_argument("--times", type=int, default=100, help="the number of kills of each kind (default: 100)")
     times = parser.parse_args().times
     if os.geteuid() != 0:
         parser.error("only root can make control groups where systemd has delegated none: run it as root")
@@ -111,7 +111,7 @@ def main() -> int:
             for way, delegation in (("control groups", groups), ("process groups", None))
         }
     rows = [(f"{name}, {way}", deaths.text) for (way, name), deaths in found.items()]
-    show(f"From the word to the death of a job, {times} times each", rows)
+    show(f"From the order to the exit of a job, {times} times each", rows)
     return 1 if any(deaths.survived for (way, _), deaths in found.items() if way == "control groups") else 0
 
 

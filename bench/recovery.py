@@ -1,7 +1,7 @@
-"""``make bench-recovery``: how long jobs wait for what was killed, measured by the handlers' own record of their starts.
+"""``make bench-recovery``: how long jobs wait after a kill, measured by the handlers' own record of their starts.
 
 Three questions, each asked many times of a real fleet: how long from SIGKILL of a worker until its job runs elsewhere;
-how long if the worker is started again at once, as systemd does; and how long from the broker's return until the first
+how long if the worker restarts immediately, as under systemd; and how long from the broker's return until the first
 new job starts.
 """
 
@@ -23,14 +23,14 @@ ALLOWED_BEYOND_LEASE_S = 5.0
 BROKER_GOAL_S = 10.0
 _LONGEST_S = 60.0
 _DUE_IN_S = 0.5
-"""When a job becomes due that is to wait for the broker: it is known to the dispatcher before, and to no worker."""
+"""When a job becomes due that must wait for the broker: by then the dispatcher knows it, and no worker does."""
 
 _LONG_JOB_S = 600.0
-"""Longer than any measurement: such a job ends only with its worker."""
+"""Longer than any measurement: the job ends only with its worker."""
 
 
 async def begun(ledger: Ledger, job_id: str, times: int) -> Execution:
-    """Wait until a job has been begun so many times; returns the last."""
+    """Wait until a job has begun `times` times; return the last start."""
 
     def executions() -> list[Execution]:
         return [execution for execution in ledger.all() if execution.job_id == job_id]
@@ -40,7 +40,7 @@ async def begun(ledger: Ledger, job_id: str, times: int) -> Execution:
 
 
 def holder(fleet: Fleet, job_id: str) -> Service:
-    """The worker that has the job."""
+    """The worker that runs the job."""
     ((worker,),) = fleet.stored("SELECT worker FROM job WHERE id = ?", job_id)
     return fleet.workers[int(worker.removeprefix("host-")) - 1]
 
@@ -72,9 +72,9 @@ async def worker_kills(
 async def broker_restarts(
     fleet: Fleet, client: Client, ledger: Ledger, times: int, longest_absence_s: float
 ) -> list[float]:
-    """Seconds from the moment at which a killed broker accepts connections again to the start of a job that waits.
+    """Seconds from the moment at which a restarted broker accepts connections to the start of a waiting job.
 
-    Each absence is shorter than what resets the pause between attempts to connect: pauses are as long as they get.
+    Each absence is too short to reset the pause between connection attempts: the pauses have their full length.
     """
     waits, random = [], SystemRandom()
     for number in range(times):
@@ -89,14 +89,14 @@ async def broker_restarts(
 
 
 def seconds(waits: Sequence[float], goal_s: float) -> str:
-    """Median, 99th percentile and maximum, beside what is promised."""
+    """Median, 99th percentile and maximum, beside the promise."""
     within = sum(wait <= goal_s for wait in waits)
     p50, p99 = percentile(waits, 0.5), percentile(waits, 0.99)
     return f"p50 {p50:.2f} s, p99 {p99:.2f} s, max {max(waits):.2f} s; {within} of {len(waits)} within {goal_s:g} s"
 
 
 async def measure(fleet: Fleet, ledger: Ledger, arguments: argparse.Namespace) -> None:
-    """Ask all three."""
+    """Measure all three."""
     promised_s = arguments.lease + ALLOWED_BEYOND_LEASE_S
     async with fleet.client(timeout_s=_LONGEST_S) as client:
         gone = await worker_kills(fleet, client, ledger, arguments.times, restart_at_once=False)
@@ -105,8 +105,8 @@ async def measure(fleet: Fleet, ledger: Ledger, arguments: argparse.Namespace) -
     show(
         f"From a failure to the start of the job, lease {arguments.lease:g} s, {len(fleet.workers)} workers",
         [
-            ("worker killed, gone for good", seconds(gone, promised_s)),
-            ("worker killed, started again at once", seconds(restarted, promised_s)),
+            ("worker killed, not restarted", seconds(gone, promised_s)),
+            ("worker killed, restarted immediately", seconds(restarted, promised_s)),
             ("broker back after a kill", seconds(broker, BROKER_GOAL_S)),
         ],
     )
@@ -116,8 +116,8 @@ def main() -> None:
     """Run the benchmark."""
     parser = argparse.ArgumentParser(prog="make bench-recovery", description=__doc__.partition("\n")[0])
     parser.add_argument("--lease", type=float, default=5.0, help="seconds (default: 5; the product's is 30)")
-    parser.add_argument("--times", type=int, default=20, help="how often each is measured")
-    parser.add_argument("--absence", type=float, default=5.0, help="the longest that the broker is gone, in seconds")
+    parser.add_argument("--times", type=int, default=20, help="the number of measurements of each")
+    parser.add_argument("--absence", type=float, default=5.0, help="the longest absence of the broker, in seconds")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Path(folder) / "ledger")

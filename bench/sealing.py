@@ -1,7 +1,7 @@
-"""``make bench-sealing``: what it costs to seal, sign, verify and open a job, beside the rest that is done for it.
+"""``make bench-sealing``: the cost of sealing, signing, verifying and opening a job, beside its other costs.
 
-The steps run in this process and thread, rounds of each kind in turn; the median of their processor time counts. Then
-sealed and plain jobs run through a whole fleet in turn, and the processor time of each service is compared.
+The steps run in this process and thread, in alternating rounds; the result is the median of their processor time. Then
+sealed and plain jobs alternate in a whole fleet, and the processor time of each service is compared.
 """
 
 import argparse
@@ -51,7 +51,7 @@ Run = Callable[[], object]
 
 
 def timed(runs: dict[str, Run], rounds: int, repeats: int) -> dict[str, float]:
-    """Microseconds of each, the median of its rounds."""
+    """The median of the rounds of each step, in microseconds."""
     samples: dict[str, list[float]] = {name: [] for name in runs}
     for _ in range(rounds):
         for name, run in runs.items():
@@ -63,7 +63,7 @@ def timed(runs: dict[str, Run], rounds: int, repeats: int) -> dict[str, float]:
 
 
 def travel(payload: str) -> None:
-    """What is done with a job anyway: encoded and decoded on its way to the dispatcher and on to the worker."""
+    """The cost of every job: it is encoded and decoded on its way to the dispatcher and to the worker."""
     submission = make_submission(_TYPE, text=payload, id=JOB)
     codec.decode(codec.encode(Submit((submission,), Reply(ClientId(DESK), "1"))))
     assignment = Assignment(JobId(JOB), _TYPE, 1, Token("t"), 60.0, payload)
@@ -71,7 +71,7 @@ def travel(payload: str) -> None:
 
 
 def sides(parties: Parties, *, sign: bool) -> dict[str, Run]:
-    """The four steps of one job, in sessions that have begun."""
+    """The four steps of one job, within existing sessions."""
     submitter, worker = parties.submitter(sign=sign), parties.worker(sign=sign)
     job = make_submission(_TYPE, PAYLOAD, id=JOB)
     sealed = submitter.seal_job(job, JOB, NOW)
@@ -91,7 +91,7 @@ RESULT = json.dumps({"updated": 3, "bars": [[1.0, 2.0, 0.5, 1.5, 1000]] * 5})
 
 
 def tree_root(leaves: Sequence[bytes]) -> bytes:
-    """Of a Merkle tree over a power of two of leaves."""
+    """The levels of a Merkle tree over a power of two of leaves."""
     level = [hashlib.sha256(b"\0" + leaf).digest() for leaf in leaves]
     while len(level) > 1:
         pairs = zip(level[::2], level[1::2], strict=True)
@@ -100,7 +100,7 @@ def tree_root(leaves: Sequence[bytes]) -> bytes:
 
 
 def tree_path(leaf: bytes, path: Sequence[bytes]) -> bytes:
-    """The root that a leaf and its siblings lead to."""
+    """The root computed from a leaf and its siblings."""
     node = hashlib.sha256(b"\0" + leaf).digest()
     for sibling in path:
         node = hashlib.sha256(b"\1" + node + sibling).digest()
@@ -108,7 +108,7 @@ def tree_path(leaf: bytes, path: Sequence[bytes]) -> bytes:
 
 
 def signatures(rounds: int) -> None:
-    """One signature per job, beside one for a batch whose jobs each carry their way up the tree."""
+    """One signature per job, beside one per batch in which each job carries its path to the root."""
     key = signing_key()
     public = key.private.public_key()
     sealed = Parties().submitter()
@@ -148,7 +148,7 @@ def signatures(rounds: int) -> None:
 
 
 def agreements(rounds: int) -> None:
-    """What is done once per session, and would else be done for each job."""
+    """The cost once per session, which would be paid for each job otherwise."""
     key = opening_key()
     encapsulation, _ = hpke.agree(key.public, b"info")
     costs = timed(
@@ -194,8 +194,8 @@ def steps(rounds: int) -> None:
 
 
 async def end_to_end(folder: Path, jobs: int, turns: int) -> None:
-    """Sealed and plain jobs in turn, through the same services."""
-    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # what the commands say is of no interest here
+    """Sealed and plain jobs alternate, through the same services."""
+    with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):  # hides the output of the commands
         fleet_keys = FleetKeys(folder / "fleet_keys", {"sealed": (["sealed"], ["host-1", "host-2"])}, required=False)
     handlers = {name: {"python": "handlers:nothing"} for name in ("sealed", "plain")}
     settings = {"worker": {"max_concurrent_jobs": 2, "handler_paths": [_HANDLERS]}, "handlers": handlers}

@@ -1,4 +1,4 @@
-"""``make soak MINUTES=30``: a load with bad connections for a long time; does any process grow?
+"""``make soak MINUTES=30``: a long load with bad connections, to see whether any process grows.
 
 Every connection is reset or goes silent from time to time, and one worker more knows its broker only by a name that
 does not resolve. Memory of every process is printed each minute; at the end its growth by least squares, after the
@@ -31,27 +31,27 @@ _UNIT = Path(__file__).parents[1] / "systemd" / "stockworker-dispatcher.service"
 
 @dataclass(slots=True)
 class Record:
-    """What was seen of the processes."""
+    """The samples of all processes."""
 
     samples: dict[str, list[tuple[float, Memory]]] = field(default_factory=dict)
     jobs: int = 0
     disconnects: int = 0
 
     def take(self, pids: Mapping[str, int], at_s: float) -> None:
-        """Look at every process."""
+        """Take a sample of every process."""
         for name, pid in pids.items():
             self.samples.setdefault(name, []).append((at_s, memory(pid)))
 
 
 def unit_environment(unit: Path) -> dict[str, str]:
-    """What a unit sets for its service."""
+    """The environment variables that a unit sets for its service."""
     key = "Environment="
     lines = (line.removeprefix(key) for line in unit.read_text("utf-8").splitlines() if line.startswith(key))
     return dict(assignment.split("=", 1) for line in lines for assignment in line.split())
 
 
 async def load(client: Client, record: Record, until: float) -> None:
-    """Submit jobs and wait for them, over and over."""
+    """Submit jobs and wait for them, repeatedly."""
     while clock.monotonic() < until:
         receipts = await client.submit_many([make_submission("nothing") for _ in range(_BATCH)])
         async for ended in client.wait([str(receipt.job_id) for receipt in receipts], _LONGEST_S):
@@ -62,7 +62,7 @@ async def load(client: Client, record: Record, until: float) -> None:
 
 
 async def disconnect(fleet: Fleet, record: Record, random: Random, every_s: float) -> None:
-    """Cut somebody off, until cancelled."""
+    """Interrupt random connections, until cancelled."""
     while True:
         await asyncio.sleep(random.uniform(0.0, 2 * every_s))
         proxy = fleet.proxies[random.choice(sorted(fleet.proxies))]
@@ -88,7 +88,7 @@ def tell(at_s: float, record: Record) -> None:
 
 
 async def soak(fleet: Fleet, minutes: float, sample_s: float, disconnect_every_s: float) -> Record:
-    """Run the load, and look at the processes meanwhile."""
+    """Run the load, and sample the processes meanwhile."""
     record, began = Record(), clock.monotonic()
     end = began + minutes * 60
     pids = {
@@ -110,7 +110,7 @@ async def soak(fleet: Fleet, minutes: float, sample_s: float, disconnect_every_s
 
 
 def growth(samples: Sequence[tuple[float, Memory]]) -> str:
-    """Growth per hour after the warm-up, and the span that it was measured over."""
+    """Growth per hour after the warm-up, and the length of the measurement."""
     steady = [(at_s, taken) for at_s, taken in samples if at_s >= _WARM_UP * samples[-1][0]]
     rss = slope([(at_s, taken.rss) for at_s, taken in steady]) * _HOUR_S
     pss = slope([(at_s, taken.pss) for at_s, taken in steady]) * _HOUR_S
@@ -122,7 +122,7 @@ def main() -> None:
     """Run the soak test."""
     parser = argparse.ArgumentParser(prog="make soak", description=__doc__.partition("\n")[0])
     parser.add_argument("--minutes", type=float, default=30.0)
-    parser.add_argument("--sample", type=float, default=60.0, help="seconds between two looks (default: 60)")
+    parser.add_argument("--sample", type=float, default=60.0, help="seconds between two samples (default: 60)")
     parser.add_argument("--disconnect-every", type=float, default=10.0, help="seconds between disconnects, on average")
     arguments = parser.parse_args()
     settings = {
@@ -139,7 +139,7 @@ def main() -> None:
 
 @contextlib.contextmanager
 def lost_worker(fleet: Fleet) -> Iterator[None]:
-    """Let the last worker look for its broker under a name that nobody has (RFC 6761, section 6.4)."""
+    """Configure the last worker with a broker name that never resolves (RFC 6761, section 6.4)."""
     worker = fleet.workers[-1]
     worker.stop()
     fleet.reconfigure(f"host-{len(fleet.workers)}", "queue", mqtt={"host": "broker.invalid", "port": fleet.broker.port})

@@ -1,8 +1,7 @@
-"""``make bench-watchdog``: is each worker that gets stuck found out by a real systemd, and healed, and nobody else?
+"""``make bench-watchdog``: does systemd restart every worker that hangs, and no other service?
 
-On a Debian that has booted, workers get stuck in every way that `tests.harness.injected_hangs` knows, HANGS times in each, all of
-them all the time. A busy worker, two without a broker and the dispatcher are watched meanwhile. Needs root, and the
-packages in dist/.
+On a booted Debian, many workers hang at the same time, HANGS times in each way of `tests.harness.injected_hangs`. A busy
+worker, two workers without a broker, and the dispatcher must not restart meanwhile. Needs root, and the packages in dist/.
 """
 
 import argparse
@@ -37,12 +36,12 @@ _BYSTANDERS: Final = tuple(f"stockworker@{name}" for name in (_BUSY, _NOWHERE, _
 _MOST_LOG_BYTES: Final = 2**20
 _PAUSE_S: Final = 0.2
 _PATIENCE: Final = 4
-"""Of WatchdogSec=: twice what is promised."""
+"""In units of WatchdogSec=: twice the promise."""
 
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One of the journal's; `at` is in seconds on the clock that all processes of this machine share."""
+    """One entry of the systemd journal; `at` is in seconds of the monotonic clock."""
 
     at: float
     event: str
@@ -50,24 +49,24 @@ class Entry:
 
     @property
     def notices(self) -> bool:
-        """Whether somebody has found out that the service is stuck."""
+        """Whether systemd or the service itself has noticed the hang."""
         by_systemd = ": Watchdog timeout" in self.text or ": Watchdog request" in self.text
         return by_systemd or self.event in {"no_progress", "store_failed", "connection_dead"}
 
 
 class Journal:
-    """What the units of a machine say, and what systemd says of them."""
+    """The systemd journal of the units of a machine."""
 
     def __init__(self) -> None:
         self._entries: dict[str, list[Entry]] = {}
         self._news = asyncio.Condition()
 
     async def follow(self, guest: Guest) -> None:
-        """Read it, for ever."""
-        # It is not our child, but a child of ours waits for it.
-        as_we_end = ("setpriv", "--pdeathsig", "TERM")
+        """Follow the journal until cancelled."""
+        # It is a grandchild of this process, so it must exit with its parent.
+        with_its_parent = ("setpriv", "--pdeathsig", "TERM")
         command = guest.command(
-            *as_we_end, "journalctl", "--follow", "--lines=0", "--all", "--output=json", "-u", "stockworker@*"
+            *with_its_parent, "journalctl", "--follow", "--lines=0", "--all", "--output=json", "-u", "stockworker@*"
         )
         process = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, limit=_MOST_LOG_BYTES)
         output = process.stdout
@@ -75,10 +74,10 @@ class Journal:
             raise RuntimeError("no pipe to journalctl")
         try:
             async for line in output:
-                said = json.loads(line)
-                unit = said.get("UNIT", said.get("_SYSTEMD_UNIT", "")).removesuffix(".service")
-                at = int(said["__MONOTONIC_TIMESTAMP"]) / 1e6
-                entry = Entry(at, said.get("STOCKWORKER_EVENT", ""), str(said.get("MESSAGE", "")))
+                entry_of_unit = json.loads(line)
+                unit = entry_of_unit.get("UNIT", entry_of_unit.get("_SYSTEMD_UNIT", "")).removesuffix(".service")
+                at = int(entry_of_unit["__MONOTONIC_TIMESTAMP"]) / 1e6
+                entry = Entry(at, entry_of_unit.get("STOCKWORKER_EVENT", ""), str(entry_of_unit.get("MESSAGE", "")))
                 async with self._news:
                     self._entries.setdefault(unit, []).append(entry)
                     self._news.notify_all()
@@ -87,7 +86,7 @@ class Journal:
             await process.wait()
 
     def since(self, unit: str, at: float) -> list[Entry]:
-        """What has been said of a unit since then."""
+        """The entries of a unit since a time."""
         return [entry for entry in self._entries.get(unit, []) if entry.at >= at]
 
     async def until(self, unit: str, since: float, is_awaited: Callable[[Entry], bool]) -> Entry:
@@ -100,23 +99,23 @@ class Journal:
 
 @dataclass(slots=True)
 class Findings:
-    """What became of the hangs of one kind: how long each took to be noticed and healed, and what else was wrong."""
+    """The hangs of one kind: the times until each was noticed and until the worker worked again, and other faults."""
 
     noticed_s: list[float] = field(default_factory=list)
-    healed_s: list[float] = field(default_factory=list)
+    recovered_s: list[float] = field(default_factory=list)
     faults: list[str] = field(default_factory=list)
     stacks: int = 0
 
 
 class HangTrial:
-    """Gets workers stuck, and sees them healed.
+    """Makes workers hang, and waits until they work again.
 
     Args:
-        guest: where they are.
-        journal: what they say.
-        client: gives them jobs; each has a job type of its own.
-        watchdog_s: WatchdogSec=.
-        hangs: how often in each way.
+        guest: the machine with the workers.
+        journal: the systemd journal of the machine.
+        client: submits jobs; each worker has a job type of its own.
+        watchdog_s: the value of WatchdogSec=.
+        hangs: the number of hangs of each kind.
     """
 
     def __init__(self, guest: Guest, journal: Journal, client: Client, watchdog_s: float, hangs: int) -> None:
@@ -128,7 +127,7 @@ class HangTrial:
         self.findings = {hang: Findings() for hang in HANGS}
 
     async def run(self, victims: Sequence[str]) -> None:
-        """All of it."""
+        """Cause all hangs."""
         async with asyncio.TaskGroup() as group:
             for number, victim in enumerate(victims):
                 order = HANGS[number % len(HANGS) :] + HANGS[: number % len(HANGS)]
@@ -136,8 +135,8 @@ class HangTrial:
 
     @property
     def progress(self) -> str:
-        """How far it is."""
-        done = (f"{hang.name} {len(found.healed_s)}" for hang, found in self.findings.items())
+        """The hangs so far, as text."""
+        done = (f"{hang.name} {len(found.recovered_s)}" for hang, found in self.findings.items())
         return f"{', '.join(done)}; load {os.getloadavg()[0]:.1f}"
 
     async def _hang_repeatedly(self, victim: str, order: Sequence[Hang]) -> None:
@@ -146,8 +145,8 @@ class HangTrial:
                 return
             if self._left[hang]:
                 self._left[hang] -= 1
-                # So that they get stuck at any moment between two signs of life.
-                await asyncio.sleep(uniform(0, self._watchdog_s / 4))  # noqa: S311 (nobody is to be kept from guessing)
+                # So that a hang begins at any moment between two pings.
+                await asyncio.sleep(uniform(0, self._watchdog_s / 4))  # noqa: S311 (not for security)
                 await self._inflict(hang, victim)
 
     async def _inflict(self, hang: Hang, victim: str) -> None:
@@ -157,7 +156,7 @@ class HangTrial:
         try:
             async with asyncio.timeout(_PATIENCE * self._watchdog_s), asyncio.TaskGroup() as group:
                 await self._run(*kill_command(hang, unit))
-                group.create_task(self._do_job(victim))  # what it is stuck with
+                group.create_task(self._do_job(victim))  # work for the worker that hangs
                 noticed = await self._journal.until(unit, begun, lambda entry: entry.notices)
                 back = "ready" if hang.fatal else "link_up"
                 await self._journal.until(unit, noticed.at, lambda entry: entry.event == back)
@@ -167,9 +166,9 @@ class HangTrial:
             await self._run("systemctl", "restart", unit)
             return
         findings.noticed_s.append(noticed.at - begun)
-        findings.healed_s.append(clock.monotonic() - begun)
-        if findings.healed_s[-1] > 2 * self._watchdog_s:
-            findings.faults.append(f"{unit} needed {findings.healed_s[-1]:.1f} s")
+        findings.recovered_s.append(clock.monotonic() - begun)
+        if findings.recovered_s[-1] > 2 * self._watchdog_s:
+            findings.faults.append(f"{unit} needed {findings.recovered_s[-1]:.1f} s")
         findings.stacks += any(hang.stack in entry.text for entry in self._journal.since(unit, begun))
 
     async def _do_job(self, victim: str) -> None:
@@ -182,7 +181,7 @@ class HangTrial:
 
 
 def install(image: Overlay, packages: Path, victims: Sequence[str], watchdog_s: int) -> None:
-    """Have all workers on the machine, and a watchdog that waits for so long."""
+    """Install all workers, with this WatchdogSec=."""
     APT.install(image, packages)
     site.set_up(image, _HOST, site.SETTINGS, [*victims, _BUSY, _NOWHERE, _CLOSED])
     etc = image.root / "etc"
@@ -219,7 +218,7 @@ async def operator(guest: Guest, folder: Path) -> AsyncIterator[Client]:
 
 
 async def keep_busy(client: Client) -> None:
-    """Let one job run all the time, and many small ones one after the other."""
+    """Keep one long job running, and run many small ones after each other."""
     await client.submit(f"{_BUSY}-hold", timeout_s=86_400)
     while True:
         await client.result(await client.submit(f"{_BUSY}-greet"))
@@ -227,14 +226,14 @@ async def keep_busy(client: Client) -> None:
 
 
 async def report_progress(trial: HangTrial) -> None:
-    """Say every half minute how far it is."""
+    """Print the progress every half minute."""
     while True:
         await asyncio.sleep(30)
         print(trial.progress, flush=True)
 
 
 async def measure(guest: Guest, folder: Path, victims: Sequence[str], watchdog_s: int, hangs: int) -> HangTrial:
-    """Get them stuck, and heal them."""
+    """Run the trial beside a load."""
     async with operator(guest, folder) as client:
         journal = Journal()
         trial = HangTrial(guest, journal, client, watchdog_s, hangs)
@@ -251,14 +250,14 @@ async def measure(guest: Guest, folder: Path, victims: Sequence[str], watchdog_s
 
 
 def rows(trial: HangTrial, watchdog_s: int, hangs: int) -> Iterator[tuple[str, str]]:
-    """The figures of each kind."""
+    """The rows of the table."""
     for hang, found in trial.findings.items():
-        in_time = sum(healed_s <= 2 * watchdog_s for healed_s in found.healed_s)
+        in_time = sum(recovered_s <= 2 * watchdog_s for recovered_s in found.recovered_s)
         yield (
             hang.name,
-            f"{in_time} of {hangs} healed within {2 * watchdog_s} s, {found.stacks} stacks in the journal",
+            f"{in_time} of {hangs} recovered within {2 * watchdog_s} s, {found.stacks} stacks in the journal",
         )
-        for name, times in (("noticed", found.noticed_s), ("healed", found.healed_s)):
+        for name, times in (("noticed", found.noticed_s), ("recovered", found.recovered_s)):
             if times:
                 p50, p99 = percentile(times, 0.5), percentile(times, 0.99)
                 yield f"  {name}", f"p50 {p50:.1f} s, p99 {p99:.1f} s, max {max(times):.1f} s"
@@ -266,15 +265,15 @@ def rows(trial: HangTrial, watchdog_s: int, hangs: int) -> Iterator[tuple[str, s
 
 
 def restarts(guest: Guest, units: Sequence[str]) -> dict[str, int]:
-    """How often each was started anew by systemd."""
+    """The number of restarts of each unit."""
     return {unit: int(guest.show(unit, "NRestarts")) for unit in units}
 
 
 def main() -> int:
-    """Run the benchmark; 1 if a service that was stuck was not healed in time, or one that was not was started anew."""
+    """Run the benchmark; return 1 if a worker that hung did not recover in time, or another service restarted."""
     parser = argparse.ArgumentParser(prog="make bench-watchdog", description=__doc__.partition("\n")[0])
-    parser.add_argument("--hangs", type=int, default=20, help="how often in each way (default: 20)")
-    parser.add_argument("--victims", type=int, default=20, help="how many workers get stuck (default: 20)")
+    parser.add_argument("--hangs", type=int, default=20, help="the number of hangs of each kind (default: 20)")
+    parser.add_argument("--victims", type=int, default=20, help="the number of workers that hang (default: 20)")
     parser.add_argument(
         "--watchdog", type=int, default=_SHIPPED_S, help=f"WatchdogSec=, in seconds (default: {_SHIPPED_S}, as shipped)"
     )
@@ -293,10 +292,10 @@ def main() -> int:
         after = restarts(guest, list(before))
         bystanders = restarts(guest, ["stockworker-dispatcher", *_BYSTANDERS])
         statuses = {unit: guest.show(unit, "StatusText") for unit in bystanders}
-    show(f"Workers that are stuck, with WatchdogSec={watchdog_s}", list(rows(trial, watchdog_s, hangs)))
+    show(f"Workers that hang, with WatchdogSec={watchdog_s}", list(rows(trial, watchdog_s, hangs)))
     caused = sum(after.values()) - sum(before.values())
     fatal = hangs * sum(hang.fatal for hang in HANGS)
-    show("Restarts", [("of the stuck", f"{caused}, for {fatal} that needed one")])
+    show("Restarts", [("of workers that hung", f"{caused}, for {fatal} that needed one")])
     show("Bystanders", [(unit, f"{count} restarts; {statuses[unit]}") for unit, count in bystanders.items()])
     whole = all(not found.faults and found.stacks == hangs for found in trial.findings.values())
     return 0 if whole and not any(bystanders.values()) and caused == fatal else 1

@@ -1,4 +1,4 @@
-"""Draws a symbol's last year: price with moving average and Bollinger bands, and below it the relative strength."""
+"""Draws the last year of a symbol: price with moving average and Bollinger bands, and the relative strength below."""
 
 from collections.abc import Mapping, Sequence
 from datetime import date
@@ -17,7 +17,7 @@ _DPI: Final = 125
 
 _INK, _PALE = "#1f2933", "#9aa5b1"
 _PRICE, _AVERAGE, _BANDS, _STRENGTH = "#1d4ed8", "#d97706", "#64748b", "#7c3aed"
-_OVERBOUGHT, _OVERSOLD = 70, 30  # where J. W. Wilder, who invented the index, drew its lines
+_OVERBOUGHT, _OVERSOLD = 70, 30  # the levels of J. W. Wilder, who invented the index
 
 Values = Sequence[Mapping[str, Any]]
 """One indicator in the result of ``technical_analysis``: a day and a value each."""
@@ -27,11 +27,11 @@ def draw(symbol: str, bars: Sequence[Bar], indicators: Mapping[str, Values], upd
     """Write the chart as PNG.
 
     Args:
-        symbol: whose prices these are.
+        symbol: the name of the share.
         bars: the days to show.
         indicators: with ``sma_50``, ``bollinger_20_2`` and ``rsi_14``.
         updated_from: the first day that `price_update` has fetched; it is marked.
-        path: where to.
+        path: the file to write.
     """
     layout = ConstrainedLayoutEngine(w_pad=0.15, h_pad=0.12)
     figure = Figure(figsize=(SIZE_PX[0] / _DPI, SIZE_PX[1] / _DPI), dpi=_DPI, layout=layout, facecolor="white")
@@ -73,7 +73,7 @@ def _draw_price(axes: Any, bars: Sequence[Bar], indicators: Mapping[str, Values]
     axes.plot([bar.day for bar in bars], [bar.close for bar in bars], color=_PRICE, linewidth=1.6, label="Close")
     _note_on_the_right(axes, bars[-1].close, f"{bars[-1].close:.2f}", _PRICE)
     axes.set_ylabel("Price (US$)")
-    # Above the axes: wherever it stood within, it would cover some symbol's prices.
+    # Above the axes: inside, it would cover the prices of some symbol.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=4, frameon=False, reverse=True, fontsize=10)
 
 

@@ -1,4 +1,4 @@
-"""The sample prices in two parts: what is known at first, and what the provider of prices has to tell after that."""
+"""The sample prices in two parts: a history to import, and newer prices from the provider."""
 
 import csv
 import gzip
@@ -10,8 +10,8 @@ from typing import Final
 SAMPLE_FILE: Final = Path(__file__).parents[1] / "sample-data" / "stocks.csv.gz"
 
 LAST_IMPORTED_DAY: Final = "2012-12-31"
-"""Days up to this one are imported from files, those from it on come from the provider. It is in both, as in life: the
-newest stored bar is always asked for again, since it may have been taken before its day was over."""
+"""Days up to this one are imported from files; days from this one on come from the provider. This day is in both, as in
+production: the newest stored bar is always fetched again, because it may be from the middle of its day."""
 
 Row = dict[str, str]
 
@@ -26,7 +26,7 @@ def sample_rows() -> dict[str, list[Row]]:
 
 
 def history(rows: Sequence[Row]) -> bytes:
-    """Make the file that is imported: CSV, packed with gzip."""
+    """Make the file to import: CSV, compressed with gzip."""
     return gzip.compress(_to_csv(row for row in rows if row["Date"] <= LAST_IMPORTED_DAY))
 
 

@@ -1,4 +1,4 @@
-"""Runs the demo, and cleans up after it however it ends."""
+"""Runs the demo, and always cleans up after it."""
 
 import argparse
 import asyncio
@@ -19,19 +19,21 @@ _INTERRUPTIONS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def main() -> int:
-    """Show everything; return the exit status."""
+    """Run the demo; return its exit status."""
     parser = argparse.ArgumentParser(prog="demo", description="Shows stockworker at work on this machine.")
-    parser.add_argument("--output", type=Path, default=Path("build/demo"), help="where the charts go: %(default)s")
+    parser.add_argument(
+        "--output", type=Path, default=Path("build/demo"), help="the folder for the charts: %(default)s"
+    )
     output: Path = parser.parse_args().output
     screen = Screen(sys.stdout)
     return asyncio.run(_interruptible(lambda: play(screen, output), screen))
 
 
 async def _interruptible(show: Callable[[], Coroutine[Any, Any, bool]], screen: Screen) -> int:
-    """Run it until it ends or a signal comes.
+    """Run the demo until it ends or a signal arrives.
 
-    The first signal cancels it, and then it cleans up; further ones change nothing. What blocks the event loop meanwhile
-    (the start of the fleet, drawing) takes a second or two and is never left half done.
+    The first signal cancels the demo, which then cleans up; further signals have no effect. Steps that block the event
+    loop (starting the fleet, drawing) take a second or two and always complete.
     """
     loop = asyncio.get_running_loop()
     shown = loop.create_task(show())

@@ -1,4 +1,4 @@
-"""What the demo prints at its end, as text."""
+"""The tables that the demo prints at its end."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from stockworker.protocol.messages import JobView
 
 
 def jobs_table(views: Sequence[JobView], symbols: Mapping[JobId, str]) -> str:
-    """Say of each job what became of it; its seconds are those from its receipt to its end."""
+    """Show the state of each job, and the seconds from its receipt to its completion."""
     head = ("JOB", "TYPE", "SYMBOL", "PRIORITY", "STATE", "ATTEMPTS", "WORKER", "SECONDS")
     rows = [
         (

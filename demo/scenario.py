@@ -31,17 +31,17 @@ _LOOK_S: Final = 0.05
 
 _NEXT: Final = """\
 What to try next:
-   make                           what else there is: checks, a development environment
+   make                           other targets: checks, a development environment
    .venv/bin/stockworker --help   the command that runs dispatcher and workers
-   less docs/protocol.md          how to submit a job with nothing but mosquitto_pub"""
+   less docs/protocol.md          how to submit a job with mosquitto_pub only"""
 
 
 async def play(screen: Screen, output: Path) -> bool:
-    """Show everything, write the charts into `output`, and say whether all jobs have completed."""
+    """Run all steps, write the charts into `output`, and return whether all jobs completed."""
     started_at = clock.monotonic()
     rows = prices.sample_rows()
     symbols = sorted(rows)
-    screen.say("stockworker at work: all of it on this machine, nothing leaves it\n")
+    screen.say("stockworker at work, on this machine only\n")
     screen.show("   starting ...")
     with _running_fleet(rows) as fleet:
         screen.say(_introduction(fleet))
@@ -61,7 +61,7 @@ async def play(screen: Screen, output: Path) -> bool:
 
 @contextmanager
 def _running_fleet(rows: Mapping[str, Sequence[prices.Row]]) -> Iterator[Fleet]:
-    """A fleet with all that its handlers need: files to import, and a provider of later prices."""
+    """A fleet with the data for its handlers: files to import, and a provider of later prices."""
     with tempfile.TemporaryDirectory(prefix="stockworker-demo-") as name, HttpServer() as provider:
         folder = Path(name)
         _history(folder).mkdir()
@@ -69,8 +69,8 @@ def _running_fleet(rows: Mapping[str, Sequence[prices.Row]]) -> Iterator[Fleet]:
             (_history(folder) / f"{symbol}.csv.gz").write_bytes(prices.history(of_symbol))
             provider.answers[f"/daily/{symbol}.csv"] = Answer(prices.news(of_symbol), content_type="text/csv")
         settings = {
-            # One job at a time each, so that jobs wait and their priorities matter; and who connects before the
-            # dispatcher does asks again soon.
+            # One job at a time on each worker, so that jobs wait and their priorities matter; and a worker that connects
+            # before the dispatcher asks again soon.
             "worker": {"max_concurrent_jobs": 1, "poll_interval": 0.5, "drain_timeout": 2},
             "handlers": {
                 "data_import": {"settings": {"import_folders": [str(_history(folder))]}},
@@ -90,9 +90,9 @@ def _history(folder: Path) -> Path:
 
 
 def _usual_port() -> int | None:
-    """The port that brokers with TLS have, or None where somebody listens there."""
+    """The standard port for MQTT over TLS, or None if another process listens there."""
     with socket.socket() as probe:
-        # Connections of a broker that has ended linger for a minute; they are not in the way.
+        # Connections of a stopped broker linger for a minute; they do not block the port.
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind(("127.0.0.1", _BROKER_PORT))
@@ -113,18 +113,18 @@ def _introduction(fleet: Fleet) -> str:
 
 @asynccontextmanager
 async def _connected(fleet: Fleet, screen: Screen) -> AsyncIterator[tuple[Client, Watch]]:
-    """A client and a watch, from when the dispatcher knows all workers: otherwise the first to come gets everything."""
+    """A client and a watch, once the dispatcher knows all workers: otherwise the first worker would get all jobs."""
     watch = Watch(screen)
     watcher = link_settings(load(fleet.config_file("operator")), "operator-demo")
     async with watching(watcher, watch), fleet.client() as client:
         async with asyncio.timeout(_READY_TIMEOUT_S):
-            while sum(worker.online for worker in (await client.stats()).workers) < len(fleet.workers):  # noqa: ASYNC110 (nobody announces to clients that a worker has come)
+            while sum(worker.online for worker in (await client.stats()).workers) < len(fleet.workers):  # noqa: ASYNC110 (no message announces a new worker to clients)
                 await asyncio.sleep(_LOOK_S)
         yield client, watch
 
 
 async def _perform(step: Step, client: Client, watch: Watch, screen: Screen) -> list[JobView]:
-    """Submit the jobs of a step, and wait until all have ended."""
+    """Submit the jobs of a step, and wait for their completion."""
     started_at = clock.monotonic()
     watch.follow(step.ids)
     await client.submit_many(step.jobs.values())

@@ -1,4 +1,4 @@
-"""Standard output: on a terminal it ends in a line that changes, elsewhere there are plain lines alone."""
+"""Standard output: on a terminal with a last line that changes, elsewhere with plain lines only."""
 
 import shutil
 from typing import Final, TextIO
@@ -12,17 +12,17 @@ class Screen:
         self._is_terminal = stream.isatty()
 
     def say(self, text: str = "") -> None:
-        """Print lines that stay."""
+        """Print lines permanently."""
         self._write(f"{self._erase}{text}\n")
 
     def show(self, text: str) -> None:
-        """On a terminal, replace the line that changes."""
+        """On a terminal, replace the last line."""
         if self._is_terminal:
-            width = shutil.get_terminal_size().columns - 1  # in the last column it could wrap
+            width = shutil.get_terminal_size().columns - 1  # a character in the last column could wrap
             self._write(self._erase + text[:width])
 
     def log(self, text: str) -> None:
-        """Where nothing can change, print instead what `show` would have shown."""
+        """Elsewhere than on a terminal, print the text that `show` would have shown."""
         if not self._is_terminal:
             self.say(text)
 

@@ -18,10 +18,10 @@ _INDICATORS: Final = ({"name": "sma", "period": 50}, "bollinger", "rsi", "macd",
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Jobs that may run side by side; the next step needs what they leave behind.
+    """Jobs that may run in parallel; the next step needs their results.
 
     Attributes:
-        title: what they do, for people.
+        title: what the jobs do.
         jobs: by symbol.
     """
 
@@ -30,7 +30,7 @@ class Step:
 
     @property
     def ids(self) -> dict[JobId, str]:
-        """The symbol by the id of its job."""
+        """The symbol of each job, by job ID."""
         return {submission.job_id: symbol for symbol, submission in self.jobs.items() if submission.job_id is not None}
 
 
@@ -44,7 +44,7 @@ def import_step(symbols: Sequence[str], folder: Path) -> Step:
 
 
 def update_step(symbols: Sequence[str]) -> Step:
-    """Fetch what has happened since from the provider that the workers are configured with."""
+    """Fetch newer prices from the provider that the workers are configured with."""
     jobs = {symbol: _job("update", symbol, "price_update", {"symbols": [symbol]}) for symbol in symbols}
     return Step("fetch the latest prices over HTTP", jobs)
 

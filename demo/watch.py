@@ -1,4 +1,4 @@
-"""Follows the steps in the life of jobs as the dispatcher announces them to all who watch (``system/monitor``)."""
+"""Follows the state transitions of jobs, which the dispatcher publishes to ``system/monitor``."""
 
 import asyncio
 from collections import Counter
@@ -19,18 +19,18 @@ _CONNECT_S: Final = 10.0
 
 
 class Watch:
-    """Shows how many of the jobs at hand are in which state."""
+    """Shows the number of current jobs in each state."""
 
     def __init__(self, screen: Screen) -> None:
         self._screen = screen
         self._states: dict[JobId, State | None] = {}
 
     def follow(self, job_ids: Collection[JobId]) -> None:
-        """Turn to these jobs, none of which is submitted yet."""
+        """Watch these jobs instead; none is submitted yet."""
         self._states = dict.fromkeys(job_ids)
 
     def take(self, monitor: Monitor) -> None:
-        """Note what the dispatcher has announced."""
+        """Record transitions."""
         for transition in monitor.transitions:
             if transition.job_id in self._states:
                 self._states[transition.job_id] = transition.state
@@ -40,10 +40,10 @@ class Watch:
 
 @asynccontextmanager
 async def watching(settings: LinkSettings, watch: Watch) -> AsyncIterator[None]:
-    """Let `watch` hear everything that is announced, from entering on.
+    """Pass all transitions to `watch` while the context lasts.
 
     Raises:
-        TimeoutError: the broker does not let us in.
+        TimeoutError: the broker does not accept the connection.
     """
     up = asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""``make chaos``: the storm at its full size."""
+"""``make chaos``: the storm with all its jobs and faults."""
 
 import argparse
 import os

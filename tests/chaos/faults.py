@@ -1,4 +1,4 @@
-"""What goes wrong, when, and how it is done: a plan made from a seed, and its performance on a real fleet."""
+"""Faults: a plan made from a seed, and how each fault is caused in a real fleet."""
 
 import os
 import shutil
@@ -22,20 +22,20 @@ from tests.harness.waiting import wait_until
 
 LEASE_S: Final = 2.0
 STORE_REFUSED: Final = 74
-"""The exit status of a service whose store or journal can't be used."""
+"""The exit status of a service that can't use its store or journal."""
 
 _FULL_S: Final = 1.5
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """One thing that goes wrong.
+    """One fault.
 
     Attributes:
         moment: the share of the executions (0 to 1) after which it happens.
-        part: to whom: ``broker``, ``client``, ``submitter``, or the identity of a service.
-        kind: what; the name of a method of `Chaos`.
-        lasts_s: for how long.
+        part: the part that it affects: ``broker``, ``client``, ``submitter``, or the identity of a service.
+        kind: the name of a method of `Chaos`.
+        lasts_s: its duration.
     """
 
     moment: float
@@ -45,7 +45,7 @@ class Fault:
 
     @property
     def role(self) -> str:
-        """What the part is: a key of `KINDS`."""
+        """The role of the part: a key of `KINDS`."""
         return "worker" if self.part.startswith("host-") else self.part
 
 
@@ -58,7 +58,7 @@ KINDS: Final = {
     "client": {"delay": 1, "reset": 2},
     "submitter": {"kill": 1},
 }
-"""For each part what can happen to it, and how often in comparison."""
+"""For each role, the kinds of faults, with their weights."""
 
 _SHARES: Final = {"broker": 3, "dispatcher": 4, "worker": 3, "client": 1, "submitter": 1}
 _LONGER_THAN_A_LEASE: Final = {"pause", "black_hole", "black_hole_up", "black_hole_down"}
@@ -70,9 +70,9 @@ _DAMAGES: Final[dict[str, tuple[Damage, ...]]] = {
 
 
 def make_plan(random: Random, faults: int, workers: int) -> list[Fault]:
-    """Say what goes wrong when, in order: everything once, if there are faults enough, and the rest as chance has it.
+    """Plan faults in the order of their moments: each kind once, if `count` allows, and the others at random.
 
-    All of it follows from `random`.
+    The same `random` gives the same plan.
     """
     everything = [(role, kind) for role, kinds in KINDS.items() for kind in kinds]
     chosen = random.sample(everything, min(faults, len(everything)))
@@ -89,17 +89,17 @@ def make_plan(random: Random, faults: int, workers: int) -> list[Fault]:
 
 
 class Chaos:
-    """Performs faults on one part; it is whole again after each."""
+    """Causes faults in one part, and repairs it after each."""
 
     def __init__(
         self, fleet: Fleet, part: str, seed: int, *, volume: Volume | None = None, service: Service | None = None
     ) -> None:
-        """Take a part.
+        """Prepare a part for faults.
 
         Args:
-            fleet: whose.
+            fleet: the fleet of the part.
             part: see `Fault`.
-            seed: what the plan leaves open follows from it.
+            seed: decides what the plan leaves open.
             volume: the disk of the part.
             service: its process, unless the fleet knows it.
         """
@@ -109,10 +109,10 @@ class Chaos:
         self._volume = volume
         self._given = service
         self.ended_by_itself = 0
-        """How often a service ended because its disk was full."""
+        """The number of times a service exited because its disk was full."""
 
     def perform(self, fault: Fault) -> bool:
-        """Do it, and undo it; says whether this machine lets us do it at all."""
+        """Cause a fault and undo it; return whether this machine allows it at all."""
         self.expect_alive()
         if fault.kind == "fill_disk" and not (self._volume and self._volume.mounted):
             return False
@@ -124,14 +124,14 @@ class Chaos:
         return True
 
     def expect_alive(self) -> None:
-        """Nobody ends a service but its faults."""
+        """Check that the service runs: only faults may end it."""
         service = self._fleet.services.get(self._part)
         if service is not None and not service.alive:
             raise ServiceFailed(f"{self._part} has ended with {service.wait()}:\n{service.log[-4000:]}")
 
     def kill(self, lasts_s: float) -> None:
         victim = self._victim
-        if victim is self._given:  # a command: it runs for a moment, and nothing starts it again
+        if victim is self._given:  # a command: it runs only briefly, and nothing restarts it
             victim.start()
             time.sleep(lasts_s)
             victim.kill()
@@ -141,7 +141,7 @@ class Chaos:
             victim.start()
 
     def kill_job(self, _lasts_s: float) -> None:
-        """A process that jobs run in, as when memory runs out."""
+        """Kill a process that runs jobs, as the kernel does when memory runs out."""
         wait_until(lambda: processes.children(self._service.pid), f"{self._part} runs jobs")
         with suppress(ProcessLookupError):
             os.kill(self._random.choice(sorted(processes.children(self._service.pid))), signal.SIGKILL)
@@ -165,7 +165,7 @@ class Chaos:
         broker.start()
 
     def fill_disk(self, _lasts_s: float) -> None:
-        """Until the service gives up, or for a while; started like systemd does, it finds the disk still full."""
+        """Fill the disk until the service exits or the time is over; a restart finds the disk still full."""
         service, volume = self._service, self._volume
         if volume is None:
             raise AssertionError(f"{self._part} has no disk of its own")
@@ -177,12 +177,12 @@ class Chaos:
                 self._restart_if_ended(service)
         finally:
             volume.free()
-        # It may be about to end over it, and take its time: that is not to be seen from here.
+        # The service may be about to exit because of it, which can't be observed from here.
         self._judge_end(service, service.kill())
         service.start()
 
     def damage_with(self, damage: Damage, lasts_s: float = 0.0) -> None:
-        """Damage its file; the operator restores the dispatcher's, a worker goes on without."""
+        """Damage the file of a service: the operator restores the dispatcher's store; a worker starts a new journal."""
         service = self._service
         service.kill()
         if service is self._fleet.dispatcher:
@@ -263,7 +263,7 @@ class Chaos:
         kept = Path(told["kept"])
         if not list(kept.parent.glob(f"{kept.name}*")):
             raise ServiceFailed(f"{service.name} has not kept its damaged journal as {kept}")
-        # Until the new one has tables, there is nothing in it that could be damaged.
+        # Until the new journal has tables, there is nothing to damage.
         wait_until(lambda: _has_tables(path), f"{service.name} begins a new journal")
 
 

@@ -1,4 +1,4 @@
-"""What is known when a storm is over: the table of it, and the judgement."""
+"""The findings of a storm: what happened, as a table, and whether a promise was broken."""
 
 import json
 from collections import Counter
@@ -16,23 +16,23 @@ from tests.harness.ledger import Ledger
 
 @dataclass(slots=True)
 class Findings:
-    """Of one storm; `read` and `judge` it when all services have ended.
+    """The findings of one storm; call `read` and `judge` once all services have exited.
 
     Attributes:
-        seed: what the faults followed from.
-        jobs: how many there were to be.
-        receipts: what those who submitted were told, by job.
-        ended: what the client that waited was told.
-        performed: how often each kind of fault happened to each role.
-        left_out: faults that this machine does not let us make.
-        full_disks: how often a full disk ended a service.
+        seed: the seed of the plan.
+        jobs: the number of jobs to submit.
+        receipts: the receipts of the submitters, by job.
+        ended: the completions that the waiting client received.
+        performed: the number of faults, by role and kind.
+        left_out: the faults that this machine does not allow.
+        full_disks: the number of times a full disk ended a service.
         duration_s: from the start of the fleet until its end.
-        states: by job, as the store has them.
+        states: the state of each job in the store.
         outcomes: of all attempts.
-        accepted: by job and number, the attempts whose result was accepted.
-        attempted: likewise, all attempts in the store.
-        results: by job, the job that its result is of.
-        executions: how often a handler has begun each attempt, by job and number.
+        accepted: the attempts whose result was accepted, by job and number.
+        attempted: all attempts in the store, by job and number.
+        results: for each job, the job that its result belongs to.
+        executions: the number of times a handler began each attempt, by job and number.
     """
 
     seed: int
@@ -51,7 +51,7 @@ class Findings:
     executions: Counter[tuple[str, int]] = field(default_factory=Counter)
 
     def read(self, fleet: Fleet, ledger: Ledger) -> None:
-        """Take from the store what was decided, and from the ledger what was done."""
+        """Read the decisions from the store, and the executions from the ledger of the handlers."""
         self.states = {job_id: State(state) for job_id, state in fleet.stored("SELECT id, state FROM job")}
         attempts = fleet.stored("SELECT job_id, number, outcome FROM attempt")
         self.attempted = {(job_id, number) for job_id, number, _ in attempts}
@@ -63,27 +63,27 @@ class Findings:
 
     @property
     def lost(self) -> set[str]:
-        """Jobs that have a receipt and no end."""
+        """Jobs with a receipt that have not ended."""
         return {job_id for job_id in self.receipts if job_id not in self.states or self.states[job_id] in LIVE}
 
     @property
     def accepted_twice(self) -> set[str]:
-        """Jobs of which more than one result was accepted."""
+        """Jobs with more than one accepted result."""
         accepted = Counter(job_id for job_id, _ in self.accepted)
         return {job_id for job_id, count in accepted.items() if count > 1}
 
     @property
-    def accepted_unseen(self) -> set[tuple[str, int]]:
-        """Attempts whose result was accepted, and that no handler has begun."""
+    def accepted_without_execution(self) -> set[tuple[str, int]]:
+        """Attempts with an accepted result that no handler began."""
         return self.accepted.keys() - self.executions.keys()
 
     @property
-    def executed_unasked(self) -> set[tuple[str, int]]:
-        """Attempts that a handler has begun, and that the store knows nothing of."""
+    def executed_without_attempt(self) -> set[tuple[str, int]]:
+        """Attempts that a handler began but the store does not have."""
         return self.executions.keys() - self.attempted
 
     def judge(self) -> None:
-        """Nothing that has a receipt is lost, nothing is accepted twice, and every result is its own job's."""
+        """Check that no job with a receipt is lost, none has two accepted results, and every result belongs to its job."""
         ids = {f"job-{number}" for number in range(self.jobs)}
         assert self.receipts.keys() == ids
         assert set(self.receipts.values()) <= {ReceiptStatus.STORED, ReceiptStatus.DUPLICATE}
@@ -94,12 +94,12 @@ class Findings:
         assert {ended.state for ended in self.ended} == {State.COMPLETED}
         assert {job_id for job_id, _ in self.accepted} == ids
         assert self.results == {job_id: job_id for job_id in ids}
-        assert self.accepted_unseen == set()
-        assert self.executed_unasked == set()
-        assert self.outcomes[Outcome.REFUSED] == 0, "each worker can run each job, whatever happens to its processes"
+        assert self.accepted_without_execution == set()
+        assert self.executed_without_attempt == set()
+        assert self.outcomes[Outcome.REFUSED] == 0, "each worker can run each job, so none refuses one"
 
     def lines(self) -> Iterator[str]:
-        """What happened, for people."""
+        """The table of what happened."""
         yield from self._faults()
         executions = self.executions.total()
         by_job = Counter[str]()
@@ -111,8 +111,8 @@ class Findings:
                 "jobs with a receipt": len(self.receipts),
                 "lost": len(self.lost),
                 "accepted twice": len(self.accepted_twice),
-                "accepted and never executed": len(self.accepted_unseen),
-                "executed and not in the store": len(self.executed_unasked),
+                "accepted and never executed": len(self.accepted_without_execution),
+                "executed and not in the store": len(self.executed_without_attempt),
                 "executions": executions,
                 "of which repeated": executions - len(by_job),
                 "jobs executed again": sum(count > 1 for count in by_job.values()),

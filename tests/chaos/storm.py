@@ -1,4 +1,4 @@
-"""A load on a real fleet while everything in it goes wrong, and what must be true afterwards."""
+"""A load on a real fleet with faults in all its parts, and the checks afterwards."""
 
 import asyncio
 import json
@@ -24,26 +24,26 @@ WORKERS: Final = 4
 _SLOTS: Final = 4
 _BATCH: Final = 250
 _MOST_AHEAD: Final = 2000
-"""Jobs that wait at most: the load is to last as long as the faults."""
+"""The most jobs that wait: the load must last as long as the faults."""
 
 _KEEPALIVE_S: Final = 5.0
-"""A connection that leads nowhere is noticed after up to 1.75 times this."""
+"""Clients notice a dead connection after at most 1.75 times this."""
 
 _LONG: Final = 0.01
-"""Share of the jobs that are likely to meet a fault, because they take so long."""
+"""The share of long jobs, which are likely to run during a fault."""
 
 _PATIENCE_S: Final = 120.0
-"""The longest that nothing may happen at all."""
+"""The longest time without progress."""
 
 
 _SUBMITTED_BY_COMMAND: Final = 20
-"""One job out of so many is submitted by a command that is killed, and run again until it ends well."""
+"""One of this number of jobs is submitted by a command that is killed and repeated until it succeeds."""
 
 _PROGRESS_EVERY_S: Final = 10.0
 
 
 def make_work(jobs: int, random: Random) -> Iterator[dict[str, Any]]:
-    """Jobs as in a file for ``stockworker submit --batch``; their results tell them apart."""
+    """Jobs as in a file for ``stockworker submit --batch``; each has a different result."""
     for number in range(jobs):
         nap_s = random.uniform(0.2, 1.5 * LEASE_S) if random.random() < _LONG else random.uniform(0.0, 0.002)
         payload = {"nap_s": round(nap_s, 4), "number": number}
@@ -52,14 +52,14 @@ def make_work(jobs: int, random: Random) -> Iterator[dict[str, Any]]:
 
 
 def storm(folder: Path, seed: int, jobs: int, faults: int) -> Findings:
-    """Run `jobs` through a fleet to which `faults` happen meanwhile, print what became of them, and judge it."""
+    """Run `jobs` through a fleet during `faults`, print the findings, and check them."""
     random = Random(seed)  # noqa: S311 (to be replayed)
     ledger = Ledger(folder / "ledger")
     settings: dict[str, Any] = {
         "worker": {"max_concurrent_jobs": _SLOTS, "poll_interval": 0.5, "stop_grace": 0.2},
         "dispatcher": {
             "lease": LEASE_S,
-            # Whatever is killed here is blamed on the jobs that ran there.
+            # Kills count as crashes of the jobs that ran in the process.
             "job_defaults": {"backoff": 0.05, "backoff_max": 1, "max_attempts": 1000, "max_crashes": 100},
         },
         "handlers": {"nap": {"python": "ledger:nap", "settings": {SETTING: str(ledger.path), SYNCED: True}}},
@@ -92,7 +92,7 @@ def storm(folder: Path, seed: int, jobs: int, faults: int) -> Findings:
         for lane in lanes.values():
             lane.expect_alive()
         findings.full_disks = sum(lane.ended_by_itself for lane in lanes.values())
-        _leave_in_good_order([*fleet.workers, fleet.dispatcher])
+        _stop_cleanly([*fleet.workers, fleet.dispatcher])
         findings.duration_s = clock.monotonic() - began
         findings.read(fleet, ledger)
     for line in findings.lines():
@@ -102,7 +102,7 @@ def storm(folder: Path, seed: int, jobs: int, faults: int) -> Findings:
 
 
 class _Storm:
-    """The load and the faults, at the same time."""
+    """Run the load and the faults at the same time."""
 
     def __init__(self, fleet: Fleet, lanes: Mapping[str, Chaos], ledger: Ledger, findings: Findings) -> None:
         self._fleet = fleet
@@ -111,10 +111,10 @@ class _Storm:
         self._findings = findings
 
     async def run(self, work: Sequence[dict[str, Any]], plan: Sequence[Fault], submitter: Service) -> None:
-        """Return when each job has ended and each fault has been."""
+        """Wait until each job has ended and each fault is over."""
         findings = self._findings
         async with self._fleet.client(timeout_s=_PATIENCE_S) as client, asyncio.TaskGroup() as group:
-            progress = group.create_task(self._tell_progress(len(plan)))
+            progress = group.create_task(self._print_progress(len(plan)))
             performances = {
                 part: group.create_task(self._perform(part, [fault for fault in plan if fault.part == part]))
                 for part in self._lanes
@@ -145,7 +145,7 @@ class _Storm:
             waterline = len(receipts) - _MOST_AHEAD
             await until(lambda waterline=waterline: self._ledger.executions >= waterline, "work goes on", _PATIENCE_S)  # type: ignore[misc] # bound now
 
-    async def _tell_progress(self, faults: int) -> None:
+    async def _print_progress(self, faults: int) -> None:
         began = clock.monotonic()
         findings = self._findings
         while True:
@@ -157,7 +157,7 @@ class _Storm:
 
 
 def _run_to_its_end(submitter: Service) -> dict[str, ReceiptStatus]:
-    """Run the command until it has a receipt for each job, as whoever ran it would; returns them."""
+    """Run the command until it has a receipt for each job, as a user would; return the receipts."""
     deadline = clock.monotonic() + _PATIENCE_S
     while True:
         said = len(submitter.log)
@@ -171,7 +171,7 @@ def _run_to_its_end(submitter: Service) -> dict[str, ReceiptStatus]:
             raise ServiceFailed(f"{submitter.name} ended with {status}:\n{output}")
 
 
-def _leave_in_good_order(services: Sequence[Service]) -> None:
+def _stop_cleanly(services: Sequence[Service]) -> None:
     for service in services:
         status = service.stop()
         assert status == 0, f"{service.name} ended with {status}:\n{service.log[-4000:]}"

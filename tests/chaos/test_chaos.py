@@ -1,6 +1,6 @@
-"""Whatever goes wrong: what has a receipt ends once, with one result. `make chaos` is the same at its full size.
+"""Through all faults, each job with a receipt ends once, with one result. `make chaos` is the same at full size.
 
-All random choices follow from one seed, which is printed. Set STOCKWORKER_SEED to make the same ones again.
+All random choices follow from one seed, which is printed. Set STOCKWORKER_SEED to repeat them.
 """
 
 import os
@@ -18,7 +18,7 @@ FAULTS: Final = 40
 
 
 @pytest.mark.timeout(300)
-def test_no_receipt_is_broken_and_no_result_is_accepted_twice(tmp_path: Path) -> None:
+def test_every_receipt_is_kept_and_no_result_is_accepted_twice(tmp_path: Path) -> None:
     seed = int(os.environ.get("STOCKWORKER_SEED") or SystemRandom().getrandbits(32))
     print(f"STOCKWORKER_SEED={seed}")  # noqa: T201
     findings = storm(tmp_path, seed, JOBS, FAULTS)

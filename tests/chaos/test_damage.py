@@ -1,4 +1,4 @@
-"""Services whose files are damaged: the dispatcher waits for its operator, a worker goes on."""
+"""Services with damaged files: the dispatcher waits for its operator, a worker continues."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
         yield fleet
 
 
-def test_a_dispatcher_refuses_a_damaged_store_and_goes_on_with_the_backup(fleet: Fleet) -> None:
+def test_a_dispatcher_refuses_a_damaged_store_and_runs_on_the_backup(fleet: Fleet) -> None:
     async def run(client: Client) -> None:
         for number in range(JOBS):
             await client.result(await client.submit("echo", number, id=f"job-{number}"), timeout_s=30)

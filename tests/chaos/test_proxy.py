@@ -1,4 +1,4 @@
-"""The proxy does to connections what networks do, and can do it again."""
+"""The proxy can delay, drop and cut connections, repeatedly."""
 
 import socket
 from collections.abc import Callable, Iterator
@@ -13,7 +13,7 @@ _TIMEOUT_S = 20.0
 
 @contextmanager
 def connected() -> Iterator[tuple[Proxy, socket.socket, socket.socket]]:
-    """A proxy, and the service's and the broker's end of a connection through it."""
+    """A proxy, with the service's and the broker's end of a connection through it."""
     with closing(socket.create_server(("127.0.0.1", 0))) as listener:
         listener.settimeout(_TIMEOUT_S)
         with (
@@ -33,14 +33,14 @@ def pass_through(sender: socket.socket, receiver: socket.socket) -> None:
 
 
 def expect_nothing(receiver: socket.socket) -> None:
-    """Nothing has come, and the connection stands."""
+    """Nothing arrives, and the connection stays open."""
     receiver.settimeout(0)
     with pytest.raises(BlockingIOError):
         receiver.recv(1)
     receiver.settimeout(_TIMEOUT_S)
 
 
-def test_a_reset_is_felt_at_both_ends() -> None:
+def test_a_reset_reaches_both_ends() -> None:
     with connected() as (proxy, service, broker):
         proxy.reset()
         for end in (service, broker):
@@ -48,7 +48,7 @@ def test_a_reset_is_felt_at_both_ends() -> None:
                 end.recv(1)
 
 
-def test_a_service_whose_connection_is_forgotten_is_told_nothing() -> None:
+def test_a_service_does_not_notice_a_forgotten_connection() -> None:
     with connected() as (proxy, service, broker):
         proxy.forget()
         with pytest.raises(ConnectionResetError):
@@ -67,7 +67,7 @@ def test_a_forgotten_connection_can_meet_the_next_fault(again: Callable[[Proxy],
             service.recv(1)
 
 
-def test_what_was_swallowed_comes_after_all() -> None:
+def test_held_back_data_arrives_when_the_network_heals() -> None:
     with connected() as (proxy, service, broker):
         proxy.swallow(up=True, down=False)
         service.sendall(b"late")

@@ -1,4 +1,4 @@
-"""One real fleet for each file of attacks; each file is named after who attacks."""
+"""One real fleet for each file of attacks; the file is named after the attacker."""
 
 from collections.abc import Iterator
 

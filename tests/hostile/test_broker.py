@@ -1,7 +1,7 @@
-"""The broker, or the dispatcher, is compromised: the attacker can say everything to everybody.
+"""The broker or the dispatcher is compromised: the attacker can send any message to any participant.
 
-What is sealed it can neither read nor forge. Without sealing it can have jobs run, and lie about them; still not more
-than that: workers run what they are configured to run, and nothing else.
+It can neither read nor forge sealed payloads. Without sealing it can make workers run jobs and forge results, but no more:
+workers run only the job types that they are configured for.
 """
 
 import asyncio
@@ -25,7 +25,7 @@ VICTIM = WorkerId("host-1")
 
 
 def say(fleet: Fleet, *packets: Packet) -> None:
-    """Speak with the dispatcher's certificate, as a broker that is compromised could, too."""
+    """Send messages with the dispatcher's certificate, as a compromised broker could."""
 
     async def run() -> None:
         evil = Peer(fleet.broker, "dispatcher", ())
@@ -37,16 +37,16 @@ def say(fleet: Fleet, *packets: Packet) -> None:
 
 
 def forged(job_type: str, job_id: str = "forged", payload: str = "1") -> Packet:
-    # A token of its own: a worker takes no lease twice.
+    # An assignment with a new token: a worker accepts no lease twice.
     lease = Assignment(JobId(job_id), JobType(job_type), 1, Token(token_hex(8)), 10.0, payload)
     return codec.encode(Assign(VICTIM, 30.0, (lease,)))
 
 
 @pytest.mark.parametrize("job_type", ["sh", "os.system", "job_handlers", "python"])
-def test_nothing_but_the_configured_types_can_be_run(fleet: Fleet, job_type: str) -> None:
+def test_a_worker_runs_configured_job_types_only(fleet: Fleet, job_type: str) -> None:
     job_id = f"forged-{job_type}"
     say(fleet, forged(job_type, job_id))
-    # The worker gives it back as refused, and the dispatcher has never heard of it.
+    # The worker reports it as refused, and the dispatcher knows no such job.
     fleet.dispatcher.await_event("report_stale", job=job_id, outcome="refused")
     assert not [line for line in fleet.workers[0].events("attempt_completed") if line["job"] == job_id]
     run_good_job(fleet)
@@ -54,7 +54,7 @@ def test_nothing_but_the_configured_types_can_be_run(fleet: Fleet, job_type: str
 
 @pytest.mark.parametrize("kind", [TopicKind.ASSIGN, TopicKind.ACK, TopicKind.CONTROL])
 @pytest.mark.parametrize("body", [b"\xff", b"[" * 100_000, b'{"schema":1,"leases":[{"id":"../../x"}],"action":"sh"}'])
-def test_a_message_made_to_hurt_a_worker_is_refused(fleet: Fleet, kind: TopicKind, body: bytes) -> None:
+def test_a_worker_refuses_malicious_messages(fleet: Fleet, kind: TopicKind, body: bytes) -> None:
     topic = topics.of_worker(kind, VICTIM)
     worker = fleet.workers[0]
     if kind is TopicKind.ACK and body.startswith(b"{"):
@@ -68,22 +68,22 @@ def test_a_message_made_to_hurt_a_worker_is_refused(fleet: Fleet, kind: TopicKin
     run_good_job(fleet)
 
 
-def test_without_sealing_what_it_forges_is_run_and_never_recorded(fleet: Fleet) -> None:
-    """The limit that sealing lifts: a worker can't tell who made a job that is not sealed."""
+def test_without_sealing_a_forged_job_runs_and_is_not_recorded(fleet: Fleet) -> None:
+    """A limit without sealing: a worker can't verify who submitted a job."""
     say(fleet, forged("echo", "unsealed"))
     fleet.workers[0].await_event("attempt_completed", job="unsealed")
     fleet.dispatcher.await_event("report_stale", job="unsealed")
     assert not fleet.stored("SELECT id FROM job WHERE id = 'unsealed'")
 
 
-def test_without_sealing_a_result_in_the_name_of_a_worker_is_believed(fleet: Fleet, tmp_path: Path) -> None:
-    """The other limit that sealing lifts: who sees an assignment go by can answer it."""
+def test_without_sealing_a_forged_result_is_accepted(fleet: Fleet, tmp_path: Path) -> None:
+    """Another limit without sealing: a participant that sees an assignment can report on it."""
 
     async def run() -> object:
         sniffing = {worker: Peer(fleet.broker, worker, (f"jobs/assign/{worker}",)) for worker in ("host-1", "host-2")}
         async with connected(list(sniffing.values())), fleet.client() as client:
             job_id = await client.submit("wait_for_file", str(tmp_path / "go"))
-            await until(lambda: any(peer.received for peer in sniffing.values()), "the assignment is seen")
+            await until(lambda: any(peer.received for peer in sniffing.values()), "the attacker sees the assignment")
             worker, evil = next((worker, peer) for worker, peer in sniffing.items() if peer.received)
             (lease,) = [lease for message in evil.messages() if isinstance(message, Assign) for lease in message.leases]
             forged_result = AttemptReport(job_id, lease.token, Outcome.OK, '"forged"')

@@ -1,4 +1,4 @@
-"""Somebody on the network, without a certificate of the fleet: nobody gets in, and nobody who is in notices."""
+"""An attacker on the network has no certificate of the fleet: it can't connect, and does not disturb connected services."""
 
 import re
 import socket
@@ -15,9 +15,9 @@ from tests.harness.broker import Broker
 from tests.harness.fleet import Fleet
 from tests.harness.waiting import wait_until
 
-# The broker's alert may be lost behind the reset of the connection: only its log is sure to say why. A certificate is
-# refused after the handshake in TLS 1.3, so that the client may see nothing but an end.
-TURNED_AWAY = (ssl.SSLError, ConnectionError)
+# The tests read the reason from the broker's log: the reset of the connection can overtake its alert, and TLS 1.3 refuses
+# a certificate only after the handshake, so that the client may see a closed connection without a reason.
+REFUSED = (ssl.SSLError, ConnectionError)
 
 
 def knock(broker: Broker, context: ssl.SSLContext) -> None:
@@ -43,7 +43,7 @@ def expired(broker: Broker, folder: Path) -> ssl.SSLContext:
 
 def downgraded(broker: Broker, _folder: Path) -> ssl.SSLContext:
     context = broker.client_context("host-1")
-    context.set_ciphers("ALL:@SECLEVEL=0")  # else it is our own OpenSSL that refuses
+    context.set_ciphers("ALL:@SECLEVEL=0")  # otherwise the OpenSSL of the test refuses
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_1
     return context
 
@@ -58,20 +58,21 @@ STRANGERS = {
 
 @pytest.mark.parametrize("stranger", STRANGERS)
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
-def test_nobody_gets_in_without_a_valid_certificate(fleet: Fleet, tmp_path: Path, stranger) -> None:  # type: ignore[no-untyped-def] # a function of the table above
-    said = fleet.broker.log.count(STRANGERS[stranger])
+def test_a_connection_without_a_valid_certificate_is_refused(fleet: Fleet, tmp_path: Path, stranger) -> None:  # type: ignore[no-untyped-def] # a function of the table above
+    before = fleet.broker.log.count(STRANGERS[stranger])
     context = stranger(fleet.broker, tmp_path)
     for _ in range(3):
-        with pytest.raises(TURNED_AWAY):
+        with pytest.raises(REFUSED):
             knock(fleet.broker, context)
     wait_until(
-        lambda: fleet.broker.log.count(STRANGERS[stranger]) >= said + 3, "the broker's log has each with its reason"
+        lambda: fleet.broker.log.count(STRANGERS[stranger]) >= before + 3,
+        "the broker logs each attempt with its reason",
     )
     run_good_job(fleet)
     assert connections_lost(fleet) == 0
 
 
-def test_nothing_is_said_in_the_clear(fleet: Fleet) -> None:
+def test_the_broker_refuses_unencrypted_connections(fleet: Fleet) -> None:
     with socket.create_connection((fleet.broker.host, fleet.broker.port), timeout=10) as plain:
         plain.sendall(bytes.fromhex("10 0f 00 04 4d 51 54 54 05 02 00 14 00 00 02 77 31"))
         try:
@@ -84,7 +85,7 @@ def test_nothing_is_said_in_the_clear(fleet: Fleet) -> None:
     run_good_job(fleet)
 
 
-def test_the_broker_listens_on_one_port_alone(fleet: Fleet) -> None:
+def test_the_broker_listens_on_one_port_only(fleet: Fleet) -> None:
     inodes = {
         link.removeprefix("socket:[").removesuffix("]")
         for file in Path(f"/proc/{fleet.broker.pid}/fd").iterdir()
@@ -99,8 +100,8 @@ def test_the_broker_listens_on_one_port_alone(fleet: Fleet) -> None:
     assert listening == {fleet.broker.port}
 
 
-def test_services_do_not_talk_to_a_broker_that_is_not_theirs(fleet: Fleet, tmp_path: Path) -> None:
-    """Somebody who bends DNS or routes: the services see a certificate that they do not trust, and say nothing."""
+def test_services_send_nothing_to_another_broker(fleet: Fleet, tmp_path: Path) -> None:
+    """An attacker redirects DNS or routes: the services see a certificate that they do not trust, and send nothing."""
     fleet.broker.stop()
     with Broker(tmp_path, port=fleet.broker.port) as impostor:
         for worker in fleet.workers:

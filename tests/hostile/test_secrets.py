@@ -1,4 +1,4 @@
-"""Secrets are planted wherever there is room for one; then everything that a fleet says and shows is searched for them."""
+"""Secrets are planted wherever the fleet accepts one; then all its messages, logs and outputs are searched for them."""
 
 import asyncio
 import re
@@ -65,16 +65,16 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
-def test_the_plants_are_in_force(fleet: Fleet) -> None:
-    """Else nothing that follows would prove anything."""
+def test_the_planted_secrets_are_in_use(fleet: Fleet) -> None:
+    """Checks that the secrets are in use: otherwise the other tests prove nothing."""
     text = fleet.config_file("host-1").read_text()
     assert all(secret in text for secret in (DSN_PASSWORD, TOKEN, API_KEY))
     ended, _ = run_job(fleet, "echo", PAYLOAD)
     assert PAYLOAD in (ended.result or "")
-    assert DSN_PASSWORD in (ended.result or "")  # a handler is given what it needs
+    assert DSN_PASSWORD in (ended.result or "")  # the handler receives its secret
 
 
-def test_nothing_of_them_is_said_whatever_goes_wrong(fleet: Fleet) -> None:
+def test_no_failure_reveals_a_secret(fleet: Fleet) -> None:
     watched: list[bytes] = []
 
     async def watch() -> None:
@@ -94,7 +94,7 @@ def test_nothing_of_them_is_said_whatever_goes_wrong(fleet: Fleet) -> None:
 
 
 def let_go_wrong(fleet: Fleet) -> None:
-    """Jobs that fail in every way, and messages that are refused, all of them with something to hide."""
+    """Causes failures of every kind, each of which could reveal a secret."""
     for job_type, payload in (
         ("fail", PAYLOAD),
         ("die", PAYLOAD),
@@ -127,7 +127,7 @@ def let_go_wrong(fleet: Fleet) -> None:
     fleet.workers[0].await_event("message_refused")
 
 
-def test_no_command_shows_them(fleet: Fleet) -> None:
+def test_no_command_shows_a_secret(fleet: Fleet) -> None:
     ended, _ = run_job(fleet, "fail", PAYLOAD, max_attempts=1)
     config = fleet.config_file("client")
     for words in (
@@ -142,7 +142,7 @@ def test_no_command_shows_them(fleet: Fleet) -> None:
         assert found_in(done.output + done.errors, key_lines(fleet)) == [], words
 
 
-def test_no_process_carries_them_in_its_environment_or_command_line(fleet: Fleet, tmp_path: Path) -> None:
+def test_no_process_has_a_secret_in_its_environment_or_command_line(fleet: Fleet, tmp_path: Path) -> None:
     here, go = tmp_path / "here", tmp_path / "go"
 
     async def look() -> None:
@@ -165,13 +165,13 @@ def shown_of(pid: int) -> str:
 
 
 def core_limits(pid: int) -> list[str]:
-    """Soft and hard."""
+    """The soft and the hard limit."""
     (line,) = re.findall(r"Max core file size +(\S+) +(\S+)", Path(f"/proc/{pid}/limits").read_text())
     return list(line)
 
 
 def family(pid: int) -> list[int]:
-    """A process and all that it has started."""
+    """A process and its descendants."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return [pid, *(each for child in children for each in family(int(child)))]
 
@@ -179,20 +179,20 @@ def family(pid: int) -> list[int]:
 @pytest.mark.parametrize(
     "address",
     [
-        "postgresql://u:planted/dsn-2@127.0.0.1/x",  # an unescaped slash: libpq takes what is before it for a port
+        "postgresql://u:planted/dsn-2@127.0.0.1/x",  # an unescaped slash: libpq reads the text before it as a port
         "postgresql://u:planted-dsn-2@127.0.0.1:9/x?planted-dsn-2=1",
         "postgresql://u:planted-dsn-2%@127.0.0.1:9/x",
         "postgresql://u:planted-dsn-2@127.0.0.1:planted/x",
     ],
 )
-def test_an_address_that_can_not_be_read_is_not_shown(address: str) -> None:
+def test_an_invalid_database_address_is_not_shown(address: str) -> None:
     with pytest.raises((StoreError, psycopg.Error)) as failed:
         open_market_store(address)
     assert "planted" not in str(failed.value)
 
 
 def key_lines(fleet: Fleet) -> tuple[str, ...]:
-    """The lines of every private key that is around."""
+    """The lines of all private keys of the fleet."""
     keys = (fleet.broker.ca_file.parent).glob("*.key")
     return tuple(line for key in keys for line in key.read_text().splitlines() if "-----" not in line and line)
 

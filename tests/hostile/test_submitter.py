@@ -1,4 +1,4 @@
-"""One submitter is compromised: its certificate and key are the attacker's. It can waste work, and do little else."""
+"""One submitter is compromised: the attacker has its certificate and key. It can waste work, and do little else."""
 
 import asyncio
 import json
@@ -47,7 +47,7 @@ BODIES = {
 
 
 def send(fleet: Fleet, *packets: Packet, receipts: int = 0) -> list[Receipt]:
-    """Publish as the attacker; wait for so many receipts, and return them."""
+    """Publish as the attacker; wait for `count` receipts, and return them."""
 
     async def publish() -> Peer:
         evil = Peer(fleet.broker, EVIL, (RECEIPTS,))
@@ -63,7 +63,7 @@ def send(fleet: Fleet, *packets: Packet, receipts: int = 0) -> list[Receipt]:
 
 
 @pytest.mark.parametrize("name", NO_IDS)
-def test_no_id_carries_a_wildcard_a_level_or_a_look_alike(fleet: Fleet, name: str) -> None:
+def test_an_id_with_a_wildcard_level_or_lookalike_is_refused(fleet: Fleet, name: str) -> None:
     job = Packet(ECHO, b"1", properties=Properties(None, RECEIPTS, b"1", (("id", name),)))
     with refused(fleet, "messages_refused", "message_refused", topic=ECHO):
         (receipt,) = send(fleet, job, receipts=1)
@@ -74,20 +74,20 @@ def test_no_id_carries_a_wildcard_a_level_or_a_look_alike(fleet: Fleet, name: st
 @pytest.mark.parametrize(
     "topic", ["jobs/queue/normal/ech\N{CYRILLIC SMALL LETTER O}", "jobs/cancel/a b", "jobs/queue/HIGH/x"]
 )
-def test_no_topic_carries_one(fleet: Fleet, topic: str) -> None:
+def test_a_topic_with_an_invalid_id_is_refused(fleet: Fleet, topic: str) -> None:
     with refused(fleet, "messages_refused", "message_refused", topic=topic):
         send(fleet, Packet(topic, b"1"))
 
 
 @pytest.mark.parametrize("topic", [b"jobs/queue/+/echo", b"jobs/cancel/#", b"jobs/cancel/a\0b"])
-def test_who_publishes_to_what_is_no_topic_is_thrown_out(fleet: Fleet, topic: bytes) -> None:
+def test_a_publish_to_an_invalid_topic_ends_the_connection(fleet: Fleet, topic: bytes) -> None:
     with RawClient(fleet.broker, fleet.broker.client_context(EVIL), "raw") as client:
         client.publish(topic)
         assert client.is_thrown_out()
 
 
 @pytest.mark.parametrize("name", BODIES)
-def test_a_body_made_to_hurt_is_refused(fleet: Fleet, name: str) -> None:
+def test_a_malicious_body_is_refused(fleet: Fleet, name: str) -> None:
     packet = Packet("jobs/queue/low/batch", BODIES[name], properties=Properties(BATCH_CONTENT_TYPE, RECEIPTS, b"1"))
     with refused(fleet, "messages_refused", "message_refused", topic=packet.topic):
         (receipt,) = send(fleet, packet, receipts=1)
@@ -95,14 +95,14 @@ def test_a_body_made_to_hurt_is_refused(fleet: Fleet, name: str) -> None:
     run_good_job(fleet)
 
 
-def test_a_packet_larger_than_the_broker_takes_ends_the_connection_alone(fleet: Fleet) -> None:
+def test_an_oversized_packet_ends_only_its_own_connection(fleet: Fleet) -> None:
     with RawClient(fleet.broker, fleet.broker.client_context(EVIL), "raw") as client:
         client.publish(ECHO.encode(), b" " * 2_000_000)
         assert client.is_thrown_out()
     run_good_job(fleet)
 
 
-def test_a_poisoned_job_that_is_retained_never_runs(fleet: Fleet) -> None:
+def test_a_retained_job_never_runs(fleet: Fleet) -> None:
     poison = replace(Packet("jobs/queue/high/retained", b"1"), retain=True)
     with refused(fleet, "messages_refused", "message_refused", topic=poison.topic):
         send(fleet, poison)
@@ -111,7 +111,7 @@ def test_a_poisoned_job_that_is_retained_never_runs(fleet: Fleet) -> None:
     assert not fleet.stored("SELECT id FROM job WHERE type = 'retained'")
 
 
-def test_a_flood_of_bad_messages_fills_no_disk_and_stops_no_work(fleet: Fleet) -> None:
+def test_a_flood_of_bad_messages_neither_fills_the_disk_nor_stops_work(fleet: Fleet) -> None:
     topic = "jobs/cancel/fl oo d"
     before, size = counted(fleet, "messages_refused"), len(fleet.dispatcher.log)
     send(fleet, *(Packet(topic, b"") for _ in range(FLOOD)))
@@ -124,7 +124,7 @@ def test_a_flood_of_bad_messages_fills_no_disk_and_stops_no_work(fleet: Fleet) -
 
 
 @pytest.mark.parametrize("topic", ["jobs/retry/j1", "jobs/pause/echo", "workers/drain/host-1", "workers/cleanup"])
-def test_a_submitter_is_no_operator(fleet: Fleet, topic: str) -> None:
+def test_a_submitter_has_no_rights_of_an_operator(fleet: Fleet, topic: str) -> None:
     assert denied(fleet, topic) == {topic}
 
 
@@ -133,7 +133,7 @@ def test_a_submitter_is_no_operator(fleet: Fleet, topic: str) -> None:
     ["jobs/completed/j1", "jobs/report/host-1", "jobs/request/client", "jobs/assign/host-1", "jobs/query/operator",
      "jobs/receipt/client", "workers/control/host-1", "system/dispatcher", "$SYS/broker/version"],
 )  # fmt: skip
-def test_a_submitter_is_no_worker_no_dispatcher_and_nobody_else(fleet: Fleet, topic: str) -> None:
+def test_a_submitter_cannot_act_as_another_participant(fleet: Fleet, topic: str) -> None:
     assert denied(fleet, topic) == {topic}
 
 
@@ -147,8 +147,8 @@ def denied(fleet: Fleet, topic: str) -> set[str]:
     return asyncio.run(run())
 
 
-def test_the_jobs_and_answers_of_others_are_not_heard(fleet: Fleet) -> None:
-    """But for the notices, which are for everybody: with sealed payloads there is nothing to read in them."""
+def test_a_submitter_cannot_read_jobs_and_answers_of_others(fleet: Fleet) -> None:
+    """Notices are an exception: every client may read them, and sealed payloads keep their content secret."""
 
     async def run() -> set[str]:
         evil = Peer(fleet.broker, EVIL, ("#", "jobs/queue/#", "jobs/receipt/operator", "jobs/assign/+"))
@@ -161,10 +161,10 @@ def test_the_jobs_and_answers_of_others_are_not_heard(fleet: Fleet) -> None:
     assert asyncio.run(run()) == {"completed"}
 
 
-def test_nobody_else_is_told_what_the_attacker_did_unless_it_listens(fleet: Fleet) -> None:
-    """The reply topic is the submitter's own word: whoever gets a receipt that it did not ask for ignores it."""
+def test_a_forged_reply_topic_reaches_only_clients(fleet: Fleet) -> None:
+    """The submitter chooses the reply topic; a client ignores receipts for jobs that it did not submit."""
     aside = Packet(ECHO, b"1", properties=Properties(None, "jobs/assign/host-1", b"1"))
-    send(fleet, aside)  # no reply topic of a client: nobody is told
+    send(fleet, aside)  # not the reply topic of a client: no receipt
     victims = Packet(ECHO, b"1", properties=Properties(None, "jobs/receipt/operator", b"never-asked"))
 
     async def run() -> object:
@@ -176,8 +176,8 @@ def test_nobody_else_is_told_what_the_attacker_did_unless_it_listens(fleet: Flee
     assert not [line for line in fleet.workers[0].events("message_refused") if "assign" in line["topic"]]
 
 
-def test_whoever_knows_the_id_of_a_job_may_cancel_it(fleet: Fleet) -> None:
-    """A limit: jobs have no owner that the dispatcher could prove. Ids are random unless their submitter chooses them."""
+def test_a_client_that_knows_the_id_of_a_job_can_cancel_it(fleet: Fleet) -> None:
+    """A limit: the dispatcher can't prove who owns a job. IDs are random unless the submitter chooses them."""
 
     async def run() -> object:
         async with fleet.client("operator") as owner, fleet.client(EVIL) as evil:
@@ -187,8 +187,8 @@ def test_whoever_knows_the_id_of_a_job_may_cancel_it(fleet: Fleet) -> None:
     assert asyncio.run(run()) is ReceiptStatus.CANCELLED
 
 
-def test_a_configuration_made_to_hurt_is_refused(tmp_path: Path) -> None:
-    """Somebody who may write a configuration file, and nothing else."""
+def test_a_malicious_configuration_is_refused(tmp_path: Path) -> None:
+    """The attacker can write a configuration file, and nothing else."""
     laughs = "a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\njob_processor: *c"
     for text, reason in (
         (laughs, "alias"),

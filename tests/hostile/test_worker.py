@@ -1,4 +1,4 @@
-"""One worker is compromised: its certificate and key are the attacker's. It can ruin its own jobs, and no others."""
+"""One worker is compromised: the attacker has its certificate and key. It can ruin its own jobs, and no others."""
 
 import asyncio
 
@@ -55,7 +55,7 @@ FORBIDDEN += [f"jobs/assign/{VICTIM}", f"workers/control/{VICTIM}", f"jobs/query
 
 
 def act(fleet: Fleet, *packets: Packet, subscriptions: tuple[str, ...] = ()) -> Peer:
-    """Publish as the attacker; returns what it was denied, and what it heard."""
+    """Publish as the attacker; return the topics that the broker denied, and what the attacker received."""
 
     async def run() -> Peer:
         evil = Peer(fleet.broker, EVIL, subscriptions)
@@ -68,20 +68,20 @@ def act(fleet: Fleet, *packets: Packet, subscriptions: tuple[str, ...] = ()) -> 
 
 
 @pytest.mark.parametrize("what", FORGED)
-def test_nothing_can_be_forged(fleet: Fleet, what: str) -> None:
+def test_a_worker_cannot_act_as_another_participant(fleet: Fleet, what: str) -> None:
     packet = codec.encode(FORGED[what])
     if packet.qos == 0:
-        packet = Packet(packet.topic, packet.body)  # to hear that it was denied
+        packet = Packet(packet.topic, packet.body)  # to learn that it was denied
     assert act(fleet, packet).denied == {packet.topic}
 
 
 @pytest.mark.parametrize("topic", FORBIDDEN)
-def test_what_is_not_a_workers_is_denied(fleet: Fleet, topic: str) -> None:
+def test_topics_of_other_roles_are_denied(fleet: Fleet, topic: str) -> None:
     assert act(fleet, Packet(topic, b"{}")).denied == {topic}
 
 
-def test_the_name_in_the_body_counts_for_nothing(fleet: Fleet) -> None:
-    """Who speaks is the topic's word, which the broker has proved."""
+def test_a_worker_id_in_the_body_is_ignored(fleet: Fleet) -> None:
+    """The topic identifies the sender, and the broker has verified it."""
     own = codec.encode(Unregister(EVIL, "boot"))
     claim = Packet(own.topic, own.body.replace(b"{", b'{"worker_id":"host-1","worker":"host-1",', 1))
     act(fleet, claim)
@@ -89,15 +89,15 @@ def test_the_name_in_the_body_counts_for_nothing(fleet: Fleet) -> None:
     assert not [line for line in fleet.dispatcher.events("worker_left") if line["worker"] == VICTIM]
 
 
-def test_the_jobs_of_another_worker_are_not_heard(fleet: Fleet) -> None:
-    """Every filter is granted (MQTT tells nobody what exists), and nothing of others' is delivered."""
+def test_a_worker_cannot_read_jobs_of_another(fleet: Fleet) -> None:
+    """The broker grants every filter (MQTT reveals no topics), but delivers no message for others."""
 
     async def run() -> list[str]:
         evil = Peer(fleet.broker, EVIL, ("#", f"jobs/assign/{VICTIM}", "jobs/assign/+", "+/+/+", "$share/g/jobs/#"))
         async with connected([evil]), fleet.client() as client:
             job_id = await client.submit("echo", "a secret payload")
             await client.result(job_id, timeout_s=TIMEOUT_S)
-            # Behind all that was said of the job: what the attacker may hear, it has heard by then.
+            # Published after everything about the job: by now the attacker has received whatever it may receive.
             await evil.link.send([codec.encode(Report(EVIL, (AttemptReport(JobId("j1"), TOKEN, Outcome.OK, "1"),)))])
             await evil.until(lambda: any(f"jobs/ack/{EVIL}" == heard.packet.topic for heard in evil.received))
         return [heard.packet.topic for heard in evil.received if b"a secret payload" in heard.packet.body] + [
@@ -110,7 +110,7 @@ def test_the_jobs_of_another_worker_are_not_heard(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("token", [TOKEN, Token("0000000000000000")])
-def test_a_result_under_a_lease_that_it_does_not_hold_is_refused(fleet: Fleet, token: Token) -> None:
+def test_a_result_for_a_lease_of_another_worker_is_refused(fleet: Fleet, token: Token) -> None:
     forged = Report(EVIL, (AttemptReport(JobId("j1"), token, Outcome.OK, '"forged"'),))
     with refused(fleet, "reports_stale", "report_stale", worker=EVIL, job="j1"):
         act(fleet, codec.encode(forged))
@@ -125,7 +125,7 @@ NO_IDS = [*LOOK_ALIKES, "+", "#", "a/b", "..", "x" * 65, "", "a\\u0000b", "host-
 
 
 @pytest.mark.parametrize("name", [name for name in NO_IDS if name != ".."])
-def test_what_is_no_id_is_refused_wherever_it_stands(fleet: Fleet, name: str) -> None:
+def test_an_invalid_id_is_refused_in_every_field(fleet: Fleet, name: str) -> None:
     topic = topics.of_worker(TopicKind.REQUEST, EVIL)
     body = (
         '{"schema":1,"boot":"b","slots":1,"window":1,"types":["%s"],"tags":[],"seen":"0","leases":[]}' % name  # noqa: UP031 (braces)
@@ -135,7 +135,7 @@ def test_what_is_no_id_is_refused_wherever_it_stands(fleet: Fleet, name: str) ->
 
 
 @pytest.mark.parametrize("name", [*LOOK_ALIKES, "host-1 ", "HOST-1"])
-def test_a_name_that_looks_like_anothers_is_not_the_others(fleet: Fleet, name: str) -> None:
+def test_a_lookalike_name_has_no_rights_of_the_other(fleet: Fleet, name: str) -> None:
     topic = f"jobs/report/{name}"
     assert act(fleet, Packet(topic, b"{}")).denied == {topic}
 
@@ -145,7 +145,7 @@ def test_a_name_that_looks_like_anothers_is_not_the_others(fleet: Fleet, name: s
     [b"jobs/request/+", b"jobs/report/#", b"#", b"jobs/request/host-9\0", b"jobs/request/\xed\xa0\x80", b"\xff", b""],
     ids=["plus", "hash", "all", "nul", "surrogate", "no UTF-8", "nothing"],
 )
-def test_who_publishes_to_what_is_no_topic_is_thrown_out(fleet: Fleet, topic: bytes) -> None:
+def test_a_publish_to_an_invalid_topic_ends_the_connection(fleet: Fleet, topic: bytes) -> None:
     with RawClient(fleet.broker, fleet.broker.client_context(EVIL), "raw") as client:
         client.publish(topic)
         assert client.is_thrown_out()
@@ -153,7 +153,7 @@ def test_who_publishes_to_what_is_no_topic_is_thrown_out(fleet: Fleet, topic: by
 
 
 @pytest.mark.parametrize("claimed", ["dispatcher", "host-1", "host-1-1", "client"])
-def test_a_client_id_that_can_be_guessed_throws_out_nobody(fleet: Fleet, claimed: str) -> None:
+def test_guessing_a_client_id_disconnects_no_service(fleet: Fleet, claimed: str) -> None:
     lost = connections_lost(fleet)
     for _ in range(5):
         with RawClient(fleet.broker, fleet.broker.client_context(EVIL), claimed):
@@ -162,8 +162,8 @@ def test_a_client_id_that_can_be_guessed_throws_out_nobody(fleet: Fleet, claimed
     assert connections_lost(fleet) == lost == 0
 
 
-def test_it_ruins_the_jobs_that_it_was_given_and_no_others(fleet: Fleet) -> None:
-    """It may ask for jobs of any type, and say of those that it gets what it likes."""
+def test_a_compromised_worker_ruins_only_its_own_jobs(fleet: Fleet) -> None:
+    """It may request jobs of any type, and report anything about the jobs that it gets."""
 
     async def run() -> object:
         evil = Peer(fleet.broker, EVIL, (f"jobs/assign/{EVIL}", f"jobs/ack/{EVIL}"))
