@@ -1,4 +1,4 @@
-"""The import contract that import-linter does not have: everything is pure, except for what is named.
+"""An import contract for import-linter: every module of the core is pure, unless the contract names it as a shell.
 
 Its `forbidden` contract needs a list of pure modules, so a new module is unprotected until an author adds it. This one
 needs a list of shells, and of the modules that pure modules may import. So a new module is pure until an author lists it as
@@ -16,10 +16,10 @@ from importlinter.domain.imports import ImportExpression, Module
 
 
 class PureContract(Contract):
-    """The modules of the core import each other and what computes, and nothing else.
+    """The pure modules of the core import only each other and modules that compute.
 
     Options of a contract:
-        core: packages, all of whose modules are pure, and modules.
+        core: modules that are pure, and packages with all their modules.
         shells: the modules of these packages that are not pure; each one must exist.
         may_import: modules outside the core that compute: they reach no clock, no randomness and no I/O.
         ignore_imports: single imports that are harmless; each one must exist.
@@ -60,7 +60,7 @@ class PureContract(Contract):
         )
 
     def pure_modules(self, graph: ImportGraph) -> set[str]:
-        """All modules of the core but the shells.
+        """All modules of the core, except the shells.
 
         Raises:
             ValueError: a module that the contract names does not exist, or a shell is not in the core.

@@ -26,7 +26,7 @@ _LAYOUT: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Measures:
-    """Of one file or of many.
+    """The sizes of one file or of many.
 
     Attributes:
         code: lines of code.

@@ -1,4 +1,4 @@
-"""The layers, checked from outside: by the page that people read, and by an import graph made from the source."""
+"""The layers of ARCHITECTURE.md, compared with an import graph that is made from the source."""
 
 import ast
 import re
@@ -12,7 +12,7 @@ ABOVE_ALL = {"", "__main__"}
 """The package itself, which imports nothing, and what `python -m stockworker` starts."""
 
 PERFORMS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
-"""Built-in functions that perform I/O or load code: no import gives them away."""
+"""Built-in functions that perform I/O or load code, which need no import."""
 
 
 def documented_layers() -> list[set[str]]:

@@ -1,7 +1,7 @@
 """Decide, commit, perform is written once: in the two turns. Tests and the simulation drive those, and no copies of them.
 
-A copy has to do three things: decode packets, ask a machine, and commit what it decided. So code below the tests may do none of
-them, except in an override that only watches (`super().handle`, `super().commit`).
+A copy of a turn decodes packets, calls a machine and commits its decisions. A driver may do none of these, except in an
+override that only watches (`super().handle`, `super().commit`).
 """
 
 import ast

@@ -40,12 +40,12 @@ def test_most_functions_are_very_short() -> None:
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)
-def test_module_has_a_name_that_says_something(path: Path) -> None:
+def test_a_module_has_a_meaningful_name(path: Path) -> None:
     assert path.stem not in VAGUE_NAMES
 
 
 @pytest.mark.parametrize("path", [path for path in SOURCES if path.read_text().strip()], ids=relative)
-def test_module_says_what_it_is_for(path: Path) -> None:
+def test_a_module_states_its_purpose(path: Path) -> None:
     assert ast.get_docstring(parse(path))
 
 

@@ -23,6 +23,8 @@ CHECKED: Final = (
     "Makefile",
     "README.md",
     "SECURITY.md",
+    "bench",
+    "demo",
     "docs/adr",
     "docs/encryption.md",
     "docs/generate.py",
@@ -45,6 +47,7 @@ CHECKED: Final = (
     "systemd/sysusers.d",
     "systemd/tmpfiles.d",
     "tests/architecture",
+    "tests/chaos",
     "tests/conftest.py",
     "tests/harness/prose.py",
 )

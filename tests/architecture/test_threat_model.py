@@ -26,7 +26,7 @@ def test_every_attacker_has_a_table() -> None:
     }
 
 
-def test_every_line_names_the_test_that_shows_it() -> None:
+def test_every_row_names_a_test() -> None:
     for lines in rows().values():
         for line in lines:
             assert NAMED.search(line[-1]), line

@@ -42,7 +42,7 @@ BODIES = {
     "lone surrogates": b'{"schema": 1, "jobs": [{"payload": "\\ud800"}]}',
     "names that are doubled": b'{"schema": 1, "schema": 2, "jobs": []}',
     "no UTF-8": b"\xff\xfe",
-    "a constant that is no JSON": b'{"schema": 1, "jobs": [{"payload": "1", "timeout": Infinity}]}',
+    "a constant outside JSON": b'{"schema": 1, "jobs": [{"payload": "1", "timeout": Infinity}]}',
 }
 
 

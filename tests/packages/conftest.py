@@ -1,4 +1,4 @@
-"""Guests with the packages that `make packages` has built."""
+"""Machines with the packages that `make packages` has built."""
 
 import os
 import re
@@ -17,19 +17,19 @@ from tests.harness.package_tools import System
 from tests.harness.publishing import ROOT, Key, make_key
 
 NewGuest = Callable[..., Guest]
-"""Boots a machine over layers, the topmost first; it is gone after the test."""
+"""Boots a machine over layers, the topmost first; it is removed after the test."""
 
 
 @pytest.fixture(scope="session")
 def packages() -> Path:
-    """The packages."""
+    """The folder of the packages."""
     assert list((ROOT / "dist").glob("*.deb")), "no packages in dist/: run 'make packages', or 'make test-packages'"
     return ROOT / "dist"
 
 
 @pytest.fixture(scope="session")
 def newer_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same code under a version that has not been."""
+    """The same code as packages of a later version."""
     out = tmp_path_factory.mktemp("newer") / "dist"
     build(ROOT, out, "--version", "99.0.0")
     return out
@@ -37,25 +37,25 @@ def newer_packages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    """What signs the repository."""
+    """The key that signs the repository."""
     return make_key(tmp_path_factory.mktemp("keys") / "ours")
 
 
 @pytest.fixture(scope="session")
 def other_key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    """Another's, or the next."""
+    """The key of another publisher, or the next key."""
     return make_key(tmp_path_factory.mktemp("keys") / "other")
 
 
 @pytest.fixture(scope="session")
 def expired_key(tmp_path_factory: pytest.TempPathFactory) -> Key:
-    """One that nobody is to trust any longer."""
+    """An expired key."""
     return make_key(tmp_path_factory.mktemp("keys") / "expired", expired=True)
 
 
 @pytest.fixture(scope="session")
 def system(request: pytest.FixtureRequest) -> System:
-    """What the machines are to be: each module says of which it has something to prove (`on`)."""
+    """The releases of Debian to test: a module may select some of them (`on`)."""
     found: System = request.param
     return found
 
@@ -73,7 +73,7 @@ def host(system: System) -> str:
 
 @pytest.fixture(scope="session")
 def bare(system: System) -> tuple[Path, ...]:
-    """A machine without our packages, but with all that they depend on."""
+    """The layers of a machine without the packages but with their dependencies."""
     return system.layers()
 
 
@@ -81,7 +81,7 @@ def bare(system: System) -> tuple[Path, ...]:
 def configured(
     system: System, bare: tuple[Path, ...], host: str, packages: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Path, ...]:
-    """A machine on which everything is installed, configured and enabled: an image that has not booted yet."""
+    """The layers of a machine on which everything is installed, configured and enabled; it has not booted yet."""
     with Overlay(bare, tmp_path_factory.mktemp("configured") / host) as image:
         system.tool.install(image, packages)
         site.set_up(image, host, site.SETTINGS)
@@ -100,7 +100,7 @@ def new_guest(host: str, tmp_path: Path) -> Iterator[NewGuest]:
 
 
 def exposure(machine: BootedMachine, unit: str, *options: str) -> float:
-    """What `systemd-analyze security` thinks of a unit: the less, the better."""
+    """The exposure level of a unit, from `systemd-analyze security`: lower is better."""
     said = machine.run("systemd-analyze", "security", "--no-pager", *options, unit)
     found = re.search(r"Overall exposure level for \S+: ([0-9.]+)", said)
     assert found, said

@@ -1,4 +1,4 @@
-"""The files in dist/: small, clean, complete, and the same whoever builds them."""
+"""The files in dist/: small, clean, complete and reproducible."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ LARGEST = 300_000
 VENDORED = ("gmqtt", "pyhpke", "sdnotify", "talipp")
 CONFIGURATION = "etc/stockworker/job_processor.yml"
 CONFIGURATION_SHA256 = "0a1c2536ac7c5a2c501aff6c5f090a8cbb647c74d93ad6f1794d6c3292e88b63"
-"""An edit of this file would make dpkg ask every administrator who has edited theirs, and stop unattended upgrades."""
+"""A change of this file makes dpkg ask every administrator who has edited it, and stops unattended upgrades."""
 
 
 def run(*command: str | Path, home: Path | None = None) -> subprocess.CompletedProcess[str]:
@@ -40,7 +40,7 @@ def unpacked(packages: Path, name: str, folder: Path) -> Path:
     return folder
 
 
-def test_there_is_each_package_in_both_formats(packages: Path) -> None:
+def test_each_package_exists_in_both_formats(packages: Path) -> None:
     assert sorted(file.name.partition("_")[0] for file in packages.glob("*_all.deb")) == sorted(NAMES)
     assert len(list(packages.glob("*.noarch.rpm"))) == len(NAMES)
 
@@ -51,11 +51,11 @@ def test_no_package_is_large(packages: Path) -> None:
 
 @pytest.fixture(scope="module")
 def published(packages: Path, key: Key, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A repository: there the .rpms are signed, and the package of its keys lies beside them."""
+    """A repository, with signed .rpms and the package of its keys."""
     return publish(packages, tmp_path_factory.mktemp("published") / "repo", key)
 
 
-def test_lintian_has_nothing_to_say(published: Path) -> None:
+def test_lintian_finds_nothing(published: Path) -> None:
     archives = sorted(published.glob("apt/pool/*/*.deb"))
     done = run("lintian", "-EvI", "--pedantic", "--allow-root", "--no-cfg", *archives)
     assert len(archives) == len(NAMES) + 1
@@ -63,7 +63,7 @@ def test_lintian_has_nothing_to_say(published: Path) -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_rpmlint_has_nothing_to_say(published: Path, key: Key, tmp_path: Path) -> None:
+def test_rpmlint_finds_nothing(published: Path, key: Key, tmp_path: Path) -> None:
     (tmp_path / ".rpmmacros").write_text(f"%_dbpath {tmp_path}/rpmdb\n")
     checked("rpm", "--import", key.public, home=tmp_path)
     archives = sorted(published.glob("dnf/packages/*.rpm"))
@@ -73,7 +73,7 @@ def test_rpmlint_has_nothing_to_say(published: Path, key: Key, tmp_path: Path) -
 
 
 @pytest.mark.timeout(300)
-def test_whoever_builds_them_gets_the_same_bytes(tmp_path: Path) -> None:
+def test_packages_are_reproducible(tmp_path: Path) -> None:
     checksums = []
     for name, mask in (("one", 0o022), ("another-folder", 0o077)):
         before = os.umask(mask)
@@ -87,7 +87,7 @@ def test_whoever_builds_them_gets_the_same_bytes(tmp_path: Path) -> None:
     assert checksums[0] == checksums[1]
 
 
-def test_the_configuration_is_the_one_of_every_release(packages: Path, tmp_path: Path) -> None:
+def test_the_shipped_configuration_has_not_changed(packages: Path, tmp_path: Path) -> None:
     shipped = unpacked(packages, "stockworker", tmp_path) / CONFIGURATION
     assert hashlib.sha256(shipped.read_bytes()).hexdigest() == CONFIGURATION_SHA256
 

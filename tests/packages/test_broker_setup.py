@@ -1,4 +1,4 @@
-"""`stockworker broker setup` on a booted machine, whose Mosquitto runs."""
+"""`stockworker broker setup` on a booted machine with a running Mosquitto."""
 
 from collections.abc import Iterator
 from functools import partial
@@ -21,14 +21,14 @@ REFUSED = 78
 
 @pytest.fixture(scope="module")
 def machine(configured: tuple[Path, ...], host: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """A machine on which everything runs; its broker was set up before it has booted."""
+    """A machine on which everything runs; its broker was set up before it booted."""
     with Guest(configured, tmp_path_factory.mktemp("setup") / host, host) as guest:
         site.start(guest)
         yield guest
 
 
 def broker_files(guest: Guest) -> str:
-    """What is set up, for whom it is, and when it was written."""
+    """The files of the broker, with their modes, owners and times."""
     return guest.run("find", "/etc/mosquitto", "-type", "f", "-printf", "%p %u:%g %m %T@\n")
 
 
@@ -36,7 +36,7 @@ def pid(guest: Guest) -> str:
     return guest.show("mosquitto", "MainPID")
 
 
-def test_what_was_set_up_is_for_root_and_mosquitto_alone(machine: Guest) -> None:
+def test_only_root_and_mosquitto_can_read_the_broker_files(machine: Guest) -> None:
     ours = [line for line in broker_files(machine).splitlines() if "stockworker" in line]
     assert len(ours) == 6
     assert all(" root:mosquitto 640 " in line for line in ours), ours
@@ -48,7 +48,7 @@ def test_a_second_run_changes_nothing(machine: Guest) -> None:
     assert (broker_files(machine), pid(machine)) == before
 
 
-def test_a_new_client_is_let_in_without_a_restart(machine: Guest) -> None:
+def test_a_new_client_needs_no_restart(machine: Guest) -> None:
     before = pid(machine)
     machine.run("stockworker", "pki", "issue", "client", "desk-1")
     said = machine.run(*SETUP)
@@ -67,7 +67,7 @@ def test_other_listeners_need_a_restart_and_workers_come_back(machine: Guest) ->
     assert machine.run(*SETUP) == NOTHING
 
 
-def test_a_file_that_somebody_has_edited_is_left_alone(machine: Guest) -> None:
+def test_an_edited_file_is_kept(machine: Guest) -> None:
     file = machine.root / CONFIG[1:]
     made = file.read_text()
     edited = made + "# by hand\n"
@@ -82,10 +82,10 @@ def test_a_file_that_somebody_has_edited_is_left_alone(machine: Guest) -> None:
 
     assert f"kept {CONFIG}.edited-" in machine.run(*SETUP, "--force")
     assert file.read_text() == made
-    assert pid(machine) == before, "comments are no reason to restart"
+    assert pid(machine) == before, "a changed comment needs no restart"
 
 
-def test_what_mosquitto_would_not_start_with_never_reaches_the_one_that_runs(machine: Guest) -> None:
+def test_an_invalid_configuration_never_reaches_the_running_broker(machine: Guest) -> None:
     machine.write("/etc/mosquitto/conf.d/old.conf", "keepalive 60\n")
     before = broker_files(machine), pid(machine)
     try:
@@ -101,7 +101,7 @@ def test_what_mosquitto_would_not_start_with_never_reaches_the_one_that_runs(mac
     assert site.submit(machine, "greet", "untouched") == "hello, untouched"
 
 
-def test_a_restart_that_fails_all_the_same_is_undone(machine: Guest) -> None:
+def test_a_failed_restart_is_undone(machine: Guest) -> None:
     machine.run("systemd-run", "--unit=squatter", "python3", "-m", "http.server", "8884")
     machine.wait_until(partial(site.is_listening, machine, 8884), "the port is taken")
     before = (machine.root / CONFIG[1:]).read_text()

@@ -1,4 +1,4 @@
-"""Jobs in control groups, on this machine's kernel and without a systemd: as root."""
+"""Jobs in control groups on the kernel of this machine, without systemd; as root."""
 
 import asyncio
 import os
@@ -32,13 +32,13 @@ sys.stdin.read()
 
 @pytest.fixture
 def delegated() -> Iterator[Path]:
-    """A group of ours."""
+    """A control group that the test owns."""
     with cgroups.delegated() as folder:
         yield folder
 
 
 @pytest.mark.parametrize("name", STAYING)
-def test_a_job_that_scatters_dies_whole_when_it_is_cancelled(delegated: Path, name: str) -> None:
+def test_all_processes_of_a_cancelled_job_are_killed(delegated: Path, name: str) -> None:
     async def scenario() -> None:
         handlers = {"job": STAYING[name], "bystander": python("wait_for_cancel")}
         async with Bench(handlers, slots=4, stop_grace_s=GRACE_S, groups=Delegation(delegated)) as bench:
@@ -59,7 +59,7 @@ def test_a_job_that_scatters_dies_whole_when_it_is_cancelled(delegated: Path, na
 
 
 @pytest.mark.parametrize("name", LEAVING)
-def test_what_a_job_leaves_behind_ends_with_it(delegated: Path, name: str) -> None:
+def test_processes_that_a_job_leaves_behind_are_killed(delegated: Path, name: str) -> None:
     async def scenario() -> None:
         handlers = {"job": LEAVING[name], "pid": python("pid")}
         async with Bench(handlers, slots=1, groups=Delegation(delegated)) as bench:
@@ -72,7 +72,7 @@ def test_what_a_job_leaves_behind_ends_with_it(delegated: Path, name: str) -> No
     asyncio.run(scenario())
 
 
-def test_a_process_that_leaves_nothing_behind_is_used_again(delegated: Path) -> None:
+def test_a_process_without_leftovers_is_reused(delegated: Path) -> None:
     async def scenario() -> None:
         async with Bench({"pid": python("pid")}, slots=1, groups=Delegation(delegated)) as bench:
             assert len({result(await bench.run("pid")) for _ in range(10)}) == 1
@@ -90,7 +90,7 @@ def test_handlers_are_in_their_group_before_they_run(delegated: Path) -> None:
     asyncio.run(scenario())
 
 
-def test_processes_that_share_the_work_share_the_limit_of_processor_time(delegated: Path) -> None:
+def test_all_processes_of_a_job_share_its_cpu_limit(delegated: Path) -> None:
     async def scenario() -> None:
         handlers = {"burn": python("burn_together", Limits(cpu_s=1))}
         async with Bench(handlers, stop_grace_s=GRACE_S, groups=Delegation(delegated)) as bench:
@@ -109,7 +109,7 @@ def test_an_executor_that_is_closed_leaves_no_group_behind(delegated: Path) -> N
     asyncio.run(scenario())
 
 
-def test_a_start_that_fails_half_way_leaves_no_group_behind(delegated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_start_leaves_no_group_behind(delegated: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_pid: int) -> int:
         raise OSError(24, "Too many open files")
 
@@ -123,7 +123,7 @@ def test_a_start_that_fails_half_way_leaves_no_group_behind(delegated: Path, mon
     asyncio.run(scenario())
 
 
-def test_what_a_predecessor_has_left_is_ended(delegated: Path) -> None:
+def test_leftovers_of_a_previous_start_are_killed(delegated: Path) -> None:
     left = delegated / "handler-7" / "deeper"
     left.mkdir(parents=True)
     with subprocess.Popen(["sleep", "1000"]) as sleeper:
@@ -132,7 +132,7 @@ def test_what_a_predecessor_has_left_is_ended(delegated: Path) -> None:
         assert sleeper.wait() == -9
 
 
-def test_an_agent_moves_into_a_part_of_its_group_and_shares_it_with_no_other_agent(delegated: Path) -> None:
+def test_a_worker_moves_into_a_subgroup_that_no_other_worker_may_use(delegated: Path) -> None:
     join = ["sh", "-c", 'echo 0 >"$0" && exec "$@"', f"{delegated}/cgroup.procs", sys.executable, "-c", TAKE_OVER]
     environment = {**os.environ, "PYTHONPATH": ":".join(sys.path)}
     with subprocess.Popen(join, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as first:

@@ -1,4 +1,4 @@
-"""What becomes of a machine when packages come, change and go."""
+"""Installing, upgrading and removing packages on a booted machine."""
 
 import json
 from pathlib import Path
@@ -18,10 +18,10 @@ PATHS = ("stockworker@1.path", "stockworker-dispatcher.path")
 OWN = ("/etc/stockworker", "/usr/bin/stockworker", "/usr/share/stockworker-code", "/usr/share/stockworker-broker")
 OPERATOR = ("stockworker", "--config", "/root/operator.yml")
 SLOTS = 10
-"""How many jobs the two workers run at once."""
+"""The number of jobs that the two workers run together."""
 
 SITE = ["/etc/mosquitto/conf.d/stockworker.conf", "/etc/mosquitto/stockworker"]
-"""What the administrator has written."""
+"""The files that the administrator has written."""
 
 
 def main_pids(guest: Guest) -> dict[str, str]:
@@ -29,7 +29,7 @@ def main_pids(guest: Guest) -> dict[str, str]:
 
 
 def left_over(guest: Guest) -> list[str]:
-    """Files and folders that bear our name, but for those in the logs and where the packages were offered."""
+    """Files and folders with the name of the product, except logs and the offered packages."""
     found = guest.run(
         "find", "/etc", "/usr", "/var/lib", "/run", "-xdev", "-name", "*stockworker*", "-not", "-path", "*/dpkg/*"
     )
@@ -51,7 +51,7 @@ def running(new_guest: NewGuest, configured: tuple[Path, ...]) -> Guest:
 
 
 @everywhere
-def test_installing_starts_nothing_and_breaks_nothing(
+def test_installing_starts_no_service(
     new_guest: NewGuest, bare: tuple[Path, ...], system: System, packages: Path
 ) -> None:
     guest = new_guest(bare)
@@ -75,7 +75,7 @@ def test_installing_starts_nothing_and_breaks_nothing(
 
 
 @everywhere
-def test_an_upgrade_restarts_what_runs_and_nothing_else(
+def test_an_upgrade_restarts_running_services_only(
     running: Guest, system: System, packages: Path, newer_packages: Path
 ) -> None:
     running.run("systemctl", "stop", "stockworker@2")
@@ -100,7 +100,7 @@ def test_an_upgrade_restarts_what_runs_and_nothing_else(
 
 
 @everywhere
-def test_jobs_outlive_an_upgrade(running: Guest, system: System, newer_packages: Path) -> None:
+def test_jobs_survive_an_upgrade(running: Guest, system: System, newer_packages: Path) -> None:
     ids = [f"job-{number}" for number in range(SLOTS + 3)]
     running.write("/root/jobs", "".join(json.dumps({"id": job, "payload": job}) + "\n" for job in ids))
     running.run(*OPERATOR, "submit", "hold", "--batch", "/root/jobs")
@@ -118,10 +118,10 @@ def test_jobs_outlive_an_upgrade(running: Guest, system: System, newer_packages:
 
 
 @everywhere
-def test_an_upgrade_keeps_an_edited_configuration_and_asks_nothing(
+def test_an_upgrade_keeps_an_edited_configuration_without_prompts(
     running: Guest, system: System, newer_packages: Path
 ) -> None:
-    edited = (running.root / CONFIGURATION[1:]).read_text() + "# ours\n"
+    edited = (running.root / CONFIGURATION[1:]).read_text() + "# edited\n"
     running.write(CONFIGURATION, edited)
 
     system.tool.install(running, newer_packages)
@@ -133,7 +133,7 @@ def test_an_upgrade_keeps_an_edited_configuration_and_asks_nothing(
 
 
 @everywhere
-def test_removing_stops_what_runs_and_keeps_what_it_has_done(running: Guest, system: System, packages: Path) -> None:
+def test_removing_stops_services_and_keeps_their_data(running: Guest, system: System, packages: Path) -> None:
     site.submit(running, "greet", "before")
     store = running.root / "var/lib/stockworker/dispatcher/jobs.sqlite3"
 
@@ -154,7 +154,7 @@ def test_removing_stops_what_runs_and_keeps_what_it_has_done(running: Guest, sys
 
 
 @on(*WITH_APT)
-def test_purging_leaves_what_others_have_made_and_nothing_else(running: Guest) -> None:
+def test_purging_leaves_only_files_of_others(running: Guest) -> None:
     running.write("/var/lib/stockworker/README", "the administrator's")
 
     running.run("apt-get", "purge", "-q", "-y", *OURS, timeout_s=300)
@@ -166,8 +166,8 @@ def test_purging_leaves_what_others_have_made_and_nothing_else(running: Guest) -
 
 
 @on(*WITH_DNF)
-def test_what_rpm_leaves_is_configuration_and_state(running: Guest, system: System) -> None:
-    running.write(CONFIGURATION, (running.root / CONFIGURATION[1:]).read_text() + "# ours\n")
+def test_rpm_leaves_only_configuration_and_state(running: Guest, system: System) -> None:
+    running.write(CONFIGURATION, (running.root / CONFIGURATION[1:]).read_text() + "# edited\n")
     running.write("/usr/share/stockworker-code/stockworker/former/__pycache__/module.cpython-311.pyc", "")
 
     system.tool.remove(running)

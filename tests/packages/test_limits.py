@@ -1,4 +1,4 @@
-"""What the units ask of the kernel, on a kernel that can do all of it: a container has no controllers of cgroups."""
+"""Limits of the units on a kernel that supports all of them: a container has no cgroup controllers."""
 
 import json
 import subprocess
@@ -14,12 +14,12 @@ from tests.harness.package_tools import WITH_APT, System
 from tests.harness.virtual_machine import VirtualMachine
 from tests.packages.conftest import exposure, on
 
-pytestmark = on(WITH_APT[0])  # a processor in software is slow, and what is tried are limits of the kernel
+pytestmark = on(WITH_APT[0])  # an emulated processor is slow, and the limits are those of the kernel
 
 WORKER = "stockworker@1.service"
 UNITS = ("mosquitto.service", "stockworker-dispatcher.service", WORKER)
 ALLOWED, DENIED = "192.0.2.1", "198.51.100.1"
-"""Addresses of the machine itself: one that the example of a drop-in allows, and one that it does not."""
+"""Addresses of the machine: one that the example drop-in allows, and one that it denies."""
 
 ONCE = ("--max-crashes", "1", "--wait-timeout", "2m")
 MARKET = "/var/lib/stockworker/market"
@@ -32,7 +32,7 @@ def call(job, context):
 
 def answer(address):
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-        try:  # a datagram, because it tells: a connection that is denied is tried again until it times out
+        try:  # a datagram, because its error is immediate: the kernel retries a denied connection until it times out
             out.sendto(b"hello", (address, 9))
         except OSError as error:
             return type(error).__name__
@@ -87,7 +87,7 @@ HANDLERS = {
 def machine(
     system: System, configured: tuple[Path, ...], host: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[VirtualMachine]:
-    """A machine whose worker may talk to few, and take little memory."""
+    """A machine whose worker may reach few addresses, and use little memory."""
     folder = tmp_path_factory.mktemp("limits")
     with Overlay(configured, folder / "image") as image:
         prepare(image)
@@ -101,7 +101,7 @@ def machine(
 
 
 def prepare(image: Overlay) -> None:
-    """Set limits, and install jobs that try them."""
+    """Set limits, and install jobs that reach them."""
     systemd = image.root / "etc/systemd/system"
     example = image.root / "usr/share/doc/stockworker-agent/examples/network.conf"
     for unit in UNITS:
@@ -116,15 +116,15 @@ def prepare(image: Overlay) -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_service_that_may_reach_its_broker_alone_is_exposed_by_even_less(machine: VirtualMachine, unit: str) -> None:
+def test_restricting_addresses_lowers_the_exposure_of_a_service_in_a_vm(machine: VirtualMachine, unit: str) -> None:
     assert exposure(machine, unit) <= 1.0
 
 
-def test_a_job_reaches_what_its_worker_may_and_nothing_else(machine: VirtualMachine) -> None:
+def test_a_job_reaches_only_the_addresses_of_its_worker(machine: VirtualMachine) -> None:
     assert site.submit(machine, "call", [ALLOWED, DENIED]) == ["sent", "PermissionError"]
 
 
-def test_a_job_that_takes_the_memory_of_its_unit_dies_alone(machine: VirtualMachine) -> None:
+def test_a_job_that_uses_the_memory_of_its_unit_is_killed_alone(machine: VirtualMachine) -> None:
     before = machine.show(WORKER, "MainPID")
     other = operate(machine, "submit", "linger", "--quiet").stdout.strip()
     machine.wait_until(lambda: machine.try_run("test", "-e", f"{MARKET}/lingers").returncode == 0, "the other job runs")
@@ -139,7 +139,7 @@ def test_a_job_that_takes_the_memory_of_its_unit_dies_alone(machine: VirtualMach
     assert machine.show(WORKER, "MainPID") == before
 
 
-def test_a_job_that_takes_more_memory_than_its_type_may_dies_whole_and_is_told_why(machine: VirtualMachine) -> None:
+def test_a_job_over_its_memory_limit_is_killed_with_the_reason(machine: VirtualMachine) -> None:
     before = machine.show(WORKER, "MainPID")
     machine.write("/root/jobs.jsonl", "\n".join(json.dumps({"type": name}) for name in GREEDY))
 
@@ -154,13 +154,13 @@ def test_a_job_that_takes_more_memory_than_its_type_may_dies_whole_and_is_told_w
     assert machine.show(WORKER, "MainPID") == before
 
 
-def test_a_job_is_not_killed_for_what_another_one_has_kept(machine: VirtualMachine) -> None:
+def test_a_job_is_not_killed_for_memory_of_an_earlier_job(machine: VirtualMachine) -> None:
     site.submit(machine, "hoard", None)
     done = operate(machine, "submit", "call_with_little", "[]", *ONCE)
     assert done.returncode == 0, done.stdout
 
 
-def test_a_job_is_slowed_down_to_the_processors_that_it_may_use(machine: VirtualMachine) -> None:
+def test_a_job_is_throttled_to_its_processors(machine: VirtualMachine) -> None:
     assert site.submit(machine, "spin", None) == "slowed down"
 
 
@@ -169,7 +169,9 @@ def operate(machine: VirtualMachine, *command: str) -> subprocess.CompletedProce
 
 
 def group_sizes(machine: VirtualMachine) -> set[int]:
-    """How many processes there are in the control groups below the worker's."""
+    """The number of processes in the control groups below the worker's group."""
     groups = f"/sys/fs/cgroup{machine.show(WORKER, 'ControlGroup')}/*/cgroup.procs"
-    counted = machine.try_run("sh", "-c", f"for group in {groups}; do wc -l <$group; done").stdout  # some may be gone
+    counted = machine.try_run(
+        "sh", "-c", f"for group in {groups}; do wc -l <$group; done"
+    ).stdout  # some may have exited
     return {int(line) for line in counted.splitlines() if line.isdecimal()}

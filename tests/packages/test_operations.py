@@ -1,4 +1,4 @@
-"""docs/operations.md, followed by the letter on a machine that has just booted."""
+"""The commands of docs/operations.md, run unchanged on a machine that has just booted."""
 
 import json
 import shutil
@@ -20,14 +20,14 @@ UNKNOWN_JOB = 3
 
 
 class Reader:
-    """Does on a machine what the page says."""
+    """Runs the commands of the page on a machine."""
 
     def __init__(self, guest: Guest) -> None:
         self.followed: set[str] = set()
         self._guest = guest
 
     def follow(self, section: str, *, folder: str = "/root", part: slice = slice(None)) -> str:
-        """Run the commands of a section as they stand there; return what they print."""
+        """Run the commands of a section unchanged; return their output."""
         self.followed.add(section)
         blocks = operations_guide.commands(section)[part]
         assert blocks, section
@@ -35,7 +35,7 @@ class Reader:
 
 
 def bring(guest: Guest, packages: Path, folder: str) -> None:
-    """Put the packages into a folder, which does not make them installed."""
+    """Copy the packages into a folder, without installing them."""
     target = guest.root / folder[1:]
     target.mkdir()
     for file in packages.glob("*.deb"):
@@ -43,7 +43,7 @@ def bring(guest: Guest, packages: Path, folder: str) -> None:
 
 
 def worker(guest: Guest) -> dict[str, object]:
-    """What the dispatcher knows of the only worker."""
+    """The dispatcher's view of the only worker."""
     (found,) = json.loads(guest.run(*COMMAND, "stats", "--json"))["workers"]
     return dict(found)
 
@@ -53,7 +53,7 @@ def version(guest: Guest) -> str:
 
 
 def submit(guest: Guest, name: str) -> str:
-    """Run a job under an id; return its result."""
+    """Run a job with a given ID; return its result."""
     bars = [{"date": "2026-01-05", "open": 1, "high": 1, "low": 1, "close": 1, "volume": 1}]
     payload = json.dumps({"symbol": "ACME", "bars": bars, "indicators": [{"name": "sma", "period": 1}]})
     return guest.run(*COMMAND, "submit", "technical_analysis", payload, "--id", name, "--wait-timeout", "60s")
@@ -65,7 +65,7 @@ def is_online(guest: Guest) -> bool:
 
 
 @pytest.mark.timeout(600)
-def test_it_works_as_it_stands_there(
+def test_the_commands_of_the_page_work(
     new_guest: NewGuest, bare: tuple[Path, ...], packages: Path, newer_packages: Path
 ) -> None:
     guest = new_guest(bare)
@@ -116,7 +116,7 @@ def test_it_works_as_it_stands_there(
 
 
 def certificates(guest: Guest) -> set[str]:
-    """The certificates in use of those that are renewed."""
+    """The installed certificates that the page renews."""
     files = ("tls/dispatcher.crt", f"tls/{guest.name}-1.crt")
     found = {(guest.root / "etc" / "stockworker" / file).read_text() for file in files}
     return {*found, (guest.root / "etc/mosquitto/stockworker/broker.crt").read_text()}

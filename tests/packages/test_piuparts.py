@@ -1,4 +1,4 @@
-"""Debian's own trial of a package's scripts: installed, removed and purged, does it leave anything?"""
+"""Debian's test of package scripts: after installing, removing and purging a package, nothing is left."""
 
 import subprocess
 from pathlib import Path

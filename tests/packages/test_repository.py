@@ -1,4 +1,4 @@
-"""What `make repo` publishes, and what it refuses to."""
+"""Publishing with `make repo`: the contents of a repository, and the inputs that it refuses."""
 
 import fcntl
 import hashlib
@@ -30,7 +30,7 @@ def once(packages: Path, key: Key, tmp_path_factory: pytest.TempPathFactory) -> 
 
 @pytest.fixture
 def published(once: Path, tmp_path: Path) -> Path:
-    """The same, to be changed."""
+    """A copy that a test may change."""
     return Path(shutil.copytree(once, tmp_path / "repo"))
 
 
@@ -44,7 +44,7 @@ def sha256(file: Path) -> str:
 
 
 def versions(repository: Path, name: str) -> tuple[list[str], list[str]]:
-    """The versions of a package that apt and dnf are told of."""
+    """The versions of a package in the indexes of apt and dnf."""
     index = lzma.decompress((repository / "apt/dists/stable/main/binary-amd64/Packages.xz").read_bytes()).decode()
     debs = re.findall(rf"^Package: {name}\nVersion: (.+)$", index, re.MULTILINE)
     rpms = re.findall(rf"packages/{name}-(\d[^-]*-[^-]*)\.noarch\.rpm", primary(repository / "dnf"))
@@ -67,33 +67,33 @@ def refuse(done: "subprocess.CompletedProcess[str]", *expected: str) -> None:
         assert words in done.stderr, done.stderr
 
 
-def test_without_a_key_it_says_how_to_make_one(packages: Path, tmp_path: Path) -> None:
+def test_without_a_key_the_error_explains_how_to_create_one(packages: Path, tmp_path: Path) -> None:
     done = try_publish(packages, tmp_path / "repo", "")
     refuse(done, "no signing key", "gpg --quick-generate-key")
 
 
-def test_a_key_can_be_one_of_gpgs_own(packages: Path, key: Key, tmp_path: Path) -> None:
+def test_a_key_may_be_in_a_gpg_keyring(packages: Path, key: Key, tmp_path: Path) -> None:
     done = try_publish(packages, tmp_path / "repo", key.fingerprint, GNUPGHOME=str(key.home))
     subprocess.run(["gpgconf", "--homedir", key.home, "--kill", "all"], check=True)
     assert done.returncode == 0, done.stderr
     assert f"signed by {key.fingerprint}" in done.stdout
 
 
-def test_a_key_that_is_not_there_is_refused(packages: Path, key: Key, other_key: Key, tmp_path: Path) -> None:
+def test_a_missing_key_is_refused(packages: Path, key: Key, other_key: Key, tmp_path: Path) -> None:
     done = try_publish(packages, tmp_path / "repo", other_key.fingerprint, GNUPGHOME=str(key.home))
     refuse(done, other_key.fingerprint, "no private key")
 
 
-def test_a_public_key_does_not_sign(packages: Path, key: Key, tmp_path: Path) -> None:
+def test_a_public_key_cannot_sign(packages: Path, key: Key, tmp_path: Path) -> None:
     refuse(try_publish(packages, tmp_path / "repo", str(key.public)), str(key.public), "no private key")
 
 
-def test_a_key_that_has_expired_is_refused(packages: Path, expired_key: Key, tmp_path: Path) -> None:
+def test_an_expired_key_is_refused(packages: Path, expired_key: Key, tmp_path: Path) -> None:
     done = try_publish(packages, tmp_path / "repo", expired_key.fingerprint, GNUPGHOME=str(expired_key.home))
     refuse(done, expired_key.fingerprint, "has expired")
 
 
-def test_a_key_that_clients_are_not_told_to_trust_is_refused(
+def test_a_key_outside_the_keyring_of_clients_is_refused(
     packages: Path, key: Key, other_key: Key, tmp_path: Path
 ) -> None:
     done = try_publish(packages, tmp_path / "repo", str(key.private), "--keyring", other_key.public)
@@ -101,7 +101,7 @@ def test_a_key_that_clients_are_not_told_to_trust_is_refused(
 
 
 def test_nothing_private_is_published(packages: Path, key: Key, tmp_path: Path) -> None:
-    # The worst case: somebody gives the private key as the one that clients are to have.
+    # The worst mistake: the operator passes the private key as the public one.
     repository = publish(packages, tmp_path / "repo", key, "--keyring", key.private)
 
     assert "PUBLIC KEY" in (repository / "stockworker-archive-keyring.asc").read_text()
@@ -111,13 +111,13 @@ def test_nothing_private_is_published(packages: Path, key: Key, tmp_path: Path) 
     assert [file for file in files if file.is_file() and b"PRIVATE KEY" in file.read_bytes()] == []
 
 
-def test_a_publisher_that_is_told_to_end_leaves_no_key_behind(
+def test_a_stopped_publisher_leaves_no_key_behind(
     packages: Path, key: Key, tmp_path: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    temporary = tmp_path_factory.mktemp("t")  # short, as the path of a socket has to be
+    temporary = tmp_path_factory.mktemp("t")  # short, because the path of a socket must be
     (tmp_path / "repo").mkdir()
     with (tmp_path / "repo/.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # so that it has its key, and waits
+        fcntl.flock(lock, fcntl.LOCK_EX)  # so that it holds its key and waits
         started = start_publishing(packages, tmp_path / "repo", str(key.private), TMPDIR=str(temporary))
         with started as process:
             wait_until(lambda: list(temporary.glob("*/trusted/rpm/*")), "it has read its key", 60)
@@ -129,7 +129,7 @@ def test_a_publisher_that_is_told_to_end_leaves_no_key_behind(
 
 @pytest.fixture(scope="module")
 def altered(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Packages of the same version that are not the same."""
+    """Packages with the same version but other contents."""
     folder = tmp_path_factory.mktemp("altered") / "dist"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SOURCE_DATE_EPOCH", "1")
@@ -138,7 +138,7 @@ def altered(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("suffix", ["deb", "rpm"])
-def test_a_package_that_was_changed_under_its_version_is_refused(
+def test_a_package_changed_without_a_new_version_is_refused(
     suffix: str, published: Path, packages: Path, altered: Path, key: Key, tmp_path: Path
 ) -> None:
     before = contents(published)
@@ -154,7 +154,7 @@ def test_a_package_that_was_changed_under_its_version_is_refused(
 
 
 @pytest.mark.parametrize("file", ["apt/pool/stockworker-agent/*.deb", "dnf/packages/stockworker-agent-*.rpm"])
-def test_what_was_changed_since_it_was_published_is_not_signed_again(
+def test_a_published_package_that_was_changed_is_not_signed_again(
     file: str, published: Path, newer_packages: Path, key: Key
 ) -> None:
     (victim,) = published.glob(file)
@@ -164,7 +164,7 @@ def test_what_was_changed_since_it_was_published_is_not_signed_again(
     refuse(try_publish(newer_packages, published, str(key.private)), str(victim), "changed")
 
 
-def test_a_package_that_somebody_put_beside_the_others_is_not_signed(
+def test_a_foreign_package_in_the_folder_is_not_signed(
     published: Path, altered: Path, newer_packages: Path, key: Key
 ) -> None:
     (deb,) = altered.glob("stockworker-agent_*.deb")
@@ -187,14 +187,14 @@ def edited(release: Path) -> None:
 
 
 def stripped_of_its_signature(release: Path) -> None:
-    """An OpenPGP message still, which gpg reads without a complaint."""
+    """The result is still an OpenPGP message, which gpg reads without an error."""
     text = release.read_text().partition("\n\n")[2].partition("-----BEGIN")[0]
     stored = subprocess.run(["gpg", "--batch", "--store"], input=text.encode(), capture_output=True, check=True)
     release.write_bytes(stored.stdout)
 
 
 @pytest.mark.parametrize("change", [edited, stripped_of_its_signature], ids=lambda change: change.__name__)
-def test_an_index_that_was_changed_since_it_was_published_is_not_believed(
+def test_a_changed_index_is_refused(
     change: Callable[[Path], None], published: Path, newer_packages: Path, key: Key
 ) -> None:
     release = published / "apt/dists/stable/InRelease"
@@ -204,14 +204,12 @@ def test_an_index_that_was_changed_since_it_was_published_is_not_believed(
     )
 
 
-def test_each_rpm_is_signed_on_its_way_in(published: Path, packages: Path) -> None:
+def test_each_rpm_is_signed_when_it_is_published(published: Path, packages: Path) -> None:
     assert all(is_signed(file) for file in published.glob("dnf/packages/*.rpm"))
     assert not any(is_signed(file) for file in packages.glob("*.rpm"))
 
 
-def test_an_rpm_that_somebody_else_has_signed_is_refused(
-    packages: Path, key: Key, other_key: Key, tmp_path: Path
-) -> None:
+def test_an_rpm_signed_with_another_key_is_refused(packages: Path, key: Key, other_key: Key, tmp_path: Path) -> None:
     theirs = publish(packages, tmp_path / "theirs", other_key) / "dnf/packages"
     for deb in packages.glob("*.deb"):
         shutil.copy(deb, theirs)
@@ -221,9 +219,7 @@ def test_an_rpm_that_somebody_else_has_signed_is_refused(
     )
 
 
-def test_versions_stay_until_they_are_one_too_many(
-    published: Path, packages: Path, newer_packages: Path, key: Key
-) -> None:
+def test_old_versions_are_kept_up_to_a_limit(published: Path, packages: Path, newer_packages: Path, key: Key) -> None:
     publish(newer_packages, published, key)
     both = ["0.1.0-0.1", "99.0.0-0.1"]
     assert versions(published, "stockworker-agent") == (both, both)
@@ -238,7 +234,7 @@ def test_versions_stay_until_they_are_one_too_many(
     assert versions(published, "stockworker-agent") == (both[1:], both[1:])
 
 
-def test_the_same_input_makes_the_same_repository_but_for_signatures(
+def test_a_repository_is_reproducible_except_for_signatures(
     once: Path, packages: Path, key: Key, tmp_path: Path
 ) -> None:
     again = publish(packages, tmp_path / "repo", key, SOURCE_DATE_EPOCH=NOON)
@@ -256,13 +252,13 @@ def test_the_same_input_makes_the_same_repository_but_for_signatures(
     assert first == second
 
 
-def test_a_publication_is_not_dated_back(published: Path, newer_packages: Path, key: Key) -> None:
+def test_a_publication_is_not_backdated(published: Path, newer_packages: Path, key: Key) -> None:
     earlier = str(int(NOON) - 1)
     done = try_publish(newer_packages, published, str(key.private), SOURCE_DATE_EPOCH=earlier)
     refuse(done, "its date is later", "clients would ignore")
 
 
-def test_who_asks_for_news_gets_those_of_the_same_second(published: Path, packages: Path, key: Key) -> None:
+def test_a_client_gets_updates_published_within_one_second(published: Path, packages: Path, key: Key) -> None:
     release = published / "apt" / "dists" / "stable" / "InRelease"
     times = [int(release.stat().st_mtime)]
     for _ in range(2):
@@ -295,7 +291,7 @@ def test_a_keyring_that_changes_is_a_new_version_of_its_package(
 
 
 class Reader:
-    """A client that may look at any moment: what it has read the name of, it must find."""
+    """A client that reads at any moment: every file that an index names must exist."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -326,7 +322,7 @@ class Reader:
         }
 
 
-def test_at_every_moment_a_client_finds_what_it_is_told_of(
+def test_every_file_that_an_index_names_exists_at_any_moment(
     published: Path, newer_packages: Path, key: Key, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     reader = Reader(published)

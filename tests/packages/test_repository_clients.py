@@ -1,4 +1,4 @@
-"""apt and dnf as clients of what `make repo` has made: what they take from it, and what they refuse."""
+"""apt and dnf as clients of a repository that `make repo` has published: what they install, and what they refuse."""
 
 import shutil
 import subprocess
@@ -26,17 +26,17 @@ with_apt, with_dnf, with_each = on(*WITH_APT), on(*WITH_DNF), on(*WITH_APT, *WIT
 
 @dataclass(frozen=True, slots=True)
 class Ways:
-    """How a client is dealt with, as docs/packages.md says.
+    """The commands for one client, as in docs/packages.md.
 
     Attributes:
-        key: where the keys are.
-        settings: where the repository is named.
-        forget: for a shell; lets it begin anew.
-        refresh: reads the index.
-        upgrade: brings everything to the newest version.
-        roll_back: gets earlier versions.
-        version: how one is asked for.
-        show: prints name and version of what is installed of ours.
+        key: the path of the keyring.
+        settings: the file that names the repository.
+        forget: a shell command that resets the client.
+        refresh: reads the index of the repository.
+        upgrade: installs the newest version of everything.
+        roll_back: installs earlier versions.
+        version: the notation for a package of a version.
+        show: prints name and version of the installed packages of the product.
     """
 
     key: str
@@ -54,7 +54,7 @@ _BY_APT: Final = Ways(
     key="/usr/share/keyrings/stockworker-archive-keyring.asc",
     settings="/etc/apt/sources.list.d/stockworker.sources",
     forget="dpkg --purge $(dpkg-query -W -f '${Package} ' 'stockworker*'); apt-get clean; rm -rf /var/lib/apt/lists",
-    refresh=("apt-get", "update", "--error-on=any"),  # else it goes on with what it had
+    refresh=("apt-get", "update", "--error-on=any"),  # otherwise it continues with its cached index
     upgrade=(*_APT_GET, "upgrade"),
     roll_back=(*_APT_GET, "install", "--allow-downgrades"),
     version="=",
@@ -74,7 +74,7 @@ _BY_DNF: Final = Ways(
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A machine, and a repository on a web server of its own."""
+    """A machine with a repository on its own web server."""
 
     guest: Guest
     tool: PackageTool
@@ -84,7 +84,7 @@ class Client:
         return _BY_APT if self.tool is APT else _BY_DNF
 
     def begin(self, repository: Path, key: Path | None = None) -> Path:
-        """Forget all, and set the repository up; return the folder that the web server shows."""
+        """Reset the client, and configure the repository; return the folder that the web server serves."""
         self.guest.try_run("sh", "-c", self.ways.forget)
         folder = self.serve(repository)
         self.guest.write(self.ways.key, (key or repository / f"{KEYRING}.asc").read_text())
@@ -92,7 +92,7 @@ class Client:
         return folder
 
     def serve(self, repository: Path) -> Path:
-        """Let the web server show this repository from now on."""
+        """Make the web server serve this repository from now on."""
         folder = self.guest.root / "srv" / "http"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(repository, folder)
@@ -111,12 +111,14 @@ class Client:
         self.guest.run(*self.ways.roll_back, *(f"{name}{self.ways.version}{version}" for name in names), timeout_s=300)
 
     def installed(self) -> dict[str, str]:
-        """The version of each package of ours."""
+        """The version of each installed package of the product."""
         listed = [line.split() for line in self.guest.try_run(*self.ways.show).stdout.splitlines()]
-        return {fields[0]: fields[1] for fields in listed if len(fields) == 2}  # not what is merely known of
+        return {
+            fields[0]: fields[1] for fields in listed if len(fields) == 2
+        }  # not packages that are known but not installed
 
     def refuse(self, words: str) -> None:
-        """See that nothing can be installed, and that the reason is said."""
+        """Check that nothing can be installed, and that the error names the reason."""
         refreshed = self.guest.try_run(*self.ways.refresh)
         installed = self.guest.try_run(*self.tool.install_command, "stockworker-broker", timeout_s=300)
         assert installed.returncode != 0
@@ -128,12 +130,12 @@ class Client:
 def client(
     bare: tuple[Path, ...], host: str, system: System, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Client]:
-    """A machine that knows of no repository."""
+    """A machine without any repository."""
     with Guest(bare, tmp_path_factory.mktemp("client") / host, host) as guest:
         (guest.root / "srv" / "http").mkdir(parents=True)
         serve = ("python3", "-m", "http.server", "--bind", "127.0.0.1", "--directory", "/srv/http", "8000")
         guest.run("systemd-run", "--unit=web", *serve)
-        guest.try_run("rm", "/etc/apt/sources.list")  # there is no way to the archive
+        guest.try_run("rm", "/etc/apt/sources.list")  # the archive is not reachable
         guest.wait_until(partial(site.is_listening, guest, 8000), "the web server listens")
         yield Client(guest, system.tool)
 
@@ -150,13 +152,13 @@ def ours(packages: Path, key: Key, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def later(ours: Path, newer_packages: Path, key: Key, folder: Path) -> Path:
-    """The same, after the next release."""
+    """The repository after the next release."""
     return publish(newer_packages, Path(shutil.copytree(ours, folder / "later")), key, *URL)
 
 
 @pytest.fixture(scope="module")
 def keys(key: Key, other_key: Key, folder: Path) -> Path:
-    """The key that signs now, and the next one."""
+    """The repository when the current key signs and the next key is known."""
     file = folder / "keys.asc"
     file.write_text(key.public.read_text() + other_key.public.read_text())
     return file
@@ -188,12 +190,12 @@ def expired(packages: Path, expired_key: Key, folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def outdated(packages: Path, key: Key, folder: Path) -> Path:
-    """Nobody has published for longer than what was said."""
+    """A repository whose index has outlived its announced time."""
     return publish(packages, folder / "outdated", key, "--valid-days", "1", *URL, SOURCE_DATE_EPOCH=LONG_AGO)
 
 
 def alter(*files: Path) -> None:
-    """Change a bit of files in their middle."""
+    """Flip one bit in the middle of files."""
     assert files
     for file in files:
         content = bytearray(file.read_bytes())
@@ -202,13 +204,13 @@ def alter(*files: Path) -> None:
 
 
 def index_again(folder: Path, key: Key) -> None:
-    """Let the index of dnf be in order, whatever the packages are."""
+    """Rebuild a valid index of dnf for changed packages."""
     subprocess.run(["createrepo_c", "--quiet", "--no-database", folder], check=True)
     key.sign(folder / "repodata" / "repomd.xml")
 
 
 @with_each
-def test_it_installs_by_name_upgrades_and_rolls_back_by_version(client: Client, ours: Path, later: Path) -> None:
+def test_a_client_installs_upgrades_and_rolls_back(client: Client, ours: Path, later: Path) -> None:
     client.begin(ours)
     client.refresh()
     client.install("stockworker-agent", KEYRING)
@@ -228,7 +230,7 @@ def test_it_installs_by_name_upgrades_and_rolls_back_by_version(client: Client, 
 
 
 @with_each
-def test_who_has_the_new_keyring_follows_to_the_new_key(
+def test_a_client_with_the_new_keyring_accepts_the_new_key(
     client: Client, ours: Path, between: Path, rotated: Path
 ) -> None:
     client.begin(ours)
@@ -252,7 +254,7 @@ def test_another_key_is_refused(client: Client, theirs: Path, key: Key, system: 
 
 
 @with_each
-def test_a_key_that_has_expired_is_refused(client: Client, expired: Path, expired_key: Key, system: System) -> None:
+def test_an_expired_key_is_refused(client: Client, expired: Path, expired_key: Key, system: System) -> None:
     client.begin(expired, expired_key.public)
     client.refuse("is not signed" if system.tool is APT else "GPG signature verification error")
 
@@ -277,7 +279,7 @@ def test_apt_refuses_an_edited_package(client: Client, ours: Path) -> None:
 
 
 @with_apt
-def test_apt_refuses_an_index_that_has_outlived_its_time(client: Client, outdated: Path) -> None:
+def test_apt_refuses_an_outdated_index(client: Client, outdated: Path) -> None:
     client.begin(outdated)
     client.refuse("is expired")
 

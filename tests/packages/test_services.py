@@ -15,7 +15,7 @@ from tests.packages.conftest import exposure, on
 pytestmark = on(*WITH_APT)
 
 KEYS = "/etc/stockworker/tls"
-TEMPORARY = "/tmp"  # noqa: S108 (not ours: what the service takes for it)
+TEMPORARY = "/tmp"  # noqa: S108 (inside the private /tmp of the service)
 UNITS = ("mosquitto.service", "stockworker-dispatcher.service", "stockworker@1.service")
 
 
@@ -28,12 +28,12 @@ def machine(configured: tuple[Path, ...], host: str, tmp_path_factory: pytest.Te
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_service_is_exposed_by_no_more_than_its_work_needs(machine: Guest, unit: str) -> None:
+def test_the_exposure_of_a_service_is_low(machine: Guest, unit: str) -> None:
     assert exposure(machine, unit) <= 1.1
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_a_service_that_may_reach_its_broker_alone_is_exposed_even_less(machine: Guest, unit: str) -> None:
+def test_restricting_addresses_lowers_the_exposure_of_a_service(machine: Guest, unit: str) -> None:
     drop_in = machine.root / "usr" / "share" / "doc" / "stockworker-agent" / "examples" / "network.conf"
     machine.write(f"/etc/systemd/system/{unit}.d/network.conf", drop_in.read_text())
     machine.run("systemctl", "daemon-reload")
@@ -49,12 +49,12 @@ def test_systemd_understands_every_line_of_every_unit(machine: Guest) -> None:
     assert machine.run("systemd-analyze", "verify", "--man=no", *units) == ""
 
 
-def test_nothing_was_complained_of_while_booting(machine: Guest) -> None:
+def test_the_boot_logs_no_warning(machine: Guest) -> None:
     said = machine.run("journalctl", "--no-pager", "-o", "cat", "-p", "warning")
     assert [line for line in said.splitlines() if "stockworker" in line or "mosquitto" in line] == []
 
 
-def test_the_built_in_handlers_can_do_their_work(machine: Guest) -> None:
+def test_the_built_in_handlers_work(machine: Guest) -> None:
     machine.run(
         "systemd-run", "--unit=provider", "-p", "WorkingDirectory=/srv/http", "python3", "-m", "http.server", "8000"
     )
@@ -71,11 +71,11 @@ def test_the_built_in_handlers_can_do_their_work(machine: Guest) -> None:
     assert "420.05" in str(analysed)
 
 
-def test_a_python_handler_of_the_administrator_can_work(machine: Guest) -> None:
+def test_a_python_handler_of_the_administrator_works(machine: Guest) -> None:
     assert site.submit(machine, "greet", "world") == "hello, world"
 
 
-def test_a_command_is_confined_to_its_own(machine: Guest) -> None:
+def test_a_command_is_confined(machine: Guest) -> None:
     state = "/var/lib/stockworker"
     found = site.submit(
         machine,
@@ -118,7 +118,7 @@ def test_a_command_is_confined_to_its_own(machine: Guest) -> None:
     assert int(found["capabilities"], 16) == 0
 
 
-def test_whatever_happens_to_a_job_is_found_in_the_journal(machine: Guest) -> None:
+def test_events_of_a_job_are_in_the_systemd_journal(machine: Guest) -> None:
     site.submit(machine, "greet", "journal")
     found = machine.run("journalctl", "--no-pager", "-o", "json", "STOCKWORKER_EVENT=attempt_completed")
     entry = json.loads(found.splitlines()[-1])
@@ -128,29 +128,29 @@ def test_whatever_happens_to_a_job_is_found_in_the_journal(machine: Guest) -> No
 
     told = machine.run("journalctl", "--no-pager", "-x", f"STOCKWORKER_JOB_ID={entry['STOCKWORKER_JOB_ID']}")
     assert "finished a job" in told
-    assert "The result is in the journal, and is reported." in told  # the catalogue's explanation
+    assert "The result is in the journal, and is reported." in told  # the explanation from the catalogue
 
 
-def test_the_status_says_how_a_service_is(machine: Guest) -> None:
+def test_the_status_shows_the_state_of_a_service(machine: Guest) -> None:
     for service in ("stockworker-dispatcher", *site.WORKERS):
         assert machine.show(service, "StatusText").startswith("connected to ")
 
 
-def test_a_worker_reads_its_configuration_again(machine: Guest) -> None:
+def test_a_worker_reloads_its_configuration(machine: Guest) -> None:
     before = machine.show("stockworker@1", "MainPID")
     machine.run("systemctl", "reload", "stockworker@1")
     assert machine.show("stockworker@1", "MainPID") == before
     assert "configuration" in machine.journal("stockworker@1")
 
 
-def test_the_broker_reads_its_access_list_again_and_keeps_its_clients(machine: Guest) -> None:
+def test_the_broker_reloads_its_access_list_and_keeps_its_clients(machine: Guest) -> None:
     before = machine.show("mosquitto", "MainPID")
     machine.run("systemctl", "reload", "mosquitto")
     assert site.submit(machine, "greet", "again") == "hello, again"
     assert machine.show("mosquitto", "MainPID") == before
 
 
-def test_a_killed_worker_comes_back(machine: Guest) -> None:
+def test_a_killed_worker_restarts(machine: Guest) -> None:
     before = machine.show("stockworker@1", "MainPID")
     machine.run("systemctl", "kill", "--signal=KILL", "--kill-whom=main", "stockworker@1")
     machine.wait_until(lambda: machine.show("stockworker@1", "MainPID") not in {"0", before}, "it is started again")
@@ -159,7 +159,7 @@ def test_a_killed_worker_comes_back(machine: Guest) -> None:
 
 @pytest.fixture(scope="module")
 def breakable(machine: Guest) -> Iterator[Guest]:
-    """The machine, with workers that can be got stuck, and that systemd has little patience with."""
+    """A machine with workers that can be made to hang, and a short WatchdogSec=."""
     drop_in = "/etc/systemd/system/stockworker@.service.d/watchdog.conf"
     injected_hangs.add_to(machine.write)
     machine.write(drop_in, "[Service]\nWatchdogSec=2s\n")
@@ -174,7 +174,7 @@ def breakable(machine: Guest) -> Iterator[Guest]:
 
 
 @pytest.mark.parametrize("hangs", [injected_hangs.HANGS[:2], injected_hangs.HANGS[2:]], ids=["fatal", "of the link"])
-def test_workers_that_are_stuck_are_made_to_work_again_and_leave_their_stacks_behind(
+def test_workers_that_hang_recover_and_log_their_stacks(
     breakable: Guest, hangs: tuple[injected_hangs.Hang, ...]
 ) -> None:
     before = {worker: len(breakable.journal(worker)) for worker in site.WORKERS}
@@ -196,12 +196,12 @@ def test_workers_that_are_stuck_are_made_to_work_again_and_leave_their_stacks_be
 
 
 def scattered(machine: Guest) -> set[str]:
-    """What jobs that scatter have started, and has not ended."""
-    # The brackets keep grep from finding itself.
+    """The processes of scattering jobs that still run."""
+    # The brackets prevent grep from finding itself.
     return set(machine.try_run("sh", "-c", "grep -sl '471[1]' /proc/[0-9]*/cmdline").stdout.split())
 
 
-def test_jobs_that_scatter_die_whole_and_nothing_else_does(machine: Guest) -> None:
+def test_all_processes_of_scattering_jobs_are_killed_and_no_others(machine: Guest) -> None:
     for worker in site.WORKERS:
         machine.wait_until(partial(site.is_active, machine, worker), f"{worker} is active")
     agents = [machine.show(worker, "MainPID") for worker in site.WORKERS]
@@ -209,7 +209,7 @@ def test_jobs_that_scatter_die_whole_and_nothing_else_does(machine: Guest) -> No
     machine.run(*client, "submit", "hold", '"alive"', "--id", "bystander")
     stays = [
         number % 10 == 0 for number in range(100)
-    ]  # those are killed at their deadline, the others end by themselves
+    ]  # jobs are killed at their deadline, the others end by themselves
     jobs = [
         {"type": job_type, "payload": stay, "timeout": 2 if stay else 100, "max_attempts": 1}
         for stay in stays
@@ -232,13 +232,13 @@ def test_jobs_that_scatter_die_whole_and_nothing_else_does(machine: Guest) -> No
 
 
 def group_sizes(machine: Guest) -> set[int]:
-    """How many processes there are in the control groups of handlers."""
+    """The number of processes in the control groups of handlers."""
     groups = "/sys/fs/cgroup/system.slice/system-stockworker.slice/*/handler-*"
     counted = machine.try_run("sh", "-c", f"for group in {groups}; do wc -l < $group/cgroup.procs; done").stdout
     return {int(line) for line in counted.splitlines() if line.isdecimal()}
 
 
-def test_a_worker_says_how_it_confines_its_jobs(machine: Guest) -> None:
+def test_a_worker_logs_how_it_confines_its_jobs(machine: Guest) -> None:
     found = machine.run("journalctl", "--no-pager", "-o", "json", "STOCKWORKER_EVENT=confined")
     assert {json.loads(line)["STOCKWORKER_BY"] for line in found.splitlines()} == {"control groups"}
 
@@ -262,10 +262,10 @@ def test_no_process_of_a_job_outlives_its_worker(machine: Guest, end: tuple[str,
         machine.run("systemctl", "start", *site.WORKERS)
         site.start(machine)
         machine.try_run(*client, "cancel", job)
-        machine.wait_until(lambda: not scattered(machine), "it is cancelled wherever it runs now")
+        machine.wait_until(lambda: not scattered(machine), "the job is cancelled wherever it runs now")
 
 
-def test_the_target_restarts_all_that_runs(machine: Guest) -> None:
+def test_the_target_restarts_all_running_services(machine: Guest) -> None:
     services = ("stockworker-dispatcher", *site.WORKERS)
     before = {service: machine.show(service, "MainPID") for service in services}
 
@@ -276,7 +276,7 @@ def test_the_target_restarts_all_that_runs(machine: Guest) -> None:
     assert all(after[service] != before[service] for service in services)
 
 
-def test_a_worker_without_its_key_says_what_it_misses(machine: Guest) -> None:
+def test_a_worker_without_its_key_names_the_missing_file(machine: Guest) -> None:
     name = f"{machine.name}-3"
     machine.write("/etc/stockworker/instances/3.yml", site.instance(name))
     machine.run("cp", f"{KEYS}/{machine.name}-1.crt", f"{KEYS}/{name}.crt")
@@ -288,7 +288,7 @@ def test_a_worker_without_its_key_says_what_it_misses(machine: Guest) -> None:
     assert machine.show("stockworker@3", "NRestarts") == "0"
 
 
-def test_a_worker_with_the_key_of_another_certificate_says_which_files_they_are(machine: Guest) -> None:
+def test_a_worker_with_the_key_of_another_certificate_names_both_files(machine: Guest) -> None:
     name = f"{machine.name}-7"
     machine.write("/etc/stockworker/instances/7.yml", site.instance(name))
     machine.run("cp", f"{KEYS}/{machine.name}-1.crt", f"{KEYS}/{name}.crt")
@@ -302,7 +302,7 @@ def test_a_worker_with_the_key_of_another_certificate_says_which_files_they_are(
     assert machine.show("stockworker@7", "NRestarts") == "0"
 
 
-def test_a_worker_with_a_certificate_of_another_authority_says_so_and_goes_on_trying(machine: Guest) -> None:
+def test_a_worker_with_a_certificate_of_another_authority_logs_it_and_retries(machine: Guest) -> None:
     name = f"{machine.name}-8"
     machine.write("/etc/stockworker/instances/8.yml", site.instance(name))
     machine.run("stockworker", "pki", "init", "--ca", "/root/other")
@@ -312,11 +312,11 @@ def test_a_worker_with_a_certificate_of_another_authority_says_so_and_goes_on_tr
     machine.run("systemctl", "start", "stockworker@8")
 
     def tells() -> bool:
-        # Which of its words arrive before the broker's reset of the connection is a matter of luck.
+        # Which bytes arrive before the broker resets the connection is random.
         said = machine.journal("stockworker@8").splitlines()
         return any(f"{KEYS}/{name}.crt: " in line and "our client certificate" in line for line in said)
 
-    machine.wait_until(tells, "the worker says what is wrong")
+    machine.wait_until(tells, "the worker logs what is wrong")
     assert "not connected" in machine.show("stockworker@8", "StatusText")
     machine.run("systemctl", "stop", "stockworker@8")
 
@@ -328,7 +328,7 @@ def test_a_worker_starts_when_its_key_arrives(machine: Guest) -> None:
     machine.run("cp", f"{KEYS}/{machine.name}-1.crt", f"{KEYS}/{name}.crt")
     assert not site.is_active(machine, "stockworker@4")
 
-    # What it is given is another's, which does not matter here: it starts.
+    # The key is that of another worker, which does not matter here: the service starts.
     machine.run("install", "-m", "600", f"{KEYS}/{machine.name}-1.key", f"{KEYS}/{name}.key")
 
     machine.wait_until(partial(site.is_active, machine, "stockworker@4"), "the worker has started")
@@ -358,7 +358,7 @@ def test_a_key_may_be_encrypted_on_disk(machine: Guest) -> None:
         ("job_processor:\n  worker: {max_concurrent_jobs: 3\n", "5.yml:3: "),
     ],
 )
-def test_a_bad_configuration_is_said_once_and_not_tried_again(machine: Guest, text: str, told: str) -> None:
+def test_an_invalid_configuration_is_logged_once_without_restarts(machine: Guest, text: str, told: str) -> None:
     machine.write("/etc/stockworker/instances/5.yml", text)
     since = machine.run("date", "+%F %T.%N").strip()
 
