@@ -44,7 +44,7 @@ def test_what_is_generated_is_printed_and_entered(config: Path) -> None:
         (Holder.WORKER, "edge-7-1"),
     ]
     assert sorted(ring.entries[0].types or ()) == ["data_import", "price_update"]
-    assert "copy that to every machine" in done[0].errors
+    assert "Copy the keyring to all machines" in done[0].errors
     for entry in ring.entries:
         made = keys.load(config.with_name(f"{entry.name}.pem"))
         assert set(entry.ids) == {*(key.id for key in made.signing), *(key.id for key in made.opening)}
@@ -85,15 +85,15 @@ def test_the_list_shows_what_counts_and_what_is_here(config: Path) -> None:
     rows = {(row.get("holder"), row.get("name"), row["state"]): row for row in done.json_lines}
 
     assert {*rows} == {
-        ("group", "prices", "counts"),
-        ("group", "prices", "counts later"),
-        ("submitter", "desk-1", "counts"),
-        ("worker", "edge-7-1", "counts"),
+        ("group", "prices", "active"),
+        ("group", "prices", "not yet valid"),
+        ("submitter", "desk-1", "active"),
+        ("worker", "edge-7-1", "active"),
         (None, None, "not in the keyring"),
     }
-    assert rows["submitter", "desk-1", "counts"]["private"] == str(config.with_name("desk-1.pem"))
-    assert "private" not in rows["worker", "edge-7-1", "counts"]
-    assert rows["group", "prices", "counts"]["types"] == ["data_import", "price_update"]
+    assert rows["submitter", "desk-1", "active"]["private"] == str(config.with_name("desk-1.pem"))
+    assert "private" not in rows["worker", "edge-7-1", "active"]
+    assert rows["group", "prices", "active"]["types"] == ["data_import", "price_update"]
     shown = command.run(config, "keys", "list").output.splitlines()
     assert shown[0].split() == ["HOLDER", "NAME", "SIGNING", "SEALING", "STATE", "UNTIL", "PRIVATE", "AGE", "TYPES"]
     assert len(shown) == 7
@@ -102,8 +102,8 @@ def test_the_list_shows_what_counts_and_what_is_here(config: Path) -> None:
 def test_what_can_not_be_done_says_what_to_do(config: Path) -> None:
     untyped = run(config, "generate", "group", "prices")
     assert (untyped.status, untyped.output) == (2, "")
-    assert "a group needs --types" in untyped.errors
-    assert "--types is not for workers" in run(config, "generate", "worker", "w", "--types", "a").errors
+    assert "a group requires --types" in untyped.errors
+    assert "--types is not allowed for a worker" in run(config, "generate", "worker", "w", "--types", "a").errors
     assert "can't read the keyring" in run(config, "rotate", "group", "prices").errors
     set_up(config)
     assert (
@@ -112,7 +112,7 @@ def test_what_can_not_be_done_says_what_to_do(config: Path) -> None:
     )
     assert "has no worker edge-8" in run(config, "rotate", "worker", "edge-8").errors
     assert (
-        "it is that of a group"
+        "it is the file of a group"
         in command.run(config, "keys", "export", "worker", "w", "--file", str(config.with_name("prices.pem"))).errors
     )
     assert keyring.load(config.with_name("keyring")).named(Holder.WORKER, "w") == []

@@ -154,8 +154,8 @@ def test_a_store_can_not_be_used(config: Path, service: str, section: str, key: 
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("submit", "echo", '{"a": }'), "payload: not valid JSON: Expecting value: line 1 column 7"),
-        (("submit", "echo", "NaN"), "NaN is no JSON number"),
+        (("submit", "echo", '{"a": }'), "payload: is not JSON: Expecting value: line 1 column 7"),
+        (("submit", "echo", "NaN"), "NaN is not JSON"),
         (("submit", "echo", "@/nonexistent"), "/nonexistent: can't be read: No such file or directory"),
         (("submit",), "name the job TYPE"),
         (("submit", "echo", "1", "--batch", "-"), "PAYLOAD can't be combined with --batch"),

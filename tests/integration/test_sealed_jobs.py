@@ -198,7 +198,7 @@ def test_commands_of_others_say_that_they_can_not_read(fleet: Fleet) -> None:
         assert "the result is refused: it is sealed, and this client has no keys" in done.errors
     waited = command.run(fleet.config_file("stranger"), "wait", job_id, "--json")
     assert waited.status == 1
-    assert waited.json["reason"] == "the result is refused: it is sealed for client, and we are stranger"
+    assert waited.json["reason"] == "the result is refused: it is sealed for client, not for stranger"
 
 
 def test_a_worker_that_was_killed_opens_its_jobs_again(fleet: Fleet, tmp_path: Path) -> None:
@@ -242,7 +242,7 @@ REFUSALS: dict[str, tuple[Callable[[FleetKeys, str], str], str, str]] = {
     "expired": (
         lambda fleet_keys, job_id: sealed_as(fleet_keys, job_id, now=clock.wall() - 7200),
         "expired",
-        "it was not to be run after 20",
+        "it expired at 20",
     ),
     "moved": (
         lambda fleet_keys, _id: sealed_as(fleet_keys, "other"),
@@ -252,17 +252,17 @@ REFUSALS: dict[str, tuple[Callable[[FleetKeys, str], str], str, str]] = {
     "bit flip": (
         lambda fleet_keys, job_id: flipped(sealed_as(fleet_keys, job_id)),
         "forged",
-        "its signature is not that of",
+        "its signature is not from",
     ),
     "forged": (
         lambda fleet_keys, job_id: replaced_signature(sealed_as(fleet_keys, job_id)),
         "forged",
-        "its signature is not that of submitter client",
+        "its signature is not from submitter client",
     ),
     "unsigned": (
         lambda fleet_keys, job_id: sealed_as(fleet_keys, job_id, sign=False),
         "unsigned",
-        "it is not signed by submitter client, and has to be",
+        "it is not signed by submitter client, but must be",
     ),
     "cut": (lambda fleet_keys, job_id: sealed_as(fleet_keys, job_id)[:-9], "damaged", "damaged: "),
 }
@@ -298,7 +298,7 @@ def test_a_submitter_that_is_not_trusted(fleet: Fleet, fleet_keys: FleetKeys, tm
     shutil.copy(ring, fleet_keys.ring)
     reload_workers(fleet)
 
-    refused = "the payload is refused: submitter stranger is not trusted here: in the keyring, it is not listed"
+    refused = "the payload is refused: submitter stranger is not trusted: in the keyring, it is missing"
     assert (ended.state, ended.reason) == (State.FAILED, refused)
 
 
@@ -321,7 +321,7 @@ def test_a_job_for_a_group_that_nobody_is_in_waits_and_says_why(fleet: Fleet) ->
     state, reason, why = as_client(fleet, act)
     assert state is State.QUEUED
     assert "this worker has no private key" in reason
-    assert "of group nobody: see encryption.group_keys" in reason
+    assert "of group nobody; see encryption.group_keys" in reason
     assert any("this worker has no private key" in sentence for sentence in why)
 
 
@@ -336,7 +336,7 @@ def test_a_job_finds_the_only_worker_of_its_group(fleet: Fleet) -> None:
 
 
 def test_a_client_sends_nothing_that_it_can_not_seal(fleet: Fleet) -> None:
-    with pytest.raises(JobRejected, match="no group that runs import_bars"):
+    with pytest.raises(JobRejected, match="no valid group for import_bars"):
         as_client(fleet, lambda client: client.submit("import_bars", id="unsealable"))
     assert fleet.stored("SELECT id FROM job WHERE id = 'unsealable'") == []
 
@@ -390,4 +390,4 @@ def test_check_looks_at_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: 
     assert [finding["verdict"] for finding in findings] == ["ok", "warn"]
     assert "no group in the keyring runs data_import, price_update, technical_analysis" in findings[1]["text"]
     assert open_key.status == 1
-    assert f"run 'chmod 600 {exposed}'" in open_key.output
+    assert f"Run 'chmod 600 {exposed}'" in open_key.output

@@ -53,7 +53,7 @@ def test_what_has_not_its_parts(text: str) -> None:
 
 def test_another_version_is_named(sealed: str) -> None:
     assert refused(sealed.replace("sealed.1.", "sealed.2.")) == (
-        "damaged: version '2' is unknown here: this side knows version 1"
+        "damaged: version '2' is not supported, only version 1"
     )
 
 
@@ -69,7 +69,7 @@ def test_unused_bits_of_base64_are_zero(sealed: str) -> None:
     """The last digit of a 64 byte signature holds four bits that nobody reads."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     other = alphabet[alphabet.index(sealed[-1]) ^ 1]
-    assert "no base64url" in refused(sealed[:-1] + other)
+    assert "not base64url" in refused(sealed[:-1] + other)
 
 
 @pytest.mark.parametrize(
@@ -80,16 +80,16 @@ def test_unused_bits_of_base64_are_zero(sealed: str) -> None:
         ("id", "a/b", "id: 'a/b' is no valid id"),
         ("type", 1, "type: expected an id"),
         ("group", "", "group: '' is no valid id"),
-        ("key", "F" * 16, "key: is no key id"),
-        ("key", "f" * 15, "key: is no key id"),
+        ("key", "F" * 16, "key: not a key ID"),
+        ("key", "f" * 15, "key: not a key ID"),
         ("enc", "AAAA", "enc: must be 32 bytes"),
-        ("nonce", "A" * 17, "no base64url"),
+        ("nonce", "A" * 17, "not base64url"),
         ("from", "#", "from: '#' is no valid id"),
         ("until", 1.5, "until: expected a whole number"),
         ("until", -1, "until: must be from 0"),
         ("until", True, "until: expected a whole number"),
         ("reply", None, "reply: expected a string"),
-        ("signer", "", "signer: is no key id"),
+        ("signer", "", "signer: not a key ID"),
         ("signer", None, "its signature has the wrong length"),
     ],
 )

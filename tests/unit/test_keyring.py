@@ -41,22 +41,22 @@ def test_lines_of_all_kinds() -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("client desk-1", "begins with 'client': a line begins with one of submitter, worker, group"),
-        ("worker", "has no name: write 'worker NAME KEYS'"),
+        ("client desk-1", "a line must begin with one of submitter, worker, group, not with 'client'"),
+        ("worker", "the name is missing; write 'worker NAME KEYS'"),
         (f"worker a/b {ED}", "'a/b' is no valid id"),
-        (f"submitter desk-1 {ED}", "lacks x25519: 'stockworker keys export' prints complete lines"),
-        (f"group prices {X}", "lacks types"),
-        (f"group prices {X} {ED} types=a", "a group has no ed25519: remove it"),
+        (f"submitter desk-1 {ED}", "x25519 is missing; 'stockworker keys export' prints complete lines"),
+        (f"group prices {X}", "types is missing"),
+        (f"group prices {X} {ED} types=a", "a group has no ed25519; remove it"),
         (f"worker w {ED} types=a", "a worker has no types"),
-        (f"worker w {ED} {ED}", "says something twice"),
-        ("worker w ed25519:AAAA", "ed25519: is no key, which is 32 bytes in base64: copy the line anew"),
-        ("worker w ed25519:" + "A" * 43 + "=", "ed25519: is no key"),
-        ("worker w ed25519:é", "ed25519: is no key"),
-        (f"worker w {ED} AAAA", "'AAAA' is none of"),
-        (f"worker w {ED} types:a", "'types:a' is none of"),
+        (f"worker w {ED} {ED}", "a field is given twice"),
+        ("worker w ed25519:AAAA", "ed25519: not a key (32 bytes in base64); copy the line again"),
+        ("worker w ed25519:" + "A" * 43 + "=", "ed25519: not a key"),
+        ("worker w ed25519:é", "ed25519: not a key"),
+        (f"worker w {ED} AAAA", "'AAAA' is not one of"),
+        (f"worker w {ED} types:a", "'types:a' is not one of"),
         (f"group p {X} types=a,,b", "'' is no valid id"),
-        (f"worker w {ED} not-after=tomorrow", "not-after: 'tomorrow' is no time such as 2026-05-01"),
-        (f"worker w {ED} not-before=2026-05-02 not-after=2026-05-01", "it would never count"),
+        (f"worker w {ED} not-after=tomorrow", "not-after: 'tomorrow' is not a time such as 2026-05-01"),
+        (f"worker w {ED} not-before=2026-05-02 not-after=2026-05-01", "the line is never valid"),
     ],
 )
 def test_a_wrong_line_is_named_with_its_remedy(text: str, problem: str) -> None:
@@ -108,9 +108,9 @@ def test_a_key_with_two_lines_counts_if_one_of_them_does() -> None:
     ring = keyring.Keyring(lines)
 
     assert ring.trusted(Holder.SUBMITTER, "desk-1", desk.signing[0].id, NOW) is lines[1]
-    with pytest.raises(SealRefused, match="is not listed"):
+    with pytest.raises(SealRefused, match="it is missing"):
         ring.trusted(Holder.WORKER, "desk-1", desk.signing[0].id, NOW)
-    with pytest.raises(SealRefused, match="does not count at this time"):
+    with pytest.raises(SealRefused, match="is not valid at this time"):
         keyring.Keyring(lines[:1]).trusted(Holder.SUBMITTER, "desk-1", desk.signing[0].id, NOW)
 
 
@@ -120,7 +120,7 @@ def test_a_key_id_is_the_beginning_of_a_digest() -> None:
 
 def test_ending_the_lines_of_a_holder_leaves_all_others_as_they_are() -> None:
     text = f"# fleet\nworker w {ED} # rack 7\nworker w {ED} not-after=2026-01-01\n  worker  v   {ED}\n"
-    ended = keyring.end(text, Holder.WORKER, "w", time("2026-05-01"))
+    ended = keyring.expire(text, Holder.WORKER, "w", time("2026-05-01"))
 
     assert ended == (
         f"# fleet\nworker w {ED} not-after=2026-05-01T00:00:00Z # rack 7\nworker w {ED} not-after=2026-01-01\n  worker  v   {ED}\n"

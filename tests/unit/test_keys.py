@@ -58,7 +58,7 @@ def test_openssl_reads_it(file: Path) -> None:
 
 def test_nothing_is_overwritten(file: Path) -> None:
     keys.create(file, MAY, identity=True)
-    with pytest.raises(ConfigError, match="exists already"):
+    with pytest.raises(ConfigError, match="already exists"):
         keys.create(file, MAY, identity=True)
 
 
@@ -66,7 +66,7 @@ def test_nothing_is_overwritten(file: Path) -> None:
 def test_keys_that_others_can_read_are_refused(file: Path, mode: int) -> None:
     keys.create(file, MAY, identity=True)
     file.chmod(mode)
-    with pytest.raises(ConfigError, match=r"other users can read these private keys: run 'chmod 600 "):
+    with pytest.raises(ConfigError, match=r"other users can read these private keys. Run 'chmod 600 "):
         keys.load(file)
 
 
@@ -80,7 +80,7 @@ def test_keys_of_another_user_are_refused(file: Path, monkeypatch: pytest.Monkey
         return os.stat_result(fields)
 
     monkeypatch.setattr(os, "fstat", owned_by_another)
-    with pytest.raises(ConfigError, match="belongs to neither root nor us"):
+    with pytest.raises(ConfigError, match="must belong to root or to user"):
         keys.load(file)
 
 
@@ -98,8 +98,8 @@ def pem(content: str) -> str:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "holds no private key in PEM form: make one with 'stockworker keys generate'"),
-        ("hello", "holds no private key"),
+        ("", "contains no private key in PEM format; create one with 'stockworker keys generate'"),
+        ("hello", "contains no private key"),
         (pem("AAAA"), "private key"),
         (pem("not base64!"), "private key"),
     ],

@@ -115,7 +115,7 @@ def test_a_submitter_that_the_keyring_does_not_list(parties: Parties) -> None:
 
     assert (reason, text) == (
         Refusal.UNTRUSTED,
-        f"submitter {DESK} is not trusted here: in the keyring, it is not listed",
+        f"submitter {DESK} is not trusted: in the keyring, it is missing",
     )
 
 
@@ -124,7 +124,7 @@ def test_a_submitter_under_a_name_that_is_not_its_own(parties: Parties) -> None:
     reason, text = refusal(parties.worker(), sealed(impostor))
 
     assert reason == Refusal.UNTRUSTED
-    assert f"its key is another than {impostor.desk.signing[0].id}" in text
+    assert f"the key is not {impostor.desk.signing[0].id}" in text
 
 
 def test_a_submitter_whose_key_does_not_count_any_more(parties: Parties) -> None:
@@ -158,7 +158,7 @@ def test_a_key_of_another_group_than_the_header_says(parties: Parties) -> None:
     reason, text = refusal(worker, sealed(other))
     assert (reason, text) == (
         Refusal.NO_KEY,
-        f"the keyring lists no key {other.prices.opening[0].id} of group {PRICES}: copy it anew",
+        f"the keyring lists no key {other.prices.opening[0].id} of group {PRICES}; copy the current keyring",
     )
 
 
@@ -174,7 +174,7 @@ def test_a_payload_past_its_time(parties: Parties) -> None:
     assert opened(worker, text, now=NOW + VALID_FOR_S).payload
     reason, problem = refusal(worker, text, now=NOW + VALID_FOR_S + 1)
     assert reason == Refusal.EXPIRED
-    assert "was not to be run after 2026-09-21T15:13:20Z" in problem
+    assert "it expired at 2026-09-21T15:13:20Z" in problem
 
 
 def test_an_unsigned_payload_where_signed_ones_are_wanted(parties: Parties) -> None:
@@ -191,7 +191,7 @@ def test_a_signature_with_another_key_than_the_header_says(parties: Parties) -> 
     impostor.desk = replace(impostor.desk, signing=(signing,), opening=(opening,))
 
     reason, text = refusal(parties.worker(), sealed(impostor))
-    assert (reason, text) == (Refusal.FORGED, f"its signature is not that of submitter {DESK}")
+    assert (reason, text) == (Refusal.FORGED, f"its signature is not from submitter {DESK}")
 
 
 def test_a_worker_that_could_not_sign_the_result_leaves_the_job_to_another(parties: Parties) -> None:
@@ -200,7 +200,7 @@ def test_a_worker_that_could_not_sign_the_result_leaves_the_job_to_another(parti
 
 
 def test_what_no_submitter_could_seal_says_what_is_missing(parties: Parties) -> None:
-    with pytest.raises(ConfigError, match=r"no group that runs price_update .* --types price_update"):
+    with pytest.raises(ConfigError, match=r"no valid group for price_update\. .* --types price_update"):
         parties.submitter(lines=parties.without(Holder.GROUP)).seal_job(job(), JOB, NOW)
     with pytest.raises(ConfigError, match=f"keys export submitter {DESK}"):
         parties.submitter(lines=parties.without(Holder.SUBMITTER)).seal_job(job(), JOB, NOW)
@@ -209,7 +209,7 @@ def test_what_no_submitter_could_seal_says_what_is_missing(parties: Parties) -> 
 def test_a_key_that_nothing_can_be_sealed_to(parties: Parties) -> None:
     """A point of small order: whatever is agreed with it, everybody knows."""
     one = (1).to_bytes(32, "little")
-    with pytest.raises(ConfigError, match="nothing can be sealed to key"):
+    with pytest.raises(ConfigError, match="is not usable for sealing"):
         parties.submitter(lines=parties.changed(Holder.GROUP, sealing=one)).seal_job(job(), JOB, NOW)
 
 
@@ -265,7 +265,7 @@ def test_a_result_for_somebody_else(parties: Parties) -> None:
     other = replace(parties, desk=identity())
     ours = other.submitter(lines=[*parties.without(Holder.SUBMITTER), line(Holder.SUBMITTER, DESK, other.desk)])
 
-    with pytest.raises(SealRefused, match="a key that is not in identity"):
+    with pytest.raises(SealRefused, match="which is not in identity"):
         ours.open_result(text, JOB, NOW, of)
 
 

@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
-from stockworker.cli.payload import parse_json
 from stockworker.client import make_submission
 from stockworker.errors import JobRejected
+from stockworker.protocol.fields import parse_json
 from stockworker.protocol.messages import Submission
 from stockworker.protocol.suggestion import suggestion
 from stockworker.terminal.arguments import attempts, delay, identifier, moment, timeout
@@ -81,7 +81,7 @@ def _read_job(line: bytes, defaults: Mapping[str, Any]) -> Submission:
     try:
         fields = parse_json(line.strip().decode())
     except ValueError as error:  # UnicodeDecodeError is one
-        raise _Wrong(f"not valid JSON: {error}") from None
+        raise _Wrong(str(error)) from None
     if not isinstance(fields, dict):
         raise _Wrong('not a JSON object; write {"type": "...", "payload": ...}')
     options = dict(defaults)

@@ -1,10 +1,9 @@
 """Payloads on the command line: JSON text from an argument, a file or standard input."""
 
-import json
 import sys
 from pathlib import Path
-from typing import Any
 
+from stockworker.protocol.fields import parse_json
 from stockworker.terminal.exits import UsageError
 
 
@@ -29,7 +28,7 @@ def read_payload(given: str | None) -> str:
         text = content.decode()
         parse_json(text)
     except ValueError as error:  # UnicodeDecodeError is one
-        raise UsageError(f"{source}: not valid JSON: {error}") from None
+        raise UsageError(f"{source}: {error}") from None
     return text
 
 
@@ -43,19 +42,3 @@ def read_file(name: str) -> bytes:
         return Path(name).read_bytes()
     except OSError as error:
         raise UsageError(f"{name}: can't be read: {error.strerror}") from None
-
-
-def parse_json(text: str) -> Any:
-    """Parse JSON as strictly as RFC 8259 has it.
-
-    Raises:
-        ValueError: the text says where it is wrong.
-    """
-    try:
-        return json.loads(text, parse_constant=_refuse_constant)
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
-
-
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON number")

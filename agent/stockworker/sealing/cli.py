@@ -1,4 +1,4 @@
-"""``stockworker keys``: the keys that payloads and results are sealed and signed with."""
+"""``stockworker keys``: the keys that seal and sign payloads and results."""
 
 import argparse
 from collections.abc import Iterable, Iterator
@@ -29,15 +29,15 @@ KEYS_FOLDER: Final = Path("/etc/stockworker/keys")
 def generate(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker keys generate``."""
     parser.description = (
-        "Make the private keys of a submitter, a worker or a group of workers in a new file, enter the public ones into "
-        "the keyring, and print that line. Who runs jobs of a type, and may submit them, is said by --types."
+        "Create private keys for a submitter, a worker or a group of workers in a new file, add the public keys to the "
+        "keyring, and print the new keyring line. --types names the job types that a group runs or a submitter may submit."
     )
     _add_holder(parser)
     parser.add_argument(
         "--types",
         type=_types,
         metavar="TYPE[,TYPE]...",
-        help="job types that the group runs, or the submitter may submit",
+        help="job types that the group runs or the submitter may submit",
     )
     add_config(parser)
     parser.set_defaults(run=_generate)
@@ -46,20 +46,25 @@ def generate(parser: argparse.ArgumentParser) -> None:
 def rotate(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker keys rotate``."""
     parser.description = (
-        "Make new private keys in front of those of a file, and enter them into the keyring. The new ones count after "
-        "--starts-in, so that both files can be copied to every machine before; the old ones count for --overlap after "
-        "that. Private keys are never removed here: what was sealed to them can still be opened."
+        "Create new private keys beside the existing ones in a file, and add them to the keyring. The new keys become "
+        "valid after --starts-in, so that both files can be copied to all machines before. The old keys stay valid for "
+        "--overlap after that. Old private keys are never removed: they still open what was sealed to them."
     )
     _add_holder(parser)
     parser.add_argument(
-        "--starts-in", type=from_now, default=3600.0, metavar="DURATION", help="when the new keys count (default: 1h)"
+        "--starts-in",
+        type=from_now,
+        default=3600.0,
+        metavar="DURATION",
+        help="delay until the new keys become valid (default: 1h)",
     )
     parser.add_argument(
         "--overlap",
         type=from_now,
         default=14 * 86400.0,
         metavar="DURATION",
-        help="how long the old keys count beside the new ones; longer than jobs and results wait (default: 14d)",
+        help="how long the old keys stay valid beside the new ones; must be longer than jobs and results wait "
+        "(default: 14d)",
     )
     add_config(parser)
     parser.set_defaults(run=_rotate)
@@ -68,22 +73,21 @@ def rotate(parser: argparse.ArgumentParser) -> None:
 def list_keys(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker keys list``."""
     parser.description = (
-        "Show the lines of the keyring, and which of the private keys are in the files that the configuration names."
+        "List all keys of the keyring with their state: active, not yet valid or expired. Also show which private keys "
+        "are in the files that the configuration names."
     )
     parser.add_argument("--keyring", type=Path, metavar="FILE", help="default: encryption.keyring of the configuration")
     parser.add_argument(
-        "--file", type=Path, action="append", metavar="FILE", help="another file of private keys; may be repeated"
+        "--file", type=Path, action="append", metavar="FILE", help="additional file of private keys; may be repeated"
     )
-    parser.add_argument("--json", action="store_true", help="print a JSON object per line, for programs")
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     add_config(parser)
     parser.set_defaults(run=_list)
 
 
 def export(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker keys export``."""
-    parser.description = (
-        "Print the keyring lines of a file of private keys, the newest first; nothing in them is secret."
-    )
+    parser.description = "Print the keyring lines of a private key file, newest first. They contain only public keys."
     _add_holder(parser)
     parser.add_argument("--types", type=_types, metavar="TYPE[,TYPE]...", help="default: as in the keyring")
     add_config(parser)
@@ -95,10 +99,10 @@ def _add_holder(parser: argparse.ArgumentParser) -> None:
         "holder", type=Holder, choices=tuple(Holder), metavar="HOLDER", help="submitter, worker or group"
     )
     parser.add_argument(
-        "name", type=identifier, metavar="NAME", help="of the submitter (client.id), worker (worker.id) or group"
+        "name", type=identifier, metavar="NAME", help="name of the submitter (client.id), worker (worker.id) or group"
     )
     parser.add_argument(
-        "--file", type=Path, metavar="FILE", help=f"the private keys (default: {KEYS_FOLDER}/HOLDER-NAME.pem)"
+        "--file", type=Path, metavar="FILE", help=f"file of private keys (default: {KEYS_FOLDER}/HOLDER-NAME.pem)"
     )
     parser.add_argument("--keyring", type=Path, metavar="FILE", help="default: encryption.keyring of the configuration")
 
@@ -107,7 +111,7 @@ def _types(written: str) -> frozenset[JobType]:
     return frozenset(JobType(identifier(word)) for word in written.split(","))
 
 
-# --- what they do -----------------------------------------------------------------------------------------------------
+# --- runs -------------------------------------------------------------------------------------------------------------
 
 
 def _generate(arguments: argparse.Namespace) -> int:
@@ -115,19 +119,19 @@ def _generate(arguments: argparse.Namespace) -> int:
 
     holder, name = arguments.holder, arguments.name
     if (holder is Holder.GROUP) and arguments.types is None:
-        raise UsageError("a group needs --types: the job types that its workers run")
+        raise UsageError("a group requires --types TYPE[,TYPE]...: the job types that its workers run")
     if (holder is Holder.WORKER) and arguments.types is not None:
-        raise UsageError("--types is not for workers: what they run is said by their groups")
+        raise UsageError("--types is not allowed for a worker; its groups define its job types")
     ring = _keyring_file(arguments)
     text = keyring.read(ring) if ring.exists() else ""
     if keyring.parse(text, str(ring)).named(holder, name):
-        raise UsageError(f"{ring} has {holder} {name} already: use 'stockworker keys rotate {holder} {name}'")
+        raise UsageError(f"{ring} already has {holder} {name}; use 'stockworker keys rotate {holder} {name}'")
     file = _file(arguments)
     made = create(file, _now(), identity=holder is not Holder.GROUP)
     entry = _entries(holder, name, made, arguments.types)[0]
-    keyring.write(ring, f"{_ended(text)}{keyring.show(entry)}\n")
+    keyring.write(ring, f"{_with_newline(text)}{keyring.show(entry)}\n")
     print(keyring.show(entry))
-    note(f"private keys are in {file}; the line was added to {ring}: copy that to every machine")
+    note(f"private keys are in {file}; the line was added to {ring}. Copy the keyring to all machines")
     return Exit.OK
 
 
@@ -139,14 +143,16 @@ def _rotate(arguments: argparse.Namespace) -> int:
     text = keyring.read(ring)
     known = keyring.parse(text, str(ring)).named(holder, name)
     if not known:
-        raise UsageError(f"{ring} has no {holder} {name}: add what 'stockworker keys export {holder} {name}' prints")
+        raise UsageError(f"{ring} has no {holder} {name}; add the output of 'stockworker keys export {holder} {name}'")
     made = add_generation(file, _now())
     begins = float(int(clock.wall() + arguments.starts_in))
     entry = _entries(holder, name, made, known[-1].types, not_before=begins)[0]
-    text = keyring.end(text, holder, name, begins + arguments.overlap)
-    keyring.write(ring, f"{_ended(text)}{keyring.show(entry)}\n")
+    text = keyring.expire(text, holder, name, begins + arguments.overlap)
+    keyring.write(ring, f"{_with_newline(text)}{keyring.show(entry)}\n")
     print(keyring.show(entry))
-    note(f"copy {file} to whoever has it, reload the workers, then copy {ring} to every machine and reload again")
+    note(
+        f"copy {file} to all machines that have it, and reload the workers. Then copy {ring} to all machines, and reload again"
+    )
     return Exit.OK
 
 
@@ -160,7 +166,7 @@ def _export(arguments: argparse.Namespace) -> int:
         known = keyring.load(ring).named(holder, name)
         types = known[-1].types if known else None
     if holder is Holder.GROUP and types is None:
-        raise UsageError(f"name the job types that group {name} runs with --types: {ring} does not say it")
+        raise UsageError(f"{ring} has no job types for group {name}; name them with --types")
     for entry in _entries(holder, name, load_keys(_file(arguments)), types):
         print(keyring.show(entry))
     return Exit.OK
@@ -173,11 +179,11 @@ def _entries(
     types: frozenset[JobType] | None,
     not_before: float | None = None,
 ) -> list[Entry]:
-    """The keyring lines of a file, a line per generation, the newest first."""
+    """The keyring lines of a file, one per generation, newest first."""
     if holder is Holder.GROUP:
         return [Entry(holder, name, None, key.public, types, not_before, None) for key in file.opening]
     if not file.signing:
-        raise ConfigError(f"{file.path}: holds no Ed25519 key: it is that of a group, and not of a {holder}")
+        raise ConfigError(f"{file.path}: contains no Ed25519 key, so it is the file of a group, not of a {holder}")
     pairs = zip(file.signing, file.opening, strict=False)
     return [Entry(holder, name, signing.public, opening.public, types, not_before, None) for signing, opening in pairs]
 
@@ -195,7 +201,7 @@ def _list(arguments: argparse.Namespace) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A line of the keyring, and what is known of its private keys here; or private keys that it does not list."""
+    """A line of the keyring with its private keys on this machine, or private keys that the keyring does not list."""
 
     entry: Entry | None
     state: str
@@ -255,8 +261,8 @@ def _rows(ring: Keyring, files: Iterable["KeyFile"], now: float) -> Iterator[_Ro
 
 def _state(entry: Entry, now: float) -> str:
     if entry.is_valid(now):
-        return "counts"
-    return "counts later" if entry.not_before is not None and now < entry.not_before else "has ended"
+        return "active"
+    return "not yet valid" if entry.not_before is not None and now < entry.not_before else "expired"
 
 
 # --- files ------------------------------------------------------------------------------------------------------------
@@ -284,6 +290,6 @@ def _now() -> datetime:
     return datetime.fromtimestamp(clock.wall(), UTC)
 
 
-def _ended(text: str) -> str:
-    """Text whose last line is whole."""
+def _with_newline(text: str) -> str:
+    """Text that ends with a newline, unless it is empty."""
     return text if not text or text.endswith("\n") else f"{text}\n"

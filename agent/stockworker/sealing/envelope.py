@@ -1,7 +1,18 @@
-"""The notation of sealed strings (docs/protocol.md, "Sealed strings"): untrusted text becomes typed values here.
+"""The format of sealed strings (docs/protocol.md, "Sealed strings"): parses untrusted text into typed values.
 
 ``sealed.1.<header>.<ciphertext>.<signature>``, each part base64url without padding (RFC 4648, section 5). The header is
-JSON; its bytes, as sent, are the associated data of the ciphertext.
+JSON; its bytes, as sent, are the associated data of the ciphertext. So the header is readable for broker and dispatcher,
+and any change of it makes the ciphertext unusable.
+
+What each part protects against:
+
+- `id`, `type` and `group` in the header: a payload that is moved to another job, type or group is refused (`MOVED`).
+- `until`: a payload that is replayed later is refused (`EXPIRED`).
+- `of` in an answer: the digest of the sealed payload, so that an old result can't be attached to a new job with the same
+  ID.
+- HPKE's `info` (`job_info`, `answer_info`): a key agreed for one sender and recipient decrypts nothing else.
+- The signature, over header and ciphertext: proves the sender to a recipient who trusts its key (`trust`). Encryption
+  alone does not: the public keys of groups are no secret.
 """
 
 import hashlib
@@ -13,7 +24,7 @@ from enum import StrEnum
 from typing import Any, Final, Generic, NewType, TypeVar
 
 from stockworker.errors import SealRefused
-from stockworker.protocol.fields import FieldError, Fields, parse_json
+from stockworker.protocol.fields import LATEST_TIME, FieldError, Fields, parse_json
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.sealed import PREFIX
 
@@ -28,8 +39,7 @@ TAG_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64
 ENCAPSULATION_BYTES: Final = 32
 DIGEST_BYTES: Final = 16
-LATEST_EXPIRY: Final = 253_402_300_799
-"""9999-12-31T23:59:59Z, in seconds since the epoch."""
+LATEST_EXPIRY: Final = int(LATEST_TIME)
 
 _PARTS: Final = 5
 _LONGEST_HEADER: Final = 2048
@@ -38,7 +48,7 @@ _HEX: Final = frozenset("0123456789abcdef")
 
 
 class Refusal(StrEnum):
-    """Why something sealed is not accepted; for counters and programs."""
+    """Why a sealed string is refused; for counters and programs."""
 
     DAMAGED = "damaged"
     PLAIN = "plain"
@@ -52,7 +62,7 @@ class Refusal(StrEnum):
 
 
 class SealKind(StrEnum):
-    """What is inside."""
+    """The content of a sealed string."""
 
     JOB = "job"
     RESULT = "result"
@@ -61,18 +71,18 @@ class SealKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class JobHeader:
-    """What can be read of a sealed payload, and can't be changed.
+    """The header of a sealed payload: readable for all, protected against changes.
 
     Attributes:
-        id, type: of the job.
-        group: the workers that can open it.
-        key: the group's key that it is sealed to.
-        enc: HPKE's encapsulation.
-        nonce: of AES-256-GCM.
+        id, type: the job's ID and type.
+        group: the workers that can open the payload.
+        key: the group's key that the payload is sealed to.
+        enc: encapsulation of HPKE.
+        nonce: nonce of AES-256-GCM.
         sender: the submitter.
-        until: no worker runs it later: seconds since the epoch.
-        reply: the submitter's key that the result is to be sealed to.
-        signer: the submitter's key that has signed it; None if it is not signed.
+        until: latest start, in seconds since the epoch; workers refuse the payload afterwards.
+        reply: the submitter's key that the result must be sealed to.
+        signer: the submitter's key of the signature; None without a signature.
     """
 
     id: JobId
@@ -89,14 +99,14 @@ class JobHeader:
 
 @dataclass(frozen=True, slots=True)
 class AnswerHeader:
-    """What can be read of a sealed result or error text, and can't be changed; what it shares is as in `JobHeader`.
+    """The header of a sealed result or error text; other attributes are as in `JobHeader`.
 
     Attributes:
         kind: result or error.
         attempt: number of the attempt.
         sender: the worker.
         to: the submitter.
-        of: `digest` of the sealed payload that this is the answer to.
+        of: `digest` of the sealed payload of this job.
     """
 
     kind: SealKind
@@ -117,11 +127,11 @@ Header = TypeVar("Header", JobHeader, AnswerHeader)
 
 @dataclass(frozen=True, slots=True)
 class Envelope(Generic[Header]):
-    """A sealed string, taken apart; nothing of it is proved yet.
+    """A parsed sealed string. Nothing in it is verified yet.
 
     Attributes:
         associated: the bytes of the header, as sent.
-        signature: empty if it is not signed.
+        signature: empty without a signature.
     """
 
     header: Header
@@ -131,22 +141,22 @@ class Envelope(Generic[Header]):
 
     @property
     def signed(self) -> bytes:
-        """What the signature is over."""
+        """The bytes that the signature covers."""
         return statement(self.associated, self.ciphertext)
 
 
 def statement(associated: bytes, ciphertext: bytes) -> bytes:
-    """What is signed: a prefix that no other use of the key shares, the header, and a digest of the ciphertext."""
+    """The signed bytes: a prefix that no other use of the key has, the header, and a digest of the ciphertext."""
     return b"stockworker sealed 1 signature\0" + associated + hashlib.sha256(ciphertext).digest()
 
 
 def job_info(group: GroupName, key: KeyId, sender: ClientId) -> bytes:
-    """HPKE's `info` for a payload: a key agreed for one group and sender is good for nothing else."""
+    """HPKE's `info` for a payload. A key agreed for one group and sender has no other use."""
     return _info("job", group, key, sender)
 
 
 def answer_info(to: ClientId, key: KeyId, sender: WorkerId) -> bytes:
-    """HPKE's `info` for what goes back."""
+    """HPKE's `info` for a result or error text."""
     return _info("answer", to, key, sender)
 
 
@@ -155,7 +165,7 @@ def _info(*words: str) -> bytes:
 
 
 def digest(sealed: str) -> bytes:
-    """What an answer names the sealed payload by: 16 bytes of SHA-256 of the string."""
+    """The digest by which an answer names its payload: 16 bytes of SHA-256 of the sealed string."""
     return hashlib.sha256(sealed.encode()).digest()[:DIGEST_BYTES]
 
 
@@ -163,7 +173,7 @@ def digest(sealed: str) -> bytes:
 
 
 def encode_job_header(header: JobHeader) -> bytes:
-    """The bytes that are sent, and bound to the ciphertext."""
+    """The header's bytes, as sent."""
     return _encode_header(
         {
             "kind": SealKind.JOB,
@@ -182,7 +192,7 @@ def encode_job_header(header: JobHeader) -> bytes:
 
 
 def encode_answer_header(header: AnswerHeader) -> bytes:
-    """The bytes that are sent, and bound to the ciphertext."""
+    """The header's bytes, as sent."""
     return _encode_header(
         {
             "kind": header.kind,
@@ -206,7 +216,7 @@ def _encode_header(fields: dict[str, Any]) -> bytes:
 
 
 def join(associated: bytes, ciphertext: bytes, signature: bytes) -> str:
-    """Put a sealed string together."""
+    """Build a sealed string."""
     parts = map(encode_bytes, (associated, ciphertext, signature))
     return f"{PREFIX}{VERSION}.{'.'.join(parts)}"
 
@@ -220,19 +230,19 @@ def encode_bytes(content: bytes) -> str:
 
 
 def read_job(text: str) -> Envelope[JobHeader]:
-    """Take a sealed payload apart.
+    """Parse a sealed payload.
 
     Raises:
-        SealRefused: it is none, or damaged.
+        SealRefused: the text is not a sealed payload, or is damaged.
     """
     return _read(text, _read_job_header)
 
 
 def read_answer(text: str) -> Envelope[AnswerHeader]:
-    """Take a sealed result or error text apart.
+    """Parse a sealed result or error text.
 
     Raises:
-        SealRefused: it is none, or damaged.
+        SealRefused: the text is not a sealed answer, or is damaged.
     """
     return _read(text, _read_answer_header)
 
@@ -243,7 +253,7 @@ def _read(text: str, read_header: Callable[[Fields], Header]) -> Envelope[Header
         if len(parts) != _PARTS or f"{parts[0]}." != PREFIX:
             raise FieldError("it does not have the five parts of a sealed string")
         if parts[1] != VERSION:
-            raise FieldError(f"version {parts[1][:20]!r} is unknown here: this side knows version {VERSION}")
+            raise FieldError(f"version {parts[1][:20]!r} is not supported, only version {VERSION}")
         associated, ciphertext, signature = map(_decode_bytes, parts[2:])
         if len(associated) > _LONGEST_HEADER:
             raise FieldError(f"its header has more than {_LONGEST_HEADER} bytes")
@@ -252,7 +262,7 @@ def _read(text: str, read_header: Callable[[Fields], Header]) -> Envelope[Header
         header = read_header(Fields(parse_json(associated.decode())))
         if len(signature) != (0 if header.signer is None else SIGNATURE_BYTES):
             raise FieldError("its signature has the wrong length")
-    except ValueError as error:  # also of what is not UTF-8
+    except ValueError as error:  # UnicodeDecodeError is one
         raise SealRefused(Refusal.DAMAGED, f"damaged: {error}") from None
     return Envelope(header, associated, ciphertext, signature)
 
@@ -299,7 +309,7 @@ def _read_kind(fields: Fields, *wanted: SealKind) -> SealKind:
 def _read_key_id(fields: Fields, name: str) -> KeyId:
     text = fields.text(name, _KEY_ID_DIGITS)
     if len(text) != _KEY_ID_DIGITS or not _HEX.issuperset(text):
-        raise FieldError(f"{name}: is no key id, which is {_KEY_ID_DIGITS} hex digits")
+        raise FieldError(f"{name}: not a key ID ({_KEY_ID_DIGITS} hex digits)")
     return KeyId(text)
 
 
@@ -311,11 +321,11 @@ def _read_bytes(fields: Fields, name: str, size: int) -> bytes:
 
 
 def _decode_bytes(text: str) -> bytes:
-    """Base64url in its only spelling, so that no change of a sealed string goes unnoticed."""
+    """Decode base64url; reject all non-canonical spellings, so that every change of a sealed string is detected."""
     try:
         content = urlsafe_b64decode(text + "=" * (-len(text) % 4))
     except ValueError:
         content = None
     if content is None or encode_bytes(content) != text:
-        raise FieldError("a part is no base64url without padding")
+        raise FieldError("a part is not base64url without padding")
     return content

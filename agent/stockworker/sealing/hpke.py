@@ -1,7 +1,7 @@
-"""Agreeing on a key with the holder of an X25519 key: HPKE (RFC 9180), base mode, through its export interface.
+"""Key agreement with the holder of an X25519 key: HPKE (RFC 9180), base mode, through its export interface.
 
-DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. One agreement costs two multiplications on the curve; the key that
-comes of it is used for many messages (see `stockworker.sealing.sessions`).
+DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. One agreement costs two multiplications on the curve. So the agreed
+key is used for many messages (see `stockworker.sealing.sessions`).
 """
 
 from functools import cache
@@ -20,14 +20,14 @@ def agree(public: bytes, info: bytes, ephemeral: X25519PrivateKey | None = None)
 
     Args:
         public: X25519 public key, 32 bytes.
-        info: what the key is for; both sides must have the same.
-        ephemeral: instead of a fresh one, to repeat known answers.
+        info: the purpose of the key; both sides must use the same.
+        ephemeral: ephemeral key for known-answer tests; a new one by default.
 
     Returns:
-        What the other side needs to come to the same key, and the key: 32 bytes each.
+        The encapsulation, from which the other side derives the key, and the key: 32 bytes each.
 
     Raises:
-        ValueError: that is no public key.
+        ValueError: not a valid public key.
     """
     recipient = KEMKey.from_pyca_cryptography_key(X25519PublicKey.from_public_bytes(public))
     encapsulation, context = suite().create_sender_context(recipient, info, eks=_pair(ephemeral))
@@ -35,10 +35,10 @@ def agree(public: bytes, info: bytes, ephemeral: X25519PrivateKey | None = None)
 
 
 def derive(private: X25519PrivateKey, encapsulation: bytes, info: bytes) -> bytes:
-    """Come to the key that `agree` has returned to the other side.
+    """Derive the key that `agree` returned on the other side.
 
     Raises:
-        ValueError: that is no encapsulation.
+        ValueError: not a valid encapsulation.
     """
     context = suite().create_recipient_context(encapsulation, KEMKey.from_pyca_cryptography_key(private), info)
     return context.export(EXPORTER_CONTEXT, KEY_BYTES)
@@ -46,7 +46,7 @@ def derive(private: X25519PrivateKey, encapsulation: bytes, info: bytes) -> byte
 
 @cache
 def suite() -> CipherSuite:
-    """The cipher suite of everything that is sealed."""
+    """The cipher suite of all sealed strings."""
     return CipherSuite.new(KEMId.DHKEM_X25519_HKDF_SHA256, KDFId.HKDF_SHA256, AEADId.AES256_GCM)
 
 

@@ -1,4 +1,4 @@
-"""Whose keys are trusted with what: one public file, the same on every machine, a line per key.
+"""The keyring: which public keys are trusted, and for what. One public file, the same on all machines, a line per key.
 
 ::
 
@@ -6,8 +6,15 @@
     worker    edge-7-1 ed25519:<base64> [x25519:<base64>] [not-before=TIME] [not-after=TIME]
     group     prices   x25519:<base64> types=a,b [not-before=TIME] [not-after=TIME]
 
-Rotation is two lines of one name whose times overlap. Nothing here is secret, but whoever can write it decides who is
-trusted: it belongs to root.
+A rotation is two lines of one name with overlapping times. The file contains no secrets, but a user who can write it can
+add trusted keys. So it must belong to root.
+
+A line is valid between its times, and each use of a key asks for the right kind of validity:
+
+- seal to a group: with the newest valid key, see `Keyring.group_for`;
+- accept a signature: only of a key that is valid now, see `Keyring.trusted`;
+- open with a group's key: at any time, even after the line has expired, because old jobs must still run, see
+  `Keyring.group_lines`.
 """
 
 import hashlib
@@ -31,7 +38,7 @@ _LARGEST_FILE: Final = 16 * 1024 * 1024
 
 
 class Holder(StrEnum):
-    """Whose key it is."""
+    """The kind of a key's holder."""
 
     SUBMITTER = "submitter"
     WORKER = "worker"
@@ -43,7 +50,7 @@ _KEYS: Final = {
     Holder.WORKER: (frozenset({"ed25519"}), frozenset({"x25519"})),
     Holder.GROUP: (frozenset({"x25519", "types"}), frozenset[str]()),
 }
-"""By holder: what a line must have, and what it may have besides its times."""
+"""Holder → the required and the optional fields of a line, without its times."""
 
 _TIMES: Final = frozenset({"not-before", "not-after"})
 
@@ -53,12 +60,12 @@ class Entry:
     """One line.
 
     Attributes:
-        holder, name: whose keys.
-        verifying: Ed25519 public key that its signatures are checked with; None for a group.
-        sealing: X25519 public key that is sealed to; None if the line has none.
-        types: job types that it may submit, or is to run; None is any.
-        not_before: from when on it counts, seconds since the epoch; None is always.
-        not_after: until when, likewise.
+        holder, name: the holder of the keys.
+        verifying: Ed25519 public key that verifies signatures of the holder; None for a group.
+        sealing: X25519 public key that payloads or results are sealed to; None if the line has none.
+        types: job types that the holder may submit or run; None means all.
+        not_before: start of the validity, in seconds since the epoch; None means no start.
+        not_after: end of the validity, in seconds since the epoch; None means no end.
     """
 
     holder: Holder
@@ -70,21 +77,21 @@ class Entry:
     not_after: float | None
 
     def is_valid(self, now: float) -> bool:
-        """Whether it counts at a time."""
+        """Whether the line is valid at a time."""
         return (self.not_before is None or now >= self.not_before) and (self.not_after is None or now <= self.not_after)
 
     def allows(self, job_type: str) -> bool:
-        """Whether it is good for a job type."""
+        """Whether the line covers a job type."""
         return self.types is None or job_type in self.types
 
     @property
     def ids(self) -> Iterator[KeyId]:
-        """Of its keys."""
+        """The IDs of its keys."""
         return (key_id(key) for key in (self.verifying, self.sealing) if key is not None)
 
 
 class Keyring:
-    """All lines."""
+    """All lines of a keyring, with indexes."""
 
     def __init__(self, entries: Iterable[Entry]) -> None:
         self.entries = tuple(entries)
@@ -97,40 +104,40 @@ class Keyring:
                 self._by_key.setdefault((entry.holder, entry.name, key), []).append(entry)
 
     def named(self, holder: Holder, name: str) -> list[Entry]:
-        """The lines of one holder, in the order of the file."""
+        """The lines of one holder, in file order."""
         return self._named.get((holder, name), [])
 
     def trusted(self, holder: Holder, name: str, key: KeyId, now: float) -> Entry:
-        """The line that says now that a key is this holder's.
+        """The valid line of this holder with this key.
 
         Raises:
-            SealRefused: there is none; the text says why.
+            SealRefused: no such line is valid now; the text has the reason.
         """
         entries = self._by_key.get((holder, name, key), [])
         for entry in entries:
             if entry.is_valid(now):
                 return entry
         if entries:
-            problem = f"its key {key} does not count at this time"
+            problem = f"its key {key} is not valid at this time"
         elif self.named(holder, name):
-            problem = f"its key is another than {key}"
+            problem = f"the key is not {key}"
         else:
-            problem = "it is not listed"
-        raise SealRefused(Refusal.UNTRUSTED, f"{holder} {name} is not trusted here: in the keyring, {problem}")
+            problem = "it is missing"
+        raise SealRefused(Refusal.UNTRUSTED, f"{holder} {name} is not trusted: in the keyring, {problem}")
 
     def group_for(self, job_type: str, now: float) -> Entry | None:
-        """The newest key of the group that runs a job type: of those that count now, the last to begin to do so."""
+        """The newest valid key of the group that runs a job type: the one with the latest start of its validity."""
         found = [entry for entry in self._groups if entry.allows(job_type) and entry.is_valid(now)]
-        # Among equals the last one: who adds a line to the end of the file means it to count.
+        # Among equals the last line, because new lines are added at the end of the file.
         return max(reversed(found), key=lambda entry: entry.not_before or 0.0, default=None)
 
     def group_lines(self, group: str, key: KeyId) -> list[Entry]:
-        """The lines that say that a key is this group's, whether they count now or not: old jobs are to be opened, too."""
+        """All lines of this group with this key, valid or not: expired keys must still open old jobs."""
         return self._by_key.get((Holder.GROUP, group, key), [])
 
 
 def key_id(public: bytes) -> KeyId:
-    """What a raw public key is called: the first 16 hex digits of its SHA-256."""
+    """The ID of a raw public key: the first 16 hex digits of its SHA-256."""
     return KeyId(hashlib.sha256(public).hexdigest()[:16])
 
 
@@ -138,16 +145,16 @@ def load(path: Path) -> Keyring:
     """Read a keyring.
 
     Raises:
-        ConfigError: it can't be read, everybody could change it, or lines of it are wrong: all of them are listed.
+        ConfigError: the file is not readable, is writable for all users, or has invalid lines (all of them are listed).
     """
     return parse(read(path), str(path))
 
 
 def read(path: Path) -> str:
-    """The text of a keyring.
+    """Read the text of a keyring.
 
     Raises:
-        ConfigError: it can't be read, or everybody could change it.
+        ConfigError: the file is not readable, or is writable for all users.
     """
     try:
         with path.open("rb") as file:
@@ -156,15 +163,15 @@ def read(path: Path) -> str:
     except OSError as error:
         raise ConfigError(f"{path}: can't read the keyring: {error.strerror}") from error
     if mode & stat.S_IWOTH:
-        raise ConfigError(f"{path}: every user could add keys that are trusted: run 'chmod o-w {path}'")
+        raise ConfigError(f"{path}: every user can write it, and so add trusted keys. Run 'chmod o-w {path}'")
     return content.decode(errors="replace")
 
 
 def parse(text: str, name: str) -> Keyring:
-    """Read the text of a keyring; `name` is the file's, for errors.
+    """Parse the text of a keyring; `name` is the file name for errors.
 
     Raises:
-        ConfigError: lines of it are wrong: all of them are listed.
+        ConfigError: lines are invalid; all of them are listed.
     """
     entries: list[Entry] = []
     faults: list[str] = []
@@ -188,22 +195,22 @@ def _read_line(line: str) -> Entry | None:
 def _read_entry(words: list[str]) -> Entry:
     kinds = ", ".join(Holder)
     if words[0] not in set(Holder):
-        raise ValueError(f"begins with {words[0][:40]!r}: a line begins with one of {kinds}")
+        raise ValueError(f"a line must begin with one of {kinds}, not with {words[0][:40]!r}")
     holder = Holder(words[0])
     if len(words) == 1:
-        raise ValueError(f"has no name: write '{holder} NAME KEYS'")
+        raise ValueError(f"the name is missing; write '{holder} NAME KEYS'")
     name = check_id(words[1])
     fields = dict(_read_field(word) for word in words[2:])
     if len(fields) < len(words) - 2:
-        raise ValueError("says something twice: a line has one key of a kind")
+        raise ValueError("a field is given twice; a line has one key of each type")
     needed, allowed = _KEYS[holder]
     if missing := needed - fields.keys():
-        raise ValueError(f"lacks {', '.join(sorted(missing))}: 'stockworker keys export' prints complete lines")
+        raise ValueError(f"{', '.join(sorted(missing))} is missing; 'stockworker keys export' prints complete lines")
     if unknown := fields.keys() - needed - allowed - _TIMES:
-        raise ValueError(f"a {holder} has no {', '.join(sorted(unknown))}: remove it")
+        raise ValueError(f"a {holder} has no {', '.join(sorted(unknown))}; remove it")
     not_before, not_after = (_read_time(name, fields.get(name)) for name in ("not-before", "not-after"))
     if not_before is not None and not_after is not None and not_before >= not_after:
-        raise ValueError("not-before is not earlier than not-after: it would never count")
+        raise ValueError("not-before must be earlier than not-after, or the line is never valid")
     return Entry(
         holder,
         name,
@@ -221,8 +228,8 @@ def _read_field(word: str) -> tuple[str, str]:
         if found and name in ({"ed25519", "x25519"} if mark == ":" else {"types", *_TIMES}):
             return name, value
     raise ValueError(
-        f"{word[:40]!r} is none of ed25519:KEY, x25519:KEY, types=A,B, not-before=TIME, not-after=TIME; "
-        "is the line broken in two?"
+        f"{word[:40]!r} is not one of ed25519:KEY, x25519:KEY, types=A,B, not-before=TIME, not-after=TIME. "
+        "Check that the line was not split"
     )
 
 
@@ -234,7 +241,7 @@ def _read_key(name: str, text: str | None) -> bytes | None:
     except ValueError:
         key = b""
     if len(key) != _KEY_BYTES or not any(key):
-        raise ValueError(f"{name}: is no key, which is 32 bytes in base64: copy the line anew")
+        raise ValueError(f"{name}: not a key (32 bytes in base64); copy the line again")
     return key
 
 
@@ -248,12 +255,12 @@ def _read_time(name: str, text: str | None) -> float | None:
     try:
         time = datetime.fromisoformat(text)
     except ValueError:
-        raise ValueError(f"{name}: {text[:40]!r} is no time such as 2026-05-01 or 2026-05-01T09:30:00Z") from None
+        raise ValueError(f"{name}: {text[:40]!r} is not a time such as 2026-05-01 or 2026-05-01T09:30:00Z") from None
     return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
 
 
 def show(entry: Entry) -> str:
-    """The line of an entry."""
+    """Format an entry as a line."""
     words = [str(entry.holder), entry.name]
     words += [
         f"{name}:{b64encode(key).decode()}"
@@ -270,8 +277,8 @@ def show(entry: Entry) -> str:
     return " ".join(words)
 
 
-def end(text: str, holder: Holder, name: str, not_after: float) -> str:
-    """The text of a valid keyring in which the lines of one holder count no longer than until `not_after`."""
+def expire(text: str, holder: Holder, name: str, not_after: float) -> str:
+    """Limit the validity of all lines of one holder to `not_after`, in the text of a valid keyring."""
     lines = []
     for line in text.split("\n"):
         entry = _read_line(line)
@@ -288,10 +295,10 @@ def _outlasts(entry: Entry, time: float) -> bool:
 
 
 def write(path: Path, text: str) -> None:
-    """Put a keyring where `path` is; nobody ever reads half of one.
+    """Replace a keyring atomically.
 
     Raises:
-        ConfigError: it can't be written.
+        ConfigError: the file is not writable.
     """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,8 +1,8 @@
-"""Private keys in files: PEM blocks (PKCS #8, RFC 8410), the newest generation first, so that old jobs stay readable.
+"""Files of private keys: PEM blocks (PKCS #8, RFC 8410), newest generation first. Old generations still open old jobs.
 
-The file of a submitter or worker has an Ed25519 and an X25519 key per generation, that of a group an X25519 key.
-``openssl pkey -in FILE -text`` shows the first of them. What stands between the blocks is for people (RFC 7468, section
-2), but for the line that says when a generation was made.
+A generation of a submitter or worker has an Ed25519 and an X25519 key, a generation of a group an X25519 key.
+``openssl pkey -in FILE -text`` shows the first key. Text between the blocks is ignored (RFC 7468, section 2), except for
+the line with the creation time of a generation.
 """
 
 import os
@@ -37,7 +37,7 @@ _LARGEST_FILE: Final = 1024 * 1024
 
 @dataclass(frozen=True, slots=True)
 class SigningKey:
-    """An Ed25519 key; `created` is when, if the file says so."""
+    """An Ed25519 key; `created` is None if the file has no creation time."""
 
     id: KeyId
     public: bytes
@@ -47,7 +47,7 @@ class SigningKey:
 
 @dataclass(frozen=True, slots=True)
 class OpeningKey:
-    """An X25519 key; `created` is when, if the file says so."""
+    """An X25519 key; `created` is None if the file has no creation time."""
 
     id: KeyId
     public: bytes
@@ -57,7 +57,7 @@ class OpeningKey:
 
 @dataclass(frozen=True, slots=True)
 class KeyFile:
-    """What a file holds, each kind newest first."""
+    """The keys of a file, each type newest first."""
 
     path: Path
     signing: tuple[SigningKey, ...]
@@ -68,7 +68,7 @@ def load(path: Path) -> KeyFile:
     """Read a file of private keys.
 
     Raises:
-        ConfigError: it can't be read, others could read it, or it holds what is no key of ours.
+        ConfigError: the file is not readable, is readable for other users, or contains an unsupported key.
     """
     content = _read_secret(path)
     signing: list[SigningKey] = []
@@ -86,38 +86,38 @@ def load(path: Path) -> KeyFile:
                 public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
                 opening.append(OpeningKey(key_id(public), public, private, created))
             case _:
-                raise ConfigError(f"{path}: holds a key that is neither Ed25519 nor X25519: remove it")
+                raise ConfigError(f"{path}: contains a key that is neither Ed25519 nor X25519; remove it")
     if not signing and not opening:
-        raise ConfigError(f"{path}: holds no private key in PEM form: make one with 'stockworker keys generate'")
+        raise ConfigError(f"{path}: contains no private key in PEM format; create one with 'stockworker keys generate'")
     return KeyFile(path, tuple(signing), tuple(opening))
 
 
 def create(path: Path, now: datetime, *, identity: bool) -> KeyFile:
-    """Make a file with a first generation of keys.
+    """Create a file with a first generation of keys.
 
     Args:
-        path: of the file; its folder is made where it is missing.
-        now: aware of its time zone.
-        identity: of a submitter or worker; else of a group, which needs no key to sign with.
+        path: the file; its folder is created if it does not exist.
+        now: the current time, with its time zone.
+        identity: with a signing key, for a submitter or worker; a group needs none.
 
     Raises:
-        ConfigError: there is one already, or it can't be written.
+        ConfigError: the file exists already, or is not writable.
     """
     if path.exists():
-        raise ConfigError(f"{path}: exists already; 'stockworker keys rotate' adds new keys to it")
+        raise ConfigError(f"{path} already exists; 'stockworker keys rotate' adds new keys to it")
     try:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{path.parent}: can't be made: {error.strerror}") from error
+        raise ConfigError(f"{path.parent}: can't be created: {error.strerror}") from error
     _write_secret(path, _generation(now, identity=identity))
     return load(path)
 
 
 def add_generation(path: Path, now: datetime) -> KeyFile:
-    """Put new keys in front of those of a file, which stay: what was sealed to them can still be opened.
+    """Add a new generation at the beginning of a file. The old keys stay, because they open what was sealed to them.
 
     Raises:
-        ConfigError: the file can't be used or written.
+        ConfigError: the file is not usable or not writable.
     """
     identity = bool(load(path).signing)
     _write_secret(path, _generation(now, identity=identity) + path.read_bytes())
@@ -142,14 +142,14 @@ def _read_created(text: str) -> datetime | None:
 def _read_pem(path: Path, pem: bytes) -> object:
     try:
         return load_pem_private_key(pem, password=None)
-    except (ValueError, TypeError) as error:  # TypeError: it wants a password
-        raise ConfigError(f"{path}: holds a damaged or encrypted private key: {error}") from None
-    except Exception as error:  # cryptography has an error of its own for algorithms that it does not know
-        raise ConfigError(f"{path}: holds a private key that can't be used: {error}") from error
+    except (ValueError, TypeError) as error:  # TypeError: the key is encrypted
+        raise ConfigError(f"{path}: contains a damaged or encrypted private key: {error}") from None
+    except Exception as error:  # cryptography has its own error class for unknown algorithms
+        raise ConfigError(f"{path}: contains a private key that is not supported: {error}") from error
 
 
 def _read_secret(path: Path) -> bytes:
-    """The content of a file that nobody but us and root can read, as ssh demands of its keys."""
+    """Read a file that only the current user and root can read: the same rule as for keys of ssh."""
     try:
         with path.open("rb") as file:
             status = os.fstat(file.fileno())
@@ -157,16 +157,18 @@ def _read_secret(path: Path) -> bytes:
     except OSError as error:
         raise ConfigError(f"{path}: can't read the private keys: {error.strerror}") from error
     if _is_credential(path):
-        return content  # systemd has seen to it
+        return content  # systemd has set owner and mode
     if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{path}: other users can read these private keys: run 'chmod 600 {path}'")
+        raise ConfigError(f"{path}: other users can read these private keys. Run 'chmod 600 {path}'")
     if status.st_uid not in {0, os.geteuid()}:
-        raise ConfigError(f"{path}: belongs to neither root nor us (user {os.geteuid()}): run 'chown' on it")
+        raise ConfigError(
+            f"{path}: must belong to root or to user {os.geteuid()}, who runs this program. Change its owner with 'chown'"
+        )
     return content
 
 
 def _is_credential(path: Path) -> bool:
-    """Whether systemd has put the file there, for our unit alone (systemd.exec(5), LoadCredential=)."""
+    """Whether the file is a systemd credential of this unit (systemd.exec(5), LoadCredential=)."""
     folder = os.environ.get("CREDENTIALS_DIRECTORY")
     return folder is not None and path.parent == Path(folder)
 

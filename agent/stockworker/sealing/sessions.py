@@ -1,4 +1,9 @@
-"""Keys that were agreed once and are used for many messages, and the ciphers that use them."""
+"""Sessions: keys that are agreed once and used for many messages.
+
+Asymmetric cryptography would cost more per job than all its MQTT messages. So a sender agrees on a key with each recipient
+(`hpke`), and seals all messages of up to an hour with it. The key's encapsulation is in every message, so the recipient
+needs no state: it derives the key again, or takes it from a cache. Sessions only exist in memory, and end with the process.
+"""
 
 import os
 from collections import OrderedDict
@@ -16,8 +21,8 @@ from stockworker.sealing.keys import OpeningKey
 
 LONGEST_SESSION_S: Final = 3600.0
 MOST_MESSAGES: Final = 1 << 20
-"""With random nonces two messages of a session share one with a chance of 2**-57: NIST SP 800-38D, section 8.3, allows
-2**-32."""
+"""With random nonces, the probability that two messages of a session share a nonce is 2**-57. NIST SP 800-38D, section
+8.3, allows 2**-32."""
 
 _MOST_SESSIONS: Final = 256
 _MOST_RECEIVED: Final = 1024
@@ -28,9 +33,9 @@ class Session:
     """One agreement with one recipient.
 
     Attributes:
-        enc: what the recipient derives the key from.
-        began: seconds on the clock of `Sessions.begin`.
-        left: messages that it may still be used for.
+        enc: encapsulation, from which the recipient derives the key.
+        began: start, in seconds on the clock of `Sessions.to`.
+        left: number of messages that it may still seal.
     """
 
     enc: bytes
@@ -45,21 +50,21 @@ class Session:
 
 
 class Sessions:
-    """Agreements with everybody that we seal to. They live in this process only."""
+    """The sessions of a sender."""
 
     def __init__(self) -> None:
         self._sessions: OrderedDict[tuple[bytes, bytes], Session] = OrderedDict()
 
     def to(self, public: bytes, info: bytes, now: float) -> Session:
-        """The agreement with the holder of a key, a new one where there is none or it has served its time.
+        """The session with the holder of a key; a new one if none exists or the existing one is used up.
 
         Args:
             public: X25519 public key.
-            info: what it is for.
-            now: in seconds; that it may step does no harm.
+            info: the purpose of the key.
+            now: time in seconds; after a clock step, a new session starts.
 
         Raises:
-            ConfigError: nothing can be sealed to that key.
+            ConfigError: the public key is not usable.
         """
         name = (public, info)
         session = self._sessions.get(name)
@@ -67,7 +72,7 @@ class Sessions:
             try:
                 enc, key = hpke.agree(public, info)
             except ValueError:  # a point of small order: RFC 9180, section 7.1.4
-                raise ConfigError(f"the keyring: nothing can be sealed to key {key_id(public)}: make another") from None
+                raise ConfigError(f"keyring: key {key_id(public)} is not usable for sealing; replace it") from None
             session = self._sessions[name] = Session(enc, now, AESGCM(key))
         self._sessions.move_to_end(name)
         if len(self._sessions) > _MOST_SESSIONS:
@@ -76,7 +81,7 @@ class Sessions:
 
 
 class Received:
-    """Keys that others have agreed with us, the most used ones remembered."""
+    """The agreed keys of a recipient; a cache of the most recently used ones."""
 
     def __init__(self) -> None:
         self._ciphers: OrderedDict[tuple[KeyId, bytes, bytes], AESGCM] = OrderedDict()
@@ -85,22 +90,22 @@ class Received:
         """Decrypt a message.
 
         Args:
-            key: that it is sealed to.
-            enc: HPKE's encapsulation.
-            info: what the key was agreed for.
-            nonce: of this message.
+            key: the key that the message is sealed to.
+            enc: encapsulation of HPKE.
+            info: the purpose of the key.
+            nonce: nonce of this message.
             sealed: ciphertext and associated data.
 
         Raises:
-            SealRefused: it was sealed with another key or for another purpose, was changed, or holds no text.
+            SealRefused: the message was sealed with another key or for another purpose, was changed, or is not text.
         """
         name = (key.id, enc, info)
         try:
             cipher = self._ciphers.get(name) or AESGCM(hpke.derive(key.private, enc, info))
             plain = cipher.decrypt(nonce, *sealed).decode()
-        except (InvalidTag, ValueError):  # ValueError: an encapsulation that is no point on the curve; no UTF-8
-            raise SealRefused(Refusal.DAMAGED, "damaged: it can't be decrypted, so it was changed on its way") from None
-        self._ciphers[name] = cipher  # only now: what is forged must not push out what is used
+        except (InvalidTag, ValueError):  # ValueError: the encapsulation is not a point on the curve, or not UTF-8
+            raise SealRefused(Refusal.DAMAGED, "damaged: decryption failed, so it was changed in transit") from None
+        self._ciphers[name] = cipher  # only after success: forged messages must not displace keys in use
         self._ciphers.move_to_end(name)
         if len(self._ciphers) > _MOST_RECEIVED:
             self._ciphers.popitem(last=False)
@@ -108,5 +113,5 @@ class Received:
 
 
 def make_nonce() -> bytes:
-    """A random nonce: a counter would repeat itself in a process that has forked."""
+    """Make a random nonce. A counter would repeat its values in a forked process."""
     return os.urandom(NONCE_BYTES)

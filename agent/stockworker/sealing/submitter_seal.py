@@ -1,4 +1,4 @@
-"""The submitter's side: payloads are sealed, results and error texts opened."""
+"""The submitter's side of sealing: seals payloads, opens results and error texts."""
 
 import math
 
@@ -25,14 +25,14 @@ from stockworker.sealing.trust import check_signature, newest_listed, sign
 
 
 class SubmitterSeal:
-    """What one submitter seals and opens with.
+    """Seals and opens with the keys of one submitter.
 
     Args:
         name: the submitter.
-        keyring: who is trusted.
-        keys: its own.
+        keyring: the trusted keys.
+        keys: the submitter's private keys.
         sign: sign each payload, and accept only signed results.
-        valid_for_s: how long a payload may be run, in seconds, where its job does not say so.
+        valid_for_s: validity of a payload, in seconds, for jobs without `expires_at`.
     """
 
     def __init__(self, name: ClientId, keyring: Keyring, keys: KeyFile, *, sign: bool, valid_for_s: float) -> None:
@@ -46,36 +46,36 @@ class SubmitterSeal:
         self._received = Received()
 
     def check(self, now: float) -> None:
-        """Look whether we can do what we are for.
+        """Check that payloads can be sealed and answers opened.
 
         Raises:
-            ConfigError: nothing could be sealed, or no answer opened; the text says what is missing.
+            ConfigError: a key is missing; the text names it.
         """
         self._signer(now)
         newest_listed(self._keys.opening, self._keyring, Holder.SUBMITTER, self._name, now)
 
     def can_seal(self, job_type: JobType, now: float) -> bool:
-        """Whether a group is to run this type."""
+        """Whether a group in the keyring runs this type."""
         return self._keyring.group_for(job_type, now) is not None
 
     def seal_job(self, job: Submission, job_id: JobId, now: float) -> str:
-        """Seal the payload of a job for the group that runs its type; it is good for no other job.
+        """Seal the payload of a job for the group that runs its type. It is not valid for any other job.
 
         Args:
-            job: as it is asked for. No worker runs it after its `expires_at`; without one, its time begins now, or at
-                its `not_before`, and is what the configuration says.
-            job_id: its id.
+            job: the submission. The payload is valid until its `expires_at`. Without one, the configured validity
+                starts now, or at the job's `not_before`.
+            job_id: the job's ID.
             now: seconds since the epoch.
 
         Raises:
-            ConfigError: the keyring has no key for it.
-            ValueError: a time is no number, or the payload no text that UTF-8 can hold.
+            ConfigError: the keyring has no key for the job's type.
+            ValueError: a time is not a number, or the payload can't be encoded in UTF-8.
         """
         group = self._keyring.group_for(job.type, now)
         if group is None or group.sealing is None:
             raise ConfigError(
-                f"the keyring has no group that runs {job.type} at this time: add one with "
-                f"'stockworker keys generate group NAME --types {job.type}', and give its key to the workers"
+                f"the keyring has no valid group for {job.type}. Add one with "
+                f"'stockworker keys generate group NAME --types {job.type}', and copy its key to the workers"
             )
         until = job.expires_at if job.expires_at is not None else max(now, job.not_before or 0.0) + self._valid_for_s
         signing = self._signer(now)
@@ -104,12 +104,12 @@ class SubmitterSeal:
 
         Args:
             text: the sealed string.
-            job_id: the job that it has to be of.
+            job_id: the expected job.
             now: seconds since the epoch.
-            of: `envelope.digest` of the sealed payload that it has to answer, if we still know it.
+            of: `envelope.digest` of the job's sealed payload, if it is still known.
 
         Raises:
-            SealRefused: it is not to be believed; the text says why.
+            SealRefused: the result is not trustworthy; the text has the reason.
         """
         return self._open(text, job_id, now, of, SealKind.RESULT)
 
@@ -119,17 +119,17 @@ class SubmitterSeal:
 
     def _open(self, text: str, job_id: JobId, now: float, of: bytes | None, kind: SealKind) -> str:
         if not is_sealed(text):
-            raise SealRefused(Refusal.PLAIN, "it is not sealed, and has to be")
+            raise SealRefused(Refusal.PLAIN, "it is not sealed, but must be")
         envelope = read_answer(text)
         header = envelope.header
         if header.id != job_id or header.kind is not kind or (of is not None and header.of != of):
             raise SealRefused(Refusal.MOVED, f"it was sealed as the {header.kind} of another job, {header.id}")
         if header.to != self._name:
-            raise SealRefused(Refusal.NO_KEY, f"it is sealed for {header.to}, and we are {self._name}")
+            raise SealRefused(Refusal.NO_KEY, f"it is sealed for {header.to}, not for {self._name}")
         check_signature(envelope, self._keyring, Holder.WORKER, now, required=self._sign)
         key = self._opening.get(header.key)
         if key is None:
-            raise SealRefused(Refusal.NO_KEY, f"it is sealed to a key that is not in {self._keys.path}: {header.key}")
+            raise SealRefused(Refusal.NO_KEY, f"it is sealed to key {header.key}, which is not in {self._keys.path}")
         info = answer_info(header.to, header.key, header.sender)
         return self._received.open(key, header.enc, info, header.nonce, (envelope.ciphertext, envelope.associated))
 

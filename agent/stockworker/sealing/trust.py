@@ -1,4 +1,4 @@
-"""Signatures: made with our newest key that the keyring lists, checked against whom the keyring names."""
+"""Signatures: made with the newest own key that the keyring lists, checked against the keyring."""
 
 from collections.abc import Sequence
 from typing import TypeVar
@@ -15,10 +15,13 @@ Key = TypeVar("Key", SigningKey, OpeningKey)
 
 
 def newest_listed(keys: Sequence[Key], keyring: Keyring, holder: Holder, name: str, now: float) -> Key:
-    """The first of our keys that others are told to be ours, now.
+    """The newest of the own keys that is valid in the keyring now.
+
+    A key that the keyring does not list yet would be refused by others: after a rotation, the old key stays in use until
+    the new one is valid.
 
     Raises:
-        ConfigError: there is none.
+        ConfigError: no key is.
     """
     for key in keys:
         try:
@@ -26,15 +29,15 @@ def newest_listed(keys: Sequence[Key], keyring: Keyring, holder: Holder, name: s
         except SealRefused:
             continue
         return key
-    ours = ", ".join(key.id for key in keys) or "none"
+    own = ", ".join(key.id for key in keys) or "none"
     raise ConfigError(
-        f"the keyring lists no key of ours (we have {ours}) for {holder} {name} at this time: add the line that "
-        f"'stockworker keys export {holder} {name}' prints, on every machine"
+        f"the keyring lists no valid key for {holder} {name} (private keys on this machine: {own}). Add the output of "
+        f"'stockworker keys export {holder} {name}' to the keyring on all machines"
     )
 
 
 def sign(key: SigningKey | None, associated: bytes, ciphertext: bytes) -> bytes:
-    """Sign a sealed string; without a key the signature is empty."""
+    """Sign a sealed string; without a key, the signature is empty."""
     return b"" if key is None else key.private.sign(statement(associated, ciphertext))
 
 
@@ -46,20 +49,18 @@ def check_signature(
     *,
     required: bool,
 ) -> None:
-    """Check that a sealed string is from whom it says.
+    """Check that a sealed string comes from the sender in its header.
 
     Raises:
-        SealRefused: it is not, or that one is not trusted now, or it is not signed and has to be.
+        SealRefused: the signature is wrong or missing, or the keyring does not trust the sender now.
     """
     sender, signer = envelope.header.sender, envelope.header.signer
     if signer is None:
         if required:
-            raise SealRefused(
-                Refusal.UNSIGNED, f"it is not signed by {holder} {sender}, and has to be (encryption.sign)"
-            )
+            raise SealRefused(Refusal.UNSIGNED, f"it is not signed by {holder} {sender}, but must be (encryption.sign)")
         return
     entry = keyring.trusted(holder, sender, signer, now)
     try:
         Ed25519PublicKey.from_public_bytes(entry.verifying or b"").verify(envelope.signature, envelope.signed)
     except (InvalidSignature, ValueError):
-        raise SealRefused(Refusal.FORGED, f"its signature is not that of {holder} {sender}") from None
+        raise SealRefused(Refusal.FORGED, f"its signature is not from {holder} {sender}") from None

@@ -1,4 +1,4 @@
-"""The worker's side: payloads are opened if they are from somebody that we trust, results and error texts sealed."""
+"""The worker's side of sealing: opens payloads of trusted submitters, seals results and error texts."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -27,12 +27,12 @@ from stockworker.sealing.trust import check_signature, newest_listed, sign
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A payload that was sealed.
+    """An opened payload.
 
     Attributes:
         payload: JSON text.
-        header: that it came with; its answer is bound to it.
-        of: what the answer names it by.
+        header: header of the sealed payload; the answer is bound to it.
+        of: digest by which the answer names the payload.
         reply: X25519 public key that the answer is sealed to.
     """
 
@@ -43,13 +43,13 @@ class Opened:
 
 
 class WorkerSeal:
-    """What one worker opens and seals with.
+    """Opens and seals with the keys of one worker.
 
     Args:
         name: the worker.
-        keyring: who is trusted.
-        groups: the keys of the groups that it is in.
-        keys: its own, to sign results with; None if it does not sign.
+        keyring: the trusted keys.
+        groups: private keys of the groups that the worker is in.
+        keys: the worker's private keys, which sign results; None if it does not sign.
         required: refuse payloads that are not sealed.
         sign: accept only signed payloads, and sign each result.
     """
@@ -74,28 +74,28 @@ class WorkerSeal:
         self._received = Received()
 
     def check(self, now: float) -> None:
-        """Look whether we can do what we are for.
+        """Check that payloads can be opened and results signed.
 
         Raises:
-            ConfigError: results could not be signed, or no job opened; the text says what is missing.
+            ConfigError: a key is missing; the text names it.
         """
         self._signer(now)
         if self.required and not self._opening:
             raise ConfigError(
-                "encryption.group_keys: holds no key, and only sealed jobs may be run: name a group's file"
+                "encryption.group_keys: contains no key, but only sealed jobs may run. Name the key file of a group"
             )
 
     def open_job(self, text: str, job_id: JobId, job_type: JobType, now: float) -> Opened:
-        """Open the payload of a job, if a submitter that we trust has sealed it for this very job.
+        """Open the payload of a job, if a trusted submitter sealed it for this job.
 
         Args:
             text: the sealed string.
-            job_id: as the dispatcher says.
-            job_type: likewise.
+            job_id: the job's ID, from the dispatcher.
+            job_type: the job's type, from the dispatcher.
             now: seconds since the epoch.
 
         Raises:
-            SealRefused: it must not be run here; the text says why, and repeats nothing of what is inside.
+            SealRefused: the job must not run here; the text has the reason, and nothing of the payload.
         """
         envelope = read_job(text)
         header = envelope.header
@@ -105,52 +105,51 @@ class WorkerSeal:
         if key is None:
             raise SealRefused(
                 Refusal.NO_KEY,
-                f"this worker has no private key {header.key} of group {header.group}: see encryption.group_keys",
+                f"this worker has no private key {header.key} of group {header.group}; see encryption.group_keys",
             )
-        self._signer(now)  # a result that we could not sign would be refused, and the work be in vain
+        self._signer(now)  # without a signing key the result would be refused, so the job must not run
         info = job_info(header.group, header.key, header.sender)
         payload = self._received.open(key, header.enc, info, header.nonce, (envelope.ciphertext, envelope.associated))
         return Opened(payload, header, digest(text), reply)
 
     def _check_purpose(self, header: JobHeader, job_id: JobId, job_type: JobType, now: float) -> None:
         if header.id != job_id or header.type != job_type:
-            raise SealRefused(
-                Refusal.MOVED, f"it was sealed for another job: {header.id} of type {header.type}, and not for this one"
-            )
+            raise SealRefused(Refusal.MOVED, f"it was sealed for another job: {header.id} of type {header.type}")
         if now > header.until:
             until = datetime.fromtimestamp(header.until, UTC)
-            raise SealRefused(
-                Refusal.EXPIRED, f"it was not to be run after {until:%Y-%m-%dT%H:%M:%SZ}; submit it again"
-            )
+            raise SealRefused(Refusal.EXPIRED, f"it expired at {until:%Y-%m-%dT%H:%M:%SZ}; submit it again")
         lines = self._keyring.group_lines(header.group, header.key)
-        if not lines:  # it may be new, and our keyring old
+        if not lines:  # the keyring on this machine may be outdated
             raise SealRefused(
-                Refusal.NO_KEY, f"the keyring lists no key {header.key} of group {header.group}: copy it anew"
+                Refusal.NO_KEY,
+                f"the keyring lists no key {header.key} of group {header.group}; copy the current keyring",
             )
         if not any(line.allows(job_type) for line in lines):
             raise SealRefused(
-                Refusal.NOT_ALLOWED, f"it is sealed for group {header.group}, which is not to run {job_type}"
+                Refusal.NOT_ALLOWED, f"it is sealed for group {header.group}, which may not run {job_type}"
             )
 
     def _check_sender(self, envelope: Envelope[JobHeader], now: float) -> bytes:
-        """Returns the key that the answer is sealed to."""
+        """Check the sender; return the key that the answer must be sealed to."""
         header = envelope.header
         check_signature(envelope, self._keyring, Holder.SUBMITTER, now, required=self._sign)
         entry = self._keyring.trusted(Holder.SUBMITTER, header.sender, header.signer or header.reply, now)
         if not entry.allows(header.type):
             raise SealRefused(
-                Refusal.NOT_ALLOWED, f"submitter {header.sender} may not submit {header.type}: the keyring says so"
+                Refusal.NOT_ALLOWED, f"submitter {header.sender} may not submit {header.type} according to the keyring"
             )
         reply = self._keyring.trusted(Holder.SUBMITTER, header.sender, header.reply, now).sealing
         if reply is None or key_id(reply) != header.reply:
-            raise SealRefused(Refusal.UNTRUSTED, f"key {header.reply} of submitter {header.sender} is none to seal to")
+            raise SealRefused(
+                Refusal.UNTRUSTED, f"key {header.reply} of submitter {header.sender} is not a sealing key"
+            )
         return reply
 
     def seal_answer(self, kind: SealKind, text: str, opened: Opened, attempt: int, now: float) -> str:
-        """Seal a result or an error text for who has submitted the job.
+        """Seal a result or an error text for the submitter of the job.
 
         Raises:
-            ConfigError: the keyring does not list our signing key any more.
+            ConfigError: the keyring no longer lists this worker's signing key.
         """
         job = opened.header
         signing = self._signer(now)
