@@ -47,7 +47,6 @@ from stockworker.protocol.messages import (
     Submit,
     Transition,
 )
-from stockworker.protocol.retry import RetryPolicy
 from stockworker.shell.turn import LinkChanged, Now
 from tests.harness.entropy import Counting
 from tests.harness.memory_store import MemoryJobStore
@@ -82,8 +81,19 @@ def a_job(
     sequence: int = 1,
 ) -> JobRecord:
     """A job that is not in any book."""
-    retry_policy = RetryPolicy(3, 8.0, 600.0)
-    spec = JobSpec(job_id, of_type, priority, not_before, expires_at, 60.0, retry_policy, 3, frozenset(tags))
+    spec = JobSpec(
+        job_id=job_id,
+        type=of_type,
+        priority=priority,
+        not_before=not_before,
+        expires_at=expires_at,
+        timeout_s=60.0,
+        max_attempts=3,
+        backoff_s=8.0,
+        backoff_max_s=600.0,
+        max_crashes=3,
+        tags=frozenset(tags),
+    )
     return JobRecord(spec, sequence, state, submitted_at=0.0, ready_at=ready_at)
 
 

@@ -4,7 +4,6 @@ from hypothesis import strategies as st
 
 from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.retry import RetryPolicy
 from tests.harness.messages import (
     counts,
     durations,
@@ -28,7 +27,9 @@ specs = st.builds(
     not_before=st.none() | times,
     expires_at=st.none() | times,
     timeout_s=durations,
-    retry=st.builds(RetryPolicy, counts, durations, durations),
+    max_attempts=counts,
+    backoff_s=durations,
+    backoff_max_s=durations,
     max_crashes=counts,
     tags=st.frozensets(tags, max_size=4),
     unique=st.none() | unique_keys,

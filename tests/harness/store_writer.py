@@ -18,7 +18,6 @@ from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Assignment, AttemptReport
-from stockworker.protocol.retry import RetryPolicy
 from stockworker.worker.effects import Accept, MarkStarted, RecordOutcome
 from stockworker.worker.journal import Journal
 
@@ -28,15 +27,14 @@ OPENERS: Final[dict[str, Callable[[Path], SqliteJobStore | Journal]]] = {"jobs":
 
 def a_job(number: int) -> JobRecord:
     spec = JobSpec(
-        JobId(f"job-{number}"),
-        JobType("t"),
-        Priority.NORMAL,
-        None,
-        None,
-        60.0,
-        RetryPolicy(3, 1.0, 60.0),
-        3,
-        frozenset(),
+        job_id=JobId(f"job-{number}"),
+        type=JobType("t"),
+        priority=Priority.NORMAL,
+        timeout_s=60.0,
+        max_attempts=3,
+        backoff_s=1.0,
+        backoff_max_s=60.0,
+        max_crashes=3,
     )
     return JobRecord(spec, number, State.QUEUED, submitted_at=0.0, ready_at=0.0)
 

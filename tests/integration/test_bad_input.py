@@ -340,16 +340,17 @@ def test_a_worker_drops_garbage_and_goes_on(fleet: Fleet, kind: TopicKind) -> No
     assert worker.alive
 
 
-def test_a_worker_refuses_an_order_that_it_does_not_know(fleet: Fleet) -> None:
+@pytest.mark.parametrize("action", ["explode", "reload"])  # the latter is what an older dispatcher might send
+def test_a_worker_refuses_an_order_that_it_does_not_know(fleet: Fleet, action: str) -> None:
     topic = topics.of_worker(TopicKind.CONTROL, WorkerId("host-1"))
 
     async def run() -> None:
         async with peer(fleet, "dispatcher") as impostor:
-            await impostor.link.send([Packet(topic, b'{"schema": 1, "action": "explode"}')])
+            await impostor.link.send([Packet(topic, b'{"schema": 1, "action": "%s"}' % action.encode())])
         await run_good_job(fleet)
 
     asyncio.run(run())
-    reason = "action: 'explode' is none of cancel, drain, resume, reload"
+    reason = f"action: '{action}' is none of cancel, drain, resume"
     fleet.workers[0].await_event("message_refused", topic=topic, reason=reason)
 
 

@@ -63,8 +63,8 @@ def test_the_same_id_is_the_same_job(fleet: Fleet) -> None:
     first = run(fleet, "submit", "echo", "--id", job_id, "--json")
     second = run(fleet, "submit", "echo", "--id", job_id, "--json")
 
-    assert first.json == {"id": job_id, "status": "stored"}
-    assert (second.status, second.json) == (0, {"id": job_id, "status": "duplicate"})
+    assert first.json == {"job_id": job_id, "id": job_id, "status": "stored"}
+    assert (second.status, second.json) == (0, {"job_id": job_id, "id": job_id, "status": "duplicate"})
     assert "was submitted before" in second.errors
 
 
@@ -178,7 +178,7 @@ def test_a_job_is_cancelled_and_run_again(fleet: Fleet) -> None:
 
     assert (cancelled.status, cancelled.output) == (0, f"{waits} cancelled\n")
     assert cancelled_again.json["id"] == waits
-    assert (retried.status, retried.json) == (0, {"id": failed, "status": "reopened"})
+    assert (retried.status, retried.json) == (0, {"job_id": failed, "id": failed, "status": "reopened"})
 
 
 def test_a_job_that_has_completed_can_not_be_retried(fleet: Fleet) -> None:
@@ -212,7 +212,7 @@ def test_statistics_are_shown_again_until_interrupted(fleet: Fleet) -> None:
     words = command.arguments(fleet.config_file("client"), "stats", "--watch", "10ms", "--json")
     with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdout is not None
-        assert all(process.stdout.readline().startswith(b'{"epoch"') for _ in range(3))
+        assert all(process.stdout.readline().startswith(b'{"incarnation"') for _ in range(3))
         process.send_signal(signal.SIGINT)
         _, errors = process.communicate(timeout=command.TIMEOUT_S)
 
@@ -234,10 +234,10 @@ def test_a_batch_is_stored_and_waited_for(fleet: Fleet) -> None:
     endings = {entry["id"]: entry for entry in done.json_lines if "state" in entry}
     assert done.status == 1
     assert receipts == {
-        1: {"line": 1, "id": "batch-1", "status": "stored"},
-        3: {"line": 3, "id": "batch-2", "status": "stored"},
+        1: {"line": 1, "job_id": "batch-1", "id": "batch-1", "status": "stored"},
+        3: {"line": 3, "job_id": "batch-2", "id": "batch-2", "status": "stored"},
     }
-    assert endings["batch-1"] == {"id": "batch-1", "state": "completed", "result": 3}
+    assert endings["batch-1"] == {"job_id": "batch-1", "id": "batch-1", "state": "completed", "result": 3}
     assert endings["batch-2"]["state"] == "failed"
     assert done.errors == "stockworker: 2 jobs: 2 stored\n"
 

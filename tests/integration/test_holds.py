@@ -210,6 +210,7 @@ def test_while_a_job_lives_its_unique_key_brings_one_to_it(fleet: Fleet, tmp_pat
     assert (second.status, second.output) == (0, first.output)
     assert second.errors == f"stockworker: job {job_id} holds the unique key daily; nothing was changed\n"
     assert for_programs.json == {
+        "job_id": "mine",
         "id": "mine",
         "status": "duplicate",
         "reason": f"job {job_id} holds the unique key daily",

@@ -20,7 +20,7 @@ from stockworker.protocol.body import (
     in_batches,
 )
 from stockworker.protocol.codec import decode, encode
-from stockworker.protocol.codec_client import submission_size
+from stockworker.protocol.codec_submit import submission_size
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -76,6 +76,14 @@ def test_no_more_is_explained_than_can_be_told_soon(asked: dict[str, Any], reaso
 
 
 LONGEST_ID = "x" * 64
+LONG_OPTIONS: dict[str, Any] = {
+    "not_before": 1e9 / 3,
+    "expires_at": 1e9 / 7,
+    "timeout_s": 1e6 / 3,
+    "max_attempts": 999,
+    "backoff_s": 1 / 3,
+    "max_crashes": 999,
+}
 WORST_TEXT = "\x1f" * MAX_TEXT
 LARGEST_CONTENTS = ["a" * (MAX_CONTENT - 2), "\u20ac" * ((MAX_CONTENT - 2) // 3), "\x1f" * ((MAX_CONTENT - 2) // 6)]
 
@@ -85,9 +93,7 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
     assert fits(content)
     assert not fits(content + content[0] * 6)
     worker, job, kind, token = WorkerId(LONGEST_ID), JobId(LONGEST_ID), JobType(LONGEST_ID), Token(LONGEST_ID)
-    submission = messages.Submission(
-        job, kind, Priority.NORMAL, content, 1e9 / 3, 1e9 / 7, 1e6 / 3, 999, 1 / 3, 999, unique=UniqueKey(LONGEST_ID)
-    )
+    submission = messages.Submission(job, kind, Priority.NORMAL, content, **LONG_OPTIONS, unique=UniqueKey(LONGEST_ID))
     view = messages.JobView(
         job_id=job,
         type=kind,
@@ -139,13 +145,8 @@ def test_jobs_in_batches_stay_below_the_largest_body(shapes: list[tuple[int, str
             JobType(LONGEST_ID),
             Priority.HIGH,
             letter * length,
-            1e9 / 3,
-            1e9 / 7,
-            1e6 / 3,
-            999,
-            1 / 3,
-            999,
-            frozenset(Tag(f"{number:064d}") for number in range(tags)),
+            **LONG_OPTIONS,
+            tags=frozenset(Tag(f"{number:064d}") for number in range(tags)),
         )
         for length, letter, tags in shapes
     ]

@@ -75,15 +75,15 @@ def ended(state: State, result: str | None = None, reason: str | None = None) ->
 @pytest.mark.parametrize(
     ("ending", "fields"),
     [
-        (ended(State.COMPLETED, '{"x": [1]}'), {"id": "a", "state": "completed", "result": {"x": [1]}}),
-        (ended(State.COMPLETED), {"id": "a", "state": "completed", "result": None}),
-        (ended(State.COMPLETED, "no JSON"), {"id": "a", "state": "completed", "result": "no JSON"}),
-        (ended(State.FAILED, reason="boom\nat line 1"), {"id": "a", "state": "failed", "reason": "boom\nat line 1"}),
-        (ended(State.CANCELLED), {"id": "a", "state": "cancelled"}),
+        (ended(State.COMPLETED, '{"x": [1]}'), {"state": "completed", "result": {"x": [1]}}),
+        (ended(State.COMPLETED), {"state": "completed", "result": None}),
+        (ended(State.COMPLETED, "no JSON"), {"state": "completed", "result": "no JSON"}),
+        (ended(State.FAILED, reason="boom\nat line 1"), {"state": "failed", "reason": "boom\nat line 1"}),
+        (ended(State.CANCELLED), {"state": "cancelled"}),
     ],
 )
 def test_an_ending_for_programs(ending: Ended, fields: dict[str, object]) -> None:
-    assert completion_fields(ending) == fields
+    assert completion_fields(ending) == {"job_id": "a", "id": "a", **fields}
 
 
 def test_an_ending_for_people_is_one_line() -> None:

@@ -15,9 +15,9 @@ from stockworker.client.sealing import ClientSealing
 from stockworker.config import Encryption
 from stockworker.errors import ConfigError, JobRejected
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
-from stockworker.protocol.job import Attempt, Outcome, Priority
+from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Explanation, JobView, Submission
+from stockworker.protocol.messages import AttemptView, Explanation, JobView, Submission
 from stockworker.protocol.sealed import is_sealed
 from stockworker.sealing import keyring, keys
 from stockworker.sealing.envelope import SealKind, read_job
@@ -191,7 +191,7 @@ def test_reasons_are_opened_wherever_they_stand(office: Office) -> None:
 
     assert secrecy.open(ended(None, State.FAILED, reason)) == ended(None, State.FAILED, read)
     assert secrecy.open_view(view(State.FAILED, reason)).reason == read
-    attempt = Attempt(JOB, 1, WorkerId(EDGE), Token("t"), 1.0, 2.0, Outcome.ERROR, 1.0, error)
+    attempt = AttemptView(1, WorkerId(EDGE), Token("t"), 1.0, 2.0, Outcome.ERROR, 1.0, error)
     story = secrecy.open_story(Explanation(JOB, (f"it is failed: {reason}",), (attempt,)))
     assert story == Explanation(JOB, (f"it is failed: {read}",), (replace(attempt, error="no price: ACME"),))
 

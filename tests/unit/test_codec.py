@@ -25,19 +25,24 @@ KEY = UniqueKey("AAPL.daily")
 R = messages.Reply(C, "c-1")
 TEXT = '{"symbol":"AAPL","note":"größer €\\n"}'
 
+ALL_OPTIONS: dict[str, Any] = {
+    "not_before": 1.7e9,
+    "expires_at": 1.8e9,
+    "timeout_s": 60.5,
+    "max_attempts": 3,
+    "backoff_s": 2.0,
+    "max_crashes": 2,
+}
+
 RECORDED: dict[str, Message] = {
     "submit one": messages.Submit(
-        (
-            messages.Submission(
-                J, TA, job.Priority.HIGH, TEXT, 1.7e9, 1.8e9, 60.5, 3, 2.0, 2, frozenset({Tag("eu"), Tag("gpu")})
-            ),
-        ),
+        (messages.Submission(J, TA, job.Priority.HIGH, TEXT, **ALL_OPTIONS, tags=frozenset({Tag("eu"), Tag("gpu")})),),
         R,
     ),
     "submit bare": messages.Submit((messages.Submission(None, TA, job.Priority.NORMAL, "{}"),), None),
     "submit batch": messages.Submit(
         (
-            messages.Submission(J, TA, job.Priority.LOW, TEXT, 1.7e9, 1.8e9, 60.5, 3, 2.0, 2, frozenset({Tag("eu")})),
+            messages.Submission(J, TA, job.Priority.LOW, TEXT, **ALL_OPTIONS, tags=frozenset({Tag("eu")})),
             messages.Submission(JobId("b"), TA, job.Priority.LOW, ""),
         ),
         R,
@@ -190,8 +195,8 @@ RECORDED: dict[str, Message] = {
                 JobId("b"),
                 ("it has waited for 5 s at priority low",),
                 (
-                    job.Attempt(JobId("b"), 1, W, T, 1.7e9, 1700000009.25, job.Outcome.ERROR, 9.0, "no such ticker"),
-                    job.Attempt(JobId("b"), 2, W, Token("1"), 1700000010.0),
+                    messages.AttemptView(1, W, T, 1.7e9, 1700000009.25, job.Outcome.ERROR, 9.0, "no such ticker"),
+                    messages.AttemptView(2, W, Token("1"), 1700000010.0),
                 ),
             ),
         ),

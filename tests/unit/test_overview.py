@@ -13,7 +13,6 @@ from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import JobRecord, JobSpec, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import QueueView, Stats, WorkerView
-from stockworker.protocol.retry import RetryPolicy
 
 LONG = "x" * 57
 
@@ -39,12 +38,11 @@ def a_ledger(types: int = 0, holds: Iterable[tuple[HoldKind, str]] = ()) -> Ledg
             job_id=JobId(f"j{number}"),
             type=JobType(f"{LONG}-{number:06}"),
             priority=Priority.NORMAL,
-            not_before=None,
-            expires_at=None,
             timeout_s=1.0,
-            retry=RetryPolicy(1, 0.0, 0.0),
+            max_attempts=1,
+            backoff_s=0.0,
+            backoff_max_s=0.0,
             max_crashes=1,
-            tags=frozenset(),
         )
         jobs.append(JobRecord(spec, number, State.QUEUED, 0.0, 0.0))
     return Ledger(Snapshot(jobs, {}, types + 1, frozenset(holds)))

@@ -44,7 +44,9 @@ def test_a_job_is_stored_with_the_defaults_and_then_receipted(dispatcher: Dispat
         not_before=None,
         expires_at=None,
         timeout_s=600.0,
-        retry=RetryPolicy(max_attempts=3, backoff_s=8.0, backoff_max_s=600.0),
+        max_attempts=3,
+        backoff_s=8.0,
+        backoff_max_s=600.0,
         max_crashes=3,
         tags=frozenset(),
     )

@@ -16,10 +16,9 @@ from stockworker.cli.printing import (
 from stockworker.client import Client, Ended
 from stockworker.errors import JobUnknown
 from stockworker.logs.lines import escaped
-from stockworker.protocol.codec_answer import view_fields
-from stockworker.protocol.codec_client import MAX_QUERY
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import JobFilter, JobView
+from stockworker.protocol.messages import MAX_QUERY, JobFilter, JobView
+from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, identifier, timeout, whole_number
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import complain, print_json
@@ -84,7 +83,7 @@ def _status(arguments: argparse.Namespace) -> int:
     views = [found[job_id] for job_id in dict.fromkeys(arguments.jobs) if job_id in found]
     if arguments.json:
         for view in views:
-            print_json(view_fields(view))
+            print_json(shown(view))
     else:
         print("\n\n".join("\n".join(_details(view)) for view in views), end="\n" if views else "")
     unknown = [job_id for job_id in arguments.jobs if job_id not in found]
@@ -123,7 +122,7 @@ def _list(arguments: argparse.Namespace) -> int:
     views = converse(arguments, ask, notices=False)
     if arguments.json:
         for view in views:
-            print_json(view_fields(view))
+            print_json(shown(view))
         return Exit.OK
     header = ("JOB", "TYPE", "PRIORITY", "STATE", "AGE", "ATTEMPT", "WORKER", "REASON")
     now = clock.wall()

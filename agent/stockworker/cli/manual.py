@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, make_parser
+from stockworker.protocol.messages import AttemptView, Explanation, JobView, QueueView, ReceiptEntry, Stats, WorkerView
+from stockworker.protocol.wire import plan_of
 from stockworker.terminal.exits import Exit
 
 _OUTPUT = (
@@ -14,22 +16,27 @@ _OUTPUT = (
     "it are seconds since the epoch on the dispatcher's clock. Fields that end in _s are durations in seconds. Absent "
     "values are omitted."
 )
-_JOB_FIELDS = (
-    "id, type, priority, state, submitted_at, ready_at, ended_at, attempt, failures, crashes, worker, "
-    "cancel_requested, reason"
-)
-_RECEIPT_FIELDS = (
-    "id, status (stored, duplicate, cancelled, cancelling, reopened, rejected), reason, holder (the job that has the "
-    "unique key); line with submit --batch; the fields of wait with submit --wait, on separate lines with --batch"
-)
+
+
+def _fields(cls: type) -> str:
+    """What `shown` prints of a message, with the names that programs of older versions read."""
+    return ", ".join(
+        each.attribute + ("" if each.name == each.attribute else f" (also as {each.name})")
+        for each in plan_of(cls).fields
+    )
+
+
 _SHAPES = (
-    ("status, list", _JOB_FIELDS),
-    ("wait", "id, state, and result (the JSON that the handler returned) or reason"),
-    ("submit, cancel, retry", _RECEIPT_FIELDS),
-    ("why", "id, why (sentences), attempts (number, worker, token, assigned_at, ended_at, outcome, ran_s, error)"),
+    ("status, list", _fields(JobView)),
+    ("wait", "job_id (also as id), state, and result (the JSON that the handler returned) or reason"),
+    (
+        "submit, cancel, retry",
+        f"{_fields(ReceiptEntry)}; line with submit --batch; the fields of wait with submit --wait, on separate lines with --batch",
+    ),
+    ("why", f"{_fields(Explanation)}; of each attempt: {_fields(AttemptView)}"),
     ("pause, resume", "type, status (paused, resumed), reason"),
     ("drain, undrain", "worker, status (drained, undrained), reason"),
-    ("stats", "epoch, version, uptime_s, states, queues, workers, counters"),
+    ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
     ("check", "verdict (ok, warn, fail), check, text"),
     ("keys list", "holder, name, signing, sealing, state, private, types, created, not_before, not_after"),
 )
@@ -65,7 +72,7 @@ EXAMPLES = (
     ),
     (
         "Cancel all queued jobs",
-        "stockworker list --state queued --json | jq -r .id | xargs stockworker cancel",
+        "stockworker list --state queued --json | jq -r .job_id | xargs stockworker cancel",
     ),
 )
 

@@ -6,11 +6,11 @@ from collections.abc import Awaitable, Callable, Iterable
 from pathlib import Path
 
 from stockworker.cli.connection import converse
-from stockworker.cli.printing import receipt_fields
 from stockworker.client import Client
 from stockworker.config import instances, load
 from stockworker.protocol.body import present
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus
+from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, identifier
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import complain, note, print_json
@@ -79,7 +79,7 @@ async def _print_receipts(entries: Iterable[ReceiptEntry], client: Client, *, as
     rejected = []
     for entry in entries:
         if as_json:
-            print_json(receipt_fields(entry))
+            print_json(shown(entry))
         elif entry.status is not ReceiptStatus.REJECTED:
             print(f"{entry.job_id} {entry.status}")
         if entry.status is ReceiptStatus.REJECTED:

@@ -7,8 +7,7 @@ from typing import Any
 
 from stockworker.client import Client, Ended
 from stockworker.logs.lines import escaped
-from stockworker.protocol.body import present
-from stockworker.protocol.messages import Progress, ReceiptEntry
+from stockworker.protocol.messages import Progress
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import StatusLine, print_json
 
@@ -73,17 +72,12 @@ def first_line(reason: str | None) -> str:
     return (reason or "").partition("\n")[0]
 
 
-def receipt_fields(entry: ReceiptEntry) -> dict[str, str]:
-    """A receipt as a JSON object: ``id``, ``status``, ``reason``, ``holder``."""
-    return present({"id": entry.job_id, "status": entry.status, "reason": entry.reason, "holder": entry.holder})
-
-
 def completion_fields(ended: Ended) -> dict[str, Any]:
-    """How a job ended, as a JSON object: ``id``, ``state``, and ``result`` or ``reason``.
+    """How a job ended, as a JSON object: ``job_id``, ``state``, and ``result`` or ``reason``.
 
     A completed job with a ``reason`` is one whose result was refused.
     """
-    fields: dict[str, Any] = {"id": ended.job_id, "state": ended.state}
+    fields: dict[str, Any] = {"job_id": ended.job_id, "id": ended.job_id, "state": ended.state}
     if ended.has_result:
         fields["result"] = parse_result(ended.result)
     elif ended.reason is not None:

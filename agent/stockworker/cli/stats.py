@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.cli.connection import converse
 from stockworker.client import Client
-from stockworker.protocol.codec_stats import stats_fields
 from stockworker.protocol.messages import QueueView, Stats, WorkerView
+from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, timeout
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import print_json
@@ -48,7 +48,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _show(found: Stats, *, as_json: bool, screen: bool) -> None:
     if as_json:
-        print_json(stats_fields(found))
+        print_json(shown(found))
         return
     width = terminal_width()
     blocks = ("\n".join(line[:width] for line in block) for block in _blocks(found))

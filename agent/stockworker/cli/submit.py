@@ -15,12 +15,12 @@ from stockworker.cli.printing import (
     completion_fields,
     print_completion,
     print_completion_json,
-    receipt_fields,
 )
 from stockworker.client import Client, Ended, make_submission
 from stockworker.errors import AccessDenied, ConnectionFailed, JobRejected
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
+from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, attempts, delay, identifier, moment, timeout
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import StatusLine, complain, note, print_json
@@ -137,7 +137,7 @@ class _Single:
     def __init__(self, arguments: argparse.Namespace, submission: Submission) -> None:
         self._arguments = arguments
         self._submission = submission
-        self._receipt: dict[str, str] = {}
+        self._receipt: dict[str, Any] = {}
         self._waiting = Waiting(self._print, quiet=arguments.quiet)
 
     def run(self) -> int:
@@ -152,7 +152,7 @@ class _Single:
         except ConnectionFailed as error:
             again = f"The job may have been stored; to submit it again safely, use --id {self._submission.job_id}"
             raise type(error)(f"{error}. {again}") from None
-        self._receipt = receipt_fields(entry)
+        self._receipt = shown(entry)
         if entry.status is ReceiptStatus.REJECTED:
             complain(f"job {entry.job_id} was rejected: {entry.reason}")
             if self._arguments.json:
@@ -245,7 +245,7 @@ class _Batch:
             self._counts[entry.status] += 1
             line = self._lines.get(entry.job_id)
             if self._arguments.json:
-                print_json({"line": line, **receipt_fields(entry)})
+                print_json({"line": line, **shown(entry)})
             elif entry.status is ReceiptStatus.REJECTED:
                 complain(f"line {line}: job {entry.job_id} was rejected: {entry.reason}")
             elif not self._arguments.wait:

@@ -7,8 +7,8 @@ from stockworker.cli.connection import converse
 from stockworker.cli.printing import first_line
 from stockworker.client import Client
 from stockworker.logs.lines import escaped
-from stockworker.protocol.codec_answer import story_fields
 from stockworker.protocol.messages import Explanation
+from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, identifier
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import print_json
@@ -29,7 +29,7 @@ def _run(arguments: argparse.Namespace) -> int:
 
     explanation = converse(arguments, ask, notices=False)
     if arguments.json:
-        print_json(story_fields(explanation))
+        print_json(shown(explanation))
     else:
         print("\n".join(_lines(explanation)))
     return Exit.OK

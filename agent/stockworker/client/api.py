@@ -20,10 +20,11 @@ from stockworker.client.submission import make_submission
 from stockworker.config import Encryption, load
 from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown, ResultRefused
 from stockworker.protocol.body import in_batches
-from stockworker.protocol.codec_client import MAX_QUERY, submission_size
+from stockworker.protocol.codec_submit import submission_size
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, check_id
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
+    MAX_QUERY,
     Answer,
     CancelJob,
     Explanation,

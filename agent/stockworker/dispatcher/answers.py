@@ -8,7 +8,7 @@ from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord
-from stockworker.protocol.messages import Answer, Explanation, JobView, Query
+from stockworker.protocol.messages import Answer, AttemptView, Explanation, JobView, Query
 
 Why = Mapping[JobId, tuple[str, ...]]
 
@@ -53,10 +53,12 @@ def answer(query: Query, store: JobStore, why: Why = _UNTOLD) -> Answer:
 def _story(job: JobRecord, store: JobStore, why: Why) -> Explanation:
     reason = (job.reason or "").partition("\n")[0]
     ended = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
-    return Explanation(job.spec.job_id, why.get(job.spec.job_id, (ended,)), tuple(store.attempts(job.spec.job_id)))
+    return Explanation(
+        job.spec.job_id, why.get(job.spec.job_id, (ended,)), tuple(map(_attempt_view, store.attempts(job.spec.job_id)))
+    )
 
 
-def _newest(attempts: tuple[Attempt, ...], room: int) -> tuple[tuple[Attempt, ...], int]:
+def _newest(attempts: tuple[AttemptView, ...], room: int) -> tuple[tuple[AttemptView, ...], int]:
     """As many of the newest attempts as there is room for, and the room that is left then."""
     shown = 0
     for attempt in reversed(attempts[-_MOST_ATTEMPTS:]):
@@ -84,4 +86,17 @@ def _view(job: JobRecord, result: str | None) -> JobView:
         cancel_requested=job.cancel_requested,
         reason=job.reason,
         result=result,
+    )
+
+
+def _attempt_view(attempt: Attempt) -> AttemptView:
+    return AttemptView(
+        number=attempt.number,
+        worker=attempt.worker,
+        token=attempt.token,
+        assigned_at=attempt.assigned_at,
+        ended_at=attempt.ended_at,
+        outcome=attempt.outcome,
+        ran_s=attempt.ran_s,
+        error=attempt.error,
     )

@@ -1,31 +1,23 @@
 """Jobs and attempts as rows of a database. Pure.
 
-Each column is named here once, with the attribute that it keeps: SELECT, INSERT and UPDATE, and the way from an object
-to a row and back, follow from these tables. A new column takes a line here and a migration in the store.
+Each column is named here once, or follows from a field of `JobSpec`: SELECT, INSERT and UPDATE, and the way from an
+object to a row and back, follow from these tables. A new job option takes a migration in the store; another new column
+takes a line here as well.
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any, Final
 
 from stockworker.protocol.ids import Tag
 from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.retry import RetryPolicy
 
-# What was submitted: written once.
-_SPEC: Final = {
-    "id": "job_id",
-    "type": "type",
-    "priority": "priority",
-    "not_before": "not_before",
-    "expires_at": "expires_at",
-    "timeout_s": "timeout_s",
-    "max_crashes": "max_crashes",
-    "unique_key": "unique",
-    "tags": "tags",
-}
-_RETRY: Final = ("max_attempts", "backoff_s", "backoff_max_s")
+_RENAMED: Final = {"job_id": "id", "unique": "unique_key"}
+
+# What was submitted: written once. A new job option is a column of its own name.
+_SPEC: Final = {_RENAMED.get(each.name, each.name): each.name for each in fields(JobSpec)}
 _ARRIVAL: Final = ("sequence", "submitted_at")
 
 # What changes: written with each step of a job.
@@ -43,7 +35,7 @@ PROGRESS: Final = (
     "reason",
 )
 ATTEMPT: Final = ("job_id", "number", "worker", "token", "assigned_at", "ended_at", "outcome", "ran_s", "error")
-JOB: Final = (*PROGRESS, *_ARRIVAL, *_RETRY, *_SPEC)
+JOB: Final = (*PROGRESS, *_ARRIVAL, *_SPEC)
 
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "priority": Priority,
@@ -57,9 +49,10 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
 _job_values = attrgetter(
     *PROGRESS,
     *_ARRIVAL,
-    *(f"spec.retry.{attribute}" for attribute in _RETRY),
     *(f"spec.{attribute}" for attribute in _SPEC.values()),
 )
+
+_TAGS: Final = JOB.index("tags")
 
 progress_row: Final[Callable[[JobRecord], tuple[Any, ...]]] = attrgetter(*PROGRESS, "sequence")
 """The values of `PROGRESS`, and then the sequence number of the row that they belong to."""
@@ -70,8 +63,9 @@ attempt_row: Final[Callable[[Attempt], tuple[Any, ...]]] = attrgetter(*ATTEMPT)
 
 def job_row(job: JobRecord) -> tuple[Any, ...]:
     """Return the values of `JOB`."""
-    *values, tags = _job_values(job)
-    return (*values, ",".join(sorted(tags)))
+    values = list(_job_values(job))
+    values[_TAGS] = ",".join(sorted(values[_TAGS]))
+    return tuple(values)
 
 
 def read_job(row: Sequence[Any]) -> JobRecord:
@@ -81,8 +75,7 @@ def read_job(row: Sequence[Any]) -> JobRecord:
         ValueError: a value that no release has written.
     """
     values = _by_column(JOB, row)
-    retry = RetryPolicy(**{column: values.pop(column) for column in _RETRY})
-    spec = JobSpec(retry=retry, **{attribute: values.pop(column) for column, attribute in _SPEC.items()})
+    spec = JobSpec(**{attribute: values.pop(column) for column, attribute in _SPEC.items()})
     return JobRecord(spec=spec, **values)
 
 

@@ -9,7 +9,6 @@ from stockworker.protocol.ids import Entropy, JobId, UniqueKey, make_job_id
 from stockworker.protocol.job import JobRecord, JobSpec
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
-from stockworker.protocol.retry import RetryPolicy
 from stockworker.shell.turn import Now
 
 
@@ -57,9 +56,9 @@ class Submissions:
             not_before=submission.not_before,
             expires_at=submission.expires_at,
             timeout_s=submission.timeout_s or defaults.timeout_s,
-            retry=RetryPolicy(
-                submission.max_attempts or defaults.max_attempts, backoff_s, max(backoff_s, defaults.backoff_max_s)
-            ),
+            max_attempts=submission.max_attempts or defaults.max_attempts,
+            backoff_s=backoff_s,
+            backoff_max_s=max(backoff_s, defaults.backoff_max_s),
             max_crashes=submission.max_crashes or defaults.max_crashes,
             tags=submission.tags,
             unique=submission.unique,

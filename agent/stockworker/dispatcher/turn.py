@@ -29,7 +29,7 @@ from stockworker.dispatcher.store import JobStore
 from stockworker.errors import DecodeError
 from stockworker.logs.events import JobMoved, LogEvent, MessageRefused
 from stockworker.protocol import codec, topics
-from stockworker.protocol.body import MAX_TEXT, content_size, in_batches, read_reply
+from stockworker.protocol.body import MAX_TEXT, content_size, in_batches
 from stockworker.protocol.ids import ClientId, JobId, WorkerId, check_id
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.messages import (
@@ -49,6 +49,7 @@ from stockworker.protocol.messages import (
     Transition,
 )
 from stockworker.protocol.packet import Packet
+from stockworker.protocol.reply import read_reply
 from stockworker.protocol.topics import Role
 from stockworker.shell.turn import Now, TurnOutput
 

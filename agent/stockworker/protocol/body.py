@@ -1,15 +1,15 @@
-"""Sizes, lists, schema and reply address: what all messages have in common as bytes."""
+"""Sizes, lists and schema: what all messages have in common as bytes."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar
 
-from stockworker.protocol import topics
 from stockworker.protocol.fields import FieldError, Fields, parse_json
-from stockworker.protocol.ids import ClientId
-from stockworker.protocol.messages import SCHEMA, Reply
 from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
 from stockworker.protocol.topics import BY_KIND, TopicKind
+
+SCHEMA: Final = 1
+"""Version of the wire. A message of another one is refused with an error that names it."""
 
 MAX_BODY: Final = 256 * 1024
 """Largest body of any message, in bytes. Larger inputs travel by reference."""
@@ -21,15 +21,10 @@ MAX_TEXT: Final = 2048
 """Longest error or progress text, in characters. It fits into a message beside the largest result."""
 
 MAX_LIST: Final = 64
-"""Most jobs, leases or reports that our own services put into one message."""
+"""Most jobs, leases or reports that this software puts into one message."""
 
 MAX_LEASES: Final = 1000
 """Most leases of one worker: its requests name all of them, each in one message."""
-
-MAX_ENTRIES: Final = 4096
-"""Most entries of any list that is accepted; the body's size is the limit that counts."""
-
-LONGEST_CORRELATION: Final = 128
 
 BATCH_CONTENT_TYPE: Final = "application/vnd.stockworker.jobs+json"
 
@@ -41,10 +36,17 @@ T = TypeVar("T")
 
 _encode: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
+# RFC 8259, section 7: these characters are escaped in a string, all others are written as they are.
+_ESCAPED_IN_2: Final = b'"\\\n\r\t\b\f'
+_ESCAPED_IN_6: Final = bytes(code for code in range(0x20) if code not in _ESCAPED_IN_2)
+
 
 def content_size(text: str) -> int:
-    """Bytes that `text` takes as a string inside a JSON message."""
-    return len(_encode(text).encode())
+    """Bytes that `text` takes as a string inside a JSON message, without encoding it as JSON."""
+    plain = text.encode()
+    in_2 = len(plain) - len(plain.translate(None, _ESCAPED_IN_2))
+    in_6 = len(plain) - len(plain.translate(None, _ESCAPED_IN_6))
+    return len('""') + len(plain) + in_2 + 5 * in_6
 
 
 def fits(text: str) -> bool:
@@ -57,7 +59,7 @@ def in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[tupl
     """Split `items` into lists that fit into one message each: `MAX_LIST` entries within `MAX_BODY` bytes.
 
     Args:
-        items: what is to be sent, each small enough to travel alone.
+        items: what to send, each small enough to travel alone.
         size_of: bytes of an item's free texts, as `content_size` counts them.
     """
     batch: list[T] = []
@@ -73,58 +75,32 @@ def in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[tupl
         yield tuple(batch)
 
 
-def make_packet(kind: TopicKind, topic: str, fields: dict[str, Any], properties: Properties = NO_PROPERTIES) -> Packet:
-    """Make a packet of a body's fields; absent ones (None) are left out."""
-    body = {"schema": SCHEMA, **{name: value for name, value in fields.items() if value is not None}}
+def make_packet(
+    kind: TopicKind, topic: str, fields: Mapping[str, Any], properties: Properties = NO_PROPERTIES
+) -> Packet:
+    """Make a packet of a body's fields."""
     line = BY_KIND[kind]
-    return Packet(topic, _encode(body).encode(), line.qos, line.retained, properties)
+    return Packet(topic, _encode({"schema": SCHEMA, **fields}).encode(), line.qos, line.retained, properties)
 
 
-def present(fields: dict[str, Any]) -> dict[str, Any]:
-    """The fields of an entry of a list, without the absent ones."""
+def present(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields of an object without the absent ones (None)."""
     return {name: value for name, value in fields.items() if value is not None}
 
 
 def read_schema(fields: Fields) -> None:
-    """Refuse a message of another version than ours."""
+    """Refuse a message of another version than `SCHEMA`."""
     schema = fields.integer("schema", 0, 1 << 31)
     if schema != SCHEMA:
         raise FieldError(f"schema {schema} is unknown here: this side speaks schema {SCHEMA}")
 
 
-def open_body(body: bytes) -> Fields:
-    """The fields of a message of our schema.
+def open_body(body: bytes) -> dict[str, Any]:
+    """The fields of a message of this schema.
 
     Raises:
-        ValueError: it is not UTF-8, not JSON, no object, or of another schema.
+        ValueError: it is not UTF-8, not JSON, not an object, or of another schema.
     """
-    fields = Fields(parse_json(body.decode()))
-    read_schema(fields)
+    fields: dict[str, Any] = parse_json(body.decode())
+    read_schema(Fields(fields))
     return fields
-
-
-def read_reply(properties: Properties) -> Reply | None:
-    """Where the answer goes: the MQTT 5 response topic, if it is a client's reply topic (MQTT 5.0, section 4.10)."""
-    if properties.response_topic is None:
-        return None
-    try:
-        address = topics.parse(properties.response_topic)
-    except ValueError:
-        return None
-    if address.kind is not TopicKind.RECEIPT:
-        return None
-    try:
-        correlation = None if properties.correlation_data is None else properties.correlation_data.decode()
-    except UnicodeDecodeError:
-        correlation = None
-    if correlation is not None and len(correlation) > LONGEST_CORRELATION:
-        correlation = None
-    return Reply(ClientId(address.values[0]), correlation)
-
-
-def reply_properties(reply: Reply | None, content_type: str | None = None) -> Properties:
-    """The properties that ask for an answer to `reply`."""
-    if reply is None:
-        return Properties(content_type=content_type)
-    correlation = None if reply.correlation is None else reply.correlation.encode()
-    return Properties(content_type, topics.receipt(reply.client_id), correlation)

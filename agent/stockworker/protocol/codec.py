@@ -1,41 +1,143 @@
 """Messages to packets and back. The only raiser of `DecodeError`.
 
-Bodies are UTF-8 JSON with a `schema` number. The exception is a single job, whose body is its payload: its options
-travel as MQTT 5 user properties, so that a bare ``mosquitto_pub`` is a valid submitter. Payloads and results travel
-inside other messages as strings: whoever passes them on neither parses nor re-encodes them.
+Bodies are UTF-8 JSON with a `schema` number, made and read by the plans of `wire`. What is particular is here: which
+message is on which topic, where replies go, topics that say a field of their message or carry two messages, and topics
+of older workers. Submissions are in `codec_submit`.
+
+Payloads and results travel inside other messages as strings: no peer that passes them on parses or encodes them again.
 """
 
-from typing import Final, cast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import Any, Final, cast
 
 from stockworker.errors import DecodeError
-from stockworker.protocol import codec_answer, codec_client, codec_stats, codec_worker, topics
-from stockworker.protocol.body import MAX_BODY
-from stockworker.protocol.messages import Message
-from stockworker.protocol.packet import Packet
+from stockworker.protocol import topics
+from stockworker.protocol.body import MAX_BODY, make_packet, open_body
+from stockworker.protocol.codec_submit import decode_submit, encode_submit
+from stockworker.protocol.fields import FieldError, check_identifier, check_text
+from stockworker.protocol.ids import ClientId
+from stockworker.protocol.lifecycle import TERMINAL, State
+from stockworker.protocol.messages import (
+    MAX_EXPLAINED,
+    Ack,
+    Answer,
+    Assign,
+    CancelJob,
+    Cleanup,
+    Control,
+    Disconnect,
+    Heartbeat,
+    Message,
+    Monitor,
+    Notice,
+    Presence,
+    Progress,
+    Query,
+    Receipt,
+    Register,
+    Reply,
+    Report,
+    Request,
+    RetryJob,
+    SetDrain,
+    SetPause,
+    Stats,
+    StatsRequest,
+    Submit,
+    Unregister,
+)
+from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
+from stockworker.protocol.reply import LONGEST_CORRELATION, answer_properties, read_reply, reply_properties
+from stockworker.protocol.topics import BY_KIND, Address, TopicKind
+from stockworker.protocol.wire import Plan, plan_of
 
-_DECODERS: Final = codec_client.DECODERS | codec_answer.DECODERS | codec_stats.DECODERS | codec_worker.DECODERS
-_ENCODERS: Final = codec_client.ENCODERS | codec_answer.ENCODERS | codec_stats.ENCODERS | codec_worker.ENCODERS
+CARRIED: Final[Mapping[TopicKind, type[Message]]] = {
+    TopicKind.QUEUE: Submit,
+    TopicKind.RECEIPT: Receipt,  # or an `Answer`: `_decode_receipt` tells them apart
+    TopicKind.QUERY: Query,
+    TopicKind.CANCEL: CancelJob,
+    TopicKind.RETRY: RetryJob,
+    TopicKind.PAUSE: SetPause,
+    TopicKind.RESUME: SetPause,
+    TopicKind.REQUEST: Request,
+    TopicKind.ASSIGN: Assign,
+    TopicKind.REPORT: Report,
+    TopicKind.ACK: Ack,
+    TopicKind.PROGRESS: Progress,
+    TopicKind.COMPLETED: Notice,
+    TopicKind.FAILED: Notice,
+    TopicKind.REGISTER: Register,
+    TopicKind.UNREGISTER: Unregister,
+    TopicKind.HEARTBEAT: Heartbeat,
+    TopicKind.DISCONNECT: Disconnect,
+    TopicKind.CONTROL: Control,
+    TopicKind.DRAIN: SetDrain,
+    TopicKind.UNDRAIN: SetDrain,
+    TopicKind.CLEANUP: Cleanup,
+    TopicKind.STATS_REQUEST: StatsRequest,
+    TopicKind.STATS_RESPONSE: Stats,
+    TopicKind.MONITOR: Monitor,
+    TopicKind.DISPATCHER: Presence,
+}
+"""Which message each topic carries. The topics that are missing carry a probe that only its sender reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """How the message of a topic travels beside its body.
+
+    Attributes:
+        plan: of the message.
+        levels: what gets the topic's variable levels from the message.
+        repeated: attributes that are levels, and in the body as well.
+        replies: whether the message has a `Reply`, as properties.
+    """
+
+    plan: Plan[Any]
+    levels: tuple[Callable[[Any], str], ...]
+    repeated: tuple[str, ...]
+    replies: bool
+
+
+def _route(kind: TopicKind, cls: type[Any]) -> _Route:
+    plan = plan_of(cls)
+    by_level = {level.name: attribute for attribute, level in plan.levels.items()}
+    levels = (by_level.get(name, "reply.client_id") for name in BY_KIND[kind].levels)
+    repeated = tuple(attribute for attribute, level in plan.levels.items() if level.also_in_body)
+    return _Route(plan, tuple(map(attrgetter, levels)), repeated, "reply" in cls.__slots__)
+
+
+_ROUTES: Final = {kind: _route(kind, cls) for kind, cls in CARRIED.items()}
+_KIND_OF: Final = {cls: kind for kind, cls in CARRIED.items()} | {Answer: TopicKind.RECEIPT}
+
+_SAID_BY_TOPIC: Final[Mapping[TopicKind, tuple[str, bool]]] = {
+    TopicKind.PAUSE: ("paused", True),
+    TopicKind.RESUME: ("paused", False),
+    TopicKind.DRAIN: ("drained", True),
+    TopicKind.UNDRAIN: ("drained", False),
+}
 
 
 def decode(packet: Packet) -> Message:
-    """Make a message of what came from the wire, whatever it is.
+    """Make a message of a packet from the wire. Anything may be in it.
 
     Raises:
-        DecodeError: it is no message of ours; topic and reason are named.
+        DecodeError: it is not a message of this schema; topic and reason are named.
     """
     try:
         address = topics.parse(packet.topic)
     except ValueError as error:
         raise DecodeError(packet.topic, str(error)) from None
-    if packet.retain and not topics.BY_KIND[address.kind].retained:
+    if packet.retain and not BY_KIND[address.kind].retained:
         raise DecodeError(packet.topic, "carries the retain flag, and such a message is never retained")
     if len(packet.body) > MAX_BODY:
         raise DecodeError(packet.topic, f"{len(packet.body)} bytes are more than the {MAX_BODY} that are allowed")
-    decoder = _DECODERS.get(address.kind)
-    if decoder is None:
+    if address.kind not in CARRIED:
         raise DecodeError(packet.topic, "is read by its sender alone")
     try:
-        return cast("Message", decoder(address, packet.body, packet.properties))
+        return _decode(address, packet.body, packet.properties)
     except UnicodeDecodeError:
         raise DecodeError(packet.topic, "is not UTF-8") from None
     except ValueError as error:
@@ -44,4 +146,109 @@ def decode(packet: Packet) -> Message:
 
 def encode(message: Message) -> Packet:
     """Make the packet that says `message`."""
-    return _ENCODERS[type(message)](message)
+    if isinstance(message, Submit):
+        return encode_submit(message)
+    kind = _kind_of(message)
+    route = _ROUTES[kind]
+    body = plan_of(type(message)).write(message)
+    for attribute in route.repeated:
+        body[attribute] = getattr(message, attribute)
+    properties = NO_PROPERTIES
+    if isinstance(message, Receipt | Answer):
+        properties = answer_properties(message.reply)
+        if message.reply.correlation is not None:
+            body["correlation"] = message.reply.correlation
+    elif route.replies:
+        properties = reply_properties(getattr(message, "reply"))  # noqa: B009 (only some messages have one)
+    topic = "/".join([kind, *[level(message) for level in route.levels]])
+    return make_packet(kind, topic, body, properties)
+
+
+def _kind_of(message: Message) -> TopicKind:
+    match message:
+        case Notice(state=state):
+            return _notice_kind(state)
+        case SetPause(paused=paused):
+            return TopicKind.PAUSE if paused else TopicKind.RESUME
+        case SetDrain(drained=drained):
+            return TopicKind.DRAIN if drained else TopicKind.UNDRAIN
+        case _:
+            return _KIND_OF[type(message)]
+
+
+def _decode(address: Address, body: bytes, properties: Properties) -> Message:
+    match address.kind:
+        case TopicKind.QUEUE:
+            return decode_submit(address, body, properties)
+        case TopicKind.RECEIPT:
+            return _decode_receipt(address, open_body(body), properties)
+        case TopicKind.QUERY:
+            return _decode_query(address, open_body(body), properties)
+        case _:
+            pass
+    route = _ROUTES[address.kind]
+    plan = route.plan
+    fields = open_body(body) if plan.fields else {}  # a request that is all in its topic may have any body
+    values = _values(plan, address, fields)
+    if route.replies:
+        values["reply"] = read_reply(properties)
+    if address.kind in _SAID_BY_TOPIC:
+        name, values[name] = _SAID_BY_TOPIC[address.kind]
+    message: Message = plan.cls(**values)
+    if isinstance(message, Notice) and (
+        message.state not in TERMINAL or _notice_kind(message.state) is not address.kind
+    ):
+        raise FieldError(f"{message.state} does not belong on this topic", "state")
+    return message
+
+
+def _values(plan: Plan[Any], address: Address, fields: Mapping[str, Any]) -> dict[str, Any]:
+    values = dict(zip((each.attribute for each in plan.fields), plan.values(fields), strict=True))
+    found = dict(zip(BY_KIND[address.kind].levels, address.values, strict=False))
+    for attribute, level in plan.levels.items():
+        values[attribute] = found[level.name] if level.name in found else _from_body(attribute, fields)
+    return values
+
+
+def _from_body(name: str, fields: Mapping[str, Any]) -> str:
+    """The ID of an older worker, which is not in its topic (`topics.LEGACY_PARENTS`)."""
+    if name not in fields:
+        raise FieldError("is missing", name)
+    try:
+        return check_identifier(fields[name])
+    except FieldError as error:
+        raise error.inside(name) from None
+
+
+# --- topics of their own kind -----------------------------------------------------------------------------------------
+
+
+def _notice_kind(state: State) -> TopicKind:
+    return TopicKind.COMPLETED if state is State.COMPLETED else TopicKind.FAILED
+
+
+def _decode_query(address: Address, fields: Mapping[str, Any], properties: Properties) -> Query:
+    reply = read_reply(properties)
+    client_id = ClientId(address.values[0])
+    if reply is None or reply.client_id != client_id:
+        reply = Reply(client_id)  # an answer goes to the client that the broker has proved to be the sender
+    query = Query(reply=reply, **_values(plan_of(Query), address, fields))
+    if query.explain and len(query.ids) > MAX_EXPLAINED:
+        raise FieldError(f"holds more than {MAX_EXPLAINED} entries", "ids")
+    if query.explain and query.filter is not None:
+        raise FieldError("goes with ids, not with a filter", "explain")
+    return query
+
+
+def _decode_receipt(address: Address, fields: Mapping[str, Any], properties: Properties) -> Receipt | Answer:
+    correlation = fields.get("correlation")
+    if correlation is not None:
+        try:
+            check_text(correlation, LONGEST_CORRELATION)
+        except FieldError as error:
+            raise error.inside("correlation") from None
+    elif properties.correlation_data is not None:
+        correlation = properties.correlation_data.decode()
+    reply = Reply(ClientId(address.values[0]), correlation)
+    cls = Receipt if fields.get("jobs") is None else Answer
+    return cls(reply, *plan_of(cast("type[Any]", cls)).values(fields))

@@ -1,4 +1,8 @@
-"""Untrusted bytes become typed values here, and nowhere else. Every error names the path of the field."""
+"""Untrusted JSON becomes typed values here, and nowhere else. Every error names the path of the field.
+
+The `check_…` functions judge one value and know nothing of where it was found. Whoever walks an object adds the path:
+`wire` for messages, which are declared, and `Fields` for objects that are read by hand.
+"""
 
 import json
 import math
@@ -6,7 +10,7 @@ from collections.abc import Callable, Iterator
 from enum import StrEnum
 from typing import Any, Final, NoReturn, TypeVar
 
-from stockworker.protocol.ids import check_id
+from stockworker.protocol.ids import MATCHES_ID, check_id
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -14,9 +18,22 @@ E = TypeVar("E", bound=StrEnum)
 LATEST_TIME: Final = 253_402_300_799.0
 """9999-12-31T23:59:59Z, the last second that people's tools can show."""
 
+_EXACT: Final = 1 << 53
+"""Whole numbers below it are exact as floats."""
+
 
 class FieldError(ValueError):
     """A field is missing or wrong; the text starts with its path."""
+
+    def __init__(self, problem: str, path: str = "") -> None:
+        super().__init__(f"{path}: {problem}" if path else problem)
+        self.problem = problem
+        self.path = path
+
+    def inside(self, outer: str) -> "FieldError":
+        """The same error as seen from the object or list that holds the value."""
+        joint = "." if self.path and not self.path.startswith("[") else ""
+        return FieldError(self.problem, f"{outer}{joint}{self.path}")
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -30,7 +47,7 @@ def parse_json(text: str) -> Any:
     """Parse JSON text, strictly.
 
     Raises:
-        FieldError: it is no JSON, or nested too deeply.
+        FieldError: it is not JSON, or nested too deeply.
     """
     try:
         return _DECODER.decode(text)
@@ -40,146 +57,98 @@ def parse_json(text: str) -> Any:
         raise FieldError(f"is not JSON: {error}") from None
 
 
-class Fields:
-    """The fields of one JSON object, read one by one with a check. Unknown fields are ignored."""
+# --- one value --------------------------------------------------------------------------------------------------------
 
-    __slots__ = ("_object", "_path")
 
-    def __init__(self, value: object, path: str = "") -> None:
-        if type(value) is not dict:
-            raise FieldError(f"{path or 'the message'}: expected an object, got {_kind(value)}")
-        self._object: dict[str, Any] = value
-        self._path = path
-
-    def _fail(self, name: str, problem: str) -> NoReturn:
-        raise FieldError(f"{self._path}{name}: {problem}")
-
-    def _wrong(self, name: str, expected: str) -> NoReturn:
-        if name not in self._object:
-            self._fail(name, "is missing")
-        self._fail(name, f"expected {expected}, got {_kind(self._object[name])}")
-
-    def text(self, name: str, longest: int | None = None) -> str:
-        """A string that UTF-8 can hold; at most `longest` characters."""
-        value = self._object.get(name)
-        if type(value) is not str:
-            self._wrong(name, "a string")
-        if longest is not None and len(value) > longest:
-            self._fail(name, f"is longer than {longest} characters")
-        self._check_utf8(name, value)
-        return value
-
-    def texts(self, name: str, most: int = 4096) -> tuple[str, ...]:
-        """A list of strings; an absent one is empty."""
-        found = []
-        for index, value in enumerate(self._list(name, most, optional=True)):
-            found.append(Fields({"": value}, f"{self._path}{name}[{index}]").text(""))
-        return tuple(found)
-
-    def id(self, name: str) -> str:
-        """A valid id."""
-        value = self._object.get(name)
-        if type(value) is not str:
-            self._wrong(name, "an id")
+def check_text(value: object, longest: int | None = None) -> str:
+    """A string that UTF-8 can hold; at most `longest` characters."""
+    if type(value) is not str:
+        raise expected("a string", value)
+    if longest is not None and len(value) > longest:
+        raise FieldError(f"is longer than {longest} characters")
+    # JSON can spell half of a surrogate pair ("\ud800"), which no UTF-8 text can hold.
+    if not value.isascii():
         try:
-            return check_id(value)
-        except ValueError as error:
-            self._fail(name, str(error))
+            value.encode()
+        except UnicodeEncodeError:
+            raise FieldError("holds a lone surrogate, which UTF-8 can't carry") from None
+    return value
 
-    def ids(self, name: str, most: int) -> tuple[str, ...]:
-        """A list of ids; an absent one is empty."""
-        found = []
-        for index, value in enumerate(self._list(name, most, optional=True)):
-            if type(value) is not str:
-                self._fail(f"{name}[{index}]", f"expected an id, got {_kind(value)}")
-            try:
-                found.append(check_id(value))
-            except ValueError as error:
-                self._fail(f"{name}[{index}]", str(error))
-        return tuple(found)
 
-    def integer(self, name: str, lowest: int, highest: int) -> int:
-        """A whole number within bounds, both included."""
-        value = self._object.get(name)
-        if type(value) is not int:
-            self._wrong(name, "a whole number")
-        if not lowest <= value <= highest:
-            self._fail(name, f"must be from {lowest} to {highest}")
+def check_identifier(value: object) -> str:
+    """A valid ID."""
+    if type(value) is str and MATCHES_ID(value):
         return value
+    if type(value) is not str:
+        raise expected("an id", value)
+    try:
+        return check_id(value)
+    except ValueError as error:
+        raise FieldError(str(error)) from None
 
-    def days(self, name: str) -> int:
-        """Whole days until something; below zero after it."""
-        return self.integer(name, -(1 << 31), 1 << 31)
 
-    def number(self, name: str, lowest: float, highest: float) -> float:
-        """A finite number within bounds, both included."""
-        value = self._object.get(name)
-        if type(value) is int and abs(value) < 1 << 53:
-            value = float(value)
-        if type(value) is not float or not math.isfinite(value):
-            self._wrong(name, "a number")
-        if not lowest <= value <= highest:
-            self._fail(name, f"must be from {lowest:g} to {highest:g}")
-        return value
+def check_integer(value: object, lowest: int, highest: int) -> int:
+    """A whole number within bounds, both included."""
+    if type(value) is not int:
+        raise expected("a whole number", value)
+    if not lowest <= value <= highest:
+        raise FieldError(f"must be from {lowest} to {highest}")
+    return value
 
-    def time(self, name: str) -> float:
-        """Seconds since the epoch."""
-        return self.number(name, 0.0, LATEST_TIME)
 
-    def flag(self, name: str) -> bool:
-        """True or false; absent is false."""
-        value = self._object.get(name, False)
-        if type(value) is not bool:
-            self._wrong(name, "true or false")
-        return value
+def check_number(value: object, lowest: float, highest: float) -> float:
+    """A finite number within bounds, both included."""
+    if type(value) is int and abs(value) < _EXACT:
+        value = float(value)
+    if type(value) is not float or not math.isfinite(value):
+        raise expected("a number", value)
+    if not lowest <= value <= highest:
+        raise FieldError(f"must be from {lowest:g} to {highest:g}")
+    return value
 
-    def choice(self, name: str, of: type[E]) -> E:
-        """One of the words of an enumeration."""
-        value = self._object.get(name)
-        if type(value) is not str:
-            self._wrong(name, "a word")
+
+def check_flag(value: object) -> bool:
+    """True or false."""
+    if type(value) is not bool:
+        raise expected("true or false", value)
+    return value
+
+
+def check_choice(value: object, of: type[E]) -> E:
+    """One of the words of an enumeration."""
+    if type(value) is not str:
+        raise expected("a word", value)
+    try:
+        return of(value)
+    except ValueError:
+        raise FieldError(f"{value[:40]!r} is none of {', '.join(of)}") from None
+
+
+def check_list(value: object, check: Callable[[Any], T], most: int) -> tuple[T, ...]:
+    """A list of at most `most` values, each of which `check` accepts."""
+    if type(value) is not list:
+        raise expected("a list", value)
+    if len(value) > most:
+        raise FieldError(f"holds more than {most} entries")
+    found: list[T] = []
+    for item in value:
         try:
-            return of(value)
-        except ValueError:
-            self._fail(name, f"{value[:40]!r} is none of {', '.join(of)}")
+            found.append(check(item))
+        except FieldError as error:
+            raise error.inside(f"[{len(found)}]") from None
+    return tuple(found)
 
-    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
-        """What `read` returns, or None where the field is absent or null."""
-        return None if self._object.get(name) is None else read(name)
 
-    def each(self, name: str, most: int) -> "Iterator[Fields]":
-        """The objects of a list that must be there."""
-        for index, value in enumerate(self._list(name, most, optional=False)):
-            yield Fields(value, f"{self._path}{name}[{index}].")
+def check_object(value: object) -> dict[str, Any]:
+    """A JSON object."""
+    if type(value) is not dict:
+        raise expected("an object", value)
+    return value
 
-    def within(self, name: str) -> "Fields":
-        """An object inside this one."""
-        if name not in self._object:
-            self._wrong(name, "an object")
-        return Fields(self._object[name], f"{self._path}{name}.")
 
-    def items(self, name: str) -> "Iterator[tuple[str, Fields]]":
-        """The names in an object inside this one, each with that object's fields."""
-        inner = self.within(name)
-        for key in inner._object:  # noqa: SLF001 (the same class)
-            self._check_utf8(name, key)
-            yield key, inner
-
-    def _check_utf8(self, name: str, text: str) -> None:
-        # JSON can spell half of a surrogate pair ("\ud800"), and nothing that we send could hold it.
-        if not text.isascii():
-            try:
-                text.encode()
-            except UnicodeEncodeError:
-                self._fail(name, "holds a lone surrogate, which UTF-8 can't carry")
-
-    def _list(self, name: str, most: int, *, optional: bool) -> list[Any]:
-        value = self._object.get(name, [] if optional else None)
-        if type(value) is not list:
-            self._wrong(name, "a list")
-        if len(value) > most:
-            self._fail(name, f"holds more than {most} entries")
-        return value
+def expected(what: str, value: object) -> FieldError:
+    """The error about a value of another kind."""
+    return FieldError(f"expected {what}, got {_kind(value)}")
 
 
 def _kind(value: object) -> str:
@@ -196,3 +165,87 @@ def _kind(value: object) -> str:
             return "a list"
         case _:
             return "an object"
+
+
+# --- an object that is read by hand -----------------------------------------------------------------------------------
+
+
+class Fields:
+    """The fields of one JSON object, read one by one with a check. Unknown fields are ignored."""
+
+    __slots__ = ("_object", "_path")
+
+    def __init__(self, value: object, path: str = "") -> None:
+        try:
+            self._object = check_object(value)
+        except FieldError as error:
+            raise error.inside(path.removesuffix(".") or "the message") from None
+        self._path = path
+
+    def text(self, name: str, longest: int | None = None) -> str:
+        """A string that UTF-8 can hold; at most `longest` characters."""
+        return self._read(name, lambda value: check_text(value, longest))
+
+    def texts(self, name: str, most: int = 4096) -> tuple[str, ...]:
+        """A list of strings; an absent one is empty."""
+        return self._list(name, check_text, most)
+
+    def id(self, name: str) -> str:
+        """A valid ID."""
+        return self._read(name, check_identifier)
+
+    def ids(self, name: str, most: int) -> tuple[str, ...]:
+        """A list of IDs; an absent one is empty."""
+        return self._list(name, check_identifier, most)
+
+    def integer(self, name: str, lowest: int, highest: int) -> int:
+        """A whole number within bounds, both included."""
+        return self._read(name, lambda value: check_integer(value, lowest, highest))
+
+    def number(self, name: str, lowest: float, highest: float) -> float:
+        """A finite number within bounds, both included."""
+        return self._read(name, lambda value: check_number(value, lowest, highest))
+
+    def flag(self, name: str) -> bool:
+        """True or false; absent is false."""
+        return name in self._object and self._read(name, check_flag)
+
+    def choice(self, name: str, of: type[E]) -> E:
+        """One of the words of an enumeration."""
+        return self._read(name, lambda value: check_choice(value, of))
+
+    def optional(self, name: str, read: Callable[[str], T]) -> T | None:
+        """What `read` returns, or None where the field is absent or null."""
+        return None if self._object.get(name) is None else read(name)
+
+    def each(self, name: str, most: int) -> "Iterator[Fields]":
+        """The objects of a list that must be present."""
+        for index, value in enumerate(self._read(name, lambda value: check_list(value, lambda item: item, most))):
+            yield Fields(value, f"{self._path}{name}[{index}].")
+
+    def within(self, name: str) -> "Fields":
+        """An object inside this one."""
+        return Fields(self._read(name, check_object), f"{self._path}{name}.")
+
+    def items(self, name: str) -> "Iterator[tuple[str, Fields]]":
+        """The names in an object inside this one, each with that object's fields."""
+        inner = self.within(name)
+        for key in self._read(name, check_object):
+            try:
+                yield check_text(key), inner
+            except FieldError as error:
+                raise error.inside(f"{self._path}{name}") from None
+
+    def entries(self, name: str, check: Callable[[Any], T], most: int) -> tuple[T, ...]:
+        """A list that must be present, each of whose values `check` accepts."""
+        return self._read(name, lambda value: check_list(value, check, most))
+
+    def _list(self, name: str, check: Callable[[Any], T], most: int) -> tuple[T, ...]:
+        return self._read(name, lambda value: check_list(value, check, most)) if name in self._object else ()
+
+    def _read(self, name: str, check: Callable[[Any], T]) -> T:
+        try:
+            return check(self._object.get(name))
+        except FieldError as error:
+            problem = error if name in self._object else FieldError("is missing")
+            raise problem.inside(f"{self._path}{name}") from None

@@ -16,7 +16,7 @@ Token = NewType("Token", str)
 """Fencing token of a lease: whoever reports an attempt must hold the token of the job's newest lease."""
 
 ID_GRAMMAR: Final = "[A-Za-z0-9._-]{1,64}"
-_ID = re.compile(ID_GRAMMAR)
+MATCHES_ID: Final = re.compile(ID_GRAMMAR).fullmatch
 
 
 class Entropy(Protocol):
@@ -35,7 +35,7 @@ def check_id(text: str) -> str:
     Raises:
         ValueError: it is not; the text says what an id may look like.
     """
-    if _ID.fullmatch(text) is None:
+    if MATCHES_ID(text) is None:
         raise ValueError(f"{text[:80]!r} is no valid id: 1 to 64 characters of A-Z a-z 0-9 . _ -")
     return text
 

@@ -2,11 +2,12 @@
 
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.retry import RetryPolicy
+from stockworker.protocol.wire import Duration, Integer, Time, Wire
 
 
 class Priority(IntEnum):
@@ -38,33 +39,63 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
-@dataclass(frozen=True, slots=True)
-class JobSpec:
-    """What a submitter asked for. Never changes.
+LONGEST_TIMEOUT_S: Final = 30 * 86400.0
+MOST_ATTEMPTS: Final = 1000
 
-    Attributes:
-        job_id: chosen by the submitter, or made by the dispatcher.
-        type: which handler runs it.
-        priority: see `Priority`.
-        not_before: earliest start, seconds since the epoch on the dispatcher's clock; None is at once.
-        expires_at: latest start, likewise; None is never.
-        timeout_s: how long one attempt may run, in seconds.
-        retry: how often and when a failed attempt is tried again.
-        max_crashes: how many processes it may take down before it is given up.
-        tags: a worker must have all of them.
-        unique: of the jobs of one type with the same key, only one lives at a time.
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobOptions:
+    """What a submitter can ask for with a job: each option once, with its bounds and its name on the wire.
+
+    The wire, `Client.submit`, the options of ``stockworker submit``, the fields of a batch, the bounds in the
+    configuration and the documentation follow from it. None is the dispatcher's default.
     """
+
+    timeout_s: Annotated[
+        float | None, Duration(0.001, LONGEST_TIMEOUT_S), Wire("how long one attempt may run", "timeout")
+    ] = None
+    not_before: Annotated[float | None, Time(), Wire("earliest start")] = None
+    expires_at: Annotated[float | None, Time(), Wire("latest start")] = None
+    max_attempts: Annotated[
+        int | None, Integer(1, MOST_ATTEMPTS), Wire("fail the job after this many failed attempts; 1 is no retry")
+    ] = None
+    backoff_s: Annotated[
+        float | None,
+        Duration(0.0, LONGEST_TIMEOUT_S),
+        Wire("wait after the first failure; doubles with each further one, and half of it is random", "backoff"),
+    ] = None
+    max_crashes: Annotated[
+        int | None,
+        Integer(1, MOST_ATTEMPTS),
+        Wire("fail the job after it has crashed its process, or lost its worker, this many times"),
+    ] = None
+    tags: Annotated[frozenset[Tag], Wire("tags that a worker must have to get the job")] = frozenset()
+    unique: Annotated[
+        UniqueKey | None,
+        Wire(
+            "deduplication key: if an unfinished job of this type has the same key, that job is returned instead of "
+            "submitting this one"
+        ),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobSpec(JobOptions):
+    """What a submitter asked for, with the dispatcher's defaults filled in. Never changes."""
 
     job_id: JobId
     type: JobType
     priority: Priority
-    not_before: float | None
-    expires_at: float | None
     timeout_s: float
-    retry: RetryPolicy
+    max_attempts: int
+    backoff_s: float
+    backoff_max_s: float
     max_crashes: int
-    tags: frozenset[Tag]
-    unique: UniqueKey | None = None
+
+    @property
+    def retry(self) -> RetryPolicy:
+        """When a failed attempt is tried again."""
+        return RetryPolicy(self.max_attempts, self.backoff_s, self.backoff_max_s)
 
 
 @dataclass(frozen=True, slots=True)

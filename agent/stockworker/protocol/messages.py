@@ -1,20 +1,60 @@
-"""Every message there is, one frozen class each. How they look as bytes is the codec's business."""
+"""Every message, one frozen class each: its fields with kind, bounds, meaning and name on the wire.
+
+This is the only place that lists them. Encoder, decoder, the tables in docs/protocol.md, the property tests' strategies
+and the JSON output of commands follow from it; `wire` explains how. To add a field is to add a line here: with a default,
+so that peers of an older version, which neither send nor expect it, go on working.
+"""
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
-from stockworker.protocol.job import Attempt, Outcome, Priority
+from stockworker.protocol.body import MAX_TEXT
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.job import LONGEST_TIMEOUT_S, JobOptions, Outcome, Priority
 from stockworker.protocol.lifecycle import State
+from stockworker.protocol.wire import (
+    Duration,
+    Identifier,
+    Integer,
+    Items,
+    Level,
+    Number,
+    Table,
+    Text,
+    Time,
+    Wire,
+    kind_of,
+)
 
-SCHEMA: Final = 1
-"""Version of the wire. A message of another one is refused with an error that names it."""
+MAX_QUERY: Final = 1000
+"""Most jobs that one query asks for."""
+
+MAX_EXPLAINED: Final = 64
+"""Most jobs that one query asks to be explained: the dispatcher looks at every worker for each of them."""
+
+Nonce = Annotated[str, Identifier()]
+Version = Annotated[str, Text(64)]
+ShortText = Annotated[str, Text(MAX_TEXT)]
+Attempts = Annotated[int, Integer(0, 1 << 31)]
+AttemptNumber = Annotated[int, Integer(1, 1 << 31)]
+Count = Annotated[int, Integer(0, 1 << 53)]
+Days = Annotated[int, Integer(-(1 << 31), 1 << 31)]
+Seconds = Annotated[float, Duration(0.0, 1e12)]
+Instant = Annotated[float, Time()]
+Timeout = Annotated[float, Duration(0.001, LONGEST_TIMEOUT_S)]
+LeaseTime = Annotated[float, Duration(0.001, 86400.0)]
+Slots = Annotated[int, Integer(1, 1024)]
+"""A worker's request lists all of its leases, and must fit into one message."""
+Busy = Annotated[int, Integer(0, 1024)]
 
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """Where an answer is to go: the client's reply topic, and what the client recognises it by."""
+    """Where an answer goes: the client's reply topic, and the correlation data by which it knows its request.
+
+    It travels in MQTT properties, not in the body.
+    """
 
     client_id: ClientId
     correlation: str | None = None
@@ -24,41 +64,31 @@ class Reply:
 
 
 @dataclass(frozen=True, slots=True)
-class Submission:
-    """One job as asked for. What is None is left to the dispatcher's defaults.
+class Submission(JobOptions):
+    """One job as asked for. An option that is None is left to the dispatcher's defaults."""
 
-    `payload` is text that nobody but the submitter and the handler understands. `not_before` and `expires_at` are
-    seconds since the epoch, `timeout_s` is seconds. While a job of this type with the same `unique` key lives, this one
-    is a duplicate of it.
-    """
-
-    job_id: JobId | None
-    type: JobType
-    priority: Priority
-    payload: str
-    not_before: float | None = None
-    expires_at: float | None = None
-    timeout_s: float | None = None
-    max_attempts: int | None = None
-    backoff_s: float | None = None
-    max_crashes: int | None = None
-    tags: frozenset[Tag] = frozenset()
-    unique: UniqueKey | None = None
+    job_id: Annotated[
+        JobId | None,
+        Wire("the job's ID. The same ID is the same job. If it is absent, the dispatcher makes one.", "id"),
+    ]
+    type: Annotated[JobType, Level("type")]
+    priority: Annotated[Priority, Level("priority")]
+    payload: Annotated[str, Wire("input of the handler. Nothing between the submitter and the handler reads it.")]
 
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """One or more jobs to be stored."""
+    """One or more jobs to store, all of one type and priority."""
 
-    jobs: tuple[Submission, ...]
+    jobs: Annotated[tuple[Submission, ...], Wire("the jobs")]
     reply: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
 class CancelJob:
-    """Stop a job, wherever it is."""
+    """Stop a job, in whatever state it is."""
 
-    job_id: JobId
+    job_id: Annotated[JobId, Level("job_id")]
     reply: Reply | None
 
 
@@ -66,7 +96,7 @@ class CancelJob:
 class RetryJob:
     """Run a failed job again."""
 
-    job_id: JobId
+    job_id: Annotated[JobId, Level("job_id")]
     reply: Reply | None
 
 
@@ -74,7 +104,7 @@ class RetryJob:
 class SetPause:
     """Stop dispatching jobs of a type, or dispatch them again. Running jobs are not affected."""
 
-    job_type: JobType
+    job_type: Annotated[JobType, Level("type")]
     paused: bool
     reply: Reply | None
 
@@ -83,35 +113,39 @@ class SetPause:
 class SetDrain:
     """Stop assigning jobs to a worker, or assign jobs to it again. It finishes what it runs."""
 
-    worker_id: WorkerId
+    worker_id: Annotated[WorkerId, Level("drained_id")]
     drained: bool
     reply: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
 class JobFilter:
-    """Which jobs to list, newest first; `before` asks for those that were submitted before that one."""
+    """Which jobs to list, newest first."""
 
-    state: State | None = None
-    type: JobType | None = None
-    limit: int = 100
-    before: JobId | None = None
+    state: Annotated[State | None, Wire("only jobs in this state")] = None
+    type: Annotated[JobType | None, Wire("only jobs of this type")] = None
+    limit: Annotated[int, Integer(1, MAX_QUERY), Wire("most jobs to list", always=True)] = 100
+    before: Annotated[
+        JobId | None, Wire("only jobs submitted before this one: the last job of one page asks for the next page")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """How do these jobs stand? By id, or by filter. `explain` asks for explanations of those named by ID, too."""
+    """Asks for the status of jobs, by ID or by filter."""
 
-    ids: tuple[JobId, ...]
-    filter: JobFilter | None
-    with_results: bool
+    ids: Annotated[tuple[JobId, ...], Items(Identifier(), MAX_QUERY), Wire("the jobs")]
+    filter: Annotated[JobFilter | None, Wire("which jobs, instead of `ids`")]
+    with_results: Annotated[bool, Wire("whether the answer includes results", "results")]
     reply: Reply
-    explain: bool = False
+    explain: Annotated[
+        bool, Wire(f"whether the answer explains the jobs of `ids`, of which {MAX_EXPLAINED} are allowed then")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
 class StatsRequest:
-    """How does the whole system stand?"""
+    """Asks for statistics about the whole system."""
 
     reply: Reply | None
 
@@ -125,7 +159,7 @@ class Cleanup:
 
 
 class ReceiptStatus(StrEnum):
-    """What became of a request. Every one but `REJECTED` means: it is on the dispatcher's disk."""
+    """What became of a request. Every status but `REJECTED` means: it is on the dispatcher's disk."""
 
     STORED = "stored"
     DUPLICATE = "duplicate"
@@ -139,124 +173,133 @@ class ReceiptStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReceiptEntry:
-    """About one job; `job_id` is None where the request names none.
+    """What became of the request about one job."""
 
-    `holder` is another job that lives under the same unique key, where that is the reason.
-    """
-
-    job_id: JobId | None
-    status: ReceiptStatus
-    reason: str | None = None
-    holder: JobId | None = None
+    job_id: Annotated[JobId | None, Wire("the job; absent where the request names none", "id")]
+    status: Annotated[ReceiptStatus, Wire("what became of the request")]
+    reason: Annotated[str | None, Wire("why, for people")] = None
+    holder: Annotated[
+        JobId | None, Wire("the unfinished job that has the same unique key, where that is the reason")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Answer to `Submit`, `CancelJob`, `RetryJob`, `SetPause` and `SetDrain`."""
+    """Answers `Submit`, `CancelJob`, `RetryJob`, `SetPause` and `SetDrain`."""
 
     reply: Reply
-    entries: tuple[ReceiptEntry, ...]
+    entries: Annotated[tuple[ReceiptEntry, ...], Wire("one for each job, or the one of an order", "receipts")]
 
 
 @dataclass(frozen=True, slots=True)
 class JobView:
-    """A job as shown to people and programs. Times are seconds since the epoch on the dispatcher's clock."""
+    """A job as shown to people and programs. Times are on the dispatcher's clock."""
 
-    job_id: JobId
-    type: JobType
-    priority: Priority
-    state: State
-    submitted_at: float
-    ready_at: float
-    ended_at: float | None
-    attempt: int
-    failures: int
-    crashes: int
-    worker: WorkerId | None
-    cancel_requested: bool
-    reason: str | None
-    result: str | None = None
+    job_id: Annotated[JobId, Wire("the job", "id")]
+    type: Annotated[JobType, Wire("which handler runs it")]
+    priority: Annotated[Priority, Wire("its priority")]
+    state: Annotated[State, Wire("its state")]
+    submitted_at: Annotated[Instant, Wire("when the dispatcher stored it")]
+    ready_at: Annotated[Instant, Wire("when it entered the queue, or will enter it")]
+    ended_at: Annotated[Instant | None, Wire("when it ended")]
+    attempt: Annotated[Attempts, Wire("number of its newest attempt; 0 before the first")]
+    failures: Annotated[Attempts, Wire("failed attempts")]
+    crashes: Annotated[Attempts, Wire("attempts that crashed their process, or whose worker was lost")]
+    worker: Annotated[WorkerId | None, Wire("the worker that has its lease, or had it last")]
+    cancel_requested: Annotated[bool, Wire("whether its worker has yet to confirm that it was cancelled")]
+    reason: Annotated[str | None, Wire("why it failed, or went back to the queue; for people")]
+    result: Annotated[str | None, Wire("what the handler returned")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptView:
+    """One attempt at a job, as shown to people and programs. Times are on the dispatcher's clock."""
+
+    number: Annotated[AttemptNumber, Wire("number of the attempt, from 1")]
+    worker: Annotated[WorkerId, Wire("the worker that had the lease")]
+    token: Annotated[Token, Wire("fencing token of the lease")]
+    assigned_at: Annotated[Instant, Wire("when the lease was given")]
+    ended_at: Annotated[Instant | None, Wire("when the attempt ended")] = None
+    outcome: Annotated[Outcome | None, Wire("how it ended")] = None
+    ran_s: Annotated[Seconds | None, Wire("how long it ran")] = None
+    error: Annotated[str | None, Wire("what went wrong, for people")] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """Why a job is where it is.
+    """Why a job is in its state."""
 
-    Attributes:
-        why: what it waits for or how it ended, one sentence each.
-        attempts: executions of it, first to last; of many, the newest.
-    """
-
-    job_id: JobId
-    why: tuple[str, ...]
-    attempts: tuple[Attempt, ...]
+    job_id: Annotated[JobId, Wire("the job", "id")]
+    why: Annotated[tuple[str, ...], Wire("what the job waits for or how it ended, one sentence each")]
+    attempts: Annotated[tuple[AttemptView, ...], Wire("attempts, first to last; of many, the newest")]
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """Answer to `Query`. An id that was asked for and is in neither `jobs` nor `omitted` is unknown.
-
-    `omitted` ids did not fit into one message: ask again for them.
-    """
+    """Answers `Query`. An ID that was asked for and is in neither `jobs` nor `omitted` is unknown."""
 
     reply: Reply
-    jobs: tuple[JobView, ...]
-    omitted: tuple[JobId, ...] = ()
-    explanations: tuple[Explanation, ...] = ()
+    jobs: Annotated[tuple[JobView, ...], Wire("the jobs")]
+    omitted: Annotated[tuple[JobId, ...], Wire("jobs that did not fit into the message; ask again for them")] = ()
+    explanations: Annotated[tuple[Explanation, ...], Wire("where the query asked to explain", "stories")] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A job has ended. Sent after the commit; to be believed."""
+    """A job has ended. Sent after the commit, so it is final."""
 
-    job_id: JobId
-    type: JobType
-    state: State
-    attempt: int
-    worker: WorkerId | None
-    result: str | None = None
-    reason: str | None = None
+    job_id: Annotated[JobId, Level("job_id", also_in_body=True)]
+    type: Annotated[JobType, Wire("the job's type")]
+    state: Annotated[State, Wire("how it ended; only `completed` on the topic of completed jobs")]
+    attempt: Annotated[Attempts, Wire("number of its last attempt; 0 if there was none")]
+    worker: Annotated[WorkerId | None, Wire("the worker that ran it last")]
+    result: Annotated[str | None, Wire("what the handler returned")] = None
+    reason: Annotated[str | None, Wire("why it did not complete; for people")] = None
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerView:
-    """A worker as the dispatcher sees it. Times are ages in seconds, ending now; `certificate_days` are yet to come."""
+    """A worker as the dispatcher sees it."""
 
-    worker_id: WorkerId
-    online: bool
-    slots: int
-    leases: int
-    types: tuple[JobType, ...]
-    seen_s: float
-    version: str
-    drained: bool = False
-    certificate_days: int | None = None
+    worker_id: Annotated[WorkerId, Wire("the worker", "id")]
+    online: Annotated[bool, Wire("whether it can be reached")]
+    slots: Annotated[Count, Wire("how many jobs it runs at once")]
+    leases: Annotated[Count, Wire("how many leases it has")]
+    types: Annotated[tuple[JobType, ...], Wire("job types that it runs")]
+    seen_s: Annotated[Seconds, Wire("time since its last message")]
+    version: Annotated[ShortText, Wire("version of stockworker on it")]
+    drained: Annotated[bool, Wire("whether an operator drained it", "held", always=True)] = False
+    certificate_days: Annotated[Days | None, Wire("days until its certificate expires")] = None
 
 
 @dataclass(frozen=True, slots=True)
 class QueueView:
-    """One job type in the queue. `oldest_s` is the age of the longest waiting job, in seconds."""
+    """The queue of one job type."""
 
-    type: JobType
-    waiting: int
-    oldest_s: float
-    workers: int
-    paused: bool = False
+    type: Annotated[JobType, Wire("the job type")]
+    waiting: Annotated[Count, Wire("jobs that wait for a worker")]
+    oldest_s: Annotated[Seconds, Wire("age of the job that has waited longest")]
+    workers: Annotated[Count, Wire("workers that could run one now")]
+    paused: Annotated[bool, Wire("whether an operator paused the type", "held", always=True)] = False
 
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """How the whole system stands. Counters run since the dispatcher's start; `certificate_days` are its own."""
+    """Statistics about the whole system."""
 
     reply: Reply | None
-    incarnation: str
-    version: str
-    uptime_s: float
-    states: tuple[tuple[State, int], ...]
-    queues: tuple[QueueView, ...]
-    workers: tuple[WorkerView, ...]
-    counters: tuple[tuple[str, int], ...]
-    certificate_days: int | None = None
+    incarnation: Annotated[ShortText, Wire("nonce of this start of the dispatcher", "epoch")]
+    version: Annotated[ShortText, Wire("version of the dispatcher")]
+    uptime_s: Annotated[Seconds, Wire("time since its start")]
+    states: Annotated[
+        tuple[tuple[State, int], ...], Table(kind_of(State), kind_of(Count)), Wire("number of jobs in each state")
+    ]
+    queues: Annotated[tuple[QueueView, ...], Wire("the job types of which jobs wait, or which are paused")]
+    workers: Annotated[tuple[WorkerView, ...], Wire("the workers, as many as fit into the message")]
+    counters: Annotated[
+        tuple[tuple[str, int], ...], Table(Text(), kind_of(Count)), Wire("events since the dispatcher's start")
+    ]
+    certificate_days: Annotated[Days | None, Wire("days until the dispatcher's certificate expires")] = None
 
 
 # --- worker -> dispatcher ---------------------------------------------------------------------------------------------
@@ -272,120 +315,112 @@ class LeaseStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class ReportedLease:
-    """A lease that a worker says it holds."""
+    """A lease that a worker claims to have."""
 
-    job_id: JobId
-    token: Token
-    status: LeaseStatus
+    job_id: Annotated[JobId, Wire("the job")]
+    token: Annotated[Token, Wire("fencing token of the lease")]
+    status: Annotated[LeaseStatus, Wire("`finished` is a report that is not yet acknowledged")]
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """A worker's whole state: a standing order for jobs until the next one. Repeating it is always right.
+    """A worker's whole state, valid until its next request. Repeating it is always right."""
 
-    Attributes:
-        incarnation: a nonce, new at each start of the worker, so that the dispatcher notices a restart.
-        slots: how many jobs it runs at once.
-        window: how many leases it wants to hold at once, those that wait on it included; 0 while it drains or is under `disk_pressure`.
-        leases: all leases that it holds, finished and not yet acknowledged ones included.
-        disk_pressure: it takes no jobs because it lacks disk space for their results; it does not drain.
-    """
-
-    worker_id: WorkerId
-    incarnation: str
-    slots: int
-    window: int
-    types: tuple[JobType, ...]
-    tags: tuple[Tag, ...]
-    version: str
-    leases: tuple[ReportedLease, ...]
-    disk_pressure: bool = False
+    worker_id: Annotated[WorkerId, Level("worker_id")]
+    incarnation: Annotated[Nonce, Wire("nonce, new at each start of the worker: shows a restart", "boot")]
+    slots: Annotated[Slots, Wire("how many jobs it runs at once")]
+    window: Annotated[
+        Busy,
+        Wire("how many leases it wants to have at once, waiting ones included; 0 while it drains or lacks disk space"),
+    ]
+    types: Annotated[tuple[JobType, ...], Wire("job types that it runs")]
+    tags: Annotated[tuple[Tag, ...], Wire("its tags")]
+    version: Annotated[Version, Wire("version of stockworker on it")]
+    leases: Annotated[
+        tuple[ReportedLease, ...],
+        Wire("all leases that it has, at most 1,000; those with a report that is not yet acknowledged included"),
+    ]
+    disk_pressure: Annotated[
+        bool, Wire("whether it takes no jobs because it lacks disk space for their results; it does not drain", "short")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
 class AttemptReport:
-    """How one attempt ended. Repeated until acknowledged.
+    """How one attempt ended. Repeated until acknowledged."""
 
-    Attributes:
-        result: text that nobody but the handler and the submitter understands; for `Outcome.OK`.
-        error: what went wrong, for people.
-        permanent: trying again can't help.
-        ran_s: how long it ran, in seconds.
-    """
-
-    job_id: JobId
-    token: Token
-    outcome: Outcome
-    result: str | None = None
-    error: str | None = None
-    permanent: bool = False
-    ran_s: float | None = None
+    job_id: Annotated[JobId, Wire("the job")]
+    token: Annotated[Token, Wire("fencing token of the lease")]
+    outcome: Annotated[Outcome, Wire("how the attempt ended")]
+    result: Annotated[str | None, Wire("what the handler returned, for `ok`. Only the submitter reads it.")] = None
+    error: Annotated[ShortText | None, Wire("what went wrong, for people")] = None
+    permanent: Annotated[bool, Wire("whether another attempt can't help")] = False
+    ran_s: Annotated[Seconds | None, Wire("how long the attempt ran")] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
     """Outcomes of one or more attempts."""
 
-    worker_id: WorkerId
-    attempts: tuple[AttemptReport, ...]
+    worker_id: Annotated[WorkerId, Level("worker_id")]
+    attempts: Annotated[tuple[AttemptReport, ...], Wire("the attempts")]
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a running job is: `fraction` is 0 to 1."""
+    """How far a running job is."""
 
-    worker_id: WorkerId
-    job_id: JobId
-    fraction: float
-    text: str
+    worker_id: Annotated[WorkerId, Level("worker_id")]
+    job_id: Annotated[JobId, Level("job_id")]
+    fraction: Annotated[float, Number(0.0, 1.0), Wire("which part of the work is done")]
+    text: Annotated[ShortText, Wire("what it is doing, for people")]
 
 
 @dataclass(frozen=True, slots=True)
 class Register:
-    """A worker has come."""
+    """A worker has connected. For people and tools that watch with mosquitto_sub: no decision depends on it."""
 
-    worker_id: WorkerId
-    incarnation: str
-    version: str
-    slots: int
-    types: tuple[JobType, ...]
-    tags: tuple[Tag, ...]
+    worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
+    incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
+    version: Annotated[Version, Wire("version of stockworker on it")]
+    slots: Annotated[Slots, Wire("how many jobs it runs at once")]
+    types: Annotated[tuple[JobType, ...], Wire("job types that it runs")]
+    tags: Annotated[tuple[Tag, ...], Wire("its tags")]
 
 
 @dataclass(frozen=True, slots=True)
 class Unregister:
-    """A worker has left for good; it holds no lease any more."""
+    """A worker has left for good; it has no leases any more."""
 
-    worker_id: WorkerId
-    incarnation: str
+    worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
+    incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A worker lives.
+    """A worker is running. The dispatcher reads `boot` and `certificate_days`.
 
-    Attributes:
-        waiting_reports: results that the dispatcher has not yet acknowledged.
-        evicted_results: results that were evicted for want of space, since the worker's start.
-        certificate_days: in how many days its certificate ends, if it has one.
+    The rest is for people and tools that watch with mosquitto_sub.
     """
 
-    worker_id: WorkerId
-    incarnation: str
-    slots: int
-    running: int
-    waiting_reports: int
-    uptime_s: float
-    evicted_results: int = 0
-    certificate_days: int | None = None
+    worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
+    incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
+    slots: Annotated[Slots, Wire("how many jobs it runs at once")]
+    running: Annotated[Busy, Wire("how many it runs now")]
+    waiting_reports: Annotated[Count, Wire("reports that the dispatcher has not yet acknowledged")]
+    uptime_s: Annotated[Seconds, Wire("time since the worker's start")]
+    evicted_results: Annotated[
+        Count, Wire("results that the worker evicted since its start because it lacked disk space")
+    ] = 0
+    certificate_days: Annotated[Days | None, Wire("days until its certificate expires")] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Disconnect:
-    """The will of a worker: the broker lost its connection. A hint, no proof of death."""
+    """The will of a worker: the broker lost its connection. A hint, not a proof that the worker stopped."""
 
-    worker_id: WorkerId
-    incarnation: str
+    worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
+    incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
 
 
 # --- dispatcher -> worker ---------------------------------------------------------------------------------------------
@@ -393,54 +428,56 @@ class Disconnect:
 
 @dataclass(frozen=True, slots=True)
 class Assignment:
-    """A leased job.
+    """A leased job."""
 
-    Attributes:
-        timeout_s: how long the attempt may run, in seconds.
-        no_crash_budget: one more crash fails the job, so it must not run beside a job that may crash the process.
-        expires_in_s: how long it may wait for its start, in seconds from when this was said; None is for ever.
-    """
-
-    job_id: JobId
-    type: JobType
-    attempt: int
-    token: Token
-    timeout_s: float
-    payload: str
-    no_crash_budget: bool = False
-    expires_in_s: float | None = None
+    job_id: Annotated[JobId, Wire("the job")]
+    type: Annotated[JobType, Wire("which handler runs it")]
+    attempt: Annotated[AttemptNumber, Wire("number of the attempt, from 1")]
+    token: Annotated[Token, Wire("fencing token of the lease")]
+    timeout_s: Annotated[Timeout, Wire("how long the attempt may run")]
+    payload: Annotated[str, Wire("input of the handler")]
+    no_crash_budget: Annotated[
+        bool,
+        Wire(
+            "whether one more crash fails the job. A worker must not run it beside a job that may crash the process, and "
+            "must not report it as lost unless it was started.",
+            "strict",
+        ),
+    ] = False
+    expires_in_s: Annotated[
+        Seconds | None,
+        Wire("how long it may wait for its start, counted from when the message arrives; absent is for ever"),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
 class Assign:
-    """Leases for a worker. `lease_s` is how long each is valid without renewal, in seconds."""
+    """Leases for a worker."""
 
-    worker_id: WorkerId
-    lease_s: float
-    leases: tuple[Assignment, ...]
+    worker_id: Annotated[WorkerId, Level("worker_id")]
+    lease_s: Annotated[LeaseTime, Wire("how long each lease is valid without renewal")]
+    leases: Annotated[tuple[Assignment, ...], Wire("the leases")]
 
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """What the dispatcher has done with a worker's reports and claims.
+    """What the dispatcher did with a worker's reports and claims. Each request that claims leases is answered."""
 
-    Attributes:
-        stored: reports that are on disk; forget them.
-        stale: reports that were refused, and leases that are no longer the worker's; stop and forget them.
-        lease_s: how long the leases that the worker claimed are valid from now, in seconds. Each request that claims
-            leases is answered, so that a worker learns of a changed duration.
-        error: why a message of the worker was refused whole.
-    """
-
-    worker_id: WorkerId
-    stored: tuple[Token, ...] = ()
-    stale: tuple[Token, ...] = ()
-    lease_s: float = 0.0
-    error: str | None = None
+    worker_id: Annotated[WorkerId, Level("worker_id")]
+    stored: Annotated[tuple[Token, ...], Wire("reports that are on disk")] = ()
+    stale: Annotated[
+        tuple[Token, ...], Wire("reports that were refused, and leases that the worker does not have any more")
+    ] = ()
+    lease_s: Annotated[
+        float,
+        Duration(0.0, 86400.0),
+        Wire("how long the leases that the worker claimed are valid from now; absent if nothing was claimed"),
+    ] = 0.0
+    error: Annotated[ShortText | None, Wire("why the dispatcher refused a whole message of the worker")] = None
 
 
 class ControlAction(StrEnum):
-    """What a worker can be told."""
+    """What the dispatcher can order a worker to do."""
 
     CANCEL = "cancel"
     DRAIN = "drain"
@@ -449,11 +486,11 @@ class ControlAction(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Control:
-    """An order to a worker; `token` names the lease to cancel."""
+    """An order to a worker."""
 
-    worker_id: WorkerId
-    action: ControlAction
-    token: Token | None = None
+    worker_id: Annotated[WorkerId, Level("worker_id")]
+    action: Annotated[ControlAction, Wire("what to do")]
+    token: Annotated[Token | None, Wire("the lease to cancel, for `cancel`")] = None
 
 
 # --- dispatcher, workers -> all ---------------------------------------------------------------------------------------
@@ -463,27 +500,27 @@ class Control:
 class Transition:
     """One step in the life of a job."""
 
-    job_id: JobId
-    type: JobType
-    state: State
-    attempt: int
-    worker: WorkerId | None
+    job_id: Annotated[JobId, Wire("the job")]
+    type: Annotated[JobType, Wire("its type")]
+    state: Annotated[State, Wire("its new state")]
+    attempt: Annotated[Attempts, Wire("number of its newest attempt; 0 before the first")]
+    worker: Annotated[WorkerId | None, Wire("the worker that has its lease, or had it last")]
 
 
 @dataclass(frozen=True, slots=True)
 class Monitor:
     """Steps in the life of jobs, for people and tools that watch."""
 
-    transitions: tuple[Transition, ...]
+    transitions: Annotated[tuple[Transition, ...], Wire("the steps, in order")]
 
 
 @dataclass(frozen=True, slots=True)
 class Presence:
-    """Retained: is there a dispatcher, and which? `incarnation` is a nonce, new at each of its starts."""
+    """Retained: whether a dispatcher is connected, and which."""
 
-    online: bool
-    incarnation: str
-    version: str
+    online: Annotated[bool, Wire("whether it is connected")]
+    incarnation: Annotated[Nonce, Wire("nonce, new at each start of the dispatcher: shows a restart", "epoch")]
+    version: Annotated[Version, Wire("version of the dispatcher")]
 
 
 FromClient = Submit | CancelJob | RetryJob | SetPause | SetDrain | Query | StatsRequest | Cleanup

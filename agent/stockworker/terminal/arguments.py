@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.config.kinds import ID, ValueKind, Wrong, duration, integer
-from stockworker.protocol.codec_client import LONGEST_TIMEOUT_S, MOST_ATTEMPTS
+from stockworker.protocol.job import LONGEST_TIMEOUT_S, MOST_ATTEMPTS
 from stockworker.terminal.config_option import add_config
 
 Parse = Callable[[str], Any]

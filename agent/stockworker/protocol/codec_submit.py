@@ -1,0 +1,89 @@
+"""Submissions as packets and back.
+
+The body of a single job is its payload, and its options are MQTT 5 user properties, so that a bare ``mosquitto_pub`` is a
+valid submitter. Several jobs of one type and priority are a list, told apart by the content type. Both have the fields
+of `Submission`: as text in properties, as JSON in a list.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from stockworker.protocol import topics
+from stockworker.protocol.body import BATCH_CONTENT_TYPE, content_size, fits, make_packet, open_body, read_schema
+from stockworker.protocol.fields import FieldError, Fields, check_object, parse_json
+from stockworker.protocol.ids import JobType
+from stockworker.protocol.job import PRIORITY_BY_LABEL
+from stockworker.protocol.messages import Submission, Submit
+from stockworker.protocol.packet import Packet, Properties
+from stockworker.protocol.reply import read_reply, reply_properties
+from stockworker.protocol.topics import Address, TopicKind
+from stockworker.protocol.wire import MAX_ENTRIES, Integer, Number, Unordered, plan_of
+
+_PLAN: Final = plan_of(Submission)
+_ATTRIBUTES: Final = tuple(each.attribute for each in _PLAN.fields)
+_NUMBERS: Final = {"schema", *(each.name for each in _PLAN.fields if isinstance(each.kind, Integer | Number))}
+_LISTS: Final = {each.name for each in _PLAN.fields if isinstance(each.kind, Unordered)}
+
+
+def decode_submit(address: Address, body: bytes, properties: Properties) -> Submit:
+    """Read one job, or a list of them."""
+    reply = read_reply(properties)
+    if properties.content_type != BATCH_CONTENT_TYPE:
+        options = _read_properties(properties.user)
+        try:
+            job = _submission(address, options | {"payload": body.decode()})
+        except FieldError as error:
+            raise error if error.path == "payload" else FieldError(error.problem, f"property {error.path}") from None
+        return Submit((job,), reply)
+    fields = Fields(open_body(body))
+    jobs = fields.entries("jobs", lambda entry: _submission(address, check_object(entry)), MAX_ENTRIES)
+    if not jobs:
+        raise FieldError("holds no job", "jobs")
+    return Submit(jobs, reply)
+
+
+def _read_properties(user: tuple[tuple[str, str], ...]) -> dict[str, Any]:
+    options: dict[str, Any] = {}
+    for name, value in user:
+        if name in _NUMBERS:
+            try:
+                options[name] = parse_json(value)
+            except FieldError:
+                raise FieldError(f"expected a number, got {value[:40]!r}", f"property {name}") from None
+        elif name in _LISTS:
+            options[name] = [each for each in value.split(",") if each]
+        else:
+            options[name] = value
+    if "schema" in options:
+        read_schema(Fields(options, "property "))
+    return options
+
+
+def _submission(address: Address, fields: Mapping[str, Any]) -> Submission:
+    values = dict(zip(_ATTRIBUTES, _PLAN.values(fields), strict=True))
+    if not fits(values["payload"]):
+        problem = "is too large; put the data where workers can fetch it, and send a reference"
+        raise FieldError(problem, "payload")
+    priority, job_type = address.values
+    return Submission(priority=PRIORITY_BY_LABEL[priority], type=JobType(job_type), **values)
+
+
+def encode_submit(message: Submit) -> Packet:
+    """One job as its payload with user properties, several of one type and priority as a list."""
+    first = message.jobs[0]
+    topic = topics.queue(first.priority, first.type)
+    if len(message.jobs) > 1:
+        properties = reply_properties(message.reply, BATCH_CONTENT_TYPE)
+        return make_packet(TopicKind.QUEUE, topic, {"jobs": list(map(_PLAN.write, message.jobs))}, properties)
+    options = _PLAN.write(first)
+    payload = options.pop("payload")
+    user = tuple((name, ",".join(value) if name in _LISTS else str(value)) for name, value in options.items())
+    reply = reply_properties(message.reply)
+    return Packet(
+        topic, payload.encode(), properties=Properties(None, reply.response_topic, reply.correlation_data, user)
+    )
+
+
+def submission_size(job: Submission) -> int:
+    """Bytes of a job's free texts, for `body.in_batches`."""
+    return content_size(job.payload) + sum(len(tag) + 3 for tag in job.tags)

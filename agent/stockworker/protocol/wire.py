@@ -1,0 +1,418 @@
+"""How messages become JSON and back: derived from the classes in `messages`, which say everything once.
+
+A field of a message is declared as ``slots: Annotated[Slots, Wire("how many jobs it runs at once")]``:
+
+- Its **kind** says which JSON values are legal, and what they become. It follows from the type (`bool` is a flag, an
+  enumeration is a choice, a tuple is a list, a dataclass is an object), or is given with it where bounds belong to it:
+  ``Slots = Annotated[int, Integer(1, 1024)]``.
+- `Wire` says what the field means, and its name in JSON where that is another than the attribute's. Names in JSON are
+  fixed for ever (schema 1); names of attributes follow the glossary.
+- `Level` instead of `Wire` says that the value is a level of the topic, where the broker can prove who writes it.
+- A **default** makes a field optional. It is left out of the JSON where it has its default, and absent or null in the
+  JSON means the default. A value of None is never written. A flag or a list of plain values may be absent, too.
+
+From a class follows its `Plan`: the fields in order, compiled into two tuples that `read` and `write` walk. The same plan
+makes the tables in docs/protocol.md and the strategies of the property tests; a field that is forgotten somewhere can't
+exist. What is not a plain JSON object, `codec` adds by hand: submissions, replies, and topics that carry two messages.
+"""
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum, IntEnum, StrEnum
+from functools import partial
+from types import NoneType, UnionType
+from typing import Annotated, Any, Final, Generic, NewType, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+
+from stockworker.protocol.fields import (
+    LATEST_TIME,
+    FieldError,
+    check_choice,
+    check_flag,
+    check_identifier,
+    check_integer,
+    check_list,
+    check_number,
+    check_object,
+    check_text,
+    expected,
+)
+
+MAX_ENTRIES: Final = 4096
+"""Most entries of any list that is accepted; the body's size is the limit that counts."""
+
+C = TypeVar("C")
+
+
+class _Mark(Enum):
+    """What is no value."""
+
+    REQUIRED = "the field must be present"
+
+
+REQUIRED: Final = _Mark.REQUIRED
+
+
+# --- kinds of values --------------------------------------------------------------------------------------------------
+
+
+class Kind:
+    """Which JSON values a field may have, and what they become.
+
+    Attributes:
+        read: checks a JSON value, and returns what the class holds; raises `FieldError`.
+        write: what the class holds, as a JSON value; None where it is one already.
+        absent: what an absent field of this kind means, where its class gives no default.
+        says: what may be written, for the documentation.
+    """
+
+    read: Callable[[Any], Any]
+    write: Callable[[Any], Any] | None = None
+    absent: Any = REQUIRED
+    says: str
+
+
+class Text(Kind):
+    """A string of at most `longest` characters, or as long as the message allows."""
+
+    def __init__(self, longest: int | None = None) -> None:
+        self.longest = longest
+        self.read = partial(check_text, longest=longest)
+        self.says = "text" if longest is None else f"text, at most {longest:,} characters"
+
+
+class Identifier(Kind):
+    """An ID: one level of a topic."""
+
+    def __init__(self) -> None:
+        self.read = check_identifier
+        self.says = "ID"
+
+
+class Integer(Kind):
+    """A whole number within bounds, both included."""
+
+    def __init__(self, lowest: int, highest: int) -> None:
+        self.lowest, self.highest = lowest, highest
+        self.read = partial(check_integer, lowest=lowest, highest=highest)
+        self.says = f"whole number, {_bounds(lowest, highest)}"
+
+
+class Number(Kind):
+    """A number within bounds, both included."""
+
+    def __init__(self, lowest: float, highest: float) -> None:
+        self.lowest, self.highest = lowest, highest
+        self.read = partial(check_number, lowest=lowest, highest=highest)
+        self.says = f"number, {_bounds(lowest, highest)}"
+
+
+class Duration(Number):
+    """Seconds."""
+
+    def __init__(self, lowest: float, highest: float) -> None:
+        super().__init__(lowest, highest)
+        self.says = f"seconds, {_bounds(lowest, highest)}"
+
+
+class Time(Number):
+    """A point in time."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, LATEST_TIME)
+        self.says = "seconds since the epoch"
+
+
+class Flag(Kind):
+    """True or false; absent is false."""
+
+    def __init__(self) -> None:
+        self.read = check_flag
+        self.absent = False
+        self.says = "true or false"
+
+
+class Choice(Kind):
+    """One of the words of an enumeration."""
+
+    def __init__(self, of: type[StrEnum]) -> None:
+        self.of = of
+        self.read = partial(check_choice, of=of)
+        self.says = f"one of {', '.join(f'`{word}`' for word in of)}"
+
+
+class Label(Kind):
+    """A number of an enumeration, by its name in lower case."""
+
+    def __init__(self, of: type[IntEnum]) -> None:
+        self.of = of
+        self._by_label = {member.name.lower(): member for member in of}
+        self.says = f"one of {', '.join(f'`{label}`' for label in self._by_label)}"
+
+    def read(self, value: Any) -> IntEnum:
+        label = check_text(value)
+        if label not in self._by_label:
+            raise FieldError(f"{label[:20]!r} is none of {', '.join(self._by_label)}")
+        return self._by_label[label]
+
+    def write(self, value: IntEnum) -> str:
+        return value.name.lower()
+
+
+class Items(Kind):
+    """A list. One of plain values may be absent, and is empty then; one of objects is the point of its message."""
+
+    def __init__(self, item: Kind, most: int = MAX_ENTRIES) -> None:
+        self.item = item
+        self.read = partial(check_list, check=item.read, most=most)
+        self.absent = REQUIRED if isinstance(item, Object) else ()
+        self.says = f"list of {item.says}"
+
+    def write(self, values: tuple[Any, ...]) -> list[Any]:
+        return list(values if self.item.write is None else map(self.item.write, values))
+
+
+class Unordered(Kind):
+    """A list whose order means nothing: a set, written in order."""
+
+    def __init__(self, item: Kind) -> None:
+        self.item = item
+        self.absent = frozenset()
+        self.says = f"list of {item.says}"
+
+    def read(self, value: Any) -> frozenset[Any]:
+        return frozenset(check_list(value, self.item.read, MAX_ENTRIES))
+
+    def write(self, values: frozenset[Any]) -> list[Any]:
+        return sorted(values)
+
+
+class Table(Kind):
+    """An object with any keys of one kind, and values of another: as pairs, in the order in which they came."""
+
+    def __init__(self, key: Kind, value: Kind) -> None:
+        self.key, self.value = key, value
+        self.says = f"object: {key.says} to {value.says}"
+
+    def read(self, value: Any) -> tuple[tuple[Any, Any], ...]:
+        found = []
+        for key, each in check_object(value).items():
+            try:
+                found.append((self.key.read(check_text(key)), self.value.read(each)))
+            except FieldError as error:
+                raise error.inside(key[:80].encode(errors="replace").decode()) from None
+        return tuple(found)
+
+    def write(self, pairs: tuple[tuple[Any, Any], ...]) -> dict[str, Any]:
+        return dict(pairs)
+
+
+class Object(Kind):
+    """The fields of another class."""
+
+    def __init__(self, plan: "Plan[Any]") -> None:
+        self.plan = plan
+        self.read = plan.read
+        self.write = plan.write
+        self.says = f"objects ({plan.cls.__name__})"
+
+
+def _bounds(lowest: float, highest: float) -> str:
+    return f"{lowest:,} to {highest:,}" if highest < _UNBOUNDED else f"at least {lowest:,}"
+
+
+_UNBOUNDED: Final = 1 << 31
+
+
+# --- fields -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Wire:
+    """What a field means, and its name in JSON where that is not the attribute's.
+
+    With `always` it is written even where it has its default, because older peers or programs that read it rely on that.
+    """
+
+    meaning: str
+    name: str = ""
+    always: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """The field is this level of the topic.
+
+    With `also_in_body` it is written into the body, too, for people and tools that watch: and read from there where an
+    older worker leaves the level out.
+    """
+
+    name: str
+    also_in_body: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanField:
+    """A field of the body, as its class declares it.
+
+    Attributes:
+        attribute: its name in the class, and `name` in JSON.
+        kind: which values are legal.
+        meaning: for the documentation.
+        silent: the class's default, which is not written; `REQUIRED` if every value is.
+        absent: what is read where the field is absent or null; `REQUIRED` if that is an error.
+    """
+
+    attribute: str
+    name: str
+    kind: Kind
+    meaning: str
+    silent: Any
+    absent: Any
+
+
+class Plan(Generic[C]):
+    """How one class is read and written; made once for each class by `plan_of`."""
+
+    def __init__(self, cls: type[C], fields: tuple[PlanField, ...], levels: Mapping[str, Level]) -> None:
+        self.cls = cls
+        self.levels = levels
+        self.fields = fields
+
+    @property
+    def fields(self) -> tuple[PlanField, ...]:
+        """The fields of the body, in order."""
+        return self._fields
+
+    @fields.setter
+    def fields(self, fields: tuple[PlanField, ...]) -> None:
+        self._fields = fields
+        self._reads = tuple((each.name, each.kind.read, each.absent) for each in fields)
+        self._writes = tuple((each.name, each.attribute, each.kind.write, each.silent) for each in fields)
+
+    def read(self, value: Any) -> C:
+        """Make an object of the class, all of whose fields are in the body.
+
+        Raises:
+            FieldError: a field is missing or wrong.
+        """
+        if type(value) is not dict:
+            raise expected("an object", value)
+        return self.cls(*self.values(value))
+
+    def values(self, body: Mapping[str, Any]) -> list[Any]:
+        """The values of `fields`, checked."""
+        found = []
+        for name, read, absent in self._reads:
+            value = body.get(name)
+            if value is None and absent is not REQUIRED:
+                found.append(absent)
+                continue
+            try:
+                found.append(read(value))
+            except FieldError as error:
+                raise (error if name in body else FieldError("is missing")).inside(name) from None
+        return found
+
+    def write(self, message: C) -> dict[str, Any]:
+        """The JSON object that says `message`."""
+        body: dict[str, Any] = {}
+        for name, attribute, write, silent in self._writes:
+            value = getattr(message, attribute)
+            if value is not None and (silent is REQUIRED or value != silent):
+                body[name] = value if write is None else write(value)
+        return body
+
+
+def shown(message: Any) -> dict[str, Any]:
+    """`message` as commands print it with --json: by attribute, and by the name on the wire where that is another.
+
+    Programs that were written for the names on the wire go on reading those.
+    """
+    body: dict[str, Any] = {}
+    for each in plan_of(type(message)).fields:
+        value = getattr(message, each.attribute)
+        if value is not None and value != each.silent:
+            body[each.attribute] = body[each.name] = _shown(each.kind, value)
+    return body
+
+
+def _shown(kind: Kind, value: Any) -> Any:
+    if isinstance(kind, Object):
+        return shown(value)
+    if isinstance(kind, Items):
+        return [_shown(kind.item, each) for each in value]
+    return value if kind.write is None else kind.write(value)
+
+
+_PLANS: Final[dict[type, Plan[Any]]] = {}
+
+
+def plan_of(cls: type[C]) -> Plan[C]:
+    """The plan of a class whose fields are declared as this module says."""
+    if cls not in _PLANS:
+        _PLANS[cls] = _make_plan(cls)
+    return _PLANS[cls]
+
+
+def _make_plan(cls: type[C]) -> Plan[C]:
+    fields, levels = [], {}
+    hints = get_type_hints(cls, include_extras=True)
+    for each in dataclasses.fields(cast("Any", cls)):
+        marks = get_args(hints[each.name])[1:] if get_origin(hints[each.name]) is Annotated else ()
+        for mark in marks:
+            if isinstance(mark, Level):
+                levels[each.name] = mark
+            elif isinstance(mark, Wire):
+                fields.append(_plan_field(each, hints[each.name], mark))
+    return Plan(cls, tuple(fields), levels)
+
+
+def _plan_field(field: "dataclasses.Field[Any]", hint: Any, wire: Wire) -> PlanField:
+    kind = kind_of(hint)
+    default = REQUIRED if field.default is dataclasses.MISSING else field.default
+    optional = None if _is_optional(hint) else kind.absent
+    return PlanField(
+        attribute=field.name,
+        name=wire.name or field.name,
+        kind=kind,
+        meaning=wire.meaning,
+        silent=REQUIRED if wire.always else default,
+        absent=optional if default is REQUIRED else default,
+    )
+
+
+def kind_of(hint: Any) -> Kind:
+    """The kind that follows from a type, if none is given with it."""
+    if get_origin(hint) is Annotated:
+        inner, *marks = get_args(hint)
+        return next((mark for mark in marks if isinstance(mark, Kind)), None) or kind_of(inner)
+    if get_origin(hint) in {Union, UnionType}:
+        (inner,) = (each for each in get_args(hint) if each is not NoneType)
+        return kind_of(inner)
+    if get_origin(hint) is tuple:
+        return Items(kind_of(get_args(hint)[0]))
+    if get_origin(hint) is frozenset:
+        return Unordered(kind_of(get_args(hint)[0]))
+    if isinstance(hint, NewType):
+        return Identifier()
+    return _kind_of_class(hint)
+
+
+def _kind_of_class(cls: type) -> Kind:
+    if cls is bool:
+        return Flag()
+    if cls is str:
+        return Text()
+    if issubclass(cls, StrEnum):
+        return Choice(cls)
+    if issubclass(cls, IntEnum):
+        return Label(cls)
+    if dataclasses.is_dataclass(cls):
+        return Object(plan_of(cls))
+    raise TypeError(f"{cls} has no kind of its own: give one with Annotated")
+
+
+def _is_optional(hint: Any) -> bool:
+    inner = get_args(hint)[0] if get_origin(hint) is Annotated else hint
+    return NoneType in get_args(inner)
