@@ -2,11 +2,12 @@
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict, fields
 
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import JobDefaults
 from stockworker.protocol.ids import Entropy, JobId, UniqueKey, make_job_id
-from stockworker.protocol.job import JobRecord, JobSpec
+from stockworker.protocol.job import JobOptions, JobRecord, JobSpec
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
 from stockworker.shell.turn import Now
@@ -17,7 +18,7 @@ class Submissions:
 
     def __init__(self, ledger: Ledger, defaults: JobDefaults, entropy: Entropy, counters: Counter[str]) -> None:
         self._ledger = ledger
-        self._defaults = defaults
+        self._defaults = asdict(defaults)
         self._entropy = entropy
         self._counters = counters
 
@@ -47,22 +48,10 @@ class Submissions:
         return ReceiptEntry(job_id, ReceiptStatus.STORED)
 
     def _spec(self, submission: Submission, job_id: JobId) -> JobSpec:
-        defaults = self._defaults
-        backoff_s = defaults.backoff_s if submission.backoff_s is None else submission.backoff_s
-        return JobSpec(
-            job_id=job_id,
-            type=submission.type,
-            priority=submission.priority,
-            not_before=submission.not_before,
-            expires_at=submission.expires_at,
-            timeout_s=submission.timeout_s or defaults.timeout_s,
-            max_attempts=submission.max_attempts or defaults.max_attempts,
-            backoff_s=backoff_s,
-            backoff_max_s=max(backoff_s, defaults.backoff_max_s),
-            max_crashes=submission.max_crashes or defaults.max_crashes,
-            tags=submission.tags,
-            unique=submission.unique,
-        )
+        asked = {each.name: getattr(submission, each.name) for each in fields(JobOptions)}
+        options = self._defaults | {name: value for name, value in asked.items() if value is not None}
+        options["backoff_max_s"] = max(options["backoff_s"], options["backoff_max_s"])
+        return JobSpec(job_id=job_id, type=submission.type, priority=submission.priority, **options)
 
     def cancel(self, job_id: JobId, now: Now) -> ReceiptEntry:
         """Cancel a job that waits; ask for it where a worker has it."""
