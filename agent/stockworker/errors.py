@@ -12,6 +12,7 @@
     ├── CertificateRefused  the fleet's authority does not sign what was asked: says why
     ├── StoreError          a store or journal file can't be used: names the file
     │   └── StoreDamaged    what is in it can't be trusted any more
+    ├── ServiceFault        a service met an exception that it does not expect: a defect of stockworker
     └── JobError
         ├── JobRejected     the dispatcher refused a submission, with its reason
         ├── JobUnknown      the dispatcher has never heard of the job, or has forgotten it
@@ -86,6 +87,12 @@ class StoreDamaged(StoreError):
     """A file that holds what it should not, or less than it should. The text says what to do."""
 
     code = "damaged"
+
+
+class ServiceFault(StockworkerError):
+    """A service ended with an exception that it does not expect. The log has it as `fault`, with its traceback."""
+
+    code = "fault"
 
 
 class JobError(StockworkerError):

@@ -92,7 +92,7 @@ def storm(folder: Path, seed: int, jobs: int, faults: int) -> Findings:
         for lane in lanes.values():
             lane.expect_alive()
         findings.full_disks = sum(lane.ended_by_itself for lane in lanes.values())
-        _stop_cleanly([*fleet.workers, fleet.dispatcher])
+        stop_cleanly([*fleet.workers, fleet.dispatcher])
         findings.duration_s = clock.monotonic() - began
         findings.read(fleet, ledger)
     for line in findings.lines():
@@ -171,11 +171,12 @@ def _run_to_its_end(submitter: Service) -> dict[str, ReceiptStatus]:
             raise ServiceFailed(f"{submitter.name} ended with {status}:\n{output}")
 
 
-def _stop_cleanly(services: Sequence[Service]) -> None:
+def stop_cleanly(services: Sequence[Service]) -> None:
     for service in services:
         status = service.stop()
         assert status == 0, f"{service.name} ended with {status}:\n{service.log[-4000:]}"
-        assert service.events("fault") == []
+        faults = service.events("fault")
+        assert not faults, f"{service.name} has logged a fault: {faults}"
 
 
 def _say(line: str) -> None:

@@ -45,7 +45,7 @@ class Service:
 
     def __init__(self, name: str, command: Sequence[str], log_file: Path) -> None:
         self.name = name
-        self._command = command
+        self.command = command
         self._log_file = log_file
         self._process: subprocess.Popen[bytes] | None = None
         self.manager: ServiceManager | None = None
@@ -71,7 +71,7 @@ class Service:
         environment = None if self.manager is None else os.environ | self.manager.environment
         with self._log_file.open("ab") as log:
             self._process = subprocess.Popen(
-                self._command,
+                self.command,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

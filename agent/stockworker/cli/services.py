@@ -5,6 +5,7 @@ import asyncio
 import faulthandler
 import logging
 import signal
+import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from functools import partial
@@ -20,9 +21,9 @@ from stockworker.cli.wiring import dispatcher_settings, worker_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.stores import open_store
-from stockworker.errors import AccessDenied, ConnectionFailed, StoreError
+from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, ServiceFault, StoreError
 from stockworker.logs import configure, log_event
-from stockworker.logs.events import ConfigWarning, Confined, IdentityDiffers, StoreFailed
+from stockworker.logs.events import ConfigWarning, Confined, Fault, IdentityDiffers, StoreFailed
 from stockworker.protocol.topics import Role
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
@@ -150,8 +151,26 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
         try:
             runner.run(main())
         except ConnectionFailed as error:
-            # A service exits because of its connection only if the broker refuses it permanently. A restart does not help.
+            # A service ends over its connection only when the broker refuses it for good: a restart does not help.
             raise AccessDenied(str(error)) from None
+        except (ConfigError, StoreError):
+            raise
+        except Exception as error:
+            # Anything else, also an error that means something to a command, such as a TimeoutError, is a defect here.
+            where = _where(error)
+            log_event(_log, Fault(where=where), exc_info=error)
+            raise ServiceFault(f"internal error in {where}: {error!r}") from error
+
+
+def _where(error: Exception) -> str:
+    """The innermost place of this package in a traceback."""
+    places = [
+        (str(frame.f_globals.get("__name__")), frame.f_code.co_qualname, line)
+        for frame, line in traceback.walk_tb(error.__traceback__)
+    ]
+    own = [place for place in places if place[0].startswith("stockworker.")]
+    module, function, line = (own or places)[-1]
+    return f"{module}, {function}, line {line}"
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

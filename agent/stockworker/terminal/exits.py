@@ -9,6 +9,7 @@ from stockworker.errors import (
     ConfigError,
     ConnectionFailed,
     JobUnknown,
+    ServiceFault,
     StockworkerError,
     StoreError,
 )
@@ -31,6 +32,7 @@ class Exit(IntEnum):
     UNKNOWN = 3, "the job is unknown to the dispatcher"
     NOT_ENDED = 4, "a job has not ended, or not in time"
     UNAVAILABLE = 69, "the broker is unreachable, or no dispatcher answers"
+    SOFTWARE = 70, "a service met an internal error; its log has the event `fault` with a traceback"
     STORE = 74, "a store or journal file is not usable"
     DENIED = 77, "the broker refuses the connection or denies this operation"
     CONFIG = 78, "the configuration, or a file that it names, is not usable"
@@ -52,6 +54,7 @@ _BY_ERROR: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (AccessDenied, Exit.DENIED),
     (ConnectionFailed, Exit.UNAVAILABLE),
     (StoreError, Exit.STORE),
+    (ServiceFault, Exit.SOFTWARE),
     (JobUnknown, Exit.UNKNOWN),
     (TimeoutError, Exit.NOT_ENDED),
 )
