@@ -65,7 +65,7 @@ def test_columns_can_be_named() -> None:
         ("2013-03-01,10,12,,11,500", "low is missing"),
         ("2013-03-01,10,12,9,13,500", "close 13.0 is not between low 9.0 and high 12.0"),
         ("2013-03-01,10,12,9,11,500,MSFT", "symbol MSFT is not AAPL"),
-        ("2013-03-01,10,12,9,11,500,A B", "'A B' is not a valid symbol: use up to 32 letters, digits and . ^ = _ : -"),
+        ("2013-03-01,10,12,9,11,500,A B", "'A B' is not a valid symbol; use up to 32 letters, digits and . ^ = _ : -"),
     ],
 )
 def test_an_invalid_row_is_reported_with_its_line(cells: str, reason: str) -> None:

@@ -33,7 +33,7 @@ def check_symbol(text: str) -> str:
         InvalidBar: it is not valid.
     """
     if not _SYMBOL.fullmatch(text):
-        raise InvalidBar(f"{text[:40]!r} is not a valid symbol: use up to 32 letters, digits and . ^ = _ : -")
+        raise InvalidBar(f"{text[:40]!r} is not a valid symbol; use up to 32 letters, digits and . ^ = _ : -")
     return text
 
 
