@@ -1,4 +1,4 @@
-"""`make demo` as a newcomer runs it: to its end, again, and interrupted at any step."""
+"""Runs `make demo` as a newcomer does: to its end, again, and interrupted at any step."""
 
 import os
 import signal
@@ -22,7 +22,7 @@ SERVICES = 4  # broker, dispatcher, two workers
 
 @contextmanager
 def started(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """The demo, with a folder of its own for what is temporary, by which its processes are told from others."""
+    """The demo. Its temporary folder identifies its processes."""
     (folder / "tmp").mkdir(exist_ok=True)
     command = [sys.executable, "-m", "demo", "--output", str(folder / "charts")]
     environment = {**os.environ, "TMPDIR": str(folder / "tmp")}
@@ -41,7 +41,7 @@ def run_to_the_end(folder: Path) -> str:
 
 
 def processes(folder: Path) -> dict[int, str]:
-    """Whatever runs on behalf of the demo: its folder is in the environment or the command line."""
+    """All processes of the demo: its folder is in their environment or command line."""
     found = {}
     for process in Path("/proc").glob("[0-9]*"):
         try:
@@ -59,7 +59,7 @@ def assert_nothing_left(folder: Path) -> None:
 
 
 def png_size(path: Path) -> tuple[int, int]:
-    """Width and height, as the first chunk says (PNG specification, 11.2.2)."""
+    """Width and height, from the first chunk (PNG specification, 11.2.2)."""
     data = path.read_bytes()
     assert data[:8] == b"\x89PNG\r\n\x1a\n"
     assert data[-8:-4] == b"IEND"

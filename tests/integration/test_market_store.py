@@ -1,4 +1,4 @@
-"""One suite for both market-data stores, each on the real thing: an SQLite file, a PostgreSQL server."""
+"""Tests both market-data stores with one suite: on an SQLite file and on a PostgreSQL server."""
 
 import multiprocessing
 from collections.abc import Iterator
@@ -46,7 +46,7 @@ def store(location: str) -> Iterator[MarketStore]:
     opened.close()
 
 
-def upsert_at_once(location: str, barrier: Barrier, close: float) -> None:
+def upsert_together(location: str, barrier: Barrier, close: float) -> None:
     barrier.wait()
     store = open_market_store(location)
     for _ in range(10):
@@ -54,7 +54,7 @@ def upsert_at_once(location: str, barrier: Barrier, close: float) -> None:
     store.close()
 
 
-def test_bars_come_back_as_they_were_in_the_order_of_their_days(store: MarketStore) -> None:
+def test_bars_are_read_unchanged_in_the_order_of_their_days(store: MarketStore) -> None:
     bars = [bar(2, adjusted_close=None), bar(0, close=0.1 + 0.2 + 9.5), bar(1)]
     assert store.upsert_bars("AAPL", bars) == UpsertCounts(inserted=3)
     assert store.bars("AAPL") == sorted(bars, key=lambda found: found.day)
@@ -77,12 +77,12 @@ def test_of_two_bars_for_one_day_the_last_wins(store: MarketStore) -> None:
     assert store.bars("AAPL") == [bar(0, close=11.0)]
 
 
-def test_no_bars_are_no_error(store: MarketStore) -> None:
+def test_an_empty_list_of_bars_is_accepted(store: MarketStore) -> None:
     assert store.upsert_bars("AAPL", []) == UpsertCounts()
     assert (store.bars("AAPL"), store.last_day("AAPL"), store.symbols()) == ([], None, [])
 
 
-def test_a_part_of_the_bars_can_be_asked_for(store: MarketStore) -> None:
+def test_a_part_of_the_bars_can_be_read(store: MarketStore) -> None:
     bars = [bar(number) for number in range(10)]
     store.upsert_bars("AAPL", bars)
     assert store.bars("AAPL", last=3) == bars[-3:]
@@ -115,7 +115,7 @@ def test_the_newest_indicator_values_are_stored(location: str, store: MarketStor
     assert stored_indicators(location, "GOOG") == {}
 
 
-def test_what_is_stored_stays(location: str) -> None:
+def test_stored_bars_survive_reopening(location: str) -> None:
     first = open_market_store(location)
     first.upsert_bars("AAPL", [bar(0)])
     first.close()
@@ -124,10 +124,12 @@ def test_what_is_stored_stays(location: str) -> None:
     second.close()
 
 
-def test_processes_that_open_and_write_one_store_at_once_all_succeed(location: str) -> None:
+def test_processes_that_write_to_one_store_at_the_same_time_all_succeed(location: str) -> None:
     fork = multiprocessing.get_context("fork")
     barrier = fork.Barrier(3)
-    writers = [fork.Process(target=upsert_at_once, args=(location, barrier, 10.0 + number / 10)) for number in range(3)]
+    writers = [
+        fork.Process(target=upsert_together, args=(location, barrier, 10.0 + number / 10)) for number in range(3)
+    ]
     for writer in writers:
         writer.start()
     for writer in writers:

@@ -1,4 +1,4 @@
-"""Whatever JSON arrives as payload, a built-in handler answers with a result or a permanent error, and nothing else."""
+"""For any JSON as payload, a built-in handler returns a result or raises a permanent error, and nothing else."""
 
 import json
 from datetime import date, timedelta
@@ -38,7 +38,7 @@ def price() -> st.SearchStrategy[float]:
 
 @st.composite
 def bar_records(draw: st.DrawFn) -> list[dict[str, Any]]:
-    """Valid bars in which anything happens that a market can't do, but data can."""
+    """Valid bars with values that no market produces, but that data may hold."""
     records = []
     for number in range(draw(st.integers(0, 60))):
         low, open_, close, high = sorted(draw(st.lists(price(), min_size=4, max_size=4)))
@@ -60,17 +60,17 @@ def answers(run: HandlerRun, payload: Any) -> None:
         answer = run(payload)
     except PermanentError as error:
         answer = str(error)
-    json.dumps(answer, allow_nan=False, ensure_ascii=False).encode()  # what is no UTF-8 JSON can't be sent
+    json.dumps(answer, allow_nan=False, ensure_ascii=False).encode()  # only UTF-8 JSON can be sent
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(payload=PAYLOADS)
 def test_data_import(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
     location = str(tmp_path_factory.getbasetemp() / "market.db")
     answers(HandlerRun("data_import", data_import.handle, {"market_data": location, "timeout_s": 0.1}), payload)
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(payload=PAYLOADS)
 def test_price_update(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
     location = str(tmp_path_factory.getbasetemp() / "market.db")
@@ -78,14 +78,14 @@ def test_price_update(tmp_path_factory: pytest.TempPathFactory, payload: Any) ->
     answers(HandlerRun("price_update", price_update.handle, configured), payload)
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(payload=PAYLOADS)
 def test_technical_analysis(tmp_path_factory: pytest.TempPathFactory, payload: Any) -> None:
     location = str(tmp_path_factory.getbasetemp() / "market.db")
     answers(HandlerRun("technical_analysis", technical_analysis.handle, {"market_data": location}), payload)
 
 
-@settings(deadline=None)  # a busy machine is no failure
+@settings(deadline=None)  # a busy machine must not fail the test
 @given(bars=bar_records(), indicators=st.lists(requested_indicators(), min_size=1, max_size=4), last=st.integers(1, 60))
 def test_extreme_but_valid_bars(bars: list[Any], indicators: list[Any], last: int) -> None:
     payload = {"symbol": "X", "bars": bars, "indicators": indicators, "last": last}

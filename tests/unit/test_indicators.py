@@ -53,7 +53,7 @@ class Case:
 
     Attributes:
         asked: the indicator as a payload names it.
-        talib_values: the values of TA-Lib by our output name, "" for the only one.
+        talib_values: the values of TA-Lib by the name of the output; "" if there is only one.
         wilder: periods of the averages that start differently and forget by 1 - 1/period a day, one after the other.
         exponential: the same for 1 - 2/(period + 1).
         scale: the absolute tolerance, divided by 1e-9.

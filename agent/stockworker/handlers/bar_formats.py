@@ -9,7 +9,8 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Final
 
 from stockworker.adapters import clock
-from stockworker.handlers.definition import FieldKind, described, list_of
+from stockworker.handlers.definition import described
+from stockworker.handlers.kinds import FieldKind, list_of
 from stockworker.handlers.market import (
     HIGHEST_PRICE,
     HIGHEST_VOLUME,

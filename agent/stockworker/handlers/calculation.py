@@ -6,8 +6,8 @@ from importlib import import_module
 from typing import Any
 
 from stockworker.handlers.api import Json
-from stockworker.handlers.definition import unknown
 from stockworker.handlers.indicators import INDICATORS, Indicator
+from stockworker.handlers.kinds import unknown
 from stockworker.handlers.market import Bar, IndicatorValue
 from stockworker.protocol.fields import FieldError, Fields
 

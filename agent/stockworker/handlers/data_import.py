@@ -22,24 +22,11 @@ from stockworker.handlers.bar_formats import (
     parse_records,
     tomorrow,
 )
-from stockworker.handlers.definition import (
-    TEXT,
-    Definition,
-    Failure,
-    FieldKind,
-    choice,
-    described,
-    integer,
-    list_of,
-    market_data,
-    number,
-    read_payload,
-    read_settings,
-    to_json,
-    unknown,
-)
+from stockworker.handlers.definition import Definition, Failure, described
+from stockworker.handlers.kinds import TEXT, FieldKind, choice, integer, list_of, number, unknown
 from stockworker.handlers.market import SYMBOL, Bar, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
+from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
 from stockworker.protocol.fields import FieldError, Fields
 
 _CHUNK: Final = 1_000  # bars in one transaction: a few milliseconds, so that other writers wait only briefly

@@ -4,35 +4,17 @@ The payload, the settings and the result of a job type are dataclasses. Each fie
 
     last: int = field(default=1, metadata=described(integer(1, 2_000), "How many days to return."))
 
-Reading, error texts and docs/job-types.md are derived from that line. So a new field is one line, and the code that
-uses it. Each way to fail is a `Failure`, which carries the error text and its cause in the same manner.
+`payload` reads a dataclass from JSON, and `reference` writes docs/job-types.md: both from that line. So a new field is one
+line, and the code that uses it. Each way to fail is a `Failure` with its error text and its cause.
 """
 
 import dataclasses
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import date
-from enum import StrEnum
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
-from stockworker.handlers.api import Context, Job, Json, PermanentError
-from stockworker.protocol.fields import FieldError, Fields
-from stockworker.protocol.suggestion import suggestion
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class FieldKind:
-    """How one kind of value is written in JSON.
-
-    Attributes:
-        meaning: what is accepted, for people.
-        read: returns the value for a JSON value and its path; raises `FieldError`.
-    """
-
-    meaning: str
-    read: Callable[[Json, str], Any]
+from stockworker.handlers.api import PermanentError
+from stockworker.handlers.kinds import FieldKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,137 +113,3 @@ STORE_FAILED: Final = Failure(
 )
 COMMON_FAILURES: Final = (NOT_AN_OBJECT, UNKNOWN_FIELD, WRONG_FIELD, WRONG_SETTING, NO_MARKET_DATA, STORE_FAILED)
 """How every built-in job type can fail."""
-
-
-def _by(read: Callable[[Fields, str], T]) -> Callable[[Json, str], T]:
-    return lambda value, path: read(Fields({path: value}), path)
-
-
-TEXT: Final = FieldKind("a string", _by(Fields.text))
-
-
-def integer(lowest: int, highest: int) -> FieldKind:
-    """A whole number within bounds, both included."""
-    meaning = f"a whole number, {lowest:,} to {highest:,}"
-    return FieldKind(meaning, _by(lambda fields, name: fields.integer(name, lowest, highest)))
-
-
-def number(lowest: float, highest: float) -> FieldKind:
-    """A number within bounds, both included."""
-    meaning = f"a number, {lowest:,g} to {highest:,g}"
-    return FieldKind(meaning, _by(lambda fields, name: fields.number(name, lowest, highest)))
-
-
-def choice(of: type[StrEnum]) -> FieldKind:
-    """One of the words of an enumeration."""
-    meaning = " or ".join(f"`{word}`" for word in of)
-    return FieldKind(meaning, _by(lambda fields, name: fields.choice(name, of)))
-
-
-def checked(meaning: str, check: Callable[[str], T]) -> FieldKind:
-    """A string that `check` turns into a value; it raises `ValueError` with the problem for any other string."""
-
-    def read(value: Json, path: str) -> T:
-        text = TEXT.read(value, path)
-        try:
-            return check(text)
-        except ValueError as error:
-            raise FieldError(f"{path}: {error}") from None
-
-    return FieldKind(meaning, read)
-
-
-def list_of(kind: FieldKind, items: str, lowest: int = 0, highest: int = 4_096) -> FieldKind:
-    """A list of values of one kind; `items` is what they are called."""
-    expected = f"a list of {lowest:,} to {highest:,} {items}" if lowest else f"a list of {items}"
-
-    def read(value: Json, path: str) -> tuple[Any, ...]:
-        if not isinstance(value, list):
-            raise FieldError(f"{path}: expected {expected}")
-        if not lowest <= len(value) <= highest:
-            raise FieldError(f"{path}: expected {expected}, got {len(value):,}")
-        return tuple(kind.read(item, f"{path}[{place}]") for place, item in enumerate(value))
-
-    return FieldKind(expected, read)
-
-
-def read_fields(of: type[T], source: Mapping[str, Json]) -> T:
-    """Make a dataclass of described fields from a JSON object; null is the same as absent.
-
-    Raises:
-        FieldError: a field is missing or wrong; the text begins with its name.
-    """
-    values = {}
-    for name, description, each in described_fields(of):
-        optional = each.default is not dataclasses.MISSING or each.default_factory is not dataclasses.MISSING
-        if source.get(name) is None and optional:
-            continue
-        if name not in source:
-            raise FieldError(f"{name}: is missing")
-        kind = description.kind
-        values[name] = kind.read(source[name], name) if isinstance(kind, FieldKind) else source[name]
-    return of(**values)
-
-
-def read_payload(job: Job, of: type[T]) -> T:
-    """The payload of a job.
-
-    Raises:
-        PermanentError: it is not an object, has an unknown field, or a field is wrong.
-    """
-    known = [name for name, _, _ in described_fields(of)]
-    if not isinstance(job.payload, dict):
-        raise NOT_AN_OBJECT.error(names=", ".join(known))
-    for name in job.payload:
-        if name not in known:
-            raise UNKNOWN_FIELD.error(problem=unknown("field", name, known))
-    try:
-        return read_fields(of, job.payload)
-    except FieldError as error:
-        raise WRONG_FIELD.error(**_place(error)) from error
-
-
-def read_settings(job: Job, context: Context, of: type[T]) -> T:
-    """The settings of the job type on this worker.
-
-    Raises:
-        PermanentError: a setting is missing or wrong.
-    """
-    try:
-        return read_fields(of, context.settings)
-    except FieldError as error:
-        raise WRONG_SETTING.error(job_type=job.type, **_place(error)) from error
-
-
-def _place(error: FieldError) -> dict[str, str]:
-    field, _, problem = str(error).partition(": ")
-    return {"field": field, "problem": problem}
-
-
-def market_data(context: Context) -> str:
-    """Where the market-data store is.
-
-    Raises:
-        PermanentError: the configuration has no location.
-    """
-    location: Json = context.settings.get("market_data")
-    if not isinstance(location, str) or not location:
-        raise NO_MARKET_DATA.error()
-    return location
-
-
-def unknown(what: str, name: str, known: Collection[str]) -> str:
-    """The error text for an unknown name: which name was probably meant, and which names are known."""
-    hint = suggestion(name, known) or "."
-    return f"unknown {what} {name[:40]!r}{hint} Known: {', '.join(list(known)[:40])}"
-
-
-def to_json(value: Any) -> Json:
-    """A result as JSON data: dataclasses become objects, days become text."""
-    if dataclasses.is_dataclass(value):
-        return {each.name: to_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {name: to_json(inner) for name, inner in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_json(item) for item in value]
-    return value.isoformat() if isinstance(value, date) else value

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from stockworker.handlers.api import Json
-from stockworker.handlers.definition import number
+from stockworker.handlers.kinds import number
 from stockworker.protocol.fields import FieldError
 
 

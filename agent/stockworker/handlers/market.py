@@ -8,7 +8,8 @@ from dataclasses import dataclass, field
 from datetime import date
 from typing import Final, Protocol
 
-from stockworker.handlers.definition import checked, described
+from stockworker.handlers.definition import described
+from stockworker.handlers.kinds import checked
 
 LOWEST_PRICE: Final = 1e-9
 HIGHEST_PRICE: Final = 1e12

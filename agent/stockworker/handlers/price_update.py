@@ -10,21 +10,11 @@ from urllib.parse import quote, urlsplit
 from stockworker.adapters.http import FetchError, fetch
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import Expected, ParsedBars, UnreadableBars, parse_bars, tomorrow
-from stockworker.handlers.definition import (
-    Definition,
-    Failure,
-    checked,
-    described,
-    integer,
-    list_of,
-    market_data,
-    number,
-    read_payload,
-    read_settings,
-    to_json,
-)
+from stockworker.handlers.definition import Definition, Failure, described
+from stockworker.handlers.kinds import checked, integer, list_of, number
 from stockworker.handlers.market import DAY, SYMBOL, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
+from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
 
 _MOST_SYMBOLS: Final = 1_000  # a result must fit into one message
 _MIB: Final = 1_048_576

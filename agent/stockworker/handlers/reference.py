@@ -8,15 +8,9 @@ from typing import Any, Final
 from stockworker.handlers import data_import, price_update, technical_analysis
 from stockworker.handlers.api import Json
 from stockworker.handlers.bar_formats import BAR_FIELDS
-from stockworker.handlers.definition import (
-    COMMON_FAILURES,
-    Definition,
-    Description,
-    Failure,
-    FieldKind,
-    described_fields,
-)
+from stockworker.handlers.definition import COMMON_FAILURES, Definition, Description, Failure, described_fields
 from stockworker.handlers.indicators import INDICATORS, Indicator
+from stockworker.handlers.kinds import FieldKind
 
 DEFINITIONS: Final[Mapping[str, Definition]] = {
     "data_import": data_import.DEFINITION,
@@ -139,7 +133,7 @@ def page(examples: Mapping[str, Any]) -> str:
     return "".join(
         (
             _HEAD,
-            *(_job_type(name, definition, examples[name]) for name, definition in DEFINITIONS.items()),
+            *(job_type(name, definition, examples[name]) for name, definition in DEFINITIONS.items()),
             _COMMON,
             _failures(COMMON_FAILURES),
             _BARS,
@@ -155,7 +149,8 @@ def page(examples: Mapping[str, Any]) -> str:
     )
 
 
-def _job_type(name: str, definition: Definition, shown: Mapping[str, Any]) -> str:
+def job_type(name: str, definition: Definition, shown: Mapping[str, Any]) -> str:
+    """The chapter of a job type; `shown` has its settings and examples."""
     parts = [f"\n## `{name}`\n\n{definition.summary}\n"]
     parts += ["\n### Payload\n\n", _inputs("Field", definition.payload)]
     parts += ["\n### Result\n\n", _outputs(definition.result)]

@@ -10,21 +10,11 @@ from typing import Final
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
 from stockworker.handlers.calculation import Calculation, read_calculation
-from stockworker.handlers.definition import (
-    Definition,
-    Failure,
-    FieldKind,
-    choice,
-    described,
-    integer,
-    list_of,
-    market_data,
-    read_payload,
-    to_json,
-    unknown,
-)
+from stockworker.handlers.definition import Definition, Failure, described
+from stockworker.handlers.kinds import FieldKind, choice, integer, list_of, unknown
 from stockworker.handlers.market import DAY, SYMBOL, Bar, IndicatorValue, InvalidBar, MarketStore
 from stockworker.handlers.market_store import open_market_store
+from stockworker.handlers.payload import market_data, read_payload, to_json
 from stockworker.protocol.fields import FieldError
 
 _MOST_INDICATORS: Final = 100
