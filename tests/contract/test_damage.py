@@ -130,7 +130,7 @@ def test_a_journal_that_is_not_damaged_is_not_moved(tmp_path: Path, path: Path) 
 def test_the_file_of_another_is_no_damaged_journal(tmp_path: Path) -> None:
     path = tmp_path / "file.sqlite3"
     fill("jobs", path)
-    with pytest.raises(StoreError, match="belongs to something else"):
+    with pytest.raises(StoreError, match="belongs to another program"):
         open_journal(path)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 

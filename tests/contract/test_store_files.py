@@ -85,7 +85,7 @@ def test_the_file_of_another_is_left_alone(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
     other = KINDS[1 - KINDS.index(kind)]
     OPENERS[other](path).close()
-    with pytest.raises(StoreError, match=f"{path}: belongs to something else"):
+    with pytest.raises(StoreError, match=f"{path}: belongs to another program"):
         OPENERS[kind](path)
     assert found(other, path) == 0
 
@@ -94,7 +94,7 @@ def test_the_file_of_another_is_left_alone(tmp_path: Path, kind: str) -> None:
 def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
     path.write_text("symbol,close\nAAPL,1\n" * 100)
-    with pytest.raises(StoreError, match=f"{path}: can't be used: damaged, or no SQLite file"):
+    with pytest.raises(StoreError, match=f"{path}: can't be used: damaged, or not an SQLite file"):
         OPENERS[kind](path)
     assert path.read_text().startswith("symbol,close")
 

@@ -104,7 +104,7 @@ def test_a_folder_in_place_of_the_file_is_refused(tmp_path: Path) -> None:
 def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "store.db"
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=rf"{path}: can't be used: damaged, or no SQLite file .*restore a backup"):
+    with pytest.raises(StoreError, match=rf"{path}: can't be used: damaged, or not an SQLite file .*restore a backup"):
         open_and_close(path, [NOTES])
     assert path.read_bytes() == content
 
@@ -119,7 +119,7 @@ def test_a_newer_schema_is_refused(tmp_path: Path) -> None:
 def test_the_file_of_another_purpose_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "journal.db"
     open_and_close(path, [NOTES])
-    with pytest.raises(StoreError, match="belongs to something else"):
+    with pytest.raises(StoreError, match="belongs to another program"):
         open_and_close(path, [NOTES], application_id=APPLICATION_ID + 1)
 
 
@@ -231,7 +231,7 @@ def test_a_copy_takes_nobodys_place(tmp_path: Path) -> None:
         copy(path, tmp_path / "nowhere" / "copy.db")
     with pytest.raises(StoreError, match="can't be opened"):
         copy(tmp_path / "missing.db", tmp_path / "third.db")
-    with pytest.raises(StoreError, match="belongs to something else"):
+    with pytest.raises(StoreError, match="belongs to another program"):
         back_up(path, tmp_path / "fourth.db", application_id=1, migrations=[NOTES])
     assert not (tmp_path / "third.db").exists()
     assert not (tmp_path / "fourth.db").exists()

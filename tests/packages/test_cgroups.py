@@ -141,4 +141,4 @@ def test_a_worker_moves_into_a_subgroup_that_no_other_worker_may_use(delegated: 
         second = subprocess.run(
             join, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True
         )
-        assert second.stdout == f"another agent uses {delegated}\n"
+        assert second.stdout == f"another worker uses {delegated}\n"

@@ -297,7 +297,7 @@ def test_a_worker_with_the_key_of_another_certificate_names_both_files(machine: 
     assert machine.try_run("systemctl", "start", "stockworker@7").returncode != 0
 
     (line,) = [line for line in machine.journal("stockworker@7").splitlines() if "not the private key of" in line]
-    assert f"{name}.key: not the private key of {KEYS}/{name}.crt; issue both anew, or copy both" in line
+    assert f"{name}.key: not the private key of {KEYS}/{name}.crt; issue both again, or copy both" in line
     assert machine.show("stockworker@7", "ExecMainStatus") == "78"
     assert machine.show("stockworker@7", "NRestarts") == "0"
 

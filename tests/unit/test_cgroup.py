@@ -86,5 +86,5 @@ def test_a_group_of_a_predecessor_that_will_not_go_is_passed_over(tmp_path: Path
 
 def test_what_nobody_has_delegated_to_us_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "getxattr", lambda _path, _name: b"0")
-    with pytest.raises(OSError, match=r"is not delegated: Delegate=yes in the unit|no cgroup v2 is mounted"):
+    with pytest.raises(OSError, match=r"is not delegated: set Delegate=yes in the unit|no cgroup v2 is mounted"):
         take_over()

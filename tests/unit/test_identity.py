@@ -93,5 +93,5 @@ def test_a_name_that_is_no_id_has_to_be_replaced(tmp_path: Path) -> None:
 def test_a_file_without_a_certificate(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "none.crt"
     file.write_bytes(content)
-    with pytest.raises(ConfigError, match=r"none\.crt: no client certificate in PEM form"):
+    with pytest.raises(ConfigError, match=r"none\.crt: not a client certificate in PEM form"):
         common_name(file)

@@ -1,4 +1,4 @@
-"""Looks how long our own certificate is still valid, so that somebody hears of it in time."""
+"""Checks how long a service's own certificate is valid, and warns in time."""
 
 import logging
 from dataclasses import dataclass
@@ -15,13 +15,13 @@ _log = logging.getLogger(__name__)
 
 _DAY_S: Final = 86_400.0
 SOON_DAYS: Final = 30
-"""Whose certificate ends within so many days had better renew it."""
+"""Warn when a certificate expires within this number of days."""
 _URGENT_DAYS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Expiry:
-    """When a certificate ends, in whole days from now; below zero if it has ended."""
+    """When a certificate expires, in whole days from now; negative if it has expired."""
 
     file: Path
     until: str
@@ -40,10 +40,10 @@ class Expiry:
 
 
 class CertificateWatch:
-    """Looks at a certificate once a day, and warns in the log of one that ends soon.
+    """Checks a certificate once a day, and logs a warning if it expires soon.
 
     Attributes:
-        warning: what a status has to say of it; empty while there is time.
+        warning: the text for the status of the service; empty while the certificate is valid for long.
     """
 
     def __init__(self) -> None:
@@ -51,13 +51,13 @@ class CertificateWatch:
         self.warning = ""
 
     def look(self, file: Path | None, now: float) -> Expiry | None:
-        """Say when the certificate ends; None if it was looked at within a day.
+        """Return when the certificate expires; None if it was checked within a day.
 
-        A file that can't be read is not our business: whoever connects with it says so.
+        An unreadable file gives None: the connection that needs it reports it.
 
         Args:
             file: the certificate, if there is one.
-            now: the time, in seconds since the epoch.
+            now: the time, in seconds since 1970.
         """
         if file is None or (self._looked_at is not None and abs(now - self._looked_at) < _DAY_S):
             return None
@@ -75,5 +75,5 @@ class CertificateWatch:
         return found
 
     def forget(self) -> None:
-        """Look again at once: the file may be another one now."""
+        """Check again at the next call: the file may have changed."""
         self._looked_at = None

@@ -4,17 +4,17 @@ import time
 
 
 def monotonic() -> float:
-    """Seconds on a clock that never steps; only differences mean anything, and only within this process."""
+    """Seconds on a clock that never steps. Only differences are meaningful, and only within this process."""
     return time.monotonic()  # noqa: TID251 (the gateway that the rule points to)
 
 
 def wall() -> float:
-    """Seconds since 1970-01-01 UTC as this machine believes; may step. For records and for people, not for leases."""
+    """Seconds since 1970-01-01 UTC by this machine's clock; may step. For records and for people, not for leases."""
     return time.time()  # noqa: TID251 (the gateway that the rule points to)
 
 
 class SteadyClock:
-    """Seconds since 1970-01-01 UTC as believed when this was made, plus what a monotonic clock has counted since."""
+    """A clock that starts at the machine's time (seconds since 1970-01-01 UTC) and then runs monotonically."""
 
     def __init__(self) -> None:
         self._offset = wall() - monotonic()

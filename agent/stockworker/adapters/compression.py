@@ -1,4 +1,4 @@
-"""Unpack gzip with a bound: a few kilobytes of it can hold gigabytes."""
+"""Unpack gzip with a bound: a few kilobytes can contain gigabytes."""
 
 import zlib
 from typing import Final
@@ -8,15 +8,15 @@ _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS  # expect gzip's header and checksum (
 
 
 class Damaged(Exception):
-    """The bytes are no complete gzip file."""
+    """The bytes are not a complete gzip file."""
 
 
 class TooLarge(Exception):
-    """Unpacked, there would be more than was allowed."""
+    """The unpacked data would exceed the limit."""
 
 
 def is_gzip(data: bytes) -> bool:
-    """Tell gzip by its first two bytes (RFC 1952, section 2.3.1)."""
+    """Recognise gzip by its first two bytes (RFC 1952, section 2.3.1)."""
     return data.startswith(_MAGIC)
 
 
@@ -24,8 +24,8 @@ def unpack(data: bytes, limit_bytes: int) -> bytes:
     """Unpack all members of a gzip file (RFC 1952, section 2.2).
 
     Raises:
-        Damaged: the data is cut off, damaged, or something else.
-        TooLarge: there are more than `limit_bytes` in it.
+        Damaged: the data is truncated, damaged, or not gzip.
+        TooLarge: it contains more than `limit_bytes`.
     """
     unpacked = bytearray()
     while data:

@@ -1,4 +1,4 @@
-"""Fetch something over HTTP: bounded in time and size, from the named hosts and nowhere else by surprise."""
+"""Fetch over HTTP, bounded in time and size, and only from the named hosts."""
 
 import http.client
 import ipaddress
@@ -22,12 +22,12 @@ _TRY_AGAIN: Final = {408, 425, 429}  # time-out, too early, too many requests: R
 _CLOUD_METADATA: Final = frozenset(
     map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
 )
-"""Where clouds hand their machines' credentials to whoever asks, besides the link-local 169.254.169.254 of most: of AWS
-over IPv6, Alibaba, Azure and Oracle."""
+"""Addresses at which clouds give credentials to any process of a machine: AWS over IPv6, Alibaba, Azure and Oracle. Most
+others use the link-local 169.254.169.254."""
 
 
 class FetchError(StockworkerError):
-    """Nothing was fetched. The text names the address without its query, which may hold a key."""
+    """The fetch failed. The text names the address without its query, which may contain a key."""
 
     code = "fetch"
 
@@ -37,7 +37,7 @@ class FetchError(StockworkerError):
 
 
 class HostUnreachable(FetchError):
-    """There was no answer, or it broke off: it may work later."""
+    """There was no answer, or an incomplete one. A later attempt may succeed."""
 
     code = "unreachable"
 
@@ -46,7 +46,7 @@ class HostUnreachable(FetchError):
 
 
 class HttpStatus(FetchError):
-    """The server answered with an error; `retryable` where the server is at fault, or asks for patience."""
+    """The server answered with an error; `retryable` if the server is at fault, or asks for a later attempt."""
 
     code = "http_status"
 
@@ -57,7 +57,7 @@ class HttpStatus(FetchError):
 
 
 class AddressRefused(FetchError):
-    """We do not fetch this: a scheme or host that is not allowed, no valid address, or too large an answer."""
+    """The fetch is not allowed: a wrong scheme or host, an invalid address, or too large an answer."""
 
     code = "refused"
 
@@ -70,7 +70,7 @@ class Response:
     """A successful answer.
 
     Attributes:
-        body: with its content encoding undone.
+        body: without its content encoding.
         content_type: the media type in lower case, without parameters; empty if the server names none.
     """
 
@@ -79,26 +79,25 @@ class Response:
 
 
 class ForeignHost(AddressRefused):
-    """The address, or where it redirects to, is not on a host that may be asked."""
+    """The address, or the target of a redirect, is on a host that is not allowed."""
 
     code = "foreign_host"
 
 
 def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Collection[str]) -> Response:
-    """Get `url`, following redirects, never from HTTPS to HTTP, and without looking for proxies in the environment.
+    """Get `url`. Follows redirects, but never from HTTPS to HTTP, and ignores proxies in the environment.
 
     Args:
         url: an http or https address.
-        timeout_s: how long it may take to connect, to wait for more, and for the whole answer.
-        limit_bytes: how large the body may be, packed or unpacked.
-        hosts: names and addresses, in lower case, that may be asked; redirects are held to them too. A name that leads
-            to a link-local address, or one where a cloud keeps credentials, is not followed: only the address itself,
-            listed, opens it.
+        timeout_s: limit for the connection, for each wait, and for the whole answer.
+        limit_bytes: largest size of the body, packed or unpacked.
+        hosts: names and addresses, in lower case, that are allowed, for redirects too. A name that resolves to a
+            link-local address, or to one with a cloud's credentials, is refused: list the address itself.
 
     Raises:
-        HostUnreachable: no answer, or not all of it.
+        HostUnreachable: no answer, or an incomplete one.
         HttpStatus: an answer other than 2xx.
-        ForeignHost: the host is not one of `hosts`, or hides an address that must be listed itself.
+        ForeignHost: the host is not in `hosts`, or resolves to an address that must be listed itself.
         AddressRefused: the address or the size is not allowed.
     """
     deadline = clock.monotonic() + timeout_s
@@ -140,11 +139,11 @@ def _checked(url: str, hosts: Collection[str], *, secure_only: bool) -> SplitRes
 
 
 class _HiddenAddress(Exception):
-    """A name leads to an address that is only asked when it is listed itself."""
+    """A name resolves to an address that must be listed itself."""
 
 
 class _Connection(http.client.HTTPConnection):
-    """To one host, over TLS where the address says so; looks at each address that a name leads to before it dials it."""
+    """A connection to one host, over TLS for https. It checks each address of a name before it connects."""
 
     def __init__(self, parts: SplitResult, timeout_s: float) -> None:
         self._secure = parts.scheme == "https"
@@ -193,7 +192,7 @@ def _read(url: str, answer: http.client.HTTPResponse, deadline: float, limit_byt
             raise AddressRefused(url, f"larger than {limit_bytes:,} bytes")
         if clock.monotonic() > deadline:
             raise HostUnreachable(url, f"too slow: {len(body):,} bytes so far")
-    if answer.length:  # read1 does not tell an answer that broke off from one that ended
+    if answer.length:  # read1 does not distinguish an incomplete answer from a complete one
         raise HostUnreachable(url, f"broke off {answer.length:,} bytes before the end")
     content_type = answer.headers.get_content_type() if "Content-Type" in answer.headers else ""
     return Response(_decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes), content_type)
@@ -203,7 +202,7 @@ def _decoded(url: str, body: bytes, encoding: str, limit_bytes: int) -> bytes:
     if encoding.lower() in {"", "identity"}:
         return body
     if encoding.lower() not in {"gzip", "x-gzip"}:
-        raise AddressRefused(url, f"answered in the encoding {encoding}, which we did not ask for")
+        raise AddressRefused(url, f"answered in the encoding {encoding}, which was not requested")
     try:
         return compression.unpack(body, limit_bytes)
     except compression.Damaged as error:
@@ -213,7 +212,7 @@ def _decoded(url: str, body: bytes, encoding: str, limit_bytes: int) -> bytes:
 
 
 def _shown(url: str) -> str:
-    """Leave out what may be secret: user, password, query."""
+    """Leave out the parts that may be secret: user, password, query."""
     address = url.partition("?")[0].partition("#")[0]
     scheme, separator, rest = address.partition("://")
     host, slash, path = rest.partition("/")

@@ -1,4 +1,4 @@
-"""Where a service hears of everything, in one order: nothing that happens calls into it, so nothing re-enters."""
+"""The queue through which all events reach a service, in one order. No event calls into it, so nothing re-enters."""
 
 import asyncio
 from collections import deque
@@ -10,8 +10,8 @@ T = TypeVar("T")
 class Inbox(Generic[T]):
     """A queue that is emptied in batches. All methods belong to the thread of the event loop.
 
-    What arrives while its owner is busy with one batch makes up the next one: batches form by themselves, without a
-    timer, and grow with the load.
+    Items that arrive while its owner handles one batch are the next batch. So batches need no timer, and grow with the
+    load.
     """
 
     def __init__(self) -> None:
@@ -19,12 +19,12 @@ class Inbox(Generic[T]):
         self._filled = asyncio.Event()
 
     def put(self, item: T) -> None:
-        """Add an item; never blocks, never calls anybody."""
+        """Add an item; never blocks, and never calls other code."""
         self._items.append(item)
         self._filled.set()
 
     def take_now(self, most: int) -> list[T]:
-        """Return what is there, up to `most` items."""
+        """Return the items so far, up to `most`."""
         if len(self._items) <= most:
             items = list(self._items)
             self._items.clear()
@@ -32,7 +32,7 @@ class Inbox(Generic[T]):
         return [self._items.popleft() for _ in range(most)]
 
     async def take(self, most: int, timeout_s: float) -> list[T]:
-        """Wait for an item, at most `timeout_s` seconds; return all that are there, up to `most`."""
+        """Wait for an item, at most `timeout_s` seconds; return all items, up to `most`."""
         if not self._items:
             self._filled.clear()
             try:

@@ -31,8 +31,8 @@ class JournalHandler(logging.Handler):
     """Sends each record to the journal.
 
     Args:
-        fixed: what every entry has, by the names of fields of events.
-        fallback: gets what the journal does not take: it may be about to start.
+        fixed: fields of every entry, by the names of fields of events.
+        fallback: gets the records that the journal does not accept, for example before it has started.
         path: the journal's socket.
     """
 
@@ -44,7 +44,7 @@ class JournalHandler(logging.Handler):
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Send it, or hand it to the fallback."""
+        """Send the record, or pass it to the fallback."""
         try:
             self._send(encode(fields(record, self._fixed)))
         except OSError:
@@ -53,12 +53,12 @@ class JournalHandler(logging.Handler):
             self.handleError(record)
 
     def close(self) -> None:
-        """Give the socket back."""
+        """Close the socket."""
         self._socket.close()
         super().close()
 
     def _send(self, entry: bytes) -> None:
-        # Not connected: a journal that is started anew is found again.
+        # Not connected, so that entries reach a restarted journal too.
         try:
             self._socket.sendto(entry, self._path)
         except OSError as error:
@@ -79,7 +79,7 @@ class JournalHandler(logging.Handler):
 
 
 def fields(record: logging.LogRecord, fixed: Mapping[str, object]) -> Iterable[tuple[str, str]]:
-    """The fields of the journal's entry for a record; the record's own go before those in `fixed`."""
+    """The fields of the journal's entry for a record; the record's own fields override those in `fixed`."""
     yield "MESSAGE", bare_line(record)
     yield "PRIORITY", str(priority(record.levelno))
     yield "SYSLOG_IDENTIFIER", "stockworker"
@@ -95,6 +95,6 @@ def fields(record: logging.LogRecord, fixed: Mapping[str, object]) -> Iterable[t
 
 
 def encode(entry: Iterable[tuple[str, str]]) -> bytes:
-    """An entry as the journal reads it. Every value has its length in front: none can pretend to be another field."""
+    """An entry in the format of the journal. The length precedes each value, so no value can imitate another field."""
     encoded = ((name.encode(), value.encode(errors="replace")) for name, value in entry)
     return b"".join(b"%b\n%b%b\n" % (name, struct.pack("<Q", len(value)), value) for name, value in encoded)

@@ -1,4 +1,4 @@
-"""Mosquitto as a program: whether it starts with a configuration. 2.0 has no other way to ask."""
+"""Tests whether Mosquitto starts with a configuration. Mosquitto 2.0 has no option for that."""
 
 import os
 import shutil
@@ -24,19 +24,19 @@ _SHOWN_LINES: Final = 3
 
 
 def try_out(config: Path, folder: Path, tls: tuple[int, Path] | None) -> None:
-    """Start Mosquitto with a configuration, as its own user where we are root, and stop it.
+    """Start Mosquitto with a configuration, and stop it. As root, start it as its own user.
 
     Args:
-        config: the main file; it gets a line more.
-        folder: where it may write, and is at home.
-        tls: the port on which it is to speak TLS, and the authority that its certificate must be of.
+        config: the main file; one line is added to it.
+        folder: its working directory, in which it may write.
+        tls: the port for TLS, and the authority that must have issued its certificate.
 
     Raises:
-        ConfigError: it does not start, or who trusts the authority does not trust it; with its last words.
+        ConfigError: Mosquitto does not start, or clients of the authority don't trust it. With its last messages.
     """
     log = folder / "stderr"
     with config.open("a") as file:
-        file.write("\nlog_dest stderr\n")  # what it says elsewhere is buffered
+        file.write("\nlog_dest stderr\n")  # other destinations are buffered
     with _running(config, folder, log) as process:
         deadline = clock.monotonic() + _PATIENCE_S
         while _RUNNING not in log.read_text(errors="replace"):
@@ -48,7 +48,7 @@ def try_out(config: Path, folder: Path, tls: tuple[int, Path] | None) -> None:
 
 
 def free_port() -> int:
-    """A port on loopback that nobody listens on."""
+    """A free port on loopback."""
     with socket.socket() as probe:
         probe.bind((_LOOPBACK, 0))
         port: int = probe.getsockname()[1]
@@ -57,13 +57,13 @@ def free_port() -> int:
 
 @contextmanager
 def _running(config: Path, folder: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
-    # Debian keeps it where an ordinary user's PATH does not lead.
+    # Debian installs it in a folder that is not in an ordinary user's PATH.
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise ConfigError("Mosquitto is not installed: install the package 'mosquitto'")
     user = USER if os.geteuid() == 0 else None
     with log.open("wb") as errors:
-        process = subprocess.Popen(  # noqa: S603 (the words are ours)
+        process = subprocess.Popen(  # noqa: S603 (all words are constants or paths of the product)
             [program, "-v", "-c", str(config)],
             cwd=folder,
             user=user,
@@ -82,14 +82,14 @@ def _running(config: Path, folder: Path, log: Path) -> Iterator["subprocess.Pope
 
 def _last_words(log: Path) -> str:
     lines = log.read_text(errors="replace").splitlines()
-    said = [line.partition(": ")[2] if line.partition(":")[0].isdecimal() else line for line in lines]
-    troubles = [line for line in said if "Error" in line] or said
-    return "; ".join(troubles[-_SHOWN_LINES:]) or "it says nothing"
+    messages = [line.partition(": ")[2] if line.partition(":")[0].isdecimal() else line for line in lines]
+    troubles = [line for line in messages if "Error" in line] or messages
+    return "; ".join(troubles[-_SHOWN_LINES:]) or "without a message"
 
 
 def _shake_hands(port: int, authority: Path) -> None:
     context = client_context(authority)
-    context.check_hostname = False  # by which name it will be dialled is not known here
+    context.check_hostname = False  # the name under which clients connect is not known here
     try:
         with (
             socket.create_connection((_LOOPBACK, port), _PATIENCE_S) as plain,

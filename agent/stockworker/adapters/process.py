@@ -1,12 +1,12 @@
-"""Programs in groups of their own: started, told to stop, killed and reaped. Knows nothing of jobs.
+"""Programs in their own process groups: start, stop, kill and reap them. Knows nothing of jobs.
 
 No thread and no SIGCHLD handler: the event loop watches a pidfd (pidfd_open(2)) per program.
 
-Every group is tethered to this process: the program inherits the reading end of a pipe whose writing end is open here
-alone, and the kernel is asked to send SIGKILL to the whole group when that pipe hangs up (F_SETOWN, F_SETSIG and
-O_ASYNC, fcntl(2)). So a group dies with this process however that ends, even by SIGKILL, without a line of code in the
-group that could be stuck, and grandchildren too. What leaves its process group by setsid(2) escapes that, and is ended
-with the control group that a program can be given as well: by us, or by the service manager if we are no more.
+Every group is tethered to this process. The program inherits the reading end of a pipe, and only this process has the
+writing end. When the pipe hangs up, the kernel sends SIGKILL to the whole group (F_SETOWN, F_SETSIG and O_ASYNC, fcntl(2)).
+So the group, grandchildren included, ends with this process, even if that is killed by SIGKILL. It needs no code in the
+group, which could hang. A process that leaves its process group by setsid(2) escapes the tether. The optional control group
+of a program contains it: this process or, after its end, the service manager kills that group.
 """
 
 import asyncio
@@ -25,16 +25,16 @@ from stockworker.adapters.cgroup import Cgroup
 
 _CHUNK: Final = 64 * 1024
 _LAST_CHUNKS: Final = 64
-"""Reads after the end: more than any pipe holds, and not for ever if something outside the group goes on writing."""
+"""Reads after the end: more than any pipe holds, but bounded, because a process outside the group may keep writing."""
 
 _REMOVE_AGAIN_S: Final = 0.1
-"""After this it is tried again to remove a control group whose members have been killed, and are not dead yet."""
+"""Delay until the next attempt to remove a control group whose killed members have not exited yet."""
 
 Receive = Callable[[bytes], None]
 
 
 class _Inlet:
-    """Reads what a program writes, whenever there is some."""
+    """Reads the output of a program when it is available."""
 
     def __init__(self, descriptor: int, receive: Receive) -> None:
         os.set_blocking(descriptor, False)
@@ -44,7 +44,7 @@ class _Inlet:
         self._loop.add_reader(descriptor, self.read)
 
     def read(self) -> bool:
-        """Pass one chunk on. False: there is none now."""
+        """Pass one chunk on; return False if none is available."""
         try:
             data = os.read(self._descriptor, _CHUNK)
         except BlockingIOError:
@@ -62,13 +62,13 @@ class _Inlet:
 
 
 class Process:
-    """A program, running in a session and process group of its own.
+    """A program, running in its own session and process group.
 
-    The callbacks run on the event loop, `on_exit` once and last. Everything that the program wrote before it ended
-    arrives before `on_exit`; whatever of its group outlived it has been killed by then.
+    The callbacks run on the event loop, `on_exit` once and last. All output of the program arrives before `on_exit`, and
+    the rest of its group has been killed by then.
     """
 
-    def __init__(  # noqa: PLR0913 (one callback per thing that a program can do)
+    def __init__(  # noqa: PLR0913 (one callback per kind of event)
         self,
         argv: Sequence[str],
         *,
@@ -85,20 +85,20 @@ class Process:
         """Start a program.
 
         Args:
-            argv: the program and its arguments; no shell is involved.
-            environment: all of its environment.
-            on_output: is given what it writes to standard output.
-            on_exit: is given its exit code, or the negative number of the signal that killed it.
-            stdin: what it reads from standard input.
-            files: for each name a variable is set to the path of a file with this content, which is nowhere on disk.
-                Unlike its environment, nobody but the program and what it starts is handed that.
-            on_message: is given what it writes to standard *input*, which is then one end of a socket pair; what
-                `send` sends arrives there too.
-            on_errors: is given what it writes to standard error; without it that goes to standard output.
-            prepare: what a shell does before it becomes the program, a command each. Done by ourselves it would come too
-                late for what the program starts at once, and code between fork and exec is not safe in a process that
-                has threads.
-            group: the control group to run it in, which nothing else is in; removed when the program has ended.
+            argv: the program and its arguments; there is no shell.
+            environment: its complete environment.
+            on_output: receives its standard output.
+            on_exit: receives its exit code, or the negative number of the signal that killed it.
+            stdin: its standard input.
+            files: for each name, an environment variable has the path of a file with this content, which is not on
+                disk. Unlike the environment, only the program and its children can read it.
+            on_message: receives the data that it writes to standard *input*, which is then one end of a socket pair.
+                The data of `send` arrives there too.
+            on_errors: receives its standard error, which otherwise goes to standard output.
+            prepare: commands that a shell runs before it becomes the program. This process can't run them: it would be
+                too late for children that the program starts immediately, and code between fork and exec is not safe
+                in a process with threads.
+            group: an empty control group for the program; it is removed when the program has ended.
 
         Raises:
             OSError: it can't be started.
@@ -114,10 +114,10 @@ class Process:
                 standard_input = _file_with(stdin)
                 handed_over.callback(os.close, standard_input)
             else:
-                self._channel, theirs = socket.socketpair()
+                self._channel, other_end = socket.socketpair()
                 at_failure.enter_context(self._channel)
                 self._channel.settimeout(0.0)
-                standard_input = handed_over.enter_context(theirs).fileno()
+                standard_input = handed_over.enter_context(other_end).fileno()
             attached = {name: _file_with(content) for name, content in files.items()}
             for descriptor in attached.values():
                 handed_over.callback(os.close, descriptor)
@@ -149,11 +149,11 @@ class Process:
 
     @property
     def pid(self) -> int:
-        """Process id of the program, and the id of its group."""
+        """Process ID of the program and of its group."""
         return self._popen.pid
 
     def send(self, data: bytes) -> None:
-        """Send `data` through the socket pair, without waiting; nothing happens if the program has closed its end."""
+        """Send `data` through the socket pair, without waiting; drop it if the program has closed its end."""
         if not self._unsent:
             data = data[self._write(data) :]
             if not data or self._channel is None:
@@ -162,7 +162,7 @@ class Process:
         self._unsent += data
 
     def read_output(self) -> None:
-        """Pass on at once what has been written to standard output until now, up to what a pipe holds."""
+        """Pass on the standard output so far immediately, up to the capacity of a pipe."""
         self._output.read()
 
     def terminate(self) -> None:
@@ -170,25 +170,25 @@ class Process:
         self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Send SIGKILL to the whole group, and to what has left it, if there is a control group."""
+        """Send SIGKILL to the whole process group, and to the control group, if there is one."""
         self._signal(signal.SIGKILL)  # the program may not have joined its control group yet
         if self._group is not None:
             self._group.kill()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._popen.returncode is None:  # until it is reaped, nobody else can get its number
+        if self._popen.returncode is None:  # until it is reaped, no other process can get its number
             with suppress(ProcessLookupError, PermissionError):  # a group of zombies, or of set-uid programs
                 os.killpg(self._popen.pid, number)
 
     def _write(self, data: bytes | bytearray) -> int:
-        """Write what the socket takes; say how much that was."""
+        """Write as much as the socket accepts; return the number of bytes."""
         if self._channel is None:
             return 0
         try:
             return self._channel.send(data)
         except BlockingIOError:
             return 0
-        except OSError:  # its end is closed: that it has exited is told by the pidfd
+        except OSError:  # its end is closed; the pidfd reports its exit
             return len(data)
 
     def _flush(self) -> None:
@@ -201,7 +201,7 @@ class Process:
             self._loop.remove_writer(self._channel.fileno())
 
     def _exited(self) -> None:
-        self.kill()  # what it leaves behind, while the zombie still keeps the group's number from being used again
+        self.kill()  # the rest of its group, while the zombie still reserves the group's number
         for inlet in self._inlets:
             for _ in range(_LAST_CHUNKS):
                 if not inlet.read():
@@ -235,21 +235,21 @@ class Process:
 
 
 def forbid_core_dumps() -> None:
-    """A core dump of this process, or of one that it starts, would put keys and payloads on the disk.
+    """Forbid core dumps of this process and its children: they would write keys and payloads to the disk.
 
-    The limit is inherited, and systemd-coredump and apport honour it. PR_SET_DUMPABLE would go further, and hide this
-    process from others of its user: in vain, as jobs run as the same user and can read what it reads.
+    Children inherit the limit, and systemd-coredump and apport respect it. PR_SET_DUMPABLE would also hide this process
+    from others of its user. That would not help: jobs run as the same user and can read the same files.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def _prepared(argv: Sequence[str], commands: Sequence[str]) -> Sequence[str]:
-    """The command line of a shell that does something first, if there is anything to do."""
+    """A command line that runs the commands first, if there are any."""
     return ("sh", "-c", " && ".join((*commands, 'exec "$@"')), "sh", *argv) if commands else argv
 
 
 def _file_with(content: bytes) -> int:
-    """Make a file without a name: unlike a pipe it takes everything at once, and nobody has to wait for a reader."""
+    """Make a file without a name. Unlike a pipe, it accepts all data without waiting for a reader."""
     descriptor = os.memfd_create("stockworker")
     with open(descriptor, "wb", closefd=False) as file:
         file.write(content)
@@ -258,9 +258,9 @@ def _file_with(content: bytes) -> int:
 
 
 def _kill_on_hangup(descriptor: int, group: int) -> None:
-    """Let the kernel kill the group when the last writer of this pipe is gone.
+    """Make the kernel kill the group when the last writer of this pipe is gone.
 
-    The setting belongs to the open file, which the program has inherited: it lasts when our descriptor is closed.
+    The setting belongs to the open file, which the program has inherited. So it stays when this descriptor is closed.
     """
     fcntl.fcntl(descriptor, fcntl.F_SETOWN, -group)
     fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)

@@ -1,4 +1,4 @@
-"""Stacks of what waits: of a service that hangs they tell where."""
+"""Formats the stack of every asyncio task, to show where a hung service waits."""
 
 import asyncio
 import traceback
@@ -7,9 +7,9 @@ from types import FrameType
 
 
 def stack_of_tasks() -> str:
-    """Where each task of the running event loop waits, its innermost call last.
+    """The stack of each task of the running event loop, its innermost call last.
 
-    The stack of the loop's thread does not tell: all that waits in it is the loop itself.
+    The stack of the loop's thread shows only the loop itself.
     """
     tasks = sorted(asyncio.all_tasks(), key=asyncio.Task.get_name)
     return "".join(f"Task {task.get_name()}:\n{''.join(_stack_of(task).format())}" for task in tasks)
@@ -20,8 +20,8 @@ def _stack_of(task: "asyncio.Task[object]") -> traceback.StackSummary:
 
 
 def _frames(task: "asyncio.Task[object]") -> Iterator[FrameType]:
-    awaited: object = task.get_coro()
-    # A task may wait for what is no coroutine, a future in the end: it has no frame.
-    while (frame := getattr(awaited, "cr_frame", None)) is not None:
+    waits_for: object = task.get_coro()
+    # In the end, a task waits for a future, which has no frame.
+    while (frame := getattr(waits_for, "cr_frame", None)) is not None:
         yield frame
-        awaited = getattr(awaited, "cr_await", None)
+        waits_for = getattr(waits_for, "cr_await", None)

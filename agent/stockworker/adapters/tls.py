@@ -8,14 +8,14 @@ from stockworker.errors import ConfigError
 
 _REMEDIES: Final[dict[type[OSError], str]] = {
     FileNotFoundError: "copy it there, or correct the path",
-    PermissionError: "let this user read it, or give it the name under which the service's unit loads it",
+    PermissionError: "make it readable for this user, or use the name under which the service's unit loads it",
 }
 
 Stamp = tuple[tuple[str, int, int, int] | None, ...]
 
 
 class TlsFiles:
-    """The certificate files of a connection: read at once, and again by the next connection after they have changed.
+    """The certificate files of a connection. They are read now, and again for the next connection after a change.
 
     Args and errors are those of `client_context`.
     """
@@ -25,16 +25,16 @@ class TlsFiles:
         self._files = ca_file, cert_file, key_file
         self._context: ssl.SSLContext | None = None
         self.stamp: Stamp = ()
-        """Which files were read, in which state: equal where nothing has changed."""
+        """The state of the files when they were read; equal if nothing has changed."""
         self.context()
 
     def context(self) -> ssl.SSLContext:
-        """Make the settings of the next connection.
+        """The settings of the next connection.
 
         Raises:
-            ConfigError: a file was replaced by one that can't be used.
+            ConfigError: a file was replaced by an unusable one.
         """
-        stamp = tuple(map(_stamp, self._files))  # before they are read: what changes meanwhile is read again
+        stamp = tuple(map(_stamp, self._files))  # before they are read, so that a change meanwhile is noticed
         if self._context is None or stamp != self.stamp:
             self._context = client_context(*self._files)
             self.stamp = stamp
@@ -42,16 +42,16 @@ class TlsFiles:
 
 
 def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
-    """Trust exactly the authority in `ca_file`, and show the certificate in `cert_file` where one is given.
+    """Trust exactly the authority in `ca_file`, and present the certificate in `cert_file`, if there is one.
 
     Without a `ca_file`, trust the authorities that the system trusts.
 
-    TLS 1.2 or newer; the broker's certificate must carry the host name that is dialled.
+    TLS 1.2 or newer. The broker's certificate must contain the host name of the connection.
 
     Raises:
         ConfigError: a file is missing, unreadable, not PEM, encrypted, or the key is not the certificate's.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the host name unless told otherwise
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the host name by default
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     if ca_file is None:
         context.load_default_certs()
@@ -63,7 +63,7 @@ def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file
 
 
 def common_name(cert_file: Path) -> str:
-    """Return who a certificate says that its owner is: the broker knows us by this name. Empty if it has none.
+    """Return the common name of a certificate, by which the broker identifies its owner. Empty if it has none.
 
     Raises:
         ConfigError: the file is missing, unreadable or not PEM.
@@ -73,7 +73,7 @@ def common_name(cert_file: Path) -> str:
 
 
 def valid_until(cert_file: Path) -> float:
-    """Return the last moment of a certificate, in seconds since the epoch.
+    """Return the time at which a certificate expires, in seconds since 1970.
 
     Raises:
         ConfigError: the file is missing, unreadable or not PEM.
@@ -84,10 +84,10 @@ def valid_until(cert_file: Path) -> float:
 def _decoded(cert_file: Path) -> dict[str, Any]:
     _require_readable(cert_file, "client certificate")
     try:
-        # The only decoder that the standard library has. `cryptography` would take 8 MiB in every service for so little.
+        # The only decoder in the standard library. `cryptography` would take 8 MiB in every service, only for this.
         decoded: dict[str, Any] = ssl._ssl._test_decode_cert(cert_file)  # type: ignore[attr-defined] # noqa: SLF001 (see above)
     except ssl.SSLError as error:
-        raise ConfigError(f"{cert_file}: no client certificate in PEM form") from error
+        raise ConfigError(f"{cert_file}: not a client certificate in PEM form") from error
     return decoded
 
 
@@ -104,7 +104,7 @@ def _trust(context: ssl.SSLContext, ca_file: Path) -> None:
     try:
         context.load_verify_locations(ca_file)
     except ssl.SSLError as error:
-        raise ConfigError(f"{ca_file}: no CA certificate in PEM form; copy ca.crt of the fleet here") from error
+        raise ConfigError(f"{ca_file}: not a CA certificate in PEM form; copy ca.crt of the fleet here") from error
 
 
 def _load_identity(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
@@ -116,20 +116,20 @@ def _load_identity(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> 
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ConfigError(
-                f"{key_file}: not the private key of {cert_file}; issue both anew, or copy both"
+                f"{key_file}: not the private key of {cert_file}; issue both again, or copy both"
             ) from error
         raise ConfigError(f"{_culprit(cert_file, key_file)} (OpenSSL: {error.reason or error})") from error
 
 
 def _culprit(cert_file: Path, key_file: Path) -> str:
     if b"-----BEGIN CERTIFICATE-----" not in cert_file.read_bytes():
-        return f"{cert_file}: no client certificate in PEM form"
+        return f"{cert_file}: not a client certificate in PEM form"
     key = key_file.read_bytes()
     if b"ENCRYPTED" in key:
-        return f"{key_file}: the private key is encrypted; store it in plain PEM, readable by the service alone"
+        return f"{key_file}: the private key is encrypted; store it in plain PEM, readable only for the service"
     if b"PRIVATE KEY-----" not in key:
-        return f"{key_file}: no private key in PEM form"
-    return f"{cert_file} or {key_file}: damaged; issue both anew"
+        return f"{key_file}: not a private key in PEM form"
+    return f"{cert_file} or {key_file}: damaged; issue both again"
 
 
 def _require_readable(path: Path, what: str) -> None:
