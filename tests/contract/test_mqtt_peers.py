@@ -114,7 +114,7 @@ def test_a_refused_subscription_is_named() -> None:
     ("code", "words"),
     [
         (0x01, "use Mosquitto 2.0 or newer"),
-        (0x85, "give this client another id"),
+        (0x85, "give this client another ID"),
         (0x86, "bad user name or password"),
         (0x87, "check the user name and the password"),
     ],
@@ -147,14 +147,14 @@ def test_the_reason_of_a_disconnect_is_told() -> None:
         async with serving(CONNACK + disconnect) as peer:
             return await first_reason(LinkRecorder(peer.settings()))
 
-    assert asyncio.run(scenario()).endswith("the broker disconnected us: server shutting down (0x8b): bye")
+    assert asyncio.run(scenario()).endswith("the broker disconnected this client: server shutting down (0x8b): bye")
 
 
 def test_a_peer_that_accepts_and_hangs_up_over_and_over_is_taken_for_a_second_client() -> None:
     async def scenario() -> None:
         async with serving(CONNACK + bytes.fromhex("e0 01 8e")) as peer:
             recorder = LinkRecorder(peer.settings())
-            with pytest.raises(ConnectionFailed, match="another client uses the id 'w1'"):
+            with pytest.raises(ConnectionFailed, match="another client uses the ID 'w1'"):
                 await recorder.link.run()
             assert peer.connections == 5
 
@@ -200,7 +200,7 @@ def test_a_silent_peer_is_noticed_at_the_pace_that_it_asked_for() -> None:
         async with serving(CONNACK_KEEPALIVE_1) as peer:
             return await first_reason(LinkRecorder(peer.settings(keepalive_s=600)))
 
-    assert "no sign of life from the broker for 2 s" in asyncio.run(scenario())
+    assert "no data from the broker for 2 s" in asyncio.run(scenario())
 
 
 def test_a_large_message_over_a_slow_line_is_no_silence() -> None:
@@ -249,7 +249,7 @@ def test_who_confirms_nothing_is_given_up_though_something_is_on_its_way_to_it_a
                 await asyncio.sleep(0.005)
             return recorder.all(LinkDown)[0].reason
 
-    assert "the broker confirms none of our messages any more" in asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
+    assert "the broker confirms no messages" in asyncio.run(asyncio.wait_for(scenario(), TIMEOUT_S))
 
 
 def test_drain_is_not_fooled_by_a_loss() -> None:
@@ -311,7 +311,7 @@ def test_a_port_without_tls_is_named(tmp_path: Path) -> None:
         async with serving(b"220 mail.example.net ESMTP\r\n") as peer:
             return await first_reason(LinkRecorder(peer.settings(tls=TlsFiles(tmp_path / "ca.crt"))))
 
-    assert asyncio.run(scenario()).endswith("the peer does not speak TLS: is this the broker's TLS port?")
+    assert asyncio.run(scenario()).endswith("the peer does not use TLS: is this the broker's TLS port?")
 
 
 def test_a_closed_port_is_named() -> None:

@@ -39,7 +39,7 @@ def test_it_beats_while_all_goes_well_stops_when_something_is_stuck_and_goes_on_
         beating = asyncio.create_task(Watchdog(notifier, lambda: awaited).run())
         await until(lambda: manager.pings > 3, "signs of life")
         awaited.append(Deadline("a commit", clock.monotonic()))
-        await until(lambda: manager.status == "stuck: a commit is 0 s late; connected", "the status says it")
+        await until(lambda: manager.status == "hangs: a commit is 0 s late; connected", "the status says it")
         pings = manager.pings
         await until(lambda: manager.assignments[-1] == "WATCHDOG=trigger", "systemd is to end it at once")
         await until(lambda: manager.silent_s > WATCHDOG_S, "no sign of life")
@@ -96,7 +96,7 @@ def test_who_ends_asks_for_more_time_as_long_as_it_makes_progress(manager: Servi
         await until(lambda: manager.assignments.count("EXTEND_TIMEOUT_USEC=150000") > 3, "it asks for time")
         awaited.append(Deadline("a commit", clock.monotonic() - 2 * WATCHDOG_S))
         await until(lambda: manager.would_restart, "no sign of life")
-        assert manager.status.startswith("stuck")
+        assert manager.status.startswith("hangs")
         beating.cancel()
 
     with closing(Notifier()) as notifier:

@@ -71,7 +71,7 @@ def test_the_broker_has_another_name(fleet: Fleet, config: Path) -> None:
         done = run(changed(config, "misnamed", **sections), "stats")
 
     assert done.status == 69
-    assert "dial a name that is in the certificate" in only_error(done)
+    assert "connect by a name in the certificate" in only_error(done)
 
 
 def test_the_broker_does_not_trust_our_certificate(fleet: Fleet, config: Path) -> None:

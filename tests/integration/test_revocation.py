@@ -47,7 +47,7 @@ def test_a_revoked_worker_with_a_live_connection_loses_its_job_and_its_word(tmp_
         fleet.broker.start()
         fleet.dispatcher.await_event("link_up", times=2)
         # Now and then the alert is lost behind the reset of the connection; the worker keeps trying.
-        told = "our client certificate has been revoked: ask for a new one with 'stockworker pki request'"
+        told = "the client certificate has been revoked: request a new one with 'stockworker pki request'"
         wait_until(lambda: told in str(thief.events("link_down")), "the worker says what has happened to it")
         assert thief.alive
         assert other.alive

@@ -60,7 +60,7 @@ def test_every_certificate_is_renewed_under_load(tmp_path: Path) -> None:
         assert len(job_ids) >= 100
         for service in (worker, fleet.dispatcher):
             reasons = [event["reason"] for event in service.events("link_down")]
-            assert any("connecting anew, with the new certificate" in reason for reason in reasons)
+            assert any("reconnecting with the new certificate" in reason for reason in reasons)
             assert not any("revoked" in reason for reason in reasons)
         assert fleet.stored("SELECT COUNT(*) FROM attempt WHERE outcome = 'ok'") == [(len(job_ids),)]
 

@@ -142,7 +142,7 @@ def test_a_link_that_nobody_confirms_anything_on_is_made_anew(fleet: Fleet) -> N
         wait_until(reconnects, "it gives the connection up")
         await_others_alive(fleet)
     given_up = fleet.services[VICTIM].await_event("connection_dead")
-    assert "confirms none" in given_up["reason"]
+    assert "confirms no messages" in given_up["reason"]
     assert "Task turns" in given_up["exception"]
     await_recovery(fleet, VICTIM)
 

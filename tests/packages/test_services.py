@@ -314,7 +314,7 @@ def test_a_worker_with_a_certificate_of_another_authority_logs_it_and_retries(ma
     def tells() -> bool:
         # Which bytes arrive before the broker resets the connection is random.
         said = machine.journal("stockworker@8").splitlines()
-        return any(f"{KEYS}/{name}.crt: " in line and "our client certificate" in line for line in said)
+        return any(f"{KEYS}/{name}.crt: " in line and "the client certificate" in line for line in said)
 
     machine.wait_until(tells, "the worker logs what is wrong")
     assert "not connected" in machine.show("stockworker@8", "StatusText")

@@ -15,7 +15,7 @@ _CONNECT_TIMEOUT_S: Final = 15.0
 _BACKOFF_CAP_S: Final = 60.0
 _SILENCE_MAX_S: Final = 1.75 * KEEPALIVE_S
 _HEALTHY_AFTER_S: Final = 60.0
-_SILENCE: Final = ConnectionEnd("no sign of life from the broker")
+_SILENCE: Final = ConnectionEnd("no data from the broker")
 
 
 class Link:
@@ -23,7 +23,7 @@ class Link:
 
     Attributes:
         up: signed in, as far as this end knows.
-        gives_up: called when the broker has hung up too often: another client uses the id.
+        gives_up: called when the broker has hung up too often: another client uses the ID.
         says: called with each message before it is sent.
     """
 

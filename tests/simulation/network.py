@@ -9,7 +9,7 @@ from stockworker.adapters.mqtt_wire import ConnectionEnd
 from tests.simulation.world import World
 
 CLOSED: Final = ConnectionEnd("the broker hung up", by_peer=True)
-TAKEN_OVER: Final = ConnectionEnd("another client uses the id", SESSION_TAKEN_OVER, by_peer=True)
+TAKEN_OVER: Final = ConnectionEnd("another client uses the ID", SESSION_TAKEN_OVER, by_peer=True)
 SHUTTING_DOWN: Final = ConnectionEnd("the broker stops", 0x8B, by_peer=True)
 _RESET: Final = ConnectionEnd("connection reset")
 _NEAR_S: Final = 0.0005

@@ -7,12 +7,12 @@ from stockworker.adapters.mqtt_echo import Echo, is_delayed
 EARLIER = -1.0
 
 
-def come_back(echo: Echo, sent_at: float, took_s: float, heard_at: float = EARLIER) -> float | None:
+def come_back(echo: Echo, sent_at: float, took_s: float, received_at: float = EARLIER) -> float | None:
     """One echo, there and back."""
     body = echo.next(sent_at)
     assert body is not None
-    assert echo.returned(body, sent_at + took_s / 2, heard_at) is None
-    return echo.acknowledged(sent_at + took_s, heard_at)
+    assert echo.returned(body, sent_at + took_s / 2, received_at) is None
+    return echo.acknowledged(sent_at + took_s, received_at)
 
 
 def test_the_first_five_follow_each_other_and_are_measured() -> None:
@@ -28,7 +28,7 @@ def test_the_first_five_follow_each_other_and_are_measured() -> None:
 
 def test_what_waits_behind_other_messages_is_not_measured() -> None:
     echo = Echo(every_s=30.0, patience_s=10.0, now=0.0)
-    assert come_back(echo, 0.0, 1.0, heard_at=0.5) is None
+    assert come_back(echo, 0.0, 1.0, received_at=0.5) is None
     assert echo.next(29.0) is None
     medians = [come_back(echo, 30.0 + number, 0.125) for number in range(5)]
     assert medians == [None, None, None, None, 0.125]
@@ -52,7 +52,7 @@ def test_it_is_missing_when_nothing_arrives_for_too_long() -> None:
     assert echo.missing_at(EARLIER) is None
     echo.next(100.0)
     assert echo.missing_at(EARLIER) == 110.0
-    assert echo.missing_at(heard_at=105.0) == 115.0
+    assert echo.missing_at(received_at=105.0) == 115.0
 
 
 def test_what_the_broker_denies_is_not_said_again_and_not_missed() -> None:

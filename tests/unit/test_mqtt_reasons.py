@@ -22,9 +22,9 @@ def tls_error(reason: str) -> ssl.SSLError:
         (ConnectionResetError(errno.ECONNRESET, "x"), "connection reset by the peer"),
         (TimeoutError(errno.ETIMEDOUT, "x"), "timed out: is the address right"),
         (OSError(errno.ENETUNREACH, "Network is unreachable"), "Network is unreachable"),
-        (tls_error("TLSV1_ALERT_UNKNOWN_CA"), "the broker does not trust the authority of our client certificate"),
+        (tls_error("TLSV1_ALERT_UNKNOWN_CA"), "the broker does not trust the authority of the client certificate"),
         (tls_error("TLSV13_ALERT_CERTIFICATE_REQUIRED"), "set cert_file and key_file"),
-        (tls_error("SSLV3_ALERT_CERTIFICATE_EXPIRED"), "our client certificate has expired: renew it with"),
+        (tls_error("SSLV3_ALERT_CERTIFICATE_EXPIRED"), "the client certificate has expired: renew it with"),
         (tls_error("A_NEW_ONE"), "TLS failed: a new one"),
         (EOFError(), "EOFError"),
     ],
@@ -45,4 +45,4 @@ def test_an_expired_certificate_of_the_broker_is_named() -> None:
 def test_a_code_is_named_with_the_words_of_the_broker_and_the_next_step() -> None:
     assert reason_name(0x10) == "no matching subscribers (0x10)"
     assert reason_name(0xFE) == "unknown reason (0xfe)"
-    assert explain_code(0x8E, "bye") == "session taken over (0x8e): bye: another connection uses the same client id"
+    assert explain_code(0x8E, "bye") == "session taken over (0x8e): bye: another connection uses the same client ID"

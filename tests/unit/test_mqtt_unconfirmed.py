@@ -42,9 +42,9 @@ def test_what_has_not_left_yet_can_not_be_confirmed() -> None:
 
 def test_small_messages_excuse_a_broker_for_a_while_and_large_ones_for_as_long_as_they_take() -> None:
     unconfirmed = sent(1.0)
-    assert unconfirmed.missing_at(PATIENCE_S, heard_at=21.0, part_at=NEVER) == 31.0
-    assert unconfirmed.missing_at(PATIENCE_S, heard_at=500.0, part_at=NEVER) == 41.0
-    assert unconfirmed.missing_at(PATIENCE_S, heard_at=500.0, part_at=500.0) == 510.0
+    assert unconfirmed.missing_at(PATIENCE_S, received_at=21.0, part_at=NEVER) == 31.0
+    assert unconfirmed.missing_at(PATIENCE_S, received_at=500.0, part_at=NEVER) == 41.0
+    assert unconfirmed.missing_at(PATIENCE_S, received_at=500.0, part_at=500.0) == 510.0
 
 
 def test_a_lost_connection_owes_nothing() -> None:

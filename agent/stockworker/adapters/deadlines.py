@@ -1,7 +1,7 @@
-"""Whether a service makes progress: judged by what should have happened by now. Pure.
+"""Whether a service makes progress, by its deadlines. Pure.
 
-Nobody is ill for what others owe them: that the broker is away or mute is never among what is awaited here, only that
-we act upon it in time. That the event loop turns needs no entry: it is what asks.
+A peer never makes a service unhealthy: a missing or silent broker is not a deadline, failing to react to it is. The event
+loop needs no deadline, because it runs this check.
 """
 
 from collections.abc import Iterable
@@ -10,29 +10,29 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Deadline:
-    """Something that a sound service gets done.
+    """A step that a sound service completes in time.
 
     Attributes:
-        what: for people.
-        by: when it is to be done at the latest, in seconds on a clock that never steps.
+        what: the step, for people.
+        by: the latest time, in seconds on a clock that never steps.
     """
 
     what: str
     by: float
 
 
-def overdue(awaited: Iterable[Deadline], patience_s: float, now: float) -> str | None:
-    """Say what a service is stuck with, if anything.
+def overdue(deadlines: Iterable[Deadline], patience_s: float, now: float) -> str | None:
+    """Return the step with which a service hangs, if any.
 
     Args:
-        awaited: all that it is to get done.
-        patience_s: how late a sound service may be with it.
+        deadlines: all deadlines of the service.
+        patience_s: how late a sound service may be.
         now: the time.
 
     Returns:
-        What is late by more than that, and longest; None for a sound service.
+        The step that is late by more than that, and longest; None for a sound service.
     """
-    late = [one for one in awaited if now - one.by > patience_s]
+    late = [one for one in deadlines if now - one.by > patience_s]
     if not late:
         return None
     worst = min(late, key=lambda one: one.by)

@@ -1,8 +1,11 @@
-"""The link to the broker: connects, stays connected, and says honestly what it knows about each message.
+"""The link to the broker: connects, stays connected, and reports the fate of each message.
 
-State is truth, messages are hints: the link keeps nothing for later. What could not be sent is dropped and counted,
-and what was received stays unacknowledged until the owner has stored it; then the broker forgets it. All methods
-belong to the thread of the event loop.
+State is truth, messages are hints: the link keeps nothing for later. It drops and counts messages that it can't send. A
+received message stays unacknowledged until the owner has stored it; then the broker deletes it. All methods belong to the
+thread of the event loop.
+
+Three signs show that a connection is dead (`_signs_of_death`), although TCP still keeps it: the broker is silent, echoes do
+not return, or confirmations are missing. The link then drops it and connects again.
 """
 
 import asyncio
@@ -47,15 +50,15 @@ __all__ = [
 
 _log = logging.getLogger(__name__)
 
-# So many connections in a row that the broker soon closed are two clients with one id. Mosquitto before 2.1 does not say
-# so, and looks like one that crashes and is restarted: it takes more to be sure.
+# After this number of connections in a row that the broker soon closed, another client uses the same ID. Mosquitto before
+# 2.1 sends no reason, and looks like a broker that crashes and restarts. So this case needs more of them.
 _TAKEOVERS_MAX: Final = 5
 _HANG_UPS_MAX: Final = 20
-# In keepalive intervals. gmqtt pings after 0.8 to 1.3 of them; the broker itself gives up on us after 1.5.
+# In keepalive intervals. gmqtt pings after 0.8 to 1.3 of them; the broker itself closes the connection after 1.5.
 _SILENCE_MAX: Final = 1.75
 _CHECKS_PER_KEEPALIVE: Final = 8
 _DOUBLINGS_MAX: Final = 30
-_RENEWED: Final = ConnectionEnd("connecting anew, with the new certificate or password")
+_RENEWED: Final = ConnectionEnd("reconnecting with the new certificate or password")
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +77,9 @@ class LinkDown:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """A message that has arrived. With QoS 1 it comes again after a reconnect unless it was acknowledged.
+    """A message that has arrived. With QoS 1 it arrives again after a reconnect unless it was acknowledged.
 
-    `packet_id` and `generation` (of the connection) are the link's own.
+    `packet_id` and `generation` (of the connection) are for the link only.
     """
 
     packet: Packet
@@ -87,9 +90,9 @@ class Delivery:
 
 @dataclass(frozen=True, slots=True)
 class PublishRefused:
-    """The broker has not passed on a message of ours; or we have not sent it, because it is too large for the broker.
+    """The broker has refused to pass a message on; or the link has not sent it, because it is too large for the broker.
 
-    `reason_code` (see `reason_name`): 0x10 nobody listens, 0x87 denied by the ACL, 0x95 too large, …
+    `reason_code` (see `reason_name`): 0x10 no subscriber, 0x87 denied by the ACL, 0x95 too large, …
     """
 
     packet: Packet
@@ -98,9 +101,9 @@ class PublishRefused:
 
 @dataclass(frozen=True, slots=True)
 class Delayed:
-    """The broker is near, but answers as late as one whose kernel saves up small packets (Nagle's algorithm).
+    """The broker is near, but as slow as one whose kernel collects small packets (Nagle's algorithm).
 
-    Told once per connection, with its median round trip and the network's, in seconds.
+    Reported once per connection, with its median round trip and that of the network, in seconds.
     """
 
     round_trip_s: float
@@ -113,7 +116,7 @@ LinkItem = LinkUp | LinkDown | Delivery | PublishRefused | Delayed
 class Link:
     """One client of the broker, over any number of connections.
 
-    `deliver` gets every `LinkItem`, in order; it must only take note, and not call back into the link.
+    `deliver` gets every `LinkItem`, in order. It must only store it, and not call back into the link.
     """
 
     def __init__(
@@ -132,12 +135,12 @@ class Link:
         self._generation = 0
         self._up = False
         self._echo: Echo | None = None
-        self._heard_at = 0.0
+        self._received_at = 0.0
         self._early: list[Delivery] = []
         self._unconfirmed = Unconfirmed()
         self._progress = asyncio.Event()
-        self._told_reason = ""
-        # Another client that takes our id comes back within its longest pause, which is as long as ours.
+        self._reported_reason = ""
+        # Another client with the same ID returns within its longest pause, which is as long as that of this link.
         self._takeovers = Takeovers(settings.backoff_cap_s + settings.connect_timeout_s)
         self.dropped = 0
         """Messages that were not sent because the link was down, or not confirmed when it went down."""
@@ -153,15 +156,15 @@ class Link:
 
     @property
     def oldest_unacknowledged_s(self) -> float:
-        """For how long the broker has owed us a confirmation; 0 if it owes none."""
+        """Age of the oldest message without a confirmation, in seconds; 0 if there is none."""
         oldest_at = self._unconfirmed.oldest_at
         return 0.0 if oldest_at is None else clock.monotonic() - oldest_at
 
     @property
     def give_up_at(self) -> float | None:
-        """When the connection is to be given up as dead, as things stand; None without a connection.
+        """When the link will drop the connection as dead, if nothing arrives; None without a connection.
 
-        Not later than a moment after that the link is down, whatever the broker does: if not, the link itself is stuck.
+        If the link is not down shortly after that, the link itself hangs.
         """
         if self._connection is None:
             return None
@@ -169,19 +172,19 @@ class Link:
 
     @property
     def last_received_s(self) -> float | None:
-        """Seconds since the broker was last heard; None without a connection."""
+        """Seconds since the last data of the broker; None without a connection."""
         return None if self._connection is None else self._connection.wire.last_received_s
 
     @property
     def broker_certificate(self) -> bytes | None:
-        """The certificate that the broker has shown, in DER; None without a connection, and without TLS."""
+        """The certificate of the broker, in DER; None without a connection, and without TLS."""
         return None if self._connection is None else self._connection.wire.peer_certificate
 
     async def run(self) -> None:
-        """Stay connected until `close`. To cancel it hangs up without a word, and the broker sends the will.
+        """Stay connected until `close`. A cancellation drops the connection, and the broker sends the will.
 
         Raises:
-            ConnectionFailed: the broker has refused us for good, or another client uses our client id.
+            ConnectionFailed: the broker refuses this client permanently, or another client uses its client ID.
         """
         if self._closed:
             return
@@ -198,10 +201,10 @@ class Link:
             self._work.result()
 
     async def send(self, packets: Sequence[Packet]) -> None:
-        """Write all packets, in order; waits while the broker has to catch up with earlier ones.
+        """Write all packets, in order; wait while the broker still handles earlier ones.
 
-        What the broker does not accept comes back as `PublishRefused`. While the link is down, packets are dropped, and
-        counted in `dropped`: repeat from your own state after `LinkUp`.
+        Refused messages come back as `PublishRefused`. While the link is down, it drops packets and counts them in
+        `dropped`: repeat them from your own state after `LinkUp`.
         """
         for packet in packets:
             while self._must_wait(packet):
@@ -210,7 +213,7 @@ class Link:
             self._write(packet)
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        """Tell the broker that it may forget these messages; those of an earlier connection are ignored."""
+        """Acknowledge these messages, so that the broker deletes them; ignore those of an earlier connection."""
         if self._connection is None:
             return
         for delivery in deliveries:
@@ -218,7 +221,7 @@ class Link:
                 self._connection.wire.acknowledge(delivery.packet_id)
 
     async def drain(self, timeout_s: float) -> bool:
-        """Wait until the broker has confirmed all that was sent; False if it has not in time, or the link went down."""
+        """Wait until the broker has confirmed all messages; False if it has not in time, or the link went down."""
         dropped = self.dropped
         try:
             async with asyncio.timeout(timeout_s):
@@ -230,15 +233,15 @@ class Link:
         return self.dropped == dropped
 
     def renew(self, settings: LinkSettings) -> None:
-        """Go on as whom `settings` say: its user name, password and certificate; nothing else of it counts.
+        """Use the user name, password and certificate of `settings`; ignore the rest of it.
 
-        If that is not what we are connected with, connects anew, after a goodbye in good order. The client id stays: it
-        tells sessions apart, and the broker has one of ours.
+        If the connection has another identity, disconnect in good order and reconnect. The client ID stays, because it
+        identifies the session at the broker.
         """
         new = replace(self._settings, username=settings.username, password=settings.password, tls=settings.tls)
         self._settings = new
         connection = self._connection
-        with suppress(ConfigError):  # what can't be read any more is said by the next connection
+        with suppress(ConfigError):  # the next connection reports unreadable files
             if connection is not None and connection.identity != new.identity():
                 connection.wire.disconnect(_RENEWED)
 
@@ -260,16 +263,16 @@ class Link:
                 if failure.permanent:
                     raise ConnectionFailed(self._named(str(failure))) from failure
                 self._takeovers.count = 0
-                self._tell_down(str(failure))
+                self._report_down(str(failure))
             else:
                 self._come_up(connection)
                 since = clock.monotonic()
-                ending = await self._until_lost(connection)
+                end = await self._until_lost(connection)
                 self._forget()
-                self._tell_down(ending.reason)
-                if ending is _RENEWED:
+                self._report_down(end.reason)
+                if end is _RENEWED:
                     continue
-                self._judge(ending, lasted_s=clock.monotonic() - since)
+                self._assess(end, lasted_s=clock.monotonic() - since)
             await asyncio.sleep(self._backoff.next_s())
 
     def _callbacks(self) -> Callbacks:
@@ -280,14 +283,14 @@ class Link:
     def _come_up(self, connection: Connection) -> None:
         self._connection = connection
         self._up = True
-        self._told_reason = ""
+        self._reported_reason = ""
         self._deliver(LinkUp(connection.session_present))
         early, self._early = self._early, []
         for delivery in early:
             self._deliver(delivery)
         if self._settings.echo_topic is not None:
             self._echo = Echo(self._settings.echo_every_s, connection.wire.keepalive_s, clock.monotonic())
-            self._say_echo()
+            self._publish_echo()
 
     async def _until_lost(self, connection: Connection) -> ConnectionEnd:
         wire = connection.wire
@@ -298,8 +301,8 @@ class Link:
             if wire.ended.done():
                 break
             now = clock.monotonic()
-            # Something is on its way at any time: the other kernel alone may take 40 ms to say that it has it (tcp(7),
-            # TCP_QUICKACK). Slow is a line that has not brought there yet what was written by the last look.
+            # Some data is always on its way: the other kernel alone may delay its acknowledgement by 40 ms (tcp(7),
+            # TCP_QUICKACK). A line is slow if data that was written before the last check has not arrived yet.
             arrived_bytes = wire.arrived_bytes
             if arrived_bytes < written_bytes:
                 self._unconfirmed.leaving(now)
@@ -308,21 +311,21 @@ class Link:
             if dead:
                 log_event(_log, ConnectionDead(reason=dead[0]), stack=stack_of_tasks())
                 wire.abort(ConnectionEnd(dead[0]))
-            self._say_echo()
+            self._publish_echo()
         return wire.ended.result()
 
     def _signs_of_death(self, connection: Connection) -> list[tuple[float, str]]:
-        """From when on each would tell that the connection is dead, if nothing moves until then; the plainest first."""
+        """The times at which each sign would show that the connection is dead, if nothing arrives; the clearest first."""
         wire = connection.wire
         keepalive_s = wire.keepalive_s
-        # With unsent data a socket of a vanished peer does not close: gmqtt and asyncio would wait for ever.
-        silence = f"no sign of life from the broker for {wire.last_received_s:.0f} s"
-        echo = f"what we publish to ourselves on {self._settings.echo_topic} does not come back: may we read it?"
-        mute = f"the broker confirms none of our messages any more; it owes us {len(self._unconfirmed)}"
+        # With unsent data, a socket of a vanished peer does not close: gmqtt and asyncio would wait forever.
+        silence = f"no data from the broker for {wire.last_received_s:.0f} s"
+        echo = f"echoes on {self._settings.echo_topic} do not return: does the ACL allow this client to read it?"
+        mute = f"the broker confirms no messages; {len(self._unconfirmed)} are unconfirmed"
         signs = [
             (clock.monotonic() - wire.last_received_s + _SILENCE_MAX * keepalive_s, silence),
-            (self._unconfirmed.missing_at(keepalive_s, self._heard_at, wire.message_at), mute),
-            (None if self._echo is None else self._echo.missing_at(max(self._heard_at, wire.message_at)), echo),
+            (self._unconfirmed.missing_at(keepalive_s, self._received_at, wire.message_at), mute),
+            (None if self._echo is None else self._echo.missing_at(max(self._received_at, wire.message_at)), echo),
         ]
         return [(dead_at, reason) for dead_at, reason in signs if dead_at is not None]
 
@@ -334,20 +337,20 @@ class Link:
         self._unconfirmed.clear()
         self._progress.set()
 
-    def _tell_down(self, reason: str) -> None:
-        if not self._closed and reason != self._told_reason:
-            self._told_reason = reason
+    def _report_down(self, reason: str) -> None:
+        if not self._closed and reason != self._reported_reason:
+            self._reported_reason = reason
             self._deliver(LinkDown(self._named(reason)))
 
-    def _judge(self, ending: ConnectionEnd, *, lasted_s: float) -> None:
+    def _assess(self, end: ConnectionEnd, *, lasted_s: float) -> None:
         if lasted_s >= self._settings.healthy_after_s:
             self._backoff.reset()
             self._takeovers.count = 0
-        elif self._takeovers.certain(ending, lasted_s):
+        elif self._takeovers.certain(end, lasted_s):
             raise ConnectionFailed(
                 self._named(
-                    f"accepted us {self._takeovers.count} times in a row and soon hung up: another client uses the id "
-                    f"{self._settings.client_id!r}. Stop the other one, or give it an identity of its own"
+                    f"closed {self._takeovers.count} connections in a row soon after it accepted them: another client "
+                    f"uses the ID {self._settings.client_id!r}. Stop the other client, or give it its own identity"
                 )
             )
 
@@ -369,7 +372,7 @@ class Link:
         if packet_id:
             self._unconfirmed.add(packet_id, packet, clock.monotonic())
 
-    def _say_echo(self) -> None:
+    def _publish_echo(self) -> None:
         topic = self._settings.echo_topic
         if self._echo is None or topic is None or not self._up or self._must_wait(Packet(topic, b"")):
             return
@@ -382,20 +385,20 @@ class Link:
             network_s = self._connection.wire.network_s
             if is_delayed(round_trip_s, network_s):
                 self._deliver(Delayed(round_trip_s, network_s))
-        self._say_echo()
+        self._publish_echo()
 
     def _received(self, packet: Packet, packet_id: int, duplicate: bool) -> None:  # noqa: FBT001 (a callback)
         now = clock.monotonic()
         if packet.topic == self._settings.echo_topic:
             if self._echo is not None:
-                self._measured(self._echo.returned(packet.body, now, self._heard_at))
+                self._measured(self._echo.returned(packet.body, now, self._received_at))
             return
-        self._heard_at = now
+        self._received_at = now
         delivery = Delivery(packet, duplicate, packet_id, self._generation)
         if self._up:
             self._deliver(delivery)
         else:
-            # A kept session starts to send before it has confirmed our subscriptions.
+            # A kept session starts to send before it has confirmed the subscriptions.
             self._early.append(delivery)
 
     def _acknowledged(self, packet_id: int, reason_code: int) -> None:
@@ -405,7 +408,7 @@ class Link:
             return
         if self._echo is not None and packet.topic == self._settings.echo_topic:
             if reason_code in {SUCCESS, NO_MATCHING_SUBSCRIBERS}:
-                self._measured(self._echo.acknowledged(clock.monotonic(), self._heard_at))
+                self._measured(self._echo.acknowledged(clock.monotonic(), self._received_at))
                 return
             self._echo.bar()
         if reason_code:
@@ -416,25 +419,25 @@ class Link:
 
 
 class Takeovers:
-    """Counts in how many connections in a row another client seems to have taken our id.
+    """Counts the connections in a row that another client with the same ID seems to have ended.
 
     Args:
-        soon_s: a broker or a network that ends a connection later than that is merely unwell.
+        soon_s: a connection that lasts longer ended for another reason: the broker or the network is unstable.
     """
 
     def __init__(self, soon_s: float) -> None:
         self._soon_s = soon_s
         self.count = 0
 
-    def certain(self, ending: ConnectionEnd, lasted_s: float) -> bool:
-        """Take note of how a connection ended, and say whether it is certain by now that another client uses the id."""
-        taken_over = lasted_s <= self._soon_s and ending.by_peer and ending.code in {None, SESSION_TAKEN_OVER}
+    def certain(self, end: ConnectionEnd, lasted_s: float) -> bool:
+        """Count the end of a connection; return whether another client certainly uses the ID."""
+        taken_over = lasted_s <= self._soon_s and end.by_peer and end.code in {None, SESSION_TAKEN_OVER}
         self.count = self.count + 1 if taken_over else 0
-        return self.count >= (_HANG_UPS_MAX if ending.code is None else _TAKEOVERS_MAX)
+        return self.count >= (_HANG_UPS_MAX if end.code is None else _TAKEOVERS_MAX)
 
 
 class Backoff:
-    """Full jitter: a random time below a ceiling that doubles, so that a fleet does not come back all at once."""
+    """Full jitter: a random time below a ceiling that doubles, so that a fleet does not return at the same moment."""
 
     def __init__(self, first_s: float, cap_s: float, random: Callable[[], float]) -> None:
         self._first_s = first_s

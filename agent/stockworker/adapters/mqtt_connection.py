@@ -5,13 +5,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from stockworker.adapters.mqtt_reasons import OUR_CERTIFICATE, PERMANENT_REFUSALS, explain_code, explain_error
+from stockworker.adapters.mqtt_reasons import CLIENT_CERTIFICATE, PERMANENT_REFUSALS, explain_code, explain_error
 from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, Wire
 from stockworker.adapters.tls import Stamp, TlsFiles
 from stockworker.errors import ConfigError, ProtocolMisuse
 from stockworker.protocol.packet import Packet
 
-# More than this unacknowledged buys no speed; brokers that name no limit allow 65,535 (MQTT 5.0, section 3.2.2.3.3).
+# More unacknowledged messages bring no speed. Without a limit of the broker, 65,535 are allowed (MQTT 5.0, section
+# 3.2.2.3.3).
 _SEND_WINDOW_MAX = 1000
 _SEND_WINDOW_UNNAMED = 65_535
 # Reason codes from here on are failures (MQTT 5.0, section 2.4).
@@ -23,11 +24,13 @@ _Answer = TypeVar("_Answer")
 
 @dataclass(frozen=True, slots=True)
 class LinkSettings:
-    """How to connect. Password and certificate are read anew for each connection. A worker keeps the defaults; a dispatcher sets `clean_start=False, session_expiry_s=86_400`.
+    """How to connect. Password and certificate are read again for each connection.
 
-    After `connect_timeout_s` without an answer an attempt is given up. Attempts are apart by a random time below
-    `backoff_first_s`, doubled with each failure up to `backoff_cap_s`, and back to the first once a connection has
-    lasted for `healthy_after_s`. On `echo_topic`, which is among the subscriptions, the link talks to itself every
+    A worker keeps the defaults; a dispatcher sets `clean_start=False, session_expiry_s=86_400`.
+
+    An attempt fails after `connect_timeout_s` without an answer. The time between attempts is random, below a limit. The
+    limit starts with `backoff_first_s` and doubles with each failure up to `backoff_cap_s`. It starts again after a
+    connection of `healthy_after_s`. On `echo_topic`, which is among the subscriptions, the link publishes to itself every
     `echo_every_s`, to prove that messages arrive.
     """
 
@@ -51,12 +54,12 @@ class LinkSettings:
     echo_every_s: float = 10.0
 
     def __post_init__(self) -> None:
-        # gmqtt counts the characters of a client id where MQTT counts its bytes.
+        # gmqtt counts the characters of a client ID, but MQTT counts its bytes.
         if not self.client_id or not self.client_id.isascii():
-            raise ProtocolMisuse(f"the client id {self.client_id!r} must be ASCII, and not empty")
+            raise ProtocolMisuse(f"the client ID {self.client_id!r} must be ASCII, and not empty")
 
     def identity(self) -> "LinkIdentity":
-        """As whom we connect, as it stands now.
+        """The identity for the next connection.
 
         Raises:
             ConfigError: the password can't be read.
@@ -67,7 +70,7 @@ class LinkSettings:
 
 @dataclass(frozen=True, slots=True)
 class LinkIdentity:
-    """Equal where nothing of what the broker sees has changed."""
+    """Equal if the broker would see the same identity."""
 
     username: str | None = None
     password: str | None = field(default=None, repr=False)
@@ -75,7 +78,7 @@ class LinkIdentity:
 
 
 class BrokerUnreachable(Exception):
-    """An attempt to connect has failed, for the reason in the text; `permanent`: no retry will mend it."""
+    """An attempt to connect has failed, with the reason in the text; `permanent`: a retry can't help."""
 
     def __init__(self, reason: str, *, permanent: bool = False) -> None:
         super().__init__(reason)
@@ -83,7 +86,7 @@ class BrokerUnreachable(Exception):
 
 
 class Connection:
-    """Use `open`, which returns it signed in and subscribed."""
+    """Use `open`, which returns a connection after CONNECT and SUBSCRIBE."""
 
     def __init__(self, settings: LinkSettings, callbacks: Callbacks) -> None:
         self.wire = Wire(settings.clean_start, settings.keepalive_s, callbacks)
@@ -91,29 +94,29 @@ class Connection:
         self.send_window = 1
         self.identity = LinkIdentity()
         self._settings = settings
-        self._awaited = "the TCP connection or the TLS handshake"
+        self._waits_for = "the TCP connection or the TLS handshake"
 
     @classmethod
     async def open(cls, settings: LinkSettings, callbacks: Callbacks) -> "Connection":
         """Connect, sign in and subscribe.
 
         Raises:
-            BrokerUnreachable: one of the three failed, or all together took longer than `connect_timeout_s`.
+            BrokerUnreachable: one of the three failed, or they took longer than `connect_timeout_s` together.
         """
         connection = cls(settings, callbacks)
         try:
             await asyncio.wait_for(connection._establish(), settings.connect_timeout_s)
         except BaseException as error:
             connection.wire.abort(ConnectionEnd("given up"))
-            if isinstance(error, ConfigError):  # of a file that was replaced since: what is missing may still come
+            if isinstance(error, ConfigError):  # about a replaced file: the missing part may still arrive
                 raise BrokerUnreachable(str(error)) from error
-            if isinstance(error, OSError | UnicodeError):  # UnicodeError: no host name can look like that
+            if isinstance(error, OSError | UnicodeError):  # UnicodeError: an invalid host name
                 raise BrokerUnreachable(connection._with_file(connection._explain(error))) from error
             raise
         return connection
 
     async def close(self) -> None:
-        """Disconnect in good order, which suppresses the will; a peer that does not listen is hung up on."""
+        """Disconnect in good order, which suppresses the will. Drop the connection if the peer does not react."""
         self.wire.disconnect(ConnectionEnd("closed"))
         await asyncio.wait({self.wire.ended}, timeout=_CLOSE_TIMEOUT_S)
         self.wire.abort(ConnectionEnd("closed"))
@@ -143,7 +146,7 @@ class Connection:
         if code:
             reason = f"the broker refused the connection: {explain_code(code)}"
             raise BrokerUnreachable(reason, permanent=code in PERMANENT_REFUSALS)
-        # gmqtt's packet ids end one below the broker's limit, and SUBSCRIBE takes one of them.
+        # gmqtt's packet IDs end one below the broker's limit, and SUBSCRIBE takes one of them.
         window = answers.limit("receive_maximum", _SEND_WINDOW_UNNAMED) - 2
         self.send_window = max(1, min(window, _SEND_WINDOW_MAX))
         self.wire.largest_packet = answers.limit("maximum_packet_size", self.wire.largest_packet)
@@ -157,7 +160,7 @@ class Connection:
                 raise BrokerUnreachable(f"the broker refused the subscription to {topic}: {explain_code(code)}")
 
     async def _answer(self, answer: asyncio.Future[_Answer], name: str) -> _Answer:
-        self._awaited = name
+        self._waits_for = name
         ended = self.wire.ended
         either: set[asyncio.Future[Any]] = {answer, ended}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -166,18 +169,22 @@ class Connection:
         reason = f"{ended.result().reason} (instead of {name})"
         if self._settings.tls is not None and ended.result().by_peer:
             # TLS 1.3 refuses a certificate after the handshake, and its alert can get lost behind the reset.
-            reason += f": does the broker accept {OUR_CERTIFICATE}? Its log says more"
+            reason += f": does the broker accept {CLIENT_CERTIFICATE}? Its log has details"
         raise BrokerUnreachable(self._with_file(reason))
 
     def _explain(self, error: OSError | UnicodeError) -> str:
-        if isinstance(error, TimeoutError) and error.errno is None:  # ours: the kernel's has an errno
-            waited = f"no answer within {self._settings.connect_timeout_s:g} s, waiting for {self._awaited}"
+        if (
+            isinstance(error, TimeoutError) and error.errno is None
+        ):  # the one of asyncio: that of the kernel has an errno
+            waited = f"no answer within {self._settings.connect_timeout_s:g} s, waiting for {self._waits_for}"
             return f"{waited}: is this the broker's port?"
         return explain_error(error)
 
     def _with_file(self, reason: str) -> str:
-        """Begin with the file of our certificate, where the reason has to do with that."""
+        """Begin with the file of the client certificate, if the reason is about that."""
         tls = self._settings.tls
         return (
-            f"{tls.cert_file}: {reason}" if tls is not None and tls.cert_file and OUR_CERTIFICATE in reason else reason
+            f"{tls.cert_file}: {reason}"
+            if tls is not None and tls.cert_file and CLIENT_CERTIFICATE in reason
+            else reason
         )

@@ -1,4 +1,4 @@
-"""Why a connection failed or ended, in words that tell what to do next."""
+"""Why a connection failed or ended, with the next step for an operator."""
 
 import errno
 import socket
@@ -9,7 +9,7 @@ NO_MATCHING_SUBSCRIBERS = 0x10
 PACKET_TOO_LARGE = 0x95
 SESSION_TAKEN_OVER = 0x8E
 
-# CONNACK codes that no retry mends: somebody has to change a certificate, a password, an id or the broker.
+# CONNACK codes that no retry solves: an operator must change a certificate, a password, an ID or the broker.
 # 0x01 is how a broker without MQTT 5 refuses (MQTT 3.1.1, section 3.2.2.3).
 PERMANENT_REFUSALS = frozenset({0x01, 0x84, 0x85, 0x86, 0x87, 0x8A, 0x8C})
 
@@ -52,16 +52,16 @@ _NAMES = {
     0xA2: "wildcard subscriptions not supported",
 }
 
-# Mosquitto says "not authorized" of a wrong password, too: who asks shall not learn which of the two was wrong.
-_WHO_WE_ARE = "check the user name and the password, or else whether the broker takes our certificate"
+# Mosquitto answers "not authorized" to a wrong password too, so that a client can't learn which of the two was wrong.
+_CHECK_IDENTITY = "check the user name and the password, or whether the broker accepts the client certificate"
 
 _NEXT_STEPS = {
-    0x01: "the broker does not speak MQTT 5: use Mosquitto 2.0 or newer",
-    0x84: "the broker does not speak MQTT 5: use Mosquitto 2.0 or newer",
-    0x85: "give this client another id",
-    0x86: _WHO_WE_ARE,
-    0x87: _WHO_WE_ARE,
-    0x8E: "another connection uses the same client id",
+    0x01: "the broker does not support MQTT 5: use Mosquitto 2.0 or newer",
+    0x84: "the broker does not support MQTT 5: use Mosquitto 2.0 or newer",
+    0x85: "give this client another ID",
+    0x86: _CHECK_IDENTITY,
+    0x87: _CHECK_IDENTITY,
+    0x8E: "another connection uses the same client ID",
     0x95: "a message was larger than the broker's max_packet_size",
 }
 
@@ -72,22 +72,22 @@ _VERIFY_STEPS = {
     18: "the CA file must be the one of the authority that issued it",
     19: "the CA file must be the one of the authority that issued it",
     20: "the CA file must be the one of the authority that issued it",
-    62: "dial a name that is in the certificate, or issue one for this name",
-    64: "dial an address that is in the certificate, or issue one for this address",
+    62: "connect by a name in the certificate, or issue one for this name",
+    64: "connect by an address in the certificate, or issue one for this address",
 }
 
-OUR_CERTIFICATE = "our client certificate"
-"""Stands in every reason that has to do with it."""
+CLIENT_CERTIFICATE = "the client certificate"
+"""A part of every reason about it."""
 
 _TLS_STEPS = {
-    "WRONG_VERSION_NUMBER": "the peer does not speak TLS: is this the broker's TLS port?",
+    "WRONG_VERSION_NUMBER": "the peer does not use TLS: is this the broker's TLS port?",
     "UNSUPPORTED_PROTOCOL": "the peer has no TLS 1.2 or newer",
     "TLSV1_ALERT_PROTOCOL_VERSION": "the peer has no TLS 1.2 or newer",
-    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker wants a client certificate: set cert_file and key_file",
-    "TLSV1_ALERT_UNKNOWN_CA": "the broker does not trust the authority of our client certificate: get one of the fleet's with 'stockworker pki request'",
-    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "our client certificate has expired: renew it with 'stockworker pki renew'",
-    "SSLV3_ALERT_CERTIFICATE_REVOKED": "our client certificate has been revoked: ask for a new one with 'stockworker pki request'",
-    "SSLV3_ALERT_BAD_CERTIFICATE": "the broker does not accept our client certificate",
+    "TLSV13_ALERT_CERTIFICATE_REQUIRED": "the broker requires a client certificate: set cert_file and key_file",
+    "TLSV1_ALERT_UNKNOWN_CA": "the broker does not trust the authority of the client certificate: get one of the fleet's with 'stockworker pki request'",
+    "SSLV3_ALERT_CERTIFICATE_EXPIRED": "the client certificate has expired: renew it with 'stockworker pki renew'",
+    "SSLV3_ALERT_CERTIFICATE_REVOKED": "the client certificate has been revoked: request a new one with 'stockworker pki request'",
+    "SSLV3_ALERT_BAD_CERTIFICATE": "the broker does not accept the client certificate",
 }
 
 
@@ -97,12 +97,12 @@ def reason_name(code: int) -> str:
 
 
 def explain_code(code: int, reason_string: str = "") -> str:
-    """Name a reason code of the broker, with its own words and the next step where there are any."""
+    """Name a reason code of the broker, with its own text and the next step, if any."""
     return _join(reason_name(code), reason_string, _NEXT_STEPS.get(code, ""))
 
 
 def explain_error(error: BaseException) -> str:
-    """Say what an error of the socket, the resolver or TLS means."""
+    """Explain an error of the socket, the resolver or TLS."""
     match error:
         case ssl.SSLError():
             return _explain_tls(error)
@@ -113,7 +113,7 @@ def explain_error(error: BaseException) -> str:
         case ConnectionResetError() | ConnectionAbortedError() | BrokenPipeError():
             return "connection reset by the peer"
         case TimeoutError():
-            return "timed out: is the address right, and does a firewall let us through?"
+            return "timed out: is the address right, and does a firewall allow the connection?"
         case _:
             return _text(error)
 
@@ -127,7 +127,7 @@ def _explain_tls(error: ssl.SSLError) -> str:
 
 
 def _is_refused(error: OSError) -> bool:
-    # asyncio folds the failures of several addresses (::1, 127.0.0.1) into one OSError that has only their text.
+    # asyncio merges the failures of several addresses (::1, 127.0.0.1) into one OSError that has only their text.
     return error.errno == errno.ECONNREFUSED or f"[Errno {errno.ECONNREFUSED}]" in str(error)
 
 

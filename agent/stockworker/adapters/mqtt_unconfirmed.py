@@ -1,15 +1,15 @@
-"""What was sent on one connection, and the broker has not confirmed. Pure."""
+"""Messages that were sent on one connection, and that the broker has not confirmed. Pure."""
 
 from typing import Final
 
 from stockworker.protocol.packet import Packet
 
 _LONGEST_LINE: Final = 3
-"""How many times as long a confirmation may take that has to wait behind small messages."""
+"""By this factor, a confirmation may take longer if it waits behind small messages."""
 
 
 class Unconfirmed:
-    """Messages by their packet ids, the oldest first. Every time is in seconds on a clock that never steps."""
+    """Messages by their packet IDs, the oldest first. Every time is in seconds on a clock that never steps."""
 
     def __init__(self) -> None:
         self._packets: dict[int, tuple[Packet, float]] = {}
@@ -19,17 +19,17 @@ class Unconfirmed:
         return len(self._packets)
 
     def add(self, packet_id: int, packet: Packet, now: float) -> None:
-        """It is on its way."""
+        """Add a message that was sent."""
         self._packets[packet_id] = (packet, now)
 
     def confirmed(self, packet_id: int, now: float) -> Packet | None:
-        """The broker has it, or has refused it; returns what it was, if it was ours."""
+        """The broker has accepted or refused it. Return the message; None if the ID is unknown."""
         self._moved_at = now
         packet, _sent_at = self._packets.pop(packet_id, (None, 0.0))
         return packet
 
     def leaving(self, now: float) -> None:
-        """Some of it is still on its way over the network: a slow one is no fault of the broker's."""
+        """Some data is still on its way: a slow network is not the broker's fault."""
         self._moved_at = now
 
     def clear(self) -> None:
@@ -38,23 +38,23 @@ class Unconfirmed:
 
     @property
     def oldest_at(self) -> float | None:
-        """When the first of them was sent."""
+        """When the oldest one was sent."""
         return next((sent_at for _packet, sent_at in self._packets.values()), None)
 
-    def missing_at(self, patience_s: float, heard_at: float, part_at: float) -> float | None:
-        """When it is clear that confirmations don't arrive any more; None while none is owed.
+    def missing_at(self, patience_s: float, received_at: float, part_at: float) -> float | None:
+        """The time from which on confirmations certainly don't arrive any more; None while none is missing.
 
-        A broker may take long for each of many: only one that confirms none at all is mute. They stand in line behind
-        messages, and those take their time on a slow line; but whoever gets small ones for long, and no confirmation
-        between them, will get none.
+        A broker may need long for many messages: it is mute only if it confirms none at all. Confirmations wait behind
+        messages, which are slow on a slow line. But if small messages arrive for long, and no confirmation between
+        them, none will arrive.
 
         Args:
             patience_s: how long a sound broker may take.
-            heard_at: when a message last arrived.
-            part_at: when a part of a large one last did.
+            received_at: when a message last arrived.
+            part_at: when a part of a large message last arrived.
         """
         oldest_at = self.oldest_at
         if oldest_at is None:
             return None
-        owed_since = max(oldest_at, self._moved_at)
-        return max(owed_since, part_at, min(heard_at, owed_since + _LONGEST_LINE * patience_s)) + patience_s
+        missing_since = max(oldest_at, self._moved_at)
+        return max(missing_since, part_at, min(received_at, missing_since + _LONGEST_LINE * patience_s)) + patience_s

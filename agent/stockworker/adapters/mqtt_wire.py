@@ -1,8 +1,8 @@
-"""What we use of gmqtt, and the only module that imports it: packets, parser, packet ids, keepalive.
+"""The used part of gmqtt, and the only module that imports it: packets, parser, packet IDs, keepalive.
 
-gmqtt's `Client` stays outside, because its ways are not ours: it reconnects at a fixed pace even after it was told to
-disconnect, sends a message twice or forgets it depending on the broker's session, takes a refused publish for a
-delivered one, and waits for ever for a mute peer.
+gmqtt's `Client` is not used, because of its behaviour. It reconnects at fixed intervals even after a disconnect, and sends
+a message twice or forgets it, depending on the broker's session. It treats a refused publish as delivered, and waits
+forever for a mute peer.
 """
 
 import asyncio
@@ -29,14 +29,14 @@ from stockworker.adapters import clock
 from stockworker.adapters.mqtt_reasons import explain_code, explain_error
 from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
 
-# A write of this size leaves at once: waiting for more would save nothing, and hide a slow peer from flow control.
+# A write of this size is sent immediately: waiting for more would save nothing, and hide a slow peer from flow control.
 _COALESCED_BYTES = 64 * 1024
-# MQTT 5.0, section 2.1.4: the most that the length field can express.
+# MQTT 5.0, section 2.1.4: the largest value of the length field.
 _LARGEST_PACKET = 268_435_455
-# What gmqtt adds to the properties that travelled: "dup" and "retain".
+# gmqtt adds "dup" and "retain" to the properties of a packet.
 _ADDED_PROPERTIES = 2
 
-# linux/tcp.h, struct tcp_info: where tcpi_bytes_acked and tcpi_min_rtt begin, and what follows them.
+# linux/tcp.h, struct tcp_info: the offsets of tcpi_bytes_acked and tcpi_min_rtt, and the size up to them.
 _TCP_INFO_BYTES_ACKED = 120
 _TCP_INFO_MIN_RTT = 148
 _TCP_INFO_SIZE = 152
@@ -45,13 +45,13 @@ _NO_BYTES = bytes(4)
 _PART_OF_MESSAGE_BYTES = 1024
 
 _log = logging.getLogger(__name__)
-# Below INFO gmqtt prints whole packets; below ERROR it tells of losses, which the link tells better.
+# Below INFO gmqtt prints whole packets. Below ERROR it logs losses, which the link logs better.
 logging.getLogger("gmqtt").setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnd:
-    """Why a connection ended. `code` is the broker's reason where it gave one; `by_peer`: it hung up, not we."""
+    """Why a connection ended. `code` is the broker's reason, if it sent one; `by_peer`: the broker closed it."""
 
     reason: str
     code: int | None = None
@@ -60,24 +60,24 @@ class ConnectionEnd:
 
 @dataclass(frozen=True, slots=True)
 class Callbacks:
-    """Whom a connection tells: on the loop's thread, in order of arrival. None of them may block."""
+    """The callbacks of a connection: on the loop's thread, in order of arrival. None of them may block."""
 
-    received: Callable[[Packet, int, bool], None]  # the packet, its id (0 with QoS 0), whether it was sent before
-    acknowledged: Callable[[int, int], None]  # the packet id, the reason code
-    writable: Callable[[], None]  # the socket takes data again, or is gone
+    received: Callable[[Packet, int, bool], None]  # the packet, its ID (0 with QoS 0), whether it was sent before
+    acknowledged: Callable[[int, int], None]  # the packet ID, the reason code
+    writable: Callable[[], None]  # the socket accepts data again, or is closed
 
 
 class PacketTooLarge(Exception):
-    """The broker would close the connection over this packet."""
+    """The broker would close the connection because of this packet."""
 
 
 class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     """The packets of one connection, both ways, as the protocol of an asyncio transport.
 
-    Writes once per turn of the event loop, whatever was said in it: one system call and one TLS record.
+    Writes all packets of a turn of the event loop together: one system call and one TLS record.
     """
 
-    _transport: Any  # gmqtt's; None before the connection is made, and once it is lost
+    _transport: Any  # of gmqtt; None before the connection is made, and after it is lost
 
     def __init__(self, clean_start: bool, keepalive_s: int, callbacks: Callbacks) -> None:  # noqa: FBT001
         self.answers = _Answers(callbacks, self.abort)
@@ -85,7 +85,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self.ended: asyncio.Future[ConnectionEnd] = asyncio.get_running_loop().create_future()
         self.congested = False
         self.message_at = 0.0
-        """When a part of a message last arrived, at least: whoever receives whole messages knows of small ones."""
+        """When a part of a large message last arrived. Small messages arrive as a whole, and their receiver notes the time."""
         self.largest_packet = _LARGEST_PACKET
         self._clean_start = clean_start
         self._keepalive_s = keepalive_s
@@ -96,31 +96,31 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
 
     @property
     def keepalive_s(self) -> int:
-        """Ours, or the broker's where it asked for another."""
+        """The configured keepalive, or the one that the broker demands."""
         keepalive_s: int = self._connection.keepalive
         return keepalive_s
 
     @property
     def network_s(self) -> float:
-        """The shortest time that the network took there and back, in seconds, as the kernel knows it."""
+        """The shortest round trip of the network in seconds, as measured by the kernel."""
         microseconds: int = struct.unpack_from("I", self._tcp_info(), _TCP_INFO_MIN_RTT)[0]
         return microseconds / 1e6
 
     @property
     def arrived_bytes(self) -> int:
-        """How much of ours has arrived at the other machine since the connection began, as far as the kernel knows."""
+        """Number of sent bytes that have arrived at the other machine, as far as the kernel knows."""
         arrived: int = struct.unpack_from("Q", self._tcp_info(), _TCP_INFO_BYTES_ACKED)[0]
         return arrived
 
     @property
     def travelling_bytes(self) -> int:
-        """How much has left us, but not arrived there yet (tcp(7))."""
+        """Number of sent bytes that have not arrived yet (tcp(7))."""
         queued = fcntl.ioctl(self._transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, _NO_BYTES)
         return int.from_bytes(queued, sys.byteorder)
 
     @property
     def peer_certificate(self) -> bytes | None:
-        """The certificate that the broker has shown, in DER; None without TLS, and once the connection is lost."""
+        """The certificate of the broker, in DER; None without TLS, and after the connection is lost."""
         tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
         certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         return certificate
@@ -145,14 +145,14 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         )
 
     def subscribe(self, topics: Iterable[str], echo_topic: str | None) -> None:
-        # As published: a job that was sent to be retained shall be seen as such by whoever is there to see it. An echo
-        # must not wait for the acknowledgement of other messages, nor be kept for later.
+        # As published, so that receivers see whether a job was sent with the retain flag. An echo must not wait for the
+        # acknowledgement of other messages, and must not be kept for later: QoS 0.
         self.send_subscribe_packet(
             [Subscription(topic, qos=int(topic != echo_topic), retain_as_published=True) for topic in topics]
         )
 
     def publish(self, packet: Packet) -> int:
-        """Write a message; returns its packet id, 0 with QoS 0.
+        """Write a message; return its packet ID, 0 with QoS 0.
 
         Raises:
             PacketTooLarge: nothing was written.
@@ -169,7 +169,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self.send_command_with_mid(MQTTCommands.PUBACK, packet_id, dup=False)
 
     def disconnect(self, cause: ConnectionEnd) -> None:
-        """Say DISCONNECT, which makes the broker forget the will, and close once all is written."""
+        """Send DISCONNECT, which makes the broker drop the will, and close when all data is written."""
         self._cause = self._cause or cause
         self.send_disconnect()
         self.flush()
@@ -177,25 +177,25 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
             self._transport.close()
 
     def abort(self, cause: ConnectionEnd) -> None:
-        """Drop the connection without waiting for anything; the first cause given is the one that is told."""
+        """Drop the connection without waiting. The first cause is the reported one."""
         self._cause = self._cause or cause
         if self._transport is not None:
             self._transport.abort()
 
     def connection_made(self, transport: asyncio.Transport) -> None:
         super().connection_made(transport)
-        # asyncio has set TCP_NODELAY. Without this one, the kernel tries for 15 minutes to bring data to a dead peer.
+        # asyncio has set TCP_NODELAY. Without this option, the kernel sends data to a dead peer for 15 minutes.
         user_timeout_ms = 2 * self._keepalive_s * 1000
         transport.get_extra_info("socket").setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, user_timeout_ms)
-        # Now, because data or a loss may arrive before whoever waits for the transport gets it.
+        # Now, because data or a loss may arrive before the caller of create_connection gets the transport.
         MQTTConnection(transport, self, self._clean_start, self._keepalive_s, self.answers)
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._unsent.clear()
-        self.ended.set_result(self._cause or _hung_up(exc))
+        self.ended.set_result(self._cause or _closed_by_peer(exc))
         self._writable()
-        self._let_go()
+        self._release()
 
     def _tcp_info(self) -> bytes:
         info: bytes = self._transport.get_extra_info("socket").getsockopt(
@@ -203,18 +203,18 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         )
         return info
 
-    def _let_go(self) -> None:
-        """Leave nothing of the connection to the garbage collector, which finds gmqtt's rings of references very late.
+    def _release(self) -> None:
+        """Break gmqtt's reference cycles, which the garbage collector finds very late.
 
-        Each would keep the buffers of its TLS session until then, some 60 KiB.
+        Until then, each would keep the buffers of its TLS session, some 60 KiB.
         """
         self._connection._keep_connection_callback.cancel()  # noqa: SLF001 (gmqtt has no other way)
-        self._connection._transport = None  # noqa: SLF001 (likewise)
-        self._hard_reader._transport = None  # noqa: SLF001 (likewise)
+        self._connection._transport = None  # noqa: SLF001 (as above)
+        self._hard_reader._transport = None  # noqa: SLF001 (as above)
         self._transport = None
 
     def data_received(self, data: bytes) -> None:
-        # gmqtt waits for whole packets; over a slow line a large one takes longer than the silence that we put up with.
+        # gmqtt counts only whole packets. On a slow line, a large one takes longer than the tolerated silence.
         now = self._connection._last_data_in = clock.monotonic()  # noqa: SLF001 (see `last_received_s`)
         if len(data) >= _PART_OF_MESSAGE_BYTES:
             self.message_at = now
@@ -246,7 +246,7 @@ class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
 
 
 class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
-    """Takes the broker's packets apart, and does nothing about them on its own."""
+    """Parses the broker's packets, and does not react to them itself."""
 
     def __init__(self, callbacks: Callbacks, abort: Callable[[ConnectionEnd], None]) -> None:
         self.state = ConnectionState()
@@ -281,7 +281,7 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
     def __call__(self, package: Any) -> None:
         try:
             self.__get_handler__(package.cmd)(package.cmd, package.data)
-        except Exception:  # noqa: BLE001 (the packet is broken, or our owner is; silence would leave it unacknowledged)
+        except Exception:  # noqa: BLE001 (the packet or a callback is broken; otherwise the packet would stay unacknowledged)
             _log.exception("a packet of the broker can't be handled")
             self._abort(ConnectionEnd("a packet of the broker can't be handled: the log has the details"))
 
@@ -293,10 +293,10 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         self.connack.set_result((session_present, code))
 
     def _handle_disconnect_packet(self, _cmd: int, packet: bytes) -> None:
-        if packet:  # gmqtt invents an empty one at each loss
+        if packet:  # gmqtt makes an empty one at each loss
             properties, _ = self._parse_properties(packet[1:]) if packet[1:] else ({}, b"")
-            told = "".join((properties or {}).get("reason_string", ()))
-            reason = f"the broker disconnected us: {explain_code(packet[0], told)}"
+            text = "".join((properties or {}).get("reason_string", ()))
+            reason = f"the broker disconnected this client: {explain_code(packet[0], text)}"
             self._abort(ConnectionEnd(reason, packet[0], by_peer=True))
 
     def _handle_puback_packet(self, _cmd: int, packet: bytes) -> None:
@@ -315,15 +315,15 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
 
 
 async def _nothing(**_options: object) -> None:
-    """Stand in for what gmqtt would do about sessions and reconnects."""
+    """Replaces gmqtt's own reactions: sessions and reconnects."""
 
 
-def _hung_up(error: Exception | None) -> ConnectionEnd:
+def _closed_by_peer(error: Exception | None) -> ConnectionEnd:
     if error is None:
         return ConnectionEnd("the broker closed the connection without a reason", by_peer=True)
     return ConnectionEnd(
         explain_error(error)
-    )  # a reset: a broker that has had enough of us closes the connection instead
+    )  # a reset: to disconnect a client, a broker closes the connection instead
 
 
 def _message(packet: Packet) -> Any:

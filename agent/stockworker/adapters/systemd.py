@@ -1,7 +1,6 @@
-"""Talks to systemd: readiness, status, watchdog and credentials. Without systemd every call does nothing.
+"""Messages to systemd: readiness, status, watchdog. Without systemd every call does nothing.
 
-The messages are those of sd_notify(3); the unit needs `Type=notify` (or `notify-reload`). Of other units systemctl is
-asked.
+The messages are those of sd_notify(3); the unit needs `Type=notify` (or `notify-reload`). systemctl controls other units.
 """
 
 import os
@@ -19,14 +18,14 @@ _STATUS_EVERY_S: Final = 1.0
 
 
 class Notifier:
-    """Tells the service manager how the service is.
+    """Reports the state of the service to the service manager.
 
     Attributes:
-        watchdog_s: how long systemd waits for a sign of life; see `watchdog_s`.
+        watchdog_s: how long systemd waits for the watchdog message; see `watchdog_s`.
     """
 
     def __init__(self) -> None:
-        # Without a socket sdnotify would leave an unconnected one behind.
+        # Without NOTIFY_SOCKET, sdnotify would leave an unconnected socket open.
         self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
         self.watchdog_s = watchdog_s()
         self._status = ""
@@ -34,7 +33,7 @@ class Notifier:
         self._problem: str | None = None
 
     def ready(self, status: str) -> None:
-        """Started, or done with reloading."""
+        """The start or a reload is complete."""
         self._notify("READY=1", self._status_line(status))
 
     def status(self, text: str) -> None:
@@ -42,14 +41,14 @@ class Notifier:
         self._notify(self._status_line(text))
 
     def refresh(self, describe: Callable[[], str]) -> None:
-        """Renew that line: once a second at most, and only with news."""
+        """Update that line: at most once a second, and only if it changes."""
         now = clock.monotonic()
         if now - self._refreshed_at >= _STATUS_EVERY_S and (text := describe()) != self._status:
             self._refreshed_at = now
             self.status(text)
 
     def problem(self, text: str | None) -> None:
-        """Say this before whatever the status is, until there is another problem, or None."""
+        """Show this before the status, until the next call; None for no problem."""
         self._problem = text
         self._notify(self._status_line(self._status))
 
@@ -58,7 +57,7 @@ class Notifier:
         self._notify("RELOADING=1", f"MONOTONIC_USEC={_microseconds(clock.monotonic())}")
 
     def stopping(self, status: str) -> None:
-        """The service has begun to end."""
+        """The service has begun to stop."""
         self._notify("STOPPING=1", self._status_line(status))
 
     def alive(self) -> None:
@@ -66,15 +65,15 @@ class Notifier:
         self._notify("WATCHDOG=1")
 
     def stuck(self) -> None:
-        """Have systemd do at once what it does where the watchdog is not fed: end the service, and start it anew."""
+        """Make systemd act as if the watchdog was not fed: it ends the service and restarts it."""
         self._notify("WATCHDOG=trigger")
 
     def extend_timeout(self, seconds: float) -> None:
-        """Starting or stopping takes longer: don't kill the service before `seconds` from now."""
+        """Extend the time for starting or stopping: don't kill the service for `seconds` from now."""
         self._notify(f"EXTEND_TIMEOUT_USEC={_microseconds(seconds)}")
 
     def close(self) -> None:
-        """Give the socket back; later calls do nothing."""
+        """Close the socket; later calls do nothing."""
         if self._systemd and self._systemd.socket:
             self._systemd.socket.close()
         self._systemd = None
@@ -82,7 +81,7 @@ class Notifier:
     def _status_line(self, text: str) -> str:
         self._status = text
         shown = text if self._problem is None else f"{self._problem}; {text}"
-        return f"STATUS={' '.join(shown.splitlines())}"  # a line feed would start an assignment of its own
+        return f"STATUS={' '.join(shown.splitlines())}"  # a line feed would start another assignment
 
     def _notify(self, *assignments: str) -> None:
         if self._systemd:
@@ -91,17 +90,17 @@ class Notifier:
 
 
 def is_active(unit: str) -> bool:
-    """Whether a unit runs; no unit does where systemd does not (sd_booted(3))."""
+    """Whether a unit runs; False without systemd (sd_booted(3))."""
     if not Path("/run/systemd/system").is_dir():
         return False
     return _systemctl("is-active", "--quiet", unit).returncode == 0
 
 
 def order(verb: str, unit: str) -> None:
-    """Have a unit reloaded, restarted, ….
+    """Reload, restart, … a unit.
 
     Raises:
-        ConfigError: it could not be; with what systemd says.
+        ConfigError: systemctl failed; with its output.
     """
     done = _systemctl(verb, unit)
     if done.returncode != 0:
@@ -109,8 +108,8 @@ def order(verb: str, unit: str) -> None:
 
 
 def _systemctl(*words: str) -> "subprocess.CompletedProcess[str]":
-    return subprocess.run(  # noqa: S603 (the words are ours)
-        ["systemctl", *words],  # noqa: S607 (where it is differs by distribution)
+    return subprocess.run(  # noqa: S603 (all words are constants of the product)
+        ["systemctl", *words],  # noqa: S607 (its folder differs by distribution)
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -119,7 +118,7 @@ def _systemctl(*words: str) -> "subprocess.CompletedProcess[str]":
 
 
 def watchdog_s() -> float | None:
-    """How long systemd waits for a sign of life from this process (WatchdogSec=), in seconds; None if for ever."""
+    """How long systemd waits for the watchdog message of this process (WatchdogSec=), in seconds; None without limit."""
     usec = os.environ.get("WATCHDOG_USEC", "")
     pid = os.environ.get("WATCHDOG_PID", str(os.getpid()))
     return int(usec) / 1e6 if usec.isdecimal() and int(usec) > 0 and pid == str(os.getpid()) else None
