@@ -14,13 +14,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.dispatcher.effects import HoldKind, Prune, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import Prune, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.body import MAX_CONTENT
-from stockworker.protocol.ids import JobId
+from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import JobFilter
@@ -215,32 +215,40 @@ def test_a_commit_that_fails_leaves_nothing_and_the_store_goes_on(kind: str) -> 
         assert made.store.find([B]) == {B: other}
 
 
-# --- holds ------------------------------------------------------------------------------------------------------------
+# --- pauses and drains ------------------------------------------------------------------------------------------------
 
-TYPE, WORKER = HoldKind.TYPE, HoldKind.WORKER
+X, Y = JobType("x"), JobType("y")
 
 
 @every_kind
-def test_a_hold_is_kept_until_it_is_ended(kind: str) -> None:
+def test_a_pause_or_drain_is_kept_until_it_is_ended(kind: str) -> None:
     with kept(kind) as made:
-        made.store.commit([SaveHold(TYPE, "x", on=True), SaveHold(WORKER, "x", on=True), SaveHold(TYPE, "y", on=True)])
-        assert made.reopen().load().holds == {(TYPE, "x"), (WORKER, "x"), (TYPE, "y")}
-        made.store.commit([SaveHold(TYPE, "x", on=False), SaveHold(TYPE, "y", on=True)])
-        assert made.reopen().load().holds == {(WORKER, "x"), (TYPE, "y")}
+        made.store.commit(
+            [SavePause(X, paused=True), SaveDrain(WorkerId("x"), drained=True), SavePause(Y, paused=True)]
+        )
+        snapshot = made.reopen().load()
+        assert snapshot.paused == {X, Y}
+        assert snapshot.drained == {WorkerId("x")}
+        made.store.commit([SavePause(X, paused=False), SavePause(Y, paused=True)])
+        snapshot = made.reopen().load()
+        assert snapshot.paused == {Y}
+        assert snapshot.drained == {WorkerId("x")}
+        made.store.commit([SaveDrain(WorkerId("x"), drained=False)])
+        assert made.reopen().load().drained == frozenset()
 
 
-def test_what_is_not_held_can_be_freed(store: JobStore) -> None:
-    store.commit([SaveHold(TYPE, "x", on=False)])
-    assert store.load().holds == frozenset()
+def test_a_type_that_is_not_paused_can_be_resumed(store: JobStore) -> None:
+    store.commit([SavePause(X, paused=False)])
+    assert store.load().paused == frozenset()
 
 
 @every_kind
-def test_a_commit_that_fails_holds_and_prunes_nothing(kind: str) -> None:
+def test_a_commit_that_fails_pauses_and_prunes_nothing(kind: str) -> None:
     with kept(kind) as made:
         made.store.commit([SaveJob(ended(a_job(A), State.FAILED), "{}")])
         twice = SaveJob(a_job(A, sequence=3), "{}")
         with pytest.raises(StoreError):
-            made.store.commit([SaveHold(TYPE, "x", on=True), Prune(MIDDAY + 1, 10), twice])
+            made.store.commit([SavePause(X, paused=True), Prune(MIDDAY + 1, 10), twice])
         assert made.reopen().load() == Snapshot([], {State.FAILED: 1}, 2)
 
 

@@ -6,12 +6,12 @@ from typing import Any
 from stockworker.dispatcher.effects import (
     Effect,
     Event,
-    HoldKind,
     Offer,
     Prune,
     SaveAttempt,
-    SaveHold,
+    SaveDrain,
     SaveJob,
+    SavePause,
     Send,
 )
 from stockworker.dispatcher.machine import DispatcherMachine
@@ -112,7 +112,7 @@ class RecordingMachine(DispatcherMachine):
 class DispatcherBook(Playbook[Event, Effect]):
     """A story of one dispatcher, its store included.
 
-    What it saves shows in `job`, `holds`, `prunes` and `store`, its log in `notes`, what it tells whoever watches in `steps`; all else is
+    What it saves shows in `job`, `orders`, `prunes` and `store`, its log in `notes`, what it tells whoever watches in `steps`; all else is
     to be expected.
     """
 
@@ -121,7 +121,7 @@ class DispatcherBook(Playbook[Event, Effect]):
         self.store = MemoryJobStore()
         self.notes: list[str] = []
         self.steps: list[Transition] = []
-        self.holds: list[SaveHold] = []
+        self.orders: list[SavePause | SaveDrain] = []
         self.prunes: list[Prune] = []
         self._policy = policy
         self._entropy = Counting()
@@ -141,8 +141,8 @@ class DispatcherBook(Playbook[Event, Effect]):
             match effect:
                 case SaveJob() | SaveAttempt():
                     pass
-                case SaveHold():
-                    self.holds.append(effect)
+                case SavePause() | SaveDrain():
+                    self.orders.append(effect)
                 case Prune():
                     self.prunes.append(effect)
                 case LogEvent():
@@ -275,13 +275,6 @@ def pause(job_type: JobType, reply: Reply | None = None) -> SetPause:
 
 def resume(job_type: JobType, reply: Reply | None = None) -> SetPause:
     return SetPause(job_type, paused=False, reply=reply)
-
-
-def set_hold(kind: HoldKind, name: str, *, on: bool, reply: Reply | None = None) -> SetPause | SetDrain:
-    """The order behind an entry of `Ledger.holds`."""
-    if kind is HoldKind.TYPE:
-        return SetPause(JobType(name), on, reply)
-    return SetDrain(WorkerId(name), on, reply)
 
 
 def drain(worker_id: WorkerId, reply: Reply | None = None) -> SetDrain:

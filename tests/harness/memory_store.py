@@ -3,10 +3,10 @@
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 
-from stockworker.dispatcher.effects import HoldKind, Prune, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.errors import StoreError
-from stockworker.protocol.ids import JobId
+from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import JobFilter
@@ -20,7 +20,8 @@ class MemoryJobStore:
         self._payloads: dict[JobId, str] = {}
         self._results: dict[JobId, str] = {}
         self._attempts: dict[tuple[JobId, int], Attempt] = {}
-        self._holds: set[tuple[HoldKind, str]] = set()
+        self._paused: set[JobType] = set()
+        self._drained: set[WorkerId] = set()
 
     def check(self) -> None:
         pass
@@ -29,7 +30,8 @@ class MemoryJobStore:
         jobs = sorted(self.jobs.values(), key=lambda job: job.sequence)
         totals = Counter(job.state for job in jobs)
         highest = max((job.sequence for job in jobs), default=0)
-        return Snapshot([job for job in jobs if job.state in LIVE], totals, highest + 1, frozenset(self._holds))
+        live = [job for job in jobs if job.state in LIVE]
+        return Snapshot(live, totals, highest + 1, frozenset(self._paused), frozenset(self._drained))
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         return {job_id: self.jobs[job_id] for job_id in ids if job_id in self.jobs}
@@ -46,8 +48,10 @@ class MemoryJobStore:
                     self._save_job(save)
                 case SaveAttempt(attempt=attempt):
                     self._attempts[attempt.job_id, attempt.number] = attempt
-                case SaveHold(kind=kind, name=name, on=on):
-                    (self._holds.add if on else self._holds.discard)((kind, name))
+                case SavePause(job_type=job_type, paused=paused):
+                    (self._paused.add if paused else self._paused.discard)(job_type)
+                case SaveDrain(worker_id=worker_id, drained=drained):
+                    (self._drained.add if drained else self._drained.discard)(worker_id)
                 case Prune():
                     pruned.update(self._prune(save))
         return pruned

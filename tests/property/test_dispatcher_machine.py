@@ -4,10 +4,11 @@ Messages are stale, doubled, late, from the wrong worker, or nonsense. When the 
 """
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import cycle
 from typing import TypeVar
 
@@ -20,7 +21,6 @@ from stockworker.dispatcher.effects import (
     Denied,
     Effect,
     Event,
-    HoldKind,
     Offer,
     Prune,
     Save,
@@ -48,6 +48,7 @@ from stockworker.protocol.messages import (
     Receipt,
     ReceiptStatus,
     Register,
+    Reply,
     Report,
     ReportedLease,
     Request,
@@ -72,7 +73,6 @@ from tests.harness.dispatching import (
     W2,
     W3,
     RecordingMachine,
-    set_hold,
 )
 from tests.harness.entropy import Counting
 from tests.harness.memory_store import MemoryJobStore
@@ -97,7 +97,7 @@ incarnations = st.sampled_from(["boot-1", "boot-2"])
 job_ids = st.sampled_from([JobId(f"job-{number}") for number in range(9)])
 job_types = st.sampled_from([BACKTEST, IMPORT])
 tag_sets = st.frozensets(st.just(Tag("gpu")))
-things_to_hold = st.sampled_from([(HoldKind.TYPE, BACKTEST), (HoldKind.TYPE, IMPORT), (HoldKind.WORKER, W1)])
+stops = st.sampled_from([partial(SetPause, BACKTEST), partial(SetPause, IMPORT), partial(SetDrain, W1)])
 moments = st.sampled_from([None, None, None, None, None, -1.0, 5.0, 40.0, DAY])
 """Relative to now."""
 rarely = st.integers(0, 4).map(lambda number: number == 4)
@@ -188,9 +188,9 @@ class Dispatching(RuleBasedStateMachine):
     def cancel_what_is_leased(self, pick: int) -> None:
         self.hear(CancelJob(self.lease(pick)[1], REPLY))
 
-    @rule(thing=things_to_hold, on=st.booleans())
-    def hold(self, thing: tuple[HoldKind, str], *, on: bool) -> None:
-        self.hear(set_hold(*thing, on=on, reply=REPLY))
+    @rule(stop=stops, on=st.booleans())
+    def pause_or_drain(self, stop: Callable[[bool, Reply], SetPause | SetDrain], *, on: bool) -> None:
+        self.hear(stop(on, REPLY))
 
     @rule(
         worker=workers,
@@ -372,7 +372,8 @@ class Dispatching(RuleBasedStateMachine):
                     continue
                 assert job == self.store.jobs[job.spec.job_id]
                 assert worker.online
-                assert not {(HoldKind.WORKER, worker.id), (HoldKind.TYPE, job.spec.type)} & self.machine.ledger.holds
+                assert worker.id not in self.machine.ledger.drained
+                assert job.spec.type not in self.machine.ledger.paused
                 assert worker.may_run(job.spec.type, job.spec.tags)
                 self.tokens.add(job.token)
                 self.leases.append(lease)
@@ -416,7 +417,9 @@ class Dispatching(RuleBasedStateMachine):
             # A start may bring `ready_at` back from a future that the clock has left.
             assert replace(ledger.jobs[job_id], ready_at=job.ready_at) == job
         assert +ledger.totals - self.pruned == Counter(job.state for job in jobs.values())
-        assert ledger.holds == self.store.load().holds
+        snapshot = self.store.load()
+        assert ledger.paused == snapshot.paused
+        assert ledger.drained == snapshot.drained
         assert all((job.ended_at is not None) is (job.state in TERMINAL) for job in jobs.values())
         assert all(job.crashes <= job.spec.max_crashes for job in jobs.values())
         assert all(job.failures <= job.spec.retry.max_attempts for job in jobs.values())
@@ -472,7 +475,7 @@ class Dispatching(RuleBasedStateMachine):
         ledger = self.machine.ledger
         for lease in ledger.leases:
             job = ledger.jobs[lease.attempt.job_id]
-            wanted_back = job.cancel_requested or (HoldKind.WORKER, job.worker) in ledger.holds
+            wanted_back = job.cancel_requested or job.worker in ledger.drained
             prefetch = None if wanted_back else POLICY.prefetch.get(job.spec.type)
             longest_s = POLICY.lease_s if prefetch is None else prefetch.validity_s
             assert not self.looked or lease.deadline <= self.clock.steady + longest_s
@@ -507,7 +510,10 @@ class Dispatching(RuleBasedStateMachine):
         self.denied = frozenset()
         self.inbox += [LinkChanged(up=True), Denied(self.denied)]
         self.turn()
-        self.inbox = [set_hold(kind, name, on=False) for kind, name in sorted(self.machine.ledger.holds)]
+        self.inbox = [
+            *(SetPause(job_type, paused=False, reply=None) for job_type in sorted(self.machine.ledger.paused)),
+            *(SetDrain(worker_id, drained=False, reply=None) for worker_id in sorted(self.machine.ledger.drained)),
+        ]
         self.turn()
         done: dict[WorkerId, list[AttemptReport]] = {W1: [], W2: [], W3: []}
         for _ in range(100):

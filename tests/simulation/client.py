@@ -6,9 +6,8 @@ from itertools import count, islice
 from typing import Any, Final
 
 from stockworker.adapters.mqtt import Delivery, LinkUp
-from stockworker.dispatcher.effects import HoldKind
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import ClientId, JobId
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     Answer,
@@ -21,6 +20,8 @@ from stockworker.protocol.messages import (
     ReceiptStatus,
     Reply,
     RetryJob,
+    SetDrain,
+    SetPause,
     Stats,
     StatsRequest,
     Submission,
@@ -28,7 +29,6 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
-from tests.harness.dispatching import set_hold
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.link import Link
@@ -149,8 +149,11 @@ class Client:
         wanted = JobFilter(state=State.FAILED, limit=20, before=before)
         self._ask(lambda reply: Query((), wanted, with_results=False, reply=reply), then)
 
-    def hold(self, kind: HoldKind, name: str, *, on: bool) -> None:
-        self._ask(lambda reply: set_hold(kind, name, on=on, reply=reply))
+    def pause(self, job_type: JobType, *, paused: bool) -> None:
+        self._ask(lambda reply: SetPause(job_type, paused, reply))
+
+    def drain(self, worker_id: WorkerId, *, drained: bool) -> None:
+        self._ask(lambda reply: SetDrain(worker_id, drained, reply))
 
     def query(self, job_ids: tuple[JobId, ...]) -> None:
         self._ask(lambda reply: Query(job_ids, None, with_results=True, reply=reply))

@@ -179,7 +179,11 @@ class Dispatcher(Process):
         again = {job_id: replace(job, ready_at=0.0) for job_id, job in anew.jobs.items()}
         hold(Law.BOOKS_EQUAL_STORE, live == again, "books:", live, "anew:", again)
         hold(Law.BOOKS_EQUAL_STORE, ledger.next_sequence >= anew.next_sequence, ledger.next_sequence)
-        hold(Law.BOOKS_EQUAL_STORE, ledger.holds == anew.holds == self._shadow.holds, ledger.holds, anew.holds)
+        for ours, stored, expected in (
+            (ledger.paused, anew.paused, self._shadow.paused),
+            (ledger.drained, anew.drained, self._shadow.drained),
+        ):
+            hold(Law.BOOKS_EQUAL_STORE, ours == stored == expected, ours, stored, expected)
         if not self._turns._next_events:  # of what was pruned the machine hears in its next turn
             hold(Law.TOTALS_EQUAL_STORE, +ledger.totals == +anew.totals, ledger.totals, anew.totals)
         queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TextIO
 
-from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.ids import WorkerId
 from stockworker.protocol.job import Outcome
@@ -173,11 +172,10 @@ class Fleet:
         self._check_poison()
 
     def _check_drain(self, worker: Worker) -> None:
-        what = (HoldKind.WORKER, worker.worker_id)
-        known_s = self.world.now - self.shadow.held_at.get(what, 0.0)
+        known_s = self.world.now - self.shadow.drain_set_at.get(worker.worker_id, 0.0)
         if worker.alive and min(known_s, self.calm.lasts_s("dispatcher", worker.name)) > _soon_s(self.plan):
-            held = what in self.shadow.holds
-            self.laws.hold(Law.DRAIN_REPEATED, held is worker.drains, worker.name, "is held:", held)
+            drained = worker.worker_id in self.shadow.drained
+            self.laws.hold(Law.DRAIN_REPEATED, drained is worker.drains, worker.name, "is drained:", drained)
 
     def _check_poison(self) -> None:
         for job_id, tokens in self.facts.taken_down.items():
@@ -235,9 +233,11 @@ class Fleet:
         self.check(thoroughly=True)
 
     def _free_all(self) -> None:
-        """Whatever is held; and again, since an order to hold may be under way still, or be repeated by its client."""
-        for kind, name in sorted(self.shadow.holds):
-            self.clients[0].hold(kind, name, on=False)
+        """End every pause and drain; and again, since an order may be under way still, or be repeated by its client."""
+        for job_type in sorted(self.shadow.paused):
+            self.clients[0].pause(job_type, paused=False)
+        for worker_id in sorted(self.shadow.drained):
+            self.clients[0].drain(worker_id, drained=False)
         self.world.after(_FREE_EVERY_S, self._free_all)
 
     def settled(self) -> bool:

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TextIO
 
-from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.protocol.ids import JobId, JobType, Tag, UniqueKey
 from stockworker.protocol.job import Priority
@@ -178,14 +177,20 @@ class Load:
         self._wish_later()
 
     def _hold(self) -> None:
-        """Keep a type or a worker from work, and free it later."""
+        """Pause a type or drain a worker, and end that later."""
         dice, client = self._dice, self._client
-        kind = dice.choice(list(HoldKind))
-        worker = dice.choice(self._fleet.workers)
-        name = dice.choice(TYPES) if kind is HoldKind.TYPE else worker.worker_id
-        client.hold(kind, name, on=True)
+        of_type = dice.choice((True, False))
+        job_type, worker_id = dice.choice(TYPES), dice.choice(self._fleet.workers).worker_id
+
+        def set_to(*, on: bool) -> None:
+            if of_type:
+                client.pause(job_type, paused=on)
+            else:
+                client.drain(worker_id, drained=on)
+
+        set_to(on=True)
         length_s = min(dice.uniform(5.0, 600.0), self._until - self._world.now)
-        self._world.after(length_s, lambda: client.hold(kind, name, on=False))
+        self._world.after(length_s, lambda: set_to(on=False))
 
     def _submit(self) -> None:
         dice, client = self._dice, self._client

@@ -4,7 +4,7 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from stockworker.dispatcher.effects import HoldKind, Prune, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
@@ -68,8 +68,8 @@ class Shadow:
         soon_s: within which a connected worker is heard, and whatever is repeated to it arrives.
 
     Attributes:
-        holds: what is kept from work.
-        held_at: when that last changed.
+        paused, drained: job types and workers that get no new leases.
+        drain_set_at: when a worker was last drained or undrained.
         ends: how each job has ended last, whether it is forgotten or not.
         ended_at: the true time of that.
         stored: how many jobs there ever were.
@@ -89,8 +89,9 @@ class Shadow:
         self._policy = policy
         self._soon_s = soon_s
         self._by_key: dict[tuple[JobType, UniqueKey | None], JobId] = {}
-        self.holds: set[tuple[HoldKind, str]] = set()
-        self.held_at: dict[tuple[HoldKind, str], float] = {}
+        self.paused: set[JobType] = set()
+        self.drained: set[WorkerId] = set()
+        self.drain_set_at: dict[WorkerId, float] = {}
         self.ends: dict[JobId, State] = {}
         self.ended_at: dict[JobId, float] = {}
         self._cancelled_at: dict[JobId, float] = {}
@@ -124,9 +125,11 @@ class Shadow:
             if isinstance(save, SaveAttempt):
                 self._attempt(save.attempt)
                 touched.add(save.attempt.job_id)
-            elif isinstance(save, SaveHold):
-                (self.holds.add if save.on else self.holds.discard)((save.kind, save.name))
-                self.held_at[save.kind, save.name] = self._calm.now
+            elif isinstance(save, SavePause):
+                (self.paused.add if save.paused else self.paused.discard)(save.job_type)
+            elif isinstance(save, SaveDrain):
+                (self.drained.add if save.drained else self.drained.discard)(save.worker_id)
+                self.drain_set_at[save.worker_id] = self._calm.now
         self._keys(touched)
         self.untouched = not touched
         for job_id in touched:

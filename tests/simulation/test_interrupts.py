@@ -15,7 +15,6 @@ from typing import Final, get_args
 import pytest
 
 from stockworker.dispatcher import effects as of_dispatcher
-from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobId, JobType
@@ -86,15 +85,15 @@ class Story:
         fleet, after = self.fleet, self.fleet.world.after
         (client,) = fleet.clients
         worker, other = fleet.workers
-        after(0.5, lambda: client.hold(HoldKind.TYPE, UPDATE, on=True))
+        after(0.5, lambda: client.pause(UPDATE, paused=True))
         after(1.0, lambda: client.submit(tuple(map(_submission, JOBS))))
         after(1.2, lambda: client.submit((Submission(HELD, UPDATE, Priority.HIGH, Behaviour(0.1).payload()),)))
         after(2.0, self._cancel_when_stored)
         after(3.0, lambda: client.query((HELD, JobId("long"))))
         after(6.0, lambda: worker.leave(1.0))
-        after(10.0, lambda: client.hold(HoldKind.TYPE, UPDATE, on=False))
-        after(16.0, lambda: client.hold(HoldKind.WORKER, other.worker_id, on=True))
-        after(20.0, lambda: client.hold(HoldKind.WORKER, other.worker_id, on=False))
+        after(10.0, lambda: client.pause(UPDATE, paused=False))
+        after(16.0, lambda: client.drain(other.worker_id, drained=True))
+        after(20.0, lambda: client.drain(other.worker_id, drained=False))
         self._watch()
         fleet.run(STORY_S)
         self._cut = None  # what follows is not cut

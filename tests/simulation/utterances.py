@@ -6,12 +6,11 @@ from contextlib import suppress
 from functools import lru_cache
 
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.policy import Policy
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_BODY
-from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
 from stockworker.protocol.messages import (
@@ -217,23 +216,25 @@ class Ears:
 
     def heeded(self, packets: Sequence[Packet], now: float) -> None:
         """The dispatcher has taken a turn with these messages of others: what people ordered was done."""
-        cancels, retries, holds = set[JobId](), set[JobId](), dict[tuple[HoldKind, str], bool]()
+        cancels, retries = set[JobId](), set[JobId]()
+        paused, drained = dict[JobType, bool](), dict[WorkerId, bool]()
         for message in _readable(packets):
             match message:
                 case CancelJob(job_id=job_id):
                     cancels.add(job_id)
                 case RetryJob(job_id=job_id):
                     retries.add(job_id)
-                case SetPause(job_type=name, paused=on):
-                    holds[HoldKind.TYPE, name] = on
-                case SetDrain(worker_id=name, drained=on):
-                    holds[HoldKind.WORKER, name] = on
+                case SetPause(job_type=job_type, paused=on):
+                    paused[job_type] = on
+                case SetDrain(worker_id=worker_id, drained=on):
+                    drained[worker_id] = on
                 case Request():
                     self._claimed(message, now)
                 case _:
                     pass
-        for what, on in holds.items():
-            self._hold(Law.HOLD_HEEDED, (what in self._shadow.holds) is on, what, "was to be held:", on)
+        wrong: list[str] = [job_type for job_type, on in paused.items() if (job_type in self._shadow.paused) is not on]
+        wrong += [worker_id for worker_id, on in drained.items() if (worker_id in self._shadow.drained) is not on]
+        self._hold(Law.HOLD_HEEDED, not wrong, wrong, "are not as they were ordered")
         before = self._shadow.before
         for job_id in cancels - retries:
             job = self._shadow.jobs.get(job_id)
@@ -260,10 +261,9 @@ class Ears:
         if not new:
             return
         heads = self._heads()
-        types = {name for kind, name in self._shadow.holds if kind is HoldKind.TYPE}
         for job in new:
-            kept = job.spec.type in types or (HoldKind.WORKER, job.worker) in self._shadow.holds
-            self._hold(Law.HOLDS_KEPT, not kept, job, "was given out in spite of", self._shadow.holds)
+            stopped = job.spec.type in self._shadow.paused or job.worker in self._shadow.drained
+            self._hold(Law.HOLDS_KEPT, not stopped, job, "was given out though its type or worker is stopped")
             in_time = job.spec.expires_at is None or job.spec.expires_at > now.wall
             self._hold(Law.NOT_AFTER_ITS_TIME, in_time, job, "was given out at", now)
         by_worker: defaultdict[WorkerId, list[JobRecord]] = defaultdict(list)
@@ -284,7 +284,7 @@ class Ears:
         """The first of those that still wait, by type, tags and priority."""
         heads: dict[tuple[object, ...], JobRecord] = {}
         for job in self._shadow.jobs.values():
-            if job.state is State.QUEUED and (HoldKind.TYPE, job.spec.type) not in self._shadow.holds:
+            if job.state is State.QUEUED and job.spec.type not in self._shadow.paused:
                 lane = (job.spec.type, job.spec.tags, job.spec.priority)
                 first = heads.get(lane)
                 if first is None or (job.ready_at, job.sequence) < (first.ready_at, first.sequence):

@@ -4,7 +4,6 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.protocol import codec
@@ -30,7 +29,7 @@ def worker(number: int, types: int) -> Worker:
     )
 
 
-def a_ledger(types: int = 0, holds: Iterable[tuple[HoldKind, str]] = ()) -> Ledger:
+def a_ledger(types: int = 0, paused: Iterable[JobType] = (), drained: Iterable[WorkerId] = ()) -> Ledger:
     """One with a job of each of so many types."""
     jobs = []
     for number in range(types):
@@ -45,7 +44,7 @@ def a_ledger(types: int = 0, holds: Iterable[tuple[HoldKind, str]] = ()) -> Ledg
             max_crashes=1,
         )
         jobs.append(JobRecord(spec, number, State.QUEUED, 0.0, 0.0))
-    return Ledger(Snapshot(jobs, {}, types + 1, frozenset(holds)))
+    return Ledger(Snapshot(jobs, {}, types + 1, frozenset(paused), frozenset(drained)))
 
 
 def test_any_fleet_fits_into_a_message() -> None:
@@ -80,7 +79,7 @@ def test_a_small_fleet_is_shown_whole_and_by_name() -> None:
 def test_what_is_held_is_shown_even_where_nothing_waits_and_nobody_is_known() -> None:
     held = worker(1, types=1)
     held.drained = True
-    ledger = a_ledger(1, [(HoldKind.WORKER, held.id), (HoldKind.WORKER, "away"), (HoldKind.TYPE, "paused")])
+    ledger = a_ledger(1, [JobType("paused")], [held.id, WorkerId("away")])
     (away, known) = worker_views(ledger, [held], 3.0, 5.0)
     assert (known.worker_id, known.drained, known.seen_s) == (held.id, True, 5.0)
     assert away == WorkerView(

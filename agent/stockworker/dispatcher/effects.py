@@ -1,10 +1,9 @@
 """What goes into the dispatcher's machine besides messages, and what comes out of it. Frozen data, compared by value."""
 
 from dataclasses import dataclass
-from enum import StrEnum
 
 from stockworker.logs.events import LogEvent
-from stockworker.protocol.ids import JobId, Token, WorkerId
+from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message, Query
@@ -87,20 +86,20 @@ class RunQuery:
     why: tuple[tuple[JobId, tuple[str, ...]], ...] = ()
 
 
-class HoldKind(StrEnum):
-    """What a `SaveHold` names: a paused job type, or a drained worker. The values are in the store."""
+@dataclass(frozen=True, slots=True)
+class SavePause:
+    """Commit that a job type is paused, or no longer."""
 
-    TYPE = "type"
-    WORKER = "worker"
+    job_type: JobType
+    paused: bool
 
 
 @dataclass(frozen=True, slots=True)
-class SaveHold:
-    """Commit that a job type or a worker is kept from work, or no longer."""
+class SaveDrain:
+    """Commit that a worker is drained, or no longer."""
 
-    kind: HoldKind
-    name: str
-    on: bool
+    worker_id: WorkerId
+    drained: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,5 +110,5 @@ class Prune:
     most: int
 
 
-Save = SaveJob | SaveAttempt | SaveHold | Prune
+Save = SaveJob | SaveAttempt | SavePause | SaveDrain | Prune
 Effect = Save | Send | Offer | RunQuery | LogEvent

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from stockworker.dispatcher.assignment import ReadyQueue
-from stockworker.dispatcher.effects import HoldKind, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.leases import LeaseTable
 from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
@@ -27,13 +27,15 @@ class Snapshot:
         jobs: every job that lives.
         totals: how many jobs there are of each state.
         next_sequence: one more than the highest `JobRecord.sequence`.
-        holds: job types and workers that are kept from work.
+        paused: job types that are not dispatched.
+        drained: workers that get no new jobs, whether they are known or not.
     """
 
     jobs: Iterable[JobRecord]
     totals: Mapping[State, int]
     next_sequence: int
-    holds: frozenset[tuple[HoldKind, str]] = frozenset()
+    paused: frozenset[JobType] = frozenset()
+    drained: frozenset[WorkerId] = frozenset()
 
 
 class Ledger:
@@ -43,7 +45,8 @@ class Ledger:
         ended: jobs that have ended, as far as the events of this turn name them; forgotten at its end.
         blamed: tokens of lost leases that count as crashes until their worker turns out to live. Not kept over a
             restart: then the blame stays.
-        holds: job types and workers that are kept from work.
+        paused: job types that are not dispatched.
+        drained: workers that get no new jobs, whether they are known or not.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -54,11 +57,13 @@ class Ledger:
         self.ready = ReadyQueue()
         self.totals: Counter[State] = Counter(snapshot.totals)
         self.next_sequence = snapshot.next_sequence
-        self.holds = set(snapshot.holds)
+        self.paused = set(snapshot.paused)
+        self.drained = set(snapshot.drained)
         self._keys: dict[tuple[JobType, UniqueKey], JobId] = {}
         self._saves: dict[JobId, SaveJob] = {}
         self._attempts: dict[tuple[JobId, int], SaveAttempt] = {}
-        self._holds: dict[tuple[HoldKind, str], SaveHold] = {}
+        self._pauses: dict[JobType, SavePause] = {}
+        self._drains: dict[WorkerId, SaveDrain] = {}
         self._transitions: list[Transition] = []
         self._notices: list[Notice] = []
         for job in snapshot.jobs:
@@ -87,21 +92,21 @@ class Ledger:
         """The job of this type that lives under this unique key."""
         return None if unique is None else self._keys.get((job_type, unique))
 
-    def hold(self, kind: HoldKind, name: str, *, on: bool) -> bool:
-        """Keep a job type or a worker from work, or let it; returns whether that is a change."""
-        if ((kind, name) in self.holds) == on:
+    def set_pause(self, job_type: JobType, *, paused: bool) -> bool:
+        """Pause a job type, or resume it; returns whether that is a change."""
+        if (job_type in self.paused) == paused:
             return False
-        (self.holds.add if on else self.holds.discard)((kind, name))
-        self._holds[kind, name] = SaveHold(kind, name, on)
+        (self.paused.add if paused else self.paused.discard)(job_type)
+        self._pauses[job_type] = SavePause(job_type, paused)
         return True
 
-    def held_types(self) -> frozenset[JobType]:
-        """The job types that are kept from work."""
-        return frozenset(JobType(name) for kind, name in self.holds if kind is HoldKind.TYPE)
-
-    def held_workers(self) -> frozenset[WorkerId]:
-        """The workers that are kept from work, known or not."""
-        return frozenset(WorkerId(name) for kind, name in self.holds if kind is HoldKind.WORKER)
+    def set_drain(self, worker_id: WorkerId, *, drained: bool) -> bool:
+        """Drain a worker, or end that; returns whether that is a change."""
+        if (worker_id in self.drained) == drained:
+            return False
+        (self.drained.add if drained else self.drained.discard)(worker_id)
+        self._drains[worker_id] = SaveDrain(worker_id, drained)
+        return True
 
     def _enter(self, job: JobRecord) -> None:
         self._admit(job)
@@ -206,9 +211,10 @@ class Ledger:
 
     def flush(self) -> tuple[list[Save], list[Notice], list[Transition]]:
         """Return what is to be committed, announced and told to whoever watches since the last call."""
-        saves: list[Save] = [*self._saves.values(), *self._attempts.values(), *self._holds.values()]
+        pending: tuple[dict[Any, Any], ...] = (self._saves, self._attempts, self._pauses, self._drains)
+        saves: list[Save] = [save for saves in pending for save in saves.values()]
         changes = saves, self._notices, self._transitions
-        self._saves, self._attempts, self._holds = {}, {}, {}
+        self._saves, self._attempts, self._pauses, self._drains = {}, {}, {}, {}
         self._notices, self._transitions = [], []
         self.ended = {}
         return changes

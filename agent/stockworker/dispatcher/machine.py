@@ -17,7 +17,6 @@ from stockworker.dispatcher.effects import (
     Effect,
     EndedJobs,
     Event,
-    HoldKind,
     Prune,
     Pruned,
     RunQuery,
@@ -32,7 +31,6 @@ from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
 from stockworker.logs.events import (
     JobRejected,
-    LogEvent,
     MessageRefused,
     TypePaused,
     TypeResumed,
@@ -52,6 +50,7 @@ from stockworker.protocol.messages import (
     ReceiptEntry,
     ReceiptStatus,
     Register,
+    Reply,
     Report,
     Request,
     RetryJob,
@@ -192,20 +191,24 @@ class DispatcherMachine:
         self._outbox.receipt(event.reply, entries)
 
     def _set_pause(self, event: SetPause) -> None:
-        known = self.roster.serves(event.job_type)
-        self._outbox.receipt(event.reply, [self._hold(HoldKind.TYPE, event.job_type, on=event.paused, known=known)])
+        if self.ledger.set_pause(event.job_type, paused=event.paused):
+            job_type = event.job_type
+            self._outbox.log(TypePaused(type=job_type) if event.paused else TypeResumed(type=job_type))
+        self._confirm(event.reply, stopped=event.paused, unknown=None if self.roster.serves(event.job_type) else "type")
 
     def _set_drain(self, event: SetDrain, now: Now) -> None:
+        if self.ledger.set_drain(event.worker_id, drained=event.drained):
+            worker = event.worker_id
+            self._outbox.log(WorkerDrained(worker=worker) if event.drained else WorkerUndrained(worker=worker))
         known = event.worker_id in self.roster.workers
-        self._outbox.receipt(event.reply, [self._hold(HoldKind.WORKER, event.worker_id, on=event.drained, known=known)])
+        self._confirm(event.reply, stopped=event.drained, unknown=None if known else "worker")
         self.roster.drain_changed(event.worker_id, now)
 
-    def _hold(self, kind: HoldKind, name: str, *, on: bool, known: bool) -> ReceiptEntry:
-        if self.ledger.hold(kind, name, on=on):
-            self._outbox.log(_hold_event(kind, name, on=on))
-        status = ReceiptStatus.DISPATCH_STOPPED if on else ReceiptStatus.DISPATCH_RESUMED
-        # An unknown name may be misspelt, or may come later: it is accepted with a hint.
-        return ReceiptEntry(None, status, None if known else f"no such {kind} is known now")
+    def _confirm(self, reply: Reply | None, *, stopped: bool, unknown: str | None) -> None:
+        # A name that is unknown now may be misspelt, or may come later: the order is accepted with a hint.
+        reason = None if unknown is None else f"no such {unknown} is known now"
+        status = ReceiptStatus.DISPATCH_STOPPED if stopped else ReceiptStatus.DISPATCH_RESUMED
+        self._outbox.receipt(reply, [ReceiptEntry(None, status, reason)])
 
     def _answer_queries(self, now: Now) -> None:
         """At the end of a turn: the store is looked into after the commit, and what is said of why must agree."""
@@ -294,12 +297,6 @@ class DispatcherMachine:
         for entry in entries:
             if entry.status is ReceiptStatus.REJECTED:
                 self._outbox.log(JobRejected(job=entry.job_id, type=message.jobs[0].type, reason=entry.reason))
-
-
-def _hold_event(kind: HoldKind, name: str, *, on: bool) -> LogEvent:
-    if kind is HoldKind.TYPE:
-        return TypePaused(type=name) if on else TypeResumed(type=name)
-    return WorkerDrained(worker=name) if on else WorkerUndrained(worker=name)
 
 
 def _clamp_ready_at(job: JobRecord, now: Now) -> JobRecord:

@@ -17,13 +17,12 @@ _ENTRY: Final = 256
 
 def queue_views(ledger: Ledger, workers: Collection[Worker], steady: float) -> tuple[QueueView, ...]:
     """What waits or is paused, by type; `workers` counts those that could run it now."""
-    held = ledger.held_types()
-    waiting = dict.fromkeys(held, (0, steady))
+    waiting = dict.fromkeys(ledger.paused, (0, steady))
     waiting.update((job_type, (count, since)) for job_type, count, since in ledger.ready.waiting())
     views = []
     for job_type, (count, since) in sorted(waiting.items()):
         able = sum(worker.available and worker.may_run(job_type, frozenset()) for worker in workers)
-        views.append(QueueView(job_type, count, max(0.0, steady - since), able, job_type in held))
+        views.append(QueueView(job_type, count, max(0.0, steady - since), able, job_type in ledger.paused))
     return tuple(views[: _ROOM // _ENTRY])
 
 
@@ -40,7 +39,7 @@ def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady:
         worker_id: WorkerView(
             worker_id, online=False, slots=0, leases=0, types=(), seen_s=up_s, version="", drained=True
         )
-        for worker_id in ledger.held_workers()
+        for worker_id in ledger.drained
     }
     for worker in workers:
         views[worker.id] = WorkerView(

@@ -10,7 +10,7 @@ from typing import Final
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.assignment import Worker, share_out
 from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
-from stockworker.dispatcher.effects import HoldKind, Unreached
+from stockworker.dispatcher.effects import Unreached
 from stockworker.dispatcher.leases import Lease
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.outbox import Outbox, about
@@ -277,7 +277,7 @@ class Roster:
 
     def drain_changed(self, worker_id: WorkerId, now: Now) -> None:
         """An operator wants a worker to drain, or no longer."""
-        if (HoldKind.WORKER, worker_id) in self._ledger.holds:
+        if worker_id in self._ledger.drained:
             for lease in self._ledger.leases.of_worker(worker_id):
                 self._want_back(lease, now)
         worker = self.workers.get(worker_id)
@@ -286,7 +286,7 @@ class Roster:
 
     def _order_drain(self, worker: Worker) -> None:
         """Tell a worker whether it is to drain, where that is not what it does."""
-        worker.drained = (HoldKind.WORKER, worker.id) in self._ledger.holds
+        worker.drained = worker.id in self._ledger.drained
         drains = worker.window == 0 and not worker.disk_pressure
         if worker.drained is not drains:
             action = ControlAction.DRAIN if worker.drained else ControlAction.RESUME
@@ -334,11 +334,10 @@ class Roster:
         """Lease ready jobs to whoever wants some."""
         offers: dict[WorkerId, list[JobRecord]] = {}
         aged_before = now.steady - self._policy.max_wait_s
-        paused = self._ledger.held_types()
         prefetch = {job_type: prefetch.jobs for job_type, prefetch in self._policy.prefetch.items()}
         leases = self._ledger.leases.count
         for worker, job_id in share_out(
-            self._ledger.ready, self.workers.values(), leases, aged_before, paused, prefetch
+            self._ledger.ready, self.workers.values(), leases, aged_before, self._ledger.paused, prefetch
         ):
             token = make_token(self._entropy)
             job = self._ledger.lease(self._ledger.jobs[job_id], worker.id, token, now, self._policy.lease_s)
@@ -353,7 +352,7 @@ class Roster:
         that is wanted back.
         """
         prefetch = self._policy.prefetch.get(job.spec.type)
-        if prefetch is None or job.cancel_requested or (HoldKind.WORKER, job.worker) in self._ledger.holds:
+        if prefetch is None or job.cancel_requested or job.worker in self._ledger.drained:
             return self._policy.lease_s
         return prefetch.validity_s
 

@@ -17,7 +17,7 @@ from stockworker.adapters.sqlite import (
     open_database,
     transaction,
 )
-from stockworker.dispatcher.effects import HoldKind, Prune, Save, SaveAttempt, SaveHold, SaveJob
+from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.rows import (
     ATTEMPT,
@@ -29,7 +29,7 @@ from stockworker.dispatcher.rows import (
     read_attempt,
     read_job,
 )
-from stockworker.protocol.ids import JobId
+from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import JobFilter
@@ -92,6 +92,10 @@ _INSERT_JOB: Final = f"INSERT INTO job ({', '.join(JOB)}) VALUES ({', '.join('?'
 _UPDATE_JOB: Final = f"UPDATE job SET {', '.join(f'{column} = ?' for column in PROGRESS)} WHERE sequence = ?"
 _SELECT_ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT)} FROM attempt WHERE job_id = ? ORDER BY number"
 _SAVE_ATTEMPT: Final = f"INSERT OR REPLACE INTO attempt ({', '.join(ATTEMPT)}) VALUES ({', '.join('?' * len(ATTEMPT))})"
+_PAUSED: Final = "type"
+_DRAINED: Final = "worker"
+_HOLD: Final = "INSERT OR IGNORE INTO hold (kind, name) VALUES (?, ?)"
+_RELEASE: Final = "DELETE FROM hold WHERE kind = ? AND name = ?"
 _VARIABLES: Final = 512  # below every SQLite's limit of bound variables (999 before 3.32)
 
 
@@ -115,8 +119,10 @@ class SqliteJobStore:
         jobs = [read_job(row) for row in self._rows(f"{_SELECT_JOB} WHERE ended_at IS NULL ORDER BY sequence")]
         totals = {State(state): count for state, count in self._rows("SELECT state, count(*) FROM job GROUP BY state")}
         ((newest,),) = self._rows("SELECT coalesce(max(sequence), 0) FROM job")
-        holds = frozenset((HoldKind(kind), name) for kind, name in self._rows("SELECT kind, name FROM hold"))
-        return Snapshot(jobs, totals, newest + 1, holds)
+        holds = self._rows("SELECT kind, name FROM hold")
+        paused = frozenset(JobType(name) for kind, name in holds if kind == _PAUSED)
+        drained = frozenset(WorkerId(name) for kind, name in holds if kind == _DRAINED)
+        return Snapshot(jobs, totals, newest + 1, paused, drained)
 
     def check(self) -> None:
         """Read all of the file: an index that has lost an entry would let a job be stored twice.
@@ -142,7 +148,7 @@ class SqliteJobStore:
         """Write all in one transaction."""
         jobs: list[SaveJob] = []
         attempts: list[tuple[Any, ...]] = []
-        holds: list[SaveHold] = []
+        holds: list[tuple[str, str, bool]] = []
         prunes: list[Prune] = []
         for save in saves:
             match save:
@@ -150,8 +156,10 @@ class SqliteJobStore:
                     jobs.append(save)
                 case SaveAttempt(attempt=attempt):
                     attempts.append(attempt_row(attempt))
-                case SaveHold():
-                    holds.append(save)
+                case SavePause(job_type=job_type, paused=paused):
+                    holds.append((_PAUSED, job_type, paused))
+                case SaveDrain(worker_id=worker_id, drained=drained):
+                    holds.append((_DRAINED, worker_id, drained))
                 case Prune():
                     prunes.append(save)
         pruned: Counter[State] = Counter()
@@ -159,8 +167,8 @@ class SqliteJobStore:
             with transaction(self._connection):
                 self._write_jobs(jobs)
                 self._write(_SAVE_ATTEMPT, attempts)
-                for hold in holds:
-                    self._hold(hold)
+                for kind, name, on in holds:
+                    self._connection.execute(_HOLD if on else _RELEASE, (kind, name))
                 for prune in prunes:
                     pruned += self._prune(prune)
         except DatabaseError as error:
@@ -188,14 +196,6 @@ class SqliteJobStore:
     def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
         if rows:
             self._connection.executemany(statement, rows)
-
-    def _hold(self, save: SaveHold) -> None:
-        statement = (
-            "INSERT OR IGNORE INTO hold (kind, name) VALUES (?, ?)"
-            if save.on
-            else "DELETE FROM hold WHERE kind = ? AND name = ?"
-        )
-        self._connection.execute(statement, (str(save.kind), save.name))
 
     def _prune(self, prune: Prune) -> Counter[State]:
         rows = self._connection.execute(

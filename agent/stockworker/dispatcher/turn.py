@@ -19,8 +19,9 @@ from stockworker.dispatcher.effects import (
     RunQuery,
     Save,
     SaveAttempt,
-    SaveHold,
+    SaveDrain,
     SaveJob,
+    SavePause,
     Send,
     Unreached,
 )
@@ -136,7 +137,7 @@ class DispatcherTurns:
                     packets.append(codec.encode(answer(query, self._store, dict(why))))
                 case LogEvent():
                     log.append(effect)
-                case SaveJob() | SaveAttempt() | SaveHold() | Prune():
+                case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():
                     pass
         return TurnOutput(tuple(packets), tuple(log))
 

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator
 
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.effects import HoldKind
 from stockworker.dispatcher.leases import LeaseTable
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import Policy
@@ -49,7 +48,7 @@ def _queued(job: JobRecord, ledger: Ledger, workers: Collection[Worker], now: No
     yield f"it has waited for {_seconds(now.steady - job.ready_at)} at priority {spec.priority.label}"
     if job.reason is not None:
         yield f"it came back: {_first_line(job.reason)}"
-    paused = spec.type in ledger.held_types()
+    paused = spec.type in ledger.paused
     if paused:
         yield f"jobs of type {spec.type} are paused: stockworker resume {spec.type}"
     able = [worker for worker in workers if spec.type in worker.types]
@@ -88,7 +87,7 @@ def _leased(job: JobRecord, ledger: Ledger, policy: Policy, now: Now) -> Iterato
     yield f"its lease ends in {_seconds(lease.deadline - now.steady)} unless renewed"
     if job.cancel_requested:
         yield "it is to be cancelled: its worker has been told to stop it"
-    elif job.spec.type in policy.prefetch and (HoldKind.WORKER, job.worker) not in ledger.holds:
+    elif job.spec.type in policy.prefetch and job.worker not in ledger.drained:
         yield f"it stays there though the worker is cut off (prefetch); to take it back: stockworker drain {job.worker}"
 
 

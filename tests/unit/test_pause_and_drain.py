@@ -2,7 +2,7 @@
 
 import pytest
 
-from stockworker.dispatcher.effects import HoldKind, SaveHold
+from stockworker.dispatcher.effects import SavePause
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus, Unregister
@@ -33,20 +33,20 @@ from tests.harness.dispatching import (
 )
 from tests.harness.dispatching import REPLY as R
 
-HELD, FREED = receipt(None, ReceiptStatus.DISPATCH_STOPPED), receipt(None, ReceiptStatus.DISPATCH_RESUMED)
+STOPPED, RESUMED = receipt(None, ReceiptStatus.DISPATCH_STOPPED), receipt(None, ReceiptStatus.DISPATCH_RESUMED)
 
 # --- paused types -----------------------------------------------------------------------------------------------------
 
 
 def test_of_a_paused_type_nothing_is_given_out_until_it_is_resumed(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(request(W1), pause(BACKTEST, R))
-    dispatcher.expect(HELD)
+    dispatcher.expect(STOPPED)
     dispatcher.tell(submit(A, reply=None), request(W1))
     dispatcher.after(DAY)
     dispatcher.expect()
     dispatcher.tell(request(W1))
     dispatcher.tell(resume(BACKTEST, R))
-    dispatcher.expect(dispatcher.given(W1, A), FREED)
+    dispatcher.expect(dispatcher.given(W1, A), RESUMED)
     assert [note for note in dispatcher.notes if note.startswith("type_")] == ["type_paused", "type_resumed"]
 
 
@@ -59,7 +59,7 @@ def test_a_pause_holds_for_what_is_submitted_in_the_same_turn(dispatcher: Dispat
 def test_the_last_word_of_a_turn_counts(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(pause(BACKTEST), submit(A, reply=None), request(W1), resume(BACKTEST))
     dispatcher.expect(dispatcher.given(W1, A))
-    assert dispatcher.store.load().holds == frozenset()
+    assert dispatcher.store.load().paused == frozenset()
 
 
 def test_other_types_flow_past_a_paused_one(dispatcher: DispatcherBook) -> None:
@@ -92,15 +92,15 @@ def test_a_repeated_order_is_answered_and_saved_once(dispatcher: DispatcherBook)
     dispatcher.tell(request(W1))
     for _ in range(2):
         dispatcher.tell(pause(BACKTEST, R))
-        dispatcher.expect(HELD)
-    assert dispatcher.holds == [SaveHold(HoldKind.TYPE, BACKTEST, on=True)]
+        dispatcher.expect(STOPPED)
+    assert dispatcher.orders == [SavePause(BACKTEST, paused=True)]
     assert dispatcher.notes.count("type_paused") == 1
 
 
 def test_what_is_not_paused_can_be_resumed(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(request(W1), resume(BACKTEST, R))
-    dispatcher.expect(FREED)
-    assert dispatcher.holds == []
+    dispatcher.expect(RESUMED)
+    assert dispatcher.orders == []
 
 
 def test_what_is_not_known_is_held_all_the_same_and_said(dispatcher: DispatcherBook) -> None:
@@ -120,7 +120,7 @@ def test_what_is_not_known_is_held_all_the_same_and_said(dispatcher: DispatcherB
 def test_a_drained_worker_is_told_gets_nothing_and_finishes_what_runs(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(drain(W1, R), submit(B, reply=None))
-    dispatcher.expect(order(W1, DRAIN), HELD)
+    dispatcher.expect(order(W1, DRAIN), STOPPED)
     dispatcher.tell(report(W1, dispatcher.ended(A)), request(W1, window=0))
     dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "null"))
     assert dispatcher.state(B) is State.QUEUED
