@@ -1,6 +1,7 @@
 """What was ever sent in schema 1 is understood for ever: bytes as recorded, and what they mean."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 
@@ -8,11 +9,12 @@ import pytest
 
 from stockworker.errors import DecodeError
 from stockworker.protocol import job, messages
-from stockworker.protocol.codec import decode
+from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet, Properties
+from stockworker.protocol.wire import Items, Object, Plan, PlanField, plan_of
 
 W, J, C, T = (
     WorkerId("edge-7-1"),
@@ -142,6 +144,7 @@ RECORDED: dict[str, Message] = {
     "heartbeat": messages.Heartbeat(W, "boot1", 2, 1, 0, 99.5),
     "request short of space": messages.Request(W, "boot1", 2, 0, (TA,), (), "0.1.0", (), disk_pressure=True),
     "heartbeat of evictions": messages.Heartbeat(W, "boot1", 2, 1, 7, 99.5, 3),
+    "heartbeat of a certificate": messages.Heartbeat(W, "boot1", 2, 1, 0, 99.5, certificate_days=-3),
     "disconnect": messages.Disconnect(W, "boot1"),
     "assign": messages.Assign(W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, TEXT),)),
     "assign with a time limit": messages.Assign(
@@ -201,6 +204,21 @@ RECORDED: dict[str, Message] = {
             ),
         ),
     ),
+    "stats of certificates": messages.Stats(
+        None,
+        "e1",
+        "0.1.0",
+        12.5,
+        (),
+        (),
+        (
+            messages.WorkerView(
+                W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", certificate_days=9
+            ),
+        ),
+        (),
+        certificate_days=365,
+    ),
     "stats of holds": messages.Stats(
         None,
         "e1",
@@ -219,12 +237,11 @@ VECTORS: dict[str, dict[str, Any]] = {
 }
 
 
-@pytest.mark.parametrize("name", RECORDED)
-def test_recorded_bytes_keep_their_meaning(name: str) -> None:
+def recorded_packet(name: str) -> Packet:
     vector = VECTORS[name]
     properties = vector["properties"]
     correlation = properties.get("correlation_data")
-    packet = Packet(
+    return Packet(
         vector["topic"],
         vector["body"].encode(),
         retain=vector["retain"],
@@ -235,7 +252,37 @@ def test_recorded_bytes_keep_their_meaning(name: str) -> None:
             tuple((name, value) for name, value in properties.get("user", [])),
         ),
     )
-    assert decode(packet) == RECORDED[name]
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_recorded_bytes_keep_their_meaning(name: str) -> None:
+    assert decode(recorded_packet(name)) == RECORDED[name]
+
+
+@pytest.mark.parametrize("name", RECORDED)
+def test_what_was_written_once_is_still_written(name: str) -> None:
+    """Peers and scripts of older versions find each field that they read under its name."""
+    old, new = recorded_packet(name), encode(RECORDED[name])
+    assert new.topic == old.topic
+    assert {*new.properties.user} >= {*old.properties.user}
+    if old.body and (old.properties.content_type or not old.topic.startswith("jobs/queue/")):
+        kept = {field: value for field, value in json.loads(old.body).items() if field not in DROPPED}
+        assert includes(json.loads(new.body), kept)
+
+
+DROPPED = {"renewed"}
+"""Fields that no peer has ever read."""
+
+
+def includes(new: Any, old: Any) -> bool:
+    """Whether JSON has everything that it had before."""
+    match old:
+        case dict():
+            return all(name in new and includes(new[name], value) for name, value in old.items())
+        case list():
+            return len(new) == len(old) and all(map(includes, new, old))
+        case _:
+            return bool(new == old)
 
 
 def test_an_unknown_order_is_refused_by_name() -> None:
@@ -247,3 +294,73 @@ def test_an_unknown_order_is_refused_by_name() -> None:
 def test_every_message_is_recorded() -> None:
     assert {type(message) for message in RECORDED.values()} == set(get_args(Message))
     assert set(VECTORS) == set(RECORDED)
+
+
+# --- every field ------------------------------------------------------------------------------------------------------
+
+
+def plans(cls: type[Any]) -> Iterator[Plan[Any]]:
+    """The plan of a class, and those of the classes in its fields."""
+    plan = plan_of(cls)
+    yield plan
+    for field in plan.fields:
+        kind = field.kind.item if isinstance(field.kind, Items) else field.kind
+        if isinstance(kind, Object):
+            yield from plans(kind.plan.cls)
+
+
+EVERY_PLAN = {plan.cls: plan for cls in (*get_args(Message), messages.Submission) for plan in plans(cls)}
+EVERY_FIELD = [
+    pytest.param(plan, field, id=f"{cls.__name__}.{field.attribute}")
+    for cls, plan in EVERY_PLAN.items()
+    for field in plan.fields
+]
+
+
+def objects(value: Any) -> Iterator[Any]:
+    """Every object with a plan inside a recorded message."""
+    if isinstance(value, tuple):
+        for each in value:
+            yield from objects(each)
+    elif isinstance(value, messages.Submit):
+        yield from value.jobs
+    elif type(value) in EVERY_PLAN:
+        yield value
+        for field in EVERY_PLAN[type(value)].fields:
+            yield from objects(getattr(value, field.attribute))
+
+
+@pytest.mark.parametrize(("plan", "field"), EVERY_FIELD)
+def test_every_field_is_recorded_with_a_value_of_its_own(plan: Plan[Any], field: PlanField) -> None:
+    found = (each for message in RECORDED.values() for each in objects(message) if type(each) is plan.cls)
+    assert any(getattr(each, field.attribute) not in {None, field.absent, field.silent} for each in found)
+
+
+def mistaken() -> list[str]:
+    """The recorded messages that do not come through the codec as they are."""
+    wrong = []
+    for name, message in RECORDED.items():
+        try:
+            right = decode(recorded_packet(name)) == message == decode(encode(message))
+        except (DecodeError, KeyError):
+            right = False
+        if not right:
+            wrong.append(name)
+    return wrong
+
+
+def test_nothing_is_mistaken_while_every_field_is_there() -> None:
+    assert mistaken() == []
+
+
+@pytest.mark.parametrize("forgetful", ["encoder", "decoder"])
+@pytest.mark.parametrize(("plan", "field"), EVERY_FIELD)
+def test_a_field_that_one_side_forgets_is_noticed(
+    plan: Plan[Any], field: PlanField, forgetful: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if forgetful == "encoder":
+        monkeypatch.setattr(plan, "_writes", tuple(entry for entry in plan._writes if entry[0] != field.name))
+    else:
+        forgotten = (("never sent", *entry[1:]) if entry[0] == field.name else entry for entry in plan._reads)
+        monkeypatch.setattr(plan, "_reads", tuple(forgotten))
+    assert mistaken()

@@ -80,7 +80,7 @@ class Submission(JobOptions):
 class Submit:
     """One or more jobs to store, all of one type and priority."""
 
-    jobs: Annotated[tuple[Submission, ...], Wire("the jobs")]
+    jobs: tuple[Submission, ...]
     reply: Reply | None
 
 
