@@ -5,6 +5,7 @@ import argparse
 import pytest
 
 from stockworker.adapters import clock
+from stockworker.config.kinds import integer
 from stockworker.terminal import arguments
 
 
@@ -47,8 +48,7 @@ def test_what_is_no_moment(written: str, text: str) -> None:
     [
         (arguments.identifier, "a/b"),
         (arguments.timeout, "0"),
-        (arguments.delay, "-1"),
-        (arguments.attempts, "0"),
+        (arguments.argument(integer(1, 3)), "0"),
         (arguments.whole_number(1, 10), "11"),
     ],
 )

@@ -1,34 +1,26 @@
 """A batch of jobs: one JSON object per line. The whole batch is read and checked before anything is sent."""
 
 import argparse
-import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
+from stockworker.cli.job_options import OPTIONS, read_option, read_value
 from stockworker.client import make_submission
 from stockworker.errors import JobRejected
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.messages import Submission
 from stockworker.protocol.suggestion import suggestion
-from stockworker.terminal.arguments import attempts, delay, identifier, moment, timeout
+from stockworker.terminal.arguments import identifier
 
-_OPTIONS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
+_PARTICULARS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "id": ("id", identifier),
     "type": ("job_type", identifier),
     "priority": ("priority", str),
-    "not_before": ("not_before", moment),
-    "expires_at": ("expires_at", moment),
-    "timeout": ("timeout_s", timeout),
-    "max_attempts": ("max_attempts", attempts),
-    "backoff": ("backoff_s", delay),
-    "max_crashes": ("max_crashes", attempts),
-    "unique": ("unique", identifier),
 }
-"""Field name, as in the protocol → option of `make_submission`, and the parser of its value."""
+"""Fields beside the job options → argument of `make_submission`, and the parser of its value."""
 
-_TIMES: Final = frozenset({"not_before", "expires_at"})
-_FIELDS: Final = (*_OPTIONS, "payload", "tags")
+FIELDS: Final = ("type", "payload", "id", "priority", *OPTIONS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,13 +78,10 @@ def _read_job(line: bytes, defaults: Mapping[str, Any]) -> Submission:
         raise _Wrong('not a JSON object; write {"type": "...", "payload": ...}')
     options = dict(defaults)
     for name, value in fields.items():
-        if name not in _FIELDS:
-            raise _Wrong(f"{name}: unknown field{suggestion(name, _FIELDS)}; valid fields are {', '.join(_FIELDS)}")
-        if name in _OPTIONS and value is not None:
-            option, parse = _OPTIONS[name]
-            options[option] = _read_option(name, value, parse)
-    if "tags" in fields:
-        options["tags"] = _read_tags(fields["tags"])
+        if name not in FIELDS:
+            raise _Wrong(f"{name}: unknown field{suggestion(name, FIELDS)}; valid fields are {', '.join(FIELDS)}")
+        if value is not None and name != "payload":
+            options.update([_read_field(name, value)])
     if options.get("job_type") is None:
         raise _Wrong(
             "type: missing, here and on the command line; add it to the line, or name TYPE on the command line"
@@ -100,18 +89,12 @@ def _read_job(line: bytes, defaults: Mapping[str, Any]) -> Submission:
     return make_submission(payload=fields.get("payload"), **options)
 
 
-def _read_option(name: str, value: Any, parse: Callable[[str], Any]) -> Any:
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise _Wrong(f"{name}: must be a string or a number")
-    if name in _TIMES and not isinstance(value, str):
-        return float(value)  # seconds since the epoch, as in the protocol
+def _read_field(name: str, value: Any) -> tuple[str, Any]:
+    """The argument of `make_submission` that a field gives, and its value."""
     try:
-        return parse(value if isinstance(value, str) else json.dumps(value))
+        if name in OPTIONS:
+            return OPTIONS[name].attribute, read_option(OPTIONS[name], value)
+        argument, parse = _PARTICULARS[name]
+        return argument, read_value(value, parse)
     except argparse.ArgumentTypeError as error:
         raise _Wrong(f"{name}: {error}") from None
-
-
-def _read_tags(value: Any) -> list[str]:
-    if not isinstance(value, list) or not all(isinstance(tag, str) for tag in value):
-        raise _Wrong("tags: must be a list of strings")
-    return value

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from stockworker.cli import batch
 from stockworker.cli.connection import converse
+from stockworker.cli.job_options import add_job_options, option_values
 from stockworker.cli.jobs import print_outcome
 from stockworker.cli.payload import read_file, read_payload
 from stockworker.cli.printing import (
@@ -21,12 +22,11 @@ from stockworker.errors import AccessDenied, ConnectionFailed, JobRejected
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.wire import shown
-from stockworker.terminal.arguments import add_client_options, attempts, delay, identifier, moment, timeout
+from stockworker.terminal.arguments import add_client_options, identifier, timeout
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import StatusLine, complain, note, print_json
 
 _MOST_FAULTS: Final = 20
-_WHEN: Final = "a time such as 2026-05-01T09:30:00Z, or a duration from now such as 5m"
 
 
 def submit(parser: argparse.ArgumentParser) -> None:
@@ -47,9 +47,8 @@ def submit(parser: argparse.ArgumentParser) -> None:
     many.add_argument(
         "--batch",
         metavar="FILE",
-        help="read jobs from a file or from standard input (-), one JSON object per line, with the fields type, payload, "
-        "id, priority, not_before, expires_at, timeout, max_attempts, backoff, max_crashes, tags, unique; TYPE and the "
-        "options are the defaults of fields that a line does not have",
+        help="read jobs from a file or from standard input (-), one JSON object per line, with the fields "
+        f"{', '.join(batch.FIELDS)}; TYPE and the options are the defaults of fields that a line does not have",
     )
     many.add_argument("--skip-bad", action="store_true", help="submit the valid lines even if other lines are invalid")
     waiting = parser.add_argument_group("waiting")
@@ -63,34 +62,8 @@ def _add_job_options(group: "argparse._ArgumentGroup") -> None:
     group.add_argument(
         "--id", type=identifier, help="job ID; submitting the same ID again does not create a second job"
     )
-    group.add_argument(
-        "--unique",
-        type=identifier,
-        metavar="KEY",
-        help="deduplication key: if an unfinished job of this type has the same key, return that job instead of submitting",
-    )
     group.add_argument("--priority", choices=tuple(PRIORITY_BY_LABEL), default="normal", help="default: normal")
-    group.add_argument("--not-before", type=moment, metavar="WHEN", help=f"earliest start: {_WHEN}")
-    group.add_argument("--expires-at", type=moment, metavar="WHEN", help=f"latest start: {_WHEN}")
-    group.add_argument("--timeout", type=timeout, metavar="DURATION", help="longest run time of one attempt")
-    group.add_argument(
-        "--max-attempts", type=attempts, metavar="NUMBER", help="number of attempts that may fail; 1 means no retry"
-    )
-    group.add_argument(
-        "--backoff",
-        type=delay,
-        metavar="DURATION",
-        help="delay after the first failure; doubles after each further failure",
-    )
-    group.add_argument(
-        "--max-crashes",
-        type=attempts,
-        metavar="NUMBER",
-        help="give up after the job has crashed its process this many times",
-    )
-    group.add_argument(
-        "--tag", type=identifier, action="append", default=[], help="tag that the worker must have; may be repeated"
-    )
+    add_job_options(group)
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -105,19 +78,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 
 def _options(arguments: argparse.Namespace) -> dict[str, Any]:
-    return {
-        "job_type": arguments.type,
-        "id": arguments.id,
-        "priority": arguments.priority,
-        "not_before": arguments.not_before,
-        "expires_at": arguments.expires_at,
-        "timeout_s": arguments.timeout,
-        "max_attempts": arguments.max_attempts,
-        "backoff_s": arguments.backoff,
-        "max_crashes": arguments.max_crashes,
-        "tags": arguments.tag,
-        "unique": arguments.unique,
-    }
+    particulars = {"job_type": arguments.type, "id": arguments.id, "priority": arguments.priority}
+    return particulars | option_values(arguments)
 
 
 # --- one job ----------------------------------------------------------------------------------------------------------

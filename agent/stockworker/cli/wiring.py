@@ -1,7 +1,7 @@
 """From the configuration to the settings of each part: the only place that knows both."""
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -176,19 +176,12 @@ def _ids_in(file: Path) -> frozenset[WorkerId]:
 def policy(config: Config) -> Policy:
     """The numbers that the dispatcher decides by."""
     dispatcher = config.dispatcher
-    defaults = dispatcher.job_defaults
     return Policy(
         lease_s=dispatcher.lease_s,
         max_wait_s=dispatcher.max_wait_s,
         worker_timeout_s=dispatcher.worker_timeout_s,
         keep_ended_s=dispatcher.keep_ended_s,
-        defaults=JobDefaults(
-            timeout_s=defaults.timeout_s,
-            max_attempts=defaults.max_attempts,
-            backoff_s=defaults.backoff_s,
-            backoff_max_s=defaults.backoff_max_s,
-            max_crashes=defaults.max_crashes,
-        ),
+        defaults=JobDefaults(**asdict(dispatcher.job_defaults)),
         prefetch={
             job_type: Prefetch(each.prefetch, each.prefetch_validity_s)
             for job_type, each in dispatcher.types.items()

@@ -12,6 +12,7 @@ from typing import Any
 from stockworker.config.document import Items, Node, Scalar, Table, quoted
 from stockworker.protocol.ids import ID_GRAMMAR
 from stockworker.protocol.suggestion import suggestion
+from stockworker.protocol.wire import Duration, Identifier, Integer, Kind
 
 Json = Any  # what json.loads returns: untyped by nature
 Value = Any  # the kind of a key decides the type of its value
@@ -136,6 +137,19 @@ def duration(least_s: float, most_s: float) -> ValueKind:
         return value
 
     return ValueKind(parse, meaning, _show_duration)
+
+
+def written(kind: Kind) -> "ValueKind":
+    """How people write a value of the wire, in the configuration and on the command line: within the same bounds."""
+    match kind:
+        case Integer(lowest=least, highest=most):
+            return integer(least, most)
+        case Duration(lowest=least, highest=most):
+            return duration(least, most)
+        case Identifier():
+            return ID
+        case _:
+            raise TypeError(f"people can't write: {kind.says}")
 
 
 def _parse_size(written: str) -> int:

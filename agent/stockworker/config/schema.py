@@ -31,10 +31,13 @@ from stockworker.config.kinds import (
     integer,
     number,
     text,
+    written,
 )
 from stockworker.config.secrets import read_secret, read_settings
 from stockworker.errors import ConfigError
 from stockworker.protocol.ids import ClientId, JobType, Tag, WorkerId
+from stockworker.protocol.job import JobOptions
+from stockworker.protocol.wire import plan_of
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -66,6 +69,12 @@ class Key:
 
 def _key(kind: AnyKind, meaning: str, *, name: str = "", shown: str = "") -> dict[str, Key]:
     return {"key": Key(kind, meaning, name, shown)}
+
+
+def _job_default(option: str) -> dict[str, Key]:
+    """The key for the default of a job option: its bounds and meaning are those of the option."""
+    (found,) = (each for each in plan_of(JobOptions).fields if each.attribute == option)
+    return _key(written(found.kind), f"{found.meaning[0].upper()}{found.meaning[1:]}.")
 
 
 def keys(section: type) -> Iterator[tuple[str, Key, "dataclasses.Field[Any]"]]:
@@ -314,19 +323,10 @@ class MarketData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDefaultsConfig:
-    max_attempts: int = field(
-        default=3, metadata=_key(integer(1, 1000), "How often a job may fail before it is given up; 1 is no retry.")
-    )
-    max_crashes: int = field(
-        default=3, metadata=_key(integer(1, 100), "How many processes a job may take down before it is given up.")
-    )
-    timeout_s: float = field(default=600.0, metadata=_key(duration(1, 30 * DAY_S), "How long one attempt may run."))
-    backoff_s: float = field(
-        default=5.0,
-        metadata=_key(
-            duration(0, DAY_S), "Wait after the first failure; doubles with each further one. Half of it is random."
-        ),
-    )
+    max_attempts: int = field(default=3, metadata=_job_default("max_attempts"))
+    max_crashes: int = field(default=3, metadata=_job_default("max_crashes"))
+    timeout_s: float = field(default=600.0, metadata=_job_default("timeout_s"))
+    backoff_s: float = field(default=5.0, metadata=_job_default("backoff_s"))
     backoff_max_s: float = field(default=600.0, metadata=_key(duration(0, DAY_S), "The longest wait between attempts."))
 
 

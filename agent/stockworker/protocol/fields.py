@@ -103,7 +103,7 @@ def check_number(value: object, lowest: float, highest: float) -> float:
     if type(value) is not float or not math.isfinite(value):
         raise expected("a number", value)
     if not lowest <= value <= highest:
-        raise FieldError(f"must be from {lowest:g} to {highest:g}")
+        raise FieldError(f"must be from {lowest:.15g} to {highest:.15g}")
     return value
 
 

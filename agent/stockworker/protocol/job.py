@@ -1,8 +1,9 @@
 """A job: what was asked for (`JobSpec`), and how it stands (`JobRecord`)."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, TypedDict
 
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
@@ -40,7 +41,7 @@ class Outcome(StrEnum):
 
 
 LONGEST_TIMEOUT_S: Final = 30 * 86400.0
-MOST_ATTEMPTS: Final = 1000
+_MOST_ATTEMPTS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +58,7 @@ class JobOptions:
     not_before: Annotated[float | None, Time(), Wire("earliest start")] = None
     expires_at: Annotated[float | None, Time(), Wire("latest start")] = None
     max_attempts: Annotated[
-        int | None, Integer(1, MOST_ATTEMPTS), Wire("fail the job after this many failed attempts; 1 is no retry")
+        int | None, Integer(1, _MOST_ATTEMPTS), Wire("fail the job after this many failed attempts; 1 is no retry")
     ] = None
     backoff_s: Annotated[
         float | None,
@@ -66,10 +67,10 @@ class JobOptions:
     ] = None
     max_crashes: Annotated[
         int | None,
-        Integer(1, MOST_ATTEMPTS),
+        Integer(1, _MOST_ATTEMPTS),
         Wire("fail the job after it has crashed its process, or lost its worker, this many times"),
     ] = None
-    tags: Annotated[frozenset[Tag], Wire("tags that a worker must have to get the job")] = frozenset()
+    tags: Annotated[frozenset[Tag], Wire("the job goes only to workers that have all of these tags")] = frozenset()
     unique: Annotated[
         UniqueKey | None,
         Wire(
@@ -77,6 +78,19 @@ class JobOptions:
             "submitting this one"
         ),
     ] = None
+
+
+class JobArguments(TypedDict, total=False):
+    """`JobOptions` as keyword arguments, as only a `TypedDict` can type them; a test compares the two."""
+
+    timeout_s: float | None
+    not_before: float | None
+    expires_at: float | None
+    max_attempts: int | None
+    backoff_s: float | None
+    max_crashes: int | None
+    tags: Iterable[str]
+    unique: str | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

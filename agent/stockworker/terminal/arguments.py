@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.config.kinds import ID, ValueKind, Wrong, duration, integer
-from stockworker.protocol.job import LONGEST_TIMEOUT_S, MOST_ATTEMPTS
+from stockworker.protocol.job import LONGEST_TIMEOUT_S
 from stockworker.terminal.config_option import add_config
 
 Parse = Callable[[str], Any]
@@ -16,7 +16,9 @@ _LONGEST_DELAY_S: Final = 10 * 365 * 86400.0
 _UNITS: Final = ("s", "m", "h", "d")
 
 
-def _argument(kind: ValueKind) -> Parse:
+def argument(kind: ValueKind) -> Parse:
+    """Parse an argument as a value of this kind is written in the configuration."""
+
     def parse(written: str) -> Any:
         try:
             return kind.parse(written)
@@ -26,16 +28,14 @@ def _argument(kind: ValueKind) -> Parse:
     return parse
 
 
-identifier: Final = _argument(ID)
-timeout: Final = _argument(duration(0.001, LONGEST_TIMEOUT_S))
-delay: Final = _argument(duration(0, LONGEST_TIMEOUT_S))
-attempts: Final = _argument(integer(1, MOST_ATTEMPTS))
-from_now: Final = _argument(duration(0, _LONGEST_DELAY_S))
+identifier: Final = argument(ID)
+timeout: Final = argument(duration(0.001, LONGEST_TIMEOUT_S))
+from_now: Final = argument(duration(0, _LONGEST_DELAY_S))
 
 
 def whole_number(least: int, most: int) -> Parse:
     """Parse a whole number within bounds."""
-    return _argument(integer(least, most))
+    return argument(integer(least, most))
 
 
 def moment(written: str) -> float:
