@@ -5,7 +5,7 @@ import json
 import logging
 
 from stockworker.protocol.body import MAX_TEXT
-from stockworker.worker.work import Finished, HandlerLogged, Progressed
+from stockworker.worker.work import AttemptResult, HandlerLogged, Progressed
 from tests.harness.executor import Bench, python, result, shell
 
 
@@ -24,9 +24,11 @@ def test_what_a_handler_prints_and_logs_is_told_in_order_of_its_source_before_it
             (logging.ERROR, "by a library"),
         ]
         assert {e.token for e in logged} == {token}
-        ends = [e.token for e in bench.events if isinstance(e, Finished)]
+        ends = [e.token for e in bench.events if isinstance(e, AttemptResult)]
         assert ends[0] == token
-        assert bench.events.index(logged[-1]) < next(n for n, e in enumerate(bench.events) if isinstance(e, Finished))
+        assert bench.events.index(logged[-1]) < next(
+            n for n, e in enumerate(bench.events) if isinstance(e, AttemptResult)
+        )
 
     asyncio.run(scenario())
 

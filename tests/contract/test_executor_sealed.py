@@ -7,7 +7,7 @@ from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.sealing.keyring import Holder
 from stockworker.worker.sealing import WorkerSealing
-from stockworker.worker.work import Finished, Progressed, Work
+from stockworker.worker.work import AttemptResult, Progressed, Work
 from tests.harness.executor import Bench, failure, python, shell
 from tests.harness.seals import DESK, EDGE, PRICES, Parties, job, line
 
@@ -27,7 +27,7 @@ def parties() -> Parties:
 
 def bench(made: Parties) -> Bench:
     handlers = {name: python(name) for name in TYPES if name != "cat"}
-    return Bench({**handlers, "cat": shell("cat")}, secrecy=WorkerSealing(made.worker()))
+    return Bench({**handlers, "cat": shell("cat")}, sealing=WorkerSealing(made.worker()))
 
 
 def start(bench: Bench, made: Parties, job_type: str, payload: object, timeout_s: float = 60.0) -> Token:
@@ -36,12 +36,12 @@ def start(bench: Bench, made: Parties, job_type: str, payload: object, timeout_s
     return Token("t1")
 
 
-def opened_result(made: Parties, finished: Finished) -> str:
+def opened_result(made: Parties, finished: AttemptResult) -> str:
     assert finished.outcome is Outcome.OK, finished
     return made.submitter().open_result(finished.result or "", JOB, clock.wall(), None)
 
 
-def opened_error(made: Parties, finished: Finished) -> str:
+def opened_error(made: Parties, finished: AttemptResult) -> str:
     return made.submitter().open_error(finished.error or "", JOB, clock.wall(), None)
 
 

@@ -40,11 +40,11 @@ def test_it_is_known_when_an_attempt_has_ended_at_the_latest() -> None:
             bench.start("wait", timeout_s=1000.0)
             token = bench.start("wait", timeout_s=400.0)
             await bench.first_text(token)
-            assert before + 450.0 <= (bench.executor.gone_by or 0.0) <= clock.monotonic() + 450.0
+            assert before + 450.0 <= (bench.executor.must_exit_by or 0.0) <= clock.monotonic() + 450.0
             bench.executor.stop(token)
-            assert before < (bench.executor.gone_by or 0.0) <= clock.monotonic() + 50.0
+            assert before < (bench.executor.must_exit_by or 0.0) <= clock.monotonic() + 50.0
             await bench.end(token)
-            assert (bench.executor.gone_by or 0.0) > before + 1000.0
+            assert (bench.executor.must_exit_by or 0.0) > before + 1000.0
 
     asyncio.run(scenario())
 

@@ -13,7 +13,7 @@ from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.executor import Executor
 from stockworker.worker.sealing import WorkerSealing
-from stockworker.worker.work import ExecutorEvent, Finished, HandlerLogged, Progressed, Work
+from stockworker.worker.work import AttemptResult, ExecutorEvent, HandlerLogged, Progressed, Work
 
 T = TypeVar("T")
 
@@ -44,7 +44,7 @@ class Bench:
         recycle_after: int = 1000,
         stop_grace_s: float = _FOREVER_S,
         module_paths: Sequence[str] = (HANDLERS,),
-        secrecy: WorkerSealing | None = None,
+        sealing: WorkerSealing | None = None,
         groups: Delegation | None = None,
     ) -> None:
         self.events: list[ExecutorEvent] = []
@@ -56,7 +56,7 @@ class Bench:
             recycle_after=recycle_after,
             stop_grace_s=stop_grace_s,
             module_paths=list(module_paths),
-            secrecy=secrecy,
+            sealing=sealing,
             groups=groups,
         )
         self._news = asyncio.Event()
@@ -82,14 +82,14 @@ class Bench:
         self.executor.start(Work(token, JobId(f"job-{self._count}"), JobType(job_type), 1, payload, timeout_s))
         return token
 
-    async def run(self, job_type: str, payload: str = "null", timeout_s: float = _FOREVER_S) -> Finished:
+    async def run(self, job_type: str, payload: str = "null", timeout_s: float = _FOREVER_S) -> AttemptResult:
         """Start an attempt, and wait for its end."""
         return await self.end(self.start(job_type, payload, timeout_s))
 
-    async def end(self, token: Token) -> Finished:
+    async def end(self, token: Token) -> AttemptResult:
         """Wait for the end of an attempt."""
         return await self._wait(
-            lambda: next((e for e in self.events if isinstance(e, Finished) and e.token == token), None)
+            lambda: next((e for e in self.events if isinstance(e, AttemptResult) and e.token == token), None)
         )
 
     async def first_text(self, token: Token) -> str:
@@ -113,7 +113,7 @@ def typed(handlers: Mapping[str, HandlerSpec]) -> dict[JobType, HandlerSpec]:
     return {JobType(name): handler for name, handler in handlers.items()}
 
 
-def result(finished: Finished) -> Any:
+def result(finished: AttemptResult) -> Any:
     """The result of a job that succeeded."""
     assert finished.outcome is Outcome.OK, finished
     assert finished.error is None
@@ -121,7 +121,7 @@ def result(finished: Finished) -> Any:
     return json.loads(finished.result)
 
 
-def failure(finished: Finished, outcome: Outcome = Outcome.ERROR, *, permanent: bool = False) -> str:
+def failure(finished: AttemptResult, outcome: Outcome = Outcome.ERROR, *, permanent: bool = False) -> str:
     """The error of a job that failed."""
     assert (finished.outcome, finished.permanent, finished.result) == (outcome, permanent, None), finished
     assert finished.error is not None

@@ -37,7 +37,7 @@ from stockworker.worker.effects import (
 from stockworker.worker.leases import JournalEntry
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import WorkerTurns
-from stockworker.worker.work import Began, Finished, Work
+from stockworker.worker.work import AttemptResult, Began, Work
 from tests.harness.playbook import Playbook, VirtualClock
 
 WORKER = WorkerId("host-1")
@@ -168,10 +168,12 @@ def order(action: ControlAction, token: Token | None = None) -> Control:
     return Control(WORKER, action, token)
 
 
-def finished(token: Token, outcome: Outcome = Outcome.OK, *, error: str | None = None, ran_s: float = 10.0) -> Finished:
+def finished(
+    token: Token, outcome: Outcome = Outcome.OK, *, error: str | None = None, ran_s: float = 10.0
+) -> AttemptResult:
     """An attempt has ended; its result is its token."""
     result = f'"{token}"' if outcome is Outcome.OK else None
-    return Finished(token, outcome, result, error, permanent=False, ran_s=ran_s)
+    return AttemptResult(token, outcome, result, error, permanent=False, ran_s=ran_s)
 
 
 def dispatcher(incarnation: str, *, online: bool = True) -> Presence:

@@ -8,7 +8,7 @@ from typing import Final
 
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
-from stockworker.worker.work import Began, ExecutorEvent, Finished, Progressed, Work
+from stockworker.worker.work import AttemptResult, Began, ExecutorEvent, Progressed, Work
 from tests.simulation.world import Timer, World
 
 _GRACE_S: Final = 5.0
@@ -79,7 +79,7 @@ class Executor:
         if run is not None and not run.stopping:
             self._end_soon(run, Outcome.CANCELLED, "stopped on request")
         elif self._queue.pop(token, None) is not None:
-            self._deliver(Finished(token, Outcome.CANCELLED, None, "stopped on request", False, 0.0))  # noqa: FBT003
+            self._deliver(AttemptResult(token, Outcome.CANCELLED, None, "stopped on request", False, 0.0))  # noqa: FBT003
 
     def close(self) -> None:
         """Kill everything."""
@@ -142,5 +142,5 @@ class Executor:
         for timer in run.timers:
             timer.cancel()
         del self.runs[run.work.token]
-        self._deliver(Finished(run.work.token, outcome, result, error, permanent, self._world.now - run.began))
+        self._deliver(AttemptResult(run.work.token, outcome, result, error, permanent, self._world.now - run.began))
         self._fill()

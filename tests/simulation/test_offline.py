@@ -35,7 +35,7 @@ from stockworker.worker.effects import (
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import Input, WorkerTurns
-from stockworker.worker.work import Began, Finished, Work
+from stockworker.worker.work import AttemptResult, Began, Work
 from tests.harness.entropy import Counting
 
 MIDDAY: Final = 1_700_000_000.0
@@ -99,7 +99,7 @@ class Host:
                 del self.runs[token]
                 ended.append(work.job_id)
                 self.inbox.append(
-                    Finished(token, Outcome.OK, result_of(work.job_id), None, permanent=False, ran_s=RUN_S)
+                    AttemptResult(token, Outcome.OK, result_of(work.job_id), None, permanent=False, ran_s=RUN_S)
                 )
         self.completed.append(ended)
 
@@ -113,7 +113,9 @@ class Host:
                     self.inbox.append(Began(work.token))
                 case Stop(token=token):
                     del self.runs[token]
-                    self.inbox.append(Finished(token, Outcome.CANCELLED, None, "stopped", permanent=False, ran_s=0.0))
+                    self.inbox.append(
+                        AttemptResult(token, Outcome.CANCELLED, None, "stopped", permanent=False, ran_s=0.0)
+                    )
         self.evicted += [event.job for event in output.log if isinstance(event, ResultEvicted)]
         self.left = self.left or output.leave
         return list(output.packets)

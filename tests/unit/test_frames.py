@@ -9,7 +9,7 @@ from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, Pytho
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
-from stockworker.worker.work import AttemptEnd, Work
+from stockworker.worker.work import AttemptResult, Work
 
 PRICES = JobType("prices")
 
@@ -49,11 +49,11 @@ def test_settings_that_are_no_json_are_an_error_of_the_configuration(handler: Ha
         frames.encode_configuration([], {PRICES: handler})
 
 
-def test_an_attempt_and_its_ending_are_one_frame_each() -> None:
+def test_an_attempt_and_its_result_are_one_frame_each() -> None:
     work = Work(Token("t"), JobId("j"), PRICES, 2, '{"a": "\n"}', 1.0)
-    ending = AttemptEnd(Outcome.OK, result='"\n"')
-    written = frames.encode_work(work) + frames.encode_ending("t", ending, reusable=True)
-    assert frames.FrameBuffer().feed(written) == [
-        ["t", "j", "prices", 2, '{"a": "\n"}'],
-        ["ended", "t", "ok", '"\n"', None, False, True],
-    ]
+    result = AttemptResult(Token("t"), Outcome.OK, result='"\n"')
+    written = frames.encode_work(work) + frames.encode_result(result, reusable=True)
+    started, ended = frames.FrameBuffer().feed(written)
+    assert started == ["t", "j", "prices", 2, '{"a": "\n"}']
+    assert ended == ["ended", "t", "ok", '"\n"', None, False, True]
+    assert frames.decode_result(ended) == (result, True)

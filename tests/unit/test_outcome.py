@@ -6,10 +6,12 @@ from hypothesis import strategies as st
 
 from stockworker.handlers.spec import Limits
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT
-from stockworker.protocol.ids import JobType
+from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.outcome import accept_result, describe, find_shortage, judge_command, judge_death
-from stockworker.worker.work import AttemptEnd
+from stockworker.worker.work import AttemptResult
+
+TOKEN = Token("t")
 
 
 @given(st.text(st.characters()), st.text(st.characters()))
@@ -27,10 +29,10 @@ def test_an_error_text_keeps_the_beginning_of_the_summary_and_the_end_of_the_det
 
 
 def test_a_result_must_fit_into_a_message() -> None:
-    assert accept_result("null") == AttemptEnd(Outcome.OK, result="null")
-    assert accept_result("1" * (MAX_CONTENT - 2)).outcome is Outcome.OK
-    assert accept_result("1" * (MAX_CONTENT - 1)).permanent
-    assert accept_result('"' * (MAX_CONTENT // 2)).permanent
+    assert accept_result(TOKEN, "null") == AttemptResult(TOKEN, Outcome.OK, result="null")
+    assert accept_result(TOKEN, "1" * (MAX_CONTENT - 2)).outcome is Outcome.OK
+    assert accept_result(TOKEN, "1" * (MAX_CONTENT - 1)).permanent
+    assert accept_result(TOKEN, '"' * (MAX_CONTENT // 2)).permanent
 
 
 @pytest.mark.parametrize(
@@ -44,7 +46,7 @@ def test_a_result_must_fit_into_a_message() -> None:
     ],
 )
 def test_a_death_is_told_by_its_cause(returncode: int, limits: Limits, outcome: Outcome, error: str) -> None:
-    ending = judge_death(returncode, b"bye\n", limits)
+    ending = judge_death(TOKEN, returncode, b"bye\n", limits)
     assert (ending.outcome, ending.permanent) == (outcome, False)
     assert (ending.error or "").startswith(error)
 
@@ -68,15 +70,17 @@ def test_the_kernel_s_counters_tell_whose_memory_was_short(
 
 
 def test_an_attempt_that_was_killed_for_memory_has_crashed_and_is_told_why() -> None:
-    ending = judge_command(-signal.SIGKILL, b"", b"bye\n", Limits(), "it needed more")
+    ending = judge_command(TOKEN, -signal.SIGKILL, b"", b"bye\n", Limits(), "it needed more")
     assert (ending.outcome, ending.permanent) == (Outcome.CRASHED, False)
     assert ending.error == "killed by the kernel: it needed more\nbye"
-    assert "kernel" not in (judge_command(-signal.SIGTERM, b"", b"bye\n", Limits(), "it needed more").error or "")
+    assert "kernel" not in (
+        judge_command(TOKEN, -signal.SIGTERM, b"", b"bye\n", Limits(), "it needed more").error or ""
+    )
 
 
 @given(st.integers(-64, 255), st.binary(), st.binary())
 def test_every_command_has_an_ending_that_can_travel(returncode: int, output: bytes, errors: bytes) -> None:
-    ending = judge_command(returncode, output, errors, Limits())
+    ending = judge_command(TOKEN, returncode, output, errors, Limits())
     assert (ending.outcome is Outcome.OK) == (ending.error is None) == (ending.result is not None)
     (ending.error or "").encode()
     if returncode != 0:

@@ -9,7 +9,7 @@ from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, ControlAction, Unregister
 from stockworker.worker.effects import DiskChanged, Drain, Leave, Send, Stop
-from stockworker.worker.work import Began, Finished
+from stockworker.worker.work import AttemptResult, Began
 from tests.harness.working import (
     A1,
     B1,
@@ -61,8 +61,8 @@ def complete(agent: AgentBook, assignment: Assignment, size: int) -> None:
     agent.tell(ended(assignment, size))
 
 
-def ended(assignment: Assignment, size: int) -> Finished:
-    return Finished(assignment.token, Outcome.OK, "x" * size, None, permanent=False, ran_s=10.0)
+def ended(assignment: Assignment, size: int) -> AttemptResult:
+    return AttemptResult(assignment.token, Outcome.OK, "x" * size, None, permanent=False, ran_s=10.0)
 
 
 def kept(agent: AgentBook) -> dict[Token, int]:
@@ -116,7 +116,7 @@ def test_a_result_larger_than_the_quota_goes_at_once(agent: AgentBook) -> None:
 
 def test_bytes_count_not_characters(agent: AgentBook) -> None:
     agent.run(JOB_A)
-    agent.tell(Finished(A1, Outcome.OK, "\u20ac" * 334, None, permanent=False, ran_s=10.0))
+    agent.tell(AttemptResult(A1, Outcome.OK, "\u20ac" * 334, None, permanent=False, ran_s=10.0))
     assert kept(agent) == {A1: 0}
 
 

@@ -14,7 +14,7 @@ from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
 from stockworker.sealing.envelope import digest
 from stockworker.sealing.keyring import Holder
 from stockworker.worker.sealing import WorkerSealing, shorten
-from stockworker.worker.work import AttemptEnd, Work
+from stockworker.worker.work import AttemptResult, Work
 from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, group, job
 
 TOKEN = Token("t1")
@@ -49,7 +49,7 @@ def test_a_sealed_payload_is_opened_and_its_result_sealed(parties: Parties) -> N
 
     assert secrecy.open(work(text)) == work('{"symbol": "ACME"}')
     assert secrecy.covers(TOKEN)
-    ending = secrecy.close(TOKEN, AttemptEnd(Outcome.OK, result='"rich"'))
+    ending = secrecy.close(AttemptResult(TOKEN, Outcome.OK, result='"rich"'))
     assert ending.outcome is Outcome.OK
     assert parties.submitter().open_result(ending.result or "", JOB, NOW, digest(text)) == '"rich"'
     assert not secrecy.covers(TOKEN)
@@ -57,7 +57,7 @@ def test_a_sealed_payload_is_opened_and_its_result_sealed(parties: Parties) -> N
 
 def test_an_error_text_is_sealed(parties: Parties) -> None:
     secrecy, of = opened(parties)
-    ending = secrecy.close(TOKEN, AttemptEnd(Outcome.ERROR, error="no price: ACME", permanent=True))
+    ending = secrecy.close(AttemptResult(TOKEN, Outcome.ERROR, error="no price: ACME", permanent=True))
 
     assert (ending.outcome, ending.permanent) == (Outcome.ERROR, True)
     assert parties.submitter().open_error(ending.error or "", JOB, NOW, of) == "no price: ACME"
@@ -66,7 +66,7 @@ def test_an_error_text_is_sealed(parties: Parties) -> None:
 def test_a_long_error_text_keeps_its_beginning_and_its_end(parties: Parties) -> None:
     secrecy, of = opened(parties)
     text = "first line\n" + "ü" * MAX_TEXT + "\nlast line"
-    error = secrecy.close(TOKEN, AttemptEnd(Outcome.CRASHED, error=text[:MAX_TEXT] + "\nlast line")).error or ""
+    error = secrecy.close(AttemptResult(TOKEN, Outcome.CRASHED, error=text[:MAX_TEXT] + "\nlast line")).error or ""
     read = parties.submitter().open_error(error, JOB, NOW, of)
 
     assert LONGEST_ERROR - 10 < len(error) <= LONGEST_ERROR < MAX_TEXT
@@ -81,7 +81,7 @@ def test_what_is_short_is_left_as_it_is() -> None:
 
 def test_a_result_that_is_too_large_sealed(parties: Parties) -> None:
     secrecy, of = opened(parties)
-    ending = secrecy.close(TOKEN, AttemptEnd(Outcome.OK, result=json.dumps("x" * 190_000)))
+    ending = secrecy.close(AttemptResult(TOKEN, Outcome.OK, result=json.dumps("x" * 190_000)))
 
     assert (ending.outcome, ending.result, ending.permanent) == (Outcome.ERROR, None, True)
     read = parties.submitter().open_error(ending.error or "", JOB, NOW, of)
@@ -91,7 +91,7 @@ def test_a_result_that_is_too_large_sealed(parties: Parties) -> None:
 def test_plain_payloads_are_refused_where_sealed_ones_are_required(parties: Parties) -> None:
     ending = WorkerSealing(parties.worker()).open(work("{}"))
 
-    assert isinstance(ending, AttemptEnd)
+    assert isinstance(ending, AttemptResult)
     assert (ending.outcome, ending.permanent) == (Outcome.ERROR, True)
     assert "not sealed, and this worker runs nothing else (encryption.required)" in (ending.error or "")
 
@@ -99,8 +99,8 @@ def test_plain_payloads_are_refused_where_sealed_ones_are_required(parties: Part
 def test_plain_payloads_pass_where_they_may(parties: Parties) -> None:
     for secrecy in (WorkerSealing(parties.worker(required=False)), WorkerSealing()):
         assert secrecy.open(work("{}")) == work("{}")
-        ending = AttemptEnd(Outcome.OK, result="1")
-        assert secrecy.close(TOKEN, ending) is ending
+        ending = AttemptResult(TOKEN, Outcome.OK, result="1")
+        assert secrecy.close(ending) is ending
 
 
 @pytest.mark.parametrize("lacks", ["keys", "its group's key", "a listed key of its own"])
@@ -112,7 +112,7 @@ def test_what_another_worker_may_open_is_given_back(parties: Parties, lacks: str
     }
     ending = WorkerSealing(seals[lacks]).open(work(sealed(parties)))
 
-    assert isinstance(ending, AttemptEnd)
+    assert isinstance(ending, AttemptResult)
     assert (ending.outcome, ending.permanent) == (Outcome.REFUSED, False)
 
 
@@ -123,7 +123,7 @@ def test_refusals_are_counted_and_logged_without_what_is_inside(
     with caplog.at_level(logging.WARNING):
         endings = [secrecy.open(work(text)) for text in (sealed(parties), "{}", "sealed.1.x.y.z")]
 
-    assert all(isinstance(ending, AttemptEnd) and ending.permanent for ending in endings)
+    assert all(isinstance(ending, AttemptResult) and ending.permanent for ending in endings)
     assert secrecy.refused == 3
     fields = [record.__dict__["fields"] for record in caplog.records]
     assert [each["reason"] for each in fields] == ["untrusted", "plain", "damaged"]
@@ -134,28 +134,31 @@ def test_refusals_are_counted_and_logged_without_what_is_inside(
 def test_an_answer_is_sealed_with_the_keys_of_now(parties: Parties) -> None:
     secrecy, of = opened(parties)
     secrecy.use(parties.worker(groups=[]))
-    ending = secrecy.close(TOKEN, AttemptEnd(Outcome.OK, result="1"))
+    ending = secrecy.close(AttemptResult(TOKEN, Outcome.OK, result="1"))
     assert parties.submitter().open_result(ending.result or "", JOB, NOW, of) == "1"
 
 
 def test_what_can_not_be_sealed_any_more_is_not_told(parties: Parties) -> None:
     for seal in (None, parties.worker(lines=parties.without(Holder.WORKER))):
-        for ending in (AttemptEnd(Outcome.OK, result='"ACME"'), AttemptEnd(Outcome.CRASHED, error="ACME")):
+        for ending in (
+            AttemptResult(TOKEN, Outcome.OK, result='"ACME"'),
+            AttemptResult(TOKEN, Outcome.CRASHED, error="ACME"),
+        ):
             secrecy, _ = opened(parties)
             secrecy.use(seal)
-            told = secrecy.close(TOKEN, ending)
+            told = secrecy.close(ending)
             assert told.outcome is (Outcome.ERROR if ending.outcome is Outcome.OK else Outcome.CRASHED)
             assert told.result is None
-            assert (told.error or "").startswith("what came of it can't be sealed: ")
+            assert (told.error or "").startswith("the result or error can't be sealed: ")
             assert "ACME" not in repr(told)
 
 
 def test_an_ending_without_words_stays_one(parties: Parties) -> None:
     secrecy, _ = opened(parties)
-    assert secrecy.close(TOKEN, AttemptEnd(Outcome.CANCELLED)) == AttemptEnd(Outcome.CANCELLED)
+    assert secrecy.close(AttemptResult(TOKEN, Outcome.CANCELLED)) == AttemptResult(TOKEN, Outcome.CANCELLED)
 
 
 def test_a_second_attempt_says_so(parties: Parties) -> None:
     secrecy, text = WorkerSealing(parties.worker()), sealed(parties)
     secrecy.open(replace(work(text), attempt=2))
-    assert is_sealed(secrecy.close(TOKEN, AttemptEnd(Outcome.OK, result="1")).result or "")
+    assert is_sealed(secrecy.close(AttemptResult(TOKEN, Outcome.OK, result="1")).result or "")

@@ -19,7 +19,7 @@ from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
 from stockworker.worker.outcome import describe, find_shortage, judge_command, judge_death, too_large
 from stockworker.worker.output import Lines
-from stockworker.worker.work import AttemptEnd, HandlerLogged, Progressed, Work
+from stockworker.worker.work import AttemptResult, HandlerLogged, Progressed, Work
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """What of the environment reaches handlers and commands. Nothing else: it may hold secrets."""
@@ -36,7 +36,7 @@ class Owner(Protocol):
     def heard(self, event: Progressed | HandlerLogged) -> None:
         """A handler has something to say."""
 
-    def ended(self, token: Token, ending: AttemptEnd) -> None:
+    def ended(self, result: AttemptResult) -> None:
         """An attempt has ended."""
 
     def exited(self, child: "Child") -> None:
@@ -129,11 +129,7 @@ class PythonChild:
             received = self._buffer.feed(chunk)
         except ValueError:  # a handler has written to a descriptor that is not its own
             self.kill()
-            self._end(
-                AttemptEnd(
-                    Outcome.CRASHED, error="the handler wrote into the channel between its process and the worker"
-                )
-            )
+            self._end(Outcome.CRASHED, "the handler wrote into the channel between its process and the worker")
             return
         for frame in received:
             match frame:
@@ -143,10 +139,11 @@ class PythonChild:
                     self._owner.heard(Progressed(Token(frame[1]), fraction, text))
                 case [frames.LOG, self._token, level, text]:
                     self._owner.heard(HandlerLogged(Token(frame[1]), level, text))
-                case [frames.ENDED, self._token, outcome, result, error, permanent, reusable]:
+                case [frames.ENDED, self._token, *_]:
                     self._process.read_output()
+                    result, reusable = frames.decode_result(frame)
                     self.reusable = self.reusable and reusable and self._is_alone()
-                    self._end(AttemptEnd(Outcome(outcome), result, error, permanent))
+                    self._deliver(result)
                 case _:  # from a thread that its handler has left behind
                     pass
 
@@ -161,22 +158,24 @@ class PythonChild:
     def _exited(self, returncode: int) -> None:
         self.reusable = False
         self._owner.exited(self)
-        # Killed while it was starting: memory was short for a moment. It could do so, and will be able to again.
+        # Killed while it was starting: memory was short for a moment. It could start, and will be able to again.
+        if self._token is None:
+            return
         if self._ready or returncode == -signal.SIGKILL:
-            self._end(
-                judge_death(returncode, self._lines.tail, self._limits, _shortage(self.group, self._type, self._limits))
-            )
+            shortage = _shortage(self.group, self._type, self._limits)
+            self._deliver(judge_death(self._token, returncode, self._lines.tail, self._limits, shortage))
         else:
             printed = self._lines.tail.decode(errors="replace")
-            self._end(
-                AttemptEnd(Outcome.REFUSED, error=describe("no process for handlers can be started here", printed))
-            )
+            self._end(Outcome.REFUSED, describe("no process for handlers can be started here", printed))
 
-    def _end(self, ending: AttemptEnd) -> None:
-        token, self._token = self._token, None
-        if token is not None:
-            _pass_on(self._owner, token, logging.INFO, self._lines.finish())
-            self._owner.ended(token, ending)
+    def _end(self, outcome: Outcome, error: str) -> None:
+        if self._token is not None:
+            self._deliver(AttemptResult(self._token, outcome, error=error))
+
+    def _deliver(self, result: AttemptResult) -> None:
+        self._token = None
+        _pass_on(self._owner, result.token, logging.INFO, self._lines.finish())
+        self._owner.ended(result)
 
 
 class CommandChild:
@@ -241,11 +240,11 @@ class CommandChild:
         self._owner.exited(self)
         _pass_on(self._owner, self._token, logging.WARNING, self._errors.finish())
         if self._too_large:
-            ending = too_large()
+            result = too_large(self._token)
         else:
             shortage = _shortage(self.group, self._type, self._limits)
-            ending = judge_command(returncode, self._output, self._errors.tail, self._limits, shortage)
-        self._owner.ended(self._token, ending)
+            result = judge_command(self._token, returncode, self._output, self._errors.tail, self._limits, shortage)
+        self._owner.ended(result)
 
 
 def _environment() -> dict[str, str]:

@@ -1,6 +1,18 @@
 """Runs attempts in child processes: a pool of reused Python children, and one process per command.
 
-Everything happens on the event loop, and nothing here waits for a child.
+Everything happens on the event loop, and nothing here waits for a child. An attempt passes through these steps:
+
+1. `start` queues it. It gets a slot when one is free, in order of arrival.
+2. It runs, and `Began` is delivered. Its time-out begins here, so starting a process and importing a handler count.
+3. It ends by itself: a Python child sends its result, a command exits, or a process dies, which is judged by `outcome`.
+4. Or it is stopped: on request (`stop`), at its time-out, or when it has used up its processor time. The reason is kept
+   in `stopped_as`, and becomes the outcome whatever the attempt still reports: it lost the race. SIGTERM asks it to end,
+   and after `stop_grace_s` SIGKILL ends its whole process group, with everything that it started.
+5. Exactly one `AttemptResult` is delivered, and the slot is free.
+
+`must_exit_by` follows from this: at any time an attempt has ended after its time-out and one grace period, and once it
+was asked to stop, after one grace period. The watchdog holds the executor to it: an attempt that is still here after
+that means that the executor has failed to kill it.
 """
 
 import asyncio
@@ -19,12 +31,11 @@ from stockworker.worker import frames
 from stockworker.worker.children import Child, CommandChild, PythonChild
 from stockworker.worker.outcome import use_up_cpu
 from stockworker.worker.sealing import WorkerSealing
-from stockworker.worker.work import AttemptEnd, Began, ExecutorEvent, Finished, HandlerLogged, Progressed, Work
+from stockworker.worker.work import AttemptResult, Began, ExecutorEvent, HandlerLogged, Progressed, Work
 
-_CANCELLED: Final = AttemptEnd(Outcome.CANCELLED, error="stopped on request")
 _PROCESSORS: Final = os.cpu_count() or 1
-_LOOK_AFTER_S: Final = 0.1
-"""The shortest time between two looks at the processor time of an attempt."""
+_CPU_CHECK_S: Final = 0.1
+"""The shortest time between two checks of the processor time of an attempt."""
 
 
 @dataclass(slots=True)
@@ -32,29 +43,29 @@ class _Run:
     """An attempt that runs.
 
     Attributes:
-        child: where; None where there was nothing to run it in, and its end is on its way.
+        child: its process; None if it could not be started, and its result follows immediately.
         timer: for its time-out, then for the end of the grace period.
-        look: when to look again at its processor time.
-        gone_by: when it has ended at the latest, however it resists.
-        verdict: how it ends, once it has been told to stop.
+        cpu_check: when to check its processor time again.
+        must_exit_by: its latest end, the grace period included.
+        stopped_as: how it ends, once it was asked to stop.
     """
 
     work: Work
     started_at: float
     timer: asyncio.TimerHandle
-    gone_by: float
-    look: asyncio.TimerHandle | None = None
+    must_exit_by: float
+    cpu_check: asyncio.TimerHandle | None = None
     child: Child | None = None
-    verdict: AttemptEnd | None = None
+    stopped_as: AttemptResult | None = None
 
     def cancel_timers(self) -> None:
         self.timer.cancel()
-        if self.look is not None:
-            self.look.cancel()
+        if self.cpu_check is not None:
+            self.cpu_check.cancel()
 
 
 class Executor:
-    """Runs up to `slots` attempts at once, the others in order. To be made and used on the thread of a running event loop."""
+    """Runs up to `slots` attempts at the same time, the others in order. Belongs to the thread of a running event loop."""
 
     def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
@@ -65,19 +76,19 @@ class Executor:
         recycle_after: int = 1000,
         stop_grace_s: float = 5.0,
         module_paths: Sequence[str] = (),
-        secrecy: WorkerSealing | None = None,
+        sealing: WorkerSealing | None = None,
         groups: Delegation | None = None,
     ) -> None:
         """Make an executor; processes are started when they are first needed.
 
         Args:
             handlers: what runs which type of job.
-            slots: how many attempts run at once.
-            deliver: is given every event, on the event loop; it may call `start` and `stop`.
+            slots: how many attempts run at the same time.
+            deliver: gets every event, on the event loop; it may call `start` and `stop`.
             recycle_after: jobs after which a Python child is replaced.
             stop_grace_s: time between SIGTERM and SIGKILL, in seconds.
             module_paths: folders to import handlers from, besides what is installed.
-            secrecy: opens payloads and seals results; None if nothing is sealed.
+            sealing: opens payloads and seals results; None if nothing is sealed.
             groups: where to make a control group for each process; None: they have process groups alone.
 
         Raises:
@@ -89,7 +100,7 @@ class Executor:
         self._recycle_after = recycle_after
         self._stop_grace_s = stop_grace_s
         self._module_paths = module_paths
-        self._secrecy = secrecy or WorkerSealing()
+        self._sealing = sealing or WorkerSealing()
         self._groups = groups
         self._handlers = handlers
         self._configuration = self._configure(handlers)
@@ -110,15 +121,15 @@ class Executor:
         return len(self._queue)
 
     @property
-    def gone_by(self) -> float | None:
-        """When the first of the attempts that run has ended at the latest, on the monotonic clock; None if none runs."""
-        return min((run.gone_by for run in self._runs.values()), default=None)
+    def must_exit_by(self) -> float | None:
+        """The earliest `must_exit_by` of the attempts that run, on the monotonic clock; None if none runs."""
+        return min((run.must_exit_by for run in self._runs.values()), default=None)
 
     def start(self, work: Work) -> None:
-        """Start an attempt as soon as a slot is free: `Began`, then exactly one `Finished`, unless `close` comes first.
+        """Start an attempt as soon as a slot is free: `Began`, then exactly one `AttemptResult`, unless `close` comes first.
 
         Raises:
-            ProtocolMisuse: the attempt has been started already, or this executor is closed.
+            ProtocolMisuse: the attempt was started already, or this executor is closed.
         """
         if self._all_gone is not None or work.token in self._runs or work.token in self._queue:
             raise ProtocolMisuse(f"job {work.job_id} can't be started: closed, or attempt {work.token} is here already")
@@ -126,18 +137,19 @@ class Executor:
         self._fill_slots()
 
     def stop(self, token: Token) -> None:
-        """Cancel an attempt: it ends as `Outcome.CANCELLED`, whatever it does. One that is not here is no matter."""
+        """Cancel an attempt: it ends as `Outcome.CANCELLED`, whatever it does. Ignored if the attempt is not here."""
         run = self._runs.get(token)
-        if run is not None and run.verdict is None:
-            self._tell_to_stop(run, _CANCELLED)
+        cancelled = AttemptResult(token, Outcome.CANCELLED, error="stopped on request", ran_s=0.0)
+        if run is not None and run.stopped_as is None:
+            self._begin_stop(run, cancelled)
         elif self._queue.pop(token, None) is not None:
-            self._loop.call_soon(self._finish, token, _CANCELLED, 0.0)
+            self._loop.call_soon(self._finish, cancelled)
 
     def reload(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
         """Use other handlers for what is started from now on.
 
         Raises:
-            ConfigError: the settings of a handler can't be passed on; everything is as before.
+            ConfigError: the settings of a handler can't be passed on; nothing has changed.
         """
         self._configuration = self._configure(handlers)
         self._handlers = handlers
@@ -159,24 +171,23 @@ class Executor:
                 self._all_gone.set_result(None)
         await asyncio.shield(self._all_gone)
 
-    # --- what children tell ---
+    # --- events of the children ---
 
     def heard(self, event: Progressed | HandlerLogged) -> None:
-        """Pass on what a handler says."""
+        """Deliver progress and log lines of a handler; without the progress text if the job is sealed."""
         if event.token in self._runs:
-            hushed = isinstance(event, Progressed) and self._secrecy.covers(event.token)
-            self._deliver(replace(event, text="") if hushed else event)
+            secret = isinstance(event, Progressed) and self._sealing.covers(event.token)
+            self._deliver(replace(event, text="") if secret else event)
 
-    def ended(self, token: Token, ending: AttemptEnd) -> None:
+    def ended(self, result: AttemptResult) -> None:
         """Finish an attempt, and use its child again if possible."""
-        run = self._runs.pop(token, None)
+        run = self._runs.pop(result.token, None)
         if run is None:
             return
         run.cancel_timers()
         if isinstance(run.child, PythonChild) and run.child in self._children:
             self._release(run.child)
-        ending = run.verdict or ending
-        self._finish(token, ending, clock.monotonic() - run.started_at)
+        self._finish(replace(run.stopped_as or result, ran_s=clock.monotonic() - run.started_at))
         self._fill_slots()
 
     def exited(self, child: Child) -> None:
@@ -187,9 +198,8 @@ class Executor:
         if self._all_gone is not None and not self._children and not self._all_gone.done():
             self._all_gone.set_result(None)
 
-    def _finish(self, token: Token, ending: AttemptEnd, ran_s: float) -> None:
-        ending = self._secrecy.close(token, ending)
-        self._deliver(Finished(token, ending.outcome, ending.result, ending.error, ending.permanent, ran_s))
+    def _finish(self, result: AttemptResult) -> None:
+        self._deliver(self._sealing.close(result))
 
     # --- children ---
 
@@ -205,8 +215,8 @@ class Executor:
         handler = self._handlers.get(work.type)
         if handler is None:
             self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
-        elif isinstance(opened := self._secrecy.open(work), AttemptEnd):
-            self._end_soon(work.token, opened)
+        elif isinstance(opened := self._sealing.open(work), AttemptResult):
+            self._end_soon(opened)
         else:
             try:
                 run.child = self._occupy(opened, handler)
@@ -243,47 +253,48 @@ class Executor:
             child.kill()
 
     def _refuse(self, token: Token, error: str) -> None:
-        self._end_soon(token, AttemptEnd(Outcome.REFUSED, error=error))
+        self._end_soon(AttemptResult(token, Outcome.REFUSED, error=error))
 
-    def _end_soon(self, token: Token, ending: AttemptEnd) -> None:
+    def _end_soon(self, result: AttemptResult) -> None:
         """End an attempt that nothing runs, but not before `start` has returned."""
-        self._loop.call_soon(self.ended, token, ending)
+        self._loop.call_soon(self.ended, result)
 
     # --- stopping ---
 
     def _time_out(self, token: Token) -> None:
         run = self._runs[token]
-        self._tell_to_stop(run, AttemptEnd(Outcome.TIMED_OUT, error=f"not done after {run.work.timeout_s:g} s"))
+        error = f"not done after {run.work.timeout_s:g} s"
+        self._begin_stop(run, AttemptResult(token, Outcome.TIMED_OUT, error=error))
 
     def _watch_cpu(self, run: _Run, limits: Limits) -> None:
-        """Look to it that several processes together don't use more processor time than the kernel allows to each."""
+        """Stop an attempt whose processes together have used the processor time that the kernel allows to each of them."""
         group = None if run.child is None else run.child.group
         if limits.cpu_s is None or group is None:
             return
         most_s = group.cpu_s() + limits.cpu_s
 
-        def look_in(left_s: float) -> None:
-            run.look = self._loop.call_later(max(left_s / _PROCESSORS, _LOOK_AFTER_S), look)
+        def check_after(left_s: float) -> None:  # not before all processors together can have used up the rest
+            run.cpu_check = self._loop.call_later(max(left_s / _PROCESSORS, _CPU_CHECK_S), check)
 
-        def look() -> None:
+        def check() -> None:
             left_s = most_s - group.cpu_s()
             if left_s > 0:
-                look_in(left_s)
+                check_after(left_s)
             else:
-                self._tell_to_stop(run, use_up_cpu(limits))
+                self._begin_stop(run, use_up_cpu(run.work.token, limits))
 
-        look_in(limits.cpu_s)
+        check_after(limits.cpu_s)
 
-    def _tell_to_stop(self, run: _Run, verdict: AttemptEnd) -> None:
-        run.verdict = verdict
+    def _begin_stop(self, run: _Run, result: AttemptResult) -> None:
+        run.stopped_as = result
         run.cancel_timers()
-        run.gone_by = clock.monotonic() + self._stop_grace_s
+        run.must_exit_by = clock.monotonic() + self._stop_grace_s
         if run.child is not None:
             run.child.terminate()
             run.timer = self._loop.call_later(self._stop_grace_s, self._kill, run)
 
     def _kill(self, run: _Run) -> None:
-        if run.child is not None and run.verdict is not None:
+        if run.child is not None and run.stopped_as is not None:
             grace = f"killed, because it did not stop within {self._stop_grace_s:g} s"
-            run.verdict = replace(run.verdict, error=f"{run.verdict.error}; {grace}")
+            run.stopped_as = replace(run.stopped_as, error=f"{run.stopped_as.error}; {grace}")
             run.child.kill()

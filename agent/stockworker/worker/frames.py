@@ -14,8 +14,9 @@ from typing import Any, Final
 
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import HandlerSpec, PythonHandler
-from stockworker.protocol.ids import JobType
-from stockworker.worker.work import AttemptEnd, Work
+from stockworker.protocol.ids import JobType, Token
+from stockworker.protocol.job import Outcome
+from stockworker.worker.work import AttemptResult, Work
 
 READY: Final = "ready"
 PROGRESS: Final = "progress"
@@ -68,9 +69,15 @@ def encode_work(work: Work) -> bytes:
     return encode(work.token, work.job_id, work.type, work.attempt, work.payload)
 
 
-def encode_ending(token: str, ending: AttemptEnd, *, reusable: bool) -> bytes:
+def encode_result(result: AttemptResult, *, reusable: bool) -> bytes:
     """Make the frame that ends an attempt."""
-    return encode(ENDED, token, ending.outcome, ending.result, ending.error, ending.permanent, reusable)
+    return encode(ENDED, result.token, result.outcome, result.result, result.error, result.permanent, reusable)
+
+
+def decode_result(frame: Sequence[Any]) -> tuple[AttemptResult, bool]:
+    """Read the frame that ends an attempt: its result, and whether the child is reusable."""
+    _, token, outcome, result, error, permanent, reusable = frame
+    return AttemptResult(Token(token), Outcome(outcome), result, error, permanent), reusable
 
 
 class FrameBuffer:

@@ -6,7 +6,7 @@ the journal follows.
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -14,7 +14,7 @@ from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, LeaseStatus, ReportedLease
 from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, RecordOutcome, Start, Stop
-from stockworker.worker.work import Finished, Work
+from stockworker.worker.work import AttemptResult, Work
 
 _NEARLY_FULL: Final = 0.75
 """Share of the quota from which on no new jobs are to be taken: what is held will need room for its results, too."""
@@ -95,7 +95,7 @@ class LeaseTable:
         if entry.report is not None:
             self._keep(held, entry.report)
         elif entry.started:
-            self.end(held, Outcome.LOST, error="the agent was killed, or its machine went down, while it ran")
+            self._end_here(held, Outcome.LOST, "the agent was killed, or its machine went down, while it ran")
         else:
             self._waiting.append(entry.assignment.token)
 
@@ -144,7 +144,7 @@ class LeaseTable:
                 break
             self._waiting.popleft()
             if held.start_by is not None and held.start_by <= now:
-                self.end(held, Outcome.RELEASED, error="expires_at passed while it waited on the worker")
+                self._end_here(held, Outcome.RELEASED, "expires_at passed while it waited on the worker")
                 continue
             if job.job_id in self._handed:
                 blocked.append(job.token)  # an older attempt at the same job is being stopped
@@ -161,34 +161,27 @@ class LeaseTable:
         self._held[token].status = LeaseStatus.RUNNING
         self.running.add(token)
 
-    def finished(self, event: Finished) -> WorkerLease | None:
+    def finished(self, result: AttemptResult) -> WorkerLease | None:
         """The executor is done with it; returns None if nobody wants to know any more."""
-        held = self._held[event.token]
+        held = self._held[result.token]
         held.handed = False
         del self._handed[held.assignment.job_id]
-        self.running.discard(event.token)
+        self.running.discard(result.token)
         if held.stop is StopReason.STALE:
             self.forget(held)
             return None
-        outcome = event.outcome
-        if outcome is Outcome.CANCELLED and held.stop is StopReason.DRAINED:
-            outcome = Outcome.RELEASED
-        self.end(held, outcome, event.result, event.error, permanent=event.permanent, ran_s=event.ran_s)
+        if result.outcome is Outcome.CANCELLED and held.stop is StopReason.DRAINED:
+            result = replace(result, outcome=Outcome.RELEASED)
+        self._end(held, result)
         return held
 
-    def end(
-        self,
-        held: WorkerLease,
-        outcome: Outcome,
-        result: str | None = None,
-        error: str | None = None,
-        *,
-        permanent: bool = False,
-        ran_s: float | None = None,
-    ) -> None:
-        """RecordOutcome how an attempt ended; it is reported until that is acknowledged."""
-        job = held.assignment
-        report = AttemptReport(job.job_id, job.token, outcome, result, error, permanent, ran_s)
+    def _end_here(self, held: WorkerLease, outcome: Outcome, error: str) -> None:
+        """Record the outcome of an attempt that the executor does not have."""
+        self._end(held, AttemptResult(held.assignment.token, outcome, error=error))
+
+    def _end(self, held: WorkerLease, result: AttemptResult) -> None:
+        """Record how an attempt ended; that is reported until it is acknowledged."""
+        report = AttemptReport(held.assignment.job_id, **asdict(result))
         self._keep(held, report)
         self._entries.append(RecordOutcome(report))
 
@@ -234,7 +227,7 @@ class LeaseTable:
             self.stop(held, StopReason.CANCELLED)
         elif held.status is LeaseStatus.WAITING:
             self._waiting.remove(held.assignment.token)
-            self.end(held, Outcome.CANCELLED, error="cancelled before it started")
+            self._end_here(held, Outcome.CANCELLED, "cancelled before it started")
 
     def withdraw(self, held: WorkerLease) -> None:
         """The lease is no longer ours: whatever came of it would be refused."""
@@ -247,7 +240,7 @@ class LeaseTable:
     def give_back_waiting(self) -> None:
         """Report as released what the executor does not have."""
         while self._waiting:
-            self.end(self._held[self._waiting.popleft()], Outcome.RELEASED, error="the worker drains")
+            self._end_here(self._held[self._waiting.popleft()], Outcome.RELEASED, "the worker drains")
 
     def stop_unbegun(self) -> None:
         """Stop what the executor has and has not begun, to give it back."""

@@ -45,7 +45,7 @@ from stockworker.shell.turn import CertificateSeen, LinkChanged
 from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Effect, Event, Leave, Send
 from stockworker.worker.leases import JournalEntry, LeaseTable, WorkerLease
 from stockworker.worker.window import LeaseWindow
-from stockworker.worker.work import Began, Finished, Progressed
+from stockworker.worker.work import AttemptResult, Began, Progressed
 
 _REPEAT_REPORT_S: Final = 5.0
 _MOST_UNANSWERED: Final = 512
@@ -189,7 +189,7 @@ class WorkerMachine:
 
     def _handle_one(self, event: Event, now: float) -> None:
         match event:
-            case Finished():
+            case AttemptResult():
                 self._finished(event)
             case Began(token=token):
                 self._holdings.began(token)
@@ -237,12 +237,13 @@ class WorkerMachine:
         self._untold.pop(token, None)
         self._untold[token] = now
 
-    def _finished(self, event: Finished) -> None:
-        self._untold.pop(event.token, None)
-        self._pace.ended(event.ran_s)
-        held = self._holdings.finished(event)
+    def _finished(self, result: AttemptResult) -> None:
+        self._untold.pop(result.token, None)
+        if result.ran_s is not None:
+            self._pace.ended(result.ran_s)
+        held = self._holdings.finished(result)
         if held is not None:
-            self._note_attempt(held, event)
+            self._note_attempt(held, result)
 
     def _acknowledged(self, message: Ack) -> None:
         if message.lease_s:
@@ -419,14 +420,14 @@ class WorkerMachine:
             message = Progress(self._identity.worker_id, held.assignment.job_id, event.fraction, event.text)
             self._effects.append(Send(message))
 
-    def _note_attempt(self, held: WorkerLease, event: Finished) -> None:
+    def _note_attempt(self, held: WorkerLease, result: AttemptResult) -> None:
         job = held.assignment
-        outcome = event.outcome if held.report is None else held.report.outcome
-        ran_s = round(event.ran_s, 3)
+        outcome = result.outcome if held.report is None else held.report.outcome
+        ran_s = round(result.ran_s or 0.0, 3)
         if outcome is Outcome.OK:
             self._log(AttemptCompleted(job=job.job_id, type=job.type, attempt=job.attempt, ran_s=ran_s))
             return
-        reason = _first_line(event.error or "")
+        reason = _first_line(result.error or "")
         self._log(
             AttemptFailed(
                 job=job.job_id, type=job.type, attempt=job.attempt, outcome=outcome, reason=reason, ran_s=ran_s

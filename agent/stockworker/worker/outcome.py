@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from stockworker.handlers.spec import Limits
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits
 from stockworker.protocol.fields import parse_json
-from stockworker.protocol.ids import JobType
+from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
-from stockworker.worker.work import AttemptEnd
+from stockworker.worker.work import AttemptResult
 
 DATA_ERROR = 65
 """Exit code of a command that says: don't try again (EX_DATAERR in sysexits.h)."""
@@ -21,23 +21,25 @@ def describe(summary: str, detail: str = "") -> str:
     return f"{summary}\n{detail}" if detail else summary
 
 
-def accept_result(text: str) -> AttemptEnd:
+def accept_result(token: Token, text: str) -> AttemptResult:
     """Judge a result that is JSON text: it may be too large to travel, and then trying again can't help."""
     if fits(text):
-        return AttemptEnd(Outcome.OK, result=text)
-    return too_large()
+        return AttemptResult(token, Outcome.OK, result=text)
+    return too_large(token)
 
 
-def too_large() -> AttemptEnd:
+def too_large(token: Token) -> AttemptResult:
     """Judge a result of more than `MAX_CONTENT` bytes."""
     limit = f"the result is larger than {MAX_CONTENT} bytes as a JSON string"
-    return AttemptEnd(Outcome.ERROR, error=f"{limit}: store it elsewhere and return where it is", permanent=True)
+    return AttemptResult(
+        token, Outcome.ERROR, error=f"{limit}: store it elsewhere and return where it is", permanent=True
+    )
 
 
-def use_up_cpu(limits: Limits, detail: str = "") -> AttemptEnd:
+def use_up_cpu(token: Token, limits: Limits, detail: str = "") -> AttemptResult:
     """Judge an attempt that was ended because it has used up its processor time."""
     allowed = "" if limits.cpu_s is None else f" of {limits.cpu_s} s"
-    return AttemptEnd(Outcome.TIMED_OUT, error=describe(f"CPU limit{allowed} exceeded", detail))
+    return AttemptResult(token, Outcome.TIMED_OUT, error=describe(f"CPU limit{allowed} exceeded", detail))
 
 
 def find_shortage(memory_events: Mapping[str, int], job_type: JobType, limits: Limits) -> str:
@@ -55,10 +57,11 @@ def find_shortage(memory_events: Mapping[str, int], job_type: JobType, limits: L
     return f"it needed more memory than handlers.{job_type}.limits.memory, {_show_size(limits.memory_bytes)}"
 
 
-def judge_death(returncode: int, output: bytes, limits: Limits, shortage: str = "") -> AttemptEnd:
+def judge_death(token: Token, returncode: int, output: bytes, limits: Limits, shortage: str = "") -> AttemptResult:
     """Judge an attempt whose process ended without a word, and was not told to.
 
     Args:
+        token: names the attempt.
         returncode: its exit code, or the negative number of the signal that killed it.
         output: the end of what it printed.
         limits: what it was allowed.
@@ -66,21 +69,26 @@ def judge_death(returncode: int, output: bytes, limits: Limits, shortage: str = 
     """
     printed = output.decode(errors="replace")
     if returncode >= 0:
-        return AttemptEnd(Outcome.CRASHED, error=describe(f"the process exited with code {returncode}", printed))
+        return AttemptResult(
+            token, Outcome.CRASHED, error=describe(f"the process exited with code {returncode}", printed)
+        )
     if returncode == -signal.SIGXCPU:
-        return use_up_cpu(limits, printed)
+        return use_up_cpu(token, limits, printed)
     if returncode == -signal.SIGKILL and shortage:
-        return AttemptEnd(Outcome.CRASHED, error=describe(f"killed by the kernel: {shortage}", printed))
+        return AttemptResult(token, Outcome.CRASHED, error=describe(f"killed by the kernel: {shortage}", printed))
     hint = ", and not by this worker: out of memory?" if returncode == -signal.SIGKILL else ""
-    return AttemptEnd(
-        Outcome.CRASHED, error=describe(f"the process was killed by {_signal_name(-returncode)}{hint}", printed)
+    return AttemptResult(
+        token, Outcome.CRASHED, error=describe(f"the process was killed by {_signal_name(-returncode)}{hint}", printed)
     )
 
 
-def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits, shortage: str = "") -> AttemptEnd:
+def judge_command(
+    token: Token, returncode: int, output: bytes, errors: bytes, limits: Limits, shortage: str = ""
+) -> AttemptResult:
     """Judge a command by its exit code and what it printed.
 
     Args:
+        token: names the attempt.
         returncode: its exit code, or the negative number of the signal that killed it.
         output: all of its standard output.
         errors: the end of its standard error.
@@ -88,10 +96,10 @@ def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits,
         shortage: the answer of `find_shortage`.
     """
     if returncode < 0:
-        return judge_death(returncode, errors, limits, shortage)
+        return judge_death(token, returncode, errors, limits, shortage)
     if returncode != 0:
         error = describe(f"exit code {returncode}", errors.decode(errors="replace"))
-        return AttemptEnd(Outcome.ERROR, error=error, permanent=returncode == DATA_ERROR)
+        return AttemptResult(token, Outcome.ERROR, error=error, permanent=returncode == DATA_ERROR)
     try:
         result = output.decode().strip() or "null"
         parse_json(result)
@@ -99,8 +107,8 @@ def judge_command(returncode: int, output: bytes, errors: bytes, limits: Limits,
         problem = f"not UTF-8: {error}" if isinstance(error, UnicodeDecodeError) else f"it {error}"
         beginning = output[: MAX_TEXT // 4].decode(errors="replace")
         text = describe(f"exit code 0, but standard output is no result: {problem}", beginning)
-        return AttemptEnd(Outcome.ERROR, error=text, permanent=True)
-    return accept_result(result)
+        return AttemptResult(token, Outcome.ERROR, error=text, permanent=True)
+    return accept_result(token, result)
 
 
 def _printable(text: str) -> str:

@@ -28,11 +28,12 @@ from stockworker.handlers.discovery import load
 from stockworker.handlers.spec import Limits, PythonHandler
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.fields import parse_json
+from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
 from stockworker.worker.outcome import accept_result, describe
 from stockworker.worker.output import LONGEST_LINE, Throttle
-from stockworker.worker.work import AttemptEnd
+from stockworker.worker.work import AttemptResult
 
 _CHUNK: Final = 64 * 1024
 _PROGRESS_INTERVAL_S: Final = 0.5
@@ -89,7 +90,7 @@ class RunningAttempt:
 
     __slots__ = ("_progress_at", "_send", "cancelled", "token")
 
-    def __init__(self, token: str, send: Send) -> None:
+    def __init__(self, token: Token, send: Send) -> None:
         self.token = token
         self.cancelled = False
         self._send = send
@@ -127,45 +128,45 @@ class Runner:
 
     def run(self, token: str, job_id: str, job_type: str, number: int, payload: str) -> None:
         """Run one attempt, and tell the agent how it ended."""
-        attempt = self._attempt = RunningAttempt(token, self._send)
+        attempt = self._attempt = RunningAttempt(Token(token), self._send)
         self._log.begin(token)
         reusable = True
         try:
-            ending = self._execute(attempt, job_id, job_type, number, payload)
+            result = self._execute(attempt, job_id, job_type, number, payload)
         except MemoryError as error:
             limit = self._specs[job_type].limits.memory_bytes
             allowed = "" if limit is None else f" of {limit} bytes"
-            ending = AttemptEnd(
-                Outcome.ERROR, error=describe(f"MemoryError: limit{allowed} exceeded", _traceback(error))
+            result = AttemptResult(
+                attempt.token, Outcome.ERROR, error=describe(f"MemoryError: limit{allowed} exceeded", _traceback(error))
             )
             reusable = False  # what leaks would make every following job fail too
         for stream in (sys.stdout, sys.stderr):
             with suppress(ValueError, OSError):  # a handler may have closed it
                 stream.flush()
         self._attempt = None
-        self._send(frames.encode_ending(token, ending, reusable=reusable))
+        self._send(frames.encode_result(result, reusable=reusable))
 
-    def _execute(self, attempt: RunningAttempt, job_id: str, job_type: str, number: int, payload: str) -> AttemptEnd:
-        spec = self._specs[job_type]
+    def _execute(self, attempt: RunningAttempt, job_id: str, job_type: str, number: int, payload: str) -> AttemptResult:
+        token, spec = attempt.token, self._specs[job_type]
         try:
             handler = self._load(job_type, spec)
         except BaseException as error:  # noqa: BLE001 (a module may raise anything while it is imported)
-            return AttemptEnd(Outcome.REFUSED, error=_describe(error, "handler can't be loaded here: "))
+            return AttemptResult(token, Outcome.REFUSED, error=_describe(error, "handler can't be loaded here: "))
         try:
             job = Job(job_id, job_type, number, parse_json(payload))
         except ValueError as error:
-            return AttemptEnd(Outcome.ERROR, error=describe(f"payload {error}"), permanent=True)
+            return AttemptResult(token, Outcome.ERROR, error=describe(f"payload {error}"), permanent=True)
         context = Context(self._logger, spec.settings, attempt.progress, attempt.is_cancelled)
         try:
             with limited(spec.limits):
                 result = handler(job, context)
-            return encode_result(result)
+            return encode_result(token, result)
         except MemoryError:
             raise
         except PermanentError as error:
-            return AttemptEnd(Outcome.ERROR, error=describe(str(error)), permanent=True)
+            return AttemptResult(token, Outcome.ERROR, error=describe(str(error)), permanent=True)
         except BaseException as error:  # noqa: BLE001 (whatever a handler raises, sys.exit included, must not end the child)
-            return AttemptEnd(Outcome.ERROR, error=_describe(error))
+            return AttemptResult(token, Outcome.ERROR, error=_describe(error))
 
     def _load(self, job_type: str, spec: PythonHandler) -> Handler:
         handler = self._loaded.get(job_type)
@@ -174,7 +175,7 @@ class Runner:
         return handler
 
 
-def encode_result(result: Json) -> AttemptEnd:
+def encode_result(token: Token, result: Json) -> AttemptResult:
     """Judge what a handler returned. What can't travel now could not the next time either."""
     try:
         text = _encode_result(result)
@@ -183,8 +184,8 @@ def encode_result(result: Json) -> AttemptEnd:
         problem = str(error)
         if problem.startswith("Out of range float"):  # the encoder does not say where
             problem = f"{find_non_finite(result)}, and JSON has no such number"
-        return AttemptEnd(Outcome.ERROR, error=describe(f"the result is not JSON: {problem}"), permanent=True)
-    return accept_result(text)
+        return AttemptResult(token, Outcome.ERROR, error=describe(f"the result is not JSON: {problem}"), permanent=True)
+    return accept_result(token, text)
 
 
 def find_non_finite(value: Json, path: str = "result") -> str | None:

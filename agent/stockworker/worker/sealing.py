@@ -16,7 +16,7 @@ from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
 from stockworker.sealing.envelope import Refusal, SealKind
-from stockworker.worker.work import AttemptEnd, Work
+from stockworker.worker.work import AttemptResult, Work
 
 if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
     from stockworker.sealing.worker_seal import Opened, WorkerSeal
@@ -46,7 +46,7 @@ class WorkerSealing:
         """Whether the payload of a running attempt came sealed."""
         return token in self._opened
 
-    def open(self, work: Work) -> Work | AttemptEnd:
+    def open(self, work: Work) -> Work | AttemptResult:
         """Open a payload; or say how the attempt ends, because it must not be run here."""
         seal = self._seal
         if not is_sealed(work.payload):
@@ -66,26 +66,25 @@ class WorkerSealing:
         self._opened[work.token] = opened, work.attempt
         return replace(work, payload=opened.payload)
 
-    def close(self, token: Token, ending: AttemptEnd) -> AttemptEnd:
+    def close(self, result: AttemptResult) -> AttemptResult:
         """Seal what an attempt has left behind, if its payload came sealed."""
-        found = self._opened.pop(token, None)
+        found = self._opened.pop(result.token, None)
         if found is None:
-            return ending
+            return result
         opened, attempt = found
         try:
-            if ending.result is not None:
-                result = self._sealed(SealKind.RESULT, ending.result, opened, attempt)
-                if fits(result):
-                    return replace(ending, result=result)
+            if result.result is not None:
+                sealed = self._sealed(SealKind.RESULT, result.result, opened, attempt)
+                if fits(sealed):
+                    return replace(result, result=sealed)
                 limit = f"the sealed result is larger than {MAX_CONTENT} bytes"
-                text = f"{limit}: store it elsewhere, and return where it is"
-                ending = AttemptEnd(Outcome.ERROR, error=text, permanent=True)
-            if ending.error is None:
-                return ending
-            return replace(ending, error=self._sealed_error(ending.error, opened, attempt))
+                result = _failed(result, f"{limit}: store it elsewhere, and return its location", permanent=True)
+            if result.error is None:
+                return result
+            return replace(result, error=self._sealed_error(result.error, opened, attempt))
         except ConfigError as error:
-            text = f"what came of it can't be sealed: {error}"
-            return AttemptEnd(Outcome.ERROR, error=text) if ending.result is not None else replace(ending, error=text)
+            text = f"the result or error can't be sealed: {error}"
+            return _failed(result, text) if result.result is not None else replace(result, error=text)
 
     def _sealed(self, kind: SealKind, text: str, opened: "Opened", attempt: int) -> str:
         if self._seal is None:
@@ -98,7 +97,7 @@ class WorkerSealing:
         room = (LONGEST_ERROR - len(empty)) * 3 // 4 - 1
         return self._sealed(SealKind.ERROR, shorten(text, room), opened, attempt)
 
-    def _refuse(self, work: Work, refusal: SealRefused) -> AttemptEnd:
+    def _refuse(self, work: Work, refusal: SealRefused) -> AttemptResult:
         """Another worker may have the key; all else is true wherever it is tried."""
         self.refused += 1
         log_event(
@@ -113,7 +112,12 @@ class WorkerSealing:
         )
         here_only = refusal.reason == Refusal.NO_KEY
         outcome = Outcome.REFUSED if here_only else Outcome.ERROR
-        return AttemptEnd(outcome, error=f"the payload is refused: {refusal}", permanent=not here_only)
+        return AttemptResult(work.token, outcome, error=f"the payload is refused: {refusal}", permanent=not here_only)
+
+
+def _failed(result: AttemptResult, error: str, *, permanent: bool = False) -> AttemptResult:
+    """The same attempt with an error instead of its result."""
+    return replace(result, outcome=Outcome.ERROR, result=None, error=error, permanent=permanent)
 
 
 def shorten(text: str, room: int) -> str:

@@ -142,7 +142,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
             recycle_after=settings.recycle_after,
             stop_grace_s=settings.stop_grace_s,
             module_paths=settings.handler_paths,
-            secrecy=self._sealing,
+            sealing=self._sealing,
             groups=groups,
         )
         self._warn_of_limits(settings.handlers)
@@ -186,8 +186,8 @@ class WorkerService(Service[_Input, WorkerOutput]):
         return settings.link, self._settings.offering
 
     def deadlines(self) -> Iterator[Deadline]:
-        if self._executor.gone_by is not None:
-            yield Deadline("the end of an attempt that was to be killed", self._executor.gone_by)
+        if self._executor.must_exit_by is not None:
+            yield Deadline("the end of an attempt that was to be killed", self._executor.must_exit_by)
 
     def status_parts(self) -> Iterator[str]:
         machine = self._machine

@@ -28,20 +28,26 @@ class Work:
 
 
 @dataclass(frozen=True, slots=True)
-class AttemptEnd:
-    """How an attempt ended.
+class AttemptResult:
+    """How an attempt ended: one value, from the process that ran it to the report.
+
+    As an event it also means that the attempt's slot is free, if it had one.
 
     Attributes:
-        outcome: the code.
+        token: of the attempt's lease.
+        outcome: how it ended.
         result: JSON text, for `Outcome.OK`.
         error: what went wrong, for people.
-        permanent: trying again can't help.
+        permanent: another attempt can't help.
+        ran_s: how long it ran, in seconds; None if it never ran, or nothing measured it.
     """
 
+    token: Token
     outcome: Outcome
     result: str | None = None
     error: str | None = None
     permanent: bool = False
+    ran_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,18 +55,6 @@ class Began:
     """An attempt has left the executor's queue, and runs."""
 
     token: Token
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """An attempt has ended, and its slot is free, if it had one. `ran_s` is how long it took, in seconds; the rest as in `AttemptEnd`."""
-
-    token: Token
-    outcome: Outcome
-    result: str | None
-    error: str | None
-    permanent: bool
-    ran_s: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,5 +75,5 @@ class HandlerLogged:
     text: str
 
 
-AttemptEvent = Began | Finished | Progressed
+AttemptEvent = Began | AttemptResult | Progressed
 ExecutorEvent = AttemptEvent | HandlerLogged
