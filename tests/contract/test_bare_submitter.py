@@ -1,4 +1,4 @@
-"""The commands of docs/protocol.md: without any code of ours, `mosquitto_pub` submits and `mosquitto_sub` watches."""
+"""The commands of docs/protocol.md: `mosquitto_pub` submits and `mosquitto_sub` watches, without any code of the product."""
 
 import asyncio
 import subprocess
@@ -18,7 +18,7 @@ PAYLOAD = '{"symbol": "AAPL"}'
 
 
 def at(broker: Broker, name: str) -> list[str]:
-    """The options that the documentation leaves out: where the broker is, and who we are."""
+    """The options that the documentation leaves out: the broker and the client certificate."""
     identity = broker.identity(name)
     files = ["--cafile", str(broker.ca_file), "--cert", str(identity.certificate), "--key", str(identity.key)]
     return ["-h", broker.host, "-p", str(broker.port), *files]
@@ -53,7 +53,7 @@ def test_properties_carry_the_options(tmp_path: Path) -> None:
     assert message == Submit((job,), Reply(ClientId("alice")))
 
 
-def test_a_bare_subscriber_of_everything_sees_how_jobs_end(tmp_path: Path) -> None:
+def test_a_subscriber_of_all_topics_sees_how_jobs_end(tmp_path: Path) -> None:
     notice = codec.encode(Notice(JobId("aapl-1"), TYPE, State.COMPLETED, 1, None, "42"))
 
     async def announce(broker: Broker) -> None:

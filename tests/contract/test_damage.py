@@ -1,4 +1,4 @@
-"""Files of the dispatcher and of the agents that have lost what was in them: nothing of that passes in silence."""
+"""Damaged files of the dispatcher and the workers are always noticed and reported."""
 
 import logging
 import sqlite3
@@ -30,7 +30,7 @@ def write_no_text(path: Path) -> None:
 
 
 def swap_two_indexes(path: Path) -> None:
-    """No job can be found by its id any more, though all are there: they would be taken in a second time."""
+    """No job can be found by its ID any more, although all exist: the dispatcher would accept them a second time."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("PRAGMA writable_schema = ON")
         names = ("sqlite_autoindex_job_1", "job_ended")
@@ -52,7 +52,7 @@ def write_no_outcome(path: Path) -> None:
 
 @pytest.mark.parametrize("kind", OPENERS)
 @pytest.mark.parametrize("damage", SEEN_AT_ONCE)
-def test_a_damaged_file_is_refused_with_the_remedy_and_left_alone(tmp_path: Path, kind: str, damage: Damage) -> None:
+def test_a_damaged_file_is_refused_with_the_remedy_and_not_changed(tmp_path: Path, kind: str, damage: Damage) -> None:
     path = tmp_path / "file.sqlite3"
     fill(kind, path)
     damage(path)
@@ -63,7 +63,7 @@ def test_a_damaged_file_is_refused_with_the_remedy_and_left_alone(tmp_path: Path
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, write_no_state, swap_two_indexes])
-def test_a_dispatcher_does_not_begin_with_a_damaged_store(tmp_path: Path, damage: Damage) -> None:
+def test_a_dispatcher_does_not_start_with_a_damaged_store(tmp_path: Path, damage: Damage) -> None:
     path = tmp_path / "jobs.sqlite3"
     fill("jobs", path)
     damage(path)
@@ -73,7 +73,7 @@ def test_a_dispatcher_does_not_begin_with_a_damaged_store(tmp_path: Path, damage
     assert (path.read_bytes() if path.exists() else None) == left
 
 
-def test_a_sound_store_is_opened_as_it_is(tmp_path: Path) -> None:
+def test_an_intact_store_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite3"
     fill("jobs", path)
     store = open_store(path)
@@ -82,7 +82,7 @@ def test_a_sound_store_is_opened_as_it_is(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("damage", [*DAMAGES, write_no_text, write_no_outcome])
-def test_a_damaged_journal_is_kept_aside_and_a_new_one_begun(
+def test_a_damaged_journal_is_set_aside_and_a_new_one_created(
     tmp_path: Path, damage: Damage, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = tmp_path / "journal.sqlite3"
@@ -102,7 +102,7 @@ def test_a_damaged_journal_is_kept_aside_and_a_new_one_begun(
     assert str(path) in str(fields["reason"])
 
 
-def test_of_two_damaged_journals_in_a_row_both_are_kept(tmp_path: Path) -> None:
+def test_two_damaged_journals_are_both_kept(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     for text in ("first", "second"):
         path.write_text(text)
@@ -111,7 +111,7 @@ def test_of_two_damaged_journals_in_a_row_both_are_kept(tmp_path: Path) -> None:
     assert kept == ["first", "second"]
 
 
-def test_a_sound_journal_is_opened_as_it_is(tmp_path: Path) -> None:
+def test_an_intact_journal_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     fill("journal", path)
     journal = open_journal(path)
@@ -127,7 +127,7 @@ def test_a_journal_that_is_not_damaged_is_not_moved(tmp_path: Path, path: Path) 
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_file_of_another_is_no_damaged_journal(tmp_path: Path) -> None:
+def test_a_foreign_file_is_not_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "file.sqlite3"
     fill("jobs", path)
     with pytest.raises(StoreError, match="belongs to another program"):
@@ -135,7 +135,7 @@ def test_the_file_of_another_is_no_damaged_journal(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 
-def test_a_page_that_rots_while_the_journal_is_open_is_called_damage(tmp_path: Path) -> None:
+def test_a_page_damaged_while_the_journal_is_open_is_reported(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     fill("journal", path)
     journal = Journal(path)

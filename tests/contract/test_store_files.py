@@ -1,4 +1,4 @@
-"""The files of the dispatcher and of the agents: killed writers, full disks, damaged files and files of others."""
+"""The files of the dispatcher and the workers: killed writers, full disks, damaged files and foreign files."""
 
 import os
 import signal
@@ -30,7 +30,7 @@ def start_writer(kind: str, path: Path, most_bytes: int = MANY_BYTES) -> subproc
 
 
 def found(kind: str, path: Path) -> int:
-    """How many items there are; each is whole, and none is missing in between."""
+    """The number of items; each is complete, and none is missing in between."""
     if kind == "journal":
         journal = Journal(path)
         entries = journal.load()
@@ -51,7 +51,7 @@ def found(kind: str, path: Path) -> int:
 
 
 @every_kind
-def test_what_was_committed_survives_a_kill_and_nothing_else_is_seen(tmp_path: Path, kind: str) -> None:
+def test_only_committed_items_survive_a_kill(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
     for _ in range(3):
         with start_writer(kind, path) as process:
@@ -66,7 +66,7 @@ def test_what_was_committed_survives_a_kill_and_nothing_else_is_seen(tmp_path: P
 
 
 @every_kind
-def test_a_full_disk_is_an_error_that_names_the_file_and_takes_nothing_away(tmp_path: Path, kind: str) -> None:
+def test_a_full_disk_is_an_error_that_names_the_file_and_loses_nothing(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
     with start_writer(kind, path, most_bytes=400_000) as process:
         said, _ = process.communicate(timeout=60)
@@ -81,7 +81,7 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_takes_nothing_away(tmp_
 
 
 @every_kind
-def test_the_file_of_another_is_left_alone(tmp_path: Path, kind: str) -> None:
+def test_a_foreign_file_is_not_changed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
     other = KINDS[1 - KINDS.index(kind)]
     OPENERS[other](path).close()
@@ -91,7 +91,7 @@ def test_the_file_of_another_is_left_alone(tmp_path: Path, kind: str) -> None:
 
 
 @every_kind
-def test_what_is_no_database_is_refused_and_left_alone(tmp_path: Path, kind: str) -> None:
+def test_a_file_that_is_not_a_database_is_refused_and_not_changed(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
     path.write_text("symbol,close\nAAPL,1\n" * 100)
     with pytest.raises(StoreError, match=f"{path}: can't be used: damaged, or not an SQLite file"):
@@ -107,7 +107,7 @@ def test_a_missing_folder_is_named(tmp_path: Path, kind: str) -> None:
 
 
 @every_kind
-def test_a_file_that_is_damaged_later_is_named(tmp_path: Path, kind: str) -> None:
+def test_a_file_damaged_while_open_is_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
     with start_writer(kind, path, most_bytes=400_000) as process:
         process.communicate(timeout=60)

@@ -1,4 +1,4 @@
-"""A backup of the dispatcher's store, made while it runs; and what becomes of jobs when it is restored."""
+"""A backup of the dispatcher's store, made while it runs, and the jobs after it is restored."""
 
 import shutil
 import stat
@@ -29,7 +29,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 def restore(fleet: Fleet, backup: Path) -> None:
-    """As docs/operations.md says."""
+    """Restore a backup as in docs/operations.md."""
     fleet.dispatcher.kill()
     for part in ("", "-wal", "-shm"):
         fleet.job_store.with_name(f"{fleet.job_store.name}{part}").unlink(missing_ok=True)
@@ -37,8 +37,8 @@ def restore(fleet: Fleet, backup: Path) -> None:
     fleet.dispatcher.start()
 
 
-def test_what_a_restored_store_knows_ends_and_the_rest_is_forgotten(fleet: Fleet, tmp_path: Path) -> None:
-    """Whoever was given a receipt since then has to submit again; whoever has worked since then works again."""
+def test_a_restored_store_continues_with_the_jobs_it_knows(fleet: Fleet, tmp_path: Path) -> None:
+    """Jobs submitted after the backup must be submitted again; jobs completed after the backup run again."""
     backup, gates = tmp_path / "backup.sqlite3", {name: tmp_path / f"{name}.gate" for name in ("both", "first", "new")}
 
     async def before(client: Client) -> None:
@@ -70,14 +70,14 @@ def test_what_a_restored_store_knows_ends_and_the_rest_is_forgotten(fleet: Fleet
 
     restore(fleet, backup)
 
-    fleet.workers[0].await_event("lease_withdrawn", job="new")  # nobody would take its result
+    fleet.workers[0].await_event("lease_withdrawn", job="new")  # the dispatcher would refuse its result
     ended = as_client(fleet, afterwards)
     assert {each.state for each in ended.values()} == {State.COMPLETED}
     assert fleet.outcomes("both") == ["ok"], "it ran on"
     assert fleet.outcomes("first") == ["lost", "ok"], "it ran again"
 
 
-def test_a_backup_replaces_nothing_and_tells_of_damage(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_backup_overwrites_nothing_and_reports_damage(fleet: Fleet, tmp_path: Path) -> None:
     config = fleet.config_file("dispatcher")
     onto_itself = run(config, "backup", str(fleet.job_store))
     assert onto_itself.status == Exit.USAGE
@@ -93,7 +93,7 @@ def test_a_backup_replaces_nothing_and_tells_of_damage(fleet: Fleet, tmp_path: P
     assert not (tmp_path / "backup.sqlite3").exists()
 
 
-def test_where_there_is_no_store_it_says_where_to_run_it(tmp_path: Path) -> None:
+def test_without_a_store_the_error_names_the_machine_to_use(tmp_path: Path) -> None:
     config = tmp_path / "job_processor.yml"
     config.write_text(f"job_processor: {{dispatcher: {{store: {tmp_path / 'elsewhere.sqlite3'}}}}}\n")
     refused = run(config, "backup", str(tmp_path / "backup.sqlite3"))

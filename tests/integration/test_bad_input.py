@@ -1,4 +1,4 @@
-"""Whatever is sent to a real fleet: it is answered or logged with its reason, and the next good job runs."""
+"""Invalid input of every kind to a real fleet: it is answered or logged with its reason, and the next valid job runs."""
 
 import asyncio
 import json
@@ -32,7 +32,7 @@ from tests.harness.peer import Peer, connected
 RECEIPTS: Final = "jobs/receipt/client"
 ECHO: Final = "jobs/queue/normal/echo"
 STRANGER: Final = WorkerId("host-9")
-"""A worker of ours, to say what no real one would."""
+"""A client with a worker's certificate, which can send what no real worker sends."""
 
 GARBAGE: Final = {
     "nothing": b"",
@@ -131,7 +131,7 @@ def test_a_bad_request_is_refused_with_its_reason(fleet: Fleet, name: str) -> No
     assert receipt.reply.correlation == ("bad" if packet.properties.response_topic else None)
 
 
-def test_bad_requests_are_counted_and_logged_and_do_no_harm(fleet: Fleet) -> None:
+def test_bad_requests_are_counted_logged_and_harmless(fleet: Fleet) -> None:
     topic = "jobs/queue/low/a-bad-batch"
     bad = replace(batch({"payload": "1"}, {"payload": 2}), topic=topic, properties=Properties(BATCH_CONTENT_TYPE))
 
@@ -160,7 +160,7 @@ def test_unknown_options_are_ignored(fleet: Fleet) -> None:
     assert asyncio.run(run()) == "5"
 
 
-def test_a_payload_that_is_no_json_fails_its_job_alone_and_for_good(fleet: Fleet) -> None:
+def test_a_payload_outside_json_fails_only_its_job(fleet: Fleet) -> None:
     async def run() -> tuple[str, str | None, int]:
         async with fleet.client() as client:
             job_id = await client.submit("echo", text="{no json")
@@ -175,7 +175,7 @@ def test_a_payload_that_is_no_json_fails_its_job_alone_and_for_good(fleet: Fleet
     asyncio.run(run_good_job(fleet))
 
 
-def test_jobs_that_nobody_runs_wait_and_are_seen(fleet: Fleet) -> None:
+def test_jobs_without_a_worker_wait_and_are_listed(fleet: Fleet) -> None:
     async def run() -> None:
         async with fleet.client() as client:
             job_id = await client.submit("no_such_type")
@@ -187,7 +187,7 @@ def test_jobs_that_nobody_runs_wait_and_are_seen(fleet: Fleet) -> None:
     asyncio.run(run())
 
 
-def test_a_submission_that_is_repeated_is_the_same_job(fleet: Fleet) -> None:
+def test_a_repeated_submission_is_the_same_job(fleet: Fleet) -> None:
     async def run() -> tuple[list[ReceiptStatus], Any]:
         job = submission(b'"first"', id="twice")
         statuses = []
@@ -204,7 +204,7 @@ def test_a_submission_that_is_repeated_is_the_same_job(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("topic", ["jobs", "jobs/nonsense", "jobs/queue/high", "jobs/queue/high/a/b", "else/where"])
-def test_topics_that_do_not_exist_are_closed_to_everybody(fleet: Fleet, topic: str) -> None:
+def test_topics_outside_the_table_are_denied(fleet: Fleet, topic: str) -> None:
     async def run() -> None:
         for name in ("client", "operator", STRANGER):
             async with peer(fleet, name) as somebody:
@@ -214,7 +214,7 @@ def test_topics_that_do_not_exist_are_closed_to_everybody(fleet: Fleet, topic: s
     asyncio.run(run())
 
 
-def test_a_retained_job_is_refused_now_and_when_the_dispatcher_comes_back(fleet: Fleet) -> None:
+def test_a_retained_job_is_refused_also_after_a_restart(fleet: Fleet) -> None:
     job = replace(submission(b'"retained"', topic="jobs/queue/low/echo", id="retained"), retain=True)
 
     async def run() -> Message:
@@ -234,7 +234,7 @@ def test_a_retained_job_is_refused_now_and_when_the_dispatcher_comes_back(fleet:
     assert "carries the retain flag" in str(receipt)
 
 
-# --- what workers say -------------------------------------------------------------------------------------------------
+# --- from workers -----------------------------------------------------------------------------------------------------
 
 WORKERS_TOPICS: Final = [
     line.pattern(worker_id=STRANGER)
@@ -244,7 +244,7 @@ WORKERS_TOPICS: Final = [
 
 
 @pytest.mark.parametrize("topic", WORKERS_TOPICS)
-def test_garbage_of_a_worker_is_refused_with_its_reason(fleet: Fleet, topic: str) -> None:
+def test_invalid_messages_of_a_worker_are_refused_with_a_reason(fleet: Fleet, topic: str) -> None:
     ack_topic = topics.of_worker(TopicKind.ACK, STRANGER)
 
     async def run() -> list[Ack]:
@@ -263,7 +263,7 @@ def test_garbage_of_a_worker_is_refused_with_its_reason(fleet: Fleet, topic: str
 
 
 async def lease_of_stranger(fleet: Fleet, stranger: Peer, job_id: str) -> Assignment:
-    """Be a worker with one slot, and get the job."""
+    """Request work as a worker with one slot, and return the assignment of the job."""
     await stranger.link.send([codec.encode(Request(STRANGER, "boot-1", 1, 1, (JobType("forged"),), (), "0", ()))])
     async with fleet.client() as client:
         await client.submit("forged", id=job_id)
@@ -286,7 +286,7 @@ def listener(worker: str) -> tuple[str, str]:
     return topics.of_worker(TopicKind.ASSIGN, WorkerId(worker)), topics.of_worker(TopicKind.ACK, WorkerId(worker))
 
 
-def test_only_the_holder_of_the_lease_can_report_a_result(fleet: Fleet) -> None:
+def test_only_the_worker_with_the_lease_can_report_a_result(fleet: Fleet) -> None:
     async def run() -> None:
         before = await count(fleet, "reports_stale")
         async with (
@@ -323,7 +323,7 @@ def test_only_the_holder_of_the_lease_can_report_a_result(fleet: Fleet) -> None:
 
 
 @pytest.mark.parametrize("kind", [TopicKind.ASSIGN, TopicKind.ACK, TopicKind.CONTROL])
-def test_a_worker_drops_garbage_and_goes_on(fleet: Fleet, kind: TopicKind) -> None:
+def test_a_worker_drops_invalid_messages_and_continues(fleet: Fleet, kind: TopicKind) -> None:
     topic = topics.of_worker(kind, WorkerId("host-1"))
     unreadable = [body for name, body in GARBAGE.items() if kind is not TopicKind.ACK or "fields" not in name]
 
@@ -341,7 +341,7 @@ def test_a_worker_drops_garbage_and_goes_on(fleet: Fleet, kind: TopicKind) -> No
 
 
 @pytest.mark.parametrize("action", ["explode", "reload"])  # the latter is what an older dispatcher might send
-def test_a_worker_refuses_an_order_that_it_does_not_know(fleet: Fleet, action: str) -> None:
+def test_a_worker_refuses_an_unknown_action(fleet: Fleet, action: str) -> None:
     topic = topics.of_worker(TopicKind.CONTROL, WorkerId("host-1"))
 
     async def run() -> None:
@@ -373,7 +373,7 @@ def test_a_retained_assignment_is_not_run(fleet: Fleet) -> None:
     assert "from-the-past" not in worker.log
 
 
-def test_an_assignment_that_the_dispatcher_never_made_changes_nothing(fleet: Fleet) -> None:
+def test_a_forged_assignment_changes_nothing(fleet: Fleet) -> None:
     host = WorkerId("host-1")
     lease = Assignment(JobId("never-made"), JobType("echo"), 1, Token("feedfeedfeedfeed"), 10.0, "1")
 

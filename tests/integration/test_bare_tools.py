@@ -1,4 +1,4 @@
-"""What people do with Mosquitto's own tools works on a real fleet: submit with one command, watch with another."""
+"""Mosquitto's own tools work on a real fleet: one command submits, another one watches."""
 
 import json
 from collections.abc import Iterator
@@ -22,12 +22,12 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 
 
 def body(line: str) -> dict[str, object]:
-    """The message of a line that `mosquitto_sub -v` has printed."""
+    """The message in a line of output of `mosquitto_sub -v`."""
     fields: dict[str, object] = json.loads(line.partition(" ")[2])
     return fields
 
 
-def test_a_plain_publish_gets_its_job_done(fleet: Fleet) -> None:
+def test_a_plain_publish_submits_a_job(fleet: Fleet) -> None:
     with Watcher(fleet.broker, "operator", "jobs/completed/+") as completed:
         publish(fleet.broker, "client", "jobs/queue/normal/echo", PAYLOAD)
         completed.wait_for("jobs/completed/")
@@ -37,7 +37,7 @@ def test_a_plain_publish_gets_its_job_done(fleet: Fleet) -> None:
     assert json.loads(str(notice["result"]))["payload"] == json.loads(PAYLOAD)
 
 
-def test_watching_jobs_shows_the_whole_life_of_one(fleet: Fleet) -> None:
+def test_watching_jobs_shows_every_transition(fleet: Fleet) -> None:
     with Watcher(fleet.broker, "operator", "jobs/#") as jobs:
         for job_type in ("echo", "fail_for_good"):
             properties = ("-D", "publish", "user-property", "id", f"watched-{job_type}")
@@ -66,7 +66,7 @@ def test_watching_completed_jobs_shows_no_others(fleet: Fleet) -> None:
     assert [body(line)["type"] for line in failed.lines] == ["fail_for_good"]
 
 
-def test_heartbeats_come_from_every_worker_again_and_again(fleet: Fleet) -> None:
+def test_every_worker_sends_heartbeats_repeatedly(fleet: Fleet) -> None:
     with Watcher(fleet.broker, "operator", "workers/heartbeat/+") as heartbeats:
         for _ in range(2):
             heartbeats.wait_for("workers/heartbeat/host-1 {", "workers/heartbeat/host-2 {")

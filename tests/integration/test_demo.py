@@ -67,7 +67,7 @@ def png_size(path: Path) -> tuple[int, int]:
 
 
 def job_rows(output: str) -> dict[str, list[str]]:
-    """The table of jobs, by job."""
+    """The rows of the table of jobs, by job ID."""
     lines = output.partition("\nJobs\n")[2].partition("\n\n")[0].splitlines()[1:]
     return {cells[0]: cells[1:] for cells in map(str.split, lines)}
 

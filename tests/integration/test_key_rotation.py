@@ -1,4 +1,4 @@
-"""Keys of a group, a submitter and a worker are replaced while jobs flow, and nothing is lost."""
+"""Rotating the keys of a group, a submitter and a worker under load loses no job."""
 
 import asyncio
 import itertools
@@ -39,7 +39,7 @@ def distribute(source: Path, target: Path) -> None:
 
 
 def rotate(fleet: Fleet, fleet_keys: FleetKeys, desk_ring: Path) -> None:
-    """As an operator does it: workers know first what submitters are to use, and submitters what workers are to use."""
+    """Rotate as an operator does: workers get the new keys of submitters first, and submitters the new keys of workers."""
     fleet_keys.command("rotate", Holder.GROUP, "prices", "--starts-in", "0")
     fleet_keys.command("rotate", Holder.SUBMITTER, "client", "--starts-in", "0")
     reload_workers(fleet)
@@ -50,7 +50,7 @@ def rotate(fleet: Fleet, fleet_keys: FleetKeys, desk_ring: Path) -> None:
 
 
 async def flow(client: Client, rotated: "asyncio.Future[float]") -> int:
-    """Submit and wait, again and again, until there were enough jobs and the new keys have counted for a while.
+    """Submit and wait repeatedly, until enough jobs ran and the new keys were valid for a while.
 
     Args:
         client: who submits.

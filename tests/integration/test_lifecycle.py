@@ -1,4 +1,4 @@
-"""How jobs end, in a real fleet: every way that `docs/lifecycle.md` knows, with real processes."""
+"""Every end of a job in `docs/lifecycle.md`, in a real fleet with real processes."""
 
 import asyncio
 import json
@@ -50,7 +50,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 # --- attempts that fail -----------------------------------------------------------------------------------------------
 
 
-def test_a_handler_that_hangs_in_c_is_timed_out_tried_again_and_given_up(fleet: Fleet) -> None:
+def test_a_handler_that_hangs_in_c_times_out_until_no_attempt_is_left(fleet: Fleet) -> None:
     # The time-out covers the start of a process, which a loaded machine needs a second for; before it hangs it can be
     # stopped without being killed.
     ended, outcomes = run_job(fleet, "hang_in_c", timeout_s=3, max_attempts=2)
@@ -66,7 +66,7 @@ def test_a_handler_that_hangs_in_c_is_timed_out_tried_again_and_given_up(fleet: 
         ("read_null", None, "the process was killed by SIGSEGV"),
     ],
 )
-def test_a_poison_job_takes_down_max_crashes_processes_and_no_more(
+def test_a_poison_job_crashes_at_most_max_crashes_processes(
     fleet: Fleet, job_type: str, payload: Any, reason: str
 ) -> None:
     ended, outcomes = run_job(fleet, job_type, payload, max_attempts=9, max_crashes=2)
@@ -75,13 +75,13 @@ def test_a_poison_job_takes_down_max_crashes_processes_and_no_more(
     assert (ended.reason or "").endswith("(took down 2 processes; max_crashes is 2)")
 
 
-def test_an_error_is_tried_again_until_no_attempt_is_left(fleet: Fleet) -> None:
+def test_an_error_is_retried_until_no_attempt_is_left(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "fail", max_attempts=3)
     assert (ended.state, outcomes) == (State.FAILED, ["error", "error", "error"])
     assert (ended.reason or "").startswith("ValueError: no such ticker")
 
 
-def test_a_permanent_error_fails_at_once(fleet: Fleet) -> None:
+def test_a_permanent_error_fails_immediately(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "fail_for_good", max_attempts=3)
     assert (ended.state, ended.reason, outcomes) == (State.FAILED, "ACME was delisted", ["error"])
 
@@ -94,14 +94,14 @@ def test_after_all_of_these_the_next_job_runs_at_the_first_attempt(fleet: Fleet)
 # --- commands ---------------------------------------------------------------------------------------------------------
 
 
-def test_a_program_of_old_runs_as_it_is(fleet: Fleet) -> None:
+def test_an_existing_program_runs_unchanged(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "old_program", {"symbol": "aapl"}, id="old-1")
     assert (ended.state, outcomes) == (State.COMPLETED, ["ok"])
     assert json.loads(ended.result or "") == {"symbol": "AAPL", "settings": {"market": "XETRA"}}
     fleet.workers[0].await_event("handler_log", message="checked old-1", job="old-1", level="warning")
 
 
-def test_exit_code_65_says_that_trying_again_is_useless(fleet: Fleet) -> None:
+def test_exit_code_65_prevents_retries(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "old_program", {"ticker": "aapl"}, max_attempts=3)
     assert (ended.state, outcomes) == (State.FAILED, ["error"])
     assert (ended.reason or "").startswith("exit code 65\nchecked ")
@@ -116,7 +116,9 @@ def test_exit_code_65_says_that_trying_again_is_useless(fleet: Fleet) -> None:
         ("echo done", ["error"], "exit code 0, but standard output is no result"),
     ],
 )
-def test_a_command_fails_as_its_exit_says(fleet: Fleet, script: str, outcomes: list[str], reason: str) -> None:
+def test_the_exit_code_of_a_command_decides_its_outcome(
+    fleet: Fleet, script: str, outcomes: list[str], reason: str
+) -> None:
     ended, found = run_job(fleet, "shell", text=script, timeout_s=0.2, max_attempts=2)
     assert (ended.state, found) == (State.FAILED, outcomes)
     assert (ended.reason or "").startswith(reason)
@@ -139,9 +141,9 @@ def test_cancelling_a_running_job_stops_it(fleet: Fleet, job_type: str) -> None:
     assert run_job(fleet, "echo")[1] == ["ok"]
 
 
-def test_cancelling_a_job_that_waits_keeps_it_from_starting(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_cancelled_waiting_job_never_starts(fleet: Fleet, tmp_path: Path) -> None:
     async def cancel(client: Client) -> tuple[Ended, Ended]:
-        # A tag that no worker has: it waits for as long as we like.
+        # A job with a tag that no worker has: it waits for as long as the test needs.
         waiting = await client.submit("echo", tags=["on-the-moon"])
         assert (await client.cancel(waiting)).status is ReceiptStatus.CANCELLED
         blocking = await client.submit("wait_for_file", str(tmp_path / "go"))
@@ -159,7 +161,7 @@ def test_cancelling_a_job_that_waits_keeps_it_from_starting(fleet: Fleet, tmp_pa
     assert fleet.outcomes(behind.job_id) in ([], ["cancelled"])
 
 
-def test_what_has_ended_can_be_neither_cancelled_nor_retried(fleet: Fleet) -> None:
+def test_an_ended_job_can_be_neither_cancelled_nor_retried(fleet: Fleet) -> None:
     ended, _ = run_job(fleet, "echo")
 
     async def ask(client: Client) -> list[str | None]:
@@ -168,7 +170,7 @@ def test_what_has_ended_can_be_neither_cancelled_nor_retried(fleet: Fleet) -> No
     assert as_client(fleet, ask, "operator") == 2 * ["it is completed already"]
 
 
-def test_a_failed_job_runs_again_when_an_operator_says_so(fleet: Fleet, tmp_path: Path) -> None:
+def test_an_operator_can_retry_a_failed_job(fleet: Fleet, tmp_path: Path) -> None:
     cause = tmp_path / "repaired"
     failed, _ = run_job(fleet, "shell", text=f"test -e {cause} && echo 42", max_attempts=1)
     assert failed.state is State.FAILED
@@ -196,13 +198,13 @@ def test_a_job_does_not_start_before_its_time(fleet: Fleet) -> None:
     assert assigned_at >= not_before
 
 
-def test_a_job_that_nobody_starts_in_time_expires(fleet: Fleet) -> None:
+def test_a_job_that_does_not_start_in_time_expires(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "echo", tags=["on-the-moon"], expires_at=clock.wall() + 0.5)
     assert (ended.state, ended.reason) == (State.EXPIRED, "nobody started it before expires_at")
     assert outcomes == []
 
 
-def test_progress_reaches_whoever_listens(fleet: Fleet) -> None:
+def test_progress_reaches_every_subscriber(fleet: Fleet) -> None:
     heard: list[Progress] = []
 
     async def listen() -> None:
@@ -217,8 +219,8 @@ def test_progress_reaches_whoever_listens(fleet: Fleet) -> None:
     assert (heard[0].fraction, heard[0].text) == (0.0, "started")
 
 
-def test_priorities_decide_who_is_next(tmp_path: Path) -> None:
-    """A worker of its own: one that has just run very short jobs takes some ahead, in the order in which they came."""
+def test_priorities_decide_which_job_runs_next(tmp_path: Path) -> None:
+    """Uses a worker of its own: one that has just run very short jobs prefetches more, in the order of arrival."""
     ledger = Ledger(tmp_path / "ledger")
     handlers = {
         **python_handlers("wait_for_file"),

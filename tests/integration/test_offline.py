@@ -1,4 +1,4 @@
-"""A worker that is cut off and killed, twice: what it was given ahead is done, kept within the quota, and counts."""
+"""A worker is offline and killed twice: it runs its prefetched jobs, keeps results within the quota, and they are accepted."""
 
 import asyncio
 from collections.abc import Iterator
@@ -14,7 +14,7 @@ from tests.harness.jobs import as_client, end_of, until_explained, until_running
 
 SLOTS, AHEAD = 2, 8
 RESULT_BYTES = 230_000
-"""Four of them are within the smallest quota, five are not."""
+"""Four of these results fit into the smallest quota, five do not."""
 
 GATES = [f"gate-{number}" for number in range(4)]
 LARGE = [f"large-{number}" for number in range(5)]
@@ -22,7 +22,7 @@ LARGE = [f"large-{number}" for number in range(5)]
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """Two workers, each with its own way to the broker."""
+    """Two workers, each with its own connection to the broker."""
     settings: dict[str, Any] = {
         "worker": {"max_concurrent_jobs": SLOTS, "poll_interval": 0.5, "journal_quota": "1M", "stop_grace": 0.1},
         "dispatcher": {
@@ -37,7 +37,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 async def stock_up(client: Client, gates: Path) -> None:
-    """A worker runs a job of a type that is not given ahead, and the first gate; all others wait on it."""
+    """A worker runs a job of a type without prefetching and the first gate; all other jobs wait on it."""
     await client.submit("wait_for_cancel", id="ordinary")
     await until_running(client, "ordinary")
     await client.submit_many(make_submission("wait_for_file", str(gates / gate), id=gate) for gate in GATES)
@@ -46,7 +46,7 @@ async def stock_up(client: Client, gates: Path) -> None:
 
 
 def work_offline(fleet: Fleet, gates: Path) -> None:
-    """Nobody hears the worker; it is killed while it runs two jobs, and again; then it does the rest."""
+    """The worker is offline; it is killed twice while it runs two jobs, and then runs the others."""
     worker = fleet.workers[0]
     worker.kill()
     worker.start()
@@ -59,7 +59,7 @@ def work_offline(fleet: Fleet, gates: Path) -> None:
     worker.await_event("result_evicted")
 
 
-def test_what_was_given_ahead_outlives_a_cut_and_two_crashes(fleet: Fleet, tmp_path: Path) -> None:
+def test_prefetched_jobs_survive_an_outage_and_two_crashes(fleet: Fleet, tmp_path: Path) -> None:
     worker, other = fleet.workers
     assert other.stop() == 0
 

@@ -1,4 +1,4 @@
-"""The broker or the dispatcher is gone for a while: work goes on, and what was promised holds."""
+"""The broker or the dispatcher is down for a while: work continues, and every promise holds."""
 
 import asyncio
 import json
@@ -45,11 +45,11 @@ def restart_dispatcher(fleet: Fleet) -> None:
 
 
 def finishers(fleet: Fleet) -> list[Service]:
-    """The workers that have completed an attempt, whoever knows of it."""
+    """The workers that have completed an attempt, from the files of the handlers."""
     return [worker for worker in fleet.workers if worker.events("attempt_completed")]
 
 
-def test_a_job_keeps_its_worker_while_the_dispatcher_is_killed_at_every_step(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_job_stays_at_its_worker_through_kills_of_the_dispatcher(fleet: Fleet, tmp_path: Path) -> None:
     async def run(client: Client) -> None:
         job_id = await client.submit("wait_for_file", str(tmp_path / "go"), id="steady")
         restart_dispatcher(fleet)  # it is queued, or has just been given out
@@ -71,7 +71,7 @@ def test_a_job_keeps_its_worker_while_the_dispatcher_is_killed_at_every_step(fle
     assert fleet.outcomes("steady") == ["ok"]
 
 
-def test_a_cancellation_outlives_the_dispatcher_that_promised_it(fleet: Fleet) -> None:
+def test_a_cancellation_survives_a_restart_of_the_dispatcher(fleet: Fleet) -> None:
     async def run(client: Client) -> None:
         job_id = await client.submit("wait_for_cancel", id="unwanted")
         await until_running(client, job_id)
@@ -82,7 +82,7 @@ def test_a_cancellation_outlives_the_dispatcher_that_promised_it(fleet: Fleet) -
     as_client(fleet, run)
 
 
-def test_a_worker_cut_off_finishes_its_job_restarts_and_reports_later(fleet: Fleet, tmp_path: Path) -> None:
+def test_an_offline_worker_finishes_its_job_restarts_and_reports_later(fleet: Fleet, tmp_path: Path) -> None:
     async def start_it() -> None:
         async with fleet.client() as client:
             await client.submit("wait_for_file", str(tmp_path / "go"), id="offline")
@@ -106,7 +106,7 @@ def test_a_worker_cut_off_finishes_its_job_restarts_and_reports_later(fleet: Fle
     assert fleet.stored("SELECT attempt, failures, crashes FROM job") == [(1, 0, 0)]
 
 
-def test_a_broker_that_has_lost_everything_loses_no_job(fleet: Fleet, ledger: Ledger) -> None:
+def test_a_wiped_broker_loses_no_job(fleet: Fleet, ledger: Ledger) -> None:
     submissions = [make_submission("echo", number, id=f"job-{number}") for number in range(LOAD)]
 
     async def wipe_under_load() -> None:

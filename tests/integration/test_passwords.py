@@ -1,4 +1,4 @@
-"""Passwords in place of certificates, over TLS: the same rights, and words that help when one is wrong."""
+"""Passwords instead of certificates, over TLS: the same rights, and a helpful error for a wrong password."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,7 +31,7 @@ def test_jobs_run(fleet: Fleet) -> None:
     assert (ended.state, outcomes) == (State.COMPLETED, ["ok"])
 
 
-def test_all_is_well_to_a_check(fleet: Fleet) -> None:
+def test_check_finds_nothing_wrong(fleet: Fleet) -> None:
     for identity, role in (("client", "client"), ("host-1", "worker"), ("dispatcher", "dispatcher")):
         done = run(fleet.config_file(identity), "check", "--role", role)
         assert done.status == 0, done.output
@@ -43,14 +43,14 @@ def test_the_user_name_decides_what_is_allowed(fleet: Fleet) -> None:
     assert "host-1" in done.errors
 
 
-def test_a_wrong_password_is_said_to_be_one(fleet: Fleet, wrong: str) -> None:
+def test_a_wrong_password_is_reported(fleet: Fleet, wrong: str) -> None:
     queue = {"mqtt": {"host": "localhost", "port": fleet.broker.port, "username": "client", "password_file": wrong}}
     done = run(changed(fleet.config_file("client"), "wrong", queue=queue), "stats")
     assert done.status == 77
     assert "check the user name and the password" in done.errors
 
 
-def test_a_service_with_a_wrong_password_ends_and_says_why(fleet: Fleet, wrong: str) -> None:
+def test_a_service_with_a_wrong_password_exits_with_the_reason(fleet: Fleet, wrong: str) -> None:
     worker = fleet.workers[0]
     worker.stop()
     queue = {"mqtt": {"host": "localhost", "port": fleet.broker.port, "username": "host-1", "password_file": wrong}}
@@ -62,7 +62,7 @@ def test_a_service_with_a_wrong_password_ends_and_says_why(fleet: Fleet, wrong: 
 
 
 def test_a_password_is_changed_while_the_worker_runs(fleet: Fleet) -> None:
-    """Its own file first: Mosquitto cuts off whose password is not the right one any more, and it comes back with the new."""
+    """Changes the worker's file first: Mosquitto disconnects clients whose password changed, and they reconnect with the new one."""
     worker = fleet.workers[0]
     before = len(worker.events("link_up"))
     fleet.broker.set_password("host-1", "another")

@@ -1,4 +1,4 @@
-"""A worker that is not to be trusted any more: shut out at once, and for good."""
+"""A revoked worker is disconnected immediately, and can't connect again."""
 
 import signal
 from pathlib import Path
@@ -10,7 +10,7 @@ from tests.harness.jobs import as_client, end_of, until_running
 from tests.harness.waiting import wait_until
 
 
-def test_a_revoked_worker_with_a_live_connection_loses_its_job_and_its_word(tmp_path: Path) -> None:
+def test_a_revoked_worker_loses_its_jobs_and_its_connection(tmp_path: Path) -> None:
     settings = {"handlers": python_handlers("wait_for_file"), "worker": {"max_concurrent_jobs": 1}}
     with Fleet(tmp_path / "fleet", workers=2, settings=settings) as fleet:
         thief, other = fleet.workers
@@ -23,7 +23,7 @@ def test_a_revoked_worker_with_a_live_connection_loses_its_job_and_its_word(tmp_
             return job_id
 
         job_id = as_client(fleet, give_it_a_job)
-        thief.send_signal(signal.SIGSTOP)  # it finishes meanwhile, and says so when nobody listens any more
+        thief.send_signal(signal.SIGSTOP)  # the job finishes meanwhile, and the worker reports it too late
         fleet.reconfigure("dispatcher", "dispatcher", denied_workers=["host-1"])
         fleet.dispatcher.send_signal(signal.SIGHUP)
         denied = fleet.dispatcher.await_event("worker_denied")
@@ -46,14 +46,14 @@ def test_a_revoked_worker_with_a_live_connection_loses_its_job_and_its_word(tmp_
         fleet.broker.stop()
         fleet.broker.start()
         fleet.dispatcher.await_event("link_up", times=2)
-        # Now and then the alert is lost behind the reset of the connection; the worker keeps trying.
+        # The reset of the connection can overtake the alert; the worker retries until it logs the reason.
         told = "the client certificate has been revoked: request a new one with 'stockworker pki request'"
-        wait_until(lambda: told in str(thief.events("link_down")), "the worker says what has happened to it")
+        wait_until(lambda: told in str(thief.events("link_down")), "the worker logs the reason")
         assert thief.alive
         assert other.alive
 
 
-def test_a_list_of_denied_workers_is_read_again_and_only_if_it_is_right(tmp_path: Path) -> None:
+def test_a_valid_list_of_denied_workers_is_reloaded(tmp_path: Path) -> None:
     denied = tmp_path / "denied"
     denied.write_text("# stolen in May\nhost-7\n\nhost-8 # and in June\n")
     settings = {"dispatcher": {"denied_workers": ["host-6"], "denied_workers_file": str(denied)}}

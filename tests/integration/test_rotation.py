@@ -1,4 +1,4 @@
-"""Certificates are replaced while jobs flow: nothing is lost, and the old ones are not needed any more."""
+"""Replacing all certificates under load loses no job, and the old certificates are no longer needed."""
 
 import asyncio
 import signal
@@ -65,7 +65,7 @@ def test_every_certificate_is_renewed_under_load(tmp_path: Path) -> None:
         assert fleet.stored("SELECT COUNT(*) FROM attempt WHERE outcome = 'ok'") == [(len(job_ids),)]
 
 
-def test_both_services_announce_that_their_certificate_ends(tmp_path: Path) -> None:
+def test_both_services_warn_before_their_certificate_expires(tmp_path: Path) -> None:
     with Fleet(tmp_path, workers=1) as fleet:
         for name, service, days, level in (
             ("dispatcher", fleet.dispatcher, 20, "warning"),
@@ -78,7 +78,7 @@ def test_both_services_announce_that_their_certificate_ends(tmp_path: Path) -> N
             assert (event["level"], event["file"]) == (level, str(fleet.broker.identity(name).certificate))
 
         async def ask(client: Client) -> Stats:
-            while (stats := await client.stats()).workers[0].certificate_days != 2:  # noqa: ASYNC110 (a heartbeat tells, and nobody tells us of that)
+            while (stats := await client.stats()).workers[0].certificate_days != 2:  # noqa: ASYNC110 (heartbeats cause no event in this process)
                 await asyncio.sleep(0.1)
             return stats
 

@@ -1,4 +1,4 @@
-"""Sealed jobs in a real fleet: nobody in between reads them, and whatever is not as it should be is refused."""
+"""Sealed jobs in a real fleet: broker and dispatcher can't read them, and every other form is refused."""
 
 import asyncio
 import itertools
@@ -61,23 +61,23 @@ def fleet(tmp_path_factory: pytest.TempPathFactory, fleet_keys: FleetKeys) -> It
         yield fleet
 
 
-# --- nobody in between reads ------------------------------------------------------------------------------------------
+# --- confidentiality ---------------------------------------------------------------------------------------------------
 
 
 def spellings(planted: str) -> list[bytes]:
-    """As it is, in hexadecimal, and in base64 at each of its three alignments."""
+    """A secret as plain text, in hexadecimal, and in base64 at each of the three alignments."""
     shifted = (b64encode(b"\0" * shift + planted.encode())[4:-4] for shift in range(3))
     return [planted.encode(), planted.encode().hex().encode(), *shifted]
 
 
 def holders(folder: Path, planted: str) -> set[str]:
-    """The files in which it stands."""
+    """The files that contain a secret."""
     files = [file for file in folder.rglob("*") if file.is_file()]
     return {file.name for file in files if any(spelling in file.read_bytes() for spelling in spellings(planted))}
 
 
-def test_nobody_in_between_can_read_a_payload_or_a_result(fleet: Fleet, tmp_path: Path) -> None:
-    """A plain job, which the workers refuse, shows that it would be found."""
+def test_broker_and_dispatcher_cannot_read_a_payload_or_a_result(fleet: Fleet, tmp_path: Path) -> None:
+    """A plain job, which the workers refuse, proves that the search finds a secret."""
     gate = tmp_path / f"{PLANTED}-gate"
     names = ("dispatcher", "operator", "host-1", "host-2")
     with ExitStack() as stack:
@@ -121,7 +121,7 @@ async def submit_and_wait(client: Client, submission: Submission) -> Ended:
     return await end_of(client, str(submission.job_id))
 
 
-def test_an_error_text_reaches_its_submitter_alone(fleet: Fleet) -> None:
+def test_an_error_text_reaches_only_its_submitter(fleet: Fleet) -> None:
     async def act(client: Client) -> tuple[Ended, str, Explanation]:
         ended = await end_of(client, await client.submit("fail", id="fails"))
         (view,) = await client.query(["fails"])
@@ -153,7 +153,7 @@ async def look(client: Client, job_id: str) -> tuple[str, str, str | None]:
     return view.state, view.reason or "", view.result
 
 
-def test_progress_shows_how_far_and_not_what(fleet: Fleet) -> None:
+def test_progress_shows_the_fraction_without_the_text(fleet: Fleet) -> None:
     heard: list[Progress] = []
 
     async def run() -> None:
@@ -166,7 +166,7 @@ def test_progress_shows_how_far_and_not_what(fleet: Fleet) -> None:
     assert [(each.fraction, each.text) for each in heard[:1]] == [(0.5, "")]
 
 
-def test_a_command_gets_its_payload_in_the_clear(fleet: Fleet) -> None:
+def test_a_command_gets_its_payload_unsealed(fleet: Fleet) -> None:
     """`read` and `eval` would not get far with a sealed one."""
     assert as_client(fleet, lambda client: client.submit("shell", text="echo 42;")) is not None
 
@@ -189,7 +189,7 @@ def test_commands_seal_and_open(fleet: Fleet) -> None:
     assert "no such ticker" in command.run(config, "list", "--state", "failed", "--json").output
 
 
-def test_commands_of_others_say_that_they_can_not_read(fleet: Fleet) -> None:
+def test_commands_without_keys_report_sealed_results(fleet: Fleet) -> None:
     job_id = new_id()
     command.run(fleet.config_file("client"), "submit", "echo", '{"a": 1}', "--wait", "--id", job_id)
     for arguments in (("result", job_id), ("result", job_id, "--wait")):
@@ -269,7 +269,7 @@ REFUSALS: dict[str, tuple[Callable[[FleetKeys, str], str], str, str]] = {
 
 
 @pytest.mark.parametrize("name", REFUSALS)
-def test_a_refused_payload_fails_at_once_and_says_why(fleet: Fleet, fleet_keys: FleetKeys, name: str) -> None:
+def test_a_refused_payload_fails_immediately_with_a_reason(fleet: Fleet, fleet_keys: FleetKeys, name: str) -> None:
     make, reason, text = REFUSALS[name]
     job_id = new_id()
     submission = make_submission("echo", text=make(fleet_keys, job_id), id=job_id, max_attempts=5)
@@ -283,8 +283,8 @@ def test_a_refused_payload_fails_at_once_and_says_why(fleet: Fleet, fleet_keys: 
     assert text in told[0]["problem"]
 
 
-def test_a_submitter_that_is_not_trusted(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: Path) -> None:
-    """The workers' keyring does not have a line any more that the submitter still has."""
+def test_an_untrusted_submitter_is_refused(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: Path) -> None:
+    """The keyring of the workers lacks a line that the submitter still has."""
     job_id = new_id()
     ring = tmp_path / "keyring"
     shutil.copy(fleet_keys.ring, ring)
@@ -309,7 +309,7 @@ def reload_workers(fleet: Fleet) -> None:
         worker.await_event("config_reloaded", times + 1)
 
 
-def test_a_job_for_a_group_that_nobody_is_in_waits_and_says_why(fleet: Fleet) -> None:
+def test_a_job_for_an_empty_group_waits_with_an_explanation(fleet: Fleet) -> None:
     async def act(client: Client) -> tuple[State, str, tuple[str, ...]]:
         job_id = await client.submit("pid", id=new_id())
         await until(lambda: fleet.outcomes(job_id) == ["refused", "refused"], "both workers refuse")
@@ -335,14 +335,14 @@ def test_a_job_finds_the_only_worker_of_its_group(fleet: Fleet) -> None:
     assert as_client(fleet, act) == "host-2"
 
 
-def test_a_client_sends_nothing_that_it_can_not_seal(fleet: Fleet) -> None:
+def test_a_client_sends_no_payload_that_it_cannot_seal(fleet: Fleet) -> None:
     with pytest.raises(JobRejected, match="no valid group for import_bars"):
         as_client(fleet, lambda client: client.submit("import_bars", id="unsealable"))
     assert fleet.stored("SELECT id FROM job WHERE id = 'unsealable'") == []
 
 
 def test_a_result_that_was_replaced_in_the_store_is_refused(fleet: Fleet) -> None:
-    """The dispatcher, or whoever writes its files, can't make up a result."""
+    """The dispatcher, or an attacker that writes its files, can't forge a result."""
 
     async def act(client: Client) -> None:
         first = await client.submit("echo", 1, id=new_id())
@@ -374,7 +374,7 @@ def write_result(fleet: Fleet, job_id: str, result: str) -> None:
     fleet.dispatcher.await_log("connected to the broker", times + 1)
 
 
-def test_check_looks_at_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: Path) -> None:
+def test_check_verifies_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: Path) -> None:
     fine = command.run(fleet.config_file("client"), "check", "--offline")
     worker = command.run(fleet.config_file("host-1"), "check", "--offline", "--instance", "1", "--json")
     exposed = tmp_path / "client.pem"

@@ -1,4 +1,4 @@
-"""What a service tells systemd while it starts, works, reads its configuration again and ends."""
+"""The notifications of a service to systemd while it starts, works, reloads its configuration and stops."""
 
 import os
 import signal
@@ -38,7 +38,7 @@ def manager_of(service: Service) -> ServiceManager:
     return service.manager
 
 
-def test_a_dispatcher_that_reads_its_store_asks_for_time(tmp_path: Path) -> None:
+def test_a_dispatcher_that_loads_its_store_extends_its_time_out(tmp_path: Path) -> None:
     config = tmp_path / "job_processor.yml"
     broker = {"backend": "mqtt", "mqtt": {"host": "localhost", "port": 1}}
     sections = {"queue": broker, "dispatcher": {"store": str(tmp_path / "jobs.sqlite3")}}
@@ -54,22 +54,25 @@ def test_a_dispatcher_that_reads_its_store_asks_for_time(tmp_path: Path) -> None
                 dispatcher.kill()
 
 
-def test_a_worker_is_ready_when_the_dispatcher_can_know_of_it(fleet: Fleet) -> None:
+def test_a_worker_is_ready_once_it_has_registered(fleet: Fleet) -> None:
     (worker,) = fleet.workers
     fleet.dispatcher.await_event("worker_seen", worker="host-1")
     assert manager_of(worker).assignments.count("READY=1") == 1
     assert worker.log.index('"link_up"') < worker.log.index('"ready"')
 
 
-def test_a_worker_says_how_it_confines_its_jobs_and_which_limit_it_cannot_enforce(fleet: Fleet) -> None:
+def test_a_worker_logs_how_it_confines_its_jobs_and_which_limits_it_cannot_enforce(fleet: Fleet) -> None:
     (worker,) = fleet.workers
-    assert worker.await_event("confined")["by"] in {"process groups", "control groups"}  # as whoever runs the tests is
+    assert worker.await_event("confined")["by"] in {
+        "process groups",
+        "control groups",
+    }  # the user of the tests may be in such a group
     assert worker.await_event("limit_unenforced")["type"] == "slow"
     worker.send_signal(signal.SIGHUP)
     worker.await_event("limit_unenforced", 2)
 
 
-def test_who_starts_without_a_broker_is_ready_too(fleet: Fleet) -> None:
+def test_a_service_without_a_broker_is_ready_too(fleet: Fleet) -> None:
     (worker,) = fleet.workers
     fleet.broker.kill()
     for service in (worker, fleet.dispatcher):
@@ -79,7 +82,7 @@ def test_who_starts_without_a_broker_is_ready_too(fleet: Fleet) -> None:
         assert manager_of(service).status.startswith("not connected: ")
 
 
-def test_the_status_says_what_goes_on(fleet: Fleet, tmp_path: Path) -> None:
+def test_the_status_shows_the_current_work(fleet: Fleet, tmp_path: Path) -> None:
     (worker,) = fleet.workers
     connected = f"connected to localhost:{fleet.broker.port}, "
     manager_of(worker).await_status(f"{connected}0/2 slots busy")
@@ -110,7 +113,7 @@ def test_a_reload_has_a_beginning_and_an_end(fleet: Fleet) -> None:
         assert manager.assignments.count("STOPPING=1") == 1
 
 
-def test_who_drains_asks_for_time_and_says_so(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_draining_service_extends_its_time_out(fleet: Fleet, tmp_path: Path) -> None:
     (worker,) = fleet.workers
     manager = manager_of(worker)
 

@@ -1,6 +1,6 @@
-"""The promise of the whole system: whatever is killed, every job that was accepted ends once, with one result.
+"""The promise of the whole system: through all kills, every accepted job ends once, with one result.
 
-All random choices follow from one seed, which is printed. Set STOCKWORKER_SEED to make the same ones again.
+All random choices follow from one seed, which is printed. Set STOCKWORKER_SEED to repeat them.
 """
 
 import asyncio
@@ -27,17 +27,17 @@ from tests.harness.workload import BARS, Task, provider_answers, tasks
 
 JOBS: Final = 10_000
 KILLS: Final = 3
-"""For each of broker, dispatcher and both workers."""
+"""The number of kills of the broker, the dispatcher and each worker."""
 
 _LAST_KILL: Final = 0.9
-"""Share of the jobs that have run when the last process is killed."""
+"""The share of the jobs that have run when the last process is killed."""
 
 _LONGEST_ABSENCE_S: Final = 1.0
 _TIMEOUT_S: Final = 180.0
 
 
 class Victim(Protocol):
-    """What is killed, and started again."""
+    """A part of the fleet that the test kills and restarts."""
 
     def kill(self) -> object: ...
 
@@ -46,7 +46,7 @@ class Victim(Protocol):
 
 @contextmanager
 def running_fleet(folder: Path, ledger: Ledger) -> Iterator[Fleet]:
-    """A fleet with all handlers, and a provider of prices for them."""
+    """A fleet with all handlers and a provider of prices."""
     imports = folder / "imports"
     imports.mkdir()
     with HttpServer() as provider:
@@ -59,7 +59,7 @@ def running_fleet(folder: Path, ledger: Ledger) -> Iterator[Fleet]:
             "worker": {"max_concurrent_jobs": 4},
             "dispatcher": {
                 "lease": 5,
-                # Whatever is killed here is blamed on the jobs that ran there.
+                # Kills count as crashes of the jobs that ran in the process.
                 "job_defaults": {"backoff": 0.2, "max_attempts": 20, "max_crashes": 20},
             },
             "handlers": {
@@ -77,7 +77,7 @@ def running_fleet(folder: Path, ledger: Ledger) -> Iterator[Fleet]:
 async def kill_and_restart(
     victim: Victim, moments: Sequence[float], absences_s: Sequence[float], ledger: Ledger
 ) -> None:
-    """Kill `victim` each time that so many jobs have been begun, and start it after an absence."""
+    """Kill `victim` each time that a number of jobs has begun, and restart it after an absence."""
     for moment, absence_s in zip(sorted(moments), absences_s, strict=True):
         await until(lambda moment=moment: ledger.executions >= moment, f"{moment:.0f} jobs begun", _TIMEOUT_S)  # type: ignore[misc] # bound now
         await asyncio.to_thread(victim.kill)
@@ -104,7 +104,7 @@ async def survive(fleet: Fleet, work: Sequence[Task], random: Random, ledger: Le
 
 
 def check_store(fleet: Fleet, work: Sequence[Task]) -> None:
-    """Every job is there once, completed, with one accepted attempt and the right result."""
+    """Check that every job exists once, is completed, and has one accepted attempt and the right result."""
     is_right = {task.submission.job_id: task.is_right for task in work}
     states = Counter(dict(fleet.stored("SELECT state, count(*) FROM job GROUP BY state")))
     assert states == {State.COMPLETED: JOBS}
@@ -126,7 +126,7 @@ def report(fleet: Fleet, ledger: Ledger) -> None:
 
 
 @pytest.mark.timeout(240)
-def test_every_job_survives_every_kill_and_is_completed_once(tmp_path: Path) -> None:
+def test_every_job_survives_all_kills_and_completes_once(tmp_path: Path) -> None:
     seed = int(os.environ.get("STOCKWORKER_SEED") or SystemRandom().getrandbits(32))
     print(f"STOCKWORKER_SEED={seed}")  # noqa: T201
     ledger = Ledger(tmp_path / "ledger")

@@ -1,6 +1,6 @@
-"""A service that is stuck feeds its watchdog no more, or gets itself out of it; one that works or is cut off goes on.
+"""A service that hangs stops feeding its watchdog or recovers by itself; a service that works or is offline keeps running.
 
-Each story is told by a whole fleet: while the victim is stuck, one worker is busy and another one has no broker.
+Each test runs a whole fleet: while the victim hangs, one worker is busy and another one has no broker.
 """
 
 import asyncio
@@ -28,7 +28,7 @@ VICTIM, BUSY, OFFLINE = "host-1", "host-2", "host-3"
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    """Each worker has a job type of its own name."""
+    """Each worker has a job type named after itself."""
     folder = tmp_path_factory.mktemp("watchdog")
 
     def personal(identity: str) -> dict[str, Any]:
@@ -65,14 +65,14 @@ def manager_of(service: Service) -> ServiceManager:
 
 
 def await_others_alive(fleet: Fleet) -> None:
-    """Wait until busy and offline worker have given another two signs of life."""
+    """Wait until the busy and the offline worker have each sent two more pings."""
     for identity in (BUSY, OFFLINE):
         manager = manager_of(fleet.services[identity])
         manager.await_assignment("WATCHDOG=1", manager.pings + 2)
 
 
 def submit_for(fleet: Fleet, identity: str) -> None:
-    """Give somebody something to write."""
+    """Give a service something to write."""
 
     async def submit(client: Client) -> None:
         with pytest.raises(TimeoutError):
@@ -83,7 +83,7 @@ def submit_for(fleet: Fleet, identity: str) -> None:
 
 
 def await_recovery(fleet: Fleet, identity: str) -> None:
-    """Start it anew if it has ended, and see it work."""
+    """Restart the service if it has exited, and check that it works."""
     service = fleet.services[identity]
     pings = manager_of(service).pings
     if not service.alive:
@@ -94,7 +94,7 @@ def await_recovery(fleet: Fleet, identity: str) -> None:
 
 
 @pytest.mark.parametrize("identity", [VICTIM, "dispatcher"])
-def test_a_loop_that_hangs_is_given_up(fleet: Fleet, identity: str) -> None:
+def test_a_hanging_event_loop_ends_the_service(fleet: Fleet, identity: str) -> None:
     with blocked_loop(fleet, identity) as given_up:
         wait_until(given_up, f"{identity} gives no sign of life")
         await_others_alive(fleet)
@@ -103,7 +103,7 @@ def test_a_loop_that_hangs_is_given_up(fleet: Fleet, identity: str) -> None:
 
 
 @pytest.mark.parametrize("identity", [VICTIM, "dispatcher"])
-def test_a_commit_that_hangs_is_given_up(fleet: Fleet, identity: str) -> None:
+def test_a_hanging_commit_ends_the_service(fleet: Fleet, identity: str) -> None:
     with locked_database(fleet, identity) as given_up:
         submit_for(fleet, VICTIM)
         wait_until(given_up, f"{identity} gives no sign of life")
@@ -112,7 +112,7 @@ def test_a_commit_that_hangs_is_given_up(fleet: Fleet, identity: str) -> None:
     await_recovery(fleet, identity)
 
 
-def test_who_is_given_up_leaves_its_stack_behind(fleet: Fleet) -> None:
+def test_a_service_that_hangs_logs_its_stack(fleet: Fleet) -> None:
     service = fleet.services[VICTIM]
     with locked_database(fleet, VICTIM) as given_up:
         submit_for(fleet, VICTIM)
@@ -124,7 +124,7 @@ def test_who_is_given_up_leaves_its_stack_behind(fleet: Fleet) -> None:
     await_recovery(fleet, VICTIM)
 
 
-def test_a_commit_that_fails_ends_the_service_and_leaves_its_stack_behind(fleet: Fleet) -> None:
+def test_a_failed_commit_ends_the_service_and_logs_its_stack(fleet: Fleet) -> None:
     service = fleet.services[VICTIM]
     with closing(sqlite3.connect(fleet.journal(VICTIM))) as journal:
         journal.execute("CREATE TRIGGER full BEFORE INSERT ON lease BEGIN SELECT RAISE(ABORT, 'disk full'); END")
@@ -137,7 +137,7 @@ def test_a_commit_that_fails_ends_the_service_and_leaves_its_stack_behind(fleet:
     await_recovery(fleet, VICTIM)
 
 
-def test_a_link_that_nobody_confirms_anything_on_is_made_anew(fleet: Fleet) -> None:
+def test_a_link_without_confirmations_reconnects(fleet: Fleet) -> None:
     with withheld_confirmations(fleet, VICTIM) as reconnects:
         wait_until(reconnects, "it gives the connection up")
         await_others_alive(fleet)
@@ -148,7 +148,7 @@ def test_a_link_that_nobody_confirms_anything_on_is_made_anew(fleet: Fleet) -> N
 
 
 @pytest.mark.parametrize("identity", [VICTIM, "dispatcher"])
-def test_a_link_that_hears_nothing_is_made_anew(fleet: Fleet, identity: str) -> None:
+def test_a_link_that_receives_nothing_reconnects(fleet: Fleet, identity: str) -> None:
     with dead_reader(fleet, identity) as reconnects:
         wait_until(reconnects, f"{identity} gives the connection up")
         await_others_alive(fleet)

@@ -1,4 +1,4 @@
-"""A worker looks at the disk that its journal is on, and takes no jobs while that is nearly full."""
+"""A worker watches the disk of its journal, and accepts no jobs while it is nearly full."""
 
 import asyncio
 import logging
@@ -21,7 +21,7 @@ MIB = 1024**2
 
 
 class SmallDisk(Journal):
-    """A journal on a disk with as much room as one says."""
+    """A journal on a disk whose free space the test sets."""
 
     room_bytes = 100 * MIB
 
@@ -33,7 +33,7 @@ def refuse() -> WorkerSettings:
     raise ConfigError("not to be read again here")
 
 
-def test_a_disk_that_fills_up_is_noticed_and_so_is_its_room(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_full_disk_and_its_recovery_are_noticed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     settings = WorkerSettings(
         worker_id=WorkerId("host-1"),
         link=LinkSettings("localhost", 1, "host-1", tls=None),

@@ -1,4 +1,4 @@
-"""Workers come, go and die in a real fleet: nobody's job is lost, and none is blamed that is not guilty."""
+"""Workers start, stop and are killed in a real fleet: no job is lost, and no job is blamed for a crash that it did not cause."""
 
 import asyncio
 import re
@@ -21,7 +21,7 @@ LEASE_S = 2
 
 @pytest.fixture
 def fleet(tmp_path: Path) -> Iterator[Fleet]:
-    """Two workers with one slot each, patient for a moment when they are stopped."""
+    """Two workers with one slot each, which wait for a moment when they are stopped."""
     functions = ("echo", "hang_in_c", "hang_with_family", "nothing", "wait_for_cancel", "wait_for_file")
     settings: dict[str, Any] = {
         "worker": {"max_concurrent_jobs": 1, "stop_grace": 0.1, "drain_timeout": 30, "poll_interval": 0.5},
@@ -45,12 +45,12 @@ def signal_stop(worker: Service) -> None:
     worker.await_event("drain_started")
 
 
-def test_a_stopped_worker_finishes_what_runs_and_gives_back_what_waits(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_stopped_worker_finishes_running_jobs_and_releases_waiting_ones(fleet: Fleet, tmp_path: Path) -> None:
     worker, other = fleet.workers
     assert other.stop() == 0
 
     async def run(client: Client) -> None:
-        # Many short jobs: from now on it takes some ahead.
+        # Run many short jobs: from now on the worker prefetches.
         short = await client.submit_many(make_submission("nothing") for _ in range(200))
         assert len([ended async for ended in client.wait([entry.job_id or "" for entry in short], 30)]) == 200
         await client.submit("wait_for_file", str(tmp_path / "go"), id="runs", priority="high")
@@ -77,7 +77,7 @@ def test_a_stopped_worker_finishes_what_runs_and_gives_back_what_waits(fleet: Fl
     fleet.dispatcher.await_event("worker_left", worker="host-1")
 
 
-def test_a_worker_that_may_wait_no_longer_gives_its_running_job_to_another(fleet: Fleet, tmp_path: Path) -> None:
+def test_a_worker_past_its_drain_time_out_releases_its_running_job(fleet: Fleet, tmp_path: Path) -> None:
     for host in ("host-1", "host-2"):
         fleet.reconfigure(host, "worker", drain_timeout=0.2)
     for worker in fleet.workers:
@@ -113,7 +113,7 @@ def test_sighup_adds_a_job_type_and_refuses_a_broken_configuration(fleet: Fleet)
     assert (ended.result, outcomes) == ("4", ["ok"])
 
 
-def test_a_killed_workers_children_die_and_its_job_runs_elsewhere(fleet: Fleet) -> None:
+def test_the_children_of_a_killed_worker_exit_and_its_job_runs_elsewhere(fleet: Fleet) -> None:
     async def run(client: Client) -> None:
         job_id = await client.submit("hang_with_family")
         worker, other = await worker_of(fleet, client, job_id)
@@ -134,7 +134,7 @@ def test_a_killed_workers_children_die_and_its_job_runs_elsewhere(fleet: Fleet) 
 
 
 def _family(worker: Service) -> list[int]:
-    """The processes that the job `hang_with_family` has told that it consists of."""
+    """The processes that the job `hang_with_family` has reported."""
     pattern = re.compile(r"[0-9]+ [0-9]+ [0-9]+")
 
     def told() -> list[str]:
@@ -145,7 +145,7 @@ def _family(worker: Service) -> list[int]:
     return [int(pid) for pid in told()[-1].split()]
 
 
-def test_a_killed_worker_that_comes_back_says_what_it_lost_before_the_lease_runs_out(tmp_path: Path) -> None:
+def test_a_restarted_worker_reports_lost_jobs_before_their_leases_expire(tmp_path: Path) -> None:
     settings: dict[str, Any] = {
         "worker": {"max_concurrent_jobs": 1},
         "dispatcher": {"lease": 600, "job_defaults": {"backoff": 600, "max_attempts": 1}},
@@ -166,7 +166,7 @@ def test_a_killed_worker_that_comes_back_says_what_it_lost_before_the_lease_runs
         assert fleet.outcomes("again") == ["lost", "ok"]
 
 
-def test_a_job_longer_than_its_lease_stays_where_it_is_though_it_holds_the_interpreter(fleet: Fleet) -> None:
+def test_a_job_longer_than_its_lease_stays_at_its_worker_even_if_it_holds_the_gil(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "hang_in_c", timeout_s=3.2 * LEASE_S, max_attempts=1)
     assert (ended.state, outcomes) == (State.FAILED, ["timed_out"])
     assert (ended.reason or "").startswith("not done after 6.4 s")
