@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.protocol.body import (
-    BATCH_CONTENT_TYPE,
     MAX_BODY,
     MAX_CONTENT,
     MAX_LIST,
@@ -16,10 +15,6 @@ from stockworker.protocol.body import (
     in_batches,
     make_packet,
 )
-from stockworker.protocol.ids import ClientId
-from stockworker.protocol.messages import Reply
-from stockworker.protocol.packet import Properties
-from stockworker.protocol.reply import read_reply, reply_properties
 from stockworker.protocol.topics import TopicKind
 
 
@@ -56,19 +51,3 @@ def test_of_nothing_there_is_no_batch() -> None:
 def test_a_packet_names_its_schema() -> None:
     packet = make_packet(TopicKind.MONITOR, "system/monitor", {"here": 0})
     assert json.loads(packet.body) == {"schema": 1, "here": 0}
-
-
-@pytest.mark.parametrize("reply", [None, Reply(ClientId("c")), Reply(ClientId("c"), "4711"), Reply(ClientId("c"), "")])
-def test_a_reply_address_travels_as_properties(reply: Reply | None) -> None:
-    assert read_reply(reply_properties(reply, BATCH_CONTENT_TYPE)) == reply
-
-
-@pytest.mark.parametrize("topic", ["jobs/assign/w", "weather", "jobs/receipt/a/b", "jobs/receipt/+", ""])
-def test_an_answer_goes_to_a_clients_own_topic_or_nowhere(topic: str) -> None:
-    assert read_reply(Properties(response_topic=topic)) is None
-
-
-@pytest.mark.parametrize("correlation", [b"\xff", b"x" * 129])
-def test_a_correlation_that_can_not_be_repeated_is_left_out(correlation: bytes) -> None:
-    properties = Properties(response_topic="jobs/receipt/c", correlation_data=correlation)
-    assert read_reply(properties) == Reply(ClientId("c"), None)
