@@ -178,7 +178,7 @@ def test_a_key_that_everybody_can_read(fleet: Fleet, config: Path) -> None:
     )
 
     (warning,) = worst(done, "warn")
-    assert f"every user of this machine can read {key}: run 'chmod o-rw {key}'" in warning
+    assert f"every user of this machine can read {key}. Run 'chmod o-rw {key}'" in warning
 
 
 def test_handlers_and_folders_of_a_worker(fleet: Fleet) -> None:

@@ -75,10 +75,10 @@ def test_an_old_backend_is_told_how_to_move(write: Write, backend: str) -> None:
     error = one_error(write, f"  queue: {{backend: {backend}}}")
 
     assert error.startswith(
-        f"job_processor.yml:2: queue.backend: {backend} is no longer supported: set 'backend: mqtt'"
+        f"job_processor.yml:2: queue.backend: {backend} is no longer supported. Set 'backend: mqtt'"
     )
-    assert "drain it first" in error
-    assert "side by side" in error
+    assert "empty it first" in error
+    assert "on the same machine" in error
 
 
 def test_defaults_follow_machine_and_instance(write: Write) -> None:
@@ -179,7 +179,7 @@ def test_an_error_names_the_file_that_it_is_in(write: Write) -> None:
     path = write(OLD_FILE)
     write("job_processor:\n  worker:\n    max_concurrent_jobs: many\n", "instances/3.yml")
 
-    assert errors(path, "3") == ["instances/3.yml:3: worker.max_concurrent_jobs: is 'many', and must be a whole number"]
+    assert errors(path, "3") == ["instances/3.yml:3: worker.max_concurrent_jobs: must be a whole number, not 'many'"]
 
 
 def test_everything_wrong_is_said_at_once(write: Write) -> None:
@@ -188,8 +188,8 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
     assert errors(write(text)) == [
         "job_processor.yml:2: wroker: unknown key; did you mean 'worker'?",
         "job_processor.yml:4: queue.mqtt.hots: unknown key; did you mean 'host'?",
-        "job_processor.yml:4: queue.mqtt.port: is 0, and must be a whole number, 1 to 65535",
-        "job_processor.yml:5: log.level: is 'loud', and must be debug or info or warning or error",
+        "job_processor.yml:4: queue.mqtt.port: must be a whole number, 1 to 65535, not 0",
+        "job_processor.yml:5: log.level: must be debug or info or warning or error, not 'loud'",
     ]
 
 
@@ -203,35 +203,35 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
         ("  worker: [1]", "worker: must be a section with keys, not a list"),
         ("  worker: 5", "worker: must be a section with keys, not a single value"),
         ("  worker: {max_concurrent_jobs: [1]}", "not a list"),
-        ("  worker: {max_concurrent_jobs: 010}", "is '010', and must be a whole number"),
-        ("  worker: {max_concurrent_jobs: 1:30}", "is '1:30', and must be a whole number"),
-        ("  worker: {max_concurrent_jobs: 2000}", "is 2000, and must be a whole number, 1 to 1000"),
+        ("  worker: {max_concurrent_jobs: 010}", "must be a whole number, not '010'"),
+        ("  worker: {max_concurrent_jobs: 1:30}", "must be a whole number, not '1:30'"),
+        ("  worker: {max_concurrent_jobs: 2000}", "must be a whole number, 1 to 1000, not 2000"),
         (f"  worker: {{max_concurrent_jobs: {'9' * 5000}}}", "must be a whole number"),
-        ("  worker: {poll_interval: 5 minutes}", "is '5 minutes', and must be a duration: a number of seconds"),
-        ("  worker: {poll_interval: 2d}", "is '2d', and must be a duration, 0.1 to 1h"),
-        ("  worker: {poll_interval: -1}", "is '-1', and must be a duration"),
-        ("  worker: {id: a/b}", "is 'a/b', and must be an id"),
+        ("  worker: {poll_interval: 5 minutes}", "must be a duration (a number of seconds, "),
+        ("  worker: {poll_interval: 2d}", "must be a duration, 0.1 to 1h, not '2d'"),
+        ("  worker: {poll_interval: -1}", "such as 30s or 5m), not '-1'"),
+        ("  worker: {id: a/b}", "must be an ID (1 to 64 of A-Z a-z 0-9 . _ -), not 'a/b'"),
         ("  worker: {tags: ssd}", "worker.tags: must be a list, such as [ssd, eu]"),
-        ("  worker: {tags: [a/b]}", "worker.tags: is 'a/b', and must be an id"),
+        ("  worker: {tags: [a/b]}", "worker.tags: must be an ID (1 to 64 of A-Z a-z 0-9 . _ -), not 'a/b'"),
         ("  worker: {journal: journal.sqlite3}", "must be an absolute path"),
-        ("  handlers: {a/b: {}}", "handlers.a/b: is 'a/b', and must be an id"),
-        ("  handlers: {a: {python: os}}", "handlers.a.python: is 'os', and must be module:function"),
+        ("  handlers: {a/b: {}}", "handlers.a/b: must be an ID (1 to 64 of A-Z a-z 0-9 . _ -), not 'a/b'"),
+        ("  handlers: {a: {python: os}}", "handlers.a.python: must be module:function, not 'os'"),
         ("  handlers: {a: {command: php x}}", "must be a list, such as [php, /opt/jobs/run.php]"),
-        ("  handlers: {a: {command: []}}", "'command' is empty: name the program"),
-        ("  handlers: {a: {command: [x], python: 'm:f'}}", "give either 'python' or 'command', not both"),
-        ("  handlers: {a: {enabled: perhaps}}", "is 'perhaps', and must be true or false"),
-        ("  handlers: {a: {settings: {x: .nan}}}", "is '.nan', and must be a decimal number"),
+        ("  handlers: {a: {command: []}}", "'command' is empty; name the program"),
+        ("  handlers: {a: {command: [x], python: 'm:f'}}", "set either 'python' or 'command', not both"),
+        ("  handlers: {a: {enabled: perhaps}}", "must be true or false, not 'perhaps'"),
+        ("  handlers: {a: {settings: {x: .nan}}}", "must be a decimal number, not '.nan'"),
         ("  handlers: {a: {settings: [x]}}", "must be a section with keys"),
-        ("  handlers: {a: {limits: {memory: 1.5G}}}", "is '1.5G', and must be a size"),
-        ("  handlers: {a: {limits: {memory: 512}}}", "is 512 bytes, and must be at least 1M"),
-        ("  handlers: {a: {limits: {processors: 0}}}", "is '0', and must be a number, 0.01 to 1024"),
-        ("  handlers: {a: {limits: {processors: half}}}", "is 'half', and must be a number, 0.01 to 1024"),
-        ("  handlers: {a: {limits: {processors: .nan}}}", "is '.nan', and must be a number, 0.01 to 1024"),
-        ("  queue: {mqtt: {username: ''}}", "is empty: give a value, or remove the key"),
-        ('  queue: {mqtt: {username: "a\\0b"}}', "holds a control character"),
-        ("  queue: {mqtt: {username: u, password: p, password_file: /p}}", "give either 'password' or"),
-        ("  queue: {mqtt: {password: p}}", "has a password without a 'username'"),
-        ("  tls: {cert_file: /c}", "'cert_file' and 'key_file' belong together: add 'key_file'"),
+        ("  handlers: {a: {limits: {memory: 1.5G}}}", "such as 512M), not '1.5G'"),
+        ("  handlers: {a: {limits: {memory: 512}}}", "must be at least 1M, not 512 bytes"),
+        ("  handlers: {a: {limits: {processors: 0}}}", "must be a number, 0.01 to 1024, not '0'"),
+        ("  handlers: {a: {limits: {processors: half}}}", "must be a number, 0.01 to 1024, not 'half'"),
+        ("  handlers: {a: {limits: {processors: .nan}}}", "must be a number, 0.01 to 1024, not '.nan'"),
+        ("  queue: {mqtt: {username: ''}}", "is empty; set a value, or remove the key"),
+        ('  queue: {mqtt: {username: "a\\0b"}}', "contains a control character"),
+        ("  queue: {mqtt: {username: u, password: p, password_file: /p}}", "set either 'password' or"),
+        ("  queue: {mqtt: {password: p}}", "has a password but no 'username'"),
+        ("  tls: {cert_file: /c}", "'cert_file' and 'key_file' belong together; add 'key_file'"),
         ("  dispatcher: {job_defaults: {backoff: 1h}}", "'backoff' is longer than 'backoff_max'"),
         (
             "  dispatcher: {lease: 10m, types: {backtest: {prefetch: 5, prefetch_validity: 5m}}}",
@@ -244,7 +244,7 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
         ("  log: {level: info", "is not valid YAML"),
         ('  log: {level: "\\UFFFFFFFF"}', "is not valid YAML"),
         ("  log: {level: \x07}", "is not valid YAML"),
-        ("  log: {}\n  log: {}", "job_processor.yml:3: log: is given twice, first on line 2: remove one"),
+        ("  log: {}\n  log: {}", "job_processor.yml:3: log: is given twice, first on line 2; remove one"),
         ("  ? [a]\n  : b", "a key must be plain text"),
         (f"  a: {'[' * 1000}", "is nested deeper than 20 levels"),
         ("---\njob_processor:", "is not valid YAML"),
@@ -258,7 +258,7 @@ def test_a_mistake_is_explained(write: Write, body: str, expected: str) -> None:
     ("text", "expected"),
     [
         ("job_procesor: {}", "job_processor.yml:1: has no key 'job_processor'; is 'job_procesor' a misspelling?"),
-        ("- a", "job_processor.yml:1: has no key 'job_processor': put everything under it"),
+        ("- a", "job_processor.yml:1: has no key 'job_processor'; move all keys under it"),
         ("job_processor: 5", "job_processor.yml:1: job_processor: must be a section with keys"),
         ("# " + "x" * 1024 * 1024, "job_processor.yml: is larger than 1 MiB"),
     ],
@@ -273,7 +273,7 @@ def test_a_file_that_is_not_utf8_is_explained(write: Write) -> None:
     path = write("")
     path.write_bytes("job_processor:\n  client: {id: ü}".encode("latin-1"))
 
-    assert errors(path) == ["job_processor.yml:2: is not UTF-8: save the file in that encoding"]
+    assert errors(path) == ["job_processor.yml:2: is not UTF-8; save the file in this encoding"]
 
 
 def test_a_missing_file_is_an_error_only_where_it_was_asked_for(
@@ -330,7 +330,7 @@ def test_a_password_that_everybody_can_read_is_warned_of(write: Write) -> None:
 def test_a_connection_in_the_clear_is_warned_of(write: Write, body: str, *, warned: bool) -> None:
     found = warnings(write(f"job_processor: {body}"))
 
-    assert [bool(re.search("travel in the clear", text)) for text in found] == [True] * warned
+    assert [bool(re.search("are sent unencrypted", text)) for text in found] == [True] * warned
 
 
 def test_slow_heartbeats_and_keys_beside_the_root_are_warned_of(write: Write) -> None:
@@ -367,7 +367,7 @@ def test_a_secret_that_everybody_can_read_or_change_is_refused(tmp_path: Path, m
     file.write_text("hush\n")
     file.chmod(mode)
 
-    with pytest.raises(ConfigError, match=rf"password_file: every user .* run 'chmod o-rw {file}'") as refused:
+    with pytest.raises(ConfigError, match=rf"password_file: every user .* Run 'chmod o-rw {file}'") as refused:
         config.Mqtt(password_file=file).read_password()
     assert "hush" not in str(refused.value)
     file.chmod(0o640)
@@ -420,7 +420,7 @@ def test_the_location_of_market_data_may_stand_in_a_file(write: Write, tmp_path:
         config.load(path).market_data.read_location()
     assert "hush" not in str(refused.value)
     body = f"  market_data: {{location: /a, location_file: {file}}}"
-    assert "give either 'location' or 'location_file', not both" in one_error(write, body)
+    assert "set either 'location' or 'location_file', not both" in one_error(write, body)
 
 
 @pytest.fixture
@@ -442,11 +442,14 @@ def test_settings_of_a_handler_may_stand_in_a_file(settings_file: Path, text: st
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("hush", "{file} must hold settings: a line 'name: value' for each"),
-        ("", "{file} must hold settings: a line 'name: value' for each"),
+        ("hush", "{file} must contain settings, one line 'name: value' for each"),
+        ("", "{file} must contain settings, one line 'name: value' for each"),
         ("api_key: [hush", "{file}:1: is not valid YAML: "),
-        ("api_key: 1\napi_key: hush", "{file}:2: api_key: is given twice, first on line 1: remove one"),
-        ("api_key: 1\npin: 0x12hush\nnumber: 0777", "{file}:3: 'number' holds a number that is not decimal: quote it"),
+        ("api_key: 1\napi_key: hush", "{file}:2: api_key: is given twice, first on line 1; remove one"),
+        (
+            "api_key: 1\npin: 0x12hush\nnumber: 0777",
+            "{file}:3: 'number' contains a number that is not decimal; quote it",
+        ),
     ],
 )
 def test_a_file_of_settings_that_is_none_is_refused_without_showing_it(
@@ -462,7 +465,7 @@ def test_a_file_of_settings_that_is_none_is_refused_without_showing_it(
 def test_a_file_of_settings_that_is_not_there_or_open_to_everybody_is_refused(settings_file: Path) -> None:
     handler = config.Handler(settings_file=settings_file)
     settings_file.chmod(0o644)
-    mend = f"every user of this machine can read or change it: run 'chmod o-rw {settings_file}'"
+    mend = f"every user of this machine can read or change it. Run 'chmod o-rw {settings_file}'"
     with pytest.raises(ConfigError, match=rf"^handlers\.quotes\.settings_file: {mend}$"):
         handler.read_settings("quotes")
     settings_file.unlink()
@@ -492,7 +495,7 @@ def test_a_private_key_that_everybody_can_read_is_warned_of(write: Write, tmp_pa
     path = write(f"job_processor: {{tls: {{cert_file: /w.crt, key_file: {key}}}}}")
     assert warnings(path) == []
     key.chmod(0o604)
-    assert "have a new key issued" in warnings(path)[0]
+    assert "replace the key" in warnings(path)[0]
 
 
 def test_every_default_is_one_that_may_be_written(write: Write) -> None:

@@ -1,7 +1,7 @@
-"""The configuration: YAML files in, frozen dataclasses out, every problem with file, line and remedy.
+"""The configuration: reads YAML files into frozen dataclasses, and reports each problem with file, line and remedy.
 
-`schema` says what may be configured, `document` reads files, `reader` joins the two, `rules` looks at keys together,
-`loading` finds and merges the files, `reference` writes the documentation.
+`schema` defines the keys, `document` reads files, `reader` combines the two, `rules` checks several keys together,
+`loading` finds and merges the files, `reference` generates the documentation.
 """
 
 from stockworker.config.document import Problem

@@ -1,7 +1,7 @@
-"""Configuration files as trees in which every value knows its file and line.
+"""Reads configuration files as trees in which each value has its file and line.
 
-Reads less than YAML on purpose: one document, no aliases, no merge keys, no tags, bounded size and depth. What is
-left can't be expanded into a bomb, and means the same to a reader as to the parser.
+Reads a subset of YAML on purpose: one document, no aliases, no merge keys, no tags, limited size and depth. Such a file
+can't expand to a huge tree, and a person understands it the same way as the parser.
 """
 
 import re
@@ -23,7 +23,7 @@ _PLAIN_TEXT = {f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value"}
 
 @dataclass(frozen=True, slots=True, order=True)
 class Place:
-    """Where a value was written; `line` counts from 1, 0 stands for the file as a whole."""
+    """The place of a value; lines count from 1, and 0 means the whole file."""
 
     file: Path
     line: int = 0
@@ -34,7 +34,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """One thing that is wrong (`error`) or unwise (`warning`), and how to mend it."""
+    """One error or warning, with its remedy."""
 
     place: Place
     key: str
@@ -42,7 +42,7 @@ class Problem:
     severity: Literal["error", "warning"] = "error"
 
     def show(self) -> str:
-        """`FILE:LINE: key.path: what is wrong and how to mend it`."""
+        """Format as `FILE:LINE: key.path: problem and remedy`."""
         warning = "warning: " if self.severity == "warning" else ""
         key = f"{self.key}: " if self.key else ""
         return f"{self.place.show()}: {warning}{key}{self.text}"
@@ -50,7 +50,7 @@ class Problem:
 
 @dataclass(frozen=True, slots=True)
 class Scalar:
-    """A single value: its text as written, and what YAML takes it for."""
+    """A single value: its text as written, and its YAML type."""
 
     place: Place
     text: str
@@ -67,7 +67,7 @@ class Items:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """A mapping. The place of each value is the line of its key."""
+    """A mapping; the place of each value is the line of its key."""
 
     place: Place
     entries: Mapping[str, "Node"] = field(default_factory=dict)
@@ -77,7 +77,7 @@ Node = Scalar | Items | Table
 
 
 class Unreadable(ConfigError):
-    """A file that can't be read or is no YAML; carries the problem."""
+    """A file is not readable, or is not valid YAML."""
 
     def __init__(self, place: Place, text: str) -> None:
         self.problem = Problem(place, "", text)
@@ -85,17 +85,17 @@ class Unreadable(ConfigError):
 
 
 def quoted(text: str) -> str:
-    """`text` for a message: one line, printable, not too long."""
+    """Quote text for a message: one line, printable, not too long."""
     return ascii(text if len(text) <= 60 else f"{text[:57]}...")  # noqa: PLR2004 (what fits beside the rest on a line)
 
 
 def read(file: Path, problems: list[Problem]) -> Node | None:
-    """Read one file; None when it holds nothing.
+    """Read one file; None if it is empty.
 
-    Problems that leave the rest of the file readable (a key given twice) are appended to `problems`.
+    Problems that leave the rest of the file readable (a duplicate key) are appended to `problems`.
 
     Raises:
-        Unreadable: the file can't be opened, or is not the YAML described above.
+        Unreadable: the file can't be opened, or is not in the YAML subset described above.
     """
     text = _text(file)
     try:
@@ -110,7 +110,7 @@ def read(file: Path, problems: list[Problem]) -> Node | None:
 
 
 def merge(base: Node | None, over: Node | None) -> Node | None:
-    """Lay `over` on `base`: tables are merged key by key, everything else is replaced."""
+    """Override `base` with `over`: tables are merged key by key, everything else is replaced."""
     if over is None or base is None:
         return base if over is None else over
     if not (isinstance(base, Table) and isinstance(over, Table)):
@@ -122,7 +122,7 @@ def merge(base: Node | None, over: Node | None) -> Node | None:
 
 
 def find(root: Node | None, path: str) -> Node | None:
-    """The node at a dotted path, None when it is not written or null."""
+    """The node at a dotted path; None if it is missing or null."""
     for key in path.split("."):
         if not isinstance(root, Table):
             return None
@@ -137,25 +137,28 @@ def _text(file: Path) -> str:
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
     except PermissionError:
-        raise Unreadable(Place(file), "can't be read: this user may not; run as one who may, or grant it") from None
+        raise Unreadable(
+            Place(file),
+            "can't be read: permission denied for this user. Run as another user, or change the file's mode",
+        ) from None
     except OSError as error:
         raise Unreadable(Place(file), f"can't be read: {error.strerror}") from None
     if len(data) > MAX_BYTES:
-        raise Unreadable(Place(file), "is larger than 1 MiB, and so hardly a configuration file")
+        raise Unreadable(Place(file), "is larger than 1 MiB, too large for a configuration file")
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise Unreadable(Place(file, line), "is not UTF-8: save the file in that encoding") from None
+        raise Unreadable(Place(file, line), "is not UTF-8; save the file in this encoding") from None
 
 
 def _refuse_growth(text: str, file: Path) -> None:
-    """Refuse what lets a small file grow or recurse without end, before a tree is made of it."""
+    """Refuse YAML features that let a small file expand or recurse without limit, before building a tree."""
     depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         place = Place(file, event.start_mark.line + 1 if event.start_mark else 0)
         if isinstance(event, yaml.AliasEvent):
-            raise Unreadable(place, "aliases (*name) are not supported: write the value out")
+            raise Unreadable(place, "aliases (*name) are not supported; write the value itself")
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
         elif isinstance(event, yaml.CollectionEndEvent):
@@ -168,7 +171,7 @@ def _reason(error: yaml.MarkedYAMLError, text: str) -> str:
     mark = error.problem_mark
     lines = text.splitlines()
     if mark and mark.line < len(lines) and re.match(r" *\t", lines[mark.line]):
-        return "the line is indented with a tab; YAML takes only spaces"
+        return "the line is indented with a tab; YAML only allows spaces"
     return error.problem or error.context or "it can't be parsed"
 
 
@@ -184,7 +187,7 @@ def _tree(node: yaml.Node, place: Place, problems: list[Problem]) -> Node:
         for tag in ("null", "bool", "int", "float"):
             if node.tag == _TAG + tag:
                 return Scalar(place, node.value, tag)
-    raise Unreadable(place, f"the tag {quoted(node.tag.replace(_TAG, '!!'))} is not supported: write a plain value")
+    raise Unreadable(place, f"the tag {quoted(node.tag.replace(_TAG, '!!'))} is not supported; write a plain value")
 
 
 def _table(node: yaml.MappingNode, place: Place, problems: list[Problem]) -> Table:
@@ -194,9 +197,9 @@ def _table(node: yaml.MappingNode, place: Place, problems: list[Problem]) -> Tab
         if not isinstance(key, yaml.ScalarNode):
             raise Unreadable(at, "a key must be plain text")
         if key.tag == f"{_TAG}merge":
-            raise Unreadable(at, "merge keys (<<) are not supported: write the keys out, or use a drop-in file")
+            raise Unreadable(at, "merge keys (<<) are not supported; write the keys themselves, or use a drop-in file")
         if key.value in entries:
             first = entries[key.value].place.line
-            problems.append(Problem(at, key.value, f"is given twice, first on line {first}: remove one"))
+            problems.append(Problem(at, key.value, f"is given twice, first on line {first}; remove one"))
         entries[key.value] = _tree(value, at, problems)
     return Table(place, entries)

@@ -1,4 +1,4 @@
-"""The kinds of value that the configuration knows: how each is written, read and shown."""
+"""The kinds of configuration values: how each one is written, read and shown."""
 
 import math
 import os
@@ -25,17 +25,17 @@ _LEAST_MEMORY_BYTES = 1024**2
 
 
 class Wrong(Exception):
-    """A value that its kind does not allow; the text says why and what is allowed."""
+    """A value that its kind does not allow; the text has the reason and the allowed values."""
 
 
 @dataclass(frozen=True, slots=True)
 class ValueKind:
-    """How one kind of single value is written.
+    """A kind of single values.
 
     Attributes:
-        parse: text to value; raises `Wrong`.
-        meaning: what may be written, for people.
-        show: value to text, as it is written in a file.
+        parse: text → value; raises `Wrong`.
+        meaning: description of the allowed values.
+        show: value → text, as written in a file.
     """
 
     parse: Callable[[str], Value]
@@ -43,10 +43,10 @@ class ValueKind:
     show: Callable[[Value], str] = str
 
     def read(self, node: Node) -> Value:
-        """The value of a node.
+        """Read the value of a node.
 
         Raises:
-            Wrong: the node holds something else.
+            Wrong: the node has another kind of value.
         """
         if not isinstance(node, Scalar):
             found = "list" if isinstance(node, Items) else "section"
@@ -59,9 +59,9 @@ def text(most: int = 1024) -> ValueKind:
 
     def parse(written: str) -> str:
         if not written:
-            raise Wrong("is empty: give a value, or remove the key")
+            raise Wrong("is empty; set a value, or remove the key")
         if not written.isprintable():
-            raise Wrong("holds a control character: remove it")
+            raise Wrong("contains a control character; remove it")
         if len(written) > most:
             raise Wrong(f"is longer than {most} characters")
         return written
@@ -70,19 +70,19 @@ def text(most: int = 1024) -> ValueKind:
 
 
 def pattern(grammar: str, meaning: str, *, secret: bool = False) -> ValueKind:
-    """Text of a certain shape; what is `secret` is not repeated in messages."""
+    """Text that matches a pattern; messages do not contain a `secret` value."""
     compiled = re.compile(grammar)
 
     def parse(written: str) -> str:
         if not compiled.fullmatch(written):
-            raise Wrong(f"must be {meaning}" if secret else f"is {quoted(written)}, and must be {meaning}")
+            raise Wrong(f"must be {meaning}{'' if secret else f', not {quoted(written)}'}")
         return written
 
     return ValueKind(parse, meaning)
 
 
 def choice(*words: str, former: Mapping[str, str] | None = None) -> ValueKind:
-    """One of a few words; `former` answers words that once were choices."""
+    """One of a few words; `former` has messages for words that are no longer supported."""
     meaning = " or ".join(words)
 
     def parse(written: str) -> str:
@@ -90,7 +90,7 @@ def choice(*words: str, former: Mapping[str, str] | None = None) -> ValueKind:
         if former and word in former:
             raise Wrong(former[word])
         if word not in words:
-            raise Wrong(f"is {quoted(written)}, and must be {meaning}{suggestion(word, words)}")
+            raise Wrong(f"must be {meaning}, not {quoted(written)}{suggestion(word, words)}")
         return word
 
     return ValueKind(parse, meaning)
@@ -103,7 +103,7 @@ def integer(least: int, most: int) -> ValueKind:
     def parse(written: str) -> int:
         value = _decimal(written)
         if not least <= value <= most:
-            raise Wrong(f"is {value}, and must be {meaning}")
+            raise Wrong(f"must be {meaning}, not {value}")
         return value
 
     return ValueKind(parse, meaning)
@@ -117,7 +117,7 @@ def number(least: float, most: float) -> ValueKind:
         with suppress(ValueError):
             if least <= (value := float(written)) <= most:
                 return value
-        raise Wrong(f"is {quoted(written)}, and must be {meaning}")
+        raise Wrong(f"must be {meaning}, not {quoted(written)}")
 
     return ValueKind(parse, meaning, "{:g}".format)
 
@@ -130,10 +130,10 @@ def duration(least_s: float, most_s: float) -> ValueKind:
         match = _MEASURE.fullmatch(written)
         if match is None or match[2] not in _UNITS_S:
             form = "a number of seconds, or a number with ms, s, m, h or d, such as 30s or 5m"
-            raise Wrong(f"is {quoted(written)}, and must be a duration: {form}")
+            raise Wrong(f"must be a duration ({form}), not {quoted(written)}")
         value = float(match[1]) * _UNITS_S[match[2]]
         if not least_s <= value <= most_s:
-            raise Wrong(f"is {quoted(written)}, and must be {meaning}")
+            raise Wrong(f"must be {meaning}, not {quoted(written)}")
         return value
 
     return ValueKind(parse, meaning, _show_duration)
@@ -156,31 +156,31 @@ def _parse_size(written: str) -> int:
     match = _MEASURE.fullmatch(written)
     if match is None or not match[1].isdecimal() or match[2].upper() not in _UNITS_BYTES:
         form = "a number of bytes, or a whole number with K, M, G or T, such as 512M"
-        raise Wrong(f"is {quoted(written)}, and must be a size: {form}")
+        raise Wrong(f"must be a size ({form}), not {quoted(written)}")
     value = int(match[1]) * _UNITS_BYTES[match[2].upper()]
     if value < _LEAST_MEMORY_BYTES:
-        raise Wrong(f"is {value} bytes, and must be at least 1M")
+        raise Wrong(f"must be at least 1M, not {value} bytes")
     return value
 
 
 def _parse_path(written: str) -> Path:
     if not (written.startswith("/") and written.isprintable()):
-        raise Wrong(f"is {quoted(written)}, and must be an absolute path (starting with /)")
+        raise Wrong(f"must be an absolute path (starting with /), not {quoted(written)}")
     return Path(written)
 
 
 def _parse_secret_file(written: str) -> Path:
-    handed_over = os.environ.get("CREDENTIALS_DIRECTORY")
+    credentials = os.environ.get("CREDENTIALS_DIRECTORY")
     if written.startswith("/"):
         file = _parse_path(written)
-        copy = Path(handed_over, file.name) if handed_over else None
-        # systemd starts nothing whose credential is missing, and says neither which nor what to do. So our units hand
-        # over a blank one then, and whoever needs it can.
+        copy = Path(credentials, file.name) if credentials else None
+        # systemd does not start a unit with a missing credential, and its message does not name the file. So the units
+        # of stockworker pass an empty credential instead; then the error comes from here, and names the file.
         return copy if copy is not None and copy.is_file() and copy.read_bytes().strip() else file
     if re.fullmatch(ID_GRAMMAR, written) is None:
-        raise Wrong(f"is {quoted(written)}, and must be an absolute path, or the name of a systemd credential")
-    # systemd.exec(5), Credentials. Whoever reads the configuration without the unit gets no farther than to that name.
-    return Path(handed_over or "/run/credentials", written)
+        raise Wrong(f"must be an absolute path, or the name of a systemd credential, not {quoted(written)}")
+    # systemd.exec(5), Credentials. Outside of the unit this path does not exist, and the error names it.
+    return Path(credentials or "/run/credentials", written)
 
 
 def _parse_boolean(written: str) -> bool:
@@ -190,14 +190,14 @@ def _parse_boolean(written: str) -> bool:
         case "false" | "no" | "off":
             return False
         case _:
-            raise Wrong(f"is {quoted(written)}, and must be true or false")
+            raise Wrong(f"must be true or false, not {quoted(written)}")
 
 
 BOOLEAN = ValueKind(_parse_boolean, "true or false", lambda value: str(value).lower())
 PATH = ValueKind(_parse_path, "an absolute path")
 SECRET_FILE = ValueKind(_parse_secret_file, "an absolute path, or the name of a systemd credential (LoadCredential=)")
 SIZE = ValueKind(_parse_size, "a size, 1M or more")
-ID = pattern(ID_GRAMMAR, "an id (1 to 64 of A-Z a-z 0-9 . _ -)")
+ID = pattern(ID_GRAMMAR, "an ID (1 to 64 of A-Z a-z 0-9 . _ -)")
 HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")
 FUNCTION = pattern(r"[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}", "module:function")
 LOCATION = pattern(
@@ -209,7 +209,7 @@ LOCATION = pattern(
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A nested section, described by a dataclass of `Key` fields; keys that are `ignored` may hold anything."""
+    """A nested section, described by a dataclass of `Key` fields; the content of `ignored` keys is not read."""
 
     of: type
     ignored: tuple[str, ...] = ()
@@ -217,7 +217,7 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """A section per name: the names are the user's."""
+    """A section for each name; the user chooses the names."""
 
     name: ValueKind
     of: type
@@ -231,17 +231,17 @@ class ListOf:
 
 @dataclass(frozen=True, slots=True)
 class Free:
-    """A section whose keys are the handler's business."""
+    """A section whose keys only the handler knows."""
 
 
 AnyKind = ValueKind | Section | Each | ListOf | Free
 
 
 def json_value(node: Node) -> Json:
-    """A node as plain JSON data.
+    """Convert a node to JSON data.
 
     Raises:
-        Wrong: a number that JSON can't hold, or that is not written in decimal.
+        Wrong: a number is not finite, or not written in decimal.
     """
     if isinstance(node, Table):
         return {name: json_value(child) for name, child in node.entries.items()}
@@ -251,9 +251,9 @@ def json_value(node: Node) -> Json:
 
 
 def _decimal(written: str) -> int:
-    # YAML 1.1 also has octal (010), hexadecimal and base 60 (1:30): nobody means them in a configuration file.
+    # YAML 1.1 also has octal (010), hexadecimal and base 60 (1:30) numbers. In a configuration file they are mistakes.
     if not _INTEGER.fullmatch(written):
-        raise Wrong(f"is {quoted(written)}, and must be a whole number")
+        raise Wrong(f"must be a whole number, not {quoted(written)}")
     return int(written)
 
 
@@ -263,7 +263,7 @@ def _finite(written: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Wrong(f"is {quoted(written)}, and must be a decimal number; quote it if it is text")
+        raise Wrong(f"must be a decimal number, not {quoted(written)}; quote it if it is text")
     return value
 
 
@@ -285,7 +285,7 @@ _FROM_TAG: Mapping[str, Callable[[str], Json]] = {
 
 
 def _show_duration(value_s: float) -> str:
-    """Seconds in the largest unit that leaves a whole number."""
+    """Format seconds in the largest unit that gives a whole number."""
     fitting = [(size, unit) for unit, size in _UNITS_S.items() if unit and value_s >= size and value_s % size == 0]
     size, unit = max(fitting, default=(1.0, ""))
     return f"{value_s / size:g}{unit}"

@@ -1,4 +1,4 @@
-"""Finds the configuration files, lays them over each other and reads the result."""
+"""Finds the configuration files, merges them and reads the result."""
 
 import os
 import pwd
@@ -16,18 +16,18 @@ from stockworker.protocol.suggestion import suggestion
 
 DEFAULT_PATH = Path("/etc/stockworker/job_processor.yml")
 ROOT_KEY = "job_processor"
-_DERIVED = Path("(derived)")  # never shown: derived values are valid
+_DERIVED = Path("(derived)")  # never printed, because derived values are valid
 
 
 def load(path: Path | None = None, instance: str | None = None) -> Config:
     """Read the configuration of one instance.
 
     Args:
-        path: the main file, or the directory that holds it; None is `DEFAULT_PATH`, which may be absent.
-        instance: the `%i` of `stockworker@%i`; None leaves `instances/` unread.
+        path: the main file or its folder; None means `DEFAULT_PATH`, which need not exist.
+        instance: the `%i` of `stockworker@%i`; with None, `instances/` is not read.
 
     Raises:
-        ConfigError: lists everything that is wrong, a line each.
+        ConfigError: lists all errors, one per line.
     """
     found: list[Problem] = []
     config = _read(path, instance, found)
@@ -38,14 +38,14 @@ def load(path: Path | None = None, instance: str | None = None) -> Config:
 
 
 def problems(path: Path | None = None, instance: str | None = None) -> list[Problem]:
-    """Everything that is wrong or unwise in the configuration, in the order of files and lines."""
+    """All errors and warnings about the configuration, ordered by file and line."""
     found: list[Problem] = []
     _read(path, instance, found)
     return sorted(found)
 
 
 def instances(path: Path | None = None) -> list[str]:
-    """The instances that have a file of their own, by name; others run on what all have in common."""
+    """The names of the instances that have their own file."""
     try:
         return sorted(file.stem for file in (_main_file(path).parent / "instances").glob("*.yml"))
     except PermissionError:
@@ -75,11 +75,11 @@ def _read(path: Path | None, instance: str | None, found: list[Problem]) -> Conf
 
 def _main_file(path: Path | None) -> Path:
     path = path or DEFAULT_PATH
-    return path / DEFAULT_PATH.name if os.path.isdir(path) else path  # noqa: PTH112 (Path.is_dir raises on a directory that we may not enter)
+    return path / DEFAULT_PATH.name if os.path.isdir(path) else path  # noqa: PTH112 (Path.is_dir raises for a folder without access)
 
 
 def _files(main: Path, instance: str | None, *, must_exist: bool) -> Iterator[Path]:
-    """The files to read, the weakest first."""
+    """The files to read; later files override earlier ones."""
     if must_exist or not _is_absent(main):
         yield main
     yield from sorted(main.with_suffix(".d").glob("*.yml"))
@@ -88,7 +88,7 @@ def _files(main: Path, instance: str | None, *, must_exist: bool) -> Iterator[Pa
 
 
 def _is_absent(file: Path) -> bool:
-    """Whether there is no such file; one that we may not look at is reported when it is read."""
+    """Whether the file does not exist. A file without access counts as existing: reading it gives the error."""
     try:
         return not file.exists()
     except PermissionError:
@@ -96,32 +96,32 @@ def _is_absent(file: Path) -> bool:
 
 
 def _root(file: Path, found: list[Problem]) -> Node | None:
-    """What a file says under `job_processor`."""
+    """The content of a file under `job_processor`."""
     document = read(file, found)
     if document is None:
         return None
     entries = document.entries if isinstance(document, Table) else {}
     if ROOT_KEY not in entries:
         near = next((name for name in entries if suggestion(name, (ROOT_KEY,))), None)
-        hint = f"; is {quoted(near)} a misspelling?" if near else ": put everything under it"
+        hint = f"; is {quoted(near)} a misspelling?" if near else "; move all keys under it"
         raise Unreadable(document.place, f"has no key '{ROOT_KEY}'{hint}")
     for name, node in entries.items():
         if name != ROOT_KEY:
-            text = f"is not read: only what stands under '{ROOT_KEY}' is"
+            text = f"is ignored; only keys under '{ROOT_KEY}' are read"
             found.append(Problem(node.place, quoted(name), text, "warning"))
     root = entries[ROOT_KEY]
     return None if isinstance(root, Scalar) and root.tag == "null" else root
 
 
 def _with_derived(tree: Table, instance: str) -> Table:
-    """`tree` with the defaults that depend on the machine, the instance, or other keys."""
+    """Add the defaults that depend on the machine, the instance or other keys."""
     host = re.sub(r"[^A-Za-z0-9._-]", "-", os.uname().nodename) or "localhost"
     derived = {
         "queue.mqtt.port": "1883" if find(tree, "tls") is None else "8883",
         "worker.id": f"{host[: 63 - len(instance)]}-{instance}".lstrip("-"),
         "worker.journal": f"/var/lib/stockworker/{instance}/journal.sqlite3",
     }
-    if find(tree, "tls.cert_file") is None:  # else the broker knows us by the name in there
+    if find(tree, "tls.cert_file") is None:  # with a certificate, the client's ID is its common name
         derived["client.id"] = f"{_user()}-{host}"[:64]
     for path, text in derived.items():
         if find(tree, path) is None:
@@ -130,7 +130,7 @@ def _with_derived(tree: Table, instance: str) -> Table:
 
 
 def _with(tree: Table, path: list[str], value: Scalar) -> Table:
-    """`tree` with `value` at `path`, unless a broken section stands in the way."""
+    """Set `value` at `path`, unless a section on the path is invalid."""
     key, *rest = path
     child: Node = value
     if rest:
@@ -145,7 +145,7 @@ def _user() -> str:
     uid = os.getuid()
     try:
         return re.sub(r"[^A-Za-z0-9._-]", "-", pwd.getpwuid(uid).pw_name)
-    except KeyError:  # a container may run under a number that has no name
+    except KeyError:  # in a container, a user ID may have no name
         return f"uid{uid}"
 
 

@@ -1,4 +1,4 @@
-"""From a tree to a `Config`, with every problem found on the way."""
+"""Reads a tree into a `Config`, and collects all problems."""
 
 import dataclasses
 from collections.abc import Iterator, Mapping
@@ -20,9 +20,9 @@ from stockworker.protocol.suggestion import suggestion
 
 
 def read_config(root: Table, problems: list[Problem]) -> Config:
-    """Read the whole tree; where `problems` grows by an error, the result is not to be used."""
+    """Read the whole tree. If an error was added to `problems`, the result is not usable."""
     config = _Reader(problems).section(Section(Config), root, "")
-    assert isinstance(config, Config)  # noqa: S101 (tells the type checker what Section(Config) gives)
+    assert isinstance(config, Config)  # noqa: S101 (for the type checker)
     return config
 
 
@@ -43,7 +43,7 @@ class _Reader:
             except Wrong as wrong:
                 self._add(child.place, _join(path, name), str(wrong))
                 if field.default is field.default_factory is dataclasses.MISSING:
-                    values[field.name] = None  # nobody sees it: the problem keeps the result from being used
+                    values[field.name] = None  # only a placeholder: after an error, the result is not used
         return kind.of(**values)
 
     def _value(self, kind: AnyKind, node: Node, path: str) -> Value:
@@ -89,7 +89,7 @@ class _Reader:
 
 
 def key_paths(section: type = Config, prefix: str = "") -> Iterator[str]:
-    """The dotted paths of all keys, sections included."""
+    """The dotted paths of all keys, including sections."""
     for name, key, _ in keys(section):
         path = _join(prefix, name)
         yield path
@@ -104,7 +104,7 @@ def _entries(node: Node) -> Mapping[str, Node]:
 
 
 def _elsewhere(name: str) -> str:
-    """A hint for a key that stands in the wrong section."""
+    """A hint for a key in the wrong section."""
     homes = [path for path in key_paths() if path.endswith(f".{name}")]
     return f"; did you mean {homes[0]!r}?" if len(homes) == 1 else ""
 
@@ -114,7 +114,7 @@ def _join(path: str, name: str) -> str:
 
 
 def _shown(name: str) -> str:
-    """A key as the user wrote it, safe to print."""
+    """A key as written, safe to print."""
     return name if name.isascii() and name.isprintable() and len(name) <= 60 else quoted(name)  # noqa: PLR2004 (as in quoted)
 
 

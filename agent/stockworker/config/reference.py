@@ -1,4 +1,4 @@
-"""The reference page and the sample file, made from the schema."""
+"""The reference page and the sample file, generated from the schema."""
 
 import dataclasses
 import re
@@ -12,36 +12,37 @@ from stockworker.config.schema import Config, Key, keys
 _INTRODUCTION = """\
 # Configuration
 
-Everything stands under `job_processor` in `/etc/stockworker/job_processor.yml`, a YAML file. It may be split:
+The configuration is the section `job_processor` of YAML files, which are read in this order:
 
-1. `/etc/stockworker/job_processor.yml` comes first;
-2. files in `/etc/stockworker/job_processor.d/` that end in `.yml` are laid over it, in the order of their names;
-3. `/etc/stockworker/instances/<instance>.yml` is laid over these for one instance: `instances/2.yml` is read by
-   `stockworker@2.service` alone.
+1. `/etc/stockworker/job_processor.yml`.
+2. All `.yml` files in `/etc/stockworker/job_processor.d/`, in the order of their names.
+3. `/etc/stockworker/instances/<instance>.yml`, only for this instance: only `stockworker@2.service` reads
+   `instances/2.yml`.
 
-Sections are merged key by key; a list or a single value replaces the earlier one, and `null` brings back the default.
+Later files override earlier ones. Sections are merged key by key. A list or a single value replaces the earlier one, and
+`null` restores the default.
 
 - A **duration** is a number of seconds, or a number with `ms`, `s`, `m`, `h` or `d`: `30`, `30s`, `1.5h`.
-- A **size** is a number of bytes, or a number with `K`, `M`, `G` or `T`, powers of 1024: `512M`.
-- An **id** is 1 to 64 of the characters `A-Z a-z 0-9 . _ -`.
-- Text needs no quotes, also where it looks like a number: `password: 0123` is the four characters.
-- A file with a secret of which the unit hands a copy over (`LoadCredential=`, under the file's own name) is read from
-  that copy. The units do so with `/etc/stockworker/tls/<hostname>-<instance>.key` and `dispatcher.key`.
-- Aliases (`*name`), merge keys (`<<`) and tags (`!name`) are refused.
+- A **size** is a number of bytes, or a number with `K`, `M`, `G` or `T` (powers of 1024): `512M`.
+- An **ID** has 1 to 64 of the characters `A-Z a-z 0-9 . _ -`.
+- Text needs no quotes, even if it looks like a number: `password: 0123` is a text of four characters.
+- If the unit passes a copy of a secret file as a systemd credential (`LoadCredential=`, with the name of the file), the
+  copy is read. The units do this for `/etc/stockworker/tls/<hostname>-<instance>.key` and `dispatcher.key`.
+- Aliases (`*name`), merge keys (`<<`) and tags (`!name`) are not supported.
 
-`stockworker check` lists everything that is wrong, with file and line, before a service is started or reloaded.
+Run `stockworker check` before you start or reload a service. It lists all errors with file and line.
 
-A file written for the `database`, `redis` or `rabbitmq` backend needs one change: `backend: mqtt`, and the broker under
-`mqtt`. The sections of the other backends may stay; they are not read.
+A file for the `database`, `redis` or `rabbitmq` backend needs one change: set `backend: mqtt`, and configure the broker
+under `mqtt`. The sections of the other backends may stay; they are ignored.
 """
 
 _SAMPLE_INTRODUCTION = """\
-# Configuration of stockworker. Every key and its default: /usr/share/doc/stockworker/configuration.md
-# Check a change before you restart anything:    stockworker check
-# One machine, several workers: put what differs into instances/<instance>.yml beside this file.
+# Configuration of stockworker. All keys and their defaults: /usr/share/doc/stockworker/configuration.md
+# Check a change before you restart a service: stockworker check
+# With several workers on this machine, put their differences into instances/<instance>.yml beside this file.
 """
 
-# What most installations set: path, value, and whether it is set in the sample too or just shown.
+# Keys that most installations set: path, value, and whether the sample sets the key or only shows it in a comment.
 _SAMPLE = (
     ("queue.backend", "mqtt", True),
     ("queue.mqtt.host", "localhost", True),
@@ -75,7 +76,7 @@ def sample() -> str:
 
 
 def _line(names: list[str]) -> str:
-    """The line of a key; in one that is not set, "# " takes the place of the key, and what follows keeps its depth."""
+    """The line of a key. A key that is only shown becomes a comment with the same indentation."""
     is_set = {path.rsplit(".", up)[0] for path, _, is_set in _SAMPLE if is_set for up in range(path.count(".") + 1)}
     prefixes = [".".join(names[:depth]) for depth in range(1, len(names) + 1)]
     live = sum(prefix in is_set for prefix in prefixes)
@@ -99,7 +100,7 @@ class _Chapter:
 
 
 def _chapters(of: type = Config, prefix: str = "") -> Iterator[_Chapter]:
-    """Every section, each before those inside it."""
+    """All sections, each before its subsections."""
     for name, key, _ in keys(of):
         match key.kind:
             case Section(of=inner):

@@ -1,4 +1,4 @@
-"""What must hold between keys, and what is allowed but unwise."""
+"""Rules about several keys: contradictions are errors, risky settings are warnings."""
 
 import ipaddress
 import re
@@ -10,13 +10,13 @@ from stockworker.config.schema import Config
 from stockworker.config.secrets import is_open_to_all
 
 _HAS_PASSWORD: Final = re.compile(r"://[^/@]*:[^/@]+@|[?&](ssl)?password=")
-"""In the address of a database: RFC 3986, section 3.2.1, or libpq's parameters."""
+"""A password in the address of a database: RFC 3986, section 3.2.1, or parameters of libpq."""
 
 Rule = Callable[[Config, Table], Iterator[Problem]]
 
 
 def check(config: Config, root: Table) -> Iterator[Problem]:
-    """Every problem that no single key has."""
+    """All problems that involve several keys or other files."""
     for rule in _RULES:
         yield from rule(config, root)
 
@@ -24,35 +24,35 @@ def check(config: Config, root: Table) -> Iterator[Problem]:
 def _password_once(config: Config, root: Table) -> Iterator[Problem]:
     mqtt = config.queue.mqtt
     if mqtt.password and mqtt.password_file:
-        yield _problem(root, "queue.mqtt.password", "give either 'password' or 'password_file', not both")
+        yield _problem(root, "queue.mqtt.password", "set either 'password' or 'password_file', not both")
     if (mqtt.password or mqtt.password_file) and not mqtt.username:
-        yield _problem(root, "queue.mqtt", "has a password without a 'username': add it")
+        yield _problem(root, "queue.mqtt", "has a password but no 'username'; add it")
 
 
 def _certificate_with_key(config: Config, root: Table) -> Iterator[Problem]:
     if config.tls and (config.tls.cert_file is None) != (config.tls.key_file is None):
         missing = "cert_file" if config.tls.cert_file is None else "key_file"
-        yield _problem(root, "tls", f"'cert_file' and 'key_file' belong together: add {missing!r}")
+        yield _problem(root, "tls", f"'cert_file' and 'key_file' belong together; add {missing!r}")
 
 
 def _one_way_to_run(config: Config, root: Table) -> Iterator[Problem]:
     for name, handler in config.handlers.items():
         if handler.python is not None and handler.command is not None:
-            yield _problem(root, f"handlers.{name}", "give either 'python' or 'command', not both")
+            yield _problem(root, f"handlers.{name}", "set either 'python' or 'command', not both")
         if handler.command == ():
-            yield _problem(root, f"handlers.{name}", "'command' is empty: name the program")
+            yield _problem(root, f"handlers.{name}", "'command' is empty; name the program")
 
 
 def _backoff_in_order(config: Config, root: Table) -> Iterator[Problem]:
     defaults = config.dispatcher.job_defaults
     if defaults.backoff_s > defaults.backoff_max_s:
-        yield _problem(root, "dispatcher.job_defaults", "'backoff' is longer than 'backoff_max': swap or change them")
+        yield _problem(root, "dispatcher.job_defaults", "'backoff' is longer than 'backoff_max'; change one of them")
 
 
 def _validity_longer_than_lease(config: Config, root: Table) -> Iterator[Problem]:
     for name, each in config.dispatcher.types.items():
         if each.prefetch_validity_s < config.dispatcher.lease_s:
-            text = "is shorter than 'dispatcher.lease', which every job has: make it longer"
+            text = "is shorter than 'dispatcher.lease'; make it longer"
             yield _problem(root, f"dispatcher.types.{name}.prefetch_validity", text)
 
 
@@ -61,7 +61,7 @@ def _heartbeats_in_time(config: Config, root: Table) -> Iterator[Problem]:
         yield _warning(
             root,
             "worker.heartbeat_interval",
-            "is more than half of 'dispatcher.worker_timeout': one late heartbeat, and the worker gets no new jobs",
+            "is longer than half of 'dispatcher.worker_timeout'; after one late heartbeat the worker would get no new jobs",
         )
 
 
@@ -72,22 +72,24 @@ def _secrets_kept_secret(config: Config, root: Table) -> Iterator[Problem]:
     ):
         file = _place(root, key).file
         if secret and is_open_to_all(file):
-            text = f"every user of this machine can read it: run 'chmod o-rw {file}', or use '{way_out}'"
+            text = f"every user of this machine can read it. Run 'chmod o-rw {file}', or use '{way_out}'"
             yield _warning(root, key, text)
     key_file = config.tls and config.tls.key_file
     if key_file and is_open_to_all(key_file):
-        text = f"every user of this machine can read {key_file}: run 'chmod o-rw {key_file}', and have a new key issued"
+        text = f"every user of this machine can read {key_file}. Run 'chmod o-rw {key_file}', and replace the key"
         yield _warning(root, "tls.key_file", text)
 
 
 def _location_once(config: Config, root: Table) -> Iterator[Problem]:
     if config.market_data.location_file and find(root, "market_data.location"):
-        yield _problem(root, "market_data.location", "give either 'location' or 'location_file', not both")
+        yield _problem(root, "market_data.location", "set either 'location' or 'location_file', not both")
 
 
 def _encrypted_on_the_way(config: Config, root: Table) -> Iterator[Problem]:
     if config.tls is None and not _is_loopback(config.queue.mqtt.host):
-        text = "is another machine, and 'tls' is not set: jobs and passwords travel in the clear; add a 'tls' section"
+        text = (
+            "is another machine, and 'tls' is not set, so jobs and passwords are sent unencrypted; add a 'tls' section"
+        )
         yield _warning(root, "queue.mqtt.host", text)
 
 
@@ -113,7 +115,7 @@ def _warning(root: Table, key: str, text: str) -> Problem:
 
 
 def _place(root: Table, path: str) -> Place:
-    """Where a key is written, or else the section that it would belong to."""
+    """The place of a key; if it is missing, the place of its section."""
     while path:
         if node := find(root, path):
             return node.place

@@ -1,7 +1,7 @@
-"""Every key of the configuration: name, kind, default and meaning.
+"""All keys of the configuration: name, kind, default and meaning.
 
-The reader, the reference page and the sample file are made from these dataclasses, so that a key exists in one place.
-Field names carry the unit in which the code gets the value; the key in the file is the name without it.
+The reader, the reference page and the sample file are derived from these dataclasses, so each key is defined once. A field
+name ends with the unit of its value; the key in the file is the name without the unit.
 """
 
 import dataclasses
@@ -43,8 +43,8 @@ HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 
 _OLD_BACKEND = (
-    "{} is no longer supported: set 'backend: mqtt' and 'mqtt: {{host: ...}}'. Jobs that wait in the old queue stay "
-    "there: let the old workers drain it first; old and new workers can run side by side on one machine"
+    "{} is no longer supported. Set 'backend: mqtt' and 'mqtt: {{host: ...}}'. Waiting jobs stay in the old queue, so let "
+    "the old workers empty it first. Old and new workers can run on the same machine"
 )
 _OLD_BACKENDS = ("database", "redis", "rabbitmq")
 _BACKEND = choice("mqtt", former={name: _OLD_BACKEND.format(name) for name in _OLD_BACKENDS})
@@ -52,13 +52,13 @@ _BACKEND = choice("mqtt", former={name: _OLD_BACKEND.format(name) for name in _O
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """What the schema says of a key beyond its type and default.
+    """The properties of a key besides its type and default.
 
     Attributes:
-        kind: how the value is written, and what is allowed.
+        kind: allowed values and their format.
         meaning: one or two sentences for the reference.
-        name: the key in the file, where it differs from the field's name without its unit.
-        shown: the default as the reference shows it, where it depends on the machine or on other keys.
+        name: the key in the file, if it is not the field's name without its unit.
+        shown: the default in the reference, if it depends on the machine or on other keys.
     """
 
     kind: AnyKind
@@ -78,7 +78,7 @@ def _job_default(option: str) -> dict[str, Key]:
 
 
 def keys(section: type) -> Iterator[tuple[str, Key, "dataclasses.Field[Any]"]]:
-    """The keys of a section in the order of the file: name in the file, description, dataclass field."""
+    """The keys of a section in file order: name in the file, description, dataclass field."""
     for each in dataclasses.fields(section):
         key: Key = each.metadata["key"]
         yield key.name or each.name.removesuffix("_s").removesuffix("_bytes"), key, each
@@ -86,7 +86,7 @@ def keys(section: type) -> Iterator[tuple[str, Key, "dataclasses.Field[Any]"]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mqtt:
-    host: str = field(default="localhost", metadata=_key(HOST, "The machine that Mosquitto runs on."))
+    host: str = field(default="localhost", metadata=_key(HOST, "Host name or address of the broker."))
     port: int = field(
         default=1883, metadata=_key(integer(1, 65535), "The broker's port.", shown="8883 with `tls`, else 1883")
     )
@@ -96,37 +96,37 @@ class Mqtt:
     password: str | None = field(
         default=None,
         repr=False,
-        metadata=_key(text(), "Password at the broker. Better kept in a file of its own: see `password_file`."),
+        metadata=_key(text(), "Password at the broker. `password_file` is safer."),
     )
     password_file: Path | None = field(
-        default=None, metadata=_key(SECRET_FILE, "File whose first line is the password; instead of `password`.")
+        default=None, metadata=_key(SECRET_FILE, "File whose first line is the password. Replaces `password`.")
     )
     keepalive_s: float = field(
         default=60.0,
         metadata=_key(
             duration(5, HOUR_S),
-            "The longest silence on the connection before the other end is asked. The services don't wait longer than "
-            "10 s (or a third of systemd's `WatchdogSec=`, if that is less), or than `worker.poll_interval` where that is longer.",
+            "Longest silence on the connection before an MQTT ping. Services use at most 10 s (or a third of systemd's "
+            "`WatchdogSec=`, if that is shorter). A worker with a longer `worker.poll_interval` uses that as its limit.",
         ),
     )
     reconnect_max_s: float = field(
         default=10.0,
         metadata=_key(
             duration(0.5, HOUR_S),
-            "The longest pause between attempts to connect. Attempts are spread at random below it; give a fleet of "
-            "more than 2000 machines 60 s.",
+            "Longest pause between connection attempts; the actual pause is random. Use 60 s for a fleet of more than "
+            "2000 machines.",
         ),
     )
     client_id_prefix: str = field(
         default="",
-        metadata=_key(text(64), "Put before the id of the worker to make its MQTT client id."),
+        metadata=_key(text(64), "Prefix of the MQTT client ID, before the worker's ID."),
     )
 
     def read_password(self) -> str | None:
-        """The password, from wherever it is configured.
+        """The password, from `password` or `password_file`.
 
         Raises:
-            ConfigError: `password_file` can't be read, or everybody can read it.
+            ConfigError: `password_file` is not readable, or is readable for all users.
         """
         if self.password_file is None:
             return self.password
@@ -135,29 +135,36 @@ class Mqtt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    backend: Literal["mqtt"] = field(default="mqtt", metadata=_key(_BACKEND, "How jobs travel."))
-    mqtt: Mqtt = field(default=Mqtt(), metadata=_key(Section(Mqtt), "The broker."))
+    backend: Literal["mqtt"] = field(default="mqtt", metadata=_key(_BACKEND, "Transport of jobs."))
+    mqtt: Mqtt = field(default=Mqtt(), metadata=_key(Section(Mqtt), "Connection to the broker."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
     ca_file: Path | None = field(
         default=None,
-        metadata=_key(PATH, "Certificate of the authority that signed the broker's.", shown="the system's authorities"),
+        metadata=_key(
+            PATH, "Certificate of the authority that issued the broker's certificate.", shown="the system's authorities"
+        ),
     )
     cert_file: Path | None = field(
         default=None,
-        metadata=_key(PATH, "Certificate that this machine shows to the broker; its name is the worker's id."),
+        metadata=_key(
+            PATH, "Client certificate of this machine. Its common name is the ID of the worker, dispatcher or client."
+        ),
     )
-    key_file: Path | None = field(default=None, metadata=_key(SECRET_FILE, "Private key that belongs to `cert_file`."))
+    key_file: Path | None = field(default=None, metadata=_key(SECRET_FILE, "Private key of `cert_file`."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
     id: WorkerId = field(
-        metadata=_key(ID, "Name of this worker; unique in the fleet.", shown="`<hostname>-<instance>`")
+        metadata=_key(ID, "ID of this worker. Must be unique in the fleet.", shown="`<hostname>-<instance>`")
     )
-    slots: int = field(default=5, metadata=_key(integer(1, 1000), "Jobs that run at once.", name="max_concurrent_jobs"))
+    slots: int = field(
+        default=5,
+        metadata=_key(integer(1, 1000), "Number of jobs that run at the same time.", name="max_concurrent_jobs"),
+    )
     types: tuple[JobType, ...] = field(
         default=(),
         metadata=_key(
@@ -165,41 +172,46 @@ class WorkerConfig:
         ),
     )
     tags: tuple[Tag, ...] = field(
-        default=(), metadata=_key(ListOf(ID, "[ssd, eu]"), "What this worker has; jobs can ask for tags.", shown="none")
+        default=(),
+        metadata=_key(
+            ListOf(ID, "[ssd, eu]"), "Tags of this worker. A job can require tags of its worker.", shown="none"
+        ),
     )
     poll_interval_s: float = field(
         default=5.0,
         metadata=_key(
             duration(0.1, HOUR_S),
-            "How often an idle worker asks for jobs again. Jobs don't wait for it: they are sent as soon as a slot is free.",
+            "Interval of requests from an idle worker. Jobs do not wait for it: the dispatcher sends them as soon as a slot "
+            "is free.",
         ),
     )
     heartbeat_interval_s: float = field(
-        default=30.0, metadata=_key(duration(1, HOUR_S), "How often the worker says that it is alive.")
+        default=30.0, metadata=_key(duration(1, HOUR_S), "Interval of heartbeats from the worker.")
     )
     drain_timeout_s: float = field(
         default=60.0,
-        metadata=_key(duration(0, DAY_S), "How long a stop waits for running jobs before they are given back."),
+        metadata=_key(
+            duration(0, DAY_S),
+            "How long a stopping worker waits for its running jobs before it releases them to other workers.",
+        ),
     )
     stop_grace_s: float = field(
         default=5.0,
         metadata=_key(
-            duration(0, HOUR_S), "Time between TERM and KILL for a job that is cancelled or whose time is up."
+            duration(0, HOUR_S), "Time between SIGTERM and SIGKILL for a job that is cancelled or timed out."
         ),
     )
     handler_paths: tuple[Path, ...] = field(
         default=(),
-        metadata=_key(
-            ListOf(PATH, "[/opt/jobs]"), "Folders to import handlers from, besides what is installed.", shown="none"
-        ),
+        metadata=_key(ListOf(PATH, "[/opt/jobs]"), "Additional folders to import handlers from.", shown="none"),
     )
     recycle_after_jobs: int = field(
-        default=1000, metadata=_key(integer(1, 1_000_000), "Jobs after which a handler process is replaced.")
+        default=1000, metadata=_key(integer(1, 1_000_000), "Number of jobs after which a handler process is replaced.")
     )
     journal: Path = field(
         metadata=_key(
             PATH,
-            "What the worker has accepted and not yet reported; must survive a reboot.",
+            "The worker's journal: accepted jobs and unreported results. Must survive a reboot.",
             shown="`/var/lib/stockworker/<instance>/journal.sqlite3`",
         )
     )
@@ -207,8 +219,8 @@ class WorkerConfig:
         default=256 * 1024**2,
         metadata=_key(
             SIZE,
-            "Most bytes of results that are kept until they can be reported. From three quarters on no new jobs are "
-            "taken; beyond it the largest results are evicted, and their jobs run again.",
+            "Largest total size of unreported results. Above three quarters, the worker accepts no new jobs. Above the "
+            "quota, the largest results are deleted, and their jobs run again.",
             shown="`256M`",
         ),
     )
@@ -220,8 +232,8 @@ class LimitsConfig:
         default=None,
         metadata=_key(
             SIZE,
-            "Memory of one job, all of its processes together, such as 512M: if they need more, the kernel kills the job. "
-            "Where there are no control groups with a memory controller: private memory of each process (RLIMIT_DATA).",
+            "Memory limit of one job with all its processes, such as 512M. The kernel kills a job above the limit. Without "
+            "a memory controller for control groups, the limit is for private memory of each process (RLIMIT_DATA).",
             shown="unlimited",
         ),
     )
@@ -229,7 +241,7 @@ class LimitsConfig:
         default=None,
         metadata=_key(
             duration(1, DAY_S),
-            "Processor time of one job, all of its processes together; without control groups, of each process.",
+            "CPU time limit of one job with all its processes. Without control groups, the limit is for each process.",
             shown="unlimited",
         ),
     )
@@ -237,28 +249,29 @@ class LimitsConfig:
         default=None,
         metadata=_key(
             number(0.01, 1024),
-            "How many processors one job may keep busy, such as 0.5; it is slowed down to that. Needs control groups with a "
-            "cpu controller: without, the worker says when it starts that this is not enforced.",
+            "Number of processors that one job may use, such as 0.5; the kernel throttles it. Needs a CPU controller for "
+            "control groups. Without one, the worker logs at its start that the limit is not enforced.",
             shown="all",
         ),
     )
     open_files: int | None = field(
         default=None,
-        metadata=_key(integer(16, 1_048_576), "Files and connections open at once.", shown="the system's limit"),
+        metadata=_key(integer(16, 1_048_576), "Limit of open files and connections.", shown="the system's limit"),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Handler:
-    """What runs one job type; without `python` and `command`, the built-in or installed handler of that name."""
+    """The handler of one job type; without `python` and `command`, the built-in or installed handler of that name."""
 
-    enabled: bool = field(default=True, metadata=_key(BOOLEAN, "Set to false to refuse this type on this machine."))
+    enabled: bool = field(default=True, metadata=_key(BOOLEAN, "Set to false to disable this type on this machine."))
     python: str | None = field(default=None, metadata=_key(FUNCTION, "Python function that runs jobs of this type."))
     command: tuple[str, ...] | None = field(
         default=None,
         metadata=_key(
             ListOf(text(), "[php, /opt/jobs/run.php]"),
-            "Program and arguments: payload on standard input, JSON result on standard output, exit code decides.",
+            "Program and arguments. It reads the payload from standard input, and writes a JSON result to standard output. "
+            "Exit code 0 means success.",
         ),
     )
     settings: Mapping[str, Json] = field(
@@ -266,7 +279,7 @@ class Handler:
         repr=False,  # may hold an API key
         metadata=_key(
             Free(),
-            "Passed to the handler unchanged. [job-types.md](job-types.md) has those of the built-in types.",
+            "Settings for the handler, passed on unchanged. [job-types.md](job-types.md) lists those of the built-in types.",
             shown="none",
         ),
     )
@@ -274,16 +287,19 @@ class Handler:
         default=None,
         metadata=_key(
             SECRET_FILE,
-            "File in YAML or JSON with more settings, laid over `settings`: for API keys and passwords. A reload reads it again (a credential: a restart).",
+            "YAML or JSON file with more settings, which override `settings`. For API keys and passwords. A reload reads it "
+            "again; a systemd credential needs a restart.",
         ),
     )
-    limits: LimitsConfig = field(default=LimitsConfig(), metadata=_key(Section(LimitsConfig), "What one job may use."))
+    limits: LimitsConfig = field(
+        default=LimitsConfig(), metadata=_key(Section(LimitsConfig), "Resource limits of one job.")
+    )
 
     def read_settings(self, job_type: str) -> dict[str, Json]:
-        """All settings, from wherever they are configured.
+        """All settings: `settings` and, over them, `settings_file`.
 
         Raises:
-            ConfigError: `settings_file` can't be used, or everybody can read it.
+            ConfigError: `settings_file` is not usable, or is readable for all users.
         """
         if self.settings_file is None:
             return dict(self.settings)
@@ -296,20 +312,20 @@ class MarketData:
     location: str = field(
         default="/var/lib/stockworker/market/market.sqlite3",
         repr=False,  # an address may hold a password
-        metadata=_key(LOCATION, "Where the built-in job types keep bars: a SQLite file or a PostgreSQL database."),
+        metadata=_key(LOCATION, "Store of the built-in job types for bars: a SQLite file or a PostgreSQL database."),
     )
     location_file: Path | None = field(
         default=None,
         metadata=_key(
-            SECRET_FILE, "File whose first line is the location; instead of `location`, where that holds a password."
+            SECRET_FILE, "File whose first line is the location. Replaces a `location` that contains a password."
         ),
     )
 
     def read_location(self) -> str:
-        """Where the bars are, from wherever it is configured.
+        """The location, from `location` or `location_file`.
 
         Raises:
-            ConfigError: `location_file` can't be read, everybody can read it, or it holds no location.
+            ConfigError: `location_file` is not readable, is readable for all users, or contains no location.
         """
         if self.location_file is None:
             return self.location
@@ -327,7 +343,7 @@ class JobDefaultsConfig:
     max_crashes: int = field(default=3, metadata=_job_default("max_crashes"))
     timeout_s: float = field(default=600.0, metadata=_job_default("timeout_s"))
     backoff_s: float = field(default=5.0, metadata=_job_default("backoff_s"))
-    backoff_max_s: float = field(default=600.0, metadata=_key(duration(0, DAY_S), "The longest wait between attempts."))
+    backoff_max_s: float = field(default=600.0, metadata=_key(duration(0, DAY_S), "Longest delay between attempts."))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -336,67 +352,71 @@ class TypePolicy:
         default=0,
         metadata=_key(
             integer(0, 500),
-            "Jobs of this type that a worker is given beyond those that it runs, to go on with when it is cut off.",
+            "Number of jobs of this type that a worker gets in advance, so that it can continue without a connection.",
         ),
     )
     prefetch_validity_s: float = field(
         default=2 * DAY_S,
         metadata=_key(
             duration(60, 30 * DAY_S),
-            "With `prefetch`: how long jobs of this type stay with a worker that is cut off, before others get them.",
+            "With `prefetch`: how long a disconnected worker keeps its jobs of this type before other workers get them.",
         ),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatcherConfig:
-    id: ClientId = field(default=ClientId("dispatcher"), metadata=_key(ID, "Its name at the broker."))
+    id: ClientId = field(default=ClientId("dispatcher"), metadata=_key(ID, "ID of the dispatcher at the broker."))
     store: Path = field(
         default=Path("/var/lib/stockworker/dispatcher/jobs.sqlite3"),
-        metadata=_key(PATH, "The job store; on a disk that keeps what it has synced."),
+        metadata=_key(PATH, "The job store. Its disk must keep synced data."),
     )
     lease_s: float = field(
         default=30.0,
         metadata=_key(
             duration(2, HOUR_S),
-            "How long a job stays with a worker that does not renew it. Not a limit on how long a job may run.",
+            "How long a worker keeps a job without renewing its lease. This does not limit the run time of a job.",
         ),
     )
     max_wait_s: float = field(
         default=900.0,
-        metadata=_key(duration(1, 30 * DAY_S), "The longest that a job waits behind jobs of higher priority."),
+        metadata=_key(duration(1, 30 * DAY_S), "Longest time that a job waits behind jobs of higher priority."),
     )
     worker_timeout_s: float = field(
         default=90.0,
-        metadata=_key(duration(2, DAY_S), "A worker that was silent for so long gets no new jobs."),
+        metadata=_key(duration(2, DAY_S), "A worker that was silent this long gets no new jobs."),
     )
     keep_ended_s: float = field(
         default=7 * DAY_S,
         metadata=_key(
             duration(60, 10 * 365 * DAY_S),
-            "How long a job that has ended is kept, with its result; then it is forgotten, and its id can be used again.",
+            "How long an ended job and its result are kept. Then they are deleted, and the job ID can be used again.",
         ),
     )
     denied_workers: tuple[WorkerId, ...] = field(
         default=(),
         metadata=_key(
             ListOf(ID, "[edge-7-1]"),
-            "Workers to which nobody listens: their jobs go to others at once. Read again on a reload.",
+            "Denied workers: their messages are ignored, and their jobs go to other workers immediately. A reload reads it "
+            "again.",
             shown="none",
         ),
     )
     denied_workers_file: Path | None = field(
         default=None,
-        metadata=_key(PATH, "More of them, one id per line; what follows a `#` is ignored. Read again on a reload."),
+        metadata=_key(
+            PATH, "File with more denied workers, one ID per line; `#` starts a comment. A reload reads it again."
+        ),
     )
     job_defaults: JobDefaultsConfig = field(
-        default=JobDefaultsConfig(), metadata=_key(Section(JobDefaultsConfig), "For jobs that don't say it themselves.")
+        default=JobDefaultsConfig(),
+        metadata=_key(Section(JobDefaultsConfig), "Defaults for options that a job does not set."),
     )
     types: Mapping[JobType, TypePolicy] = field(
         default_factory=dict,
         metadata=_key(
             Each(ID, TypePolicy),
-            "How jobs of one type are given out ahead, for workers that are cut off: see docs/offline.md.",
+            "Jobs of one type that workers get in advance, for times without a connection; see docs/offline.md.",
         ),
     )
 
@@ -407,7 +427,7 @@ class ClientConfig:
         default=None,
         metadata=_key(
             ID,
-            "Name of who submits from this machine.",
+            "ID of the client on this machine.",
             shown="the name in `tls.cert_file`; without one, `<user>-<hostname>`",
         ),
     )
@@ -417,7 +437,7 @@ class ClientConfig:
 class Encryption:
     keyring: Path = field(
         default=Path("/etc/stockworker/keyring"),
-        metadata=_key(PATH, "Whose keys are trusted with what; the same file on every machine."),
+        metadata=_key(PATH, "The keyring: trusted public keys. Must be the same file on all machines."),
     )
     key: Path | None = field(
         default=None,
@@ -430,7 +450,7 @@ class Encryption:
         default=(),
         metadata=_key(
             ListOf(SECRET_FILE, "[/etc/stockworker/keys/group-prices.pem]"),
-            "Private keys of the groups that the worker is in: it can open jobs for these.",
+            "Private keys of the groups that the worker is in. They open the jobs of these groups.",
             shown="none",
         ),
     )
@@ -438,22 +458,23 @@ class Encryption:
         default=True,
         metadata=_key(
             BOOLEAN,
-            "Send and run nothing that is not sealed. Set to false while a fleet changes over to sealed jobs.",
+            "Submit and run only sealed jobs. Set to false while a fleet migrates to sealed jobs.",
         ),
     )
     sign: bool = field(
         default=True,
         metadata=_key(
             BOOLEAN,
-            "Sign what is sealed, and accept nothing unsigned. Without, whoever has the keyring can submit jobs.",
+            "Sign sealed payloads and results, and accept only signed ones. Without signatures, every holder of the keyring "
+            "can submit jobs.",
         ),
     )
     valid_for_s: float = field(
         default=7 * DAY_S,
         metadata=_key(
             duration(60, 365 * DAY_S),
-            "How long a sealed job may be started, from its submission or its `not_before`; one with `expires_at` until "
-            "then.",
+            "Validity of a sealed job without `expires_at`, from its submission or its `not_before`. Workers refuse to "
+            "start it afterwards.",
         ),
     )
 
@@ -462,34 +483,36 @@ class Encryption:
 class Log:
     level: Literal["debug", "info", "warning", "error"] = field(
         default="info",
-        metadata=_key(choice("debug", "info", "warning", "error"), "The least important events that are logged."),
+        metadata=_key(choice("debug", "info", "warning", "error"), "Lowest level of logged events."),
     )
     format: Literal["auto", "text", "json"] = field(
         default="auto",
         metadata=_key(
             choice("auto", "text", "json"),
-            "`json` is one object per line; `auto` is text, or under systemd entries of the journal with fields of their own.",
+            "`json`: one object per line. `auto`: text, or structured entries of the systemd journal under systemd.",
         ),
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Config:
-    """The whole configuration, complete and checked."""
+    """The whole configuration, with defaults, checked."""
 
-    queue: Queue = field(default=Queue(), metadata=_key(Section(Queue, ignored=_OLD_BACKENDS), "How jobs travel."))
+    queue: Queue = field(default=Queue(), metadata=_key(Section(Queue, ignored=_OLD_BACKENDS), "Transport of jobs."))
     tls: Tls | None = field(
         default=None,
         metadata=_key(
             Section(Tls),
-            "Encrypts the connection to the broker. Absent: plain TCP; `{}`: TLS without a client certificate.",
+            "TLS for the connection to the broker. Without this section: plain TCP. With `{}`: TLS without a client "
+            "certificate.",
         ),
     )
     encryption: Encryption | None = field(
         default=None,
         metadata=_key(
             Section(Encryption),
-            "Seals payloads and results between submitters and workers (docs/encryption.md). Absent: they are plain.",
+            "Sealing of payloads and results between submitters and workers (docs/encryption.md). Without this section they "
+            "are not sealed.",
         ),
     )
     worker: WorkerConfig = field(metadata=_key(Section(WorkerConfig), "The worker on this machine."))
@@ -497,16 +520,16 @@ class Config:
         default_factory=dict,
         metadata=_key(
             Each(ID, Handler),
-            "What runs which job type. The built-in types need no entry; one with only `settings` or `limits` adjusts them.",
+            "The handlers of job types. Built-in types need no entry; an entry with only `settings` or `limits` adjusts one.",
         ),
     )
     market_data: MarketData = field(
-        default=MarketData(), metadata=_key(Section(MarketData), "The store of the built-in job types.")
+        default=MarketData(), metadata=_key(Section(MarketData), "The market-data store of the built-in job types.")
     )
     dispatcher: DispatcherConfig = field(
-        default=DispatcherConfig(), metadata=_key(Section(DispatcherConfig), "Read by the dispatcher alone.")
+        default=DispatcherConfig(), metadata=_key(Section(DispatcherConfig), "Only read by the dispatcher.")
     )
     client: ClientConfig = field(
         default=ClientConfig(), metadata=_key(Section(ClientConfig), "Read by the `stockworker` command.")
     )
-    log: Log = field(default=Log(), metadata=_key(Section(Log), "What the services and commands log, and how."))
+    log: Log = field(default=Log(), metadata=_key(Section(Log), "Log level and format of services and commands."))

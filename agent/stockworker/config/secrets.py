@@ -1,4 +1,4 @@
-"""Reads secrets that live in files of their own."""
+"""Reads secrets from their own files."""
 
 import os
 import stat
@@ -10,7 +10,7 @@ from stockworker.errors import ConfigError
 
 
 def is_open_to_all(file: Path) -> bool:
-    """Whether every user of this machine can read or change a file; False where it is not there."""
+    """Whether all users of this machine can read or change a file; False if it does not exist."""
     try:
         return bool(file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
     except OSError:
@@ -18,17 +18,17 @@ def is_open_to_all(file: Path) -> bool:
 
 
 def read_secret(key: str, file: Path) -> str:
-    """The first line of a file that holds a secret.
+    """Read the first line of a secret file.
 
-    Like ssh, take none that every user of this machine can read or change. Its group may read it: files of services
-    commonly belong to root and the service's group.
+    Like ssh, refuse a file that all users of this machine can read or change. Its group may read it: files of services
+    usually belong to root and the service's group.
 
     Args:
-        key: the key of the configuration that names the file, for errors.
-        file: it may be a systemd credential.
+        key: the configuration key that names the file, for errors.
+        file: may be a systemd credential.
 
     Raises:
-        ConfigError: it can't be read, is not UTF-8, or is open to everybody. The text does not show what is in it.
+        ConfigError: the file is not readable, not UTF-8, or open to all users. The text contains nothing of the file.
     """
     try:
         with file.open(encoding="utf-8") as opened:
@@ -41,9 +41,9 @@ def read_secret(key: str, file: Path) -> str:
 
 
 def read_settings(key: str, file: Path) -> dict[str, Json]:
-    """What a file of secret settings says, in YAML or JSON.
+    """Read a file of secret settings, in YAML or JSON.
 
-    Args and errors are those of `read_secret`.
+    Arguments and errors are those of `read_secret`.
     """
     if is_open_to_all(file):
         raise _open_to_all(key, file)
@@ -55,16 +55,16 @@ def read_settings(key: str, file: Path) -> dict[str, Json]:
     if found:
         raise ConfigError(f"{key}: {found[0].show()}")
     if not isinstance(document, Table):
-        raise ConfigError(f"{key}: {file} must hold settings: a line 'name: value' for each")
+        raise ConfigError(f"{key}: {file} must contain settings, one line 'name: value' for each")
     settings = {}
     for name, node in document.entries.items():
         try:
             settings[name] = json_value(node)
-        except Wrong:  # which shows the value
-            text = f"{name!r} holds a number that is not decimal: quote it if it is text"
+        except Wrong:  # its text contains the value
+            text = f"{name!r} contains a number that is not decimal; quote it if it is text"
             raise ConfigError(f"{key}: {node.place.show()}: {text}") from None
     return settings
 
 
 def _open_to_all(key: str, file: Path) -> ConfigError:
-    return ConfigError(f"{key}: every user of this machine can read or change it: run 'chmod o-rw {file}'")
+    return ConfigError(f"{key}: every user of this machine can read or change it. Run 'chmod o-rw {file}'")

@@ -50,7 +50,7 @@ def moment(written: str) -> float:
         parsed = datetime.fromisoformat(written)
     except ValueError:
         form = "a time such as 2026-05-01T09:30:00Z, or a duration from now such as 90s, 5m, 2h, 1d"
-        raise argparse.ArgumentTypeError(f"is {written[:40]!r}, and must be {form}") from None
+        raise argparse.ArgumentTypeError(f"must be {form}, not {written[:40]!r}") from None
     if parsed.tzinfo is None:
         raise argparse.ArgumentTypeError(
             f"{written[:40]!r} has no time zone; add Z for UTC, or an offset such as +02:00"
