@@ -1,43 +1,43 @@
-"""Every error that stockworker raises on purpose.
+"""All errors that stockworker raises on purpose.
 
 ::
 
     StockworkerError
-    ├── ConfigError         the configuration is wrong: names file, key and line
-    ├── DecodeError         a peer sent bytes that are no message: names topic and reason
-    ├── ProtocolMisuse      we asked our own code for something illegal: a bug of ours
-    ├── ConnectionFailed    the broker can't be reached, or refused us: says why and what to do
-    │   ├── AccessDenied    the broker does not let us in, or not do what we wanted
-    │   └── NoAnswer        the broker is there, and no dispatcher answers
-    ├── CertificateRefused  the fleet's authority does not sign what was asked: says why
-    ├── StoreError          a store or journal file can't be used: names the file
-    │   └── StoreDamaged    what is in it can't be trusted any more
-    ├── ServiceFault        a service met an exception that it does not expect: a defect of stockworker
+    ├── ConfigError         the configuration is invalid; names file, key and line
+    ├── DecodeError         a peer sent an invalid message; names topic and reason
+    ├── ProtocolMisuse      a bug: this program asked for an illegal transition or value
+    ├── ConnectionFailed    the broker is unreachable or refuses the connection; names cause and remedy
+    │   ├── AccessDenied    the broker refuses the connection or denies an operation
+    │   └── NoAnswer        the broker is connected, but no dispatcher answers
+    ├── CertificateRefused  the fleet's authority refuses to sign a certificate; names the reason
+    ├── StoreError          a store or journal file is not usable; names the file
+    │   └── StoreDamaged    its content is damaged
+    ├── ServiceFault        a service caught an unexpected exception: a defect of stockworker
     └── JobError
-        ├── JobRejected     the dispatcher refused a submission, with its reason
-        ├── JobUnknown      the dispatcher has never heard of the job, or has forgotten it
+        ├── JobRejected     the dispatcher rejected a submission; has its reason
+        ├── JobUnknown      the dispatcher does not know the job: it was never stored, or was deleted
         ├── JobNotCompleted a job ended in another state than completed
-        ├── ResultRefused   a job has completed, and what came as its result is not to be believed
-        └── SealRefused     a sealed string can't be opened, or can't be trusted
+        ├── ResultRefused   a job completed, but its result is not trustworthy
+        └── SealRefused     a sealed string can't be opened, or is not trusted
 """
 
 from typing import ClassVar
 
 
 class StockworkerError(Exception):
-    """Base of the tree; `code` is stable, for programs, the text is for people."""
+    """Base of the tree. `code` is stable, for programs; the text is for people."""
 
     code: ClassVar[str] = "error"
 
 
 class ConfigError(StockworkerError):
-    """The configuration can't be used. The text names file, key and line, and how to mend it."""
+    """The configuration is not usable. The text names file, key and line, and the remedy."""
 
     code = "config"
 
 
 class DecodeError(StockworkerError):
-    """Bytes from the wire that are no valid message."""
+    """Bytes from the wire are not a valid message."""
 
     code = "decode"
 
@@ -48,55 +48,55 @@ class DecodeError(StockworkerError):
 
 
 class ProtocolMisuse(StockworkerError):
-    """Our own code asked for a transition or a value that the protocol does not know."""
+    """This program asked for a transition or a value that the protocol does not have: a bug."""
 
     code = "misuse"
 
 
 class ConnectionFailed(StockworkerError):
-    """The broker can't be reached or does not let us in. The text names the cause and the next step."""
+    """The broker is unreachable or refuses the connection. The text names the cause and the remedy."""
 
     code = "connection"
 
 
 class AccessDenied(ConnectionFailed):
-    """The broker does not let us in, or not do what we wanted. The text names who we are and what was denied."""
+    """The broker refuses the connection or denies an operation. The text names the identity and the operation."""
 
     code = "denied"
 
 
 class NoAnswer(ConnectionFailed):
-    """The broker took what we asked, and no dispatcher answered in time. Whether it was done is not known."""
+    """The broker accepted a request, but no dispatcher answered in time. The request may or may not have been done."""
 
     code = "no_answer"
 
 
 class CertificateRefused(StockworkerError):
-    """The fleet's authority does not sign what was asked of it, because of its name or its key."""
+    """The fleet's authority refuses to sign a certificate, because of its name or its key."""
 
     code = "certificate"
 
 
 class StoreError(StockworkerError):
-    """A store, journal or market-data file can't be used. The text names the file."""
+    """A store, journal or market-data file is not usable. The text names the file."""
 
     code = "store"
 
 
 class StoreDamaged(StoreError):
-    """A file that holds what it should not, or less than it should. The text says what to do."""
+    """A store, journal or market-data file is damaged. The text has the remedy."""
 
     code = "damaged"
 
 
 class ServiceFault(StockworkerError):
-    """A service ended with an exception that it does not expect. The log has it as `fault`, with its traceback."""
+    """A service ended with an unexpected exception. The log has the event `fault` with its traceback."""
 
     code = "fault"
 
 
 class JobError(StockworkerError):
-    """Something about one job."""
+    """An error about one job."""
 
     code = "job"
 
@@ -108,25 +108,25 @@ class JobRejected(JobError):
 
 
 class JobUnknown(JobError):
-    """The dispatcher knows no job of this id: it was never stored."""
+    """The dispatcher does not know a job with this ID: it was never stored, or was deleted."""
 
     code = "unknown"
 
 
 class JobNotCompleted(JobError):
-    """The job that was waited for ended as failed, cancelled or expired."""
+    """The awaited job failed, was cancelled or expired."""
 
     code = "not_completed"
 
 
 class ResultRefused(JobError):
-    """The result of a completed job can't be opened with our keys, or is not from a worker that the keyring knows."""
+    """The result of a completed job can't be opened with this client's keys, or is not from a trusted worker."""
 
     code = "result_refused"
 
 
 class SealRefused(JobError):
-    """A sealed string is not accepted; `reason` is a word of `stockworker.sealing.envelope.Refusal`."""
+    """A sealed string is refused; `reason` is a value of `stockworker.sealing.envelope.Refusal`."""
 
     code = "seal_refused"
 

@@ -5,7 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from stockworker.client import Ended
+from stockworker.client import Completion
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import ReceiptStatus
@@ -38,7 +38,7 @@ class Findings:
     seed: int
     jobs: int
     receipts: dict[str, ReceiptStatus] = field(default_factory=dict)
-    ended: list[Ended] = field(default_factory=list)
+    ended: list[Completion] = field(default_factory=list)
     performed: Counter[tuple[str, str]] = field(default_factory=Counter)
     left_out: Counter[tuple[str, str]] = field(default_factory=Counter)
     full_disks: int = 0

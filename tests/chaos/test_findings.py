@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from stockworker.client import Ended
+from stockworker.client import Completion
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus
@@ -21,7 +21,7 @@ def make_findings() -> Findings:
         seed=1,
         jobs=len(JOBS),
         receipts=dict.fromkeys(JOBS, ReceiptStatus.STORED),
-        ended=[Ended(JobId(job_id), State.COMPLETED, None, None) for job_id in JOBS],
+        ended=[Completion(JobId(job_id), State.COMPLETED, None, None) for job_id in JOBS],
         performed=Counter({("kill", "worker"): 3, ("wipe", "broker"): 1}),
         states=dict.fromkeys(JOBS, State.COMPLETED),
         accepted=Counter({("job-0", 2): 1, ("job-1", 1): 1}),

@@ -5,7 +5,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from stockworker.adapters import clock
-from stockworker.client import Client, Ended
+from stockworker.client import Client, Completion
 from stockworker.protocol.lifecycle import State
 from tests.harness.fleet import Fleet
 from tests.harness.waiting import TIMEOUT_S
@@ -25,7 +25,7 @@ def as_client(fleet: Fleet, act: Callable[[Client], Coroutine[Any, Any, T]], nam
     return asyncio.run(run())
 
 
-async def end_of(client: Client, job_id: str) -> Ended:
+async def end_of(client: Client, job_id: str) -> Completion:
     """Wait for the completion of a job."""
     async for ended in client.wait([job_id], TIMEOUT_S):
         return ended
@@ -50,10 +50,10 @@ async def until_explained(client: Client, job_id: str, sentence: str) -> None:
         await asyncio.sleep(_LOOK_S)
 
 
-def run_job(fleet: Fleet, job_type: str, payload: Any = None, **options: Any) -> tuple[Ended, list[str]]:
+def run_job(fleet: Fleet, job_type: str, payload: Any = None, **options: Any) -> tuple[Completion, list[str]]:
     """Submit a job; return its completion and the outcomes of its attempts."""
 
-    async def submit(client: Client) -> Ended:
+    async def submit(client: Client) -> Completion:
         return await end_of(client, await client.submit(job_type, payload, **options))
 
     ended = as_client(fleet, submit)

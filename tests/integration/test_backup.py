@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.client import Client, Ended, make_submission
+from stockworker.client import Client, Completion, make_submission
 from stockworker.errors import JobUnknown
 from stockworker.protocol.lifecycle import State
 from stockworker.terminal.exits import Exit
@@ -54,7 +54,7 @@ def test_a_restored_store_continues_with_the_jobs_it_knows(fleet: Fleet, tmp_pat
         await client.submit("wait_for_file", str(gates["new"]), id="new")
         await until_running(client, "new")
 
-    async def afterwards(client: Client) -> dict[str, Ended]:
+    async def afterwards(client: Client) -> dict[str, Completion]:
         gates["both"].touch()
         ended = {name: await end_of(client, name) for name in ("done", "both", "first")}
         for name in ("forgotten", "new"):

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.client import Client, Ended
+from stockworker.client import Client, Completion
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Progress, ReceiptStatus
 from tests.harness.fleet import Fleet, python_handlers
@@ -129,7 +129,7 @@ def test_the_exit_code_of_a_command_decides_its_outcome(
 
 @pytest.mark.parametrize("job_type", ["hang_in_c", "wait_for_cancel"])
 def test_cancelling_a_running_job_stops_it(fleet: Fleet, job_type: str) -> None:
-    async def cancel(client: Client) -> tuple[ReceiptStatus, Ended]:
+    async def cancel(client: Client) -> tuple[ReceiptStatus, Completion]:
         job_id = await client.submit(job_type)
         await until_running(client, job_id)
         receipt = await client.cancel(job_id)
@@ -142,7 +142,7 @@ def test_cancelling_a_running_job_stops_it(fleet: Fleet, job_type: str) -> None:
 
 
 def test_a_cancelled_waiting_job_never_starts(fleet: Fleet, tmp_path: Path) -> None:
-    async def cancel(client: Client) -> tuple[Ended, Ended]:
+    async def cancel(client: Client) -> tuple[Completion, Completion]:
         # A job with a tag that no worker has: it waits for as long as the test needs.
         waiting = await client.submit("echo", tags=["on-the-moon"])
         assert (await client.cancel(waiting)).status is ReceiptStatus.CANCELLED
@@ -187,7 +187,7 @@ def test_an_operator_can_retry_a_failed_job(fleet: Fleet, tmp_path: Path) -> Non
 def test_a_job_does_not_start_before_its_time(fleet: Fleet) -> None:
     not_before = clock.wall() + 0.8
 
-    async def submit(client: Client) -> tuple[State, Ended]:
+    async def submit(client: Client) -> tuple[State, Completion]:
         job_id = await client.submit("echo", not_before=not_before)
         (view,) = await client.query([job_id])
         return view.state, await end_of(client, job_id)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.client import Client, Ended, make_submission
+from stockworker.client import Client, Completion, make_submission
 from stockworker.errors import JobRejected, ResultRefused
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
@@ -83,7 +83,7 @@ def test_broker_and_dispatcher_cannot_read_a_payload_or_a_result(fleet: Fleet, t
     with ExitStack() as stack:
         watchers = [stack.enter_context(Watcher(fleet.broker, name, "#")) for name in names]
 
-        async def act(client: Client) -> Ended:
+        async def act(client: Client) -> Completion:
             await client.submit("wait_for_file", str(gate), id="gated")
             await until_running(client, "gated")
             for source in (fleet.folder / "host-1", fleet.folder / "host-2", fleet.folder / "dispatcher"):
@@ -115,14 +115,14 @@ def test_broker_and_dispatcher_cannot_read_a_payload_or_a_result(fleet: Fleet, t
     assert holders(tmp_path / "while-it-runs", "sealed.1.") >= {"jobs.sqlite3-wal"}
 
 
-async def submit_and_wait(client: Client, submission: Submission) -> Ended:
+async def submit_and_wait(client: Client, submission: Submission) -> Completion:
     (entry,) = await client.submit_many([submission])
     assert entry.status is ReceiptStatus.STORED
     return await end_of(client, str(submission.job_id))
 
 
 def test_an_error_text_reaches_only_its_submitter(fleet: Fleet) -> None:
-    async def act(client: Client) -> tuple[Ended, str, Explanation]:
+    async def act(client: Client) -> tuple[Completion, str, Explanation]:
         ended = await end_of(client, await client.submit("fail", id="fails"))
         (view,) = await client.query(["fails"])
         return ended, view.reason or "", await client.explain("fails")

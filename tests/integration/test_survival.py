@@ -15,7 +15,7 @@ from typing import Any, Final, Protocol
 
 import pytest
 
-from stockworker.client import Ended
+from stockworker.client import Completion
 from stockworker.handlers.market_store import open_market_store
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus
@@ -85,14 +85,14 @@ async def kill_and_restart(
         await asyncio.to_thread(victim.start)
 
 
-async def submit_and_wait(fleet: Fleet, work: Sequence[Task]) -> list[Ended]:
+async def submit_and_wait(fleet: Fleet, work: Sequence[Task]) -> list[Completion]:
     async with fleet.client(timeout_s=_TIMEOUT_S) as client:
         receipts = await client.submit_many(task.submission for task in work)
         assert {entry.status for entry in receipts} <= {ReceiptStatus.STORED, ReceiptStatus.DUPLICATE}
         return [ended async for ended in client.wait([task.submission.job_id or "" for task in work])]
 
 
-async def survive(fleet: Fleet, work: Sequence[Task], random: Random, ledger: Ledger) -> list[Ended]:
+async def survive(fleet: Fleet, work: Sequence[Task], random: Random, ledger: Ledger) -> list[Completion]:
     victims: list[Victim] = [fleet.broker, fleet.dispatcher, *fleet.workers]
     async with asyncio.timeout(_TIMEOUT_S), asyncio.TaskGroup() as group:
         for victim in victims:

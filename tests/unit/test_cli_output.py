@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from stockworker.cli.printing import completion_fields, describe
-from stockworker.client import Ended
+from stockworker.client import Completion
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
 from stockworker.terminal.output import StatusLine, complain, print_json
@@ -68,8 +68,8 @@ def test_a_status_line_is_for_terminals(monkeypatch: pytest.MonkeyPatch) -> None
     assert hidden.getvalue() == silent.getvalue() == ""
 
 
-def ended(state: State, result: str | None = None, reason: str | None = None) -> Ended:
-    return Ended(JobId("a"), state, result, reason)
+def ended(state: State, result: str | None = None, reason: str | None = None) -> Completion:
+    return Completion(JobId("a"), state, result, reason)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def ended(state: State, result: str | None = None, reason: str | None = None) ->
         (ended(State.CANCELLED), {"state": "cancelled"}),
     ],
 )
-def test_an_ending_for_programs(ending: Ended, fields: dict[str, object]) -> None:
+def test_an_ending_for_programs(ending: Completion, fields: dict[str, object]) -> None:
     assert completion_fields(ending) == {"job_id": "a", "id": "a", **fields}
 
 

@@ -2,15 +2,15 @@
 
 import asyncio
 
-from stockworker.client.completions import Completions, Ended, Watch
+from stockworker.client.completions import Completion, Completions, Watch
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
 
 A, B, C = JobId("a"), JobId("b"), JobId("c")
 
 
-def ended(job_id: JobId) -> Ended:
-    return Ended(job_id, State.COMPLETED, "1", None)
+def ended(job_id: JobId) -> Completion:
+    return Completion(job_id, State.COMPLETED, "1", None)
 
 
 def test_jobs_of_others_may_have_ended_before_anybody_listened() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.client import Ended
+from stockworker.client import Completion
 from stockworker.client.sealing import ClientSealing
 from stockworker.config import Encryption
 from stockworker.errors import ConfigError, JobRejected
@@ -72,8 +72,8 @@ def seal(secrecy: ClientSealing, *jobs: Submission) -> list[Submission]:
     return asyncio.run(secrecy.seal_all(jobs))
 
 
-def ended(result: str | None, state: State = State.COMPLETED, reason: str | None = None) -> Ended:
-    return Ended(JOB, state, result, reason)
+def ended(result: str | None, state: State = State.COMPLETED, reason: str | None = None) -> Completion:
+    return Completion(JOB, state, result, reason)
 
 
 def test_a_payload_leaves_sealed_and_its_result_comes_back(office: Office) -> None:
@@ -120,11 +120,11 @@ def test_a_job_that_never_expires_is_sealed_until_the_end_of_time(office: Office
 
 
 def test_a_payload_that_is_too_large_sealed(office: Office) -> None:
-    with pytest.raises(JobRejected, match="too large to be sealed, which makes it a third longer"):
+    with pytest.raises(JobRejected, match="the payload is too large; sealing adds a third"):
         seal(office.secrecy(), job("x" * 190_000))
 
 
-@pytest.mark.parametrize(("key", "problem"), [(None, "encryption.key: is needed"), ("/nonexistent", "No such file")])
+@pytest.mark.parametrize(("key", "problem"), [(None, "encryption.key is required"), ("/nonexistent", "No such file")])
 def test_a_client_without_keys_says_so(office: Office, key: str | None, problem: str) -> None:
     secrecy = ClientSealing(DESK, Encryption(keyring=office.ring, key=None if key is None else Path(key)))
     with pytest.raises(ConfigError, match=problem):
@@ -192,7 +192,7 @@ def test_reasons_are_opened_wherever_they_stand(office: Office) -> None:
     assert secrecy.open(ended(None, State.FAILED, reason)) == ended(None, State.FAILED, read)
     assert secrecy.open_view(view(State.FAILED, reason)).reason == read
     attempt = AttemptView(1, WorkerId(EDGE), Token("t"), 1.0, 2.0, Outcome.ERROR, 1.0, error)
-    story = secrecy.open_story(Explanation(JOB, (f"it is failed: {reason}",), (attempt,)))
+    story = secrecy.open_explanation(Explanation(JOB, (f"it is failed: {reason}",), (attempt,)))
     assert story == Explanation(JOB, (f"it is failed: {read}",), (replace(attempt, error="no price: ACME"),))
 
 

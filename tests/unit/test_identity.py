@@ -85,7 +85,9 @@ def test_without_a_certificate_user_and_machine_make_the_name(tmp_path: Path) ->
 def test_a_name_that_is_no_id_has_to_be_replaced(tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_bytes(Authority.create("An authority", NOW).certificate_pem)
-    with pytest.raises(ConfigError, match=r"ca\.crt: its common name is no id: .*Set 'client\.id', or issue another"):
+    with pytest.raises(
+        ConfigError, match=r"ca\.crt: the common name is not a valid ID: .*Set 'client\.id', or issue another"
+    ):
         client_name(configured(file))
 
 

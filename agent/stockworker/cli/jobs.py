@@ -13,7 +13,7 @@ from stockworker.cli.printing import (
     print_completion_json,
     print_result,
 )
-from stockworker.client import Client, Ended
+from stockworker.client import Client, Completion
 from stockworker.errors import JobUnknown
 from stockworker.logs.lines import escaped
 from stockworker.protocol.lifecycle import TERMINAL, State
@@ -171,12 +171,12 @@ def _result(arguments: argparse.Namespace) -> int:
     if view.state not in TERMINAL:
         complain(f"job {view.job_id} has not ended: its state is {view.state}. Use --wait to wait for it")
         return Exit.NOT_ENDED
-    ended = Ended(view.job_id, view.state, view.result, view.reason)
+    ended = Completion(view.job_id, view.state, view.result, view.reason)
     print_outcome(ended)
     return Exit.OK if ended.has_result else Exit.FAILED
 
 
-def print_outcome(ended: Ended) -> None:
+def print_outcome(ended: Completion) -> None:
     """Print the result of a completed job; else print why there is no result."""
     if ended.has_result:
         print_result(ended.result)

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from stockworker.client import Client, Ended
+from stockworker.client import Client, Completion
 from stockworker.logs.lines import escaped
 from stockworker.protocol.messages import Progress
 from stockworker.terminal.exits import Exit
@@ -20,7 +20,7 @@ class Waiting:
         quiet: show no progress.
     """
 
-    def __init__(self, print_completion: Callable[[Ended], None], *, quiet: bool) -> None:
+    def __init__(self, print_completion: Callable[[Completion], None], *, quiet: bool) -> None:
         self._print = print_completion
         self._line = StatusLine(quiet=quiet)
         self._open: set[str] = set()
@@ -51,17 +51,17 @@ class Waiting:
         return status
 
 
-def print_completion(ended: Ended) -> None:
+def print_completion(ended: Completion) -> None:
     """Print one line about how a job ended."""
     print(describe(ended), flush=True)
 
 
-def print_completion_json(ended: Ended) -> None:
+def print_completion_json(ended: Completion) -> None:
     """Print how a job ended, as a JSON object."""
     print_json(completion_fields(ended))
 
 
-def describe(ended: Ended) -> str:
+def describe(ended: Completion) -> str:
     """One line about how a job ended."""
     reason = f": {escaped(first_line(ended.reason))}" if ended.reason else ""
     return f"{ended.job_id} {ended.state}{reason}"
@@ -72,7 +72,7 @@ def first_line(reason: str | None) -> str:
     return (reason or "").partition("\n")[0]
 
 
-def completion_fields(ended: Ended) -> dict[str, Any]:
+def completion_fields(ended: Completion) -> dict[str, Any]:
     """How a job ended, as a JSON object: ``job_id``, ``state``, and ``result`` or ``reason``.
 
     A completed job with a ``reason`` is one whose result was refused.

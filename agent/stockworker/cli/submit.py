@@ -17,7 +17,7 @@ from stockworker.cli.printing import (
     print_completion,
     print_completion_json,
 )
-from stockworker.client import Client, Ended, make_submission
+from stockworker.client import Client, Completion, make_submission
 from stockworker.errors import AccessDenied, ConnectionFailed, JobRejected
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
@@ -136,7 +136,7 @@ class _Single:
         if not self._arguments.quiet:
             note(text)
 
-    def _print(self, ended: Ended) -> None:
+    def _print(self, ended: Completion) -> None:
         if self._arguments.json:
             print_json({**self._receipt, **completion_fields(ended)})
         else:

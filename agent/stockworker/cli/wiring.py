@@ -1,4 +1,9 @@
-"""From the configuration to the settings of each part: the only place that knows both."""
+"""From the configuration to the settings of both services.
+
+Machines, shells and handlers do not import the configuration: they get settings of their own types. So their tests need
+no configuration, and a renamed key changes only this module. The settings of a connection, which clients need as well,
+come from `client.settings`, and the keys of a client from `client.sealing`.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace
@@ -24,22 +29,22 @@ if TYPE_CHECKING:
     from stockworker.sealing.worker_seal import WorkerSeal
 
 MARKET_DATA: Final = "market_data"
-"""The setting in which every Python handler finds where the market-data store is."""
+"""The setting that has the location of the market-data store for every Python handler."""
 
 SERVICE_KEEPALIVE_S: Final = 10
-"""The longest silence that a service puts up with, whatever clients do: jobs wait for it to notice that it was cut off.
-A worker that was told to speak more rarely than that, over a metered line perhaps, may be silent for as long."""
+"""Longest keepalive of a service: until it detects a dead connection, jobs wait for it. A worker with a longer
+`poll_interval`, for example on a metered link, uses that instead."""
 
 _LEAST_KEEPALIVE_S: Final = 5
 _KEEPALIVES_PER_WATCHDOG: Final = 3
-"""A connection that is dead is given up within four keepalives: in time to be back before `WatchdogSec=` is over twice."""
+"""A dead connection is closed within four keepalives, so the service is connected again before two `WatchdogSec=`."""
 
 
 def service_link(config: Config, name: str, speaks_every_s: float = 0.0) -> LinkSettings:
-    """How a service reaches the broker: under a client id that nobody else can take, where it has a key.
+    """The connection settings of a service. With a private key, its client ID is secret, so no client can take it over.
 
     Raises:
-        ConfigError: a certificate, key or password file can't be used.
+        ConfigError: a certificate, key or password file is not usable.
     """
     settings = link_settings(config, f"{config.queue.mqtt.client_id_prefix}{name}")
     longest_s = SERVICE_KEEPALIVE_S
@@ -54,10 +59,10 @@ def service_link(config: Config, name: str, speaks_every_s: float = 0.0) -> Link
 
 
 def worker_settings(path: Path | None, instance: str | None) -> WorkerSettings:
-    """Everything that a worker needs to know.
+    """The settings of a worker.
 
     Raises:
-        ConfigError: the configuration can't be used.
+        ConfigError: the configuration is not usable.
     """
     config = load(path, instance)
     worker = config.worker
@@ -78,19 +83,19 @@ def worker_settings(path: Path | None, instance: str | None) -> WorkerSettings:
 
 
 def worker_seal(config: Config) -> "WorkerSeal | None":
-    """What the worker opens jobs and seals results with; None where nothing is sealed.
+    """The keys of the worker for sealing; None without sealing.
 
     Raises:
-        ConfigError: a file can't be used, or the keyring does not list our key.
+        ConfigError: a file is not usable, or the keyring does not list the worker's key.
     """
     encryption = config.encryption
     if encryption is None:
         return None
-    from stockworker.sealing import keyring, keys  # noqa: PLC0415 (without sealing the cryptography is not loaded)
+    from stockworker.sealing import keyring, keys  # noqa: PLC0415 (only loads the cryptography package for sealing)
     from stockworker.sealing.worker_seal import WorkerSeal  # noqa: PLC0415 (for the same reason)
 
     if encryption.sign and encryption.key is None:
-        raise ConfigError("encryption.key: is needed to sign results: make one with 'stockworker keys generate'")
+        raise ConfigError("encryption.key is required to sign results; create one with 'stockworker keys generate'")
     seal = WorkerSeal(
         config.worker.id,
         keyring.load(encryption.keyring),
@@ -104,10 +109,10 @@ def worker_seal(config: Config) -> "WorkerSeal | None":
 
 
 def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:
-    """What runs which job type on this machine: built in, installed, configured; in rising order of precedence.
+    """The handler of each job type on this machine: built-in, installed or configured, in rising order of precedence.
 
     Raises:
-        ConfigError: a type is configured or asked for that nothing runs, or a file with a secret can't be used.
+        ConfigError: a configured type has no handler, or a secret file is not usable.
     """
     functions = discover()
     wanted = config.worker.types or tuple({*functions, *config.handlers})
@@ -118,7 +123,7 @@ def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:
         if handler.enabled:
             specs[job_type] = _spec(job_type, handler, functions, location)
     if not specs:
-        raise ConfigError("handlers: every job type is switched off, so this worker could run nothing")
+        raise ConfigError("handlers: all job types are disabled, so this worker could not run any job; enable one")
     return specs
 
 
@@ -128,21 +133,23 @@ def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str],
     limits = Limits(allowed.memory_bytes, cpu_s, allowed.open_files, allowed.processors)
     settings = handler.read_settings(job_type)
     if handler.command is not None:
-        return CommandHandler(handler.command, settings, limits)  # no program of others gets our database
+        return CommandHandler(
+            handler.command, settings, limits
+        )  # external programs do not get the location of the database
     function = handler.python or functions.get(job_type)
     if function is None:
         raise ConfigError(
-            f"handlers.{job_type}: nothing runs this type: name its 'python: module:function' or its 'command: [...]' "
-            f"(built in or installed are {', '.join(sorted(functions))})"
+            f"handlers.{job_type}: this type has no handler. Set 'python: module:function' or 'command: [...]' "
+            f"(built-in or installed types: {', '.join(sorted(functions))})"
         )
     return PythonHandler(function, {MARKET_DATA: market_data, **settings}, limits)
 
 
 def dispatcher_settings(path: Path | None) -> DispatcherSettings:
-    """Everything that the dispatcher needs to know.
+    """The settings of the dispatcher.
 
     Raises:
-        ConfigError: the configuration, or a file that it names, can't be used.
+        ConfigError: the configuration, or a file that it names, is not usable.
     """
     config = load(path)
     own = config.dispatcher
@@ -150,10 +157,10 @@ def dispatcher_settings(path: Path | None) -> DispatcherSettings:
 
 
 def denied_workers(config: Config) -> frozenset[WorkerId]:
-    """The workers to which the dispatcher does not listen.
+    """The workers whose messages the dispatcher ignores.
 
     Raises:
-        ConfigError: the file can't be read, or holds what is no id.
+        ConfigError: the file is not readable, or contains an invalid ID.
     """
     file = config.dispatcher.denied_workers_file
     return frozenset(config.dispatcher.denied_workers) | (frozenset() if file is None else _ids_in(file))
@@ -170,11 +177,11 @@ def _ids_in(file: Path) -> frozenset[WorkerId]:
     try:
         return frozenset(WorkerId(check_id(name)) for name in ids.values() if name)
     except ValueError as error:
-        raise ConfigError(f"{where}: {error}; one per line") from None
+        raise ConfigError(f"{where}: {error}; write one ID per line") from None
 
 
 def policy(config: Config) -> Policy:
-    """The numbers that the dispatcher decides by."""
+    """The policy of the dispatcher."""
     dispatcher = config.dispatcher
     return Policy(
         lease_s=dispatcher.lease_s,

@@ -1,4 +1,4 @@
-"""The Python API: submit jobs, wait for results, ask, steer.
+"""The Python API: submit jobs, wait for results, query and control them.
 
 ::
 
@@ -6,13 +6,13 @@
         job_id = await client.submit("technical_analysis", {"symbol": "AAPL"})
         print(await client.result(job_id))
 
-A job whose id `submit` has returned is on the dispatcher's disk. Everything is repeated until it is answered, so that
-a broker or dispatcher that restarts meanwhile costs time and nothing else.
+Once `submit` has returned a job's ID, the job is on the dispatcher's disk. Every request is repeated until it is answered,
+so a restart of the broker or the dispatcher only costs time.
 """
 
 from stockworker.client.api import Client
-from stockworker.client.completions import Ended
+from stockworker.client.completions import Completion
 from stockworker.client.settings import client_name, link_settings
 from stockworker.client.submission import make_submission
 
-__all__ = ["Client", "Ended", "client_name", "link_settings", "make_submission"]
+__all__ = ["Client", "Completion", "client_name", "link_settings", "make_submission"]

@@ -12,7 +12,7 @@ from typing import Any, Final, Self
 
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt import LinkSettings
-from stockworker.client.completions import Completions, Ended, Watch
+from stockworker.client.completions import Completion, Completions, Watch
 from stockworker.client.conversation import Conversation
 from stockworker.client.sealing import ClientSealing
 from stockworker.client.settings import client_name, link_settings
@@ -47,20 +47,20 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.topics import TopicKind
 
-_LOOK_S: Final = 5.0
-"""After how long without news it is asked how jobs stand that are waited for, should notices have been lost."""
+_QUERY_S: Final = 5.0
+"""Without notices for this long, a wait queries the state of its jobs: a notice may be lost."""
 
 
 class Client:
     """A connection of one client.
 
     Args:
-        settings: where the broker is; `client_id` is made unique for this connection.
-        client_id: who asks: the name that the broker's ACL knows, and that replies are addressed to.
-        timeout_s: how long any question may stay unanswered, in seconds.
-        notices: listen to the end of every job, which `wait` needs to return at once.
-        on_progress: is told how far running jobs are.
-        encryption: how payloads and results are sealed; None is not at all.
+        settings: connection to the broker; its `client_id` is made unique for this connection.
+        client_id: ID of the client: its name in the broker's ACL, and the address of its replies.
+        timeout_s: how long to wait for an answer, in seconds.
+        notices: subscribe to the completions of all jobs. Without, `wait` is slower.
+        on_progress: called with the progress of running jobs.
+        encryption: how payloads and results are sealed; with None they are not.
     """
 
     def __init__(
@@ -77,24 +77,24 @@ class Client:
         if on_progress is not None:
             filters.append(f"{TopicKind.PROGRESS}/+/+")
         self._on_progress = on_progress
-        self._secrecy = ClientSealing(client_id, encryption)
-        self._endings = Completions()
+        self._sealing = ClientSealing(client_id, encryption)
+        self._completions = Completions()
         self._conversation = Conversation(
             settings,
             client_id,
             timeout_s=timeout_s,
             filters=filters,
-            tell=self._hear,
-            reconnected=self._endings.missed_some,
+            receive=self._received,
+            reconnected=self._completions.missed_some,
         )
-        self._hears_endings = notices
+        self._has_notices = notices
 
     @classmethod
     def from_config(cls, path: Path | None = None, **options: Any) -> Self:
-        """Make a client as the configuration says.
+        """Make a client from the configuration.
 
         Raises:
-            ConfigError: the configuration can't be used.
+            ConfigError: the configuration is not usable.
         """
         config = load(path)
         name = client_name(config)
@@ -104,8 +104,8 @@ class Client:
         """Connect.
 
         Raises:
-            AccessDenied: the broker refuses us.
-            ConnectionFailed: the broker can't be reached.
+            AccessDenied: the broker refuses the connection.
+            ConnectionFailed: the broker is unreachable.
         """
         await self._conversation.open()
         return self
@@ -122,19 +122,19 @@ class Client:
         """Submit one job; when this returns, the job is on the dispatcher's disk.
 
         Returns:
-            Its id; or that of the job that lives under the same unique key, if there is one: then that is the job.
+            The job's ID. If an unfinished job has the same unique key, the ID of that job: no new job was created.
 
         Args:
-            job_type: which handler is to run it.
-            payload: any value that JSON can hold.
-            options: as for `make_submission`.
+            job_type: job type; selects the handler.
+            payload: JSON data.
+            options: options of `make_submission`.
 
         Raises:
-            JobRejected: the dispatcher does not take it, or it can't be sealed; the text says why.
-            ConfigError: the keys to seal it with can't be used.
-            AccessDenied: we may not submit.
-            ConnectionFailed: there was no answer in time. The job may have been stored all the same: to be sure,
-                submit it again under the same id.
+            JobRejected: the dispatcher rejected the job, or it can't be sealed; the text has the reason.
+            ConfigError: the keys for sealing are not usable.
+            AccessDenied: this client may not submit jobs.
+            ConnectionFailed: no answer arrived in time. The job may have been stored. To be sure, submit it again with
+                the same ID.
         """
         (entry,) = await self.submit_many([make_submission(job_type, payload, **options)])
         if entry.status is ReceiptStatus.REJECTED or entry.job_id is None:
@@ -148,30 +148,30 @@ class Client:
 
         Args:
             submissions: made by `make_submission`.
-            on_receipts: is told about each message's receipts as they arrive.
+            on_receipts: called with the receipts of each message as they arrive.
 
         Returns:
-            A receipt for each job, in any order. Rejected ones are among them.
+            A receipt for each job, in any order, including rejected jobs.
 
         Raises:
-            JobRejected: a payload has to be sealed and can't be; nothing was sent.
-            ConfigError: the keys to seal with can't be used; nothing was sent.
+            JobRejected: a payload must be sealed but can't be; nothing was sent.
+            ConfigError: the keys for sealing are not usable; nothing was sent.
         """
         alike: dict[tuple[Any, Any], list[Submission]] = {}
-        for submission in await self._secrecy.seal_all(submissions):
+        for submission in await self._sealing.seal_all(submissions):
             alike.setdefault((submission.priority, submission.type), []).append(submission)
         batches = [batch for group in alike.values() for batch in in_batches(group, submission_size)]
         receipts: list[ReceiptEntry] = []
 
         async def send(batch: tuple[Submission, ...]) -> None:
-            if self._hears_endings:  # before they are sent: a short job may have ended by the time we see its receipt
-                self._endings.expect(
+            if self._has_notices:  # before sending: a short job may end before its receipt arrives
+                self._completions.expect(
                     (job.job_id for job in batch if job.job_id is not None), self._conversation.connections
                 )
             receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply))
             known = [entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED]
-            self._endings.forget(known)
-            self._secrecy.forget(known)
+            self._completions.forget(known)
+            self._sealing.forget(known)
             receipts.extend(receipt.entries)
             if on_receipts is not None:
                 on_receipts(receipt.entries)
@@ -182,13 +182,13 @@ class Client:
     # --- waiting ------------------------------------------------------------------------------------------------------
 
     async def result(self, job_id: str, timeout_s: float | None = None) -> Any:
-        """Wait for a job, and return what its handler returned.
+        """Wait until a job ends, and return the result of its handler.
 
         Raises:
-            JobUnknown: the dispatcher does not know it.
-            JobNotCompleted: it ended otherwise; the text says how and why.
-            ResultRefused: its result can't be opened, or is not to be believed; the text says why.
-            TimeoutError: it has not ended within `timeout_s` seconds.
+            JobUnknown: the dispatcher does not know the job.
+            JobNotCompleted: the job failed, was cancelled or expired; the text has the reason.
+            ResultRefused: the result can't be opened or is not trustworthy; the text has the reason.
+            TimeoutError: the job has not ended within `timeout_s` seconds.
         """
         async for ended in self.wait([job_id], timeout_s):
             if ended.state is not State.COMPLETED:
@@ -198,38 +198,38 @@ class Client:
             return json.loads(ended.result or "null")
         raise AssertionError("a wait for one job yields it or raises")
 
-    async def wait(self, job_ids: Iterable[str], timeout_s: float | None = None) -> AsyncIterator[Ended]:
-        """Yield each job when it has ended, in the order in which they end.
+    async def wait(self, job_ids: Iterable[str], timeout_s: float | None = None) -> AsyncIterator[Completion]:
+        """Yield each job when it ends.
 
         Raises:
             JobUnknown: the dispatcher does not know one of the jobs.
-            TimeoutError: not all have ended within `timeout_s` seconds.
+            TimeoutError: not all jobs ended within `timeout_s` seconds.
         """
         watch = Watch((JobId(check_id(job_id)) for job_id in job_ids), self._conversation.connections)
         deadline = None if timeout_s is None else clock.monotonic() + timeout_s
         try:
-            await self._look(self._endings.watch(watch))
+            await self._query_missed(self._completions.watch(watch))
             while (ended := await self._next_ended(watch, deadline)) is not None:
-                yield self._secrecy.open(ended)
+                yield self._sealing.open(ended)
         finally:
-            self._endings.unwatch(watch)
+            self._completions.unwatch(watch)
 
-    async def _next_ended(self, watch: Watch, deadline: float | None) -> Ended | None:
-        """Wait for a job to end; None if all of them have."""
+    async def _next_ended(self, watch: Watch, deadline: float | None) -> Completion | None:
+        """Wait for the next job to end; None if all jobs ended."""
         while watch.open or not watch.ended.empty():
-            ended = await self._heard(watch, deadline)
+            ended = await self._next_notice(watch, deadline)
             if ended is not None:
                 return ended
             missed_some = self._conversation.connections != watch.connection
             watch.connection = self._conversation.connections
-            await self._look(list(watch.open) if missed_some else list(islice(watch.open, MAX_QUERY)))
+            await self._query_missed(list(watch.open) if missed_some else list(islice(watch.open, MAX_QUERY)))
         return None
 
-    async def _heard(self, watch: Watch, deadline: float | None) -> Ended | None:
-        """What is heard within `_LOOK_S`; None if nothing, or if something may have been missed."""
+    async def _next_notice(self, watch: Watch, deadline: float | None) -> Completion | None:
+        """Wait up to `_QUERY_S` for a notice; None without one, or if notices may have been missed."""
         if not watch.ended.empty():
             return watch.ended.get_nowait()
-        patience_s = _LOOK_S if deadline is None else min(_LOOK_S, deadline - clock.monotonic())
+        patience_s = _QUERY_S if deadline is None else min(_QUERY_S, deadline - clock.monotonic())
         if patience_s <= 0:
             more = f" and {len(watch.open) - 1} more" if len(watch.open) > 1 else ""
             raise TimeoutError(f"not ended in time: {min(watch.open)}{more}")
@@ -238,25 +238,25 @@ class Client:
                 return await watch.ended.get()
         return None
 
-    async def _look(self, job_ids: Sequence[JobId]) -> None:
-        """Ask how jobs stand whose end we may have missed."""
+    async def _query_missed(self, job_ids: Sequence[JobId]) -> None:
+        """Query jobs whose completion may have been missed."""
         views = await self._query(job_ids, with_results=True)
         for view in views:
             if view.state in TERMINAL:
-                self._endings.settle(Ended(view.job_id, view.state, view.result, view.reason))
+                self._completions.settle(Completion(view.job_id, view.state, view.result, view.reason))
         unknown = {*job_ids} - {view.job_id for view in views}
         if unknown:
             raise JobUnknown(f"job {min(unknown)} is unknown to the dispatcher")
 
-    # --- asking and steering ------------------------------------------------------------------------------------------
+    # --- queries and orders -------------------------------------------------------------------------------------------
 
     async def query(self, job_ids: Collection[str], *, with_results: bool = False) -> list[JobView]:
-        """Ask how jobs stand; those that the dispatcher does not know are left out.
+        """Query the state of jobs. Jobs that the dispatcher does not know are omitted.
 
-        The result of a completed job is None and its `reason` says why, if the result is not to be believed.
+        If the result of a completed job is not trustworthy, `result` is None, and `reason` explains it.
         """
         views = await self._query(job_ids, with_results=with_results)
-        return [self._secrecy.open_view(view, with_result=with_results) for view in views]
+        return [self._sealing.open_view(view, with_result=with_results) for view in views]
 
     async def _query(self, job_ids: Collection[str], *, with_results: bool) -> list[JobView]:
         left = [JobId(check_id(job_id)) for job_id in job_ids]
@@ -271,10 +271,10 @@ class Client:
         return views
 
     async def explain(self, job_id: str) -> Explanation:
-        """Ask why a job is where it is, and what became of each attempt at it.
+        """Ask why a job waits or how it ended, and for its attempts.
 
         Raises:
-            JobUnknown: the dispatcher does not know it.
+            JobUnknown: the dispatcher does not know the job.
         """
         ids = (JobId(check_id(job_id)),)
         answer: Answer = await self._conversation.ask(
@@ -282,30 +282,30 @@ class Client:
         )
         if not answer.explanations:
             raise JobUnknown(f"job {job_id} is unknown to the dispatcher")
-        return self._secrecy.open_story(answer.explanations[0])
+        return self._sealing.open_explanation(answer.explanations[0])
 
     async def list(self, wanted: JobFilter) -> list[JobView]:
         """List jobs, newest first."""
         answer: Answer = await self._conversation.ask(lambda reply: Query((), wanted, with_results=False, reply=reply))
         rest = await self.query(answer.omitted) if answer.omitted else []
-        return [*map(self._secrecy.open_view, answer.jobs), *rest]
+        return [*map(self._sealing.open_view, answer.jobs), *rest]
 
     async def cancel(self, job_id: str) -> ReceiptEntry:
-        """Cancel a job; one that runs is stopped, and ends as cancelled a little later."""
+        """Cancel a job. A running job is stopped first, and ends a little later."""
         checked = JobId(check_id(job_id))
         receipt: Receipt = await self._conversation.ask(lambda reply: CancelJob(checked, reply))
         return receipt.entries[0]
 
     async def retry(self, job_id: str) -> ReceiptEntry:
-        """Run a failed job again. Needs an operator's rights."""
+        """Run a failed job again. Requires operator rights."""
         checked = JobId(check_id(job_id))
         receipt: Receipt = await self._conversation.ask(lambda reply: RetryJob(checked, reply))
         return receipt.entries[0]
 
     async def retry_all(self, job_type: str | None = None) -> AsyncIterator[ReceiptEntry]:
-        """Run every job again that has failed, of one type or of all, newest first; yields what became of each request.
+        """Run all failed jobs again, of one type or of all, newest first; yield the receipt of each.
 
-        Needs an operator's rights.
+        Requires operator rights.
         """
         checked = None if job_type is None else JobType(check_id(job_type))
         wanted = JobFilter(State.FAILED, checked, MAX_QUERY)
@@ -315,51 +315,51 @@ class Client:
             wanted = replace(wanted, before=failed[-1].job_id)
 
     async def pause(self, job_type: str) -> ReceiptEntry:
-        """Give out no jobs of a type until `resume`; what runs is finished. Needs an operator's rights."""
+        """Stop dispatching jobs of a type until `resume`. Running jobs finish. Requires operator rights."""
         return await self._set_pause(job_type, paused=True)
 
     async def resume(self, job_type: str) -> ReceiptEntry:
-        """Give out jobs of a type again. Needs an operator's rights."""
+        """Dispatch jobs of a type again. Requires operator rights."""
         return await self._set_pause(job_type, paused=False)
 
     async def drain(self, worker_id: str) -> ReceiptEntry:
-        """Give a worker no jobs until `undrain`, over restarts too; what runs on it is finished, what waits goes elsewhere.
+        """Stop assigning jobs to a worker until `undrain`, even over restarts.
 
-        Needs an operator's rights.
+        Running jobs finish; jobs that wait on the worker go to other workers. Requires operator rights.
         """
         return await self._set_drain(worker_id, drained=True)
 
     async def undrain(self, worker_id: str) -> ReceiptEntry:
-        """Give a worker jobs again. Needs an operator's rights."""
+        """Assign jobs to a worker again. Requires operator rights."""
         return await self._set_drain(worker_id, drained=False)
 
     async def _set_pause(self, job_type: str, *, paused: bool) -> ReceiptEntry:
-        """The receipt's `reason` says so if no worker runs jobs of this type now."""
+        """If no worker runs jobs of this type now, the receipt has a `reason`."""
         checked = JobType(check_id(job_type))
         receipt: Receipt = await self._conversation.ask(lambda reply: SetPause(checked, paused, reply))
         return receipt.entries[0]
 
     async def _set_drain(self, worker_id: str, *, drained: bool) -> ReceiptEntry:
-        """The receipt's `reason` says so if the worker is not known now."""
+        """If the worker is not known now, the receipt has a `reason`."""
         checked = WorkerId(check_id(worker_id))
         receipt: Receipt = await self._conversation.ask(lambda reply: SetDrain(checked, drained, reply))
         return receipt.entries[0]
 
     async def stats(self) -> Stats:
-        """Ask how the whole system stands."""
+        """Query the statistics of the whole system."""
         stats: Stats = await self._conversation.ask(StatsRequest)
         return stats
 
     async def presence(self, patience_s: float = 2.0) -> Presence | None:
-        """What the broker says of the dispatcher; None if it has said nothing for `patience_s` seconds."""
+        """The retained presence of the dispatcher; None if none arrives within `patience_s` seconds."""
         return await self._conversation.presence(patience_s)
 
-    # --- what comes by itself -----------------------------------------------------------------------------------------
+    # --- received messages --------------------------------------------------------------------------------------------
 
-    def _hear(self, message: Notice | Progress) -> None:
+    def _received(self, message: Notice | Progress) -> None:
         match message:
             case Notice():
-                self._endings.settle(Ended(message.job_id, message.state, message.result, message.reason))
+                self._completions.settle(Completion(message.job_id, message.state, message.result, message.reason))
             case Progress() if self._on_progress is not None:
                 self._on_progress(message)
             case _:
@@ -372,4 +372,4 @@ async def _all(awaitables: Iterable[Coroutine[Any, Any, None]]) -> None:
             for awaitable in awaitables:
                 group.create_task(awaitable)
     except ExceptionGroup as failures:
-        raise failures.exceptions[0] from None  # they fail for one reason, and callers know it by its type
+        raise failures.exceptions[0] from None  # all have the same cause; callers handle it by its type

@@ -1,4 +1,13 @@
-"""Which jobs have ended, as far as this client has heard."""
+"""The completions of jobs, as far as this client knows them.
+
+A client learns that a job has ended in two ways: from a notice that the dispatcher publishes, or from a query. Notices may
+be missed: they are only sent while the client is subscribed, and a lost connection loses some. So `Completions` tracks for
+which jobs no notice can be missing:
+
+- A job submitted over the current connection: the subscription is older than the job, so its notice will arrive.
+- All other jobs: their notice may have been sent before. They must be queried once.
+- After a lost connection: all unfinished jobs must be queried again.
+"""
 
 import asyncio
 from collections.abc import Iterable
@@ -12,14 +21,14 @@ _MOST_REMEMBERED: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
-    """How a job ended.
+class Completion:
+    """The end of a job.
 
     Attributes:
-        job_id: which job.
+        job_id: the job.
         state: completed, failed, cancelled or expired.
-        result: what its handler returned, as JSON text; None unless it completed.
-        reason: why it did not complete; of a completed job, why its result is refused.
+        result: result of the handler as JSON text; None unless the job completed.
+        reason: why the job did not complete; for a completed job, why its result is refused.
     """
 
     job_id: JobId
@@ -29,39 +38,35 @@ class Ended:
 
     @property
     def has_result(self) -> bool:
-        """Whether it completed, with a result that is to be believed."""
+        """Whether the job completed, with a trustworthy result."""
         return self.state is State.COMPLETED and self.reason is None
 
 
 class Watch:
-    """Somebody who waits for jobs.
+    """A caller that waits for jobs.
 
     Attributes:
-        open: the jobs that have not ended yet, as far as we know.
-        ended: those that have, in the order in which we heard of it; None where we may have missed some.
-        connection: the number of the connection up to which nothing was missed.
+        open: jobs without a known completion.
+        ended: completions in order of arrival; None marks a point where some may have been missed.
+        connection: number of the connection up to which no notice was missed.
     """
 
     def __init__(self, job_ids: Iterable[JobId], connection: int) -> None:
         self.open = dict.fromkeys(job_ids)
         self.connection = connection
-        self.ended: asyncio.Queue[Ended | None] = asyncio.Queue()
+        self.ended: asyncio.Queue[Completion | None] = asyncio.Queue()
 
 
 class Completions:
-    """Passes on what is heard, and remembers how jobs ended that were submitted over this connection.
-
-    Of such a job no notice can have come before anybody listened, so that nobody has to ask how it stands; unless
-    the connection was lost meanwhile.
-    """
+    """Passes completions on to watches, and remembers those of the jobs submitted over this connection."""
 
     def __init__(self) -> None:
         self._connection = 0
-        self._own: dict[JobId, Ended | None] = {}
+        self._own: dict[JobId, Completion | None] = {}
         self._watches: set[Watch] = set()
 
     def expect(self, job_ids: Iterable[JobId], connection: int) -> None:
-        """These jobs are about to be submitted over this connection."""
+        """Note that these jobs are about to be submitted over this connection."""
         self._note_connection(connection)
         for job_id in job_ids:
             self._own.setdefault(job_id, None)
@@ -69,13 +74,13 @@ class Completions:
             del self._own[next(iter(self._own))]
 
     def forget(self, job_ids: Iterable[JobId | None]) -> None:
-        """These jobs were known before: they may have ended before we listened."""
+        """Note that these jobs existed before: their notices may have been missed."""
         for job_id in job_ids:
             if job_id is not None:
                 self._own.pop(job_id, None)
 
-    def settle(self, ended: Ended) -> None:
-        """A job has ended."""
+    def settle(self, ended: Completion) -> None:
+        """Note that a job has ended."""
         if ended.job_id in self._own:
             self._own[ended.job_id] = ended
         for watch in self._watches:
@@ -84,12 +89,12 @@ class Completions:
                 watch.ended.put_nowait(ended)
 
     def missed_some(self) -> None:
-        """The connection was lost, and is back."""
+        """Note that the connection was lost and is back."""
         for watch in self._watches:
             watch.ended.put_nowait(None)
 
     def watch(self, watch: Watch) -> list[JobId]:
-        """Tell `watch` from now on; returns those of its jobs that we may have missed the end of."""
+        """Add a watch; return those of its jobs that must be queried."""
         self._watches.add(watch)
         self._note_connection(watch.connection)
         missed = []
@@ -107,5 +112,5 @@ class Completions:
             self._own = {job_id: ended for job_id, ended in self._own.items() if ended is not None}
 
     def unwatch(self, watch: Watch) -> None:
-        """Leave `watch` alone."""
+        """Remove a watch."""
         self._watches.discard(watch)

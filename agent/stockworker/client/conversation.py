@@ -1,4 +1,4 @@
-"""Questions to the dispatcher, each repeated until it is answered, and whatever else it sends."""
+"""Requests to the dispatcher, each repeated until it is answered, and the other messages of a client's connection."""
 
 import asyncio
 from collections.abc import Callable, Iterable
@@ -29,10 +29,10 @@ from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
 
 _REPEAT_S: Final = 2.0
-"""How long an answer is waited for before its question is repeated."""
+"""How long to wait for an answer before the request is repeated."""
 
 _MOST_UNANSWERED: Final = 64
-"""Questions under way at once."""
+"""Largest number of unanswered requests."""
 
 _MOST_AT_ONCE: Final = 1000
 _IDLE_S: Final = 3600.0
@@ -40,7 +40,7 @@ _IDLE_S: Final = 3600.0
 
 @dataclass(slots=True)
 class _Question:
-    """What is repeated until it is answered."""
+    """A request that is repeated until it is answered."""
 
     message: Message
     answer: asyncio.Future[Any]
@@ -51,12 +51,12 @@ class Conversation:
     """One connection of one client.
 
     Args:
-        settings: where the broker is; `client_id` is made unique for this connection.
-        client_id: who asks: replies are addressed to this name.
-        timeout_s: how long any question may stay unanswered, in seconds.
-        filters: topics to listen to, besides those of the answers.
-        tell: is called with what arrives and is no answer: notices and progress.
-        reconnected: is called when the link is back; what was told meanwhile has been missed.
+        settings: connection to the broker; its `client_id` is made unique for this connection.
+        client_id: ID of the client, to which replies are addressed.
+        timeout_s: how long to wait for an answer, in seconds.
+        filters: topics to subscribe to, besides those of the answers.
+        receive: called with messages that are not answers: notices and progress.
+        reconnected: called when the link is back; messages sent meanwhile were missed.
     """
 
     def __init__(
@@ -66,12 +66,12 @@ class Conversation:
         *,
         timeout_s: float,
         filters: Iterable[str],
-        tell: Callable[[Notice | Progress], None],
+        receive: Callable[[Notice | Progress], None],
         reconnected: Callable[[], None],
     ) -> None:
         self._client_id = client_id
         self._timeout_s = timeout_s
-        self._tell = tell
+        self._receive = receive
         self._reconnected = reconnected
         self._nonce = make_token(SystemRandom())
         self._inbox: Inbox[LinkItem] = Inbox()
@@ -85,7 +85,7 @@ class Conversation:
         self._free = asyncio.Semaphore(_MOST_UNANSWERED)
         self._connected: asyncio.Future[None] | None = None
         self.connections = 0
-        """How often the link came up; what was said in between has not been heard."""
+        """How often the link came up. Messages sent in between were missed."""
         self._tasks: list[asyncio.Task[None]] = []
         self._introduced = asyncio.Event()
         self._presence: Presence | None = None
@@ -94,8 +94,8 @@ class Conversation:
         """Connect.
 
         Raises:
-            AccessDenied: the broker refuses us.
-            ConnectionFailed: the broker can't be reached.
+            AccessDenied: the broker refuses the connection.
+            ConnectionFailed: the broker is unreachable.
         """
         self._connected = asyncio.get_running_loop().create_future()
         self._tasks = [
@@ -117,22 +117,22 @@ class Conversation:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def presence(self, patience_s: float) -> Presence | None:
-        """What the broker says of the dispatcher; None if it has said nothing for `patience_s` seconds."""
+        """The retained presence of the dispatcher; None if none arrives within `patience_s` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 await self._introduced.wait()
         return self._presence
 
     async def ask(self, make: Callable[[Reply], Message]) -> Any:
-        """Ask until there is an answer.
+        """Send a request, and repeat it until it is answered.
 
         Args:
-            make: the question, given where its answer is to go.
+            make: makes the request for a reply address.
 
         Raises:
-            AccessDenied: the broker does not let us ask this.
-            NoAnswer: nobody answered in time.
-            ConnectionFailed: the broker was lost, and did not come back in time.
+            AccessDenied: the broker does not allow this request.
+            NoAnswer: no dispatcher answered in time.
+            ConnectionFailed: the connection was lost, and did not come back in time.
         """
         async with self._free:
             self._asked += 1
@@ -160,10 +160,10 @@ class Conversation:
             return ConnectionFailed(f"{waited}: {question.obstacle}")
         if self._presence is not None and self._presence.online:
             return NoAnswer(
-                f"{waited}, though a dispatcher is connected: it hangs, or may not answer {self._client_id!r}. "
-                "Run `stockworker check`, and look at the dispatcher's log"
+                f"{waited}, although a dispatcher is connected. It hangs, or the broker does not let it answer "
+                f"{self._client_id!r}. Run `stockworker check`, and check the dispatcher's log"
             )
-        return NoAnswer(f"{waited}: no dispatcher is running. Start stockworker-dispatcher, or look at its log")
+        return NoAnswer(f"{waited}: no dispatcher is running. Start stockworker-dispatcher, or check its log")
 
     async def _listen(self) -> None:
         while True:
@@ -179,7 +179,7 @@ class Conversation:
                     case PublishRefused(packet=packet, reason_code=code):
                         self._refused(packet, code)
                     case Delayed():
-                        pass  # a client does not talk to itself
+                        pass  # only services probe the delay of the broker
             self._link.acknowledge(item for item in items if isinstance(item, Delivery))
 
     async def _link_up(self) -> None:
@@ -206,7 +206,7 @@ class Conversation:
         error = None if link.cancelled() else link.exception()
         if error is None:
             return
-        # The link gives up only when the broker has refused us for good.
+        # The link only ends by itself if the broker refuses the connection permanently.
         refusal = AccessDenied(str(error)) if isinstance(error, ConnectionFailed) else error
         if self._connected is not None and not self._connected.done():
             self._connected.set_exception(refusal)
@@ -216,14 +216,14 @@ class Conversation:
 
     def _refused(self, packet: Packet, code: int) -> None:
         question = self._questions.get(str(packet.tag))
-        # Where nobody listens, somebody may do so soon: the question is repeated.
+        # Without a subscriber now, the dispatcher may connect soon: the request is repeated.
         if code == NO_MATCHING_SUBSCRIBERS or question is None or question.answer.done():
             return
         question.answer.set_exception(
             AccessDenied(
-                f"the broker refused a message to {packet.topic}: {reason_name(code)}. Its access list must have "
-                f"{self._client_id!r} as {_roles_for(packet.topic)}: on the broker's machine, "
-                f"`stockworker acl --{_roles_for(packet.topic).split()[0]} {self._client_id}` with its other names"
+                f"the broker refused a message to {packet.topic}: {reason_name(code)}. Its access control list must have "
+                f"{self._client_id!r} as {_roles_for(packet.topic)}: on the broker's machine, run "
+                f"`stockworker acl --{_roles_for(packet.topic).split()[0]} {self._client_id}` with the other names"
             )
         )
 
@@ -231,7 +231,7 @@ class Conversation:
         try:
             message = codec.decode(packet)
         except DecodeError:
-            return  # an answer that we can't read is as good as none: the question is repeated
+            return  # an invalid answer counts as none: the request is repeated
         match message:
             case Receipt(reply=reply) | Answer(reply=reply) | Stats(reply=Reply() as reply):
                 question = self._questions.get(reply.correlation or "")
@@ -241,12 +241,12 @@ class Conversation:
                 self._presence = message
                 self._introduced.set()
             case Notice() | Progress():
-                self._tell(message)
+                self._receive(message)
             case _:
                 pass
 
 
 def _roles_for(topic: str) -> str:
-    """Who may ask this, the least of them first."""
+    """The roles that may publish to a topic, the one with the fewest rights first."""
     publishers = topics.BY_KIND[topics.parse(topic).kind].publishers
     return " or ".join(role for role in (Role.CLIENT, Role.OPERATOR) if role in publishers)

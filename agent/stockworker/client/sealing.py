@@ -1,6 +1,6 @@
-"""Keeps payloads and results sealed everywhere but in the submitter's hands: sealed as they leave, opened as they come.
+"""Seals payloads before they are sent, and opens results and error texts when they arrive.
 
-The keys are read again when their files change, so that a program that runs for months takes part in a rotation.
+Keys and keyring are read again when their files change, so that a long-running program takes part in a rotation.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
-from stockworker.client.completions import Ended
+from stockworker.client.completions import Completion
 from stockworker.config import Encryption
 from stockworker.errors import ConfigError, JobRejected, SealRefused
 from stockworker.protocol.body import fits
@@ -21,22 +21,22 @@ from stockworker.protocol.messages import Explanation, JobView, Submission
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
 from stockworker.sealing.envelope import digest
 
-if TYPE_CHECKING:  # a client that seals nothing need not load the cryptography
+if TYPE_CHECKING:  # a client without sealing does not load the cryptography package
     from stockworker.sealing.submitter_seal import SubmitterSeal
 
 _ENTROPY: Final = SystemRandom()
 _AT_ONCE: Final = 64
-_LOOK_AGAIN_S: Final = 1.0
+_CHECK_FILES_S: Final = 1.0
 _MOST_REMEMBERED: Final = 100_000
-_NOT_CONFIGURED: Final = "it is sealed, and this client has no keys: its configuration has no section 'encryption'"
+_NOT_CONFIGURED: Final = "it is sealed, and this client has no keys; its configuration has no section 'encryption'"
 
 
 class ClientSealing:
-    """The seals of one client; without any, payloads are sent plain.
+    """The sealing of one client; without a configuration, payloads are sent plain.
 
     Args:
         name: the client.
-        encryption: its configuration; None where nothing is sealed.
+        encryption: the configuration of sealing; None without sealing.
     """
 
     def __init__(self, name: ClientId, encryption: Encryption | None) -> None:
@@ -45,11 +45,11 @@ class ClientSealing:
         self._sent: dict[JobId, bytes] = {}
 
     async def seal_all(self, submissions: Iterable[Submission]) -> list[Submission]:
-        """Seal the payloads of jobs, all of them before any is sent; other tasks get their turns meanwhile.
+        """Seal the payloads of all jobs before any is sent. Other tasks of the event loop run in between.
 
         Raises:
-            ConfigError: the keys can't be used.
-            JobRejected: a payload must be sealed and can't be, or is too large then.
+            ConfigError: the keys are not usable.
+            JobRejected: a payload must be sealed but can't be, or is too large when sealed.
         """
         sealed = []
         for number, submission in enumerate(submissions, 1):
@@ -72,8 +72,8 @@ class ClientSealing:
             raise JobRejected(f"job {job_id} can't be sealed: {error}") from None
         if not fits(text):
             raise JobRejected(
-                f"the payload of job {job_id} is too large to be sealed, which makes it a third longer; put the data where "
-                "workers can fetch it, and send a reference"
+                f"job {job_id}: the payload is too large; sealing adds a third to its size. Store the data where workers "
+                "can fetch it, and send a reference"
             )
         self._sent[job_id] = digest(text)
         while len(self._sent) > _MOST_REMEMBERED:
@@ -81,15 +81,15 @@ class ClientSealing:
         return replace(job, job_id=job_id, payload=text)
 
     def forget(self, job_ids: Iterable[JobId | None]) -> None:
-        """The dispatcher has these jobs with other payloads, from another time: their results answer those."""
+        """Forget the payloads of these jobs: the dispatcher has other ones for them, which their results answer."""
         for job_id in job_ids:
             if job_id is not None:
                 self._sent.pop(job_id, None)
 
-    # --- what comes back ----------------------------------------------------------------------------------------------
+    # --- results and error texts --------------------------------------------------------------------------------------
 
-    def open(self, ended: Ended) -> Ended:
-        """Open the result or the reason of a job. A result that is not to be believed becomes a reason."""
+    def open(self, ended: Completion) -> Completion:
+        """Open the result or the reason of a job. For a result that is not trustworthy, set a reason instead."""
         if ended.state is not State.COMPLETED:
             return replace(ended, reason=self.readable(ended.job_id, ended.reason))
         try:
@@ -98,22 +98,23 @@ class ClientSealing:
             return replace(ended, result=None, reason=f"the result is refused: {error}")
 
     def open_view(self, view: JobView, *, with_result: bool = False) -> JobView:
-        """Open what a view has of a job's reason, and of its result where that was asked for; as `open`."""
+        """Open the reason of a view and, if it was queried, the result; see `open`."""
         if not with_result or view.state is not State.COMPLETED:
             return replace(view, reason=self.readable(view.job_id, view.reason))
-        ended = self.open(Ended(view.job_id, view.state, view.result, view.reason))
+        ended = self.open(Completion(view.job_id, view.state, view.result, view.reason))
         return replace(view, result=ended.result, reason=ended.reason)
 
-    def open_story(self, story: Explanation) -> Explanation:
+    def open_explanation(self, explanation: Explanation) -> Explanation:
         """Open the error texts of a job's attempts."""
-        why = tuple(self.readable(story.job_id, sentence) or "" for sentence in story.why)
+        job_id = explanation.job_id
+        why = tuple(self.readable(job_id, sentence) or "" for sentence in explanation.why)
         attempts = tuple(
-            replace(attempt, error=self.readable(story.job_id, attempt.error)) for attempt in story.attempts
+            replace(attempt, error=self.readable(job_id, attempt.error)) for attempt in explanation.attempts
         )
-        return replace(story, why=why, attempts=attempts)
+        return replace(explanation, why=why, attempts=attempts)
 
     def readable(self, job_id: JobId, text: str | None) -> str | None:
-        """A reason, with what is sealed in it opened, if it is for us; who says the rest is not proved."""
+        """A reason with its sealed part opened, if it is sealed for this client. The rest of the text is not verified."""
         found = None if text is None else find(text)
         if text is None or found is None:
             return text
@@ -137,24 +138,24 @@ class ClientSealing:
 
 
 class Keys:
-    """A client's keys and keyring, read again when their files change."""
+    """The keys and the keyring of a client, read again when their files change."""
 
     def __init__(self, name: ClientId, encryption: Encryption) -> None:
         self._name = name
         self._encryption = encryption
         self._seal: SubmitterSeal | None = None
         self._files: tuple[object, ...] = ()
-        self._looked_at = 0.0
+        self._checked_at = 0.0
 
     def current(self) -> "SubmitterSeal":
-        """What is sealed and opened with now.
+        """The current keys.
 
         Raises:
-            ConfigError: a file can't be used.
+            ConfigError: a file is not usable.
         """
         now = clock.monotonic()
-        if self._seal is None or now - self._looked_at >= _LOOK_AGAIN_S:
-            self._looked_at = now
+        if self._seal is None or now - self._checked_at >= _CHECK_FILES_S:
+            self._checked_at = now
             files = self._fingerprints()
             if self._seal is None or files != self._files:
                 self._seal, self._files = submitter_seal(self._name, self._encryption), files
@@ -165,16 +166,18 @@ class Keys:
 
 
 def submitter_seal(name: ClientId, encryption: Encryption) -> "SubmitterSeal":
-    """Read what a client seals with.
+    """Read the keys and the keyring of a client.
 
     Raises:
-        ConfigError: a file can't be used.
+        ConfigError: a file is not usable.
     """
-    from stockworker.sealing import keyring, keys  # noqa: PLC0415 (without sealing the cryptography is not loaded)
+    from stockworker.sealing import keyring, keys  # noqa: PLC0415 (only loads the cryptography package for sealing)
     from stockworker.sealing.submitter_seal import SubmitterSeal  # noqa: PLC0415 (for the same reason)
 
     if encryption.key is None:
-        raise ConfigError("encryption.key: is needed to submit sealed jobs: make one with 'stockworker keys generate'")
+        raise ConfigError(
+            "encryption.key is required to submit sealed jobs; create one with 'stockworker keys generate'"
+        )
     return SubmitterSeal(
         name,
         keyring.load(encryption.keyring),

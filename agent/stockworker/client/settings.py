@@ -1,4 +1,4 @@
-"""From the configuration to the settings of a connection: the same for clients and both services."""
+"""Settings of a connection and the client's ID, from the configuration; for clients and both services."""
 
 from stockworker.adapters.mqtt import LinkSettings
 from stockworker.adapters.tls import TlsFiles, common_name
@@ -8,13 +8,13 @@ from stockworker.protocol.ids import ClientId, check_id
 
 
 def link_settings(config: Config, client_id: str) -> LinkSettings:
-    """Say how the broker is reached.
+    """The settings of a connection to the broker.
 
     Raises:
-        ConfigError: a certificate, key or password file can't be used.
+        ConfigError: a certificate, key or password file is not usable.
     """
     mqtt, tls = config.queue.mqtt, config.tls
-    mqtt.read_password()  # what is wrong is told now, not by the first connection
+    mqtt.read_password()  # report errors now, not at the first connection
     return LinkSettings(
         host=mqtt.host,
         port=mqtt.port,
@@ -28,17 +28,19 @@ def link_settings(config: Config, client_id: str) -> LinkSettings:
 
 
 def client_name(config: Config) -> ClientId:
-    """Say who submits: as configured, or else as the certificate has it, which is the name that the broker knows.
+    """The client's ID: `client.id`, or else the common name of the certificate.
 
     Raises:
-        ConfigError: the certificate can't be read, or its name is no id.
+        ConfigError: the certificate is not readable, or its name is not a valid ID.
     """
     if config.client.id is not None:
         return config.client.id
     file = None if config.tls is None else config.tls.cert_file
     if file is None:
-        raise AssertionError("without a certificate the configuration has an id for the client")
+        raise AssertionError("without a certificate, the configuration has a client ID")
     try:
         return ClientId(check_id(common_name(file)))
     except ValueError as error:
-        raise ConfigError(f"{file}: its common name is no id: {error}. Set 'client.id', or issue another") from None
+        raise ConfigError(
+            f"{file}: the common name is not a valid ID: {error}. Set 'client.id', or issue another certificate"
+        ) from None
