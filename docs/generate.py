@@ -7,9 +7,10 @@ To add one, add a line to PAGES: its path, and the function that returns its tex
 import argparse
 import ast
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import yaml
 
@@ -26,12 +27,12 @@ ROOT = Path(__file__).resolve().parent.parent
 PAGES: dict[str, Callable[[], str]] = {
     "docs/cli.md": manual.markdown,
     "docs/configuration.md": reference.reference,
-    "docs/job-types.md": lambda: job_types.page(yaml.safe_load((ROOT / "docs/job-types.yml").read_text("utf-8"))),
+    "docs/job-types.md": lambda: _with_sections("docs/job-types.md", job_types.sections(_job_examples())),
     "docs/lifecycle.md": protocol.lifecycle,
     "docs/logging.md": logging_reference.reference,
     "docs/man/stockworker.1": manual.man_page,
-    "docs/protocol.md": lambda: _with_section("docs/protocol.md", "topics", protocol.topics()),
-    "docs/simulation.md": lambda: _with_section("docs/simulation.md", "laws", _laws()),
+    "docs/protocol.md": lambda: _with_sections("docs/protocol.md", {"topics": protocol.topics()}),
+    "docs/simulation.md": lambda: _with_sections("docs/simulation.md", {"laws": _laws()}),
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"etc/mosquitto/{profile}.conf": partial(configuration.sample, profile) for profile in configuration.Profile},
     "etc/stockworker/job_processor.yml": reference.sample,
@@ -81,13 +82,21 @@ def _laws() -> str:
     return "\n".join(rows) + "\n"
 
 
-def _with_section(name: str, section: str, text: str) -> str:
-    """A page written by hand, of which one section is made: between `<!-- section -->` and `<!-- /section -->`."""
-    before, begin, rest = (ROOT / name).read_text(encoding="utf-8").partition(f"<!-- {section} -->\n")
-    _, end, after = rest.partition(f"<!-- /{section} -->\n")
-    if not end:
-        raise ValueError(f"{name} has no section {section!r}")
-    return f"{before}{begin}{text}{end}{after}"
+def _job_examples() -> dict[str, Any]:
+    examples: dict[str, Any] = yaml.safe_load((ROOT / "docs/job-types.yml").read_text(encoding="utf-8"))
+    return examples
+
+
+def _with_sections(name: str, sections: Mapping[str, str]) -> str:
+    """A page written by hand with generated sections, each between `<!-- section -->` and `<!-- /section -->`."""
+    page = (ROOT / name).read_text(encoding="utf-8")
+    for section, text in sections.items():
+        before, begin, rest = page.partition(f"<!-- {section} -->\n")
+        _, end, after = rest.partition(f"<!-- /{section} -->\n")
+        if not end:
+            raise ValueError(f"{name} has no section {section!r}")
+        page = f"{before}{begin}{text}{end}{after}"
+    return page
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def test_a_store_that_can_not_be_used_is_retried(run: HandlerRun, tmp_path: Path
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        (None, "the payload must be an object"),
+        (None, "payload: expected an object, got null"),
         ({}, r"payload\.source: give either source or bars"),
         ({"source": "x", "bars": []}, r"payload\.source: give either source or bars"),
         ({"source": 5}, r"payload\.source: expected a string"),
@@ -184,7 +184,7 @@ def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: st
     ("settings", "message"),
     [
         ({"market_data": None}, "has no market-data store: set market_data"),
-        ({"import_folders": "/srv"}, r"handlers\.data_import\.settings\.import_folders: expected a list of folders"),
+        ({"import_folders": "/srv"}, r"handlers\.data_import\.settings\.import_folders: expected a list, got"),
         ({"timeout_s": "soon"}, r"handlers\.data_import\.settings\.timeout_s: expected a number"),
     ],
 )

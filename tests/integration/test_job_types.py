@@ -5,6 +5,7 @@ import gzip
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,11 +19,12 @@ from stockworker.config import load
 from stockworker.errors import StoreError
 from stockworker.handlers import BUILT_IN, data_import, definition, price_update, technical_analysis
 from stockworker.handlers.api import PermanentError
-from stockworker.handlers.definition import COMMON_FAILURES, Failure, described_fields
+from stockworker.handlers.definition import COMMON_FAILURES, Failure
 from stockworker.handlers.discovery import load as load_handler
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.reference import DEFINITIONS
 from stockworker.protocol.ids import JobType
+from stockworker.protocol.wire import plan_of
 from tests.harness.executor import Bench, failure, result
 from tests.harness.handler_run import HandlerRun
 from tests.harness.http_server import Answer, HttpServer
@@ -127,10 +129,10 @@ def test_a_documented_handler_runs(tmp_path: Path, kind: str) -> None:
 
 def invalid_fields(job_type: str) -> Iterator[tuple[Failure, Callable[[Scene], Any]]]:
     """The failures of every job type that need no example of their own."""
-    yield definition.NOT_AN_OBJECT, lambda scene: scene.run(job_type)([])
-    yield definition.UNKNOWN_FIELD, lambda scene: scene.run(job_type)({"misspelt": 1})
-    field = next(name for name, _, _ in described_fields(DEFINITIONS[job_type].payload))
-    yield definition.WRONG_FIELD, lambda scene: scene.run(job_type)({field: 5})
+    field = plan_of(DEFINITIONS[job_type].payload).fields[0].name
+    payloads: tuple[Any, ...] = ([], {"misspelt": 1}, {field: 5})
+    for payload in payloads:
+        yield definition.WRONG_PAYLOAD, partial(lambda scene, payload: scene.run(job_type)(payload), payload=payload)
 
 
 def imported(source: str, **settings: object) -> Callable[[Scene], Any]:

@@ -142,10 +142,10 @@ def test_a_cancelled_update_stops_between_symbols(run: HandlerRun, server: HttpS
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        ([], "the payload must be an object"),
+        ([], "payload: expected an object"),
         ({"symbol": "AAPL"}, r"payload: unknown field 'symbol'; did you mean 'symbols'\?"),
-        ({"symbols": []}, r"payload\.symbols: expected a list of 1 to 1,000 symbols"),
-        ({"symbols": "AAPL"}, r"payload\.symbols: expected a list of 1 to 1,000 symbols"),
+        ({"symbols": []}, r"payload\.symbols: must have 1 to 1,000 entries"),
+        ({"symbols": "AAPL"}, r"payload\.symbols: expected a list, got the string 'AAPL'"),
         ({"symbols": ["../x"]}, r"payload\.symbols\[0\]: '../x' is not a valid symbol"),
         ({"symbols": ["AAPL"], "since": "yesterday"}, r"payload\.since: 'yesterday' is not a date"),
     ],

@@ -98,13 +98,13 @@ def test_a_cancelled_analysis_stops_between_indicators(run: HandlerRun) -> None:
 @pytest.mark.parametrize(
     ("payload", "message"),
     [
-        ("AAPL", "the payload must be an object"),
+        ("AAPL", "payload: expected an object"),
         ({}, r"payload\.symbol: is missing"),
         ({"symbol": "APL"}, r"there are no bars: unknown symbol 'APL'; did you mean 'AAPL'\?"),
         ({"symbol": "AAPL", "until": "1999-01-01"}, "AAPL has no bars until 1999-01-01"),
         ({"symbol": "AAPL", "indicator": "rsi"}, r"payload: unknown field 'indicator'; did you mean 'indicators'\?"),
-        ({"symbol": "AAPL", "indicators": "rsi"}, r"payload\.indicators: expected a list of 1 to 100"),
-        ({"symbol": "AAPL", "indicators": []}, r"payload\.indicators: expected a list of 1 to 100"),
+        ({"symbol": "AAPL", "indicators": "rsi"}, r"payload\.indicators: expected a list, got the string 'rsi'"),
+        ({"symbol": "AAPL", "indicators": []}, r"payload\.indicators: must have 1 to 100 entries"),
         ({"symbol": "AAPL", "indicators": ["rsii"]}, r"payload\.indicators\[0\]: unknown .*; did you mean 'rsi'\?"),
         ({"symbol": "AAPL", "indicators": ["rsi"], "last": 2001}, r"payload\.last: must be from 1 to 2000"),
         ({"symbol": "AAPL", "indicators": ["rsi"] * 3, "last": 1000}, r"payload\.last: must be from 1 to 666 for"),

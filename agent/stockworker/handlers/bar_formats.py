@@ -6,22 +6,23 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Annotated, Final
 
 from stockworker.adapters import clock
-from stockworker.handlers.definition import described
-from stockworker.handlers.kinds import FieldKind, list_of
+from stockworker.handlers.kinds import Custom
 from stockworker.handlers.market import (
     HIGHEST_PRICE,
     HIGHEST_VOLUME,
     LOWEST_PRICE,
     Bar,
+    Count,
     InvalidBar,
     calendar_day,
     check_symbol,
     number,
 )
 from stockworker.protocol.fields import FieldError, parse_json
+from stockworker.protocol.wire import Items, Wire
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,23 +42,23 @@ class BarField:
     required: bool = True
 
 
-_PRICE: Final = f"a number, {LOWEST_PRICE:g} to {HIGHEST_PRICE:g}"
+_PRICE: Final = f"number, {LOWEST_PRICE:g} to {HIGHEST_PRICE:g}"
 
 BAR_FIELDS: Final[Mapping[str, BarField]] = {
-    "symbol": BarField(("symbol", "ticker"), "a symbol", "Optional if the payload names the symbol.", required=False),
-    "day": BarField(("day", "date"), "a date, `YYYY-MM-DD`", "The trading day; tomorrow (UTC) at the latest."),
+    "symbol": BarField(("symbol", "ticker"), "symbol", "Optional if the payload names the symbol.", required=False),
+    "day": BarField(("day", "date"), "date, `YYYY-MM-DD`", "The trading day; tomorrow (UTC) at the latest."),
     "open": BarField(("open",), _PRICE, "First price of the day; not outside low and high by more than 0.01 %."),
     "high": BarField(("high",), _PRICE, "Highest price."),
     "low": BarField(("low",), _PRICE, "Lowest price."),
     "close": BarField(("close",), _PRICE, "Last price; not outside low and high by more than 0.01 %."),
-    "volume": BarField(("volume",), f"a number, 0 to {HIGHEST_VOLUME:g}", "Units traded."),
+    "volume": BarField(("volume",), f"number, 0 to {HIGHEST_VOLUME:g}", "Units traded."),
     "adjusted_close": BarField(
         ("adjclose", "adjustedclose"), _PRICE, "The close after later splits and dividends. Optional.", required=False
     ),
 }
 """What a row holds. A CSV file may name its columns, and a JSON object its keys, in any of the recognised ways."""
 
-RECORDS: Final = list_of(FieldKind("an object", lambda value, _: value), "bars", highest=1_000_000)
+RECORDS: Final = Items(Custom("bars", lambda value: value), most=1_000_000)
 """Bars in a payload. Each is checked as a row later, and not as a field."""
 
 _FIELD_OF_COLUMN: Final = {column: name for name, each in BAR_FIELDS.items() for column in each.columns}
@@ -73,8 +74,8 @@ class UnreadableBars(ValueError):
 class RejectedRow:
     """A row that is not a valid bar."""
 
-    row: int = field(metadata=described("a count", "Line in a CSV file, or place in a JSON list counted from 1."))
-    reason: str = field(metadata=described("a string", "Why it is not a valid bar."))
+    row: Annotated[Count, Wire("Line in a CSV file, or place in a JSON list counted from 1.")]
+    reason: Annotated[str, Wire("Why it is not a valid bar.")]
 
 
 @dataclass(slots=True)

@@ -6,10 +6,10 @@ from importlib import import_module
 from typing import Any
 
 from stockworker.handlers.api import Json
-from stockworker.handlers.indicators import INDICATORS, Indicator
+from stockworker.handlers.indicators import INDICATORS, Indicator, Parameter
 from stockworker.handlers.kinds import unknown
 from stockworker.handlers.market import Bar, IndicatorValue
-from stockworker.protocol.fields import FieldError, Fields
+from stockworker.protocol.fields import FieldError, Fields, check_object
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,23 +44,29 @@ class Calculation:
         ]
 
 
-def read_calculation(item: Json, path: str) -> Calculation:
+def read_calculation(item: Json) -> Calculation:
     """Read ``"rsi"`` or ``{"name": "sma", "period": 20}``.
 
     Raises:
-        FieldError: the indicator or a parameter is unknown, or a parameter is out of bounds; begins with `path`.
+        FieldError: the indicator or a parameter is unknown, or a parameter is out of bounds.
     """
-    given = {"name": item} if isinstance(item, str) else item
-    name = Fields(given, f"{path}.").text("name")
+    given = check_object({"name": item} if isinstance(item, str) else item)
+    name = Fields(given).text("name")
     if name not in INDICATORS:
-        raise FieldError(f"{path}: {unknown('indicator', name, INDICATORS)}")
+        raise unknown("indicator", name, INDICATORS)
     parameters = INDICATORS[name].parameters
     known = ["name", *(parameter.name for parameter in parameters)]
     for key in given:
         if key not in known:
-            raise FieldError(f"{path}: {unknown(f'parameter of {name}', key, known)}")
-    arguments = (parameter.read(given.get(parameter.name), f"{path}.{parameter.name}") for parameter in parameters)
-    return Calculation(name, tuple(arguments))
+            raise unknown(f"parameter of {name}", key, known)
+    return Calculation(name, tuple(_argument(parameter, given) for parameter in parameters))
+
+
+def _argument(parameter: Parameter, given: Mapping[str, Json]) -> float:
+    try:
+        return parameter.read(given.get(parameter.name))
+    except FieldError as error:
+        raise error.inside(parameter.name) from None
 
 
 def _compute(indicator: Indicator, arguments: Sequence[float], bars: Sequence[Bar]) -> list[Any]:

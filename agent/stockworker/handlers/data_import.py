@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import unquote, urlsplit
 
 from stockworker.adapters import compression
@@ -22,12 +22,13 @@ from stockworker.handlers.bar_formats import (
     parse_records,
     tomorrow,
 )
-from stockworker.handlers.definition import Definition, Failure, described
-from stockworker.handlers.kinds import TEXT, FieldKind, choice, integer, list_of, number, unknown
-from stockworker.handlers.market import SYMBOL, Bar, MarketStore, UpsertCounts
+from stockworker.handlers.definition import Definition, Failure
+from stockworker.handlers.kinds import Custom, Written, unknown
+from stockworker.handlers.market import SYMBOL, Bar, Count, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
-from stockworker.protocol.fields import FieldError, Fields
+from stockworker.protocol.fields import FieldError, check_object
+from stockworker.protocol.wire import Duration, Integer, Table, Text, Wire
 
 _CHUNK: Final = 1_000  # bars in one transaction: a few milliseconds, so that other writers wait only briefly
 _MIB: Final = 1_048_576
@@ -48,60 +49,51 @@ class Format(StrEnum):
     JSON = "json"
 
 
-def _read_columns(value: Json, path: str) -> dict[str, str]:
-    columns = {}
-    for name, inner in Fields({path: value}).items(path):
+def _read_columns(value: Json) -> dict[str, str]:
+    for name in check_object(value):
         if name not in BAR_FIELDS:
-            raise FieldError(f"{path}: {unknown('field', name, BAR_FIELDS)}")
-        columns[name] = inner.text(name)
-    return columns
+            raise unknown("field", name, BAR_FIELDS)
+    return dict(Table(Text(), Text()).read(value))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ImportPayload:
     """The payload. Exactly one of `source` and `bars` is given."""
 
-    source: str | None = field(
-        default=None,
-        metadata=described(
-            TEXT,
-            "The file with the bars: an `http`, `https` or `file` address, or a path on the worker. Packed with gzip or "
-            "not. Give either `source` or `bars`.",
+    source: Annotated[
+        str | None,
+        Wire(
+            "The file with the bars: an `http`, `https` or `file` address, or a path on the worker. Give either `source` "
+            "or `bars`."
         ),
-    )
-    bars: tuple[Json, ...] | None = field(default=None, metadata=described(RECORDS, "The bars themselves."))
-    symbol: str | None = field(
-        default=None,
-        metadata=described(SYMBOL, "Symbol of the rows that name none. A row that names another symbol is invalid."),
-    )
-    format: Format | None = field(
-        default=None,
-        metadata=described(
-            choice(Format), "How the file is written.", shown="`json` if it begins with `[` or `{`, else `csv`"
-        ),
-    )
-    columns: Mapping[str, str] = field(
-        default_factory=dict,
-        metadata=described(
-            FieldKind("an object of strings", _read_columns),
-            'Column names that are not recognised, by field: `{"close": "Last"}`.',
-        ),
-    )
-    on_error: OnError = field(
-        default=OnError.FAIL,
-        metadata=described(
-            choice(OnError),
+    ] = None
+    bars: Annotated[tuple[Json, ...] | None, RECORDS, Wire("The bars themselves.")] = None
+    symbol: Annotated[
+        str | None, SYMBOL, Wire("Symbol of the rows that name none. A row that names another symbol is invalid.")
+    ] = None
+    format: Annotated[
+        Format | None,
+        Wire("How the file is written. By default it is `json` if it begins with `[` or `{`, and `csv` otherwise."),
+    ] = None
+    columns: Annotated[
+        Mapping[str, str] | None,
+        Custom("object of texts", _read_columns),
+        Wire('Column names that are not recognised, by field: `{"close": "Last"}`.'),
+    ] = None
+    on_error: Annotated[
+        OnError,
+        Wire(
             "What an invalid row does. `fail`: the job fails, and nothing is stored. `skip`: the valid rows are stored; "
-            "the others are counted and listed.",
+            "the others are counted and listed."
         ),
-    )
+    ] = OnError.FAIL
 
     def __post_init__(self) -> None:
         if (self.source is None) == (self.bars is None):
-            raise FieldError("source: give either source or bars")
+            raise FieldError("give either source or bars", "source")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ImportSettings:
     """The settings. Without any, only bars in the payload are imported.
 
@@ -109,55 +101,40 @@ class ImportSettings:
     otherwise read any file and reach any host that this worker can.
     """
 
-    import_folders: tuple[str, ...] = field(
-        default=(),
-        metadata=described(
-            list_of(TEXT, "folders"),
-            "Files are read from these folders and the folders below them. Symbolic links must not lead elsewhere.",
-            shown="none",
-        ),
-    )
-    import_hosts: tuple[str, ...] = field(
-        default=(),
-        metadata=described(
-            list_of(TEXT, "host names or addresses"),
-            "Files are downloaded from these hosts. A redirect must lead to one of them as well.",
-            shown="none",
-        ),
-    )
-    limit_mib: int = field(
-        default=32, metadata=described(integer(1, 1024), "Largest file, unpacked, in MiB (1,048,576 bytes).")
-    )
-    timeout_s: float = field(
-        default=30.0, metadata=described(number(0.1, 3600), "Longest time for a download, in seconds.")
-    )
+    import_folders: Annotated[
+        tuple[str, ...],
+        Wire("Files are read from these folders and the folders below them. Symbolic links must not lead elsewhere."),
+    ] = ()
+    import_hosts: Annotated[
+        tuple[str, ...],
+        Wire("Files are downloaded from these hosts. A redirect must lead to one of them as well."),
+    ] = ()
+    limit_mib: Annotated[int, Integer(1, 1024), Wire("Largest file, unpacked, in MiB (1,048,576 bytes).")] = 32
+    timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for a download.")] = 30.0
 
     @property
     def limit_bytes(self) -> int:
         return self.limit_mib * _MIB
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class ImportResult:
     """The result."""
 
-    rows: int = field(metadata=described("a count", "Rows in the source."))
-    rejected: int = field(metadata=described("a count", 'Invalid rows; 0 with `"on_error": "fail"`.'))
-    rejected_rows: list[RejectedRow] = field(
-        metadata=described("a list of objects", "The first 20 of them.", parts=(RejectedRow,), place="[]")
-    )
-    inserted: int = field(metadata=described("a count", "Bars of days that had none, over all symbols."))
-    updated: int = field(metadata=described("a count", "Bars that replaced a different one of their day."))
-    unchanged: int = field(metadata=described("a count", "Bars that were stored already, with the same values."))
-    symbol_count: int = field(metadata=described("a count", "Symbols in the source."))
-    symbols: Mapping[str, UpsertCounts] = field(
-        metadata=described(
-            "an object by symbol",
-            f"The same counts for the first {_LISTED_SYMBOLS} symbols, in alphabetical order.",
-            parts=(UpsertCounts,),
-            place=".<symbol>",
-        )
-    )
+    rows: Annotated[Count, Wire("Rows in the source.")]
+    rejected: Annotated[Count, Wire("Invalid rows.")]
+    rejected_rows: Annotated[
+        list[RejectedRow], Written("list of objects", "[]", RejectedRow), Wire("The first 20 of them.")
+    ]
+    inserted: Annotated[Count, Wire("Bars of days that had none, over all symbols.")]
+    updated: Annotated[Count, Wire("Bars that replaced a different one of their day.")]
+    unchanged: Annotated[Count, Wire("Bars that were stored already, with the same values.")]
+    symbol_count: Annotated[Count, Wire("Symbols in the source.")]
+    symbols: Annotated[
+        Mapping[str, UpsertCounts],
+        Written("object of objects", ".<symbol>", UpsertCounts),
+        Wire(f"The same counts for the first {_LISTED_SYMBOLS} symbols, in alphabetical order."),
+    ]
 
 
 INVALID_ROWS: Final = Failure(
@@ -212,9 +189,6 @@ STOPPED: Final = Failure(
 )
 
 DEFINITION: Final = Definition(
-    summary="Imports daily bars from a file, a web address or the payload into the market-data store.\n\n"
-    "Every row is checked before anything is stored. Bars are stored by symbol and day: a bar replaces the one of its "
-    "day, so a job that runs again changes nothing.",
     payload=ImportPayload,
     settings=ImportSettings,
     result=ImportResult,
@@ -250,7 +224,7 @@ def handle(job: Job, context: Context) -> Json:
 
 
 def _parse(payload: ImportPayload, settings: ImportSettings) -> ParsedBars:
-    expected = Expected(payload.symbol, payload.columns, tomorrow())
+    expected = Expected(payload.symbol, payload.columns or {}, tomorrow())
     try:
         if payload.source is None:
             return parse_records(payload.bars or (), expected)

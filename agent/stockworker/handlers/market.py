@@ -4,12 +4,12 @@ import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
-from typing import Final, Protocol
+from typing import Annotated, Final, Protocol
 
-from stockworker.handlers.definition import described
-from stockworker.handlers.kinds import checked
+from stockworker.handlers.kinds import Checked, Written
+from stockworker.protocol.wire import Integer, Wire
 
 LOWEST_PRICE: Final = 1e-9
 HIGHEST_PRICE: Final = 1e12
@@ -122,8 +122,10 @@ def calendar_day(value: object) -> date:
     raise InvalidBar(f"{_shown(value)} is not a date; write YYYY-MM-DD")
 
 
-SYMBOL: Final = checked("a symbol, such as `AAPL` or `^GSPC`", check_symbol)
-DAY: Final = checked("a date, `YYYY-MM-DD`", calendar_day)
+SYMBOL: Final = Checked("symbol, such as `AAPL` or `^GSPC`", check_symbol)
+DAY: Final = Checked("date, `YYYY-MM-DD`", calendar_day)
+
+Count = Annotated[int, Integer(0, 1 << 53)]
 
 
 def _shown(value: object) -> str:
@@ -134,11 +136,9 @@ def _shown(value: object) -> str:
 class UpsertCounts:
     """What storing bars changed."""
 
-    inserted: int = field(default=0, metadata=described("a count", "Bars of days that had none."))
-    updated: int = field(default=0, metadata=described("a count", "Bars that replaced a different one of their day."))
-    unchanged: int = field(
-        default=0, metadata=described("a count", "Bars that were stored already, with the same values.")
-    )
+    inserted: Annotated[Count, Wire("Bars of days that had none.")] = 0
+    updated: Annotated[Count, Wire("Bars that replaced a different one of their day.")] = 0
+    unchanged: Annotated[Count, Wire("Bars that were stored already, with the same values.")] = 0
 
     def __add__(self, other: "UpsertCounts") -> "UpsertCounts":
         """Add the counts."""
@@ -151,10 +151,12 @@ class UpsertCounts:
 class IndicatorValue:
     """An indicator on one day."""
 
-    day: date = field(metadata=described(DAY, "The trading day."))
-    value: float | dict[str, float] | None = field(
-        metadata=described("a number, or an object of numbers", "Null if the indicator is not defined on that day.")
-    )
+    day: Annotated[date, DAY, Wire("The trading day.")]
+    value: Annotated[
+        float | dict[str, float] | None,
+        Written("number, or object of numbers"),
+        Wire("Null if the indicator is not defined on that day."),
+    ]
 
 
 class MarketStore(Protocol):

@@ -1,4 +1,4 @@
-"""Reads payloads and settings as their definitions declare them, and makes JSON of results."""
+"""Reads payloads and settings as their classes declare them, and makes JSON of results."""
 
 import dataclasses
 from collections.abc import Mapping
@@ -6,36 +6,12 @@ from datetime import date
 from typing import Any, TypeVar
 
 from stockworker.handlers.api import Context, Job, Json
-from stockworker.handlers.definition import (
-    NO_MARKET_DATA,
-    NOT_AN_OBJECT,
-    UNKNOWN_FIELD,
-    WRONG_FIELD,
-    WRONG_SETTING,
-    described_fields,
-)
-from stockworker.handlers.kinds import FieldKind, unknown
-from stockworker.protocol.fields import FieldError
+from stockworker.handlers.definition import NO_MARKET_DATA, WRONG_PAYLOAD, WRONG_SETTING
+from stockworker.handlers.kinds import unknown
+from stockworker.protocol.fields import FieldError, check_object
+from stockworker.protocol.wire import plan_of
 
 T = TypeVar("T")
-
-
-def read_fields(of: type[T], source: Mapping[str, Json]) -> T:
-    """Make a dataclass of described fields from a JSON object; null is the same as absent.
-
-    Raises:
-        FieldError: a field is missing or wrong; the text begins with its name.
-    """
-    values = {}
-    for name, description, each in described_fields(of):
-        optional = each.default is not dataclasses.MISSING or each.default_factory is not dataclasses.MISSING
-        if source.get(name) is None and optional:
-            continue
-        if name not in source:
-            raise FieldError(f"{name}: is missing")
-        kind = description.kind
-        values[name] = kind.read(source[name], name) if isinstance(kind, FieldKind) else source[name]
-    return of(**values)
 
 
 def read_payload(job: Job, of: type[T]) -> T:
@@ -44,33 +20,27 @@ def read_payload(job: Job, of: type[T]) -> T:
     Raises:
         PermanentError: it is not an object, has an unknown field, or a field is wrong.
     """
-    known = [name for name, _, _ in described_fields(of)]
-    if not isinstance(job.payload, dict):
-        raise NOT_AN_OBJECT.error(names=", ".join(known))
-    for name in job.payload:
-        if name not in known:
-            raise UNKNOWN_FIELD.error(problem=unknown("field", name, known))
+    plan = plan_of(of)
+    known = [each.name for each in plan.fields]
     try:
-        return read_fields(of, job.payload)
+        for name in check_object(job.payload):
+            if name not in known:
+                raise unknown("field", name, known)
+        return plan.read(job.payload)
     except FieldError as error:
-        raise WRONG_FIELD.error(**_place(error)) from error
+        raise WRONG_PAYLOAD.error(field=error.path and f".{error.path}", problem=error.problem) from error
 
 
 def read_settings(job: Job, context: Context, of: type[T]) -> T:
-    """The settings of the job type on this worker.
+    """The settings of the job type on this worker. Unknown ones are ignored.
 
     Raises:
         PermanentError: a setting is missing or wrong.
     """
     try:
-        return read_fields(of, context.settings)
+        return plan_of(of).read(dict(context.settings))
     except FieldError as error:
-        raise WRONG_SETTING.error(job_type=job.type, **_place(error)) from error
-
-
-def _place(error: FieldError) -> dict[str, str]:
-    field, _, problem = str(error).partition(": ")
-    return {"field": field, "problem": problem}
+        raise WRONG_SETTING.error(job_type=job.type, field=error.path, problem=error.problem) from error
 
 
 def market_data(context: Context) -> str:
@@ -86,7 +56,7 @@ def market_data(context: Context) -> str:
 
 
 def to_json(value: Any) -> Json:
-    """A result as JSON data: dataclasses become objects, days become text."""
+    """A result as JSON data: dataclasses become objects, days become text. Fields that are None are null."""
     if dataclasses.is_dataclass(value):
         return {each.name: to_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):

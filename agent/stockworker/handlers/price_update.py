@@ -2,19 +2,20 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from datetime import date
-from typing import Final
+from typing import Annotated, Final
 from urllib.parse import quote, urlsplit
 
 from stockworker.adapters.http import FetchError, fetch
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import Expected, ParsedBars, UnreadableBars, parse_bars, tomorrow
-from stockworker.handlers.definition import Definition, Failure, described
-from stockworker.handlers.kinds import checked, integer, list_of, number
-from stockworker.handlers.market import DAY, SYMBOL, MarketStore, UpsertCounts
+from stockworker.handlers.definition import Definition, Failure
+from stockworker.handlers.kinds import Checked, Several, Written
+from stockworker.handlers.market import DAY, SYMBOL, Count, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
+from stockworker.protocol.wire import Duration, Integer, Wire
 
 _MOST_SYMBOLS: Final = 1_000  # a result must fit into one message
 _MIB: Final = 1_048_576
@@ -26,47 +27,38 @@ def _check_provider(template: str) -> str:
     return template
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class UpdatePayload:
     """The payload."""
 
-    symbols: tuple[str, ...] | None = field(
-        default=None,
-        metadata=described(
-            list_of(SYMBOL, "symbols", 1, _MOST_SYMBOLS), "The symbols to update.", shown="every symbol that has bars"
-        ),
-    )
-    since: date | None = field(
-        default=None,
-        metadata=described(
-            DAY,
-            "Fetch bars from this day on, to take in corrections of stored ones.",
-            shown="for each symbol the day of its newest bar",
-        ),
-    )
+    symbols: Annotated[
+        tuple[str, ...] | None,
+        Several(SYMBOL, _MOST_SYMBOLS),
+        Wire("The symbols to update; by default every symbol that has bars."),
+    ] = None
+    since: Annotated[
+        date | None,
+        DAY,
+        Wire("Fetch bars from this day on, to take in corrections; by default from the newest stored bar on."),
+    ] = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class UpdateSettings:
     """The settings; `provider` is required."""
 
-    provider: str = field(
-        metadata=described(
-            checked("an address with `{symbol}` in it", _check_provider),
+    provider: Annotated[
+        str,
+        Checked("address with `{symbol}` in it", _check_provider),
+        Wire(
             "Address that answers with the bars of one symbol, such as "
             "`https://prices.example/daily/{symbol}.json?since={since}`. `{since}` is the first day that is needed. "
-            "Redirects to another host are not followed.",
-        )
-    )
-    first_day: date = field(
-        default=date(1970, 1, 1), metadata=described(DAY, "`{since}` for a symbol that has no bars.")
-    )
-    timeout_s: float = field(
-        default=30.0, metadata=described(number(0.1, 3600), "Longest time for one answer, in seconds.")
-    )
-    limit_mib: int = field(
-        default=16, metadata=described(integer(1, 1024), "Largest answer, unpacked, in MiB (1,048,576 bytes).")
-    )
+            "Redirects to another host are not followed."
+        ),
+    ]
+    first_day: Annotated[date, DAY, Wire("`{since}` for a symbol that has no bars.")] = date(1970, 1, 1)
+    timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for one answer.")] = 30.0
+    limit_mib: Annotated[int, Integer(1, 1024), Wire("Largest answer, unpacked, in MiB (1,048,576 bytes).")] = 16
 
     @property
     def host(self) -> str:
@@ -78,30 +70,27 @@ class UpdateSettings:
 class UpdatedSymbol(UpsertCounts):
     """The outcome for a symbol that was updated."""
 
-    last_day: date | None = field(metadata=described("a date", "Day of the newest stored bar; null without bars."))
+    last_day: Annotated[date | None, DAY, Wire("Day of the newest stored bar; null without bars.")]
 
 
 @dataclass(frozen=True, slots=True)
 class SkippedSymbol:
     """The outcome for a symbol that could not be updated."""
 
-    error: str = field(metadata=described("a string", "Instead of these: why the symbol was not updated."))
+    error: Annotated[str, Wire("Instead of these: why the symbol was not updated.")]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class UpdateResult:
     """The result."""
 
-    symbols: Mapping[str, UpdatedSymbol | SkippedSymbol] = field(
-        metadata=described(
-            "an object by symbol",
-            "The outcome for each symbol.",
-            parts=(UpdatedSymbol, SkippedSymbol),
-            place=".<symbol>",
-        )
-    )
-    updated: int = field(metadata=described("a count", "Symbols that were updated, also if nothing was new."))
-    failed: int = field(metadata=described("a count", "Symbols that were not updated."))
+    symbols: Annotated[
+        Mapping[str, UpdatedSymbol | SkippedSymbol],
+        Written("object of objects", ".<symbol>", UpdatedSymbol, SkippedSymbol),
+        Wire("The outcome for each symbol."),
+    ]
+    updated: Annotated[Count, Wire("Symbols that were updated, also if nothing was new.")]
+    failed: Annotated[Count, Wire("Symbols that were not updated.")]
 
 
 NOTHING_UPDATED: Final = Failure(
@@ -125,10 +114,6 @@ STOPPED: Final = Failure(
 )
 
 DEFINITION: Final = Definition(
-    summary="Fetches new daily bars of symbols from the HTTP provider that the worker is configured with.\n\n"
-    "The newest stored bar is fetched again, because it may have been stored before its day was over. Symbols are "
-    "fetched one after the other. A symbol that the provider does not know, or answers with invalid bars, is reported "
-    "in the result. The job fails only if no symbol could be updated.",
     payload=UpdatePayload,
     settings=UpdateSettings,
     result=UpdateResult,

@@ -2,20 +2,21 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date
 from enum import StrEnum
-from typing import Final
+from typing import Annotated, Final
 
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
 from stockworker.handlers.calculation import Calculation, read_calculation
-from stockworker.handlers.definition import Definition, Failure, described
-from stockworker.handlers.kinds import FieldKind, choice, integer, list_of, unknown
-from stockworker.handlers.market import DAY, SYMBOL, Bar, IndicatorValue, InvalidBar, MarketStore
+from stockworker.handlers.definition import Definition, Failure
+from stockworker.handlers.kinds import Custom, Several, Written, unknown
+from stockworker.handlers.market import DAY, SYMBOL, Bar, Count, IndicatorValue, InvalidBar, MarketStore
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, to_json
 from stockworker.protocol.fields import FieldError
+from stockworker.protocol.wire import Integer, Wire
 
 _MOST_INDICATORS: Final = 100
 _MOST_VALUES: Final = 2_000  # a result must fit into one message
@@ -29,70 +30,59 @@ class Price(StrEnum):
     ADJUSTED_CLOSE = "adjusted_close"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AnalysisPayload:
     """The payload."""
 
-    symbol: str = field(metadata=described(SYMBOL, "The symbol to analyse."))
-    indicators: tuple[Calculation, ...] | None = field(
-        default=None,
-        metadata=described(
-            list_of(FieldKind("an indicator", read_calculation), "indicators", 1, _MOST_INDICATORS),
-            'What to compute. An indicator is its name, `"rsi"`, or an object with parameters, '
-            '`{"name": "sma", "period": 50}`. See [Indicators](#indicators).',
-            shown=f"those of {', '.join(f'`{name}`' for name in USUAL)} that have enough bars",
+    symbol: Annotated[str, SYMBOL, Wire("The symbol to analyse.")]
+    indicators: Annotated[
+        tuple[Calculation, ...] | None,
+        Several(Custom("indicator", read_calculation), _MOST_INDICATORS),
+        Wire(
+            'What to compute. An indicator is its name, `"rsi"`, or an object with parameters, `{"name": "sma", "period": '
+            f"50}}`. By default these, if there are enough bars: {', '.join(f'`{name}`' for name in USUAL)}."
         ),
-    )
-    last: int = field(
-        default=1,
-        metadata=described(
-            integer(1, _MOST_VALUES),
-            "How many days to return, counted back from the newest. "
-            f"Days times indicators may be at most {_MOST_VALUES:,}.",
-        ),
-    )
-    until: date | None = field(
-        default=None, metadata=described(DAY, "Use only the bars up to and including this day.", shown="the newest bar")
-    )
-    price: Price = field(
-        default=Price.CLOSE,
-        metadata=described(
-            choice(Price),
+    ] = None
+    last: Annotated[
+        int,
+        Integer(1, _MOST_VALUES),
+        Wire(f"How many days to return, the newest ones. Days times indicators may be at most {_MOST_VALUES:,}."),
+    ] = 1
+    until: Annotated[date | None, DAY, Wire("Use only the bars up to and including this day.")] = None
+    price: Annotated[
+        Price,
+        Wire(
             "The closing price. With `adjusted_close`, open, high and low are scaled by the same factor, and labels end "
-            "in `_adjusted`.",
+            "in `_adjusted`."
         ),
-    )
-    bars: tuple[Json, ...] | None = field(
-        default=None,
-        metadata=described(
-            RECORDS,
-            "Use these [bars](#bars), in any order, and neither read nor change the store.",
-            shown="stored bars",
-        ),
-    )
+    ] = Price.CLOSE
+    bars: Annotated[
+        tuple[Json, ...] | None,
+        RECORDS,
+        Wire("Use these [bars](#bars), in any order, and neither read nor change the store."),
+    ] = None
 
     def __post_init__(self) -> None:
         most = _MOST_VALUES // len(self.indicators or USUAL)
         if self.last > most:
-            raise FieldError(f"last: must be from 1 to {most} for that many indicators")
+            raise FieldError(f"must be from 1 to {most} for that many indicators", "last")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class AnalysisResult:
     """The result."""
 
-    symbol: str = field(metadata=described("a symbol", "The symbol."))
-    as_of: date = field(metadata=described("a date", "Day of the newest bar that was used."))
-    bars: int = field(metadata=described("a count", "Bars that were used."))
-    indicators: Mapping[str, Sequence[IndicatorValue]] = field(
-        metadata=described(
-            "an object by label",
+    symbol: Annotated[str, SYMBOL, Wire("The symbol.")]
+    as_of: Annotated[date, DAY, Wire("Day of the newest bar that was used.")]
+    bars: Annotated[Count, Wire("Bars that were used.")]
+    indicators: Annotated[
+        Mapping[str, Sequence[IndicatorValue]],
+        Written("object of lists", ".<label>[]", IndicatorValue),
+        Wire(
             "The values of each indicator. Its label is the name with the parameters, such as `sma_50`, "
-            "`bollinger_20_2` or `obv`.",
-            parts=(IndicatorValue,),
-            place=".<label>[]",
-        )
-    )
+            "`bollinger_20_2` or `obv`."
+        ),
+    ]
 
 
 UNKNOWN_SYMBOL: Final = Failure("there are no bars: {problem}", "The symbol has no bars in the store.")
@@ -118,8 +108,6 @@ STOPPED: Final = Failure(
 )
 
 DEFINITION: Final = Definition(
-    summary="Computes technical indicators over the stored bars of a symbol, or over bars in the payload.\n\n"
-    "The newest value of each indicator over stored bars is kept in the market-data store.",
     payload=AnalysisPayload,
     result=AnalysisResult,
     failures=(
@@ -190,7 +178,7 @@ def _analyse(
 def _possible(payload: AnalysisPayload, count: int) -> Sequence[Calculation]:
     until = "" if payload.until is None else f" until {payload.until}"
     if payload.indicators is None:
-        usual = [read_calculation(name, name) for name in USUAL]
+        usual = [read_calculation(name) for name in USUAL]
         calculations = [calculation for calculation in usual if calculation.bars_needed <= count]
         if not calculations:
             raise NO_BARS.error(symbol=payload.symbol, until=until)
