@@ -89,10 +89,10 @@ class Journal:
         """The entries of a unit since a time."""
         return [entry for entry in self._entries.get(unit, []) if entry.at >= at]
 
-    async def until(self, unit: str, since: float, is_awaited: Callable[[Entry], bool]) -> Entry:
+    async def until(self, unit: str, since: float, is_expected: Callable[[Entry], bool]) -> Entry:
         """Wait for the first entry of this kind."""
         async with self._news:
-            while not (found := [entry for entry in self.since(unit, since) if is_awaited(entry)]):
+            while not (found := [entry for entry in self.since(unit, since) if is_expected(entry)]):
                 await self._news.wait()
         return found[0]
 

@@ -15,55 +15,42 @@ import pytest
 
 from tests.harness import prose
 
-CHECKED: Final = (
-    ".ci",
-    "ARCHITECTURE.md",
-    "CHANGELOG.md",
-    "CONTRIBUTING.md",
-    "Makefile",
-    "README.md",
-    "SECURITY.md",
-    "agent/stockworker/handlers",
-    "bench",
-    "demo",
-    "docs/adr",
-    "docs/encryption.md",
-    "docs/generate.py",
-    "docs/glossary.md",
-    "docs/job-types",
-    "docs/mosquitto.md",
-    "docs/offline.md",
-    "docs/operations.md",
-    "docs/packages.md",
-    "docs/pki.md",
-    "packaging",
-    "pyproject.toml",
-    "sample-data",
-    "systemd/examples",
-    "systemd/mosquitto.service.d",
-    "systemd/stockworker-dispatcher",
-    "systemd/stockworker.target",
-    "systemd/stockworker@",
-    "systemd/sysusers.d",
-    "systemd/tmpfiles.d",
-    "tests/architecture",
-    "tests/chaos",
-    "tests/conftest.py",
-    "tests/harness/handler_run.py",
-    "tests/harness/market_data.py",
-    "tests/harness/prose.py",
-    "tests/harness/sample_data.py",
-    "tests/integration/test_demo.py",
-    "tests/integration/test_job_types.py",
-    "tests/integration/test_market_store.py",
-    "tests/integration/test_price_update.py",
-    "tests/property/test_hostile_payloads.py",
-    "tests/unit/test_bar_formats.py",
-    "tests/unit/test_indicators.py",
-    "tests/unit/test_market.py",
-    "tests/unit/test_payload.py",
+NOT_YET: Final[tuple[str, ...]] = (
+    "agent/stockworker/cli/",
+    "agent/stockworker/client/",
+    "agent/stockworker/config/",
+    "agent/stockworker/dispatcher/",
+    "agent/stockworker/errors.py",
+    "agent/stockworker/logs/",
+    "agent/stockworker/protocol/",
+    "agent/stockworker/sealing/",
+    "agent/stockworker/shell/",
+    "agent/stockworker/worker/",
+    "docs/cli.md",
+    "docs/configuration.md",
+    "docs/man/",
+    "docs/lifecycle.md",
+    "docs/logging.md",
+    "docs/protocol.md",
+    "etc/stockworker/job_processor.yml",
+    "systemd/stockworker.catalog",
+    "tests/contract/",
+    "tests/harness/dispatching.py",
+    "tests/harness/ledger.py",
+    "tests/harness/memory_store.py",
+    "tests/harness/messages.py",
+    "tests/harness/working.py",
+    "tests/hostile/test_submitter.py",
+    "tests/integration/",
+    "tests/property/test_codec.py",
+    "tests/property/test_config_hostile.py",
+    "tests/property/test_dispatcher_machine.py",
+    "tests/property/test_sealed.py",
+    "tests/property/test_worker_machine.py",
+    "tests/simulation/",
+    "tests/unit/",
 )
-"""Files and folders that are plain English already."""
+"""Files and folders that are not plain English yet."""
 LONGEST_SENTENCE: Final = 25
 QUOTES: Final = {"tests/architecture/test_style.py"}
 """Files that quote what no other may contain."""
@@ -155,7 +142,7 @@ def test_plain_english_passes(text: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in prose.files() if path.as_posix().startswith(CHECKED) and path.as_posix() not in QUOTES],
+    [path for path in prose.files() if path.as_posix() not in QUOTES and not path.as_posix().startswith(NOT_YET)],
     ids=lambda path: path.as_posix(),
 )
 def test_a_file_is_plain_english(path: Path) -> None:
@@ -164,7 +151,7 @@ def test_a_file_is_plain_english(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in prose.files() if path.suffix == ".md" and path.as_posix().startswith(CHECKED)],
+    [path for path in prose.files() if path.suffix == ".md" and not path.as_posix().startswith(NOT_YET)],
     ids=lambda path: path.as_posix(),
 )
 def test_sentences_are_short(path: Path) -> None:

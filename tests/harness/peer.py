@@ -45,14 +45,14 @@ class Peer:
     async def until_read(self, body: bytes) -> None:
         await self.until(lambda: any(delivery.packet.body == body for delivery in self.received))
 
-    async def until_message(self, is_awaited: Callable[[Message], bool]) -> Message:
+    async def until_message(self, is_expected: Callable[[Message], bool]) -> Message:
         """Wait for a message that satisfies the condition; return the first one."""
 
-        def awaited() -> list[Message]:
-            return [message for delivery in self.received if is_awaited(message := codec.decode(delivery.packet))]
+        def expected() -> list[Message]:
+            return [message for delivery in self.received if is_expected(message := codec.decode(delivery.packet))]
 
-        await self.until(lambda: bool(awaited()))
-        return awaited()[0]
+        await self.until(lambda: bool(expected()))
+        return expected()[0]
 
     def messages(self) -> list[Message]:
         return [codec.decode(delivery.packet) for delivery in self.received]

@@ -113,8 +113,8 @@ def test_jobs_survive_an_upgrade(running: Guest, system: System, newer_packages:
     running.write("/opt/jobs/go-on", "")
 
     said = running.run(*OPERATOR, "wait", "--json", "--timeout", "50s", *ids)
-    endings = [json.loads(line) for line in said.splitlines()]
-    assert {(job["id"], job["state"], job["result"]) for job in endings} == {(job, "completed", job) for job in ids}
+    ended = [json.loads(line) for line in said.splitlines()]
+    assert {(job["id"], job["state"], job["result"]) for job in ended} == {(job, "completed", job) for job in ids}
 
 
 @everywhere

@@ -84,11 +84,11 @@ class Ears:
         """Somebody publishes; returns what it means."""
         self._hold(Law.SMALL_ENOUGH, len(packet.body) <= MAX_BODY, packet.topic, len(packet.body))
         self._hold(Law.ONLY_PRESENCE_RETAINED, not packet.retain or packet.topic == TopicKind.DISPATCHER, packet)
-        self._hold(Law.SAID_BY_RIGHT, _may_say(packet.topic, role, own_id), own_id, "says", packet.topic)
+        self._hold(Law.SENT_BY_RIGHT, _may_say(packet.topic, role, own_id), own_id, "says", packet.topic)
         try:
             return read(packet)
         except DecodeError as error:
-            self._hold(Law.SAID_BY_RIGHT, None, packet.topic, error)
+            self._hold(Law.SENT_BY_RIGHT, None, packet.topic, error)
             return None
 
     # --- the dispatcher, after a commit -------------------------------------------------------------------------------
