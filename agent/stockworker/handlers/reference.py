@@ -133,6 +133,8 @@ def _own(example: Mapping[str, Any]) -> str:
 
 def _example(example: Mapping[str, Any]) -> str:
     parts = [f"\n**{example['title']}**\n"]
+    if "stored" in example:
+        parts.append(f"\nThe store has the prices of {' and '.join(example['stored'])} in `sample-data/`.\n")
     for name, content in example.get("files", {}).items():
         parts += [f"\n`{name}` contains:\n", _block("", content)]
     for name, content in example.get("answers", {}).items():
