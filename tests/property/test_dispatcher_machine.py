@@ -362,7 +362,7 @@ class Dispatching(RuleBasedStateMachine):
             new = {job.spec.type for job in offer.jobs if job.token not in self.tokens}
             ahead = [prefetch.jobs for job_type, prefetch in POLICY.prefetch.items() if job_type in new]
             assert not new or worker.window
-            leases = self.machine.ledger.leases.count(worker.id)
+            leases = self.machine.ledger.leases.count(worker.worker_id)
             assert not new or leases <= max(worker.window, *(worker.slots + jobs for jobs in ahead), 0)
             for job in offer.jobs:
                 assert job.token is not None
@@ -372,7 +372,7 @@ class Dispatching(RuleBasedStateMachine):
                     continue
                 assert job == self.store.jobs[job.spec.job_id]
                 assert worker.online
-                assert worker.id not in self.machine.ledger.drained
+                assert worker.worker_id not in self.machine.ledger.drained
                 assert job.spec.type not in self.machine.ledger.paused
                 assert worker.may_run(job.spec.type, job.spec.tags)
                 self.tokens.add(job.token)

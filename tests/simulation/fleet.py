@@ -253,7 +253,7 @@ class Fleet:
 
     def _is_back(self, worker: Worker) -> bool:
         known = self.dispatcher.machine.roster.workers.get(worker.worker_id)
-        return known is not None and known.online and not self.dispatcher.machine.ledger.leases.count(known.id)
+        return known is not None and known.online and not self.dispatcher.machine.ledger.leases.count(known.worker_id)
 
 
 def _soon_s(plan: Plan) -> float:

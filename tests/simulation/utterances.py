@@ -200,7 +200,7 @@ class Ears:
     def misled(self, inputs: Sequence[object], workers: dict[WorkerId, Worker], heard_since: float) -> set[str]:
         """Workers of which a turn hears an earlier start, and which are disconnected, or were not heard lately."""
         found = set[str]()
-        away = {worker.id for worker in workers.values() if not worker.online or worker.seen < heard_since}
+        away = {worker.worker_id for worker in workers.values() if not worker.online or worker.seen < heard_since}
         for message in _readable(item for item in inputs if isinstance(item, Packet)):
             match message:
                 case Disconnect(worker_id=worker_id):

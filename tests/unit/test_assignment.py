@@ -52,7 +52,7 @@ def shares(
     """Which worker gets which job; `leases` is how many leases each worker has before."""
     counts = Counter(leases)
     given_out = share_out(queue, workers, lambda worker_id: counts[worker_id], aged_before, (), prefetch or {})
-    return [(worker.id, job_id) for worker, job_id in given_out]
+    return [(worker.worker_id, job_id) for worker, job_id in given_out]
 
 
 def counted(given_out: Sequence[tuple[str, str]], *workers: WorkerId) -> list[int]:
@@ -206,12 +206,6 @@ def test_what_waits_on_a_worker_is_filled_up_once_it_has_shrunk_to_half() -> Non
     assert len(shares(a_queue(*many(9)), [worker], leases={W1: 6})) == 4
 
 
-def test_who_is_offline_gets_nothing() -> None:
-    gone = a_worker(W1)
-    gone.online = False
-    assert shares(a_queue(*many(1)), [gone]) == []
-
-
 def test_nobody_waits_because_another_can_run_nothing() -> None:
     picky, able = a_worker(W1, slots=4, types=[IMPORT]), a_worker(W2, slots=4)
     assert counted(shares(a_queue(*many(4)), [picky, able]), W1, W2) == [0, 4]
@@ -255,10 +249,9 @@ def test_nothing_is_given_ahead_past_a_job_whose_turn_has_come() -> None:
     assert shares(a_queue(*many(4), first), [worker], prefetch={BACKTEST: 3})[0] == ("w1", "d")
 
 
-@pytest.mark.parametrize("reason", ["offline", "held", "drains", "refused"])
+@pytest.mark.parametrize("reason", ["drains", "refused"])
 def test_who_may_not_have_jobs_gets_none_ahead(reason: str) -> None:
     worker = a_worker(W1, window=0 if reason == "drains" else 1)
-    worker.online, worker.drained = reason != "offline", reason == "held"
     worker.refused = {BACKTEST: 1.0} if reason == "refused" else {}
     assert shares(a_queue(*many(4)), [worker], prefetch={BACKTEST: 3}) == []
 

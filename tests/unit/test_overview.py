@@ -18,7 +18,7 @@ LONG = "x" * 57
 
 def worker(number: int, types: int) -> Worker:
     return Worker(
-        id=WorkerId(f"{LONG}-{number:06}"),
+        worker_id=WorkerId(f"{LONG}-{number:06}"),
         incarnation="b",
         slots=1024,
         window=1024,
@@ -76,15 +76,14 @@ def test_a_small_fleet_is_shown_whole_and_by_name() -> None:
     ]
 
 
-def test_what_is_held_is_shown_even_where_nothing_waits_and_nobody_is_known() -> None:
-    held = worker(1, types=1)
-    held.drained = True
-    ledger = a_ledger(1, [JobType("paused")], [held.id, WorkerId("away")])
-    (away, known) = worker_views(ledger, [held], 3.0, 5.0)
-    assert (known.worker_id, known.drained, known.seen_s) == (held.id, True, 5.0)
+def test_a_pause_and_a_drain_are_shown_even_where_no_job_waits_and_no_worker_is_known() -> None:
+    drained = worker(1, types=1)
+    ledger = a_ledger(1, [JobType("paused")], [drained.worker_id, WorkerId("away")])
+    (away, known) = worker_views(ledger, [drained], 3.0, 5.0)
+    assert (known.worker_id, known.drained, known.seen_s) == (drained.worker_id, True, 5.0)
     assert away == WorkerView(
         WorkerId("away"), online=False, slots=0, leases=0, types=(), seen_s=3.0, version="", drained=True
     )
-    paused, waiting = queue_views(ledger, [held], 5.0)
+    paused, waiting = queue_views(ledger, [drained], 5.0)
     assert paused == QueueView(JobType("paused"), waiting=0, oldest_s=0.0, workers=0, paused=True)
     assert (waiting.waiting, waiting.workers, waiting.paused) == (1, 0, False)

@@ -1,9 +1,11 @@
-"""Who gets what: the queue of ready jobs, and how it is shared out among workers.
+"""Which worker gets which job: the queue of ready jobs, and how it is shared out. Pure.
 
-Order: strict priorities, first in, first out within one. Ageing bounds the wait of a low job: one that has waited
-longer than `max_wait_s` goes before everything that has not, the oldest first. What was given out ahead (see
-`stockworker.dispatcher.policy.Prefetch`) is done first by who has it: while it holds more than its window, it gets
-nothing else.
+Order: strict priorities, and first in, first out within a priority. Ageing bounds the wait of a low job: jobs that have
+waited longer than `max_wait_s` go before all others, the oldest first.
+
+Windows: a worker asks for as many leases as its window, which is its slots and some more that wait there. Prefetch (see
+`stockworker.dispatcher.policy.Prefetch`) gives a worker jobs ahead of that, for the time when it is cut off. A worker
+with more leases than its window finishes those first, and gets nothing else.
 """
 
 import heapq
@@ -24,21 +26,20 @@ _AGED: Final = -1
 
 @dataclass(slots=True)
 class Worker:
-    """A worker in the dispatcher's books.
+    """A worker as the dispatcher knows it: mostly what its last request contained.
 
     Attributes:
-        incarnation: nonce of its current start, from its last message.
-        former: those of earlier starts, of which messages may still come.
-        window: how many leases it wants to hold at once.
-        refused: job types that it announced and then could not run, and when they are to be tried there again.
+        incarnation: random ID of its current start.
+        former: incarnations of earlier starts, whose messages may still arrive.
+        window: how many leases it wants to have.
+        refused: job types that it announced and then could not run, and when each may be tried there again.
         online: whether it may be given jobs.
-        drained: an operator drained it; it gets no new jobs.
-        disk_pressure: it asks for none because it lacks disk space; it does not drain.
-        seen: when it last said something, on the steady clock.
-        certificate_days: in how many days its certificate ended when it last told, if it has one.
+        disk_pressure: it wants no leases because it lacks disk space; it does not drain.
+        seen: when its last message arrived, on the steady clock.
+        certificate_days: in how many days its certificate expires, by its last heartbeat; None without one.
     """
 
-    id: WorkerId
+    worker_id: WorkerId
     incarnation: str
     slots: int
     window: int
@@ -47,32 +48,26 @@ class Worker:
     version: str
     seen: float
     online: bool = True
-    drained: bool = False
     disk_pressure: bool = False
     former: tuple[str, ...] = ()
     refused: dict[JobType, float] = field(default_factory=dict)
     certificate_days: int | None = None
 
-    @property
-    def available(self) -> bool:
-        """Whether it may be given jobs at all."""
-        return self.online and not self.drained
-
     def wants_jobs(self, leases: int) -> bool:
         """Whether a worker that has `leases` leases should get more.
 
-        It has a free slot, or at most half as many jobs waiting there as fit: short jobs travel many to a message.
+        It has a free slot, or at most half of the jobs that may wait there are left: short jobs travel many to a message.
         """
         return leases < self.window and leases <= (self.slots + self.window) // 2
 
     def may_run(self, job_type: JobType, tags: frozenset[Tag]) -> bool:
-        """Whether a job of this type that asks for these tags can be given to it."""
+        """Whether it can run a job of this type that requires these tags."""
         return job_type in self.types and job_type not in self.refused and tags <= self.tags
 
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Jobs that are alike to whoever gives them out."""
+    """Jobs that are alike for the assignment."""
 
     type: JobType
     tags: frozenset[Tag]
@@ -80,11 +75,11 @@ class Lane:
 
 
 _Entry = tuple[float, int, JobId, Lane]
-"""When it was ready, order of arrival, which job, where: the first two decide, and no two jobs share the second."""
+"""When it was ready, order of arrival, which job, its lane: the first two decide, and no two jobs share the second."""
 
 
 class ReadyQueue:
-    """The jobs that wait for a worker, one heap per job type, tags and priority."""
+    """The jobs that wait for a worker: a heap for each combination of type, tags and priority."""
 
     def __init__(self) -> None:
         self._lanes: dict[Lane, list[_Entry]] = {}
@@ -109,7 +104,7 @@ class ReadyQueue:
             self._sizes[entry[3]] -= 1
 
     def waiting(self) -> Iterator[tuple[JobType, int, float]]:
-        """Each type that waits: how many jobs, and since when the longest waiting one is ready (steady clock)."""
+        """Yield each type with waiting jobs: how many, and since when the oldest is ready (steady clock)."""
         found: dict[JobType, tuple[int, float]] = {}
         for lane in list(self._lanes):
             head = self._head(lane)
@@ -120,9 +115,9 @@ class ReadyQueue:
             yield job_type, count, since
 
     def next_lane(self, worker: Worker, aged_before: float, paused: Container[JobType] = ()) -> Lane | None:
-        """Where the job is that `worker` should get next, of no type in `paused`.
+        """Return the lane of the job that `worker` should get next, leaving out types in `paused`.
 
-        Those ready before `aged_before` have waited too long.
+        Jobs that were ready before `aged_before` have waited too long, and go first.
         """
         best: tuple[int, float, int] | None = None
         best_lane = None
@@ -139,7 +134,7 @@ class ReadyQueue:
         return best_lane
 
     def take(self, lane: Lane) -> JobId:
-        """Take out the first job of a lane that `next_lane` has just named."""
+        """Take out the first job of a lane that `next_lane` has just returned."""
         job_id = heapq.heappop(self._lanes[lane])[2]
         self.discard(job_id)
         return job_id
@@ -156,7 +151,7 @@ class ReadyQueue:
 
 def share_out(
     queue: ReadyQueue,
-    workers: Iterable[Worker],
+    workers: Sequence[Worker],
     leases: Callable[[WorkerId], int],
     aged_before: float,
     paused: Container[JobType] = (),
@@ -169,21 +164,20 @@ def share_out(
 
     Args:
         queue: the ready jobs.
-        workers: every known worker.
+        workers: those that may get jobs.
         leases: how many leases a worker has now.
         aged_before: see `ReadyQueue.next_lane`.
         paused: types that are not dispatched.
         prefetch: how many leases beyond its slots a worker may get, by type.
     """
-    available = [worker for worker in workers if worker.available]
-    deal = _Deal(queue, {worker.id: leases(worker.id) for worker in available}, aged_before, paused)
-    wanting = deal.by_load(worker for worker in available if worker.wants_jobs(deal.loads[worker.id]))
+    deal = _Deal(queue, {worker.worker_id: leases(worker.worker_id) for worker in workers}, aged_before, paused)
+    wanting = deal.by_load(worker for worker in workers if worker.wants_jobs(deal.loads[worker.worker_id]))
     deal.rounds(wanting, lambda worker: min(worker.slots, worker.window))
     deal.rounds(wanting, lambda worker: worker.window)
     if prefetch:
         most = max(prefetch.values())
         deal.rounds(
-            deal.by_load(worker for worker in available if worker.window),
+            deal.by_load(worker for worker in workers if worker.window),
             lambda worker: worker.slots + most,
             lambda worker, job_type: min(MAX_LEASES, worker.slots + prefetch[job_type]) if job_type in prefetch else 0,
         )
@@ -208,7 +202,7 @@ class _Deal:
         self.shares: list[tuple[Worker, JobId]] = []
 
     def by_load(self, workers: Iterable[Worker]) -> list[Worker]:
-        return sorted(workers, key=lambda worker: self.loads[worker.id])
+        return sorted(workers, key=lambda worker: self.loads[worker.worker_id])
 
     def rounds(
         self,
@@ -224,13 +218,13 @@ class _Deal:
         while workers and len(self._queue):
             served = []
             for worker in workers:
-                if self.loads[worker.id] >= most(worker):
+                if self.loads[worker.worker_id] >= most(worker):
                     continue
                 lane = self._queue.next_lane(worker, self._aged_before, self._paused)
                 if lane is None:
                     continue
-                if most_of_type is None or self.loads[worker.id] < most_of_type(worker, lane.type):
+                if most_of_type is None or self.loads[worker.worker_id] < most_of_type(worker, lane.type):
                     self.shares.append((worker, self._queue.take(lane)))
-                    self.loads[worker.id] += 1
+                    self.loads[worker.worker_id] += 1
                     served.append(worker)
             workers = served

@@ -123,7 +123,7 @@ class DispatcherMachine:
                 self._handle_one(event, now)
         self._look_at_clock(now)
         if self._link_up and len(self.ledger.ready):
-            self.roster.give_out(now)
+            self.roster.assign_jobs(now)
         self._answer_queries(now)
         saves, notices, transitions = self.ledger.flush()
         return [*saves, *self._prune(now), *self._outbox.flush(notices, transitions)]

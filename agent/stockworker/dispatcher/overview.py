@@ -21,7 +21,10 @@ def queue_views(ledger: Ledger, workers: Collection[Worker], steady: float) -> t
     waiting.update((job_type, (count, since)) for job_type, count, since in ledger.ready.waiting())
     views = []
     for job_type, (count, since) in sorted(waiting.items()):
-        able = sum(worker.available and worker.may_run(job_type, frozenset()) for worker in workers)
+        able = sum(
+            worker.online and worker.worker_id not in ledger.drained and worker.may_run(job_type, frozenset())
+            for worker in workers
+        )
         views.append(QueueView(job_type, count, max(0.0, steady - since), able, job_type in ledger.paused))
     return tuple(views[: _ROOM // _ENTRY])
 
@@ -42,15 +45,15 @@ def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady:
         for worker_id in ledger.drained
     }
     for worker in workers:
-        views[worker.id] = WorkerView(
-            worker_id=worker.id,
+        views[worker.worker_id] = WorkerView(
+            worker_id=worker.worker_id,
             online=worker.online,
             slots=worker.slots,
-            leases=ledger.leases.count(worker.id),
+            leases=ledger.leases.count(worker.worker_id),
             types=tuple(sorted(worker.types - worker.refused.keys())),
             seen_s=max(0.0, steady - worker.seen),
             version=worker.version,
-            drained=worker.drained,
+            drained=worker.worker_id in ledger.drained,
             certificate_days=worker.certificate_days,
         )
     by_name = [views[worker_id] for worker_id in sorted(views)]

@@ -1,7 +1,31 @@
-"""The workers that the dispatcher knows, and the leases that they hold. Pure, a part of the dispatcher's machine.
+"""The workers that the dispatcher knows, and what it does with their messages. Pure, a part of the dispatcher's machine.
 
-A worker exists here by its own word (`Request`), and is forgotten by it or after long silence. What an operator wants
-of it is in the ledger.
+A worker enters the roster with its first request. It leaves when it unregisters, when it is denied, or after a long
+silence. Its leases are in the ledger (`stockworker.dispatcher.leases` explains them), and so are drains: both outlive
+the worker's entry here.
+
+Incarnations. Each start of a worker has a random ID, and every message of that start carries it. Incarnations have no
+order. A message under an unknown one can come from a later start. It can also come from an earlier start: a broker that
+has crashed delivers old messages again, and the dispatcher may have started since and not know that one. Requests are
+therefore judged by what is known of the current incarnation, the one of the last accepted request:
+
+================  =====================================================================================================
+Incarnation       Its request is accepted
+================  =====================================================================================================
+current           always
+unknown           if the current one has unregistered, was reported as disconnected by the broker, or has been silent
+                  for half a lease
+former            only after that silence
+================  =====================================================================================================
+
+So a late message cannot displace a live worker. Of two machines that share a name, the one that started last wins until
+it falls silent. And where the wrong one was accepted, the right one is back before a lease runs out.
+
+A worker that restarts keeps the leases that its journal has, and lists them in its first request. All others end: a
+lease that was running is lost, because the job may have taken the machine down, and any other is released.
+
+The dispatcher has an incarnation as well, and announces it in its presence. Workers answer with a request, because a new
+dispatcher starts with an empty roster.
 """
 
 from collections import Counter
@@ -46,19 +70,22 @@ from stockworker.protocol.messages import (
 from stockworker.shell.turn import Now
 
 _FORMER_INCARNATIONS: Final = 8
-"""Earlier starts of a worker that are remembered."""
+"""How many earlier starts of a worker are remembered."""
 
 
 class Roster:
-    """Who works, with what; turns what workers say into changes of the ledger, and gives out jobs.
+    """Turns messages of workers into changes of the ledger, and assigns jobs.
 
     Args:
         policy: the numbers that it decides by.
         entropy: for tokens and jitter.
-        ledger: the books.
-        alarms: armed for every job that comes back.
+        ledger: the jobs and their leases.
+        alarms: armed for every job that is released or lost.
         counters: of the dispatcher.
-        outbox: takes what is told to workers and to the log.
+        outbox: takes messages to workers, and log events.
+
+    Attributes:
+        workers: every known worker.
     """
 
     def __init__(
@@ -78,22 +105,22 @@ class Roster:
         self._counters = counters
         self._outbox = outbox
         self._unserved: set[JobType] = set()
-        self._hears_since = 0.0
+        self._receives_since = 0.0
         self.workers: dict[WorkerId, Worker] = {}
 
     def resume(self, now: Now) -> None:
-        """Restore the leases from before this start. Their workers get as much time as if the leases were new."""
+        """Restore the leases from before this start. Each is valid for as long as a new one."""
         for job in self._ledger.jobs.values():
             if job.state in LEASED and job.assigned_at is not None:
-                # When a lease was renewed last is not stored. A long lease therefore ends when it would without renewals:
-                # otherwise a dispatcher that restarts often would never give a dead worker's jobs to others.
+                # The time of the last renewal is not stored. A long lease (prefetch) therefore counts from its start:
+                # else a dispatcher that restarts often would never take a dead worker's jobs back.
                 left_s = min(job.assigned_at + self._validity_s(job) - now.wall, self._validity_s(job))
                 self._ledger.restore_lease(job, now, max(self._policy.lease_s, left_s))
 
     # --- requests -----------------------------------------------------------------------------------------------------
 
     def requested(self, message: Request, now: Now) -> None:
-        """A worker has said how it stands, and what it wants."""
+        """A worker has sent its whole state: what it can run, how many jobs it wants, and its leases."""
         worker = self.workers.get(message.worker_id)
         if worker is not None and self._is_old(worker, message, now):
             self._counters["requests_old"] += 1
@@ -113,27 +140,21 @@ class Roster:
         self._unclaimed(worker, claimed, restarted=restarted, now=now)
 
     def _is_old(self, worker: Worker, message: Request, now: Now) -> bool:
-        """Whether a request is of an earlier start of the worker: a broker that has crashed delivers such ones again.
-
-        Of a start that we don't know we can't tell whether it is a later one: we may have started since. So it is
-        believed when the one that we know has said goodbye, as the broker does for whoever is killed, or has missed a
-        request. An earlier one is believed only then: where two machines share a name, the one that has started last
-        is, unless it falls silent; and one that was only heard late gives way before a lease runs out.
-        """
-        heard = self._silent_s(worker, now) < self._policy.lease_s / 2
+        """Whether a request is counted as one of an earlier start of the worker: the table at the head."""
+        active = self._silent_s(worker, now) < self._policy.lease_s / 2
         if message.incarnation in worker.former:
-            return heard
-        return message.incarnation != worker.incarnation and worker.online and heard
+            return active
+        return message.incarnation != worker.incarnation and worker.online and active
 
     def _silent_s(self, worker: Worker, now: Now) -> float:
-        """For how long a worker has said nothing, while it could be heard."""
-        return now.steady - max(worker.seen, self._hears_since)
+        """For how long a worker has been silent, not counting the time when nothing could be received."""
+        return now.steady - max(worker.seen, self._receives_since)
 
     def _enlist(self, message: Request, now: Now) -> Worker:
         old = self.workers.get(message.worker_id)
         incarnations = () if old is None else (*old.former, old.incarnation)
         worker = Worker(
-            id=message.worker_id,
+            worker_id=message.worker_id,
             incarnation=message.incarnation,
             slots=message.slots,
             window=message.window,
@@ -143,18 +164,18 @@ class Roster:
             seen=now.steady,
             former=tuple(each for each in incarnations if each != message.incarnation)[-_FORMER_INCARNATIONS:],
         )
-        self.workers[worker.id] = worker
-        self._outbox.log(WorkerSeen(worker=worker.id, version=worker.version, slots=worker.slots))
+        self.workers[worker.worker_id] = worker
+        self._outbox.log(WorkerSeen(worker=worker.worker_id, version=worker.version, slots=worker.slots))
         return worker
 
     def _claimed(self, worker: Worker, claim: ReportedLease, now: Now) -> None:
-        job = self._ledger.job_of_lease(claim.job_id, worker.id, claim.token)
+        job = self._ledger.job_of_lease(claim.job_id, worker.worker_id, claim.token)
         if job is not None and job.state is State.QUEUED and claim.status is not LeaseStatus.WAITING:
             job = self._reclaim(job, now)
         if job is None or job.state not in LEASED:
             # A finished attempt is settled by its report, which the worker repeats until it is answered.
             if claim.status is not LeaseStatus.FINISHED:
-                self._outbox.stale(worker.id, claim.token)
+                self._outbox.stale(worker.worker_id, claim.token)
                 if job is not None and job.state is State.QUEUED:
                     self._ledger.invalidate_token(job)
             return
@@ -165,34 +186,34 @@ class Roster:
             self._ledger.move(job, Trigger.STARTED)
         if job.cancel_requested:
             self.order_cancel(claim.job_id, now)
-        self._outbox.renewed(worker.id)
+        self._outbox.renewed(worker.worker_id)
 
     def _unclaimed(self, worker: Worker, claimed: set[Token], *, restarted: bool, now: Now) -> None:
-        """Deal with leases in our books that the worker does not speak of.
+        """Handle the leases that a request of their worker does not name.
 
-        A worker that has restarted does not have them: it wrote down what it accepted. One that has not restarted
-        may not have seen them yet; when that has taken too long, the offer got lost.
+        A worker that has restarted does not have them: its journal has all that it accepted. One that has not restarted
+        may not have received them yet. After `reoffer_s` the assignment is taken for lost, and is sent again.
         """
         again = []
-        for lease in self._ledger.leases.of_worker(worker.id):
+        for lease in self._ledger.leases.of_worker(worker.worker_id):
             if lease.attempt.token in claimed:
                 continue
             job = self._ledger.jobs[lease.attempt.job_id]
             if restarted and lease.status is LeaseStatus.RUNNING:
-                self._lose(job, now)  # it ran there, and not even the journal knows: it took the machine down
+                self._lose(job, now)  # it may have taken the machine down, and the journal with it
             elif restarted:
-                self._release(job, f"worker {worker.id} restarted without it", now)
+                self._release(job, f"worker {worker.worker_id} restarted without it", now)
             elif now.steady - lease.offered >= self._policy.reoffer_s:
                 lease.offered = now.steady
                 again.append(job)
         if again:
             self._counters["leases_reoffered"] += len(again)
-            self._outbox.offer(worker.id, again)
+            self._outbox.offer(worker.worker_id, again)
 
-    # --- comings and goings -------------------------------------------------------------------------------------------
+    # --- presence -----------------------------------------------------------------------------------------------------
 
     def presence_changed(self, message: Register | Unregister | Heartbeat | Disconnect, now: Now) -> None:
-        """A worker has come, lives, was cut off, or has left."""
+        """A worker has registered, is alive, was disconnected, or has left."""
         worker = self.workers.get(message.worker_id)
         if worker is None or worker.incarnation != message.incarnation:
             return
@@ -201,29 +222,33 @@ class Roster:
                 worker.seen, worker.online, worker.certificate_days = now.steady, True, days
             case Disconnect():
                 worker.online = False
-                self._outbox.log(WorkerDisconnected(worker=worker.id, leases=self._ledger.leases.count(worker.id)))
+                self._outbox.log(
+                    WorkerDisconnected(worker=worker.worker_id, leases=self._ledger.leases.count(worker.worker_id))
+                )
             case Unregister():
-                for lease in self._ledger.leases.of_worker(worker.id):
-                    self._release(self._ledger.jobs[lease.attempt.job_id], f"worker {worker.id} has left", now)
-                del self.workers[worker.id]
-                self._outbox.log(WorkerLeft(worker=worker.id))
+                for lease in self._ledger.leases.of_worker(worker.worker_id):
+                    self._release(self._ledger.jobs[lease.attempt.job_id], f"worker {worker.worker_id} has left", now)
+                del self.workers[worker.worker_id]
+                self._outbox.log(WorkerLeft(worker=worker.worker_id))
             case Register():
-                pass  # the request that comes with it says more
+                pass  # for other readers; the request that comes with it has more
 
     def unreached(self, event: Unreached, now: Now) -> None:
-        """Offers reached nobody: take back what their worker has not claimed since."""
+        """The broker could not deliver assignments: release the leases that the worker has not claimed since."""
         worker = self.workers.get(event.worker_id)
         if worker is None:
             return
         unreached = set(event.tokens)
-        for lease in self._ledger.leases.of_worker(worker.id):
+        for lease in self._ledger.leases.of_worker(worker.worker_id):
             if lease.attempt.token in unreached and lease.status is None:
                 if worker.seen <= lease.offered:
                     worker.online = False
-                self._release(self._ledger.jobs[lease.attempt.job_id], f"worker {worker.id} is not connected", now)
+                self._release(
+                    self._ledger.jobs[lease.attempt.job_id], f"worker {worker.worker_id} is not connected", now
+                )
 
     def expel(self, worker_id: WorkerId, now: Now) -> None:
-        """Take all jobs from a worker and forget it: no token that it has counts any more, not even of a lost lease."""
+        """Remove a denied worker. Every token that it has becomes invalid, those of lost leases included."""
         self.workers.pop(worker_id, None)
         leases = self._ledger.leases.of_worker(worker_id)
         self._outbox.log(WorkerDenied(worker=worker_id, leases=len(leases)))
@@ -234,34 +259,34 @@ class Roster:
                 self._ledger.invalidate_token(job)
 
     def extend_leases(self, now: Now) -> None:
-        """Nobody could be heard for a while: that is not their fault."""
-        self._hears_since = now.steady
+        """Give every lease the full time again: for a while, no renewal could be received."""
+        self._receives_since = now.steady
         for lease in self._ledger.leases:
             lease.deadline = max(lease.deadline, now.steady + self._policy.lease_s)
 
     def look_for_lost(self, now: Now) -> None:
-        """Take back leases that have run out, and drop workers that have been silent for long."""
+        """End the leases whose deadline has passed, and remove workers that have been silent for long."""
         lost = [lease.attempt for lease in self._ledger.leases if lease.deadline <= now.steady]
         for attempt in lost:
             self._lose(self._ledger.jobs[attempt.job_id], now)
         silent = {attempt.worker for attempt in lost}
         for worker in list(self.workers.values()):
             silent_s = self._silent_s(worker, now)
-            # One that let a lease run out in silence must not get the same job again: the next loss would be blamed
+            # A silent worker that has just lost a lease must not get the same job again: the next loss would be blamed
             # on the job, too.
-            patience_s = self._policy.lease_s if worker.id in silent else self._policy.worker_timeout_s
+            patience_s = self._policy.lease_s if worker.worker_id in silent else self._policy.worker_timeout_s
             if worker.online and silent_s >= patience_s:
                 worker.online = False
-                self._outbox.log(WorkerLost(worker=worker.id, silent_s=round(silent_s)))
-            if not self._ledger.leases.count(worker.id) and silent_s > self._policy.forget_worker_s:
-                del self.workers[worker.id]
+                self._outbox.log(WorkerLost(worker=worker.worker_id, silent_s=round(silent_s)))
+            if not self._ledger.leases.count(worker.worker_id) and silent_s > self._policy.forget_worker_s:
+                del self.workers[worker.worker_id]
 
     def serves(self, job_type: JobType) -> bool:
-        """Whether a worker that we know runs jobs of this type."""
+        """Whether a known worker runs jobs of this type."""
         return any(worker.may_run(job_type, frozenset()) for worker in self.workers.values())
 
     def note_unserved(self, job_type: JobType) -> None:
-        """Say once that nobody runs a type, until a worker comes that offers it."""
+        """Log that no worker runs a type: once, until a worker offers it."""
         if job_type not in self._unserved and not self.serves(job_type):
             self._unserved.add(job_type)
             self._outbox.log(TypeUnserved(type=job_type))
@@ -269,14 +294,14 @@ class Roster:
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def order_cancel(self, job_id: JobId, now: Now) -> None:
-        """Tell the worker of a job that is to be cancelled, if it has one."""
+        """Order the worker of a job to stop it, if a cancellation was requested and the job has a worker."""
         job = self._ledger.jobs.get(job_id)
         if job is not None and job.state in LEASED and job.cancel_requested and job.worker is not None:
             self._want_back(self._ledger.leases[job_id], now)
             self._outbox.send(Control(job.worker, ControlAction.CANCEL, job.token))
 
     def drain_changed(self, worker_id: WorkerId, now: Now) -> None:
-        """An operator wants a worker to drain, or no longer."""
+        """An operator has drained a worker, or has ended that."""
         if worker_id in self._ledger.drained:
             for lease in self._ledger.leases.of_worker(worker_id):
                 self._want_back(lease, now)
@@ -285,24 +310,25 @@ class Roster:
             self._order_drain(worker)
 
     def _order_drain(self, worker: Worker) -> None:
-        """Tell a worker whether it is to drain, where that is not what it does."""
-        worker.drained = worker.id in self._ledger.drained
+        """Order a worker to drain, or to resume, if its request shows that it does not."""
+        drained = worker.worker_id in self._ledger.drained
         drains = worker.window == 0 and not worker.disk_pressure
-        if worker.drained is not drains:
-            action = ControlAction.DRAIN if worker.drained else ControlAction.RESUME
-            self._outbox.send(Control(worker.id, action))
+        if drained is not drains:
+            self._outbox.send(Control(worker.worker_id, ControlAction.DRAIN if drained else ControlAction.RESUME))
 
     # --- reports ------------------------------------------------------------------------------------------------------
 
     def reported(self, message: Report, now: Now) -> None:
-        """A worker has said how attempts ended."""
+        """A worker has reported the outcomes of attempts."""
         worker = self.workers.get(message.worker_id)
         for report in message.attempts:
             job = self._ledger.job_of_lease(report.job_id, message.worker_id, report.token)
             if job is None:
-                self._report_of_another(message.worker_id, report)
+                self._report_of_no_lease(message.worker_id, report)
             elif job.state is State.SCHEDULED:
-                self._outbox.stored(message.worker_id, report.token)  # said before: it was this that scheduled it
+                self._outbox.stored(
+                    message.worker_id, report.token
+                )  # repeated: it was this report that scheduled the job
             else:
                 self._settle(job, report, worker, now)
                 self._outbox.stored(message.worker_id, report.token)
@@ -319,10 +345,10 @@ class Roster:
             self._outbox.log(JobRetried(**about(job), outcome=report.outcome, reason=job.reason, delay_s=0.0))
         self._outbox.note_ending(job, report.outcome, now)
 
-    def _report_of_another(self, worker_id: WorkerId, report: AttemptReport) -> None:
+    def _report_of_no_lease(self, worker_id: WorkerId, report: AttemptReport) -> None:
         job = self._ledger.ended.get(report.job_id)
         if job is not None and job.token == report.token and job.worker == worker_id:
-            self._outbox.stored(worker_id, report.token)  # said before: it was this that ended the job
+            self._outbox.stored(worker_id, report.token)  # repeated: it was this report that ended the job
             return
         self._counters["reports_stale"] += 1
         self._outbox.log(ReportStale(job=report.job_id, worker=worker_id, outcome=report.outcome))
@@ -330,26 +356,28 @@ class Roster:
 
     # --- leases -------------------------------------------------------------------------------------------------------
 
-    def give_out(self, now: Now) -> None:
-        """Lease ready jobs to whoever wants some."""
+    def assign_jobs(self, now: Now) -> None:
+        """Lease ready jobs to workers that want some."""
         offers: dict[WorkerId, list[JobRecord]] = {}
+        drained = self._ledger.drained
+        workers = [worker for worker in self.workers.values() if worker.online and worker.worker_id not in drained]
         aged_before = now.steady - self._policy.max_wait_s
         prefetch = {job_type: prefetch.jobs for job_type, prefetch in self._policy.prefetch.items()}
         leases = self._ledger.leases.count
         for worker, job_id in share_out(
-            self._ledger.ready, self.workers.values(), leases, aged_before, self._ledger.paused, prefetch
+            self._ledger.ready, workers, leases, aged_before, self._ledger.paused, prefetch
         ):
             token = make_token(self._entropy)
-            job = self._ledger.lease(self._ledger.jobs[job_id], worker.id, token, now, self._policy.lease_s)
-            offers.setdefault(worker.id, []).append(job)
+            job = self._ledger.lease(self._ledger.jobs[job_id], worker.worker_id, token, now, self._policy.lease_s)
+            offers.setdefault(worker.worker_id, []).append(job)
         for worker_id, jobs in offers.items():
             self._outbox.offer(worker_id, jobs)
 
     def _validity_s(self, job: JobRecord) -> float:
-        """How long a lease that its worker has claimed is valid without renewal.
+        """How long a lease is valid after a claim.
 
-        One that outlives a cut is for who is to finish the job there, cut off or not; nobody waits so long for a job
-        that is wanted back.
+        A worker that is cut off keeps jobs of a type with prefetch for longer, and finishes them there. A job that is
+        wanted back, because it was cancelled or its worker drained, gets the usual time.
         """
         prefetch = self._policy.prefetch.get(job.spec.type)
         if prefetch is None or job.cancel_requested or job.worker in self._ledger.drained:

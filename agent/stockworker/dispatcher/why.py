@@ -3,7 +3,6 @@
 from collections.abc import Callable, Collection, Iterator
 
 from stockworker.dispatcher.assignment import Worker
-from stockworker.dispatcher.leases import LeaseTable
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.body import MAX_TEXT
@@ -53,23 +52,23 @@ def _queued(job: JobRecord, ledger: Ledger, workers: Collection[Worker], now: No
         yield f"jobs of type {spec.type} are paused: stockworker resume {spec.type}"
     able = [worker for worker in workers if spec.type in worker.types]
     if able:
-        yield from _obstacles(job, able, ledger.leases, paused=paused)
+        yield from _obstacles(job, able, ledger, paused=paused)
     else:
         yield f"none of the {len(workers)} known workers runs jobs of type {spec.type}"
     yield from _expiry(job, now)
 
 
-def _obstacles(job: JobRecord, able: Collection[Worker], leases: LeaseTable, *, paused: bool) -> Iterator[str]:
+def _obstacles(job: JobRecord, able: Collection[Worker], ledger: Ledger, *, paused: bool) -> Iterator[str]:
     """What keeps each of the workers that run a type from this job: the first thing that does."""
     spec = job.spec
     obstacles: tuple[tuple[str, Callable[[Worker], bool]], ...] = (
         ("found unable to run it, see their logs", lambda worker: spec.type in worker.refused),
         (f"without one of its tags ({', '.join(sorted(spec.tags))})", lambda worker: not spec.tags <= worker.tags),
         ("not connected", lambda worker: not worker.online),
-        ("drained (stockworker undrain WORKER)", lambda worker: worker.drained),
+        ("drained (stockworker undrain WORKER)", lambda worker: worker.worker_id in ledger.drained),
         ("short of space for results, see their logs", lambda worker: worker.disk_pressure),
         ("about to stop", lambda worker: worker.window == 0),
-        ("busy", lambda worker: not worker.wants_jobs(leases.count(worker.id))),
+        ("busy", lambda worker: not worker.wants_jobs(ledger.leases.count(worker.worker_id))),
     )
     left = list(able)
     for text, keeps in obstacles:
