@@ -101,7 +101,7 @@ def test_a_paused_type_waits_and_says_why_until_it_is_resumed(fleet: Fleet) -> N
 def test_a_type_that_nobody_runs_may_be_misspelt(fleet: Fleet) -> None:
     done = run(fleet, "pause", "ecoh")
     assert (done.status, done.output) == (0, "ecoh paused\n")
-    assert done.errors == "stockworker: ecoh: no such type is known now\n"
+    assert done.errors == "stockworker: ecoh: no known worker runs this type\n"
     assert run(fleet, "resume", "ecoh").status == 0
 
 
@@ -162,7 +162,7 @@ def test_an_instance_of_this_machine_is_named_by_its_number(fleet: Fleet) -> Non
 
 def test_a_worker_that_is_not_there_is_drained_when_it_comes(fleet: Fleet) -> None:
     done = run(fleet, "drain", "host-9", "--json")
-    assert done.json == {"worker": "host-9", "status": "drained", "reason": "no such worker is known now"}
+    assert done.json == {"worker": "host-9", "status": "drained", "reason": "no worker of this name is known"}
     assert "offline, drained" in run(fleet, "stats").output
     run(fleet, "undrain", "host-9")
     assert "host-9" not in run(fleet, "stats").output

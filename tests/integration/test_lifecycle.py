@@ -72,7 +72,7 @@ def test_a_poison_job_crashes_at_most_max_crashes_processes(
     ended, outcomes = run_job(fleet, job_type, payload, max_attempts=9, max_crashes=2)
     assert (ended.state, outcomes) == (State.FAILED, ["crashed", "crashed"])
     assert (ended.reason or "").startswith(reason)
-    assert (ended.reason or "").endswith("(took down 2 processes; max_crashes is 2)")
+    assert (ended.reason or "").endswith("(2 crashes; max_crashes is 2)")
 
 
 def test_an_error_is_retried_until_no_attempt_is_left(fleet: Fleet) -> None:
@@ -167,7 +167,7 @@ def test_an_ended_job_can_be_neither_cancelled_nor_retried(fleet: Fleet) -> None
     async def ask(client: Client) -> list[str | None]:
         return [(await client.cancel(ended.job_id)).reason, (await client.retry(ended.job_id)).reason]
 
-    assert as_client(fleet, ask, "operator") == 2 * ["it is completed already"]
+    assert as_client(fleet, ask, "operator") == 2 * ["the job is already completed"]
 
 
 def test_an_operator_can_retry_a_failed_job(fleet: Fleet, tmp_path: Path) -> None:
@@ -200,7 +200,7 @@ def test_a_job_does_not_start_before_its_time(fleet: Fleet) -> None:
 
 def test_a_job_that_does_not_start_in_time_expires(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "echo", tags=["on-the-moon"], expires_at=clock.wall() + 0.5)
-    assert (ended.state, ended.reason) == (State.EXPIRED, "nobody started it before expires_at")
+    assert (ended.state, ended.reason) == (State.EXPIRED, "no worker started it before expires_at")
     assert outcomes == []
 
 

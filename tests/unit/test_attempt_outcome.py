@@ -114,7 +114,7 @@ def test_a_job_that_takes_processes_down_is_given_up_before_its_attempts_are_use
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.CRASHED, error="killed by signal 11")))
     dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A))
     assert dispatcher.state(A) is State.FAILED
-    assert dispatcher.job(A).reason == "killed by signal 11 (took down 2 processes; max_crashes is 2)"
+    assert dispatcher.job(A).reason == "killed by signal 11 (2 crashes; max_crashes is 2)"
 
 
 def test_a_job_whose_worker_was_killed_runs_again_at_once(dispatcher: DispatcherBook) -> None:
@@ -139,7 +139,7 @@ def test_a_job_that_kills_its_worker_each_time_is_given_up(dispatcher: Dispatche
     dispatcher.tell(report(W1, second))
     dispatcher.expect(ack(W1, stored=[second.token]), dispatcher.told(A))
     assert dispatcher.state(A) is State.FAILED
-    assert dispatcher.job(A).reason == "the agent was killed (took down 2 workers or processes; max_crashes is 2)"
+    assert dispatcher.job(A).reason == "the agent was killed (2 crashes; max_crashes is 2)"
 
 
 def test_a_loss_that_was_noticed_before_it_is_reported_counts_once(dispatcher: DispatcherBook) -> None:

@@ -34,8 +34,8 @@ def deny(*workers: WorkerId) -> Denied:
 def refusal(worker_id: WorkerId, *tokens: Token) -> Send:
     """It is told that it is denied, and that these are not its own."""
     error = (
-        f"worker {worker_id} is on the dispatcher's list of denied workers: nothing of it counts, and its jobs were "
-        "given to others. If that is a mistake, have it taken off dispatcher.denied_workers"
+        f"worker {worker_id} is on the dispatcher's list of denied workers: its messages are ignored, and its jobs were "
+        "given to others. If that is a mistake, remove it from dispatcher.denied_workers"
     )
     return Send(Ack(worker_id, stale=tokens, error=error))
 

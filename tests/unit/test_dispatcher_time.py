@@ -22,7 +22,7 @@ from tests.harness.dispatching import (
 )
 from tests.harness.playbook import VirtualClock
 
-EXPIRED = "nobody started it before expires_at"
+EXPIRED = "no worker started it before expires_at"
 
 
 def test_a_job_starts_at_its_time(dispatcher: DispatcherBook) -> None:

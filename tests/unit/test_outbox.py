@@ -126,14 +126,14 @@ def test_a_flush_leaves_nothing_behind(outbox: Outbox) -> None:
 def test_an_outcome_is_logged_where_an_operator_may_have_to_act(
     outbox: Outbox, state: State, outcome: Outcome, expected: type[LogEvent] | None
 ) -> None:
-    outbox.note_ending(a_job_with_reason(state, "first line\nsecond line"), outcome, NOW)
+    outbox.log_outcome(a_job_with_reason(state, "first line\nsecond line"), outcome, NOW)
     logged = [effect for effect in outbox.flush((), ()) if isinstance(effect, LogEvent)]
     assert [type(event) for event in logged] == ([] if expected is None else [expected])
     assert [getattr(event, "reason", None) for event in logged] == ["first line"] * len(logged)
 
 
 def test_the_payload_of_a_sealed_job_is_not_logged_with_its_reason(outbox: Outbox) -> None:
-    outbox.note_ending(a_job_with_reason(State.FAILED, "refused sealed.1.abc.def.ghi"), Outcome.ERROR, NOW)
+    outbox.log_outcome(a_job_with_reason(State.FAILED, "refused sealed.1.abc.def.ghi"), Outcome.ERROR, NOW)
     (event,) = (effect for effect in outbox.flush((), ()) if isinstance(effect, JobFailed))
     assert event.reason is not None
     assert "abc" not in event.reason

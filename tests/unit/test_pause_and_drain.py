@@ -103,15 +103,15 @@ def test_what_is_not_paused_can_be_resumed(dispatcher: DispatcherBook) -> None:
     assert dispatcher.orders == []
 
 
-def test_what_is_not_known_is_held_all_the_same_and_said(dispatcher: DispatcherBook) -> None:
-    for message, status, kind in (
-        (pause(BACKTEST, R), ReceiptStatus.DISPATCH_STOPPED, "type"),
-        (resume(BACKTEST, R), ReceiptStatus.DISPATCH_RESUMED, "type"),
-        (drain(W1, R), ReceiptStatus.DISPATCH_STOPPED, "worker"),
-        (undrain(W1, R), ReceiptStatus.DISPATCH_RESUMED, "worker"),
+def test_an_unknown_name_is_accepted_with_a_hint(dispatcher: DispatcherBook) -> None:
+    for message, status, hint in (
+        (pause(BACKTEST, R), ReceiptStatus.DISPATCH_STOPPED, "no known worker runs this type"),
+        (resume(BACKTEST, R), ReceiptStatus.DISPATCH_RESUMED, "no known worker runs this type"),
+        (drain(W1, R), ReceiptStatus.DISPATCH_STOPPED, "no worker of this name is known"),
+        (undrain(W1, R), ReceiptStatus.DISPATCH_RESUMED, "no worker of this name is known"),
     ):
         dispatcher.tell(message)
-        dispatcher.expect(receipt(None, status, f"no such {kind} is known now"))
+        dispatcher.expect(receipt(None, status, hint))
 
 
 # --- drained workers --------------------------------------------------------------------------------------------------

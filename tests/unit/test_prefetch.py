@@ -260,7 +260,7 @@ def test_why_tells_that_it_stays_there_and_how_to_get_it_back(dispatcher: Dispat
     assert why(dispatcher) == (
         "attempt 1: worker w1 has it waiting for a free slot",
         "its lease ends in 7100 s unless renewed",
-        "it stays there though the worker is cut off (prefetch); to take it back: stockworker drain w1",
+        "it stays there if the worker is cut off (prefetch). To take it back: stockworker drain w1",
     )
     assert dispatcher.turn([drain(W1)]) == [order(W1, DRAIN)]
     assert why(dispatcher)[1:] == ("its lease ends in 30 s unless renewed",)

@@ -138,7 +138,7 @@ def test_a_job_whose_workers_get_lost_is_given_up(dispatcher: DispatcherBook) ->
     dispatcher.after(31)
     dispatcher.expect(dispatcher.told(A))
     assert dispatcher.state(A) is State.FAILED
-    assert dispatcher.job(A).reason == "worker w2 was lost (took down 2 workers or processes; max_crashes is 2)"
+    assert dispatcher.job(A).reason == "worker w2 was lost (2 crashes; max_crashes is 2)"
 
 
 def test_a_job_that_is_known_to_have_waited_is_not_blamed(dispatcher: DispatcherBook) -> None:

@@ -222,7 +222,7 @@ def test_the_order_to_stop_is_repeated_until_the_worker_reports(dispatcher: Disp
 def test_what_has_ended_is_not_cancelled(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     dispatcher.tell(cancel(A))
-    dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, f"it is {state} already"))
+    dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, f"the job is already {state}"))
     assert dispatcher.state(A) is state
 
 
@@ -258,14 +258,14 @@ def test_a_failed_job_runs_again_with_all_its_attempts(dispatcher: DispatcherBoo
 def test_only_a_failed_job_is_reopened(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     dispatcher.tell(retry(A))
-    dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, f"it is {state} already"))
+    dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, f"the job is already {state}"))
 
 
 @pytest.mark.parametrize("state", [State.SCHEDULED, State.QUEUED, State.ASSIGNED, State.RUNNING])
 def test_a_live_job_is_not_reopened(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     dispatcher.tell(retry(A))
-    dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, f"it is {state}; only a failed job can be run again"))
+    dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, f"the job is {state}; only a failed job can be retried"))
 
 
 def test_the_report_of_the_attempt_before_the_reopening_is_stale(dispatcher: DispatcherBook) -> None:
@@ -299,9 +299,9 @@ def test_a_job_ends_is_cancelled_and_submitted_again_in_one_turn(dispatcher: Dis
     dispatcher.tell(report(W1, ended), cancel(A), submit(A), report(W1, ended), retry(A))
     dispatcher.expect(
         ack(W1, stored=[token, token]),
-        receipt(A, ReceiptStatus.REJECTED, "it is completed already"),
+        receipt(A, ReceiptStatus.REJECTED, "the job is already completed"),
         receipt(A, ReceiptStatus.DUPLICATE),
-        receipt(A, ReceiptStatus.REJECTED, "it is completed already"),
+        receipt(A, ReceiptStatus.REJECTED, "the job is already completed"),
         dispatcher.told(A, "1"),
     )
     assert dispatcher.store.results([dispatcher.job(A)]) == {A: "1"}

@@ -87,8 +87,8 @@ def test_its_worker_could_not_run_the_type_after_all(dispatcher: DispatcherBook)
     dispatcher.expect(dispatcher.given(W1, A))
     dispatcher.turn([report(W1, dispatcher.ended(A, Outcome.REFUSED, error="no module backtest\nTraceback"))])
     assert waits(dispatcher) == [
-        "it came back: no module backtest",
-        "1 of 1 workers for its type: found unable to run it, see their logs",
+        "it is queued again: no module backtest",
+        "1 of 1 workers for its type: unable to run it, see their logs",
     ]
 
 
@@ -109,7 +109,7 @@ def test_workers_are_away_drained_stopping_or_busy(dispatcher: DispatcherBook) -
 
 def test_a_worker_has_no_room_for_results(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None), request(W1, window=0, short=True))
-    assert waits(dispatcher) == ["1 of 1 workers for its type: short of space for results, see their logs"]
+    assert waits(dispatcher) == ["1 of 1 workers for its type: low on disk space, see their logs"]
 
 
 def test_a_worker_that_has_enough_ahead_of_it_is_busy(dispatcher: DispatcherBook) -> None:
@@ -126,14 +126,14 @@ def test_the_worker_that_can_take_it_is_given_it_in_the_same_turn(dispatcher: Di
     effects = dispatcher.turn([submit(A, reply=None), query, request(W1)])
     (look,) = [effect for effect in effects if isinstance(effect, RunQuery)]
     assert look.why == (
-        (A, ("attempt 1: worker w1 has not said yet what it does with it", "its lease ends in 30 s unless renewed")),
+        (A, ("attempt 1: worker w1 has not reported this lease yet", "its lease ends in 30 s unless renewed")),
     )
 
 
 def test_it_would_be_given_out_if_we_were_connected(dispatcher: DispatcherBook) -> None:
     dispatcher.restart()
     dispatcher.tell(submit(A, reply=None), request(W1))
-    assert waits(dispatcher) == ["1 of 1 workers for its type: ready, it is about to be given out"]
+    assert waits(dispatcher) == ["1 of 1 workers for its type: ready to get it"]
 
 
 def test_when_it_expires_is_said(dispatcher: DispatcherBook) -> None:
@@ -145,7 +145,7 @@ def test_a_lost_job_says_why_it_waits_again(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.after(31)
     assert waits(dispatcher) == [
-        "it came back: worker w1 was lost",
+        "it is queued again: worker w1 was lost",
         "1 of 1 workers for its type: not connected",
     ]
 
@@ -166,7 +166,7 @@ def test_a_job_that_failed_and_is_tried_again(dispatcher: DispatcherBook) -> Non
     dispatcher.expect(dispatcher.given(W1, A))
     dispatcher.turn([report(W1, dispatcher.ended(A, Outcome.ERROR, error="no data\nTraceback"))])
     delay_s = dispatcher.job(A).ready_at - dispatcher.clock.steady
-    assert story(dispatcher) == ["failure 1 of at most 3: no data", f"it is tried again in {delay_s:.0f} s"]
+    assert story(dispatcher) == ["failure 1 of at most 3: no data", f"it will be tried again in {delay_s:.0f} s"]
 
 
 # --- leased -----------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def test_its_worker_has_said_what_it_does(dispatcher: DispatcherBook, status: Le
 def test_a_running_job_is_to_be_cancelled(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.turn([cancel(A, reply=None)])
-    assert story(dispatcher)[-1] == "it is to be cancelled: its worker has been told to stop it"
+    assert story(dispatcher)[-1] == "it is being cancelled: its worker was ordered to stop it"
 
 
 # --- in general -------------------------------------------------------------------------------------------------------

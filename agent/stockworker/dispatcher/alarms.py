@@ -1,6 +1,6 @@
-"""When to look at a job again. Pure, a part of the dispatcher's machine.
+"""Alarms: when the machine must check a waiting job again. Pure, a part of the dispatcher's machine.
 
-An alarm is a hint: whoever is woken by one looks at the job as it stands then, so an alarm too many does no harm.
+An alarm is a hint. The machine checks the job as it is when the alarm rings, so an alarm too many does no harm.
 """
 
 import heapq
@@ -12,20 +12,20 @@ from stockworker.protocol.lifecycle import State
 from stockworker.shell.turn import Now
 
 _SLACK = 1024
-"""Superfluous alarms that are tolerated before they are swept out."""
+"""How many superfluous alarms are tolerated before they are removed."""
 
 
 class Alarms:
-    """The next times at which waiting jobs need a look, on the clock that counts for each."""
+    """The times at which waiting jobs must be checked: some on the steady clock, some on the wall clock."""
 
     def __init__(self) -> None:
         self._steady: list[tuple[float, JobId]] = []
         self._wall: list[tuple[float, JobId]] = []
 
     def arm(self, job: JobRecord, now: Now) -> None:
-        """Arm what `job`, as it stands, waits for next: its back-off, then its earliest start; its expiry meanwhile.
+        """Set alarms for what `job` waits for next: its back-off, then its earliest start. And one for its expiry.
 
-        A job that is looked at and has to wait on is to be armed again: the wall clock may have stepped back.
+        If the job must still wait when an alarm rings, call this again: the wall clock may have stepped back.
         """
         spec = job.spec
         if job.state is State.SCHEDULED:
@@ -37,7 +37,7 @@ class Alarms:
             heapq.heappush(self._wall, (spec.expires_at, spec.job_id))
 
     def ring(self, now: Now) -> set[JobId]:
-        """Take out the jobs whose time has come."""
+        """Take out the alarms that are due, and return their jobs."""
         due = set()
         for heap, time in ((self._steady, now.steady), (self._wall, now.wall)):
             while heap and heap[0][0] <= time:
@@ -45,7 +45,7 @@ class Alarms:
         return due
 
     def sweep(self, live: Collection[JobId]) -> None:
-        """Forget the alarms of jobs that have ended, and those armed twice, once they are many."""
+        """Remove alarms of ended jobs and duplicates, once there are many."""
         for heap in (self._steady, self._wall):
             if len(heap) > 2 * len(live) + _SLACK:
                 heap[:] = {alarm for alarm in heap if alarm[1] in live}

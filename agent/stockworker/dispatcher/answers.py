@@ -1,4 +1,4 @@
-"""What the dispatcher's store says about jobs, as a message that fits on the wire."""
+"""Answers queries about jobs from the store, in a message that fits on the wire."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -12,18 +12,18 @@ from stockworker.protocol.messages import Answer, AttemptView, Explanation, JobV
 
 Why = Mapping[JobId, tuple[str, ...]]
 
-_UNTOLD: Final[Why] = MappingProxyType({})
+_UNEXPLAINED: Final[Why] = MappingProxyType({})
 _MOST_ATTEMPTS: Final = 50
-"""Attempts in a story: the newest."""
+"""How many attempts an explanation lists at most: the newest."""
 
 
-def answer(query: Query, store: JobStore, why: Why = _UNTOLD) -> Answer:
-    """Look up what `query` asks for; what does not fit into one message is named as omitted.
+def answer(query: Query, store: JobStore, why: Why = _UNEXPLAINED) -> Answer:
+    """Look up the jobs of a query. Jobs that do not fit into one message are listed as omitted.
 
     Args:
-        query: what is asked.
-        store: who knows.
-        why: what keeps those of the jobs that live.
+        query: which jobs, and what about them.
+        store: where the jobs are.
+        why: explanations of the live jobs.
     """
     if query.filter is None:
         found = store.find(query.ids)
@@ -32,25 +32,25 @@ def answer(query: Query, store: JobStore, why: Why = _UNTOLD) -> Answer:
         jobs = store.search(query.filter)
     results = store.results(jobs) if query.with_results else {}
     views: list[JobView] = []
-    stories: list[Explanation] = []
+    explanations: list[Explanation] = []
     room = MAX_CONTENT
     for job in jobs:
         view = _view(job, results.get(job.spec.job_id))
         room -= ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
-        story = _story(job, store, why) if query.explain else None
-        if story is not None:
-            room -= sum(content_size(sentence) for sentence in story.why)
+        explanation = _explain(job, store, why) if query.explain else None
+        if explanation is not None:
+            room -= sum(content_size(sentence) for sentence in explanation.why)
         if views and room < 0:
             left = tuple(left.spec.job_id for left in jobs[len(views) :])
-            return Answer(query.reply, tuple(views), left, tuple(stories))
+            return Answer(query.reply, tuple(views), left, tuple(explanations))
         views.append(view)
-        if story is not None:
-            attempts, room = _newest(story.attempts, room)
-            stories.append(Explanation(story.job_id, story.why, attempts))
-    return Answer(query.reply, tuple(views), explanations=tuple(stories))
+        if explanation is not None:
+            attempts, room = _newest(explanation.attempts, room)
+            explanations.append(Explanation(explanation.job_id, explanation.why, attempts))
+    return Answer(query.reply, tuple(views), explanations=tuple(explanations))
 
 
-def _story(job: JobRecord, store: JobStore, why: Why) -> Explanation:
+def _explain(job: JobRecord, store: JobStore, why: Why) -> Explanation:
     reason = (job.reason or "").partition("\n")[0]
     ended = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
     return Explanation(
@@ -59,7 +59,7 @@ def _story(job: JobRecord, store: JobStore, why: Why) -> Explanation:
 
 
 def _newest(attempts: tuple[AttemptView, ...], room: int) -> tuple[tuple[AttemptView, ...], int]:
-    """As many of the newest attempts as there is room for, and the room that is left then."""
+    """Return as many of the newest attempts as fit into `room` bytes, and the bytes that are left."""
     shown = 0
     for attempt in reversed(attempts[-_MOST_ATTEMPTS:]):
         size = ENTRY_ENVELOPE + content_size(attempt.error or "")

@@ -56,7 +56,7 @@ class Worker:
     def wants_jobs(self, leases: int) -> bool:
         """Whether a worker that has `leases` leases should get more.
 
-        It has a free slot, or at most half of the jobs that may wait there are left: short jobs travel many to a message.
+        It has a free slot, or at most half of the jobs that may wait there are left: a message carries many short jobs.
         """
         return leases < self.window and leases <= (self.slots + self.window) // 2
 

@@ -1,4 +1,4 @@
-"""What becomes of a job when an attempt at it ends. Pure, a part of the dispatcher's machine."""
+"""What follows for a job from the outcome of an attempt. Pure, a part of the dispatcher's machine."""
 
 from collections import Counter
 from typing import Any
@@ -11,11 +11,11 @@ from stockworker.protocol.messages import AttemptReport, LeaseStatus
 from stockworker.shell.turn import Now
 
 _UNBLAMED = frozenset({Outcome.RELEASED, Outcome.REFUSED})
-"""Outcomes that say nothing about the job."""
+"""Outcomes that do not count against the job."""
 
 
 class AttemptOutcomes:
-    """Applies the end of an attempt to the ledger."""
+    """Applies outcomes of attempts to the ledger."""
 
     def __init__(self, ledger: Ledger, entropy: Entropy, counters: Counter[str]) -> None:
         self._ledger = ledger
@@ -23,13 +23,13 @@ class AttemptOutcomes:
         self._counters = counters
 
     def report(self, job: JobRecord, report: AttemptReport, now: Now) -> JobRecord:
-        """A worker has reported how its attempt at a leased job ended."""
+        """Apply a worker's report about its attempt at a leased job."""
         self._counters[f"attempts_{report.outcome}"] += 1
         self._ledger.close(job.spec.job_id, report.outcome, now.wall, report.ran_s, report.error)
         if report.outcome is Outcome.CANCELLED and job.cancel_requested:
             return self._end(job, Trigger.CANCELLED, now, report.error or "cancelled while it ran")
         if report.outcome is Outcome.LOST:
-            # Nobody will say more of this attempt: the worker has forgotten all but its loss.
+            # No other report will follow: the worker has nothing of the attempt but its loss.
             return self._lost(job, report.error or f"worker {job.worker} was lost", now, token=None)
         if report.outcome in _UNBLAMED or report.outcome is Outcome.CANCELLED:
             return self._give_back(job, Trigger.RELEASED, report.error, now)
@@ -50,7 +50,7 @@ class AttemptOutcomes:
         if report.permanent:
             given_up = text
         elif crashed and crashes >= job.spec.max_crashes:
-            given_up = f"{text} (took down {crashes} processes; max_crashes is {job.spec.max_crashes})"
+            given_up = f"{text} ({crashes} crashes; max_crashes is {job.spec.max_crashes})"
         elif failures >= job.spec.retry.max_attempts:
             given_up = f"{text} (attempt {failures} of {job.spec.retry.max_attempts})"
         if given_up is not None:
@@ -61,7 +61,7 @@ class AttemptOutcomes:
         )
 
     def lose(self, job: JobRecord, now: Now) -> JobRecord:
-        """The lease of a job was lost: see `stockworker.dispatcher.leases` for when the job is blamed."""
+        """Apply the loss of a lease. `stockworker.dispatcher.leases` explains when the job is blamed."""
         self._counters["leases_lost"] += 1
         blamed = job.state is State.RUNNING or self._ledger.leases[job.spec.job_id].status is not LeaseStatus.WAITING
         reason = f"worker {job.worker} was lost"
@@ -69,17 +69,17 @@ class AttemptOutcomes:
         return self._lost(job, reason, now, blamed=blamed)
 
     def _lost(self, job: JobRecord, reason: str, now: Now, *, blamed: bool = True, **changes: Any) -> JobRecord:
-        """An attempt ended together with its worker: the job is queued again, unless its crash budget is used up."""
+        """Queue the job again, unless its crash budget is used up."""
         crashes = job.crashes + blamed
         if job.cancel_requested:
             return self._end(job, Trigger.CANCELLED, now, reason, crashes=crashes, token=None)
         if crashes >= job.spec.max_crashes:
-            text = f"{reason} (took down {crashes} workers or processes; max_crashes is {job.spec.max_crashes})"
+            text = f"{reason} ({crashes} crashes; max_crashes is {job.spec.max_crashes})"
             return self._end(job, Trigger.GAVE_UP, now, text, crashes=crashes, token=None)
         return self._ledger.lose(job, blamed=blamed, reason=reason, **changes)
 
     def release(self, job: JobRecord, reason: str, now: Now) -> JobRecord:
-        """A worker never had, or no longer has, a job that it did not start."""
+        """Queue a job again that its worker never received, or no longer has. Nothing counts against the job."""
         self._ledger.close(job.spec.job_id, Outcome.RELEASED, now.wall, None, reason)
         return self._give_back(job, Trigger.RELEASED, reason, now)
 

@@ -1,7 +1,7 @@
-"""Workers that the dispatcher's configuration shuts out. Pure, a part of the dispatcher's machine.
+"""Denied workers, as the dispatcher's configuration lists them. Pure, a part of the dispatcher's machine.
 
-The broker keeps who has revoked certificates from connecting, but leaves a connection that exists. Nothing that such a
-worker says is listened to, from the moment that it is denied.
+The broker refuses new connections with a revoked certificate, but does not close one that exists. So the dispatcher
+ignores every message of a worker from the moment on that it is denied.
 """
 
 from collections import Counter
@@ -15,15 +15,18 @@ from stockworker.protocol.messages import Ack, FromWorker, Report, Request
 from stockworker.shell.turn import Now
 
 _NOTE_EVERY_S: Final = 3600.0
-"""Between two lines in the log about what one worker goes on saying: it must not fill the disk."""
+"""Time between two log events about messages of one denied worker, so that it cannot fill the disk."""
 
 
 class Denials:
-    """Who is denied.
+    """Keeps the list of denied workers, and refuses their messages.
 
     Args:
         counters: of the dispatcher.
-        outbox: takes what is told to workers and to the log.
+        outbox: takes answers and log events.
+
+    Attributes:
+        workers: the denied workers.
     """
 
     def __init__(self, counters: Counter[str], outbox: Outbox) -> None:
@@ -33,7 +36,7 @@ class Denials:
         self.workers: frozenset[WorkerId] = frozenset()
 
     def change(self, workers: frozenset[WorkerId]) -> list[WorkerId]:
-        """Deny exactly these; returns who was not denied before."""
+        """Deny exactly these workers; return those that were not denied before."""
         for worker_id in sorted(self.workers - workers):
             self._note_at.pop(worker_id, None)
             self._outbox.log(WorkerAdmitted(worker=worker_id))
@@ -42,7 +45,7 @@ class Denials:
         return fresh
 
     def drops(self, event: Event, now: Now) -> bool:
-        """Whether a denied worker has said this; then it is refused, and where an answer is expected told why."""
+        """Whether this is a message of a denied worker. It is refused then, with an answer where one is expected."""
         if not self.workers or not isinstance(event, FromWorker) or event.worker_id not in self.workers:
             return False
         self._refuse(event, now)
@@ -62,7 +65,7 @@ class Denials:
             case _:
                 return
         error = (
-            f"worker {worker_id} is on the dispatcher's list of denied workers: nothing of it counts, and its jobs were "
-            "given to others. If that is a mistake, have it taken off dispatcher.denied_workers"
+            f"worker {worker_id} is on the dispatcher's list of denied workers: its messages are ignored, and its jobs "
+            "were given to others. If that is a mistake, remove it from dispatcher.denied_workers"
         )
         self._outbox.send(Ack(worker_id, stale=tokens, error=error))

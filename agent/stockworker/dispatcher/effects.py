@@ -1,4 +1,4 @@
-"""What goes into the dispatcher's machine besides messages, and what comes out of it. Frozen data, compared by value."""
+"""Events and effects: what goes into the dispatcher's machine besides messages, and what comes out. Frozen data."""
 
 from dataclasses import dataclass
 
@@ -9,12 +9,12 @@ from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message, Query
 from stockworker.shell.turn import CertificateSeen, LinkChanged
 
-# --- events: what the world tells us ----------------------------------------------------------------------------------
+# --- events -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Unreached:
-    """The broker had nobody to deliver these leases to."""
+    """The broker could not deliver these leases: no client has subscribed to the worker's topic."""
 
     worker_id: WorkerId
     tokens: tuple[Token, ...]
@@ -36,7 +36,7 @@ class Pruned:
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """From now on exactly these workers are shut out."""
+    """From now on, exactly these workers are denied."""
 
     workers: frozenset[WorkerId]
 
@@ -44,12 +44,12 @@ class Denied:
 Event = Message | LinkChanged | Unreached | EndedJobs | Pruned | Denied | CertificateSeen
 
 
-# --- effects: what we ask of the world --------------------------------------------------------------------------------
+# --- effects ----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class SaveJob:
-    """Commit how a job stands; `payload` is there when it is new, `result` when it has one now."""
+    """Commit a job as it is now; a new job has its `payload` here, and a completed one its `result`."""
 
     job: JobRecord
     payload: str | None = None
@@ -58,7 +58,7 @@ class SaveJob:
 
 @dataclass(frozen=True, slots=True)
 class SaveAttempt:
-    """Commit how an attempt stands."""
+    """Commit an attempt as it is now."""
 
     attempt: Attempt
 
@@ -72,7 +72,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """Publish these leased jobs to their worker, with the payloads that the store has."""
+    """Send these leased jobs to their worker, together with their payloads."""
 
     worker_id: WorkerId
     jobs: tuple[JobRecord, ...]
@@ -80,7 +80,7 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """Publish what the store says about jobs; and `why`, for those that live, what keeps them."""
+    """Answer a query from the store; `why` explains the live jobs."""
 
     query: Query
     why: tuple[tuple[JobId, tuple[str, ...]], ...] = ()
@@ -104,7 +104,7 @@ class SaveDrain:
 
 @dataclass(frozen=True, slots=True)
 class Prune:
-    """Forget jobs that ended before `before`, in seconds since the epoch: at most `most`, the oldest first."""
+    """Delete jobs that ended before `before`, in seconds since the epoch: at most `most`, the oldest first."""
 
     before: float
     most: int

@@ -34,7 +34,7 @@ is reclaimed, because the worker is alive, and when the token is invalidated, be
 Which losses are blamed is not stored: after a restart of the dispatcher the blame stays. A job that has used up its
 crash budget (`JobSpec.max_crashes`) fails when the lease is lost, and cannot be reclaimed.
 
-Deadlines hold only for workers that can be heard. While the link to the broker is down no lease is lost, and when the
+Deadlines hold only while renewals can arrive. While the link to the broker is down no lease is lost, and when the
 link is back, or after the dispatcher itself was suspended, every worker gets a full lease time to renew.
 
 The dispatcher stores the attempt and the token, but not the deadline. After a restart each lease starts as if it had

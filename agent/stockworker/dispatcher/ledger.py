@@ -1,7 +1,8 @@
-"""The dispatcher's books: every live job, every lease, and what has changed since the last commit.
+"""The ledger: every live job, every lease, and the changes since the last commit. Pure.
 
-Every change of a job goes through `Ledger.move`, so that the lifecycle table is obeyed, the change is committed, the
-queue follows and whoever watches is told.
+Every change of a job's state goes through `Ledger.move`. So each change obeys the lifecycle table, is committed, is
+published, and moves the job in or out of the queue. The lease of a job changes together with its state, in the methods
+below "leases", and nowhere else: a job has a lease exactly while it is assigned or running.
 """
 
 from collections import Counter
@@ -21,11 +22,11 @@ from stockworker.shell.turn import Now
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the store has at a start.
+    """The contents of the store at a start.
 
     Attributes:
-        jobs: every job that lives.
-        totals: how many jobs there are of each state.
+        jobs: every live job.
+        totals: how many jobs of each state the store has.
         next_sequence: one more than the highest `JobRecord.sequence`.
         paused: job types that are not dispatched.
         drained: workers that get no new jobs, whether they are known or not.
@@ -39,12 +40,15 @@ class Snapshot:
 
 
 class Ledger:
-    """Live jobs by id, leases by job, totals by state.
+    """The dispatcher's tables in memory.
 
     Attributes:
+        jobs: every live job.
+        leases: every valid lease.
+        ready: the queued jobs, in the order in which workers get them.
+        totals: how many jobs of each state the store has, ended ones included.
         ended: jobs that have ended, as far as the events of this turn name them; forgotten at its end.
-        blamed: tokens of lost leases that count as crashes until their worker turns out to live. Not kept over a
-            restart: then the blame stays.
+        blamed: tokens of lost leases that count as crashes, unless the lease is reclaimed or invalidated.
         paused: job types that are not dispatched.
         drained: workers that get no new jobs, whether they are known or not.
     """
@@ -76,7 +80,7 @@ class Ledger:
         self._enter(job)
 
     def reopen(self, job: JobRecord, **changes: Any) -> JobRecord:
-        """Bring a job back that had ended."""
+        """Queue an ended job again."""
         self.totals[job.state] -= 1
         self.ended.pop(job.spec.job_id, None)
         reopened = replace(job, state=advance(job.state, Trigger.REOPENED), **changes)
@@ -89,7 +93,7 @@ class Ledger:
         self.ended.update((job.spec.job_id, job) for job in jobs)
 
     def holder(self, job_type: JobType, unique: UniqueKey | None) -> JobId | None:
-        """The job of this type that lives under this unique key."""
+        """Return the live job of this type with this unique key."""
         return None if unique is None else self._keys.get((job_type, unique))
 
     def set_pause(self, job_type: JobType, *, paused: bool) -> bool:
@@ -121,7 +125,7 @@ class Ledger:
             self.ready.add(job)
 
     def move(self, job: JobRecord, trigger: Trigger, *, result: str | None = None, **changes: Any) -> JobRecord:
-        """Let `trigger` happen to a job, together with the given changes of its fields."""
+        """Move a job to the state that `trigger` leads to, and change the given fields with it."""
         moved = replace(job, state=advance(job.state, trigger), **changes)
         job_id = job.spec.job_id
         self.totals[job.state] -= 1
@@ -145,7 +149,7 @@ class Ledger:
         return moved
 
     def amend(self, job: JobRecord, **changes: Any) -> JobRecord:
-        """Change fields of a job that stays in its state."""
+        """Change fields of a job without changing its state."""
         amended = replace(job, **changes)
         self.jobs[job.spec.job_id] = amended
         self._note_save(amended)
@@ -210,7 +214,7 @@ class Ledger:
     # --- the end of a turn --------------------------------------------------------------------------------------------
 
     def flush(self) -> tuple[list[Save], list[Notice], list[Transition]]:
-        """Return what is to be committed, announced and told to whoever watches since the last call."""
+        """Return what has to be committed, announced and published since the last call."""
         pending: tuple[dict[Any, Any], ...] = (self._saves, self._attempts, self._pauses, self._drains)
         saves: list[Save] = [save for saves in pending for save in saves.values()]
         changes = saves, self._notices, self._transitions

@@ -1,8 +1,8 @@
-"""What the dispatcher decides. Pure: events and the time in, effects out; no I/O, no clock, no randomness of its own.
+"""The dispatcher's decisions. Pure: events and the time in, effects out; no I/O, no clock, no randomness of its own.
 
-Who drives it does three things, in this order: `DispatcherMachine.handle` (decide), put every save into one transaction
-(commit), publish the rest (perform). A crash between any two of them is harmless: whoever did not get an answer asks
-again, and what was sent can be said again from the books.
+`stockworker.dispatcher.turn` drives it: decide, commit every save in one transaction, then send the rest. A crash
+between two of these steps is harmless. A peer without an answer asks again, and every message can be made again from
+the store.
 """
 
 from collections import Counter
@@ -63,13 +63,13 @@ from stockworker.protocol.messages import (
 )
 from stockworker.shell.turn import CertificateSeen, LinkChanged, Now
 
-_PATIENCE_S: Final = 5.0
-"""Longest time between two looks at the clock, so that a step of the wall clock is noticed."""
+_LONGEST_PAUSE_S: Final = 5.0
+"""The longest time between two turns, so that a step of the wall clock is noticed."""
 
 _CLOCK_STEPPED_S: Final = 3600.0
 _PRUNE_EVERY_S: Final = 60.0
-_PRUNE_AT_ONCE: Final = 1000
-"""Jobs forgotten in one turn, so that new ones need not wait for a long clean-up."""
+_PRUNE_PER_TURN: Final = 1000
+"""How many jobs one turn deletes at most, so that new jobs do not wait for a long clean-up."""
 
 
 class DispatcherMachine:
@@ -78,8 +78,8 @@ class DispatcherMachine:
     Args:
         policy: the numbers that it decides by.
         entropy: for tokens, job ids and jitter.
-        presence: which start of the dispatcher this is, for whoever asks.
-        snapshot: what the store has.
+        presence: what the dispatcher announces: its incarnation and version.
+        snapshot: the contents of the store.
         now: the time of this start.
     """
 
@@ -107,21 +107,21 @@ class DispatcherMachine:
     # --- the one entry point ------------------------------------------------------------------------------------------
 
     def handle(self, events: Sequence[Event], now: Now) -> list[Effect]:
-        """Decide what follows from `events`, and from the time.
+        """Decide what follows from `events` and from the time.
 
         Returns:
             Effects, saves first: commit all of those before performing any other.
         """
         if now.steady - self._handled > self._policy.lease_s / 2:
-            self.roster.extend_leases(now)  # we were suspended, or the disk hung: renewals may be on their way
+            self.roster.extend_leases(now)  # the machine was suspended, or its disk hung: renewals may wait
         self._handled = now.steady
         for event in events:
-            if isinstance(event, Denied):  # first: what a denied worker has said just before does not count either
+            if isinstance(event, Denied):  # first: messages of this turn from a denied worker are refused as well
                 self._deny(event, now)
         for event in events:
             if not isinstance(event, Denied) and not self._denials.drops(event, now):
                 self._handle_one(event, now)
-        self._look_at_clock(now)
+        self._check_clock(now)
         if self._link_up and len(self.ledger.ready):
             self.roster.assign_jobs(now)
         self._answer_queries(now)
@@ -129,9 +129,9 @@ class DispatcherMachine:
         return [*saves, *self._prune(now), *self._outbox.flush(notices, transitions)]
 
     def next_in_s(self, now: Now) -> float:
-        """Seconds until `handle` wants to be called again, though nothing may have happened."""
+        """Seconds until `handle` must be called again, even if nothing happens before."""
         alarm = self._alarms.next_in_s(now)
-        waits = [_PATIENCE_S if alarm is None else min(alarm, _PATIENCE_S)]
+        waits = [_LONGEST_PAUSE_S if alarm is None else min(alarm, _LONGEST_PAUSE_S)]
         if len(self.ledger.leases) and self._link_up:
             waits.append(max(0.0, self._next_sweep - now.steady))
         return min(waits)
@@ -174,18 +174,20 @@ class DispatcherMachine:
                 self.roster.presence_changed(event, now)
             case _:
                 self.counters["messages_refused"] += 1
-                self._outbox.log(MessageRefused(topic=type(event).__name__, reason="is not meant for a dispatcher"))
+                self._outbox.log(
+                    MessageRefused(topic=type(event).__name__, reason="is not a message for the dispatcher")
+                )
 
     def _deny(self, event: Denied, now: Now) -> None:
         for worker_id in self._denials.change(event.workers):
             self.roster.expel(worker_id, now)
 
-    # --- what people want ---------------------------------------------------------------------------------------------
+    # --- requests of clients ------------------------------------------------------------------------------------------
 
     def _submitted(self, event: Submit, now: Now) -> None:
         entries = [self._submissions.submit(job, now) for job in event.jobs]
         self._arm((entry.job_id for entry in entries), now)
-        self._note_rejected(event, entries)
+        self._log_rejected(event, entries)
         if any(entry.status is ReceiptStatus.STORED for entry in entries):
             self.roster.note_unserved(event.jobs[0].type)
         self._outbox.receipt(event.reply, entries)
@@ -194,51 +196,54 @@ class DispatcherMachine:
         if self.ledger.set_pause(event.job_type, paused=event.paused):
             job_type = event.job_type
             self._outbox.log(TypePaused(type=job_type) if event.paused else TypeResumed(type=job_type))
-        self._confirm(event.reply, stopped=event.paused, unknown=None if self.roster.serves(event.job_type) else "type")
+        self._confirm(
+            event.reply,
+            stopped=event.paused,
+            hint=None if self.roster.serves(event.job_type) else "no known worker runs this type",
+        )
 
     def _set_drain(self, event: SetDrain, now: Now) -> None:
         if self.ledger.set_drain(event.worker_id, drained=event.drained):
             worker = event.worker_id
             self._outbox.log(WorkerDrained(worker=worker) if event.drained else WorkerUndrained(worker=worker))
         known = event.worker_id in self.roster.workers
-        self._confirm(event.reply, stopped=event.drained, unknown=None if known else "worker")
+        self._confirm(event.reply, stopped=event.drained, hint=None if known else "no worker of this name is known")
         self.roster.drain_changed(event.worker_id, now)
 
-    def _confirm(self, reply: Reply | None, *, stopped: bool, unknown: str | None) -> None:
-        # A name that is unknown now may be misspelt, or may come later: the order is accepted with a hint.
-        reason = None if unknown is None else f"no such {unknown} is known now"
+    def _confirm(self, reply: Reply | None, *, stopped: bool, hint: str | None) -> None:
+        # An unknown name may be misspelt, or may come later: the order is accepted with a hint.
         status = ReceiptStatus.DISPATCH_STOPPED if stopped else ReceiptStatus.DISPATCH_RESUMED
-        self._outbox.receipt(reply, [ReceiptEntry(None, status, reason)])
+        self._outbox.receipt(reply, [ReceiptEntry(None, status, hint)])
 
     def _answer_queries(self, now: Now) -> None:
-        """At the end of a turn: the store is looked into after the commit, and what is said of why must agree."""
+        """Explain jobs as they are at the end of the turn, because the store is read after the commit."""
         for query in self._queries:
             live = (self.ledger.jobs[job_id] for job_id in query.ids if job_id in self.ledger.jobs)
             known = self.roster.workers.values()
-            stories = ((job.spec.job_id, why(job, self.ledger, known, self._policy, now)) for job in live)
-            self._outbox.look(RunQuery(query, tuple(stories) if query.explain else ()))
+            explained = ((job.spec.job_id, why(job, self.ledger, known, self._policy, now)) for job in live)
+            self._outbox.run(RunQuery(query, tuple(explained) if query.explain else ()))
         self._queries = []
 
     # --- time ---------------------------------------------------------------------------------------------------------
 
-    def _look_at_clock(self, now: Now) -> None:
+    def _check_clock(self, now: Now) -> None:
         if now.steady >= self._next_sweep and self._link_up:
-            # Without a link no renewal can reach us: then nobody's lease runs out.
+            # Without a link no renewal can arrive, so no lease runs out then.
             self._next_sweep = now.steady + min(1.0, self._policy.lease_s / 10)
-            self.roster.look_for_lost(now)
-        # After that: a job that came back from its worker may have expired meanwhile.
+            self.roster.end_overdue_leases(now)
+        # Then the alarms: a job that was just queued again may have expired meanwhile.
         for job_id in sorted(self._alarms.ring(now)):
-            self._look_at_waiting(job_id, now)
+            self._check_waiting(job_id, now)
         self._alarms.sweep(self.ledger.jobs.keys())
 
-    def _look_at_waiting(self, job_id: JobId, now: Now) -> None:
+    def _check_waiting(self, job_id: JobId, now: Now) -> None:
         job = self.ledger.jobs.get(job_id)
         if job is None or job.state not in (State.SCHEDULED, State.QUEUED):
             return
         spec = job.spec
         if spec.expires_at is not None and spec.expires_at <= now.wall:
             self.ledger.move(
-                job, Trigger.EXPIRED, token=None, ended_at=now.wall, reason="nobody started it before expires_at"
+                job, Trigger.EXPIRED, token=None, ended_at=now.wall, reason="no worker started it before expires_at"
             )
         elif job.state is State.SCHEDULED:
             due = job.ready_at <= now.steady and (spec.not_before is None or spec.not_before <= now.wall)
@@ -258,12 +263,12 @@ class DispatcherMachine:
         if now.steady >= self._next_prune:
             self._next_prune = now.steady + _PRUNE_EVERY_S
             if abs(now.wall - now.steady) > _CLOCK_STEPPED_S:
-                return  # the clock was set since the start: what has ended may bear a wrong time
-            yield Prune(now.wall - self._policy.keep_ended_s, _PRUNE_AT_ONCE)
+                return  # the clock was set since the start: the times of ended jobs may be wrong
+            yield Prune(now.wall - self._policy.keep_ended_s, _PRUNE_PER_TURN)
 
     def _pruned(self, counts: Mapping[State, int], now: Now) -> None:
         self.ledger.totals.subtract(counts)
-        if sum(counts.values()) >= _PRUNE_AT_ONCE:  # there may be more
+        if sum(counts.values()) >= _PRUNE_PER_TURN:  # there may be more
             self._next_prune = now.steady
 
     def _arm(self, job_ids: Iterable[JobId | None], now: Now) -> None:
@@ -272,7 +277,7 @@ class DispatcherMachine:
             if job is not None:
                 self._alarms.arm(job, now)
 
-    # --- telling ------------------------------------------------------------------------------------------------------
+    # --- statistics and log -------------------------------------------------------------------------------------------
 
     def _stats(self, message: StatsRequest, now: Now) -> Stats:
         workers, up_s = self.roster.workers.values(), now.steady - self._started
@@ -293,13 +298,13 @@ class DispatcherMachine:
             certificate_days=self._certificate_days,
         )
 
-    def _note_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:
+    def _log_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:
         for entry in entries:
             if entry.status is ReceiptStatus.REJECTED:
                 self._outbox.log(JobRejected(job=entry.job_id, type=message.jobs[0].type, reason=entry.reason))
 
 
 def _clamp_ready_at(job: JobRecord, now: Now) -> JobRecord:
-    """Bound what a clock that was wrong at the last start could have put into the far future."""
+    """Bound a time that a wrong clock may have put into the far future, at an earlier start."""
     latest = now.steady + (job.spec.retry.backoff_max_s if job.state is State.SCHEDULED else 0.0)
     return replace(job, ready_at=latest) if job.ready_at > latest else job

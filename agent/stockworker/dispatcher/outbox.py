@@ -1,6 +1,6 @@
-"""What follows from a turn besides commits: gathered in the order in which it is decided, handed out at its end. Pure.
+"""The effects of a turn that follow its commit: messages and log events, in the order of the decisions. Pure.
 
-Answers are gathered by peer, so that each gets few and large messages.
+Answers are collected by peer, so that each peer gets few and large messages.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,8 +17,8 @@ from stockworker.protocol.messages import Ack, Message, Monitor, Notice, Receipt
 from stockworker.protocol.sealed import without_sealed
 from stockworker.shell.turn import Now
 
-_RECEIPTS_AT_ONCE = 512
-_TOKENS_AT_ONCE = 2048
+_RECEIPTS_PER_MESSAGE = 512
+_TOKENS_PER_MESSAGE = 2048
 
 
 @dataclass(slots=True)
@@ -28,10 +28,10 @@ class _Answers:
 
 
 class Outbox:
-    """Collects messages, offers, answers from the store and lines for the log.
+    """Collects messages, offers, queries and log events.
 
     Args:
-        lease_s: told to workers with each answer, in seconds.
+        lease_s: how long a lease is valid, in seconds: workers get it with each answer.
     """
 
     def __init__(self, lease_s: float) -> None:
@@ -43,18 +43,18 @@ class Outbox:
     # --- answers ------------------------------------------------------------------------------------------------------
 
     def receipt(self, reply: Reply | None, entries: Sequence[ReceiptEntry]) -> None:
-        """Tell a client, if it said where."""
+        """Answer a client, if it has a reply address."""
         if reply is None:
             return
-        for start in range(0, len(entries), _RECEIPTS_AT_ONCE):
-            self._receipts.append(Receipt(reply, tuple(entries[start : start + _RECEIPTS_AT_ONCE])))
+        for start in range(0, len(entries), _RECEIPTS_PER_MESSAGE):
+            self._receipts.append(Receipt(reply, tuple(entries[start : start + _RECEIPTS_PER_MESSAGE])))
 
     def stored(self, worker_id: WorkerId, token: Token) -> None:
         """A report is on disk."""
         self._acks.setdefault(worker_id, _Answers()).stored.append(token)
 
     def stale(self, worker_id: WorkerId, token: Token) -> None:
-        """A report was refused, or a lease is not the worker's any more."""
+        """A report was refused, or a claimed lease is not valid."""
         self._acks.setdefault(worker_id, _Answers()).stale.append(token)
 
     def renewed(self, worker_id: WorkerId) -> None:
@@ -68,20 +68,20 @@ class Outbox:
         self._effects.append(Send(message))
 
     def offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord]) -> None:
-        """Publish leases."""
+        """Send assignments for these leased jobs."""
         for start in range(0, len(jobs), MAX_LIST):
             self._effects.append(Offer(worker_id, tuple(jobs[start : start + MAX_LIST])))
 
-    def look(self, look: RunQuery) -> None:
-        """Publish what the store says."""
-        self._effects.append(look)
+    def run(self, query: RunQuery) -> None:
+        """Answer a query from the store."""
+        self._effects.append(query)
 
     def log(self, event: LogEvent) -> None:
         """Log an event of the catalogue."""
         self._effects.append(event)
 
-    def note_ending(self, job: JobRecord, outcome: Outcome, now: Now) -> None:
-        """Log what became of a job when an attempt at it ended, where an operator may want to know."""
+    def log_outcome(self, job: JobRecord, outcome: Outcome, now: Now) -> None:
+        """Log what followed from the outcome of an attempt, where that may interest an operator."""
         match job.state:
             case State.FAILED:
                 self.log(JobFailed(**about(job), outcome=outcome, reason=_first_line(job.reason)))
@@ -95,7 +95,7 @@ class Outbox:
                 pass
 
     def flush(self, notices: Sequence[Notice], transitions: Sequence[Transition]) -> list[Effect]:
-        """Everything since the last call. Of the answers those to workers come first: they wait for them to go on."""
+        """Return everything since the last call. Answers to workers come before answers to clients: work waits."""
         effects = self._effects
         for worker_id, answers in self._acks.items():
             effects.extend(_acks(worker_id, answers, self._lease_s))
@@ -108,7 +108,7 @@ class Outbox:
 
 
 class AboutJob(TypedDict):
-    """The fields that every event about a job has."""
+    """The fields that every log event about a job has."""
 
     job: str
     type: str
@@ -117,14 +117,14 @@ class AboutJob(TypedDict):
 
 
 def about(job: JobRecord) -> AboutJob:
-    """Return what every event about `job` says of it."""
+    """Return the fields of `job` that every log event about it has."""
     return AboutJob(job=job.spec.job_id, type=job.spec.type, attempt=job.attempt, worker=job.worker)
 
 
 def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Send]:
     longest = max(1, len(answers.stored), len(answers.stale))
-    for start in range(0, longest, _TOKENS_AT_ONCE):
-        part = slice(start, start + _TOKENS_AT_ONCE)
+    for start in range(0, longest, _TOKENS_PER_MESSAGE):
+        part = slice(start, start + _TOKENS_PER_MESSAGE)
         yield Send(
             Ack(
                 worker_id,

@@ -1,4 +1,4 @@
-"""How the whole system stands, in a message that fits on the wire. Pure, a part of the dispatcher's machine."""
+"""Statistics of queues and workers, in a message that fits on the wire. Pure, a part of the dispatcher's machine."""
 
 from collections.abc import Collection, Iterable
 from itertools import accumulate, takewhile
@@ -9,14 +9,14 @@ from stockworker.dispatcher.ledger import Ledger
 from stockworker.protocol.messages import QueueView, WorkerView
 
 _ROOM: Final = 100 * 1024
-"""Bytes for the list of queues, and again for that of workers: a large fleet is shown in part."""
+"""Bytes for the list of queues, and the same for the list of workers: of a large fleet only a part is shown."""
 
 _ENTRY: Final = 256
-"""More bytes than an entry takes beside its list of types."""
+"""An upper bound for the bytes of an entry without its list of types."""
 
 
 def queue_views(ledger: Ledger, workers: Collection[Worker], steady: float) -> tuple[QueueView, ...]:
-    """What waits or is paused, by type; `workers` counts those that could run it now."""
+    """Return each type that is paused or has waiting jobs; `workers` counts those that could run it now."""
     waiting = dict.fromkeys(ledger.paused, (0, steady))
     waiting.update((job_type, (count, since)) for job_type, count, since in ledger.ready.waiting())
     views = []
@@ -30,12 +30,12 @@ def queue_views(ledger: Ledger, workers: Collection[Worker], steady: float) -> t
 
 
 def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady: float) -> tuple[WorkerView, ...]:
-    """The workers by name, as many as there is room for.
+    """Return the workers by name, as many as fit.
 
     Args:
-        ledger: says which of them are drained, and how many leases each has.
-        workers: those that we know.
-        up_s: for how long we have been listening: one that is drained, and not known, was silent for longer.
+        ledger: which of them are drained, and how many leases each has.
+        workers: every known worker.
+        up_s: how long the dispatcher has been running: a drained worker that is not known was silent for longer.
         steady: the time.
     """
     views = {

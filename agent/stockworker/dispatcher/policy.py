@@ -8,7 +8,7 @@ from stockworker.protocol.ids import JobType
 
 @dataclass(frozen=True, slots=True)
 class JobDefaults:
-    """What a submission gets that does not say otherwise."""
+    """The options of a job whose submission does not set them."""
 
     timeout_s: float = 600.0
     max_attempts: int = 3
@@ -19,10 +19,10 @@ class JobDefaults:
 
 @dataclass(frozen=True, slots=True)
 class Prefetch:
-    """How a job type is worked on by workers that are cut off.
+    """Jobs of a type that workers get ahead, to run them while they are cut off.
 
     Attributes:
-        jobs: how many leases a worker is given beyond its slots.
+        jobs: how many leases a worker gets beyond its slots.
         validity_s: how long a lease is valid without renewal, once its worker has claimed it.
     """
 
@@ -32,18 +32,18 @@ class Prefetch:
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """How patient the dispatcher is.
+    """The dispatcher's time-outs and defaults.
 
     Attributes:
         lease_s: how long a lease is valid without renewal.
         max_wait_s: how long a job waits at most behind others of higher priority.
-        worker_timeout_s: after how long without a sign of life a worker is given no new jobs.
-        reoffer_s: after how long a lease that its worker does not claim is published again.
+        worker_timeout_s: how long a worker may be silent before it gets no new jobs.
+        reoffer_s: after how long a lease that its worker does not claim is sent again.
         keep_ended_s: how long a job that has ended is kept, with its result.
-        refusal_s: for how long a worker that could not run a job type is given none of it.
-        forget_worker_s: after how long without a sign of life a worker that holds nothing is dropped from the books.
+        refusal_s: for how long a worker that could not run a job type gets no job of it.
+        forget_worker_s: how long a worker without leases may be silent before it is removed from the roster.
         defaults: see `JobDefaults`.
-        prefetch: the job types that are given out ahead.
+        prefetch: the job types of which workers get jobs ahead.
     """
 
     lease_s: float = 30.0

@@ -1,4 +1,4 @@
-"""The workers that the dispatcher knows, and what it does with their messages. Pure, a part of the dispatcher's machine.
+"""The workers that the dispatcher knows, and what follows from their messages. Pure, a part of its machine.
 
 A worker enters the roster with its first request. It leaves when it unregisters, when it is denied, or after a long
 silence. Its leases are in the ledger (`stockworker.dispatcher.leases` explains them), and so are drains: both outlive
@@ -24,8 +24,8 @@ it falls silent. And where the wrong one was accepted, the right one is back bef
 A worker that restarts keeps the leases that its journal has, and lists them in its first request. All others end: a
 lease that was running is lost, because the job may have taken the machine down, and any other is released.
 
-The dispatcher has an incarnation as well, and announces it in its presence. Workers answer with a request, because a new
-dispatcher starts with an empty roster.
+The dispatcher has an incarnation as well, and announces it in its presence. Workers answer with a request, because a
+new dispatcher starts with an empty roster.
 """
 
 from collections import Counter
@@ -202,7 +202,7 @@ class Roster:
             if restarted and lease.status is LeaseStatus.RUNNING:
                 self._lose(job, now)  # it may have taken the machine down, and the journal with it
             elif restarted:
-                self._release(job, f"worker {worker.worker_id} restarted without it", now)
+                self._release(job, f"worker {worker.worker_id} restarted without this job", now)
             elif now.steady - lease.offered >= self._policy.reoffer_s:
                 lease.offered = now.steady
                 again.append(job)
@@ -264,7 +264,7 @@ class Roster:
         for lease in self._ledger.leases:
             lease.deadline = max(lease.deadline, now.steady + self._policy.lease_s)
 
-    def look_for_lost(self, now: Now) -> None:
+    def end_overdue_leases(self, now: Now) -> None:
         """End the leases whose deadline has passed, and remove workers that have been silent for long."""
         lost = [lease.attempt for lease in self._ledger.leases if lease.deadline <= now.steady]
         for attempt in lost:
@@ -343,7 +343,7 @@ class Roster:
             self.note_unserved(job.spec.type)
         if report.outcome is Outcome.LOST and job.state is State.QUEUED:
             self._outbox.log(JobRetried(**about(job), outcome=report.outcome, reason=job.reason, delay_s=0.0))
-        self._outbox.note_ending(job, report.outcome, now)
+        self._outbox.log_outcome(job, report.outcome, now)
 
     def _report_of_no_lease(self, worker_id: WorkerId, report: AttemptReport) -> None:
         job = self._ledger.ended.get(report.job_id)
@@ -397,9 +397,9 @@ class Roster:
         self._outbox.log(LeaseExpired(**about(job)))
         job = self._outcomes.lose(job, now)
         self._alarms.arm(job, now)
-        self._outbox.note_ending(job, Outcome.LOST, now)
+        self._outbox.log_outcome(job, Outcome.LOST, now)
 
     def _release(self, job: JobRecord, reason: str, now: Now) -> None:
         job = self._outcomes.release(job, reason, now)
         self._alarms.arm(job, now)
-        self._outbox.note_ending(job, Outcome.RELEASED, now)
+        self._outbox.log_outcome(job, Outcome.RELEASED, now)

@@ -16,11 +16,11 @@ from stockworker.protocol.lifecycle import State
 
 _RENAMED: Final = {"job_id": "id", "unique": "unique_key"}
 
-# What was submitted: written once. A new job option is a column of its own name.
+# Columns of the submission: written once. A new job option is a column of its own name.
 _SPEC: Final = {_RENAMED.get(each.name, each.name): each.name for each in fields(JobSpec)}
 _ARRIVAL: Final = ("sequence", "submitted_at")
 
-# What changes: written with each step of a job.
+# Columns that change: written with each step of a job.
 PROGRESS: Final = (
     "state",
     "ready_at",

@@ -1,4 +1,4 @@
-"""Jobs in a SQLite file: the default store."""
+"""Jobs in an SQLite file: the default store. See `stockworker.dispatcher.rows` for its columns."""
 
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
@@ -107,7 +107,7 @@ class SqliteJobStore:
         connect: see `stockworker.adapters.sqlite.Connect`.
 
     Raises:
-        StoreError: it can't be used; the text says why.
+        StoreError: it can't be used; the text has the reason.
     """
 
     def __init__(self, path: Path, connect: Connect = connect) -> None:

@@ -15,7 +15,7 @@ class StoreKind(Protocol):
         """Open the store at `path`, and create it where it is missing.
 
         Raises:
-            StoreError: it can't be used; the text says why.
+            StoreError: it can't be used; the text has the reason.
         """
 
     def back_up(self, path: Path, target: Path, progress: Callable[[float], None]) -> None:

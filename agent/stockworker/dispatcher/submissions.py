@@ -1,4 +1,4 @@
-"""What clients ask for: new jobs, cancellations, another try. Pure, a part of the dispatcher's machine."""
+"""Requests of clients: new jobs, cancellations, retries. Pure, a part of the dispatcher's machine."""
 
 from collections import Counter
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from stockworker.shell.turn import Now
 
 
 class Submissions:
-    """Turns requests of clients into changes of the ledger, and says what became of each."""
+    """Turns requests of clients into changes of the ledger, and returns a receipt for each."""
 
     def __init__(self, ledger: Ledger, defaults: JobDefaults, entropy: Entropy, counters: Counter[str]) -> None:
         self._ledger = ledger
@@ -23,7 +23,7 @@ class Submissions:
         self._counters = counters
 
     def submit(self, submission: Submission, now: Now) -> ReceiptEntry:
-        """Store a job, unless it is known already."""
+        """Store a job, unless its ID or its unique key is taken."""
         job_id = submission.job_id or make_job_id(now.wall, self._entropy)
         if job_id in self._ledger.jobs or job_id in self._ledger.ended:
             self._counters["submissions_duplicate"] += 1
@@ -31,7 +31,7 @@ class Submissions:
         holder = self._ledger.holder(submission.type, submission.unique)
         if holder is not None:
             self._counters["submissions_duplicate"] += 1
-            return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE, _held(holder, submission.unique), holder)
+            return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE, _key_is_taken(holder, submission.unique), holder)
         if submission.expires_at is not None and submission.expires_at <= now.wall:
             self._counters["submissions_rejected"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "expires_at is in the past")
@@ -54,7 +54,7 @@ class Submissions:
         return JobSpec(job_id=job_id, type=submission.type, priority=submission.priority, **options)
 
     def cancel(self, job_id: JobId, now: Now) -> ReceiptEntry:
-        """Cancel a job that waits; ask for it where a worker has it."""
+        """Cancel a job that waits, or request the cancellation of one that a worker has."""
         job = self._ledger.jobs.get(job_id)
         if job is None:
             return self._ended(job_id, {State.CANCELLED: ReceiptStatus.CANCELLED})
@@ -67,17 +67,17 @@ class Submissions:
         return ReceiptEntry(job_id, ReceiptStatus.CANCELLED)
 
     def retry(self, job_id: JobId, now: Now) -> ReceiptEntry:
-        """Let a failed job run again, with all its attempts."""
+        """Queue a failed job again, with all its attempts."""
         if job_id in self._ledger.jobs:
             state = self._ledger.jobs[job_id].state
-            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"it is {state}; only a failed job can be run again")
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"the job is {state}; only a failed job can be retried")
         job = self._ledger.ended.get(job_id)
         if job is None or job.state is not State.FAILED:
             return self._ended(job_id, {})
         holder = self._ledger.holder(job.spec.type, job.spec.unique)
         if holder is not None:
-            # Two jobs of one key are what it is there to prevent; the operator can cancel the other one.
-            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, _held(holder, job.spec.unique), holder)
+            # The key exists to prevent two jobs. The operator can cancel the other one first.
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, _key_is_taken(holder, job.spec.unique), holder)
         self._ledger.reopen(
             job,
             ready_at=now.steady,
@@ -90,14 +90,14 @@ class Submissions:
         )
         return ReceiptEntry(job_id, ReceiptStatus.REOPENED)
 
-    def _ended(self, job_id: JobId, fine: Mapping[State, ReceiptStatus]) -> ReceiptEntry:
+    def _ended(self, job_id: JobId, confirmed: Mapping[State, ReceiptStatus]) -> ReceiptEntry:
         job = self._ledger.ended.get(job_id)
         if job is None:
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "no such job")
-        if job.state in fine:
-            return ReceiptEntry(job_id, fine[job.state])
-        return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"it is {job.state} already")
+        if job.state in confirmed:
+            return ReceiptEntry(job_id, confirmed[job.state])
+        return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"the job is already {job.state}")
 
 
-def _held(holder: JobId, unique: UniqueKey | None) -> str:
+def _key_is_taken(holder: JobId, unique: UniqueKey | None) -> str:
     return f"job {holder} holds the unique key {unique}"

@@ -1,7 +1,11 @@
-"""One turn of the dispatcher: bytes become events, the machine decides, the store commits, packets come out.
+"""One turn of the dispatcher: packets become events, the machine decides, the store commits, packets come out.
 
-Synchronous, without a broker and without a clock of its own: the service runs it in the thread that owns the store,
-the simulation on virtual time.
+The order is decide, commit, output, and it is here only. Synchronous, without a broker and without a clock of its own:
+the service runs it in the thread that owns the store, the simulation on virtual time.
+
+The machine keeps live jobs in memory; ended jobs are in the store alone. So a turn begins with one look-up of the
+ended jobs that its events name, which the machine receives as its first event, `EndedJobs`. How many jobs were pruned is
+known after the commit, and the machine receives that in the next turn, as `Pruned`.
 """
 
 from collections import ChainMap
@@ -62,10 +66,10 @@ class DispatcherTurns:
     """Takes turns with one machine and one store.
 
     Args:
-        machine: decides.
-        store: keeps.
-        lease_s: told to workers with each lease, in seconds.
-        verbose: note each step of each job too.
+        machine: makes the decisions.
+        store: keeps the jobs.
+        lease_s: how long a lease is valid, in seconds: workers get it with each assignment.
+        verbose: log each step of each job as well.
     """
 
     def __init__(self, machine: DispatcherMachine, store: JobStore, lease_s: float, *, verbose: bool = False) -> None:
@@ -186,12 +190,12 @@ def _assignment(job: JobRecord, payload: str, now: Now) -> Assignment:
 
 
 def refusal(packet: Packet, error: DecodeError) -> list[Message]:
-    """Tell the sender of a broken message what is wrong with it, where it can be told."""
+    """Answer the sender of a malformed message, if the message shows where to."""
     reply = read_reply(packet.properties)
     try:
         address = topics.parse(packet.topic)
     except ValueError:
-        pass  # a level of the topic is wrong; the sender may have said all the same where it listens
+        pass  # a level of the topic is invalid, but the message may still have a reply address
     else:
         line = topics.BY_KIND[address.kind]
         if Role.WORKER in line.publishers and address.values:

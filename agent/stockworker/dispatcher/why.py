@@ -1,4 +1,4 @@
-"""Why a job is where it is, in sentences for people. Pure, a part of the dispatcher's machine."""
+"""Explains a live job in sentences for operators: what it waits for. Pure, a part of the dispatcher's machine."""
 
 from collections.abc import Callable, Collection, Iterator
 
@@ -12,7 +12,7 @@ from stockworker.protocol.messages import LeaseStatus
 from stockworker.shell.turn import Now
 
 _DOING = {
-    None: "has not said yet what it does with it",
+    None: "has not reported this lease yet",
     LeaseStatus.WAITING: "has it waiting for a free slot",
     LeaseStatus.RUNNING: "runs it",
     LeaseStatus.FINISHED: "has finished it, and is about to report",
@@ -20,7 +20,7 @@ _DOING = {
 
 
 def why(job: JobRecord, ledger: Ledger, workers: Collection[Worker], policy: Policy, now: Now) -> tuple[str, ...]:
-    """Say what a job that lives waits for, or who runs it; each sentence within `MAX_TEXT`."""
+    """Explain what a live job waits for, or which worker has it. Each sentence is within `MAX_TEXT`."""
     match job.state:
         case State.SCHEDULED:
             sentences = _scheduled(job, now)
@@ -36,7 +36,7 @@ def _scheduled(job: JobRecord, now: Now) -> Iterator[str]:
     if job.reason is not None:
         yield f"failure {job.failures} of at most {spec.retry.max_attempts}: {_first_line(job.reason)}"
     if job.ready_at > now.steady:
-        yield f"it is tried again in {_seconds(job.ready_at - now.steady)}"
+        yield f"it will be tried again in {_seconds(job.ready_at - now.steady)}"
     if spec.not_before is not None and spec.not_before > now.wall:
         yield f"it must not start for another {_seconds(spec.not_before - now.wall)} (not_before)"
     yield from _expiry(job, now)
@@ -46,7 +46,7 @@ def _queued(job: JobRecord, ledger: Ledger, workers: Collection[Worker], now: No
     spec = job.spec
     yield f"it has waited for {_seconds(now.steady - job.ready_at)} at priority {spec.priority.label}"
     if job.reason is not None:
-        yield f"it came back: {_first_line(job.reason)}"
+        yield f"it is queued again: {_first_line(job.reason)}"
     paused = spec.type in ledger.paused
     if paused:
         yield f"jobs of type {spec.type} are paused: stockworker resume {spec.type}"
@@ -59,25 +59,25 @@ def _queued(job: JobRecord, ledger: Ledger, workers: Collection[Worker], now: No
 
 
 def _obstacles(job: JobRecord, able: Collection[Worker], ledger: Ledger, *, paused: bool) -> Iterator[str]:
-    """What keeps each of the workers that run a type from this job: the first thing that does."""
+    """Count the workers that run the job's type by the first obstacle that keeps each of them from this job."""
     spec = job.spec
     obstacles: tuple[tuple[str, Callable[[Worker], bool]], ...] = (
-        ("found unable to run it, see their logs", lambda worker: spec.type in worker.refused),
+        ("unable to run it, see their logs", lambda worker: spec.type in worker.refused),
         (f"without one of its tags ({', '.join(sorted(spec.tags))})", lambda worker: not spec.tags <= worker.tags),
         ("not connected", lambda worker: not worker.online),
         ("drained (stockworker undrain WORKER)", lambda worker: worker.worker_id in ledger.drained),
-        ("short of space for results, see their logs", lambda worker: worker.disk_pressure),
+        ("low on disk space, see their logs", lambda worker: worker.disk_pressure),
         ("about to stop", lambda worker: worker.window == 0),
         ("busy", lambda worker: not worker.wants_jobs(ledger.leases.count(worker.worker_id))),
     )
     left = list(able)
-    for text, keeps in obstacles:
-        kept = sum(map(keeps, left))
-        left = [worker for worker in left if not keeps(worker)]
-        if kept:
-            yield f"{kept} of {len(able)} workers for its type: {text}"
+    for text, applies in obstacles:
+        stopped = sum(map(applies, left))
+        left = [worker for worker in left if not applies(worker)]
+        if stopped:
+            yield f"{stopped} of {len(able)} workers for its type: {text}"
     if left and not paused:
-        yield f"{len(left)} of {len(able)} workers for its type: ready, it is about to be given out"
+        yield f"{len(left)} of {len(able)} workers for its type: ready to get it"
 
 
 def _leased(job: JobRecord, ledger: Ledger, policy: Policy, now: Now) -> Iterator[str]:
@@ -85,9 +85,9 @@ def _leased(job: JobRecord, ledger: Ledger, policy: Policy, now: Now) -> Iterato
     yield f"attempt {job.attempt}: worker {job.worker} {_DOING[lease.status]}"
     yield f"its lease ends in {_seconds(lease.deadline - now.steady)} unless renewed"
     if job.cancel_requested:
-        yield "it is to be cancelled: its worker has been told to stop it"
+        yield "it is being cancelled: its worker was ordered to stop it"
     elif job.spec.type in policy.prefetch and job.worker not in ledger.drained:
-        yield f"it stays there though the worker is cut off (prefetch); to take it back: stockworker drain {job.worker}"
+        yield f"it stays there if the worker is cut off (prefetch). To take it back: stockworker drain {job.worker}"
 
 
 def _expiry(job: JobRecord, now: Now) -> Iterator[str]:
