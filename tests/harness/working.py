@@ -44,8 +44,8 @@ WORKER = WorkerId("host-1")
 BACKTEST = JobType("backtest")
 A, B, C = JobId("a"), JobId("b"), JobId("c")
 A1, A2, B1, C1 = Token("a-1"), Token("a-2"), Token("b-1"), Token("c-1")
-OFFERING = Capabilities(slots=1, types=(BACKTEST,), tags=())
-RHYTHM = Intervals(poll_interval_s=5.0, heartbeat_interval_s=30.0)
+CAPABILITIES = Capabilities(slots=1, types=(BACKTEST,), tags=())
+INTERVALS = Intervals(poll_interval_s=5.0, heartbeat_interval_s=30.0)
 CONNECTED, CUT_OFF = LinkChanged(up=True), LinkChanged(up=False)
 WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStatus.FINISHED
 
@@ -85,14 +85,14 @@ class AgentBook(Playbook[Event, Effect]):
     else is to be expected.
     """
 
-    def __init__(self, offering: Capabilities = OFFERING, quota_bytes: int = 1_000_000) -> None:
+    def __init__(self, capabilities: Capabilities = CAPABILITIES, quota_bytes: int = 1_000_000) -> None:
         super().__init__(VirtualClock(1000.0, 0.0))
         self.journal = MemoryJournal()
         self.requests: list[Request] = []
         self.heartbeats: list[Heartbeat] = []
         self.notes: list[str] = []
         self.quota_bytes = quota_bytes
-        self._offering = offering
+        self._capabilities = capabilities
         self._boot = 0
         self.restart()
 
@@ -102,7 +102,7 @@ class AgentBook(Playbook[Event, Effect]):
         self._boot += 1
         journal = self.journal.load()
         self.machine = WorkerMachine(
-            self.identity, RHYTHM, self._offering, journal, self.clock.steady, quota_bytes=self.quota_bytes
+            self.identity, INTERVALS, self._capabilities, journal, self.clock.steady, quota_bytes=self.quota_bytes
         )
         self.turns = WorkerTurns(self.machine, self.journal)
 
@@ -133,7 +133,9 @@ class AgentBook(Playbook[Event, Effect]):
         self.expect(self.introduction(), *([reported(*again)] if again else []))
 
     def introduction(self) -> Send:
-        return Send(Register(WORKER, self.identity.incarnation, "1.0", self._offering.slots, self._offering.types, ()))
+        return Send(
+            Register(WORKER, self.identity.incarnation, "1.0", self._capabilities.slots, self._capabilities.types, ())
+        )
 
     def run(self, *jobs: Assignment) -> None:
         """These jobs are assigned, and run."""

@@ -41,7 +41,7 @@ def test_a_full_disk_and_its_recovery_are_noticed(tmp_path: Path, caplog: pytest
         tags=(),
         handlers={JobType("echo"): PythonHandler("job_handlers:echo", {}, Limits())},
         handler_paths=(),
-        rhythm=Intervals(0.1, 30.0),
+        intervals=Intervals(0.1, 30.0),
         drain_timeout_s=0.0,
         stop_grace_s=0.1,
         recycle_after=1,

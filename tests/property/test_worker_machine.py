@@ -33,7 +33,7 @@ from stockworker.worker.machine import WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import Input, WorkerTurns
 from stockworker.worker.work import AttemptEvent, Began, Work
 from tests.harness.messages import anything
-from tests.harness.working import BACKTEST, RHYTHM, WORKER, MemoryJournal, finished, job
+from tests.harness.working import BACKTEST, INTERVALS, WORKER, MemoryJournal, finished, job
 
 PICKS = st.integers(0, 5)
 """Which of the newest leases that there ever were."""
@@ -117,8 +117,10 @@ class Working(RuleBasedStateMachine):
         self.linked = self.left = False
         self.looked = False
         identity = WorkerIdentity(WORKER, f"boot-{self.boot}", "1.0")
-        offering = Capabilities(2, (BACKTEST,), ())
-        self.machine = WorkerMachine(identity, RHYTHM, offering, self.journal.load(), self.now, quota_bytes=QUOTA_BYTES)
+        capabilities = Capabilities(2, (BACKTEST,), ())
+        self.machine = WorkerMachine(
+            identity, INTERVALS, capabilities, self.journal.load(), self.now, quota_bytes=QUOTA_BYTES
+        )
         self.turns = WorkerTurns(self.machine, self.journal)
 
     @initialize(sizes=st.lists(st.integers(1, 3), min_size=1))
@@ -257,7 +259,7 @@ class Working(RuleBasedStateMachine):
         if self.looked:
             reports = [entry.report for entry in self.journal.load() if entry.report is not None]
             kept = sum(len(report.result or "") for report in reports)
-            assert kept == self.machine._holdings.kept_bytes
+            assert kept == self.machine._leases.kept_bytes
             assert kept <= QUOTA_BYTES
 
     @invariant()
@@ -266,20 +268,20 @@ class Working(RuleBasedStateMachine):
         for work in self.executor.queue + self.executor.running:
             assert journal[work.token].started
         reports = {token for token, entry in journal.items() if entry.report is not None}
-        assert self.machine._holdings.unreported.keys() >= reports
+        assert self.machine._leases.unreported.keys() >= reports
         assert len(self.executor.running) <= self.executor.slots
 
     @invariant()
     def what_is_not_finished_is_with_the_executor_or_waits_for_it(self) -> None:
-        holdings = self.machine._holdings
+        leases = self.machine._leases
         if self.inbox or not self.looked:
             return
         queued = {work.token for work in self.executor.queue}
         running = {work.token for work in self.executor.running}
-        assert holdings.running == running
-        assert set(holdings._handed.values()) == queued | running
+        assert leases.running == running
+        assert set(leases._with_executor.values()) == queued | running
         journal = {entry.assignment.token for entry in self.journal.load()}
-        assert journal == queued | running | set(holdings._waiting) | holdings.unreported.keys()
+        assert journal == queued | running | set(leases._waiting) | leases.unreported.keys()
 
     @invariant()
     def the_machine_sleeps_when_it_has_looked(self) -> None:

@@ -41,8 +41,8 @@ class Plan:
     """What the fleet is made of."""
 
     policy: Policy
-    rhythm: Intervals
-    offerings: tuple[Capabilities, ...]
+    intervals: Intervals
+    capabilities: tuple[Capabilities, ...]
     clients: int
 
 
@@ -66,8 +66,8 @@ class Fleet:
             self.world, self.broker, self.calm, plan.policy, self.laws, self.facts, self.shadow, self.ears
         )
         self.workers = [
-            self._worker(f"w{number}", WorkerId(f"w{number}"), offering)
-            for number, offering in enumerate(plan.offerings, 1)
+            self._worker(f"w{number}", WorkerId(f"w{number}"), capabilities)
+            for number, capabilities in enumerate(plan.capabilities, 1)
         ]
         self.twins: list[Worker] = []
         self.clients = [
@@ -87,15 +87,15 @@ class Fleet:
         """Whoever is connected to the broker."""
         return [self.dispatcher, *self.workers, *self.twins, *self.clients]
 
-    def _worker(self, name: str, worker_id: WorkerId, offering: Capabilities) -> Worker:
+    def _worker(self, name: str, worker_id: WorkerId, capabilities: Capabilities) -> Worker:
         worker = Worker(
             self.world,
             self.broker,
             self.calm,
             name,
             worker_id,
-            offering,
-            self.plan.rhythm,
+            capabilities,
+            self.plan.intervals,
             self.laws,
             self.facts,
             self.ears,
@@ -137,7 +137,7 @@ class Fleet:
 
     def add_twin(self, worker: Worker, stays_s: float) -> None:
         """A machine that was made from a copy of a worker's disk joins, and leaves again."""
-        twin = self._worker(f"{worker.name}-twin{len(self.twins)}", worker.worker_id, worker.offering)
+        twin = self._worker(f"{worker.name}-twin{len(self.twins)}", worker.worker_id, worker.capabilities)
         twin.disk = worker.disk.copy()
         twin.disk.at_boundary = twin.boundary
         self.twins.append(twin)
@@ -258,4 +258,4 @@ class Fleet:
 
 def _soon_s(plan: Plan) -> float:
     """How long it takes at most until a connected worker was heard, and was sent again what it has not got."""
-    return 2 * min(plan.rhythm.poll_interval_s, plan.policy.lease_s / 3) + plan.policy.reoffer_s + 8.0
+    return 2 * min(plan.intervals.poll_interval_s, plan.policy.lease_s / 3) + plan.policy.reoffer_s + 8.0

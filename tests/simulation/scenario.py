@@ -122,12 +122,12 @@ def _plan(dice: Random, weather: Weather) -> Plan:
         ),
         prefetch={TYPES[0]: Prefetch(dice.choice((1, 8, 64)), lease_s)} if dice.random() < 0.3 else {},
     )
-    offerings = [Capabilities(dice.choice((1, 1, 2, 4, 8)), TYPES, (GPU,))]  # one of them can run everything
+    capabilities = [Capabilities(dice.choice((1, 1, 2, 4, 8)), TYPES, (GPU,))]  # one of them can run everything
     for _ in range(dice.randint(0, 4)):
         types = tuple(sorted(dice.sample(TYPES, dice.randint(1, 3))))
-        offerings.append(Capabilities(dice.choice((1, 2, 4)), types, (GPU,) if dice.random() < 0.3 else ()))
-    rhythm = Intervals(dice.choice(weather.poll_interval_s), dice.choice((30.0, 60.0)))
-    return Plan(policy, rhythm, tuple(offerings), clients=dice.randint(1, 3))
+        capabilities.append(Capabilities(dice.choice((1, 2, 4)), types, (GPU,) if dice.random() < 0.3 else ()))
+    intervals = Intervals(dice.choice(weather.poll_interval_s), dice.choice((30.0, 60.0)))
+    return Plan(policy, intervals, tuple(capabilities), clients=dice.randint(1, 3))
 
 
 class Load:

@@ -44,8 +44,8 @@ PLAN: Final = Plan(
         keep_ended_s=25.0,
         defaults=JobDefaults(timeout_s=30.0, backoff_s=0.5, max_attempts=9, max_crashes=9),
     ),
-    rhythm=Intervals(10.0, 30.0),
-    offerings=(Capabilities(1, (IMPORT, UPDATE), ()), Capabilities(2, (IMPORT, UPDATE), ())),
+    intervals=Intervals(10.0, 30.0),
+    capabilities=(Capabilities(1, (IMPORT, UPDATE), ()), Capabilities(2, (IMPORT, UPDATE), ())),
     clients=1,
 )
 STORY_S: Final = 70.0

@@ -79,16 +79,16 @@ class Worker(Process):
         calm: Calm,
         name: str,
         worker_id: WorkerId,
-        offering: Capabilities,
-        rhythm: Intervals,
+        capabilities: Capabilities,
+        intervals: Intervals,
         laws: Laws,
         facts: Facts,
         ears: Ears,
     ) -> None:
         super().__init__(world, broker, calm, laws, name)
         self.worker_id = worker_id
-        self.offering = offering
-        self.rhythm = rhythm
+        self.capabilities = capabilities
+        self.intervals = intervals
         self.noted: dict[Token, Outcome | None] = {}
         self.leaving = False
         self.refuses = True
@@ -111,10 +111,10 @@ class Worker(Process):
         self.noted = {entry.assignment.token: entry.report.outcome if entry.report else None for entry in entries}
         self._started = {entry.assignment.token for entry in entries if entry.started}
         identity = WorkerIdentity(self.worker_id, boot, "1")
-        self.machine = _WatchedMachine(identity, self.rhythm, self.offering, entries, self.world.now)
+        self.machine = _WatchedMachine(identity, self.intervals, self.capabilities, entries, self.world.now)
         self.machine.decided = self._decided
         self._turns = WorkerTurns(self.machine, self._journal)
-        self.executor = Executor(self.world, self.dice, self.offering.slots, self.put)
+        self.executor = Executor(self.world, self.dice, self.capabilities.slots, self.put)
         self.executor.refuses = self.refuses
         self.executor.takes_down = self._taken_down
         self.executor.began = self._began
@@ -215,7 +215,7 @@ class Worker(Process):
 
     def _began(self, work: Work) -> None:
         runs = self.executor.runs
-        self.laws.hold(Law.SLOTS_KEPT, len(runs) <= self.offering.slots, self.name, "runs", runs)
+        self.laws.hold(Law.SLOTS_KEPT, len(runs) <= self.capabilities.slots, self.name, "runs", runs)
         alike = [run for run in runs.values() if run.work.job_id == work.job_id]
         self.laws.hold(Law.ONE_ATTEMPT_AT_ONCE, len(alike) == 1, alike)
         self.world.note(self.name, "runs", work.job_id, work.attempt, work.token, work.payload)
@@ -236,5 +236,5 @@ class Worker(Process):
     def check(self) -> None:
         """The journal holds what it should."""
         ((rows,),) = self.disk.rows("SELECT count(*) FROM lease")
-        bound = 2 * (self.offering.slots + _MOST_EXTRA)
+        bound = 2 * (self.capabilities.slots + _MOST_EXTRA)
         self.laws.hold(Law.JOURNAL_BOUNDED, rows <= bound, self.name, rows)

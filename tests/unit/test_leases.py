@@ -15,13 +15,13 @@ from tests.harness.working import (
     A2,
     B1,
     C1,
+    CAPABILITIES,
     CUT_OFF,
     FINISHED,
     JOB_A,
     JOB_A_AGAIN,
     JOB_B,
     JOB_C,
-    OFFERING,
     RUNNING,
     WAITING,
     AgentBook,
@@ -35,7 +35,7 @@ from tests.harness.working import (
     start,
 )
 
-KILLED = "the agent was killed, or its machine went down, while it ran"
+KILLED = "the worker was killed, or its machine went down, while it ran"
 IN_A_MINUTE = replace(JOB_B, expires_in_s=60.0)
 TOO_LATE = attempt(JOB_B, Outcome.RELEASED, error="expires_at passed while it waited on the worker", ran_s=None)
 
@@ -166,7 +166,7 @@ def test_a_newer_lease_of_the_same_job_waits_until_the_older_has_stopped(agent: 
 
 
 def test_a_newer_lease_does_not_hold_up_other_jobs() -> None:
-    with AgentBook(Capabilities(2, OFFERING.types, ())) as agent:
+    with AgentBook(Capabilities(2, CAPABILITIES.types, ())) as agent:
         agent.connect()
         agent.run(JOB_A)
         agent.tell(assign(JOB_A_AGAIN, JOB_B))

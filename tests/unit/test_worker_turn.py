@@ -13,7 +13,7 @@ from stockworker.shell.turn import Now
 from stockworker.worker.effects import Accept, Drain, Entry, MarkStarted
 from stockworker.worker.machine import WorkerMachine
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
-from tests.harness.working import CONNECTED, JOB_A, OFFERING, RHYTHM, WORKER, AgentBook, assign, start
+from tests.harness.working import CAPABILITIES, CONNECTED, INTERVALS, JOB_A, WORKER, AgentBook, assign, start
 
 NOW = Now(1000.0, 0.0)
 
@@ -33,7 +33,7 @@ class RecordingJournal:
 
 def turns(journal: RecordingJournal) -> WorkerTurns:
     identity = AgentBook().identity
-    return WorkerTurns(WorkerMachine(identity, RHYTHM, OFFERING, [], NOW.steady), journal)
+    return WorkerTurns(WorkerMachine(identity, INTERVALS, CAPABILITIES, [], NOW.steady), journal)
 
 
 def kinds(output: WorkerOutput) -> list[type]:

@@ -73,7 +73,7 @@ def worker_settings(path: Path | None, instance: str | None) -> WorkerSettings:
         tags=worker.tags,
         handlers=handler_specs(config),
         handler_paths=tuple(map(str, worker.handler_paths)),
-        rhythm=Intervals(worker.poll_interval_s, worker.heartbeat_interval_s),
+        intervals=Intervals(worker.poll_interval_s, worker.heartbeat_interval_s),
         drain_timeout_s=worker.drain_timeout_s,
         stop_grace_s=worker.stop_grace_s,
         recycle_after=worker.recycle_after_jobs,

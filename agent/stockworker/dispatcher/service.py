@@ -46,9 +46,9 @@ class DispatcherSettings:
 
     Attributes:
         dispatcher_id: its name at the broker.
-        link: where the broker is, and our client id; session, subscriptions and will are filled in by the service.
+        link: where the broker is, and the client ID; the service adds session, subscriptions and will.
         policy: the numbers that it decides by.
-        denied: workers to which nobody listens.
+        denied: workers whose messages are dropped.
     """
 
     dispatcher_id: ClientId

@@ -191,7 +191,7 @@ class Service(ABC, Generic[InputT, OutputT]):
 
     @abstractmethod
     def reconfigure(self) -> tuple[LinkSettings, InputT]:
-        """Read the configuration again, use it, and return how to connect and what to tell the turns.
+        """Read the configuration again, use it, and return how to connect and an input for the next turn.
 
         Raises:
             ConfigError: it can't be used; everything is as before.

@@ -18,9 +18,9 @@ class Now:
     """The time, as an argument.
 
     Attributes:
-        steady: seconds since the epoch as they were believed at the start of the process, plus what a monotonic clock
-            has counted since: never steps while the process lives. Leases, delays and waiting times use it.
-        wall: seconds since the epoch as the machine believes now; may step. Records, `not_before` and `expires_at`
+        steady: seconds since the epoch by the wall clock at the start of the process, plus what a monotonic clock has
+            counted since: never steps while the process runs. Leases, delays and waiting times use it.
+        wall: seconds since the epoch by the wall clock of the machine; may step. Records, `not_before` and `expires_at`
             use it.
     """
 

@@ -22,25 +22,25 @@ from stockworker.worker.output import Lines
 from stockworker.worker.work import AttemptResult, HandlerLogged, Progressed, Work
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
-"""What of the environment reaches handlers and commands. Nothing else: it may hold secrets."""
+"""The environment variables that reach handlers and commands. No others, because they may hold secrets."""
 
 _START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from stockworker.worker.runner import main; main()"
-"""`-I` ignores PYTHONPATH and the current folder, so the child is told where this very package is."""
+"""`-I` ignores PYTHONPATH and the current folder, so the child gets the location of this package."""
 
 _PACKAGE_PARENT: Final = str(Path(stockworker.__file__).resolve().parents[1])
 
 
 class Owner(Protocol):
-    """Who is told what happens in a child."""
+    """The receiver of the events of a child."""
 
     def heard(self, event: Progressed | HandlerLogged) -> None:
-        """A handler has something to say."""
+        """A handler has logged a line or reported progress."""
 
     def ended(self, result: AttemptResult) -> None:
         """An attempt has ended."""
 
     def exited(self, child: "Child") -> None:
-        """A child is gone. Told before the end of the attempt that ran in it, if one did."""
+        """A child is gone. Called before `ended` for the attempt that ran in it, if one did."""
 
 
 class Child(Protocol):
@@ -67,7 +67,7 @@ class PythonChild:
         configuration: the first frame that it was given.
         group: its control group, where it has one.
         jobs: how many it has been given.
-        reusable: whether it is fit for another one.
+        reusable: whether it can run another one.
     """
 
     def __init__(self, configuration: bytes, owner: Owner, groups: Delegation | None = None) -> None:
@@ -98,9 +98,9 @@ class PythonChild:
         self._process.send(configuration)
 
     def has_room(self, limits: Limits) -> bool:
-        """Whether what earlier jobs have kept in memory leaves to another one at least half of what it may use.
+        """Whether the memory that earlier jobs have left behind is at most half of what this job may use.
 
-        The kernel counts it against the limit, and kills at once what uses more than a new one.
+        The kernel counts that memory against a new limit, and kills the child immediately if it exceeds it.
         """
         most = limits.memory_bytes
         return most is None or self.group is None or self.group.memory_bytes() <= most // 2
@@ -148,7 +148,7 @@ class PythonChild:
                     pass
 
     def _is_alone(self) -> bool:
-        """Whether the job has left no process behind. To kill those alone would break a library that relies on them."""
+        """Whether the job has left no process behind. Killing only those would break a library that relies on them."""
         return self.group is None or self.group.members() <= {self._process.pid}
 
     def _printed(self, chunk: bytes) -> None:
@@ -260,7 +260,7 @@ def _limiting(limits: Limits) -> list[str]:
         commands += [
             f"ulimit -S -t {limits.cpu_s}",
             f"ulimit -H -t {limits.cpu_s + 1}",
-        ]  # SIGXCPU says why, SIGKILL makes sure
+        ]  # SIGXCPU names the reason, SIGKILL cannot be ignored
     if limits.open_files is not None:
         commands.append(f"ulimit -n {limits.open_files}")
     return commands

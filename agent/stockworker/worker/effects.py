@@ -1,4 +1,4 @@
-"""What goes into the agent's machine besides messages, and what comes out of it. Frozen data, compared by value."""
+"""What goes into the worker's machine besides messages, and what comes out of it. Frozen data, compared by value."""
 
 from dataclasses import dataclass
 
@@ -8,12 +8,12 @@ from stockworker.protocol.messages import Assignment, AttemptReport, Message
 from stockworker.shell.turn import CertificateSeen, LinkChanged
 from stockworker.worker.work import AttemptEvent, Work
 
-# --- events: what the world tells us ----------------------------------------------------------------------------------
+# --- events: what happens to the worker ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Capabilities:
-    """What this worker can do, as configured: at the start, and again after a reload."""
+    """What this worker can do, as configured: again after each reload."""
 
     slots: int
     types: tuple[JobType, ...]
@@ -22,18 +22,18 @@ class Capabilities:
 
 @dataclass(frozen=True, slots=True)
 class DiskChanged:
-    """The disk that the journal is on has become nearly full, or has room again."""
+    """The disk of the journal is nearly full, or has room again."""
 
     full: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Drain:
-    """Take no more jobs; give back those that wait. With `leave`, also end once none is left.
+    """Accept no more jobs, and release those that wait. With `leave`, also end once none is left.
 
-    A worker that leaves while it is cut off keeps those that wait: it goes on with them when it starts again.
+    A worker that leaves without a link keeps the jobs that wait, for its next start.
 
-    `patience_s` is how long running jobs may go on before they are stopped and given back; None is for ever.
+    `patience_s` is how long running jobs may continue before they are stopped and released; None has no limit.
     """
 
     patience_s: float | None
@@ -43,15 +43,12 @@ class Drain:
 Event = Message | AttemptEvent | LinkChanged | Capabilities | DiskChanged | CertificateSeen | Drain
 
 
-# --- effects: what we ask of the world --------------------------------------------------------------------------------
+# --- effects: what the worker does --------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """Commit that we hold this lease.
-
-    `start_by` is its latest start, on the clock of `Machine.handle`; None is never too late.
-    """
+    """Commit a new lease. `start_by` is its latest start, on the clock of `WorkerMachine.handle`."""
 
     assignment: Assignment
     start_by: float | None = None
@@ -59,10 +56,10 @@ class Accept:
 
 @dataclass(frozen=True, slots=True)
 class MarkStarted:
-    """Commit that the attempt is about to start: if we die now, it may have taken us down.
+    """Commit that the executor gets the attempt: after a crash of this worker, the attempt may be the cause.
 
-    Of one that is not the first at its job (`again`) even a power cut must not take the note: a job that takes down
-    whole machines would never be found out.
+    With `again`, an earlier attempt at the job has failed. Then the entry must survive even a power cut, or the crash
+    budget would never stop a job that takes down whole machines.
     """
 
     token: Token
@@ -71,14 +68,14 @@ class MarkStarted:
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
-    """Commit how an attempt ended; again, without its result, where that is evicted."""
+    """Commit how an attempt ended; a second time, without its result, if the result is evicted."""
 
     report: AttemptReport
 
 
 @dataclass(frozen=True, slots=True)
 class Forget:
-    """Commit that a lease is nothing to us any more."""
+    """Commit that a lease is settled."""
 
     token: Token
 
@@ -92,7 +89,7 @@ class Start:
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Stop a running attempt; it ends with `Finished` all the same."""
+    """Stop an attempt; it still ends with an `AttemptResult`."""
 
     token: Token
 
@@ -106,7 +103,7 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Leave:
-    """Nothing is left to do: end."""
+    """End the process: nothing is left to do."""
 
 
 Entry = Accept | MarkStarted | RecordOutcome | Forget

@@ -4,7 +4,7 @@ Everything happens on the event loop, and nothing here waits for a child. An att
 
 1. `start` queues it. It gets a slot when one is free, in order of arrival.
 2. It runs, and `Began` is delivered. Its time-out begins here, so starting a process and importing a handler count.
-3. It ends by itself: a Python child sends its result, a command exits, or a process dies, which is judged by `outcome`.
+3. It ends by itself: a Python child sends its result, a command exits, or its process is gone, which `outcome` judges.
 4. Or it is stopped: on request (`stop`), at its time-out, or when it has used up its processor time. The reason is kept
    in `stopped_as`, and becomes the outcome whatever the attempt still reports: it lost the race. SIGTERM asks it to end,
    and after `stop_grace_s` SIGKILL ends its whole process group, with everything that it started.

@@ -1,4 +1,4 @@
-"""What the agent and its Python child processes say to each other: JSON arrays, one per line. PURE.
+"""The frames between a worker and its Python child processes: JSON arrays, one per line. Pure.
 
 To the child: first ``[paths, handlers]`` (where to import from; by job type: function, settings, limits), then one
 ``[token, job_id, type, attempt, payload]`` at a time.
@@ -92,7 +92,7 @@ class FrameBuffer:
         """Return the frames that `chunk` completes.
 
         Raises:
-            ValueError: it is none of ours.
+            ValueError: a line is not a frame.
         """
         *lines, self._partial = (self._partial + chunk).split(b"\n")
         return [json.loads(line) for line in lines]

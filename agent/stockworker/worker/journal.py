@@ -1,4 +1,4 @@
-"""What this worker has accepted, and what it has finished and not yet seen acknowledged: on its own disk."""
+"""The leases of this worker and the results that are not acknowledged, on its own disk."""
 
 import logging
 from collections.abc import Collection, Sequence
@@ -71,7 +71,7 @@ class Journal:
         connect: see `stockworker.adapters.sqlite.Connect`.
 
     Raises:
-        StoreError: it can't be used; the text says why.
+        StoreError: it can't be used; the text names the reason.
     """
 
     def __init__(self, path: Path, connect: Connect = connect) -> None:
@@ -90,7 +90,7 @@ class Journal:
         """Read all of the file.
 
         Raises:
-            StoreDamaged: a part of it makes no sense.
+            StoreDamaged: a part of it can't be read or has no meaning.
         """
         check_integrity(self._connection, self._path)
         try:
@@ -101,8 +101,9 @@ class Journal:
     def commit(self, entries: Collection[Entry]) -> None:
         """Make all of `entries` durable, in order, or none.
 
-        Results survive a power cut from here on, and so do the starts of jobs that were tried before. The rest survives the death of this process, and is on disk with the
-        next result at the latest: a lease that a power cut takes is offered again, and nothing is lost but time.
+        Results are synced, and so are the starts of jobs that were tried before: they survive a power cut. All else
+        survives a crash of this process, and is synced with the next result. If a power cut takes a lease, the dispatcher
+        offers it again, so only time is lost.
 
         Raises:
             StoreError: nothing of it was made durable; the machine that decided it must not be used any more.
@@ -138,7 +139,7 @@ class Journal:
             case MarkStarted(token=token):
                 self._connection.execute("UPDATE lease SET started = 1 WHERE token = ?", (token,))
             case RecordOutcome(report=report):
-                # Nobody needs the payload any more: the journal's size is that of what is still to be said.
+                # The payload is not needed any more: the journal keeps only what must still be reported.
                 self._connection.execute(
                     "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? "
                     "WHERE token = ?",
@@ -155,7 +156,7 @@ class Journal:
                 self._connection.execute("DELETE FROM lease WHERE token = ?", (token,))
 
     def free_bytes(self) -> int:
-        """How much room is left on its disk.
+        """Free bytes on its disk.
 
         Raises:
             StoreError: its folder is gone.
@@ -171,9 +172,9 @@ class Journal:
 
 
 def open_journal(path: Path) -> Journal:
-    """Open the journal of a worker; a damaged one is moved aside, and a new one begun.
+    """Open the journal of a worker; if it is damaged, move it aside and begin a new one.
 
-    What it held is not lost: the dispatcher gives these jobs out again when the worker does not name their leases.
+    Its jobs are not lost: the dispatcher assigns them again, because the worker does not name their leases.
 
     Raises:
         StoreError: it can't be used for another reason.

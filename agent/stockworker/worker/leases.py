@@ -1,7 +1,34 @@
-"""The leases that a worker holds: waiting, with the executor, or finished and not yet acknowledged. Pure.
+"""The leases of a worker, from their assignment to the acknowledgement of their report. Pure.
 
-A part of the agent's machine, as the ledger is of the dispatcher's: every change goes through here, so that what is in
-the journal follows.
+A part of the worker's machine, as the ledger is of the dispatcher's: every change of a lease goes through `LeaseTable`,
+which also returns the journal entry that belongs to it. A lease is the right to one attempt; its fencing token names
+it. Its phases, with the journal entry that is committed before each::
+
+        Assign                start_waiting           AttemptResult            Ack
+    ───────────► waiting ───────────────► with the ───────────────► finished ───────► settled
+      (Accept)      │      (MarkStarted)  executor  (RecordOutcome)     ▲     (Forget)
+                    │                                                   │
+                    └───────── released, cancelled: (RecordOutcome) ────┘
+
+**waiting**. The lease is in the journal with its payload. A restart finds it there and goes on. A worker that drains
+releases it, and so does one that finds `expires_at` passed: whether a job has expired is the dispatcher's decision.
+
+**with the executor**. It runs, or is queued there for a slot. `MarkStarted` is committed before the executor gets it,
+so after a crash the worker can't know whether it ran, and reports it as `lost`: it may have caused the crash, and the
+dispatcher counts it against the job's crash budget. Jobs that wait in the executor's queue therefore share the risk.
+A job that was tried before, or that one crash would end, does not go there before a slot is free for it.
+
+**finished**. The report is in the journal, the payload is not any more. It is sent until it is acknowledged. Results
+beyond the quota are evicted, the largest first: the report stays, and becomes an error.
+
+**settled**. Acknowledged as stored, or as stale. The last `_REMEMBERED` tokens are remembered, so that an assignment
+that the broker delivers again starts nothing.
+
+A lease can be asked to stop while the executor has it. What its end then means depends on the reason: `CANCELLED` is
+reported as such. `DRAINED` turns a cancelled attempt into a released one; one that had just ended keeps its outcome.
+`STALE`, because the dispatcher has given the job to another worker or a newer lease of the same job has arrived, means
+that the result would be refused: it is dropped. Only one lease of a job is with the executor at any time: a newer one
+waits until the older one has stopped.
 """
 
 from collections import deque
@@ -17,15 +44,15 @@ from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, Recor
 from stockworker.worker.work import AttemptResult, Work
 
 _NEARLY_FULL: Final = 0.75
-"""Share of the quota from which on no new jobs are to be taken: what is held will need room for its results, too."""
+"""Share of the quota from which on the worker accepts no new jobs: those that it has need room for their results."""
 
 _REMEMBERED: Final = 10_000
-"""Settled leases that are remembered, to know an assignment that comes again: as many as come in a few seconds."""
+"""Settled leases that are remembered, to recognise an assignment that arrives again: the number of a few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """What the journal has of one lease: not started (but by `start_by`), started, or finished (with a report)."""
+    """A lease in the journal: not started (`start_by` is its latest start), started, or finished (with a report)."""
 
     assignment: Assignment
     started: bool
@@ -34,7 +61,7 @@ class JournalEntry:
 
 
 class StopReason(Enum):
-    """Why a job was told to stop: what its end means to the dispatcher depends on it."""
+    """Why a job was asked to stop: see the top of this module."""
 
     CANCELLED = auto()
     DRAINED = auto()
@@ -46,9 +73,9 @@ class WorkerLease:
     """A lease.
 
     Attributes:
-        start_by: its latest start; None is never too late.
-        handed: the executor has it.
-        stop: why it was told to stop, if it was.
+        start_by: its latest start, if it has one.
+        with_executor: it runs, or is queued for a slot.
+        stop: why it was asked to stop, if it was.
         report: how it ended.
         reported_at: when the report was last sent.
     """
@@ -56,7 +83,7 @@ class WorkerLease:
     assignment: Assignment
     start_by: float | None = None
     status: LeaseStatus = LeaseStatus.WAITING
-    handed: bool = False
+    with_executor: bool = False
     stop: StopReason | None = None
     report: AttemptReport | None = None
     reported_at: float | None = None
@@ -66,23 +93,23 @@ class LeaseTable:
     """All leases of one worker, by token.
 
     Args:
-        journal: what it held when it last stopped.
-        quota_bytes: how much of results it may keep.
+        journal: the leases when the worker last stopped.
+        quota_bytes: the most bytes of results that it keeps.
 
     Attributes:
-        running: those that run now.
-        unreported: those whose report is not acknowledged, the oldest first.
-        kept_bytes: size of the results among them.
+        running: tokens of the attempts that run now.
+        unreported: leases whose report is not acknowledged, the oldest first.
+        kept_bytes: size of their results.
     """
 
     def __init__(self, journal: Iterable[JournalEntry], quota_bytes: int) -> None:
         self._quota_bytes = quota_bytes
         self.kept_bytes = 0
-        self._held: dict[Token, WorkerLease] = {}
+        self._leases: dict[Token, WorkerLease] = {}
         self._settled: dict[Token, None] = {}
         self._newest: dict[JobId, Token] = {}
         self._waiting: deque[Token] = deque()
-        self._handed: dict[JobId, Token] = {}
+        self._with_executor: dict[JobId, Token] = {}
         self.running: set[Token] = set()
         self.unreported: dict[Token, WorkerLease] = {}
         self._entries: list[Entry] = []
@@ -91,26 +118,26 @@ class LeaseTable:
             self._recover(entry)
 
     def _recover(self, entry: JournalEntry) -> None:
-        held = self._add(entry.assignment, entry.start_by)
+        lease = self._add(entry.assignment, entry.start_by)
         if entry.report is not None:
-            self._keep(held, entry.report)
+            self._keep(lease, entry.report)
         elif entry.started:
-            self._end_here(held, Outcome.LOST, "the agent was killed, or its machine went down, while it ran")
+            self._end_here(lease, Outcome.LOST, "the worker was killed, or its machine went down, while it ran")
         else:
             self._waiting.append(entry.assignment.token)
 
     def get(self, token: Token | None) -> WorkerLease | None:
-        """The lease of this token, while it is held."""
-        return None if token is None else self._held.get(token)
+        """The lease of this token, unless it is settled."""
+        return None if token is None else self._leases.get(token)
 
     @property
-    def handed(self) -> int:
-        """How many the executor has."""
-        return len(self._handed)
+    def with_executor(self) -> int:
+        """How many leases the executor has."""
+        return len(self._with_executor)
 
     def accept(self, assignment: Assignment, now: float) -> WorkerLease | None:
-        """Take a lease; returns None if it is held already, or was. An older lease of the same job is stale now."""
-        if assignment.token in self._held or assignment.token in self._settled:
+        """Accept a lease; returns None if the table has it or had it. An older lease of the same job becomes stale."""
+        if assignment.token in self._leases or assignment.token in self._settled:
             return None
         older = self.get(self._newest.get(assignment.job_id))
         if older is not None:
@@ -120,150 +147,147 @@ class LeaseTable:
         return self._add(assignment, start_by)
 
     def _add(self, assignment: Assignment, start_by: float | None) -> WorkerLease:
-        held = self._held[assignment.token] = WorkerLease(assignment, start_by)
+        lease = self._leases[assignment.token] = WorkerLease(assignment, start_by)
         self._newest[assignment.job_id] = assignment.token
-        return held
+        return lease
 
-    def queue(self, held: WorkerLease) -> None:
-        """Let it wait for its turn."""
-        self._waiting.append(held.assignment.token)
+    def queue(self, lease: WorkerLease) -> None:
+        """Let a lease wait for a slot."""
+        self._waiting.append(lease.assignment.token)
 
-    def hand_over(self, slots: int, window: int, now: float) -> None:
-        """Hand waiting jobs to the executor, a few ahead of the free slots where they are short (see `pace`).
+    def start_waiting(self, slots: int, window: int, now: float) -> None:
+        """Give waiting jobs to the executor: as many as it has slots, or as the window allows for first attempts.
 
-        One whose time is over at its turn is given back: whether it has expired is the dispatcher's decision.
-
-        Whatever is handed over counts as started, should we be killed: nobody could tell. So a job that has been
-        tried before, or that one crash would end, is handed over only when it starts at once.
+        See the top of this module for why other attempts get no place in the executor's queue.
         """
         blocked = []
         while self._waiting:
-            held = self._held[self._waiting[0]]
-            job = held.assignment
-            if len(self._handed) >= (window if job.attempt == 1 and not job.no_crash_budget else slots):
+            lease = self._leases[self._waiting[0]]
+            job = lease.assignment
+            if len(self._with_executor) >= (window if job.attempt == 1 and not job.no_crash_budget else slots):
                 break
             self._waiting.popleft()
-            if held.start_by is not None and held.start_by <= now:
-                self._end_here(held, Outcome.RELEASED, "expires_at passed while it waited on the worker")
+            if lease.start_by is not None and lease.start_by <= now:
+                self._end_here(lease, Outcome.RELEASED, "expires_at passed while it waited on the worker")
                 continue
-            if job.job_id in self._handed:
+            if job.job_id in self._with_executor:
                 blocked.append(job.token)  # an older attempt at the same job is being stopped
                 continue
-            held.handed = True
-            self._handed[job.job_id] = job.token
+            lease.with_executor = True
+            self._with_executor[job.job_id] = job.token
             self._entries.append(MarkStarted(job.token, again=job.attempt > 1))
             work = Work(job.token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s)
             self._orders.append(Start(work))
         self._waiting.extendleft(reversed(blocked))
 
     def began(self, token: Token) -> None:
-        """The executor runs it."""
-        self._held[token].status = LeaseStatus.RUNNING
+        """An attempt has left the executor's queue, and runs."""
+        self._leases[token].status = LeaseStatus.RUNNING
         self.running.add(token)
 
     def finished(self, result: AttemptResult) -> WorkerLease | None:
-        """The executor is done with it; returns None if nobody wants to know any more."""
-        held = self._held[result.token]
-        held.handed = False
-        del self._handed[held.assignment.job_id]
+        """An attempt has ended; returns None if its lease is stale, so that nothing is reported."""
+        lease = self._leases[result.token]
+        lease.with_executor = False
+        del self._with_executor[lease.assignment.job_id]
         self.running.discard(result.token)
-        if held.stop is StopReason.STALE:
-            self.forget(held)
+        if lease.stop is StopReason.STALE:
+            self.forget(lease)
             return None
-        if result.outcome is Outcome.CANCELLED and held.stop is StopReason.DRAINED:
+        if result.outcome is Outcome.CANCELLED and lease.stop is StopReason.DRAINED:
             result = replace(result, outcome=Outcome.RELEASED)
-        self._end(held, result)
-        return held
+        self._end(lease, result)
+        return lease
 
-    def _end_here(self, held: WorkerLease, outcome: Outcome, error: str) -> None:
+    def _end_here(self, lease: WorkerLease, outcome: Outcome, error: str) -> None:
         """Record the outcome of an attempt that the executor does not have."""
-        self._end(held, AttemptResult(held.assignment.token, outcome, error=error))
+        self._end(lease, AttemptResult(lease.assignment.token, outcome, error=error))
 
-    def _end(self, held: WorkerLease, result: AttemptResult) -> None:
+    def _end(self, lease: WorkerLease, result: AttemptResult) -> None:
         """Record how an attempt ended; that is reported until it is acknowledged."""
-        report = AttemptReport(held.assignment.job_id, **asdict(result))
-        self._keep(held, report)
+        report = AttemptReport(lease.assignment.job_id, **asdict(result))
+        self._keep(lease, report)
         self._entries.append(RecordOutcome(report))
 
-    def _keep(self, held: WorkerLease, report: AttemptReport) -> None:
-        held.status, held.report = LeaseStatus.FINISHED, report
-        self.unreported[report.token] = held
-        self.kept_bytes += _result_bytes(held)
+    def _keep(self, lease: WorkerLease, report: AttemptReport) -> None:
+        lease.status, lease.report = LeaseStatus.FINISHED, report
+        self.unreported[report.token] = lease
+        self.kept_bytes += _result_bytes(lease)
 
     @property
     def nearly_full(self) -> bool:
-        """Whether the results take so much of the quota that no new jobs should be taken."""
+        """Whether results take so much of the quota that the worker must not accept new jobs."""
         return self.kept_bytes >= _NEARLY_FULL * self._quota_bytes
 
     def make_room(self) -> list[tuple[Assignment, int]]:
-        """Evict results until the others are within the quota; returns whose, and the bytes of each.
+        """Evict results until the others are within the quota; returns the jobs and the bytes of each.
 
-        The largest goes first, so that as few jobs as possible run again; of equally large ones the oldest. The report
-        stays, and says what became of the result: as an error, for the dispatcher to have the job run again or not.
+        The largest goes first, so that as few jobs as possible run again; of equally large ones the oldest. Its report
+        stays, as an error, and the dispatcher decides whether the job runs again.
         """
         evicted = []
         while self.kept_bytes > self._quota_bytes:
-            held = max(self.unreported.values(), key=_result_bytes)
-            evicted.append((held.assignment, _result_bytes(held)))
-            self._evict(held)
+            lease = max(self.unreported.values(), key=_result_bytes)
+            evicted.append((lease.assignment, _result_bytes(lease)))
+            self._evict(lease)
         return evicted
 
-    def _evict(self, held: WorkerLease) -> None:
-        if held.report is None:
-            raise AssertionError(f"{held.assignment.token} has no report")
-        size = _result_bytes(held)
+    def _evict(self, lease: WorkerLease) -> None:
+        if lease.report is None:
+            raise AssertionError(f"{lease.assignment.token} has no report")
+        size = _result_bytes(lease)
         error = (
             f"its result ({size} bytes) was evicted: the worker could not report it, and keeps at most "
             f"{self._quota_bytes} bytes of results (worker.journal_quota)"
         )
-        held.report = replace(held.report, outcome=Outcome.ERROR, result=None, error=error)
-        held.reported_at = None
+        lease.report = replace(lease.report, outcome=Outcome.ERROR, result=None, error=error)
+        lease.reported_at = None
         self.kept_bytes -= size
-        self._entries.append(RecordOutcome(held.report))
+        self._entries.append(RecordOutcome(lease.report))
 
-    def cancel(self, held: WorkerLease) -> None:
-        """Somebody wants the job cancelled."""
-        if held.handed:
-            self.stop(held, StopReason.CANCELLED)
-        elif held.status is LeaseStatus.WAITING:
-            self._waiting.remove(held.assignment.token)
-            self._end_here(held, Outcome.CANCELLED, "cancelled before it started")
+    def cancel(self, lease: WorkerLease) -> None:
+        """Cancel the job of a lease."""
+        if lease.with_executor:
+            self.stop(lease, StopReason.CANCELLED)
+        elif lease.status is LeaseStatus.WAITING:
+            self._waiting.remove(lease.assignment.token)
+            self._end_here(lease, Outcome.CANCELLED, "cancelled before it started")
 
-    def withdraw(self, held: WorkerLease) -> None:
-        """The lease is no longer ours: whatever came of it would be refused."""
-        if held.handed:
-            self.stop(held, StopReason.STALE)
-            held.stop = StopReason.STALE
+    def withdraw(self, lease: WorkerLease) -> None:
+        """The lease is stale: stop its attempt, and drop its result."""
+        if lease.with_executor:
+            self.stop(lease, StopReason.STALE)
+            lease.stop = StopReason.STALE
         else:
-            self.forget(held)
+            self.forget(lease)
 
-    def give_back_waiting(self) -> None:
-        """Report as released what the executor does not have."""
+    def release_waiting(self) -> None:
+        """Release the jobs that the executor does not have."""
         while self._waiting:
-            self._end_here(self._held[self._waiting.popleft()], Outcome.RELEASED, "the worker drains")
+            self._end_here(self._leases[self._waiting.popleft()], Outcome.RELEASED, "the worker drains")
 
-    def stop_unbegun(self) -> None:
-        """Stop what the executor has and has not begun, to give it back."""
-        for token in self._handed.values():
+    def stop_queued(self) -> None:
+        """Stop the attempts in the executor's queue, to release them."""
+        for token in self._with_executor.values():
             if token not in self.running:
-                self.stop(self._held[token], StopReason.DRAINED)
+                self.stop(self._leases[token], StopReason.DRAINED)
 
     def stop_all(self) -> None:
-        """Stop what runs, to give it back."""
-        for token in self._handed.values():
-            self.stop(self._held[token], StopReason.DRAINED)
+        """Stop all attempts, to release them."""
+        for token in self._with_executor.values():
+            self.stop(self._leases[token], StopReason.DRAINED)
 
-    def stop(self, held: WorkerLease, reason: StopReason) -> None:
-        """Have the executor stop it, unless it has been told to."""
-        if held.stop is None:
-            held.stop = reason
-            self._orders.append(Stop(held.assignment.token))
+    def stop(self, lease: WorkerLease, reason: StopReason) -> None:
+        """Order the executor to stop an attempt, unless it was ordered to."""
+        if lease.stop is None:
+            lease.stop = reason
+            self._orders.append(Stop(lease.assignment.token))
 
-    def forget(self, held: WorkerLease) -> None:
-        """It is nothing to us any more."""
-        token, job_id = held.assignment.token, held.assignment.job_id
-        del self._held[token]
-        self.kept_bytes -= _result_bytes(held)
+    def forget(self, lease: WorkerLease) -> None:
+        """Settle a lease: remove it, and remember its token."""
+        token, job_id = lease.assignment.token, lease.assignment.job_id
+        del self._leases[token]
+        self.kept_bytes -= _result_bytes(lease)
         self._settled[token] = None
         if len(self._settled) > _REMEMBERED:
             del self._settled[next(iter(self._settled))]
@@ -274,20 +298,20 @@ class LeaseTable:
             del self._newest[job_id]
         self._entries.append(Forget(token))
 
-    def claims(self) -> Iterator[ReportedLease]:
-        """All leases, those first that the dispatcher can't learn of from a report."""
+    def reported(self) -> Iterator[ReportedLease]:
+        """All leases for a request; finished ones last, because their reports name them as well."""
         for finished in (False, True):
-            for token, held in self._held.items():
-                if held.stop is not StopReason.STALE and (held.status is LeaseStatus.FINISHED) is finished:
-                    yield ReportedLease(held.assignment.job_id, token, held.status)
+            for token, lease in self._leases.items():
+                if lease.stop is not StopReason.STALE and (lease.status is LeaseStatus.FINISHED) is finished:
+                    yield ReportedLease(lease.assignment.job_id, token, lease.status)
 
     def flush(self) -> tuple[list[Entry], list[Start | Stop]]:
-        """Return what is to be committed, and then to be ordered of the executor, since the last call."""
+        """Return the journal entries and the orders since the last call. Commit the entries first."""
         changes = self._entries, self._orders
         self._entries, self._orders = [], []
         return changes
 
 
-def _result_bytes(held: WorkerLease) -> int:
-    result = None if held.report is None else held.report.result
+def _result_bytes(lease: WorkerLease) -> int:
+    result = None if lease.report is None else lease.report.result
     return 0 if result is None else len(result) if result.isascii() else len(result.encode())

@@ -1,8 +1,23 @@
-"""What an agent decides. Pure: events and the time in, effects out; no I/O, no clock, no randomness.
+"""What a worker decides. Pure: events and the time in, effects out; no I/O, no clock, no randomness.
 
-The twin of `stockworker.dispatcher.machine`. Who drives it does three things, in this order: `WorkerMachine.handle`
-(decide), put every entry into the journal (commit), then start, stop and publish (perform). Being cut off changes
-nothing but who is told: it goes on with what it holds, and what it has finished is reported when the link returns.
+The twin of `stockworker.dispatcher.machine`; `turn` drives it. The leases are in `leases`, with the model of their life.
+This module decides when the worker sends what:
+
+- **Requests** are absolute: all leases, the slots, the window. One is due every `poll_interval`, or three times per lease
+  if that is more often, because a request renews the leases that it names. Therefore any request may get lost. One is due
+  immediately when the link or the dispatcher comes up, when the worker begins or stops to drain, and when what it can do
+  has changed. A changed lease makes one due after `_SEND_CHANGE_S`: most jobs are shorter than that, and need
+  only their report.
+- **The window** is the number of leases that the worker wants to hold (see `window`); 0 while it drains or while its disk
+  is nearly full. A new window makes a request due, but not more often than every `_WINDOW_CHANGE_S`.
+- **Reports** are sent as soon as an attempt has ended, and again every `_REPEAT_REPORT_S` until they are acknowledged:
+  the oldest first, and never more than `_MOST_UNACKNOWLEDGED` at the same time. An acknowledgement is `stored`, or
+  `stale`: the dispatcher refuses that result. Both settle the lease.
+- **Losing the link changes nothing but this.** The worker continues with its leases, and reports when the link returns.
+
+A worker drains in three steps: it starts nothing more; jobs that wait are released, so that others can run them; after
+`patience_s` running jobs are stopped and released as well. One that also leaves ends when the executor is empty, and its
+reports are acknowledged or `_FAREWELL_S` are over: what is not acknowledged is in the journal for the next start.
 """
 
 from collections.abc import Iterable, Sequence
@@ -48,15 +63,14 @@ from stockworker.worker.window import LeaseWindow
 from stockworker.worker.work import AttemptResult, Began, Progressed
 
 _REPEAT_REPORT_S: Final = 5.0
-_MOST_UNANSWERED: Final = 512
-"""Reports under way at once, so that a long backlog does not flood the broker when the link returns."""
+_MOST_UNACKNOWLEDGED: Final = 512
+"""Unacknowledged reports at the same time, so that a long backlog does not flood the broker when the link returns."""
 
 _SHORTEST_REQUEST_S: Final = 0.5
-"""Between two regular requests, however short a dispatcher says that its leases are."""
+"""Between two regular requests, however short the dispatcher's leases are."""
 
-_TELL_LEASE_S: Final = 1.0
-"""How long a lease waits, or a job runs, before the dispatcher is told apart from the regular requests: of many short
-jobs the reports say enough."""
+_SEND_CHANGE_S: Final = 1.0
+"""How long a lease waits, or a job runs, before a request that names it is due."""
 
 DEFAULT_QUOTA_BYTES: Final = 256 * 1024**2
 
@@ -69,7 +83,7 @@ _FAREWELL_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class WorkerIdentity:
-    """Who this worker is; `incarnation` is a nonce, new at each start."""
+    """What names this process: `incarnation` is a nonce, new at each start."""
 
     worker_id: WorkerId
     incarnation: str
@@ -78,48 +92,48 @@ class WorkerIdentity:
 
 @dataclass(frozen=True, slots=True)
 class Intervals:
-    """How often it says what, in seconds."""
+    """How often the worker sends requests and heartbeats, in seconds."""
 
     poll_interval_s: float = 5.0
     heartbeat_interval_s: float = 30.0
 
 
 class WorkerMachine:
-    """An agent without its shell.
+    """A worker without its shell.
 
     Attributes:
-        evicted: how many results were evicted since the start.
+        evicted: results that were evicted since the start.
 
     Args:
-        identity: who it is.
-        rhythm: how often it says what.
-        offering: what it can do.
-        journal: what it held when it last stopped, in order of arrival.
-        now: the time of this start, in seconds since the epoch on a clock that never steps while the process lives, as
-            every `now` here: times in the journal are to mean the same after a restart.
-        quota_bytes: how much of results it keeps until they are acknowledged.
+        identity: names this process.
+        intervals: how often to send requests and heartbeats.
+        capabilities: what the worker can do.
+        journal: its leases when it last stopped, in order of arrival.
+        now: the time of this start, as `Now.steady`. It counts from the epoch, as every `now` here, because times in the
+            journal must mean the same after a restart.
+        quota_bytes: the most bytes of unacknowledged results that it keeps.
     """
 
     def __init__(
         self,
         identity: WorkerIdentity,
-        rhythm: Intervals,
-        offering: Capabilities,
+        intervals: Intervals,
+        capabilities: Capabilities,
         journal: Iterable[JournalEntry],
         now: float,
         *,
         quota_bytes: int = DEFAULT_QUOTA_BYTES,
     ) -> None:
         self._identity = identity
-        self._rhythm = rhythm
-        self._offering = offering
+        self._intervals = intervals
+        self._capabilities = capabilities
         self._started = now
         self._link_up = False
-        self._pace = LeaseWindow()
-        self._holdings = LeaseTable(journal, quota_bytes)
+        self._lease_window = LeaseWindow()
+        self._leases = LeaseTable(journal, quota_bytes)
         self._disk_full = False
         self._certificate_days: int | None = None
-        self._told_short = False
+        self._logged_pressure = False
         self.evicted = 0
         self._lease_s = 30.0
         self._drain: Drain | None = None
@@ -128,10 +142,10 @@ class WorkerMachine:
         self._left = False
         self._request_due = now
         self._heartbeat_due = now
-        self._told_window = 0
-        self._told_at = now
-        self._untold: dict[Token, float] = {}  # leases whose status has changed, and when: the oldest change first
-        self._told_refusal: str | None = None
+        self._sent_window = 0
+        self._window_sent_at = now
+        self._unsent_changes: dict[Token, float] = {}  # leases whose status has changed, and when; the oldest first
+        self._logged_refusal: str | None = None
         self._effects: list[Effect] = []
 
     # --- the one entry point ------------------------------------------------------------------------------------------
@@ -140,30 +154,32 @@ class WorkerMachine:
         """Decide what follows from `events`, and from the time.
 
         Returns:
-            Effects, journal entries first: commit all of those before performing any other.
+            Effects; all journal entries among them must be committed before any other is carried out.
         """
         for event in events:
             self._handle_one(event, now)
         if self._drain is None:
-            self._holdings.hand_over(self._offering.slots, self._pace.window(self._offering.slots), now)
+            self._leases.start_waiting(
+                self._capabilities.slots, self._lease_window.window(self._capabilities.slots), now
+            )
         elif self._link_up or not self._drain.leave:
-            self._holdings.give_back_waiting()
-        self._look_at_space()
+            self._leases.release_waiting()
+        self._keep_within_quota()
         if self._link_up:
-            self._look_at_window()
-            self._say(now)
-        self._look_at_drain(now)
-        entries, orders = self._holdings.flush()
+            self._send_new_window()
+            self._send_due(now)
+        self._advance_drain(now)
+        entries, orders = self._leases.flush()
         effects = [*entries, *orders, *self._effects]
         self._effects = []
         return effects
 
     def next_in_s(self, now: float) -> float:
-        """Seconds until `handle` wants to be called again, though nothing may have happened."""
-        due = [now + self._rhythm.poll_interval_s]
+        """Seconds until `handle` must be called, even if nothing happens before."""
+        due = [now + self._intervals.poll_interval_s]
         if self._link_up:
             due += [self._next_request, self._heartbeat_due]
-            oldest = next(iter(self._holdings.unreported.values()), None)
+            oldest = next(iter(self._leases.unreported.values()), None)
             if oldest is not None and oldest.reported_at is not None:
                 due.append(oldest.reported_at + _REPEAT_REPORT_S)
         if self._patience_ends is not None:
@@ -175,24 +191,24 @@ class WorkerMachine:
     @property
     def running(self) -> int:
         """How many jobs run."""
-        return len(self._holdings.running)
+        return len(self._leases.running)
 
     @property
     def unreported(self) -> int:
-        """How many results wait for their acknowledgement."""
-        return len(self._holdings.unreported)
+        """How many reports are not acknowledged."""
+        return len(self._leases.unreported)
 
     def job_of(self, token: Token) -> Assignment | None:
-        """What this lease is about, while it is held."""
-        held = self._holdings.get(token)
-        return None if held is None else held.assignment
+        """The job of a lease that this worker has."""
+        lease = self._leases.get(token)
+        return None if lease is None else lease.assignment
 
-    def _handle_one(self, event: Event, now: float) -> None:
+    def _handle_one(self, event: Event, now: float) -> None:  # noqa: C901, PLR0912 (one case per class of a union)
         match event:
             case AttemptResult():
                 self._finished(event)
             case Began(token=token):
-                self._holdings.began(token)
+                self._leases.began(token)
                 self._lease_changed(token, now)
             case Assign():
                 self._assigned(event, now)
@@ -203,72 +219,67 @@ class WorkerMachine:
             case LinkChanged():
                 self._link_changed(event, now)
             case Presence():
-                self._dispatcher_seen(event, now)
+                self._dispatcher_changed(event, now)
             case Control():
                 self._controlled(event, now)
             case Drain():
                 self._begin_drain(event, now)
-            case DiskChanged() | CertificateSeen():
-                self._looked_around(event)
-            case Capabilities():
-                self._offering = event
-                self._request_due = now
-            case _:
-                self._log(MessageRefused(topic=type(event).__name__, reason="is not meant for a worker"))
-
-    def _looked_around(self, event: DiskChanged | CertificateSeen) -> None:
-        match event:
             case DiskChanged(full=full):
                 self._disk_full = full
             case CertificateSeen(days=days):
                 self._certificate_days = days
+            case Capabilities():
+                self._capabilities = event
+                self._request_due = now
+            case _:
+                self._log(MessageRefused(topic=type(event).__name__, reason="is not meant for a worker"))
 
     # --- leases -------------------------------------------------------------------------------------------------------
 
     def _assigned(self, message: Assign, now: float) -> None:
         self._lease_s = message.lease_s
         for assignment in message.leases:
-            held = self._holdings.accept(assignment, now)
-            if held is not None:
-                self._holdings.queue(held)
+            lease = self._leases.accept(assignment, now)
+            if lease is not None:
+                self._leases.queue(lease)
                 self._lease_changed(assignment.token, now)
 
     def _lease_changed(self, token: Token, now: float) -> None:
-        self._untold.pop(token, None)
-        self._untold[token] = now
+        self._unsent_changes.pop(token, None)
+        self._unsent_changes[token] = now
 
     def _finished(self, result: AttemptResult) -> None:
-        self._untold.pop(result.token, None)
+        self._unsent_changes.pop(result.token, None)
         if result.ran_s is not None:
-            self._pace.ended(result.ran_s)
-        held = self._holdings.finished(result)
-        if held is not None:
-            self._note_attempt(held, result)
+            self._lease_window.ended(result.ran_s)
+        lease = self._leases.finished(result)
+        if lease is not None:
+            self._log_attempt(lease, result)
 
     def _acknowledged(self, message: Ack) -> None:
         if message.lease_s:
             self._lease_s = message.lease_s
-        if message.error is not None and message.error != self._told_refusal:
+        if message.error is not None and message.error != self._logged_refusal:
             self._log(RefusedByDispatcher(reason=message.error))
-        self._told_refusal = message.error
+        self._logged_refusal = message.error
         for token in message.stored:
-            held = self._holdings.unreported.get(token)
-            if held is not None:
-                self._holdings.forget(held)
+            lease = self._leases.unreported.get(token)
+            if lease is not None:
+                self._leases.forget(lease)
         for token in message.stale:
-            held = self._holdings.get(token)
-            if held is not None:
-                self._log(LeaseWithdrawn(job=held.assignment.job_id, type=held.assignment.type))
-                self._holdings.withdraw(held)
+            lease = self._leases.get(token)
+            if lease is not None:
+                self._log(LeaseWithdrawn(job=lease.assignment.job_id, type=lease.assignment.type))
+                self._leases.withdraw(lease)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
     def _controlled(self, message: Control, now: float) -> None:
         match message.action:
             case ControlAction.CANCEL:
-                held = self._holdings.get(message.token)
-                if held is not None:
-                    self._holdings.cancel(held)
+                lease = self._leases.get(message.token)
+                if lease is not None:
+                    self._leases.cancel(lease)
             case ControlAction.DRAIN:
                 if self._drain is None:
                     self._begin_drain(Drain(patience_s=None, leave=False), now)
@@ -282,20 +293,20 @@ class WorkerMachine:
         self._patience_ends = None if drain.patience_s is None else now + drain.patience_s
         self._request_due = now
         self._log(DrainStarted(running=self.running))
-        self._holdings.stop_unbegun()
+        self._leases.stop_queued()
 
-    def _look_at_drain(self, now: float) -> None:
+    def _advance_drain(self, now: float) -> None:
         if self._drain is None:
             return
         if self._patience_ends is not None and now >= self._patience_ends:
             self._patience_ends = None
-            self._holdings.stop_all()
-        if self._holdings.handed or not self._drain.leave:
+            self._leases.stop_all()
+        if self._leases.with_executor or not self._drain.leave:
             self._idle_since = None
         elif not self._left:
             self._idle_since = now if self._idle_since is None else self._idle_since
-            told = not self.unreported or not self._link_up
-            if told or now >= self._idle_since + _FAREWELL_S:
+            nothing_to_wait_for = not self.unreported or not self._link_up
+            if nothing_to_wait_for or now >= self._idle_since + _FAREWELL_S:
                 self._left = True
                 if self._link_up and not self.unreported:
                     self._effects.append(Send(Unregister(self._identity.worker_id, self._identity.incarnation)))
@@ -303,101 +314,105 @@ class WorkerMachine:
 
     # --- space --------------------------------------------------------------------------------------------------------
 
-    def _look_at_space(self) -> None:
-        """Keep within the quota, and say when new jobs are not taken for want of space."""
-        for job, size in self._holdings.make_room():
+    def _keep_within_quota(self) -> None:
+        """Evict results beyond the quota, and log when space begins or ceases to be short."""
+        for job, size in self._leases.make_room():
             self.evicted += 1
             self._log(ResultEvicted(job=job.job_id, type=job.type, attempt=job.attempt, bytes=size))
-        if self._short != self._told_short:
-            self._told_short = self._short
+        if self._disk_pressure != self._logged_pressure:
+            self._logged_pressure = self._disk_pressure
             reason = "the disk is nearly full" if self._disk_full else "the journal is near its quota"
-            kept = self._holdings.kept_bytes
-            self._log(SpaceShort(reason=reason, kept_bytes=kept) if self._short else SpaceEnough(kept_bytes=kept))
+            kept = self._leases.kept_bytes
+            self._log(
+                SpaceShort(reason=reason, kept_bytes=kept) if self._disk_pressure else SpaceEnough(kept_bytes=kept)
+            )
 
     @property
-    def _short(self) -> bool:
-        return self._disk_full or self._holdings.nearly_full
+    def _disk_pressure(self) -> bool:
+        return self._disk_full or self._leases.nearly_full
 
     @property
     def _window(self) -> int:
-        return 0 if self._drain is not None or self._short else self._pace.window(self._offering.slots)
+        return (
+            0 if self._drain is not None or self._disk_pressure else self._lease_window.window(self._capabilities.slots)
+        )
 
-    def _look_at_window(self) -> None:
-        if self._window != self._told_window:
-            self._request_due = min(self._request_due, self._told_at + _WINDOW_CHANGE_S)
+    def _send_new_window(self) -> None:
+        if self._window != self._sent_window:
+            self._request_due = min(self._request_due, self._window_sent_at + _WINDOW_CHANGE_S)
 
-    # --- telling ------------------------------------------------------------------------------------------------------
+    # --- messages ------------------------------------------------------------------------------------------------------
 
     def _link_changed(self, event: LinkChanged, now: float) -> None:
         self._link_up = event.up
         if event.up:
-            self._introduce(now)
+            self._register(now)
 
-    def _dispatcher_seen(self, message: Presence, now: float) -> None:
+    def _dispatcher_changed(self, message: Presence, now: float) -> None:
         if message.online:
-            self._introduce(now)  # a new dispatcher knows nobody, and one that was cut off has missed something
+            self._register(now)  # a new dispatcher has seen no worker, and one that was cut off has missed messages
 
-    def _introduce(self, now: float) -> None:
-        identity, offering = self._identity, self._offering
+    def _register(self, now: float) -> None:
+        identity, capabilities = self._identity, self._capabilities
         self._effects.append(
             Send(
                 Register(
                     identity.worker_id,
                     identity.incarnation,
                     identity.version,
-                    offering.slots,
-                    offering.types,
-                    offering.tags,
+                    capabilities.slots,
+                    capabilities.types,
+                    capabilities.tags,
                 )
             )
         )
         self._request_due = self._heartbeat_due = now
-        for held in self._holdings.unreported.values():
-            held.reported_at = None
+        for lease in self._leases.unreported.values():
+            lease.reported_at = None
 
-    def _say(self, now: float) -> None:
-        # The request first: a worker that drains must not be given again what it gives back.
+    def _send_due(self, now: float) -> None:
+        # The request first: its window of 0 keeps the dispatcher from assigning again what the report releases.
         if now >= self._next_request:
             self._request(now)
         self._report(now)
         if now >= self._heartbeat_due:
-            self._heartbeat_due = now + self._rhythm.heartbeat_interval_s
+            self._heartbeat_due = now + self._intervals.heartbeat_interval_s
             self._effects.append(Send(self._heartbeat(now)))
 
     def _report(self, now: float) -> None:
-        """Report what has not been acknowledged: the oldest first, some again."""
+        """Report what is not acknowledged: the oldest first, some again."""
         due = []
-        for index, held in enumerate(self._holdings.unreported.values()):
-            if index >= _MOST_UNANSWERED:
+        for index, lease in enumerate(self._leases.unreported.values()):
+            if index >= _MOST_UNACKNOWLEDGED:
                 break
-            if held.report is not None and (held.reported_at is None or now - held.reported_at >= _REPEAT_REPORT_S):
-                held.reported_at = now
-                due.append(held.report)
+            if lease.report is not None and (lease.reported_at is None or now - lease.reported_at >= _REPEAT_REPORT_S):
+                lease.reported_at = now
+                due.append(lease.report)
         for batch in in_batches(due, _report_size):
             self._effects.append(Send(Report(self._identity.worker_id, batch)))
 
     @property
     def _next_request(self) -> float:
-        oldest = next(iter(self._untold.values()), None)
-        return self._request_due if oldest is None else min(self._request_due, oldest + _TELL_LEASE_S)
+        oldest = next(iter(self._unsent_changes.values()), None)
+        return self._request_due if oldest is None else min(self._request_due, oldest + _SEND_CHANGE_S)
 
     def _request(self, now: float) -> None:
-        self._request_due = now + max(_SHORTEST_REQUEST_S, min(self._rhythm.poll_interval_s, self._lease_s / 3))
-        self._told_window = self._window
-        self._told_at = now
-        self._untold.clear()
+        self._request_due = now + max(_SHORTEST_REQUEST_S, min(self._intervals.poll_interval_s, self._lease_s / 3))
+        self._sent_window = self._window
+        self._window_sent_at = now
+        self._unsent_changes.clear()
         self._effects.append(
             Send(
                 Request(
                     worker_id=self._identity.worker_id,
                     incarnation=self._identity.incarnation,
-                    slots=self._offering.slots,
-                    window=self._told_window,
-                    types=self._offering.types,
-                    tags=self._offering.tags,
+                    slots=self._capabilities.slots,
+                    window=self._sent_window,
+                    types=self._capabilities.types,
+                    tags=self._capabilities.tags,
                     version=self._identity.version,
-                    leases=tuple(islice(self._holdings.claims(), MAX_LEASES)),
-                    disk_pressure=self._short and self._drain is None,
+                    leases=tuple(islice(self._leases.reported(), MAX_LEASES)),
+                    disk_pressure=self._disk_pressure and self._drain is None,
                 )
             )
         )
@@ -406,7 +421,7 @@ class WorkerMachine:
         return Heartbeat(
             self._identity.worker_id,
             self._identity.incarnation,
-            self._offering.slots,
+            self._capabilities.slots,
             self.running,
             self.unreported,
             now - self._started,
@@ -415,14 +430,14 @@ class WorkerMachine:
         )
 
     def _progressed(self, event: Progressed) -> None:
-        held = self._holdings.get(event.token)
-        if held is not None and self._link_up:
-            message = Progress(self._identity.worker_id, held.assignment.job_id, event.fraction, event.text)
+        lease = self._leases.get(event.token)
+        if lease is not None and self._link_up:
+            message = Progress(self._identity.worker_id, lease.assignment.job_id, event.fraction, event.text)
             self._effects.append(Send(message))
 
-    def _note_attempt(self, held: WorkerLease, result: AttemptResult) -> None:
-        job = held.assignment
-        outcome = result.outcome if held.report is None else held.report.outcome
+    def _log_attempt(self, lease: WorkerLease, result: AttemptResult) -> None:
+        job = lease.assignment
+        outcome = result.outcome if lease.report is None else lease.report.outcome
         ran_s = round(result.ran_s or 0.0, 3)
         if outcome is Outcome.OK:
             self._log(AttemptCompleted(job=job.job_id, type=job.type, attempt=job.attempt, ran_s=ran_s))

@@ -1,4 +1,4 @@
-"""How an attempt ended, judged by what its process left behind. PURE."""
+"""How an attempt ended, judged by what its process left behind. Pure."""
 
 import signal
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from stockworker.protocol.job import Outcome
 from stockworker.worker.work import AttemptResult
 
 DATA_ERROR = 65
-"""Exit code of a command that says: don't try again (EX_DATAERR in sysexits.h)."""
+"""Exit code by which a command prevents further attempts (EX_DATAERR in sysexits.h)."""
 
 
 def describe(summary: str, detail: str = "") -> str:
@@ -22,7 +22,7 @@ def describe(summary: str, detail: str = "") -> str:
 
 
 def accept_result(token: Token, text: str) -> AttemptResult:
-    """Judge a result that is JSON text: it may be too large to travel, and then trying again can't help."""
+    """Judge a result in JSON text: if it is too large for a message, another attempt can't help."""
     if fits(text):
         return AttemptResult(token, Outcome.OK, result=text)
     return too_large(token)
@@ -37,13 +37,13 @@ def too_large(token: Token) -> AttemptResult:
 
 
 def use_up_cpu(token: Token, limits: Limits, detail: str = "") -> AttemptResult:
-    """Judge an attempt that was ended because it has used up its processor time."""
+    """Judge an attempt that was stopped because it had used up its processor time."""
     allowed = "" if limits.cpu_s is None else f" of {limits.cpu_s} s"
     return AttemptResult(token, Outcome.TIMED_OUT, error=describe(f"CPU limit{allowed} exceeded", detail))
 
 
 def find_shortage(memory_events: Mapping[str, int], job_type: JobType, limits: Limits) -> str:
-    """Say for want of which memory the kernel has killed in a control group; nothing if it has not.
+    """Explain which memory was short when the kernel killed a process of a control group; empty if it killed none.
 
     Args:
         memory_events: of the group (memory.events in the kernel's documentation, admin-guide/cgroup-v2).
@@ -58,7 +58,7 @@ def find_shortage(memory_events: Mapping[str, int], job_type: JobType, limits: L
 
 
 def judge_death(token: Token, returncode: int, output: bytes, limits: Limits, shortage: str = "") -> AttemptResult:
-    """Judge an attempt whose process ended without a word, and was not told to.
+    """Judge an attempt whose process ended by itself and sent no result.
 
     Args:
         token: names the attempt.
@@ -106,13 +106,13 @@ def judge_command(
     except ValueError as error:
         problem = f"not UTF-8: {error}" if isinstance(error, UnicodeDecodeError) else f"it {error}"
         beginning = output[: MAX_TEXT // 4].decode(errors="replace")
-        text = describe(f"exit code 0, but standard output is no result: {problem}", beginning)
+        text = describe(f"exit code 0, but standard output is not a result: {problem}", beginning)
         return AttemptResult(token, Outcome.ERROR, error=text, permanent=True)
     return accept_result(token, result)
 
 
 def _printable(text: str) -> str:
-    """Replace what UTF-8 can't carry."""
+    """Replace what UTF-8 can't encode."""
     return text.encode(errors="replace").decode()
 
 

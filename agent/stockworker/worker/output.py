@@ -1,4 +1,4 @@
-"""What handlers and commands print: cut into lines, bounded in length, number and rate. PURE."""
+"""What handlers and commands print: cut into lines, bounded in length, number and rate. Pure."""
 
 from typing import Final
 
@@ -13,7 +13,7 @@ _PER_S: Final = 20.0
 
 
 class Throttle:
-    """A token bucket: at most `burst` at once, and `per_s` per second in the long run.
+    """A token bucket: at most `burst` together, and `per_s` per second in the long run.
 
     Attributes:
         refused: how many were refused since this was last set to 0.
@@ -29,7 +29,7 @@ class Throttle:
         self.refused = 0
 
     def admit(self, now: float) -> bool:
-        """Say whether one more is allowed, and count it. `now` is monotonic, in seconds."""
+        """Whether one more is allowed; counts it. `now` is monotonic, in seconds."""
         if self._filled_at is not None:
             self._tokens = min(self._burst, self._tokens + (now - self._filled_at) * self._per_s)
         self._filled_at = now
@@ -66,7 +66,7 @@ class Lines:
         return lines
 
     def finish(self) -> list[str]:
-        """Return the last line, if it lacks its newline, and say how many were left out since the last one."""
+        """Return the last line, if it lacks its newline, and a note of how many were left out since the one before."""
         lines = self._left_out()
         if self._partial:
             lines.append(self._partial.decode(errors="replace")[:LONGEST_LINE])

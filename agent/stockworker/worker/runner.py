@@ -1,7 +1,7 @@
-"""The program inside a child process: runs Python handlers, one job at a time, until the agent has no more for it.
+"""The program inside a child process: runs Python handlers, one job at a time, until the worker closes the channel.
 
-Standard input is one end of a socket pair to the agent. It is moved out of the way of handlers, who find an empty
-standard input, and may print what they like: that is read as log lines.
+Standard input is one end of a socket pair to the worker. It is moved to another descriptor, so that handlers find an
+empty standard input. They may print anything: the worker logs each line.
 
 Started by `stockworker.worker.children`; imports as little as possible, because every child waits for it.
 """
@@ -43,7 +43,7 @@ Send = Callable[[bytes], None]
 
 
 class Channel:
-    """The way to the agent. Frames may be sent from any thread of a handler."""
+    """The channel to the worker. Any thread of a handler may send frames."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
@@ -56,14 +56,14 @@ class Channel:
                 view = view[os.write(self._descriptor, view) :]
 
     def receive(self) -> Iterator[list[Any]]:
-        """Yield frames until the agent closes its end."""
+        """Yield frames until the worker closes its end."""
         buffer = frames.FrameBuffer()
         while chunk := os.read(self._descriptor, _CHUNK):
             yield from buffer.feed(chunk)
 
 
 class JobLog(logging.Handler):
-    """Sends log records to the agent, not too many and not too long."""
+    """Sends log records to the worker, limited in number and length."""
 
     def __init__(self, send: Send) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class JobLog(logging.Handler):
 
 
 class RunningAttempt:
-    """What the context of one attempt does. A thread that outlives it can't be taken for the next one."""
+    """What the context of one attempt does. A thread that outlives the attempt can't act for the next one."""
 
     __slots__ = ("_progress_at", "_send", "cancelled", "token")
 
@@ -108,7 +108,7 @@ class RunningAttempt:
 
 
 class Runner:
-    """Runs what it is given."""
+    """Runs one attempt at a time."""
 
     def __init__(self, handlers: Mapping[str, PythonHandler], send: Send) -> None:
         self._specs = handlers
@@ -121,13 +121,13 @@ class Runner:
         self._logger.setLevel(logging.INFO)
 
     def terminate(self, _number: int, _frame: FrameType | None) -> None:
-        """Take a SIGTERM: a job is given the chance to end by itself."""
+        """Handle SIGTERM: the job gets the chance to end by itself."""
         if self._attempt is None:
             os._exit(128 + signal.SIGTERM)
         self._attempt.cancelled = True
 
     def run(self, token: str, job_id: str, job_type: str, number: int, payload: str) -> None:
-        """Run one attempt, and tell the agent how it ended."""
+        """Run one attempt, and send its result."""
         attempt = self._attempt = RunningAttempt(Token(token), self._send)
         self._log.begin(token)
         reusable = True
@@ -176,20 +176,20 @@ class Runner:
 
 
 def encode_result(token: Token, result: Json) -> AttemptResult:
-    """Judge what a handler returned. What can't travel now could not the next time either."""
+    """Judge what a handler returned. A value that JSON can't hold fails every attempt, so the error is permanent."""
     try:
         text = _encode_result(result)
         text.encode()
     except (TypeError, ValueError, RecursionError) as error:
         problem = str(error)
-        if problem.startswith("Out of range float"):  # the encoder does not say where
+        if problem.startswith("Out of range float"):  # the encoder does not name the place
             problem = f"{find_non_finite(result)}, and JSON has no such number"
         return AttemptResult(token, Outcome.ERROR, error=describe(f"the result is not JSON: {problem}"), permanent=True)
     return accept_result(token, text)
 
 
 def find_non_finite(value: Json, path: str = "result") -> str | None:
-    """Say where in `value`, which the encoder has found to hold one, the first NaN or infinity is."""
+    """Describe where the first NaN or infinity in `value` is; the encoder has found that there is one."""
     if isinstance(value, float) and not math.isfinite(value):
         return f"{path} is {value}"
     items: Iterator[tuple[Any, Any]] = iter(())
@@ -242,9 +242,9 @@ def _take_channel() -> int:
 
 
 def main() -> None:
-    """Serve the agent at the other end of standard input."""
+    """Serve the worker at the other end of standard input."""
     channel = Channel(_take_channel())
-    faulthandler.enable()  # a crash in C code is told with the Python line that led to it
+    faulthandler.enable()  # prints the Python line that led to a crash in C code
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)

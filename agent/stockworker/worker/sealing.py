@@ -1,6 +1,6 @@
-"""Keeps payloads and results sealed everywhere but in handlers: opened just before one starts, sealed when it has ended.
+"""Opens sealed payloads just before a handler starts, and seals results and errors when it has ended.
 
-So the journal, the dispatcher and the broker have sealed strings only. Progress texts of sealed jobs are dropped.
+So the journal, the dispatcher and the broker only have sealed strings. Progress texts of sealed jobs are dropped.
 """
 
 import logging
@@ -47,7 +47,7 @@ class WorkerSealing:
         return token in self._opened
 
     def open(self, work: Work) -> Work | AttemptResult:
-        """Open a payload; or say how the attempt ends, because it must not be run here."""
+        """Open a payload; or return the result of the attempt, because it must not run here."""
         seal = self._seal
         if not is_sealed(work.payload):
             if seal is not None and seal.required:
@@ -67,7 +67,7 @@ class WorkerSealing:
         return replace(work, payload=opened.payload)
 
     def close(self, result: AttemptResult) -> AttemptResult:
-        """Seal what an attempt has left behind, if its payload came sealed."""
+        """Seal the result or the error of an attempt whose payload was sealed."""
         found = self._opened.pop(result.token, None)
         if found is None:
             return result
@@ -92,13 +92,13 @@ class WorkerSealing:
         return self._seal.seal_answer(kind, text, opened, attempt, clock.wall())
 
     def _sealed_error(self, text: str, opened: "Opened", attempt: int) -> str:
-        """Sealed it is longer; of a long text the beginning and the end are kept."""
+        """Sealing makes a text longer, so a long one keeps only its beginning and its end."""
         empty = self._sealed(SealKind.ERROR, "", opened, attempt)
         room = (LONGEST_ERROR - len(empty)) * 3 // 4 - 1
         return self._sealed(SealKind.ERROR, shorten(text, room), opened, attempt)
 
     def _refuse(self, work: Work, refusal: SealRefused) -> AttemptResult:
-        """Another worker may have the key; all else is true wherever it is tried."""
+        """Refuse an attempt: for good, unless another worker may have the key."""
         self.refused += 1
         log_event(
             _log,

@@ -54,12 +54,12 @@ class WorkerSettings:
 
     Attributes:
         worker_id: its name in the fleet.
-        link: where the broker is, and our client id; session, subscriptions and will are filled in by the service.
-        slots: jobs that run at once.
+        link: where the broker is, and the client ID; the service adds session, subscriptions and will.
+        slots: jobs that run at the same time.
         tags: what jobs can ask of it.
         handlers: what runs which job type.
         handler_paths: folders to import handlers from, besides what is installed.
-        rhythm: how often it says what.
+        intervals: how often it sends requests and heartbeats.
         drain_timeout_s: how long a stop waits for running jobs before they are given back.
         stop_grace_s: time between TERM and KILL for a job that has to stop.
         recycle_after: jobs after which a handler process is replaced.
@@ -73,7 +73,7 @@ class WorkerSettings:
     tags: tuple[Tag, ...]
     handlers: Mapping[JobType, HandlerSpec]
     handler_paths: tuple[str, ...]
-    rhythm: Intervals
+    intervals: Intervals
     drain_timeout_s: float
     stop_grace_s: float
     recycle_after: int
@@ -81,7 +81,7 @@ class WorkerSettings:
     seal: "WorkerSeal | None" = None
 
     @property
-    def offering(self) -> Capabilities:
+    def capabilities(self) -> Capabilities:
         """What the worker can do."""
         return Capabilities(self.slots, tuple(sorted(self.handlers)), self.tags)
 
@@ -120,8 +120,8 @@ class WorkerService(Service[_Input, WorkerOutput]):
         identity = WorkerIdentity(worker_id, make_token(SystemRandom()), __version__)
         self._machine = WorkerMachine(
             identity,
-            settings.rhythm,
-            settings.offering,
+            settings.intervals,
+            settings.capabilities,
             journal.load(),
             steady.read(),
             quota_bytes=settings.quota_bytes,
@@ -131,7 +131,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
             subscriptions=topics.subscriptions(Role.WORKER, worker_id),
             will=codec.encode(Disconnect(worker_id, identity.incarnation)),
             echo_topic=topics.of_worker(TopicKind.WORKER_ECHO, worker_id),
-            echo_every_s=settings.rhythm.heartbeat_interval_s,
+            echo_every_s=settings.intervals.heartbeat_interval_s,
         )
         super().__init__(worker_id, link, WorkerTurns(self._machine, journal), journal, steady, notifier)
         self._sealing = WorkerSealing(settings.seal)
@@ -148,7 +148,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
         self._warn_of_limits(settings.handlers)
 
     def is_small(self, inputs: Sequence[CommonInput | _Input]) -> bool:
-        return not inputs or not self._executor.running  # a slot that is busy must be fed while the disk is waited for
+        return not inputs or not self._executor.running  # the loop must feed busy slots during the commit
 
     def gather_s(self) -> float:
         # No slot is idle, so nothing waits for this turn; a few more results share its commit and its messages.
@@ -183,11 +183,11 @@ class WorkerService(Service[_Input, WorkerOutput]):
         self._sealing.use(settings.seal)
         self._settings = replace(self._settings, handlers=settings.handlers, tags=settings.tags)
         self._warn_of_limits(settings.handlers)
-        return settings.link, self._settings.offering
+        return settings.link, self._settings.capabilities
 
     def deadlines(self) -> Iterator[Deadline]:
         if self._executor.must_exit_by is not None:
-            yield Deadline("the end of an attempt that was to be killed", self._executor.must_exit_by)
+            yield Deadline("the end of an attempt that should have been killed", self._executor.must_exit_by)
 
     def status_parts(self) -> Iterator[str]:
         machine = self._machine

@@ -1,8 +1,12 @@
-"""How many leases a worker wants to hold. Pure, a part of the agent's machine.
+"""How many leases a worker asks for: its window. Pure, a part of the worker's machine.
 
-A job that waits on a worker can't run anywhere else, so none should wait; but a slot that waits for the next job is
-wasted, which counts where jobs take no longer than a message. So a worker holds as many leases beyond its slots as
-they finish within `_HORIZON_S`: none for jobs of some length, many for very short ones.
+Two costs pull in opposite directions. A job that waits on this worker can't run on another one, so no job should wait.
+A slot that waits for its next job is wasted, and the next job is a round trip and a commit of the dispatcher away. For
+long jobs that wait is nothing. For jobs that take a millisecond it would be most of the time.
+
+So the window is the number of slots, and as many jobs more as the slots finish within `_HORIZON_S`, about the time that
+the next assignment needs. With 4 slots, jobs of 100 ms get no extra lease, jobs of 5 ms get 16, and jobs of 1 ms get 64.
+The mean length of recent attempts is the only input.
 """
 
 from typing import Final
@@ -12,11 +16,11 @@ from stockworker.protocol.body import MAX_LEASES
 _HORIZON_S: Final = 0.02
 _MOST_EXTRA: Final = 256
 _WEIGHT: Final = 0.2
-"""Of the newest attempt in the moving average of how long attempts take: the start of a process is soon forgotten."""
+"""Weight of the newest attempt in the moving average: the slow first one, which starts a process, is soon forgotten."""
 
 
 class LeaseWindow:
-    """Watches how long attempts take."""
+    """Measures how long attempts take."""
 
     def __init__(self) -> None:
         self._mean_s: float | None = None
@@ -26,7 +30,7 @@ class LeaseWindow:
         self._mean_s = ran_s if self._mean_s is None else self._mean_s + _WEIGHT * (ran_s - self._mean_s)
 
     def window(self, slots: int) -> int:
-        """Leases to hold at once. Grows in powers of two, so that it does not change with every job."""
+        """Leases to ask for. The extra ones are a power of two, so that the window does not change with every job."""
         if self._mean_s is None:
             return slots
         extra = min(_MOST_EXTRA, int(slots * _HORIZON_S / max(self._mean_s, 1e-6)))

@@ -1,4 +1,4 @@
-"""What the executor is given, and what it says about it."""
+"""What the executor gets, and the events that it delivers."""
 
 from dataclasses import dataclass
 
@@ -8,7 +8,7 @@ from stockworker.protocol.job import Outcome
 
 @dataclass(frozen=True, slots=True)
 class Work:
-    """One attempt to be run.
+    """One attempt that must run.
 
     Attributes:
         token: fencing token of its lease; names the attempt here.
@@ -59,7 +59,7 @@ class Began:
 
 @dataclass(frozen=True, slots=True)
 class Progressed:
-    """A handler says how far it is: `fraction` is 0 to 1."""
+    """Progress of a handler: `fraction` is 0 to 1."""
 
     token: Token
     fraction: float
