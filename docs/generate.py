@@ -31,7 +31,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/lifecycle.md": protocol.lifecycle,
     "docs/logging.md": logging_reference.reference,
     "docs/man/stockworker.1": manual.man_page,
-    "docs/protocol.md": lambda: _with_sections("docs/protocol.md", {"topics": protocol.topics()}),
+    "docs/protocol.md": lambda: _with_sections("docs/protocol.md", protocol.sections()),
     "docs/simulation.md": lambda: _with_sections("docs/simulation.md", {"laws": _laws()}),
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"etc/mosquitto/{profile}.conf": partial(configuration.sample, profile) for profile in configuration.Profile},

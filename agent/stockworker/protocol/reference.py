@@ -1,10 +1,13 @@
 """The parts of the documentation that the protocol's own tables say: the topics, and the life of a job."""
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, get_args
 
+from stockworker.protocol import wire
 from stockworker.protocol.lifecycle import INITIAL, MEANING, TERMINAL, TRANSITIONS, State, Trigger
+from stockworker.protocol.messages import Message, Submission
 from stockworker.protocol.topics import OWN_LEVEL, TOPICS, Role, Topic
+from stockworker.protocol.wire import Items, Object, PlanField, plan_of
 
 _LIFECYCLE_HEAD: Final = """\
 # The life of a job
@@ -43,6 +46,49 @@ def _transitions() -> Iterable[str]:
     for (before, trigger), after in TRANSITIONS.items():
         yield f"| {before} | `{trigger}` | {after} | {MEANING[trigger]} |"
     yield ""
+
+
+def sections() -> dict[str, str]:
+    """The generated sections of the page about the protocol, by name."""
+    return {"topics": topics()} | {f"fields of {cls.__name__}": fields(cls) for cls in classes()}
+
+
+def classes() -> Iterable[type]:
+    """Every class that has fields in a body: messages, and the objects in them."""
+    found: dict[type, None] = {}
+    for cls in (Submission, *get_args(Message)):
+        _collect(cls, found)
+    return found
+
+
+def _collect(cls: type, found: dict[type, None]) -> None:
+    for each in plan_of(cls).fields:
+        found[cls] = None
+        kind = each.kind.item if isinstance(each.kind, Items) else each.kind
+        if isinstance(kind, Object):
+            _collect(kind.plan.cls, found)
+
+
+def fields(cls: type) -> str:
+    """The table of a message's fields, in Markdown."""
+    head = "| Field | Value | If absent | Meaning |\n|---|---|---|---|\n"
+    return head + "".join(
+        f"| `{each.name}` | {each.kind.says} | {_absent(each)} | {each.meaning} |\n" for each in plan_of(cls).fields
+    )
+
+
+def _absent(field: PlanField) -> str:
+    match field.absent:
+        case wire.REQUIRED:
+            return "refused"
+        case None:
+            return "none"
+        case bool(value):
+            return str(value).lower()
+        case int() | float():
+            return f"{field.absent:g}"
+        case _:
+            return "empty"
 
 
 def topics() -> str:

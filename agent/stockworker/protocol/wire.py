@@ -166,7 +166,7 @@ class Items(Kind):
         self.item = item
         self.read = partial(check_list, check=item.read, most=most)
         self.absent = REQUIRED if isinstance(item, Object) else ()
-        self.says = f"list of {item.says}"
+        self.says = f"list of {item.says}s"
 
     def write(self, values: tuple[Any, ...]) -> list[Any]:
         return list(values if self.item.write is None else map(self.item.write, values))
@@ -178,7 +178,7 @@ class Unordered(Kind):
     def __init__(self, item: Kind) -> None:
         self.item = item
         self.absent = frozenset()
-        self.says = f"list of {item.says}"
+        self.says = f"list of {item.says}s"
 
     def read(self, value: Any) -> frozenset[Any]:
         return frozenset(check_list(value, self.item.read, MAX_ENTRIES))
@@ -214,11 +214,11 @@ class Object(Kind):
         self.plan = plan
         self.read = plan.read
         self.write = plan.write
-        self.says = f"objects ({plan.cls.__name__})"
+        self.says = f"`{plan.cls.__name__}` object"
 
 
 def _bounds(lowest: float, highest: float) -> str:
-    return f"{lowest:,} to {highest:,}" if highest < _UNBOUNDED else f"at least {lowest:,}"
+    return f"{lowest:,.15g} to {highest:,.15g}" if highest < _UNBOUNDED else f"at least {lowest:,.15g}"
 
 
 _UNBOUNDED: Final = 1 << 31
