@@ -129,5 +129,5 @@ def test_what_can_not_be_meant_is_refused(wrong: list[str], capsys: pytest.Captu
 
 def test_nothing_can_be_smuggled_into_the_configuration() -> None:
     for name, central in (("a\nuser root", "mq"), ("a", "mq\nallow_anonymous true"), ("a", "")):
-        with pytest.raises(ValueError, match=r"no valid id|not a valid"):
+        with pytest.raises(ValueError, match="not a valid"):
             broker_config(Profile.BRIDGE, "8883", Files(), Bridge(name=name, central=central, client_id="x"))

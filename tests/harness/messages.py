@@ -78,7 +78,7 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:  # noqa: PLR0911 (one for each
 
 
 def of_class(cls: type[T], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy[T]:
-    """Objects of a class: each field as its plan says, and what is not in the body as its type says."""
+    """Objects of a class: each field by its plan, and what is not in the body by its type."""
     plan = plan_of(cls)
     fields = {
         each.attribute: st.none() | values(each.kind) if each.absent is None else values(each.kind)
@@ -94,7 +94,7 @@ def of_class(cls: type[T], **fixed: st.SearchStrategy[Any]) -> st.SearchStrategy
 
 
 def _outside_the_body(hint: Any) -> st.SearchStrategy[Any]:
-    """A level of the topic, a reply, or what the topic says."""
+    """A level of the topic, a reply, or what the topic implies."""
     if hint is job.Priority:
         return priorities
     if hint is bool:

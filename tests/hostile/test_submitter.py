@@ -68,7 +68,7 @@ def test_an_id_with_a_wildcard_level_or_lookalike_is_refused(fleet: Fleet, name:
     with refused(fleet, "messages_refused", "message_refused", topic=ECHO):
         (receipt,) = send(fleet, job, receipts=1)
     assert receipt.entries[0].status is ReceiptStatus.REJECTED
-    assert "is no valid id" in (receipt.entries[0].reason or "")
+    assert "is not a valid ID" in (receipt.entries[0].reason or "")
 
 
 @pytest.mark.parametrize(

@@ -92,11 +92,11 @@ BAD_REQUESTS: Final = {
     "max_attempts is none": (submission(max_attempts="0"), "property max_attempts: must be from 1"),
     "max_crashes is a list": (submission(max_crashes="[1]"), "property max_crashes: expected a whole number"),
     "backoff is negative": (submission(backoff="-1"), "property backoff: must be from 0"),
-    "a tag is no id": (submission(tags="eu,s s d"), "tags[1]: 's s d' is no valid id"),
-    "the id is no id": (submission(id="../../etc/passwd"), "'../../etc/passwd' is no valid id"),
+    "a tag is no id": (submission(tags="eu,s s d"), "tags[1]: 's s d' is not a valid ID"),
+    "the id is no id": (submission(id="../../etc/passwd"), "'../../etc/passwd' is not a valid ID"),
     "another schema": (submission(schema="2"), "schema 2 is unknown here"),
-    "no such priority": (submission(topic="jobs/queue/urgent/echo"), "priority 'urgent' is none of"),
-    "the type is no id": (submission(topic="jobs/queue/high/no id"), "'no id' is no valid id"),
+    "no such priority": (submission(topic="jobs/queue/urgent/echo"), "priority 'urgent' is not one of"),
+    "the type is no id": (submission(topic="jobs/queue/high/no id"), "'no id' is not a valid ID"),
     "not UTF-8": (submission(b"\xff"), "is not UTF-8"),
     "a huge body": (submission(b"x" * (MAX_BODY + 1)), f"{MAX_BODY + 1} bytes are more than the {MAX_BODY}"),
     "a payload that no worker could be sent": (submission(b'"' * (MAX_CONTENT // 2)), "payload: is too large"),
@@ -108,8 +108,8 @@ BAD_REQUESTS: Final = {
     "a batch without jobs": (batch(), "jobs: holds no job"),
     "a batch with one bad job": (batch({"payload": "1"}, {"payload": 2}), "jobs[1].payload: expected a string"),
     "a query that is no JSON": (Packet("jobs/query/client", b"?"), "is not JSON"),
-    "a query for no id": (Packet("jobs/query/client", b'{"schema": 1, "ids": ["a b"]}'), "'a b' is no valid id"),
-    "cancelling what is no id": (submission(topic="jobs/cancel/a b"), "'a b' is no valid id"),
+    "a query for no id": (Packet("jobs/query/client", b'{"schema": 1, "ids": ["a b"]}'), "'a b' is not a valid ID"),
+    "cancelling what is no id": (submission(topic="jobs/cancel/a b"), "'a b' is not a valid ID"),
     "cancelling what is not there": (submission(topic="jobs/cancel/nobody"), "no such job"),
 }
 
@@ -350,7 +350,7 @@ def test_a_worker_refuses_an_unknown_action(fleet: Fleet, action: str) -> None:
         await run_good_job(fleet)
 
     asyncio.run(run())
-    reason = f"action: '{action}' is none of cancel, drain, resume"
+    reason = f"action: '{action}' is not one of cancel, drain, resume"
     fleet.workers[0].await_event("message_refused", topic=topic, reason=reason)
 
 

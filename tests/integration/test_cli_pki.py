@@ -102,7 +102,7 @@ def test_an_authority_in_its_last_year_is_told(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "text"),
     [
-        (("issue", "worker", "+"), "'+' is no valid id"),
+        (("issue", "worker", "+"), "'+' is not a valid ID"),
         (("issue", "worker", "edge-1", "--host", "edge"), "--host requires KIND broker"),
         (("issue", "broker", "../broker"), "'../broker' is neither a host name"),
         (("sign", "worker", "edge-1", "/nonexistent.csr"), "/nonexistent.csr: can't be read: No such file"),

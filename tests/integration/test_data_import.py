@@ -167,7 +167,7 @@ def test_a_store_that_can_not_be_used_is_retried(run: HandlerRun, tmp_path: Path
         ({"source": 5}, r"payload\.source: expected a string"),
         ({"bars": {}}, r"payload\.bars: expected a list"),
         ({"sorce": "x"}, r"payload: unknown field 'sorce'; did you mean 'source'\?"),
-        ({"bars": [], "format": "xml"}, r"payload\.format: 'xml' is none of csv, json"),
+        ({"bars": [], "format": "xml"}, r"payload\.format: 'xml' is not one of csv, json"),
         ({"bars": [], "symbol": "A B"}, r"payload\.symbol: 'A B' is not a valid symbol"),
         ({"bars": [], "columns": {"clos": "x"}}, r"payload\.columns: unknown field 'clos'; did you mean 'close'\?"),
         ({"bars": [], "columns": {"close": 5}}, r"payload\.columns\.close: expected a string"),

@@ -63,7 +63,7 @@ def test_a_valid_list_of_denied_workers_is_reloaded(tmp_path: Path) -> None:
         denied.write_text("host 1\n")
         fleet.dispatcher.send_signal(signal.SIGHUP)
         problem = fleet.dispatcher.await_event("config_refused")["problem"]
-        assert f"dispatcher.denied_workers_file: {denied}: 'host 1' is no valid id" in problem
+        assert f"dispatcher.denied_workers_file: {denied}: 'host 1' is not a valid ID" in problem
         denied.write_text("host-1\n")
         fleet.dispatcher.send_signal(signal.SIGHUP)
         fleet.dispatcher.await_event("worker_denied", worker="host-1")

@@ -108,7 +108,7 @@ def test_a_cancelled_analysis_stops_between_indicators(run: HandlerRun) -> None:
         ({"symbol": "AAPL", "indicators": ["rsii"]}, r"payload\.indicators\[0\]: unknown .*; did you mean 'rsi'\?"),
         ({"symbol": "AAPL", "indicators": ["rsi"], "last": 2001}, r"payload\.last: must be from 1 to 2000"),
         ({"symbol": "AAPL", "indicators": ["rsi"] * 3, "last": 1000}, r"payload\.last: must be from 1 to 666 for"),
-        ({"symbol": "AAPL", "price": "open"}, r"payload\.price: 'open' is none of close, adjusted_close"),
+        ({"symbol": "AAPL", "price": "open"}, r"payload\.price: 'open' is not one of close, adjusted_close"),
         ({"symbol": "AAPL", "indicators": ["rsi"], "until": "2000-03-05"}, "rsi_14 needs 15 bars: AAPL has 3 until"),
         ({"symbol": "X", "bars": inline(19), "indicators": ["sma"]}, "sma_20 needs 20 bars: X has 19"),
         ({"symbol": "X", "bars": []}, "X has no bars"),

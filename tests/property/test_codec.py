@@ -32,7 +32,7 @@ MESSAGE_CLASSES = get_args(messages.Message)
 
 
 def decode_or_explain(packet: Packet) -> Message | None:
-    """Decode; None for a `DecodeError` that tells what it must. No other exception is allowed."""
+    """Decode; None for a `DecodeError` with topic and reason. No other exception is allowed."""
     try:
         return decode(packet)
     except DecodeError as error:
@@ -224,7 +224,7 @@ bodies = st.binary() | not_json | any_json.map(lambda value: json.dumps(value).e
 def test_anything_is_a_message_or_a_decode_error(packet: Packet) -> None:
     message = decode_or_explain(packet)
     if message is not None:
-        # What was understood can be said, and means the same.
+        # A message that was decoded can be encoded, and means the same.
         assert decode(encode(message)) == message
 
 
@@ -324,7 +324,7 @@ STATS = b'{"schema":1,"epoch":"e","version":"1","uptime_s":1,"states":{},"queues
         (Packet("jobs/queue/high/t", b'{"schema":1,"jobs":[]}', properties=Properties(BATCH_CONTENT_TYPE)), "no job"),
         (Packet("jobs/queue/high/t", b"\xff"), "UTF-8"),
         (Packet("jobs/queue/high/t", b"x" * (MAX_CONTENT + 1)), "payload: is too large"),
-        (Packet("jobs/queue/urgent/t", b"x"), "priority 'urgent' is none of high, normal, low"),
+        (Packet("jobs/queue/urgent/t", b"x"), "priority 'urgent' is not one of high, normal, low"),
         (Packet("system/stats/response", STATS % rb'{"\ud800":1}'), "lone surrogate"),
         (Packet("jobs/completed/j", b'{"schema":1,"type":"t","state":"failed","attempt":1}'), "failed does not belong"),
         (Packet("jobs/failed/j", b'{"schema":1,"type":"t","state":"running","attempt":1}'), "running does not belong"),

@@ -23,7 +23,7 @@ def test_denials_come_first_for_everybody_who_is_named() -> None:
 
 @pytest.mark.parametrize("name", ["a\nuser b", "a b", "", "+", "#"])
 def test_a_name_can_not_add_lines_or_wildcards(name: str) -> None:
-    with pytest.raises(ValueError, match="no valid id"):
+    with pytest.raises(ValueError, match="not a valid ID"):
         acl(clients=[name])
 
 

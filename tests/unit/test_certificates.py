@@ -110,7 +110,7 @@ def test_lifetime_can_be_chosen(authority: Authority) -> None:
 
 @pytest.mark.parametrize("name", ["+", "#", "a/b", "", "x" * 65, "w 1"])
 def test_identity_that_would_mean_something_to_an_access_rule_is_refused(authority: Authority, name: str) -> None:
-    with pytest.raises(ValueError, match="no valid id"):
+    with pytest.raises(ValueError, match="not a valid ID"):
         authority.issue(Subject(name), NOW)
 
 

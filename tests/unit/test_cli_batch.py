@@ -71,7 +71,7 @@ def test_a_time_may_count_from_now() -> None:
         (b'{"type": "a b"}', "type: must be an ID (1 to 64 of A-Z a-z 0-9 . _ -), not 'a b'"),
         (b'{"type": "echo", "prio": "high"}', "prio: unknown field"),
         (b'{"type": "echo", "pirority": "high"}', "did you mean 'priority'?"),
-        (b'{"type": "echo", "priority": "urgent"}', "priority 'urgent' is none of high, normal, low"),
+        (b'{"type": "echo", "priority": "urgent"}', "priority 'urgent' is not one of high, normal, low"),
         (b'{"type": "echo", "timeout": "soon"}', "timeout: must be a duration (a number of seconds, "),
         (b'{"type": "echo", "timeout": true}', "timeout: must be a string or a number"),
         (b'{"type": "echo", "max_attempts": 1.5}', "max_attempts: must be a whole number, not '1.5'"),

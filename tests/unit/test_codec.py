@@ -1,4 +1,4 @@
-"""What was ever sent in schema 1 is understood for ever: bytes as recorded, and what they mean."""
+"""Recorded bytes of schema 1 stay decodable for ever, and no field of the wire can be forgotten."""
 
 import json
 from collections.abc import Iterator
@@ -287,7 +287,7 @@ def includes(new: Any, old: Any) -> bool:
 
 def test_an_unknown_order_is_refused_by_name() -> None:
     """A dispatcher of an older version could have sent it: the worker logs it and goes on."""
-    with pytest.raises(DecodeError, match="action: 'reload' is none of cancel, drain, resume"):
+    with pytest.raises(DecodeError, match="action: 'reload' is not one of cancel, drain, resume"):
         decode(Packet("workers/control/w", b'{"schema":1,"action":"reload"}'))
 
 

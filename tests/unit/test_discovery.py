@@ -39,7 +39,7 @@ def test_two_packages_that_offer_one_type_are_an_error(tmp_path: Path, monkeypat
 def test_a_type_with_an_invalid_name_is_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     install(tmp_path, "acme", "r/i = acme.risk:handle")
     monkeypatch.syspath_prepend(tmp_path)
-    with pytest.raises(ConfigError, match="'r/i' is no valid id"):
+    with pytest.raises(ConfigError, match="'r/i' is not a valid ID"):
         discover()
 
 

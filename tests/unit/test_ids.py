@@ -19,12 +19,12 @@ def test_a_valid_id_is_returned(text: str) -> None:
     "text", ["", "x" * 65, "a/b", "+", "#", "a b", "a\n", "\u00e4", "\u0661", "a\0", "$SYS", "%u", "a;b"]
 )
 def test_what_could_mean_something_to_mqtt_or_a_shell_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no valid id: 1 to 64 characters"):
+    with pytest.raises(ValueError, match="is not a valid ID: 1 to 64 characters"):
         check_id(text)
 
 
 def test_the_error_about_a_long_id_is_short() -> None:
-    with pytest.raises(ValueError, match="no valid id") as caught:
+    with pytest.raises(ValueError, match="not a valid ID") as caught:
         check_id("x" * 100_000)
     assert len(str(caught.value)) < 200
 

@@ -43,7 +43,7 @@ def test_lines_of_all_kinds() -> None:
     [
         ("client desk-1", "a line must begin with one of submitter, worker, group, not with 'client'"),
         ("worker", "the name is missing; write 'worker NAME KEYS'"),
-        (f"worker a/b {ED}", "'a/b' is no valid id"),
+        (f"worker a/b {ED}", "'a/b' is not a valid ID"),
         (f"submitter desk-1 {ED}", "x25519 is missing; 'stockworker keys export' prints complete lines"),
         (f"group prices {X}", "types is missing"),
         (f"group prices {X} {ED} types=a", "a group has no ed25519; remove it"),
@@ -54,7 +54,7 @@ def test_lines_of_all_kinds() -> None:
         ("worker w ed25519:é", "ed25519: not a key"),
         (f"worker w {ED} AAAA", "'AAAA' is not one of"),
         (f"worker w {ED} types:a", "'types:a' is not one of"),
-        (f"group p {X} types=a,,b", "'' is no valid id"),
+        (f"group p {X} types=a,,b", "'' is not a valid ID"),
         (f"worker w {ED} not-after=tomorrow", "not-after: 'tomorrow' is not a time such as 2026-05-01"),
         (f"worker w {ED} not-before=2026-05-02 not-after=2026-05-01", "the line is never valid"),
     ],

@@ -47,7 +47,7 @@ def read_option(option: PlanField, value: Any) -> Any:
     """Return the value of an option in a batch: a JSON number, or text as on the command line.
 
     Raises:
-        argparse.ArgumentTypeError: it can't be used; the text says why.
+        argparse.ArgumentTypeError: it can't be used; the text names the cause.
     """
     if isinstance(option.kind, Unordered):
         if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
@@ -60,7 +60,7 @@ def read_value(value: Any, parse: Callable[[str], Any], *, is_time: bool = False
     """Return a JSON value that `parse` reads as text; times are numbers as well, in seconds since the epoch.
 
     Raises:
-        argparse.ArgumentTypeError: it can't be used; the text says why.
+        argparse.ArgumentTypeError: it can't be used; the text names the cause.
     """
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise argparse.ArgumentTypeError("must be a string or a number")
@@ -84,4 +84,4 @@ def _metavar(kind: Kind) -> str:
         case Identifier():
             return "KEY"
         case _:
-            raise TypeError(f"an option of kind {kind.says} has no form on the command line")
+            raise TypeError(f"an option of kind {kind.notation} has no form on the command line")

@@ -40,7 +40,7 @@ def make_submission(
         JobRejected: a value can't be used, or the payload is too large; the text names it and its bounds.
     """
     if priority not in PRIORITY_BY_LABEL:
-        raise JobRejected(f"priority {priority!r} is none of {', '.join(PRIORITY_BY_LABEL)}")
+        raise JobRejected(f"priority {priority!r} is not one of {', '.join(PRIORITY_BY_LABEL)}")
     try:
         body = json.dumps(payload, ensure_ascii=False, allow_nan=False) if text is None else text
         body.encode()

@@ -149,7 +149,7 @@ def written(kind: Kind) -> "ValueKind":
         case Identifier():
             return ID
         case _:
-            raise TypeError(f"people can't write: {kind.says}")
+            raise TypeError(f"people can't write: {kind.notation}")
 
 
 def _parse_size(written: str) -> int:

@@ -1,8 +1,8 @@
 """Messages to packets and back. The only raiser of `DecodeError`.
 
-Bodies are UTF-8 JSON with a `schema` number, made and read by the plans of `wire`. What is particular is here: which
-message is on which topic, where replies go, topics that say a field of their message or carry two messages, and topics
-of older workers. Submissions are in `codec_submit`.
+Bodies are UTF-8 JSON with a `schema` number, which the plans of `wire` write and read. This module adds the rest: the
+topic of each message, the address of replies, topics that imply a field of their message or carry two messages, and
+topics of older workers. `codec_submit` has submissions.
 
 Payloads and results travel inside other messages as strings: no peer that passes them on parses or encodes them again.
 """
@@ -55,7 +55,7 @@ from stockworker.protocol.wire import Plan, plan_of
 
 CARRIED: Final[Mapping[TopicKind, type[Message]]] = {
     TopicKind.QUEUE: Submit,
-    TopicKind.RECEIPT: Receipt,  # or an `Answer`: `_decode_receipt` tells them apart
+    TopicKind.RECEIPT: Receipt,  # or an `Answer`: `_decode_receipt` distinguishes them
     TopicKind.QUERY: Query,
     TopicKind.CANCEL: CancelJob,
     TopicKind.RETRY: RetryJob,
@@ -112,7 +112,7 @@ def _route(kind: TopicKind, cls: type[Any]) -> _Route:
 _ROUTES: Final = {kind: _route(kind, cls) for kind, cls in CARRIED.items()}
 _KIND_OF: Final = {cls: kind for kind, cls in CARRIED.items()} | {Answer: TopicKind.RECEIPT}
 
-_SAID_BY_TOPIC: Final[Mapping[TopicKind, tuple[str, bool]]] = {
+_IMPLIED_BY_TOPIC: Final[Mapping[TopicKind, tuple[str, bool]]] = {
     TopicKind.PAUSE: ("paused", True),
     TopicKind.RESUME: ("paused", False),
     TopicKind.DRAIN: ("drained", True),
@@ -145,7 +145,7 @@ def decode(packet: Packet) -> Message:
 
 
 def encode(message: Message) -> Packet:
-    """Make the packet that says `message`."""
+    """Make the packet of `message`."""
     if isinstance(message, Submit):
         return encode_submit(message)
     kind = _kind_of(message)
@@ -192,8 +192,8 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
     values = _values(plan, address, fields)
     if route.replies:
         values["reply"] = read_reply(properties)
-    if address.kind in _SAID_BY_TOPIC:
-        name, values[name] = _SAID_BY_TOPIC[address.kind]
+    if address.kind in _IMPLIED_BY_TOPIC:
+        name, values[name] = _IMPLIED_BY_TOPIC[address.kind]
     message: Message = plan.cls(**values)
     if isinstance(message, Notice) and (
         message.state not in TERMINAL or _notice_kind(message.state) is not address.kind

@@ -1,7 +1,7 @@
 """Untrusted JSON becomes typed values here, and nowhere else. Every error names the path of the field.
 
-The `check_…` functions judge one value and know nothing of where it was found. Whoever walks an object adds the path:
-`wire` for messages, which are declared, and `Fields` for objects that are read by hand.
+The `check_…` functions check one value, and do not know its place. Their callers add the path: `wire` for messages, which
+are declared, and `Fields` for objects that are read by hand.
 """
 
 import json
@@ -121,7 +121,7 @@ def check_choice(value: object, of: type[E]) -> E:
     try:
         return of(value)
     except ValueError:
-        raise FieldError(f"{value[:40]!r} is none of {', '.join(of)}") from None
+        raise FieldError(f"{value[:40]!r} is not one of {', '.join(of)}") from None
 
 
 def check_list(value: object, check: Callable[[Any], T], most: int) -> tuple[T, ...]:

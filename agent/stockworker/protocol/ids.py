@@ -13,7 +13,7 @@ JobType = NewType("JobType", str)
 Tag = NewType("Tag", str)
 UniqueKey = NewType("UniqueKey", str)
 Token = NewType("Token", str)
-"""Fencing token of a lease: whoever reports an attempt must hold the token of the job's newest lease."""
+"""Fencing token of a lease: a report counts only under the token of the job's newest lease."""
 
 ID_GRAMMAR: Final = "[A-Za-z0-9._-]{1,64}"
 MATCHES_ID: Final = re.compile(ID_GRAMMAR).fullmatch
@@ -30,13 +30,13 @@ class Entropy(Protocol):
 
 
 def check_id(text: str) -> str:
-    """Return `text` if it is a valid id.
+    """Return `text` if it is a valid ID.
 
     Raises:
-        ValueError: it is not; the text says what an id may look like.
+        ValueError: it is not; the text has the form of an ID.
     """
     if MATCHES_ID(text) is None:
-        raise ValueError(f"{text[:80]!r} is no valid id: 1 to 64 characters of A-Z a-z 0-9 . _ -")
+        raise ValueError(f"{text[:80]!r} is not a valid ID: 1 to 64 characters of A-Z a-z 0-9 . _ -")
     return text
 
 

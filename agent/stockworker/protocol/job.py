@@ -1,4 +1,4 @@
-"""A job: what was asked for (`JobSpec`), and how it stands (`JobRecord`)."""
+"""A job: what was asked for (`JobOptions`, `JobSpec`), and its state (`JobRecord`)."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -58,7 +58,7 @@ class JobOptions:
     not_before: Annotated[float | None, Time(), Wire("earliest start")] = None
     expires_at: Annotated[float | None, Time(), Wire("latest start")] = None
     max_attempts: Annotated[
-        int | None, Integer(1, _MOST_ATTEMPTS), Wire("fail the job after this many failed attempts; 1 is no retry")
+        int | None, Integer(1, _MOST_ATTEMPTS), Wire("fail the job after this many failed attempts; 1 means no retry")
     ] = None
     backoff_s: Annotated[
         float | None,
@@ -114,7 +114,7 @@ class JobSpec(JobOptions):
 
 @dataclass(frozen=True, slots=True)
 class JobRecord:
-    """How a job stands. A new value for each change.
+    """The state of a job. A new value for each change.
 
     Attributes:
         sequence: order of arrival, unique in one store.
@@ -124,9 +124,9 @@ class JobRecord:
         failures: attempts that count against `RetryPolicy.max_attempts`.
         crashes: attempts that took a process down, or whose worker was lost while they ran.
         worker: who holds, or last held, the lease.
-        token: fencing token of the newest lease; None once nobody may report under it any more.
+        token: fencing token of the newest lease; None once no report is accepted under it any more.
         assigned_at: when that lease was given, seconds since the epoch.
-        cancel_requested: somebody wants it cancelled, its worker has not yet confirmed.
+        cancel_requested: a client cancelled it, and its worker has not yet confirmed.
         ended_at: seconds since the epoch; None while it lives.
         reason: why it failed, or why it was given back; for people.
     """

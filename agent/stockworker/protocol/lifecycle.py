@@ -1,4 +1,4 @@
-"""What may follow what in the life of a job. Every such rule is in `TRANSITIONS`, and only there.
+"""The states of a job and the legal steps between them. Every such rule is in `TRANSITIONS`, and only there.
 
 Two readers of this file: the dispatcher's machine, which moves jobs with `advance`, and ``docs/generate.py``, which
 draws the diagram in ``docs/lifecycle.md`` from the same table.
@@ -43,15 +43,15 @@ class Trigger(StrEnum):
 MEANING: Final[dict[Trigger, str]] = {
     Trigger.DUE: "the time that it waited for has come",
     Trigger.LEASED: "given to a worker, under a new fencing token",
-    Trigger.STARTED: "its worker says that it runs",
+    Trigger.STARTED: "its worker reported that it runs",
     Trigger.SUCCEEDED: "its worker reported a result",
     Trigger.BACKED_OFF: "the attempt failed; it is tried again after a delay",
     Trigger.GAVE_UP: "no attempt is left, it crashed too often, or trying again can't help",
     Trigger.RELEASED: "its worker gave it back, or was never reached",
     Trigger.LOST: "its lease ran out, or its worker was killed while it ran",
-    Trigger.RECLAIMED: "the worker of the lost lease came back before anybody else was given the job",
-    Trigger.CANCELLED: "somebody asked for it, and its worker, if it had one, has stopped it",
-    Trigger.EXPIRED: "nobody started it in time",
+    Trigger.RECLAIMED: "the worker of the lost lease came back before another worker got the job",
+    Trigger.CANCELLED: "a client asked for it, and its worker, if it had one, has stopped it",
+    Trigger.EXPIRED: "no worker started it in time",
     Trigger.REOPENED: "an operator wants it to run again",
 }
 

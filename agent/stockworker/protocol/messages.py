@@ -263,7 +263,7 @@ class WorkerView:
 
     worker_id: Annotated[WorkerId, Wire("the worker", "id")]
     online: Annotated[bool, Wire("whether it can be reached")]
-    slots: Annotated[Count, Wire("how many jobs it runs at once")]
+    slots: Annotated[Count, Wire("how many jobs it runs at the same time")]
     leases: Annotated[Count, Wire("how many leases it has")]
     types: Annotated[tuple[JobType, ...], Wire("job types that it runs")]
     seen_s: Annotated[Seconds, Wire("time since its last message")]
@@ -328,10 +328,10 @@ class Request:
 
     worker_id: Annotated[WorkerId, Level("worker_id")]
     incarnation: Annotated[Nonce, Wire("nonce, new at each start of the worker: shows a restart", "boot")]
-    slots: Annotated[Slots, Wire("how many jobs it runs at once")]
+    slots: Annotated[Slots, Wire("how many jobs it runs at the same time")]
     window: Annotated[
         Busy,
-        Wire("how many leases it wants to have at once, waiting ones included; 0 while it drains or lacks disk space"),
+        Wire("how many leases it wants to have in total, waiting ones included; 0 while it drains or lacks disk space"),
     ]
     types: Annotated[tuple[JobType, ...], Wire("job types that it runs")]
     tags: Annotated[tuple[Tag, ...], Wire("its tags")]
@@ -383,7 +383,7 @@ class Register:
     worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
     incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
     version: Annotated[Version, Wire("version of stockworker on it")]
-    slots: Annotated[Slots, Wire("how many jobs it runs at once")]
+    slots: Annotated[Slots, Wire("how many jobs it runs at the same time")]
     types: Annotated[tuple[JobType, ...], Wire("job types that it runs")]
     tags: Annotated[tuple[Tag, ...], Wire("its tags")]
 
@@ -405,7 +405,7 @@ class Heartbeat:
 
     worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
     incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
-    slots: Annotated[Slots, Wire("how many jobs it runs at once")]
+    slots: Annotated[Slots, Wire("how many jobs it runs at the same time")]
     running: Annotated[Busy, Wire("how many it runs now")]
     waiting_reports: Annotated[Count, Wire("reports that the dispatcher has not yet acknowledged")]
     uptime_s: Annotated[Seconds, Wire("time since the worker's start")]

@@ -20,7 +20,7 @@ NO_PROPERTIES = Properties()
 class Packet:
     """One message, received or to be published.
 
-    `tag` never travels: it comes back with the broker's answer, so that the sender can tell which of its messages
+    `tag` never travels: it comes back with the broker's answer, so that the sender knows which of its messages
     was refused.
     """
 

@@ -1,4 +1,4 @@
-"""The parts of the documentation that the protocol's own tables say: the topics, and the life of a job."""
+"""The parts of the documentation that follow from the protocol's tables: topics, fields, and the states of a job."""
 
 from collections.abc import Iterable
 from typing import Final, get_args
@@ -12,9 +12,9 @@ from stockworker.protocol.wire import Items, Object, PlanField, plan_of
 _LIFECYCLE_HEAD: Final = """\
 # The life of a job
 
-Every job is in one of eight states, and moves only as drawn here: the diagram and the table are made from the table in
-`stockworker/protocol/lifecycle.py`, which the dispatcher moves jobs with. Whatever a worker reports, the dispatcher
-decides, and no move is told to anybody before it is on disk.
+Every job is in one of eight states, and changes its state only as drawn here. The diagram and the table are generated from
+`stockworker/protocol/lifecycle.py`, which the dispatcher uses, too. A worker reports, and the dispatcher decides. It
+publishes a change only once the change is on disk.
 
 A new job is *queued*, or *scheduled* where its `not_before` lies ahead. *Completed*, *cancelled* and *expired* are
 final; *failed* is the dead letter, from where an operator may send a job back (`jobs/retry/{job_id}`).
@@ -73,7 +73,7 @@ def fields(cls: type) -> str:
     """The table of a message's fields, in Markdown."""
     head = "| Field | Value | If absent | Meaning |\n|---|---|---|---|\n"
     return head + "".join(
-        f"| `{each.name}` | {each.kind.says} | {_absent(each)} | {each.meaning} |\n" for each in plan_of(cls).fields
+        f"| `{each.name}` | {each.kind.notation} | {_absent(each)} | {each.meaning} |\n" for each in plan_of(cls).fields
     )
 
 

@@ -23,7 +23,7 @@ class RetryPolicy:
         """Seconds until the next attempt, after `failures` failed ones (1 or more).
 
         Half of the delay is fixed, half is random ("equal jitter"): jobs that failed together don't come back
-        together, and none comes back at once.
+        together, and none comes back immediately.
         """
         # 2**60 is longer than any maximum; a larger exponent would overflow a float.
         full = min(self.backoff_max_s, self.backoff_s * 2.0 ** min(failures - 1, 60))

@@ -1,4 +1,4 @@
-"""How a sealed payload, result or error text is told from a plain one. What is inside is `security.envelope`'s business."""
+"""How to distinguish a sealed payload, result or error text from a plain one. `sealing.envelope` has the notation."""
 
 import re
 from typing import Final

@@ -1,4 +1,4 @@
-"""Every topic there is, and who may publish and read it.
+"""Every topic, and who may publish and read it.
 
 `TOPICS` is the only list: the codec parses with it, the services subscribe with it, the broker's ACL is generated
 from it (``broker/acl.py``) and so is the table in ``docs/protocol.md``.
@@ -13,7 +13,7 @@ from stockworker.protocol.job import PRIORITY_BY_LABEL, Priority
 
 
 class Role(StrEnum):
-    """Who takes part."""
+    """The roles of peers."""
 
     CLIENT = "client"
     OPERATOR = "operator"
@@ -80,7 +80,7 @@ class Topic:
 
     @property
     def to_self(self) -> bool:
-        """Whether nobody but its writer reads it: it stays with the broker that it was said to."""
+        """Whether only its writer reads it: it stays with the broker that received it."""
         return self.publishers == self.subscribers
 
     def pattern(self, **values: str) -> str:
@@ -101,7 +101,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("priority", "type"),
         _CLIENTS,
         _DISPATCHERS | {_OPERATOR},
-        "one job, its payload being the body; or a batch of jobs, told apart by the content type",
+        "one job, whose payload is the body; or a list of jobs, with a content type of its own",
     ),
     Topic(
         TopicKind.RECEIPT,
@@ -110,11 +110,11 @@ TOPICS: Final[tuple[Topic, ...]] = (
         _CLIENTS,
         "what became of a client's requests (stored, duplicate, rejected, …), and answers to its queries",
     ),
-    Topic(TopicKind.QUERY, ("client_id",), _CLIENTS, _DISPATCHERS, "how do these jobs stand?"),
-    Topic(TopicKind.CANCEL, ("job_id",), _CLIENTS, _DISPATCHERS, "stop a job, wherever it is"),
+    Topic(TopicKind.QUERY, ("client_id",), _CLIENTS, _DISPATCHERS, "asks for the status of jobs"),
+    Topic(TopicKind.CANCEL, ("job_id",), _CLIENTS, _DISPATCHERS, "stop a job, in whatever state it is"),
     Topic(TopicKind.RETRY, ("job_id",), frozenset({_OPERATOR}), _DISPATCHERS, "run a failed job again"),
-    Topic(TopicKind.PAUSE, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "give out no jobs of this type"),
-    Topic(TopicKind.RESUME, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "give out jobs of this type again"),
+    Topic(TopicKind.PAUSE, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "stop dispatching jobs of this type"),
+    Topic(TopicKind.RESUME, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "dispatch jobs of this type again"),
     Topic(
         TopicKind.REQUEST,
         ("worker_id",),
@@ -152,7 +152,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("worker_id",),
         _WORKERS,
         _DISPATCHERS | {_OPERATOR},
-        "a worker has come: version, types, tags",
+        "a worker has connected: version, types, tags",
     ),
     Topic(TopicKind.UNREGISTER, ("worker_id",), _WORKERS, _DISPATCHERS | {_OPERATOR}, "a worker has left for good"),
     Topic(
@@ -160,7 +160,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         ("worker_id",),
         _WORKERS,
         _DISPATCHERS | {_OPERATOR},
-        "a worker lives: busy slots, reports that wait",
+        "a worker is running: busy slots, reports that wait",
         qos=0,
     ),
     Topic(
@@ -171,11 +171,17 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "a worker's will: the broker lost its connection",
     ),
     Topic(TopicKind.CONTROL, ("worker_id",), _DISPATCHERS, _WORKERS, "orders to a worker: cancel, drain, resume"),
-    Topic(TopicKind.DRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker no jobs"),
-    Topic(TopicKind.UNDRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "give this worker jobs again"),
+    Topic(TopicKind.DRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "stop assigning jobs to this worker"),
+    Topic(TopicKind.UNDRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "assign jobs to this worker again"),
     Topic(TopicKind.CLEANUP, (), frozenset({_OPERATOR}), _DISPATCHERS, "look for lost workers and leases now"),
-    Topic(TopicKind.WORKER_ECHO, ("worker_id",), _WORKERS, _WORKERS, "what a worker tells itself: do messages arrive?"),
-    Topic(TopicKind.STATS_REQUEST, (), _CLIENTS, _DISPATCHERS, "how does the whole system stand?"),
+    Topic(
+        TopicKind.WORKER_ECHO,
+        ("worker_id",),
+        _WORKERS,
+        _WORKERS,
+        "loopback probe: checks that messages through the broker arrive",
+    ),
+    Topic(TopicKind.STATS_REQUEST, (), _CLIENTS, _DISPATCHERS, "asks for statistics about the whole system"),
     Topic(TopicKind.STATS_RESPONSE, (), _DISPATCHERS, _WATCHERS, "statistics"),
     Topic(
         TopicKind.MONITOR,
@@ -190,10 +196,10 @@ TOPICS: Final[tuple[Topic, ...]] = (
         (),
         _DISPATCHERS,
         _WATCHERS | _WORKERS,
-        "presence, epoch and version of the dispatcher",
+        "presence, incarnation and version of the dispatcher",
         retained=True,
     ),
-    Topic(TopicKind.ECHO, ("dispatcher_id",), _DISPATCHERS, _DISPATCHERS, "what a dispatcher tells itself, likewise"),
+    Topic(TopicKind.ECHO, ("dispatcher_id",), _DISPATCHERS, _DISPATCHERS, "loopback probe of the dispatcher"),
 )
 
 BY_KIND: Final = {topic.kind: topic for topic in TOPICS}
@@ -223,7 +229,7 @@ def parse(topic: str) -> Address:
     """Take a topic apart.
 
     Raises:
-        ValueError: it is none of ours; the text says why.
+        ValueError: it is not a topic of this software; the text names the cause.
     """
     levels = topic.split("/")
     kind = _KIND_BY_LEVELS.get((*levels[:2],)) or _KIND_BY_LEVELS.get((*levels[:3],))
@@ -238,7 +244,7 @@ def parse(topic: str) -> Address:
     for name, value in zip(names, values, strict=True):
         if name == "priority":
             if value not in PRIORITY_BY_LABEL:
-                raise ValueError(f"priority {value[:20]!r} is none of {', '.join(PRIORITY_BY_LABEL)}")
+                raise ValueError(f"priority {value[:20]!r} is not one of {', '.join(PRIORITY_BY_LABEL)}")
         else:
             check_id(value)
     return Address(kind, values)
@@ -262,12 +268,12 @@ def queue(priority: Priority, job_type: JobType) -> str:
 
 
 def receipt(client_id: ClientId) -> str:
-    """Where a client hears from the dispatcher."""
+    """Where a client receives answers."""
     return f"{TopicKind.RECEIPT}/{client_id}"
 
 
 def echo(dispatcher_id: str) -> str:
-    """Where a dispatcher talks to itself."""
+    """Where a dispatcher probes the broker."""
     return f"{TopicKind.ECHO}/{dispatcher_id}"
 
 
@@ -282,5 +288,5 @@ def of_job(kind: TopicKind, job_id: JobId) -> str:
 
 
 def progress(worker_id: WorkerId, job_id: JobId) -> str:
-    """Where a worker tells how far a job is."""
+    """Where a worker reports how far a job is."""
     return f"{TopicKind.PROGRESS}/{worker_id}/{job_id}"

@@ -1,19 +1,19 @@
-"""How messages become JSON and back: derived from the classes in `messages`, which say everything once.
+"""How messages become JSON and back: derived from the classes in `messages`, the only place that lists their fields.
 
 A field of a message is declared as ``slots: Annotated[Slots, Wire("how many jobs it runs at once")]``:
 
-- Its **kind** says which JSON values are legal, and what they become. It follows from the type (`bool` is a flag, an
+- Its **kind** defines which JSON values are legal, and what they become. It follows from the type (`bool` is a flag, an
   enumeration is a choice, a tuple is a list, a dataclass is an object), or is given with it where bounds belong to it:
   ``Slots = Annotated[int, Integer(1, 1024)]``.
-- `Wire` says what the field means, and its name in JSON where that is another than the attribute's. Names in JSON are
+- `Wire` has the meaning of the field, and its name in JSON where that is another than the attribute's. Names in JSON are
   fixed for ever (schema 1); names of attributes follow the glossary.
-- `Level` instead of `Wire` says that the value is a level of the topic, where the broker can prove who writes it.
+- `Level` instead of `Wire` makes the value a level of the topic, where the broker can prove who writes it.
 - A **default** makes a field optional. It is left out of the JSON where it has its default, and absent or null in the
   JSON means the default. A value of None is never written. A flag or a list of plain values may be absent, too.
 
 From a class follows its `Plan`: the fields in order, compiled into two tuples that `read` and `write` walk. The same plan
-makes the tables in docs/protocol.md and the strategies of the property tests; a field that is forgotten somewhere can't
-exist. What is not a plain JSON object, `codec` adds by hand: submissions, replies, and topics that carry two messages.
+makes the tables in docs/protocol.md and the strategies of the property tests, so that none of them can forget a field.
+`codec` adds by hand what is not a plain JSON object: submissions, replies, and topics that carry two messages.
 """
 
 import dataclasses
@@ -45,7 +45,7 @@ C = TypeVar("C")
 
 
 class _Mark(Enum):
-    """What is no value."""
+    """Not a value."""
 
     REQUIRED = "the field must be present"
 
@@ -63,13 +63,13 @@ class Kind:
         read: checks a JSON value, and returns what the class holds; raises `FieldError`.
         write: what the class holds, as a JSON value; None where it is one already.
         absent: what an absent field of this kind means, where its class gives no default.
-        says: what may be written, for the documentation.
+        notation: which values are legal, for the documentation.
     """
 
     read: Callable[[Any], Any]
     write: Callable[[Any], Any] | None = None
     absent: Any = REQUIRED
-    says: str
+    notation: str
 
 
 class Text(Kind):
@@ -78,7 +78,7 @@ class Text(Kind):
     def __init__(self, longest: int | None = None) -> None:
         self.longest = longest
         self.read = partial(check_text, longest=longest)
-        self.says = "text" if longest is None else f"text, at most {longest:,} characters"
+        self.notation = "text" if longest is None else f"text, at most {longest:,} characters"
 
 
 class Identifier(Kind):
@@ -86,7 +86,7 @@ class Identifier(Kind):
 
     def __init__(self) -> None:
         self.read = check_identifier
-        self.says = "ID"
+        self.notation = "ID"
 
 
 class Integer(Kind):
@@ -95,7 +95,7 @@ class Integer(Kind):
     def __init__(self, lowest: int, highest: int) -> None:
         self.lowest, self.highest = lowest, highest
         self.read = partial(check_integer, lowest=lowest, highest=highest)
-        self.says = f"whole number, {_bounds(lowest, highest)}"
+        self.notation = f"whole number, {_bounds(lowest, highest)}"
 
 
 class Number(Kind):
@@ -104,7 +104,7 @@ class Number(Kind):
     def __init__(self, lowest: float, highest: float) -> None:
         self.lowest, self.highest = lowest, highest
         self.read = partial(check_number, lowest=lowest, highest=highest)
-        self.says = f"number, {_bounds(lowest, highest)}"
+        self.notation = f"number, {_bounds(lowest, highest)}"
 
 
 class Duration(Number):
@@ -112,7 +112,7 @@ class Duration(Number):
 
     def __init__(self, lowest: float, highest: float) -> None:
         super().__init__(lowest, highest)
-        self.says = f"seconds, {_bounds(lowest, highest)}"
+        self.notation = f"seconds, {_bounds(lowest, highest)}"
 
 
 class Time(Number):
@@ -120,7 +120,7 @@ class Time(Number):
 
     def __init__(self) -> None:
         super().__init__(0.0, LATEST_TIME)
-        self.says = "seconds since the epoch"
+        self.notation = "seconds since the epoch"
 
 
 class Flag(Kind):
@@ -129,7 +129,7 @@ class Flag(Kind):
     def __init__(self) -> None:
         self.read = check_flag
         self.absent = False
-        self.says = "true or false"
+        self.notation = "true or false"
 
 
 class Choice(Kind):
@@ -138,7 +138,7 @@ class Choice(Kind):
     def __init__(self, of: type[StrEnum]) -> None:
         self.of = of
         self.read = partial(check_choice, of=of)
-        self.says = f"one of {', '.join(f'`{word}`' for word in of)}"
+        self.notation = f"one of {', '.join(f'`{word}`' for word in of)}"
 
 
 class Label(Kind):
@@ -147,12 +147,12 @@ class Label(Kind):
     def __init__(self, of: type[IntEnum]) -> None:
         self.of = of
         self._by_label = {member.name.lower(): member for member in of}
-        self.says = f"one of {', '.join(f'`{label}`' for label in self._by_label)}"
+        self.notation = f"one of {', '.join(f'`{label}`' for label in self._by_label)}"
 
     def read(self, value: Any) -> IntEnum:
         label = check_text(value)
         if label not in self._by_label:
-            raise FieldError(f"{label[:20]!r} is none of {', '.join(self._by_label)}")
+            raise FieldError(f"{label[:20]!r} is not one of {', '.join(self._by_label)}")
         return self._by_label[label]
 
     def write(self, value: IntEnum) -> str:
@@ -166,7 +166,7 @@ class Items(Kind):
         self.item = item
         self.read = partial(check_list, check=item.read, most=most)
         self.absent = REQUIRED if isinstance(item, Object) else ()
-        self.says = f"list of {item.says}s"
+        self.notation = f"list of {item.notation}s"
 
     def write(self, values: tuple[Any, ...]) -> list[Any]:
         return list(values if self.item.write is None else map(self.item.write, values))
@@ -178,7 +178,7 @@ class Unordered(Kind):
     def __init__(self, item: Kind) -> None:
         self.item = item
         self.absent = frozenset()
-        self.says = f"list of {item.says}s"
+        self.notation = f"list of {item.notation}s"
 
     def read(self, value: Any) -> frozenset[Any]:
         return frozenset(check_list(value, self.item.read, MAX_ENTRIES))
@@ -192,7 +192,7 @@ class Table(Kind):
 
     def __init__(self, key: Kind, value: Kind) -> None:
         self.key, self.value = key, value
-        self.says = f"object: {key.says} to {value.says}"
+        self.notation = f"object: {key.notation} to {value.notation}"
 
     def read(self, value: Any) -> tuple[tuple[Any, Any], ...]:
         found = []
@@ -214,7 +214,7 @@ class Object(Kind):
         self.plan = plan
         self.read = plan.read
         self.write = plan.write
-        self.says = f"`{plan.cls.__name__}` object"
+        self.notation = f"`{plan.cls.__name__}` object"
 
 
 def _bounds(lowest: float, highest: float) -> str:
@@ -315,7 +315,7 @@ class Plan(Generic[C]):
         return found
 
     def write(self, message: C) -> dict[str, Any]:
-        """The JSON object that says `message`."""
+        """The JSON object of `message`."""
         body: dict[str, Any] = {}
         for name, attribute, write, silent in self._writes:
             value = getattr(message, attribute)
@@ -349,7 +349,7 @@ _PLANS: Final[dict[type, Plan[Any]]] = {}
 
 
 def plan_of(cls: type[C]) -> Plan[C]:
-    """The plan of a class whose fields are declared as this module says."""
+    """The plan of a class whose fields are declared as this module explains."""
     if cls not in _PLANS:
         _PLANS[cls] = _make_plan(cls)
     return _PLANS[cls]
