@@ -11,8 +11,8 @@ from stockworker.protocol.wire import Items, Kind
 class Checked(Kind):
     """A string that `check` turns into a value; it raises `ValueError` with the problem for any other string."""
 
-    def __init__(self, says: str, check: Callable[[str], Any]) -> None:
-        self.says = says
+    def __init__(self, notation: str, check: Callable[[str], Any]) -> None:
+        self.notation = notation
         self.check = check
 
     def read(self, value: Any) -> Any:
@@ -26,8 +26,8 @@ class Checked(Kind):
 class Custom(Kind):
     """Any value that `read` accepts."""
 
-    def __init__(self, says: str, read: Callable[[Any], Any]) -> None:
-        self.says = says
+    def __init__(self, notation: str, read: Callable[[Any], Any]) -> None:
+        self.notation = notation
         self.read = read
 
 
@@ -38,7 +38,7 @@ class Several(Items):
         super().__init__(item, most)
         self.most = most
         self.read = self._read
-        self.says = f"list, 1 to {most:,} entries: {item.says}"
+        self.notation = f"list, 1 to {most:,} entries: {item.notation}"
 
     def _read(self, value: Any) -> tuple[Any, ...]:
         found = check_list(value, self.item.read, self.most)
@@ -55,8 +55,8 @@ class Written(Kind):
         classes: the classes of these objects; each is one of them.
     """
 
-    def __init__(self, says: str, place: str = "", *classes: type) -> None:
-        self.says = says
+    def __init__(self, notation: str, place: str = "", *classes: type) -> None:
+        self.notation = notation
         self.place = place
         self.classes = classes
 

@@ -52,7 +52,7 @@ def job_type(name: str, definition: Definition, shown: Mapping[str, Any]) -> str
         "\n### Result\n\n",
         _table(
             ("Field", "Value", "Meaning"),
-            ((f"`{path}`", each.kind.says, each.meaning) for path, each in _outputs(definition.result)),
+            ((f"`{path}`", each.kind.notation, each.meaning) for path, each in _outputs(definition.result)),
         ),
     ]
     if definition.settings is not None:
@@ -72,7 +72,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
 def _inputs(called: str, of: type) -> str:
     return _table(
         (called, "Value", "Default", "Meaning"),
-        ((f"`{each.name}`", each.kind.says, _default(each.absent), each.meaning) for each in plan_of(of).fields),
+        ((f"`{each.name}`", each.kind.notation, _default(each.absent), each.meaning) for each in plan_of(of).fields),
     )
 
 
