@@ -129,7 +129,7 @@ def test_only_listed_hosts_are_asked(run: HandlerRun, server: HttpServer, hosts:
     run.settings["import_hosts"] = hosts
     with pytest.raises(
         PermanentError,
-        match=r"the host 127\.0\.0\.1 is not allowed: list it .*handlers\.data_import\.settings\.import_hosts",
+        match=r"the host 127\.0\.0\.1 is not allowed. List it .*handlers\.data_import\.settings\.import_hosts",
     ):
         run({"source": server.url("/aapl"), "symbol": "AAPL"})
     assert server.requests == []
@@ -137,7 +137,7 @@ def test_only_listed_hosts_are_asked(run: HandlerRun, server: HttpServer, hosts:
 
 def test_a_redirect_to_a_host_that_is_not_listed_is_not_followed(run: HandlerRun, server: HttpServer) -> None:
     server.answers["/moved"] = Answer(b"", status=302, location=f"http://localhost:{server.port}/secret")
-    with pytest.raises(PermanentError, match=r"the host localhost is not allowed: list it .*import_hosts"):
+    with pytest.raises(PermanentError, match=r"the host localhost is not allowed. List it .*import_hosts"):
         run({"source": server.url("/moved"), "symbol": "AAPL"})
     assert server.requests == ["/moved"]
 
@@ -183,7 +183,7 @@ def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: st
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"market_data": None}, "has no market-data store: set market_data"),
+        ({"market_data": None}, "has no market-data store. Set market_data"),
         ({"import_folders": "/srv"}, r"handlers\.data_import\.settings\.import_folders: expected a list, got"),
         ({"timeout_s": "soon"}, r"handlers\.data_import\.settings\.timeout_s: expected a number"),
     ],

@@ -10,8 +10,11 @@ from hypothesis import strategies as st
 
 from stockworker.handlers import data_import, price_update, technical_analysis
 from stockworker.handlers.api import PermanentError
+from stockworker.handlers.bar_formats import BAR_FIELDS
 from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.market import HIGHEST_PRICE, HIGHEST_VOLUME, LOWEST_PRICE
+from stockworker.handlers.reference import DEFINITIONS
+from stockworker.protocol.wire import plan_of
 from tests.harness.handler_run import HandlerRun
 
 SCALARS = (
@@ -22,8 +25,8 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=10,
 )
-NAMES = ["symbol", "symbols", "since", "source", "bars", "format", "columns", "on_error"]
-NAMES += ["indicators", "last", "until", "price", "day", "date", "open", "high", "low", "close", "volume", "name"]
+FIELDS = {field.name for each in DEFINITIONS.values() for field in plan_of(each.payload).fields}
+NAMES = sorted({*FIELDS, *(column for each in BAR_FIELDS.values() for column in each.columns), "name"})
 OBJECTS = st.dictionaries(
     st.sampled_from(NAMES),
     JSON | st.lists(st.dictionaries(st.sampled_from(NAMES), JSON, max_size=6), max_size=4),

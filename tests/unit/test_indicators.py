@@ -21,7 +21,6 @@ from stockworker.handlers import calculation as calculation_module
 from stockworker.handlers.calculation import Calculation, read_calculation
 from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.market import Bar
-from stockworker.protocol.fields import FieldError
 from tests.harness.sample_data import sample_bars
 
 SERIES = sample_bars()
@@ -277,45 +276,3 @@ def test_a_value_that_was_undefined_does_not_shift_the_days_after_it() -> None:
     bars = [*halted, *SERIES["AAPL"][:100]]
     cci = read_calculation("cci")
     assert cci.values(bars)[-50:] == cci.values(SERIES["AAPL"][:100])[-50:]
-
-
-@pytest.mark.parametrize(
-    ("item", "label"),
-    [
-        ("rsi", "rsi_14"),
-        ("obv", "obv"),
-        ({"name": "sma", "period": 50}, "sma_50"),
-        ({"name": "bollinger"}, "bollinger_20_2"),
-        ({"name": "bollinger", "deviations": 2.5}, "bollinger_20_2.5"),
-        ({"name": "macd", "slow": 30, "period": None}, None),
-        ({"name": "macd", "slow": 30}, "macd_12_30_9"),
-    ],
-)
-def test_a_label_contains_the_parameters(item: Any, label: str | None) -> None:
-    if label is None:
-        with pytest.raises(FieldError, match="unknown parameter of macd 'period'"):
-            read_calculation(item)
-    else:
-        assert read_calculation(item).label == label
-
-
-@pytest.mark.parametrize(
-    ("item", "message"),
-    [
-        ("smaa", r"^unknown indicator 'smaa'; did you mean 'sma'\? Known: sma, ema, "),
-        ("bolinger", r"did you mean 'bollinger'\?"),
-        ({"name": "sma", "perod": 5}, r"^unknown parameter of sma 'perod'; did you mean 'period'\?"),
-        ({"name": "sma", "period": 0}, "^period: must be from 1 to 1000"),
-        ({"name": "rsi", "period": 1}, "^period: must be from 2 to 1000"),
-        ({"name": "sma", "period": 2.5}, "period: must be a whole number"),
-        ({"name": "sma", "period": "5"}, "^period: expected a number, got the string '5'"),
-        ({"name": "sma", "period": True}, "^period: expected a number"),
-        ({"period": 5}, "^name: is missing"),
-        ({"name": ["sma"]}, "^name: expected a string, got a list"),
-        (5, "expected an object"),
-        (None, "expected an object"),
-    ],
-)
-def test_a_wrong_request_is_explained(item: Any, message: str) -> None:
-    with pytest.raises(FieldError, match=message):
-        read_calculation(item)

@@ -152,7 +152,7 @@ UNSUPPORTED_SCHEME: Final = Failure(
     "The address of the source begins with something else.",
 )
 FOREIGN_HOST: Final = Failure(
-    "payload.source: {problem}: list it in the worker's configuration under handlers.data_import.settings.import_hosts, "
+    "payload.source: {problem}. List it in the worker's configuration under handlers.data_import.settings.import_hosts "
     "if submitters may download from it",
     "The host of the source, or of a redirect, is not in `import_hosts`; or its name leads to a link-local address.",
 )
@@ -166,8 +166,8 @@ SERVER_UNAVAILABLE: Final = Failure(
     retried=True,
 )
 FOREIGN_FOLDER: Final = Failure(
-    "payload.source: this worker does not read {name!r}: its folder, or one above it, must be listed in the worker's "
-    "configuration under handlers.data_import.settings.import_folders",
+    "payload.source: this worker does not read {name!r}. List its folder, or one above it, in the worker's configuration "
+    "under handlers.data_import.settings.import_folders",
     "The file is not below one of `import_folders`.",
 )
 NO_FILE: Final = Failure(

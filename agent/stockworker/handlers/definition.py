@@ -60,7 +60,7 @@ WRONG_SETTING: Final = Failure(
     "A setting is missing, of the wrong kind or out of bounds. Correct it, and reload the worker.",
 )
 NO_MARKET_DATA: Final = Failure(
-    "this worker has no market-data store: set market_data in its configuration",
+    "this worker has no market-data store. Set market_data in its configuration",
     "The settings override `market_data` with an empty value.",
 )
 STORE_FAILED: Final = Failure(
