@@ -112,14 +112,14 @@ class RecordingMachine(DispatcherMachine):
 class DispatcherBook(Playbook[Event, Effect]):
     """A story of one dispatcher, its store included.
 
-    What it saves shows in `job`, `orders`, `prunes` and `store`, its log in `notes`, what it tells whoever watches in `steps`; all else is
-    to be expected.
+    Saves show in `job`, `orders`, `prunes` and `store`, the log in `log`, the steps of jobs for the monitor in `steps`. A
+    test must expect every other effect.
     """
 
     def __init__(self, policy: Policy = POLICY, clock: VirtualClock | None = None) -> None:
         super().__init__(clock or VirtualClock(MIDDAY, MIDDAY))
         self.store = MemoryJobStore()
-        self.notes: list[str] = []
+        self.log: list[LogEvent] = []
         self.steps: list[Transition] = []
         self.orders: list[SavePause | SaveDrain] = []
         self.prunes: list[Prune] = []
@@ -146,12 +146,17 @@ class DispatcherBook(Playbook[Event, Effect]):
                 case Prune():
                     self.prunes.append(effect)
                 case LogEvent():
-                    self.notes.append(effect.name)
+                    self.log.append(effect)
                 case Send(message=Monitor(transitions=steps)):
                     self.steps.extend(steps)
                 case _:
                     story.append(effect)
         return story
+
+    @property
+    def logged(self) -> list[str]:
+        """The names of the log events, in their order."""
+        return [event.name for event in self.log]
 
     def next_in_s(self) -> float:
         return self._turns.next_in_s(self.now())

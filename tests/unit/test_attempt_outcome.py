@@ -124,7 +124,7 @@ def test_a_job_whose_worker_was_killed_runs_again_at_once(dispatcher: Dispatcher
     dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[lost.token]))
     job = dispatcher.job(A)
     assert (job.attempt, job.failures, job.crashes) == (2, 0, 1)
-    assert dispatcher.notes[-1] == "job_retried"
+    assert dispatcher.logged[-1] == "job_retried"
     dispatcher.tell(report(W1, lost))
     dispatcher.expect(ack(W1, stale=[lost.token]))
     assert dispatcher.job(A) == job
@@ -158,7 +158,7 @@ def test_a_released_job_goes_back_without_blame(dispatcher: DispatcherBook) -> N
     first = dispatcher.token(A)
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.RELEASED)), request(W1, window=0))
     dispatcher.expect(order(W1, RESUME), ack(W1, stored=[first]))
-    assert "job_released" in dispatcher.notes
+    assert "job_released" in dispatcher.logged
     job = dispatcher.job(A)
     assert (job.state, job.failures, job.crashes, job.token) == (State.QUEUED, 0, 0, None)
     assert job.ready_at == MIDDAY  # it keeps its place
@@ -248,7 +248,7 @@ def test_a_report_under_an_older_token_is_refused_and_counted(dispatcher: Dispat
     dispatcher.expect(ack(W1, stale=[first.token]))
     assert dispatcher.job(A) == before
     assert dispatcher.counter("reports_stale") == 1
-    assert dispatcher.notes[-1] == "report_stale"
+    assert dispatcher.logged[-1] == "report_stale"
 
 
 def test_a_report_of_a_worker_that_does_not_hold_the_job_is_refused(dispatcher: DispatcherBook) -> None:

@@ -113,11 +113,11 @@ def test_it_fills_no_log(dispatcher: DispatcherBook) -> None:
     for _ in range(10):
         dispatcher.tell(request(W1))
         dispatcher.expect(refusal(W1))
-    assert dispatcher.notes.count("worker_refused") == 1
+    assert dispatcher.logged.count("worker_refused") == 1
     dispatcher.after(3600)
     dispatcher.tell(request(W1))
     dispatcher.expect(refusal(W1))
-    assert dispatcher.notes.count("worker_refused") == 2
+    assert dispatcher.logged.count("worker_refused") == 2
 
 
 def test_a_lost_lease_can_not_be_taken_up_again(dispatcher: DispatcherBook) -> None:
@@ -139,7 +139,7 @@ def test_who_is_admitted_again_starts_anew(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(Denied(ANYBODY))
     dispatcher.tell(request(W1, claim))
     dispatcher.expect(dispatcher.given(W1, A))
-    assert [note for note in dispatcher.notes if note in {"worker_denied", "worker_admitted"}] == [
+    assert [note for note in dispatcher.logged if note in {"worker_denied", "worker_admitted"}] == [
         "worker_denied",
         "worker_admitted",
     ]
@@ -148,7 +148,7 @@ def test_who_is_admitted_again_starts_anew(dispatcher: DispatcherBook) -> None:
 def test_the_same_list_again_changes_nothing(dispatcher: DispatcherBook) -> None:
     for _ in range(2):
         dispatcher.tell(deny(W1))
-    assert dispatcher.notes.count("worker_denied") == 1
+    assert dispatcher.logged.count("worker_denied") == 1
 
 
 def test_a_job_that_was_to_be_cancelled_is_cancelled(dispatcher: DispatcherBook) -> None:

@@ -131,18 +131,18 @@ def test_a_worker_is_known_by_its_request_alone(dispatcher: DispatcherBook) -> N
     assert dispatcher.stats().workers == ()
     dispatcher.tell(request(W1))
     dispatcher.expect(dispatcher.given(W1, A))
-    assert dispatcher.notes == ["type_unserved", "worker_seen"]
+    assert dispatcher.logged == ["type_unserved", "worker_seen"]
 
 
 def test_it_is_said_once_that_nobody_runs_a_type(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None), submit(B, reply=None))
-    assert dispatcher.notes == ["type_unserved"]
+    assert dispatcher.logged == ["type_unserved"]
     dispatcher.tell(request(W1))
     dispatcher.expect(dispatcher.given(W1, A))
     refused = dispatcher.ended(A, Outcome.REFUSED, error="no such module")
     dispatcher.tell(report(W1, refused))
     dispatcher.expect(ack(W1, stored=[refused.token]))
-    assert dispatcher.notes.count("type_unserved") == 2
+    assert dispatcher.logged.count("type_unserved") == 2
 
 
 def test_a_refused_type_is_tried_again_after_a_while(dispatcher: DispatcherBook) -> None:
@@ -165,7 +165,7 @@ def test_a_disconnected_worker_gets_nothing_and_keeps_its_leases(dispatcher: Dis
     dispatcher.expect(ack(W1))
     dispatcher.tell(Disconnect(W1, "boot-1"), submit(B, reply=None))
     assert dispatcher.state(A) is State.RUNNING
-    assert dispatcher.notes[-1] == "worker_disconnected"
+    assert dispatcher.logged[-1] == "worker_disconnected"
     dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), slots=2))
     dispatcher.expect(dispatcher.given(W1, B), ack(W1))
 
@@ -191,7 +191,7 @@ def test_a_silent_worker_gets_nothing(dispatcher: DispatcherBook) -> None:
     assert dispatcher.stats().workers[0].online
     dispatcher.after(1)
     assert not dispatcher.stats().workers[0].online
-    assert dispatcher.notes[-1] == "worker_lost"
+    assert dispatcher.logged[-1] == "worker_lost"
     dispatcher.tell(submit(A, reply=None))
     dispatcher.tell(alive())
     dispatcher.expect(dispatcher.given(W1, A))

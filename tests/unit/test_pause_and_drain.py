@@ -47,7 +47,7 @@ def test_of_a_paused_type_nothing_is_given_out_until_it_is_resumed(dispatcher: D
     dispatcher.tell(request(W1))
     dispatcher.tell(resume(BACKTEST, R))
     dispatcher.expect(dispatcher.given(W1, A), RESUMED)
-    assert [note for note in dispatcher.notes if note.startswith("type_")] == ["type_paused", "type_resumed"]
+    assert [note for note in dispatcher.logged if note.startswith("type_")] == ["type_paused", "type_resumed"]
 
 
 def test_a_pause_holds_for_what_is_submitted_in_the_same_turn(dispatcher: DispatcherBook) -> None:
@@ -94,7 +94,7 @@ def test_a_repeated_order_is_answered_and_saved_once(dispatcher: DispatcherBook)
         dispatcher.tell(pause(BACKTEST, R))
         dispatcher.expect(STOPPED)
     assert dispatcher.orders == [SavePause(BACKTEST, paused=True)]
-    assert dispatcher.notes.count("type_paused") == 1
+    assert dispatcher.logged.count("type_paused") == 1
 
 
 def test_what_is_not_paused_can_be_resumed(dispatcher: DispatcherBook) -> None:
@@ -151,7 +151,7 @@ def test_a_worker_that_missed_its_order_is_told_again(dispatcher: DispatcherBook
     dispatcher.expect(order(W1, RESUME))
     dispatcher.tell(request(W1, window=0))
     dispatcher.expect(order(W1, RESUME))
-    assert dispatcher.notes == ["worker_seen", "worker_drained", "worker_undrained"]
+    assert dispatcher.logged == ["worker_seen", "worker_drained", "worker_undrained"]
     dispatcher.tell(request(W1), submit(A, reply=None))
     dispatcher.expect(dispatcher.given(W1, A))
 

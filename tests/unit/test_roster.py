@@ -104,7 +104,7 @@ def test_a_silent_workers_job_runs_elsewhere(dispatcher: DispatcherBook) -> None
     assert (job.attempt, job.failures, job.crashes) == (2, 0, 1)
     assert job.token != first
     assert [attempt.outcome for attempt in dispatcher.store.attempts(A)] == [Outcome.LOST, None]
-    assert "lease_expired" in dispatcher.notes
+    assert "lease_expired" in dispatcher.logged
 
 
 def test_a_worker_that_let_a_lease_run_out_in_silence_does_not_get_the_job_again(dispatcher: DispatcherBook) -> None:
@@ -190,7 +190,7 @@ def test_a_worker_that_comes_back_takes_its_lease_up_again(dispatcher: Dispatche
     (attempt,) = dispatcher.store.attempts(A)
     assert attempt.outcome is None
     assert dispatcher.counter("leases_reclaimed") == 1
-    assert "lease_reclaimed" in dispatcher.notes
+    assert "lease_reclaimed" in dispatcher.logged
     dispatcher.tell(request(W2))  # it is not in the queue any more
     dispatcher.after(31)
     dispatcher.expect(dispatcher.given(W2, A))

@@ -135,7 +135,7 @@ def test_a_job_that_has_expired_on_its_way_is_rejected(dispatcher: DispatcherBoo
     dispatcher.tell(submit(A, expires_at=MIDDAY))
     dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, "expires_at is in the past"))
     assert dispatcher.store.jobs == {}
-    assert dispatcher.notes == ["job_rejected"]
+    assert dispatcher.logged == ["job_rejected"]
 
 
 def test_the_receipts_of_a_huge_batch_fit_into_messages(dispatcher: DispatcherBook) -> None:
