@@ -1,4 +1,4 @@
-"""What every job store must do, whatever it is made of."""
+"""The contract of the job store, which every kind of store must keep."""
 
 import sqlite3
 from collections import Counter
@@ -80,7 +80,7 @@ def test_a_new_store_is_empty(store: JobStore) -> None:
     assert store.attempts(A) == []
 
 
-def test_a_new_job_comes_back_with_its_payload(store: JobStore) -> None:
+def test_a_new_job_is_loaded_with_its_payload(store: JobStore) -> None:
     job = a_job(A, sequence=7)
     store.commit([SaveJob(job, "{}")])
     assert store.load() == Snapshot([job], {State.QUEUED: 1}, 8)
@@ -146,7 +146,7 @@ def test_attempts_come_first_to_last_and_are_replaced_as_they_end(store: JobStor
 @every_kind
 @settings(max_examples=25, deadline=None)
 @given(jobs=job_lists, texts=st.lists(payloads, min_size=8, max_size=8), tried=st.lists(attempts, max_size=5))
-def test_everything_comes_back_as_it_was(
+def test_every_job_is_loaded_as_it_was_saved(
     kind: str, jobs: list[JobRecord], texts: list[str], tried: list[Attempt]
 ) -> None:
     with kept(kind) as made:
@@ -282,7 +282,7 @@ def test_pruning_takes_the_oldest_first_and_so_many_at_a_time(store: JobStore) -
     assert store.load() == Snapshot([], {}, 1)
 
 
-def test_what_is_reopened_with_a_prune_is_kept(store: JobStore) -> None:
+def test_a_job_that_is_reopened_together_with_a_prune_is_kept(store: JobStore) -> None:
     failed = over_at(1, 1.0, State.FAILED)
     store.commit([SaveJob(failed, "{}")])
     reopened = replace(failed, state=State.QUEUED, ended_at=None)

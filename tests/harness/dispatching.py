@@ -1,4 +1,4 @@
-"""Stories of the dispatcher: its book, and the words to tell them with."""
+"""Stories of the dispatcher: its playbook, and short forms of messages and effects."""
 
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -58,7 +58,7 @@ DAY = 86_400.0
 A, B, C, D = JobId("a"), JobId("b"), JobId("c"), JobId("d")
 W1, W2, W3 = WorkerId("w1"), WorkerId("w2"), WorkerId("w3")
 BACKTEST, IMPORT = JobType("backtest"), JobType("import")
-NOBODYS = Token("nobodys")
+UNKNOWN_TOKEN = Token("unknown")
 REPLY = Reply(ClientId("client"), "1")
 DRAIN, RESUME = ControlAction.DRAIN, ControlAction.RESUME
 WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStatus.FINISHED
@@ -80,7 +80,7 @@ def a_job(
     ready_at: float = 0.0,
     sequence: int = 1,
 ) -> JobRecord:
-    """A job that is not in any book."""
+    """A job for tests that need no dispatcher."""
     spec = JobSpec(
         job_id=job_id,
         type=of_type,
@@ -129,7 +129,7 @@ class DispatcherBook(Playbook[Event, Effect]):
         self.connect()
 
     def restart(self) -> None:
-        """Go on as a new process, with what was saved; not yet connected."""
+        """Continue as a new process from the store; not yet connected."""
         self.expect()
         self.machine = RecordingMachine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
         self._turns = DispatcherTurns(self.machine, self.store, self._policy.lease_s)
@@ -182,21 +182,21 @@ class DispatcherBook(Playbook[Event, Effect]):
         assert token is not None
         return token
 
-    def given(self, worker_id: WorkerId, *job_ids: JobId) -> Offer:
-        """These jobs, as saved, are offered to a worker."""
+    def offer(self, worker_id: WorkerId, *job_ids: JobId) -> Offer:
+        """The offer of these jobs, as saved, to a worker."""
         jobs = tuple(map(self.job, job_ids))
         assert all(job.worker == worker_id and job.token is not None for job in jobs)
         return Offer(worker_id, jobs)
 
-    def held(self, job_id: JobId, status: LeaseStatus) -> ReportedLease:
+    def claim(self, job_id: JobId, status: LeaseStatus) -> ReportedLease:
         """A worker's claim to the newest lease of a job."""
         return ReportedLease(job_id, self.token(job_id), status)
 
     def ended(self, job_id: JobId, outcome: Outcome = Outcome.OK, **details: Any) -> AttemptReport:
-        """A worker's word on the newest attempt at a job."""
+        """A worker's report on the newest attempt at a job."""
         return AttemptReport(job_id, self.token(job_id), outcome, **details)
 
-    def told(self, job_id: JobId, result: str | None = None) -> Send:
+    def notice(self, job_id: JobId, result: str | None = None) -> Send:
         """The notice that a job has ended, as it is saved."""
         job = self.job(job_id)
         return Send(Notice(job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason))
@@ -210,21 +210,21 @@ class DispatcherBook(Playbook[Event, Effect]):
         self.tell(submit(job_id, reply=None, max_attempts=1, **options))
         if state in (State.ASSIGNED, State.RUNNING, State.COMPLETED, State.FAILED):
             self.tell(request(worker_id))
-            self.expect(self.given(worker_id, job_id))
+            self.expect(self.offer(worker_id, job_id))
         if state is State.RUNNING:
-            self.tell(request(worker_id, self.held(job_id, RUNNING)))
+            self.tell(request(worker_id, self.claim(job_id, RUNNING)))
             self.expect(ack(worker_id))
         elif state in (State.COMPLETED, State.FAILED):
             outcome = Outcome.OK if state is State.COMPLETED else Outcome.ERROR
             ended = self.ended(job_id, outcome, result="1" if outcome is Outcome.OK else None)
             self.tell(Report(worker_id, (ended,)))
-            self.expect(ack(worker_id, stored=[ended.token]), self.told(job_id, ended.result))
+            self.expect(ack(worker_id, stored=[ended.token]), self.notice(job_id, ended.result))
         elif state is State.CANCELLED:
             self.tell(cancel(job_id, reply=None))
-            self.expect(self.told(job_id))
+            self.expect(self.notice(job_id))
         elif state is State.EXPIRED:
             self.after(1)
-            self.expect(self.told(job_id))
+            self.expect(self.notice(job_id))
         assert self.state(job_id) is state
 
     def stats(self) -> Stats:

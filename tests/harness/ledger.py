@@ -14,7 +14,7 @@ from stockworker.handlers import technical_analysis as analysing
 from stockworker.handlers.api import Context, Handler, Job, Json
 
 SETTING: Final = "ledger"
-"""Where the path stands in a handler's settings."""
+"""The name of the path among a handler's settings."""
 
 SYNCED: Final = "ledger_synced"
 """Whether a line has to be on the disk before the job goes on."""
@@ -36,7 +36,7 @@ class Execution:
 
 
 class Ledger:
-    """The executions of jobs, by whatever process."""
+    """The executions of jobs, in any process."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -54,7 +54,7 @@ class Ledger:
         return [_execution(*line.split()) for line in self._read()]
 
     def by_job(self) -> Counter[str]:
-        """How often each job was begun."""
+        """How often each job began."""
         return Counter(line.partition(" ")[0] for line in self._read())
 
     def _read(self) -> list[str]:

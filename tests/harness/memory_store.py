@@ -40,7 +40,7 @@ class MemoryJobStore:
         saves = list(saves)
         for save in saves:
             if isinstance(save, SaveJob) and save.payload is not None and save.job.spec.job_id in self.jobs:
-                raise StoreError(f"memory: {save.job.spec.job_id} is there already")
+                raise StoreError(f"memory: {save.job.spec.job_id} exists already")
         pruned: Counter[State] = Counter()
         for save in saves:
             match save:

@@ -66,9 +66,9 @@ from tests.harness.dispatching import (
     DAY,
     IMPORT,
     MIDDAY,
-    NOBODYS,
     PRESENCE,
     REPLY,
+    UNKNOWN_TOKEN,
     W1,
     W2,
     W3,
@@ -142,7 +142,7 @@ class Dispatching(RuleBasedStateMachine):
         self.store = FailingStore()
         self.clock = VirtualClock(MIDDAY, MIDDAY)
         self.entropy = Counting(0.5)
-        self.leases: list[Lease] = [(W1, JobId("job-0"), NOBODYS)]
+        self.leases: list[Lease] = [(W1, JobId("job-0"), UNKNOWN_TOKEN)]
         self.tokens: set[Token] = set()
         self.inbox: list[Event] = []
         self.pruned = Counter[State]()
@@ -219,7 +219,7 @@ class Dispatching(RuleBasedStateMachine):
 
     @rule(worker=workers)
     def honest_request(self, worker: WorkerId) -> None:
-        """All that the worker holds by the dispatcher's books, as running."""
+        """A request that claims all leases of the worker, as running."""
         jobs = [job for job in self.store.jobs.values() if job.state in LEASED and job.worker == worker]
         held = tuple(ReportedLease(job.spec.job_id, job.token, LeaseStatus.RUNNING) for job in jobs if job.token)
         self.hear(Request(worker, "incarnation-1", 2, 3, (BACKTEST, IMPORT), (Tag("gpu"),), "1", held))
@@ -320,7 +320,7 @@ class Dispatching(RuleBasedStateMachine):
         return effects
 
     def check_saves(self, events: list[Event], effects: list[Effect], stored: dict[JobId, JobRecord]) -> None:
-        """Every step is in the table, every save is told, and a result is that of the newest lease.
+        """Every step is in the table and is published, and a result is that of the newest lease.
 
         `stored` is what the store had before the turn.
         """
@@ -482,7 +482,7 @@ class Dispatching(RuleBasedStateMachine):
 
     @invariant()
     def a_token_outlives_its_lease_only_where_it_may_still_be_used(self) -> None:
-        """By a worker that was lost, or that has to hear again that its report is stored."""
+        """By a worker that was lost, or that repeats a report until it knows that it is stored."""
         for job_id, job in self.store.jobs.items():
             if job.token is not None and job.state not in LEASED:
                 newest = self.store.attempts(job_id)[-1]
@@ -504,8 +504,8 @@ class Dispatching(RuleBasedStateMachine):
             assert self.machine.next_in_s(self.now) > 0
 
     def teardown(self) -> None:
-        """The faults stop: workers restart, run whatever there is, and report it until nothing is left."""
-        self.clock.steady += 31 * DAY  # whatever anybody waits for has come: no back-off is longer
+        """The faults stop: workers restart, run every job, and report until no job is left."""
+        self.clock.steady += 31 * DAY  # no back-off and no lease is longer
         self.clock.wall = 3e11
         self.denied = frozenset()
         self.inbox += [LinkChanged(up=True), Denied(self.denied)]

@@ -49,7 +49,7 @@ def test_a_job_waits_for_one_thing_after_the_other() -> None:
     assert alarms.ring(at(110, 1010)) == {A}
 
 
-def test_who_looks_again_is_never_woken_in_vain_at_once() -> None:
+def test_an_alarm_that_was_handled_does_not_ring_again_immediately() -> None:
     alarms = Alarms()
     job = a_job(A, State.SCHEDULED, ready_at=90.0, not_before=1010.0, expires_at=1020.0)
     alarms.arm(job, NOON)

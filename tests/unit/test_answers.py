@@ -1,4 +1,4 @@
-"""What the store says of jobs fits into one message, whatever there is to say."""
+"""Every answer from the store fits into one message."""
 
 from dataclasses import replace
 
@@ -10,7 +10,7 @@ from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Answer, JobFilter, Query
-from tests.harness.dispatching import MIDDAY, NOBODYS, REPLY, W1, A, B, a_job
+from tests.harness.dispatching import MIDDAY, REPLY, UNKNOWN_TOKEN, W1, A, B, a_job
 from tests.harness.memory_store import MemoryJobStore
 
 CONTROL = "\x1f"  # takes six bytes in JSON
@@ -24,7 +24,7 @@ def a_store(*jobs: JobRecord, result: str | None = None) -> MemoryJobStore:
 
 def tried(store: MemoryJobStore, job_id: JobId, times: int, error: str = "no data") -> None:
     attempts = (
-        Attempt(job_id, number, W1, NOBODYS, MIDDAY, MIDDAY + 1, Outcome.ERROR, 0.5, error)
+        Attempt(job_id, number, W1, UNKNOWN_TOKEN, MIDDAY, MIDDAY + 1, Outcome.ERROR, 0.5, error)
         for number in range(1, times + 1)
     )
     store.commit([SaveAttempt(attempt) for attempt in attempts])
@@ -45,7 +45,7 @@ def failed(job_id: JobId, reason: str | None = "no data\nTraceback") -> JobRecor
     return replace(a_job(job_id, State.FAILED), ended_at=MIDDAY, reason=reason)
 
 
-def test_a_story_has_what_the_machine_says_and_every_attempt() -> None:
+def test_an_explanation_has_the_sentences_of_the_machine_and_every_attempt() -> None:
     store = a_store(a_job(A))
     tried(store, A, 3)
     (story,) = fitting(answer(ask(A), store, {A: ("it waits",)})).explanations
@@ -56,26 +56,26 @@ def test_a_story_has_what_the_machine_says_and_every_attempt() -> None:
     ]
 
 
-def test_of_what_has_ended_the_store_says_how() -> None:
+def test_an_ended_job_is_explained_from_the_store() -> None:
     store = a_store(failed(A), replace(failed(B, None), state=State.COMPLETED))
     stories = answer(ask(A, B), store).explanations
     assert [story.why for story in stories] == [("it is failed: no data",), ("it is completed",)]
 
 
-def test_nothing_is_told_unasked() -> None:
+def test_results_and_explanations_come_only_on_request() -> None:
     store = a_store(failed(A))
     assert answer(ask(A, explain=False), store).explanations == ()
     assert answer(Query((), JobFilter(), with_results=False, reply=REPLY), store).explanations == ()
 
 
-def test_of_many_attempts_the_newest_are_told() -> None:
+def test_of_many_attempts_the_newest_are_listed() -> None:
     store = a_store(failed(A))
     tried(store, A, 120)
     (story,) = fitting(answer(ask(A), store)).explanations
     assert [attempt.number for attempt in story.attempts] == list(range(71, 121))
 
 
-def test_of_long_errors_as_many_are_told_as_there_is_room_for() -> None:
+def test_as_many_long_errors_are_listed_as_fit() -> None:
     store = a_store(failed(A, CONTROL * MAX_TEXT))
     tried(store, A, 50, CONTROL * MAX_TEXT)
     (story,) = fitting(answer(ask(A), store, {A: (CONTROL * MAX_TEXT,)})).explanations

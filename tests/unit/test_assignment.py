@@ -1,4 +1,4 @@
-"""Who gets what: order, ageing, windows, types and tags."""
+"""Which worker gets which job: order, ageing, windows, types and tags."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -83,7 +83,7 @@ def test_within_a_priority_it_is_first_in_first_out_over_all_types() -> None:
     assert drained(queue, a_worker()) == [B, C, D, A]
 
 
-def test_what_has_waited_too_long_goes_first_the_oldest_before_all() -> None:
+def test_aged_jobs_go_first_and_the_oldest_before_all() -> None:
     queue = a_queue(
         a_job(A, priority=Priority.HIGH, ready_at=50, sequence=1),
         a_job(B, priority=Priority.LOW, ready_at=10, sequence=2),
@@ -108,7 +108,7 @@ def test_a_worker_gets_only_what_it_can_run() -> None:
     assert len(queue) == 1
 
 
-def test_what_was_taken_out_is_not_given_and_may_come_back() -> None:
+def test_a_job_that_was_taken_out_may_be_added_again() -> None:
     queue = a_queue(a_job(A, sequence=1), a_job(B, sequence=2))
     queue.discard(A)
     queue.discard(A)
@@ -119,14 +119,14 @@ def test_what_was_taken_out_is_not_given_and_may_come_back() -> None:
     assert len(queue) == 0
 
 
-def test_a_job_that_comes_back_later_has_one_place() -> None:
+def test_a_job_that_is_queued_again_has_one_place() -> None:
     queue = a_queue(a_job(A, ready_at=1, sequence=1), a_job(B, ready_at=2, sequence=2))
     queue.discard(A)
     queue.add(a_job(A, ready_at=3, sequence=1))
     assert drained(queue, a_worker()) == [B, A]
 
 
-def test_the_queue_says_how_much_waits_and_since_when() -> None:
+def test_the_queue_counts_waiting_jobs_by_type_and_knows_the_oldest() -> None:
     queue = a_queue(
         a_job(A, ready_at=5, sequence=1),
         a_job(B, ready_at=3, sequence=2, priority=Priority.LOW),
@@ -190,7 +190,7 @@ def test_the_least_loaded_is_served_first() -> None:
     assert shares(a_queue(*many(1)), [busy, idle], leases={W1: 1}) == [("w2", "job-00")]
 
 
-def test_nobody_gets_more_than_its_window() -> None:
+def test_no_worker_gets_more_than_its_window() -> None:
     workers = [a_worker(W1, slots=2), a_worker(W2, slots=4, window=3), a_worker(W3, slots=1, window=0)]
     assert counted(shares(a_queue(*many(20)), workers), W1, W2, W3) == [2, 3, 0]
 
@@ -200,13 +200,13 @@ def test_free_slots_are_filled_before_anything_waits_on_a_worker() -> None:
     assert counted(shares(a_queue(*many(4)), [fast, slow]), W1, W2) == [2, 2]
 
 
-def test_what_waits_on_a_worker_is_filled_up_once_it_has_shrunk_to_half() -> None:
+def test_the_jobs_that_wait_on_a_worker_are_filled_up_at_half() -> None:
     worker = a_worker(slots=2, window=10)
     assert shares(a_queue(*many(9)), [worker], leases={W1: 7}) == []
     assert len(shares(a_queue(*many(9)), [worker], leases={W1: 6})) == 4
 
 
-def test_nobody_waits_because_another_can_run_nothing() -> None:
+def test_a_worker_that_can_run_nothing_holds_no_other_up() -> None:
     picky, able = a_worker(W1, slots=4, types=[IMPORT]), a_worker(W2, slots=4)
     assert counted(shares(a_queue(*many(4)), [picky, able]), W1, W2) == [0, 4]
 
@@ -242,7 +242,7 @@ def test_a_window_smaller_than_the_slots_binds_types_that_are_not_given_ahead() 
 
 
 def test_nothing_is_given_ahead_past_a_job_whose_turn_has_come() -> None:
-    """Who has taken much ahead could not run it soon: others may, or this one when it has done its own."""
+    """A worker with many leases ahead could not run it soon. Another may, or this one when it has run the others."""
     worker = a_worker(W1)
     first = a_job(D, priority=Priority.HIGH, sequence=9, of_type=IMPORT)
     assert shares(a_queue(*many(4), first), [worker], prefetch={BACKTEST: 3}, leases={W1: 2}) == []
@@ -250,12 +250,12 @@ def test_nothing_is_given_ahead_past_a_job_whose_turn_has_come() -> None:
 
 
 @pytest.mark.parametrize("reason", ["drains", "refused"])
-def test_who_may_not_have_jobs_gets_none_ahead(reason: str) -> None:
+def test_a_worker_that_may_not_have_jobs_gets_none_ahead(reason: str) -> None:
     worker = a_worker(W1, window=0 if reason == "drains" else 1)
     worker.refused = {BACKTEST: 1.0} if reason == "refused" else {}
     assert shares(a_queue(*many(4)), [worker], prefetch={BACKTEST: 3}) == []
 
 
-def test_nobody_holds_more_than_a_request_can_name() -> None:
+def test_no_worker_gets_more_leases_than_a_request_can_name() -> None:
     worker = a_worker(W1, slots=900)
     assert len(shares(a_queue(*many(1500)), [worker], prefetch={BACKTEST: 500})) == MAX_LEASES

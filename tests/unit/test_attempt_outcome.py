@@ -1,4 +1,4 @@
-"""What becomes of a job when an attempt at it ends: reported in time, late, twice, by the wrong worker, or never."""
+"""What follows from the outcome of an attempt: reported in time, late, twice, by the wrong worker, or never."""
 
 from typing import Any
 
@@ -11,9 +11,9 @@ from tests.harness.dispatching import (
     BACKTEST,
     IMPORT,
     MIDDAY,
-    NOBODYS,
     RESUME,
     RUNNING,
+    UNKNOWN_TOKEN,
     W1,
     W2,
     A,
@@ -32,9 +32,9 @@ FAILING = (Outcome.ERROR, Outcome.TIMED_OUT, Outcome.CRASHED)
 
 
 def give(dispatcher: DispatcherBook, **options: Any) -> None:
-    """W1 is given job A."""
+    """W1 has a lease of job A."""
     dispatcher.tell(submit(A, reply=None, **options), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
 
 
 @pytest.mark.parametrize("told", [State.ASSIGNED, State.RUNNING])
@@ -43,7 +43,7 @@ def test_a_result_completes_the_job(dispatcher: DispatcherBook, told: State) -> 
     token = dispatcher.token(A)
     dispatcher.after(1)
     dispatcher.tell(report(W1, dispatcher.ended(A, result='"good"', ran_s=0.5)))
-    dispatcher.expect(ack(W1, stored=[token]), dispatcher.told(A, '"good"'))
+    dispatcher.expect(ack(W1, stored=[token]), dispatcher.notice(A, '"good"'))
     (attempt,) = dispatcher.store.attempts(A)
     assert (attempt.outcome, attempt.ended_at, attempt.ran_s) == (Outcome.OK, MIDDAY + 1, 0.5)
     assert dispatcher.store.results([dispatcher.job(A)]) == {A: '"good"'}
@@ -53,7 +53,7 @@ def test_a_result_completes_the_job(dispatcher: DispatcherBook, told: State) -> 
 def test_a_success_without_a_result_has_null(dispatcher: DispatcherBook) -> None:
     give(dispatcher)
     dispatcher.tell(report(W1, dispatcher.ended(A)))
-    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "null"))
+    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.notice(A, "null"))
 
 
 @pytest.mark.parametrize("outcome", FAILING)
@@ -71,7 +71,7 @@ def test_a_failed_attempt_is_followed_by_another_after_the_backoff(
     dispatcher.after(3.9)
     dispatcher.expect()
     dispatcher.after(0.1)
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     assert dispatcher.job(A).attempt == 2
     assert dispatcher.token(A) != first
 
@@ -82,27 +82,27 @@ def test_the_backoff_doubles_and_the_last_attempt_fails_the_job(dispatcher: Disp
         dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.ERROR, error="no data")))
         dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]))
         dispatcher.after(delay_s)
-        dispatcher.expect(dispatcher.given(W1, A))
+        dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.ERROR, error="no data")))
-    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.notice(A))
     job = dispatcher.job(A)
     assert (job.state, job.failures, job.attempt) == (State.FAILED, 3, 3)
     assert job.reason == "no data (attempt 3 of 3)"
     assert [attempt.number for attempt in dispatcher.store.attempts(A)] == [1, 2, 3]
 
 
-def test_without_a_backoff_the_next_attempt_follows_at_once(dispatcher: DispatcherBook) -> None:
+def test_without_a_backoff_the_next_attempt_follows_immediately(dispatcher: DispatcherBook) -> None:
     give(dispatcher, backoff_s=0.0)
     first = dispatcher.token(A)
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.ERROR)))
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[first]))
+    dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[first]))
 
 
 @pytest.mark.parametrize("outcome", FAILING)
 def test_a_permanent_failure_is_not_tried_again(dispatcher: DispatcherBook, outcome: Outcome) -> None:
     give(dispatcher)
     dispatcher.tell(report(W1, dispatcher.ended(A, outcome, error="no such symbol", permanent=True)))
-    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.notice(A))
     assert (dispatcher.state(A), dispatcher.job(A).reason) == (State.FAILED, "no such symbol")
 
 
@@ -110,18 +110,18 @@ def test_a_job_that_takes_processes_down_is_given_up_before_its_attempts_are_use
     give(dispatcher, max_crashes=2, max_attempts=10, backoff_s=0.0)
     first = dispatcher.token(A)
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.CRASHED, error="killed by signal 11")))
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[first]))
+    dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[first]))
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.CRASHED, error="killed by signal 11")))
-    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.notice(A))
     assert dispatcher.state(A) is State.FAILED
     assert dispatcher.job(A).reason == "killed by signal 11 (2 crashes; max_crashes is 2)"
 
 
-def test_a_job_whose_worker_was_killed_runs_again_at_once(dispatcher: DispatcherBook) -> None:
+def test_a_job_whose_worker_was_killed_runs_again_immediately(dispatcher: DispatcherBook) -> None:
     give(dispatcher, max_attempts=1)
     lost = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
     dispatcher.tell(report(W1, lost))
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[lost.token]))
+    dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[lost.token]))
     job = dispatcher.job(A)
     assert (job.attempt, job.failures, job.crashes) == (2, 0, 1)
     assert dispatcher.logged[-1] == "job_retried"
@@ -134,10 +134,10 @@ def test_a_job_that_kills_its_worker_each_time_is_given_up(dispatcher: Dispatche
     give(dispatcher, max_crashes=2, max_attempts=10)
     first = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
     dispatcher.tell(report(W1, first))
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[first.token]))
+    dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[first.token]))
     second = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
     dispatcher.tell(report(W1, second))
-    dispatcher.expect(ack(W1, stored=[second.token]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[second.token]), dispatcher.notice(A))
     assert dispatcher.state(A) is State.FAILED
     assert dispatcher.job(A).reason == "the agent was killed (2 crashes; max_crashes is 2)"
 
@@ -169,23 +169,23 @@ def test_a_refused_type_does_not_come_back_until_the_worker_restarts(dispatcher:
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.REFUSED, error="no handler")))
     dispatcher.expect(ack(W1, stored=[dispatcher.store.attempts(A)[0].token]))
     dispatcher.tell(submit(B, of_type=IMPORT, reply=None), request(W1, types=[BACKTEST, IMPORT], slots=2))
-    dispatcher.expect(dispatcher.given(W1, B))
+    dispatcher.expect(dispatcher.offer(W1, B))
     (worker,) = dispatcher.stats().workers
     assert worker.types == (IMPORT,)
-    restarted = request(W1, dispatcher.held(B, RUNNING), types=[BACKTEST, IMPORT], slots=2, incarnation="boot-2")
+    restarted = request(W1, dispatcher.claim(B, RUNNING), types=[BACKTEST, IMPORT], slots=2, incarnation="boot-2")
     dispatcher.tell(Disconnect(W1, "boot-1"), restarted)
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1))
+    dispatcher.expect(dispatcher.offer(W1, A), ack(W1))
 
 
-def test_a_cancellation_that_nobody_asked_for_gives_the_job_back(dispatcher: DispatcherBook) -> None:
+def test_a_cancellation_that_was_not_requested_releases_the_job(dispatcher: DispatcherBook) -> None:
     give(dispatcher)
     first = dispatcher.token(A)
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.CANCELLED)))
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[first]))
+    dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[first]))
     assert dispatcher.job(A).failures == 0
 
 
-# --- said again -------------------------------------------------------------------------------------------------------
+# --- repeated reports -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -200,7 +200,7 @@ def test_a_repeated_report_is_stored_already(dispatcher: DispatcherBook, outcome
     give(dispatcher)
     ended = dispatcher.ended(A, outcome, result="1" if outcome is Outcome.OK else None)
     dispatcher.tell(report(W1, ended, ended))
-    notices = [dispatcher.told(A, "1")] if outcome is Outcome.OK else []
+    notices = [dispatcher.notice(A, "1")] if outcome is Outcome.OK else []
     dispatcher.expect(ack(W1, stored=[ended.token, ended.token]), *notices)
     before = dispatcher.job(A)
     dispatcher.tell(report(W1, ended))
@@ -220,7 +220,7 @@ def test_a_repeated_report_of_what_ended_badly_is_stored_already(dispatcher: Dis
     ended = dispatcher.ended(A, outcome)
     dispatcher.expect(stop(W1, ended.token))
     dispatcher.tell(report(W1, ended))
-    dispatcher.expect(ack(W1, stored=[ended.token]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[ended.token]), dispatcher.notice(A))
     dispatcher.tell(report(W1, ended))
     dispatcher.expect(ack(W1, stored=[ended.token]))
 
@@ -235,14 +235,14 @@ def test_a_repeated_report_of_what_was_given_back_is_stale_and_forgotten(dispatc
     assert dispatcher.state(A) is State.QUEUED
 
 
-# --- not theirs -------------------------------------------------------------------------------------------------------
+# --- reports under tokens of others -----------------------------------------------------------------------------------
 
 
 def test_a_report_under_an_older_token_is_refused_and_counted(dispatcher: DispatcherBook) -> None:
     give(dispatcher, backoff_s=0.0)
     first = dispatcher.ended(A, Outcome.ERROR)
     dispatcher.tell(report(W1, first))
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[first.token]))
+    dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[first.token]))
     before = dispatcher.job(A)
     dispatcher.tell(report(W1, first))
     dispatcher.expect(ack(W1, stale=[first.token]))
@@ -258,7 +258,7 @@ def test_a_report_of_a_worker_that_does_not_hold_the_job_is_refused(dispatcher: 
     assert dispatcher.state(A) is State.ASSIGNED
 
 
-def test_nobody_repeats_the_report_of_another(dispatcher: DispatcherBook) -> None:
+def test_a_worker_cannot_repeat_the_report_of_another(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.COMPLETED)
     dispatcher.tell(report(W2, dispatcher.ended(A)))
     dispatcher.expect(ack(W2, stale=[dispatcher.token(A)]))
@@ -268,12 +268,12 @@ def test_nobody_repeats_the_report_of_another(dispatcher: DispatcherBook) -> Non
 def test_a_report_under_a_made_up_token_is_refused_in_every_state(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     before = dispatcher.job(A)
-    dispatcher.tell(report(W1, AttemptReport(A, NOBODYS, Outcome.OK)))
-    dispatcher.expect(ack(W1, stale=[NOBODYS]))
+    dispatcher.tell(report(W1, AttemptReport(A, UNKNOWN_TOKEN, Outcome.OK)))
+    dispatcher.expect(ack(W1, stale=[UNKNOWN_TOKEN]))
     assert dispatcher.job(A) == before
 
 
 def test_a_report_of_an_unknown_job_is_refused(dispatcher: DispatcherBook) -> None:
-    dispatcher.tell(report(W1, AttemptReport(A, NOBODYS, Outcome.OK)))
-    dispatcher.expect(ack(W1, stale=[NOBODYS]))
+    dispatcher.tell(report(W1, AttemptReport(A, UNKNOWN_TOKEN, Outcome.OK)))
+    dispatcher.expect(ack(W1, stale=[UNKNOWN_TOKEN]))
     assert dispatcher.store.jobs == {}

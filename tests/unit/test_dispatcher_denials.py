@@ -1,4 +1,4 @@
-"""Workers that are denied: nothing that they say counts, and what they had goes to others at once."""
+"""Denied workers: their messages are ignored, and their jobs go to others immediately."""
 
 from stockworker.dispatcher.effects import Denied, Send
 from stockworker.protocol.ids import Token, WorkerId
@@ -32,7 +32,7 @@ def deny(*workers: WorkerId) -> Denied:
 
 
 def refusal(worker_id: WorkerId, *tokens: Token) -> Send:
-    """It is told that it is denied, and that these are not its own."""
+    """The answer to a denied worker: all its tokens are stale, and it is denied."""
     error = (
         f"worker {worker_id} is on the dispatcher's list of denied workers: its messages are ignored, and its jobs were "
         "given to others. If that is a mistake, remove it from dispatcher.denied_workers"
@@ -40,12 +40,12 @@ def refusal(worker_id: WorkerId, *tokens: Token) -> Send:
     return Send(Ack(worker_id, stale=tokens, error=error))
 
 
-def test_its_running_job_goes_to_another_worker_at_once(dispatcher: DispatcherBook) -> None:
+def test_its_running_job_goes_to_another_worker_immediately(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W2))
     token = dispatcher.token(A)
     dispatcher.tell(deny(W1))
-    dispatcher.expect(dispatcher.given(W2, A))
+    dispatcher.expect(dispatcher.offer(W2, A))
     assert dispatcher.token(A) != token
     attempts = dispatcher.store.attempts(A)
     assert [attempt.outcome for attempt in attempts] == [Outcome.RELEASED, None]
@@ -57,14 +57,14 @@ def test_its_late_result_is_refused_and_the_other_ones_counts(dispatcher: Dispat
     late = dispatcher.ended(A, result="forged")
     dispatcher.tell(request(W2))
     dispatcher.tell(deny(W1))
-    dispatcher.expect(dispatcher.given(W2, A))
+    dispatcher.expect(dispatcher.offer(W2, A))
     dispatcher.tell(report(W1, late))
     dispatcher.expect(refusal(W1, late.token))
     dispatcher.tell(report(W2, dispatcher.ended(A, result="true")))
-    dispatcher.expect(ack(W2, stored=[dispatcher.token(A)]), dispatcher.told(A, "true"))
+    dispatcher.expect(ack(W2, stored=[dispatcher.token(A)]), dispatcher.notice(A, "true"))
 
 
-def test_nobody_else_being_there_its_result_is_refused_all_the_same(dispatcher: DispatcherBook) -> None:
+def test_its_result_is_refused_even_if_no_other_worker_has_the_job(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     late = dispatcher.ended(A, result="forged")
     dispatcher.tell(deny(W1))
@@ -73,10 +73,10 @@ def test_nobody_else_being_there_its_result_is_refused_all_the_same(dispatcher: 
     assert dispatcher.state(A) is State.QUEUED
 
 
-def test_what_it_holds_is_told_to_be_nothing_of_its_own(dispatcher: DispatcherBook) -> None:
+def test_its_leases_are_called_stale(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, B, reply=None), request(W1, slots=2))
-    dispatcher.expect(dispatcher.given(W1, A, B))
-    claims = dispatcher.held(A, RUNNING), dispatcher.held(B, WAITING)
+    dispatcher.expect(dispatcher.offer(W1, A, B))
+    claims = dispatcher.claim(A, RUNNING), dispatcher.claim(B, WAITING)
     dispatcher.tell(deny(W1))
     dispatcher.tell(request(W1, *claims, slots=2))
     dispatcher.expect(refusal(W1, *(claim.token for claim in claims)))
@@ -96,7 +96,7 @@ def test_what_came_in_the_same_turn_before_it_was_denied_does_not_count_either(d
     assert dispatcher.state(A) is State.QUEUED
 
 
-def test_of_its_presence_nothing_is_heard_and_all_is_counted(dispatcher: DispatcherBook) -> None:
+def test_its_presence_messages_are_ignored_and_counted(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(deny(W1))
     dispatcher.tell(
         Register(W1, "boot-1", "1.0", 1, (BACKTEST,), ()),
@@ -121,7 +121,7 @@ def test_it_fills_no_log(dispatcher: DispatcherBook) -> None:
 
 
 def test_a_lost_lease_can_not_be_taken_up_again(dispatcher: DispatcherBook) -> None:
-    """Denied after its lease ran out, admitted again before anybody else had the job: its result is still nothing."""
+    """Denied after its lease ran out, and admitted again before another worker had the job: its result is still refused."""
     dispatcher.run_to(State.RUNNING, max_crashes=5)
     late = dispatcher.ended(A, result="forged")
     dispatcher.after(POLICY.lease_s)
@@ -132,13 +132,13 @@ def test_a_lost_lease_can_not_be_taken_up_again(dispatcher: DispatcherBook) -> N
     dispatcher.expect(ack(W1, stale=[late.token]))
 
 
-def test_who_is_admitted_again_starts_anew(dispatcher: DispatcherBook) -> None:
+def test_a_worker_that_is_admitted_again_starts_without_leases(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
-    claim = dispatcher.held(A, FINISHED)
+    claim = dispatcher.claim(A, FINISHED)
     dispatcher.tell(deny(W1))
     dispatcher.tell(Denied(ANYBODY))
     dispatcher.tell(request(W1, claim))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     assert [note for note in dispatcher.logged if note in {"worker_denied", "worker_admitted"}] == [
         "worker_denied",
         "worker_admitted",
@@ -157,12 +157,12 @@ def test_a_job_that_was_to_be_cancelled_is_cancelled(dispatcher: DispatcherBook)
     dispatcher.tell(cancel(A, reply=None))
     dispatcher.expect(stop(W1, token))
     dispatcher.tell(deny(W1))
-    dispatcher.expect(dispatcher.told(A))
+    dispatcher.expect(dispatcher.notice(A))
     assert dispatcher.state(A) is State.CANCELLED
 
 
 def test_leases_of_an_earlier_start_are_taken_back(dispatcher: DispatcherBook) -> None:
-    """The list is told before anything else at each start."""
+    """The list is the first event after each start."""
     dispatcher.run_to(State.RUNNING)
     late = dispatcher.ended(A)
     dispatcher.restart()

@@ -33,10 +33,10 @@ from stockworker.protocol.messages import Disconnect, Unregister
 from tests.harness.dispatching import (
     BACKTEST,
     IMPORT,
-    NOBODYS,
     POLICY,
     PRESENCE,
     RUNNING,
+    UNKNOWN_TOKEN,
     W1,
     A,
     DispatcherBook,
@@ -92,7 +92,7 @@ def test_a_released_job(dispatcher: DispatcherBook) -> None:
 
 def test_a_lost_lease_and_its_return(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
-    claim = dispatcher.held(A, RUNNING)
+    claim = dispatcher.claim(A, RUNNING)
     dispatcher.after(POLICY.lease_s + 1)
     assert only(dispatcher, LeaseExpired) == LeaseExpired(**ATTEMPT)
     dispatcher.turn([request(W1, claim)])
@@ -101,7 +101,7 @@ def test_a_lost_lease_and_its_return(dispatcher: DispatcherBook) -> None:
 
 def test_a_stale_report(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
-    stale = replace(dispatcher.ended(A), token=NOBODYS)
+    stale = replace(dispatcher.ended(A), token=UNKNOWN_TOKEN)
     dispatcher.turn([report(W1, stale)])
     assert only(dispatcher, ReportStale) == ReportStale(job=A, worker=W1, outcome=Outcome.OK)
 

@@ -1,4 +1,4 @@
-"""The dispatcher and its workers: windows, comings and goings, statistics, and what it tells whoever watches."""
+"""The dispatcher and its workers: windows, presence, statistics, and the steps that it publishes."""
 
 from dataclasses import replace
 
@@ -54,43 +54,43 @@ from tests.harness.dispatching import (
 def test_a_request_is_a_standing_order(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(request(W1, slots=2))
     dispatcher.tell(submit(A, reply=None))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.tell(submit(B, C, reply=None))
-    dispatcher.expect(dispatcher.given(W1, B))
+    dispatcher.expect(dispatcher.offer(W1, B))
     dispatcher.tell(report(W1, dispatcher.ended(A)))
-    dispatcher.expect(dispatcher.given(W1, C), ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "null"))
+    dispatcher.expect(dispatcher.offer(W1, C), ack(W1, stored=[dispatcher.token(A)]), dispatcher.notice(A, "null"))
 
 
 def test_a_repeated_request_does_not_give_more(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, B, reply=None), request(W1), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.tell(request(W1))
 
 
 def test_a_finished_lease_fills_its_place_until_it_is_reported(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(submit(B, reply=None), request(W1, dispatcher.held(A, FINISHED)))
+    dispatcher.tell(submit(B, reply=None), request(W1, dispatcher.claim(A, FINISHED)))
     dispatcher.expect(ack(W1))
 
 
 def test_a_worker_that_drains_gets_nothing_and_keeps_what_it_has(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(submit(B, reply=None), request(W1, dispatcher.held(A, RUNNING), slots=2, window=0))
+    dispatcher.tell(submit(B, reply=None), request(W1, dispatcher.claim(A, RUNNING), slots=2, window=0))
     dispatcher.expect(order(W1, RESUME), ack(W1))
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), slots=2))
-    dispatcher.expect(dispatcher.given(W1, B), ack(W1))
+    dispatcher.tell(request(W1, dispatcher.claim(A, RUNNING), slots=2))
+    dispatcher.expect(dispatcher.offer(W1, B), ack(W1))
 
 
 def test_offers_are_cut_into_messages(dispatcher: DispatcherBook) -> None:
     ids = [JobId(f"job-{number:03}") for number in range(100)]
     dispatcher.tell(submit(*ids, reply=None), request(W1, slots=100))
-    dispatcher.expect(dispatcher.given(W1, *ids[:64]), dispatcher.given(W1, *ids[64:]))
+    dispatcher.expect(dispatcher.offer(W1, *ids[:64]), dispatcher.offer(W1, *ids[64:]))
     dispatcher.after(2)
     dispatcher.tell(request(W1, slots=100))
-    dispatcher.expect(dispatcher.given(W1, *ids[:64]), dispatcher.given(W1, *ids[64:]))
+    dispatcher.expect(dispatcher.offer(W1, *ids[:64]), dispatcher.offer(W1, *ids[64:]))
 
 
-def test_priorities_types_and_tags_decide_who_gets_what(dispatcher: DispatcherBook) -> None:
+def test_priorities_types_and_tags_decide_which_worker_gets_which_job(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(
         submit(A, priority=Priority.LOW, reply=None),
         submit(B, priority=Priority.HIGH, reply=None),
@@ -98,23 +98,23 @@ def test_priorities_types_and_tags_decide_who_gets_what(dispatcher: DispatcherBo
         submit(D, tags=frozenset({Tag("gpu")}), reply=None),
     )
     dispatcher.tell(request(W1), request(W2, tags=[Tag("gpu")]), request(W3, types=[IMPORT], slots=4))
-    dispatcher.expect(dispatcher.given(W1, B), dispatcher.given(W2, D), dispatcher.given(W3, C))
+    dispatcher.expect(dispatcher.offer(W1, B), dispatcher.offer(W2, D), dispatcher.offer(W3, C))
 
 
 def test_no_job_waits_behind_others_for_ever(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, priority=Priority.LOW, reply=None))
     dispatcher.after(899)
     dispatcher.tell(submit(B, C, priority=Priority.HIGH, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, B))
+    dispatcher.expect(dispatcher.offer(W1, B))
     dispatcher.after(1)
     dispatcher.tell(report(W1, dispatcher.ended(B)))
-    dispatcher.expect(dispatcher.given(W1, A), ack(W1, stored=[dispatcher.token(B)]), dispatcher.told(B, "null"))
+    dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[dispatcher.token(B)]), dispatcher.notice(B, "null"))
 
 
-def test_a_worker_that_can_do_more_or_less_than_before_says_so(dispatcher: DispatcherBook) -> None:
+def test_a_request_changes_what_a_worker_can_run(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, of_type=IMPORT, reply=None), request(W1))
     dispatcher.tell(request(W1, types=[IMPORT]))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.tell(submit(B, reply=None))
 
 
@@ -130,15 +130,15 @@ def test_a_worker_is_known_by_its_request_alone(dispatcher: DispatcherBook) -> N
     dispatcher.tell(Register(W1, "boot-1", "1.0", 1, (BACKTEST,), ()), alive())
     assert dispatcher.stats().workers == ()
     dispatcher.tell(request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     assert dispatcher.logged == ["type_unserved", "worker_seen"]
 
 
-def test_it_is_said_once_that_nobody_runs_a_type(dispatcher: DispatcherBook) -> None:
+def test_a_type_that_no_worker_runs_is_logged_once(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None), submit(B, reply=None))
     assert dispatcher.logged == ["type_unserved"]
     dispatcher.tell(request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     refused = dispatcher.ended(A, Outcome.REFUSED, error="no such module")
     dispatcher.tell(report(W1, refused))
     dispatcher.expect(ack(W1, stored=[refused.token]))
@@ -147,7 +147,7 @@ def test_it_is_said_once_that_nobody_runs_a_type(dispatcher: DispatcherBook) -> 
 
 def test_a_refused_type_is_tried_again_after_a_while(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     refused = dispatcher.ended(A, Outcome.REFUSED, error="too many open files")
     dispatcher.tell(report(W1, refused))
     dispatcher.expect(ack(W1, stored=[refused.token]))
@@ -156,30 +156,30 @@ def test_a_refused_type_is_tried_again_after_a_while(dispatcher: DispatcherBook)
     assert dispatcher.state(A) is State.QUEUED
     dispatcher.after(1)
     dispatcher.tell(request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
 
 
 def test_a_disconnected_worker_gets_nothing_and_keeps_its_leases(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), slots=2))
+    dispatcher.tell(request(W1, dispatcher.claim(A, RUNNING), slots=2))
     dispatcher.expect(ack(W1))
     dispatcher.tell(Disconnect(W1, "boot-1"), submit(B, reply=None))
     assert dispatcher.state(A) is State.RUNNING
     assert dispatcher.logged[-1] == "worker_disconnected"
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), slots=2))
-    dispatcher.expect(dispatcher.given(W1, B), ack(W1))
+    dispatcher.tell(request(W1, dispatcher.claim(A, RUNNING), slots=2))
+    dispatcher.expect(dispatcher.offer(W1, B), ack(W1))
 
 
 def test_the_will_of_an_earlier_start_is_ignored(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(request(W1, incarnation="boot-2"))
     dispatcher.tell(Disconnect(W1, "boot-1"), Unregister(W1, "boot-1"), submit(A, reply=None))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
 
 
 def test_a_worker_that_leaves_gives_back_what_it_holds(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W2), Unregister(W1, "boot-1"))
-    dispatcher.expect(dispatcher.given(W2, A))
+    dispatcher.expect(dispatcher.offer(W2, A))
     job = dispatcher.job(A)
     assert (job.failures, job.crashes) == (0, 0)
     assert [worker.worker_id for worker in dispatcher.stats().workers] == [W2]
@@ -194,7 +194,7 @@ def test_a_silent_worker_gets_nothing(dispatcher: DispatcherBook) -> None:
     assert dispatcher.logged[-1] == "worker_lost"
     dispatcher.tell(submit(A, reply=None))
     dispatcher.tell(alive())
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
 
 
 def test_a_heartbeat_keeps_a_worker_online(dispatcher: DispatcherBook) -> None:
@@ -219,7 +219,7 @@ def test_a_worker_without_leases_that_is_silent_for_a_day_is_forgotten(dispatche
 def test_statistics_tell_how_everything_stands(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.COMPLETED)
     dispatcher.tell(submit(B, reply=None), submit(C, D, of_type=IMPORT, reply=None))
-    dispatcher.expect(dispatcher.given(W1, B))
+    dispatcher.expect(dispatcher.offer(W1, B))
     dispatcher.after(10)
     stats = dispatcher.stats()
     dispatcher.tell(StatsRequest(REPLY))
@@ -237,7 +237,7 @@ def test_statistics_tell_how_everything_stands(dispatcher: DispatcherBook) -> No
 def test_totals_are_counted_over_restarts(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.COMPLETED)
     dispatcher.tell(submit(B, reply=None))
-    dispatcher.expect(dispatcher.given(W1, B))
+    dispatcher.expect(dispatcher.offer(W1, B))
     dispatcher.restart()
     states = dict(dispatcher.stats().states)
     assert (states[State.COMPLETED], states[State.ASSIGNED]) == (1, 1)
@@ -249,7 +249,7 @@ def test_a_query_is_left_to_the_store(dispatcher: DispatcherBook) -> None:
     dispatcher.expect(RunQuery(query))
 
 
-def test_whoever_watches_is_told_each_step(dispatcher: DispatcherBook) -> None:
+def test_each_step_of_a_job_is_published(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.FAILED)
     assert dispatcher.steps == [
         Transition(A, BACKTEST, State.QUEUED, 0, None),
@@ -259,7 +259,7 @@ def test_whoever_watches_is_told_each_step(dispatcher: DispatcherBook) -> None:
     ]
 
 
-def test_presence_is_told_whenever_the_link_comes_up(dispatcher: DispatcherBook) -> None:
+def test_presence_is_published_whenever_the_link_comes_up(dispatcher: DispatcherBook) -> None:
     dispatcher.connect()
     dispatcher.connect()
 
@@ -268,27 +268,27 @@ def test_presence_is_told_whenever_the_link_comes_up(dispatcher: DispatcherBook)
     "message",
     [Presence(online=True, incarnation="other", version="1.0"), Monitor(()), Ack(W1), Progress(W1, A, 0.5, "")],
 )
-def test_what_is_not_meant_for_a_dispatcher_is_counted(dispatcher: DispatcherBook, message: Message) -> None:
+def test_a_message_for_another_service_is_counted(dispatcher: DispatcherBook, message: Message) -> None:
     dispatcher.tell(message)
     assert dispatcher.counter("messages_refused") == 1
 
 
-def test_each_worker_gets_one_answer_for_all_it_said_in_a_turn(dispatcher: DispatcherBook) -> None:
+def test_each_worker_gets_one_answer_to_all_its_messages_of_a_turn(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, B, C, reply=None), request(W1, slots=2), request(W2))
-    dispatcher.expect(dispatcher.given(W1, A, C), dispatcher.given(W2, B))
+    dispatcher.expect(dispatcher.offer(W1, A, C), dispatcher.offer(W2, B))
     dispatcher.tell(
         report(W1, dispatcher.ended(A)),
-        request(W1, dispatcher.held(C, WAITING), slots=2),
+        request(W1, dispatcher.claim(C, WAITING), slots=2),
         report(W2, dispatcher.ended(B, Outcome.RELEASED)),
         request(W2, window=0),
     )
     first = dispatcher.store.attempts(B)[0].token
     dispatcher.expect(
         order(W2, RESUME),
-        dispatcher.given(W1, B),
+        dispatcher.offer(W1, B),
         ack(W1, stored=[dispatcher.token(A)]),
         ack(W2, stored=[first]),
-        dispatcher.told(A, "null"),
+        dispatcher.notice(A, "null"),
     )
 
 

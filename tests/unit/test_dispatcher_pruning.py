@@ -1,4 +1,4 @@
-"""Jobs that ended long ago are forgotten: a portion a minute, and more as long as there are more."""
+"""Jobs that ended long ago are deleted: a portion a minute, and the next one immediately after a full one."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -50,7 +50,7 @@ def test_the_clock_is_asked_once_a_minute(dispatcher: DispatcherBook) -> None:
     assert all(later.before - prune.before >= 60 for prune, later in pairwise(dispatcher.prunes))
 
 
-def test_what_ended_is_kept_for_as_long_as_it_is_said(ended: DispatcherBook) -> None:
+def test_an_ended_job_is_kept_for_the_configured_time(ended: DispatcherBook) -> None:
     ended.after(WEEK - 60)
     assert totals(ended) == {State.CANCELLED: 1}
     ended.after(180)
@@ -58,7 +58,7 @@ def test_what_ended_is_kept_for_as_long_as_it_is_said(ended: DispatcherBook) -> 
     assert totals(ended) == {}
 
 
-def test_a_clock_that_was_set_makes_nobody_forget(ended: DispatcherBook) -> None:
+def test_nothing_is_pruned_after_the_clock_was_set(ended: DispatcherBook) -> None:
     ended.clock.wall += 20 * 365 * DAY
     ended.after(180)
     assert A in ended.store.jobs
@@ -67,7 +67,7 @@ def test_a_clock_that_was_set_makes_nobody_forget(ended: DispatcherBook) -> None
     assert A not in ended.store.jobs
 
 
-def test_what_lives_and_what_ended_later_is_kept(ended: DispatcherBook) -> None:
+def test_live_jobs_and_recently_ended_jobs_are_kept(ended: DispatcherBook) -> None:
     ended.tell(submit(B, not_before=MIDDAY + 30 * DAY, reply=None))
     ended.after(DAY)
     ended.run_to(State.CANCELLED, C)
@@ -83,7 +83,7 @@ def test_the_totals_are_those_of_the_store_after_a_restart_too(ended: Dispatcher
     assert totals(ended) == {}
 
 
-def test_as_long_as_portions_are_full_the_next_one_follows_at_once(dispatcher: DispatcherBook) -> None:
+def test_after_a_full_portion_the_next_one_follows_immediately(dispatcher: DispatcherBook) -> None:
     old = [
         replace(a_job(JobId(f"job-{number}"), State.FAILED, sequence=number), ended_at=MIDDAY - WEEK - number)
         for number in range(1, 2502)
@@ -113,7 +113,7 @@ def test_a_failed_job_that_is_retried_in_the_last_moment_is_kept(dispatcher: Dis
     dispatcher.run_to(State.FAILED)
     dispatcher.clock.advance(WEEK + 60)
     dispatcher.tell(retry(A))
-    dispatcher.expect(dispatcher.given(W1, A), receipt(A, ReceiptStatus.REOPENED))
+    dispatcher.expect(dispatcher.offer(W1, A), receipt(A, ReceiptStatus.REOPENED))
     assert dispatcher.prunes[-1].before > MIDDAY
     assert dispatcher.state(A) is State.ASSIGNED
 
@@ -135,4 +135,4 @@ def test_a_late_report_of_what_was_forgotten_is_stale(dispatcher: DispatcherBook
     dispatcher.tell(submit(A, reply=None), report(W1, late))
     dispatcher.expect(ack(W1, stale=[late.token]))
     dispatcher.tell(request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))

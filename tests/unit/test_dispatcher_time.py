@@ -1,4 +1,4 @@
-"""Jobs that wait for a time: not before, not after, and whatever the wall clock does meanwhile."""
+"""Jobs that wait for a time: not before, not after, and with steps of the wall clock in between."""
 
 import pytest
 
@@ -32,7 +32,7 @@ def test_a_job_starts_at_its_time(dispatcher: DispatcherBook) -> None:
     dispatcher.expect()
     dispatcher.tell(request(W1))
     dispatcher.after(0.1)
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     assert dispatcher.job(A).ready_at == MIDDAY + 60
 
 
@@ -44,72 +44,72 @@ def test_a_time_that_has_passed_is_now(dispatcher: DispatcherBook, not_before: f
 
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.SCHEDULED])
-def test_a_job_that_nobody_started_in_time_expires(dispatcher: DispatcherBook, state: State) -> None:
+def test_a_job_that_no_worker_started_in_time_expires(dispatcher: DispatcherBook, state: State) -> None:
     not_before = MIDDAY + 600 if state is State.SCHEDULED else None
     dispatcher.tell(submit(A, not_before=not_before, expires_at=MIDDAY + 60, reply=None))
     assert dispatcher.state(A) is state
     dispatcher.after(59.9)
     dispatcher.expect()
     dispatcher.after(0.1)
-    dispatcher.expect(dispatcher.told(A))
+    dispatcher.expect(dispatcher.notice(A))
     job = dispatcher.job(A)
     assert (job.state, job.ended_at, job.reason) == (State.EXPIRED, MIDDAY + 60, EXPIRED)
 
 
 def test_a_job_that_was_started_in_time_may_end_late(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, expires_at=MIDDAY + 10, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.after(20)
     dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
-    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "1"))
+    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.notice(A, "1"))
 
 
 @pytest.mark.parametrize("outcome", [Outcome.RELEASED, Outcome.ERROR])
-def test_a_job_that_comes_back_too_late_is_not_run_again(dispatcher: DispatcherBook, outcome: Outcome) -> None:
+def test_a_job_that_is_queued_again_too_late_is_not_run_again(dispatcher: DispatcherBook, outcome: Outcome) -> None:
     dispatcher.tell(submit(A, expires_at=MIDDAY + 10, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     token = dispatcher.token(A)
     dispatcher.after(20)
     dispatcher.tell(report(W1, dispatcher.ended(A, outcome)))
-    dispatcher.expect(ack(W1, stored=[token]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[token]), dispatcher.notice(A))
     assert dispatcher.state(A) is State.EXPIRED
 
 
 def test_a_job_that_is_lost_too_late_is_not_run_again(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, expires_at=MIDDAY + 10, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.after(31)
-    dispatcher.expect(dispatcher.told(A))
+    dispatcher.expect(dispatcher.notice(A))
     assert dispatcher.state(A) is State.EXPIRED
 
 
 def test_a_job_whose_worker_restarted_without_it_too_late_is_not_run_again(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, expires_at=MIDDAY + 10, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.after(20)
     dispatcher.tell(request(W1, incarnation="boot-2"))
-    dispatcher.expect(dispatcher.told(A))
+    dispatcher.expect(dispatcher.notice(A))
     assert dispatcher.state(A) is State.EXPIRED
 
 
 def test_a_job_that_expires_during_its_backoff_is_not_tried_again(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, expires_at=MIDDAY + 3, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.ERROR)))
     dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]))
     dispatcher.after(3)
-    dispatcher.expect(dispatcher.told(A))
+    dispatcher.expect(dispatcher.notice(A))
 
 
 def test_a_failed_job_that_is_reopened_too_late_expires(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, expires_at=MIDDAY + 10, max_attempts=1, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     token = dispatcher.token(A)
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.ERROR)))
-    dispatcher.expect(ack(W1, stored=[token]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[token]), dispatcher.notice(A))
     dispatcher.after(20)
     dispatcher.tell(retry(A))
-    dispatcher.expect(receipt(A, ReceiptStatus.REOPENED), dispatcher.told(A))
+    dispatcher.expect(receipt(A, ReceiptStatus.REOPENED), dispatcher.notice(A))
     assert dispatcher.state(A) is State.EXPIRED
 
 
@@ -120,7 +120,7 @@ def test_what_waited_through_a_restart_starts_or_expires_on_time(dispatcher: Dis
     dispatcher.after(59)
     dispatcher.expect()
     dispatcher.after(1)
-    dispatcher.expect(dispatcher.told(B))
+    dispatcher.expect(dispatcher.notice(B))
     assert (dispatcher.state(A), dispatcher.state(B)) == (State.QUEUED, State.EXPIRED)
 
 
@@ -130,16 +130,16 @@ def test_what_waited_through_a_restart_starts_or_expires_on_time(dispatcher: Dis
 @pytest.mark.parametrize("step_s", [-DAY, DAY], ids=["back", "forth"])
 def test_a_step_of_the_wall_clock_moves_no_lease_and_no_backoff(dispatcher: DispatcherBook, step_s: float) -> None:
     dispatcher.run_to(State.RUNNING)
-    dispatcher.tell(submit(B, reply=None), request(W1, dispatcher.held(A, RUNNING), slots=2))
-    dispatcher.expect(dispatcher.given(W1, B), ack(W1))
+    dispatcher.tell(submit(B, reply=None), request(W1, dispatcher.claim(A, RUNNING), slots=2))
+    dispatcher.expect(dispatcher.offer(W1, B), ack(W1))
     dispatcher.tell(report(W1, dispatcher.ended(B, Outcome.ERROR)))
     dispatcher.expect(ack(W1, stored=[dispatcher.token(B)]))
     dispatcher.clock.wall += step_s
     dispatcher.after(3.9)
     dispatcher.expect()
     dispatcher.after(0.1)
-    dispatcher.expect(dispatcher.given(W1, B))
-    dispatcher.tell(request(W1, dispatcher.held(B, RUNNING), dispatcher.held(A, RUNNING), slots=2))
+    dispatcher.expect(dispatcher.offer(W1, B))
+    dispatcher.tell(request(W1, dispatcher.claim(B, RUNNING), dispatcher.claim(A, RUNNING), slots=2))
     dispatcher.expect(ack(W1))
     dispatcher.after(29)
     assert dispatcher.state(A) is State.RUNNING
@@ -162,12 +162,12 @@ def test_a_clock_that_steps_back_makes_a_job_wait_longer(dispatcher: DispatcherB
 
 
 def test_a_clock_that_steps_back_and_forth_forgets_no_job(dispatcher: DispatcherBook) -> None:
-    """Its time has come and gone while it waited for its back-off, and comes again."""
+    """Its time came during its back-off, passed with a step of the clock, and comes again."""
     dispatcher.clock.wall -= 60
     dispatcher.tell(request(W1), submit(A, not_before=MIDDAY - 30, reply=None))
     dispatcher.clock.wall += 60
     dispatcher.after(5)
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.ERROR)))
     dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]))
     dispatcher.after(3)  # its time has come, its back-off has not
@@ -176,7 +176,7 @@ def test_a_clock_that_steps_back_and_forth_forgets_no_job(dispatcher: Dispatcher
     assert dispatcher.state(A) is State.SCHEDULED
     dispatcher.tell(request(W1))
     dispatcher.after(85)
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
 
 
 def test_a_machine_whose_clock_starts_in_1970_works_and_is_set_right() -> None:
@@ -187,15 +187,15 @@ def test_a_machine_whose_clock_starts_in_1970_works_and_is_set_right() -> None:
         assert dispatcher.state(B) is State.SCHEDULED
         dispatcher.clock.wall = MIDDAY + 1
         dispatcher.tell(request(W1))
-        dispatcher.expect(dispatcher.given(W1, B))
+        dispatcher.expect(dispatcher.offer(W1, B))
         assert dispatcher.job(B).assigned_at == MIDDAY + 1
 
 
 def test_what_a_wrong_clock_put_into_the_future_does_not_wait_for_it(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None, max_attempts=2), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.ERROR)), submit(B, reply=None))
-    dispatcher.expect(dispatcher.given(W1, B), ack(W1, stored=[dispatcher.token(A)]))
+    dispatcher.expect(dispatcher.offer(W1, B), ack(W1, stored=[dispatcher.token(A)]))
     dispatcher.clock.steady = dispatcher.clock.wall = 10.0
     dispatcher.restart()
     dispatcher.connect()

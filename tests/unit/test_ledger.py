@@ -1,4 +1,4 @@
-"""The dispatcher's books: each change is committed once, followed by the queue, and obeys the table."""
+"""The ledger: each change obeys the table, is committed once, and moves the job in the queue."""
 
 from dataclasses import replace
 
@@ -23,7 +23,7 @@ def a_ledger(*jobs: JobRecord) -> Ledger:
 
 
 def leased(ledger: Ledger, job: JobRecord) -> JobRecord:
-    """Give the job to W1."""
+    """Lease the job to W1."""
     return ledger.lease(job, W1, TOKEN, NOW, valid_s=30.0)
 
 
@@ -49,7 +49,7 @@ def test_a_new_job_is_saved_with_its_payload_and_queued() -> None:
     assert ledger.flush() == ([], [], [])
 
 
-def test_what_happens_within_a_turn_is_saved_once_and_told_step_by_step() -> None:
+def test_a_turn_saves_a_job_once_and_publishes_each_step() -> None:
     ledger = a_ledger()
     ledger.add(a_job(A), "{}")
     job = ledger.move(leased(ledger, ledger.jobs[A]), Trigger.STARTED)
@@ -65,7 +65,7 @@ def test_what_happens_within_a_turn_is_saved_once_and_told_step_by_step() -> Non
     assert {state: count for state, count in ledger.totals.items() if count} == {State.COMPLETED: 1}
 
 
-def test_what_ends_is_remembered_for_the_rest_of_the_turn() -> None:
+def test_an_ended_job_is_known_for_the_rest_of_the_turn() -> None:
     ledger = a_ledger(a_job(A))
     job = ledger.move(ledger.jobs[A], Trigger.CANCELLED, ended_at=MIDDAY)
     assert ledger.ended == {A: job}
@@ -83,7 +83,7 @@ def test_the_queue_follows_the_states() -> None:
     assert len(ledger.ready) == 0
 
 
-def test_a_reopened_job_lives_again() -> None:
+def test_a_reopened_job_is_live_again() -> None:
     failed = replace(a_job(A, State.FAILED), ended_at=MIDDAY)
     ledger = Ledger(Snapshot([], {State.FAILED: 1}, 2))
     ledger.recall([failed])

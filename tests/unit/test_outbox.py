@@ -1,4 +1,4 @@
-"""The outbox: few and large messages for each peer, in an order in which nobody waits for what comes later."""
+"""The outbox: few and large messages for each peer, the urgent ones first."""
 
 from dataclasses import replace
 

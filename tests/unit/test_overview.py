@@ -30,7 +30,7 @@ def worker(number: int, types: int) -> Worker:
 
 
 def a_ledger(types: int = 0, paused: Iterable[JobType] = (), drained: Iterable[WorkerId] = ()) -> Ledger:
-    """One with a job of each of so many types."""
+    """A ledger with one job of each of `types` types."""
     jobs = []
     for number in range(types):
         spec = JobSpec(

@@ -1,4 +1,4 @@
-"""Jobs that are given out ahead: they stay with a worker that is cut off, come back when they must, and are fenced."""
+"""Prefetched jobs: they stay with a worker that is cut off, are taken back when they must be, and are fenced."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -51,7 +51,7 @@ WINDOW_S = 2 * HOUR
 
 @pytest.fixture
 def dispatcher() -> Iterator[DispatcherBook]:
-    """Backtests are given out ahead, two to a worker, and stay there for two hours."""
+    """Workers get two backtests ahead, and keep them for two hours."""
     with DispatcherBook(replace(POLICY, prefetch={BACKTEST: Prefetch(2, WINDOW_S)})) as book:
         yield book
 
@@ -59,18 +59,18 @@ def dispatcher() -> Iterator[DispatcherBook]:
 def stock_up(dispatcher: DispatcherBook) -> None:
     """W1 runs A, and has B and C waiting; then it is cut off."""
     dispatcher.tell(submit(A, B, C, D, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A, B, C))
+    dispatcher.expect(dispatcher.offer(W1, A, B, C))
     dispatcher.tell(request(W1, *claims(dispatcher)))
     dispatcher.expect(ack(W1))
     dispatcher.tell(Disconnect(W1, "boot-1"))
 
 
 def claims(dispatcher: DispatcherBook, first: LeaseStatus = RUNNING) -> list[ReportedLease]:
-    return [dispatcher.held(A, first), dispatcher.held(B, WAITING), dispatcher.held(C, WAITING)]
+    return [dispatcher.claim(A, first), dispatcher.claim(B, WAITING), dispatcher.claim(C, WAITING)]
 
 
 def why(dispatcher: DispatcherBook) -> tuple[str, ...]:
-    """What is said of B."""
+    """The explanation of B."""
     (look,) = dispatcher.turn([Query((B,), None, with_results=False, reply=REPLY, explain=True)])
     assert isinstance(look, RunQuery)
     ((_, sentences),) = look.why
@@ -90,42 +90,42 @@ def test_a_worker_that_is_cut_off_keeps_its_jobs_for_the_window(dispatcher: Disp
         State.QUEUED,
     ]
     dispatcher.tell(request(W2))
-    dispatcher.expect(dispatcher.given(W2, D))
+    dispatcher.expect(dispatcher.offer(W2, D))
 
 
 def test_after_the_window_others_get_them(dispatcher: DispatcherBook) -> None:
     stock_up(dispatcher)
     dispatcher.after(WINDOW_S + 1)
     dispatcher.tell(request(W2))
-    dispatcher.expect(dispatcher.given(W2, A, B, C))
+    dispatcher.expect(dispatcher.offer(W2, A, B, C))
     assert [dispatcher.job(each).crashes for each in (A, B, C)] == [1, 0, 0]
 
 
-def test_who_comes_back_in_time_has_all_its_results_accepted(dispatcher: DispatcherBook) -> None:
-    """It has restarted meanwhile, twice."""
+def test_a_worker_that_returns_in_time_has_all_its_results_accepted(dispatcher: DispatcherBook) -> None:
+    """The worker has restarted twice in between."""
     stock_up(dispatcher)
     dispatcher.after(WINDOW_S - 1)
-    dispatcher.tell(request(W1, *(dispatcher.held(each, FINISHED) for each in (A, B, C)), incarnation="boot-3"))
+    dispatcher.tell(request(W1, *(dispatcher.claim(each, FINISHED) for each in (A, B, C)), incarnation="boot-3"))
     dispatcher.expect(ack(W1))
     dispatcher.turn([report(W1, *(dispatcher.ended(each, result="1") for each in (A, B, C)))])
     assert [dispatcher.state(each) for each in (A, B, C)] == [State.COMPLETED] * 3
 
 
-def test_who_comes_back_too_late_is_refused_and_counted(dispatcher: DispatcherBook) -> None:
+def test_results_of_a_worker_that_returns_too_late_are_refused_and_counted(dispatcher: DispatcherBook) -> None:
     stock_up(dispatcher)
     late = [dispatcher.ended(each, result="late") for each in (A, B, C)]
     dispatcher.after(WINDOW_S + 1)
     dispatcher.tell(request(W2))
-    dispatcher.expect(dispatcher.given(W2, A, B, C))
+    dispatcher.expect(dispatcher.offer(W2, A, B, C))
     dispatcher.tell(report(W1, *late))
     dispatcher.expect(ack(W1, stale=[each.token for each in late]))
     assert dispatcher.counter("reports_stale") == 3
 
 
-def test_a_worker_that_restarted_without_them_loses_them_at_once(dispatcher: DispatcherBook) -> None:
+def test_a_worker_that_restarted_without_them_loses_them_immediately(dispatcher: DispatcherBook) -> None:
     stock_up(dispatcher)
     dispatcher.tell(request(W1, incarnation="boot-2"))
-    dispatcher.expect(dispatcher.given(W1, A, B, C))
+    dispatcher.expect(dispatcher.offer(W1, A, B, C))
     assert [dispatcher.store.attempts(each)[0].outcome for each in (A, B, C)] == [
         Outcome.LOST,
         Outcome.RELEASED,
@@ -141,24 +141,24 @@ def test_a_worker_that_leaves_has_them_no_more(dispatcher: DispatcherBook) -> No
 
 def test_other_types_come_back_as_fast_as_ever(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, of_type=IMPORT, reply=None), request(W1, types=[IMPORT]))
-    dispatcher.expect(dispatcher.given(W1, A))
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING), types=[IMPORT]))
+    dispatcher.expect(dispatcher.offer(W1, A))
+    dispatcher.tell(request(W1, dispatcher.claim(A, RUNNING), types=[IMPORT]))
     dispatcher.expect(ack(W1))
     dispatcher.after(31)
     assert dispatcher.state(A) is State.QUEUED
 
 
 def test_what_the_worker_has_not_claimed_never_reached_it_perhaps(dispatcher: DispatcherBook) -> None:
-    """An offer into a dead connection must not wait for the window."""
+    """An assignment into a dead connection must not wait until the longer lease runs out."""
     dispatcher.tell(submit(A, B, C, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A, B, C))
+    dispatcher.expect(dispatcher.offer(W1, A, B, C))
     dispatcher.after(31)
     assert [dispatcher.state(each) for each in (A, B, C)] == [State.QUEUED] * 3
 
 
-def test_what_reached_nobody_is_taken_back_at_once(dispatcher: DispatcherBook) -> None:
+def test_jobs_that_were_not_delivered_are_released_immediately(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, B, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A, B))
+    dispatcher.expect(dispatcher.offer(W1, A, B))
     dispatcher.tell(Unreached(W1, (dispatcher.token(A), dispatcher.token(B))))
     assert [dispatcher.state(each) for each in (A, B)] == [State.QUEUED] * 2
 
@@ -175,7 +175,7 @@ def test_to_drain_a_worker_that_is_cut_off_takes_its_jobs_back(dispatcher: Dispa
     assert dispatcher.state(B) is State.ASSIGNED
     dispatcher.after(2)
     dispatcher.tell(request(W2))
-    dispatcher.expect(dispatcher.given(W2, A, B, C))
+    dispatcher.expect(dispatcher.offer(W2, A, B, C))
 
 
 def test_a_drained_worker_gives_back_what_waits_and_finishes_what_runs(dispatcher: DispatcherBook) -> None:
@@ -184,7 +184,7 @@ def test_a_drained_worker_gives_back_what_waits_and_finishes_what_runs(dispatche
     dispatcher.expect(order(W1, DRAIN))
     given_back = [dispatcher.ended(each, Outcome.RELEASED) for each in (B, C)]
     dispatcher.tell(
-        request(W1, dispatcher.held(A, RUNNING), *claims(dispatcher)[1:], window=0), report(W1, *given_back)
+        request(W1, dispatcher.claim(A, RUNNING), *claims(dispatcher)[1:], window=0), report(W1, *given_back)
     )
     tokens = [each.token for each in given_back]
     dispatcher.expect(ack(W1, stored=tokens))
@@ -216,7 +216,7 @@ def test_a_cancelled_job_does_not_wait_for_a_worker_that_is_cut_off(dispatcher: 
     dispatcher.tell(cancel(B))
     dispatcher.expect(stop(W1, dispatcher.token(B)), receipt(B, ReceiptStatus.CANCELLING))
     dispatcher.after(31)
-    dispatcher.expect(dispatcher.told(B))
+    dispatcher.expect(dispatcher.notice(B))
     assert dispatcher.state(B) is State.CANCELLED
     assert dispatcher.state(C) is State.ASSIGNED
 
@@ -251,10 +251,10 @@ def test_a_clock_that_is_wrong_after_a_restart_keeps_nothing_for_ever(dispatcher
     assert dispatcher.state(B) is State.QUEUED
 
 
-# --- told -------------------------------------------------------------------------------------------------------------
+# --- explained --------------------------------------------------------------------------------------------------------
 
 
-def test_why_tells_that_it_stays_there_and_how_to_get_it_back(dispatcher: DispatcherBook) -> None:
+def test_why_explains_that_it_stays_there_and_how_to_take_it_back(dispatcher: DispatcherBook) -> None:
     stock_up(dispatcher)
     dispatcher.clock.advance(100)
     assert why(dispatcher) == (

@@ -1,4 +1,4 @@
-"""Jobs and attempts as rows: nothing of them is left out, and all of it comes back."""
+"""Jobs and attempts as rows: every attribute has a column, and is read back."""
 
 from dataclasses import fields
 
@@ -28,7 +28,7 @@ def test_each_attribute_of_a_job_has_one_column() -> None:
 
 
 @given(job_lists)
-def test_a_job_comes_back_from_its_row(jobs: list[JobRecord]) -> None:
+def test_a_job_can_be_read_from_its_row(jobs: list[JobRecord]) -> None:
     assert [read_job(job_row(job)) for job in jobs] == jobs
 
 
@@ -40,5 +40,5 @@ def test_what_changes_is_a_part_of_the_row(jobs: list[JobRecord]) -> None:
 
 
 @given(st.lists(attempts))
-def test_an_attempt_comes_back_from_its_row(found: list[Attempt]) -> None:
+def test_an_attempt_can_be_read_from_its_row(found: list[Attempt]) -> None:
     assert [read_attempt(attempt_row(attempt)) for attempt in found] == found

@@ -1,4 +1,4 @@
-"""What clients ask for: stored once, answered always, cancelled and reopened in every state that a job can be in."""
+"""Requests of clients: stored once, answered always, and valid or refused in every state that a job can be in."""
 
 import pytest
 
@@ -54,7 +54,7 @@ def test_a_job_is_stored_with_the_defaults_and_then_receipted(dispatcher: Dispat
     assert dispatcher.store.payloads([job]) == {A: "{}"}
 
 
-def test_what_the_submitter_says_goes_before_the_defaults(dispatcher: DispatcherBook) -> None:
+def test_the_options_of_a_submission_override_the_defaults(dispatcher: DispatcherBook) -> None:
     tags = frozenset({Tag("gpu")})
     dispatcher.tell(
         submit(
@@ -87,7 +87,7 @@ def test_a_job_without_an_id_is_given_one(dispatcher: DispatcherBook) -> None:
     assert made == job.spec.job_id
 
 
-def test_without_a_reply_address_nothing_is_said(dispatcher: DispatcherBook) -> None:
+def test_without_a_reply_address_no_receipt_is_sent(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None))
     dispatcher.expect()
     assert dispatcher.state(A) is State.QUEUED
@@ -149,24 +149,24 @@ def test_the_receipts_of_a_huge_batch_fit_into_messages(dispatcher: DispatcherBo
 
 
 @pytest.mark.parametrize("state", [State.SCHEDULED, State.QUEUED])
-def test_a_job_that_waits_is_cancelled_at_once(dispatcher: DispatcherBook, state: State) -> None:
+def test_a_waiting_job_is_cancelled_immediately(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     dispatcher.tell(cancel(A))
-    dispatcher.expect(receipt(A, ReceiptStatus.CANCELLED), dispatcher.told(A))
+    dispatcher.expect(receipt(A, ReceiptStatus.CANCELLED), dispatcher.notice(A))
     job = dispatcher.job(A)
     assert (job.state, job.ended_at, job.reason) == (State.CANCELLED, MIDDAY, "cancelled before a worker had it")
     dispatcher.tell(request(W1))  # gets nothing
 
 
 @pytest.mark.parametrize("state", [State.ASSIGNED, State.RUNNING])
-def test_a_worker_is_told_to_stop_and_has_the_last_word(dispatcher: DispatcherBook, state: State) -> None:
+def test_a_running_job_is_cancelled_when_its_worker_confirms(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     token = dispatcher.token(A)
     dispatcher.tell(cancel(A))
     dispatcher.expect(stop(W1, token), receipt(A, ReceiptStatus.CANCELLING))
     assert dispatcher.state(A) is state
     dispatcher.tell(report(W1, dispatcher.ended(A, Outcome.CANCELLED)))
-    dispatcher.expect(ack(W1, stored=[token]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[token]), dispatcher.notice(A))
     assert dispatcher.state(A) is State.CANCELLED
     assert dispatcher.job(A).reason == "cancelled while it ran"
 
@@ -176,7 +176,7 @@ def test_a_worker_that_was_faster_than_the_cancellation_completes(dispatcher: Di
     dispatcher.tell(cancel(A, reply=None))
     dispatcher.expect(stop(W1, dispatcher.token(A)))
     dispatcher.tell(report(W1, dispatcher.ended(A, result="1")))
-    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.told(A, "1"))
+    dispatcher.expect(ack(W1, stored=[dispatcher.token(A)]), dispatcher.notice(A, "1"))
     assert dispatcher.state(A) is State.COMPLETED
     assert not dispatcher.job(A).cancel_requested
 
@@ -190,7 +190,7 @@ def test_a_job_to_be_cancelled_is_not_tried_again(dispatcher: DispatcherBook, ou
     token = dispatcher.token(A)
     dispatcher.expect(stop(W1, token))
     dispatcher.tell(report(W1, dispatcher.ended(A, outcome)))
-    dispatcher.expect(ack(W1, stored=[token]), dispatcher.told(A))
+    dispatcher.expect(ack(W1, stored=[token]), dispatcher.notice(A))
     assert dispatcher.state(A) is State.CANCELLED
 
 
@@ -199,7 +199,7 @@ def test_a_lost_job_that_was_to_be_cancelled_is(dispatcher: DispatcherBook) -> N
     dispatcher.tell(cancel(A, reply=None))
     dispatcher.expect(stop(W1, dispatcher.token(A)))
     dispatcher.after(31)
-    dispatcher.expect(dispatcher.told(A))
+    dispatcher.expect(dispatcher.notice(A))
     assert dispatcher.state(A) is State.CANCELLED
 
 
@@ -210,11 +210,11 @@ def test_the_order_to_stop_is_repeated_until_the_worker_reports(dispatcher: Disp
     dispatcher.expect(stop(W1, token), receipt(A, ReceiptStatus.CANCELLING))
     dispatcher.tell(cancel(A))
     dispatcher.expect(stop(W1, token), receipt(A, ReceiptStatus.CANCELLING))
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
+    dispatcher.tell(request(W1, dispatcher.claim(A, RUNNING)))
     dispatcher.expect(stop(W1, token), ack(W1))
     dispatcher.restart()
     dispatcher.connect()
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)))
+    dispatcher.tell(request(W1, dispatcher.claim(A, RUNNING)))
     dispatcher.expect(stop(W1, token), ack(W1))
 
 
@@ -247,7 +247,7 @@ def test_a_failed_job_runs_again_with_all_its_attempts(dispatcher: DispatcherBoo
     first = dispatcher.token(A)
     dispatcher.after(60)
     dispatcher.tell(retry(A))
-    dispatcher.expect(dispatcher.given(W1, A), receipt(A, ReceiptStatus.REOPENED))
+    dispatcher.expect(dispatcher.offer(W1, A), receipt(A, ReceiptStatus.REOPENED))
     job = dispatcher.job(A)
     assert (job.failures, job.crashes, job.ended_at, job.reason) == (0, 0, None, None)
     assert (job.ready_at, job.attempt) == (MIDDAY + 60, 2)
@@ -272,7 +272,7 @@ def test_the_report_of_the_attempt_before_the_reopening_is_stale(dispatcher: Dis
     dispatcher.run_to(State.FAILED)
     late = dispatcher.ended(A, Outcome.ERROR)
     dispatcher.tell(retry(A, reply=None))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.tell(report(W1, late))
     dispatcher.expect(ack(W1, stale=[late.token]))
     assert dispatcher.state(A) is State.ASSIGNED
@@ -287,7 +287,7 @@ def test_a_job_is_submitted_and_cancelled_in_one_turn(dispatcher: DispatcherBook
         receipt(A, ReceiptStatus.STORED),
         receipt(A, ReceiptStatus.CANCELLED),
         receipt(A, ReceiptStatus.DUPLICATE),
-        dispatcher.told(A),
+        dispatcher.notice(A),
     )
     assert dispatcher.store.payloads([dispatcher.job(A)]) == {A: "{}"}
 
@@ -302,18 +302,18 @@ def test_a_job_ends_is_cancelled_and_submitted_again_in_one_turn(dispatcher: Dis
         receipt(A, ReceiptStatus.REJECTED, "the job is already completed"),
         receipt(A, ReceiptStatus.DUPLICATE),
         receipt(A, ReceiptStatus.REJECTED, "the job is already completed"),
-        dispatcher.told(A, "1"),
+        dispatcher.notice(A, "1"),
     )
     assert dispatcher.store.results([dispatcher.job(A)]) == {A: "1"}
 
 
-def test_a_job_fails_is_reopened_and_given_out_in_one_turn(dispatcher: DispatcherBook) -> None:
+def test_a_job_fails_and_is_reopened_and_assigned_in_one_turn(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     ended = dispatcher.ended(A, Outcome.ERROR, error="bad data")
     dispatcher.tell(report(W1, ended), retry(A))
     failed = dispatcher.job(A)
     dispatcher.expect(
-        dispatcher.given(W1, A),
+        dispatcher.offer(W1, A),
         ack(W1, stored=[ended.token]),
         receipt(A, ReceiptStatus.REOPENED),
         Send(notice_of_failure := placeholder("notice")),

@@ -1,4 +1,4 @@
-"""Unique keys: of the jobs of one type with one key, one lives at a time."""
+"""Unique keys: of all jobs of a type with the same key, at most one is live."""
 
 import pytest
 
@@ -31,7 +31,7 @@ TAKEN = receipt(B, ReceiptStatus.DUPLICATE, "job a holds the unique key daily", 
 STORED = receipt(B, ReceiptStatus.STORED)
 
 
-def test_while_a_job_lives_another_of_its_key_is_a_duplicate_of_it(dispatcher: DispatcherBook) -> None:
+def test_while_a_job_is_live_another_of_its_key_is_a_duplicate_of_it(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, unique=KEY, reply=None))
     dispatcher.tell(submit(B, unique=KEY))
     dispatcher.expect(TAKEN)
@@ -70,7 +70,7 @@ def test_a_job_that_has_ended_frees_its_key(dispatcher: DispatcherBook, state: S
 
 
 @pytest.mark.parametrize("state", [State.SCHEDULED, State.QUEUED, State.ASSIGNED, State.RUNNING])
-def test_a_job_that_lives_keeps_its_key_over_a_restart(dispatcher: DispatcherBook, state: State) -> None:
+def test_a_live_job_keeps_its_key_over_a_restart(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state, unique=KEY)
     dispatcher.restart()
     dispatcher.tell(submit(B, unique=KEY))
@@ -79,7 +79,7 @@ def test_a_job_that_lives_keeps_its_key_over_a_restart(dispatcher: DispatcherBoo
 
 def test_a_job_that_is_tried_again_keeps_its_key(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, unique=KEY, max_attempts=2, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     failed = dispatcher.ended(A, Outcome.ERROR, error="no data")
     dispatcher.tell(report(W1, failed), submit(B, unique=KEY))
     dispatcher.expect(ack(W1, stored=[failed.token]), TAKEN)
@@ -97,7 +97,7 @@ def test_a_job_whose_worker_was_lost_keeps_its_key(dispatcher: DispatcherBook) -
 def test_a_key_is_free_in_the_turn_in_which_its_job_ends(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, unique=KEY, reply=None))
     dispatcher.tell(cancel(A, reply=None), submit(B, unique=KEY))
-    dispatcher.expect(STORED, dispatcher.told(A))
+    dispatcher.expect(STORED, dispatcher.notice(A))
     dispatcher.tell(submit(C, unique=KEY))
     dispatcher.expect(receipt(C, ReceiptStatus.DUPLICATE, "job b holds the unique key daily", B))
 
@@ -105,7 +105,7 @@ def test_a_key_is_free_in_the_turn_in_which_its_job_ends(dispatcher: DispatcherB
 def test_a_failed_job_takes_its_key_again_when_it_is_retried(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.FAILED, unique=KEY)
     dispatcher.tell(retry(A), submit(B, unique=KEY))
-    dispatcher.expect(dispatcher.given(W1, A), receipt(A, ReceiptStatus.REOPENED), TAKEN)
+    dispatcher.expect(dispatcher.offer(W1, A), receipt(A, ReceiptStatus.REOPENED), TAKEN)
 
 
 @pytest.mark.parametrize("in_one_turn", [False, True])
@@ -116,24 +116,24 @@ def test_a_failed_job_whose_key_another_one_has_is_not_retried(
     refused = receipt(A, ReceiptStatus.REJECTED, "job b holds the unique key daily", B)
     if in_one_turn:
         dispatcher.tell(submit(B, unique=KEY, reply=None), retry(A))
-        dispatcher.expect(dispatcher.given(W1, B), refused)
+        dispatcher.expect(dispatcher.offer(W1, B), refused)
     else:
         dispatcher.tell(submit(B, unique=KEY, reply=None))
-        dispatcher.expect(dispatcher.given(W1, B))
+        dispatcher.expect(dispatcher.offer(W1, B))
         dispatcher.tell(retry(A))
         dispatcher.expect(refused)
     done = dispatcher.ended(B)
     dispatcher.tell(report(W1, done), retry(A))
     dispatcher.expect(
-        dispatcher.given(W1, A),
+        dispatcher.offer(W1, A),
         ack(W1, stored=[done.token]),
         receipt(A, ReceiptStatus.REOPENED),
-        dispatcher.told(B, "null"),
+        dispatcher.notice(B, "null"),
     )
 
 
 def test_a_lease_taken_up_again_does_not_lose_the_key(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING, unique=KEY)
     dispatcher.after(31)
-    dispatcher.tell(request(W1, dispatcher.held(A, RUNNING)), submit(B, unique=KEY))
+    dispatcher.tell(request(W1, dispatcher.claim(A, RUNNING)), submit(B, unique=KEY))
     dispatcher.expect(ack(W1), TAKEN)

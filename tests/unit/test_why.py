@@ -1,4 +1,4 @@
-"""Why a job waits: every obstacle has its sentence, and what is said agrees with how the job stands."""
+"""Why a job waits: every obstacle has its sentence, and the sentences agree with the job's state."""
 
 import pytest
 
@@ -35,7 +35,7 @@ Why = tuple[tuple[JobId, tuple[str, ...]], ...]
 
 
 def story(dispatcher: DispatcherBook, job_id: JobId = A) -> list[str]:
-    """What is said of a live job."""
+    """The explanation of a live job."""
     (((told_of, sentences),),) = looks(dispatcher, job_id)
     assert told_of == job_id
     return list(sentences)
@@ -49,7 +49,7 @@ def looks(dispatcher: DispatcherBook, *job_ids: JobId, explain: bool = True) -> 
 
 
 def waits(dispatcher: DispatcherBook) -> list[str]:
-    """What is said beside how long it has waited."""
+    """The explanation without its first sentence, how long the job has waited."""
     first, *rest = story(dispatcher)
     assert first.startswith("it has waited for ")
     return rest
@@ -58,7 +58,7 @@ def waits(dispatcher: DispatcherBook) -> list[str]:
 # --- queued -----------------------------------------------------------------------------------------------------------
 
 
-def test_nobody_is_there(dispatcher: DispatcherBook) -> None:
+def test_no_worker_is_known(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None))
     dispatcher.after(90)
     assert story(dispatcher) == [
@@ -67,7 +67,7 @@ def test_nobody_is_there(dispatcher: DispatcherBook) -> None:
     ]
 
 
-def test_nobody_runs_its_type(dispatcher: DispatcherBook) -> None:
+def test_no_worker_runs_its_type(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None), request(W1, types=[IMPORT]))
     assert waits(dispatcher) == ["none of the 1 known workers runs jobs of type backtest"]
 
@@ -84,7 +84,7 @@ def test_no_worker_has_its_tags(dispatcher: DispatcherBook) -> None:
 
 def test_its_worker_could_not_run_the_type_after_all(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.turn([report(W1, dispatcher.ended(A, Outcome.REFUSED, error="no module backtest\nTraceback"))])
     assert waits(dispatcher) == [
         "it is queued again: no module backtest",
@@ -94,13 +94,13 @@ def test_its_worker_could_not_run_the_type_after_all(dispatcher: DispatcherBook)
 
 def test_workers_are_away_drained_stopping_or_busy(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(B, C, reply=None), request(W1), request(W2, slots=2))
-    dispatcher.expect(dispatcher.given(W1, B), dispatcher.given(W2, C))
-    dispatcher.turn([submit(A, reply=None), drain(W2), request(W2, dispatcher.held(C, RUNNING), window=0)])
+    dispatcher.expect(dispatcher.offer(W1, B), dispatcher.offer(W2, C))
+    dispatcher.turn([submit(A, reply=None), drain(W2), request(W2, dispatcher.claim(C, RUNNING), window=0)])
     assert waits(dispatcher) == [
         "1 of 2 workers for its type: drained (stockworker undrain WORKER)",
         "1 of 2 workers for its type: busy",
     ]
-    dispatcher.turn([Disconnect(W2, "boot-1"), request(W1, dispatcher.held(B, RUNNING), window=0)])
+    dispatcher.turn([Disconnect(W2, "boot-1"), request(W1, dispatcher.claim(B, RUNNING), window=0)])
     assert waits(dispatcher) == [
         "1 of 2 workers for its type: not connected",
         "1 of 2 workers for its type: about to stop",
@@ -113,7 +113,7 @@ def test_a_worker_has_no_room_for_results(dispatcher: DispatcherBook) -> None:
 
 
 def test_a_worker_that_has_enough_ahead_of_it_is_busy(dispatcher: DispatcherBook) -> None:
-    """Though its window is not full: it gets more when half of it is done."""
+    """Its window is not full, but it gets more only when half of the jobs are done."""
     dispatcher.turn([submit(*(JobId(f"job-{number}") for number in range(5)), reply=None), request(W1, window=4)])
     done = [dispatcher.ended(JobId("job-0"))]
     dispatcher.turn([report(W1, *done), submit(A, reply=None)])
@@ -121,7 +121,7 @@ def test_a_worker_that_has_enough_ahead_of_it_is_busy(dispatcher: DispatcherBook
 
 
 def test_the_worker_that_can_take_it_is_given_it_in_the_same_turn(dispatcher: DispatcherBook) -> None:
-    """What is said is how things stand after the turn, as is what the store says then."""
+    """The explanation is that of the end of the turn, as is the answer from the store."""
     query = Query((A,), None, with_results=False, reply=REPLY, explain=True)
     effects = dispatcher.turn([submit(A, reply=None), query, request(W1)])
     (look,) = [effect for effect in effects if isinstance(effect, RunQuery)]
@@ -130,18 +130,18 @@ def test_the_worker_that_can_take_it_is_given_it_in_the_same_turn(dispatcher: Di
     )
 
 
-def test_it_would_be_given_out_if_we_were_connected(dispatcher: DispatcherBook) -> None:
+def test_a_worker_is_ready_but_the_link_is_down(dispatcher: DispatcherBook) -> None:
     dispatcher.restart()
     dispatcher.tell(submit(A, reply=None), request(W1))
     assert waits(dispatcher) == ["1 of 1 workers for its type: ready to get it"]
 
 
-def test_when_it_expires_is_said(dispatcher: DispatcherBook) -> None:
+def test_the_expiry_is_explained(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, expires_at=MIDDAY + 60, reply=None))
     assert waits(dispatcher)[-1] == "it expires in 60 s unless started (expires_at)"
 
 
-def test_a_lost_job_says_why_it_waits_again(dispatcher: DispatcherBook) -> None:
+def test_a_lost_job_is_queued_again_with_its_reason(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.after(31)
     assert waits(dispatcher) == [
@@ -163,7 +163,7 @@ def test_a_job_for_later(dispatcher: DispatcherBook) -> None:
 
 def test_a_job_that_failed_and_is_tried_again(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, backoff_s=8.0, reply=None), request(W1))
-    dispatcher.expect(dispatcher.given(W1, A))
+    dispatcher.expect(dispatcher.offer(W1, A))
     dispatcher.turn([report(W1, dispatcher.ended(A, Outcome.ERROR, error="no data\nTraceback"))])
     delay_s = dispatcher.job(A).ready_at - dispatcher.clock.steady
     assert story(dispatcher) == ["failure 1 of at most 3: no data", f"it will be tried again in {delay_s:.0f} s"]
@@ -180,14 +180,14 @@ def test_a_job_that_failed_and_is_tried_again(dispatcher: DispatcherBook) -> Non
         (FINISHED, "has finished it, and is about to report"),
     ],
 )
-def test_its_worker_has_said_what_it_does(dispatcher: DispatcherBook, status: LeaseStatus, doing: str) -> None:
+def test_the_status_of_the_lease_is_explained(dispatcher: DispatcherBook, status: LeaseStatus, doing: str) -> None:
     dispatcher.run_to(State.ASSIGNED)
-    dispatcher.turn([request(W1, dispatcher.held(A, status))])
+    dispatcher.turn([request(W1, dispatcher.claim(A, status))])
     dispatcher.clock.advance(10)
     assert story(dispatcher) == [f"attempt 1: worker w1 {doing}", "its lease ends in 20 s unless renewed"]
 
 
-def test_a_running_job_is_to_be_cancelled(dispatcher: DispatcherBook) -> None:
+def test_a_running_job_is_being_cancelled(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.turn([cancel(A, reply=None)])
     assert story(dispatcher)[-1] == "it is being cancelled: its worker was ordered to stop it"
@@ -197,12 +197,12 @@ def test_a_running_job_is_to_be_cancelled(dispatcher: DispatcherBook) -> None:
 
 
 @pytest.mark.parametrize("state", sorted(TERMINAL))
-def test_what_has_ended_is_left_to_the_store(dispatcher: DispatcherBook, state: State) -> None:
+def test_an_ended_job_is_left_to_the_store(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     assert looks(dispatcher, A, B) == [()]
 
 
-def test_nothing_is_explained_that_was_not_asked_for(dispatcher: DispatcherBook) -> None:
+def test_nothing_is_explained_without_a_request(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None))
     assert looks(dispatcher, A, explain=False) == [()]
 
