@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -13,7 +13,7 @@ from stockworker.protocol import codec, topics
 from stockworker.protocol.body import BATCH_CONTENT_TYPE, MAX_CONTENT
 from stockworker.protocol.codec_submit import submission_size
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, UniqueKey
-from stockworker.protocol.job import JobOptions, Priority
+from stockworker.protocol.job import Priority
 from stockworker.protocol.messages import Reply, Submission, Submit
 from stockworker.protocol.packet import Packet, Properties
 
@@ -62,12 +62,6 @@ def test_a_plain_publish_is_a_job_without_options() -> None:
 def test_a_submission_is_read_as_it_was_written(jobs: tuple[Submission, ...]) -> None:
     sent = Submit(jobs, REPLY)
     assert codec.decode(codec.encode(sent)) == sent
-
-
-def test_every_option_of_a_job_travels() -> None:
-    """FULL has a value for each option, so none is lost in the test above."""
-    defaults = JobOptions()
-    assert [each.name for each in fields(JobOptions) if getattr(FULL, each.name) == getattr(defaults, each.name)] == []
 
 
 def test_the_body_of_a_single_job_is_its_payload() -> None:
