@@ -64,7 +64,7 @@ async def observe(broker: Broker, topics: Sequence[str]) -> Observed:
 
 
 def instances(line: Topic) -> Iterator[tuple[str, Mapping[str, str]]]:
-    """Topics of a line: each id that tells who somebody is takes each name that there is."""
+    """The topics of a line, with each existing name in place of each ID."""
     names = ("alice", "bob", "boss", "dispatcher", "w1", "w2")
     who = dict.fromkeys(("worker_id", "client_id", "dispatcher_id", "drained_id"), names)
     choices = {**who, "job_id": ("j1",), "priority": ("high",), "type": ("any",)}
@@ -75,13 +75,13 @@ def instances(line: Topic) -> Iterator[tuple[str, Mapping[str, str]]]:
 def may(user: str, allowed: frozenset[Role], levels: Mapping[str, str]) -> bool:
     role = ROLES[user]
     if Role.WORKER in allowed and "worker_id" not in levels:
-        # What all workers may, everybody may: the broker can't tell who is a worker.
+        # All users have the rights of all workers: the broker does not know which users are workers.
         return True
     if role not in allowed:
         return False
     if role is Role.WORKER:
         return levels.get("worker_id", user) == user
-    # Nobody who is no worker takes part in what a worker of its own name would say and hear.
+    # A user that is not a worker has no access to the topics of a worker of the same name.
     if levels.get("worker_id") == user:
         return False
     if role is Role.DISPATCHER:
@@ -180,17 +180,17 @@ def test_a_new_client_is_let_in_by_a_reload(tmp_path: Path) -> None:
 
 
 ECHOES = {"workers/echo", "system/echo"}
-"""What stays with the broker that it was said to."""
+"""Topics that a bridge does not forward."""
 
 BEHIND = {"w1", "alice"}
-"""Who is behind the bridge, as the central broker's access list has it."""
+"""The IDs behind the bridge in the access control list of the central broker."""
 
 
 def test_a_bridge_speaks_for_its_own_workers_and_clients_alone(tmp_path: Path) -> None:
     denied, heard = asyncio.run(_as_bridge(tmp_path, sorted(BEHIND)))
     for line in TOPICS:
         for topic, levels in instances(line):
-            # What goes by the id of somebody who works or submits goes by those behind the bridge alone.
+            # A topic with the ID of a worker or client is only allowed with an ID behind the bridge.
             own = {levels[level] for level in ("worker_id", "client_id") if level in levels} <= BEHIND
             may_say = bool(line.publishers & {Role.WORKER, Role.CLIENT}) and own and line.kind not in ECHOES
             assert (topic not in denied) == may_say, topic
@@ -218,7 +218,7 @@ def test_a_bridge_passes_on_what_workers_and_clients_may_say_and_hear() -> None:
 
 
 async def _as_bridge(folder: Path, behind: Sequence[str]) -> tuple[set[str], set[str]]:
-    """Where the certificate of a bridge is denied to publish, and what of the dispatcher's it hears."""
+    """Where a bridge may not publish, and which topics of the dispatcher it may read."""
     topics = [topic for line in TOPICS for topic, _ in instances(line)]
     with Broker(folder, acl(clients=["alice", "bob"], bridges={SITE: behind})) as broker:
         bridge, dispatcher = Peer(broker, SITE), Peer(broker, "dispatcher")

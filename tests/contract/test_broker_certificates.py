@@ -45,7 +45,7 @@ def served_serial(broker: Broker) -> int:
 
 
 def test_a_reload_takes_in_each_new_revocation_list(broker: Broker) -> None:
-    """Though both are made within one second: a list says that it is newer than the one that it replaces."""
+    """Even if both are written within one second: a list is always newer than the one that it replaces."""
     for name in ("w1", "w2"):
         assert lets_in_named(broker, name)
         broker.revoke(name)
@@ -66,7 +66,7 @@ def test_the_connection_of_who_is_revoked_outlives_a_reload_and_not_a_restart(br
 
 
 def test_a_revocation_list_that_has_run_out_locks_everybody_out(broker: Broker) -> None:
-    """Which is why ours are valid for as long as the authority."""
+    """So the lists of `stockworker pki` are valid as long as the authority."""
     authority = broker.authority
     builder = x509.CertificateRevocationListBuilder().issuer_name(authority.certificate.subject)
     builder = builder.last_update(NOW - timedelta(days=3)).next_update(NOW - timedelta(days=2))
@@ -80,7 +80,7 @@ def test_a_revocation_list_that_has_run_out_locks_everybody_out(broker: Broker) 
 def test_a_revocation_list_that_can_not_be_read_lets_everybody_in_or_nobody(broker: Broker) -> None:
     """Which is why the list has to be readable for the user that Mosquitto runs as, and comes in whole files.
 
-    Everybody before 2.1, nobody from then on; a restart fails over it.
+    Before 2.1 every client is accepted, from 2.1 on none. A restart fails.
     """
     everybody = broker.version < (2, 1)
     broker.revoke("w1")
@@ -124,7 +124,7 @@ def test_keys_of_the_kind_ed25519_are_taken_on_both_sides(broker: Broker, tmp_pa
 
 @pytest.mark.parametrize("crl_checked", [True, False])
 def test_an_authority_that_is_removed(tmp_path: Path, *, crl_checked: bool) -> None:
-    """With `crlfile`, as in our template, a reload is enough to lose trust; without, only a restart is (mosquitto#3568)."""
+    """With `crlfile`, as in the template, a reload is enough to lose trust; without, only a restart is (mosquitto#3568)."""
     new = Authority.create("New", NOW)
     with Broker(tmp_path, changes={} if crl_checked else {"crlfile": None}) as broker:
         old = broker.client_context("w1")

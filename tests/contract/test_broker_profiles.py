@@ -1,4 +1,4 @@
-"""Every configuration that is shipped for Mosquitto, in a real one: it starts, says no warning, and a job passes."""
+"""Each shipped configuration in a real Mosquitto: it starts, logs no warning, and a job passes."""
 
 from pathlib import Path
 
@@ -13,8 +13,7 @@ from tests.harness.jobs import run_job
 from tests.harness.tools import publish
 from tests.harness.waiting import wait_until
 
-# Lines that old guides give, and what Mosquitto says to them, in any version from 2.0.11 to 2.1: docs/mosquitto.md says
-# what replaces them.
+# Lines from old guides, and the errors of Mosquitto 2.0.11 to 2.1 about them. docs/mosquitto.md has their replacements.
 REFUSED = {
     "keepalive_interval 60": ("Invalid bridge configuration", "requires a bridge"),
     "cleansession true": ("Invalid bridge configuration", "requires a bridge"),
@@ -54,21 +53,21 @@ def warnings(broker: Broker) -> list[str]:
     """What the broker complained about when it started."""
     start, running, _ = broker.log.partition(" running\n")
     assert running
-    # The harness, not the configuration, may run it as root; the access list says of its one pattern that it is meant so.
+    # The harness, not the configuration, may run it as root. The access control list explains its pattern without %u.
     expected = ("should not be run as root", "ACL pattern 'system/dispatcher' does not contain")
     lines = [line for line in start.splitlines() if "Warning" in line or "Error" in line]
     return [line for line in lines if not any(each in line for each in expected)]
 
 
 def test_what_a_site_says_while_it_is_cut_off_arrives_later(tmp_path: Path) -> None:
-    """A bare submission, too, that nobody repeats; the site's own worker runs it then."""
+    """Also a bare submission, which is not repeated; the site's own worker runs it."""
     with Fleet(tmp_path, workers=1, settings={"handlers": python_handlers("echo")}, profile=Profile.BRIDGE) as fleet:
         run_job(fleet, "echo")
         fleet.broker.stop()
         publish(fleet.site, "client", "jobs/queue/normal/echo", "1", "-D", "publish", "user-property", "id", "cut-off")
         fleet.broker.start()
         done = "SELECT id FROM job WHERE id = 'cut-off' AND state = 'completed'"
-        wait_until(lambda: fleet.stored(done), "the job that was said while the link was down is done", 60)
+        wait_until(lambda: fleet.stored(done), "the job that was submitted while the link was down is done", 60)
         assert fleet.outcomes("cut-off") == ["ok"]
 
 
@@ -82,7 +81,7 @@ def test_mosquitto_refuses_what_old_guides_give(tmp_path: Path, line: str) -> No
 @pytest.mark.parametrize("line", IGNORED)
 def test_mosquitto_warns_of_what_it_ignores(tmp_path: Path, line: str) -> None:
     with Broker(tmp_path, changes=option(line)) as broker:
-        wait_until(lambda: IGNORED[line] in broker.log, "the broker's log says so")
+        wait_until(lambda: IGNORED[line] in broker.log, "the broker logs that it ignores the line")
 
 
 @pytest.mark.parametrize("line", [*REFUSED, *IGNORED])

@@ -31,7 +31,7 @@ def sign_in(broker: Broker, context: ssl.SSLContext) -> bytes:
 
 
 def test_starts_without_a_warning(broker: Broker) -> None:
-    sign_in(broker, broker.client_context("w1"))  # whoever answers is done with starting
+    sign_in(broker, broker.client_context("w1"))  # a broker that answers has finished its start
     start, running, _ = broker.log.partition(" running\n")
     assert running
     warnings = [line for line in start.splitlines() if "Warning" in line or "Error" in line]
@@ -44,14 +44,14 @@ def test_lets_in_who_has_a_certificate_of_the_fleet(broker: Broker) -> None:
     assert (answer[0], answer[3]) == (CONNACK, 0)
 
 
-# The broker's alert may be lost behind the reset of the connection: only its log is sure to say why.
+# The broker's alert may be lost behind the reset of the connection. Only its log always has the reason.
 REFUSED = (ssl.SSLError, ConnectionError)
 
 
 def test_refuses_a_client_without_certificate(broker: Broker) -> None:
     with pytest.raises(REFUSED):
         sign_in(broker, client_context(broker.ca_file))
-    wait_until(lambda: "peer did not return a certificate" in broker.log, "the broker's log says why")
+    wait_until(lambda: "peer did not return a certificate" in broker.log, "the broker logs the reason")
 
 
 def test_refuses_a_certificate_of_another_authority(broker: Broker, tmp_path: Path) -> None:
@@ -59,14 +59,14 @@ def test_refuses_a_certificate_of_another_authority(broker: Broker, tmp_path: Pa
         stranger = other.identity("w1")
     with pytest.raises(REFUSED):
         sign_in(broker, client_context(broker.ca_file, stranger.certificate, stranger.key))
-    wait_until(lambda: "certificate verify failed" in broker.log, "the broker's log says why")
+    wait_until(lambda: "certificate verify failed" in broker.log, "the broker logs the reason")
 
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_1, ssl.TLSVersion.TLSv1])
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion.TLSv1:DeprecationWarning")
 def test_refuses_old_versions_of_tls(broker: Broker, version: ssl.TLSVersion) -> None:
     context = broker.client_context("w1")
-    context.set_ciphers("ALL:@SECLEVEL=0")  # else it is our own OpenSSL that refuses
+    context.set_ciphers("ALL:@SECLEVEL=0")  # else the client's own OpenSSL refuses
     context.minimum_version = context.maximum_version = version
     with pytest.raises(ssl.SSLError, match="ALERT_PROTOCOL_VERSION"):
         sign_in(broker, context)

@@ -1,4 +1,4 @@
-"""An authority that is not ours: a root, an intermediate that signs, and short-lived revocation lists, made by OpenSSL."""
+"""An external authority: a root, an intermediate that signs, and short-lived revocation lists, made by OpenSSL."""
 
 import subprocess
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ def company(tmp_path_factory: pytest.TempPathFactory) -> Company:
 
 @pytest.fixture
 def broker(company: Company, tmp_path: Path) -> Iterator[Broker]:
-    """A broker with the company's certificates in place of ours."""
+    """A broker with certificates of the company's authority."""
     with Broker(tmp_path) as broker:
         server = company.issue("broker", "server")
         broker.ca_file.write_bytes(company.root.read_bytes())
@@ -136,5 +136,5 @@ def test_a_check_finds_nothing_wrong_with_a_chain(company: Company, tmp_path: Pa
         f"key_file: {who.key}}}\n"
     )
     done = run(config, "check", "--offline", "--json")
-    assert [finding for finding in done.json_lines if finding["verdict"] == "fail"] == []
+    assert [finding for finding in done.json_lines if finding["severity"] == "fail"] == []
     assert not any("and not by the authority" in finding["text"] for finding in done.json_lines)

@@ -202,7 +202,7 @@ class Fleet:
         self.job_store = folder / "dispatcher" / "jobs.sqlite3"
         self.dispatcher = self._service("dispatcher", "dispatcher", "dispatcher")
         self.workers = [
-            self._service(f"worker-{number}", f"host-{number}", "agent", "--instance", str(number))
+            self._service(f"worker-{number}", f"host-{number}", "worker", "--instance", str(number))
             for number in range(1, workers + 1)
         ]
         self._watchdog_s = watchdog_s

@@ -231,14 +231,14 @@ def test_a_batch_is_stored_and_waited_for(fleet: Fleet) -> None:
     done = run(fleet, "submit", "length", "--batch", "-", "--wait", "--json", stdin=lines)
 
     receipts = {entry["line"]: entry for entry in done.json_lines if "line" in entry}
-    endings = {entry["id"]: entry for entry in done.json_lines if "state" in entry}
+    completions = {entry["id"]: entry for entry in done.json_lines if "state" in entry}
     assert done.status == 1
     assert receipts == {
         1: {"line": 1, "job_id": "batch-1", "id": "batch-1", "status": "stored"},
         3: {"line": 3, "job_id": "batch-2", "id": "batch-2", "status": "stored"},
     }
-    assert endings["batch-1"] == {"job_id": "batch-1", "id": "batch-1", "state": "completed", "result": 3}
-    assert endings["batch-2"]["state"] == "failed"
+    assert completions["batch-1"] == {"job_id": "batch-1", "id": "batch-1", "state": "completed", "result": 3}
+    assert completions["batch-2"]["state"] == "failed"
     assert done.errors == "stockworker: 2 jobs: 2 stored\n"
 
 

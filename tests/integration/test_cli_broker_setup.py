@@ -121,7 +121,7 @@ def test_whoever_gets_a_certificate_gets_into_the_access_list(done: Place) -> No
     assert done.setup().output == NOTHING
 
 
-def test_what_was_asked_for_holds_until_something_else_is(done: Place) -> None:
+def test_options_of_the_last_run_apply_until_others_are_given(done: Place) -> None:
     assert wrote(done.setup("--profile", "wan", "--operator", "anna")) == {"acl", "stockworker.conf"}
     assert done.setup().output == NOTHING
     assert "max_connections" in done.config.read_text()

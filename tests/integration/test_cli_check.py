@@ -26,12 +26,12 @@ def config(fleet: Fleet) -> Path:
     return fleet.config_file("client")
 
 
-def verdicts(finished: Finished) -> list[tuple[str, str]]:
-    return [(finding["check"], finding["verdict"]) for finding in finished.json_lines]
+def severities(finished: Finished) -> list[tuple[str, str]]:
+    return [(finding["check"], finding["severity"]) for finding in finished.json_lines]
 
 
-def worst(finished: Finished, verdict: str) -> list[str]:
-    return [finding["text"] for finding in finished.json_lines if finding["verdict"] == verdict]
+def worst(finished: Finished, severity: str) -> list[str]:
+    return [finding["text"] for finding in finished.json_lines if finding["severity"] == severity]
 
 
 @pytest.mark.parametrize(
@@ -45,7 +45,7 @@ def test_all_is_well_for_who_submits(fleet: Fleet, identity: str, rights: str) -
     done = run(fleet.config_file(identity), "check", "--json")
 
     assert done.status == 0
-    assert verdicts(done) == [
+    assert severities(done) == [
         ("configuration", "ok"),
         ("tls", "ok"),
         ("tls", "ok"),
@@ -117,7 +117,7 @@ def test_everything_that_is_wrong_in_the_files_is_told_at_once(config: Path) -> 
     done = run(changed(config, "wrong", worker={"slots": 1}, log={"level": "loud"}), "check", "--json")
 
     assert done.status == 1
-    assert verdicts(done) == [("configuration", "fail"), ("configuration", "fail")]
+    assert severities(done) == [("configuration", "fail"), ("configuration", "fail")]
 
 
 def test_a_missing_key_file(config: Path) -> None:
@@ -130,7 +130,7 @@ def test_a_missing_key_file(config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("issued", "lifetime", "verdict", "text"),
+    ("issued", "lifetime", "severity", "text"),
     [
         (NOW - timedelta(days=40), timedelta(days=30), "fail", "expired on"),
         (NOW, timedelta(days=29), "warn", "expires on"),
@@ -138,7 +138,7 @@ def test_a_missing_key_file(config: Path) -> None:
     ],
 )
 def test_a_certificate_out_of_its_time(
-    fleet: Fleet, config: Path, issued: datetime, lifetime: timedelta, verdict: str, text: str
+    fleet: Fleet, config: Path, issued: datetime, lifetime: timedelta, severity: str, text: str
 ) -> None:
     identity = fleet.broker.authority.issue(Subject("client"), issued, lifetime)
     certificate, key = identity.save(fleet.folder / "old", "client")
@@ -146,8 +146,8 @@ def test_a_certificate_out_of_its_time(
     old = changed(config, "old", tls={"cert_file": str(certificate), "key_file": str(key)})
     done = run(old, "check", "--offline", "--json")
 
-    assert done.status == (1 if verdict == "fail" else 0)
-    (found,) = worst(done, verdict)
+    assert done.status == (1 if severity == "fail" else 0)
+    (found,) = worst(done, severity)
     assert text in found
 
 

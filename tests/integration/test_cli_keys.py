@@ -59,7 +59,7 @@ def test_private_keys_are_never_printed(config: Path) -> None:
 
 def test_a_rotation_keeps_the_old_keys_for_a_while(config: Path) -> None:
     set_up(config)
-    config.with_name("keyring").write_text("# ours\n" + config.with_name("keyring").read_text())
+    config.with_name("keyring").write_text("# a comment\n" + config.with_name("keyring").read_text())
     before = clock.wall()
     done = run(config, "rotate", "group", "prices", "--starts-in", "2h", "--overlap", "3d")
     ring = keyring.load(config.with_name("keyring"))
@@ -70,7 +70,7 @@ def test_a_rotation_keeps_the_old_keys_for_a_while(config: Path) -> None:
     assert (new.types, new.not_after) == (old.types, None)
     assert before + 7190 < (new.not_before or 0) < before + 7260
     assert old.not_after == (new.not_before or 0) + 3 * 86400
-    assert config.with_name("keyring").read_text().startswith("# ours\n")
+    assert config.with_name("keyring").read_text().startswith("# a comment\n")
     made = keys.load(config.with_name("prices.pem"))
     assert [key.id for key in made.opening] == [*new.ids, *old.ids]
     exported = run(config, "export", "group", "prices").output.splitlines()

@@ -20,7 +20,7 @@ CONFIG = Path("/nonexistent.yml")  # none of these commands reads the configurat
 
 @pytest.fixture
 def ca(tmp_path: Path) -> Path:
-    """The folder of an authority that is there."""
+    """The folder of an existing authority."""
     folder = tmp_path / "ca"
     assert pki(folder, "init").status == 0
     return folder

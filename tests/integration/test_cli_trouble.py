@@ -1,4 +1,4 @@
-"""Each thing that can be wrong is told apart: by its text for people, by its exit status for programs."""
+"""Each error has its own text for people and an exit status for programs."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -83,7 +83,7 @@ def test_the_broker_does_not_trust_our_certificate(fleet: Fleet, config: Path) -
 
 
 def test_the_broker_does_not_let_us_in(fleet: Fleet, config: Path) -> None:
-    # Without a name from a certificate we are anonymous to it.
+    # Without a name from a certificate, the client is anonymous.
     changes = {"require_certificate": "false", "use_identity_as_username": None}
     with Broker(fleet.folder / "closed", changes=changes) as broker:
         sections: dict[str, dict[str, object]] = {
@@ -94,7 +94,7 @@ def test_the_broker_does_not_let_us_in(fleet: Fleet, config: Path) -> None:
         }
         stranger = changed(config, "anonymous", **sections)
         asked = run(stranger, "stats")
-        served = {name: run(stranger, name) for name in ("agent", "dispatcher")}
+        served = {name: run(stranger, name) for name in ("worker", "dispatcher")}
 
     assert asked.status == 77
     assert "the broker refused the connection: not authorized" in only_error(asked)
@@ -132,7 +132,7 @@ def test_what_is_for_operators_is_denied_to_clients(fleet: Fleet, words: tuple[s
     assert "`stockworker acl --operator client`" in error
 
 
-@pytest.mark.parametrize("command_line", ["stats", "agent", "dispatcher"])
+@pytest.mark.parametrize("command_line", ["stats", "worker", "dispatcher"])
 def test_the_configuration_is_wrong(fleet: Fleet, config: Path, command_line: str) -> None:
     done = run(changed(config, "wrong", worker={"slots": 1}, log={"level": "loud"}), command_line)
 
@@ -142,7 +142,7 @@ def test_the_configuration_is_wrong(fleet: Fleet, config: Path, command_line: st
 
 
 @pytest.mark.parametrize(
-    ("service", "section", "key"), [("agent", "worker", "journal"), ("dispatcher", "dispatcher", "store")]
+    ("service", "section", "key"), [("worker", "worker", "journal"), ("dispatcher", "dispatcher", "store")]
 )
 def test_a_store_can_not_be_used(config: Path, service: str, section: str, key: str) -> None:
     done = run(changed(config, "homeless", **{section: {key: "/nonexistent/file.sqlite3"}}), service)

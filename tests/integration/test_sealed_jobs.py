@@ -387,7 +387,7 @@ def test_check_verifies_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: 
 
     assert f"ok    encryption     {fleet_keys.ring}: submitter client has valid keys" in fine.output
     findings = [finding for finding in worker.json_lines if finding["check"] == "encryption"]
-    assert [finding["verdict"] for finding in findings] == ["ok", "warn"]
+    assert [finding["severity"] for finding in findings] == ["ok", "warn"]
     assert "no group in the keyring runs data_import, price_update, technical_analysis" in findings[1]["text"]
     assert open_key.status == 1
     assert f"Run 'chmod 600 {exposed}'" in open_key.output

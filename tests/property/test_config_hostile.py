@@ -1,4 +1,4 @@
-"""Whatever a configuration file holds, the answer is a configuration or an error that says what is wrong."""
+"""Any configuration file gives a configuration or an error with a reason."""
 
 import tempfile
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""Whatever claims to be sealed is opened, or refused by one error that says why; whatever was changed is refused."""
+"""Any sealed string is opened, or refused by one error with a reason. Every changed string is refused."""
 
 import json
 from base64 import urlsafe_b64decode

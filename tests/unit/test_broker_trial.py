@@ -1,4 +1,4 @@
-"""A copy of Mosquitto's configuration disturbs nobody; and what Mosquitto has to be told of a change."""
+"""A sandboxed copy of a configuration can't affect other brokers; and whether a change needs a restart or a reload."""
 
 from itertools import count
 from pathlib import PurePath

@@ -222,7 +222,7 @@ def test_a_request_is_signed_without_its_key_leaving_home(
 
 
 def test_a_request_for_the_key_of_somebody_else_is_refused(tmp_path: Path) -> None:
-    """Its signature is what proves that whoever made it holds the key."""
+    """The signature proves that the author of the request has the key."""
     der = bytearray(x509.load_pem_x509_csr(make_request("w1")[0]).public_bytes(serialization.Encoding.DER))
     der[-1] ^= 1
     forged = x509.load_der_x509_csr(bytes(der)).public_bytes(serialization.Encoding.PEM)

@@ -10,15 +10,15 @@ from stockworker.terminal import arguments
 
 
 @pytest.mark.parametrize(
-    ("written", "epoch_s"),
+    ("written", "unix_s"),
     [
         ("2026-05-01T09:30:00Z", 1777627800.0),
         ("2026-05-01T11:30:00+02:00", 1777627800.0),
         ("2026-05-01 09:30:00.5Z", 1777627800.5),
     ],
 )
-def test_a_moment_is_rfc_3339(written: str, epoch_s: float) -> None:
-    assert arguments.moment(written) == epoch_s
+def test_a_moment_is_rfc_3339(written: str, unix_s: float) -> None:
+    assert arguments.moment(written) == unix_s
 
 
 @pytest.mark.parametrize(("written", "delay_s"), [("90s", 90), ("5m", 300), ("1.5h", 5400), ("2d", 172800)])

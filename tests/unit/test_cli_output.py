@@ -73,7 +73,7 @@ def ended(state: State, result: str | None = None, reason: str | None = None) ->
 
 
 @pytest.mark.parametrize(
-    ("ending", "fields"),
+    ("completion", "fields"),
     [
         (ended(State.COMPLETED, '{"x": [1]}'), {"state": "completed", "result": {"x": [1]}}),
         (ended(State.COMPLETED), {"state": "completed", "result": None}),
@@ -82,10 +82,10 @@ def ended(state: State, result: str | None = None, reason: str | None = None) ->
         (ended(State.CANCELLED), {"state": "cancelled"}),
     ],
 )
-def test_an_ending_for_programs(ending: Completion, fields: dict[str, object]) -> None:
-    assert completion_fields(ending) == {"job_id": "a", "id": "a", **fields}
+def test_a_completion_for_programs(completion: Completion, fields: dict[str, object]) -> None:
+    assert completion_fields(completion) == {"job_id": "a", "id": "a", **fields}
 
 
-def test_an_ending_for_people_is_one_line() -> None:
+def test_a_completion_for_people_is_one_line() -> None:
     assert describe(ended(State.FAILED, reason="boom\x07\nat line 1")) == "a failed: boom\\x07"
     assert describe(ended(State.EXPIRED)) == "a expired"

@@ -1,4 +1,4 @@
-"""Which jobs a client has to ask about, and which it would have heard of."""
+"""Which jobs a client must query, and for which no notice can be missing."""
 
 import asyncio
 
@@ -15,20 +15,20 @@ def ended(job_id: JobId) -> Completion:
 
 def test_jobs_of_others_may_have_ended_before_anybody_listened() -> None:
     async def scenario() -> None:
-        endings = Completions()
-        endings.expect([A], connection=1)
-        assert endings.watch(Watch([A, B], connection=1)) == [B]
+        completions = Completions()
+        completions.expect([A], connection=1)
+        assert completions.watch(Watch([A, B], connection=1)) == [B]
 
     asyncio.run(scenario())
 
 
 def test_a_job_that_ends_before_its_receipt_is_seen_is_remembered() -> None:
     async def scenario() -> None:
-        endings = Completions()
-        endings.expect([A], connection=1)
-        endings.settle(ended(A))
+        completions = Completions()
+        completions.expect([A], connection=1)
+        completions.settle(ended(A))
         watch = Watch([A], connection=1)
-        assert endings.watch(watch) == []
+        assert completions.watch(watch) == []
         assert watch.ended.get_nowait() == ended(A)
         assert not watch.open
 
@@ -37,11 +37,11 @@ def test_a_job_that_ends_before_its_receipt_is_seen_is_remembered() -> None:
 
 def test_after_a_lost_connection_nothing_is_taken_for_heard() -> None:
     async def scenario() -> None:
-        endings = Completions()
-        endings.expect([A, B], connection=1)
-        endings.settle(ended(A))
+        completions = Completions()
+        completions.expect([A, B], connection=1)
+        completions.settle(ended(A))
         watch = Watch([A, B], connection=2)
-        assert endings.watch(watch) == [B]
+        assert completions.watch(watch) == [B]
         assert watch.ended.get_nowait() == ended(A)
 
     asyncio.run(scenario())
@@ -49,23 +49,23 @@ def test_after_a_lost_connection_nothing_is_taken_for_heard() -> None:
 
 def test_a_duplicate_may_have_ended_long_ago() -> None:
     async def scenario() -> None:
-        endings = Completions()
-        endings.expect([A, B], connection=1)
-        endings.forget([B, None])
-        assert endings.watch(Watch([A, B], connection=1)) == [B]
+        completions = Completions()
+        completions.expect([A, B], connection=1)
+        completions.forget([B, None])
+        assert completions.watch(Watch([A, B], connection=1)) == [B]
 
     asyncio.run(scenario())
 
 
 def test_everybody_who_waits_is_told_once() -> None:
     async def scenario() -> None:
-        endings = Completions()
+        completions = Completions()
         one, other, gone = Watch([A, C], 1), Watch([A], 1), Watch([A], 1)
         for watch in (one, other, gone):
-            endings.watch(watch)
-        endings.unwatch(gone)
-        endings.settle(ended(A))
-        endings.settle(ended(A))
+            completions.watch(watch)
+        completions.unwatch(gone)
+        completions.settle(ended(A))
+        completions.settle(ended(A))
         assert one.ended.qsize() == 1
         assert other.ended.qsize() == 1
         assert gone.ended.empty()

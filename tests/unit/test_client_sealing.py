@@ -1,4 +1,4 @@
-"""A client's secrecy: payloads sealed as they leave, results believed only from workers that the keyring knows."""
+"""The sealing of a client: payloads are sealed, and only results of trusted workers are accepted."""
 
 import asyncio
 from collections.abc import Iterable
@@ -29,8 +29,8 @@ NOW = datetime(2026, 5, 1, tzinfo=UTC)
 TYPES = ["price_update"]
 
 
-class Office:
-    """A submitter's files, and the worker at the other end."""
+class Submitter:
+    """The files of a submitter, and the worker that runs its jobs."""
 
     def __init__(self, folder: Path) -> None:
         self.ring = folder / "keyring"
@@ -48,7 +48,7 @@ class Office:
     def write(self, lines: Iterable[Entry]) -> None:
         keyring.write(self.ring, "".join(f"{keyring.show(entry)}\n" for entry in lines))
 
-    def secrecy(self, **changes: Any) -> ClientSealing:
+    def sealing(self, **changes: Any) -> ClientSealing:
         return ClientSealing(DESK, Encryption(keyring=self.ring, key=self.key, **changes))
 
     def worker(self) -> WorkerSeal:
@@ -61,81 +61,81 @@ class Office:
 
 
 @pytest.fixture
-def office(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Office:
-    office = Office(tmp_path)
-    monkeypatch.setattr(clock, "wall", lambda: office.time)
-    monkeypatch.setattr(clock, "monotonic", lambda: office.time)
-    return office
+def desk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Submitter:
+    desk = Submitter(tmp_path)
+    monkeypatch.setattr(clock, "wall", lambda: desk.time)
+    monkeypatch.setattr(clock, "monotonic", lambda: desk.time)
+    return desk
 
 
-def seal(secrecy: ClientSealing, *jobs: Submission) -> list[Submission]:
-    return asyncio.run(secrecy.seal_all(jobs))
+def seal(sealing: ClientSealing, *jobs: Submission) -> list[Submission]:
+    return asyncio.run(sealing.seal_all(jobs))
 
 
 def ended(result: str | None, state: State = State.COMPLETED, reason: str | None = None) -> Completion:
     return Completion(JOB, state, result, reason)
 
 
-def test_a_payload_leaves_sealed_and_its_result_comes_back(office: Office) -> None:
-    secrecy = office.secrecy()
-    (sent,) = seal(secrecy, job({"symbol": "ACME"}))
+def test_a_payload_leaves_sealed_and_its_result_comes_back(desk: Submitter) -> None:
+    sealing = desk.sealing()
+    (sent,) = seal(sealing, job({"symbol": "ACME"}))
 
     assert replace(sent, payload="") == replace(job(), payload="")
-    assert office.worker().open_job(sent.payload, JOB, sent.type, office.time).payload == '{"symbol": "ACME"}'
-    assert secrecy.open(ended(office.answer(sent.payload, '"rich"'))) == ended('"rich"')
+    assert desk.worker().open_job(sent.payload, JOB, sent.type, desk.time).payload == '{"symbol": "ACME"}'
+    assert sealing.open(ended(desk.answer(sent.payload, '"rich"'))) == ended('"rich"')
 
 
-def test_a_job_without_an_id_gets_one(office: Office) -> None:
-    (sent,) = seal(office.secrecy(), replace(job(), job_id=None))
+def test_a_job_without_an_id_gets_one(desk: Submitter) -> None:
+    (sent,) = seal(desk.sealing(), replace(job(), job_id=None))
     assert sent.job_id == read_job(sent.payload).header.id
 
 
-def test_what_is_sealed_already_is_left_as_it_is(office: Office) -> None:
-    (sent,) = seal(office.secrecy(), job())
-    assert seal(office.secrecy(), sent) == [sent]
+def test_what_is_sealed_already_is_left_as_it_is(desk: Submitter) -> None:
+    (sent,) = seal(desk.sealing(), job())
+    assert seal(desk.sealing(), sent) == [sent]
 
 
 def test_nothing_is_sealed_where_nothing_is_configured() -> None:
-    secrecy = ClientSealing(DESK, None)
-    assert seal(secrecy, job()) == [job()]
-    assert secrecy.open(ended("1")) == ended("1")
+    sealing = ClientSealing(DESK, None)
+    assert seal(sealing, job()) == [job()]
+    assert sealing.open(ended("1")) == ended("1")
 
 
-def test_a_type_without_a_group_is_refused_or_sent_plain(office: Office) -> None:
+def test_a_type_without_a_group_is_refused_or_sent_plain(desk: Submitter) -> None:
     other = job(job_type="data_import")
     with pytest.raises(JobRejected, match=r"job job-1 can't be sealed: the keyring has no valid group for data_import"):
-        seal(office.secrecy(), job(job_id="job-0"), other)
-    assert seal(office.secrecy(required=False), other) == [other]
+        seal(desk.sealing(), job(job_id="job-0"), other)
+    assert seal(desk.sealing(required=False), other) == [other]
 
 
 @pytest.mark.parametrize("wrong", [{"expires_at": float("nan")}, {"payload": "\ud800"}])
-def test_what_makes_no_sense_is_refused(office: Office, wrong: dict[str, Any]) -> None:
+def test_what_makes_no_sense_is_refused(desk: Submitter, wrong: dict[str, Any]) -> None:
     with pytest.raises(JobRejected, match="job job-1 can't be sealed"):
-        seal(office.secrecy(), replace(job(), **wrong))
+        seal(desk.sealing(), replace(job(), **wrong))
 
 
-def test_a_job_that_never_expires_is_sealed_until_the_end_of_time(office: Office) -> None:
-    (sent,) = seal(office.secrecy(), replace(job(), expires_at=float("inf")))
+def test_a_job_that_never_expires_is_sealed_until_the_end_of_time(desk: Submitter) -> None:
+    (sent,) = seal(desk.sealing(), replace(job(), expires_at=float("inf")))
     assert read_job(sent.payload).header.until == 253_402_300_799
 
 
-def test_a_payload_that_is_too_large_sealed(office: Office) -> None:
+def test_a_payload_that_is_too_large_sealed(desk: Submitter) -> None:
     with pytest.raises(JobRejected, match="the payload is too large; sealing adds a third"):
-        seal(office.secrecy(), job("x" * 190_000))
+        seal(desk.sealing(), job("x" * 190_000))
 
 
 @pytest.mark.parametrize(("key", "problem"), [(None, "encryption.key is required"), ("/nonexistent", "No such file")])
-def test_a_client_without_keys_says_so(office: Office, key: str | None, problem: str) -> None:
-    secrecy = ClientSealing(DESK, Encryption(keyring=office.ring, key=None if key is None else Path(key)))
+def test_a_client_without_keys_says_so(desk: Submitter, key: str | None, problem: str) -> None:
+    sealing = ClientSealing(DESK, Encryption(keyring=desk.ring, key=None if key is None else Path(key)))
     with pytest.raises(ConfigError, match=problem):
-        seal(secrecy, job())
+        seal(sealing, job())
 
 
-# --- results that are not to be believed --------------------------------------------------------------------------------
+# --- results that are not trustworthy -----------------------------------------------------------------------------------
 
 
-def refusal(secrecy: ClientSealing, result: str | None) -> str:
-    got = secrecy.open(ended(result))
+def refusal(sealing: ClientSealing, result: str | None) -> str:
+    got = sealing.open(ended(result))
     assert (got.state, got.result) == (State.COMPLETED, None)
     assert got.reason is not None
     return got.reason
@@ -143,114 +143,114 @@ def refusal(secrecy: ClientSealing, result: str | None) -> str:
 
 @pytest.mark.parametrize("forged", ['"forged"', None])
 @pytest.mark.parametrize("required", [True, False])
-def test_a_plain_result_of_a_sealed_job(office: Office, forged: str | None, *, required: bool) -> None:
-    secrecy = office.secrecy(required=required)
-    seal(secrecy, job())
-    assert refusal(secrecy, forged) == "the result is refused: it is not sealed, but must be"
+def test_a_plain_result_of_a_sealed_job(desk: Submitter, forged: str | None, *, required: bool) -> None:
+    sealing = desk.sealing(required=required)
+    seal(sealing, job())
+    assert refusal(sealing, forged) == "the result is refused: it is not sealed, but must be"
 
 
-def test_a_plain_result_of_a_plain_job(office: Office) -> None:
-    assert office.secrecy(required=False).open(ended("1")) == ended("1")
-    assert "not sealed" in refusal(office.secrecy(), "1")
+def test_a_plain_result_of_a_plain_job(desk: Submitter) -> None:
+    assert desk.sealing(required=False).open(ended("1")) == ended("1")
+    assert "not sealed" in refusal(desk.sealing(), "1")
 
 
-def test_a_result_of_another_submission_under_the_same_id(office: Office) -> None:
-    secrecy = office.secrecy()
-    ((first,), (second,)) = seal(secrecy, job("first")), seal(secrecy, job("second"))
-    old = office.answer(first.payload, "1")
+def test_a_result_of_another_submission_under_the_same_id(desk: Submitter) -> None:
+    sealing = desk.sealing()
+    ((first,), (second,)) = seal(sealing, job("first")), seal(sealing, job("second"))
+    old = desk.answer(first.payload, "1")
 
-    assert "another job" in refusal(secrecy, old)
-    assert secrecy.open(ended(office.answer(second.payload, "2"))).result == "2"
-    secrecy.forget([JOB, None])  # the dispatcher had it before, with a payload that we don't know
-    assert secrecy.open(ended(old)).result == "1"
-
-
-def test_a_result_of_a_worker_that_the_keyring_does_not_know(office: Office) -> None:
-    secrecy = office.secrecy()
-    (sent,) = seal(secrecy, job())
-    result = office.answer(sent.payload, "1")
-    office.write(office.lines[:1])
-    office.time += 1
-
-    assert "worker edge-7-1 is not trusted" in refusal(secrecy, result)
+    assert "another job" in refusal(sealing, old)
+    assert sealing.open(ended(desk.answer(second.payload, "2"))).result == "2"
+    sealing.forget([JOB, None])  # the dispatcher had the job before, with another payload
+    assert sealing.open(ended(old)).result == "1"
 
 
-def test_a_sealed_result_where_nothing_is_configured(office: Office) -> None:
-    (sent,) = seal(office.secrecy(), job())
-    assert "no section 'encryption'" in refusal(ClientSealing(DESK, None), office.answer(sent.payload, "1"))
+def test_a_result_of_a_worker_that_the_keyring_does_not_know(desk: Submitter) -> None:
+    sealing = desk.sealing()
+    (sent,) = seal(sealing, job())
+    result = desk.answer(sent.payload, "1")
+    desk.write(desk.lines[:1])
+    desk.time += 1
+
+    assert "worker edge-7-1 is not trusted" in refusal(sealing, result)
+
+
+def test_a_sealed_result_where_nothing_is_configured(desk: Submitter) -> None:
+    (sent,) = seal(desk.sealing(), job())
+    assert "no section 'encryption'" in refusal(ClientSealing(DESK, None), desk.answer(sent.payload, "1"))
 
 
 # --- reasons ------------------------------------------------------------------------------------------------------------
 
 
-def test_reasons_are_opened_wherever_they_stand(office: Office) -> None:
-    secrecy = office.secrecy()
-    (sent,) = seal(secrecy, job())
-    error = office.answer(sent.payload, "no price: ACME", SealKind.ERROR)
+def test_reasons_are_opened_wherever_they_stand(desk: Submitter) -> None:
+    sealing = desk.sealing()
+    (sent,) = seal(sealing, job())
+    error = desk.answer(sent.payload, "no price: ACME", SealKind.ERROR)
     reason, read = f"{error} (attempt 1 of 1)", "no price: ACME (attempt 1 of 1)"
 
-    assert secrecy.open(ended(None, State.FAILED, reason)) == ended(None, State.FAILED, read)
-    assert secrecy.open_view(view(State.FAILED, reason)).reason == read
+    assert sealing.open(ended(None, State.FAILED, reason)) == ended(None, State.FAILED, read)
+    assert sealing.open_view(view(State.FAILED, reason)).reason == read
     attempt = AttemptView(1, WorkerId(EDGE), Token("t"), 1.0, 2.0, Outcome.ERROR, 1.0, error)
-    story = secrecy.open_explanation(Explanation(JOB, (f"it is failed: {reason}",), (attempt,)))
+    story = sealing.open_explanation(Explanation(JOB, (f"it is failed: {reason}",), (attempt,)))
     assert story == Explanation(JOB, (f"it is failed: {read}",), (replace(attempt, error="no price: ACME"),))
 
 
-def test_reasons_for_somebody_else_are_not_shown_as_noise(office: Office) -> None:
-    (sent,) = seal(office.secrecy(), job())
-    error = office.answer(sent.payload, "no price: ACME", SealKind.ERROR)
+def test_reasons_for_somebody_else_are_not_shown_as_noise(desk: Submitter) -> None:
+    (sent,) = seal(desk.sealing(), job())
+    error = desk.answer(sent.payload, "no price: ACME", SealKind.ERROR)
 
     assert ClientSealing(DESK, None).readable(JOB, f"{error} (x)") == "(sealed for its submitter) (x)"
-    other = office.secrecy().readable(JobId("job-2"), error)
+    other = desk.sealing().readable(JobId("job-2"), error)
     assert other == "(sealed for its submitter): it was sealed as the error of another job, job-1"
-    assert office.secrecy().readable(JOB, "worker w was lost") == "worker w was lost"
-    assert office.secrecy().readable(JOB, None) is None
+    assert desk.sealing().readable(JOB, "worker w was lost") == "worker w was lost"
+    assert desk.sealing().readable(JOB, None) is None
 
 
 def view(state: State, reason: str | None = None, result: str | None = None) -> JobView:
     return JobView(JOB, JobType(TYPES[0]), Priority.NORMAL, state, 1.0, 1.0, 2.0, 1, 0, 0, None, False, reason, result)  # noqa: FBT003 (a record)
 
 
-def test_a_view_with_a_result_is_opened_like_an_ending(office: Office) -> None:
-    secrecy = office.secrecy()
-    (sent,) = seal(secrecy, job())
-    result = office.answer(sent.payload, "1")
+def test_a_view_with_a_result_is_opened_like_a_completion(desk: Submitter) -> None:
+    sealing = desk.sealing()
+    (sent,) = seal(sealing, job())
+    result = desk.answer(sent.payload, "1")
 
-    assert secrecy.open_view(view(State.COMPLETED, result=result), with_result=True).result == "1"
-    assert secrecy.open_view(view(State.COMPLETED)).reason is None
-    forged = secrecy.open_view(view(State.COMPLETED, result="2"), with_result=True)
+    assert sealing.open_view(view(State.COMPLETED, result=result), with_result=True).result == "1"
+    assert sealing.open_view(view(State.COMPLETED)).reason is None
+    forged = sealing.open_view(view(State.COMPLETED, result="2"), with_result=True)
     assert (forged.result, forged.reason) == (None, "the result is refused: it is not sealed, but must be")
 
 
 # --- keys that change -----------------------------------------------------------------------------------------------------
 
 
-def test_new_keys_are_used_without_a_restart(office: Office) -> None:
-    secrecy = office.secrecy()
-    (before,) = seal(secrecy, job())
-    office.prices = group()
-    office.write([*office.lines, line(Holder.GROUP, PRICES, office.prices, TYPES)])
-    office.time += 1
-    (after,) = seal(secrecy, job())
+def test_new_keys_are_used_without_a_restart(desk: Submitter) -> None:
+    sealing = desk.sealing()
+    (before,) = seal(sealing, job())
+    desk.prices = group()
+    desk.write([*desk.lines, line(Holder.GROUP, PRICES, desk.prices, TYPES)])
+    desk.time += 1
+    (after,) = seal(sealing, job())
 
-    assert read_job(before.payload).header.key == next(office.lines[2].ids)
-    assert read_job(after.payload).header.key == office.prices.opening[0].id
+    assert read_job(before.payload).header.key == next(desk.lines[2].ids)
+    assert read_job(after.payload).header.key == desk.prices.opening[0].id
 
 
-def test_a_keyring_that_breaks_is_an_error_and_not_the_old_one(office: Office) -> None:
-    secrecy = office.secrecy()
-    seal(secrecy, job())
-    office.ring.write_text("group prices")
-    office.time += 1
+def test_a_keyring_that_breaks_is_an_error_and_not_the_old_one(desk: Submitter) -> None:
+    sealing = desk.sealing()
+    seal(sealing, job())
+    desk.ring.write_text("group prices")
+    desk.time += 1
     with pytest.raises(ConfigError, match=":1: types, x25519 is missing"):
-        seal(secrecy, job())
+        seal(sealing, job())
 
 
-def test_many_jobs_leave_other_tasks_their_turns(office: Office) -> None:
+def test_many_jobs_leave_other_tasks_their_turns(desk: Submitter) -> None:
     async def scenario() -> list[bool]:
         turns: list[bool] = []
         asyncio.get_running_loop().call_soon(turns.append, True)  # noqa: FBT003 (what is appended)
-        sent = await office.secrecy().seal_all(job(job_id=f"job-{number}") for number in range(64))
+        sent = await desk.sealing().seal_all(job(job_id=f"job-{number}") for number in range(64))
         assert all(is_sealed(each.payload) for each in sent)
         return turns
 

@@ -1,4 +1,4 @@
-"""The configuration: what may be written, what comes out, and what is said about mistakes."""
+"""The configuration: accepted files, their values, and the errors for mistakes."""
 
 import os
 import re
@@ -399,7 +399,7 @@ def test_a_file_that_the_unit_hands_over_is_read_from_the_copy(
         return None if tls is None else tls.key_file
 
     (tmp_path / "1.key").write_text("hush")
-    (tmp_path / "2.key").write_text("\n")  # the unit's stand-in for a file that does not exist
+    (tmp_path / "2.key").write_text("\n")  # the unit passes an empty copy of a missing file
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     assert key_file("1.key") == tmp_path / "1.key"
     assert key_file("2.key") == Path("/keys/2.key")

@@ -1,4 +1,4 @@
-"""The notation of sealed strings: what is none is refused, by one error that says why."""
+"""The format of sealed strings: any other text is refused by one error with a reason."""
 
 import json
 from typing import Any
@@ -66,7 +66,7 @@ def test_base64_has_one_spelling(sealed: str, number: int, spoilt: str) -> None:
 
 
 def test_unused_bits_of_base64_are_zero(sealed: str) -> None:
-    """The last digit of a 64 byte signature holds four bits that nobody reads."""
+    """The last digit of a 64 byte signature has four unused bits."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
     other = alphabet[alphabet.index(sealed[-1]) ^ 1]
     assert "not base64url" in refused(sealed[:-1] + other)

@@ -1,4 +1,4 @@
-"""Files that are made anew: who has written them, and what they were asked for."""
+"""The marks of generated files: edits are detected, and options are remembered."""
 
 import pytest
 

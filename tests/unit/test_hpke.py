@@ -1,4 +1,4 @@
-"""HPKE as we use it: the known answers of RFC 9180, and other implementations."""
+"""HPKE: the known answers of RFC 9180, and interoperability with other implementations."""
 
 import hashlib
 import hmac
@@ -128,7 +128,7 @@ def native_suite() -> Any:
 
 
 def seal_once(public: X25519PublicKey) -> bytes:
-    """By whom we want to be understood."""
+    """Seal with another implementation, if one is installed."""
     native = native_suite()
     if native is not None:
         return bytes(native.encrypt(b"text", public, INFO))
@@ -137,7 +137,7 @@ def seal_once(public: X25519PublicKey) -> bytes:
 
 
 def open_once(sealed: bytes, key: X25519PrivateKey) -> bytes:
-    """By whom we want to understand."""
+    """Open with another implementation, if one is installed."""
     native = native_suite()
     if native is not None:
         return bytes(native.decrypt(sealed, key, INFO))

@@ -1,4 +1,4 @@
-"""Who we are to the broker, as configuration and certificate have it."""
+"""The identity of a machine at the broker, from configuration and certificate."""
 
 from datetime import UTC, datetime
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""What a certificate says."""
+"""Certificates and revocation lists are read for checks."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -22,7 +22,7 @@ def test_a_certificate_names_owner_issuer_and_time(tmp_path: Path) -> None:
     assert (facts.valid_from, facts.valid_until) == (NOW - BACKDATED, NOW + timedelta(days=10))
 
 
-def test_a_file_may_hold_several(tmp_path: Path) -> None:
+def test_a_file_may_contain_several(tmp_path: Path) -> None:
     file = tmp_path / "ca.crt"
     file.write_bytes(b"".join(b"# old\n" + Authority.create(name, NOW).certificate_pem for name in ("Old", "New")))
 

@@ -1,4 +1,4 @@
-"""The keyring file: what its lines mean, and what is said of wrong ones."""
+"""The keyring file: the meaning of its lines, and the errors for invalid ones."""
 
 from datetime import UTC, datetime
 from pathlib import Path
@@ -118,7 +118,7 @@ def test_a_key_id_is_the_beginning_of_a_digest() -> None:
     assert key_id(bytes(32)) == "66687aadf862bd77"
 
 
-def test_ending_the_lines_of_a_holder_leaves_all_others_as_they_are() -> None:
+def test_expiring_the_lines_of_a_holder_leaves_all_others_as_they_are() -> None:
     text = f"# fleet\nworker w {ED} # rack 7\nworker w {ED} not-after=2026-01-01\n  worker  v   {ED}\n"
     ended = keyring.expire(text, Holder.WORKER, "w", time("2026-05-01"))
 

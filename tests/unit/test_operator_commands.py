@@ -1,4 +1,4 @@
-"""Which worker is meant: by its id, or as an instance of this machine."""
+"""The name of a worker on the command line: its ID, or an instance of this machine."""
 
 from pathlib import Path
 

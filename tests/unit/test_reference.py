@@ -1,4 +1,4 @@
-"""What the documentation says of topics and states, from their tables."""
+"""The documentation of topics and states, generated from their tables."""
 
 from stockworker.protocol import reference
 from stockworker.protocol.lifecycle import TRANSITIONS

@@ -1,4 +1,4 @@
-"""Sealed strings that were recorded can be opened for ever, and are made of what the protocol says."""
+"""Recorded sealed strings can always be opened, and have the format of the protocol."""
 
 import json
 from pathlib import Path

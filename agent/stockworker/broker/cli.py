@@ -1,18 +1,15 @@
-"""``stockworker acl`` and ``stockworker broker config``: print the files of a Mosquitto broker."""
+"""``stockworker acl``, ``stockworker broker config`` and ``stockworker broker setup``."""
 
 import argparse
-from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from random import SystemRandom
+from pathlib import Path
 
-from stockworker.broker import acl as access_rules
-from stockworker.broker.configuration import LOOPBACK, PLAIN_PORT, TLS_PORT, Bridge, Files, Profile, broker_config
+from stockworker.broker.configuration import Bridge, Files
+from stockworker.broker.options import access_list, add_names, add_place, bridge_of, configuration
+from stockworker.broker.setup import set_up
+from stockworker.pki.cli import add_authority
 from stockworker.pki.registry import CertificateKind
-from stockworker.protocol.ids import make_token
-from stockworker.terminal.arguments import identifier, whole_number
-from stockworker.terminal.exits import Exit, UsageError
-
-# --- stockworker acl --------------------------------------------------------------------------------------------------
+from stockworker.terminal.exits import Exit
 
 
 def acl(parser: argparse.ArgumentParser) -> None:
@@ -23,84 +20,6 @@ def acl(parser: argparse.ArgumentParser) -> None:
     )
     add_names(parser)
     parser.set_defaults(run=_print_acl)
-
-
-def add_names(parser: argparse.ArgumentParser) -> None:
-    """Add the options that name the users of an access control list."""
-    parser.add_argument(
-        "--dispatcher",
-        action="append",
-        metavar="NAME",
-        help="user name of a dispatcher (default: dispatcher); may be repeated",
-    )
-    parser.add_argument(
-        "--operator",
-        action="append",
-        metavar="NAME",
-        help="user name of an operator: may submit, control and watch everything; may be repeated",
-    )
-    parser.add_argument(
-        "--client",
-        action="append",
-        metavar="NAME",
-        help="user name of a client: may submit jobs and wait for them; may be repeated",
-    )
-    parser.add_argument(
-        "--bridge",
-        action="append",
-        metavar="NAME[=ID,...]",
-        type=_bridge,
-        help="user name of a site broker that forwards to this broker, and the IDs of its workers and clients (default: "
-        "all IDs, because this broker can't verify senders behind a bridge); may be repeated",
-    )
-    parser.add_argument(
-        "--legacy-workers",
-        action="store_true",
-        help="let workers publish workers/register and similar topics without their ID; every worker can then "
-        "impersonate every other one",
-    )
-
-
-def _bridge(written: str) -> tuple[str, list[str]]:
-    name, _, ids = written.partition("=")
-    return name, ids.split(",") if ids else []
-
-
-def access_list(
-    names: Mapping[CertificateKind, Sequence[str]],
-    bridges: Sequence[tuple[str, Sequence[str]]],
-    *,
-    legacy_workers: bool,
-) -> str:
-    """Generate the access control list.
-
-    Raises:
-        UsageError: a name is not a valid ID, or is given twice.
-    """
-    if len(dict(bridges)) != len(bridges):
-        raise UsageError("--bridge: a name is given more than once; list all of its IDs in one --bridge")
-    try:
-        return access_rules.acl(
-            names.get(CertificateKind.DISPATCHER) or ("dispatcher",),
-            names.get(CertificateKind.OPERATOR, ()),
-            names.get(CertificateKind.CLIENT, ()),
-            dict(bridges),
-            legacy_workers=legacy_workers,
-        )
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def _print_acl(arguments: argparse.Namespace) -> int:
-    names = {
-        kind: getattr(arguments, kind) or ()
-        for kind in (CertificateKind.DISPATCHER, CertificateKind.OPERATOR, CertificateKind.CLIENT)
-    }
-    print(access_list(names, arguments.bridge or (), legacy_workers=arguments.legacy_workers), end="")
-    return Exit.OK
-
-
-# --- stockworker broker config ----------------------------------------------------------------------------------------
 
 
 def config(parser: argparse.ArgumentParser) -> None:
@@ -126,38 +45,47 @@ def config(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_print_config)
 
 
-def add_place(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the place of a broker and its listener."""
+def setup(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker broker setup``."""
+    parser.description = (
+        "Set up Mosquitto on this machine as the broker of the fleet: certificate, revocation list, access control list "
+        "and configuration. Run it again after any change; it only does what is missing. Options for the place of the "
+        "broker and for user names are remembered: without options of a group, those of the last run apply. The new files "
+        "are tested with a separate Mosquitto process first. Files that were edited by hand are not replaced. The access "
+        "control list contains all holders of certificates of the authority on this machine, and the names given here."
+    )
+    add_place(parser)
+    add_names(parser)
     parser.add_argument(
-        "--profile",
-        choices=tuple(map(str, Profile)),
-        help="place of the broker: in the network of its workers (production, the default), on a developer's machine "
-        "without TLS (development), reachable from the internet (wan), or at a site, forwarding to a central broker "
-        "(bridge)",
+        "--host",
+        action="append",
+        metavar="HOST",
+        default=[],
+        help="name or address that clients dial, for the broker's certificate; may be repeated, the most common one "
+        "first (default: the name of this machine; localhost is always added)",
+    )
+    add_authority(parser)
+    parser.add_argument("--dry-run", action="store_true", help="show changes without making them")
+    parser.add_argument(
+        "--force", action="store_true", help="replace files that were edited by hand; keeps copies of them"
     )
     parser.add_argument(
-        "--port", type=whole_number(1, 65535), metavar="PORT", help="default: 8883; 1883 with --profile development"
+        "--root",
+        type=Path,
+        metavar="FOLDER",
+        default=Path("/"),
+        help="write below this folder, and do not touch the running Mosquitto; for system images and inspection",
     )
-    parser.add_argument(
-        "--address", metavar="ADDRESS", help="listen only on this address; --profile development always uses loopback"
-    )
-    parser.add_argument(
-        "--password-file",
-        metavar="PATH",
-        help="authenticate clients by user name and password from this file, as written by `mosquitto_passwd`, instead "
-        "of certificates",
-    )
-    parser.add_argument(
-        "--central",
-        metavar="HOST[:PORT]",
-        help="with --profile bridge: address of the central broker (default port: 8883)",
-    )
-    parser.add_argument(
-        "--name",
-        type=identifier,
-        metavar="NAME",
-        help="with --profile bridge: name of this site, which is the common name of the bridge's certificate",
-    )
+    parser.set_defaults(run=set_up)
+
+
+def _print_acl(arguments: argparse.Namespace) -> int:
+    names = {
+        kind: getattr(arguments, kind) or ()
+        for kind in (CertificateKind.DISPATCHER, CertificateKind.OPERATOR, CertificateKind.CLIENT)
+    }
+    print(access_list(names, arguments.bridge or (), legacy_workers=arguments.legacy_workers), end="")
+    return Exit.OK
 
 
 def _print_config(arguments: argparse.Namespace) -> int:
@@ -176,54 +104,3 @@ def _print_config(arguments: argparse.Namespace) -> int:
         )
     print(configuration(arguments, paths, bridge), end="")
     return Exit.OK
-
-
-def configuration(arguments: argparse.Namespace, paths: Files, bridge: Bridge | None) -> str:
-    """Generate the configuration for the options of `add_place`.
-
-    Raises:
-        UsageError: the options contradict each other.
-    """
-    try:
-        return broker_config(profile_of(arguments), listener_of(arguments), paths, bridge)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def profile_of(arguments: argparse.Namespace) -> Profile:
-    """The place of the broker."""
-    return Profile(arguments.profile or Profile.PRODUCTION)
-
-
-def listener_of(arguments: argparse.Namespace) -> str:
-    """The value of Mosquitto's option `listener`.
-
-    Raises:
-        UsageError: the options contradict each other.
-    """
-    if profile_of(arguments) is Profile.DEVELOPMENT:
-        if arguments.address is not None:
-            raise UsageError("--address: the development profile accepts every client, so it only listens on loopback")
-        return f"{arguments.port or PLAIN_PORT} {LOOPBACK}"
-    port = arguments.port or TLS_PORT
-    return str(port) if arguments.address is None else f"{port} {arguments.address}"
-
-
-def bridge_of(arguments: argparse.Namespace) -> Bridge | None:
-    """The connection to the central broker, with a secret client ID.
-
-    Raises:
-        UsageError: the options contradict the profile.
-    """
-    if profile_of(arguments) is not Profile.BRIDGE:
-        if arguments.central is not None or arguments.name is not None:
-            raise UsageError("--central and --name require --profile bridge")
-        return None
-    if arguments.central is None or arguments.name is None:
-        raise UsageError("--profile bridge requires --central HOST and --name NAME")
-    has_port = ":" in arguments.central.rpartition("]")[2]
-    return Bridge(
-        name=arguments.name,
-        central=arguments.central if has_port else f"{arguments.central}:{TLS_PORT}",
-        client_id=f"{arguments.name[:40]}-{make_token(SystemRandom())}",
-    )

@@ -17,24 +17,16 @@ from typing import Any, Final
 
 from stockworker.adapters import clock, systemd
 from stockworker.broker import identity
-from stockworker.broker.cli import (
-    access_list,
-    add_names,
-    add_place,
-    bridge_of,
-    configuration,
-    listener_of,
-    profile_of,
-)
 from stockworker.broker.configuration import Bridge, Files, Profile
 from stockworker.broker.dry_run import dry_run
 from stockworker.broker.generated import finished, is_untouched, settings_of
 from stockworker.broker.host import CONFIG, FOLDER, BrokerHost, File
 from stockworker.broker.identity import CA, CERTIFICATE, CRL, KEY
+from stockworker.broker.options import access_list, bridge_of, configuration, listener_of, profile_of
 from stockworker.broker.trial import has_changed, needs_restart, option
 from stockworker.errors import ConfigError
 from stockworker.pki.authority import AuthorityFolder
-from stockworker.pki.cli import add_authority, authority_folder
+from stockworker.pki.cli import authority_folder
 from stockworker.pki.inspection import inspect_pem, revocations_until
 from stockworker.pki.registry import EXPIRES_SOON, CertificateKind
 from stockworker.terminal.exits import Exit, UsageError
@@ -47,40 +39,6 @@ _KINDS: Final = (CertificateKind.DISPATCHER, CertificateKind.OPERATOR, Certifica
 _PLACE: Final = ("profile", "port", "address", "password_file", "central", "name")
 _NAMES: Final = (*_KINDS, "bridge", "legacy_workers")
 """Two groups of options that are remembered in the configuration file until an option of the same group is given."""
-
-
-def setup(parser: argparse.ArgumentParser) -> None:
-    """Complete the parser of ``stockworker broker setup``."""
-    parser.description = (
-        "Set up Mosquitto on this machine as the broker of the fleet: certificate, revocation list, access control list "
-        "and configuration. Run it again after any change; it only does what is missing. Options for the place of the "
-        "broker and for user names are remembered: without options of a group, those of the last run apply. The new files "
-        "are tested with a separate Mosquitto process first. Files that were edited by hand are not replaced. The access "
-        "control list contains all holders of certificates of the authority on this machine, and the names given here."
-    )
-    add_place(parser)
-    add_names(parser)
-    parser.add_argument(
-        "--host",
-        action="append",
-        metavar="HOST",
-        default=[],
-        help="name or address that clients dial, for the broker's certificate; may be repeated, the most common one "
-        "first (default: the name of this machine; localhost is always added)",
-    )
-    add_authority(parser)
-    parser.add_argument("--dry-run", action="store_true", help="show changes without making them")
-    parser.add_argument(
-        "--force", action="store_true", help="replace files that were edited by hand; keeps copies of them"
-    )
-    parser.add_argument(
-        "--root",
-        type=Path,
-        metavar="FOLDER",
-        default=Path("/"),
-        help="write below this folder, and do not touch the running Mosquitto; for system images and inspection",
-    )
-    parser.set_defaults(run=_run)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +56,8 @@ class _Plan:
     hosts: tuple[str, ...] = ()
 
 
-def _run(arguments: argparse.Namespace) -> int:
+def set_up(arguments: argparse.Namespace) -> int:
+    """Make the machine the broker of the fleet, as the options of `stockworker broker setup` describe it."""
     machine = BrokerHost(arguments.root)
     previous = (machine.read(CONFIG) or b"").decode(errors="replace")
     _add_remembered(arguments, _remembered(previous))

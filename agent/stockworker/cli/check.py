@@ -40,12 +40,12 @@ def check(parser: argparse.ArgumentParser) -> None:
 def _run(arguments: argparse.Namespace) -> int:
     failed = False
     for finding in _findings(arguments):
-        failed = failed or finding.verdict is Severity.FAIL
+        failed = failed or finding.severity is Severity.FAIL
         if arguments.json:
-            fields = {"verdict": finding.verdict.lower(), "check": finding.subject, "text": finding.text}
-            print_json(fields)
+            severity = finding.severity.lower()
+            print_json({"severity": severity, "verdict": severity, "check": finding.subject, "text": finding.text})
         else:
-            print(f"{finding.verdict:<4}  {finding.subject:<13}  {escaped(finding.text)}", flush=True)
+            print(f"{finding.severity:<4}  {finding.subject:<13}  {escaped(finding.text)}", flush=True)
     return Exit.FAILED if failed else Exit.OK
 
 
@@ -53,7 +53,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     path, instance = arguments.config, arguments.instance
     broken = False
     for finding in check_configuration(path, instance, str(path or DEFAULT_PATH)):
-        broken = broken or finding.verdict is Severity.FAIL
+        broken = broken or finding.severity is Severity.FAIL
         yield finding
     if broken:
         return
@@ -63,7 +63,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     if isinstance(who, Finding):
         yield who
     for finding in check_tls(config.tls):
-        broken = broken or finding.verdict is Severity.FAIL
+        broken = broken or finding.severity is Severity.FAIL
         yield finding
     if isinstance(who, Participant):
         yield from check_encryption(config, who)

@@ -98,7 +98,7 @@ COMMANDS: Final = {
     ),
     "broker setup": Command(
         "set up Mosquitto on this machine",
-        "stockworker.broker.setup:setup",
+        "stockworker.broker.cli:setup",
         "stockworker broker setup --host mq.example.org --dry-run",
     ),
     "broker config": Command(

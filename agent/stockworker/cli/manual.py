@@ -37,7 +37,7 @@ _SHAPES = (
     ("pause, resume", "type, status (paused, resumed), reason"),
     ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
-    ("check", "verdict (ok, warn, fail), check, text"),
+    ("check", "severity (ok, warn, fail), check, text"),
     ("keys list", "holder, name, signing, sealing, state, private, types, created, not_before, not_after"),
 )
 _NOTATION = (
@@ -153,7 +153,7 @@ def _markdown_lines() -> Iterator[str]:
     for name, command in COMMANDS.items():
         aliases = "".join(f" (alias `{alias}`)" for alias in command.aliases)
         yield f"| [`{name}`](#stockworker-{name.replace(' ', '-')}){aliases} | {command.summary} |"
-    yield from ("", "`--config PATH` may stand before or after the command.", "")
+    yield from ("", "`--config PATH` is allowed before and after the command.", "")
     for title, example in EXAMPLES:
         yield from (f"{title}:", "", f"    {example}", "")
     yield from ("## Output", "", textwrap.fill(_OUTPUT, 120), "", "| Command | Fields |", "|---|---|")

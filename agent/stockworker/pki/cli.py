@@ -129,7 +129,7 @@ def list_certificates(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki list``."""
     parser.description = (
         "List certificates and their expiry dates. The exit status is 1 if a certificate in use has expired or expires "
-        f"within {EXPIRES_SOON.days} days, or the authority expires within {LEAF_LIFETIME.days} days, the lifetime of a "
+        f"within {EXPIRES_SOON.days} days. For the authority, the limit is {LEAF_LIFETIME.days} days, the lifetime of a "
         "certificate. Needs no passphrase."
     )
     parser.add_argument("--all", action="store_true", help="include replaced and revoked certificates")

@@ -29,8 +29,9 @@ KEYS_FOLDER: Final = Path("/etc/stockworker/keys")
 def generate(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker keys generate``."""
     parser.description = (
-        "Create private keys for a submitter, a worker or a group of workers in a new file, add the public keys to the "
-        "keyring, and print the new keyring line. --types names the job types that a group runs or a submitter may submit."
+        "Create private keys for a submitter, a worker or a group of workers in a new file. Add the public keys to the "
+        "keyring, and print the new keyring line. The option --types names the job types that a group runs or a submitter "
+        "may submit."
     )
     _add_holder(parser)
     parser.add_argument(

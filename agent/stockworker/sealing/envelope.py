@@ -12,7 +12,7 @@ What each part protects against:
   ID.
 - HPKE's `info` (`job_info`, `answer_info`): a key agreed for one sender and recipient decrypts nothing else.
 - The signature, over header and ciphertext: proves the sender to a recipient who trusts its key (`trust`). Encryption
-  alone does not: the public keys of groups are no secret.
+  alone does not: the public keys of groups are not secret.
 """
 
 import hashlib

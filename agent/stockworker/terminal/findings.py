@@ -16,7 +16,7 @@ class Severity(StrEnum):
 class Finding:
     """One line of ``stockworker check``. The text of a warning or failure ends with the remedy."""
 
-    verdict: Severity
+    severity: Severity
     subject: str
     text: str
 

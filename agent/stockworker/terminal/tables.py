@@ -46,9 +46,9 @@ def short_duration(duration_s: float) -> str:
     return f"{whole_s}s"
 
 
-def local_time(epoch_s: float) -> str:
+def local_time(unix_s: float) -> str:
     """A time in the user's time zone, with its offset from UTC."""
-    return datetime.fromtimestamp(epoch_s).astimezone().isoformat(" ", "seconds")
+    return datetime.fromtimestamp(unix_s).astimezone().isoformat(" ", "seconds")
 
 
 def _cell(value: object) -> str:

@@ -1,4 +1,4 @@
-"""What operators want of a real fleet: types paused, workers drained, failed jobs run again, and reasons told."""
+"""Operators control a real fleet: pause types, drain workers, retry failed jobs, and ask for reasons."""
 
 import asyncio
 import itertools
@@ -53,7 +53,7 @@ def state_of(fleet: Fleet, job_id: str) -> State:
     return as_client(fleet, ask)
 
 
-def until_worker(fleet: Fleet, worker_id: str, *, held: bool, leases: int) -> WorkerView:
+def until_worker(fleet: Fleet, worker_id: str, *, drained: bool, leases: int) -> WorkerView:
     """Wait until the dispatcher knows a worker as such."""
 
     async def look(client: Client) -> WorkerView:
@@ -63,7 +63,7 @@ def until_worker(fleet: Fleet, worker_id: str, *, held: bool, leases: int) -> Wo
                     if (worker.worker_id, worker.online, worker.drained, worker.leases) == (
                         worker_id,
                         True,
-                        held,
+                        drained,
                         leases,
                     ):
                         return worker
@@ -123,12 +123,12 @@ def test_a_worker_is_drained_over_restarts_of_everybody_and_used_again(fleet: Fl
 
     running = as_client(fleet, occupy)
     assert run(fleet, "drain", "host-1").output == "host-1 drained\n"
-    until_worker(fleet, "host-1", held=True, leases=1)  # it finishes what runs
+    until_worker(fleet, "host-1", drained=True, leases=1)  # it finishes what runs
     waiting = run(fleet, "submit", "echo").output.strip()
 
     fleet.dispatcher.kill()
     fleet.dispatcher.start()
-    until_worker(fleet, "host-1", held=True, leases=1)
+    until_worker(fleet, "host-1", drained=True, leases=1)
     (tmp_path / "go").touch()
     assert run(fleet, "wait", *running, waiting).status == 0
     ((worker,),) = fleet.stored("SELECT worker FROM attempt WHERE job_id = ?", waiting)
@@ -137,9 +137,9 @@ def test_a_worker_is_drained_over_restarts_of_everybody_and_used_again(fleet: Fl
 
     fleet.workers[0].stop()
     fleet.workers[0].start()
-    until_worker(fleet, "host-1", held=True, leases=0)
+    until_worker(fleet, "host-1", drained=True, leases=0)
     assert run(fleet, "drain", "host-2").status == 0
-    until_worker(fleet, "host-2", held=True, leases=0)
+    until_worker(fleet, "host-2", drained=True, leases=0)
     waiting = run(fleet, "submit", "echo").output.strip()
     assert state_of(fleet, waiting) is State.QUEUED
     assert why(fleet, waiting)[1:] == ["2 of 2 workers for its type: drained (stockworker undrain WORKER)"]
@@ -155,9 +155,9 @@ def test_an_instance_of_this_machine_is_named_by_its_number(fleet: Fleet) -> Non
     """Run on the machine of host-2, whose only configuration names it."""
     config = command.changed(fleet.config_file("operator"), "on-host-2", worker={"id": "host-2"})
     assert command.run(config, "drain", "1").output == "host-2 drained\n"
-    until_worker(fleet, "host-2", held=True, leases=0)
+    until_worker(fleet, "host-2", drained=True, leases=0)
     assert command.run(config, "undrain", "1").output == "host-2 undrained\n"
-    until_worker(fleet, "host-2", held=False, leases=0)
+    until_worker(fleet, "host-2", drained=False, leases=0)
 
 
 def test_a_worker_that_is_not_there_is_drained_when_it_comes(fleet: Fleet) -> None:
