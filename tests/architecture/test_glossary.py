@@ -11,21 +11,13 @@ from tests.harness import prose
 
 GLOSSARY: Final = Path("docs/glossary.md")
 NOT_YET: Final[tuple[str, ...]] = (
-    "agent/stockworker/cli/",
-    "agent/stockworker/client/",
     "agent/stockworker/dispatcher/",
-    "agent/stockworker/terminal/",
     "agent/stockworker/worker/",
-    "docs/cli.md",
-    "docs/man/stockworker.1",
     "tests/contract/",
     "tests/harness/dispatching.py",
     "tests/harness/executor.py",
     "tests/harness/memory_store.py",
     "tests/harness/working.py",
-    "tests/integration/test_cli.py",
-    "tests/integration/test_cli_check.py",
-    "tests/integration/test_holds.py",
     "tests/integration/test_worker_lifecycle.py",
     "tests/property/test_dispatcher_machine.py",
     "tests/property/test_worker_machine.py",

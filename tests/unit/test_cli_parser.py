@@ -64,15 +64,17 @@ def test_every_example_of_the_manual_can_be_parsed(example: str) -> None:
         assert callable(parser.parse_args(arguments).run)
 
 
-def test_agent_is_an_alias_of_worker(capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_worker_command_keeps_its_former_name_as_an_alias(capsys: pytest.CaptureFixture[str]) -> None:
     parser, _ = make_parser()
+    (alias,) = COMMANDS["worker"].aliases
     by_name, by_alias = (parser.parse_args([word, "--instance", "2"]) for word in ("worker", "agent"))
+    assert alias == "agent"
     assert by_name == by_alias
     assert by_name.run is services.run_worker
 
     assert main(["--help"]) == 0
-    assert "worker (agent)" in capsys.readouterr().out
-    assert "(alias `agent`)" in manual.markdown()
+    assert f"worker ({alias})" in capsys.readouterr().out
+    assert f"(alias `{alias}`)" in manual.markdown()
 
 
 def test_the_configuration_may_be_named_before_and_after_the_command() -> None:
