@@ -1,4 +1,4 @@
-"""Stories of an agent: its book, and the words to tell them with."""
+"""Stories of a worker: its playbook, and short names for what happens in them."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -51,7 +51,7 @@ WAITING, RUNNING, FINISHED = LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStat
 
 
 class MemoryJournal:
-    """A journal in memory; it insists that its entries make sense."""
+    """A journal in memory; it asserts that its entries fit together."""
 
     def __init__(self) -> None:
         self._entries: dict[Token, JournalEntry] = {}
@@ -64,7 +64,7 @@ class MemoryJournal:
             match entry:
                 case Accept(assignment=assignment, start_by=start_by):
                     assert assignment.token not in self._entries
-                    kept = replace(assignment, expires_in_s=None)  # `start_by` says it
+                    kept = replace(assignment, expires_in_s=None)  # `start_by` has it
                     self._entries[kept.token] = JournalEntry(kept, started=False, report=None, start_by=start_by)
                 case MarkStarted(token=token):
                     assert self._entries[token].report is None
@@ -78,11 +78,11 @@ class MemoryJournal:
                     del self._entries[token]
 
 
-class AgentBook(Playbook[Event, Effect]):
-    """A story of one agent, its journal included.
+class WorkerBook(Playbook[Event, Effect]):
+    """A story of one worker, its journal included.
 
-    What it commits shows in `journal`, what it says regularly in `requests` and `heartbeats`, its log in `notes`; all
-    else is to be expected.
+    What it commits is in `journal`. Its regular messages are in `requests` and `heartbeats`, its log is in `notes`. The
+    story must expect everything else.
     """
 
     def __init__(self, capabilities: Capabilities = CAPABILITIES, quota_bytes: int = 1_000_000) -> None:
@@ -97,7 +97,7 @@ class AgentBook(Playbook[Event, Effect]):
         self.restart()
 
     def restart(self) -> None:
-        """Go on as a new process, with what is in the journal; not yet connected."""
+        """Start a new process from the journal; it is not connected yet."""
         self.expect()
         self._boot += 1
         journal = self.journal.load()
@@ -128,7 +128,7 @@ class AgentBook(Playbook[Event, Effect]):
         return self.turns.next_in_s(Now(self.clock.steady, self.clock.wall))
 
     def connect(self, *again: AttemptReport) -> None:
-        """The link comes up; reports that nobody has acknowledged are said again."""
+        """The link comes up; the worker sends unacknowledged reports again."""
         self.tell(CONNECTED)
         self.expect(self.introduction(), *([reported(*again)] if again else []))
 
@@ -144,7 +144,7 @@ class AgentBook(Playbook[Event, Effect]):
         self.tell(*(Began(job.token) for job in jobs))
 
     def claims(self) -> dict[Token, LeaseStatus]:
-        """What the worker said last that it holds."""
+        """The leases in the newest request."""
         return {held.token: held.status for held in self.requests[-1].leases}
 
 
@@ -192,13 +192,13 @@ def start(job: Assignment) -> Start:
 def attempt(
     job: Assignment, outcome: Outcome = Outcome.OK, *, error: str | None = None, ran_s: float | None = 10.0
 ) -> AttemptReport:
-    """What is reported of an attempt that ended as `finished` says."""
+    """The report of an attempt that `finished` ends."""
     result = f'"{job.token}"' if outcome is Outcome.OK else None
     return AttemptReport(job.job_id, job.token, outcome, result, error, permanent=False, ran_s=ran_s)
 
 
 def evicted(report: AttemptReport, error: str | None) -> AttemptReport:
-    """What is reported of an attempt whose result could not be kept."""
+    """The report of an attempt whose result was evicted."""
     assert report.result is not None
     return replace(report, outcome=Outcome.ERROR, result=None, error=error)
 

@@ -1,7 +1,7 @@
-"""The agent under arbitrary assignments, answers, orders, ends, cuts and kills: its laws hold after every turn.
+"""A worker under arbitrary assignments, answers, orders, ends, cuts and kills: its laws hold after every turn.
 
-What is played here is the journal and the executor. A kill comes between any two steps: before the commit, or after
-it and before anything is performed.
+The test plays the journal and the executor. A kill comes between any two steps: before the commit, or after it and
+before any order or message.
 """
 
 from collections.abc import Iterable
@@ -36,7 +36,7 @@ from tests.harness.messages import anything
 from tests.harness.working import BACKTEST, INTERVALS, WORKER, MemoryJournal, finished, job
 
 PICKS = st.integers(0, 5)
-"""Which of the newest leases that there ever were."""
+"""Index of one of the newest leases."""
 QUOTA_BYTES = 25
 """Room for two results."""
 ENDINGS = st.sampled_from(sorted(set(Outcome) - {Outcome.LOST, Outcome.RELEASED}))
@@ -59,7 +59,7 @@ class BreakingJournal(MemoryJournal):
 
 @dataclass
 class PlayedExecutor:
-    """Runs nothing, in order, `slots` at once; each attempt ends when the test says so."""
+    """Runs nothing, in order, `slots` at the same time; an attempt ends when the test ends it."""
 
     slots: int
     queue: list[Work] = field(default_factory=list)
@@ -68,7 +68,7 @@ class PlayedExecutor:
 
     def start(self, work: Work) -> list[AttemptEvent]:
         assert work.token not in {other.token for other in self.queue + self.running}
-        assert work.job_id not in {other.job_id for other in self.queue + self.running}, "two attempts at once"
+        assert work.job_id not in {other.job_id for other in self.queue + self.running}, "two attempts at the same time"
         self.queue.append(work)
         return self.fill()
 
@@ -86,7 +86,7 @@ class PlayedExecutor:
                 self.queue.remove(work)
                 return [finished(token, Outcome.CANCELLED, ran_s=0.0)]
         self.stopped.add(token)
-        return []  # one that has just ended is no matter
+        return []  # ignored if it has just ended
 
     def end(self, outcome: Outcome, ran_s: float) -> list[AttemptEvent]:
         """The oldest ends."""
@@ -131,7 +131,7 @@ class Working(RuleBasedStateMachine):
 
     @rule(numbers=st.lists(st.integers(0, 3), min_size=1, max_size=3))
     def assign(self, numbers: list[int]) -> None:
-        """New leases, some of jobs that are held already."""
+        """New leases, some of jobs that the worker has already."""
         jobs = []
         for number in numbers:
             job_id = JobId(f"job-{number}")
@@ -143,7 +143,7 @@ class Working(RuleBasedStateMachine):
 
     @rule()
     def assign_again(self) -> None:
-        """The newest lease, unless it was settled: then the dispatcher would not."""
+        """The newest lease, unless it is settled: the dispatcher never assigns a settled one."""
         job_id, token = self.leases[-1]
         if token not in self.settled and job_id in self.attempts:
             self.hear(Assign(WORKER, 30.0, (job(job_id, token, self.attempts[job_id]),)))
@@ -209,7 +209,7 @@ class Working(RuleBasedStateMachine):
     # --- turns --------------------------------------------------------------------------------------------------------
 
     def hear(self, *events: Event) -> None:
-        """Take a turn once enough has come."""
+        """Take a turn once enough events have arrived."""
         self.inbox += events
         self.looked = False
         if len(self.inbox) >= self.enough:
@@ -237,7 +237,7 @@ class Working(RuleBasedStateMachine):
             self.left = True
 
     def check_message(self, message: Message) -> None:
-        """Nothing is said that is not in the journal."""
+        """Each message agrees with the journal."""
         journal = {entry.assignment.token: entry for entry in self.journal.load()}
         assert self.linked or not isinstance(message, Report | Request)
         match message:

@@ -1,4 +1,4 @@
-"""Run seeds on virtual time: one, to replay what it found; or many, for so many simulated hours."""
+"""Run seeds on virtual time: one, to replay what it found; or many, until they fill a number of simulated hours."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ from tests.simulation.scenario import Outcome, run
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.simulation", description=__doc__)
     parser.add_argument("--seed", type=int, help="the seed to replay, or the first of many; random if not given")
-    parser.add_argument("--hours", type=float, help="simulate many seeds, until they make up so many hours")
+    parser.add_argument("--hours", type=float, help="simulate many seeds, until they make up this number of hours")
     parser.add_argument("--trace", action="store_true", help="print everything that happens (one seed)")
     options = parser.parse_args()
     seed = SystemRandom().randrange(1 << 40) if options.seed is None else options.seed

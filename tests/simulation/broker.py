@@ -40,7 +40,7 @@ class Noise:
 
 @dataclass(slots=True)
 class Limits:
-    """See mosquitto.conf(5): what is beyond `queued` is dropped, and the sender is told that all is well."""
+    """See mosquitto.conf(5): what is beyond `queued` is dropped, and the sender gets a success."""
 
     inflight: int = 1000
     queued: int = 100_000
@@ -89,7 +89,7 @@ class Broker:
         noise: how badly it behaves.
         limits: how much it keeps.
         dropped: messages dropped in silence.
-        heard: called with each message that arrives, and the client id of its sender.
+        received: called with each message that arrives, and the client id of its sender.
     """
 
     def __init__(self, world: World) -> None:
@@ -114,7 +114,7 @@ class Broker:
     ) -> None:
         """Connect and subscribe in one.
 
-        At the machine's end `accepted` is told whether there was a session, and `receive` each message, its packet id
+        At the machine's end `accepted` gets whether there was a session, and `receive` each message, its packet ID
         and its DUP flag.
         """
         old = self._sessions.get(ask.client_id)
@@ -147,7 +147,7 @@ class Broker:
             wire.drop()
 
     def silent(self, wire: Wire) -> None:
-        """A machine may be cut off or dark from now on: give it up after a while, unless it is heard again."""
+        """A machine may be cut off or dark from now on: give it up after a while, unless it sends again."""
 
         def look() -> None:
             session = next((found for found in self._sessions.values() if found.wire is wire), None)
@@ -259,7 +259,7 @@ class Broker:
     # --- its own life -------------------------------------------------------------------------------------------------
 
     def stop(self, *, orderly: bool, persistent: bool, silent: bool) -> None:
-        """End, and keep what its persistence keeps; `silent` is a power cut: nobody is told."""
+        """End, and keep what its persistence keeps; `silent` is a power cut: no client notices."""
         self.running = False
         wires = [session.wire for session in self._sessions.values() if session.wire is not None]
         kept = {name: session for name, session in self._sessions.items() if session.sign_in.session_expiry_s}

@@ -32,9 +32,9 @@ from stockworker.protocol.topics import Role, TopicKind
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.link import Link
+from tests.simulation.message_checks import MessageChecks, read
 from tests.simulation.network import Cable
 from tests.simulation.shadow import Facts
-from tests.simulation.utterances import Ears, read
 from tests.simulation.world import Timer, World
 
 _REPEAT_S: Final = 2.0
@@ -59,16 +59,18 @@ class Client:
 
     Attributes:
         waits: jobs whose end it waits for.
-        told: how jobs ended, as it has heard.
+        noticed: how jobs ended, by the notices it received.
         known: jobs that it has ever submitted.
     """
 
-    def __init__(self, world: World, broker: Broker, name: str, laws: Laws, facts: Facts, ears: Ears) -> None:
+    def __init__(
+        self, world: World, broker: Broker, name: str, laws: Laws, facts: Facts, checks: MessageChecks
+    ) -> None:
         self._world = world
         self._broker = broker
         self._laws = laws
         self._facts = facts
-        self._ears = ears
+        self._checks = checks
         self._dice = world.dice(name)
         self._numbers: Iterator[int] = count(1)
         self._questions: dict[str, _Question] = {}
@@ -77,7 +79,7 @@ class Client:
         self.name = name
         self.cable = Cable()
         self.waits: set[JobId] = set()
-        self.told: dict[JobId, State] = {}
+        self.noticed: dict[JobId, State] = {}
         self.known: list[JobId] = []
 
     @property
@@ -96,7 +98,7 @@ class Client:
         )
         link = Link(self._world, self._broker, self.cable, self._dice, SignIn(f"{self.name}-1", filters, None))
         link.deliver = self._hear
-        link.says = self._say
+        link.on_send = self._say
         link.gives_up = self.boot
         self.link = link
         link.open()
@@ -193,7 +195,7 @@ class Client:
 
     def _say(self, packet: Packet) -> None:
         self._world.note(self.name, "says", packet.topic, packet.body[:120].decode())
-        self._ears.said(packet, Role.CLIENT, self.name)
+        self._checks.sent(packet, Role.CLIENT, self.name)
 
     # --- hearing ------------------------------------------------------------------------------------------------------
 
@@ -244,7 +246,7 @@ class Client:
 
     def _settle(self, job_id: JobId, state: State) -> None:
         self.waits.discard(job_id)
-        self.told[job_id] = state
+        self.noticed[job_id] = state
 
     def _look_later(self) -> None:
         """Ask from time to time: notices may be lost."""

@@ -58,7 +58,7 @@ class Disk:
         return self._connection
 
     def power_cut(self, *, all_lost: bool) -> None:
-        """The machine goes dark. What was not synced is lost, or with luck it is not."""
+        """The machine loses power. Data that was not synced may be lost, or not."""
         if self._connection is None:
             return
         if self._connection.in_transaction:

@@ -20,9 +20,9 @@ from stockworker.shell.turn import LinkChanged, Now, TurnOutput
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws
+from tests.simulation.message_checks import MessageChecks
 from tests.simulation.process import Process
 from tests.simulation.shadow import Facts, Shadow
-from tests.simulation.utterances import Ears
 from tests.simulation.world import World
 
 MIDDAY: Final = 1_700_000_000.0
@@ -30,7 +30,7 @@ DAY: Final = 86_400.0
 _SESSION_EXPIRY_S: Final = DAY
 _RECOVERY_S: Final = 5.0
 _FORGET_S: Final = 130.0
-"""Two looks for what is to be forgotten, and some."""
+"""Two intervals of pruning, and a reserve."""
 
 _TRUSTED_S: Final = 3600.0
 """Steps of the clock beyond that since its start make the dispatcher forget nothing."""
@@ -71,14 +71,14 @@ class Dispatcher(Process):
         laws: Laws,
         facts: Facts,
         shadow: Shadow,
-        ears: Ears,
+        checks: MessageChecks,
     ) -> None:
         super().__init__(world, broker, calm, laws, "dispatcher")
         self.policy = policy
         self._wall_offset = 0.0
         self._facts = facts
         self._shadow = shadow
-        self._ears = ears
+        self._checks = checks
 
     # --- its life -----------------------------------------------------------------------------------------------------
 
@@ -139,19 +139,19 @@ class Dispatcher(Process):
 
     def take(self, inputs: list[Any]) -> TurnOutput:
         if LinkChanged(up=True) in inputs:
-            self._facts.hears_since = self.world.now
+            self._facts.linked_since = self.world.now
         for item in inputs:
             if isinstance(item, Unreached):
                 self._facts.unreached.update(item.tokens)
         self._shadow.begin_turn()
-        self._facts.misled = self._ears.misled(
+        self._facts.misled = self._checks.find_misled(
             inputs, self.machine.roster.workers, self.now().steady - self.policy.lease_s / 2
         )
         output = self._turns.take(inputs, self.now())
         now = self.now()
-        self._ears.turn(output.packets, now.wall)
-        self._ears.heeded([item for item in inputs if isinstance(item, Packet)], self.world.now)
-        self._ears.shared_out(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
+        self._checks.dispatcher_sends(output.packets, now.wall)
+        self._checks.dispatcher_received([item for item in inputs if isinstance(item, Packet)], self.world.now)
+        self._checks.dispatcher_assigned(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
         return output
 
     def _commit(self, saves: list[Save], pruned: Mapping[State, int]) -> None:
@@ -163,7 +163,7 @@ class Dispatcher(Process):
                 self._facts.granted[job.token] = self._facts.renewed[job.token] = self.world.now
         self.boundary("committed")
 
-    def heard_saying(self, packet: Any) -> None:
+    def on_send(self, packet: Any) -> None:
         self.world.note(self.name, "says", packet.topic, packet.body[:200].decode(errors="replace"))
 
     # --- laws ---------------------------------------------------------------------------------------------------------
@@ -184,7 +184,7 @@ class Dispatcher(Process):
             (ledger.drained, anew.drained, self._shadow.drained),
         ):
             hold(Law.BOOKS_EQUAL_STORE, ours == stored == expected, ours, stored, expected)
-        if not self._turns._next_events:  # of what was pruned the machine hears in its next turn
+        if not self._turns._next_events:  # the machine learns in its next turn what was pruned
             hold(Law.TOTALS_EQUAL_STORE, +ledger.totals == +anew.totals, ledger.totals, anew.totals)
         queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
         hold(Law.QUEUE_IS_QUEUED, ledger.ready._valid.keys() == queued, "queued:", queued)

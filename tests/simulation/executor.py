@@ -1,4 +1,4 @@
-"""A model of the executor: jobs that take their time, fail, crash, hang, and kill whoever runs them."""
+"""A model of the executor: jobs that take their time, fail, crash, hang, and kill the process or the machine that runs them."""
 
 import json
 from collections.abc import Callable
@@ -16,14 +16,14 @@ _GRACE_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Behaviour:
-    """What a job does, as its payload says.
+    """What a job does, read from its payload.
 
     Attributes:
         ran_s: how long it takes.
         ends: `ok`, `error`, `permanent`, `refused`; `crash` takes its process down, `agent` the agent, `machine` the
             machine; `hangs` never ends by itself.
         tries: how many attempts end so, before it is `ok`.
-        deaf: does not stop when it is told to.
+        deaf: does not stop when it is asked to.
     """
 
     ran_s: float
@@ -48,7 +48,7 @@ class _Run:
 
 
 class Executor:
-    """Runs up to `slots` attempts at once, the others in order.
+    """Runs up to `slots` attempts at the same time, the others in order.
 
     Attributes:
         runs: what runs.

@@ -15,7 +15,7 @@ from tests.simulation.process import Process
 
 _BOUNDARIES: Final = ("decide", "commit", "committed", "perform")
 _DETECTION_S: Final = 40.0
-"""How long a machine may believe in a connection to a broker that has gone dark."""
+"""How long a machine may take a connection for open after its broker lost power."""
 
 
 class Faults:
@@ -222,7 +222,7 @@ class Faults:
         self._for_a_while(EVERYBODY, "stingy", lambda: set_to(limits), lambda: set_to(Limits()))
 
     def _nonsense(self) -> None:
-        """Somebody without manners publishes."""
+        """A foreign client publishes nonsense."""
         dice, workers = self._dice, self._fleet.workers
         topic = dice.choice(
             (

@@ -1,4 +1,4 @@
-"""The whole system in one process: a broker, a dispatcher, workers and clients, and whoever restarts them."""
+"""The whole system in one process: a broker, a dispatcher, workers and clients, and the supervisor that restarts them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,9 +16,9 @@ from tests.simulation.calm import Calm
 from tests.simulation.client import Client
 from tests.simulation.dispatcher import DAY, Dispatcher
 from tests.simulation.invariants import Law, Laws
+from tests.simulation.message_checks import MessageChecks
 from tests.simulation.process import Process
 from tests.simulation.shadow import Facts, Shadow
-from tests.simulation.utterances import Ears
 from tests.simulation.worker import Worker
 from tests.simulation.world import World
 
@@ -61,9 +61,9 @@ class Fleet:
         self.calm = Calm(self.world)
         self.broker = Broker(self.world)
         self.shadow = Shadow(self.laws, self.facts, self.calm, plan.policy, _soon_s(plan))
-        self.ears = Ears(self.laws, self.facts, self.shadow, plan.policy)
+        self.checks = MessageChecks(self.laws, self.facts, self.shadow, plan.policy)
         self.dispatcher = Dispatcher(
-            self.world, self.broker, self.calm, plan.policy, self.laws, self.facts, self.shadow, self.ears
+            self.world, self.broker, self.calm, plan.policy, self.laws, self.facts, self.shadow, self.checks
         )
         self.workers = [
             self._worker(f"w{number}", WorkerId(f"w{number}"), capabilities)
@@ -71,7 +71,7 @@ class Fleet:
         ]
         self.twins: list[Worker] = []
         self.clients = [
-            Client(self.world, self.broker, f"c{number}", self.laws, self.facts, self.ears)
+            Client(self.world, self.broker, f"c{number}", self.laws, self.facts, self.checks)
             for number in range(1, plan.clients + 1)
         ]
         self.down: set[str] = set()
@@ -84,7 +84,7 @@ class Fleet:
 
     @property
     def peers(self) -> list[Process | Client]:
-        """Whoever is connected to the broker."""
+        """All that connect to the broker."""
         return [self.dispatcher, *self.workers, *self.twins, *self.clients]
 
     def _worker(self, name: str, worker_id: WorkerId, capabilities: Capabilities) -> Worker:
@@ -98,7 +98,7 @@ class Fleet:
             self.plan.intervals,
             self.laws,
             self.facts,
-            self.ears,
+            self.checks,
         )
         worker.reboots = lambda: self.power_cut(worker, self._dice.uniform(15.0, 120.0))
         self._supervise(worker)
@@ -107,7 +107,7 @@ class Fleet:
     # --- coming and going ---------------------------------------------------------------------------------------------
 
     def _supervise(self, process: Process) -> None:
-        """As systemd does: what dies is started again."""
+        """Start a process again that has ended, as systemd does."""
 
         def restart(_reason: str) -> None:
             self.world.after(self._dice.uniform(*_RESTART_S), lambda: self.boot(process))
@@ -154,7 +154,7 @@ class Fleet:
     # --- time ---------------------------------------------------------------------------------------------------------
 
     def run(self, until: float, enough: Callable[[], bool] = lambda: False) -> None:
-        """Let time pass; check what is expensive to check every so many steps."""
+        """Let time pass; do expensive checks only every `_CHECK_EVERY` steps."""
         checked_at = self.world.step
         while not self.world.run(until, _LOOK_EVERY):
             if self.world.step - checked_at >= _CHECK_EVERY:
@@ -182,8 +182,8 @@ class Fleet:
             job = self.shadow.jobs.get(job_id)
             if job is None:
                 continue
-            # What was taken back while its assignment was under way runs where nobody knows, without blame; so does
-            # what was lost when all that had been heard of it was that it waits.
+            # Two kinds of leases run without blame: those taken back while their assignment was under way, and those
+            # lost when the dispatcher last knew that they wait.
             known = {
                 token
                 for token in tokens - self.shadow.excused
@@ -212,13 +212,13 @@ class Fleet:
         for client in self.clients:
             hold(Law.EVERY_QUESTION_ANSWERED, not client.unanswered, client.name, client.unanswered)
             hold(Law.EVERY_WAIT_ENDS_RIGHT, not client.waits, client.name, client.waits)
-            for job_id, state in client.told.items():
+            for job_id, state in client.noticed.items():
                 if job_id in self.facts.pruned:
                     continue
                 fine = state is self.shadow.jobs[job_id].state or (
                     state is State.FAILED and job_id in self.facts.retries
                 )
-                hold(Law.EVERY_WAIT_ENDS_RIGHT, fine, job_id, "was told as", state, self.shadow.jobs[job_id])
+                hold(Law.EVERY_WAIT_ENDS_RIGHT, fine, job_id, "was reported as", state, self.shadow.jobs[job_id])
         for worker in self.workers:
             hold(Law.JOURNALS_EMPTY, not worker.noted, worker.name, worker.noted)
             ((rows,),) = worker.disk.rows("SELECT count(*) FROM lease")
@@ -241,7 +241,7 @@ class Fleet:
         self.world.after(_FREE_EVERY_S, self._free_all)
 
     def settled(self) -> bool:
-        """Nobody waits for anything any more."""
+        """Whether no client and no job waits for anything any more."""
         return (
             not sum(count for state, count in self.shadow.totals.items() if state not in TERMINAL)
             and not any(client.unanswered or client.waits for client in self.clients)
@@ -257,5 +257,5 @@ class Fleet:
 
 
 def _soon_s(plan: Plan) -> float:
-    """How long it takes at most until a connected worker was heard, and was sent again what it has not got."""
+    """The longest time until a connected worker has sent a request, and gets again what it has not received."""
     return 2 * min(plan.intervals.poll_interval_s, plan.policy.lease_s / 3) + plan.policy.reoffer_s + 8.0

@@ -84,7 +84,7 @@ class Law(Enum):
     STARTED_FROM_JOURNAL = "a started lease is marked as started in the journal"
     RESULT_SYNCED = "a result is synced before any other step"
     REPORT_FROM_JOURNAL = "each report is in the journal"
-    CLAIM_FROM_JOURNAL = "a lease is in the journal before it is claimed"
+    CLAIM_FROM_JOURNAL = "a lease is in the journal before a request names it"
     JOURNAL_BOUNDED = "a journal has only leases that its worker got and that are not settled"
     # when the faults have stopped
     EVERY_JOB_ENDS = "every job ends"

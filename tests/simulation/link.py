@@ -1,4 +1,4 @@
-"""A client's link, as `stockworker.adapters.mqtt.Link` behaves: reconnects with jitter, keeps nothing, tells everything."""
+"""A client's link, as `stockworker.adapters.mqtt.Link` behaves: reconnects with jitter, keeps nothing, reports everything."""
 
 from collections.abc import Callable, Iterable, Sequence
 from random import Random
@@ -24,7 +24,7 @@ class Link:
     Attributes:
         up: signed in, as far as this end knows.
         gives_up: called when the broker has hung up too often: another client uses the ID.
-        says: called with each message before it is sent.
+        on_send: called with each message before it is sent.
     """
 
     def __init__(self, world: World, broker: Broker, cable: Cable, dice: Random, ask: SignIn) -> None:
@@ -42,7 +42,7 @@ class Link:
         self.up = False
         self.deliver: Callable[[LinkItem], None] = lambda _item: None
         self.gives_up: Callable[[], None] = lambda: None
-        self.says: Callable[[Packet], None] = lambda _packet: None
+        self.on_send: Callable[[Packet], None] = lambda _packet: None
 
     def open(self) -> None:
         """Connect, and stay connected."""
@@ -111,7 +111,7 @@ class Link:
         wire = self._wire
         if not self.up or wire is None:
             return
-        self.says(packet)
+        self.on_send(packet)
         wire.up(lambda: self._published(packet, wire))
 
     def _published(self, packet: Packet, wire: Wire) -> None:
@@ -149,7 +149,7 @@ class Link:
         self._end()
 
     def die(self, *, dark: bool) -> None:
-        """Its process is killed; `dark`: its machine is off, so that not even the kernel says goodbye."""
+        """Its process is killed; `dark`: its machine is off, so that not even the kernel closes its connections."""
         wire = self._wire
         self._end()
         if wire is not None:
@@ -160,7 +160,7 @@ class Link:
                 wire.hang_up()
 
     def silenced(self, paused_s: float = 0.0) -> None:
-        """The broker hears nothing from here from now on: the cable is cut, or the process is stopped for so long."""
+        """Nothing arrives at the broker from now on: the cable is cut, or the process is stopped for `paused_s`."""
         if self._wire is not None:
             self._wire.quiet_until = self._world.now + paused_s
             self._broker.silent(self._wire)

@@ -61,17 +61,17 @@ class _Way:
         self._world.after(self._busy_until - self._world.now, action)
 
     def resume(self) -> None:
-        """What was held up is sent again: TCP does so by itself."""
+        """Deliver what the cut has delayed: TCP retransmits by itself."""
         stalled, self._stalled = self._stalled, []
         for action in stalled:
             self.send(action, blocked=False)
 
 
 class Wire:
-    """One TCP connection. It loses nothing while it lives; when it dies, each end learns of it in its own time.
+    """One TCP connection. It loses nothing while it is open; when it breaks, each end notices at a time of its own.
 
     Attributes:
-        machine_open, broker_open: whether that end believes in it.
+        machine_open, broker_open: whether that end takes it for open.
         quiet_until: the machine's process is stopped, and sends nothing before this time.
         lost_at_machine, lost_at_broker: called when that end learns that the other is gone.
     """
@@ -93,7 +93,7 @@ class Wire:
 
     @property
     def silenced(self) -> bool:
-        """Whether the broker can't hear anything from there."""
+        """Whether nothing from there arrives at the broker."""
         return self._cable.up_blocked or not self.machine_open or self._world.now < self.quiet_until
 
     def up(self, action: Callable[[], None]) -> None:
@@ -118,12 +118,12 @@ class Wire:
         self._down.send(arrive, blocked=self._cable.down_blocked)
 
     def hang_up(self) -> None:
-        """The machine's end closes, and says so."""
+        """The machine's end closes in good order."""
         self.up(self.close_broker)
         self.vanish()
 
     def drop(self, ending: ConnectionEnd = CLOSED) -> None:
-        """The broker's end closes, and says so."""
+        """The broker's end closes in good order."""
         self.broker_open = False
         self.down(lambda: self._close_machine(ending))
         self._settle()

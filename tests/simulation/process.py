@@ -18,10 +18,10 @@ from tests.simulation.world import Timer, World
 
 _MOST_LOOKS_AT_ONCE: Final = 20
 _SHORTEST_SLEEP_S: Final = 0.001
-"""So many turns in a row, without a message and each so soon after the last one, count as spinning."""
+"""Turns in a row without a message, each this soon after the last one, that count as spinning."""
 
 _TICK_S: Final = 1e-6
-"""What times since the epoch can tell apart."""
+"""The resolution of times since the epoch."""
 
 
 class Died(Exception):
@@ -38,7 +38,7 @@ class Process(ABC):
         disk, cable: the machine's.
         doom: asked at each boundary, with its name, whether to die there.
         decided: called with each list of effects that its machine returns, before anything is done with it.
-        died: called when a life has ended by itself or at a boundary, with the reason; somebody has to boot it again.
+        died: called when a life has ended by itself or at a boundary, with the reason; the fleet boots it again.
         disk_s: how long a commit takes, at most.
     """
 
@@ -79,14 +79,14 @@ class Process(ABC):
         self.calm.disturb(self.name)
         link = Link(self.world, self.broker, self.cable, self.dice, self.begin())
         link.deliver = self.put
-        link.says = self.heard_saying
+        link.on_send = self.on_send
         link.gives_up = self.give_up
         self.link = link
         link.open()
         self._look_again()
 
     def kill(self, reason: str, *, dark: bool = False) -> None:
-        """End this life at once; `dark`: the whole machine goes off."""
+        """End this life immediately; `dark`: the whole machine goes off."""
         if not self.alive:
             return
         self.world.note(self.name, "dies:", reason)
@@ -100,10 +100,10 @@ class Process(ABC):
         self.end()
 
     def boundary(self, point: str) -> None:
-        """Die here, if that is to be.
+        """Die here, if `doom` demands it.
 
         Raises:
-            Died: it is.
+            Died: it does.
         """
         if self.doom is not None and self.doom(point):
             raise Died(point)
@@ -223,12 +223,12 @@ class Process(ABC):
         """Seconds until a turn is wanted, though nothing may have happened."""
 
     @abstractmethod
-    def heard_saying(self, packet: Any) -> None:
-        """It says something."""
+    def on_send(self, packet: Any) -> None:
+        """It publishes a packet."""
 
     @abstractmethod
     def give_up(self) -> None:
-        """The link gave up: somebody else uses the id."""
+        """The link gave up: another client uses the ID."""
 
     def linked(self, item: Any) -> None:
         """Note whether the link is up."""

@@ -1,4 +1,4 @@
-"""What a seed stands for: a fleet, its load, its faults, and how long it goes on."""
+"""The scenario of a seed: a fleet, its load, its faults, and how long it lasts."""
 
 from collections import Counter
 from dataclasses import dataclass
@@ -72,7 +72,7 @@ class Outcome:
 
 
 def run(seed: int, stream: TextIO | None = None) -> Outcome:
-    """Live through what `seed` stands for.
+    """Run the scenario of `seed`.
 
     Raises:
         Violation: a law was broken.

@@ -1,7 +1,7 @@
 """Many seeds, each in one of two processes, their outcomes in order.
 
 No pool of `concurrent.futures`: its end waits for every seed that a process has been handed, and for threads and locks
-that a dead one may have held. What is not needed any more is killed here.
+that a dead one may have held. Processes that are not needed any more are killed here.
 """
 
 from collections.abc import Generator, Iterator
@@ -18,7 +18,7 @@ _PROCESSES: Final = 2
 
 
 def outcomes(first: int) -> Generator[Outcome | str, None, None]:
-    """Run seed after seed, from `first` on, until nobody asks for more; a broken law is its text.
+    """Run seed after seed, from `first` on, until the caller stops; a broken law is yielded as its text.
 
     Raises:
         EOFError: a process has died.
@@ -52,7 +52,7 @@ def _in_order(workers: list[Connection], first: int) -> Iterator[Outcome | str]:
 
 
 def _serve(parent: Connection) -> None:
-    with suppress(EOFError, ConnectionError):  # whoever asks has ended
+    with suppress(EOFError, ConnectionError):  # the parent has ended
         while True:
             seed = parent.recv()
             parent.send((seed, _run(seed)))

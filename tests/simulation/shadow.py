@@ -17,21 +17,21 @@ from tests.simulation.invariants import Law, Laws
 
 @dataclass(slots=True)
 class Facts:
-    """What really happened, whatever anybody believes.
+    """What really happened, independent of what each process knows.
 
     Attributes:
         payloads: as submitted, by job; of jobs without an id under None.
-        cancels, retries: jobs for which somebody asked for it.
+        cancels, retries: jobs for which a client asked for it.
         receipted: jobs of which a receipt speaks, unless they are `pruned`.
         reported: outcomes that a worker has noted, by lease; `permanent` are those that trying again can't help.
         accepted: leases that a worker has noted.
-        waiting: leases of which the dispatcher has heard last that they wait on their worker.
-        left_s: how far ahead the expires_at of a lease was when its assignment was said, at most.
-        unreached: leases of which this dispatcher has heard that nobody heard of them.
-        granted, renewed: when the dispatcher granted a lease, and when it last heard a claim of it, if any, else the same.
+        waiting: leases that the newest request of their worker names as waiting.
+        left_s: how far ahead the expires_at of a lease was when its assignment was sent, at most.
+        unreached: leases whose assignment the broker could not deliver, as this dispatcher knows.
+        granted, renewed: when the dispatcher granted a lease, and when a request last named it, if any did, else the same.
         booted: when each worker last started, and `boots` as what.
-        misled: workers that are disconnected, and of which an earlier start is heard in this turn.
-        hears_since: when the dispatcher was last told that its link came up.
+        misled: workers that are disconnected, and of which this turn gets a message of an earlier incarnation.
+        linked_since: when the dispatcher last learned that its link came up.
         clock_set_at: when the clock of its machine was last set.
         taken_down: leases under which something was taken down, by job.
         faults: what was broken, how often.
@@ -53,7 +53,7 @@ class Facts:
     booted: dict[str, float] = field(default_factory=dict)
     boots: dict[str, str] = field(default_factory=dict)
     misled: set[str] = field(default_factory=set)
-    hears_since: float = 0.0
+    linked_since: float = 0.0
     clock_set_at: float = 0.0
     taken_down: defaultdict[JobId, set[Token]] = field(default_factory=lambda: defaultdict(set))
     faults: Counter[str] = field(default_factory=Counter)
@@ -65,7 +65,7 @@ class Shadow:
     Args:
         laws, facts, calm: shared by all.
         policy: of the dispatcher.
-        soon_s: within which a connected worker is heard, and whatever is repeated to it arrives.
+        soon_s: within which a connected worker sends a request, and everything that is repeated to it arrives.
 
     Attributes:
         paused, drained: job types and workers that get no new leases.
@@ -75,7 +75,7 @@ class Shadow:
         stored: how many jobs there ever were.
         life: which life of a job this is: what was forgotten may be submitted again, and what failed be reopened.
         lives: to which one a lease belongs.
-        excused: leases that were lost while they waited, as far as the dispatcher had heard.
+        excused: leases that were lost while they waited, as far as the dispatcher knew.
         new_leases: of the newest commit.
         before: the state of each job that the newest commit changed, before it; None for a new one.
         forgotten: what the newest commit has forgotten.
@@ -114,7 +114,7 @@ class Shadow:
         self.new_leases, self.before, self.forgotten, self.untouched = [], {}, {}, True
 
     def committed(self, saves: Sequence[Save], now: Now, calmed_before: float) -> None:
-        """Take over a commit. What was to become ready after `calmed_before` may have been moved up at the start."""
+        """Take over a commit. Jobs that become ready after `calmed_before` may have been moved up at the start."""
         self.begin_turn()
         touched: set[JobId] = set()
         for save in saves:
@@ -272,13 +272,13 @@ class Shadow:
             self.held[attempt.worker].discard(attempt.token)
 
     def _let_go(self, attempt: Attempt, job: JobRecord) -> None:
-        """An attempt has ended: if its worker has not said so, there is a reason."""
+        """An attempt has ended: if its worker has not reported that, there is a reason."""
         hold, facts, token = self._laws.hold, self._facts, attempt.token
         calm_s = self._calm.lasts_s("dispatcher", attempt.worker)
         cancelled_s = self._calm.now - self._cancelled_at.pop(attempt.job_id, self._calm.now)
         if attempt.outcome in facts.reported[token]:
             late = attempt.outcome is Outcome.OK and min(calm_s, cancelled_s) > self._soon_s
-            hold(Law.CANCEL_REPEATED, not late, job, "was to be cancelled for", cancelled_s, "in calm of", calm_s)
+            hold(Law.CANCEL_REPEATED, not late, job, "should be cancelled for", cancelled_s, "in calm of", calm_s)
             return
         hold(Law.LIVE_WORK_KEPT, calm_s <= self._policy.lease_s + 1, attempt, "was taken in calm of", calm_s)
         if attempt.outcome is not Outcome.LOST:
@@ -286,14 +286,14 @@ class Shadow:
         if token in facts.waiting:
             self.excused.add(token)
         renewed = facts.renewed[token]
-        heard_s = self._calm.now - max(renewed, facts.hears_since)
+        heard_s = self._calm.now - max(renewed, facts.linked_since)
         # One that restarted without it has lost it; so have, in turn, two machines that share a name.
         restarted = facts.booted[attempt.worker] > facts.granted[token] or facts.faults["twin_joined"]
         honoured = heard_s >= self._policy.lease_s - 0.01 or restarted or attempt.worker in facts.misled
-        hold(Law.LEASE_HONOURED, honoured, attempt, "was lost, but could be heard of for", heard_s)
+        hold(Law.LEASE_HONOURED, honoured, attempt, "was lost, but its worker could send for", heard_s)
         if token not in facts.accepted:
             hold(Law.OFFER_REPEATED, calm_s <= self._soon_s, attempt, "never arrived in calm of", calm_s)
-            hold(Law.UNREACHED_TAKEN_BACK, token not in facts.unreached, attempt, "was kept though nobody heard of it")
+            hold(Law.UNREACHED_TAKEN_BACK, token not in facts.unreached, attempt, "was kept though it never arrived")
 
     # --- at a start, and at the end -----------------------------------------------------------------------------------
 

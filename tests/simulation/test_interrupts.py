@@ -1,9 +1,9 @@
-"""Interrupt everywhere: whatever has been performed when somebody dies, all comes to the same end.
+"""Interrupt everywhere: a crash at any point leads to the same end.
 
-One story is told without a fault, in which both machines return every kind of effect that they know. Each list of
-effects is cut after each of its prefixes: before its commit, after it, and before and after each thing that is then
-performed. (What is committed is one transaction, all or nothing; a line in the log changes nothing.) The story is
-told again for each cut: there, somebody dies, and starts again from the disk.
+One story runs without a fault; in it both machines return every kind of effect. Each turn is cut after each prefix of
+its steps: before its commit, after it, and before and after each order and each packet. (A commit is one transaction,
+all or nothing; a line in the log changes nothing.) The story then runs again for each cut. At the cut a process is
+killed, and starts again from its disk.
 """
 
 from collections.abc import Sequence
@@ -30,7 +30,7 @@ from tests.simulation.process import Process
 
 
 class Death(StrEnum):
-    """Who dies at the cut, and how."""
+    """Which processes are killed at the cut."""
 
     ALONE = "alone"  # the process itself
     ALL = "all"  # the dispatcher and all workers
@@ -63,7 +63,7 @@ HELD: Final = JobId("held")
 
 
 class Story:
-    """Told once; somebody dies at the cut of number `cut`, if there is one."""
+    """One run of the story; a process is killed at the cut of number `cut`, if it is given."""
 
     def __init__(self, cut: int | None, death: Death) -> None:
         self._cut = cut
@@ -116,9 +116,9 @@ class Story:
     def _decided(self, process: Process, effects: Sequence[object]) -> None:
         kinds = {LogEvent if isinstance(effect, LogEvent) else type(effect) for effect in effects}
         self.kinds |= {(process is self.fleet.dispatcher, kind) for kind in kinds}
-        told = (process.name, repr(effects))  # whoever is idle says the same again and again
-        if effects and told not in self._returned:
-            self._returned.add(told)
+        turn = (process.name, repr(effects))  # idle processes repeat themselves
+        if effects and turn not in self._returned:
+            self._returned.add(turn)
             self._new.add(process.name)
         else:
             self._new.discard(process.name)
@@ -142,7 +142,9 @@ class Story:
 
 def _submission(job_id: JobId) -> Submission:
     behaviour, end = JOBS[job_id]
-    tries = 2 if end is State.FAILED else None  # the others outlive what their neighbours and we do to their worker
+    tries = (
+        2 if end is State.FAILED else None
+    )  # the others survive what the cuts and their neighbours do to their worker
     return Submission(job_id, IMPORT, Priority.NORMAL, behaviour.payload(), max_attempts=tries, max_crashes=tries)
 
 

@@ -171,7 +171,7 @@ class Story:
             self.settle()
 
     def settle(self) -> None:
-        """Take turns until nobody has anything to say."""
+        """Take turns until no process sends anything."""
         again = True
         while again:
             items, self.inbox = self.inbox, []
@@ -208,7 +208,7 @@ class Story:
 
 @pytest.fixture
 def make(tmp_path: Path) -> Iterator[Callable[[float], Story]]:
-    """A story that has not begun, of leases that are valid for so many hours."""
+    """A story that has not begun; the argument is the validity of its leases in hours."""
     stories: list[Story] = []
 
     def tell(validity_h: float) -> Story:
@@ -251,7 +251,7 @@ def begin(make: Callable[[float], Story]) -> Callable[[float], Story]:
 
 
 def evicted_first(completed: list[list[str]]) -> list[str]:
-    """What has to go, as it is documented: the largest result, of equally large ones the oldest.
+    """Return what must be evicted by the documentation: the largest result, of equally large ones the oldest.
 
     Args:
         completed: the jobs of each turn.
@@ -331,5 +331,5 @@ def test_what_expires_while_it_waits_on_a_worker_that_is_cut_off_is_not_run(make
 
 
 def worker_of(story: Story, job_id: JobId) -> WorkerId | None:
-    """Who has, or had last, a job by the dispatcher's books."""
+    """Return the worker that has, or last had, a job by the dispatcher's ledger."""
     return story.store.find([job_id])[job_id].worker

@@ -1,4 +1,4 @@
-"""What has happened lately, so that a failure can be read."""
+"""The last events before a failure, to explain it."""
 
 from collections import deque
 from typing import Final, TextIO
@@ -16,7 +16,7 @@ class Trace:
         self._stream = stream
 
     def add(self, step: int, now: float, who: str, what: str, *facts: object) -> None:
-        """Take note; nothing is formatted before somebody wants to read it."""
+        """Keep an event; it is formatted only if it is printed."""
         line = (step, now, who, what, facts)
         self._lines.append(line)
         if self._stream is not None:

@@ -31,9 +31,9 @@ from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.executor import Executor
 from tests.simulation.invariants import Law, Laws
+from tests.simulation.message_checks import MessageChecks
 from tests.simulation.process import Process
 from tests.simulation.shadow import Facts
-from tests.simulation.utterances import Ears
 from tests.simulation.world import World
 
 _MOST_EXTRA = 256
@@ -83,7 +83,7 @@ class Worker(Process):
         intervals: Intervals,
         laws: Laws,
         facts: Facts,
-        ears: Ears,
+        checks: MessageChecks,
     ) -> None:
         super().__init__(world, broker, calm, laws, name)
         self.worker_id = worker_id
@@ -94,7 +94,7 @@ class Worker(Process):
         self.refuses = True
         self.reboots: Callable[[], None] = lambda: None
         self._facts = facts
-        self._ears = ears
+        self._checks = checks
         self._started: set[Token] = set()
         self._start_by: dict[Token, float] = {}
 
@@ -132,7 +132,7 @@ class Worker(Process):
             self.put(Drain(patience_s, leave=True))
 
     def give_up(self) -> None:
-        self.world.note(self.name, "gives up its link: somebody else uses its id")
+        self.world.note(self.name, "gives up its link: another client uses its ID")
         self.leave(60.0)
 
     @property
@@ -197,9 +197,9 @@ class Worker(Process):
         self.calm.end(self.name, "leaving")
         self.fail("left in good order")
 
-    def heard_saying(self, packet: Any) -> None:
+    def on_send(self, packet: Any) -> None:
         self.world.note(self.name, "says", packet.topic, packet.body[:200].decode(errors="replace"))
-        self._ears.worker_says(packet, self.worker_id, self.noted)
+        self._checks.worker_sends(packet, self.worker_id, self.noted)
 
     # --- running ------------------------------------------------------------------------------------------------------
 
@@ -221,8 +221,8 @@ class Worker(Process):
         self.world.note(self.name, "runs", work.job_id, work.attempt, work.token, work.payload)
 
     def _taken_down(self, work: Work, what: str) -> None:
-        # Nobody can know of the first time that a machine goes dark: the note of the start was not synced. And while
-        # two machines share a name, one of them is given up as restarted, without blame.
+        # The first power cut of a machine leaves no trace: the start was not synced. And while two machines share a
+        # name, the dispatcher takes one of them for restarted, without blame.
         known = what != "machine" or work.attempt > 1
         if known and not self._facts.faults["twin_joined"]:
             self._facts.taken_down[work.job_id].add(work.token)

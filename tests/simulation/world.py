@@ -24,7 +24,7 @@ class World:
     """The clock, the agenda, the dice and the trace of one run.
 
     Attributes:
-        now: true time, in seconds since the beginning; nobody's clock shows it.
+        now: true time, in seconds since the beginning; no clock shows it.
         step: how many things have happened.
     """
 
@@ -56,7 +56,7 @@ class World:
         return self._trace.text()
 
     def run(self, until: float, most_steps: int) -> bool:
-        """Let time pass, over idle stretches at once, up to `until`; returns whether it came so far in `most_steps`."""
+        """Let time pass up to `until`, in one step over idle stretches; returns whether it came so far in `most_steps`."""
         agenda, last = self._agenda, self.step + most_steps
         while agenda and agenda[0][0] <= until:
             if self.step >= last:

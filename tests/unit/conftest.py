@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness.dispatching import DispatcherBook
-from tests.harness.working import AgentBook
+from tests.harness.working import WorkerBook
 
 
 @pytest.fixture
@@ -16,8 +16,8 @@ def dispatcher() -> Iterator[DispatcherBook]:
 
 
 @pytest.fixture
-def agent() -> Iterator[AgentBook]:
-    """An agent with one slot that has just connected, with an empty journal."""
-    with AgentBook() as book:
+def worker() -> Iterator[WorkerBook]:
+    """An worker with one slot that has just connected, with an empty journal."""
+    with WorkerBook() as book:
         book.connect()
         yield book

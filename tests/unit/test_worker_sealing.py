@@ -1,4 +1,4 @@
-"""A worker's secrecy: payloads opened for handlers, results sealed before the journal has them, refusals told apart."""
+"""Sealing in a worker: payloads are opened for handlers, results sealed before they are journaled, refusals distinct."""
 
 import json
 import logging
@@ -39,34 +39,34 @@ def sealed(parties: Parties) -> str:
 
 
 def opened(parties: Parties) -> tuple[WorkerSealing, bytes]:
-    secrecy, text = WorkerSealing(parties.worker()), sealed(parties)
-    assert isinstance(secrecy.open(work(text)), Work)
-    return secrecy, digest(text)
+    sealing, text = WorkerSealing(parties.worker()), sealed(parties)
+    assert isinstance(sealing.open(work(text)), Work)
+    return sealing, digest(text)
 
 
 def test_a_sealed_payload_is_opened_and_its_result_sealed(parties: Parties) -> None:
-    secrecy, text = WorkerSealing(parties.worker()), sealed(parties)
+    sealing, text = WorkerSealing(parties.worker()), sealed(parties)
 
-    assert secrecy.open(work(text)) == work('{"symbol": "ACME"}')
-    assert secrecy.covers(TOKEN)
-    ending = secrecy.close(AttemptResult(TOKEN, Outcome.OK, result='"rich"'))
+    assert sealing.open(work(text)) == work('{"symbol": "ACME"}')
+    assert sealing.covers(TOKEN)
+    ending = sealing.close(AttemptResult(TOKEN, Outcome.OK, result='"rich"'))
     assert ending.outcome is Outcome.OK
     assert parties.submitter().open_result(ending.result or "", JOB, NOW, digest(text)) == '"rich"'
-    assert not secrecy.covers(TOKEN)
+    assert not sealing.covers(TOKEN)
 
 
 def test_an_error_text_is_sealed(parties: Parties) -> None:
-    secrecy, of = opened(parties)
-    ending = secrecy.close(AttemptResult(TOKEN, Outcome.ERROR, error="no price: ACME", permanent=True))
+    sealing, of = opened(parties)
+    ending = sealing.close(AttemptResult(TOKEN, Outcome.ERROR, error="no price: ACME", permanent=True))
 
     assert (ending.outcome, ending.permanent) == (Outcome.ERROR, True)
     assert parties.submitter().open_error(ending.error or "", JOB, NOW, of) == "no price: ACME"
 
 
 def test_a_long_error_text_keeps_its_beginning_and_its_end(parties: Parties) -> None:
-    secrecy, of = opened(parties)
+    sealing, of = opened(parties)
     text = "first line\n" + "ü" * MAX_TEXT + "\nlast line"
-    error = secrecy.close(AttemptResult(TOKEN, Outcome.CRASHED, error=text[:MAX_TEXT] + "\nlast line")).error or ""
+    error = sealing.close(AttemptResult(TOKEN, Outcome.CRASHED, error=text[:MAX_TEXT] + "\nlast line")).error or ""
     read = parties.submitter().open_error(error, JOB, NOW, of)
 
     assert LONGEST_ERROR - 10 < len(error) <= LONGEST_ERROR < MAX_TEXT
@@ -80,8 +80,8 @@ def test_what_is_short_is_left_as_it_is() -> None:
 
 
 def test_a_result_that_is_too_large_sealed(parties: Parties) -> None:
-    secrecy, of = opened(parties)
-    ending = secrecy.close(AttemptResult(TOKEN, Outcome.OK, result=json.dumps("x" * 190_000)))
+    sealing, of = opened(parties)
+    ending = sealing.close(AttemptResult(TOKEN, Outcome.OK, result=json.dumps("x" * 190_000)))
 
     assert (ending.outcome, ending.result, ending.permanent) == (Outcome.ERROR, None, True)
     read = parties.submitter().open_error(ending.error or "", JOB, NOW, of)
@@ -97,10 +97,10 @@ def test_plain_payloads_are_refused_where_sealed_ones_are_required(parties: Part
 
 
 def test_plain_payloads_pass_where_they_may(parties: Parties) -> None:
-    for secrecy in (WorkerSealing(parties.worker(required=False)), WorkerSealing()):
-        assert secrecy.open(work("{}")) == work("{}")
+    for sealing in (WorkerSealing(parties.worker(required=False)), WorkerSealing()):
+        assert sealing.open(work("{}")) == work("{}")
         ending = AttemptResult(TOKEN, Outcome.OK, result="1")
-        assert secrecy.close(ending) is ending
+        assert sealing.close(ending) is ending
 
 
 @pytest.mark.parametrize("lacks", ["keys", "its group's key", "a listed key of its own"])
@@ -119,12 +119,12 @@ def test_what_another_worker_may_open_is_given_back(parties: Parties, lacks: str
 def test_refusals_are_counted_and_logged_without_what_is_inside(
     parties: Parties, caplog: pytest.LogCaptureFixture
 ) -> None:
-    secrecy = WorkerSealing(parties.worker(lines=parties.without(Holder.SUBMITTER)))
+    sealing = WorkerSealing(parties.worker(lines=parties.without(Holder.SUBMITTER)))
     with caplog.at_level(logging.WARNING):
-        endings = [secrecy.open(work(text)) for text in (sealed(parties), "{}", "sealed.1.x.y.z")]
+        endings = [sealing.open(work(text)) for text in (sealed(parties), "{}", "sealed.1.x.y.z")]
 
     assert all(isinstance(ending, AttemptResult) and ending.permanent for ending in endings)
-    assert secrecy.refused == 3
+    assert sealing.refused == 3
     fields = [record.__dict__["fields"] for record in caplog.records]
     assert [each["reason"] for each in fields] == ["untrusted", "plain", "damaged"]
     assert [each["count"] for each in fields] == [1, 2, 3]
@@ -132,9 +132,9 @@ def test_refusals_are_counted_and_logged_without_what_is_inside(
 
 
 def test_an_answer_is_sealed_with_the_keys_of_now(parties: Parties) -> None:
-    secrecy, of = opened(parties)
-    secrecy.use(parties.worker(groups=[]))
-    ending = secrecy.close(AttemptResult(TOKEN, Outcome.OK, result="1"))
+    sealing, of = opened(parties)
+    sealing.use(parties.worker(groups=[]))
+    ending = sealing.close(AttemptResult(TOKEN, Outcome.OK, result="1"))
     assert parties.submitter().open_result(ending.result or "", JOB, NOW, of) == "1"
 
 
@@ -144,9 +144,9 @@ def test_what_can_not_be_sealed_any_more_is_not_told(parties: Parties) -> None:
             AttemptResult(TOKEN, Outcome.OK, result='"ACME"'),
             AttemptResult(TOKEN, Outcome.CRASHED, error="ACME"),
         ):
-            secrecy, _ = opened(parties)
-            secrecy.use(seal)
-            told = secrecy.close(ending)
+            sealing, _ = opened(parties)
+            sealing.use(seal)
+            told = sealing.close(ending)
             assert told.outcome is (Outcome.ERROR if ending.outcome is Outcome.OK else Outcome.CRASHED)
             assert told.result is None
             assert (told.error or "").startswith("the result or error can't be sealed: ")
@@ -154,11 +154,11 @@ def test_what_can_not_be_sealed_any_more_is_not_told(parties: Parties) -> None:
 
 
 def test_an_ending_without_words_stays_one(parties: Parties) -> None:
-    secrecy, _ = opened(parties)
-    assert secrecy.close(AttemptResult(TOKEN, Outcome.CANCELLED)) == AttemptResult(TOKEN, Outcome.CANCELLED)
+    sealing, _ = opened(parties)
+    assert sealing.close(AttemptResult(TOKEN, Outcome.CANCELLED)) == AttemptResult(TOKEN, Outcome.CANCELLED)
 
 
 def test_a_second_attempt_says_so(parties: Parties) -> None:
-    secrecy, text = WorkerSealing(parties.worker()), sealed(parties)
-    secrecy.open(replace(work(text), attempt=2))
-    assert is_sealed(secrecy.close(AttemptResult(TOKEN, Outcome.OK, result="1")).result or "")
+    sealing, text = WorkerSealing(parties.worker()), sealed(parties)
+    sealing.open(replace(work(text), attempt=2))
+    assert is_sealed(sealing.close(AttemptResult(TOKEN, Outcome.OK, result="1")).result or "")

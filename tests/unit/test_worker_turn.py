@@ -1,4 +1,4 @@
-"""One turn of a worker: what is committed before anything is returned, and what becomes of bytes that are no message."""
+"""One turn of a worker: what is committed before anything is returned, and how invalid bytes are refused."""
 
 from collections.abc import Collection
 
@@ -13,7 +13,7 @@ from stockworker.shell.turn import Now
 from stockworker.worker.effects import Accept, Drain, Entry, MarkStarted
 from stockworker.worker.machine import WorkerMachine
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
-from tests.harness.working import CAPABILITIES, CONNECTED, INTERVALS, JOB_A, WORKER, AgentBook, assign, start
+from tests.harness.working import CAPABILITIES, CONNECTED, INTERVALS, JOB_A, WORKER, WorkerBook, assign, start
 
 NOW = Now(1000.0, 0.0)
 
@@ -32,7 +32,7 @@ class RecordingJournal:
 
 
 def turns(journal: RecordingJournal) -> WorkerTurns:
-    identity = AgentBook().identity
+    identity = WorkerBook().identity
     return WorkerTurns(WorkerMachine(identity, INTERVALS, CAPABILITIES, [], NOW.steady), journal)
 
 
@@ -57,7 +57,7 @@ def test_a_turn_that_changes_nothing_commits_nothing() -> None:
     assert Register in kinds(turns(with_error).take([CONNECTED], NOW))
 
 
-def test_what_is_no_message_is_logged_and_counted() -> None:
+def test_an_invalid_message_is_logged_and_counted() -> None:
     worker = turns(RecordingJournal())
     broken = Packet(f"jobs/assign/{WORKER}", b"{")
     events = [worker.take([broken], NOW).log[0] for _ in range(2)]

@@ -1,4 +1,4 @@
-"""The laws about what is said: by anybody, and by the dispatcher after a commit."""
+"""The laws about messages: of every client, and of the dispatcher after a commit."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
@@ -44,7 +44,7 @@ _STEPS = {(State(old), new) for (old, _), new in TRANSITIONS.items()}
 
 @lru_cache(4096)
 def read(packet: Packet) -> Message:
-    """What a packet means: whoever is idle says the same again and again.
+    """What a packet means. Cached, because idle processes repeat their messages.
 
     Raises:
         DecodeError: it means nothing.
@@ -53,7 +53,7 @@ def read(packet: Packet) -> Message:
 
 
 @lru_cache(4096)
-def _may_say(topic: str, role: Role, own_id: str) -> bool:
+def _may_publish(topic: str, role: Role, own_id: str) -> bool:
     """Whether this topic is one that this one of this role publishes to."""
     try:
         address = topics.parse(topic)
@@ -71,8 +71,8 @@ def _readable(packets: Iterable[Packet]) -> Iterator[Message]:
             yield read(packet)
 
 
-class Ears:
-    """Hears everything that is said."""
+class MessageChecks:
+    """Checks every message."""
 
     def __init__(self, laws: Laws, facts: Facts, shadow: Shadow, policy: Policy) -> None:
         self._hold = laws.hold
@@ -80,11 +80,11 @@ class Ears:
         self._facts = facts
         self._shadow = shadow
 
-    def said(self, packet: Packet, role: Role, own_id: str) -> Message | None:
-        """Somebody publishes; returns what it means."""
+    def sent(self, packet: Packet, role: Role, own_id: str) -> Message | None:
+        """A client publishes a packet; returns what it means."""
         self._hold(Law.SMALL_ENOUGH, len(packet.body) <= MAX_BODY, packet.topic, len(packet.body))
         self._hold(Law.ONLY_PRESENCE_RETAINED, not packet.retain or packet.topic == TopicKind.DISPATCHER, packet)
-        self._hold(Law.SENT_BY_RIGHT, _may_say(packet.topic, role, own_id), own_id, "says", packet.topic)
+        self._hold(Law.SENT_BY_RIGHT, _may_publish(packet.topic, role, own_id), own_id, "says", packet.topic)
         try:
             return read(packet)
         except DecodeError as error:
@@ -93,9 +93,9 @@ class Ears:
 
     # --- the dispatcher, after a commit -------------------------------------------------------------------------------
 
-    def turn(self, packets: Sequence[Packet], wall: float) -> None:
-        """The dispatcher has committed a turn, and is going to say this."""
-        messages = [self.said(packet, Role.DISPATCHER, "dispatcher") for packet in packets]
+    def dispatcher_sends(self, packets: Sequence[Packet], wall: float) -> None:
+        """The dispatcher has committed a turn, and will send these packets."""
+        messages = [self.sent(packet, Role.DISPATCHER, "dispatcher") for packet in packets]
         steps = [step for message in messages if isinstance(message, Monitor) for step in message.transitions]
         self._steps(steps)
         ends = {(step.job_id, step.state) for step in steps if step.state in TERMINAL}
@@ -117,7 +117,7 @@ class Ears:
                     self._hold(Law.STATS_ARE_TRUE, counted == dict(+self._shadow.totals), counted, self._shadow.totals)
                 case _:
                     pass
-        self._hold(Law.NOTICE_AFTER_COMMIT, not ends, "nobody is told of", ends)
+        self._hold(Law.NOTICE_AFTER_COMMIT, not ends, "no notice of", ends)
 
     def _steps(self, steps: Sequence[Transition]) -> None:
         states = dict(self._shadow.before)
@@ -129,7 +129,9 @@ class Ears:
             self._hold(Law.TRANSITION_IN_TABLE, fine, step, "after", before)
             states[step.job_id] = step.state
         for job_id, state in states.items():
-            self._hold(Law.TRANSITION_IN_TABLE, state is self._shadow.jobs[job_id].state, job_id, "was told as", state)
+            self._hold(
+                Law.TRANSITION_IN_TABLE, state is self._shadow.jobs[job_id].state, job_id, "was reported as", state
+            )
 
     def _receipt(self, message: Receipt, ends: set[tuple[JobId, State]]) -> None:
         for entry in message.entries:
@@ -195,10 +197,10 @@ class Ears:
             fine = fine and view.result in (None, self._shadow.results.get(view.job_id))
             self._hold(Law.ANSWER_IS_TRUE, fine, view, "but on disk is", job)
 
-    # --- what was heard -----------------------------------------------------------------------------------------------
+    # --- messages to the dispatcher -----------------------------------------------------------------------------------------------
 
-    def misled(self, inputs: Sequence[object], workers: dict[WorkerId, Worker], heard_since: float) -> set[str]:
-        """Workers of which a turn hears an earlier start, and which are disconnected, or were not heard lately."""
+    def find_misled(self, inputs: Sequence[object], workers: dict[WorkerId, Worker], heard_since: float) -> set[str]:
+        """Disconnected or silent workers of which a turn gets a message of an earlier incarnation."""
         found = set[str]()
         away = {worker.worker_id for worker in workers.values() if not worker.online or worker.seen < heard_since}
         for message in _readable(item for item in inputs if isinstance(item, Packet)):
@@ -214,7 +216,7 @@ class Ears:
 
     # --- what was asked for -------------------------------------------------------------------------------------------
 
-    def heeded(self, packets: Sequence[Packet], now: float) -> None:
+    def dispatcher_received(self, packets: Sequence[Packet], now: float) -> None:
         """The dispatcher has taken a turn with these messages of others: what people ordered was done."""
         cancels, retries = set[JobId](), set[JobId]()
         paused, drained = dict[JobType, bool](), dict[WorkerId, bool]()
@@ -255,7 +257,7 @@ class Ears:
 
     # --- who got what -------------------------------------------------------------------------------------------------
 
-    def shared_out(self, workers: dict[WorkerId, Worker], now: Now, aged_before: float) -> None:
+    def dispatcher_assigned(self, workers: dict[WorkerId, Worker], now: Now, aged_before: float) -> None:
         """The new leases of a turn went to the right workers, in the right order."""
         new = self._shadow.new_leases
         if not new:
@@ -315,9 +317,9 @@ class Ears:
 
     # --- workers ------------------------------------------------------------------------------------------------------
 
-    def worker_says(self, packet: Packet, worker_id: WorkerId, journal: dict[Token, Outcome | None]) -> None:
-        """A worker says something, while this is in its journal."""
-        match self.said(packet, Role.WORKER, worker_id):
+    def worker_sends(self, packet: Packet, worker_id: WorkerId, journal: dict[Token, Outcome | None]) -> None:
+        """A worker sends a packet, while this is in its journal."""
+        match self.sent(packet, Role.WORKER, worker_id):
             case Report(attempts=attempts):
                 for attempt in attempts:
                     noted = journal.get(attempt.token)
