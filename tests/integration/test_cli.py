@@ -187,7 +187,7 @@ def test_a_job_that_has_completed_can_not_be_retried(fleet: Fleet) -> None:
     done = run(fleet, "retry", job_id, identity="operator")
 
     assert (done.status, done.output) == (1, "")
-    assert done.errors.startswith(f"stockworker: error: job {job_id}: it is completed")
+    assert done.errors.startswith(f"stockworker: error: job {job_id}: the job is already completed")
 
 
 def test_a_client_may_not_retry(fleet: Fleet) -> None:

@@ -6,7 +6,6 @@ from enum import StrEnum
 import pytest
 
 from stockworker.protocol.fields import (
-    LATEST_TIME,
     FieldError,
     Fields,
     check_choice,
@@ -122,24 +121,27 @@ def test_the_path_of_an_error_grows_from_the_inside() -> None:
     ("read", "path"),
     [
         (lambda fields: fields.text("name"), "name"),
-        (lambda fields: fields.within("inner").integer("count", 0, 9), "inner.count"),
-        (lambda fields: [each.flag("on") for each in fields.each("list", 9)], "list[1].on"),
-        (lambda fields: fields.ids("ids", 9), "ids[0]"),
+        (lambda fields: fields.integer("count", 0, 9), "count"),
+        (lambda fields: fields.entries("flags", check_flag, 9), "flags[1]"),
+        (lambda fields: fields.entries("ids", check_identifier, 9), "ids[0]"),
+        (lambda fields: fields.entries("ids", check_identifier, 0), "ids"),
     ],
 )
 def test_an_error_in_an_object_names_the_whole_path(read: Callable[[Fields], object], path: str) -> None:
-    fields = Fields({"inner": {"count": 10}, "list": [{}, {"on": 1}], "ids": ["a b"]})
+    fields = Fields({"count": 10, "flags": [True, 1], "ids": ["a b"]}, "header.")
     with pytest.raises(FieldError) as refused:
         read(fields)
-    assert str(refused.value).startswith(f"{path}: ")
+    assert str(refused.value).startswith(f"header.{path}: ")
 
 
 def test_absent_fields_have_defaults_only_where_they_may_be_absent() -> None:
-    fields = Fields({"time": None})
-    assert (fields.flag("flag"), fields.texts("texts"), fields.ids("ids", 9)) == (False, (), ())
-    assert fields.optional("time", lambda name: fields.number(name, 0.0, LATEST_TIME)) is None
-    with pytest.raises(FieldError, match="is missing"):
+    fields = Fields({"null": None})
+    assert fields.optional("absent", fields.text) is None
+    assert fields.optional("null", fields.text) is None
+    with pytest.raises(FieldError, match="text: is missing"):
         fields.text("text")
+    with pytest.raises(FieldError, match="list: is missing"):
+        fields.entries("list", check_text, 9)
 
 
 def test_unknown_fields_are_ignored() -> None:

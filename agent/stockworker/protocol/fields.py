@@ -6,7 +6,7 @@ are declared, and `Fields` for objects that are read by hand.
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, NoReturn, TypeVar
 
@@ -186,29 +186,13 @@ class Fields:
         """A string that UTF-8 can hold; at most `longest` characters."""
         return self._read(name, lambda value: check_text(value, longest))
 
-    def texts(self, name: str, most: int = 4096) -> tuple[str, ...]:
-        """A list of strings; an absent one is empty."""
-        return self._list(name, check_text, most)
-
     def id(self, name: str) -> str:
         """A valid ID."""
         return self._read(name, check_identifier)
 
-    def ids(self, name: str, most: int) -> tuple[str, ...]:
-        """A list of IDs; an absent one is empty."""
-        return self._list(name, check_identifier, most)
-
     def integer(self, name: str, lowest: int, highest: int) -> int:
         """A whole number within bounds, both included."""
         return self._read(name, lambda value: check_integer(value, lowest, highest))
-
-    def number(self, name: str, lowest: float, highest: float) -> float:
-        """A finite number within bounds, both included."""
-        return self._read(name, lambda value: check_number(value, lowest, highest))
-
-    def flag(self, name: str) -> bool:
-        """True or false; absent is false."""
-        return name in self._object and self._read(name, check_flag)
 
     def choice(self, name: str, of: type[E]) -> E:
         """One of the words of an enumeration."""
@@ -218,30 +202,9 @@ class Fields:
         """What `read` returns, or None where the field is absent or null."""
         return None if self._object.get(name) is None else read(name)
 
-    def each(self, name: str, most: int) -> "Iterator[Fields]":
-        """The objects of a list that must be present."""
-        for index, value in enumerate(self._read(name, lambda value: check_list(value, lambda item: item, most))):
-            yield Fields(value, f"{self._path}{name}[{index}].")
-
-    def within(self, name: str) -> "Fields":
-        """An object inside this one."""
-        return Fields(self._read(name, check_object), f"{self._path}{name}.")
-
-    def items(self, name: str) -> "Iterator[tuple[str, Fields]]":
-        """The names in an object inside this one, each with that object's fields."""
-        inner = self.within(name)
-        for key in self._read(name, check_object):
-            try:
-                yield check_text(key), inner
-            except FieldError as error:
-                raise error.inside(f"{self._path}{name}") from None
-
     def entries(self, name: str, check: Callable[[Any], T], most: int) -> tuple[T, ...]:
         """A list that must be present, each of whose values `check` accepts."""
         return self._read(name, lambda value: check_list(value, check, most))
-
-    def _list(self, name: str, check: Callable[[Any], T], most: int) -> tuple[T, ...]:
-        return self._read(name, lambda value: check_list(value, check, most)) if name in self._object else ()
 
     def _read(self, name: str, check: Callable[[Any], T]) -> T:
         try:
