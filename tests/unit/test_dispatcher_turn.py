@@ -15,9 +15,11 @@ from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     Ack,
+    Answer,
     Assign,
     AttemptReport,
     Message,
+    Query,
     Receipt,
     ReceiptStatus,
     Report,
@@ -180,6 +182,13 @@ def test_a_failed_commit_lets_nothing_out(desk: Desk) -> None:
     with pytest.raises(StoreError):
         desk.take(submit(A))
     assert desk.store.jobs == {}
+
+
+def test_the_output_is_made_after_the_commit(desk: Desk) -> None:
+    """An answer to a query is read from the store, and has the changes of its own turn."""
+    query = Query((A,), None, with_results=False, reply=REPLY)
+    (answer,) = [message for message in desk.ask(submit(A), query) if isinstance(message, Answer)]
+    assert [job.job_id for job in answer.jobs] == [A]
 
 
 def test_what_a_turn_prunes_is_counted_from_the_next_turn_on(desk: Desk) -> None:
