@@ -159,15 +159,8 @@ class Ledger:
 
     def lease(self, job: JobRecord, worker_id: WorkerId, token: Token, now: Now, valid_s: float) -> JobRecord:
         """Give a queued job to a worker."""
-        leased = self.move(
-            job,
-            Trigger.LEASED,
-            attempt=job.attempt + 1,
-            worker=worker_id,
-            token=token,
-            assigned_at=now.wall,
-            reason=None,
-        )
+        given: dict[str, Any] = {"worker": worker_id, "token": token, "assigned_at": now.wall, "reason": None}
+        leased = self.move(job, Trigger.LEASED, attempt=job.attempt + 1, **given)
         self._open(leased, now, valid_s)
         return leased
 

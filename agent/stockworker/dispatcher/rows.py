@@ -1,8 +1,8 @@
 """Jobs and attempts as rows of a database. Pure.
 
-Each column is named here once, or follows from a field of `JobSpec`: SELECT, INSERT and UPDATE, and the way from an
-object to a row and back, follow from these tables. A new job option takes a migration in the store; another new column
-takes a line here as well.
+The columns follow from the fields of `JobSpec`, `JobRecord` and `Attempt`, and have their names but for two. SELECT,
+INSERT and UPDATE, and the way from an object to a row and back, follow from the columns. So a new field takes a
+migration in the store, and a line in `_READ` if its values must be converted.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -16,25 +16,13 @@ from stockworker.protocol.lifecycle import State
 
 _RENAMED: Final = {"job_id": "id", "unique": "unique_key"}
 
-# Columns of the submission: written once. A new job option is a column of its own name.
 _SPEC: Final = {_RENAMED.get(each.name, each.name): each.name for each in fields(JobSpec)}
 _ARRIVAL: Final = ("sequence", "submitted_at")
 
-# Columns that change: written with each step of a job.
-PROGRESS: Final = (
-    "state",
-    "ready_at",
-    "attempt",
-    "failures",
-    "crashes",
-    "worker",
-    "token",
-    "assigned_at",
-    "cancel_requested",
-    "ended_at",
-    "reason",
-)
-ATTEMPT: Final = ("job_id", "number", "worker", "token", "assigned_at", "ended_at", "outcome", "ran_s", "error")
+PROGRESS: Final = tuple(each.name for each in fields(JobRecord) if each.name not in {"spec", *_ARRIVAL})
+"""The columns that change: written with each step of a job. All others are written once."""
+
+ATTEMPT: Final = tuple(each.name for each in fields(Attempt))
 JOB: Final = (*PROGRESS, *_ARRIVAL, *_SPEC)
 
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
@@ -46,12 +34,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
 }
 """Columns whose values must be converted. In the other direction, enumerations are strings and numbers already."""
 
-_job_values = attrgetter(
-    *PROGRESS,
-    *_ARRIVAL,
-    *(f"spec.{attribute}" for attribute in _SPEC.values()),
-)
-
+_job_values = attrgetter(*PROGRESS, *_ARRIVAL, *(f"spec.{attribute}" for attribute in _SPEC.values()))
 _TAGS: Final = JOB.index("tags")
 
 progress_row: Final[Callable[[JobRecord], tuple[Any, ...]]] = attrgetter(*PROGRESS, "sequence")
