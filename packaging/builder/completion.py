@@ -75,7 +75,8 @@ def _command(parser: argparse.ArgumentParser, path: tuple[str, ...], meaning: st
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 (as above)
             meanings = {each.dest: each.help or "" for each in action._choices_actions}  # noqa: SLF001 (as above)
             commands += [
-                _command(below, (*path, name), meanings.get(name, "")) for name, below in action.choices.items()
+                _command(action.choices[name], (*path, name), meaning)
+                for name, meaning in meanings.items()  # no aliases
             ]
         elif action.option_strings:
             options.append(_option(action))

@@ -16,7 +16,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = _run(arguments)
         sys.stdout.flush()
     except BrokenPipeError:
-        # Python would complain once more when it flushes at its end.
+        # Python flushes standard output at its exit, and would print the error again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return Exit.OUTPUT_CLOSED
     except KeyboardInterrupt:
@@ -29,7 +29,7 @@ def _run(arguments: Sequence[str] | None) -> int:
     try:
         parsed = parser.parse_args(arguments)
         status: int = parsed.run(parsed)
-    except SystemExit as leaving:  # how argparse ends after --help, and after what it can't parse
+    except SystemExit as leaving:  # argparse exits this way after --help, and after invalid arguments
         return int(leaving.code or 0)
     except (StockworkerError, TimeoutError) as error:
         complain(str(error))

@@ -21,8 +21,8 @@ class Command:
 
     Attributes:
         summary: what it does, in a few words.
-        complete: `module:function` that adds arguments, a description and `run` to its parser.
-        example: a command line for its help.
+        complete: `module:function` below `stockworker` that adds arguments, a description and `run` to its parser.
+        example: arguments of the program, for the help.
         aliases: other names that it is called by.
     """
 
@@ -34,7 +34,7 @@ class Command:
     def load(self) -> Callable[[argparse.ArgumentParser], None]:
         """Import the function that completes the command's parser."""
         module, _, function = self.complete.partition(":")
-        complete: Callable[[argparse.ArgumentParser], None] = getattr(import_module(module), function)
+        complete: Callable[[argparse.ArgumentParser], None] = getattr(import_module(f"stockworker.{module}"), function)
         return complete
 
 
@@ -48,116 +48,58 @@ GROUPS: Final = {
 COMMANDS: Final = {
     "submit": Command(
         "submit a job or a batch of jobs",
-        "stockworker.cli.submit:submit",
-        """stockworker submit technical_analysis '{"symbol": "AAPL"}' --wait""",
+        "cli.submit:submit",
+        """submit technical_analysis '{"symbol": "AAPL"}' --wait""",
     ),
-    "status": Command("show job status", "stockworker.cli.jobs:status", "stockworker status JOB --json"),
-    "wait": Command("wait until jobs end", "stockworker.cli.jobs:wait", "stockworker wait JOB1 JOB2 --timeout 10m"),
-    "result": Command(
-        "print the result of a job", "stockworker.cli.jobs:result", "stockworker result JOB --wait-timeout 5m"
-    ),
-    "list": Command(
-        "list jobs, newest first",
-        "stockworker.cli.jobs:list_jobs",
-        "stockworker list --state failed --type price_update",
-    ),
-    "cancel": Command("cancel jobs", "stockworker.cli.operator_commands:cancel", "stockworker cancel JOB1 JOB2"),
-    "retry": Command(
-        "run failed jobs again",
-        "stockworker.cli.operator_commands:retry",
-        "stockworker retry --all --type price_update",
-    ),
-    "why": Command("explain why a job waits or how it ended", "stockworker.cli.why:why", "stockworker why JOB"),
-    "pause": Command(
-        "stop dispatching jobs of a type", "stockworker.cli.operator_commands:pause", "stockworker pause price_update"
-    ),
-    "resume": Command(
-        "dispatch jobs of a type again", "stockworker.cli.operator_commands:resume", "stockworker resume price_update"
-    ),
-    "drain": Command(
-        "stop assigning jobs to a worker", "stockworker.cli.operator_commands:drain", "stockworker drain edge-7-1"
-    ),
-    "undrain": Command(
-        "assign jobs to a worker again", "stockworker.cli.operator_commands:undrain", "stockworker undrain edge-7-1"
-    ),
-    "stats": Command(
-        "show queues, workers and counters", "stockworker.cli.stats:stats", "stockworker stats --watch 5s"
-    ),
-    "check": Command(
-        "check the setup of this machine", "stockworker.cli.check:check", "stockworker check --instance 1"
-    ),
+    "status": Command("show job status", "cli.jobs:status", "status JOB --json"),
+    "wait": Command("wait until jobs end", "cli.jobs:wait", "wait JOB1 JOB2 --timeout 10m"),
+    "result": Command("print the result of a job", "cli.jobs:result", "result JOB --wait-timeout 5m"),
+    "list": Command("list jobs, newest first", "cli.jobs:list_jobs", "list --state failed --type price_update"),
+    "cancel": Command("cancel jobs", "cli.operator_commands:cancel", "cancel JOB1 JOB2"),
+    "retry": Command("run failed jobs again", "cli.operator_commands:retry", "retry --all --type price_update"),
+    "why": Command("explain why a job waits or how it ended", "cli.why:why", "why JOB"),
+    "pause": Command("stop dispatching jobs of a type", "cli.operator_commands:pause", "pause price_update"),
+    "resume": Command("dispatch jobs of a type again", "cli.operator_commands:resume", "resume price_update"),
+    "drain": Command("stop assigning jobs to a worker", "cli.operator_commands:drain", "drain edge-7-1"),
+    "undrain": Command("assign jobs to a worker again", "cli.operator_commands:undrain", "undrain edge-7-1"),
+    "stats": Command("show queues, workers and counters", "cli.stats:stats", "stats --watch 5s"),
+    "check": Command("check the setup of this machine", "cli.check:check", "check --instance 1"),
     "backup": Command(
-        "copy the dispatcher's store while it runs",
-        "stockworker.cli.backup:backup",
-        "stockworker backup /var/backups/stockworker.sqlite3",
+        "copy the dispatcher's store while it runs", "cli.backup:backup", "backup /var/backups/stockworker.sqlite3"
     ),
-    "acl": Command(
-        "print the broker's access control list",
-        "stockworker.broker.cli:acl",
-        "stockworker acl --operator admin --client shop",
-    ),
+    "acl": Command("print the broker's access control list", "broker.cli:acl", "acl --operator admin --client shop"),
     "broker setup": Command(
-        "set up Mosquitto on this machine",
-        "stockworker.broker.cli:setup",
-        "stockworker broker setup --host mq.example.org --dry-run",
+        "set up Mosquitto on this machine", "broker.cli:setup", "broker setup --host mq.example.org --dry-run"
     ),
-    "broker config": Command(
-        "print the Mosquitto configuration",
-        "stockworker.broker.cli:config",
-        "stockworker broker config --profile wan",
-    ),
-    "pki init": Command("create a certificate authority", "stockworker.pki.cli:init", "stockworker pki init"),
-    "pki issue": Command(
-        "issue a certificate and a private key",
-        "stockworker.pki.cli:issue",
-        "stockworker pki issue worker edge-7-1",
-    ),
+    "broker config": Command("print the Mosquitto configuration", "broker.cli:config", "broker config --profile wan"),
+    "pki init": Command("create a certificate authority", "pki.cli:init", "pki init"),
+    "pki issue": Command("issue a certificate and a private key", "pki.cli:issue", "pki issue worker edge-7-1"),
     "pki request": Command(
         "create a private key and a certificate request",
-        "stockworker.pki.cli:request",
-        "stockworker pki request edge-7-1 --out /etc/stockworker/tls",
+        "pki.cli:request",
+        "pki request edge-7-1 --out /etc/stockworker/tls",
     ),
-    "pki sign": Command(
-        "sign a certificate request",
-        "stockworker.pki.cli:sign",
-        "stockworker pki sign worker edge-7-1 edge-7-1.csr",
-    ),
-    "pki renew": Command("renew a certificate", "stockworker.pki.cli:renew", "stockworker pki renew edge-7-1"),
-    "pki revoke": Command("revoke certificates", "stockworker.pki.cli:revoke", "stockworker pki revoke edge-7-1"),
-    "pki list": Command(
-        "list certificates and their expiry dates",
-        "stockworker.pki.cli:list_certificates",
-        "stockworker pki list",
-    ),
-    "pki crl": Command("write a new revocation list", "stockworker.pki.cli:crl", "stockworker pki crl"),
+    "pki sign": Command("sign a certificate request", "pki.cli:sign", "pki sign worker edge-7-1 edge-7-1.csr"),
+    "pki renew": Command("renew a certificate", "pki.cli:renew", "pki renew edge-7-1"),
+    "pki revoke": Command("revoke certificates", "pki.cli:revoke", "pki revoke edge-7-1"),
+    "pki list": Command("list certificates and their expiry dates", "pki.cli:list_certificates", "pki list"),
+    "pki crl": Command("write a new revocation list", "pki.cli:crl", "pki crl"),
     "keys generate": Command(
-        "create keys and add them to the keyring",
-        "stockworker.sealing.cli:generate",
-        "stockworker keys generate submitter shop",
+        "create keys and add them to the keyring", "sealing.cli:generate", "keys generate submitter shop"
     ),
-    "keys rotate": Command(
-        "create new keys beside the old ones",
-        "stockworker.sealing.cli:rotate",
-        "stockworker keys rotate group prices",
-    ),
-    "keys list": Command(
-        "list all keys and their validity", "stockworker.sealing.cli:list_keys", "stockworker keys list"
-    ),
+    "keys rotate": Command("create new keys beside the old ones", "sealing.cli:rotate", "keys rotate group prices"),
+    "keys list": Command("list all keys and their validity", "sealing.cli:list_keys", "keys list"),
     "keys export": Command(
-        "print the keyring lines of a private key file",
-        "stockworker.sealing.cli:export",
-        "stockworker keys export submitter shop",
+        "print the keyring lines of a private key file", "sealing.cli:export", "keys export submitter shop"
     ),
     "worker": Command(
         "run a worker (started by stockworker@.service)",
-        "stockworker.cli.services:worker",
-        "stockworker worker --instance 1",
+        "cli.services:worker",
+        "worker --instance 1",
         aliases=("agent",),
     ),
     "dispatcher": Command(
-        "run the dispatcher (started by stockworker-dispatcher.service)",
-        "stockworker.cli.services:dispatcher",
-        "stockworker dispatcher",
+        "run the dispatcher (started by stockworker-dispatcher.service)", "cli.services:dispatcher", "dispatcher"
     ),
 }
 
@@ -175,7 +117,7 @@ class CommandParser(argparse.ArgumentParser):
             command, self._command = self._command, None
             command.load()(self)
             self.description = textwrap.fill(self.description or "", 78)
-            self.epilog = f"example:\n  {command.example}"
+            self.epilog = f"example:\n  {PROGRAM} {command.example}"
 
     def parse_known_args(  # type: ignore[override] # the overloads of the stubs add nothing here
         self, args: Sequence[str] | None = None, namespace: Any = None

@@ -111,7 +111,7 @@ def _chapters() -> Iterator[_Chapter]:
     for name, parser in parsers.items():
         parser.complete()
         description = " ".join((parser.description or "").split())
-        example = COMMANDS[name].example
+        example = f"{PROGRAM} {COMMANDS[name].example}"
         yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)), example)
 
 

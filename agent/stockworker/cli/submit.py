@@ -11,12 +11,7 @@ from stockworker.cli.connection import converse
 from stockworker.cli.job_options import add_job_options, option_values
 from stockworker.cli.jobs import print_outcome
 from stockworker.cli.payload import read_file, read_payload
-from stockworker.cli.printing import (
-    Waiting,
-    completion_fields,
-    print_completion,
-    print_completion_json,
-)
+from stockworker.cli.printing import Waiting, completion_fields, print_completion, print_completion_json
 from stockworker.client import Client, Completion, make_submission
 from stockworker.errors import AccessDenied, ConnectionFailed, JobRejected
 from stockworker.protocol.job import PRIORITY_BY_LABEL

@@ -217,7 +217,9 @@ def read_request(file: Path) -> tuple[str, PublicKey]:
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{file}: contains no certificate request in PEM format; copy it again") from error
     if not proven:
-        raise CertificateRefused(f"{file}: not signed by the key in it; do not trust where it came from")
+        raise CertificateRefused(
+            f"{file}: not signed by the key in it, so its sender may not have that key; ask for a new request"
+        )
     if not _is_ours(key):
         raise CertificateRefused(
             f"{file}: the key type must be {_KEY_TYPES}; create the request with 'stockworker pki request'"
