@@ -52,7 +52,7 @@ check: dev ## Check lint, types, layers and generated documents
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
-	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m docs.generate --check
 
 # One lock for each Debian release has its libraries and the tools of the tests. The locks are complete. --no-deps, because
 # pyhpke declares a newer cryptography than Debian 12 has, and does not need it.
@@ -148,7 +148,7 @@ simulate-nightly: dev ## Simulate 10,000 hours of faults, from a random seed
 
 .PHONY: docs
 docs: dev ## Write the generated documents
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 
 LOCK := $(BIN)/uv pip compile --generate-hashes --no-emit-index-url --no-emit-find-links --no-annotate --no-header \
 	--python-version 3.11 --quiet

@@ -1,5 +1,4 @@
-#!/usr/bin/env python3
-"""Writes the documents that are generated from the code: `docs/generate.py`. `--check` reports outdated ones.
+"""Writes the documents that are generated from the code: `make docs`. `python -m docs.generate --check` reports outdated ones.
 
 To add one, add a line to PAGES: its path, and the function that returns its text.
 """
@@ -14,28 +13,25 @@ from typing import Any
 
 import yaml
 
-from stockworker.broker import acl, configuration
-from stockworker.cli import manual
-from stockworker.config import reference
-from stockworker.handlers import reference as job_types
+from docs.pages import commands, configuration, job_types, log_events, protocol
+from stockworker.broker import acl
+from stockworker.broker import configuration as broker
 from stockworker.logs import catalog
-from stockworker.logs import reference as logging_reference
-from stockworker.protocol import reference as protocol
 
 ROOT = Path(__file__).resolve().parent.parent
 
 PAGES: dict[str, Callable[[], str]] = {
-    "docs/cli.md": manual.markdown,
-    "docs/configuration.md": reference.reference,
+    "docs/cli.md": commands.markdown,
+    "docs/configuration.md": configuration.reference,
     "docs/job-types.md": lambda: _with_sections("docs/job-types.md", job_types.sections(_job_examples())),
     "docs/lifecycle.md": protocol.lifecycle,
-    "docs/logging.md": logging_reference.reference,
-    "docs/man/stockworker.1": manual.man_page,
+    "docs/logging.md": log_events.reference,
+    "docs/man/stockworker.1": commands.man_page,
     "docs/protocol.md": lambda: _with_sections("docs/protocol.md", protocol.sections()),
     "docs/simulation.md": lambda: _with_sections("docs/simulation.md", {"laws": _laws()}),
     "etc/mosquitto/stockworker.acl": acl.acl,
-    **{f"etc/mosquitto/{profile}.conf": partial(configuration.sample, profile) for profile in configuration.Profile},
-    "etc/stockworker/job_processor.yml": reference.sample,
+    **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},
+    "etc/stockworker/job_processor.yml": configuration.sample,
     "systemd/stockworker.catalog": catalog.catalog,
 }
 
@@ -62,7 +58,7 @@ def main() -> int:
         return 0
     pages = outdated()
     for name in pages:
-        sys.stderr.write(f"{name} is outdated: run docs/generate.py\n")
+        sys.stderr.write(f"{name} is outdated: run make docs\n")
     return 1 if pages else 0
 
 

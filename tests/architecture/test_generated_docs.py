@@ -10,7 +10,7 @@ from stockworker import config
 
 @pytest.mark.parametrize("name", generate.PAGES)
 def test_a_generated_page_is_current(name: str) -> None:
-    assert name not in generate.outdated(), f"{name} is outdated: run docs/generate.py"
+    assert name not in generate.outdated(), f"{name} is outdated: run make docs"
 
 
 def test_the_shipped_configuration_is_valid_and_changes_nothing(tmp_path: Path) -> None:

@@ -143,7 +143,7 @@ def test_the_row_names_the_files_that_change() -> None:
 
 def test_the_option_works_and_the_suites_pass(copy: Path) -> None:
     apply(copy)
-    assert (written := run(copy, "docs/generate.py")).returncode == 0, written.stderr
+    assert (written := run(copy, "-m", "docs.generate")).returncode == 0, written.stderr
     assert (trip := run(copy, "-c", ROUND_TRIP)).returncode == 0, trip.stderr
     for suite in ([*SUITES], DOCUMENTS):
         assert (tests := pytest_in(copy, *suite)).returncode == 0, tests.stdout[-3000:]

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 import yaml
 
+from docs.pages.job_types import DEFINITIONS
 from stockworker.adapters.http import FetchError
 from stockworker.cli.wiring import handler_specs
 from stockworker.config import load
@@ -22,7 +23,6 @@ from stockworker.handlers.api import PermanentError
 from stockworker.handlers.definition import COMMON_FAILURES, Failure
 from stockworker.handlers.discovery import load as load_handler
 from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.reference import DEFINITIONS
 from stockworker.protocol.ids import JobType
 from stockworker.protocol.wire import plan_of
 from tests.harness.executor import Bench, failure, result

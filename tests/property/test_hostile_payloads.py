@@ -8,12 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from docs.pages.job_types import DEFINITIONS
 from stockworker.handlers import data_import, price_update, technical_analysis
 from stockworker.handlers.api import PermanentError
 from stockworker.handlers.bar_formats import BAR_FIELDS
 from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.market import HIGHEST_PRICE, HIGHEST_VOLUME, LOWEST_PRICE
-from stockworker.handlers.reference import DEFINITIONS
 from stockworker.protocol.wire import plan_of
 from tests.harness.handler_run import HandlerRun
 

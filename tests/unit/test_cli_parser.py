@@ -6,7 +6,8 @@ import sys
 
 import pytest
 
-from stockworker.cli import main, manual, services
+from docs.pages import commands as manual
+from stockworker.cli import main, services
 from stockworker.cli.commands import COMMANDS, make_parser
 from stockworker.errors import (
     AccessDenied,

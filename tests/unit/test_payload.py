@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import pytest
 
-from stockworker.handlers import reference
+from docs.pages import job_types
 from stockworker.handlers.api import Context, Job, PermanentError
 from stockworker.handlers.definition import Definition, Failure
 from stockworker.handlers.kinds import Checked, Several
@@ -82,7 +82,7 @@ def test_a_wrong_setting_is_explained() -> None:
 
 
 def test_a_new_field_is_documented_by_its_definition() -> None:
-    page = reference.job_type("sample", Definition(Sample, Sample, ()), {"examples": []})
+    page = job_types.job_type("sample", Definition(Sample, Sample, ()), {"examples": []})
     assert "| `name` | text | required | The name. |\n" in page
     assert "| `count` | whole number, 1 to 2,000 | `3` | How many. |\n" in page
     assert "| `ratio` | number, 0 to 1 |  | How much. |\n" in page
