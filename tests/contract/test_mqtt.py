@@ -49,7 +49,7 @@ def test_messages_arrive_in_order_and_are_confirmed(broker: Broker) -> None:
         async with connected(broker, "reader", "t/order") as reader, connected(broker, "writer") as writer:
             await writer.link.send(numbered("t/order", 3000))
             assert await writer.link.drain(10)
-            assert (writer.link.unacknowledged, writer.link.oldest_unacknowledged_s, writer.link.dropped) == (0, 0, 0)
+            assert (writer.unacknowledged, writer.link.dropped) == (0, 0)
             await reader.next(Delivery, 3000)
             assert reader.bodies() == [packet.body for packet in numbered("t/order", 3000)]
 
@@ -94,7 +94,7 @@ def test_a_broker_with_default_limits_is_never_overrun(tmp_path: Path) -> None:
             most = 0
             for packet in numbered("t/burst", 600):
                 await writer.link.send([packet])
-                most = max(most, writer.link.unacknowledged)
+                most = max(most, writer.unacknowledged)
             assert most == 18  # the broker allows 20, gmqtt 19, and one is kept free for SUBSCRIBE
             assert await writer.link.drain(10)
             await reader.next(Delivery, 600)
@@ -133,7 +133,7 @@ def test_a_packet_too_large_for_the_broker_is_not_sent(broker: Broker) -> None:
             await writer.link.send([large, large, Packet("t/size", b"small")])
             assert [refused.reason_code for refused in writer.all(PublishRefused)] == [0x95, 0x95]
             assert (await reader.next(Delivery)).packet.body == b"small"
-            assert writer.link.up
+            assert writer.up
 
     asyncio.run(scenario())
 
@@ -182,7 +182,7 @@ def test_a_crash_of_the_broker_is_told_and_survived(tmp_path: Path) -> None:
             await reader.next(LinkDown)
             await writer.next(LinkDown)
             await writer.link.send(numbered("t/lost", 3))
-            assert (writer.link.up, writer.link.dropped, writer.link.last_received_s) == (False, 3, None)
+            assert (writer.up, writer.link.dropped, writer.last_received_s) == (False, 3, None)
             await reader.next(LinkDown, 2)
             assert "connection refused" in reader.all(LinkDown)[1].reason
 
@@ -258,7 +258,7 @@ def test_an_idle_link_stays_up(broker: Broker) -> None:
         async with connected(broker, "writer", keepalive_s=1) as writer, asyncio.timeout(10):
             for _ping in range(2):
                 silence = 0.0
-                while (now := writer.link.last_received_s or 0.0) >= silence:
+                while (now := writer.last_received_s or 0.0) >= silence:
                     silence = now
                     await asyncio.sleep(0.02)
             assert writer.all(LinkDown) == []
@@ -383,7 +383,7 @@ def test_a_link_that_dies_leaves_its_will(broker: Broker) -> None:
             run.cancel()
             assert (await reader.next(Delivery)).packet == WILL
             await asyncio.wait({run})
-            assert not writer.link.up
+            assert not writer.up
 
     asyncio.run(scenario())
 
@@ -452,7 +452,7 @@ def test_a_new_certificate_is_taken_at_once_when_told_so(broker: Broker) -> None
         ):
             settings = settings_for(broker, "writer")
             recorder.link.renew(settings)
-            assert recorder.link.up
+            assert recorder.up
             broker.reissue("writer")
             recorder.link.renew(settings_for(broker, "writer"))
             await recorder.next(LinkUp, 2)
@@ -499,7 +499,7 @@ def test_leaving_says_nothing_of_a_loss(broker: Broker) -> None:
         async with connected(broker, "writer") as writer:
             pass
         assert writer.items == [LinkUp(session_present=False)]
-        assert not writer.link.up
+        assert not writer.up
         await writer.link.close()
 
     asyncio.run(scenario())

@@ -227,12 +227,12 @@ def test_send_waits_for_the_broker_and_gives_up_with_the_connection() -> None:
                 await recorder.link.send([Packet("t", b"1")])
                 sending = asyncio.create_task(recorder.link.send([Packet("t", b"2")]))
                 assert not await recorder.link.drain(0.1)
-                assert (sending.done(), recorder.link.unacknowledged) == (False, 1)
-                assert recorder.link.oldest_unacknowledged_s > 0
+                assert (sending.done(), recorder.unacknowledged) == (False, 1)
+                assert recorder.link._unconfirmed.oldest_at is not None
                 await recorder.next(LinkDown)
                 await sending
-                assert (recorder.link.unacknowledged, recorder.link.dropped) == (0, 2)
-                assert not recorder.link.up
+                assert (recorder.unacknowledged, recorder.link.dropped) == (0, 2)
+                assert not recorder.up
 
     asyncio.run(scenario())
 
@@ -288,7 +288,7 @@ def test_packets_too_large_use_up_nothing() -> None:
             await recorder.link.send([Packet("t", b"x" * 64)] * 50)
             await recorder.link.send([Packet("t", b"x" * 50)])
             assert [refused.reason_code for refused in recorder.all(PublishRefused)] == [0x95] * 50
-            assert recorder.link.unacknowledged == 1
+            assert recorder.unacknowledged == 1
 
     asyncio.run(scenario())
 

@@ -22,6 +22,21 @@ class LinkRecorder:
         self._acknowledging = acknowledging
         self._arrived = asyncio.Event()
 
+    @property
+    def up(self) -> bool:
+        return self.link._up
+
+    @property
+    def unacknowledged(self) -> int:
+        """Messages that the broker has not confirmed yet."""
+        return len(self.link._unconfirmed)
+
+    @property
+    def last_received_s(self) -> float | None:
+        """Seconds since the last data of the broker; None without a connection."""
+        connection = self.link._connection
+        return None if connection is None else connection.wire.last_received_s
+
     def all(self, kind: type[_Item]) -> list[_Item]:
         return [item for item in self.items if isinstance(item, kind)]
 

@@ -146,21 +146,6 @@ class Link:
         """Messages that were not sent because the link was down, or not confirmed when it went down."""
 
     @property
-    def up(self) -> bool:
-        return self._up
-
-    @property
-    def unacknowledged(self) -> int:
-        """Messages that the broker has not confirmed yet."""
-        return len(self._unconfirmed)
-
-    @property
-    def oldest_unacknowledged_s(self) -> float:
-        """Age of the oldest message without a confirmation, in seconds; 0 if there is none."""
-        oldest_at = self._unconfirmed.oldest_at
-        return 0.0 if oldest_at is None else clock.monotonic() - oldest_at
-
-    @property
     def give_up_at(self) -> float | None:
         """When the link will drop the connection as dead, if nothing arrives; None without a connection.
 
@@ -169,11 +154,6 @@ class Link:
         if self._connection is None:
             return None
         return min(dead_at for dead_at, _reason in self._signs_of_death(self._connection))
-
-    @property
-    def last_received_s(self) -> float | None:
-        """Seconds since the last data of the broker; None without a connection."""
-        return None if self._connection is None else self._connection.wire.last_received_s
 
     @property
     def broker_certificate(self) -> bytes | None:
