@@ -1,4 +1,4 @@
-"""The link against a real Mosquitto: what the broker and gmqtt do, and what must not reach our services of it."""
+"""The link against a real Mosquitto: the behaviour of the broker and gmqtt, and what the services must not notice of it."""
 
 import asyncio
 import gc
@@ -389,7 +389,7 @@ def test_a_link_that_dies_leaves_its_will(broker: Broker) -> None:
 
 
 async def reason_of_failure(recorder: LinkRecorder, part: str = "") -> str:
-    """What the link says while it tries on, as soon as it says this."""
+    """The reason in the next report of the link that contains a text."""
 
     def fitting() -> list[str]:
         return [down.reason for down in recorder.all(LinkDown) if part in down.reason]

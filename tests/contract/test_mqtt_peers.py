@@ -105,9 +105,9 @@ def test_a_peer_that_grants_no_subscription_is_given_up() -> None:
 def test_a_refused_subscription_is_named() -> None:
     async def scenario() -> str:
         async with serving(CONNACK, bytes.fromhex("90 05 00 01 00 01 87")) as peer:
-            return await first_reason(LinkRecorder(peer.settings(subscriptions=("mine", "theirs"))))
+            return await first_reason(LinkRecorder(peer.settings(subscriptions=("mine", "other/topic"))))
 
-    assert "refused the subscription to theirs: not authorized (0x87)" in asyncio.run(scenario())
+    assert "refused the subscription to other/topic: not authorized (0x87)" in asyncio.run(scenario())
 
 
 @pytest.mark.parametrize(

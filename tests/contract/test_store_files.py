@@ -75,7 +75,7 @@ def test_a_full_disk_is_an_error_that_names_the_file_and_loses_nothing(tmp_path:
     assert len(numbers) > 10
     assert found(kind, path) == len(numbers)
     file = OPENERS[kind](path)
-    commit(file, len(numbers) + 1)  # somebody has made room
+    commit(file, len(numbers) + 1)  # there is space again
     file.close()
     assert found(kind, path) == len(numbers) + 1
 

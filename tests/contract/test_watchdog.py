@@ -1,4 +1,4 @@
-"""What the pulse tells a service manager, over a real socket."""
+"""The messages of the watchdog to a service manager, over a real socket."""
 
 import asyncio
 import logging
@@ -32,19 +32,19 @@ def test_it_beats_while_all_goes_well_stops_when_something_is_stuck_and_goes_on_
     manager: ServiceManager, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
-    awaited: list[Deadline] = []
+    deadlines: list[Deadline] = []
 
     async def scenario(notifier: Notifier) -> None:
         notifier.ready("connected")
-        beating = asyncio.create_task(Watchdog(notifier, lambda: awaited).run())
+        beating = asyncio.create_task(Watchdog(notifier, lambda: deadlines).run())
         await until(lambda: manager.pings > 3, "signs of life")
-        awaited.append(Deadline("a commit", clock.monotonic()))
-        await until(lambda: manager.status == "hangs: a commit is 0 s late; connected", "the status says it")
+        deadlines.append(Deadline("a commit", clock.monotonic()))
+        await until(lambda: manager.status == "hangs: a commit is 0 s late; connected", "the status shows it")
         pings = manager.pings
-        await until(lambda: manager.assignments[-1] == "WATCHDOG=trigger", "systemd is to end it at once")
+        await until(lambda: manager.assignments[-1] == "WATCHDOG=trigger", "systemd must end it immediately")
         await until(lambda: manager.silent_s > WATCHDOG_S, "no sign of life")
         assert manager.pings == pings
-        awaited.clear()
+        deadlines.clear()
         await until(lambda: manager.pings > pings + 1, "signs of life again")
         assert manager.status == "connected"
         beating.cancel()
@@ -53,7 +53,7 @@ def test_it_beats_while_all_goes_well_stops_when_something_is_stuck_and_goes_on_
         asyncio.run(scenario(notifier))
     records = [record for record in caplog.records if record.name.startswith("stockworker")]
     assert [type(record.__dict__["event"]) for record in records] == [NoProgress, ProgressAgain]
-    assert "in scenario" in text_line(records[0])  # where the task waits that is not the pulse
+    assert "in scenario" in text_line(records[0])  # where the other task waits
 
 
 def test_a_loop_that_was_held_is_alive_again_at_once(
@@ -66,7 +66,7 @@ def test_a_loop_that_was_held_is_alive_again_at_once(
         while True:
             due[0] = clock.monotonic()
             await asyncio.sleep(0.01)
-            for _ in range(3):  # when the loop goes on, the pulse is first
+            for _ in range(3):  # when the loop continues, the watchdog is first
                 await asyncio.sleep(0)
 
     async def scenario(notifier: Notifier) -> None:
@@ -85,16 +85,16 @@ def test_a_loop_that_was_held_is_alive_again_at_once(
 
 
 def test_who_ends_asks_for_more_time_as_long_as_it_makes_progress(manager: ServiceManager) -> None:
-    awaited: list[Deadline] = []
+    deadlines: list[Deadline] = []
 
     async def scenario(notifier: Notifier) -> None:
-        pulse = Watchdog(notifier, lambda: awaited)
-        beating = asyncio.create_task(pulse.run())
+        watchdog = Watchdog(notifier, lambda: deadlines)
+        beating = asyncio.create_task(watchdog.run())
         await until(lambda: manager.pings > 1, "signs of life")
         assert not [line for line in manager.assignments if line.startswith("EXTEND")]
-        pulse.stop_patiently()
+        watchdog.stop_patiently()
         await until(lambda: manager.assignments.count("EXTEND_TIMEOUT_USEC=150000") > 3, "it asks for time")
-        awaited.append(Deadline("a commit", clock.monotonic() - 2 * WATCHDOG_S))
+        deadlines.append(Deadline("a commit", clock.monotonic() - 2 * WATCHDOG_S))
         await until(lambda: manager.would_restart, "no sign of life")
         assert manager.status.startswith("hangs")
         beating.cancel()

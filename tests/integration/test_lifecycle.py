@@ -205,18 +205,18 @@ def test_a_job_that_does_not_start_in_time_expires(fleet: Fleet) -> None:
 
 
 def test_progress_reaches_every_subscriber(fleet: Fleet) -> None:
-    heard: list[Progress] = []
+    received: list[Progress] = []
 
     async def listen() -> None:
-        async with fleet.client(on_progress=heard.append) as client:
+        async with fleet.client(on_progress=received.append) as client:
             job_id = await client.submit("wait_for_cancel")
-            await until(lambda: heard, "progress is heard")
+            await until(lambda: received, "progress is received")
             await client.cancel(job_id)
             await end_of(client, job_id)
-            assert heard[0].job_id == job_id
+            assert received[0].job_id == job_id
 
     asyncio.run(listen())
-    assert (heard[0].fraction, heard[0].text) == (0.0, "started")
+    assert (received[0].fraction, received[0].text) == (0.0, "started")
 
 
 def test_priorities_decide_which_job_runs_next(tmp_path: Path) -> None:

@@ -40,7 +40,7 @@ def new_id() -> str:
 
 @pytest.fixture(scope="module")
 def fleet_keys(tmp_path_factory: pytest.TempPathFactory) -> FleetKeys:
-    groups = {"prices": (TYPES, ("host-1", "host-2")), "nobody": (("pid",), ()), "one": (("nothing",), ("host-2",))}
+    groups = {"prices": (TYPES, ("host-1", "host-2")), "empty": (("pid",), ()), "one": (("nothing",), ("host-2",))}
     return FleetKeys(tmp_path_factory.mktemp("keys") / "fleet_keys", groups, ("client", "stranger"))
 
 
@@ -321,7 +321,7 @@ def test_a_job_for_an_empty_group_waits_with_an_explanation(fleet: Fleet) -> Non
     state, reason, why = as_client(fleet, act)
     assert state is State.QUEUED
     assert "this worker has no private key" in reason
-    assert "of group nobody; see encryption.group_keys" in reason
+    assert "of group empty; see encryption.group_keys" in reason
     assert any("this worker has no private key" in sentence for sentence in why)
 
 

@@ -154,7 +154,7 @@ def test_processes_that_create_and_write_one_file_at_once_all_succeed(tmp_path: 
 def test_opening_a_file_again_keeps_the_locks_of_this_process(tmp_path: Path) -> None:
     """POSIX drops every lock of a process on a file when the process closes any descriptor of it.
 
-    Another process would then believe that it is the last one, and remove the log from under the connection.
+    Another process would then conclude that it is the last one, and remove the log while the connection is open.
     """
     path = tmp_path / "store.db"
     first = open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])
@@ -191,7 +191,7 @@ def test_a_copy_is_one_state_whatever_is_written_meanwhile(tmp_path: Path) -> No
     copy(path, target, write_more)
     writer.close()
 
-    assert len(done) == 2, "a commit does not make it begin anew"
+    assert len(done) == 2, "a commit does not restart it"
     assert done[-1] == 1
     assert stat.S_IMODE(target.stat().st_mode) == 0o600
     assert {file.name for file in tmp_path.iterdir()} == {"store.db", "copy.db"}

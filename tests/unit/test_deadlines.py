@@ -1,4 +1,4 @@
-"""Who is stuck, and who is not."""
+"""Which services hang, by their deadlines."""
 
 import pytest
 
@@ -8,7 +8,7 @@ COMMIT = Deadline("a commit", 100.0)
 
 
 @pytest.mark.parametrize(
-    ("awaited", "now", "expected"),
+    ("deadlines", "now", "expected"),
     [
         pytest.param((), 1e9, None, id="nothing to do"),
         pytest.param((COMMIT,), 99.0, None, id="not due yet"),
@@ -18,7 +18,7 @@ COMMIT = Deadline("a commit", 100.0)
         pytest.param((Deadline("a turn", 149.0), COMMIT), 150.0, "a commit is 50 s late", id="one of two"),
     ],
 )
-def test_only_what_is_late_for_too_long_is_an_ailment(
-    awaited: tuple[Deadline, ...], now: float, expected: str | None
+def test_only_what_is_late_for_too_long_is_overdue(
+    deadlines: tuple[Deadline, ...], now: float, expected: str | None
 ) -> None:
-    assert overdue(awaited, 30.0, now) == expected
+    assert overdue(deadlines, 30.0, now) == expected

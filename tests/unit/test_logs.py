@@ -219,6 +219,6 @@ def test_a_flood_of_refusals_is_logged_in_part(monkeypatch: pytest.MonkeyPatch) 
     refuse(2)
     told = refusals(stream)[len(logged) :]
     assert [line.get("unlogged") for line in told] == [1000 - LINES_A_MINUTE, None]
-    now[0] -= 500  # a clock that is set back mutes nobody for long
+    now[0] -= 500  # a clock that is set back does not mute a logger for long
     refuse(1)
     assert len(refusals(stream)) == len(logged) + 3

@@ -1,4 +1,4 @@
-"""The back-off: doubling, bounded, never zero, never all at once."""
+"""The back-off: doubling, bounded, never zero, never the same for all jobs."""
 
 import pytest
 from hypothesis import given
