@@ -15,21 +15,6 @@ import pytest
 
 from tests.harness import prose
 
-NOT_YET: Final[tuple[str, ...]] = (
-    "agent/stockworker/logs/",
-    "agent/stockworker/shell/",
-    "agent/stockworker/worker/",
-    "docs/logging.md",
-    "systemd/stockworker.catalog",
-    "tests/contract/",
-    "tests/harness/working.py",
-    "tests/hostile/test_submitter.py",
-    "tests/integration/",
-    "tests/property/test_worker_machine.py",
-    "tests/simulation/",
-    "tests/unit/",
-)
-"""Files and folders that are not plain English yet."""
 LONGEST_SENTENCE: Final = 25
 QUOTES: Final = {"tests/architecture/test_style.py"}
 """Files that quote what no other may contain."""
@@ -121,7 +106,7 @@ def test_plain_english_passes(text: str) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in prose.files() if path.as_posix() not in QUOTES and not path.as_posix().startswith(NOT_YET)],
+    [path for path in prose.files() if path.as_posix() not in QUOTES],
     ids=lambda path: path.as_posix(),
 )
 def test_a_file_is_plain_english(path: Path) -> None:
@@ -130,7 +115,7 @@ def test_a_file_is_plain_english(path: Path) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    [path for path in prose.files() if path.suffix == ".md" and not path.as_posix().startswith(NOT_YET)],
+    [path for path in prose.files() if path.suffix == ".md"],
     ids=lambda path: path.as_posix(),
 )
 def test_sentences_are_short(path: Path) -> None:

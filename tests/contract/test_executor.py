@@ -114,7 +114,7 @@ def test_a_worker_that_cannot_start_processes_refuses(monkeypatch: pytest.Monkey
 
 
 def test_a_process_that_is_killed_while_it_starts_has_crashed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It says nothing about what this machine can run: a moment later it would have been the job's crash."""
+    """It proves nothing about this machine: a moment later it would have been the job's crash."""
 
     async def scenario() -> None:
         async with Bench({"pid": python("pid")}) as bench:

@@ -19,7 +19,7 @@ from tests.harness.executor import Bench, failure, python, result, shell
         ("cat", '{"ticker": "ACME"}', {"ticker": "ACME"}),
         ("true", "null", None),
         ("echo; echo ' [1]'", "null", [1]),
-        ("cat >/dev/null; echo 1", "not JSON, and none of our business", 1),
+        ("cat >/dev/null; echo 1", "not JSON, and no result", 1),
         ("echo 2", "x" * MAX_CONTENT, 2),  # never reads it
     ],
 )

@@ -1,4 +1,4 @@
-"""What the executor tells of a job while it runs."""
+"""The reports of the executor about a job while it runs."""
 
 import asyncio
 import json

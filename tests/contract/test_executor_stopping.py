@@ -245,17 +245,19 @@ def test_limits_reach_a_command_and_it_leaves_no_core_file() -> None:
     asyncio.run(scenario())
 
 
-# --- the death of the agent ---
+# --- the death of the worker ---
 
 
-def be_an_agent(connection: Connection) -> None:
-    """Run jobs that hang, tell the processes of them all, and wait to be killed."""
+def be_a_worker(connection: Connection) -> None:
+    """Run jobs that hang, send the processes of all, and wait for SIGKILL."""
 
     async def serve() -> None:
         handlers = {"python": python("hang_with_family"), "command": shell(FAMILY), "idle": python("pid")}
         async with Bench(handlers, slots=4) as bench:
             tokens = [bench.start(name) for name in handlers]
-            idle = (await bench.end(tokens.pop())).result or ""  # this child has nothing to do when the agent dies
+            idle = (
+                await bench.end(tokens.pop())
+            ).result or ""  # this child has nothing to do when the worker is killed
             said = " ".join([idle, *[await bench.first_text(token) for token in tokens]])
             connection.send([int(pid) for pid in said.split()])
             await asyncio.Event().wait()
@@ -264,14 +266,14 @@ def be_an_agent(connection: Connection) -> None:
 
 
 def test_everything_dies_with_the_agent() -> None:
-    ours, theirs = multiprocessing.Pipe()
-    agent = multiprocessing.get_context("fork").Process(target=be_an_agent, args=(theirs,))
-    agent.start()
-    theirs.close()
-    with ours:
-        pids = ours.recv()
+    own_end, other_end = multiprocessing.Pipe()
+    worker = multiprocessing.get_context("fork").Process(target=be_a_worker, args=(other_end,))
+    worker.start()
+    other_end.close()
+    with own_end:
+        pids = own_end.recv()
     assert [processes.is_alive(pid) for pid in pids] == [True] * 6
-    agent.kill()
-    agent.join()
+    worker.kill()
+    worker.join()
     processes.wait_until_gone(*pids)
-    agent.close()
+    worker.close()

@@ -1,4 +1,4 @@
-"""The journal of an agent: what was committed comes back, in order, and nothing else."""
+"""The journal of a worker: what was committed comes back, in order, and nothing else."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -154,7 +154,7 @@ def test_the_journal_keeps_what_a_dictionary_keeps(
 
 
 def ways(lease: Assignment, report: AttemptReport) -> list[list[Entry]]:
-    """What may become of a lease."""
+    """The possible changes of a lease."""
     token = lease.token
     ended = RecordOutcome(replace(report, job_id=lease.job_id, token=token))
     return [[], [MarkStarted(token)], [ended], [MarkStarted(token), ended], [Forget(token)], [ended, Forget(token)]]

@@ -52,7 +52,7 @@ class Journal:
 
 
 def decoded(data: bytes) -> dict[str, str]:
-    """An entry taken apart as the protocol says."""
+    """An entry, parsed as the protocol specifies."""
     entry = {}
     while data:
         name, _, rest = data.partition(b"\n")

@@ -93,13 +93,13 @@ class WorkerBook(Playbook[Event, Effect]):
         self.notes: list[str] = []
         self.quota_bytes = quota_bytes
         self._capabilities = capabilities
-        self._boot = 0
+        self._incarnation = 0
         self.restart()
 
     def restart(self) -> None:
         """Start a new process from the journal; it is not connected yet."""
         self.expect()
-        self._boot += 1
+        self._incarnation += 1
         journal = self.journal.load()
         self.machine = WorkerMachine(
             self.identity, INTERVALS, self._capabilities, journal, self.clock.steady, quota_bytes=self.quota_bytes
@@ -108,7 +108,7 @@ class WorkerBook(Playbook[Event, Effect]):
 
     @property
     def identity(self) -> WorkerIdentity:
-        return WorkerIdentity(WORKER, f"boot-{self._boot}", "1.0")
+        return WorkerIdentity(WORKER, f"boot-{self._incarnation}", "1.0")
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
         output = self.turns.take(events, Now(self.clock.steady, self.clock.wall))
@@ -145,7 +145,7 @@ class WorkerBook(Playbook[Event, Effect]):
 
     def claims(self) -> dict[Token, LeaseStatus]:
         """The leases in the newest request."""
-        return {held.token: held.status for held in self.requests[-1].leases}
+        return {lease.token: lease.status for lease in self.requests[-1].leases}
 
 
 def job(job_id: JobId, token: Token, attempt: int = 1) -> Assignment:

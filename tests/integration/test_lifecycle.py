@@ -113,7 +113,7 @@ def test_exit_code_65_prevents_retries(fleet: Fleet) -> None:
         ("echo 'no disk' >&2; exit 1", ["error", "error"], "exit code 1\nno disk"),
         ("kill -SEGV $$", ["crashed", "crashed"], "the process was killed by SIGSEGV"),
         ("sleep 1000", ["timed_out", "timed_out"], "not done after 0.2 s"),
-        ("echo done", ["error"], "exit code 0, but standard output is no result"),
+        ("echo done", ["error"], "exit code 0, but standard output is not a result"),
     ],
 )
 def test_the_exit_code_of_a_command_decides_its_outcome(

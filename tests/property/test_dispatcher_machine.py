@@ -214,15 +214,15 @@ class Dispatching(RuleBasedStateMachine):
         *,
         short: bool,
     ) -> None:
-        held = tuple(ReportedLease(*self.lease(pick)[1:], status) for pick, status in claims)
-        self.hear(Request(worker, incarnation, slots, window, tuple(types), tuple(tags), "1", held, short))
+        listed = tuple(ReportedLease(*self.lease(pick)[1:], status) for pick, status in claims)
+        self.hear(Request(worker, incarnation, slots, window, tuple(types), tuple(tags), "1", listed, short))
 
     @rule(worker=workers)
     def honest_request(self, worker: WorkerId) -> None:
         """A request that claims all leases of the worker, as running."""
         jobs = [job for job in self.store.jobs.values() if job.state in LEASED and job.worker == worker]
-        held = tuple(ReportedLease(job.spec.job_id, job.token, LeaseStatus.RUNNING) for job in jobs if job.token)
-        self.hear(Request(worker, "incarnation-1", 2, 3, (BACKTEST, IMPORT), (Tag("gpu"),), "1", held))
+        listed = tuple(ReportedLease(job.spec.job_id, job.token, LeaseStatus.RUNNING) for job in jobs if job.token)
+        self.hear(Request(worker, "incarnation-1", 2, 3, (BACKTEST, IMPORT), (Tag("gpu"),), "1", listed))
 
     @rule(
         picked=st.lists(picks, min_size=1, max_size=2),

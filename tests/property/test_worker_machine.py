@@ -39,7 +39,7 @@ PICKS = st.integers(0, 5)
 """Index of one of the newest leases."""
 QUOTA_BYTES = 25
 """Room for two results."""
-ENDINGS = st.sampled_from(sorted(set(Outcome) - {Outcome.LOST, Outcome.RELEASED}))
+OUTCOMES = st.sampled_from(sorted(set(Outcome) - {Outcome.LOST, Outcome.RELEASED}))
 
 
 class Killed(Exception):
@@ -105,18 +105,18 @@ class Working(RuleBasedStateMachine):
         self.attempts: dict[JobId, int] = {}
         self.ever_started: set[Token] = set()
         self.settled: set[Token] = set()
-        self.boot = 0
+        self.incarnation = 0
         self.sizes = cycle([1])
         self.enough = 1
         self.start()
 
     def start(self) -> None:
-        self.boot += 1
+        self.incarnation += 1
         self.executor = PlayedExecutor(slots=2)
         self.inbox: list[Input] = []
         self.linked = self.left = False
         self.looked = False
-        identity = WorkerIdentity(WORKER, f"boot-{self.boot}", "1.0")
+        identity = WorkerIdentity(WORKER, f"boot-{self.incarnation}", "1.0")
         capabilities = Capabilities(2, (BACKTEST,), ())
         self.machine = WorkerMachine(
             identity, INTERVALS, capabilities, self.journal.load(), self.now, quota_bytes=QUOTA_BYTES
@@ -173,7 +173,7 @@ class Working(RuleBasedStateMachine):
         if sure == 5:
             self.hear(Drain(patience_s, leave=True))
 
-    @rule(outcome=ENDINGS, ran_s=st.sampled_from([0.0, 0.001, 10.0]))
+    @rule(outcome=OUTCOMES, ran_s=st.sampled_from([0.0, 0.001, 10.0]))
     def an_attempt_ends(self, outcome: Outcome, ran_s: float) -> None:
         self.hear(*self.executor.end(outcome, ran_s))
 
@@ -245,10 +245,10 @@ class Working(RuleBasedStateMachine):
                 for attempt in attempts:
                     assert journal[attempt.token].report == attempt
             case Request(leases=leases):
-                for held in leases:
-                    entry = journal[held.token]
-                    assert (entry.report is not None) is (held.status is LeaseStatus.FINISHED)
-                    assert held.status is not LeaseStatus.RUNNING or entry.started
+                for lease in leases:
+                    entry = journal[lease.token]
+                    assert (entry.report is not None) is (lease.status is LeaseStatus.FINISHED)
+                    assert lease.status is not LeaseStatus.RUNNING or entry.started
             case _:
                 pass
 

@@ -20,7 +20,7 @@ class Behaviour:
 
     Attributes:
         ran_s: how long it takes.
-        ends: `ok`, `error`, `permanent`, `refused`; `crash` takes its process down, `agent` the agent, `machine` the
+        ends: `ok`, `error`, `permanent`, `refused`; `crash` takes its process down, `worker` the worker, `machine` the
             machine; `hangs` never ends by itself.
         tries: how many attempts end so, before it is `ok`.
         deaf: does not stop when it is asked to.
@@ -54,7 +54,7 @@ class Executor:
         runs: what runs.
         refuses: whether handlers may be missing.
         began: called with each attempt that begins to run.
-        takes_down: called with a job that takes something down, and what: `crash`, `agent` or `machine`.
+        takes_down: called with a job that takes something down, and what: `crash`, `worker` or `machine`.
     """
 
     def __init__(self, world: World, dice: Random, slots: int, deliver: Callable[[ExecutorEvent], None]) -> None:

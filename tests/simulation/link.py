@@ -55,7 +55,7 @@ class Link:
         else:
             self._generation += 1
             wire = Wire(self._world, self._dice, self._cable)
-            wire.lost_at_machine = lambda ending: self._lost(wire, ending)
+            wire.lost_at_machine = lambda end: self._lost(wire, end)
             self._wire = wire
             wire.up(lambda: self._arrived(wire, self._generation))
             self._world.after(_CONNECT_TIMEOUT_S, lambda: self._look_at_attempt(wire))
@@ -88,19 +88,19 @@ class Link:
             self.deliver(LinkDown("no connection"))
             self._world.after(self._backoff.next_s(), self.open)
 
-    def _lost(self, wire: Wire, ending: ConnectionEnd) -> None:
+    def _lost(self, wire: Wire, end: ConnectionEnd) -> None:
         if self._wire is not wire or self._closed:
             return
         was_up, self._wire, self.up = self.up, None, False
         if not was_up:
             self._failed()
             return
-        self.deliver(LinkDown(ending.reason))
+        self.deliver(LinkDown(end.reason))
         lasted_s = self._world.now - self._since
         if lasted_s >= _HEALTHY_AFTER_S:
             self._backoff.reset()
             self._takeovers.count = 0
-        elif self._takeovers.certain(ending, lasted_s):
+        elif self._takeovers.certain(end, lasted_s):
             self._closed = True
             self.gives_up()
             return

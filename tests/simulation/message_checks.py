@@ -166,8 +166,8 @@ class MessageChecks:
             fine = attempt is not None and attempt.outcome in self._facts.reported[token]
             self._hold(Law.STORED_AFTER_COMMIT, fine, token, "is called stored, but on disk is", attempt)
         for token in message.stale:
-            held = token in self._shadow.held[message.worker_id]
-            self._hold(Law.STALE_IS_STALE, not held, token, "is called stale")
+            is_open = token in self._shadow.open_leases[message.worker_id]
+            self._hold(Law.STALE_IS_STALE, not is_open, token, "is called stale")
 
     def _assign(self, message: Assign, wall: float) -> None:
         for lease in message.leases:
@@ -253,7 +253,7 @@ class MessageChecks:
         self._facts.waiting |= {lease.token for lease in message.leases if lease.status is LeaseStatus.WAITING}
         if message.incarnation == self._facts.boots.get(message.worker_id):
             # A claim renews the lease; one of an earlier incarnation, delivered late, does not have to.
-            self._facts.renewed.update(dict.fromkeys(claimed & self._shadow.held[message.worker_id], now))
+            self._facts.renewed.update(dict.fromkeys(claimed & self._shadow.open_leases[message.worker_id], now))
 
     # --- who got what -------------------------------------------------------------------------------------------------
 
@@ -276,9 +276,9 @@ class MessageChecks:
             worker = workers.get(worker_id)
             self._hold(Law.CAPABLE_WORKER, worker is not None and worker.online, worker_id, "got", jobs)
             if worker is not None:
-                held = len(self._shadow.held[worker_id])
+                count = len(self._shadow.open_leases[worker_id])
                 most = max([worker.window, *(worker.slots + ahead.jobs for ahead in self._policy.prefetch.values())])
-                self._hold(Law.CREDIT_KEPT, held <= most, worker_id, "holds", held, "of", most)
+                self._hold(Law.CREDIT_KEPT, count <= most, worker_id, "holds", count, "of", most)
                 for job in jobs:
                     self._in_order(job, worker, heads, aged_before)
 

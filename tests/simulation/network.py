@@ -87,7 +87,7 @@ class Wire:
         self._down = _Way(world, dice, cable)
         self.machine_open = self.broker_open = True
         self.quiet_until = 0.0
-        self.lost_at_machine: Callable[[ConnectionEnd], None] = lambda _ending: None
+        self.lost_at_machine: Callable[[ConnectionEnd], None] = lambda _end: None
         self.lost_at_broker: Callable[[], None] = lambda: None
         cable.wires.add(self)
 
@@ -122,10 +122,10 @@ class Wire:
         self.up(self.close_broker)
         self.vanish()
 
-    def drop(self, ending: ConnectionEnd = CLOSED) -> None:
+    def drop(self, end: ConnectionEnd = CLOSED) -> None:
         """The broker's end closes in good order."""
         self.broker_open = False
-        self.down(lambda: self._close_machine(ending))
+        self.down(lambda: self._close_machine(end))
         self._settle()
 
     def vanish(self) -> None:
@@ -138,10 +138,10 @@ class Wire:
         self.broker_open = False
         self._settle()
 
-    def _close_machine(self, ending: ConnectionEnd) -> None:
+    def _close_machine(self, end: ConnectionEnd) -> None:
         if self.machine_open:
             self.vanish()
-            self.lost_at_machine(ending)
+            self.lost_at_machine(end)
 
     def close_broker(self) -> None:
         if self.broker_open:

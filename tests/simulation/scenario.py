@@ -23,7 +23,7 @@ _ENDS: Final = {
     "error": 8,
     "permanent": 2,
     "crash": 4,
-    "agent": 2,
+    "worker": 2,
     "machine": 1,
     "hangs": 4,
     "refused": 2,

@@ -98,7 +98,7 @@ class Shadow:
         self.jobs: dict[JobId, JobRecord] = {}
         self.attempts: dict[Token, Attempt] = {}
         self.open: defaultdict[JobId, set[Token]] = defaultdict(set)
-        self.held: defaultdict[WorkerId, set[Token]] = defaultdict(set)
+        self.open_leases: defaultdict[WorkerId, set[Token]] = defaultdict(set)
         self.results: dict[JobId, str] = {}
         self.stored = 0
         self.life: dict[JobId, tuple[int, int]] = {}
@@ -266,10 +266,10 @@ class Shadow:
         if attempt.outcome is None:
             hold(Law.ONE_LIVE_LEASE, job.token == attempt.token, job, "has another lease open:", attempt)
             self.open[attempt.job_id].add(attempt.token)
-            self.held[attempt.worker].add(attempt.token)
+            self.open_leases[attempt.worker].add(attempt.token)
         else:
             self.open[attempt.job_id].discard(attempt.token)
-            self.held[attempt.worker].discard(attempt.token)
+            self.open_leases[attempt.worker].discard(attempt.token)
 
     def _let_go(self, attempt: Attempt, job: JobRecord) -> None:
         """An attempt has ended: if its worker has not reported that, there is a reason."""

@@ -21,7 +21,7 @@ from stockworker.protocol.ids import JobId, JobType
 from stockworker.protocol.job import Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Submission
-from stockworker.worker import effects as of_agent
+from stockworker.worker import effects as of_worker
 from stockworker.worker.effects import Capabilities
 from stockworker.worker.machine import Intervals
 from tests.simulation.executor import Behaviour
@@ -56,10 +56,10 @@ JOBS: Final = {
     JobId("hopeless"): (Behaviour(0.1, "error"), State.FAILED),
     JobId("permanent"): (Behaviour(0.1, "permanent"), State.FAILED),
     JobId("crashes"): (Behaviour(0.2, "crash"), State.FAILED),
-    JobId("kills-agents"): (Behaviour(1.5, "agent"), State.FAILED),
+    JobId("kills-workers"): (Behaviour(1.5, "worker"), State.FAILED),
     JobId("unwanted"): (Behaviour(0.0, "hangs", deaf=True), State.CANCELLED),
 }
-HELD: Final = JobId("held")
+PAUSED: Final = JobId("paused")
 
 
 class Story:
@@ -87,9 +87,9 @@ class Story:
         worker, other = fleet.workers
         after(0.5, lambda: client.pause(UPDATE, paused=True))
         after(1.0, lambda: client.submit(tuple(map(_submission, JOBS))))
-        after(1.2, lambda: client.submit((Submission(HELD, UPDATE, Priority.HIGH, Behaviour(0.1).payload()),)))
+        after(1.2, lambda: client.submit((Submission(PAUSED, UPDATE, Priority.HIGH, Behaviour(0.1).payload()),)))
         after(2.0, self._cancel_when_stored)
-        after(3.0, lambda: client.query((HELD, JobId("long"))))
+        after(3.0, lambda: client.query((PAUSED, JobId("long"))))
         after(6.0, lambda: worker.leave(1.0))
         after(10.0, lambda: client.pause(UPDATE, paused=False))
         after(16.0, lambda: client.drain(other.worker_id, drained=True))
@@ -98,7 +98,7 @@ class Story:
         fleet.run(STORY_S)
         self._cut = None  # what follows is not cut
         fleet.settle()
-        wanted = {job_id: state for job_id, (_, state) in JOBS.items()} | {HELD: State.COMPLETED}
+        wanted = {job_id: state for job_id, (_, state) in JOBS.items()} | {PAUSED: State.COMPLETED}
         assert fleet.shadow.ends == wanted
 
     def _watch(self) -> None:
@@ -164,7 +164,7 @@ def uncut() -> Story:
 def test_the_story_has_every_kind_of_effect() -> None:
     story = uncut()
     of_both = {(True, kind) for kind in get_args(of_dispatcher.Effect)}
-    of_both |= {(False, kind) for kind in get_args(of_agent.Effect)}
+    of_both |= {(False, kind) for kind in get_args(of_worker.Effect)}
     assert story.kinds == of_both
     assert story.fleet.facts.pruned, "nothing was forgotten"
 

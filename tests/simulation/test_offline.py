@@ -272,22 +272,22 @@ def test_two_days_offline_with_two_reboots_are_merged(begin: Callable[[float], S
     edge = story.edge
     reports = [entry.report for entry in edge.journal.load()]
     assert len(reports) == SLOTS + PREFETCH
-    assert None not in reports, "all that it held has ended"
-    held = {report.job_id: report.outcome for report in reports if report is not None}
+    assert None not in reports, "all that it journaled has ended"
+    journaled = {report.job_id: report.outcome for report in reports if report is not None}
     assert edge.evicted == evicted_first(edge.completed)
     assert len(edge.evicted) > 5
     assert sum(len(report.result or "") for report in reports if report is not None) <= QUOTA_BYTES
-    assert sorted(held[JobId(each)] for each in edge.evicted) == [Outcome.ERROR] * len(edge.evicted)
-    assert [outcome for outcome in held.values() if outcome is Outcome.LOST] == [Outcome.LOST] * SLOTS
-    assert [outcome for outcome in held.values() if outcome is Outcome.RELEASED] == [Outcome.RELEASED] * SLOTS
-    assert all(worker_of(story, job_id) == EDGE for job_id in held)
+    assert sorted(journaled[JobId(each)] for each in edge.evicted) == [Outcome.ERROR] * len(edge.evicted)
+    assert [outcome for outcome in journaled.values() if outcome is Outcome.LOST] == [Outcome.LOST] * SLOTS
+    assert [outcome for outcome in journaled.values() if outcome is Outcome.RELEASED] == [Outcome.RELEASED] * SLOTS
+    assert all(worker_of(story, job_id) == EDGE for job_id in journaled)
 
     story.link(up=True)
     assert edge.machine.unreported == 0
     story.until(100, story.ended)
     assert story.results() == {job_id: result_of(job_id) for job_id in story.outcomes()}
     for job_id, outcomes in story.outcomes().items():
-        first = held.get(JobId(job_id), Outcome.OK)
+        first = journaled.get(JobId(job_id), Outcome.OK)
         assert outcomes == ([Outcome.OK] if first is Outcome.OK else [first, Outcome.OK])
     for job_id in edge.evicted:
         error = story.store.attempts(JobId(job_id))[0].error
@@ -298,9 +298,9 @@ def test_two_days_offline_with_two_reboots_are_merged(begin: Callable[[float], S
 
 def test_who_comes_back_after_its_window_is_fenced(begin: Callable[[float], Story]) -> None:
     story = begin(24)
-    held = [entry.assignment.job_id for entry in story.edge.journal.load()]
-    assert len(held) == SLOTS + PREFETCH
-    given_to_others = [job_id for job_id in held if worker_of(story, job_id) == HOME]
+    journaled = [entry.assignment.job_id for entry in story.edge.journal.load()]
+    assert len(journaled) == SLOTS + PREFETCH
+    given_to_others = [job_id for job_id in journaled if worker_of(story, job_id) == HOME]
     assert len(given_to_others) > SLOTS
 
     story.link(up=True)

@@ -1,4 +1,4 @@
-"""A worker: the real agent machine and journal, on virtual time, with a modelled executor."""
+"""A worker: the real machine and journal, on virtual time, with a modelled executor."""
 
 from collections.abc import Callable, Collection, Sequence
 from typing import Any
@@ -228,7 +228,7 @@ class Worker(Process):
             self._facts.taken_down[work.job_id].add(work.token)
         self.world.note(self.name, "is hit by", work.job_id, what)
         self._facts.faults[f"job_kills_{what}"] += 1
-        if what == "agent":
+        if what == "worker":
             self.fail(f"killed by {work.job_id}")
         elif what == "machine":
             self.reboots()

@@ -119,7 +119,7 @@ def test_a_job_that_takes_processes_down_is_given_up_before_its_attempts_are_use
 
 def test_a_job_whose_worker_was_killed_runs_again_immediately(dispatcher: DispatcherBook) -> None:
     give(dispatcher, max_attempts=1)
-    lost = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
+    lost = dispatcher.ended(A, Outcome.LOST, error="the worker was killed")
     dispatcher.tell(report(W1, lost))
     dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[lost.token]))
     job = dispatcher.job(A)
@@ -132,19 +132,19 @@ def test_a_job_whose_worker_was_killed_runs_again_immediately(dispatcher: Dispat
 
 def test_a_job_that_kills_its_worker_each_time_is_given_up(dispatcher: DispatcherBook) -> None:
     give(dispatcher, max_crashes=2, max_attempts=10)
-    first = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
+    first = dispatcher.ended(A, Outcome.LOST, error="the worker was killed")
     dispatcher.tell(report(W1, first))
     dispatcher.expect(dispatcher.offer(W1, A), ack(W1, stored=[first.token]))
-    second = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
+    second = dispatcher.ended(A, Outcome.LOST, error="the worker was killed")
     dispatcher.tell(report(W1, second))
     dispatcher.expect(ack(W1, stored=[second.token]), dispatcher.notice(A))
     assert dispatcher.state(A) is State.FAILED
-    assert dispatcher.job(A).reason == "the agent was killed (2 crashes; max_crashes is 2)"
+    assert dispatcher.job(A).reason == "the worker was killed (2 crashes; max_crashes is 2)"
 
 
 def test_a_loss_that_was_noticed_before_it_is_reported_counts_once(dispatcher: DispatcherBook) -> None:
     give(dispatcher)
-    lost = dispatcher.ended(A, Outcome.LOST, error="the agent was killed")
+    lost = dispatcher.ended(A, Outcome.LOST, error="the worker was killed")
     dispatcher.after(31)
     dispatcher.expect()
     assert (dispatcher.state(A), dispatcher.job(A).crashes) == (State.QUEUED, 1)

@@ -121,8 +121,8 @@ def test_a_request_changes_what_a_worker_can_run(dispatcher: DispatcherBook) -> 
 # --- comings and goings -----------------------------------------------------------------------------------------------
 
 
-def alive(boot: str = "boot-1") -> Heartbeat:
-    return Heartbeat(W1, boot, 1, 0, 0, 1.0)
+def alive(incarnation: str = "boot-1") -> Heartbeat:
+    return Heartbeat(W1, incarnation, 1, 0, 0, 1.0)
 
 
 def test_a_worker_is_known_by_its_request_alone(dispatcher: DispatcherBook) -> None:

@@ -46,9 +46,9 @@ def test_a_result_must_fit_into_a_message() -> None:
     ],
 )
 def test_a_death_is_told_by_its_cause(returncode: int, limits: Limits, outcome: Outcome, error: str) -> None:
-    ending = judge_death(TOKEN, returncode, b"bye\n", limits)
-    assert (ending.outcome, ending.permanent) == (outcome, False)
-    assert (ending.error or "").startswith(error)
+    attempt_result = judge_death(TOKEN, returncode, b"bye\n", limits)
+    assert (attempt_result.outcome, attempt_result.permanent) == (outcome, False)
+    assert (attempt_result.error or "").startswith(error)
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_the_kernel_s_counters_tell_whose_memory_was_short(
 
 
 def test_an_attempt_that_was_killed_for_memory_has_crashed_and_is_told_why() -> None:
-    ending = judge_command(TOKEN, -signal.SIGKILL, b"", b"bye\n", Limits(), "it needed more")
-    assert (ending.outcome, ending.permanent) == (Outcome.CRASHED, False)
-    assert ending.error == "killed by the kernel: it needed more\nbye"
+    attempt_result = judge_command(TOKEN, -signal.SIGKILL, b"", b"bye\n", Limits(), "it needed more")
+    assert (attempt_result.outcome, attempt_result.permanent) == (Outcome.CRASHED, False)
+    assert attempt_result.error == "killed by the kernel: it needed more\nbye"
     assert "kernel" not in (
         judge_command(TOKEN, -signal.SIGTERM, b"", b"bye\n", Limits(), "it needed more").error or ""
     )
@@ -80,8 +80,10 @@ def test_an_attempt_that_was_killed_for_memory_has_crashed_and_is_told_why() -> 
 
 @given(st.integers(-64, 255), st.binary(), st.binary())
 def test_every_command_has_an_ending_that_can_travel(returncode: int, output: bytes, errors: bytes) -> None:
-    ending = judge_command(TOKEN, returncode, output, errors, Limits())
-    assert (ending.outcome is Outcome.OK) == (ending.error is None) == (ending.result is not None)
-    (ending.error or "").encode()
+    attempt_result = judge_command(TOKEN, returncode, output, errors, Limits())
+    assert (
+        (attempt_result.outcome is Outcome.OK) == (attempt_result.error is None) == (attempt_result.result is not None)
+    )
+    (attempt_result.error or "").encode()
     if returncode != 0:
-        assert ending.permanent == (returncode == 65)
+        assert attempt_result.permanent == (returncode == 65)

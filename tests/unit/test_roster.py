@@ -30,7 +30,7 @@ from tests.harness.dispatching import (
     submit,
 )
 
-HELD = (WAITING, RUNNING)
+UNFINISHED = (WAITING, RUNNING)
 
 
 def lose(dispatcher: DispatcherBook) -> None:
@@ -66,7 +66,7 @@ def test_a_claim_moves_the_job_on(dispatcher: DispatcherBook, status: LeaseStatu
     assert dispatcher.state(A) is state
 
 
-@pytest.mark.parametrize("status", HELD)
+@pytest.mark.parametrize("status", UNFINISHED)
 def test_a_claim_to_a_lease_of_another_is_stale(dispatcher: DispatcherBook, status: LeaseStatus) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(
@@ -237,11 +237,11 @@ def test_a_late_report_is_accepted_while_no_other_worker_has_the_job(dispatcher:
 def test_a_lost_lease_that_waits_is_not_reclaimed(dispatcher: DispatcherBook) -> None:
     lose(dispatcher)
     token = dispatcher.token(A)
-    held = dispatcher.claim(A, WAITING), dispatcher.claim(A, RUNNING)
-    dispatcher.tell(request(W1, held[0], window=0))
+    claims = dispatcher.claim(A, WAITING), dispatcher.claim(A, RUNNING)
+    dispatcher.tell(request(W1, claims[0], window=0))
     dispatcher.expect(order(W1, RESUME), ack(W1, stale=[token]))
     # It may have started the job before that answer arrives. The token stays invalid, whatever the worker claims then.
-    dispatcher.tell(request(W1, held[1], window=0))
+    dispatcher.tell(request(W1, claims[1], window=0))
     dispatcher.expect(order(W1, RESUME), ack(W1, stale=[token]))
 
 

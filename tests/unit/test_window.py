@@ -16,37 +16,37 @@ def test_at_first_a_worker_wants_what_it_can_run() -> None:
     ("ran_s", "window"), [(3600, 4), (0.1, 4), (0.02, 8), (0.01, 12), (0.001, 68), (0.0, 260), (1e-9, 260)]
 )
 def test_the_shorter_the_jobs_the_wider_the_window(ran_s: float, window: int) -> None:
-    pace = LeaseWindow()
-    pace.ended(ran_s)
-    assert pace.window(4) == window
+    lease_window = LeaseWindow()
+    lease_window.ended(ran_s)
+    assert lease_window.window(4) == window
 
 
 def test_one_odd_job_changes_little() -> None:
-    pace = LeaseWindow()
+    lease_window = LeaseWindow()
     for _ in range(100):
-        pace.ended(10.0)
-    pace.ended(0.0)
-    assert pace.window(4) == 4
+        lease_window.ended(10.0)
+    lease_window.ended(0.0)
+    assert lease_window.window(4) == 4
 
 
 def test_the_window_follows_when_jobs_change() -> None:
-    pace = LeaseWindow()
-    pace.ended(0.001)
+    lease_window = LeaseWindow()
+    lease_window.ended(0.001)
     for _ in range(20):
-        pace.ended(10.0)
-    assert pace.window(4) == 4
+        lease_window.ended(10.0)
+    assert lease_window.window(4) == 4
 
 
 @given(st.lists(st.floats(0, 1e9), max_size=20), st.integers(1, 1024))
 def test_the_window_is_never_less_than_the_slots_nor_far_more(durations: list[float], slots: int) -> None:
-    pace = LeaseWindow()
+    lease_window = LeaseWindow()
     for ran_s in durations:
-        pace.ended(ran_s)
-    assert slots <= pace.window(slots) <= slots + 256
+        lease_window.ended(ran_s)
+    assert slots <= lease_window.window(slots) <= slots + 256
 
 
 def test_a_window_is_never_more_than_a_request_can_name() -> None:
-    pace = LeaseWindow()
-    pace.ended(0.0)
-    assert pace.window(900) == MAX_LEASES
-    assert pace.window(MAX_LEASES) == MAX_LEASES
+    lease_window = LeaseWindow()
+    lease_window.ended(0.0)
+    assert lease_window.window(900) == MAX_LEASES
+    assert lease_window.window(MAX_LEASES) == MAX_LEASES

@@ -49,18 +49,18 @@ def test_a_sealed_payload_is_opened_and_its_result_sealed(parties: Parties) -> N
 
     assert sealing.open(work(text)) == work('{"symbol": "ACME"}')
     assert sealing.covers(TOKEN)
-    ending = sealing.close(AttemptResult(TOKEN, Outcome.OK, result='"rich"'))
-    assert ending.outcome is Outcome.OK
-    assert parties.submitter().open_result(ending.result or "", JOB, NOW, digest(text)) == '"rich"'
+    attempt_result = sealing.close(AttemptResult(TOKEN, Outcome.OK, result='"rich"'))
+    assert attempt_result.outcome is Outcome.OK
+    assert parties.submitter().open_result(attempt_result.result or "", JOB, NOW, digest(text)) == '"rich"'
     assert not sealing.covers(TOKEN)
 
 
 def test_an_error_text_is_sealed(parties: Parties) -> None:
     sealing, of = opened(parties)
-    ending = sealing.close(AttemptResult(TOKEN, Outcome.ERROR, error="no price: ACME", permanent=True))
+    attempt_result = sealing.close(AttemptResult(TOKEN, Outcome.ERROR, error="no price: ACME", permanent=True))
 
-    assert (ending.outcome, ending.permanent) == (Outcome.ERROR, True)
-    assert parties.submitter().open_error(ending.error or "", JOB, NOW, of) == "no price: ACME"
+    assert (attempt_result.outcome, attempt_result.permanent) == (Outcome.ERROR, True)
+    assert parties.submitter().open_error(attempt_result.error or "", JOB, NOW, of) == "no price: ACME"
 
 
 def test_a_long_error_text_keeps_its_beginning_and_its_end(parties: Parties) -> None:
@@ -81,26 +81,26 @@ def test_what_is_short_is_left_as_it_is() -> None:
 
 def test_a_result_that_is_too_large_sealed(parties: Parties) -> None:
     sealing, of = opened(parties)
-    ending = sealing.close(AttemptResult(TOKEN, Outcome.OK, result=json.dumps("x" * 190_000)))
+    attempt_result = sealing.close(AttemptResult(TOKEN, Outcome.OK, result=json.dumps("x" * 190_000)))
 
-    assert (ending.outcome, ending.result, ending.permanent) == (Outcome.ERROR, None, True)
-    read = parties.submitter().open_error(ending.error or "", JOB, NOW, of)
+    assert (attempt_result.outcome, attempt_result.result, attempt_result.permanent) == (Outcome.ERROR, None, True)
+    read = parties.submitter().open_error(attempt_result.error or "", JOB, NOW, of)
     assert read.startswith("the sealed result is larger than 245760 bytes: store it elsewhere")
 
 
 def test_plain_payloads_are_refused_where_sealed_ones_are_required(parties: Parties) -> None:
-    ending = WorkerSealing(parties.worker()).open(work("{}"))
+    attempt_result = WorkerSealing(parties.worker()).open(work("{}"))
 
-    assert isinstance(ending, AttemptResult)
-    assert (ending.outcome, ending.permanent) == (Outcome.ERROR, True)
-    assert "not sealed, and this worker runs nothing else (encryption.required)" in (ending.error or "")
+    assert isinstance(attempt_result, AttemptResult)
+    assert (attempt_result.outcome, attempt_result.permanent) == (Outcome.ERROR, True)
+    assert "not sealed, and this worker runs nothing else (encryption.required)" in (attempt_result.error or "")
 
 
 def test_plain_payloads_pass_where_they_may(parties: Parties) -> None:
     for sealing in (WorkerSealing(parties.worker(required=False)), WorkerSealing()):
         assert sealing.open(work("{}")) == work("{}")
-        ending = AttemptResult(TOKEN, Outcome.OK, result="1")
-        assert sealing.close(ending) is ending
+        attempt_result = AttemptResult(TOKEN, Outcome.OK, result="1")
+        assert sealing.close(attempt_result) is attempt_result
 
 
 @pytest.mark.parametrize("lacks", ["keys", "its group's key", "a listed key of its own"])
@@ -110,10 +110,10 @@ def test_what_another_worker_may_open_is_given_back(parties: Parties, lacks: str
         "its group's key": parties.worker(groups=[group()]),
         "a listed key of its own": parties.worker(lines=parties.without(Holder.WORKER)),
     }
-    ending = WorkerSealing(seals[lacks]).open(work(sealed(parties)))
+    attempt_result = WorkerSealing(seals[lacks]).open(work(sealed(parties)))
 
-    assert isinstance(ending, AttemptResult)
-    assert (ending.outcome, ending.permanent) == (Outcome.REFUSED, False)
+    assert isinstance(attempt_result, AttemptResult)
+    assert (attempt_result.outcome, attempt_result.permanent) == (Outcome.REFUSED, False)
 
 
 def test_refusals_are_counted_and_logged_without_what_is_inside(
@@ -121,9 +121,11 @@ def test_refusals_are_counted_and_logged_without_what_is_inside(
 ) -> None:
     sealing = WorkerSealing(parties.worker(lines=parties.without(Holder.SUBMITTER)))
     with caplog.at_level(logging.WARNING):
-        endings = [sealing.open(work(text)) for text in (sealed(parties), "{}", "sealed.1.x.y.z")]
+        attempt_results = [sealing.open(work(text)) for text in (sealed(parties), "{}", "sealed.1.x.y.z")]
 
-    assert all(isinstance(ending, AttemptResult) and ending.permanent for ending in endings)
+    assert all(
+        isinstance(attempt_result, AttemptResult) and attempt_result.permanent for attempt_result in attempt_results
+    )
     assert sealing.refused == 3
     fields = [record.__dict__["fields"] for record in caplog.records]
     assert [each["reason"] for each in fields] == ["untrusted", "plain", "damaged"]
@@ -134,20 +136,20 @@ def test_refusals_are_counted_and_logged_without_what_is_inside(
 def test_an_answer_is_sealed_with_the_keys_of_now(parties: Parties) -> None:
     sealing, of = opened(parties)
     sealing.use(parties.worker(groups=[]))
-    ending = sealing.close(AttemptResult(TOKEN, Outcome.OK, result="1"))
-    assert parties.submitter().open_result(ending.result or "", JOB, NOW, of) == "1"
+    attempt_result = sealing.close(AttemptResult(TOKEN, Outcome.OK, result="1"))
+    assert parties.submitter().open_result(attempt_result.result or "", JOB, NOW, of) == "1"
 
 
 def test_what_can_not_be_sealed_any_more_is_not_told(parties: Parties) -> None:
     for seal in (None, parties.worker(lines=parties.without(Holder.WORKER))):
-        for ending in (
+        for attempt_result in (
             AttemptResult(TOKEN, Outcome.OK, result='"ACME"'),
             AttemptResult(TOKEN, Outcome.CRASHED, error="ACME"),
         ):
             sealing, _ = opened(parties)
             sealing.use(seal)
-            told = sealing.close(ending)
-            assert told.outcome is (Outcome.ERROR if ending.outcome is Outcome.OK else Outcome.CRASHED)
+            told = sealing.close(attempt_result)
+            assert told.outcome is (Outcome.ERROR if attempt_result.outcome is Outcome.OK else Outcome.CRASHED)
             assert told.result is None
             assert (told.error or "").startswith("the result or error can't be sealed: ")
             assert "ACME" not in repr(told)

@@ -167,7 +167,7 @@ class IdentityDiffers(LogEvent):
     Level.WARNING,
     "the certificate expires soon",
     "Logged once a day in the last 30 days; in the last three days as an error. Renew the certificate: once it expires, the "
-    "broker will refuse the connection. docs/pki.md says how.",
+    "broker will refuse the connection. See docs/pki.md.",
 )
 class CertificateExpires(LogEvent):
     file: str
@@ -403,7 +403,7 @@ class WorkerLeft(LogEvent):
     Level.INFO,
     "confines jobs",
     "`by` is `control groups` or `process groups`. With control groups every process that a job has started ends with the "
-    "job, and `controllers` lists what can be limited for a whole job. A process can leave its process group; `reason` says "
+    "job, and `controllers` lists what can be limited for a whole job. A process can leave its process group; `reason` explains "
     "why no control groups are used. See docs/packages.md.",
 )
 class Confined(LogEvent):
@@ -468,7 +468,7 @@ class PayloadRefused(LogEvent):
 @_event(
     Level.ERROR,
     "the dispatcher refused this worker's message",
-    "`reason` says why: the worker is denied, or the versions of worker and dispatcher are too far apart.",
+    "`reason` has the cause: the worker is denied, or the versions of worker and dispatcher are too far apart.",
 )
 class RefusedByDispatcher(LogEvent):
     reason: str

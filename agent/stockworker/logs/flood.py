@@ -16,7 +16,7 @@ CAUSED_BY_OTHERS: Final = (MessageRefused, JobRejected, ReportStale, PublishRefu
 
 @dataclass(slots=True)
 class _Window:
-    """What was logged of one kind since `began`, on the clock of the log records."""
+    """The records of one kind since `began`, on the clock of the log records."""
 
     began: float
     logged: int = 0
