@@ -16,7 +16,7 @@ from stockworker.errors import DecodeError
 from stockworker.protocol import topics
 from stockworker.protocol.body import MAX_BODY, make_packet, open_body
 from stockworker.protocol.codec_submit import decode_submit, encode_submit
-from stockworker.protocol.fields import FieldError, check_identifier, check_text
+from stockworker.protocol.fields import FieldError, Fields
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
@@ -204,20 +204,11 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
 
 def _values(plan: Plan[Any], address: Address, fields: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(zip((each.attribute for each in plan.fields), plan.values(fields), strict=True))
+    # An older worker may leave its ID out of the topic (`topics.LEGACY_PARENTS`): the body has it then.
     found = dict(zip(BY_KIND[address.kind].levels, address.values, strict=False))
     for attribute, level in plan.levels.items():
-        values[attribute] = found[level.name] if level.name in found else _from_body(attribute, fields)
+        values[attribute] = found.get(level.name) or Fields(fields).id(attribute)
     return values
-
-
-def _from_body(name: str, fields: Mapping[str, Any]) -> str:
-    """The ID of an older worker, which is not in its topic (`topics.LEGACY_PARENTS`)."""
-    if name not in fields:
-        raise FieldError("is missing", name)
-    try:
-        return check_identifier(fields[name])
-    except FieldError as error:
-        raise error.inside(name) from None
 
 
 # --- topics of their own kind -----------------------------------------------------------------------------------------
@@ -240,14 +231,10 @@ def _decode_query(address: Address, fields: Mapping[str, Any], properties: Prope
     return query
 
 
-def _decode_receipt(address: Address, fields: Mapping[str, Any], properties: Properties) -> Receipt | Answer:
-    correlation = fields.get("correlation")
-    if correlation is not None:
-        try:
-            check_text(correlation, LONGEST_CORRELATION)
-        except FieldError as error:
-            raise error.inside("correlation") from None
-    elif properties.correlation_data is not None:
+def _decode_receipt(address: Address, fields: dict[str, Any], properties: Properties) -> Receipt | Answer:
+    body = Fields(fields)
+    correlation = body.optional("correlation", lambda name: body.text(name, LONGEST_CORRELATION))
+    if correlation is None and properties.correlation_data is not None:
         correlation = properties.correlation_data.decode()
     reply = Reply(ClientId(address.values[0]), correlation)
     cls = Receipt if fields.get("jobs") is None else Answer

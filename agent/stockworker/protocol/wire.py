@@ -9,7 +9,7 @@ A field of a message is declared as ``slots: Annotated[Slots, Wire("how many job
   fixed for ever (schema 1); names of attributes follow the glossary.
 - `Level` instead of `Wire` makes the value a level of the topic, where the broker can prove who writes it.
 - A **default** makes a field optional. It is left out of the JSON where it has its default, and absent or null in the
-  JSON means the default. A value of None is never written. A flag or a list of plain values may be absent, too.
+  JSON means the default. None is never written. A flag or a list of plain values may always be absent.
 
 From a class follows its `Plan`: the fields in order, compiled into two tuples that `read` and `write` walk. The same plan
 makes the tables in docs/protocol.md and the strategies of the property tests, so that none of them can forget a field.
@@ -218,10 +218,8 @@ class Object(Kind):
 
 
 def _bounds(lowest: float, highest: float) -> str:
-    return f"{lowest:,.15g} to {highest:,.15g}" if highest < _UNBOUNDED else f"at least {lowest:,.15g}"
-
-
-_UNBOUNDED: Final = 1 << 31
+    # A bound that only keeps nonsense out is not worth a place in the documentation.
+    return f"{lowest:,.15g} to {highest:,.15g}" if highest < 1 << 31 else f"at least {lowest:,.15g}"
 
 
 # --- fields -----------------------------------------------------------------------------------------------------------
@@ -272,21 +270,18 @@ class PlanField:
 
 
 class Plan(Generic[C]):
-    """How one class is read and written; made once for each class by `plan_of`."""
+    """How one class is read and written; made once for each class by `plan_of`.
+
+    Args:
+        cls: a dataclass.
+        fields: those that are in the body, in order.
+        levels: attributes that are levels of the topic.
+    """
 
     def __init__(self, cls: type[C], fields: tuple[PlanField, ...], levels: Mapping[str, Level]) -> None:
         self.cls = cls
         self.levels = levels
         self.fields = fields
-
-    @property
-    def fields(self) -> tuple[PlanField, ...]:
-        """The fields of the body, in order."""
-        return self._fields
-
-    @fields.setter
-    def fields(self, fields: tuple[PlanField, ...]) -> None:
-        self._fields = fields
         self._reads = tuple((each.name, each.kind.read, each.absent) for each in fields)
         self._writes = tuple((each.name, each.attribute, each.kind.write, each.silent) for each in fields)
 
