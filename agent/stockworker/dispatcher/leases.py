@@ -10,7 +10,8 @@ offered         The job goes from queued to assigned. The token is committed, an
                 assignment can get lost: if the worker's requests do not name the lease, it is offered again.
 claimed         A request of the worker names the token: it waits for a slot there, runs, or is finished.
 renewed         Each later claim moves the deadline. A worker claims all its leases in each request.
-settled         The worker reports the outcome of the attempt. The lease ends, and the token with it.
+settled         The worker reports the outcome of the attempt, and the lease ends. A repeated report is acknowledged
+                again, as long as the job waits for its next attempt or is in the store as ended.
 released        The worker never had the lease, returned it, left, or was denied. The job is queued again under no
                 token, and nothing counts against it.
 lost            The deadline passed, or the worker restarted and no longer knows a lease that it had been running. The
@@ -22,9 +23,10 @@ A lost lease ends in one of these ways, whichever comes first:
 ==============  =====================================================================================================
 reclaimed       The worker returns, and claims that it runs or has finished the job, or reports an outcome. The same
                 lease starts again, and the attempt is open again.
-invalidated     The worker returns, and has not started the job. It is ordered to drop it, because another worker may
-                get the job any moment. The token must not revive the lease after that order, so it ends here.
-superseded      Another worker gets the job under a new token. Whatever the first worker sends now is stale.
+invalidated     The worker returns, and has not started the job. The dispatcher calls the lease stale, because another
+                worker may get the job any moment. After that answer nothing may revive the lease, so the token is
+                deleted. It is deleted too when the worker is denied.
+superseded      The job is leased again, under a new token. Every message under the old one is stale now.
 ==============  =====================================================================================================
 
 Blame. A job that kills its machine cannot report that. So a lost lease counts as a crash of the job, unless its worker
@@ -37,8 +39,8 @@ crash budget (`JobSpec.max_crashes`) fails when the lease is lost, and cannot be
 Deadlines hold only while renewals can arrive. While the link to the broker is down no lease is lost, and when the
 link is back, or after the dispatcher itself was suspended, every worker gets a full lease time to renew.
 
-The dispatcher stores the attempt and the token, but not the deadline. After a restart each lease starts as if it had
-just been offered.
+The dispatcher stores the attempt and the token, but not the deadline. After a restart each lease is valid for a full
+lease time. A long one (prefetch) is valid until it would end without renewals, if that is later.
 """
 
 from collections.abc import Iterator

@@ -49,6 +49,7 @@ class Ledger:
         totals: how many jobs of each state the store has, ended ones included.
         ended: jobs that have ended, as far as the events of this turn name them; forgotten at its end.
         blamed: tokens of lost leases that count as crashes, unless the lease is reclaimed or invalidated.
+        next_sequence: `JobRecord.sequence` of the next new job.
         paused: job types that are not dispatched.
         drained: workers that get no new jobs, whether they are known or not.
     """
