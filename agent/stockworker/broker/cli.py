@@ -52,7 +52,8 @@ def setup(parser: argparse.ArgumentParser) -> None:
         "and configuration. Run it again after any change; it only does what is missing. Options for the place of the "
         "broker and for user names are remembered: without options of a group, those of the last run apply. The new files "
         "are tested with a separate Mosquitto process first. Files that were edited by hand are not replaced. The access "
-        "control list contains all holders of certificates of the authority on this machine, and the names given here."
+        "control list names the dispatchers, operators and clients that have a certificate of the authority on this "
+        "machine, and those given here."
     )
     add_place(parser)
     add_names(parser)
