@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.architecture.measures import functions, measure_files
-from tests.architecture.source import ROOT, modules, parse
+from tests.architecture.source import ROOT, layer, modules, parse
 
 SOURCES = list(modules().values())
 PYTHON = sorted(
@@ -16,6 +16,10 @@ LONGEST_FILE = 600
 LONGEST_FUNCTION = 60
 MOST_FUNCTIONS = 0.95, 18
 """This share of the product's functions has at most this number of lines."""
+
+HARD_PACKAGES = ("adapters", "dispatcher", "shell", "worker")
+LEAST_EXPLANATION = 0.05
+"""Lines of comments and theory for each line of code."""
 
 VAGUE_NAMES = {"utils", "util", "helpers", "helper", "common", "misc", "manager", "models", "types"}
 
@@ -37,6 +41,13 @@ def test_functions_are_short(path: Path) -> None:
 def test_most_functions_are_very_short() -> None:
     share, lines = MOST_FUNCTIONS
     assert measure_files(SOURCES).function_length(share) <= lines
+
+
+@pytest.mark.parametrize("package", HARD_PACKAGES)
+def test_a_hard_package_is_explained(package: str) -> None:
+    """Comments and the theory at the head of modules, in proportion to the code."""
+    files = [path for module, path in modules().items() if layer(module) == package]
+    assert measure_files(files).comment_share > LEAST_EXPLANATION
 
 
 @pytest.mark.parametrize("path", SOURCES, ids=relative)

@@ -49,14 +49,14 @@ def _lock_journal() -> None:
 
 def _fill_window() -> None:
     """Ignore confirmations, and allow one unconfirmed message."""
-    for wire in _objects("Wire"):
+    for wire in _objects("mqtt_wire", "Wire"):
         wire.answers._handler_cache[0x40] = lambda _command, _packet: None
-    for connection in _objects("Connection"):
+    for connection in _objects("mqtt_connection", "Connection"):
         connection.send_window = 1
 
 
 def _stop_reading() -> None:
-    for wire in _objects("Wire"):
+    for wire in _objects("mqtt_wire", "Wire"):
         if wire._transport is not None:
             wire._transport.pause_reading()
 
@@ -95,7 +95,8 @@ def _inflict(hang: Hang, _number: int, _frame: FrameType | None) -> None:
     hang.inflict()
 
 
-def _objects(kind: str) -> Iterator[Any]:
+def _objects(adapter: str, name: str) -> Iterator[Any]:
+    """All objects of a class of an adapter."""
     for each in gc.get_objects():
-        if type(each).__name__ == kind and type(each).__module__.startswith("stockworker."):
+        if type(each).__name__ == name and type(each).__module__ == f"stockworker.adapters.{adapter}":
             yield each

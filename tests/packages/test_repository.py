@@ -255,7 +255,7 @@ def test_a_repository_is_reproducible_except_for_signatures(
 def test_a_publication_is_not_backdated(published: Path, newer_packages: Path, key: Key) -> None:
     earlier = str(int(NOON) - 1)
     done = try_publish(newer_packages, published, str(key.private), SOURCE_DATE_EPOCH=earlier)
-    refuse(done, "its date is later", "clients would ignore")
+    refuse(done, "has a later date", "clients would ignore")
 
 
 def test_a_client_gets_updates_published_within_one_second(published: Path, packages: Path, key: Key) -> None:

@@ -128,7 +128,7 @@ def test_events_of_a_job_are_in_the_systemd_journal(machine: Guest) -> None:
 
     told = machine.run("journalctl", "--no-pager", "-x", f"STOCKWORKER_JOB_ID={entry['STOCKWORKER_JOB_ID']}")
     assert "finished a job" in told
-    assert "The result is in the journal, and is reported." in told  # the explanation from the catalogue
+    assert "The result is in the worker's journal, and will be reported." in told  # the explanation from the catalogue
 
 
 def test_the_status_shows_the_state_of_a_service(machine: Guest) -> None:
@@ -354,7 +354,10 @@ def test_a_key_may_be_encrypted_on_disk(machine: Guest) -> None:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        ("job_processor: {worker: {max_concurrent_jobs: many}}\n", "5.yml:1: worker.max_concurrent_jobs: is 'many'"),
+        (
+            "job_processor: {worker: {max_concurrent_jobs: many}}\n",
+            "5.yml:1: worker.max_concurrent_jobs: must be a whole number, not 'many'",
+        ),
         ("job_processor:\n  worker: {max_concurrent_jobs: 3\n", "5.yml:3: "),
     ],
 )
