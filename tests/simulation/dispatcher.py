@@ -150,7 +150,8 @@ class Dispatcher(Process):
         output = self._turns.take(inputs, self.now())
         now = self.now()
         self._checks.dispatcher_sends(output.packets, now.wall)
-        self._checks.dispatcher_received([item for item in inputs if isinstance(item, Packet)], self.world.now)
+        received = [item for item in inputs if isinstance(item, Packet)]
+        self._checks.dispatcher_received(received, self.machine.roster.workers, self.world.now)
         self._checks.dispatcher_assigned(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
         return output
 

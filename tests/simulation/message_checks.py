@@ -216,7 +216,7 @@ class MessageChecks:
 
     # --- what was asked for -------------------------------------------------------------------------------------------
 
-    def dispatcher_received(self, packets: Sequence[Packet], now: float) -> None:
+    def dispatcher_received(self, packets: Sequence[Packet], workers: dict[WorkerId, Worker], now: float) -> None:
         """The dispatcher has taken a turn with these messages of others: what people ordered was done."""
         cancels, retries = set[JobId](), set[JobId]()
         paused, drained = dict[JobType, bool](), dict[WorkerId, bool]()
@@ -231,7 +231,7 @@ class MessageChecks:
                 case SetDrain(worker_id=worker_id, drained=on):
                     drained[worker_id] = on
                 case Request():
-                    self._claimed(message, now)
+                    self._claimed(message, workers.get(message.worker_id), now)
                 case _:
                     pass
         wrong: list[str] = [job_type for job_type, on in paused.items() if (job_type in self._shadow.paused) is not on]
@@ -247,12 +247,13 @@ class MessageChecks:
             if job is not None and job.spec.unique is None and before.get(job_id, job.state) is State.FAILED:
                 self._hold(Law.RETRY_HEEDED, job.state is not State.FAILED, job)
 
-    def _claimed(self, message: Request, now: float) -> None:
+    def _claimed(self, message: Request, worker: Worker | None, now: float) -> None:
         claimed = {lease.token for lease in message.leases}
         self._facts.waiting -= claimed
         self._facts.waiting |= {lease.token for lease in message.leases if lease.status is LeaseStatus.WAITING}
-        if message.incarnation == self._facts.boots.get(message.worker_id):
-            # A claim renews the lease; one of an earlier incarnation, delivered late, does not have to.
+        if worker is not None and message.incarnation == worker.incarnation:
+            # Only the accepted incarnation renews leases: not one that started earlier, nor the other of two machines
+            # with one name.
             self._facts.renewed.update(dict.fromkeys(claimed & self._shadow.open_leases[message.worker_id], now))
 
     # --- who got what -------------------------------------------------------------------------------------------------
