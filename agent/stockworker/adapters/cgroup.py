@@ -1,10 +1,9 @@
-"""Control groups (cgroups(7), version 2) below the one that systemd delegates to this service. Knows nothing of jobs.
+"""Control groups (cgroups(7), version 2) below the one that systemd delegates to this service. It knows no jobs."""
 
-A process can leave its process group by setsid(2), but not its control group. So all children of a program are in the
-program's group: one setting limits them together, and one write kills them. This needs `Delegate=` and `ReadWritePaths=` in
-the unit (https://systemd.io/CGROUP_DELEGATION), and a kernel with `cgroup.kill` (5.14 or later). All systems with the
-required Python and systemd have one.
-"""
+# A process can leave its process group by setsid(2), but not its control group. So all children of a program are in the
+# program's group: one setting limits them together, and one write kills them. This needs `Delegate=` and
+# `ReadWritePaths=` in the unit (https://systemd.io/CGROUP_DELEGATION), and a kernel with `cgroup.kill` (5.14 or later).
+# All systems with the required Python and systemd have one.
 
 import os
 import shlex

@@ -1,8 +1,7 @@
-"""Whether a service makes progress, by its deadlines. Pure.
+"""Whether a service makes progress, by its deadlines. Pure."""
 
-A peer never makes a service unhealthy: a missing or silent broker is not a deadline, failing to react to it is. The event
-loop needs no deadline, because it runs this check.
-"""
+# A peer never makes a service unhealthy: a missing or silent broker is not a deadline, failing to react to it is. The
+# event loop needs no deadline, because it runs this check.
 
 from collections.abc import Iterable
 from dataclasses import dataclass

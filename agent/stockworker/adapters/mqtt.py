@@ -1,12 +1,11 @@
-"""The link to the broker: connects, stays connected, and reports the fate of each message.
+"""The link to the broker: connects, stays connected, and reports the fate of each message."""
 
-State is truth, messages are hints: the link keeps nothing for later. It drops and counts messages that it can't send. A
-received message stays unacknowledged until the owner has stored it; then the broker deletes it. All methods belong to the
-thread of the event loop.
-
-Three signs show that a connection is dead (`_signs_of_death`), although TCP still keeps it: the broker is silent, echoes do
-not return, or confirmations are missing. The link then drops it and connects again.
-"""
+# State is truth, messages are hints: the link keeps nothing for later. It drops and counts messages that it can't send.
+# A received message stays unacknowledged until the owner has stored it; then the broker deletes it. All methods belong
+# to the thread of the event loop.
+#
+# Three signs show that a connection is dead (`_signs_of_death`), although TCP still keeps it: the broker is silent,
+# echoes do not return, or confirmations are missing. The link then drops it and connects again.
 
 import asyncio
 import logging

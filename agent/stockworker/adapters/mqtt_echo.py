@@ -1,8 +1,7 @@
-"""Echoes: messages that a client publishes to itself. When to publish them, their delay, and when one is missing. Pure.
+"""Echoes: messages that a client publishes to itself. When to publish them, their delay, and which are missing. Pure."""
 
-A broker that answers pings may still pass no message on. It grants every SUBSCRIBE, even if its ACL denies reading. Only a
-message that returns proves that messages arrive.
-"""
+# A broker that answers pings may still pass no message on. It grants every SUBSCRIBE, even if its ACL denies reading.
+# Only a message that returns proves that messages arrive.
 
 from statistics import median
 from typing import Final

@@ -1,9 +1,8 @@
-"""The used part of gmqtt, and the only module that imports it: packets, parser, packet IDs, keepalive.
+"""The used part of gmqtt, and the only module that imports it: packets, parser, packet IDs, keepalive."""
 
-gmqtt's `Client` is not used, because of its behaviour. It reconnects at fixed intervals even after a disconnect, and sends
-a message twice or forgets it, depending on the broker's session. It treats a refused publish as delivered, and waits
-forever for a mute peer.
-"""
+# gmqtt's `Client` is not used, because of its behaviour. It reconnects at fixed intervals even after a disconnect, and
+# sends a message twice or forgets it, depending on the broker's session. It treats a refused publish as delivered, and
+# waits forever for a mute peer.
 
 import asyncio
 import fcntl

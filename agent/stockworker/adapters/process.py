@@ -1,13 +1,12 @@
-"""Programs in their own process groups: start, stop, kill and reap them. Knows nothing of jobs.
+"""Programs in their own process groups: start, stop, kill and reap them. Knows nothing of jobs."""
 
-No thread and no SIGCHLD handler: the event loop watches a pidfd (pidfd_open(2)) per program.
-
-Every group is tethered to this process. The program inherits the reading end of a pipe, and only this process has the
-writing end. When the pipe hangs up, the kernel sends SIGKILL to the whole group (F_SETOWN, F_SETSIG and O_ASYNC, fcntl(2)).
-So the group, grandchildren included, ends with this process, even if that is killed by SIGKILL. It needs no code in the
-group, which could hang. A process that leaves its process group by setsid(2) escapes the tether. The optional control group
-of a program contains it: this process or, after its end, the service manager kills that group.
-"""
+# No thread and no SIGCHLD handler: the event loop watches a pidfd (pidfd_open(2)) per program.
+#
+# Every group is tethered to this process. The program inherits the reading end of a pipe, and only this process has the
+# writing end. When the pipe hangs up, the kernel sends SIGKILL to the whole group (F_SETOWN, F_SETSIG and O_ASYNC,
+# fcntl(2)). So the group, grandchildren included, ends with this process, even if that is killed by SIGKILL. It needs
+# no code in the group, which could hang. A process that leaves its process group by setsid(2) escapes the tether. The
+# optional control group of a program contains it: this process or, after its end, the service manager kills that group.
 
 import asyncio
 import fcntl

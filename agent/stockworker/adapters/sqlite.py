@@ -1,7 +1,6 @@
-"""SQLite with this product's settings: durable commits, files shared between processes, schema migrations.
+"""SQLite with this product's settings: durable commits, files shared between processes, schema migrations."""
 
-The only importer of `sqlite3`. All stores import its types from here.
-"""
+# The only importer of `sqlite3`. All stores import its types from here.
 
 import os
 import sqlite3

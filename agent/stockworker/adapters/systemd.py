@@ -1,7 +1,7 @@
-"""Messages to systemd: readiness, status, watchdog. Without systemd every call does nothing.
+"""Messages to systemd: readiness, status, watchdog. Without systemd every call does nothing."""
 
-The messages are those of sd_notify(3); the unit needs `Type=notify` (or `notify-reload`). systemctl controls other units.
-"""
+# The messages are those of sd_notify(3); the unit needs `Type=notify` (or `notify-reload`). systemctl controls other
+# units.
 
 import os
 import subprocess

@@ -1,8 +1,7 @@
-"""Feeds the service manager's watchdog, as long as no deadline of the service is overdue (see `deadlines`).
+"""Feeds the service manager's watchdog, as long as no deadline of the service is overdue (see `deadlines`)."""
 
-It runs on the event loop on purpose: a separate thread, or an unconditional message, would feed the watchdog while the loop
-hangs.
-"""
+# It runs on the event loop on purpose: a separate thread, or an unconditional message, would feed the watchdog while
+# the loop hangs.
 
 import asyncio
 import logging

@@ -1,18 +1,18 @@
-"""The access control list of the broker, generated from `topics.TOPICS`: who may publish and read which topic.
+"""The access control list of the broker, generated from `topics.TOPICS`: who may publish and read which topic."""
 
-The user name of a client is the common name of its certificate, so no client can use a name without its private key.
-Mosquitto's rules for this file (``man mosquitto.conf``, ``acl_file``) have three consequences. Contract tests check each:
-
-- Workers get their rights from ``pattern`` lines, in which ``%u`` is their own ID. So a new worker needs a certificate,
-  but no change of this file. Every certificate whose name is not listed belongs to a worker.
-- ``pattern`` lines apply to all users. So a client could act as a worker of its own name, and receive jobs. But Mosquitto
-  checks the ``deny`` lines of a user before all lines that allow. So each listed user is denied the topics of a worker of
-  the same name. This takes nothing away, because no worker may have that name: one certificate can't be a client's and a
-  worker's, and an authority must not issue a worker's certificate for a listed name. A pattern without ``%u`` allows all
-  users the same: to read the dispatcher's presence and, with `legacy_workers`, to publish on the parent topics (clients
-  and operators are denied these).
-- SUBSCRIBE always succeeds. Messages that a client may not read are silently not delivered.
-"""
+# The user name of a client is the common name of its certificate, so no client can use a name without its private key.
+# Mosquitto's rules for this file (``man mosquitto.conf``, ``acl_file``) have three consequences. Contract tests check
+# each:
+#
+# - Workers get their rights from ``pattern`` lines, in which ``%u`` is their own ID. So a new worker needs a
+#   certificate, but no change of this file. Every certificate whose name is not listed belongs to a worker.
+# - ``pattern`` lines apply to all users. So a client could act as a worker of its own name, and receive jobs. But
+#   Mosquitto checks the ``deny`` lines of a user before all lines that allow. So each listed user is denied the topics
+#   of a worker of the same name. This takes nothing away, because no worker may have that name: one certificate can't
+#   be a client's and a worker's, and an authority must not issue a worker's certificate for a listed name. A pattern
+#   without ``%u`` allows all users the same: to read the dispatcher's presence and, with `legacy_workers`, to publish
+#   on the parent topics (clients and operators are denied these).
+# - SUBSCRIBE always succeeds. Messages that a client may not read are silently not delivered.
 
 from collections.abc import Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet

@@ -1,8 +1,7 @@
-"""The Mosquitto configuration for each place of a broker in a fleet. Pure, except for reading the parts.
+"""The Mosquitto configuration for each place of a broker in a fleet. Pure, except for reading the parts."""
 
-The parts are files beside this module: Mosquitto configuration with placeholders of `string.Template`. The profiles share
-them, so that each line and its reason exist only once.
-"""
+# The parts are files beside this module: Mosquitto configuration with placeholders of `string.Template`. The profiles
+# share them, so that each line and its reason exist only once.
 
 from dataclasses import dataclass
 from enum import StrEnum

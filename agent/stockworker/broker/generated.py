@@ -1,8 +1,7 @@
-"""Marks of generated files: a checksum that detects edits, and the options that the file was generated with. Pure.
+"""Marks of generated files: a checksum that detects edits, and the options that the file was generated with. Pure."""
 
-Both are comments in the last lines of the file. So no other file is needed, and a copy of the file has them as well. The
-texts of the marks are part of the files on disk: they must stay as they are.
-"""
+# Both are comments in the last lines of the file. So no other file is needed, and a copy of the file has them as well.
+# The texts of the marks are part of the files on disk: they must stay as they are.
 
 import hashlib
 import json

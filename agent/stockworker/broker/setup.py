@@ -1,10 +1,9 @@
-"""``stockworker broker setup``: makes Mosquitto on this machine the broker of the fleet.
+"""``stockworker broker setup``: makes Mosquitto on this machine the broker of the fleet."""
 
-The command is declarative: it compares the wanted files with the existing ones, and writes only what differs. It never
-replaces a file that was edited by hand, unless forced. It writes nothing that Mosquitto does not start with: a Mosquitto
-process in a sandbox starts with the new files first, see `dry_run`. If a reload or restart fails afterwards, all files are
-restored.
-"""
+# The command is declarative: it compares the wanted files with the existing ones, and writes only what differs. It
+# never replaces a file that was edited by hand, unless forced. It writes nothing that Mosquitto does not start with: a
+# Mosquitto process in a sandbox starts with the new files first, see `dry_run`. If a reload or restart fails
+# afterwards, all files are restored.
 
 import argparse
 import difflib

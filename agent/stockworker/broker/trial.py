@@ -1,8 +1,8 @@
-"""Rewrites a Mosquitto configuration for a sandboxed trial run. Pure.
+"""Rewrites a Mosquitto configuration for a sandboxed trial run. Pure."""
 
-The trial broker listens only on loopback, on free ports, and writes only to its own folder. It never connects to another
-broker: its client ID would disconnect the real bridge. Every error that stops the real broker still stops the trial.
-"""
+# The trial broker listens only on loopback, on free ports, and writes only to its own folder. It never connects to
+# another broker: its client ID would disconnect the real bridge. Every error that stops the real broker still stops the
+# trial.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field

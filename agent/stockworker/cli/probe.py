@@ -1,7 +1,6 @@
-"""Probes the broker for `stockworker check`: connection, identity, dispatcher, access rights.
+"""Probes the broker for `stockworker check`: connection, identity, dispatcher, access rights."""
 
-A probe changes nothing. The job that it submits has already expired, and all other IDs in its messages do not exist.
-"""
+# A probe changes nothing. The job that it submits has already expired, and all other IDs in its messages do not exist.
 
 import asyncio
 from collections.abc import Iterator

@@ -1,9 +1,8 @@
-"""From the configuration to the settings of both services.
+"""From the configuration to the settings of both services."""
 
-Machines, shells and handlers do not import the configuration: they get settings of their own types. So their tests need
-no configuration, and a renamed key changes only this module. The settings of a connection, which clients need as well,
-come from `client.settings`, and the keys of a client from `client.sealing`.
-"""
+# Machines, shells and handlers do not import the configuration: they get settings of their own types. So their tests
+# need no configuration, and a renamed key changes only this module. The settings of a connection, which clients need as
+# well, come from `client.settings`, and the keys of a client from `client.sealing`.
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace

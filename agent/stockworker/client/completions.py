@@ -1,13 +1,12 @@
-"""The completions of jobs, as far as this client knows them.
+"""The completions of jobs, as far as this client knows them."""
 
-A client learns that a job has ended in two ways: from a notice that the dispatcher publishes, or from a query. Notices may
-be missed: they are only sent while the client is subscribed, and a lost connection loses some. So `Completions` tracks for
-which jobs no notice can be missing:
-
-- A job submitted over the current connection: the subscription is older than the job, so its notice will arrive.
-- All other jobs: their notice may have been sent before. They must be queried once.
-- After a lost connection: all unfinished jobs must be queried again.
-"""
+# A client learns that a job has ended in two ways: from a notice that the dispatcher publishes, or from a query.
+# Notices may be missed: they are only sent while the client is subscribed, and a lost connection loses some. So
+# `Completions` tracks for which jobs no notice can be missing:
+#
+# - A job submitted over the current connection: the subscription is older than the job, so its notice will arrive.
+# - All other jobs: their notice may have been sent before. They must be queried once.
+# - After a lost connection: all unfinished jobs must be queried again.
 
 import asyncio
 from collections.abc import Iterable

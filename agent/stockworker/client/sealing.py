@@ -1,7 +1,6 @@
-"""Seals payloads before they are sent, and opens results and error texts when they arrive.
+"""Seals payloads before they are sent, and opens results and error texts when they arrive."""
 
-Keys and keyring are read again when their files change, so that a long-running program takes part in a rotation.
-"""
+# Keys and keyring are read again when their files change, so that a long-running program takes part in a rotation.
 
 import asyncio
 from collections.abc import Iterable

@@ -1,8 +1,7 @@
-"""Reads configuration files as trees in which each value has its file and line.
+"""Reads configuration files as trees in which each value has its file and line."""
 
-Reads a subset of YAML on purpose: one document, no aliases, no merge keys, no tags, limited size and depth. Such a file
-can't expand to a huge tree, and a person understands it the same way as the parser.
-"""
+# Reads a subset of YAML on purpose: one document, no aliases, no merge keys, no tags, limited size and depth. Such a
+# file can't expand to a huge tree, and a person understands it the same way as the parser.
 
 import re
 import stat

@@ -1,8 +1,7 @@
-"""All keys of the configuration: name, kind, default and meaning.
+"""All keys of the configuration: name, kind, default and meaning."""
 
-The reader, the reference page and the sample file are derived from these dataclasses, so each key is defined once. A field
-name ends with the unit of its value; the key in the file is the name without the unit.
-"""
+# The reader, the reference page and the sample file are derived from these dataclasses, so each key is defined once. A
+# field name ends with the unit of its value; the key in the file is the name without the unit.
 
 import dataclasses
 from collections.abc import Iterator, Mapping

@@ -1,7 +1,6 @@
-"""Alarms: when the machine must check a waiting job again. Pure, a part of the dispatcher's machine.
+"""Alarms: when the machine must check a waiting job again. Pure, a part of the dispatcher's machine."""
 
-An alarm is a hint. The machine checks the job as it is when the alarm rings, so an alarm too many does no harm.
-"""
+# An alarm is a hint. The machine checks the job as it is when the alarm rings, so an alarm too many does no harm.
 
 import heapq
 from collections.abc import Collection

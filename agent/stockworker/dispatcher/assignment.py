@@ -1,12 +1,11 @@
-"""Which worker gets which job: the queue of ready jobs, and how it is shared out. Pure.
+"""Which worker gets which job: the queue of ready jobs, and how it is shared out. Pure."""
 
-Order: strict priorities, and first in, first out within a priority. Ageing bounds the wait of a low job: jobs that have
-waited longer than `max_wait_s` go before all others, the oldest first.
-
-Windows: a worker asks for as many leases as its window, which is its slots and some more that wait there. Prefetch (see
-`stockworker.dispatcher.policy.Prefetch`) gives a worker jobs ahead of that, for the time when it is cut off. A worker
-with more leases than its window finishes those first, and gets nothing else.
-"""
+# Order: strict priorities, and first in, first out within a priority. Ageing bounds the wait of a low job: jobs that
+# have waited longer than `max_wait_s` go before all others, the oldest first.
+#
+# Windows: a worker asks for as many leases as its window, which is its slots and some more that wait there. Prefetch
+# (see `stockworker.dispatcher.policy.Prefetch`) gives a worker jobs ahead of that, for the time when it is cut off. A
+# worker with more leases than its window finishes those first, and gets nothing else.
 
 import heapq
 from collections import Counter

@@ -1,8 +1,7 @@
-"""Denied workers, as the dispatcher's configuration lists them. Pure, a part of the dispatcher's machine.
+"""Denied workers, as the dispatcher's configuration lists them. Pure, a part of the dispatcher's machine."""
 
-The broker refuses new connections with a revoked certificate, but does not close one that exists. So the dispatcher
-ignores every message of a worker from the moment on that it is denied.
-"""
+# The broker refuses new connections with a revoked certificate, but does not close one that exists. So the dispatcher
+# ignores every message of a worker from the moment on that it is denied.
 
 from collections import Counter
 from typing import Final

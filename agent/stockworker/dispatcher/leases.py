@@ -1,47 +1,47 @@
-"""Leases: which worker may run which job, and what happens when a worker falls silent. Pure.
+"""Leases: which worker may run which job, and what happens when a worker falls silent. Pure."""
 
-A lease is the right of one worker to one attempt at one job. It is known by its fencing token: a report or claim under
-any other token is refused. The dispatcher grants and ends leases; a worker can only claim, renew and return them.
-
-The life of a lease:
-
-==============  =====================================================================================================
-offered         The job goes from queued to assigned. The token is committed, and then sent in an assignment. An
-                assignment can get lost: if the worker's requests do not name the lease, it is offered again.
-claimed         A request of the worker names the token: it waits for a slot there, runs, or is finished.
-renewed         Each later claim moves the deadline. A worker claims all its leases in each request.
-settled         The worker reports the outcome of the attempt, and the lease ends. A repeated report is acknowledged
-                again, as long as the job waits for its next attempt or is in the store as ended.
-released        The worker never had the lease, returned it, left, or was denied. The job is queued again under no
-                token, and nothing counts against it.
-lost            The deadline passed, or the worker restarted and no longer knows a lease that it had been running. The
-                job is queued again, but its token stays valid: the worker may be cut off and still running the job.
-==============  =====================================================================================================
-
-A lost lease ends in one of these ways, whichever comes first:
-
-==============  =====================================================================================================
-reclaimed       The worker returns, and claims that it runs or has finished the job, or reports an outcome. The same
-                lease starts again, and the attempt is open again.
-invalidated     The worker returns, and has not started the job. The dispatcher calls the lease stale, because another
-                worker may get the job any moment. After that answer nothing may revive the lease, so the token is
-                deleted. It is deleted too when the worker is denied.
-superseded      The job is leased again, under a new token. Every message under the old one is stale now.
-==============  =====================================================================================================
-
-Blame. A job that kills its machine cannot report that. So a lost lease counts as a crash of the job, unless its worker
-is known not to have started it, which means that its last claim was "waiting". A job that no claim has named counts as
-started: it may have killed the worker before the first claim. The blame is provisional. It is taken back when the lease
-is reclaimed, because the worker is alive, and when the token is invalidated, because the job had not been started.
-Which losses are blamed is not stored: after a restart of the dispatcher the blame stays. A job that has used up its
-crash budget (`JobSpec.max_crashes`) fails when the lease is lost, and cannot be reclaimed.
-
-Deadlines hold only while renewals can arrive. While the link to the broker is down no lease is lost, and when the
-link is back, or after the dispatcher itself was suspended, every worker gets a full lease time to renew.
-
-The dispatcher stores the attempt and the token, but not the deadline. After a restart each lease is valid for a full
-lease time. A long one (prefetch) is valid until it would end without renewals, if that is later.
-"""
+# A lease is the right of one worker to one attempt at one job. It is known by its fencing token: a report or claim
+# under any other token is refused. The dispatcher grants and ends leases; a worker can only claim, renew and return
+# them.
+#
+# The life of a lease:
+#
+# ==============  =====================================================================================================
+# offered         The job goes from queued to assigned. The token is committed, and then sent in an assignment. An
+#                 assignment can get lost: if the worker's requests do not name the lease, it is offered again.
+# claimed         A request of the worker names the token: it waits for a slot there, runs, or is finished.
+# renewed         Each later claim moves the deadline. A worker claims all its leases in each request.
+# settled         The worker reports the outcome of the attempt, and the lease ends. A repeated report is acknowledged
+#                 again, as long as the job waits for its next attempt or is in the store as ended.
+# released        The worker never had the lease, returned it, left, or was denied. The job is queued again under no
+#                 token, and nothing counts against it.
+# lost            The deadline passed, or the worker restarted and no longer knows a lease that it had been running. The
+#                 job is queued again, but its token stays valid: the worker may be cut off and still running the job.
+# ==============  =====================================================================================================
+#
+# A lost lease ends in one of these ways, whichever comes first:
+#
+# ==============  =====================================================================================================
+# reclaimed       The worker returns, and claims that it runs or has finished the job, or reports an outcome. The same
+#                 lease starts again, and the attempt is open again.
+# invalidated     The worker returns, and has not started the job. The dispatcher calls the lease stale, because another
+#                 worker may get the job any moment. After that answer nothing may revive the lease, so the token is
+#                 deleted. It is deleted too when the worker is denied.
+# superseded      The job is leased again, under a new token. Every message under the old one is stale now.
+# ==============  =====================================================================================================
+#
+# Blame. A job that kills its machine cannot report that. So a lost lease counts as a crash of the job, unless its
+# worker is known not to have started it, which means that its last claim was "waiting". A job that no claim has named
+# counts as started: it may have killed the worker before the first claim. The blame is provisional. It is taken back
+# when the lease is reclaimed, because the worker is alive, and when the token is invalidated, because the job had not
+# been started. Which losses are blamed is not stored: after a restart of the dispatcher the blame stays. A job that has
+# used up its crash budget (`JobSpec.max_crashes`) fails when the lease is lost, and cannot be reclaimed.
+#
+# Deadlines hold only while renewals can arrive. While the link to the broker is down no lease is lost, and when the
+# link is back, or after the dispatcher itself was suspended, every worker gets a full lease time to renew.
+#
+# The dispatcher stores the attempt and the token, but not the deadline. After a restart each lease is valid for a full
+# lease time. A long one (prefetch) is valid until it would end without renewals, if that is later.
 
 from collections.abc import Iterator
 from dataclasses import dataclass

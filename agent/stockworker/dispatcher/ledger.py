@@ -1,9 +1,8 @@
-"""The ledger: every live job, every lease, and the changes since the last commit. Pure.
+"""The ledger: every live job, every lease, and the changes since the last commit. Pure."""
 
-Every change of a job's state goes through `Ledger.move`. So each change obeys the lifecycle table, is committed, is
-published, and moves the job in or out of the queue. The lease of a job changes together with its state, in the methods
-below "leases", and nowhere else: a job has a lease exactly while it is assigned or running.
-"""
+# Every change of a job's state goes through `Ledger.move`. So each change obeys the lifecycle table, is committed, is
+# published, and moves the job in or out of the queue. The lease of a job changes together with its state, in the
+# methods below "leases", and nowhere else: a job has a lease exactly while it is assigned or running.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

@@ -1,7 +1,6 @@
-"""The effects of a turn that follow its commit: messages and log events, in the order of the decisions. Pure.
+"""The effects of a turn that follow its commit: messages and log events, in the order of the decisions. Pure."""
 
-Answers are collected by peer, so that each peer gets few and large messages.
-"""
+# Answers are collected by peer, so that each peer gets few and large messages.
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field

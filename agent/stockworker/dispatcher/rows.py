@@ -1,9 +1,8 @@
-"""Jobs and attempts as rows of a database. Pure.
+"""Jobs and attempts as rows of a database. Pure."""
 
-The columns follow from the fields of `JobSpec`, `JobRecord` and `Attempt`, and have their names but for two. SELECT,
-INSERT and UPDATE, and the way from an object to a row and back, follow from the columns. So a new field takes a
-migration in the store, and a line in `_READ` if its values must be converted.
-"""
+# The columns follow from the fields of `JobSpec`, `JobRecord` and `Attempt`, and have their names but for two. SELECT,
+# INSERT and UPDATE, and the way from an object to a row and back, follow from the columns. So a new field takes a
+# migration in the store, and a line in `_READ` if its values must be converted.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields

@@ -1,12 +1,11 @@
-"""One turn of the dispatcher: packets become events, the machine decides, the store commits, packets come out.
+"""One turn of the dispatcher: packets become events, the machine decides, the store commits, packets come out."""
 
-The order is decide, commit, output, and it is here only. Synchronous, without a broker and without a clock of its own:
-the service runs it in the thread that owns the store, the simulation on virtual time.
-
-The machine keeps live jobs in memory; ended jobs are in the store alone. So a turn begins with one look-up of the
-ended jobs that its events name, which the machine receives as its first event, `EndedJobs`. How many jobs were pruned is
-known after the commit, and the machine receives that in the next turn, as `Pruned`.
-"""
+# The order is decide, commit, output, and it is here only. Synchronous, without a broker and without a clock of its
+# own: the service runs it in the thread that owns the store, the simulation on virtual time.
+#
+# The machine keeps live jobs in memory; ended jobs are in the store alone. So a turn begins with one look-up of the
+# ended jobs that its events name, which the machine receives as its first event, `EndedJobs`. How many jobs were pruned
+# is known after the commit, and the machine receives that in the next turn, as `Pruned`.
 
 from collections import ChainMap
 from collections.abc import Iterable, Sequence

@@ -1,14 +1,13 @@
-"""The technical indicators: a table over the library that computes them (talipp).
+"""The technical indicators: a table over the library that computes them (talipp)."""
 
-The tests compare every indicator with TA-Lib, an independent implementation, on real prices. The values are equal, with
-the exceptions that `Indicator.differs` names. There are two sorts of them:
-
-- At the beginning of a series, where an average starts differently. Both forget their start exponentially.
-- Where prices do not move, so that a formula divides zero by zero.
-
-The stochastic %K is the fast one (STOCHF in TA-Lib), and %D its average. Parabolic SAR is left out on purpose, because
-talipp and TA-Lib do not agree on when it turns.
-"""
+# The tests compare every indicator with TA-Lib, an independent implementation, on real prices. The values are equal,
+# with the exceptions that `Indicator.differs` names. There are two sorts of them:
+#
+# - At the beginning of a series, where an average starts differently. Both forget their start exponentially.
+# - Where prices do not move, so that a formula divides zero by zero.
+#
+# The stochastic %K is the fast one (STOCHF in TA-Lib), and %D its average. Parabolic SAR is left out on purpose,
+# because talipp and TA-Lib do not agree on when it turns.
 
 import math
 from collections.abc import Callable, Mapping

@@ -1,12 +1,11 @@
-"""The catalogue of log events: one class for each event, with its level, its text, its meaning and its fields. PURE.
+"""The catalogue of log events: one class for each event, with its level, its text, its meaning and its fields. PURE."""
 
-A machine emits an event as an effect, and a shell logs it (`logs.record.log_event`). A misspelt event or field is
-therefore an error of the type checker. To add an event, add a class here and create it where it happens: the page
-`docs/logging.md` and the systemd journal's catalogue are generated from the classes.
-
-Levels: an event that occurs once per job on a busy machine is at debug, because `system/monitor` reports the same.
-An event that may need an operator is a warning. An event after which something is broken is an error.
-"""
+# A machine emits an event as an effect, and a shell logs it (`logs.record.log_event`). A misspelt event or field is
+# therefore an error of the type checker. To add an event, add a class here and create it where it happens: the page
+# `docs/logging.md` and the systemd journal's catalogue are generated from the classes.
+#
+# Levels: an event that occurs once per job on a busy machine is at debug, because `system/monitor` reports the same.
+# An event that may need an operator is a warning. An event after which something is broken is an error.
 
 import re
 from collections.abc import Callable

@@ -1,16 +1,13 @@
-"""The folder of a certificate authority, and its operations: issue, sign, renew, revoke.
+"""The folder of a certificate authority, and its operations: issue, sign, renew, revoke."""
 
-::
-
-    ca.crt          certificate of the authority; every participant has a copy
-    ca.key          its private key; with it, any identity can be forged
-    crl.pem         revocation list; the broker has a copy
-    issued.jsonl    records of all signed certificates, see `registry`
-    issued/         the certificates, and the keys that were generated here
-
-Order of writes: a certificate enters the registry before its file is written. So every certificate in use has a record,
-and can be revoked by name. A crash between the two leaves a record without a file, which is harmless.
-"""
+#     ca.crt          certificate of the authority; every participant has a copy
+#     ca.key          its private key; with it, any identity can be forged
+#     crl.pem         revocation list; the broker has a copy
+#     issued.jsonl    records of all signed certificates, see `registry`
+#     issued/         the certificates, and the keys that were generated here
+#
+# Order of writes: a certificate enters the registry before its file is written. So every certificate in use has a
+# record, and can be revoked by name. A crash between the two leaves a record without a file, which is harmless.
 
 import fcntl
 import os

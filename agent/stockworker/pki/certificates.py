@@ -1,9 +1,8 @@
-"""A small certificate authority for one fleet.
+"""A small certificate authority for one fleet."""
 
-The authority signs the broker's certificate, and one client certificate for each worker, dispatcher and user. The common
-name of a client certificate is the identity of its holder: Mosquitto uses it as the user name, and the access control
-list grants rights to user names. So an authority must never sign one name for two different holders.
-"""
+# The authority signs the broker's certificate, and one client certificate for each worker, dispatcher and user. The
+# common name of a client certificate is the identity of its holder: Mosquitto uses it as the user name, and the access
+# control list grants rights to user names. So an authority must never sign one name for two different holders.
 
 import ipaddress
 import re

@@ -1,7 +1,6 @@
-"""The registry of an authority: the certificates that it signed, one JSON object per line, oldest first.
+"""The registry of an authority: the certificates that it signed, one JSON object per line, oldest first."""
 
-The file contains no secrets. Without it, certificates can't be listed or revoked by name, so it must be backed up.
-"""
+# The file contains no secrets. Without it, certificates can't be listed or revoked by name, so it must be backed up.
 
 import json
 from collections.abc import Iterable, Iterator

@@ -1,9 +1,8 @@
-"""Submissions as packets and back.
+"""Submissions as packets and back."""
 
-The body of a single job is its payload, and its options are MQTT 5 user properties, so that a bare ``mosquitto_pub`` is a
-valid submitter. Several jobs of one type and priority are a list, with a content type of its own. Both have the fields of
-`Submission`: as text in properties, as JSON in a list.
-"""
+# The body of a single job is its payload, and its options are MQTT 5 user properties, so that a bare ``mosquitto_pub``
+# is a valid submitter. Several jobs of one type and priority are a list, with a content type of its own. Both have the
+# fields of `Submission`: as text in properties, as JSON in a list.
 
 from collections.abc import Mapping
 from typing import Any, Final

@@ -1,8 +1,7 @@
-"""Untrusted JSON becomes typed values here, and nowhere else. Every error names the path of the field.
+"""Untrusted JSON becomes typed values here, and nowhere else. Every error names the path of the field."""
 
-The `check_…` functions check one value, and do not know its place. Their callers add the path: `wire` for messages, which
-are declared, and `Fields` for objects that are read by hand.
-"""
+# The `check_…` functions check one value, and do not know its place. Their callers add the path: `wire` for messages,
+# which are declared, and `Fields` for objects that are read by hand.
 
 import json
 import math

@@ -1,7 +1,6 @@
-"""Identifiers: checked once where they enter, then distinct types.
+"""Identifiers: checked once where they enter, then distinct types."""
 
-Every id is one topic level, so it may hold nothing that means something to MQTT (``/``, ``+``, ``#``) or to a shell.
-"""
+# Every id is one topic level, so it may hold nothing that means something to MQTT (``/``, ``+``, ``#``) or to a shell.
 
 import re
 from typing import Final, NewType, Protocol

@@ -1,8 +1,7 @@
-"""The states of a job and the legal steps between them. Every such rule is in `TRANSITIONS`, and only there.
+"""The states of a job and the legal steps between them. Every such rule is in `TRANSITIONS`, and only there."""
 
-Two readers of this file: the dispatcher's machine, which moves jobs with `advance`, and ``docs/pages/protocol.py``, which
-draws the diagram in ``docs/lifecycle.md`` from the same table.
-"""
+# Two readers of this file: the dispatcher's machine, which moves jobs with `advance`, and ``docs/pages/protocol.py``,
+# which draws the diagram in ``docs/lifecycle.md`` from the same table.
 
 from enum import StrEnum
 from typing import Final

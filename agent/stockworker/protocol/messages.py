@@ -1,9 +1,8 @@
-"""Every message, one frozen class each: its fields with kind, bounds, meaning and name on the wire.
+"""Every message, one frozen class each: its fields with kind, bounds, meaning and name on the wire."""
 
-This is the only place that lists them. Encoder, decoder, the tables in docs/protocol.md, the property tests' strategies
-and the JSON output of commands follow from it; `wire` explains how. To add a field is to add a line here: with a default,
-so that peers of an older version, which neither send nor expect it, go on working.
-"""
+# This is the only place that lists them. Encoder, decoder, the tables in docs/protocol.md, the property tests'
+# strategies and the JSON output of commands follow from it; `wire` explains how. To add a field is to add a line here:
+# with a default, so that peers of an older version, which neither send nor expect it, go on working.
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,8 +1,7 @@
-"""Every topic, and who may publish and read it.
+"""Every topic, and who may publish and read it."""
 
-`TOPICS` is the only list: the codec parses with it, the services subscribe with it, the broker's ACL is generated
-from it (``broker/acl.py``) and so is the table in ``docs/protocol.md``.
-"""
+# `TOPICS` is the only list: the codec parses with it, the services subscribe with it, the broker's ACL is generated
+# from it (``broker/acl.py``) and so is the table in ``docs/protocol.md``.
 
 from dataclasses import dataclass
 from enum import StrEnum

@@ -1,20 +1,19 @@
-"""How messages become JSON and back: derived from the classes in `messages`, the only place that lists their fields.
+"""How messages become JSON and back: derived from the classes in `messages`, the only place that lists their fields."""
 
-A field of a message is declared as ``slots: Annotated[Slots, Wire("how many jobs it runs at once")]``:
-
-- Its **kind** defines which JSON values are legal, and what they become. It follows from the type (`bool` is a flag, an
-  enumeration is a choice, a tuple is a list, a dataclass is an object), or is given with it where bounds belong to it:
-  ``Slots = Annotated[int, Integer(1, 1024)]``.
-- `Wire` has the meaning of the field, and its name in JSON where that is another than the attribute's. Names in JSON are
-  fixed for ever (schema 1); names of attributes follow the glossary.
-- `Level` instead of `Wire` makes the value a level of the topic, where the broker can prove who writes it.
-- A **default** makes a field optional. It is left out of the JSON where it has its default, and absent or null in the
-  JSON means the default. None is never written. A flag or a list of plain values may always be absent.
-
-From a class follows its `Plan`: the fields in order, compiled into two tuples that `read` and `write` walk. The same plan
-makes the tables in docs/protocol.md and the strategies of the property tests, so that none of them can forget a field.
-`codec` adds by hand what is not a plain JSON object: submissions, replies, and topics that carry two messages.
-"""
+# A field of a message is declared as ``slots: Annotated[Slots, Wire("how many jobs it runs at once")]``:
+#
+# - Its **kind** defines which JSON values are legal, and what they become. It follows from the type (`bool` is a flag,
+#   an enumeration is a choice, a tuple is a list, a dataclass is an object), or is given with it where bounds belong to
+#   it: ``Slots = Annotated[int, Integer(1, 1024)]``.
+# - `Wire` has the meaning of the field, and its name in JSON where that is another than the attribute's. Names in JSON
+#   are fixed for ever (schema 1); names of attributes follow the glossary.
+# - `Level` instead of `Wire` makes the value a level of the topic, where the broker can prove who writes it.
+# - A **default** makes a field optional. It is left out of the JSON where it has its default, and absent or null in the
+#   JSON means the default. None is never written. A flag or a list of plain values may always be absent.
+#
+# From a class follows its `Plan`: the fields in order, compiled into two tuples that `read` and `write` walk. The same
+# plan makes the tables in docs/protocol.md and the strategies of the property tests, so that none of them can forget a
+# field. `codec` adds by hand what is not a plain JSON object: submissions, replies, and topics that carry two messages.
 
 import dataclasses
 from collections.abc import Callable, Mapping

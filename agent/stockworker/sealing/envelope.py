@@ -1,19 +1,18 @@
-"""The format of sealed strings (docs/protocol.md, "Sealed strings"): parses untrusted text into typed values.
+"""The format of sealed strings (docs/protocol.md, "Sealed strings"): parses untrusted text into typed values."""
 
-``sealed.1.<header>.<ciphertext>.<signature>``, each part base64url without padding (RFC 4648, section 5). The header is
-JSON; its bytes, as sent, are the associated data of the ciphertext. So the header is readable for broker and dispatcher,
-and any change of it makes the ciphertext unusable.
-
-What each part protects against:
-
-- `id`, `type` and `group` in the header: a payload that is moved to another job, type or group is refused (`MOVED`).
-- `until`: a payload that is replayed later is refused (`EXPIRED`).
-- `of` in an answer: the digest of the sealed payload, so that an old result can't be attached to a new job with the same
-  ID.
-- HPKE's `info` (`job_info`, `answer_info`): a key agreed for one sender and recipient decrypts nothing else.
-- The signature, over header and ciphertext: proves the sender to a recipient who trusts its key (`trust`). Encryption
-  alone does not: the public keys of groups are not secret.
-"""
+# ``sealed.1.<header>.<ciphertext>.<signature>``, each part base64url without padding (RFC 4648, section 5). The header
+# is JSON; its bytes, as sent, are the associated data of the ciphertext. So the header is readable for broker and
+# dispatcher, and any change of it makes the ciphertext unusable.
+#
+# What each part protects against:
+#
+# - `id`, `type` and `group` in the header: a payload that is moved to another job, type or group is refused (`MOVED`).
+# - `until`: a payload that is replayed later is refused (`EXPIRED`).
+# - `of` in an answer: the digest of the sealed payload, so that an old result can't be attached to a new job with the
+#   same ID.
+# - HPKE's `info` (`job_info`, `answer_info`): a key agreed for one sender and recipient decrypts nothing else.
+# - The signature, over header and ciphertext: proves the sender to a recipient who trusts its key (`trust`). Encryption
+#   alone does not: the public keys of groups are not secret.
 
 import hashlib
 import json

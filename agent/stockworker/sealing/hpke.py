@@ -1,8 +1,7 @@
-"""Key agreement with the holder of an X25519 key: HPKE (RFC 9180), base mode, through its export interface.
+"""Key agreement with the holder of an X25519 key: HPKE (RFC 9180), base mode, through its export interface."""
 
-DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. One agreement costs two multiplications on the curve. So the agreed
-key is used for many messages (see `stockworker.sealing.sessions`).
-"""
+# DHKEM(X25519, HKDF-SHA256), HKDF-SHA256, AES-256-GCM. One agreement costs two multiplications on the curve. So the
+# agreed key is used for many messages (see `stockworker.sealing.sessions`).
 
 from functools import cache
 from typing import Final

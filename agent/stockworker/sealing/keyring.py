@@ -1,21 +1,18 @@
-"""The keyring: which public keys are trusted, and for what. One public file, the same on all machines, a line per key.
+"""The keyring: which public keys are trusted, and for what. A public file, the same on all machines, a line per key."""
 
-::
-
-    submitter desk-1   ed25519:<base64> x25519:<base64> [types=a,b] [not-before=TIME] [not-after=TIME]
-    worker    edge-7-1 ed25519:<base64> [x25519:<base64>] [not-before=TIME] [not-after=TIME]
-    group     prices   x25519:<base64> types=a,b [not-before=TIME] [not-after=TIME]
-
-A rotation is two lines of one name with overlapping times. The file contains no secrets, but a user who can write it can
-add trusted keys. So it must belong to root.
-
-A line is valid between its times, and each use of a key asks for the right kind of validity:
-
-- seal to a group: with the newest valid key, see `Keyring.group_for`;
-- accept a signature: only of a key that is valid now, see `Keyring.trusted`;
-- open with a group's key: at any time, even after the line has expired, because old jobs must still run, see
-  `Keyring.group_lines`.
-"""
+#     submitter desk-1   ed25519:<base64> x25519:<base64> [types=a,b] [not-before=TIME] [not-after=TIME]
+#     worker    edge-7-1 ed25519:<base64> [x25519:<base64>] [not-before=TIME] [not-after=TIME]
+#     group     prices   x25519:<base64> types=a,b [not-before=TIME] [not-after=TIME]
+#
+# A rotation is two lines of one name with overlapping times. The file contains no secrets, but a user who can write it
+# can add trusted keys. So it must belong to root.
+#
+# A line is valid between its times, and each use of a key asks for the right kind of validity:
+#
+# - seal to a group: with the newest valid key, see `Keyring.group_for`;
+# - accept a signature: only of a key that is valid now, see `Keyring.trusted`;
+# - open with a group's key: at any time, even after the line has expired, because old jobs must still run, see
+#   `Keyring.group_lines`.
 
 import hashlib
 import os

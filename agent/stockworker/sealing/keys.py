@@ -1,9 +1,8 @@
-"""Files of private keys: PEM blocks (PKCS #8, RFC 8410), newest generation first. Old generations still open old jobs.
+"""Files of private keys: PEM blocks (PKCS #8, RFC 8410), newest generation first. Old ones still open old jobs."""
 
-A generation of a submitter or worker has an Ed25519 and an X25519 key, a generation of a group an X25519 key.
-``openssl pkey -in FILE -text`` shows the first key. Text between the blocks is ignored (RFC 7468, section 2), except for
-the line with the creation time of a generation.
-"""
+# A generation of a submitter or worker has an Ed25519 and an X25519 key, a generation of a group an X25519 key.
+# ``openssl pkey -in FILE -text`` shows the first key. Text between the blocks is ignored (RFC 7468, section 2), except
+# for the line with the creation time of a generation.
 
 import os
 import re

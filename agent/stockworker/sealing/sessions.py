@@ -1,9 +1,9 @@
-"""Sessions: keys that are agreed once and used for many messages.
+"""Sessions: keys that are agreed once and used for many messages."""
 
-Asymmetric cryptography would cost more per job than all its MQTT messages. So a sender agrees on a key with each recipient
-(`hpke`), and seals all messages of up to an hour with it. The key's encapsulation is in every message, so the recipient
-needs no state: it derives the key again, or takes it from a cache. Sessions only exist in memory, and end with the process.
-"""
+# Asymmetric cryptography would cost more per job than all its MQTT messages. So a sender agrees on a key with each
+# recipient (`hpke`), and seals all messages of up to an hour with it. The key's encapsulation is in every message, so
+# the recipient needs no state: it derives the key again, or takes it from a cache. Sessions only exist in memory, and
+# end with the process.
 
 import os
 from collections import OrderedDict

@@ -1,34 +1,30 @@
-"""The shell of both services: everything around the turns of a service that is I/O.
+"""The shell of both services: everything around the turns of a service that is I/O."""
 
-::
-
-    link ─────────┐
-    executor ─────┤                    ┌────────────── turns.take ───────────────┐
-    signals ──────┼──► inbox ──► inputs │ decode ──► machine decides ──► commit   │ ──► acknowledge ──► orders ──► send
-    certificate ──┤                    └──────────────────────────────────────────┘
-    disk ─────────┘
-
-One inbox collects whatever happens, and only the loop in `Service._turn` empties it: nothing that happens calls into
-the service, so nothing re-enters. What arrives during one turn is the batch of the next one, so turns grow with the
-load, without a timer.
-
-**The order is commit, acknowledge, order, send.** `_turn` is the only place that has it.
-
-- Acknowledging before the commit would lose messages: the broker forgets an acknowledged message, and a crash would
-  then leave it neither there nor on this disk.
-- Sending before the commit would make promises that a crash breaks: a receipt for a job that is not stored, a report
-  whose result can still change.
-- Acknowledging before sending lets the broker deliver the next messages while this service writes. Sending can wait
-  for the broker for as long as it likes; the acknowledgements must not wait for that.
-
-A crash between any two steps is safe: what was not acknowledged is delivered again, and what was not sent follows
-again from what is stored.
-
-The process ends in one of three ways. Normally after `stop`. With an expected error, such as a store that can't be
-written or a broker that refuses the client for good. Or with any other exception, which is a fault of the program: the
-shell never goes on with a state that it does not understand, and a new process recovers from the disk. An exception in
-a callback of the event loop counts as well: asyncio alone would only log it, and something would never happen.
-"""
+#     link ─────────┐ executor ─────┤                    ┌────────────── turns.take ───────────────┐ signals ──────┼──►
+#     inbox ──► inputs │ decode ──► machine decides ──► commit   │ ──► acknowledge ──► orders ──► send certificate ──┤
+#     └──────────────────────────────────────────┘ disk ─────────┘
+#
+# One inbox collects whatever happens, and only the loop in `Service._turn` empties it: nothing that happens calls into
+# the service, so nothing re-enters. What arrives during one turn is the batch of the next one, so turns grow with the
+# load, without a timer.
+#
+# **The order is commit, acknowledge, order, send.** `_turn` is the only place that has it.
+#
+# - Acknowledging before the commit would lose messages: the broker forgets an acknowledged message, and a crash would
+#   then leave it neither there nor on this disk.
+# - Sending before the commit would make promises that a crash breaks: a receipt for a job that is not stored, a report
+#   whose result can still change.
+# - Acknowledging before sending lets the broker deliver the next messages while this service writes. Sending can wait
+#   for the broker for as long as it likes; the acknowledgements must not wait for that.
+#
+# A crash between any two steps is safe: what was not acknowledged is delivered again, and what was not sent follows
+# again from what is stored.
+#
+# The process ends in one of three ways. Normally after `stop`. With an expected error, such as a store that can't be
+# written or a broker that refuses the client for good. Or with any other exception, which is a fault of the program:
+# the shell never goes on with a state that it does not understand, and a new process recovers from the disk. An
+# exception in a callback of the event loop counts as well: asyncio alone would only log it, and something would never
+# happen.
 
 import asyncio
 import logging

@@ -1,9 +1,8 @@
-"""What the shell and a service's turn exchange. Pure: data, and the port that both services implement.
+"""What the shell and a service's turn exchange. Pure: data, and the port that both services implement."""
 
-A turn is the whole of a service's logic: it decodes packets, lets the machine decide, and commits. The shell around it
-only moves things: it collects what has happened, runs the turn, and does what the turn returned. Both turns, the
-dispatcher's and the worker's, therefore run anywhere: in the services, in the simulation, in tests.
-"""
+# A turn is the whole of a service's logic: it decodes packets, lets the machine decide, and commits. The shell around
+# it only moves things: it collects what has happened, runs the turn, and does what the turn returned. Both turns, the
+# dispatcher's and the worker's, therefore run anywhere: in the services, in the simulation, in tests.
 
 from collections.abc import Sequence
 from dataclasses import dataclass

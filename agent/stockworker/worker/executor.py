@@ -1,19 +1,19 @@
-"""Runs attempts in child processes: a pool of reused Python children, and one process per command.
+"""Runs attempts in child processes: a pool of reused Python children, and one process per command."""
 
-Everything happens on the event loop, and nothing here waits for a child. An attempt passes through these steps:
-
-1. `start` queues it. It gets a slot when one is free, in order of arrival.
-2. It runs, and `Began` is delivered. Its time-out begins here, so starting a process and importing a handler count.
-3. It ends by itself: a Python child sends its result, a command exits, or its process is gone, which `outcome` judges.
-4. Or it is stopped: on request (`stop`), at its time-out, or when it has used up its processor time. The reason is kept
-   in `stopped_as`, and becomes the outcome whatever the attempt still reports: it lost the race. SIGTERM asks it to end,
-   and after `stop_grace_s` SIGKILL ends its whole process group, with everything that it started.
-5. Exactly one `AttemptResult` is delivered, and the slot is free.
-
-`must_exit_by` follows from this: at any time an attempt has ended after its time-out and one grace period, and once it
-was asked to stop, after one grace period. The watchdog holds the executor to it: an attempt that is still here after
-that means that the executor has failed to kill it.
-"""
+# Everything happens on the event loop, and nothing here waits for a child. An attempt passes through these steps:
+#
+# 1. `start` queues it. It gets a slot when one is free, in order of arrival.
+# 2. It runs, and `Began` is delivered. Its time-out begins here, so starting a process and importing a handler count.
+# 3. It ends by itself: a Python child sends its result, a command exits, or its process is gone, which `outcome`
+#    judges.
+# 4. Or it is stopped: on request (`stop`), at its time-out, or when it has used up its processor time. The reason is
+#    kept in `stopped_as`, and becomes the outcome whatever the attempt still reports: it lost the race. SIGTERM asks it
+#    to end, and after `stop_grace_s` SIGKILL ends its whole process group, with everything that it started.
+# 5. Exactly one `AttemptResult` is delivered, and the slot is free.
+#
+# `must_exit_by` follows from this: at any time an attempt has ended after its time-out and one grace period, and once
+# it was asked to stop, after one grace period. The watchdog holds the executor to it: an attempt that is still here
+# after that means that the executor has failed to kill it.
 
 import asyncio
 import os

@@ -1,12 +1,11 @@
-"""The frames between a worker and its Python child processes: JSON arrays, one per line. Pure.
+"""The frames between a worker and its Python child processes: JSON arrays, one per line. Pure."""
 
-To the child: first ``[paths, handlers]`` (where to import from; by job type: function, settings, limits), then one
-``[token, job_id, type, attempt, payload]`` at a time.
-
-From the child: ``[READY]`` once, and while a job runs ``[PROGRESS, token, fraction, text]`` and
-``[LOG, token, level, text]``, then ``[ENDED, token, outcome, result, error, permanent, reusable]``. `reusable` is false
-where the child is not fit for another job.
-"""
+# To the child: first ``[paths, handlers]`` (where to import from; by job type: function, settings, limits), then one
+# ``[token, job_id, type, attempt, payload]`` at a time.
+#
+# From the child: ``[READY]`` once, and while a job runs ``[PROGRESS, token, fraction, text]`` and ``[LOG, token, level,
+# text]``, then ``[ENDED, token, outcome, result, error, permanent, reusable]``. `reusable` is false where the child is
+# not fit for another job.
 
 import json
 from collections.abc import Collection, Mapping, Sequence

@@ -1,35 +1,34 @@
-"""The leases of a worker, from their assignment to the acknowledgement of their report. Pure.
+"""The leases of a worker, from their assignment to the acknowledgement of their report. Pure."""
 
-A part of the worker's machine, as the ledger is of the dispatcher's: every change of a lease goes through `LeaseTable`,
-which also returns the journal entry that belongs to it. A lease is the right to one attempt; its fencing token names
-it. Its phases, with the journal entry that is committed before each::
-
-        Assign                start_waiting           AttemptResult            Ack
-    ───────────► waiting ───────────────► with the ───────────────► finished ───────► settled
-      (Accept)      │      (MarkStarted)  executor  (RecordOutcome)     ▲     (Forget)
-                    │                                                   │
-                    └───────── released, cancelled: (RecordOutcome) ────┘
-
-**waiting**. The lease is in the journal with its payload. A restart finds it there and goes on. A worker that drains
-releases it, and so does one that finds `expires_at` passed: whether a job has expired is the dispatcher's decision.
-
-**with the executor**. It runs, or is queued there for a slot. `MarkStarted` is committed before the executor gets it,
-so after a crash the worker can't know whether it ran, and reports it as `lost`: it may have caused the crash, and the
-dispatcher counts it against the job's crash budget. Jobs that wait in the executor's queue therefore share the risk.
-A job that was tried before, or that one crash would end, does not go there before a slot is free for it.
-
-**finished**. The report is in the journal, the payload is not any more. It is sent until it is acknowledged. Results
-beyond the quota are evicted, the largest first: the report stays, and becomes an error.
-
-**settled**. Acknowledged as stored, or as stale. The last `_REMEMBERED` tokens are remembered, so that an assignment
-that the broker delivers again starts nothing.
-
-A lease can be asked to stop while the executor has it. What its end then means depends on the reason: `CANCELLED` is
-reported as such. `DRAINED` turns a cancelled attempt into a released one; one that had just ended keeps its outcome.
-`STALE`, because the dispatcher has given the job to another worker or a newer lease of the same job has arrived, means
-that the result would be refused: it is dropped. Only one lease of a job is with the executor at any time: a newer one
-waits until the older one has stopped.
-"""
+# A part of the worker's machine, as the ledger is of the dispatcher's: every change of a lease goes through
+# `LeaseTable`, which also returns the journal entry that belongs to it. A lease is the right to one attempt; its
+# fencing token names it. Its phases, with the journal entry that is committed before each:
+#
+#         Assign                start_waiting           AttemptResult            Ack
+#     ───────────► waiting ───────────────► with the ───────────────► finished ───────► settled
+#       (Accept)      │      (MarkStarted)  executor  (RecordOutcome)     ▲     (Forget)
+#                     │                                                   │
+#                     └───────── released, cancelled: (RecordOutcome) ────┘
+#
+# **waiting**. The lease is in the journal with its payload. A restart finds it there and goes on. A worker that drains
+# releases it, and so does one that finds `expires_at` passed: whether a job has expired is the dispatcher's decision.
+#
+# **with the executor**. It runs, or is queued there for a slot. `MarkStarted` is committed before the executor gets it,
+# so after a crash the worker can't know whether it ran, and reports it as `lost`: it may have caused the crash, and the
+# dispatcher counts it against the job's crash budget. Jobs that wait in the executor's queue therefore share the risk.
+# A job that was tried before, or that one crash would end, does not go there before a slot is free for it.
+#
+# **finished**. The report is in the journal, the payload is not any more. It is sent until it is acknowledged. Results
+# beyond the quota are evicted, the largest first: the report stays, and becomes an error.
+#
+# **settled**. Acknowledged as stored, or as stale. The last `_REMEMBERED` tokens are remembered, so that an assignment
+# that the broker delivers again starts nothing.
+#
+# A lease can be asked to stop while the executor has it. What its end then means depends on the reason: `CANCELLED` is
+# reported as such. `DRAINED` turns a cancelled attempt into a released one; one that had just ended keeps its outcome.
+# `STALE`, because the dispatcher has given the job to another worker or a newer lease of the same job has arrived,
+# means that the result would be refused: it is dropped. Only one lease of a job is with the executor at any time: a
+# newer one waits until the older one has stopped.
 
 from collections import deque
 from collections.abc import Iterable, Iterator

@@ -1,24 +1,25 @@
-"""What a worker decides. Pure: events and the time in, effects out; no I/O, no clock, no randomness.
+"""What a worker decides. Pure: events and the time in, effects out; no I/O, no clock, no randomness."""
 
-The twin of `stockworker.dispatcher.machine`; `turn` drives it. The leases are in `leases`, with the model of their life.
-This module decides when the worker sends what:
-
-- **Requests** are absolute: all leases, the slots, the window. One is due every `poll_interval`, or three times per lease
-  if that is more often, because a request renews the leases that it names. Therefore any request may get lost. One is due
-  immediately when the link or the dispatcher comes up, when the worker begins or stops to drain, and when what it can do
-  has changed. A changed lease makes one due after `_SEND_CHANGE_S`: most jobs are shorter than that, and need
-  only their report.
-- **The window** is the number of leases that the worker wants to hold (see `window`); 0 while it drains or while its disk
-  is nearly full. A new window makes a request due, but not more often than every `_WINDOW_CHANGE_S`.
-- **Reports** are sent as soon as an attempt has ended, and again every `_REPEAT_REPORT_S` until they are acknowledged:
-  the oldest first, and never more than `_MOST_UNACKNOWLEDGED` at the same time. An acknowledgement is `stored`, or
-  `stale`: the dispatcher refuses that result. Both settle the lease.
-- **Losing the link changes nothing but this.** The worker continues with its leases, and reports when the link returns.
-
-A worker drains in three steps: it starts nothing more; jobs that wait are released, so that others can run them; after
-`patience_s` running jobs are stopped and released as well. One that also leaves ends when the executor is empty, and its
-reports are acknowledged or `_FAREWELL_S` are over: what is not acknowledged is in the journal for the next start.
-"""
+# The twin of `stockworker.dispatcher.machine`; `turn` drives it. The leases are in `leases`, with the model of their
+# life. This module decides when the worker sends what:
+#
+# - **Requests** are absolute: all leases, the slots, the window. One is due every `poll_interval`, or three times per
+#   lease if that is more often, because a request renews the leases that it names. Therefore any request may get lost.
+#   One is due immediately when the link or the dispatcher comes up, when the worker begins or stops to drain, and when
+#   what it can do has changed. A changed lease makes one due after `_SEND_CHANGE_S`: most jobs are shorter than that,
+#   and need only their report.
+# - **The window** is the number of leases that the worker wants to hold (see `window`); 0 while it drains or while its
+#   disk is nearly full. A new window makes a request due, but not more often than every `_WINDOW_CHANGE_S`.
+# - **Reports** are sent as soon as an attempt has ended, and again every `_REPEAT_REPORT_S` until they are
+#   acknowledged: the oldest first, and never more than `_MOST_UNACKNOWLEDGED` at the same time. An acknowledgement is
+#   `stored`, or `stale`: the dispatcher refuses that result. Both settle the lease.
+# - **Losing the link changes nothing but this.** The worker continues with its leases, and reports when the link
+#   returns.
+#
+# A worker drains in three steps: it starts nothing more; jobs that wait are released, so that others can run them;
+# after `patience_s` running jobs are stopped and released as well. One that also leaves ends when the executor is
+# empty, and its reports are acknowledged or `_FAREWELL_S` are over: what is not acknowledged is in the journal for the
+# next start.
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass

@@ -1,10 +1,9 @@
-"""The program inside a child process: runs Python handlers, one job at a time, until the worker closes the channel.
+"""The program inside a child process: runs Python handlers, one job at a time, until the worker closes the channel."""
 
-Standard input is one end of a socket pair to the worker. It is moved to another descriptor, so that handlers find an
-empty standard input. They may print anything: the worker logs each line.
-
-Started by `stockworker.worker.children`; imports as little as possible, because every child waits for it.
-"""
+# Standard input is one end of a socket pair to the worker. It is moved to another descriptor, so that handlers find an
+# empty standard input. They may print anything: the worker logs each line.
+#
+# Started by `stockworker.worker.children`; imports as little as possible, because every child waits for it.
 
 import faulthandler
 import io

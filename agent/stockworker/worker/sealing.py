@@ -1,7 +1,6 @@
-"""Opens sealed payloads just before a handler starts, and seals results and errors when it has ended.
+"""Opens sealed payloads just before a handler starts, and seals results and errors when it has ended."""
 
-So the journal, the dispatcher and the broker only have sealed strings. Progress texts of sealed jobs are dropped.
-"""
+# So the journal, the dispatcher and the broker only have sealed strings. Progress texts of sealed jobs are dropped.
 
 import logging
 from dataclasses import replace

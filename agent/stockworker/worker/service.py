@@ -1,7 +1,6 @@
-"""The worker as a service: what it adds to the shell that both services share.
+"""The worker as a service: what it adds to the shell that both services share."""
 
-An executor that runs the jobs, a look at the disk of the journal, and handlers and keys that a reload can change.
-"""
+# An executor that runs the jobs, a look at the disk of the journal, and handlers and keys that a reload can change.
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence

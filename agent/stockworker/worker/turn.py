@@ -1,19 +1,19 @@
-"""One turn of a worker: packets and events come in, the machine decides, the journal commits, orders and packets come out.
+"""One turn of a worker: packets and events in, the machine decides, the journal commits, orders and packets out."""
 
-The twin of `stockworker.dispatcher.turn`. Synchronous, without a broker and without a clock of its own: the service runs
-it in the thread that owns the journal, the simulation on virtual time.
-
-What is journaled, and why before anything else happens:
-
-=================  ==========================================  ========================================================
-entry              committed before                            or else, after a crash
-=================  ==========================================  ========================================================
-`Accept`           the lease is claimed in a request           the worker would claim a lease whose payload it lost
-`MarkStarted`      the executor gets the attempt               a job that kills its worker would be started for ever
-`RecordOutcome`    the outcome is reported                     the dispatcher would store a result that can change
-`Forget`           the acknowledgement is acknowledged         nothing: the report is sent again, and is known
-=================  ==========================================  ========================================================
-"""
+# The twin of `stockworker.dispatcher.turn`. Synchronous, without a broker and without a clock of its own: the service
+# runs it in the thread that owns the journal, the simulation on virtual time.
+#
+# What is journaled, and why before anything else happens:
+#
+# =================  ==========================================
+# ======================================================== entry              committed before
+# or else, after a crash =================  ==========================================
+# ======================================================== `Accept`           the lease is claimed in a request
+# the worker would claim a lease whose payload it lost `MarkStarted`      the executor gets the attempt               a
+# job that kills its worker would be started for ever `RecordOutcome`    the outcome is reported                     the
+# dispatcher would store a result that can change `Forget`           the acknowledgement is acknowledged
+# nothing: the report is sent again, and is known =================  ==========================================
+# ========================================================
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass

@@ -1,13 +1,12 @@
-"""How many leases a worker asks for: its window. Pure, a part of the worker's machine.
+"""How many leases a worker asks for: its window. Pure, a part of the worker's machine."""
 
-Two costs pull in opposite directions. A job that waits on this worker can't run on another one, so no job should wait.
-A slot that waits for its next job is wasted, and the next job is a round trip and a commit of the dispatcher away. For
-long jobs that wait is nothing. For jobs that take a millisecond it would be most of the time.
-
-So the window is the number of slots, and as many jobs more as the slots finish within `_HORIZON_S`, about the time that
-the next assignment needs. With 4 slots, jobs of 100 ms get no extra lease, jobs of 5 ms get 16, and jobs of 1 ms get 64.
-The mean length of recent attempts is the only input.
-"""
+# Two costs pull in opposite directions. A job that waits on this worker can't run on another one, so no job should
+# wait. A slot that waits for its next job is wasted, and the next job is a round trip and a commit of the dispatcher
+# away. For long jobs that wait is nothing. For jobs that take a millisecond it would be most of the time.
+#
+# So the window is the number of slots, and as many jobs more as the slots finish within `_HORIZON_S`, about the time
+# that the next assignment needs. With 4 slots, jobs of 100 ms get no extra lease, jobs of 5 ms get 16, and jobs of 1 ms
+# get 64. The mean length of recent attempts is the only input.
 
 from typing import Final
 
