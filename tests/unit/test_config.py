@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stockworker import config
+from stockworker.config import schema
 from stockworker.config.reader import key_paths
 from stockworker.errors import ConfigError
 
@@ -145,14 +146,14 @@ job_processor:
     assert price_update.settings == {
         "url": "https://x", "retries": 3, "ratio": 0.5, "on": True, "none": None, "list": [1, "a"],
     }  # fmt: skip
-    assert price_update.limits == config.LimitsConfig(
+    assert price_update.limits == schema.LimitsConfig(
         memory_bytes=512 * 1024**2, cpu_s=60.0, open_files=256, processors=0.5
     )
     assert [handler.command for handler in loaded.handlers.values()][2] == ("php", "/opt/job.php", "10")
     assert [handler.enabled for handler in loaded.handlers.values()] == [True, True, True, False]
     assert loaded.dispatcher.worker_timeout_s == 90.0
     assert loaded.dispatcher.job_defaults.timeout_s == 86400.0
-    assert loaded.log == config.Log(level="debug", format="json")
+    assert loaded.log == schema.Log(level="debug", format="json")
 
 
 def test_text_is_taken_as_written(write: Write) -> None:
@@ -355,10 +356,10 @@ def test_the_password_is_read_from_its_file(tmp_path: Path) -> None:
     file.write_text("hush\n")
     file.chmod(0o600)
 
-    assert config.Mqtt(password="inline").read_password() == "inline"  # noqa: S106 (no secret)
-    assert config.Mqtt(password_file=file).read_password() == "hush"
+    assert schema.Mqtt(password="inline").read_password() == "inline"  # noqa: S106 (no secret)
+    assert schema.Mqtt(password_file=file).read_password() == "hush"
     with pytest.raises(ConfigError, match=r"password_file: .*/gone can't be read: No such file"):
-        config.Mqtt(password_file=tmp_path / "gone").read_password()
+        schema.Mqtt(password_file=tmp_path / "gone").read_password()
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644])
@@ -368,10 +369,10 @@ def test_a_secret_that_everybody_can_read_or_change_is_refused(tmp_path: Path, m
     file.chmod(mode)
 
     with pytest.raises(ConfigError, match=rf"password_file: every user .* Run 'chmod o-rw {file}'") as refused:
-        config.Mqtt(password_file=file).read_password()
+        schema.Mqtt(password_file=file).read_password()
     assert "hush" not in str(refused.value)
     file.chmod(0o640)
-    assert config.Mqtt(password_file=file).read_password() == "hush"
+    assert schema.Mqtt(password_file=file).read_password() == "hush"
 
 
 def test_a_secret_may_be_a_credential_of_the_unit(

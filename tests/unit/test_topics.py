@@ -37,7 +37,7 @@ def test_only_presence_is_retained() -> None:
         (topics.queue(Priority.LOW, JobType("t.x")), Address(TopicKind.QUEUE, ("low", "t.x"))),
         (topics.receipt(ClientId("c")), Address(TopicKind.RECEIPT, ("c",))),
         (topics.of_worker(TopicKind.REQUEST, WorkerId("w")), Address(TopicKind.REQUEST, ("w",))),
-        (topics.of_job(TopicKind.CANCEL, JobId("j")), Address(TopicKind.CANCEL, ("j",))),
+        (f"{TopicKind.CANCEL}/j", Address(TopicKind.CANCEL, ("j",))),
         (topics.progress(WorkerId("w"), JobId("j")), Address(TopicKind.PROGRESS, ("w", "j"))),
         ("system/stats/request", Address(TopicKind.STATS_REQUEST, ())),
         ("system/monitor", Address(TopicKind.MONITOR, ())),

@@ -1,6 +1,7 @@
 """The one place that reads the clock."""
 
 import time
+from datetime import UTC, datetime
 
 
 def monotonic() -> float:
@@ -11,6 +12,11 @@ def monotonic() -> float:
 def wall() -> float:
     """Seconds since 1970-01-01 UTC by this machine's clock; may step. For records and for people, not for leases."""
     return time.time()  # noqa: TID251 (the gateway that the rule points to)
+
+
+def utc_now() -> datetime:
+    """`wall` as a date."""
+    return datetime.fromtimestamp(wall(), UTC)
 
 
 class SteadyClock:

@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Final
 
@@ -81,7 +80,7 @@ class BrokerHost:
         Raises:
             ConfigError: the copy can't be written.
         """
-        moment = datetime.fromtimestamp(clock.wall(), UTC)
+        moment = clock.utc_now()
         backup = path.with_name(f"{path.name}.edited-{moment:%Y%m%dT%H%M%S.%fZ}")
         with explained():
             shutil.copy2(self.place(path), self.place(backup))

@@ -10,7 +10,6 @@ import difflib
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -163,7 +162,7 @@ def _hosts_to_certify(
     else:
         certificate = inspect_pem(wanted[CERTIFICATE])
         lacking = [host for host in hosts if host not in certificate.hosts]
-        expires_soon = _now() > certificate.valid_until - EXPIRES_SOON
+        expires_soon = clock.utc_now() > certificate.valid_until - EXPIRES_SOON
         if not lacking and not (is_local and expires_soon):
             return ()
         if not is_local:
@@ -186,14 +185,10 @@ def _check_authority(wanted: Mapping[str, bytes], *, needs_list: bool) -> None:
     missing = [name for name in (CA, *((CRL,) if needs_list else ())) if name not in wanted]
     if missing:
         raise ConfigError(f"{FOLDER}: {' and '.join(missing)} is missing. Copy it from the authority")
-    if needs_list and revocations_until(wanted[CRL], FOLDER / CRL) < _now():
+    if needs_list and revocations_until(wanted[CRL], FOLDER / CRL) < clock.utc_now():
         raise ConfigError(
             f"{FOLDER / CRL} has expired; Mosquitto would reject every client. Copy the current CRL from the CA."
         )
-
-
-def _now() -> datetime:
-    return datetime.fromtimestamp(clock.wall(), UTC)
 
 
 def _access_list(arguments: argparse.Namespace, machine: BrokerHost, authority: AuthorityFolder) -> bytes:

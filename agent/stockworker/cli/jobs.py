@@ -5,19 +5,13 @@ from collections.abc import Iterator
 
 from stockworker.adapters import clock
 from stockworker.cli.connection import converse
-from stockworker.cli.printing import (
-    Waiting,
-    describe,
-    first_line,
-    print_completion,
-    print_completion_json,
-    print_result,
-)
+from stockworker.cli.printing import Waiting, describe, print_completion, print_completion_json, print_result
 from stockworker.client import Client, Completion
 from stockworker.errors import JobUnknown
 from stockworker.logs.lines import escaped
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import MAX_QUERY, JobFilter, JobView
+from stockworker.protocol.sealed import first_line
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, identifier, timeout, whole_number
 from stockworker.terminal.exits import Exit

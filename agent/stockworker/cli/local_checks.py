@@ -3,7 +3,7 @@
 import os
 import shutil
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 
 from stockworker.adapters import clock
@@ -37,7 +37,7 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
     except ConfigError as error:
         yield fail("tls", str(error))
         return
-    now = datetime.fromtimestamp(clock.wall(), UTC)
+    now = clock.utc_now()
     for file, facts in [*((tls.ca_file, each) for each in authorities), *((tls.cert_file, each) for each in chain)]:
         yield validity("tls", f"{file} ({facts.name})", facts, now)
     if chain and authorities and not {facts.issuer for facts in chain} & {facts.subject for facts in authorities}:

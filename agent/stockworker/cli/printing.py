@@ -8,6 +8,7 @@ from typing import Any
 from stockworker.client import Client, Completion
 from stockworker.logs.lines import escaped
 from stockworker.protocol.messages import Progress
+from stockworker.protocol.sealed import first_line
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import StatusLine, print_json
 
@@ -65,11 +66,6 @@ def describe(ended: Completion) -> str:
     """One line about how a job ended."""
     reason = f": {escaped(first_line(ended.reason))}" if ended.reason else ""
     return f"{ended.job_id} {ended.state}{reason}"
-
-
-def first_line(reason: str | None) -> str:
-    """The first line of an error text: the lines after it are a stack or the output of a program."""
-    return (reason or "").partition("\n")[0]
 
 
 def completion_fields(ended: Completion) -> dict[str, Any]:

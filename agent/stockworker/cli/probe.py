@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
 from random import SystemRandom
 from typing import Final
 
@@ -173,7 +172,7 @@ def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
 def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:
     if certificate is not None:
         facts = inspect_der(certificate)
-        yield validity("broker", f"its certificate ({facts.name})", facts, datetime.fromtimestamp(clock.wall(), UTC))
+        yield validity("broker", f"its certificate ({facts.name})", facts, clock.utc_now())
 
 
 def _judge_presence(presence: Presence | None) -> Finding:

@@ -4,10 +4,10 @@ import argparse
 from collections.abc import Iterator
 
 from stockworker.cli.connection import converse
-from stockworker.cli.printing import first_line
 from stockworker.client import Client
 from stockworker.logs.lines import escaped
 from stockworker.protocol.messages import Explanation
+from stockworker.protocol.sealed import first_line
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, identifier
 from stockworker.terminal.exits import Exit

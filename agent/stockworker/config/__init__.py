@@ -6,39 +6,6 @@
 
 from stockworker.config.document import Problem
 from stockworker.config.loading import DEFAULT_PATH, instances, load, problems
-from stockworker.config.schema import (
-    ClientConfig,
-    Config,
-    DispatcherConfig,
-    Encryption,
-    Handler,
-    JobDefaultsConfig,
-    LimitsConfig,
-    Log,
-    MarketData,
-    Mqtt,
-    Queue,
-    Tls,
-    WorkerConfig,
-)
+from stockworker.config.schema import Config, Encryption, Handler, Tls
 
-__all__ = [
-    "DEFAULT_PATH",
-    "ClientConfig",
-    "Config",
-    "DispatcherConfig",
-    "Encryption",
-    "Handler",
-    "JobDefaultsConfig",
-    "LimitsConfig",
-    "Log",
-    "MarketData",
-    "Mqtt",
-    "Problem",
-    "Queue",
-    "Tls",
-    "WorkerConfig",
-    "instances",
-    "load",
-    "problems",
-]
+__all__ = ["DEFAULT_PATH", "Config", "Encryption", "Handler", "Problem", "Tls", "instances", "load", "problems"]

@@ -7,7 +7,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from stockworker.config.kinds import (
     BOOLEAN,
@@ -38,6 +38,8 @@ from stockworker.protocol.ids import ClientId, JobType, Tag, WorkerId
 from stockworker.protocol.job import JobOptions
 from stockworker.protocol.wire import plan_of
 
+T = TypeVar("T")
+
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
 
@@ -66,14 +68,19 @@ class Key:
     shown: str = ""
 
 
-def _key(kind: AnyKind, meaning: str, *, name: str = "", shown: str = "") -> dict[str, Key]:
+def _key(default: T, kind: AnyKind, meaning: str, *, name: str = "", shown: str = "", secret: bool = False) -> T:
+    """A key with its default. A secret one is left out of the representation of its section."""
+    return field(default=default, repr=not secret, metadata=_described(kind, meaning, name=name, shown=shown))
+
+
+def _described(kind: AnyKind, meaning: str, *, name: str = "", shown: str = "") -> dict[str, Key]:
     return {"key": Key(kind, meaning, name, shown)}
 
 
-def _job_default(option: str) -> dict[str, Key]:
+def _job_default(default: T, option: str) -> T:
     """The key for the default of a job option: its bounds and meaning are those of the option."""
     (found,) = (each for each in plan_of(JobOptions).fields if each.attribute == option)
-    return _key(written(found.kind), f"{found.meaning[0].upper()}{found.meaning[1:]}.")
+    return _key(default, written(found.kind), f"{found.meaning[0].upper()}{found.meaning[1:]}.")
 
 
 def keys(section: type) -> Iterator[tuple[str, Key, "dataclasses.Field[Any]"]]:
@@ -85,41 +92,24 @@ def keys(section: type) -> Iterator[tuple[str, Key, "dataclasses.Field[Any]"]]:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mqtt:
-    host: str = field(default="localhost", metadata=_key(HOST, "Host name or address of the broker."))
-    port: int = field(
-        default=1883, metadata=_key(integer(1, 65535), "The broker's port.", shown="8883 with `tls`, else 1883")
+    host: str = _key("localhost", HOST, "Host name or address of the broker.")
+    port: int = _key(1883, integer(1, 65535), "The broker's port.", shown="8883 with `tls`, else 1883")
+    username: str | None = _key(None, text(), "User name at the broker. Not needed with a client certificate.")
+    password: str | None = _key(None, text(), "Password at the broker. `password_file` is safer.", secret=True)
+    password_file: Path | None = _key(None, SECRET_FILE, "File whose first line is the password. Replaces `password`.")
+    keepalive_s: float = _key(
+        60.0,
+        duration(5, HOUR_S),
+        "Longest silence on the connection before an MQTT ping. Services use at most 10 s (or a third of systemd's "
+        "`WatchdogSec=`, if that is shorter). A worker with a longer `worker.poll_interval` uses that as its limit.",
     )
-    username: str | None = field(
-        default=None, metadata=_key(text(), "User name at the broker. Not needed with a client certificate.")
+    reconnect_max_s: float = _key(
+        10.0,
+        duration(0.5, HOUR_S),
+        "Longest pause between connection attempts; the actual pause is random. Use 60 s for a fleet of more than "
+        "2000 machines.",
     )
-    password: str | None = field(
-        default=None,
-        repr=False,
-        metadata=_key(text(), "Password at the broker. `password_file` is safer."),
-    )
-    password_file: Path | None = field(
-        default=None, metadata=_key(SECRET_FILE, "File whose first line is the password. Replaces `password`.")
-    )
-    keepalive_s: float = field(
-        default=60.0,
-        metadata=_key(
-            duration(5, HOUR_S),
-            "Longest silence on the connection before an MQTT ping. Services use at most 10 s (or a third of systemd's "
-            "`WatchdogSec=`, if that is shorter). A worker with a longer `worker.poll_interval` uses that as its limit.",
-        ),
-    )
-    reconnect_max_s: float = field(
-        default=10.0,
-        metadata=_key(
-            duration(0.5, HOUR_S),
-            "Longest pause between connection attempts; the actual pause is random. Use 60 s for a fleet of more than "
-            "2000 machines.",
-        ),
-    )
-    client_id_prefix: str = field(
-        default="",
-        metadata=_key(text(64), "Prefix of the MQTT client ID, before the worker's ID."),
-    )
+    client_id_prefix: str = _key("", text(64), "Prefix of the MQTT client ID, before the worker's ID.")
 
     def read_password(self) -> str | None:
         """The password, from `password` or `password_file`.
@@ -134,128 +124,97 @@ class Mqtt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    backend: Literal["mqtt"] = field(default="mqtt", metadata=_key(_BACKEND, "Transport of jobs."))
-    mqtt: Mqtt = field(default=Mqtt(), metadata=_key(Section(Mqtt), "Connection to the broker."))
+    backend: Literal["mqtt"] = _key("mqtt", _BACKEND, "Transport of jobs.")
+    mqtt: Mqtt = _key(Mqtt(), Section(Mqtt), "Connection to the broker.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tls:
-    ca_file: Path | None = field(
-        default=None,
-        metadata=_key(
-            PATH, "Certificate of the authority that issued the broker's certificate.", shown="the system's authorities"
-        ),
+    ca_file: Path | None = _key(
+        None,
+        PATH,
+        "Certificate of the authority that issued the broker's certificate.",
+        shown="the system's authorities",
     )
-    cert_file: Path | None = field(
-        default=None,
-        metadata=_key(
-            PATH, "Client certificate of this machine. Its common name is the ID of the worker, dispatcher or client."
-        ),
+    cert_file: Path | None = _key(
+        None, PATH, "Client certificate of this machine. Its common name is the ID of the worker, dispatcher or client."
     )
-    key_file: Path | None = field(default=None, metadata=_key(SECRET_FILE, "Private key of `cert_file`."))
+    key_file: Path | None = _key(None, SECRET_FILE, "Private key of `cert_file`.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WorkerConfig:
     id: WorkerId = field(
-        metadata=_key(ID, "ID of this worker. Must be unique in the fleet.", shown="`<hostname>-<instance>`")
+        metadata=_described(ID, "ID of this worker. Must be unique in the fleet.", shown="`<hostname>-<instance>`")
     )
-    slots: int = field(
-        default=5,
-        metadata=_key(integer(1, 1000), "Number of jobs that run at the same time.", name="max_concurrent_jobs"),
+    slots: int = _key(5, integer(1, 1000), "Number of jobs that run at the same time.", name="max_concurrent_jobs")
+    types: tuple[JobType, ...] = _key(
+        (), ListOf(ID, "[price_update]"), "Run only jobs of these types.", shown="all types that have a handler"
     )
-    types: tuple[JobType, ...] = field(
-        default=(),
-        metadata=_key(
-            ListOf(ID, "[price_update]"), "Run only jobs of these types.", shown="all types that have a handler"
-        ),
+    tags: tuple[Tag, ...] = _key(
+        (), ListOf(ID, "[ssd, eu]"), "Tags of this worker. A job can require tags of its worker.", shown="none"
     )
-    tags: tuple[Tag, ...] = field(
-        default=(),
-        metadata=_key(
-            ListOf(ID, "[ssd, eu]"), "Tags of this worker. A job can require tags of its worker.", shown="none"
-        ),
+    poll_interval_s: float = _key(
+        5.0,
+        duration(0.1, HOUR_S),
+        "Interval of requests from an idle worker. Jobs do not wait for it: the dispatcher sends them as soon as a slot "
+        "is free.",
     )
-    poll_interval_s: float = field(
-        default=5.0,
-        metadata=_key(
-            duration(0.1, HOUR_S),
-            "Interval of requests from an idle worker. Jobs do not wait for it: the dispatcher sends them as soon as a slot "
-            "is free.",
-        ),
+    heartbeat_interval_s: float = _key(30.0, duration(1, HOUR_S), "Interval of heartbeats from the worker.")
+    drain_timeout_s: float = _key(
+        60.0,
+        duration(0, DAY_S),
+        "How long a stopping worker waits for its running jobs before it releases them to other workers.",
     )
-    heartbeat_interval_s: float = field(
-        default=30.0, metadata=_key(duration(1, HOUR_S), "Interval of heartbeats from the worker.")
+    stop_grace_s: float = _key(
+        5.0, duration(0, HOUR_S), "Time between SIGTERM and SIGKILL for a job that is cancelled or timed out."
     )
-    drain_timeout_s: float = field(
-        default=60.0,
-        metadata=_key(
-            duration(0, DAY_S),
-            "How long a stopping worker waits for its running jobs before it releases them to other workers.",
-        ),
+    handler_paths: tuple[Path, ...] = _key(
+        (), ListOf(PATH, "[/opt/jobs]"), "Additional folders to import handlers from.", shown="none"
     )
-    stop_grace_s: float = field(
-        default=5.0,
-        metadata=_key(
-            duration(0, HOUR_S), "Time between SIGTERM and SIGKILL for a job that is cancelled or timed out."
-        ),
-    )
-    handler_paths: tuple[Path, ...] = field(
-        default=(),
-        metadata=_key(ListOf(PATH, "[/opt/jobs]"), "Additional folders to import handlers from.", shown="none"),
-    )
-    recycle_after_jobs: int = field(
-        default=1000, metadata=_key(integer(1, 1_000_000), "Number of jobs after which a handler process is replaced.")
+    recycle_after_jobs: int = _key(
+        1000, integer(1, 1_000_000), "Number of jobs after which a handler process is replaced."
     )
     journal: Path = field(
-        metadata=_key(
+        metadata=_described(
             PATH,
             "The worker's journal: accepted jobs and unreported results. Must survive a reboot.",
             shown="`/var/lib/stockworker/<instance>/journal.sqlite3`",
         )
     )
-    journal_quota_bytes: int = field(
-        default=256 * 1024**2,
-        metadata=_key(
-            SIZE,
-            "Largest total size of unreported results. Above three quarters, the worker accepts no new jobs. Above the "
-            "quota, the largest results are deleted, and their jobs run again.",
-            shown="`256M`",
-        ),
+    journal_quota_bytes: int = _key(
+        256 * 1024**2,
+        SIZE,
+        "Largest total size of unreported results. Above three quarters, the worker accepts no new jobs. Above the "
+        "quota, the largest results are deleted, and their jobs run again.",
+        shown="`256M`",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LimitsConfig:
-    memory_bytes: int | None = field(
-        default=None,
-        metadata=_key(
-            SIZE,
-            "Memory limit of one job with all its processes, such as 512M. The kernel kills a job above the limit. Without "
-            "a memory controller for control groups, the limit is for private memory of each process (RLIMIT_DATA).",
-            shown="unlimited",
-        ),
+    memory_bytes: int | None = _key(
+        None,
+        SIZE,
+        "Memory limit of one job with all its processes, such as 512M. The kernel kills a job above the limit. Without "
+        "a memory controller for control groups, the limit is for private memory of each process (RLIMIT_DATA).",
+        shown="unlimited",
     )
-    cpu_s: float | None = field(
-        default=None,
-        metadata=_key(
-            duration(1, DAY_S),
-            "CPU time limit of one job with all its processes. Without control groups, the limit is for each process.",
-            shown="unlimited",
-        ),
+    cpu_s: float | None = _key(
+        None,
+        duration(1, DAY_S),
+        "CPU time limit of one job with all its processes. Without control groups, the limit is for each process.",
+        shown="unlimited",
     )
-    processors: float | None = field(
-        default=None,
-        metadata=_key(
-            number(0.01, 1024),
-            "Number of processors that one job may use, such as 0.5; the kernel throttles it. Needs a CPU controller for "
-            "control groups. Without one, the worker logs at its start that the limit is not enforced.",
-            shown="all",
-        ),
+    processors: float | None = _key(
+        None,
+        number(0.01, 1024),
+        "Number of processors that one job may use, such as 0.5; the kernel throttles it. Needs a CPU controller for "
+        "control groups. Without one, the worker logs at its start that the limit is not enforced.",
+        shown="all",
     )
-    open_files: int | None = field(
-        default=None,
-        metadata=_key(integer(16, 1_048_576), "Limit of open files and connections.", shown="the system's limit"),
+    open_files: int | None = _key(
+        None, integer(16, 1_048_576), "Limit of open files and connections.", shown="the system's limit"
     )
 
 
@@ -263,36 +222,30 @@ class LimitsConfig:
 class Handler:
     """The handler of one job type; without `python` and `command`, the built-in or installed handler of that name."""
 
-    enabled: bool = field(default=True, metadata=_key(BOOLEAN, "Set to false to disable this type on this machine."))
-    python: str | None = field(default=None, metadata=_key(FUNCTION, "Python function that runs jobs of this type."))
-    command: tuple[str, ...] | None = field(
-        default=None,
-        metadata=_key(
-            ListOf(text(), "[php, /opt/jobs/run.php]"),
-            "Program and arguments. It reads the payload from standard input, and writes a JSON result to standard output. "
-            "Exit code 0 means success.",
-        ),
+    enabled: bool = _key(default=True, kind=BOOLEAN, meaning="Set to false to disable this type on this machine.")
+    python: str | None = _key(None, FUNCTION, "Python function that runs jobs of this type.")
+    command: tuple[str, ...] | None = _key(
+        None,
+        ListOf(text(), "[php, /opt/jobs/run.php]"),
+        "Program and arguments. It reads the payload from standard input, and writes a JSON result to standard output. "
+        "Exit code 0 means success.",
     )
     settings: Mapping[str, Json] = field(
         default_factory=dict,
         repr=False,  # may hold an API key
-        metadata=_key(
+        metadata=_described(
             Free(),
             "Settings for the handler, passed on unchanged. [job-types.md](job-types.md) lists those of the built-in types.",
             shown="none",
         ),
     )
-    settings_file: Path | None = field(
-        default=None,
-        metadata=_key(
-            SECRET_FILE,
-            "YAML or JSON file with more settings, which override `settings`. For API keys and passwords. A reload reads it "
-            "again; a systemd credential needs a restart.",
-        ),
+    settings_file: Path | None = _key(
+        None,
+        SECRET_FILE,
+        "YAML or JSON file with more settings, which override `settings`. For API keys and passwords. A reload reads it "
+        "again; a systemd credential needs a restart.",
     )
-    limits: LimitsConfig = field(
-        default=LimitsConfig(), metadata=_key(Section(LimitsConfig), "Resource limits of one job.")
-    )
+    limits: LimitsConfig = _key(LimitsConfig(), Section(LimitsConfig), "Resource limits of one job.")
 
     def read_settings(self, job_type: str) -> dict[str, Json]:
         """All settings: `settings` and, over them, `settings_file`.
@@ -308,16 +261,14 @@ class Handler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketData:
-    location: str = field(
-        default="/var/lib/stockworker/market/market.sqlite3",
-        repr=False,  # an address may hold a password
-        metadata=_key(LOCATION, "Store of the built-in job types for bars: a SQLite file or a PostgreSQL database."),
-    )
-    location_file: Path | None = field(
-        default=None,
-        metadata=_key(
-            SECRET_FILE, "File whose first line is the location. Replaces a `location` that contains a password."
-        ),
+    location: str = _key(
+        "/var/lib/stockworker/market/market.sqlite3",
+        LOCATION,
+        "Store of the built-in job types for bars: a SQLite file or a PostgreSQL database.",
+        secret=True,
+    )  # an address may hold a password
+    location_file: Path | None = _key(
+        None, SECRET_FILE, "File whose first line is the location. Replaces a `location` that contains a password."
     )
 
     def read_location(self) -> str:
@@ -338,82 +289,63 @@ class MarketData:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobDefaultsConfig:
-    max_attempts: int = field(default=3, metadata=_job_default("max_attempts"))
-    max_crashes: int = field(default=3, metadata=_job_default("max_crashes"))
-    timeout_s: float = field(default=600.0, metadata=_job_default("timeout_s"))
-    backoff_s: float = field(default=5.0, metadata=_job_default("backoff_s"))
-    backoff_max_s: float = field(default=600.0, metadata=_key(duration(0, DAY_S), "Longest delay between attempts."))
+    max_attempts: int = _job_default(3, "max_attempts")
+    max_crashes: int = _job_default(3, "max_crashes")
+    timeout_s: float = _job_default(600.0, "timeout_s")
+    backoff_s: float = _job_default(5.0, "backoff_s")
+    backoff_max_s: float = _key(600.0, duration(0, DAY_S), "Longest delay between attempts.")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TypePolicy:
-    prefetch: int = field(
-        default=0,
-        metadata=_key(
-            integer(0, 500),
-            "Number of jobs of this type that a worker gets in advance, so that it can continue without a connection.",
-        ),
+    prefetch: int = _key(
+        0,
+        integer(0, 500),
+        "Number of jobs of this type that a worker gets in advance, so that it can continue without a connection.",
     )
-    prefetch_validity_s: float = field(
-        default=2 * DAY_S,
-        metadata=_key(
-            duration(60, 30 * DAY_S),
-            "With `prefetch`: how long a disconnected worker keeps its jobs of this type before other workers get them.",
-        ),
+    prefetch_validity_s: float = _key(
+        2 * DAY_S,
+        duration(60, 30 * DAY_S),
+        "With `prefetch`: how long a disconnected worker keeps its jobs of this type before other workers get them.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatcherConfig:
-    id: ClientId = field(default=ClientId("dispatcher"), metadata=_key(ID, "ID of the dispatcher at the broker."))
-    store: Path = field(
-        default=Path("/var/lib/stockworker/dispatcher/jobs.sqlite3"),
-        metadata=_key(PATH, "The job store. Its disk must keep synced data."),
+    id: ClientId = _key(ClientId("dispatcher"), ID, "ID of the dispatcher at the broker.")
+    store: Path = _key(
+        Path("/var/lib/stockworker/dispatcher/jobs.sqlite3"), PATH, "The job store. Its disk must keep synced data."
     )
-    lease_s: float = field(
-        default=30.0,
-        metadata=_key(
-            duration(2, HOUR_S),
-            "How long a worker keeps a job without renewing its lease. This does not limit the run time of a job.",
-        ),
+    lease_s: float = _key(
+        30.0,
+        duration(2, HOUR_S),
+        "How long a worker keeps a job without renewing its lease. This does not limit the run time of a job.",
     )
-    max_wait_s: float = field(
-        default=900.0,
-        metadata=_key(duration(1, 30 * DAY_S), "Longest time that a job waits behind jobs of higher priority."),
+    max_wait_s: float = _key(
+        900.0, duration(1, 30 * DAY_S), "Longest time that a job waits behind jobs of higher priority."
     )
-    worker_timeout_s: float = field(
-        default=90.0,
-        metadata=_key(duration(2, DAY_S), "A worker that was silent this long gets no new jobs."),
+    worker_timeout_s: float = _key(90.0, duration(2, DAY_S), "A worker that was silent this long gets no new jobs.")
+    keep_ended_s: float = _key(
+        7 * DAY_S,
+        duration(60, 10 * 365 * DAY_S),
+        "How long an ended job and its result are kept. Then they are deleted, and the job ID can be used again.",
     )
-    keep_ended_s: float = field(
-        default=7 * DAY_S,
-        metadata=_key(
-            duration(60, 10 * 365 * DAY_S),
-            "How long an ended job and its result are kept. Then they are deleted, and the job ID can be used again.",
-        ),
+    denied_workers: tuple[WorkerId, ...] = _key(
+        (),
+        ListOf(ID, "[edge-7-1]"),
+        "Denied workers: their messages are ignored, and their jobs go to other workers immediately. A reload reads it "
+        "again.",
+        shown="none",
     )
-    denied_workers: tuple[WorkerId, ...] = field(
-        default=(),
-        metadata=_key(
-            ListOf(ID, "[edge-7-1]"),
-            "Denied workers: their messages are ignored, and their jobs go to other workers immediately. A reload reads it "
-            "again.",
-            shown="none",
-        ),
+    denied_workers_file: Path | None = _key(
+        None, PATH, "File with more denied workers, one ID per line; `#` starts a comment. A reload reads it again."
     )
-    denied_workers_file: Path | None = field(
-        default=None,
-        metadata=_key(
-            PATH, "File with more denied workers, one ID per line; `#` starts a comment. A reload reads it again."
-        ),
-    )
-    job_defaults: JobDefaultsConfig = field(
-        default=JobDefaultsConfig(),
-        metadata=_key(Section(JobDefaultsConfig), "Defaults for options that a job does not set."),
+    job_defaults: JobDefaultsConfig = _key(
+        JobDefaultsConfig(), Section(JobDefaultsConfig), "Defaults for options that a job does not set."
     )
     types: Mapping[JobType, TypePolicy] = field(
         default_factory=dict,
-        metadata=_key(
+        metadata=_described(
             Each(ID, TypePolicy),
             "Jobs of one type that workers get in advance, for times without a connection; see docs/offline.md.",
         ),
@@ -422,74 +354,60 @@ class DispatcherConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClientConfig:
-    id: ClientId | None = field(
-        default=None,
-        metadata=_key(
-            ID,
-            "ID of the client on this machine.",
-            shown="the name in `tls.cert_file`; without one, `<user>-<hostname>`",
-        ),
+    id: ClientId | None = _key(
+        None,
+        ID,
+        "ID of the client on this machine.",
+        shown="the name in `tls.cert_file`; without one, `<user>-<hostname>`",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Encryption:
-    keyring: Path = field(
-        default=Path("/etc/stockworker/keyring"),
-        metadata=_key(PATH, "The keyring: trusted public keys. Must be the same file on all machines."),
+    keyring: Path = _key(
+        Path("/etc/stockworker/keyring"),
+        PATH,
+        "The keyring: trusted public keys. Must be the same file on all machines.",
     )
-    key: Path | None = field(
-        default=None,
-        metadata=_key(
-            SECRET_FILE,
-            "Private keys of the submitter (named `client.id`) or worker (named `worker.id`) on this machine.",
-        ),
+    key: Path | None = _key(
+        None,
+        SECRET_FILE,
+        "Private keys of the submitter (named `client.id`) or worker (named `worker.id`) on this machine.",
     )
-    group_keys: tuple[Path, ...] = field(
-        default=(),
-        metadata=_key(
-            ListOf(SECRET_FILE, "[/etc/stockworker/keys/group-prices.pem]"),
-            "Private keys of the groups that the worker is in. They open the jobs of these groups.",
-            shown="none",
-        ),
+    group_keys: tuple[Path, ...] = _key(
+        (),
+        ListOf(SECRET_FILE, "[/etc/stockworker/keys/group-prices.pem]"),
+        "Private keys of the groups that the worker is in. They open the jobs of these groups.",
+        shown="none",
     )
-    required: bool = field(
+    required: bool = _key(
         default=True,
-        metadata=_key(
-            BOOLEAN,
-            "Submit and run only sealed jobs. Set to false while a fleet migrates to sealed jobs.",
-        ),
+        kind=BOOLEAN,
+        meaning="Submit and run only sealed jobs. Set to false while a fleet migrates to sealed jobs.",
     )
-    sign: bool = field(
+    sign: bool = _key(
         default=True,
-        metadata=_key(
-            BOOLEAN,
-            "Sign sealed payloads and results, and accept only signed ones. Without signatures, every holder of the keyring "
-            "can submit jobs.",
-        ),
+        kind=BOOLEAN,
+        meaning="Sign sealed payloads and results, and accept only signed ones. Without signatures, every holder of the keyring "
+        "can submit jobs.",
     )
-    valid_for_s: float = field(
-        default=7 * DAY_S,
-        metadata=_key(
-            duration(60, 365 * DAY_S),
-            "Validity of a sealed job without `expires_at`, from its submission or its `not_before`. Workers refuse to "
-            "start it afterwards.",
-        ),
+    valid_for_s: float = _key(
+        7 * DAY_S,
+        duration(60, 365 * DAY_S),
+        "Validity of a sealed job without `expires_at`, from its submission or its `not_before`. Workers refuse to "
+        "start it afterwards.",
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
-    level: Literal["debug", "info", "warning", "error"] = field(
-        default="info",
-        metadata=_key(choice("debug", "info", "warning", "error"), "Lowest level of logged events."),
+    level: Literal["debug", "info", "warning", "error"] = _key(
+        "info", choice("debug", "info", "warning", "error"), "Lowest level of logged events."
     )
-    format: Literal["auto", "text", "json"] = field(
-        default="auto",
-        metadata=_key(
-            choice("auto", "text", "json"),
-            "`json`: one object per line. `auto`: text, or structured entries of the systemd journal under systemd.",
-        ),
+    format: Literal["auto", "text", "json"] = _key(
+        "auto",
+        choice("auto", "text", "json"),
+        "`json`: one object per line. `auto`: text, or structured entries of the systemd journal under systemd.",
     )
 
 
@@ -497,38 +415,30 @@ class Log:
 class Config:
     """The whole configuration, with defaults, checked."""
 
-    queue: Queue = field(default=Queue(), metadata=_key(Section(Queue, ignored=_OLD_BACKENDS), "Transport of jobs."))
-    tls: Tls | None = field(
-        default=None,
-        metadata=_key(
-            Section(Tls),
-            "TLS for the connection to the broker. Without this section: plain TCP. With `{}`: TLS without a client "
-            "certificate.",
-        ),
+    queue: Queue = _key(Queue(), Section(Queue, ignored=_OLD_BACKENDS), "Transport of jobs.")
+    tls: Tls | None = _key(
+        None,
+        Section(Tls),
+        "TLS for the connection to the broker. Without this section: plain TCP. With `{}`: TLS without a client "
+        "certificate.",
     )
-    encryption: Encryption | None = field(
-        default=None,
-        metadata=_key(
-            Section(Encryption),
-            "Sealing of payloads and results between submitters and workers (docs/encryption.md). Without this section they "
-            "are not sealed.",
-        ),
+    encryption: Encryption | None = _key(
+        None,
+        Section(Encryption),
+        "Sealing of payloads and results between submitters and workers (docs/encryption.md). Without this section they "
+        "are not sealed.",
     )
-    worker: WorkerConfig = field(metadata=_key(Section(WorkerConfig), "The worker on this machine."))
+    worker: WorkerConfig = field(metadata=_described(Section(WorkerConfig), "The worker on this machine."))
     handlers: Mapping[JobType, Handler] = field(
         default_factory=dict,
-        metadata=_key(
+        metadata=_described(
             Each(ID, Handler),
             "The handlers of job types. Built-in types need no entry; an entry with only `settings` or `limits` adjusts one.",
         ),
     )
-    market_data: MarketData = field(
-        default=MarketData(), metadata=_key(Section(MarketData), "The market-data store of the built-in job types.")
+    market_data: MarketData = _key(
+        MarketData(), Section(MarketData), "The market-data store of the built-in job types."
     )
-    dispatcher: DispatcherConfig = field(
-        default=DispatcherConfig(), metadata=_key(Section(DispatcherConfig), "Only read by the dispatcher.")
-    )
-    client: ClientConfig = field(
-        default=ClientConfig(), metadata=_key(Section(ClientConfig), "Read by the `stockworker` command.")
-    )
-    log: Log = field(default=Log(), metadata=_key(Section(Log), "Log level and format of services and commands."))
+    dispatcher: DispatcherConfig = _key(DispatcherConfig(), Section(DispatcherConfig), "Only read by the dispatcher.")
+    client: ClientConfig = _key(ClientConfig(), Section(ClientConfig), "Read by the `stockworker` command.")
+    log: Log = _key(Log(), Section(Log), "Log level and format of services and commands.")

@@ -9,6 +9,7 @@ from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.messages import Answer, AttemptView, Explanation, JobView, Query
+from stockworker.protocol.sealed import first_line
 
 Why = Mapping[JobId, tuple[str, ...]]
 
@@ -51,7 +52,7 @@ def answer(query: Query, store: JobStore, why: Why = _UNEXPLAINED) -> Answer:
 
 
 def _explain(job: JobRecord, store: JobStore, why: Why) -> Explanation:
-    reason = (job.reason or "").partition("\n")[0]
+    reason = first_line(job.reason)
     ended = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
     return Explanation(
         job.spec.job_id, why.get(job.spec.job_id, (ended,)), tuple(map(_attempt_view, store.attempts(job.spec.job_id)))

@@ -13,7 +13,7 @@ from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Message, Monitor, Notice, Receipt, ReceiptEntry, Reply, Transition
-from stockworker.protocol.sealed import without_sealed
+from stockworker.protocol.sealed import first_line, without_sealed
 from stockworker.shell.turn import Now
 
 _RECEIPTS_PER_MESSAGE = 512
@@ -83,13 +83,12 @@ class Outbox:
         """Log what followed from the outcome of an attempt, where that may interest an operator."""
         match job.state:
             case State.FAILED:
-                self.log(JobFailed(**about(job), outcome=outcome, reason=_first_line(job.reason)))
+                self.log(JobFailed(**about(job), outcome=outcome, reason=_reason(job)))
             case State.SCHEDULED:
                 delay_s = round(job.ready_at - now.steady, 3)
-                reason = _first_line(job.reason)
-                self.log(JobRetried(**about(job), outcome=outcome, reason=reason, delay_s=delay_s))
+                self.log(JobRetried(**about(job), outcome=outcome, reason=_reason(job), delay_s=delay_s))
             case State.QUEUED if outcome is not Outcome.LOST:
-                self.log(JobReleased(**about(job), outcome=outcome, reason=_first_line(job.reason)))
+                self.log(JobReleased(**about(job), outcome=outcome, reason=_reason(job)))
             case _:
                 pass
 
@@ -134,5 +133,5 @@ def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Se
         )
 
 
-def _first_line(text: str | None) -> str | None:
-    return None if text is None else without_sealed(text.partition("\n")[0])
+def _reason(job: JobRecord) -> str | None:
+    return None if job.reason is None else without_sealed(first_line(job.reason))

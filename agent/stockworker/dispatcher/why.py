@@ -9,6 +9,7 @@ from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import LeaseStatus
+from stockworker.protocol.sealed import first_line
 from stockworker.shell.turn import Now
 
 _DOING = {
@@ -34,7 +35,7 @@ def why(job: JobRecord, ledger: Ledger, workers: Collection[Worker], policy: Pol
 def _scheduled(job: JobRecord, now: Now) -> Iterator[str]:
     spec = job.spec
     if job.reason is not None:
-        yield f"failure {job.failures} of at most {spec.retry.max_attempts}: {_first_line(job.reason)}"
+        yield f"failure {job.failures} of at most {spec.retry.max_attempts}: {first_line(job.reason)}"
     if job.ready_at > now.steady:
         yield f"it will be tried again in {_seconds(job.ready_at - now.steady)}"
     if spec.not_before is not None and spec.not_before > now.wall:
@@ -46,7 +47,7 @@ def _queued(job: JobRecord, ledger: Ledger, workers: Collection[Worker], now: No
     spec = job.spec
     yield f"it has waited for {_seconds(now.steady - job.ready_at)} at priority {spec.priority.label}"
     if job.reason is not None:
-        yield f"it is queued again: {_first_line(job.reason)}"
+        yield f"it is queued again: {first_line(job.reason)}"
     paused = spec.type in ledger.paused
     if paused:
         yield f"jobs of type {spec.type} are paused: stockworker resume {spec.type}"
@@ -97,7 +98,3 @@ def _expiry(job: JobRecord, now: Now) -> Iterator[str]:
 
 def _seconds(duration_s: float) -> str:
     return f"{max(0.0, duration_s):.0f} s"
-
-
-def _first_line(text: str) -> str:
-    return text.partition("\n")[0]

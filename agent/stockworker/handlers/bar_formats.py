@@ -5,7 +5,7 @@ import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from typing import Annotated, Final
 
 from stockworker.adapters import clock
@@ -112,7 +112,7 @@ class Expected:
 
 def tomorrow() -> date:
     """The day after today in UTC: no later day has begun anywhere on earth."""
-    return datetime.fromtimestamp(clock.wall(), UTC).date() + timedelta(days=1)
+    return clock.utc_now().date() + timedelta(days=1)
 
 
 def parse_bars(data: bytes, file_format: str | None, expected: Expected) -> ParsedBars:

@@ -3,7 +3,7 @@
 import argparse
 import getpass
 import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
@@ -237,7 +237,7 @@ def _passphrase(arguments: argparse.Namespace, prompt: str) -> bytes:
 
 
 def _now() -> datetime:
-    return datetime.fromtimestamp(int(clock.wall()), UTC)
+    return clock.utc_now().replace(microsecond=0)
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------

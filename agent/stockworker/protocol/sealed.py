@@ -22,6 +22,11 @@ def find(text: str) -> str | None:
     return None if found is None else found[0]
 
 
+def first_line(text: str | None) -> str:
+    """The first line of an error text: the lines after it are a stack or the output of a program."""
+    return (text or "").partition("\n")[0]
+
+
 def without_sealed(text: str) -> str:
     """`text` for people who can't open what is sealed in it: logs and lists."""
     return _INSIDE.sub("(sealed for its submitter)", text)

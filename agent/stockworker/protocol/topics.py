@@ -281,11 +281,6 @@ def of_worker(kind: TopicKind, worker_id: WorkerId) -> str:
     return f"{kind}/{worker_id}"
 
 
-def of_job(kind: TopicKind, job_id: JobId) -> str:
-    """Any topic whose only variable level is a job's id."""
-    return f"{kind}/{job_id}"
-
-
 def progress(worker_id: WorkerId, job_id: JobId) -> str:
     """Where a worker reports how far a job is."""
     return f"{TopicKind.PROGRESS}/{worker_id}/{job_id}"

@@ -128,7 +128,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     if keyring.parse(text, str(ring)).named(holder, name):
         raise UsageError(f"{ring} already has {holder} {name}; use 'stockworker keys rotate {holder} {name}'")
     file = _file(arguments)
-    made = create(file, _now(), identity=holder is not Holder.GROUP)
+    made = create(file, clock.utc_now(), identity=holder is not Holder.GROUP)
     entry = _entries(holder, name, made, arguments.types)[0]
     keyring.write(ring, f"{_with_newline(text)}{keyring.show(entry)}\n")
     print(keyring.show(entry))
@@ -145,7 +145,7 @@ def _rotate(arguments: argparse.Namespace) -> int:
     known = keyring.parse(text, str(ring)).named(holder, name)
     if not known:
         raise UsageError(f"{ring} has no {holder} {name}; add the output of 'stockworker keys export {holder} {name}'")
-    made = add_generation(file, _now())
+    made = add_generation(file, clock.utc_now())
     begins = float(int(clock.wall() + arguments.starts_in))
     entry = _entries(holder, name, made, known[-1].types, not_before=begins)[0]
     text = keyring.expire(text, holder, name, begins + arguments.overlap)
@@ -285,10 +285,6 @@ def _private_files(arguments: argparse.Namespace) -> list["KeyFile"]:
     encryption = load(arguments.config).encryption or Encryption()
     configured = [encryption.key] if encryption.key is not None else []
     return [load_keys(file) for file in (*configured, *encryption.group_keys, *(arguments.file or ()))]
-
-
-def _now() -> datetime:
-    return datetime.fromtimestamp(clock.wall(), UTC)
 
 
 def _with_newline(text: str) -> str:

@@ -2,7 +2,6 @@
 
 import logging
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from shutil import disk_usage
 from typing import Any, Final
@@ -187,7 +186,7 @@ def open_journal(path: Path) -> Journal:
             journal.close()
             raise
     except StoreDamaged as error:
-        kept = move_aside(path, f".damaged-{datetime.fromtimestamp(clock.wall(), UTC):%Y%m%dT%H%M%S.%fZ}")
+        kept = move_aside(path, f".damaged-{clock.utc_now():%Y%m%dT%H%M%S.%fZ}")
         log_event(_log, JournalQuarantined(journal=str(path), kept=str(kept), reason=str(error)))
         return Journal(path)
     return journal

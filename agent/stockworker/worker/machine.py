@@ -56,7 +56,7 @@ from stockworker.protocol.messages import (
     Request,
     Unregister,
 )
-from stockworker.protocol.sealed import without_sealed
+from stockworker.protocol.sealed import first_line, without_sealed
 from stockworker.shell.turn import CertificateSeen, LinkChanged
 from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Effect, Event, Leave, Send
 from stockworker.worker.leases import JournalEntry, LeaseTable, WorkerLease
@@ -443,7 +443,7 @@ class WorkerMachine:
         if outcome is Outcome.OK:
             self._log(AttemptCompleted(job=job.job_id, type=job.type, attempt=job.attempt, ran_s=ran_s))
             return
-        reason = _first_line(result.error or "")
+        reason = without_sealed(first_line(result.error))
         self._log(
             AttemptFailed(
                 job=job.job_id, type=job.type, attempt=job.attempt, outcome=outcome, reason=reason, ran_s=ran_s
@@ -452,10 +452,6 @@ class WorkerMachine:
 
     def _log(self, event: LogEvent) -> None:
         self._effects.append(event)
-
-
-def _first_line(error: str) -> str:
-    return without_sealed(error.partition("\n")[0])
 
 
 def _report_size(report: AttemptReport) -> int:
