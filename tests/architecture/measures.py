@@ -1,7 +1,6 @@
 """Sizes of source code: lines of code, comments, docstrings, functions. `python -m tests.architecture.measures agent` prints them.
 
-A line of code has a token that is neither a comment nor part of a docstring, so neither theory nor blank lines count as
-code. A string that is a statement of its own is a docstring, also below an attribute.
+A line of code has a token that is neither a comment nor part of a docstring, so blank lines do not count as code. A string that is a statement of its own is a docstring, also below an attribute.
 """
 
 import ast
@@ -30,15 +29,13 @@ class Measures:
 
     Attributes:
         code: lines of code.
-        comments: lines with a comment.
-        theory: lines of the docstring of a module after its summary: the model that the code follows.
+        comments: lines with a comment. The theory at the head of a hard module is a block of comments too.
         docstrings: all lines of docstrings, without blank ones.
         functions: the number of lines of each function, without its docstring.
     """
 
     code: int = 0
     comments: int = 0
-    theory: int = 0
     docstrings: int = 0
     functions: tuple[int, ...] = ()
 
@@ -46,15 +43,14 @@ class Measures:
         return Measures(
             self.code + other.code,
             self.comments + other.comments,
-            self.theory + other.theory,
             self.docstrings + other.docstrings,
             self.functions + other.functions,
         )
 
     @property
     def comment_share(self) -> float:
-        """Lines that explain the code from outside it, comments and theory, for each line of code."""
-        return (self.comments + self.theory) / self.code if self.code else 0.0
+        """Lines of comments for each line of code."""
+        return self.comments / self.code if self.code else 0.0
 
     def function_length(self, share: float) -> int:
         """The length that this share of the functions does not exceed."""
@@ -72,11 +68,9 @@ def measure(text: str) -> Measures:
             code |= set(range(token.start[0], token.end[0] + 1))
     lines = text.splitlines()
     docstrings = sum(bool(lines[number - 1].strip()) for number in documented)
-    _summary, *theory = (ast.get_docstring(module) or "").splitlines() or [""]
     return Measures(
         len(code - documented),
         len(comments),
-        sum(bool(line.strip()) for line in theory),
         docstrings,
         tuple(length for _name, length in functions(module)),
     )
@@ -103,8 +97,8 @@ def _docstrings(module: ast.Module) -> Iterator[ast.Expr]:
 def _report(folder: Path) -> str:
     found = measure_files(sorted(folder.rglob("*.py")))
     return (
-        f"{found.code} lines of code, {found.comments} of comments and {found.theory} of theory "
-        f"({found.comment_share:.1%} of the code), {found.docstrings} of docstrings; {len(found.functions)} functions, "
+        f"{found.code} lines of code, {found.comments} of comments ({found.comment_share:.1%} of the code), "
+        f"{found.docstrings} of docstrings; {len(found.functions)} functions, "
         f"p50 {found.function_length(0.5)} lines, p95 {found.function_length(0.95)}, longest {found.function_length(1)}"
     )
 

@@ -4,6 +4,17 @@
 # program's group: one setting limits them together, and one write kills them. This needs `Delegate=` and
 # `ReadWritePaths=` in the unit (https://systemd.io/CGROUP_DELEGATION), and a kernel with `cgroup.kill` (5.14 or later).
 # All systems with the required Python and systemd have one.
+#
+# The groups of a worker, below the folder that systemd made for its unit:
+#
+#     stockworker@1.service/    delegated; has no processes, so that it may enable controllers for the groups below it
+#     ├── agent/                this process
+#     ├── handler-1/            a child with everything that it has started
+#     └── handler-2/            another one
+#
+# A program joins its group itself, before it becomes the program that was asked for: a process that is moved later
+# could have started others already. With a memory limit the kernel ends the whole group (`memory.oom.group`), because a
+# job that lost one of its processes would hang or give a wrong result.
 
 import os
 import shlex

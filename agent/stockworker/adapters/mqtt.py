@@ -6,6 +6,14 @@
 #
 # Three signs show that a connection is dead (`_signs_of_death`), although TCP still keeps it: the broker is silent,
 # echoes do not return, or confirmations are missing. The link then drops it and connects again.
+#
+# Windows. In MQTT 5 each side limits the messages of QoS 1 that the other side may have unacknowledged (receive
+# maximum). Towards the broker, `send` waits while its window is full. From the broker, the window is the back-pressure:
+# an owner that needs long to store messages gets only that many, and the others wait at the broker.
+#
+# Order. A kept session may deliver messages before it has granted all subscriptions. They wait in `_early`, so that the
+# owner gets `LinkUp` before the first delivery. A delivery has the generation of its connection, because the
+# same packet ID may belong to another message on the next one.
 
 import asyncio
 import logging

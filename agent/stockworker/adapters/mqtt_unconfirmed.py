@@ -1,5 +1,10 @@
 """Messages that were sent on one connection, and that the broker has not confirmed. Pure."""
 
+# A connection can be alive in one direction only, or the broker can hang while its kernel still answers. Then messages
+# are never confirmed. A long wait for one confirmation proves nothing: the broker may have many messages to handle, or
+# the line may be slow. So the clock starts again with each sign that something moves: a confirmation, data that still
+# leaves this machine, or a part of a large message that arrives.
+
 from typing import Final
 
 from stockworker.protocol.packet import Packet

@@ -7,6 +7,13 @@
 # fcntl(2)). So the group, grandchildren included, ends with this process, even if that is killed by SIGKILL. It needs
 # no code in the group, which could hang. A process that leaves its process group by setsid(2) escapes the tether. The
 # optional control group of a program contains it: this process or, after its end, the service manager kills that group.
+#
+# A start succeeds, or leaves nothing behind. Two stacks in `Process.__init__` have what must be undone: `at_failure`
+# only if a later step fails, `handed_over` in both cases, because the program has its own copies of these descriptors.
+#
+# An end has a fixed order. When the pidfd becomes readable, the program is a zombie, and the kernel does not give its
+# number to another process before `wait`. Until then it is safe to kill the rest of the group by that number. Then the
+# pipes are read empty, then the zombie is reaped, and only then `on_exit` is called.
 
 import asyncio
 import fcntl

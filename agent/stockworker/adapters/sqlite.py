@@ -1,6 +1,17 @@
 """SQLite with this product's settings: durable commits, files shared between processes, schema migrations."""
 
 # The only importer of `sqlite3`. All stores import its types from here.
+#
+# Durability: a commit returns when its data is on the disk. In write-ahead mode that takes `synchronous=FULL`; the
+# usual `NORMAL` would lose the last commits in a power cut, and the dispatcher has promised those jobs to clients.
+#
+# Versions: `application_id` identifies the program, `user_version` counts the applied migrations. Migrations run inside
+# one transaction that also sets both numbers, so a crash leaves the old schema or the new one. A file of a newer
+# version is refused: an older program does not know what its tables mean.
+#
+# Damage differs from other failures. `StoreDamaged` means that the content is wrong, and a worker may then start a new
+# journal. Any other `StoreError` (a full disk, a lock, a missing permission) leaves a file that may be sound, so
+# nothing may replace it.
 
 import os
 import sqlite3

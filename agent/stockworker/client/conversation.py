@@ -1,5 +1,14 @@
 """Requests to the dispatcher, each repeated until it is answered, and the other messages of a client's connection."""
 
+# Every request is sent again every two seconds until its answer arrives, and immediately when the link comes back. That
+# is safe because a repeated request changes nothing more: a submission carries the ID of its job, so the second copy is
+# a duplicate. All copies of a request have the same correlation. The first answer to it counts; later ones find no
+# question, and are ignored. So a restart of the broker or the dispatcher at any moment only delays an answer.
+#
+# A request ends without an answer when its time is over, or when the broker refuses it for good. "No subscriber" is not
+# such a refusal: the dispatcher may be restarting. The error names the best known cause: the link is down, a dispatcher
+# is present but silent, or none is present.
+
 import asyncio
 from collections.abc import Callable, Iterable
 from contextlib import suppress

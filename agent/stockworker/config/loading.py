@@ -1,5 +1,16 @@
 """Finds the configuration files, merges them and reads the result."""
 
+# The files, each of which overrides the ones before it:
+#
+#     /etc/stockworker/job_processor.yml         the main file
+#     /etc/stockworker/job_processor.d/*.yml     drop-in files, in alphabetical order
+#     /etc/stockworker/instances/INSTANCE.yml    the file of one worker instance
+#
+# Sections are merged key by key. Lists and values are replaced as a whole: a merged list could not be made shorter. A
+# key without a value (null) in a later file resets the key to its default. The merge happens on trees, before any value
+# is checked. So each value keeps its file and line, and an error names the file that must be corrected. The defaults
+# that depend on the machine are entered last, as if a file had them, and only where the tree has no value.
+
 import os
 import pwd
 import re

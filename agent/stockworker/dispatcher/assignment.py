@@ -6,6 +6,26 @@
 # Windows: a worker asks for as many leases as its window, which is its slots and some more that wait there. Prefetch
 # (see `stockworker.dispatcher.policy.Prefetch`) gives a worker jobs ahead of that, for the time when it is cut off. A
 # worker with more leases than its window finishes those first, and gets nothing else.
+#
+# The queue. All jobs of a lane have the same type, tags and priority, so a worker may run all of them or none.
+# Therefore only the heads of the lanes are compared: a choice costs as much as there are lanes, however many jobs wait.
+# A job that leaves the queue early, because it was cancelled or has expired, only leaves `_valid`. Its entry stays in
+# the heap until it is the head. Entries are compared by identity: a job that came back has a new entry, and the old one
+# is dropped.
+#
+# Sharing out. Each pass gives one job to each worker in turn, so that no worker gets a second job before every other
+# has got its first:
+#
+# =========  ==============================  ===================================================
+# pass       workers                         until a worker has
+# =========  ==============================  ===================================================
+# slots      those that want jobs            as many leases as slots
+# windows    the same                        as many leases as its window
+# prefetch   all whose window is not 0       as many leases as slots and the prefetch of the type
+# =========  ==============================  ===================================================
+#
+# The first pass comes before the second, so that no job waits on one worker while another worker has a free slot. The
+# window limits the first pass as well: a worker may ask for fewer leases than it has slots.
 
 import heapq
 from collections import Counter

@@ -1,5 +1,26 @@
 """What follows for a job from the outcome of an attempt. Pure, a part of the dispatcher's machine."""
 
+# =====================  ========  =======  =========================================================
+# outcome                failures  crashes  the job
+# =====================  ========  =======  =========================================================
+# ok                                        has completed
+# error, timed_out       +1                 waits for its next attempt
+# crashed                +1        +1       waits for its next attempt
+# lost                             +1       is queued again
+# released, refused                         is queued again, and its token is not valid any more
+# cancelled                                 the same, if no client has asked for it
+# =====================  ========  =======  =========================================================
+#
+# Three rules come before the last column:
+#
+# - A client has asked to cancel the job: it is cancelled, unless the outcome is ok. A result that exists is not thrown
+#   away.
+# - The error is permanent, or a budget is used up (`max_attempts` for failures, `max_crashes` for crashes): it fails.
+# - A lost lease counts as a crash only if the job is blamed for it, see `stockworker.dispatcher.leases`.
+#
+# A lost attempt has no failure: nothing is known about the job, and its worker may just be cut off. It has a budget of
+# its own because a job that takes down each machine must not travel through the whole fleet.
+
 from collections import Counter
 from typing import Any
 

@@ -3,6 +3,13 @@
 # Every change of a job's state goes through `Ledger.move`. So each change obeys the lifecycle table, is committed, is
 # published, and moves the job in or out of the queue. The lease of a job changes together with its state, in the
 # methods below "leases", and nowhere else: a job has a lease exactly while it is assigned or running.
+#
+# A turn may change a job several times. The store gets only the last state, once: `_saves` has one entry per job. The
+# payload of a new job is in its first entry, so each later one takes it over. Observers get every step: `_transitions`
+# and `_notices` are lists.
+#
+# An ended job leaves memory with the turn. Its ID must stay taken for as long as the store has the job, so the turn
+# looks up the ended jobs that the events of a turn name, and `recall` enters them before any other event is handled.
 
 from collections import Counter
 from collections.abc import Iterable, Mapping

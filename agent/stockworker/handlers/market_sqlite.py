@@ -1,5 +1,9 @@
 """The market-data store in an SQLite file."""
 
+# An upsert counts what it changed, without reading the bars first. `total_changes` counts inserted and updated rows,
+# and the WHERE clause of the upsert leaves out an update that would change nothing. The number of rows before and after
+# gives the inserted ones. `IS NOT` compares the adjusted close, because it may be NULL, which equals nothing.
+
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date

@@ -8,6 +8,9 @@
 #
 # Order of writes: a certificate enters the registry before its file is written. So every certificate in use has a
 # record, and can be revoked by name. A crash between the two leaves a record without a file, which is harmless.
+#
+# Commands may run at the same time, from several terminals. Each one that signs or revokes holds a lock on the folder
+# from reading the registry to writing it. A revocation list is numbered, so the previous one is read as well.
 
 import fcntl
 import os

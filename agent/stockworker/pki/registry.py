@@ -1,6 +1,10 @@
 """The registry of an authority: the certificates that it signed, one JSON object per line, oldest first."""
 
 # The file contains no secrets. Without it, certificates can't be listed or revoked by name, so it must be backed up.
+#
+# A renewal does not revoke the certificate before it, because the machine uses that one until the new file is
+# installed. So a name may have several valid certificates. The newest one that is not revoked is the current one, and
+# all others are `replaced`: they need no attention when they expire.
 
 import json
 from collections.abc import Iterable, Iterator

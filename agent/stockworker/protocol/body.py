@@ -1,5 +1,14 @@
 """Sizes, lists and schema: what all messages have in common as bytes."""
 
+# The limits fit into each other. The largest message has one payload or result (`MAX_CONTENT`, 240 KiB, as it is
+# escaped in JSON) and one text (`MAX_TEXT`, at most 12 KiB if each of its characters is escaped in 6 bytes). With the
+# other fields that is below `MAX_BODY` (256 KiB). So a result that was accepted can always be reported, and a job that
+# was accepted can always be assigned. `MAX_BODY` itself is below the `max_packet_size` of the shipped broker
+# configurations.
+#
+# A payload inside another message is a JSON string, and escaping makes it longer. Therefore its size is counted as it
+# will be there (`content_size`), and not as it was submitted.
+
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final, TypeVar

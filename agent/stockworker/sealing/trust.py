@@ -1,5 +1,14 @@
 """Signatures: made with the newest own key that the keyring lists, checked against the keyring."""
 
+# A rotation needs no pause. The new key is made first, and its line in the keyring becomes valid later, when all
+# machines have the new keyring. Until then the owner signs with the old key, although it has the new one: the newest
+# key is used that the keyring lists as valid now. For some time both lines are valid, and answers to old jobs are still
+# accepted.
+#
+# The signature covers the header and a digest of the ciphertext. The header names the sender and its key, and the
+# keyring decides whether that key belongs to that sender at this moment. So no name is trusted that is only in the
+# message.
+
 from collections.abc import Sequence
 from typing import TypeVar
 
