@@ -2,21 +2,21 @@
 
 import argparse
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from stockworker.cli.connection import converse
 from stockworker.client import Client
 from stockworker.config import instances, load
 from stockworker.protocol.body import present
-from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus
+from stockworker.protocol.ids import JobType, WorkerId
+from stockworker.protocol.messages import Order, ReceiptEntry, ReceiptStatus, SetDrain, SetPause
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, identifier
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import complain, note, print_json
-
-Order = Callable[[Client, str], Awaitable[ReceiptEntry]]
-
 
 # --- orders about jobs ------------------------------------------------------------------------------------------------
 
@@ -100,13 +100,13 @@ def pause(parser: argparse.ArgumentParser) -> None:
         "Stop dispatching jobs of these types to any worker until `stockworker resume`. New jobs are still accepted, "
         "and wait. Jobs that workers already have run to their end. Requires operator rights."
     )
-    _complete_for_types(parser, Client.pause, "paused")
+    _complete_for_types(parser, partial(SetPause, paused=True), "paused")
 
 
 def resume(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker resume``."""
     parser.description = "Dispatch jobs of these types again, starting immediately. Requires operator rights."
-    _complete_for_types(parser, Client.resume, "resumed")
+    _complete_for_types(parser, partial(SetPause, paused=False), "resumed")
 
 
 def drain(parser: argparse.ArgumentParser) -> None:
@@ -116,22 +116,22 @@ def drain(parser: argparse.ArgumentParser) -> None:
         "restarts. Running jobs finish; jobs that wait on the workers go to other workers. A worker is empty when "
         "`stockworker stats` shows 0 leases for it. Requires operator rights."
     )
-    _complete_for_workers(parser, Client.drain, "drained")
+    _complete_for_workers(parser, partial(SetDrain, drained=True), "drained")
 
 
 def undrain(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker undrain``."""
     parser.description = "Assign jobs to these workers again, starting immediately. Requires operator rights."
-    _complete_for_workers(parser, Client.undrain, "undrained")
+    _complete_for_workers(parser, partial(SetDrain, drained=False), "undrained")
 
 
-def _complete_for_types(parser: argparse.ArgumentParser, order: Order, done: str) -> None:
+def _complete_for_types(parser: argparse.ArgumentParser, order: Callable[[JobType], Order], done: str) -> None:
     parser.add_argument("names", type=identifier, nargs="+", metavar="TYPE", help="job type")
     add_client_options(parser)
     parser.set_defaults(run=lambda arguments: _run(arguments, order, "type", done))
 
 
-def _complete_for_workers(parser: argparse.ArgumentParser, order: Order, done: str) -> None:
+def _complete_for_workers(parser: argparse.ArgumentParser, order: Callable[[WorkerId], Order], done: str) -> None:
     parser.add_argument(
         "names",
         type=identifier,
@@ -143,13 +143,13 @@ def _complete_for_workers(parser: argparse.ArgumentParser, order: Order, done: s
     parser.set_defaults(run=lambda arguments: _run(arguments, order, "worker", done))
 
 
-def _run(arguments: argparse.Namespace, order: Order, kind: str, done: str) -> int:
+def _run(arguments: argparse.Namespace, order: Callable[[Any], Order], kind: str, done: str) -> int:
     async def talk(client: Client) -> dict[str, ReceiptEntry]:
         names = arguments.names
         if kind == "worker":
             names = worker_ids(names, {worker.worker_id for worker in (await client.stats()).workers}, arguments.config)
         names = list(dict.fromkeys(names))
-        entries = await asyncio.gather(*(order(client, name) for name in names))
+        entries = await asyncio.gather(*(client.order(order(name)) for name in names))
         return dict(zip(names, entries, strict=True))
 
     for name, entry in converse(arguments, talk, notices=False).items():

@@ -31,6 +31,7 @@ from stockworker.protocol.messages import (
     JobFilter,
     JobView,
     Notice,
+    Order,
     Presence,
     Progress,
     Query,
@@ -292,15 +293,11 @@ class Client:
 
     async def cancel(self, job_id: str) -> ReceiptEntry:
         """Cancel a job. A running job is stopped first, and ends a little later."""
-        checked = JobId(check_id(job_id))
-        receipt: Receipt = await self._conversation.ask(lambda reply: CancelJob(checked, reply))
-        return receipt.entries[0]
+        return await self.order(CancelJob(JobId(check_id(job_id))))
 
     async def retry(self, job_id: str) -> ReceiptEntry:
         """Run a failed job again. Requires operator rights."""
-        checked = JobId(check_id(job_id))
-        receipt: Receipt = await self._conversation.ask(lambda reply: RetryJob(checked, reply))
-        return receipt.entries[0]
+        return await self.order(RetryJob(JobId(check_id(job_id))))
 
     async def retry_all(self, job_type: str | None = None) -> AsyncIterator[ReceiptEntry]:
         """Run all failed jobs again, of one type or of all, newest first; yield the receipt of each.
@@ -316,33 +313,26 @@ class Client:
 
     async def pause(self, job_type: str) -> ReceiptEntry:
         """Stop dispatching jobs of a type until `resume`. Running jobs finish. Requires operator rights."""
-        return await self._set_pause(job_type, paused=True)
+        return await self.order(SetPause(JobType(check_id(job_type)), paused=True))
 
     async def resume(self, job_type: str) -> ReceiptEntry:
         """Dispatch jobs of a type again. Requires operator rights."""
-        return await self._set_pause(job_type, paused=False)
+        return await self.order(SetPause(JobType(check_id(job_type)), paused=False))
 
     async def drain(self, worker_id: str) -> ReceiptEntry:
         """Stop assigning jobs to a worker until `undrain`, even over restarts.
 
         Running jobs finish; jobs that wait on the worker go to other workers. Requires operator rights.
         """
-        return await self._set_drain(worker_id, drained=True)
+        return await self.order(SetDrain(WorkerId(check_id(worker_id)), drained=True))
 
     async def undrain(self, worker_id: str) -> ReceiptEntry:
         """Assign jobs to a worker again. Requires operator rights."""
-        return await self._set_drain(worker_id, drained=False)
+        return await self.order(SetDrain(WorkerId(check_id(worker_id)), drained=False))
 
-    async def _set_pause(self, job_type: str, *, paused: bool) -> ReceiptEntry:
-        """If no worker runs jobs of this type now, the receipt has a `reason`."""
-        checked = JobType(check_id(job_type))
-        receipt: Receipt = await self._conversation.ask(lambda reply: SetPause(checked, paused, reply))
-        return receipt.entries[0]
-
-    async def _set_drain(self, worker_id: str, *, drained: bool) -> ReceiptEntry:
-        """If the worker is not known now, the receipt has a `reason`."""
-        checked = WorkerId(check_id(worker_id))
-        receipt: Receipt = await self._conversation.ask(lambda reply: SetDrain(checked, drained, reply))
+    async def order(self, order: Order) -> ReceiptEntry:
+        """Send any order, and return its receipt. A hint is in its `reason`, such as that a worker is not known."""
+        receipt: Receipt = await self._conversation.ask(lambda reply: replace(order, reply=reply))
         return receipt.entries[0]
 
     async def stats(self) -> Stats:

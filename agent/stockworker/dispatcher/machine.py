@@ -23,39 +23,29 @@ from stockworker.dispatcher.effects import (
     Unreached,
 )
 from stockworker.dispatcher.ledger import Ledger, Snapshot
+from stockworker.dispatcher.orders import Orders
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
-from stockworker.logs.events import (
-    JobRejected,
-    MessageRefused,
-    TypePaused,
-    TypeResumed,
-    WorkerDrained,
-    WorkerUndrained,
-)
+from stockworker.logs.events import JobRejected, MessageRefused
 from stockworker.protocol.ids import Entropy, JobId
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import (
-    CancelJob,
     Cleanup,
     Disconnect,
     Heartbeat,
+    Order,
     Presence,
     Query,
     ReceiptEntry,
     ReceiptStatus,
     Register,
-    Reply,
     Report,
     Request,
-    RetryJob,
-    SetDrain,
-    SetPause,
     Stats,
     StatsRequest,
     Submit,
@@ -99,6 +89,7 @@ class DispatcherMachine:
         self._submissions = Submissions(self.ledger, policy.defaults, entropy, self.counters)
         self.roster = Roster(policy, entropy, self.ledger, self._alarms, self.counters, self._outbox)
         self.roster.resume(now)
+        self._orders = Orders(self.ledger, self._submissions, self.roster, self._alarms, self._outbox)
         self._denials = Denials(self.counters, self._outbox)
         self._queries: list[Query] = []
         for job in self.ledger.jobs.values():
@@ -144,16 +135,8 @@ class DispatcherMachine:
                 self.roster.requested(event, now)
             case Submit():
                 self._submitted(event, now)
-            case CancelJob(job_id=job_id, reply=reply):
-                self._outbox.receipt(reply, [self._submissions.cancel(job_id, now)])
-                self.roster.order_cancel(job_id, now)
-            case RetryJob(job_id=job_id, reply=reply):
-                self._outbox.receipt(reply, [self._submissions.retry(job_id, now)])
-                self._arm([job_id], now)
-            case SetPause():
-                self._set_pause(event)
-            case SetDrain():
-                self._set_drain(event, now)
+            case _ if isinstance(event, Order):
+                self._orders.carry_out(event, now)
             case Unreached():
                 self.roster.unreached(event, now)
             case LinkChanged(up=up):
@@ -191,29 +174,6 @@ class DispatcherMachine:
         if any(entry.status is ReceiptStatus.STORED for entry in entries):
             self.roster.note_unserved(event.jobs[0].type)
         self._outbox.receipt(event.reply, entries)
-
-    def _set_pause(self, event: SetPause) -> None:
-        if self.ledger.set_pause(event.job_type, paused=event.paused):
-            job_type = event.job_type
-            self._outbox.log(TypePaused(type=job_type) if event.paused else TypeResumed(type=job_type))
-        self._confirm(
-            event.reply,
-            stopped=event.paused,
-            hint=None if self.roster.serves(event.job_type) else "no known worker runs this type",
-        )
-
-    def _set_drain(self, event: SetDrain, now: Now) -> None:
-        if self.ledger.set_drain(event.worker_id, drained=event.drained):
-            worker = event.worker_id
-            self._outbox.log(WorkerDrained(worker=worker) if event.drained else WorkerUndrained(worker=worker))
-        known = event.worker_id in self.roster.workers
-        self._confirm(event.reply, stopped=event.drained, hint=None if known else "no worker of this name is known")
-        self.roster.drain_changed(event.worker_id, now)
-
-    def _confirm(self, reply: Reply | None, *, stopped: bool, hint: str | None) -> None:
-        # An unknown name may be misspelt, or may come later: the order is accepted with a hint.
-        status = ReceiptStatus.DISPATCH_STOPPED if stopped else ReceiptStatus.DISPATCH_RESUMED
-        self._outbox.receipt(reply, [ReceiptEntry(None, status, hint)])
 
     def _answer_queries(self, now: Now) -> None:
         """Explain jobs as they are at the end of the turn, because the store is read after the commit."""

@@ -10,7 +10,7 @@ Payloads and results travel inside other messages as strings: no peer that passe
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final, cast
+from typing import Any, Final, cast, get_args
 
 from stockworker.errors import DecodeError
 from stockworker.protocol import topics
@@ -19,69 +19,19 @@ from stockworker.protocol.codec_submit import decode_submit, encode_submit
 from stockworker.protocol.fields import FieldError, Fields
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import (
-    MAX_EXPLAINED,
-    Ack,
-    Answer,
-    Assign,
-    CancelJob,
-    Cleanup,
-    Control,
-    Disconnect,
-    Heartbeat,
-    Message,
-    Monitor,
-    Notice,
-    Presence,
-    Progress,
-    Query,
-    Receipt,
-    Register,
-    Reply,
-    Report,
-    Request,
-    RetryJob,
-    SetDrain,
-    SetPause,
-    Stats,
-    StatsRequest,
-    Submit,
-    Unregister,
-)
+from stockworker.protocol.messages import MAX_EXPLAINED, Answer, Message, Notice, Query, Receipt, Reply, Submit
 from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
 from stockworker.protocol.reply import LONGEST_CORRELATION, answer_properties, read_reply, reply_properties
 from stockworker.protocol.topics import BY_KIND, Address, TopicKind
 from stockworker.protocol.wire import Plan, plan_of
 
 CARRIED: Final[Mapping[TopicKind, type[Message]]] = {
-    TopicKind.QUEUE: Submit,
-    TopicKind.RECEIPT: Receipt,  # or an `Answer`: `_decode_receipt` distinguishes them
-    TopicKind.QUERY: Query,
-    TopicKind.CANCEL: CancelJob,
-    TopicKind.RETRY: RetryJob,
-    TopicKind.PAUSE: SetPause,
-    TopicKind.RESUME: SetPause,
-    TopicKind.REQUEST: Request,
-    TopicKind.ASSIGN: Assign,
-    TopicKind.REPORT: Report,
-    TopicKind.ACK: Ack,
-    TopicKind.PROGRESS: Progress,
-    TopicKind.COMPLETED: Notice,
-    TopicKind.FAILED: Notice,
-    TopicKind.REGISTER: Register,
-    TopicKind.UNREGISTER: Unregister,
-    TopicKind.HEARTBEAT: Heartbeat,
-    TopicKind.DISCONNECT: Disconnect,
-    TopicKind.CONTROL: Control,
-    TopicKind.DRAIN: SetDrain,
-    TopicKind.UNDRAIN: SetDrain,
-    TopicKind.CLEANUP: Cleanup,
-    TopicKind.STATS_REQUEST: StatsRequest,
-    TopicKind.STATS_RESPONSE: Stats,
-    TopicKind.MONITOR: Monitor,
-    TopicKind.DISPATCHER: Presence,
+    kind: cls for cls in get_args(Message) if cls is not Answer for kind in cls.topics
 }
-"""Which message each topic carries. The topics that are missing carry a probe that only its sender reads."""
+"""Which message each topic carries. The topics that are missing carry a probe that only its sender reads.
+
+Where this has a `Receipt`, the topic may carry an `Answer` as well: `_decode_receipt` distinguishes them.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,12 +42,14 @@ class _Route:
         plan: of the message.
         levels: what gets the topic's variable levels from the message.
         repeated: attributes that are levels, and in the body as well.
+        implied: attributes whose values follow from the topic.
         replies: whether the message has a `Reply`, as properties.
     """
 
     plan: Plan[Any]
     levels: tuple[Callable[[Any], str], ...]
     repeated: tuple[str, ...]
+    implied: Mapping[str, bool]
     replies: bool
 
 
@@ -106,18 +58,10 @@ def _route(kind: TopicKind, cls: type[Any]) -> _Route:
     by_level = {level.name: attribute for attribute, level in plan.levels.items()}
     levels = (by_level.get(name, "reply.client_id") for name in BY_KIND[kind].levels)
     repeated = tuple(attribute for attribute, level in plan.levels.items() if level.also_in_body)
-    return _Route(plan, tuple(map(attrgetter, levels)), repeated, "reply" in cls.__slots__)
+    return _Route(plan, tuple(map(attrgetter, levels)), repeated, cls.topics[kind], "reply" in cls.__slots__)
 
 
 _ROUTES: Final = {kind: _route(kind, cls) for kind, cls in CARRIED.items()}
-_KIND_OF: Final = {cls: kind for kind, cls in CARRIED.items()} | {Answer: TopicKind.RECEIPT}
-
-_IMPLIED_BY_TOPIC: Final[Mapping[TopicKind, tuple[str, bool]]] = {
-    TopicKind.PAUSE: ("paused", True),
-    TopicKind.RESUME: ("paused", False),
-    TopicKind.DRAIN: ("drained", True),
-    TopicKind.UNDRAIN: ("drained", False),
-}
 
 
 def decode(packet: Packet) -> Message:
@@ -165,15 +109,13 @@ def encode(message: Message) -> Packet:
 
 
 def _kind_of(message: Message) -> TopicKind:
-    match message:
-        case Notice(state=state):
-            return _notice_kind(state)
-        case SetPause(paused=paused):
-            return TopicKind.PAUSE if paused else TopicKind.RESUME
-        case SetDrain(drained=drained):
-            return TopicKind.DRAIN if drained else TopicKind.UNDRAIN
-        case _:
-            return _KIND_OF[type(message)]
+    if isinstance(message, Notice):
+        return _notice_kind(message.state)
+    return next(
+        kind
+        for kind, implied in message.topics.items()
+        if all(getattr(message, name) == value for name, value in implied.items())
+    )
 
 
 def _decode(address: Address, body: bytes, properties: Properties) -> Message:
@@ -192,9 +134,7 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
     values = _values(plan, address, fields)
     if route.replies:
         values["reply"] = read_reply(properties)
-    if address.kind in _IMPLIED_BY_TOPIC:
-        name, values[name] = _IMPLIED_BY_TOPIC[address.kind]
-    message: Message = plan.cls(**values)
+    message: Message = plan.cls(**values, **route.implied)
     if isinstance(message, Notice) and (
         message.state not in TERMINAL or _notice_kind(message.state) is not address.kind
     ):

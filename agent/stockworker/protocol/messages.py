@@ -1,4 +1,4 @@
-"""Every message, one frozen class each: its fields with kind, bounds, meaning and name on the wire."""
+"""Every message, one frozen class each: its topics, and its fields with kind, bounds, meaning and name on the wire."""
 
 # This is the only place that lists them. Encoder, decoder, the tables in docs/protocol.md, the property tests'
 # strategies and the JSON output of commands follow from it; `wire` explains how. To add a field is to add a line here:
@@ -12,6 +12,7 @@ from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
 from stockworker.protocol.job import LONGEST_TIMEOUT_S, JobOptions, Outcome, Priority
 from stockworker.protocol.lifecycle import State
+from stockworker.protocol.topics import TopicKind
 from stockworker.protocol.wire import (
     Duration,
     Identifier,
@@ -59,6 +60,15 @@ class Reply:
     correlation: str | None = None
 
 
+Topics = dict[TopicKind, dict[str, bool]]
+"""The topics that carry a message, and the fields of which each of them implies the value."""
+
+
+def on(kind: TopicKind, **implied: bool) -> Topics:
+    """Declare a topic of a message; its variable levels are the fields that are marked with `Level`."""
+    return {kind: implied}
+
+
 # --- client -> dispatcher ---------------------------------------------------------------------------------------------
 
 
@@ -79,6 +89,7 @@ class Submission(JobOptions):
 class Submit:
     """One or more jobs to store, all of one type and priority."""
 
+    topics = on(TopicKind.QUEUE)
     jobs: tuple[Submission, ...]
     reply: Reply | None
 
@@ -87,34 +98,38 @@ class Submit:
 class CancelJob:
     """Stop a job, in whatever state it is."""
 
+    topics = on(TopicKind.CANCEL)
     job_id: Annotated[JobId, Level("job_id")]
-    reply: Reply | None
+    reply: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class RetryJob:
     """Run a failed job again."""
 
+    topics = on(TopicKind.RETRY)
     job_id: Annotated[JobId, Level("job_id")]
-    reply: Reply | None
+    reply: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SetPause:
     """Stop dispatching jobs of a type, or dispatch them again. Running jobs are not affected."""
 
+    topics = on(TopicKind.PAUSE, paused=True) | on(TopicKind.RESUME, paused=False)
     job_type: Annotated[JobType, Level("type")]
     paused: bool
-    reply: Reply | None
+    reply: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class SetDrain:
     """Stop assigning jobs to a worker, or assign jobs to it again. It finishes what it runs."""
 
+    topics = on(TopicKind.DRAIN, drained=True) | on(TopicKind.UNDRAIN, drained=False)
     worker_id: Annotated[WorkerId, Level("drained_id")]
     drained: bool
-    reply: Reply | None
+    reply: Reply | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +148,7 @@ class JobFilter:
 class Query:
     """Asks for the status of jobs, by ID or by filter."""
 
+    topics = on(TopicKind.QUERY)
     ids: Annotated[tuple[JobId, ...], Items(Identifier(), MAX_QUERY), Wire("the jobs")]
     filter: Annotated[JobFilter | None, Wire("which jobs, instead of `ids`")]
     with_results: Annotated[bool, Wire("whether the answer includes results", "results")]
@@ -146,12 +162,15 @@ class Query:
 class StatsRequest:
     """Asks for statistics about the whole system."""
 
+    topics = on(TopicKind.STATS_REQUEST)
     reply: Reply | None
 
 
 @dataclass(frozen=True, slots=True)
 class Cleanup:
     """Look for lost workers and leases now."""
+
+    topics = on(TopicKind.CLEANUP)
 
 
 # --- dispatcher -> client ---------------------------------------------------------------------------------------------
@@ -184,8 +203,9 @@ class ReceiptEntry:
 
 @dataclass(frozen=True, slots=True)
 class Receipt:
-    """Answers `Submit`, `CancelJob`, `RetryJob`, `SetPause` and `SetDrain`."""
+    """Answers `Submit` and every `Order`."""
 
+    topics = on(TopicKind.RECEIPT)
     reply: Reply
     entries: Annotated[tuple[ReceiptEntry, ...], Wire("one for each job, or the one of an order", "receipts")]
 
@@ -237,6 +257,7 @@ class Explanation:
 class Answer:
     """Answers `Query`. An ID that was asked for and is in neither `jobs` nor `omitted` is unknown."""
 
+    topics = on(TopicKind.RECEIPT)
     reply: Reply
     jobs: Annotated[tuple[JobView, ...], Wire("the jobs")]
     omitted: Annotated[tuple[JobId, ...], Wire("jobs that did not fit into the message; ask again for them")] = ()
@@ -247,6 +268,7 @@ class Answer:
 class Notice:
     """A job has ended. Sent after the commit, so it is final."""
 
+    topics = on(TopicKind.COMPLETED) | on(TopicKind.FAILED)
     job_id: Annotated[JobId, Level("job_id", also_in_body=True)]
     type: Annotated[JobType, Wire("the job's type")]
     state: Annotated[State, Wire("how it ended; only `completed` on the topic of completed jobs")]
@@ -286,6 +308,7 @@ class QueueView:
 class Stats:
     """Statistics about the whole system."""
 
+    topics = on(TopicKind.STATS_RESPONSE)
     reply: Reply | None
     incarnation: Annotated[ShortText, Wire("nonce of this start of the dispatcher", "epoch")]
     version: Annotated[ShortText, Wire("version of the dispatcher")]
@@ -325,6 +348,7 @@ class ReportedLease:
 class Request:
     """A worker's whole state, valid until its next request. Repeating it is always right."""
 
+    topics = on(TopicKind.REQUEST)
     worker_id: Annotated[WorkerId, Level("worker_id")]
     incarnation: Annotated[Nonce, Wire("nonce, new at each start of the worker: shows a restart", "boot")]
     slots: Annotated[Slots, Wire("how many jobs it runs at the same time")]
@@ -361,6 +385,7 @@ class AttemptReport:
 class Report:
     """Outcomes of one or more attempts."""
 
+    topics = on(TopicKind.REPORT)
     worker_id: Annotated[WorkerId, Level("worker_id")]
     attempts: Annotated[tuple[AttemptReport, ...], Wire("the attempts")]
 
@@ -369,6 +394,7 @@ class Report:
 class Progress:
     """How far a running job is."""
 
+    topics = on(TopicKind.PROGRESS)
     worker_id: Annotated[WorkerId, Level("worker_id")]
     job_id: Annotated[JobId, Level("job_id")]
     fraction: Annotated[float, Number(0.0, 1.0), Wire("which part of the work is done")]
@@ -379,6 +405,7 @@ class Progress:
 class Register:
     """A worker has connected. For people and tools that watch with mosquitto_sub: no decision depends on it."""
 
+    topics = on(TopicKind.REGISTER)
     worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
     incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
     version: Annotated[Version, Wire("version of stockworker on it")]
@@ -391,6 +418,7 @@ class Register:
 class Unregister:
     """A worker has left for good; it has no leases any more."""
 
+    topics = on(TopicKind.UNREGISTER)
     worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
     incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
 
@@ -402,6 +430,7 @@ class Heartbeat:
     The rest is for people and tools that watch with mosquitto_sub.
     """
 
+    topics = on(TopicKind.HEARTBEAT)
     worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
     incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
     slots: Annotated[Slots, Wire("how many jobs it runs at the same time")]
@@ -418,6 +447,7 @@ class Heartbeat:
 class Disconnect:
     """The will of a worker: the broker lost its connection. A hint, not a proof that the worker stopped."""
 
+    topics = on(TopicKind.DISCONNECT)
     worker_id: Annotated[WorkerId, Level("worker_id", also_in_body=True)]
     incarnation: Annotated[Nonce, Wire("as in `Request`", "boot")]
 
@@ -453,6 +483,7 @@ class Assignment:
 class Assign:
     """Leases for a worker."""
 
+    topics = on(TopicKind.ASSIGN)
     worker_id: Annotated[WorkerId, Level("worker_id")]
     lease_s: Annotated[LeaseTime, Wire("how long each lease is valid without renewal")]
     leases: Annotated[tuple[Assignment, ...], Wire("the leases")]
@@ -462,6 +493,7 @@ class Assign:
 class Ack:
     """What the dispatcher did with a worker's reports and claims. Each request that claims leases is answered."""
 
+    topics = on(TopicKind.ACK)
     worker_id: Annotated[WorkerId, Level("worker_id")]
     stored: Annotated[tuple[Token, ...], Wire("reports that are on disk")] = ()
     stale: Annotated[
@@ -487,6 +519,7 @@ class ControlAction(StrEnum):
 class Control:
     """An order to a worker."""
 
+    topics = on(TopicKind.CONTROL)
     worker_id: Annotated[WorkerId, Level("worker_id")]
     action: Annotated[ControlAction, Wire("what to do")]
     token: Annotated[Token | None, Wire("the lease to cancel, for `cancel`")] = None
@@ -510,6 +543,7 @@ class Transition:
 class Monitor:
     """Steps in the life of jobs, for people and tools that watch."""
 
+    topics = on(TopicKind.MONITOR)
     transitions: Annotated[tuple[Transition, ...], Wire("the steps, in order")]
 
 
@@ -517,12 +551,16 @@ class Monitor:
 class Presence:
     """Retained: whether a dispatcher is connected, and which."""
 
+    topics = on(TopicKind.DISPATCHER)
     online: Annotated[bool, Wire("whether it is connected")]
     incarnation: Annotated[Nonce, Wire("nonce, new at each start of the dispatcher: shows a restart", "epoch")]
     version: Annotated[Version, Wire("version of the dispatcher")]
 
 
-FromClient = Submit | CancelJob | RetryJob | SetPause | SetDrain | Query | StatsRequest | Cleanup
+Order = CancelJob | RetryJob | SetPause | SetDrain
+"""What a client orders, and the dispatcher answers with a receipt that has one entry."""
+
+FromClient = Submit | Order | Query | StatsRequest | Cleanup
 FromWorker = Request | Report | Register | Unregister | Heartbeat | Disconnect | Progress
 ToClient = Receipt | Answer | Notice | Stats
 ToWorker = Assign | Ack | Control

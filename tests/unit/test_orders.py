@@ -1,4 +1,4 @@
-"""Paused job types and drained workers: immediately, for all, and until an operator ends it."""
+"""Orders about job types and workers: pauses and drains begin immediately, and last until an operator ends them."""
 
 import pytest
 
