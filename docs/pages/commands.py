@@ -26,7 +26,7 @@ def _fields(cls: type) -> str:
     )
 
 
-_SHAPES = (
+JSON_OUTPUT = (
     ("status, list", _fields(JobView)),
     ("wait", "job_id (also as id), state, and result (the JSON that the handler returned) or reason"),
     (
@@ -38,6 +38,11 @@ _SHAPES = (
     ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
     ("check", "severity (ok, warn, fail), check, text"),
+    ("pki init", "authority and crl (paths)"),
+    ("pki request", "request and key (paths)"),
+    ("pki issue, pki sign, pki renew", "the fields of pki list, and the paths certificate and, if it is new, key"),
+    ("pki revoke, pki list", "kind, name, serial, issued_at, until, standing (the state), hosts, revoked_at"),
+    ("pki crl", "crl (a path)"),
     ("keys list", "holder, name, signing, sealing, state, private, types, created, not_before, not_after"),
 )
 _NOTATION = (
@@ -157,7 +162,7 @@ def _markdown_lines() -> Iterator[str]:
     for title, example in EXAMPLES:
         yield from (f"{title}:", "", f"    {example}", "")
     yield from ("## Output", "", textwrap.fill(_OUTPUT, 120), "", "| Command | Fields |", "|---|---|")
-    yield from (f"| {names} | {fields} |" for names, fields in _SHAPES)
+    yield from (f"| {names} | {fields} |" for names, fields in JSON_OUTPUT)
     yield from ("", "## Values", "", "| Value | |", "|---|---|")
     yield from (f"| `{name}` | {meaning} |" for name, meaning in _NOTATION)
     yield from ("", "## Exit statuses", "", "| Status | Meaning |", "|---|---|")
@@ -185,7 +190,7 @@ def _man_lines() -> Iterator[str]:
         for entry in chapter.entries:
             yield from (".TP", f"\\fB{_roff(', '.join(entry.terms))}\\fR", _roff(entry.meaning))
         yield from (".PP", "Example:", ".PP", ".nf", f"    {_roff(chapter.example)}", ".fi")
-    for title, rows in (("VALUES", _NOTATION), ("JSON OUTPUT", _SHAPES)):
+    for title, rows in (("VALUES", _NOTATION), ("JSON OUTPUT", JSON_OUTPUT)):
         yield f".SH {title}"
         for name, meaning in rows:
             yield from (".TP", f"\\fB{_roff(name)}\\fR", _roff(meaning))

@@ -92,6 +92,14 @@ def test_what_can_not_be_parsed_is_a_usage_error(arguments: list[str], capsys: p
     assert ": error: " in capsys.readouterr().err
 
 
+def test_the_manual_has_the_json_output_of_every_command() -> None:
+    _, parsers = make_parser()
+    for parser in parsers.values():
+        parser.complete()
+    documented = [name for names, _ in manual.JSON_OUTPUT for name in names.split(", ")]
+    assert sorted(documented) == sorted(name for name, parser in parsers.items() if "--json" in parser.format_help())
+
+
 def test_the_manual_has_every_command_option_and_status() -> None:
     page, man = manual.markdown(), manual.man_page()
     _, parsers = make_parser()
