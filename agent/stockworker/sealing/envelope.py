@@ -17,15 +17,15 @@
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final, Generic, NewType, TypeVar
+from typing import Annotated, Any, Final, Generic, NewType, TypeVar
 
 from stockworker.errors import SealRefused
-from stockworker.protocol.fields import LATEST_TIME, FieldError, Fields, parse_json
+from stockworker.protocol.fields import LATEST_TIME, FieldError, check_text, parse_json
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.sealed import PREFIX
+from stockworker.protocol.wire import Choice, Integer, Kind, Wire, plan_of
 
 KeyId = NewType("KeyId", str)
 """The first 16 hex digits of SHA-256 of a raw public key."""
@@ -68,57 +68,82 @@ class SealKind(StrEnum):
     ERROR = "error"
 
 
+class _KeyId(Kind):
+    notation = f"{_KEY_ID_DIGITS} hex digits"
+
+    def read(self, value: Any) -> KeyId:
+        text = check_text(value, _KEY_ID_DIGITS)
+        if len(text) != _KEY_ID_DIGITS or not _HEX.issuperset(text):
+            raise FieldError(f"not a key ID ({_KEY_ID_DIGITS} hex digits)")
+        return KeyId(text)
+
+
+class _Bytes(Kind):
+    """A fixed number of bytes, as base64url."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.notation = f"{size} bytes as base64url"
+
+    def read(self, value: Any) -> bytes:
+        content = _decode_bytes(check_text(value, 2 * self.size))
+        if len(content) != self.size:
+            raise FieldError(f"must be {self.size} bytes")
+        return content
+
+    def write(self, value: bytes) -> str:
+        return encode_bytes(value)
+
+
+class _KindOf(Choice):
+    """The kinds of content that a header of one class may announce."""
+
+    def __init__(self, *allowed: SealKind) -> None:
+        super().__init__(SealKind)
+        self._allowed = allowed
+
+    def read(self, value: Any) -> StrEnum:
+        kind = super().read(value)
+        if kind not in self._allowed:
+            raise FieldError(f"expected {' or '.join(self._allowed)}, got {kind}")
+        return kind
+
+
+_KEY_ID: Final = _KeyId()
+
+
 @dataclass(frozen=True, slots=True)
 class JobHeader:
-    """The header of a sealed payload: readable for all, protected against changes.
+    """The header of a sealed payload: readable for all, protected against changes."""
 
-    Attributes:
-        id, type: the job's ID and type.
-        group: the workers that can open the payload.
-        key: the group's key that the payload is sealed to.
-        enc: encapsulation of HPKE.
-        nonce: nonce of AES-256-GCM.
-        sender: the submitter.
-        until: latest start, in seconds since the epoch; workers refuse the payload afterwards.
-        reply: the submitter's key that the result must be sealed to.
-        signer: the submitter's key of the signature; None without a signature.
-    """
-
-    id: JobId
-    type: JobType
-    group: GroupName
-    key: KeyId
-    enc: bytes
-    nonce: bytes
-    sender: ClientId
-    until: int
-    reply: KeyId
-    signer: KeyId | None
+    kind: Annotated[SealKind, _KindOf(SealKind.JOB), Wire("what is sealed")]
+    id: Annotated[JobId, Wire("the job's ID")]
+    type: Annotated[JobType, Wire("the job's type")]
+    group: Annotated[GroupName, Wire("the workers that can open the payload")]
+    key: Annotated[KeyId, _KEY_ID, Wire("the group's key that the payload is sealed to")]
+    enc: Annotated[bytes, _Bytes(ENCAPSULATION_BYTES), Wire("encapsulation of HPKE")]
+    nonce: Annotated[bytes, _Bytes(NONCE_BYTES), Wire("nonce of AES-256-GCM")]
+    sender: Annotated[ClientId, Wire("the submitter", "from")]
+    until: Annotated[int, Integer(0, LATEST_EXPIRY), Wire("latest start, in seconds since the epoch")]
+    reply: Annotated[KeyId, _KEY_ID, Wire("the submitter's key that the result must be sealed to")]
+    signer: Annotated[KeyId | None, _KEY_ID, Wire("the submitter's key of the signature, if there is one")]
 
 
 @dataclass(frozen=True, slots=True)
 class AnswerHeader:
-    """The header of a sealed result or error text; other attributes are as in `JobHeader`.
+    """The header of a sealed result or error text."""
 
-    Attributes:
-        kind: result or error.
-        attempt: number of the attempt.
-        sender: the worker.
-        to: the submitter.
-        of: `digest` of the sealed payload of this job.
-    """
-
-    kind: SealKind
-    id: JobId
-    type: JobType
-    attempt: int
-    sender: WorkerId
-    to: ClientId
-    key: KeyId
-    enc: bytes
-    nonce: bytes
-    of: bytes
-    signer: KeyId | None
+    kind: Annotated[SealKind, _KindOf(SealKind.RESULT, SealKind.ERROR), Wire("what is sealed")]
+    id: Annotated[JobId, Wire("the job's ID")]
+    type: Annotated[JobType, Wire("the job's type")]
+    attempt: Annotated[int, Integer(1, 1 << 31), Wire("number of the attempt")]
+    sender: Annotated[WorkerId, Wire("the worker", "from")]
+    to: Annotated[ClientId, Wire("the submitter")]
+    key: Annotated[KeyId, _KEY_ID, Wire("the submitter's key that the answer is sealed to")]
+    enc: Annotated[bytes, _Bytes(ENCAPSULATION_BYTES), Wire("encapsulation of HPKE")]
+    nonce: Annotated[bytes, _Bytes(NONCE_BYTES), Wire("nonce of AES-256-GCM")]
+    of: Annotated[bytes, _Bytes(DIGEST_BYTES), Wire("`digest` of the sealed payload of this job")]
+    signer: Annotated[KeyId | None, _KEY_ID, Wire("the worker's key of the signature, if there is one")]
 
 
 Header = TypeVar("Header", JobHeader, AnswerHeader)
@@ -171,47 +196,10 @@ def digest(sealed: str) -> bytes:
 # --- writing ----------------------------------------------------------------------------------------------------------
 
 
-def encode_job_header(header: JobHeader) -> bytes:
+def encode_header(header: JobHeader | AnswerHeader) -> bytes:
     """The header's bytes, as sent."""
-    return _encode_header(
-        {
-            "kind": SealKind.JOB,
-            "id": header.id,
-            "type": header.type,
-            "group": header.group,
-            "key": header.key,
-            "enc": encode_bytes(header.enc),
-            "nonce": encode_bytes(header.nonce),
-            "from": header.sender,
-            "until": header.until,
-            "reply": header.reply,
-            "signer": header.signer,
-        }
-    )
-
-
-def encode_answer_header(header: AnswerHeader) -> bytes:
-    """The header's bytes, as sent."""
-    return _encode_header(
-        {
-            "kind": header.kind,
-            "id": header.id,
-            "type": header.type,
-            "attempt": header.attempt,
-            "from": header.sender,
-            "to": header.to,
-            "key": header.key,
-            "enc": encode_bytes(header.enc),
-            "nonce": encode_bytes(header.nonce),
-            "of": encode_bytes(header.of),
-            "signer": header.signer,
-        }
-    )
-
-
-def _encode_header(fields: dict[str, Any]) -> bytes:
-    present = {name: value for name, value in fields.items() if value is not None}
-    return json.dumps(present, separators=(",", ":")).encode()
+    fields = plan_of(type(header)).write(header)
+    return json.dumps(fields, separators=(",", ":")).encode()
 
 
 def join(associated: bytes, ciphertext: bytes, signature: bytes) -> str:
@@ -234,7 +222,7 @@ def read_job(text: str) -> Envelope[JobHeader]:
     Raises:
         SealRefused: the text is not a sealed payload, or is damaged.
     """
-    return _read(text, _read_job_header)
+    return _read(text, JobHeader)
 
 
 def read_answer(text: str) -> Envelope[AnswerHeader]:
@@ -243,10 +231,10 @@ def read_answer(text: str) -> Envelope[AnswerHeader]:
     Raises:
         SealRefused: the text is not a sealed answer, or is damaged.
     """
-    return _read(text, _read_answer_header)
+    return _read(text, AnswerHeader)
 
 
-def _read(text: str, read_header: Callable[[Fields], Header]) -> Envelope[Header]:
+def _read(text: str, of: type[Header]) -> Envelope[Header]:
     try:
         parts = text.split(".", _PARTS)
         if len(parts) != _PARTS or f"{parts[0]}." != PREFIX:
@@ -258,65 +246,12 @@ def _read(text: str, read_header: Callable[[Fields], Header]) -> Envelope[Header
             raise FieldError(f"its header has more than {_LONGEST_HEADER} bytes")
         if len(ciphertext) < TAG_BYTES:
             raise FieldError("its ciphertext is too short")
-        header = read_header(Fields(parse_json(associated.decode())))
+        header = plan_of(of).read(parse_json(associated.decode()))
         if len(signature) != (0 if header.signer is None else SIGNATURE_BYTES):
             raise FieldError("its signature has the wrong length")
     except ValueError as error:  # UnicodeDecodeError is one
         raise SealRefused(Refusal.DAMAGED, f"damaged: {error}") from None
     return Envelope(header, associated, ciphertext, signature)
-
-
-def _read_job_header(fields: Fields) -> JobHeader:
-    _read_kind(fields, SealKind.JOB)
-    return JobHeader(
-        id=JobId(fields.id("id")),
-        type=JobType(fields.id("type")),
-        group=GroupName(fields.id("group")),
-        key=_read_key_id(fields, "key"),
-        enc=_read_bytes(fields, "enc", ENCAPSULATION_BYTES),
-        nonce=_read_bytes(fields, "nonce", NONCE_BYTES),
-        sender=ClientId(fields.id("from")),
-        until=fields.integer("until", 0, LATEST_EXPIRY),
-        reply=_read_key_id(fields, "reply"),
-        signer=fields.optional("signer", lambda name: _read_key_id(fields, name)),
-    )
-
-
-def _read_answer_header(fields: Fields) -> AnswerHeader:
-    return AnswerHeader(
-        kind=_read_kind(fields, SealKind.RESULT, SealKind.ERROR),
-        id=JobId(fields.id("id")),
-        type=JobType(fields.id("type")),
-        attempt=fields.integer("attempt", 1, 1 << 31),
-        sender=WorkerId(fields.id("from")),
-        to=ClientId(fields.id("to")),
-        key=_read_key_id(fields, "key"),
-        enc=_read_bytes(fields, "enc", ENCAPSULATION_BYTES),
-        nonce=_read_bytes(fields, "nonce", NONCE_BYTES),
-        of=_read_bytes(fields, "of", DIGEST_BYTES),
-        signer=fields.optional("signer", lambda name: _read_key_id(fields, name)),
-    )
-
-
-def _read_kind(fields: Fields, *wanted: SealKind) -> SealKind:
-    kind = fields.choice("kind", SealKind)
-    if kind not in wanted:
-        raise FieldError(f"kind: expected {' or '.join(wanted)}, got {kind}")
-    return kind
-
-
-def _read_key_id(fields: Fields, name: str) -> KeyId:
-    text = fields.text(name, _KEY_ID_DIGITS)
-    if len(text) != _KEY_ID_DIGITS or not _HEX.issuperset(text):
-        raise FieldError(f"{name}: not a key ID ({_KEY_ID_DIGITS} hex digits)")
-    return KeyId(text)
-
-
-def _read_bytes(fields: Fields, name: str, size: int) -> bytes:
-    content = _decode_bytes(fields.text(name, 2 * size))
-    if len(content) != size:
-        raise FieldError(f"{name}: must be {size} bytes")
-    return content
 
 
 def _decode_bytes(text: str) -> bytes:

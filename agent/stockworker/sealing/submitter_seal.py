@@ -13,7 +13,7 @@ from stockworker.sealing.envelope import (
     Refusal,
     SealKind,
     answer_info,
-    encode_job_header,
+    encode_header,
     job_info,
     join,
     read_answer,
@@ -84,6 +84,7 @@ class SubmitterSeal:
         name = GroupName(group.name)
         session = self._sessions.to(group.sealing, job_info(name, key, self._name), now)
         header = JobHeader(
+            kind=SealKind.JOB,
             id=job_id,
             type=job.type,
             group=name,
@@ -95,7 +96,7 @@ class SubmitterSeal:
             reply=reply.id,
             signer=None if signing is None else signing.id,
         )
-        associated = encode_job_header(header)
+        associated = encode_header(header)
         ciphertext = session.seal(header.nonce, job.payload.encode(), associated)
         return join(associated, ciphertext, sign(signing, associated, ciphertext))
 

@@ -14,7 +14,7 @@ from stockworker.sealing.envelope import (
     SealKind,
     answer_info,
     digest,
-    encode_answer_header,
+    encode_header,
     job_info,
     join,
     read_job,
@@ -167,7 +167,7 @@ class WorkerSeal:
             of=opened.of,
             signer=None if signing is None else signing.id,
         )
-        associated = encode_answer_header(header)
+        associated = encode_header(header)
         ciphertext = session.seal(header.nonce, text.encode(), associated)
         return join(associated, ciphertext, sign(signing, associated, ciphertext))
 
