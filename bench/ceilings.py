@@ -5,7 +5,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp
+from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkUp
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.sqlite import open_database, transaction
 from stockworker.protocol.packet import Packet
 from tests.harness.broker import Broker

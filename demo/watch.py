@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Final
 
 from demo.screen import Screen
-from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp
+from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkUp
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State

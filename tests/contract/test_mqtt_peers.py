@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkSettings, LinkUp, PublishRefused
+from stockworker.adapters.mqtt import Backoff, Delivery, LinkDown, LinkUp, PublishRefused
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed, ProtocolMisuse
 from stockworker.pki.certificates import Authority

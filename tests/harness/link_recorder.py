@@ -5,7 +5,8 @@ from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import asynccontextmanager
 from typing import Any, TypeVar
 
-from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkSettings, LinkUp, PublishRefused
+from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkUp, PublishRefused
+from stockworker.adapters.mqtt_connection import LinkSettings
 from tests.harness.broker import Broker
 
 TIMEOUT_S = 20.0

@@ -4,7 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkSettings, LinkUp, PublishRefused
+from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkUp, PublishRefused
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.protocol import codec
 from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet

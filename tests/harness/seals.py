@@ -7,13 +7,12 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from stockworker.client import make_submission
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.messages import Submission
 from stockworker.sealing.envelope import encode_bytes
-from stockworker.sealing.keyring import Entry, Holder, Keyring, key_id
+from stockworker.sealing.keyring import Entry, Holder, Keyring
 from stockworker.sealing.keys import KeyFile, OpeningKey, SigningKey
 from stockworker.sealing.submitter_seal import SubmitterSeal
 from stockworker.sealing.worker_seal import WorkerSeal
@@ -26,15 +25,11 @@ DESK, EDGE, PRICES = ClientId("desk-1"), WorkerId("edge-7-1"), "prices"
 
 
 def signing_key() -> SigningKey:
-    private = Ed25519PrivateKey.generate()
-    public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return SigningKey(key_id(public), public, private)
+    return SigningKey.of(Ed25519PrivateKey.generate())
 
 
 def opening_key(private: X25519PrivateKey | None = None) -> OpeningKey:
-    private = private or X25519PrivateKey.generate()
-    public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-    return OpeningKey(key_id(public), public, private)
+    return OpeningKey.of(private or X25519PrivateKey.generate())
 
 
 def identity() -> KeyFile:

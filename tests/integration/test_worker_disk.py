@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.adapters.mqtt import LinkSettings
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import Notifier
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import Limits, PythonHandler

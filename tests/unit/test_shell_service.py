@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.adapters.mqtt import Delivery, LinkItem, LinkSettings, LinkUp, PublishRefused
+from stockworker.adapters.mqtt import Delivery, LinkItem, LinkUp, PublishRefused
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import Notifier
 from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.logs.events import Ready

@@ -6,7 +6,6 @@ import socket
 import ssl
 from collections.abc import Collection
 from contextlib import closing
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
@@ -29,8 +28,6 @@ others use the link-local 169.254.169.254."""
 class FetchError(StockworkerError):
     """The fetch failed. The text names the address without its query, which may contain a key."""
 
-    code = "fetch"
-
     def __init__(self, url: str, reason: str, *, retryable: bool) -> None:
         super().__init__(f"{_shown(url)}: {reason}")
         self.retryable = retryable
@@ -39,16 +36,12 @@ class FetchError(StockworkerError):
 class HostUnreachable(FetchError):
     """There was no answer, or an incomplete one. A later attempt may succeed."""
 
-    code = "unreachable"
-
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(url, reason, retryable=True)
 
 
 class HttpStatus(FetchError):
     """The server answered with an error; `retryable` if the server is at fault, or asks for a later attempt."""
-
-    code = "http_status"
 
     def __init__(self, url: str, status: int) -> None:
         phrase = http.client.responses.get(status, "unknown status")
@@ -59,33 +52,16 @@ class HttpStatus(FetchError):
 class AddressRefused(FetchError):
     """The fetch is not allowed: a wrong scheme or host, an invalid address, or too large an answer."""
 
-    code = "refused"
-
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(url, reason, retryable=False)
-
-
-@dataclass(frozen=True, slots=True)
-class Response:
-    """A successful answer.
-
-    Attributes:
-        body: without its content encoding.
-        content_type: the media type in lower case, without parameters; empty if the server names none.
-    """
-
-    body: bytes
-    content_type: str
 
 
 class ForeignHost(AddressRefused):
     """The address, or the target of a redirect, is on a host that is not allowed."""
 
-    code = "foreign_host"
 
-
-def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Collection[str]) -> Response:
-    """Get `url`. Follows redirects, but never from HTTPS to HTTP, and ignores proxies in the environment.
+def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Collection[str]) -> bytes:
+    """Get the body of `url`. Follows redirects, but never from HTTPS to HTTP, and ignores proxies in the environment.
 
     Args:
         url: an http or https address.
@@ -182,7 +158,7 @@ def _hands_out_credentials(address: str) -> bool:
     return found.is_link_local or found in _CLOUD_METADATA
 
 
-def _read(url: str, answer: http.client.HTTPResponse, deadline: float, limit_bytes: int) -> Response:
+def _read(url: str, answer: http.client.HTTPResponse, deadline: float, limit_bytes: int) -> bytes:
     if not 200 <= answer.status < 300:  # noqa: PLR2004 (2xx is success: RFC 9110, section 15.3)
         raise HttpStatus(url, answer.status)
     body = bytearray()
@@ -194,8 +170,7 @@ def _read(url: str, answer: http.client.HTTPResponse, deadline: float, limit_byt
             raise HostUnreachable(url, f"too slow: {len(body):,} bytes so far")
     if answer.length:  # read1 does not distinguish an incomplete answer from a complete one
         raise HostUnreachable(url, f"broke off {answer.length:,} bytes before the end")
-    content_type = answer.headers.get_content_type() if "Content-Type" in answer.headers else ""
-    return Response(_decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes), content_type)
+    return _decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes)
 
 
 def _decoded(url: str, body: bytes, encoding: str, limit_bytes: int) -> bytes:

@@ -31,7 +31,6 @@ from stockworker.adapters.mqtt_reasons import (
     PACKET_TOO_LARGE,
     SESSION_TAKEN_OVER,
     SUCCESS,
-    reason_name,
 )
 from stockworker.adapters.mqtt_unconfirmed import Unconfirmed
 from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, PacketTooLarge
@@ -40,20 +39,6 @@ from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.logs import log_event
 from stockworker.logs.events import ConnectionDead
 from stockworker.protocol.packet import Packet
-
-__all__ = [
-    "Backoff",
-    "Delayed",
-    "Delivery",
-    "Link",
-    "LinkDown",
-    "LinkItem",
-    "LinkSettings",
-    "LinkUp",
-    "PublishRefused",
-    "Takeovers",
-    "reason_name",
-]
 
 _log = logging.getLogger(__name__)
 

@@ -10,17 +10,9 @@ from random import SystemRandom
 from typing import Final
 
 from stockworker.adapters import clock
-from stockworker.adapters.mqtt import (
-    Delivery,
-    Link,
-    LinkDown,
-    LinkItem,
-    LinkSettings,
-    LinkUp,
-    PublishRefused,
-    reason_name,
-)
-from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.adapters.mqtt import Delivery, Link, LinkDown, LinkItem, LinkUp, PublishRefused
+from stockworker.adapters.mqtt_connection import LinkSettings
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_name
 from stockworker.cli.identity import Participant
 from stockworker.cli.local_checks import validity
 from stockworker.client import make_submission

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.client_ids import private_client_id
-from stockworker.adapters.mqtt import LinkSettings
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import watchdog_s
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler, load

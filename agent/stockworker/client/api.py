@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 from stockworker.adapters import clock
-from stockworker.adapters.mqtt import LinkSettings
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.client.completions import Completion, Completions, Watch
 from stockworker.client.conversation import Conversation
 from stockworker.client.sealing import ClientSealing

@@ -18,18 +18,9 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.inbox import Inbox
-from stockworker.adapters.mqtt import (
-    Delayed,
-    Delivery,
-    Link,
-    LinkDown,
-    LinkItem,
-    LinkSettings,
-    LinkUp,
-    PublishRefused,
-    reason_name,
-)
-from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkUp, PublishRefused
+from stockworker.adapters.mqtt_connection import LinkSettings
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_name
 from stockworker.errors import AccessDenied, ConnectionFailed, DecodeError, NoAnswer
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, make_token

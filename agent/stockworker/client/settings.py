@@ -1,6 +1,6 @@
 """Settings of a connection and the client's ID, from the configuration; for clients and both services."""
 
-from stockworker.adapters.mqtt import LinkSettings
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.tls import TlsFiles, common_name
 from stockworker.config import Config
 from stockworker.errors import ConfigError

@@ -8,7 +8,8 @@ from typing import Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
-from stockworker.adapters.mqtt import Delayed, LinkSettings
+from stockworker.adapters.mqtt import Delayed
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.effects import Denied, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine

@@ -252,7 +252,7 @@ def _read(source: str, settings: ImportSettings) -> bytes:
 def _download(url: str, settings: ImportSettings) -> bytes:
     hosts = frozenset(host.lower() for host in settings.import_hosts)
     try:
-        return fetch(url, timeout_s=settings.timeout_s, limit_bytes=settings.limit_bytes, hosts=hosts).body
+        return fetch(url, timeout_s=settings.timeout_s, limit_bytes=settings.limit_bytes, hosts=hosts)
     except ForeignHost as error:
         raise FOREIGN_HOST.error(problem=error) from error
     except FetchError as error:

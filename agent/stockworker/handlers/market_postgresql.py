@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import fields
 from datetime import date
 from typing import Any, Final
 
@@ -74,15 +75,7 @@ class PostgresqlMarketStore:
     def upsert_bars(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
         by_day = {bar.day: bar for bar in bars}
         rows = [by_day[day] for day in sorted(by_day)]  # every process locks rows in the same order: no deadlocks
-        columns = (
-            [bar.day for bar in rows],
-            [bar.open for bar in rows],
-            [bar.high for bar in rows],
-            [bar.low for bar in rows],
-            [bar.close for bar in rows],
-            [bar.volume for bar in rows],
-            [bar.adjusted_close for bar in rows],
-        )
+        columns = ([getattr(bar, each.name) for bar in rows] for each in fields(Bar))
         written = [was_inserted for (was_inserted,) in self._connection.execute(_UPSERT_BARS, (symbol, *columns))]
         inserted = sum(written)
         return UpsertCounts(inserted, updated=len(written) - inserted, unchanged=len(rows) - len(written))

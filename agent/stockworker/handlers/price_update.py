@@ -173,8 +173,8 @@ def _fetch(symbol: str, since: date, settings: UpdateSettings) -> ParsedBars:
     url = settings.provider.replace("{symbol}", quote(symbol, safe="")).replace("{since}", since.isoformat())
     limit_bytes = settings.limit_mib * _MIB
     try:
-        answer = fetch(url, timeout_s=settings.timeout_s, limit_bytes=limit_bytes, hosts={settings.host})
-        return parse_bars(answer.body, None, Expected(symbol=symbol, columns={}, latest_day=tomorrow()))
+        body = fetch(url, timeout_s=settings.timeout_s, limit_bytes=limit_bytes, hosts={settings.host})
+        return parse_bars(body, None, Expected(symbol=symbol, columns={}, latest_day=tomorrow()))
     except FetchError as error:
         if error.retryable:
             raise

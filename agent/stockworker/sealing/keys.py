@@ -10,7 +10,7 @@ import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, Generic, Self, TypeVar
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
@@ -34,24 +34,27 @@ _CREATED: Final = "%Y-%m-%dT%H:%M:%SZ"
 _LARGEST_FILE: Final = 1024 * 1024
 
 
-@dataclass(frozen=True, slots=True)
-class SigningKey:
-    """An Ed25519 key; `created` is None if the file has no creation time."""
-
-    id: KeyId
-    public: bytes
-    private: Ed25519PrivateKey = field(repr=False, compare=False)
-    created: datetime | None = None
+Private = TypeVar("Private", Ed25519PrivateKey, X25519PrivateKey)
 
 
 @dataclass(frozen=True, slots=True)
-class OpeningKey:
-    """An X25519 key; `created` is None if the file has no creation time."""
+class OwnKey(Generic[Private]):
+    """A private key with its public one; `created` is None if the file has no creation time."""
 
     id: KeyId
     public: bytes
-    private: X25519PrivateKey = field(repr=False, compare=False)
+    private: Private = field(repr=False, compare=False)
     created: datetime | None = None
+
+    @classmethod
+    def of(cls, private: Private, created: datetime | None = None) -> Self:
+        """Add the public key and its ID."""
+        public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
+        return cls(key_id(public), public, private, created)
+
+
+SigningKey = OwnKey[Ed25519PrivateKey]
+OpeningKey = OwnKey[X25519PrivateKey]
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,11 +82,9 @@ def load(path: Path) -> KeyFile:
             continue
         match _read_pem(path, block["pem"]):
             case Ed25519PrivateKey() as private:
-                public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-                signing.append(SigningKey(key_id(public), public, private, created))
+                signing.append(SigningKey.of(private, created))
             case X25519PrivateKey() as private:
-                public = private.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
-                opening.append(OpeningKey(key_id(public), public, private, created))
+                opening.append(OpeningKey.of(private, created))
             case _:
                 raise ConfigError(f"{path}: contains a key that is neither Ed25519 nor X25519; remove it")
     if not signing and not opening:

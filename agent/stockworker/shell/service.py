@@ -38,18 +38,9 @@ from stockworker.adapters import clock
 from stockworker.adapters.certificate_watch import CertificateWatch
 from stockworker.adapters.deadlines import Deadline
 from stockworker.adapters.inbox import Inbox
-from stockworker.adapters.mqtt import (
-    Delayed,
-    Delivery,
-    Link,
-    LinkDown,
-    LinkItem,
-    LinkSettings,
-    LinkUp,
-    PublishRefused,
-    reason_name,
-)
-from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
+from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkUp, PublishRefused
+from stockworker.adapters.mqtt_connection import LinkSettings
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_name
 from stockworker.adapters.systemd import Notifier
 from stockworker.adapters.watchdog import Watchdog
 from stockworker.errors import ConfigError

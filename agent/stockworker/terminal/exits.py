@@ -18,8 +18,6 @@ from stockworker.errors import (
 class UsageError(StockworkerError):
     """An argument, a payload or a line of a batch is not usable."""
 
-    code = "usage"
-
 
 class Exit(IntEnum):
     """An exit status; 64 to 78 are those of sysexits.h."""

@@ -12,7 +12,7 @@ from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Delegation
 from stockworker.adapters.deadlines import Deadline
-from stockworker.adapters.mqtt import LinkSettings
+from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import Notifier
 from stockworker.handlers.spec import HandlerSpec
 from stockworker.logs import events as logged
