@@ -320,9 +320,8 @@ async def _nothing(**_options: object) -> None:
 def _closed_by_peer(error: Exception | None) -> ConnectionEnd:
     if error is None:
         return ConnectionEnd("the broker closed the connection without a reason", by_peer=True)
-    return ConnectionEnd(
-        explain_error(error)
-    )  # a reset: to disconnect a client, a broker closes the connection instead
+    # A reset: to disconnect a client, a broker closes the connection instead.
+    return ConnectionEnd(explain_error(error))
 
 
 def _message(packet: Packet) -> Any:

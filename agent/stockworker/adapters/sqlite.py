@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
-from sqlite3 import Connection, DatabaseError, IntegrityError, OperationalError, Row, connect
+from sqlite3 import Connection, DatabaseError, IntegrityError, OperationalError, connect
 from tempfile import NamedTemporaryFile
 from typing import Final, TypeGuard
 
@@ -33,7 +33,6 @@ __all__ = [
     "DatabaseError",
     "IntegrityError",
     "OperationalError",
-    "Row",
     "back_up",
     "check_integrity",
     "connect",
@@ -102,9 +101,8 @@ def open_database(
         connection.execute("ROLLBACK")
         if version < len(migrations):
             with transaction(connection):
-                version = _version(
-                    connection, path, application_id, len(migrations)
-                )  # another process may have finished
+                # Another process may have finished.
+                version = _version(connection, path, application_id, len(migrations))
                 _migrate(connection, application_id, version, migrations)
     except BaseException as error:
         connection.close()
@@ -238,9 +236,8 @@ def _create(path: Path) -> None:
     it as a new one. An existing file must not be opened here: closing it would drop the locks of other connections of this
     process (https://sqlite.org/howtocorrupt.html, section 2.2).
     """
-    has_log = path.with_name(
-        f"{path.name}-wal"
-    ).exists()  # checked first: another process makes the file before its log
+    # Checked first: another process makes the file before its log.
+    has_log = path.with_name(f"{path.name}-wal").exists()
     if path.exists():
         if path.stat().st_size == 0:
             raise damaged(path, "the file is empty")

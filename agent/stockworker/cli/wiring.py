@@ -132,9 +132,8 @@ def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str],
     limits = Limits(allowed.memory_bytes, cpu_s, allowed.open_files, allowed.processors)
     settings = handler.read_settings(job_type)
     if handler.command is not None:
-        return CommandHandler(
-            handler.command, settings, limits
-        )  # external programs do not get the location of the database
+        # External programs do not get the location of the database.
+        return CommandHandler(handler.command, settings, limits)
     function = handler.python or functions.get(job_type)
     if function is None:
         raise ConfigError(

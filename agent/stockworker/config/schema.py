@@ -261,12 +261,13 @@ class Handler:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketData:
+    # An address may hold a password.
     location: str = _key(
         "/var/lib/stockworker/market/market.sqlite3",
         LOCATION,
         "Store of the built-in job types for bars: a SQLite file or a PostgreSQL database.",
         secret=True,
-    )  # an address may hold a password
+    )
     location_file: Path | None = _key(
         None, SECRET_FILE, "File whose first line is the location. Replaces a `location` that contains a password."
     )

@@ -12,6 +12,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Final
 
 from stockworker.handlers.api import Json
@@ -63,6 +64,9 @@ class Indicator:
     differs: str = ""
     takes_bars: bool = False
     outputs: Mapping[str, str] = field(default_factory=dict)
+
+
+_of_bars: Final = partial(Indicator, takes_bars=True)
 
 
 def _period(default: int, lowest: int = 1) -> tuple[Parameter]:
@@ -152,13 +156,12 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         source="P. J. Kaufman, Smarter Trading (1995)",
         differs="If no close changed for n days, the efficiency ratio is 0; in TA-Lib it is 1.",
     ),
-    "vwma": Indicator(
+    "vwma": _of_bars(
         "Volume-weighted moving average",
         "VWMA",
         _period(20),
         _one_period,
         "Sum of C · V over n days / sum of V. Null if nothing was traded.",
-        takes_bars=True,
     ),
     "rsi": Indicator(
         "Relative strength index",
@@ -208,17 +211,16 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         _one_period,
         "Standard deviation of the last n closes, as a population (divided by n).",
     ),
-    "donchian": Indicator(
+    "donchian": _of_bars(
         "Donchian channel",
         "DonchianChannels",
         _period(20),
         _one_period,
         "lower: lowest L of n days. upper: highest H. middle: their mean.",
         source="R. D. Donchian, Trend Following Methods in Commodity Price Analysis (1957)",
-        takes_bars=True,
         outputs={"lower": "lb", "middle": "cb", "upper": "ub"},
     ),
-    "atr": Indicator(
+    "atr": _of_bars(
         "Average true range",
         "ATR",
         _period(14),
@@ -227,9 +229,8 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "the smaller of L and the close before; H - L on the first day.",
         source=_WILDER,
         differs=_FIRST_DAY,
-        takes_bars=True,
     ),
-    "natr": Indicator(
+    "natr": _of_bars(
         "Normalized average true range",
         "NATR",
         _period(14),
@@ -237,9 +238,8 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "100 ATR / C.",
         source=f"J. Forman, Cross-Market Evaluations with Normalized Average True Range, {_MAGAZINE} 24 (2006)",
         differs=_FIRST_DAY,
-        takes_bars=True,
     ),
-    "stochastic": Indicator(
+    "stochastic": _of_bars(
         "Fast stochastic oscillator",
         "Stoch",
         _periods(period=14, smooth_d=3),
@@ -247,10 +247,9 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "k: 100 (C - lowest L of n days) / (highest H - lowest L). d: SMA of k over smooth_d days.",
         source=f"G. C. Lane, Lane's Stochastics, {_MAGAZINE} 2 (1984)",
         differs="If the highest H is the lowest L, k is 100; in TA-Lib it is 0.",
-        takes_bars=True,
         outputs={"k": "k", "d": "d"},
     ),
-    "williams_r": Indicator(
+    "williams_r": _of_bars(
         "Williams' %R",
         "Williams",
         _period(14),
@@ -258,9 +257,8 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "-100 (highest H of n days - C) / (highest H - lowest L).",
         source="L. Williams, How I Made One Million Dollars Last Year Trading Commodities (1973)",
         differs=_LAST_VALUE.format("the highest H is the lowest L"),
-        takes_bars=True,
     ),
-    "adx": Indicator(
+    "adx": _of_bars(
         "Average directional movement index",
         "ADX",
         _periods(di_period=14, period=14),
@@ -269,20 +267,18 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "100 |plus_di - minus_di| / (plus_di + minus_di), over n days. All with Wilder's smoothing.",
         source=_WILDER,
         differs=f"{_FIRST_DAY} Its first smoothed movements are sums over one day less.",
-        takes_bars=True,
         outputs={"adx": "adx", "plus_di": "plus_di", "minus_di": "minus_di"},
     ),
-    "aroon": Indicator(
+    "aroon": _of_bars(
         "Aroon",
         "Aroon",
         _period(25),
         _period_of_changes,
         "up: 100 (n - days since the highest H of n + 1 days) / n. down: the same with the lowest L.",
         source=f"T. S. Chande, A Time Price Oscillator, {_MAGAZINE} 13 (1995)",
-        takes_bars=True,
         outputs={"up": "up", "down": "down"},
     ),
-    "cci": Indicator(
+    "cci": _of_bars(
         "Commodity channel index",
         "CCI",
         _period(20),
@@ -290,9 +286,8 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "(p - SMA(p)) / (0.015 · mean |p - SMA(p)|) with the typical price p = (H + L + C) / 3.",
         source="D. R. Lambert, Commodity Channel Index: Tool for Trading Cyclic Trends, Commodities (1980)",
         differs="If no typical price changed for n days, it is null; in TA-Lib it is 0.",
-        takes_bars=True,
     ),
-    "ultimate_oscillator": Indicator(
+    "ultimate_oscillator": _of_bars(
         "Ultimate oscillator",
         "UO",
         _periods(fast=7, middle=14, slow=28),
@@ -301,9 +296,8 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "ranges of n days. Buying pressure: C less the smaller of L and the close before.",
         source=f"L. Williams, The Ultimate Oscillator, {_MAGAZINE} 3 (1985)",
         differs=_LAST_VALUE.format("a sum of true ranges is 0"),
-        takes_bars=True,
     ),
-    "balance_of_power": Indicator(
+    "balance_of_power": _of_bars(
         "Balance of power",
         "BOP",
         (),
@@ -311,18 +305,16 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "(C - open) / (H - L).",
         source=f"I. Livshin, Balance of Market Power, {_MAGAZINE} 19 (2001)",
         differs=_LAST_VALUE.format("H is L"),
-        takes_bars=True,
     ),
-    "obv": Indicator(
+    "obv": _of_bars(
         "On-balance volume",
         "OBV",
         (),
         lambda: 1,
         "V of the first day; then plus V if C rises, minus V if it falls.",
         source="J. E. Granville, Granville's New Key to Stock Market Profits (1963)",
-        takes_bars=True,
     ),
-    "accumulation_distribution": Indicator(
+    "accumulation_distribution": _of_bars(
         "Accumulation/distribution line",
         "AccuDist",
         (),
@@ -330,9 +322,8 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "Running sum of V · ((C - L) - (H - C)) / (H - L).",
         source="M. Chaikin",
         differs=_NO_RANGE_YET,
-        takes_bars=True,
     ),
-    "chaikin_oscillator": Indicator(
+    "chaikin_oscillator": _of_bars(
         "Chaikin oscillator",
         "ChaikinOsc",
         _periods(fast=3, slow=10),
@@ -340,7 +331,6 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         "EMA(fast) - EMA(slow) of the accumulation/distribution line.",
         source="M. Chaikin",
         differs=f"The averages begin with an SMA; in TA-Lib with their first input. {_NO_RANGE_YET}",
-        takes_bars=True,
     ),
 }
 """Every indicator, by the name that a payload uses."""

@@ -66,12 +66,18 @@ def _event(level: Level, text: str, meaning: str) -> Callable[[type[E]], type[E]
 
 
 @dataclass(frozen=True, kw_only=True)
-class _AttemptOfJob(LogEvent):
-    """An event about the newest attempt of a job, in the dispatcher. `worker` has, or last had, the lease."""
+class _OfAttempt(LogEvent):
+    """An event about an attempt."""
 
     job: str
     type: str
     attempt: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class _AttemptOfJob(_OfAttempt):
+    """An event about the newest attempt of a job, in the dispatcher. `worker` has, or last had, the lease."""
+
     worker: str | None
 
 
@@ -419,10 +425,7 @@ class LimitUnenforced(LogEvent):
 
 
 @_event(Level.INFO, "finished a job", "The result is in the worker's journal, and will be reported.")
-class AttemptCompleted(LogEvent):
-    job: str
-    type: str
-    attempt: int
+class AttemptCompleted(_OfAttempt):
     ran_s: float
 
 
@@ -441,10 +444,7 @@ class AttemptFailed(LogEvent):
 
 
 @_event(Level.INFO, "handler", "A line that a handler logged, at the level that the handler chose.")
-class HandlerLog(LogEvent):
-    job: str
-    type: str
-    attempt: int
+class HandlerLog(_OfAttempt):
     message: str
 
 
@@ -501,10 +501,7 @@ class JournalQuarantined(LogEvent):
     "The results that could not be reported exceed `worker.journal_quota`. The worker reports the job as failed for this "
     "reason, and the dispatcher tries it again while it has attempts left. Raise the quota for longer outages.",
 )
-class ResultEvicted(LogEvent):
-    job: str
-    type: str
-    attempt: int
+class ResultEvicted(_OfAttempt):
     bytes: int
 
 

@@ -37,7 +37,7 @@ _LARGEST_FILE: Final = 1024 * 1024
 Private = TypeVar("Private", Ed25519PrivateKey, X25519PrivateKey)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)  # without slots, which a frozen generic class can't have: `SigningKey(…)` would fail
 class OwnKey(Generic[Private]):
     """A private key with its public one; `created` is None if the file has no creation time."""
 

@@ -270,10 +270,8 @@ def _limiting(limits: Limits) -> list[str]:
     if limits.memory_bytes is not None:
         commands.append(f"ulimit -d {limits.memory_bytes // 1024}")
     if limits.cpu_s is not None:
-        commands += [
-            f"ulimit -S -t {limits.cpu_s}",
-            f"ulimit -H -t {limits.cpu_s + 1}",
-        ]  # SIGXCPU names the reason, SIGKILL cannot be ignored
+        # SIGXCPU names the reason, SIGKILL cannot be ignored.
+        commands += [f"ulimit -S -t {limits.cpu_s}", f"ulimit -H -t {limits.cpu_s + 1}"]
     if limits.open_files is not None:
         commands.append(f"ulimit -n {limits.open_files}")
     return commands

@@ -49,6 +49,7 @@ from stockworker.protocol.messages import (
     Control,
     ControlAction,
     Heartbeat,
+    Message,
     Presence,
     Progress,
     Register,
@@ -310,7 +311,7 @@ class WorkerMachine:
             if nothing_to_wait_for or now >= self._idle_since + _FAREWELL_S:
                 self._left = True
                 if self._link_up and not self.unreported:
-                    self._effects.append(Send(Unregister(self._identity.worker_id, self._identity.incarnation)))
+                    self._send(Unregister(self._identity.worker_id, self._identity.incarnation))
                 self._effects.append(Leave())
 
     # --- space --------------------------------------------------------------------------------------------------------
@@ -334,9 +335,8 @@ class WorkerMachine:
 
     @property
     def _window(self) -> int:
-        return (
-            0 if self._drain is not None or self._disk_pressure else self._lease_window.window(self._capabilities.slots)
-        )
+        wants_none = self._drain is not None or self._disk_pressure
+        return 0 if wants_none else self._lease_window.window(self._capabilities.slots)
 
     def _send_new_window(self) -> None:
         if self._window != self._sent_window:
@@ -355,16 +355,14 @@ class WorkerMachine:
 
     def _register(self, now: float) -> None:
         identity, capabilities = self._identity, self._capabilities
-        self._effects.append(
-            Send(
-                Register(
-                    identity.worker_id,
-                    identity.incarnation,
-                    identity.version,
-                    capabilities.slots,
-                    capabilities.types,
-                    capabilities.tags,
-                )
+        self._send(
+            Register(
+                identity.worker_id,
+                identity.incarnation,
+                identity.version,
+                capabilities.slots,
+                capabilities.types,
+                capabilities.tags,
             )
         )
         self._request_due = self._heartbeat_due = now
@@ -378,7 +376,7 @@ class WorkerMachine:
         self._report(now)
         if now >= self._heartbeat_due:
             self._heartbeat_due = now + self._intervals.heartbeat_interval_s
-            self._effects.append(Send(self._heartbeat(now)))
+            self._send(self._heartbeat(now))
 
     def _report(self, now: float) -> None:
         """Report what is not acknowledged: the oldest first, some again."""
@@ -390,7 +388,7 @@ class WorkerMachine:
                 lease.reported_at = now
                 due.append(lease.report)
         for batch in in_batches(due, _report_size):
-            self._effects.append(Send(Report(self._identity.worker_id, batch)))
+            self._send(Report(self._identity.worker_id, batch))
 
     @property
     def _next_request(self) -> float:
@@ -402,19 +400,17 @@ class WorkerMachine:
         self._sent_window = self._window
         self._window_sent_at = now
         self._unsent_changes.clear()
-        self._effects.append(
-            Send(
-                Request(
-                    worker_id=self._identity.worker_id,
-                    incarnation=self._identity.incarnation,
-                    slots=self._capabilities.slots,
-                    window=self._sent_window,
-                    types=self._capabilities.types,
-                    tags=self._capabilities.tags,
-                    version=self._identity.version,
-                    leases=tuple(islice(self._leases.reported(), MAX_LEASES)),
-                    disk_pressure=self._disk_pressure and self._drain is None,
-                )
+        self._send(
+            Request(
+                worker_id=self._identity.worker_id,
+                incarnation=self._identity.incarnation,
+                slots=self._capabilities.slots,
+                window=self._sent_window,
+                types=self._capabilities.types,
+                tags=self._capabilities.tags,
+                version=self._identity.version,
+                leases=tuple(islice(self._leases.reported(), MAX_LEASES)),
+                disk_pressure=self._disk_pressure and self._drain is None,
             )
         )
 
@@ -433,8 +429,7 @@ class WorkerMachine:
     def _progressed(self, event: Progressed) -> None:
         lease = self._leases.get(event.token)
         if lease is not None and self._link_up:
-            message = Progress(self._identity.worker_id, lease.assignment.job_id, event.fraction, event.text)
-            self._effects.append(Send(message))
+            self._send(Progress(self._identity.worker_id, lease.assignment.job_id, event.fraction, event.text))
 
     def _log_attempt(self, lease: WorkerLease, result: AttemptResult) -> None:
         job = lease.assignment
@@ -449,6 +444,9 @@ class WorkerMachine:
                 job=job.job_id, type=job.type, attempt=job.attempt, outcome=outcome, reason=reason, ran_s=ran_s
             )
         )
+
+    def _send(self, message: Message) -> None:
+        self._effects.append(Send(message))
 
     def _log(self, event: LogEvent) -> None:
         self._effects.append(event)
