@@ -1,5 +1,6 @@
 """A replacement for systemd: sd_notify(3) over a real socket, and a watchdog that only records."""
 
+import re
 import socket
 import threading
 from types import TracebackType
@@ -83,9 +84,9 @@ class ServiceManager:
         wait_until(lambda: len(found()) >= times, f"{beginning} arrives {times} times", TIMEOUT_S)
         return found()[-1]
 
-    def await_status(self, text: str) -> None:
-        """Wait until the status contains a text."""
-        wait_until(lambda: text in self.status, f"the status contains {text!r}", TIMEOUT_S)
+    def await_status(self, pattern: str) -> None:
+        """Wait until the status begins with something that this regular expression matches."""
+        wait_until(lambda: re.match(pattern, self.status), f"the status matches {pattern!r}", TIMEOUT_S)
 
     def _fed(self) -> list[float]:
         return [at for at, text in self._received if _PING in text or "READY=1" in text]
