@@ -45,6 +45,7 @@ from stockworker.protocol.messages import (
     Message,
     Monitor,
     Notice,
+    Order,
     Receipt,
     ReceiptStatus,
     Register,
@@ -390,21 +391,16 @@ class Dispatching(RuleBasedStateMachine):
             elif isinstance(event, Submit) and event.reply is not None:
                 submitted += len(event.jobs)
         entries = [entry for receipt in sent(effects, Receipt) for entry in receipt.entries]
-        asked = sum(
-            isinstance(event, CancelJob | RetryJob | SetPause | SetDrain) and event.reply is not None
-            for event in events
-        )
-        assert len(entries) == submitted + asked
+        orders = [event for event in events if isinstance(event, Order) and event.reply is not None]
+        assert len(entries) == submitted + len(orders)
+        accepted = [entry for entry in entries if entry.status is not ReceiptStatus.REJECTED]
+        about_no_job = [order for order in orders if not isinstance(order, CancelJob | RetryJob)]
+        assert [entry.job_id for entry in accepted].count(None) == len(about_no_job)
+        assert {entry.job_id for entry in accepted if entry.holder is None} - {None} <= stored
         for entry in entries:
             if entry.holder is not None:
                 assert entry.status in {ReceiptStatus.DUPLICATE, ReceiptStatus.REJECTED}
                 assert entry.holder in stored
-            elif entry.status not in {
-                ReceiptStatus.REJECTED,
-                ReceiptStatus.DISPATCH_STOPPED,
-                ReceiptStatus.DISPATCH_RESUMED,
-            }:
-                assert entry.job_id in stored
 
     # --- laws ---------------------------------------------------------------------------------------------------------
 
