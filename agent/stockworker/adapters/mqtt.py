@@ -26,12 +26,7 @@ from typing import Final
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt_connection import BrokerUnreachable, Connection, LinkSettings
 from stockworker.adapters.mqtt_echo import Echo, is_delayed
-from stockworker.adapters.mqtt_reasons import (
-    NO_MATCHING_SUBSCRIBERS,
-    PACKET_TOO_LARGE,
-    SESSION_TAKEN_OVER,
-    SUCCESS,
-)
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, PACKET_TOO_LARGE, SESSION_TAKEN_OVER, SUCCESS
 from stockworker.adapters.mqtt_unconfirmed import Unconfirmed
 from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, PacketTooLarge
 from stockworker.adapters.stacks import stack_of_tasks

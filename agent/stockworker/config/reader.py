@@ -4,17 +4,7 @@ import dataclasses
 from collections.abc import Iterator, Mapping
 
 from stockworker.config.document import Items, Node, Place, Problem, Scalar, Table, quoted
-from stockworker.config.kinds import (
-    AnyKind,
-    Each,
-    Free,
-    ListOf,
-    Section,
-    Value,
-    ValueKind,
-    Wrong,
-    json_value,
-)
+from stockworker.config.kinds import AnyKind, Each, Free, ListOf, Section, Value, ValueKind, Wrong, json_value
 from stockworker.config.schema import Config, keys
 from stockworker.protocol.suggestion import suggestion
 

@@ -1,6 +1,7 @@
 """Answers queries about jobs from the store, in a message that fits on the wire."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from types import MappingProxyType
 from typing import Final
 
@@ -91,13 +92,6 @@ def _view(job: JobRecord, result: str | None) -> JobView:
 
 
 def _attempt_view(attempt: Attempt) -> AttemptView:
-    return AttemptView(
-        number=attempt.number,
-        worker=attempt.worker,
-        token=attempt.token,
-        assigned_at=attempt.assigned_at,
-        ended_at=attempt.ended_at,
-        outcome=attempt.outcome,
-        ran_s=attempt.ran_s,
-        error=attempt.error,
-    )
+    fields = asdict(attempt)
+    del fields["job_id"]  # the explanation around it has that
+    return AttemptView(**fields)

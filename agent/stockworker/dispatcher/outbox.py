@@ -123,14 +123,8 @@ def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Se
     longest = max(1, len(answers.stored), len(answers.stale))
     for start in range(0, longest, _TOKENS_PER_MESSAGE):
         part = slice(start, start + _TOKENS_PER_MESSAGE)
-        yield Send(
-            Ack(
-                worker_id,
-                stored=tuple(answers.stored[part]),
-                stale=tuple(answers.stale[part]),
-                lease_s=lease_s,
-            )
-        )
+        stored, stale = tuple(answers.stored[part]), tuple(answers.stale[part])
+        yield Send(Ack(worker_id, stored=stored, stale=stale, lease_s=lease_s))
 
 
 def _reason(job: JobRecord) -> str | None:

@@ -193,10 +193,6 @@ class Fields:
         """A whole number within bounds, both included."""
         return self._read(name, lambda value: check_integer(value, lowest, highest))
 
-    def choice(self, name: str, of: type[E]) -> E:
-        """One of the words of an enumeration."""
-        return self._read(name, lambda value: check_choice(value, of))
-
     def optional(self, name: str, read: Callable[[str], T]) -> T | None:
         """What `read` returns, or None where the field is absent or null."""
         return None if self._object.get(name) is None else read(name)

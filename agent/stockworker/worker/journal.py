@@ -121,19 +121,11 @@ class Journal:
     def _write(self, entry: Entry) -> None:
         match entry:
             case Accept(assignment=job, start_by=start_by):
+                row = (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.no_crash_budget)
                 self._connection.execute(
                     "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload, strict, start_by) "
                     "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (
-                        job.token,
-                        job.job_id,
-                        job.type,
-                        job.attempt,
-                        job.timeout_s,
-                        job.payload,
-                        job.no_crash_budget,
-                        start_by,
-                    ),
+                    (*row, start_by),
                 )
             case MarkStarted(token=token):
                 self._connection.execute("UPDATE lease SET started = 1 WHERE token = ?", (token,))
@@ -142,14 +134,7 @@ class Journal:
                 self._connection.execute(
                     "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? "
                     "WHERE token = ?",
-                    (
-                        str(report.outcome),
-                        report.result,
-                        report.error,
-                        report.permanent,
-                        report.ran_s,
-                        report.token,
-                    ),
+                    (str(report.outcome), report.result, report.error, report.permanent, report.ran_s, report.token),
                 )
             case Forget(token=token):
                 self._connection.execute("DELETE FROM lease WHERE token = ?", (token,))

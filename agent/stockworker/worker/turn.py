@@ -24,15 +24,7 @@ from stockworker.logs.events import LogEvent, MessageRefused
 from stockworker.protocol import codec
 from stockworker.protocol.packet import Packet
 from stockworker.shell.turn import Now, TurnOutput
-from stockworker.worker.effects import (
-    Effect,
-    Entry,
-    Event,
-    Leave,
-    Send,
-    Start,
-    Stop,
-)
+from stockworker.worker.effects import Effect, Entry, Event, Leave, Send, Start, Stop
 from stockworker.worker.machine import WorkerMachine
 
 Input = Packet | Event
