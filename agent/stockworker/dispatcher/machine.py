@@ -1,9 +1,8 @@
-"""The dispatcher's decisions. Pure: events and the time in, effects out; no I/O, no clock, no randomness of its own.
+"""The dispatcher's decisions. Pure: events and the time in, effects out; no I/O, no clock, no randomness of its own."""
 
-`stockworker.dispatcher.turn` drives it: decide, commit every save in one transaction, then send the rest. A crash
-between two of these steps is harmless. A peer without an answer asks again, and every message can be made again from
-the store.
-"""
+# `stockworker.dispatcher.turn` drives it: decide, commit every save in one transaction, then send the rest. A crash
+# between two of these steps is harmless. A peer without an answer asks again, and every message can be made again from
+# the store.
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence

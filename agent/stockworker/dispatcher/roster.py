@@ -1,32 +1,31 @@
-"""The workers that the dispatcher knows, and what follows from their messages. Pure, a part of its machine.
+"""The workers that the dispatcher knows, and what follows from their messages. Pure, a part of its machine."""
 
-A worker enters the roster with its first request. It leaves when it unregisters, when it is denied, or after a long
-silence. Its leases are in the ledger (`stockworker.dispatcher.leases` explains them), and so are drains: both outlive
-the worker's entry here.
-
-Incarnations. Each start of a worker has a random ID, and every message of that start carries it. Incarnations have no
-order. A message under an unknown one can come from a later start. It can also come from an earlier start: a broker that
-has crashed delivers old messages again, and the dispatcher may have started since and not know that one. Requests are
-therefore judged by what is known of the current incarnation, the one of the last accepted request:
-
-================  =====================================================================================================
-Incarnation       Its request is accepted
-================  =====================================================================================================
-current           always
-unknown           if the current one has unregistered, was reported as disconnected by the broker, or has been silent
-                  for half a lease
-former            only after that silence
-================  =====================================================================================================
-
-So a late message cannot displace a live worker. Of two machines that share a name, the one that started last wins until
-it falls silent. And where the wrong one was accepted, the right one is back before a lease runs out.
-
-A worker that restarts keeps the leases that its journal has, and lists them in its first request. All others end: a
-lease that was running is lost, because the job may have taken the machine down, and any other is released.
-
-The dispatcher has an incarnation as well, and announces it in its presence. Workers answer with a request, because a
-new dispatcher starts with an empty roster.
-"""
+# A worker enters the roster with its first request. It leaves when it unregisters, when it is denied, or after a long
+# silence. Its leases are in the ledger (`stockworker.dispatcher.leases` explains them), and so are drains: both outlive
+# the worker's entry here.
+#
+# Incarnations. Each start of a worker has a random ID, and every message of that start carries it. Incarnations have no
+# order. A message under an unknown one can come from a later start. It can also come from an earlier start: a broker
+# that has crashed delivers old messages again, and the dispatcher may have started since and not know that one.
+# Requests are therefore judged by what is known of the current incarnation, the one of the last accepted request:
+#
+# ================  ====================================================================================================
+# Incarnation       Its request is accepted
+# ================  ====================================================================================================
+# current           always
+# unknown           if the current one has unregistered, was reported as disconnected by the broker, or has been silent
+#                   for half a lease
+# former            only after that silence
+# ================  ====================================================================================================
+#
+# So a late message cannot displace a live worker. Of two machines that share a name, the one that started last wins
+# until it falls silent. And where the wrong one was accepted, the right one is back before a lease runs out.
+#
+# A worker that restarts keeps the leases that its journal has, and lists them in its first request. All others end: a
+# lease that was running is lost, because the job may have taken the machine down, and any other is released.
+#
+# The dispatcher has an incarnation as well, and announces it in its presence. Workers answer with a request, because a
+# new dispatcher starts with an empty roster.
 
 from collections import Counter
 from typing import Final

@@ -1,11 +1,11 @@
-"""Messages to packets and back. The only raiser of `DecodeError`.
+"""Messages to packets and back. The only raiser of `DecodeError`."""
 
-Bodies are UTF-8 JSON with a `schema` number, which the plans of `wire` write and read. This module adds the rest: the
-topic of each message, the address of replies, topics that imply a field of their message or carry two messages, and
-topics of older workers. `codec_submit` has submissions.
-
-Payloads and results travel inside other messages as strings: no peer that passes them on parses or encodes them again.
-"""
+# Bodies are UTF-8 JSON with a `schema` number, which the plans of `wire` write and read. This module adds the rest: the
+# topic of each message, the address of replies, topics that imply a field of their message or carry two messages, and
+# topics of older workers. `codec_submit` has submissions.
+#
+# Payloads and results travel inside other messages as strings: no peer that passes them on parses or encodes them
+# again.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,8 +1,10 @@
 """The shell of both services: everything around the turns of a service that is I/O."""
 
-#     link ─────────┐ executor ─────┤                    ┌────────────── turns.take ───────────────┐ signals ──────┼──►
-#     inbox ──► inputs │ decode ──► machine decides ──► commit   │ ──► acknowledge ──► orders ──► send certificate ──┤
-#     └──────────────────────────────────────────┘ disk ─────────┘
+#   link ─────────┐
+#   executor ─────┤                    ┌────────────── turns.take ───────────────┐
+#   signals ──────┼──► inbox ──► inputs │ decode ──► machine decides ──► commit   │ ──► acknowledge ──► orders ──► send
+#   certificate ──┤                    └──────────────────────────────────────────┘
+#   disk ─────────┘
 #
 # One inbox collects whatever happens, and only the loop in `Service._turn` empties it: nothing that happens calls into
 # the service, so nothing re-enters. What arrives during one turn is the batch of the next one, so turns grow with the

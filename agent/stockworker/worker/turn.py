@@ -5,15 +5,14 @@
 #
 # What is journaled, and why before anything else happens:
 #
-# =================  ==========================================
-# ======================================================== entry              committed before
-# or else, after a crash =================  ==========================================
-# ======================================================== `Accept`           the lease is claimed in a request
-# the worker would claim a lease whose payload it lost `MarkStarted`      the executor gets the attempt               a
-# job that kills its worker would be started for ever `RecordOutcome`    the outcome is reported                     the
-# dispatcher would store a result that can change `Forget`           the acknowledgement is acknowledged
-# nothing: the report is sent again, and is known =================  ==========================================
-# ========================================================
+# =================  ==========================================  =======================================================
+# entry              committed before                            or else, after a crash
+# =================  ==========================================  =======================================================
+# `Accept`           the lease is claimed in a request           the worker would claim a lease whose payload it lost
+# `MarkStarted`      the executor gets the attempt               a job that kills its worker would be started for ever
+# `RecordOutcome`    the outcome is reported                     the dispatcher would store a result that can change
+# `Forget`           the acknowledgement is acknowledged         nothing: the report is sent again, and is known
+# =================  ==========================================  =======================================================
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
