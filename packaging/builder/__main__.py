@@ -111,7 +111,7 @@ class Build:
         depends = [*(recipe.deb if deb else recipe.rpm)]
         if recipe is CORE:
             depends += [each[0 if deb else 1] for each in FROM_DISTRIBUTION.values()]
-        elif recipe is not KEYRING:
+        elif not recipe.standalone:
             same = f"(= {self.version}-{REVISION})" if deb else f"= {self.version}"
             depends.append(f"{CORE.name} {same}")
         return {
@@ -120,7 +120,7 @@ class Build:
             "version": self.version,
             "version_schema": "none" if recipe is KEYRING else "semver",
             "release": REVISION,
-            "section": "net",
+            "section": recipe.section,
             "priority": "optional",
             "maintainer": self.publisher.maintainer,
             "vendor": "stockworker",

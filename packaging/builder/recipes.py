@@ -33,6 +33,8 @@ class Recipe:
         suggests: packages that it uses if they are installed.
         scripts: the folder of its maintainer scripts.
         values: replacements for the names between at signs in these scripts.
+        section: of the archive, in Debian's sense.
+        standalone: whether it works without `stockworker`, and so does not depend on it.
     """
 
     name: str
@@ -45,6 +47,8 @@ class Recipe:
     suggests: tuple[str, ...] = ()
     scripts: str | None = None
     values: Mapping[str, str] = field(default_factory=dict)
+    section: str = "net"
+    standalone: bool = False
 
 
 _UNITS: Final = "/usr/lib/systemd/system"
@@ -66,18 +70,13 @@ CORE: Final = Recipe(
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
         "/usr/share/man/man1/stockworker.1": "docs/man/stockworker.1",
         "/usr/share/doc/stockworker/configuration.md": "docs/configuration.md",
-        "/usr/share/doc/stockworker/job-types.md": "docs/job-types.md",
         "/usr/share/doc/stockworker/operations.md": "docs/operations.md",
-        "/usr/share/doc/stockworker/packages.md": "docs/packages.md",
-        "/usr/share/doc/stockworker/pki.md": "docs/pki.md",
-        "/usr/share/doc/stockworker/protocol.md": "docs/protocol.md",
-        "/usr/share/doc/stockworker/logging.md": "docs/logging.md",
         "/usr/share/doc/stockworker/README.md": "README.md",
     },
     folders=("/etc/stockworker/instances", "/etc/stockworker/job_processor.d", "/etc/stockworker/tls"),
     deb=("python3 (>= 3.11)", "util-linux (>= 2.21)"),
     rpm=("python3 >= 3.11", "util-linux"),
-    suggests=("python3-psycopg", "python3-uvloop"),
+    suggests=("python3-psycopg", "python3-uvloop", "stockworker-doc"),
     scripts="code",
 )
 
@@ -148,6 +147,33 @@ BROKER: Final = Recipe(
     scripts="broker",
 )
 
+_DOCUMENTS: Final = (
+    "encryption",
+    "glossary",
+    "job-types",
+    "lifecycle",
+    "logging",
+    "mosquitto",
+    "offline",
+    "packages",
+    "pki",
+    "protocol",
+)
+
+DOCUMENTS: Final = Recipe(
+    name="stockworker-doc",
+    summary="Documents of stockworker",
+    description=(
+        "How to set up certificates, sealed payloads, the broker and sites without a\n"
+        "network, what the job types accept, every topic and message, and every log\n"
+        "event. The package stockworker has the man page and the documents that its\n"
+        "services name."
+    ),
+    files={f"/usr/share/doc/stockworker/{name}.md": f"docs/{name}.md" for name in _DOCUMENTS},
+    section="doc",
+    standalone=True,
+)
+
 KEYRING: Final = Recipe(
     name="stockworker-archive-keyring",
     summary="Key of stockworker's package repository",
@@ -157,6 +183,7 @@ KEYRING: Final = Recipe(
         "this package, which the previous key has signed."
     ),
     files={},
+    standalone=True,
 )
 
 PLACES: Final = {
@@ -174,4 +201,4 @@ PLACES: Final = {
 }
 """Files whose place differs between the two families of distributions."""
 
-RECIPES: Final = (CORE, WORKER, DISPATCHER, BROKER)
+RECIPES: Final = (CORE, WORKER, DISPATCHER, BROKER, DOCUMENTS)
