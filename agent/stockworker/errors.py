@@ -21,17 +21,25 @@
         └── SealRefused     a sealed string can't be opened, or is not trusted
 """
 
+from typing import ClassVar
+
 
 class StockworkerError(Exception):
-    """Base of the tree. The class is for programs, the text for people."""
+    """Base of the tree. `code` is stable, for programs; the text is for people."""
+
+    code: ClassVar[str] = "error"
 
 
 class ConfigError(StockworkerError):
     """The configuration is not usable. The text names file, key and line, and the remedy."""
 
+    code = "config"
+
 
 class DecodeError(StockworkerError):
     """Bytes from the wire are not a valid message."""
+
+    code = "decode"
 
     def __init__(self, topic: str, reason: str) -> None:
         super().__init__(f"{topic}: {reason}")
@@ -42,57 +50,85 @@ class DecodeError(StockworkerError):
 class ProtocolMisuse(StockworkerError):
     """This program asked for a transition or a value that the protocol does not have: a bug."""
 
+    code = "misuse"
+
 
 class ConnectionFailed(StockworkerError):
     """The broker is unreachable or refuses the connection. The text names the cause and the remedy."""
+
+    code = "connection"
 
 
 class AccessDenied(ConnectionFailed):
     """The broker refuses the connection or denies an operation. The text names the identity and the operation."""
 
+    code = "denied"
+
 
 class NoAnswer(ConnectionFailed):
     """The broker accepted a request, but no dispatcher answered in time. The request may or may not have been done."""
+
+    code = "no_answer"
 
 
 class CertificateRefused(StockworkerError):
     """The fleet's authority refuses to sign a certificate, because of its name or its key."""
 
+    code = "certificate"
+
 
 class StoreError(StockworkerError):
     """A store, journal or market-data file is not usable. The text names the file."""
+
+    code = "store"
 
 
 class StoreDamaged(StoreError):
     """A store, journal or market-data file is damaged. The text has the remedy."""
 
+    code = "damaged"
+
 
 class ServiceFault(StockworkerError):
     """A service ended with an unexpected exception. The log has the event `fault` with its traceback."""
+
+    code = "fault"
 
 
 class JobError(StockworkerError):
     """An error about one job."""
 
+    code = "job"
+
 
 class JobRejected(JobError):
     """The dispatcher did not accept a submission."""
+
+    code = "rejected"
 
 
 class JobUnknown(JobError):
     """The dispatcher does not know a job with this ID: it was never stored, or was deleted."""
 
+    code = "unknown"
+
 
 class JobNotCompleted(JobError):
     """The awaited job failed, was cancelled or expired."""
+
+    code = "not_completed"
 
 
 class ResultRefused(JobError):
     """The result of a completed job can't be opened with this client's keys, or is not from a trusted worker."""
 
+    code = "result_refused"
+
 
 class SealRefused(JobError):
     """A sealed string is refused; `reason` is a value of `stockworker.sealing.envelope.Refusal`."""
+
+    code = "seal_refused"
 
     def __init__(self, reason: str, text: str) -> None:
         super().__init__(text)
