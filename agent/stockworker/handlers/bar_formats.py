@@ -58,7 +58,7 @@ BAR_FIELDS: Final[Mapping[str, BarField]] = {
 }
 """What a row holds. A CSV file may name its columns, and a JSON object its keys, in any of the recognised ways."""
 
-RECORDS: Final = Items(Custom("bars", lambda value: value), most=1_000_000)
+RECORDS: Final = Items(Custom("bar", lambda value: value), most=1_000_000)
 """Bars in a payload. Each is checked as a row later, and not as a field."""
 
 _FIELD_OF_COLUMN: Final = {column: name for name, each in BAR_FIELDS.items() for column in each.columns}
