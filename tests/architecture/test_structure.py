@@ -64,3 +64,15 @@ def test_no_key_is_committed() -> None:
         if path.suffix in {".pem", ".key", ".crt"} and not any(part.startswith(".venv") for part in path.parts)
     ]
     assert suspects == []
+
+
+def test_each_class_has_a_name_of_its_own() -> None:
+    """Log events are left out: they are named after what happened, and modules write `logged.LinkUp`."""
+    places: dict[str, list[str]] = {}
+    for path in SOURCES:
+        if relative(path) == "agent/stockworker/logs/events.py":
+            continue
+        for node in ast.walk(parse(path)):
+            if isinstance(node, ast.ClassDef):
+                places.setdefault(node.name, []).append(relative(path))
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}

@@ -14,12 +14,13 @@ import uvloop
 
 from stockworker.errors import ConfigError, ProtocolMisuse
 from stockworker.handlers.spec import PythonHandler
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import children
 from stockworker.worker.executor import Executor
-from stockworker.worker.work import AttemptResult, Began, ExecutorEvent, Work
+from stockworker.worker.work import Began, ExecutorEvent, Work
 from tests.harness import processes
 from tests.harness.executor import HANDLERS, Bench, failure, python, result, shell, typed
 

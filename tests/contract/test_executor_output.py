@@ -4,8 +4,9 @@ import asyncio
 import json
 import logging
 
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_TEXT
-from stockworker.worker.work import AttemptResult, HandlerLogged, Progressed
+from stockworker.worker.work import HandlerLogged, Progressed
 from tests.harness.executor import Bench, python, result, shell
 
 

@@ -3,11 +3,12 @@
 import asyncio
 
 from stockworker.adapters import clock
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.sealing.keyring import Holder
 from stockworker.worker.sealing import WorkerSealing
-from stockworker.worker.work import AttemptResult, Progressed, Work
+from stockworker.worker.work import Progressed, Work
 from tests.harness.executor import Bench, failure, python, shell
 from tests.harness.seals import DESK, EDGE, PRICES, Parties, job, line
 

@@ -3,17 +3,7 @@
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from stockworker.dispatcher.effects import (
-    Effect,
-    Event,
-    Offer,
-    Prune,
-    SaveAttempt,
-    SaveDrain,
-    SaveJob,
-    SavePause,
-    Send,
-)
+from stockworker.dispatcher.effects import Effect, Event, Offer, Prune, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.dispatcher.turn import DispatcherTurns
@@ -47,7 +37,7 @@ from stockworker.protocol.messages import (
     Submit,
     Transition,
 )
-from stockworker.shell.turn import LinkChanged, Now
+from stockworker.shell.turn import LinkChanged, Now, Send
 from tests.harness.entropy import Counting
 from tests.harness.memory_store import MemoryJobStore
 from tests.harness.playbook import Playbook, VirtualClock
@@ -194,7 +184,7 @@ class DispatcherBook(Playbook[Event, Effect]):
 
     def ended(self, job_id: JobId, outcome: Outcome = Outcome.OK, **details: Any) -> AttemptReport:
         """A worker's report on the newest attempt at a job."""
-        return AttemptReport(job_id, self.token(job_id), outcome, **details)
+        return AttemptReport(self.token(job_id), outcome, job_id=job_id, **details)
 
     def notice(self, job_id: JobId, result: str | None = None) -> Send:
         """The notice that a job has ended, as it is saved."""

@@ -9,11 +9,12 @@ from typing import Any, Self, TypeVar
 
 from stockworker.adapters.cgroup import Delegation
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.executor import Executor
 from stockworker.worker.sealing import WorkerSealing
-from stockworker.worker.work import AttemptResult, ExecutorEvent, HandlerLogged, Progressed, Work
+from stockworker.worker.work import ExecutorEvent, HandlerLogged, Progressed, Work
 
 T = TypeVar("T")
 

@@ -49,14 +49,14 @@ def _lock_journal() -> None:
 
 def _fill_window() -> None:
     """Ignore confirmations, and allow one unconfirmed message."""
-    for wire in _objects("mqtt_wire", "Wire"):
+    for wire in _objects("mqtt_wire", "MqttWire"):
         wire.answers._handler_cache[0x40] = lambda _command, _packet: None
     for connection in _objects("mqtt_connection", "Connection"):
         connection.send_window = 1
 
 
 def _stop_reading() -> None:
-    for wire in _objects("mqtt_wire", "Wire"):
+    for wire in _objects("mqtt_wire", "MqttWire"):
         if wire._transport is not None:
             wire._transport.pause_reading()
 

@@ -7,7 +7,7 @@ from typing import Final, Protocol
 
 from tests.harness.guest import RELEASES, Guest, Release, base_root, rpm_layer
 
-OURS: Final = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher")
+OURS: Final = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher", "stockworker-doc")
 _APT: Final = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
 _DNF: Final = ("dnf", "-q", "-y")
 _LONG_S: Final = 300.0

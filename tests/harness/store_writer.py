@@ -48,7 +48,7 @@ def an_assignment(number: int) -> Assignment:
 
 
 def a_report(number: int) -> AttemptReport:
-    return AttemptReport(JobId(f"job-{number}"), Token(f"token-{number}"), Outcome.OK, PAYLOAD)
+    return AttemptReport(Token(f"token-{number}"), Outcome.OK, PAYLOAD, job_id=JobId(f"job-{number}"))
 
 
 def commit(file: SqliteJobStore | Journal, number: int) -> None:

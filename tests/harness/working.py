@@ -4,6 +4,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from stockworker.protocol import codec
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -20,7 +21,7 @@ from stockworker.protocol.messages import (
     Report,
     Request,
 )
-from stockworker.shell.turn import LinkChanged, Now
+from stockworker.shell.turn import LinkChanged, Now, Send
 from stockworker.worker.effects import (
     Accept,
     Capabilities,
@@ -31,13 +32,12 @@ from stockworker.worker.effects import (
     Leave,
     MarkStarted,
     RecordOutcome,
-    Send,
     Start,
 )
 from stockworker.worker.leases import JournalEntry
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import WorkerTurns
-from stockworker.worker.work import AttemptResult, Began, Work
+from stockworker.worker.work import Began, Work
 from tests.harness.playbook import Playbook, VirtualClock
 
 WORKER = WorkerId("host-1")
@@ -194,7 +194,7 @@ def attempt(
 ) -> AttemptReport:
     """The report of an attempt that `finished` ends."""
     result = f'"{job.token}"' if outcome is Outcome.OK else None
-    return AttemptReport(job.job_id, job.token, outcome, result, error, permanent=False, ran_s=ran_s)
+    return AttemptReport(job.token, outcome, result, error, permanent=False, ran_s=ran_s, job_id=job.job_id)
 
 
 def evicted(report: AttemptReport, error: str | None) -> AttemptReport:

@@ -39,7 +39,7 @@ TOKEN = Token("feedfeedfeedfeed")
 FORGED: dict[str, Message] = {
     "completion": Notice(JobId("j1"), JobType("echo"), State.COMPLETED, 1, VICTIM, "1"),
     "failure": Notice(JobId("j1"), JobType("echo"), State.FAILED, 1, VICTIM, None, "because"),
-    "report": Report(VICTIM, (AttemptReport(JobId("j1"), TOKEN, Outcome.OK, "1"),)),
+    "report": Report(VICTIM, (AttemptReport(TOKEN, Outcome.OK, "1", job_id=JobId("j1")),)),
     "request": Request(VICTIM, "boot", 9, 9, (JobType("echo"),), (), "0", ()),
     "heartbeat": Heartbeat(VICTIM, "boot", 1, 0, 0, 1.0),
     "registration": Register(VICTIM, "boot", "1", 1, (JobType("echo"),), ()),
@@ -98,7 +98,9 @@ def test_a_worker_cannot_read_jobs_of_another(fleet: Fleet) -> None:
             job_id = await client.submit("echo", "a secret payload")
             await client.result(job_id, timeout_s=TIMEOUT_S)
             # Published after everything about the job: by now the attacker has received whatever it may receive.
-            await evil.link.send([codec.encode(Report(EVIL, (AttemptReport(JobId("j1"), TOKEN, Outcome.OK, "1"),)))])
+            await evil.link.send(
+                [codec.encode(Report(EVIL, (AttemptReport(TOKEN, Outcome.OK, "1", job_id=JobId("j1")),)))]
+            )
             await evil.until(lambda: any(f"jobs/ack/{EVIL}" == heard.packet.topic for heard in evil.received))
         return [heard.packet.topic for heard in evil.received if b"a secret payload" in heard.packet.body] + [
             heard.packet.topic
@@ -111,7 +113,7 @@ def test_a_worker_cannot_read_jobs_of_another(fleet: Fleet) -> None:
 
 @pytest.mark.parametrize("token", [TOKEN, Token("0000000000000000")])
 def test_a_result_for_a_lease_of_another_worker_is_refused(fleet: Fleet, token: Token) -> None:
-    forged = Report(EVIL, (AttemptReport(JobId("j1"), token, Outcome.OK, '"forged"'),))
+    forged = Report(EVIL, (AttemptReport(token, Outcome.OK, '"forged"', job_id=JobId("j1")),))
     with refused(fleet, "reports_stale", "report_stale", worker=EVIL, job="j1"):
         act(fleet, codec.encode(forged))
 
@@ -173,7 +175,7 @@ def test_a_compromised_worker_ruins_only_its_own_jobs(fleet: Fleet) -> None:
             assigned = await evil.until_message(lambda message: job_id in str(message))
             lease = assigned.leases[0]  # type: ignore[union-attr] # what else names the job to a worker
             await evil.link.send(
-                [codec.encode(Report(EVIL, (AttemptReport(job_id, lease.token, Outcome.CRASHED, None, "x"),)))]
+                [codec.encode(Report(EVIL, (AttemptReport(lease.token, Outcome.CRASHED, None, "x", job_id=job_id),)))]
             )
             async for ended in client.wait([job_id], TIMEOUT_S):
                 return ended.state

@@ -278,7 +278,7 @@ def read_acks(worker: Peer) -> list[Ack]:
 
 
 def report(worker: str, lease: Assignment, token: str, result: str) -> Packet:
-    attempt = AttemptReport(lease.job_id, Token(token), Outcome.OK, result)
+    attempt = AttemptReport(Token(token), Outcome.OK, result, job_id=lease.job_id)
     return codec.encode(Report(WorkerId(worker), (attempt,)))
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.package_tools import OURS
 from tests.harness.publishing import ROOT, Key, publish
 from tests.packages.conftest import build
 
-NAMES = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher", "stockworker-doc")
+NAMES = OURS
 LARGEST = 300_000
 VENDORED = ("gmqtt", "pyhpke", "sdnotify", "talipp")
 CONFIGURATION = "etc/stockworker/job_processor.yml"

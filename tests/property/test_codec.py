@@ -117,7 +117,9 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
     carriers: list[Message] = [
         messages.Submit((submission,), None),
         messages.Assign(worker, 1 / 3, (assignment,)),
-        messages.Report(worker, (messages.AttemptReport(job, token, Outcome.OK, content, WORST_TEXT, ran_s=1 / 3),)),
+        messages.Report(
+            worker, (messages.AttemptReport(token, Outcome.OK, content, WORST_TEXT, ran_s=1 / 3, job_id=job),)
+        ),
         messages.Notice(job, kind, State.COMPLETED, 1 << 31, worker, content, WORST_TEXT),
         messages.Answer(reply, (view,)),
     ]
@@ -167,7 +169,7 @@ def test_leases_and_reports_in_batches_stay_below_the_largest_body(shapes: list[
             for text in batch
         )
         assert len(encode(messages.Assign(worker, 1 / 3, leases)).body) <= MAX_BODY
-        ends = tuple(messages.AttemptReport(job, token, Outcome.OK, content, ran_s=1 / 3) for content in batch)
+        ends = tuple(messages.AttemptReport(token, Outcome.OK, content, ran_s=1 / 3, job_id=job) for content in batch)
         assert len(encode(messages.Report(worker, ends)).body) <= MAX_BODY
 
 

@@ -17,17 +17,7 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from stockworker.dispatcher.effects import (
-    Denied,
-    Effect,
-    Event,
-    Offer,
-    Prune,
-    Save,
-    SaveJob,
-    Send,
-    Unreached,
-)
+from stockworker.dispatcher.effects import Denied, Effect, Event, Offer, Prune, Save, SaveJob, Unreached
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.errors import StoreError
@@ -61,7 +51,7 @@ from stockworker.protocol.messages import (
     Submit,
     Unregister,
 )
-from stockworker.shell.turn import LinkChanged, Now
+from stockworker.shell.turn import LinkChanged, Now, Send
 from tests.harness.dispatching import (
     BACKTEST,
     DAY,
@@ -234,7 +224,7 @@ class Dispatching(RuleBasedStateMachine):
         for pick in picked:
             worker, job_id, token = self.lease(pick)
             result = f'"{token}"' if outcome is Outcome.OK else None
-            self.hear(Report(worker, (AttemptReport(job_id, token, outcome, result, None, permanent),)))
+            self.hear(Report(worker, (AttemptReport(token, outcome, result, None, permanent, job_id=job_id),)))
 
     @rule(outcome=st.sampled_from(Outcome))
     def honest_report(self, outcome: Outcome) -> None:
@@ -242,12 +232,12 @@ class Dispatching(RuleBasedStateMachine):
         jobs = [job for job in self.store.jobs.values() if job.state not in TERMINAL and job.token]
         for job in jobs[-1:]:
             if job.token and job.worker:
-                self.hear(Report(job.worker, (AttemptReport(job.spec.job_id, job.token, outcome),)))
+                self.hear(Report(job.worker, (AttemptReport(job.token, outcome, job_id=job.spec.job_id),)))
 
     @rule(worker=workers, pick=picks)
     def report_of_another(self, worker: WorkerId, pick: int) -> None:
         _, job_id, token = self.lease(pick)
-        self.hear(Report(worker, (AttemptReport(job_id, token, Outcome.OK, '"stolen"'),)))
+        self.hear(Report(worker, (AttemptReport(token, Outcome.OK, '"stolen"', job_id=job_id),)))
 
     @rule(denied=st.sampled_from([frozenset(), frozenset(), frozenset({W1}), frozenset({W1, W2})]))
     def deny(self, denied: frozenset[WorkerId]) -> None:
@@ -526,7 +516,9 @@ class Dispatching(RuleBasedStateMachine):
             for effect in self.turn():
                 if isinstance(effect, Offer):
                     done[effect.worker_id] += [
-                        AttemptReport(job.spec.job_id, job.token, Outcome.OK, "1") for job in effect.jobs if job.token
+                        AttemptReport(job.token, Outcome.OK, "1", job_id=job.spec.job_id)
+                        for job in effect.jobs
+                        if job.token
                     ]
         raise AssertionError(f"these never ended: {list(self.machine.ledger.jobs.values())}")
 

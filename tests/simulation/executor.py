@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
-from stockworker.worker.work import AttemptResult, Began, ExecutorEvent, Progressed, Work
+from stockworker.worker.work import Began, ExecutorEvent, Progressed, Work
 from tests.simulation.world import Timer, World
 
 _GRACE_S: Final = 5.0

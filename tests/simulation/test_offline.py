@@ -20,6 +20,7 @@ from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import ResultEvicted
 from stockworker.protocol import codec
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -35,7 +36,7 @@ from stockworker.worker.effects import (
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import Input, WorkerTurns
-from stockworker.worker.work import AttemptResult, Began, Work
+from stockworker.worker.work import Began, Work
 from tests.harness.entropy import Counting
 
 MIDDAY: Final = 1_700_000_000.0

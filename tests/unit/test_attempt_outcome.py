@@ -268,12 +268,12 @@ def test_a_worker_cannot_repeat_the_report_of_another(dispatcher: DispatcherBook
 def test_a_report_under_a_made_up_token_is_refused_in_every_state(dispatcher: DispatcherBook, state: State) -> None:
     dispatcher.run_to(state)
     before = dispatcher.job(A)
-    dispatcher.tell(report(W1, AttemptReport(A, UNKNOWN_TOKEN, Outcome.OK)))
+    dispatcher.tell(report(W1, AttemptReport(UNKNOWN_TOKEN, Outcome.OK, job_id=A)))
     dispatcher.expect(ack(W1, stale=[UNKNOWN_TOKEN]))
     assert dispatcher.job(A) == before
 
 
 def test_a_report_of_an_unknown_job_is_refused(dispatcher: DispatcherBook) -> None:
-    dispatcher.tell(report(W1, AttemptReport(A, UNKNOWN_TOKEN, Outcome.OK)))
+    dispatcher.tell(report(W1, AttemptReport(UNKNOWN_TOKEN, Outcome.OK, job_id=A)))
     dispatcher.expect(ack(W1, stale=[UNKNOWN_TOKEN]))
     assert dispatcher.store.jobs == {}

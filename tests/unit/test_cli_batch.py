@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.cli.batch import Fault, read
+from stockworker.cli.batch import InvalidLine, read
 from stockworker.protocol.job import Priority
 
 
-def faults(*lines: bytes, **defaults: Any) -> list[Fault]:
+def faults(*lines: bytes, **defaults: Any) -> list[InvalidLine]:
     return read(lines, defaults)[1]
 
 
@@ -91,4 +91,4 @@ def test_a_bad_line_is_named_with_what_is_wrong(line: bytes, text: str) -> None:
 def test_an_id_stands_for_one_job() -> None:
     line = b'{"type": "echo", "id": "a"}'
 
-    assert faults(line, line) == [Fault(2, "id: line 1 has the same ID a; use a different one")]
+    assert faults(line, line) == [InvalidLine(2, "id: line 1 has the same ID a; use a different one")]

@@ -2,18 +2,20 @@
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from stockworker.errors import DecodeError
-from stockworker.protocol import job, messages
+from stockworker.protocol import codec, job, messages, topics
 from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message
-from stockworker.protocol.packet import Packet, Properties
+from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
+from stockworker.protocol.topics import TopicKind
 from stockworker.protocol.wire import Items, Object, Plan, PlanField, plan_of
 
 W, J, C, T = (
@@ -131,11 +133,11 @@ RECORDED: dict[str, Message] = {
     "report": messages.Report(
         W,
         (
-            messages.AttemptReport(J, T, job.Outcome.OK, '{"sma":[1.5]}', None, permanent=False, ran_s=1.25),
+            messages.AttemptReport(T, job.Outcome.OK, '{"sma":[1.5]}', None, permanent=False, ran_s=1.25, job_id=J),
             messages.AttemptReport(
-                JobId("b"), Token("1"), job.Outcome.ERROR, None, "no such symbol", permanent=True, ran_s=0.5
+                Token("1"), job.Outcome.ERROR, None, "no such symbol", permanent=True, ran_s=0.5, job_id=JobId("b")
             ),
-            messages.AttemptReport(JobId("c"), Token("2"), job.Outcome.RELEASED),
+            messages.AttemptReport(Token("2"), job.Outcome.RELEASED, job_id=JobId("c")),
         ),
     ),
     "progress": messages.Progress(W, J, 0.5, "half way"),
@@ -173,6 +175,9 @@ RECORDED: dict[str, Message] = {
     "resume": messages.SetPause(TA, paused=False, reply=None),
     "drain": messages.SetDrain(W, drained=True, reply=R),
     "undrain": messages.SetDrain(W, drained=False, reply=None),
+    "retry with a reply": messages.RetryJob(J, R),
+    "resume with a reply": messages.SetPause(TA, paused=False, reply=R),
+    "undrain with a reply": messages.SetDrain(W, drained=False, reply=R),
     "query next page": messages.Query(
         (), messages.JobFilter(State.FAILED, None, 20, J), with_results=False, reply=messages.Reply(C)
     ),
@@ -364,3 +369,82 @@ def test_a_field_that_one_side_forgets_is_noticed(
         forgotten = (("never sent", *entry[1:]) if entry[0] == field.name else entry for entry in plan._reads)
         monkeypatch.setattr(plan, "_reads", tuple(forgotten))
     assert mistaken()
+
+
+# --- fields outside the body ------------------------------------------------------------------------------------------
+
+LEVELS = [
+    pytest.param(kind, index, id=f"{kind}.{index}")
+    for kind, route in codec._ROUTES.items()
+    if kind is not TopicKind.QUEUE  # `encode_submit` makes this topic: see below
+    for index in range(len(route.levels))
+]
+REPLYING = [kind for kind, route in codec._ROUTES.items() if route.replies and kind is not TopicKind.QUEUE]
+
+
+def misplaced() -> list[str]:
+    """The recorded messages that are not on their topic, or lack what older peers read in the body."""
+    wrong = mistaken()
+    for name, message in RECORDED.items():
+        old, new = recorded_packet(name), encode(message)
+        in_body = old.body and not old.topic.startswith("jobs/queue/")
+        kept = (
+            {field: value for field, value in json.loads(old.body).items() if field not in DROPPED} if in_body else {}
+        )
+        same_reply = new.properties.correlation_data == old.properties.correlation_data
+        if new.topic != old.topic or not same_reply or not includes(json.loads(new.body) if in_body else {}, kept):
+            wrong.append(name)
+    return wrong
+
+
+def test_nothing_is_misplaced_while_every_route_is_complete() -> None:
+    assert misplaced() == []
+
+
+@pytest.mark.parametrize(("kind", "index"), LEVELS)
+def test_a_level_of_a_topic_that_the_encoder_forgets_is_noticed(
+    kind: TopicKind, index: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    route = codec._ROUTES[kind]
+    levels = tuple((lambda _message: "forgotten") if at == index else level for at, level in enumerate(route.levels))
+    monkeypatch.setitem(codec._ROUTES, kind, replace(route, levels=levels))
+    assert misplaced()
+
+
+@pytest.mark.parametrize("kind", [kind for kind, route in codec._ROUTES.items() if route.repeated])
+def test_an_id_that_the_encoder_no_longer_repeats_in_the_body_is_noticed(
+    kind: TopicKind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(codec._ROUTES, kind, replace(codec._ROUTES[kind], repeated=()))
+    assert misplaced()
+
+
+@pytest.mark.parametrize("kind", [kind for kind, route in codec._ROUTES.items() if route.implied])
+def test_a_field_that_its_topic_no_longer_implies_is_noticed(kind: TopicKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    route = codec._ROUTES[kind]
+    monkeypatch.setitem(
+        codec._ROUTES, kind, replace(route, implied={name: not value for name, value in route.implied.items()})
+    )
+    assert misplaced()
+
+
+@pytest.mark.parametrize("kind", REPLYING)
+def test_a_reply_that_is_forgotten_is_noticed(kind: TopicKind, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(codec, "reply_properties", lambda _reply: NO_PROPERTIES)
+    monkeypatch.setattr(codec, "answer_properties", lambda _reply: NO_PROPERTIES)
+    monkeypatch.setattr(codec, "read_reply", lambda _properties: None)
+    assert any(
+        recorded_packet(name).topic.startswith(f"{kind}/") or recorded_packet(name).topic == kind
+        for name in misplaced()
+    )
+
+
+@pytest.mark.parametrize("forgotten", ["priority", "type"])
+def test_a_level_of_a_submission_that_is_forgotten_is_noticed(forgotten: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def queue(priority: job.Priority, job_type: JobType) -> str:
+        if forgotten == "priority":
+            priority = job.Priority.LOW if priority is not job.Priority.LOW else job.Priority.HIGH
+        return f"{TopicKind.QUEUE}/{priority.label}/{job_type if forgotten == 'priority' else 'forgotten'}"
+
+    monkeypatch.setattr(topics, "queue", queue)
+    assert misplaced()

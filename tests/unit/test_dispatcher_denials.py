@@ -1,10 +1,11 @@
 """Denied workers: their messages are ignored, and their jobs go to others immediately."""
 
-from stockworker.dispatcher.effects import Denied, Send
+from stockworker.dispatcher.effects import Denied
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Disconnect, Heartbeat, Register, Unregister
+from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,
     FINISHED,

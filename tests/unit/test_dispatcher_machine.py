@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stockworker.dispatcher.effects import Offer, RunQuery, Send
+from stockworker.dispatcher.effects import Offer, RunQuery
 from stockworker.protocol.ids import JobId, Tag
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -24,6 +24,7 @@ from stockworker.protocol.messages import (
     Unregister,
     WorkerView,
 )
+from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,
     DAY,

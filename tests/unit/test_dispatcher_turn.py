@@ -98,7 +98,7 @@ class Desk:
     def run(self, job_id: JobId) -> None:
         """Lead a job to its end, on W1."""
         self.take(submit(job_id), request(W1))
-        self.take(Report(W1, (AttemptReport(job_id, token_of(self, job_id), Outcome.OK, "1"),)))
+        self.take(Report(W1, (AttemptReport(token_of(self, job_id), Outcome.OK, "1", job_id=job_id),)))
 
 
 @pytest.fixture
@@ -157,8 +157,8 @@ def test_only_named_jobs_that_are_not_live_are_looked_up(desk: Desk) -> None:
 def test_a_report_on_an_ended_job_is_judged_by_what_the_store_has(desk: Desk) -> None:
     desk.run(A)
     token = token_of(desk, A)
-    (own,) = desk.ask(Report(W1, (AttemptReport(A, token, Outcome.OK, "1"),)))
-    (other,) = desk.ask(Report(W2, (AttemptReport(A, token, Outcome.OK, "1"),)))
+    (own,) = desk.ask(Report(W1, (AttemptReport(token, Outcome.OK, "1", job_id=A),)))
+    (other,) = desk.ask(Report(W2, (AttemptReport(token, Outcome.OK, "1", job_id=A),)))
     assert own == Ack(W1, stored=(token,), lease_s=POLICY.lease_s)
     assert other == Ack(W2, stale=(token,), lease_s=POLICY.lease_s)
 

@@ -6,10 +6,11 @@ from hypothesis import strategies as st
 
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
-from stockworker.worker.work import AttemptResult, Work
+from stockworker.worker.work import Work
 
 PRICES = JobType("prices")
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import pytest
 
-from stockworker.cli.batch import Fault, read
+from stockworker.cli.batch import InvalidLine, read
 from stockworker.cli.job_options import OPTIONS, add_job_options, option_values
 from stockworker.client import make_submission
 from stockworker.config.kinds import ValueKind, Wrong
@@ -140,4 +140,4 @@ def test_a_program_may_give_whole_numbers_and_any_iterable() -> None:
 
 
 def test_a_batch_names_the_line_and_the_field() -> None:
-    assert read([b'{"type": "t", "tags": "eu"}'], {})[1] == [Fault(1, "tags: must be a list of strings")]
+    assert read([b'{"type": "t", "tags": "eu"}'], {})[1] == [InvalidLine(1, "tags: must be a list of strings")]

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stockworker.dispatcher.effects import Effect, Offer, Send
+from stockworker.dispatcher.effects import Effect, Offer
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.logs.events import JobFailed, JobReleased, JobRetried, LogEvent
 from stockworker.protocol.body import MAX_LIST
@@ -12,7 +12,7 @@ from stockworker.protocol.ids import JobId, Token, WorkerId
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Message, Monitor, Receipt, ReceiptEntry, ReceiptStatus, Transition
-from stockworker.shell.turn import Now
+from stockworker.shell.turn import Now, Send
 from tests.harness.dispatching import BACKTEST, MIDDAY, REPLY, W1, W2, A, a_job
 
 LEASE_S = 30.0

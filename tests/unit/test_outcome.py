@@ -5,11 +5,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.handlers.spec import Limits
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.outcome import accept_result, describe, find_shortage, judge_command, judge_death
-from stockworker.worker.work import AttemptResult
 
 TOKEN = Token("t")
 

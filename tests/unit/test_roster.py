@@ -2,10 +2,11 @@
 
 import pytest
 
-from stockworker.dispatcher.effects import Send, Unreached
+from stockworker.dispatcher.effects import Unreached
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Cleanup, Disconnect, Heartbeat, LeaseStatus, Register, ReportedLease
+from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,
     CONNECTED,

@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import pytest
 
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, ControlAction, Unregister
-from stockworker.worker.effects import DiskChanged, Drain, Leave, Send, Stop
-from stockworker.worker.work import AttemptResult, Began
+from stockworker.shell.turn import Send
+from stockworker.worker.effects import DiskChanged, Drain, Leave, Stop
+from stockworker.worker.work import Began
 from tests.harness.working import (
     A1,
     B1,

@@ -2,12 +2,12 @@
 
 import pytest
 
-from stockworker.dispatcher.effects import Send
 from stockworker.protocol.ids import JobId, Tag
 from stockworker.protocol.job import JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Receipt, ReceiptEntry, ReceiptStatus
 from stockworker.protocol.retry import RetryPolicy
+from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,
     DAY,

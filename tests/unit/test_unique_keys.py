@@ -2,11 +2,11 @@
 
 import pytest
 
-from stockworker.dispatcher.effects import Send
 from stockworker.protocol.ids import JobId, Tag, UniqueKey
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import Receipt, ReceiptEntry, ReceiptStatus, Submission, Submit
+from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,
     IMPORT,

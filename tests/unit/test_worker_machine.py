@@ -13,7 +13,8 @@ from stockworker.protocol.messages import (
     StatsRequest,
     Unregister,
 )
-from stockworker.worker.effects import Capabilities, Drain, Leave, Send, Stop
+from stockworker.shell.turn import Send
+from stockworker.worker.effects import Capabilities, Drain, Leave, Stop
 from stockworker.worker.work import Began, Progressed
 from tests.harness.working import (
     A1,

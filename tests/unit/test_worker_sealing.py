@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from stockworker.adapters import clock
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
@@ -14,7 +15,7 @@ from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
 from stockworker.sealing.envelope import digest
 from stockworker.sealing.keyring import Holder
 from stockworker.worker.sealing import WorkerSealing, shorten
-from stockworker.worker.work import AttemptResult, Work
+from stockworker.worker.work import Work
 from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, group, job
 
 TOKEN = Token("t1")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from stockworker.adapters.mqtt_reasons import CLIENT_CERTIFICATE, PERMANENT_REFUSALS, explain_code, explain_error
-from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, Wire
+from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, MqttWire
 from stockworker.adapters.tls import Stamp, TlsFiles
 from stockworker.errors import ConfigError, ProtocolMisuse
 from stockworker.protocol.packet import Packet
@@ -89,7 +89,7 @@ class Connection:
     """Use `open`, which returns a connection after CONNECT and SUBSCRIBE."""
 
     def __init__(self, settings: LinkSettings, callbacks: Callbacks) -> None:
-        self.wire = Wire(settings.clean_start, settings.keepalive_s, callbacks)
+        self.wire = MqttWire(settings.clean_start, settings.keepalive_s, callbacks)
         self.session_present = False
         self.send_window = 1
         self.identity = LinkIdentity()

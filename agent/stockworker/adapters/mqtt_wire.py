@@ -70,7 +70,7 @@ class PacketTooLarge(Exception):
     """The broker would close the connection because of this packet."""
 
 
-class Wire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
+class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     """The packets of one connection, both ways, as the protocol of an asyncio transport.
 
     Writes all packets of a turn of the event loop together: one system call and one TLS record.

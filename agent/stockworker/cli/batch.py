@@ -32,14 +32,14 @@ class BatchLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Fault:
+class InvalidLine:
     """An error in a line."""
 
     line: int
     text: str
 
 
-def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[BatchLine], list[Fault]]:
+def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[BatchLine], list[InvalidLine]]:
     """Read a batch; empty lines are ignored.
 
     Args:
@@ -47,7 +47,7 @@ def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[Batc
         defaults: options of `make_submission` for fields that a line does not have.
     """
     jobs: list[BatchLine] = []
-    faults: list[Fault] = []
+    faults: list[InvalidLine] = []
     seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -55,13 +55,15 @@ def read(lines: Iterable[bytes], defaults: Mapping[str, Any]) -> tuple[list[Batc
         try:
             submission = _read_job(line, defaults)
         except (_Wrong, JobRejected) as error:
-            faults.append(Fault(number, str(error)))
+            faults.append(InvalidLine(number, str(error)))
             continue
         first = seen.setdefault(str(submission.job_id), number)
         if first == number:
             jobs.append(BatchLine(number, submission))
         else:
-            faults.append(Fault(number, f"id: line {first} has the same ID {submission.job_id}; use a different one"))
+            faults.append(
+                InvalidLine(number, f"id: line {first} has the same ID {submission.job_id}; use a different one")
+            )
     return jobs, faults
 
 

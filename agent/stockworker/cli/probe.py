@@ -109,7 +109,7 @@ def _attempts(who: Participant) -> dict[str, Message]:
     match who.role:
         case Role.WORKER:
             token = make_token(SystemRandom())
-            return {"report": Report(WorkerId(who.name), (AttemptReport(job_id, token, Outcome.RELEASED),))}
+            return {"report": Report(WorkerId(who.name), (AttemptReport(token, Outcome.RELEASED, job_id=job_id),))}
         case Role.DISPATCHER:
             return {"acknowledge": Ack(WorkerId(_NONEXISTENT), stale=(Token(_NONEXISTENT),))}
         case Role.CLIENT | Role.OPERATOR:

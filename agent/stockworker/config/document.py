@@ -48,7 +48,7 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
-class Scalar:
+class ScalarNode:
     """A single value: its text as written, and its YAML type."""
 
     place: Place
@@ -57,7 +57,7 @@ class Scalar:
 
 
 @dataclass(frozen=True, slots=True)
-class Items:
+class ListNode:
     """A list."""
 
     place: Place
@@ -65,14 +65,14 @@ class Items:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class TableNode:
     """A mapping; the place of each value is the line of its key."""
 
     place: Place
     entries: Mapping[str, "Node"] = field(default_factory=dict)
 
 
-Node = Scalar | Items | Table
+Node = ScalarNode | ListNode | TableNode
 
 
 class Unreadable(ConfigError):
@@ -112,21 +112,21 @@ def merge(base: Node | None, over: Node | None) -> Node | None:
     """Override `base` with `over`: tables are merged key by key, everything else is replaced."""
     if over is None or base is None:
         return base if over is None else over
-    if not (isinstance(base, Table) and isinstance(over, Table)):
+    if not (isinstance(base, TableNode) and isinstance(over, TableNode)):
         return over
     entries = dict(base.entries)
     for key, node in over.entries.items():
         entries[key] = merge(entries.get(key), node) or node
-    return Table(over.place, entries)
+    return TableNode(over.place, entries)
 
 
 def find(root: Node | None, path: str) -> Node | None:
     """The node at a dotted path; None if it is missing or null."""
     for key in path.split("."):
-        if not isinstance(root, Table):
+        if not isinstance(root, TableNode):
             return None
         root = root.entries.get(key)
-    return None if isinstance(root, Scalar) and root.tag == "null" else root
+    return None if isinstance(root, ScalarNode) and root.tag == "null" else root
 
 
 def _text(file: Path) -> str:
@@ -179,17 +179,17 @@ def _tree(node: yaml.Node, place: Place, problems: list[Problem]) -> Node:
         return _table(node, place, problems)
     if isinstance(node, yaml.SequenceNode) and node.tag == f"{_TAG}seq":
         below = (Place(place.file, item.start_mark.line + 1) for item in node.value)
-        return Items(place, tuple(_tree(item, at, problems) for item, at in zip(node.value, below, strict=True)))
+        return ListNode(place, tuple(_tree(item, at, problems) for item, at in zip(node.value, below, strict=True)))
     if isinstance(node, yaml.ScalarNode):
         if node.tag in _PLAIN_TEXT:
-            return Scalar(place, node.value, "str")
+            return ScalarNode(place, node.value, "str")
         for tag in ("null", "bool", "int", "float"):
             if node.tag == _TAG + tag:
-                return Scalar(place, node.value, tag)
+                return ScalarNode(place, node.value, tag)
     raise Unreadable(place, f"the tag {quoted(node.tag.replace(_TAG, '!!'))} is not supported; write a plain value")
 
 
-def _table(node: yaml.MappingNode, place: Place, problems: list[Problem]) -> Table:
+def _table(node: yaml.MappingNode, place: Place, problems: list[Problem]) -> TableNode:
     entries: dict[str, Node] = {}
     for key, value in node.value:
         at = Place(place.file, key.start_mark.line + 1)
@@ -201,4 +201,4 @@ def _table(node: yaml.MappingNode, place: Place, problems: list[Problem]) -> Tab
             first = entries[key.value].place.line
             problems.append(Problem(at, key.value, f"is given twice, first on line {first}; remove one"))
         entries[key.value] = _tree(value, at, problems)
-    return Table(place, entries)
+    return TableNode(place, entries)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from stockworker.config.document import Items, Node, Scalar, Table, quoted
+from stockworker.config.document import ListNode, Node, ScalarNode, TableNode, quoted
 from stockworker.protocol.ids import ID_GRAMMAR
 from stockworker.protocol.suggestion import suggestion
 from stockworker.protocol.wire import Duration, Identifier, Integer, Kind
@@ -48,8 +48,8 @@ class ValueKind:
         Raises:
             Wrong: the node has another kind of value.
         """
-        if not isinstance(node, Scalar):
-            found = "list" if isinstance(node, Items) else "section"
+        if not isinstance(node, ScalarNode):
+            found = "list" if isinstance(node, ListNode) else "section"
             raise Wrong(f"must be a single value ({self.meaning}), not a {found}")
         return self.parse(node.text)
 
@@ -243,9 +243,9 @@ def json_value(node: Node) -> Json:
     Raises:
         Wrong: a number is not finite, or not written in decimal.
     """
-    if isinstance(node, Table):
+    if isinstance(node, TableNode):
         return {name: json_value(child) for name, child in node.entries.items()}
-    if isinstance(node, Items):
+    if isinstance(node, ListNode):
         return [json_value(item) for item in node.items]
     return _FROM_TAG[node.tag](node.text)
 

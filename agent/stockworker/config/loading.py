@@ -17,7 +17,18 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from stockworker.config.document import Node, Place, Problem, Scalar, Table, Unreadable, find, merge, quoted, read
+from stockworker.config.document import (
+    Node,
+    Place,
+    Problem,
+    ScalarNode,
+    TableNode,
+    Unreadable,
+    find,
+    merge,
+    quoted,
+    read,
+)
 from stockworker.config.kinds import ID, Wrong
 from stockworker.config.reader import read_config
 from stockworker.config.rules import check
@@ -68,13 +79,13 @@ def _read(path: Path | None, instance: str | None, found: list[Problem]) -> Conf
     if instance is not None and not _is_id(instance):
         found.append(Problem(Place(main), "", f"the instance {quoted(instance)} is not {ID.meaning}"))
         return None
-    tree: Node | None = Table(Place(main, 1))
+    tree: Node | None = TableNode(Place(main, 1))
     for file in _files(main, instance, must_exist=path is not None):
         try:
             tree = merge(tree, _root(file, found))
         except Unreadable as error:
             found.append(error.problem)
-    if not isinstance(tree, Table):
+    if not isinstance(tree, TableNode):
         found.append(Problem(tree.place if tree else Place(main), ROOT_KEY, "must be a section with keys"))
         return None
     tree = _with_derived(tree, instance or "1")
@@ -111,7 +122,7 @@ def _root(file: Path, found: list[Problem]) -> Node | None:
     document = read(file, found)
     if document is None:
         return None
-    entries = document.entries if isinstance(document, Table) else {}
+    entries = document.entries if isinstance(document, TableNode) else {}
     if ROOT_KEY not in entries:
         near = next((name for name in entries if suggestion(name, (ROOT_KEY,))), None)
         hint = f"; is {quoted(near)} a misspelling?" if near else "; move all keys under it"
@@ -121,10 +132,10 @@ def _root(file: Path, found: list[Problem]) -> Node | None:
             text = f"is ignored; only keys under '{ROOT_KEY}' are read"
             found.append(Problem(node.place, quoted(name), text, "warning"))
     root = entries[ROOT_KEY]
-    return None if isinstance(root, Scalar) and root.tag == "null" else root
+    return None if isinstance(root, ScalarNode) and root.tag == "null" else root
 
 
-def _with_derived(tree: Table, instance: str) -> Table:
+def _with_derived(tree: TableNode, instance: str) -> TableNode:
     """Add the defaults that depend on the machine, the instance or other keys."""
     host = re.sub(r"[^A-Za-z0-9._-]", "-", os.uname().nodename) or "localhost"
     derived = {
@@ -136,20 +147,20 @@ def _with_derived(tree: Table, instance: str) -> Table:
         derived["client.id"] = f"{_user()}-{host}"[:64]
     for path, text in derived.items():
         if find(tree, path) is None:
-            tree = _with(tree, path.split("."), Scalar(Place(_DERIVED), text, "str"))
+            tree = _with(tree, path.split("."), ScalarNode(Place(_DERIVED), text, "str"))
     return tree
 
 
-def _with(tree: Table, path: list[str], value: Scalar) -> Table:
+def _with(tree: TableNode, path: list[str], value: ScalarNode) -> TableNode:
     """Set `value` at `path`, unless a section on the path is invalid."""
     key, *rest = path
     child: Node = value
     if rest:
         below = tree.entries.get(key)
-        if below is None or (isinstance(below, Scalar) and below.tag == "null"):
-            below = Table(tree.place)
-        child = _with(below, rest, value) if isinstance(below, Table) else below
-    return Table(tree.place, {**tree.entries, key: child})
+        if below is None or (isinstance(below, ScalarNode) and below.tag == "null"):
+            below = TableNode(tree.place)
+        child = _with(below, rest, value) if isinstance(below, TableNode) else below
+    return TableNode(tree.place, {**tree.entries, key: child})
 
 
 def _user() -> str:

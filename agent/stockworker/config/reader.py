@@ -3,13 +3,13 @@
 import dataclasses
 from collections.abc import Iterator, Mapping
 
-from stockworker.config.document import Items, Node, Place, Problem, Scalar, Table, quoted
+from stockworker.config.document import ListNode, Node, Place, Problem, ScalarNode, TableNode, quoted
 from stockworker.config.kinds import AnyKind, Each, Free, ListOf, Section, Value, ValueKind, Wrong, json_value
 from stockworker.config.schema import Config, keys
 from stockworker.protocol.suggestion import suggestion
 
 
-def read_config(root: Table, problems: list[Problem]) -> Config:
+def read_config(root: TableNode, problems: list[Problem]) -> Config:
     """Read the whole tree. If an error was added to `problems`, the result is not usable."""
     config = _Reader(problems).section(Section(Config), root, "")
     assert isinstance(config, Config)  # noqa: S101 (for the type checker)
@@ -45,7 +45,7 @@ class _Reader:
             case ListOf():
                 return self._list(kind, node)
             case Free():
-                if not isinstance(node, Table):
+                if not isinstance(node, TableNode):
                     raise Wrong("must be a section with keys")
                 return json_value(node)
             case ValueKind():
@@ -63,7 +63,7 @@ class _Reader:
         return values
 
     def _list(self, kind: ListOf, node: Node) -> tuple[str, ...]:
-        if not isinstance(node, Items):
+        if not isinstance(node, ListNode):
             raise Wrong(f"must be a list, such as {kind.example}")
         return tuple(kind.of.read(item) for item in node.items)
 
@@ -88,8 +88,8 @@ def key_paths(section: type = Config, prefix: str = "") -> Iterator[str]:
 
 
 def _entries(node: Node) -> Mapping[str, Node]:
-    if not isinstance(node, Table):
-        raise Wrong(f"must be a section with keys, not a {'list' if isinstance(node, Items) else 'single value'}")
+    if not isinstance(node, TableNode):
+        raise Wrong(f"must be a section with keys, not a {'list' if isinstance(node, ListNode) else 'single value'}")
     return node.entries
 
 
@@ -109,4 +109,4 @@ def _shown(name: str) -> str:
 
 
 def _is_null(node: Node) -> bool:
-    return isinstance(node, Scalar) and node.tag == "null"
+    return isinstance(node, ScalarNode) and node.tag == "null"

@@ -5,23 +5,23 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from stockworker.config.document import Place, Problem, Table, find
+from stockworker.config.document import Place, Problem, TableNode, find
 from stockworker.config.schema import Config
 from stockworker.config.secrets import is_open_to_all
 
 _HAS_PASSWORD: Final = re.compile(r"://[^/@]*:[^/@]+@|[?&](ssl)?password=")
 """A password in the address of a database: RFC 3986, section 3.2.1, or parameters of libpq."""
 
-Rule = Callable[[Config, Table], Iterator[Problem]]
+Rule = Callable[[Config, TableNode], Iterator[Problem]]
 
 
-def check(config: Config, root: Table) -> Iterator[Problem]:
+def check(config: Config, root: TableNode) -> Iterator[Problem]:
     """All problems that involve several keys or other files."""
     for rule in _RULES:
         yield from rule(config, root)
 
 
-def _password_once(config: Config, root: Table) -> Iterator[Problem]:
+def _password_once(config: Config, root: TableNode) -> Iterator[Problem]:
     mqtt = config.queue.mqtt
     if mqtt.password and mqtt.password_file:
         yield _problem(root, "queue.mqtt.password", "set either 'password' or 'password_file', not both")
@@ -29,13 +29,13 @@ def _password_once(config: Config, root: Table) -> Iterator[Problem]:
         yield _problem(root, "queue.mqtt", "has a password but no 'username'; add it")
 
 
-def _certificate_with_key(config: Config, root: Table) -> Iterator[Problem]:
+def _certificate_with_key(config: Config, root: TableNode) -> Iterator[Problem]:
     if config.tls and (config.tls.cert_file is None) != (config.tls.key_file is None):
         missing = "cert_file" if config.tls.cert_file is None else "key_file"
         yield _problem(root, "tls", f"'cert_file' and 'key_file' belong together; add {missing!r}")
 
 
-def _one_way_to_run(config: Config, root: Table) -> Iterator[Problem]:
+def _one_way_to_run(config: Config, root: TableNode) -> Iterator[Problem]:
     for name, handler in config.handlers.items():
         if handler.python is not None and handler.command is not None:
             yield _problem(root, f"handlers.{name}", "set either 'python' or 'command', not both")
@@ -43,20 +43,20 @@ def _one_way_to_run(config: Config, root: Table) -> Iterator[Problem]:
             yield _problem(root, f"handlers.{name}", "'command' is empty; name the program")
 
 
-def _backoff_in_order(config: Config, root: Table) -> Iterator[Problem]:
+def _backoff_in_order(config: Config, root: TableNode) -> Iterator[Problem]:
     defaults = config.dispatcher.job_defaults
     if defaults.backoff_s > defaults.backoff_max_s:
         yield _problem(root, "dispatcher.job_defaults", "'backoff' is longer than 'backoff_max'; change one of them")
 
 
-def _validity_longer_than_lease(config: Config, root: Table) -> Iterator[Problem]:
+def _validity_longer_than_lease(config: Config, root: TableNode) -> Iterator[Problem]:
     for name, each in config.dispatcher.types.items():
         if each.prefetch_validity_s < config.dispatcher.lease_s:
             text = "is shorter than 'dispatcher.lease'; make it longer"
             yield _problem(root, f"dispatcher.types.{name}.prefetch_validity", text)
 
 
-def _heartbeats_in_time(config: Config, root: Table) -> Iterator[Problem]:
+def _heartbeats_in_time(config: Config, root: TableNode) -> Iterator[Problem]:
     if config.dispatcher.worker_timeout_s < 2 * config.worker.heartbeat_interval_s:
         yield _warning(
             root,
@@ -65,7 +65,7 @@ def _heartbeats_in_time(config: Config, root: Table) -> Iterator[Problem]:
         )
 
 
-def _secrets_kept_secret(config: Config, root: Table) -> Iterator[Problem]:
+def _secrets_kept_secret(config: Config, root: TableNode) -> Iterator[Problem]:
     for key, secret, way_out in (
         ("queue.mqtt.password", config.queue.mqtt.password, "password_file"),
         ("market_data.location", _HAS_PASSWORD.search(config.market_data.location), "location_file"),
@@ -80,12 +80,12 @@ def _secrets_kept_secret(config: Config, root: Table) -> Iterator[Problem]:
         yield _warning(root, "tls.key_file", text)
 
 
-def _location_once(config: Config, root: Table) -> Iterator[Problem]:
+def _location_once(config: Config, root: TableNode) -> Iterator[Problem]:
     if config.market_data.location_file and find(root, "market_data.location"):
         yield _problem(root, "market_data.location", "set either 'location' or 'location_file', not both")
 
 
-def _encrypted_on_the_way(config: Config, root: Table) -> Iterator[Problem]:
+def _encrypted_on_the_way(config: Config, root: TableNode) -> Iterator[Problem]:
     if config.tls is None and not _is_loopback(config.queue.mqtt.host):
         text = (
             "is another machine, and 'tls' is not set, so jobs and passwords are sent unencrypted; add a 'tls' section"
@@ -106,15 +106,15 @@ _RULES: tuple[Rule, ...] = (
 )
 
 
-def _problem(root: Table, key: str, text: str) -> Problem:
+def _problem(root: TableNode, key: str, text: str) -> Problem:
     return Problem(_place(root, key), key, text)
 
 
-def _warning(root: Table, key: str, text: str) -> Problem:
+def _warning(root: TableNode, key: str, text: str) -> Problem:
     return Problem(_place(root, key), key, text, "warning")
 
 
-def _place(root: Table, path: str) -> Place:
+def _place(root: TableNode, path: str) -> Place:
     """The place of a key; if it is missing, the place of its section."""
     while path:
         if node := find(root, path):

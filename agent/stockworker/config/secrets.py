@@ -4,7 +4,7 @@ import os
 import stat
 from pathlib import Path
 
-from stockworker.config.document import Problem, Table, Unreadable, read
+from stockworker.config.document import Problem, TableNode, Unreadable, read
 from stockworker.config.kinds import Json, Wrong, json_value
 from stockworker.errors import ConfigError
 
@@ -54,7 +54,7 @@ def read_settings(key: str, file: Path) -> dict[str, Json]:
         raise ConfigError(f"{key}: {error}") from None
     if found:
         raise ConfigError(f"{key}: {found[0].show()}")
-    if not isinstance(document, Table):
+    if not isinstance(document, TableNode):
         raise ConfigError(f"{key}: {file} must contain settings, one line 'name: value' for each")
     settings = {}
     for name, node in document.entries.items():

@@ -7,7 +7,7 @@ from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message, Query
-from stockworker.shell.turn import CertificateSeen, LinkChanged
+from stockworker.shell.turn import CertificateSeen, LinkChanged, Send
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -61,13 +61,6 @@ class SaveAttempt:
     """Commit an attempt as it is now."""
 
     attempt: Attempt
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Publish a message."""
-
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from stockworker.dispatcher.effects import Effect, Offer, RunQuery, Send
+from stockworker.dispatcher.effects import Effect, Offer, RunQuery
 from stockworker.logs.events import JobFailed, JobReleased, JobRetried, LogEvent
 from stockworker.protocol.body import MAX_LIST
 from stockworker.protocol.ids import Token, WorkerId
@@ -14,14 +14,14 @@ from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Ack, Message, Monitor, Notice, Receipt, ReceiptEntry, Reply, Transition
 from stockworker.protocol.sealed import first_line, without_sealed
-from stockworker.shell.turn import Now
+from stockworker.shell.turn import Now, Send
 
 _RECEIPTS_PER_MESSAGE = 512
 _TOKENS_PER_MESSAGE = 2048
 
 
 @dataclass(slots=True)
-class _Answers:
+class _AcksOfWorker:
     stored: list[Token] = field(default_factory=list)
     stale: list[Token] = field(default_factory=list)
 
@@ -37,7 +37,7 @@ class Outbox:
         self._lease_s = lease_s
         self._effects: list[Effect] = []
         self._receipts: list[Receipt] = []
-        self._acks: dict[WorkerId, _Answers] = {}
+        self._acks: dict[WorkerId, _AcksOfWorker] = {}
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
@@ -50,15 +50,15 @@ class Outbox:
 
     def stored(self, worker_id: WorkerId, token: Token) -> None:
         """A report is on disk."""
-        self._acks.setdefault(worker_id, _Answers()).stored.append(token)
+        self._acks.setdefault(worker_id, _AcksOfWorker()).stored.append(token)
 
     def stale(self, worker_id: WorkerId, token: Token) -> None:
         """A report was refused, or a claimed lease is not valid."""
-        self._acks.setdefault(worker_id, _Answers()).stale.append(token)
+        self._acks.setdefault(worker_id, _AcksOfWorker()).stale.append(token)
 
     def renewed(self, worker_id: WorkerId) -> None:
         """A lease of this worker is valid for another `lease_s`."""
-        self._acks.setdefault(worker_id, _Answers())
+        self._acks.setdefault(worker_id, _AcksOfWorker())
 
     # --- the rest -----------------------------------------------------------------------------------------------------
 
@@ -119,7 +119,7 @@ def about(job: JobRecord) -> AboutJob:
     return AboutJob(job=job.spec.job_id, type=job.spec.type, attempt=job.attempt, worker=job.worker)
 
 
-def _acks(worker_id: WorkerId, answers: _Answers, lease_s: float) -> Iterator[Send]:
+def _acks(worker_id: WorkerId, answers: _AcksOfWorker, lease_s: float) -> Iterator[Send]:
     longest = max(1, len(answers.stored), len(answers.stale))
     for start in range(0, longest, _TOKENS_PER_MESSAGE):
         part = slice(start, start + _TOKENS_PER_MESSAGE)

@@ -25,7 +25,6 @@ from stockworker.dispatcher.effects import (
     SaveDrain,
     SaveJob,
     SavePause,
-    Send,
     Unreached,
 )
 from stockworker.dispatcher.machine import DispatcherMachine
@@ -55,7 +54,7 @@ from stockworker.protocol.messages import (
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.reply import read_reply
 from stockworker.protocol.topics import Role
-from stockworker.shell.turn import Now, TurnOutput
+from stockworker.shell.turn import Now, Send, TurnOutput
 
 Input = Packet | Event
 """What a turn is about. A packet is decoded; an event goes to the machine as it is."""

@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import ClassVar, Final, TypeVar, dataclass_transform
 
 
-class Level(IntEnum):
+class LogLevel(IntEnum):
     """How important an event is: the numbers of the standard library's `logging`."""
 
     DEBUG = 10
@@ -37,7 +37,7 @@ class LogEvent:
 
     name: ClassVar[str]
     field_names: ClassVar[tuple[str, ...]]
-    level: ClassVar[Level]
+    level: ClassVar[LogLevel]
     text: ClassVar[str]
     meaning: ClassVar[str]
 
@@ -53,7 +53,7 @@ EVENTS: Final[list[type[LogEvent]]] = []
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-def _event(level: Level, text: str, meaning: str) -> Callable[[type[E]], type[E]]:
+def _event(level: LogLevel, text: str, meaning: str) -> Callable[[type[E]], type[E]]:
     def enter(cls: type[E]) -> type[E]:
         made = dataclass(frozen=True, kw_only=True)(cls)
         made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
@@ -84,20 +84,20 @@ class _AttemptOfJob(_OfAttempt):
 # --- both services ----------------------------------------------------------------------------------------------------
 
 
-@_event(Level.INFO, "ready", "The service is connected and works.")
+@_event(LogLevel.INFO, "ready", "The service is connected and works.")
 class Ready(LogEvent):
     id: str
     version: str | None = None
     broker: str | None = None
 
 
-@_event(Level.INFO, "connected to the broker", "Jobs flow again.")
+@_event(LogLevel.INFO, "connected to the broker", "Jobs flow again.")
 class LinkUp(LogEvent):
     broker: str
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "lost the broker",
     "The connection broke or could not be made. Work continues, results are kept, and the service retries by itself.",
 )
@@ -107,7 +107,7 @@ class LinkDown(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "gives up a connection",
     "The connection was open, but no answer came back: a network drops idle connections, or the broker hangs. The "
     "service reconnects immediately. The stacks of all tasks show what waited for the connection.",
@@ -117,7 +117,7 @@ class ConnectionDead(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "refused a message",
     "The message is not valid, or its sender may not send it. It was dropped. `count`: how many messages this worker has "
     "refused since it started; `stockworker stats` shows the dispatcher's count.",
@@ -129,7 +129,7 @@ class MessageRefused(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "the broker refused to publish a message",
     "Most often the ACL denies it. Compare the broker's ACL file with the shipped one, and check the name in this "
     "service's certificate.",
@@ -139,13 +139,13 @@ class PublishRefused(LogEvent):
     reason: str
 
 
-@_event(Level.INFO, "reloaded the configuration", "The new configuration is in force.")
+@_event(LogLevel.INFO, "reloaded the configuration", "The new configuration is in force.")
 class ConfigReloaded(LogEvent):
     pass
 
 
 @_event(
-    Level.ERROR,
+    LogLevel.ERROR,
     "refused the new configuration",
     "A reload found errors. The old configuration stays in force. `stockworker check` lists the errors.",
 )
@@ -153,13 +153,13 @@ class ConfigRefused(LogEvent):
     problem: str
 
 
-@_event(Level.WARNING, "configuration warning", "The setting works, but should be changed.")
+@_event(LogLevel.WARNING, "configuration warning", "The setting works, but should be changed.")
 class ConfigWarning(LogEvent):
     problem: str
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "the certificate has another name",
     "The broker knows this service by the name in its certificate, and denies it the topics of its ID. Set the ID to that "
     "name, or install the right certificate.",
@@ -169,7 +169,7 @@ class IdentityDiffers(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "the certificate expires soon",
     "Logged once a day in the last 30 days; in the last three days as an error. Renew the certificate: once it expires, the "
     "broker will refuse the connection. See docs/pki.md.",
@@ -180,13 +180,13 @@ class CertificateExpires(LogEvent):
     days: int
 
 
-@_event(Level.INFO, "stopping", "The service was asked to stop.")
+@_event(LogLevel.INFO, "stopping", "The service was asked to stop.")
 class Stopping(LogEvent):
     pass
 
 
 @_event(
-    Level.ERROR,
+    LogLevel.ERROR,
     "makes no progress",
     "A step has been overdue for most of `WatchdogSec=`, so systemd ends and restarts the service. The systemd journal has "
     "the stacks of all tasks and threads. No job is lost. If a commit is overdue, check the disk; otherwise please report "
@@ -197,7 +197,7 @@ class NoProgress(LogEvent):
 
 
 @_event(
-    Level.ERROR,
+    LogLevel.ERROR,
     "can't continue without its store",
     "A commit failed: the disk is full or broken, or another process locked the file for more than 10 s. systemd restarts "
     "the service from what is on disk. Nothing that was not committed has been done.",
@@ -206,13 +206,13 @@ class StoreFailed(LogEvent):
     problem: str
 
 
-@_event(Level.INFO, "makes progress again", "The overdue step is done.")
+@_event(LogLevel.INFO, "makes progress again", "The overdue step is done.")
 class ProgressAgain(LogEvent):
     pass
 
 
 @_event(
-    Level.ERROR,
+    LogLevel.ERROR,
     "internal error",
     "A defect of stockworker, with its traceback. The service ends with status 70, and systemd restarts it. Please report "
     "it.",
@@ -225,7 +225,7 @@ class Fault(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "the broker answers late",
     "The network is fast, but each answer waits as long as a kernel delays small packets (Nagle's algorithm). Every step "
     "of every job waits as well. Set `set_tcp_nodelay true` in the broker's configuration, as the shipped template does, "
@@ -237,7 +237,7 @@ class BrokerDelays(LogEvent):
     network_s: float
 
 
-@_event(Level.WARNING, "rejected a job", "The job was not stored. Its submitter got the reason.")
+@_event(LogLevel.WARNING, "rejected a job", "The job was not stored. Its submitter got the reason.")
 class JobRejected(LogEvent):
     job: str | None
     type: str
@@ -245,7 +245,7 @@ class JobRejected(LogEvent):
 
 
 @_event(
-    Level.DEBUG,
+    LogLevel.DEBUG,
     "a job moved on",
     "One step in the life of a job: the same as on the topic `system/monitor`.",
 )
@@ -258,7 +258,7 @@ class JobMoved(LogEvent):
 
 
 @_event(
-    Level.INFO,
+    LogLevel.INFO,
     "a job is tried again",
     "An attempt failed, or its worker was killed. The next attempt follows after the delay.",
 )
@@ -269,7 +269,7 @@ class JobRetried(_AttemptOfJob):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "a job has failed",
     "The dispatcher gave the job up. It stays in the dead letter until an operator retries it.",
 )
@@ -279,7 +279,7 @@ class JobFailed(_AttemptOfJob):
 
 
 @_event(
-    Level.INFO,
+    LogLevel.INFO,
     "a job was given back",
     "Its worker drained, was not connected, or can't run the job. Another worker gets it; the attempt is not counted.",
 )
@@ -289,7 +289,7 @@ class JobReleased(_AttemptOfJob):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "no worker runs this type",
     "Jobs of this type wait. The type may be misspelt, its handler may not be configured, or it may fail to load on every "
     "worker.",
@@ -299,7 +299,7 @@ class TypeUnserved(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "a lease expired",
     "The worker no longer renews the lease: it is down or cut off. Another worker gets the job.",
 )
@@ -308,7 +308,7 @@ class LeaseExpired(_AttemptOfJob):
 
 
 @_event(
-    Level.INFO,
+    LogLevel.INFO,
     "a lost lease was reclaimed",
     "The worker came back before another worker got the job. Its work is valid.",
 )
@@ -316,28 +316,28 @@ class LeaseReclaimed(_AttemptOfJob):
     pass
 
 
-@_event(Level.INFO, "paused", "An operator paused a job type: no job of this type is dispatched.")
+@_event(LogLevel.INFO, "paused", "An operator paused a job type: no job of this type is dispatched.")
 class TypePaused(LogEvent):
     type: str
 
 
-@_event(Level.INFO, "resumed", "An operator resumed a job type: its jobs are dispatched again.")
+@_event(LogLevel.INFO, "resumed", "An operator resumed a job type: its jobs are dispatched again.")
 class TypeResumed(LogEvent):
     type: str
 
 
-@_event(Level.INFO, "drains a worker", "An operator drains a worker: it gets no new jobs.")
+@_event(LogLevel.INFO, "drains a worker", "An operator drains a worker: it gets no new jobs.")
 class WorkerDrained(LogEvent):
     worker: str
 
 
-@_event(Level.INFO, "undrained a worker", "An operator ended the drain of a worker: it gets jobs again.")
+@_event(LogLevel.INFO, "undrained a worker", "An operator ended the drain of a worker: it gets jobs again.")
 class WorkerUndrained(LogEvent):
     worker: str
 
 
 @_event(
-    Level.INFO,
+    LogLevel.INFO,
     "refused a stale report",
     "A worker reported an attempt whose job another worker had got meanwhile. The job is not affected.",
 )
@@ -347,21 +347,21 @@ class ReportStale(LogEvent):
     outcome: str
 
 
-@_event(Level.INFO, "a worker registered", "The worker can get jobs now.")
+@_event(LogLevel.INFO, "a worker registered", "The worker can get jobs now.")
 class WorkerSeen(LogEvent):
     worker: str
     slots: int
     version: str
 
 
-@_event(Level.WARNING, "a worker is lost", "The worker sent nothing for `worker_timeout`.")
+@_event(LogLevel.WARNING, "a worker is lost", "The worker sent nothing for `worker_timeout`.")
 class WorkerLost(LogEvent):
     worker: str
     silent_s: int
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "a worker was cut off",
     "The broker lost the worker's connection. The worker keeps its jobs until their leases expire, because it may come back.",
 )
@@ -371,7 +371,7 @@ class WorkerDisconnected(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "denied a worker",
     "Security: the worker is in `dispatcher.denied_workers`. The dispatcher took its jobs back, and ignores its messages.",
 )
@@ -381,7 +381,7 @@ class WorkerDenied(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "refused a denied worker",
     "Security: the worker still reaches the broker. Revoke its certificate, and restart the broker afterwards. Logged once "
     "an hour; the counter `messages_denied` counts every message.",
@@ -391,12 +391,12 @@ class WorkerRefused(LogEvent):
     message: str
 
 
-@_event(Level.INFO, "admitted a worker again", "The worker was removed from `dispatcher.denied_workers`.")
+@_event(LogLevel.INFO, "admitted a worker again", "The worker was removed from `dispatcher.denied_workers`.")
 class WorkerAdmitted(LogEvent):
     worker: str
 
 
-@_event(Level.INFO, "a worker left", "The worker was stopped, and has no lease any more.")
+@_event(LogLevel.INFO, "a worker left", "The worker was stopped, and has no lease any more.")
 class WorkerLeft(LogEvent):
     worker: str
 
@@ -405,7 +405,7 @@ class WorkerLeft(LogEvent):
 
 
 @_event(
-    Level.INFO,
+    LogLevel.INFO,
     "confines jobs",
     "`by` is `control groups` or `process groups`. With control groups every process that a job has started ends with the "
     "job, and `controllers` lists what can be limited for a whole job. A process can leave its process group; `reason` explains "
@@ -417,20 +417,20 @@ class Confined(LogEvent):
     reason: str | None = None
 
 
-@_event(Level.WARNING, "a limit is not enforced here", "The limit is configured, but this machine can't enforce it.")
+@_event(LogLevel.WARNING, "a limit is not enforced here", "The limit is configured, but this machine can't enforce it.")
 class LimitUnenforced(LogEvent):
     type: str
     limit: str
     reason: str
 
 
-@_event(Level.INFO, "finished a job", "The result is in the worker's journal, and will be reported.")
+@_event(LogLevel.INFO, "finished a job", "The result is in the worker's journal, and will be reported.")
 class AttemptCompleted(_OfAttempt):
     ran_s: float
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "an attempt failed",
     "The handler raised an error, ran out of time or crashed. The dispatcher decides whether the job is tried again.",
 )
@@ -443,13 +443,13 @@ class AttemptFailed(LogEvent):
     ran_s: float | None
 
 
-@_event(Level.INFO, "handler", "A line that a handler logged, at the level that the handler chose.")
+@_event(LogLevel.INFO, "handler", "A line that a handler logged, at the level that the handler chose.")
 class HandlerLog(_OfAttempt):
     message: str
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "refused a payload",
     "Security: the job was not run. Reasons: `plain` where sealed payloads are required, `unsigned`, `untrusted` (the "
     "submitter is not in the keyring), `forged` (a wrong signature), `not_allowed`, `moved` (sealed for another job), "
@@ -465,7 +465,7 @@ class PayloadRefused(LogEvent):
 
 
 @_event(
-    Level.ERROR,
+    LogLevel.ERROR,
     "the dispatcher refused this worker's message",
     "`reason` has the cause: the worker is denied, or the versions of worker and dispatcher are too far apart.",
 )
@@ -474,7 +474,7 @@ class RefusedByDispatcher(LogEvent):
 
 
 @_event(
-    Level.INFO,
+    LogLevel.INFO,
     "a lease was withdrawn",
     "The job was cancelled, or another worker got it while this worker was cut off. It is stopped here.",
 )
@@ -484,7 +484,7 @@ class LeaseWithdrawn(LogEvent):
 
 
 @_event(
-    Level.ERROR,
+    LogLevel.ERROR,
     "started a new journal because the old one is damaged",
     "The dispatcher assigns the jobs in the old journal again, and results that were not reported are computed again. The "
     "damaged file is kept beside the new one. Check the disk, then delete the file.",
@@ -496,7 +496,7 @@ class JournalQuarantined(LogEvent):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "evicted a result to save space",
     "The results that could not be reported exceed `worker.journal_quota`. The worker reports the job as failed for this "
     "reason, and the dispatcher tries it again while it has attempts left. Raise the quota for longer outages.",
@@ -506,7 +506,7 @@ class ResultEvicted(_OfAttempt):
 
 
 @_event(
-    Level.WARNING,
+    LogLevel.WARNING,
     "takes no new jobs because space is short",
     "Results wait to be reported, or the journal's disk fills up. Jobs that the worker has still run.",
 )
@@ -515,16 +515,16 @@ class SpaceShort(LogEvent):
     kept_bytes: int
 
 
-@_event(Level.INFO, "takes new jobs again", "The journal has room for results again.")
+@_event(LogLevel.INFO, "takes new jobs again", "The journal has room for results again.")
 class SpaceEnough(LogEvent):
     kept_bytes: int
 
 
-@_event(Level.INFO, "draining", "The worker takes no new jobs, and finishes those that run.")
+@_event(LogLevel.INFO, "draining", "The worker takes no new jobs, and finishes those that run.")
 class DrainStarted(LogEvent):
     running: int
 
 
-@_event(Level.INFO, "drained", "No job runs on this worker any more.")
+@_event(LogLevel.INFO, "drained", "No job runs on this worker any more.")
 class Drained(LogEvent):
     pass

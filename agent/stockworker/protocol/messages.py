@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final
 
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
 from stockworker.protocol.job import LONGEST_TIMEOUT_S, JobOptions, Outcome, Priority
@@ -368,17 +369,11 @@ class Request:
     ] = False
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptReport:
-    """How one attempt ended. Repeated until acknowledged."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptReport(AttemptResult):
+    """How one attempt ended: its result, with the job it belongs to. Repeated until acknowledged."""
 
     job_id: Annotated[JobId, Wire("the job")]
-    token: Annotated[Token, Wire("fencing token of the lease")]
-    outcome: Annotated[Outcome, Wire("how the attempt ended")]
-    result: Annotated[str | None, Wire("what the handler returned, for `ok`. Only the submitter reads it.")] = None
-    error: Annotated[ShortText | None, Wire("what went wrong, for people")] = None
-    permanent: Annotated[bool, Wire("whether another attempt can't help")] = False
-    ran_s: Annotated[Seconds | None, Wire("how long the attempt ran")] = None
 
 
 @dataclass(frozen=True, slots=True)

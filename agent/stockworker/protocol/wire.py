@@ -289,6 +289,12 @@ class Plan(Generic[C]):
         self.fields = fields
         self._reads = tuple((each.name, each.kind.read, each.absent) for each in fields)
         self._writes = tuple((each.name, each.attribute, each.kind.write, each.silent) for each in fields)
+        # Positional arguments are faster, and a class with keyword-only fields does not take them.
+        by_name = any(each.kw_only for each in dataclasses.fields(cast("type[Any]", cls)))
+        self._make: Callable[..., C] = self._by_name if by_name else cls
+
+    def _by_name(self, *values: Any) -> C:
+        return self.cls(**dict(zip((each.attribute for each in self.fields), values, strict=True)))
 
     def read(self, value: Any) -> C:
         """Make an object of the class, all of whose fields are in the body.
@@ -298,7 +304,7 @@ class Plan(Generic[C]):
         """
         if type(value) is not dict:
             raise expected("an object", value)
-        return self.cls(*self.values(value))
+        return self._make(*self.values(value))
 
     def values(self, body: Mapping[str, Any]) -> list[Any]:
         """The values of `fields`, checked."""

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 from stockworker.logs.events import LogEvent
+from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet
 
 
@@ -39,6 +40,13 @@ class CertificateSeen:
     """In how many days the service's own certificate expires."""
 
     days: int
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Publish a message, once the turn is committed."""
+
+    message: Message
 
 
 CommonInput = Packet | LinkChanged | CertificateSeen

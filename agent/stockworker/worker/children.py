@@ -26,13 +26,14 @@ from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Cgroup, Delegation
 from stockworker.adapters.process import Process
 from stockworker.handlers.spec import CommandHandler, Limits
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
 from stockworker.worker.outcome import describe, find_shortage, judge_command, judge_death, too_large
 from stockworker.worker.output import Lines
-from stockworker.worker.work import AttemptResult, HandlerLogged, Progressed, Work
+from stockworker.worker.work import HandlerLogged, Progressed, Work
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """The environment variables that reach handlers and commands. No others, because they may hold secrets."""

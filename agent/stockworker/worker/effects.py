@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobType, Tag, Token
 from stockworker.protocol.messages import Assignment, AttemptReport, Message
-from stockworker.shell.turn import CertificateSeen, LinkChanged
+from stockworker.shell.turn import CertificateSeen, LinkChanged, Send
 from stockworker.worker.work import AttemptEvent, Work
 
 # --- events: what happens to the worker ----------------------------------------------------------------------------------
@@ -92,13 +92,6 @@ class Stop:
     """Stop an attempt; it still ends with an `AttemptResult`."""
 
     token: Token
-
-
-@dataclass(frozen=True, slots=True)
-class Send:
-    """Publish a message."""
-
-    message: Message
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,13 +25,14 @@ from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Delegation
 from stockworker.errors import ProtocolMisuse
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
 from stockworker.worker.children import Child, CommandChild, PythonChild
 from stockworker.worker.outcome import use_up_cpu
 from stockworker.worker.sealing import WorkerSealing
-from stockworker.worker.work import AttemptResult, Began, ExecutorEvent, HandlerLogged, Progressed, Work
+from stockworker.worker.work import Began, ExecutorEvent, HandlerLogged, Progressed, Work
 
 _PROCESSORS: Final = os.cpu_count() or 1
 _CPU_CHECK_S: Final = 0.1

@@ -13,9 +13,10 @@ from typing import Any, Final
 
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import HandlerSpec, PythonHandler
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
-from stockworker.worker.work import AttemptResult, Work
+from stockworker.worker.work import Work
 
 READY: Final = "ready"
 PROGRESS: Final = "progress"

@@ -183,5 +183,5 @@ def _entry(row: Sequence[Any]) -> JournalEntry:
     assignment = Assignment(JobId(job_id), JobType(job_type), attempt, Token(token), timeout_s, payload, bool(strict))
     if outcome is None:
         return JournalEntry(assignment, bool(started), None, start_by)
-    report = AttemptReport(JobId(job_id), Token(token), Outcome(outcome), result, error, bool(permanent), ran_s)
+    report = AttemptReport(Token(token), Outcome(outcome), result, error, bool(permanent), ran_s, job_id=JobId(job_id))
     return JournalEntry(assignment, bool(started), report, start_by)

@@ -1,7 +1,7 @@
 """The leases of a worker, from their assignment to the acknowledgement of their report. Pure."""
 
 # A part of the worker's machine, as the ledger is of the dispatcher's: every change of a lease goes through
-# `LeaseTable`, which also returns the journal entry that belongs to it. A lease is the right to one attempt; its
+# `WorkerLeases`, which also returns the journal entry that belongs to it. A lease is the right to one attempt; its
 # fencing token names it. Its phases, with the journal entry that is committed before each:
 #
 #         Assign                start_waiting           AttemptResult            Ack
@@ -36,11 +36,12 @@ from dataclasses import asdict, dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, LeaseStatus, ReportedLease
 from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, RecordOutcome, Start, Stop
-from stockworker.worker.work import AttemptResult, Work
+from stockworker.worker.work import Work
 
 _NEARLY_FULL: Final = 0.75
 """Share of the quota from which on the worker accepts no new jobs: those that it has need room for their results."""
@@ -88,7 +89,7 @@ class WorkerLease:
     reported_at: float | None = None
 
 
-class LeaseTable:
+class WorkerLeases:
     """All leases of one worker, by token.
 
     Args:
@@ -204,7 +205,7 @@ class LeaseTable:
 
     def _end(self, lease: WorkerLease, result: AttemptResult) -> None:
         """Record how an attempt ended; that is reported until it is acknowledged."""
-        report = AttemptReport(lease.assignment.job_id, **asdict(result))
+        report = AttemptReport(job_id=lease.assignment.job_id, **asdict(result))
         self._keep(lease, report)
         self._entries.append(RecordOutcome(report))
 

@@ -38,6 +38,7 @@ from stockworker.logs.events import (
     SpaceEnough,
     SpaceShort,
 )
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_LEASES, content_size, in_batches
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Outcome
@@ -58,11 +59,11 @@ from stockworker.protocol.messages import (
     Unregister,
 )
 from stockworker.protocol.sealed import first_line, without_sealed
-from stockworker.shell.turn import CertificateSeen, LinkChanged
-from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Effect, Event, Leave, Send
-from stockworker.worker.leases import JournalEntry, LeaseTable, WorkerLease
+from stockworker.shell.turn import CertificateSeen, LinkChanged, Send
+from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Effect, Event, Leave
+from stockworker.worker.leases import JournalEntry, WorkerLease, WorkerLeases
 from stockworker.worker.window import LeaseWindow
-from stockworker.worker.work import AttemptResult, Began, Progressed
+from stockworker.worker.work import Began, Progressed
 
 _REPEAT_REPORT_S: Final = 5.0
 _MOST_UNACKNOWLEDGED: Final = 512
@@ -132,7 +133,7 @@ class WorkerMachine:
         self._started = now
         self._link_up = False
         self._lease_window = LeaseWindow()
-        self._leases = LeaseTable(journal, quota_bytes)
+        self._leases = WorkerLeases(journal, quota_bytes)
         self._disk_full = False
         self._certificate_days: int | None = None
         self._logged_pressure = False

@@ -4,11 +4,11 @@ import signal
 from collections.abc import Mapping
 
 from stockworker.handlers.spec import Limits
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
-from stockworker.worker.work import AttemptResult
 
 DATA_ERROR = 65
 """Exit code by which a command prevents further attempts (EX_DATAERR in sysexits.h)."""

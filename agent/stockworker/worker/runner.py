@@ -25,6 +25,7 @@ from stockworker.adapters import clock
 from stockworker.handlers.api import Context, Handler, Job, Json, PermanentError
 from stockworker.handlers.discovery import load
 from stockworker.handlers.spec import Limits, PythonHandler
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.ids import Token
@@ -32,7 +33,6 @@ from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
 from stockworker.worker.outcome import accept_result, describe
 from stockworker.worker.output import LONGEST_LINE, Throttle
-from stockworker.worker.work import AttemptResult
 
 _CHUNK: Final = 64 * 1024
 _PROGRESS_INTERVAL_S: Final = 0.5

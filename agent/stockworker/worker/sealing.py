@@ -10,12 +10,13 @@ from stockworker.adapters import clock
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.logs import log_event
 from stockworker.logs.events import PayloadRefused
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT, fits
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
 from stockworker.sealing.envelope import Refusal, SealKind
-from stockworker.worker.work import AttemptResult, Work
+from stockworker.worker.work import Work
 
 if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
     from stockworker.sealing.worker_seal import Opened, WorkerSeal

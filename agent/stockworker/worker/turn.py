@@ -22,8 +22,8 @@ from stockworker.errors import DecodeError
 from stockworker.logs.events import LogEvent, MessageRefused
 from stockworker.protocol import codec
 from stockworker.protocol.packet import Packet
-from stockworker.shell.turn import Now, TurnOutput
-from stockworker.worker.effects import Effect, Entry, Event, Leave, Send, Start, Stop
+from stockworker.shell.turn import Now, Send, TurnOutput
+from stockworker.worker.effects import Effect, Entry, Event, Leave, Start, Stop
 from stockworker.worker.machine import WorkerMachine
 
 Input = Packet | Event

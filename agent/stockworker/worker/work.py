@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token
-from stockworker.protocol.job import Outcome
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,29 +25,6 @@ class Work:
     attempt: int
     payload: str
     timeout_s: float
-
-
-@dataclass(frozen=True, slots=True)
-class AttemptResult:
-    """How an attempt ended: one value, from the process that ran it to the report.
-
-    As an event it also means that the attempt's slot is free, if it had one.
-
-    Attributes:
-        token: of the attempt's lease.
-        outcome: how it ended.
-        result: JSON text, for `Outcome.OK`.
-        error: what went wrong, for people.
-        permanent: another attempt can't help.
-        ran_s: how long it ran, in seconds; None if it never ran, or nothing measured it.
-    """
-
-    token: Token
-    outcome: Outcome
-    result: str | None = None
-    error: str | None = None
-    permanent: bool = False
-    ran_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
