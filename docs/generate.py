@@ -16,7 +16,6 @@ import yaml
 from docs.pages import commands, configuration, job_types, log_events, protocol
 from stockworker.broker import acl
 from stockworker.broker import configuration as broker
-from stockworker.logs import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,7 +31,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},
     "etc/stockworker/job_processor.yml": configuration.sample,
-    "systemd/stockworker.catalog": catalog.catalog,
+    "systemd/stockworker.catalog": log_events.catalog,
 }
 
 

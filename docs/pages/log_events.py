@@ -1,6 +1,16 @@
-"""The page `docs/logging.md`, generated from the catalogue of events."""
+"""Generates from the catalogue of log events: the page `docs/logging.md`, and the explanations of `journalctl -x`.
 
-from stockworker.logs.events import EVENTS
+The format of these explanations is that of https://systemd.io/CATALOG/.
+"""
+
+from typing import Final
+
+from stockworker.logs.events import EVENTS, LogEvent
+from stockworker.logs.journal_names import journal_field, message_id
+
+_HEADER: Final = """\
+# What `journalctl -x` shows for the messages of stockworker: generated from the catalogue of its log events.
+"""
 
 
 def reference() -> str:
@@ -11,6 +21,22 @@ def reference() -> str:
         for event in EVENTS
     )
     return _INTRODUCTION + "".join(rows)
+
+
+def catalog() -> str:
+    """The file `systemd/stockworker.catalog`."""
+    return _HEADER + "".join(_entry(event) for event in EVENTS)
+
+
+def _entry(event: type[LogEvent]) -> str:
+    values = "".join(f"{name}: @{journal_field(name)}@\n" for name in event.field_names)
+    return (
+        f"\n-- {message_id(event)}\n"
+        f"Subject: stockworker: {event.text}\n"
+        "Defined-By: stockworker\n"
+        "Documentation: man:stockworker(1)\n"
+        f"\n{event.meaning}\n" + (f"\n{values}" if values else "")
+    )
 
 
 _INTRODUCTION = """\

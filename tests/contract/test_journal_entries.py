@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from docs.pages.log_events import catalog
 from stockworker.adapters.journal import JournalHandler, encode
 from stockworker.logs import configure, log_event
-from stockworker.logs.catalog import catalog, journal_field, message_id
 from stockworker.logs.events import EVENTS, AttemptFailed, HandlerLog, Ready
+from stockworker.logs.journal_names import journal_field, message_id
 
 LOGGER = logging.getLogger("stockworker.test")
 _LARGEST = 1 << 20

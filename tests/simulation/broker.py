@@ -61,7 +61,7 @@ class _Session:
     filters: dict[tuple[int, str, str], list[list[str]]]
     created: float
     wire: Wire | None = None
-    receive: Callable[[Packet, int, bool], None] | None = None
+    receive: Callable[[Packet, int], None] | None = None
     will: Packet | None = None
     inflight: dict[int, _Kept] = field(default_factory=dict)
     queue: deque[_Kept] = field(default_factory=deque)
@@ -109,13 +109,12 @@ class Broker:
         self,
         ask: SignIn,
         wire: Wire,
-        accepted: Callable[[bool], None],
-        receive: Callable[[Packet, int, bool], None],
+        accepted: Callable[[], None],
+        receive: Callable[[Packet, int], None],
     ) -> None:
         """Connect and subscribe in one.
 
-        At the machine's end `accepted` gets whether there was a session, and `receive` each message, its packet ID
-        and its DUP flag.
+        At the machine's end `accepted` is called once, and `receive` with each message and its packet ID.
         """
         old = self._sessions.get(ask.client_id)
         if old is not None and old.wire is not None:
@@ -131,13 +130,13 @@ class Broker:
             session.expiry.cancel()
         session.sign_in, session.wire, session.receive, session.will = ask, wire, receive, ask.will
         wire.lost_at_broker = lambda: self._lost(session, wire)
-        wire.down(lambda: accepted(present))
+        wire.down(accepted)
         for packet_id, kept in session.inflight.items():
-            self._send(session, kept.packet, packet_id, duplicate=True)
+            self._send(session, kept.packet, packet_id)
         self._fill(session)
         for packet in self._retained.values():
             if session.wants(packet.topic):
-                self._send(session, packet, 0, duplicate=False)
+                self._send(session, packet, 0)
 
     def sign_out(self, client_id: str, wire: Wire) -> None:
         """A client disconnects in good order."""
@@ -212,7 +211,7 @@ class Broker:
     def _offer(self, session: _Session, packet: Packet) -> None:
         if packet.qos == 0:
             if session.wire is not None:
-                self._send(session, packet, 0, duplicate=False)
+                self._send(session, packet, 0)
             return
         kept = _Kept(packet, self._world.now)
         if session.wire is not None and len(session.inflight) < self.limits.inflight:
@@ -236,14 +235,14 @@ class Broker:
         if session.sign_in.session_expiry_s:
             session.last_id += 1
             session.inflight[session.last_id] = kept
-            self._send(session, kept.packet, session.last_id, duplicate=False)
+            self._send(session, kept.packet, session.last_id)
         else:
-            self._send(session, kept.packet, 0, duplicate=False)  # nothing is repeated to one without a session
+            self._send(session, kept.packet, 0)  # nothing is repeated to one without a session
 
-    def _send(self, session: _Session, packet: Packet, packet_id: int, *, duplicate: bool) -> None:
+    def _send(self, session: _Session, packet: Packet, packet_id: int) -> None:
         receive, wire = session.receive, session.wire
         if receive is not None and wire is not None:
-            wire.down(lambda: receive(packet, packet_id, duplicate))
+            wire.down(lambda: receive(packet, packet_id))
 
     def acknowledge(self, client_id: str, wire: Wire, packet_ids: list[int]) -> None:
         """A client has taken these messages over."""

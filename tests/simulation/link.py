@@ -66,14 +66,14 @@ class Link:
             wire.drop()
             return
 
-        def receive(packet: Packet, packet_id: int, duplicate: bool) -> None:  # noqa: FBT001 (a callback)
+        def receive(packet: Packet, packet_id: int) -> None:
             if self._wire is wire and self.up:
-                self.deliver(Delivery(packet, duplicate, packet_id, generation))
+                self.deliver(Delivery(packet, packet_id, generation))
 
-        def accepted(present: bool) -> None:  # noqa: FBT001 (a callback)
+        def accepted() -> None:
             if self._wire is wire and not self._closed:
                 self.up, self._since = True, self._world.now
-                self.deliver(LinkUp(present))
+                self.deliver(LinkUp())
 
         self._broker.sign_in(self._ask, wire, accepted, receive)
 

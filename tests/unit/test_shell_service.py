@@ -22,7 +22,7 @@ MESSAGE = Packet("jobs/request/w1", b"{}")
 ANSWER = Packet("jobs/assign/w1", b"{}")
 FAREWELL = Packet("workers/unregister/w1", b"{}")
 ORDER = "order"
-UP = LinkUp(session_present=False)
+UP = LinkUp()
 
 
 @dataclass(frozen=True)

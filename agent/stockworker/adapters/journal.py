@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Final
 
-from stockworker.logs.catalog import journal_field, message_id
+from stockworker.logs.journal_names import journal_field, message_id
 from stockworker.logs.lines import MAX_VALUE_CHARACTERS, bare_line, priority
 
 JOURNAL: Final = Path("/run/systemd/journal/socket")

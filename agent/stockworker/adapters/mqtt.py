@@ -52,8 +52,6 @@ _RENEWED: Final = ConnectionEnd("reconnecting with the new certificate or passwo
 class LinkUp:
     """Signed in, and all subscriptions granted. Deliveries come between this and `LinkDown`."""
 
-    session_present: bool
-
 
 @dataclass(frozen=True, slots=True)
 class LinkDown:
@@ -70,7 +68,6 @@ class Delivery:
     """
 
     packet: Packet
-    duplicate: bool = False
     packet_id: int = 0
     generation: int = 0
 
@@ -251,7 +248,7 @@ class Link:
         self._connection = connection
         self._up = True
         self._reported_reason = ""
-        self._deliver(LinkUp(connection.session_present))
+        self._deliver(LinkUp())
         early, self._early = self._early, []
         for delivery in early:
             self._deliver(delivery)
@@ -354,14 +351,14 @@ class Link:
                 self._deliver(Delayed(round_trip_s, network_s))
         self._publish_echo()
 
-    def _received(self, packet: Packet, packet_id: int, duplicate: bool) -> None:  # noqa: FBT001 (a callback)
+    def _received(self, packet: Packet, packet_id: int) -> None:
         now = clock.monotonic()
         if packet.topic == self._settings.echo_topic:
             if self._echo is not None:
                 self._measured(self._echo.returned(packet.body, now, self._received_at))
             return
         self._received_at = now
-        delivery = Delivery(packet, duplicate, packet_id, self._generation)
+        delivery = Delivery(packet, packet_id, self._generation)
         if self._up:
             self._deliver(delivery)
         else:

@@ -90,7 +90,6 @@ class Connection:
 
     def __init__(self, settings: LinkSettings, callbacks: Callbacks) -> None:
         self.wire = MqttWire(settings.clean_start, settings.keepalive_s, callbacks)
-        self.session_present = False
         self.send_window = 1
         self.identity = LinkIdentity()
         self._settings = settings
@@ -142,7 +141,7 @@ class Connection:
             receive_maximum=settings.receive_maximum,
         )
         answers = self.wire.answers
-        self.session_present, code = await self._answer(answers.connack, "CONNACK")
+        code = await self._answer(answers.connack, "CONNACK")
         if code:
             reason = f"the broker refused the connection: {explain_code(code)}"
             raise BrokerUnreachable(reason, permanent=code in PERMANENT_REFUSALS)

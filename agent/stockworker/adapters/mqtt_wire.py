@@ -61,7 +61,7 @@ class ConnectionEnd:
 class Callbacks:
     """The callbacks of a connection: on the loop's thread, in order of arrival. None of them may block."""
 
-    received: Callable[[Packet, int, bool], None]  # the packet, its ID (0 with QoS 0), whether it was sent before
+    received: Callable[[Packet, int], None]  # the packet, and its ID (0 with QoS 0)
     acknowledged: Callable[[int, int], None]  # the packet ID, the reason code
     writable: Callable[[], None]  # the socket accepts data again, or is closed
 
@@ -265,7 +265,7 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
             optimistic_acknowledgement=False,
         )
         loop = asyncio.get_running_loop()
-        self.connack: asyncio.Future[tuple[bool, int]] = loop.create_future()  # session present, reason code
+        self.connack: asyncio.Future[int] = loop.create_future()  # reason code
         self.suback: asyncio.Future[tuple[int, ...]] = loop.create_future()  # a reason code per subscription
         self._callbacks = callbacks
         self._abort = abort
@@ -285,11 +285,11 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
             self._abort(ConnectionEnd("a packet of the broker can't be handled: the log has the details"))
 
     def _handle_connack_packet(self, cmd: int, packet: bytes) -> None:
-        session_present, code = bool(packet[0] & 1), packet[1]
+        code = packet[1]
         if code == 0:
             super()._handle_connack_packet(cmd, packet)
             self.propagate_error()
-        self.connack.set_result((session_present, code))
+        self.connack.set_result(code)
 
     def _handle_disconnect_packet(self, _cmd: int, packet: bytes) -> None:
         if packet:  # gmqtt makes an empty one at each loss
@@ -304,10 +304,10 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         self._callbacks.acknowledged(packet_id, packet[2] if packet[2:] else 0)
 
     def _handle_qos_1_publish_packet(self, mid: int, packet: bytes, topic: str, properties: dict[str, Any]) -> None:
-        self._callbacks.received(_packet(topic, packet, 1, properties), mid, bool(properties["dup"]))
+        self._callbacks.received(_packet(topic, packet, 1, properties), mid)
 
     def _received_qos_0(self, topic: str, body: bytes, qos: int, properties: dict[str, Any]) -> None:
-        self._callbacks.received(_packet(topic, body, qos, properties), 0, bool(properties["dup"]))
+        self._callbacks.received(_packet(topic, body, qos, properties), 0)
 
     def _received_suback(self, _mid: int, codes: tuple[int, ...], _properties: object) -> None:
         self.suback.set_result(codes)

@@ -11,16 +11,7 @@ from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.denials import Denials
-from stockworker.dispatcher.effects import (
-    Denied,
-    Effect,
-    EndedJobs,
-    Event,
-    Prune,
-    Pruned,
-    RunQuery,
-    Unreached,
-)
+from stockworker.dispatcher.effects import Denied, Effect, EndedJobs, Event, Prune, Pruned, RunQuery, Unreached
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.orders import Orders
 from stockworker.dispatcher.outbox import Outbox
