@@ -33,9 +33,11 @@ class BootedMachine(ABC):
         """Write a file that belongs to root."""
 
     def run(self, *command: str, timeout_s: float = PATIENCE_S) -> str:
-        """Run a command that must succeed; return what it printed."""
+        """Run a command that must succeed; return what it printed. The error shows the machine's journal."""
         done = self.try_run(*command, timeout_s=timeout_s)
-        assert done.returncode == 0, f"{command} in {self.name} ended with {done.returncode}:\n{done.stdout}"
+        if done.returncode != 0:
+            failed = f"{command} in {self.name} ended with {done.returncode}:\n{done.stdout}"
+            raise AssertionError(f"{failed}\nThe end of its journal:\n{self._end_of_journal()}")
         return done.stdout
 
     def has_booted(self) -> bool:
@@ -51,9 +53,12 @@ class BootedMachine(ABC):
         try:
             wait_until(condition, what, PATIENCE_S)
         except TimeoutError as error:
-            error.add_note(self.run("journalctl", "--no-pager", "-o", "short-precise", "-n", "60"))
+            error.add_note(self._end_of_journal())
             raise
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit."""
         return self.run("systemctl", "show", "--value", "-p", name, unit).strip()
+
+    def _end_of_journal(self) -> str:
+        return self.try_run("journalctl", "--no-pager", "-o", "short-precise", "-n", "60").stdout
