@@ -207,9 +207,9 @@ def test_a_repeated_submission_is_the_same_job(fleet: Fleet) -> None:
 def test_topics_outside_the_table_are_denied(fleet: Fleet, topic: str) -> None:
     async def run() -> None:
         for name in ("client", "operator", STRANGER):
-            async with peer(fleet, name) as somebody:
-                await somebody.link.send([Packet(topic, b"{}")])
-                await somebody.until_denied(topic)
+            async with peer(fleet, name) as stranger:
+                await stranger.link.send([Packet(topic, b"{}")])
+                await stranger.until_denied(topic)
 
     asyncio.run(run())
 
