@@ -281,7 +281,7 @@ def test_a_missing_file_is_an_error_only_where_it_was_asked_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     missing = tmp_path / "job_processor.yml"
-    assert errors(missing) == ["job_processor.yml: can't be read: No such file or directory"]
+    assert errors(missing) == ["job_processor.yml: does not exist. Create it, or correct the path"]
 
     monkeypatch.setattr("stockworker.config.loading.DEFAULT_PATH", missing)
     assert config.load().queue.mqtt.host == "localhost"
@@ -471,7 +471,7 @@ def test_a_file_of_settings_that_is_not_there_or_open_to_everybody_is_refused(se
         handler.read_settings("quotes")
     settings_file.unlink()
     with pytest.raises(
-        ConfigError, match=r"^handlers\.quotes\.settings_file: .*quotes\.yml: can't be read: No such file"
+        ConfigError, match=r"^handlers\.quotes\.settings_file: .*quotes\.yml: does not exist\. Create it"
     ):
         handler.read_settings("quotes")
 

@@ -135,6 +135,8 @@ def _text(file: Path) -> str:
             raise Unreadable(Place(file), "is not a regular file")
         with file.open("rb") as stream:
             data = stream.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        raise Unreadable(Place(file), "does not exist. Create it, or correct the path") from None
     except PermissionError:
         raise Unreadable(
             Place(file),
