@@ -1,18 +1,56 @@
-"""Tools of an attacker: raw MQTT packets; and checks that an attack had no effect."""
+"""The list of attacks; tools of an attacker: raw MQTT packets; and checks that an attack had no effect."""
 
 import asyncio
 import socket
 import ssl
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from tests.harness.broker import Broker
 from tests.harness.fleet import Fleet
 
 _TIMEOUT_S = 20.0
 _CONNACK, _PUBACK = 0x20, 0x40
+
+EVIL_CLIENT: Final = "mallory"
+"""A client in the ACL whose certificate the attacker has."""
+
+EVIL_WORKER: Final = "host-9"
+"""A worker whose certificate the attacker has."""
+
+Strike = Callable[[Fleet], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Attack:
+    """What an attacker does to a running fleet with the certificate of one party.
+
+    Attributes:
+        name: the name of the function that does it.
+        attacker: the party's name, which the logs must show afterwards.
+        strike: does it once, at full strength; returns when everything was sent.
+    """
+
+    name: str
+    attacker: str
+    strike: Strike
+
+
+ATTACKS: Final[list[Attack]] = []
+"""Every attack on a running fleet, from the modules of `tests.hostile` that were imported."""
+
+
+def attack(attacker: str) -> Callable[[Strike], Strike]:
+    """Enter a function into the list of attacks. A test calls it too, and checks that it has no effect."""
+
+    def enter(strike: Strike) -> Strike:
+        ATTACKS.append(Attack(strike.__name__, attacker, strike))
+        return strike
+
+    return enter
 
 
 class RawClient:

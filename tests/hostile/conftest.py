@@ -4,11 +4,12 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.harness.attacks import EVIL_CLIENT
 from tests.harness.fleet import Fleet, python_handlers
 
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
     settings = {"handlers": python_handlers("echo", "wait_for_file")}
-    with Fleet(tmp_path_factory.mktemp("fleet"), settings=settings) as fleet:
+    with Fleet(tmp_path_factory.mktemp("fleet"), settings=settings, clients=("client", EVIL_CLIENT)) as fleet:
         yield fleet
