@@ -1,6 +1,9 @@
-"""A real HTTP server on the loopback interface with prepared answers."""
+"""Real HTTP servers on the loopback interface: one with prepared answers, and one that sends what it likes."""
 
+import socket
 import threading
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -84,3 +87,41 @@ class _Request(BaseHTTPRequestHandler):
     @override
     def log_message(self, format: str, *args: object) -> None:
         """Log nothing: the tests read `requests`."""
+
+
+class RogueServer:
+    """Reads a request from each connection, and sends what `script` does; `sent` counts its bytes."""
+
+    def __init__(self, script: "Callable[[RogueServer], None]") -> None:
+        self.sent = 0
+        self.stopped = threading.Event()
+        self._script = script
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{self._listener.getsockname()[1]}/"
+        self._connection: socket.socket | None = None
+        self._thread = threading.Thread(target=self._serve)
+
+    def send(self, content: bytes) -> None:
+        assert self._connection is not None
+        self._connection.sendall(content)
+        self.sent += len(content)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stopped.set()
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+        self._thread.join()
+
+    def _serve(self) -> None:
+        while not self.stopped.is_set():
+            with suppress(OSError):  # the peer hung up, or the test is over
+                self._connection, _ = self._listener.accept()
+                with self._connection:
+                    self._connection.recv(65_536)
+                    self._script(self)

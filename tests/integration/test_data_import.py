@@ -36,11 +36,11 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def run(tmp_path: Path, folder: Path) -> HandlerRun:
+def run(tmp_path: Path, folder: Path, server: HttpServer) -> HandlerRun:
     settings: dict[str, Any] = {
         "market_data": str(tmp_path / "market.db"),
         "import_folders": [str(folder)],
-        "import_hosts": ["127.0.0.1"],
+        "import_hosts": [f"127.0.0.1:{server.port}"],
     }
     return HandlerRun("data_import", data_import.handle, settings)
 
@@ -146,6 +146,7 @@ def test_a_failure_that_may_pass_is_retried(run: HandlerRun, server: HttpServer)
     server.answers["/busy"] = Answer(b"", status=503)
     with pytest.raises(HttpStatus):
         run({"source": server.url("/busy")})
+    run.settings["import_hosts"].append("127.0.0.1:9")
     with pytest.raises(HostUnreachable):
         run({"source": "http://127.0.0.1:9/"})
     with pytest.raises(PermanentError, match="answered 404"):
@@ -185,6 +186,9 @@ def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: st
     [
         ({"market_data": None}, "has no market-data store. Set market_data"),
         ({"import_folders": "/srv"}, r"handlers\.data_import\.settings\.import_folders: expected a list, got"),
+        ({"import_hosts": ["a b"]}, r"settings\.import_hosts\[0\]: 'a b' is not a host; write a name or an address"),
+        ({"import_hosts": ["a:0"]}, r"settings\.import_hosts\[0\]: 'a:0' has no valid port; use 1 to 65535"),
+        ({"private_addresses": ["x"]}, r"settings\.private_addresses\[0\]: 'x' is not an address or a network"),
         ({"timeout_s": "soon"}, r"handlers\.data_import\.settings\.timeout_s: expected a number"),
     ],
 )

@@ -51,7 +51,7 @@ class Scene:
     def run(self, job_type: str, **settings: object) -> HandlerRun:
         documented = json.loads(self.real(json.dumps(DOCUMENTED[job_type].get("settings", {}))))
         if "import_hosts" in documented:
-            documented["import_hosts"] = ["127.0.0.1"]
+            documented["import_hosts"] = [f"127.0.0.1:{self.server.port}"]
         handler = load_handler(BUILT_IN[JobType(job_type)])
         return HandlerRun(job_type, handler, {"market_data": self.location, **documented, **settings})
 
@@ -180,6 +180,7 @@ SCENARIOS: list[tuple[Failure, Callable[[Scene], Any]]] = [
     (data_import.UNREADABLE, written("bars.csv", b"\xff")),
     (data_import.UNSUPPORTED_SCHEME, imported("ftp://prices.example/bars.csv")),
     (data_import.FOREIGN_HOST, imported("http://localhost/bars.csv")),
+    (data_import.PRIVATE_ADDRESS, imported("http://127.1/bars.csv", import_hosts=["127.1"])),  # a name for 127.0.0.1
     (data_import.NOT_FETCHED, answered("data_import", DOWNLOAD, 404)),
     (data_import.SERVER_UNAVAILABLE, answered("data_import", DOWNLOAD, 503)),
     (data_import.FOREIGN_FOLDER, imported("/etc/passwd")),

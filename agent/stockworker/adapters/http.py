@@ -1,28 +1,28 @@
 """Fetch over HTTP, bounded in time and size, and only from the named hosts."""
 
+# A server may be hostile, or none of HTTP's. So one deadline covers everything from the connection to the last byte of
+# the last redirect, and every byte is counted: those before the body, whether in headers or in any number of interim
+# answers, and those around the parts of a chunked body. No error text shows what a server sends, except the address of a
+# redirect: a job could otherwise ask any service and read its greeting.
+
 import http.client
-import ipaddress
+import io
 import socket
 import ssl
-from collections.abc import Collection
 from contextlib import closing
-from typing import Final
+from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
 from stockworker import __version__
 from stockworker.adapters import clock, compression
+from stockworker.adapters.http_hosts import STANDARD_PORTS, Hosts
 from stockworker.errors import StockworkerError
 
 _CHUNK_BYTES: Final = 65_536
-_MAX_REDIRECTS: Final = 5
+_MOST_HEAD_BYTES: Final = 65_536
+_MOST_REDIRECTS: Final = 5
 _MOVED: Final = {301, 302, 303, 307, 308}  # RFC 9110, section 15.4
 _TRY_AGAIN: Final = {408, 425, 429}  # time-out, too early, too many requests: RFC 9110, RFC 8470, RFC 6585
-
-_CLOUD_METADATA: Final = frozenset(
-    map(ipaddress.ip_address, ("fd00:ec2::254", "100.100.100.200", "168.63.129.16", "192.0.0.192"))
-)
-"""Addresses at which clouds give credentials to any process of a machine: AWS over IPv6, Alibaba, Azure and Oracle. Most
-others use the link-local 169.254.169.254."""
 
 
 class FetchError(StockworkerError):
@@ -57,117 +57,195 @@ class AddressRefused(FetchError):
 
 
 class ForeignHost(AddressRefused):
-    """The address, or the target of a redirect, is on a host that is not allowed."""
+    """The address, or the target of a redirect, is on a host or port that is not allowed."""
 
 
-def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Collection[str]) -> bytes:
+class PrivateAddress(AddressRefused):
+    """The name of an allowed host leads to an address that is not public, and not allowed."""
+
+
+def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Hosts) -> bytes:
     """Get the body of `url`. Follows redirects, but never from HTTPS to HTTP, and ignores proxies in the environment.
 
     Args:
         url: an http or https address.
-        timeout_s: limit for the connection, for each wait, and for the whole answer.
+        timeout_s: limit for everything together, redirects included. Only a slow resolver may add its own time-out.
         limit_bytes: largest size of the body, packed or unpacked.
-        hosts: names and addresses, in lower case, that are allowed, for redirects too. A name that resolves to a
-            link-local address, or to one with a cloud's credentials, is refused: list the address itself.
+        hosts: what may be asked, by redirects too.
 
     Raises:
         HostUnreachable: no answer, or an incomplete one.
         HttpStatus: an answer other than 2xx.
-        ForeignHost: the host is not in `hosts`, or resolves to an address that must be listed itself.
+        ForeignHost: the host or the port is not allowed.
+        PrivateAddress: the name of the host leads to an address that is not public, and not allowed.
         AddressRefused: the address or the size is not allowed.
     """
     deadline = clock.monotonic() + timeout_s
     secure_only = False
-    for _ in range(_MAX_REDIRECTS + 1):
+    for _ in range(_MOST_REDIRECTS + 1):
         parts = _checked(url, hosts, secure_only=secure_only)
+        with closing(_connect(url, parts, hosts, deadline)) as connection:
+            answer = _ask(url, parts, connection, deadline)
+            if answer.status not in _MOVED:
+                return _read(url, answer, limit_bytes)
+            target = answer.headers.get("Location", "")
         try:
-            with closing(_Connection(parts, timeout_s)) as connection, connection.ask(parts) as answer:
-                if answer.status not in _MOVED:
-                    return _read(url, answer, deadline, limit_bytes)
-                url = urljoin(url, answer.headers.get("Location", ""))
-        except _HiddenAddress as error:
-            raise ForeignHost(url, str(error)) from error
-        except ValueError as error:  # UnicodeError from a host name, InvalidURL
-            raise AddressRefused(url, f"no valid address: {error}") from error
-        except (OSError, http.client.HTTPException) as error:
-            raise HostUnreachable(url, f"can't be reached: {str(error) or type(error).__name__}") from error
+            url = urljoin(url, target)
+        except ValueError:
+            raise AddressRefused(url, "redirected to something that is not a valid address") from None
         secure_only = parts.scheme == "https"
-    raise AddressRefused(url, f"more than {_MAX_REDIRECTS} redirects")
+    raise AddressRefused(url, f"more than {_MOST_REDIRECTS} redirects")
 
 
-def _checked(url: str, hosts: Collection[str], *, secure_only: bool) -> SplitResult:
+def _checked(url: str, hosts: Hosts, *, secure_only: bool) -> SplitResult:
     try:
         parts = urlsplit(url)
-        host, _ = parts.hostname, parts.port
+        host, port = parts.hostname, parts.port
     except ValueError as error:
         raise AddressRefused(url, f"no valid address: {error}") from error
     if not url.isascii() or not url.isprintable() or " " in url or not host:
         raise AddressRefused(url, "no valid address: percent-encode what is not plain ASCII")
-    if parts.scheme not in {"http", "https"}:
+    if parts.scheme not in STANDARD_PORTS:
         raise AddressRefused(url, "only http and https are fetched")
     if secure_only and parts.scheme == "http":
         raise AddressRefused(url, "redirected from https to http")
     if parts.username is not None:
         raise AddressRefused(url, "a user name in the address is not supported")
-    if host not in hosts:
-        raise ForeignHost(url, f"the host {host} is not allowed")
+    refusal = hosts.refusal(host, STANDARD_PORTS[parts.scheme] if port is None else port)
+    if refusal is not None:
+        raise ForeignHost(url, refusal)
     return parts
 
 
-class _HiddenAddress(Exception):
-    """A name resolves to an address that must be listed itself."""
+def _connect(url: str, parts: SplitResult, hosts: Hosts, deadline: float) -> socket.socket:
+    """Connect to an address of the host, over TLS for https. All its addresses are checked, and none is looked up again."""
+    host, port = parts.hostname or "", parts.port or STANDARD_PORTS[parts.scheme]
+    try:
+        found = [str(address[0]) for *_, address in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)]
+    except UnicodeError as error:
+        raise AddressRefused(url, f"no valid address: {error}") from error
+    except OSError as error:
+        raise HostUnreachable(url, f"can't be reached: {error}") from error
+    for address in found:
+        if not hosts.may_lead_to(host, address):
+            raise PrivateAddress(url, f"the host {host} leads to {address}, which is not a public address")
+    failure = OSError("the host has no address")
+    for address in found:
+        try:
+            return _open(address, port, host if parts.scheme == "https" else None, deadline)
+        except OSError as error:
+            failure = error
+    raise HostUnreachable(url, f"can't be reached: {str(failure) or type(failure).__name__}") from failure
 
 
-class _Connection(http.client.HTTPConnection):
-    """A connection to one host, over TLS for https. It checks each address of a name before it connects."""
-
-    def __init__(self, parts: SplitResult, timeout_s: float) -> None:
-        self._secure = parts.scheme == "https"
-        self.default_port = http.client.HTTPS_PORT if self._secure else http.client.HTTP_PORT
-        super().__init__(parts.hostname or "", parts.port or self.default_port, timeout=timeout_s)
-        self._timeout_s = timeout_s
-
-    def connect(self) -> None:
-        plain = self._dial()
-        context = ssl.create_default_context() if self._secure else None
-        self.sock = plain if context is None else context.wrap_socket(plain, server_hostname=self.host)
-
-    def ask(self, parts: SplitResult) -> http.client.HTTPResponse:
-        target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-        headers = {"User-Agent": f"stockworker/{__version__}", "Accept-Encoding": "gzip", "Connection": "close"}
-        self.request("GET", target, headers=headers)
-        return self.getresponse()
-
-    def _dial(self) -> socket.socket:
-        failure: OSError | None = None
-        for *_, address in socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM):
-            found = str(address[0])
-            if found != self.host and _hands_out_credentials(found):
-                raise _HiddenAddress(f"the host {self.host} leads to {found}, which must be listed itself")
-            try:
-                return socket.create_connection((found, self.port), self._timeout_s)
-            except OSError as error:
-                failure = error
-        raise failure or OSError("the host has no address")
+def _open(address: str, port: int, tls_name: str | None, deadline: float) -> socket.socket:
+    plain = socket.create_connection((address, port), _remaining(deadline))
+    if tls_name is None:
+        return plain
+    try:
+        context = ssl.create_default_context()
+        context.hostname_checks_common_name = False
+        plain.settimeout(_remaining(deadline))
+        return context.wrap_socket(plain, server_hostname=tls_name)
+    except BaseException:
+        plain.close()
+        raise
 
 
-def _hands_out_credentials(address: str) -> bool:
-    found = ipaddress.ip_address(address)
-    if isinstance(found, ipaddress.IPv6Address) and found.ipv4_mapped is not None:
-        found = found.ipv4_mapped
-    return found.is_link_local or found in _CLOUD_METADATA
+def _ask(url: str, parts: SplitResult, connection: socket.socket, deadline: float) -> "_Answer":
+    """Send the request, and read the status and the headers of the answer."""
+    target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
+    lines = (
+        f"GET {target} HTTP/1.1",
+        f"Host: {parts.netloc}",
+        f"User-Agent: stockworker/{__version__}",
+        "Accept-Encoding: gzip",
+        "Connection: close",
+    )
+    request = "".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii")
+    try:
+        connection.settimeout(_remaining(deadline))
+        connection.sendall(request)
+        answer = _Answer(_Arrivals(connection, deadline, _MOST_HEAD_BYTES))
+        answer.begin()
+    except TimeoutError as error:
+        raise HostUnreachable(url, "can't be reached: timed out before its answer began") from error
+    except _TooMuch as error:
+        raise AddressRefused(url, f"answered with more than {_MOST_HEAD_BYTES:,} bytes before the body") from error
+    except http.client.RemoteDisconnected as error:
+        raise HostUnreachable(url, "closed the connection without an answer") from error
+    except (http.client.HTTPException, ValueError):
+        raise HostUnreachable(url, "answered with something that is not HTTP") from None
+    except OSError as error:
+        raise HostUnreachable(url, f"can't be reached: {str(error) or type(error).__name__}") from error
+    return answer
 
 
-def _read(url: str, answer: http.client.HTTPResponse, deadline: float, limit_bytes: int) -> bytes:
+def _remaining(deadline: float) -> float:
+    """Seconds until the deadline.
+
+    Raises:
+        TimeoutError: it has passed.
+    """
+    remaining = deadline - clock.monotonic()
+    if remaining <= 0:
+        raise TimeoutError("timed out")
+    return remaining
+
+
+class _TooMuch(Exception):
+    """The server has sent more bytes than are allowed."""
+
+
+class _Arrivals(io.RawIOBase):
+    """What the server sends: until the deadline, and at most `most` bytes."""
+
+    def __init__(self, connection: socket.socket, deadline: float, most: int) -> None:
+        self._connection = connection
+        self._deadline = deadline
+        self.most = most
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.most <= 0:
+            raise _TooMuch
+        self._connection.settimeout(_remaining(self._deadline))
+        count = self._connection.recv_into(memoryview(buffer)[: self.most])
+        self.most -= count
+        return count
+
+    def makefile(self, _mode: str) -> io.BufferedReader:
+        """Be the socket of an `http.client.HTTPResponse`."""
+        return io.BufferedReader(self)
+
+
+class _Answer(http.client.HTTPResponse):
+    """An answer, whose body may be read once its head was."""
+
+    def __init__(self, arrivals: _Arrivals) -> None:
+        super().__init__(arrivals, method="GET")  # type: ignore[arg-type]  # of a socket, it uses makefile alone
+        self.arrivals = arrivals
+
+
+def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
     if not 200 <= answer.status < 300:  # noqa: PLR2004 (2xx is success: RFC 9110, section 15.3)
         raise HttpStatus(url, answer.status)
+    # A chunked body is at most as long again by its framing, if its server is serious: eight bytes for each chunk.
+    answer.arrivals.most = 2 * limit_bytes + _MOST_HEAD_BYTES
     body = bytearray()
-    while chunk := answer.read1(_CHUNK_BYTES):
-        body += chunk
-        if len(body) > limit_bytes:
-            raise AddressRefused(url, f"larger than {limit_bytes:,} bytes")
-        if clock.monotonic() > deadline:
-            raise HostUnreachable(url, f"too slow: {len(body):,} bytes so far")
+    try:
+        while chunk := answer.read1(_CHUNK_BYTES):
+            body += chunk
+            if len(body) > limit_bytes:
+                raise AddressRefused(url, f"larger than {limit_bytes:,} bytes")
+    except TimeoutError as error:
+        raise HostUnreachable(url, f"too slow: {len(body):,} bytes so far") from error
+    except _TooMuch as error:
+        raise AddressRefused(url, f"larger than {limit_bytes:,} bytes, with the framing of its chunks") from error
+    except (OSError, http.client.HTTPException, ValueError):
+        raise HostUnreachable(url, f"broke off after {len(body):,} bytes") from None
     if answer.length:  # read1 does not distinguish an incomplete answer from a complete one
         raise HostUnreachable(url, f"broke off {answer.length:,} bytes before the end")
     return _decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes)
@@ -177,7 +255,7 @@ def _decoded(url: str, body: bytes, encoding: str, limit_bytes: int) -> bytes:
     if encoding.lower() in {"", "identity"}:
         return body
     if encoding.lower() not in {"gzip", "x-gzip"}:
-        raise AddressRefused(url, f"answered in the encoding {encoding}, which was not requested")
+        raise AddressRefused(url, "answered in an encoding that was not requested; only gzip is")
     try:
         return compression.unpack(body, limit_bytes)
     except compression.Damaged as error:
@@ -191,4 +269,5 @@ def _shown(url: str) -> str:
     address = url.partition("?")[0].partition("#")[0]
     scheme, separator, rest = address.partition("://")
     host, slash, path = rest.partition("/")
-    return f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"[:200]
+    shown = f"{scheme}{separator}{host.rpartition('@')[2]}{slash}{path}"[:200]
+    return ascii(shown)[1:-1]  # a redirect may hold anything

@@ -9,7 +9,8 @@ from typing import Annotated, Final
 from urllib.parse import unquote, urlsplit
 
 from stockworker.adapters import compression
-from stockworker.adapters.http import FetchError, ForeignHost, fetch
+from stockworker.adapters.http import FetchError, ForeignHost, PrivateAddress, fetch
+from stockworker.adapters.http_hosts import Host, Hosts, Network
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import (
     BAR_FIELDS,
@@ -23,7 +24,7 @@ from stockworker.handlers.bar_formats import (
     tomorrow,
 )
 from stockworker.handlers.definition import Definition, Failure
-from stockworker.handlers.kinds import Custom, Written, unknown
+from stockworker.handlers.kinds import HOSTS, NETWORKS, Custom, Written, unknown
 from stockworker.handlers.market import SYMBOL, Bar, Count, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
@@ -106,8 +107,20 @@ class ImportSettings:
         Wire("Files are read from these folders and the folders below them. Symbolic links must not lead elsewhere."),
     ] = ()
     import_hosts: Annotated[
-        tuple[str, ...],
-        Wire("Files are downloaded from these hosts. A redirect must lead to one of them as well."),
+        tuple[Host, ...],
+        HOSTS,
+        Wire(
+            "Files are downloaded from these hosts, such as `prices.example` or `prices.example:8443`. Without a port, 80 "
+            "and 443 are allowed. A redirect must lead to one of the hosts as well."
+        ),
+    ] = ()
+    private_addresses: Annotated[
+        tuple[Network, ...],
+        NETWORKS,
+        Wire(
+            "The names in `import_hosts` may lead to these addresses too, such as `10.1.0.0/16`. Otherwise they may lead to "
+            "public addresses only. An address in `import_hosts` itself needs no entry."
+        ),
     ] = ()
     limit_mib: Annotated[int, Integer(1, 1024), Wire("Largest file, unpacked, in MiB (1,048,576 bytes).")] = 32
     timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for a download.")] = 30.0
@@ -154,7 +167,13 @@ UNSUPPORTED_SCHEME: Final = Failure(
 FOREIGN_HOST: Final = Failure(
     "payload.source: {problem}. List it in the worker's configuration under handlers.data_import.settings.import_hosts "
     "if submitters may download from it",
-    "The host of the source, or of a redirect, is not in `import_hosts`; or its name leads to a link-local address.",
+    "The host of the source, or of a redirect, is not in `import_hosts`, or not with this port.",
+)
+PRIVATE_ADDRESS: Final = Failure(
+    "payload.source: {problem}. List the address in the worker's configuration under "
+    "handlers.data_import.settings.private_addresses if submitters may download from it",
+    "The name of the host leads to an address that is not public: of this machine, of a private network, or one where "
+    "clouds give credentials.",
 )
 NOT_FETCHED: Final = Failure(
     "payload.source: {problem}",
@@ -197,6 +216,7 @@ DEFINITION: Final = Definition(
         UNREADABLE,
         UNSUPPORTED_SCHEME,
         FOREIGN_HOST,
+        PRIVATE_ADDRESS,
         NOT_FETCHED,
         SERVER_UNAVAILABLE,
         FOREIGN_FOLDER,
@@ -250,11 +270,13 @@ def _read(source: str, settings: ImportSettings) -> bytes:
 
 
 def _download(url: str, settings: ImportSettings) -> bytes:
-    hosts = frozenset(host.lower() for host in settings.import_hosts)
+    hosts = Hosts(settings.import_hosts, settings.private_addresses)
     try:
         return fetch(url, timeout_s=settings.timeout_s, limit_bytes=settings.limit_bytes, hosts=hosts)
     except ForeignHost as error:
         raise FOREIGN_HOST.error(problem=error) from error
+    except PrivateAddress as error:
+        raise PRIVATE_ADDRESS.error(problem=error) from error
     except FetchError as error:
         if error.retryable:
             raise

@@ -1,8 +1,9 @@
 """Kinds of value that payloads have besides those of messages, and the error text for an unknown name."""
 
 from collections.abc import Callable, Collection
-from typing import Any
+from typing import Any, Final
 
+from stockworker.adapters.http_hosts import read_host, read_network
 from stockworker.protocol.fields import FieldError, check_list, check_text
 from stockworker.protocol.suggestion import suggestion
 from stockworker.protocol.wire import Items, Kind
@@ -68,3 +69,8 @@ def unknown(what: str, name: str, known: Collection[str]) -> FieldError:
     """The error about an unknown name: which name was probably meant, and which names are known."""
     hint = suggestion(name, known) or "."
     return FieldError(f"unknown {what} {name[:40]!r}{hint} Known: {', '.join(list(known)[:40])}")
+
+
+HOSTS: Final = Items(Checked("host", read_host), most=1_000)
+NETWORKS: Final = Items(Checked("network", read_network), most=1_000)
+"""Settings of what may be fetched; `stockworker.adapters.http_hosts` has the rules."""

@@ -7,11 +7,12 @@ from datetime import date
 from typing import Annotated, Final
 from urllib.parse import quote, urlsplit
 
-from stockworker.adapters.http import FetchError, fetch
+from stockworker.adapters.http import FetchError, PrivateAddress, fetch
+from stockworker.adapters.http_hosts import Host, Hosts, Network
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import Expected, ParsedBars, UnreadableBars, parse_bars, tomorrow
 from stockworker.handlers.definition import Definition, Failure
-from stockworker.handlers.kinds import Checked, Several, Written
+from stockworker.handlers.kinds import NETWORKS, Checked, Several, Written
 from stockworker.handlers.market import DAY, SYMBOL, Count, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
@@ -24,7 +25,14 @@ _MIB: Final = 1_048_576
 def _check_provider(template: str) -> str:
     if "{symbol}" not in template:
         raise ValueError("the address must contain {symbol}")
+    _host(template)
     return template
+
+
+def _host(template: str) -> Host:
+    """The host to ask. The symbol comes from the submitter, so it must not be a part of the host."""
+    parts = urlsplit(template.partition("{")[0])
+    return Host(parts.hostname or "", parts.port)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,17 +61,26 @@ class UpdateSettings:
         Wire(
             "Address that answers with the bars of one symbol, such as "
             "`https://prices.example/daily/{symbol}.json?since={since}`. `{since}` is the first day that is needed. "
-            "Redirects to another host are not followed."
+            "Redirects to another host or port are not followed."
         ),
     ]
     first_day: Annotated[date, DAY, Wire("`{since}` for a symbol that has no bars.")] = date(1970, 1, 1)
     timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for one answer.")] = 30.0
     limit_mib: Annotated[int, Integer(1, 1024), Wire("Largest answer, unpacked, in MiB (1,048,576 bytes).")] = 16
 
+    private_addresses: Annotated[
+        tuple[Network, ...],
+        NETWORKS,
+        Wire(
+            "The provider's name may lead to these addresses too, such as `10.1.0.0/16`. Otherwise it may lead to public "
+            "addresses only."
+        ),
+    ] = ()
+
     @property
-    def host(self) -> str:
-        """The host to ask. The symbol comes from the submitter, so it must not be a part of the host."""
-        return urlsplit(self.provider.partition("{")[0]).hostname or ""
+    def hosts(self) -> Hosts:
+        """The one host to ask."""
+        return Hosts((_host(self.provider),), self.private_addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -173,8 +190,10 @@ def _fetch(symbol: str, since: date, settings: UpdateSettings) -> ParsedBars:
     url = settings.provider.replace("{symbol}", quote(symbol, safe="")).replace("{since}", since.isoformat())
     limit_bytes = settings.limit_mib * _MIB
     try:
-        body = fetch(url, timeout_s=settings.timeout_s, limit_bytes=limit_bytes, hosts={settings.host})
+        body = fetch(url, timeout_s=settings.timeout_s, limit_bytes=limit_bytes, hosts=settings.hosts)
         return parse_bars(body, None, Expected(symbol=symbol, columns={}, latest_day=tomorrow()))
+    except PrivateAddress as error:
+        raise _NotUpdated(f"{error}; list it under handlers.price_update.settings.private_addresses") from error
     except FetchError as error:
         if error.retryable:
             raise
