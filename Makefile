@@ -132,6 +132,10 @@ soak: dev ## Run a load over bad connections for MINUTES=30, and report processe
 chaos: dev ## Run 100,000 jobs through 500 faults (about 15 min; STOCKWORKER_SEED=N repeats the faults)
 	$(BIN)/python -m tests.chaos
 
+.PHONY: attack
+attack: dev ## Run every attack of tests/hostile beside 1,000 honest jobs a second, and report what honest clients notice
+	$(BIN)/python -m bench.attacks
+
 HOURS ?= 100
 
 .PHONY: simulate

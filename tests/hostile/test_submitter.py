@@ -11,16 +11,17 @@ from stockworker.logs.flood import LINES_A_MINUTE
 from stockworker.protocol.body import BATCH_CONTENT_TYPE, MAX_BODY
 from stockworker.protocol.messages import Receipt, ReceiptStatus
 from stockworker.protocol.packet import Packet, Properties
-from tests.harness.attacks import RawClient, counted, refused, run_good_job
+from tests.harness.attacks import EVIL_CLIENT, RawClient, attack, counted, refused, run_good_job
 from tests.harness.command import run
 from tests.harness.fleet import Fleet
 from tests.harness.peer import Peer, connected
 from tests.harness.waiting import TIMEOUT_S
 
-EVIL = "client"
+EVIL = EVIL_CLIENT
 RECEIPTS = f"jobs/receipt/{EVIL}"
 ECHO = "jobs/queue/normal/echo"
 FLOOD = 5_000
+BAD_TOPIC = "jobs/cancel/fl oo d"
 
 LOOK_ALIKE = "j\N{CYRILLIC SMALL LETTER O}b-1"
 NO_IDS = [
@@ -111,13 +112,17 @@ def test_a_retained_job_never_runs(fleet: Fleet) -> None:
     assert not fleet.stored("SELECT id FROM job WHERE type = 'retained'")
 
 
+@attack(EVIL)
+def flood_of_bad_messages(fleet: Fleet) -> None:
+    send(fleet, *(Packet(BAD_TOPIC, b"") for _ in range(FLOOD)))
+
+
 def test_a_flood_of_bad_messages_neither_fills_the_disk_nor_stops_work(fleet: Fleet) -> None:
-    topic = "jobs/cancel/fl oo d"
     before, size = counted(fleet, "messages_refused"), len(fleet.dispatcher.log)
-    send(fleet, *(Packet(topic, b"") for _ in range(FLOOD)))
+    flood_of_bad_messages(fleet)
     run_good_job(fleet)
     assert counted(fleet, "messages_refused") - before == FLOOD
-    told = [line for line in fleet.dispatcher.events("message_refused") if line["topic"] == topic]
+    told = [line for line in fleet.dispatcher.events("message_refused") if line["topic"] == BAD_TOPIC]
     assert 0 < len(told) <= LINES_A_MINUTE
     assert told[-1]["muted_s"] > 0
     assert len(fleet.dispatcher.log) - size < 100_000
@@ -130,7 +135,7 @@ def test_a_submitter_has_no_rights_of_an_operator(fleet: Fleet, topic: str) -> N
 
 @pytest.mark.parametrize(
     "topic",
-    ["jobs/completed/j1", "jobs/report/host-1", "jobs/request/client", "jobs/assign/host-1", "jobs/query/operator",
+    ["jobs/completed/j1", "jobs/report/host-1", f"jobs/request/{EVIL}", "jobs/assign/host-1", "jobs/query/operator",
      "jobs/receipt/client", "workers/control/host-1", "system/dispatcher", "$SYS/broker/version"],
 )  # fmt: skip
 def test_a_submitter_cannot_act_as_another_participant(fleet: Fleet, topic: str) -> None:
