@@ -15,6 +15,7 @@ from stockworker.adapters.mqtt_wire import ConnectionEnd
 from stockworker.adapters.tls import TlsFiles
 from stockworker.errors import ConnectionFailed
 from stockworker.pki.certificates import Subject
+from stockworker.protocol.body import MAX_PACKET
 from stockworker.protocol.packet import Packet, Properties
 from tests.harness.broker import Broker
 from tests.harness.link_recorder import LinkRecorder, connected, settings_for
@@ -128,7 +129,7 @@ def test_a_message_that_nobody_listens_to_comes_back(broker: Broker) -> None:
 def test_a_packet_too_large_for_the_broker_is_not_sent(broker: Broker) -> None:
     async def scenario() -> None:
         async with connected(broker, "reader", "t/size") as reader, connected(broker, "writer") as writer:
-            large = Packet("t/size", b"x" * 1_048_577)
+            large = Packet("t/size", b"x" * MAX_PACKET)
             await writer.link.send([large, large, Packet("t/size", b"small")])
             assert [refused.reason_code for refused in writer.all(PublishRefused)] == [0x95, 0x95]
             assert (await reader.next(Delivery)).packet.body == b"small"
@@ -239,7 +240,7 @@ def test_a_peer_that_vanished_with_our_data_unread_is_given_up(tmp_path: Path) -
     async def scenario(broker: Broker) -> None:
         async with connected(broker, "writer", keepalive_s=1) as writer:
             broker.pause()
-            sending = asyncio.create_task(writer.link.send([Packet("t/x", b"x" * 1_000_000)] * 50))
+            sending = asyncio.create_task(writer.link.send([Packet("t/x", b"x" * 300_000)] * 50))
             assert "no data" in (await writer.next(LinkDown)).reason
             await sending
             assert writer.link.dropped == 50

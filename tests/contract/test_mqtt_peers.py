@@ -187,13 +187,12 @@ def test_small_packets_are_not_held_back_and_dead_peers_not_kept() -> None:
     assert asyncio.run(scenario()) == (1, 40_000)
 
 
-def test_a_broken_packet_ends_the_connection(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_broken_packet_ends_the_connection() -> None:
     async def scenario() -> str:
         async with serving(CONNACK + bytes.fromhex("32 03 00 09 61")) as peer:  # a topic longer than its packet
             return await first_reason(LinkRecorder(peer.settings()))
 
-    assert "can't be handled" in asyncio.run(scenario())
-    assert "struct.error" in caplog.text
+    assert "does not follow MQTT 5" in asyncio.run(scenario())
 
 
 def test_a_silent_peer_is_noticed_at_the_pace_that_it_asked_for() -> None:

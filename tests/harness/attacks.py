@@ -81,20 +81,17 @@ class RawClient:
         self._socket.close()
 
     def send(self, head: int, rest: bytes) -> None:
-        length, encoded = len(rest), b""
-        while True:
-            length, digit = divmod(length, 128)
-            encoded += bytes([digit | (0x80 if length else 0)])
-            if not length:
-                break
-        self._socket.sendall(bytes([head]) + encoded + rest)
+        self._socket.sendall(bytes([head]) + _number(len(rest)) + rest)
 
-    def publish(self, topic: bytes, body: bytes = b"{}") -> None:
-        """QoS 1."""
+    def publish(
+        self, topic: bytes, body: bytes = b"{}", properties: bytes = b"", *, qos: int = 1, retain: bool = False
+    ) -> None:
+        """Publish with encoded properties, without waiting for an answer."""
+        packet_id = b"\0\1" if qos else b""
         with suppress(
             ssl.SSLError, ConnectionError
         ):  # the broker may close the connection before it has read everything
-            self.send(0x32, _text(topic) + b"\0\1\0" + body)
+            self.send(0x30 | qos << 1 | retain, _text(topic) + packet_id + _number(len(properties)) + properties + body)
 
     def answer(self) -> bytes:
         """The next bytes from the broker; empty once it has closed the connection."""
@@ -113,6 +110,12 @@ class RawClient:
 
 def _text(encoded: bytes) -> bytes:
     return len(encoded).to_bytes(2) + encoded
+
+
+def _number(value: int) -> bytes:
+    """A variable byte integer (MQTT 5.0, section 1.5.5)."""
+    value, digit = divmod(value, 128)
+    return bytes([digit | 0x80]) + _number(value) if value else bytes([digit])
 
 
 @contextmanager

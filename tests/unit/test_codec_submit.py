@@ -70,6 +70,19 @@ def test_the_body_of_a_single_job_is_its_payload() -> None:
     assert dict(sent.properties.user)["tags"] == "fast,gpu"
 
 
+def test_a_single_job_whose_options_are_too_large_for_properties_is_a_list() -> None:
+    tags = frozenset(Tag(f"{number:064}") for number in range(100))
+    sent = Submit((replace(FULL, tags=tags),), REPLY)
+    encoded = codec.encode(sent)
+    assert encoded.properties.content_type == BATCH_CONTENT_TYPE
+    assert codec.decode(encoded) == sent
+
+
+def test_a_message_that_its_receiver_could_not_read_is_refused_with_the_cause() -> None:
+    with pytest.raises(DecodeError, match="too many properties"):
+        codec.decode(replace(packet(), fault="too many properties"))
+
+
 def test_several_jobs_are_told_from_a_payload_by_the_content_type() -> None:
     body = json.dumps({"schema": 1, "jobs": [{"payload": "{}"}]}).encode()
     assert submission(packet(body, BATCH_CONTENT_TYPE)) == BARE

@@ -9,6 +9,7 @@ from stockworker.adapters.mqtt_reasons import CLIENT_CERTIFICATE, PERMANENT_REFU
 from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, MqttWire
 from stockworker.adapters.tls import Stamp, TlsFiles
 from stockworker.errors import ConfigError, ProtocolMisuse
+from stockworker.protocol.body import MAX_PACKET
 from stockworker.protocol.packet import Packet
 
 # More unacknowledged messages bring no speed. Without a limit of the broker, 65,535 are allowed (MQTT 5.0, section
@@ -139,6 +140,7 @@ class Connection:
             settings.will,
             session_expiry_interval=settings.session_expiry_s,
             receive_maximum=settings.receive_maximum,
+            maximum_packet_size=MAX_PACKET,
         )
         answers = self.wire.answers
         code = await self._answer(answers.connack, "CONNACK")

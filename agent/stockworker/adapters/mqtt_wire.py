@@ -1,8 +1,9 @@
-"""The used part of gmqtt, and the only module that imports it: packets, parser, packet IDs, keepalive."""
+"""The used part of gmqtt, and the only module that imports it: sent packets, packet IDs, keepalive."""
 
 # gmqtt's `Client` is not used, because of its behaviour. It reconnects at fixed intervals even after a disconnect, and
 # sends a message twice or forgets it, depending on the broker's session. It treats a refused publish as delivered, and
-# waits forever for a mute peer.
+# waits forever for a mute peer. Its parsers of received bytes are not used either: they copy the rest of a packet for each
+# property, and the rest of the buffer for each packet. `mqtt_packets` replaces them.
 
 import asyncio
 import fcntl
@@ -19,21 +20,21 @@ from gmqtt.client import Message
 from gmqtt.mqtt.connection import MQTTConnection
 from gmqtt.mqtt.constants import MQTTCommands
 from gmqtt.mqtt.handler import MqttPackageHandler
-from gmqtt.mqtt.package import PublishPacket
+from gmqtt.mqtt.package import Package, PublishPacket
 from gmqtt.mqtt.protocol import MQTTProtocol
 from gmqtt.mqtt.utils import ConnectionState
 from gmqtt.subscription import Subscription
 
 from stockworker.adapters import clock
+from stockworker.adapters.mqtt_packets import BadPacket, PacketReader, read_properties, read_publish
 from stockworker.adapters.mqtt_reasons import explain_code, explain_error
-from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
+from stockworker.protocol.body import MAX_PACKET
+from stockworker.protocol.packet import NO_PROPERTIES, Packet
 
 # A write of this size is sent immediately: waiting for more would save nothing, and hide a slow peer from flow control.
 _COALESCED_BYTES = 64 * 1024
 # MQTT 5.0, section 2.1.4: the largest value of the length field.
 _LARGEST_PACKET = 268_435_455
-# gmqtt adds "dup" and "retain" to the properties of a packet.
-_ADDED_PROPERTIES = 2
 
 # linux/tcp.h, struct tcp_info: the offsets of tcpi_bytes_acked and tcpi_min_rtt, and the size up to them.
 _TCP_INFO_BYTES_ACKED = 120
@@ -86,6 +87,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self.message_at = 0.0
         """When a part of a large message last arrived. Small messages arrive as a whole, and their receiver notes the time."""
         self.largest_packet = _LARGEST_PACKET
+        self._reader = PacketReader(MAX_PACKET)
         self._clean_start = clean_start
         self._keepalive_s = keepalive_s
         self._writable = callbacks.writable
@@ -217,7 +219,19 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         now = self._connection._last_data_in = clock.monotonic()  # noqa: SLF001 (see `last_received_s`)
         if len(data) >= _PART_OF_MESSAGE_BYTES:
             self.message_at = now
-        super().data_received(data)
+        try:
+            for first, content in self._reader.feed(data):
+                self._connection.put_package(Package(first, content))
+                if self._transport is None or self._transport.is_closing():
+                    return
+        except BadPacket as error:
+            self.abort(ConnectionEnd(f"the broker does not follow MQTT 5: {error}"))
+
+    def eof_received(self) -> bool:
+        return False  # the transport closes itself
+
+    async def _read_loop(self) -> None:
+        """Replaces gmqtt's task that reads: `data_received` does."""
 
     def write_data(self, data: bytes) -> None:
         if not self._unsent:
@@ -269,7 +283,6 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         self.suback: asyncio.Future[tuple[int, ...]] = loop.create_future()  # a reason code per subscription
         self._callbacks = callbacks
         self._abort = abort
-        self.on_message = self._received_qos_0
         self.on_subscribe = self._received_suback
 
     def limit(self, name: str, default: int) -> int:
@@ -280,6 +293,8 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
     def __call__(self, package: Any) -> None:
         try:
             self.__get_handler__(package.cmd)(package.cmd, package.data)
+        except BadPacket:
+            raise
         except Exception:  # noqa: BLE001 (the packet or a callback is broken; otherwise the packet would stay unacknowledged)
             _log.exception("a packet of the broker can't be handled")
             self._abort(ConnectionEnd("a packet of the broker can't be handled: the log has the details"))
@@ -293,8 +308,8 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
 
     def _handle_disconnect_packet(self, _cmd: int, packet: bytes) -> None:
         if packet:  # gmqtt makes an empty one at each loss
-            properties, _ = self._parse_properties(packet[1:]) if packet[1:] else ({}, b"")
-            text = "".join((properties or {}).get("reason_string", ()))
+            properties = self._parse_properties(packet[1:])[0] if packet[1:] else {}
+            text = "".join(properties.get("reason_string", ()))
             reason = f"the broker disconnected this client: {explain_code(packet[0], text)}"
             self._abort(ConnectionEnd(reason, packet[0], by_peer=True))
 
@@ -303,11 +318,12 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         self.id_generator.free_id(packet_id)
         self._callbacks.acknowledged(packet_id, packet[2] if packet[2:] else 0)
 
-    def _handle_qos_1_publish_packet(self, mid: int, packet: bytes, topic: str, properties: dict[str, Any]) -> None:
-        self._callbacks.received(_packet(topic, packet, 1, properties), mid)
+    def _handle_publish_packet(self, cmd: int, packet: bytes) -> None:
+        self._callbacks.received(*read_publish(cmd, packet))
 
-    def _received_qos_0(self, topic: str, body: bytes, qos: int, properties: dict[str, Any]) -> None:
-        self._callbacks.received(_packet(topic, body, qos, properties), 0)
+    def _parse_properties(self, packet: bytes) -> tuple[dict[str, Any], bytes]:
+        properties, end = read_properties(packet, 0)
+        return properties, packet[end:]
 
     def _received_suback(self, _mid: int, codes: tuple[int, ...], _properties: object) -> None:
         self.suback.set_result(codes)
@@ -336,16 +352,3 @@ def _message(packet: Packet) -> Any:
     }
     present = {name: value for name, value in named.items() if value is not None}
     return Message(packet.topic, packet.body, packet.qos, packet.retain, **present)
-
-
-def _packet(topic: str, body: bytes, qos: int, properties: dict[str, Any]) -> Packet:
-    retain = bool(properties["retain"])
-    if len(properties) == _ADDED_PROPERTIES:
-        return Packet(topic, body, qos, retain)
-    travelled = Properties(
-        content_type=properties.get("content_type", [None])[0],
-        response_topic=properties.get("response_topic", [None])[0],
-        correlation_data=properties.get("correlation_data", [None])[0],
-        user=tuple(properties.get("user_property", ())),
-    )
-    return Packet(topic, body, qos, retain, travelled)

@@ -9,6 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
+from stockworker.protocol.body import MAX_PACKET
 from stockworker.protocol.ids import check_id
 from stockworker.protocol.topics import TOPICS, Role, Topic
 
@@ -104,6 +105,7 @@ def broker_config(profile: Profile, listener: str, paths: Files, bridge: Bridge 
         "CERT_FILE": paths.cert,
         "KEY_FILE": paths.key,
         "CRL_FILE": paths.crl,
+        "MAX_PACKET": str(MAX_PACKET),
     }
     names = _PARTS[profile]
     if paths.passwords is not None:

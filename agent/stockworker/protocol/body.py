@@ -3,8 +3,8 @@
 # The limits fit into each other. The largest message has one payload or result (`MAX_CONTENT`, 240 KiB, as it is
 # escaped in JSON) and one text (`MAX_TEXT`, at most 12 KiB if each of its characters is escaped in 6 bytes). With the
 # other fields that is below `MAX_BODY` (256 KiB). So a result that was accepted can always be reported, and a job that
-# was accepted can always be assigned. `MAX_BODY` itself is below the `max_packet_size` of the shipped broker
-# configurations.
+# was accepted can always be assigned. A body, its topic and its properties fit into the largest packet (`MAX_PACKET`): the
+# broker's configuration has the same limit (`max_packet_size`), and each client announces it to its broker.
 #
 # A payload inside another message is a JSON string, and escaping makes it longer. Therefore its size is counted as it
 # will be there (`content_size`), and not as it was submitted.
@@ -22,6 +22,9 @@ SCHEMA: Final = 1
 
 MAX_BODY: Final = 256 * 1024
 """Largest body of any message, in bytes. Larger inputs travel by reference."""
+
+MAX_PACKET: Final = 320 * 1024
+"""Largest MQTT packet, in bytes, from and to any peer."""
 
 MAX_CONTENT: Final = 240 * 1024
 """Largest payload or result as a JSON string, in bytes: what still fits into a message together with its envelope."""

@@ -70,6 +70,8 @@ def decode(packet: Packet) -> Message:
     Raises:
         DecodeError: it is not a message of this schema; topic and reason are named.
     """
+    if packet.fault:
+        raise DecodeError(packet.topic, packet.fault)
     try:
         address = topics.parse(packet.topic)
     except ValueError as error:

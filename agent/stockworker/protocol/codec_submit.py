@@ -13,7 +13,7 @@ from stockworker.protocol.fields import FieldError, Fields, check_object, parse_
 from stockworker.protocol.ids import JobType
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from stockworker.protocol.messages import Submission, Submit
-from stockworker.protocol.packet import Packet, Properties
+from stockworker.protocol.packet import MAX_PROPERTIES, Packet, Properties
 from stockworker.protocol.reply import read_reply, reply_properties
 from stockworker.protocol.topics import Address, TopicKind
 from stockworker.protocol.wire import MAX_ENTRIES, Integer, Number, Unordered, plan_of
@@ -21,6 +21,7 @@ from stockworker.protocol.wire import MAX_ENTRIES, Integer, Number, Unordered, p
 _PLAN: Final = plan_of(Submission)
 _ATTRIBUTES: Final = tuple(each.attribute for each in _PLAN.fields)
 _NUMBERS: Final = {"schema", *(each.name for each in _PLAN.fields if isinstance(each.kind, Integer | Number))}
+_MOST_OPTIONS: Final = MAX_PROPERTIES // 2  # in characters; the rest is for the reply and the lengths
 _LISTS: Final = {each.name for each in _PLAN.fields if isinstance(each.kind, Unordered)}
 
 
@@ -68,15 +69,18 @@ def _submission(address: Address, fields: Mapping[str, Any]) -> Submission:
 
 
 def encode_submit(message: Submit) -> Packet:
-    """One job as its payload with user properties, several of one type and priority as a list."""
+    """One job as its payload with user properties, several of one type and priority as a list.
+
+    One job whose options are too large for properties is a list too.
+    """
     first = message.jobs[0]
     topic = topics.queue(first.priority, first.type)
-    if len(message.jobs) > 1:
-        properties = reply_properties(message.reply, BATCH_CONTENT_TYPE)
-        return make_packet(TopicKind.QUEUE, topic, {"jobs": list(map(_PLAN.write, message.jobs))}, properties)
     options = _PLAN.write(first)
     payload = options.pop("payload")
     user = tuple((name, ",".join(value) if name in _LISTS else str(value)) for name, value in options.items())
+    if len(message.jobs) > 1 or sum(len(name) + len(value) for name, value in user) > _MOST_OPTIONS:
+        properties = reply_properties(message.reply, BATCH_CONTENT_TYPE)
+        return make_packet(TopicKind.QUEUE, topic, {"jobs": list(map(_PLAN.write, message.jobs))}, properties)
     reply = reply_properties(message.reply)
     return Packet(
         topic, payload.encode(), properties=Properties(None, reply.response_topic, reply.correlation_data, user)

@@ -1,6 +1,13 @@
 """What travels: one MQTT application message, without the connection that carries it."""
 
 from dataclasses import dataclass, field
+from typing import Final
+
+MAX_PROPERTIES: Final = 8 * 1024
+"""Most bytes of properties in a message. A receiver refuses more without reading them."""
+
+MAX_USER_PROPERTIES: Final = 64
+"""Most user properties of a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +28,7 @@ class Packet:
     """One message, received or to be published.
 
     `tag` never travels: it comes back with the broker's answer, so that the sender knows which of its messages
-    was refused.
+    was refused. `fault` never travels either: it is the reason why a received message was not read, and must be refused.
     """
 
     topic: str
@@ -30,3 +37,4 @@ class Packet:
     retain: bool = False
     properties: Properties = NO_PROPERTIES
     tag: object = field(default=None, compare=False)
+    fault: str = ""
