@@ -13,11 +13,12 @@ from typing import Final
 from builder.publisher import publisher
 from repository import apt, dnf
 from repository.errors import Refused
-from repository.folder import place
+from repository.folder import place, refuse_links
 from repository.keys import Signer, opened
 from repository.options import Options
 from repository.programs import run
 from stockworker.adapters import clock
+from stockworker.adapters.files import make_folder, open_folder, read_file
 
 KEYRING: Final = "stockworker-archive-keyring"
 
@@ -47,6 +48,8 @@ def main() -> None:
         _publish(arguments)
     except Refused as error:
         sys.exit(f"nothing is published: {error}")
+    except OSError as error:
+        sys.exit(f"nothing is published: {error.filename}: {error.strerror}")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -81,13 +84,14 @@ def _publish(arguments: argparse.Namespace) -> None:
     date = int(os.environ.get("SOURCE_DATE_EPOCH", clock.wall()))
     options = Options(date, arguments.valid_days, arguments.keep)
     url = (arguments.url or publisher().repository).rstrip("/")
-    folder.mkdir(parents=True, exist_ok=True)
+    make_folder(folder, 0o755)
     with (
         opened(arguments.key, arguments.keyring) as signer,
         tempfile.TemporaryDirectory(prefix="repository-") as name,
-        (folder / ".lock").open("w") as lock,
+        open_folder(folder) as published,
     ):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        fcntl.flock(published, fcntl.LOCK_EX)
+        refuse_links(folder)
         new_key = _make_keyring(folder, signer, date, Path(name))
         debs = apt.select(folder / "apt", [*built[0], *new_key.glob("*.deb")], signer, options)
         rpms = dnf.select(folder / "dnf", [*built[1], *new_key.glob("*.rpm")], signer, options.keep)
@@ -104,7 +108,7 @@ def _publish(arguments: argparse.Namespace) -> None:
 def _make_keyring(folder: Path, signer: Signer, date: int, out: Path) -> Path:
     """Build the package of the trusted keys if they differ from the published ones; return its folder."""
     published = folder / f"{KEYRING}.asc"
-    if not published.exists() or published.read_bytes() != signer.public:
+    if read_file(published) != signer.public:
         keys = out / "keys.asc"
         keys.write_bytes(signer.public)
         # Later than any version before it, even if an earlier repository was lost.

@@ -21,6 +21,7 @@ from repository.keys import Signer
 from repository.options import Options
 from repository.programs import run
 from repository.versions import Package, chosen
+from stockworker.adapters.files import read_file
 
 SUITE: Final = "stable"
 COMPONENT: Final = "main"
@@ -83,8 +84,8 @@ def _published(folder: Path, indexes: Mapping[Path, str]) -> Iterator[Package]:
 
 
 def _intact(file: Path, digest: str) -> bytes:
-    content = file.read_bytes() if file.exists() else b""
-    if _sha256(content) != digest:
+    content = read_file(file)
+    if content is None or _sha256(content) != digest:
         raise Refused(f"{file} was changed or removed after it was published. Restore the repository from a copy")
     return content
 

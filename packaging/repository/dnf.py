@@ -16,6 +16,7 @@ from repository.keys import Signer
 from repository.options import Options
 from repository.programs import run
 from repository.versions import Package, chosen
+from stockworker.adapters.files import read_file
 
 _NAMED: Final = re.compile(rb'<location href="(.+?)"')
 
@@ -83,7 +84,7 @@ def _signed(rpm: Path, signer: Signer) -> bytes:
 def _publish_index(folder: Path, packages: Sequence[Package], signer: Signer, options: Options) -> None:
     """Make the index of these packages and put it in place: its files first, then the list that names them."""
     published = folder / "repodata" / "repomd.xml"
-    former = _NAMED.findall(published.read_bytes()) if published.exists() else []
+    former = _NAMED.findall(read_file(published) or b"")
     with tempfile.TemporaryDirectory(prefix="repository-") as name:
         made = Path(name)
         chosen = made / "packages"

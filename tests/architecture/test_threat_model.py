@@ -7,7 +7,15 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 SECURITY = (ROOT / "SECURITY.md").read_text(encoding="utf-8")
 NAMED = re.compile(r"`(tests/[\w/]+\.py)::(test_\w+)`")
-ATTACKERS = ("the network", "one submitter", "one worker", "the dispatcher", "the broker", "the server of the packages")
+ATTACKERS = (
+    "the network",
+    "one submitter",
+    "one worker",
+    "the dispatcher",
+    "the broker",
+    "a user of one machine",
+    "the server of the packages",
+)
 
 
 def rows() -> dict[str, list[list[str]]]:

@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import lzma
+import os
 import re
 import shutil
 import subprocess
@@ -14,6 +15,7 @@ import pytest
 from repository import apt, dnf
 from repository.keys import opened
 from repository.options import Options
+from stockworker.adapters.files import open_folder
 from tests.harness.publishing import ROOT, Key, publish, start_publishing, try_publish
 from tests.harness.waiting import wait_until
 from tests.packages.conftest import build
@@ -35,7 +37,7 @@ def published(once: Path, tmp_path: Path) -> Path:
 
 
 def contents(folder: Path) -> dict[str, str]:
-    files = (file for file in folder.rglob("*") if file.is_file() and file.name != ".lock")
+    files = (file for file in folder.rglob("*") if file.is_file())
     return {str(file.relative_to(folder)): sha256(file) for file in files}
 
 
@@ -116,7 +118,7 @@ def test_a_stopped_publisher_leaves_no_key_behind(
 ) -> None:
     temporary = tmp_path_factory.mktemp("t")  # short, because the path of a socket must be
     (tmp_path / "repo").mkdir()
-    with (tmp_path / "repo/.lock").open("w") as lock:
+    with open_folder(tmp_path / "repo") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # so that it holds its key and waits
         started = start_publishing(packages, tmp_path / "repo", str(key.private), TMPDIR=str(temporary))
         with started as process:
@@ -202,6 +204,15 @@ def test_a_changed_index_is_refused(
     refuse(
         try_publish(newer_packages, published, str(key.private)), str(release), "no trusted key has signed this content"
     )
+
+
+def test_a_folder_with_a_link_is_refused(published: Path, newer_packages: Path, key: Key, tmp_path: Path) -> None:
+    secret = tmp_path / "authorized_keys"
+    secret.write_text("secret")
+    link = published / "apt/dists/stable/InRelease.new"
+    link.symlink_to(secret)
+    refuse(try_publish(newer_packages, published, str(key.private)), str(link), str(secret), "Remove it")
+    assert secret.read_text() == "secret"
 
 
 def test_each_rpm_is_signed_when_it_is_published(published: Path, packages: Path) -> None:
@@ -328,16 +339,16 @@ def test_every_file_that_an_index_names_exists_at_any_moment(
     reader = Reader(published)
 
     def watched(name: str) -> None:
-        act: Callable[..., object] = getattr(Path, name)
+        act: Callable[..., object] = getattr(os, name)
 
-        def do(*arguments: object) -> None:
-            act(*arguments)
-            if published in Path(str(arguments[0])).parents:
+        def do(*arguments: object, **folders: int) -> None:
+            act(*arguments, **folders)
+            if folders:
                 reader.look()
 
-        monkeypatch.setattr(Path, name, do)
+        monkeypatch.setattr(os, name, do)
 
-    for name in ("replace", "unlink"):
+    for name in ("rename", "unlink"):
         watched(name)
     options = Options(int(NOON) + 1, keep=1)
     with opened(str(key.private), None) as signer:

@@ -9,7 +9,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Final
+from tempfile import TemporaryFile
+from typing import BinaryIO, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
@@ -21,27 +22,25 @@ _PATIENCE_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.02
 _RUNNING: Final = " running\n"
 _SHOWN_LINES: Final = 3
+_MOST_LOGGED: Final = 1024 * 1024
 
 
 def try_out(config: Path, folder: Path, tls: tuple[int, Path] | None) -> None:
     """Start Mosquitto with a configuration, and stop it. As root, start it as its own user.
 
     Args:
-        config: the main file; one line is added to it.
-        folder: its working directory, in which it may write.
+        config: the main file; it must log to stderr, because other destinations are buffered.
+        folder: its working directory. Its user can change it, so nothing is read or written there by name.
         tls: the port for TLS, and the authority that must have issued its certificate.
 
     Raises:
         ConfigError: Mosquitto does not start, or clients of the authority don't trust it. With its last messages.
     """
-    log = folder / "stderr"
-    with config.open("a") as file:
-        file.write("\nlog_dest stderr\n")  # other destinations are buffered
-    with _running(config, folder, log) as process:
+    with TemporaryFile() as log, _running(config, folder, log) as process:  # a file without a name
         deadline = clock.monotonic() + _PATIENCE_S
-        while _RUNNING not in log.read_text(errors="replace"):
+        while _RUNNING not in _text_of(log):
             if process.poll() is not None or clock.monotonic() > deadline:
-                raise ConfigError(f"Mosquitto does not start with it: {_last_words(log)}")
+                raise ConfigError(f"Mosquitto does not start with it: {_last_words(_text_of(log))}")
             time.sleep(_LOOK_EVERY_S)
         if tls is not None:
             _shake_hands(*tls)
@@ -56,23 +55,22 @@ def free_port() -> int:
 
 
 @contextmanager
-def _running(config: Path, folder: Path, log: Path) -> Iterator["subprocess.Popen[bytes]"]:
+def _running(config: Path, folder: Path, log: BinaryIO) -> Iterator["subprocess.Popen[bytes]"]:
     # Debian installs it in a folder that is not in an ordinary user's PATH.
     program = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin:/usr/local/sbin")
     if program is None:
         raise ConfigError("Mosquitto is not installed: install the package 'mosquitto'")
     user = USER if os.geteuid() == 0 else None
-    with log.open("wb") as errors:
-        process = subprocess.Popen(  # noqa: S603 (all words are constants or paths of the product)
-            [program, "-v", "-c", str(config)],
-            cwd=folder,
-            user=user,
-            group=user,
-            extra_groups=None if user is None else (),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=errors,
-        )
+    process = subprocess.Popen(  # noqa: S603 (all words are constants or paths of the product)
+        [program, "-v", "-c", str(config)],
+        cwd=folder,
+        user=user,
+        group=user,
+        extra_groups=None if user is None else (),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=log,
+    )
     try:
         yield process
     finally:
@@ -80,8 +78,13 @@ def _running(config: Path, folder: Path, log: Path) -> Iterator["subprocess.Pope
         process.wait()
 
 
-def _last_words(log: Path) -> str:
-    lines = log.read_text(errors="replace").splitlines()
+def _text_of(log: BinaryIO) -> str:
+    # Mosquitto writes at the offset of the same open file, so this must not move it.
+    return os.pread(log.fileno(), _MOST_LOGGED, 0).decode(errors="replace")
+
+
+def _last_words(log: str) -> str:
+    lines = log.splitlines()
     messages = [line.partition(": ")[2] if line.partition(":")[0].isdecimal() else line for line in lines]
     troubles = [line for line in messages if "Error" in line] or messages
     return "; ".join(troubles[-_SHOWN_LINES:]) or "without a message"

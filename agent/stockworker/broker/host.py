@@ -1,16 +1,18 @@
 """The files of the machine that Mosquitto runs on: reading, writing, owners and modes."""
 
+# An administrator may have given a folder below /etc/mosquitto to Mosquitto. So names there are not trusted, see
+# `adapters.files`.
+
 import grp
 import os
-import shutil
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
-from stockworker.adapters import clock, mosquitto
-from stockworker.adapters.files import replace_file
+from stockworker.adapters import clock, files, mosquitto
 from stockworker.broker.trial import included_folders
 from stockworker.errors import ConfigError
 
@@ -48,14 +50,18 @@ class BrokerHost:
             ConfigError: the file is not readable.
         """
         with explained():
-            return self.place(path).read_bytes() if self.place(path).exists() else None
+            return files.read_file(self.place(path))
 
     def has(self, file: File) -> bool:
         """Whether a file has the wanted content, owner and mode."""
-        if self.read(file.path) != file.content:
-            return False
-        status = self.place(file.path).stat()
-        return (status.st_mode & 0o7777, status.st_uid, status.st_gid) == (_FILE_MODE, *_owner())
+        with explained():
+            try:
+                with files.open_file(self.place(file.path)) as existing:
+                    status, content = os.fstat(existing.fileno()), existing.read()
+            except FileNotFoundError:
+                return False
+        found = (content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
+        return found == (file.content, _FILE_MODE, *_owner())
 
     def write(self, file: File) -> None:
         """Write a file.
@@ -72,7 +78,7 @@ class BrokerHost:
             ConfigError: the file can't be deleted.
         """
         with explained():
-            self.place(path).unlink(missing_ok=True)
+            files.remove_file(self.place(path))
 
     def back_up(self, path: PurePath) -> PurePath:
         """Copy a file to a name beside it that Mosquitto does not read; return that name.
@@ -82,8 +88,7 @@ class BrokerHost:
         """
         moment = clock.utc_now()
         backup = path.with_name(f"{path.name}.edited-{moment:%Y%m%dT%H%M%S.%fZ}")
-        with explained():
-            shutil.copy2(self.place(path), self.place(backup))
+        put(self.place(backup), self.read(path) or b"")
         return backup
 
     def included(self) -> list[File]:
@@ -112,16 +117,12 @@ def put(file: Path, content: bytes) -> None:
     """
     with explained():
         make_folder(file.parent)
-        replace_file(file, content, _FILE_MODE, _owner())
+        files.replace_file(file, content, _FILE_MODE, _owner())
 
 
 def make_folder(folder: Path) -> None:
     """Create a folder that Mosquitto may enter, if it does not exist."""
-    if not folder.exists():
-        make_folder(folder.parent)
-        folder.mkdir()
-        os.chown(folder, *_owner())
-        folder.chmod(_FOLDER_MODE)  # mkdir would apply the umask
+    files.make_folder(folder, _FOLDER_MODE, _owner())
 
 
 def _owner() -> tuple[int, int]:

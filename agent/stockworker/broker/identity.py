@@ -5,6 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
+from stockworker.adapters.files import read_file
 from stockworker.errors import ConfigError
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.certificates import Subject, make_request
@@ -24,7 +25,7 @@ def existing_files(folder: Path) -> dict[str, bytes]:
         ConfigError: a file is not readable, or only one of key and certificate exists.
     """
     try:
-        found = {name: (folder / name).read_bytes() for name in FILES if (folder / name).exists()}
+        found = {name: content for name in FILES if (content := read_file(folder / name)) is not None}
     except OSError as error:
         raise ConfigError(f"{error.filename}: can't be read: {error.strerror}. Run this command as root") from error
     lone = {CERTIFICATE, KEY} & found.keys()

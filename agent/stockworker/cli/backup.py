@@ -4,6 +4,7 @@ import argparse
 import os
 from pathlib import Path
 
+from stockworker.adapters.files import who_can_change
 from stockworker.config import load
 from stockworker.dispatcher.stores import store_kind
 from stockworker.errors import StoreError
@@ -16,8 +17,8 @@ def backup(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker backup``."""
     parser.description = (
         "Copy the dispatcher's store: a consistent snapshot of all jobs. Run it on the dispatcher's machine, whether the "
-        "dispatcher is running or not. The copy is checked for damage; only its owner may read it. docs/operations.md "
-        "describes how to restore it, and what happens to jobs then."
+        "dispatcher is running or not. The copy is checked for damage; only its owner may read it. Other users must not be "
+        "able to change its folder. docs/operations.md describes how to restore it, and what happens to jobs then."
     )
     parser.add_argument("file", type=Path, metavar="FILE", help="file to create; it must not exist")
     parser.add_argument("--quiet", action="store_true", help="show no progress")
@@ -29,6 +30,7 @@ def _run(arguments: argparse.Namespace) -> int:
     target: Path = arguments.file
     if os.path.lexists(target):
         raise UsageError(f"{target} already exists; choose another name or move it")
+    _check_folder(target.absolute().parent)
     store = load(arguments.config).dispatcher.store
     try:
         store.stat()
@@ -41,3 +43,16 @@ def _run(arguments: argparse.Namespace) -> int:
         line.clear()
     print(target)
     return Exit.OK
+
+
+def _check_folder(folder: Path) -> None:
+    # SQLite opens the copy, and files beside it, by name.
+    try:
+        others = who_can_change(folder)
+    except OSError as error:
+        raise StoreError(f"{error.filename}: {error.strerror}") from error
+    if others is not None:
+        raise UsageError(
+            f"{folder}: {others} can replace files in this folder while the copy is written. Choose a folder that only "
+            "root and you can change, such as /var/backups"
+        )

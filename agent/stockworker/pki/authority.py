@@ -13,7 +13,6 @@
 # from reading the registry to writing it. A revocation list is numbered, so the previous one is read as well.
 
 import fcntl
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -24,7 +23,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from stockworker.adapters.files import PUBLIC, replace_file
+from stockworker.adapters.files import PUBLIC, make_folder, open_folder, replace_file
 from stockworker.errors import CertificateRefused, ConfigError
 from stockworker.pki.certificates import (
     AUTHORITY_LIFETIME,
@@ -84,7 +83,7 @@ class AuthorityFolder:
             ConfigError: an authority exists already, or the folder is not writable.
         """
         with _explained(self.folder):
-            self.folder.mkdir(mode=_PRIVATE_FOLDER, parents=True, exist_ok=True)
+            make_folder(self.folder, _PRIVATE_FOLDER)
             authority = Authority.create(name, self._now, lifetime)
             authority.save(self.folder, passphrase)
             registry = Registry(self.folder / _REGISTRY)
@@ -230,7 +229,8 @@ class AuthorityFolder:
         """Load the authority under a lock: of two concurrent writers of the registry, one would lose its record."""
         registry_file = self.folder / _REGISTRY
         self.registry()
-        with _explained(self.folder), _lock(self.folder):
+        with _explained(self.folder), open_folder(self.folder) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
             yield Authority.load(self.folder, self._passphrase), Registry.load(registry_file)
 
     def _check_kind(self, registry: Registry, kind: CertificateKind, name: str) -> None:
@@ -261,7 +261,7 @@ class AuthorityFolder:
         registry.records.append(record)
         registry.save()
         folder = self.folder / _CERTIFICATES
-        folder.mkdir(exist_ok=True)
+        make_folder(folder, _PRIVATE_FOLDER)
         if key_pem is not None:
             return Issued(record, *IssuedIdentity(certificate_pem, key_pem).save(folder, subject.name))
         path = folder / f"{subject.name}.crt"
@@ -286,16 +286,6 @@ class AuthorityFolder:
         ]
         previous = self.crl_file.read_bytes() if self.crl_file.exists() else None
         replace_file(self.crl_file, authority.revocation_list(revoked, self._now, previous), PUBLIC)
-
-
-@contextmanager
-def _lock(folder: Path) -> Iterator[None]:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
 
 
 @contextmanager

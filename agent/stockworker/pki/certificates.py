@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from stockworker.adapters.files import PUBLIC, SECRET, replace_file
+from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
 from stockworker.errors import CertificateRefused, ConfigError
 from stockworker.protocol.ids import check_id
 
@@ -50,7 +50,7 @@ class IssuedIdentity:
 
     def save(self, folder: Path, name: str) -> tuple[Path, Path]:
         """Write `<name>.crt` and `<name>.key` (readable only by the owner); return both paths."""
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, 0o755)
         certificate, key = folder / f"{name}.crt", folder / f"{name}.key"
         replace_file(key, self.key_pem, SECRET)
         replace_file(certificate, self.certificate_pem, PUBLIC)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters import clock
-from stockworker.adapters.files import SECRET, replace_file
+from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
 from stockworker.errors import ConfigError
 from stockworker.pki.advice import after_issue, after_renewal, after_request, after_revocation, after_start
 from stockworker.pki.authority import AuthorityFolder, Issued
@@ -280,9 +280,9 @@ def _request(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{key_file} already exists; overwriting it would invalidate its certificate. Move it first")
     request_pem, key_pem = make_request(name, _KEYS[arguments.key_type])
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_folder(folder, 0o755)
         replace_file(key_file, key_pem, SECRET)
-        request_file.write_bytes(request_pem)
+        replace_file(request_file, request_pem, PUBLIC)
     except OSError as error:
         raise ConfigError(f"{error.filename}: can't be written: {error.strerror}") from error
     _print_made(arguments, {"request": str(request_file), "key": str(key_file)}, after_request(name, request_file))
