@@ -20,7 +20,8 @@ The configuration is the section `job_processor` of YAML files, which are read i
    `instances/2.yml`.
 
 Later files override earlier ones. Sections are merged key by key. A list or a single value replaces the earlier one, and
-`null` restores the default.
+`null` restores the default. A section whose line is followed by no keys is an error: if you comment out its keys, comment
+out its own line too.
 
 - A **duration** is a number of seconds, or a number with `ms`, `s`, `m`, `h` or `d`: `30`, `30s`, `1.5h`.
 - A **size** is a number of bytes, or a number with `K`, `M`, `G` or `T` (powers of 1024): `512M`.

@@ -22,6 +22,16 @@ def test_the_shipped_configuration_is_valid_and_changes_nothing(tmp_path: Path) 
     assert config.load(sample) == config.load(empty)
 
 
+@pytest.mark.parametrize("section", ["tls", "handlers"])
+def test_a_section_that_the_shipped_configuration_shows_is_not_turned_on_in_part(tmp_path: Path, section: str) -> None:
+    """A user removes the "# " in front of a section only, and not in front of its keys."""
+    sample = Path("etc/stockworker/job_processor.yml").read_text(encoding="utf-8")
+    file = tmp_path / "job_processor.yml"
+    file.write_text(sample.replace(f"# {section}:", f"{section}:"))
+    (problem,) = config.problems(file)
+    assert f"{section}: is empty" in problem.show()
+
+
 def test_what_the_shipped_configuration_shows_is_valid(tmp_path: Path) -> None:
     """Removing the "# " in front of the keys that are not set gives a working file."""
     sample = Path("etc/stockworker/job_processor.yml").read_text(encoding="utf-8")

@@ -95,15 +95,45 @@ def test_defaults_follow_machine_and_instance(write: Write) -> None:
 
 @pytest.mark.parametrize(("tls", "port"), [("{}", 8883), ("null", 1883), ("{ca_file: /ca}", 8883)])
 def test_the_port_follows_tls(write: Write, tls: str, port: int) -> None:
-    assert config.load(write(f"job_processor:\n  tls: {tls}\n  queue:\n")).queue.mqtt.port == port
+    assert config.load(write(f"job_processor:\n  tls: {tls}\n")).queue.mqtt.port == port
 
 
-def test_an_empty_section_means_its_defaults(write: Write) -> None:
-    loaded = config.load(write("job_processor:\n  worker:\n  log:\n  handlers:\n    price_update:\n"))
+@pytest.mark.parametrize("nothing", ["{}", "null", "~"])
+def test_a_section_that_is_empty_on_purpose_means_its_defaults(write: Write, nothing: str) -> None:
+    body = "".join(f"  {name}: {nothing}\n" for name in ("queue", "worker", "log", "market_data", "client"))
+    loaded = config.load(write(f"job_processor:\n{body}  handlers:\n    price_update: {nothing}\n"))
 
     assert loaded.worker.slots == 5
     assert loaded.log.level == "info"
     assert loaded.handlers == {"price_update": config.Handler()}
+
+
+SECTIONS = sorted({path.rpartition(".")[0] for path in key_paths()} - {""})
+INNER = ("handlers", "handlers.prices", "handlers.prices.settings", "handlers.prices.limits", "dispatcher.types.prices")
+
+
+@pytest.mark.parametrize("section", [*SECTIONS, *INNER])
+def test_a_section_whose_keys_are_commented_out_is_an_error(write: Write, section: str) -> None:
+    """Above all, no jobs must travel in plain text because of that."""
+    names = section.split(".")
+    body = "\n".join(f"{'  ' * depth}{name}:" for depth, name in enumerate(names, 1))
+    error = one_error(write, f"{body}\n{'  ' * (len(names) + 1)}# key: value")
+    assert error == (
+        f"job_processor.yml:{1 + len(names)}: {section}: is empty: the lines below it are missing or comments. Set its "
+        "keys, or remove this line, too"
+    )
+
+
+def test_a_file_whose_keys_are_commented_out_is_an_error(write: Write) -> None:
+    [error] = errors(write("job_processor:\n  # tls: {}\n"))
+    assert error.startswith("job_processor.yml:1: job_processor: is empty")
+
+
+def test_an_empty_section_does_not_turn_off_the_one_of_an_earlier_file(write: Write) -> None:
+    path = write("job_processor:\n  encryption: {}\n")
+    write("job_processor:\n  encryption:\n    # required: false\n", "job_processor.d/10-test.yml")
+    [error] = errors(path)
+    assert error.startswith("job_processor.d/10-test.yml:2: encryption: is empty")
 
 
 def test_every_section_is_read(write: Write) -> None:

@@ -7,7 +7,7 @@
 #     /etc/stockworker/instances/INSTANCE.yml    the file of one worker instance
 #
 # Sections are merged key by key. Lists and values are replaced as a whole: a merged list could not be made shorter. A
-# key without a value (null) in a later file resets the key to its default. The merge happens on trees, before any value
+# null in a later file resets a key or a section to its default. A section without any value is an error. The merge happens on trees, before any value
 # is checked. So each value keeps its file and line, and an error names the file that must be corrected. The defaults
 # that depend on the machine are entered last, as if a file had them, and only where the tree has no value.
 
@@ -30,7 +30,7 @@ from stockworker.config.document import (
     read,
 )
 from stockworker.config.kinds import ID, Wrong
-from stockworker.config.reader import read_config
+from stockworker.config.reader import EMPTY, is_null, read_config
 from stockworker.config.rules import check
 from stockworker.config.schema import Config
 from stockworker.errors import ConfigError
@@ -132,7 +132,11 @@ def _root(file: Path, found: list[Problem]) -> Node | None:
             text = f"is ignored; only keys under '{ROOT_KEY}' are read"
             found.append(Problem(node.place, quoted(name), text, "warning"))
     root = entries[ROOT_KEY]
-    return None if isinstance(root, ScalarNode) and root.tag == "null" else root
+    if not is_null(root):
+        return root
+    if not root.text:
+        found.append(Problem(root.place, ROOT_KEY, EMPTY))
+    return None
 
 
 def _with_derived(tree: TableNode, instance: str) -> TableNode:
@@ -157,7 +161,7 @@ def _with(tree: TableNode, path: list[str], value: ScalarNode) -> TableNode:
     child: Node = value
     if rest:
         below = tree.entries.get(key)
-        if below is None or (isinstance(below, ScalarNode) and below.tag == "null"):
+        if below is None or (is_null(below) and below.text):
             below = TableNode(tree.place)
         child = _with(below, rest, value) if isinstance(below, TableNode) else below
     return TableNode(tree.place, {**tree.entries, key: child})

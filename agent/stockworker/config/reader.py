@@ -2,11 +2,15 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
+from typing import Final, TypeGuard
 
 from stockworker.config.document import ListNode, Node, Place, Problem, ScalarNode, TableNode, quoted
 from stockworker.config.kinds import AnyKind, Each, Free, ListOf, Section, Value, ValueKind, Wrong, json_value
 from stockworker.config.schema import Config, keys
 from stockworker.protocol.suggestion import suggestion
+
+EMPTY: Final = "is empty: the lines below it are missing or comments. Set its keys, or remove this line, too"
+"""A section without a value may be a mistake, and without it the program may protect less (`tls`, `encryption`)."""
 
 
 def read_config(root: TableNode, problems: list[Problem]) -> Config:
@@ -26,7 +30,7 @@ class _Reader:
         values = {}
         for name, key, field in keys(kind.of):
             child = entries.get(name)
-            if child is None or _is_null(child):
+            if child is None or (is_null(child) and (child.text or isinstance(key.kind, ValueKind | ListOf))):
                 continue
             try:
                 values[field.name] = self._value(key.kind, child, _join(path, name))
@@ -45,8 +49,7 @@ class _Reader:
             case ListOf():
                 return self._list(kind, node)
             case Free():
-                if not isinstance(node, TableNode):
-                    raise Wrong("must be a section with keys")
+                _entries(node)
                 return json_value(node)
             case ValueKind():
                 return kind.read(node)
@@ -57,7 +60,9 @@ class _Reader:
             below = _join(path, _shown(name))
             try:
                 kind.name.parse(name)
-                values[name] = kind.of() if _is_null(child) else self.section(Section(kind.of), child, below)
+                values[name] = (
+                    kind.of() if is_null(child) and child.text else self.section(Section(kind.of), child, below)
+                )
             except Wrong as wrong:
                 self._add(child.place, below, str(wrong))
         return values
@@ -88,6 +93,8 @@ def key_paths(section: type = Config, prefix: str = "") -> Iterator[str]:
 
 
 def _entries(node: Node) -> Mapping[str, Node]:
+    if is_null(node):
+        raise Wrong(EMPTY)
     if not isinstance(node, TableNode):
         raise Wrong(f"must be a section with keys, not a {'list' if isinstance(node, ListNode) else 'single value'}")
     return node.entries
@@ -108,5 +115,6 @@ def _shown(name: str) -> str:
     return name if name.isascii() and name.isprintable() and len(name) <= 60 else quoted(name)  # noqa: PLR2004 (as in quoted)
 
 
-def _is_null(node: Node) -> bool:
+def is_null(node: Node) -> TypeGuard[ScalarNode]:
+    """Whether a key has no value: its text is empty, or `null`, which a user writes on purpose."""
     return isinstance(node, ScalarNode) and node.tag == "null"
