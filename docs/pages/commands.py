@@ -43,7 +43,7 @@ JSON_OUTPUT = (
     ("pki issue, pki sign, pki renew", "the fields of pki list, and the paths certificate and, if it is new, key"),
     ("pki revoke, pki list", "kind, name, serial, issued_at, until, standing (the state), hosts, revoked_at"),
     ("pki crl", "crl (a path)"),
-    ("keys list", "holder, name, signing, sealing, state, private, types, created, not_before, not_after"),
+    ("keys list", "holder, name, signing, sealing, state, private, types, groups, created, not_before, not_after"),
 )
 _NOTATION = (
     ("DURATION", "a number of seconds, or a number with ms, s, m, h or d: 30, 1.5h"),

@@ -95,7 +95,18 @@ def test_the_list_shows_what_counts_and_what_is_here(config: Path) -> None:
     assert "private" not in rows["worker", "edge-7-1", "active"]
     assert rows["group", "prices", "active"]["types"] == ["data_import", "price_update"]
     shown = command.run(config, "keys", "list").output.splitlines()
-    assert shown[0].split() == ["HOLDER", "NAME", "SIGNING", "SEALING", "STATE", "UNTIL", "PRIVATE", "AGE", "TYPES"]
+    assert shown[0].split() == [
+        "HOLDER",
+        "NAME",
+        "SIGNING",
+        "SEALING",
+        "STATE",
+        "UNTIL",
+        "PRIVATE",
+        "AGE",
+        "TYPES",
+        "GROUPS",
+    ]
     assert len(shown) == 7
 
 
@@ -116,6 +127,34 @@ def test_what_can_not_be_done_says_what_to_do(config: Path) -> None:
         in command.run(config, "keys", "export", "worker", "w", "--file", str(config.with_name("prices.pem"))).errors
     )
     assert keyring.load(config.with_name("keyring")).named(Holder.WORKER, "w") == []
+
+
+def test_the_groups_of_a_worker_are_entered_and_kept_in_a_rotation(config: Path) -> None:
+    set_up(config)
+    made = run(config, "generate", "worker", "edge-8", "--groups", "prices,imports")
+    run(config, "rotate", "worker", "edge-8")
+    listed = command.run(config, "keys", "list", "--json")
+
+    assert "groups=imports,prices" in made.output
+    assert [row.get("groups") for row in listed.json_lines] == [None, None, None, *[["imports", "prices"]] * 2]
+    exported = run(config, "export", "worker", "edge-8").output.splitlines()
+    assert [line.split()[4] for line in exported] == ["groups=imports,prices"] * 2
+    assert "groups=other" in run(config, "export", "worker", "edge-8", "--groups", "other").output
+    refused = run(config, "generate", "group", "others", "--types", "a", "--groups", "prices")
+    assert "--groups is only allowed for a worker, not for a group" in refused.errors
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o660])
+def test_a_keyring_that_others_can_write_is_refused_until_the_remedy_was_applied(config: Path, mode: int) -> None:
+    set_up(config)
+    ring = config.with_name("keyring")
+    ring.chmod(mode)
+    refused = command.run(config, "keys", "list")
+    assert (refused.status, refused.output) == (78, "")
+    assert f"Run 'chmod go-w {ring}'" in refused.errors
+
+    subprocess.run(["chmod", "go-w", ring], check=True)
+    assert command.run(config, "keys", "list").status == 0
 
 
 def test_a_file_that_is_there_is_not_overwritten(config: Path) -> None:

@@ -2,6 +2,7 @@
 
 import json
 from base64 import urlsafe_b64decode
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -11,6 +12,7 @@ from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
 from stockworker.sealing import keyring
+from stockworker.sealing.cli import HEADER, rows
 from stockworker.sealing.envelope import Refusal, SealKind, digest, encode_bytes, read_answer, read_job
 from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, job, with_header
 
@@ -111,9 +113,32 @@ def test_no_json_text_claims_to_be_sealed(value: object) -> None:
     assert not is_sealed(json.dumps(value))
 
 
+TIMES = (
+    st.datetimes().map(lambda time: time.isoformat(timespec="seconds"))
+    | st.datetimes(timezones=st.timezones()).map(lambda time: time.isoformat(timespec="seconds"))
+    | st.dates().map(str)
+    | st.text("0123456789-:TZ+W.", max_size=25)
+)
+
+
+@given(TIMES, TIMES)
+def test_the_times_of_a_line_are_written_as_they_were_read_and_can_be_listed(begins: str, ends: str) -> None:
+    entry = replace(PARTIES.lines[0], not_before=None, not_after=None)
+    try:
+        read = keyring.parse(f"{keyring.show(entry)} not-before={begins} not-after={ends}", "keyring")
+    except ConfigError:
+        return
+    written = keyring.show(read.entries[0])
+    assert keyring.parse(written, "keyring").entries == read.entries
+    assert keyring.show(keyring.parse(written, "keyring").entries[0]) == written
+    assert all(len(row.cells()) == len(HEADER) for row in rows(read, [PARTIES.desk], NOW))
+
+
 LINES = st.lists(
     st.text(max_size=30)
-    | st.sampled_from(["submitter", "worker", "group", "desk-1", "ed25519:", "types=a", "not-before=2026-05-01", "#"])
+    | st.sampled_from(
+        ["submitter", "worker", "group", "desk-1", "ed25519:", "types=a", "groups=a", "not-before=2026-05-01", "#"]
+    )
     | st.sampled_from(keyring.show(PARTIES.lines[0]).split()),
     max_size=8,
 ).map(" ".join)

@@ -1,5 +1,6 @@
 """The keyring file: the meaning of its lines, and the errors for invalid ones."""
 
+import os
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,7 +27,7 @@ def time(text: str) -> float:
 def test_lines_of_all_kinds() -> None:
     desk, edge, prices = parsed(
         f"# the fleet\n\n  submitter desk-1 {ED} {X} types=a,b not-before=2026-05-01 # until autumn\r\n"
-        f"worker edge-7-1\t{ED} not-after=2026-05-01T09:30:00+02:00\n"
+        f"worker edge-7-1\t{ED} groups=prices,imports not-after=2026-05-01T09:30:00+02:00\n"
         f"group prices {X} types=price_update"
     )
 
@@ -34,6 +35,7 @@ def test_lines_of_all_kinds() -> None:
     assert sorted(desk.types or ()) == ["a", "b"]
     assert (desk.not_before, desk.not_after) == (time("2026-05-01"), None)
     assert (edge.sealing, edge.types, edge.not_after) == (None, None, time("2026-05-01T07:30:00"))
+    assert (edge.answers_for("prices"), edge.answers_for("logs"), desk.groups) == (True, False, None)
     assert prices.verifying is None
     assert sorted(prices.types or ()) == ["price_update"]
 
@@ -55,7 +57,19 @@ def test_lines_of_all_kinds() -> None:
         (f"worker w {ED} AAAA", "'AAAA' is not one of"),
         (f"worker w {ED} types:a", "'types:a' is not one of"),
         (f"group p {X} types=a,,b", "'' is not a valid ID"),
-        (f"worker w {ED} not-after=tomorrow", "not-after: 'tomorrow' is not a time such as 2026-05-01"),
+        (f"worker w {ED} not-after=tomorrow", "not-after must be a date or a time such as 2026-05-01"),
+        (f"worker w {ED} not-before=0722-01-31", "from 1970 to 9999, not '0722-01-31'"),
+        (f"worker w {ED} not-before=1970-01-01T00:00:00+00:01", "from 1970 to 9999"),
+        (f"worker w {ED} not-after=9999-12-31T23:59:59-00:01", "from 1970 to 9999"),
+        (f"worker w {ED} not-after=0001-01-01T00:00:00+23:59", "from 1970 to 9999"),
+        (f"worker w {ED} not-after=9999-12-31T23:59:59-23:59", "from 1970 to 9999"),
+        (f"worker w {ED} not-after=2026-02-30", "must be a date"),
+        (f"worker w {ED} not-after=20260501", "must be a date"),
+        (f"worker w {ED} not-after=2026-W18", "must be a date"),
+        (f"worker w {ED} not-after=2026-05-01T09:30:00.5Z", "must be a date"),
+        (f"worker w {ED} not-after=\u0662026-05-01", "must be a date"),
+        (f"worker w {ED} groups=", "'' is not a valid ID"),
+        (f"submitter s {ED} {X} groups=a", "a submitter has no groups"),
         (f"worker w {ED} not-before=2026-05-02 not-after=2026-05-01", "the line is never valid"),
     ],
 )
@@ -134,7 +148,34 @@ def test_a_keyring_that_can_not_be_read_or_trusted(tmp_path: Path) -> None:
     keyring.write(file, f"worker w {ED}\n")
     assert keyring.load(file).entries
     file.chmod(0o646)
-    with pytest.raises(ConfigError, match="chmod o-w"):
+    with pytest.raises(ConfigError, match="chmod go-w"):
+        keyring.load(file)
+
+
+@pytest.mark.parametrize("mode", [0o664, 0o660])
+def test_a_keyring_that_its_group_can_write_is_refused(tmp_path: Path, mode: int) -> None:
+    file = tmp_path / "keyring"
+    keyring.write(file, f"worker w {ED}\n")
+    file.chmod(mode)
+    with pytest.raises(ConfigError, match="other users than its owner can write it"):
+        keyring.load(file)
+
+
+def test_a_keyring_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "keyring"
+    keyring.write(file, f"worker w {ED}\n")
+    monkeypatch.setattr(os, "geteuid", lambda: 65533)
+    monkeypatch.setattr(os, "fstat", lambda _: os.stat_result((0o100644, 0, 0, 1, 33, 33, 0, 0, 0, 0)))
+    with pytest.raises(ConfigError, match=f"Run 'chown root {file}' as root"):
+        keyring.load(file)
+
+
+def test_a_file_that_is_too_large_is_refused_and_not_read_in_part(tmp_path: Path) -> None:
+    file = tmp_path / "keyring"
+    file.write_text("#")
+    file.chmod(0o644)
+    os.truncate(file, 17 << 20)
+    with pytest.raises(ConfigError, match="is larger than 16 MiB, so it is not a keyring"):
         keyring.load(file)
 
 

@@ -85,7 +85,9 @@ COMMANDS: Final = {
     "pki list": Command("list certificates and their expiry dates", "pki.cli:list_certificates", "pki list"),
     "pki crl": Command("write a new revocation list", "pki.cli:crl", "pki crl"),
     "keys generate": Command(
-        "create keys and add them to the keyring", "sealing.cli:generate", "keys generate submitter shop"
+        "create keys and add them to the keyring",
+        "sealing.cli:generate",
+        "keys generate worker edge-7-1 --groups prices",
     ),
     "keys rotate": Command("create new keys beside the old ones", "sealing.cli:rotate", "keys rotate group prices"),
     "keys list": Command("list all keys and their validity", "sealing.cli:list_keys", "keys list"),

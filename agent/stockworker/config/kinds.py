@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stockworker.config.document import ListNode, Node, ScalarNode, TableNode, quoted
+from stockworker.protocol.fields import LATEST_TIME
 from stockworker.protocol.ids import ID_GRAMMAR
 from stockworker.protocol.suggestion import suggestion
 from stockworker.protocol.wire import Duration, Identifier, Integer, Kind
@@ -22,6 +24,8 @@ _MEASURE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)")
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LEAST_MEMORY_BYTES = 1024**2
+_DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
+_TIME = re.compile(rf"{_DATE}(T[0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}})?(Z|[+-][0-9]{{2}}:[0-9]{{2}})?)?")
 
 
 class Wrong(Exception):
@@ -183,6 +187,24 @@ def _parse_secret_file(written: str) -> Path:
     return Path(credentials or "/run/credentials", written)
 
 
+def _parse_time(written: str) -> float:
+    """Seconds since the epoch. A date is its first moment, and a time without an offset is in UTC."""
+    form = "a date or a time such as 2026-05-01 or 2026-05-01T09:30:00Z, from 1970 to 9999"
+    value = -1.0
+    if _TIME.fullmatch(written):
+        with suppress(ValueError, OverflowError):  # no such day, or its offset leads out of all years
+            parsed = datetime.fromisoformat(written)
+            value = (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp()
+    if not 0 <= value <= LATEST_TIME:
+        raise Wrong(f"must be {form}, not {quoted(written)}")
+    return value
+
+
+def show_time(value: float) -> str:
+    """Format seconds since the epoch as `TIME` reads them."""
+    return f"{datetime.fromtimestamp(min(value, LATEST_TIME), UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def _parse_boolean(written: str) -> bool:
     match written.lower():
         case "true" | "yes" | "on":
@@ -196,6 +218,7 @@ def _parse_boolean(written: str) -> bool:
 BOOLEAN = ValueKind(_parse_boolean, "true or false", lambda value: str(value).lower())
 PATH = ValueKind(_parse_path, "an absolute path")
 SECRET_FILE = ValueKind(_parse_secret_file, "an absolute path, or the name of a systemd credential (LoadCredential=)")
+TIME = ValueKind(_parse_time, "a date or a time in UTC, such as 2026-05-01", show_time)
 SIZE = ValueKind(_parse_size, "a size, 1M or more")
 ID = pattern(ID_GRAMMAR, "an ID (1 to 64 of A-Z a-z 0-9 . _ -)")
 HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")

@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -13,6 +13,7 @@ from stockworker.errors import ConfigError
 from stockworker.protocol.body import present
 from stockworker.protocol.ids import JobType
 from stockworker.sealing import keyring
+from stockworker.sealing.envelope import GroupName
 from stockworker.sealing.keyring import Entry, Holder, Keyring
 from stockworker.terminal.arguments import from_now, identifier
 from stockworker.terminal.config_option import add_config
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from stockworker.sealing.keys import KeyFile, OpeningKey, SigningKey
 
 KEYS_FOLDER: Final = Path("/etc/stockworker/keys")
+HEADER: Final = ("HOLDER", "NAME", "SIGNING", "SEALING", "STATE", "UNTIL", "PRIVATE", "AGE", "TYPES", "GROUPS")
 
 
 def generate(parser: argparse.ArgumentParser) -> None:
@@ -31,7 +33,7 @@ def generate(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Create private keys for a submitter, a worker or a group of workers in a new file. Add the public keys to the "
         "keyring, and print the new keyring line. The option --types names the job types that a group runs or a submitter "
-        "may submit."
+        "may submit. The option --groups names the groups whose jobs a worker may answer."
     )
     _add_holder(parser)
     parser.add_argument(
@@ -40,6 +42,7 @@ def generate(parser: argparse.ArgumentParser) -> None:
         metavar="TYPE[,TYPE]...",
         help="job types that the group runs or the submitter may submit",
     )
+    _add_groups(parser, "groups whose jobs the worker may answer (default: all)")
     add_config(parser)
     parser.set_defaults(run=_generate)
 
@@ -91,6 +94,7 @@ def export(parser: argparse.ArgumentParser) -> None:
     parser.description = "Print the keyring lines of a private key file, newest first. They contain only public keys."
     _add_holder(parser)
     parser.add_argument("--types", type=_types, metavar="TYPE[,TYPE]...", help="default: as in the keyring")
+    _add_groups(parser, "default: as in the keyring")
     add_config(parser)
     parser.set_defaults(run=_export)
 
@@ -108,6 +112,14 @@ def _add_holder(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keyring", type=Path, metavar="FILE", help="default: encryption.keyring of the configuration")
 
 
+def _add_groups(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("--groups", type=_groups, metavar="GROUP[,GROUP]...", help=meaning)
+
+
+def _groups(written: str) -> frozenset[GroupName]:
+    return frozenset(GroupName(identifier(word)) for word in written.split(","))
+
+
 def _types(written: str) -> frozenset[JobType]:
     return frozenset(JobType(identifier(word)) for word in written.split(","))
 
@@ -123,13 +135,14 @@ def _generate(arguments: argparse.Namespace) -> int:
         raise UsageError("a group requires --types TYPE[,TYPE]...: the job types that its workers run")
     if (holder is Holder.WORKER) and arguments.types is not None:
         raise UsageError("--types is not allowed for a worker; its groups define its job types")
+    _check_groups(arguments)
     ring = _keyring_file(arguments)
     text = keyring.read(ring) if ring.exists() else ""
     if keyring.parse(text, str(ring)).named(holder, name):
         raise UsageError(f"{ring} already has {holder} {name}; use 'stockworker keys rotate {holder} {name}'")
     file = _file(arguments)
     made = create(file, clock.utc_now(), identity=holder is not Holder.GROUP)
-    entry = _entries(holder, name, made, arguments.types)[0]
+    entry = replace(_entries(holder, name, made, arguments.types)[0], groups=arguments.groups)
     keyring.write(ring, f"{_with_newline(text)}{keyring.show(entry)}\n")
     print(keyring.show(entry))
     note(f"private keys are in {file}; the line was added to {ring}. Copy the keyring to all machines")
@@ -147,7 +160,8 @@ def _rotate(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{ring} has no {holder} {name}; add the output of 'stockworker keys export {holder} {name}'")
     made = add_generation(file, clock.utc_now())
     begins = float(int(clock.wall() + arguments.starts_in))
-    entry = _entries(holder, name, made, known[-1].types, not_before=begins)[0]
+    newest = _entries(holder, name, made, known[-1].types)[0]
+    entry = replace(newest, groups=known[-1].groups, not_before=begins)
     text = keyring.expire(text, holder, name, begins + arguments.overlap)
     keyring.write(ring, f"{_with_newline(text)}{keyring.show(entry)}\n")
     print(keyring.show(entry))
@@ -161,42 +175,42 @@ def _export(arguments: argparse.Namespace) -> int:
     from stockworker.sealing.keys import load as load_keys  # noqa: PLC0415 (as above)
 
     holder, name = arguments.holder, arguments.name
-    types = arguments.types
+    types, groups = arguments.types, arguments.groups
+    _check_groups(arguments)
     ring = _keyring_file(arguments)
-    if types is None and ring.exists():
+    if (types is None or groups is None) and ring.exists():
         known = keyring.load(ring).named(holder, name)
-        types = known[-1].types if known else None
+        if known:
+            types, groups = types or known[-1].types, groups or known[-1].groups
     if holder is Holder.GROUP and types is None:
         raise UsageError(f"{ring} has no job types for group {name}; name them with --types")
     for entry in _entries(holder, name, load_keys(_file(arguments)), types):
-        print(keyring.show(entry))
+        print(keyring.show(replace(entry, groups=groups)))
     return Exit.OK
 
 
-def _entries(
-    holder: Holder,
-    name: str,
-    file: "KeyFile",
-    types: frozenset[JobType] | None,
-    not_before: float | None = None,
-) -> list[Entry]:
+def _check_groups(arguments: argparse.Namespace) -> None:
+    if arguments.groups is not None and arguments.holder is not Holder.WORKER:
+        raise UsageError(f"--groups is only allowed for a worker, not for a {arguments.holder}")
+
+
+def _entries(holder: Holder, name: str, file: "KeyFile", types: frozenset[JobType] | None) -> list[Entry]:
     """The keyring lines of a file, one per generation, newest first."""
     if holder is Holder.GROUP:
-        return [Entry(holder, name, None, key.public, types, not_before, None) for key in file.opening]
+        return [Entry(holder, name, None, key.public, types) for key in file.opening]
     if not file.signing:
         raise ConfigError(f"{file.path}: contains no Ed25519 key, so it is the file of a group, not of a {holder}")
     pairs = zip(file.signing, file.opening, strict=False)
-    return [Entry(holder, name, signing.public, opening.public, types, not_before, None) for signing, opening in pairs]
+    return [Entry(holder, name, signing.public, opening.public, types) for signing, opening in pairs]
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    rows = list(_rows(keyring.load(_keyring_file(arguments)), _private_files(arguments), clock.wall()))
+    found = list(rows(keyring.load(_keyring_file(arguments)), _private_files(arguments), clock.wall()))
     if arguments.json:
-        for row in rows:
+        for row in found:
             print_json(present(row.fields()))
         return Exit.OK
-    header = ("HOLDER", "NAME", "SIGNING", "SEALING", "STATE", "UNTIL", "PRIVATE", "AGE", "TYPES")
-    print("\n".join(table(header, [row.cells() for row in rows], terminal_width())))
+    print("\n".join(table(HEADER, [row.cells() for row in found], terminal_width())))
     return Exit.OK
 
 
@@ -222,6 +236,7 @@ class _Row:
             "state": self.state,
             "private": None if self.file is None else str(self.file),
             "types": None if entry is None or entry.types is None else sorted(entry.types),
+            "groups": None if entry is None or entry.groups is None else sorted(entry.groups),
             "created": None if self.created is None else self.created.timestamp(),
             "not_before": None if entry is None else entry.not_before,
             "not_after": None if entry is None else entry.not_after,
@@ -240,10 +255,12 @@ class _Row:
             None if self.file is None else self.file.name,
             None if self.created is None else short_duration(self.now - self.created.timestamp()),
             ",".join(fields["types"] or ()),
+            ",".join(fields["groups"] or ()),
         )
 
 
-def _rows(ring: Keyring, files: Iterable["KeyFile"], now: float) -> Iterator[_Row]:
+def rows(ring: Keyring, files: Iterable["KeyFile"], now: float) -> Iterator[_Row]:
+    """The lines of a keyring, and then the private keys in `files` that it does not list."""
     here: dict[str, tuple[Path, SigningKey | OpeningKey]] = {}
     for holding in files:
         here |= {signing.id: (holding.path, signing) for signing in holding.signing}

@@ -1,11 +1,11 @@
 """The keyring: which public keys are trusted, and for what. A public file, the same on all machines, a line per key."""
 
 #     submitter desk-1   ed25519:<base64> x25519:<base64> [types=a,b] [not-before=TIME] [not-after=TIME]
-#     worker    edge-7-1 ed25519:<base64> [x25519:<base64>] [not-before=TIME] [not-after=TIME]
+#     worker    edge-7-1 ed25519:<base64> [x25519:<base64>] [groups=a,b] [not-before=TIME] [not-after=TIME]
 #     group     prices   x25519:<base64> types=a,b [not-before=TIME] [not-after=TIME]
 #
 # A rotation is two lines of one name with overlapping times. The file contains no secrets, but a user who can write it
-# can add trusted keys. So it must belong to root.
+# can add trusted keys. So only root, or the user of the program that reads it, may be able to (`trusted_files`).
 #
 # A line is valid between its times, and each use of a key asks for the right kind of validity:
 #
@@ -15,20 +15,21 @@
 #   `Keyring.group_lines`.
 
 import hashlib
-import os
-import stat
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from stockworker.adapters.files import PUBLIC, replace_file
+from stockworker.config.kinds import TIME, Wrong
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobType, check_id
-from stockworker.sealing.envelope import KeyId, Refusal
+from stockworker.sealing.envelope import GroupName, KeyId, Refusal
+from stockworker.trusted_files import open_trusted
+
+Name = TypeVar("Name", JobType, GroupName)
 
 _KEY_BYTES: Final = 32
 _LARGEST_FILE: Final = 16 * 1024 * 1024
@@ -44,11 +45,12 @@ class Holder(StrEnum):
 
 _KEYS: Final = {
     Holder.SUBMITTER: (frozenset({"ed25519", "x25519"}), frozenset({"types"})),
-    Holder.WORKER: (frozenset({"ed25519"}), frozenset({"x25519"})),
+    Holder.WORKER: (frozenset({"ed25519"}), frozenset({"x25519", "groups"})),
     Holder.GROUP: (frozenset({"x25519", "types"}), frozenset[str]()),
 }
 """Holder → the required and the optional fields of a line, without its times."""
 
+_LISTS: Final = frozenset({"types", "groups"})
 _TIMES: Final = frozenset({"not-before", "not-after"})
 
 
@@ -61,6 +63,7 @@ class Entry:
         verifying: Ed25519 public key that verifies signatures of the holder; None for a group.
         sealing: X25519 public key that payloads or results are sealed to; None if the line has none.
         types: job types that the holder may submit or run; None means all.
+        groups: groups whose jobs the worker may answer; None means all. Other holders have none.
         not_before: start of the validity, in seconds since the epoch; None means no start.
         not_after: end of the validity, in seconds since the epoch; None means no end.
     """
@@ -70,8 +73,9 @@ class Entry:
     verifying: bytes | None
     sealing: bytes | None
     types: frozenset[JobType] | None
-    not_before: float | None
-    not_after: float | None
+    not_before: float | None = None
+    not_after: float | None = None
+    groups: frozenset[GroupName] | None = None
 
     def is_valid(self, now: float) -> bool:
         """Whether the line is valid at a time."""
@@ -80,6 +84,10 @@ class Entry:
     def allows(self, job_type: str) -> bool:
         """Whether the line covers a job type."""
         return self.types is None or job_type in self.types
+
+    def answers_for(self, group: str) -> bool:
+        """Whether the line lets a worker answer jobs of a group."""
+        return self.groups is None or group in self.groups
 
     @property
     def ids(self) -> Iterator[KeyId]:
@@ -142,7 +150,7 @@ def load(path: Path) -> Keyring:
     """Read a keyring.
 
     Raises:
-        ConfigError: the file is not readable, is writable for all users, or has invalid lines (all of them are listed).
+        ConfigError: the file is not readable, other users can write it, or it has invalid lines (all of them are listed).
     """
     return parse(read(path), str(path))
 
@@ -151,16 +159,17 @@ def read(path: Path) -> str:
     """Read the text of a keyring.
 
     Raises:
-        ConfigError: the file is not readable, or is writable for all users.
+        ConfigError: the file is not readable or too large, or other users can write it.
     """
     try:
-        with path.open("rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            content = file.read(_LARGEST_FILE)
+        with open_trusted(path) as file:
+            content = file.read(_LARGEST_FILE + 1)
     except OSError as error:
         raise ConfigError(f"{path}: can't read the keyring: {error.strerror}") from error
-    if mode & stat.S_IWOTH:
-        raise ConfigError(f"{path}: every user can write it, and so add trusted keys. Run 'chmod o-w {path}'")
+    if len(content) > _LARGEST_FILE:
+        raise ConfigError(
+            f"{path}: is larger than {_LARGEST_FILE >> 20} MiB, so it is not a keyring; name another file"
+        )
     return content.decode(errors="replace")
 
 
@@ -213,19 +222,20 @@ def _read_entry(words: list[str]) -> Entry:
         name,
         _read_key("ed25519", fields.get("ed25519")),
         _read_key("x25519", fields.get("x25519")),
-        _read_types(fields.get("types")),
+        _read_names(JobType, fields.get("types")),
         not_before,
         not_after,
+        _read_names(GroupName, fields.get("groups")),
     )
 
 
 def _read_field(word: str) -> tuple[str, str]:
     for mark in (":", "="):
         name, found, value = word.partition(mark)
-        if found and name in ({"ed25519", "x25519"} if mark == ":" else {"types", *_TIMES}):
+        if found and name in ({"ed25519", "x25519"} if mark == ":" else _LISTS | _TIMES):
             return name, value
     raise ValueError(
-        f"{word[:40]!r} is not one of ed25519:KEY, x25519:KEY, types=A,B, not-before=TIME, not-after=TIME. "
+        f"{word[:40]!r} is not one of ed25519:KEY, x25519:KEY, types=A,B, groups=A,B, not-before=TIME, not-after=TIME. "
         "Check that the line was not split"
     )
 
@@ -242,18 +252,17 @@ def _read_key(name: str, text: str | None) -> bytes | None:
     return key
 
 
-def _read_types(text: str | None) -> frozenset[JobType] | None:
-    return None if text is None else frozenset(JobType(check_id(word)) for word in text.split(","))
+def _read_names(kind: Callable[[str], Name], text: str | None) -> frozenset[Name] | None:
+    return None if text is None else frozenset(kind(check_id(word)) for word in text.split(","))
 
 
 def _read_time(name: str, text: str | None) -> float | None:
     if text is None:
         return None
     try:
-        time = datetime.fromisoformat(text)
-    except ValueError:
-        raise ValueError(f"{name}: {text[:40]!r} is not a time such as 2026-05-01 or 2026-05-01T09:30:00Z") from None
-    return (time if time.tzinfo is not None else time.replace(tzinfo=UTC)).timestamp()
+        return float(TIME.parse(text))
+    except Wrong as error:
+        raise ValueError(f"{name} {error}") from None
 
 
 def show(entry: Entry) -> str:
@@ -264,10 +273,13 @@ def show(entry: Entry) -> str:
         for name, key in (("ed25519", entry.verifying), ("x25519", entry.sealing))
         if key
     ]
-    if entry.types is not None:
-        words.append(f"types={','.join(sorted(entry.types))}")
     words += [
-        f"{name}={datetime.fromtimestamp(time, UTC):%Y-%m-%dT%H:%M:%SZ}"
+        f"{name}={','.join(sorted(names))}"
+        for name, names in (("types", entry.types), ("groups", entry.groups))
+        if names is not None
+    ]
+    words += [
+        f"{name}={TIME.show(time)}"
         for name, time in (("not-before", entry.not_before), ("not-after", entry.not_after))
         if time is not None
     ]

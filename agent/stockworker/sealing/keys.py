@@ -4,9 +4,7 @@
 # ``openssl pkey -in FILE -text`` shows the first key. Text between the blocks is ignored (RFC 7468, section 2), except
 # for the line with the creation time of a generation.
 
-import os
 import re
-import stat
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,6 +24,7 @@ from stockworker.adapters.files import SECRET, replace_file
 from stockworker.errors import ConfigError
 from stockworker.sealing.envelope import KeyId
 from stockworker.sealing.keyring import key_id
+from stockworker.trusted_files import open_trusted
 
 _BLOCK: Final = re.compile(
     rb"# created (?P<created>[0-9T:Z-]{20})|(?P<pem>-----BEGIN [A-Z ]+-----.+?-----END [A-Z ]+-----\r?\n?)", re.DOTALL
@@ -151,26 +150,10 @@ def _read_pem(path: Path, pem: bytes) -> object:
 def _read_secret(path: Path) -> bytes:
     """Read a file that only the current user and root can read: the same rule as for keys of ssh."""
     try:
-        with path.open("rb") as file:
-            status = os.fstat(file.fileno())
-            content = file.read(_LARGEST_FILE)
+        with open_trusted(path, private=True) as file:
+            return file.read(_LARGEST_FILE)
     except OSError as error:
         raise ConfigError(f"{path}: can't read the private keys: {error.strerror}") from error
-    if _is_credential(path):
-        return content  # systemd has set owner and mode
-    if status.st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise ConfigError(f"{path}: other users can read these private keys. Run 'chmod 600 {path}'")
-    if status.st_uid not in {0, os.geteuid()}:
-        raise ConfigError(
-            f"{path}: must belong to root or to user {os.geteuid()}, who runs this program. Change its owner with 'chown'"
-        )
-    return content
-
-
-def _is_credential(path: Path) -> bool:
-    """Whether the file is a systemd credential of this unit (systemd.exec(5), LoadCredential=)."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    return folder is not None and path.parent == Path(folder)
 
 
 def _write_secret(path: Path, content: bytes) -> None:
