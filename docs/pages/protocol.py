@@ -98,11 +98,12 @@ def topics() -> str:
         "|---|---|---|---|---|---|",
     ]
     for topic in TOPICS:
-        name = "/".join((str(topic.kind), *(f"{{{level}}}" for level in topic.levels)))
+        name = topic.pattern(**{level: f"{{{level}}}" for level in topic.levels})
+        bare = f" or `{name.rpartition('/')[0]}`" if topic.bare else ""
         cells = (
-            f"`{name}`",
+            f"`{name}`{bare}",
             _roles(topic, topic.publishers),
-            _roles(topic, topic.subscribers),
+            ", ".join(filter(None, (_roles(topic, topic.subscribers), *map(str, sorted(topic.watchers))))),
             str(topic.qos),
             "yes" if topic.retained else "no",
             topic.carries,

@@ -20,7 +20,7 @@ from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.body import MAX_CONTENT
-from stockworker.protocol.ids import JobId, JobType, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import JobFilter
@@ -316,6 +316,14 @@ def test_a_search_goes_on_where_another_ended(store: JobStore) -> None:
     assert store.search(JobFilter(before=JobId("forgotten"))) == []
 
 
+def test_a_search_for_a_client_finds_its_own_jobs_and_shared_ones(store: JobStore) -> None:
+    ids = [JobId(name) for name in ("ann:a", "ann2:a", "a", "eve:a", "ann", "an:a")]
+    store.commit([SaveJob(a_job(job_id, sequence=number), "") for number, job_id in enumerate(ids, 1)])
+    found = [job.spec.job_id for job in store.search(JobFilter(), ClientId("ann"))]
+    assert found == ["ann", "a", "ann:a"]
+    assert len(store.search(JobFilter())) == len(ids)
+
+
 def test_a_search_finds_a_job_in_its_present_state_only(store: JobStore) -> None:
     job = a_job(A)
     store.commit([SaveJob(job, ""), SaveJob(a_job(C, sequence=9), "")])
@@ -326,9 +334,9 @@ def test_a_search_finds_a_job_in_its_present_state_only(store: JobStore) -> None
 
 @pytest.mark.parametrize("make", [MemoryJobStore, lambda: SqliteJobStore(MEMORY)], ids=["memory", "sqlite"])
 @settings(max_examples=100, deadline=None)
-@given(jobs=job_lists, wanted=filters, pick=st.integers(0, 7))
+@given(jobs=job_lists, wanted=filters, pick=st.integers(0, 7), by_owner=st.booleans())
 def test_a_search_finds_what_a_walk_finds(
-    make: Callable[[], JobStore], jobs: list[JobRecord], wanted: JobFilter, pick: int
+    make: Callable[[], JobStore], jobs: list[JobRecord], wanted: JobFilter, pick: int, *, by_owner: bool
 ) -> None:
     if jobs and wanted.type is not None:
         wanted = replace(wanted, type=jobs[pick % len(jobs)].spec.type)
@@ -336,6 +344,9 @@ def test_a_search_finds_what_a_walk_finds(
     if jobs and wanted.before is not None:
         before = jobs[pick % len(jobs)]
         wanted = replace(wanted, before=before.spec.job_id)
+    reader = None
+    if by_owner:
+        reader = (jobs and owner_of(jobs[pick % len(jobs)].spec.job_id)) or ClientId("ann")
     store = make()
     store.commit([SaveJob(job, "") for job in jobs])
     expected = [
@@ -344,8 +355,9 @@ def test_a_search_finds_what_a_walk_finds(
         if wanted.state in (None, job.state)
         and wanted.type in (None, job.spec.type)
         and (before is None or job.sequence < before.sequence)
+        and (reader is None or owner_of(job.spec.job_id) in {None, reader})
     ]
-    assert store.search(wanted) == expected[: wanted.limit]
+    assert store.search(wanted, reader) == expected[: wanted.limit]
     store.close()
 
 
@@ -362,3 +374,16 @@ def test_questions_of_all_lengths_are_few_statements(tmp_path: Path) -> None:
         assert store.find([JobId(f"j{each}") for each in range(number)]) == {}
     store.close()
     assert len(statements) < 25
+
+
+def test_a_search_for_a_client_looks_at_its_own_jobs_and_shared_ones_only(tmp_path: Path) -> None:
+    """However many jobs other clients have, the index leads past them."""
+    store = SqliteJobStore(tmp_path / "jobs.sqlite3")
+    store.close()
+    connection = sqlite3.connect(tmp_path / "jobs.sqlite3")
+    plan = connection.execute(
+        "EXPLAIN QUERY PLAN SELECT id FROM job WHERE substr(id, 1, instr(id, ':')) = ? ORDER BY sequence DESC LIMIT 9",
+        ("ann:",),
+    ).fetchall()
+    connection.close()
+    assert [row[-1] for row in plan] == ["SEARCH job USING INDEX job_owner (<expr>=?)"]

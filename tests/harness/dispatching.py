@@ -8,7 +8,7 @@ from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import LogEvent
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
 from stockworker.protocol.job import JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
@@ -239,7 +239,9 @@ def submit(
     reply: Reply | None = REPLY,
     **options: Any,
 ) -> Submit:
-    return Submit(tuple(Submission(job_id, of_type, priority, "{}", **options) for job_id in job_ids), reply)
+    client_id = None if job_ids[0] is None else owner_of(job_ids[0])
+    jobs = tuple(Submission(job_id, of_type, priority, "{}", **options) for job_id in job_ids)
+    return Submit(jobs, reply, client_id)
 
 
 def request(

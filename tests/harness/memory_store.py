@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.errors import StoreError
-from stockworker.protocol.ids import JobId, JobType, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import JobFilter
@@ -80,7 +80,7 @@ class MemoryJobStore:
     def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         return {job.spec.job_id: self._results[job.spec.job_id] for job in jobs if job.spec.job_id in self._results}
 
-    def search(self, wanted: JobFilter) -> list[JobRecord]:
+    def search(self, wanted: JobFilter, reader: ClientId | None = None) -> list[JobRecord]:
         newest = max((job.sequence for job in self.jobs.values()), default=0)
         before = newest + 1 if wanted.before is None else 0
         if wanted.before in self.jobs:
@@ -88,7 +88,9 @@ class MemoryJobStore:
         found = [
             job
             for job in sorted(self.jobs.values(), key=lambda job: -job.sequence)
-            if job.sequence < before and wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
+            if job.sequence < before
+            if wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
+            if reader is None or owner_of(job.spec.job_id) in (None, reader)
         ]
         return found[: wanted.limit]
 

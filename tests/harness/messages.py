@@ -17,6 +17,7 @@ from stockworker.protocol.wire import (
     Identifier,
     Integer,
     Items,
+    JobIdentifier,
     Kind,
     Label,
     Number,
@@ -30,7 +31,8 @@ from stockworker.protocol.wire import (
 T = TypeVar("T")
 
 ids = st.text("ABCXYZabcxyz0189._-", min_size=1, max_size=64)
-job_ids = ids.map(JobId)
+job_ids = st.builds("{}{}".format, st.just("") | ids.map("{}:".format), ids).map(JobId)
+"""Full IDs of jobs, with an owner or without."""
 worker_ids = ids.map(WorkerId)
 client_ids = ids.map(ClientId)
 job_types = ids.map(JobType)
@@ -55,6 +57,8 @@ def values(kind: Kind) -> st.SearchStrategy[Any]:  # noqa: PLR0911 (one for each
     match kind:
         case Identifier():
             return ids
+        case JobIdentifier():
+            return job_ids
         case Text(longest=longest):
             return payloads if longest is None else st.text(characters, max_size=longest)
         case Integer(lowest=lowest, highest=highest):
@@ -97,6 +101,8 @@ def _outside_the_body(hint: Any) -> st.SearchStrategy[Any]:
     """A level of the topic, a reply, or what the topic implies."""
     if hint is job.Priority:
         return priorities
+    if hint is JobId:
+        return job_ids
     if hint is bool:
         return st.booleans()
     if hint is messages.Reply:
@@ -111,7 +117,26 @@ def submits(draw: st.DrawFn) -> messages.Submit:
     """Jobs of one type and priority, as many as fit into one message."""
     alike = of_class(messages.Submission, type=st.just(draw(job_types)), priority=st.just(draw(priorities)))
     jobs = draw(st.lists(alike, min_size=1, max_size=5))
-    return messages.Submit(next(in_batches(jobs, submission_size)), draw(st.none() | replies))
+    return proven(
+        messages.Submit(next(in_batches(jobs, submission_size)), draw(st.none() | replies)), draw(st.booleans())
+    )
+
+
+FromProven = TypeVar("FromProven", messages.Submit, messages.CancelJob, messages.StatsRequest)
+
+
+def proven(message: FromProven, verified: bool) -> FromProven:  # noqa: FBT001 (a strategy passes it)
+    """A message on a topic of the client that its answer goes to, or on the bare topic."""
+    if verified and message.reply is not None:
+        return dataclasses.replace(message, client_id=message.reply.client_id)
+    return dataclasses.replace(message, client_id=None)
+
+
+cancellations = st.builds(
+    proven, of_class(messages.CancelJob, by_operator=st.just(value=False)), st.booleans()
+) | of_class(messages.CancelJob, reply=replies, by_operator=st.just(value=True)).map(
+    lambda order: proven(order, verified=True)
+)
 
 
 assignments = of_class(messages.Assignment)
@@ -125,6 +150,8 @@ BY_CLASS: dict[type[messages.Message], st.SearchStrategy[messages.Message]] = {
     cls: of_class(cls) for cls in get_args(messages.Message)
 } | {
     messages.Submit: submits(),
+    messages.CancelJob: cancellations,
+    messages.StatsRequest: st.builds(proven, of_class(messages.StatsRequest), st.booleans()),
     messages.Query: queries,
     messages.Notice: of_class(messages.Notice, state=st.sampled_from(sorted(TERMINAL))),
 }

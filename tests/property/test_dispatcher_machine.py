@@ -21,7 +21,7 @@ from stockworker.dispatcher.effects import Denied, Effect, Event, Offer, Prune, 
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.errors import StoreError
-from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import JobRecord, Outcome, Priority
 from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
 from stockworker.protocol.messages import (
@@ -85,7 +85,8 @@ Lease = tuple[WorkerId, JobId, Token]
 
 workers = st.sampled_from([W1, W2, W3])
 incarnations = st.sampled_from(["boot-1", "boot-2"])
-job_ids = st.sampled_from([JobId(f"job-{number}") for number in range(9)])
+job_ids = st.sampled_from([JobId(f"{owner}job-{number}") for owner in ("", "ann:", "bob:") for number in range(3)])
+client_ids = st.sampled_from([None, ClientId("ann"), ClientId("eve")])
 job_types = st.sampled_from([BACKTEST, IMPORT])
 tag_sets = st.frozensets(st.just(Tag("gpu")))
 stops = st.sampled_from([partial(SetPause, BACKTEST), partial(SetPause, IMPORT), partial(SetDrain, W1)])
@@ -163,21 +164,26 @@ class Dispatching(RuleBasedStateMachine):
 
     # --- what may happen ----------------------------------------------------------------------------------------------
 
-    @rule(jobs=st.lists(submissions, min_size=1, max_size=4))
-    def submit(self, jobs: list[Submission]) -> None:
+    @rule(jobs=st.lists(submissions, min_size=1, max_size=4), stranger=st.none() | client_ids)
+    def submit(self, jobs: list[Submission], stranger: ClientId | None) -> None:
         wall = self.clock.wall
         for job in jobs:
             not_before = None if job.not_before is None else wall + job.not_before
             expires_at = None if job.expires_at is None else wall + job.expires_at
-            self.hear(Submit((replace(job, not_before=not_before, expires_at=expires_at),), REPLY))
+            client_id = stranger or (None if job.job_id is None else owner_of(job.job_id))
+            self.hear(Submit((replace(job, not_before=not_before, expires_at=expires_at),), REPLY, client_id))
 
-    @rule(job_id=job_ids, kind=st.sampled_from([CancelJob, RetryJob]))
-    def steer(self, job_id: JobId, kind: type[CancelJob | RetryJob]) -> None:
-        self.hear(kind(job_id, REPLY))
+    @rule(job_id=job_ids)
+    def retry(self, job_id: JobId) -> None:
+        self.hear(RetryJob(job_id, REPLY))
+
+    @rule(job_id=job_ids, client_id=client_ids, by_operator=st.booleans())
+    def cancel(self, job_id: JobId, client_id: ClientId | None, *, by_operator: bool) -> None:
+        self.hear(CancelJob(job_id, REPLY, client_id, by_operator))
 
     @rule(pick=picks)
     def cancel_what_is_leased(self, pick: int) -> None:
-        self.hear(CancelJob(self.lease(pick)[1], REPLY))
+        self.hear(CancelJob(self.lease(pick)[1], REPLY, by_operator=True))
 
     @rule(stop=stops, on=st.booleans())
     def pause_or_drain(self, stop: Callable[[bool, Reply], SetPause | SetDrain], *, on: bool) -> None:
@@ -420,11 +426,13 @@ class Dispatching(RuleBasedStateMachine):
     @invariant()
     def a_unique_key_has_one_holder(self) -> None:
         live = self.machine.ledger.jobs.values()
-        keys = [(job.spec.type, job.spec.unique) for job in live if job.spec.unique is not None]
+        keys = [
+            (owner_of(job.spec.job_id), job.spec.type, job.spec.unique) for job in live if job.spec.unique is not None
+        ]
         assert len(keys) == len(set(keys))
         for job in live:
-            assert self.machine.ledger.holder(job.spec.type, job.spec.unique) in {None, job.spec.job_id}
-            assert job.spec.unique is None or self.machine.ledger.holder(job.spec.type, job.spec.unique) is not None
+            holder = self.machine.ledger.holder(owner_of(job.spec.job_id), job.spec.type, job.spec.unique)
+            assert holder == (None if job.spec.unique is None else job.spec.job_id)
 
     @invariant()
     def every_leased_job_has_one_lease_one_holder_and_one_open_attempt(self) -> None:

@@ -6,8 +6,9 @@ from itertools import count, islice
 from typing import Any, Final
 
 from stockworker.adapters.mqtt import Delivery, LinkUp
+from stockworker.dispatcher.owners import may_use
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, full_id, owner_of
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     Answer,
@@ -28,7 +29,7 @@ from stockworker.protocol.messages import (
     Submit,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Role, TopicKind
+from stockworker.protocol.topics import Role
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.link import Link
@@ -77,6 +78,8 @@ class Client:
         self.link: Link | None = None
         self._looking = False
         self.name = name
+        # Every second client uses topics with its ID; the jobs of the others are shared.
+        self._own = ClientId(name) if name[-1] in "13579" else None
         self.cable = Cable()
         self.waits: set[JobId] = set()
         self.noticed: dict[JobId, State] = {}
@@ -90,12 +93,7 @@ class Client:
 
     def boot(self) -> None:
         """Connect; nothing is remembered of an earlier life but what jobs there are."""
-        filters = (
-            topics.receipt(ClientId(self.name)),
-            str(TopicKind.STATS_RESPONSE),
-            f"{TopicKind.COMPLETED}/+",
-            f"{TopicKind.FAILED}/+",
-        )
+        filters = topics.subscriptions(Role.CLIENT, self.name)
         link = Link(self._world, self._broker, self.cable, self._dice, SignIn(f"{self.name}-1", filters, None))
         link.deliver = self._hear
         link.on_send = self._say
@@ -116,15 +114,17 @@ class Client:
     # --- asking -------------------------------------------------------------------------------------------------------
 
     def new_id(self) -> JobId:
-        return JobId(f"{self.name}-{next(self._numbers)}")
+        return full_id(JobId(f"{self.name}-{next(self._numbers)}"), self._own)
 
     def submit(self, jobs: tuple[Submission, ...]) -> None:
-        """Submit jobs of one type and priority, and wait for their end."""
+        """Submit jobs of one type and priority, and wait for their end. Those of another owner must be refused."""
         for job in jobs:
+            if job.job_id is None or owner_of(job.job_id) != self._own:
+                continue
             self._facts.payloads[job.job_id].add(job.payload)
-            if job.job_id is not None and job.job_id not in self._facts.receipted:
+            if job.job_id not in self._facts.receipted:
                 self.known.append(job.job_id)
-        self._ask(lambda reply: Submit(jobs, reply))
+        self._ask(lambda reply: Submit(jobs, reply, self._own))
 
     def submit_bare(self, job: Submission) -> None:
         """As `mosquitto_pub` does: no id, no answer, no second try."""
@@ -132,8 +132,9 @@ class Client:
         self._send(codec.encode(Submit((job,), None)))
 
     def cancel(self, job_id: JobId) -> None:
-        self._facts.cancels.add(job_id)
-        self._ask(lambda reply: CancelJob(job_id, reply))
+        if may_use(job_id, self._own):
+            self._facts.cancels.add(job_id)
+        self._ask(lambda reply: CancelJob(job_id, reply, self._own))
 
     def retry(self, job_id: JobId) -> None:
         self._facts.retries.add(job_id)
@@ -149,7 +150,7 @@ class Client:
                 self.retry_all(answer.jobs[-1].job_id)
 
         wanted = JobFilter(state=State.FAILED, limit=20, before=before)
-        self._ask(lambda reply: Query((), wanted, with_results=False, reply=reply), then)
+        self._ask(lambda reply: Query((), wanted, with_results=False, reply=reply, by_operator=True), then)
 
     def pause(self, job_type: JobType, *, paused: bool) -> None:
         self._ask(lambda reply: SetPause(job_type, paused, reply))
@@ -164,7 +165,7 @@ class Client:
         self._ask(lambda reply: Query((), JobFilter(limit=20), with_results=False, reply=reply))
 
     def stats(self) -> None:
-        self._ask(StatsRequest)
+        self._ask(lambda reply: StatsRequest(reply, reply.client_id))
 
     def _ask(self, make: Callable[[Reply], Message], then: Callable[[Answer], None] | None = None) -> None:
         correlation = f"{self._world.step}.{next(self._numbers)}"

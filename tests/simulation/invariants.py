@@ -24,7 +24,7 @@ class Law(Enum):
     RETRY_HEEDED = "a failed job runs again on request, with all its attempts"
     NOT_BEFORE_ITS_TIME = "a job leaves `scheduled` only after not_before and its back-off"
     NOT_AFTER_ITS_TIME = "no job is assigned after its expires_at"
-    ONE_LIFE_PER_KEY = "of all jobs of a type with the same unique key, at most one is unfinished"
+    ONE_LIFE_PER_KEY = "of all jobs of an owner and a type with the same unique key, at most one is unfinished"
     PRUNED_WHEN_OLD = "no job is pruned before keep_ended has passed since its end, if the clock is not set meanwhile"
     FORGOTTEN_IN_TIME = "a job that ended longer ago is pruned, while the dispatcher is up"
     FAILURES_BOUNDED = "a job fails at most max_attempts times, and crashes at most max_crashes times"

@@ -6,6 +6,7 @@ from contextlib import suppress
 from functools import lru_cache
 
 from stockworker.dispatcher.assignment import Worker
+from stockworker.dispatcher.owners import may_use, resolve
 from stockworker.dispatcher.policy import Policy
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
@@ -61,7 +62,7 @@ def _may_publish(topic: str, role: Role, own_id: str) -> bool:
         return False
     line = topics.BY_KIND[address.kind]
     level = OWN_LEVEL.get(role)
-    own = level not in line.levels or address.values[line.levels.index(level or "")] == own_id
+    own = address.by_level.get(level or "", own_id) == own_id
     return own and (role in line.publishers or (role is Role.CLIENT and Role.OPERATOR in line.publishers))
 
 
@@ -220,10 +221,11 @@ class MessageChecks:
         """The dispatcher has taken a turn with these messages of others: what people ordered was done."""
         cancels, retries = set[JobId](), set[JobId]()
         paused, drained = dict[JobType, bool](), dict[WorkerId, bool]()
-        for message in _readable(packets):
+        for message in map(resolve, _readable(packets)):
             match message:
                 case CancelJob(job_id=job_id):
-                    cancels.add(job_id)
+                    if may_use(job_id, message.client_id):
+                        cancels.add(job_id)
                 case RetryJob(job_id=job_id):
                     retries.add(job_id)
                 case SetPause(job_type=job_type, paused=on):

@@ -174,6 +174,7 @@ class Load:
             if someone.known:
                 again = dice.choice(someone.known)
                 client.submit((self._job(again, dice.choice(TYPES), Priority.HIGH),))
+                client.cancel(again)
         self._wish_later()
 
     def _hold(self) -> None:

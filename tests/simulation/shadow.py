@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.store import JobStore
-from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, TERMINAL, State
 from stockworker.shell.turn import Now
@@ -88,7 +88,7 @@ class Shadow:
         self._calm = calm
         self._policy = policy
         self._soon_s = soon_s
-        self._by_key: dict[tuple[JobType, UniqueKey | None], JobId] = {}
+        self._by_key: dict[tuple[ClientId | None, JobType, UniqueKey | None], JobId] = {}
         self.paused: set[JobType] = set()
         self.drained: set[WorkerId] = set()
         self.drain_set_at: dict[WorkerId, float] = {}
@@ -140,12 +140,12 @@ class Shadow:
     def _keys(self, touched: set[JobId]) -> None:
         for job_id in touched:
             spec = self.jobs[job_id].spec
-            if self._by_key.get((spec.type, spec.unique)) == job_id:
-                del self._by_key[spec.type, spec.unique]
+            if self._by_key.get((owner_of(job_id), spec.type, spec.unique)) == job_id:
+                del self._by_key[owner_of(job_id), spec.type, spec.unique]
         for job_id in touched:
             job = self.jobs[job_id]
             if job.spec.unique is not None and job.state not in TERMINAL:
-                holder = self._by_key.setdefault((job.spec.type, job.spec.unique), job_id)
+                holder = self._by_key.setdefault((owner_of(job_id), job.spec.type, job.spec.unique), job_id)
                 self._laws.hold(Law.ONE_LIFE_PER_KEY, holder == job_id, job, "lives beside", holder)
 
     def pruned(self, saves: Sequence[Save], counts: Mapping[State, int], store: JobStore, now: Now) -> None:

@@ -111,7 +111,9 @@ def test_a_stale_report(dispatcher: DispatcherBook) -> None:
 
 def test_a_rejected_job(dispatcher: DispatcherBook) -> None:
     dispatcher.turn([submit(A, expires_at=0.0, reply=None)])
-    assert only(dispatcher, JobRejected) == JobRejected(job=A, type=BACKTEST, reason="expires_at is in the past")
+    assert only(dispatcher, JobRejected) == JobRejected(
+        client=None, job=A, type=BACKTEST, reason="expires_at is in the past"
+    )
 
 
 def test_a_type_that_no_worker_runs(dispatcher: DispatcherBook) -> None:

@@ -223,7 +223,7 @@ def test_statistics_tell_how_everything_stands(dispatcher: DispatcherBook) -> No
     dispatcher.expect(dispatcher.offer(W1, B))
     dispatcher.after(10)
     stats = dispatcher.stats()
-    dispatcher.tell(StatsRequest(REPLY))
+    dispatcher.tell(StatsRequest(REPLY, REPLY.client_id))
     dispatcher.expect(Send(replace(stats, reply=REPLY)))
     assert (stats.incarnation, stats.version, stats.uptime_s) == ("epoch", "1.0", 10)
     assert dict(stats.states) == dict.fromkeys(State, 0) | {State.COMPLETED: 1, State.ASSIGNED: 1, State.QUEUED: 2}

@@ -4,7 +4,17 @@ import uuid
 
 import pytest
 
-from stockworker.protocol.ids import check_id, make_job_id, make_token
+from stockworker.protocol.ids import (
+    ClientId,
+    JobId,
+    check_id,
+    check_job_id,
+    full_id,
+    make_job_id,
+    make_token,
+    owner_of,
+    short_id,
+)
 from tests.harness.entropy import Fixed, seeded
 
 WALL = 1_700_000_000.123
@@ -54,3 +64,27 @@ def test_made_ids_are_valid_and_do_not_repeat(make: object) -> None:
 
 def test_a_token_keeps_its_leading_zeros() -> None:
     assert make_token(Fixed(bits=1)) == "0000000000000001"
+
+
+@pytest.mark.parametrize("text", ["a", ":a", "ann:a", "x" * 64 + ":" + "x" * 64, "0:0"])
+def test_a_valid_job_id_is_returned(text: str) -> None:
+    assert check_job_id(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["", ":", "a:", "::a", "a::b", "a:b:c", "a:" + "x" * 65, "x" * 65 + ":a", "a/b:c", "+:a"]
+)
+def test_what_is_not_a_job_id_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a valid ID: write ID, OWNER:ID or :ID"):
+        check_job_id(text)
+
+
+@pytest.mark.parametrize(("full", "owner"), [("a", None), ("ann:a", "ann")])
+def test_the_owner_is_in_the_full_id(full: str, owner: str | None) -> None:
+    assert owner_of(JobId(full)) == owner
+
+
+@pytest.mark.parametrize(("full", "short"), [("ann:a", "a"), ("a", ":a"), ("eve:a", "eve:a"), ("ann2:a", "ann2:a")])
+def test_a_client_writes_its_own_ids_without_the_owner(full: str, short: str) -> None:
+    assert short_id(JobId(full), ClientId("ann")) == short
+    assert full_id(JobId(short), ClientId("ann")) == full

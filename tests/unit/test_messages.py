@@ -9,8 +9,9 @@ from stockworker.protocol.topics import BY_KIND, TOPICS, TopicKind
 from stockworker.protocol.wire import plan_of
 
 MESSAGES = get_args(Message)
-BESIDE_THE_FIELDS = {TopicKind.QUEUE, TopicKind.RECEIPT, TopicKind.QUERY}
-"""Topics with levels that come from the jobs of a submission, or from the reply."""
+BESIDE_THE_FIELDS = {TopicKind.QUEUE, TopicKind.RECEIPT, TopicKind.QUERY, TopicKind.OPERATOR_QUERY}
+BESIDE_THE_FIELDS |= {TopicKind.COMPLETED, TopicKind.FAILED, TopicKind.PROGRESS}
+"""Topics with levels that come from the jobs of a submission, from the reply, or from the owner of the job."""
 
 
 def test_every_topic_but_a_probe_carries_one_message() -> None:

@@ -9,7 +9,10 @@ def test_every_topic_has_a_row_with_its_roles() -> None:
     rows = protocol.topics().splitlines()[2:]
     assert len(rows) == len(TOPICS)
     progress = next(row for row in rows if str(TopicKind.PROGRESS) in row)
-    assert progress.startswith("| `jobs/progress/{worker_id}/{job_id}` | worker (own id) | client, operator | 0 | no |")
+    assert progress.startswith(
+        "| `jobs/progress/{worker_id}/{job_id}/{client_id}` or `jobs/progress/{worker_id}/{job_id}` | worker (own id) "
+        "| client (own id), operator | 0 | no |"
+    )
 
 
 def test_every_transition_has_a_row_and_is_drawn() -> None:

@@ -3,7 +3,7 @@
 import pytest
 
 from stockworker.protocol import topics
-from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
+from stockworker.protocol.ids import ClientId, JobType, WorkerId
 from stockworker.protocol.job import Priority
 from stockworker.protocol.topics import LEGACY_PARENTS, OWN_LEVEL, TOPICS, Address, Role, TopicKind, parse
 
@@ -38,7 +38,11 @@ def test_only_presence_is_retained() -> None:
         (topics.receipt(ClientId("c")), Address(TopicKind.RECEIPT, ("c",))),
         (topics.of_worker(TopicKind.REQUEST, WorkerId("w")), Address(TopicKind.REQUEST, ("w",))),
         (f"{TopicKind.CANCEL}/j", Address(TopicKind.CANCEL, ("j",))),
-        (topics.progress(WorkerId("w"), JobId("j")), Address(TopicKind.PROGRESS, ("w", "j"))),
+        (topics.queue(Priority.LOW, JobType("t"), ClientId("c")), Address(TopicKind.QUEUE, ("low", "t", "c"))),
+        ("jobs/cancel/c:j/c", Address(TopicKind.CANCEL, ("c:j", "c"))),
+        ("operators/cancel/c:j/boss", Address(TopicKind.OPERATOR_CANCEL, ("c:j", "boss"))),
+        ("jobs/progress/w/:j", Address(TopicKind.PROGRESS, ("w", ":j"))),
+        ("system/stats/request/c", Address(TopicKind.STATS_REQUEST, ("c",))),
         ("system/stats/request", Address(TopicKind.STATS_REQUEST, ())),
         ("system/monitor", Address(TopicKind.MONITOR, ())),
         ("workers/cleanup", Address(TopicKind.CLEANUP, ())),
@@ -68,7 +72,11 @@ def test_older_workers_leave_their_id_out(kind: TopicKind) -> None:
         ("jobs/request/a/b", r"expected jobs/request/\+"),
         ("jobs/request/+", "not a valid ID"),
         ("jobs/queue/urgent/t", "priority 'urgent' is not one of high, normal, low"),
-        ("jobs/queue/high/t/x", r"expected jobs/queue/\+/\+"),
+        ("jobs/queue/high/t/c/x", r"expected jobs/queue/\+/\+/\+ or jobs/queue/\+/\+$"),
+        ("jobs/queue/high", r"expected jobs/queue/\+/\+/\+ or jobs/queue/\+/\+$"),
+        ("jobs/queue/high/t/a:b", "not a valid ID"),
+        ("jobs/cancel/a:b:c", "not a valid ID"),
+        ("operators/query", r"expected operators/query/\+$"),
         ("system/monitor/x", "expected system/monitor"),
         ("workers/register/a/b", r"expected workers/register/\+"),
     ],
@@ -92,6 +100,30 @@ def test_the_dispatcher_listens_to_everybody_and_to_older_workers() -> None:
     filters = topics.subscriptions(Role.DISPATCHER, "dispatcher")
     assert {str(kind) for kind in LEGACY_PARENTS} <= set(filters)
     heard = [topic for topic in TOPICS if Role.DISPATCHER in topic.subscribers]
-    expected = {topic.pattern(dispatcher_id="dispatcher") for topic in heard}
+    expected = {pattern for topic in heard for pattern in topic.patterns(dispatcher_id="dispatcher")}
     assert set(filters) - {str(kind) for kind in LEGACY_PARENTS} == expected
     assert len(set(filters)) == len(filters)
+
+
+def test_a_client_listens_to_its_own_jobs_and_to_shared_ones() -> None:
+    assert topics.subscriptions(Role.CLIENT, "c") == (
+        "jobs/receipt/c",
+        "jobs/progress/+/+/c",
+        "jobs/progress/+/+",
+        "jobs/completed/+/c",
+        "jobs/completed/+",
+        "jobs/failed/+/c",
+        "jobs/failed/+",
+        "system/stats/response",
+        "system/dispatcher",
+    )
+
+
+@pytest.mark.parametrize("topic", [topic for topic in TOPICS if topic.bare], ids=lambda topic: str(topic.kind))
+def test_a_bare_topic_lacks_the_client(topic: topics.Topic) -> None:
+    assert topic.levels[-1] == OWN_LEVEL[Role.CLIENT]
+
+
+@pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: str(topic.kind))
+def test_what_carries_the_id_of_a_client_is_read_by_others_only_if_they_are_operators(topic: topics.Topic) -> None:
+    assert topic.watchers <= {Role.OPERATOR}

@@ -15,7 +15,6 @@
 # - SUBSCRIBE always succeeds. Messages that a client may not read are silently not delivered.
 
 from collections.abc import Iterator, Mapping, Sequence
-from collections.abc import Set as AbstractSet
 from types import MappingProxyType
 from typing import Final
 
@@ -83,32 +82,28 @@ def _block(head: str, keyword: str, rights: Iterator[tuple[str, str]]) -> str:
 
 
 def _worker_rights(*, legacy: bool) -> Iterator[tuple[str, str]]:
-    for topic in TOPICS:
-        yield from _rights(topic, Role.WORKER, "%u")
+    yield from _rights((Role.WORKER, "%u"))
     if legacy:
         yield from (("write", str(kind)) for kind in sorted(LEGACY_PARENTS))
 
 
 def _no_worker(name: str) -> Iterator[tuple[str, str]]:
-    return (("deny", topic.pattern(**{_WORKERS_OWN: name})) for topic in TOPICS if _WORKERS_OWN in topic.levels)
+    for topic in TOPICS:
+        if _WORKERS_OWN in topic.levels:
+            yield from (("deny", each) for each in topic.patterns(**{_WORKERS_OWN: name}))
 
 
 def _bridge_rights(name: str, ids: Sequence[str], *, legacy: bool) -> Iterator[tuple[str, str]]:
     """The rights of the workers and clients behind a bridge, as far as the topics contain their IDs."""
     yield from _no_worker(name)
-    for topic in TOPICS:
-        own = [OWN_LEVEL[role] for role in (Role.WORKER, Role.CLIENT) if OWN_LEVEL[role] in topic.levels]
-        access = _access(topic, {Role.WORKER, Role.CLIENT})
-        if access is not None and not topic.to_self:
-            yield from dict.fromkeys((access, topic.pattern(**dict.fromkeys(own, each))) for each in ids)
+    yield from _rights(*((role, each) for each in ids for role in (Role.WORKER, Role.CLIENT)), forwarded=True)
     if legacy:
         yield from (("deny", str(kind)) for kind in sorted(LEGACY_PARENTS))
 
 
 def _user_rights(name: str, role: Role, *, legacy: bool) -> Iterator[tuple[str, str]]:
     yield from _no_worker(name)
-    for topic in TOPICS:
-        yield from _rights(topic, role, name)
+    yield from _rights((role, name))
     if legacy:
         access = "read" if role is Role.DISPATCHER else "deny"
         yield from ((access, str(kind)) for kind in sorted(LEGACY_PARENTS))
@@ -116,16 +111,22 @@ def _user_rights(name: str, role: Role, *, legacy: bool) -> Iterator[tuple[str, 
         yield "read", _BROKER_STATE
 
 
-def _rights(topic: Topic, role: Role, name: str) -> Iterator[tuple[str, str]]:
-    own = {OWN_LEVEL[role]: name} if role in OWN_LEVEL else {}
-    access = _access(topic, {role})
-    if access is not None:
-        yield access, topic.pattern(**own)
+def _rights(*peers: tuple[Role, str], forwarded: bool = False) -> Iterator[tuple[str, str]]:
+    """The rights of these peers together: the role of each, and its ID. A bridge forwards no message to its sender."""
+    for topic in TOPICS:
+        rights: dict[str, set[str]] = {}
+        for role, name in peers:
+            for access, pattern in _rights_of_one(topic, role, name):
+                rights.setdefault(pattern, set()).add(access)
+        if not (forwarded and topic.to_self):
+            yield from (("readwrite" if len(found) > 1 else found.pop(), pattern) for pattern, found in rights.items())
 
 
-def _access(topic: Topic, roles: AbstractSet[Role]) -> str | None:
-    return {
-        (True, True): "readwrite",
-        (True, False): "write",
-        (False, True): "read",
-    }.get((bool(roles & topic.publishers), bool(roles & topic.subscribers)))
+def _rights_of_one(topic: Topic, role: Role, name: str) -> Iterator[tuple[str, str]]:
+    own = {OWN_LEVEL[role]: name}
+    if role in topic.publishers:
+        yield from (("write", pattern) for pattern in topic.patterns(**own))
+    if role in topic.subscribers:
+        yield from (("read", pattern) for pattern in topic.patterns(**own))
+    if role in topic.watchers:
+        yield from (("read", pattern) for pattern in topic.patterns())

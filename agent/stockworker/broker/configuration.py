@@ -136,7 +136,12 @@ def broker_config(profile: Profile, listener: str, paths: Files, bridge: Bridge 
 
 def bridge_topics() -> list[str]:
     """The ``topic`` lines of a bridge: what workers and clients publish goes out, what they read comes in."""
-    return [f"topic {topic.pattern()} {_direction(topic)} {topic.qos}" for topic in TOPICS if _crosses(topic)]
+    return [
+        f"topic {pattern} {_direction(topic)} {topic.qos}"
+        for topic in TOPICS
+        if _crosses(topic)
+        for pattern in topic.patterns()
+    ]
 
 
 def _crosses(topic: Topic) -> bool:

@@ -186,6 +186,7 @@ def policy(config: Config) -> Policy:
         max_wait_s=dispatcher.max_wait_s,
         worker_timeout_s=dispatcher.worker_timeout_s,
         keep_ended_s=dispatcher.keep_ended_s,
+        accept_shared_jobs=dispatcher.accept_shared_jobs,
         defaults=JobDefaults(**asdict(dispatcher.job_defaults)),
         prefetch={
             job_type: Prefetch(each.prefetch, each.prefetch_validity_s)

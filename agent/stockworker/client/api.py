@@ -337,7 +337,7 @@ class Client:
 
     async def stats(self) -> Stats:
         """Query the statistics of the whole system."""
-        stats: Stats = await self._conversation.ask(StatsRequest)
+        stats: Stats = await self._conversation.ask(lambda reply: StatsRequest(reply, reply.client_id))
         return stats
 
     async def presence(self, patience_s: float = 2.0) -> Presence | None:

@@ -341,6 +341,12 @@ class DispatcherConfig:
     denied_workers_file: Path | None = _key(
         None, PATH, "File with more denied workers, one ID per line; `#` starts a comment. A reload reads it again."
     )
+    accept_shared_jobs: bool = _key(
+        default=True,
+        kind=BOOLEAN,
+        meaning="Whether jobs may be submitted on topics without a client ID. The broker can't verify who submits those: "
+        "they belong to the shared owner, and every client may read and cancel them.",
+    )
     job_defaults: JobDefaultsConfig = _key(
         JobDefaultsConfig(), Section(JobDefaultsConfig), "Defaults for options that a job does not set."
     )

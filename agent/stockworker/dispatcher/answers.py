@@ -31,7 +31,7 @@ def answer(query: Query, store: JobStore, why: Why = _UNEXPLAINED) -> Answer:
         found = store.find(query.ids)
         jobs = [found[job_id] for job_id in query.ids if job_id in found]
     else:
-        jobs = store.search(query.filter)
+        jobs = store.search(query.filter, None if query.by_operator else query.client_id)
     results = store.results(jobs) if query.with_results else {}
     views: list[JobView] = []
     explanations: list[Explanation] = []

@@ -19,7 +19,7 @@ from typing import Any
 from stockworker.dispatcher.assignment import ReadyQueue
 from stockworker.dispatcher.effects import Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.leases import LeaseTable
-from stockworker.protocol.ids import JobId, JobType, Token, UniqueKey, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
 from stockworker.protocol.messages import Notice, Transition
@@ -70,7 +70,7 @@ class Ledger:
         self.next_sequence = snapshot.next_sequence
         self.paused = set(snapshot.paused)
         self.drained = set(snapshot.drained)
-        self._keys: dict[tuple[JobType, UniqueKey], JobId] = {}
+        self._keys: dict[tuple[ClientId | None, JobType, UniqueKey], JobId] = {}
         self._saves: dict[JobId, SaveJob] = {}
         self._attempts: dict[tuple[JobId, int], SaveAttempt] = {}
         self._pauses: dict[JobType, SavePause] = {}
@@ -99,9 +99,9 @@ class Ledger:
         """Enter ended jobs that the events of this turn name."""
         self.ended.update((job.spec.job_id, job) for job in jobs)
 
-    def holder(self, job_type: JobType, unique: UniqueKey | None) -> JobId | None:
-        """Return the live job of this type with this unique key."""
-        return None if unique is None else self._keys.get((job_type, unique))
+    def holder(self, owner: ClientId | None, job_type: JobType, unique: UniqueKey | None) -> JobId | None:
+        """Return the live job of this owner and type with this unique key."""
+        return None if unique is None else self._keys.get((owner, job_type, unique))
 
     def set_pause(self, job_type: JobType, *, paused: bool) -> bool:
         """Pause a job type, or resume it; returns whether that is a change."""
@@ -127,7 +127,7 @@ class Ledger:
     def _admit(self, job: JobRecord) -> None:
         self.jobs[job.spec.job_id] = job
         if job.spec.unique is not None:
-            self._keys[job.spec.type, job.spec.unique] = job.spec.job_id
+            self._keys[owner_of(job.spec.job_id), job.spec.type, job.spec.unique] = job.spec.job_id
         if job.state is State.QUEUED:
             self.ready.add(job)
 
@@ -143,7 +143,7 @@ class Ledger:
             del self.jobs[job_id]
             self.ended[job_id] = moved
             if job.spec.unique is not None:
-                del self._keys[job.spec.type, job.spec.unique]
+                del self._keys[owner_of(job_id), job.spec.type, job.spec.unique]
             self._note_end(moved, result)
         else:
             self.jobs[job_id] = moved

@@ -16,11 +16,12 @@ from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.orders import Orders
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.overview import queue_views, worker_views
+from stockworker.dispatcher.owners import readable
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
-from stockworker.logs.events import JobRejected, MessageRefused
+from stockworker.logs.events import AccessRefused, JobRejected, MessageRefused
 from stockworker.protocol.ids import Entropy, JobId
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
@@ -76,7 +77,7 @@ class DispatcherMachine:
         self.ledger = Ledger(replace(snapshot, jobs=[_clamp_ready_at(job, now) for job in snapshot.jobs]))
         self._alarms = Alarms()
         self._outbox = Outbox(policy.lease_s)
-        self._submissions = Submissions(self.ledger, policy.defaults, entropy, self.counters)
+        self._submissions = Submissions(self.ledger, policy, entropy, self.counters)
         self.roster = Roster(policy, entropy, self.ledger, self._alarms, self.counters, self._outbox)
         self.roster.resume(now)
         self._orders = Orders(self.ledger, self._submissions, self.roster, self._alarms, self._outbox)
@@ -138,7 +139,7 @@ class DispatcherMachine:
             case Pruned(counts=counts):
                 self._pruned(dict(counts), now)
             case Query():
-                self._queries.append(event)
+                self._queries.append(self._readable(event))
             case StatsRequest():
                 self._outbox.send(self._stats(event, now))
             case Cleanup():
@@ -158,12 +159,19 @@ class DispatcherMachine:
     # --- requests of clients ------------------------------------------------------------------------------------------
 
     def _submitted(self, event: Submit, now: Now) -> None:
-        entries = [self._submissions.submit(job, now) for job in event.jobs]
+        entries = [self._submissions.submit(job, event.client_id, now) for job in event.jobs]
         self._arm((entry.job_id for entry in entries), now)
         self._log_rejected(event, entries)
         if any(entry.status is ReceiptStatus.STORED for entry in entries):
             self.roster.note_unserved(event.jobs[0].type)
         self._outbox.receipt(event.reply, entries)
+
+    def _readable(self, query: Query) -> Query:
+        allowed = readable(query)
+        denied = next((job_id for job_id in query.ids if job_id not in allowed.ids), None)
+        if denied is not None:
+            self._outbox.log(AccessRefused(client=query.client_id, job=denied, request="query"))
+        return allowed
 
     def _answer_queries(self, now: Now) -> None:
         """Explain jobs as they are at the end of the turn, because the store is read after the commit."""
@@ -237,7 +245,7 @@ class DispatcherMachine:
             "workers_online": sum(worker.online for worker in workers),
         }
         return Stats(
-            reply=message.reply,
+            reply=None if message.client_id is None else message.reply,
             incarnation=self._presence.incarnation,
             version=self._presence.version,
             uptime_s=up_s,
@@ -251,7 +259,11 @@ class DispatcherMachine:
     def _log_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:
         for entry in entries:
             if entry.status is ReceiptStatus.REJECTED:
-                self._outbox.log(JobRejected(job=entry.job_id, type=message.jobs[0].type, reason=entry.reason))
+                self._outbox.log(
+                    JobRejected(
+                        client=message.client_id, job=entry.job_id, type=message.jobs[0].type, reason=entry.reason
+                    )
+                )
 
 
 def _clamp_ready_at(job: JobRecord, now: Now) -> JobRecord:

@@ -8,7 +8,7 @@ from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
-from stockworker.logs.events import TypePaused, TypeResumed, WorkerDrained, WorkerUndrained
+from stockworker.logs.events import AccessRefused, TypePaused, TypeResumed, WorkerDrained, WorkerUndrained
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.messages import CancelJob, Order, ReceiptEntry, ReceiptStatus, RetryJob, SetDrain, SetPause
 from stockworker.shell.turn import Now
@@ -40,8 +40,8 @@ class Orders:
 
     def _carry_out(self, order: Order, now: Now) -> ReceiptEntry:
         match order:
-            case CancelJob(job_id=job_id):
-                return self._cancel(job_id, now)
+            case CancelJob():
+                return self._cancel(order, now)
             case RetryJob(job_id=job_id):
                 return self._retry(job_id, now)
             case SetPause(job_type=job_type, paused=paused):
@@ -49,9 +49,13 @@ class Orders:
             case SetDrain(worker_id=worker_id, drained=drained):
                 return self._set_drain(worker_id, drained=drained, now=now)
 
-    def _cancel(self, job_id: JobId, now: Now) -> ReceiptEntry:
-        entry = self._submissions.cancel(job_id, now)
-        self._roster.order_cancel(job_id, now)
+    def _cancel(self, order: CancelJob, now: Now) -> ReceiptEntry:
+        refused = self._submissions.refuse_cancel(order)
+        if refused is not None:
+            self._outbox.log(AccessRefused(client=order.client_id, job=order.job_id, request="cancel"))
+            return refused
+        entry = self._submissions.cancel(order.job_id, now)
+        self._roster.order_cancel(order.job_id, now)
         return entry
 
     def _retry(self, job_id: JobId, now: Now) -> ReceiptEntry:

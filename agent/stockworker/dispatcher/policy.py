@@ -42,6 +42,7 @@ class Policy:
         keep_ended_s: how long a job that has ended is kept, with its result.
         refusal_s: for how long a worker that could not run a job type gets no job of it.
         forget_worker_s: how long a worker without leases may be silent before it is removed from the roster.
+        accept_shared_jobs: whether clients may submit jobs on bare topics, where the broker can't verify who submits.
         defaults: see `JobDefaults`.
         prefetch: the job types of which workers get jobs ahead.
     """
@@ -53,5 +54,6 @@ class Policy:
     keep_ended_s: float = 7 * 86400.0
     refusal_s: float = 300.0
     forget_worker_s: float = 86400.0
+    accept_shared_jobs: bool = True
     defaults: JobDefaults = JobDefaults()
     prefetch: Mapping[JobType, Prefetch] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.protocol.ids import JobId
+from stockworker.protocol.ids import ClientId, JobId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import JobFilter
@@ -44,8 +44,11 @@ class JobStore(Protocol):
     def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         """Return the result of each job that has one."""
 
-    def search(self, wanted: JobFilter) -> list[JobRecord]:
-        """Return the jobs that match, newest first; none if `wanted.before` is unknown."""
+    def search(self, wanted: JobFilter, reader: ClientId | None = None) -> list[JobRecord]:
+        """Return the jobs that match, newest first; none if `wanted.before` is unknown.
+
+        With a `reader`, only its own jobs and the shared ones; else those of all owners.
+        """
 
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Return every attempt at a job, first to last."""

@@ -29,7 +29,7 @@ from stockworker.dispatcher.rows import (
     read_attempt,
     read_job,
 )
-from stockworker.protocol.ids import JobId, JobType, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import LIVE, State
 from stockworker.protocol.messages import JobFilter
@@ -84,6 +84,10 @@ MIGRATIONS: Final = (
         error TEXT,
         PRIMARY KEY (job_id, number)
     ) WITHOUT ROWID;
+    """,
+    # The owner of a job, and a colon; empty for the shared owner.
+    """
+    CREATE INDEX job_owner ON job (substr(id, 1, instr(id, ':')), sequence);
     """,
 )
 
@@ -217,9 +221,18 @@ class SqliteJobStore:
         """Look results up."""
         return self._bodies("result", jobs)
 
-    def search(self, wanted: JobFilter) -> list[JobRecord]:
-        """Scan from the newest job on, by an index where the state has one."""
+    def search(self, wanted: JobFilter, reader: ClientId | None = None) -> list[JobRecord]:
+        """Scan from the newest job on, by an index where the state or the owner has one."""
+        if reader is not None:
+            found = [*self._search(wanted, f"{reader}:"), *self._search(wanted, "")]
+            return sorted(found, key=lambda job: -job.sequence)[: wanted.limit]
+        return self._search(wanted)
+
+    def _search(self, wanted: JobFilter, owner: str | None = None) -> list[JobRecord]:
         conditions, values = ["1"], list[object]()
+        if owner is not None:
+            conditions.append("substr(id, 1, instr(id, ':')) = ?")
+            values.append(owner)
         if wanted.state is not None:
             conditions.append("state = ?")
             values.append(str(wanted.state))

@@ -5,30 +5,43 @@ from collections.abc import Mapping
 from dataclasses import asdict, fields
 
 from stockworker.dispatcher.ledger import Ledger
-from stockworker.dispatcher.policy import JobDefaults
-from stockworker.protocol.ids import Entropy, JobId, UniqueKey, make_job_id
+from stockworker.dispatcher.owners import may_use
+from stockworker.dispatcher.policy import Policy
+from stockworker.protocol import topics
+from stockworker.protocol.ids import ClientId, Entropy, JobId, UniqueKey, full_id, make_job_id, owner_of
 from stockworker.protocol.job import JobOptions, JobRecord, JobSpec
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
-from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
+from stockworker.protocol.messages import CancelJob, ReceiptEntry, ReceiptStatus, Submission
 from stockworker.shell.turn import Now
 
 
 class Submissions:
     """Turns requests of clients into changes of the ledger, and returns a receipt for each."""
 
-    def __init__(self, ledger: Ledger, defaults: JobDefaults, entropy: Entropy, counters: Counter[str]) -> None:
+    def __init__(self, ledger: Ledger, policy: Policy, entropy: Entropy, counters: Counter[str]) -> None:
         self._ledger = ledger
-        self._defaults = asdict(defaults)
+        self._defaults = asdict(policy.defaults)
+        self._accepts_shared = policy.accept_shared_jobs
         self._entropy = entropy
         self._counters = counters
 
-    def submit(self, submission: Submission, now: Now) -> ReceiptEntry:
-        """Store a job, unless its ID or its unique key is taken."""
-        job_id = submission.job_id or make_job_id(now.wall, self._entropy)
+    def submit(self, submission: Submission, client_id: ClientId | None, now: Now) -> ReceiptEntry:
+        """Store a job, unless its ID or its unique key is taken.
+
+        Args:
+            submission: the job, under its full ID if it has one.
+            client_id: who submits it, and owns it; None is a client that is not verified, and the shared owner.
+            now: the time.
+        """
+        job_id = submission.job_id or full_id(make_job_id(now.wall, self._entropy), client_id)
+        refused = self._not_acceptable(job_id, submission, client_id)
+        if refused is not None:
+            self._counters["submissions_rejected"] += 1
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, refused)
         if job_id in self._ledger.jobs or job_id in self._ledger.ended:
             self._counters["submissions_duplicate"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE)
-        holder = self._ledger.holder(submission.type, submission.unique)
+        holder = self._ledger.holder(client_id, submission.type, submission.unique)
         if holder is not None:
             self._counters["submissions_duplicate"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE, _key_is_taken(holder, submission.unique), holder)
@@ -47,11 +60,30 @@ class Submissions:
         self._counters["jobs_stored"] += 1
         return ReceiptEntry(job_id, ReceiptStatus.STORED)
 
+    def _not_acceptable(self, job_id: JobId, submission: Submission, client_id: ClientId | None) -> str | None:
+        owner = owner_of(job_id)
+        if owner != client_id:
+            return f"job {job_id} belongs to {owner}; only {owner} may submit it, on a topic with its own client ID"
+        if client_id is None and not self._accepts_shared:
+            return (
+                "this dispatcher accepts jobs of verified clients only. Publish to "
+                f"{topics.queue(submission.priority, submission.type)}/CLIENT_ID, with the ID of this client"
+            )
+        return None
+
     def _spec(self, submission: Submission, job_id: JobId) -> JobSpec:
         asked = {each.name: getattr(submission, each.name) for each in fields(JobOptions)}
         options = self._defaults | {name: value for name, value in asked.items() if value is not None}
         options["backoff_max_s"] = max(options["backoff_s"], options["backoff_max_s"])
         return JobSpec(job_id=job_id, type=submission.type, priority=submission.priority, **options)
+
+    def refuse_cancel(self, order: CancelJob) -> ReceiptEntry | None:
+        """Return a receipt that refuses the order, if the client may not cancel this job."""
+        if order.by_operator or may_use(order.job_id, order.client_id):
+            return None
+        owner = owner_of(order.job_id)
+        reason = f"job {order.job_id} belongs to {owner}; only {owner} or an operator may cancel it"
+        return ReceiptEntry(order.job_id, ReceiptStatus.REJECTED, reason)
 
     def cancel(self, job_id: JobId, now: Now) -> ReceiptEntry:
         """Cancel a job that waits, or request the cancellation of one that a worker has."""
@@ -74,7 +106,7 @@ class Submissions:
         job = self._ledger.ended.get(job_id)
         if job is None or job.state is not State.FAILED:
             return self._ended(job_id, {})
-        holder = self._ledger.holder(job.spec.type, job.spec.unique)
+        holder = self._ledger.holder(owner_of(job_id), job.spec.type, job.spec.unique)
         if holder is not None:
             # The key exists to prevent two jobs. The operator can cancel the other one first.
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, _key_is_taken(holder, job.spec.unique), holder)

@@ -28,12 +28,13 @@ from stockworker.dispatcher.effects import (
     Unreached,
 )
 from stockworker.dispatcher.machine import DispatcherMachine
+from stockworker.dispatcher.owners import resolve
 from stockworker.dispatcher.store import JobStore
 from stockworker.errors import DecodeError
 from stockworker.logs.events import JobMoved, LogEvent, MessageRefused
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_TEXT, content_size, in_batches
-from stockworker.protocol.ids import ClientId, JobId, WorkerId, check_id
+from stockworker.protocol.ids import ClientId, JobId, WorkerId, check_job_id
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.messages import (
     Ack,
@@ -45,14 +46,13 @@ from stockworker.protocol.messages import (
     Receipt,
     ReceiptEntry,
     ReceiptStatus,
-    Reply,
     Report,
     RetryJob,
     Submit,
     Transition,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.reply import read_reply
+from stockworker.protocol.reply import own_reply, read_reply
 from stockworker.protocol.topics import Role
 from stockworker.shell.turn import Now, Send, TurnOutput
 
@@ -88,7 +88,7 @@ class DispatcherTurns:
         for item in items:
             if isinstance(item, Packet):
                 try:
-                    events.append(codec.decode(item))
+                    events.append(resolve(codec.decode(item)))
                 except DecodeError as error:
                     effects.extend(self._refuse(item, error))
             else:
@@ -195,11 +195,11 @@ def refusal(packet: Packet, error: DecodeError) -> list[Message]:
     except ValueError:
         pass  # a level of the topic is invalid, but the message may still have a reply address
     else:
-        line = topics.BY_KIND[address.kind]
-        if Role.WORKER in line.publishers and address.values:
+        if Role.WORKER in topics.BY_KIND[address.kind].publishers and address.values:
             return [Ack(WorkerId(address.values[0]), error=error.reason[:MAX_TEXT])]
-        if reply is None and "client_id" in line.levels:
-            reply = Reply(ClientId(address.values[line.levels.index("client_id")]))
+        client_id = address.by_level.get("client_id")
+        if client_id is not None:
+            reply = own_reply(ClientId(client_id), reply)
     if reply is None:
         return []
     return [Receipt(reply, (ReceiptEntry(_named_job(packet), ReceiptStatus.REJECTED, error.reason[:MAX_TEXT]),))]
@@ -209,7 +209,7 @@ def _named_job(packet: Packet) -> JobId | None:
     for name, value in packet.properties.user:
         if name == "id":
             try:
-                return JobId(check_id(value))
+                return check_job_id(value)
             except ValueError:
                 return None
     return None

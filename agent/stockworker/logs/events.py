@@ -239,9 +239,22 @@ class BrokerDelays(LogEvent):
 
 @_event(LogLevel.WARNING, "rejected a job", "The job was not stored. Its submitter got the reason.")
 class JobRejected(LogEvent):
+    client: str | None
     job: str | None
     type: str
     reason: str | None
+
+
+@_event(
+    LogLevel.WARNING,
+    "refused access to a job",
+    "Security: a client tried to cancel or to query a job that belongs to another client. Only the owner of a job and "
+    "operators may. `client` is absent where the broker could not verify it.",
+)
+class AccessRefused(LogEvent):
+    client: str | None
+    job: str
+    request: str
 
 
 @_event(

@@ -4,13 +4,13 @@ import logging
 from dataclasses import dataclass
 from typing import Final
 
-from stockworker.logs.events import JobRejected, LogEvent, MessageRefused, PublishRefused, ReportStale
+from stockworker.logs.events import AccessRefused, JobRejected, LogEvent, MessageRefused, PublishRefused, ReportStale
 
 LINES_A_MINUTE: Final = 50
 _WINDOW_S: Final = 60.0
 _MOST_KINDS: Final = 256
 
-CAUSED_BY_OTHERS: Final = (MessageRefused, JobRejected, ReportStale, PublishRefused)
+CAUSED_BY_OTHERS: Final = (MessageRefused, JobRejected, AccessRefused, ReportStale, PublishRefused)
 """Events that any client that may publish can cause as often as it likes."""
 
 

@@ -10,7 +10,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import Any, Final, cast, get_args
+from typing import Any, Final, get_args
 
 from stockworker.errors import DecodeError
 from stockworker.protocol import topics
@@ -19,9 +19,26 @@ from stockworker.protocol.codec_submit import decode_submit, encode_submit
 from stockworker.protocol.fields import FieldError, Fields
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import MAX_EXPLAINED, Answer, Message, Notice, Query, Receipt, Reply, Submit
+from stockworker.protocol.messages import (
+    MAX_EXPLAINED,
+    Answer,
+    Message,
+    Notice,
+    Progress,
+    Query,
+    Receipt,
+    Reply,
+    Stats,
+    Submit,
+)
 from stockworker.protocol.packet import NO_PROPERTIES, Packet, Properties
-from stockworker.protocol.reply import LONGEST_CORRELATION, answer_properties, read_reply, reply_properties
+from stockworker.protocol.reply import (
+    LONGEST_CORRELATION,
+    answer_properties,
+    own_reply,
+    read_reply,
+    reply_properties,
+)
 from stockworker.protocol.topics import BY_KIND, Address, TopicKind
 from stockworker.protocol.wire import Plan, plan_of
 
@@ -30,7 +47,7 @@ CARRIED: Final[Mapping[TopicKind, type[Message]]] = {
 }
 """Which message each topic carries. The topics that are missing carry a probe that only its sender reads.
 
-Where this has a `Receipt`, the topic may carry an `Answer` as well: `_decode_receipt` distinguishes them.
+Where this has a `Receipt`, the topic may carry an `Answer` or `Stats` as well: `_decode_receipt` distinguishes them.
 """
 
 
@@ -40,14 +57,14 @@ class _Route:
 
     Attributes:
         plan: of the message.
-        levels: what gets the topic's variable levels from the message.
+        levels: what gets the topic's variable levels from the message; a level that is None is left out.
         repeated: attributes that are levels, and in the body as well.
         implied: attributes whose values follow from the topic.
         replies: whether the message has a `Reply`, as properties.
     """
 
     plan: Plan[Any]
-    levels: tuple[Callable[[Any], str], ...]
+    levels: tuple[Callable[[Any], str | None], ...]
     repeated: tuple[str, ...]
     implied: Mapping[str, bool]
     replies: bool
@@ -56,7 +73,7 @@ class _Route:
 def _route(kind: TopicKind, cls: type[Any]) -> _Route:
     plan = plan_of(cls)
     by_level = {level.name: attribute for attribute, level in plan.levels.items()}
-    levels = (by_level.get(name, "reply.client_id") for name in BY_KIND[kind].levels)
+    levels = (by_level.get(name, name) for name in BY_KIND[kind].levels)
     repeated = tuple(attribute for attribute, level in plan.levels.items() if level.also_in_body)
     return _Route(plan, tuple(map(attrgetter, levels)), repeated, cls.topics[kind], "reply" in cls.__slots__)
 
@@ -100,19 +117,22 @@ def encode(message: Message) -> Packet:
     for attribute in route.repeated:
         body[attribute] = getattr(message, attribute)
     properties = NO_PROPERTIES
-    if isinstance(message, Receipt | Answer):
-        properties = answer_properties(message.reply)
-        if message.reply.correlation is not None:
-            body["correlation"] = message.reply.correlation
+    if kind is TopicKind.RECEIPT:
+        reply: Reply = getattr(message, "reply")  # noqa: B009 (only some messages have one)
+        properties = answer_properties(reply)
+        if reply.correlation is not None:
+            body["correlation"] = reply.correlation
     elif route.replies:
         properties = reply_properties(getattr(message, "reply"))  # noqa: B009 (only some messages have one)
-    topic = "/".join([kind, *[level(message) for level in route.levels]])
+    topic = "/".join([kind, *filter(None, [level(message) for level in route.levels])])
     return make_packet(kind, topic, body, properties)
 
 
 def _kind_of(message: Message) -> TopicKind:
     if isinstance(message, Notice):
         return _notice_kind(message.state)
+    if isinstance(message, Stats) and message.reply is not None:
+        return TopicKind.RECEIPT
     return next(
         kind
         for kind, implied in message.topics.items()
@@ -126,7 +146,7 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
             return decode_submit(address, body, properties)
         case TopicKind.RECEIPT:
             return _decode_receipt(address, open_body(body), properties)
-        case TopicKind.QUERY:
+        case TopicKind.QUERY | TopicKind.OPERATOR_QUERY:
             return _decode_query(address, open_body(body), properties)
         case _:
             pass
@@ -135,21 +155,26 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
     fields = open_body(body) if plan.fields else {}  # a request that is all in its topic may have any body
     values = _values(plan, address, fields)
     if route.replies:
-        values["reply"] = read_reply(properties)
+        reply, client_id = read_reply(properties), values.get("client_id")
+        values["reply"] = reply if client_id is None else own_reply(client_id, reply)
     message: Message = plan.cls(**values, **route.implied)
     if isinstance(message, Notice) and (
         message.state not in TERMINAL or _notice_kind(message.state) is not address.kind
     ):
         raise FieldError(f"{message.state} does not belong on this topic", "state")
+    if isinstance(message, Notice | Progress) and message.client_id != address.by_level.get("client_id"):
+        raise FieldError(f"{message.job_id} does not belong on this topic of another owner", "job_id")
     return message
 
 
 def _values(plan: Plan[Any], address: Address, fields: Mapping[str, Any]) -> dict[str, Any]:
     values = dict(zip((each.attribute for each in plan.fields), plan.values(fields), strict=True))
-    # An older worker may leave its ID out of the topic (`topics.LEGACY_PARENTS`): the body has it then.
-    found = dict(zip(BY_KIND[address.kind].levels, address.values, strict=False))
+    found = address.by_level
     for attribute, level in plan.levels.items():
-        values[attribute] = found.get(level.name) or Fields(fields).id(attribute)
+        if level.name in found:
+            values[attribute] = found[level.name]
+        elif level.also_in_body:  # an older worker leaves its ID out of the topic (`topics.LEGACY_PARENTS`)
+            values[attribute] = Fields(fields).id(attribute)
     return values
 
 
@@ -161,11 +186,9 @@ def _notice_kind(state: State) -> TopicKind:
 
 
 def _decode_query(address: Address, fields: Mapping[str, Any], properties: Properties) -> Query:
-    reply = read_reply(properties)
-    client_id = ClientId(address.values[0])
-    if reply is None or reply.client_id != client_id:
-        reply = Reply(client_id)  # an answer goes to the client that the broker has proved to be the sender
-    query = Query(reply=reply, **_values(plan_of(Query), address, fields))
+    reply = own_reply(ClientId(address.values[0]), read_reply(properties))
+    values = _values(plan_of(Query), address, fields)
+    query = Query(reply=reply, **values, by_operator=_ROUTES[address.kind].implied["by_operator"])
     if query.explain and len(query.ids) > MAX_EXPLAINED:
         raise FieldError(f"holds more than {MAX_EXPLAINED} entries", "ids")
     if query.explain and query.filter is not None:
@@ -173,11 +196,17 @@ def _decode_query(address: Address, fields: Mapping[str, Any], properties: Prope
     return query
 
 
-def _decode_receipt(address: Address, fields: dict[str, Any], properties: Properties) -> Receipt | Answer:
+def _decode_receipt(address: Address, fields: dict[str, Any], properties: Properties) -> Receipt | Answer | Stats:
     body = Fields(fields)
     correlation = body.optional("correlation", lambda name: body.text(name, LONGEST_CORRELATION))
     if correlation is None and properties.correlation_data is not None:
         correlation = properties.correlation_data.decode()
     reply = Reply(ClientId(address.values[0]), correlation)
-    cls = Receipt if fields.get("jobs") is None else Answer
-    return cls(reply, *plan_of(cast("type[Any]", cls)).values(fields))
+    found = (cls for name, cls in _BY_FIELD.items() if fields.get(name) is not None)
+    cls: type[Any] = next(found, Receipt)
+    answer: Receipt | Answer | Stats = cls(reply, *plan_of(cls).values(fields))
+    return answer
+
+
+_BY_FIELD: Final[Mapping[str, type[Receipt | Answer | Stats]]] = {"jobs": Answer, "states": Stats}
+"""A field that only one of the messages on the topic of receipts has."""

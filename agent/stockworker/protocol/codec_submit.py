@@ -10,11 +10,11 @@ from typing import Any, Final
 from stockworker.protocol import topics
 from stockworker.protocol.body import BATCH_CONTENT_TYPE, content_size, fits, make_packet, open_body, read_schema
 from stockworker.protocol.fields import FieldError, Fields, check_object, parse_json
-from stockworker.protocol.ids import JobType
+from stockworker.protocol.ids import ClientId, JobType
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from stockworker.protocol.messages import Submission, Submit
 from stockworker.protocol.packet import MAX_PROPERTIES, Packet, Properties
-from stockworker.protocol.reply import read_reply, reply_properties
+from stockworker.protocol.reply import own_reply, read_reply, reply_properties
 from stockworker.protocol.topics import Address, TopicKind
 from stockworker.protocol.wire import MAX_ENTRIES, Integer, Number, Unordered, plan_of
 
@@ -27,19 +27,22 @@ _LISTS: Final = {each.name for each in _PLAN.fields if isinstance(each.kind, Uno
 
 def decode_submit(address: Address, body: bytes, properties: Properties) -> Submit:
     """Read one job, or a list of them."""
-    reply = read_reply(properties)
+    found, reply = address.by_level.get("client_id"), read_reply(properties)
+    client_id = None if found is None else ClientId(found)
+    if client_id is not None:
+        reply = own_reply(client_id, reply)
     if properties.content_type != BATCH_CONTENT_TYPE:
         options = _read_properties(properties.user)
         try:
             job = _submission(address, options | {"payload": body.decode()})
         except FieldError as error:
             raise error if error.path == "payload" else FieldError(error.problem, f"property {error.path}") from None
-        return Submit((job,), reply)
+        return Submit((job,), reply, client_id)
     fields = Fields(open_body(body))
     jobs = fields.entries("jobs", lambda entry: _submission(address, check_object(entry)), MAX_ENTRIES)
     if not jobs:
         raise FieldError("holds no job", "jobs")
-    return Submit(jobs, reply)
+    return Submit(jobs, reply, client_id)
 
 
 def _read_properties(user: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -64,7 +67,7 @@ def _submission(address: Address, fields: Mapping[str, Any]) -> Submission:
     if not fits(values["payload"]):
         problem = "is too large; put the data where workers can fetch it, and send a reference"
         raise FieldError(problem, "payload")
-    priority, job_type = address.values
+    priority, job_type = address.values[:2]
     return Submission(priority=PRIORITY_BY_LABEL[priority], type=JobType(job_type), **values)
 
 
@@ -74,7 +77,7 @@ def encode_submit(message: Submit) -> Packet:
     One job whose options are too large for properties is a list too.
     """
     first = message.jobs[0]
-    topic = topics.queue(first.priority, first.type)
+    topic = topics.queue(first.priority, first.type, message.client_id)
     options = _PLAN.write(first)
     payload = options.pop("payload")
     user = tuple((name, ",".join(value) if name in _LISTS else str(value)) for name, value in options.items())

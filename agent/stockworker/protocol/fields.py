@@ -9,7 +9,7 @@ from collections.abc import Callable
 from enum import StrEnum
 from typing import Any, Final, NoReturn, TypeVar
 
-from stockworker.protocol.ids import MATCHES_ID, check_id
+from stockworker.protocol.ids import MATCHES_ID, MATCHES_JOB_ID, JobId, check_id, check_job_id
 
 T = TypeVar("T")
 E = TypeVar("E", bound=StrEnum)
@@ -82,6 +82,18 @@ def check_identifier(value: object) -> str:
         raise expected("an id", value)
     try:
         return check_id(value)
+    except ValueError as error:
+        raise FieldError(str(error)) from None
+
+
+def check_job_identifier(value: object) -> JobId:
+    """A valid job ID."""
+    if type(value) is str and MATCHES_JOB_ID(value):
+        return JobId(value)
+    if type(value) is not str:
+        raise expected("an id", value)
+    try:
+        return check_job_id(value)
     except ValueError as error:
         raise FieldError(str(error)) from None
 

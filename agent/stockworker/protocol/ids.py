@@ -1,6 +1,13 @@
 """Identifiers: checked once where they enter, then distinct types."""
 
 # Every id is one topic level, so it may hold nothing that means something to MQTT (``/``, ``+``, ``#``) or to a shell.
+#
+# A job's ID belongs to its owner, so that no client can take the ID of another one's job. The **full ID** of a job is
+# ``OWNER:ID``. Where the broker could not verify the sender of a job, the job belongs to the shared owner, and its full ID
+# is ``ID`` alone. The dispatcher, its store, workers, notices and logs know full IDs only.
+#
+# A client may write an ID in a shorter way, which `full_id` completes: ``ID`` is the client's own job, and ``:ID`` a
+# shared one. `short_id` is the way back, for people and programs that mostly see their own jobs.
 
 import re
 from typing import Final, NewType, Protocol
@@ -16,6 +23,7 @@ Token = NewType("Token", str)
 
 ID_GRAMMAR: Final = "[A-Za-z0-9._-]{1,64}"
 MATCHES_ID: Final = re.compile(ID_GRAMMAR).fullmatch
+MATCHES_JOB_ID: Final = re.compile(f"(?:(?:{ID_GRAMMAR})?:)?{ID_GRAMMAR}").fullmatch
 
 
 class Entropy(Protocol):
@@ -37,6 +45,42 @@ def check_id(text: str) -> str:
     if MATCHES_ID(text) is None:
         raise ValueError(f"{text[:80]!r} is not a valid ID: 1 to 64 characters of A-Z a-z 0-9 . _ -")
     return text
+
+
+def check_job_id(text: str) -> JobId:
+    """Return `text` if it is a valid job ID, in any of its three forms.
+
+    Raises:
+        ValueError: it is not; the text has the form of a job ID.
+    """
+    if MATCHES_JOB_ID(text) is None:
+        raise ValueError(
+            f"{text[:160]!r} is not a valid ID: write ID, OWNER:ID or :ID, each of 1 to 64 characters of A-Z a-z 0-9 . _ -"
+        )
+    return JobId(text)
+
+
+def owner_of(full: JobId) -> ClientId | None:
+    """The owner of a job; None is the shared owner."""
+    owner, colon, _ = full.partition(":")
+    return ClientId(owner) if colon else None
+
+
+def full_id(written: JobId, client_id: ClientId | None) -> JobId:
+    """The full ID of the job that `client_id` means.
+
+    Args:
+        written: a job ID in any of its three forms.
+        client_id: who wrote it; None if the broker could not verify that.
+    """
+    if written.startswith(":"):
+        return JobId(written[1:])
+    return written if client_id is None or ":" in written else JobId(f"{client_id}:{written}")
+
+
+def short_id(full: JobId, client_id: ClientId) -> JobId:
+    """How `client_id` writes the full ID of a job: `full_id` of it is `full` again."""
+    return JobId(full.removeprefix(f"{client_id}:") if ":" in full else f":{full}")
 
 
 def make_job_id(wall: float, entropy: Entropy) -> JobId:

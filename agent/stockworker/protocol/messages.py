@@ -9,21 +9,34 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 from stockworker.protocol.attempt import AttemptResult
-from stockworker.protocol.body import MAX_TEXT
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId
-from stockworker.protocol.job import LONGEST_TIMEOUT_S, JobOptions, Outcome, Priority
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
+from stockworker.protocol.job import JobOptions, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.topics import TopicKind
+from stockworker.protocol.values import (
+    AttemptNumber,
+    Attempts,
+    Busy,
+    Count,
+    Days,
+    Instant,
+    LeaseTime,
+    Nonce,
+    Seconds,
+    ShortText,
+    Slots,
+    Timeout,
+    Version,
+)
 from stockworker.protocol.wire import (
     Duration,
-    Identifier,
     Integer,
     Items,
+    JobIdentifier,
     Level,
     Number,
     Table,
     Text,
-    Time,
     Wire,
     kind_of,
 )
@@ -33,21 +46,6 @@ MAX_QUERY: Final = 1000
 
 MAX_EXPLAINED: Final = 64
 """Most jobs that one query asks to be explained: the dispatcher looks at every worker for each of them."""
-
-Nonce = Annotated[str, Identifier()]
-Version = Annotated[str, Text(64)]
-ShortText = Annotated[str, Text(MAX_TEXT)]
-Attempts = Annotated[int, Integer(0, 1 << 31)]
-AttemptNumber = Annotated[int, Integer(1, 1 << 31)]
-Count = Annotated[int, Integer(0, 1 << 53)]
-Days = Annotated[int, Integer(-(1 << 31), 1 << 31)]
-Seconds = Annotated[float, Duration(0.0, 1e12)]
-Instant = Annotated[float, Time()]
-Timeout = Annotated[float, Duration(0.001, LONGEST_TIMEOUT_S)]
-LeaseTime = Annotated[float, Duration(0.001, 86400.0)]
-Slots = Annotated[int, Integer(1, 1024)]
-"""A worker's request lists all of its leases, and must fit into one message."""
-Busy = Annotated[int, Integer(0, 1024)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +57,32 @@ class Reply:
 
     client_id: ClientId
     correlation: str | None = None
+
+
+class _ToClient:
+    """A message whose topic ends with the client of its `Reply`."""
+
+    __slots__ = ()
+    reply: Reply
+
+    @property
+    def client_id(self) -> ClientId:
+        return self.reply.client_id
+
+
+class _AboutJob:
+    """A message whose topic ends with the owner of its job; the bare topic is for shared jobs."""
+
+    __slots__ = ()
+    job_id: JobId
+
+    @property
+    def client_id(self) -> ClientId | None:
+        return owner_of(self.job_id)
+
+
+Proven = Annotated[ClientId | None, Level("client_id")]
+"""The client that sends, as the broker has verified it; None on a bare topic. The answer goes to no other client."""
 
 
 Topics = dict[TopicKind, dict[str, bool]]
@@ -93,15 +117,18 @@ class Submit:
     topics = on(TopicKind.QUEUE)
     jobs: tuple[Submission, ...]
     reply: Reply | None
+    client_id: Proven = None
 
 
 @dataclass(frozen=True, slots=True)
 class CancelJob:
-    """Stop a job, in whatever state it is."""
+    """Stop a job, in whatever state it is. Operators have a topic of their own, and may stop any job there."""
 
-    topics = on(TopicKind.CANCEL)
+    topics = on(TopicKind.CANCEL, by_operator=False) | on(TopicKind.OPERATOR_CANCEL, by_operator=True)
     job_id: Annotated[JobId, Level("job_id")]
     reply: Reply | None = None
+    client_id: Proven = None
+    by_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,22 +168,24 @@ class JobFilter:
     type: Annotated[JobType | None, Wire("only jobs of this type")] = None
     limit: Annotated[int, Integer(1, MAX_QUERY), Wire("most jobs to list", always=True)] = 100
     before: Annotated[
-        JobId | None, Wire("only jobs submitted before this one: the last job of one page asks for the next page")
+        JobId | None,
+        Wire("only jobs submitted before this one: the full ID of the last job of one page asks for the next page"),
     ] = None
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """Asks for the status of jobs, by ID or by filter."""
+class Query(_ToClient):
+    """Asks for the status of jobs, by ID or by filter. Operators have a topic of their own, and see all jobs there."""
 
-    topics = on(TopicKind.QUERY)
-    ids: Annotated[tuple[JobId, ...], Items(Identifier(), MAX_QUERY), Wire("the jobs")]
+    topics = on(TopicKind.QUERY, by_operator=False) | on(TopicKind.OPERATOR_QUERY, by_operator=True)
+    ids: Annotated[tuple[JobId, ...], Items(JobIdentifier(), MAX_QUERY), Wire("the jobs")]
     filter: Annotated[JobFilter | None, Wire("which jobs, instead of `ids`")]
     with_results: Annotated[bool, Wire("whether the answer includes results", "results")]
     reply: Reply
     explain: Annotated[
         bool, Wire(f"whether the answer explains the jobs of `ids`, of which {MAX_EXPLAINED} are allowed then")
     ] = False
+    by_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,6 +194,7 @@ class StatsRequest:
 
     topics = on(TopicKind.STATS_REQUEST)
     reply: Reply | None
+    client_id: Proven = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,7 +233,7 @@ class ReceiptEntry:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(_ToClient):
     """Answers `Submit` and every `Order`."""
 
     topics = on(TopicKind.RECEIPT)
@@ -255,7 +285,7 @@ class Explanation:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(_ToClient):
     """Answers `Query`. An ID that was asked for and is in neither `jobs` nor `omitted` is unknown."""
 
     topics = on(TopicKind.RECEIPT)
@@ -266,7 +296,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Notice:
+class Notice(_AboutJob):
     """A job has ended. Sent after the commit, so it is final."""
 
     topics = on(TopicKind.COMPLETED) | on(TopicKind.FAILED)
@@ -307,7 +337,7 @@ class QueueView:
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Statistics about the whole system."""
+    """Statistics about the whole system. With a reply address they go to that client alone, else to all clients."""
 
     topics = on(TopicKind.STATS_RESPONSE)
     reply: Reply | None
@@ -323,6 +353,10 @@ class Stats:
         tuple[tuple[str, int], ...], Table(Text(), kind_of(Count)), Wire("events since the dispatcher's start")
     ]
     certificate_days: Annotated[Days | None, Wire("days until the dispatcher's certificate expires")] = None
+
+    @property
+    def client_id(self) -> ClientId | None:
+        return None if self.reply is None else self.reply.client_id
 
 
 # --- worker -> dispatcher ---------------------------------------------------------------------------------------------
@@ -386,7 +420,7 @@ class Report:
 
 
 @dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(_AboutJob):
     """How far a running job is."""
 
     topics = on(TopicKind.PROGRESS)

@@ -28,6 +28,11 @@ def read_reply(properties: Properties) -> Reply | None:
     return Reply(ClientId(address.values[0]), correlation)
 
 
+def own_reply(client_id: ClientId, asked: Reply | None) -> Reply:
+    """Where the answer goes to a client that the broker has verified to be the sender, whatever the message asks for."""
+    return asked if asked is not None and asked.client_id == client_id else Reply(client_id)
+
+
 def reply_properties(reply: Reply | None, content_type: str | None = None) -> Properties:
     """The properties that ask for an answer to `reply`."""
     if reply is None:

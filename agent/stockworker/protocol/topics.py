@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
-from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, check_id
+from stockworker.protocol.ids import ClientId, JobType, WorkerId, check_id, check_job_id
 from stockworker.protocol.job import PRIORITY_BY_LABEL, Priority
 
 
@@ -27,6 +27,8 @@ class TopicKind(StrEnum):
     RECEIPT = "jobs/receipt"
     QUERY = "jobs/query"
     CANCEL = "jobs/cancel"
+    OPERATOR_QUERY = "operators/query"
+    OPERATOR_CANCEL = "operators/cancel"
     RETRY = "jobs/retry"
     PAUSE = "jobs/pause"
     RESUME = "jobs/resume"
@@ -62,8 +64,11 @@ class Topic:
         levels: names of the variable levels that follow the fixed ones.
         publishers: who may write it.
         subscribers: who may read it.
+        watchers: who may read it whatever its levels are: the next rule is not for them.
         qos: MQTT quality of service.
         retained: whether the broker keeps the last message.
+        bare: whether it is also valid without its last level, the client's ID. There the broker can't verify which client
+            sends, and every client may read: its jobs belong to the shared owner.
         carries: what it carries, for the documentation.
 
     A publisher or subscriber whose own id is one of the levels (see `OWN_LEVEL`) has the right only where that level is its own id.
@@ -74,8 +79,10 @@ class Topic:
     publishers: frozenset[Role]
     subscribers: frozenset[Role]
     carries: str
+    watchers: frozenset[Role] = frozenset()
     qos: int = 1
     retained: bool = False
+    bare: bool = False
 
     @property
     def to_self(self) -> bool:
@@ -86,21 +93,28 @@ class Topic:
         """The topic filter with `values` in place of the levels they name, and ``+`` for all others."""
         return "/".join((str(self.kind), *(values.get(level, "+") for level in self.levels)))
 
+    def patterns(self, **values: str) -> tuple[str, ...]:
+        """`pattern`, and that of the bare topic if there is one."""
+        full = self.pattern(**values)
+        return (full, full.rpartition("/")[0]) if self.bare else (full,)
+
 
 _CLIENT, _OPERATOR = Role.CLIENT, Role.OPERATOR
 _WORKER, _DISPATCHER = Role.WORKER, Role.DISPATCHER
 _CLIENTS = frozenset({_CLIENT, _OPERATOR})
 _WORKERS = frozenset({_WORKER})
 _DISPATCHERS = frozenset({_DISPATCHER})
-_WATCHERS = frozenset({_CLIENT, _OPERATOR})
+_OPERATORS = frozenset({_OPERATOR})
 
 TOPICS: Final[tuple[Topic, ...]] = (
     Topic(
         TopicKind.QUEUE,
-        ("priority", "type"),
+        ("priority", "type", "client_id"),
         _CLIENTS,
-        _DISPATCHERS | {_OPERATOR},
+        _DISPATCHERS,
         "one job, whose payload is the body; or a list of jobs, with a content type of its own",
+        watchers=_OPERATORS,
+        bare=True,
     ),
     Topic(
         TopicKind.RECEIPT,
@@ -109,11 +123,26 @@ TOPICS: Final[tuple[Topic, ...]] = (
         _CLIENTS,
         "what became of a client's requests (stored, duplicate, rejected, …), and answers to its queries",
     ),
-    Topic(TopicKind.QUERY, ("client_id",), _CLIENTS, _DISPATCHERS, "asks for the status of jobs"),
-    Topic(TopicKind.CANCEL, ("job_id",), _CLIENTS, _DISPATCHERS, "stop a job, in whatever state it is"),
-    Topic(TopicKind.RETRY, ("job_id",), frozenset({_OPERATOR}), _DISPATCHERS, "run a failed job again"),
-    Topic(TopicKind.PAUSE, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "stop dispatching jobs of this type"),
-    Topic(TopicKind.RESUME, ("type",), frozenset({_OPERATOR}), _DISPATCHERS, "dispatch jobs of this type again"),
+    Topic(TopicKind.QUERY, ("client_id",), _CLIENTS, _DISPATCHERS, "asks for the status of the client's jobs"),
+    Topic(
+        TopicKind.CANCEL,
+        ("job_id", "client_id"),
+        _CLIENTS,
+        _DISPATCHERS,
+        "stop a job of the client, in whatever state it is",
+        bare=True,
+    ),
+    Topic(TopicKind.OPERATOR_QUERY, ("client_id",), _OPERATORS, _DISPATCHERS, "asks for the status of any jobs"),
+    Topic(
+        TopicKind.OPERATOR_CANCEL,
+        ("job_id", "client_id"),
+        _OPERATORS,
+        _DISPATCHERS,
+        "stop any job, in whatever state it is",
+    ),
+    Topic(TopicKind.RETRY, ("job_id",), _OPERATORS, _DISPATCHERS, "run a failed job again"),
+    Topic(TopicKind.PAUSE, ("type",), _OPERATORS, _DISPATCHERS, "stop dispatching jobs of this type"),
+    Topic(TopicKind.RESUME, ("type",), _OPERATORS, _DISPATCHERS, "dispatch jobs of this type again"),
     Topic(
         TopicKind.REQUEST,
         ("worker_id",),
@@ -132,19 +161,31 @@ TOPICS: Final[tuple[Topic, ...]] = (
     ),
     Topic(
         TopicKind.PROGRESS,
-        ("worker_id", "job_id"),
+        ("worker_id", "job_id", "client_id"),
         _WORKERS,
-        _WATCHERS,
-        "how far a running job is; rate-limited",
+        frozenset({_CLIENT}),
+        "how far a running job is, for its owner; rate-limited",
+        watchers=_OPERATORS,
         qos=0,
+        bare=True,
     ),
-    Topic(TopicKind.COMPLETED, ("job_id",), _DISPATCHERS, _WATCHERS, "a job has completed; sent after the commit"),
+    Topic(
+        TopicKind.COMPLETED,
+        ("job_id", "client_id"),
+        _DISPATCHERS,
+        frozenset({_CLIENT}),
+        "a job has completed, for its owner; sent after the commit",
+        watchers=_OPERATORS,
+        bare=True,
+    ),
     Topic(
         TopicKind.FAILED,
-        ("job_id",),
+        ("job_id", "client_id"),
         _DISPATCHERS,
-        _WATCHERS,
-        "a job has ended as failed, cancelled or expired; sent after the commit",
+        frozenset({_CLIENT}),
+        "a job has ended as failed, cancelled or expired, for its owner; sent after the commit",
+        watchers=_OPERATORS,
+        bare=True,
     ),
     Topic(
         TopicKind.REGISTER,
@@ -170,9 +211,9 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "a worker's will: the broker lost its connection",
     ),
     Topic(TopicKind.CONTROL, ("worker_id",), _DISPATCHERS, _WORKERS, "orders to a worker: cancel, drain, resume"),
-    Topic(TopicKind.DRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "stop assigning jobs to this worker"),
-    Topic(TopicKind.UNDRAIN, ("drained_id",), frozenset({_OPERATOR}), _DISPATCHERS, "assign jobs to this worker again"),
-    Topic(TopicKind.CLEANUP, (), frozenset({_OPERATOR}), _DISPATCHERS, "look for lost workers and leases now"),
+    Topic(TopicKind.DRAIN, ("drained_id",), _OPERATORS, _DISPATCHERS, "stop assigning jobs to this worker"),
+    Topic(TopicKind.UNDRAIN, ("drained_id",), _OPERATORS, _DISPATCHERS, "assign jobs to this worker again"),
+    Topic(TopicKind.CLEANUP, (), _OPERATORS, _DISPATCHERS, "look for lost workers and leases now"),
     Topic(
         TopicKind.WORKER_ECHO,
         ("worker_id",),
@@ -180,13 +221,20 @@ TOPICS: Final[tuple[Topic, ...]] = (
         _WORKERS,
         "loopback probe: checks that messages through the broker arrive",
     ),
-    Topic(TopicKind.STATS_REQUEST, (), _CLIENTS, _DISPATCHERS, "asks for statistics about the whole system"),
-    Topic(TopicKind.STATS_RESPONSE, (), _DISPATCHERS, _WATCHERS, "statistics"),
+    Topic(
+        TopicKind.STATS_REQUEST,
+        ("client_id",),
+        _CLIENTS,
+        _DISPATCHERS,
+        "asks for statistics about the whole system",
+        bare=True,
+    ),
+    Topic(TopicKind.STATS_RESPONSE, (), _DISPATCHERS, _CLIENTS, "statistics that were asked for on the bare topic"),
     Topic(
         TopicKind.MONITOR,
         (),
         _DISPATCHERS,
-        _WATCHERS,
+        _OPERATORS,
         "steps in the life of jobs, for people and tools that watch",
         qos=0,
     ),
@@ -194,7 +242,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         TopicKind.DISPATCHER,
         (),
         _DISPATCHERS,
-        _WATCHERS | _WORKERS,
+        _CLIENTS | _WORKERS,
         "presence, incarnation and version of the dispatcher",
         retained=True,
     ),
@@ -215,10 +263,18 @@ LEGACY_PARENTS: Final = frozenset({TopicKind.REGISTER, TopicKind.UNREGISTER, Top
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """A topic taken apart: its kind, and the values of its variable levels, checked."""
+    """A topic taken apart: its kind, and the values of its variable levels, checked.
+
+    The last value is missing on a bare topic, and where an older worker leaves its ID out (`LEGACY_PARENTS`).
+    """
 
     kind: TopicKind
     values: tuple[str, ...]
+
+    @property
+    def by_level(self) -> dict[str, str]:
+        """The values by the names of their levels."""
+        return dict(zip(BY_KIND[self.kind].levels, self.values, strict=False))
 
 
 _KIND_BY_LEVELS: Final = {tuple(kind.split("/")): kind for kind in TopicKind}
@@ -235,35 +291,42 @@ def parse(topic: str) -> Address:
     if kind is None:
         raise ValueError("no such topic")
     values = tuple(levels[kind.count("/") + 1 :])
-    if not values and kind in LEGACY_PARENTS:
-        return Address(kind, values)
-    names = BY_KIND[kind].levels
-    if len(values) != len(names):
-        raise ValueError(f"expected {BY_KIND[kind].pattern()}")
-    for name, value in zip(names, values, strict=True):
-        if name == "priority":
-            if value not in PRIORITY_BY_LABEL:
-                raise ValueError(f"priority {value[:20]!r} is not one of {', '.join(PRIORITY_BY_LABEL)}")
-        else:
-            check_id(value)
+    line = BY_KIND[kind]
+    missing = len(line.levels) - len(values)
+    if missing and not (missing == 1 and (line.bare or kind in LEGACY_PARENTS)):
+        raise ValueError(f"expected {' or '.join(line.patterns())}")
+    for name, value in zip(line.levels, values, strict=False):
+        _check_level(name, value)
     return Address(kind, values)
 
 
+def _check_level(name: str, value: str) -> None:
+    match name:
+        case "priority":
+            if value not in PRIORITY_BY_LABEL:
+                raise ValueError(f"priority {value[:20]!r} is not one of {', '.join(PRIORITY_BY_LABEL)}")
+        case "job_id":
+            check_job_id(value)
+        case _:
+            check_id(value)
+
+
 def subscriptions(role: Role, own_id: str) -> tuple[str, ...]:
-    """Return the topic filters that a dispatcher or a worker listens to."""
+    """Return the topic filters that a peer of this role listens to."""
     own = {OWN_LEVEL[role]: own_id} if role in OWN_LEVEL else {}
-    filters = []
+    filters: list[str] = []
     for topic in TOPICS:
         if role in topic.subscribers:
-            filters.append(topic.pattern(**own))
+            filters.extend(topic.patterns(**own))
             if role is Role.DISPATCHER and topic.kind in LEGACY_PARENTS:
                 filters.append(str(topic.kind))
     return tuple(filters)
 
 
-def queue(priority: Priority, job_type: JobType) -> str:
-    """Where a client puts a job."""
-    return f"{TopicKind.QUEUE}/{priority.label}/{job_type}"
+def queue(priority: Priority, job_type: JobType, client_id: ClientId | None = None) -> str:
+    """Where a client puts a job; without the client, the bare topic."""
+    bare = f"{TopicKind.QUEUE}/{priority.label}/{job_type}"
+    return bare if client_id is None else f"{bare}/{client_id}"
 
 
 def receipt(client_id: ClientId) -> str:
@@ -279,8 +342,3 @@ def echo(dispatcher_id: str) -> str:
 def of_worker(kind: TopicKind, worker_id: WorkerId) -> str:
     """Any topic whose only variable level is a worker's id."""
     return f"{kind}/{worker_id}"
-
-
-def progress(worker_id: WorkerId, job_id: JobId) -> str:
-    """Where a worker reports how far a job is."""
-    return f"{TopicKind.PROGRESS}/{worker_id}/{job_id}"

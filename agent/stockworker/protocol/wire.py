@@ -30,12 +30,14 @@ from stockworker.protocol.fields import (
     check_flag,
     check_identifier,
     check_integer,
+    check_job_identifier,
     check_list,
     check_number,
     check_object,
     check_text,
     expected,
 )
+from stockworker.protocol.ids import JobId
 
 MAX_ENTRIES: Final = 4096
 """Most entries of any list that is accepted; the body's size is the limit that counts."""
@@ -86,6 +88,14 @@ class Identifier(Kind):
     def __init__(self) -> None:
         self.read = check_identifier
         self.notation = "ID"
+
+
+class JobIdentifier(Kind):
+    """A job ID: one level of a topic."""
+
+    def __init__(self) -> None:
+        self.read = check_job_identifier
+        self.notation = "job ID"
 
 
 class Integer(Kind):
@@ -247,7 +257,7 @@ class Level:
     """The field is this level of the topic.
 
     With `also_in_body` it is written into the body, too, for people and tools that watch: and read from there where an
-    older worker leaves the level out.
+    older worker leaves the level out. Without, a topic that lacks the level means the default (see `topics.Topic.bare`).
     """
 
     name: str
@@ -401,7 +411,7 @@ def kind_of(hint: Any) -> Kind:
     if get_origin(hint) is frozenset:
         return Unordered(kind_of(get_args(hint)[0]))
     if isinstance(hint, NewType):
-        return Identifier()
+        return JobIdentifier() if hint is JobId else Identifier()
     return _kind_of_class(hint)
 
 
