@@ -25,7 +25,7 @@ from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, WorkerId
 from stockworker.protocol.messages import Assign, Assignment, Reply, Submit
 from stockworker.sealing import hpke
-from stockworker.sealing.envelope import SealKind, digest, read_job
+from stockworker.sealing.envelope import SealKind, read_job
 from stockworker.sealing.keyring import Holder, Keyring
 from stockworker.sealing.keys import KeyFile
 from tests.harness.fleet import Fleet
@@ -41,6 +41,7 @@ from tests.harness.seals import (
     identity,
     line,
     opening_key,
+    sent_of,
     signing_key,
 )
 
@@ -74,15 +75,15 @@ def sides(parties: Parties, *, sign: bool) -> dict[str, Run]:
     """The four steps of one job, within existing sessions."""
     submitter, worker = parties.submitter(sign=sign), parties.worker(sign=sign)
     job = make_submission(_TYPE, PAYLOAD, id=JOB)
-    sealed = submitter.seal_job(job, JOB, NOW)
+    sealed = submitter.seal_job(job, JOB, NOW).text
     opened = worker.open_job(sealed, JOB, PRICE_UPDATE, NOW)
     result = worker.seal_answer(SealKind.RESULT, RESULT, opened, 1, NOW)
-    of = digest(sealed)
+    sent = sent_of(sealed)
     return {
-        "client seals the payload": lambda: submitter.seal_job(job, JOB, NOW),
+        "client seals the payload": lambda: submitter.seal_job(job, JOB, NOW).text,
         "worker opens it": lambda: worker.open_job(sealed, JOB, PRICE_UPDATE, NOW),
         "worker seals the result": lambda: worker.seal_answer(SealKind.RESULT, RESULT, opened, 1, NOW),
-        "client opens it": lambda: submitter.open_result(result, JOB, NOW, of),
+        "client opens it": lambda: submitter.open_result(result, JOB, NOW, sent),
     }
 
 
@@ -113,7 +114,7 @@ def signatures(rounds: int) -> None:
     public = key.private.public_key()
     sealed = Parties().submitter()
     job = make_submission(_TYPE, PAYLOAD, id=JOB)
-    texts = [sealed.seal_job(job, JOB, NOW) for _ in range(BATCH)]
+    texts = [sealed.seal_job(job, JOB, NOW).text for _ in range(BATCH)]
     leaves = [read_job(text).signed for text in texts]
     path = [hashlib.sha256(bytes([depth])).digest() for depth in range(6)]
     single, whole = key.private.sign(leaves[0]), key.private.sign(tree_root(leaves))
@@ -169,7 +170,7 @@ def steps(rounds: int) -> None:
     """Each step of a sealed job, beside a plain one."""
     parties = Parties()
     plain = json.dumps(PAYLOAD)
-    sealed = parties.submitter().seal_job(make_submission(_TYPE, PAYLOAD, id=JOB), JOB, NOW)
+    sealed = parties.submitter().seal_job(make_submission(_TYPE, PAYLOAD, id=JOB), JOB, NOW).text
     signed, unsigned = sides(parties, sign=True), sides(parties, sign=False)
     runs: dict[str, Run] = {"plain": lambda: travel(plain), "sealed": lambda: travel(sealed)}
     runs |= {f"signed {name}": run for name, run in signed.items()}

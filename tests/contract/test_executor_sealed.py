@@ -32,7 +32,7 @@ def bench(made: Parties) -> Bench:
 
 
 def start(bench: Bench, made: Parties, job_type: str, payload: object, timeout_s: float = 60.0) -> Token:
-    sealed = made.submitter().seal_job(job(payload, JOB, job_type), JOB, clock.wall())
+    sealed = made.submitter().seal_job(job(payload, JOB, job_type), JOB, clock.wall()).text
     bench.executor.start(Work(Token("t1"), JOB, JobType(job_type), 1, sealed, timeout_s))
     return Token("t1")
 
@@ -62,7 +62,7 @@ def test_errors_and_time_outs_are_told_to_the_submitter_alone() -> None:
         made = parties()
         async with bench(made) as running:
             finished = await running.end(start(running, made, "fail", None))
-            assert failure(finished).startswith("sealed.1.")
+            assert failure(finished).startswith("sealed.2.")
             assert opened_error(made, finished).startswith("ValueError: no such ticker")
         async with bench(made) as running:
             finished = await running.end(start(running, made, "wait_for_cancel", None, timeout_s=0.05))

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from stockworker.client import make_submission
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.messages import Submission
-from stockworker.sealing.envelope import encode_bytes
+from stockworker.sealing.envelope import UNPROVEN_VERSION, VERSION, SealKind, digest, encode_bytes, read_job
 from stockworker.sealing.keyring import Entry, Holder, Keyring
 from stockworker.sealing.keys import KeyFile, OpeningKey, SigningKey
-from stockworker.sealing.submitter_seal import SubmitterSeal
-from stockworker.sealing.worker_seal import WorkerSeal
+from stockworker.sealing.submitter_seal import Sent, SubmitterSeal
+from stockworker.sealing.worker_seal import Opened, WorkerSeal
 
 NOW: Final = 1_790_000_000.0
 VALID_FOR_S: Final = 3600.0
@@ -111,11 +111,38 @@ class Parties:
         return [replace(entry, **changes) if entry.holder is holder else entry for entry in self.lines]  # type: ignore[arg-type] # fields by name
 
 
+def forged_answer(
+    worker: WorkerSeal, sealed: str, token: bytes | None, kind: SealKind = SealKind.RESULT, **header: object
+) -> str:
+    """What a worker can make of a payload that it can't open: a signed answer, with any token and changed header.
+
+    Args:
+        worker: the worker that signs; it needs no key of the job's group.
+        sealed: the payload.
+        token: the token that it uses, of another job or made up; None for an answer of version 1.
+        kind: what the answer claims to be.
+        header: fields of the job's header that it changes.
+    """
+    envelope = read_job(sealed)
+    changed = replace(envelope.header, **header) if token else replace(envelope.header, mark=None)  # type: ignore[arg-type] # fields by name
+    version = VERSION if token else UNPROVEN_VERSION
+    of = digest(version, envelope.associated, sealed)
+    submitter = worker._keyring.trusted(Holder.SUBMITTER, changed.sender, changed.reply, NOW)
+    opened = Opened("", changed, version, of, submitter.sealing or b"", token)
+    return worker.seal_answer(kind, '"forged"', opened, 1, NOW)
+
+
 def parts(sealed: str) -> list[str]:
     """Header, ciphertext and signature."""
     return sealed.split(".")[2:]
 
 
+def sent_of(sealed: str) -> Sent:
+    """What the submitter of a sealed payload remembers."""
+    envelope = read_job(sealed)
+    return Sent(envelope.header.mark, frozenset({digest(envelope.version, envelope.associated, sealed)}))
+
+
 def with_header(sealed: str, header: bytes) -> str:
     _, ciphertext, signature = parts(sealed)
-    return f"sealed.1.{encode_bytes(header)}.{ciphertext}.{signature}"
+    return f"sealed.2.{encode_bytes(header)}.{ciphertext}.{signature}"

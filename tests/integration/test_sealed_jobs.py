@@ -105,14 +105,14 @@ def test_broker_and_dispatcher_cannot_read_a_payload_or_a_result(fleet: Fleet, t
     assert "not sealed" in (open_job.reason or "")
     for kind in ("queue/normal/echo", "assign/host-", "report/host-", "completed/planted"):
         assert f"jobs/{kind}" in traffic
-    assert '"sealed.1.' in traffic
+    assert '"sealed.2.' in traffic
     assert OPEN in traffic
     assert all(spelling.decode() not in traffic for spelling in spellings(PLANTED))
     logs = {f"{service.name}.log" for service in (fleet.dispatcher, *fleet.workers)}
     assert holders(fleet.folder, OPEN) - logs
     assert holders(fleet.folder, PLANTED) == set()
     assert holders(tmp_path / "while-it-runs", PLANTED) == set()
-    assert holders(tmp_path / "while-it-runs", "sealed.1.") >= {"jobs.sqlite3-wal"}
+    assert holders(tmp_path / "while-it-runs", "sealed.2.") >= {"jobs.sqlite3-wal"}
 
 
 async def submit_and_wait(client: Client, submission: Submission) -> Completion:
@@ -223,7 +223,8 @@ def test_a_worker_that_was_killed_opens_its_jobs_again(fleet: Fleet, tmp_path: P
 def sealed_as(fleet_keys: FleetKeys, job_id: str, **options: object) -> str:
     now = float(str(options.pop("now", clock.wall())))
     submission = make_submission(str(options.pop("job_type", "echo")), {"a": 1}, id=job_id)
-    return fleet_keys.submitter(str(options.pop("name", "client")), **options).seal_job(submission, JobId(job_id), now)  # type: ignore[arg-type] # options by name
+    submitter = fleet_keys.submitter(str(options.pop("name", "client")), **options)  # type: ignore[arg-type] # options by name
+    return submitter.seal_job(submission, JobId(job_id), now).text
 
 
 def flipped(sealed: str) -> str:

@@ -9,23 +9,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.errors import ConfigError, SealRefused
-from stockworker.protocol.ids import JobId
+from stockworker.protocol.ids import JobId, JobType
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
 from stockworker.sealing import keyring
 from stockworker.sealing.cli import HEADER, rows
-from stockworker.sealing.envelope import Refusal, SealKind, digest, encode_bytes, read_answer, read_job
-from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, job, with_header
+from stockworker.sealing.envelope import Refusal, SealKind, encode_bytes, read_answer, read_job
+from stockworker.sealing.keyring import Holder
+from stockworker.sealing.submitter_seal import Sent
+from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, group, job, line, sent_of, with_header
 
 PARTIES = Parties()
 SUBMITTER, WORKER = PARTIES.submitter(), PARTIES.worker()
-SEALED = SUBMITTER.seal_job(job({"symbol": "ACME"}), JOB, NOW)
+SEALED = SUBMITTER.seal_job(job({"symbol": "ACME"}), JOB, NOW).text
 RESULT = WORKER.seal_answer(SealKind.RESULT, '"rich"', WORKER.open_job(SEALED, JOB, PRICE_UPDATE, NOW), 1, NOW)
 
 PARTS = st.text("AQaz09-_=", max_size=12) | st.text(max_size=12) | st.sampled_from(SEALED.split("."))
 CLAIMS = (
     st.text()
-    | st.text().map("sealed.1.".__add__)
-    | st.lists(PARTS, max_size=5).map(lambda parts: ".".join(["sealed", "1", *parts]))
+    | st.text().map("sealed.2.".__add__)
+    | st.lists(PARTS, max_size=5).map(lambda parts: ".".join(["sealed", "2", *parts]))
     | st.lists(PARTS, min_size=5, max_size=5).map(".".join)
 )
 NAMES = st.sampled_from(sorted(json.loads(read_job(SEALED).associated))) | st.text(max_size=8)
@@ -36,7 +38,7 @@ def refused(text: str) -> SealRefused:
     with pytest.raises(SealRefused) as worker:
         WORKER.open_job(text, JOB, PRICE_UPDATE, NOW)
     with pytest.raises(SealRefused) as submitter:
-        SUBMITTER.open_result(text, JOB, NOW, digest(SEALED))
+        SUBMITTER.open_result(text, JOB, NOW, sent_of(SEALED))
     assert submitter.value.reason in set(Refusal)
     assert worker.value.reason in set(Refusal)
     return worker.value
@@ -50,7 +52,7 @@ def test_any_text_is_refused_by_a_typed_error(text: str) -> None:
 
 @given(st.binary(max_size=300), st.binary(max_size=60), st.binary(max_size=70))
 def test_any_bytes_inside_are_refused_by_a_typed_error(header: bytes, ciphertext: bytes, signature: bytes) -> None:
-    refused(f"sealed.1.{encode_bytes(header)}.{encode_bytes(ciphertext)}.{encode_bytes(signature)}")
+    refused(f"sealed.2.{encode_bytes(header)}.{encode_bytes(ciphertext)}.{encode_bytes(signature)}")
 
 
 @given(st.dictionaries(NAMES, VALUES, min_size=1, max_size=4))
@@ -84,19 +86,88 @@ def test_a_flipped_bit_of_a_result_is_noticed(position: int, bit: int, part: int
     content[position % len(content)] ^= 1 << bit
     parts[part] = encode_bytes(bytes(content))
     with pytest.raises(SealRefused):
-        SUBMITTER.open_result(".".join(parts), JOB, NOW, digest(SEALED))
+        SUBMITTER.open_result(".".join(parts), JOB, NOW, sent_of(SEALED))
+
+
+class Fleet:
+    """Jobs of two groups, with equal and different IDs and payloads, and a worker of each group that opens them."""
+
+    def __init__(self) -> None:
+        parties, logs = Parties(), group()
+        parties.lines.append(line(Holder.GROUP, "logs", logs, ["log"]))
+        desk = self.desk = parties.submitter()
+        self.worker = parties.worker(groups=[parties.prices, logs])
+        self.jobs = [
+            (job_id, job_type, desk.seal_job(job(payload, job_id, job_type), JobId(job_id), NOW).text)
+            for job_id in ("job-1", "job-2")
+            for job_type in (PRICE_UPDATE, "log")
+            for payload in ("a", "a", "b")
+        ]
+        self.opened = [
+            self.worker.open_job(text, JobId(job_id), JobType(job_type), NOW) for job_id, job_type, text in self.jobs
+        ]
+
+
+FLEET = Fleet()
+NUMBERS = st.integers(0, len(FLEET.jobs) - 1)
+KINDS = st.sampled_from([SealKind.RESULT, SealKind.ERROR])
+
+
+def accepted(answer: str, kind: SealKind, job_id: str, sent: Sent | None) -> bool:
+    read = FLEET.desk.open_result if kind is SealKind.RESULT else FLEET.desk.open_error
+    try:
+        return read(answer, JobId(job_id), NOW, sent) == "1"
+    except SealRefused:
+        return False
+
+
+@given(NUMBERS, NUMBERS, KINDS, KINDS)
+def test_an_answer_belongs_to_its_own_job_and_kind_alone(
+    answered: int, asked: int, kind: SealKind, wanted: SealKind
+) -> None:
+    answer = FLEET.worker.seal_answer(kind, "1", FLEET.opened[answered], 1, NOW)
+    (own_id, _, _), (job_id, _, text) = FLEET.jobs[answered], FLEET.jobs[asked]
+
+    assert accepted(answer, wanted, job_id, sent_of(text)) == (answered == asked and kind is wanted)
+    assert accepted(answer, wanted, job_id, None) == (own_id == job_id and kind is wanted)
+
+
+@given(NUMBERS, NUMBERS, st.none() | st.binary(min_size=32, max_size=32), KINDS)
+def test_a_token_of_another_job_or_made_up_proves_nothing(
+    known: int, asked: int, made_up: bytes | None, kind: SealKind
+) -> None:
+    """A worker names any job in its answer, and uses any token that it has or makes up."""
+    job_id, _, text = FLEET.jobs[asked]
+    token = FLEET.opened[known].token if made_up is None else made_up
+    answer = FLEET.worker.seal_answer(kind, "1", replace(FLEET.opened[asked], token=token), 1, NOW)
+
+    proven = made_up is None and known == asked
+    assert accepted(answer, kind, job_id, sent_of(text)) == proven
+    assert accepted(answer, kind, job_id, None) == proven
+
+
+@given(st.integers(0, 1 << 31), st.integers(0, 7), st.integers(2, 4), KINDS)
+def test_a_changed_answer_is_refused_by_a_process_that_remembers_nothing(
+    position: int, bit: int, part: int, kind: SealKind
+) -> None:
+    parts = FLEET.worker.seal_answer(kind, "1", FLEET.opened[0], 1, NOW).split(".")
+    content = bytearray(urlsafe_b64decode(parts[part] + "=="))
+    content[position % len(content)] ^= 1 << bit
+    parts[part] = encode_bytes(bytes(content))
+    with pytest.raises(SealRefused):
+        FLEET.desk.open_result(".".join(parts), JOB, NOW, None)
 
 
 @given(st.text(), st.sampled_from([SealKind.RESULT, SealKind.ERROR]))
 def test_any_text_comes_through(text: str, kind: SealKind) -> None:
     payload = json.dumps(text)
-    sealed = SUBMITTER.seal_job(job(text), JOB, NOW)
+    sealed = SUBMITTER.seal_job(job(text), JOB, NOW).text
     opened = WORKER.open_job(sealed, JOB, PRICE_UPDATE, NOW)
     assert json.loads(opened.payload) == json.loads(payload)
 
     answer = WORKER.seal_answer(kind, payload, opened, 1, NOW)
     read = SUBMITTER.open_result if kind is SealKind.RESULT else SUBMITTER.open_error
-    assert read(answer, JOB, NOW, digest(sealed)) == payload
+    assert read(answer, JOB, NOW, sent_of(sealed)) == payload
     assert read_answer(answer).header.kind is kind
 
 

@@ -17,13 +17,13 @@ from stockworker.errors import ConfigError, JobRejected
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import AttemptView, Explanation, JobView, Submission
+from stockworker.protocol.messages import AttemptView, Explanation, JobView, ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import is_sealed
 from stockworker.sealing import keyring, keys
 from stockworker.sealing.envelope import SealKind, read_job
 from stockworker.sealing.keyring import Entry, Holder
 from stockworker.sealing.worker_seal import WorkerSeal
-from tests.harness.seals import DESK, EDGE, JOB, PRICES, group, identity, job, line
+from tests.harness.seals import DESK, EDGE, JOB, PRICES, forged_answer, group, identity, job, line
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
 TYPES = ["price_update"]
@@ -159,10 +159,75 @@ def test_a_result_of_another_submission_under_the_same_id(desk: Submitter) -> No
     ((first,), (second,)) = seal(sealing, job("first")), seal(sealing, job("second"))
     old = desk.answer(first.payload, "1")
 
-    assert "another job" in refusal(sealing, old)
+    assert "the dispatcher has a job with another payload" in refusal(sealing, old)
     assert sealing.open(ended(desk.answer(second.payload, "2"))).result == "2"
-    sealing.forget([JOB, None])  # the dispatcher had the job before, with another payload
-    assert sealing.open(ended(old)).result == "1"
+
+
+def receipt(status: ReceiptStatus, job_id: JobId | None = JOB, holder: JobId | None = None) -> ReceiptEntry:
+    return ReceiptEntry(job_id, status, None, holder)
+
+
+@pytest.mark.parametrize("required", [True, False])
+@pytest.mark.parametrize("status", ReceiptStatus)
+def test_no_receipt_weakens_the_checks_of_a_result(desk: Submitter, status: ReceiptStatus, *, required: bool) -> None:
+    """An earlier process had submitted another payload under the same ID, and its result is still stored."""
+    (other,) = seal(desk.sealing(), job("other"))
+    sealing = desk.sealing(required=required)
+    seal(sealing, job())
+    sealing.received([receipt(status), receipt(status, None)])
+
+    assert "the dispatcher has a job with another payload" in refusal(sealing, desk.answer(other.payload, "1"))
+    assert "it is not sealed, but must be" in refusal(sealing, '"forged"')
+    assert "it is not sealed, but must be" in refusal(sealing, None)
+
+
+def test_a_duplicate_of_the_same_payload_may_be_the_job_of_an_earlier_process(desk: Submitter) -> None:
+    (stored,) = seal(desk.sealing(), job({"symbol": "ACME"}))
+    sealing = desk.sealing()
+    (again,) = seal(sealing, job({"symbol": "ACME"}))
+    result = desk.answer(stored.payload, "1")
+
+    assert again.payload != stored.payload
+    assert "it belongs to an earlier submission" in refusal(sealing, result)
+    sealing.received([receipt(ReceiptStatus.STORED)])
+    assert "it belongs to an earlier submission" in refusal(sealing, result)
+    sealing.received([receipt(ReceiptStatus.DUPLICATE)])
+    assert sealing.open(ended(result)).result == "1"
+
+
+def test_a_duplicate_of_an_own_submission_is_answered_by_one_of_them_alone(desk: Submitter) -> None:
+    (before,) = seal(desk.sealing(), job())
+    sealing = desk.sealing()
+    sent = [seal(sealing, job())[0] for _ in range(2)]
+    sealing.received([receipt(ReceiptStatus.DUPLICATE)])
+
+    assert "it belongs to an earlier submission" in refusal(sealing, desk.answer(before.payload, "0"))
+    assert [sealing.open(ended(desk.answer(each.payload, "1"))).result for each in sent] == ["1", "1"]
+
+
+def test_a_job_with_the_same_unique_key_must_be_sealed_too(desk: Submitter) -> None:
+    (held,) = seal(desk.sealing(), job(job_id="holder"))
+    sealing = desk.sealing(required=False)
+    seal(sealing, job())
+    holder = JobId("holder")
+    sealing.received([receipt(ReceiptStatus.DUPLICATE, holder=holder)])
+
+    forged = sealing.open(replace(ended('"forged"'), job_id=holder))
+    assert (forged.result, forged.reason) == (None, "the result is refused: it is not sealed, but must be")
+    result = desk.answer(held.payload, "1", job_id=holder)
+    assert sealing.open(replace(ended(result), job_id=holder)).result == "1"
+
+
+def test_a_result_without_a_proof_is_accepted_until_the_configured_time_and_never_if_the_job_is_remembered(
+    desk: Submitter,
+) -> None:
+    sealing = desk.sealing(accept_unproven_until=desk.time)
+    (sent,) = seal(sealing, job())
+    old = forged_answer(desk.worker(), sent.payload, None)
+
+    assert desk.sealing(accept_unproven_until=desk.time).open(ended(old)).result == '"forged"'
+    for remembering in (sealing, desk.sealing(), desk.sealing(accept_unproven_until=desk.time - 1)):
+        assert "version 1 does not prove that worker edge-7-1 could open the job" in refusal(remembering, old)
 
 
 def test_a_result_of_a_worker_that_the_keyring_does_not_know(desk: Submitter) -> None:
@@ -205,6 +270,24 @@ def test_reasons_for_somebody_else_are_not_shown_as_noise(desk: Submitter) -> No
     assert other == "(sealed for its submitter): it was sealed as the error of another job, job-1"
     assert desk.sealing().readable(JOB, "worker w was lost") == "worker w was lost"
     assert desk.sealing().readable(JOB, None) is None
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_plain_reason_never_passes_for_one_that_a_worker_has_proven(desk: Submitter, *, required: bool) -> None:
+    sealing = desk.sealing(required=required)
+    (sent,) = seal(sealing, job())
+    forged = "no price: ACME (attempt 1 of 1)"
+    sealed = desk.answer(sent.payload, "no price: ACME", SealKind.ERROR)
+    unproven = f"{forged} (not sealed, so no worker has proven it)"
+
+    assert sealing.open(ended(None, State.FAILED, forged)).reason == unproven
+    assert sealing.open_view(view(State.FAILED, forged)).reason == unproven
+    attempt = AttemptView(1, WorkerId(EDGE), Token("t"), 1.0, 2.0, Outcome.ERROR, 1.0, forged)
+    assert sealing.open_explanation(Explanation(JOB, (), (attempt,))).attempts[0].error == unproven
+    assert sealing.open(ended(None, State.FAILED, f"{sealed} (attempt 1 of 1)")).reason == forged
+    assert sealing.open(ended(None, State.CANCELLED, "cancelled")).reason == "cancelled"
+    other = replace(ended(None, State.FAILED, forged), job_id=JobId("plain"))
+    assert sealing.open(other).reason == (unproven if required else forged)
 
 
 def view(state: State, reason: str | None = None, result: str | None = None) -> JobView:

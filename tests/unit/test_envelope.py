@@ -13,14 +13,14 @@ from tests.harness.seals import JOB, NOW, Parties, job, parts, with_header
 
 @pytest.fixture(scope="module")
 def sealed() -> str:
-    return Parties().submitter().seal_job(job({"symbol": "ACME"}), JOB, NOW)
+    return Parties().submitter().seal_job(job({"symbol": "ACME"}), JOB, NOW).text
 
 
 @pytest.fixture(scope="module")
 def result() -> str:
     parties = Parties()
     worker = parties.worker()
-    opened = worker.open_job(parties.submitter().seal_job(job(), JOB, NOW), JOB, job().type, NOW)
+    opened = worker.open_job(parties.submitter().seal_job(job(), JOB, NOW).text, JOB, job().type, NOW)
     return worker.seal_answer(SealKind.RESULT, "1", opened, 1, NOW)
 
 
@@ -40,7 +40,7 @@ def test_the_header_is_compact_json_in_a_fixed_order(sealed: str) -> None:
     fields = header(sealed)
 
     assert read_job(sealed).associated == json.dumps(fields, separators=(",", ":")).encode()
-    names = ["kind", "id", "type", "group", "key", "enc", "nonce", "from", "until", "reply", "signer"]
+    names = ["kind", "id", "type", "group", "key", "enc", "nonce", "from", "until", "reply", "mark", "signer"]
     assert list(fields) == names
 
 
@@ -52,9 +52,21 @@ def test_what_has_not_its_parts(text: str) -> None:
 
 
 def test_another_version_is_named(sealed: str) -> None:
-    assert refused(sealed.replace("sealed.1.", "sealed.2.")) == (
-        "damaged: version '2' is not supported, only version 1"
-    )
+    assert refused(sealed.replace("sealed.2.", "sealed.3.")) == ("damaged: version '3' is not supported, only 1 and 2")
+
+
+def test_a_header_has_the_fields_of_its_version_alone(sealed: str, result: str) -> None:
+    unmarked = json.dumps({name: value for name, value in header(sealed).items() if name != "mark"}).encode()
+    assert "does not have the fields of version 2" in refused(with_header(sealed, unmarked))
+    assert "does not have the fields of version 1" in refused(sealed.replace("sealed.2.", "sealed.1."))
+
+    fields = json.loads(read_answer(result).associated)
+    for missing in ("group", "mark"):
+        without = json.dumps({name: value for name, value in fields.items() if name != missing}).encode()
+        for version in ("1", "2"):
+            text = with_header(result, without).replace("sealed.2.", f"sealed.{version}.")
+            with pytest.raises(SealRefused, match=f"does not have the fields of version {version}"):
+                read_answer(text)
 
 
 @pytest.mark.parametrize("number", [0, 1, 2])
@@ -62,7 +74,7 @@ def test_another_version_is_named(sealed: str) -> None:
 def test_base64_has_one_spelling(sealed: str, number: int, spoilt: str) -> None:
     changed = parts(sealed)
     changed[number] = spoilt.format(changed[number])
-    assert "damaged" in refused(".".join(["sealed", "1", *changed]))
+    assert "damaged" in refused(".".join(["sealed", "2", *changed]))
 
 
 def test_unused_bits_of_base64_are_zero(sealed: str) -> None:
@@ -89,6 +101,7 @@ def test_unused_bits_of_base64_are_zero(sealed: str) -> None:
         ("until", -1, "until: must be from 0"),
         ("until", True, "until: expected a whole number"),
         ("reply", None, "reply: expected a string"),
+        ("mark", "AAAA", "mark: must be 16 bytes"),
         ("signer", "", "signer: not a key ID"),
         ("signer", None, "its signature has the wrong length"),
     ],
@@ -116,5 +129,5 @@ def test_a_job_is_no_answer_and_an_answer_no_job(sealed: str, result: str) -> No
 
 def test_three_quarters_of_what_fits_plain_fits_sealed() -> None:
     submitter = Parties().submitter()
-    assert fits(submitter.seal_job(job("x" * 183_000), JOB, NOW))
-    assert not fits(submitter.seal_job(job("x" * 184_000), JOB, NOW))
+    assert fits(submitter.seal_job(job("x" * 183_000), JOB, NOW).text)
+    assert not fits(submitter.seal_job(job("x" * 184_000), JOB, NOW).text)

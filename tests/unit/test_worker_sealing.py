@@ -12,11 +12,11 @@ from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
-from stockworker.sealing.envelope import digest
 from stockworker.sealing.keyring import Holder
+from stockworker.sealing.submitter_seal import Sent
 from stockworker.worker.sealing import WorkerSealing, shorten
 from stockworker.worker.work import Work
-from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, group, job
+from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, group, job, sent_of
 
 TOKEN = Token("t1")
 
@@ -36,13 +36,13 @@ def work(payload: str) -> Work:
 
 
 def sealed(parties: Parties) -> str:
-    return parties.submitter().seal_job(job({"symbol": "ACME"}), JOB, NOW)
+    return parties.submitter().seal_job(job({"symbol": "ACME"}), JOB, NOW).text
 
 
-def opened(parties: Parties) -> tuple[WorkerSealing, bytes]:
+def opened(parties: Parties) -> tuple[WorkerSealing, Sent]:
     sealing, text = WorkerSealing(parties.worker()), sealed(parties)
     assert isinstance(sealing.open(work(text)), Work)
-    return sealing, digest(text)
+    return sealing, sent_of(text)
 
 
 def test_a_sealed_payload_is_opened_and_its_result_sealed(parties: Parties) -> None:
@@ -52,23 +52,23 @@ def test_a_sealed_payload_is_opened_and_its_result_sealed(parties: Parties) -> N
     assert sealing.covers(TOKEN)
     attempt_result = sealing.close(AttemptResult(TOKEN, Outcome.OK, result='"rich"'))
     assert attempt_result.outcome is Outcome.OK
-    assert parties.submitter().open_result(attempt_result.result or "", JOB, NOW, digest(text)) == '"rich"'
+    assert parties.submitter().open_result(attempt_result.result or "", JOB, NOW, sent_of(text)) == '"rich"'
     assert not sealing.covers(TOKEN)
 
 
 def test_an_error_text_is_sealed(parties: Parties) -> None:
-    sealing, of = opened(parties)
+    sealing, sent = opened(parties)
     attempt_result = sealing.close(AttemptResult(TOKEN, Outcome.ERROR, error="no price: ACME", permanent=True))
 
     assert (attempt_result.outcome, attempt_result.permanent) == (Outcome.ERROR, True)
-    assert parties.submitter().open_error(attempt_result.error or "", JOB, NOW, of) == "no price: ACME"
+    assert parties.submitter().open_error(attempt_result.error or "", JOB, NOW, sent) == "no price: ACME"
 
 
 def test_a_long_error_text_keeps_its_beginning_and_its_end(parties: Parties) -> None:
-    sealing, of = opened(parties)
+    sealing, sent = opened(parties)
     text = "first line\n" + "ü" * MAX_TEXT + "\nlast line"
     error = sealing.close(AttemptResult(TOKEN, Outcome.CRASHED, error=text[:MAX_TEXT] + "\nlast line")).error or ""
-    read = parties.submitter().open_error(error, JOB, NOW, of)
+    read = parties.submitter().open_error(error, JOB, NOW, sent)
 
     assert LONGEST_ERROR - 10 < len(error) <= LONGEST_ERROR < MAX_TEXT
     assert read.startswith("first line\nü")
@@ -81,11 +81,11 @@ def test_what_is_short_is_left_as_it_is() -> None:
 
 
 def test_a_result_that_is_too_large_sealed(parties: Parties) -> None:
-    sealing, of = opened(parties)
+    sealing, sent = opened(parties)
     attempt_result = sealing.close(AttemptResult(TOKEN, Outcome.OK, result=json.dumps("x" * 190_000)))
 
     assert (attempt_result.outcome, attempt_result.result, attempt_result.permanent) == (Outcome.ERROR, None, True)
-    read = parties.submitter().open_error(attempt_result.error or "", JOB, NOW, of)
+    read = parties.submitter().open_error(attempt_result.error or "", JOB, NOW, sent)
     assert read.startswith("the sealed result is larger than 245760 bytes: store it elsewhere")
 
 
@@ -135,10 +135,10 @@ def test_refusals_are_counted_and_logged_without_what_is_inside(
 
 
 def test_an_answer_is_sealed_with_the_keys_of_now(parties: Parties) -> None:
-    sealing, of = opened(parties)
+    sealing, sent = opened(parties)
     sealing.use(parties.worker(groups=[]))
     attempt_result = sealing.close(AttemptResult(TOKEN, Outcome.OK, result="1"))
-    assert parties.submitter().open_result(attempt_result.result or "", JOB, NOW, of) == "1"
+    assert parties.submitter().open_result(attempt_result.result or "", JOB, NOW, sent) == "1"
 
 
 def test_what_can_not_be_sealed_any_more_is_not_told(parties: Parties) -> None:

@@ -170,9 +170,10 @@ class Client:
                     (job.job_id for job in batch if job.job_id is not None), self._conversation.connections
                 )
             receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply))
-            known = [entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED]
-            self._completions.forget(known)
-            self._sealing.forget(known)
+            self._completions.forget(
+                entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED
+            )
+            self._sealing.received(receipt.entries)
             receipts.extend(receipt.entries)
             if on_receipts is not None:
                 on_receipts(receipt.entries)

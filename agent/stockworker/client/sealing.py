@@ -3,7 +3,7 @@
 # Keys and keyring are read again when their files change, so that a long-running program takes part in a rotation.
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from random import SystemRandom
@@ -16,17 +16,18 @@ from stockworker.errors import ConfigError, JobRejected, SealRefused
 from stockworker.protocol.body import fits
 from stockworker.protocol.ids import ClientId, JobId, make_job_id
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Explanation, JobView, Submission
+from stockworker.protocol.messages import Explanation, JobView, ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
-from stockworker.sealing.envelope import digest
 
 if TYPE_CHECKING:  # a client without sealing does not load the cryptography package
-    from stockworker.sealing.submitter_seal import SubmitterSeal
+    from stockworker.sealing.submitter_seal import Sent, SubmitterSeal
 
 _ENTROPY: Final = SystemRandom()
 _AT_ONCE: Final = 64
 _CHECK_FILES_S: Final = 1.0
 _MOST_REMEMBERED: Final = 100_000
+_MOST_SEALINGS: Final = 16
+_NOT_PROVEN: Final = " (not sealed, so no worker has proven it)"
 _NOT_CONFIGURED: Final = "it is sealed, and this client has no keys; its configuration has no section 'encryption'"
 
 
@@ -41,7 +42,7 @@ class ClientSealing:
     def __init__(self, name: ClientId, encryption: Encryption | None) -> None:
         self._keys = None if encryption is None else Keys(name, encryption)
         self._required = encryption is not None and encryption.required
-        self._sent: dict[JobId, bytes] = {}
+        self._sent: dict[JobId, Sent] = {}
 
     async def seal_all(self, submissions: Iterable[Submission]) -> list[Submission]:
         """Seal the payloads of all jobs before any is sent. Other tasks of the event loop run in between.
@@ -66,31 +67,49 @@ class ClientSealing:
             return job
         job_id = job.job_id or make_job_id(now, _ENTROPY)
         try:
-            text = seal.seal_job(job, job_id, now)
+            sealed = seal.seal_job(job, job_id, now)
         except (ConfigError, ValueError) as error:
             raise JobRejected(f"job {job_id} can't be sealed: {error}") from None
-        if not fits(text):
+        if not fits(sealed.text):
             raise JobRejected(
                 f"job {job_id}: the payload is too large; sealing adds a third to its size. Store the data where workers "
                 "can fetch it, and send a reference"
             )
-        self._sent[job_id] = digest(text)
+        self._remember(job_id, sealed.sent)
+        return replace(job, job_id=job_id, payload=sealed.text)
+
+    def _remember(self, job_id: JobId, sent: "Sent") -> None:
+        """Remember what was sealed: the same content as before may be answered as any of its last sealings."""
+        earlier = self._sent.pop(job_id, None)
+        if earlier is not None and earlier.mark == sent.mark and 0 < len(earlier.of) < _MOST_SEALINGS:
+            sent = replace(sent, of=earlier.of | sent.of)
+        self._sent[job_id] = sent
         while len(self._sent) > _MOST_REMEMBERED:
             del self._sent[next(iter(self._sent))]
-        return replace(job, job_id=job_id, payload=text)
 
-    def forget(self, job_ids: Iterable[JobId | None]) -> None:
-        """Forget the payloads of these jobs: the dispatcher has other ones for them, which their results answer."""
-        for job_id in job_ids:
-            if job_id is not None:
-                self._sent.pop(job_id, None)
+    def received(self, receipts: Sequence[ReceiptEntry]) -> None:
+        """Take note that the dispatcher had some jobs before.
+
+        If this process has sealed the job once, the dispatcher may have a sealing of an earlier process. So any sealing
+        of the same content will do. Another content is refused later, when the result arrives. If the dispatcher names
+        another job with the same unique key, that job must be sealed as well.
+        """
+        for entry in receipts:
+            sent = None if entry.job_id is None else self._sent.get(entry.job_id)
+            if entry.status is not ReceiptStatus.DUPLICATE or entry.job_id is None or sent is None:
+                continue
+            if entry.holder is not None:
+                del self._sent[entry.job_id]
+                self._sent.setdefault(entry.holder, replace(sent, mark=None, of=frozenset()))
+            elif len(sent.of) == 1:
+                self._sent[entry.job_id] = replace(sent, of=frozenset())
 
     # --- results and error texts --------------------------------------------------------------------------------------
 
     def open(self, ended: Completion) -> Completion:
         """Open the result or the reason of a job. For a result that is not trustworthy, set a reason instead."""
         if ended.state is not State.COMPLETED:
-            return replace(ended, reason=self.readable(ended.job_id, ended.reason))
+            return replace(ended, reason=self._reason(ended.job_id, ended.state, ended.reason))
         try:
             return replace(ended, result=self._result(ended.job_id, ended.result), reason=None)
         except (SealRefused, ConfigError) as error:
@@ -99,7 +118,7 @@ class ClientSealing:
     def open_view(self, view: JobView, *, with_result: bool = False) -> JobView:
         """Open the reason of a view and, if it was queried, the result; see `open`."""
         if not with_result or view.state is not State.COMPLETED:
-            return replace(view, reason=self.readable(view.job_id, view.reason))
+            return replace(view, reason=self._reason(view.job_id, view.state, view.reason))
         ended = self.open(Completion(view.job_id, view.state, view.result, view.reason))
         return replace(view, result=ended.result, reason=ended.reason)
 
@@ -108,9 +127,17 @@ class ClientSealing:
         job_id = explanation.job_id
         why = tuple(self.readable(job_id, sentence) or "" for sentence in explanation.why)
         attempts = tuple(
-            replace(attempt, error=self.readable(job_id, attempt.error)) for attempt in explanation.attempts
+            replace(attempt, error=self._reason(job_id, State.FAILED, attempt.error))
+            for attempt in explanation.attempts
         )
         return replace(explanation, why=why, attempts=attempts)
+
+    def _reason(self, job_id: JobId, state: State, reason: str | None) -> str | None:
+        """A reason, opened; if no worker has proven the reason of a failure, it contains that."""
+        text = self.readable(job_id, reason)
+        is_plain = reason is not None and find(reason) is None
+        is_sealed_job = self._required or job_id in self._sent
+        return f"{text}{_NOT_PROVEN}" if is_plain and is_sealed_job and state is State.FAILED else text
 
     def readable(self, job_id: JobId, text: str | None) -> str | None:
         """A reason with its sealed part opened, if it is sealed for this client. The rest of the text is not verified."""
@@ -183,6 +210,7 @@ def submitter_seal(name: ClientId, encryption: Encryption) -> "SubmitterSeal":
         keys.load(encryption.key),
         sign=encryption.sign,
         valid_for_s=encryption.valid_for_s,
+        unproven_until=encryption.accept_unproven_until,
     )
 
 

@@ -18,6 +18,7 @@ from stockworker.config.kinds import (
     PATH,
     SECRET_FILE,
     SIZE,
+    TIME,
     AnyKind,
     Each,
     Free,
@@ -403,6 +404,14 @@ class Encryption:
         duration(60, 365 * DAY_S),
         "Validity of a sealed job without `expires_at`, from its submission or its `not_before`. Workers refuse to "
         "start it afterwards.",
+    )
+    accept_unproven_until: float | None = _key(
+        None,
+        TIME,
+        "Until this time, a client that does not remember a job also accepts a result in the format of version 1. Such a "
+        "result does not prove that its worker could open the job. Set it for some days when a client is upgraded while "
+        "results of jobs in that format are still stored.",
+        shown="never",
     )
 
 

@@ -1,6 +1,6 @@
 """The format of sealed strings (docs/protocol.md, "Sealed strings"): parses untrusted text into typed values."""
 
-# ``sealed.1.<header>.<ciphertext>.<signature>``, each part base64url without padding (RFC 4648, section 5). The header
+# ``sealed.2.<header>.<ciphertext>.<signature>``, each part base64url without padding (RFC 4648, section 5). The header
 # is JSON; its bytes, as sent, are the associated data of the ciphertext. So the header is readable for broker and
 # dispatcher, and any change of it makes the ciphertext unusable.
 #
@@ -8,9 +8,12 @@
 #
 # - `id`, `type` and `group` in the header: a payload that is moved to another job, type or group is refused (`MOVED`).
 # - `until`: a payload that is replayed later is refused (`EXPIRED`).
-# - `of` in an answer: the digest of the sealed payload, so that an old result can't be attached to a new job with the
-#   same ID.
+# - `of` in an answer: the digest of the job's header, so that an old result can't be attached to a new job with the same
+#   ID.
+# - `mark` and `group` in an answer: see `proof`, which explains how an answer proves that its worker has opened the job.
 # - HPKE's `info` (`job_info`, `answer_info`): a key agreed for one sender and recipient decrypts nothing else.
+# - The version, in `info` and in what is signed: no string of one version passes for one of the other. Version 1 has no
+#   `mark`, and its `of` is the digest of the whole sealed payload. Workers answer in the version of the job.
 # - The signature, over header and ciphertext: proves the sender to a recipient who trusts its key (`trust`). Encryption
 #   alone does not: the public keys of groups are not secret.
 
@@ -32,18 +35,25 @@ KeyId = NewType("KeyId", str)
 
 GroupName = NewType("GroupName", str)
 
-VERSION: Final = "1"
+VERSION: Final = 2
+"""The version of new jobs."""
+
+UNPROVEN_VERSION: Final = 1
+"""The version whose answers prove nothing about the worker."""
+
 NONCE_BYTES: Final = 12
 TAG_BYTES: Final = 16
 SIGNATURE_BYTES: Final = 64
 ENCAPSULATION_BYTES: Final = 32
 DIGEST_BYTES: Final = 16
+MARK_BYTES: Final = 16
 LATEST_EXPIRY: Final = int(LATEST_TIME)
 
 _PARTS: Final = 5
 _LONGEST_HEADER: Final = 2048
 _KEY_ID_DIGITS: Final = 16
 _HEX: Final = frozenset("0123456789abcdef")
+_VERSIONS: Final = {str(version): version for version in (UNPROVEN_VERSION, VERSION)}
 
 
 class Refusal(StrEnum):
@@ -54,6 +64,7 @@ class Refusal(StrEnum):
     UNSIGNED = "unsigned"
     UNTRUSTED = "untrusted"
     FORGED = "forged"
+    UNPROVEN = "unproven"
     NOT_ALLOWED = "not_allowed"
     MOVED = "moved"
     EXPIRED = "expired"
@@ -126,6 +137,7 @@ class JobHeader:
     sender: Annotated[ClientId, Wire("the submitter", "from")]
     until: Annotated[int, Integer(0, LATEST_EXPIRY), Wire("latest start, in seconds since the epoch")]
     reply: Annotated[KeyId, _KEY_ID, Wire("the submitter's key that the result must be sealed to")]
+    mark: Annotated[bytes | None, _Bytes(MARK_BYTES), Wire("name of the content; see `proof`")]
     signer: Annotated[KeyId | None, _KEY_ID, Wire("the submitter's key of the signature, if there is one")]
 
 
@@ -142,7 +154,9 @@ class AnswerHeader:
     key: Annotated[KeyId, _KEY_ID, Wire("the submitter's key that the answer is sealed to")]
     enc: Annotated[bytes, _Bytes(ENCAPSULATION_BYTES), Wire("encapsulation of HPKE")]
     nonce: Annotated[bytes, _Bytes(NONCE_BYTES), Wire("nonce of AES-256-GCM")]
-    of: Annotated[bytes, _Bytes(DIGEST_BYTES), Wire("`digest` of the sealed payload of this job")]
+    of: Annotated[bytes, _Bytes(DIGEST_BYTES), Wire("`Envelope.digest` of the job")]
+    group: Annotated[GroupName | None, Wire("the group of the job")]
+    mark: Annotated[bytes | None, _Bytes(MARK_BYTES), Wire("name of the job's content")]
     signer: Annotated[KeyId | None, _KEY_ID, Wire("the worker's key of the signature, if there is one")]
 
 
@@ -154,10 +168,12 @@ class Envelope(Generic[Header]):
     """A parsed sealed string. Nothing in it is verified yet.
 
     Attributes:
+        version: 1 or 2.
         associated: the bytes of the header, as sent.
         signature: empty without a signature.
     """
 
+    version: int
     header: Header
     associated: bytes
     ciphertext: bytes
@@ -166,31 +182,38 @@ class Envelope(Generic[Header]):
     @property
     def signed(self) -> bytes:
         """The bytes that the signature covers."""
-        return statement(self.associated, self.ciphertext)
+        return statement(self.version, self.associated, self.ciphertext)
 
 
-def statement(associated: bytes, ciphertext: bytes) -> bytes:
+def statement(version: int, associated: bytes, ciphertext: bytes) -> bytes:
     """The signed bytes: a prefix that no other use of the key has, the header, and a digest of the ciphertext."""
-    return b"stockworker sealed 1 signature\0" + associated + hashlib.sha256(ciphertext).digest()
+    return b"stockworker sealed %d signature\0" % version + associated + hashlib.sha256(ciphertext).digest()
 
 
-def job_info(group: GroupName, key: KeyId, sender: ClientId) -> bytes:
+def job_info(version: int, group: GroupName, key: KeyId, sender: ClientId) -> bytes:
     """HPKE's `info` for a payload. A key agreed for one group and sender has no other use."""
-    return _info("job", group, key, sender)
+    return _info(version, "job", group, key, sender)
 
 
-def answer_info(to: ClientId, key: KeyId, sender: WorkerId) -> bytes:
+def answer_info(version: int, to: ClientId, key: KeyId, sender: WorkerId) -> bytes:
     """HPKE's `info` for a result or error text."""
-    return _info("answer", to, key, sender)
+    return _info(version, "answer", to, key, sender)
 
 
-def _info(*words: str) -> bytes:
-    return "\0".join(("stockworker sealed 1", *words)).encode()
+def _info(version: int, *words: str) -> bytes:
+    return "\0".join((f"stockworker sealed {version}", *words)).encode()
 
 
-def digest(sealed: str) -> bytes:
-    """The digest by which an answer names its payload: 16 bytes of SHA-256 of the sealed string."""
-    return hashlib.sha256(sealed.encode()).digest()[:DIGEST_BYTES]
+def digest(version: int, associated: bytes, sealed: str = "") -> bytes:
+    """The digest by which an answer names its job: the first 16 bytes of SHA-256.
+
+    Args:
+        version: that of the job.
+        associated: the header of the job.
+        sealed: the whole sealed string of the job, which version 1 needs.
+    """
+    content = sealed.encode() if version == UNPROVEN_VERSION else associated
+    return hashlib.sha256(content).digest()[:DIGEST_BYTES]
 
 
 # --- writing ----------------------------------------------------------------------------------------------------------
@@ -202,10 +225,10 @@ def encode_header(header: JobHeader | AnswerHeader) -> bytes:
     return json.dumps(fields, separators=(",", ":")).encode()
 
 
-def join(associated: bytes, ciphertext: bytes, signature: bytes) -> str:
+def join(version: int, associated: bytes, ciphertext: bytes, signature: bytes) -> str:
     """Build a sealed string."""
     parts = map(encode_bytes, (associated, ciphertext, signature))
-    return f"{PREFIX}{VERSION}.{'.'.join(parts)}"
+    return f"{PREFIX}{version}.{'.'.join(parts)}"
 
 
 def encode_bytes(content: bytes) -> str:
@@ -239,19 +262,30 @@ def _read(text: str, of: type[Header]) -> Envelope[Header]:
         parts = text.split(".", _PARTS)
         if len(parts) != _PARTS or f"{parts[0]}." != PREFIX:
             raise FieldError("it does not have the five parts of a sealed string")
-        if parts[1] != VERSION:
-            raise FieldError(f"version {parts[1][:20]!r} is not supported, only version {VERSION}")
+        version = _VERSIONS.get(parts[1])
+        if version is None:
+            raise FieldError(f"version {parts[1][:20]!r} is not supported, only {' and '.join(_VERSIONS)}")
         associated, ciphertext, signature = map(_decode_bytes, parts[2:])
         if len(associated) > _LONGEST_HEADER:
             raise FieldError(f"its header has more than {_LONGEST_HEADER} bytes")
         if len(ciphertext) < TAG_BYTES:
             raise FieldError("its ciphertext is too short")
         header = plan_of(of).read(parse_json(associated.decode()))
+        _check_fields(version, header)
         if len(signature) != (0 if header.signer is None else SIGNATURE_BYTES):
             raise FieldError("its signature has the wrong length")
     except ValueError as error:  # UnicodeDecodeError is one
         raise SealRefused(Refusal.DAMAGED, f"damaged: {error}") from None
-    return Envelope(header, associated, ciphertext, signature)
+    return Envelope(version, header, associated, ciphertext, signature)
+
+
+def _check_fields(version: int, header: JobHeader | AnswerHeader) -> None:
+    """Check that a header has the fields of its version: all of them, and none of another version."""
+    has_fields = [header.mark is not None]
+    if isinstance(header, AnswerHeader):
+        has_fields.append(header.group is not None)
+    if has_fields != [version != UNPROVEN_VERSION] * len(has_fields):
+        raise FieldError(f"its header does not have the fields of version {version}")
 
 
 def _decode_bytes(text: str) -> bytes:

@@ -15,9 +15,10 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.sealing import hpke
-from stockworker.sealing.envelope import NONCE_BYTES, KeyId, Refusal
+from stockworker.sealing.envelope import NONCE_BYTES, AnswerHeader, Envelope, JobHeader, KeyId, Refusal
 from stockworker.sealing.keyring import key_id
 from stockworker.sealing.keys import OpeningKey
+from stockworker.sealing.proof import answer_key
 
 LONGEST_SESSION_S: Final = 3600.0
 MOST_MESSAGES: Final = 1 << 20
@@ -28,25 +29,40 @@ _MOST_SESSIONS: Final = 256
 _MOST_RECEIVED: Final = 1024
 
 
+class AgreedKey:
+    """A key that both sides have agreed on, with the cipher for everything but answers with a token."""
+
+    __slots__ = ("_cipher", "_key")
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key
+        self._cipher = AESGCM(key)
+
+    def cipher(self, token: bytes | None) -> AESGCM:
+        """The cipher of a message; of an answer, with the token of its job."""
+        return self._cipher if token is None else AESGCM(answer_key(token, self._key))
+
+
 @dataclass(slots=True)
 class Session:
     """One agreement with one recipient.
 
     Attributes:
         enc: encapsulation, from which the recipient derives the key.
+        key: the agreed key.
         began: start, in seconds on the clock of `Sessions.to`.
         left: number of messages that it may still seal.
     """
 
     enc: bytes
     began: float
-    cipher: AESGCM = field(repr=False)
+    key: AgreedKey = field(repr=False)
     left: int = MOST_MESSAGES
 
-    def seal(self, nonce: bytes, plain: bytes, associated: bytes) -> bytes:
-        """Encrypt one message."""
+    def seal(self, nonce: bytes, plain: bytes, associated: bytes, token: bytes | None = None) -> bytes:
+        """Encrypt one message; an answer with the token of its job."""
         self.left -= 1
-        return self.cipher.encrypt(nonce, plain, associated)
+        return self.key.cipher(token).encrypt(nonce, plain, associated)
 
 
 class Sessions:
@@ -73,7 +89,7 @@ class Sessions:
                 enc, key = hpke.agree(public, info)
             except ValueError:  # a point of small order: RFC 9180, section 7.1.4
                 raise ConfigError(f"keyring: key {key_id(public)} is not usable for sealing; replace it") from None
-            session = self._sessions[name] = Session(enc, now, AESGCM(key))
+            session = self._sessions[name] = Session(enc, now, AgreedKey(key))
         self._sessions.move_to_end(name)
         if len(self._sessions) > _MOST_SESSIONS:
             self._sessions.popitem(last=False)
@@ -84,32 +100,46 @@ class Received:
     """The agreed keys of a recipient; a cache of the most recently used ones."""
 
     def __init__(self) -> None:
-        self._ciphers: OrderedDict[tuple[KeyId, bytes, bytes], AESGCM] = OrderedDict()
+        self._keys: OrderedDict[tuple[KeyId, bytes, bytes], AgreedKey] = OrderedDict()
 
-    def open(self, key: OpeningKey, enc: bytes, info: bytes, nonce: bytes, sealed: tuple[bytes, bytes]) -> str:
+    def open(
+        self, envelope: Envelope[JobHeader] | Envelope[AnswerHeader], key: OpeningKey, info: bytes, token: bytes | None
+    ) -> bytes:
         """Decrypt a message.
 
         Args:
+            envelope: the message.
             key: the key that the message is sealed to.
-            enc: encapsulation of HPKE.
             info: the purpose of the key.
-            nonce: nonce of this message.
-            sealed: ciphertext and associated data.
+            token: the token of the job, to decrypt an answer to it.
 
         Raises:
-            SealRefused: the message was sealed with another key or for another purpose, was changed, or is not text.
+            SealRefused: the message was sealed with another key or token, or for another purpose, or was changed.
         """
-        name = (key.id, enc, info)
+        header = envelope.header
+        name = (key.id, header.enc, info)
         try:
-            cipher = self._ciphers.get(name) or AESGCM(hpke.derive(key.private, enc, info))
-            plain = cipher.decrypt(nonce, *sealed).decode()
-        except (InvalidTag, ValueError):  # ValueError: the encapsulation is not a point on the curve, or not UTF-8
+            agreed = self._keys.get(name) or AgreedKey(hpke.derive(key.private, header.enc, info))
+            plain = agreed.cipher(token).decrypt(header.nonce, envelope.ciphertext, envelope.associated)
+        except (InvalidTag, ValueError):  # ValueError: the encapsulation is not a point on the curve
             raise SealRefused(Refusal.DAMAGED, "damaged: decryption failed, so it was changed in transit") from None
-        self._ciphers[name] = cipher  # only after success: forged messages must not displace keys in use
-        self._ciphers.move_to_end(name)
-        if len(self._ciphers) > _MOST_RECEIVED:
-            self._ciphers.popitem(last=False)
+        self._keys[name] = agreed  # only after success: forged messages must not displace keys in use
+        self._keys.move_to_end(name)
+        if len(self._keys) > _MOST_RECEIVED:
+            self._keys.popitem(last=False)
         return plain
+
+
+def text_of(plain: bytes) -> str:
+    """The text of a decrypted message.
+
+    Raises:
+        SealRefused: it is not UTF-8.
+    """
+    try:
+        return plain.decode()
+    except UnicodeDecodeError:
+        raise SealRefused(Refusal.DAMAGED, "damaged: its content is not UTF-8") from None
 
 
 def make_nonce() -> bytes:

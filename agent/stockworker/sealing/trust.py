@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.sealing.envelope import AnswerHeader, Envelope, JobHeader, Refusal, statement
-from stockworker.sealing.keyring import Holder, Keyring
+from stockworker.sealing.keyring import Entry, Holder, Keyring
 from stockworker.sealing.keys import OpeningKey, SigningKey
 
 Key = TypeVar("Key", SigningKey, OpeningKey)
@@ -45,9 +45,9 @@ def newest_listed(keys: Sequence[Key], keyring: Keyring, holder: Holder, name: s
     )
 
 
-def sign(key: SigningKey | None, associated: bytes, ciphertext: bytes) -> bytes:
+def sign(key: SigningKey | None, version: int, associated: bytes, ciphertext: bytes) -> bytes:
     """Sign a sealed string; without a key, the signature is empty."""
-    return b"" if key is None else key.private.sign(statement(associated, ciphertext))
+    return b"" if key is None else key.private.sign(statement(version, associated, ciphertext))
 
 
 def check_signature(
@@ -57,8 +57,11 @@ def check_signature(
     now: float,
     *,
     required: bool,
-) -> None:
+) -> Entry | None:
     """Check that a sealed string comes from the sender in its header.
+
+    Returns:
+        The sender's line in the keyring; None if there is no signature, and none is required.
 
     Raises:
         SealRefused: the signature is wrong or missing, or the keyring does not trust the sender now.
@@ -67,9 +70,10 @@ def check_signature(
     if signer is None:
         if required:
             raise SealRefused(Refusal.UNSIGNED, f"it is not signed by {holder} {sender}, but must be (encryption.sign)")
-        return
+        return None
     entry = keyring.trusted(holder, sender, signer, now)
     try:
         Ed25519PublicKey.from_public_bytes(entry.verifying or b"").verify(envelope.signature, envelope.signed)
     except (InvalidSignature, ValueError):
         raise SealRefused(Refusal.FORGED, f"its signature is not from {holder} {sender}") from None
+    return entry

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.sealing.envelope import (
+    UNPROVEN_VERSION,
     AnswerHeader,
     Envelope,
     JobHeader,
@@ -21,7 +22,8 @@ from stockworker.sealing.envelope import (
 )
 from stockworker.sealing.keyring import Holder, Keyring, key_id
 from stockworker.sealing.keys import KeyFile, SigningKey
-from stockworker.sealing.sessions import Received, Sessions, make_nonce
+from stockworker.sealing.proof import TOKEN_BYTES
+from stockworker.sealing.sessions import Received, Sessions, make_nonce, text_of
 from stockworker.sealing.trust import check_signature, newest_listed, sign
 
 
@@ -32,14 +34,18 @@ class Opened:
     Attributes:
         payload: JSON text.
         header: header of the sealed payload; the answer is bound to it.
-        of: digest by which the answer names the payload.
+        version: the version of the sealed string; the answer has the same.
+        of: digest by which the answer names the job.
         reply: X25519 public key that the answer is sealed to.
+        token: proves that the payload was opened; None in version 1.
     """
 
     payload: str = field(repr=False)
     header: JobHeader
+    version: int
     of: bytes
     reply: bytes
+    token: bytes | None = field(repr=False)
 
 
 class WorkerSeal:
@@ -108,9 +114,10 @@ class WorkerSeal:
                 f"this worker has no private key {header.key} of group {header.group}; see encryption.group_keys",
             )
         self._signer(now)  # without a signing key the result would be refused, so the job must not run
-        info = job_info(header.group, header.key, header.sender)
-        payload = self._received.open(key, header.enc, info, header.nonce, (envelope.ciphertext, envelope.associated))
-        return Opened(payload, header, digest(text), reply)
+        info = job_info(envelope.version, header.group, header.key, header.sender)
+        token, plain = _split(envelope.version, self._received.open(envelope, key, info, None))
+        of = digest(envelope.version, envelope.associated, text)
+        return Opened(text_of(plain), header, envelope.version, of, reply, token)
 
     def _check_purpose(self, header: JobHeader, job_id: JobId, job_type: JobType, now: float) -> None:
         if header.id != job_id or header.type != job_type:
@@ -153,7 +160,8 @@ class WorkerSeal:
         """
         job = opened.header
         signing = self._signer(now)
-        session = self._sessions.to(opened.reply, answer_info(job.sender, job.reply, self._name), now)
+        version = opened.version
+        session = self._sessions.to(opened.reply, answer_info(version, job.sender, job.reply, self._name), now)
         header = AnswerHeader(
             kind=kind,
             id=job.id,
@@ -165,13 +173,24 @@ class WorkerSeal:
             enc=session.enc,
             nonce=make_nonce(),
             of=opened.of,
+            group=None if version == UNPROVEN_VERSION else job.group,
+            mark=job.mark,
             signer=None if signing is None else signing.id,
         )
         associated = encode_header(header)
-        ciphertext = session.seal(header.nonce, text.encode(), associated)
-        return join(associated, ciphertext, sign(signing, associated, ciphertext))
+        ciphertext = session.seal(header.nonce, text.encode(), associated, opened.token)
+        return join(version, associated, ciphertext, sign(signing, version, associated, ciphertext))
 
     def _signer(self, now: float) -> SigningKey | None:
         if not self._sign:
             return None
         return newest_listed(self._signing, self._keyring, Holder.WORKER, self._name, now)
+
+
+def _split(version: int, plain: bytes) -> tuple[bytes | None, bytes]:
+    """The token in front of a payload, and the payload."""
+    if version == UNPROVEN_VERSION:
+        return None, plain
+    if len(plain) < TOKEN_BYTES:
+        raise SealRefused(Refusal.DAMAGED, "damaged: it has no token in front of the payload")
+    return plain[:TOKEN_BYTES], plain[TOKEN_BYTES:]
