@@ -9,6 +9,7 @@
     ├── ConnectionFailed    the broker is unreachable or refuses the connection; names cause and remedy
     │   ├── AccessDenied    the broker refuses the connection or denies an operation
     │   └── NoAnswer        the broker is connected, but no dispatcher answers
+    ├── RequestRefused      the dispatcher refused a whole request; has its reason
     ├── CertificateRefused  the fleet's authority refuses to sign a certificate; names the reason
     ├── StoreError          a store or journal file is not usable; names the file
     │   └── StoreDamaged    its content is damaged
@@ -69,6 +70,12 @@ class NoAnswer(ConnectionFailed):
     """The broker accepted a request, but no dispatcher answered in time. The request may or may not have been done."""
 
     code = "no_answer"
+
+
+class RequestRefused(StockworkerError):
+    """The dispatcher refused a whole request, because it is not a valid message there. The text has its reason."""
+
+    code = "request_refused"
 
 
 class CertificateRefused(StockworkerError):

@@ -1,5 +1,6 @@
 """`stockworker check` as each kind of participant, and with each kind of fault."""
 
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from stockworker.adapters import clock
 from stockworker.pki.certificates import Subject
+from stockworker.protocol.lifecycle import State
 from tests.harness.command import Finished, arguments, changed, run
 from tests.harness.fleet import Fleet, Service
 from tests.harness.waiting import wait_until
@@ -56,6 +58,21 @@ def test_all_is_well_for_who_submits(fleet: Fleet, identity: str, rights: str) -
         ("answers", "ok"),
     ]
     assert rights in worst(done, "ok")
+
+
+def test_a_job_of_the_name_that_marks_probes_is_not_touched(fleet: Fleet) -> None:
+    """Any client may make one: it must not lead an operator's check to cancel or retry it."""
+    name = "stockworker-check"
+
+    async def submit_and_check() -> State:
+        async with fleet.client() as client:
+            await client.submit(name, id=name)
+            assert (await asyncio.to_thread(run, fleet.config_file("operator"), "check")).status == 0
+            (job,) = await client.query([name])
+            await client.cancel(name)
+        return job.state
+
+    assert asyncio.run(submit_and_check()) is State.QUEUED
 
 
 def test_all_is_well_for_a_worker_that_runs(fleet: Fleet) -> None:

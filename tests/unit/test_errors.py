@@ -10,6 +10,7 @@ CODES = {
     "ConnectionFailed": "connection",
     "AccessDenied": "denied",
     "NoAnswer": "no_answer",
+    "RequestRefused": "request_refused",
     "CertificateRefused": "certificate",
     "StoreError": "store",
     "StoreDamaged": "damaged",

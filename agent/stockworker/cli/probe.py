@@ -1,12 +1,13 @@
 """Probes the broker for `stockworker check`: connection, identity, dispatcher, access rights."""
 
-# A probe changes nothing. The job that it submits has already expired, and all other IDs in its messages do not exist.
+# A probe changes nothing. The job that it submits has already expired, and the other IDs in its messages do not exist:
+# they are random, so that no other client can make a job of that name beforehand.
 
 import asyncio
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from random import SystemRandom
+from secrets import token_hex
 from typing import Final
 
 from stockworker.adapters import clock
@@ -19,7 +20,7 @@ from stockworker.client import make_submission
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.pki.inspection import inspect_der
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import ClientId, JobId, Token, WorkerId, make_token
+from stockworker.protocol.ids import ClientId, JobId, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
     Ack,
@@ -39,8 +40,8 @@ from stockworker.protocol.topics import Role, TopicKind
 from stockworker.terminal.findings import Finding, fail, ok, warn
 
 _PATIENCE_S: Final = 5.0
-_NONEXISTENT: Final = "stockworker-check"
-"""ID of a job, job type and worker that do not exist; the name marks them in logs."""
+_NAME: Final = "stockworker-check"
+"""The job type of a probe, and the beginning of its other IDs; it marks them in logs."""
 
 _ANSWERED: Final = frozenset({"ask", "report"})
 """The attempts that the dispatcher answers on a topic of this participant."""
@@ -48,9 +49,19 @@ _ANSWERED: Final = frozenset({"ask", "report"})
 
 @dataclass(slots=True)
 class _Received:
+    """What came back.
+
+    Attributes:
+        nonexistent: ID of a job, a lease and a worker that do not exist, and correlation of the answers.
+        presence: of the dispatcher.
+        echo: whether an answer of the dispatcher arrived.
+        refused: name of each attempt that the broker refused → reason code.
+    """
+
+    nonexistent: str
     presence: Presence | None = None
     echo: bool = False
-    refused: dict[str, int] = field(default_factory=dict)  # name of the attempt → reason code
+    refused: dict[str, int] = field(default_factory=dict)
 
     def everything(self, role: Role) -> bool:
         """Whether no further message is expected."""
@@ -64,7 +75,8 @@ class _Received:
 async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
     """Connect once, and return the findings."""
     items: asyncio.Queue[LinkItem] = asyncio.Queue()
-    client_id = f"{who.name}-check-{make_token(SystemRandom())[:8]}"
+    nonexistent = f"{_NAME}-{token_hex(16)}"
+    client_id = f"{who.name}-check-{token_hex(16)}"
     own = (
         topics.receipt(ClientId(who.name)),
         topics.of_worker(TopicKind.ACK, WorkerId(who.name)),
@@ -81,7 +93,7 @@ async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
             return [
                 ok("broker", f"{where} accepted the connection of {who.name!r}, {safety}"),
                 *_judge_certificate(link.broker_certificate),
-                *_judge(await _try(link, items, who), who),
+                *_judge(await _try(link, items, who, nonexistent), who),
             ]
         if isinstance(first, LinkDown) and not running.done():
             return [fail("broker", first.reason)]
@@ -93,10 +105,11 @@ async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
     raise AssertionError(f"an open link must end with a refusal, not with {outcome!r}")
 
 
-async def _try(link: Link, items: "asyncio.Queue[LinkItem]", who: Participant) -> _Received:
-    await link.send([replace(codec.encode(message), tag=name) for name, message in _attempts(who).items()])
+async def _try(link: Link, items: "asyncio.Queue[LinkItem]", who: Participant, nonexistent: str) -> _Received:
+    attempts = _attempts(who, nonexistent)
+    await link.send([replace(codec.encode(message), tag=name) for name, message in attempts.items()])
     await link.drain(_PATIENCE_S)
-    received = _Received()
+    received = _Received(nonexistent)
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE_S):
             while not items.empty() or not received.everything(who.role):
@@ -104,16 +117,15 @@ async def _try(link: Link, items: "asyncio.Queue[LinkItem]", who: Participant) -
     return received
 
 
-def _attempts(who: Participant) -> dict[str, Message]:
-    job_id, reply = JobId(_NONEXISTENT), Reply(ClientId(who.name), _NONEXISTENT)
+def _attempts(who: Participant, nonexistent: str) -> dict[str, Message]:
+    job_id, token, reply = JobId(nonexistent), Token(nonexistent), Reply(ClientId(who.name), nonexistent)
     match who.role:
         case Role.WORKER:
-            token = make_token(SystemRandom())
             return {"report": Report(WorkerId(who.name), (AttemptReport(token, Outcome.RELEASED, job_id=job_id),))}
         case Role.DISPATCHER:
-            return {"acknowledge": Ack(WorkerId(_NONEXISTENT), stale=(Token(_NONEXISTENT),))}
+            return {"acknowledge": Ack(WorkerId(nonexistent), stale=(token,))}
         case Role.CLIENT | Role.OPERATOR:
-            expired = make_submission(_NONEXISTENT, id=_NONEXISTENT, expires_at=1.0)
+            expired = make_submission(_NAME, id=nonexistent, expires_at=1.0)
             return {
                 "submit": Submit((expired,), reply),
                 "ask": Query((job_id,), None, with_results=False, reply=reply),
@@ -134,17 +146,27 @@ def _add(received: _Received, item: LinkItem) -> None:
                 return
             if isinstance(message, Presence):
                 received.presence = message
-            elif isinstance(message, Answer | Ack):
+            elif _is_echo(message, received.nonexistent):
                 received.echo = True
         case _:
             pass
+
+
+def _is_echo(message: Message, nonexistent: str) -> bool:
+    match message:
+        case Answer(reply=Reply(correlation=correlation)):
+            return correlation == nonexistent
+        case Ack(stale=stale, error=error):
+            return nonexistent in stale or error is not None
+        case _:
+            return False
 
 
 def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
     if who.role is not Role.DISPATCHER:
         yield _judge_presence(received.presence)
     denied = {name: code for name, code in received.refused.items() if code != NO_MATCHING_SUBSCRIBERS}
-    allowed = [name for name in _attempts(who) if name not in denied]
+    allowed = [name for name in _attempts(who, received.nonexistent) if name not in denied]
     missing = [name for name in denied if name != "retry"]
     for name in missing:
         text = f"{who.name!r} may not {name}: {reason_name(denied[name])}"

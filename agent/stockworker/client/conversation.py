@@ -2,18 +2,20 @@
 
 # Every request is sent again every two seconds until its answer arrives, and immediately when the link comes back. That
 # is safe because a repeated request changes nothing more: a submission carries the ID of its job, so the second copy is
-# a duplicate. All copies of a request have the same correlation. The first answer to it counts; later ones find no
-# question, and are ignored. So a restart of the broker or the dispatcher at any moment only delays an answer.
+# a duplicate. All copies of a request have the same correlation: random, so that no other client can answer. The first answer
+# to it counts, if it is one (`answers`); later ones find no question, and are ignored. So a restart of the broker or the
+# dispatcher at any moment only delays an answer.
 #
 # A request ends without an answer when its time is over, or when the broker refuses it for good. "No subscriber" is not
 # such a refusal: the dispatcher may be restarting. The error names the best known cause: the link is down, a dispatcher
 # is present but silent, or none is present.
 
 import asyncio
+import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from random import SystemRandom
+from secrets import token_hex
 from typing import Any, Final
 
 from stockworker.adapters import clock
@@ -21,12 +23,20 @@ from stockworker.adapters.inbox import Inbox
 from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkUp, PublishRefused
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_name
-from stockworker.errors import AccessDenied, ConnectionFailed, DecodeError, NoAnswer
+from stockworker.client.answers import FromDispatcher, judge
+from stockworker.errors import AccessDenied, ConnectionFailed, DecodeError, NoAnswer, RequestRefused
+from stockworker.logs import log_event
+from stockworker.logs.events import AnswerIgnored
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import ClientId, make_token
+from stockworker.protocol.ids import ClientId
 from stockworker.protocol.messages import Answer, Message, Notice, Presence, Progress, Receipt, Reply, Stats
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
+
+_log = logging.getLogger(__name__)
+
+_SECRET_BYTES: Final = 16
+"""Random bytes, too many to guess."""
 
 _REPEAT_S: Final = 2.0
 """How long to wait for an answer before the request is repeated."""
@@ -73,15 +83,14 @@ class Conversation:
         self._timeout_s = timeout_s
         self._receive = receive
         self._reconnected = reconnected
-        self._nonce = make_token(SystemRandom())
         self._inbox: Inbox[LinkItem] = Inbox()
         own = (topics.receipt(client_id), str(TopicKind.STATS_RESPONSE), str(TopicKind.DISPATCHER))
         self._link = Link(
-            replace(settings, client_id=f"{client_id}-{self._nonce[:8]}", subscriptions=(*own, *filters)),
+            # A client that guesses this ID can disconnect this one, so it has nothing in common with any message.
+            replace(settings, client_id=f"{client_id}-{token_hex(_SECRET_BYTES)}", subscriptions=(*own, *filters)),
             self._inbox.put,
         )
         self._questions: dict[str, _Question] = {}
-        self._asked = 0
         self._free = asyncio.Semaphore(_MOST_UNANSWERED)
         self._connected: asyncio.Future[None] | None = None
         self.connections = 0
@@ -131,12 +140,12 @@ class Conversation:
 
         Raises:
             AccessDenied: the broker does not allow this request.
+            RequestRefused: the dispatcher refuses it, because it is not a valid message there.
             NoAnswer: no dispatcher answered in time.
             ConnectionFailed: the connection was lost, and did not come back in time.
         """
         async with self._free:
-            self._asked += 1
-            correlation = f"{self._nonce}.{self._asked}"
+            correlation = token_hex(_SECRET_BYTES)
             message = make(Reply(self._client_id, correlation))
             question = _Question(message, asyncio.get_running_loop().create_future())
             self._questions[correlation] = question
@@ -234,9 +243,7 @@ class Conversation:
             return  # an invalid answer counts as none: the request is repeated
         match message:
             case Receipt(reply=reply) | Answer(reply=reply) | Stats(reply=Reply() as reply):
-                question = self._questions.get(reply.correlation or "")
-                if question is not None and not question.answer.done():
-                    question.answer.set_result(message)
+                self._answered(reply, message)
             case Presence():
                 self._presence = message
                 self._introduced.set()
@@ -244,6 +251,19 @@ class Conversation:
                 self._receive(message)
             case _:
                 pass
+
+    def _answered(self, reply: Reply, message: FromDispatcher) -> None:
+        question = self._questions.get(reply.correlation or "")
+        if question is None or question.answer.done():
+            return
+        answer = judge(question.message, message)
+        if answer is None:
+            kinds = type(message).__name__, type(question.message).__name__
+            log_event(_log, AnswerIgnored(reason=f"this {kinds[0]} does not answer the {kinds[1]} that was sent"))
+        elif isinstance(answer, RequestRefused):
+            question.answer.set_exception(answer)
+        else:
+            question.answer.set_result(answer)
 
 
 def _roles_for(topic: str) -> str:

@@ -221,6 +221,19 @@ class Fault(LogEvent):
     where: str
 
 
+# --- clients ----------------------------------------------------------------------------------------------------------
+
+
+@_event(
+    LogLevel.DEBUG,
+    "ignored an answer",
+    "Security: a message had the correlation of a request, but is of another kind or names other jobs. Only a defective "
+    "or compromised dispatcher or broker can send it. The client goes on waiting for an answer.",
+)
+class AnswerIgnored(LogEvent):
+    reason: str
+
+
 # --- the dispatcher ---------------------------------------------------------------------------------------------------
 
 
