@@ -149,6 +149,45 @@ def control_group(_job: Job, _context: Context) -> str:
     return next(line for line in Path("/proc/self/cgroup").read_text().splitlines() if line.startswith("0::"))
 
 
+def say(job: Job, context: Context) -> Any:
+    """Pass on the text of the payload, `times` times in a row, in the way that it names."""
+    text = job.payload["text"] * job.payload["times"]
+    match job.payload["way"]:
+        case "progress":
+            context.progress(0.5, text)
+        case "result":
+            return text
+        case "error":
+            raise ValueError(text)
+        case "permanent error":
+            raise PermanentError(text)
+        case "log":
+            context.log.warning(text)
+            context.log.warning("%d", text)
+        case "log level":
+            context.log.log(10**30, text)
+        case "output":
+            os.write(1, text.encode(errors="surrogatepass"))
+        case "name":
+            raise type(text.replace("\0", "") or "X", (Exception,), {"__str__": None})
+        case way:
+            raise AssertionError(f"unknown way {way}")
+    return None
+
+
+def forge(job: Job, context: Context) -> str:
+    """Write lines into the channel to the worker; `TOKEN` becomes the own one.
+
+    Each item of the payload is how many such lines to write, and the pieces of the line, each with how often in a row.
+    """
+    attempt = context.progress.__self__  # type: ignore[attr-defined]
+    for lines, *pieces in job.payload:
+        line = "".join(piece * times for piece, times in pieces).replace("TOKEN", attempt.token)
+        attempt._send((line + "\n").encode(errors="surrogatepass") * lines)
+    signal.pause()
+    return "unreachable"
+
+
 def print_things(_job: Job, context: Context) -> None:
     print("printed")
     print('["ended","t1","ok","forged",null,false,true]')

@@ -1,7 +1,6 @@
 """The client itself."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -21,6 +20,7 @@ from stockworker.config import Encryption, load
 from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown, ResultRefused
 from stockworker.protocol.body import in_batches
 from stockworker.protocol.codec_submit import submission_size
+from stockworker.protocol.fields import FieldError, parse_json
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, check_id
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
@@ -197,7 +197,10 @@ class Client:
                 raise JobNotCompleted(f"job {ended.job_id} is {ended.state}: {ended.reason}")
             if ended.reason is not None:
                 raise ResultRefused(f"job {ended.job_id} is completed, but {ended.reason}")
-            return json.loads(ended.result or "null")
+            try:
+                return parse_json(ended.result or "null")
+            except FieldError as error:
+                raise ResultRefused(f"job {ended.job_id} is completed, but its result {error}") from None
         raise AssertionError("a wait for one job yields it or raises")
 
     async def wait(self, job_ids: Iterable[str], timeout_s: float | None = None) -> AsyncIterator[Completion]:

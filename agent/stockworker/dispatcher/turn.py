@@ -54,6 +54,7 @@ from stockworker.protocol.messages import (
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.reply import own_reply, read_reply
 from stockworker.protocol.topics import Role
+from stockworker.shell.departures import departures
 from stockworker.shell.turn import Now, Send, TurnOutput
 
 Input = Packet | Event
@@ -130,13 +131,13 @@ class DispatcherTurns:
         for effect in effects:
             match effect:
                 case Send(message=message):
-                    packets.append(codec.encode(message))
+                    packets += departures(message, log)
                     if self._verbose and isinstance(message, Monitor):
                         log.extend(_moved(step) for step in message.transitions)
                 case Offer(worker_id=worker_id, jobs=jobs):
                     packets.extend(self._offer(worker_id, jobs, new, now))
                 case RunQuery(query=query, why=why):
-                    packets.append(codec.encode(answer(query, self._store, dict(why))))
+                    packets += departures(answer(query, self._store, dict(why)), log)
                 case LogEvent():
                     log.append(effect)
                 case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():

@@ -139,6 +139,18 @@ class PublishRefused(LogEvent):
     reason: str
 
 
+@_event(
+    LogLevel.ERROR,
+    "could not encode a message",
+    "A defect of stockworker: `message` holds what no message can carry. It was left out, and everything else continues. "
+    "Please report it.",
+)
+class MessageUnsendable(LogEvent):
+    message: str
+    job: str | None
+    reason: str
+
+
 @_event(LogLevel.INFO, "reloaded the configuration", "The new configuration is in force.")
 class ConfigReloaded(LogEvent):
     pass

@@ -67,6 +67,11 @@ def fits(text: str) -> bool:
     return 6 * len(text) + 2 <= MAX_CONTENT or content_size(text) <= MAX_CONTENT
 
 
+def sendable(text: str, longest: int = MAX_TEXT) -> str:
+    """A text of others as a message can carry it: at most `longest` characters, and `?` for what UTF-8 can't hold."""
+    return text[:longest].encode(errors="replace").decode()
+
+
 def in_batches(items: Iterable[T], size_of: Callable[[T], int]) -> Iterator[tuple[T, ...]]:
     """Split `items` into lists that fit into one message each: `MAX_LIST` entries within `MAX_BODY` bytes.
 

@@ -28,11 +28,12 @@ from stockworker.adapters.process import Process
 from stockworker.handlers.spec import CommandHandler, Limits
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT
+from stockworker.protocol.fields import FieldError
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
 from stockworker.worker.outcome import describe, find_shortage, judge_command, judge_death, too_large
-from stockworker.worker.output import Lines
+from stockworker.worker.output import Lines, Throttle
 from stockworker.worker.work import HandlerLogged, Progressed, Work
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -40,6 +41,12 @@ _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 
 _START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from stockworker.worker.runner import main; main()"
 """`-I` ignores PYTHONPATH and the current folder, so the child gets the location of this package."""
+
+# `runner` limits both in its process already, where a handler can prevent it. These limits leave room for a worker that
+# was busy, and receives the frames of some seconds together.
+_PROGRESS_BURST: Final = 20
+_PROGRESS_PER_S: Final = 2.0
+_RECORDS_BURST: Final = 400
 
 _PACKAGE_PARENT: Final = str(Path(stockworker.__file__).resolve().parents[1])
 
@@ -94,12 +101,13 @@ class PythonChild:
         self.jobs = 0
         self.reusable = True
         self._owner = owner
-        self._buffer = frames.FrameBuffer()
+        self._buffer = frames.FrameBuffer(frames.LONGEST_FRAME)
         self._ready = False
+        self._faulty = False
         self._token: Token | None = None
         self._type = JobType("")
         self._limits = Limits()
-        self._lines = Lines()
+        self._begin_output()
         self.group = None if groups is None else groups.make()
         self._process = Process(
             (sys.executable, "-I", "-X", "utf8", "-c", _START, _PACKAGE_PARENT),
@@ -125,10 +133,15 @@ class PythonChild:
         self._token = work.token
         self._type = work.type
         self._limits = limits
-        self._lines = Lines()
+        self._begin_output()
         if self.group is not None:
             self.group.limit(limits.memory_bytes, limits.processors)
         self._process.send(frames.encode_work(work))
+
+    def _begin_output(self) -> None:
+        self._lines = Lines()
+        self._progress = Throttle(_PROGRESS_BURST, _PROGRESS_PER_S)
+        self._records = Throttle(_RECORDS_BURST)
 
     def terminate(self) -> None:
         self.reusable = False  # the signal may arrive when the attempt has just ended
@@ -139,27 +152,34 @@ class PythonChild:
         self._process.kill()
 
     def _received(self, chunk: bytes) -> None:
-        try:
-            received = self._buffer.feed(chunk)
-        except ValueError:  # a handler has written to a descriptor that is not its own
-            self.kill()
-            self._end(Outcome.CRASHED, "the handler wrote into the channel between its process and the worker")
+        if self._faulty:
             return
-        for frame in received:
-            match frame:
-                case [frames.READY]:
-                    self._ready = True
-                case [frames.PROGRESS, self._token, fraction, text]:
-                    self._owner.heard(Progressed(Token(frame[1]), fraction, text))
-                case [frames.LOG, self._token, level, text]:
-                    self._owner.heard(HandlerLogged(Token(frame[1]), level, text))
-                case [frames.ENDED, self._token, *_]:
-                    self._process.read_output()
-                    result, reusable = frames.decode_result(frame)
-                    self.reusable = self.reusable and reusable and self._is_alone()
-                    self._deliver(result)
-                case _:  # from a thread that its handler has left behind
-                    pass
+        try:
+            received = [frames.decode(line) for line in self._buffer.feed(chunk)]
+        except FieldError as error:
+            # A handler has written to a descriptor that is not its own, by mistake or with intent.
+            self._faulty = True
+            self.kill()
+            fault = "the handler wrote into the channel between its process and the worker"
+            self._end(Outcome.CRASHED, describe(f"{fault}: a frame {error}"))
+            return
+        for event in received:
+            self._handle(event)
+
+    def _handle(self, event: frames.FromChild) -> None:
+        match event:
+            case frames.ChildReady():
+                self._ready = True
+            case Progressed(token=self._token) if self._progress.admit(clock.monotonic()):
+                self._owner.heard(event)
+            case HandlerLogged(token=self._token) if self._records.admit(clock.monotonic()):
+                self._owner.heard(event)
+            case frames.ChildEnded(result=result, reusable=reusable) if result.token == self._token:
+                self._process.read_output()
+                self.reusable = self.reusable and reusable and self._is_alone()
+                self._deliver(result)
+            case _:  # too many of them, or from a thread that its handler has left behind
+                pass
 
     def _is_alone(self) -> bool:
         """Whether the job has left no process behind. Killing only those would break a library that relies on them."""

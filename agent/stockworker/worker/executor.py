@@ -26,6 +26,7 @@ from stockworker.adapters.cgroup import Delegation
 from stockworker.errors import ProtocolMisuse
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
 from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.body import sendable
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
@@ -200,7 +201,9 @@ class Executor:
             self._all_gone.set_result(None)
 
     def _finish(self, result: AttemptResult) -> None:
-        self._deliver(self._sealing.close(result))
+        closed = self._sealing.close(result)
+        # An error may quote others, such as a payload or the operating system; a sealed one is short enough.
+        self._deliver(replace(closed, error=None if closed.error is None else sendable(closed.error)))
 
     # --- children ---
 

@@ -6,22 +6,64 @@
 # From the child: ``[READY]`` once, and while a job runs ``[PROGRESS, token, fraction, text]`` and ``[LOG, token, level,
 # text]``, then ``[ENDED, token, outcome, result, error, permanent, reusable]``. `reusable` is false where the child is
 # not fit for another job.
+#
+# A handler runs in the same process as `runner`, and can write into the channel. So `decode` accepts exactly what
+# `runner` sends, and the worker treats everything else as a fault of that child. What `decode` returns may be sent on.
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import HandlerSpec, PythonHandler
 from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits
+from stockworker.protocol.fields import (
+    FieldError,
+    check_choice,
+    check_flag,
+    check_identifier,
+    check_integer,
+    check_number,
+    check_text,
+    parse_json,
+)
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
-from stockworker.worker.work import Work
+from stockworker.worker.output import LONGEST_LINE
+from stockworker.worker.work import HandlerLogged, Progressed, Work
 
 READY: Final = "ready"
 PROGRESS: Final = "progress"
 LOG: Final = "log"
 ENDED: Final = "ended"
+
+HIGHEST_LEVEL: Final = 100
+"""Highest level of a log record that a child passes on; the highest of the `logging` module is 50."""
+
+LONGEST_FRAME: Final = 4 * MAX_CONTENT
+"""Most bytes of a frame from a child: escaping to ASCII makes a result up to three times as long."""
+
+_OF_CHILDREN: Final = frozenset({Outcome.OK, Outcome.ERROR, Outcome.REFUSED})
+"""How an attempt ends by a frame. The worker itself decides on all other outcomes."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildReady:
+    """The child can run jobs."""
+
+
+@dataclass(frozen=True, slots=True)
+class ChildEnded:
+    """An attempt has ended; if the child is `reusable`, it can run another one."""
+
+    result: AttemptResult
+    reusable: bool
+
+
+FromChild = ChildReady | Progressed | HandlerLogged | ChildEnded
+
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
 
@@ -74,25 +116,78 @@ def encode_result(result: AttemptResult, *, reusable: bool) -> bytes:
     return encode(ENDED, result.token, result.outcome, result.result, result.error, result.permanent, reusable)
 
 
-def decode_result(frame: Sequence[Any]) -> tuple[AttemptResult, bool]:
-    """Read the frame that ends an attempt: its result, and whether the child is reusable."""
-    _, token, outcome, result, error, permanent, reusable = frame
-    return AttemptResult(Token(token), Outcome(outcome), result, error, permanent), reusable
+def decode(line: bytes) -> FromChild:
+    """Read a frame of a child.
+
+    Raises:
+        FieldError: it is not one that `runner` sends; the text names what is wrong.
+    """
+    try:
+        frame = parse_json(line.decode())
+    except UnicodeDecodeError:
+        raise FieldError("is not UTF-8") from None
+    match frame:
+        case ["ready"]:
+            return ChildReady()
+        case ["progress", token, fraction, text]:
+            return Progressed(_token(token), check_number(fraction, 0.0, 1.0), check_text(text, MAX_TEXT))
+        case ["log", token, level, text]:
+            return HandlerLogged(_token(token), check_integer(level, 0, HIGHEST_LEVEL), check_text(text, LONGEST_LINE))
+        case ["ended", token, outcome, result, error, permanent, reusable]:
+            ended = AttemptResult(
+                _token(token),
+                check_choice(outcome, Outcome),
+                None if result is None else check_text(result),
+                None if error is None else check_text(error, MAX_TEXT),
+                check_flag(permanent),
+            )
+            return ChildEnded(_consistent(ended), check_flag(reusable))
+        case _:
+            raise FieldError("is not one of the frames that are agreed")
+
+
+def _token(value: object) -> Token:
+    return Token(check_identifier(value))
+
+
+def _consistent(ended: AttemptResult) -> AttemptResult:
+    completed = ended.outcome is Outcome.OK
+    if (
+        ended.outcome not in _OF_CHILDREN
+        or completed is (ended.result is None)
+        or completed is not (ended.error is None)
+    ):
+        raise FieldError(f"the outcome {ended.outcome} does not go with the rest")
+    if ended.result is not None and not fits(ended.result):
+        raise FieldError(f"the result is larger than {MAX_CONTENT} bytes")
+    return ended
 
 
 class FrameBuffer:
-    """Makes frames of chunks."""
+    """Makes lines of chunks: one for each frame.
 
-    __slots__ = ("_partial",)
+    Args:
+        longest: the most bytes of a line; None has no limit.
+    """
 
-    def __init__(self) -> None:
-        self._partial = b""
+    __slots__ = ("_longest", "_partial")
 
-    def feed(self, chunk: bytes) -> list[list[Any]]:
-        """Return the frames that `chunk` completes.
+    def __init__(self, longest: int | None = None) -> None:
+        self._longest = longest
+        self._partial = bytearray()
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """Return the lines that `chunk` completes.
 
         Raises:
-            ValueError: a line is not a frame.
+            FieldError: a line is too long.
         """
-        *lines, self._partial = (self._partial + chunk).split(b"\n")
-        return [json.loads(line) for line in lines]
+        first, *others = chunk.split(b"\n")
+        self._partial += first
+        lines = []
+        for other in others:
+            lines.append(bytes(self._partial))
+            self._partial = bytearray(other)
+        if self._longest is not None and max(map(len, (*lines, self._partial))) > self._longest:
+            raise FieldError(f"is longer than {self._longest} bytes")
+        return lines

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from stockworker.handlers.spec import Limits
 from stockworker.protocol.attempt import AttemptResult
-from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits
+from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits, sendable
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
@@ -16,8 +16,8 @@ DATA_ERROR = 65
 
 def describe(summary: str, detail: str = "") -> str:
     """Join an error text of at most `MAX_TEXT` characters: the beginning of the summary, the end of the detail."""
-    summary = _printable(summary.strip())[: MAX_TEXT // 2]
-    detail = _printable(detail.strip())[-(MAX_TEXT - len(summary) - 1) :]
+    summary = sendable(summary.strip(), MAX_TEXT // 2)
+    detail = sendable(detail.strip()[-(MAX_TEXT - len(summary) - 1) :])
     return f"{summary}\n{detail}" if detail else summary
 
 
@@ -109,11 +109,6 @@ def judge_command(
         text = describe(f"exit code 0, but standard output is not a result: {problem}", beginning)
         return AttemptResult(token, Outcome.ERROR, error=text, permanent=True)
     return accept_result(token, result)
-
-
-def _printable(text: str) -> str:
-    """Replace what UTF-8 can't encode."""
-    return text.encode(errors="replace").decode()
 
 
 def _show_size(value: int) -> str:

@@ -26,7 +26,7 @@ from stockworker.handlers.api import Context, Handler, Job, Json, PermanentError
 from stockworker.handlers.discovery import load
 from stockworker.handlers.spec import Limits, PythonHandler
 from stockworker.protocol.attempt import AttemptResult
-from stockworker.protocol.body import MAX_TEXT
+from stockworker.protocol.body import sendable
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
@@ -58,7 +58,7 @@ class Channel:
         """Yield frames until the worker closes its end."""
         buffer = frames.FrameBuffer()
         while chunk := os.read(self._descriptor, _CHUNK):
-            yield from buffer.feed(chunk)
+            yield from map(json.loads, buffer.feed(chunk))
 
 
 class JobLog(logging.Handler):
@@ -78,10 +78,16 @@ class JobLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self._token is None or not self._throttle.admit(clock.monotonic()):
             return
+        level = min(max(record.levelno, 0), frames.HIGHEST_LEVEL)
         if self._throttle.refused:
             left_out, self._throttle.refused = self._throttle.refused, 0
-            self._send(frames.encode(frames.LOG, self._token, record.levelno, f"({left_out} records left out)"))
-        self._send(frames.encode(frames.LOG, self._token, record.levelno, self.format(record)[:LONGEST_LINE]))
+            self._send(frames.encode(frames.LOG, self._token, level, f"({left_out} records left out)"))
+        try:
+            text = self.format(record)
+        except Exception:  # noqa: BLE001 (arguments that do not fit the text; as every handler of `logging` does)
+            self.handleError(record)
+        else:
+            self._send(frames.encode(frames.LOG, self._token, level, sendable(text, LONGEST_LINE)))
 
 
 class RunningAttempt:
@@ -103,7 +109,7 @@ class RunningAttempt:
         if now - self._progress_at >= _PROGRESS_INTERVAL_S:
             self._progress_at = now
             fraction = min(1.0, max(0.0, float(fraction)))  # in this order NaN becomes 0
-            self._send(frames.encode(frames.PROGRESS, self.token, fraction, str(message)[:MAX_TEXT]))
+            self._send(frames.encode(frames.PROGRESS, self.token, fraction, sendable(str(message))))
 
 
 class Runner:
@@ -163,7 +169,7 @@ class Runner:
         except MemoryError:
             raise
         except PermanentError as error:
-            return AttemptResult(token, Outcome.ERROR, error=describe(str(error)), permanent=True)
+            return AttemptResult(token, Outcome.ERROR, error=describe(_text(error)), permanent=True)
         except BaseException as error:  # noqa: BLE001 (whatever a handler raises, sys.exit included, must not end the child)
             return AttemptResult(token, Outcome.ERROR, error=_describe(error))
 
@@ -220,6 +226,13 @@ def limited(limits: Limits) -> Iterator[None]:
     finally:
         for kind, pair in previous.items():
             resource.setrlimit(kind, pair)
+
+
+def _text(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 (a class of the handler's own may do anything here)
+        return f"{type(error).__name__} (its text can't be shown)"
 
 
 def _describe(error: BaseException, context: str = "") -> str:

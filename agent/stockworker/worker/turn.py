@@ -22,6 +22,7 @@ from stockworker.errors import DecodeError
 from stockworker.logs.events import LogEvent, MessageRefused
 from stockworker.protocol import codec
 from stockworker.protocol.packet import Packet
+from stockworker.shell.departures import departures
 from stockworker.shell.turn import Now, Send, TurnOutput
 from stockworker.worker.effects import Effect, Entry, Event, Leave, Start, Stop
 from stockworker.worker.machine import WorkerMachine
@@ -98,9 +99,10 @@ class WorkerTurns:
         return MessageRefused(topic=error.topic, reason=error.reason, count=self._refused)
 
 
-def _output(log: Sequence[LogEvent], effects: Sequence[Effect]) -> WorkerOutput:
+def _output(log: list[LogEvent], effects: Sequence[Effect]) -> WorkerOutput:
+    packets = [packet for effect in effects if isinstance(effect, Send) for packet in departures(effect.message, log)]
     return WorkerOutput(
-        packets=tuple(codec.encode(effect.message) for effect in effects if isinstance(effect, Send)),
+        packets=tuple(packets),
         log=(*log, *(effect for effect in effects if isinstance(effect, LogEvent))),
         orders=tuple(effect for effect in effects if isinstance(effect, Start | Stop)),
         leave=any(isinstance(effect, Leave) for effect in effects),
