@@ -11,6 +11,7 @@ ATTACKERS = (
     "the network",
     "one submitter",
     "one worker",
+    "a handler",
     "the dispatcher",
     "the broker",
     "a user of one machine",
