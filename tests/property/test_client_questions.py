@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockworker.adapters.mqtt_connection import LinkSettings
@@ -87,6 +87,7 @@ async def _ask(ask: Ask, messages: Sequence[FromDispatcher]) -> tuple[Any, int]:
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
+@settings(max_examples=30)  # for each of the questions
 @given(messages=st.lists(anything, max_size=3))
 def test_an_answer_is_about_what_was_asked(question: str, messages: list[FromDispatcher]) -> None:
     found, asked = asyncio.run(_ask(QUESTIONS[question], messages))
