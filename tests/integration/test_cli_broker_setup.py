@@ -129,7 +129,7 @@ def test_options_of_the_last_run_apply_until_others_are_given(done: Place) -> No
     assert "max_connections" not in done.config.read_text()
     assert "user anna" in (done.folder / "acl").read_text()
     wrote(done.setup("--operator", "ben"))
-    assert "user anna" not in (done.folder / "acl").read_text()
+    assert "# removed\nuser anna\n" in (done.folder / "acl").read_text()
 
 
 @pytest.mark.parametrize("name", ["conf.d/stockworker.conf", "stockworker/acl"])

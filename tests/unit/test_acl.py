@@ -4,6 +4,7 @@ import pytest
 
 from stockworker.broker.acl import acl
 from stockworker.cli import main
+from stockworker.pki.access_list import users_of
 from stockworker.terminal.exits import Exit
 
 
@@ -19,6 +20,16 @@ def test_denials_come_first_for_everybody_who_is_named() -> None:
         denied = [line for line in lines if line.startswith("topic deny ")]
         assert lines[: len(denied)] == denied
         assert all(name in line for line in denied)
+
+
+def test_a_name_without_a_role_any_longer_stays_and_is_denied_everything() -> None:
+    text = acl(clients=["alice"], removed=["bob", "alice", "bob"])
+    assert text.count("user bob") == 1
+    assert text.endswith("# removed\nuser bob\ntopic deny #\n")
+    assert users_of(text) == {"dispatcher": "dispatcher", "alice": "client", "bob": "removed"}
+    assert users_of("topic read a\n user  bob \n#\nuser carol\n# user dan\n") == {"bob": "", "carol": ""}
+    with pytest.raises(ValueError, match="not a valid ID"):
+        acl(removed=["+"])
 
 
 @pytest.mark.parametrize("name", ["a\nuser b", "a b", "", "+", "#"])

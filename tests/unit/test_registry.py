@@ -68,11 +68,13 @@ def test_what_was_replaced_counts_again_when_its_successor_is_revoked() -> None:
 
 
 def test_a_name_has_its_kind_for_as_long_as_a_certificate_says_so() -> None:
-    registry = Registry(Path(), [record("1"), record("2", "edge-2", revoked_at=NOW)])
-    assert registry.kind_of("edge-1", NOW) is CertificateKind.WORKER
-    assert registry.kind_of("edge-1", NOW + 2 * YEAR) is None
-    assert registry.kind_of("edge-2", NOW) is None
-    assert registry.kind_of("edge-3", NOW) is None
+    expired = NOW - 2 * YEAR
+    records = [record("1"), record("2", "edge-2", revoked_at=NOW), record("4", "edge-4", expired)]
+    registry = Registry(Path(), records)
+    assert registry.kind_of("edge-1") is CertificateKind.WORKER
+    assert registry.kind_of("edge-2") is None
+    assert registry.kind_of("edge-3") is None
+    assert registry.kind_of("edge-4") is CertificateKind.WORKER
 
 
 def test_the_first_revocation_counts() -> None:

@@ -1,7 +1,7 @@
 """The access control list of the broker, generated from `topics.TOPICS`: who may publish and read which topic."""
 
 # The user name of a client is the common name of its certificate, so no client can use a name without its private key.
-# Mosquitto's rules for this file (``man mosquitto.conf``, ``acl_file``) have three consequences. Contract tests check
+# Mosquitto's rules for this file (``man mosquitto.conf``, ``acl_file``) have four consequences. Contract tests check
 # each:
 #
 # - Workers get their rights from ``pattern`` lines, in which ``%u`` is their own ID. So a new worker needs a
@@ -12,23 +12,27 @@
 #   be a client's and a worker's, and an authority must not issue a worker's certificate for a listed name. A pattern
 #   without ``%u`` allows all users the same: to read the dispatcher's presence and, with `legacy_workers`, to publish
 #   on the parent topics (clients and operators are denied these).
+# - A listed user that is not listed any longer would have the rights of a worker, although its certificate is still
+#   valid. So its name stays in the file, and is denied everything.
 # - SUBSCRIBE always succeeds. Messages that a client may not read are silently not delivered.
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 from typing import Final
 
-from stockworker.protocol.ids import check_id
+from stockworker.pki.access_list import REMOVED
+from stockworker.protocol.ids import DEFAULT_DISPATCHER, check_id
 from stockworker.protocol.topics import LEGACY_PARENTS, OWN_LEVEL, TOPICS, Role, Topic
 
 _HEADER: Final = """\
 # Access control list: who may publish and read which topic. Generated from stockworker's table of topics. Do not edit
 # it: replace it with the output of this command, and reload Mosquitto (systemctl reload mosquitto):
 #
-#   stockworker acl --client NAME --operator NAME
+#   stockworker acl --client NAME --operator NAME --in-force FILE
 #
 # NAME is the common name of a client's certificate; both options may be repeated. Workers are not listed: every other
-# certificate of the fleet's authority belongs to a worker, and %u is its ID. At start, Mosquitto warns about patterns
+# certificate of the fleet's authority belongs to a worker, and %u is its ID. FILE is this file: names in it that are not
+# listed any longer stay, without any rights. At start, Mosquitto warns about patterns
 # without %u or %c; the ones in this file are intended.
 """
 _BROKER_STATE: Final = "$SYS/#"
@@ -37,11 +41,12 @@ _ANY: Final = "+"
 
 
 def acl(
-    dispatchers: Sequence[str] = ("dispatcher",),
+    dispatchers: Sequence[str] = (DEFAULT_DISPATCHER,),
     operators: Sequence[str] = (),
     clients: Sequence[str] = (),
     bridges: Mapping[str, Sequence[str]] = MappingProxyType({}),
     *,
+    removed: Iterable[str] = (),
     legacy_workers: bool = False,
 ) -> str:
     """Generate the text of Mosquitto's ``acl_file``.
@@ -52,6 +57,7 @@ def acl(
         clients: user names of clients that submit jobs and wait for them.
         bridges: user names of site brokers that forward to this broker, each with the IDs of its workers and clients.
             No IDs means all, because this broker can't verify senders behind a bridge.
+        removed: user names that were listed before, or may have been. Those that have a role now are ignored.
         legacy_workers: let workers publish ``workers/register`` and similar topics without their ID as last level. The
             broker can't verify the sender there: every worker can impersonate every other one.
 
@@ -74,6 +80,8 @@ def acl(
     for name, ids in bridges.items():
         rights = _bridge_rights(name, [check_id(each) for each in ids] or [_ANY], legacy=legacy_workers)
         blocks.append(_block(f"# bridge\nuser {name}", "topic", rights))
+    former = sorted({check_id(name) for name in removed} - {*names})
+    blocks += [_block(f"# {REMOVED}\nuser {name}", "topic", iter([("deny", "#")])) for name in former]
     return "\n".join(blocks)
 
 

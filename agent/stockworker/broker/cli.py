@@ -1,12 +1,15 @@
 """``stockworker acl``, ``stockworker broker config`` and ``stockworker broker setup``."""
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
 from stockworker.broker.configuration import Bridge, Files
 from stockworker.broker.options import access_list, add_names, add_place, bridge_of, configuration
 from stockworker.broker.setup import set_up
+from stockworker.errors import ConfigError
+from stockworker.pki.access_list import users_of
 from stockworker.pki.cli import add_authority
 from stockworker.pki.registry import CertificateKind
 from stockworker.terminal.exits import Exit
@@ -16,9 +19,16 @@ def acl(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker acl``."""
     parser.description = (
         "Print the access control list for Mosquitto's acl_file. NAME is the common name of a certificate. Workers are "
-        "not listed: every other certificate of the fleet's authority belongs to a worker."
+        "not listed: every other certificate of the fleet's authority belongs to a worker. So pass the current list with "
+        "--in-force: a name that is only taken off would have the rights of a worker. Also revoke its certificate."
     )
     add_names(parser)
+    parser.add_argument(
+        "--in-force",
+        type=Path,
+        metavar="FILE",
+        help="current access control list: names in it that are not listed now get no rights, as with --removed",
+    )
     parser.set_defaults(run=_print_acl)
 
 
@@ -85,8 +95,19 @@ def _print_acl(arguments: argparse.Namespace) -> int:
         kind: getattr(arguments, kind) or ()
         for kind in (CertificateKind.DISPATCHER, CertificateKind.OPERATOR, CertificateKind.CLIENT)
     }
-    print(access_list(names, arguments.bridge or (), legacy_workers=arguments.legacy_workers), end="")
+    removed = [*(arguments.removed or ()), *_users_in(arguments.in_force)]
+    text = access_list(names, arguments.bridge or (), removed=removed, legacy_workers=arguments.legacy_workers)
+    print(text, end="")
     return Exit.OK
+
+
+def _users_in(file: Path | None) -> Iterable[str]:
+    if file is None:
+        return ()
+    try:
+        return users_of(file.read_text(encoding="utf-8", errors="replace"))
+    except OSError as error:
+        raise ConfigError(f"{file}: can't read the access control list: {error.strerror}") from error
 
 
 def _print_config(arguments: argparse.Namespace) -> int:

@@ -9,6 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
+from stockworker.pki import access_list
 from stockworker.protocol.body import MAX_PACKET
 from stockworker.protocol.ids import check_id
 from stockworker.protocol.topics import TOPICS, Role, Topic
@@ -56,7 +57,7 @@ class Files:
     With `passwords`, clients authenticate with the passwords in that file; without, with their certificates.
     """
 
-    acl: str = "/etc/mosquitto/stockworker/acl"
+    acl: str = access_list.FILE
     ca: str = "/etc/mosquitto/stockworker/ca.crt"
     cert: str = "/etc/mosquitto/stockworker/broker.crt"
     key: str = "/etc/mosquitto/stockworker/broker.key"

@@ -1,13 +1,13 @@
 """The options that describe a broker, and the access control list and configuration that follow from them."""
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from random import SystemRandom
 
 from stockworker.broker import acl as access_rules
 from stockworker.broker.configuration import LOOPBACK, PLAIN_PORT, TLS_PORT, Bridge, Files, Profile, broker_config
 from stockworker.pki.registry import CertificateKind
-from stockworker.protocol.ids import make_token
+from stockworker.protocol.ids import DEFAULT_DISPATCHER, make_token
 from stockworker.terminal.arguments import identifier, whole_number
 from stockworker.terminal.exits import UsageError
 
@@ -43,6 +43,13 @@ def add_names(parser: argparse.ArgumentParser) -> None:
         "all IDs, because this broker can't verify senders behind a bridge); may be repeated",
     )
     parser.add_argument(
+        "--removed",
+        action="append",
+        metavar="NAME",
+        help="user name that was listed before: it gets no rights, while a name that is not listed has the rights of a "
+        "worker; may be repeated",
+    )
+    parser.add_argument(
         "--legacy-workers",
         action="store_true",
         help="let workers publish workers/register and similar topics without their ID; every worker can then "
@@ -59,6 +66,7 @@ def access_list(
     names: Mapping[CertificateKind, Sequence[str]],
     bridges: Sequence[tuple[str, Sequence[str]]],
     *,
+    removed: Iterable[str] = (),
     legacy_workers: bool,
 ) -> str:
     """Generate the access control list.
@@ -70,10 +78,11 @@ def access_list(
         raise UsageError("--bridge: a name is given more than once; list all of its IDs in one --bridge")
     try:
         return access_rules.acl(
-            names.get(CertificateKind.DISPATCHER) or ("dispatcher",),
+            names.get(CertificateKind.DISPATCHER) or (DEFAULT_DISPATCHER,),
             names.get(CertificateKind.OPERATOR, ()),
             names.get(CertificateKind.CLIENT, ()),
             dict(bridges),
+            removed=removed,
             legacy_workers=legacy_workers,
         )
     except ValueError as error:

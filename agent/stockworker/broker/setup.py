@@ -8,7 +8,7 @@
 import argparse
 import difflib
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import Any, Final
@@ -23,10 +23,11 @@ from stockworker.broker.identity import CA, CERTIFICATE, CRL, KEY
 from stockworker.broker.options import access_list, bridge_of, configuration, listener_of, profile_of
 from stockworker.broker.trial import has_changed, needs_restart, option
 from stockworker.errors import ConfigError
+from stockworker.pki.access_list import users_of
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.cli import authority_folder
 from stockworker.pki.inspection import inspect_pem, revocations_until
-from stockworker.pki.registry import EXPIRES_SOON, CertificateKind
+from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, Registry
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note
 
@@ -193,17 +194,40 @@ def _check_authority(wanted: Mapping[str, bytes], *, needs_list: bool) -> None:
 
 def _access_list(arguments: argparse.Namespace, machine: BrokerHost, authority: AuthorityFolder) -> bytes:
     """The access control list: all given names and holders of certificates; without any, the existing list."""
-    known = authority.registry().records if authority.issued(machine.read(FOLDER / CA)) else []
+    registry = authority.registry() if authority.issued(machine.read(FOLDER / CA)) else Registry(authority.folder)
+    now = clock.utc_now()
     names = {}
     for kind in _KINDS:
-        certified = (record.name for record in known if record.kind is kind and record.revoked_at is None)
+        certified = (record.name for record in registry.records if record.kind is kind and record.is_valid(now))
         names[kind] = tuple(dict.fromkeys((*certified, *(getattr(arguments, kind) or ()))))
     existing = machine.read(_ACL)
-    others = arguments.bridge or arguments.legacy_workers
-    if existing is not None and not known and not others and not any(names.values()):
+    others = arguments.bridge or arguments.legacy_workers or arguments.removed
+    if existing is not None and not registry.records and not others and not any(names.values()):
         return existing
     bridges = [(name, ids) for name, ids in arguments.bridge or ()]
-    return finished(access_list(names, bridges, legacy_workers=arguments.legacy_workers)).encode()
+    _check_kinds(registry, {**names, CertificateKind.BRIDGE: [name for name, _ in bridges]})
+    removed = {*(arguments.removed or ()), *_former_users((existing or b"").decode(errors="replace"), registry)}
+    text = access_list(names, bridges, removed=removed, legacy_workers=arguments.legacy_workers)
+    return finished(text).encode()
+
+
+def _check_kinds(registry: Registry, names: Mapping[CertificateKind, Sequence[str]]) -> None:
+    """Check that no given name would give the holder of a certificate the rights of another kind."""
+    for kind, listed in names.items():
+        for name in listed:
+            held = registry.kind_of(name)
+            if held not in (None, kind):
+                raise ConfigError(
+                    f"{kind} {name}: this name has a certificate of kind {held}, whose holder would get the rights of "
+                    f"kind {kind}. Use another name, or revoke that certificate: stockworker pki revoke {name}"
+                )
+
+
+def _former_users(in_force: str, registry: Registry) -> set[str]:
+    """The names that are or were users of a role: without an entry they would have the rights of a worker."""
+    others = {CertificateKind.WORKER, CertificateKind.BROKER}
+    certified = (record.name for record in registry.records if record.kind not in others)
+    return {name for name in (*users_of(in_force), *certified) if registry.kind_of(name) not in others}
 
 
 def _with_certificate(plan: _Plan, authority: AuthorityFolder) -> _Plan:

@@ -35,7 +35,7 @@ from stockworker.config.kinds import (
 )
 from stockworker.config.secrets import read_secret, read_settings
 from stockworker.errors import ConfigError
-from stockworker.protocol.ids import ClientId, JobType, Tag, WorkerId
+from stockworker.protocol.ids import DEFAULT_DISPATCHER, ClientId, JobType, Tag, WorkerId
 from stockworker.protocol.job import JobOptions
 from stockworker.protocol.wire import plan_of
 
@@ -314,7 +314,7 @@ class TypePolicy:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatcherConfig:
-    id: ClientId = _key(ClientId("dispatcher"), ID, "ID of the dispatcher at the broker.")
+    id: ClientId = _key(DEFAULT_DISPATCHER, ID, "ID of the dispatcher at the broker.")
     store: Path = _key(
         Path("/var/lib/stockworker/dispatcher/jobs.sqlite3"), PATH, "The job store. Its disk must keep synced data."
     )

@@ -1,6 +1,7 @@
 """Advice printed after a `pki` command: the steps that remain to be done on other machines."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -35,7 +36,7 @@ def after_issue(issued: Issued, authority: AuthorityFolder) -> tuple[str, ...]:
     if kind in _NAMED_IN_ACL:
         steps.append(
             "then on the broker's machine: stockworker broker setup. If this authority is on another machine, add "
-            f"{named(authority.registry().records)}, and the --bridge options of the broker"
+            f"{named(authority.registry().records, issued.record.issued_at)}, and the --bridge options of the broker"
         )
     return tuple(steps)
 
@@ -52,6 +53,8 @@ def after_renewal(previous: CertificateRecord, issued: Issued) -> tuple[str, ...
     steps = [f"copy to its machine, replacing the previous files: {files}"]
     if unit is not None:
         steps.append(f"then on that machine: systemctl {'reload' if issued.key is None else 'restart'} {unit}")
+    if previous.kind in _NAMED_IN_ACL and not previous.is_valid(issued.record.issued_at):
+        steps.append("then on the broker's machine: stockworker broker setup; it removed the name after its expiry")
     overlap = f"the previous certificate stays valid until {previous.until:%Y-%m-%d}"
     return (*steps, f"{overlap}; if its key was stolen: stockworker pki revoke {previous.serial}")
 
@@ -83,12 +86,10 @@ def after_revocation(revoked: Sequence[CertificateRecord], crl: Path) -> tuple[s
     return tuple(steps)
 
 
-def named(records: Iterable[CertificateRecord]) -> str:
+def named(records: Iterable[CertificateRecord], now: datetime) -> str:
     """The options of `broker setup` for all certificates whose names must be in the access control list."""
     known = {
-        (record.kind, record.name): None
-        for record in records
-        if record.revoked_at is None and record.kind in _NAMED_IN_ACL
+        (record.kind, record.name): None for record in records if record.is_valid(now) and record.kind in _NAMED_IN_ACL
     }
     return " ".join(
         f"--{kind} {name}" for kind, name in sorted(known, key=lambda each: (_NAMED_IN_ACL.index(each[0]), each))

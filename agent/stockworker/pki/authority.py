@@ -13,11 +13,12 @@
 # from reading the registry to writing it. A revocation list is numbered, so the previous one is read as well.
 
 import fcntl
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from cryptography import x509
@@ -25,6 +26,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from stockworker.adapters.files import PUBLIC, make_folder, open_folder, replace_file
 from stockworker.errors import CertificateRefused, ConfigError
+from stockworker.pki.access_list import REMOVED
 from stockworker.pki.certificates import (
     AUTHORITY_LIFETIME,
     LEAF_LIFETIME,
@@ -42,11 +44,13 @@ from stockworker.pki.certificates import (
 )
 from stockworker.pki.inspection import inspect
 from stockworker.pki.registry import CertificateKind, CertificateRecord, Registry
+from stockworker.protocol.ids import DEFAULT_DISPATCHER
 
 _CRL: Final = "crl.pem"
 _REGISTRY: Final = "issued.jsonl"
 _CERTIFICATES: Final = "issued"
 _PRIVATE_FOLDER: Final = 0o700
+_ONE_KIND: Final = "A name has only one kind, because the broker derives rights from the name."
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +69,20 @@ class AuthorityFolder:
         folder: the folder described above.
         now: the current time, with its time zone.
         passphrase: called only when an encrypted key is needed.
+        users: the names in the broker's access control list, with their roles, as far as it is known here.
     """
 
-    def __init__(self, folder: Path, now: datetime, passphrase: Passphrase | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        now: datetime,
+        passphrase: Passphrase | None = None,
+        users: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
         self.folder = folder
         self._now = now
         self._passphrase = passphrase
+        self._users = users
 
     @property
     def crl_file(self) -> Path:
@@ -139,7 +151,7 @@ class AuthorityFolder:
         """
         with self._locked() as (authority, registry):
             self._check_kind(registry, kind, subject.name)
-            if registry.kind_of(subject.name, self._now) is not None:
+            if registry.kind_of(subject.name) is not None:
                 raise CertificateRefused(
                     f"{subject.name!r} has a certificate; renew it with 'stockworker pki renew {subject.name}'"
                 )
@@ -234,11 +246,26 @@ class AuthorityFolder:
             yield Authority.load(self.folder, self._passphrase), Registry.load(registry_file)
 
     def _check_kind(self, registry: Registry, kind: CertificateKind, name: str) -> None:
-        known = registry.kind_of(name, self._now)
+        known = registry.kind_of(name)
         if known not in (None, kind):
             raise CertificateRefused(
-                f"{name!r} already has a certificate of kind {known}. A name has only one kind, because the broker "
-                "derives rights from the name. Choose another name, or revoke that certificate first"
+                f"{name!r} already has a certificate of kind {known}. {_ONE_KIND} Choose another name, or revoke that "
+                "certificate first"
+            )
+        if known == kind or kind is CertificateKind.BROKER:  # a broker's certificate gives no rights at a broker
+            return
+        if name == DEFAULT_DISPATCHER and kind is not CertificateKind.DISPATCHER:
+            raise CertificateRefused(
+                f"{name!r} is the default name of the dispatcher, so an access control list may give this name all "
+                f"rights. Choose another name, or the kind {CertificateKind.DISPATCHER}"
+            )
+        role = self._users.get(name)
+        if role is None or (role == REMOVED and registry.named(name)):  # all its certificates are revoked
+            return
+        if kind is CertificateKind.WORKER if role in {"", REMOVED} else role != kind:
+            raise CertificateRefused(
+                f"{name!r} is in the broker's access control list ({role or 'user'}). {_ONE_KIND} Choose another name. "
+                "If all certificates of this name are revoked, run 'stockworker broker setup' first: it removes its rights"
             )
 
     def _enter(

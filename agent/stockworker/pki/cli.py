@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters import clock
-from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
+from stockworker.adapters.files import PUBLIC, SECRET, make_folder, read_file, replace_file
 from stockworker.errors import ConfigError
+from stockworker.pki import access_list
+from stockworker.pki.access_list import users_of
 from stockworker.pki.advice import after_issue, after_renewal, after_request, after_revocation, after_start
 from stockworker.pki.authority import AuthorityFolder, Issued
 from stockworker.pki.certificates import (
@@ -217,8 +219,16 @@ def _subject(arguments: argparse.Namespace) -> tuple[CertificateKind, Subject]:
 def authority_folder(arguments: argparse.Namespace) -> AuthorityFolder:
     """The folder that the options of `add_authority` name; it need not contain an authority."""
     return AuthorityFolder(
-        arguments.ca, _now(), lambda: _passphrase(arguments, f"Passphrase of {arguments.ca / 'ca.key'}: ")
+        arguments.ca, _now(), lambda: _passphrase(arguments, f"Passphrase of {arguments.ca / 'ca.key'}: "), _users()
     )
+
+
+def _users() -> dict[str, str]:
+    """The users of the broker on this machine; none if there is no broker, or this user may not read its files."""
+    try:
+        return users_of((read_file(Path(access_list.FILE)) or b"").decode(errors="replace"))
+    except OSError:
+        return {}
 
 
 def _passphrase(arguments: argparse.Namespace, prompt: str) -> bytes:

@@ -99,9 +99,12 @@ class Registry:
         """The records of one name."""
         return [record for record in self.records if record.name == name]
 
-    def kind_of(self, name: str, now: datetime) -> CertificateKind | None:
-        """The kind of the valid certificates of this name; None if it has none."""
-        return next((record.kind for record in self.named(name) if record.is_valid(now)), None)
+    def kind_of(self, name: str) -> CertificateKind | None:
+        """The kind of a name; None if it has no certificate, or all of them are revoked.
+
+        An expired certificate holds its kind: it may be renewed, and names in access control lists do not expire.
+        """
+        return next((record.kind for record in self.named(name) if record.revoked_at is None), None)
 
     def revoke(self, serials: Iterable[str], now: datetime) -> None:
         """Mark certificates as revoked."""

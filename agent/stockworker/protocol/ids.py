@@ -21,6 +21,9 @@ UniqueKey = NewType("UniqueKey", str)
 Token = NewType("Token", str)
 """Fencing token of a lease: a report counts only under the token of the job's newest lease."""
 
+DEFAULT_DISPATCHER: Final = ClientId("dispatcher")
+"""The ID of the dispatcher, and its user name at the broker, unless others are configured."""
+
 ID_GRAMMAR: Final = "[A-Za-z0-9._-]{1,64}"
 MATCHES_ID: Final = re.compile(ID_GRAMMAR).fullmatch
 MATCHES_JOB_ID: Final = re.compile(f"(?:(?:{ID_GRAMMAR})?:)?{ID_GRAMMAR}").fullmatch
