@@ -83,6 +83,7 @@ def a_job(
         backoff_max_s=600.0,
         max_crashes=3,
         tags=frozenset(tags),
+        payload_digest=b"\0\xff" * 8,
     )
     return JobRecord(spec, sequence, state, submitted_at=0.0, ready_at=ready_at)
 
@@ -237,10 +238,11 @@ def submit(
     of_type: JobType = BACKTEST,
     priority: Priority = Priority.NORMAL,
     reply: Reply | None = REPLY,
+    payload: str = "{}",
     **options: Any,
 ) -> Submit:
     client_id = None if job_ids[0] is None else owner_of(job_ids[0])
-    jobs = tuple(Submission(job_id, of_type, priority, "{}", **options) for job_id in job_ids)
+    jobs = tuple(Submission(job_id, of_type, priority, payload, **options) for job_id in job_ids)
     return Submit(jobs, reply, client_id)
 
 

@@ -1,8 +1,10 @@
 """Requests of clients: stored once, answered always, and valid or refused in every state that a job can be in."""
 
+import hashlib
+
 import pytest
 
-from stockworker.protocol.ids import JobId, Tag
+from stockworker.protocol.ids import JobId, JobType, Tag
 from stockworker.protocol.job import JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Receipt, ReceiptEntry, ReceiptStatus
@@ -49,6 +51,7 @@ def test_a_job_is_stored_with_the_defaults_and_then_receipted(dispatcher: Dispat
         backoff_max_s=600.0,
         max_crashes=3,
         tags=frozenset(),
+        payload_digest=hashlib.sha256(b"{}").digest()[:16],
     )
     assert (job.state, job.submitted_at, job.ready_at, job.sequence) == (State.QUEUED, MIDDAY, MIDDAY, 1)
     assert dispatcher.store.payloads([job]) == {A: "{}"}
@@ -129,6 +132,40 @@ def test_a_job_and_its_repetition_in_one_turn_are_one_job(dispatcher: Dispatcher
     dispatcher.tell(submit(A), submit(A))
     dispatcher.expect(receipt(A, ReceiptStatus.STORED), receipt(A, ReceiptStatus.DUPLICATE))
     assert dispatcher.counter("submissions_duplicate") == 1
+
+
+@pytest.mark.parametrize("state", State)
+def test_another_payload_or_type_under_a_known_id_is_rejected_in_any_state(
+    dispatcher: DispatcherBook, state: State
+) -> None:
+    """After a receipt `duplicate`, the client would wait for a job that never runs."""
+    dispatcher.run_to(state)
+    before = dispatcher.job(A)
+    stored = "is stored under this ID. Submit the new job under another ID"
+    for _ in range(2):
+        dispatcher.tell(submit(A, payload="[]"))
+        dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, f"a job with another payload {stored}"))
+        dispatcher.tell(submit(A, of_type=JobType("other")))
+        dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, f"a job of type backtest {stored}"))
+        dispatcher.restart()
+    assert dispatcher.job(A) == before
+    assert dispatcher.store.payloads([before]) == {A: "{}"}
+
+
+def test_another_payload_in_the_same_turn_is_rejected(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A), submit(A, payload="1"), submit(A))
+    rejected = receipt(A, ReceiptStatus.REJECTED, placeholder("reason"))
+    dispatcher.expect(receipt(A, ReceiptStatus.STORED), rejected, receipt(A, ReceiptStatus.DUPLICATE))
+    assert dispatcher.counter("submissions_rejected") == 1
+
+
+def test_each_sealing_of_a_payload_differs_so_only_its_submitter_compares_them(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, payload="sealed.2.a.b.c"))
+    dispatcher.expect(receipt(A, ReceiptStatus.STORED))
+    assert dispatcher.job(A).spec.payload_digest is None
+    for again in ("sealed.2.a.b.c", "sealed.2.a.b.d", "{}"):
+        dispatcher.tell(submit(A, payload=again))
+        dispatcher.expect(receipt(A, ReceiptStatus.DUPLICATE))
 
 
 def test_a_job_that_has_expired_on_its_way_is_rejected(dispatcher: DispatcherBook) -> None:

@@ -89,6 +89,10 @@ MIGRATIONS: Final = (
     """
     CREATE INDEX job_owner ON job (substr(id, 1, instr(id, ':')), sequence);
     """,
+    # Tells another payload under the same ID from the same one; NULL where it can't.
+    """
+    ALTER TABLE job ADD COLUMN payload_digest BLOB;
+    """,
 )
 
 _SELECT_JOB: Final = f"SELECT {', '.join(JOB)} FROM job"

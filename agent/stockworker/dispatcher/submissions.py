@@ -1,8 +1,10 @@
 """Requests of clients: new jobs, cancellations, retries. Pure, a part of the dispatcher's machine."""
 
+import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from typing import Final
 
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.owners import may_use
@@ -12,7 +14,10 @@ from stockworker.protocol.ids import ClientId, Entropy, JobId, UniqueKey, full_i
 from stockworker.protocol.job import JobOptions, JobRecord, JobSpec
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import CancelJob, ReceiptEntry, ReceiptStatus, Submission
+from stockworker.protocol.sealed import is_sealed
 from stockworker.shell.turn import Now
+
+_DIGEST_BYTES: Final = 16
 
 
 class Submissions:
@@ -38,9 +43,9 @@ class Submissions:
         if refused is not None:
             self._counters["submissions_rejected"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, refused)
-        if job_id in self._ledger.jobs or job_id in self._ledger.ended:
-            self._counters["submissions_duplicate"] += 1
-            return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE)
+        known = self._ledger.jobs.get(job_id) or self._ledger.ended.get(job_id)
+        if known is not None:
+            return self._submitted_before(known.spec, submission)
         holder = self._ledger.holder(client_id, submission.type, submission.unique)
         if holder is not None:
             self._counters["submissions_duplicate"] += 1
@@ -71,11 +76,25 @@ class Submissions:
             )
         return None
 
+    def _submitted_before(self, known: JobSpec, submission: Submission) -> ReceiptEntry:
+        """Confirm a job that is stored already; or reject another job under its ID, which would never run."""
+        digest = _digest(submission.payload)
+        differs = None not in {digest, known.payload_digest} and digest != known.payload_digest
+        if known.type == submission.type and not differs:
+            self._counters["submissions_duplicate"] += 1
+            return ReceiptEntry(known.job_id, ReceiptStatus.DUPLICATE)
+        self._counters["submissions_rejected"] += 1
+        what = "with another payload" if differs else f"of type {known.type}"
+        reason = f"a job {what} is stored under this ID. Submit the new job under another ID"
+        return ReceiptEntry(known.job_id, ReceiptStatus.REJECTED, reason)
+
     def _spec(self, submission: Submission, job_id: JobId) -> JobSpec:
         asked = {each.name: getattr(submission, each.name) for each in fields(JobOptions)}
         options = self._defaults | {name: value for name, value in asked.items() if value is not None}
         options["backoff_max_s"] = max(options["backoff_s"], options["backoff_max_s"])
-        return JobSpec(job_id=job_id, type=submission.type, priority=submission.priority, **options)
+        digest = _digest(submission.payload)
+        priority = submission.priority
+        return JobSpec(job_id=job_id, type=submission.type, priority=priority, payload_digest=digest, **options)
 
     def refuse_cancel(self, order: CancelJob) -> ReceiptEntry | None:
         """Return a receipt that refuses the order, if the client may not cancel this job."""
@@ -129,6 +148,13 @@ class Submissions:
         if job.state in confirmed:
             return ReceiptEntry(job_id, confirmed[job.state])
         return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"the job is already {job.state}")
+
+
+def _digest(payload: str) -> bytes | None:
+    """See `JobSpec.payload_digest`."""
+    if is_sealed(payload):
+        return None
+    return hashlib.sha256(payload.encode(errors="surrogatepass")).digest()[:_DIGEST_BYTES]
 
 
 def _key_is_taken(holder: JobId, unique: UniqueKey | None) -> str:

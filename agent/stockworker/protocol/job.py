@@ -95,7 +95,12 @@ class JobArguments(TypedDict, total=False):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobSpec(JobOptions):
-    """What a submitter asked for, with the dispatcher's defaults filled in. Never changes."""
+    """What a submitter asked for, with the dispatcher's defaults filled in. Never changes.
+
+    Attributes:
+        payload_digest: distinguishes the payload from another one under the same ID. None for a sealed payload, because
+            each sealing of it differs, and for jobs that were stored by an earlier version.
+    """
 
     job_id: JobId
     type: JobType
@@ -105,6 +110,7 @@ class JobSpec(JobOptions):
     backoff_s: float
     backoff_max_s: float
     max_crashes: int
+    payload_digest: bytes | None = None
 
     @property
     def retry(self) -> RetryPolicy:
