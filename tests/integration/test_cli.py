@@ -68,6 +68,16 @@ def test_the_same_id_is_the_same_job(fleet: Fleet) -> None:
     assert "was submitted before" in second.errors
 
 
+def test_another_payload_under_the_same_id_is_rejected(fleet: Fleet) -> None:
+    job_id = new_id()
+    run(fleet, "submit", "echo", "1", "--id", job_id, "--wait")
+    done = run(fleet, "submit", "echo", "2", "--id", job_id)
+
+    assert done.status != 0
+    assert "a job with another payload is stored under this ID. Submit the new job under another ID" in done.errors
+    assert run(fleet, "submit", "echo", "1", "--id", job_id).status == 0
+
+
 @pytest.mark.parametrize("source", ["-", "@payload.json"])
 def test_a_payload_is_read_from_elsewhere(fleet: Fleet, source: str) -> None:
     content = b'{"symbol": "M\xc3\xbcnchen"}'

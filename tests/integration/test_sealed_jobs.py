@@ -375,6 +375,20 @@ def write_result(fleet: Fleet, job_id: str, result: str) -> None:
     fleet.dispatcher.await_log("connected to the broker", times + 1)
 
 
+def test_a_process_that_submits_again_gets_the_result_of_the_same_payload_alone(fleet: Fleet) -> None:
+    """Each `act` runs in a client of its own, which remembers only what it has submitted itself."""
+    job_id = new_id()
+
+    async def act(client: Client, payload: object) -> object:
+        return await client.result(await client.submit("echo", payload, id=job_id), timeout_s=30)
+
+    first = as_client(fleet, lambda client: act(client, {"day": 1}))
+    assert as_client(fleet, lambda client: act(client, {"day": 1})) == first
+    with pytest.raises(ResultRefused, match="the dispatcher has a job with another payload"):
+        as_client(fleet, lambda client: act(client, {"day": 2}))
+    assert as_client(fleet, lambda client: client.result(job_id)) == first
+
+
 def test_check_verifies_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: Path) -> None:
     fine = command.run(fleet.config_file("client"), "check", "--offline")
     worker = command.run(fleet.config_file("host-1"), "check", "--offline", "--instance", "1", "--json")
