@@ -395,6 +395,11 @@ def test_check_verifies_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: 
     exposed = tmp_path / "client.pem"
     shutil.copy(fleet_keys.file(Holder.SUBMITTER, "client"), exposed)
     exposed.chmod(0o644)
+    old_results = {"key": str(fleet_keys.file(Holder.SUBMITTER, "client")), "keyring": str(fleet_keys.ring)}
+    old_results["accept_unproven_until"] = "9999-12-31"
+    unproven = command.run(
+        command.changed(fleet.config_file("client"), "unproven", encryption=old_results), "check", "--offline"
+    )
     encryption = {"key": str(exposed)}
     open_key = command.run(
         command.changed(fleet.config_file("client"), "exposed", encryption=encryption), "check", "--offline"
@@ -404,5 +409,6 @@ def test_check_verifies_the_keys(fleet: Fleet, fleet_keys: FleetKeys, tmp_path: 
     findings = [finding for finding in worker.json_lines if finding["check"] == "encryption"]
     assert [finding["severity"] for finding in findings] == ["ok", "warn"]
     assert "no group in the keyring runs data_import, price_update, technical_analysis" in findings[1]["text"]
+    assert "until 9999-12-31T00:00:00Z, results in the format of version 1 are accepted" in unproven.output
     assert open_key.status == 1
     assert f"Run 'chmod 600 {exposed}'" in open_key.output

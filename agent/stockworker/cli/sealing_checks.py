@@ -8,6 +8,7 @@ from stockworker.cli.identity import Participant
 from stockworker.cli.wiring import handler_specs, worker_seal
 from stockworker.client.sealing import submitter_seal
 from stockworker.config import Config
+from stockworker.config.kinds import TIME
 from stockworker.errors import ConfigError
 from stockworker.pki.registry import EXPIRES_SOON
 from stockworker.protocol.ids import ClientId
@@ -31,6 +32,12 @@ def check_encryption(config: Config, who: Participant) -> Iterator[Finding]:
     except ConfigError as error:
         yield from (fail("encryption", line) for line in str(error).splitlines())
         return
+    if encryption.accept_unproven_until is not None and now <= encryption.accept_unproven_until:
+        until = TIME.show(encryption.accept_unproven_until)
+        text = f"until {until}, results in the format of version 1 are accepted, which any worker can make"
+        yield warn(
+            "encryption", f"{text}. Remove encryption.accept_unproven_until when no such result is needed any longer"
+        )
     holder = keyring.Holder.WORKER if who.role is Role.WORKER else keyring.Holder.SUBMITTER
     yield _lasting(f"{encryption.keyring}: {holder} {who.name}", ring.named(holder, who.name), now)
     if who.role is Role.WORKER:

@@ -71,7 +71,10 @@ def load(path: Path) -> KeyFile:
     Raises:
         ConfigError: the file is not readable, is readable for other users, or contains an unsupported key.
     """
-    content = _read_secret(path)
+    return _parse(path, _read_secret(path))
+
+
+def _parse(path: Path, content: bytes) -> KeyFile:
     signing: list[SigningKey] = []
     opening: list[OpeningKey] = []
     created: datetime | None = None
@@ -118,8 +121,9 @@ def add_generation(path: Path, now: datetime) -> KeyFile:
     Raises:
         ConfigError: the file is not usable or not writable.
     """
-    identity = bool(load(path).signing)
-    _write_secret(path, _generation(now, identity=identity) + path.read_bytes())
+    content = _read_secret(path)
+    identity = bool(_parse(path, content).signing)
+    _write_secret(path, _generation(now, identity=identity) + content)
     return load(path)
 
 
