@@ -3,13 +3,26 @@
 import re
 import socket
 import ssl
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from stockworker.adapters.tls import client_context
-from stockworker.pki.certificates import Subject
+from stockworker.adapters import clock
+from stockworker.adapters.mqtt_reasons import explain_error
+from stockworker.adapters.tls import TlsFiles, client_context
+from stockworker.pki.certificates import (
+    Authority,
+    IssuedIdentity,
+    Revocation,
+    Subject,
+    make_p256,
+    pem_of,
+    read_certificate,
+)
 from tests.harness.attacks import RawClient, connections_lost, run_good_job
 from tests.harness.broker import Broker
 from tests.harness.fleet import Fleet
@@ -48,11 +61,20 @@ def downgraded(broker: Broker, _folder: Path) -> ssl.SSLContext:
     return context
 
 
+def with_an_old_suite(broker: Broker, _folder: Path) -> ssl.SSLContext:
+    """TLS 1.2 with CBC, whose padding has leaked plain text before (Lucky Thirteen)."""
+    context = broker.client_context("host-1")
+    context.set_ciphers("ECDHE-ECDSA-AES128-SHA256:ECDHE-ECDSA-AES128-SHA:@SECLEVEL=0")
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
 STRANGERS = {
     without_certificate: "peer did not return a certificate",
     of_another_authority: "certificate verify failed",
     expired: "certificate verify failed",
     downgraded: "unsupported protocol",
+    with_an_old_suite: "no shared cipher",
 }
 
 
@@ -98,6 +120,59 @@ def test_the_broker_listens_on_one_port_only(fleet: Fleet) -> None:
             if state == "0A" and rest[5] in inodes:
                 listening.add(int(local.rpartition(":")[2], 16))
     assert listening == {fleet.broker.port}
+
+
+def reason_against(broker: Broker, crl_file: Path | None = None) -> str:
+    """Why a client sends nothing to this broker; empty if it does."""
+    own = broker.identity("host-1")
+    try:
+        knock(broker, TlsFiles(broker.ca_file, own.certificate, own.key, crl_file).context())
+    except ssl.SSLError as error:
+        return explain_error(error)
+    return ""
+
+
+def test_a_revoked_broker_is_refused_where_a_list_is_configured(tmp_path: Path) -> None:
+    """The attacker has stolen the broker's key; the authority has revoked its certificate."""
+    crl_file, now = tmp_path / "broker-crl.pem", datetime.fromtimestamp(clock.wall(), UTC)
+    with Broker(tmp_path / "broker") as broker:
+        serial, _ = read_certificate(tmp_path / "broker" / "pki" / "broker.crt")
+        crl_file.write_bytes(broker.authority.revocation_list((), now))
+        assert reason_against(broker, crl_file) == ""
+
+        crl_file.write_bytes(broker.authority.revocation_list([Revocation(serial, now)], now))
+        assert "certificate revoked: do not use this broker" in reason_against(broker, crl_file)
+        assert reason_against(broker) == "", "without a list, revocation has no effect on brokers"
+
+
+def test_a_list_that_expired_or_is_of_another_authority_vouches_for_no_broker(tmp_path: Path) -> None:
+    crl_file, now = tmp_path / "broker-crl.pem", datetime.fromtimestamp(clock.wall(), UTC)
+    with Broker(tmp_path / "broker") as broker:
+        builder = x509.CertificateRevocationListBuilder().issuer_name(broker.authority.certificate.subject)
+        builder = builder.last_update(now - timedelta(days=3)).next_update(now - timedelta(days=2))
+        expired_list = builder.sign(broker.authority.key, hashes.SHA256())
+        crl_file.write_bytes(expired_list.public_bytes(serialization.Encoding.PEM))
+        assert "CRL has expired: copy the authority's current list to crl_file" in reason_against(broker, crl_file)
+
+        crl_file.write_bytes(Authority.create("another", now).revocation_list((), now))
+        assert "crl_file must have the list of the authority that issued it" in reason_against(broker, crl_file)
+
+
+def test_a_broker_with_its_name_in_the_common_name_only_is_refused(tmp_path: Path) -> None:
+    """The subject is free text to many authorities; they check the subject alternative names."""
+    now, key = datetime.fromtimestamp(clock.wall(), UTC), make_p256()
+    subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localhost")])
+    with Broker(tmp_path) as broker:
+        builder = x509.CertificateBuilder(broker.authority.certificate.subject, subject, key.public_key(), 1)
+        builder = builder.not_valid_before(now - timedelta(days=1)).not_valid_after(now + timedelta(days=1))
+        certificate = builder.add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        pem = pem_of(certificate.sign(broker.authority.key, hashes.SHA256()))
+        secret = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        IssuedIdentity(pem, secret).save(tmp_path / "pki", "broker")
+        broker.reload()
+        assert "certificate is not valid for 'localhost'" in reason_against(broker)
 
 
 def test_services_send_nothing_to_another_broker(fleet: Fleet, tmp_path: Path) -> None:

@@ -1,3 +1,4 @@
+import re
 import ssl
 from datetime import UTC, datetime
 from pathlib import Path
@@ -5,9 +6,9 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives import serialization
 
-from stockworker.adapters.tls import client_context
+from stockworker.adapters.tls import TlsFiles, client_context
 from stockworker.errors import ConfigError
-from stockworker.pki.certificates import Authority, Subject
+from stockworker.pki.certificates import Authority, Revocation, Subject
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
@@ -16,7 +17,7 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 def pki(tmp_path: Path) -> Path:
     """A folder with ca.crt, w1.crt and w1.key, w2.crt and w2.key."""
     authority = Authority.create("Fleet", NOW)
-    (tmp_path / "ca.crt").write_bytes(authority.certificate_pem)
+    authority.save(tmp_path)
     for name in ("w1", "w2"):
         authority.issue(Subject(name), NOW).save(tmp_path, name)
     return tmp_path
@@ -28,6 +29,56 @@ def test_the_peer_is_always_verified(pki: Path) -> None:
     assert context.check_hostname
     assert context.minimum_version == ssl.TLSVersion.TLSv1_2
     assert len(context.get_ca_certs()) == 1  # those of the system are not trusted
+    assert not context.hostname_checks_common_name
+    assert not context.verify_flags & ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+
+
+def test_only_suites_with_forward_secrecy_and_authenticated_encryption(pki: Path) -> None:
+    suites = client_context(pki / "ca.crt").get_ciphers()
+    assert {suite["protocol"] for suite in suites} == {"TLSv1.3", "TLSv1.2"}
+    assert all(suite["aead"] for suite in suites)
+    assert all(suite["name"].startswith("ECDHE-") for suite in suites if suite["protocol"] == "TLSv1.2")
+
+
+def test_a_revocation_list_is_read_again_after_a_change(pki: Path) -> None:
+    authority = Authority.load(pki)
+    crl = pki / "crl.pem"
+    crl.write_bytes(authority.revocation_list((), NOW))
+    files = TlsFiles(pki / "ca.crt", crl_file=crl)
+    before = files.context()
+    assert before.verify_flags & ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
+    assert files.context() is before
+    crl.write_bytes(authority.revocation_list([Revocation(1, NOW)], NOW))
+    assert files.context() is not before
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (None, "none.pem: can't read the revocation list: No such file"),
+        ("", "crl.pem: not a revocation list in PEM form; copy crl.pem of the fleet here"),
+        ("ca.crt", "crl.pem: contains a certificate, but must contain revocation lists only"),
+    ],
+)
+def test_a_revocation_list_that_is_none(pki: Path, content: str | None, words: str) -> None:
+    """A certificate in it would be trusted as an authority."""
+    crl = pki / ("none.pem" if content is None else "crl.pem")
+    if content is not None:
+        crl.write_bytes((pki / content).read_bytes() if content else b"")
+    with pytest.raises(ConfigError, match=re.escape(words)):
+        client_context(pki / "ca.crt", crl_file=crl)
+
+
+@pytest.mark.parametrize("name", ["ca.crt", "crl.pem", "w1.crt", "w1.key"])
+@pytest.mark.parametrize("mode", [0o664, 0o646])
+def test_a_file_that_other_users_can_change_is_refused(pki: Path, name: str, mode: int) -> None:
+    (pki / "crl.pem").write_bytes(Authority.load(pki).revocation_list((), NOW))
+    (pki / name).chmod(mode)
+    files = (pki / "ca.crt", pki / "w1.crt", pki / "w1.key", pki / "crl.pem")
+    with pytest.raises(ConfigError, match=rf"{name}: other users .* can write it.*chmod go-w {pki / name}"):
+        client_context(*files)
+    (pki / name).chmod(mode & ~0o022)
+    client_context(*files)
 
 
 def test_certificate_and_key_may_share_a_file(pki: Path) -> None:
@@ -43,7 +94,7 @@ def test_certificate_and_key_may_share_a_file(pki: Path) -> None:
         ("empty", "w1.crt", "w1.key", r"empty: not a CA certificate in PEM form"),
         ("ca.crt", "none.crt", "w1.key", r"none\.crt: can't read the client certificate: No such file"),
         ("ca.crt", "w1.crt", "none.key", r"none\.key: can't read the private key: No such file"),
-        ("ca.crt", "w1.crt", ".", r"can't read the private key: Is a directory"),
+        ("ca.crt", "w1.crt", ".", r": is not a regular file"),
         ("ca.crt", "w1.crt", "w2.key", r"w2\.key: not the private key of .*w1\.crt"),
         ("ca.crt", "empty", "w1.key", r"empty: not a client certificate in PEM form"),
         ("ca.crt", "w1.crt", "w1.crt", r"w1\.crt: not a private key in PEM form"),

@@ -67,11 +67,15 @@ _NEXT_STEPS = {
 
 # By OpenSSL's X509_V_ERR_* code.
 _VERIFY_STEPS = {
+    3: "crl_file must have the list of the authority that issued it",
     9: "check the clock of this machine",
     10: "renew the broker's certificate, or check the clock of this machine",
+    11: "check the clock of this machine",
+    12: "copy the authority's current list to crl_file; 'stockworker pki crl' writes one",
     18: "the CA file must be the one of the authority that issued it",
     19: "the CA file must be the one of the authority that issued it",
     20: "the CA file must be the one of the authority that issued it",
+    23: "do not use this broker: it was revoked at the authority. Issue a new certificate for a new key there",
     62: "connect by a name in the certificate, or issue one for this name",
     64: "connect by an address in the certificate, or issue one for this address",
 }

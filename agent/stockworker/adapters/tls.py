@@ -1,15 +1,23 @@
 """The TLS settings of every connection to the broker."""
 
 import ssl
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
 from stockworker.errors import ConfigError
+from stockworker.trusted_files import open_trusted
 
 _REMEDIES: Final[dict[type[OSError], str]] = {
     FileNotFoundError: "copy it there, or correct the path",
     PermissionError: "make it readable for this user, or use the name under which the service's unit loads it",
 }
+
+CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
+"""The cipher suites of TLS 1.2: only with forward secrecy and authenticated encryption. TLS 1.3 has no others."""
+
+_CERTIFICATE: Final = b"-----BEGIN CERTIFICATE-----"
 
 Stamp = tuple[tuple[str, int, int, int] | None, ...]
 
@@ -20,9 +28,15 @@ class TlsFiles:
     Args and errors are those of `client_context`.
     """
 
-    def __init__(self, ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> None:
+    def __init__(
+        self,
+        ca_file: Path | None,
+        cert_file: Path | None = None,
+        key_file: Path | None = None,
+        crl_file: Path | None = None,
+    ) -> None:
         self.cert_file = cert_file
-        self._files = ca_file, cert_file, key_file
+        self._files = ca_file, cert_file, key_file, crl_file
         self._context: ssl.SSLContext | None = None
         self.stamp: Stamp = ()
         """The state of the files when they were read; equal if nothing has changed."""
@@ -41,22 +55,30 @@ class TlsFiles:
         return self._context
 
 
-def client_context(ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None) -> ssl.SSLContext:
+def client_context(
+    ca_file: Path | None, cert_file: Path | None = None, key_file: Path | None = None, crl_file: Path | None = None
+) -> ssl.SSLContext:
     """Trust exactly the authority in `ca_file`, and present the certificate in `cert_file`, if there is one.
 
-    Without a `ca_file`, trust the authorities that the system trusts.
+    Without a `ca_file`, trust the authorities that the system trusts. With a `crl_file`, the authority that issued the
+    broker's certificate must have a revocation list in it, which has not expired and does not list that certificate.
 
-    TLS 1.2 or newer. The broker's certificate must contain the host name of the connection.
+    TLS 1.2 or newer. The broker's certificate must contain the host name of the connection as a subject alternative name.
 
     Raises:
-        ConfigError: a file is missing, unreadable, not PEM, encrypted, or the key is not the certificate's.
+        ConfigError: a file is missing, unreadable, not PEM, encrypted, other users can change it, or the key is not the
+            certificate's.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # verifies the chain and the host name by default
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    context.hostname_checks_common_name = False
     if ca_file is None:
         context.load_default_certs()
     else:
         _trust(context, ca_file)
+    if crl_file is not None:
+        _check_revocations(context, crl_file)
     if cert_file is not None:
         _load_identity(context, cert_file, cert_file if key_file is None else key_file)
     return context
@@ -82,12 +104,12 @@ def valid_until(cert_file: Path) -> float:
 
 
 def _decoded(cert_file: Path) -> dict[str, Any]:
-    _require_readable(cert_file, "client certificate")
-    try:
-        # The only decoder in the standard library. `cryptography` would take 8 MiB in every service, only for this.
-        decoded: dict[str, Any] = ssl._ssl._test_decode_cert(cert_file)  # type: ignore[attr-defined] # noqa: SLF001 (see above)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{cert_file}: not a client certificate in PEM form") from error
+    with _opened(cert_file, "client certificate") as name:
+        try:
+            # The only decoder in the standard library. `cryptography` would take 8 MiB in every service, only for this.
+            decoded: dict[str, Any] = ssl._ssl._test_decode_cert(name)  # type: ignore[attr-defined] # noqa: SLF001 (see above)
+        except ssl.SSLError as error:
+            raise ConfigError(f"{cert_file}: not a client certificate in PEM form") from error
     return decoded
 
 
@@ -100,19 +122,31 @@ def _stamp(file: Path | None) -> tuple[str, int, int, int] | None:
 
 
 def _trust(context: ssl.SSLContext, ca_file: Path) -> None:
-    _require_readable(ca_file, "CA certificate")
-    try:
-        context.load_verify_locations(ca_file)
-    except ssl.SSLError as error:
-        raise ConfigError(f"{ca_file}: not a CA certificate in PEM form; copy ca.crt of the fleet here") from error
+    with _opened(ca_file, "CA certificate") as name:
+        try:
+            context.load_verify_locations(name)
+        except ssl.SSLError as error:
+            raise ConfigError(f"{ca_file}: not a CA certificate in PEM form; copy ca.crt of the fleet here") from error
+
+
+def _check_revocations(context: ssl.SSLContext, crl_file: Path) -> None:
+    with _opened(crl_file, "revocation list") as name:
+        if _CERTIFICATE in Path(name).read_bytes():  # OpenSSL would trust it
+            raise ConfigError(f"{crl_file}: contains a certificate, but must contain revocation lists only")
+        try:
+            context.load_verify_locations(name)
+        except ssl.SSLError as error:
+            raise ConfigError(
+                f"{crl_file}: not a revocation list in PEM form; copy crl.pem of the fleet here"
+            ) from error
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_CRL_CHECK_LEAF
 
 
 def _load_identity(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
-    _require_readable(cert_file, "client certificate")
-    _require_readable(key_file, "private key")
     try:
-        # Without a callback OpenSSL would ask for the password of an encrypted key on the terminal.
-        context.load_cert_chain(cert_file, key_file, password=lambda: "")
+        with _opened(cert_file, "client certificate") as certificate, _opened(key_file, "private key") as key:
+            # Without a callback OpenSSL would ask for the password of an encrypted key on the terminal.
+            context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             raise ConfigError(
@@ -122,7 +156,7 @@ def _load_identity(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> 
 
 
 def _culprit(cert_file: Path, key_file: Path) -> str:
-    if b"-----BEGIN CERTIFICATE-----" not in cert_file.read_bytes():
+    if _CERTIFICATE not in cert_file.read_bytes():
         return f"{cert_file}: not a client certificate in PEM form"
     key = key_file.read_bytes()
     if b"ENCRYPTED" in key:
@@ -132,10 +166,13 @@ def _culprit(cert_file: Path, key_file: Path) -> str:
     return f"{cert_file} or {key_file}: damaged; issue both again"
 
 
-def _require_readable(path: Path, what: str) -> None:
+@contextmanager
+def _opened(path: Path, what: str) -> Iterator[str]:
+    """Open a file that other users can't change; return a name by which OpenSSL opens that same file."""
     try:
-        with path.open("rb"):
-            pass
+        file = open_trusted(path)
     except OSError as error:
         text = f"{path}: can't read the {what}: {error.strerror}"
         raise ConfigError(f"{text}; {_REMEDIES.get(type(error), 'correct the path')}") from error
+    with file:
+        yield f"/proc/self/fd/{file.fileno()}"

@@ -9,6 +9,7 @@ from importlib.resources import files
 from string import Template
 from typing import Final
 
+from stockworker.adapters.tls import CIPHERS
 from stockworker.pki import access_list
 from stockworker.protocol.body import MAX_PACKET
 from stockworker.protocol.ids import check_id
@@ -101,6 +102,7 @@ def broker_config(profile: Profile, listener: str, paths: Files, bridge: Bridge 
         raise ValueError("only the profile 'bridge' has a central broker, and it requires one")
     values = {
         "LISTENER": listener,
+        "CIPHERS": CIPHERS,
         "ACL_FILE": paths.acl,
         "CA_FILE": paths.ca,
         "CERT_FILE": paths.cert,

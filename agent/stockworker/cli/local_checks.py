@@ -12,7 +12,7 @@ from stockworker.cli.wiring import handler_specs
 from stockworker.config import Config, Tls, problems
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler
-from stockworker.pki.inspection import CertificateFacts, inspect
+from stockworker.pki.inspection import CertificateFacts, inspect, revocations_until
 from stockworker.pki.registry import EXPIRES_SOON
 from stockworker.terminal.findings import Finding, fail, ok, warn
 
@@ -31,15 +31,19 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
     if tls is None:
         return
     try:
-        client_context(tls.ca_file, tls.cert_file, tls.key_file)
+        client_context(tls.ca_file, tls.cert_file, tls.key_file, tls.crl_file)
         authorities = [] if tls.ca_file is None else inspect(tls.ca_file)
         chain = [] if tls.cert_file is None else inspect(tls.cert_file)
+        lists_until = None if tls.crl_file is None else revocations_until(tls.crl_file.read_bytes(), tls.crl_file)
     except ConfigError as error:
         yield fail("tls", str(error))
         return
     now = clock.utc_now()
     for file, facts in [*((tls.ca_file, each) for each in authorities), *((tls.cert_file, each) for each in chain)]:
         yield validity("tls", f"{file} ({facts.name})", facts, now)
+    if lists_until is not None and now > lists_until:
+        text = f"{tls.crl_file} expired on {lists_until:%Y-%m-%d}, so no broker is accepted"
+        yield fail("tls", f"{text}. Copy the current list of the authority; 'stockworker pki crl' writes one")
     if chain and authorities and not {facts.issuer for facts in chain} & {facts.subject for facts in authorities}:
         text = f"{tls.cert_file} was issued by {chain[-1].issuer}, not by the authority in {tls.ca_file}"
         yield warn("tls", f"{text}. If the broker refuses it, get a certificate from the fleet's authority")

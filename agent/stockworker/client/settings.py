@@ -21,7 +21,7 @@ def link_settings(config: Config, client_id: str) -> LinkSettings:
         client_id=client_id,
         username=mqtt.username,
         password=mqtt.read_password,
-        tls=None if tls is None else TlsFiles(tls.ca_file, tls.cert_file, tls.key_file),
+        tls=None if tls is None else TlsFiles(tls.ca_file, tls.cert_file, tls.key_file, tls.crl_file),
         keepalive_s=int(mqtt.keepalive_s),
         backoff_cap_s=mqtt.reconnect_max_s,
     )

@@ -141,6 +141,13 @@ class Tls:
         None, PATH, "Client certificate of this machine. Its common name is the ID of the worker, dispatcher or client."
     )
     key_file: Path | None = _key(None, SECRET_FILE, "Private key of `cert_file`.")
+    crl_file: Path | None = _key(
+        None,
+        PATH,
+        "Revocation list of the authority that issued the broker's certificate. A broker whose certificate is on it is "
+        "refused, and so is every broker once the list has expired. Without it, revoked brokers are accepted.",
+        shown="none",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
