@@ -38,14 +38,30 @@ def open_trusted(path: Path, *, private: bool = False) -> BinaryIO:
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not make the process wait
     try:
-        _judge(path, os.fstat(descriptor), private=private)
+        judge(path, os.fstat(descriptor), private=private)
         return os.fdopen(descriptor, "rb")
     except BaseException:
         os.close(descriptor)
         raise
 
 
-def _judge(path: Path, status: os.stat_result, *, private: bool) -> None:
+def read_trusted(path: Path, *, private: bool = False) -> bytes:
+    """Read a file that decides about trust. Arguments and errors are those of `open_trusted`."""
+    with open_trusted(path, private=private) as file:
+        return file.read()
+
+
+def judge(path: Path, status: os.stat_result, *, private: bool = False) -> None:
+    """Check that other users can't have written an open file.
+
+    Args:
+        path: its path, for the error.
+        status: of the open file.
+        private: as for `open_trusted`.
+
+    Raises:
+        ConfigError: as for `open_trusted`.
+    """
     if not stat.S_ISREG(status.st_mode):
         raise ConfigError(f"{path}: is not a regular file; name the file itself")
     if _is_credential(path):

@@ -29,6 +29,8 @@ out its own line too.
 - Text needs no quotes, even if it looks like a number: `password: 0123` is a text of four characters.
 - If the unit passes a copy of a secret file as a systemd credential (`LoadCredential=`, with the name of the file), the
   copy is read. The units do this for `/etc/stockworker/tls/<hostname>-<instance>.key` and `dispatcher.key`.
+- The files, and the files that they name, must belong to root or to the user of the program. No other user may be able to
+  write them: `chmod go-w FILE`.
 - Aliases (`*name`), merge keys (`<<`) and tags (`!name`) are not supported.
 
 Run `stockworker check` before you start or reload a service. It lists all errors with file and line.

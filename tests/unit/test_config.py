@@ -321,7 +321,7 @@ def test_a_device_is_not_read(tmp_path: Path) -> None:
     fifo = tmp_path / "fifo"
     os.mkfifo(fifo)
 
-    assert errors(fifo) == ["fifo: is not a regular file"]
+    assert errors(fifo) == ["fifo: is not a regular file; name the file itself"]
 
 
 @pytest.mark.parametrize("instance", ["", "../x", "a/b", "a" * 65])

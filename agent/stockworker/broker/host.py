@@ -15,6 +15,7 @@ from typing import Final
 from stockworker.adapters import clock, files, mosquitto
 from stockworker.broker.trial import included_folders
 from stockworker.errors import ConfigError
+from stockworker.trusted_files import judge
 
 MAIN: Final = PurePath("/etc/mosquitto/mosquitto.conf")
 FOLDER: Final = PurePath("/etc/mosquitto/stockworker")
@@ -47,10 +48,9 @@ class BrokerHost:
         """The content of a file; None if it does not exist.
 
         Raises:
-            ConfigError: the file is not readable.
+            ConfigError: the file is not readable, or other users can change it.
         """
-        with explained():
-            return files.read_file(self.place(path))
+        return read(self.place(path))
 
     def has(self, file: File) -> bool:
         """Whether a file has the wanted content, owner and mode."""
@@ -107,6 +107,21 @@ class BrokerHost:
             )
         paths = [folder / file.name for folder in folders for file in sorted(self.place(folder).glob("*.conf"))]
         return [File(path, self.read(path) or b"") for path in (MAIN, *paths)]
+
+
+def read(file: Path) -> bytes | None:
+    """Read a file that decides about trust; None if it does not exist.
+
+    Raises:
+        ConfigError: the file is not readable, or other users can change it.
+    """
+    with explained():
+        try:
+            with files.open_file(file) as opened:
+                judge(file, os.fstat(opened.fileno()))
+                return opened.read()
+        except FileNotFoundError:
+            return None
 
 
 def put(file: Path, content: bytes) -> None:

@@ -5,11 +5,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
-from stockworker.adapters.files import read_file
+from stockworker.broker.host import read
 from stockworker.errors import ConfigError
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.certificates import Subject, make_request
 from stockworker.pki.registry import CertificateKind
+from stockworker.trusted_files import read_trusted
 
 CA: Final = "ca.crt"
 CERTIFICATE: Final = "broker.crt"
@@ -24,10 +25,7 @@ def existing_files(folder: Path) -> dict[str, bytes]:
     Raises:
         ConfigError: a file is not readable, or only one of key and certificate exists.
     """
-    try:
-        found = {name: content for name in FILES if (content := read_file(folder / name)) is not None}
-    except OSError as error:
-        raise ConfigError(f"{error.filename}: can't be read: {error.strerror}. Run this command as root") from error
+    found = {name: content for name in FILES if (content := read(folder / name)) is not None}
     lone = {CERTIFICATE, KEY} & found.keys()
     if len(lone) == 1:
         other = KEY if CERTIFICATE in lone else CERTIFICATE
@@ -43,7 +41,7 @@ def updated_files(folder: Path, found: Mapping[str, bytes], authority: Authority
     """
     if not authority.issued(found.get(CA)):
         return dict(found)
-    wanted = {**found, CA: (authority.folder / CA).read_bytes(), CRL: authority.crl_file.read_bytes()}
+    wanted = {**found, CA: read_trusted(authority.folder / CA), CRL: read_trusted(authority.crl_file)}
     if CERTIFICATE in found:
         wanted[CERTIFICATE] = authority.latest_renewal_of(folder / CERTIFICATE)
     return wanted

@@ -15,6 +15,7 @@ from stockworker.handlers.spec import CommandHandler
 from stockworker.pki.inspection import CertificateFacts, inspect, revocations_until
 from stockworker.pki.registry import EXPIRES_SOON
 from stockworker.terminal.findings import Finding, fail, ok, warn
+from stockworker.trusted_files import read_trusted
 
 
 def check_configuration(path: Path | None, instance: str | None, shown: str) -> Iterator[Finding]:
@@ -34,7 +35,7 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
         client_context(tls.ca_file, tls.cert_file, tls.key_file, tls.crl_file)
         authorities = [] if tls.ca_file is None else inspect(tls.ca_file)
         chain = [] if tls.cert_file is None else inspect(tls.cert_file)
-        lists_until = None if tls.crl_file is None else revocations_until(tls.crl_file.read_bytes(), tls.crl_file)
+        lists_until = None if tls.crl_file is None else revocations_until(read_trusted(tls.crl_file), tls.crl_file)
     except ConfigError as error:
         yield fail("tls", str(error))
         return

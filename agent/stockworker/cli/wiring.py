@@ -21,6 +21,7 @@ from stockworker.errors import ConfigError
 from stockworker.handlers.discovery import discover
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
 from stockworker.protocol.ids import JobType, WorkerId, check_id
+from stockworker.trusted_files import read_trusted
 from stockworker.worker.machine import Intervals
 from stockworker.worker.service import WorkerSettings
 
@@ -167,7 +168,9 @@ def denied_workers(config: Config) -> frozenset[WorkerId]:
 def _ids_in(file: Path) -> frozenset[WorkerId]:
     where = f"dispatcher.denied_workers_file: {file}"
     try:
-        lines = file.read_text(encoding="utf-8").splitlines()
+        lines = read_trusted(file).decode("utf-8").splitlines()
+    except ConfigError as error:
+        raise ConfigError(f"dispatcher.denied_workers_file: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(f"{where} can't be read: {reason}") from None

@@ -4,7 +4,6 @@
 # file can't expand to a huge tree, and a person understands it the same way as the parser.
 
 import re
-import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Literal
 import yaml
 
 from stockworker.errors import ConfigError
+from stockworker.trusted_files import open_trusted
 
 MAX_BYTES = 1024 * 1024
 MAX_DEPTH = 20
@@ -131,10 +131,10 @@ def find(root: Node | None, path: str) -> Node | None:
 
 def _text(file: Path) -> str:
     try:
-        if not stat.S_ISREG(file.stat().st_mode):
-            raise Unreadable(Place(file), "is not a regular file")
-        with file.open("rb") as stream:
+        with open_trusted(file) as stream:
             data = stream.read(MAX_BYTES + 1)
+    except ConfigError as error:
+        raise Unreadable(Place(file), str(error).removeprefix(f"{file}: ")) from None
     except FileNotFoundError:
         raise Unreadable(Place(file), "does not exist. Create it, or correct the path") from None
     except PermissionError:

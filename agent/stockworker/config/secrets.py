@@ -1,12 +1,15 @@
 """Reads secrets from their own files."""
 
+import errno
 import os
 import stat
+from io import TextIOWrapper
 from pathlib import Path
 
 from stockworker.config.document import Problem, TableNode, Unreadable, read
 from stockworker.config.kinds import Json, Wrong, json_value
 from stockworker.errors import ConfigError
+from stockworker.trusted_files import open_trusted
 
 
 def is_open_to_all(file: Path) -> bool:
@@ -20,21 +23,25 @@ def is_open_to_all(file: Path) -> bool:
 def read_secret(key: str, file: Path) -> str:
     """Read the first line of a secret file.
 
-    Like ssh, refuse a file that all users of this machine can read or change. Its group may read it: files of services
-    usually belong to root and the service's group.
+    Like ssh, refuse a file that all users of this machine can read, or that other users can change. Its group may read
+    it: files of services usually belong to root and the service's group.
 
     Args:
         key: the configuration key that names the file, for errors.
         file: may be a systemd credential.
 
     Raises:
-        ConfigError: the file is not readable, not UTF-8, or open to all users. The text contains nothing of the file.
+        ConfigError: the file is not readable, not UTF-8, or open to other users. The text contains nothing of the file.
     """
+    if is_open_to_all(file):
+        raise _open_to_all(key, file)
     try:
-        with file.open(encoding="utf-8") as opened:
-            if os.fstat(opened.fileno()).st_mode & (stat.S_IROTH | stat.S_IWOTH):
-                raise _open_to_all(key, file)
+        with TextIOWrapper(open_trusted(file), encoding="utf-8") as opened:
+            if os.fstat(opened.fileno()).st_mode & stat.S_IROTH:
+                raise PermissionError(errno.EPERM, "every user of this machine can read it")
             return opened.readline().rstrip("\r\n")
+    except ConfigError as error:
+        raise ConfigError(f"{key}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
         raise ConfigError(f"{key}: {file} can't be read: {reason}") from None

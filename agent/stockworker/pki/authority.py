@@ -45,6 +45,7 @@ from stockworker.pki.certificates import (
 from stockworker.pki.inspection import inspect
 from stockworker.pki.registry import CertificateKind, CertificateRecord, Registry
 from stockworker.protocol.ids import DEFAULT_DISPATCHER
+from stockworker.trusted_files import read_trusted
 
 _CRL: Final = "crl.pem"
 _REGISTRY: Final = "issued.jsonl"
@@ -121,7 +122,7 @@ class AuthorityFolder:
         """
         certificate = self.folder / "ca.crt"
         with _explained(self.folder):
-            return (self.folder / _REGISTRY).exists() and authority_pem in (None, certificate.read_bytes())
+            return (self.folder / _REGISTRY).exists() and authority_pem in (None, read_trusted(certificate))
 
     def latest_renewal_of(self, file: Path) -> bytes:
         """The latest certificate, as PEM, for the name and key of the certificate in `file`; else that certificate.
@@ -134,7 +135,7 @@ class AuthorityFolder:
         known = any(record.revoked_at is None for record in self.registry().named(name))
         with _explained(self.folder):
             is_renewal = known and latest.exists() and _public_key(latest) == _public_key(file)
-            return (latest if is_renewal else file).read_bytes()
+            return read_trusted(latest if is_renewal else file)
 
     def issue(
         self,
@@ -311,7 +312,7 @@ class AuthorityFolder:
             for record in registry.records
             if record.revoked_at is not None
         ]
-        previous = self.crl_file.read_bytes() if self.crl_file.exists() else None
+        previous = read_trusted(self.crl_file) if self.crl_file.exists() else None
         replace_file(self.crl_file, authority.revocation_list(revoked, self._now, previous), PUBLIC)
 
 

@@ -21,6 +21,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
 from stockworker.errors import CertificateRefused, ConfigError
 from stockworker.protocol.ids import check_id
+from stockworker.trusted_files import read_trusted
 
 AUTHORITY_LIFETIME = timedelta(days=3650)
 # A year and a month: for yearly renewal, with a month to notice a failed renewal.
@@ -110,12 +111,12 @@ class Authority:
         """Read the files that `save` wrote; `passphrase` is called only if the key is encrypted.
 
         Raises:
-            ConfigError: a file is missing, unreadable or can't be decrypted, or key and certificate do not match.
+            ConfigError: a file is missing, unreadable or can't be decrypted, other users can change it, or key and certificate do not match.
         """
         certificate_path, key_path = folder / f"{_AUTHORITY}.crt", folder / f"{_AUTHORITY}.key"
         try:
-            certificate = x509.load_pem_x509_certificate(certificate_path.read_bytes())
-            key_pem = key_path.read_bytes()
+            certificate = x509.load_pem_x509_certificate(read_trusted(certificate_path))
+            key_pem = read_trusted(key_path, private=True)
         except OSError as error:
             raise ConfigError(f"{error.filename}: can't read the certificate authority: {error.strerror}") from error
         except ValueError as error:
@@ -233,7 +234,7 @@ def read_certificate(file: Path) -> tuple[int, PublicKey]:
         ConfigError: the file is not readable, or contains another kind of certificate.
     """
     try:
-        certificate = x509.load_pem_x509_certificate(file.read_bytes())
+        certificate = x509.load_pem_x509_certificate(read_trusted(file))
     except OSError as error:
         raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
     except ValueError as error:

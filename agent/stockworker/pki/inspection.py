@@ -11,6 +11,7 @@ from cryptography.x509.oid import NameOID
 
 from stockworker.errors import ConfigError
 from stockworker.pki.certificates import utc_time, valid_until
+from stockworker.trusted_files import read_trusted
 
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\r?\n?", re.DOTALL)
 
@@ -42,10 +43,10 @@ def inspect(file: Path) -> list[CertificateFacts]:
     """Read all certificates of a PEM file, in order.
 
     Raises:
-        ConfigError: the file is not readable, or contains no certificate.
+        ConfigError: the file is not readable, other users can change it, or it contains no certificate.
     """
     try:
-        found = [_facts(x509.load_pem_x509_certificate(pem)) for pem in _PEM.findall(file.read_bytes())]
+        found = [_facts(x509.load_pem_x509_certificate(pem)) for pem in _PEM.findall(read_trusted(file))]
     except OSError as error:
         raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
     except ValueError as error:

@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.adapters.files import PUBLIC, replace_file
 from stockworker.errors import ConfigError
+from stockworker.trusted_files import read_trusted
 
 EXPIRES_SOON: Final = timedelta(days=SOON_DAYS)
 
@@ -81,10 +82,10 @@ class Registry:
         """Read the file.
 
         Raises:
-            ConfigError: the file is missing, or a line is damaged.
+            ConfigError: the file is missing, other users can change it, or a line is damaged.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = read_trusted(path).decode("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise ConfigError(f"{path}: can't read the registry of the authority: {reason}") from error
