@@ -6,6 +6,7 @@ from typing import Any
 from stockworker.dispatcher.effects import Effect, Event, Offer, Prune, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.dispatcher.ready_queue import ReadyQueue
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
@@ -44,6 +45,7 @@ from tests.harness.playbook import Playbook, VirtualClock
 
 MIDDAY = 1_700_000_000.0
 DAY = 86_400.0
+NEVER_AGED = float("-inf")
 
 A, B, C, D = JobId("a"), JobId("b"), JobId("c"), JobId("d")
 W1, W2, W3 = WorkerId("w1"), WorkerId("w2"), WorkerId("w3")
@@ -86,6 +88,14 @@ def a_job(
         payload_digest=b"\0\xff" * 8,
     )
     return JobRecord(spec, sequence, state, submitted_at=0.0, ready_at=ready_at)
+
+
+def a_queue(*jobs: JobRecord) -> ReadyQueue:
+    """A queue of these jobs."""
+    queue = ReadyQueue()
+    for job in jobs:
+        queue.add(job)
+    return queue
 
 
 class RecordingMachine(DispatcherMachine):

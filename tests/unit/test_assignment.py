@@ -1,20 +1,17 @@
-"""Which worker gets which job: order, ageing, windows, types and tags."""
+"""Which worker gets which job: turns, windows, types and tags."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from stockworker.dispatcher.assignment import ReadyQueue, Worker, share_out
+from stockworker.dispatcher.assignment import Worker, share_out
+from stockworker.dispatcher.ready_queue import ReadyQueue
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
 from stockworker.protocol.job import JobRecord, Priority
-from tests.harness.dispatching import BACKTEST, IMPORT, W1, W2, W3, A, B, C, D, a_job
-
-NEVER_AGED = float("-inf")
-GPU, BIG = Tag("gpu"), Tag("big")
+from tests.harness.counting import lines_run
+from tests.harness.dispatching import BACKTEST, IMPORT, NEVER_AGED, W1, W2, W3, A, B, D, a_job, a_queue
 
 
 def a_worker(
@@ -27,19 +24,6 @@ def a_worker(
 ) -> Worker:
     window = slots if window is None else window
     return Worker(worker_id, "boot", slots, window, frozenset(types), frozenset(tags), "1.0", seen=0.0)
-
-
-def a_queue(*jobs: JobRecord) -> ReadyQueue:
-    queue = ReadyQueue()
-    for job in jobs:
-        queue.add(job)
-    return queue
-
-
-def drained(queue: ReadyQueue, worker: Worker, aged_before: float = NEVER_AGED) -> list[JobId]:
-    """Everything that the worker may run, in its order."""
-    lanes = iter(lambda: queue.next_lane(worker, aged_before), None)
-    return [queue.take(lane) for lane in lanes]
 
 
 def shares(
@@ -59,118 +43,6 @@ def counted(given_out: Sequence[tuple[str, str]], *workers: WorkerId) -> list[in
     """How many jobs each worker got."""
     counts = Counter(worker_id for worker_id, _ in given_out)
     return [counts[worker_id] for worker_id in workers]
-
-
-# --- the queue --------------------------------------------------------------------------------------------------------
-
-
-def test_high_goes_before_normal_and_normal_before_low() -> None:
-    queue = a_queue(
-        a_job(A, priority=Priority.LOW, sequence=1),
-        a_job(B, priority=Priority.NORMAL, sequence=2),
-        a_job(C, priority=Priority.HIGH, sequence=3),
-    )
-    assert drained(queue, a_worker()) == [C, B, A]
-
-
-def test_within_a_priority_it_is_first_in_first_out_over_all_types() -> None:
-    queue = a_queue(
-        a_job(A, ready_at=3, sequence=1),
-        a_job(B, ready_at=2, sequence=2, of_type=IMPORT),
-        a_job(C, ready_at=2, sequence=3),
-        a_job(D, ready_at=2, sequence=4, of_type=IMPORT),
-    )
-    assert drained(queue, a_worker()) == [B, C, D, A]
-
-
-def test_aged_jobs_go_first_and_the_oldest_before_all() -> None:
-    queue = a_queue(
-        a_job(A, priority=Priority.HIGH, ready_at=50, sequence=1),
-        a_job(B, priority=Priority.LOW, ready_at=10, sequence=2),
-        a_job(C, priority=Priority.HIGH, ready_at=20, sequence=3),
-        a_job(D, priority=Priority.LOW, ready_at=30.1, sequence=4),
-    )
-    assert drained(queue, a_worker(), aged_before=30) == [B, C, A, D]
-
-
-def test_a_worker_gets_only_what_it_can_run() -> None:
-    queue = a_queue(
-        a_job(A, of_type=IMPORT, sequence=1),
-        a_job(B, tags=[GPU], sequence=2),
-        a_job(C, tags=[GPU, BIG], sequence=3),
-        a_job(D, sequence=4),
-    )
-    refuser = a_worker()
-    refuser.refused[BACKTEST] = 1.0
-    assert drained(queue, refuser) == [A]
-    assert drained(queue, a_worker(types=[BACKTEST], tags=[GPU])) == [B, D]
-    assert drained(queue, a_worker(types=[])) == []
-    assert len(queue) == 1
-
-
-def test_a_job_that_was_taken_out_may_be_added_again() -> None:
-    queue = a_queue(a_job(A, sequence=1), a_job(B, sequence=2))
-    queue.discard(A)
-    queue.discard(A)
-    queue.discard(C)
-    assert len(queue) == 1
-    queue.add(a_job(A, sequence=1))  # beside its old entry
-    assert drained(queue, a_worker()) == [A, B]
-    assert len(queue) == 0
-
-
-def test_a_job_that_is_queued_again_has_one_place() -> None:
-    queue = a_queue(a_job(A, ready_at=1, sequence=1), a_job(B, ready_at=2, sequence=2))
-    queue.discard(A)
-    queue.add(a_job(A, ready_at=3, sequence=1))
-    assert drained(queue, a_worker()) == [B, A]
-
-
-def test_the_queue_counts_waiting_jobs_by_type_and_knows_the_oldest() -> None:
-    queue = a_queue(
-        a_job(A, ready_at=5, sequence=1),
-        a_job(B, ready_at=3, sequence=2, priority=Priority.LOW),
-        a_job(C, ready_at=4, sequence=3, of_type=IMPORT),
-        a_job(D, ready_at=1, sequence=4),
-    )
-    queue.discard(D)
-    assert sorted(queue.waiting()) == [(BACKTEST, 2, 3), (IMPORT, 1, 4)]
-    drained(queue, a_worker())
-    assert list(queue.waiting()) == []
-
-
-jobs = st.builds(
-    a_job,
-    st.integers(0, 5).map(lambda number: JobId(f"job-{number}")),
-    priority=st.sampled_from(Priority),
-    of_type=st.sampled_from([BACKTEST, IMPORT]),
-    tags=st.sets(st.sampled_from([GPU, BIG])),
-    ready_at=st.integers(0, 5).map(float),
-)
-
-
-@given(st.lists(jobs | st.integers(0, 5), max_size=30), st.integers(0, 6))
-def test_the_queue_is_as_good_as_a_sorted_list(steps: list[JobRecord | int], aged_before: int) -> None:
-    queue = ReadyQueue()
-    waiting: dict[JobId, JobRecord] = {}
-    for step in steps:
-        if isinstance(step, int):
-            job_id = JobId(f"job-{step}")
-            queue.discard(job_id)
-            waiting.pop(job_id, None)
-        elif step.spec.job_id not in waiting:
-            queue.add(step)
-            waiting[step.spec.job_id] = step
-
-    def place(job: JobRecord) -> tuple[int, float]:
-        return (-1 if job.ready_at <= aged_before else job.spec.priority, job.ready_at)
-
-    worker = a_worker(tags=[GPU])
-    mine = [job for job in waiting.values() if job.spec.tags <= {GPU}]
-    taken = drained(queue, worker, aged_before)
-    assert sorted(taken) == sorted(job.spec.job_id for job in mine)
-    assert [place(waiting[job_id]) for job_id in taken] == sorted(map(place, mine))
-    assert len(queue) == len(waiting) - len(mine)
 
 
 # --- sharing out ------------------------------------------------------------------------------------------------------
@@ -219,6 +91,73 @@ def test_a_low_job_waits_behind_high_ones_until_it_is_aged(aged_before: float) -
     )
     first = "b" if aged_before == NEVER_AGED else "a"
     assert shares(queue, [a_worker()], aged_before) == [("w1", first)]
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+def trickle(workers: Sequence[Worker], leases: Mapping[WorkerId, int], count: int) -> Counter[str]:
+    """Share out one job after another, while the workers have as many leases every time; return who got how many."""
+    dealt = [shares(a_queue(job), workers, leases=leases) for job in many(count)]
+    return Counter(worker_id for share in dealt for worker_id, _ in share)
+
+
+def test_a_worker_that_returns_each_job_immediately_gets_its_share_of_a_trickle() -> None:
+    """It has no leases whenever a job comes; the others have a free slot each time, and are as hungry."""
+    workers = [a_worker(worker_id, slots=5) for worker_id in (W1, W2, W3)]
+    assert trickle(workers, {W1: 0, W2: 4, W3: 4}, 30) == {W1: 10, W2: 10, W3: 10}
+
+
+def test_a_busy_worker_leaves_its_turn_to_others() -> None:
+    workers = [a_worker(worker_id, slots=5) for worker_id in (W1, W2)]
+    assert trickle(workers, {W1: 0, W2: 5}, 30) == {W1: 30}
+
+
+def test_a_worker_that_was_busy_does_not_get_what_it_missed() -> None:
+    workers = [a_worker(worker_id, slots=5) for worker_id in (W1, W2)]
+    trickle(workers, {W1: 0, W2: 5}, 30)
+    assert trickle(workers, {}, 30)[W1] in {14, 15}
+
+
+# --- cost -------------------------------------------------------------------------------------------------------------
+
+
+def cost(*others: JobRecord, tags: Sequence[Tag] = ()) -> int:
+    """How many lines run to share out three jobs to four workers, beside other jobs that no worker can run."""
+    queue = a_queue(*many(3), *others)
+    workers = [a_worker(WorkerId(f"w{number}"), tags=tags) for number in range(4)]
+    given_out: list[tuple[str, str]] = []
+    lines = lines_run(lambda: given_out.extend(shares(queue, workers)))
+    assert sorted(job_id for _, job_id in given_out) == ["job-00", "job-01", "job-02"]
+    return lines
+
+
+def test_jobs_with_tags_that_no_worker_has_cost_nothing() -> None:
+    flood = [
+        a_job(JobId(f"x{number}"), tags=[Tag(f"alien-{number}")], sequence=10 + number) for number in range(60_000)
+    ]
+    assert cost(*flood) == cost(flood[0])
+
+
+def test_jobs_with_a_tag_that_workers_have_and_one_that_none_has_cost_nothing() -> None:
+    gpu = Tag("gpu")
+    flood = [a_job(JobId(f"x{number}"), tags=[gpu, Tag(f"z{number}")], sequence=10 + number) for number in range(5_000)]
+    assert cost(*flood, tags=[gpu]) == cost(*flood[:2], tags=[gpu])
+
+
+def test_jobs_of_types_that_no_worker_has_cost_nothing() -> None:
+    flood = [a_job(JobId(f"x{number}"), of_type=JobType(f"t{number}"), sequence=10 + number) for number in range(5_000)]
+    assert cost(*flood) == cost(flood[0])
+
+
+def test_workers_that_are_alike_look_at_their_lanes_once() -> None:
+    def looks(workers: int, lanes: int) -> int:
+        tags = [Tag(f"t{number}") for number in range(lanes)]
+        queue = a_queue(*(a_job(JobId(tag), tags=[tag], sequence=number) for number, tag in enumerate(tags)))
+        alike = [a_worker(WorkerId(f"w{number}"), tags=tags) for number in range(workers)]
+        return lines_run(lambda: shares(queue, alike))
+
+    assert looks(20, 200) - looks(20, 100) < 2 * (looks(1, 200) - looks(1, 100))
 
 
 # --- ahead ------------------------------------------------------------------------------------------------------------

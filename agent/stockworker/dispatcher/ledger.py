@@ -16,9 +16,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from stockworker.dispatcher.assignment import ReadyQueue
 from stockworker.dispatcher.effects import Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.leases import LeaseTable
+from stockworker.dispatcher.ready_queue import ReadyQueue
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance

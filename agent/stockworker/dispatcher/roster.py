@@ -162,6 +162,7 @@ class Roster:
             version=message.version,
             seen=now.steady,
             former=tuple(each for each in incarnations if each != message.incarnation)[-_FORMER_INCARNATIONS:],
+            served=max((each.served for each in self.workers.values()), default=0),
         )
         self.workers[worker.worker_id] = worker
         self._outbox.log(WorkerSeen(worker=worker.worker_id, version=worker.version, slots=worker.slots))

@@ -12,7 +12,7 @@ from stockworker.protocol.wire import Duration, Integer, Time, Wire
 
 
 class Priority(IntEnum):
-    """Strict: while a high job waits, no normal one is given out (but see ageing in `dispatcher.assignment`)."""
+    """Strict: while a high job waits, no normal one is given out (but see ageing in `dispatcher.ready_queue`)."""
 
     HIGH = 0
     NORMAL = 1

@@ -1,0 +1,148 @@
+"""The queue of ready jobs: order, ageing, types and tags."""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockworker.dispatcher.ready_queue import LaneChoice, ReadyQueue
+from stockworker.protocol.ids import JobId, JobType, Tag
+from stockworker.protocol.job import JobRecord, Priority
+from tests.harness.dispatching import BACKTEST, IMPORT, NEVER_AGED, A, B, C, D, a_job, a_queue
+
+GPU, BIG = Tag("gpu"), Tag("big")
+BOTH = (BACKTEST, IMPORT)
+
+
+def drained(
+    queue: ReadyQueue, types: Iterable[JobType] = BOTH, tags: Iterable[Tag] = (), aged_before: float = NEVER_AGED
+) -> list[JobId]:
+    """Everything that a worker of these types and tags may run, in its order."""
+    choice = LaneChoice(queue, frozenset(types), frozenset(tags), aged_before)
+    return [queue.take(lane) for lane in iter(choice.next_lane, None)]
+
+
+def test_high_goes_before_normal_and_normal_before_low() -> None:
+    queue = a_queue(
+        a_job(A, priority=Priority.LOW, sequence=1),
+        a_job(B, priority=Priority.NORMAL, sequence=2),
+        a_job(C, priority=Priority.HIGH, sequence=3),
+    )
+    assert drained(queue) == [C, B, A]
+
+
+def test_within_a_priority_it_is_first_in_first_out_over_all_types() -> None:
+    queue = a_queue(
+        a_job(A, ready_at=3, sequence=1),
+        a_job(B, ready_at=2, sequence=2, of_type=IMPORT),
+        a_job(C, ready_at=2, sequence=3),
+        a_job(D, ready_at=2, sequence=4, of_type=IMPORT),
+    )
+    assert drained(queue) == [B, C, D, A]
+
+
+def test_aged_jobs_go_first_and_the_oldest_before_all() -> None:
+    queue = a_queue(
+        a_job(A, priority=Priority.HIGH, ready_at=50, sequence=1),
+        a_job(B, priority=Priority.LOW, ready_at=10, sequence=2),
+        a_job(C, priority=Priority.HIGH, ready_at=20, sequence=3),
+        a_job(D, priority=Priority.LOW, ready_at=30.1, sequence=4),
+    )
+    assert drained(queue, aged_before=30) == [B, C, A, D]
+
+
+def test_a_worker_gets_only_what_it_can_run() -> None:
+    queue = a_queue(
+        a_job(A, of_type=IMPORT, sequence=1),
+        a_job(B, tags=[GPU], sequence=2),
+        a_job(C, tags=[GPU, BIG], sequence=3),
+        a_job(D, sequence=4),
+    )
+    assert drained(queue, [IMPORT]) == [A]
+    assert drained(queue, [BACKTEST], [GPU]) == [B, D]
+    assert drained(queue, []) == []
+    assert len(queue) == 1
+
+
+def test_a_job_that_was_taken_out_may_be_added_again() -> None:
+    queue = a_queue(a_job(A, sequence=1), a_job(B, sequence=2))
+    queue.discard(A)
+    queue.discard(A)
+    queue.discard(C)
+    assert len(queue) == 1
+    queue.add(a_job(A, sequence=1))  # beside its old entry
+    assert drained(queue) == [A, B]
+    assert len(queue) == 0
+
+
+def test_a_job_that_is_queued_again_has_one_place() -> None:
+    queue = a_queue(a_job(A, ready_at=1, sequence=1), a_job(B, ready_at=2, sequence=2))
+    queue.discard(A)
+    queue.add(a_job(A, ready_at=3, sequence=1))
+    assert drained(queue) == [B, A]
+
+
+def test_the_queue_counts_waiting_jobs_by_type_and_knows_the_oldest() -> None:
+    queue = a_queue(
+        a_job(A, ready_at=5, sequence=1),
+        a_job(B, ready_at=3, sequence=2, priority=Priority.LOW),
+        a_job(C, ready_at=4, sequence=3, of_type=IMPORT),
+        a_job(D, ready_at=1, sequence=4),
+    )
+    queue.discard(D)
+    assert sorted(queue.waiting()) == [(BACKTEST, 2, 3), (IMPORT, 1, 4)]
+    drained(queue)
+    assert list(queue.waiting()) == []
+
+
+def test_a_type_that_is_paused_is_left_out() -> None:
+    queue = a_queue(a_job(A, sequence=1), a_job(B, sequence=2, of_type=IMPORT))
+    choice = LaneChoice(queue, frozenset(BOTH), frozenset(), NEVER_AGED, {BACKTEST})
+    assert [queue.take(lane) for lane in iter(choice.next_lane, None)] == [B]
+
+
+def test_jobs_that_leave_early_leave_nothing_behind() -> None:
+    """No worker looks at the lane, so nothing else would remove them."""
+    queue = a_queue(a_job(A, tags=[GPU], sequence=1))
+    for number in range(10_000):
+        job_id = JobId(f"job-{number}")
+        queue.add(a_job(job_id, tags=[GPU], sequence=2 + number))
+        queue.discard(job_id)
+    (lane,) = queue._lanes.values()
+    assert len(lane.entries) < 100
+    queue.discard(A)
+    assert (queue._lanes, queue._filed) == ({}, {})
+
+
+jobs = st.builds(
+    a_job,
+    st.integers(0, 5).map(lambda number: JobId(f"job-{number}")),
+    priority=st.sampled_from(Priority),
+    of_type=st.sampled_from([BACKTEST, IMPORT]),
+    tags=st.sets(st.sampled_from([GPU, BIG])),
+    ready_at=st.integers(0, 5).map(float),
+)
+
+
+@given(st.lists(jobs | st.integers(0, 5), max_size=30), st.integers(0, 6))
+def test_the_queue_is_as_good_as_a_sorted_list(steps: list[JobRecord | int], aged_before: int) -> None:
+    queue = ReadyQueue()
+    waiting: dict[JobId, JobRecord] = {}
+    for sequence, step in enumerate(steps):
+        if isinstance(step, int):
+            job_id = JobId(f"job-{step}")
+            queue.discard(job_id)
+            waiting.pop(job_id, None)
+        elif step.spec.job_id not in waiting:
+            queue.add(replace(step, sequence=sequence))
+            waiting[step.spec.job_id] = step
+
+    def place(job: JobRecord) -> tuple[int, float]:
+        return (-1 if job.ready_at <= aged_before else job.spec.priority, job.ready_at)
+
+    mine = [job for job in waiting.values() if job.spec.tags <= {GPU}]
+    taken = drained(queue, tags=[GPU], aged_before=aged_before)
+    assert sorted(taken) == sorted(job.spec.job_id for job in mine)
+    assert [place(waiting[job_id]) for job_id in taken] == sorted(map(place, mine))
+    assert len(queue) == len(waiting) - len(mine)
