@@ -4,12 +4,15 @@ import os
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
 import pytest
 
-from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.adapters.sqlite import open_database
+from stockworker.dispatcher.rows import JOB, job_row
+from stockworker.dispatcher.store_sqlite import APPLICATION_ID, MIGRATIONS, SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId
 from stockworker.worker.journal import Journal
@@ -122,3 +125,20 @@ def test_a_file_damaged_while_open_is_named(tmp_path: Path, kind: str) -> None:
     with pytest.raises(StoreError, match=f"{path}: can't be read: "):
         opened.load()
     opened.close()
+
+
+def test_an_older_store_gets_the_sizes_of_its_payloads(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    before = next(number for number, each in enumerate(MIGRATIONS) if "payload_bytes" in each)
+    old = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:before])
+    columns = [column for column in JOB if column != "payload_bytes"]
+    values = dict(zip(JOB, job_row(a_job(1)), strict=True))
+    old.execute(
+        f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608 (own columns)
+        [values[column] for column in columns],
+    )
+    old.execute("INSERT INTO payload (sequence, body) VALUES (1, '\N{EURO SIGN}')")
+    old.commit()
+    old.close()
+    (job,) = SqliteJobStore(path).load().jobs
+    assert job == replace(a_job(1), payload_bytes=3)

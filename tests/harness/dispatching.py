@@ -1,7 +1,7 @@
 """Stories of the dispatcher: its playbook, and short forms of messages and effects."""
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from stockworker.dispatcher.effects import Effect, Event, Offer, Prune, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.machine import DispatcherMachine
@@ -42,6 +42,8 @@ from stockworker.shell.turn import LinkChanged, Now, Send
 from tests.harness.entropy import Counting
 from tests.harness.memory_store import MemoryJobStore
 from tests.harness.playbook import Playbook, VirtualClock
+
+LogEventT = TypeVar("LogEventT", bound=LogEvent)
 
 MIDDAY = 1_700_000_000.0
 DAY = 86_400.0
@@ -153,6 +155,11 @@ class DispatcherBook(Playbook[Event, Effect]):
                 case _:
                     story.append(effect)
         return story
+
+    def only(self, kind: type[LogEventT]) -> LogEventT:
+        """The one log event of this kind."""
+        (found,) = [event for event in self.log if isinstance(event, kind)]
+        return found
 
     @property
     def logged(self) -> list[str]:

@@ -97,5 +97,8 @@ class MemoryJobStore:
     def attempts(self, job_id: JobId) -> list[Attempt]:
         return [attempt for (owner, _), attempt in sorted(self._attempts.items()) if owner == job_id]
 
+    def free_bytes(self) -> int:
+        return 1024**4
+
     def close(self) -> None:
         pass

@@ -20,6 +20,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 from stockworker.dispatcher.effects import Denied, Effect, Event, Offer, Prune, Save, SaveJob, Unreached
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.turn import DispatcherTurns
+from stockworker.dispatcher.usage import Usage
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import JobRecord, Outcome, Priority
@@ -422,6 +423,13 @@ class Dispatching(RuleBasedStateMachine):
         queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
         assert ledger.ready._valid.keys() == queued
         assert ledger.blamed <= {ledger.jobs[job_id].token for job_id in queued}
+
+    @invariant()
+    def the_usage_is_that_of_the_live_jobs(self) -> None:
+        usage = Usage()
+        for job in self.machine.ledger.jobs.values():
+            usage.add(job)
+        assert vars(self.machine.ledger.usage) == vars(usage)
 
     @invariant()
     def a_unique_key_has_one_holder(self) -> None:

@@ -27,8 +27,8 @@ from stockworker.protocol.messages import (
     Report,
     Request,
 )
-from stockworker.shell.turn import LinkChanged, Now
-from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Entry, Event, Start, Stop
+from stockworker.shell.turn import DiskChanged, LinkChanged, Now
+from stockworker.worker.effects import Capabilities, Drain, Entry, Event, Start, Stop
 from stockworker.worker.machine import WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import Input, WorkerTurns
 from stockworker.worker.work import AttemptEvent, Began, Work

@@ -265,6 +265,10 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
         ("  tls: {cert_file: /c}", "'cert_file' and 'key_file' belong together; add 'key_file'"),
         ("  dispatcher: {job_defaults: {backoff: 1h}}", "'backoff' is longer than 'backoff_max'"),
         (
+            "  dispatcher: {job_defaults: {timeout: 1h}, job_limits: {timeout: 1m}}",
+            "is less than 'dispatcher.job_defaults.timeout'",
+        ),
+        (
             "  dispatcher: {lease: 10m, types: {backtest: {prefetch: 5, prefetch_validity: 5m}}}",
             "dispatcher.types.backtest.prefetch_validity: is shorter than 'dispatcher.lease'",
         ),

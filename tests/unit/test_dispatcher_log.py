@@ -14,6 +14,8 @@ from stockworker.logs.events import (
     LogEvent,
     MessageRefused,
     ReportStale,
+    StoreSpaceEnough,
+    StoreSpaceShort,
     TypePaused,
     TypeResumed,
     TypeUnserved,
@@ -30,6 +32,7 @@ from stockworker.logs.events import (
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Disconnect, Unregister
+from stockworker.shell.turn import DiskChanged
 from tests.harness.dispatching import (
     BACKTEST,
     IMPORT,
@@ -170,3 +173,8 @@ def test_a_denied_worker(dispatcher: DispatcherBook) -> None:
     assert only(dispatcher, WorkerRefused) == WorkerRefused(worker=W1, message="request")
     dispatcher.turn([Denied(frozenset())])
     assert only(dispatcher, WorkerAdmitted) == WorkerAdmitted(worker=W1)
+
+
+def test_a_disk_that_fills_up(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(DiskChanged(full=True), DiskChanged(full=False))
+    assert dispatcher.log == [StoreSpaceShort(), StoreSpaceEnough()]

@@ -9,8 +9,8 @@ from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, ControlAction, Unregister
-from stockworker.shell.turn import Send
-from stockworker.worker.effects import DiskChanged, Drain, Leave, Stop
+from stockworker.shell.turn import DiskChanged, Send
+from stockworker.worker.effects import Drain, Leave, Stop
 from stockworker.worker.work import Began
 from tests.harness.working import (
     A1,

@@ -1,18 +1,22 @@
 """Requests of clients: stored once, answered always, and valid or refused in every state that a job can be in."""
 
 import hashlib
+from typing import Any
 
 import pytest
 
+from stockworker.dispatcher.policy import JobDefaults, JobLimits, LiveLimits, Policy
+from stockworker.logs.events import JobRejected
 from stockworker.protocol.ids import JobId, JobType, Tag
 from stockworker.protocol.job import JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Receipt, ReceiptEntry, ReceiptStatus
 from stockworker.protocol.retry import RetryPolicy
-from stockworker.shell.turn import Send
+from stockworker.shell.turn import DiskChanged, Send
 from tests.harness.dispatching import (
     BACKTEST,
     DAY,
+    IMPORT,
     MIDDAY,
     REPLY,
     RUNNING,
@@ -20,6 +24,7 @@ from tests.harness.dispatching import (
     A,
     B,
     C,
+    D,
     DispatcherBook,
     ack,
     cancel,
@@ -80,6 +85,79 @@ def test_the_options_of_a_submission_override_the_defaults(dispatcher: Dispatche
 def test_a_backoff_above_the_longest_is_kept(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, backoff_s=DAY, reply=None))
     assert dispatcher.job(A).spec.retry == RetryPolicy(3, DAY, DAY)
+
+
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ({"timeout_s": 86401.0}, "timeout is 86401 s, and the dispatcher allows at most 86400 s (dispatcher.job_limits.timeout)"),
+        ({"max_attempts": 101}, "max_attempts is 101, and the dispatcher allows at most 100 (dispatcher.job_limits.max_attempts)"),
+        ({"max_crashes": 1000}, "max_crashes is 1000, and the dispatcher allows at most 10 (dispatcher.job_limits.max_crashes)"),
+        ({"backoff_s": 2 * DAY}, "backoff is 172800 s, and the dispatcher allows at most 86400 s (dispatcher.job_limits.backoff)"),
+    ],
+)  # fmt: skip
+def test_an_option_beyond_its_limit_is_rejected(dispatcher: DispatcherBook, asked: dict[str, Any], reason: str) -> None:
+    dispatcher.tell(submit(A, **asked))
+    dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, reason))
+
+
+def test_a_type_has_limits_of_its_own_which_bound_the_defaults_too() -> None:
+    limits = JobLimits(timeout_s=60.0, max_crashes=1)
+    with DispatcherBook(Policy(job_limits_of_type={BACKTEST: limits})) as dispatcher:
+        dispatcher.tell(submit(A, reply=None))
+        spec = dispatcher.job(A).spec
+        assert (spec.timeout_s, spec.max_crashes, spec.max_attempts) == (60.0, 1, 3)
+        dispatcher.tell(submit(B, timeout_s=61.0))
+        reason = "timeout is 61 s, and the dispatcher allows at most 60 s (dispatcher.types.backtest.timeout)"
+        dispatcher.expect(receipt(B, ReceiptStatus.REJECTED, reason))
+        dispatcher.tell(submit(C, of_type=IMPORT, timeout_s=61.0, reply=None))
+        assert dispatcher.job(C).spec.timeout_s == 61.0
+
+
+def test_jobs_expire_after_the_default_time_if_there_is_one() -> None:
+    with DispatcherBook(Policy(defaults=JobDefaults(expires_after_s=60.0))) as dispatcher:
+        dispatcher.tell(submit(A, reply=None), submit(B, expires_at=MIDDAY + 600, reply=None))
+        dispatcher.tell(submit(C, not_before=MIDDAY + 600, reply=None))
+        assert [dispatcher.job(each).spec.expires_at for each in (A, B, C)] == [MIDDAY + 60, MIDDAY + 600, MIDDAY + 660]
+        dispatcher.after(61)
+        dispatcher.expect(dispatcher.notice(A))
+        assert dispatcher.state(A) is State.EXPIRED
+
+
+def test_jobs_beyond_the_limits_are_rejected_until_others_have_ended() -> None:
+    with DispatcherBook(Policy(limits=LiveLimits(live_jobs=4))) as dispatcher:
+        dispatcher.tell(submit(A, B, C, reply=None))
+        assert dispatcher.only(JobRejected).reason == (
+            "too many live jobs: the shared owner has 2, the most for one submitter (dispatcher.limits.live_jobs, 4, times "
+            "submitter_share, 0.5). Submit again when some of them have ended, or cancel some"
+        )
+        dispatcher.tell(submit(A))
+        dispatcher.expect(receipt(A, ReceiptStatus.DUPLICATE))  # this one is stored
+        dispatcher.restart()
+        dispatcher.connect()
+        dispatcher.tell(submit(C, reply=None), cancel(A, None), submit(D))
+        dispatcher.expect(
+            receipt(D, ReceiptStatus.STORED),
+            dispatcher.notice(A),
+        )
+        assert C not in dispatcher.store.jobs
+
+
+def test_a_full_disk_takes_no_new_jobs(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, reply=None), DiskChanged(full=True))
+    dispatcher.tell(submit(B), submit(A))
+    reason = (
+        "the dispatcher stores no new jobs, because the disk of its job store is nearly full. Make room there; the "
+        "dispatcher notices that by itself"
+    )
+    dispatcher.expect(receipt(B, ReceiptStatus.REJECTED, reason), receipt(A, ReceiptStatus.DUPLICATE))
+    dispatcher.tell(DiskChanged(full=False), submit(B))
+    dispatcher.expect(receipt(B, ReceiptStatus.STORED))
+
+
+def test_the_size_of_a_payload_is_kept_in_bytes(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, payload='"\N{EURO SIGN}"', reply=None))
+    assert dispatcher.job(A).payload_bytes == 5
 
 
 def test_a_job_without_an_id_is_given_one(dispatcher: DispatcherBook) -> None:

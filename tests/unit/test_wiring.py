@@ -1,12 +1,14 @@
 """From the configuration to the settings of the parts."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from stockworker.cli.wiring import MARKET_DATA, handler_specs, service_link, worker_settings
+from stockworker.cli.wiring import MARKET_DATA, handler_specs, policy, service_link, worker_settings
 from stockworker.client import link_settings
 from stockworker.config import load
+from stockworker.dispatcher.policy import JobLimits, LiveLimits, Policy
 from stockworker.protocol.ids import JobType
 
 
@@ -59,3 +61,38 @@ def test_secret_settings_are_read_again_by_a_reload(tmp_path: Path, runs: str) -
         secret.write_text(f"api_key: {key}\n")
         seen.append(worker_settings(file, "1").handlers[JobType("quotes")].settings)
     assert [(settings["a"], settings["api_key"]) for settings in seen] == [(1, "old"), (1, "new")]
+
+
+def test_the_limits_of_the_dispatcher(tmp_path: Path) -> None:
+    file = tmp_path / "job_processor.yml"
+    file.write_text("""\
+job_processor:
+  dispatcher:
+    job_defaults: {timeout: 3d}
+    job_limits: {max_attempts: 20}
+    limits: {live_jobs: 5000, payloads: 10M, submitter_share: 0.25, combinations: 50, free_space: 1G}
+    types:
+      echo: {live_jobs: 100, timeout: 1m}
+      sum: {prefetch: 8}
+""")
+    found = policy(load(file))
+    # A default is never beyond its limit.
+    assert found.job_limits == JobLimits(timeout_s=3 * 86400.0, max_attempts=20)
+    assert found.job_limits_of_type == {"echo": JobLimits(timeout_s=60.0, max_attempts=20)}
+    assert found.limits == LiveLimits(5000, 10 * 1024**2, 0.25, 50, 1024**3, {JobType("echo"): 100})
+
+
+def test_without_a_configuration_limits_are_those_of_the_policy(tmp_path: Path) -> None:
+    file = tmp_path / "job_processor.yml"
+    file.write_text("job_processor: {}")
+    assert (policy(load(file)).job_limits, policy(load(file)).limits) == (JobLimits(), LiveLimits())
+
+
+def test_the_examples_on_the_page_about_limits_are_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "limits.md").read_text()
+    examples = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    assert examples
+    for number, example in enumerate(examples):
+        file = tmp_path / f"{number}.yml"
+        file.write_text(example)
+        assert policy(load(file)) != Policy()

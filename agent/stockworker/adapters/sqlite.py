@@ -19,6 +19,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from shutil import disk_usage
 from sqlite3 import Connection, DatabaseError, IntegrityError, OperationalError, connect
 from tempfile import NamedTemporaryFile
 from typing import Final, TypeGuard
@@ -38,6 +39,7 @@ __all__ = [
     "connect",
     "damaged",
     "failure",
+    "free_bytes",
     "move_aside",
     "open_database",
     "transaction",
@@ -170,6 +172,18 @@ def back_up(
         if isinstance(error, DatabaseError):
             raise failure(path, "can't be copied", error) from error
         raise
+
+
+def free_bytes(path: Path) -> int:
+    """Free bytes on the disk of a database.
+
+    Raises:
+        StoreError: its folder is gone.
+    """
+    try:
+        return disk_usage(path.parent).free
+    except OSError as error:
+        raise StoreError(f"{path}: {error}") from error
 
 
 def damaged(path: Path, what: object) -> StoreDamaged:

@@ -5,9 +5,9 @@
 # well, come from `client.settings`, and the keys of a client from `client.sealing`.
 
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.client_ids import private_client_id
@@ -15,7 +15,8 @@ from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import watchdog_s
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler, load
-from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
+from stockworker.config.schema import DispatcherConfig, TypePolicy
+from stockworker.dispatcher.policy import JobDefaults, JobLimits, LiveLimits, Policy, Prefetch
 from stockworker.dispatcher.service import DispatcherSettings
 from stockworker.errors import ConfigError
 from stockworker.handlers.discovery import discover
@@ -181,6 +182,17 @@ def _ids_in(file: Path) -> frozenset[WorkerId]:
         raise ConfigError(f"{where}: {error}; write one ID per line") from None
 
 
+def _job_limits(dispatcher: DispatcherConfig) -> JobLimits:
+    """The limits for jobs of all types. A default of the operator is never beyond its limit."""
+    limits, defaults = asdict(dispatcher.job_limits), asdict(dispatcher.job_defaults)
+    return JobLimits(**{name: max(most, defaults.get(name, most)) for name, most in limits.items()})
+
+
+def _limits_of_type(of_type: TypePolicy) -> dict[str, Any]:
+    names = {each.name for each in fields(JobLimits)} & {each.name for each in fields(TypePolicy)}
+    return {name: most for name in names if (most := getattr(of_type, name)) is not None}
+
+
 def policy(config: Config) -> Policy:
     """The policy of the dispatcher."""
     dispatcher = config.dispatcher
@@ -191,6 +203,22 @@ def policy(config: Config) -> Policy:
         keep_ended_s=dispatcher.keep_ended_s,
         accept_shared_jobs=dispatcher.accept_shared_jobs,
         defaults=JobDefaults(**asdict(dispatcher.job_defaults)),
+        job_limits=_job_limits(dispatcher),
+        job_limits_of_type={
+            job_type: replace(_job_limits(dispatcher), **asked)
+            for job_type, each in dispatcher.types.items()
+            if (asked := _limits_of_type(each))
+        },
+        limits=LiveLimits(
+            live_jobs=dispatcher.limits.live_jobs,
+            payload_bytes=dispatcher.limits.payloads_bytes,
+            submitter_share=dispatcher.limits.submitter_share,
+            combinations=dispatcher.limits.combinations,
+            free_bytes=dispatcher.limits.free_space_bytes,
+            live_jobs_of_type={
+                job_type: each.live_jobs for job_type, each in dispatcher.types.items() if each.live_jobs is not None
+            },
+        ),
         prefetch={
             job_type: Prefetch(each.prefetch, each.prefetch_validity_s)
             for job_type, each in dispatcher.types.items()

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from stockworker.config.document import Place, Problem, TableNode, find
-from stockworker.config.schema import Config
+from stockworker.config.schema import Config, JobLimitsConfig, keys
 from stockworker.config.secrets import is_open_to_all
 
 _HAS_PASSWORD: Final = re.compile(r"://[^/@]*:[^/@]+@|[?&](ssl)?password=")
@@ -47,6 +47,15 @@ def _backoff_in_order(config: Config, root: TableNode) -> Iterator[Problem]:
     defaults = config.dispatcher.job_defaults
     if defaults.backoff_s > defaults.backoff_max_s:
         yield _problem(root, "dispatcher.job_defaults", "'backoff' is longer than 'backoff_max'; change one of them")
+
+
+def _defaults_within_limits(config: Config, root: TableNode) -> Iterator[Problem]:
+    section = config.dispatcher
+    for name, _, each in keys(JobLimitsConfig):
+        default, most = getattr(section.job_defaults, each.name), getattr(section.job_limits, each.name)
+        key = f"dispatcher.job_limits.{name}"
+        if default > most and find(root, key):
+            yield _problem(root, key, f"is less than 'dispatcher.job_defaults.{name}'; change one of them")
 
 
 def _validity_longer_than_lease(config: Config, root: TableNode) -> Iterator[Problem]:
@@ -98,6 +107,7 @@ _RULES: tuple[Rule, ...] = (
     _certificate_with_key,
     _one_way_to_run,
     _backoff_in_order,
+    _defaults_within_limits,
     _validity_longer_than_lease,
     _heartbeats_in_time,
     _secrets_kept_secret,

@@ -84,6 +84,19 @@ def _job_default(default: T, option: str) -> T:
     return _key(default, written(found.kind), f"{found.meaning[0].upper()}{found.meaning[1:]}.")
 
 
+def _job_limit(default: T, option: str) -> T:
+    """The key for the most that a job may ask for by one of its options: within the bounds of that option."""
+    (found,) = (each for each in plan_of(JobOptions).fields if each.attribute == option)
+    shown = f"`{written(found.kind).show(default)}`, or the default in `job_defaults` if that is more"
+    return _key(default, written(found.kind), f"Largest `{found.name}` that a job may ask for.", shown=shown)
+
+
+def _type_limit(option: str) -> Any:
+    (found,) = (each for each in plan_of(JobOptions).fields if each.attribute == option)
+    meaning = f"Largest `{found.name}` of jobs of this type; bounds the default as well."
+    return _key(None, written(found.kind), meaning, shown="as in `dispatcher.job_limits`")
+
+
 def keys(section: type) -> Iterator[tuple[str, Key, "dataclasses.Field[Any]"]]:
     """The keys of a section in file order: name in the file, description, dataclass field."""
     for each in dataclasses.fields(section):
@@ -303,6 +316,48 @@ class JobDefaultsConfig:
     timeout_s: float = _job_default(600.0, "timeout_s")
     backoff_s: float = _job_default(5.0, "backoff_s")
     backoff_max_s: float = _key(600.0, duration(0, DAY_S), "Longest delay between attempts.")
+    expires_after_s: float | None = _key(
+        None,
+        duration(1, 365 * DAY_S),
+        "A job that sets no `expires_at` expires this long after its submission, or after its `not_before`, if no worker "
+        "has started it. Without this key it waits until a worker can run it, even after a long outage of the workers.",
+        shown="jobs do not expire",
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobLimitsConfig:
+    timeout_s: float = _job_limit(DAY_S, "timeout_s")
+    max_attempts: int = _job_limit(100, "max_attempts")
+    max_crashes: int = _job_limit(10, "max_crashes")
+    backoff_s: float = _job_limit(DAY_S, "backoff_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveLimitsConfig:
+    live_jobs: int = _key(
+        200_000,
+        integer(10, 10_000_000),
+        "Most live jobs of all submitters. Each takes up to 1 KiB of the dispatcher's memory, and 0.1 ms of each start.",
+    )
+    payloads_bytes: int = _key(1024**3, SIZE, "Most bytes in the payloads of all live jobs.", shown="`1G`")
+    submitter_share: float = _key(
+        0.5,
+        number(0.01, 1),
+        "The part of `live_jobs` and `payloads` that one submitter may use. With 1, one submitter can use all.",
+    )
+    combinations: int = _key(
+        1000,
+        integer(10, 1_000_000),
+        "Most different combinations of type and tags of the live jobs of one submitter.",
+    )
+    free_space_bytes: int = _key(
+        256 * 1024**2,
+        SIZE,
+        "With less free space on the disk of the job store, the dispatcher rejects new jobs. It keeps the rest for "
+        "results.",
+        shown="`256M`",
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -317,6 +372,12 @@ class TypePolicy:
         duration(60, 30 * DAY_S),
         "With `prefetch`: how long a disconnected worker keeps its jobs of this type before other workers get them.",
     )
+    live_jobs: int | None = _key(
+        None, integer(1, 10_000_000), "Most live jobs of this type, of all submitters.", shown="unlimited"
+    )
+    timeout_s: float | None = _type_limit("timeout_s")
+    max_attempts: int | None = _type_limit("max_attempts")
+    max_crashes: int | None = _type_limit("max_crashes")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -358,11 +419,22 @@ class DispatcherConfig:
     job_defaults: JobDefaultsConfig = _key(
         JobDefaultsConfig(), Section(JobDefaultsConfig), "Defaults for options that a job does not set."
     )
+    job_limits: JobLimitsConfig = _key(
+        JobLimitsConfig(),
+        Section(JobLimitsConfig),
+        "The most that a job may ask for. The dispatcher rejects a job that asks for more (docs/limits.md).",
+    )
+    limits: LiveLimitsConfig = _key(
+        LiveLimitsConfig(),
+        Section(LiveLimitsConfig),
+        "How many live jobs the dispatcher keeps: those that wait or run. It rejects jobs beyond that (docs/limits.md).",
+    )
     types: Mapping[JobType, TypePolicy] = field(
         default_factory=dict,
         metadata=_described(
             Each(ID, TypePolicy),
-            "Jobs of one type that workers get in advance, for times without a connection; see docs/offline.md.",
+            "Rules for the jobs of one type. Limits: docs/limits.md. Jobs in advance, for times without a connection: "
+            "docs/offline.md.",
         ),
     )
 

@@ -7,7 +7,7 @@ from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Message, Query
-from stockworker.shell.turn import CertificateSeen, LinkChanged, Send
+from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, Send
 
 # --- events -----------------------------------------------------------------------------------------------------------
 
@@ -41,7 +41,7 @@ class Denied:
     workers: frozenset[WorkerId]
 
 
-Event = Message | LinkChanged | Unreached | EndedJobs | Pruned | Denied | CertificateSeen
+Event = Message | LinkChanged | Unreached | EndedJobs | Pruned | Denied | DiskChanged | CertificateSeen
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------

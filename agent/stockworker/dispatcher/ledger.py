@@ -19,6 +19,7 @@ from typing import Any
 from stockworker.dispatcher.effects import Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.leases import LeaseTable
 from stockworker.dispatcher.ready_queue import ReadyQueue
+from stockworker.dispatcher.usage import Usage
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
@@ -51,6 +52,7 @@ class Ledger:
     Attributes:
         jobs: every live job.
         leases: every valid lease.
+        usage: how many live jobs each submitter has.
         ready: the queued jobs, in the order in which workers get them.
         totals: how many jobs of each state the store has, ended ones included.
         ended: jobs that have ended, as far as the events of this turn name them; forgotten at its end.
@@ -66,6 +68,7 @@ class Ledger:
         self.leases = LeaseTable()
         self.blamed: set[Token] = set()
         self.ready = ReadyQueue()
+        self.usage = Usage()
         self.totals: Counter[State] = Counter(snapshot.totals)
         self.next_sequence = snapshot.next_sequence
         self.paused = set(snapshot.paused)
@@ -126,6 +129,7 @@ class Ledger:
 
     def _admit(self, job: JobRecord) -> None:
         self.jobs[job.spec.job_id] = job
+        self.usage.add(job)
         if job.spec.unique is not None:
             self._keys[owner_of(job.spec.job_id), job.spec.type, job.spec.unique] = job.spec.job_id
         if job.state is State.QUEUED:
@@ -141,6 +145,7 @@ class Ledger:
         self._note_transition(moved)
         if moved.state in TERMINAL:
             del self.jobs[job_id]
+            self.usage.remove(job)
             self.ended[job_id] = moved
             if job.spec.unique is not None:
                 del self._keys[owner_of(job_id), job.spec.type, job.spec.unique]

@@ -21,7 +21,7 @@ from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
-from stockworker.logs.events import AccessRefused, JobRejected, MessageRefused
+from stockworker.logs.events import AccessRefused, JobRejected, MessageRefused, StoreSpaceEnough, StoreSpaceShort
 from stockworker.protocol.ids import Entropy, JobId
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
@@ -42,7 +42,7 @@ from stockworker.protocol.messages import (
     Submit,
     Unregister,
 )
-from stockworker.shell.turn import CertificateSeen, LinkChanged, Now
+from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, Now
 
 _LONGEST_PAUSE_S: Final = 5.0
 """The longest time between two turns, so that a step of the wall clock is noticed."""
@@ -134,6 +134,9 @@ class DispatcherMachine:
                 self._link_changed(up=up, now=now)
             case CertificateSeen(days=days):
                 self._certificate_days = days
+            case DiskChanged(full=full):
+                self._submissions.disk_full = full
+                self._outbox.log(StoreSpaceShort() if full else StoreSpaceEnough())
             case EndedJobs(jobs=jobs):
                 self.ledger.recall(jobs)
             case Pruned(counts=counts):

@@ -15,6 +15,38 @@ class JobDefaults:
     backoff_s: float = 5.0
     backoff_max_s: float = 600.0
     max_crashes: int = 3
+    expires_after_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobLimits:
+    """The most that a submission may ask for."""
+
+    timeout_s: float = 86400.0
+    max_attempts: int = 100
+    max_crashes: int = 10
+    backoff_s: float = 86400.0
+
+
+@dataclass(frozen=True, slots=True)
+class LiveLimits:
+    """How much the dispatcher keeps. It rejects submissions beyond that.
+
+    Attributes:
+        live_jobs: live jobs of all submitters.
+        payload_bytes: bytes in the payloads of all live jobs.
+        submitter_share: which part of `live_jobs` and of `payload_bytes` one submitter may use, above 0 and up to 1.
+        combinations: different combinations of type and tags of the live jobs of one submitter.
+        free_bytes: free bytes on the disk of the job store.
+        live_jobs_of_type: live jobs of one type, where that is bounded.
+    """
+
+    live_jobs: int = 200_000
+    payload_bytes: int = 1024**3
+    submitter_share: float = 0.5
+    combinations: int = 1000
+    free_bytes: int = 256 * 1024**2
+    live_jobs_of_type: Mapping[JobType, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +76,8 @@ class Policy:
         forget_worker_s: how long a worker without leases may be silent before it is removed from the roster.
         accept_shared_jobs: whether clients may submit jobs on bare topics, where the broker can't verify who submits.
         defaults: see `JobDefaults`.
+        job_limits: see `JobLimits`; for all types but those in `job_limits_of_type`.
+        limits: see `LiveLimits`.
         prefetch: the job types of which workers get jobs ahead.
     """
 
@@ -56,4 +90,7 @@ class Policy:
     forget_worker_s: float = 86400.0
     accept_shared_jobs: bool = True
     defaults: JobDefaults = JobDefaults()
+    job_limits: JobLimits = JobLimits()
+    job_limits_of_type: Mapping[JobType, JobLimits] = field(default_factory=dict)
+    limits: LiveLimits = field(default_factory=LiveLimits)
     prefetch: Mapping[JobType, Prefetch] = field(default_factory=dict)

@@ -6,6 +6,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
+from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
@@ -16,7 +17,7 @@ from stockworker.protocol.lifecycle import State
 _RENAMED: Final = {"job_id": "id", "unique": "unique_key"}
 
 _SPEC: Final = {_RENAMED.get(each.name, each.name): each.name for each in fields(JobSpec)}
-_ARRIVAL: Final = ("sequence", "submitted_at")
+_ARRIVAL: Final = ("sequence", "submitted_at", "payload_bytes")
 
 PROGRESS: Final = tuple(each.name for each in fields(JobRecord) if each.name not in {"spec", *_ARRIVAL})
 """The columns that change: written with each step of a job. All others are written once."""
@@ -24,9 +25,22 @@ PROGRESS: Final = tuple(each.name for each in fields(JobRecord) if each.name not
 ATTEMPT: Final = tuple(each.name for each in fields(Attempt))
 JOB: Final = (*PROGRESS, *_ARRIVAL, *_SPEC)
 
+
+@lru_cache(4096)
+def _shared(value: Any) -> Any:
+    """Return the same object for equal values: live jobs are many, and most of them have the same few options."""
+    return value
+
+
+@lru_cache(4096)
+def _read_tags(text: str) -> frozenset[Tag]:
+    return frozenset(Tag(tag) for tag in text.split(",") if tag)
+
+
 _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
+    **dict.fromkeys(("type", "timeout_s", "backoff_s", "backoff_max_s"), _shared),
     "priority": Priority,
-    "tags": lambda text: frozenset(Tag(tag) for tag in text.split(",") if tag),
+    "tags": _read_tags,
     "state": State,
     "cancel_requested": bool,
     "outcome": lambda text: None if text is None else Outcome(text),

@@ -25,7 +25,8 @@ from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
 from stockworker.shell.service import Service
-from stockworker.shell.turn import CommonInput, Now, TurnOutput
+from stockworker.shell.space_watch import SpaceWatch
+from stockworker.shell.turn import CommonInput, DiskChanged, Now, TurnOutput
 
 _log = logging.getLogger(__name__)
 
@@ -37,7 +38,7 @@ _SMALL_TURN: Final = 4
 more inputs have arrived by the next turn."""
 
 
-_Input = Denied | Unreached
+_Input = Denied | DiskChanged | Unreached
 """What happens to a dispatcher besides what happens to every service."""
 
 
@@ -93,6 +94,7 @@ class DispatcherService(Service[_Input, TurnOutput]):
             echo_topic=topics.echo(settings.dispatcher_id),
         )
         super().__init__(settings.dispatcher_id, link, turns, store, steady, notifier)
+        self._space = SpaceWatch(store.free_bytes, policy.limits.free_bytes)
         self._inbox.put(Denied(settings.denied))  # before any message arrives
 
     def is_small(self, inputs: Sequence[CommonInput | _Input]) -> bool:
@@ -104,6 +106,9 @@ class DispatcherService(Service[_Input, TurnOutput]):
 
     def last_packets(self) -> Sequence[Packet]:
         return [self._goodbye()]
+
+    def observe(self) -> Sequence[DiskChanged]:
+        return self._space.look(clock.monotonic())
 
     def reconfigure(self) -> tuple[LinkSettings, Denied]:
         settings = self._reread()

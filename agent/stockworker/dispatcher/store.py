@@ -53,5 +53,12 @@ class JobStore(Protocol):
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Return every attempt at a job, first to last."""
 
+    def free_bytes(self) -> int:
+        """Return how many bytes are free where the store keeps the jobs.
+
+        Raises:
+            StoreError: that place is gone.
+        """
+
     def close(self) -> None:
         """Close the store."""

@@ -14,6 +14,7 @@ from stockworker.adapters.sqlite import (
     connect,
     damaged,
     failure,
+    free_bytes,
     open_database,
     transaction,
 )
@@ -92,6 +93,12 @@ MIGRATIONS: Final = (
     # Tells another payload under the same ID from the same one; NULL where it can't.
     """
     ALTER TABLE job ADD COLUMN payload_digest BLOB;
+    """,
+    """
+    ALTER TABLE job ADD COLUMN payload_bytes INTEGER NOT NULL DEFAULT 0;
+    UPDATE job SET payload_bytes = coalesce(
+        (SELECT length(CAST(body AS BLOB)) FROM payload WHERE payload.sequence = job.sequence), 0
+    );
     """,
 )
 
@@ -256,6 +263,10 @@ class SqliteJobStore:
     def attempts(self, job_id: JobId) -> list[Attempt]:
         """Return a job's attempts."""
         return [read_attempt(row) for row in self._rows(_SELECT_ATTEMPTS, [job_id])]
+
+    def free_bytes(self) -> int:
+        """Return how many bytes are free on the disk of the file."""
+        return free_bytes(self._path)
 
     def close(self) -> None:
         """Close the file."""

@@ -4,11 +4,11 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, fields
-from typing import Final
+from typing import Any, Final
 
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.owners import may_use
-from stockworker.dispatcher.policy import Policy
+from stockworker.dispatcher.policy import JobLimits, Policy
 from stockworker.protocol import topics
 from stockworker.protocol.ids import ClientId, Entropy, JobId, UniqueKey, full_id, make_job_id, owner_of
 from stockworker.protocol.job import JobOptions, JobRecord, JobSpec
@@ -19,16 +19,29 @@ from stockworker.shell.turn import Now
 
 _DIGEST_BYTES: Final = 16
 
+_LIMITED: Final = tuple(each.name for each in fields(JobLimits))
+"""The options that have a limit."""
+
 
 class Submissions:
-    """Turns requests of clients into changes of the ledger, and returns a receipt for each."""
+    """Turns requests of clients into changes of the ledger, and returns a receipt for each.
+
+    Attributes:
+        disk_full: the disk of the store has too little room for new jobs. Room remains for the results of the others.
+    """
 
     def __init__(self, ledger: Ledger, policy: Policy, entropy: Entropy, counters: Counter[str]) -> None:
         self._ledger = ledger
-        self._defaults = asdict(policy.defaults)
-        self._accepts_shared = policy.accept_shared_jobs
+        self._policy = policy
+        defaults = asdict(policy.defaults)
+        self._expires_after_s: float | None = defaults.pop("expires_after_s")
+        self._defaults = _within(defaults, policy.job_limits)
+        self._defaults_of_type = {
+            job_type: _within(defaults, limits) for job_type, limits in policy.job_limits_of_type.items()
+        }
         self._entropy = entropy
         self._counters = counters
+        self.disk_full = False
 
     def submit(self, submission: Submission, client_id: ClientId | None, now: Now) -> ReceiptEntry:
         """Store a job, unless its ID or its unique key is taken.
@@ -50,16 +63,19 @@ class Submissions:
         if holder is not None:
             self._counters["submissions_duplicate"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE, _key_is_taken(holder, submission.unique), holder)
-        if submission.expires_at is not None and submission.expires_at <= now.wall:
+        spec, size = self._spec(submission, job_id, now), len(submission.payload.encode(errors="surrogatepass"))
+        refused = self._refusal(submission, spec, size, now)
+        if refused is not None:
             self._counters["submissions_rejected"] += 1
-            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "expires_at is in the past")
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, refused)
         later = submission.not_before is not None and submission.not_before > now.wall
         job = JobRecord(
-            spec=self._spec(submission, job_id),
+            spec=spec,
             sequence=self._ledger.next_sequence,
             state=State.SCHEDULED if later else State.QUEUED,
             submitted_at=now.wall,
             ready_at=now.steady,
+            payload_bytes=size,
         )
         self._ledger.add(job, submission.payload)
         self._counters["jobs_stored"] += 1
@@ -69,7 +85,7 @@ class Submissions:
         owner = owner_of(job_id)
         if owner != client_id:
             return f"job {job_id} belongs to {owner}; only {owner} may submit it, on a topic with its own client ID"
-        if client_id is None and not self._accepts_shared:
+        if client_id is None and not self._policy.accept_shared_jobs:
             return (
                 "this dispatcher accepts jobs of verified clients only. Publish to "
                 f"{topics.queue(submission.priority, submission.type)}/CLIENT_ID, with the ID of this client"
@@ -88,9 +104,38 @@ class Submissions:
         reason = f"a job {what} is stored under this ID. Submit the new job under another ID"
         return ReceiptEntry(known.job_id, ReceiptStatus.REJECTED, reason)
 
-    def _spec(self, submission: Submission, job_id: JobId) -> JobSpec:
+    def _refusal(self, submission: Submission, spec: JobSpec, payload_bytes: int, now: Now) -> str | None:
+        if submission.expires_at is not None and submission.expires_at <= now.wall:
+            return "expires_at is in the past"
+        if self.disk_full:
+            return (
+                "the dispatcher stores no new jobs, because the disk of its job store is nearly full. Make room there; "
+                "the dispatcher notices that by itself"
+            )
+        return self._asks_too_much(submission) or self._ledger.usage.excess(spec, payload_bytes, self._policy.limits)
+
+    def _asks_too_much(self, submission: Submission) -> str | None:
+        """Explain which option is beyond its limit. A limit refuses, and does not change what was asked for.
+
+        A job with a shorter time-out than its submitter has asked for would be stopped in its middle. The submitter can
+        only learn that in time from a refusal.
+        """
+        own = submission.type in self._policy.job_limits_of_type
+        where = f"dispatcher.types.{submission.type}" if own else "dispatcher.job_limits"
+        limits = self._policy.job_limits_of_type.get(submission.type, self._policy.job_limits)
+        for option in _LIMITED:
+            asked, most = getattr(submission, option), getattr(limits, option)
+            if asked is not None and asked > most:
+                name, unit = (option.removesuffix("_s"), " s") if option.endswith("_s") else (option, "")
+                return f"{name} is {asked:g}{unit}, and the dispatcher allows at most {most:g}{unit} ({where}.{name})"
+        return None
+
+    def _spec(self, submission: Submission, job_id: JobId, now: Now) -> JobSpec:
         asked = {each.name: getattr(submission, each.name) for each in fields(JobOptions)}
-        options = self._defaults | {name: value for name, value in asked.items() if value is not None}
+        defaults = self._defaults_of_type.get(submission.type, self._defaults)
+        options = defaults | {name: value for name, value in asked.items() if value is not None}
+        if submission.expires_at is None and self._expires_after_s is not None:
+            options["expires_at"] = max(now.wall, submission.not_before or 0.0) + self._expires_after_s
         options["backoff_max_s"] = max(options["backoff_s"], options["backoff_max_s"])
         digest = _digest(submission.payload)
         priority = submission.priority
@@ -155,6 +200,11 @@ def _digest(payload: str) -> bytes | None:
     if is_sealed(payload):
         return None
     return hashlib.sha256(payload.encode(errors="surrogatepass")).digest()[:_DIGEST_BYTES]
+
+
+def _within(defaults: Mapping[str, Any], limits: JobLimits) -> dict[str, Any]:
+    """The defaults, none of them beyond its limit."""
+    return {name: min(value, getattr(limits, name, value)) for name, value in defaults.items()}
 
 
 def _key_is_taken(holder: JobId, unique: UniqueKey | None) -> str:

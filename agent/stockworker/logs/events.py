@@ -354,6 +354,21 @@ class LeaseReclaimed(_AttemptOfJob):
     pass
 
 
+@_event(
+    LogLevel.WARNING,
+    "rejects new jobs because the disk is nearly full",
+    "The disk of the job store has less free space than `dispatcher.limits.free_space`. Stored jobs still run, and their "
+    "results are kept. Make room on that disk; the dispatcher notices it by itself.",
+)
+class StoreSpaceShort(LogEvent):
+    pass
+
+
+@_event(LogLevel.INFO, "accepts new jobs again", "The disk of the job store has enough free space again.")
+class StoreSpaceEnough(LogEvent):
+    pass
+
+
 @_event(LogLevel.INFO, "paused", "An operator paused a job type: no job of this type is dispatched.")
 class TypePaused(LogEvent):
     type: str

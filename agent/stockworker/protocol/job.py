@@ -125,6 +125,7 @@ class JobRecord:
     Attributes:
         sequence: order of arrival, unique in one store.
         submitted_at: seconds since the epoch.
+        payload_bytes: size of its payload.
         ready_at: when it entered, or is to enter, the queue; keeps its place through a lost lease.
         attempt: number of its newest attempt; 0 before the first.
         failures: attempts that count against `RetryPolicy.max_attempts`.
@@ -142,6 +143,7 @@ class JobRecord:
     state: State
     submitted_at: float
     ready_at: float
+    payload_bytes: int = 0
     attempt: int = 0
     failures: int = 0
     crashes: int = 0

@@ -43,6 +43,13 @@ class CertificateSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class DiskChanged:
+    """The disk of the service's store has too little free space, or enough again."""
+
+    full: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Send:
     """Publish a message, once the turn is committed."""
 

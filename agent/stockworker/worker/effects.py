@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobType, Tag, Token
 from stockworker.protocol.messages import Assignment, AttemptReport, Message
-from stockworker.shell.turn import CertificateSeen, LinkChanged, Send
+from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, Send
 from stockworker.worker.work import AttemptEvent, Work
 
 # --- events: what happens to the worker ----------------------------------------------------------------------------------
@@ -18,13 +18,6 @@ class Capabilities:
     slots: int
     types: tuple[JobType, ...]
     tags: tuple[Tag, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class DiskChanged:
-    """The disk of the journal is nearly full, or has room again."""
-
-    full: bool
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from shutil import disk_usage
 from typing import Any, Final
 
 from stockworker.adapters import clock
@@ -14,11 +13,12 @@ from stockworker.adapters.sqlite import (
     connect,
     damaged,
     failure,
+    free_bytes,
     move_aside,
     open_database,
     transaction,
 )
-from stockworker.errors import StoreDamaged, StoreError
+from stockworker.errors import StoreDamaged
 from stockworker.logs import log_event
 from stockworker.logs.events import JournalQuarantined
 from stockworker.protocol.ids import JobId, JobType, Token
@@ -145,10 +145,7 @@ class Journal:
         Raises:
             StoreError: its folder is gone.
         """
-        try:
-            return disk_usage(self._path.parent).free
-        except OSError as error:
-            raise StoreError(f"{self._path}: {error}") from error
+        return free_bytes(self._path)
 
     def close(self) -> None:
         """Close the file."""

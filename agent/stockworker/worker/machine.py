@@ -59,8 +59,8 @@ from stockworker.protocol.messages import (
     Unregister,
 )
 from stockworker.protocol.sealed import first_line, without_sealed
-from stockworker.shell.turn import CertificateSeen, LinkChanged, Send
-from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Effect, Event, Leave
+from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, Send
+from stockworker.worker.effects import Capabilities, Drain, Effect, Event, Leave
 from stockworker.worker.leases import JournalEntry, WorkerLease, WorkerLeases
 from stockworker.worker.window import LeaseWindow
 from stockworker.worker.work import Began, Progressed

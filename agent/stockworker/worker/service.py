@@ -22,8 +22,9 @@ from stockworker.protocol.ids import JobType, Tag, WorkerId, make_token
 from stockworker.protocol.messages import Disconnect
 from stockworker.protocol.topics import Role, TopicKind
 from stockworker.shell.service import Service
-from stockworker.shell.turn import CommonInput
-from stockworker.worker.effects import Capabilities, DiskChanged, Drain, Start, Stop
+from stockworker.shell.space_watch import SpaceWatch
+from stockworker.shell.turn import CommonInput, DiskChanged
+from stockworker.worker.effects import Capabilities, Drain, Start, Stop
 from stockworker.worker.executor import Executor
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
@@ -36,7 +37,6 @@ if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
 
 _log = logging.getLogger(__name__)
 
-_DISK_EVERY_S: Final = 1.0
 _LEAST_FREE_BYTES: Final = 16 * 1024**2
 """Room on the journal's disk below which no new jobs are taken: what is held needs some for its results."""
 
@@ -114,8 +114,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
         self._journal = journal
         self._reread = reread
         self._groups = groups
-        self._disk_full = False
-        self._next_disk_check = clock.monotonic()
+        self._space = SpaceWatch(journal.free_bytes, _LEAST_FREE_BYTES)
         identity = WorkerIdentity(worker_id, make_token(SystemRandom()), __version__)
         self._machine = WorkerMachine(
             identity,
@@ -168,13 +167,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
         return Drain(self._settings.drain_timeout_s, leave=True)
 
     def observe(self) -> Sequence[DiskChanged]:
-        now = clock.monotonic()
-        if now < self._next_disk_check:
-            return ()
-        self._next_disk_check = now + _DISK_EVERY_S
-        full = self._journal.free_bytes() < _LEAST_FREE_BYTES
-        changed, self._disk_full = full != self._disk_full, full
-        return [DiskChanged(full)] if changed else ()
+        return self._space.look(clock.monotonic())
 
     def reconfigure(self) -> tuple[LinkSettings, Capabilities]:
         settings = self._reread()
