@@ -69,9 +69,11 @@ def judge(path: Path, status: os.stat_result, *, private: bool = False) -> None:
     if status.st_uid not in {0, os.geteuid()}:
         owner, own = _user(status.st_uid), _user(os.geteuid())
         must = "root" if os.geteuid() == 0 else f"root or {own}, who runs this program"
+        remedy = f"Run 'chown root {quote(str(path))}' as root"
+        if private and os.geteuid() == 0:  # the key of a service, which could not read it any longer if root owned it
+            remedy = f"If it is the key of a service, run this command as {owner} with 'runuser'. If not: {remedy}"
         raise ConfigError(
-            f"{path}: belongs to {owner}, but must belong to {must}, because its owner can change it. "
-            f"Run 'chown root {quote(str(path))}' as root"
+            f"{path}: belongs to {owner}, but must belong to {must}, because its owner can change it. {remedy}"
         )
     if private and status.st_mode & _OTHERS_USE:
         raise ConfigError(f"{path}: other users can read these private keys. Run 'chmod 600 {quote(str(path))}'")

@@ -89,6 +89,19 @@ def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.Monke
     assert content(file, private=private) == b"trust"
 
 
+def test_root_is_told_how_to_use_the_private_key_of_a_service(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the keys of a service, `chown root` would stop the service."""
+    file.chmod(0o600)
+    owned_by(monkeypatch, DAEMON)
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    assert "If it is the key of a service, run this command as user daemon with 'runuser'" in refusal(
+        file, private=True
+    )
+    assert "runuser" not in refusal(file)
+    monkeypatch.setattr(os, "geteuid", lambda: DAEMON)  # the remedy
+    assert content(file, private=True) == b"trust"
+
+
 def test_a_service_reads_files_of_root_and_its_own_alone(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: DAEMON)
     for owner in (0, DAEMON):
