@@ -126,9 +126,12 @@ def test_a_file_of_the_authority_is_not_replaced_through_a_link(authority: Path,
     assert roots.exists()
 
 
-def test_private_keys_are_not_written_into_a_folder_behind_a_link(shared: Path, roots: Path) -> None:
+@pytest.mark.parametrize("names", [("a.pem", "../ring"), ("new/a.pem", "../ring"), ("../a.pem", "new/ring")])
+def test_private_keys_are_not_written_into_a_folder_behind_a_link(
+    shared: Path, roots: Path, names: tuple[str, str]
+) -> None:
     (shared / "keys").symlink_to(roots)
-    file, ring = str(shared / "keys" / "a.pem"), str(shared / "ring")
+    file, ring = (f"{shared}/keys/{name}" if ".." not in name else str(shared / name[3:]) for name in names)
     is_refused(run(NO_CONFIG, "keys", "generate", "worker", "edge-1", "--file", file, "--keyring", ring), "keys")
 
 

@@ -9,6 +9,7 @@ import pytest
 from cryptography import x509
 
 from stockworker.errors import CertificateRefused, ConfigError
+from stockworker.pki.advice import after_renewal
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.certificates import LEAF_LIFETIME, Subject, make_p256, make_request, read_certificate
 from stockworker.pki.inspection import inspect
@@ -121,6 +122,14 @@ def test_a_successor_with_a_new_key(authority: AuthorityFolder) -> None:
     _, second = authority.renew("edge-1", make_key=make_p256)
     assert second.key is not None
     assert second.key.read_bytes() != before
+
+
+def test_a_role_that_expired_comes_back_with_the_next_setup_of_the_broker(authority: AuthorityFolder) -> None:
+    """The setup has removed the name from the access control list meanwhile."""
+    authority.issue(CertificateKind.OPERATOR, Subject("boss"))
+    late = AuthorityFolder(authority.folder, NOW + 2 * LEAF_LIFETIME)
+    assert "then on the broker's machine: stockworker broker setup" in "\n".join(after_renewal(*late.renew("boss")))
+    assert "broker setup" not in "\n".join(after_renewal(*late.renew("boss")))
 
 
 def test_what_can_not_be_renewed(authority: AuthorityFolder) -> None:

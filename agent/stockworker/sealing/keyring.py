@@ -22,7 +22,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
 
-from stockworker.adapters.files import PUBLIC, replace_file
+from stockworker.adapters.files import PUBLIC, make_folder, replace_file
 from stockworker.config.kinds import TIME, Wrong
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.protocol.ids import JobType, check_id
@@ -310,7 +310,7 @@ def write(path: Path, text: str) -> None:
         ConfigError: the file is not writable.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent, 0o755)
         replace_file(path, text.encode(), PUBLIC)
     except OSError as error:
         raise ConfigError(f"{path}: can't be written: {error.strerror}") from error

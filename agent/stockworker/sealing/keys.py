@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from stockworker.adapters.files import SECRET, replace_file
+from stockworker.adapters.files import SECRET, make_folder, replace_file
 from stockworker.errors import ConfigError
 from stockworker.sealing.envelope import KeyId
 from stockworker.sealing.keyring import key_id
@@ -108,7 +108,7 @@ def create(path: Path, now: datetime, *, identity: bool) -> KeyFile:
     if path.exists():
         raise ConfigError(f"{path} already exists; 'stockworker keys rotate' adds new keys to it")
     try:
-        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        make_folder(path.parent, 0o755)
     except OSError as error:
         raise ConfigError(f"{path.parent}: can't be created: {error.strerror}") from error
     _write_secret(path, _generation(now, identity=identity))
