@@ -61,9 +61,12 @@ Whatever a handler prints or logs is an entry with the fields of its job.
 A JSON line is one object with `time` (UTC), `level`, `logger`, `event`, `text`, the fields of the event, and `exception`
 where a traceback was logged. Lines from libraries have no `event`.
 
-Other programs can cause refusals as often as they like. Of each kind of refusal 50 a minute are logged. The last of them
-has the field `muted_s`: for how many seconds the next ones are left out. The first one afterwards has the field
-`unlogged`: how many were left out. The dispatcher's counters (`stockworker stats`) count all of them.
+Other programs can cause most events as often as they like, so services limit their lines. Events about a peer have 50
+lines a minute for each peer. Events about jobs have 600 for each job type on a worker, and for each worker on the
+dispatcher. The last line has the field `muted_s`: for how many seconds the next ones are left out. When the minute is over,
+`lines_left_out` has their number. All limited lines together are at most 4,000 a minute; beyond that, each peer still has
+its first five. Nothing is limited at level `debug` except the more important events. The dispatcher's counters
+(`stockworker stats`) count everything.
 
 Payloads and results are never logged. Control characters in values are escaped, and values are cut at 2,000 characters.
 The names of fields that hold seconds end in `_s`.

@@ -10,9 +10,10 @@ import pytest
 
 from stockworker.logs.events import EVENTS, LogEvent
 
-RESERVED = {"time", "level", "logger", "event", "text", "exception", "muted_s", "unlogged"}
+RESERVED = {"time", "level", "logger", "event", "text", "exception", "muted_s"}
+ABOUT_OTHERS = {"job", "type", "worker", "client", "sender", "topic"}
 LOGS = Path("agent/stockworker/logs")
-RENDERING = {"test_logs.py", "test_journal_entries.py"}
+RENDERING = {"test_logs.py", "test_flood.py", "test_journal_entries.py"}
 """Tests of how an event is printed: they create events themselves, so they don't show that the product logs one."""
 
 
@@ -21,7 +22,7 @@ def created() -> set[str]:
     calls = (
         node
         for file in Path("agent/stockworker").rglob("*.py")
-        if not file.is_relative_to(LOGS)
+        if file.name == "flood.py" or not file.is_relative_to(LOGS)
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         if isinstance(node, ast.Call)
     )
@@ -52,6 +53,18 @@ NAMED = named_in_tests()
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
 def test_no_field_hides_what_every_line_has(event: type[LogEvent]) -> None:
     assert not RESERVED & set(event.field_names)
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+def test_lines_about_others_are_limited(event: type[LogEvent]) -> None:
+    """A field that names a job, a type, a peer or a topic shows that others can cause the event."""
+    assert not set(event.field_names) & ABOUT_OTHERS or event.cause.lines_a_minute is not None
+
+
+@pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)
+def test_lines_are_counted_by_fields_that_the_event_has(event: type[LogEvent]) -> None:
+    assert set(event.cause.key) <= set(event.field_names)
+    assert "job" not in event.cause.key, "a client chooses it: each job would have an allowance of its own"
 
 
 @pytest.mark.parametrize("event", EVENTS, ids=lambda event: event.name)

@@ -121,7 +121,7 @@ def test_a_rejected_job(dispatcher: DispatcherBook) -> None:
 
 def test_a_type_that_no_worker_runs(dispatcher: DispatcherBook) -> None:
     dispatcher.turn([request(W1), submit(A, of_type=IMPORT, reply=None)])
-    assert only(dispatcher, TypeUnserved) == TypeUnserved(type=IMPORT)
+    assert only(dispatcher, TypeUnserved) == TypeUnserved(type=IMPORT, client=None)
 
 
 def test_a_message_for_another_service(dispatcher: DispatcherBook) -> None:

@@ -22,9 +22,7 @@ from stockworker.logs.events import (
     JobMoved,
     MessageRefused,
     Ready,
-    Stopping,
 )
-from stockworker.logs.flood import LINES_A_MINUTE
 
 LOGGER = logging.getLogger("stockworker.test")
 
@@ -193,32 +191,3 @@ def test_configuring_again_replaces_the_settings() -> None:
 
     assert first.getvalue() == ""
     assert second.getvalue().count("\n") == 1
-
-
-def refusals(stream: io.StringIO) -> list[dict[str, object]]:
-    return [json.loads(line) for line in stream.getvalue().splitlines()]
-
-
-def test_a_flood_of_refusals_is_logged_in_part(monkeypatch: pytest.MonkeyPatch) -> None:
-    now = [1000.0]
-    monkeypatch.setattr("time.time", lambda: now[0])  # what `logging` dates its records by
-    monkeypatch.setattr("time.time_ns", lambda: int(now[0] * 1e9))
-    stream = configured(form="json")
-
-    def refuse(times: int, topic: str = "jobs/queue/low/x") -> None:
-        for _ in range(times):
-            log_event(LOGGER, MessageRefused(topic=topic, reason="is not JSON"))
-
-    refuse(1000)
-    refuse(1, "jobs/report/w1")
-    log_event(LOGGER, Stopping())
-    logged = refusals(stream)
-    assert len(logged) == LINES_A_MINUTE + 2
-    assert [line["muted_s"] for line in logged if "muted_s" in line] == [60]
-    now[0] += 61
-    refuse(2)
-    told = refusals(stream)[len(logged) :]
-    assert [line.get("unlogged") for line in told] == [1000 - LINES_A_MINUTE, None]
-    now[0] -= 500  # a clock that is set back does not mute a logger for long
-    refuse(1)
-    assert len(refusals(stream)) == len(logged) + 3

@@ -127,3 +127,24 @@ def test_a_bare_topic_lacks_the_client(topic: topics.Topic) -> None:
 @pytest.mark.parametrize("topic", TOPICS, ids=lambda topic: str(topic.kind))
 def test_what_carries_the_id_of_a_client_is_read_by_others_only_if_they_are_operators(topic: topics.Topic) -> None:
     assert topic.watchers <= {Role.OPERATOR}
+
+
+@pytest.mark.parametrize(
+    ("topic", "sender"),
+    [
+        ("jobs/queue/low/echo/mallory", "mallory"),
+        ("jobs/queue/urgent/+x/mallory", "mallory"),
+        ("jobs/queue/low/echo", None),
+        ("jobs/report/host-9", "host-9"),
+        ("jobs/progress/host-9/j/alice", "host-9"),
+        ("workers/disconnect/host-9", "host-9"),
+        ("workers/heartbeat", None),
+        ("jobs/receipt/alice", None),
+        ("jobs/completed/j/alice", None),
+        ("jobs/retry/j", None),
+        ("no/such/topic", None),
+        ("", None),
+    ],
+)
+def test_the_sender_is_the_level_that_the_broker_verifies(topic: str, sender: str | None) -> None:
+    assert topics.sender_of(topic) == sender

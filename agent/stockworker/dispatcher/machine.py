@@ -166,7 +166,7 @@ class DispatcherMachine:
         self._arm((entry.job_id for entry in entries), now)
         self._log_rejected(event, entries)
         if any(entry.status is ReceiptStatus.STORED for entry in entries):
-            self.roster.note_unserved(event.jobs[0].type)
+            self.roster.note_unserved(event.jobs[0].type, event.client_id)
         self._outbox.receipt(event.reply, entries)
 
     def _readable(self, query: Query) -> Query:

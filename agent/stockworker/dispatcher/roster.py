@@ -50,7 +50,7 @@ from stockworker.logs.events import (
     WorkerLost,
     WorkerSeen,
 )
-from stockworker.protocol.ids import Entropy, JobId, JobType, Token, WorkerId, make_token
+from stockworker.protocol.ids import ClientId, Entropy, JobId, JobType, Token, WorkerId, make_token, owner_of
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import (
@@ -67,6 +67,9 @@ from stockworker.protocol.messages import (
     Unregister,
 )
 from stockworker.shell.turn import Now
+
+_MOST_UNSERVED: Final = 1000
+"""Job types without a worker that are remembered: a client can name any number of them."""
 
 _FORMER_INCARNATIONS: Final = 8
 """How many earlier starts of a worker are remembered."""
@@ -103,7 +106,7 @@ class Roster:
         self._outcomes = AttemptOutcomes(ledger, entropy, counters)
         self._counters = counters
         self._outbox = outbox
-        self._unserved: set[JobType] = set()
+        self._unserved: dict[JobType, None] = {}
         self._receives_since = 0.0
         self.workers: dict[WorkerId, Worker] = {}
 
@@ -131,7 +134,8 @@ class Roster:
         worker.types, worker.tags = frozenset(message.types), frozenset(message.tags)
         worker.version, worker.seen, worker.online = message.version, now.steady, True
         worker.refused = {job_type: until for job_type, until in worker.refused.items() if until > now.steady}
-        self._unserved -= worker.types - worker.refused.keys()
+        for job_type in worker.types - worker.refused.keys():
+            self._unserved.pop(job_type, None)
         self._order_drain(worker)
         for claim in message.leases:
             self._claimed(worker, claim, now)
@@ -285,11 +289,13 @@ class Roster:
         """Whether a known worker runs jobs of this type."""
         return any(worker.may_run(job_type, frozenset()) for worker in self.workers.values())
 
-    def note_unserved(self, job_type: JobType) -> None:
-        """Log that no worker runs a type: once, until a worker offers it."""
+    def note_unserved(self, job_type: JobType, client_id: ClientId | None) -> None:
+        """Log that no worker runs a type that this client asked for: once, until a worker offers it."""
         if job_type not in self._unserved and not self.serves(job_type):
-            self._unserved.add(job_type)
-            self._outbox.log(TypeUnserved(type=job_type))
+            self._unserved[job_type] = None
+            if len(self._unserved) > _MOST_UNSERVED:
+                del self._unserved[next(iter(self._unserved))]
+            self._outbox.log(TypeUnserved(type=job_type, client=client_id))
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -340,7 +346,7 @@ class Roster:
         self._alarms.arm(job, now)
         if worker is not None and report.outcome is Outcome.REFUSED:
             worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
-            self.note_unserved(job.spec.type)
+            self.note_unserved(job.spec.type, owner_of(job.spec.job_id))
         if report.outcome is Outcome.LOST and job.state is State.QUEUED:
             self._outbox.log(JobRetried(**about(job), outcome=report.outcome, reason=job.reason, delay_s=0.0))
         self._outbox.log_outcome(job, report.outcome, now)

@@ -117,7 +117,7 @@ class DispatcherTurns:
 
     def _refuse(self, packet: Packet, error: DecodeError) -> list[Effect]:
         self._machine.counters["messages_refused"] += 1
-        event = MessageRefused(topic=error.topic, reason=error.reason)
+        event = MessageRefused(topic=error.topic, reason=error.reason, sender=topics.sender_of(error.topic))
         return [event, *(Send(message) for message in refusal(packet, error))]
 
     def _output(self, effects: Sequence[Effect], now: Now) -> TurnOutput:

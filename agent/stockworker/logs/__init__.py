@@ -7,6 +7,6 @@ A payload or a result is never logged, and no value can forge a line: see `lines
 
 from stockworker.logs.events import LogEvent
 from stockworker.logs.record import log_event
-from stockworker.logs.setup import configure
+from stockworker.logs.setup import configure, report_left_out
 
-__all__ = ["LogEvent", "configure", "log_event"]
+__all__ = ["LogEvent", "configure", "log_event", "report_left_out"]

@@ -4,6 +4,9 @@
 # therefore an error of the type checker. To add an event, add a class here and create it where it happens: the page
 # `docs/logging.md` and the systemd journal's catalogue are generated from the classes.
 #
+# Each event declares what can cause it. A peer can cause some events as often as it likes, so their lines are limited, in
+# a way that does not mute the lines about others.
+#
 # Levels: an event that occurs once per job on a busy machine is at debug, because `system/monitor` reports the same.
 # An event that may need an operator is a warning. An event after which something is broken is an error.
 
@@ -23,6 +26,35 @@ class LogLevel(IntEnum):
     ERROR = 40
 
 
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What can make an event occur. `logs.flood` limits the lines of an event by it.
+
+    Attributes:
+        lines_a_minute: the most lines of each key in a minute; None where only this program or its administrator can
+            cause the event, and every line is logged.
+        key: fields by whose values lines are counted. Their values must not be free for a peer to choose, or it would
+            have a new allowance for each of them. A topic counts by its first two levels.
+    """
+
+    lines_a_minute: int | None
+    key: tuple[str, ...] = ()
+
+
+HERE: Final = Cause(None)
+"""Only this program or its administrator."""
+
+
+def peer(*key: str) -> Cause:
+    """Another program, as often as it likes: a client, a worker, the dispatcher or the broker."""
+    return Cause(50, key)
+
+
+def work(*key: str) -> Cause:
+    """A job, or its handler: on a busy fleet often, without any attacker."""
+    return Cause(600, key)
+
+
 @dataclass(frozen=True, kw_only=True)
 class LogEvent:
     """What happened. A field that is None is not logged.
@@ -31,6 +63,7 @@ class LogEvent:
         name: the `event` of a JSON line and of an entry in the systemd journal; the class name in snake case.
         field_names: its fields, in the order in which they are logged.
         level: how important it is.
+        cause: what can make it occur.
         text: the same words every time, to search for.
         meaning: what happened and what to do about it, for `docs/logging.md` and `journalctl -x`.
     """
@@ -38,6 +71,7 @@ class LogEvent:
     name: ClassVar[str]
     field_names: ClassVar[tuple[str, ...]]
     level: ClassVar[LogLevel]
+    cause: ClassVar[Cause]
     text: ClassVar[str]
     meaning: ClassVar[str]
 
@@ -53,12 +87,12 @@ EVENTS: Final[list[type[LogEvent]]] = []
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
-def _event(level: LogLevel, text: str, meaning: str) -> Callable[[type[E]], type[E]]:
+def _event(level: LogLevel, cause: Cause, text: str, meaning: str) -> Callable[[type[E]], type[E]]:
     def enter(cls: type[E]) -> type[E]:
         made = dataclass(frozen=True, kw_only=True)(cls)
         made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
         made.field_names = tuple(field.name for field in fields(made))
-        made.level, made.text, made.meaning = level, text, meaning
+        made.level, made.cause, made.text, made.meaning = level, cause, text, meaning
         EVENTS.append(made)
         return made
 
@@ -84,20 +118,21 @@ class _AttemptOfJob(_OfAttempt):
 # --- both services ----------------------------------------------------------------------------------------------------
 
 
-@_event(LogLevel.INFO, "ready", "The service is connected and works.")
+@_event(LogLevel.INFO, HERE, "ready", "The service is connected and works.")
 class Ready(LogEvent):
     id: str
     version: str | None = None
     broker: str | None = None
 
 
-@_event(LogLevel.INFO, "connected to the broker", "Jobs flow again.")
+@_event(LogLevel.INFO, peer(), "connected to the broker", "Jobs flow again.")
 class LinkUp(LogEvent):
     broker: str
 
 
 @_event(
     LogLevel.WARNING,
+    peer(),
     "lost the broker",
     "The connection broke or could not be made. Work continues, results are kept, and the service retries by itself.",
 )
@@ -108,6 +143,7 @@ class LinkDown(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    peer(),
     "gives up a connection",
     "The connection was open, but no answer came back: a network drops idle connections, or the broker hangs. The "
     "service reconnects immediately. The stacks of all tasks show what waited for the connection.",
@@ -118,18 +154,22 @@ class ConnectionDead(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    peer("topic", "sender"),
     "refused a message",
-    "The message is not valid, or its sender may not send it. It was dropped. `count`: how many messages this worker has "
+    "The message is not valid, or its sender may not send it. It was dropped. `sender`: the client or worker, "
+    "where the topic proves it. `count`: how many messages this worker has "
     "refused since it started; `stockworker stats` shows the dispatcher's count.",
 )
 class MessageRefused(LogEvent):
     topic: str
     reason: str
+    sender: str | None = None
     count: int | None = None
 
 
 @_event(
     LogLevel.WARNING,
+    peer("topic"),
     "the broker refused to publish a message",
     "Most often the ACL denies it. Compare the broker's ACL file with the shipped one, and check the name in this "
     "service's certificate.",
@@ -141,6 +181,7 @@ class PublishRefused(LogEvent):
 
 @_event(
     LogLevel.ERROR,
+    peer(),
     "could not encode a message",
     "A defect of stockworker: `message` holds what no message can carry. It was left out, and everything else continues. "
     "Please report it.",
@@ -151,13 +192,14 @@ class MessageUnsendable(LogEvent):
     reason: str
 
 
-@_event(LogLevel.INFO, "reloaded the configuration", "The new configuration is in force.")
+@_event(LogLevel.INFO, HERE, "reloaded the configuration", "The new configuration is in force.")
 class ConfigReloaded(LogEvent):
     pass
 
 
 @_event(
     LogLevel.ERROR,
+    HERE,
     "refused the new configuration",
     "A reload found errors. The old configuration stays in force. `stockworker check` lists the errors.",
 )
@@ -165,13 +207,14 @@ class ConfigRefused(LogEvent):
     problem: str
 
 
-@_event(LogLevel.WARNING, "configuration warning", "The setting works, but should be changed.")
+@_event(LogLevel.WARNING, HERE, "configuration warning", "The setting works, but should be changed.")
 class ConfigWarning(LogEvent):
     problem: str
 
 
 @_event(
     LogLevel.WARNING,
+    HERE,
     "the certificate has another name",
     "The broker knows this service by the name in its certificate, and denies it the topics of its ID. Set the ID to that "
     "name, or install the right certificate.",
@@ -182,6 +225,7 @@ class IdentityDiffers(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    HERE,
     "the certificate expires soon",
     "Logged once a day in the last 30 days; in the last three days as an error. Renew the certificate: once it expires, the "
     "broker will refuse the connection. See docs/pki.md.",
@@ -192,13 +236,14 @@ class CertificateExpires(LogEvent):
     days: int
 
 
-@_event(LogLevel.INFO, "stopping", "The service was asked to stop.")
+@_event(LogLevel.INFO, HERE, "stopping", "The service was asked to stop.")
 class Stopping(LogEvent):
     pass
 
 
 @_event(
     LogLevel.ERROR,
+    HERE,
     "makes no progress",
     "A step has been overdue for most of `WatchdogSec=`, so systemd ends and restarts the service. The systemd journal has "
     "the stacks of all tasks and threads. No job is lost. If a commit is overdue, check the disk; otherwise please report "
@@ -210,6 +255,7 @@ class NoProgress(LogEvent):
 
 @_event(
     LogLevel.ERROR,
+    HERE,
     "can't continue without its store",
     "A commit failed: the disk is full or broken, or another process locked the file for more than 10 s. systemd restarts "
     "the service from what is on disk. Nothing that was not committed has been done.",
@@ -218,13 +264,14 @@ class StoreFailed(LogEvent):
     problem: str
 
 
-@_event(LogLevel.INFO, "makes progress again", "The overdue step is done.")
+@_event(LogLevel.INFO, HERE, "makes progress again", "The overdue step is done.")
 class ProgressAgain(LogEvent):
     pass
 
 
 @_event(
     LogLevel.ERROR,
+    HERE,
     "internal error",
     "A defect of stockworker, with its traceback. The service ends with status 70, and systemd restarts it. Please report "
     "it.",
@@ -238,6 +285,7 @@ class Fault(LogEvent):
 
 @_event(
     LogLevel.DEBUG,
+    peer(),
     "ignored an answer",
     "Security: a message had the correlation of a request, but is of another kind or names other jobs. Only a defective "
     "or compromised dispatcher or broker can send it. The client goes on waiting for an answer.",
@@ -246,11 +294,26 @@ class AnswerIgnored(LogEvent):
     reason: str
 
 
+@_event(
+    LogLevel.WARNING,
+    HERE,
+    "left out lines",
+    "Events of one kind occurred so often that some were not logged in the last minute. `about`: the event, `key`: whom it is "
+    "about, `lines`: how many were left out. The first lines show who or what causes them; the dispatcher's counters have "
+    "all.",
+)
+class LinesLeftOut(LogEvent):
+    about: str
+    key: str | None
+    lines: int
+
+
 # --- the dispatcher ---------------------------------------------------------------------------------------------------
 
 
 @_event(
     LogLevel.WARNING,
+    peer(),
     "the broker answers late",
     "The network is fast, but each answer waits as long as a kernel delays small packets (Nagle's algorithm). Every step "
     "of every job waits as well. Set `set_tcp_nodelay true` in the broker's configuration, as the shipped template does, "
@@ -262,7 +325,7 @@ class BrokerDelays(LogEvent):
     network_s: float
 
 
-@_event(LogLevel.WARNING, "rejected a job", "The job was not stored. Its submitter got the reason.")
+@_event(LogLevel.WARNING, peer("client"), "rejected a job", "The job was not stored. Its submitter got the reason.")
 class JobRejected(LogEvent):
     client: str | None
     job: str | None
@@ -272,6 +335,7 @@ class JobRejected(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    peer("client"),
     "refused access to a job",
     "Security: a client tried to cancel or to query a job that belongs to another client. Only the owner of a job and "
     "operators may. `client` is absent where the broker could not verify it.",
@@ -284,6 +348,7 @@ class AccessRefused(LogEvent):
 
 @_event(
     LogLevel.DEBUG,
+    work(),
     "a job moved on",
     "One step in the life of a job: the same as on the topic `system/monitor`.",
 )
@@ -297,6 +362,7 @@ class JobMoved(LogEvent):
 
 @_event(
     LogLevel.INFO,
+    work("worker"),
     "a job is tried again",
     "An attempt failed, or its worker was killed. The next attempt follows after the delay.",
 )
@@ -308,6 +374,7 @@ class JobRetried(_AttemptOfJob):
 
 @_event(
     LogLevel.WARNING,
+    work("worker"),
     "a job has failed",
     "The dispatcher gave the job up. It stays in the dead letter until an operator retries it.",
 )
@@ -318,6 +385,7 @@ class JobFailed(_AttemptOfJob):
 
 @_event(
     LogLevel.INFO,
+    work("worker"),
     "a job was given back",
     "Its worker drained, was not connected, or can't run the job. Another worker gets it; the attempt is not counted.",
 )
@@ -328,16 +396,19 @@ class JobReleased(_AttemptOfJob):
 
 @_event(
     LogLevel.WARNING,
+    peer("client"),
     "no worker runs this type",
     "Jobs of this type wait. The type may be misspelt, its handler may not be configured, or it may fail to load on every "
     "worker.",
 )
 class TypeUnserved(LogEvent):
     type: str
+    client: str | None
 
 
 @_event(
     LogLevel.WARNING,
+    work("worker"),
     "a lease expired",
     "The worker no longer renews the lease: it is down or cut off. Another worker gets the job.",
 )
@@ -347,6 +418,7 @@ class LeaseExpired(_AttemptOfJob):
 
 @_event(
     LogLevel.INFO,
+    work("worker"),
     "a lost lease was reclaimed",
     "The worker came back before another worker got the job. Its work is valid.",
 )
@@ -356,6 +428,7 @@ class LeaseReclaimed(_AttemptOfJob):
 
 @_event(
     LogLevel.WARNING,
+    peer(),
     "rejects new jobs because the disk is nearly full",
     "The disk of the job store has less free space than `dispatcher.limits.free_space`. Stored jobs still run, and their "
     "results are kept. Make room on that disk; the dispatcher notices it by itself.",
@@ -364,33 +437,34 @@ class StoreSpaceShort(LogEvent):
     pass
 
 
-@_event(LogLevel.INFO, "accepts new jobs again", "The disk of the job store has enough free space again.")
+@_event(LogLevel.INFO, peer(), "accepts new jobs again", "The disk of the job store has enough free space again.")
 class StoreSpaceEnough(LogEvent):
     pass
 
 
-@_event(LogLevel.INFO, "paused", "An operator paused a job type: no job of this type is dispatched.")
+@_event(LogLevel.INFO, peer(), "paused", "An operator paused a job type: no job of this type is dispatched.")
 class TypePaused(LogEvent):
     type: str
 
 
-@_event(LogLevel.INFO, "resumed", "An operator resumed a job type: its jobs are dispatched again.")
+@_event(LogLevel.INFO, peer(), "resumed", "An operator resumed a job type: its jobs are dispatched again.")
 class TypeResumed(LogEvent):
     type: str
 
 
-@_event(LogLevel.INFO, "drains a worker", "An operator drains a worker: it gets no new jobs.")
+@_event(LogLevel.INFO, peer(), "drains a worker", "An operator drains a worker: it gets no new jobs.")
 class WorkerDrained(LogEvent):
     worker: str
 
 
-@_event(LogLevel.INFO, "undrained a worker", "An operator ended the drain of a worker: it gets jobs again.")
+@_event(LogLevel.INFO, peer(), "undrained a worker", "An operator ended the drain of a worker: it gets jobs again.")
 class WorkerUndrained(LogEvent):
     worker: str
 
 
 @_event(
     LogLevel.INFO,
+    peer("worker"),
     "refused a stale report",
     "A worker reported an attempt whose job another worker had got meanwhile. The job is not affected.",
 )
@@ -400,14 +474,14 @@ class ReportStale(LogEvent):
     outcome: str
 
 
-@_event(LogLevel.INFO, "a worker registered", "The worker can get jobs now.")
+@_event(LogLevel.INFO, peer("worker"), "a worker registered", "The worker can get jobs now.")
 class WorkerSeen(LogEvent):
     worker: str
     slots: int
     version: str
 
 
-@_event(LogLevel.WARNING, "a worker is lost", "The worker sent nothing for `worker_timeout`.")
+@_event(LogLevel.WARNING, peer("worker"), "a worker is lost", "The worker sent nothing for `worker_timeout`.")
 class WorkerLost(LogEvent):
     worker: str
     silent_s: int
@@ -415,6 +489,7 @@ class WorkerLost(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    peer("worker"),
     "a worker was cut off",
     "The broker lost the worker's connection. The worker keeps its jobs until their leases expire, because it may come back.",
 )
@@ -425,6 +500,7 @@ class WorkerDisconnected(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    peer("worker"),
     "denied a worker",
     "Security: the worker is in `dispatcher.denied_workers`. The dispatcher took its jobs back, and ignores its messages.",
 )
@@ -435,6 +511,7 @@ class WorkerDenied(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    peer("worker"),
     "refused a denied worker",
     "Security: the worker still reaches the broker. Revoke its certificate, and restart the broker afterwards. Logged once "
     "an hour; the counter `messages_denied` counts every message.",
@@ -444,12 +521,14 @@ class WorkerRefused(LogEvent):
     message: str
 
 
-@_event(LogLevel.INFO, "admitted a worker again", "The worker was removed from `dispatcher.denied_workers`.")
+@_event(
+    LogLevel.INFO, peer("worker"), "admitted a worker again", "The worker was removed from `dispatcher.denied_workers`."
+)
 class WorkerAdmitted(LogEvent):
     worker: str
 
 
-@_event(LogLevel.INFO, "a worker left", "The worker was stopped, and has no lease any more.")
+@_event(LogLevel.INFO, peer("worker"), "a worker left", "The worker was stopped, and has no lease any more.")
 class WorkerLeft(LogEvent):
     worker: str
 
@@ -459,6 +538,7 @@ class WorkerLeft(LogEvent):
 
 @_event(
     LogLevel.INFO,
+    HERE,
     "confines jobs",
     "`by` is `control groups` or `process groups`. With control groups every process that a job has started ends with the "
     "job, and `controllers` lists what can be limited for a whole job. A process can leave its process group; `reason` explains "
@@ -470,20 +550,26 @@ class Confined(LogEvent):
     reason: str | None = None
 
 
-@_event(LogLevel.WARNING, "a limit is not enforced here", "The limit is configured, but this machine can't enforce it.")
+@_event(
+    LogLevel.WARNING,
+    work("type"),
+    "a limit is not enforced here",
+    "The limit is configured, but this machine can't enforce it.",
+)
 class LimitUnenforced(LogEvent):
     type: str
     limit: str
     reason: str
 
 
-@_event(LogLevel.INFO, "finished a job", "The result is in the worker's journal, and will be reported.")
+@_event(LogLevel.INFO, work("type"), "finished a job", "The result is in the worker's journal, and will be reported.")
 class AttemptCompleted(_OfAttempt):
     ran_s: float
 
 
 @_event(
     LogLevel.WARNING,
+    work("type"),
     "an attempt failed",
     "The handler raised an error, ran out of time or crashed. The dispatcher decides whether the job is tried again.",
 )
@@ -496,13 +582,14 @@ class AttemptFailed(LogEvent):
     ran_s: float | None
 
 
-@_event(LogLevel.INFO, "handler", "A line that a handler logged, at the level that the handler chose.")
+@_event(LogLevel.INFO, work("type"), "handler", "A line that a handler logged, at the level that the handler chose.")
 class HandlerLog(_OfAttempt):
     message: str
 
 
 @_event(
     LogLevel.WARNING,
+    work("type"),
     "refused a payload",
     "Security: the job was not run. Reasons: `plain` where sealed payloads are required, `unsigned`, `untrusted` (the "
     "submitter is not in the keyring), `forged` (a wrong signature), `not_allowed`, `moved` (sealed for another job), "
@@ -519,6 +606,7 @@ class PayloadRefused(LogEvent):
 
 @_event(
     LogLevel.ERROR,
+    peer(),
     "the dispatcher refused this worker's message",
     "`reason` has the cause: the worker is denied, or the versions of worker and dispatcher are too far apart.",
 )
@@ -528,6 +616,7 @@ class RefusedByDispatcher(LogEvent):
 
 @_event(
     LogLevel.INFO,
+    work(),
     "a lease was withdrawn",
     "The job was cancelled, or another worker got it while this worker was cut off. It is stopped here.",
 )
@@ -538,6 +627,7 @@ class LeaseWithdrawn(LogEvent):
 
 @_event(
     LogLevel.ERROR,
+    HERE,
     "started a new journal because the old one is damaged",
     "The dispatcher assigns the jobs in the old journal again, and results that were not reported are computed again. The "
     "damaged file is kept beside the new one. Check the disk, then delete the file.",
@@ -550,6 +640,7 @@ class JournalQuarantined(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    work(),
     "evicted a result to save space",
     "The results that could not be reported exceed `worker.journal_quota`. The worker reports the job as failed for this "
     "reason, and the dispatcher tries it again while it has attempts left. Raise the quota for longer outages.",
@@ -560,6 +651,7 @@ class ResultEvicted(_OfAttempt):
 
 @_event(
     LogLevel.WARNING,
+    peer(),
     "takes no new jobs because space is short",
     "Results wait to be reported, or the journal's disk fills up. Jobs that the worker has still run.",
 )
@@ -568,16 +660,16 @@ class SpaceShort(LogEvent):
     kept_bytes: int
 
 
-@_event(LogLevel.INFO, "takes new jobs again", "The journal has room for results again.")
+@_event(LogLevel.INFO, peer(), "takes new jobs again", "The journal has room for results again.")
 class SpaceEnough(LogEvent):
     kept_bytes: int
 
 
-@_event(LogLevel.INFO, "draining", "The worker takes no new jobs, and finishes those that run.")
+@_event(LogLevel.INFO, peer(), "draining", "The worker takes no new jobs, and finishes those that run.")
 class DrainStarted(LogEvent):
     running: int
 
 
-@_event(LogLevel.INFO, "drained", "No job runs on this worker any more.")
+@_event(LogLevel.INFO, HERE, "drained", "No job runs on this worker any more.")
 class Drained(LogEvent):
     pass

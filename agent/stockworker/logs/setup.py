@@ -41,6 +41,18 @@ def configure(
     logging.getLogger("gmqtt").setLevel(max(root.level, logging.WARNING))
 
 
+def report_left_out(now: float) -> None:
+    """Log how many lines were left out, once their minute is over. Call it now and then.
+
+    Args:
+        now: seconds since the epoch; infinity at the end of the process.
+    """
+    for handler in logging.getLogger().handlers:
+        for each in handler.filters:
+            if isinstance(each, FloodFilter):
+                each.report(now)
+
+
 class _Formatter(logging.Formatter):
     def __init__(self, render: Render) -> None:
         super().__init__()

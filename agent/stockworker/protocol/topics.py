@@ -300,6 +300,21 @@ def parse(topic: str) -> Address:
     return Address(kind, values)
 
 
+def sender_of(topic: str) -> str | None:
+    """The client or worker that has sent a message, as the broker has verified; None where the topic does not show it.
+
+    The other levels of the topic may be invalid.
+    """
+    levels = topic.split("/")
+    kind = _KIND_BY_LEVELS.get((*levels[:2],)) or _KIND_BY_LEVELS.get((*levels[:3],))
+    if kind is None:
+        return None
+    line = BY_KIND[kind]
+    values = dict(zip(line.levels, levels[kind.count("/") + 1 :], strict=False))
+    own = (values.get(OWN_LEVEL[role]) for role in sorted(line.publishers))
+    return next((name for name in own if name), None)
+
+
 def _check_level(name: str, value: str) -> None:
     match name:
         case "priority":

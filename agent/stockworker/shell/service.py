@@ -30,6 +30,7 @@
 
 import asyncio
 import logging
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,7 @@ from stockworker.adapters.systemd import Notifier
 from stockworker.adapters.watchdog import Watchdog
 from stockworker.errors import ConfigError
 from stockworker.logs import events as logged
-from stockworker.logs import log_event
+from stockworker.logs import log_event, report_left_out
 from stockworker.protocol.packet import Packet
 from stockworker.shell.arrivals import turn_input
 from stockworker.shell.turn import CertificateSeen, CommonInput, Now, TurnOutput, Turns
@@ -153,6 +154,7 @@ class Service(ABC, Generic[InputT, OutputT]):
                 await self.close()
                 watchdog.cancel()
                 await asyncio.wait({link, turns, watchdog})
+                report_left_out(math.inf)
         self._store.close()
         link.result()
 
@@ -227,6 +229,7 @@ class Service(ABC, Generic[InputT, OutputT]):
                 await asyncio.sleep(gather_s)
                 items += self._inbox.take_now(_MOST_AT_ONCE - len(items))
             await self._turn(items, thread)
+            report_left_out(clock.wall())
 
     async def _turn(self, items: Sequence[LinkItem | InputT | _Signal], thread: ThreadPoolExecutor) -> None:
         """One turn, in the order that everything depends on: see the top of this module."""
