@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from docs.pages.log_events import catalog
 from stockworker.adapters.journal import JournalHandler, encode
 from stockworker.logs import configure, log_event
-from stockworker.logs.events import EVENTS, AttemptFailed, HandlerLog, Ready
+from stockworker.logs.events import EVENTS, Ready
 from stockworker.logs.journal_names import journal_field, message_id
+from stockworker.logs.worker_events import AttemptFailed, HandlerLog
 
 LOGGER = logging.getLogger("stockworker.test")
 _LARGEST = 1 << 20

@@ -18,7 +18,7 @@ from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy, Prefetch
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import DispatcherTurns
-from stockworker.logs.events import ResultEvicted
+from stockworker.logs.worker_events import ResultEvicted
 from stockworker.protocol import codec
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId

@@ -14,15 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.logs import configure, lines, log_event
-from stockworker.logs.events import (
-    AttemptFailed,
-    Fault,
-    HandlerLog,
-    JobFailed,
-    JobMoved,
-    MessageRefused,
-    Ready,
-)
+from stockworker.logs.events import Fault, JobFailed, JobMoved, MessageRefused, Ready
+from stockworker.logs.worker_events import AttemptFailed, HandlerLog
 
 LOGGER = logging.getLogger("stockworker.test")
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 
 from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, ControlAction, Unregister
@@ -36,6 +37,7 @@ from tests.harness.working import (
 )
 
 QUOTA = 1000
+LOST = "the worker was killed, or its machine went down, while it ran"
 
 
 @pytest.fixture
@@ -194,11 +196,87 @@ def test_a_full_disk_keeps_jobs_away(worker: WorkerBook) -> None:
     worker.tell(DiskChanged(full=True))
     worker.after(1)
     assert worker.requests[-1].window == 0
-    worker.run(JOB_A)  # it was under way
+    worker.tell(assign(JOB_A))  # it was under way
+    worker.expect(reported(refused(JOB_A, "the disk of the worker's journal is nearly full")))
+    assert worker.journal.load() == []
     worker.tell(DiskChanged(full=False))
     worker.after(1)
     assert worker.requests[-1].window == 1
-    assert worker.notes == ["space_short", "space_enough"]
+    assert worker.notes == ["space_short", "assignments_refused", "space_enough"]
+
+
+# --- more than it asked for -------------------------------------------------------------------------------------------
+
+FULL = "the worker has more leases, or more bytes of payloads, than it has room for"
+
+
+def refused(assignment: Assignment, reason: str = FULL) -> AttemptReport:
+    return attempt(assignment, Outcome.RELEASED, error=reason, ran_s=None)
+
+
+def many(count: int, payload: str = "1") -> list[Assignment]:
+    return [replace(job(JobId(f"j{n}"), Token(f"t{n}")), payload=payload) for n in range(count)]
+
+
+def test_leases_beyond_the_most_are_given_back(worker: WorkerBook) -> None:
+    worker.connect()
+    jobs = many(MAX_LEASES + 3)
+    worker.tell(assign(*jobs))
+    worker.expect(start(jobs[0]), reported(*map(refused, jobs[MAX_LEASES:])))
+    assert len(worker.journal.load()) == MAX_LEASES
+    assert worker.notes == ["assignments_refused"]
+
+
+@pytest.mark.parametrize("payload", ["x" * 100_000, "\u20ac" * 33_333 + "x"])
+def test_payloads_beyond_the_quota_are_given_back(payload: str) -> None:
+    """One slot may have the largest payload, whatever the quota is."""
+    with WorkerBook(quota_bytes=QUOTA) as worker:
+        worker.connect()
+        jobs = many(4, payload)
+        worker.tell(assign(*jobs))
+        worker.expect(start(jobs[0]), reported(refused(jobs[2]), refused(jobs[3])))
+        worker.tell(Began(jobs[0].token), finished(jobs[0].token))
+        worker.expect(start(jobs[1]), reported(attempt(jobs[0])))
+        (fifth,) = many(5, payload)[4:]
+        worker.tell(assign(fifth))
+        assert len(worker.journal.load()) == 3, "the payload of an attempt that has ended takes no room"
+
+
+def test_payloads_may_take_as_much_as_results() -> None:
+    with WorkerBook(quota_bytes=1_000_000) as worker:
+        worker.connect()
+        jobs = many(12, "x" * 100_000)
+        worker.tell(assign(*jobs))
+        worker.expect(start(jobs[0]), reported(*map(refused, jobs[10:])))
+
+
+def test_what_was_given_back_is_reported_once_and_not_accepted_again(worker: WorkerBook) -> None:
+    worker.connect()
+    jobs = many(MAX_LEASES + 1)
+    worker.tell(assign(*jobs))
+    worker.expect(start(jobs[0]), reported(refused(jobs[-1])))
+    worker.tell(assign(jobs[-1]), ack(stored=[jobs[-1].token]))
+    worker.after(10)
+    assert jobs[-1].token not in worker.claims()
+
+
+def test_what_is_refused_while_cut_off_is_not_kept(worker: WorkerBook) -> None:
+    jobs = many(MAX_LEASES + 1)
+    worker.tell(assign(*jobs))
+    worker.expect(start(jobs[0]))
+    worker.connect()
+
+
+def test_the_bounds_hold_over_restarts(worker: WorkerBook) -> None:
+    jobs = many(MAX_LEASES + 1)
+    worker.tell(assign(*jobs[:-1]))
+    worker.expect(start(jobs[0]))
+    worker.restart()
+    worker.tell()
+    worker.expect(start(jobs[1]))
+    worker.connect(attempt(jobs[0], Outcome.LOST, error=LOST, ran_s=None))
+    worker.tell(assign(jobs[-1]))
+    worker.expect(reported(refused(jobs[-1])))
 
 
 def test_who_drains_is_not_short_of_anything(worker: WorkerBook) -> None:

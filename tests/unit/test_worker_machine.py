@@ -14,7 +14,7 @@ from stockworker.protocol.messages import (
     Unregister,
 )
 from stockworker.shell.turn import Send
-from stockworker.worker.effects import Capabilities, Drain, Leave, Stop
+from stockworker.worker.effects import Accept, Capabilities, Drain, Leave, RecordOutcome, Stop
 from stockworker.worker.work import Began, Progressed
 from tests.harness.working import (
     A1,
@@ -131,8 +131,10 @@ def test_claims_say_what_runs_what_waits_and_last_what_has_finished(worker: Work
 def test_a_request_names_at_most_a_thousand_leases_the_live_ones_first() -> None:
     with WorkerBook() as worker:
         jobs = [job(JobId(f"job-{number}"), Token(f"token-{number}")) for number in range(1200)]
-        worker.run(jobs[0])
-        worker.tell(finished(jobs[0].token), assign(*jobs[1:]))
+        # An older version accepted more.
+        worker.journal.commit([*map(Accept, jobs), RecordOutcome(attempt(jobs[0]))])
+        worker.restart()
+        worker.tell()
         worker.expect(start(jobs[1]))
         worker.connect(attempt(jobs[0]))
         assert len(worker.requests[-1].leases) == 1000

@@ -23,7 +23,8 @@ from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.stores import open_store
 from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, ServiceFault, StoreError
 from stockworker.logs import configure, log_event
-from stockworker.logs.events import ConfigWarning, Confined, Fault, IdentityDiffers, StoreFailed
+from stockworker.logs.events import ConfigWarning, Fault, IdentityDiffers, StoreFailed
+from stockworker.logs.worker_events import Confined
 from stockworker.protocol.topics import Role
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit

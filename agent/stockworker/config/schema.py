@@ -207,7 +207,8 @@ class WorkerConfig:
         256 * 1024**2,
         SIZE,
         "Largest total size of unreported results. Above three quarters, the worker accepts no new jobs. Above the "
-        "quota, the largest results are deleted, and their jobs run again.",
+        "quota, the largest results are deleted, and their jobs run again. The payloads of its jobs may take as much: the "
+        "worker refuses assignments beyond that.",
         shown="`256M`",
     )
 

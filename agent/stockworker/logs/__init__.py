@@ -5,8 +5,9 @@
 A payload or a result is never logged, and no value can forge a line: see `lines.escaped`.
 """
 
+from stockworker.logs import worker_events
 from stockworker.logs.events import LogEvent
 from stockworker.logs.record import log_event
 from stockworker.logs.setup import configure, report_left_out
 
-__all__ = ["LogEvent", "configure", "log_event", "report_left_out"]
+__all__ = ["LogEvent", "configure", "log_event", "report_left_out", "worker_events"]

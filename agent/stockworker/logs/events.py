@@ -1,7 +1,7 @@
 """The catalogue of log events: one class for each event, with its level, its text, its meaning and its fields. PURE."""
 
 # A machine emits an event as an effect, and a shell logs it (`logs.record.log_event`). A misspelt event or field is
-# therefore an error of the type checker. To add an event, add a class here and create it where it happens: the page
+# therefore an error of the type checker. To add an event, add a class here (or in `worker_events`) and create it where it happens: the page
 # `docs/logging.md` and the systemd journal's catalogue are generated from the classes.
 #
 # Each event declares what can cause it. A peer can cause some events as often as it likes, so their lines are limited, in
@@ -10,106 +10,16 @@
 # Levels: an event that occurs once per job on a busy machine is at debug, because `system/monitor` reports the same.
 # An event that may need an operator is a warning. An event after which something is broken is an error.
 
-import re
-from collections.abc import Callable
-from dataclasses import dataclass, fields
-from enum import IntEnum
-from typing import ClassVar, Final, TypeVar, dataclass_transform
+from dataclasses import dataclass
 
+from stockworker.logs.event import EVENTS, HERE, Cause, EventOfAttempt, LogEvent, LogLevel, peer, work
+from stockworker.logs.event import declare as _event
 
-class LogLevel(IntEnum):
-    """How important an event is: the numbers of the standard library's `logging`."""
-
-    DEBUG = 10
-    INFO = 20
-    WARNING = 30
-    ERROR = 40
-
-
-@dataclass(frozen=True, slots=True)
-class Cause:
-    """What can make an event occur. `logs.flood` limits the lines of an event by it.
-
-    Attributes:
-        lines_a_minute: the most lines of each key in a minute; None where only this program or its administrator can
-            cause the event, and every line is logged.
-        key: fields by whose values lines are counted. Their values must not be free for a peer to choose, or it would
-            have a new allowance for each of them. A topic counts by its first two levels.
-    """
-
-    lines_a_minute: int | None
-    key: tuple[str, ...] = ()
-
-
-HERE: Final = Cause(None)
-"""Only this program or its administrator."""
-
-
-def peer(*key: str) -> Cause:
-    """Another program, as often as it likes: a client, a worker, the dispatcher or the broker."""
-    return Cause(50, key)
-
-
-def work(*key: str) -> Cause:
-    """A job, or its handler: on a busy fleet often, without any attacker."""
-    return Cause(600, key)
+__all__ = ["EVENTS", "HERE", "Cause", "LogEvent", "LogLevel", "peer", "work"]  # and the catalogue below
 
 
 @dataclass(frozen=True, kw_only=True)
-class LogEvent:
-    """What happened. A field that is None is not logged.
-
-    Attributes:
-        name: the `event` of a JSON line and of an entry in the systemd journal; the class name in snake case.
-        field_names: its fields, in the order in which they are logged.
-        level: how important it is.
-        cause: what can make it occur.
-        text: the same words every time, to search for.
-        meaning: what happened and what to do about it, for `docs/logging.md` and `journalctl -x`.
-    """
-
-    name: ClassVar[str]
-    field_names: ClassVar[tuple[str, ...]]
-    level: ClassVar[LogLevel]
-    cause: ClassVar[Cause]
-    text: ClassVar[str]
-    meaning: ClassVar[str]
-
-    def values(self) -> dict[str, object]:
-        """The fields with their values."""
-        return {name: getattr(self, name) for name in self.field_names}
-
-
-E = TypeVar("E", bound=LogEvent)
-
-EVENTS: Final[list[type[LogEvent]]] = []
-"""Every event, in the order of the catalogue."""
-
-
-@dataclass_transform(frozen_default=True, kw_only_default=True)
-def _event(level: LogLevel, cause: Cause, text: str, meaning: str) -> Callable[[type[E]], type[E]]:
-    def enter(cls: type[E]) -> type[E]:
-        made = dataclass(frozen=True, kw_only=True)(cls)
-        made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-        made.field_names = tuple(field.name for field in fields(made))
-        made.level, made.cause, made.text, made.meaning = level, cause, text, meaning
-        EVENTS.append(made)
-        return made
-
-    return enter
-
-
-@dataclass(frozen=True, kw_only=True)
-class _OfAttempt(LogEvent):
-    """An event about an attempt."""
-
-    job: str
-    type: str
-    attempt: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class _AttemptOfJob(_OfAttempt):
+class _AttemptOfJob(EventOfAttempt):
     """An event about the newest attempt of a job, in the dispatcher. `worker` has, or last had, the lease."""
 
     worker: str | None
@@ -531,145 +441,3 @@ class WorkerAdmitted(LogEvent):
 @_event(LogLevel.INFO, peer("worker"), "a worker left", "The worker was stopped, and has no lease any more.")
 class WorkerLeft(LogEvent):
     worker: str
-
-
-# --- the worker -------------------------------------------------------------------------------------------------------
-
-
-@_event(
-    LogLevel.INFO,
-    HERE,
-    "confines jobs",
-    "`by` is `control groups` or `process groups`. With control groups every process that a job has started ends with the "
-    "job, and `controllers` lists what can be limited for a whole job. A process can leave its process group; `reason` explains "
-    "why no control groups are used. See docs/packages.md.",
-)
-class Confined(LogEvent):
-    by: str
-    controllers: str | None = None
-    reason: str | None = None
-
-
-@_event(
-    LogLevel.WARNING,
-    work("type"),
-    "a limit is not enforced here",
-    "The limit is configured, but this machine can't enforce it.",
-)
-class LimitUnenforced(LogEvent):
-    type: str
-    limit: str
-    reason: str
-
-
-@_event(LogLevel.INFO, work("type"), "finished a job", "The result is in the worker's journal, and will be reported.")
-class AttemptCompleted(_OfAttempt):
-    ran_s: float
-
-
-@_event(
-    LogLevel.WARNING,
-    work("type"),
-    "an attempt failed",
-    "The handler raised an error, ran out of time or crashed. The dispatcher decides whether the job is tried again.",
-)
-class AttemptFailed(LogEvent):
-    job: str
-    type: str | None
-    attempt: int
-    outcome: str
-    reason: str
-    ran_s: float | None
-
-
-@_event(LogLevel.INFO, work("type"), "handler", "A line that a handler logged, at the level that the handler chose.")
-class HandlerLog(_OfAttempt):
-    message: str
-
-
-@_event(
-    LogLevel.WARNING,
-    work("type"),
-    "refused a payload",
-    "Security: the job was not run. Reasons: `plain` where sealed payloads are required, `unsigned`, `untrusted` (the "
-    "submitter is not in the keyring), `forged` (a wrong signature), `not_allowed`, `moved` (sealed for another job), "
-    "`expired`, `damaged`, `no_key` (another worker may have the key). `count`: how many since this worker started. See "
-    "docs/encryption.md.",
-)
-class PayloadRefused(LogEvent):
-    job: str
-    type: str
-    reason: str
-    problem: str
-    count: int
-
-
-@_event(
-    LogLevel.ERROR,
-    peer(),
-    "the dispatcher refused this worker's message",
-    "`reason` has the cause: the worker is denied, or the versions of worker and dispatcher are too far apart.",
-)
-class RefusedByDispatcher(LogEvent):
-    reason: str
-
-
-@_event(
-    LogLevel.INFO,
-    work(),
-    "a lease was withdrawn",
-    "The job was cancelled, or another worker got it while this worker was cut off. It is stopped here.",
-)
-class LeaseWithdrawn(LogEvent):
-    job: str
-    type: str
-
-
-@_event(
-    LogLevel.ERROR,
-    HERE,
-    "started a new journal because the old one is damaged",
-    "The dispatcher assigns the jobs in the old journal again, and results that were not reported are computed again. The "
-    "damaged file is kept beside the new one. Check the disk, then delete the file.",
-)
-class JournalQuarantined(LogEvent):
-    journal: str
-    kept: str
-    reason: str
-
-
-@_event(
-    LogLevel.WARNING,
-    work(),
-    "evicted a result to save space",
-    "The results that could not be reported exceed `worker.journal_quota`. The worker reports the job as failed for this "
-    "reason, and the dispatcher tries it again while it has attempts left. Raise the quota for longer outages.",
-)
-class ResultEvicted(_OfAttempt):
-    bytes: int
-
-
-@_event(
-    LogLevel.WARNING,
-    peer(),
-    "takes no new jobs because space is short",
-    "Results wait to be reported, or the journal's disk fills up. Jobs that the worker has still run.",
-)
-class SpaceShort(LogEvent):
-    reason: str
-    kept_bytes: int
-
-
-@_event(LogLevel.INFO, peer(), "takes new jobs again", "The journal has room for results again.")
-class SpaceEnough(LogEvent):
-    kept_bytes: int
-
-
-@_event(LogLevel.INFO, peer(), "draining", "The worker takes no new jobs, and finishes those that run.")
-class DrainStarted(LogEvent):
-    running: int
-
-
-@_event(LogLevel.INFO, HERE, "drained", "No job runs on this worker any more.")
-class Drained(LogEvent):
-    pass

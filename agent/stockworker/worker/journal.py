@@ -20,7 +20,7 @@ from stockworker.adapters.sqlite import (
 )
 from stockworker.errors import StoreDamaged
 from stockworker.logs import log_event
-from stockworker.logs.events import JournalQuarantined
+from stockworker.logs.worker_events import JournalQuarantined
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport

@@ -21,6 +21,10 @@
 # **finished**. The report is in the journal, the payload is not any more. It is sent until it is acknowledged. Results
 # beyond the quota are evicted, the largest first: the report stays, and becomes an error.
 #
+# **refused**. The dispatcher knows how many leases the worker wants, so more than `MAX_LEASES`, or payloads beyond the
+# quota, mean a defect or an attack. Such an assignment gets no lease and no entry, whatever their number: it is reported as
+# released once, and only its token is remembered. If that report is lost, the lease expires.
+#
 # **settled**. Acknowledged as stored, or as stale. The last `_REMEMBERED` tokens are remembered, so that an assignment
 # that the broker delivers again starts nothing.
 #
@@ -37,6 +41,7 @@ from enum import Enum, auto
 from typing import Final
 
 from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.body import MAX_CONTENT, MAX_LEASES
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, LeaseStatus, ReportedLease
@@ -94,17 +99,19 @@ class WorkerLeases:
 
     Args:
         journal: the leases when the worker last stopped.
-        quota_bytes: the most bytes of results that it keeps.
+        quota_bytes: the most bytes of results that it keeps, and of payloads.
 
     Attributes:
         running: tokens of the attempts that run now.
         unreported: leases whose report is not acknowledged, the oldest first.
         kept_bytes: size of their results.
+        payload_bytes: size of the payloads of all other leases.
     """
 
     def __init__(self, journal: Iterable[JournalEntry], quota_bytes: int) -> None:
         self._quota_bytes = quota_bytes
         self.kept_bytes = 0
+        self.payload_bytes = 0
         self._leases: dict[Token, WorkerLease] = {}
         self._settled: dict[Token, None] = {}
         self._newest: dict[JobId, Token] = {}
@@ -131,14 +138,31 @@ class WorkerLeases:
         return None if token is None else self._leases.get(token)
 
     @property
+    def total(self) -> int:
+        """How many leases are not settled."""
+        return len(self._leases)
+
+    @property
     def with_executor(self) -> int:
         """How many leases the executor has."""
         return len(self._with_executor)
 
-    def accept(self, assignment: Assignment, now: float) -> WorkerLease | None:
-        """Accept a lease; returns None if the table has it or had it. An older lease of the same job becomes stale."""
-        if assignment.token in self._leases or assignment.token in self._settled:
-            return None
+    def knows(self, token: Token) -> bool:
+        """Whether the table has a lease of this token, or had it, or refused it."""
+        return token in self._leases or token in self._settled
+
+    def has_room(self, assignment: Assignment, slots: int) -> bool:
+        """Whether a lease more is within the bounds: see the top of this module."""
+        most_bytes = max(self._quota_bytes, slots * MAX_CONTENT)  # each slot may have the largest payload
+        return len(self._leases) < MAX_LEASES and self.payload_bytes + _size(assignment.payload) <= most_bytes
+
+    def refuse(self, assignment: Assignment, reason: str) -> AttemptReport:
+        """Refuse an assignment; returns what to report once."""
+        self._remember(assignment.token)
+        return AttemptReport(assignment.token, Outcome.RELEASED, error=reason, job_id=assignment.job_id)
+
+    def accept(self, assignment: Assignment, now: float) -> WorkerLease:
+        """Accept a lease that the table does not know. An older lease of the same job becomes stale."""
         older = self.get(self._newest.get(assignment.job_id))
         if older is not None:
             self.withdraw(older)
@@ -149,6 +173,7 @@ class WorkerLeases:
     def _add(self, assignment: Assignment, start_by: float | None) -> WorkerLease:
         lease = self._leases[assignment.token] = WorkerLease(assignment, start_by)
         self._newest[assignment.job_id] = assignment.token
+        self.payload_bytes += _size(assignment.payload)
         return lease
 
     def queue(self, lease: WorkerLease) -> None:
@@ -211,6 +236,7 @@ class WorkerLeases:
 
     def _keep(self, lease: WorkerLease, report: AttemptReport) -> None:
         lease.status, lease.report = LeaseStatus.FINISHED, report
+        self._drop_payload(lease)
         self.unreported[report.token] = lease
         self.kept_bytes += _result_bytes(lease)
 
@@ -288,15 +314,23 @@ class WorkerLeases:
         token, job_id = lease.assignment.token, lease.assignment.job_id
         del self._leases[token]
         self.kept_bytes -= _result_bytes(lease)
-        self._settled[token] = None
-        if len(self._settled) > _REMEMBERED:
-            del self._settled[next(iter(self._settled))]
+        self._drop_payload(lease)
+        self._remember(token)
         self.unreported.pop(token, None)
         if token in self._waiting:
             self._waiting.remove(token)
         if self._newest.get(job_id) == token:
             del self._newest[job_id]
         self._entries.append(Forget(token))
+
+    def _drop_payload(self, lease: WorkerLease) -> None:
+        self.payload_bytes -= _size(lease.assignment.payload)
+        lease.assignment = replace(lease.assignment, payload="")
+
+    def _remember(self, token: Token) -> None:
+        self._settled[token] = None
+        if len(self._settled) > _REMEMBERED:
+            del self._settled[next(iter(self._settled))]
 
     def reported(self) -> Iterator[ReportedLease]:
         """All leases for a request; finished ones last, because their reports name them as well."""
@@ -314,4 +348,8 @@ class WorkerLeases:
 
 def _result_bytes(lease: WorkerLease) -> int:
     result = None if lease.report is None else lease.report.result
-    return 0 if result is None else len(result) if result.isascii() else len(result.encode())
+    return 0 if result is None else _size(result)
+
+
+def _size(text: str) -> int:
+    return len(text) if text.isascii() else len(text.encode())

@@ -10,6 +10,7 @@
 #   and need only their report.
 # - **The window** is the number of leases that the worker wants to hold (see `window`); 0 while it drains or while its
 #   disk is nearly full. A new window makes a request due, but not more often than every `_WINDOW_CHANGE_S`.
+# - **Assignments** beyond all bounds are refused, and so is each one while the disk is nearly full: `leases` explains it.
 # - **Reports** are sent as soon as an attempt has ended, and again every `_REPEAT_REPORT_S` until they are
 #   acknowledged: the oldest first, and never more than `_MOST_UNACKNOWLEDGED` at the same time. An acknowledgement is
 #   `stored`, or `stale`: the dispatcher refuses that result. Both settle the lease.
@@ -26,13 +27,13 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
-from stockworker.logs.events import (
+from stockworker.logs.events import LogEvent, MessageRefused
+from stockworker.logs.worker_events import (
+    AssignmentsRefused,
     AttemptCompleted,
     AttemptFailed,
     DrainStarted,
     LeaseWithdrawn,
-    LogEvent,
-    MessageRefused,
     RefusedByDispatcher,
     ResultEvicted,
     SpaceEnough,
@@ -114,7 +115,7 @@ class WorkerMachine:
         journal: its leases when it last stopped, in order of arrival.
         now: the time of this start, as `Now.steady`. It counts from the epoch, as every `now` here, because times in the
             journal must mean the same after a restart.
-        quota_bytes: the most bytes of unacknowledged results that it keeps.
+        quota_bytes: the most bytes of unacknowledged results that it keeps, and of payloads.
     """
 
     def __init__(
@@ -149,6 +150,7 @@ class WorkerMachine:
         self._window_sent_at = now
         self._unsent_changes: dict[Token, float] = {}  # leases whose status has changed, and when; the oldest first
         self._logged_refusal: str | None = None
+        self._refused: list[AttemptReport] = []
         self._effects: list[Effect] = []
 
     # --- the one entry point ------------------------------------------------------------------------------------------
@@ -168,6 +170,7 @@ class WorkerMachine:
         elif self._link_up or not self._drain.leave:
             self._leases.release_waiting()
         self._keep_within_quota()
+        self._report_refused()
         if self._link_up:
             self._send_new_window()
             self._send_due(now)
@@ -242,10 +245,34 @@ class WorkerMachine:
     def _assigned(self, message: Assign, now: float) -> None:
         self._lease_s = message.lease_s
         for assignment in message.leases:
-            lease = self._leases.accept(assignment, now)
-            if lease is not None:
-                self._leases.queue(lease)
+            if self._leases.knows(assignment.token):
+                continue
+            if self._disk_full:
+                self._refuse(assignment, "the disk of the worker's journal is nearly full")
+            elif not self._leases.has_room(assignment, self._capabilities.slots):
+                self._refuse(assignment, "the worker has more leases, or more bytes of payloads, than it has room for")
+            else:
+                self._leases.queue(self._leases.accept(assignment, now))
                 self._lease_changed(assignment.token, now)
+
+    def _refuse(self, assignment: Assignment, reason: str) -> None:
+        self._refused.append(self._leases.refuse(assignment, reason))
+
+    def _report_refused(self) -> None:
+        if not self._refused:
+            return
+        refused, self._refused = self._refused, []
+        self._log(
+            AssignmentsRefused(
+                assignments=len(refused),
+                reason=refused[-1].error or "",
+                leases=self._leases.total,
+                payload_bytes=self._leases.payload_bytes,
+            )
+        )
+        if self._link_up:
+            for batch in in_batches(refused, _report_size):
+                self._send(Report(self._identity.worker_id, batch))
 
     def _lease_changed(self, token: Token, now: float) -> None:
         self._unsent_changes.pop(token, None)

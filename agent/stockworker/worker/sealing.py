@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from stockworker.adapters import clock
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.logs import log_event
-from stockworker.logs.events import PayloadRefused
+from stockworker.logs.worker_events import PayloadRefused
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT, fits
 from stockworker.protocol.ids import Token

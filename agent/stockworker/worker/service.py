@@ -15,8 +15,8 @@ from stockworker.adapters.deadlines import Deadline
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import Notifier
 from stockworker.handlers.spec import HandlerSpec
-from stockworker.logs import events as logged
 from stockworker.logs import log_event
+from stockworker.logs import worker_events as worker_logged
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import JobType, Tag, WorkerId, make_token
 from stockworker.protocol.messages import Disconnect
@@ -160,7 +160,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
                 case Stop(token=token):
                     self._executor.stop(token)
         if output.leave:
-            log_event(_log, logged.Drained())
+            log_event(_log, worker_logged.Drained())
             self._done = True
 
     def begin_stop(self) -> Drain:
@@ -196,7 +196,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
         if not isinstance(event, HandlerLogged):
             self._inbox.put(event)
         elif (job := self._machine.job_of(event.token)) is not None:
-            line = logged.HandlerLog(job=job.job_id, type=job.type, attempt=job.attempt, message=event.text)
+            line = worker_logged.HandlerLog(job=job.job_id, type=job.type, attempt=job.attempt, message=event.text)
             log_event(_log, line, level=event.level)
 
     def _warn_of_limits(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
@@ -205,4 +205,4 @@ class WorkerService(Service[_Input, WorkerOutput]):
         for job_type, handler in handlers.items():
             if handler.limits.processors is not None:
                 reason = "no control groups with a cpu controller"
-                log_event(_log, logged.LimitUnenforced(type=job_type, limit="processors", reason=reason))
+                log_event(_log, worker_logged.LimitUnenforced(type=job_type, limit="processors", reason=reason))

@@ -1,0 +1,98 @@
+"""What a log event is: its level, its cause, its text and its meaning. PURE."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from enum import IntEnum
+from typing import ClassVar, Final, TypeVar, dataclass_transform
+
+
+class LogLevel(IntEnum):
+    """How important an event is: the numbers of the standard library's `logging`."""
+
+    DEBUG = 10
+    INFO = 20
+    WARNING = 30
+    ERROR = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Cause:
+    """What can make an event occur. `logs.flood` limits the lines of an event by it.
+
+    Attributes:
+        lines_a_minute: the most lines of each key in a minute; None where only this program or its administrator can
+            cause the event, and every line is logged.
+        key: fields by whose values lines are counted. Their values must not be free for a peer to choose, or it would
+            have a new allowance for each of them. A topic counts by its first two levels.
+    """
+
+    lines_a_minute: int | None
+    key: tuple[str, ...] = ()
+
+
+HERE: Final = Cause(None)
+"""Only this program or its administrator."""
+
+
+def peer(*key: str) -> Cause:
+    """Another program, as often as it likes: a client, a worker, the dispatcher or the broker."""
+    return Cause(50, key)
+
+
+def work(*key: str) -> Cause:
+    """A job, or its handler: on a busy fleet often, without any attacker."""
+    return Cause(600, key)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LogEvent:
+    """What happened. A field that is None is not logged.
+
+    Attributes:
+        name: the `event` of a JSON line and of an entry in the systemd journal; the class name in snake case.
+        field_names: its fields, in the order in which they are logged.
+        level: how important it is.
+        cause: what can make it occur.
+        text: the same words every time, to search for.
+        meaning: what happened and what to do about it, for `docs/logging.md` and `journalctl -x`.
+    """
+
+    name: ClassVar[str]
+    field_names: ClassVar[tuple[str, ...]]
+    level: ClassVar[LogLevel]
+    cause: ClassVar[Cause]
+    text: ClassVar[str]
+    meaning: ClassVar[str]
+
+    def values(self) -> dict[str, object]:
+        """The fields with their values."""
+        return {name: getattr(self, name) for name in self.field_names}
+
+
+E = TypeVar("E", bound=LogEvent)
+
+EVENTS: Final[list[type[LogEvent]]] = []
+"""Every event, in the order of the catalogue."""
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+def declare(level: LogLevel, cause: Cause, text: str, meaning: str) -> Callable[[type[E]], type[E]]:
+    def enter(cls: type[E]) -> type[E]:
+        made = dataclass(frozen=True, kw_only=True)(cls)
+        made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        made.field_names = tuple(field.name for field in fields(made))
+        made.level, made.cause, made.text, made.meaning = level, cause, text, meaning
+        EVENTS.append(made)
+        return made
+
+    return enter
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventOfAttempt(LogEvent):
+    """An event about an attempt."""
+
+    job: str
+    type: str
+    attempt: int
