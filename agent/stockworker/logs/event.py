@@ -18,7 +18,7 @@ class LogLevel(IntEnum):
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """What can make an event occur. `logs.flood` limits the lines of an event by it.
+    """The origin of an event: `logs.flood` limits its lines by it.
 
     Attributes:
         lines_a_minute: the most lines of each key in a minute; None where only this program or its administrator can
