@@ -4,11 +4,12 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from stockworker.handlers import data_import, price_update, technical_analysis
+from stockworker.handlers import BUILT_IN_MEMORY, data_import, price_update, technical_analysis
 from stockworker.handlers.bar_formats import BAR_FIELDS
 from stockworker.handlers.definition import COMMON_FAILURES, Definition, Failure
 from stockworker.handlers.indicators import INDICATORS, Indicator
 from stockworker.handlers.kinds import Written
+from stockworker.protocol.ids import JobType
 from stockworker.protocol.wire import REQUIRED, PlanField, plan_of
 
 DEFINITIONS: Final[Mapping[str, Definition]] = {
@@ -57,6 +58,10 @@ def job_type(name: str, definition: Definition, shown: Mapping[str, Any]) -> str
     ]
     if definition.settings is not None:
         parts += [f"\n### Settings\n\nUnder `handlers.{name}.settings`:\n\n", _inputs("Setting", definition.settings)]
+    memory = f"{BUILT_IN_MEMORY[JobType(name)] >> 20}M"
+    parts.append(
+        f"\n### Memory\n\nA job may use {memory} of memory by default. To change this, set `handlers.{name}.limits.memory`.\n"
+    )
     parts += ["\n### Failures\n\n", _failures(definition.failures), "\n### Examples\n"]
     if "settings" in shown:
         parts += ["\nWith this configuration of the worker:\n", _settings(name, shown["settings"])]

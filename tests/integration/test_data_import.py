@@ -124,6 +124,14 @@ def test_a_file_that_is_too_large_is_refused(run: HandlerRun, folder: Path) -> N
             run({"source": f"{folder}/{name}", "symbol": "AAPL"})
 
 
+@pytest.mark.parametrize(
+    "source", ["file://[::1/bars.csv", "file://[x]/bars.csv", "http://[::1/bars.csv", "https://[v1.x/"]
+)
+def test_an_address_that_is_not_valid_is_a_permanent_error(run: HandlerRun, source: str) -> None:
+    with pytest.raises(PermanentError, match=r"payload\.source: .* (is not a valid|no valid) address"):
+        run({"source": source, "symbol": "AAPL"})
+
+
 @pytest.mark.parametrize("hosts", [None, [], ["data.example"]])
 def test_only_listed_hosts_are_asked(run: HandlerRun, server: HttpServer, hosts: list[str] | None) -> None:
     run.settings["import_hosts"] = hosts

@@ -1,11 +1,13 @@
 """Reads bars from CSV and JSON as people and providers write them."""
 
 import json
+from dataclasses import replace
 from datetime import date
 from typing import Any
 
 import pytest
 
+from stockworker.handlers import bar_formats
 from stockworker.handlers.bar_formats import (
     Expected,
     ParsedBars,
@@ -96,7 +98,7 @@ def test_a_record_that_is_not_a_bar_is_rejected(record: Any) -> None:
             "both 'Date' and 'Day' hold day; remove one, or name the right one in columns",
         ),
         ('Date,Open,High,Low,Close,Volume\n"2013', "line 2: unexpected end of data"),
-        ("Date,Open,High,Low,Close,Volume\n" + "1" * 200_000, "line 2: field larger than field limit"),
+        ("Date,Open,High,Low,Close,Volume\n" + "1" * 200_000, "line 2: the row has more than 65,536 characters"),
         ("{", "is not JSON"),
         ("[" * 100_000, "is nested too deeply"),
         ("[1e999, NaN]", "is not JSON"),
@@ -112,6 +114,10 @@ def test_unreadable_data_are_an_error_with_the_reason(text: str, message: str) -
 def test_only_utf_8_is_read() -> None:
     with pytest.raises(UnreadableBars, match="not UTF-8 text at byte 2"):
         parse_bars(b"ab\xff", None, EXPECTED)
+    with pytest.raises(UnreadableBars, match="not UTF-8 text at byte 70002"):
+        parse_bars(b"ab" + "\u20ac".encode() * 23_333 + b"a\xe2\x82x", None, EXPECTED)
+    with pytest.raises(UnreadableBars, match="not UTF-8 text at byte 65535"):
+        parse_bars(b"a" * 65_535 + b"\xe2\x82", None, EXPECTED)
 
 
 def test_the_format_can_be_given() -> None:
@@ -123,3 +129,54 @@ def test_the_format_can_be_given() -> None:
 
 def test_tomorrow_is_a_day_away_in_utc() -> None:
     assert tomorrow() > date(2026, 1, 1)
+
+
+HEADER = "Date,Open,High,Low,Close,Volume\n"
+ROW = "2013-03-01,10,12,9,11,500\n"
+
+
+@pytest.mark.parametrize("text", [HEADER + 3 * ROW, HEADER + "\n" * 100_000, json.dumps([RECORD] * 3)])
+def test_rows_are_bounded(text: str) -> None:
+    parse_bars(f"{HEADER}{2 * ROW}".encode(), None, replace(EXPECTED, most_rows=2))
+    with pytest.raises(UnreadableBars, match=r"more than 2 rows; split the file, or increase limit_rows"):
+        parse_bars(text.encode(), None, replace(EXPECTED, most_rows=2))
+
+
+def test_symbols_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bar_formats, "MOST_SYMBOLS", 2)
+    rows = [RECORD | {"symbol": f"S{number}"} for number in range(3)]
+    assert len(parse(json.dumps(rows[:2]), symbol=None).bars) == 2
+    with pytest.raises(UnreadableBars, match="more than 2 symbols"):
+        parse(json.dumps(rows), symbol=None)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("secret,x\n", "the header has no column for day, open, high, low, close, volume"),
+        (
+            "Date,Day-0,Open,High,Low,Close,Volume\n",
+            "two columns hold day; remove one, or name the right one in columns",
+        ),
+        (HEADER.replace("Date", "Date,D a y"), "two columns hold day; remove one, or name the right one in columns"),
+    ],
+)
+def test_the_columns_of_a_local_file_are_not_shown(text: str, shown: str) -> None:
+    with pytest.raises(UnreadableBars) as raised:
+        parse_bars(text.encode(), None, replace(EXPECTED, quoted=False))
+    assert str(raised.value) == shown
+
+
+@pytest.mark.parametrize(
+    ("row", "shown"),
+    [
+        ("s3cret,10,12,9,11,500,AAPL", "day is not a date; write YYYY-MM-DD"),
+        ("2013-03-01,s3cret,12,9,11,500,AAPL", "open is not a number"),
+        ("2013-03-01,10,12,9,11,500,s3cret", "symbol is not AAPL"),
+        ("2013-03-01,10,12,9,11,500,s3cret!", "symbol is not valid; use up to 32 letters, digits and . ^ = _ : -"),
+    ],
+)
+def test_the_text_of_a_local_file_is_not_shown(row: str, shown: str) -> None:
+    text = "Date,Open,High,Low,Close,Volume,Symbol\n" + row
+    parsed = parse_bars(text.encode(), None, replace(EXPECTED, quoted=False))
+    assert parsed.rejected_rows == [RejectedRow(2, shown)]

@@ -9,6 +9,7 @@ from stockworker.cli.wiring import MARKET_DATA, handler_specs, policy, service_l
 from stockworker.client import link_settings
 from stockworker.config import load
 from stockworker.dispatcher.policy import JobLimits, LiveLimits, Policy
+from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY
 from stockworker.protocol.ids import JobType
 
 
@@ -96,3 +97,23 @@ def test_the_examples_on_the_page_about_limits_are_valid(tmp_path: Path) -> None
         file = tmp_path / f"{number}.yml"
         file.write_text(example)
         assert policy(load(file)) != Policy()
+
+
+@pytest.mark.parametrize(
+    ("configured", "memory_bytes"),
+    [
+        ("{}", BUILT_IN_MEMORY[JobType("data_import")]),
+        ("{settings: {limit_mib: 1}, limits: {open_files: 16}}", BUILT_IN_MEMORY[JobType("data_import")]),
+        ("{limits: {memory: 2G}}", 2 << 30),
+        ("{python: 'm:f'}", None),
+        ("{command: [/bin/cat]}", None),
+    ],
+)
+def test_a_built_in_handler_has_a_limit_of_memory(tmp_path: Path, configured: str, memory_bytes: int | None) -> None:
+    file = tmp_path / "job_processor.yml"
+    file.write_text(f"job_processor: {{handlers: {{data_import: {configured}}}}}")
+    assert handler_specs(load(file))[JobType("data_import")].limits.memory_bytes == memory_bytes
+
+
+def test_every_built_in_handler_has_a_limit_of_memory() -> None:
+    assert set(BUILT_IN_MEMORY) == set(BUILT_IN)

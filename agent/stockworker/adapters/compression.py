@@ -4,6 +4,11 @@ import zlib
 from typing import Final
 
 _MAGIC: Final = b"\x1f\x8b"
+_MOST_MEMBERS: Final = 65_536
+"""Packers of large files begin a member every 64 KiB: these are enough for 4 GiB."""
+
+_FIRST_FEED: Final = 256
+_LARGEST_FEED: Final = 65_536
 _GZIP_WINDOW: Final = 16 + zlib.MAX_WBITS  # expect gzip's header and checksum (zlib.decompressobj)
 
 
@@ -28,15 +33,31 @@ def unpack(data: bytes, limit_bytes: int) -> bytes:
         TooLarge: it contains more than `limit_bytes`.
     """
     unpacked = bytearray()
-    while data:
-        member = zlib.decompressobj(_GZIP_WINDOW)
+    packed, place = memoryview(data), 0
+    for _ in range(_MOST_MEMBERS):
+        if place == len(packed):
+            return bytes(unpacked)
+        place = _unpack_member(packed, place, unpacked, limit_bytes)
+    raise TooLarge(f"more than {_MOST_MEMBERS:,} gzip members")
+
+
+def _unpack_member(packed: memoryview, place: int, unpacked: bytearray, limit_bytes: int) -> int:
+    """Append the member that begins at a place to `unpacked`, and return the place after it.
+
+    zlib copies what it was given beyond the end of a member. So it gets little at first, and then twice as much each time.
+    """
+    member = zlib.decompressobj(_GZIP_WINDOW)
+    feed = _FIRST_FEED
+    while not member.eof:
+        if place == len(packed):
+            raise Damaged("gzip data ends too early")
+        part = packed[place : place + feed]
         try:
-            unpacked += member.decompress(data, limit_bytes + 1 - len(unpacked))
+            unpacked += member.decompress(part, limit_bytes + 1 - len(unpacked))
         except zlib.error as error:
             raise Damaged(f"damaged gzip data: {error}") from error
         if len(unpacked) > limit_bytes:
             raise TooLarge(f"larger than {limit_bytes:,} bytes when unpacked")
-        if not member.eof:
-            raise Damaged("gzip data ends too early")
-        data = member.unused_data
-    return bytes(unpacked)
+        place += len(part) - len(member.unused_data)
+        feed = min(2 * feed, _LARGEST_FEED)
+    return place

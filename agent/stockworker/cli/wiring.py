@@ -19,6 +19,7 @@ from stockworker.config.schema import DispatcherConfig, TypePolicy
 from stockworker.dispatcher.policy import JobDefaults, JobLimits, LiveLimits, Policy, Prefetch
 from stockworker.dispatcher.service import DispatcherSettings
 from stockworker.errors import ConfigError
+from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY
 from stockworker.handlers.discovery import discover
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
 from stockworker.protocol.ids import JobType, WorkerId, check_id
@@ -131,12 +132,15 @@ def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:
 def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str], market_data: str) -> HandlerSpec:
     allowed = handler.limits
     cpu_s = None if allowed.cpu_s is None else max(1, round(allowed.cpu_s))
-    limits = Limits(allowed.memory_bytes, cpu_s, allowed.open_files, allowed.processors)
     settings = handler.read_settings(job_type)
+    function = handler.python or functions.get(job_type)
+    memory_bytes = allowed.memory_bytes
+    if memory_bytes is None and handler.command is None and function == BUILT_IN.get(job_type):
+        memory_bytes = BUILT_IN_MEMORY.get(job_type)
+    limits = Limits(memory_bytes, cpu_s, allowed.open_files, allowed.processors)
     if handler.command is not None:
         # External programs do not get the location of the database.
         return CommandHandler(handler.command, settings, limits)
-    function = handler.python or functions.get(job_type)
     if function is None:
         raise ConfigError(
             f"handlers.{job_type}: this type has no handler. Set 'python: module:function' or 'command: [...]' "

@@ -219,8 +219,9 @@ class LimitsConfig:
         None,
         SIZE,
         "Memory limit of one job with all its processes, such as 512M. The kernel kills a job above the limit. Without "
-        "a memory controller for control groups, the limit is for private memory of each process (RLIMIT_DATA).",
-        shown="unlimited",
+        "a memory controller for control groups, the limit is for private memory of each process (RLIMIT_DATA). "
+        "[job-types.md](job-types.md) has the defaults of the built-in types.",
+        shown="unlimited, except for built-in types",
     )
     cpu_s: float | None = _key(
         None,

@@ -14,3 +14,15 @@ BUILT_IN: Final[Mapping[JobType, str]] = MappingProxyType(
     }
 )
 """By job type, the handler as ``module:function``: it is imported when a job needs it."""
+
+_MIB: Final = 1_048_576
+
+BUILT_IN_MEMORY: Final[Mapping[JobType, int]] = MappingProxyType(
+    {
+        JobType("data_import"): 768 * _MIB,  # 32 MiB, packed and unpacked, and a million bars take about 450 MiB
+        JobType("price_update"): 256 * _MIB,  # an answer of 16 MiB with 100,000 bars takes about 110 MiB
+        JobType("technical_analysis"): 512 * _MIB,  # a million bars of a symbol, and one indicator of them
+    }
+)
+"""By job type, how many bytes a job of a built-in handler may use by default. The bounds of their settings need less; a bomb
+that somehow passes these ends its own process only, and not its machine."""

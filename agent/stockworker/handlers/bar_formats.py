@@ -1,14 +1,21 @@
 """Reads bars from CSV and JSON as files and providers write them. Checks every row, and keeps invalid ones apart."""
 
+# The text of a source may be hostile, and most of it is never needed at the same time. So rows are read one by one, from a
+# text that is decoded as it is read, and the length of a row, the rows and the symbols are bounded. What stays is a `Bar`
+# for each valid row.
+
+import codecs
 import csv
 import io
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
-from typing import Annotated, Final
+from itertools import chain
+from typing import Annotated, Final, TextIO
 
 from stockworker.adapters import clock
+from stockworker.handlers.json_records import LONGEST_RECORD, NotRecords, read_records
 from stockworker.handlers.kinds import Custom
 from stockworker.handlers.market import (
     HIGHEST_PRICE,
@@ -21,7 +28,6 @@ from stockworker.handlers.market import (
     check_symbol,
     number,
 )
-from stockworker.protocol.fields import FieldError, parse_json
 from stockworker.protocol.wire import Items, Wire
 
 
@@ -63,11 +69,17 @@ RECORDS: Final = Items(Custom("bar", lambda value: value), most=1_000_000)
 
 _FIELD_OF_COLUMN: Final = {column: name for name, each in BAR_FIELDS.items() for column in each.columns}
 
+MOST_ROWS: Final = 1_000_000
+MOST_SYMBOLS: Final = 100_000
+"""More than all stock exchanges have together."""
+
 _SHOWN_ROWS: Final = 20
+_DECODED_BYTES: Final = 65_536
+_LOOKS_LIKE_JSON: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[\[{]")
 
 
 class UnreadableBars(ValueError):
-    """The data as a whole can't be read: wrong encoding, no header, not JSON."""
+    """The data as a whole can't be read: wrong encoding, no header, not JSON, too many rows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,11 +115,16 @@ class Expected:
         symbol: the symbol of rows that name none; a row that names another one is rejected.
         columns: by field, the name of its column if that is not recognised.
         latest_day: a bar of a later day is rejected, because `price_update` would then never ask for the real bars.
+        most_rows: how many rows are read.
+        quoted: whether errors show text of the source. They must not if that is a file of the worker: its submitter may
+            not be allowed to read it.
     """
 
     symbol: str | None
     columns: Mapping[str, str]
     latest_day: date
+    most_rows: int = MOST_ROWS
+    quoted: bool = True
 
 
 def tomorrow() -> date:
@@ -126,13 +143,27 @@ def parse_bars(data: bytes, file_format: str | None, expected: Expected) -> Pars
     Raises:
         UnreadableBars: the data as a whole can't be read.
     """
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise UnreadableBars(f"not UTF-8 text at byte {error.start}: {error.reason}") from error
-    if file_format == "json" or (file_format is None and text.lstrip()[:1] in {"[", "{"}):
-        return parse_records(_json_records(text), expected)
-    return _collect(_csv_rows(text, expected.columns), expected)
+    _check_utf8(data)
+    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
+    if file_format == "json" or (file_format is None and _LOOKS_LIKE_JSON.match(data)):
+        try:
+            return _collect(_record_rows(read_records(text), expected), expected)
+        except NotRecords as error:
+            raise UnreadableBars(str(error)) from error
+    return _collect(_csv_rows(text, expected), expected)
+
+
+def _check_utf8(data: bytes) -> None:
+    """Refuse other text before anything of it is read."""
+    decoder = codecs.getincrementaldecoder("utf-8")()
+    for start in range(0, len(data), _DECODED_BYTES):
+        kept, _ = decoder.getstate()
+        part = data[start : start + _DECODED_BYTES]
+        try:
+            decoder.decode(part, final=start + len(part) == len(data))
+        except UnicodeDecodeError as error:
+            place = start - len(kept) + error.start
+            raise UnreadableBars(f"not UTF-8 text at byte {place}: {error.reason}") from error
 
 
 def parse_records(records: Sequence[object], expected: Expected) -> ParsedBars:
@@ -141,22 +172,33 @@ def parse_records(records: Sequence[object], expected: Expected) -> ParsedBars:
     Raises:
         UnreadableBars: two keys of an object mean the same field.
     """
-    return _collect(_record_rows(records, expected.columns), expected)
+    return _collect(_record_rows(records, expected), expected)
 
 
 def _collect(rows: Iterable[tuple[int, Mapping[str, object]]], expected: Expected) -> ParsedBars:
     parsed = ParsedBars()
     for row_number, row in rows:
         parsed.rows += 1
+        _check_rows(parsed.rows, expected)
         try:
             symbol, bar = _parse_row(row, expected)
         except InvalidBar as error:
             parsed.rejected += 1
             if len(parsed.rejected_rows) < _SHOWN_ROWS:
-                parsed.rejected_rows.append(RejectedRow(row_number, str(error)))
+                reason = str(error) if expected.quoted else error.unquoted
+                parsed.rejected_rows.append(RejectedRow(row_number, reason))
         else:
             parsed.bars.setdefault(symbol, []).append(bar)
+            if len(parsed.bars) > MOST_SYMBOLS:
+                raise UnreadableBars(f"more than {MOST_SYMBOLS:,} symbols; split the file")
     return parsed
+
+
+def _check_rows(count: int, expected: Expected) -> None:
+    if count > expected.most_rows:
+        raise UnreadableBars(
+            f"more than {expected.most_rows:,} rows; split the file, or increase limit_rows of the worker"
+        )
 
 
 def _parse_row(row: Mapping[str, object], expected: Expected) -> tuple[str, Bar]:
@@ -182,7 +224,7 @@ def _number(name: str, value: object) -> float:
     try:
         return number(value)
     except InvalidBar as error:
-        raise InvalidBar(f"{name} {error}") from None
+        raise InvalidBar(f"{name} {error}", f"{name} {error.unquoted}") from None
 
 
 def _symbol(row: Mapping[str, object], expected: str | None) -> str:
@@ -195,65 +237,79 @@ def _symbol(row: Mapping[str, object], expected: str | None) -> str:
         raise InvalidBar("symbol is not a string")
     symbol = check_symbol(found)
     if expected is not None and symbol != expected:
-        raise InvalidBar(f"symbol {symbol} is not {expected}")
+        raise InvalidBar(f"symbol {symbol} is not {expected}", f"symbol is not {expected}")
     return symbol
 
 
-def _csv_rows(text: str, columns: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, object]]]:
-    header = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header.count)
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+class _Lines:
+    """The lines of a CSV file. A reader needs all of a row at the same time, so `row_length` is bounded.
+
+    Attributes:
+        row_length: characters since the owner has set it to 0.
+    """
+
+    def __init__(self, text: TextIO) -> None:
+        self._text = text
+        self._line = 0
+        self.row_length = 0
+
+    def __iter__(self) -> Iterator[str]:
+        while line := self._text.readline(LONGEST_RECORD + 1):
+            self._line += 1
+            self.row_length += len(line)
+            if self.row_length > LONGEST_RECORD:
+                raise UnreadableBars(f"line {self._line}: the row has more than {LONGEST_RECORD:,} characters")
+            yield line
+
+
+def _csv_rows(text: TextIO, expected: Expected) -> Iterator[tuple[int, Mapping[str, object]]]:
+    lines = _Lines(text)
+    source = iter(lines)
+    header = next(source, "")
+    reader = csv.reader(chain((header,), source), delimiter=max(",;\t", key=header.count), strict=True)
     try:
         names = [name.strip() for name in next(reader, [])]
-        places = {name: names.index(column) for name, column in _match(names, columns).items()}
+        places = {name: names.index(column) for name, column in _match(names, expected).items()}
         missing = [name for name, each in BAR_FIELDS.items() if each.required and name not in places]
         if missing:
-            raise UnreadableBars(
-                f"the header has no column for {', '.join(missing)}; its columns are {', '.join(names)[:200]}"
-            )
+            found = f"; its columns are {', '.join(names)[:200]}" if expected.quoted else ""
+            raise UnreadableBars(f"the header has no column for {', '.join(missing)}{found}")
+        lines.row_length = 0
         for cells in reader:
+            lines.row_length = 0
             if cells:
                 yield (
                     reader.line_num,
                     {name: cells[place].strip() for name, place in places.items() if place < len(cells)},
                 )
+            else:
+                _check_rows(reader.line_num, expected)  # an empty line is not a row, but takes time as well
     except csv.Error as error:
         raise UnreadableBars(f"line {reader.line_num}: {error}") from error
 
 
-def _json_records(text: str) -> Sequence[object]:
-    try:
-        document = parse_json(text)
-    except FieldError as error:
-        raise UnreadableBars(str(error)) from error
-    records = document.get("bars") if isinstance(document, dict) else document
-    if not isinstance(records, list):
-        raise UnreadableBars("expected a list of bars, or an object with such a list as bars")
-    return records
-
-
-def _record_rows(records: Sequence[object], columns: Mapping[str, str]) -> Iterator[tuple[int, Mapping[str, object]]]:
-    matches: dict[tuple[str, ...], Mapping[str, str]] = {}  # nearly always all records have the same keys
+def _record_rows(records: Iterable[object], expected: Expected) -> Iterator[tuple[int, Mapping[str, object]]]:
+    keys: tuple[str, ...] = ()
+    matches: Mapping[str, str] = {}
     for row_number, record in enumerate(records, 1):
         if not isinstance(record, dict):
             yield row_number, {}
             continue
-        keys = tuple(record)
-        if keys not in matches:
-            matches[keys] = _match(keys, columns)
-        yield row_number, {name: record[key] for name, key in matches[keys].items()}
+        if keys != tuple(record):  # nearly always all records have the same keys
+            keys = tuple(record)
+            matches = _match(keys, expected)
+        yield row_number, {name: record[key] for name, key in matches.items()}
 
 
-def _match(names: Sequence[str], columns: Mapping[str, str]) -> dict[str, str]:
+def _match(names: Sequence[str], expected: Expected) -> dict[str, str]:
     """Find the column of each field; other columns are ignored."""
-    found = {name: column for name, column in columns.items() if column in names}
+    found = {name: column for name, column in expected.columns.items() if column in names}
     for column in names:
         name = _FIELD_OF_COLUMN.get(re.sub("[^a-z]", "", column.lower()))
-        if name is None or name in columns:
+        if name is None or name in expected.columns:
             continue
         if name in found:
-            raise UnreadableBars(
-                f"both {found[name]!r} and {column[:40]!r} hold {name}; remove one, or name the right one in columns"
-            )
+            which = f"both {found[name]!r} and {column[:40]!r}" if expected.quoted else "two columns"
+            raise UnreadableBars(f"{which} hold {name}; remove one, or name the right one in columns")
         found[name] = column
     return found

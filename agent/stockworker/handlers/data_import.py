@@ -1,19 +1,22 @@
 """The job type ``data_import``: imports bars from a file, a web address or the payload into the market-data store."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import closing
-from dataclasses import asdict, dataclass
+from contextlib import closing, suppress
+from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
-from pathlib import Path
-from typing import Annotated, Final
+from pathlib import PurePosixPath
+from typing import Annotated, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 from stockworker.adapters import compression
+from stockworker.adapters.folder_files import LeadsOutside, NotAFile, open_below
 from stockworker.adapters.http import FetchError, ForeignHost, PrivateAddress, fetch
 from stockworker.adapters.http_hosts import Host, Hosts, Network
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import (
     BAR_FIELDS,
+    MOST_ROWS,
+    MOST_SYMBOLS,
     RECORDS,
     Expected,
     ParsedBars,
@@ -24,6 +27,7 @@ from stockworker.handlers.bar_formats import (
     tomorrow,
 )
 from stockworker.handlers.definition import Definition, Failure
+from stockworker.handlers.json_records import LONGEST_RECORD
 from stockworker.handlers.kinds import HOSTS, NETWORKS, Custom, Written, unknown
 from stockworker.handlers.market import SYMBOL, Bar, Count, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
@@ -104,7 +108,10 @@ class ImportSettings:
 
     import_folders: Annotated[
         tuple[str, ...],
-        Wire("Files are read from these folders and the folders below them. Symbolic links must not lead elsewhere."),
+        Wire(
+            "Files are read from these folders and the folders below them, with absolute paths. Symbolic links there must be "
+            "relative, and must not lead elsewhere."
+        ),
     ] = ()
     import_hosts: Annotated[
         tuple[Host, ...],
@@ -123,6 +130,11 @@ class ImportSettings:
         ),
     ] = ()
     limit_mib: Annotated[int, Integer(1, 1024), Wire("Largest file, unpacked, in MiB (1,048,576 bytes).")] = 32
+    limit_rows: Annotated[
+        int,
+        Integer(1, 1_000_000_000),
+        Wire("Most rows of a file; each takes up to 400 bytes of memory. A file of 32 MiB has about 500,000 of them."),
+    ] = MOST_ROWS
     timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for a download.")] = 30.0
 
     @property
@@ -158,7 +170,8 @@ INVALID_ROWS: Final = Failure(
 UNREADABLE: Final = Failure(
     "the bars can't be read: {problem}",
     "The file is not UTF-8 text, not JSON, or a CSV file without a column for each required field; or two columns hold "
-    "the same field.",
+    f"the same field; or it has more rows than `limit_rows`, a row of more than {LONGEST_RECORD:,} characters, or more than "
+    f"{MOST_SYMBOLS:,} symbols. Texts of the file are shown only if it was downloaded.",
 )
 UNSUPPORTED_SCHEME: Final = Failure(
     "payload.source: {scheme!r} is not supported; use http, https, file, or a path",
@@ -187,13 +200,14 @@ SERVER_UNAVAILABLE: Final = Failure(
 FOREIGN_FOLDER: Final = Failure(
     "payload.source: this worker does not read {name!r}. List its folder, or one above it, in the worker's configuration "
     "under handlers.data_import.settings.import_folders",
-    "The file is not below one of `import_folders`.",
+    "The file is not below one of `import_folders`, or a link there leads elsewhere.",
 )
 NO_FILE: Final = Failure(
     "payload.source: {name!r} is not a file on this worker", "The file does not exist, or is a folder or a device."
 )
 UNREADABLE_FILE: Final = Failure(
-    "payload.source: {name!r} can't be read: {problem}", "The user of the worker may not read it, or its disk fails."
+    "payload.source: {name!r} can't be read: {problem}",
+    "The user of the worker may not read it, its disk fails, or its name or address is not valid.",
 )
 TOO_LARGE: Final = Failure(
     "payload.source: {name!r} is larger than {limit:,} bytes", "The file is larger than `limit_mib`."
@@ -248,12 +262,14 @@ def _parse(payload: ImportPayload, settings: ImportSettings) -> ParsedBars:
     try:
         if payload.source is None:
             return parse_records(payload.bars or (), expected)
-        return parse_bars(_read(payload.source, settings), payload.format, expected)
+        local, data = _read(payload.source, settings)
+        return parse_bars(data, payload.format, replace(expected, most_rows=settings.limit_rows, quoted=not local))
     except UnreadableBars as error:
         raise UNREADABLE.error(problem=error) from error
 
 
-def _read(source: str, settings: ImportSettings) -> bytes:
+def _read(source: str, settings: ImportSettings) -> tuple[bool, bytes]:
+    """Whether the source is a file of this worker, and its content."""
     scheme = source.partition("://")[0].lower() if "://" in source else "file"
     if scheme in {"http", "https"}:
         data = _download(source, settings)
@@ -262,9 +278,9 @@ def _read(source: str, settings: ImportSettings) -> bytes:
     else:
         raise UNSUPPORTED_SCHEME.error(scheme=scheme[:20])
     if not compression.is_gzip(data):
-        return data
+        return scheme == "file", data
     try:
-        return compression.unpack(data, settings.limit_bytes)
+        return scheme == "file", compression.unpack(data, settings.limit_bytes)
     except (compression.Damaged, compression.TooLarge) as error:
         raise BAD_GZIP.error(problem=error) from error
 
@@ -284,22 +300,35 @@ def _download(url: str, settings: ImportSettings) -> bytes:
 
 
 def _read_file(source: str, settings: ImportSettings) -> bytes:
-    """Read a file below one of the allowed folders; the target of a symbolic link must be below one as well."""
-    path_text = unquote(urlsplit(source).path) if "://" in source else source
-    name = path_text[:200]
+    """Read a file below one of the allowed folders."""
     try:
-        path = Path(path_text).resolve()
-        if not any(path.is_relative_to(Path(folder).resolve()) for folder in settings.import_folders):
-            raise FOREIGN_FOLDER.error(name=name)
-        if not path.is_file():
-            raise NO_FILE.error(name=name)
-        with path.open("rb") as file:
+        path = unquote(urlsplit(source).path) if "://" in source else source
+    except ValueError:
+        problem = "it is not a valid address; write file:///folder/file.csv"
+        raise UNREADABLE_FILE.error(name=source[:200], problem=problem) from None
+    name = path[:200]
+    try:
+        with _open(PurePosixPath(path), settings) as file:
             data = file.read(settings.limit_bytes + 1)
-    except (OSError, ValueError, RuntimeError) as error:  # not readable, a NUL in the name, a loop of links
-        raise UNREADABLE_FILE.error(name=name, problem=error) from error
+    except LeadsOutside as error:
+        raise FOREIGN_FOLDER.error(name=name) from error
+    except (FileNotFoundError, NotAFile) as error:
+        raise NO_FILE.error(name=name) from error
+    except OSError as error:
+        raise UNREADABLE_FILE.error(name=name, problem=error.strerror) from error
+    except ValueError as error:  # a NUL in the name, or half of a surrogate pair
+        raise UNREADABLE_FILE.error(name=name, problem="no file can have this name") from error
     if len(data) > settings.limit_bytes:
         raise TOO_LARGE.error(name=name, limit=settings.limit_bytes)
     return data
+
+
+def _open(path: PurePosixPath, settings: ImportSettings) -> BinaryIO:
+    for folder in settings.import_folders:
+        if path.is_relative_to(folder):
+            with suppress(LeadsOutside):  # perhaps to below another folder of the list, which may contain this one
+                return open_below(folder, path.relative_to(folder).parts)
+    raise LeadsOutside
 
 
 def _store(parsed: ParsedBars, store: MarketStore, context: Context) -> dict[str, UpsertCounts]:

@@ -24,7 +24,11 @@ _SYMBOL: Final = re.compile(r"[A-Za-z0-9^][A-Za-z0-9.^=_:-]{0,31}")
 
 
 class InvalidBar(ValueError):
-    """A bar or a symbol is not valid. The text names the field and its value."""
+    """A bar or a symbol is not valid. The text names the field and its value; `unquoted` has no text of the source."""
+
+    def __init__(self, text: str, unquoted: str | None = None) -> None:
+        super().__init__(text)
+        self.unquoted = text if unquoted is None else unquoted
 
 
 def check_symbol(text: str) -> str:
@@ -34,7 +38,8 @@ def check_symbol(text: str) -> str:
         InvalidBar: it is not valid.
     """
     if not _SYMBOL.fullmatch(text):
-        raise InvalidBar(f"{text[:40]!r} is not a valid symbol; use up to 32 letters, digits and . ^ = _ : -")
+        allowed = "use up to 32 letters, digits and . ^ = _ : -"
+        raise InvalidBar(f"{text[:40]!r} is not a valid symbol; {allowed}", f"symbol is not valid; {allowed}")
     return text
 
 
@@ -104,7 +109,7 @@ def number(value: object) -> float:
         with suppress(ValueError, OverflowError):
             found = float(value)
     if not math.isfinite(found):
-        raise InvalidBar(f"{_shown(value)} is not a number")
+        raise InvalidBar(f"{_shown(value)} is not a number", "is not a number")
     return found
 
 
@@ -119,7 +124,7 @@ def calendar_day(value: object) -> date:
             day = date.fromisoformat(value)
             if day.isoformat() == value:
                 return day
-    raise InvalidBar(f"{_shown(value)} is not a date; write YYYY-MM-DD")
+    raise InvalidBar(f"{_shown(value)} is not a date; write YYYY-MM-DD", "day is not a date; write YYYY-MM-DD")
 
 
 SYMBOL: Final = Checked("symbol, such as `AAPL` or `^GSPC`", check_symbol)

@@ -67,6 +67,9 @@ class UpdateSettings:
     first_day: Annotated[date, DAY, Wire("`{since}` for a symbol that has no bars.")] = date(1970, 1, 1)
     timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for one answer.")] = 30.0
     limit_mib: Annotated[int, Integer(1, 1024), Wire("Largest answer, unpacked, in MiB (1,048,576 bytes).")] = 16
+    limit_rows: Annotated[
+        int, Integer(1, 1_000_000_000), Wire("Most rows of an answer. 100,000 days are nearly 400 years of trading.")
+    ] = 100_000
 
     private_addresses: Annotated[
         tuple[Network, ...],
@@ -191,7 +194,8 @@ def _fetch(symbol: str, since: date, settings: UpdateSettings) -> ParsedBars:
     limit_bytes = settings.limit_mib * _MIB
     try:
         body = fetch(url, timeout_s=settings.timeout_s, limit_bytes=limit_bytes, hosts=settings.hosts)
-        return parse_bars(body, None, Expected(symbol=symbol, columns={}, latest_day=tomorrow()))
+        expected = Expected(symbol=symbol, columns={}, latest_day=tomorrow(), most_rows=settings.limit_rows)
+        return parse_bars(body, None, expected)
     except PrivateAddress as error:
         raise _NotUpdated(f"{error}; list it under handlers.price_update.settings.private_addresses") from error
     except FetchError as error:

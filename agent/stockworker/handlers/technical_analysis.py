@@ -171,7 +171,9 @@ def _analyse(
         if context.cancelled():
             raise STOPPED.error(done=done, total=len(calculations))
         context.progress(done / len(calculations), calculation.label)
-        series[calculation.label + suffix] = calculation.values(bars)
+        series[calculation.label + suffix] = calculation.values(bars)[
+            -payload.last :
+        ]  # the others would fill the memory
     return bars, series
 
 
@@ -202,5 +204,5 @@ def _result(
         symbol=payload.symbol,
         as_of=bars[-1].day,
         bars=len(bars),
-        indicators={label: values[-payload.last :] for label, values in series.items()},
+        indicators=series,
     )

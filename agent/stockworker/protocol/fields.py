@@ -56,6 +56,22 @@ def parse_json(text: str) -> Any:
         raise FieldError(f"is not JSON: {error}") from None
 
 
+def parse_json_at(text: str, place: int) -> tuple[Any, int]:
+    """Parse the JSON value that begins at a place, strictly; return it, and the place after it.
+
+    Raises:
+        FieldError: no JSON value begins there, or it is nested too deeply.
+    """
+    try:
+        return _DECODER.raw_decode(text, place)
+    except RecursionError:
+        raise FieldError("is nested too deeply") from None
+    except json.JSONDecodeError as error:  # without its line and column, which count from the beginning of `text`
+        raise FieldError(f"is not JSON: {error.msg}") from None
+    except ValueError as error:
+        raise FieldError(f"is not JSON: {error}") from None
+
+
 # --- one value --------------------------------------------------------------------------------------------------------
 
 
