@@ -140,7 +140,8 @@ def parts(sealed: str) -> list[str]:
 def sent_of(sealed: str) -> Sent:
     """What the submitter of a sealed payload remembers."""
     envelope = read_job(sealed)
-    return Sent(envelope.header.mark, frozenset({digest(envelope.version, envelope.associated, sealed)}))
+    marks = None if envelope.header.mark is None else frozenset({envelope.header.mark})
+    return Sent(marks, frozenset({digest(envelope.version, envelope.associated, sealed)}))
 
 
 def with_header(sealed: str, header: bytes) -> str:

@@ -195,6 +195,20 @@ def test_a_duplicate_of_the_same_payload_may_be_the_job_of_an_earlier_process(de
     assert sealing.open(ended(result)).result == "1"
 
 
+def test_a_duplicate_of_the_same_payload_is_recognised_after_a_rotation(desk: Submitter) -> None:
+    (stored,) = seal(desk.sealing(), job({"symbol": "ACME"}))
+    (other,) = seal(desk.sealing(), job("other"))
+    desk.write([*desk.lines, line(Holder.SUBMITTER, DESK, keys.add_generation(desk.key, NOW))])
+    sealing = desk.sealing()
+    (again,) = seal(sealing, job({"symbol": "ACME"}))
+    sealing.received([receipt(ReceiptStatus.DUPLICATE)])
+
+    assert read_job(again.payload).header.reply != read_job(stored.payload).header.reply
+    assert sealing.open(ended(desk.answer(stored.payload, "1"))).result == "1"
+    assert sealing.open(ended(desk.answer(again.payload, "2"))).result == "2"
+    assert "the dispatcher has a job with another payload" in refusal(sealing, desk.answer(other.payload, "3"))
+
+
 def test_a_duplicate_of_an_own_submission_is_answered_by_one_of_them_alone(desk: Submitter) -> None:
     (before,) = seal(desk.sealing(), job())
     sealing = desk.sealing()

@@ -341,7 +341,7 @@ def test_another_payload_under_the_same_id_and_an_earlier_sealing_of_the_same_on
     other = sent_of(parties.submitter().seal_job(job("other"), JOB, NOW).text)
     again = sent_of(sealed(parties))
 
-    assert sent.mark == again.mark != other.mark
+    assert sent.marks == again.marks != other.marks
     assert (
         reason_of(parties, text, other) == f"moved: under the ID {JOB}, the dispatcher has a job with another payload"
     )

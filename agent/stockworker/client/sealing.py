@@ -81,7 +81,7 @@ class ClientSealing:
     def _remember(self, job_id: JobId, sent: "Sent") -> None:
         """Remember what was sealed: the same content as before may be answered as any of its last sealings."""
         earlier = self._sent.pop(job_id, None)
-        if earlier is not None and earlier.mark == sent.mark and 0 < len(earlier.of) < _MOST_SEALINGS:
+        if earlier is not None and earlier.is_same_content(sent) and 0 < len(earlier.of) < _MOST_SEALINGS:
             sent = replace(sent, of=earlier.of | sent.of)
         self._sent[job_id] = sent
         while len(self._sent) > _MOST_REMEMBERED:
@@ -100,7 +100,7 @@ class ClientSealing:
                 continue
             if entry.holder is not None:
                 del self._sent[entry.job_id]
-                self._sent.setdefault(entry.holder, replace(sent, mark=None, of=frozenset()))
+                self._sent.setdefault(entry.holder, replace(sent, marks=None, of=frozenset()))
             elif len(sent.of) == 1:
                 self._sent[entry.job_id] = replace(sent, of=frozenset())
 

@@ -21,7 +21,8 @@
 # - A worker of the right group can answer every job of it: that is what the group means. `groups=` in the keyring limits
 #   for which groups a worker may answer. The group in the header of an answer is proven, so the limit holds.
 # - The answer belongs to another payload under the same ID: then it has another `mark`. A submitter that remembers what
-#   it has submitted refuses the answer (`MOVED`).
+#   it has submitted refuses the answer (`MOVED`). It knows the mark under each of its own keys: after a rotation, an
+#   earlier process may have sealed the same payload with an older one.
 # - The answer belongs to an earlier sealing of the same payload: then it has another `of`. The submitter refuses it, too,
 #   unless the dispatcher reports that it had the job before, and this process has not submitted it earlier.
 # - An error text of an attempt is an answer like any other. A worker that could not open the payload reports a plain

@@ -37,12 +37,17 @@ class Sent:
     """What a submitter remembers of a job that it has sealed.
 
     Attributes:
-        mark: name of the content; None if only that the job is sealed is known.
+        marks: names of the content, one under each of the own keys, because an earlier process may have sealed it with an
+            older key. None if only that the job is sealed is known.
         of: the digests by which an answer may name the job; empty if any sealing of this content will do.
     """
 
-    mark: bytes | None
+    marks: frozenset[bytes] | None
     of: frozenset[bytes]
+
+    def is_same_content(self, other: "Sent") -> bool:
+        """Whether the content is known to be the one of another sealing of a job with the same ID."""
+        return self.marks is not None and other.marks is not None and not self.marks.isdisjoint(other.marks)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,7 +137,8 @@ class SubmitterSeal:
         key = key_id(group.sealing)
         name = GroupName(group.name)
         session = self._sessions.to(group.sealing, job_info(VERSION, name, key, self._name), now)
-        payload, root = job.payload.encode(), self._own[reply.id].root
+        payload = job.payload.encode()
+        marks = {key: mark_of(own.root, job_id, job.type, payload) for key, own in self._own.items()}
         header = JobHeader(
             kind=SealKind.JOB,
             id=job_id,
@@ -144,15 +150,15 @@ class SubmitterSeal:
             sender=self._name,
             until=math.ceil(min(until, LATEST_EXPIRY)),
             reply=reply.id,
-            mark=(mark := mark_of(root, job_id, job.type, payload)),
+            mark=marks[reply.id],
             signer=None if signing is None else signing.id,
         )
         associated = encode_header(header)
         of = digest(VERSION, associated)
-        token = token_of(root, job_id, job.type, name, (mark, of))
+        token = token_of(self._own[reply.id].root, job_id, job.type, name, (marks[reply.id], of))
         ciphertext = session.seal(header.nonce, token + payload, associated)
         text = join(VERSION, associated, ciphertext, sign(signing, VERSION, associated, ciphertext))
-        return SealedJob(text, Sent(mark, frozenset({of})))
+        return SealedJob(text, Sent(frozenset(marks.values()), frozenset({of})))
 
     def open_result(self, text: str, job_id: JobId, now: float, sent: Sent | None) -> str:
         """Open the result of a job.
@@ -231,9 +237,9 @@ class SubmitterSeal:
 
 def _check_content(header: AnswerHeader, sent: Sent | None) -> None:
     """Check that an answer belongs to what was submitted here."""
-    if sent is None or sent.mark is None:
+    if sent is None or sent.marks is None:
         return
-    if header.mark != sent.mark:
+    if header.mark not in sent.marks:
         raise SealRefused(Refusal.MOVED, f"under the ID {header.id}, the dispatcher has a job with another payload")
     if sent.of and header.of not in sent.of:
         raise SealRefused(Refusal.MOVED, f"it belongs to an earlier submission of job {header.id}")
