@@ -94,8 +94,8 @@ def _absent(field: PlanField) -> str:
 def topics() -> str:
     """The table of topics, in Markdown."""
     rows = [
-        "| Topic | Published by | Read by | QoS | Retained | Carries |",
-        "|---|---|---|---|---|---|",
+        "| Topic | Published by | Read by | QoS | Carries |",
+        "|---|---|---|---|---|",
     ]
     for topic in TOPICS:
         name = topic.pattern(**{level: f"{{{level}}}" for level in topic.levels})
@@ -105,7 +105,6 @@ def topics() -> str:
             _roles(topic, topic.publishers),
             ", ".join(filter(None, (_roles(topic, topic.subscribers), *map(str, sorted(topic.watchers))))),
             str(topic.qos),
-            "yes" if topic.retained else "no",
             topic.carries,
         )
         rows.append(f"| {' | '.join(cells)} |")

@@ -75,15 +75,25 @@ def test_everything_that_a_packet_says_arrives(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
-def test_the_retained_flag_shows_on_the_live_message_and_on_the_kept_one(broker: Broker) -> None:
-    async def scenario() -> None:
+def test_a_retained_message_arrives_once_with_its_flag_and_never_later(tmp_path: Path) -> None:
+    async def scenario(broker: Broker) -> None:
         async with connected(broker, "reader", "t/kept") as early, connected(broker, "writer") as writer:
             await writer.link.send([Packet("t/kept", b"on", retain=True), Packet("t/kept", b"off")])
             await early.next(Delivery, 2)
             assert [delivery.packet.retain for delivery in early.all(Delivery)] == [True, False]
             async with connected(broker, "reader", "t/kept", client_id="late") as late:
-                assert (await late.next(Delivery)).packet == Packet("t/kept", b"on", retain=True)
-            await writer.link.send([Packet("t/kept", b"", retain=True)])
+                await writer.link.send([Packet("t/kept", b"next")])
+                assert (await late.next(Delivery)).packet == Packet("t/kept", b"next")
+
+    with Broker(tmp_path, ACL, {"retain_available": None}) as broker:
+        asyncio.run(scenario(broker))
+
+
+def test_the_broker_disconnects_a_client_that_retains_a_message(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer") as writer:
+            await writer.link.send([Packet("t/kept", b"on", retain=True)])
+            assert "retain not supported (0x9a)" in (await writer.next(LinkDown)).reason
 
     asyncio.run(scenario())
 

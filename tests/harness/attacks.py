@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self
 
+from stockworker.adapters.mqtt_packets import PacketReader
+from stockworker.protocol.body import MAX_PACKET
 from tests.harness.broker import Broker
 from tests.harness.fleet import Fleet
 
 _TIMEOUT_S = 20.0
 _CONNACK, _PUBACK = 0x20, 0x40
+_PINGREQ, _PINGRESP, _RETAINED = 0xC0, 0xD0, 0x31
 
 EVIL_CLIENT: Final = "mallory"
 """A client in the ACL whose certificate the attacker has."""
@@ -92,6 +95,16 @@ class RawClient:
             ssl.SSLError, ConnectionError
         ):  # the broker may close the connection before it has read everything
             self.send(0x30 | qos << 1 | retain, _text(topic) + packet_id + _number(len(properties)) + properties + body)
+
+    def gets_retained(self, *filters: bytes) -> bool:
+        """Subscribe; return whether the broker sends any retained message."""
+        self.send(0x82, b"\0\2\0" + b"".join(_text(each) + b"\1" for each in filters))
+        self.send(_PINGREQ, b"")
+        reader, found = PacketReader(MAX_PACKET), set[int]()
+        while _PINGRESP not in found and (data := self.answer()):
+            found |= {first for first, _content in reader.feed(data)}
+        assert _PINGRESP in found
+        return any(first & 0xF1 == _RETAINED for first in found)
 
     def answer(self) -> bytes:
         """The next bytes from the broker; empty once it has closed the connection."""

@@ -1,18 +1,33 @@
 """Messages that hurt their readers. Each is read once, in linear time, and never comes back."""
 
 import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Final
 
 import pytest
 
-from stockworker.protocol import topics
+from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_PACKET
+from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
+from stockworker.protocol.messages import Assign, Assignment
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import BY_KIND, TOPICS, Role, TopicKind
 from tests.harness.attacks import EVIL_CLIENT, EVIL_WORKER, RawClient, Strike, attack, connections_lost, run_good_job
-from tests.harness.fleet import Fleet, Service
+from tests.harness.broker import Broker
+from tests.harness.fleet import Fleet, Service, python_handlers
 from tests.harness.peer import Peer, connected
 
 USER_PROPERTY = bytes.fromhex("26 0000 0000")
+LARGE: Final = 300_000
+"""Bytes of a body that fits into the largest packet."""
+
+MIB: Final = 1024 * 1024
+RESIDENT_MOST: Final = 80 * MIB
+"""A broker with a few clients needs 10 MiB. Each flood has more than this."""
+
 LARGEST = USER_PROPERTY * (MAX_PACKET // len(USER_PROPERTY) - 30)
 """User properties that fill the largest packet that the broker accepts: some 65,000."""
 
@@ -95,3 +110,128 @@ def test_a_worker_refuses_huge_properties_of_the_dispatcher_unread(fleet: Fleet)
     poison(fleet, "dispatcher", [*orders, str(TopicKind.DISPATCHER)], LARGEST)
     await_refusals(fleet.workers[0], orders)
     run_good_job(fleet)
+
+
+# --- messages that the broker keeps -----------------------------------------------------------------------------------
+
+
+@attack(EVIL_WORKER)
+def retained_flood_of_a_worker(fleet: Fleet) -> None:
+    retain(fleet, EVIL_WORKER, f"jobs/progress/{EVIL_WORKER}/x")
+
+
+@attack(EVIL_CLIENT)
+def retained_flood_of_a_client(fleet: Fleet) -> None:
+    retain(fleet, EVIL_CLIENT, "jobs/cancel/x")
+
+
+def retain(fleet: Fleet, name: str, beginning: str) -> None:
+    """Each on a topic of its own, on the next connection if the broker closes one."""
+    for number in range(30):
+        with RawClient(fleet.broker, fleet.broker.client_context(name), f"{name}-raw") as raw:
+            raw.publish(f"{beginning}{number}".encode(), b"x" * LARGE, retain=True)
+            raw.is_thrown_out()
+
+
+@pytest.mark.parametrize("strike", [retained_flood_of_a_worker, retained_flood_of_a_client])
+def test_the_broker_keeps_no_retained_message(fleet: Fleet, strike: Strike) -> None:
+    strike(fleet)
+    fleet.broker.stop()
+    fleet.broker.start()
+    assert resident_bytes(fleet.broker) < RESIDENT_MOST
+    with RawClient(fleet.broker, fleet.broker.client_context("operator"), "operator-raw") as raw:
+        assert not raw.gets_retained(b"jobs/#", b"workers/#", b"system/#")
+    run_good_job(fleet)
+
+
+def resident_bytes(broker: Broker) -> int:
+    pages = int(Path(f"/proc/{broker.pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.fixture(scope="module")
+def lenient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet with a broker that keeps retained messages, because it has another configuration."""
+    folder, settings = tmp_path_factory.mktemp("lenient"), {"handlers": python_handlers("echo")}
+    with Fleet(
+        folder, settings=settings, clients=("client", EVIL_CLIENT), broker_changes={"retain_available": None}
+    ) as fleet:
+        yield fleet
+
+
+def test_a_retained_message_of_a_worker_never_returns(lenient: Fleet) -> None:
+    paths = read_by_dispatcher(Role.WORKER, EVIL_WORKER)
+    poison(lenient, EVIL_WORKER, paths, LARGEST, retain=True)
+    await_refusals(lenient.dispatcher, paths)
+    refused = len(lenient.dispatcher.events("message_refused"))
+    assert lenient.dispatcher.stop() == 0
+    lenient.broker.stop()
+    lenient.broker.start()
+    lenient.dispatcher.start()
+    run_good_job(lenient)
+    assert len(lenient.dispatcher.events("message_refused")) == refused
+
+
+def test_a_retained_job_and_a_retained_assignment_never_run(lenient: Fleet) -> None:
+    worker, lease = (
+        lenient.workers[0],
+        Assignment(JobId("past"), JobType("echo"), 1, Token("feedfeedfeedfeed"), 9.0, "1"),
+    )
+    assert lenient.dispatcher.stop() == worker.stop() == 0
+    poison(lenient, EVIL_CLIENT, ["jobs/queue/high/retained"], b"", retain=True)
+    assignment = codec.encode(Assign(WorkerId("host-1"), 30.0, (lease,)))
+    with RawClient(lenient.broker, lenient.broker.client_context("dispatcher"), "raw") as raw:
+        raw.publish(assignment.topic.encode(), assignment.body, retain=True)
+        assert not raw.is_thrown_out()
+    lenient.dispatcher.start()
+    worker.start()
+    lenient.dispatcher.await_event("message_refused", topic="jobs/queue/high/retained")  # its session had it
+    run_good_job(lenient)
+    assert not lenient.stored("SELECT id FROM job WHERE type = 'retained'")
+    assert "past" not in worker.log
+
+
+def test_poison_in_a_kept_session_is_refused_once(fleet: Fleet) -> None:
+    """It arrives while the dispatcher is down, so the broker keeps it."""
+    path = f"workers/register/{EVIL_WORKER}"
+    before = len([line for line in fleet.dispatcher.events("message_refused") if line["topic"] == path])
+    assert fleet.dispatcher.stop() == 0
+    poison(fleet, EVIL_WORKER, [path], LARGEST)
+    for _ in range(2):
+        fleet.dispatcher.start()
+        run_good_job(fleet)
+        assert fleet.dispatcher.stop() == 0
+    fleet.dispatcher.start()
+    refused = [line for line in fleet.dispatcher.events("message_refused") if line["topic"] == path]
+    assert len(refused) == before + 1
+
+
+# --- the memory of the broker -----------------------------------------------------------------------------------------
+
+
+@attack(EVIL_CLIENT)
+def flood_without_acknowledgements(fleet: Fleet) -> None:
+    """600 MiB of jobs with QoS 0, faster than the dispatcher refuses them."""
+    flood(fleet, 2_000)
+
+
+def flood(fleet: Fleet, messages: int) -> None:
+    with RawClient(fleet.broker, fleet.broker.client_context(EVIL_CLIENT), f"{EVIL_CLIENT}-raw") as raw:
+        for _ in range(messages):
+            raw.publish(b"jobs/queue/low/flood", b"x" * LARGE, qos=0)
+
+
+def test_a_flood_without_acknowledgements_ends_at_the_brokers_limit(tmp_path: Path) -> None:
+    """The dispatcher does not read meanwhile, and the limit is lower than the shipped one, so that the test is fast."""
+    settings = {"handlers": python_handlers("echo")}
+    changes: dict[str, str | None] = {"memory_limit": str(32 * MIB)}
+    with Fleet(tmp_path, settings=settings, clients=("client", EVIL_CLIENT), broker_changes=changes) as fleet:
+        fleet.dispatcher.send_signal(signal.SIGSTOP)
+        flood(fleet, 300)
+        assert f"Client {EVIL_CLIENT}-raw disconnected due to out of memory" in fleet.broker.log
+        assert resident_bytes(fleet.broker) < RESIDENT_MOST
+        fleet.dispatcher.send_signal(signal.SIGCONT)
+        run_good_job(fleet)
+        fleet.broker.stop()
+        fleet.broker.start()
+        run_good_job(fleet)

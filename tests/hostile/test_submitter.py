@@ -2,7 +2,6 @@
 
 import asyncio
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -101,15 +100,6 @@ def test_an_oversized_packet_ends_only_its_own_connection(fleet: Fleet) -> None:
         client.publish(ECHO.encode(), b" " * 2_000_000)
         assert client.is_thrown_out()
     run_good_job(fleet)
-
-
-def test_a_retained_job_never_runs(fleet: Fleet) -> None:
-    poison = replace(Packet("jobs/queue/high/retained", b"1"), retain=True)
-    with refused(fleet, "messages_refused", "message_refused", topic=poison.topic):
-        send(fleet, poison)
-    with refused(fleet, "messages_refused", "message_refused", topic=poison.topic):
-        send(fleet, replace(poison, body=b""))  # the broker forgets it (MQTT 5.0, section 3.3.1.3)
-    assert not fleet.stored("SELECT id FROM job WHERE type = 'retained'")
 
 
 @attack(EVIL)

@@ -214,26 +214,6 @@ def test_topics_outside_the_table_are_denied(fleet: Fleet, topic: str) -> None:
     asyncio.run(run())
 
 
-def test_a_retained_job_is_refused_also_after_a_restart(fleet: Fleet) -> None:
-    job = replace(submission(b'"retained"', topic="jobs/queue/low/echo", id="retained"), retain=True)
-
-    async def run() -> Message:
-        async with peer(fleet, "client", RECEIPTS) as client:
-            await client.link.send([job])
-            receipt = await client.until_message(lambda message: isinstance(message, Receipt))
-            fleet.dispatcher.kill()
-            fleet.dispatcher.start()
-            await asyncio.to_thread(fleet.dispatcher.await_event, "message_refused", 2, topic=job.topic)
-            await client.link.send([replace(job, body=b"")])  # the broker forgets it (MQTT 5.0, section 3.3.1.3)
-        async with fleet.client() as client:
-            assert await client.query(["retained"]) == []
-        await run_good_job(fleet)
-        return receipt
-
-    receipt = asyncio.run(run())
-    assert "carries the retain flag" in str(receipt)
-
-
 # --- from workers -----------------------------------------------------------------------------------------------------
 
 WORKERS_TOPICS: Final = [
@@ -352,25 +332,6 @@ def test_a_worker_refuses_an_unknown_action(fleet: Fleet, action: str) -> None:
     asyncio.run(run())
     reason = f"action: '{action}' is not one of cancel, drain, resume"
     fleet.workers[0].await_event("message_refused", topic=topic, reason=reason)
-
-
-def test_a_retained_assignment_is_not_run(fleet: Fleet) -> None:
-    worker, host = fleet.workers[1], WorkerId("host-2")
-    lease = Assignment(JobId("from-the-past"), JobType("echo"), 1, Token("feedfeedfeedfeed"), 10.0, "1")
-    packet = codec.encode(Assign(host, 30.0, (lease,)))
-
-    async def publish(packet: Packet) -> None:
-        async with peer(fleet, "dispatcher") as impostor:
-            await impostor.link.send([replace(packet, retain=True)])
-            assert await impostor.link.drain(30)
-
-    assert worker.stop() == 0
-    asyncio.run(publish(packet))
-    worker.start()
-    worker.await_event("message_refused", topic=packet.topic)
-    asyncio.run(publish(replace(packet, body=b"")))
-    asyncio.run(run_good_job(fleet))
-    assert "from-the-past" not in worker.log
 
 
 def test_a_forged_assignment_changes_nothing(fleet: Fleet) -> None:

@@ -101,7 +101,6 @@ class Broker:
         self.dropped = 0
         self._names_takeovers = world.dice("broker version").random() < 0.5  # Mosquitto does so since 2.1
         self._sessions: dict[str, _Session] = {}
-        self._retained: dict[str, Packet] = {}
 
     # --- connections --------------------------------------------------------------------------------------------------
 
@@ -134,9 +133,6 @@ class Broker:
         for packet_id, kept in session.inflight.items():
             self._send(session, kept.packet, packet_id)
         self._fill(session)
-        for packet in self._retained.values():
-            if session.wants(packet.topic):
-                self._send(session, packet, 0)
 
     def sign_out(self, client_id: str, wire: Wire) -> None:
         """A client disconnects in good order."""
@@ -178,8 +174,6 @@ class Broker:
 
     def publish(self, packet: Packet, sender: str) -> int:
         """Pass a message on; returns the reason code for its sender."""
-        if packet.retain:
-            self._retained[packet.topic] = packet
         listeners = [session for session in self._sessions.values() if session.wants(packet.topic)]
         if not listeners:
             return NO_MATCHING_SUBSCRIBERS
@@ -263,8 +257,6 @@ class Broker:
         wires = [session.wire for session in self._sessions.values() if session.wire is not None]
         kept = {name: session for name, session in self._sessions.items() if session.sign_in.session_expiry_s}
         self._sessions = kept if persistent else {}
-        if not persistent:
-            self._retained = {}
         saved_at = self._world.now if orderly else self._world.now - self._dice.random() * _AUTOSAVE_S
         for name, session in list(self._sessions.items()):
             session.wire = session.receive = session.will = None

@@ -59,7 +59,7 @@ class Law(Enum):
     # messages
     SENT_BY_RIGHT = "every client publishes only what the table of topics allows, in valid messages"
     SMALL_ENOUGH = "no message is larger than 256 KiB"
-    ONLY_PRESENCE_RETAINED = "only the dispatcher's presence is retained"
+    NOTHING_RETAINED = "no message is retained"
     RECEIPT_AFTER_COMMIT = "a receipt is about a job that is on disk, or that the same commit prunes"
     NOTICE_AFTER_COMMIT = "a notice is about an end that is on disk"
     ASSIGNED_AFTER_COMMIT = "an assignment is about a lease that is on disk"

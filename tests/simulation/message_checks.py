@@ -35,7 +35,7 @@ from stockworker.protocol.messages import (
     Transition,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import OWN_LEVEL, Role, TopicKind
+from stockworker.protocol.topics import OWN_LEVEL, Role
 from stockworker.shell.turn import Now
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.shadow import Facts, Shadow
@@ -84,7 +84,7 @@ class MessageChecks:
     def sent(self, packet: Packet, role: Role, own_id: str) -> Message | None:
         """A client publishes a packet; returns what it means."""
         self._hold(Law.SMALL_ENOUGH, len(packet.body) <= MAX_BODY, packet.topic, len(packet.body))
-        self._hold(Law.ONLY_PRESENCE_RETAINED, not packet.retain or packet.topic == TopicKind.DISPATCHER, packet)
+        self._hold(Law.NOTHING_RETAINED, not packet.retain, packet)
         self._hold(Law.SENT_BY_RIGHT, _may_publish(packet.topic, role, own_id), own_id, "says", packet.topic)
         try:
             return read(packet)

@@ -27,10 +27,6 @@ def test_a_worker_writes_only_where_its_own_id_proves_it(topic: topics.Topic) ->
         assert topic.levels[0] == OWN_LEVEL[Role.WORKER]
 
 
-def test_only_presence_is_retained() -> None:
-    assert [topic.kind for topic in TOPICS if topic.retained] == [TopicKind.DISPATCHER]
-
-
 @pytest.mark.parametrize(
     ("topic", "address"),
     [

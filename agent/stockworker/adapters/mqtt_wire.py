@@ -36,6 +36,9 @@ _COALESCED_BYTES = 64 * 1024
 # MQTT 5.0, section 2.1.4: the largest value of the length field.
 _LARGEST_PACKET = 268_435_455
 
+# MQTT 5.0, section 3.8.3.1.
+_NO_RETAINED_MESSAGES = 2
+
 # linux/tcp.h, struct tcp_info: the offsets of tcpi_bytes_acked and tcpi_min_rtt, and the size up to them.
 _TCP_INFO_BYTES_ACKED = 120
 _TCP_INFO_MIN_RTT = 148
@@ -146,10 +149,19 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         )
 
     def subscribe(self, topics: Iterable[str], echo_topic: str | None) -> None:
-        # As published, so that receivers see whether a job was sent with the retain flag. An echo must not wait for the
-        # acknowledgement of other messages, and must not be kept for later: QoS 0.
+        # As published, so that receivers see whether a job was sent with the retain flag. Retained messages never arrive,
+        # so none can return with each connection. An echo must not wait for the acknowledgement of other messages, and
+        # must not be kept for later: QoS 0.
         self.send_subscribe_packet(
-            [Subscription(topic, qos=int(topic != echo_topic), retain_as_published=True) for topic in topics]
+            [
+                Subscription(
+                    topic,
+                    qos=int(topic != echo_topic),
+                    retain_as_published=True,
+                    retain_handling_options=_NO_RETAINED_MESSAGES,
+                )
+                for topic in topics
+            ]
         )
 
     def publish(self, packet: Packet) -> int:

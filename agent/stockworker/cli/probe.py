@@ -28,7 +28,6 @@ from stockworker.protocol.messages import (
     AttemptReport,
     CancelJob,
     Message,
-    Presence,
     Query,
     Reply,
     Report,
@@ -37,7 +36,7 @@ from stockworker.protocol.messages import (
     Submit,
 )
 from stockworker.protocol.topics import Role, TopicKind
-from stockworker.terminal.findings import Finding, fail, ok, warn
+from stockworker.terminal.findings import Finding, fail, ok
 
 _PATIENCE_S: Final = 5.0
 _NAME: Final = "stockworker-check"
@@ -53,23 +52,19 @@ class _Received:
 
     Attributes:
         nonexistent: ID of a job, a lease and a worker that do not exist, and correlation of the answers.
-        presence: of the dispatcher.
-        echo: whether an answer of the dispatcher arrived.
+        answer: whether an answer of the dispatcher arrived.
         refused: name of each attempt that the broker refused → reason code.
     """
 
     nonexistent: str
-    presence: Presence | None = None
-    echo: bool = False
+    answer: bool = False
     refused: dict[str, int] = field(default_factory=dict)
 
     def everything(self, role: Role) -> bool:
         """Whether no further message is expected."""
         if role is Role.DISPATCHER:
             return True  # a dispatcher may not read its own messages
-        if self.presence is None:
-            return False
-        return self.echo or not self.presence.online or not _ANSWERED.isdisjoint(self.refused)
+        return self.answer or not _ANSWERED.isdisjoint(self.refused)
 
 
 async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
@@ -80,7 +75,6 @@ async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
     own = (
         topics.receipt(ClientId(who.name)),
         topics.of_worker(TopicKind.ACK, WorkerId(who.name)),
-        str(TopicKind.DISPATCHER),
     )
     link = Link(replace(settings, client_id=client_id, subscriptions=own), items.put_nowait)
     running = asyncio.create_task(link.run())
@@ -144,15 +138,13 @@ def _add(received: _Received, item: LinkItem) -> None:
                 message = codec.decode(packet)
             except DecodeError:
                 return
-            if isinstance(message, Presence):
-                received.presence = message
-            elif _is_echo(message, received.nonexistent):
-                received.echo = True
+            if _is_answer(message, received.nonexistent):
+                received.answer = True
         case _:
             pass
 
 
-def _is_echo(message: Message, nonexistent: str) -> bool:
+def _is_answer(message: Message, nonexistent: str) -> bool:
     match message:
         case Answer(reply=Reply(correlation=correlation)):
             return correlation == nonexistent
@@ -163,8 +155,6 @@ def _is_echo(message: Message, nonexistent: str) -> bool:
 
 
 def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
-    if who.role is not Role.DISPATCHER:
-        yield _judge_presence(received.presence)
     denied = {name: code for name, code in received.refused.items() if code != NO_MATCHING_SUBSCRIBERS}
     allowed = [name for name in _attempts(who, received.nonexistent) if name not in denied]
     missing = [name for name in denied if name != "retry"]
@@ -174,13 +164,8 @@ def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
     if allowed:
         rest = "; retry requires operator rights" if "retry" in denied else ""
         yield ok("rights", f"{who.name!r} may {', '.join(allowed)}{rest}")
-    if who.role is not Role.DISPATCHER and received.presence is not None and received.presence.online:
-        if received.echo:
-            yield ok("answers", "the dispatcher's answers arrive")
-        elif not missing:
-            text = f"no answer within {_PATIENCE_S:g} s"
-            remedy = f"Check that the broker's ACL lets {who.name!r} read answers, and check the dispatcher's log"
-            yield fail("answers", f"{text}. {remedy}")
+    if who.role is not Role.DISPATCHER and not missing:
+        yield _judge_dispatcher(received, who)
 
 
 def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:
@@ -189,13 +174,11 @@ def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:
         yield validity("broker", f"its certificate ({facts.name})", facts, clock.utc_now())
 
 
-def _judge_presence(presence: Presence | None) -> Finding:
-    match presence:
-        case None:
-            return fail(
-                "dispatcher", "no dispatcher has ever connected. Start stockworker-dispatcher, or check its log"
-            )
-        case Presence(online=True):
-            return ok("dispatcher", f"version {presence.version} is connected")
-        case _:
-            return warn("dispatcher", "the dispatcher is not connected. Start stockworker-dispatcher, or check its log")
+def _judge_dispatcher(received: _Received, who: Participant) -> Finding:
+    if received.answer:
+        return ok("dispatcher", "it is connected, and its answers arrive")
+    start = "Start stockworker-dispatcher, or check its log"
+    if NO_MATCHING_SUBSCRIBERS in received.refused.values():
+        return fail("dispatcher", f"no dispatcher has connected to this broker for a day, or ever. {start}")
+    rights = f"If it runs, check that the broker's ACL lets {who.name!r} read answers"
+    return fail("dispatcher", f"no answer within {_PATIENCE_S:g} s. {start}. {rights}")

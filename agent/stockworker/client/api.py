@@ -32,7 +32,6 @@ from stockworker.protocol.messages import (
     JobView,
     Notice,
     Order,
-    Presence,
     Progress,
     Query,
     Receipt,
@@ -343,10 +342,6 @@ class Client:
         """Query the statistics of the whole system."""
         stats: Stats = await self._conversation.ask(lambda reply: StatsRequest(reply, reply.client_id))
         return stats
-
-    async def presence(self, patience_s: float = 2.0) -> Presence | None:
-        """The retained presence of the dispatcher; None if none arrives within `patience_s` seconds."""
-        return await self._conversation.presence(patience_s)
 
     # --- received messages --------------------------------------------------------------------------------------------
 

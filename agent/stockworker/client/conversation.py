@@ -7,8 +7,8 @@
 # dispatcher at any moment only delays an answer.
 #
 # A request ends without an answer when its time is over, or when the broker refuses it for good. "No subscriber" is not
-# such a refusal: the dispatcher may be restarting. The error names the best known cause: the link is down, a dispatcher
-# is present but silent, or none is present.
+# such a refusal: the dispatcher may be restarting. The error names the best known cause: the link is down, or no dispatcher
+# answers.
 
 import asyncio
 import logging
@@ -29,7 +29,7 @@ from stockworker.logs import log_event
 from stockworker.logs.events import AnswerIgnored
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId
-from stockworker.protocol.messages import Answer, Message, Notice, Presence, Progress, Receipt, Reply, Stats
+from stockworker.protocol.messages import Answer, Message, Notice, Progress, Receipt, Reply, Stats
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
 
@@ -84,7 +84,7 @@ class Conversation:
         self._receive = receive
         self._reconnected = reconnected
         self._inbox: Inbox[LinkItem] = Inbox()
-        own = (topics.receipt(client_id), str(TopicKind.STATS_RESPONSE), str(TopicKind.DISPATCHER))
+        own = (topics.receipt(client_id), str(TopicKind.STATS_RESPONSE))
         self._link = Link(
             # A client that guesses this ID can disconnect this one, so it has nothing in common with any message.
             replace(settings, client_id=f"{client_id}-{token_hex(_SECRET_BYTES)}", subscriptions=(*own, *filters)),
@@ -96,8 +96,6 @@ class Conversation:
         self.connections = 0
         """How often the link came up. Messages sent in between were missed."""
         self._tasks: list[asyncio.Task[None]] = []
-        self._introduced = asyncio.Event()
-        self._presence: Presence | None = None
 
     async def open(self) -> None:
         """Connect.
@@ -124,13 +122,6 @@ class Conversation:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    async def presence(self, patience_s: float) -> Presence | None:
-        """The retained presence of the dispatcher; None if none arrives within `patience_s` seconds."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(patience_s):
-                await self._introduced.wait()
-        return self._presence
 
     async def ask(self, make: Callable[[Reply], Message]) -> Any:
         """Send a request, and repeat it until it is answered.
@@ -167,12 +158,10 @@ class Conversation:
         waited = f"no answer within {self._timeout_s:g} s"
         if question.obstacle is not None:
             return ConnectionFailed(f"{waited}: {question.obstacle}")
-        if self._presence is not None and self._presence.online:
-            return NoAnswer(
-                f"{waited}, although a dispatcher is connected. It hangs, or the broker does not let it answer "
-                f"{self._client_id!r}. Run `stockworker check`, and check the dispatcher's log"
-            )
-        return NoAnswer(f"{waited}: no dispatcher is running. Start stockworker-dispatcher, or check its log")
+        return NoAnswer(
+            f"{waited}: no dispatcher answers. Start stockworker-dispatcher, or check its log. If it runs, "
+            f"`stockworker check` shows whether the broker lets it answer {self._client_id!r}"
+        )
 
     async def _listen(self) -> None:
         while True:
@@ -244,9 +233,6 @@ class Conversation:
         match message:
             case Receipt(reply=reply) | Answer(reply=reply) | Stats(reply=Reply() as reply):
                 self._answered(reply, message)
-            case Presence():
-                self._presence = message
-                self._introduced.set()
             case Notice() | Progress():
                 self._receive(message)
             case _:

@@ -97,7 +97,7 @@ def make_packet(
 ) -> Packet:
     """Make a packet of a body's fields."""
     line = BY_KIND[kind]
-    return Packet(topic, _encode({"schema": SCHEMA, **fields}).encode(), line.qos, line.retained, properties)
+    return Packet(topic, _encode({"schema": SCHEMA, **fields}).encode(), line.qos, properties=properties)
 
 
 def present(fields: Mapping[str, Any]) -> dict[str, Any]:

@@ -93,7 +93,7 @@ def decode(packet: Packet) -> Message:
         address = topics.parse(packet.topic)
     except ValueError as error:
         raise DecodeError(packet.topic, str(error)) from None
-    if packet.retain and not BY_KIND[address.kind].retained:
+    if packet.retain and address.kind is not TopicKind.DISPATCHER:  # an older dispatcher retains its presence
         raise DecodeError(packet.topic, "carries the retain flag, and such a message is never retained")
     if len(packet.body) > MAX_BODY:
         raise DecodeError(packet.topic, f"{len(packet.body)} bytes are more than the {MAX_BODY} that are allowed")

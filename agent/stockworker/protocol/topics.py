@@ -66,7 +66,6 @@ class Topic:
         subscribers: who may read it.
         watchers: who may read it whatever its levels are: the next rule is not for them.
         qos: MQTT quality of service.
-        retained: whether the broker keeps the last message.
         bare: whether it is also valid without its last level, the client's ID. There the broker can't verify which client
             sends, and every client may read: its jobs belong to the shared owner.
         carries: what it carries, for the documentation.
@@ -81,7 +80,6 @@ class Topic:
     carries: str
     watchers: frozenset[Role] = frozenset()
     qos: int = 1
-    retained: bool = False
     bare: bool = False
 
     @property
@@ -243,8 +241,7 @@ TOPICS: Final[tuple[Topic, ...]] = (
         (),
         _DISPATCHERS,
         _CLIENTS | _WORKERS,
-        "presence, incarnation and version of the dispatcher",
-        retained=True,
+        "presence, incarnation and version of the dispatcher, whenever it connects or leaves",
     ),
     Topic(TopicKind.ECHO, ("dispatcher_id",), _DISPATCHERS, _DISPATCHERS, "loopback probe of the dispatcher"),
 )
