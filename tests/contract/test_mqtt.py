@@ -126,6 +126,26 @@ def test_a_denied_message_comes_back(broker: Broker) -> None:
     asyncio.run(scenario())
 
 
+def test_a_discarded_session_forgets_its_messages_and_is_kept_from_then_on(broker: Broker) -> None:
+    async def scenario() -> None:
+        async with connected(broker, "writer") as writer:
+            async with connected(broker, "reader", "t/old", client_id="again", **DURABLE):
+                pass
+            await writer.link.send([Packet("t/old", b"poison")])
+            assert await writer.link.drain(10)
+            async with connected(
+                broker, "reader", "t/old", client_id="again", discard_session=True, **DURABLE
+            ) as second:
+                await writer.link.send([Packet("t/old", b"good")])
+                assert (await second.next(Delivery)).packet.body == b"good"
+            await writer.link.send([Packet("t/old", b"kept")])
+            assert await writer.link.drain(10)
+            async with connected(broker, "reader", "t/old", client_id="again", **DURABLE) as third:
+                assert (await third.next(Delivery)).packet.body == b"kept"
+
+    asyncio.run(scenario())
+
+
 def test_a_message_that_nobody_listens_to_comes_back(broker: Broker) -> None:
     async def scenario() -> None:
         async with connected(broker, "writer") as writer:

@@ -18,6 +18,7 @@ from stockworker.pki.certificates import Authority
 from stockworker.protocol.packet import Packet
 from tests.harness.link_recorder import TIMEOUT_S, LinkRecorder, running
 
+CONNECT_FLAGS, CLEAN_START = 9, 0x02  # the offset behind a length of one byte; the flag
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 CONNACK = bytes.fromhex("20 03 00 00 00")
 CONNACK_RECEIVE_MAXIMUM_1 = bytes.fromhex("20 06 00 00 03 21 00 01")
@@ -35,6 +36,7 @@ class Peer:
         self.port = 0
         self.connections = 0
         self.accepted = asyncio.Semaphore(0)
+        self.first_packets: asyncio.Queue[bytes] = asyncio.Queue()
         self._script = script
         self._byte_s = byte_s
 
@@ -42,8 +44,10 @@ class Peer:
         self.connections += 1
         self.accepted.release()
         try:
-            for answer in self._script:
-                await reader.read(65_536)
+            for number, answer in enumerate(self._script):
+                received = await reader.read(65_536)
+                if number == 0:
+                    self.first_packets.put_nowait(received)
                 await self._answer(writer, answer)
             while await reader.read(65_536):
                 pass
@@ -193,6 +197,22 @@ def test_a_broken_packet_ends_the_connection() -> None:
             return await first_reason(LinkRecorder(peer.settings()))
 
     assert "does not follow MQTT 5" in asyncio.run(scenario())
+
+
+def test_after_a_packet_that_can_not_be_handled_the_session_is_discarded() -> None:
+    """The broker would send it again."""
+
+    async def scenario() -> list[int]:
+        async with serving(CONNACK + bytes.fromhex("32 03 00 09 61")) as peer:
+            recorder = LinkRecorder(peer.settings(clean_start=False, session_expiry_s=3600))
+            running_link = asyncio.create_task(recorder.link.run())
+            async with asyncio.timeout(TIMEOUT_S):
+                packets = [await peer.first_packets.get() for _ in range(2)]
+            await recorder.link.close()
+            await running_link
+        return [packet[CONNECT_FLAGS] & CLEAN_START for packet in packets]
+
+    assert asyncio.run(scenario()) == [0, CLEAN_START]
 
 
 def test_a_silent_peer_is_noticed_at_the_pace_that_it_asked_for() -> None:

@@ -15,10 +15,13 @@ from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.messages import Assign, Assignment
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import BY_KIND, TOPICS, Role, TopicKind
+from stockworker.terminal.exits import Exit
 from tests.harness.attacks import EVIL_CLIENT, EVIL_WORKER, RawClient, Strike, attack, connections_lost, run_good_job
 from tests.harness.broker import Broker
 from tests.harness.fleet import Fleet, Service, python_handlers
 from tests.harness.peer import Peer, connected
+from tests.harness.planted_faults import PlantedFault, start_with_fault
+from tests.harness.waiting import TIMEOUT_S, wait_until
 
 USER_PROPERTY = bytes.fromhex("26 0000 0000")
 LARGE: Final = 300_000
@@ -35,7 +38,7 @@ LARGEST = USER_PROPERTY * (MAX_PACKET // len(USER_PROPERTY) - 30)
 def written_by(role: Role, name: str) -> list[str]:
     """A topic of each kind that a party may write and the dispatcher reads, and the one of progress."""
     own = {topics.OWN_LEVEL[role]: name}
-    some = {"priority": "normal", "type": "echo", "job_id": "some-job", "drained_id": "host-1"}
+    some = {"priority": "normal", "type": "echo", "job_id": "some-job", "client_id": "client"}
     return [
         topic.pattern(**{**some, **own})
         for topic in TOPICS
@@ -64,7 +67,7 @@ def huge_properties_of_a_client(fleet: Fleet) -> None:
 
 
 def await_refusals(service: Service, paths: list[str]) -> None:
-    """Each is refused with the topic, and so with the name of a worker that sent it."""
+    """Each is refused with its topic, which names the sender."""
     for path in paths:
         service.await_event("message_refused", topic=path)
     assert all("properties" in line["reason"] for line in service.events("message_refused"))
@@ -92,14 +95,14 @@ def test_huge_properties_are_refused_unread(fleet: Fleet, strike: Strike, role: 
 
 def test_a_client_refuses_huge_properties_of_a_worker_unread(fleet: Fleet) -> None:
     async def run() -> list[Packet]:
-        client = Peer(fleet.broker, "client", ("jobs/progress/+/+",))
+        client = Peer(fleet.broker, "client", ("jobs/progress/+/+/client",))
         async with connected([client]):
             await asyncio.to_thread(huge_properties_of_a_worker, fleet)
             await client.until(lambda: bool(client.received))
         return [delivery.packet for delivery in client.received]
 
     (packet,) = asyncio.run(run())
-    assert (packet.topic, packet.body) == (f"jobs/progress/{EVIL_WORKER}/some-job", b"")
+    assert (packet.topic, packet.body) == (f"jobs/progress/{EVIL_WORKER}/some-job/client", b"")
     assert "properties" in packet.fault
 
 
@@ -112,24 +115,26 @@ def test_a_worker_refuses_huge_properties_of_the_dispatcher_unread(fleet: Fleet)
     run_good_job(fleet)
 
 
+RETAINED_JOB: Final = f"jobs/queue/high/retained/{EVIL_CLIENT}"
+
 # --- messages that the broker keeps -----------------------------------------------------------------------------------
 
 
 @attack(EVIL_WORKER)
 def retained_flood_of_a_worker(fleet: Fleet) -> None:
-    retain(fleet, EVIL_WORKER, f"jobs/progress/{EVIL_WORKER}/x")
+    retain(fleet, EVIL_WORKER, "jobs/progress/host-9/x{}/client")
 
 
 @attack(EVIL_CLIENT)
 def retained_flood_of_a_client(fleet: Fleet) -> None:
-    retain(fleet, EVIL_CLIENT, "jobs/cancel/x")
+    retain(fleet, EVIL_CLIENT, "jobs/cancel/x{}/mallory")
 
 
-def retain(fleet: Fleet, name: str, beginning: str) -> None:
+def retain(fleet: Fleet, name: str, path: str) -> None:
     """Each on a topic of its own, on the next connection if the broker closes one."""
     for number in range(30):
         with RawClient(fleet.broker, fleet.broker.client_context(name), f"{name}-raw") as raw:
-            raw.publish(f"{beginning}{number}".encode(), b"x" * LARGE, retain=True)
+            raw.publish(path.format(number).encode(), b"x" * LARGE, retain=True)
             raw.is_thrown_out()
 
 
@@ -178,14 +183,14 @@ def test_a_retained_job_and_a_retained_assignment_never_run(lenient: Fleet) -> N
         Assignment(JobId("past"), JobType("echo"), 1, Token("feedfeedfeedfeed"), 9.0, "1"),
     )
     assert lenient.dispatcher.stop() == worker.stop() == 0
-    poison(lenient, EVIL_CLIENT, ["jobs/queue/high/retained"], b"", retain=True)
+    poison(lenient, EVIL_CLIENT, [RETAINED_JOB], b"", retain=True)
     assignment = codec.encode(Assign(WorkerId("host-1"), 30.0, (lease,)))
     with RawClient(lenient.broker, lenient.broker.client_context("dispatcher"), "raw") as raw:
         raw.publish(assignment.topic.encode(), assignment.body, retain=True)
         assert not raw.is_thrown_out()
     lenient.dispatcher.start()
     worker.start()
-    lenient.dispatcher.await_event("message_refused", topic="jobs/queue/high/retained")  # its session had it
+    lenient.dispatcher.await_event("message_refused", topic=RETAINED_JOB)  # its session had it
     run_good_job(lenient)
     assert not lenient.stored("SELECT id FROM job WHERE type = 'retained'")
     assert "past" not in worker.log
@@ -218,7 +223,7 @@ def flood_without_acknowledgements(fleet: Fleet) -> None:
 def flood(fleet: Fleet, messages: int) -> None:
     with RawClient(fleet.broker, fleet.broker.client_context(EVIL_CLIENT), f"{EVIL_CLIENT}-raw") as raw:
         for _ in range(messages):
-            raw.publish(b"jobs/queue/low/flood", b"x" * LARGE, qos=0)
+            raw.publish(f"jobs/queue/low/flood/{EVIL_CLIENT}".encode(), b"x" * LARGE, qos=0)
 
 
 def test_a_flood_without_acknowledgements_ends_at_the_brokers_limit(tmp_path: Path) -> None:
@@ -235,3 +240,33 @@ def test_a_flood_without_acknowledgements_ends_at_the_brokers_limit(tmp_path: Pa
         fleet.broker.stop()
         fleet.broker.start()
         run_good_job(fleet)
+
+
+# --- messages that end the dispatcher ---------------------------------------------------------------------------------
+
+POISON_JOB: Final = f"jobs/queue/normal/echo/{EVIL_CLIENT}"
+
+
+@pytest.mark.parametrize("hangs", [False, True], ids=["crash", "hang"])
+def test_a_message_that_ends_each_dispatcher_is_discarded_by_the_second(tmp_path: Path, *, hangs: bool) -> None:
+    """The attacker has found a defect; here it is planted. A real watchdog would kill what hangs here."""
+    fault = PlantedFault("stockworker.dispatcher.machine", "DispatcherMachine", "_submitted", hangs=hangs)
+    settings = {"handlers": python_handlers("echo")}
+    with Fleet(tmp_path, workers=1, settings=settings, clients=("client", EVIL_CLIENT)) as fleet:
+        dispatcher, mark = fleet.dispatcher, fleet.job_store.with_name("jobs.sqlite3.starting")
+        assert dispatcher.stop() == 0
+        assert not mark.exists()
+        poison(fleet, EVIL_CLIENT, [POISON_JOB], b"")
+        start_with_fault(dispatcher, fault)
+        if hangs:
+            wait_until(lambda: mark.exists() and POISON_JOB in mark.read_text(), "the dispatcher hangs", TIMEOUT_S)
+            dispatcher.kill()
+        else:
+            assert dispatcher.wait() == Exit.SOFTWARE
+        start_with_fault(dispatcher, fault)
+        assert POISON_JOB in dispatcher.await_event("session_discarded")["topics"]  # with the name of the client
+        dispatcher.await_event("ready", times=2)
+        assert dispatcher.stop() == 0
+        dispatcher.start()
+        run_good_job(fleet)
+        assert len(dispatcher.events("session_discarded")) == 1

@@ -11,6 +11,9 @@
 # maximum). Towards the broker, `send` waits while its window is full. From the broker, the window is the back-pressure:
 # an owner that needs long to store messages gets only that many, and the others wait at the broker.
 #
+# A packet that this client can't handle stays unacknowledged, and comes again with the same session. So the next connection
+# discards the session (`_discard_session`).
+#
 # Order. A kept session may deliver messages before it has granted all subscriptions. They wait in `_early`, so that the
 # owner gets `LinkUp` before the first delivery. A delivery has the generation of its connection, because the
 # same packet ID may belong to another message on the next one.
@@ -116,6 +119,7 @@ class Link:
         self._connection: Connection | None = None
         self._work: asyncio.Task[None] | None = None
         self._closed = False
+        self._discard_session = settings.discard_session
         self._generation = 0
         self._up = False
         self._echo: Echo | None = None
@@ -222,16 +226,21 @@ class Link:
     async def _stay_connected(self) -> None:
         while not self._closed:
             try:
-                connection = await Connection.open(self._settings, self._callbacks())
+                settings = self._settings
+                if self._discard_session:
+                    settings = replace(settings, clean_start=True)
+                connection = await Connection.open(settings, self._callbacks())
             except BrokerUnreachable as failure:
                 if failure.permanent:
                     raise ConnectionFailed(self._named(str(failure))) from failure
+                self._discard_session |= failure.bad_packet
                 self._takeovers.count = 0
                 self._report_down(str(failure))
             else:
                 self._come_up(connection)
                 since = clock.monotonic()
                 end = await self._until_lost(connection)
+                self._discard_session = end.bad_packet
                 self._forget()
                 self._report_down(end.reason)
                 if end is _RENEWED:

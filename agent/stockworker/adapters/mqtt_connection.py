@@ -27,7 +27,8 @@ _Answer = TypeVar("_Answer")
 class LinkSettings:
     """How to connect. Password and certificate are read again for each connection.
 
-    A worker keeps the defaults; a dispatcher sets `clean_start=False, session_expiry_s=86_400`.
+    A worker keeps the defaults; a dispatcher sets `clean_start=False, session_expiry_s=86_400`. With `discard_session`, the
+    first connection forgets the session that the broker keeps, with its messages.
 
     An attempt fails after `connect_timeout_s` without an answer. The time between attempts is random, below a limit. The
     limit starts with `backoff_first_s` and doubles with each failure up to `backoff_cap_s`. It starts again after a
@@ -45,6 +46,7 @@ class LinkSettings:
     keepalive_s: int = 20
     clean_start: bool = True
     session_expiry_s: int = 0
+    discard_session: bool = False
     receive_maximum: int = 1000
     will: Packet | None = None
     connect_timeout_s: float = 15.0
@@ -79,11 +81,15 @@ class LinkIdentity:
 
 
 class BrokerUnreachable(Exception):
-    """An attempt to connect has failed, with the reason in the text; `permanent`: a retry can't help."""
+    """An attempt to connect has failed, with the reason in the text.
 
-    def __init__(self, reason: str, *, permanent: bool = False) -> None:
+    `permanent`: a retry can't help. `bad_packet`: the broker sent a packet that this client can't handle.
+    """
+
+    def __init__(self, reason: str, *, permanent: bool = False, bad_packet: bool = False) -> None:
         super().__init__(reason)
         self.permanent = permanent
+        self.bad_packet = bad_packet
 
 
 class Connection:
@@ -171,7 +177,7 @@ class Connection:
         if self._settings.tls is not None and ended.result().by_peer:
             # TLS 1.3 refuses a certificate after the handshake, and its alert can get lost behind the reset.
             reason += f": does the broker accept {CLIENT_CERTIFICATE}? Its log has details"
-        raise BrokerUnreachable(self._with_file(reason))
+        raise BrokerUnreachable(self._with_file(reason), bad_packet=ended.result().bad_packet)
 
     def _explain(self, error: OSError | UnicodeError) -> str:
         if (

@@ -54,11 +54,15 @@ logging.getLogger("gmqtt").setLevel(logging.ERROR)
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnd:
-    """Why a connection ended. `code` is the broker's reason, if it sent one; `by_peer`: the broker closed it."""
+    """Why a connection ended. `code` is the broker's reason, if it sent one; `by_peer`: the broker closed it.
+
+    `bad_packet`: the broker sent a packet that this client can't handle. With the same session it would come again.
+    """
 
     reason: str
     code: int | None = None
     by_peer: bool = False
+    bad_packet: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +241,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
                 if self._transport is None or self._transport.is_closing():
                     return
         except BadPacket as error:
-            self.abort(ConnectionEnd(f"the broker does not follow MQTT 5: {error}"))
+            self.abort(ConnectionEnd(f"the broker does not follow MQTT 5: {error}", bad_packet=True))
 
     def eof_received(self) -> bool:
         return False  # the transport closes itself
@@ -309,7 +313,8 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
             raise
         except Exception:  # noqa: BLE001 (the packet or a callback is broken; otherwise the packet would stay unacknowledged)
             _log.exception("a packet of the broker can't be handled")
-            self._abort(ConnectionEnd("a packet of the broker can't be handled: the log has the details"))
+            reason = "a packet of the broker can't be handled: the log has the details"
+            self._abort(ConnectionEnd(reason, bad_packet=True))
 
     def _handle_connack_packet(self, cmd: int, packet: bytes) -> None:
         code = packet[1]

@@ -15,6 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.journal import JournalHandler
 from stockworker.adapters.process import forbid_core_dumps
+from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.identity import identify
 from stockworker.cli.wiring import dispatcher_settings, worker_settings
@@ -97,7 +98,8 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
     async def run() -> None:
         with closing(Notifier()) as notifier:
             store = await _patiently(lambda: open_store(config.dispatcher.store), notifier)
-            await _until_stopped(DispatcherService(settings, store, lambda: dispatcher_settings(path), notifier))
+            mark = StartMark(config.dispatcher.store)
+            await _until_stopped(DispatcherService(settings, store, mark, lambda: dispatcher_settings(path), notifier))
 
     _run(run)
     return Exit.OK

@@ -10,12 +10,15 @@ from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt import Delayed
 from stockworker.adapters.mqtt_connection import LinkSettings
+from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.effects import Denied, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
+from stockworker.dispatcher.safe_start import MarkedTurns
 from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.turn import DispatcherTurns
+from stockworker.errors import ConnectionFailed
 from stockworker.logs import events as logged
 from stockworker.logs import log_event
 from stockworker.protocol import codec, topics
@@ -65,6 +68,7 @@ class DispatcherService(Service[_Input, TurnOutput]):
     Args:
         settings: how it is set up.
         store: where the jobs are kept; used by one thread at a time, and closed at the end.
+        mark: of processes that have not run well (`dispatcher.safe_start`).
         reread: reads the configuration again; raises ConfigError if it can't be used.
         notifier: the service manager.
     """
@@ -76,6 +80,7 @@ class DispatcherService(Service[_Input, TurnOutput]):
         self,
         settings: DispatcherSettings,
         store: JobStore,
+        mark: StartMark,
         reread: Callable[[], DispatcherSettings],
         notifier: Notifier,
     ) -> None:
@@ -83,6 +88,11 @@ class DispatcherService(Service[_Input, TurnOutput]):
         self._reread = reread
         self._presence = Presence(online=True, incarnation=make_token(entropy), version=__version__)
         now = Now(steady.read(), clock.wall())
+        self._mark = mark
+        former = mark.read()
+        if former is not None:
+            log_event(_log, logged.SessionDiscarded(topics=former or "unknown"))
+        mark.write("")
         self._machine = DispatcherMachine(policy, entropy, self._presence, store.load(), now)
         turns = DispatcherTurns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
         link = replace(
@@ -90,12 +100,22 @@ class DispatcherService(Service[_Input, TurnOutput]):
             subscriptions=topics.subscriptions(Role.DISPATCHER, settings.dispatcher_id),
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S,
+            discard_session=former is not None,
             will=self._goodbye(),
             echo_topic=topics.echo(settings.dispatcher_id),
         )
-        super().__init__(settings.dispatcher_id, link, turns, store, steady, notifier)
+        marked = MarkedTurns(turns, mark, now.steady)
+        super().__init__(settings.dispatcher_id, link, marked, store, steady, notifier)
         self._space = SpaceWatch(store.free_bytes, policy.limits.free_bytes)
         self._inbox.put(Denied(settings.denied))  # before any message arrives
+
+    async def run(self) -> None:
+        try:
+            await super().run()
+        except ConnectionFailed:  # the broker refuses this client: no message has done that
+            self._mark.remove()
+            raise
+        self._mark.remove()
 
     def is_small(self, inputs: Sequence[CommonInput | _Input]) -> bool:
         return len(inputs) <= _SMALL_TURN

@@ -235,6 +235,19 @@ class BrokerDelays(LogEvent):
     network_s: float
 
 
+@_event(
+    LogLevel.WARNING,
+    HERE,
+    "discarded the messages that the broker kept",
+    "The last process of the dispatcher ended soon after its start, and not in good order. A message that the broker kept "
+    "may have ended it, and would end this process too. No job is lost: senders repeat their messages until the "
+    "dispatcher has answered. `topics`: what the last process was handling; they name the senders. Look for a `fault` "
+    "before this line, and report it.",
+)
+class SessionDiscarded(LogEvent):
+    topics: str
+
+
 @_event(LogLevel.WARNING, peer("client"), "rejected a job", "The job was not stored. Its submitter got the reason.")
 class JobRejected(LogEvent):
     client: str | None
