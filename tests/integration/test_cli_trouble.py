@@ -193,4 +193,4 @@ def test_no_dispatcher_answers(tmp_path: Path) -> None:
         assert "no answer within 1 s: no dispatcher answers. Start stockworker-dispatcher" in only_error(done)
     assert "--id unanswered" in submitted.errors
     assert "The dispatcher answered 0 of 1 jobs" in batch.errors
-    assert "dispatcher     no answer within 5 s. Start stockworker-dispatcher" in checked.output
+    assert "dispatcher     no dispatcher answers. Start stockworker-dispatcher" in checked.output
