@@ -23,9 +23,14 @@ from tests.harness.peer import Peer, connected
 
 NO_CONFIG = Path("/nonexistent.yml")
 NOW = datetime.fromtimestamp(clock.wall(), UTC).replace(microsecond=0)
-WORKERS = [line.pattern(worker_id=EVIL_CLIENT) for line in TOPICS if line.publishers == {Role.WORKER}]
-AS_WORKER = [topic.replace("+", "any") for topic in WORKERS]
+OWN = [line for line in TOPICS if "worker_id" in line.levels]
+SAID = [line.pattern(worker_id=EVIL_CLIENT).replace("+", "any") for line in OWN if line.publishers == {Role.WORKER}]
 """Topics on which a worker of this name publishes: its requests, reports, heartbeats."""
+
+HEARD = [
+    line.pattern(worker_id=EVIL_CLIENT).replace("+", "any") for line in OWN if line.publishers == {Role.DISPATCHER}
+]
+"""Topics on which the dispatcher publishes for a worker of this name: its jobs, acknowledgements, orders."""
 
 
 # --- off the list -----------------------------------------------------------------------------------------------------
@@ -50,27 +55,34 @@ def set_up(machine: Path, *words: str, authority: str = "ca") -> str:
     return (machine / "etc/mosquitto/stockworker/acl").read_text()
 
 
-def published(broker: Broker, reloaded: str) -> tuple[set[str], set[str]]:
-    """What the attacker may publish as a worker, before and after its connected client sees a new list."""
+def uses_as_worker(broker: Broker, reloaded: str) -> set[str]:
+    """The topics of a worker that the attacker can use: first as a client, then after its connection sees a new list."""
 
-    async def attack() -> tuple[set[str], set[str]]:
-        evil = Peer(broker, EVIL_CLIENT)
-        async with connected([evil]):
-            await evil.publish(AS_WORKER, b"{}")
-            before = {*AS_WORKER} - {*evil.denied}
-            evil.denied.clear()
+    async def attack() -> set[str]:
+        evil, dispatcher = Peer(broker, EVIL_CLIENT), Peer(broker, "dispatcher", ())
+        async with connected([evil, dispatcher]):
+            used = await use(evil, dispatcher)
             (broker.ca_file.parent.parent / "acl").write_text(reloaded)
             broker.reload()
-            await evil.publish(AS_WORKER, b"{}")
-            return before, {*AS_WORKER} - {*evil.denied}
+            return used | await use(evil, dispatcher)
+
+    async def use(evil: Peer, dispatcher: Peer) -> set[str]:
+        evil.denied.clear()
+        await dispatcher.publish(HEARD, b"for a worker")
+        await evil.publish(SAID, b"{}")  # all that the dispatcher published arrives before the answers to these
+        assert dispatcher.denied == set()
+        heard = {item.packet.topic for item in evil.received if item.packet.body == b"for a worker"}
+        return ({*SAID} - evil.denied) | heard
 
     return asyncio.run(attack())
 
 
 def test_a_client_that_is_taken_off_the_list_does_not_become_a_worker(tmp_path: Path) -> None:
+    assert f"jobs/request/{EVIL_CLIENT}" in SAID
+    assert len(HEARD) > 1
     listed = acl(clients=[EVIL_CLIENT])
     with Broker(tmp_path, listed) as broker:
-        assert published(broker, acl(removed=users_of(listed))) == (set(), set())
+        assert uses_as_worker(broker, acl(removed=users_of(listed))) == set()
 
 
 def test_a_client_whose_name_is_not_given_again_does_not_become_a_worker(machine: Path, tmp_path: Path) -> None:
@@ -94,7 +106,7 @@ def assert_removed(text: str, tmp_path: Path) -> None:
     assert users_of(text)[EVIL_CLIENT] == "removed"
     assert users_of(text)["desk-1"] == "client"
     with Broker(tmp_path / "broker", acl(clients=[EVIL_CLIENT])) as broker:
-        assert published(broker, text) == (set(), set())
+        assert uses_as_worker(broker, text) == set()
 
 
 def test_a_bridge_that_is_not_listed_does_not_become_a_worker(machine: Path) -> None:

@@ -67,7 +67,11 @@ COMMANDS: Final = {
     "backup": Command(
         "copy the dispatcher's store while it runs", "cli.backup:backup", "backup /var/backups/stockworker.sqlite3"
     ),
-    "acl": Command("print the broker's access control list", "broker.cli:acl", "acl --operator admin --client shop"),
+    "acl": Command(
+        "print the broker's access control list",
+        "broker.cli:acl",
+        "acl --operator admin --client shop --in-force /etc/mosquitto/stockworker/acl",
+    ),
     "broker setup": Command(
         "set up Mosquitto on this machine", "broker.cli:setup", "broker setup --host mq.example.org --dry-run"
     ),
