@@ -113,6 +113,18 @@ def test_a_certificate_that_others_can_write_is_not_inspected(tmp_path: Path) ->
     is_refused_until_mended(tmp_path / "ca.crt", lambda: inspect(tmp_path / "ca.crt"))
 
 
+def test_a_list_in_force_that_others_can_write_may_lack_names_and_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = tmp_path / "acl"
+    file.write_text("user mallory\n")
+    file.chmod(0o664)
+    assert main(["acl", "--in-force", str(file)]) == Exit.CONFIG
+    follow(capsys.readouterr().err, file)
+    assert main(["acl", "--in-force", str(file)]) == Exit.OK
+    assert "# removed\nuser mallory\n" in capsys.readouterr().out
+
+
 # --- the broker -------------------------------------------------------------------------------------------------------
 
 

@@ -13,6 +13,7 @@ from stockworker.pki.access_list import users_of
 from stockworker.pki.cli import add_authority
 from stockworker.pki.registry import CertificateKind
 from stockworker.terminal.exits import Exit
+from stockworker.trusted_files import read_trusted
 
 
 def acl(parser: argparse.ArgumentParser) -> None:
@@ -105,7 +106,7 @@ def _users_in(file: Path | None) -> Iterable[str]:
     if file is None:
         return ()
     try:
-        return users_of(file.read_text(encoding="utf-8", errors="replace"))
+        return users_of(read_trusted(file).decode(errors="replace"))
     except OSError as error:
         raise ConfigError(f"{file}: can't read the access control list: {error.strerror}") from error
 

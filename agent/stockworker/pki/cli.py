@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters import clock
-from stockworker.adapters.files import PUBLIC, SECRET, make_folder, read_file, replace_file
+from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
 from stockworker.errors import ConfigError
 from stockworker.pki import access_list
 from stockworker.pki.access_list import users_of
@@ -29,6 +29,7 @@ from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note, print_json
 from stockworker.terminal.tables import table, terminal_width
+from stockworker.trusted_files import read_trusted
 
 _FOLDER: Final = Path("/etc/stockworker/ca")
 _LONGEST_DAYS: Final = 36_500
@@ -226,7 +227,7 @@ def authority_folder(arguments: argparse.Namespace) -> AuthorityFolder:
 def _users() -> dict[str, str]:
     """The users of the broker on this machine; none if there is no broker, or this user may not read its files."""
     try:
-        return users_of((read_file(Path(access_list.FILE)) or b"").decode(errors="replace"))
+        return users_of(read_trusted(Path(access_list.FILE)).decode(errors="replace"))
     except OSError:
         return {}
 
