@@ -16,6 +16,7 @@ from repository.folder import place, refuse_links, sweep
 from stockworker.adapters import clock, mosquitto
 from stockworker.broker import dry_run
 from stockworker.cli import main
+from stockworker.dispatcher.stores import open_store
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.certificates import Subject
 from stockworker.pki.registry import CertificateKind
@@ -211,6 +212,17 @@ def test_a_copy_of_the_store_is_not_made_where_others_can_replace_it(shared: Pat
     assert done.status == Exit.USAGE
     assert "can replace files in this folder" in done.errors
     assert not (shared / "copy").exists()
+
+
+@pytest.mark.parametrize("part", ["-wal", "-shm", "-journal"])
+def test_no_link_beside_the_store_is_followed(tmp_path: Path, shared: Path, roots: Path, part: str) -> None:
+    """SQLite opens these files by name, in the folder of the dispatcher; it refuses links itself."""
+    store, config = shared / "jobs.sqlite3", tmp_path / "job_processor.yml"
+    open_store(store).close()
+    config.write_text(f"job_processor: {{dispatcher: {{store: {store}}}}}")
+    (shared / f"{store.name}{part}").symlink_to(roots / "passwords")
+    run(config, "backup", str(tmp_path / "copy"))
+    assert (roots / "passwords").read_text() == "secret"
 
 
 # --- the repository of packages ---------------------------------------------------------------------------------------
