@@ -15,7 +15,7 @@ from random import SystemRandom
 from bench.figures import percentile, show
 from stockworker.adapters import clock
 from stockworker.client import Client
-from tests.harness.fleet import Fleet, Service
+from tests.harness.fleet import Fleet, Service, owned
 from tests.harness.ledger import SETTING, SYNCED, Execution, Ledger
 from tests.harness.waiting import until
 
@@ -41,7 +41,7 @@ async def begun(ledger: Ledger, job_id: str, times: int) -> Execution:
 
 def holder(fleet: Fleet, job_id: str) -> Service:
     """The worker that runs the job."""
-    ((worker,),) = fleet.stored("SELECT worker FROM job WHERE id = ?", job_id)
+    ((worker,),) = fleet.stored("SELECT worker FROM job WHERE id = ?", owned(job_id))
     return fleet.workers[int(worker.removeprefix("host-")) - 1]
 
 

@@ -19,6 +19,7 @@ from stockworker.client import Client, link_settings
 from stockworker.config import load
 from stockworker.handlers.market import Bar
 from stockworker.handlers.market_store import open_market_store
+from stockworker.protocol.ids import ClientId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import JobView
 from tests.harness.fleet import Fleet
@@ -114,7 +115,7 @@ def _introduction(fleet: Fleet) -> str:
 @asynccontextmanager
 async def _connected(fleet: Fleet, screen: Screen) -> AsyncIterator[tuple[Client, Watch]]:
     """A client and a watch, once the dispatcher knows all workers: otherwise the first worker would get all jobs."""
-    watch = Watch(screen)
+    watch = Watch(screen, ClientId("client"))
     watcher = link_settings(load(fleet.config_file("operator")), "operator-demo")
     async with watching(watcher, watch), fleet.client() as client:
         async with asyncio.timeout(_READY_TIMEOUT_S):

@@ -11,7 +11,7 @@ from demo.screen import Screen
 from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkUp
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.protocol import codec
-from stockworker.protocol.ids import JobId
+from stockworker.protocol.ids import ClientId, JobId, short_id
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Monitor
 from stockworker.protocol.topics import TopicKind
@@ -22,7 +22,8 @@ _CONNECT_S: Final = 10.0
 class Watch:
     """Shows the number of current jobs in each state."""
 
-    def __init__(self, screen: Screen) -> None:
+    def __init__(self, screen: Screen, client_id: ClientId) -> None:
+        self._client_id = client_id
         self._screen = screen
         self._states: dict[JobId, State | None] = {}
 
@@ -33,8 +34,9 @@ class Watch:
     def take(self, monitor: Monitor) -> None:
         """Record transitions."""
         for transition in monitor.transitions:
-            if transition.job_id in self._states:
-                self._states[transition.job_id] = transition.state
+            job_id = short_id(transition.job_id, self._client_id)
+            if job_id in self._states:
+                self._states[job_id] = transition.state
         counts = Counter(self._states.values())
         self._screen.show("   " + "   ".join(f"{state} {counts[state]}" for state in State if counts[state]))
 

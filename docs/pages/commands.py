@@ -48,7 +48,11 @@ JSON_OUTPUT = (
 _NOTATION = (
     ("DURATION", "a number of seconds, or a number with ms, s, m, h or d: 30, 1.5h"),
     ("WHEN", "RFC 3339 with Z or an offset (2026-05-01T09:30:00Z), or a duration with a unit, counted from now (5m)"),
-    ("TYPE, JOB, WORKER, KEY, NAME", "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
+    ("TYPE, WORKER, KEY, NAME", "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
+    (
+        "JOB",
+        "ID for a job of this client, OWNER:ID for one of another client, :ID for a shared job; both parts as above",
+    ),
 )
 EXAMPLES = (
     (

@@ -52,12 +52,15 @@ class Findings:
 
     def read(self, fleet: Fleet, ledger: Ledger) -> None:
         """Read the decisions from the store, and the executions from the ledger of the handlers."""
-        self.states = {job_id: State(state) for job_id, state in fleet.stored("SELECT id, state FROM job")}
-        attempts = fleet.stored("SELECT job_id, number, outcome FROM attempt")
+        self.states = {
+            job_id: State(state)
+            for job_id, state in fleet.stored("SELECT substr(id, instr(id, ':') + 1), state FROM job")
+        }
+        attempts = fleet.stored("SELECT substr(job_id, instr(job_id, ':') + 1), number, outcome FROM attempt")
         self.attempted = {(job_id, number) for job_id, number, _ in attempts}
         self.accepted = Counter((job_id, number) for job_id, number, outcome in attempts if outcome == "ok")
         self.outcomes = Counter(str(outcome) for _, _, outcome in attempts)
-        bodies = fleet.stored("SELECT id, body FROM job JOIN result USING (sequence)")
+        bodies = fleet.stored("SELECT substr(id, instr(id, ':') + 1), body FROM job JOIN result USING (sequence)")
         self.results = {job_id: f"job-{json.loads(body)['number']}" for job_id, body in bodies}
         self.executions = Counter((each.job_id, each.attempt) for each in ledger.all())
 

@@ -20,7 +20,7 @@ from stockworker.broker.acl import acl
 from stockworker.broker.configuration import Profile
 from stockworker.client import Client, link_settings
 from stockworker.config import load
-from stockworker.protocol.ids import ClientId
+from stockworker.protocol.ids import ClientId, JobId, full_id
 from tests.harness.broker import SITE, Broker
 from tests.harness.proxy import Proxy
 from tests.harness.service_manager import ServiceManager
@@ -135,6 +135,11 @@ class Service:
             process.kill()
             process.wait()
             raise ServiceFailed(f"{self.name} {problem}:\n{self.log[-4000:]}") from None
+
+
+def owned(job_id: str, owner: str = "client") -> str:
+    """The full ID of a job as services log and store it: that of a client called `client`, unless it names its owner."""
+    return full_id(JobId(job_id), ClientId(owner))
 
 
 class Fleet:
@@ -306,8 +311,8 @@ class Fleet:
             return connection.execute(query, values).fetchall()
 
     def outcomes(self, job_id: str) -> list[str]:
-        """The outcomes of the attempts at a job, from the job store."""
-        rows = self.stored("SELECT outcome FROM attempt WHERE job_id = ? ORDER BY number", job_id)
+        """The outcomes of the attempts at a job, from the job store; see `owned`."""
+        rows = self.stored("SELECT outcome FROM attempt WHERE job_id = ? ORDER BY number", owned(job_id))
         return [outcome for (outcome,) in rows]
 
     def _port(self, identity: str) -> int:

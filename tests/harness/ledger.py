@@ -25,7 +25,7 @@ class Execution:
     """One line: a handler has begun.
 
     Attributes:
-        job_id: which job.
+        job_id: which job, without its owner.
         attempt: its number.
         began_at: on the clock of this machine that is the same for all of its processes, in seconds.
     """
@@ -55,7 +55,7 @@ class Ledger:
 
     def by_job(self) -> Counter[str]:
         """How often each job began."""
-        return Counter(line.partition(" ")[0] for line in self._read())
+        return Counter(execution.job_id for execution in self.all())
 
     def _read(self) -> list[str]:
         with self.path.open("rb") as file:
@@ -67,7 +67,7 @@ class Ledger:
 
 
 def _execution(job_id: str, attempt: str, began_at: str) -> Execution:
-    return Execution(job_id, int(attempt), float(began_at))
+    return Execution(job_id.rpartition(":")[2], int(attempt), float(began_at))
 
 
 def _recorded(handle: Handler) -> Handler:

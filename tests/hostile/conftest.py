@@ -10,6 +10,6 @@ from tests.harness.fleet import Fleet, python_handlers
 
 @pytest.fixture(scope="module")
 def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
-    settings = {"handlers": python_handlers("echo", "wait_for_file")}
+    settings = {"handlers": python_handlers("echo", "wait_for_cancel", "wait_for_file")}
     with Fleet(tmp_path_factory.mktemp("fleet"), settings=settings, clients=("client", EVIL_CLIENT)) as fleet:
         yield fleet

@@ -13,7 +13,7 @@ from stockworker.protocol.lifecycle import State
 from stockworker.terminal.exits import Exit
 from tests.harness.command import run
 from tests.harness.damage import overwrite_its_pages
-from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.jobs import as_client, end_of, until_running
 
 
@@ -70,7 +70,7 @@ def test_a_restored_store_continues_with_the_jobs_it_knows(fleet: Fleet, tmp_pat
 
     restore(fleet, backup)
 
-    fleet.workers[0].await_event("lease_withdrawn", job="new")  # the dispatcher would refuse its result
+    fleet.workers[0].await_event("lease_withdrawn", job=owned("new"))  # the dispatcher would refuse its result
     ended = as_client(fleet, afterwards)
     assert {each.state for each in ended.values()} == {State.COMPLETED}
     assert fleet.outcomes("both") == ["ok"], "it ran on"

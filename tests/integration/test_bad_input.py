@@ -154,7 +154,7 @@ def test_unknown_options_are_ignored(fleet: Fleet) -> None:
             await client.link.send([submission(b"5", id="with-unknown-option", colour="blue")])
             await client.until_message(lambda message: isinstance(message, Receipt))
         async with fleet.client() as client:
-            result: dict[str, Any] = await client.result("with-unknown-option")
+            result: dict[str, Any] = await client.result(":with-unknown-option")
         return str(result["payload"])
 
     assert asyncio.run(run()) == "5"
@@ -198,7 +198,7 @@ def test_a_repeated_submission_is_the_same_job(fleet: Fleet) -> None:
             assert isinstance(receipt, Receipt)
             statuses.append(receipt.entries[0].status)
         async with fleet.client() as client:
-            return statuses, (await client.result("twice"))["payload"]
+            return statuses, (await client.result(":twice"))["payload"]
 
     assert asyncio.run(run()) == ([ReceiptStatus.STORED, ReceiptStatus.DUPLICATE, ReceiptStatus.DUPLICATE], "first")
 
@@ -296,7 +296,7 @@ def test_only_the_worker_with_the_lease_can_report_a_result(fleet: Fleet) -> Non
         await run_good_job(fleet)
 
     asyncio.run(run())
-    assert fleet.dispatcher.await_event("report_stale", 2, job="forged-1", worker="host-8")["outcome"] == "ok"
+    assert fleet.dispatcher.await_event("report_stale", 2, job="client:forged-1", worker="host-8")["outcome"] == "ok"
 
 
 # --- what comes to workers --------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ import pytest
 
 from tests.harness import command
 from tests.harness.command import Finished
-from tests.harness.fleet import Fleet
+from tests.harness.fleet import Fleet, owned
 
 HANDLERS = ("echo", "fail", "length", "wait_for_cancel")
 _numbers = itertools.count(1)
@@ -42,7 +42,7 @@ def test_a_submitted_job_is_named_and_its_result_can_be_had(fleet: Fleet) -> Non
 
     assert (submitted.status, submitted.errors) == (0, "")
     assert (result.status, result.errors) == (0, "")
-    assert result.json["id"] == job_id
+    assert result.json["id"] == owned(job_id)
     assert result.json["payload"] == {"price": 1.10}
 
 
@@ -184,27 +184,27 @@ def test_a_job_is_cancelled_and_run_again(fleet: Fleet) -> None:
 
     cancelled = run(fleet, "cancel", waits)
     cancelled_again = run(fleet, "cancel", waits, "--json")
-    retried = run(fleet, "retry", failed, "--json", identity="operator")
+    retried = run(fleet, "retry", owned(failed), "--json", identity="operator")
 
     assert (cancelled.status, cancelled.output) == (0, f"{waits} cancelled\n")
     assert cancelled_again.json["id"] == waits
-    assert (retried.status, retried.json) == (0, {"job_id": failed, "id": failed, "status": "reopened"})
+    assert (retried.status, retried.json) == (0, {"job_id": owned(failed), "id": owned(failed), "status": "reopened"})
 
 
 def test_a_job_that_has_completed_can_not_be_retried(fleet: Fleet) -> None:
     run(fleet, "submit", "echo", "--id", (job_id := new_id()), "--wait")
 
-    done = run(fleet, "retry", job_id, identity="operator")
+    done = run(fleet, "retry", owned(job_id), identity="operator")
 
     assert (done.status, done.output) == (1, "")
-    assert done.errors.startswith(f"stockworker: error: job {job_id}: the job is already completed")
+    assert done.errors.startswith(f"stockworker: error: job {owned(job_id)}: the job is already completed")
 
 
 def test_a_client_may_not_retry(fleet: Fleet) -> None:
     done = run(fleet, "retry", "any-job")
 
     assert (done.status, done.output) == (77, "")
-    assert "jobs/retry/any-job: not authorized" in done.errors
+    assert "jobs/retry/client:any-job: not authorized" in done.errors
 
 
 def test_statistics(fleet: Fleet) -> None:

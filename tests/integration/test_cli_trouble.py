@@ -107,7 +107,7 @@ def test_our_name_is_not_on_the_access_list(fleet: Fleet) -> None:
     done = run(fleet.config_file("stranger"), "submit", "echo")
 
     assert done.status == 77
-    assert "jobs/queue/normal/echo: not authorized" in only_error(done)
+    assert "jobs/queue/normal/echo/stranger: not authorized" in only_error(done)
     assert "must have 'stranger' as client or operator" in only_error(done)
     assert "`stockworker acl --client stranger`" in only_error(done)
 
@@ -115,7 +115,7 @@ def test_our_name_is_not_on_the_access_list(fleet: Fleet) -> None:
 @pytest.mark.parametrize(
     ("words", "topic"),
     [
-        (("retry", "j1"), "jobs/retry/j1"),
+        (("retry", "j1"), "jobs/retry/client:j1"),
         (("pause", "echo"), "jobs/pause/echo"),
         (("resume", "echo"), "jobs/resume/echo"),
         (("drain", "host-1"), "workers/drain/host-1"),

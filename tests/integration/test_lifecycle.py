@@ -13,7 +13,7 @@ from stockworker.adapters import clock
 from stockworker.client import Client, Completion
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Progress, ReceiptStatus
-from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.jobs import as_client, end_of, run_job, until_running
 from tests.harness.ledger import SETTING, Ledger
 from tests.harness.waiting import until
@@ -98,7 +98,7 @@ def test_an_existing_program_runs_unchanged(fleet: Fleet) -> None:
     ended, outcomes = run_job(fleet, "old_program", {"symbol": "aapl"}, id="old-1")
     assert (ended.state, outcomes) == (State.COMPLETED, ["ok"])
     assert json.loads(ended.result or "") == {"symbol": "AAPL", "settings": {"market": "XETRA"}}
-    fleet.workers[0].await_event("handler_log", message="checked old-1", job="old-1", level="warning")
+    fleet.workers[0].await_event("handler_log", message="checked client:old-1", job=owned("old-1"), level="warning")
 
 
 def test_exit_code_65_prevents_retries(fleet: Fleet) -> None:
@@ -165,7 +165,7 @@ def test_an_ended_job_can_be_neither_cancelled_nor_retried(fleet: Fleet) -> None
     ended, _ = run_job(fleet, "echo")
 
     async def ask(client: Client) -> list[str | None]:
-        return [(await client.cancel(ended.job_id)).reason, (await client.retry(ended.job_id)).reason]
+        return [(await client.cancel(owned(ended.job_id))).reason, (await client.retry(owned(ended.job_id))).reason]
 
     assert as_client(fleet, ask, "operator") == 2 * ["the job is already completed"]
 
@@ -177,8 +177,8 @@ def test_an_operator_can_retry_a_failed_job(fleet: Fleet, tmp_path: Path) -> Non
     cause.touch()
 
     async def retry(client: Client) -> tuple[ReceiptStatus, Any]:
-        status = (await client.retry(failed.job_id)).status
-        return status, await client.result(failed.job_id, timeout_s=30)
+        status = (await client.retry(owned(failed.job_id))).status
+        return status, await client.result(owned(failed.job_id), timeout_s=30)
 
     assert as_client(fleet, retry, "operator") == (ReceiptStatus.REOPENED, 42)
     assert fleet.outcomes(failed.job_id) == ["error", "ok"]
@@ -194,7 +194,7 @@ def test_a_job_does_not_start_before_its_time(fleet: Fleet) -> None:
 
     state, ended = as_client(fleet, submit)
     assert (state, ended.state) == (State.SCHEDULED, State.COMPLETED)
-    ((assigned_at,),) = fleet.stored("SELECT assigned_at FROM attempt WHERE job_id = ?", ended.job_id)
+    ((assigned_at,),) = fleet.stored("SELECT assigned_at FROM attempt WHERE job_id = ?", owned(ended.job_id))
     assert assigned_at >= not_before
 
 

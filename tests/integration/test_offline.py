@@ -9,7 +9,7 @@ import pytest
 
 from stockworker.client import Client, make_submission
 from stockworker.protocol.lifecycle import State
-from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.jobs import as_client, end_of, until_explained, until_running
 
 SLOTS, AHEAD = 2, 8
@@ -51,11 +51,11 @@ def work_offline(fleet: Fleet, gates: Path) -> None:
     worker.kill()
     worker.start()
     (gates / GATES[1]).touch()
-    worker.await_event("attempt_completed", job=GATES[1])
+    worker.await_event("attempt_completed", job=owned(GATES[1]))
     worker.kill()
     worker.start()
     for job_id in LARGE:
-        worker.await_event("attempt_completed", job=job_id)
+        worker.await_event("attempt_completed", job=owned(job_id))
     worker.await_event("result_evicted")
 
 
@@ -68,7 +68,7 @@ def test_prefetched_jobs_survive_an_outage_and_two_crashes(fleet: Fleet, tmp_pat
         fleet.proxies["host-1"].swallow()
         fleet.proxies["host-1"].reset()
         other.start()
-        await asyncio.to_thread(fleet.dispatcher.await_event, "lease_expired", job="ordinary")
+        await asyncio.to_thread(fleet.dispatcher.await_event, "lease_expired", job=owned("ordinary"))
         await asyncio.to_thread(work_offline, fleet, tmp_path)
         await until_running(client, "ordinary")
         views = await client.query([*GATES, *LARGE])
@@ -86,9 +86,9 @@ def test_prefetched_jobs_survive_an_outage_and_two_crashes(fleet: Fleet, tmp_pat
     (evicted,) = worker.events("result_evicted")
     expected = {job_id: ["ok"] for job_id in (GATES[1], *LARGE)}
     expected |= {job_id: ["lost", "ok"] for job_id in (GATES[0], *GATES[2:])}
-    expected |= {evicted["job"]: ["error", "ok"]}
+    expected |= {evicted["job"].removeprefix("client:"): ["error", "ok"]}
     assert {job_id: fleet.outcomes(job_id) for job_id in expected} == expected
     assert fleet.outcomes("ordinary") == ["lost", "cancelled"]
-    assert {line["job"] for line in fleet.dispatcher.events("lease_expired")} == {"ordinary"}
+    assert {line["job"] for line in fleet.dispatcher.events("lease_expired")} == {owned("ordinary")}
     ((error,),) = fleet.stored("SELECT error FROM attempt WHERE outcome = 'error'")
     assert error.startswith(f"its result ({RESULT_BYTES + 2} bytes) was evicted")

@@ -14,7 +14,7 @@ from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus, WorkerView
 from tests.harness import command
 from tests.harness.command import Finished
-from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.jobs import as_client, end_of, run_job, until_running
 from tests.harness.waiting import TIMEOUT_S
 
@@ -82,7 +82,7 @@ def why(fleet: Fleet, job_id: str) -> list[str]:
 
 def test_a_paused_type_waits_and_says_why_until_it_is_resumed(fleet: Fleet) -> None:
     assert run(fleet, "pause", "echo", "length").output == "echo paused\nlength paused\n"
-    job_id = run(fleet, "submit", "echo").output.strip()
+    job_id = run(fleet, "submit", "echo", identity="client").output.strip()
     assert run_job(fleet, "shell", text="echo 1")[1] == ["ok"]
     assert state_of(fleet, job_id) is State.QUEUED
     assert "jobs of type echo are paused: stockworker resume echo" in why(fleet, job_id)
@@ -94,7 +94,7 @@ def test_a_paused_type_waits_and_says_why_until_it_is_resumed(fleet: Fleet) -> N
         {"type": "echo", "status": "resumed"},
         {"type": "length", "status": "resumed"},
     ]
-    assert run(fleet, "wait", job_id).status == 0
+    assert run(fleet, "wait", job_id, identity="client").status == 0
     assert run_job(fleet, "length", "four")[0].result == "4"
 
 
@@ -124,14 +124,14 @@ def test_a_worker_is_drained_over_restarts_of_everybody_and_used_again(fleet: Fl
     running = as_client(fleet, occupy)
     assert run(fleet, "drain", "host-1").output == "host-1 drained\n"
     until_worker(fleet, "host-1", drained=True, leases=1)  # it finishes what runs
-    waiting = run(fleet, "submit", "echo").output.strip()
+    waiting = run(fleet, "submit", "echo", identity="client").output.strip()
 
     fleet.dispatcher.kill()
     fleet.dispatcher.start()
     until_worker(fleet, "host-1", drained=True, leases=1)
     (tmp_path / "go").touch()
-    assert run(fleet, "wait", *running, waiting).status == 0
-    ((worker,),) = fleet.stored("SELECT worker FROM attempt WHERE job_id = ?", waiting)
+    assert run(fleet, "wait", *running, waiting, identity="client").status == 0
+    ((worker,),) = fleet.stored("SELECT worker FROM attempt WHERE job_id = ?", owned(waiting))
     assert worker == "host-2"
     assert fleet.outcomes(running[0]) == ["ok"]
 
@@ -140,7 +140,7 @@ def test_a_worker_is_drained_over_restarts_of_everybody_and_used_again(fleet: Fl
     until_worker(fleet, "host-1", drained=True, leases=0)
     assert run(fleet, "drain", "host-2").status == 0
     until_worker(fleet, "host-2", drained=True, leases=0)
-    waiting = run(fleet, "submit", "echo").output.strip()
+    waiting = run(fleet, "submit", "echo", identity="client").output.strip()
     assert state_of(fleet, waiting) is State.QUEUED
     assert why(fleet, waiting)[1:] == ["2 of 2 workers for its type: drained (stockworker undrain WORKER)"]
     assert "online, drained" in run(fleet, "stats").output
@@ -148,7 +148,7 @@ def test_a_worker_is_drained_over_restarts_of_everybody_and_used_again(fleet: Fl
         {"worker": "host-1", "status": "undrained"},
         {"worker": "host-2", "status": "undrained"},
     ]
-    assert run(fleet, "wait", waiting).status == 0
+    assert run(fleet, "wait", waiting, identity="client").status == 0
 
 
 def test_an_instance_of_this_machine_is_named_by_its_number(fleet: Fleet) -> None:
@@ -172,11 +172,11 @@ def test_a_worker_that_is_not_there_is_drained_when_it_comes(fleet: Fleet) -> No
 
 
 def test_why_a_job_waits(fleet: Fleet) -> None:
-    job_id = run(fleet, "submit", "echo", "--tag", "on-the-moon").output.strip()
+    job_id = run(fleet, "submit", "echo", "--tag", "on-the-moon", identity="client").output.strip()
     done = run(fleet, "why", job_id, identity="client")
     assert done.status == 0
     assert done.output.splitlines()[1:] == ["2 of 2 workers for its type: without one of its tags (on-the-moon)"]
-    run(fleet, "cancel", job_id)
+    run(fleet, "cancel", owned(job_id))
     assert why(fleet, job_id) == ["it is cancelled: cancelled before a worker had it"]
 
 
@@ -208,12 +208,12 @@ def test_while_a_job_lives_its_unique_key_brings_one_to_it(fleet: Fleet, tmp_pat
     for_programs = run(fleet, *words, "--json", "--id", "mine", identity="client")
     job_id = first.output.strip()
     assert (second.status, second.output) == (0, first.output)
-    assert second.errors == f"stockworker: job {job_id} holds the unique key daily; nothing was changed\n"
+    assert second.errors == f"stockworker: job {owned(job_id)} holds the unique key daily; nothing was changed\n"
     assert for_programs.json == {
         "job_id": "mine",
         "id": "mine",
         "status": "duplicate",
-        "reason": f"job {job_id} holds the unique key daily",
+        "reason": f"job {owned(job_id)} holds the unique key daily",
         "holder": job_id,
     }
 
@@ -249,9 +249,9 @@ def test_everything_that_failed_is_run_again(fleet: Fleet, tmp_path: Path) -> No
     assert (none.status, none.output, none.errors) == (0, "", "stockworker: no failed jobs found\n")
     done = run(fleet, "retry", "--all", "--type", "shell", "--json")
     assert done.status == 0
-    assert failed <= {line["id"] for line in done.json_lines}
+    assert set(map(owned, failed)) <= {line["id"] for line in done.json_lines}
     assert {line["status"] for line in done.json_lines} == {"reopened"}
-    assert run(fleet, "wait", *sorted(failed)).status == 0
+    assert run(fleet, "wait", *sorted(map(owned, failed))).status == 0
     assert all(fleet.outcomes(job_id) == ["error", "ok"] for job_id in failed)
 
 
@@ -263,22 +263,23 @@ def test_what_failed_is_listed_page_by_page(fleet: Fleet, monkeypatch: pytest.Mo
         return [(entry.job_id, entry.status) async for entry in client.retry_all("old_shell")]
 
     told = as_client(fleet, retry, "operator")
-    assert told == [(job_id, ReceiptStatus.REOPENED) for job_id in reversed(failed)]
+    assert told == [(owned(job_id), ReceiptStatus.REOPENED) for job_id in reversed(failed)]
 
 
 def test_a_failed_job_is_not_run_again_beside_the_holder_of_its_key(fleet: Fleet) -> None:
     failed, _ = run_job(fleet, "shell", text="exit 1", unique="k")
-    holder = run(fleet, "submit", "shell", "--tag", "on-the-moon", "--unique", "k").output.strip()
+    words = ("submit", "shell", "--tag", "on-the-moon", "--unique", "k")
+    holder = owned(run(fleet, *words, identity="client").output.strip())
 
     async def retry(client: Client) -> list[tuple[str | None, ReceiptStatus, str | None]]:
         return [(entry.job_id, entry.status, entry.holder) async for entry in client.retry_all("shell")]
 
     told = as_client(fleet, retry, "operator")
-    assert (failed.job_id, ReceiptStatus.REJECTED, holder) in told
-    done = run(fleet, "retry", failed.job_id)
+    assert (owned(failed.job_id), ReceiptStatus.REJECTED, holder) in told
+    done = run(fleet, "retry", owned(failed.job_id))
     assert (done.status, done.errors) == (
         1,
-        f"stockworker: error: job {failed.job_id}: job {holder} holds the unique key k\n",
+        f"stockworker: error: job {owned(failed.job_id)}: job {holder} holds the unique key k\n",
     )
     run(fleet, "cancel", holder)
 

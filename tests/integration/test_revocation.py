@@ -5,7 +5,7 @@ from pathlib import Path
 
 from stockworker.client import Client
 from stockworker.protocol.lifecycle import State
-from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.jobs import as_client, end_of, until_running
 from tests.harness.waiting import wait_until
 
@@ -40,7 +40,9 @@ def test_a_revoked_worker_loses_its_jobs_and_its_connection(tmp_path: Path) -> N
         assert "worker host-1 is on the dispatcher's list of denied workers" in reason
         assert fleet.dispatcher.await_event("worker_refused")["worker"] == "host-1"
         thief.await_event("lease_withdrawn")
-        assert fleet.stored("SELECT worker FROM attempt WHERE job_id = ? AND outcome = 'ok'", job_id) == [("host-2",)]
+        assert fleet.stored("SELECT worker FROM attempt WHERE job_id = ? AND outcome = 'ok'", owned(job_id)) == [
+            ("host-2",)
+        ]
 
         fleet.broker.revoke("host-1")
         fleet.broker.stop()

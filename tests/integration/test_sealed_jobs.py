@@ -22,7 +22,7 @@ from stockworker.protocol.messages import Explanation, Progress, ReceiptStatus, 
 from stockworker.sealing.envelope import encode_bytes
 from stockworker.sealing.keyring import Holder
 from tests.harness import command
-from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.fleet_keys import FleetKeys
 from tests.harness.jobs import as_client, end_of, until_running
 from tests.harness.tools import Watcher
@@ -96,14 +96,14 @@ def test_broker_and_dispatcher_cannot_read_a_payload_or_a_result(fleet: Fleet, t
         open_job = as_client(
             fleet, lambda client: submit_and_wait(client, make_submission("echo", OPEN, id="open")), "bare"
         )
-        watchers[1].wait_for("jobs/completed/planted", "jobs/failed/open")
+        watchers[1].wait_for("jobs/completed/client:planted", "jobs/failed/bare:open")
         traffic = "\n".join(line for watcher in watchers for line in watcher.lines)
     fleet.broker.stop()  # writes its persistence
     fleet.broker.start()
 
     assert json.loads(ended.result or "")["payload"] == {"secret": PLANTED}
     assert "not sealed" in (open_job.reason or "")
-    for kind in ("queue/normal/echo", "assign/host-", "report/host-", "completed/planted"):
+    for kind in ("queue/normal/echo", "assign/host-", "report/host-", "completed/client:planted"):
         assert f"jobs/{kind}" in traffic
     assert '"sealed.2.' in traffic
     assert OPEN in traffic
@@ -128,7 +128,7 @@ def test_an_error_text_reaches_only_its_submitter(fleet: Fleet) -> None:
         return ended, view.reason or "", await client.explain("fails")
 
     ended, reason, story = as_client(fleet, act)
-    _, others, _ = as_client(fleet, lambda client: look(client, "fails"), "operator")
+    _, others, _ = as_client(fleet, lambda client: look(client, owned("fails")), "operator")
 
     assert ended.state is State.FAILED
     assert (ended.reason or "").startswith("ValueError: no such ticker")
@@ -138,12 +138,12 @@ def test_an_error_text_reaches_only_its_submitter(fleet: Fleet) -> None:
     assert others.startswith("(sealed for its submitter)")
     assert "no such ticker" not in repr(fleet.stored("SELECT reason FROM job UNION SELECT error FROM attempt"))
     assert "no such ticker" not in fleet.dispatcher.log
-    logged = fleet.dispatcher.await_event("job_failed", job="fails")["reason"]
+    logged = fleet.dispatcher.await_event("job_failed", job=owned("fails"))["reason"]
     noted = [
         event["reason"]
         for worker in fleet.workers
         for event in worker.events("attempt_failed")
-        if event["job"] == "fails"
+        if event["job"] == owned("fails")
     ]
     assert [logged, *noted] == ["(sealed for its submitter) (attempt 1 of 1)", "(sealed for its submitter)"]
 
@@ -192,13 +192,13 @@ def test_commands_seal_and_open(fleet: Fleet) -> None:
 def test_commands_without_keys_report_sealed_results(fleet: Fleet) -> None:
     job_id = new_id()
     command.run(fleet.config_file("client"), "submit", "echo", '{"a": 1}', "--wait", "--id", job_id)
-    for arguments in (("result", job_id), ("result", job_id, "--wait")):
+    for arguments in (("result", owned(job_id)), ("result", owned(job_id), "--wait")):
         done = command.run(fleet.config_file("operator"), *arguments)
         assert (done.status, done.output) == (1, "")
         assert "the result is refused: it is sealed, and this client has no keys" in done.errors
-    waited = command.run(fleet.config_file("stranger"), "wait", job_id, "--json")
-    assert waited.status == 1
-    assert waited.json["reason"] == "the result is refused: it is sealed for client, not for stranger"
+    waited = command.run(fleet.config_file("stranger"), "wait", owned(job_id), "--json")
+    assert waited.status == 77
+    assert f"job {owned(job_id)} belongs to client; only client or an operator may read it" in waited.errors
 
 
 def test_a_worker_that_was_killed_opens_its_jobs_again(fleet: Fleet, tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def sealed_as(fleet_keys: FleetKeys, job_id: str, **options: object) -> str:
     now = float(str(options.pop("now", clock.wall())))
     submission = make_submission(str(options.pop("job_type", "echo")), {"a": 1}, id=job_id)
     submitter = fleet_keys.submitter(str(options.pop("name", "client")), **options)  # type: ignore[arg-type] # options by name
-    return submitter.seal_job(submission, JobId(job_id), now).text
+    return submitter.seal_job(submission, JobId(owned(job_id, "bare")), now).text
 
 
 def flipped(sealed: str) -> str:
@@ -248,7 +248,7 @@ REFUSALS: dict[str, tuple[Callable[[FleetKeys, str], str], str, str]] = {
     "moved": (
         lambda fleet_keys, _id: sealed_as(fleet_keys, "other"),
         "moved",
-        "it was sealed for another job: other of type echo",
+        "it was sealed for another job: bare:other of type echo",
     ),
     "bit flip": (
         lambda fleet_keys, job_id: flipped(sealed_as(fleet_keys, job_id)),
@@ -278,8 +278,9 @@ def test_a_refused_payload_fails_immediately_with_a_reason(fleet: Fleet, fleet_k
 
     assert ended.state is State.FAILED
     assert (ended.reason or "").startswith(f"the payload is refused: {text}")
-    assert fleet.outcomes(job_id) == ["error"]
-    told = [event for worker in fleet.workers for event in worker.events("payload_refused") if event["job"] == job_id]
+    full = owned(job_id, "bare")
+    assert fleet.outcomes(full) == ["error"]
+    told = [event for worker in fleet.workers for event in worker.events("payload_refused") if event["job"] == full]
     assert [event["reason"] for event in told] == [reason]
     assert text in told[0]["problem"]
 
@@ -339,7 +340,7 @@ def test_a_job_finds_the_only_worker_of_its_group(fleet: Fleet) -> None:
 def test_a_client_sends_no_payload_that_it_cannot_seal(fleet: Fleet) -> None:
     with pytest.raises(JobRejected, match="no valid group for import_bars"):
         as_client(fleet, lambda client: client.submit("import_bars", id="unsealable"))
-    assert fleet.stored("SELECT id FROM job WHERE id = 'unsealable'") == []
+    assert fleet.stored("SELECT id FROM job WHERE id LIKE '%unsealable'") == []
 
 
 def test_a_result_that_was_replaced_in_the_store_is_refused(fleet: Fleet) -> None:
@@ -360,7 +361,7 @@ def test_a_result_that_was_replaced_in_the_store_is_refused(fleet: Fleet) -> Non
 
 
 def stolen(fleet: Fleet, job_id: str) -> str:
-    ((result,),) = fleet.stored("SELECT body FROM job JOIN result USING (sequence) WHERE id = ?", job_id)
+    ((result,),) = fleet.stored("SELECT body FROM job JOIN result USING (sequence) WHERE id = ?", owned(job_id))
     return str(result)
 
 
@@ -368,7 +369,8 @@ def write_result(fleet: Fleet, job_id: str, result: str) -> None:
     fleet.dispatcher.stop()
     with closing(sqlite3.connect(fleet.job_store)) as connection, connection:
         connection.execute(
-            "UPDATE result SET body = ? WHERE sequence = (SELECT sequence FROM job WHERE id = ?)", (result, job_id)
+            "UPDATE result SET body = ? WHERE sequence = (SELECT sequence FROM job WHERE id = ?)",
+            (result, owned(job_id)),
         )
     times = fleet.dispatcher.log.count("connected to the broker")
     fleet.dispatcher.start()

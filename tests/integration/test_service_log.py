@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from stockworker.client import Client
-from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.jobs import as_client
 
 
@@ -25,7 +25,7 @@ def test_the_dispatcher_logs_a_slow_broker_each_step_of_a_job_and_a_warning(flee
         return await client.submit("echo", {"n": 1})
 
     job_id = as_client(fleet, submit)
-    fleet.dispatcher.await_event("job_moved", job=job_id, state="completed")
+    fleet.dispatcher.await_event("job_moved", job=owned(job_id), state="completed")
 
     with fleet.config_file("dispatcher").open("a") as file:
         file.write("another_program: {}\n")

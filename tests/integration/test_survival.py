@@ -108,10 +108,13 @@ def check_store(fleet: Fleet, work: Sequence[Task]) -> None:
     is_right = {task.submission.job_id: task.is_right for task in work}
     states = Counter(dict(fleet.stored("SELECT state, count(*) FROM job GROUP BY state")))
     assert states == {State.COMPLETED: JOBS}
-    assert {job_id for (job_id,) in fleet.stored("SELECT id FROM job")} == is_right.keys()
-    accepted = Counter(job_id for (job_id,) in fleet.stored("SELECT job_id FROM attempt WHERE outcome = 'ok'"))
+    assert {job_id for (job_id,) in fleet.stored("SELECT substr(id, instr(id, ':') + 1) FROM job")} == is_right.keys()
+    accepted = Counter(
+        job_id
+        for (job_id,) in fleet.stored("SELECT substr(job_id, instr(job_id, ':') + 1) FROM attempt WHERE outcome = 'ok'")
+    )
     assert accepted == dict.fromkeys(is_right, 1)
-    results = fleet.stored("SELECT id, body FROM job JOIN result USING (sequence)")
+    results = fleet.stored("SELECT substr(id, instr(id, ':') + 1), body FROM job JOIN result USING (sequence)")
     assert len(results) == JOBS
     assert [(job_id, body) for job_id, body in results if not is_right[job_id](json.loads(body))] == []
 

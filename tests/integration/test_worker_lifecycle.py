@@ -56,10 +56,10 @@ def test_a_stopped_worker_finishes_running_jobs_and_releases_waiting_ones(fleet:
         await client.submit("wait_for_file", str(tmp_path / "go"), id="runs", priority="high")
         await until_running(client, "runs")
         await client.submit_many(make_submission("echo", id=f"waits-{number}") for number in range(3))
-        waiting = "SELECT count(*) FROM attempt WHERE job_id LIKE 'waits-%' AND outcome IS NULL"
+        waiting = "SELECT count(*) FROM attempt WHERE job_id LIKE '%:waits-%' AND outcome IS NULL"
         await until(lambda: fleet.stored(waiting) == [(3,)], "the others wait on the worker")
         await asyncio.to_thread(signal_stop, worker)
-        given_back = "SELECT count(*) FROM job WHERE id LIKE 'waits-%' AND state = 'queued'"
+        given_back = "SELECT count(*) FROM job WHERE id LIKE '%:waits-%' AND state = 'queued'"
         await until(lambda: fleet.stored(given_back) == [(3,)], "they are given back")
         assert (await client.query(["runs"]))[0].state is State.RUNNING
         (tmp_path / "go").touch()

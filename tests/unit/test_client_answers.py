@@ -79,6 +79,8 @@ DRAIN = SetDrain(WorkerId("host-1"), drained=True, reply=REPLY)
         (query(A, B), answer()),
         (query(A, B), answer(A, omitted=(B,), explained=(A,))),
         (query(limit=2), answer(OTHER, omitted=(A,))),
+        (query(JobId(":a"), JobId("ann:b")), answer(JobId("a"), JobId("ann:b"))),
+        (CancelJob(JobId(":a"), REPLY), receipt(entry(JobId("a"), ReceiptStatus.CANCELLING))),
         (StatsRequest(REPLY), STATS),
     ],
 )

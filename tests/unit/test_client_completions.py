@@ -72,3 +72,14 @@ def test_everybody_who_waits_is_told_once() -> None:
         assert list(one.open) == [C]
 
     asyncio.run(scenario())
+
+
+def test_a_job_is_expected_from_its_submission_or_a_watch_to_its_end() -> None:
+    completions = Completions()
+    completions.expect([A], 1)
+    completions.watch(Watch([B], 1))
+    assert [completions.is_expected(job_id) for job_id in (A, B, JobId("other"))] == [True, True, False]
+    for job_id in (A, B):
+        completions.settle(Completion(job_id, State.COMPLETED, None, None))
+    assert not completions.is_expected(A)
+    assert not completions.is_expected(B)

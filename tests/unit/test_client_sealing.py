@@ -220,7 +220,7 @@ def test_a_duplicate_of_an_own_submission_is_answered_by_one_of_them_alone(desk:
 
 
 def test_a_job_with_the_same_unique_key_must_be_sealed_too(desk: Submitter) -> None:
-    (held,) = seal(desk.sealing(), job(job_id="holder"))
+    (first,) = seal(desk.sealing(), job(job_id="holder"))
     sealing = desk.sealing(required=False)
     seal(sealing, job())
     holder = JobId("holder")
@@ -228,7 +228,7 @@ def test_a_job_with_the_same_unique_key_must_be_sealed_too(desk: Submitter) -> N
 
     forged = sealing.open(replace(ended('"forged"'), job_id=holder))
     assert (forged.result, forged.reason) == (None, "the result is refused: it is not sealed, but must be")
-    result = desk.answer(held.payload, "1", job_id=holder)
+    result = desk.answer(first.payload, "1", job_id=holder)
     assert sealing.open(replace(ended(result), job_id=holder)).result == "1"
 
 

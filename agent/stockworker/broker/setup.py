@@ -215,10 +215,10 @@ def _check_kinds(registry: Registry, names: Mapping[CertificateKind, Sequence[st
     """Check that no given name would give the holder of a certificate the rights of another kind."""
     for kind, listed in names.items():
         for name in listed:
-            held = registry.kind_of(name)
-            if held not in (None, kind):
+            found = registry.kind_of(name)
+            if found not in (None, kind):
                 raise ConfigError(
-                    f"{kind} {name}: this name has a certificate of kind {held}, whose holder would get the rights of "
+                    f"{kind} {name}: this name has a certificate of kind {found}, whose holder would get the rights of "
                     f"kind {kind}. Use another name, or revoke that certificate: stockworker pki revoke {name}"
                 )
 

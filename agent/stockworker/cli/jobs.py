@@ -13,7 +13,14 @@ from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import MAX_QUERY, JobFilter, JobView
 from stockworker.protocol.sealed import first_line
 from stockworker.protocol.wire import shown
-from stockworker.terminal.arguments import add_client_options, identifier, timeout, whole_number
+from stockworker.terminal.arguments import (
+    JOB_HELP,
+    add_client_options,
+    identifier,
+    job_identifier,
+    timeout,
+    whole_number,
+)
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import complain, print_json
 from stockworker.terminal.tables import local_time, short_duration, table, terminal_width
@@ -29,7 +36,9 @@ def status(parser: argparse.ArgumentParser) -> None:
 
 def list_jobs(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker list``."""
-    parser.description = "List jobs, newest first."
+    parser.description = (
+        "List jobs, newest first: all jobs for an operator, else the client's own jobs and the shared ones."
+    )
     parser.add_argument("--state", choices=tuple(State), help="only jobs in this state")
     parser.add_argument("--type", type=identifier, metavar="TYPE", help="only jobs of this type")
     parser.add_argument(
@@ -58,7 +67,7 @@ def wait(parser: argparse.ArgumentParser) -> None:
 def result(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker result``."""
     parser.description = "Print the result of a job: the JSON that its handler returned."
-    parser.add_argument("job", type=identifier, metavar="JOB", help="job ID")
+    parser.add_argument("job", type=job_identifier, metavar="JOB", help=JOB_HELP)
     parser.add_argument("--wait", action="store_true", help="wait until the job ends")
     parser.add_argument("--wait-timeout", type=timeout, metavar="DURATION", help="how long to wait; implies --wait")
     add_client_options(parser, json=False)
@@ -66,7 +75,7 @@ def result(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_jobs(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("jobs", type=identifier, nargs="+", metavar="JOB", help="job ID")
+    parser.add_argument("jobs", type=job_identifier, nargs="+", metavar="JOB", help=JOB_HELP)
 
 
 def _status(arguments: argparse.Namespace) -> int:

@@ -14,7 +14,7 @@ from stockworker.protocol.body import present
 from stockworker.protocol.ids import JobType, WorkerId
 from stockworker.protocol.messages import Order, ReceiptEntry, ReceiptStatus, SetDrain, SetPause
 from stockworker.protocol.wire import shown
-from stockworker.terminal.arguments import add_client_options, identifier
+from stockworker.terminal.arguments import JOB_HELP, add_client_options, identifier, job_identifier
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import complain, note, print_json
 
@@ -25,9 +25,9 @@ def cancel(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker cancel``."""
     parser.description = (
         "Cancel jobs. A waiting job is cancelled immediately. A running job is stopped first; `stockworker wait` shows "
-        "how it ended."
+        "how it ended. Jobs of other clients require operator rights."
     )
-    parser.add_argument("jobs", type=identifier, nargs="+", metavar="JOB", help="job ID")
+    parser.add_argument("jobs", type=job_identifier, nargs="+", metavar="JOB", help=JOB_HELP)
     add_client_options(parser)
     parser.set_defaults(run=_cancel)
 
@@ -38,7 +38,7 @@ def retry(parser: argparse.ArgumentParser) -> None:
         "Run failed jobs again, with all their attempts. A job is rejected if another unfinished job has its unique "
         "key now. Requires operator rights."
     )
-    parser.add_argument("jobs", type=identifier, nargs="*", metavar="JOB", help="job ID")
+    parser.add_argument("jobs", type=job_identifier, nargs="*", metavar="JOB", help=JOB_HELP)
     parser.add_argument("--all", action="store_true", help="retry all failed jobs instead of the named ones")
     parser.add_argument("--type", type=identifier, metavar="TYPE", help="with --all: only jobs of this type")
     add_client_options(parser)

@@ -20,7 +20,7 @@ from stockworker.client import make_submission
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.pki.inspection import inspect_der
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import ClientId, JobId, Token, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, Token, WorkerId, full_id
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
     Ack,
@@ -112,7 +112,8 @@ async def _try(link: Link, items: "asyncio.Queue[LinkItem]", who: Participant, n
 
 
 def _attempts(who: Participant, nonexistent: str) -> dict[str, Message]:
-    job_id, token, reply = JobId(nonexistent), Token(nonexistent), Reply(ClientId(who.name), nonexistent)
+    client_id, token = ClientId(who.name), Token(nonexistent)
+    job_id, reply = full_id(JobId(nonexistent), client_id), Reply(client_id, nonexistent)
     match who.role:
         case Role.WORKER:
             return {"report": Report(WorkerId(who.name), (AttemptReport(token, Outcome.RELEASED, job_id=job_id),))}
@@ -121,10 +122,10 @@ def _attempts(who: Participant, nonexistent: str) -> dict[str, Message]:
         case Role.CLIENT | Role.OPERATOR:
             expired = make_submission(_NAME, id=nonexistent, expires_at=1.0)
             return {
-                "submit": Submit((expired,), reply),
+                "submit": Submit((expired,), reply, client_id),
                 "ask": Query((job_id,), None, with_results=False, reply=reply),
-                "cancel": CancelJob(job_id, reply),
-                "see statistics": StatsRequest(reply),
+                "cancel": CancelJob(job_id, reply, client_id),
+                "see statistics": StatsRequest(reply, client_id),
                 "retry": RetryJob(job_id, reply),
             }
 

@@ -9,7 +9,7 @@ from stockworker.logs.lines import escaped
 from stockworker.protocol.messages import Explanation
 from stockworker.protocol.sealed import first_line
 from stockworker.protocol.wire import shown
-from stockworker.terminal.arguments import add_client_options, identifier
+from stockworker.terminal.arguments import JOB_HELP, add_client_options, job_identifier
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import print_json
 from stockworker.terminal.tables import local_time, short_duration, table, terminal_width
@@ -18,7 +18,7 @@ from stockworker.terminal.tables import local_time, short_duration, table, termi
 def why(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker why``."""
     parser.description = "Explain why a job waits or how it ended, and list its attempts, at most the newest ones."
-    parser.add_argument("job", type=identifier, metavar="JOB", help="job ID")
+    parser.add_argument("job", type=job_identifier, metavar="JOB", help=JOB_HELP)
     add_client_options(parser)
     parser.set_defaults(run=_run)
 

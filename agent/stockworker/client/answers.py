@@ -2,7 +2,8 @@
 
 # The correlation of a question is random, so only the dispatcher and the broker can answer it. What they answer is
 # checked nevertheless: an answer is of the kind that the question expects, and names only what the question names. So no
-# caller of a conversation needs a check of its own, and none meets a job that it has not asked about.
+# caller of a conversation needs a check of its own, and none meets a job that it has not asked about. Questions have IDs in
+# a form that means the same from every client (`ids.written_id`); answers have full IDs.
 #
 # ==============  ==============================================================================================
 # question        answer
@@ -14,11 +15,12 @@
 # any             a receipt with one rejected entry about no job: the dispatcher refused the whole message
 # ==============  ==============================================================================================
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
+from collections.abc import Set as AbstractSet
 from typing import Final
 
 from stockworker.errors import RequestRefused
-from stockworker.protocol.ids import JobId
+from stockworker.protocol.ids import JobId, full_id
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
@@ -62,9 +64,9 @@ def _answers(question: Message, message: FromDispatcher) -> bool:
         case Submit(jobs=jobs), Receipt(entries=entries):
             return len(jobs) == len(entries) and all(map(_is_about, jobs, entries))
         case CancelJob(job_id=job_id), Receipt(entries=(entry,)):
-            return entry.job_id == job_id and entry.status in _CANCELLED
+            return entry.job_id == full_id(job_id, None) and entry.status in _CANCELLED
         case RetryJob(job_id=job_id), Receipt(entries=(entry,)):
-            return entry.job_id == job_id and entry.status in _RETRIED
+            return entry.job_id == full_id(job_id, None) and entry.status in _RETRIED
         case SetPause() | SetDrain(), Receipt(entries=(entry,)):
             return entry.job_id is None and entry.status in _SET
         case Query(), Answer():
@@ -86,11 +88,12 @@ def _is_about_jobs_of(query: Query, answer: Answer) -> bool:
     if answer.omitted and not found:
         return False  # the same query would be asked again for ever
     if query.filter is None:
-        return _are_some_of(query.ids, [*found, *answer.omitted]) and _are_some_of(query.ids, explained)
+        asked = {full_id(job_id, None) for job_id in query.ids}
+        return _are_some_of(asked, [*found, *answer.omitted]) and _are_some_of(asked, explained)
     return len(found) + len(answer.omitted) <= query.filter.limit and not explained
 
 
-def _are_some_of(asked: Iterable[JobId], named: Collection[JobId]) -> bool:
+def _are_some_of(asked: AbstractSet[JobId], named: Collection[JobId]) -> bool:
     """Whether `named` are among `asked`, each once."""
     unique = set(named)
-    return len(unique) == len(named) and unique <= set(asked)
+    return len(unique) == len(named) and unique <= asked

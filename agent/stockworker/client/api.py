@@ -4,8 +4,10 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
+from random import SystemRandom
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -13,15 +15,29 @@ from stockworker.adapters import clock
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.client.completions import Completion, Completions, Watch
 from stockworker.client.conversation import Conversation
+from stockworker.client.progress import ProgressFilter
 from stockworker.client.sealing import ClientSealing
 from stockworker.client.settings import client_name, link_settings
 from stockworker.client.submission import make_submission
 from stockworker.config import Encryption, load
-from stockworker.errors import JobNotCompleted, JobRejected, JobUnknown, ResultRefused
+from stockworker.errors import AccessDenied, JobNotCompleted, JobRejected, JobUnknown, ResultRefused
+from stockworker.protocol import topics
 from stockworker.protocol.body import in_batches
 from stockworker.protocol.codec_submit import submission_size
 from stockworker.protocol.fields import FieldError, parse_json
-from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, check_id
+from stockworker.protocol.ids import (
+    ClientId,
+    JobId,
+    JobType,
+    WorkerId,
+    check_id,
+    check_job_id,
+    full_id,
+    make_job_id,
+    owner_of,
+    short_id,
+    written_id,
+)
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     MAX_QUERY,
@@ -47,6 +63,7 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.topics import TopicKind
 
+_ENTROPY: Final = SystemRandom()
 _QUERY_S: Final = 5.0
 """Without notices for this long, a wait queries the state of its jobs: a notice may be lost."""
 
@@ -54,12 +71,15 @@ _QUERY_S: Final = 5.0
 class Client:
     """A connection of one client.
 
+    A job ID without an owner is a job of this client, here and in all answers. Jobs of other clients are ``OWNER:ID``, for
+    operators; shared jobs are ``:ID``.
+
     Args:
         settings: connection to the broker; its `client_id` is made unique for this connection.
         client_id: ID of the client: its name in the broker's ACL, and the address of its replies.
         timeout_s: how long to wait for an answer, in seconds.
         notices: subscribe to the completions of all jobs. Without, `wait` is slower.
-        on_progress: called with the progress of running jobs.
+        on_progress: called with the progress of the jobs that this client has submitted, or waits for.
         encryption: how payloads and results are sealed; with None they are not.
     """
 
@@ -73,12 +93,18 @@ class Client:
         on_progress: Callable[[Progress], None] | None = None,
         encryption: Encryption | None = None,
     ) -> None:
-        filters = [f"{TopicKind.COMPLETED}/+", f"{TopicKind.FAILED}/+"] if notices else []
+        kinds = [TopicKind.COMPLETED, TopicKind.FAILED] if notices else []
         if on_progress is not None:
-            filters.append(f"{TopicKind.PROGRESS}/+/+")
+            kinds.append(TopicKind.PROGRESS)
+        filters = [each for kind in kinds for each in topics.BY_KIND[kind].patterns(client_id=client_id)]
+        self._client_id = client_id
+        self._not_operator_on: int | None = None
         self._on_progress = on_progress
         self._sealing = ClientSealing(client_id, encryption)
         self._completions = Completions()
+        self._progress = ProgressFilter(
+            self._completions.is_expected, partial(self._query, with_results=False), self._progressed
+        )
         self._conversation = Conversation(
             settings,
             client_id,
@@ -114,6 +140,7 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Disconnect."""
+        await self._progress.close()
         await self._conversation.close()
 
     # --- submitting ---------------------------------------------------------------------------------------------------
@@ -158,7 +185,7 @@ class Client:
             ConfigError: the keys for sealing are not usable; nothing was sent.
         """
         alike: dict[tuple[Any, Any], list[Submission]] = {}
-        for submission in await self._sealing.seal_all(submissions):
+        for submission in await self._sealing.seal_all(map(self._own, submissions)):
             alike.setdefault((submission.priority, submission.type), []).append(submission)
         batches = [batch for group in alike.values() for batch in in_batches(group, submission_size)]
         receipts: list[ReceiptEntry] = []
@@ -168,14 +195,15 @@ class Client:
                 self._completions.expect(
                     (job.job_id for job in batch if job.job_id is not None), self._conversation.connections
                 )
-            receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply))
+            receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply, reply.client_id))
             self._completions.forget(
                 entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED
             )
             self._sealing.received(receipt.entries)
-            receipts.extend(receipt.entries)
+            entries = list(map(self._shown, receipt.entries))
+            receipts.extend(entries)
             if on_receipts is not None:
-                on_receipts(receipt.entries)
+                on_receipts(entries)
 
         await _all(send(batch) for batch in batches)
         return receipts
@@ -209,12 +237,12 @@ class Client:
             JobUnknown: the dispatcher does not know one of the jobs.
             TimeoutError: not all jobs ended within `timeout_s` seconds.
         """
-        watch = Watch((JobId(check_id(job_id)) for job_id in job_ids), self._conversation.connections)
+        watch = Watch(map(self._full, job_ids), self._conversation.connections)
         deadline = None if timeout_s is None else clock.monotonic() + timeout_s
         try:
             await self._query_missed(self._completions.watch(watch))
             while (ended := await self._next_ended(watch, deadline)) is not None:
-                yield self._sealing.open(ended)
+                yield replace(self._sealing.open(ended), job_id=self._short(ended.job_id))
         finally:
             self._completions.unwatch(watch)
 
@@ -236,7 +264,7 @@ class Client:
         patience_s = _QUERY_S if deadline is None else min(_QUERY_S, deadline - clock.monotonic())
         if patience_s <= 0:
             more = f" and {len(watch.open) - 1} more" if len(watch.open) > 1 else ""
-            raise TimeoutError(f"not ended in time: {min(watch.open)}{more}")
+            raise TimeoutError(f"not ended in time: {self._short(min(watch.open))}{more}")
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_s):
                 return await watch.ended.get()
@@ -250,7 +278,7 @@ class Client:
                 self._completions.settle(Completion(view.job_id, view.state, view.result, view.reason))
         unknown = {*job_ids} - {view.job_id for view in views}
         if unknown:
-            raise JobUnknown(f"job {min(unknown)} is unknown to the dispatcher")
+            raise JobUnknown(f"job {self._short(min(unknown))} is unknown to the dispatcher")
 
     # --- queries and orders -------------------------------------------------------------------------------------------
 
@@ -258,49 +286,88 @@ class Client:
         """Query the state of jobs. Jobs that the dispatcher does not know are omitted.
 
         If the result of a completed job is not trustworthy, `result` is None, and `reason` explains it.
-        """
-        views = await self._query(job_ids, with_results=with_results)
-        return [self._sealing.open_view(view, with_result=with_results) for view in views]
 
-    async def _query(self, job_ids: Collection[str], *, with_results: bool) -> list[JobView]:
-        left = [JobId(check_id(job_id)) for job_id in job_ids]
+        Raises:
+            AccessDenied: a job belongs to another client, and this one is not an operator.
+        """
+        views = await self._query(list(map(self._full, job_ids)), with_results=with_results)
+        return [self._opened(view, with_result=with_results) for view in views]
+
+    async def _query(self, job_ids: Sequence[JobId], *, with_results: bool) -> list[JobView]:
+        left = list(job_ids)
         views: list[JobView] = []
         while left:
             some, left = tuple(left[:MAX_QUERY]), left[MAX_QUERY:]
-            answer: Answer = await self._conversation.ask(
-                lambda reply, some=some: Query(some, None, with_results, reply)  # type: ignore[misc] # bound now
-            )
+            answer = await self._ask(some, with_results=with_results)
             views += answer.jobs
             left = [*answer.omitted, *left]
         return views
+
+    async def _ask(
+        self,
+        ids: tuple[JobId, ...],
+        wanted: JobFilter | None = None,
+        *,
+        with_results: bool = False,
+        explain: bool = False,
+    ) -> Answer:
+        """Ask on the topic of operators for what may be jobs of other clients, and on the client's own for the rest."""
+        others = next((job_id for job_id in ids if self._is_of_another(job_id)), None)
+        written = tuple(map(written_id, ids))
+
+        async def ask(*, by_operator: bool) -> Answer:
+            answer: Answer = await self._conversation.ask(
+                lambda reply: Query(written, wanted, with_results, reply, explain, by_operator)
+            )
+            return answer
+
+        may_be_operator = self._not_operator_on != self._conversation.connections
+        if others is not None or (wanted is not None and may_be_operator):
+            try:
+                return await ask(by_operator=True)
+            except AccessDenied as error:
+                self._not_operator_on = self._conversation.connections
+                if others is not None:
+                    raise self._denied(others, "read", error) from None
+        return await ask(by_operator=False)
 
     async def explain(self, job_id: str) -> Explanation:
         """Ask why a job waits or how it ended, and for its attempts.
 
         Raises:
             JobUnknown: the dispatcher does not know the job.
+            AccessDenied: the job belongs to another client, and this one is not an operator.
         """
-        ids = (JobId(check_id(job_id)),)
-        answer: Answer = await self._conversation.ask(
-            lambda reply: Query(ids, None, with_results=False, reply=reply, explain=True)
-        )
+        answer = await self._ask((self._full(job_id),), explain=True)
         if not answer.explanations:
             raise JobUnknown(f"job {job_id} is unknown to the dispatcher")
-        return self._sealing.open_explanation(answer.explanations[0])
+        explanation = self._sealing.open_explanation(answer.explanations[0])
+        return replace(explanation, job_id=self._short(explanation.job_id))
 
     async def list(self, wanted: JobFilter) -> list[JobView]:
-        """List jobs, newest first."""
-        answer: Answer = await self._conversation.ask(lambda reply: Query((), wanted, with_results=False, reply=reply))
-        rest = await self.query(answer.omitted) if answer.omitted else []
-        return [*map(self._sealing.open_view, answer.jobs), *rest]
+        """List jobs, newest first: for an operator those of all clients, else this client's own and the shared ones."""
+        if wanted.before is not None:
+            wanted = replace(wanted, before=self._full(wanted.before))
+        answer = await self._ask((), wanted)
+        rest = await self._query(answer.omitted, with_results=False) if answer.omitted else []
+        return list(map(self._opened, (*answer.jobs, *rest)))
 
     async def cancel(self, job_id: str) -> ReceiptEntry:
-        """Cancel a job. A running job is stopped first, and ends a little later."""
-        return await self.order(CancelJob(JobId(check_id(job_id))))
+        """Cancel a job. A running job is stopped first, and ends a little later.
+
+        Raises:
+            AccessDenied: the job belongs to another client, and this one is not an operator.
+        """
+        full = self._full(job_id)
+        by_operator = self._is_of_another(full)
+        try:
+            return await self.order(CancelJob(written_id(full), None, self._client_id, by_operator))
+        except AccessDenied as error:
+            raise (self._denied(full, "cancel", error) if by_operator else error) from None
 
     async def retry(self, job_id: str) -> ReceiptEntry:
         """Run a failed job again. Requires operator rights."""
-        return await self.order(RetryJob(JobId(check_id(job_id))))
+        return await self.order(RetryJob(self._full(job_id)))
 
     async def retry_all(self, job_type: str | None = None) -> AsyncIterator[ReceiptEntry]:
         """Run all failed jobs again, of one type or of all, newest first; yield the receipt of each.
@@ -336,12 +403,38 @@ class Client:
     async def order(self, order: Order) -> ReceiptEntry:
         """Send any order, and return its receipt. A hint is in its `reason`, such as that a worker is not known."""
         receipt: Receipt = await self._conversation.ask(lambda reply: replace(order, reply=reply))
-        return receipt.entries[0]
+        return self._shown(receipt.entries[0])
 
     async def stats(self) -> Stats:
         """Query the statistics of the whole system."""
         stats: Stats = await self._conversation.ask(lambda reply: StatsRequest(reply, reply.client_id))
         return stats
+
+    # --- job IDs ------------------------------------------------------------------------------------------------------
+
+    def _full(self, job_id: str) -> JobId:
+        return full_id(check_job_id(job_id), self._client_id)
+
+    def _short(self, full: JobId) -> JobId:
+        return short_id(full, self._client_id)
+
+    def _own(self, submission: Submission) -> Submission:
+        """With its full ID: a sealed payload is bound to that."""
+        return replace(submission, job_id=self._full(submission.job_id or make_job_id(clock.wall(), _ENTROPY)))
+
+    def _is_of_another(self, full: JobId) -> bool:
+        return owner_of(full) not in {None, self._client_id}
+
+    def _shown(self, entry: ReceiptEntry) -> ReceiptEntry:
+        job_id, holder = (None if full is None else self._short(full) for full in (entry.job_id, entry.holder))
+        return replace(entry, job_id=job_id, holder=holder)
+
+    def _opened(self, view: JobView, *, with_result: bool = False) -> JobView:
+        return replace(self._sealing.open_view(view, with_result=with_result), job_id=self._short(view.job_id))
+
+    def _denied(self, full: JobId, verb: str, error: AccessDenied) -> AccessDenied:
+        owner = owner_of(full)
+        return AccessDenied(f"job {full} belongs to {owner}; only {owner} or an operator may {verb} it. {error}")
 
     # --- received messages --------------------------------------------------------------------------------------------
 
@@ -349,10 +442,12 @@ class Client:
         match message:
             case Notice():
                 self._completions.settle(Completion(message.job_id, message.state, message.result, message.reason))
-            case Progress() if self._on_progress is not None:
-                self._on_progress(message)
-            case _:
-                pass
+            case Progress():
+                self._progress.received(message)
+
+    def _progressed(self, message: Progress) -> None:
+        if self._on_progress is not None:
+            self._on_progress(replace(message, job_id=self._short(message.job_id)))
 
 
 async def _all(awaitables: Iterable[Coroutine[Any, Any, None]]) -> None:

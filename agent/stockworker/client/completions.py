@@ -105,6 +105,12 @@ class Completions:
                 watch.ended.put_nowait(ended)
         return missed
 
+    def is_expected(self, job_id: JobId) -> bool:
+        """Whether this job was submitted over this connection or a watch waits for it, and its end is not known."""
+        if job_id in self._own:
+            return self._own[job_id] is None
+        return any(job_id in watch.open for watch in self._watches)
+
     def _note_connection(self, connection: int) -> None:
         if connection != self._connection:
             self._connection = connection

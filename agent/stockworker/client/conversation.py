@@ -31,7 +31,7 @@ from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.messages import Answer, Message, Notice, Progress, Receipt, Reply, Stats
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Role, TopicKind
+from stockworker.protocol.topics import Role
 
 _log = logging.getLogger(__name__)
 
@@ -84,10 +84,13 @@ class Conversation:
         self._receive = receive
         self._reconnected = reconnected
         self._inbox: Inbox[LinkItem] = Inbox()
-        own = (topics.receipt(client_id), str(TopicKind.STATS_RESPONSE))
         self._link = Link(
             # A client that guesses this ID can disconnect this one, so it has nothing in common with any message.
-            replace(settings, client_id=f"{client_id}-{token_hex(_SECRET_BYTES)}", subscriptions=(*own, *filters)),
+            replace(
+                settings,
+                client_id=f"{client_id}-{token_hex(_SECRET_BYTES)}",
+                subscriptions=(topics.receipt(client_id), *filters),
+            ),
             self._inbox.put,
         )
         self._questions: dict[str, _Question] = {}

@@ -12,7 +12,7 @@ from typing import Any
 
 from stockworker.config.document import ListNode, Node, ScalarNode, TableNode, quoted
 from stockworker.protocol.fields import LATEST_TIME
-from stockworker.protocol.ids import ID_GRAMMAR
+from stockworker.protocol.ids import ID_GRAMMAR, JOB_ID_GRAMMAR
 from stockworker.protocol.suggestion import suggestion
 from stockworker.protocol.wire import Duration, Identifier, Integer, Kind
 
@@ -221,6 +221,7 @@ SECRET_FILE = ValueKind(_parse_secret_file, "an absolute path, or the name of a 
 TIME = ValueKind(_parse_time, "a date or a time in UTC, such as 2026-05-01", show_time)
 SIZE = ValueKind(_parse_size, "a size, 1M or more")
 ID = pattern(ID_GRAMMAR, "an ID (1 to 64 of A-Z a-z 0-9 . _ -)")
+JOB_ID = pattern(JOB_ID_GRAMMAR, "a job ID: ID, OWNER:ID or :ID (each part 1 to 64 of A-Z a-z 0-9 . _ -)")
 HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")
 FUNCTION = pattern(r"[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}", "module:function")
 LOCATION = pattern(

@@ -15,7 +15,14 @@ Json = Any  # what json.loads returns: untyped by nature
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One attempt at a job."""
+    """One attempt at a job.
+
+    Attributes:
+        id: the job's full ID, unique in the fleet: `OWNER:ID`, or `ID` for a shared job.
+        type: the job's type.
+        attempt: number of the attempt, from 1.
+        payload: the input, as JSON data.
+    """
 
     id: str
     type: str

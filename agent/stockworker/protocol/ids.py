@@ -26,7 +26,8 @@ DEFAULT_DISPATCHER: Final = ClientId("dispatcher")
 
 ID_GRAMMAR: Final = "[A-Za-z0-9._-]{1,64}"
 MATCHES_ID: Final = re.compile(ID_GRAMMAR).fullmatch
-MATCHES_JOB_ID: Final = re.compile(f"(?:(?:{ID_GRAMMAR})?:)?{ID_GRAMMAR}").fullmatch
+JOB_ID_GRAMMAR: Final = f"(?:(?:{ID_GRAMMAR})?:)?{ID_GRAMMAR}"
+MATCHES_JOB_ID: Final = re.compile(JOB_ID_GRAMMAR).fullmatch
 
 
 class Entropy(Protocol):
@@ -84,6 +85,11 @@ def full_id(written: JobId, client_id: ClientId | None) -> JobId:
 def short_id(full: JobId, client_id: ClientId) -> JobId:
     """How `client_id` writes the full ID of a job: `full_id` of it is `full` again."""
     return JobId(full.removeprefix(f"{client_id}:") if ":" in full else f":{full}")
+
+
+def written_id(full: JobId) -> JobId:
+    """The full ID of a job in the form that means the same from every client."""
+    return full if ":" in full else JobId(f":{full}")
 
 
 def make_job_id(wall: float, entropy: Entropy) -> JobId:

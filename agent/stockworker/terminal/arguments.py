@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any, Final
 
 from stockworker.adapters import clock
-from stockworker.config.kinds import ID, ValueKind, Wrong, duration, integer
+from stockworker.config.kinds import ID, JOB_ID, ValueKind, Wrong, duration, integer
 from stockworker.protocol.job import LONGEST_TIMEOUT_S
 from stockworker.terminal.config_option import add_config
 
@@ -29,6 +29,8 @@ def argument(kind: ValueKind) -> Parse:
 
 
 identifier: Final = argument(ID)
+job_identifier: Final = argument(JOB_ID)
+JOB_HELP: Final = "job ID; OWNER:ID for a job of another client, :ID for a shared job"
 timeout: Final = argument(duration(0.001, LONGEST_TIMEOUT_S))
 from_now: Final = argument(duration(0, _LONGEST_DELAY_S))
 
