@@ -136,6 +136,13 @@ chaos: dev ## Run 100,000 jobs through 500 faults (about 15 min; STOCKWORKER_SEE
 attack: dev ## Run every attack of tests/hostile beside 1,000 honest jobs a second, and report what honest clients notice
 	$(BIN)/python -m bench.attacks
 
+# From the command line, MINUTES has precedence over this.
+fuzz: MINUTES := 1
+
+.PHONY: fuzz
+fuzz: dev ## Fuzz every parser of untrusted bytes for MINUTES=1 each, from a random seed (tests/fuzz)
+	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
+
 HOURS ?= 100
 
 .PHONY: simulate
@@ -166,4 +173,4 @@ lock: dev ## Resolve the locked dependencies again
 
 .PHONY: clean
 clean: ## Remove everything that the targets made
-	rm -rf $(VENV) .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache fuzz-findings

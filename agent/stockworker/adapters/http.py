@@ -244,7 +244,7 @@ def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
         raise HostUnreachable(url, f"too slow: {len(body):,} bytes so far") from error
     except _TooMuch as error:
         raise AddressRefused(url, f"larger than {limit_bytes:,} bytes, with the framing of its chunks") from error
-    except (OSError, http.client.HTTPException, ValueError):
+    except (OSError, http.client.HTTPException, ValueError, OverflowError):  # the last: a chunk of 2^63 bytes
         raise HostUnreachable(url, f"broke off after {len(body):,} bytes") from None
     if answer.length:  # read1 does not distinguish an incomplete answer from a complete one
         raise HostUnreachable(url, f"broke off {answer.length:,} bytes before the end")
