@@ -13,6 +13,7 @@ from stockworker.pki.access_list import users_of
 from stockworker.pki.cli import add_authority
 from stockworker.pki.registry import CertificateKind
 from stockworker.terminal.exits import Exit
+from stockworker.terminal.output import print_document
 from stockworker.trusted_files import read_trusted
 
 
@@ -98,7 +99,7 @@ def _print_acl(arguments: argparse.Namespace) -> int:
     }
     removed = [*(arguments.removed or ()), *_users_in(arguments.in_force)]
     text = access_list(names, arguments.bridge or (), removed=removed, legacy_workers=arguments.legacy_workers)
-    print(text, end="")
+    print_document(text)
     return Exit.OK
 
 
@@ -125,5 +126,5 @@ def _print_config(arguments: argparse.Namespace) -> int:
         bridge = replace(
             bridge, ca=arguments.central_ca_file, cert=arguments.bridge_cert_file, key=arguments.bridge_key_file
         )
-    print(configuration(arguments, paths, bridge), end="")
+    print_document(configuration(arguments, paths, bridge))
     return Exit.OK

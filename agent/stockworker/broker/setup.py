@@ -29,7 +29,7 @@ from stockworker.pki.cli import authority_folder
 from stockworker.pki.inspection import inspect_pem, revocations_until
 from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, Registry
 from stockworker.terminal.exits import Exit, UsageError
-from stockworker.terminal.output import note
+from stockworker.terminal.output import note, print_document, print_line
 
 _UNIT: Final = "mosquitto"
 _ACL: Final = FOLDER / "acl"
@@ -81,7 +81,7 @@ def set_up(arguments: argparse.Namespace) -> int:
         dry_run(machine, plan.files, plan.needed, tls)
         _install(machine, changes, previous, live=arguments.root == Path("/"))
     else:
-        print("nothing to do")
+        print_line("nothing to do")
     for line in _advice(arguments, authority):
         note(line)
     return Exit.OK
@@ -257,13 +257,13 @@ def _edited(machine: BrokerHost, plan: _Plan) -> list[PurePath]:
 def _install(machine: BrokerHost, changes: list[File], previous: str, *, live: bool) -> None:
     before = {file.path: machine.read(file.path) for file in changes}
     for path in _edited(machine, _Plan(tuple(changes), ())):
-        print(f"kept {machine.back_up(path)}")
+        print_line(f"kept {machine.back_up(path)}")
     written: dict[PurePath, bytes | None] = {}
     try:
         for file in changes:
             machine.write(file)
             written[file.path] = before[file.path]
-            print(f"wrote {file.path}")
+            print_line(f"wrote {file.path}")
     except BaseException:  # also KeyboardInterrupt
         _restore(machine, written)
         raise
@@ -277,7 +277,7 @@ def _install(machine: BrokerHost, changes: list[File], previous: str, *, live: b
             _restore(machine, before)
             systemd.order("restart", _UNIT)
             raise
-        print(f"{verb}ed {_UNIT}: {reason}")
+        print_line(f"{verb}ed {_UNIT}: {reason}")
 
 
 def _consequence(changed: Mapping[PurePath, bytes], previous: str) -> tuple[str, str]:
@@ -309,16 +309,16 @@ def _show(machine: BrokerHost, plan: _Plan, previous: str) -> None:
     changes = {file.path: file.content for file in plan.files if machine.read(file.path) != file.content}
     for path, content in changes.items():
         if path in {CONFIG, _ACL}:
-            print("".join(_difference(path, machine.read(path) or b"", content)), end="")
+            print_document("".join(_difference(path, machine.read(path) or b"", content)))
         else:
-            print(f"would write {path}")
+            print_line(f"would write {path}")
     if plan.hosts:
-        print(f"would issue a certificate for {', '.join(plan.hosts)}: {FOLDER / CERTIFICATE}, {FOLDER / KEY}")
+        print_line(f"would issue a certificate for {', '.join(plan.hosts)}: {FOLDER / CERTIFICATE}, {FOLDER / KEY}")
     verb, reason = _consequence(changes, previous)
     if verb:
-        print(f"would {verb} {_UNIT}: {reason}")
+        print_line(f"would {verb} {_UNIT}: {reason}")
     if not changes and not plan.hosts:
-        print("nothing to do")
+        print_line("nothing to do")
 
 
 def _difference(path: PurePath, previous: bytes, content: bytes) -> Iterator[str]:

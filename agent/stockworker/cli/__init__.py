@@ -1,17 +1,23 @@
 """The ``stockworker`` command."""
 
+import io
 import os
 import sys
 from collections.abc import Sequence
 
 from stockworker.cli.commands import make_parser
 from stockworker.errors import StockworkerError
+from stockworker.logs import escape_warnings
 from stockworker.terminal.exits import Exit, exit_of
 from stockworker.terminal.output import complain
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
+    escape_warnings()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # what the encoding of the terminal can't show
     try:
         status = _run(arguments)
         sys.stdout.flush()

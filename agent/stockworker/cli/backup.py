@@ -10,7 +10,7 @@ from stockworker.dispatcher.stores import store_kind
 from stockworker.errors import StoreError
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit, UsageError
-from stockworker.terminal.output import StatusLine
+from stockworker.terminal.output import StatusLine, print_line
 
 
 def backup(parser: argparse.ArgumentParser) -> None:
@@ -41,7 +41,7 @@ def _run(arguments: argparse.Namespace) -> int:
         store_kind(store).back_up(store, target, lambda done: line.show(f"copied {done:.0%} of {store}"))
     finally:
         line.clear()
-    print(target)
+    print_line(target)
     return Exit.OK
 
 

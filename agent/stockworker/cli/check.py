@@ -10,12 +10,11 @@ from stockworker.cli.probe import probe
 from stockworker.cli.sealing_checks import check_encryption
 from stockworker.client import link_settings
 from stockworker.config import DEFAULT_PATH, Config, load
-from stockworker.logs.lines import escaped
 from stockworker.protocol.topics import Role
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.findings import Finding, Severity
-from stockworker.terminal.output import print_json
+from stockworker.terminal.output import print_json, print_line
 
 
 def check(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +44,7 @@ def _run(arguments: argparse.Namespace) -> int:
             severity = finding.severity.lower()
             print_json({"severity": severity, "verdict": severity, "check": finding.subject, "text": finding.text})
         else:
-            print(f"{finding.severity:<4}  {finding.subject:<13}  {escaped(finding.text)}", flush=True)
+            print_line(f"{finding.severity:<4}  {finding.subject:<13}  {finding.text}")
     return Exit.FAILED if failed else Exit.OK
 
 

@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import Any, Final
 
 from stockworker import __version__
+from stockworker.logs.lines import printable
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
 
@@ -124,6 +125,10 @@ class CommandParser(argparse.ArgumentParser):
             command.load()(self)
             self.description = textwrap.fill(self.description or "", 78)
             self.epilog = f"example:\n  {PROGRAM} {command.example}"
+
+    def _print_message(self, message: str, file: Any = None) -> None:
+        """Print a help text, or an error that quotes an argument."""
+        super()._print_message("\n".join(map(printable, message.split("\n"))), file)
 
     def parse_known_args(  # type: ignore[override] # the overloads of the stubs add nothing here
         self, args: Sequence[str] | None = None, namespace: Any = None

@@ -8,7 +8,6 @@ from stockworker.cli.connection import converse
 from stockworker.cli.printing import Waiting, describe, print_completion, print_completion_json, print_result
 from stockworker.client import Client, Completion
 from stockworker.errors import JobUnknown
-from stockworker.logs.lines import escaped
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import MAX_QUERY, JobFilter, JobView
 from stockworker.protocol.sealed import first_line
@@ -22,7 +21,7 @@ from stockworker.terminal.arguments import (
     whole_number,
 )
 from stockworker.terminal.exits import Exit
-from stockworker.terminal.output import complain, print_json
+from stockworker.terminal.output import complain, print_json, print_lines
 from stockworker.terminal.tables import local_time, short_duration, table, terminal_width
 
 
@@ -88,7 +87,7 @@ def _status(arguments: argparse.Namespace) -> int:
         for view in views:
             print_json(shown(view))
     else:
-        print("\n\n".join("\n".join(_details(view)) for view in views), end="\n" if views else "")
+        print_lines([line for view in views for line in ("", *_details(view))][1:])
     unknown = [job_id for job_id in arguments.jobs if job_id not in found]
     for job_id in unknown:
         complain(f"job {job_id} is unknown to the dispatcher")
@@ -112,8 +111,10 @@ def _details(view: JobView) -> Iterator[str]:
     }
     for name, value in fields.items():
         if value is not None:
-            lines = [escaped(line) for line in str(value).splitlines()]
-            yield f"{name + ':':<12}" + f"\n{'':12}".join(lines)
+            label = f"{name}:"
+            for line in str(value).splitlines():
+                yield f"{label:<12}{line}"
+                label = ""
 
 
 def _list(arguments: argparse.Namespace) -> int:
@@ -142,7 +143,7 @@ def _list(arguments: argparse.Namespace) -> int:
         )
         for view in views
     ]
-    print("\n".join(table(header, rows, terminal_width())))
+    print_lines(table(header, rows, terminal_width()))
     return Exit.OK
 
 

@@ -16,7 +16,7 @@ from stockworker.protocol.messages import Order, ReceiptEntry, ReceiptStatus, Se
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import JOB_HELP, add_client_options, identifier, job_identifier
 from stockworker.terminal.exits import Exit, UsageError
-from stockworker.terminal.output import complain, note, print_json
+from stockworker.terminal.output import complain, note, print_json, print_line
 
 # --- orders about jobs ------------------------------------------------------------------------------------------------
 
@@ -81,7 +81,7 @@ async def _print_receipts(entries: Iterable[ReceiptEntry], client: Client, *, as
         if as_json:
             print_json(shown(entry))
         elif entry.status is not ReceiptStatus.REJECTED:
-            print(f"{entry.job_id} {entry.status}")
+            print_line(f"{entry.job_id} {entry.status}")
         if entry.status is ReceiptStatus.REJECTED:
             complain(f"job {entry.job_id}: {entry.reason}")
             rejected += [entry.job_id] if entry.job_id else []
@@ -156,7 +156,7 @@ def _run(arguments: argparse.Namespace, order: Callable[[Any], Order], kind: str
         if arguments.json:
             print_json(present({kind: name, "status": done, "reason": entry.reason}))
         else:
-            print(f"{name} {done}")
+            print_line(f"{name} {done}")
             if entry.reason is not None and not arguments.quiet:
                 note(f"{name}: {entry.reason}")
     return Exit.OK

@@ -1,7 +1,6 @@
 """Waiting for jobs, and printing receipts and completions."""
 
 import json
-import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -10,7 +9,7 @@ from stockworker.logs.lines import escaped
 from stockworker.protocol.messages import Progress
 from stockworker.protocol.sealed import first_line
 from stockworker.terminal.exits import Exit
-from stockworker.terminal.output import StatusLine, print_json
+from stockworker.terminal.output import StatusLine, print_document, print_json, print_line
 
 
 class Waiting:
@@ -54,7 +53,7 @@ class Waiting:
 
 def print_completion(ended: Completion) -> None:
     """Print one line about how a job ended."""
-    print(describe(ended), flush=True)
+    print_line(describe(ended))
 
 
 def print_completion_json(ended: Completion) -> None:
@@ -90,6 +89,5 @@ def parse_result(result: str | None) -> Any:
 
 
 def print_result(result: str | None) -> None:
-    """Print a result as the handler returned it; on a terminal, with control characters escaped."""
-    text = "null" if result is None else result
-    print("\n".join(map(escaped, text.split("\n"))) if sys.stdout.isatty() else text)
+    """Print a result as the handler returned it."""
+    print_document("null" if result is None else result)

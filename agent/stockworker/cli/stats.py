@@ -2,20 +2,19 @@
 
 import argparse
 import asyncio
-import sys
 from collections.abc import Iterator
 
 from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.cli.connection import converse
 from stockworker.client import Client
+from stockworker.logs.lines import printable
 from stockworker.protocol.messages import QueueView, Stats, WorkerView
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, timeout
 from stockworker.terminal.exits import Exit
-from stockworker.terminal.output import print_json
+from stockworker.terminal.output import print_json, print_lines, print_screen
 from stockworker.terminal.tables import short_duration, table, terminal_width
 
-_HOME_AND_CLEAR = "\x1b[H\x1b[2J"
 _QUEUE_HEADER = ("QUEUE", "STATE", "WAITING", "OLDEST", "WORKERS")
 _WORKER_HEADER = ("WORKER", "STATE", "SLOTS", "LEASES", "SEEN", "VERSION", "TYPES")
 
@@ -40,7 +39,7 @@ def _run(arguments: argparse.Namespace) -> int:
         _show(await client.stats(), as_json=arguments.json, screen=False)
         while arguments.watch is not None:
             await asyncio.sleep(arguments.watch)
-            _show(await client.stats(), as_json=arguments.json, screen=sys.stdout.isatty())
+            _show(await client.stats(), as_json=arguments.json, screen=True)
 
     converse(arguments, talk, notices=False)
     return Exit.OK
@@ -51,8 +50,8 @@ def _show(found: Stats, *, as_json: bool, screen: bool) -> None:
         print_json(shown(found))
         return
     width = terminal_width()
-    blocks = ("\n".join(line[:width] for line in block) for block in _blocks(found))
-    print((_HOME_AND_CLEAR if screen else "") + "\n\n".join(blocks), flush=True)
+    lines = [printable(line)[:width] for block in _blocks(found) for line in ("", *block)]
+    (print_screen if screen else print_lines)(lines[1:])
 
 
 def _blocks(found: Stats) -> Iterator[list[str]]:

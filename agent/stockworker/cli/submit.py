@@ -19,7 +19,7 @@ from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submissio
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, identifier, timeout
 from stockworker.terminal.exits import Exit, UsageError
-from stockworker.terminal.output import StatusLine, complain, note, print_json
+from stockworker.terminal.output import StatusLine, complain, note, print_json, print_line
 
 _MOST_FAULTS: Final = 20
 
@@ -124,7 +124,7 @@ class _Single:
         if self._arguments.json:
             print_json(self._receipt)
         else:
-            print(job_id)
+            print_line(job_id)
         return Exit.OK
 
     def _note(self, text: str) -> None:
@@ -206,5 +206,5 @@ class _Batch:
             elif entry.status is ReceiptStatus.REJECTED:
                 complain(f"line {line}: job {entry.job_id} was rejected: {entry.reason}")
             elif not self._arguments.wait:
-                print(_job_that_runs(entry))
+                print_line(_job_that_runs(entry))
         self._line.show(f"{self._counts.total()} of {len(self._jobs)} jobs")

@@ -5,13 +5,12 @@ from collections.abc import Iterator
 
 from stockworker.cli.connection import converse
 from stockworker.client import Client
-from stockworker.logs.lines import escaped
 from stockworker.protocol.messages import Explanation
 from stockworker.protocol.sealed import first_line
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import JOB_HELP, add_client_options, job_identifier
 from stockworker.terminal.exits import Exit
-from stockworker.terminal.output import print_json
+from stockworker.terminal.output import print_json, print_lines
 from stockworker.terminal.tables import local_time, short_duration, table, terminal_width
 
 
@@ -31,12 +30,12 @@ def _run(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print_json(shown(explanation))
     else:
-        print("\n".join(_lines(explanation)))
+        print_lines(_lines(explanation))
     return Exit.OK
 
 
 def _lines(explanation: Explanation) -> Iterator[str]:
-    yield from map(escaped, explanation.why)
+    yield from explanation.why
     if explanation.attempts:
         yield ""
         header = ("ATTEMPT", "WORKER", "ASSIGNED", "ENDED", "RAN", "OUTCOME", "ERROR")

@@ -8,6 +8,6 @@ A payload or a result is never logged, and no value can forge a line: see `lines
 from stockworker.logs import worker_events
 from stockworker.logs.events import LogEvent
 from stockworker.logs.record import log_event
-from stockworker.logs.setup import configure, report_left_out
+from stockworker.logs.setup import configure, escape_warnings, report_left_out
 
-__all__ = ["LogEvent", "configure", "log_event", "report_left_out", "worker_events"]
+__all__ = ["LogEvent", "configure", "escape_warnings", "log_event", "report_left_out", "worker_events"]

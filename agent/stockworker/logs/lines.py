@@ -65,11 +65,15 @@ def escaped(text: str) -> str:
     This covers terminal escapes, Unicode line separators and the marks that reverse the writing direction. A client
     that chooses a job ID or an error text must not be able to forge or hide a line.
     """
-    cut = text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}..."
-    if cut.isprintable():
-        return cut
+    return printable(text if len(text) <= MAX_VALUE_CHARACTERS else f"{text[:MAX_VALUE_CHARACTERS]}...")
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line as `escaped` does, however long it is."""
+    if text.isprintable():
+        return text
     return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in cut
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
     )
 
 

@@ -41,6 +41,12 @@ def configure(
     logging.getLogger("gmqtt").setLevel(max(root.level, logging.WARNING))
 
 
+def escape_warnings() -> None:
+    """Print warnings of libraries without control characters, in a program that does not call `configure`."""
+    if logging.lastResort is not None:
+        logging.lastResort.setFormatter(_Formatter(text_line))
+
+
 def report_left_out(now: float) -> None:
     """Log how many lines were left out, once their minute is over. Call it now and then.
 

@@ -27,7 +27,7 @@ from stockworker.pki.inspection import inspect
 from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, CertificateState
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.exits import Exit, UsageError
-from stockworker.terminal.output import note, print_json
+from stockworker.terminal.output import note, print_json, print_line, print_lines
 from stockworker.terminal.tables import table, terminal_width
 from stockworker.trusted_files import read_trusted
 
@@ -323,7 +323,7 @@ def _revoke(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print_json(_fields(record, CertificateState.REVOKED))
         else:
-            print(f"revoked {record.kind} {record.name} {record.serial}")
+            print_line(f"revoked {record.kind} {record.name} {record.serial}")
     _print_advice(arguments, after_revocation(revoked, authority.crl_file))
     return Exit.OK
 
@@ -345,8 +345,7 @@ def _list(arguments: argparse.Namespace) -> int:
     else:
         rows = [_row("authority", own_certificate.name, own_certificate.valid_until, now, own_state)]
         rows += [_row(each.kind, each.name, each.until, now, state, each.serial) for each, state in found]
-        for line in table(("KIND", "NAME", "EXPIRES", "DAYS", "STATE", "SERIAL"), rows, terminal_width()):
-            print(line)
+        print_lines(table(("KIND", "NAME", "EXPIRES", "DAYS", "STATE", "SERIAL"), rows, terminal_width()))
     return Exit.FAILED if _NEEDS_RENEWAL & {own_state, *(state for _, state in found)} else Exit.OK
 
 
@@ -378,7 +377,7 @@ def _print_made(arguments: argparse.Namespace, fields: dict[str, Any], advice: t
     else:
         for name in ("authority", "crl", "request", "certificate", "key"):
             if name in fields:
-                print(fields[name])
+                print_line(fields[name])
     _print_advice(arguments, advice)
 
 

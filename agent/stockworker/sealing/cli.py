@@ -18,7 +18,7 @@ from stockworker.sealing.keyring import Entry, Holder, Keyring
 from stockworker.terminal.arguments import from_now, identifier
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit, UsageError
-from stockworker.terminal.output import note, print_json
+from stockworker.terminal.output import note, print_json, print_line, print_lines
 from stockworker.terminal.tables import short_duration, table, terminal_width
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ def _generate(arguments: argparse.Namespace) -> int:
     made = create(file, clock.utc_now(), identity=holder is not Holder.GROUP)
     entry = replace(_entries(holder, name, made, arguments.types)[0], groups=arguments.groups)
     keyring.write(ring, f"{_with_newline(text)}{keyring.show(entry)}\n")
-    print(keyring.show(entry))
+    print_line(keyring.show(entry))
     note(f"private keys are in {file}; the line was added to {ring}. Copy the keyring to all machines")
     return Exit.OK
 
@@ -164,7 +164,7 @@ def _rotate(arguments: argparse.Namespace) -> int:
     entry = replace(newest, groups=known[-1].groups, not_before=begins)
     text = keyring.expire(text, holder, name, begins + arguments.overlap)
     keyring.write(ring, f"{_with_newline(text)}{keyring.show(entry)}\n")
-    print(keyring.show(entry))
+    print_line(keyring.show(entry))
     note(
         f"copy {file} to all machines that have it, and reload the workers. Then copy {ring} to all machines, and reload again"
     )
@@ -185,7 +185,7 @@ def _export(arguments: argparse.Namespace) -> int:
     if holder is Holder.GROUP and types is None:
         raise UsageError(f"{ring} has no job types for group {name}; name them with --types")
     for entry in _entries(holder, name, load_keys(_file(arguments)), types):
-        print(keyring.show(replace(entry, groups=groups)))
+        print_line(keyring.show(replace(entry, groups=groups)))
     return Exit.OK
 
 
@@ -210,7 +210,7 @@ def _list(arguments: argparse.Namespace) -> int:
         for row in found:
             print_json(present(row.fields()))
         return Exit.OK
-    print("\n".join(table(HEADER, [row.cells() for row in found], terminal_width())))
+    print_lines(table(HEADER, [row.cells() for row in found], terminal_width()))
     return Exit.OK
 
 

@@ -1,26 +1,58 @@
-"""Output of commands: messages to standard error, JSON to standard output."""
+"""What commands print: the only place that writes to the terminal. Lines to standard output, messages to standard error."""
+
+# A terminal obeys what is printed on it, and remote text may be anything. So everything that is printed goes through
+# `printable`, the line as a whole: no field, file name or error text can be forgotten. JSON is ASCII, where every such
+# character is escaped already. A result or a generated file keeps each byte where no terminal reads it.
 
 import json
 import sys
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, Final
 
-from stockworker.logs.lines import escaped
+from stockworker.logs.lines import printable
 
-
-def complain(text: str) -> None:
-    """Print an error message, with a prefix before each line."""
-    for line in text.splitlines():
-        print(f"stockworker: error: {escaped(line)}", file=sys.stderr)
+_ERASE_LINE: Final = "\r\x1b[K"
+_HOME_AND_CLEAR: Final = "\x1b[H\x1b[2J"
 
 
-def note(text: str) -> None:
-    """Print a message that is not an error."""
-    print(f"stockworker: {escaped(text)}", file=sys.stderr)
+def print_line(text: object) -> None:
+    """Print a line."""
+    print(printable(str(text)), flush=True)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Print lines."""
+    print("".join(f"{printable(line)}\n" for line in lines), end="", flush=True)
+
+
+def print_screen(lines: Iterable[str]) -> None:
+    """Print lines; on a terminal, in place of all that it shows."""
+    if sys.stdout.isatty():
+        print(_HOME_AND_CLEAR, end="")
+    print_lines(lines)
+
+
+def print_document(text: str) -> None:
+    """Print a result or the content of a file: unchanged, but for a terminal."""
+    if sys.stdout.isatty():
+        text = "\n".join(map(printable, text.split("\n")))
+    print(text, end="" if text.endswith("\n") else "\n", flush=True)
 
 
 def print_json(fields: Any) -> None:
     """Print one JSON value on a line; ASCII only, so that it does not depend on the terminal or the locale."""
     print(json.dumps(fields), flush=True)
+
+
+def complain(text: str) -> None:
+    """Print an error message, with a prefix before each line."""
+    for line in text.splitlines():
+        print(f"stockworker: error: {printable(line)}", file=sys.stderr)
+
+
+def note(text: str) -> None:
+    """Print a message that is not an error."""
+    print(f"stockworker: {printable(text)}", file=sys.stderr)
 
 
 class StatusLine:
@@ -32,9 +64,9 @@ class StatusLine:
     def show(self, text: str) -> None:
         """Replace the line by `text`."""
         if self._shown:
-            print(f"\r\x1b[K{escaped(text)}", end="", file=sys.stderr, flush=True)
+            print(f"{_ERASE_LINE}{printable(text)}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
         """Erase the line. Call it before anything else is printed."""
         if self._shown:
-            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            print(_ERASE_LINE, end="", file=sys.stderr, flush=True)
