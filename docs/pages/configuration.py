@@ -108,8 +108,8 @@ def _chapters(of: type = Config, prefix: str = "") -> Iterator[_Chapter]:
         match key.kind:
             case Section(of=inner):
                 chapter = _Chapter(f"{prefix}{name}", inner, key.meaning)
-            case Each(of=inner):
-                chapter = _Chapter(f"{prefix}{name}.<type>", inner, key.meaning)
+            case Each(of=inner, shown=shown):
+                chapter = _Chapter(f"{prefix}{name}.{shown}", inner, key.meaning)
             case _:
                 continue
         yield chapter

@@ -7,10 +7,11 @@ from typing import Any, Final
 from stockworker.adapters.sqlite import MEMORY
 from stockworker.dispatcher.effects import Effect, Event, Save, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
-from stockworker.dispatcher.policy import Policy
+from stockworker.dispatcher.policy import Allowance, Policy
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.protocol import codec, topics
+from stockworker.protocol.body import MOST_WAITING
 from stockworker.protocol.ids import make_token
 from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
@@ -197,7 +198,14 @@ class Dispatcher(Process):
         hold(Law.HOLDERS_AGREE, sorted(by_worker) == sorted(leased), by_worker, leased)
         calm_s = self.calm.lasts_s(self.name)
         self._check_forgotten(min(calm_s, self.world.now - self._facts.clock_set_at))
+        for worker in self.machine.roster.workers.values():
+            slots, most = worker.slots, self.policy.workers.get("*", Allowance()).slots
+            allowed = slots <= most and worker.window <= slots + MOST_WAITING
+            hold(Law.ALLOWANCE_KEPT, allowed, worker, "may have", most)
         for job_id in leased:
+            ran_s, timeout_s = ledger.leases[job_id].ran_s, ledger.jobs[job_id].spec.timeout_s
+            longest_s = timeout_s + self.policy.timeout_grace_s + self.policy.lease_s
+            hold(Law.OVERRUN_ENDED, ran_s <= longest_s, job_id, "ran:", ran_s, "of", longest_s)
             token = ledger.leases[job_id].attempt.token
             silent_s = min(calm_s, self.world.now - self._facts.renewed.get(token, 0.0))
             hold(Law.DEAD_WORK_RECOVERED, silent_s <= self.policy.lease_s + _RECOVERY_S, job_id, "silent:", silent_s)

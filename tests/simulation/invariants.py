@@ -38,6 +38,8 @@ class Law(Enum):
     TOKEN_IS_NEW = "each new lease has a new token"  # noqa: S105 (a text about tokens)
     ATTEMPT_ENDS_ONCE = "the outcome of an attempt does not change, except for a lost one whose worker returns"
     CREDIT_KEPT = "no worker has more leases than its window and the jobs in advance"
+    ALLOWANCE_KEPT = "no worker has more slots, or more leases, than it may claim"
+    OVERRUN_ENDED = "no worker runs a job, as it claims, for longer than its time-out, the grace and a lease"
     CAPABLE_WORKER = "a worker gets only jobs of types and with tags that it announced"
     HOLDS_KEPT = "no job of a paused type is assigned, and none to a drained worker"
     HOLD_HEEDED = "a pause or drain, or its end, is on disk after the turn of the request"

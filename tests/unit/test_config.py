@@ -539,7 +539,7 @@ def test_every_default_is_one_that_may_be_written(write: Write) -> None:
     section, copied = "", []
     for line in reference.splitlines():
         if heading := re.fullmatch(r"## `(.+)`", line):
-            section = heading[1].replace("<type>", "any")
+            section = re.sub(r"<\w+>", "any", heading[1])
         elif (row := re.match(r"\| `(\w+)` \| .* \| `([^`<]+)` \| ", line)) is not None:
             copied.append((*section.split("."), row[1], row[2]))
     assert len(copied) > 20

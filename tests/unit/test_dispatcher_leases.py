@@ -23,7 +23,7 @@ def leased(job_id: JobId, worker_id: WorkerId) -> JobRecord:
 def test_a_new_lease_has_a_deadline_and_no_claim() -> None:
     table = LeaseTable()
     lease = table.grant(leased(A, W1), MIDDAY, VALID_S)
-    assert lease == Lease(Attempt(A, 1, W1, Token("t"), MIDDAY), MIDDAY + VALID_S, MIDDAY, None)
+    assert lease == Lease(Attempt(A, 1, W1, Token("t"), MIDDAY), MIDDAY + VALID_S, MIDDAY, None, claimed=MIDDAY)
     assert table[A] is lease
     assert list(table) == [lease]
 

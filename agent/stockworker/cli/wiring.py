@@ -16,7 +16,7 @@ from stockworker.adapters.systemd import watchdog_s
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler, load
 from stockworker.config.schema import DispatcherConfig, TypePolicy
-from stockworker.dispatcher.policy import JobDefaults, JobLimits, LiveLimits, Policy, Prefetch
+from stockworker.dispatcher.policy import Allowance, JobDefaults, JobLimits, LiveLimits, Policy, Prefetch
 from stockworker.dispatcher.service import DispatcherSettings
 from stockworker.errors import ConfigError
 from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY
@@ -203,6 +203,7 @@ def policy(config: Config) -> Policy:
     return Policy(
         lease_s=dispatcher.lease_s,
         max_wait_s=dispatcher.max_wait_s,
+        timeout_grace_s=dispatcher.timeout_grace_s,
         worker_timeout_s=dispatcher.worker_timeout_s,
         keep_ended_s=dispatcher.keep_ended_s,
         accept_shared_jobs=dispatcher.accept_shared_jobs,
@@ -223,6 +224,14 @@ def policy(config: Config) -> Policy:
                 job_type: each.live_jobs for job_type, each in dispatcher.types.items() if each.live_jobs is not None
             },
         ),
+        workers={
+            name: Allowance(
+                types=None if each.types is None else frozenset(each.types),
+                tags=None if each.tags is None else frozenset(each.tags),
+                slots=each.slots,
+            )
+            for name, each in dispatcher.workers.items()
+        },
         prefetch={
             job_type: Prefetch(each.prefetch, each.prefetch_validity_s)
             for job_type, each in dispatcher.types.items()

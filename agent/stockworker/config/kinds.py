@@ -222,6 +222,7 @@ TIME = ValueKind(_parse_time, "a date or a time in UTC, such as 2026-05-01", sho
 SIZE = ValueKind(_parse_size, "a size, 1M or more")
 ID = pattern(ID_GRAMMAR, "an ID (1 to 64 of A-Z a-z 0-9 . _ -)")
 JOB_ID = pattern(JOB_ID_GRAMMAR, "a job ID: ID, OWNER:ID or :ID (each part 1 to 64 of A-Z a-z 0-9 . _ -)")
+ID_PATTERN = pattern(r"[A-Za-z0-9._*-]{1,64}", "an ID in which `*` is any text, such as edge-*")
 HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")
 FUNCTION = pattern(r"[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}", "module:function")
 LOCATION = pattern(
@@ -241,10 +242,11 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Each:
-    """A section for each name; the user chooses the names."""
+    """A section for each name; the user chooses the names. `shown` is what the reference has in place of a name."""
 
     name: ValueKind
     of: type
+    shown: str = "<type>"
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from stockworker.config.kinds import (
     FUNCTION,
     HOST,
     ID,
+    ID_PATTERN,
     LOCATION,
     PATH,
     SECRET_FILE,
@@ -383,6 +384,17 @@ class TypePolicy:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AllowanceConfig:
+    types: tuple[JobType, ...] | None = _key(
+        None, ListOf(ID, "[price_update]"), "Job types that these workers may get.", shown="all types"
+    )
+    tags: tuple[Tag, ...] | None = _key(
+        None, ListOf(ID, "[ssd, eu]"), "Tags that these workers may have.", shown="all tags"
+    )
+    slots: int = _key(64, integer(1, 1000), "Most jobs that one of these workers may run at the same time.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class DispatcherConfig:
     id: ClientId = _key(DEFAULT_DISPATCHER, ID, "ID of the dispatcher at the broker.")
     store: Path = _key(
@@ -395,6 +407,12 @@ class DispatcherConfig:
     )
     max_wait_s: float = _key(
         900.0, duration(1, 30 * DAY_S), "Longest time that a job waits behind jobs of higher priority."
+    )
+    timeout_grace_s: float = _key(
+        300.0,
+        duration(1, DAY_S),
+        "How much longer than its `timeout` a worker may report a job as running. Then the dispatcher ends the attempt. "
+        "Must be longer than the `stop_grace` of all workers.",
     )
     worker_timeout_s: float = _key(90.0, duration(2, DAY_S), "A worker that was silent this long gets no new jobs.")
     keep_ended_s: float = _key(
@@ -430,6 +448,15 @@ class DispatcherConfig:
         LiveLimitsConfig(),
         Section(LiveLimitsConfig),
         "How many live jobs the dispatcher keeps: those that wait or run. It rejects jobs beyond that (docs/limits.md).",
+    )
+    workers: Mapping[str, AllowanceConfig] = field(
+        default_factory=dict,
+        metadata=_described(
+            Each(ID_PATTERN, AllowanceConfig, "<workers>"),
+            "What workers may claim, by their IDs. In a name, `*` is any text; quote a name that begins with it. Of several "
+            "names that match, the one with the most other characters is valid. Workers without a match may have any types "
+            "and tags, and 64 slots.",
+        ),
     )
     types: Mapping[JobType, TypePolicy] = field(
         default_factory=dict,

@@ -49,6 +49,8 @@ class Worker:
         disk_pressure: it wants no leases because it lacks disk space; it does not drain.
         seen: when its last message arrived, on the steady clock.
         certificate_days: in how many days its certificate expires, by its last heartbeat; None without one.
+        asked: when its last request arrived, on the steady clock.
+        stalled_s: for how long it has had waiting leases without any progress.
         served: number of the turn in which it got its newest job: the lowest is next.
     """
 
@@ -65,6 +67,8 @@ class Worker:
     former: tuple[str, ...] = ()
     refused: dict[JobType, float] = field(default_factory=dict)
     certificate_days: int | None = None
+    asked: float = 0.0
+    stalled_s: float = 0.0
     served: int = 0
 
     def wants_jobs(self, leases: int) -> bool:

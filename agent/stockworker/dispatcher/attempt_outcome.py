@@ -61,12 +61,26 @@ class AttemptOutcomes:
             return self._ledger.move(job, Trigger.SUCCEEDED, result=report.result or "null", **ended)
         return self._failed(job, report, now)
 
-    def _failed(self, job: JobRecord, report: AttemptReport, now: Now) -> JobRecord:
+    def overrun(self, job: JobRecord, ran_s: float, now: Now) -> JobRecord:
+        """End an attempt whose worker claims to run it after its time-out. No report of it is accepted any more."""
+        if job.token is None:
+            raise AssertionError(f"{job.spec.job_id} runs without a lease")
+        error = (
+            f"worker {job.worker} did not end it after its time-out of {job.spec.timeout_s:g} s: it claimed to run it for "
+            f"{ran_s:.0f} s"
+        )
+        report = AttemptReport(job.token, Outcome.TIMED_OUT, None, error, ran_s=ran_s, job_id=job.spec.job_id)
+        self._counters["attempts_overrun"] += 1
+        self._ledger.close(job.spec.job_id, report.outcome, now.wall, report.ran_s, report.error)
+        return self._failed(job, report, now, token=None)
+
+    def _failed(self, job: JobRecord, report: AttemptReport, now: Now, **changes: Any) -> JobRecord:
         crashed = report.outcome is Outcome.CRASHED
         failures, crashes = job.failures + 1, job.crashes + crashed
+        changes |= {"failures": failures, "crashes": crashes}
         text = report.error or str(report.outcome)
         if job.cancel_requested:
-            return self._end(job, Trigger.CANCELLED, now, text, failures=failures, crashes=crashes)
+            return self._end(job, Trigger.CANCELLED, now, text, **changes)
         given_up = None
         if report.permanent:
             given_up = text
@@ -75,11 +89,9 @@ class AttemptOutcomes:
         elif failures >= job.spec.retry.max_attempts:
             given_up = f"{text} (attempt {failures} of {job.spec.retry.max_attempts})"
         if given_up is not None:
-            return self._end(job, Trigger.GAVE_UP, now, given_up, failures=failures, crashes=crashes)
+            return self._end(job, Trigger.GAVE_UP, now, given_up, **changes)
         delay_s = job.spec.retry.delay_s(failures, self._entropy)
-        return self._ledger.move(
-            job, Trigger.BACKED_OFF, failures=failures, crashes=crashes, reason=text, ready_at=now.steady + delay_s
-        )
+        return self._ledger.move(job, Trigger.BACKED_OFF, reason=text, ready_at=now.steady + delay_s, **changes)
 
     def lose(self, job: JobRecord, now: Now) -> JobRecord:
         """Apply the loss of a lease. `stockworker.dispatcher.leases` explains when the job is blamed."""

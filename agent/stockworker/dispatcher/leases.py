@@ -37,6 +37,16 @@
 # been started. Which losses are blamed is not stored: after a restart of the dispatcher the blame stays. A job that has
 # used up its crash budget (`JobSpec.max_crashes`) fails when the lease is lost, and cannot be reclaimed.
 #
+# Time-outs. Its worker ends a job after its time-out. A worker that does not, and renews for ever, would keep the job for
+# ever. So the dispatcher adds up for how long a worker has claimed that it runs a job, or has finished it. After the
+# time-out and a grace (`timeout_grace_s`) the attempt has timed out, and the lease ends. Renewals do not change that.
+# Time when nothing was received does not count: only the time between two claims does, and of that at most `lease_s`.
+# A worker that is cut off for days, and then reports, is therefore not too late.
+#
+# A lease that waits on its worker has no such time: it waits until the jobs before it have ended. So the dispatcher adds
+# up for how long a worker has had waiting leases and made no progress: it has started no job, and reported none. After
+# the longest time-out of the jobs that it runs, and the grace, its waiting leases are released.
+#
 # Deadlines hold only while renewals can arrive. While the link to the broker is down no lease is lost, and when the
 # link is back, or after the dispatcher itself was suspended, every worker gets a full lease time to renew.
 #
@@ -48,6 +58,7 @@ from dataclasses import dataclass
 
 from stockworker.protocol.ids import JobId, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
+from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import LeaseStatus
 
 
@@ -60,12 +71,29 @@ class Lease:
         deadline: when the lease is lost, unless it is renewed before.
         offered: when it was last sent to the worker.
         status: what the worker claimed last; None before its first claim.
+        claimed: when that was, or when the lease was granted.
+        started: whether the worker has claimed to run the job, or to have finished it.
+        ran_s: for how long it has claimed that.
     """
 
     attempt: Attempt
     deadline: float
     offered: float
     status: LeaseStatus | None = None
+    claimed: float = 0.0
+    started: bool = False
+    ran_s: float = 0.0
+
+    def claim(self, status: LeaseStatus, steady: float, lease_s: float) -> bool:
+        """Note a claim of the worker; return whether the job was started since the last one.
+
+        The time between two claims counts as run time, but at most `lease_s` of it: the worker may have been cut off.
+        """
+        if self.started:
+            self.ran_s += min(lease_s, steady - self.claimed)
+        starts = not self.started and status is not LeaseStatus.WAITING
+        self.status, self.claimed, self.started = status, steady, self.started or starts
+        return starts
 
 
 class LeaseTable:
@@ -97,7 +125,8 @@ class LeaseTable:
         if job.worker is None or job.token is None or job.assigned_at is None:
             raise AssertionError(f"{job.spec.job_id} is {job.state} without a lease")
         attempt = Attempt(job.spec.job_id, job.attempt, job.worker, job.token, job.assigned_at)
-        lease = Lease(attempt, deadline=steady + valid_s, offered=steady)
+        started = job.state is State.RUNNING
+        lease = Lease(attempt, deadline=steady + valid_s, offered=steady, claimed=steady, started=started)
         self._by_job[job.spec.job_id] = lease
         self._by_worker.setdefault(job.worker, {})[job.spec.job_id] = lease
         return lease

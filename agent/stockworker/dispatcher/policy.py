@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from stockworker.protocol.ids import JobType
+from stockworker.protocol.ids import JobType, Tag
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,21 @@ class LiveLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """What a worker may claim; None is anything.
+
+    Attributes:
+        types: job types that it may get.
+        tags: tags that it may have.
+        slots: how many jobs it may run at the same time.
+    """
+
+    types: frozenset[JobType] | None = None
+    tags: frozenset[Tag] | None = None
+    slots: int = 64
+
+
+@dataclass(frozen=True, slots=True)
 class Prefetch:
     """Jobs of a type that workers get ahead, to run them while they are cut off.
 
@@ -78,6 +93,8 @@ class Policy:
         defaults: see `JobDefaults`.
         job_limits: see `JobLimits`; for all types but those in `job_limits_of_type`.
         limits: see `LiveLimits`.
+        timeout_grace_s: how much longer than its time-out a worker may claim to run a job.
+        workers: what workers may claim, by patterns of their IDs; see `stockworker.dispatcher.allowances`.
         prefetch: the job types of which workers get jobs ahead.
     """
 
@@ -93,4 +110,6 @@ class Policy:
     job_limits: JobLimits = JobLimits()
     job_limits_of_type: Mapping[JobType, JobLimits] = field(default_factory=dict)
     limits: LiveLimits = field(default_factory=LiveLimits)
+    timeout_grace_s: float = 300.0
+    workers: Mapping[str, Allowance] = field(default_factory=dict)
     prefetch: Mapping[JobType, Prefetch] = field(default_factory=dict)

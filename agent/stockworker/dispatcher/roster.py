@@ -31,6 +31,7 @@ from collections import Counter
 from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
+from stockworker.dispatcher.allowances import Allowances
 from stockworker.dispatcher.assignment import Worker, share_out
 from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
 from stockworker.dispatcher.effects import Unreached
@@ -39,6 +40,7 @@ from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.outbox import Outbox, about
 from stockworker.dispatcher.policy import Policy
 from stockworker.logs.events import (
+    AttemptOverrun,
     JobRetried,
     LeaseExpired,
     LeaseReclaimed,
@@ -49,6 +51,7 @@ from stockworker.logs.events import (
     WorkerLeft,
     WorkerLost,
     WorkerSeen,
+    WorkerStalled,
 )
 from stockworker.protocol.ids import ClientId, Entropy, JobId, JobType, Token, WorkerId, make_token, owner_of
 from stockworker.protocol.job import JobRecord, Outcome
@@ -106,6 +109,7 @@ class Roster:
         self._outcomes = AttemptOutcomes(ledger, entropy, counters)
         self._counters = counters
         self._outbox = outbox
+        self._allowances = Allowances(policy.workers, outbox)
         self._unserved: dict[JobType, None] = {}
         self._receives_since = 0.0
         self.workers: dict[WorkerId, Worker] = {}
@@ -127,6 +131,7 @@ class Roster:
         if worker is not None and self._is_old(worker, message, now):
             self._counters["requests_old"] += 1
             return
+        message = self._allowances.limit(message, now)
         restarted = worker is not None and worker.incarnation != message.incarnation
         if worker is None or restarted:
             worker = self._enlist(message, now)
@@ -141,6 +146,7 @@ class Roster:
             self._claimed(worker, claim, now)
         claimed = {claim.token for claim in message.leases}
         self._unclaimed(worker, claimed, restarted=restarted, now=now)
+        self._release_stalled(worker, now)
 
     def _is_old(self, worker: Worker, message: Request, now: Now) -> bool:
         """Whether a request is counted as one of an earlier start of the worker: the table at the head."""
@@ -166,6 +172,8 @@ class Roster:
             version=message.version,
             seen=now.steady,
             former=tuple(each for each in incarnations if each != message.incarnation)[-_FORMER_INCARNATIONS:],
+            asked=now.steady if old is None else old.asked,
+            stalled_s=0.0 if old is None else old.stalled_s,
             served=max((each.served for each in self.workers.values()), default=0),
         )
         self.workers[worker.worker_id] = worker
@@ -185,9 +193,13 @@ class Roster:
             return
         lease = self._ledger.leases[claim.job_id]
         lease.deadline = now.steady + self._validity_s(job)
-        lease.status = claim.status
+        if lease.claim(claim.status, now.steady, self._policy.lease_s):
+            worker.stalled_s = 0.0
         if job.state is State.ASSIGNED and claim.status is not LeaseStatus.WAITING:
-            self._ledger.move(job, Trigger.STARTED)
+            job = self._ledger.move(job, Trigger.STARTED)
+        if lease.ran_s > job.spec.timeout_s + self._policy.timeout_grace_s + self._policy.lease_s:
+            self._end_overrun(worker, job, lease.ran_s, now)
+            return
         if job.cancel_requested:
             self.order_cancel(claim.job_id, now)
         self._outbox.renewed(worker.worker_id)
@@ -213,6 +225,42 @@ class Roster:
         if again:
             self._counters["leases_reoffered"] += len(again)
             self._outbox.offer(worker.worker_id, again)
+
+    def _end_overrun(self, worker: Worker, job: JobRecord, ran_s: float, now: Now) -> None:
+        """End an attempt that its worker does not end, and withdraw the lease. For a while, others get such jobs."""
+        self._outbox.log(AttemptOverrun(**about(job), timeout_s=job.spec.timeout_s, ran_s=round(ran_s)))
+        token = self._ledger.leases[job.spec.job_id].attempt.token
+        self._outbox.stale(worker.worker_id, token)
+        self._outbox.send(Control(worker.worker_id, ControlAction.CANCEL, token))
+        self._avoid(worker, job, now)
+        job = self._outcomes.overrun(job, ran_s, now)
+        self._alarms.arm(job, now)
+        self._outbox.log_outcome(job, Outcome.TIMED_OUT, now)
+
+    def _release_stalled(self, worker: Worker, now: Now) -> None:
+        """Release the leases that wait on a worker which makes no progress: see `stockworker.dispatcher.leases`."""
+        since_s, worker.asked = now.steady - worker.asked, now.steady
+        leases = self._ledger.leases.of_worker(worker.worker_id)
+        waiting = [lease for lease in leases if lease.status is LeaseStatus.WAITING and not lease.started]
+        if not waiting:
+            worker.stalled_s = 0.0
+            return
+        worker.stalled_s += min(since_s, self._policy.lease_s)
+        timeouts = [self._ledger.jobs[lease.attempt.job_id].spec.timeout_s for lease in leases if lease.started]
+        if worker.stalled_s <= max(timeouts, default=0.0) + self._policy.timeout_grace_s:
+            return
+        self._outbox.log(WorkerStalled(worker=worker.worker_id, leases=len(waiting), stalled_s=round(worker.stalled_s)))
+        worker.stalled_s = 0.0
+        for lease in waiting:
+            self._outbox.stale(worker.worker_id, lease.attempt.token)
+            job = self._ledger.jobs[lease.attempt.job_id]
+            self._avoid(worker, job, now)
+            self._release(job, f"worker {worker.worker_id} had it waiting, and made no progress", now)
+
+    def _avoid(self, worker: Worker, job: JobRecord, now: Now) -> None:
+        """Give the worker no jobs of this type for a while: it can't run them, or does not."""
+        worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
+        self.note_unserved(job.spec.type, owner_of(job.spec.job_id))
 
     # --- presence -----------------------------------------------------------------------------------------------------
 
@@ -342,11 +390,12 @@ class Roster:
     def _settle(self, job: JobRecord, report: AttemptReport, worker: Worker | None, now: Now) -> None:
         if job.state is State.QUEUED:
             job = self._reclaim(job, now)
+        if worker is not None:
+            worker.stalled_s = 0.0
         job = self._outcomes.report(job, report, now)
         self._alarms.arm(job, now)
         if worker is not None and report.outcome is Outcome.REFUSED:
-            worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
-            self.note_unserved(job.spec.type, owner_of(job.spec.job_id))
+            self._avoid(worker, job, now)
         if report.outcome is Outcome.LOST and job.state is State.QUEUED:
             self._outbox.log(JobRetried(**about(job), outcome=report.outcome, reason=job.reason, delay_s=0.0))
         self._outbox.log_outcome(job, report.outcome, now)

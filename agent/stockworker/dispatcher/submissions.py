@@ -127,7 +127,8 @@ class Submissions:
             asked, most = getattr(submission, option), getattr(limits, option)
             if asked is not None and asked > most:
                 name, unit = (option.removesuffix("_s"), " s") if option.endswith("_s") else (option, "")
-                return f"{name} is {asked:g}{unit}, and the dispatcher allows at most {most:g}{unit} ({where}.{name})"
+                bounds = f"{name} is {asked:.15g}{unit}, and the dispatcher allows at most {most:.15g}{unit}"
+                return f"{bounds} ({where}.{name})"
         return None
 
     def _spec(self, submission: Submission, job_id: JobId, now: Now) -> JobSpec:

@@ -340,6 +340,44 @@ class LeaseExpired(_AttemptOfJob):
 
 
 @_event(
+    LogLevel.WARNING,
+    work("worker"),
+    "a worker runs a job for too long",
+    "The worker still claims to run the job after its time-out and `dispatcher.timeout_grace`. The dispatcher has ended the "
+    "attempt as timed out, and has withdrawn the lease. Look at that worker: it does not end its jobs. Deny it if it is "
+    "not yours.",
+)
+class AttemptOverrun(_AttemptOfJob):
+    timeout_s: float
+    ran_s: int
+
+
+@_event(
+    LogLevel.WARNING,
+    peer("worker"),
+    "a worker has jobs and does not start them",
+    "The worker has waiting jobs, and has neither started nor reported any for longer than the jobs before them may run. "
+    "These jobs go to other workers. Look at that worker; deny it if it is not yours.",
+)
+class WorkerStalled(LogEvent):
+    worker: str
+    leases: int
+    stalled_s: int
+
+
+@_event(
+    LogLevel.WARNING,
+    peer("worker"),
+    "a worker claims more than it may",
+    "The worker announced types or tags that `dispatcher.workers` does not allow it, or more slots. It gets only what is "
+    "allowed. Change the configuration of the worker or of the dispatcher. Logged once an hour for each worker.",
+)
+class WorkerClaimsTooMuch(LogEvent):
+    worker: str
+    claims: str
+
+
+@_event(
     LogLevel.INFO,
     work("worker"),
     "a lost lease was reclaimed",

@@ -38,6 +38,9 @@ MAX_LIST: Final = 64
 MAX_LEASES: Final = 1000
 """Most leases of one worker: its requests name all of them, each in one message."""
 
+MOST_WAITING: Final = 256
+"""Most leases that a worker asks for beyond its slots."""
+
 BATCH_CONTENT_TYPE: Final = "application/vnd.stockworker.jobs+json"
 
 _BODY_ENVELOPE: Final = 1024

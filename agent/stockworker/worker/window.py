@@ -10,10 +10,9 @@
 
 from typing import Final
 
-from stockworker.protocol.body import MAX_LEASES
+from stockworker.protocol.body import MAX_LEASES, MOST_WAITING
 
 _HORIZON_S: Final = 0.02
-_MOST_EXTRA: Final = 256
 _WEIGHT: Final = 0.2
 """Weight of the newest attempt in the moving average: the slow first one, which starts a process, is soon forgotten."""
 
@@ -32,5 +31,5 @@ class LeaseWindow:
         """Leases to ask for. The extra ones are a power of two, so that the window does not change with every job."""
         if self._mean_s is None:
             return slots
-        extra = min(_MOST_EXTRA, int(slots * _HORIZON_S / max(self._mean_s, 1e-6)))
+        extra = min(MOST_WAITING, int(slots * _HORIZON_S / max(self._mean_s, 1e-6)))
         return max(slots, min(MAX_LEASES, slots + (1 << extra.bit_length() - 1 if extra else 0)))
