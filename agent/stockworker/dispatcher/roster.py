@@ -34,6 +34,7 @@ from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.allowances import Allowances
 from stockworker.dispatcher.assignment import Worker, share_out
 from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
+from stockworker.dispatcher.dealt import Dealt
 from stockworker.dispatcher.effects import Unreached
 from stockworker.dispatcher.leases import Lease
 from stockworker.dispatcher.ledger import Ledger
@@ -110,6 +111,7 @@ class Roster:
         self._counters = counters
         self._outbox = outbox
         self._allowances = Allowances(policy.workers, outbox)
+        self._dealt = Dealt()
         self._unserved: dict[JobType, None] = {}
         self._receives_since = 0.0
         self.workers: dict[WorkerId, Worker] = {}
@@ -425,6 +427,9 @@ class Roster:
             token = make_token(self._entropy)
             job = self._ledger.lease(self._ledger.jobs[job_id], worker.worker_id, token, now, self._policy.lease_s)
             offers.setdefault(worker.worker_id, []).append(job)
+            self._dealt.count(worker.worker_id, job.spec.type)
+        for event in self._dealt.remarkable(workers, now):
+            self._outbox.log(event)
         for worker_id, jobs in offers.items():
             self._outbox.offer(worker_id, jobs)
 

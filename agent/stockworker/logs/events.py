@@ -368,6 +368,21 @@ class WorkerStalled(LogEvent):
 @_event(
     LogLevel.WARNING,
     peer("worker"),
+    "a worker gets far more jobs than others",
+    "In a minute the worker got most jobs of a type, and for each slot over ten times as many as the other workers that got "
+    "some. It may be a fast machine. Or it reports results without any work: check some results, and deny the worker if they "
+    "are wrong. Logged once an hour for each worker.",
+)
+class WorkerTakesMost(LogEvent):
+    worker: str
+    type: str
+    jobs: int
+    others: int
+
+
+@_event(
+    LogLevel.WARNING,
+    peer("worker"),
     "a worker claims more than it may",
     "The worker announced types or tags that `dispatcher.workers` does not allow it, or more slots. It gets only what is "
     "allowed. Change the configuration of the worker or of the dispatcher. Logged once an hour for each worker.",
