@@ -14,6 +14,9 @@
 # A packet that this client can't handle stays unacknowledged, and comes again with the same session. So the next connection
 # discards the session (`_discard_session`).
 #
+# A message of QoS 0 has no window: the broker sends it as fast as this client reads. So the link counts what its owner has not
+# acknowledged yet, and drops messages of QoS 0 above `_UNHANDLED_BYTES_MAX`. They may get lost anyway.
+#
 # Order. A kept session may deliver messages before it has granted all subscriptions. They wait in `_early`, so that the
 # owner gets `LinkUp` before the first delivery. A delivery has the generation of its connection, because the
 # same packet ID may belong to another message on the next one.
@@ -35,7 +38,7 @@ from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, PacketTooLa
 from stockworker.adapters.stacks import stack_of_tasks
 from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.logs import log_event
-from stockworker.logs.events import ConnectionDead
+from stockworker.logs.events import ConnectionDead, MessagesDropped
 from stockworker.protocol.packet import Packet
 
 _log = logging.getLogger(__name__)
@@ -48,6 +51,9 @@ _HANG_UPS_MAX: Final = 20
 _SILENCE_MAX: Final = 1.75
 _CHECKS_PER_KEEPALIVE: Final = 8
 _DOUBLINGS_MAX: Final = 30
+_UNHANDLED_BYTES_MAX: Final = 64 * 1024 * 1024
+_OBJECTS_BYTES: Final = 1024
+"""About what the objects of a message take beside its body."""
 _RENEWED: Final = ConnectionEnd("reconnecting with the new certificate or password")
 
 
@@ -125,6 +131,8 @@ class Link:
         self._echo: Echo | None = None
         self._received_at = 0.0
         self._early: list[Delivery] = []
+        self._unhandled_bytes = 0
+        self._flooded = False
         self._unconfirmed = Unconfirmed()
         self._progress = asyncio.Event()
         self._reported_reason = ""
@@ -181,12 +189,15 @@ class Link:
             self._write(packet)
 
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
-        """Acknowledge these messages, so that the broker deletes them; ignore those of an earlier connection."""
-        if self._connection is None:
-            return
+        """Acknowledge these messages, so that the broker deletes them.
+
+        Pass each delivery once, whatever its quality of service and connection.
+        """
         for delivery in deliveries:
-            if delivery.packet_id and delivery.generation == self._generation:
+            self._unhandled_bytes -= _size(delivery.packet)
+            if self._connection is not None and delivery.packet_id and delivery.generation == self._generation:
                 self._connection.wire.acknowledge(delivery.packet_id)
+        self._flooded = self._flooded and self._unhandled_bytes > _UNHANDLED_BYTES_MAX // 2
 
     async def drain(self, timeout_s: float) -> bool:
         """Wait until the broker has confirmed all messages; False if it has not in time, or the link went down."""
@@ -367,12 +378,21 @@ class Link:
                 self._measured(self._echo.returned(packet.body, now, self._received_at))
             return
         self._received_at = now
+        if not packet.qos and self._unhandled_bytes > _UNHANDLED_BYTES_MAX:
+            self._drop(packet)
+            return
+        self._unhandled_bytes += _size(packet)
         delivery = Delivery(packet, packet_id, self._generation)
         if self._up:
             self._deliver(delivery)
         else:
             # A kept session starts to send before it has confirmed the subscriptions.
             self._early.append(delivery)
+
+    def _drop(self, packet: Packet) -> None:
+        if not self._flooded:
+            self._flooded = True
+            log_event(_log, MessagesDropped(topic=packet.topic))
 
     def _acknowledged(self, packet_id: int, reason_code: int) -> None:
         packet = self._unconfirmed.confirmed(packet_id, clock.monotonic())
@@ -389,6 +409,10 @@ class Link:
 
     def _named(self, reason: str) -> str:
         return f"broker {self._settings.host}:{self._settings.port}: {reason}"
+
+
+def _size(packet: Packet) -> int:
+    return len(packet.body) + _OBJECTS_BYTES
 
 
 class Takeovers:

@@ -80,6 +80,17 @@ class MessageRefused(LogEvent):
 @_event(
     LogLevel.WARNING,
     peer("topic"),
+    "dropped messages that arrived too fast",
+    "Messages without acknowledgement (QoS 0) arrive faster than this service handles them, and fill its memory. It drops "
+    "them until it has handled others. Logged once each time, with the topic of the first one, which names the sender.",
+)
+class MessagesDropped(LogEvent):
+    topic: str
+
+
+@_event(
+    LogLevel.WARNING,
+    peer("topic"),
     "the broker refused to publish a message",
     "Most often the ACL denies it. Compare the broker's ACL file with the shipped one, and check the name in this "
     "service's certificate.",
