@@ -86,7 +86,7 @@ def test_without_sealing_a_forged_result_is_accepted(fleet: Fleet, tmp_path: Pat
             await until(lambda: any(peer.received for peer in sniffing.values()), "the attacker sees the assignment")
             worker, evil = next((worker, peer) for worker, peer in sniffing.items() if peer.received)
             (lease,) = [lease for message in evil.messages() if isinstance(message, Assign) for lease in message.leases]
-            forged_result = AttemptReport(lease.token, Outcome.OK, '"forged"', job_id=job_id)
+            forged_result = AttemptReport(lease.token, Outcome.OK, '"forged"', job_id=lease.job_id)
             await evil.link.send([codec.encode(Report(WorkerId(worker), (forged_result,)))])
             result = await client.result(job_id, timeout_s=TIMEOUT_S)
         (tmp_path / "go").touch()

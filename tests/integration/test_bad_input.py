@@ -187,7 +187,7 @@ def test_jobs_without_a_worker_wait_and_are_listed(fleet: Fleet) -> None:
     asyncio.run(run())
 
 
-def test_a_repeated_submission_is_the_same_job(fleet: Fleet) -> None:
+def test_a_repeated_submission_is_the_same_job_and_another_one_is_rejected(fleet: Fleet) -> None:
     async def run() -> tuple[list[ReceiptStatus], Any]:
         job = submission(b'"first"', id="twice")
         statuses = []
@@ -200,7 +200,7 @@ def test_a_repeated_submission_is_the_same_job(fleet: Fleet) -> None:
         async with fleet.client() as client:
             return statuses, (await client.result(":twice"))["payload"]
 
-    assert asyncio.run(run()) == ([ReceiptStatus.STORED, ReceiptStatus.DUPLICATE, ReceiptStatus.DUPLICATE], "first")
+    assert asyncio.run(run()) == ([ReceiptStatus.STORED, ReceiptStatus.DUPLICATE, ReceiptStatus.REJECTED], "first")
 
 
 @pytest.mark.parametrize("topic", ["jobs", "jobs/nonsense", "jobs/queue/high", "jobs/queue/high/a/b", "else/where"])
