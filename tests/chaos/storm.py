@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.client import Client, make_submission
-from stockworker.protocol.messages import ReceiptStatus
+from stockworker.protocol.messages import ReceiptStatus, Submission
 from stockworker.terminal.exits import Exit
 from tests.chaos.faults import LEASE_S, Chaos, Fault, make_plan
 from tests.chaos.findings import Findings
@@ -40,6 +40,11 @@ _SUBMITTED_BY_COMMAND: Final = 20
 """One of this number of jobs is submitted by a command that is killed and repeated until it succeeds."""
 
 _PROGRESS_EVERY_S: Final = 10.0
+
+_DISK_FULL: Final = "the disk of its job store is nearly full"
+"""In the reason of a job that is rejected for a while only, and must be submitted again."""
+
+_AGAIN_AFTER_S: Final = 0.5
 
 
 def make_work(jobs: int, random: Random) -> Iterator[dict[str, Any]]:
@@ -140,8 +145,7 @@ class _Storm:
             submissions = [
                 make_submission(job["type"], job["payload"], id=job["id"], priority=job["priority"]) for job in batch
             ]
-            for entry in await client.submit_many(submissions):
-                receipts[str(entry.job_id)] = entry.status
+            receipts |= await _until_stored(client, submissions)
             waterline = len(receipts) - _MOST_AHEAD
             await until(lambda waterline=waterline: self._ledger.executions >= waterline, "work goes on", _PATIENCE_S)  # type: ignore[misc] # bound now
 
@@ -156,6 +160,20 @@ class _Storm:
             )
 
 
+async def _until_stored(client: Client, submissions: Sequence[Submission]) -> dict[str, ReceiptStatus]:
+    """Submit jobs, and submit those again that are rejected because the disk is full; return the receipts."""
+    receipts: dict[str, ReceiptStatus] = {}
+    deadline = clock.monotonic() + _PATIENCE_S
+    while True:
+        entries = await client.submit_many(submissions)
+        receipts |= {str(entry.job_id): entry.status for entry in entries}
+        again = {entry.job_id for entry in entries if _DISK_FULL in (entry.reason or "")}
+        submissions = [job for job in submissions if job.job_id in again]
+        if not submissions or clock.monotonic() > deadline:
+            return receipts
+        await asyncio.sleep(_AGAIN_AFTER_S)
+
+
 def _run_to_its_end(submitter: Service) -> dict[str, ReceiptStatus]:
     """Run the command until it has a receipt for each job, as a user would; return the receipts."""
     deadline = clock.monotonic() + _PATIENCE_S
@@ -167,7 +185,8 @@ def _run_to_its_end(submitter: Service) -> dict[str, ReceiptStatus]:
         if status == Exit.OK:
             receipts = [json.loads(line) for line in output.splitlines() if line.startswith("{")]
             return {receipt["id"]: ReceiptStatus(receipt["status"]) for receipt in receipts}
-        if status != Exit.UNAVAILABLE or clock.monotonic() > deadline:
+        transient = status == Exit.UNAVAILABLE or (status == Exit.FAILED and _DISK_FULL in output)
+        if not transient or clock.monotonic() > deadline:
             raise ServiceFailed(f"{submitter.name} ended with {status}:\n{output}")
 
 
