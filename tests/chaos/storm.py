@@ -73,7 +73,7 @@ def storm(folder: Path, seed: int, jobs: int, faults: int) -> Findings:
         folder / "fleet",
         workers=WORKERS,
         settings=settings,
-        clients=("client", "submitter"),
+        clients=("client",),
         proxied=True,
         keepalive_s=_KEEPALIVE_S,
     )
@@ -84,7 +84,7 @@ def storm(folder: Path, seed: int, jobs: int, faults: int) -> Findings:
         work = list(make_work(jobs, random))
         batch = folder / "batch.jsonl"
         batch.write_text("".join(json.dumps(job) + "\n" for job in work[::_SUBMITTED_BY_COMMAND]))
-        submitter = fleet.command("submitter", "submit", "--batch", str(batch), "--json")
+        submitter = fleet.command("client", "submit", "--batch", str(batch), "--json")
         exits.callback(submitter.kill)
         lanes = {
             part: Chaos(fleet, part, random.getrandbits(32), volume=volumes.get(part))
