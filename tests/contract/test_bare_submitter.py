@@ -40,6 +40,15 @@ def test_a_bare_publish_is_a_job(tmp_path: Path) -> None:
     assert message == Submit((Submission(None, TYPE, Priority.NORMAL, PAYLOAD),), None)
 
 
+def test_a_publish_below_the_own_id_is_a_job_of_the_client(tmp_path: Path) -> None:
+    """The command of docs/protocol.md; the answer goes to the client, whatever the message asks for."""
+    options = ["-t", f"jobs/queue/normal/{TYPE}/alice", "-m", PAYLOAD, "-D", "publish", "user-property", "id", "aapl-1"]
+    with Broker(tmp_path, acl(clients=["alice"])) as broker:
+        message = asyncio.run(submitted(broker, options))
+    job = Submission(JobId("aapl-1"), TYPE, Priority.NORMAL, PAYLOAD)
+    assert message == Submit((job,), Reply(ClientId("alice")), ClientId("alice"))
+
+
 def test_properties_carry_the_options(tmp_path: Path) -> None:
     options = ["-t", f"jobs/queue/high/{TYPE}", "-m", PAYLOAD]
     for name, value in (("id", "aapl-1"), ("timeout", "90"), ("tags", "eu,ssd")):

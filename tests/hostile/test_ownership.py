@@ -81,7 +81,7 @@ def answers_to(evil: Peer) -> list[Receipt | Answer | Stats]:
 
 @attack(EVIL_CLIENT)
 def take_jobs_of_others(fleet: Fleet) -> None:
-    as_evil(fleet, TRIES * taking_jobs(owned(REPORT), owned("other")))
+    as_evil(fleet, TRIES * taking_jobs(owned(REPORT), owned("other")), answers=0)
 
 
 @attack(EVIL_CLIENT)

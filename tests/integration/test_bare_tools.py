@@ -17,7 +17,7 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         "worker": {"heartbeat_interval": 1, "poll_interval": 0.5, "types": ["echo", "fail_for_good"]},
         "handlers": python_handlers("echo", "fail_for_good"),
     }
-    with Fleet(tmp_path_factory.mktemp("fleet"), settings=settings) as fleet:
+    with Fleet(tmp_path_factory.mktemp("fleet"), settings=settings, clients=("client", "other")) as fleet:
         yield fleet
 
 
@@ -35,6 +35,30 @@ def test_a_plain_publish_submits_a_job(fleet: Fleet) -> None:
     notice = body(line)
     assert (notice["type"], notice["state"], notice["attempt"]) == ("echo", "completed", 1)
     assert json.loads(str(notice["result"]))["payload"] == json.loads(PAYLOAD)
+
+
+def test_a_client_submits_asks_and_cancels_by_hand(fleet: Fleet) -> None:
+    """The commands of docs/protocol.md, on topics that end with the client's ID."""
+    moon = ("-D", "publish", "user-property", "tags", "on-the-moon")
+    client, other = (Watcher(fleet.broker, name, "jobs/#") for name in ("client", "other"))
+    with client as own, other:
+        publish(fleet.broker, "client", "jobs/queue/normal/echo/client", PAYLOAD, *_named("aapl-1"))
+        own.wait_for("jobs/receipt/client {", "jobs/completed/client:aapl-1/client {")
+        publish(fleet.broker, "client", "jobs/queue/normal/echo/client", PAYLOAD, *_named("aapl-2"), *moon)
+        publish(fleet.broker, "client", "jobs/query/client", '{"schema": 1, "ids": ["aapl-2"]}')
+        publish(fleet.broker, "client", "jobs/cancel/aapl-2/client", "now")
+        own.wait_for("jobs/failed/client:aapl-2/client {")
+        publish(fleet.broker, "client", "jobs/queue/normal/echo", PAYLOAD, *_named("aapl-3"))
+        other.wait_for("jobs/completed/aapl-3 {")
+    assert {line.split("/")[1] for line in other.lines} == {"completed"}
+    assert all(line.startswith("jobs/completed/aapl-3 ") for line in other.lines if "aapl-" in line)
+    answers = [body(line) for line in own.found("jobs/receipt/client")]
+    (view,) = [job for answer in answers for job in answer.get("jobs", ())]  # type: ignore[attr-defined] # a list
+    assert (view["id"], view["state"]) == ("client:aapl-2", "queued")
+
+
+def _named(job_id: str) -> tuple[str, ...]:
+    return "-D", "publish", "user-property", "id", job_id
 
 
 def test_watching_jobs_shows_every_transition(fleet: Fleet) -> None:

@@ -117,3 +117,10 @@ def test_a_built_in_handler_has_a_limit_of_memory(tmp_path: Path, configured: st
 
 def test_every_built_in_handler_has_a_limit_of_memory() -> None:
     assert set(BUILT_IN_MEMORY) == set(BUILT_IN)
+
+
+def test_the_dispatcher_refuses_shared_jobs_where_the_configuration_says_so(tmp_path: Path) -> None:
+    file = tmp_path / "job_processor.yml"
+    for text, accepted in (("{}", True), ("{dispatcher: {accept_shared_jobs: false}}", False)):
+        file.write_text(f"job_processor: {text}")
+        assert policy(load(file)).accept_shared_jobs is accepted
