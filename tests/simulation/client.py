@@ -1,7 +1,7 @@
 """Clients: they submit, repeat, wait, ask, cancel and retry, as `stockworker.client` does."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import count, islice
 from typing import Any, Final
 
@@ -124,7 +124,8 @@ class Client:
             self._facts.payloads[job.job_id].add(job.payload)
             if job.job_id not in self._facts.receipted:
                 self.known.append(job.job_id)
-        self._ask(lambda reply: Submit(jobs, reply, self._own))
+        written = tuple(job if job.job_id is None else replace(job, job_id=self._written(job.job_id)) for job in jobs)
+        self._ask(lambda reply: Submit(written, reply, self._own))
 
     def submit_bare(self, job: Submission) -> None:
         """As `mosquitto_pub` does: no id, no answer, no second try."""
@@ -134,7 +135,11 @@ class Client:
     def cancel(self, job_id: JobId) -> None:
         if may_use(job_id, self._own):
             self._facts.cancels.add(job_id)
-        self._ask(lambda reply: CancelJob(job_id, reply, self._own))
+        self._ask(lambda reply: CancelJob(self._written(job_id), reply, self._own))
+
+    def _written(self, job_id: JobId) -> JobId:
+        """How this client writes a full ID: on its own topics, the ID of a shared job begins with a colon."""
+        return job_id if self._own is None or owner_of(job_id) is not None else JobId(f":{job_id}")
 
     def retry(self, job_id: JobId) -> None:
         self._facts.retries.add(job_id)
