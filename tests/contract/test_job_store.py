@@ -2,8 +2,8 @@
 
 import sqlite3
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from stockworker.adapters.sqlite import MEMORY
 from stockworker.dispatcher.effects import Prune, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.dispatcher.store import JobStore
+from stockworker.dispatcher.reader_sqlite import search_statement
+from stockworker.dispatcher.store import JobReader, JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.body import MAX_CONTENT
@@ -62,8 +63,21 @@ def store(request: pytest.FixtureRequest) -> Iterator[JobStore]:
         yield made.store
 
 
+@pytest.fixture
+def reader(store: JobStore) -> Iterator[JobReader]:
+    with closing(store.reader()) as made:
+        yield made
+
+
 def numbered(count: int) -> list[JobRecord]:
     return [a_job(JobId(f"job-{number}"), sequence=number) for number in range(1, count + 1)]
+
+
+def results(store: JobStore, jobs: Iterable[JobRecord]) -> dict[JobId, str]:
+    """The results of the jobs that have one."""
+    with closing(store.reader()) as reader:
+        found = {job.spec.job_id: reader.result(job) for job in jobs}
+    return {job_id: result for job_id, result in found.items() if result is not None}
 
 
 def ended(job: JobRecord, state: State) -> JobRecord:
@@ -73,11 +87,11 @@ def ended(job: JobRecord, state: State) -> JobRecord:
 # --- what is committed comes back -------------------------------------------------------------------------------------
 
 
-def test_a_new_store_is_empty(store: JobStore) -> None:
+def test_a_new_store_is_empty(store: JobStore, reader: JobReader) -> None:
     assert store.load() == Snapshot([], {}, 1)
     assert store.find([A]) == {}
-    assert store.search(JobFilter()) == []
-    assert store.attempts(A) == []
+    assert reader.search(JobFilter()) == []
+    assert reader.attempts(A, 9) == []
 
 
 def test_a_new_job_is_loaded_with_its_payload(store: JobStore) -> None:
@@ -85,7 +99,7 @@ def test_a_new_job_is_loaded_with_its_payload(store: JobStore) -> None:
     store.commit([SaveJob(job, "{}")])
     assert store.load() == Snapshot([job], {State.QUEUED: 1}, 8)
     assert store.payloads([job]) == {A: "{}"}
-    assert store.results([job]) == {}
+    assert results(store, [job]) == {}
 
 
 def test_a_change_replaces_how_the_job_stands_and_keeps_its_payload(store: JobStore) -> None:
@@ -117,15 +131,15 @@ def test_a_result_comes_with_the_job_that_has_one(store: JobStore) -> None:
     done, other = a_job(A, sequence=1), a_job(B, sequence=2)
     store.commit([SaveJob(done, "{}"), SaveJob(other, "{}")])
     store.commit([SaveJob(ended(done, State.COMPLETED), result='"good"')])
-    assert store.results([done, other]) == {A: '"good"'}
+    assert results(store, [done, other]) == {A: '"good"'}
 
 
-def test_a_job_may_be_stored_and_end_in_one_commit(store: JobStore) -> None:
+def test_a_job_may_be_stored_and_end_in_one_commit(store: JobStore, reader: JobReader) -> None:
     done = ended(a_job(A), State.COMPLETED)
     store.commit([SaveJob(done, "{}", "1"), SaveAttempt(replace(an_attempt(1), job_id=A))])
     assert store.payloads([done]) == {A: "{}"}
-    assert store.results([done]) == {A: "1"}
-    assert len(store.attempts(A)) == 1
+    assert results(store, [done]) == {A: "1"}
+    assert len(reader.attempts(A, 9)) == 1
 
 
 def test_live_jobs_are_loaded_in_order_of_arrival(store: JobStore) -> None:
@@ -135,12 +149,12 @@ def test_live_jobs_are_loaded_in_order_of_arrival(store: JobStore) -> None:
     assert [job.sequence for job in store.load().jobs] == [1, 2, 3, 4, 5]
 
 
-def test_attempts_come_first_to_last_and_are_replaced_as_they_end(store: JobStore) -> None:
+def test_attempts_come_first_to_last_and_are_replaced_as_they_end(store: JobStore, reader: JobReader) -> None:
     first, second = (replace(an_attempt(1), number=number) for number in (1, 2))
     store.commit([SaveAttempt(second), SaveAttempt(first), SaveAttempt(replace(first, job_id=A))])
     over = replace(first, outcome=Outcome.LOST, ended_at=MIDDAY)
     store.commit([SaveAttempt(over)])
-    assert store.attempts(JobId("job-1")) == [over, second]
+    assert reader.attempts(JobId("job-1"), 9) == [over, second]
 
 
 @every_kind
@@ -155,7 +169,7 @@ def test_every_job_is_loaded_as_it_was_saved(
         store = made.reopen()
         assert store.find([job.spec.job_id for job in jobs]) == {job.spec.job_id: job for job in jobs}
         assert store.payloads(jobs) == {save.job.spec.job_id: save.payload for save in saves}
-        assert store.results(jobs) == {save.job.spec.job_id: save.result for save in saves}
+        assert results(store, jobs) == {save.job.spec.job_id: save.result for save in saves}
         snapshot = store.load()
         assert sorted(snapshot.jobs, key=lambda job: job.sequence) == list(snapshot.jobs)
         assert {job.spec.job_id for job in snapshot.jobs} == {
@@ -164,8 +178,9 @@ def test_every_job_is_loaded_as_it_was_saved(
         assert snapshot.totals == Counter(job.state for job in jobs)
         assert snapshot.next_sequence == max((job.sequence for job in jobs), default=0) + 1
         newest = {(attempt.job_id, attempt.number): attempt for attempt in tried}
-        for (job_id, _), attempt in newest.items():
-            assert attempt in store.attempts(job_id)
+        with closing(store.reader()) as reader:
+            for (job_id, _), attempt in newest.items():
+                assert attempt in reader.attempts(job_id, 9)
 
 
 @pytest.mark.parametrize("text", ["", "\x00", "a\x00b", "😀" * 1000, "x" * MAX_CONTENT], ids=len)
@@ -173,7 +188,7 @@ def test_payloads_and_results_are_kept_to_the_letter(store: JobStore, text: str)
     job = ended(a_job(A), State.COMPLETED)
     store.commit([SaveJob(job, text, text)])
     assert store.payloads([job]) == {A: text}
-    assert store.results([job]) == {A: text}
+    assert results(store, [job]) == {A: text}
 
 
 def test_large_batches_are_no_matter(store: JobStore) -> None:
@@ -184,7 +199,7 @@ def test_large_batches_are_no_matter(store: JobStore) -> None:
     store.commit([SaveJob(ended(job, State.COMPLETED), result=job.spec.job_id) for job in jobs])
     ids = [job.spec.job_id for job in jobs]
     assert len(store.find([*ids, A, B])) == 3000
-    assert store.payloads(jobs) == store.results(jobs) == {job_id: job_id for job_id in ids}
+    assert store.payloads(jobs) == results(store, jobs) == {job_id: job_id for job_id in ids}
     assert store.load() == Snapshot([], {State.COMPLETED: 3000}, 3001)
 
 
@@ -209,7 +224,8 @@ def test_a_commit_that_fails_leaves_nothing_and_the_store_goes_on(kind: str) -> 
         for _ in range(2):
             assert made.store.load() == before
             assert made.store.find([B]) == {}
-            assert made.store.attempts(A) == []
+            with closing(made.store.reader()) as reader:
+                assert reader.attempts(A, 9) == []
             made.reopen()
         made.store.commit([SaveJob(other, "{}")])
         assert made.store.find([B]) == {B: other}
@@ -259,7 +275,7 @@ def over_at(sequence: int, ended_at: float, state: State = State.COMPLETED) -> J
     return replace(ended(a_job(JobId(f"job-{sequence}"), sequence=sequence), state), ended_at=ended_at)
 
 
-def test_pruning_takes_what_ended_before_and_nothing_else(store: JobStore) -> None:
+def test_pruning_takes_what_ended_before_and_nothing_else(store: JobStore, reader: JobReader) -> None:
     old, at_the_time, newer = over_at(1, 9.0), over_at(2, 10.0, State.FAILED), over_at(3, 11.0)
     alive = a_job(JobId("job-4"), sequence=4)
     jobs = [old, at_the_time, newer, alive]
@@ -267,9 +283,9 @@ def test_pruning_takes_what_ended_before_and_nothing_else(store: JobStore) -> No
     assert store.commit([Prune(10.0, 1000)]) == {State.COMPLETED: 1}
     assert store.find([job.spec.job_id for job in jobs]) == {job.spec.job_id: job for job in jobs[1:]}
     assert store.load() == Snapshot([alive], {State.COMPLETED: 1, State.FAILED: 1, State.QUEUED: 1}, 5)
-    assert store.search(JobFilter()) == [alive, newer, at_the_time]
-    assert (store.attempts(old.spec.job_id), store.results([old])) == ([], {})
-    assert store.attempts(alive.spec.job_id) == [an_attempt(4)]
+    assert reader.search(JobFilter()) == [alive, newer, at_the_time]
+    assert (reader.attempts(old.spec.job_id, 9), results(store, [old])) == ([], {})
+    assert reader.attempts(alive.spec.job_id, 9) == [an_attempt(4)]
     assert store.payloads([alive]) == {alive.spec.job_id: "{}"}
     assert store.commit([Prune(10.0, 1000)]) == {}
 
@@ -290,46 +306,46 @@ def test_a_job_that_is_reopened_together_with_a_prune_is_kept(store: JobStore) -
     assert store.load() == Snapshot([reopened], {State.QUEUED: 1}, 2)
 
 
-def test_the_id_of_a_pruned_job_can_be_used_again(store: JobStore) -> None:
+def test_the_id_of_a_pruned_job_can_be_used_again(store: JobStore, reader: JobReader) -> None:
     store.commit([SaveJob(over_at(1, 1.0), "old", "old"), SaveAttempt(an_attempt(1))])
     store.commit([Prune(10.0, 10)])
     again = a_job(JobId("job-1"), sequence=1)
     store.commit([SaveJob(again, "new")])
     assert store.payloads([again]) == {again.spec.job_id: "new"}
-    assert (store.results([again]), store.attempts(again.spec.job_id)) == ({}, [])
+    assert (results(store, [again]), reader.attempts(again.spec.job_id, 9)) == ({}, [])
 
 
 # --- searching --------------------------------------------------------------------------------------------------------
 
 
-def test_a_search_finds_the_newest_first(store: JobStore) -> None:
+def test_a_search_finds_the_newest_first(store: JobStore, reader: JobReader) -> None:
     jobs = numbered(10)
     store.commit([SaveJob(job, "") for job in jobs])
-    assert [job.sequence for job in store.search(JobFilter(limit=3))] == [10, 9, 8]
+    assert [job.sequence for job in reader.search(JobFilter(limit=3))] == [10, 9, 8]
 
 
-def test_a_search_goes_on_where_another_ended(store: JobStore) -> None:
+def test_a_search_goes_on_where_another_ended(store: JobStore, reader: JobReader) -> None:
     jobs = numbered(5)
     store.commit([SaveJob(job, "") for job in jobs])
-    assert store.search(JobFilter(limit=2, before=jobs[3].spec.job_id)) == [jobs[2], jobs[1]]
-    assert store.search(JobFilter(before=jobs[0].spec.job_id)) == []
-    assert store.search(JobFilter(before=JobId("forgotten"))) == []
+    assert reader.search(JobFilter(limit=2, before=jobs[3].spec.job_id)) == [jobs[2], jobs[1]]
+    assert reader.search(JobFilter(before=jobs[0].spec.job_id)) == []
+    assert reader.search(JobFilter(before=JobId("forgotten"))) == []
 
 
-def test_a_search_for_a_client_finds_its_own_jobs_and_shared_ones(store: JobStore) -> None:
+def test_a_search_for_a_client_finds_its_own_jobs_and_shared_ones(store: JobStore, reader: JobReader) -> None:
     ids = [JobId(name) for name in ("ann:a", "ann2:a", "a", "eve:a", "ann", "an:a")]
     store.commit([SaveJob(a_job(job_id, sequence=number), "") for number, job_id in enumerate(ids, 1)])
-    found = [job.spec.job_id for job in store.search(JobFilter(), ClientId("ann"))]
+    found = [job.spec.job_id for job in reader.search(JobFilter(), ClientId("ann"))]
     assert found == ["ann", "a", "ann:a"]
-    assert len(store.search(JobFilter())) == len(ids)
+    assert len(reader.search(JobFilter())) == len(ids)
 
 
-def test_a_search_finds_a_job_in_its_present_state_only(store: JobStore) -> None:
+def test_a_search_finds_a_job_in_its_present_state_only(store: JobStore, reader: JobReader) -> None:
     job = a_job(A)
     store.commit([SaveJob(job, ""), SaveJob(a_job(C, sequence=9), "")])
     store.commit([SaveJob(ended(job, State.FAILED))])
-    assert store.search(JobFilter(State.QUEUED)) == [a_job(C, sequence=9)]
-    assert store.search(JobFilter(State.FAILED)) == [ended(job, State.FAILED)]
+    assert reader.search(JobFilter(State.QUEUED)) == [a_job(C, sequence=9)]
+    assert reader.search(JobFilter(State.FAILED)) == [ended(job, State.FAILED)]
 
 
 @pytest.mark.parametrize("make", [MemoryJobStore, lambda: SqliteJobStore(MEMORY)], ids=["memory", "sqlite"])
@@ -357,8 +373,60 @@ def test_a_search_finds_what_a_walk_finds(
         and (before is None or job.sequence < before.sequence)
         and (reader is None or owner_of(job.spec.job_id) in {None, reader})
     ]
-    assert store.search(wanted, reader) == expected[: wanted.limit]
+    assert store.reader().search(wanted, reader) == expected[: wanted.limit]
     store.close()
+
+
+@pytest.mark.parametrize("before", [None, JobId("job-50")], ids=["first page", "next page"])
+@pytest.mark.parametrize("of_type", [None, X], ids=["any type", "a type"])
+@pytest.mark.parametrize("state", [None, *State], ids=str)
+def test_a_search_reads_no_rows_but_those_that_it_returns(
+    tmp_path: Path, state: State | None, of_type: JobType | None, before: JobId | None
+) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    with closing(SqliteJobStore(path)) as store:
+        store.commit([SaveJob(job, "") for job in numbered(100)])
+    query, values = search_statement(JobFilter(state, of_type, before=before), None)
+    with closing(sqlite3.connect(path)) as connection:
+        plan = [detail for *_, detail in connection.execute(f"EXPLAIN QUERY PLAN {query}", values)]
+    index = {
+        (False, False): "job",
+        (True, False): "job USING INDEX job_by_state (state=?",
+        (False, True): "job USING INDEX job_by_type (type=?",
+        (True, True): "job USING INDEX job_by_state_and_type (state=? AND type=?",
+    }[state is not None, of_type is not None]
+    assert index in plan[0]
+    assert "TEMP B-TREE" not in " ".join(plan)  # it would read every match before it returns the newest
+    if before is not None:
+        assert plan[0].startswith("SEARCH")
+        assert "sequence<?" in plan[0] or "rowid<?" in plan[0]
+
+
+def test_a_snapshot_shows_no_commit_that_comes_after_its_first_read(tmp_path: Path) -> None:
+    job = a_job(A)
+    with closing(SqliteJobStore(tmp_path / "jobs.sqlite3")) as store, closing(store.reader()) as reader:
+        store.commit([SaveJob(job, "")])
+        with reader.snapshot():
+            assert reader.find([A]) == {A: job}
+            store.commit([SaveJob(ended(job, State.COMPLETED), result="1")])
+            assert reader.find([A]) == {A: job}
+            assert reader.result(job) is None
+        assert reader.result(job) == "1"
+
+
+def test_a_reader_cannot_write(tmp_path: Path) -> None:
+    with (
+        closing(SqliteJobStore(tmp_path / "jobs.sqlite3")) as store,
+        closing(store.reader()) as reader,
+        pytest.raises(StoreError, match="readonly"),
+    ):
+        reader.rows("DELETE FROM job")
+
+
+def test_of_many_attempts_the_newest_are_read(store: JobStore, reader: JobReader) -> None:
+    tried = [replace(an_attempt(1), number=number) for number in range(1, 8)]
+    store.commit(map(SaveAttempt, tried))
+    assert reader.attempts(JobId("job-1"), 3) == tried[-3:]
 
 
 def test_questions_of_all_lengths_are_few_statements(tmp_path: Path) -> None:

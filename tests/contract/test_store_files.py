@@ -48,7 +48,7 @@ def found(kind: str, path: Path) -> int:
     assert jobs == [a_job(number) for number in range(1, len(jobs) + 1)]
     assert store.payloads(jobs) == {job.spec.job_id: PAYLOAD for job in jobs}
     for number in range(1, len(jobs) + 1):
-        assert store.attempts(JobId(f"job-{number}")) == [an_attempt(number)]
+        assert store.reader().attempts(JobId(f"job-{number}"), 9) == [an_attempt(number)]
     store.close()
     return len(jobs)
 
@@ -71,7 +71,7 @@ def test_only_committed_items_survive_a_kill(tmp_path: Path, kind: str) -> None:
 @every_kind
 def test_a_full_disk_is_an_error_that_names_the_file_and_loses_nothing(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
-    with start_writer(kind, path, most_bytes=400_000) as process:
+    with start_writer(kind, path, most_bytes=600_000) as process:
         said, _ = process.communicate(timeout=60)
     *numbers, error = said.splitlines()
     assert error.startswith(f"{path}: can't be written: ")
@@ -112,7 +112,7 @@ def test_a_missing_folder_is_named(tmp_path: Path, kind: str) -> None:
 @every_kind
 def test_a_file_damaged_while_open_is_named(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "file.sqlite3"
-    with start_writer(kind, path, most_bytes=400_000) as process:
+    with start_writer(kind, path, most_bytes=600_000) as process:
         process.communicate(timeout=60)
     OPENERS[kind](path).close()  # what is in the write-ahead log goes into the file
     pages = range(1, path.stat().st_size // 4096)

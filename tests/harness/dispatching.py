@@ -3,7 +3,19 @@
 from collections.abc import Collection, Sequence
 from typing import Any, TypeVar
 
-from stockworker.dispatcher.effects import Effect, Event, Offer, Prune, SaveAttempt, SaveDrain, SaveJob, SavePause
+from stockworker.dispatcher.effects import (
+    Answered,
+    Effect,
+    Event,
+    Offer,
+    Prune,
+    RunQuery,
+    SaveAttempt,
+    SaveDrain,
+    SaveJob,
+    SavePause,
+    ShowStats,
+)
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.dispatcher.ready_queue import ReadyQueue
@@ -136,9 +148,12 @@ class DispatcherBook(Playbook[Event, Effect]):
         self.expect()
         self.machine = RecordingMachine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
         self._turns = DispatcherTurns(self.machine, self.store, self._policy.lease_s)
+        self._asked: RunQuery | ShowStats | None = None
 
     def turn(self, events: Sequence[Event]) -> list[Effect]:
-        self._turns.take(events, self.now())
+        answered, self._asked = self._asked, None
+        output = self._turns.take([*events, Answered()] if answered else events, self.now())
+        self._asked = output.asked
         story: list[Effect] = []
         for effect in self.machine.effects:
             match effect:
@@ -239,9 +254,8 @@ class DispatcherBook(Playbook[Event, Effect]):
         """Ask for statistics."""
         self.expect()
         (answer,) = self.turn([StatsRequest(None)])
-        assert isinstance(answer, Send)
-        assert isinstance(answer.message, Stats)
-        return answer.message
+        assert isinstance(answer, ShowStats)
+        return answer.stats
 
     def counter(self, name: str) -> int:
         return dict(self.stats().counters).get(name, 0)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
@@ -78,27 +79,54 @@ class MemoryJobStore:
         return {job.spec.job_id: self._payloads[job.spec.job_id] for job in jobs}
 
     def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
+        """The results of the jobs that have one: for tests."""
         return {job.spec.job_id: self._results[job.spec.job_id] for job in jobs if job.spec.job_id in self._results}
 
-    def search(self, wanted: JobFilter, reader: ClientId | None = None) -> list[JobRecord]:
-        newest = max((job.sequence for job in self.jobs.values()), default=0)
-        before = newest + 1 if wanted.before is None else 0
-        if wanted.before in self.jobs:
-            before = self.jobs[wanted.before].sequence
-        found = [
-            job
-            for job in sorted(self.jobs.values(), key=lambda job: -job.sequence)
-            if job.sequence < before
-            if wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
-            if reader is None or owner_of(job.spec.job_id) in (None, reader)
-        ]
-        return found[: wanted.limit]
-
     def attempts(self, job_id: JobId) -> list[Attempt]:
+        """All attempts at a job: for tests."""
         return [attempt for (owner, _), attempt in sorted(self._attempts.items()) if owner == job_id]
 
     def free_bytes(self) -> int:
         return 1024**4
+
+    def reader(self) -> "MemoryJobReader":
+        return MemoryJobReader(self)
+
+    def close(self) -> None:
+        pass
+
+
+class MemoryJobReader:
+    """See `stockworker.dispatcher.store.JobReader`."""
+
+    def __init__(self, store: MemoryJobStore) -> None:
+        self._store = store
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        return nullcontext()  # one thread has both
+
+    def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
+        return {job_id: self._store.jobs[job_id] for job_id in ids if job_id in self._store.jobs}
+
+    def result(self, job: JobRecord) -> str | None:
+        return self._store.results([job]).get(job.spec.job_id)
+
+    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> list[JobRecord]:
+        newest = max((job.sequence for job in self._store.jobs.values()), default=0)
+        before = newest + 1 if wanted.before is None else 0
+        if wanted.before in self._store.jobs:
+            before = self._store.jobs[wanted.before].sequence
+        found = [
+            job
+            for job in sorted(self._store.jobs.values(), key=lambda job: -job.sequence)
+            if job.sequence < before
+            if wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
+            if client_id is None or owner_of(job.spec.job_id) in (None, client_id)
+        ]
+        return found[: wanted.limit]
+
+    def attempts(self, job_id: JobId, most: int) -> list[Attempt]:
+        return self._store.attempts(job_id)[-most:]
 
     def close(self) -> None:
         pass

@@ -5,11 +5,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from stockworker.adapters.sqlite import MEMORY
-from stockworker.dispatcher.effects import Effect, Event, Save, Unreached
+from stockworker.dispatcher.answers import respond
+from stockworker.dispatcher.effects import Answered, Effect, Event, RunQuery, Save, ShowStats, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Allowance, Policy
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
-from stockworker.dispatcher.turn import DispatcherTurns
+from stockworker.dispatcher.turn import DispatcherOutput, DispatcherTurns
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MOST_WAITING
 from stockworker.protocol.ids import make_token
@@ -17,7 +18,7 @@ from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
-from stockworker.shell.turn import LinkChanged, Now, TurnOutput
+from stockworker.shell.turn import LinkChanged, Now
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
 from tests.simulation.invariants import Law, Laws
@@ -30,6 +31,7 @@ MIDDAY: Final = 1_700_000_000.0
 DAY: Final = 86_400.0
 _SESSION_EXPIRY_S: Final = DAY
 _RECOVERY_S: Final = 5.0
+_ANSWER_S: Final = 0.01
 _FORGET_S: Final = 130.0
 """Two intervals of pruning, and a reserve."""
 
@@ -138,7 +140,7 @@ class Dispatcher(Process):
 
     # --- a turn -------------------------------------------------------------------------------------------------------
 
-    def take(self, inputs: list[Any]) -> TurnOutput:
+    def take(self, inputs: list[Any]) -> DispatcherOutput:
         if LinkChanged(up=True) in inputs:
             self._facts.linked_since = self.world.now
         for item in inputs:
@@ -151,10 +153,28 @@ class Dispatcher(Process):
         output = self._turns.take(inputs, self.now())
         now = self.now()
         self._checks.dispatcher_sends(output.packets, now.wall)
+        if isinstance(output.asked, ShowStats):
+            self._checks.dispatcher_answers(*respond(output.asked, self._store.reader()).packets)
         received = [item for item in inputs if isinstance(item, Packet)]
         self._checks.dispatcher_received(received, self.machine.roster.workers, self.world.now)
         self._checks.dispatcher_assigned(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
         return output
+
+    def perform(self, output: DispatcherOutput) -> None:
+        super().perform(output)
+        asked, life = output.asked, self.lives
+        if asked is not None:
+            self.world.after(self.dice.uniform(0.0, _ANSWER_S), lambda: self._respond(asked, life))
+
+    def _respond(self, asked: RunQuery | ShowStats, life: int) -> None:
+        """Answer a query, some time after its turn, as another thread does."""
+        if not self.alive or self.lives != life or self.link is None:
+            return
+        (packet,) = respond(asked, self._store.reader()).packets
+        if isinstance(asked, RunQuery):
+            self._checks.dispatcher_answers(packet)
+        self.link.send(packet)
+        self.put(Answered())
 
     def _commit(self, saves: list[Save], pruned: Mapping[State, int]) -> None:
         calmed_before = self._steady_at_boot + 600.0

@@ -111,14 +111,20 @@ class MessageChecks:
                     self._ack(message)
                 case Assign():
                     self._assign(message, wall)
-                case Answer():
-                    self._answer(message)
-                case Stats(states=states) if self._shadow.untouched:  # else it depends on when in the turn it came
-                    counted = {state: count for state, count in states if count}
-                    self._hold(Law.STATS_ARE_TRUE, counted == dict(+self._shadow.totals), counted, self._shadow.totals)
                 case _:
                     pass
         self._hold(Law.NOTICE_AFTER_COMMIT, not ends, "no notice of", ends)
+
+    def dispatcher_answers(self, packet: Packet) -> None:
+        """The dispatcher has made an answer to a query: jobs as they are now, or statistics as they are in this turn."""
+        match self.sent(packet, Role.DISPATCHER, "dispatcher"):
+            case Answer() as message:
+                self._answer(message)
+            case Stats(states=states) if self._shadow.untouched:  # what a turn prunes is counted from the next one on
+                counted = {state: count for state, count in states if count}
+                self._hold(Law.STATS_ARE_TRUE, counted == dict(+self._shadow.totals), counted, self._shadow.totals)
+            case _:
+                pass
 
     def _steps(self, steps: Sequence[Transition]) -> None:
         states = dict(self._shadow.before)

@@ -311,7 +311,9 @@ class Shadow:
         if thoroughly:
             lost = self._facts.receipted - found.keys() - live.keys()
             self._laws.hold(Law.RECEIPTED_SURVIVES, not lost, "lost:", lost)
-            results = store.results(list(found.values()))
+            reader = store.reader()
+            read = {job_id: reader.result(job) for job_id, job in found.items()}
+            results = {job_id: result for job_id, result in read.items() if result is not None}
             self._laws.hold(Law.DISK_IS_DURABLE, results == self.results, "results differ")
         else:
             lost = set(sorted(ended)[-200:]) - found.keys()

@@ -200,11 +200,14 @@ class Story:
 
     def outcomes(self) -> dict[str, list[Outcome | None]]:
         ids = [f"job-{number:02}" for number in range(JOBS)]
-        return {job_id: [attempt.outcome for attempt in self.store.attempts(JobId(job_id))] for job_id in ids}
+        return {
+            job_id: [attempt.outcome for attempt in self.store.reader().attempts(JobId(job_id), 99)] for job_id in ids
+        }
 
     def results(self) -> dict[str, str]:
         jobs = self.store.find([JobId(f"job-{number:02}") for number in range(JOBS)])
-        return {str(job_id): body for job_id, body in self.store.results(list(jobs.values())).items()}
+        read = {str(job_id): self.store.reader().result(job) for job_id, job in jobs.items()}
+        return {job_id: result for job_id, result in read.items() if result is not None}
 
 
 @pytest.fixture
@@ -291,7 +294,7 @@ def test_two_days_offline_with_two_reboots_are_merged(begin: Callable[[float], S
         first = journaled.get(JobId(job_id), Outcome.OK)
         assert outcomes == ([Outcome.OK] if first is Outcome.OK else [first, Outcome.OK])
     for job_id in edge.evicted:
-        error = story.store.attempts(JobId(job_id))[0].error
+        error = story.store.reader().attempts(JobId(job_id), 99)[0].error
         assert error is not None
         assert error.startswith("its result (")
     assert story.dispatcher.counters["reports_stale"] == 0

@@ -1,9 +1,10 @@
 """Every answer from the store fits into one message."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 from stockworker.dispatcher.answers import answer
-from stockworker.dispatcher.effects import SaveAttempt, SaveJob
+from stockworker.dispatcher.effects import RunQuery, SaveAttempt, SaveJob
 from stockworker.protocol import codec
 from stockworker.protocol.body import MAX_BODY, MAX_CONTENT, MAX_TEXT
 from stockworker.protocol.ids import JobId
@@ -11,8 +12,9 @@ from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Answer, JobFilter, Query
 from tests.harness.dispatching import MIDDAY, REPLY, UNKNOWN_TOKEN, W1, A, B, a_job
-from tests.harness.memory_store import MemoryJobStore
+from tests.harness.memory_store import MemoryJobReader, MemoryJobStore
 
+NO_STORY: Mapping[JobId, tuple[str, ...]] = {}
 CONTROL = "\x1f"  # takes six bytes in JSON
 
 
@@ -34,6 +36,10 @@ def ask(*job_ids: JobId, explain: bool = True, with_results: bool = False) -> Qu
     return Query(job_ids, None, with_results, REPLY, explain)
 
 
+def told(query: Query, store: MemoryJobStore, why: Mapping[JobId, tuple[str, ...]] = NO_STORY) -> Answer:
+    return answer(RunQuery(query, tuple(why.items())), store.reader())
+
+
 def fitting(message: Answer) -> Answer:
     packet = codec.encode(message)
     assert len(packet.body) <= MAX_BODY
@@ -48,37 +54,37 @@ def failed(job_id: JobId, reason: str | None = "no data\nTraceback") -> JobRecor
 def test_an_explanation_has_the_sentences_of_the_machine_and_every_attempt() -> None:
     store = a_store(a_job(A))
     tried(store, A, 3)
-    (story,) = fitting(answer(ask(A), store, {A: ("it waits",)})).explanations
+    (story,) = fitting(told(ask(A), store, {A: ("it waits",)})).explanations
     assert story.why == ("it waits",)
     assert [attempt.number for attempt in story.attempts] == [1, 2, 3]
     assert [(each.worker, each.token, each.error) for each in story.attempts] == [
-        (each.worker, each.token, each.error) for each in store.attempts(A)
+        (each.worker, each.token, each.error) for each in store.reader().attempts(A, 9)
     ]
 
 
 def test_an_ended_job_is_explained_from_the_store() -> None:
     store = a_store(failed(A), replace(failed(B, None), state=State.COMPLETED))
-    stories = answer(ask(A, B), store).explanations
+    stories = told(ask(A, B), store).explanations
     assert [story.why for story in stories] == [("it is failed: no data",), ("it is completed",)]
 
 
 def test_results_and_explanations_come_only_on_request() -> None:
     store = a_store(failed(A))
-    assert answer(ask(A, explain=False), store).explanations == ()
-    assert answer(Query((), JobFilter(), with_results=False, reply=REPLY), store).explanations == ()
+    assert told(ask(A, explain=False), store).explanations == ()
+    assert told(Query((), JobFilter(), with_results=False, reply=REPLY), store).explanations == ()
 
 
 def test_of_many_attempts_the_newest_are_listed() -> None:
     store = a_store(failed(A))
     tried(store, A, 120)
-    (story,) = fitting(answer(ask(A), store)).explanations
+    (story,) = fitting(told(ask(A), store)).explanations
     assert [attempt.number for attempt in story.attempts] == list(range(71, 121))
 
 
 def test_as_many_long_errors_are_listed_as_fit() -> None:
     store = a_store(failed(A, CONTROL * MAX_TEXT))
     tried(store, A, 50, CONTROL * MAX_TEXT)
-    (story,) = fitting(answer(ask(A), store, {A: (CONTROL * MAX_TEXT,)})).explanations
+    (story,) = fitting(told(ask(A), store, {A: (CONTROL * MAX_TEXT,)})).explanations
     assert 10 < len(story.attempts) < 50
     assert story.attempts[-1].number == 50
 
@@ -86,7 +92,7 @@ def test_as_many_long_errors_are_listed_as_fit() -> None:
 def test_the_largest_result_leaves_room_for_no_attempt() -> None:
     store = a_store(replace(failed(A, None), state=State.COMPLETED), result="x" * (MAX_CONTENT - 2))
     tried(store, A, 5)
-    (story,) = fitting(answer(ask(A, with_results=True), store)).explanations
+    (story,) = fitting(told(ask(A, with_results=True), store)).explanations
     assert story.attempts == ()
 
 
@@ -96,7 +102,57 @@ def test_jobs_for_whose_story_there_is_no_room_are_named() -> None:
     for job in jobs:
         tried(store, job.spec.job_id, 50, "x" * MAX_TEXT)
     ids = [job.spec.job_id for job in jobs]
-    told = fitting(answer(ask(*ids), store))
-    assert [view.job_id for view in told.jobs] + list(told.omitted) == ids
-    assert [story.job_id for story in told.explanations] == [view.job_id for view in told.jobs]
-    assert told.omitted
+    answered = fitting(told(ask(*ids), store))
+    assert [view.job_id for view in answered.jobs] + list(answered.omitted) == ids
+    assert [story.job_id for story in answered.explanations] == [view.job_id for view in answered.jobs]
+    assert answered.omitted
+
+
+class Tracing(MemoryJobReader):
+    """Counts what is read."""
+
+    def __init__(self, store: MemoryJobStore) -> None:
+        super().__init__(store)
+        self.bytes = 0
+        self.attempts_read = 0
+
+    def result(self, job: JobRecord) -> str | None:
+        found = super().result(job)
+        self.bytes += len(found or "")
+        return found
+
+    def attempts(self, job_id: JobId, most: int) -> list[Attempt]:
+        found = super().attempts(job_id, most)
+        self.attempts_read += len(found)
+        return found
+
+
+def test_an_answer_reads_one_result_at_most_that_it_does_not_send() -> None:
+    jobs = [replace(failed(JobId(f"job-{number}"), None), state=State.COMPLETED) for number in range(1000)]
+    reader = Tracing(a_store(*jobs, result="x" * 100_000))
+    query = Query((), JobFilter(limit=1000), with_results=True, reply=REPLY)
+    answered = fitting(answer(RunQuery(query), reader))
+    sent = sum(len(view.result or "") for view in answered.jobs)
+    assert (sent, reader.bytes) == (200_000, 300_000)
+    assert len(answered.jobs) + len(answered.omitted) == 1000
+
+
+def test_an_answer_reads_the_attempts_of_one_job_at_most_that_it_does_not_explain() -> None:
+    jobs = [failed(JobId(f"job-{number}")) for number in range(64)]
+    store = a_store(*jobs)
+    for job in jobs:
+        tried(store, job.spec.job_id, 50, "x" * MAX_TEXT)
+    reader = Tracing(store)
+    answered = answer(RunQuery(ask(*(job.spec.job_id for job in jobs))), reader)
+    assert reader.attempts_read == 50 * len(answered.explanations)
+
+
+def test_jobs_beyond_those_that_the_machine_has_explained_are_omitted() -> None:
+    store = a_store(failed(A), failed(B))
+    answered = fitting(answer(RunQuery(ask(A, B), most=1), store.reader()))
+    assert ([view.job_id for view in answered.jobs], answered.omitted) == ([A], (B,))
+
+
+def test_a_job_that_ended_after_its_turn_is_explained_by_its_end() -> None:
+    (story,) = told(ask(A), a_store(failed(A)), {A: ("it waits",)}).explanations
+    assert story.why == ("it is failed: no data",)

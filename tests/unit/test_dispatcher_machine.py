@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from stockworker.dispatcher.effects import Offer, RunQuery
+from stockworker.dispatcher.effects import Offer, RunQuery, ShowStats
 from stockworker.protocol.ids import JobId, Tag
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -24,7 +24,6 @@ from stockworker.protocol.messages import (
     Unregister,
     WorkerView,
 )
-from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,
     DAY,
@@ -224,7 +223,7 @@ def test_statistics_tell_how_everything_stands(dispatcher: DispatcherBook) -> No
     dispatcher.after(10)
     stats = dispatcher.stats()
     dispatcher.tell(StatsRequest(REPLY, REPLY.client_id))
-    dispatcher.expect(Send(replace(stats, reply=REPLY)))
+    dispatcher.expect(ShowStats(replace(stats, reply=REPLY)))
     assert (stats.incarnation, stats.version, stats.uptime_s) == ("epoch", "1.0", 10)
     assert dict(stats.states) == dict.fromkeys(State, 0) | {State.COMPLETED: 1, State.ASSIGNED: 1, State.QUEUED: 2}
     assert stats.queues == (QueueView(IMPORT, waiting=2, oldest_s=10, workers=0),)

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pytest
 
+from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.machine import DispatcherMachine
-from stockworker.dispatcher.turn import DispatcherTurns, Input
+from stockworker.dispatcher.turn import DispatcherOutput, DispatcherTurns, Input
 from stockworker.errors import StoreError
 from stockworker.logs.events import JobMoved, MessageRefused
 from stockworker.protocol import codec
@@ -28,7 +29,7 @@ from stockworker.protocol.messages import (
     StatsRequest,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.shell.turn import Now, TurnOutput
+from stockworker.shell.turn import Now
 from tests.harness.dispatching import (
     BACKTEST,
     CONNECTED,
@@ -80,6 +81,7 @@ class Desk:
 
     def __init__(self, *, verbose: bool = False) -> None:
         self.store = CountingStore()
+        self.reader = self.store.reader()
         self.seconds = 0.0
         self.machine = DispatcherMachine(POLICY, Counting(), PRESENCE, self.store.load(), self.now())
         self.turns = DispatcherTurns(self.machine, self.store, POLICY.lease_s, verbose=verbose)
@@ -89,11 +91,16 @@ class Desk:
     def now(self) -> Now:
         return Now(MIDDAY + self.seconds, MIDDAY + self.seconds)
 
-    def take(self, *items: Input) -> TurnOutput:
+    def take(self, *items: Input) -> DispatcherOutput:
         return self.turns.take(items, self.now())
 
     def ask(self, *items: Input) -> list[Message]:
-        return [codec.decode(packet) for packet in self.take(*items).packets]
+        """The packets of a turn, and the answer that the service makes afterwards."""
+        output = self.take(*items)
+        packets = (
+            output.packets if output.asked is None else (*output.packets, *respond(output.asked, self.reader).packets)
+        )
+        return [codec.decode(packet) for packet in packets]
 
     def run(self, job_id: JobId) -> None:
         """Lead a job to its end, on W1."""

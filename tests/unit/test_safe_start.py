@@ -42,7 +42,7 @@ def mark(tmp_path: Path) -> StartMark:
 
 def test_the_mark_holds_the_topics_of_the_turn_that_does_not_end(mark: StartMark) -> None:
     inner = RecordingTurns(mark)
-    turns = MarkedTurns[object](inner, mark, STARTED)
+    turns = MarkedTurns[object, TurnOutput](inner, mark, STARTED)
     turns.take([Packet("a/1", b""), LinkChanged(up=True), Packet("a/2", b""), Packet("a/1", b"")], SOON)
     assert (inner.marks, mark.read()) == (["a/1 a/2"], "")
     inner.broken = True
@@ -53,13 +53,15 @@ def test_the_mark_holds_the_topics_of_the_turn_that_does_not_end(mark: StartMark
 
 def test_the_mark_has_a_bound(mark: StartMark) -> None:
     inner = RecordingTurns(mark)
-    MarkedTurns[object](inner, mark, STARTED).take([Packet(f"{each}{'x' * 60_000}", b"") for each in range(1000)], SOON)
+    MarkedTurns[object, TurnOutput](inner, mark, STARTED).take(
+        [Packet(f"{each}{'x' * 60_000}", b"") for each in range(1000)], SOON
+    )
     assert len(inner.marks[0] or "") < 5_000
 
 
 def test_a_process_that_has_run_well_has_no_mark(mark: StartMark) -> None:
     inner = RecordingTurns(mark)
-    turns = MarkedTurns[object](inner, mark, STARTED)
+    turns = MarkedTurns[object, TurnOutput](inner, mark, STARTED)
     turns.take([], LATER)
     inner.broken = True
     with pytest.raises(ArithmeticError):
@@ -69,7 +71,7 @@ def test_a_process_that_has_run_well_has_no_mark(mark: StartMark) -> None:
 
 
 def test_the_next_turn_is_that_of_the_turns(mark: StartMark) -> None:
-    assert MarkedTurns[object](RecordingTurns(mark), mark, STARTED).next_in_s(SOON) == SOON.steady
+    assert MarkedTurns[object, TurnOutput](RecordingTurns(mark), mark, STARTED).next_in_s(SOON) == SOON.steady
 
 
 def test_without_a_disk_there_is_no_mark(tmp_path: Path) -> None:

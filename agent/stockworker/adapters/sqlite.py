@@ -42,6 +42,7 @@ __all__ = [
     "free_bytes",
     "move_aside",
     "open_database",
+    "open_to_read",
     "transaction",
 ]
 
@@ -114,6 +115,23 @@ def open_database(
     return connection
 
 
+def open_to_read(path: Path, *, busy_timeout_s: float = 10.0, connect: Connect = connect) -> Connection:
+    """Open a second connection to a database that `open_database` has opened. It can't write.
+
+    In write-ahead mode, its reads and the writes of others do not wait for each other. Several threads may use it, one
+    at a time.
+
+    Raises:
+        StoreError: it can't be opened.
+    """
+    try:
+        return connect(
+            _read_only(path), uri=True, timeout=busy_timeout_s, isolation_level=None, check_same_thread=False
+        )
+    except OperationalError as error:
+        raise StoreError(f"{path}: can't be opened: {error}") from error
+
+
 def check_integrity(connection: Connection, path: Path) -> None:
     """Read all of an open database, and check its structure and its indexes.
 
@@ -153,7 +171,7 @@ def back_up(
         StoreError: there is no such database, or the copy can't be written. There is no copy then.
     """
     try:
-        source = connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)
+        source = connect(_read_only(path), uri=True, isolation_level=None)
     except OperationalError as error:
         raise StoreError(f"{path}: can't be opened: {error}") from error
     try:
@@ -184,6 +202,10 @@ def free_bytes(path: Path) -> int:
         return disk_usage(path.parent).free
     except OSError as error:
         raise StoreError(f"{path}: {error}") from error
+
+
+def _read_only(path: Path) -> str:
+    return f"{path.absolute().as_uri()}?mode=ro"
 
 
 def damaged(path: Path, what: object) -> StoreDamaged:

@@ -1,69 +1,85 @@
 """Answers queries about jobs from the store, in a message that fits on the wire."""
 
+# An answer costs what it carries: it reads result after result, and stops when the message has no room for another one.
+# So it reads at most one result that it does not send. The service answers in a thread of its own, see `queries`.
+
 from collections.abc import Mapping
 from dataclasses import asdict
-from types import MappingProxyType
 from typing import Final
 
-from stockworker.dispatcher.store import JobStore
+from stockworker.dispatcher.effects import RunQuery, ShowStats
+from stockworker.dispatcher.store import JobReader
+from stockworker.logs.events import LogEvent
 from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord
+from stockworker.protocol.lifecycle import LIVE
 from stockworker.protocol.messages import Answer, AttemptView, Explanation, JobView, Query
 from stockworker.protocol.sealed import first_line
+from stockworker.shell.departures import departures
+from stockworker.shell.turn import TurnOutput
 
 Why = Mapping[JobId, tuple[str, ...]]
 
-_UNEXPLAINED: Final[Why] = MappingProxyType({})
 _MOST_ATTEMPTS: Final = 50
 """How many attempts an explanation lists at most: the newest."""
 
 
-def answer(query: Query, store: JobStore, why: Why = _UNEXPLAINED) -> Answer:
-    """Look up the jobs of a query. Jobs that do not fit into one message are listed as omitted.
+def respond(asked: RunQuery | ShowStats, reader: JobReader) -> TurnOutput:
+    """Answer a client.
 
-    Args:
-        query: which jobs, and what about them.
-        store: where the jobs are.
-        why: explanations of the live jobs.
+    Raises:
+        StoreError: the store can't be read.
     """
-    if query.filter is None:
-        found = store.find(query.ids)
-        jobs = [found[job_id] for job_id in query.ids if job_id in found]
-    else:
-        jobs = store.search(query.filter, None if query.by_operator else query.client_id)
-    results = store.results(jobs) if query.with_results else {}
-    views: list[JobView] = []
-    explanations: list[Explanation] = []
-    room = MAX_CONTENT
-    for job in jobs:
-        view = _view(job, results.get(job.spec.job_id))
-        room -= ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
-        explanation = _explain(job, store, why) if query.explain else None
-        if explanation is not None:
-            room -= sum(content_size(sentence) for sentence in explanation.why)
-        if views and room < 0:
-            left = tuple(left.spec.job_id for left in jobs[len(views) :])
-            return Answer(query.reply, tuple(views), left, tuple(explanations))
-        views.append(view)
-        if explanation is not None:
-            attempts, room = _newest(explanation.attempts, room)
-            explanations.append(Explanation(explanation.job_id, explanation.why, attempts))
-    return Answer(query.reply, tuple(views), explanations=tuple(explanations))
+    log: list[LogEvent] = []
+    packets = tuple(departures(answer(asked, reader) if isinstance(asked, RunQuery) else asked.stats, log))
+    return TurnOutput(packets, tuple(log))
 
 
-def _explain(job: JobRecord, store: JobStore, why: Why) -> Explanation:
+def answer(asked: RunQuery, reader: JobReader) -> Answer:
+    """Look up the jobs of a query. Jobs that do not fit into one message are listed as omitted."""
+    query, why = asked.query, dict(asked.why)
+    with reader.snapshot():
+        jobs = _jobs(query, reader)
+        views: list[JobView] = []
+        explanations: list[Explanation] = []
+        room = MAX_CONTENT
+        for job in jobs[: asked.most]:
+            if views and room < ENTRY_ENVELOPE:
+                break
+            view = _view(job, reader.result(job) if query.with_results else None)
+            room -= ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
+            sentences = _sentences(job, why) if query.explain else ()
+            room -= sum(map(content_size, sentences))
+            if views and room < 0:
+                break
+            views.append(view)
+            if query.explain:
+                tried = map(_attempt_view, reader.attempts(job.spec.job_id, _MOST_ATTEMPTS))
+                attempts, room = _newest(tuple(tried), room)
+                explanations.append(Explanation(job.spec.job_id, sentences, attempts))
+    left = tuple(job.spec.job_id for job in jobs[len(views) :])
+    return Answer(query.reply, tuple(views), left, tuple(explanations))
+
+
+def _jobs(query: Query, reader: JobReader) -> list[JobRecord]:
+    if query.filter is not None:
+        return reader.search(query.filter, None if query.by_operator else query.client_id)
+    found = reader.find(query.ids)
+    return [found[job_id] for job_id in query.ids if job_id in found]
+
+
+def _sentences(job: JobRecord, why: Why) -> tuple[str, ...]:
+    """What the machine found out about a live job; an ended job is explained by its record."""
     reason = first_line(job.reason)
-    ended = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
-    return Explanation(
-        job.spec.job_id, why.get(job.spec.job_id, (ended,)), tuple(map(_attempt_view, store.attempts(job.spec.job_id)))
-    )
+    now = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
+    return why.get(job.spec.job_id, (now,)) if job.state in LIVE else (now,)
 
 
 def _newest(attempts: tuple[AttemptView, ...], room: int) -> tuple[tuple[AttemptView, ...], int]:
     """Return as many of the newest attempts as fit into `room` bytes, and the bytes that are left."""
     shown = 0
-    for attempt in reversed(attempts[-_MOST_ATTEMPTS:]):
+    for attempt in reversed(attempts):
         size = ENTRY_ENVELOPE + content_size(attempt.error or "")
         if size > room:
             break

@@ -6,7 +6,7 @@ from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Message, Query
+from stockworker.protocol.messages import Message, Query, Stats
 from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, Send
 
 # --- events -----------------------------------------------------------------------------------------------------------
@@ -41,7 +41,12 @@ class Denied:
     workers: frozenset[WorkerId]
 
 
-Event = Message | LinkChanged | Unreached | EndedJobs | Pruned | Denied | DiskChanged | CertificateSeen
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The last query or request for statistics is answered: the next one can be."""
+
+
+Event = Message | LinkChanged | Unreached | EndedJobs | Pruned | Denied | DiskChanged | Answered | CertificateSeen
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------
@@ -73,10 +78,24 @@ class Offer:
 
 @dataclass(frozen=True, slots=True)
 class RunQuery:
-    """Answer a query from the store; `why` explains the live jobs."""
+    """Answer a query from the store, after the commit and outside the turn.
+
+    Attributes:
+        query: which jobs, and what about them.
+        why: explains the live jobs among them.
+        most: how many jobs the answer has at most; it lists the others as omitted. None is as many as fit.
+    """
 
     query: Query
     why: tuple[tuple[JobId, tuple[str, ...]], ...] = ()
+    most: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShowStats:
+    """Send statistics, outside the turn: for a large fleet, they take time to encode."""
+
+    stats: Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,4 +123,4 @@ class Prune:
 
 
 Save = SaveJob | SaveAttempt | SavePause | SaveDrain | Prune
-Effect = Save | Send | Offer | RunQuery | LogEvent
+Effect = Save | Send | Offer | RunQuery | ShowStats | LogEvent

@@ -7,17 +7,30 @@
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from itertools import islice
 from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.denials import Denials
-from stockworker.dispatcher.effects import Denied, Effect, EndedJobs, Event, Prune, Pruned, RunQuery, Unreached
+from stockworker.dispatcher.effects import (
+    Answered,
+    Denied,
+    Effect,
+    EndedJobs,
+    Event,
+    Prune,
+    Pruned,
+    RunQuery,
+    ShowStats,
+    Unreached,
+)
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.orders import Orders
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.dispatcher.owners import readable
 from stockworker.dispatcher.policy import Policy
+from stockworker.dispatcher.queries import Queries
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
@@ -52,6 +65,9 @@ _PRUNE_EVERY_S: Final = 60.0
 _PRUNE_PER_TURN: Final = 1000
 """How many jobs one turn deletes at most, so that new jobs do not wait for a long clean-up."""
 
+_MOST_LOOKS: Final = 16_384
+"""How many times one turn looks at a worker to explain jobs, at most: each explanation looks at all workers."""
+
 
 class DispatcherMachine:
     """The dispatcher without its shell.
@@ -82,7 +98,7 @@ class DispatcherMachine:
         self.roster.resume(now)
         self._orders = Orders(self.ledger, self._submissions, self.roster, self._alarms, self._outbox)
         self._denials = Denials(self.counters, self._outbox)
-        self._queries: list[Query] = []
+        self._queries = Queries(self.counters, self._outbox)
         for job in self.ledger.jobs.values():
             self._alarms.arm(job, now)
 
@@ -106,7 +122,7 @@ class DispatcherMachine:
         self._check_clock(now)
         if self._link_up and len(self.ledger.ready):
             self.roster.assign_jobs(now)
-        self._answer_queries(now)
+        self._respond(now)
         saves, notices, transitions = self.ledger.flush()
         return [*saves, *self._prune(now), *self._outbox.flush(notices, transitions)]
 
@@ -142,9 +158,11 @@ class DispatcherMachine:
             case Pruned(counts=counts):
                 self._pruned(dict(counts), now)
             case Query():
-                self._queries.append(self._readable(event))
+                self._queries.add(self._readable(event), now)
             case StatsRequest():
-                self._outbox.send(self._stats(event, now))
+                self._queries.add(event, now)
+            case Answered():
+                self._queries.answered()
             case Cleanup():
                 self._next_sweep = now.steady
             case Register() | Unregister() | Heartbeat() | Disconnect():
@@ -176,14 +194,24 @@ class DispatcherMachine:
             self._outbox.log(AccessRefused(client=query.client_id, job=denied, request="query"))
         return allowed
 
-    def _answer_queries(self, now: Now) -> None:
-        """Explain jobs as they are at the end of the turn, because the store is read after the commit."""
-        for query in self._queries:
-            live = (self.ledger.jobs[job_id] for job_id in query.ids if job_id in self.ledger.jobs)
-            known = self.roster.workers.values()
-            explained = ((job.spec.job_id, why(job, self.ledger, known, self._policy, now)) for job in live)
-            self._outbox.run(RunQuery(query, tuple(explained) if query.explain else ()))
-        self._queries = []
+    def _respond(self, now: Now) -> None:
+        """Begin to answer the next query, with the jobs as they are at the end of the turn: the store shows the same."""
+        match self._queries.next():
+            case Query() as query if query.explain:
+                self._outbox.respond(self._explained(query, now))
+            case Query() as query:
+                self._outbox.respond(RunQuery(query))
+            case StatsRequest() as request:
+                self._outbox.respond(ShowStats(self._stats(request, now)))
+            case None:
+                pass
+
+    def _explained(self, query: Query, now: Now) -> RunQuery:
+        known = self.roster.workers.values()
+        most = max(1, _MOST_LOOKS // max(1, len(known)))
+        live = (self.ledger.jobs[job_id] for job_id in query.ids if job_id in self.ledger.jobs)
+        explained = ((job.spec.job_id, why(job, self.ledger, known, self._policy, now)) for job in islice(live, most))
+        return RunQuery(query, tuple(explained), most)
 
     # --- time ---------------------------------------------------------------------------------------------------------
 

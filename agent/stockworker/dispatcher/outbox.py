@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
-from stockworker.dispatcher.effects import Effect, Offer, RunQuery
+from stockworker.dispatcher.effects import Effect, Offer, RunQuery, ShowStats
 from stockworker.logs.events import JobFailed, JobReleased, JobRetried, LogEvent
 from stockworker.protocol.body import MAX_LIST
 from stockworker.protocol.ids import Token, WorkerId
@@ -71,9 +71,9 @@ class Outbox:
         for start in range(0, len(jobs), MAX_LIST):
             self._effects.append(Offer(worker_id, tuple(jobs[start : start + MAX_LIST])))
 
-    def run(self, query: RunQuery) -> None:
-        """Answer a query from the store."""
-        self._effects.append(query)
+    def respond(self, asked: RunQuery | ShowStats) -> None:
+        """Answer a client outside the turn."""
+        self._effects.append(asked)
 
     def log(self, event: LogEvent) -> None:
         """Log an event of the catalogue."""

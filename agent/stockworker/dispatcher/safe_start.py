@@ -31,6 +31,7 @@ _TOPICS_MAX: Final = 20
 _TOPIC_LENGTH_MAX: Final = 200
 
 InputT = TypeVar("InputT")
+OutputT = TypeVar("OutputT", bound=TurnOutput)
 
 
 class Mark(Protocol):
@@ -43,7 +44,7 @@ class Mark(Protocol):
         """Remove the mark."""
 
 
-class MarkedTurns(Generic[InputT]):
+class MarkedTurns(Generic[InputT, OutputT]):
     """Takes the turns of another object, and keeps the mark of this process.
 
     Args:
@@ -52,13 +53,13 @@ class MarkedTurns(Generic[InputT]):
         since: when the process started (`Now.steady`).
     """
 
-    def __init__(self, turns: Turns[InputT, TurnOutput], mark: Mark, since: float) -> None:
+    def __init__(self, turns: Turns[InputT, OutputT], mark: Mark, since: float) -> None:
         self._turns = turns
         self._mark = mark
         self._healthy_at = since + HEALTHY_S
         self._marked = True
 
-    def take(self, items: Sequence[CommonInput | InputT], now: Now) -> TurnOutput:
+    def take(self, items: Sequence[CommonInput | InputT], now: Now) -> OutputT:
         """Decide and commit.
 
         Raises:

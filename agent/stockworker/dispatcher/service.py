@@ -1,7 +1,9 @@
 """The dispatcher as a service: what it adds to the shell that both services share."""
 
+import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from random import SystemRandom
 from typing import Final
@@ -12,12 +14,13 @@ from stockworker.adapters.mqtt import Delayed
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
-from stockworker.dispatcher.effects import Denied, Unreached
+from stockworker.dispatcher.answers import respond
+from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.safe_start import MarkedTurns
 from stockworker.dispatcher.store import JobStore
-from stockworker.dispatcher.turn import DispatcherTurns
+from stockworker.dispatcher.turn import DispatcherOutput, DispatcherTurns
 from stockworker.errors import ConnectionFailed
 from stockworker.logs import events as logged
 from stockworker.logs import log_event
@@ -29,7 +32,7 @@ from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
 from stockworker.shell.service import Service
 from stockworker.shell.space_watch import SpaceWatch
-from stockworker.shell.turn import CommonInput, DiskChanged, Now, TurnOutput
+from stockworker.shell.turn import CommonInput, DiskChanged, Now
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +44,11 @@ _SMALL_TURN: Final = 4
 more inputs have arrived by the next turn."""
 
 
-_Input = Denied | DiskChanged | Unreached
+_PAUSE_PER_ANSWER: Final = 3.0
+"""How long the answers pause after each one, as a multiple of the time that it took. So they take a quarter of the time
+of one processor at most, however many are waiting. A single query is answered immediately."""
+
+_Input = Denied | DiskChanged | Unreached | Answered
 """What happens to a dispatcher besides what happens to every service."""
 
 
@@ -62,7 +69,7 @@ class DispatcherSettings:
     denied: frozenset[WorkerId]
 
 
-class DispatcherService(Service[_Input, TurnOutput]):
+class DispatcherService(Service[_Input, DispatcherOutput]):
     """Runs one dispatcher until `stop`.
 
     Args:
@@ -107,6 +114,9 @@ class DispatcherService(Service[_Input, TurnOutput]):
         marked = MarkedTurns(turns, mark, now.steady)
         super().__init__(settings.dispatcher_id, link, marked, store, steady, notifier)
         self._space = SpaceWatch(store.free_bytes, policy.limits.free_bytes)
+        self._reader = store.reader()
+        self._answers = ThreadPoolExecutor(1, thread_name_prefix="answers")
+        self._answering: asyncio.Task[None] | None = None
         self._inbox.put(Denied(settings.denied))  # before any message arrives
 
     async def run(self) -> None:
@@ -134,6 +144,29 @@ class DispatcherService(Service[_Input, TurnOutput]):
         settings = self._reread()
         return settings.link, Denied(settings.denied)
 
+    def carry_out(self, output: DispatcherOutput) -> None:
+        if output.asked is not None:
+            self._answering = asyncio.create_task(self._answer(output.asked), name="answers")
+            self._answering.add_done_callback(_end_with)
+
+    async def _answer(self, asked: RunQuery | ShowStats) -> None:
+        began = clock.monotonic()
+        loop = asyncio.get_running_loop()
+        output = await loop.run_in_executor(self._answers, respond, asked, self._reader)
+        took_s = clock.monotonic() - began
+        for event in output.log:
+            log_event(_log, event)
+        await self._link.send(output.packets)
+        await asyncio.sleep(_PAUSE_PER_ANSWER * took_s)
+        self._inbox.put(Answered())
+
+    async def close(self) -> None:
+        if self._answering is not None:
+            self._answering.cancel()
+            await asyncio.wait({self._answering})
+        await asyncio.to_thread(self._answers.shutdown)
+        self._reader.close()
+
     def report_delay(self, item: Delayed) -> None:
         delays = logged.BrokerDelays(
             broker=self._broker, round_trip_s=round(item.round_trip_s, 4), network_s=round(item.network_s, 4)
@@ -148,3 +181,9 @@ class DispatcherService(Service[_Input, TurnOutput]):
 
     def _goodbye(self) -> Packet:
         return codec.encode(replace(self._presence, online=False))
+
+
+def _end_with(answering: asyncio.Task[None]) -> None:
+    """End the service if its store can't be read, as it does if a turn fails."""
+    if not answering.cancelled():
+        answering.result()

@@ -1,6 +1,10 @@
 """The port of the job store: what a store must do, whatever keeps the jobs. The stores that exist are in `stores`."""
 
+# Two threads use a store, and neither waits for the other. The thread of the turns has the `JobStore`: it looks up by
+# ID, and writes. The thread of the answers has the `JobReader`: it reads what clients ask for, as it was committed.
+
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stockworker.dispatcher.effects import Save
@@ -9,6 +13,34 @@ from stockworker.protocol.ids import ClientId, JobId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import JobFilter
+
+
+class JobReader(Protocol):
+    """Reads what is committed, while a `JobStore` writes. The cost of each call is proportional to what it returns.
+
+    Every method but `close` raises StoreError if the store can't be read.
+    """
+
+    def snapshot(self) -> AbstractContextManager[None]:
+        """Show the store as it is now, until the context is left."""
+
+    def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
+        """Return the jobs with these IDs; an unknown ID is left out."""
+
+    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> list[JobRecord]:
+        """Return the jobs that match, newest first; none if `wanted.before` is unknown.
+
+        With a `client_id`, only its own jobs and the shared ones; else those of all owners.
+        """
+
+    def result(self, job: JobRecord) -> str | None:
+        """Return the result of a job, if it has one."""
+
+    def attempts(self, job_id: JobId, most: int) -> list[Attempt]:
+        """Return the newest attempts at a job, `most` of them at most, first to last."""
+
+    def close(self) -> None:
+        """Close the reader."""
 
 
 class JobStore(Protocol):
@@ -41,17 +73,12 @@ class JobStore(Protocol):
     def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         """Return the payload of each job."""
 
-    def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
-        """Return the result of each job that has one."""
+    def reader(self) -> JobReader:
+        """Open a reader of this store, for one other thread.
 
-    def search(self, wanted: JobFilter, reader: ClientId | None = None) -> list[JobRecord]:
-        """Return the jobs that match, newest first; none if `wanted.before` is unknown.
-
-        With a `reader`, only its own jobs and the shared ones; else those of all owners.
+        Raises:
+            StoreError: it can't be opened.
         """
-
-    def attempts(self, job_id: JobId) -> list[Attempt]:
-        """Return every attempt at a job, first to last."""
 
     def free_bytes(self) -> int:
         """Return how many bytes are free where the store keeps the jobs.

@@ -1,12 +1,12 @@
 """Jobs in an SQLite file: the default store. See `stockworker.dispatcher.rows` for its columns."""
 
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from itertools import islice
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters.sqlite import (
+    MEMORY,
     Connect,
     DatabaseError,
     back_up,
@@ -16,24 +16,16 @@ from stockworker.adapters.sqlite import (
     failure,
     free_bytes,
     open_database,
+    open_to_read,
     transaction,
 )
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.dispatcher.rows import (
-    ATTEMPT,
-    JOB,
-    PROGRESS,
-    attempt_row,
-    job_row,
-    progress_row,
-    read_attempt,
-    read_job,
-)
-from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
-from stockworker.protocol.job import Attempt, JobRecord
-from stockworker.protocol.lifecycle import LIVE, State
-from stockworker.protocol.messages import JobFilter
+from stockworker.dispatcher.reader_sqlite import SELECT_JOB, SqliteJobReader, portions
+from stockworker.dispatcher.rows import ATTEMPT, JOB, PROGRESS, attempt_row, job_row, progress_row, read_job
+from stockworker.protocol.ids import JobId, JobType, WorkerId
+from stockworker.protocol.job import JobRecord
+from stockworker.protocol.lifecycle import State
 
 APPLICATION_ID: Final = 0x53574A53  # "SWJS"
 
@@ -100,18 +92,22 @@ MIGRATIONS: Final = (
         (SELECT length(CAST(body AS BLOB)) FROM payload WHERE payload.sequence = job.sequence), 0
     );
     """,
+    # Every filter of a query has an index that ends with the sequence: see `reader_sqlite.search_statement`.
+    """
+    CREATE INDEX job_by_state ON job (state, sequence);
+    CREATE INDEX job_by_type ON job (type, sequence);
+    CREATE INDEX job_by_state_and_type ON job (state, type, sequence);
+    DROP INDEX job_ended_badly;
+    """,
 )
 
-_SELECT_JOB: Final = f"SELECT {', '.join(JOB)} FROM job"
 _INSERT_JOB: Final = f"INSERT INTO job ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
 _UPDATE_JOB: Final = f"UPDATE job SET {', '.join(f'{column} = ?' for column in PROGRESS)} WHERE sequence = ?"
-_SELECT_ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT)} FROM attempt WHERE job_id = ? ORDER BY number"
 _SAVE_ATTEMPT: Final = f"INSERT OR REPLACE INTO attempt ({', '.join(ATTEMPT)}) VALUES ({', '.join('?' * len(ATTEMPT))})"
 _PAUSED: Final = "type"
 _DRAINED: Final = "worker"
 _HOLD: Final = "INSERT OR IGNORE INTO hold (kind, name) VALUES (?, ?)"
 _RELEASE: Final = "DELETE FROM hold WHERE kind = ? AND name = ?"
-_VARIABLES: Final = 512  # below every SQLite's limit of bound variables (999 before 3.32)
 
 
 class SqliteJobStore:
@@ -127,14 +123,18 @@ class SqliteJobStore:
 
     def __init__(self, path: Path, connect: Connect = connect) -> None:
         self._path = path
+        self._connect = connect
         self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, connect=connect)
+        self._reader = SqliteJobReader(self._connection, path)
 
     def load(self) -> Snapshot:
         """Return every live job, and the counts of all."""
-        jobs = [read_job(row) for row in self._rows(f"{_SELECT_JOB} WHERE ended_at IS NULL ORDER BY sequence")]
-        totals = {State(state): count for state, count in self._rows("SELECT state, count(*) FROM job GROUP BY state")}
-        ((newest,),) = self._rows("SELECT coalesce(max(sequence), 0) FROM job")
-        holds = self._rows("SELECT kind, name FROM hold")
+        jobs = [read_job(row) for row in self._reader.rows(f"{SELECT_JOB} WHERE ended_at IS NULL ORDER BY sequence")]
+        totals = {
+            State(state): count for state, count in self._reader.rows("SELECT state, count(*) FROM job GROUP BY state")
+        }
+        ((newest,),) = self._reader.rows("SELECT coalesce(max(sequence), 0) FROM job")
+        holds = self._reader.rows("SELECT kind, name FROM hold")
         paused = frozenset(JobType(name) for kind, name in holds if kind == _PAUSED)
         drained = frozenset(WorkerId(name) for kind, name in holds if kind == _DRAINED)
         return Snapshot(jobs, totals, newest + 1, paused, drained)
@@ -153,11 +153,7 @@ class SqliteJobStore:
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         """Look jobs up by id."""
-        found: dict[JobId, JobRecord] = {}
-        for some in _portions(ids):
-            rows = self._rows(f"{_SELECT_JOB} WHERE id IN ({', '.join('?' * len(some))})", some)
-            found.update((job.spec.job_id, job) for job in map(read_job, rows))
-        return found
+        return self._reader.find(ids)
 
     def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         """Write all in one transaction."""
@@ -226,43 +222,18 @@ class SqliteJobStore:
 
     def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
         """Look payloads up."""
-        return self._bodies("payload", jobs)
+        by_sequence = {job.sequence: job.spec.job_id for job in jobs}
+        found = {}
+        for some in portions(by_sequence):
+            query = f"SELECT sequence, body FROM payload WHERE sequence IN ({', '.join('?' * len(some))})"
+            for sequence, body in self._reader.rows(query, some):
+                found[by_sequence[sequence]] = body
+        return found
 
-    def results(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
-        """Look results up."""
-        return self._bodies("result", jobs)
-
-    def search(self, wanted: JobFilter, reader: ClientId | None = None) -> list[JobRecord]:
-        """Scan from the newest job on, by an index where the state or the owner has one."""
-        if reader is not None:
-            found = [*self._search(wanted, f"{reader}:"), *self._search(wanted, "")]
-            return sorted(found, key=lambda job: -job.sequence)[: wanted.limit]
-        return self._search(wanted)
-
-    def _search(self, wanted: JobFilter, owner: str | None = None) -> list[JobRecord]:
-        conditions, values = ["1"], list[object]()
-        if owner is not None:
-            conditions.append("substr(id, 1, instr(id, ':')) = ?")
-            values.append(owner)
-        if wanted.state is not None:
-            conditions.append("state = ?")
-            values.append(str(wanted.state))
-            if wanted.state in LIVE:
-                conditions.append("ended_at IS NULL")
-            elif wanted.state is not State.COMPLETED:
-                conditions.append("state IN ('failed', 'cancelled', 'expired')")
-        if wanted.type is not None:
-            conditions.append("type = ?")
-            values.append(wanted.type)
-        if wanted.before is not None:
-            conditions.append("sequence < (SELECT sequence FROM job WHERE id = ?)")
-            values.append(wanted.before)
-        query = f"{_SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?"
-        return [read_job(row) for row in self._rows(query, [*values, wanted.limit])]
-
-    def attempts(self, job_id: JobId) -> list[Attempt]:
-        """Return a job's attempts."""
-        return [read_attempt(row) for row in self._rows(_SELECT_ATTEMPTS, [job_id])]
+    def reader(self) -> SqliteJobReader:
+        """Open the file once more. A store in `MEMORY` has one connection, so its reader belongs to the same thread."""
+        connection = self._connection if self._path == MEMORY else open_to_read(self._path, connect=self._connect)
+        return SqliteJobReader(connection, self._path)
 
     def free_bytes(self) -> int:
         """Return how many bytes are free on the disk of the file."""
@@ -271,21 +242,6 @@ class SqliteJobStore:
     def close(self) -> None:
         """Close the file."""
         self._connection.close()
-
-    def _bodies(self, table: str, jobs: Sequence[JobRecord]) -> dict[JobId, str]:
-        by_sequence = {job.sequence: job.spec.job_id for job in jobs}
-        found = {}
-        for some in _portions(by_sequence):
-            query = f"SELECT sequence, body FROM {table} WHERE sequence IN ({', '.join('?' * len(some))})"
-            for sequence, body in self._rows(query, some):
-                found[by_sequence[sequence]] = body
-        return found
-
-    def _rows(self, query: str, values: Sequence[object] = ()) -> list[Any]:
-        try:
-            return self._connection.execute(query, values).fetchall()
-        except DatabaseError as error:
-            raise failure(self._path, "can't be read", error) from error
 
 
 class SqliteStores:
@@ -298,13 +254,3 @@ class SqliteStores:
     def back_up(self, path: Path, target: Path, progress: Callable[[float], None]) -> None:
         """Copy the file as it is at one moment, and check the copy."""
         back_up(path, target, application_id=APPLICATION_ID, migrations=MIGRATIONS, progress=progress)
-
-
-def _portions(values: Iterable[Any]) -> Iterator[list[Any]]:
-    """The values for some statements with a list each; the last value fills a list up to a power of two.
-
-    Every length is a statement of its own, and sqlite3 keeps the 128 newest: of all lengths, they took 5 MiB.
-    """
-    iterator = iter(values)
-    while some := list(islice(iterator, _VARIABLES)):
-        yield some + some[-1:] * ((1 << (len(some) - 1).bit_length()) - len(some))

@@ -9,9 +9,8 @@
 
 from collections import ChainMap
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from stockworker.dispatcher.answers import answer
 from stockworker.dispatcher.effects import (
     Effect,
     EndedJobs,
@@ -25,6 +24,7 @@ from stockworker.dispatcher.effects import (
     SaveDrain,
     SaveJob,
     SavePause,
+    ShowStats,
     Unreached,
 )
 from stockworker.dispatcher.machine import DispatcherMachine
@@ -57,6 +57,19 @@ from stockworker.protocol.topics import Role
 from stockworker.shell.departures import departures
 from stockworker.shell.turn import Now, Send, TurnOutput
 
+
+@dataclass(frozen=True, slots=True)
+class DispatcherOutput(TurnOutput):
+    """What to do once a turn is committed.
+
+    Attributes:
+        asked: what to answer from the store, by `stockworker.dispatcher.answers`, outside the turn. Then `Answered` must
+            be an input of a turn.
+    """
+
+    asked: RunQuery | ShowStats | None
+
+
 Input = Packet | Event
 """What a turn is about. A packet is decoded; an event goes to the machine as it is."""
 
@@ -78,7 +91,7 @@ class DispatcherTurns:
         self._verbose = verbose
         self._next_events: list[Event] = []
 
-    def take(self, items: Sequence[Input], now: Now) -> TurnOutput:
+    def take(self, items: Sequence[Input], now: Now) -> DispatcherOutput:
         """Decide and commit. When this returns, everything that led to the packets is durable.
 
         Raises:
@@ -120,7 +133,7 @@ class DispatcherTurns:
         event = MessageRefused(topic=error.topic, reason=error.reason, sender=topics.sender_of(error.topic))
         return [event, *(Send(message) for message in refusal(packet, error))]
 
-    def _output(self, effects: Sequence[Effect], now: Now) -> TurnOutput:
+    def _output(self, effects: Sequence[Effect], now: Now) -> DispatcherOutput:
         new = {
             each.job.spec.job_id: each.payload
             for each in effects
@@ -128,6 +141,7 @@ class DispatcherTurns:
         }
         packets: list[Packet] = []
         log: list[LogEvent] = []
+        asked: RunQuery | ShowStats | None = None
         for effect in effects:
             match effect:
                 case Send(message=message):
@@ -136,13 +150,13 @@ class DispatcherTurns:
                         log.extend(_moved(step) for step in message.transitions)
                 case Offer(worker_id=worker_id, jobs=jobs):
                     packets.extend(self._offer(worker_id, jobs, new, now))
-                case RunQuery(query=query, why=why):
-                    packets += departures(answer(query, self._store, dict(why)), log)
+                case RunQuery() | ShowStats():
+                    asked = effect
                 case LogEvent():
                     log.append(effect)
                 case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():
                     pass
-        return TurnOutput(tuple(packets), tuple(log))
+        return DispatcherOutput(tuple(packets), tuple(log), asked)
 
     def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], new: dict[JobId, str], now: Now) -> list[Packet]:
         """Encode assignments. The payloads of jobs that this turn has stored are at hand; all others are read."""

@@ -259,6 +259,19 @@ class SessionDiscarded(LogEvent):
     topics: str
 
 
+@_event(
+    LogLevel.WARNING,
+    peer("client"),
+    "dropped queries of a client",
+    "The client asks faster than the dispatcher answers. It asks again by itself, and gets its answers later. `dropped`: how "
+    "many since the last of these events, which are logged once a minute for each client; the counter `queries_dropped` "
+    "counts all of them. If the client should not ask that often, look at its program, or remove it from the broker's ACL.",
+)
+class QueriesDropped(LogEvent):
+    client: str | None
+    dropped: int
+
+
 @_event(LogLevel.WARNING, peer("client"), "rejected a job", "The job was not stored. Its submitter got the reason.")
 class JobRejected(LogEvent):
     client: str | None

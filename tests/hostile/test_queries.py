@@ -1,0 +1,108 @@
+"""One client asks for more than its share: large results, many queries, statistics. Other work goes on."""
+
+import asyncio
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+
+import pytest
+
+from stockworker.dispatcher.effects import Save, SaveJob
+from stockworker.dispatcher.queries import MOST_OF_CLIENT
+from stockworker.dispatcher.store_sqlite import SqliteJobStore
+from stockworker.protocol import codec
+from stockworker.protocol.ids import ClientId, JobId
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import MAX_EXPLAINED, JobFilter, Message, Query, Reply, StatsRequest
+from tests.harness.attacks import EVIL_CLIENT, attack, connections_lost, counted, run_good_job
+from tests.harness.dispatching import MIDDAY, a_job
+from tests.harness.fleet import Fleet, python_handlers
+from tests.harness.peer import Peer, connected
+from tests.harness.waiting import TIMEOUT_S
+
+RESULTS, RESULT_BYTES = 300, 230_000
+QUERIES = 500
+
+
+@pytest.fixture(scope="module")
+def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
+    """A fleet whose store has many large results. Its service manager expects a sign of life twice a second."""
+    settings = {"handlers": python_handlers("echo")}
+    folder = tmp_path_factory.mktemp("fleet")
+    fleet = Fleet(folder, settings=settings, clients=("client", EVIL_CLIENT), watchdog_s=10.0)
+    with closing(SqliteJobStore(fleet.job_store)) as store:
+        for number in range(1, RESULTS + 1):
+            job = replace(a_job(JobId(f"old-{number}"), State.COMPLETED, sequence=number), ended_at=MIDDAY + 4e8)
+            saves: list[Save] = [SaveJob(job, "{}", '"' + "x" * RESULT_BYTES + '"')]
+            store.commit(saves)
+    with fleet:
+        yield fleet
+
+
+def flood(fleet: Fleet, *messages: Message) -> None:
+    """Publish as the attacker."""
+
+    async def run() -> None:
+        evil = Peer(fleet.broker, EVIL_CLIENT)
+        async with connected([evil]):
+            await evil.link.send([codec.encode(message) for message in messages])
+            assert await evil.link.drain(TIMEOUT_S)
+        assert evil.denied == set()
+
+    asyncio.run(run())
+
+
+def reply(number: int) -> Reply:
+    return Reply(ClientId(EVIL_CLIENT), str(number))
+
+
+@attack(EVIL_CLIENT)
+def ask_for_all_results(fleet: Fleet) -> None:
+    """A small message that asks for all results of the store, many times."""
+    wanted = JobFilter(limit=1000)
+    flood(fleet, *(Query((), wanted, with_results=True, reply=reply(number)) for number in range(QUERIES)))
+
+
+@attack(EVIL_CLIENT)
+def ask_why(fleet: Fleet) -> None:
+    """Each answer takes a look at each worker for each job."""
+    ids = tuple(JobId(f"old-{number}") for number in range(1, MAX_EXPLAINED + 1))
+    flood(
+        fleet,
+        *(Query(ids, None, with_results=True, reply=reply(number), explain=True) for number in range(QUERIES)),
+    )
+
+
+@attack(EVIL_CLIENT)
+def ask_for_statistics(fleet: Fleet) -> None:
+    """Statistics are as long as the fleet is large."""
+    flood(fleet, *(StatsRequest(reply(number), ClientId(EVIL_CLIENT)) for number in range(QUERIES)))
+
+
+@pytest.mark.parametrize("strike", [ask_for_all_results, ask_why, ask_for_statistics])
+def test_a_client_that_asks_too_much_delays_only_itself(fleet: Fleet, strike: object) -> None:
+    assert callable(strike)
+    dropped, lost = counted(fleet, "queries_dropped"), connections_lost(fleet)
+    strike(fleet)
+    run_good_job(fleet)
+    assert counted(fleet, "queries_dropped") - dropped >= QUERIES - 2 * MOST_OF_CLIENT
+    (logged,) = {line["client"] for line in fleet.dispatcher.events("queries_dropped")}
+    assert logged == EVIL_CLIENT
+    assert connections_lost(fleet) == lost
+    manager = fleet.dispatcher.manager
+    assert manager is not None
+    assert "WATCHDOG=trigger" not in manager.assignments
+
+
+def test_others_are_answered_while_the_attacker_waits(fleet: Fleet) -> None:
+    ask_for_all_results(fleet)
+
+    async def run() -> None:
+        async with fleet.client() as client:
+            newest = await client.list(JobFilter(State.COMPLETED, limit=5))
+            assert len(newest) == 5
+            (view,) = await client.query(["old-1"], with_results=True)
+            assert len(view.result or "") == RESULT_BYTES + 2
+            assert (await client.explain("old-1")).why == ("it is completed",)
+
+    asyncio.run(run())
