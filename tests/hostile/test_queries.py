@@ -1,4 +1,4 @@
-"""One client asks for more than its share: large results, many queries, statistics. Other work goes on."""
+"""Answers that a peer makes long or many: large results, many queries, long lists. Work goes on; others get answers."""
 
 import asyncio
 from collections.abc import Iterator
@@ -11,14 +11,27 @@ from stockworker.dispatcher.effects import Save, SaveJob
 from stockworker.dispatcher.queries import MOST_OF_CLIENT
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.protocol import codec
-from stockworker.protocol.ids import ClientId, JobId
+from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
+from stockworker.protocol.job import Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import MAX_EXPLAINED, JobFilter, Message, Query, Reply, StatsRequest
-from tests.harness.attacks import EVIL_CLIENT, attack, connections_lost, counted, run_good_job
+from stockworker.protocol.messages import (
+    MAX_EXPLAINED,
+    JobFilter,
+    Message,
+    Query,
+    Reply,
+    Request,
+    Stats,
+    StatsRequest,
+    Submission,
+    Submit,
+)
+from tests.harness import command
+from tests.harness.attacks import EVIL_CLIENT, EVIL_WORKER, attack, connections_lost, counted, run_good_job
 from tests.harness.dispatching import MIDDAY, a_job
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.peer import Peer, connected
-from tests.harness.waiting import TIMEOUT_S
+from tests.harness.waiting import TIMEOUT_S, wait_until
 
 RESULTS, RESULT_BYTES = 300, 230_000
 QUERIES = 500
@@ -39,11 +52,11 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
         yield fleet
 
 
-def flood(fleet: Fleet, *messages: Message) -> None:
+def flood(fleet: Fleet, *messages: Message, as_name: str = EVIL_CLIENT) -> None:
     """Publish as the attacker."""
 
     async def run() -> None:
-        evil = Peer(fleet.broker, EVIL_CLIENT)
+        evil = Peer(fleet.broker, as_name, ())
         async with connected([evil]):
             await evil.link.send([codec.encode(message) for message in messages])
             assert await evil.link.drain(TIMEOUT_S)
@@ -106,3 +119,47 @@ def test_others_are_answered_while_the_attacker_waits(fleet: Fleet) -> None:
             assert (await client.explain("old-1")).why == ("it is completed",)
 
     asyncio.run(run())
+
+
+# --- long lists -------------------------------------------------------------------------------------------------------
+
+MANY_TYPES = [JobType(f"{'0' * 55}-{number:06}") for number in range(400)]
+
+
+@attack(EVIL_WORKER)
+def offer_many_types(fleet: Fleet) -> None:
+    """A worker whose list of types alone fills the list of workers."""
+    types = tuple(JobType(f"{'0' * 55}-{number:06}") for number in range(2_500))
+    request = Request(WorkerId(EVIL_WORKER), "boot", 1, 0, types, (), "0", ())
+    flood(fleet, request, as_name=EVIL_WORKER)
+
+
+@attack(EVIL_CLIENT)
+def submit_many_types(fleet: Fleet) -> None:
+    """Job types that no worker runs, with names that are sorted before others."""
+    jobs = [Submission(None, job_type, Priority.NORMAL, "1") for job_type in MANY_TYPES]
+    flood(fleet, *(Submit((job,), reply(number)) for number, job in enumerate(jobs)))
+
+
+def test_long_lists_hide_neither_workers_nor_queues(fleet: Fleet) -> None:
+    async def run() -> Stats:
+        async with fleet.client() as client:
+            await client.submit("echo", 1, tags=["nowhere"])
+            return await client.stats()
+
+    offer_many_types(fleet)
+    submit_many_types(fleet)
+    wait_until(lambda: counted(fleet, "jobs_stored") >= len(MANY_TYPES), "all jobs are stored", TIMEOUT_S)
+    stats = asyncio.run(run())
+    by_name = {worker.worker_id: worker for worker in stats.workers}
+    assert {"host-1", "host-2", EVIL_WORKER} <= by_name.keys()
+    assert "echo" in by_name[WorkerId("host-1")].types
+    evil = by_name[WorkerId(EVIL_WORKER)]
+    assert len(evil.types) + evil.types_omitted == 2_500
+    queues = {queue.type: queue for queue in stats.queues}
+    assert queues[JobType("echo")].workers == 2
+    assert len(queues) + stats.queues_omitted == len(MANY_TYPES) + 1
+    shown = command.run(fleet.config_file("client"), "stats").output
+    assert f"… and {stats.queues_omitted} more queues" in shown
+    assert "2,500 types: 000" in shown
+    run_good_job(fleet)

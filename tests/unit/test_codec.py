@@ -234,6 +234,22 @@ RECORDED: dict[str, Message] = {
     "completed of a client": messages.Notice(OWN, TA, State.COMPLETED, 2, W, "1.5", None),
     "failed of a client": messages.Notice(OWN, TA, State.EXPIRED, 0, None, None, "no worker started it"),
     "progress of a client": messages.Progress(W, OWN, 0.5, "reading"),
+    "stats of many": messages.Stats(
+        None,
+        "e1",
+        "0.1.0",
+        12.5,
+        (),
+        (),
+        (
+            messages.WorkerView(
+                W, online=True, slots=2, leases=1, types=(TA,), seen_s=0.5, version="0.1.0", types_omitted=2499
+            ),
+        ),
+        (),
+        queues_omitted=45,
+        workers_omitted=450,
+    ),
     "stats of holds": messages.Stats(
         None,
         "e1",

@@ -49,27 +49,32 @@ def a_ledger(types: int = 0, paused: Iterable[JobType] = (), drained: Iterable[W
 
 def test_any_fleet_fits_into_a_message() -> None:
     workers = [worker(number, types=30) for number in range(3000)]
+    queues, queues_omitted = queue_views(a_ledger(2000), workers[:1], 1e9)
+    shown, workers_omitted = worker_views(a_ledger(), workers, 1e9, 1e9)
     stats = Stats(
         reply=None,
         incarnation="e",
         version="v" * 64,
         uptime_s=1.0,
         states=tuple((state, 1 << 53) for state in State),
-        queues=queue_views(a_ledger(2000), workers[:1], 1e9),
-        workers=worker_views(a_ledger(), workers, 1e9, 1e9),
+        queues=queues,
+        workers=shown,
         counters=tuple((f"counter_{number}", 1 << 53) for number in range(100)),
+        queues_omitted=queues_omitted,
+        workers_omitted=workers_omitted,
     )
     packet = codec.encode(stats)
     assert len(packet.body) <= MAX_BODY
-    assert len(stats.workers) > 10
-    assert len(stats.queues) > 100
+    assert len(stats.workers) > 250
+    assert len(stats.queues) > 250
+    assert (len(stats.workers) + workers_omitted, len(stats.queues) + queues_omitted) == (3000, 2000)
     assert codec.decode(packet) == replace(stats, reply=None)
 
 
 def test_a_small_fleet_is_shown_whole_and_by_name() -> None:
     workers = [worker(number, types=1) for number in (2, 1, 3)]
     workers[0].online = False
-    assert [(view.worker_id[-1], view.online) for view in worker_views(a_ledger(), workers, 5.0, 5.0)] == [
+    assert [(view.worker_id[-1], view.online) for view in worker_views(a_ledger(), workers, 5.0, 5.0)[0]] == [
         ("1", True),
         ("2", False),
         ("3", True),
@@ -79,11 +84,58 @@ def test_a_small_fleet_is_shown_whole_and_by_name() -> None:
 def test_a_pause_and_a_drain_are_shown_even_where_no_job_waits_and_no_worker_is_known() -> None:
     drained = worker(1, types=1)
     ledger = a_ledger(1, [JobType("paused")], [drained.worker_id, WorkerId("away")])
-    (away, known) = worker_views(ledger, [drained], 3.0, 5.0)
+    (away, known), omitted = worker_views(ledger, [drained], 3.0, 5.0)
+    assert omitted == 0
     assert (known.worker_id, known.drained, known.seen_s) == (drained.worker_id, True, 5.0)
     assert away == WorkerView(
         WorkerId("away"), online=False, slots=0, leases=0, types=(), seen_s=3.0, version="", drained=True
     )
-    paused, waiting = queue_views(ledger, [drained], 5.0)
+    (paused, waiting), omitted = queue_views(ledger, [drained], 5.0)
+    assert omitted == 0
     assert paused == QueueView(JobType("paused"), waiting=0, oldest_s=0.0, workers=0, paused=True)
     assert (waiting.waiting, waiting.workers, waiting.paused) == (1, 0, False)
+
+
+def test_a_worker_with_many_types_hides_no_other_and_no_types_of_others() -> None:
+    first = replace(worker(0, types=2500), worker_id=WorkerId("a-worker"))
+    workers = [first, *(worker(number, types=30) for number in range(1, 30))]
+    views, omitted = worker_views(a_ledger(), workers, 1.0, 1.0)
+    assert (len(views), omitted) == (30, 0)
+    assert len(views[0].types) + views[0].types_omitted == 2500
+    assert all((len(view.types), view.types_omitted) == (30, 0) for view in views[1:])
+
+
+def test_of_many_workers_those_that_work_are_shown() -> None:
+    workers = [worker(number, types=1) for number in range(2000)]
+    for idle in workers:
+        idle.online = False
+    workers[1500].online = True
+    views, omitted = worker_views(a_ledger(drained=[WorkerId("zz-drained")]), workers, 1.0, 1.0)
+    assert omitted == 2001 - len(views)
+    assert workers[1500].worker_id in {view.worker_id for view in views}
+    assert views[-1].worker_id == "zz-drained"
+
+
+def test_types_that_no_worker_runs_hide_no_queue_of_one_that_runs() -> None:
+    ledger = a_ledger(2000, paused=[JobType("zz-paused")])
+    able = replace(worker(1, types=0), types=frozenset({JobType(f"{LONG}-001999")}))
+    views, omitted = queue_views(ledger, [able], 1.0)
+    assert omitted == 2001 - len(views)
+    assert [(view.type, view.workers) for view in views if view.workers] == [(f"{LONG}-001999", 1)]
+    assert views[-1].type == "zz-paused"
+
+
+class CountedTypes(frozenset[JobType]):
+    """Counts the questions whether a type is among them."""
+
+    asked = 0
+
+    def __contains__(self, job_type: object) -> bool:
+        CountedTypes.asked += 1
+        return super().__contains__(job_type)
+
+
+def test_the_cost_of_the_queues_is_linear() -> None:
+    workers = [replace(worker(number, types=0), types=CountedTypes({JobType("x")})) for number in range(500)]
+    queue_views(a_ledger(2000), workers, 1.0)
+    assert CountedTypes.asked <= 500

@@ -59,14 +59,24 @@ def _blocks(found: Stats) -> Iterator[list[str]]:
     states = [(state, count) for state, count in found.states if count]
     yield list(table(("STATE", "JOBS"), states)) if states else ["no jobs"]
     if found.queues:
-        yield list(table(_QUEUE_HEADER, [_queue_row(queue) for queue in found.queues]))
+        yield [*table(_QUEUE_HEADER, list(map(_queue_row, found.queues))), *_more(found.queues_omitted, "queues")]
     if found.workers:
-        yield list(table(_WORKER_HEADER, [_worker_row(worker) for worker in found.workers]))
+        yield [*table(_WORKER_HEADER, list(map(_worker_row, found.workers))), *_more(found.workers_omitted, "workers")]
     else:
         yield ["no workers; start stockworker@1 on a machine of the fleet"]
     counters = [(name, count) for name, count in found.counters if count]
     if counters:
         yield list(table(("COUNTER", "TOTAL"), counters))
+
+
+def _all_types(worker: WorkerView) -> str:
+    """How many types a worker has, where not all are shown: first, because a long cell is cut."""
+    return f"{len(worker.types) + worker.types_omitted:,} types: " if worker.types_omitted else ""
+
+
+def _more(omitted: int, what: str) -> list[str]:
+    """The line below a table that does not show everything."""
+    return [f"… and {omitted:,} more {what}"] if omitted else []
 
 
 def _queue_row(queue: QueueView) -> tuple[object, ...]:
@@ -89,7 +99,7 @@ def _worker_row(worker: WorkerView) -> tuple[object, ...]:
         worker.leases,
         short_duration(worker.seen_s),
         worker.version,
-        " ".join(worker.types),
+        _all_types(worker) + " ".join(worker.types),
     )
 
 

@@ -275,16 +275,20 @@ class DispatcherMachine:
             "workers_known": len(workers),
             "workers_online": sum(worker.online for worker in workers),
         }
+        queues, queues_omitted = queue_views(self.ledger, workers, now.steady)
+        shown, workers_omitted = worker_views(self.ledger, workers, up_s, now.steady)
         return Stats(
             reply=None if message.client_id is None else message.reply,
             incarnation=self._presence.incarnation,
             version=self._presence.version,
             uptime_s=up_s,
             states=tuple((state, self.ledger.totals[state]) for state in State),
-            queues=queue_views(self.ledger, workers, now.steady),
-            workers=worker_views(self.ledger, workers, up_s, now.steady),
+            queues=queues,
+            workers=shown,
             counters=tuple(sorted({**self.counters, **census}.items())),
             certificate_days=self._certificate_days,
+            queues_omitted=queues_omitted,
+            workers_omitted=workers_omitted,
         )
 
     def _log_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:

@@ -1,36 +1,60 @@
 """Statistics of queues and workers, in a message that fits on the wire. Pure, a part of the dispatcher's machine."""
 
+# Peers choose how many job types and workers exist, and how their names are sorted. So no entry may hide another one.
+# Of a list that is too long, the most important entries are shown, and a count is the number of the others. A worker's types
+# share the room of the message evenly with those of the other workers. The cost is linear in what is known.
+
+from collections import Counter
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from itertools import accumulate, takewhile
 from typing import Final
 
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.ledger import Ledger
+from stockworker.protocol.ids import JobType
 from stockworker.protocol.messages import QueueView, WorkerView
 
 _ROOM: Final = 100 * 1024
-"""Bytes for the list of queues, and the same for the list of workers: of a large fleet only a part is shown."""
+"""Bytes for the list of queues, and the same for the list of workers."""
 
-_ENTRY: Final = 256
+_ENTRY: Final = 288
 """An upper bound for the bytes of an entry without its list of types."""
 
+_TYPE: Final = 64 + len('"",')
+"""An upper bound for the bytes of a type in a list: each worker is shown with one at least."""
 
-def queue_views(ledger: Ledger, workers: Collection[Worker], steady: float) -> tuple[QueueView, ...]:
-    """Return each type that is paused or has waiting jobs; `workers` counts those that could run it now."""
+
+def queue_views(ledger: Ledger, workers: Iterable[Worker], steady: float) -> tuple[tuple[QueueView, ...], int]:
+    """Return the types that are paused or have waiting jobs, by name, and how many of them are left out.
+
+    Shown first are paused types, then those that the most workers could run now, then those with the most waiting jobs.
+    A client can make up types that no worker runs, and a worker can offer them: but it is one worker.
+    """
     waiting = dict.fromkeys(ledger.paused, (0, steady))
     waiting.update((job_type, (count, since)) for job_type, count, since in ledger.ready.waiting())
-    views = []
-    for job_type, (count, since) in sorted(waiting.items()):
-        able = sum(
-            worker.online and worker.worker_id not in ledger.drained and worker.may_run(job_type, frozenset())
-            for worker in workers
-        )
-        views.append(QueueView(job_type, count, max(0.0, steady - since), able, job_type in ledger.paused))
-    return tuple(views[: _ROOM // _ENTRY])
+    able = Counter(
+        job_type
+        for worker in workers
+        if worker.online and worker.worker_id not in ledger.drained
+        for job_type in worker.types - worker.refused.keys()
+        if job_type in waiting
+    )
+    views = [
+        QueueView(job_type, count, max(0.0, steady - since), able[job_type], job_type in ledger.paused)
+        for job_type, (count, since) in waiting.items()
+    ]
+    views.sort(key=lambda view: (not view.paused, -view.workers, -view.waiting, -view.oldest_s, view.type))
+    shown = views[: _ROOM // _ENTRY]
+    return tuple(sorted(shown, key=lambda view: view.type)), len(views) - len(shown)
 
 
-def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady: float) -> tuple[WorkerView, ...]:
-    """Return the workers by name, as many as fit.
+def worker_views(
+    ledger: Ledger, workers: Iterable[Worker], up_s: float, steady: float
+) -> tuple[tuple[WorkerView, ...], int]:
+    """Return the workers by name, and how many of them are left out.
+
+    Shown first are workers that are online, then drained ones, then those with the most leases.
 
     Args:
         ledger: which of them are drained, and how many leases each has.
@@ -44,19 +68,32 @@ def worker_views(ledger: Ledger, workers: Iterable[Worker], up_s: float, steady:
         )
         for worker_id in ledger.drained
     }
+    types: dict[str, Collection[JobType]] = {}
     for worker in workers:
+        types[worker.worker_id] = worker.types - worker.refused.keys()
         views[worker.worker_id] = WorkerView(
             worker_id=worker.worker_id,
             online=worker.online,
             slots=worker.slots,
             leases=ledger.leases.count(worker.worker_id),
-            types=tuple(sorted(worker.types - worker.refused.keys())),
+            types=(),
             seen_s=max(0.0, steady - worker.seen),
             version=worker.version,
             drained=worker.worker_id in ledger.drained,
             certificate_days=worker.certificate_days,
         )
-    by_name = [views[worker_id] for worker_id in sorted(views)]
-    sizes = accumulate(_ENTRY + sum(len(job_type) + 3 for job_type in view.types) for view in by_name)
-    shown = sum(1 for _ in takewhile(lambda size: size <= _ROOM, sizes))
-    return tuple(by_name[:shown])
+    important = sorted(
+        views.values(), key=lambda view: (not view.online, not view.drained, -view.leases, view.worker_id)
+    )
+    shown = important[: _ROOM // (_ENTRY + _TYPE)]
+    room = _ROOM // max(1, len(shown)) - _ENTRY
+    by_name = sorted(shown, key=lambda view: view.worker_id)
+    return tuple(_with_types(view, types.get(view.worker_id, ()), room) for view in by_name), len(views) - len(shown)
+
+
+def _with_types(view: WorkerView, types: Collection[JobType], room: int) -> WorkerView:
+    """Add as many of a worker's types as fit into `room` bytes."""
+    by_name = sorted(types)
+    sizes = accumulate(len(job_type) + len('"",') for job_type in by_name)
+    shown = sum(1 for _ in takewhile(lambda size: size <= room, sizes))
+    return replace(view, types=tuple(by_name[:shown]), types_omitted=len(by_name) - shown)

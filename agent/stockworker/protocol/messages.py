@@ -322,6 +322,7 @@ class WorkerView:
     version: Annotated[ShortText, Wire("version of stockworker on it")]
     drained: Annotated[bool, Wire("whether an operator drained it", "held", always=True)] = False
     certificate_days: Annotated[Days | None, Wire("days until its certificate expires")] = None
+    types_omitted: Annotated[Count, Wire("how many of its job types did not fit into the message")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -347,12 +348,17 @@ class Stats:
     states: Annotated[
         tuple[tuple[State, int], ...], Table(kind_of(State), kind_of(Count)), Wire("number of jobs in each state")
     ]
-    queues: Annotated[tuple[QueueView, ...], Wire("the job types of which jobs wait, or which are paused")]
-    workers: Annotated[tuple[WorkerView, ...], Wire("the workers, as many as fit into the message")]
+    queues: Annotated[
+        tuple[QueueView, ...],
+        Wire("the job types of which jobs wait, or which are paused; of many, those that most workers run"),
+    ]
+    workers: Annotated[tuple[WorkerView, ...], Wire("the workers; of a large fleet, those online first")]
     counters: Annotated[
         tuple[tuple[str, int], ...], Table(Text(), kind_of(Count)), Wire("events since the dispatcher's start")
     ]
     certificate_days: Annotated[Days | None, Wire("days until the dispatcher's certificate expires")] = None
+    queues_omitted: Annotated[Count, Wire("how many queues did not fit into the message")] = 0
+    workers_omitted: Annotated[Count, Wire("how many workers did not fit into the message")] = 0
 
     @property
     def client_id(self) -> ClientId | None:
