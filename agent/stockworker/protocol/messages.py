@@ -18,6 +18,7 @@ from stockworker.protocol.values import (
     Attempts,
     Busy,
     Count,
+    Counters,
     Days,
     Instant,
     LeaseTime,
@@ -25,6 +26,7 @@ from stockworker.protocol.values import (
     Seconds,
     ShortText,
     Slots,
+    StateCounts,
     Timeout,
     Version,
 )
@@ -35,10 +37,7 @@ from stockworker.protocol.wire import (
     JobIdentifier,
     Level,
     Number,
-    Table,
-    Text,
     Wire,
-    kind_of,
 )
 
 MAX_QUERY: Final = 1000
@@ -345,17 +344,13 @@ class Stats:
     incarnation: Annotated[ShortText, Wire("nonce of this start of the dispatcher", "epoch")]
     version: Annotated[ShortText, Wire("version of the dispatcher")]
     uptime_s: Annotated[Seconds, Wire("time since its start")]
-    states: Annotated[
-        tuple[tuple[State, int], ...], Table(kind_of(State), kind_of(Count)), Wire("number of jobs in each state")
-    ]
+    states: Annotated[StateCounts, Wire("number of jobs in each state")]
     queues: Annotated[
         tuple[QueueView, ...],
         Wire("the job types of which jobs wait, or which are paused; of many, those that most workers run"),
     ]
     workers: Annotated[tuple[WorkerView, ...], Wire("the workers; of a large fleet, those online first")]
-    counters: Annotated[
-        tuple[tuple[str, int], ...], Table(Text(), kind_of(Count)), Wire("events since the dispatcher's start")
-    ]
+    counters: Annotated[Counters, Wire("events since the dispatcher's start")]
     certificate_days: Annotated[Days | None, Wire("days until the dispatcher's certificate expires")] = None
     queues_omitted: Annotated[Count, Wire("how many queues did not fit into the message")] = 0
     workers_omitted: Annotated[Count, Wire("how many workers did not fit into the message")] = 0
