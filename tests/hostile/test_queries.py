@@ -114,9 +114,9 @@ def test_others_are_answered_while_the_attacker_waits(fleet: Fleet) -> None:
         async with fleet.client() as client:
             newest = await client.list(JobFilter(State.COMPLETED, limit=5))
             assert len(newest) == 5
-            (view,) = await client.query(["old-1"], with_results=True)
+            (view,) = await client.query([":old-1"], with_results=True)
             assert len(view.result or "") == RESULT_BYTES + 2
-            assert (await client.explain("old-1")).why == ("it is completed",)
+            assert (await client.explain(":old-1")).why == ("it is completed",)
 
     asyncio.run(run())
 
@@ -163,3 +163,37 @@ def test_long_lists_hide_neither_workers_nor_queues(fleet: Fleet) -> None:
     assert f"… and {stats.queues_omitted} more queues" in shown
     assert "2,500 types: 000" in shown
     run_good_job(fleet)
+
+
+# --- long turns -------------------------------------------------------------------------------------------------------
+
+JOBS_OF_MESSAGE, MESSAGES = 2_000, 16
+
+
+@attack(EVIL_CLIENT)
+def submit_as_fast_as_possible(fleet: Fleet) -> None:
+    """Few messages, with as many jobs as they can hold: they fill the window of the dispatcher's connection."""
+    job = Submission(None, JobType("unserved"), Priority.HIGH, "1")
+    client = ClientId(EVIL_CLIENT)
+    flood(fleet, *(Submit((job,) * JOBS_OF_MESSAGE, reply(number), client) for number in range(MESSAGES)))
+
+
+def test_a_flood_of_jobs_does_not_hold_up_the_messages_of_others(fleet: Fleet) -> None:
+    before = handled(fleet)
+
+    async def run() -> None:
+        async with fleet.client() as client:
+            await asyncio.to_thread(submit_as_fast_as_possible, fleet)
+            await client.result(await client.submit("echo", 1), timeout_s=TIMEOUT_S)
+
+    asyncio.run(run())
+    wait_until(lambda: handled(fleet) - before > JOBS_OF_MESSAGE * MESSAGES, "the flood is handled", TIMEOUT_S)
+    run_good_job(fleet)
+    manager = fleet.dispatcher.manager
+    assert manager is not None
+    assert "WATCHDOG=trigger" not in manager.assignments
+
+
+def handled(fleet: Fleet) -> int:
+    """How many submitted jobs the dispatcher has stored or rejected."""
+    return sum(counted(fleet, counter) for counter in ("jobs_stored", "submissions_rejected"))

@@ -32,6 +32,9 @@ DAY: Final = 86_400.0
 _SESSION_EXPIRY_S: Final = DAY
 _RECOVERY_S: Final = 5.0
 _ANSWER_S: Final = 0.01
+_MOST_ROWS: Final = 8
+"""So few that many turns leave messages to the next one."""
+
 _FORGET_S: Final = 130.0
 """Two intervals of pruning, and a reserve."""
 
@@ -95,7 +98,7 @@ class Dispatcher(Process):
         self._shadow.equals(self._store, thoroughly=False)
         self.machine = _WatchedMachine(self.policy, self.dice, self._presence, self._store.load(), self.now())
         self.machine.decided = lambda effects: self.decided(effects)  # noqa: PLW0108 (it may be set later)
-        self._turns = DispatcherTurns(self.machine, self._store, self.policy.lease_s)
+        self._turns = DispatcherTurns(self.machine, self._store, self.policy.lease_s, most_rows=_MOST_ROWS)
         return SignIn(
             client_id="dispatcher",
             subscriptions=topics.subscriptions(Role.DISPATCHER, "dispatcher"),
@@ -155,7 +158,8 @@ class Dispatcher(Process):
         self._checks.dispatcher_sends(output.packets, now.wall)
         if isinstance(output.asked, ShowStats):
             self._checks.dispatcher_answers(*respond(output.asked, self._store.reader()).packets)
-        received = [item for item in inputs if isinstance(item, Packet)]
+        packets = [item for item in inputs if isinstance(item, Packet)]
+        received = packets[: len(packets) - output.left]
         self._checks.dispatcher_received(received, self.machine.roster.workers, self.world.now)
         self._checks.dispatcher_assigned(self.machine.roster.workers, now, now.steady - self.policy.max_wait_s)
         return output

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from stockworker.adapters.mqtt import Delivery, LinkDown, LinkItem, LinkUp
 from stockworker.errors import StoreError
-from stockworker.shell.arrivals import turn_input
+from stockworker.shell.arrivals import Arrivals, turn_input
 from stockworker.shell.turn import TurnOutput
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.calm import Calm
@@ -59,7 +59,7 @@ class Process(ABC):
         self.doom: Callable[[str], bool] | None = None
         self.decided: Callable[[Sequence[object]], None] = lambda _effects: None
         self.died: Callable[[str], None] = lambda _reason: None
-        self._inbox: list[Any] = []
+        self._inbox: Arrivals[Any] = Arrivals()
         self._wake: Timer | None = None
         self._wakes_at = 0.0
         self._busy_until = 0.0
@@ -73,7 +73,7 @@ class Process(ABC):
             raise AssertionError(f"{self.name} lives already")
         self.lives += 1
         self.alive = True
-        self._inbox = []
+        self._inbox = Arrivals()
         self._busy_until = 0.0
         self.world.note(self.name, "boots", self.lives)
         self.calm.disturb(self.name)
@@ -123,7 +123,7 @@ class Process(ABC):
         """Hear of something."""
         if self.alive:
             self.linked(item)
-            self._inbox.append(item)
+            self._inbox.put(item)
             self._wake_in(self.dice.uniform(0.0001, 0.002))
 
     def _wake_in(self, delay_s: float) -> None:
@@ -141,7 +141,7 @@ class Process(ABC):
         self._wake_in(0.001 if self._inbox else max(_TICK_S, self.next_in_s()))
 
     def _turn(self) -> None:
-        items, self._inbox = self._inbox, []
+        items = self._inbox.take()
         when, looks = self._looks
         idle = not items and self.world.now - when < _SHORTEST_SLEEP_S
         self._looks = (self.world.now, looks + 1 if idle else 0)
@@ -159,6 +159,9 @@ class Process(ABC):
             self.laws.hold(Law.FAILS_WITH_DISK_ONLY, None, self.name, repr(error))
             raise
         deliveries = [item for item in items if isinstance(item, Delivery)]
+        if output is not None and output.left:
+            self._inbox.put_back(deliveries[-output.left :])
+            del deliveries[-output.left :]
         if self.disk_s and output is not None:
             self._busy_until = self.world.now + self.dice.random() * self.disk_s
             self.world.after(self._busy_until - self.world.now, lambda: self._perform(deliveries, output, life))
@@ -181,7 +184,7 @@ class Process(ABC):
         if not self.alive or self.lives != life or self.link is None:
             return
         try:
-            self.link.acknowledge(deliveries)
+            self.link.acknowledge(self._inbox.handled(deliveries))
             for event in output.log:
                 self.world.note(self.name, event.name, *(f"{name}={value}" for name, value in event.values().items()))
             self.perform(output)

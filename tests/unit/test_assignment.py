@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from stockworker.dispatcher.assignment import Worker, share_out
+from stockworker.dispatcher.assignment import MOST_SHARES, Worker, share_out
 from stockworker.dispatcher.ready_queue import ReadyQueue
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
@@ -197,4 +197,7 @@ def test_a_worker_that_may_not_have_jobs_gets_none_ahead(reason: str) -> None:
 
 def test_no_worker_gets_more_leases_than_a_request_can_name() -> None:
     worker = a_worker(W1, slots=900)
-    assert len(shares(a_queue(*many(1500)), [worker], prefetch={BACKTEST: 500})) == MAX_LEASES
+    queue, prefetch = a_queue(*many(1500)), {BACKTEST: 500}
+    first = shares(queue, [worker], prefetch=prefetch)
+    rest = shares(queue, [worker], prefetch=prefetch, leases={W1: len(first)})
+    assert (len(first), len(first) + len(rest)) == (MOST_SHARES, MAX_LEASES)

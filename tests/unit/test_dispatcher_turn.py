@@ -4,11 +4,13 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import pytest
 
+from stockworker.dispatcher.alarms import MOST_DUE
 from stockworker.dispatcher.answers import respond
+from stockworker.dispatcher.assignment import MOST_SHARES
 from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.machine import DispatcherMachine
-from stockworker.dispatcher.turn import DispatcherOutput, DispatcherTurns, Input
-from stockworker.errors import StoreError
+from stockworker.dispatcher.turn import MOST_ROWS, DispatcherOutput, DispatcherTurns, Input
+from stockworker.errors import DecodeError, StoreError
 from stockworker.logs.events import JobMoved, MessageRefused
 from stockworker.protocol import codec
 from stockworker.protocol.ids import JobId, Token
@@ -29,6 +31,7 @@ from stockworker.protocol.messages import (
     StatsRequest,
 )
 from stockworker.protocol.packet import Packet
+from stockworker.protocol.wire import MAX_ENTRIES
 from stockworker.shell.turn import Now
 from tests.harness.dispatching import (
     BACKTEST,
@@ -238,3 +241,59 @@ def test_packets_and_events_are_handled_in_their_order(desk: Desk) -> None:
     running = ReportedLease(A, token_of(desk, A), RUNNING)
     desk.take(submit(B), codec.encode(request(W1, running)))
     assert [desk.store.jobs[job_id].state for job_id in (A, B)] == [State.RUNNING, State.QUEUED]
+
+
+# --- the longest turn -------------------------------------------------------------------------------------------------
+
+
+def many(count: int, name: str) -> Packet:
+    """A submission of many jobs, as small as they can be."""
+    return codec.encode(submit(*(JobId(f"{name}{number}") for number in range(count)), reply=None))
+
+
+def test_a_turn_leaves_messages_to_the_next_when_it_has_enough_rows(desk: Desk) -> None:
+    packets = [many(900, name) for name in "abcde"]
+    output = desk.take(*packets, CONNECTED)
+    assert output.left == 2
+    assert len(desk.store.jobs) == 2700
+    assert desk.take(*packets[-output.left :]).left == 0
+    assert len(desk.store.jobs) == 4500
+
+
+def test_the_longest_turn_has_rows_of_one_message_beyond_the_bound(desk: Desk) -> None:
+    """What makes the most rows of the fewest bytes: see the arithmetic at the head of the turn."""
+    small = [many(1, f"small{number}-") for number in range(MOST_ROWS - 1)]
+    desk.take(*small, many(MAX_ENTRIES, "large"), many(MAX_ENTRIES, "left"))
+    assert len(desk.store.jobs) == MOST_ROWS - 1 + MAX_ENTRIES
+    with pytest.raises(DecodeError):
+        codec.decode(many(MAX_ENTRIES + 1, "more"))
+
+
+def test_refused_messages_and_requests_have_rows_too(desk: Desk) -> None:
+    nonsense = Packet("jobs/request/w1", b"{")
+    assert desk.take(*[nonsense] * (MOST_ROWS + 5)).left == 5
+    claims = [ReportedLease(A, Token(f"t{number}"), RUNNING) for number in range(1000)]
+    assert desk.take(*[codec.encode(request(W1, *claims))] * 4).left == 2
+
+
+def test_jobs_that_become_due_together_are_checked_in_portions(desk: Desk) -> None:
+    count = 2 * MOST_DUE + 500
+    for name in "abcde":
+        desk.take(submit(*(JobId(f"{name}{n}") for n in range(count // 5)), expires_at=MIDDAY + 60, reply=None))
+    desk.seconds = 100.0
+    ended = []
+    while not desk.turns.next_in_s(desk.now()):
+        desk.take()
+        ended.append(sum(job.state is State.EXPIRED for job in desk.store.jobs.values()))
+    assert ended == [MOST_DUE, 2 * MOST_DUE, count]
+
+
+def test_jobs_are_assigned_in_portions(desk: Desk) -> None:
+    desk.take(*(submit(*(JobId(f"{name}{n}") for n in range(1000)), reply=None) for name in "ab"))
+    first = assigned(desk.ask(request(W1, slots=1000), request(W2, slots=300)))
+    assert len(first) == MOST_SHARES
+    assert desk.turns.next_in_s(desk.now()) == 0
+    portions = [len(first)]
+    while not desk.turns.next_in_s(desk.now()):
+        portions.append(len(assigned(desk.ask())))
+    assert portions == [512, 512, 276]

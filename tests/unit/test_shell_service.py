@@ -78,7 +78,9 @@ class RefusedLink(RecordingLink):
 
 
 class PlayedTurns:
-    """Answers each message, and commits; `broken` raises instead."""
+    """Answers each message, and commits; leaves what is more than `most` at a time; `broken` raises instead."""
+
+    most = 9
 
     def __init__(self, record: Record) -> None:
         self.record = record
@@ -89,9 +91,10 @@ class PlayedTurns:
         self.items += items
         if self.broken is not None:
             raise self.broken
-        messages = [item for item in items if isinstance(item, Packet)]
+        packets = [item for item in items if isinstance(item, Packet)]
+        messages = packets[: self.most]
         self.record.steps += [("commit", packet) for packet in messages]
-        return TurnOutput(tuple(ANSWER for _ in messages), (Ready(id="w1"),))
+        return TurnOutput(tuple(ANSWER for _ in messages), (Ready(id="w1"),), left=len(packets) - len(messages))
 
     def next_in_s(self, _now: Now) -> float:
         return 1000.0
@@ -106,6 +109,7 @@ class PlayedService(Service[Tag, TurnOutput]):
     store_name = "store"
     stop_status = "stopping"
     small = True
+    turns_to_stop = 1
 
     def __init__(self, turns: PlayedTurns, notifier: Notifier) -> None:
         super().__init__("w1", LinkSettings("localhost", 1, "w1"), turns, turns, clock.SteadyClock(), notifier)
@@ -127,7 +131,9 @@ class PlayedService(Service[Tag, TurnOutput]):
     def carry_out(self, output: TurnOutput) -> None:
         if output.packets:
             self.record.steps.append(("order", ORDER))
-            self.after_turn()
+            self.turns_to_stop -= 1
+            if not self.turns_to_stop:
+                self.after_turn()
 
     def last_packets(self) -> Sequence[Packet]:
         return [FAREWELL]
@@ -167,6 +173,22 @@ def test_it_commits_then_acknowledges_then_orders_then_sends(
         ("acknowledge", MESSAGE),
         ("order", ORDER),
         ("send", ANSWER),
+    ]
+
+
+def test_what_a_turn_leaves_is_acknowledged_after_the_turn_that_handles_it(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    other = Packet("jobs/request/w2", b"{}")
+    monkeypatch.setattr(RecordingLink, "arrivals", (UP, Delivery(MESSAGE, packet_id=7), Delivery(other, packet_id=8)))
+    monkeypatch.setattr(PlayedTurns, "most", 1)
+    monkeypatch.setattr(PlayedService, "turns_to_stop", 2)
+    run()
+    assert record.of("commit", "acknowledge") == [
+        ("commit", MESSAGE),
+        ("acknowledge", MESSAGE),
+        ("commit", other),
+        ("acknowledge", other),
     ]
 
 

@@ -1,10 +1,39 @@
-"""The queue through which all events reach a service, in one order. No event calls into it, so nothing re-enters."""
+"""The queue through which all events reach a service or a client. No event calls into it, so nothing re-enters."""
 
 import asyncio
 from collections import deque
-from typing import Generic, TypeVar
+from typing import Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+
+class Arriving(Protocol[T]):
+    """Items that have arrived, and the portions in which they are taken out."""
+
+    def __bool__(self) -> bool:
+        """Whether something waits."""
+
+    def put(self, item: T, /) -> None:
+        """Add an item."""
+
+    def take(self) -> list[T]:
+        """Take out the next portion."""
+
+
+class InOrder(Generic[T]):
+    """Items in the order of their arrival, up to 1,000 in each portion."""
+
+    def __init__(self) -> None:
+        self._items: deque[T] = deque()
+
+    def __bool__(self) -> bool:
+        return bool(self._items)
+
+    def put(self, item: T, /) -> None:
+        self._items.append(item)
+
+    def take(self) -> list[T]:
+        return [self._items.popleft() for _ in range(min(1000, len(self._items)))]
 
 
 class Inbox(Generic[T]):
@@ -12,27 +41,26 @@ class Inbox(Generic[T]):
 
     Items that arrive while its owner handles one batch are the next batch. So batches need no timer, and grow with the
     load.
+
+    Args:
+        items: keeps the items.
     """
 
-    def __init__(self) -> None:
-        self._items: deque[T] = deque()
+    def __init__(self, items: Arriving[T]) -> None:
+        self._items = items
         self._filled = asyncio.Event()
 
     def put(self, item: T) -> None:
         """Add an item; never blocks, and never calls other code."""
-        self._items.append(item)
+        self._items.put(item)
         self._filled.set()
 
-    def take_now(self, most: int) -> list[T]:
-        """Return the items so far, up to `most`."""
-        if len(self._items) <= most:
-            items = list(self._items)
-            self._items.clear()
-            return items
-        return [self._items.popleft() for _ in range(most)]
+    def take_now(self) -> list[T]:
+        """Return the next portion of the items so far."""
+        return self._items.take()
 
-    async def take(self, most: int, timeout_s: float) -> list[T]:
-        """Wait for an item, at most `timeout_s` seconds; return all items, up to `most`."""
+    async def take(self, timeout_s: float) -> list[T]:
+        """Wait for an item, at most `timeout_s` seconds; return the next portion."""
         if not self._items:
             self._filled.clear()
             try:
@@ -40,4 +68,4 @@ class Inbox(Generic[T]):
                     await self._filled.wait()
             except TimeoutError:
                 return []
-        return self.take_now(most)
+        return self.take_now()

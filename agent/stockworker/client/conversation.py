@@ -19,7 +19,7 @@ from secrets import token_hex
 from typing import Any, Final
 
 from stockworker.adapters import clock
-from stockworker.adapters.inbox import Inbox
+from stockworker.adapters.inbox import Inbox, InOrder
 from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkUp, PublishRefused
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_name
@@ -44,7 +44,6 @@ _REPEAT_S: Final = 2.0
 _MOST_UNANSWERED: Final = 64
 """Largest number of unanswered requests."""
 
-_MOST_AT_ONCE: Final = 1000
 _IDLE_S: Final = 3600.0
 
 
@@ -83,7 +82,7 @@ class Conversation:
         self._timeout_s = timeout_s
         self._receive = receive
         self._reconnected = reconnected
-        self._inbox: Inbox[LinkItem] = Inbox()
+        self._inbox: Inbox[LinkItem] = Inbox(InOrder())
         self._link = Link(
             # A client that guesses this ID can disconnect this one, so it has nothing in common with any message.
             replace(
@@ -168,7 +167,7 @@ class Conversation:
 
     async def _listen(self) -> None:
         while True:
-            items = await self._inbox.take(_MOST_AT_ONCE, _IDLE_S)
+            items = await self._inbox.take(_IDLE_S)
             for item in items:
                 match item:
                     case Delivery(packet=packet):

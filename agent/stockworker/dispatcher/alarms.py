@@ -10,6 +10,9 @@ from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.shell.turn import Now
 
+MOST_DUE = 1000
+"""Jobs that one turn checks at most: a client may give any number of jobs the same time."""
+
 _SLACK = 1024
 """How many superfluous alarms are tolerated before they are removed."""
 
@@ -36,10 +39,10 @@ class Alarms:
             heapq.heappush(self._wall, (spec.expires_at, spec.job_id))
 
     def ring(self, now: Now) -> set[JobId]:
-        """Take out the alarms that are due, and return their jobs."""
-        due = set()
+        """Take out the alarms that are due, `MOST_DUE` at most, and return their jobs. Call it again for the others."""
+        due = set[JobId]()
         for heap, time in ((self._steady, now.steady), (self._wall, now.wall)):
-            while heap and heap[0][0] <= time:
+            while heap and heap[0][0] <= time and len(due) < MOST_DUE:
                 due.add(heapq.heappop(heap)[1])
         return due
 

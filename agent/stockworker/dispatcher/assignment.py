@@ -33,6 +33,9 @@ from stockworker.dispatcher.ready_queue import Lane, LaneChoice, ReadyQueue
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
 
+MOST_SHARES: Final = 512
+"""Jobs that one turn assigns at most: it reads the payload of each."""
+
 _NO_PREFETCH: Final[Mapping[JobType, int]] = MappingProxyType({})
 
 
@@ -93,8 +96,10 @@ def share_out(
 ) -> list[tuple[Worker, JobId]]:
     """Take ready jobs out of the queue for workers: one job for each worker in turn, the longest unserved first.
 
-    All free slots are filled before any job waits on a worker. No worker gets more leases than its window, except for
-    jobs of a type in `prefetch`.
+    Takes `MOST_SHARES` jobs at most: call it again for more.
+
+    All free slots are filled before any job waits on a worker. No worker gets more leases than its window, except for jobs
+    of a type in `prefetch`.
 
     Args:
         queue: the ready jobs.
@@ -110,10 +115,10 @@ def share_out(
     deal.rounds(wanting, lambda worker: min(worker.slots, worker.window))
     deal.rounds(wanting, lambda worker: worker.window)
     if prefetch:
-        most = max(prefetch.values())
+        ahead = max(prefetch.values())
         deal.rounds(
             deal.in_turn(worker for worker in workers if worker.window),
-            lambda worker: worker.slots + most,
+            lambda worker: worker.slots + ahead,
             lambda worker, job_type: min(MAX_LEASES, worker.slots + prefetch[job_type]) if job_type in prefetch else 0,
         )
     return deal.shares
@@ -152,10 +157,10 @@ class _Deal:
         Where the next job for a worker is of a type of which the worker has enough, the worker gets nothing: a job that
         waits for a slot is not overtaken by one that is given ahead.
         """
-        while workers and len(self._queue):
+        while workers and len(self._queue) and len(self.shares) < MOST_SHARES:
             served = []
             for worker in workers:
-                if self.loads[worker.worker_id] >= most(worker):
+                if self.loads[worker.worker_id] >= most(worker) or len(self.shares) == MOST_SHARES:
                     continue
                 lane = self._choice(worker).next_lane()
                 if lane is None:

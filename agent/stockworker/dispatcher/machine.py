@@ -85,6 +85,7 @@ class DispatcherMachine:
         self._presence = presence
         self._started = now.steady
         self._link_up = False
+        self._assigns_more = False
         self._next_sweep = now.steady
         self._certificate_days: int | None = None
         self._next_prune = now.steady
@@ -120,8 +121,7 @@ class DispatcherMachine:
             if not isinstance(event, Denied) and not self._denials.drops(event, now):
                 self._handle_one(event, now)
         self._check_clock(now)
-        if self._link_up and len(self.ledger.ready):
-            self.roster.assign_jobs(now)
+        self._assigns_more = self._link_up and len(self.ledger.ready) > 0 and self.roster.assign_jobs(now)
         self._respond(now)
         saves, notices, transitions = self.ledger.flush()
         return [*saves, *self._prune(now), *self._outbox.flush(notices, transitions)]
@@ -130,6 +130,8 @@ class DispatcherMachine:
         """Seconds until `handle` must be called again, even if nothing happens before."""
         alarm = self._alarms.next_in_s(now)
         waits = [_LONGEST_PAUSE_S if alarm is None else min(alarm, _LONGEST_PAUSE_S)]
+        if self._assigns_more:
+            waits.append(0.0)
         if len(self.ledger.leases) and self._link_up:
             waits.append(max(0.0, self._next_sweep - now.steady))
         return min(waits)

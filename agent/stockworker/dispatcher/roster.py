@@ -32,7 +32,7 @@ from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.allowances import Allowances
-from stockworker.dispatcher.assignment import Worker, share_out
+from stockworker.dispatcher.assignment import MOST_SHARES, Worker, share_out
 from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
 from stockworker.dispatcher.dealt import Dealt
 from stockworker.dispatcher.effects import Unreached
@@ -413,17 +413,16 @@ class Roster:
 
     # --- leases -------------------------------------------------------------------------------------------------------
 
-    def assign_jobs(self, now: Now) -> None:
-        """Lease ready jobs to workers that want some."""
+    def assign_jobs(self, now: Now) -> bool:
+        """Lease ready jobs to workers that want some; return whether the next turn may assign more immediately."""
         offers: dict[WorkerId, list[JobRecord]] = {}
         drained = self._ledger.drained
         workers = [worker for worker in self.workers.values() if worker.online and worker.worker_id not in drained]
         aged_before = now.steady - self._policy.max_wait_s
         prefetch = {job_type: prefetch.jobs for job_type, prefetch in self._policy.prefetch.items()}
         leases = self._ledger.leases.count
-        for worker, job_id in share_out(
-            self._ledger.ready, workers, leases, aged_before, self._ledger.paused, prefetch
-        ):
+        shares = share_out(self._ledger.ready, workers, leases, aged_before, self._ledger.paused, prefetch)
+        for worker, job_id in shares:
             token = make_token(self._entropy)
             job = self._ledger.lease(self._ledger.jobs[job_id], worker.worker_id, token, now, self._policy.lease_s)
             offers.setdefault(worker.worker_id, []).append(job)
@@ -432,6 +431,7 @@ class Roster:
             self._outbox.log(event)
         for worker_id, jobs in offers.items():
             self._outbox.offer(worker_id, jobs)
+        return len(shares) == MOST_SHARES
 
     def _validity_s(self, job: JobRecord) -> float:
         """How long a lease is valid after a claim.

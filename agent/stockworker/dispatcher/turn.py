@@ -6,10 +6,24 @@
 # The machine keeps live jobs in memory; ended jobs are in the store alone. So a turn begins with one look-up of the
 # ended jobs that its events name, which the machine receives as its first event, `EndedJobs`. How many jobs were pruned
 # is known after the commit, and the machine receives that in the next turn, as `Pruned`.
+#
+# **The longest turn.** The watchdog ends a dispatcher whose turn takes about 22 s (three quarters of WatchdogSec=), so no
+# peer may make a turn that long. Work is counted in rows: a job of a submission, an attempt of a report, a lease, type or
+# tag of a request, and at least one for each message. A turn handles messages until they have `MOST_ROWS` rows, and leaves
+# the others to the next turn. A message has up to 4,096 entries in each list (`protocol.wire`), so a turn has at most
+#
+#     2,000 rows, and those of one more message: 3 lists of 4,096 entries      14,288 rows
+#
+# plus work that follows from the time or the state and has bounds of its own: 1,000 jobs that are due or expire
+# (`alarms`), 1,000 that are pruned, 512 that are assigned with their payloads (`roster`), 16,384 looks at workers for
+# explanations (`machine`). The most expensive rows are new jobs, at 0.16 ms each on a slow machine with two processors:
+# 4,096 of them and 2,000 before them take 1 s. The payloads of 512 jobs are 120 MiB at most, below 1 s. So the longest turn
+# is several times shorter than what the watchdog allows.
 
 from collections import ChainMap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Final
 
 from stockworker.dispatcher.effects import (
     Effect,
@@ -47,6 +61,7 @@ from stockworker.protocol.messages import (
     ReceiptEntry,
     ReceiptStatus,
     Report,
+    Request,
     RetryJob,
     Submit,
     Transition,
@@ -70,6 +85,9 @@ class DispatcherOutput(TurnOutput):
     asked: RunQuery | ShowStats | None
 
 
+MOST_ROWS: Final = 2000
+"""Rows after which a turn leaves further messages to the next one."""
+
 Input = Packet | Event
 """What a turn is about. A packet is decoded; an event goes to the machine as it is."""
 
@@ -82,13 +100,23 @@ class DispatcherTurns:
         store: keeps the jobs.
         lease_s: how long a lease is valid, in seconds: workers get it with each assignment.
         verbose: log each step of each job as well.
+        most_rows: see `MOST_ROWS`.
     """
 
-    def __init__(self, machine: DispatcherMachine, store: JobStore, lease_s: float, *, verbose: bool = False) -> None:
+    def __init__(
+        self,
+        machine: DispatcherMachine,
+        store: JobStore,
+        lease_s: float,
+        *,
+        verbose: bool = False,
+        most_rows: int = MOST_ROWS,
+    ) -> None:
         self._machine = machine
         self._store = store
         self._lease_s = lease_s
         self._verbose = verbose
+        self._most_rows = most_rows
         self._next_events: list[Event] = []
 
     def take(self, items: Sequence[Input], now: Now) -> DispatcherOutput:
@@ -99,24 +127,34 @@ class DispatcherTurns:
         """
         events, self._next_events = self._next_events, []
         effects: list[Effect] = []
+        rows = left = 0
         for item in items:
-            if isinstance(item, Packet):
-                try:
-                    events.append(resolve(codec.decode(item)))
-                except DecodeError as error:
-                    effects.extend(self._refuse(item, error))
-            else:
+            if not isinstance(item, Packet):
                 events.append(item)
+            elif rows >= self._most_rows:
+                left += 1
+            else:
+                rows += self._read(item, events, effects)
         effects += self._machine.handle([*self._ended_jobs(events), *events], now)
         saves = [effect for effect in effects if isinstance(effect, Save)]
         pruned = self._store.commit(saves) if saves else {}
         if pruned:
             self._next_events.append(Pruned(tuple(pruned.items())))
-        return self._output(effects, now)
+        return replace(self._output(effects, now), left=left)
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until the next turn must be taken, even if nothing happens before."""
         return self._machine.next_in_s(now)
+
+    def _read(self, packet: Packet, events: list[Event], effects: list[Effect]) -> int:
+        """Decode a packet into an event, or refuse it; return its rows."""
+        try:
+            event = resolve(codec.decode(packet))
+        except DecodeError as error:
+            effects.extend(self._refuse(packet, error))
+            return 1
+        events.append(event)
+        return _rows(event)
 
     def _ended_jobs(self, events: Sequence[Event]) -> list[Event]:
         """Look up the jobs that `events` name and that are not live.
@@ -168,6 +206,19 @@ class DispatcherTurns:
             unreached = Unreached(worker_id, tuple(lease.token for lease in batch))
             packets.append(replace(packet, tag=unreached))
         return packets
+
+
+def _rows(message: Message) -> int:
+    """How much work a message makes, see the head of this module."""
+    match message:
+        case Submit(jobs=jobs):
+            return max(1, len(jobs))
+        case Report(attempts=attempts):
+            return max(1, len(attempts))
+        case Request(leases=leases, types=types, tags=tags):
+            return 1 + len(leases) + len(types) + len(tags)
+        case _:
+            return 1
 
 
 def _named_jobs(event: Event) -> Iterable[JobId]:

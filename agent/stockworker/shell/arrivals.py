@@ -1,8 +1,53 @@
-"""What the link delivers, as the input of a turn: the same for both services, and for the simulation."""
+"""The order in which turns take what has arrived, and in which a service acknowledges it. Pure."""
+
+# A peer decides how much it sends, so a turn must not take whatever has arrived. The service and the simulation both
+# use the rules of this module.
+#
+# **Bounded.** A turn gets up to `MOST_ITEMS` items and up to `MOST_BYTES` bytes (and the rest of the last message). If
+# these messages ask for more work than their size shows, the turn handles a part of them, and gives back the others
+# (`TurnOutput.left`). `stockworker.dispatcher.turn` has the arithmetic of the longest turn.
+#
+# **Fair.** Each sender has a queue: a client or a worker whose ID the broker has proved, as a level of the topic. Messages on
+# topics without such a level share one. The queues take turns, and each may take `_QUANTUM` bytes before the next one
+# (deficit round robin: M. Shreedhar and G. Varghese, 1995). What a larger message needs is saved up over the rounds. So
+# a sender with ten small messages waits for one round, however many large ones another sender has sent. The messages of
+# one sender stay in order. MQTT promises no order between senders, nor between topics.
+#
+# What happens to the service itself comes first, in its order: the link went up or down, a job ended, an operator sends a
+# signal. This is little, and the same for any number of peers.
+#
+# **Acknowledged in order.** A client must acknowledge messages in the order in which they arrived ([MQTT-4.6.0-2]). So a
+# message that was handled early waits for its acknowledgement until all messages before it were handled. If the process
+# ends before that, the broker delivers it again. That is safe for every message, as after any crash.
+#
+# **What fairness can't do.** The broker sends up to 1,000 messages ahead of their acknowledgement (the receive maximum),
+# in the order in which it got them. A flood fills this window, and then messages of others wait in the broker's queue
+# behind the flood. No order of handling changes that, so what counts is that each message of a flood is cheap. Queries are
+# answered elsewhere (`stockworker.dispatcher.queries`). The link drops messages of QoS 0 when too many wait. Nothing else
+# is dropped: a submitter without a reply address sends a job once.
+
+from collections import deque
+from collections.abc import Iterable
+from typing import Final, Generic, TypeVar
 
 from stockworker.adapters.mqtt import Delayed, Delivery, LinkDown, LinkItem, LinkUp, PublishRefused
+from stockworker.protocol import topics
 from stockworker.protocol.packet import Packet
 from stockworker.shell.turn import LinkChanged
+
+MOST_ITEMS: Final = 1000
+"""Items of one turn, so that acknowledgements keep flowing under load."""
+
+MOST_BYTES: Final = 4 * 1024 * 1024
+"""Bytes of the messages of one turn."""
+
+_QUANTUM: Final = 64 * 1024
+"""Bytes that a sender may take in one round."""
+
+_ENVELOPE: Final = 512
+"""Bytes that each message counts besides its body."""
+
+T = TypeVar("T")
 
 
 def turn_input(item: LinkItem) -> Packet | LinkChanged | object | None:
@@ -21,3 +66,80 @@ def turn_input(item: LinkItem) -> Packet | LinkChanged | object | None:
             return packet.tag
         case Delayed():
             return None
+
+
+class _Sender:
+    """The messages of one sender that wait."""
+
+    __slots__ = ("credit", "waiting")
+
+    def __init__(self) -> None:
+        self.waiting: deque[Delivery] = deque()
+        self.credit = 0
+
+
+class Arrivals(Generic[T]):
+    """Keeps what arrives until a turn takes it, and received messages until they are acknowledged.
+
+    `T` is what arrives besides messages.
+    """
+
+    def __init__(self) -> None:
+        self._own: deque[T] = deque()
+        self._senders: dict[str | None, _Sender] = {}  # a queue: the first one is the next
+        self._unacknowledged: deque[Delivery] = deque()
+        self._handled: set[int] = set()
+
+    def __bool__(self) -> bool:
+        """Whether something waits."""
+        return bool(self._own or self._senders)
+
+    def put(self, item: T | Delivery) -> None:
+        """Add an item."""
+        if isinstance(item, Delivery):
+            self._unacknowledged.append(item)
+            self._sender(item).waiting.append(item)
+        else:
+            self._own.append(item)
+
+    def take(self, most_items: int = MOST_ITEMS, most_bytes: int = MOST_BYTES) -> list[T | Delivery]:
+        """Take out the items of the next turn."""
+        taken: list[T | Delivery] = [self._own.popleft() for _ in range(min(most_items, len(self._own)))]
+        while self._senders and len(taken) < most_items and most_bytes > 0:
+            name = next(iter(self._senders))
+            sender = self._senders.pop(name)
+            sender.credit += _QUANTUM
+            while sender.waiting and len(taken) < most_items and most_bytes > 0:
+                size = _size(sender.waiting[0])
+                if size > sender.credit:
+                    break
+                taken.append(sender.waiting.popleft())
+                sender.credit -= size
+                most_bytes -= size
+            if sender.waiting:
+                self._senders[name] = sender
+        return taken
+
+    def put_back(self, left: Iterable[Delivery]) -> None:
+        """Return messages that a turn has taken but not handled: they come before all later ones of their senders."""
+        for item in reversed(list(left)):
+            sender = self._sender(item)
+            sender.waiting.appendleft(item)
+            sender.credit += _size(item)
+
+    def handled(self, items: Iterable[object]) -> list[Delivery]:
+        """Note what a turn has handled, and return the messages that may be acknowledged now, in their order."""
+        self._handled.update(id(item) for item in items if isinstance(item, Delivery))
+        ready = []
+        while self._unacknowledged and id(self._unacknowledged[0]) in self._handled:
+            item = self._unacknowledged.popleft()
+            self._handled.discard(id(item))
+            ready.append(item)
+        return ready
+
+    def _sender(self, item: Delivery) -> _Sender:
+        return self._senders.setdefault(topics.sender_of(item.packet.topic), _Sender())
+
+
+def _size(item: Delivery) -> int:
+    return _ENVELOPE + len(item.packet.body)

@@ -8,12 +8,13 @@
 #
 # One inbox collects whatever happens, and only the loop in `Service._turn` empties it: nothing that happens calls into
 # the service, so nothing re-enters. What arrives during one turn is the batch of the next one, so turns grow with the
-# load, without a timer.
+# load, without a timer. `stockworker.shell.arrivals` decides how much a turn gets.
 #
 # **The order is commit, acknowledge, order, send.** `_turn` is the only place that has it.
 #
 # - Acknowledging before the commit would lose messages: the broker forgets an acknowledged message, and a crash would
 #   then leave it neither there nor on this disk.
+# - Acknowledgements have the order of the arrivals, not that of the turns: see `stockworker.shell.arrivals`.
 # - Sending before the commit would make promises that a crash breaks: a receipt for a job that is not stored, a report
 #   whose result can still change.
 # - Acknowledging before sending lets the broker deliver the next messages while this service writes. Sending can wait
@@ -50,13 +51,10 @@ from stockworker.errors import ConfigError
 from stockworker.logs import events as logged
 from stockworker.logs import log_event, report_left_out
 from stockworker.protocol.packet import Packet
-from stockworker.shell.arrivals import turn_input
+from stockworker.shell.arrivals import Arrivals, turn_input
 from stockworker.shell.turn import CertificateSeen, CommonInput, Now, TurnOutput, Turns
 
 _log = logging.getLogger(__name__)
-
-_MOST_AT_ONCE: Final = 1000
-"""Items handled in one turn, so that acknowledgements keep flowing under load."""
 
 _FAREWELL_S: Final = 5.0
 """How long a start waits until the broker has the first messages, and a stop until it has the last ones."""
@@ -113,7 +111,8 @@ class Service(ABC, Generic[InputT, OutputT]):
         self._store = store
         self._steady = steady
         self._notifier = notifier
-        self._inbox: Inbox[LinkItem | InputT | _Signal] = Inbox()
+        self._arrivals: Arrivals[LinkItem | InputT | _Signal] = Arrivals()
+        self._inbox: Inbox[LinkItem | InputT | _Signal] = Inbox(self._arrivals)
         self._link = Link(link, self._inbox.put)
         self._watchdog = Watchdog(notifier, self._deadlines)
         self._certificate = CertificateWatch()
@@ -223,11 +222,11 @@ class Service(ABC, Generic[InputT, OutputT]):
         while not self._done:
             pause_s = self._turns.next_in_s(self._now())
             self._step = Deadline("the next turn", clock.monotonic() + pause_s)
-            items = await self._inbox.take(_MOST_AT_ONCE, pause_s)
+            items = await self._inbox.take(pause_s)
             self._step = Deadline(f"a commit to the {self.store_name}", clock.monotonic())
             if gather_s := self.gather_s():
                 await asyncio.sleep(gather_s)
-                items += self._inbox.take_now(_MOST_AT_ONCE - len(items))
+                items += self._inbox.take_now()
             await self._turn(items, thread)
             report_left_out(clock.wall())
 
@@ -235,7 +234,10 @@ class Service(ABC, Generic[InputT, OutputT]):
         """One turn, in the order that everything depends on: see the top of this module."""
         output = await self._take(self._inputs(items), thread)
         self._step = None  # no deadline: sending takes as long as the broker needs
-        self._link.acknowledge(item for item in items if isinstance(item, Delivery))
+        deliveries = [item for item in items if isinstance(item, Delivery)]
+        handled = len(deliveries) - output.left
+        self._arrivals.put_back(deliveries[handled:])
+        self._link.acknowledge(self._arrivals.handled(deliveries[:handled]))
         for event in output.log:
             log_event(_log, event)
         self.carry_out(output)

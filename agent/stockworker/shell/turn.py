@@ -5,7 +5,7 @@
 # dispatcher's and the worker's, therefore run anywhere: in the services, in the simulation, in tests.
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
 from stockworker.logs.events import LogEvent
@@ -67,10 +67,12 @@ class TurnOutput:
     Attributes:
         packets: to publish, in this order.
         log: events to log.
+        left: how many packets of its input the turn did not handle: the last ones. They come again in a later turn.
     """
 
     packets: tuple[Packet, ...]
     log: tuple[LogEvent, ...]
+    left: int = field(default=0, kw_only=True)
 
 
 InputT_contra = TypeVar("InputT_contra", contravariant=True)

@@ -1,0 +1,155 @@
+"""What a turn gets of what has arrived: bounded, fair to the senders, and acknowledged in order."""
+
+from collections.abc import Sequence
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp
+from stockworker.protocol.packet import Packet
+from stockworker.shell.arrivals import MOST_BYTES, MOST_ITEMS, Arrivals
+
+KIB = 1024
+
+
+class Link:
+    """Numbers the messages of one connection."""
+
+    def __init__(self, generation: int = 1) -> None:
+        self._generation = generation
+        self._sent = 0
+
+    def message(self, sender: str, size: int = 0, *, qos: int = 1) -> Delivery:
+        self._sent += qos
+        return Delivery(Packet(f"jobs/report/{sender}", b"x" * size), self._sent if qos else 0, self._generation)
+
+
+@pytest.fixture
+def link() -> Link:
+    return Link()
+
+
+def put(*items: object) -> Arrivals[object]:
+    arrivals: Arrivals[object] = Arrivals()
+    for item in items:
+        arrivals.put(item)
+    return arrivals
+
+
+def senders(items: Sequence[object]) -> list[str]:
+    return [item.packet.topic.rpartition("/")[2] for item in items if isinstance(item, Delivery)]
+
+
+# --- bounded ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_turn_gets_a_bounded_number_of_bytes(link: Link) -> None:
+    arrivals = put(*(link.message("evil", 256 * KIB) for _ in range(100)))
+    taken = arrivals.take()
+    assert len(taken) == MOST_BYTES // (256 * KIB)
+    assert len(arrivals.take()) == len(taken)
+
+
+def test_a_turn_gets_a_bounded_number_of_items(link: Link) -> None:
+    arrivals = put(*(link.message("w1") for _ in range(MOST_ITEMS + 1)))
+    assert (len(arrivals.take()), len(arrivals.take()), arrivals.take()) == (MOST_ITEMS, 1, [])
+    assert not arrivals
+
+
+# --- fair -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_delays_others_by_one_round(link: Link) -> None:
+    flood = [link.message("evil", 256 * KIB) for _ in range(500)]
+    arrivals = put(*flood, *(link.message("w1", 100) for _ in range(10)), link.message("w2", 100))
+    taken = senders(arrivals.take())
+    assert taken.count("w1") == 10
+    assert taken.count("w2") == 1
+    assert taken.index("w2") <= 11
+
+
+def test_small_and_large_messages_get_the_same_bytes(link: Link) -> None:
+    large = [link.message("large", 200 * KIB) for _ in range(100)]
+    small = [link.message("small", 2 * KIB) for _ in range(5000)]
+    arrivals = put(*large, *small)
+    taken = senders(arrivals.take(most_items=5000))
+    bytes_of = {"large": taken.count("large") * 200, "small": taken.count("small") * 2.5}
+    assert 0.7 < bytes_of["large"] / bytes_of["small"] < 1.4
+
+
+def test_what_happens_to_the_service_comes_first_and_in_order(link: Link) -> None:
+    down, up = LinkDown("lost"), LinkUp()
+    arrivals = put(link.message("w1"), down, "signal", up, link.message("w1"))
+    assert arrivals.take()[:3] == [down, "signal", up]
+
+
+def test_what_is_put_back_comes_before_later_messages_of_its_sender(link: Link) -> None:
+    first, second, third = (link.message("w1") for _ in range(3))
+    other = link.message("w2")
+    arrivals = put(first, second)
+    assert arrivals.take() == [first, second]
+    arrivals.put(third)
+    arrivals.put(other)
+    arrivals.put_back([first, second])
+    assert [item for item in arrivals.take() if item != other] == [first, second, third]
+
+
+# --- acknowledged in order --------------------------------------------------------------------------------------------
+
+
+def test_a_message_that_was_handled_early_is_acknowledged_in_its_turn(link: Link) -> None:
+    first, second, third = link.message("evil"), link.message("w1"), link.message("evil")
+    arrivals = put(first, second, third)
+    assert arrivals.handled([second]) == []
+    assert arrivals.handled([third, first]) == [first, second, third]
+
+
+def test_each_message_is_passed_on_once_whatever_its_connection_and_quality_of_service(link: Link) -> None:
+    """The link counts what is not acknowledged yet, see `Link.acknowledge`."""
+    old, unconfirmed, new = link.message("w1"), link.message("w1", qos=0), Link(2).message("w1")
+    arrivals = put(old, unconfirmed, new)
+    assert arrivals.handled([new, unconfirmed]) == []
+    assert arrivals.handled([old]) == [old, unconfirmed, new]
+
+
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("put"), st.sampled_from(["a", "b", "c"]), st.integers(0, 300) | st.just(200 * KIB)),
+        st.tuples(st.just("turn"), st.integers(0, 9), st.integers(1, 400 * KIB)),
+    ),
+    max_size=60,
+)
+
+
+@given(steps)
+def test_nothing_is_lost_and_each_sender_and_all_acknowledgements_are_in_order(
+    taken_steps: list[tuple[str, str | int, int]],
+) -> None:
+    link, arrivals = Link(), put()
+    arrived: list[Delivery] = []
+    handled: list[Delivery] = []
+    acknowledged: list[Delivery] = []
+
+    def turn(left: int, most_bytes: int) -> None:
+        taken = [item for item in arrivals.take(most_bytes=most_bytes) if isinstance(item, Delivery)]
+        done = taken[: max(1, len(taken) - left)]
+        arrivals.put_back(taken[len(done) :])
+        handled.extend(done)
+        acknowledged.extend(arrivals.handled(done))
+
+    for step, what, number in taken_steps:
+        if step == "put":
+            arrived.append(link.message(str(what), number))
+            arrivals.put(arrived[-1])
+        else:
+            turn(int(what), number)
+    for _ in range(1000):
+        if not arrivals:
+            break
+        turn(0, MOST_BYTES)
+    assert acknowledged == arrived
+    for name in "abc":
+        assert [item for item in handled if senders([item]) == [name]] == [
+            item for item in arrived if senders([item]) == [name]
+        ]
