@@ -175,7 +175,11 @@ def test_a_compromised_worker_ruins_only_its_own_jobs(fleet: Fleet) -> None:
             assigned = await evil.until_message(lambda message: job_id in str(message))
             lease = assigned.leases[0]  # type: ignore[union-attr] # what else names the job to a worker
             await evil.link.send(
-                [codec.encode(Report(EVIL, (AttemptReport(lease.token, Outcome.CRASHED, None, "x", job_id=job_id),)))]
+                [
+                    codec.encode(
+                        Report(EVIL, (AttemptReport(lease.token, Outcome.CRASHED, None, "x", job_id=lease.job_id),))
+                    )
+                ]
             )
             async for ended in client.wait([job_id], TIMEOUT_S):
                 return ended.state
