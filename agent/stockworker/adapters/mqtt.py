@@ -282,8 +282,8 @@ class Link:
         written_bytes = 0
         while not wire.ended.done():
             await asyncio.wait({wire.ended}, timeout=keepalive_s / _CHECKS_PER_KEEPALIVE)
-            if wire.ended.done():
-                break
+            if wire.closing:
+                continue
             now = clock.monotonic()
             # Some data is always on its way: the other kernel alone may delay its acknowledgement by 40 ms (tcp(7),
             # TCP_QUICKACK). A line is slow if data that was written before the last check has not arrived yet.
@@ -365,7 +365,7 @@ class Link:
             self._write(Packet(topic, body))
 
     def _measured(self, round_trip_s: float | None) -> None:
-        if round_trip_s is not None and self._connection is not None:
+        if round_trip_s is not None and self._connection is not None and not self._connection.wire.closing:
             network_s = self._connection.wire.network_s
             if is_delayed(round_trip_s, network_s):
                 self._deliver(Delayed(round_trip_s, network_s))

@@ -109,6 +109,11 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         return keepalive_s
 
     @property
+    def closing(self) -> bool:
+        """Whether the connection has no socket any more. Then `ended` follows, and the kernel has no figures of it."""
+        return self._transport is None or self._transport.get_extra_info("socket") is None
+
+    @property
     def network_s(self) -> float:
         """The shortest round trip of the network in seconds, as measured by the kernel."""
         microseconds: int = struct.unpack_from("I", self._tcp_info(), _TCP_INFO_MIN_RTT)[0]
