@@ -23,7 +23,10 @@ def sections(examples: Mapping[str, Any]) -> Mapping[str, str]:
     """Every generated part by its name; `examples` is the content of ``docs/job-types.yml``."""
     own = examples["own"]
     return {
-        **{name: job_type(name, definition, examples[name]) for name, definition in DEFINITIONS.items()},
+        **{
+            name: job_type(name, definition, BUILT_IN_MEMORY[JobType(name)], examples[name])
+            for name, definition in DEFINITIONS.items()
+        },
         "failures": _failures(COMMON_FAILURES),
         "bars": _table(
             ("Field", "Column names", "Value", "Meaning"),
@@ -46,7 +49,7 @@ def sections(examples: Mapping[str, Any]) -> Mapping[str, str]:
     }
 
 
-def job_type(name: str, definition: Definition, shown: Mapping[str, Any]) -> str:
+def job_type(name: str, definition: Definition, memory_bytes: int, shown: Mapping[str, Any]) -> str:
     """The tables of a job type; `shown` has its settings and examples."""
     parts = ["### Payload\n\n", _inputs("Field", definition.payload)]
     parts += [
@@ -58,7 +61,7 @@ def job_type(name: str, definition: Definition, shown: Mapping[str, Any]) -> str
     ]
     if definition.settings is not None:
         parts += [f"\n### Settings\n\nUnder `handlers.{name}.settings`:\n\n", _inputs("Setting", definition.settings)]
-    memory = f"{BUILT_IN_MEMORY[JobType(name)] >> 20}M"
+    memory = f"{memory_bytes >> 20}M"
     parts.append(
         f"\n### Memory\n\nA job may use {memory} of memory by default. To change this, set `handlers.{name}.limits.memory`.\n"
     )

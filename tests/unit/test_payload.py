@@ -82,11 +82,12 @@ def test_a_wrong_setting_is_explained() -> None:
 
 
 def test_a_new_field_is_documented_by_its_definition() -> None:
-    page = job_types.job_type("sample", Definition(Sample, Sample, ()), {"examples": []})
+    page = job_types.job_type("sample", Definition(Sample, Sample, ()), 64 << 20, {"examples": []})
     assert "| `name` | text | required | The name. |\n" in page
     assert "| `count` | whole number, 1 to 2,000 | `3` | How many. |\n" in page
     assert "| `ratio` | number, 0 to 1 |  | How much. |\n" in page
     assert "| `colour` | one of `red`, `blue` | `red` | Which colour. |\n" in page
+    assert "A job may use 64M of memory by default." in page
 
 
 def test_a_failure_makes_the_error_with_its_text() -> None:

@@ -11,7 +11,7 @@ def test_every_topic_has_a_row_with_its_roles() -> None:
     progress = next(row for row in rows if str(TopicKind.PROGRESS) in row)
     assert progress.startswith(
         "| `jobs/progress/{worker_id}/{job_id}/{client_id}` or `jobs/progress/{worker_id}/{job_id}` | worker (own id) "
-        "| client (own id), operator | 0 | no |"
+        "| client (own id), operator | 0 | how far"
     )
 
 
