@@ -243,12 +243,14 @@ class Working(RuleBasedStateMachine):
         match message:
             case Report(attempts=attempts):
                 for attempt in attempts:
-                    assert journal[attempt.token].report == attempt
+                    entry = journal.get(attempt.token)
+                    # The journal does not get what is refused: that would fill it.
+                    assert entry.report == attempt if entry else attempt.outcome is Outcome.RELEASED
             case Request(leases=leases):
                 for lease in leases:
-                    entry = journal[lease.token]
-                    assert (entry.report is not None) is (lease.status is LeaseStatus.FINISHED)
-                    assert lease.status is not LeaseStatus.RUNNING or entry.started
+                    claimed = journal[lease.token]
+                    assert (claimed.report is not None) is (lease.status is LeaseStatus.FINISHED)
+                    assert lease.status is not LeaseStatus.RUNNING or claimed.started
             case _:
                 pass
 
