@@ -175,4 +175,6 @@ def _opened(path: Path, what: str) -> Iterator[str]:
         text = f"{path}: can't read the {what}: {error.strerror}"
         raise ConfigError(f"{text}; {_REMEDIES.get(type(error), 'correct the path')}") from error
     with file:
-        yield f"/proc/self/fd/{file.fileno()}"
+        name = f"/proc/self/fd/{file.fileno()}"
+        # An image that has not booted has no /proc, and no other user who could exchange the file.
+        yield name if Path(name).exists() else str(path)
