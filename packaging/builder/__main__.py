@@ -22,6 +22,7 @@ from builder.recipes import (
     DROP_IN,
     FROM_DISTRIBUTION,
     KEYRING,
+    LIBRARIES,
     PLACES,
     RECIPES,
     Recipe,
@@ -68,8 +69,10 @@ class Build:
             for target, source in recipe.files.items():
                 stage.copy(ROOT / source, target)
             self._add_legal(stage, recipe, packager)
+            if recipe is LIBRARIES:
+                self._add_libraries(stage)
             if recipe is CORE:
-                self._add_made(stage, packager)
+                self._add_completion(stage, packager)
             if recipe is BROKER:
                 stage.copy(ROOT / DROP_IN, PLACES[packager][DROP_IN])
             if self.keyring is not None:
@@ -83,7 +86,7 @@ class Build:
             subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
     def _add_legal(self, stage: Stage, recipe: Recipe, packager: str) -> None:
-        libraries = self.libraries if recipe is CORE else ()
+        libraries = self.libraries if recipe is LIBRARIES else ()
         if packager == "deb":
             stage.add(f"/usr/share/doc/{recipe.name}/copyright", _copyright(libraries).encode())
         else:
@@ -94,25 +97,28 @@ class Build:
             if recipe is not CORE:
                 stage.copy(ROOT / "README.md", f"/usr/share/doc/{recipe.name}/README.md")
 
-    def _add_made(self, stage: Stage, packager: str) -> None:
+    def _add_libraries(self, stage: Stage) -> None:
         for library in self.libraries:
             for path, content in library.files.items():
                 stage.add(f"{CODE}/{path}", content)
+        text = sbom("stockworker", self.version, self.libraries, self.built_at)
+        stage.add(f"/usr/share/doc/{LIBRARIES.name}/stockworker.cdx.json", text.encode())
+        (self.out / f"stockworker-{self.version}.cdx.json").write_text(text)
+
+    def _add_completion(self, stage: Stage, packager: str) -> None:
         top = completion.program()
         stage.add("/usr/share/bash-completion/completions/stockworker", completion.bash(top).encode())
         stage.add(PLACES[packager]["zsh"], completion.zsh(top).encode())
         stage.add("/usr/share/fish/vendor_completions.d/stockworker.fish", completion.fish(top).encode())
-        text = sbom("stockworker", self.version, self.libraries, self.built_at)
-        stage.add("/usr/share/doc/stockworker/stockworker.cdx.json", text.encode())
-        (self.out / f"stockworker-{self.version}.cdx.json").write_text(text)
 
     def _settings(self, recipe: Recipe, packager: str, contents: list[dict[str, Any]]) -> dict[str, Any]:
         deb = packager == "deb"
         depends = [*(recipe.deb if deb else recipe.rpm)]
+        same = f"(= {self.version}-{REVISION})" if deb else f"= {self.version}"
         if recipe is CORE:
             depends += [each[0 if deb else 1] for each in FROM_DISTRIBUTION.values()]
+            depends.append(f"{LIBRARIES.name} {same}")
         elif not recipe.standalone:
-            same = f"(= {self.version}-{REVISION})" if deb else f"= {self.version}"
             depends.append(f"{CORE.name} {same}")
         return {
             "name": recipe.name,
@@ -124,7 +130,7 @@ class Build:
             "priority": "optional",
             "maintainer": self.publisher.maintainer,
             "vendor": "stockworker",
-            "license": "Apache-2.0",
+            "license": recipe.license,
             "homepage": self.publisher.homepage,
             "description": f"{recipe.summary}\n{recipe.description}" if deb else recipe.description,
             "changelog": str(self._changelog(recipe)),

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 CODE: Final = "/usr/share/stockworker-code"
-"""The folder of the code and its libraries: the same on every architecture, and not on Python's default path.
+"""The folder of the code and its libraries, which two packages share: the same on every architecture, and not on
+Python's default path.
 
 Not /usr/share/stockworker: the Python package in it has the same name, and lintian rejects a path that repeats a name.
 """
@@ -35,6 +36,7 @@ class Recipe:
         values: replacements for the names between at signs in these scripts.
         section: of the archive, in Debian's sense.
         standalone: whether it works without `stockworker`, and so does not depend on it.
+        license: SPDX expression.
     """
 
     name: str
@@ -49,9 +51,25 @@ class Recipe:
     values: Mapping[str, str] = field(default_factory=dict)
     section: str = "net"
     standalone: bool = False
+    license: str = "Apache-2.0"
 
 
 _UNITS: Final = "/usr/lib/systemd/system"
+
+LIBRARIES: Final = Recipe(
+    name="stockworker-libraries",
+    summary="Python libraries of stockworker",
+    description=(
+        "The libraries of stockworker that distributions lack, beside its code: other\n"
+        "programs don't find them. The document stockworker.cdx.json lists them."
+    ),
+    files={},
+    deb=("python3 (>= 3.11)",),
+    rpm=("python3 >= 3.11",),
+    scripts="libraries",
+    standalone=True,
+    license="Apache-2.0 AND MIT",
+)
 
 CORE: Final = Recipe(
     name="stockworker",
@@ -70,7 +88,6 @@ CORE: Final = Recipe(
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
         "/usr/share/man/man1/stockworker.1": "docs/man/stockworker.1",
         "/usr/share/doc/stockworker/configuration.md": "docs/configuration.md",
-        "/usr/share/doc/stockworker/operations.md": "docs/operations.md",
         "/usr/share/doc/stockworker/README.md": "README.md",
     },
     folders=("/etc/stockworker/instances", "/etc/stockworker/job_processor.d", "/etc/stockworker/tls"),
@@ -155,6 +172,7 @@ _DOCUMENTS: Final = (
     "logging",
     "mosquitto",
     "offline",
+    "operations",
     "packages",
     "pki",
     "protocol",
@@ -164,9 +182,9 @@ DOCUMENTS: Final = Recipe(
     name="stockworker-doc",
     summary="Documents of stockworker",
     description=(
-        "How to set up certificates, sealed payloads, the broker and sites without a\n"
-        "network, what the job types accept, every topic and message, and every log\n"
-        "event. The package stockworker has the man page and the documents that its\n"
+        "How to operate a fleet, and how to set up certificates, sealed payloads, the\n"
+        "broker and sites without a network. What the job types accept, every topic\n"
+        "and message, and every log event. The package stockworker has the man page and the documents that its\n"
         "services name."
     ),
     files={f"/usr/share/doc/stockworker/{name}.md": f"docs/{name}.md" for name in _DOCUMENTS},
@@ -201,4 +219,4 @@ PLACES: Final = {
 }
 """Files whose place differs between the two families of distributions."""
 
-RECIPES: Final = (CORE, WORKER, DISPATCHER, BROKER, DOCUMENTS)
+RECIPES: Final = (LIBRARIES, CORE, WORKER, DISPATCHER, BROKER, DOCUMENTS)

@@ -7,7 +7,14 @@ from typing import Final, Protocol
 
 from tests.harness.guest import RELEASES, Guest, Release, base_root, rpm_layer
 
-OURS: Final = ("stockworker", "stockworker-agent", "stockworker-broker", "stockworker-dispatcher", "stockworker-doc")
+OURS: Final = (
+    "stockworker",
+    "stockworker-agent",
+    "stockworker-broker",
+    "stockworker-dispatcher",
+    "stockworker-doc",
+    "stockworker-libraries",
+)
 _APT: Final = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
 _DNF: Final = ("dnf", "-q", "-y")
 _LONG_S: Final = 300.0
@@ -33,6 +40,7 @@ class PackageTool:
         install_command: precedes the names of files; dependencies must be installed already.
         downgrade_command: the same, for a version earlier than the installed one.
         remove_command: precedes the names of packages.
+        force_remove_command: the same, although other packages may need these.
         query_command: the same; it prints a line for each, `installed` and the version.
         verify_command: the same; it prints a line for each file that is not as it was shipped.
         enablement_after_removal: whether removing and installing a service leaves it as enabled as it was.
@@ -42,6 +50,7 @@ class PackageTool:
     install_command: tuple[str, ...]
     downgrade_command: tuple[str, ...]
     remove_command: tuple[str, ...]
+    force_remove_command: tuple[str, ...]
     query_command: tuple[str, ...]
     verify_command: tuple[str, ...]
     enablement_after_removal: str
@@ -82,6 +91,7 @@ APT: Final = PackageTool(
     install_command=(*_APT, "install"),
     downgrade_command=(*_APT, "install", "--allow-downgrades"),
     remove_command=(*_APT, "remove"),
+    force_remove_command=("dpkg", "--force-depends", "--remove"),
     query_command=("dpkg-query", "-W", "-f", "${db:Status-Status} ${Version}\n"),
     verify_command=("dpkg", "--verify"),
     enablement_after_removal="enabled",
@@ -91,6 +101,7 @@ DNF: Final = PackageTool(
     install_command=(*_DNF, "install"),
     downgrade_command=(*_DNF, "downgrade"),
     remove_command=(*_DNF, "remove"),
+    force_remove_command=("rpm", "--erase", "--nodeps"),
     query_command=("rpm", "-q", "--queryformat", "installed %{VERSION}-%{RELEASE}\n"),
     verify_command=("rpm", "--verify"),
     enablement_after_removal="disabled",

@@ -94,17 +94,17 @@ def test_the_shipped_configuration_has_not_changed(packages: Path, tmp_path: Pat
 
 
 def test_the_bill_of_materials_names_all_that_is_vendored(packages: Path, tmp_path: Path) -> None:
-    root = unpacked(packages, "stockworker", tmp_path)
+    root = unpacked(packages, "stockworker-libraries", tmp_path)
     (sbom,) = packages.glob("*.cdx.json")
     listed = json.loads(sbom.read_text())["components"]
     lock = (ROOT / "requirements" / "dev.lock").read_text()
 
-    found = {folder.name for folder in (root / "usr/share/stockworker-code").iterdir()} - {"stockworker"}
+    found = {folder.name for folder in (root / "usr/share/stockworker-code").iterdir()}
 
     assert found == {part["name"] for part in listed} >= set(VENDORED)
     assert all(part["licenses"] == [{"license": {"id": "MIT"}}] for part in listed)
     assert all(f"--hash=sha256:{part['hashes'][0]['content']}" in lock for part in listed)
-    assert (root / "usr/share/doc/stockworker/stockworker.cdx.json").read_text() == sbom.read_text()
+    assert (root / "usr/share/doc/stockworker-libraries/stockworker.cdx.json").read_text() == sbom.read_text()
 
 
 @pytest.mark.parametrize(

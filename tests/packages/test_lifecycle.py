@@ -13,6 +13,8 @@ from tests.packages.conftest import NewGuest, on
 everywhere = on(*WITH_APT, *WITH_DNF)
 
 CONFIGURATION = "/etc/stockworker/job_processor.yml"
+CODE = "/usr/share/stockworker-code"
+CORE, LIBRARIES = "stockworker", "stockworker-libraries"
 
 PATHS = ("stockworker@1.path", "stockworker-dispatcher.path")
 OWN = ("/etc/stockworker", "/usr/bin/stockworker", "/usr/share/stockworker-code", "/usr/share/stockworker-broker")
@@ -181,3 +183,25 @@ def test_rpm_leaves_only_configuration_and_state(running: Guest, system: System)
         "job_processor.yml.rpmsave",
         "tls",
     ]
+
+
+@everywhere
+def test_the_packages_that_share_a_folder_go_one_by_one(
+    new_guest: NewGuest, bare: tuple[Path, ...], system: System, packages: Path
+) -> None:
+    guest = new_guest(bare)
+    code = guest.root / CODE[1:]
+    for first, second in ((CORE, LIBRARIES), (LIBRARIES, CORE)):
+        system.tool.install(guest, packages)
+        guest.run(*system.tool.remove_command, *(name for name in OURS if name not in {first, second}), timeout_s=300)
+
+        guest.run(*system.tool.force_remove_command, first)
+
+        left = {folder.name for folder in code.iterdir()}
+        assert ("stockworker" in left) == (first != CORE)
+        assert ("gmqtt" in left) == (first != LIBRARIES)
+        assert {file.parent.parent for file in code.rglob("*.pyc")} == {file.parent for file in code.rglob("*.py")}
+
+        guest.run(*system.tool.force_remove_command, second)
+
+        assert not code.exists()

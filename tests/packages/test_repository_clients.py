@@ -18,6 +18,8 @@ from tests.packages.conftest import on
 
 OLD, NEW = "0.1.0-0.1", "99.0.0-0.1"
 KEYRING = "stockworker-archive-keyring"
+ONE_VERSION = ("stockworker", "stockworker-libraries", "stockworker-agent")
+"""The packages of a worker: they depend on each other in the same version."""
 URL = ("--url", "http://127.0.0.1:8000")
 LONG_AGO = "1699963200"
 
@@ -216,16 +218,16 @@ def test_a_client_installs_upgrades_and_rolls_back(client: Client, ours: Path, l
     client.install("stockworker-agent", KEYRING)
     installed = client.installed()
     assert installed.pop(KEYRING)
-    assert installed == {"stockworker": OLD, "stockworker-agent": OLD}
+    assert installed == dict.fromkeys(ONE_VERSION, OLD)
     before = (client.guest.root / client.ways.key[1:]).read_bytes()
 
     client.serve(later)
     client.refresh()
     client.upgrade()
-    assert {**client.installed(), KEYRING: ""} == {"stockworker": NEW, "stockworker-agent": NEW, KEYRING: ""}
+    assert {**client.installed(), KEYRING: ""} == {**dict.fromkeys(ONE_VERSION, NEW), KEYRING: ""}
 
-    client.roll_back(OLD, "stockworker-agent", "stockworker")
-    assert {**client.installed(), KEYRING: ""} == {"stockworker": OLD, "stockworker-agent": OLD, KEYRING: ""}
+    client.roll_back(OLD, *ONE_VERSION)
+    assert {**client.installed(), KEYRING: ""} == {**dict.fromkeys(ONE_VERSION, OLD), KEYRING: ""}
     assert (client.guest.root / client.ways.key[1:]).read_bytes() == before
 
 
