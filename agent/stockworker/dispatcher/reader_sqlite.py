@@ -82,7 +82,10 @@ class SqliteJobReader:
 
 
 def search_statement(wanted: JobFilter, owner: str | None) -> tuple[str, list[object]]:
-    """Return the query of a filter, and its values. For every filter there is an index, so it reads no other rows.
+    """Return the query of a filter, and its values.
+
+    For every filter without an owner there is an index, so it reads no other rows. With an owner it may read all jobs of
+    that owner, whose number is bounded (`dispatcher.limits`) but for those that have ended.
 
     Args:
         wanted: the filter.
