@@ -132,9 +132,11 @@ soak: dev ## Run a load over bad connections for MINUTES=30, and report processe
 chaos: dev ## Run 100,000 jobs through 500 faults (about 15 min; STOCKWORKER_SEED=N repeats the faults)
 	$(BIN)/python -m tests.chaos
 
+ATTACKS ?=
+
 .PHONY: attack
-attack: dev ## Run every attack of tests/hostile beside 1,000 honest jobs a second, and report what honest clients notice
-	$(BIN)/python -m bench.attacks
+attack: dev ## Run the attacks of tests/hostile beside honest work, and report what honest clients notice (ATTACKS="word …")
+	PYTHONPATH=packaging $(BIN)/python -m bench.attacks $(ATTACKS)
 
 # From the command line, MINUTES has precedence over this.
 fuzz: MINUTES := 1
