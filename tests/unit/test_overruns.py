@@ -1,6 +1,7 @@
 """Workers that keep jobs: they renew a lease for ever, or never start what waits on them."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import pytest
 
@@ -173,13 +174,25 @@ def test_jobs_that_are_never_started_go_to_others(dispatcher: DispatcherBook) ->
     give(dispatcher, A, B)
     tokens = [dispatcher.token(A), dispatcher.token(B)]
     waiting = dispatcher.claim(B, WAITING)
-    renew(dispatcher, WAITING, GRACE_S, waiting)
+    renew(dispatcher, WAITING, 10 + GRACE_S, waiting)  # time counts from the first claim on
     claim = dispatcher.claim(A, WAITING)
     dispatcher.tell(request(W2, slots=2))
     dispatcher.after(10)
     dispatcher.tell(request(W1, claim, waiting, window=0, short=True))
     dispatcher.expect(dispatcher.offer(W2, A, B), ack(W1, stale=tokens))
     assert dispatcher.only(WorkerStalled) == WorkerStalled(worker=W1, leases=2, stalled_s=60)
+
+
+def test_the_time_before_a_job_waits_does_not_count() -> None:
+    with DispatcherBook(replace(POLICY, timeout_grace_s=5.0)) as dispatcher:
+        dispatcher.tell(request(W1))
+        dispatcher.after(20)
+        dispatcher.tell(submit(A, reply=None))
+        dispatcher.expect(dispatcher.offer(W1, A))
+        dispatcher.after(1)
+        dispatcher.tell(request(W1, dispatcher.claim(A, WAITING)))
+        dispatcher.expect(ack(W1))
+        assert dispatcher.state(A) is State.ASSIGNED
 
 
 def test_jobs_may_wait_for_as_long_as_the_jobs_before_them_run(dispatcher: DispatcherBook) -> None:

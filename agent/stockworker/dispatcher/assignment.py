@@ -53,7 +53,7 @@ class Worker:
         seen: when its last message arrived, on the steady clock.
         certificate_days: in how many days its certificate expires, by its last heartbeat; None without one.
         asked: when its last request arrived, on the steady clock.
-        stalled_s: for how long it has had waiting leases without any progress.
+        stalled_s: for how long it has had waiting leases without any progress; None if it has none, or has just made some.
         served: number of the turn in which it got its newest job: the lowest is next.
     """
 
@@ -71,7 +71,7 @@ class Worker:
     refused: dict[JobType, float] = field(default_factory=dict)
     certificate_days: int | None = None
     asked: float = 0.0
-    stalled_s: float = 0.0
+    stalled_s: float | None = None
     served: int = 0
 
     def wants_jobs(self, leases: int) -> bool:

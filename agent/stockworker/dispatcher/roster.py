@@ -175,7 +175,7 @@ class Roster:
             seen=now.steady,
             former=tuple(each for each in incarnations if each != message.incarnation)[-_FORMER_INCARNATIONS:],
             asked=now.steady if old is None else old.asked,
-            stalled_s=0.0 if old is None else old.stalled_s,
+            stalled_s=None if old is None else old.stalled_s,
             served=max((each.served for each in self.workers.values()), default=0),
         )
         self.workers[worker.worker_id] = worker
@@ -196,7 +196,7 @@ class Roster:
         lease = self._ledger.leases[claim.job_id]
         lease.deadline = now.steady + self._validity_s(job)
         if lease.claim(claim.status, now.steady, self._policy.lease_s):
-            worker.stalled_s = 0.0
+            worker.stalled_s = None
         if job.state is State.ASSIGNED and claim.status is not LeaseStatus.WAITING:
             job = self._ledger.move(job, Trigger.STARTED)
         if lease.ran_s > job.spec.timeout_s + self._policy.timeout_grace_s + self._policy.lease_s:
@@ -245,14 +245,15 @@ class Roster:
         leases = self._ledger.leases.of_worker(worker.worker_id)
         waiting = [lease for lease in leases if lease.status is LeaseStatus.WAITING and not lease.started]
         if not waiting:
-            worker.stalled_s = 0.0
+            worker.stalled_s = None
             return
-        worker.stalled_s += min(since_s, self._policy.lease_s)
+        # Only the time between two requests with waiting leases: before the first one, they may not have existed.
+        worker.stalled_s = 0.0 if worker.stalled_s is None else worker.stalled_s + min(since_s, self._policy.lease_s)
         timeouts = [self._ledger.jobs[lease.attempt.job_id].spec.timeout_s for lease in leases if lease.started]
         if worker.stalled_s <= max(timeouts, default=0.0) + self._policy.timeout_grace_s:
             return
         self._outbox.log(WorkerStalled(worker=worker.worker_id, leases=len(waiting), stalled_s=round(worker.stalled_s)))
-        worker.stalled_s = 0.0
+        worker.stalled_s = None
         for lease in waiting:
             self._outbox.stale(worker.worker_id, lease.attempt.token)
             job = self._ledger.jobs[lease.attempt.job_id]
@@ -393,7 +394,7 @@ class Roster:
         if job.state is State.QUEUED:
             job = self._reclaim(job, now)
         if worker is not None:
-            worker.stalled_s = 0.0
+            worker.stalled_s = None
         job = self._outcomes.report(job, report, now)
         self._alarms.arm(job, now)
         if worker is not None and report.outcome is Outcome.REFUSED:
