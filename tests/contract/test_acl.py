@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from stockworker.adapters.mqtt import Delivery
 from stockworker.broker.acl import acl
 from stockworker.broker.configuration import Profile, bridge_topics
 from stockworker.protocol.topics import LEGACY_PARENTS, TOPICS, Role, Topic
@@ -155,15 +156,19 @@ def test_by_an_option_workers_publish_without_their_id_and_clients_do_not(
 
 def test_only_operators_read_the_brokers_own_state(tmp_path: Path) -> None:
     async def read() -> set[str]:
-        peers = {name: Peer(broker, name, ("#", "$SYS/broker/version")) for name in ROLES}
+        peers = {name: Peer(broker, name, ("#", "$SYS/broker/uptime")) for name in ROLES}
         async with connected(list(peers.values())):
+            await peers["boss"].until(lambda: any(map(is_state, peers["boss"].received)))
             for name, marker in MARKERS.items():
                 await peers[name].publish([marker], LAST)
             for peer in peers.values():
                 await peer.until_read(LAST)
-        return {name for name, peer in peers.items() if any(item.packet.topic[0] == "$" for item in peer.received)}
+        return {name for name, peer in peers.items() if any(map(is_state, peer.received))}
 
-    with Broker(tmp_path, default_acl()) as broker:
+    def is_state(item: Delivery) -> bool:
+        return item.packet.topic[0] == "$"
+
+    with Broker(tmp_path, default_acl(), changes={"sys_interval": "1"}) as broker:
         assert asyncio.run(read()) == {"boss"}
 
 

@@ -49,17 +49,24 @@ PLAN: Final = Plan(
     clients=1,
 )
 STORY_S: Final = 70.0
+
+
+def own(name: str) -> JobId:
+    """The full ID of a job of the only client."""
+    return JobId(f"c1:{name}")
+
+
 JOBS: Final = {
-    JobId("short"): (Behaviour(0.05), State.COMPLETED),
-    JobId("long"): (Behaviour(12.0), State.COMPLETED),
-    JobId("second-try"): (Behaviour(0.5, "error", tries=1), State.COMPLETED),
-    JobId("hopeless"): (Behaviour(0.1, "error"), State.FAILED),
-    JobId("permanent"): (Behaviour(0.1, "permanent"), State.FAILED),
-    JobId("crashes"): (Behaviour(0.2, "crash"), State.FAILED),
-    JobId("kills-workers"): (Behaviour(1.5, "worker"), State.FAILED),
-    JobId("unwanted"): (Behaviour(0.0, "hangs", deaf=True), State.CANCELLED),
+    own("short"): (Behaviour(0.05), State.COMPLETED),
+    own("long"): (Behaviour(12.0), State.COMPLETED),
+    own("second-try"): (Behaviour(0.5, "error", tries=1), State.COMPLETED),
+    own("hopeless"): (Behaviour(0.1, "error"), State.FAILED),
+    own("permanent"): (Behaviour(0.1, "permanent"), State.FAILED),
+    own("crashes"): (Behaviour(0.2, "crash"), State.FAILED),
+    own("kills-workers"): (Behaviour(1.5, "worker"), State.FAILED),
+    own("unwanted"): (Behaviour(0.0, "hangs", deaf=True), State.CANCELLED),
 }
-PAUSED: Final = JobId("paused")
+PAUSED: Final = own("paused")
 
 
 class Story:
@@ -89,7 +96,8 @@ class Story:
         after(1.0, lambda: client.submit(tuple(map(_submission, JOBS))))
         after(1.2, lambda: client.submit((Submission(PAUSED, UPDATE, Priority.HIGH, Behaviour(0.1).payload()),)))
         after(2.0, self._cancel_when_stored)
-        after(3.0, lambda: client.query((PAUSED, JobId("long"))))
+        after(3.0, lambda: client.query((PAUSED, own("long"))))
+        after(3.5, client.stats)
         after(6.0, lambda: worker.leave(1.0))
         after(10.0, lambda: client.pause(UPDATE, paused=False))
         after(16.0, lambda: client.drain(other.worker_id, drained=True))
@@ -108,8 +116,8 @@ class Story:
         self.fleet.world.after(0.01, self._watch)
 
     def _cancel_when_stored(self) -> None:
-        if JobId("unwanted") in self.fleet.facts.receipted:
-            self.fleet.clients[0].cancel(JobId("unwanted"))
+        if own("unwanted") in self.fleet.facts.receipted:
+            self.fleet.clients[0].cancel(own("unwanted"))
         else:
             self.fleet.world.after(0.5, self._cancel_when_stored)
 

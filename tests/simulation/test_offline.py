@@ -131,7 +131,7 @@ class Story:
         policy = Policy(
             lease_s=600.0,
             worker_timeout_s=300.0,
-            defaults=JobDefaults(backoff_s=60.0),
+            defaults=JobDefaults(timeout_s=RUN_S + HOUR, backoff_s=60.0),
             prefetch={BACKTEST: Prefetch(PREFETCH, validity_s)},
         )
         presence = Presence(online=True, incarnation="epoch", version="1")
