@@ -184,8 +184,8 @@ DOCUMENTS: Final = Recipe(
     description=(
         "How to operate a fleet, and how to set up certificates, sealed payloads, the\n"
         "broker and sites without a network. What the job types accept, every topic\n"
-        "and message, and every log event. The package stockworker has the man page and the documents that its\n"
-        "services name."
+        "and message, and every log event. The package stockworker has the man page\n"
+        "and the document that its services name."
     ),
     files={f"/usr/share/doc/stockworker/{name}.md": f"docs/{name}.md" for name in _DOCUMENTS},
     section="doc",
