@@ -229,7 +229,7 @@ class Faults:
                 topics.of_worker(TopicKind.REQUEST, workers[0].worker_id),
                 topics.of_worker(TopicKind.ASSIGN, workers[0].worker_id),
                 topics.of_worker(TopicKind.REPORT, workers[0].worker_id),
-                "jobs/queue/high/../etc",
+                "jobs/queue/high/../../etc",
                 "jobs/query/nobody",
                 str(TopicKind.CLEANUP),
                 str(TopicKind.STATS_REQUEST),

@@ -1,6 +1,7 @@
 """A turn of the dispatcher: decode, look up, decide, commit, output, in this order."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -9,6 +10,7 @@ from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.assignment import MOST_SHARES
 from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.machine import DispatcherMachine
+from stockworker.dispatcher.policy import Allowance, Policy
 from stockworker.dispatcher.turn import MOST_ROWS, DispatcherOutput, DispatcherTurns, Input
 from stockworker.errors import DecodeError, StoreError
 from stockworker.logs.events import JobMoved, MessageRefused
@@ -82,12 +84,12 @@ class CountingStore(MemoryJobStore):
 class Desk:
     """A machine, a store, and the turns that connect them."""
 
-    def __init__(self, *, verbose: bool = False) -> None:
+    def __init__(self, policy: Policy = POLICY, *, verbose: bool = False) -> None:
         self.store = CountingStore()
         self.reader = self.store.reader()
         self.seconds = 0.0
-        self.machine = DispatcherMachine(POLICY, Counting(), PRESENCE, self.store.load(), self.now())
-        self.turns = DispatcherTurns(self.machine, self.store, POLICY.lease_s, verbose=verbose)
+        self.machine = DispatcherMachine(policy, Counting(), PRESENCE, self.store.load(), self.now())
+        self.turns = DispatcherTurns(self.machine, self.store, policy.lease_s, verbose=verbose)
         self.take(CONNECTED)
         self.store.calls.clear()
 
@@ -288,7 +290,8 @@ def test_jobs_that_become_due_together_are_checked_in_portions(desk: Desk) -> No
     assert ended == [MOST_DUE, 2 * MOST_DUE, count]
 
 
-def test_jobs_are_assigned_in_portions(desk: Desk) -> None:
+def test_jobs_are_assigned_in_portions() -> None:
+    desk = Desk(replace(POLICY, workers={"*": Allowance(slots=1000)}))
     desk.take(*(submit(*(JobId(f"{name}{n}") for n in range(1000)), reply=None) for name in "ab"))
     first = assigned(desk.ask(request(W1, slots=1000), request(W2, slots=300)))
     assert len(first) == MOST_SHARES

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from stockworker.dispatcher.effects import RunQuery
+from stockworker.dispatcher.effects import RunQuery, ShowStats
 from stockworker.dispatcher.owners import may_use, readable, resolve
 from stockworker.logs.events import AccessRefused, JobRejected
 from stockworker.protocol import codec
@@ -22,7 +22,6 @@ from stockworker.protocol.messages import (
     ReceiptStatus,
     Reply,
     RetryJob,
-    Stats,
     StatsRequest,
     Submit,
 )
@@ -207,16 +206,14 @@ def test_an_operator_reads_all_jobs() -> None:
 
 def test_statistics_for_one_client_go_to_it_alone(dispatcher: DispatcherBook) -> None:
     (sent,) = dispatcher.turn([StatsRequest(TO_ANN, ANN)])
-    assert isinstance(sent, Send)
-    assert isinstance(sent.message, Stats)
-    assert sent.message.reply == TO_ANN
+    assert isinstance(sent, ShowStats)
+    assert sent.stats.reply == TO_ANN
 
 
 def test_statistics_for_all_show_no_address(dispatcher: DispatcherBook) -> None:
     (sent,) = dispatcher.turn([StatsRequest(TO_EVE)])
-    assert isinstance(sent, Send)
-    assert isinstance(sent.message, Stats)
-    assert sent.message.reply is None
+    assert isinstance(sent, ShowStats)
+    assert sent.stats.reply is None
 
 
 def test_the_end_of_a_job_is_for_its_owner(dispatcher: DispatcherBook) -> None:
