@@ -16,6 +16,7 @@ import asyncio
 from stockworker.adapters.sqlite import MEMORY
 from stockworker.cli import main, operator_commands
 from stockworker.client import Client
+from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import DispatcherTurns
@@ -43,8 +44,9 @@ class Connected(Client):
 
     async def ask(self, make):
         answers, self.effects = [], []
-        packets = turns.take([codec.encode(make(Reply(ClientId("alice"), "1")))], now).packets
-        for packet in packets:
+        output = turns.take([codec.encode(make(Reply(ClientId("alice"), "1")))], now)
+        asked = () if output.asked is None else respond(output.asked, store.reader()).packets
+        for packet in (*output.packets, *asked):
             if packet.topic.startswith("workers/control/"):
                 self.effects += book.turn([codec.decode(packet)])
             else:
