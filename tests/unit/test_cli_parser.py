@@ -139,3 +139,14 @@ def test_no_line_of_the_man_page_is_a_request_by_accident() -> None:
 )
 def test_each_kind_of_error_has_its_status(error: Exception, status: int) -> None:
     assert exit_of(error) == status
+
+
+@pytest.mark.parametrize("words", [["list", "--state", "lost"], ["check", "--role", "lost"]])
+def test_a_wrong_choice_lists_the_choices_as_they_are_typed(
+    words: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    parser, _ = make_parser()
+    with pytest.raises((SystemExit, UsageError)):
+        parser.parse_args(words)
+    assert "invalid choice: 'lost'" in (shown := capsys.readouterr().err)
+    assert "<" not in shown

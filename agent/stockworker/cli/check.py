@@ -28,7 +28,7 @@ def check(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--instance", help="check the configuration of this worker instance (default: 1)")
     parser.add_argument(
         "--role",
-        choices=(Role.WORKER, Role.DISPATCHER, Role.CLIENT),
+        choices=tuple(map(str, (Role.WORKER, Role.DISPATCHER, Role.CLIENT))),
         help="role to check, if this machine has several (default: the role of the certificate; worker with --instance)",
     )
     parser.add_argument("--offline", action="store_true", help="do not connect to the broker")

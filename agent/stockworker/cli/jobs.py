@@ -38,7 +38,7 @@ def list_jobs(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "List jobs, newest first: all jobs for an operator, else the client's own jobs and the shared ones."
     )
-    parser.add_argument("--state", choices=tuple(State), help="only jobs in this state")
+    parser.add_argument("--state", choices=tuple(map(str, State)), help="only jobs in this state")
     parser.add_argument("--type", type=identifier, metavar="TYPE", help="only jobs of this type")
     parser.add_argument(
         "--limit",
