@@ -19,6 +19,11 @@ The configuration is the section `job_processor` of YAML files, which are read i
 3. `/etc/stockworker/instances/<instance>.yml`, only for this instance: only `stockworker@2.service` reads
    `instances/2.yml`.
 
+Commands such as `stockworker submit`, and programs that use `Client.from_config()`, first look for a configuration of
+their user, which replaces the files 1 and 2. It is the file that the environment variable `STOCKWORKER_CONFIG` names, else
+`~/.config/stockworker/stockworker.yml` (below `$XDG_CONFIG_HOME` if that is set). So an operator's commands use the
+operator's certificate, even on a machine with services. The services never read these files.
+
 Later files override earlier ones. Sections are merged key by key. A list or a single value replaces the earlier one, and
 `null` restores the default. A section whose line is followed by no keys is an error: if you comment out its keys, comment
 out its own line too.

@@ -1,6 +1,7 @@
 """Every command against a whole fleet: output for people and programs, exit statuses."""
 
 import itertools
+import shlex
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from stockworker.protocol.job import PRIORITY_BY_LABEL
 from tests.harness import command
 from tests.harness.command import Finished
 from tests.harness.fleet import Fleet, owned
@@ -308,3 +310,29 @@ def test_a_reader_that_has_left_is_no_error(fleet: Fleet) -> None:
         errors = process.stderr.read()
 
     assert (process.returncode, errors) == (141, b"")
+
+
+@pytest.mark.parametrize(("redirect", "status"), [(">/dev/full", 73), (">&-", 0), ("2>&-", 0), ("2>/dev/full", 0)])
+def test_a_job_is_stored_although_nobody_can_be_told(fleet: Fleet, redirect: str, status: int) -> None:
+    """Exit status 1 would mean that it was rejected: a script would submit it again."""
+    job_id = new_id()
+    words = command.arguments(fleet.config_file("client"), "submit", "echo", "1", "--id", job_id)
+    done = subprocess.run(["sh", "-c", f"{shlex.join(words)} {redirect}"], capture_output=True, check=False, timeout=60)
+
+    assert done.returncode == status
+    assert b"Traceback" not in done.stderr
+    assert run(fleet, "wait", job_id).status == 0
+
+
+def test_a_batch_is_stored_as_a_whole_although_nobody_can_be_told(fleet: Fleet) -> None:
+    ids = [new_id() for _ in range(3)]
+    lines = "".join(
+        f'{{"type": "echo", "id": "{job_id}", "priority": "{priority}"}}\n'
+        for job_id, priority in zip(ids, PRIORITY_BY_LABEL, strict=True)
+    )
+    words = command.arguments(fleet.config_file("client"), "submit", "--batch", "-")
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(words, input=lines.encode(), stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+
+    assert done.returncode == 73
+    assert run(fleet, "wait", *ids).status == 0

@@ -1,7 +1,7 @@
 """`stockworker check` as each kind of participant, and with each kind of fault."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -106,7 +106,7 @@ def test_a_name_that_is_none_of_ours(config: Path) -> None:
     assert done.status == 1
     (text,) = worst(done, "fail")
     assert "is the certificate of 'client'" in text
-    assert "Set the ID to 'client'" in text
+    assert "Set tls.cert_file and tls.key_file to the certificate of this ID. Or, " in text
 
 
 def test_a_command_says_that_its_certificate_is_somebody_elses(config: Path) -> None:
@@ -207,9 +207,63 @@ def test_handlers_and_folders_of_a_worker(fleet: Fleet) -> None:
     assert done.status == 1
     folder, program = worst(done, "fail")
     assert "/nonexistent is not a folder" in folder
+    (usable,) = (text for text in worst(done, "ok") if "job types" in text)
+    assert "chart" not in usable
     assert "handlers.chart: /nonexistent/program is not an executable file" in program
     (journal,) = worst(done, "warn")
     assert f"the folder {fleet.folder}/absent does not exist" in journal
+
+
+@pytest.mark.parametrize(
+    ("function", "problem"),
+    [
+        ("not_there:handle", "ModuleNotFoundError: No module named 'not_there'"),
+        ("json:handle", "AttributeError: module 'json' has no attribute 'handle'"),
+        ("own.broken:handle", "ZeroDivisionError: division by zero"),
+        ("own.leaves:handle", "SystemExit: 3"),
+        ("own.kills:handle", "its import ended the process: "),
+    ],
+)
+def test_a_handler_that_can_not_be_loaded(fleet: Fleet, tmp_path: Path, function: str, problem: str) -> None:
+    modules = {"broken": "1 / 0", "leaves": "print('[]'); raise SystemExit(3)", "kills": "import os; os._exit(0)"}
+    for name, text in modules.items():
+        file = tmp_path / f"own/{name}.py"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text)
+    sections: dict[str, dict[str, object]] = {
+        "handlers": {"mine": {"python": function}},
+        "worker": {"handler_paths": [str(tmp_path)]},
+    }
+    config = changed(fleet.config_file("host-1"), "mine", **sections)
+    done = run(config, "check", "--instance", "1", "--json", "--offline")
+
+    (text,) = worst(done, "fail")
+    assert text.startswith(f"handlers.mine: {function} can't be loaded: {problem}")
+    assert text.endswith(". Correct 'python', or add the folder of the module to worker.handler_paths")
+    (usable,) = (text for text in worst(done, "ok") if "job types" in text)
+    assert usable == "3 job types: data_import, price_update, technical_analysis"
+
+
+@pytest.mark.parametrize(
+    ("identity", "role"),
+    [("client", "client"), ("operator", "client"), ("host-1", "worker"), ("dispatcher", "dispatcher")],
+)
+def test_a_check_leaves_no_trace(fleet: Fleet, identity: str, role: str) -> None:
+    """It may run every minute, for a monitoring."""
+
+    async def counted() -> Mapping[str, int]:
+        async with fleet.client("operator") as client:
+            return dict((await client.stats()).counters)
+
+    before = asyncio.run(counted())
+    lines = {service: service.log for service in (fleet.dispatcher, *fleet.workers)}
+    assert run(fleet.config_file(identity), "check", "--role", role).status == 0
+    after = asyncio.run(counted())
+
+    assert {name: count - before.get(name, 0) for name, count in after.items() if count != before.get(name, 0)} == {}
+    assert {service.name: service.log.removeprefix(log) for service, log in lines.items()} == dict.fromkeys(
+        (service.name for service in lines), ""
+    )
 
 
 def test_a_broker_that_is_down(config: Path) -> None:

@@ -108,17 +108,32 @@ def test_our_name_is_not_on_the_access_list(fleet: Fleet) -> None:
 
     assert done.status == 77
     assert "jobs/queue/normal/echo/stranger: not authorized" in only_error(done)
-    assert "must have 'stranger' as client or operator" in only_error(done)
-    assert "`stockworker acl --client stranger`" in only_error(done)
+    assert "does not have 'stranger' as client or operator. Use --config" in only_error(done), only_error(done)
+    assert "`stockworker pki issue client stranger`" in only_error(done)
+
+
+@pytest.mark.parametrize(("identity", "service"), [("dispatcher", "dispatcher"), ("host-1", "worker")])
+def test_a_service_is_never_to_be_made_a_client(fleet: Fleet, identity: str, service: str) -> None:
+    """The access list would deny the service its own topics, and so take it out of service."""
+    config = changed(fleet.config_file(identity), f"{identity}-as-client", client=None)
+    done = run(config, "stats", "--answer-timeout", "10")
+
+    assert done.status == 77
+    error = only_error(done)
+    assert (
+        f"'{identity}' is the {service} of this machine, not a client. Use --config, or STOCKWORKER_CONFIG, " in error
+    )
+    assert "acl" not in error
+    assert "pki issue" not in error
 
 
 @pytest.mark.parametrize(
     ("words", "topic"),
     [
         (("retry", "j1"), "jobs/retry/client:j1"),
-        (("pause", "echo"), "jobs/pause/echo"),
+        (("pause", "echo", "--force"), "jobs/pause/echo"),
         (("resume", "echo"), "jobs/resume/echo"),
-        (("drain", "host-1"), "workers/drain/host-1"),
+        (("drain", "host-1", "--force"), "workers/drain/host-1"),
         (("undrain", "host-1"), "workers/undrain/host-1"),
     ],
 )
@@ -128,8 +143,7 @@ def test_what_is_for_operators_is_denied_to_clients(fleet: Fleet, words: tuple[s
     assert done.status == 77
     error = only_error(done)
     assert f"refused a message to {topic}: not authorized (0x87)" in error
-    assert "must have 'client' as operator: " in error
-    assert "`stockworker acl --operator client`" in error
+    assert "requires operator rights, and 'client' is not an operator. Use --config" in error
 
 
 @pytest.mark.parametrize("command_line", ["stats", "worker", "dispatcher"])

@@ -99,10 +99,26 @@ def test_a_paused_type_waits_and_says_why_until_it_is_resumed(fleet: Fleet) -> N
 
 
 def test_a_type_that_nobody_runs_may_be_misspelt(fleet: Fleet) -> None:
-    done = run(fleet, "pause", "ecoh")
+    done = run(fleet, "pause", "ecoh", "echo")
+    assert (done.status, done.output) == (3, "")
+    assert done.errors == (
+        "stockworker: error: the dispatcher does not know the type 'ecoh'; did you mean 'echo'? Nothing was sent. "
+        "`stockworker stats` lists what it knows. If the type is new, use --force\n"
+    )
+    assert "paused" not in run(fleet, "stats").output
+
+    done = run(fleet, "pause", "ecoh", "--force")
     assert (done.status, done.output) == (0, "ecoh paused\n")
     assert done.errors == "stockworker: ecoh: no known worker runs this type\n"
     assert run(fleet, "resume", "ecoh").status == 0
+
+
+def test_a_worker_that_is_misspelt_is_not_drained(fleet: Fleet) -> None:
+    """A script would go on, and stop the real one while it has jobs."""
+    done = run(fleet, "drain", "hots-1", "host-2", "--json")
+    assert (done.status, done.output) == (3, "")
+    assert "the dispatcher does not know the worker 'hots-1'; did you mean 'host-1'?" in done.errors
+    assert "drained" not in run(fleet, "stats").output
 
 
 @pytest.mark.parametrize("words", [("pause", "echo"), ("drain", "host-1"), ("retry", "--all")])
@@ -161,7 +177,7 @@ def test_an_instance_of_this_machine_is_named_by_its_number(fleet: Fleet) -> Non
 
 
 def test_a_worker_that_is_not_there_is_drained_when_it_comes(fleet: Fleet) -> None:
-    done = run(fleet, "drain", "host-9", "--json")
+    done = run(fleet, "drain", "host-9", "--json", "--force")
     assert done.json == {"worker": "host-9", "status": "drained", "reason": "no worker of this name is known"}
     assert "offline, drained" in run(fleet, "stats").output
     run(fleet, "undrain", "host-9")

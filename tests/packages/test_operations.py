@@ -14,7 +14,7 @@ from tests.packages.conftest import NewGuest, on
 
 pytestmark = on(*WITH_APT)
 
-COMMAND = ("stockworker", "--config", "/root/stockworker.yml")
+COMMAND = ("stockworker",)
 PACKAGES, NEWER = "/opt/packages", "/opt/newer"
 UNKNOWN_JOB = 3
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from stockworker.protocol.job import Outcome
+from stockworker.protocol.job import NEVER_RUNS, Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus
 from tests.harness.dispatching import (
@@ -45,7 +45,7 @@ def test_a_time_that_has_passed_is_now(dispatcher: DispatcherBook, not_before: f
 
 @pytest.mark.parametrize("state", [State.QUEUED, State.SCHEDULED])
 def test_a_job_that_no_worker_started_in_time_expires(dispatcher: DispatcherBook, state: State) -> None:
-    not_before = MIDDAY + 600 if state is State.SCHEDULED else None
+    not_before = MIDDAY + 59.99 if state is State.SCHEDULED else None
     dispatcher.tell(submit(A, not_before=not_before, expires_at=MIDDAY + 60, reply=None))
     assert dispatcher.state(A) is state
     dispatcher.after(59.9)
@@ -54,6 +54,12 @@ def test_a_job_that_no_worker_started_in_time_expires(dispatcher: DispatcherBook
     dispatcher.expect(dispatcher.notice(A))
     job = dispatcher.job(A)
     assert (job.state, job.ended_at, job.reason) == (State.EXPIRED, MIDDAY + 60, EXPIRED)
+
+
+@pytest.mark.parametrize("not_before", [MIDDAY + 60, MIDDAY + 600])
+def test_a_job_that_could_never_run_is_rejected(dispatcher: DispatcherBook, not_before: float) -> None:
+    dispatcher.tell(submit(A, not_before=not_before, expires_at=MIDDAY + 60))
+    dispatcher.expect(receipt(A, ReceiptStatus.REJECTED, NEVER_RUNS))
 
 
 def test_a_job_that_was_started_in_time_may_end_late(dispatcher: DispatcherBook) -> None:

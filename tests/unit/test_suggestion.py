@@ -2,6 +2,7 @@
 
 import pytest
 
+from stockworker.handlers.kinds import unknown
 from stockworker.protocol.suggestion import suggestion
 
 KNOWN = ("host", "port", "keepalive")
@@ -19,3 +20,9 @@ def test_a_word_that_is_like_no_known_one_gets_no_suggestion(word: str) -> None:
 
 def test_without_known_words_there_is_no_suggestion() -> None:
     assert suggestion("host", ()) == ""
+
+
+def test_an_unknown_name_where_none_is_known_says_so() -> None:
+    assert str(unknown("symbol", "ACME", ())) == (
+        "unknown symbol 'ACME'; no symbol is stored here yet, so import its data first"
+    )

@@ -11,8 +11,15 @@ from stockworker.trusted_files import open_trusted
 
 _REMEDIES: Final[dict[type[OSError], str]] = {
     FileNotFoundError: "copy it there, or correct the path",
-    PermissionError: "make it readable for this user, or use the name under which the service's unit loads it",
+    PermissionError: "make it readable for this user",
 }
+
+_KEY: Final = "private key"
+_NOT_OURS: Final = (
+    "it is probably the key of another ID. Set tls.cert_file and tls.key_file to the certificate and key of this one (a "
+    "systemd unit loads the key that is named after its ID). If it is this user's own key, make this user its owner"
+)
+"""Not to make it readable: a handler that can read the dispatcher's key can be the dispatcher."""
 
 CIPHERS: Final = "ECDHE+AESGCM:ECDHE+CHACHA20"
 """The cipher suites of TLS 1.2: only with forward secrecy and authenticated encryption. TLS 1.3 has no others."""
@@ -144,7 +151,7 @@ def _check_revocations(context: ssl.SSLContext, crl_file: Path) -> None:
 
 def _load_identity(context: ssl.SSLContext, cert_file: Path, key_file: Path) -> None:
     try:
-        with _opened(cert_file, "client certificate") as certificate, _opened(key_file, "private key") as key:
+        with _opened(cert_file, "client certificate") as certificate, _opened(key_file, _KEY) as key:
             # Without a callback OpenSSL would ask for the password of an encrypted key on the terminal.
             context.load_cert_chain(certificate, key, password=lambda: "")
     except ssl.SSLError as error:
@@ -172,8 +179,10 @@ def _opened(path: Path, what: str) -> Iterator[str]:
     try:
         file = open_trusted(path)
     except OSError as error:
-        text = f"{path}: can't read the {what}: {error.strerror}"
-        raise ConfigError(f"{text}; {_REMEDIES.get(type(error), 'correct the path')}") from error
+        remedy = _REMEDIES.get(type(error), "correct the path")
+        if what == _KEY and isinstance(error, PermissionError):
+            remedy = _NOT_OURS
+        raise ConfigError(f"{path}: can't read the {what}: {error.strerror}; {remedy}") from error
     with file:
         name = f"/proc/self/fd/{file.fileno()}"
         # An image that has not booted has no /proc, and no other user who could exchange the file.

@@ -1,32 +1,31 @@
 """The ``stockworker`` command."""
 
-import io
-import os
-import sys
 from collections.abc import Sequence
 
 from stockworker.cli.commands import make_parser
 from stockworker.errors import StockworkerError
 from stockworker.logs import escape_warnings
 from stockworker.terminal.exits import Exit, exit_of
-from stockworker.terminal.output import complain
+from stockworker.terminal.output import complain, discard_output, flush_output, open_streams
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
+    open_streams()
     escape_warnings()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # what the encoding of the terminal can't show
     try:
         status = _run(arguments)
-        sys.stdout.flush()
+        lost = flush_output()
     except BrokenPipeError:
-        # Python flushes standard output at its exit, and would print the error again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        discard_output()
         return Exit.OUTPUT_CLOSED
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
+    if lost is not None:
+        complain(
+            f"standard output can't be written: {lost.strerror}. Correct that; do not repeat an order that was done"
+        )
+        return status or Exit.OUTPUT_LOST
     return status
 
 
@@ -40,4 +39,11 @@ def _run(arguments: Sequence[str] | None) -> int:
     except (StockworkerError, TimeoutError) as error:
         complain(str(error))
         return exit_of(error)
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # noqa: BLE001 (any other exception is a defect, and must not look like a failed job)
+        from stockworker.cli.defects import report  # noqa: PLC0415 (most commands don't need it)
+
+        complain(str(report(error)))
+        return Exit.SOFTWARE
     return status

@@ -9,11 +9,11 @@ from stockworker.cli.local_checks import check_configuration, check_folder, chec
 from stockworker.cli.probe import probe
 from stockworker.cli.sealing_checks import check_encryption
 from stockworker.client import link_settings
-from stockworker.config import DEFAULT_PATH, Config, load
+from stockworker.config import DEFAULT_PATH, Config, client_path, load
 from stockworker.protocol.topics import Role
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
-from stockworker.terminal.findings import Finding, Severity
+from stockworker.terminal.findings import Finding, Severity, warn
 from stockworker.terminal.output import print_json, print_line
 
 
@@ -24,7 +24,9 @@ def check(parser: argparse.ArgumentParser) -> None:
         "to the broker with the identity of the certificate or user name, look for the dispatcher, and test the access "
         "rights. Prints one line per check: ok, warn or FAIL, with a remedy. Changes nothing."
     )
-    add_config(parser)
+    add_config(
+        parser, read="that of the services; without --instance and --role, and with --role client, that of commands"
+    )
     parser.add_argument("--instance", help="check the configuration of this worker instance (default: 1)")
     parser.add_argument(
         "--role",
@@ -50,6 +52,8 @@ def _run(arguments: argparse.Namespace) -> int:
 
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     path, instance = arguments.config, arguments.instance
+    if path is None and instance is None and arguments.role in {None, Role.CLIENT}:
+        path = client_path()
     broken = False
     for finding in check_configuration(path, instance, str(path or DEFAULT_PATH)):
         broken = broken or finding.severity is Severity.FAIL
@@ -61,6 +65,8 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
     who = identify(config, role)
     if isinstance(who, Finding):
         yield who
+    elif config.queue.mqtt.username not in {None, who.name} and (config.tls is None or config.tls.cert_file is None):
+        yield _shared_user(config.queue.mqtt.username, who)
     for finding in check_tls(config.tls):
         broken = broken or finding.severity is Severity.FAIL
         yield finding
@@ -69,6 +75,14 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield from _own_checks(config, who)
         if not broken and not arguments.offline:
             yield from asyncio.run(probe(link_settings(config, who.name), who))
+
+
+def _shared_user(username: str | None, who: Participant) -> Finding:
+    text = f"queue.mqtt.username is {username!r}, and the ID of this {who.role} is {who.name!r}"
+    return warn(
+        "identity",
+        f"{text}. If others use this user name too, each of them can act as {who.name!r}. Give each ID its own user name",
+    )
 
 
 def _own_checks(config: Config, who: Participant) -> Iterator[Finding]:

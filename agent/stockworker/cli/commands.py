@@ -1,6 +1,7 @@
 """All commands, and a parser that imports the code of a command only when that command is called."""
 
 import argparse
+import sys
 import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from stockworker import __version__
 from stockworker.logs.lines import printable
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
+from stockworker.terminal.output import write
 
 PROGRAM: Final = "stockworker"
 DESCRIPTION: Final = "Job processing for fleets of Linux machines over MQTT: submit, control and run jobs."
@@ -128,7 +130,7 @@ class CommandParser(argparse.ArgumentParser):
 
     def _print_message(self, message: str, file: Any = None) -> None:
         """Print a help text, or an error that quotes an argument."""
-        super()._print_message("\n".join(map(printable, message.split("\n"))), file)
+        write(file or sys.stderr, "\n".join(map(printable, message.split("\n"))))
 
     def parse_known_args(  # type: ignore[override] # the overloads of the stubs add nothing here
         self, args: Sequence[str] | None = None, namespace: Any = None

@@ -6,8 +6,8 @@ from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 
 from stockworker.cli.identity import identify
-from stockworker.client import Client, client_name, link_settings
-from stockworker.config import load
+from stockworker.client import Client, client_name, link_settings, own_service
+from stockworker.config import client_path, load
 from stockworker.protocol.topics import Role
 from stockworker.terminal.findings import Finding
 from stockworker.terminal.output import note
@@ -27,13 +27,14 @@ def converse(arguments: argparse.Namespace, talk: Callable[[Client], Awaitable[T
         ConfigError: the configuration is not usable.
         ConnectionFailed: the broker is unreachable or refuses the connection, or no dispatcher answers.
     """
-    config = load(arguments.config)
+    config = load(arguments.config or client_path())
     who = identify(config, Role.CLIENT)
     if isinstance(who, Finding):
         note(who.text)
     name = client_name(config)
     link = link_settings(config, name)
-    client = Client(link, name, timeout_s=arguments.answer_timeout, encryption=config.encryption, **options)
+    options |= {"encryption": config.encryption, "service": own_service(config, name)}
+    client = Client(link, name, timeout_s=arguments.answer_timeout, **options)
 
     async def run() -> T:
         async with client:

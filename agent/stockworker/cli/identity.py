@@ -26,19 +26,15 @@ def identify(config: Config, wanted: Role | None) -> Participant | Finding:
     """
     file = None if config.tls is None else config.tls.cert_file
     ids = {Role.DISPATCHER: config.dispatcher.id, Role.CLIENT: config.client.id, Role.WORKER: config.worker.id}
-    username = config.queue.mqtt.username
-    if file is not None:
-        try:
-            name = common_name(file)
-        except ConfigError as error:
-            return fail("identity", str(error))
-        proof, remedy = f"{file} is the certificate of {name!r}", "install the right certificate"
-    elif username is not None:
-        name = username
-        proof, remedy = f"queue.mqtt.username is {name!r}", "configure the right user name and its password"
-    else:
-        role = wanted or Role.CLIENT
+    if file is None:
+        # Whether the broker lets a user name act for another ID depends on its access control list: `check` tests that.
+        role = next((role for role, known in ids.items() if known == config.queue.mqtt.username), Role.CLIENT)
+        role = wanted or role
         return Participant(str(ids[role]), role)
+    try:
+        name = common_name(file)
+    except ConfigError as error:
+        return fail("identity", str(error))
     considered = {role: known for role, known in ids.items() if wanted in {None, role}}
     roles = [role for role, known in considered.items() if known == name]
     if roles:
@@ -46,5 +42,6 @@ def identify(config: Config, wanted: Role | None) -> Participant | Finding:
     if Role.CLIENT in considered and config.client.id is None:
         return Participant(name, Role.CLIENT)  # without `client.id`, the certificate names the client
     shown = ", ".join(f"{role}.id is {known!r}" for role, known in considered.items())
-    text = f"{proof}, but {shown}; the broker will deny access to the topics of this ID"
-    return fail("identity", f"{text}. Set the ID to {name!r}, or {remedy}")
+    text = f"{file} is the certificate of {name!r}, but {shown}; the broker will deny access to the topics of this ID"
+    remedy = f"Or, if no other machine or service uses that certificate, set the ID to {name!r}"
+    return fail("identity", f"{text}. Set tls.cert_file and tls.key_file to the certificate of this ID. {remedy}")

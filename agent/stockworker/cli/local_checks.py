@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -11,9 +11,11 @@ from stockworker.adapters.tls import client_context
 from stockworker.cli.wiring import handler_specs
 from stockworker.config import Config, Tls, problems
 from stockworker.errors import ConfigError
-from stockworker.handlers.spec import CommandHandler
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, PythonHandler
+from stockworker.handlers.trial_import import failed_imports
 from stockworker.pki.inspection import CertificateFacts, inspect, revocations_until
 from stockworker.pki.registry import EXPIRES_SOON
+from stockworker.protocol.ids import JobType
 from stockworker.terminal.findings import Finding, fail, ok, warn
 from stockworker.trusted_files import read_trusted
 
@@ -76,11 +78,27 @@ def check_handlers(config: Config) -> Iterator[Finding]:
             yield fail(
                 "handlers", f"worker.handler_paths: {folder} is not a folder. Create it, or remove it from the list"
             )
+    broken = _broken(specs, config.worker.handler_paths)
+    for job_type, problem in broken.items():
+        yield fail("handlers", f"handlers.{job_type}: {problem}")
+    usable = sorted(specs.keys() - broken.keys())
+    if usable:
+        yield ok("handlers", f"{len(usable)} job types: {', '.join(usable)}")
+
+
+def _broken(specs: Mapping[JobType, HandlerSpec], folders: Sequence[Path]) -> dict[JobType, str]:
+    """The handlers that can't start, each with its problem and the remedy."""
+    functions = [spec.function for spec in specs.values() if isinstance(spec, PythonHandler)]
+    problems = failed_imports(functions, list(map(str, folders)))
+    broken = {}
     for job_type, spec in specs.items():
-        if isinstance(spec, CommandHandler) and shutil.which(spec.argv[0]) is None:
-            text = f"handlers.{job_type}: {spec.argv[0]} is not an executable file"
-            yield fail("handlers", f"{text}. Install it, or correct 'command'")
-    yield ok("handlers", f"{len(specs)} job types: {', '.join(sorted(specs))}")
+        if isinstance(spec, CommandHandler):
+            if shutil.which(spec.argv[0]) is None:
+                broken[job_type] = f"{spec.argv[0]} is not an executable file. Install it, or correct 'command'"
+        elif spec.function in problems:
+            remedy = "Correct 'python', or add the folder of the module to worker.handler_paths"
+            broken[job_type] = f"{spec.function} can't be loaded: {problems[spec.function]}. {remedy}"
+    return broken
 
 
 def check_folder(key: str, file: Path) -> Finding:

@@ -10,9 +10,11 @@ from typing import Any
 from stockworker.cli.connection import converse
 from stockworker.client import Client
 from stockworker.config import instances, load
+from stockworker.errors import JobUnknown
 from stockworker.protocol.body import present
 from stockworker.protocol.ids import JobType, WorkerId
-from stockworker.protocol.messages import Order, ReceiptEntry, ReceiptStatus, SetDrain, SetPause
+from stockworker.protocol.messages import Order, ReceiptEntry, ReceiptStatus, SetDrain, SetPause, Stats
+from stockworker.protocol.suggestion import suggestion
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import JOB_HELP, add_client_options, identifier, job_identifier
 from stockworker.terminal.exits import Exit, UsageError
@@ -101,6 +103,7 @@ def pause(parser: argparse.ArgumentParser) -> None:
         "and wait. Jobs that workers already have run to their end. Requires operator rights."
     )
     _complete_for_types(parser, partial(SetPause, paused=True), "paused")
+    _add_force(parser, "pause a type that the dispatcher does not know yet")
 
 
 def resume(parser: argparse.ArgumentParser) -> None:
@@ -117,12 +120,17 @@ def drain(parser: argparse.ArgumentParser) -> None:
         "`stockworker stats` shows 0 leases for it. Requires operator rights."
     )
     _complete_for_workers(parser, partial(SetDrain, drained=True), "drained")
+    _add_force(parser, "drain a worker that the dispatcher does not know yet")
 
 
 def undrain(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker undrain``."""
     parser.description = "Assign jobs to these workers again, starting immediately. Requires operator rights."
     _complete_for_workers(parser, partial(SetDrain, drained=False), "undrained")
+
+
+def _add_force(parser: argparse.ArgumentParser, meaning: str) -> None:
+    parser.add_argument("--force", action="store_true", help=meaning)
 
 
 def _complete_for_types(parser: argparse.ArgumentParser, order: Callable[[JobType], Order], done: str) -> None:
@@ -146,9 +154,12 @@ def _complete_for_workers(parser: argparse.ArgumentParser, order: Callable[[Work
 def _run(arguments: argparse.Namespace, order: Callable[[Any], Order], kind: str, done: str) -> int:
     async def talk(client: Client) -> dict[str, ReceiptEntry]:
         names = arguments.names
+        stats = await client.stats()
         if kind == "worker":
-            names = worker_ids(names, {worker.worker_id for worker in (await client.stats()).workers}, arguments.config)
+            names = worker_ids(names, {worker.worker_id for worker in stats.workers}, arguments.config)
         names = list(dict.fromkeys(names))
+        if not getattr(arguments, "force", True):
+            _check_known(names, kind, stats)
         entries = await asyncio.gather(*(client.order(order(name)) for name in names))
         return dict(zip(names, entries, strict=True))
 
@@ -160,6 +171,26 @@ def _run(arguments: argparse.Namespace, order: Callable[[Any], Order], kind: str
             if entry.reason is not None and not arguments.quiet:
                 note(f"{name}: {entry.reason}")
     return Exit.OK
+
+
+def _check_known(names: Iterable[str], kind: str, stats: Stats) -> None:
+    """Refuse names that are probably misspelt, before anything is sent: a script would go on to stop the real worker.
+
+    Raises:
+        JobUnknown: the dispatcher does not know a name, and its statistics are complete.
+    """
+    if kind == "worker":
+        known, complete = {str(worker.worker_id) for worker in stats.workers}, not stats.workers_omitted
+    else:
+        known = {str(queue.type) for queue in stats.queues}
+        known.update(str(job_type) for worker in stats.workers for job_type in worker.types)
+        complete = not (stats.queues_omitted or stats.workers_omitted or any(w.types_omitted for w in stats.workers))
+    unknown = [f"{name!r}{suggestion(name, known) or '.'}" for name in names if name not in known]
+    if unknown and complete:
+        raise JobUnknown(
+            f"the dispatcher does not know the {kind} {' '.join(unknown)} Nothing was sent. `stockworker stats` lists what "
+            f"it knows. If the {kind} is new, use --force"
+        )
 
 
 def worker_ids(names: Iterable[str], known: set[str], config: Path | None) -> list[str]:

@@ -20,7 +20,7 @@ from stockworker.client import make_submission
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.pki.inspection import inspect_der
 from stockworker.protocol import codec, topics
-from stockworker.protocol.ids import ClientId, JobId, Token, WorkerId, full_id
+from stockworker.protocol.ids import PROBE, ClientId, JobId, Token, WorkerId, full_id
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
     Ack,
@@ -39,9 +39,6 @@ from stockworker.protocol.topics import Role, TopicKind
 from stockworker.terminal.findings import Finding, fail, ok
 
 _PATIENCE_S: Final = 5.0
-_NAME: Final = "stockworker-check"
-"""The job type of a probe, and the beginning of its other IDs; it marks them in logs."""
-
 _ANSWERED: Final = frozenset({"ask", "report"})
 """The attempts that the dispatcher answers on a topic of this participant."""
 
@@ -70,7 +67,7 @@ class _Received:
 async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
     """Connect once, and return the findings."""
     items: asyncio.Queue[LinkItem] = asyncio.Queue()
-    nonexistent = f"{_NAME}-{token_hex(16)}"
+    nonexistent = f"{PROBE}-{token_hex(16)}"
     client_id = f"{who.name}-check-{token_hex(16)}"
     own = (
         topics.receipt(ClientId(who.name)),
@@ -120,7 +117,7 @@ def _attempts(who: Participant, nonexistent: str) -> dict[str, Message]:
         case Role.DISPATCHER:
             return {"acknowledge": Ack(WorkerId(nonexistent), stale=(token,))}
         case Role.CLIENT | Role.OPERATOR:
-            expired = make_submission(_NAME, id=nonexistent, expires_at=1.0)
+            expired = make_submission(PROBE, id=nonexistent, expires_at=1.0)
             return {
                 "submit": Submit((expired,), reply, client_id),
                 "ask": Query((job_id,), None, with_results=False, reply=reply),
@@ -161,12 +158,19 @@ def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
     missing = [name for name in denied if name != "retry"]
     for name in missing:
         text = f"{who.name!r} may not {name}: {reason_name(denied[name])}"
-        yield fail("rights", f"{text}. Regenerate the broker's ACL file with {who.name!r} in its correct role")
+        yield fail("rights", f"{text}. {_remedy(who)}")
     if allowed:
         rest = "; retry requires operator rights" if "retry" in denied else ""
         yield ok("rights", f"{who.name!r} may {', '.join(allowed)}{rest}")
     if who.role is not Role.DISPATCHER and not missing:
         yield _judge_dispatcher(received, who)
+
+
+def _remedy(who: Participant) -> str:
+    right = "run `stockworker broker setup` on the broker's machine. With a user name, configure the one of this ID"
+    if who.role is Role.CLIENT:
+        return f"If it is a service, check it with --role. If it has a client's certificate: {right}"
+    return f"If its certificate is one of a {who.role}: {right}. If not, install its own"
 
 
 def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:

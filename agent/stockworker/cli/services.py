@@ -5,7 +5,6 @@ import asyncio
 import faulthandler
 import logging
 import signal
-import traceback
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from functools import partial
@@ -17,14 +16,15 @@ from stockworker.adapters.journal import JournalHandler
 from stockworker.adapters.process import forbid_core_dumps
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
+from stockworker.cli.defects import report
 from stockworker.cli.identity import identify
 from stockworker.cli.wiring import dispatcher_settings, worker_settings
 from stockworker.config import Config, load, problems
 from stockworker.dispatcher.service import DispatcherService
 from stockworker.dispatcher.stores import open_store
-from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, ServiceFault, StoreError
+from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, StoreError
 from stockworker.logs import configure, log_event
-from stockworker.logs.events import ConfigWarning, Fault, IdentityDiffers, StoreFailed
+from stockworker.logs.events import ConfigWarning, IdentityDiffers, StoreFailed
 from stockworker.logs.worker_events import Confined
 from stockworker.protocol.topics import Role
 from stockworker.terminal.config_option import add_config
@@ -160,20 +160,7 @@ def _run(main: Callable[[], Coroutine[Any, Any, None]]) -> None:
             raise
         except Exception as error:
             # Anything else, also an error that means something to a command, such as a TimeoutError, is a defect here.
-            where = _where(error)
-            log_event(_log, Fault(where=where), exc_info=error)
-            raise ServiceFault(f"internal error in {where}: {error!r}") from error
-
-
-def _where(error: Exception) -> str:
-    """The innermost place of this package in a traceback."""
-    places = [
-        (str(frame.f_globals.get("__name__")), frame.f_code.co_qualname, line)
-        for frame, line in traceback.walk_tb(error.__traceback__)
-    ]
-    own = [place for place in places if place[0].startswith("stockworker.")]
-    module, function, line = (own or places)[-1]
-    return f"{module}, {function}, line {line}"
+            raise report(error) from error
 
 
 def _fast_loop() -> Callable[[], asyncio.AbstractEventLoop] | None:

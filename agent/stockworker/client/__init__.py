@@ -12,7 +12,7 @@ so a restart of the broker or the dispatcher only costs time.
 
 from stockworker.client.api import Client
 from stockworker.client.completions import Completion
-from stockworker.client.settings import client_name, link_settings
+from stockworker.client.settings import client_name, link_settings, own_service
 from stockworker.client.submission import make_submission
 
-__all__ = ["Client", "Completion", "client_name", "link_settings", "make_submission"]
+__all__ = ["Client", "Completion", "client_name", "link_settings", "make_submission", "own_service"]

@@ -17,9 +17,9 @@ from stockworker.client.completions import Completion, Completions, Watch
 from stockworker.client.conversation import Conversation
 from stockworker.client.progress import ProgressFilter
 from stockworker.client.sealing import ClientSealing
-from stockworker.client.settings import client_name, link_settings
+from stockworker.client.settings import client_name, link_settings, own_service
 from stockworker.client.submission import make_submission
-from stockworker.config import Encryption, load
+from stockworker.config import Encryption, client_path, load
 from stockworker.errors import AccessDenied, JobNotCompleted, JobRejected, JobUnknown, ResultRefused
 from stockworker.protocol import topics
 from stockworker.protocol.body import in_batches
@@ -81,9 +81,10 @@ class Client:
         notices: subscribe to the completions of all jobs. Without, `wait` is slower.
         on_progress: called with the progress of the jobs that this client has submitted, or waits for.
         encryption: how payloads and results are sealed; with None they are not.
+        service: the service whose name `client_id` is, if it is one's, for errors.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is an independent choice of the caller)
         self,
         settings: LinkSettings,
         client_id: ClientId,
@@ -92,6 +93,7 @@ class Client:
         notices: bool = True,
         on_progress: Callable[[Progress], None] | None = None,
         encryption: Encryption | None = None,
+        service: str | None = None,
     ) -> None:
         kinds = [TopicKind.COMPLETED, TopicKind.FAILED] if notices else []
         if on_progress is not None:
@@ -112,19 +114,26 @@ class Client:
             filters=filters,
             receive=self._received,
             reconnected=self._completions.missed_some,
+            service=service,
         )
         self._has_notices = notices
 
     @classmethod
-    def from_config(cls, path: Path | None = None, **options: Any) -> Self:
+    def from_config(cls, path: Path | str | None = None, **options: Any) -> Self:
         """Make a client from the configuration.
+
+        Args:
+            path: the configuration file or its folder; None means the one that the `stockworker` command reads:
+                ``STOCKWORKER_CONFIG``, else ``~/.config/stockworker/stockworker.yml``, else that of the services.
+            options: those of `Client`.
 
         Raises:
             ConfigError: the configuration is not usable.
         """
-        config = load(path)
+        config = load(client_path() if path is None else Path(path))
         name = client_name(config)
-        return cls(link_settings(config, name), name, encryption=config.encryption, **options)
+        options = {"encryption": config.encryption, "service": own_service(config, name), **options}
+        return cls(link_settings(config, name), name, **options)
 
     async def __aenter__(self) -> Self:
         """Connect.
@@ -344,8 +353,9 @@ class Client:
         explanation = self._sealing.open_explanation(answer.explanations[0])
         return replace(explanation, job_id=self._short(explanation.job_id))
 
-    async def list(self, wanted: JobFilter) -> list[JobView]:
+    async def list(self, wanted: JobFilter | None = None) -> list[JobView]:
         """List jobs, newest first: for an operator those of all clients, else this client's own and the shared ones."""
+        wanted = wanted or JobFilter()
         if wanted.before is not None:
             wanted = replace(wanted, before=self._full(wanted.before))
         answer = await self._ask((), wanted)
@@ -374,7 +384,7 @@ class Client:
 
         Requires operator rights.
         """
-        checked = None if job_type is None else JobType(check_id(job_type))
+        checked = None if job_type is None else JobType(_name(job_type))
         wanted = JobFilter(State.FAILED, checked, MAX_QUERY)
         while failed := await self.list(wanted):
             for entry in await asyncio.gather(*(self.retry(view.job_id) for view in failed)):
@@ -383,22 +393,22 @@ class Client:
 
     async def pause(self, job_type: str) -> ReceiptEntry:
         """Stop dispatching jobs of a type until `resume`. Running jobs finish. Requires operator rights."""
-        return await self.order(SetPause(JobType(check_id(job_type)), paused=True))
+        return await self.order(SetPause(JobType(_name(job_type)), paused=True))
 
     async def resume(self, job_type: str) -> ReceiptEntry:
         """Dispatch jobs of a type again. Requires operator rights."""
-        return await self.order(SetPause(JobType(check_id(job_type)), paused=False))
+        return await self.order(SetPause(JobType(_name(job_type)), paused=False))
 
     async def drain(self, worker_id: str) -> ReceiptEntry:
         """Stop assigning jobs to a worker until `undrain`, even over restarts.
 
         Running jobs finish; jobs that wait on the worker go to other workers. Requires operator rights.
         """
-        return await self.order(SetDrain(WorkerId(check_id(worker_id)), drained=True))
+        return await self.order(SetDrain(WorkerId(_name(worker_id)), drained=True))
 
     async def undrain(self, worker_id: str) -> ReceiptEntry:
         """Assign jobs to a worker again. Requires operator rights."""
-        return await self.order(SetDrain(WorkerId(check_id(worker_id)), drained=False))
+        return await self.order(SetDrain(WorkerId(_name(worker_id)), drained=False))
 
     async def order(self, order: Order) -> ReceiptEntry:
         """Send any order, and return its receipt. A hint is in its `reason`, such as that a worker is not known."""
@@ -413,7 +423,10 @@ class Client:
     # --- job IDs ------------------------------------------------------------------------------------------------------
 
     def _full(self, job_id: str) -> JobId:
-        return full_id(check_job_id(job_id), self._client_id)
+        try:
+            return full_id(check_job_id(job_id), self._client_id)
+        except ValueError as error:
+            raise JobRejected(f"not a job ID: {error}") from None
 
     def _short(self, full: JobId) -> JobId:
         return short_id(full, self._client_id)
@@ -448,6 +461,13 @@ class Client:
     def _progressed(self, message: Progress) -> None:
         if self._on_progress is not None:
             self._on_progress(replace(message, job_id=self._short(message.job_id)))
+
+
+def _name(name: str) -> str:
+    try:
+        return check_id(name)
+    except ValueError as error:
+        raise JobRejected(str(error)) from None
 
 
 async def _all(awaitables: Iterable[Coroutine[Any, Any, None]]) -> None:

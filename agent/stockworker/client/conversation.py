@@ -46,6 +46,9 @@ _MOST_UNANSWERED: Final = 64
 
 _IDLE_S: Final = 3600.0
 
+_CLOSED: Final = "this client is closed; make calls inside of 'async with Client.from_config() as client:'"
+_USE: Final = "Use --config, or STOCKWORKER_CONFIG, with the configuration"
+
 
 @dataclass(slots=True)
 class _Question:
@@ -66,9 +69,10 @@ class Conversation:
         filters: topics to subscribe to, besides those of the answers.
         receive: called with messages that are not answers: notices and progress.
         reconnected: called when the link is back; messages sent meanwhile were missed.
+        service: the service whose name `client_id` is, if it is one's, for errors.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is an independent choice of the client)
         self,
         settings: LinkSettings,
         client_id: ClientId,
@@ -77,7 +81,10 @@ class Conversation:
         filters: Iterable[str],
         receive: Callable[[Notice | Progress], None],
         reconnected: Callable[[], None],
+        service: str | None = None,
     ) -> None:
+        self._service = service
+        self._closed = False
         self._client_id = client_id
         self._timeout_s = timeout_s
         self._receive = receive
@@ -119,7 +126,11 @@ class Conversation:
             raise
 
     async def close(self) -> None:
-        """Disconnect."""
+        """Disconnect. Requests without an answer fail."""
+        self._closed = True
+        for question in self._questions.values():
+            if not question.answer.done():
+                question.answer.set_exception(ConnectionFailed(_CLOSED))
         await self._link.close()
         for task in self._tasks:
             task.cancel()
@@ -135,8 +146,10 @@ class Conversation:
             AccessDenied: the broker does not allow this request.
             RequestRefused: the dispatcher refuses it, because it is not a valid message there.
             NoAnswer: no dispatcher answered in time.
-            ConnectionFailed: the connection was lost, and did not come back in time.
+            ConnectionFailed: the connection was lost, and did not come back in time; or it is closed.
         """
+        if self._closed:
+            raise ConnectionFailed(_CLOSED)
         async with self._free:
             correlation = token_hex(_SECRET_BYTES)
             message = make(Reply(self._client_id, correlation))
@@ -221,10 +234,24 @@ class Conversation:
             return
         question.answer.set_exception(
             AccessDenied(
-                f"the broker refused a message to {packet.topic}: {reason_name(code)}. Its access control list must have "
-                f"{self._client_id!r} as {_roles_for(packet.topic)}: on the broker's machine, run "
-                f"`stockworker acl --{_roles_for(packet.topic).split()[0]} {self._client_id}` with the other names"
+                f"the broker refused a message to {packet.topic}: {reason_name(code)}. {self._remedy(packet.topic)}"
             )
+        )
+
+    def _remedy(self, topic: str) -> str:
+        """What to do when the broker denies this client a topic.
+
+        Never to give the name of a service another role: the access control list would deny the service its own topics.
+        """
+        name = self._client_id
+        if self._service is not None:
+            return f"{name!r} is the {self._service} of this machine, not a client. {_USE} of a client or an operator"
+        if Role.CLIENT not in topics.BY_KIND[topics.parse(topic).kind].publishers:
+            return f"This requires operator rights, and {name!r} is not an operator. {_USE} of an operator"
+        return (
+            f"The broker's access control list does not have {name!r} as client or operator. {_USE} of one. For a new client, "
+            f"run `stockworker pki issue client {name}` at the fleet's authority, then `stockworker broker setup` on the "
+            "broker's machine"
         )
 
     def _received(self, packet: Packet) -> None:
@@ -252,9 +279,3 @@ class Conversation:
             question.answer.set_exception(answer)
         else:
             question.answer.set_result(answer)
-
-
-def _roles_for(topic: str) -> str:
-    """The roles that may publish to a topic, the one with the fewest rights first."""
-    publishers = topics.BY_KIND[topics.parse(topic).kind].publishers
-    return " or ".join(role for role in (Role.CLIENT, Role.OPERATOR) if role in publishers)

@@ -44,3 +44,10 @@ def client_name(config: Config) -> ClientId:
         raise ConfigError(
             f"{file}: the common name is not a valid ID: {error}. Set 'client.id', or issue another certificate"
         ) from None
+
+
+def own_service(config: Config, name: ClientId) -> str | None:
+    """The service of this machine that has this name: its certificate is not one for clients. None for the name of a client."""
+    if config.client.id is not None:
+        return None
+    return {str(config.worker.id): "worker", str(config.dispatcher.id): "dispatcher"}.get(name)

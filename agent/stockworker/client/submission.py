@@ -1,6 +1,7 @@
 """A job as a program describes it, checked before anything is sent."""
 
 import json
+import math
 from random import SystemRandom
 from typing import Any, Final, Unpack
 
@@ -9,7 +10,7 @@ from stockworker.errors import JobRejected
 from stockworker.protocol.body import fits
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.ids import JobId, JobType, check_id, make_job_id
-from stockworker.protocol.job import PRIORITY_BY_LABEL, JobArguments, JobOptions
+from stockworker.protocol.job import NEVER_RUNS, PRIORITY_BY_LABEL, JobArguments, JobOptions
 from stockworker.protocol.messages import Submission
 from stockworker.protocol.wire import Unordered, plan_of
 
@@ -46,12 +47,15 @@ def make_submission(
         body.encode()
         if not fits(body):
             raise JobRejected("the payload is too large; put the data where workers can fetch it, and send a reference")
+        checked = {name: _checked(name, value) for name, value in options.items() if value is not None}
+        if checked.get("expires_at", math.inf) <= checked.get("not_before", -math.inf):
+            raise JobRejected(NEVER_RUNS)
         return Submission(
             job_id=make_job_id(clock.wall(), _ENTROPY) if id is None else JobId(check_id(id)),
             type=JobType(check_id(job_type)),
             priority=PRIORITY_BY_LABEL[priority],
             payload=body,
-            **{name: _checked(name, value) for name, value in options.items() if value is not None},
+            **checked,
         )
     except (ValueError, TypeError) as error:
         raise JobRejected(str(error)) from None

@@ -5,7 +5,18 @@
 """
 
 from stockworker.config.document import Problem
-from stockworker.config.loading import DEFAULT_PATH, instances, load, problems
+from stockworker.config.loading import DEFAULT_PATH, client_path, instances, load, problems
 from stockworker.config.schema import Config, Encryption, Handler, Tls
 
-__all__ = ["DEFAULT_PATH", "Config", "Encryption", "Handler", "Problem", "Tls", "instances", "load", "problems"]
+__all__ = [
+    "DEFAULT_PATH",
+    "Config",
+    "Encryption",
+    "Handler",
+    "Problem",
+    "Tls",
+    "client_path",
+    "instances",
+    "load",
+    "problems",
+]

@@ -6,6 +6,9 @@
 #     /etc/stockworker/job_processor.d/*.yml     drop-in files, in alphabetical order
 #     /etc/stockworker/instances/INSTANCE.yml    the file of one worker instance
 #
+# Commands that connect as a client, and the Python API, read the file of `client_path` in place of the main file, if there
+# is one: on a machine with a service, the main file usually has the service's certificate.
+#
 # Sections are merged key by key. Lists and values are replaced as a whole: a merged list could not be made shorter. A
 # null in a later file resets a key or a section to its default. A section without any value is an error. The merge happens on trees, before any value
 # is checked. So each value keeps its file and line, and an error names the file that must be corrected. The defaults
@@ -57,6 +60,21 @@ def load(path: Path | None = None, instance: str | None = None) -> Config:
     if config is None or errors:
         raise ConfigError("\n".join(problem.show() for problem in errors))
     return config
+
+
+def client_path() -> Path | None:
+    """The configuration of this user's commands and programs; None means `DEFAULT_PATH`.
+
+    The services never read it: they run as another user, with an identity of their own.
+    """
+    named = os.environ.get("STOCKWORKER_CONFIG")
+    if named:
+        return Path(named)
+    folder = os.environ.get("XDG_CONFIG_HOME", "")
+    if not folder.startswith("/"):
+        folder = os.path.expanduser("~/.config")  # noqa: PTH111 (Path.expanduser raises for a user without a home)
+    own = Path(folder) / "stockworker/stockworker.yml"
+    return None if _is_absent(own) else own
 
 
 def problems(path: Path | None = None, instance: str | None = None) -> list[Problem]:

@@ -35,7 +35,7 @@ from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
 from stockworker.logs.events import AccessRefused, JobRejected, MessageRefused, StoreSpaceEnough, StoreSpaceShort
-from stockworker.protocol.ids import Entropy, JobId
+from stockworker.protocol.ids import PROBE, Entropy, JobId
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import (
@@ -295,7 +295,7 @@ class DispatcherMachine:
 
     def _log_rejected(self, message: Submit, entries: Sequence[ReceiptEntry]) -> None:
         for entry in entries:
-            if entry.status is ReceiptStatus.REJECTED:
+            if entry.status is ReceiptStatus.REJECTED and message.jobs[0].type != PROBE:
                 self._outbox.log(
                     JobRejected(
                         client=message.client_id, job=entry.job_id, type=message.jobs[0].type, reason=entry.reason

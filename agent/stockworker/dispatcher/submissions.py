@@ -10,8 +10,8 @@ from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.owners import may_use
 from stockworker.dispatcher.policy import JobLimits, Policy
 from stockworker.protocol import topics
-from stockworker.protocol.ids import ClientId, Entropy, JobId, UniqueKey, full_id, make_job_id, owner_of
-from stockworker.protocol.job import JobOptions, JobRecord, JobSpec
+from stockworker.protocol.ids import PROBE, ClientId, Entropy, JobId, UniqueKey, full_id, make_job_id, owner_of
+from stockworker.protocol.job import NEVER_RUNS, JobOptions, JobRecord, JobSpec
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import CancelJob, ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import is_sealed
@@ -66,7 +66,7 @@ class Submissions:
         spec, size = self._spec(submission, job_id, now), len(submission.payload.encode(errors="surrogatepass"))
         refused = self._refusal(submission, spec, size, now)
         if refused is not None:
-            self._counters["submissions_rejected"] += 1
+            self._counters["submissions_rejected"] += submission.type != PROBE
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, refused)
         later = submission.not_before is not None and submission.not_before > now.wall
         job = JobRecord(
@@ -107,6 +107,8 @@ class Submissions:
     def _refusal(self, submission: Submission, spec: JobSpec, payload_bytes: int, now: Now) -> str | None:
         if submission.expires_at is not None and submission.expires_at <= now.wall:
             return "expires_at is in the past"
+        if submission.expires_at is not None and submission.expires_at <= (submission.not_before or 0.0):
+            return NEVER_RUNS
         if self.disk_full:
             return (
                 "the dispatcher stores no new jobs, because the disk of its job store is nearly full. Make room there; "

@@ -67,6 +67,8 @@ class Written(Kind):
 
 def unknown(what: str, name: str, known: Collection[str]) -> FieldError:
     """The error about an unknown name: which name was probably meant, and which names are known."""
+    if not known:
+        return FieldError(f"unknown {what} {name[:40]!r}; no {what} is stored here yet, so import its data first")
     hint = suggestion(name, known) or "."
     return FieldError(f"unknown {what} {name[:40]!r}{hint} Known: {', '.join(list(known)[:40])}")
 

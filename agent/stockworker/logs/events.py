@@ -137,8 +137,8 @@ class ConfigWarning(LogEvent):
     LogLevel.WARNING,
     HERE,
     "the certificate has another name",
-    "The broker knows this service by the name in its certificate, and denies it the topics of its ID. Set the ID to that "
-    "name, or install the right certificate.",
+    "The broker knows this service by the name in its certificate, and denies it the topics of its ID. Install the "
+    "certificate of this ID. Set the ID to the other name only if no other machine or service uses that certificate.",
 )
 class IdentityDiffers(LogEvent):
     problem: str

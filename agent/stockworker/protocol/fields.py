@@ -39,6 +39,7 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON (RFC 8259, section 6)")
 
 
+BOM: Final = "\ufeff"
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
@@ -48,6 +49,7 @@ def parse_json(text: str) -> Any:
     Raises:
         FieldError: it is not JSON, or nested too deeply.
     """
+    _refuse_bom(text)
     try:
         return _DECODER.decode(text)
     except RecursionError:
@@ -56,12 +58,19 @@ def parse_json(text: str) -> Any:
         raise FieldError(f"is not JSON: {error}") from None
 
 
+def _refuse_bom(text: str) -> None:
+    if text.startswith(BOM):  # an error at "column 1" would not help: no editor and no log shows it
+        raise FieldError("begins with a byte order mark (BOM), which is not JSON; save it as UTF-8 without BOM")
+
+
 def parse_json_at(text: str, place: int) -> tuple[Any, int]:
     """Parse the JSON value that begins at a place, strictly; return it, and the place after it.
 
     Raises:
         FieldError: no JSON value begins there, or it is nested too deeply.
     """
+    if place == 0:
+        _refuse_bom(text)
     try:
         return _DECODER.raw_decode(text, place)
     except RecursionError:

@@ -21,6 +21,10 @@ UniqueKey = NewType("UniqueKey", str)
 Token = NewType("Token", str)
 """Fencing token of a lease: a report counts only under the token of the job's newest lease."""
 
+PROBE: Final = "stockworker-check"
+"""The job type of a probe of `stockworker check`, and the beginning of its other IDs. The dispatcher answers a probe, but
+neither counts nor logs it."""
+
 DEFAULT_DISPATCHER: Final = ClientId("dispatcher")
 """The ID of the dispatcher, and its user name at the broker, unless others are configured."""
 

@@ -100,9 +100,7 @@ def export(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_holder(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "holder", type=Holder, choices=tuple(Holder), metavar="HOLDER", help="submitter, worker or group"
-    )
+    parser.add_argument("holder", choices=tuple(map(str, Holder)), metavar="HOLDER", help="submitter, worker or group")
     parser.add_argument(
         "name", type=identifier, metavar="NAME", help="name of the submitter (client.id), worker (worker.id) or group"
     )
@@ -130,7 +128,7 @@ def _types(written: str) -> frozenset[JobType]:
 def _generate(arguments: argparse.Namespace) -> int:
     from stockworker.sealing.keys import create  # noqa: PLC0415 (slow, and `keys list --help` does not need it)
 
-    holder, name = arguments.holder, arguments.name
+    holder, name = Holder(arguments.holder), arguments.name
     if (holder is Holder.GROUP) and arguments.types is None:
         raise UsageError("a group requires --types TYPE[,TYPE]...: the job types that its workers run")
     if (holder is Holder.WORKER) and arguments.types is not None:
@@ -152,7 +150,7 @@ def _generate(arguments: argparse.Namespace) -> int:
 def _rotate(arguments: argparse.Namespace) -> int:
     from stockworker.sealing.keys import add_generation  # noqa: PLC0415 (as above)
 
-    holder, name = arguments.holder, arguments.name
+    holder, name = Holder(arguments.holder), arguments.name
     ring, file = _keyring_file(arguments), _file(arguments)
     text = keyring.read(ring)
     known = keyring.parse(text, str(ring)).named(holder, name)
@@ -174,7 +172,7 @@ def _rotate(arguments: argparse.Namespace) -> int:
 def _export(arguments: argparse.Namespace) -> int:
     from stockworker.sealing.keys import load as load_keys  # noqa: PLC0415 (as above)
 
-    holder, name = arguments.holder, arguments.name
+    holder, name = Holder(arguments.holder), arguments.name
     types, groups = arguments.types, arguments.groups
     _check_groups(arguments)
     ring = _keyring_file(arguments)
@@ -190,7 +188,7 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 def _check_groups(arguments: argparse.Namespace) -> None:
-    if arguments.groups is not None and arguments.holder is not Holder.WORKER:
+    if arguments.groups is not None and arguments.holder != Holder.WORKER:
         raise UsageError(f"--groups is only allowed for a worker, not for a {arguments.holder}")
 
 

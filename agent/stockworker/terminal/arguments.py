@@ -8,7 +8,7 @@ from typing import Any, Final
 from stockworker.adapters import clock
 from stockworker.config.kinds import ID, JOB_ID, ValueKind, Wrong, duration, integer
 from stockworker.protocol.job import LONGEST_TIMEOUT_S
-from stockworker.terminal.config_option import add_config
+from stockworker.terminal.config_option import CLIENT_DEFAULT, add_config
 
 Parse = Callable[[str], Any]
 
@@ -62,7 +62,7 @@ def moment(written: str) -> float:
 
 def add_client_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     """Add the options of every command that connects to the dispatcher."""
-    add_config(parser)
+    add_config(parser, read=CLIENT_DEFAULT)
     if json:
         parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--quiet", action="store_true", help="only print errors to stderr")

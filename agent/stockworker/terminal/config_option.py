@@ -2,14 +2,27 @@
 
 import argparse
 from pathlib import Path
+from typing import Final
+
+CLIENT_DEFAULT: Final = "$STOCKWORKER_CONFIG, else ~/.config/stockworker/stockworker.yml, else that of the services"
 
 
-def add_config(parser: argparse.ArgumentParser, default: str | None = argparse.SUPPRESS) -> None:
-    """Accept ``--config``: before the command, and after the commands that read the configuration."""
+def add_config(
+    parser: argparse.ArgumentParser,
+    default: str | None = argparse.SUPPRESS,
+    read: str = "/etc/stockworker/job_processor.yml",
+) -> None:
+    """Accept ``--config``: before the command, and after the commands that read the configuration.
+
+    Args:
+        parser: of the program or a command.
+        default: the value without the option.
+        read: what is read without the option, for the help.
+    """
     parser.add_argument(
         "--config",
         type=Path,
         metavar="PATH",
         default=default,
-        help="configuration file, or its folder (default: /etc/stockworker/job_processor.yml)",
+        help=f"configuration file, or its folder (default: {read})",
     )
