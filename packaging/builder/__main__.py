@@ -16,10 +16,8 @@ from builder import completion
 from builder.archive import tighten
 from builder.publisher import Publisher, publisher
 from builder.recipes import (
-    BROKER,
     CODE,
     CORE,
-    DROP_IN,
     FROM_DISTRIBUTION,
     KEYRING,
     LIBRARIES,
@@ -73,8 +71,6 @@ class Build:
                 self._add_libraries(stage)
             if recipe is CORE:
                 self._add_completion(stage, packager)
-            if recipe is BROKER:
-                stage.copy(ROOT / DROP_IN, PLACES[packager][DROP_IN])
             if self.keyring is not None:
                 stage.copy(self.keyring, PLACES[packager]["key"])
             settings = self._settings(recipe, packager, stage.contents(recipe.folders, packager))
@@ -209,9 +205,21 @@ def main() -> None:
 
 
 def _version() -> str:
-    found = re.search(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    return released((ROOT / "pyproject.toml").read_text(), (ROOT / "packaging" / "changelog.yml").read_text())
+
+
+def released(project: str, changelog: str) -> str:
+    """The version in the text of pyproject.toml, which must be that of the first entry of the changelog.
+
+    Raises:
+        SystemExit: there is no version, or the changelog has no entry for it.
+    """
+    found = re.search(r'^version = "(.+)"$', project, re.MULTILINE)
     if found is None:
         raise SystemExit("pyproject.toml: no version")
+    entry = re.search(r"^- semver: (.+)$", changelog, re.MULTILINE)
+    if entry is None or entry[1] != f"{found[1]}-{REVISION}":
+        raise SystemExit(f"packaging/changelog.yml: write an entry for {found[1]}-{REVISION}, above all others")
     return found[1]
 
 

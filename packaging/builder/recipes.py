@@ -111,6 +111,7 @@ WORKER: Final = Recipe(
         "/usr/lib/sysusers.d/stockworker-agent.conf": "systemd/sysusers.d/stockworker-agent.conf",
         "/usr/lib/tmpfiles.d/stockworker-agent.conf": "systemd/tmpfiles.d/stockworker-agent.conf",
         "/usr/share/doc/stockworker-agent/examples/encrypted-key.conf": "systemd/examples/encrypted-key.conf",
+        "/usr/share/doc/stockworker-agent/examples/late-certificates.conf": "systemd/examples/late-certificates.conf",
         "/usr/share/doc/stockworker-agent/examples/network.conf": "systemd/examples/network.conf",
     },
     deb=("systemd (>= 252)",),
@@ -144,18 +145,19 @@ DISPATCHER: Final = Recipe(
     },
 )
 
-DROP_IN: Final = "systemd/mosquitto.service.d/stockworker.conf"
-
 BROKER: Final = Recipe(
     name="stockworker-broker",
     summary="Mosquitto as the broker of stockworker",
     description=(
         "The dependencies of 'stockworker broker setup', which makes this machine's\n"
-        "Mosquitto the broker of a fleet, and a drop-in for Mosquitto's service. With\n"
-        "it, Mosquitto starts as its own user, in a sandbox."
+        "Mosquitto the broker of a fleet, and puts it into a sandbox. Installing does\n"
+        "not affect Mosquitto."
     ),
     files={
         "/usr/share/stockworker-broker": "etc/mosquitto/",
+        "/usr/share/stockworker-broker/sandbox.conf": "systemd/mosquitto.service.d/stockworker.conf",
+        f"{_UNITS}/stockworker-broker-check.service": "systemd/stockworker-broker-check.service",
+        f"{_UNITS}/stockworker-broker-check.timer": "systemd/stockworker-broker-check.timer",
         "/usr/share/doc/stockworker-broker/mosquitto.md": "docs/mosquitto.md",
         "/usr/share/doc/stockworker-broker/examples/network.conf": "systemd/examples/network.conf",
     },
@@ -206,13 +208,10 @@ KEYRING: Final = Recipe(
 
 PLACES: Final = {
     "deb": {
-        # Below /etc, for the administrator to edit: the service belongs to another package.
-        DROP_IN: "/etc/systemd/system/mosquitto.service.d/stockworker.conf",
         "key": "/usr/share/keyrings/stockworker-archive-keyring.asc",
         "zsh": "/usr/share/zsh/vendor-completions/_stockworker",
     },
     "rpm": {
-        DROP_IN: f"{_UNITS}/mosquitto.service.d/stockworker.conf",
         "key": "/etc/pki/rpm-gpg/RPM-GPG-KEY-stockworker",
         "zsh": "/usr/share/zsh/site-functions/_stockworker",
     },

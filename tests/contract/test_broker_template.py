@@ -1,3 +1,4 @@
+import re
 import socket
 import ssl
 from collections.abc import Iterator
@@ -37,6 +38,10 @@ def test_starts_without_a_warning(broker: Broker) -> None:
     warnings = [line for line in start.splitlines() if "Warning" in line or "Error" in line]
     # The harness, not the template, may run it as root.
     assert [line for line in warnings if "should not be run as root" not in line] == []
+
+
+def test_the_log_has_times_that_people_can_read(broker: Broker) -> None:
+    assert re.search(r"(?m)^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d: mosquitto version ", broker.log)
 
 
 def test_lets_in_who_has_a_certificate_of_the_fleet(broker: Broker) -> None:

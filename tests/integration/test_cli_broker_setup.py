@@ -18,6 +18,7 @@ NO_CONFIG = Path("/nonexistent.yml")
 DEBIANS = "pid_file /run/mosquitto/mosquitto.pid\npersistence true\npersistence_location /var/lib/mosquitto/\n"
 DEBIANS += "log_dest file /var/log/mosquitto/mosquitto.log\ninclude_dir /etc/mosquitto/conf.d\n"
 NOTHING = "nothing to do\n"
+SANDBOX = Path(__file__).parents[2] / "systemd" / "mosquitto.service.d" / "stockworker.conf"
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,10 @@ class Place:
     @property
     def config(self) -> Path:
         return self.mosquitto / "conf.d" / "stockworker.conf"
+
+    @property
+    def drop_in(self) -> Path:
+        return self.root / "etc" / "systemd" / "system" / "mosquitto.service.d" / "stockworker.conf"
 
     @property
     def ca(self) -> Path:
@@ -306,8 +311,116 @@ def test_a_certificate_is_issued_anew_before_it_ends_and_for_more_hosts(place: P
     assert {"broker.crt", "broker.key"} <= wrote(place.setup())
     hosts = inspect(place.folder / "broker.crt")[0].hosts
     assert hosts == {"mq.example.org", "localhost"}
-    assert wrote(place.setup("--host", "mq.example.org", "--host", "10.0.0.5")) == {"broker.crt", "broker.key"}
+    changed = wrote(place.setup("--host", "10.0.0.5"))
+    assert changed == {"broker.crt", "broker.key", "stockworker.conf"}
     assert inspect(place.folder / "broker.crt")[0].hosts == {*hosts, "10.0.0.5"}
+
+
+def test_the_certificate_in_use_is_renewed_under_its_name(place: Place) -> None:
+    assert "the broker's certificate (mq.example.org) expires on " in place.setup("--host", "mq.example.org").errors
+    before = (place.folder / "broker.crt").read_bytes()
+
+    renewed = place.setup("--renew")
+
+    assert wrote(renewed) == {"broker.crt", "broker.key"}
+    assert "in 396 days" in renewed.errors
+    assert (place.folder / "broker.crt").read_bytes() != before
+    assert inspect(place.folder / "broker.crt")[0].hosts == {"mq.example.org", "localhost"}
+    wrote(place.setup("--renew", "--host", "10.0.0.5"))
+    assert inspect(place.folder / "broker.crt")[0].hosts == {"10.0.0.5", "localhost"}
+
+
+def test_a_certificate_of_another_machine_is_renewed_there(place: Place) -> None:
+    elsewhere(place, "mq.example.org")
+    refused = place.setup("--renew")
+    assert refused.status == Exit.CONFIG
+    assert "Run 'stockworker pki renew mq.example.org' at the authority" in refused.errors
+
+
+def test_lost_files_are_made_again_for_the_same_hosts(place: Place) -> None:
+    place.setup()
+    place.setup("--host", "mq.example.org")
+    hosts = inspect(place.folder / "broker.crt")[0].hosts
+    assert "mq.example.org" in hosts
+    shutil.rmtree(place.folder)
+
+    wrote(place.setup())
+
+    assert inspect(place.folder / "broker.crt")[0].hosts == hosts
+    assert place.setup().output == NOTHING
+
+
+def test_without_configuration_several_brokers_of_one_authority_are_not_mixed_up(place: Place) -> None:
+    place.setup()
+    place.setup("--host", "mq.example.org")
+    shutil.rmtree(place.folder)
+    place.config.unlink()
+    refused = place.setup()
+    assert refused.status == Exit.CONFIG
+    assert "mq.example.org). Name the hosts of this one with --host" in refused.errors
+    wrote(place.setup("--host", "mq.example.org"))
+
+
+def test_a_lost_certificate_comes_from_the_authority(place: Place) -> None:
+    place.setup("--host", "mq.example.org")
+    before = (place.folder / "broker.crt").read_bytes()
+    (place.folder / "broker.crt").unlink()
+    assert wrote(place.setup()) == {"broker.crt"}
+    assert (place.folder / "broker.crt").read_bytes() == before
+
+
+def test_the_sandbox_is_set_up_with_the_folders_that_mosquitto_writes(place: Place) -> None:
+    sandboxed(place)
+    data = place.root / "srv" / "mosq"
+    data.mkdir(parents=True)
+    main = place.mosquitto / "mosquitto.conf"
+    main.write_text(DEBIANS.replace("/var/lib/mosquitto/", "/srv/mosq/"))
+
+    refused = place.setup()
+    assert refused.status == Exit.CONFIG
+    assert "Run 'chown -R mosquitto: /srv/mosq' first" in refused.errors
+    assert not place.config.exists()
+
+    shutil.chown(data, "mosquitto")
+    assert "stockworker.conf" in wrote(place.setup())
+    assert "ReadWritePaths=/srv/mosq\n" in place.drop_in.read_text()
+    assert place.setup().output == NOTHING
+
+    main.write_text(DEBIANS.replace("/var/lib/mosquitto/", "/home/mosq/"))
+    before = place.files()
+    assert "Mosquitto's sandbox hides this folder" in place.setup().errors
+    assert place.files() == before
+
+
+def test_another_sandbox_needs_a_restart(done: Place) -> None:
+    sandboxed(done)
+    shown = done.setup("--dry-run").output
+    assert "+NoNewPrivileges=yes" in shown
+    assert "would restart mosquitto: it enters its sandbox" in shown
+    wrote(done.setup())
+    done.drop_in.write_text(done.drop_in.read_text() + "# by hand\n")
+    assert f"{Path('/etc/systemd/system/mosquitto.service.d/stockworker.conf')}: was edited" in done.setup().errors
+
+
+def test_removal_gives_mosquitto_back(place: Place) -> None:
+    before = place.files()
+    sandboxed(place)
+    wrote(place.setup())
+    assert "would remove /etc/mosquitto/stockworker/broker.key" in place.setup("--remove", "--dry-run").output
+    removed = place.setup("--remove")
+    assert removed.status == Exit.OK
+    assert not place.drop_in.exists()
+    left = {name: content for name, content in place.files().items() if ".edited-" not in name}
+    assert left == before
+    assert place.setup("--remove").output == NOTHING
+    assert "stockworker.conf" in wrote(place.setup())
+
+
+def sandboxed(place: Place) -> None:
+    """Install the rules of the sandbox, as the package stockworker-broker does."""
+    rules = place.root / "usr" / "share" / "stockworker-broker" / "sandbox.conf"
+    rules.parent.mkdir(parents=True)
+    shutil.copy(SANDBOX, rules)
 
 
 def test_development_needs_no_certificate(bare: Place) -> None:

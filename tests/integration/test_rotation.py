@@ -65,6 +65,17 @@ def test_every_certificate_is_renewed_under_load(tmp_path: Path) -> None:
         assert fleet.stored("SELECT COUNT(*) FROM attempt WHERE outcome = 'ok'") == [(len(job_ids),)]
 
 
+def test_all_services_warn_before_the_certificate_of_the_broker_expires(tmp_path: Path) -> None:
+    with Fleet(tmp_path, workers=1) as fleet:
+        fleet.broker.stop()
+        fleet.broker.renew(timedelta(days=2, hours=1))
+        fleet.broker.start()
+        for service in (fleet.dispatcher, fleet.workers[0]):
+            event = service.await_event("broker_certificate_expires", days=2)
+            assert event["level"] == "error"
+            assert str(fleet.broker.port) in str(event["broker"])
+
+
 def test_both_services_warn_before_their_certificate_expires(tmp_path: Path) -> None:
     with Fleet(tmp_path, workers=1) as fleet:
         for name, service, days, level in (

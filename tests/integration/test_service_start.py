@@ -128,3 +128,14 @@ def test_a_draining_service_extends_its_time_out(fleet: Fleet, tmp_path: Path) -
     manager_of(worker).await_status("draining, connected to ")
     (tmp_path / "go").touch()
     assert worker.wait() == 0
+
+
+def test_a_worker_whose_broker_has_no_dispatcher_shows_it(fleet: Fleet) -> None:
+    worker = manager_of(fleet.workers[0])
+    fleet.dispatcher.stop()
+    fleet.broker.stop()
+    fleet.broker.wipe()  # with the session of the dispatcher, for which the broker keeps requests
+    fleet.broker.start()
+    worker.await_status(r"connected to .*, no dispatcher receives its requests")
+    fleet.dispatcher.start()
+    worker.await_status(r"connected to [^,]*, 0/2 slots busy$")

@@ -44,7 +44,7 @@ def test_only_root_and_mosquitto_can_read_the_broker_files(machine: Guest) -> No
 
 def test_a_second_run_changes_nothing(machine: Guest) -> None:
     before = broker_files(machine), pid(machine)
-    assert machine.run(*SETUP) == NOTHING
+    assert machine.run(*SETUP).startswith(NOTHING)
     assert (broker_files(machine), pid(machine)) == before
 
 
@@ -64,7 +64,7 @@ def test_other_listeners_need_a_restart_and_workers_come_back(machine: Guest) ->
     assert pid(machine) != before
     site.start(machine)
     assert site.submit(machine, "greet", "restarted") == "hello, restarted"
-    assert machine.run(*SETUP) == NOTHING
+    assert machine.run(*SETUP).startswith(NOTHING)
 
 
 def test_an_edited_file_is_kept(machine: Guest) -> None:

@@ -1,4 +1,4 @@
-"""The drop-in for Mosquitto: after which ends the broker starts without its data."""
+"""The drop-in for Mosquitto: it starts again after any end, and after some of them without its data."""
 
 import shlex
 import subprocess
@@ -7,6 +7,14 @@ from pathlib import Path
 import pytest
 
 DROP_IN = Path(__file__).parents[2] / "systemd" / "mosquitto.service.d" / "stockworker.conf"
+
+
+def test_the_broker_starts_again_after_any_number_of_crashes() -> None:
+    lines = DROP_IN.read_text().splitlines()
+    service = lines.index("[Service]")
+    assert "StartLimitIntervalSec=0" in lines[:service]
+    assert "Restart=always" in lines[service:]
+    assert "RestartSec=2s" in lines[service:]
 
 
 def after_end(result: str, folder: Path) -> None:

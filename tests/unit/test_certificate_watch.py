@@ -70,3 +70,15 @@ def test_a_new_file_is_looked_at_at_once(certificate: Path) -> None:
 def test_what_is_not_there_is_no_business_of_the_watch(tmp_path: Path) -> None:
     assert CertificateWatch().look(tmp_path / "absent.crt", END.timestamp()) is None
     assert CertificateWatch().look(None, END.timestamp()) is None
+
+
+def test_the_certificate_of_the_broker_is_watched_as_well(caplog: pytest.LogCaptureFixture) -> None:
+    watch, start = CertificateWatch(), END.timestamp() - 20 * DAY_S
+    watch.look_at_broker("mq:8883", None, start)
+    for hour in range(48):
+        watch.look_at_broker("mq:8883", END.timestamp(), start + hour * 3600)
+    assert [record.levelname for record in caplog.records] == ["WARNING"] * 2
+    assert watch.warning == "the broker's certificate ends in 19 days"
+    watch.forget()
+    watch.look_at_broker("mq:8883", END.timestamp() + 300 * DAY_S, start)
+    assert watch.warning == ""

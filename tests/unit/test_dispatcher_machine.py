@@ -24,11 +24,14 @@ from stockworker.protocol.messages import (
     Unregister,
     WorkerView,
 )
+from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,
+    CONNECTED,
     DAY,
     FINISHED,
     IMPORT,
+    PRESENCE,
     REPLY,
     RESUME,
     RUNNING,
@@ -143,6 +146,20 @@ def test_a_type_that_no_worker_runs_is_logged_once(dispatcher: DispatcherBook) -
     dispatcher.tell(report(W1, refused))
     dispatcher.expect(ack(W1, stored=[refused.token]))
     assert dispatcher.logged.count("type_unserved") == 2
+
+
+def test_workers_have_time_to_register_with_a_restarted_dispatcher(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, reply=None))
+    dispatcher.restart()
+    dispatcher.tell(CONNECTED)
+    dispatcher.expect(Send(PRESENCE))
+    dispatcher.tell(submit(B, reply=None), submit(D, of_type=IMPORT, reply=None))
+    dispatcher.after(50)
+    assert dispatcher.logged.count("type_unserved") == 1, "before the restart"
+    dispatcher.tell(request(W1, window=2, slots=2))
+    dispatcher.expect(dispatcher.offer(W1, A, B))
+    dispatcher.after(15)
+    assert dispatcher.logged.count("type_unserved") == 2, "the type of D"
 
 
 def test_a_refused_type_is_tried_again_after_a_while(dispatcher: DispatcherBook) -> None:

@@ -172,9 +172,10 @@ def test_the_mqtt_client_never_logs_payloads() -> None:
     logging.getLogger("gmqtt").debug("payload")
     assert stream.getvalue() == ""
 
-    configure("error", "auto", stream)
-    logging.getLogger("gmqtt").warning("noise")
-    assert stream.getvalue() == ""
+    for level in ("info", "error"):
+        configure(level, "auto", stream)
+        logging.getLogger("gmqtt.mqtt.protocol").warning("[EXC: CONN LOST]", exc_info=ConnectionResetError())
+        assert stream.getvalue() == ""
 
 
 def test_configuring_again_replaces_the_settings() -> None:

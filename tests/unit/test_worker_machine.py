@@ -14,7 +14,7 @@ from stockworker.protocol.messages import (
     Unregister,
 )
 from stockworker.shell.turn import Send
-from stockworker.worker.effects import Accept, Capabilities, Drain, Leave, RecordOutcome, Stop
+from stockworker.worker.effects import Accept, Capabilities, Drain, Leave, RecordOutcome, Stop, Unheard
 from stockworker.worker.work import Began, Progressed
 from tests.harness.working import (
     A1,
@@ -47,6 +47,29 @@ DRAINED = "the worker drains"
 
 def released(*, ran_s: float | None = None) -> AttemptReport:
     return attempt(JOB_B, Outcome.RELEASED, error=DRAINED, ran_s=ran_s)
+
+
+# --- without a dispatcher -------------------------------------------------------------------------------------------
+
+
+def test_a_worker_without_a_dispatcher_logs_it_once(worker: WorkerBook) -> None:
+    for _ in range(30):
+        worker.tell(Unheard())
+        worker.after(5)
+    assert worker.notes == ["dispatcher_missing"]
+    worker.tell(dispatcher("other"))
+    worker.expect(worker.introduction())
+    assert worker.notes == ["dispatcher_missing", "dispatcher_found"]
+
+
+def test_a_restart_of_the_dispatcher_is_not_logged(worker: WorkerBook) -> None:
+    for heard, answer in ((dispatcher("other"), worker.introduction()), (ack(), None), (assign(JOB_A), start(JOB_A))):
+        for _ in range(11):
+            worker.tell(Unheard())
+            worker.after(5)
+        worker.tell(heard)
+        worker.expect(*([] if answer is None else [answer]))
+    assert worker.notes == []
 
 
 # --- requests ---------------------------------------------------------------------------------------------------------

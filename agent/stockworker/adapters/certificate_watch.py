@@ -1,4 +1,4 @@
-"""Checks how long a service's own certificate is valid, and warns in time."""
+"""Checks how long the certificates of a service and of its broker are valid, and warns in time."""
 
 import logging
 from dataclasses import dataclass
@@ -9,7 +9,8 @@ from typing import Final
 from stockworker.adapters.tls import valid_until
 from stockworker.errors import ConfigError
 from stockworker.logs import log_event
-from stockworker.logs.events import CertificateExpires
+from stockworker.logs.event import LogEvent
+from stockworker.logs.events import BrokerCertificateExpires, CertificateExpires
 
 _log = logging.getLogger(__name__)
 
@@ -23,7 +24,7 @@ _URGENT_DAYS: Final = 3
 class Expiry:
     """When a certificate expires, in whole days from now; negative if it has expired."""
 
-    file: Path
+    file: Path | None
     until: str
     days: int
 
@@ -63,17 +64,30 @@ class CertificateWatch:
             return None
         self._looked_at = now
         try:
-            until = valid_until(file)
+            found = _expiry(file, valid_until(file), now)
         except ConfigError:
             return None
-        found = Expiry(file, datetime.fromtimestamp(until, UTC).isoformat(), int((until - now) // _DAY_S))
-        self.warning = str(found) if found.soon else ""
-        if found.soon:
-            level = logging.ERROR if found.urgent else None
-            event = CertificateExpires(file=str(file), until=found.until, days=found.days)
-            log_event(_log, event, level=level)
+        self._warn(found, str(found), CertificateExpires(file=str(file), until=found.until, days=found.days))
         return found
 
+    def look_at_broker(self, broker: str, until: float | None, now: float) -> None:
+        """Check the broker's certificate, as it was in the last handshake: `until` is None without one."""
+        if until is None or (self._looked_at is not None and abs(now - self._looked_at) < _DAY_S):
+            return
+        self._looked_at = now
+        found = _expiry(None, until, now)
+        event = BrokerCertificateExpires(broker=broker, until=found.until, days=found.days)
+        self._warn(found, f"the broker's {found}", event)
+
+    def _warn(self, found: Expiry, text: str, event: LogEvent) -> None:
+        self.warning = text if found.soon else ""
+        if found.soon:
+            log_event(_log, event, level=logging.ERROR if found.urgent else None)
+
     def forget(self) -> None:
-        """Check again at the next call: the file may have changed."""
+        """Check again at the next call: the certificate may have changed."""
         self._looked_at = None
+
+
+def _expiry(file: Path | None, until: float, now: float) -> Expiry:
+    return Expiry(file, datetime.fromtimestamp(until, UTC).isoformat(), int((until - now) // _DAY_S))

@@ -1,4 +1,4 @@
-"""Tests whether Mosquitto starts with a configuration. Mosquitto 2.0 has no option for that."""
+"""Tests whether Mosquitto starts with a configuration, for which Mosquitto 2.0 has no option, and whether it hangs."""
 
 import os
 import shutil
@@ -7,7 +7,7 @@ import ssl
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import BinaryIO, Final
@@ -23,6 +23,9 @@ _LOOK_EVERY_S: Final = 0.02
 _RUNNING: Final = " running\n"
 _SHOWN_LINES: Final = 3
 _MOST_LOGGED: Final = 1024 * 1024
+_CONNECTIONS: Final = (Path("/proc/self/net/tcp"), Path("/proc/self/net/tcp6"))
+_LISTENS: Final = "0A"
+_LOOKS: Final = 3
 
 
 def try_out(config: Path, folder: Path, tls: tuple[int, Path] | None) -> None:
@@ -52,6 +55,43 @@ def free_port() -> int:
         probe.bind((_LOOPBACK, 0))
         port: int = probe.getsockname()[1]
         return port
+
+
+def hangs(address: str, port: int, *, between_looks_s: float = 5.0, patience_s: float = 15.0) -> bool:
+    """Whether Mosquitto accepts no connections though it listens.
+
+    Clients that have noticed a hang connect again, and their connections wait in the kernel's queue. To look at that
+    queue makes no connection, which Mosquitto would log. Only if connections keep waiting, this makes one. Mosquitto
+    answers a TLS client before it knows who that is, and closes the connection if its listener has no TLS. So a
+    certificate is not needed.
+    """
+    for _ in range(_LOOKS):
+        if not any(waiting_connections(file.read_text(), port) for file in _CONNECTIONS if file.exists()):
+            return False
+        time.sleep(between_looks_s)
+    received, hello = ssl.MemoryBIO(), ssl.MemoryBIO()
+    client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT).wrap_bio(received, hello, server_hostname=address)
+    with suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    try:
+        with socket.create_connection((address, port), patience_s) as connection:
+            connection.sendall(hello.read())
+            connection.recv(1)
+    except TimeoutError:
+        return True
+    except OSError:  # it closes connections, so it reacts; or it does not listen any more
+        return False
+    return False
+
+
+def waiting_connections(table: str, port: int) -> int:
+    """How many connections to a port wait to be accepted, by a table of the kernel (proc_pid_net(5), tcp)."""
+    rows = [line.split() for line in table.splitlines()[1:]]
+    return sum(
+        int(queues.partition(":")[2], 16)
+        for _, local, _, state, queues, *_ in rows
+        if state == _LISTENS and int(local.rpartition(":")[2], 16) == port
+    )
 
 
 @contextmanager

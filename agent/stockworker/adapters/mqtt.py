@@ -59,7 +59,12 @@ _RENEWED: Final = ConnectionEnd("reconnecting with the new certificate or passwo
 
 @dataclass(frozen=True, slots=True)
 class LinkUp:
-    """Signed in, and all subscriptions granted. Deliveries come between this and `LinkDown`."""
+    """Signed in, and all subscriptions granted. Deliveries come between this and `LinkDown`.
+
+    `certified_until`: when the broker's certificate expires, in seconds since 1970; None without TLS.
+    """
+
+    certified_until: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -268,7 +273,7 @@ class Link:
         self._connection = connection
         self._up = True
         self._reported_reason = ""
-        self._deliver(LinkUp())
+        self._deliver(LinkUp(connection.wire.peer_valid_until))
         early, self._early = self._early, []
         for delivery in early:
             self._deliver(delivery)

@@ -9,6 +9,7 @@ import asyncio
 import fcntl
 import logging
 import socket
+import ssl
 import struct
 import sys
 import termios
@@ -48,8 +49,7 @@ _NO_BYTES = bytes(4)
 _PART_OF_MESSAGE_BYTES = 1024
 
 _log = logging.getLogger(__name__)
-# Below INFO gmqtt prints whole packets. Below ERROR it logs losses, which the link logs better.
-logging.getLogger("gmqtt").setLevel(logging.ERROR)
+logging.getLogger("gmqtt").setLevel(logging.ERROR)  # as in `stockworker.logs.setup`, which not every command calls
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,6 +137,12 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
         certificate: bytes | None = None if tls is None else tls.getpeercert(binary_form=True)
         return certificate
+
+    @property
+    def peer_valid_until(self) -> float | None:
+        """When the certificate of the broker expires, in seconds since 1970; None as for `peer_certificate`."""
+        tls = None if self._transport is None else self._transport.get_extra_info("ssl_object")
+        return None if tls is None else float(ssl.cert_time_to_seconds(tls.getpeercert()["notAfter"]))
 
     @property
     def last_received_s(self) -> float:

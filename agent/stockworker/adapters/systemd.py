@@ -96,15 +96,25 @@ def is_active(unit: str) -> bool:
     return _systemctl("is-active", "--quiet", unit).returncode == 0
 
 
-def order(verb: str, unit: str) -> None:
-    """Reload, restart, … a unit.
+def reload_units() -> None:
+    """Make systemd read all unit files again; do nothing without systemd.
 
     Raises:
         ConfigError: systemctl failed; with its output.
     """
-    done = _systemctl(verb, unit)
+    if Path("/run/systemd/system").is_dir():
+        order("daemon-reload")
+
+
+def order(verb: str, *units: str) -> None:
+    """Reload, restart, … units.
+
+    Raises:
+        ConfigError: systemctl failed; with its output.
+    """
+    done = _systemctl(verb, *units)
     if done.returncode != 0:
-        raise ConfigError(f"'systemctl {verb} {unit}' has failed: {' '.join(done.stdout.split())}")
+        raise ConfigError(f"'systemctl {' '.join((verb, *units))}' has failed: {' '.join(done.stdout.split())}")
 
 
 def _systemctl(*words: str) -> "subprocess.CompletedProcess[str]":

@@ -1,4 +1,4 @@
-"""``stockworker acl``, ``stockworker broker config`` and ``stockworker broker setup``."""
+"""``stockworker acl`` and the commands of ``stockworker broker``."""
 
 import argparse
 from collections.abc import Iterable
@@ -6,7 +6,9 @@ from dataclasses import replace
 from pathlib import Path
 
 from stockworker.broker.configuration import Bridge, Files
+from stockworker.broker.liveness import check as check_broker
 from stockworker.broker.options import access_list, add_names, add_place, bridge_of, configuration
+from stockworker.broker.removal import take_down
 from stockworker.broker.setup import set_up
 from stockworker.errors import ConfigError
 from stockworker.pki.access_list import users_of
@@ -75,21 +77,45 @@ def setup(parser: argparse.ArgumentParser) -> None:
         metavar="HOST",
         default=[],
         help="name or address that clients dial, for the broker's certificate; may be repeated, the most common one "
-        "first (default: the name of this machine; localhost is always added)",
+        "first (default: the name of this machine; localhost is always added). Hosts of the last run are remembered",
+    )
+    parser.add_argument(
+        "--renew",
+        action="store_true",
+        help="issue a new certificate now, not only when less than 30 days are left; given hosts replace the former ones",
     )
     add_authority(parser)
     parser.add_argument("--dry-run", action="store_true", help="show changes without making them")
     parser.add_argument(
         "--force", action="store_true", help="replace files that were edited by hand; keeps copies of them"
     )
+    _add_root(parser)
+    parser.add_argument(
+        "--remove",
+        action="store_true",
+        help="delete the files of earlier runs instead, with the broker's key, and give Mosquitto back to the distribution",
+    )
+    parser.set_defaults(run=lambda arguments: (take_down if arguments.remove else set_up)(arguments))
+
+
+def check(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker broker check``."""
+    parser.description = (
+        "Check that the Mosquitto of this machine does not hang. The timer of the package stockworker-broker runs this, "
+        "and its service kills a Mosquitto that hangs, so that systemd restarts it. Exit status 69: it hangs."
+    )
+    _add_root(parser)
+    parser.set_defaults(run=check_broker)
+
+
+def _add_root(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--root",
         type=Path,
         metavar="FOLDER",
         default=Path("/"),
-        help="write below this folder, and do not touch the running Mosquitto; for system images and inspection",
+        help="use the files below this folder, and do not touch the running Mosquitto; for system images and inspection",
     )
-    parser.set_defaults(run=set_up)
 
 
 def _print_acl(arguments: argparse.Namespace) -> int:

@@ -5,8 +5,9 @@
 
 import grp
 import os
+import pwd
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePath
@@ -20,6 +21,10 @@ from stockworker.trusted_files import judge
 MAIN: Final = PurePath("/etc/mosquitto/mosquitto.conf")
 FOLDER: Final = PurePath("/etc/mosquitto/stockworker")
 CONFIG: Final = PurePath("/etc/mosquitto/conf.d/stockworker.conf")
+ACL: Final = FOLDER / "acl"
+DROP_IN: Final = PurePath("/etc/systemd/system/mosquitto.service.d/stockworker.conf")
+SANDBOX: Final = PurePath("/usr/share/stockworker-broker/sandbox.conf")
+"""What the drop-in is made from. It is not in force before the setup: Mosquitto may serve others."""
 
 _FILE_MODE: Final = 0o640
 _FOLDER_MODE: Final = 0o750
@@ -91,6 +96,23 @@ class BrokerHost:
         put(self.place(backup), self.read(path) or b"")
         return backup
 
+    def check_writable(self, folders: Iterable[PurePath]) -> None:
+        """Check that Mosquitto's own user can write folders: in its sandbox, Mosquitto never runs as root.
+
+        Raises:
+            ConfigError: it can't write one of them.
+        """
+        uid, gid = _mosquitto() if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+        for folder in folders:
+            with explained():
+                status = self.place(folder).stat()
+            allowed = {status.st_uid: stat.S_IWUSR}.get(uid, {status.st_gid: stat.S_IWGRP}.get(gid, stat.S_IWOTH))
+            if not status.st_mode & allowed:
+                raise ConfigError(
+                    f"{folder}: Mosquitto's configuration writes here, and in its sandbox it runs as user "
+                    f"{mosquitto.USER!r}, who can't. Run 'chown -R {mosquitto.USER}: {folder}' first"
+                )
+
     def included(self) -> list[File]:
         """All configuration files that Mosquitto reads: its main file and the included ones.
 
@@ -142,12 +164,15 @@ def make_folder(folder: Path) -> None:
 
 def _owner() -> tuple[int, int]:
     """Root and Mosquitto's group; the current user and group if that is not root."""
-    if os.geteuid() != 0:
-        return os.geteuid(), os.getegid()
+    return (0, _mosquitto()[1]) if os.geteuid() == 0 else (os.geteuid(), os.getegid())
+
+
+def _mosquitto() -> tuple[int, int]:
+    """The IDs of Mosquitto's user and group."""
     try:
-        return 0, grp.getgrnam(mosquitto.USER).gr_gid
+        return pwd.getpwnam(mosquitto.USER).pw_uid, grp.getgrnam(mosquitto.USER).gr_gid
     except KeyError:
-        raise ConfigError(f"the group {mosquitto.USER!r} does not exist. Install the package 'mosquitto'") from None
+        raise ConfigError(f"the user {mosquitto.USER!r} does not exist. Install the package 'mosquitto'") from None
 
 
 @contextmanager

@@ -19,13 +19,16 @@ CRL: Final = "crl.pem"
 FILES: Final = (CA, CERTIFICATE, KEY, CRL)
 
 
-def existing_files(folder: Path) -> dict[str, bytes]:
-    """Read those of `FILES` that exist in the broker's folder.
+def existing_files(folder: Path, authority: AuthorityFolder) -> dict[str, bytes]:
+    """Read those of `FILES` that exist in the broker's folder. The authority has a copy of a lost certificate.
 
     Raises:
         ConfigError: a file is not readable, or only one of key and certificate exists.
     """
     found = {name: content for name in FILES if (content := read(folder / name)) is not None}
+    if KEY in found and CERTIFICATE not in found and authority.issued(found.get(CA)):
+        certificate = authority.certificate_of(CertificateKind.BROKER, folder / KEY)
+        found |= {} if certificate is None else {CERTIFICATE: certificate}
     lone = {CERTIFICATE, KEY} & found.keys()
     if len(lone) == 1:
         other = KEY if CERTIFICATE in lone else CERTIFICATE
@@ -42,17 +45,28 @@ def updated_files(folder: Path, found: Mapping[str, bytes], authority: Authority
     if not authority.issued(found.get(CA)):
         return dict(found)
     wanted = {**found, CA: read_trusted(authority.folder / CA), CRL: read_trusted(authority.crl_file)}
-    if CERTIFICATE in found:
+    if (folder / CERTIFICATE).exists():
         wanted[CERTIFICATE] = authority.latest_renewal_of(folder / CERTIFICATE)
     return wanted
 
 
 def registered_hosts(authority: AuthorityFolder) -> tuple[str, ...]:
-    """The hosts of the broker in the registry; empty if the registry has several brokers."""
+    """The hosts of the broker in the registry.
+
+    Raises:
+        ConfigError: the registry has several brokers.
+    """
     brokers = {
-        record.name: record.hosts for record in authority.registry().records if record.kind is CertificateKind.BROKER
+        record.name: record.hosts
+        for record in authority.registry().records
+        if record.kind is CertificateKind.BROKER and record.revoked_at is None
     }
-    return next(iter(brokers.values())) if len(brokers) == 1 else ()
+    if len(brokers) > 1:
+        raise ConfigError(
+            f"the authority has certificates for several brokers ({', '.join(brokers)}). Name the hosts of this one with "
+            "--host, each one that clients dial"
+        )
+    return next(iter(brokers.values()), ())
 
 
 def issue(authority: AuthorityFolder, hosts: Sequence[str]) -> dict[str, bytes]:

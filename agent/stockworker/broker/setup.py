@@ -18,9 +18,10 @@ from stockworker.broker import identity
 from stockworker.broker.configuration import Bridge, Files, Profile
 from stockworker.broker.dry_run import dry_run
 from stockworker.broker.generated import finished, is_untouched, settings_of
-from stockworker.broker.host import CONFIG, FOLDER, BrokerHost, File
+from stockworker.broker.host import ACL, CONFIG, DROP_IN, FOLDER, SANDBOX, BrokerHost, File
 from stockworker.broker.identity import CA, CERTIFICATE, CRL, KEY
 from stockworker.broker.options import access_list, bridge_of, configuration, listener_of, profile_of
+from stockworker.broker.sandbox import folders_to_write, sandbox
 from stockworker.broker.trial import has_changed, needs_restart, option
 from stockworker.errors import ConfigError
 from stockworker.pki.access_list import users_of
@@ -32,11 +33,12 @@ from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note, print_document, print_line
 
 _UNIT: Final = "mosquitto"
-_ACL: Final = FOLDER / "acl"
 _HERE: Final = "localhost"
 _KINDS: Final = (CertificateKind.DISPATCHER, CertificateKind.OPERATOR, CertificateKind.CLIENT)
 _PLACE: Final = ("profile", "port", "address", "password_file", "central", "name")
 _NAMES: Final = (*_KINDS, "bridge", "legacy_workers")
+_HOSTS: Final = "host"
+_GENERATED: Final = frozenset({CONFIG, ACL, DROP_IN})
 """Two groups of options that are remembered in the configuration file until an option of the same group is given."""
 
 
@@ -59,10 +61,10 @@ def set_up(arguments: argparse.Namespace) -> int:
     """Make the machine the broker of the fleet, as the options of `stockworker broker setup` describe it."""
     machine = BrokerHost(arguments.root)
     previous = (machine.read(CONFIG) or b"").decode(errors="replace")
-    _add_remembered(arguments, _remembered(previous))
-    machine.included()
+    remembered = _remembered(previous)
+    _add_remembered(arguments, remembered)
     authority = authority_folder(arguments)
-    plan = _plan(arguments, machine, authority, previous)
+    plan = _plan(arguments, machine, authority, previous, tuple(remembered.get(_HOSTS, ())))
     edited = [] if arguments.force else _edited(machine, plan)
     if arguments.dry_run:
         _show(machine, plan, previous)
@@ -82,7 +84,7 @@ def set_up(arguments: argparse.Namespace) -> int:
         _install(machine, changes, previous, live=arguments.root == Path("/"))
     else:
         print_line("nothing to do")
-    for line in _advice(arguments, authority):
+    for line in _advice(arguments, authority, plan):
         note(line)
     return Exit.OK
 
@@ -110,29 +112,55 @@ def _add_remembered(arguments: argparse.Namespace, settings: Mapping[str, Any]) 
 # --- the plan ---------------------------------------------------------------------------------------------------------
 
 
-def _plan(arguments: argparse.Namespace, machine: BrokerHost, authority: AuthorityFolder, previous: str) -> _Plan:
+def _plan(
+    arguments: argparse.Namespace,
+    machine: BrokerHost,
+    authority: AuthorityFolder,
+    previous: str,
+    former_hosts: tuple[str, ...],
+) -> _Plan:
     bridge = _bridge(arguments, previous)
     files = Files(passwords=arguments.password_file)
     settings = {name: value for name in (*_PLACE, *_NAMES) if (value := getattr(arguments, name))}
-    config = File(CONFIG, finished(configuration(arguments, files, bridge), settings).encode())
+    text = configuration(arguments, files, bridge)
+    drop_in = _drop_in(machine, File(CONFIG, text.encode()))
     if profile_of(arguments) is Profile.DEVELOPMENT:
-        return _Plan((config,), ())
+        return _Plan((*drop_in, File(CONFIG, finished(text, settings).encode())), ())
     needed = [bridge.ca, bridge.cert, bridge.key] if bridge else []
     needed += [files.passwords] if files.passwords else []
     paths = tuple(PurePath(path) for path in needed if path != files.ca)
     missing = [str(path) for path in paths if not machine.place(path).exists()]
     if missing:
         raise ConfigError(f"{', '.join(missing)} does not exist. Create it first; docs/mosquitto.md describes how")
-    found = identity.existing_files(machine.place(FOLDER))
+    found = identity.existing_files(machine.place(FOLDER), authority)
     wanted = identity.updated_files(machine.place(FOLDER), found, authority)
     if files.passwords:
         wanted.pop(CRL, None)
-    hosts = _hosts_to_certify(arguments, authority, wanted)
+    hosts = _hosts_to_certify(arguments, authority, wanted, former_hosts)
     if not hosts:
         _check_authority(wanted, needs_list=not files.passwords)
     certificates = [File(FOLDER / name, wanted[name]) for name in (CA, CRL, KEY, CERTIFICATE) if name in wanted]
-    acl = File(_ACL, _access_list(arguments, machine, authority))
-    return _Plan((*certificates, acl, config), paths, hosts)
+    acl = File(ACL, _access_list(arguments, machine, authority))
+    settings[_HOSTS] = list(hosts or _certified_hosts(wanted[CERTIFICATE]))
+    config = File(CONFIG, finished(text, settings).encode())
+    return _Plan((*drop_in, *certificates, acl, config), paths, hosts)
+
+
+def _drop_in(machine: BrokerHost, config: File) -> tuple[File, ...]:
+    """The sandbox of Mosquitto's service, where the package with it is installed."""
+    included = [config, *(file for file in machine.included() if file.path != CONFIG)]
+    rules = machine.read(SANDBOX)
+    if rules is None:
+        return ()
+    folders = folders_to_write(included)
+    machine.check_writable(folders)
+    return (File(DROP_IN, finished(sandbox(rules.decode(), folders)).encode()),)
+
+
+def _certified_hosts(certificate: bytes) -> tuple[str, ...]:
+    """The hosts of a certificate; the one that it is named after first."""
+    facts = inspect_pem(certificate)
+    return tuple(sorted(facts.hosts, key=lambda host: (host != facts.name, host)))
 
 
 def _bridge(arguments: argparse.Namespace, previous: str) -> Bridge | None:
@@ -144,9 +172,11 @@ def _bridge(arguments: argparse.Namespace, previous: str) -> Bridge | None:
 
 
 def _hosts_to_certify(
-    arguments: argparse.Namespace, authority: AuthorityFolder, wanted: Mapping[str, bytes]
+    arguments: argparse.Namespace, authority: AuthorityFolder, wanted: Mapping[str, bytes], former: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The hosts of a new certificate, if one is needed: it is missing, expires soon, or lacks a host.
+    """The hosts of a new certificate, if one is needed: it is missing, expires soon, lacks a host, or must be renewed.
+
+    It keeps the hosts of the one before it, or `former` if that is lost. Only with --renew do given hosts replace them.
 
     Raises:
         ConfigError: a certificate is needed, and the authority is not on this machine.
@@ -159,19 +189,27 @@ def _hosts_to_certify(
             raise ConfigError(
                 f"{FOLDER}: {CERTIFICATE} does not exist, and the authority is not on this machine. {_elsewhere(host)}"
             )
-        hosts = hosts or identity.registered_hosts(authority) or (os.uname().nodename,)
+        hosts = (*hosts, *former) or identity.registered_hosts(authority) or (os.uname().nodename,)
     else:
         certificate = inspect_pem(wanted[CERTIFICATE])
         lacking = [host for host in hosts if host not in certificate.hosts]
         expires_soon = clock.utc_now() > certificate.valid_until - EXPIRES_SOON
-        if not lacking and not (is_local and expires_soon):
+        if not lacking and not arguments.renew and not (is_local and expires_soon):
             return ()
-        if not is_local:
+        if not is_local and lacking:
             raise ConfigError(
                 f"{FOLDER / CERTIFICATE}: is not valid for {', '.join(lacking)}. {_elsewhere(lacking[0])}"
             )
-        hosts = hosts or (certificate.name, *sorted(certificate.hosts))
-    return tuple(dict.fromkeys((*hosts, _HERE)))
+        if not is_local:
+            raise ConfigError(
+                f"{FOLDER / CERTIFICATE}: the authority is not on this machine. Run 'stockworker pki renew "
+                f"{certificate.name}' at the authority, copy {certificate.name}.crt here as {CERTIFICATE}, and run this "
+                "command without --renew"
+            )
+        if not hosts or not arguments.renew:
+            hosts = (*hosts, *_certified_hosts(wanted[CERTIFICATE]))
+    first, *others = dict.fromkeys((*hosts, _HERE))
+    return (first, *sorted(others))
 
 
 def _elsewhere(host: str) -> str:
@@ -200,7 +238,7 @@ def _access_list(arguments: argparse.Namespace, machine: BrokerHost, authority: 
     for kind in _KINDS:
         certified = (record.name for record in registry.records if record.kind is kind and record.is_valid(now))
         names[kind] = tuple(dict.fromkeys((*certified, *(getattr(arguments, kind) or ()))))
-    existing = machine.read(_ACL)
+    existing = machine.read(ACL)
     others = arguments.bridge or arguments.legacy_workers or arguments.removed
     if existing is not None and not registry.records and not others and not any(names.values()):
         return existing
@@ -247,7 +285,7 @@ def _edited(machine: BrokerHost, plan: _Plan) -> list[PurePath]:
     return [
         file.path
         for file in plan.files
-        if file.path in {CONFIG, _ACL}
+        if file.path in _GENERATED
         and (existing := machine.read(file.path)) is not None
         and not is_untouched(text := existing.decode(errors="replace"))
         and not file.content.decode().startswith(text.rstrip("\n"))
@@ -268,26 +306,33 @@ def _install(machine: BrokerHost, changes: list[File], previous: str, *, live: b
         _restore(machine, written)
         raise
     verb, reason = _consequence(
-        {file.path: file.content for file in changes if before[file.path] != file.content}, previous
+        {file.path: file.content for file in changes if before[file.path] != file.content}, previous, before
     )
+    if live and DROP_IN in before:
+        systemd.reload_units()
     if verb and live and systemd.is_active(_UNIT):
         try:
             systemd.order(verb, _UNIT)
         except BaseException:
             _restore(machine, before)
+            systemd.reload_units()
             systemd.order("restart", _UNIT)
             raise
         print_line(f"{verb}ed {_UNIT}: {reason}")
 
 
-def _consequence(changed: Mapping[PurePath, bytes], previous: str) -> tuple[str, str]:
+def _consequence(
+    changed: Mapping[PurePath, bytes], previous: str, before: Mapping[PurePath, bytes | None]
+) -> tuple[str, str]:
     """The systemctl verb that Mosquitto needs after the changes, and the reason; empty if none."""
+    if DROP_IN in changed and has_changed((before[DROP_IN] or b"").decode(errors="replace"), changed[DROP_IN].decode()):
+        return "restart", "it enters its sandbox, or another one; clients reconnect by themselves"
     config = changed.get(CONFIG, previous.encode()).decode()
     if needs_restart(previous, config):
         return "restart", "it reads listeners and TLS options only at start; clients reconnect by themselves"
     if {FOLDER / CA, FOLDER / CRL} & changed.keys():
         return "restart", "a reload would keep connections of clients that are no longer trusted"
-    if has_changed(previous, config) or changed.keys() - {CONFIG}:
+    if has_changed(previous, config) or changed.keys() - {CONFIG, DROP_IN}:
         return "reload", "existing connections stay"
     return "", ""
 
@@ -306,15 +351,16 @@ def _restore(machine: BrokerHost, before: Mapping[PurePath, bytes | None]) -> No
 
 def _show(machine: BrokerHost, plan: _Plan, previous: str) -> None:
     """Print what would change."""
-    changes = {file.path: file.content for file in plan.files if machine.read(file.path) != file.content}
+    before = {file.path: machine.read(file.path) for file in plan.files}
+    changes = {file.path: file.content for file in plan.files if before[file.path] != file.content}
     for path, content in changes.items():
-        if path in {CONFIG, _ACL}:
-            print_document("".join(_difference(path, machine.read(path) or b"", content)))
+        if path in _GENERATED:
+            print_document("".join(_difference(path, before[path] or b"", content)))
         else:
             print_line(f"would write {path}")
     if plan.hosts:
         print_line(f"would issue a certificate for {', '.join(plan.hosts)}: {FOLDER / CERTIFICATE}, {FOLDER / KEY}")
-    verb, reason = _consequence(changes, previous)
+    verb, reason = _consequence(changes, previous, before)
     if verb:
         print_line(f"would {verb} {_UNIT}: {reason}")
     if not changes and not plan.hosts:
@@ -326,8 +372,13 @@ def _difference(path: PurePath, previous: bytes, content: bytes) -> Iterator[str
     return difflib.unified_diff(before, after, str(path), f"{path} (new)")
 
 
-def _advice(arguments: argparse.Namespace, authority: AuthorityFolder) -> Iterator[str]:
-    """The steps that remain for the operator."""
+def _advice(arguments: argparse.Namespace, authority: AuthorityFolder, plan: _Plan) -> Iterator[str]:
+    """When the broker's certificate expires, and the steps that remain for the operator."""
+    for file in plan.files:
+        if file.path.name == CERTIFICATE:
+            facts = inspect_pem(file.content)
+            days = (facts.valid_until - clock.utc_now()).days
+            yield f"the broker's certificate ({facts.name}) expires on {facts.valid_until:%Y-%m-%d}, in {days} days"
     if arguments.root == Path("/") and not systemd.is_active(_UNIT):
         yield f"next: systemctl enable --now {_UNIT}"
     if profile_of(arguments) is Profile.DEVELOPMENT:

@@ -93,6 +93,11 @@ def _of_connections(text: str) -> list[tuple[str, str, str]]:
     return options[first:]
 
 
+def options(text: str) -> list[tuple[str, str]]:
+    """The options of a configuration, with their values."""
+    return [(name, value.strip()) for name, _, value in _options(text)]
+
+
 def _options(text: str) -> list[tuple[str, str, str]]:
     lines = (line.strip() for line in text.splitlines())
     return [line.partition(" ") for line in lines if line and not line.startswith("#")]

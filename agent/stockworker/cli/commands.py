@@ -78,6 +78,7 @@ COMMANDS: Final = {
     "broker setup": Command(
         "set up Mosquitto on this machine", "broker.cli:setup", "broker setup --host mq.example.org --dry-run"
     ),
+    "broker check": Command("check that Mosquitto on this machine does not hang", "broker.cli:check", "broker check"),
     "broker config": Command("print the Mosquitto configuration", "broker.cli:config", "broker config --profile wan"),
     "pki init": Command("create a certificate authority", "pki.cli:init", "pki init"),
     "pki issue": Command("issue a certificate and a private key", "pki.cli:issue", "pki issue worker edge-7-1"),

@@ -222,6 +222,7 @@ class DispatcherMachine:
             # Without a link no renewal can arrive, so no lease runs out then.
             self._next_sweep = now.steady + min(1.0, self._policy.lease_s / 10)
             self.roster.end_overdue_leases(now)
+        self.roster.check_unserved(now)
         # Then the alarms: a job that was just queued again may have expired meanwhile.
         for job_id in sorted(self._alarms.ring(now)):
             self._check_waiting(job_id, now)

@@ -27,6 +27,7 @@
 # The dispatcher has an incarnation as well, and announces it in its presence. Workers answer with a request, because a
 # new dispatcher starts with an empty roster.
 
+import math
 from collections import Counter
 from typing import Final
 
@@ -75,6 +76,9 @@ from stockworker.shell.turn import Now
 _MOST_UNSERVED: Final = 1000
 """Job types without a worker that are remembered: a client can name any number of them."""
 
+_REGISTRATION_S: Final = 60.0
+"""How long workers may take to register after a start of the dispatcher: the longest pause before they connect again."""
+
 _FORMER_INCARNATIONS: Final = 8
 """How many earlier starts of a worker are remembered."""
 
@@ -113,11 +117,15 @@ class Roster:
         self._allowances = Allowances(policy.workers, outbox)
         self._dealt = Dealt()
         self._unserved: dict[JobType, None] = {}
+        self._early: dict[JobType, ClientId | None] = {}
         self._receives_since = 0.0
+        self._counts_unserved_from: float | None = None
         self.workers: dict[WorkerId, Worker] = {}
 
     def resume(self, now: Now) -> None:
         """Restore the leases from before this start. Each is valid for as long as a new one."""
+        if any(self._ledger.totals.values()):  # otherwise no worker has ever had a reason to be here
+            self._counts_unserved_from = math.inf
         for job in self._ledger.jobs.values():
             if job.state in LEASED and job.assigned_at is not None:
                 # The time of the last renewal is not stored. A long lease (prefetch) therefore counts from its start:
@@ -316,6 +324,8 @@ class Roster:
     def extend_leases(self, now: Now) -> None:
         """Give every lease the full time again: for a while, no renewal could be received."""
         self._receives_since = now.steady
+        if self._counts_unserved_from == math.inf:
+            self._counts_unserved_from = now.steady + _REGISTRATION_S
         for lease in self._ledger.leases:
             lease.deadline = max(lease.deadline, now.steady + self._policy.lease_s)
 
@@ -341,12 +351,26 @@ class Roster:
         return any(worker.may_run(job_type, frozenset()) for worker in self.workers.values())
 
     def note_unserved(self, job_type: JobType, client_id: ClientId | None) -> None:
-        """Log that no worker runs a type that this client asked for: once, until a worker offers it."""
-        if job_type not in self._unserved and not self.serves(job_type):
+        """Log that no worker runs a type that this client asked for: once, until a worker offers it.
+
+        Workers need some time to register after a restart of the dispatcher, so `check_unserved` asks again then.
+        """
+        if self._counts_unserved_from is not None:
+            if len(self._early) < _MOST_UNSERVED:
+                self._early.setdefault(job_type, client_id)
+        elif job_type not in self._unserved and not self.serves(job_type):
             self._unserved[job_type] = None
             if len(self._unserved) > _MOST_UNSERVED:
                 del self._unserved[next(iter(self._unserved))]
             self._outbox.log(TypeUnserved(type=job_type, client=client_id))
+
+    def check_unserved(self, now: Now) -> None:
+        """Log the types that no worker runs, once workers have had time to register."""
+        if self._counts_unserved_from is not None and now.steady >= self._counts_unserved_from:
+            self._counts_unserved_from = None
+            early, self._early = self._early, {}
+            for job_type, client_id in early.items():
+                self.note_unserved(job_type, client_id)
 
     # --- orders -------------------------------------------------------------------------------------------------------
 

@@ -28,7 +28,13 @@ class _AttemptOfJob(EventOfAttempt):
 # --- both services ----------------------------------------------------------------------------------------------------
 
 
-@_event(LogLevel.INFO, HERE, "ready", "The service is connected and works.")
+@_event(
+    LogLevel.INFO,
+    HERE,
+    "ready",
+    "The service has started. It is connected, or has tried to be, and keeps trying: `broker` and the line before this "
+    "show it. A worker that is ready may still wait for a dispatcher: see `dispatcher_missing`.",
+)
 class Ready(LogEvent):
     id: str
     version: str | None = None
@@ -153,6 +159,19 @@ class IdentityDiffers(LogEvent):
 )
 class CertificateExpires(LogEvent):
     file: str
+    until: str
+    days: int
+
+
+@_event(
+    LogLevel.WARNING,
+    peer(),
+    "the broker's certificate expires soon",
+    "Logged once a day in the last 30 days; in the last three days as an error. At the broker, run `stockworker broker setup "
+    "--renew`: once it expires, no client and no service connects. See docs/pki.md.",
+)
+class BrokerCertificateExpires(LogEvent):
+    broker: str
     until: str
     days: int
 

@@ -37,8 +37,8 @@ def configure(
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level.upper())
-    # At debug level gmqtt logs whole packets, payloads included; at info level each connection, which `LinkUp` covers.
-    logging.getLogger("gmqtt").setLevel(max(root.level, logging.WARNING))
+    # At debug level gmqtt logs whole packets, payloads included. Warnings are tracebacks of losses, which `LinkDown` covers.
+    logging.getLogger("gmqtt").setLevel(logging.ERROR)
 
 
 def escape_warnings() -> None:

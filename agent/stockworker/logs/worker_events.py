@@ -156,3 +156,20 @@ class DrainStarted(LogEvent):
 @_event(LogLevel.INFO, HERE, "drained", "No job runs on this worker any more.")
 class Drained(LogEvent):
     pass
+
+
+@_event(
+    LogLevel.WARNING,
+    peer(),
+    "no dispatcher receives the requests of this worker",
+    "The worker is connected, but the dispatcher of this fleet does not run, or it uses another broker. Check "
+    "`queue.mqtt.host`, `queue.mqtt.port` and `tls` of the worker: without `tls` it connects in plain text, by default to a "
+    "broker on its own machine. Then check the dispatcher.",
+)
+class DispatcherMissing(LogEvent):
+    after_s: int
+
+
+@_event(LogLevel.INFO, peer(), "a dispatcher receives the requests of this worker", "It had been missing.")
+class DispatcherFound(LogEvent):
+    pass

@@ -22,7 +22,6 @@ from types import MappingProxyType
 from typing import Final
 
 from cryptography import x509
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from stockworker.adapters.files import PUBLIC, make_folder, open_folder, replace_file
 from stockworker.errors import CertificateRefused, ConfigError
@@ -37,7 +36,9 @@ from stockworker.pki.certificates import (
     PublicKey,
     Revocation,
     Subject,
+    der_of,
     pem_of,
+    public_key_of,
     read_certificate,
     read_request,
     valid_until,
@@ -136,6 +137,20 @@ class AuthorityFolder:
         with _explained(self.folder):
             is_renewal = known and latest.exists() and _public_key(latest) == _public_key(file)
             return read_trusted(latest if is_renewal else file)
+
+    def certificate_of(self, kind: CertificateKind, key: Path) -> bytes | None:
+        """The latest certificate, as PEM, for a private key; None if the folder has none.
+
+        Raises:
+            ConfigError: a file is not usable.
+        """
+        public = public_key_of(key)
+        for record in reversed(self.registry().records):
+            latest = self.folder / _CERTIFICATES / f"{record.name}.crt"
+            usable = record.kind is kind and record.revoked_at is None and latest.exists()
+            if usable and _public_key(latest) == public:
+                return read_trusted(latest)
+        return None
 
     def issue(
         self,
@@ -325,8 +340,7 @@ def _explained(folder: Path) -> Iterator[None]:
 
 
 def _public_key(certificate: Path) -> bytes:
-    _, key = read_certificate(certificate)
-    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    return der_of(read_certificate(certificate)[1])
 
 
 def _serial(written: str) -> str:

@@ -245,6 +245,26 @@ def read_certificate(file: Path) -> tuple[int, PublicKey]:
     return certificate.serial_number, key
 
 
+def public_key_of(file: Path) -> bytes:
+    """The public key, in DER form, of the private key in a file.
+
+    Raises:
+        ConfigError: the file is not readable, or contains another type of key.
+    """
+    try:
+        key = _load_key(file, read_trusted(file), None)
+    except OSError as error:
+        raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
+        raise ConfigError(f"{file}: the key type is not {_KEY_TYPES}")
+    return der_of(key.public_key())
+
+
+def der_of(key: PublicKey) -> bytes:
+    """The DER form of a public key, for comparisons."""
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
+
+
 # --- parts ------------------------------------------------------------------------------------------------------------
 
 

@@ -116,6 +116,8 @@ class Service(ABC, Generic[InputT, OutputT]):
         self._link = Link(link, self._inbox.put)
         self._watchdog = Watchdog(notifier, self._deadlines)
         self._certificate = CertificateWatch()
+        self._broker_certificate = CertificateWatch()
+        self._certified_until: float | None = None
         self._step: Deadline | None = None
         self._link_status: str | None = None
         self._ready = False
@@ -206,6 +208,10 @@ class Service(ABC, Generic[InputT, OutputT]):
         """What this service must get done by when, besides its turns."""
         return ()
 
+    def unheard(self, packet: Packet) -> InputT | None:  # noqa: ARG002 (most services need no answer)
+        """No client has subscribed to the topic of a packet."""
+        return None
+
     def report_delay(self, item: Delayed) -> None:
         """The broker answers late."""
 
@@ -259,6 +265,7 @@ class Service(ABC, Generic[InputT, OutputT]):
         expiry = self._certificate.look(None if tls is None else tls.cert_file, clock.wall())
         if expiry is not None:
             inputs.append(CertificateSeen(expiry.days))
+        self._broker_certificate.look_at_broker(self._broker, self._certified_until, clock.wall())
         return inputs
 
     def _input(self, item: LinkItem | InputT | _Signal) -> CommonInput | InputT | None:
@@ -268,6 +275,8 @@ class Service(ABC, Generic[InputT, OutputT]):
             return self._reload()
         if isinstance(item, LinkItem):
             self._note_link(item)
+            if isinstance(item, PublishRefused) and item.reason_code == NO_MATCHING_SUBSCRIBERS and not item.packet.tag:
+                return self.unheard(item.packet)
             return cast("CommonInput | InputT | None", turn_input(item))  # a tag is what the turns attached
         return cast("InputT", item)
 
@@ -278,7 +287,10 @@ class Service(ABC, Generic[InputT, OutputT]):
 
     def _note_link(self, item: LinkItem) -> None:
         match item:
-            case LinkUp():
+            case LinkUp(certified_until=until):
+                if until != self._certified_until:
+                    self._certified_until = until
+                    self._broker_certificate.forget()
                 log_event(_log, logged.LinkUp(broker=self._broker))
                 self._link_status = f"connected to {self._broker}"
             case LinkDown(reason=reason):
@@ -327,8 +339,7 @@ class Service(ABC, Generic[InputT, OutputT]):
     def _status(self) -> str:
         parts = [self.stop_status] if self._stopping else []
         parts += [self._link_status or f"connecting to {self._broker}", *self.status_parts()]
-        if self._certificate.warning:
-            parts.append(self._certificate.warning)
+        parts += [watch.warning for watch in (self._certificate, self._broker_certificate) if watch.warning]
         return ", ".join(parts)
 
     @staticmethod

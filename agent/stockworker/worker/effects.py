@@ -33,7 +33,12 @@ class Drain:
     leave: bool
 
 
-Event = Message | AttemptEvent | LinkChanged | Capabilities | DiskChanged | CertificateSeen | Drain
+@dataclass(frozen=True, slots=True)
+class Unheard:
+    """No dispatcher has subscribed to the requests of this worker."""
+
+
+Event = Unheard | Message | AttemptEvent | LinkChanged | Capabilities | DiskChanged | CertificateSeen | Drain
 
 
 # --- effects: what the worker does --------------------------------------------------------------------------------

@@ -14,6 +14,7 @@
 # - **Reports** are sent as soon as an attempt has ended, and again every `_REPEAT_REPORT_S` until they are
 #   acknowledged: the oldest first, and never more than `_MOST_UNACKNOWLEDGED` at the same time. An acknowledgement is
 #   `stored`, or `stale`: the dispatcher refuses that result. Both settle the lease.
+# - **Without a dispatcher** the broker answers that no client has subscribed to requests. If that lasts, the worker logs it.
 # - **Losing the link changes nothing but this.** The worker continues with its leases, and reports when the link
 #   returns.
 #
@@ -32,6 +33,8 @@ from stockworker.logs.worker_events import (
     AssignmentsRefused,
     AttemptCompleted,
     AttemptFailed,
+    DispatcherFound,
+    DispatcherMissing,
     DrainStarted,
     LeaseWithdrawn,
     RefusedByDispatcher,
@@ -61,7 +64,7 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.sealed import first_line, without_sealed
 from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, Send
-from stockworker.worker.effects import Capabilities, Drain, Effect, Event, Leave
+from stockworker.worker.effects import Capabilities, Drain, Effect, Event, Leave, Unheard
 from stockworker.worker.leases import JournalEntry, WorkerLease, WorkerLeases
 from stockworker.worker.window import LeaseWindow
 from stockworker.worker.work import Began, Progressed
@@ -80,6 +83,9 @@ DEFAULT_QUOTA_BYTES: Final = 256 * 1024**2
 
 _WINDOW_CHANGE_S: Final = 1.0
 """Shortest time between two requests that only change the window."""
+
+_UNHEARD_S: Final = 60.0
+"""How long a worker waits for a dispatcher until it logs that there is none: a restart takes less."""
 
 _FAREWELL_S: Final = 5.0
 """How long a leaving worker waits for its last reports to be acknowledged; they are in the journal anyway."""
@@ -150,6 +156,8 @@ class WorkerMachine:
         self._window_sent_at = now
         self._unsent_changes: dict[Token, float] = {}  # leases whose status has changed, and when; the oldest first
         self._logged_refusal: str | None = None
+        self._unheard_since: float | None = None
+        self._logged_unheard = False
         self._refused: list[AttemptReport] = []
         self._effects: list[Effect] = []
 
@@ -162,6 +170,8 @@ class WorkerMachine:
             Effects; all journal entries among them must be committed before any other is carried out.
         """
         for event in events:
+            if isinstance(event, Ack | Assign | Control) or (isinstance(event, Presence) and event.online):
+                self._heard()
             self._handle_one(event, now)
         if self._drain is None:
             self._leases.start_waiting(
@@ -204,6 +214,11 @@ class WorkerMachine:
         """How many reports are not acknowledged."""
         return len(self._leases.unreported)
 
+    @property
+    def unheard(self) -> bool:
+        """Whether no dispatcher has received the last requests."""
+        return self._link_up and self._unheard_since is not None
+
     def job_of(self, token: Token) -> Assignment | None:
         """The job of a lease that this worker has."""
         lease = self._leases.get(token)
@@ -234,6 +249,8 @@ class WorkerMachine:
                 self._disk_full = full
             case CertificateSeen(days=days):
                 self._certificate_days = days
+            case Unheard():
+                self._note_unheard(now)
             case Capabilities():
                 self._capabilities = event
                 self._request_due = now
@@ -301,6 +318,19 @@ class WorkerMachine:
             if lease is not None:
                 self._log(LeaseWithdrawn(job=lease.assignment.job_id, type=lease.assignment.type))
                 self._leases.withdraw(lease)
+
+    def _note_unheard(self, now: float) -> None:
+        self._unheard_since = now if self._unheard_since is None else self._unheard_since
+        after_s = now - self._unheard_since
+        if after_s >= _UNHEARD_S and not self._logged_unheard:
+            self._logged_unheard = True
+            self._log(DispatcherMissing(after_s=round(after_s)))
+
+    def _heard(self) -> None:
+        self._unheard_since = None
+        if self._logged_unheard:
+            self._logged_unheard = False
+            self._log(DispatcherFound())
 
     # --- orders -------------------------------------------------------------------------------------------------------
 
@@ -374,6 +404,7 @@ class WorkerMachine:
 
     def _link_changed(self, event: LinkChanged, now: float) -> None:
         self._link_up = event.up
+        self._unheard_since = None
         if event.up:
             self._register(now)
 

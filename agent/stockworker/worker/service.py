@@ -20,11 +20,12 @@ from stockworker.logs import worker_events as worker_logged
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import JobType, Tag, WorkerId, make_token
 from stockworker.protocol.messages import Disconnect
+from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
 from stockworker.shell.service import Service
 from stockworker.shell.space_watch import SpaceWatch
 from stockworker.shell.turn import CommonInput, DiskChanged
-from stockworker.worker.effects import Capabilities, Drain, Start, Stop
+from stockworker.worker.effects import Capabilities, Drain, Start, Stop, Unheard
 from stockworker.worker.executor import Executor
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
@@ -43,7 +44,7 @@ _LEAST_FREE_BYTES: Final = 16 * 1024**2
 _GATHER_S: Final = 0.005
 
 
-_Input = AttemptEvent | Capabilities | DiskChanged | Drain
+_Input = AttemptEvent | Capabilities | DiskChanged | Drain | Unheard
 """What happens to a worker besides what happens to every service."""
 
 
@@ -132,6 +133,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
             echo_every_s=settings.intervals.heartbeat_interval_s,
         )
         super().__init__(worker_id, link, WorkerTurns(self._machine, journal), journal, steady, notifier)
+        self._request_topic = topics.of_worker(TopicKind.REQUEST, worker_id)
         self._sealing = WorkerSealing(settings.seal)
         self._executor = Executor(
             settings.handlers,
@@ -169,6 +171,9 @@ class WorkerService(Service[_Input, WorkerOutput]):
     def observe(self) -> Sequence[DiskChanged]:
         return self._space.look(clock.monotonic())
 
+    def unheard(self, packet: Packet) -> Unheard | None:
+        return Unheard() if packet.topic == self._request_topic else None
+
     def reconfigure(self) -> tuple[LinkSettings, Capabilities]:
         settings = self._reread()
         self._executor.reload(settings.handlers)
@@ -184,6 +189,8 @@ class WorkerService(Service[_Input, WorkerOutput]):
     def status_parts(self) -> Iterator[str]:
         machine = self._machine
         yield f"{machine.running}/{self._settings.slots} slots busy"
+        if machine.unheard:
+            yield "no dispatcher receives its requests"
         if machine.unreported:
             yield f"{machine.unreported} results waiting"
         if machine.evicted:
