@@ -90,6 +90,10 @@ class StoreError(StockworkerError):
     code = "store"
 
 
+class StoreFull(StoreError):
+    """The disk of a store is full. The store itself is sound."""
+
+
 class StoreDamaged(StoreError):
     """A store, journal or market-data file is damaged. The text has the remedy."""
 

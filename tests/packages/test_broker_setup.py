@@ -115,3 +115,51 @@ def test_a_failed_restart_is_undone(machine: Guest) -> None:
     machine.wait_until(partial(site.is_active, machine, "mosquitto"), "Mosquitto runs again")
     site.start(machine)
     assert site.submit(machine, "greet", "back") == "hello, back"
+
+
+def test_mosquitto_may_write_where_its_configuration_says(machine: Guest) -> None:
+    main = machine.root / "etc/mosquitto/mosquitto.conf"
+    ours = main.read_text()
+    main.write_text(ours.replace("/var/lib/mosquitto/", "/srv/mosq/"))
+    machine.run("install", "-d", "-o", "mosquitto", "-g", "mosquitto", "/srv/mosq")
+    try:
+        assert "restarted mosquitto: it enters its sandbox" in machine.run(*SETUP)
+        machine.run("systemctl", "kill", "--signal=USR1", "mosquitto")  # save
+        machine.wait_until((machine.root / "srv/mosq/mosquitto.db").exists, "the data are saved")
+    finally:
+        main.write_text(ours)
+        machine.run(*SETUP)
+    site.start(machine)
+
+
+def test_a_broker_that_hangs_is_restarted(machine: Guest) -> None:
+    assert site.is_active(machine, "stockworker-broker-check.timer")
+    assert machine.show("mosquitto", "StartLimitIntervalUSec") == "0"
+    before = pid(machine)
+    machine.run("systemctl", "start", "stockworker-broker-check")
+    assert pid(machine) == before
+    machine.run("systemctl", "stop", "stockworker-broker-check.timer")  # one check at a time
+    machine.run("kill", "-STOP", before)
+    machine.run("bash", "-c", "exec 3<>/dev/tcp/127.0.0.1/8883")  # the connection waits, even when its client has left
+
+    assert machine.try_run("systemctl", "start", "stockworker-broker-check").returncode != 0
+
+    assert "Mosquitto hangs" in machine.journal("stockworker-broker-check")
+    machine.wait_until(lambda: pid(machine) not in {"0", before}, "Mosquitto was restarted")
+    machine.wait_until(partial(site.is_active, machine, "stockworker-broker-check.timer"), "the timer runs again")
+    site.start(machine)
+    assert site.submit(machine, "greet", "healed") == "hello, healed"
+
+
+def test_mosquitto_is_given_back(machine: Guest) -> None:
+    before = pid(machine)
+    removed = machine.run(*SETUP, "--remove")
+    assert "restarted mosquitto: it has the distribution's configuration again, without a sandbox" in removed
+    assert pid(machine) != before
+    assert machine.show("mosquitto", "DropInPaths") == ""
+    assert not site.is_listening(machine, 8883)
+    machine.wait_until(lambda: not site.is_active(machine, "stockworker-broker-check.timer"), "its check ends")
+
+    machine.run(*SETUP, "--host", "localhost")
+    site.start(machine)
+    assert site.submit(machine, "greet", "set up again") == "hello, set up again"

@@ -276,6 +276,47 @@ def test_the_target_restarts_all_running_services(machine: Guest) -> None:
     assert all(after[service] != before[service] for service in services)
 
 
+def test_a_dispatcher_with_a_full_disk_stays_and_recovers(machine: Guest) -> None:
+    service, folder = "stockworker-dispatcher", "/var/lib/stockworker/dispatcher"
+    options = "mode=700,uid=stockworker-dispatcher,gid=stockworker-dispatcher"
+    machine.run("systemctl", "stop", service)
+    machine.run("mount", "-t", "tmpfs", "-o", f"size=400M,{options}", "tmpfs", folder)
+    try:
+        machine.run("systemctl", "start", service)
+        site.start(machine)
+        before = machine.show(service, "MainPID")
+        since = machine.run("date", "+%F %T.%N").strip()
+
+        def journal() -> str:
+            return machine.run("journalctl", "--no-pager", "-o", "cat", "-u", service, "--since", since)
+
+        machine.run("mount", "-o", "remount,size=4M", folder)
+        machine.wait_until(lambda: "stores nothing because the disk is full" in journal(), "it notices the full disk")
+        client = ("stockworker", "--config", "/root/operator.yml")
+        refused = machine.try_run(*client, "submit", "greet", '"full"')
+        assert "the disk of its job store is nearly full" in refused.stdout
+        assert "warn  dispatcher" in machine.run(*client, "check")
+
+        machine.run("mount", "-o", "remount,size=400M", folder)
+        machine.wait_until(lambda: "works again with its store" in journal(), "it notices the room")
+        assert site.submit(machine, "greet", "room") == "hello, room"
+        assert "Traceback" not in journal()
+        assert (machine.show(service, "MainPID"), machine.show(service, "NRestarts")) == (before, "0")
+    finally:
+        machine.run("systemctl", "stop", service)
+        machine.run("umount", folder)
+        machine.run("systemctl", "start", service)
+    site.start(machine)
+
+
+def test_scripts_can_wait_until_all_services_have_stopped(machine: Guest) -> None:
+    services = ("stockworker-dispatcher", *site.WORKERS)
+    machine.run("systemctl", "stop", "stockworker*.service")
+    assert {machine.show(service, "ActiveState") for service in services} == {"inactive"}
+    machine.run("systemctl", "start", "multi-user.target")
+    site.start(machine)
+
+
 def test_a_worker_without_its_key_names_the_missing_file(machine: Guest) -> None:
     name = f"{machine.name}-3"
     machine.write("/etc/stockworker/instances/3.yml", site.instance(name))
@@ -321,18 +362,24 @@ def test_a_worker_with_a_certificate_of_another_authority_logs_it_and_retries(ma
     machine.run("systemctl", "stop", "stockworker@8")
 
 
-def test_a_worker_starts_when_its_key_arrives(machine: Guest) -> None:
-    name = f"{machine.name}-4"
+@pytest.mark.parametrize("last", ["key", "crt"])
+def test_a_worker_starts_when_all_of_its_files_have_arrived(machine: Guest, last: str) -> None:
+    name, service = f"{machine.name}-4", "stockworker@4"
+    example = machine.root / "usr" / "share" / "doc" / "stockworker-agent" / "examples" / "late-certificates.conf"
+    machine.write(f"/etc/systemd/system/{service}.service.d/late-certificates.conf", example.read_text())
     machine.write("/etc/stockworker/instances/4.yml", site.instance(name))
-    machine.run("systemctl", "start", "stockworker@4.path")
-    machine.run("cp", f"{KEYS}/{machine.name}-1.crt", f"{KEYS}/{name}.crt")
-    assert not site.is_active(machine, "stockworker@4")
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", f"{service}.path", service)
+    # The files are those of another worker, which does not matter here: the service starts.
+    first = "crt" if last == "key" else "key"
+    machine.run("install", "-m", "600", f"{KEYS}/{machine.name}-1.{first}", f"{KEYS}/{name}.{first}")
+    assert machine.show(service, "ActiveState") == "inactive"
 
-    # The key is that of another worker, which does not matter here: the service starts.
-    machine.run("install", "-m", "600", f"{KEYS}/{machine.name}-1.key", f"{KEYS}/{name}.key")
+    machine.run("install", "-m", "600", f"{KEYS}/{machine.name}-1.{last}", f"{KEYS}/{name}.{last}")
 
-    machine.wait_until(partial(site.is_active, machine, "stockworker@4"), "the worker has started")
-    machine.run("systemctl", "stop", "stockworker@4.path", "stockworker@4")
+    machine.wait_until(partial(site.is_active, machine, service), "the worker has started")
+    machine.run("systemctl", "stop", f"{service}.path", service)
+    machine.run("rm", f"{KEYS}/{name}.key", f"{KEYS}/{name}.crt")
 
 
 def test_a_key_may_be_encrypted_on_disk(machine: Guest) -> None:

@@ -31,3 +31,14 @@ def test_the_disk_is_asked_once_a_second() -> None:
     for tenth in range(25):
         watch.look(tenth / 10)
     assert len(asked) == 3
+
+
+def test_an_exhausted_disk_is_more_than_a_full_one() -> None:
+    free = iter([9, 99, 100, 9])
+    watch = SpaceWatch(lambda: next(free), 100, 10)
+    assert [watch.look(now) for now in (0.0, 1.0, 2.0, 3.0)] == [
+        [DiskChanged(full=True, exhausted=True)],
+        [DiskChanged(full=True)],
+        [DiskChanged(full=False)],
+        [DiskChanged(full=True, exhausted=True)],
+    ]

@@ -25,7 +25,7 @@ from tempfile import NamedTemporaryFile
 from typing import Final, TypeGuard
 
 from stockworker.adapters import clock
-from stockworker.errors import StoreDamaged, StoreError
+from stockworker.errors import StoreDamaged, StoreError, StoreFull
 
 __all__ = [
     "MEMORY",
@@ -224,7 +224,8 @@ def failure(path: Path, problem: str, error: DatabaseError) -> StoreError:
     """
     if _is_damage(error):
         return StoreDamaged(f"{path}: {problem}: damaged, or not an SQLite file ({error}): {_REMEDY}")
-    return StoreError(f"{path}: {problem}: {error}")
+    kind = StoreFull if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL else StoreError
+    return kind(f"{path}: {problem}: {error}")
 
 
 def move_aside(path: Path, suffix: str) -> Path:

@@ -17,6 +17,7 @@ from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_na
 from stockworker.cli.identity import Participant
 from stockworker.cli.local_checks import validity
 from stockworker.client import make_submission
+from stockworker.dispatcher.submissions import IN_THE_PAST
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.pki.inspection import inspect_der
 from stockworker.protocol import codec, topics
@@ -29,6 +30,7 @@ from stockworker.protocol.messages import (
     CancelJob,
     Message,
     Query,
+    Receipt,
     Reply,
     Report,
     RetryJob,
@@ -36,9 +38,12 @@ from stockworker.protocol.messages import (
     Submit,
 )
 from stockworker.protocol.topics import Role, TopicKind
-from stockworker.terminal.findings import Finding, fail, ok
+from stockworker.terminal.findings import Finding, fail, ok, warn
 
 _PATIENCE_S: Final = 5.0
+_SUBMITTED: Final = "-new"
+"""The end of the correlation of a submission."""
+
 _ANSWERED: Final = frozenset({"ask", "report"})
 """The attempts that the dispatcher answers on a topic of this participant."""
 
@@ -50,11 +55,13 @@ class _Received:
     Attributes:
         nonexistent: ID of a job, a lease and a worker that do not exist, and correlation of the answers.
         answer: whether an answer of the dispatcher arrived.
+        problem: what the dispatcher reports about itself.
         refused: name of each attempt that the broker refused → reason code.
     """
 
     nonexistent: str
     answer: bool = False
+    problem: str | None = None
     refused: dict[str, int] = field(default_factory=dict)
 
     def everything(self, role: Role) -> bool:
@@ -119,7 +126,7 @@ def _attempts(who: Participant, nonexistent: str) -> dict[str, Message]:
         case Role.CLIENT | Role.OPERATOR:
             expired = make_submission(PROBE, id=nonexistent, expires_at=1.0)
             return {
-                "submit": Submit((expired,), reply, client_id),
+                "submit": Submit((expired,), replace(reply, correlation=nonexistent + _SUBMITTED), client_id),
                 "ask": Query((job_id,), None, with_results=False, reply=reply),
                 "cancel": CancelJob(job_id, reply, client_id),
                 "see statistics": StatsRequest(reply, client_id),
@@ -138,6 +145,7 @@ def _add(received: _Received, item: LinkItem) -> None:
                 return
             if _is_answer(message, received.nonexistent):
                 received.answer = True
+            received.problem = _problem_in(message, received.nonexistent) or received.problem
         case _:
             pass
 
@@ -150,6 +158,17 @@ def _is_answer(message: Message, nonexistent: str) -> bool:
             return nonexistent in stale or error is not None
         case _:
             return False
+
+
+def _problem_in(message: Message, correlation: str) -> str | None:
+    """What the dispatcher reports about itself, such as a full disk, instead of the expected refusal."""
+    match message:
+        case Ack(error=str() as error):
+            return error
+        case Receipt(reply=Reply(correlation=answered), entries=(entry,)) if answered == correlation + _SUBMITTED:
+            return None if entry.reason == IN_THE_PAST else entry.reason
+        case _:
+            return None
 
 
 def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
@@ -180,6 +199,8 @@ def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:
 
 
 def _judge_dispatcher(received: _Received, who: Participant) -> Finding:
+    if received.answer and received.problem is not None:
+        return warn("dispatcher", f"it is connected, but: {received.problem}")
     if received.answer:
         return ok("dispatcher", "it is connected, and its answers arrive")
     if NO_MATCHING_SUBSCRIBERS in received.refused.values():

@@ -5,6 +5,7 @@ import asyncio
 import faulthandler
 import logging
 import signal
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from functools import partial
@@ -14,17 +15,19 @@ from typing import Any, Final, Protocol, TypeVar
 from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.journal import JournalHandler
 from stockworker.adapters.process import forbid_core_dumps
+from stockworker.adapters.sqlite import free_bytes
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.defects import report
 from stockworker.cli.identity import identify
 from stockworker.cli.wiring import dispatcher_settings, worker_settings
 from stockworker.config import Config, load, problems
-from stockworker.dispatcher.service import DispatcherService
+from stockworker.dispatcher.service import EXHAUSTED_BYTES, DispatcherService
+from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.stores import open_store
-from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, StoreError
+from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, StoreError, StoreFull
 from stockworker.logs import configure, log_event
-from stockworker.logs.events import ConfigWarning, IdentityDiffers, StoreFailed
+from stockworker.logs.events import ConfigWarning, IdentityDiffers, StoreDiskFull, StoreFailed
 from stockworker.logs.worker_events import Confined
 from stockworker.protocol.topics import Role
 from stockworker.terminal.config_option import add_config
@@ -37,6 +40,7 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+_LOOK_FOR_ROOM_S: Final = 1.0
 _STILL_STARTING_S: Final = 10.0
 """Interval at which a slow start extends the start timeout of systemd."""
 
@@ -97,7 +101,7 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
-            store = await _patiently(lambda: open_store(config.dispatcher.store), notifier)
+            store = await _patiently(lambda: _open_when_there_is_room(config.dispatcher.store), notifier)
             mark = StartMark(config.dispatcher.store)
             await _until_stopped(DispatcherService(settings, store, mark, lambda: dispatcher_settings(path), notifier))
 
@@ -113,6 +117,21 @@ def _confine() -> Delegation | None:
         return None
     log_event(_log, Confined(by="control groups", controllers=" ".join(sorted(groups.controllers)) or "none"))
     return groups
+
+
+def _open_when_there_is_room(path: Path) -> JobStore:
+    """Open the job store. With a full disk, wait: the next process could not open it either."""
+    waits = False
+    while True:
+        try:
+            return open_store(path)
+        except StoreError:
+            if not path.parent.is_dir() or free_bytes(path) >= EXHAUSTED_BYTES:
+                raise
+        if not waits:
+            waits = True
+            log_event(_log, StoreDiskFull())
+        time.sleep(_LOOK_FOR_ROOM_S)
 
 
 async def _patiently(prepare: Callable[[], T], notifier: Notifier) -> T:
@@ -132,7 +151,7 @@ async def _until_stopped(service: _Service) -> None:
     try:
         await service.run()
     except StoreError as error:
-        log_event(_log, StoreFailed(problem=str(error)), exc_info=error)
+        log_event(_log, StoreFailed(problem=str(error)), exc_info=None if isinstance(error, StoreFull) else error)
         raise
 
 

@@ -34,11 +34,20 @@ from stockworker.dispatcher.queries import Queries
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
-from stockworker.logs.events import AccessRefused, JobRejected, MessageRefused, StoreSpaceEnough, StoreSpaceShort
+from stockworker.logs.events import (
+    AccessRefused,
+    JobRejected,
+    MessageRefused,
+    StoreDiskFull,
+    StoreDiskUsable,
+    StoreSpaceEnough,
+    StoreSpaceShort,
+)
 from stockworker.protocol.ids import PROBE, Entropy, JobId
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import (
+    Ack,
     Cleanup,
     Disconnect,
     Heartbeat,
@@ -59,6 +68,11 @@ from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, No
 
 _LONGEST_PAUSE_S: Final = 5.0
 """The longest time between two turns, so that a step of the wall clock is noticed."""
+
+_FROZEN: Final = (
+    "the disk of the dispatcher's job store is full; make room there. The worker keeps its jobs and results"
+)
+_FROZEN_PAUSE_S: Final = 1.0
 
 _CLOCK_STEPPED_S: Final = 3600.0
 _PRUNE_EVERY_S: Final = 60.0
@@ -86,6 +100,8 @@ class DispatcherMachine:
         self._started = now.steady
         self._link_up = False
         self._assigns_more = False
+        self._frozen = False
+        self._postponed: list[Denied] = []
         self._next_sweep = now.steady
         self._certificate_days: int | None = None
         self._next_prune = now.steady
@@ -115,6 +131,13 @@ class DispatcherMachine:
             self.roster.extend_leases(now)  # the machine was suspended, or its disk hung: renewals may wait
         self._handled = now.steady
         for event in events:
+            # First: with an exhausted disk, nothing of this turn can be stored.
+            if isinstance(event, DiskChanged) and event.exhausted is not self._frozen:
+                self._disk_changed(event, now)
+        if self._frozen:
+            return self._handle_frozen(events, now)
+        events, self._postponed = [*self._postponed, *events], []
+        for event in events:
             if isinstance(event, Denied):  # first: messages of this turn from a denied worker are refused as well
                 self._deny(event, now)
         for event in events:
@@ -128,6 +151,8 @@ class DispatcherMachine:
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until `handle` must be called again, even if nothing happens before."""
+        if self._frozen:
+            return _FROZEN_PAUSE_S
         alarm = self._alarms.next_in_s(now)
         waits = [_LONGEST_PAUSE_S if alarm is None else min(alarm, _LONGEST_PAUSE_S)]
         if self._assigns_more:
@@ -152,9 +177,8 @@ class DispatcherMachine:
                 self._link_changed(up=up, now=now)
             case CertificateSeen(days=days):
                 self._certificate_days = days
-            case DiskChanged(full=full):
-                self._submissions.disk_full = full
-                self._outbox.log(StoreSpaceShort() if full else StoreSpaceEnough())
+            case DiskChanged():
+                self._disk_changed(event, now)
             case EndedJobs(jobs=jobs):
                 self.ledger.recall(jobs)
             case Pruned(counts=counts):
@@ -174,6 +198,37 @@ class DispatcherMachine:
                 self._outbox.log(
                     MessageRefused(topic=type(event).__name__, reason="is not a message for the dispatcher")
                 )
+
+    # --- a full disk --------------------------------------------------------------------------------------------------
+
+    def _disk_changed(self, event: DiskChanged, now: Now) -> None:
+        if event.full != self._submissions.disk_full:
+            self._submissions.disk_full = event.full
+            self._outbox.log(StoreSpaceShort() if event.full else StoreSpaceEnough())
+        if event.exhausted and not self._frozen:
+            self._outbox.log(StoreDiskFull())
+        if self._frozen and not event.exhausted:
+            self._outbox.log(StoreDiskUsable())
+            self.roster.extend_leases(now)  # renewals were refused
+        self._frozen = event.exhausted
+
+    def _handle_frozen(self, events: Sequence[Event], now: Now) -> list[Effect]:
+        """Decide nothing that must be stored. Peers repeat their messages until the disk has room again."""
+        for event in events:
+            match event:
+                case Denied():
+                    self._postponed = [event]
+                case Report(worker_id=worker_id) | Request(worker_id=worker_id):
+                    if not self._denials.drops(event, now):
+                        self._outbox.send(Ack(worker_id, error=_FROZEN))
+                case Submit() | Query() | StatsRequest() | Answered() | EndedJobs() | Pruned():
+                    self._handle_one(event, now)
+                case LinkChanged() | CertificateSeen():
+                    self._handle_one(event, now)
+                case _:
+                    pass
+        self._respond(now)
+        return self._outbox.flush((), ())
 
     def _deny(self, event: Denied, now: Now) -> None:
         for worker_id in self._denials.change(event.workers):
@@ -274,6 +329,7 @@ class DispatcherMachine:
     def _stats(self, message: StatsRequest, now: Now) -> Stats:
         workers, up_s = self.roster.workers.values(), now.steady - self._started
         census = {
+            **({"disk_full": 1} if self._submissions.disk_full else {}),
             "workers_denied": len(self._denials.workers),
             "workers_known": len(workers),
             "workers_online": sum(worker.online for worker in workers),

@@ -39,6 +39,9 @@ _log = logging.getLogger(__name__)
 SESSION_EXPIRY_S: Final = 86_400
 """How long the broker keeps what arrives for a dispatcher that is down."""
 
+EXHAUSTED_BYTES: Final = 4 * 1024**2
+"""Room on the disk of the store below which the dispatcher commits nothing: results of one second need less."""
+
 _SMALL_TURN: Final = 4
 """Inputs of a turn that are not worth a change of thread: that takes as long as a commit on a good disk. On a slow disk
 more inputs have arrived by the next turn."""
@@ -113,7 +116,7 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         )
         marked = MarkedTurns(turns, mark, now.steady)
         super().__init__(settings.dispatcher_id, link, marked, store, steady, notifier)
-        self._space = SpaceWatch(store.free_bytes, policy.limits.free_bytes)
+        self._space = SpaceWatch(store.free_bytes, policy.limits.free_bytes, EXHAUSTED_BYTES)
         self._reader = store.reader()
         self._answers = ThreadPoolExecutor(1, thread_name_prefix="answers")
         self._answering: asyncio.Task[None] | None = None

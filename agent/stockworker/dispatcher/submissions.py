@@ -22,6 +22,8 @@ _DIGEST_BYTES: Final = 16
 _LIMITED: Final = tuple(each.name for each in fields(JobLimits))
 """The options that have a limit."""
 
+IN_THE_PAST: Final = "expires_at is in the past"
+
 
 class Submissions:
     """Turns requests of clients into changes of the ledger, and returns a receipt for each.
@@ -105,15 +107,15 @@ class Submissions:
         return ReceiptEntry(known.job_id, ReceiptStatus.REJECTED, reason)
 
     def _refusal(self, submission: Submission, spec: JobSpec, payload_bytes: int, now: Now) -> str | None:
-        if submission.expires_at is not None and submission.expires_at <= now.wall:
-            return "expires_at is in the past"
-        if submission.expires_at is not None and submission.expires_at <= (submission.not_before or 0.0):
-            return NEVER_RUNS
         if self.disk_full:
             return (
                 "the dispatcher stores no new jobs, because the disk of its job store is nearly full. Make room there; "
                 "the dispatcher notices that by itself"
             )
+        if submission.expires_at is not None and submission.expires_at <= now.wall:
+            return IN_THE_PAST
+        if submission.expires_at is not None and submission.expires_at <= (submission.not_before or 0.0):
+            return NEVER_RUNS
         return self._asks_too_much(submission) or self._ledger.usage.excess(spec, payload_bytes, self._policy.limits)
 
     def _asks_too_much(self, submission: Submission) -> str | None:

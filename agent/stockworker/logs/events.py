@@ -456,6 +456,22 @@ class StoreSpaceShort(LogEvent):
     pass
 
 
+@_event(
+    LogLevel.ERROR,
+    peer(),
+    "stores nothing because the disk is full",
+    "A commit to the job store could fail, so the dispatcher waits: it assigns no jobs, and refuses jobs and reports. Nothing "
+    "is lost: workers keep their jobs and results. Make room on that disk; the dispatcher notices it by itself.",
+)
+class StoreDiskFull(LogEvent):
+    pass
+
+
+@_event(LogLevel.INFO, peer(), "works again with its store", "The disk of the job store has room again.")
+class StoreDiskUsable(LogEvent):
+    pass
+
+
 @_event(LogLevel.INFO, peer(), "accepts new jobs again", "The disk of the job store has enough free space again.")
 class StoreSpaceEnough(LogEvent):
     pass

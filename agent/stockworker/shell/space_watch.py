@@ -14,19 +14,21 @@ class SpaceWatch:
     Args:
         free_bytes: returns how much is free.
         least_bytes: below that, the disk is nearly full.
+        exhausted_bytes: below that, a commit may fail.
     """
 
-    def __init__(self, free_bytes: Callable[[], int], least_bytes: int) -> None:
+    def __init__(self, free_bytes: Callable[[], int], least_bytes: int, exhausted_bytes: int = 0) -> None:
         self._free_bytes = free_bytes
-        self._least_bytes = least_bytes
+        self._least_bytes = max(least_bytes, exhausted_bytes)
+        self._exhausted_bytes = exhausted_bytes
         self._next_look = float("-inf")
-        self._full = False
+        self._seen = DiskChanged(full=False)
 
     def look(self, now: float) -> list[DiskChanged]:
         """Return the change since the last look, if there was one. At most one look a second asks the disk."""
         if now < self._next_look:
             return []
         self._next_look = now + _EVERY_S
-        full = self._free_bytes() < self._least_bytes
-        changed, self._full = full != self._full, full
-        return [DiskChanged(full)] if changed else []
+        free = self._free_bytes()
+        former, self._seen = self._seen, DiskChanged(free < self._least_bytes, free < self._exhausted_bytes)
+        return [self._seen] if self._seen != former else []

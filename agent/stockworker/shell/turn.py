@@ -44,9 +44,15 @@ class CertificateSeen:
 
 @dataclass(frozen=True, slots=True)
 class DiskChanged:
-    """The disk of the service's store has too little free space, or enough again."""
+    """The disk of the service's store has too little free space, or enough again.
+
+    Attributes:
+        full: less than the service wants.
+        exhausted: so little that a commit may fail.
+    """
 
     full: bool
+    exhausted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
