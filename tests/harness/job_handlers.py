@@ -214,7 +214,7 @@ def close_streams(_job: Job, _context: Context) -> Any:
 
 def scribble(_job: Job, _context: Context) -> None:
     """Write to every open file descriptor."""
-    for descriptor in range(3, 20):
+    for descriptor in range(3, 2000):
         with suppress(OSError):
             os.write(descriptor, b"scribble\n")
     signal.pause()

@@ -69,6 +69,7 @@ PRINTED: Final = {
     "head -c 1048576 /dev/zero >&2; exit 1": (State.FAILED, "exit code 1"),
     "head -c 1048576 /dev/zero": (State.FAILED, "the result is larger than"),
     "printf 'NaN'": (State.FAILED, "standard output is not a result"),
+    "printf '{\"a\": [1e999]}'": (State.FAILED, "it result['a'][0] is inf, and JSON has no such number"),
 }
 
 

@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
+import signal
 import sys
 from collections.abc import Mapping
 
 import pytest
 
-from stockworker.adapters.process import Process
+from stockworker.adapters.process import Process, keep_exit_statuses
 from tests.harness import processes
 
 PATH = {"PATH": os.environ["PATH"]}
@@ -21,7 +22,7 @@ class Recorder:
     def __init__(self, *argv: str, stdin: bytes = b"", environment: Mapping[str, str] = PATH) -> None:
         self.output = b""
         self.errors = b""
-        self.returncode: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.returncode: asyncio.Future[int | None] = asyncio.get_running_loop().create_future()
         self.process = Process(
             argv,
             environment=environment,
@@ -37,7 +38,7 @@ class Recorder:
     def _take_errors(self, data: bytes) -> None:
         self.errors += data
 
-    async def end(self) -> int:
+    async def end(self) -> int | None:
         return await asyncio.wait_for(self.returncode, TIMEOUT_S)
 
 
@@ -61,6 +62,27 @@ def test_a_program_has_a_group_and_session_of_its_own_and_no_other_files() -> No
         assert len(files) == 5  # three streams, the tether, and the folder that is being listed
 
     asyncio.run(scenario())
+
+
+def test_an_exit_status_that_the_kernel_has_forgotten_is_unknown_and_not_a_success() -> None:
+    async def scenario() -> None:
+        before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+        try:
+            recorder = Recorder("sh", "-c", "read -r line; kill -9 $$", stdin=b"x" * 5_000_000)
+            assert await recorder.end() is None
+        finally:
+            signal.signal(signal.SIGCHLD, before)
+
+    asyncio.run(scenario())
+
+
+def test_a_service_keeps_exit_statuses_whatever_its_parent_ignores() -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        keep_exit_statuses()
+        assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
+    finally:
+        signal.signal(signal.SIGCHLD, before)
 
 
 def test_one_that_outlives_its_program_outside_the_group_is_not_waited_for() -> None:

@@ -39,16 +39,31 @@ def test_a_result_must_fit_into_a_message() -> None:
     ("returncode", "limits", "outcome", "error"),
     [
         (0, Limits(), Outcome.CRASHED, "the process exited with code 0\nbye"),
+        (None, Limits(), Outcome.CRASHED, "the process ended, and the kernel has no exit status of it\nbye"),
         (-signal.SIGKILL, Limits(), Outcome.CRASHED, "the process was killed by SIGKILL, and not by this worker"),
         (-signal.SIGABRT, Limits(), Outcome.CRASHED, "the process was killed by SIGABRT\nbye"),
         (-signal.SIGXCPU, Limits(cpu_s=3), Outcome.TIMED_OUT, "CPU limit of 3 s exceeded\nbye"),
         (-signal.SIGXCPU, Limits(), Outcome.TIMED_OUT, "CPU limit exceeded\nbye"),
     ],
 )
-def test_a_death_is_told_by_its_cause(returncode: int, limits: Limits, outcome: Outcome, error: str) -> None:
+def test_a_death_is_told_by_its_cause(returncode: int | None, limits: Limits, outcome: Outcome, error: str) -> None:
     attempt_result = judge_death(TOKEN, returncode, b"bye\n", limits)
     assert (attempt_result.outcome, attempt_result.permanent) == (outcome, False)
     assert (attempt_result.error or "").startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("printed", "problem"),
+    [
+        (b"1e999", "it result is inf, and JSON has no such number"),
+        (b'{"a": [0, -1e999]}', "it result['a'][1] is -inf, and JSON has no such number"),
+        (b"[NaN]", "it is not JSON: NaN is not JSON (RFC 8259, section 6)"),
+    ],
+)
+def test_a_number_that_json_cannot_hold_is_no_result_of_a_command(printed: bytes, problem: str) -> None:
+    judged = judge_command(TOKEN, 0, printed, b"", Limits())
+    assert (judged.outcome, judged.permanent) == (Outcome.ERROR, True)
+    assert (judged.error or "").startswith(f"exit code 0, but standard output is not a result: {problem}")
 
 
 @pytest.mark.parametrize(

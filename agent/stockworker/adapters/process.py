@@ -36,6 +36,9 @@ _LAST_CHUNKS: Final = 64
 _REMOVE_AGAIN_S: Final = 0.1
 """Delay until the next attempt to remove a control group whose killed members have not exited yet."""
 
+_UNKNOWN: Final = 255
+"""Keeps `Popen` from waiting for a process that is gone."""
+
 Receive = Callable[[bytes], None]
 
 
@@ -80,7 +83,7 @@ class Process:
         *,
         environment: Mapping[str, str],
         on_output: Receive,
-        on_exit: Callable[[int], None],
+        on_exit: Callable[[int | None], None],
         stdin: bytes = b"",
         files: Mapping[str, bytes] = MappingProxyType({}),
         on_message: Receive | None = None,
@@ -94,7 +97,8 @@ class Process:
             argv: the program and its arguments; there is no shell.
             environment: its complete environment.
             on_output: receives its standard output.
-            on_exit: receives its exit code, or the negative number of the signal that killed it.
+            on_exit: receives its exit code, or the negative number of the signal that killed it; None if the kernel does
+                not know it, because this process ignores SIGCHLD or something else in it has waited for the program.
             stdin: its standard input.
             files: for each name, an environment variable has the path of a file with this content, which is not on
                 disk. Unlike the environment, only the program and its children can read it.
@@ -212,9 +216,18 @@ class Process:
             for _ in range(_LAST_CHUNKS):
                 if not inlet.read():
                     break
+        returncode = self._reap()
         self._release()
-        self._on_exit(self._popen.wait())
+        self._on_exit(returncode)
         self._remove_group()
+
+    def _reap(self) -> int | None:
+        try:
+            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:  # `Popen` would make an exit code of 0 of it
+            self._popen.returncode = _UNKNOWN
+            return None
+        return self._popen.wait()
 
     def _remove_group(self) -> None:
         if self._group is not None and not self._group.remove():
@@ -247,6 +260,11 @@ def forbid_core_dumps() -> None:
     from others of its user. That would not help: jobs run as the same user and can read the same files.
     """
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+
+
+def keep_exit_statuses() -> None:
+    """Undo that SIGCHLD is ignored, which programs inherit: the kernel would forget how children of this process end."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _prepared(argv: Sequence[str], commands: Sequence[str]) -> Sequence[str]:

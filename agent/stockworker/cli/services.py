@@ -14,7 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.journal import JournalHandler
-from stockworker.adapters.process import forbid_core_dumps
+from stockworker.adapters.process import forbid_core_dumps, keep_exit_statuses
 from stockworker.adapters.sqlite import free_bytes
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
@@ -159,6 +159,7 @@ def _prepare(config: Config, path: Path | None, instance: str | None, role: Role
     # systemd stops a hung service with SIGABRT; faulthandler then writes its stacks to the systemd journal.
     faulthandler.enable()
     forbid_core_dumps()
+    keep_exit_statuses()
     fixed = {"worker": config.worker.id} if role is Role.WORKER else {}
     configure(config.log.level, config.log.format, journal=partial(JournalHandler, fixed))
     for problem in problems(path, instance):

@@ -25,6 +25,7 @@ import stockworker
 from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Cgroup, Delegation
 from stockworker.adapters.process import Process
+from stockworker.adapters.shortages import names_shortage
 from stockworker.handlers.spec import CommandHandler, Limits
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT
@@ -189,7 +190,7 @@ class PythonChild:
         if self._token is not None:
             _pass_on(self._owner, self._token, logging.INFO, self._lines.feed(chunk, clock.monotonic()))
 
-    def _exited(self, returncode: int) -> None:
+    def _exited(self, returncode: int | None) -> None:
         self.reusable = False
         self._owner.exited(self)
         # Killed while it was starting: memory was short for a moment. It could start, and will be able to again.
@@ -200,7 +201,8 @@ class PythonChild:
             self._deliver(judge_death(self._token, returncode, self._lines.tail, self._limits, shortage))
         else:
             printed = self._lines.tail.decode(errors="replace")
-            self._end(Outcome.REFUSED, describe("no process for handlers can be started here", printed))
+            outcome = Outcome.RELEASED if names_shortage(printed) else Outcome.REFUSED
+            self._end(outcome, describe("no process for handlers can be started here", printed))
 
     def _end(self, outcome: Outcome, error: str) -> None:
         if self._token is not None:
@@ -270,7 +272,7 @@ class CommandChild:
     def _complained(self, chunk: bytes) -> None:
         _pass_on(self._owner, self._token, logging.WARNING, self._errors.feed(chunk, clock.monotonic()))
 
-    def _exited(self, returncode: int) -> None:
+    def _exited(self, returncode: int | None) -> None:
         self._owner.exited(self)
         _pass_on(self._owner, self._token, logging.WARNING, self._errors.finish())
         if self._too_large:

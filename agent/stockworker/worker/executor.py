@@ -23,6 +23,7 @@ from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Delegation
+from stockworker.adapters.shortages import is_shortage
 from stockworker.errors import ProtocolMisuse
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
 from stockworker.protocol.attempt import AttemptResult
@@ -225,7 +226,11 @@ class Executor:
             try:
                 run.child = self._occupy(opened, handler)
             except OSError as error:
-                self._refuse(work.token, f"handler can't be started here: {error}")
+                # What is short for a moment says nothing about later jobs of this type.
+                outcome = Outcome.RELEASED if is_shortage(error) else Outcome.REFUSED
+                self._end_soon(
+                    AttemptResult(work.token, outcome, error=sendable(f"handler can't be started here: {error}"))
+                )
             else:
                 self._watch_cpu(run, handler.limits)
         self._deliver(Began(work.token))  # not later: under uvloop a quick child's answer can overtake call_soon

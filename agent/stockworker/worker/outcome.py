@@ -1,12 +1,14 @@
 """How an attempt ended, judged by what its process left behind. Pure."""
 
+import math
 import signal
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from stockworker.handlers.spec import Limits
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT, fits, sendable
-from stockworker.protocol.fields import parse_json
+from stockworker.protocol.fields import FieldError, parse_json
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 
@@ -26,6 +28,22 @@ def accept_result(token: Token, text: str) -> AttemptResult:
     if fits(text):
         return AttemptResult(token, Outcome.OK, result=text)
     return too_large(token)
+
+
+def find_non_finite(value: Any) -> str | None:
+    """Describe where a NaN or an infinity in JSON data is, if there is one. `1e999` is read as infinity."""
+    waiting: list[tuple[str, Any]] = [("result", value)]
+    while waiting:
+        path, value = waiting.pop()
+        if isinstance(value, float) and not math.isfinite(value):
+            return f"{path} is {value}"
+        items: Iterable[tuple[Any, Any]] = ()
+        if isinstance(value, dict):
+            items = value.items()
+        elif isinstance(value, list | tuple):
+            items = enumerate(value)
+        waiting.extend((f"{path}[{key!r}]", item) for key, item in items)
+    return None
 
 
 def too_large(token: Token) -> AttemptResult:
@@ -57,17 +75,22 @@ def find_shortage(memory_events: Mapping[str, int], job_type: JobType, limits: L
     return f"it needed more memory than handlers.{job_type}.limits.memory, {_show_size(limits.memory_bytes)}"
 
 
-def judge_death(token: Token, returncode: int, output: bytes, limits: Limits, shortage: str = "") -> AttemptResult:
+def judge_death(
+    token: Token, returncode: int | None, output: bytes, limits: Limits, shortage: str = ""
+) -> AttemptResult:
     """Judge an attempt whose process ended by itself and sent no result.
 
     Args:
         token: names the attempt.
-        returncode: its exit code, or the negative number of the signal that killed it.
+        returncode: its exit code, or the negative number of the signal that killed it; None if it is unknown.
         output: the end of what it printed.
         limits: what it was allowed.
         shortage: the answer of `find_shortage`.
     """
     printed = output.decode(errors="replace")
+    if returncode is None:
+        unknown = "the process ended, and the kernel has no exit status of it"
+        return AttemptResult(token, Outcome.CRASHED, error=describe(unknown, printed))
     if returncode >= 0:
         return AttemptResult(
             token, Outcome.CRASHED, error=describe(f"the process exited with code {returncode}", printed)
@@ -83,26 +106,28 @@ def judge_death(token: Token, returncode: int, output: bytes, limits: Limits, sh
 
 
 def judge_command(
-    token: Token, returncode: int, output: bytes, errors: bytes, limits: Limits, shortage: str = ""
+    token: Token, returncode: int | None, output: bytes, errors: bytes, limits: Limits, shortage: str = ""
 ) -> AttemptResult:
     """Judge a command by its exit code and what it printed.
 
     Args:
         token: names the attempt.
-        returncode: its exit code, or the negative number of the signal that killed it.
+        returncode: its exit code, or the negative number of the signal that killed it; None if it is unknown.
         output: all of its standard output.
         errors: the end of its standard error.
         limits: what it was allowed.
         shortage: the answer of `find_shortage`.
     """
-    if returncode < 0:
+    if returncode is None or returncode < 0:
         return judge_death(token, returncode, errors, limits, shortage)
     if returncode != 0:
         error = describe(f"exit code {returncode}", errors.decode(errors="replace"))
         return AttemptResult(token, Outcome.ERROR, error=error, permanent=returncode == DATA_ERROR)
     try:
         result = output.decode().strip() or "null"
-        parse_json(result)
+        beyond = find_non_finite(parse_json(result))
+        if beyond is not None:
+            raise FieldError(f"{beyond}, and JSON has no such number")
     except ValueError as error:
         problem = f"not UTF-8: {error}" if isinstance(error, UnicodeDecodeError) else f"it {error}"
         beginning = output[: MAX_TEXT // 4].decode(errors="replace")

@@ -1,11 +1,18 @@
 """The program inside a child process: runs Python handlers, one job at a time, until the worker closes the channel."""
 
 # Standard input is one end of a socket pair to the worker. It is moved to another descriptor, so that handlers find an
-# empty standard input. They may print anything: the worker logs each line.
+# empty standard input. They may print anything: the worker logs each line. The descriptor is a high one, because some
+# libraries close the low ones, and the next file that is opened gets the lowest free one. If it is not the channel any
+# more, nothing is written to it, and the process exits.
+#
+# A handler may fork. The copy is not a runner: it has no channel, ends where the handler returns, and what it logs
+# goes to standard error. So no two processes ever write frames into the same channel.
 #
 # Started by `stockworker.worker.children`; imports as little as possible, because every child waits for it.
 
 import faulthandler
+import fcntl
+import inspect
 import io
 import json
 import logging
@@ -19,9 +26,10 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from types import FrameType
-from typing import Any, Final
+from typing import Any, Final, NoReturn
 
 from stockworker.adapters import clock
+from stockworker.adapters.shortages import is_shortage
 from stockworker.handlers.api import Context, Handler, Job, Json, PermanentError
 from stockworker.handlers.discovery import load
 from stockworker.handlers.spec import Limits, PythonHandler
@@ -30,12 +38,18 @@ from stockworker.protocol.body import sendable
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
-from stockworker.worker import frames
-from stockworker.worker.outcome import accept_result, describe
+from stockworker.worker import frames, leftovers
+from stockworker.worker.leftovers import Snapshot, isolated
+from stockworker.worker.outcome import accept_result, describe, find_non_finite
 from stockworker.worker.output import LONGEST_LINE, Throttle
 
 _CHUNK: Final = 64 * 1024
 _PROGRESS_INTERVAL_S: Final = 0.5
+_HIGHEST_DESCRIPTOR: Final = 1024
+_SPARE: Final = 8
+_NO_CHANNEL: Final = 70
+"""Exit code of a process that has lost its channel (EX_SOFTWARE in sysexits.h)."""
+
 _encode_result: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
 
 Send = Callable[[bytes], None]
@@ -46,29 +60,58 @@ class Channel:
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
+        self._identity = _identity(descriptor)
         self._lock = threading.Lock()
 
     def send(self, frame: bytes) -> None:
         with self._lock:
             view = memoryview(frame)
             while view:
+                self._check()
                 view = view[os.write(self._descriptor, view) :]
+
+    def close_copy(self) -> None:
+        """Close the channel in a forked copy of this process."""
+        if _identity(self._descriptor) == self._identity:
+            os.close(self._descriptor)
+
+    def _check(self) -> None:
+        """End this process if the descriptor is not the channel any more: it may be a file of the handler."""
+        if _identity(self._descriptor) != self._identity:
+            with suppress(OSError):
+                os.write(2, b"the handler has closed the channel between its process and the worker\n")
+            os._exit(_NO_CHANNEL)
 
     def receive(self) -> Iterator[list[Any]]:
         """Yield frames until the worker closes its end."""
         buffer = frames.FrameBuffer()
+        self._check()
         while chunk := os.read(self._descriptor, _CHUNK):
             yield from map(json.loads, buffer.feed(chunk))
 
 
+def _identity(descriptor: int) -> tuple[int, int] | None:
+    """What a descriptor belongs to; None if it is closed."""
+    try:
+        status = os.fstat(descriptor)
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
 class JobLog(logging.Handler):
-    """Sends log records to the worker, limited in number and length."""
+    """Sends log records to the worker, limited in number and length.
+
+    Attributes:
+        in_copy: this is a forked copy of the process, which has no channel: the records go to standard error.
+    """
 
     def __init__(self, send: Send) -> None:
         super().__init__()
         self._send = send
         self._throttle = Throttle()
         self._token: str | None = None
+        self.in_copy = False
 
     def begin(self, token: str) -> None:
         """From now on records belong to this attempt."""
@@ -78,16 +121,21 @@ class JobLog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if self._token is None or not self._throttle.admit(clock.monotonic()):
             return
-        level = min(max(record.levelno, 0), frames.HIGHEST_LEVEL)
+        try:
+            level = min(max(int(record.levelno), 0), frames.HIGHEST_LEVEL)
+            text = sendable(self.format(record), LONGEST_LINE)
+        except Exception as error:  # noqa: BLE001 (arguments that do not fit the text: no fault of the job)
+            level = logging.WARNING
+            place = f"{record.pathname}:{record.lineno}"
+            text = sendable(f"a log record of {place} can't be shown: {_text(error)}", LONGEST_LINE)
+        if self.in_copy:
+            with suppress(OSError):
+                os.write(2, f"{text}\n".encode())
+            return
         if self._throttle.refused:
             left_out, self._throttle.refused = self._throttle.refused, 0
             self._send(frames.encode(frames.LOG, self._token, level, f"({left_out} records left out)"))
-        try:
-            text = self.format(record)
-        except Exception:  # noqa: BLE001 (arguments that do not fit the text; as every handler of `logging` does)
-            self.handleError(record)
-        else:
-            self._send(frames.encode(frames.LOG, self._token, level, sendable(text, LONGEST_LINE)))
+        self._send(frames.encode(frames.LOG, self._token, level, text))
 
 
 class RunningAttempt:
@@ -115,15 +163,16 @@ class RunningAttempt:
 class Runner:
     """Runs one attempt at a time."""
 
-    def __init__(self, handlers: Mapping[str, PythonHandler], send: Send) -> None:
+    def __init__(self, handlers: Mapping[str, PythonHandler], channel: Channel) -> None:
         self._specs = handlers
-        self._send = send
+        self._channel = channel
         self._loaded: dict[str, Handler] = {}
-        self._log = JobLog(send)
+        self._log = JobLog(self._send)
         self._logger = logging.getLogger("stockworker.job")
         self._attempt: RunningAttempt | None = None
-        logging.getLogger().addHandler(self._log)
-        self._logger.setLevel(logging.INFO)
+        self._is_copy = False
+        self._forking = threading.local()
+        self._snapshot: Snapshot | None = None
 
     def terminate(self, _number: int, _frame: FrameType | None) -> None:
         """Handle SIGTERM: the job gets the chance to end by itself."""
@@ -131,11 +180,31 @@ class Runner:
             os._exit(128 + signal.SIGTERM)
         self._attempt.cancelled = True
 
+    def watch_forks(self) -> None:
+        """Make each forked copy of this process one that is no runner, and that SIGTERM ends."""
+        os.register_at_fork(
+            before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._become_copy
+        )
+
+    def _before_fork(self) -> None:
+        # A SIGTERM to the copy waits until the copy has the default handler. Before, it would only set a flag.
+        self._forking.mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+
+    def _after_fork(self) -> None:
+        signal.pthread_sigmask(signal.SIG_SETMASK, self._forking.mask)
+
+    def _become_copy(self) -> None:
+        self._is_copy = self._log.in_copy = True
+        self._channel.close_copy()
+        if signal.getsignal(signal.SIGTERM) == self.terminate:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        self._after_fork()
+
     def run(self, token: str, job_id: str, job_type: str, number: int, payload: str) -> None:
         """Run one attempt, and send its result."""
         attempt = self._attempt = RunningAttempt(Token(token), self._send)
         self._log.begin(token)
-        reusable = True
+        left: list[str] = []
         try:
             result = self._execute(attempt, job_id, job_type, number, payload)
         except MemoryError as error:
@@ -144,19 +213,31 @@ class Runner:
             result = AttemptResult(
                 attempt.token, Outcome.ERROR, error=describe(f"MemoryError: limit{allowed} exceeded", _traceback(error))
             )
-            reusable = False  # what leaks would make every following job fail too
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(ValueError, OSError):  # a handler may have closed it
-                stream.flush()
+            left = ["memory"]  # what leaks would make every following job fail too
+        flush()
+        if self._snapshot is None:
+            left = ["a module that was imported in part"]
+        else:
+            left += self._snapshot.restore()
+            if left:
+                self._logger.info(
+                    "a new process will run the next job, because this one left behind: %s", ", ".join(left)
+                )
         self._attempt = None
-        self._send(frames.encode_result(result, reusable=reusable))
+        self._send(frames.encode_result(result, reusable=not left))
+
+    def _send(self, frame: bytes) -> None:
+        if not self._is_copy:
+            self._channel.send(frame)
 
     def _execute(self, attempt: RunningAttempt, job_id: str, job_type: str, number: int, payload: str) -> AttemptResult:
         token, spec = attempt.token, self._specs[job_type]
         try:
             handler = self._load(job_type, spec)
         except BaseException as error:  # noqa: BLE001 (a module may raise anything while it is imported)
-            return AttemptResult(token, Outcome.REFUSED, error=_describe(error, "handler can't be loaded here: "))
+            # What is short for a moment says nothing about later jobs of this type.
+            outcome = Outcome.ERROR if is_shortage(error) else Outcome.REFUSED
+            return AttemptResult(token, outcome, error=_describe(error, "handler can't be loaded here: "))
         try:
             job = Job(job_id, job_type, number, parse_json(payload))
         except ValueError as error:
@@ -164,24 +245,60 @@ class Runner:
         context = Context(self._logger, spec.settings, attempt.progress, attempt.is_cancelled)
         try:
             with limited(spec.limits):
-                result = handler(job, context)
+                result = isolated(handler, job, context)
+                if self._is_copy:
+                    _end_copy(None)
             return encode_result(token, result)
-        except MemoryError:
-            raise
-        except PermanentError as error:
-            return AttemptResult(token, Outcome.ERROR, error=describe(_text(error)), permanent=True)
-        except BaseException as error:  # noqa: BLE001 (whatever a handler raises, sys.exit included, must not end the child)
+        except BaseException as error:
+            if self._is_copy:
+                _end_copy(error)
+            if isinstance(error, MemoryError):
+                raise
+            if isinstance(error, PermanentError):
+                return AttemptResult(token, Outcome.ERROR, error=_text(error), permanent=True)
             return AttemptResult(token, Outcome.ERROR, error=_describe(error))
 
     def _load(self, job_type: str, spec: PythonHandler) -> Handler:
         handler = self._loaded.get(job_type)
         if handler is None:
+            self._snapshot = None
             handler = self._loaded[job_type] = load(spec.function)
+            self._prepare()
+            self._snapshot = Snapshot()
         return handler
+
+    def _prepare(self) -> None:
+        """Set what every job needs, whatever the modules of handlers have set while they were imported."""
+        signal.signal(signal.SIGTERM, self.terminate)
+        if self._log not in logging.root.handlers:
+            logging.root.addHandler(self._log)
+        self._logger.setLevel(logging.INFO)
+        self._logger.disabled, self._logger.propagate = False, True
+
+
+def flush() -> None:
+    """Write out what was printed, whatever a handler has put in place of the streams."""
+    for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
+        with suppress(Exception):
+            stream.flush()  # type: ignore[union-attr] # None is possible, too
+
+
+def _end_copy(error: BaseException | None) -> NoReturn:
+    """End a forked copy, whose handler has returned or raised `error`, as the interpreter would."""
+    code = error.code if isinstance(error, SystemExit) else error and _describe(error)
+    if code is not None and not isinstance(code, int):
+        with suppress(Exception):
+            print(code, file=sys.stderr)  # noqa: T201
+        code = 1
+    flush()
+    os._exit((code or 0) & 0xFF)
 
 
 def encode_result(token: Token, result: Json) -> AttemptResult:
     """Judge what a handler returned. A value that JSON can't hold fails every attempt, so the error is permanent."""
+    advice = _lazy(result)
+    if advice is not None:
+        return AttemptResult(token, Outcome.ERROR, error=advice, permanent=True)
     try:
         text = _encode_result(result)
         text.encode()
@@ -191,18 +308,6 @@ def encode_result(token: Token, result: Json) -> AttemptResult:
             problem = f"{find_non_finite(result)}, and JSON has no such number"
         return AttemptResult(token, Outcome.ERROR, error=describe(f"the result is not JSON: {problem}"), permanent=True)
     return accept_result(token, text)
-
-
-def find_non_finite(value: Json, path: str = "result") -> str | None:
-    """Describe where the first NaN or infinity in `value` is; the encoder has found that there is one."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return f"{path} is {value}"
-    items: Iterator[tuple[Any, Any]] = iter(())
-    if isinstance(value, dict):
-        items = iter(value.items())
-    elif isinstance(value, list | tuple):
-        items = enumerate(value)
-    return next((found for key, item in items if (found := find_non_finite(item, f"{path}[{key!r}]"))), None)
 
 
 @contextmanager
@@ -228,26 +333,46 @@ def limited(limits: Limits) -> Iterator[None]:
             resource.setrlimit(kind, pair)
 
 
+def _lazy(result: Json) -> str | None:
+    """What to do about a result that is still to be computed: by `async def`, or by `yield`."""
+    if inspect.iscoroutine(result):
+        result.close()  # else the interpreter complains that it was never awaited
+        return "the handler is an `async def` function: use a plain function, and call `asyncio.run(...)` in it"
+    if inspect.isasyncgen(result):
+        return "the handler is an `async def` function with `yield`: use a plain function that returns the result"
+    if inspect.isgenerator(result):
+        result.close()
+        return "the handler is a generator, because it contains `yield`: use `return`, with a list for several values"
+    return None
+
+
 def _text(error: BaseException) -> str:
+    """The text of an exception; a class of the handler's own may do anything while it makes it."""
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001 (a class of the handler's own may do anything here)
+        return describe(str(error))
+    except Exception:  # noqa: BLE001
         return f"{type(error).__name__} (its text can't be shown)"
 
 
 def _describe(error: BaseException, context: str = "") -> str:
-    return describe(context + "".join(traceback.format_exception_only(error)), _traceback(error))
+    try:
+        return describe(context + "".join(traceback.format_exception_only(error)), _traceback(error))
+    except Exception:  # noqa: BLE001 (as above)
+        return context + _text(error)
 
 
 def _traceback(error: BaseException) -> str:
-    """The lines of a traceback, without the first one, which is always in this file."""
+    """The lines of a traceback, without those of the runner."""
     trace = error.__traceback__
-    return "".join(traceback.format_tb(trace.tb_next if trace else None))
+    while trace is not None and trace.tb_frame.f_code.co_filename in {__file__, leftovers.__file__}:
+        trace = trace.tb_next
+    return "".join(traceback.format_tb(trace))
 
 
 def _take_channel() -> int:
     """Move standard input out of the way."""
-    channel = os.dup(0)  # not inheritable, unlike a standard stream
+    most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    channel = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, min(most, _HIGHEST_DESCRIPTOR) - _SPARE)
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123 (the raw descriptor is wanted)
         os.dup2(nothing.fileno(), 0)
     return channel
@@ -267,8 +392,10 @@ def main() -> None:
         job_type: PythonHandler(function, settings, Limits(*limits))
         for job_type, (function, settings, limits) in handlers.items()
     }
-    runner = Runner(specs, channel.send)
+    runner = Runner(specs, channel)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, exit statuses of children are lost
     signal.signal(signal.SIGTERM, runner.terminate)
+    runner.watch_forks()
     channel.send(frames.encode(frames.READY))
     for frame in received:
         runner.run(*frame)
