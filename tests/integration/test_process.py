@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Mapping
 
@@ -83,6 +84,37 @@ def test_a_service_keeps_exit_statuses_whatever_its_parent_ignores() -> None:
         assert signal.getsignal(signal.SIGCHLD) is signal.SIG_DFL
     finally:
         signal.signal(signal.SIGCHLD, before)
+
+
+ORPHANS = """
+import asyncio, ctypes, os, sys
+from stockworker.adapters.process import Process, reap_orphans
+
+async def main():
+    ended = []
+    reap_orphans(0.01)
+    for code in (3, 4, 5):
+        script = f"for n in 1 2 3; do setsid sh -c 'exec sleep 0.0$0' $n & done; exit {code}"
+        Process(("sh", "-c", script), environment=dict(os.environ), on_output=print, on_exit=ended.append)
+    while len(ended) < 3 or open(f"/proc/self/task/{os.getpid()}/children").read():
+        await asyncio.sleep(0.01)
+    print(sorted(ended))
+
+ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER: orphans become children of this process, as of process 1
+if sys.argv[1] == "uvloop":
+    import uvloop
+    uvloop.run(main())
+else:
+    asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
+def test_the_first_process_of_a_container_leaves_no_zombies(loop: str) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-c", ORPHANS, loop], capture_output=True, text=True, check=False, timeout=TIMEOUT_S
+    )
+    assert (ended.stdout, ended.stderr) == ("[3, 4, 5]\n", "")
 
 
 def test_one_that_outlives_its_program_outside_the_group_is_not_waited_for() -> None:

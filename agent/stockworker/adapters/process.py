@@ -39,6 +39,9 @@ _REMOVE_AGAIN_S: Final = 0.1
 _UNKNOWN: Final = 255
 """Keeps `Popen` from waiting for a process that is gone."""
 
+_started: Final[set[int]] = set()
+"""The programs of this process that have not been reaped."""
+
 Receive = Callable[[bytes], None]
 
 
@@ -143,6 +146,7 @@ class Process:
                 start_new_session=True,
                 pass_fds=(tether, *attached.values()),
             )
+            _started.add(self._popen.pid)
             at_failure.callback(self._abandon)
             _kill_on_hangup(tether, self._popen.pid)
             self._pidfd = os.pidfd_open(self._popen.pid)
@@ -222,6 +226,7 @@ class Process:
         self._remove_group()
 
     def _reap(self) -> int | None:
+        _started.discard(self._popen.pid)
         try:
             os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
         except ChildProcessError:  # `Popen` would make an exit code of 0 of it
@@ -248,6 +253,7 @@ class Process:
         """Undo a start that has failed half-way."""
         self.kill()
         self._popen.wait()
+        _started.discard(self._popen.pid)
         for stream in (self._popen.stdout, self._popen.stderr):
             if stream is not None:
                 stream.close()
@@ -265,6 +271,17 @@ def forbid_core_dumps() -> None:
 def keep_exit_statuses() -> None:
     """Undo that SIGCHLD is ignored, which programs inherit: the kernel would forget how children of this process end."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+
+
+def reap_orphans(every_s: float = 10.0) -> None:
+    """Reap what the programs of this process have left behind, from now on. For process 1, whose children they become."""
+    # By time and not by SIGCHLD, which uvloop keeps for itself.
+    asyncio.get_running_loop().call_later(every_s, reap_orphans, every_s)
+    with suppress(ChildProcessError):
+        while (ended := os.waitid(os.P_ALL, 0, os.WEXITED | os.WNOHANG | os.WNOWAIT)) is not None:
+            if ended.si_pid in _started:
+                return  # its `Process` is about to reap it, and the others follow next time
+            os.waitpid(ended.si_pid, 0)
 
 
 def _prepared(argv: Sequence[str], commands: Sequence[str]) -> Sequence[str]:

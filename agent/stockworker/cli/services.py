@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import faulthandler
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable, Coroutine
@@ -14,7 +15,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.journal import JournalHandler
-from stockworker.adapters.process import forbid_core_dumps, keep_exit_statuses
+from stockworker.adapters.process import forbid_core_dumps, keep_exit_statuses, reap_orphans
 from stockworker.adapters.sqlite import free_bytes
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
@@ -148,6 +149,8 @@ async def _until_stopped(service: _Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
+    if os.getpid() == 1:  # in a container
+        reap_orphans()
     try:
         await service.run()
     except StoreError as error:
