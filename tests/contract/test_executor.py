@@ -1,6 +1,7 @@
 """What the executor promises about jobs that end by themselves, with real processes."""
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -110,6 +111,43 @@ def test_a_worker_that_cannot_start_processes_refuses(monkeypatch: pytest.Monkey
             monkeypatch.setattr(sys, "executable", "/nowhere/python")
             error = failure(await bench.run("pid"), Outcome.REFUSED)
             assert "/nowhere/python" in error
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("number", [errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM])
+def test_a_worker_that_is_short_of_something_for_a_moment_gives_the_job_back(
+    monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def start(*_arguments: object, **_options: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    async def scenario() -> None:
+        async with Bench({"python": python("pid"), "command": shell("true")}) as bench:
+            with monkeypatch.context() as patch:
+                patch.setattr(children, "Process", start)
+                for name in ("python", "command"):
+                    assert os.strerror(number) in failure(await bench.run(name), Outcome.RELEASED)
+            result(await bench.run("python"))
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "raise MemoryError",
+        "import errno, os; raise OSError(errno.ENFILE, os.strerror(errno.ENFILE))",
+        "import os; os.execvp('sh', ['sh', '-c', 'echo sh: 1: Cannot fork >&2; exit 2'])",
+    ],
+)
+def test_a_process_that_is_short_of_something_while_it_starts_gives_the_job_back(
+    monkeypatch: pytest.MonkeyPatch, start: str
+) -> None:
+    async def scenario() -> None:
+        async with Bench({"pid": python("pid")}) as bench:
+            monkeypatch.setattr(children, "_START", start)
+            failure(await bench.run("pid"), Outcome.RELEASED)
 
     asyncio.run(scenario())
 

@@ -176,6 +176,18 @@ def test_a_refused_type_is_tried_again_after_a_while(dispatcher: DispatcherBook)
     dispatcher.expect(dispatcher.offer(W1, A))
 
 
+def test_a_refused_type_is_tried_again_when_the_worker_registers_again(dispatcher: DispatcherBook) -> None:
+    dispatcher.tell(submit(A, reply=None), request(W1))
+    dispatcher.expect(dispatcher.offer(W1, A))
+    refused = dispatcher.ended(A, Outcome.REFUSED, error="no such module")
+    dispatcher.tell(report(W1, refused))
+    dispatcher.expect(ack(W1, stored=[refused.token]))
+    dispatcher.tell(Register(W1, "of-another-start", "1.0", 1, (BACKTEST,), ()))
+    assert dispatcher.state(A) is State.QUEUED
+    dispatcher.tell(Register(W1, "boot-1", "1.0", 1, (BACKTEST,), ()))
+    dispatcher.expect(dispatcher.offer(W1, A))
+
+
 def test_a_disconnected_worker_gets_nothing_and_keeps_its_leases(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     dispatcher.tell(request(W1, dispatcher.claim(A, RUNNING), slots=2))

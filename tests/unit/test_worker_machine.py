@@ -7,6 +7,7 @@ from stockworker.protocol.messages import (
     AttemptReport,
     ControlAction,
     Progress,
+    Register,
     Report,
     ReportedLease,
     Request,
@@ -20,6 +21,7 @@ from tests.harness.working import (
     A1,
     B1,
     BACKTEST,
+    C1,
     CONNECTED,
     CUT_OFF,
     FINISHED,
@@ -188,6 +190,7 @@ def test_a_reload_changes_what_is_offered_at_once(worker: WorkerBook) -> None:
     worker.tell(Capabilities(2, (JobType("import"),), (Tag("gpu"),)))
     request = worker.requests[-1]
     assert (request.slots, request.window, request.types, request.tags) == (2, 2, ("import",), ("gpu",))
+    worker.expect(Send(Register(WORKER, "boot-1", "1.0", 2, (JobType("import"),), (Tag("gpu"),))))
 
 
 # --- reports ----------------------------------------------------------------------------------------------------------
@@ -298,6 +301,27 @@ def test_progress_is_passed_on_while_anybody_can_hear_it(worker: WorkerBook) -> 
     worker.expect(Send(Progress(WORKER, A, 0.5, "half")))
     worker.tell(CUT_OFF)
     worker.tell(Progressed(A1, 0.6, "more"))
+
+
+# --- a shortage -------------------------------------------------------------------------------------------------------
+
+
+def test_a_worker_that_is_short_of_memory_or_descriptors_wants_no_more_than_it_runs() -> None:
+    with WorkerBook(Capabilities(3, (BACKTEST,), ())) as worker:
+        worker.connect()
+        worker.run(JOB_A)
+        worker.tell(assign(JOB_B))
+        worker.expect(start(JOB_B))
+        worker.tell(Began(B1), finished(B1, Outcome.RELEASED, error="too many open files", ran_s=0.001))
+        # The playbook lists requests apart: this one is sent before the report, so that the job goes elsewhere.
+        assert worker.requests[-1].window == 1
+        worker.expect(reported(attempt(JOB_B, Outcome.RELEASED, error="too many open files", ran_s=0.001)))
+        worker.tell(ack(stored=[B1]), assign(JOB_C))
+        worker.after(4)
+        assert worker.claims() == {A1: RUNNING, C1: WAITING}
+        worker.after(2)
+        worker.expect(start(JOB_C))
+        assert worker.requests[-1].window == 3
 
 
 # --- draining ---------------------------------------------------------------------------------------------------------

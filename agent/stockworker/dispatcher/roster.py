@@ -294,7 +294,7 @@ class Roster:
                 del self.workers[worker.worker_id]
                 self._outbox.log(WorkerLeft(worker=worker.worker_id))
             case Register():
-                pass  # for other readers; the request that comes with it has more
+                worker.refused.clear()  # it has reloaded its configuration or has a new link: let it try again
 
     def unreached(self, event: Unreached, now: Now) -> None:
         """The broker could not deliver assignments: release the leases that the worker has not claimed since."""

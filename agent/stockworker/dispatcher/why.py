@@ -6,6 +6,7 @@ from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.dispatcher.policy import Policy
 from stockworker.protocol.body import MAX_TEXT
+from stockworker.protocol.ids import JobType
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import LeaseStatus
@@ -53,22 +54,30 @@ def _queued(job: JobRecord, ledger: Ledger, workers: Collection[Worker], now: No
         yield f"jobs of type {spec.type} are paused: stockworker resume {spec.type}"
     able = [worker for worker in workers if spec.type in worker.types]
     if able:
-        yield from _obstacles(job, able, ledger, paused=paused)
+        yield from _obstacles(job, able, ledger, now, paused=paused)
     else:
         yield f"none of the {len(workers)} known workers runs jobs of type {spec.type}"
     yield from _expiry(job, now)
 
 
-def _obstacles(job: JobRecord, able: Collection[Worker], ledger: Ledger, *, paused: bool) -> Iterator[str]:
+def _refused(job_type: JobType, able: Collection[Worker], now: Now) -> str:
+    until = min((worker.refused[job_type] for worker in able if job_type in worker.refused), default=now.steady)
+    left = _seconds(until - now.steady)
+    return (
+        f"unable to run it, see their logs; tried again in {left}, or after systemctl reload stockworker@INSTANCE there"
+    )
+
+
+def _obstacles(job: JobRecord, able: Collection[Worker], ledger: Ledger, now: Now, *, paused: bool) -> Iterator[str]:
     """Count the workers that run the job's type by the first obstacle that keeps each of them from this job."""
     spec = job.spec
     obstacles: tuple[tuple[str, Callable[[Worker], bool]], ...] = (
-        ("unable to run it, see their logs", lambda worker: spec.type in worker.refused),
+        (_refused(spec.type, able, now), lambda worker: spec.type in worker.refused),
         (f"without one of its tags ({', '.join(sorted(spec.tags))})", lambda worker: not spec.tags <= worker.tags),
         ("not connected", lambda worker: not worker.online),
         ("drained (stockworker undrain WORKER)", lambda worker: worker.worker_id in ledger.drained),
         ("low on disk space, see their logs", lambda worker: worker.disk_pressure),
-        ("about to stop", lambda worker: worker.window == 0),
+        ("about to stop, or short of memory or descriptors", lambda worker: worker.window == 0),
         ("busy", lambda worker: not worker.wants_jobs(ledger.leases.count(worker.worker_id))),
     )
     left = list(able)

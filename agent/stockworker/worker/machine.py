@@ -10,6 +10,8 @@
 #   and need only their report.
 # - **The window** is the number of leases that the worker wants to hold (see `window`); 0 while it drains or while its
 #   disk is nearly full. A new window makes a request due, but not more often than every `_WINDOW_CHANGE_S`.
+# - **A shortage** of memory, processes or descriptors makes the executor release an attempt that it could not start.
+#   For `_SHORTAGE_S` the worker then starts nothing beside what runs, and wants no more than that.
 # - **Assignments** beyond all bounds are refused, and so is each one while the disk is nearly full: `leases` explains it.
 # - **Reports** are sent as soon as an attempt has ended, and again every `_REPEAT_REPORT_S` until they are
 #   acknowledged: the oldest first, and never more than `_MOST_UNACKNOWLEDGED` at the same time. An acknowledgement is
@@ -87,6 +89,8 @@ _WINDOW_CHANGE_S: Final = 1.0
 _UNHEARD_S: Final = 60.0
 """How long a worker waits for a dispatcher until it logs that there is none: a restart takes less."""
 
+_SHORTAGE_S: Final = 5.0
+
 _FAREWELL_S: Final = 5.0
 """How long a leaving worker waits for its last reports to be acknowledged; they are in the journal anyway."""
 
@@ -148,6 +152,7 @@ class WorkerMachine:
         self._lease_s = 30.0
         self._drain: Drain | None = None
         self._patience_ends: float | None = None
+        self._shortage_ends: float | None = None
         self._idle_since: float | None = None
         self._left = False
         self._request_due = now
@@ -173,10 +178,10 @@ class WorkerMachine:
             if isinstance(event, Ack | Assign | Control) or (isinstance(event, Presence) and event.online):
                 self._heard()
             self._handle_one(event, now)
+        if self._shortage_ends is not None and now >= self._shortage_ends:
+            self._shortage_ends = None
         if self._drain is None:
-            self._leases.start_waiting(
-                self._capabilities.slots, self._lease_window.window(self._capabilities.slots), now
-            )
+            self._leases.start_waiting(self._slots, self._most_leases, now)
         elif self._link_up or not self._drain.leave:
             self._leases.release_waiting()
         self._keep_within_quota()
@@ -198,8 +203,7 @@ class WorkerMachine:
             oldest = next(iter(self._leases.unreported.values()), None)
             if oldest is not None and oldest.reported_at is not None:
                 due.append(oldest.reported_at + _REPEAT_REPORT_S)
-        if self._patience_ends is not None:
-            due.append(self._patience_ends)
+        due += [each for each in (self._patience_ends, self._shortage_ends) if each is not None]
         if self._idle_since is not None:
             due.append(self._idle_since + _FAREWELL_S)
         return max(0.0, min(due) - now)
@@ -227,7 +231,7 @@ class WorkerMachine:
     def _handle_one(self, event: Event, now: float) -> None:  # noqa: C901, PLR0912 (one case per class of a union)
         match event:
             case AttemptResult():
-                self._finished(event)
+                self._finished(event, now)
             case Began(token=token):
                 self._leases.began(token)
                 self._lease_changed(token, now)
@@ -254,6 +258,8 @@ class WorkerMachine:
             case Capabilities():
                 self._capabilities = event
                 self._request_due = now
+                if self._link_up:
+                    self._register(now)  # the dispatcher then assigns jobs of types again that could not run here
             case _:
                 self._log(MessageRefused(topic=type(event).__name__, reason="is not meant for a worker"))
 
@@ -295,9 +301,12 @@ class WorkerMachine:
         self._unsent_changes.pop(token, None)
         self._unsent_changes[token] = now
 
-    def _finished(self, result: AttemptResult) -> None:
+    def _finished(self, result: AttemptResult, now: float) -> None:
         self._unsent_changes.pop(result.token, None)
-        if result.ran_s is not None:
+        if result.outcome is Outcome.RELEASED:
+            self._shortage_ends = now + _SHORTAGE_S
+            self._request_due = now  # before the report, or the dispatcher would assign the job here again
+        elif result.ran_s is not None:
             self._lease_window.ended(result.ran_s)
         lease = self._leases.finished(result)
         if lease is not None:
@@ -394,7 +403,16 @@ class WorkerMachine:
     @property
     def _window(self) -> int:
         wants_none = self._drain is not None or self._disk_pressure
-        return 0 if wants_none else self._lease_window.window(self._capabilities.slots)
+        return 0 if wants_none else self._most_leases
+
+    @property
+    def _most_leases(self) -> int:
+        return self._slots if self._shortage_ends is not None else self._lease_window.window(self._slots)
+
+    @property
+    def _slots(self) -> int:
+        """How many attempts may run at the same time now."""
+        return self._capabilities.slots if self._shortage_ends is None else min(self._capabilities.slots, self.running)
 
     def _send_new_window(self) -> None:
         if self._window != self._sent_window:
