@@ -1,7 +1,7 @@
 """What one job leaves behind in its process, and what is done about it before the next one."""
 
 # A process runs one job after another (`stockworker.worker.children`), so everything that belongs to the process as a
-# whole could travel from one job to the next. `KEPT` lists it. A `Snapshot` reads all of it when a handler has been
+# whole could travel from one job to the next. `KEPT` lists it. A `ProcessState` reads all of it when a handler has been
 # imported, because what a module sets while it is imported is meant for all of its jobs. After each job it compares,
 # and puts back what differs. Where that is impossible, the process does not run another job.
 #
@@ -222,7 +222,7 @@ KEPT: Final = (
 """All of it, in the order in which it is restored."""
 
 
-class Snapshot:
+class ProcessState:
     """The state of this process, as each job of its handlers must find it."""
 
     def __init__(self) -> None:

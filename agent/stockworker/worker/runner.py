@@ -39,7 +39,7 @@ from stockworker.protocol.fields import parse_json
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames, leftovers
-from stockworker.worker.leftovers import Snapshot, isolated
+from stockworker.worker.leftovers import ProcessState, isolated
 from stockworker.worker.outcome import accept_result, describe, find_non_finite
 from stockworker.worker.output import LONGEST_LINE, Throttle
 
@@ -172,7 +172,7 @@ class Runner:
         self._attempt: RunningAttempt | None = None
         self._is_copy = False
         self._forking = threading.local()
-        self._snapshot: Snapshot | None = None
+        self._state: ProcessState | None = None
 
     def terminate(self, _number: int, _frame: FrameType | None) -> None:
         """Handle SIGTERM: the job gets the chance to end by itself."""
@@ -215,10 +215,10 @@ class Runner:
             )
             left = ["memory"]  # what leaks would make every following job fail too
         flush()
-        if self._snapshot is None:
+        if self._state is None:
             left = ["a module that was imported in part"]
         else:
-            left += self._snapshot.restore()
+            left += self._state.restore()
             if left:
                 self._logger.info(
                     "a new process will run the next job, because this one left behind: %s", ", ".join(left)
@@ -261,10 +261,10 @@ class Runner:
     def _load(self, job_type: str, spec: PythonHandler) -> Handler:
         handler = self._loaded.get(job_type)
         if handler is None:
-            self._snapshot = None
+            self._state = None
             handler = self._loaded[job_type] = load(spec.function)
             self._prepare()
-            self._snapshot = Snapshot()
+            self._state = ProcessState()
         return handler
 
     def _prepare(self) -> None:
