@@ -106,6 +106,10 @@ bench-recovery: dev ## Measure how long jobs wait after a worker or broker was k
 bench-sealing: dev ## Measure the cost of sealing, signing, verifying and opening jobs
 	$(BIN)/python -m bench.sealing
 
+.PHONY: bench-isolation
+bench-isolation: dev ## Measure what each isolation of Python handlers costs, side by side
+	$(BIN)/python -m bench.isolation
+
 .PHONY: bench-killing
 bench-killing: dev ## Measure how long it takes to kill jobs with scattered processes, and check that none remains (as root)
 	$(SUDO) $(BIN)/python -m bench.killing

@@ -11,6 +11,7 @@ from stockworker.handlers.indicators import INDICATORS, Indicator
 from stockworker.handlers.kinds import Written
 from stockworker.protocol.ids import JobType
 from stockworker.protocol.wire import REQUIRED, PlanField, plan_of
+from stockworker.worker.leftovers import KEPT
 
 DEFINITIONS: Final[Mapping[str, Definition]] = {
     "data_import": data_import.DEFINITION,
@@ -45,6 +46,10 @@ def sections(examples: Mapping[str, Any]) -> Mapping[str, str]:
             ((f"`{name}`", each.differs) for name, each in INDICATORS.items() if each.differs),
         ),
         "configuration": _block("yaml", own["configuration"]),
+        "leftovers": _table(
+            ("State of the process", "After a job that has changed it"),
+            ((each.name, "restored" if each.is_restored else "the process ends") for each in KEPT),
+        ),
         **{name: _own(own[name]) for name in ("python", "command")},
     }
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers.spec import HandlerSpec, PythonHandler
+from stockworker.handlers.spec import HandlerSpec, Isolation, PythonHandler
 from stockworker.protocol.job import Outcome
 from stockworker.worker.work import HandlerLogged
 from tests.harness import messy_handlers
@@ -16,8 +16,8 @@ from tests.harness.executor import Bench, failure, python, result
 
 
 def messy(*names: str) -> dict[str, HandlerSpec]:
-    """Functions of `tests.harness.messy_handlers`, by their names."""
-    return {name: PythonHandler(f"messy_handlers:{name}") for name in names}
+    """Functions of `tests.harness.messy_handlers`, by their names, in processes that they share."""
+    return {name: PythonHandler(f"messy_handlers:{name}", isolation=Isolation.SHARED) for name in names}
 
 
 def said(bench: Bench) -> list[str]:
@@ -63,13 +63,13 @@ def test_a_process_that_cannot_be_put_back_runs_no_other_job() -> None:
 
 def test_a_module_that_silences_the_loggers_when_it_is_imported_does_not_silence_the_jobs(tmp_path: Path) -> None:
     text = "import logging.config\nlogging.config.dictConfig({'version': 1})\n"
-    (tmp_path / "silent.py").write_text(text + "def handle(job, context):\n    context.log.info('heard')\n")
+    (tmp_path / "silent.py").write_text(text + "def handle(job, context):\n    context.log.info('logged')\n")
 
     async def scenario() -> None:
         async with Bench({"silent": PythonHandler("silent:handle")}, module_paths=[str(tmp_path)]) as bench:
             result(await bench.run("silent"))
             result(await bench.run("silent"))
-            assert said(bench) == ["heard", "heard"]
+            assert said(bench) == ["logged", "logged"]
 
     asyncio.run(scenario())
 
@@ -78,7 +78,8 @@ def test_a_module_that_fails_while_it_is_imported_leaves_nothing_behind(tmp_path
     (tmp_path / "broken.py").write_text("import os\nos.environ['LEFT'] = 'behind'\nraise OSError('no library')\n")
 
     async def scenario() -> None:
-        handlers = {"broken": PythonHandler("broken:handle"), "environment": PythonHandler("job_handlers:environment")}
+        broken = PythonHandler("broken:handle", isolation=Isolation.SHARED)
+        handlers = {"broken": broken, "environment": python("environment")}
         harness = str(Path(messy_handlers.__file__).parent)
         async with Bench(handlers, module_paths=[str(tmp_path), harness], slots=1) as bench:
             failure(await bench.run("broken"), Outcome.REFUSED)

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Any, Self, TypeVar
 
 from stockworker.adapters.cgroup import Delegation
-from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Isolation, Limits, PythonHandler
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
@@ -24,9 +24,11 @@ HANDLERS = str(Path(__file__).resolve().parent)
 NO_LIMITS = Limits()
 
 
-def python(name: str, limits: Limits = NO_LIMITS, **settings: object) -> HandlerSpec:
-    """One of the functions in `tests.harness.job_handlers`."""
-    return PythonHandler(f"job_handlers:{name}", settings, limits)
+def python(
+    name: str, limits: Limits = NO_LIMITS, isolation: Isolation = Isolation.SHARED, **settings: object
+) -> HandlerSpec:
+    """One of the functions in `tests.harness.job_handlers`; by default in processes that all of them share."""
+    return PythonHandler(f"job_handlers:{name}", settings, limits, isolation)
 
 
 def shell(script: str, limits: Limits = NO_LIMITS, **settings: object) -> HandlerSpec:

@@ -3,6 +3,7 @@
 # ruff: noqa: T201 (what handlers print is what is tested)
 
 import ctypes
+import gc
 import itertools
 import logging
 import os
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from stockworker.handlers.api import Context, Job, PermanentError
+from stockworker.worker.runner import Runner
 
 
 def echo(job: Job, context: Context) -> Any:
@@ -254,6 +256,12 @@ def open_files(job: Job, _context: Context) -> int:
 
 def limits(_job: Job, _context: Context) -> Any:
     return [resource.getrlimit(kind)[0] for kind in (resource.RLIMIT_DATA, resource.RLIMIT_CPU, resource.RLIMIT_NOFILE)]
+
+
+def known_types(_job: Job, _context: Context) -> list[str]:
+    """The job types whose handlers and settings are in this process."""
+    (runner,) = [each for each in gc.get_objects() if isinstance(each, Runner)]
+    return list(runner._specs)
 
 
 def environment(_job: Job, _context: Context) -> Any:

@@ -1,6 +1,6 @@
 """Python handlers that leave something behind in their process."""
 
-# ruff: noqa: T201, PTH109, PTH208, S311 (what handlers print, and what the system tells them, is what is tested)
+# ruff: noqa: T201, PTH109, PTH208, S311 (handlers print, and look at the system, for the tests)
 
 import asyncio
 import decimal
@@ -92,7 +92,7 @@ MESS: dict[str, Callable[[], object]] = {
     "warnings": lambda: warnings.simplefilter("error"),
     "decimal": lambda: setattr(decimal.getcontext(), "prec", 3),
 }
-"""What is put back."""
+"""Changes that are restored, by kind."""
 
 LASTING: dict[str, Callable[[], object]] = {
     "child processes": lambda: subprocess.Popen(["sleep", "1000"]),
@@ -268,7 +268,7 @@ def close_low_descriptors(job: Job, _context: Context) -> str:
 
 
 def take_the_channel(job: Job, context: Context) -> None:
-    """Close everything, and open so many files that one of them gets the number of the channel."""
+    """Close everything, and open files until one of them gets the number of the channel."""
     highest = max(map(int, os.listdir("/proc/self/fd")))
     os.closerange(3, highest + 1)
     for number in range(highest):

@@ -250,6 +250,8 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
         ("  handlers: {a: {command: php x}}", "must be a list, such as [php, /opt/jobs/run.php]"),
         ("  handlers: {a: {command: []}}", "'command' is empty; name the program"),
         ("  handlers: {a: {command: [x], python: 'm:f'}}", "set either 'python' or 'command', not both"),
+        ("  handlers: {a: {command: [x], isolation: shared}}", "each job of a command has its own process"),
+        ("  handlers: {a: {isolation: per_worker}}", "must be shared or per_type or per_job, not 'per_worker'"),
         ("  handlers: {a: {enabled: perhaps}}", "must be true or false, not 'perhaps'"),
         ("  handlers: {a: {settings: {x: .nan}}}", "must be a decimal number, not '.nan'"),
         ("  handlers: {a: {settings: [x]}}", "must be a section with keys"),

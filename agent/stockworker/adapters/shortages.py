@@ -1,4 +1,4 @@
-"""What can be short for a moment on a machine: descriptors, processes and memory."""
+"""Errors of a machine that is short of descriptors, processes or memory for a moment."""
 
 import errno
 import os
@@ -9,7 +9,7 @@ _TEXTS: Final = (*map(os.strerror, sorted(_NUMBERS)), "Cannot fork", "MemoryErro
 
 
 def is_shortage(error: BaseException) -> bool:
-    """Whether an error says nothing but that something was short: the same can succeed a moment later."""
+    """Whether an error only means that something was short: the same can succeed a moment later."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _NUMBERS)
 
 

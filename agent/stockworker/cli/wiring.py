@@ -21,7 +21,7 @@ from stockworker.dispatcher.service import DispatcherSettings
 from stockworker.errors import ConfigError
 from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY
 from stockworker.handlers.discovery import discover
-from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits, PythonHandler
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Isolation, Limits, PythonHandler
 from stockworker.protocol.ids import JobType, WorkerId, check_id
 from stockworker.trusted_files import read_trusted
 from stockworker.worker.machine import Intervals
@@ -146,7 +146,7 @@ def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str],
             f"handlers.{job_type}: this type has no handler. Set 'python: module:function' or 'command: [...]' "
             f"(built-in or installed types: {', '.join(sorted(functions))})"
         )
-    return PythonHandler(function, {MARKET_DATA: market_data, **settings}, limits)
+    return PythonHandler(function, {MARKET_DATA: market_data, **settings}, limits, Isolation(handler.isolation))
 
 
 def dispatcher_settings(path: Path | None) -> DispatcherSettings:

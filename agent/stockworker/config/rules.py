@@ -41,6 +41,9 @@ def _one_way_to_run(config: Config, root: TableNode) -> Iterator[Problem]:
             yield _problem(root, f"handlers.{name}", "set either 'python' or 'command', not both")
         if handler.command == ():
             yield _problem(root, f"handlers.{name}", "'command' is empty; name the program")
+        if handler.command and handler.isolation == "shared":
+            text = "each job of a command has its own process; remove 'isolation'"
+            yield _problem(root, f"handlers.{name}.isolation", text)
 
 
 def _backoff_in_order(config: Config, root: TableNode) -> Iterator[Problem]:

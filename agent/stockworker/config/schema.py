@@ -269,6 +269,12 @@ class Handler:
         "YAML or JSON file with more settings, which override `settings`. For API keys and passwords. A reload reads it "
         "again; a systemd credential needs a restart.",
     )
+    isolation: str = _key(
+        "per_type",
+        choice("shared", "per_type", "per_job"),
+        "Which jobs of Python handlers may run one after another in the same process: those of all types that are `shared`, "
+        "those of this type, or none. [job-types.md](job-types.md#isolation) compares them.",
+    )
     limits: LimitsConfig = _key(LimitsConfig(), Section(LimitsConfig), "Resource limits of one job.")
 
     def read_settings(self, job_type: str) -> dict[str, Json]:

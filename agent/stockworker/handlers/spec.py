@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from enum import StrEnum
 from typing import Any
 
 
@@ -28,6 +29,14 @@ class Limits:
         return replace(self, memory_bytes=None) if "memory" in controllers else self
 
 
+class Isolation(StrEnum):
+    """Which jobs may run one after another in the same process."""
+
+    SHARED = "shared"
+    PER_TYPE = "per_type"
+    PER_JOB = "per_job"
+
+
 @dataclass(frozen=True, slots=True)
 class PythonHandler:
     """A function ``package.module:function``, called as a `stockworker.handlers.api.Handler`."""
@@ -35,6 +44,7 @@ class PythonHandler:
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold an API key
     limits: Limits = Limits()
+    isolation: Isolation = Isolation.PER_TYPE
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,9 @@
 """The processes that jobs run in: a Python child is used for many jobs, a command for one."""
 
 # A Python child is used for many jobs, because starting an interpreter and importing a handler takes longer than most
-# jobs. It is used again only if the last job has left nothing behind that could affect the next one:
+# jobs. `Isolation` decides for which; `executor` obeys it. It is used again only if the last job has left nothing behind that could affect the next one:
 #
-# - It has sent its result by itself, and reports that it is reusable. A child that got a signal never is, because the
+# - It has sent its result by itself, and reports that it is reusable: `leftovers` has restored its state. A child that got a signal never is, because the
 #   signal may arrive when the attempt has just ended, and would hit the next one.
 # - No other process is left in its control group.
 # - Its memory leaves room for the limit of the next job (`has_room`).

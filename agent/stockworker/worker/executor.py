@@ -11,6 +11,10 @@
 #    to end, and after `stop_grace_s` SIGKILL ends its whole process group, with everything that it started.
 # 5. Exactly one `AttemptResult` is delivered, and the slot is free.
 #
+# A Python child gets the handlers that it may run with its first frame (`_configure`), and is used for no other jobs: for
+# one type, or for all types that are `shared`. So an idle child fits if it got the same frame. A child that becomes idle
+# may displace the one that has been idle for the longest time: `_most_idle` bounds them, however many types there are.
+#
 # `must_exit_by` follows from this: at any time an attempt has ended after its time-out and one grace period, and once
 # it was asked to stop, after one grace period. The watchdog holds the executor to it: an attempt that is still here
 # after that means that the executor has failed to kill it.
@@ -25,7 +29,7 @@ from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Delegation
 from stockworker.adapters.shortages import is_shortage
 from stockworker.errors import ProtocolMisuse
-from stockworker.handlers.spec import CommandHandler, HandlerSpec, Limits
+from stockworker.handlers.spec import CommandHandler, HandlerSpec, Isolation, Limits, PythonHandler
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import sendable
 from stockworker.protocol.ids import JobType, Token
@@ -37,6 +41,9 @@ from stockworker.worker.sealing import WorkerSealing
 from stockworker.worker.work import Began, ExecutorEvent, HandlerLogged, Progressed, Work
 
 _PROCESSORS: Final = os.cpu_count() or 1
+_LEAST_IDLE: Final = 4
+"""So that a worker with one slot keeps a process for each of the usual types."""
+
 _CPU_CHECK_S: Final = 0.1
 """The shortest time between two checks of the processor time of an attempt."""
 
@@ -106,7 +113,8 @@ class Executor:
         self._sealing = sealing or WorkerSealing()
         self._groups = groups
         self._handlers = handlers
-        self._configuration = self._configure(handlers)
+        self._configurations = self._configure(handlers)
+        self._most_idle = max(slots, _LEAST_IDLE)
         self._runs: dict[Token, _Run] = {}
         self._queue: dict[Token, Work] = {}
         self._idle: list[PythonChild] = []
@@ -154,7 +162,7 @@ class Executor:
         Raises:
             ConfigError: the settings of a handler can't be passed on; nothing has changed.
         """
-        self._configuration = self._configure(handlers)
+        self._configurations = self._configure(handlers)
         self._handlers = handlers
         while self._idle:
             self._idle.pop().kill()
@@ -189,7 +197,7 @@ class Executor:
             return
         run.cancel_timers()
         if isinstance(run.child, PythonChild) and run.child in self._children:
-            self._release(run.child)
+            self._release(run.child, run.work.type)
         self._finish(replace(run.stopped_as or result, ran_s=clock.monotonic() - run.started_at))
         self._fill_slots()
 
@@ -226,7 +234,7 @@ class Executor:
             try:
                 run.child = self._occupy(opened, handler)
             except OSError as error:
-                # What is short for a moment says nothing about later jobs of this type.
+                # A shortage lasts for a moment: it must not keep later jobs of this type away.
                 outcome = Outcome.RELEASED if is_shortage(error) else Outcome.REFUSED
                 self._end_soon(
                     AttemptResult(work.token, outcome, error=sendable(f"handler can't be started here: {error}"))
@@ -240,24 +248,39 @@ class Executor:
             command = CommandChild(work, handler, self, self._groups)
             self._children.add(command)
             return command
-        child = next((idle for idle in reversed(self._idle) if idle.has_room(handler.limits)), None)
+        configuration = self._configurations[work.type]
+        fitting = [idle for idle in self._idle if idle.configuration is configuration]
+        child = next((idle for idle in reversed(fitting) if idle.has_room(handler.limits)), None)
         if child is not None:
             self._idle.remove(child)
         else:
-            if self._idle:  # there are never more of them than slots
-                self._idle.pop(0).kill()
-            child = PythonChild(self._configuration, self, self._groups)
+            if fitting:  # the new one takes the place of one that has no room
+                self._idle.remove(fitting[0])
+                fitting[0].kill()
+            child = PythonChild(configuration, self, self._groups)
             self._children.add(child)
         child.run(work, handler.limits)
         return child
 
-    def _configure(self, handlers: Mapping[JobType, HandlerSpec]) -> bytes:
+    def _configure(self, handlers: Mapping[JobType, HandlerSpec]) -> dict[JobType, bytes]:
+        """The first frame of a child, for each type of the jobs that it may run."""
         controllers = frozenset() if self._groups is None else self._groups.controllers
-        return frames.encode_configuration(self._module_paths, handlers, controllers)
+        shared = {name: each for name, each in handlers.items() if _isolation(each) is Isolation.SHARED}
+        frame = frames.encode_configuration(self._module_paths, shared, controllers)
+        return {
+            name: frame
+            if name in shared
+            else frames.encode_configuration(self._module_paths, {name: each}, controllers)
+            for name, each in handlers.items()
+        }
 
-    def _release(self, child: PythonChild) -> None:
-        if child.reusable and child.jobs < self._recycle_after and child.configuration is self._configuration:
+    def _release(self, child: PythonChild, job_type: JobType) -> None:
+        most_jobs = 1 if _isolation(self._handlers.get(job_type)) is Isolation.PER_JOB else self._recycle_after
+        is_current = child.configuration is self._configurations.get(job_type)
+        if child.reusable and child.jobs < most_jobs and is_current:
             self._idle.append(child)
+            if len(self._idle) > self._most_idle:
+                self._idle.pop(0).kill()
         else:
             child.kill()
 
@@ -307,3 +330,7 @@ class Executor:
             grace = f"killed, because it did not stop within {self._stop_grace_s:g} s"
             run.stopped_as = replace(run.stopped_as, error=f"{run.stopped_as.error}; {grace}")
             run.child.kill()
+
+
+def _isolation(handler: HandlerSpec | None) -> Isolation | None:
+    return handler.isolation if isinstance(handler, PythonHandler) else None

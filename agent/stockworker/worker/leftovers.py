@@ -49,6 +49,11 @@ class Kept(NamedTuple):
     restore: Callable[[Any], object] = _impossible
     is_same: Callable[[Any, Any], bool] = operator.eq
 
+    @property
+    def is_restored(self) -> bool:
+        """Whether it can be restored at all."""
+        return self.restore is not _impossible
+
 
 _TIMERS: Final = (signal.ITIMER_REAL, signal.ITIMER_VIRTUAL, signal.ITIMER_PROF)
 _SIGNALS: Final = tuple(map(int, signal.valid_signals()))
@@ -216,7 +221,7 @@ KEPT: Final = (
     Kept("descriptors 0, 1 and 2", _identities),
     Kept("process group, priority, user and groups", _identity),
     Kept("replaced or removed modules", sys.modules.copy, is_same=_still_has),
-    Kept("child processes", _has_children),
+    Kept("child processes", _has_children, is_same=lambda now, _: not now),
     Kept("threads", threading.active_count, is_same=operator.le),
 )
 """All of it, in the order in which it is restored."""

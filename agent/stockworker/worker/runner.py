@@ -181,7 +181,7 @@ class Runner:
         self._attempt.cancelled = True
 
     def watch_forks(self) -> None:
-        """Make each forked copy of this process one that is no runner, and that SIGTERM ends."""
+        """Make sure that a forked copy of this process does not act as a runner, and that SIGTERM ends it."""
         os.register_at_fork(
             before=self._before_fork, after_in_parent=self._after_fork, after_in_child=self._become_copy
         )
@@ -235,7 +235,7 @@ class Runner:
         try:
             handler = self._load(job_type, spec)
         except BaseException as error:  # noqa: BLE001 (a module may raise anything while it is imported)
-            # What is short for a moment says nothing about later jobs of this type.
+            # A shortage lasts for a moment: it must not keep later jobs of this type away.
             outcome = Outcome.ERROR if is_shortage(error) else Outcome.REFUSED
             return AttemptResult(token, outcome, error=_describe(error, "handler can't be loaded here: "))
         try:
