@@ -155,13 +155,34 @@ def test_the_reason_of_a_disconnect_is_told() -> None:
     assert asyncio.run(scenario()).endswith("the broker disconnected this client: server shutting down (0x8b): bye")
 
 
-def test_a_peer_that_accepts_and_hangs_up_over_and_over_is_taken_for_a_second_client() -> None:
+def test_a_broker_that_says_over_and_over_that_the_session_was_taken_over_proves_a_second_client() -> None:
     async def scenario() -> None:
         async with serving(CONNACK + bytes.fromhex("e0 01 8e")) as peer:
             recorder = LinkRecorder(peer.settings())
             with pytest.raises(ConnectionFailed, match="another client uses the ID 'w1'"):
                 await recorder.link.run()
             assert peer.connections == 5
+
+    asyncio.run(scenario())
+
+
+def test_a_broker_that_hangs_up_for_ever_never_ends_the_link() -> None:
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(CONNACK)
+        await writer.drain()
+        writer.close()
+
+    async def scenario() -> None:
+        async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+            port = server.sockets[0].getsockname()[1]
+            recorder = LinkRecorder(LinkSettings("127.0.0.1", port, "w1", backoff_first_s=0.01, backoff_cap_s=0.01))
+            run = asyncio.create_task(recorder.link.run())
+            reason = (await recorder.next(LinkDown, 60)).reason
+            assert "60 times in a row soon after it accepted one: does another client use the ID 'w1'" in reason
+            assert "or does the broker crash?" in reason
+            await recorder.link.close()
+            await run
 
     asyncio.run(scenario())
 

@@ -23,7 +23,7 @@ class Link:
 
     Attributes:
         up: signed in, as far as this end knows.
-        gives_up: called when the broker has hung up too often: another client uses the ID.
+        gives_up: called when the broker has said too often that another client uses the ID.
         on_send: called with each message before it is sent.
     """
 
@@ -97,10 +97,11 @@ class Link:
             return
         self.deliver(LinkDown(end.reason))
         lasted_s = self._world.now - self._since
+        self._takeovers.note(end, lasted_s)
         if lasted_s >= _HEALTHY_AFTER_S:
             self._backoff.reset()
             self._takeovers.count = 0
-        elif self._takeovers.certain(end, lasted_s):
+        elif self._takeovers.certain:
             self._closed = True
             self.gives_up()
             return

@@ -24,6 +24,7 @@
 import asyncio
 import logging
 import random as system_random
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -31,6 +32,7 @@ from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt_connection import BrokerUnreachable, Connection, LinkSettings
+from stockworker.adapters.mqtt_dial import Dialer
 from stockworker.adapters.mqtt_echo import Echo, is_delayed
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, PACKET_TOO_LARGE, SESSION_TAKEN_OVER, SUCCESS
 from stockworker.adapters.mqtt_unconfirmed import Unconfirmed
@@ -43,13 +45,13 @@ from stockworker.protocol.packet import Packet
 
 _log = logging.getLogger(__name__)
 
-# After this number of connections in a row that the broker soon closed, another client uses the same ID. Mosquitto before
-# 2.1 sends no reason, and looks like a broker that crashes and restarts. So this case needs more of them.
+# After this number of connections in a row that the broker soon closed, another client may use the same ID.
 _TAKEOVERS_MAX: Final = 5
-_HANG_UPS_MAX: Final = 20
 # In keepalive intervals. gmqtt pings after 0.8 to 1.3 of them; the broker itself closes the connection after 1.5.
 _SILENCE_MAX: Final = 1.75
 _CHECKS_PER_KEEPALIVE: Final = 8
+# The addresses of a host may fail for different reasons, in turn.
+_REPORTED_MAX: Final = 8
 _DOUBLINGS_MAX: Final = 30
 _UNHANDLED_BYTES_MAX: Final = 64 * 1024 * 1024
 _OBJECTS_BYTES: Final = 1024
@@ -126,6 +128,7 @@ class Link:
     ) -> None:
         self._settings = settings
         self._deliver = deliver
+        self._dialer = Dialer(settings.host, settings.port)
         self._backoff = Backoff(settings.backoff_first_s, settings.backoff_cap_s, random)
         self._connection: Connection | None = None
         self._work: asyncio.Task[None] | None = None
@@ -140,7 +143,7 @@ class Link:
         self._flooded = False
         self._unconfirmed = Unconfirmed()
         self._progress = asyncio.Event()
-        self._reported_reason = ""
+        self._reported: deque[str] = deque(maxlen=_REPORTED_MAX)
         # Another client with the same ID returns within its longest pause, which is as long as that of this link.
         self._takeovers = Takeovers(settings.backoff_cap_s + settings.connect_timeout_s)
         self.dropped = 0
@@ -245,7 +248,7 @@ class Link:
                 settings = self._settings
                 if self._discard_session:
                     settings = replace(settings, clean_start=True)
-                connection = await Connection.open(settings, self._callbacks())
+                connection = await Connection.open(settings, self._callbacks(), self._dialer)
             except BrokerUnreachable as failure:
                 if failure.permanent:
                     raise ConnectionFailed(self._named(str(failure))) from failure
@@ -258,10 +261,12 @@ class Link:
                 end = await self._until_lost(connection)
                 self._discard_session = end.bad_packet
                 self._forget()
-                self._report_down(end.reason)
+                self._takeovers.note(end, clock.monotonic() - since)
+                suspected = self._takeovers.suspected and not self._takeovers.certain
+                self._report_down(f"{end.reason}, {self._suspicion()}" if suspected else end.reason)
                 if end is _RENEWED:
                     continue
-                self._assess(end, lasted_s=clock.monotonic() - since)
+                self._assess(lasted_s=clock.monotonic() - since)
             await asyncio.sleep(self._backoff.next_s())
 
     def _callbacks(self) -> Callbacks:
@@ -272,7 +277,7 @@ class Link:
     def _come_up(self, connection: Connection) -> None:
         self._connection = connection
         self._up = True
-        self._reported_reason = ""
+        self._reported.clear()
         self._deliver(LinkUp(connection.wire.peer_valid_until))
         early, self._early = self._early, []
         for delivery in early:
@@ -327,21 +332,27 @@ class Link:
         self._progress.set()
 
     def _report_down(self, reason: str) -> None:
-        if not self._closed and reason != self._reported_reason:
-            self._reported_reason = reason
+        if not self._closed and reason not in self._reported:
+            self._reported.append(reason)
             self._deliver(LinkDown(self._named(reason)))
 
-    def _assess(self, end: ConnectionEnd, *, lasted_s: float) -> None:
+    def _assess(self, *, lasted_s: float) -> None:
         if lasted_s >= self._settings.healthy_after_s:
             self._backoff.reset()
             self._takeovers.count = 0
-        elif self._takeovers.certain(end, lasted_s):
+        elif self._takeovers.certain:
             raise ConnectionFailed(
                 self._named(
                     f"closed {self._takeovers.count} connections in a row soon after it accepted them: another client "
                     f"uses the ID {self._settings.client_id!r}. Stop the other client, or give it its own identity"
                 )
             )
+
+    def _suspicion(self) -> str:
+        return (
+            f"{self._takeovers.count} times in a row soon after it accepted one: does another client use the ID "
+            f"{self._settings.client_id!r}, or does the broker crash?"
+        )
 
     def _must_wait(self, packet: Packet) -> bool:
         connection = self._connection
@@ -423,6 +434,9 @@ def _size(packet: Packet) -> int:
 class Takeovers:
     """Counts the connections in a row that another client with the same ID seems to have ended.
 
+    Only a broker that sends the reason (Mosquitto from 2.1 on) proves it. A connection that is closed without a reason
+    looks the same if the broker crashes and restarts, or a balancer in between loses it: then a client must never give up.
+
     Args:
         soon_s: a connection that lasts longer ended for another reason: the broker or the network is unstable.
     """
@@ -430,12 +444,23 @@ class Takeovers:
     def __init__(self, soon_s: float) -> None:
         self._soon_s = soon_s
         self.count = 0
+        self._proven = 0
 
-    def certain(self, end: ConnectionEnd, lasted_s: float) -> bool:
-        """Count the end of a connection; return whether another client certainly uses the ID."""
+    def note(self, end: ConnectionEnd, lasted_s: float) -> None:
+        """Count the end of a connection."""
         taken_over = lasted_s <= self._soon_s and end.by_peer and end.code in {None, SESSION_TAKEN_OVER}
         self.count = self.count + 1 if taken_over else 0
-        return self.count >= (_HANG_UPS_MAX if end.code is None else _TAKEOVERS_MAX)
+        self._proven = self._proven + 1 if taken_over and end.code is not None else 0
+
+    @property
+    def suspected(self) -> bool:
+        """Whether another client may use the ID."""
+        return self.count >= _TAKEOVERS_MAX
+
+    @property
+    def certain(self) -> bool:
+        """Whether another client certainly uses the ID."""
+        return min(self.count, self._proven) >= _TAKEOVERS_MAX
 
 
 class Backoff:

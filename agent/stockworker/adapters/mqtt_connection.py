@@ -5,6 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
+from stockworker.adapters.mqtt_dial import Dialer, DialFailed
 from stockworker.adapters.mqtt_reasons import CLIENT_CERTIFICATE, PERMANENT_REFUSALS, explain_code, explain_error
 from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, MqttWire
 from stockworker.adapters.tls import Stamp, TlsFiles
@@ -95,30 +96,43 @@ class BrokerUnreachable(Exception):
 class Connection:
     """Use `open`, which returns a connection after CONNECT and SUBSCRIBE."""
 
-    def __init__(self, settings: LinkSettings, callbacks: Callbacks) -> None:
+    def __init__(self, settings: LinkSettings, callbacks: Callbacks, dialer: Dialer) -> None:
         self.wire = MqttWire(settings.clean_start, settings.keepalive_s, callbacks)
         self.send_window = 1
         self.identity = LinkIdentity()
         self._settings = settings
-        self._waits_for = "the TCP connection or the TLS handshake"
+        self._dialer = dialer
 
     @classmethod
-    async def open(cls, settings: LinkSettings, callbacks: Callbacks) -> "Connection":
+    async def open(cls, settings: LinkSettings, callbacks: Callbacks, dialer: Dialer) -> "Connection":
         """Connect, sign in and subscribe.
+
+        Args:
+            settings: how.
+            callbacks: of the new connection.
+            dialer: for the host and port of the settings; it remembers which addresses have failed.
 
         Raises:
             BrokerUnreachable: one of the three failed, or they took longer than `connect_timeout_s` together.
         """
-        connection = cls(settings, callbacks)
+        connection = cls(settings, callbacks, dialer)
         try:
             await asyncio.wait_for(connection._establish(), settings.connect_timeout_s)
         except BaseException as error:
             connection.wire.abort(ConnectionEnd("given up"))
+            dialer.fails()
+            if isinstance(error, BrokerUnreachable):
+                # Another address may lead to a broker that accepts this client.
+                permanent = error.permanent and dialer.all_failed
+                raise BrokerUnreachable(
+                    dialer.named(str(error)), permanent=permanent, bad_packet=error.bad_packet
+                ) from error
             if isinstance(error, ConfigError):  # about a replaced file: the missing part may still arrive
                 raise BrokerUnreachable(str(error)) from error
             if isinstance(error, OSError | UnicodeError):  # UnicodeError: an invalid host name
                 raise BrokerUnreachable(connection._with_file(connection._explain(error))) from error
             raise
+        dialer.works()
         return connection
 
     async def close(self) -> None:
@@ -132,7 +146,11 @@ class Connection:
         loop = asyncio.get_running_loop()
         context = None if settings.tls is None else settings.tls.context()
         self.identity = settings.identity()
-        await loop.create_connection(lambda: self.wire, settings.host, settings.port, ssl=context)
+        connected = await self._dialer.dial()
+        # A dot at the end of a host name is for the resolver only: no certificate has it (RFC 6066, section 3).
+        name = None if context is None else settings.host.rstrip(".")
+        self._dialer.step = "the TLS handshake"
+        await loop.create_connection(lambda: self.wire, sock=connected, ssl=context, server_hostname=name)
         await self._sign_in()
         if settings.subscriptions:
             await self._subscribe()
@@ -167,7 +185,7 @@ class Connection:
                 raise BrokerUnreachable(f"the broker refused the subscription to {topic}: {explain_code(code)}")
 
     async def _answer(self, answer: asyncio.Future[_Answer], name: str) -> _Answer:
-        self._waits_for = name
+        self._dialer.step = name
         ended = self.wire.ended
         either: set[asyncio.Future[Any]] = {answer, ended}
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -180,12 +198,16 @@ class Connection:
         raise BrokerUnreachable(self._with_file(reason), bad_packet=ended.result().bad_packet)
 
     def _explain(self, error: OSError | UnicodeError) -> str:
-        if (
-            isinstance(error, TimeoutError) and error.errno is None
-        ):  # the one of asyncio: that of the kernel has an errno
-            waited = f"no answer within {self._settings.connect_timeout_s:g} s, waiting for {self._waits_for}"
-            return f"{waited}: is this the broker's port?"
-        return explain_error(error)
+        if isinstance(error, DialFailed):
+            return str(error)
+        # The time-out of asyncio; that of the kernel has an errno.
+        if not isinstance(error, TimeoutError) or error.errno is not None:
+            return self._dialer.named(explain_error(error))
+        step, address = self._dialer.step, self._dialer.address
+        waited = f"no answer within {self._settings.connect_timeout_s:g} s, waiting for {step}"
+        if not address:
+            return f"{waited}: is the network up, and does /etc/resolv.conf list name servers that answer?"
+        return f"{waited} at {address}: is this the broker's port?"
 
     def _with_file(self, reason: str) -> str:
         """Begin with the file of the client certificate, if the reason is about that."""
