@@ -2,48 +2,12 @@
 
 from collections.abc import Sequence
 
-from stockworker.cli.commands import make_parser
-from stockworker.errors import StockworkerError
-from stockworker.logs import escape_warnings
-from stockworker.terminal.exits import Exit, exit_of
-from stockworker.terminal.output import complain, discard_output, flush_output, open_streams
+from stockworker.cli import hangup
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
-    open_streams()
-    escape_warnings()
-    try:
-        status = _run(arguments)
-        lost = flush_output()
-    except BrokenPipeError:
-        discard_output()
-        return Exit.OUTPUT_CLOSED
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    if lost is not None:
-        complain(
-            f"standard output can't be written: {lost.strerror}. Correct that; do not repeat an order that was done"
-        )
-        return status or Exit.OUTPUT_LOST
-    return status
+    hangup.defer()  # first of all: the imports take a while
+    from stockworker.cli.invocation import invoke  # noqa: PLC0415 (for that reason)
 
-
-def _run(arguments: Sequence[str] | None) -> int:
-    parser, _ = make_parser()
-    try:
-        parsed = parser.parse_args(arguments)
-        status: int = parsed.run(parsed)
-    except SystemExit as leaving:  # argparse exits this way after --help, and after invalid arguments
-        return int(leaving.code or 0)
-    except (StockworkerError, TimeoutError) as error:
-        complain(str(error))
-        return exit_of(error)
-    except BrokenPipeError:
-        raise
-    except Exception as error:  # noqa: BLE001 (any other exception is a defect, and must not look like a failed job)
-        from stockworker.cli.defects import report  # noqa: PLC0415 (most commands don't need it)
-
-        complain(str(report(error)))
-        return Exit.SOFTWARE
-    return status
+    return invoke(arguments)

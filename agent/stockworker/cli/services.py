@@ -6,6 +6,7 @@ import faulthandler
 import logging
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Coroutine
 from contextlib import closing
@@ -17,8 +18,10 @@ from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.journal import JournalHandler
 from stockworker.adapters.process import forbid_core_dumps, keep_exit_statuses, reap_orphans
 from stockworker.adapters.sqlite import free_bytes
+from stockworker.adapters.standard_streams import never_waiting
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
+from stockworker.cli import hangup
 from stockworker.cli.defects import report
 from stockworker.cli.identity import identify
 from stockworker.cli.wiring import dispatcher_settings, worker_settings
@@ -27,7 +30,7 @@ from stockworker.dispatcher.service import EXHAUSTED_BYTES, DispatcherService
 from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.stores import open_store
 from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, StoreError, StoreFull
-from stockworker.logs import configure, log_event
+from stockworker.logs import configure, detach, log_event
 from stockworker.logs.events import ConfigWarning, IdentityDiffers, StoreDiskFull, StoreFailed
 from stockworker.logs.worker_events import Confined
 from stockworker.protocol.topics import Role
@@ -62,7 +65,7 @@ def worker(parser: argparse.ArgumentParser) -> None:
     )
     add_config(parser)
     parser.add_argument("--instance", default="1", help="instance of the worker on this machine (default: 1)")
-    parser.set_defaults(run=run_worker)
+    parser.set_defaults(run=run_worker, is_service=True)
 
 
 def dispatcher(parser: argparse.ArgumentParser) -> None:
@@ -72,11 +75,12 @@ def dispatcher(parser: argparse.ArgumentParser) -> None:
         "workers and the dispatcher's own certificate or password."
     )
     add_config(parser)
-    parser.set_defaults(run=run_dispatcher)
+    parser.set_defaults(run=run_dispatcher, is_service=True)
 
 
 def run_worker(arguments: argparse.Namespace) -> int:
     """Run a worker until a signal stops it."""
+    _become_service()
     path, instance = arguments.config, arguments.instance
     config = load(path, instance)
     _prepare(config, path, instance, Role.WORKER)
@@ -95,6 +99,7 @@ def run_worker(arguments: argparse.Namespace) -> int:
 
 def run_dispatcher(arguments: argparse.Namespace) -> int:
     """Run the dispatcher until a signal stops it."""
+    _become_service()
     config = load(arguments.config)
     _prepare(config, arguments.config, None, Role.DISPATCHER)
     path = arguments.config
@@ -149,6 +154,8 @@ async def _until_stopped(service: _Service) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, service.stop)
     loop.add_signal_handler(signal.SIGHUP, service.reload)
+    if hangup.has_arrived():
+        service.reload()
     if os.getpid() == 1:  # in a container
         reap_orphans()
     try:
@@ -158,9 +165,13 @@ async def _until_stopped(service: _Service) -> None:
         raise
 
 
-def _prepare(config: Config, path: Path | None, instance: str | None, role: Role) -> None:
+def _become_service() -> None:
     # systemd stops a hung service with SIGABRT; faulthandler then writes its stacks to the systemd journal.
-    faulthandler.enable()
+    faulthandler.enable(never_waiting(sys.stderr))
+    detach()
+
+
+def _prepare(config: Config, path: Path | None, instance: str | None, role: Role) -> None:
     forbid_core_dumps()
     keep_exit_statuses()
     fixed = {"worker": config.worker.id} if role is Role.WORKER else {}

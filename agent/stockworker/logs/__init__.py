@@ -6,8 +6,18 @@ A payload or a result is never logged, and no value can forge a line: see `lines
 """
 
 from stockworker.logs import worker_events
+from stockworker.logs.detached import detach, finish
 from stockworker.logs.events import LogEvent
 from stockworker.logs.record import log_event
 from stockworker.logs.setup import configure, escape_warnings, report_left_out
 
-__all__ = ["LogEvent", "configure", "escape_warnings", "log_event", "report_left_out", "worker_events"]
+__all__ = [
+    "LogEvent",
+    "configure",
+    "detach",
+    "escape_warnings",
+    "finish",
+    "log_event",
+    "report_left_out",
+    "worker_events",
+]

@@ -248,6 +248,17 @@ class LinesLeftOut(LogEvent):
     lines: int
 
 
+@_event(
+    LogLevel.WARNING,
+    HERE,
+    "lost lines",
+    "The log could not be written: its reader did not read, or the disk was full. The service went on and dropped `lines` "
+    "lines. Check the systemd journal (`systemctl status systemd-journald`), the program that reads the log, or the disk.",
+)
+class LinesLost(LogEvent):
+    lines: int
+
+
 # --- the dispatcher ---------------------------------------------------------------------------------------------------
 
 

@@ -2,7 +2,9 @@
 
 import logging
 
-from stockworker.logs.events import LogEvent
+from stockworker.logs.event import LogEvent
+
+_log = logging.getLogger(__name__)
 
 
 def log_event(
@@ -23,5 +25,13 @@ def log_event(
         stack: lines of a stack that is logged as well.
     """
     if logger.isEnabledFor(level := level or event.level):
-        extra = {"event": event, "fields": event.values(), "stack": stack}
-        logger.log(level, event.text, exc_info=exc_info, extra=extra)
+        logger.log(level, event.text, exc_info=exc_info, extra=_extra(event, stack))
+
+
+def as_record(event: LogEvent) -> logging.LogRecord:
+    """A record for one handler alone."""
+    return _log.makeRecord(_log.name, event.level, "", 0, event.text, (), None, extra=_extra(event, None))
+
+
+def _extra(event: LogEvent, stack: str | None) -> dict[str, object]:
+    return {"event": event, "fields": event.values(), "stack": stack}

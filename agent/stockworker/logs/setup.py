@@ -2,10 +2,10 @@
 
 import logging
 import os
-import sys
 from collections.abc import Callable
 from typing import Literal, TextIO
 
+from stockworker.logs.detached import detached, standard_error
 from stockworker.logs.flood import FloodFilter
 from stockworker.logs.lines import Render, bare_line, for_journal, json_line, text_line
 
@@ -27,12 +27,13 @@ def configure(
             writes to the stream, as a fallback. It is used only for `auto`, and only if the stream leads to the
             systemd journal.
     """
-    stream = stream or sys.stderr
+    stream = stream or standard_error()
     to_journal = _is_journal(stream)
-    handler: logging.Handler = logging.StreamHandler(stream)
+    handler: logging.Handler = _StreamHandler(stream)
     handler.setFormatter(_Formatter(_render(format, journal=to_journal)))
     if journal is not None and to_journal and format == "auto":
         handler = journal(handler)
+    handler = detached(handler)
     handler.addFilter(FloodFilter())
     root = logging.getLogger()
     root.handlers = [handler]
@@ -57,6 +58,13 @@ def report_left_out(now: float) -> None:
         for each in handler.filters:
             if isinstance(each, FloodFilter):
                 each.report(now)
+
+
+class _StreamHandler(logging.StreamHandler[TextIO]):
+    """Raises if a line can't be written: printing the failure to the same stream, as `logging` does, can't help."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: ARG002, N802 (as in the standard library)
+        raise  # noqa: PLE0704 (called by `emit` in its exception handler)
 
 
 class _Formatter(logging.Formatter):
