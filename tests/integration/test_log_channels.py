@@ -87,6 +87,7 @@ def test_jobs_go_on_and_signals_are_obeyed(fleet: Fleet, tmp_path: Path, channel
 
 def test_a_hung_service_is_aborted_though_its_stacks_go_nowhere(fleet: Fleet) -> None:
     (worker,) = fleet.workers
+    fleet.dispatcher.await_log("a worker registered")
     with mute(worker, worker.command) as process:
         fleet.dispatcher.await_log("a worker registered", 2)
         process.send_signal(signal.SIGABRT)
