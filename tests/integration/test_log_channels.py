@@ -1,4 +1,4 @@
-"""Services whose log nobody reads: jobs go on, and signals are obeyed."""
+"""Services without a reader of their log: jobs go on, and signals are obeyed."""
 
 import os
 import signal

@@ -23,7 +23,7 @@ class Link:
 
     Attributes:
         up: signed in, as far as this end knows.
-        gives_up: called when the broker has said too often that another client uses the ID.
+        gives_up: called when the broker reports too often that another client uses the ID.
         on_send: called with each message before it is sent.
     """
 

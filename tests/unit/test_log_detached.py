@@ -1,4 +1,4 @@
-"""A log that nobody reads, or that can't be written, holds up nobody; what is lost is counted."""
+"""Logging goes on without the reader of a log, or with a full disk; lost lines are counted."""
 
 import errno
 import io

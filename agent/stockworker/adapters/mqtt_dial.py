@@ -147,7 +147,7 @@ def _look_up(host: str, port: int, answer: "asyncio.Future[_Found | Exception]")
         found = list({str(address[0]): (int(family), address) for family, *_, address in answers}.values())
     except Exception as error:  # noqa: BLE001 (the waiting attempt raises it)
         found = error
-    with suppress(RuntimeError):  # the loop is closed: nobody waits any more
+    with suppress(RuntimeError):  # the loop is closed: no attempt waits any more
         answer.get_loop().call_soon_threadsafe(_settle, answer, found)
 
 

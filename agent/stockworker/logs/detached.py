@@ -69,7 +69,7 @@ class Writer:
             write = self._waiting.get()
             try:
                 write()
-            except Exception:  # noqa: BLE001 (whatever it is, there is no other place to log it)
+            except Exception:  # noqa: BLE001 (any failure: there is no other place to log it)
                 self._lose(1)
             else:
                 self._report_lost()
