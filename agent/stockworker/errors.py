@@ -37,6 +37,21 @@ class ConfigError(StockworkerError):
     code = "config"
 
 
+def unread(error: OSError, absent: str = "create it, or correct the path") -> str:
+    """Why a file can't be read, and the remedy.
+
+    Args:
+        error: the reason.
+        absent: the remedy if the file does not exist.
+    """
+    remedy = "correct the path"
+    if isinstance(error, FileNotFoundError):
+        remedy = absent
+    elif isinstance(error, PermissionError):
+        remedy = "run this as a user who may read it, or name a file of this user"
+    return f"{error.strerror}; {remedy}"
+
+
 class DecodeError(StockworkerError):
     """Bytes from the wire are not a valid message."""
 

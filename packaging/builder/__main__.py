@@ -14,6 +14,7 @@ from typing import Any, Final
 
 from builder import completion
 from builder.archive import tighten
+from builder.documents import installed
 from builder.publisher import Publisher, publisher
 from builder.recipes import (
     CODE,
@@ -65,7 +66,7 @@ class Build:
         for packager in ("deb", "rpm"):
             stage = Stage(self.folder / packager / recipe.name, self.built_at)
             for target, source in recipe.files.items():
-                stage.copy(ROOT / source, target)
+                self._add(stage, source, target)
             self._add_legal(stage, recipe, packager)
             if recipe is LIBRARIES:
                 self._add_libraries(stage)
@@ -81,6 +82,12 @@ class Build:
             command = ["nfpm", "package", "--config", str(file), "--packager", packager, "--target", str(self.out)]
             subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
+    def _add(self, stage: Stage, source: str, target: str) -> None:
+        if source.endswith(".md"):
+            stage.add(target, installed(ROOT, source, target).encode())
+        else:
+            stage.copy(ROOT / source, target)
+
     def _add_legal(self, stage: Stage, recipe: Recipe, packager: str) -> None:
         libraries = self.libraries if recipe is LIBRARIES else ()
         if packager == "deb":
@@ -91,7 +98,7 @@ class Build:
             for library in libraries:
                 stage.add(f"{folder}/LICENSE.{library.name}", library.license_text.encode())
             if recipe is not CORE:
-                stage.copy(ROOT / "README.md", f"/usr/share/doc/{recipe.name}/README.md")
+                self._add(stage, "README.md", f"/usr/share/doc/{recipe.name}/README.md")
 
     def _add_libraries(self, stage: Stage) -> None:
         for library in self.libraries:

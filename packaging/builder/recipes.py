@@ -167,10 +167,12 @@ BROKER: Final = Recipe(
 )
 
 _DOCUMENTS: Final = (
+    "cli",
     "encryption",
     "glossary",
     "job-types",
     "lifecycle",
+    "limits",
     "logging",
     "mosquitto",
     "offline",
@@ -189,7 +191,11 @@ DOCUMENTS: Final = Recipe(
         "and message, and every log event. The package stockworker has the man page\n"
         "and the document that its services name."
     ),
-    files={f"/usr/share/doc/stockworker/{name}.md": f"docs/{name}.md" for name in _DOCUMENTS},
+    files={
+        "/usr/share/doc/stockworker/CHANGELOG.md": "CHANGELOG.md",
+        "/usr/share/doc/stockworker/SECURITY.md": "SECURITY.md",
+        **{f"/usr/share/doc/stockworker/{name}.md": f"docs/{name}.md" for name in _DOCUMENTS},
+    },
     section="doc",
     standalone=True,
 )

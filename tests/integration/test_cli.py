@@ -11,6 +11,7 @@ import pytest
 
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from tests.harness import command
+from tests.harness.advice import follows
 from tests.harness.command import Finished
 from tests.harness.fleet import Fleet, owned
 
@@ -266,6 +267,7 @@ def test_a_batch_prints_the_ids_of_what_is_stored(fleet: Fleet) -> None:
     assert (waited.status, waited.output.count(" completed\n")) == (0, 200)
 
 
+@follows("nothing was sent. Correct the file, or submit only the valid lines with --skip-bad")
 def test_a_batch_with_bad_lines_is_not_sent(fleet: Fleet) -> None:
     good, bad = b'{"type": "echo", "id": "skip-1"}', b'{"type": "echo", "paylod": 1}'
 
@@ -336,3 +338,12 @@ def test_a_batch_is_stored_as_a_whole_although_nobody_can_be_told(fleet: Fleet) 
 
     assert done.returncode == 73
     assert run(fleet, "wait", *ids).status == 0
+
+
+@follows("job … has not ended: its state is …. Use --wait to wait for it")
+def test_a_result_that_is_not_there_yet_can_be_waited_for(fleet: Fleet) -> None:
+    job_id = run(fleet, "submit", "echo", "1", "--not-before", "2s").output.strip()
+    early = run(fleet, "result", job_id)
+    assert (early.status, early.output) == (4, "")
+    assert "Use --wait to wait for it" in early.errors
+    assert run(fleet, "result", job_id, "--wait").json["payload"] == 1

@@ -11,6 +11,7 @@ from stockworker.adapters import clock
 from stockworker.pki.certificates import Authority, Subject
 from stockworker.pki.inspection import inspect
 from stockworker.terminal.exits import Exit
+from tests.harness.advice import follows
 from tests.harness.broker import Broker
 from tests.harness.command import Finished, run
 
@@ -137,6 +138,9 @@ def test_options_of_the_last_run_apply_until_others_are_given(done: Place) -> No
     assert "# removed\nuser anna\n" in (done.folder / "acl").read_text()
 
 
+@follows(
+    "…: was edited by hand. Compare with --dry-run, move your own lines to another file in …, and replace the file with --force, which keeps a copy",
+)
 @pytest.mark.parametrize("name", ["conf.d/stockworker.conf", "stockworker/acl"])
 def test_what_somebody_else_has_edited_is_left_alone_unless_forced(done: Place, name: str) -> None:
     file = done.mosquitto / name
@@ -369,6 +373,9 @@ def test_a_lost_certificate_comes_from_the_authority(place: Place) -> None:
     assert (place.folder / "broker.crt").read_bytes() == before
 
 
+@follows(
+    "…: Mosquitto's configuration writes here, and in its sandbox it runs as user …, who can't. Run 'chown -R …: …' first"
+)
 def test_the_sandbox_is_set_up_with_the_folders_that_mosquitto_writes(place: Place) -> None:
     sandboxed(place)
     data = place.root / "srv" / "mosq"

@@ -9,6 +9,7 @@ import pytest
 from stockworker.adapters import clock
 from stockworker.pki.certificates import Authority, Subject
 from tests.harness import command
+from tests.harness.advice import follows
 from tests.harness.broker import Broker
 from tests.harness.command import changed, run
 from tests.harness.fleet import Fleet
@@ -112,6 +113,7 @@ def test_our_name_is_not_on_the_access_list(fleet: Fleet) -> None:
     assert "`stockworker pki issue client stranger`" in only_error(done)
 
 
+@follows("Use --config, or STOCKWORKER_CONFIG, with the configuration")
 @pytest.mark.parametrize(("identity", "service"), [("dispatcher", "dispatcher"), ("host-1", "worker")])
 def test_a_service_is_never_to_be_made_a_client(fleet: Fleet, identity: str, service: str) -> None:
     """The access list would deny the service its own topics, and so take it out of service."""
@@ -125,6 +127,7 @@ def test_a_service_is_never_to_be_made_a_client(fleet: Fleet, identity: str, ser
     )
     assert "acl" not in error
     assert "pki issue" not in error
+    assert run(fleet.config_file("operator"), "stats").status == 0, "as advised"
 
 
 @pytest.mark.parametrize(
@@ -193,6 +196,11 @@ def test_a_payload_that_is_too_large(config: Path) -> None:
     assert "the payload is too large" in only_error(done)
 
 
+@follows(
+    "…: no dispatcher answers. Start stockworker-dispatcher, or check its log. If it runs, `stockworker check` shows whether the "
+    "broker lets it answer …",
+    "The job may have been stored; to submit it again safely, use --id …",
+)
 def test_no_dispatcher_answers(tmp_path: Path) -> None:
     with Fleet(tmp_path, workers=0) as fleet:
         fleet.dispatcher.kill()
@@ -201,6 +209,12 @@ def test_no_dispatcher_answers(tmp_path: Path) -> None:
         batch = run(config, "submit", "--batch", "-", "--answer-timeout", "1s", stdin=b'{"type": "echo"}')
         asked = run(config, "stats", "--answer-timeout", "1s")
         checked = run(config, "check", "--role", "client")
+        fleet.dispatcher.start()
+        again = [run(config, "submit", "echo", "--id", "unanswered") for _ in range(2)]
+        shown = run(config, "check", "--role", "client")
+
+    assert [done.output for done in again] == ["unanswered\n"] * 2
+    assert shown.status == 0
 
     for done in (submitted, batch, asked):
         assert done.status == 69

@@ -13,6 +13,7 @@ from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus, WorkerView
 from tests.harness import command
+from tests.harness.advice import follows
 from tests.harness.command import Finished
 from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.jobs import as_client, end_of, run_job, until_running
@@ -80,6 +81,9 @@ def why(fleet: Fleet, job_id: str) -> list[str]:
 # --- pause and resume -------------------------------------------------------------------------------------------------
 
 
+@follows(
+    "jobs of type … are paused: stockworker resume …",
+)
 def test_a_paused_type_waits_and_says_why_until_it_is_resumed(fleet: Fleet) -> None:
     assert run(fleet, "pause", "echo", "length").output == "echo paused\nlength paused\n"
     job_id = run(fleet, "submit", "echo", identity="client").output.strip()
@@ -98,6 +102,9 @@ def test_a_paused_type_waits_and_says_why_until_it_is_resumed(fleet: Fleet) -> N
     assert run_job(fleet, "length", "four")[0].result == "4"
 
 
+@follows(
+    "the dispatcher does not know the … … Nothing was sent. `stockworker stats` lists what it knows. If the … is new, use --force",
+)
 def test_a_type_that_nobody_runs_may_be_misspelt(fleet: Fleet) -> None:
     done = run(fleet, "pause", "ecoh", "echo")
     assert (done.status, done.output) == (3, "")
@@ -130,6 +137,9 @@ def test_only_operators_may(fleet: Fleet, words: tuple[str, ...]) -> None:
 # --- drain and undrain ------------------------------------------------------------------------------------------------
 
 
+@follows(
+    "drained (stockworker undrain WORKER)",
+)
 def test_a_worker_is_drained_over_restarts_of_everybody_and_used_again(fleet: Fleet, tmp_path: Path) -> None:
     async def occupy(client: Client) -> list[JobId]:
         ids = [await client.submit("wait_for_file", str(tmp_path / "go"), id=new_id()) for _ in range(2)]

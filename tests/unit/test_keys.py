@@ -91,7 +91,7 @@ def pem(content: str) -> str:
 @pytest.mark.parametrize(
     ("content", "problem"),
     [
-        ("", "contains no private key in PEM format; create one with 'stockworker keys generate'"),
+        ("", "contains no private key in PEM format; move it away, and "),
         ("hello", "contains no private key"),
         (pem("AAAA"), "private key"),
         (pem("not base64!"), "private key"),

@@ -10,7 +10,7 @@ from stockworker.broker.liveness import check as check_broker
 from stockworker.broker.options import access_list, add_names, add_place, bridge_of, configuration
 from stockworker.broker.removal import take_down
 from stockworker.broker.setup import set_up
-from stockworker.errors import ConfigError
+from stockworker.errors import ConfigError, unread
 from stockworker.pki.access_list import users_of
 from stockworker.pki.cli import add_authority
 from stockworker.pki.registry import CertificateKind
@@ -135,7 +135,7 @@ def _users_in(file: Path | None) -> Iterable[str]:
     try:
         return users_of(read_trusted(file).decode(errors="replace"))
     except OSError as error:
-        raise ConfigError(f"{file}: can't read the access control list: {error.strerror}") from error
+        raise ConfigError(f"{file}: can't read the access control list: {unread(error)}") from error
 
 
 def _print_config(arguments: argparse.Namespace) -> int:

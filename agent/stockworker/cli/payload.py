@@ -2,9 +2,13 @@
 
 import sys
 from pathlib import Path
+from typing import Final
 
+from stockworker.errors import unread
 from stockworker.protocol.fields import parse_json
 from stockworker.terminal.exits import UsageError
+
+_HINT: Final = """A payload is JSON in single quotes: '{"symbol": "ACME"}', 5, or '"text"'"""
 
 
 def read_payload(given: str | None) -> str:
@@ -28,7 +32,7 @@ def read_payload(given: str | None) -> str:
         text = content.decode()
         parse_json(text)
     except ValueError as error:  # UnicodeDecodeError is one
-        raise UsageError(f"{source}: {error}") from None
+        raise UsageError(f"{source}: {error}. {_HINT}") from None
     return text
 
 
@@ -41,4 +45,4 @@ def read_file(name: str) -> bytes:
     try:
         return Path(name).read_bytes()
     except OSError as error:
-        raise UsageError(f"{name}: can't be read: {error.strerror}") from None
+        raise UsageError(f"{name}: can't be read: {unread(error)}") from None

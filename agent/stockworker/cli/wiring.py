@@ -18,7 +18,7 @@ from stockworker.config import Config, Handler, load
 from stockworker.config.schema import DispatcherConfig, TypePolicy
 from stockworker.dispatcher.policy import Allowance, JobDefaults, JobLimits, LiveLimits, Policy, Prefetch
 from stockworker.dispatcher.service import DispatcherSettings
-from stockworker.errors import ConfigError
+from stockworker.errors import ConfigError, unread
 from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY
 from stockworker.handlers.discovery import discover
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Isolation, Limits, PythonHandler
@@ -177,7 +177,7 @@ def _ids_in(file: Path) -> frozenset[WorkerId]:
     except ConfigError as error:
         raise ConfigError(f"dispatcher.denied_workers_file: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        reason = unread(error) if isinstance(error, OSError) else "it is not UTF-8; save it as UTF-8"
         raise ConfigError(f"{where} can't be read: {reason}") from None
     ids = {number: line.partition("#")[0].strip() for number, line in enumerate(lines, 1)}
     try:

@@ -143,7 +143,7 @@ def _text(file: Path) -> str:
             "can't be read: permission denied for this user. Run as another user, or change the file's mode",
         ) from None
     except OSError as error:
-        raise Unreadable(Place(file), f"can't be read: {error.strerror}") from None
+        raise Unreadable(Place(file), f"can't be read: {error.strerror}. Correct the path") from None
     if len(data) > MAX_BYTES:
         raise Unreadable(Place(file), "is larger than 1 MiB, too large for a configuration file")
     try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from stockworker.config.document import Problem, TableNode, Unreadable, read
 from stockworker.config.kinds import Json, Wrong, json_value
-from stockworker.errors import ConfigError
+from stockworker.errors import ConfigError, unread
 from stockworker.trusted_files import open_trusted
 
 
@@ -43,7 +43,8 @@ def read_secret(key: str, file: Path) -> str:
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        absent = "write the secret into its first line, or correct the path"
+        reason = unread(error, absent) if isinstance(error, OSError) else "it is not UTF-8; save it as UTF-8"
         raise ConfigError(f"{key}: {file} can't be read: {reason}") from None
 
 

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
-from stockworker.errors import CertificateRefused, ConfigError
+from stockworker.errors import CertificateRefused, ConfigError, unread
 from stockworker.protocol.ids import check_id
 from stockworker.trusted_files import read_trusted
 
@@ -29,6 +29,8 @@ LEAF_LIFETIME = timedelta(days=397)
 # Edge machines boot with wrong clocks: a certificate is valid for a peer whose clock is up to a day late.
 BACKDATED = timedelta(days=1)
 
+_NO_AUTHORITY: Final = "restore it from a backup, or create another authority with 'stockworker pki init'"
+_NO_REQUEST: Final = "create it with 'stockworker pki request', or correct the path"
 _AUTHORITY = "ca"
 _SECOND: Final = timedelta(seconds=1)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
@@ -118,7 +120,9 @@ class Authority:
             certificate = x509.load_pem_x509_certificate(read_trusted(certificate_path))
             key_pem = read_trusted(key_path, private=True)
         except OSError as error:
-            raise ConfigError(f"{error.filename}: can't read the certificate authority: {error.strerror}") from error
+            raise ConfigError(
+                f"{error.filename}: can't read the certificate authority: {unread(error, _NO_AUTHORITY)}"
+            ) from error
         except ValueError as error:
             raise ConfigError(f"{folder}: {certificate_path.name} or {key_path.name} is not in PEM format") from error
         key = _load_key(key_path, key_pem, passphrase)
@@ -213,7 +217,7 @@ def read_request(file: Path) -> tuple[str, PublicKey]:
         key = request.public_key()
         proven = request.is_signature_valid
     except OSError as error:
-        raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
+        raise ConfigError(f"{file}: can't be read: {unread(error, _NO_REQUEST)}") from error
     except (ValueError, UnsupportedAlgorithm) as error:
         raise ConfigError(f"{file}: contains no certificate request in PEM format; copy it again") from error
     if not proven:
@@ -236,7 +240,7 @@ def read_certificate(file: Path) -> tuple[int, PublicKey]:
     try:
         certificate = x509.load_pem_x509_certificate(read_trusted(file))
     except OSError as error:
-        raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
+        raise ConfigError(f"{file}: can't be read: {unread(error, 'copy the certificate there')}") from error
     except ValueError as error:
         raise ConfigError(f"{file}: contains no certificate in PEM format; copy it again") from error
     key = certificate.public_key()

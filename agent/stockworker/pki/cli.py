@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
-from stockworker.errors import ConfigError
+from stockworker.errors import ConfigError, unread
 from stockworker.pki import access_list
 from stockworker.pki.access_list import users_of
 from stockworker.pki.advice import after_issue, after_renewal, after_request, after_revocation, after_start
@@ -241,7 +241,9 @@ def _passphrase(arguments: argparse.Namespace, prompt: str) -> bytes:
     try:
         passphrase = file.read_bytes().partition(b"\n")[0]
     except OSError as error:
-        raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
+        raise ConfigError(
+            f"{file}: can't be read: {unread(error, 'write the passphrase into its first line')}"
+        ) from error
     if not passphrase:
         raise ConfigError(f"{file}: the first line is empty; write the passphrase into it")
     return passphrase

@@ -9,7 +9,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import NameOID
 
-from stockworker.errors import ConfigError
+from stockworker.errors import ConfigError, unread
 from stockworker.pki.certificates import utc_time, valid_until
 from stockworker.trusted_files import read_trusted
 
@@ -48,7 +48,9 @@ def inspect(file: Path) -> list[CertificateFacts]:
     try:
         found = [_facts(x509.load_pem_x509_certificate(pem)) for pem in _PEM.findall(read_trusted(file))]
     except OSError as error:
-        raise ConfigError(f"{file}: can't be read: {error.strerror}") from error
+        raise ConfigError(
+            f"{file}: can't be read: {unread(error, 'copy the certificate there, or correct the path')}"
+        ) from error
     except ValueError as error:
         raise ConfigError(f"{file}: contains a damaged certificate; copy it again") from error
     if not found:

@@ -16,7 +16,7 @@ from typing import Any, Final, Self
 
 from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.adapters.files import PUBLIC, replace_file
-from stockworker.errors import ConfigError
+from stockworker.errors import ConfigError, unread
 from stockworker.trusted_files import read_trusted
 
 EXPIRES_SOON: Final = timedelta(days=SOON_DAYS)
@@ -87,7 +87,11 @@ class Registry:
         try:
             lines = read_trusted(path).decode("utf-8").splitlines()
         except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+            reason = (
+                unread(error, "restore it from a backup")
+                if isinstance(error, OSError)
+                else "it is not UTF-8; restore it"
+            )
             raise ConfigError(f"{path}: can't read the registry of the authority: {reason}") from error
         return cls(path, [_record(path, number, line) for number, line in enumerate(lines, 1)])
 

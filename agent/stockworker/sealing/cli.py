@@ -137,7 +137,10 @@ def _generate(arguments: argparse.Namespace) -> int:
     ring = _keyring_file(arguments)
     text = keyring.read(ring) if ring.exists() else ""
     if keyring.parse(text, str(ring)).named(holder, name):
-        raise UsageError(f"{ring} already has {holder} {name}; use 'stockworker keys rotate {holder} {name}'")
+        raise UsageError(
+            f"{ring} already has {holder} {name}; use 'stockworker keys rotate {holder} {name}'. "
+            "If its private keys are lost, remove its lines from the keyring first"
+        )
     file = _file(arguments)
     made = create(file, clock.utc_now(), identity=holder is not Holder.GROUP)
     entry = replace(_entries(holder, name, made, arguments.types)[0], groups=arguments.groups)

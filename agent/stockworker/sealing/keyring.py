@@ -24,7 +24,7 @@ from typing import Final, TypeVar
 
 from stockworker.adapters.files import PUBLIC, make_folder, replace_file
 from stockworker.config.kinds import TIME, Wrong
-from stockworker.errors import ConfigError, SealRefused
+from stockworker.errors import ConfigError, SealRefused, unread
 from stockworker.protocol.ids import JobType, check_id
 from stockworker.sealing.envelope import GroupName, KeyId, Refusal
 from stockworker.trusted_files import open_trusted
@@ -42,6 +42,8 @@ class Holder(StrEnum):
     WORKER = "worker"
     GROUP = "group"
 
+
+_ABSENT: Final = "copy the keyring of the fleet there, or create it with 'stockworker keys generate'"
 
 _KEYS: Final = {
     Holder.SUBMITTER: (frozenset({"ed25519", "x25519"}), frozenset({"types"})),
@@ -165,7 +167,7 @@ def read(path: Path) -> str:
         with open_trusted(path) as file:
             content = file.read(_LARGEST_FILE + 1)
     except OSError as error:
-        raise ConfigError(f"{path}: can't read the keyring: {error.strerror}") from error
+        raise ConfigError(f"{path}: can't read the keyring: {unread(error, _ABSENT)}") from error
     if len(content) > _LARGEST_FILE:
         raise ConfigError(
             f"{path}: is larger than {_LARGEST_FILE >> 20} MiB, so it is not a keyring; name another file"

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from stockworker.adapters.files import SECRET, make_folder, replace_file
-from stockworker.errors import ConfigError
+from stockworker.errors import ConfigError, unread
 from stockworker.sealing.envelope import KeyId
 from stockworker.sealing.keyring import key_id
 from stockworker.trusted_files import open_trusted
@@ -34,6 +34,9 @@ _LARGEST_FILE: Final = 1024 * 1024
 
 
 Private = TypeVar("Private", Ed25519PrivateKey, X25519PrivateKey)
+
+
+_ABSENT: Final = "copy it from a backup, or create new keys with 'stockworker keys generate'"
 
 
 @dataclass(frozen=True)  # without slots, which a frozen generic class can't have: `SigningKey(…)` would fail
@@ -90,7 +93,7 @@ def _parse(path: Path, content: bytes) -> KeyFile:
             case _:
                 raise ConfigError(f"{path}: contains a key that is neither Ed25519 nor X25519; remove it")
     if not signing and not opening:
-        raise ConfigError(f"{path}: contains no private key in PEM format; create one with 'stockworker keys generate'")
+        raise ConfigError(f"{path}: contains no private key in PEM format; move it away, and {_ABSENT}")
     return KeyFile(path, tuple(signing), tuple(opening))
 
 
@@ -106,7 +109,9 @@ def create(path: Path, now: datetime, *, identity: bool) -> KeyFile:
         ConfigError: the file exists already, or is not writable.
     """
     if path.exists():
-        raise ConfigError(f"{path} already exists; 'stockworker keys rotate' adds new keys to it")
+        raise ConfigError(
+            f"{path} already exists; print its lines for the keyring with 'stockworker keys export', or move it away"
+        )
     try:
         make_folder(path.parent, 0o755)
     except OSError as error:
@@ -157,7 +162,7 @@ def _read_secret(path: Path) -> bytes:
         with open_trusted(path, private=True) as file:
             return file.read(_LARGEST_FILE)
     except OSError as error:
-        raise ConfigError(f"{path}: can't read the private keys: {error.strerror}") from error
+        raise ConfigError(f"{path}: can't read the private keys: {unread(error, _ABSENT)}") from error
 
 
 def _write_secret(path: Path, content: bytes) -> None:
