@@ -12,8 +12,10 @@ import pytest
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
+from stockworker.dispatcher.safe_start import BAD_STARTS_MAX
 from stockworker.dispatcher.service import SESSION_EXPIRY_S, DispatcherService, DispatcherSettings
 from stockworker.errors import ConnectionFailed, StoreError
+from stockworker.logs.events import SessionDiscarded
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, JobId
 from stockworker.protocol.lifecycle import State
@@ -269,3 +271,22 @@ def test_a_refusal_by_the_broker_leaves_no_mark(steps: Steps, desk: Desk) -> Non
     with pytest.raises(ConnectionFailed):
         asyncio.run(main())
     assert desk.mark.read() is None
+
+
+def test_the_kept_messages_are_discarded_only_after_several_bad_starts_in_a_row(steps: Steps, desk: Desk) -> None:
+    """A process that was killed may have been killed for any reason, and not every client sends its messages again."""
+    for _ in range(2 * BAD_STARTS_MAX + 1):
+        desk.service()
+    discards = [link.settings.discard_session for link in steps.links]
+    assert discards == [*[False] * BAD_STARTS_MAX, True, *[False] * (BAD_STARTS_MAX - 1), True]
+
+
+def test_a_discarded_session_is_logged_with_the_topics_of_the_last_turn(
+    desk: Desk, caplog: pytest.LogCaptureFixture
+) -> None:
+    desk.mark.write(f"{BAD_STARTS_MAX} jobs/queue/normal/echo/evil")
+    desk.service()
+    events = [
+        event for record in caplog.records if isinstance(event := getattr(record, "event", None), SessionDiscarded)
+    ]
+    assert events == [SessionDiscarded(topics="jobs/queue/normal/echo/evil")]

@@ -5,18 +5,13 @@
 # systemd would restart the dispatcher forever.
 #
 # A mark on the disk breaks this loop. It exists from the start of a process until the process has run well for
-# `HEALTHY_S`, or has stopped in good order. A process that finds the mark of its predecessor discards the session at the
-# broker (MQTT 5.0, clean start), and with it all kept messages. So a kept message ends two processes at most:
+# `HEALTHY_S`, or has stopped in good order. It counts the processes in a row that left it. A process that finds
+# `BAD_STARTS_MAX` of them discards the session at the broker (MQTT 5.0, clean start), and with it all kept messages.
 #
-# ===========  ====================================================================  ====================================
-# process 1    has run well for long; the message arrives, and ends it               it leaves no mark
-# process 2    finds no mark, receives the message again, and ends                   it leaves its mark
-# process 3    finds the mark, and discards the session                              it works
-# ===========  ====================================================================  ====================================
-#
-# This loses no job: senders repeat their messages until the dispatcher has answered, and only its answer is a promise. A
-# sender that is still there can send the same message again. So the mark holds the topics of the turn that did not end:
-# the next process logs them, and they name the sender.
+# Not earlier: one or two processes may have ended for another reason, such as a kill by an operator or by the kernel. And
+# not every sender repeats its messages: `mosquitto_pub` sends a job once, and relies on the broker. A sender that waits for
+# its receipt loses nothing by that. It can also send the same message again, so the mark holds the topics of the turn that
+# did not end: the next process logs them, and they name the sender.
 
 from collections.abc import Sequence
 from typing import Final, Generic, Protocol, TypeVar
@@ -26,6 +21,9 @@ from stockworker.shell.turn import CommonInput, Now, TurnOutput, Turns
 
 HEALTHY_S: Final = 300.0
 """What a broker keeps arrives long before that, and the watchdog ends a process that hangs."""
+
+BAD_STARTS_MAX: Final = 5
+"""Processes in a row that have ended soon after their start, and not in good order."""
 
 _TOPICS_MAX: Final = 20
 _TOPIC_LENGTH_MAX: Final = 200
@@ -44,20 +42,29 @@ class Mark(Protocol):
         """Remove the mark."""
 
 
+def read_mark(text: str | None) -> tuple[int, str]:
+    """From the text of a mark, the number of processes in a row that have left it, and the topics of the last one."""
+    count, _, topics = (text or "").partition(" ")
+    return int(count) if count.isdecimal() else 0, topics
+
+
 class MarkedTurns(Generic[InputT, OutputT]):
     """Takes the turns of another object, and keeps the mark of this process.
 
     Args:
         turns: decide and commit.
-        mark: of this process; it exists already.
+        mark: of this process.
         since: when the process started (`Now.steady`).
+        number: of the process, among those in a row that leave a mark.
     """
 
-    def __init__(self, turns: Turns[InputT, OutputT], mark: Mark, since: float) -> None:
+    def __init__(self, turns: Turns[InputT, OutputT], mark: Mark, since: float, number: int) -> None:
         self._turns = turns
         self._mark = mark
+        self._number = number
         self._healthy_at = since + HEALTHY_S
         self._marked = True
+        self._write()
 
     def take(self, items: Sequence[CommonInput | InputT], now: Now) -> OutputT:
         """Decide and commit.
@@ -70,14 +77,17 @@ class MarkedTurns(Generic[InputT, OutputT]):
             self._marked = False
         if not self._marked:
             return self._turns.take(items, now)
-        self._mark.write(_topics(items))
+        self._write(_topics(items))
         output = self._turns.take(items, now)
-        self._mark.write("")
+        self._write()
         return output
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until the next turn must be taken, even if nothing happens before."""
         return self._turns.next_in_s(now)
+
+    def _write(self, topics: str = "") -> None:
+        self._mark.write(f"{self._number} {topics}")
 
 
 def _topics(items: Sequence[object]) -> str:

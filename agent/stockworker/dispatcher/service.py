@@ -18,7 +18,7 @@ from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
-from stockworker.dispatcher.safe_start import MarkedTurns
+from stockworker.dispatcher.safe_start import BAD_STARTS_MAX, MarkedTurns, read_mark
 from stockworker.dispatcher.store import JobStore
 from stockworker.dispatcher.turn import DispatcherOutput, DispatcherTurns
 from stockworker.errors import ConnectionFailed
@@ -99,10 +99,10 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         self._presence = Presence(online=True, incarnation=make_token(entropy), version=__version__)
         now = Now(steady.read(), clock.wall())
         self._mark = mark
-        former = mark.read()
-        if former is not None:
-            log_event(_log, logged.SessionDiscarded(topics=former or "unknown"))
-        mark.write("")
+        bad_starts, former_topics = read_mark(mark.read())
+        discards = bad_starts >= BAD_STARTS_MAX
+        if discards:
+            log_event(_log, logged.SessionDiscarded(topics=former_topics or "unknown"))
         self._machine = DispatcherMachine(policy, entropy, self._presence, store.load(), now)
         turns = DispatcherTurns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
         link = replace(
@@ -110,11 +110,11 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
             subscriptions=topics.subscriptions(Role.DISPATCHER, settings.dispatcher_id),
             clean_start=False,
             session_expiry_s=SESSION_EXPIRY_S,
-            discard_session=former is not None,
+            discard_session=discards,
             will=self._goodbye(),
             echo_topic=topics.echo(settings.dispatcher_id),
         )
-        marked = MarkedTurns(turns, mark, now.steady)
+        marked = MarkedTurns(turns, mark, now.steady, 1 if discards else bad_starts + 1)
         super().__init__(settings.dispatcher_id, link, marked, store, steady, notifier)
         self._space = SpaceWatch(store.free_bytes, policy.limits.free_bytes, EXHAUSTED_BYTES)
         self._reader = store.reader()

@@ -280,9 +280,9 @@ class BrokerDelays(LogEvent):
     LogLevel.WARNING,
     HERE,
     "discarded the messages that the broker kept",
-    "The last process of the dispatcher ended soon after its start, and not in good order. A message that the broker kept "
-    "may have ended it, and would end this process too. No job is lost: senders repeat their messages until the "
-    "dispatcher has answered. `topics`: what the last process was handling; they name the senders. Look for a `fault` "
+    "Several processes of the dispatcher in a row ended soon after their start, and not in good order. A message that the "
+    "broker kept may have ended them, and would end this process too. A sender that waits for its answer repeats its "
+    "messages, so it loses no job. `topics`: what the last process was handling; they name the senders. Look for a `fault` "
     "before this line, and report it.",
 )
 class SessionDiscarded(LogEvent):
