@@ -93,6 +93,36 @@ def test_a_released_job(dispatcher: DispatcherBook) -> None:
     assert only(dispatcher, JobReleased) == released
 
 
+def test_a_job_that_its_worker_gives_back_is_released_and_not_retried(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.ASSIGNED)
+    dispatcher.turn([report(W1, dispatcher.ended(A, Outcome.RELEASED, error="drained"))])
+    assert dispatcher.logged == ["type_unserved", "worker_seen", "job_released"]
+
+
+def test_a_job_that_fails_by_the_loss_of_its_lease(dispatcher: DispatcherBook) -> None:
+    dispatcher.turn([submit(A, reply=None, max_crashes=1), request(W1)])
+    dispatcher.turn([request(W1, dispatcher.claim(A, RUNNING))])
+    dispatcher.after(POLICY.lease_s + 1)
+    dispatcher.expect(dispatcher.notice(A))
+    failed = JobFailed(**ATTEMPT, outcome=Outcome.LOST, reason=dispatcher.job(A).reason)
+    assert only(dispatcher, JobFailed) == failed
+    assert "max_crashes is 1" in (failed.reason or "")
+
+
+def test_a_job_that_fails_by_the_report_of_its_loss(dispatcher: DispatcherBook) -> None:
+    dispatcher.turn([submit(A, reply=None, max_crashes=1), request(W1)])
+    dispatcher.turn([report(W1, dispatcher.ended(A, Outcome.LOST, error="restarted"))])
+    assert dispatcher.logged == ["type_unserved", "worker_seen", "job_failed"]
+
+
+def test_an_attempt_that_does_not_end(dispatcher: DispatcherBook) -> None:
+    dispatcher.turn([submit(A, reply=None, max_attempts=1, timeout_s=10.0), request(W1)])
+    while dispatcher.state(A) is not State.FAILED:
+        dispatcher.turn([request(W1, dispatcher.claim(A, RUNNING))])
+        dispatcher.clock.advance(10)
+    assert dispatcher.logged[2:] == ["attempt_overrun", "type_unserved", "job_failed"]
+
+
 def test_a_lost_lease_and_its_return(dispatcher: DispatcherBook) -> None:
     dispatcher.run_to(State.RUNNING)
     claim = dispatcher.claim(A, RUNNING)
@@ -173,6 +203,8 @@ def test_a_denied_worker(dispatcher: DispatcherBook) -> None:
     assert only(dispatcher, WorkerRefused) == WorkerRefused(worker=W1, message="request")
     dispatcher.turn([Denied(frozenset())])
     assert only(dispatcher, WorkerAdmitted) == WorkerAdmitted(worker=W1)
+    dispatcher.turn([Denied(frozenset({W1})), request(W1)])
+    assert dispatcher.logged[-2:] == ["worker_denied", "worker_refused"]
 
 
 def test_a_disk_that_fills_up(dispatcher: DispatcherBook) -> None:

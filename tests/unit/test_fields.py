@@ -79,6 +79,7 @@ def test_a_legal_value_is_accepted_up_to_its_bounds(
         (number, float("inf"), "expected a number"),
         (number, False, "expected a number, got true or false"),
         (number, 1 << 60, "expected a number"),
+        (number, 1 << 53, "expected a number"),
         (short_text, "abcd", "is longer than 3 characters"),
         (short_text, None, "expected a string, got null"),
         (short_text, "\ud800", "lone surrogate"),
@@ -98,6 +99,10 @@ def test_an_illegal_value_is_refused_with_what_was_expected(
     with pytest.raises(FieldError) as refused:
         check(value)
     assert problem in str(refused.value)
+
+
+def test_the_largest_whole_number_that_is_exact_as_a_float_is_a_number() -> None:
+    assert check_number((1 << 53) - 1, 0.0, 1e300) == (1 << 53) - 1
 
 
 def test_the_error_about_a_list_names_the_index() -> None:

@@ -230,6 +230,24 @@ def test_a_refused_client_ends_in_good_order(record: Record, monkeypatch: pytest
     assert record.steps[-1] == ("store closed",)
 
 
+def test_the_next_turn_is_due_when_its_pause_is_over() -> None:
+    due: list[float] = []
+
+    def watch(service: PlayedService, _turns: PlayedTurns) -> None:
+        def look() -> None:
+            due[:] = [deadline.by for deadline in service._deadlines() if deadline.what == "the next turn"]
+            if due:
+                service.stop()
+            else:
+                asyncio.get_running_loop().call_soon(look)
+
+        service.after_turn = look
+
+    began = clock.monotonic()
+    run(watch)
+    assert began + 1000.0 <= due[0] <= clock.monotonic() + 1000.0
+
+
 def test_a_configuration_that_cannot_be_used_changes_nothing(
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

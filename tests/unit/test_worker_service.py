@@ -352,7 +352,7 @@ def test_a_limit_that_can_not_be_enforced_is_logged(
 def test_a_full_disk_refuses_new_jobs(steps: Steps, desk: Desk) -> None:
     async def story() -> None:
         desk.journal.free = 0
-        await until(lambda: any(sent.disk_pressure for sent in steps.sent(Request)), "the dispatcher hears of it")
+        await until(lambda: any(sent.disk_pressure for sent in steps.sent(Request)), "the dispatcher is informed")
         steps.link.receive(assign(JOB_A))
         (refused,) = (await steps.until_sent(Report)).attempts
         assert refused.outcome is Outcome.RELEASED
