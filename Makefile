@@ -149,6 +149,19 @@ fuzz: MINUTES := 1
 fuzz: dev ## Fuzz every parser of untrusted bytes for MINUTES=1 each, from a random seed (tests/fuzz)
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
+MODULES ?=
+SAMPLES ?= 10
+SEED ?=
+BASE ?=
+
+# The command line sets MINUTES; the default of other targets is not meant.
+mutation: MINUTES :=
+
+.PHONY: mutation
+mutation: dev ## Try mutants of the modules that decide (MODULES="dispatcher/* …", SAMPLES=10 each, SEED=N, BASE=commit, MINUTES=N)
+	@set -f; $(BIN)/python -m tests.mutation $(MODULES) --samples $(SAMPLES) $(if $(SEED),--seed $(SEED)) \
+	    $(if $(BASE),--changed-since $(BASE)) $(if $(MINUTES),--minutes $(MINUTES))
+
 HOURS ?= 100
 
 .PHONY: simulate
@@ -179,4 +192,4 @@ lock: dev ## Resolve the locked dependencies again
 
 .PHONY: clean
 clean: ## Remove everything that the targets made
-	rm -rf $(VENV) .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache fuzz-findings
+	rm -rf $(VENV) .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .mutation fuzz-findings

@@ -1,0 +1,216 @@
+"""Runs the fast tests in forked processes: with a record of the functions that each test calls, or with one changed module.
+
+The parent has imported pytest, but nothing of the product. So each child imports the product itself, with the change, and
+needs no second copy of the tree.
+"""
+
+import importlib.machinery
+import importlib.util
+import json
+import os
+import resource
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import CodeType, FrameType, FunctionType, ModuleType
+from typing import Final
+
+import hypothesis
+import pytest
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+PRODUCT: Final = ROOT / "agent" / "stockworker"
+FAST: Final = (
+    "tests/unit",
+    "tests/property",
+    "tests/contract/test_job_store.py",
+    "tests/contract/test_journal.py",
+    "tests/contract/test_journal_entries.py",
+)
+"""The tests that must notice each mutant: they need no broker and no other process."""
+
+_QUIET: Final = (
+    "-q",
+    "-x",
+    "-p",
+    "no:cacheprovider",
+    "-p",
+    "no:xdist",
+    "--no-header",
+    "--tb=line",
+    "-o",
+    "addopts=--import-mode=importlib",
+)
+_PRELOADED: Final = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
+_MEMORY_BYTES: Final = 4 * 1024**3
+_LEAST_CPU_S: Final = 20.0
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A module that a child imports with another source."""
+
+    path: Path
+    source: str
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """What a test calls.
+
+    Attributes:
+        cpu_s: how long it runs, in seconds of a processor.
+        functions: `path::qualified name`, with the path in the product, and without the functions inside functions; also
+            the functions and classes that the file of the test imports.
+    """
+
+    cpu_s: float
+    functions: frozenset[str]
+
+
+class _Repeatable:
+    """Hypothesis tries the same examples in each run, and does not look for simpler ones."""
+
+    def pytest_sessionstart(self) -> None:
+        phases = (hypothesis.Phase.explicit, hypothesis.Phase.generate)
+        hypothesis.settings.register_profile(
+            "mutation", hypothesis.settings.get_profile("stockworker"), phases=phases, derandomize=True, database=None
+        )
+        hypothesis.settings.load_profile("mutation")
+
+
+class _Recorder:
+    """Notes which functions each test calls. Functions that run while a file is read belong to all its tests."""
+
+    def __init__(self) -> None:
+        self._names: dict[CodeType, str | None] = {}
+        self._called: set[CodeType] = set()
+        self._of_file: dict[str, set[str]] = {}
+        self.tests: dict[str, tuple[float, list[str]]] = {}
+
+    def _trace(self, frame: FrameType, _event: str, _argument: object) -> None:
+        self._called.add(frame.f_code)
+
+    def _record(self) -> Iterator[None]:
+        self._called = set()
+        sys.settrace(self._trace)
+        try:
+            yield
+        finally:
+            sys.settrace(None)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
+        yield from self._record()
+        of_file = self._of_file.setdefault(collector.nodeid.partition("::")[0], set())
+        of_file.update(name for code in self._called if (name := self._name(code)) is not None)
+        if isinstance(collector, pytest.Module):
+            of_file.update(name for value in vars(collector.obj).values() if (name := _place(value)) is not None)
+
+    @pytest.hookimpl(hookwrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        began = resource.getrusage(resource.RUSAGE_SELF)
+        yield from self._record()
+        ended = resource.getrusage(resource.RUSAGE_SELF)
+        names = {name for code in self._called if (name := self._name(code)) is not None}
+        names |= self._of_file.get(item.nodeid.partition("::")[0], set())
+        cpu_s = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
+        self.tests[item.nodeid] = (round(cpu_s, 4), sorted(names))
+
+    def _name(self, code: CodeType) -> str | None:
+        if code not in self._names:
+            path = Path(code.co_filename)
+            inside = path.is_relative_to(PRODUCT)
+            function = code.co_qualname.partition(".<locals>")[0]
+            self._names[code] = f"{path.relative_to(PRODUCT)}::{function}" if inside else None
+        return self._names[code]
+
+
+def _place(value: object) -> str | None:
+    """`path::qualified name` of a function, a class, or the class of a value."""
+    named = value if isinstance(value, type | FunctionType) else type(value)
+    package, _, module = named.__module__.partition(".")
+    return f"{module.replace('.', '/')}.py::{named.__qualname__}" if package == PRODUCT.name else None
+
+
+class _OtherSource(importlib.machinery.SourceFileLoader):
+    """Loads a module from another text than that of its file."""
+
+    def __init__(self, name: str, change: Change) -> None:
+        super().__init__(name, str(change.path))
+        self._source = change.source
+
+    def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 (a port)
+        return compile(self._source, self.path, "exec")
+
+
+class _Finder:
+    """Finds one module, and no other."""
+
+    def __init__(self, change: Change) -> None:
+        self._name = ".".join(change.path.relative_to(PRODUCT.parent).with_suffix("").parts)
+        self._change = change
+
+    def find_spec(
+        self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None, /
+    ) -> importlib.machinery.ModuleSpec | None:
+        if fullname != self._name:
+            return None
+        loader = _OtherSource(fullname, self._change)
+        return importlib.util.spec_from_file_location(fullname, self._change.path, loader=loader)
+
+
+def start(tests: Sequence[str], change: Change | None = None, *, cpu_s: float = 0.0, output: Path | None = None) -> int:
+    """Run tests in a forked process, which gets up to five times `cpu_s` of a processor; return its process ID.
+
+    Its exit status is that of pytest, or a signal.
+    """
+    process = os.fork()
+    if process:
+        return process
+    _prepare(cpu_s, output)
+    if change is not None:
+        sys.meta_path.insert(0, _Finder(change))
+    os._exit(_pytest(tests, _Repeatable()))
+
+
+def record(tests: Sequence[str], to: Path, output: Path) -> int:
+    """Run tests in a forked process that writes what they call to a file; return its process ID."""
+    process = os.fork()
+    if process:
+        return process
+    _prepare(0.0, output)
+    recorder = _Recorder()
+    status = _pytest(tests, _Repeatable(), recorder)
+    to.write_text(json.dumps(recorder.tests))
+    os._exit(status)
+
+
+def recorded(files: Sequence[Path]) -> dict[str, Called]:
+    """What `record` has written."""
+    return {
+        test: Called(cpu_s, frozenset(functions))
+        for file in files
+        for test, (cpu_s, functions) in json.loads(file.read_text()).items()
+    }
+
+
+def _prepare(cpu_s: float, output: Path | None) -> None:
+    os.setpgid(0, 0)
+    target = os.open(output or os.devnull, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    for stream in (1, 2):
+        os.dup2(target, stream)
+    if cpu_s:
+        limit = int(_LEAST_CPU_S + 5 * cpu_s)
+        resource.setrlimit(resource.RLIMIT_CPU, (limit, limit))
+        resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
+
+
+def _pytest(tests: Sequence[str], *plugins: object) -> int:
+    os.chdir(ROOT)
+    try:
+        return int(pytest.main([*_QUIET, *_PRELOADED, *tests], plugins=list(plugins)))
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()

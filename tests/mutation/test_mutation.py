@@ -1,0 +1,211 @@
+"""The mutants that are made, which of them are tried, and what a run reports."""
+
+import subprocess
+import sys
+from collections import Counter
+
+import pytest
+
+from tests.mutation.__main__ import Run, equivalents, show, sources
+from tests.mutation.mutators import Mutant, mutants
+from tests.mutation.sample import Equivalent, Try, chosen_modules, sample, stages
+from tests.mutation.suite import ROOT, Called
+
+NOTHING = Called(0.0, frozenset())
+
+
+def changes(source: str) -> list[str]:
+    return [mutant.change for mutant in mutants(source)]
+
+
+def a_mutant(name: str = "f", line: int = 1, change: str = "a -> b", *, in_function: bool = True) -> Mutant:
+    return Mutant(name, in_function, line, change, "")
+
+
+# --- mutants ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("x = a < b", ["a < b -> a <= b", "a < b -> a >= b"]),
+        ("x = a is not b", ["a is not b -> a is b"]),
+        ("x = not a", ["not a -> a"]),
+        ("x = a and b", ["a and b -> a or b", "a and b -> b", "a and b -> a"]),
+        ("x = a + 1", ["a + 1 -> a - 1", "1 -> 2"]),
+        ("x = True", ["True -> False"]),
+        ("x = a if b else c", ["b -> not b"]),
+        ("x = [a for a in b if not c]", ["not c -> c", "not c -> c"]),
+        ("f(a, k=b)", ["f(a, k=b) -> nothing", "f(a, k=b) -> f(a)"]),
+        ("x = f(a, b)", ["f(a, b) -> f(b, a)"]),
+        ("x = min(a, b)", ["min(a, b) -> max(a, b)"]),
+        ("x = {a: b, c: d}", ["{a: b, c: d} -> {c: d}", "{a: b, c: d} -> {a: b}"]),
+        ("a.b = c", ["a.b = c -> nothing"]),
+        ("a += b", ["a += b -> nothing"]),
+        ("del a[b]", ["del a[b] -> nothing"]),
+        ("raise a", ["raise a -> nothing"]),
+        ("if a:\n    b", ["a -> not a"]),
+        ("while a:\n    break", ["a -> not a", "break -> continue"]),
+        ("def f():\n    return a", ["a -> None"]),
+        ("match a:\n    case 1 if b:\n        c()", ["b -> not b", "c() -> nothing"]),
+    ],
+)
+def test_each_kind_of_mistake_is_a_mutant(source: str, expected: list[str]) -> None:
+    assert changes(source) == expected
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""A text."""',
+        "x: list[1] = a",
+        "x = 'text'",
+        "x = f'{a + 1}'",
+        "def f(a: int | None) -> int | None: ...",
+        "X = int | None",
+        "match a:\n    case 1:\n        b",
+        "raise AssertionError(a)",
+        "if TYPE_CHECKING:\n    x = 1",
+        "def f():\n    return None",
+        "x = cast(1, a)",
+    ],
+)
+def test_what_can_not_change_a_decision_is_no_mutant(source: str) -> None:
+    assert changes(source) == []
+
+
+def test_a_mutant_changes_one_place_and_keeps_the_precedence() -> None:
+    source = "class C:\n    def f(self):\n        # \N{EURO SIGN}\n        return a * (b\n            or c)  # end\n"
+    found = [mutant for mutant in mutants(source) if mutant.change == "b or c -> b and c"]
+    assert [(mutant.name, mutant.in_function, mutant.line) for mutant in found] == [("C.f", True, 4)]
+    assert found[0].source == source.replace("b\n            or c", "(b and c)")
+
+
+def test_a_mutant_belongs_to_the_outermost_function_or_to_a_class() -> None:
+    source = "x = 1\nclass C:\n    y = 2\n    def f(self, d=3):\n        def g():\n            return 4\n"
+    places = [(mutant.name, mutant.in_function) for mutant in mutants(source)]
+    assert places == [("", False), ("C", False), ("C.f", True), ("C.f", True), ("C.f", True)]
+
+
+@pytest.mark.parametrize("module", ["dispatcher/owners", "protocol/fields", "worker/turn"])
+def test_each_mutant_of_a_real_module_is_another_program(module: str) -> None:
+    source = sources()[module].read_text()
+    found = mutants(source)
+    assert len(found) > 20
+    for mutant in found:
+        assert mutant.source != source
+        compile(mutant.source, module, "exec")
+
+
+# --- the choice -------------------------------------------------------------------------------------------------------
+
+
+def test_a_sample_is_repeated_by_its_seed_and_has_one_mutant_for_each_line() -> None:
+    found = {module: [a_mutant(line=place // 3, change=str(place)) for place in range(30)] for module in ("a", "b")}
+    chosen = list(sample(found, 6, seed=1))
+    assert chosen == list(sample(found, 6, seed=1)) != list(sample(found, 6, seed=2))
+    assert [each.module for each in chosen] == ["a", "b"] * 6
+    lines = [each.mutant.line for each in chosen if each.module == "a"]
+    assert len(set(lines)) == 6
+    assert len(list(sample(found, 99, seed=1))) == 20
+
+
+def test_the_modules_that_decide_are_chosen_by_default() -> None:
+    chosen = chosen_modules([*sources()], [])
+    assert {"dispatcher/machine", "worker/journal", "protocol/fields", "sealing/envelope", "shell/arrivals"} <= {
+        *chosen
+    }
+    assert not {"dispatcher/service", "worker/runner", "adapters/mqtt", "cli/submit"} & {*chosen}
+
+
+def test_modules_are_chosen_by_patterns() -> None:
+    assert chosen_modules(["a/b", "a/c", "d/e"], ["a/*", "d/e"]) == ["a/b", "a/c", "d/e"]
+    with pytest.raises(ValueError, match="'a/x' is not a module"):
+        chosen_modules(["a/b"], ["a/x"])
+
+
+def test_the_tests_of_a_function_come_in_the_order_of_their_distance() -> None:
+    tests = {
+        "t1::far": Called(1.0, frozenset({"m.py::f", "m.py::g", "n.py::h"})),
+        "t2::near": Called(1.0, frozenset({"m.py::f"})),
+        "t3::other": Called(1.0, frozenset({"m.py::g"})),
+        **{
+            f"t{number}::later": Called(1.0, frozenset({"m.py::f", *map(str, range(number))})) for number in range(4, 7)
+        },
+        "t7::expensive": Called(100.0, frozenset({"m.py::f", *map(str, range(9))})),
+    }
+    assert stages(a_mutant("f"), "m", tests) == [["t2::near", "t1::far", "t4::later", "t5::later"], ["t6::later"]]
+    assert stages(a_mutant("unknown"), "m", tests) == []
+
+
+def test_outside_of_functions_all_tests_of_the_module_may_notice_it() -> None:
+    tests = {"t1::a": Called(1.0, frozenset({"m.py::g"})), "t2::b": Called(1.0, frozenset({"m.py::C", "x", "y"}))}
+    assert stages(a_mutant("C", in_function=False), "m", tests) == [["t2::b", "t1::a"]]
+    assert stages(a_mutant("C", in_function=True), "m", tests) == [["t2::b"]]
+
+
+# --- the result -------------------------------------------------------------------------------------------------------
+
+
+def test_each_equivalent_mutant_exists_and_has_a_reason() -> None:
+    """One whose code has changed must be judged again."""
+    made = {module: mutants(sources()[module].read_text()) for module in {known.module for known in equivalents()}}
+    for known in equivalents():
+        assert any(known.covers(known.module, mutant) for mutant in made[known.module]), f"it no longer exists: {known}"
+        assert len(known.reason.split()) > 2
+    assert len(set(equivalents())) == len(equivalents())
+
+
+def test_an_equivalent_mutant_is_not_tried_and_one_without_a_test_has_survived(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    known = Equivalent("m", "f", "a -> b", "a and b are the same")
+    run = Run({"t1::a": NOTHING}, [known], jobs=1, until=None)
+    assert run.all([Try("m", a_mutant()), Try("m", a_mutant(change="a -> c"))]) == {
+        "m": Counter({"equivalent": 1, "survived": 1})
+    }
+    assert capsys.readouterr().out == "survived: agent/stockworker/m.py:1 (f): a -> c\n"
+
+
+def test_no_mutant_begins_after_the_time_is_up() -> None:
+    run = Run({"t1::a": NOTHING}, [], jobs=1, until=0.0)
+    assert run.all([Try("m", a_mutant())]) == {"m": Counter({"no time": 1})}
+
+
+@pytest.mark.parametrize(("killed", "status"), [(19, 0), (18, 1)])
+def test_a_score_below_the_goal_is_a_failure(capsys: pytest.CaptureFixture[str], killed: int, status: int) -> None:
+    results = {"m": Counter(killed=killed, survived=20 - killed, equivalent=3)}
+    assert show(results, 95.0) == status
+    out = capsys.readouterr().out
+    assert f"{killed} of   20 noticed" in out
+    assert ", 3 equivalent" in out
+    assert ("below the goal of 95 %" in out) is bool(status)
+
+
+def test_a_run_without_results_reaches_the_goal() -> None:
+    assert show({"m": Counter({"no time": 1})}, 95.0) == 0
+
+
+_PROGRAM = """
+import os, sys
+from tests.mutation.suite import PRODUCT, Change, record, recorded, start
+from pathlib import Path
+
+TESTS = ["tests/unit/test_retry.py"]
+path = PRODUCT / "protocol" / "retry.py"
+source = path.read_text()
+for text in (source, source.replace("2.0", "3.0")):
+    process = start(TESTS, Change(path, text), cpu_s=1.0)
+    print("noticed" if os.waitpid(process, 0)[1] else "survived")
+to = Path(sys.argv[1])
+os.waitpid(record(TESTS, to, to.with_suffix(".log")), 0)
+called = {name for each in recorded([to]).values() for name in each.functions}
+print("protocol/retry.py::RetryPolicy.delay_s" in called, "protocol/retry.py::RetryPolicy" in called)
+"""
+
+
+def test_a_test_notices_a_change_and_the_functions_that_it_calls_are_recorded(tmp_path: object) -> None:
+    """In a program of its own, which has imported nothing of the product."""
+    command = [sys.executable, "-c", _PROGRAM, f"{tmp_path}/calls.json"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["survived", "noticed", "True", "True"], done.stderr
