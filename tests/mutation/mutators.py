@@ -160,8 +160,9 @@ class _Finder(ast.NodeVisitor):
             self._change(node, ast.Call(ast.Name(twin), node.args, node.keywords))
             self.generic_visit(node)
             return  # the order of its arguments makes no difference
-        for place in range(len(node.keywords)):
-            self._change(node, ast.Call(node.func, node.args, node.keywords[:place] + node.keywords[place + 1 :]))
+        for place, keyword in enumerate(node.keywords):
+            if keyword.arg != "strict":  # of `zip`: an assertion
+                self._change(node, ast.Call(node.func, node.args, node.keywords[:place] + node.keywords[place + 1 :]))
         if len(node.args) > 1 and not isinstance(node.args[0], ast.Starred):
             first, second, *rest = node.args
             self._change(node, ast.Call(node.func, [second, first, *rest], node.keywords))
