@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters.tls import common_name
+from stockworker.cli import main
 from stockworker.cli.identity import Participant, identify
 from stockworker.client import client_name
 from stockworker.config import Config, load
@@ -95,3 +96,16 @@ def test_a_file_without_a_certificate(tmp_path: Path, content: bytes) -> None:
     file.write_bytes(content)
     with pytest.raises(ConfigError, match=r"none\.crt: not a client certificate in PEM form"):
         common_name(file)
+
+
+def test_a_check_warns_of_a_shared_user_name_and_does_not_fail(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = with_password(tmp_path, "  worker: {id: edge-2}\n")
+    (tmp_path / "password").write_text("secret")
+    (tmp_path / "password").chmod(0o600)
+    main(["--config", str(tmp_path / "job_processor.yml"), "check", "--offline", "--role", "worker"])
+    lines = [line for line in capsys.readouterr().out.splitlines() if "  identity  " in line]
+    assert identify(config, Role.WORKER) == Participant("edge-2", Role.WORKER)
+    assert [line.split()[0] for line in lines] == ["warn"]
+    assert "Give each ID its own user name" in lines[0]
