@@ -60,7 +60,7 @@ def test_new_handlers_are_for_jobs_started_from_now_on(tmp_path: Path) -> None:
         async with Bench({"one": python("pid"), "two": python("wait_for_file")}) as bench:
             busy = bench.start("two", json.dumps(str(gate)))
             idle = result(await bench.run("one"))
-            bench.executor.reload(typed({"one": python("echo", depth=2), "two": python("pid")}))
+            bench.executor.reload(typed({"one": python("echo", depth=2), "two": python("pid")}), [HANDLERS])
             assert result(await bench.run("one"))["settings"] == {"depth": 2}
             gate.touch()
             was_busy = result(await bench.end(busy))
@@ -70,11 +70,21 @@ def test_new_handlers_are_for_jobs_started_from_now_on(tmp_path: Path) -> None:
     asyncio.run(scenario())
 
 
+def test_a_reload_finds_handlers_in_new_folders() -> None:
+    async def scenario() -> None:
+        async with Bench({"pid": python("pid")}, module_paths=[]) as bench:
+            assert "worker.handler_paths" in failure(await bench.run("pid"), Outcome.REFUSED)
+            bench.executor.reload(typed({"pid": python("pid")}), [HANDLERS])
+            result(await bench.run("pid"))
+
+    asyncio.run(scenario())
+
+
 def test_settings_that_json_cannot_hold_are_refused_and_change_nothing() -> None:
     async def scenario() -> None:
         async with Bench({"pid": python("pid")}) as bench:
             with pytest.raises(ConfigError, match=r"handlers\.pid\.settings: .*set is not JSON serializable"):
-                bench.executor.reload(typed({"pid": python("pid", tickers={"ACME"})}))
+                bench.executor.reload(typed({"pid": python("pid", tickers={"ACME"})}), [HANDLERS])
             result(await bench.run("pid"))
 
     asyncio.run(scenario())
@@ -83,7 +93,10 @@ def test_settings_that_json_cannot_hold_are_refused_and_change_nothing() -> None
 @pytest.mark.parametrize(
     ("function", "reason"),
     [
-        ("nowhere:handle", "ModuleNotFoundError: No module named 'nowhere'"),
+        (
+            "nowhere:handle",
+            "ModuleNotFoundError: No module named 'nowhere'. Install it, or add its folder to worker.handler_paths",
+        ),
         ("job_handlers:nowhere", "AttributeError"),
         ("broken_handlers:handle", "RuntimeError: a library is missing here"),
         ("job_handlers", "is not of the form package.module:function"),

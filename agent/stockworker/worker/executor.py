@@ -109,11 +109,10 @@ class Executor:
         self._deliver = deliver
         self._recycle_after = recycle_after
         self._stop_grace_s = stop_grace_s
-        self._module_paths = module_paths
         self._sealing = sealing or WorkerSealing()
         self._groups = groups
         self._handlers = handlers
-        self._configurations = self._configure(handlers)
+        self._configurations = self._configure(handlers, module_paths)
         self._most_idle = max(slots, _LEAST_IDLE)
         self._runs: dict[Token, _Run] = {}
         self._queue: dict[Token, Work] = {}
@@ -156,13 +155,13 @@ class Executor:
         elif self._queue.pop(token, None) is not None:
             self._loop.call_soon(self._finish, cancelled)
 
-    def reload(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
-        """Use other handlers for what is started from now on.
+    def reload(self, handlers: Mapping[JobType, HandlerSpec], module_paths: Sequence[str]) -> None:
+        """Use other handlers, and folders to import them from, for what is started from now on.
 
         Raises:
             ConfigError: the settings of a handler can't be passed on; nothing has changed.
         """
-        self._configurations = self._configure(handlers)
+        self._configurations = self._configure(handlers, module_paths)
         self._handlers = handlers
         while self._idle:
             self._idle.pop().kill()
@@ -262,15 +261,13 @@ class Executor:
         child.run(work, handler.limits)
         return child
 
-    def _configure(self, handlers: Mapping[JobType, HandlerSpec]) -> dict[JobType, bytes]:
+    def _configure(self, handlers: Mapping[JobType, HandlerSpec], module_paths: Sequence[str]) -> dict[JobType, bytes]:
         """The first frame of a child, for each type of the jobs that it may run."""
         controllers = frozenset() if self._groups is None else self._groups.controllers
         shared = {name: each for name, each in handlers.items() if _isolation(each) is Isolation.SHARED}
-        frame = frames.encode_configuration(self._module_paths, shared, controllers)
+        frame = frames.encode_configuration(module_paths, shared, controllers)
         return {
-            name: frame
-            if name in shared
-            else frames.encode_configuration(self._module_paths, {name: each}, controllers)
+            name: frame if name in shared else frames.encode_configuration(module_paths, {name: each}, controllers)
             for name, each in handlers.items()
         }
 

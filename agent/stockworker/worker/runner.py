@@ -47,6 +47,7 @@ _CHUNK: Final = 64 * 1024
 _PROGRESS_INTERVAL_S: Final = 0.5
 _HIGHEST_DESCRIPTOR: Final = 1024
 _SPARE: Final = 8
+_MISSING: Final = ". Install it, or add its folder to worker.handler_paths, and reload the worker"
 _NO_CHANNEL: Final = 70
 """Exit code of a process that has lost its channel (EX_SOFTWARE in sysexits.h)."""
 
@@ -237,7 +238,8 @@ class Runner:
         except BaseException as error:  # noqa: BLE001 (a module may raise anything while it is imported)
             # A shortage lasts for a moment: it must not keep later jobs of this type away.
             outcome = Outcome.ERROR if is_shortage(error) else Outcome.REFUSED
-            return AttemptResult(token, outcome, error=_describe(error, "handler can't be loaded here: "))
+            advice = _MISSING if isinstance(error, ModuleNotFoundError) else ""
+            return AttemptResult(token, outcome, error=_describe(error, "handler can't be loaded here: ", advice))
         try:
             job = Job(job_id, job_type, number, parse_json(payload))
         except ValueError as error:
@@ -354,9 +356,10 @@ def _text(error: BaseException) -> str:
         return f"{type(error).__name__} (its text can't be shown)"
 
 
-def _describe(error: BaseException, context: str = "") -> str:
+def _describe(error: BaseException, context: str = "", advice: str = "") -> str:
     try:
-        return describe(context + "".join(traceback.format_exception_only(error)), _traceback(error))
+        text = "".join(traceback.format_exception_only(error)).strip()
+        return describe(f"{context}{text}{advice}", _traceback(error))
     except Exception:  # noqa: BLE001 (as above)
         return context + _text(error)
 

@@ -176,7 +176,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
 
     def reconfigure(self) -> tuple[LinkSettings, Capabilities]:
         settings = self._reread()
-        self._executor.reload(settings.handlers)
+        self._executor.reload(settings.handlers, settings.handler_paths)
         self._sealing.use(settings.seal)
         self._settings = replace(self._settings, handlers=settings.handlers, tags=settings.tags)
         self._warn_of_limits(settings.handlers)
