@@ -54,6 +54,30 @@ def test_a_dispatcher_that_loads_its_store_extends_its_time_out(tmp_path: Path) 
                 dispatcher.kill()
 
 
+@pytest.mark.parametrize("service", ["dispatcher", "worker"])
+def test_a_service_undoes_that_its_parent_ignores_sigchld(tmp_path: Path, service: str) -> None:
+    """Else the kernel would forget how jobs end, and a killed one would look like a success."""
+    config = tmp_path / "job_processor.yml"
+    sections = {
+        "queue": {"backend": "mqtt", "mqtt": {"host": "localhost", "port": 1}},
+        "dispatcher": {"store": str(tmp_path / "jobs.sqlite3")},
+        "worker": {"journal": str(tmp_path / "journal.sqlite3")},
+    }
+    config.write_text(yaml.safe_dump({"job_processor": sections}))
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as manager:
+        manager.settimeout(30)
+        manager.bind(str(tmp_path / "notify"))
+        command = ["env", "--ignore-signal=CHLD", sys.executable, "-m", "stockworker", "--config", str(config), service]
+        with subprocess.Popen(command, env={**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify")}) as one:
+            try:
+                manager.recv(4096)
+                status = Path(f"/proc/{one.pid}/status").read_text()
+            finally:
+                one.kill()
+    ignored = next(int(line.split()[1], 16) for line in status.splitlines() if line.startswith("SigIgn:"))
+    assert not ignored & 1 << signal.SIGCHLD - 1
+
+
 def test_a_worker_is_ready_once_it_has_registered(fleet: Fleet) -> None:
     (worker,) = fleet.workers
     fleet.dispatcher.await_event("worker_seen", worker="host-1")
