@@ -6,7 +6,7 @@ import os
 import re
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -65,8 +65,9 @@ class Build:
         """Make the packages of one recipe."""
         for packager in ("deb", "rpm"):
             stage = Stage(self.folder / packager / recipe.name, self.built_at)
+            of_others = {target for other in RECIPES if other is not recipe for target in other.files}
             for target, source in recipe.files.items():
-                self._add(stage, source, target)
+                self._add(stage, source, target, of_others)
             self._add_legal(stage, recipe, packager)
             if recipe is LIBRARIES:
                 self._add_libraries(stage)
@@ -82,11 +83,11 @@ class Build:
             command = ["nfpm", "package", "--config", str(file), "--packager", packager, "--target", str(self.out)]
             subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
 
-    def _add(self, stage: Stage, source: str, target: str) -> None:
+    def _add(self, stage: Stage, source: str, target: str, of_others: Collection[str]) -> None:
         if source.endswith(".md"):
             stage.add(target, installed(ROOT, source, target).encode())
         else:
-            stage.copy(ROOT / source, target)
+            stage.copy(ROOT / source, target, without=of_others)
 
     def _add_legal(self, stage: Stage, recipe: Recipe, packager: str) -> None:
         libraries = self.libraries if recipe is LIBRARIES else ()
@@ -98,7 +99,7 @@ class Build:
             for library in libraries:
                 stage.add(f"{folder}/LICENSE.{library.name}", library.license_text.encode())
             if recipe is not CORE:
-                self._add(stage, "README.md", f"/usr/share/doc/{recipe.name}/README.md")
+                self._add(stage, "README.md", f"/usr/share/doc/{recipe.name}/README.md", ())
 
     def _add_libraries(self, stage: Stage) -> None:
         for library in self.libraries:

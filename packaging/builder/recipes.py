@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 from typing import Final
 
 CODE: Final = "/usr/share/stockworker-code"
-"""The folder of the code and its libraries, which two packages share: the same on every architecture, and not on
-Python's default path.
+"""The folder of the code and its libraries, which packages share: the same on every architecture, and not on Python's
+default path.
 
 Not /usr/share/stockworker: the Python package in it has the same name, and lintian rejects a path that repeats a name.
 """
@@ -26,8 +26,8 @@ class Recipe:
         name: of the package.
         summary: one line, without a full stop.
         description: a few sentences.
-        files: source by target. A source that ends in a slash is a whole folder. Files below /etc are configuration:
-            an administrator's changes stay.
+        files: source by target. A source that ends in a slash is a whole folder, without what other packages have of
+            it. Files below /etc are configuration: an administrator's changes stay.
         folders: empty folders that belong to the package.
         deb: dependencies of the .deb, besides the same version of `stockworker`.
         rpm: dependencies of the .rpm, in the same way.
@@ -78,7 +78,7 @@ CORE: Final = Recipe(
         "A dispatcher stores jobs and assigns them to workers. Workers run jobs, and\n"
         "report results even after days without a network. A Mosquitto broker is the\n"
         "wire between them. This package has the code, and the command to submit,\n"
-        "watch and control jobs. The services are in separate packages."
+        "watch and control jobs. The services, with their code, are separate packages."
     ),
     files={
         "/usr/bin/stockworker": "packaging/stockworker",
@@ -106,6 +106,7 @@ WORKER: Final = Recipe(
         "systemctl enable --now stockworker@1."
     ),
     files={
+        f"{CODE}/stockworker/worker": "agent/stockworker/worker/",
         f"{_UNITS}/stockworker@.service": "systemd/stockworker@.service",
         f"{_UNITS}/stockworker@.path": "systemd/stockworker@.path",
         "/usr/lib/sysusers.d/stockworker-agent.conf": "systemd/sysusers.d/stockworker-agent.conf",
@@ -117,7 +118,12 @@ WORKER: Final = Recipe(
     deb=("systemd (>= 252)",),
     rpm=("systemd >= 252",),
     scripts="service",
-    values={"UNIT": "stockworker@", "INSTANCES": "stockworker@*", "USER": "stockworker"},
+    values={
+        "UNIT": "stockworker@",
+        "INSTANCES": "stockworker@*",
+        "USER": "stockworker",
+        "CODE": f"{CODE}/stockworker/worker",
+    },
 )
 
 DISPATCHER: Final = Recipe(
@@ -129,6 +135,7 @@ DISPATCHER: Final = Recipe(
         "systemctl enable --now stockworker-dispatcher."
     ),
     files={
+        f"{CODE}/stockworker/dispatcher": "agent/stockworker/dispatcher/",
         f"{_UNITS}/stockworker-dispatcher.service": "systemd/stockworker-dispatcher.service",
         f"{_UNITS}/stockworker-dispatcher.path": "systemd/stockworker-dispatcher.path",
         "/usr/lib/sysusers.d/stockworker-dispatcher.conf": "systemd/sysusers.d/stockworker-dispatcher.conf",
@@ -142,6 +149,7 @@ DISPATCHER: Final = Recipe(
         "UNIT": "stockworker-dispatcher",
         "INSTANCES": "stockworker-dispatcher",
         "USER": "stockworker-dispatcher",
+        "CODE": f"{CODE}/stockworker/dispatcher",
     },
 )
 

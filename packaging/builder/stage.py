@@ -2,7 +2,7 @@
 
 import gzip
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,12 +33,14 @@ class Stage:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(content)
 
-    def copy(self, source: Path, target: str) -> None:
-        """Put a file, or the files in a folder, at their place."""
+    def copy(self, source: Path, target: str, without: Collection[str] = ()) -> None:
+        """Put a file, or the files in a folder, at their place: of a folder, not those of its folders that have a place in `without`."""
         if source.is_dir():
             for file in sorted(source.rglob("*")):
-                if file.is_file() and file.suffix != ".pyc":
-                    self.add(f"{target}/{file.relative_to(source)}", file.read_bytes())
+                inside = file.relative_to(source)
+                elsewhere = any(f"{target}/{folder}" in without for folder in inside.parents)
+                if file.is_file() and file.suffix != ".pyc" and not elsewhere:
+                    self.add(f"{target}/{inside}", file.read_bytes())
         else:
             self.add(target, source.read_bytes())
 

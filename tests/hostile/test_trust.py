@@ -15,7 +15,7 @@ import pytest
 from stockworker import config
 from stockworker.adapters import clock
 from stockworker.cli import main
-from stockworker.cli.wiring import denied_workers
+from stockworker.cli.dispatcher import denied_workers
 from stockworker.errors import ConfigError
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.certificates import Subject

@@ -88,6 +88,21 @@ def test_packages_are_reproducible(tmp_path: Path) -> None:
     assert checksums[0] == checksums[1]
 
 
+def test_the_packages_have_each_module_once(packages: Path) -> None:
+    """Those of a service are in its own package."""
+    found: dict[str, str] = {}
+    for name in NAMES:
+        (archive,) = packages.glob(f"{name}_*.deb")
+        for line in checked("dpkg-deb", "--contents", archive).splitlines():
+            _, inside, module = line.rpartition("/stockworker-code/stockworker/")
+            if inside and module.endswith(".py"):
+                assert found.setdefault(module, name) == name
+    code = ROOT / "agent" / "stockworker"
+    assert found.keys() == {str(file.relative_to(code)) for file in code.rglob("*.py")}
+    of_services = {"worker": "stockworker-agent", "dispatcher": "stockworker-dispatcher"}
+    assert all(name == of_services.get(module.split("/")[0], "stockworker") for module, name in found.items())
+
+
 def test_the_shipped_configuration_has_not_changed(packages: Path, tmp_path: Path) -> None:
     shipped = unpacked(packages, "stockworker", tmp_path) / CONFIGURATION
     assert hashlib.sha256(shipped.read_bytes()).hexdigest() == CONFIGURATION_SHA256

@@ -7,8 +7,9 @@ import sys
 import pytest
 
 from docs.pages import commands as manual
-from stockworker.cli import main, services
+from stockworker.cli import main
 from stockworker.cli.commands import COMMANDS, make_parser
+from stockworker.cli.worker import run_worker
 from stockworker.errors import (
     AccessDenied,
     CertificateRefused,
@@ -71,7 +72,7 @@ def test_the_worker_command_keeps_its_former_name_as_an_alias(capsys: pytest.Cap
     by_name, by_alias = (parser.parse_args([word, "--instance", "2"]) for word in ("worker", "agent"))
     assert alias == "agent"
     assert by_name == by_alias
-    assert by_name.run is services.run_worker
+    assert by_name.run is run_worker
 
     assert main(["--help"]) == 0
     assert f"worker ({alias})" in capsys.readouterr().out
@@ -150,3 +151,32 @@ def test_a_wrong_choice_lists_the_choices_as_they_are_typed(
         parser.parse_args(words)
     assert "invalid choice: 'lost'" in (shown := capsys.readouterr().err)
     assert "<" not in shown
+
+
+@pytest.mark.parametrize(
+    ("missing", "command", "package"),
+    [
+        ("stockworker.worker", "worker", "stockworker-agent"),
+        ("stockworker.dispatcher", "dispatcher", "stockworker-dispatcher"),
+        ("stockworker.dispatcher", "backup", "stockworker-dispatcher"),
+    ],
+)
+def test_a_command_of_a_package_that_is_missing_names_it(missing: str, command: str, package: str) -> None:
+    """In a process of its own, in which the code of the package is missing."""
+    code = (
+        f"import sys; sys.modules[{missing!r}] = None; from stockworker.cli import main; sys.exit(main([{command!r}]))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == Exit.CONFIG
+    assert f"'apt install {package}'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_all_other_commands_need_neither_service() -> None:
+    others = [name for name in COMMANDS if name not in {"worker", "dispatcher", "backup"}]
+    code = (
+        "import sys; sys.modules.update({'stockworker.worker': None, 'stockworker.dispatcher': None})\n"
+        f"from stockworker.cli.commands import COMMANDS\nfor name in {others!r}: COMMANDS[name].load()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stderr == ""

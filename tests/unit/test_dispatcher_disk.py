@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from stockworker.adapters.sqlite import MEMORY, DatabaseError, failure
-from stockworker.cli import services
+from stockworker.cli import dispatcher as command
 from stockworker.dispatcher.effects import Denied
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError, StoreFull
@@ -88,17 +88,17 @@ def test_a_store_on_a_full_disk_is_opened_once_there_is_room(
             raise StoreError("disk I/O error")
         return store
 
-    monkeypatch.setattr(services, "open_store", open_store)
-    monkeypatch.setattr(services, "free_bytes", lambda _path: 0)
+    monkeypatch.setattr(command, "open_store", open_store)
+    monkeypatch.setattr(command, "free_bytes", lambda _path: 0)
     monkeypatch.setattr("time.sleep", pauses.append)
-    assert services._open_when_there_is_room(tmp_path / "jobs.sqlite3") is store
+    assert command._open_when_there_is_room(tmp_path / "jobs.sqlite3") is store
     assert len(pauses) == 2
     assert [record.levelname for record in caplog.records] == ["ERROR"], "logged once"
 
 
 def test_other_errors_of_a_store_are_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist"):
-        services._open_when_there_is_room(tmp_path / "missing" / "jobs.sqlite3")
+        command._open_when_there_is_room(tmp_path / "missing" / "jobs.sqlite3")
 
 
 def test_an_error_of_a_full_disk_is_known_as_such() -> None:

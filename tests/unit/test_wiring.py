@@ -5,7 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from stockworker.cli.wiring import MARKET_DATA, handler_specs, policy, service_link, worker_settings
+from stockworker.cli.dispatcher import policy
+from stockworker.cli.wiring import MARKET_DATA, handler_specs, service_link
+from stockworker.cli.worker import worker_settings
 from stockworker.client import link_settings
 from stockworker.config import load
 from stockworker.dispatcher.policy import JobLimits, LiveLimits, Policy

@@ -9,10 +9,17 @@ from importlib import import_module
 from typing import Any, Final
 
 from stockworker import __version__
+from stockworker.errors import ConfigError
 from stockworker.logs.lines import printable
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import write
+
+PACKAGE_OF: Final = {
+    "stockworker.worker": "stockworker-agent",
+    "stockworker.dispatcher": "stockworker-dispatcher",
+}
+"""The package that has code of a service, where it is not the package of the command."""
 
 PROGRAM: Final = "stockworker"
 DESCRIPTION: Final = "Job processing for fleets of Linux machines over MQTT: submit, control and run jobs."
@@ -35,9 +42,23 @@ class Command:
     aliases: tuple[str, ...] = ()
 
     def load(self) -> Callable[[argparse.ArgumentParser], None]:
-        """Import the function that completes the command's parser."""
-        module, _, function = self.complete.partition(":")
-        complete: Callable[[argparse.ArgumentParser], None] = getattr(import_module(f"stockworker.{module}"), function)
+        """Import the function that completes the command's parser.
+
+        Raises:
+            ConfigError: the command belongs to a package that is not installed.
+        """
+        name, _, function = self.complete.partition(":")
+        try:
+            module = import_module(f"stockworker.{name}")
+        except ModuleNotFoundError as error:
+            package = PACKAGE_OF.get(".".join((error.name or "").split(".")[:2]))
+            if package is None:
+                raise
+            raise ConfigError(
+                f"this command is a part of the package {package}, which is not installed here; install it with "
+                f"'apt install {package}' or 'dnf install {package}'"
+            ) from None
+        complete: Callable[[argparse.ArgumentParser], None] = getattr(module, function)
         return complete
 
 
@@ -104,12 +125,12 @@ COMMANDS: Final = {
     ),
     "worker": Command(
         "run a worker (started by stockworker@.service)",
-        "cli.services:worker",
+        "cli.worker:worker",
         "worker --instance 1",
         aliases=("agent",),
     ),
     "dispatcher": Command(
-        "run the dispatcher (started by stockworker-dispatcher.service)", "cli.services:dispatcher", "dispatcher"
+        "run the dispatcher (started by stockworker-dispatcher.service)", "cli.dispatcher:dispatcher", "dispatcher"
     ),
 }
 

@@ -17,12 +17,11 @@ from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_na
 from stockworker.cli.identity import Participant
 from stockworker.cli.local_checks import validity
 from stockworker.client import make_submission
-from stockworker.dispatcher.submissions import IN_THE_PAST
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.pki.inspection import inspect_der
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import PROBE, ClientId, JobId, Token, WorkerId, full_id
-from stockworker.protocol.job import Outcome
+from stockworker.protocol.job import IN_THE_PAST, Outcome
 from stockworker.protocol.messages import (
     Ack,
     Answer,

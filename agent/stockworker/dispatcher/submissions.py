@@ -11,7 +11,7 @@ from stockworker.dispatcher.owners import may_use
 from stockworker.dispatcher.policy import JobLimits, Policy
 from stockworker.protocol import topics
 from stockworker.protocol.ids import PROBE, ClientId, Entropy, JobId, UniqueKey, full_id, make_job_id, owner_of
-from stockworker.protocol.job import NEVER_RUNS, JobOptions, JobRecord, JobSpec
+from stockworker.protocol.job import IN_THE_PAST, NEVER_RUNS, JobOptions, JobRecord, JobSpec
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.messages import CancelJob, ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import is_sealed
@@ -21,8 +21,6 @@ _DIGEST_BYTES: Final = 16
 
 _LIMITED: Final = tuple(each.name for each in fields(JobLimits))
 """The options that have a limit."""
-
-IN_THE_PAST: Final = "expires_at is in the past"
 
 
 class Submissions:

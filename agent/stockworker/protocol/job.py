@@ -40,6 +40,7 @@ class Outcome(StrEnum):
     CANCELLED = "cancelled"
 
 
+IN_THE_PAST: Final = "expires_at is in the past"
 NEVER_RUNS: Final = "expires_at is not later than not_before, so the job could never run; correct one of them"
 LONGEST_TIMEOUT_S: Final = 30 * 86400.0
 _MOST_ATTEMPTS: Final = 1000
