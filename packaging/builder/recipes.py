@@ -88,7 +88,6 @@ CORE: Final = Recipe(
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
         "/usr/share/man/man1/stockworker.1": "docs/man/stockworker.1",
         "/usr/share/doc/stockworker/configuration.md": "docs/configuration.md",
-        "/usr/share/doc/stockworker/README.md": "README.md",
     },
     folders=("/etc/stockworker/instances", "/etc/stockworker/job_processor.d", "/etc/stockworker/tls"),
     deb=("python3 (>= 3.11)", "util-linux (>= 2.21)"),
@@ -200,6 +199,7 @@ DOCUMENTS: Final = Recipe(
         "and the document that its services name."
     ),
     files={
+        "/usr/share/doc/stockworker/README.md": "README.md",
         "/usr/share/doc/stockworker/CHANGELOG.md": "CHANGELOG.md",
         "/usr/share/doc/stockworker/SECURITY.md": "SECURITY.md",
         **{f"/usr/share/doc/stockworker/{name}.md": f"docs/{name}.md" for name in _DOCUMENTS},
