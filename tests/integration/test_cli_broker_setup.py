@@ -391,6 +391,7 @@ def test_the_sandbox_is_set_up_with_the_folders_that_mosquitto_writes(place: Pla
     shutil.chown(data, "mosquitto")
     assert "stockworker.conf" in wrote(place.setup())
     assert "ReadWritePaths=/srv/mosq\n" in place.drop_in.read_text()
+    assert place.drop_in.stat().st_mode & 0o777 == 0o644
     assert place.setup().output == NOTHING
 
     main.write_text(DEBIANS.replace("/var/lib/mosquitto/", "/home/mosq/"))

@@ -372,10 +372,10 @@ def test_a_worker_starts_when_all_of_its_files_have_arrived(machine: Guest, last
     machine.run("systemctl", "start", f"{service}.path", service)
     # The files are those of another worker, which does not matter here: the service starts.
     first = "crt" if last == "key" else "key"
-    machine.run("install", "-m", "600", f"{KEYS}/{machine.name}-1.{first}", f"{KEYS}/{name}.{first}")
-    assert machine.show(service, "ActiveState") == "inactive"
+    machine.run("cp", "-p", f"{KEYS}/{machine.name}-1.{first}", f"{KEYS}/{name}.{first}")
+    machine.wait_until(lambda: machine.show(service, "ActiveState") == "inactive", "it waits, and has not failed")
 
-    machine.run("install", "-m", "600", f"{KEYS}/{machine.name}-1.{last}", f"{KEYS}/{name}.{last}")
+    machine.run("cp", "-p", f"{KEYS}/{machine.name}-1.{last}", f"{KEYS}/{name}.{last}")
 
     machine.wait_until(partial(site.is_active, machine, service), "the worker has started")
     machine.run("systemctl", "stop", f"{service}.path", service)

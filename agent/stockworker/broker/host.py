@@ -66,7 +66,7 @@ class BrokerHost:
             except FileNotFoundError:
                 return False
         found = (content, stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid)
-        return found == (file.content, _FILE_MODE, *_owner())
+        return found == (file.content, *_rights(file.path))
 
     def write(self, file: File) -> None:
         """Write a file.
@@ -74,7 +74,7 @@ class BrokerHost:
         Raises:
             ConfigError: the file is not writable.
         """
-        put(self.place(file.path), file.content)
+        put(self.place(file.path), file.content, *_rights(file.path))
 
     def remove(self, path: PurePath) -> None:
         """Delete a file.
@@ -146,20 +146,26 @@ def read(file: Path) -> bytes | None:
             return None
 
 
-def put(file: Path, content: bytes) -> None:
-    """Write a file for Mosquitto to read, and create its folder if it does not exist.
+def put(file: Path, content: bytes, mode: int = _FILE_MODE, uid: int | None = None, gid: int | None = None) -> None:
+    """Write a file, by default for Mosquitto to read, and create its folder if it does not exist.
 
     Raises:
         ConfigError: the file is not writable.
     """
     with explained():
         make_folder(file.parent)
-        files.replace_file(file, content, _FILE_MODE, _owner())
+        owner = _owner() if uid is None or gid is None else (uid, gid)
+        files.replace_file(file, content, mode, owner)
 
 
 def make_folder(folder: Path) -> None:
     """Create a folder that Mosquitto may enter, if it does not exist."""
     files.make_folder(folder, _FOLDER_MODE, _owner())
+
+
+def _rights(path: PurePath) -> tuple[int, int, int]:
+    """Mode, user and group of a file. systemd wants its files to be readable for all users."""
+    return (files.PUBLIC, os.geteuid(), os.getegid()) if path == DROP_IN else (_FILE_MODE, *_owner())
 
 
 def _owner() -> tuple[int, int]:
