@@ -15,7 +15,8 @@ _INTRODUCTION = """\
 The configuration is the section `job_processor` of YAML files, which are read in this order:
 
 1. `/etc/stockworker/job_processor.yml`.
-2. All `.yml` files in `/etc/stockworker/job_processor.d/`, in the order of their names.
+2. All `.yml` files in `/etc/stockworker/job_processor.d/`, in the order of their names. Files whose names begin with a
+   dot are not read. `stockworker check` warns of other names, such as `site.yaml`.
 3. `/etc/stockworker/instances/<instance>.yml`, only for this instance: only `stockworker@2.service` reads
    `instances/2.yml`.
 
@@ -31,7 +32,8 @@ out its own line too.
 - A **duration** is a number of seconds, or a number with `ms`, `s`, `m`, `h` or `d`: `30`, `30s`, `1.5h`.
 - A **size** is a number of bytes, or a number with `K`, `M`, `G` or `T` (powers of 1024): `512M`.
 - An **ID** has 1 to 64 of the characters `A-Z a-z 0-9 . _ -`.
-- Text needs no quotes, even if it looks like a number: `password: 0123` is a text of four characters.
+- Text needs no quotes, even if it looks like a number: `password: 0123` is a text of four characters. Only in `settings`
+  of a handler it does: YAML reads `12:30`, `0123`, `0x1F` and `1_000` as numbers. They are errors: write `"12:30"`.
 - If the unit passes a copy of a secret file as a systemd credential (`LoadCredential=`, with the name of the file), the
   copy is read. The units do this for `/etc/stockworker/tls/<hostname>-<instance>.key` and `dispatcher.key`.
 - The files, and the files that they name, must belong to root or to the user of the program. No other user may be able to

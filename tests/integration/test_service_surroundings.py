@@ -23,6 +23,15 @@ def hung_up(*arguments):
 services.load = hung_up
 sys.exit(main())
 """
+MUTE_NAME_SERVER = """
+import socket, sys, time
+from stockworker.cli import main
+def wait(*_arguments, **_options):
+    print("asked", flush=True)
+    time.sleep(600)
+socket.getaddrinfo = wait
+sys.exit(main())
+"""
 HUNG_UP = """
 import os, signal
 from stockworker.cli import hangup
@@ -78,3 +87,17 @@ def test_a_hangup_ends_a_command_as_ever(action: str, printed: str, status: int)
     command = ["sh", "-c", f"exec {action} \"$0\" -c '{HUNG_UP}' </dev/null 2>/dev/null", sys.executable]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == (printed, status)
+
+
+def test_no_stop_waits_for_a_mute_name_server(fleet: Fleet) -> None:
+    services = (fleet.dispatcher, *fleet.workers)
+    commands = [(service, signal.SIGTERM, 0) for service in services]
+    commands.append((fleet.command("client", "stats"), signal.SIGINT, 130))
+    for service, number, status in commands:
+        at = list(service.command).index("stockworker")
+        service.kill()
+        service.command = [sys.executable, "-c", MUTE_NAME_SERVER, *service.command[at + 1 :]]
+        service.start()
+        service.await_log("asked")
+        service.send_signal(number)
+        assert service.wait() == status

@@ -1,16 +1,28 @@
 """The SQLite gateway against real files and real processes."""
 
 import multiprocessing
+import os
 import stat
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
 import pytest
 
-from stockworker.adapters.sqlite import MEMORY, IntegrityError, OperationalError, back_up, open_database, transaction
+from stockworker.adapters.sqlite import (
+    MEMORY,
+    IntegrityError,
+    OperationalError,
+    back_up,
+    connect,
+    failure,
+    open_database,
+    open_to_read,
+    transaction,
+)
 from stockworker.errors import StoreDamaged, StoreError
 from tests.harness.damage import overwrite_its_pages
 
@@ -107,6 +119,32 @@ def test_a_damaged_file_is_named_and_left_alone(tmp_path: Path, content: bytes) 
     with pytest.raises(StoreError, match=rf"{path}: can't be used: damaged, or not an SQLite file .*restore a backup"):
         open_and_close(path, [NOTES])
     assert path.read_bytes() == content
+
+
+def test_a_file_system_without_the_right_to_write_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = os.statvfs(tmp_path)
+    flags = os.statvfs_result((*found[:8], found.f_flag | os.ST_RDONLY, found.f_namemax))
+    monkeypatch.setattr(os, "statvfs", lambda _path: flags)
+    with pytest.raises(OperationalError) as refused:
+        connect(tmp_path / "missing" / "a")
+    error = failure(tmp_path / "a", "can't be used", refused.value)
+    assert str(error).endswith("can't be used: unable to open database file: its file system is mounted read-only")
+
+
+def test_a_log_that_a_reader_has_made_grow_shrinks_again(tmp_path: Path) -> None:
+    path = tmp_path / "a.sqlite3"
+    log = tmp_path / "a.sqlite3-wal"
+    with closing(open_database(path, application_id=APPLICATION_ID, migrations=[NOTES])) as writer:
+        writer.execute("CREATE TABLE large (content BLOB)")
+        with closing(open_to_read(path)) as reader:
+            reader.execute("BEGIN")
+            reader.execute("SELECT count(*) FROM large").fetchone()
+            for _ in range(5):
+                writer.execute("INSERT INTO large VALUES (zeroblob(5000000))")
+            assert log.stat().st_size > 20 << 20
+        writer.execute("DELETE FROM large")
+        writer.execute("INSERT INTO large VALUES (1)")  # the log begins again
+        assert log.stat().st_size <= 16 << 20
 
 
 def test_a_newer_schema_is_refused(tmp_path: Path) -> None:

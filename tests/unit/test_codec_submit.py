@@ -70,6 +70,23 @@ def test_the_body_of_a_single_job_is_its_payload() -> None:
     assert dict(sent.properties.user)["tags"] == "fast,gpu"
 
 
+def repeated(*user: tuple[str, str]) -> Packet:
+    return Packet(topics.queue(Priority.NORMAL, PRICES), b"{}", properties=Properties(user=user))
+
+
+def test_repeated_tags_add_up() -> None:
+    job = submission(repeated(("tags", "eu"), ("trace", "a"), ("tags", "ssd,gpu"), ("trace", "b"), ("tags", "")))
+    assert job.tags == {Tag("eu"), Tag("ssd"), Tag("gpu")}
+
+
+@pytest.mark.parametrize(
+    ("name", "values"), [("id", ("a", "b")), ("timeout", ("60", "1")), ("unique", ("a", "a")), ("schema", ("1", "1"))]
+)
+def test_any_other_option_that_is_given_twice_is_refused(name: str, values: tuple[str, str]) -> None:
+    with pytest.raises(DecodeError, match=f"property {name}: is given twice; give it once"):
+        submission(repeated(*((name, value) for value in values)))
+
+
 def test_a_single_job_whose_options_are_too_large_for_properties_is_a_list() -> None:
     tags = frozenset(Tag(f"{number:064}") for number in range(100))
     sent = Submit((replace(FULL, tags=tags),), REPLY)

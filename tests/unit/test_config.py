@@ -1,8 +1,9 @@
 """The configuration: accepted files, their values, and the errors for mistakes."""
 
+import errno
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -206,6 +207,67 @@ def test_files_are_laid_over_each_other(write: Write) -> None:
     assert (plain.log.level, second.log.level) == ("error", "info")
 
 
+@pytest.mark.parametrize("host", ["::1", "fe80::1%eth0", "localhost.", "broker-1.example"])
+def test_a_host_is_a_name_or_an_address(write: Write, host: str) -> None:
+    assert config.load(write(f"job_processor: {{queue: {{mqtt: {{host: '{host}'}}}}}}")).queue.mqtt.host == host
+
+
+def test_files_of_editors_and_packages_are_not_read_and_others_are_warned_of(write: Write) -> None:
+    path = write("job_processor: {worker: {max_concurrent_jobs: 1}}")
+    for name in (".site.yml.swp", "site.yml~", "site.yml.dpkg-old", "site.yml.rpmnew", "README.md", "site.yml.bak"):
+        write("damaged: [", f"job_processor.d/{name}")
+    (path.parent / "job_processor.d" / ".#site.yml").symlink_to("root@vm.123:456")
+    (path.parent / "job_processor.d" / ".hidden.yml").symlink_to("/nonexistent")
+    assert config.problems(path, "1") == []
+
+    for name in ("job_processor.d/site.yaml", "job_processor.d/site.conf", "instances/1.yaml"):
+        write("job_processor: {worker: {max_concurrent_jobs: 2}}", name)
+    found = [problem.show().replace(f"{path.parent}/", "") for problem in config.problems(path, "1")]
+    assert found == [
+        "instances/1.yaml: warning: is ignored: its name does not end in .yml",
+        "job_processor.d/site.conf: warning: is ignored: its name does not end in .yml",
+        "job_processor.d/site.yaml: warning: is ignored: its name does not end in .yml",
+    ]
+    assert config.load(path, "1").worker.slots == 1
+    (path.parent / "instances" / ".#2.yml").symlink_to("root@vm.123:456")
+    assert config.instances(path) == []
+
+
+def test_a_folder_that_can_not_be_listed_is_an_error(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write("job_processor: {}")
+    write("job_processor: {tls: {}}", "job_processor.d/tls.yml")
+    listed = Path.iterdir
+
+    def refuse(folder: Path) -> Iterator[Path]:
+        if folder.name == "job_processor.d":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return listed(folder)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert errors(path, "1") == ["job_processor.d: can't be read: Permission denied. Correct its mode or owner"]
+
+
+def test_a_file_in_place_of_the_folder_is_an_error(write: Write) -> None:
+    write("", "job_processor.d")
+    assert errors(write("job_processor: {}")) == [
+        "job_processor.d: can't be read: Not a directory. Correct its mode or owner"
+    ]
+
+
+@pytest.mark.parametrize("name", ["job_processor.yml", "job_processor.d/site.yml", "instances/1.yml"])
+def test_a_dangling_link_is_an_error(write: Write, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    path = write("job_processor: {}")
+    link = path.parent / name
+    link.parent.mkdir(exist_ok=True)
+    link.unlink(missing_ok=True)
+    link.symlink_to("/nonexistent/own.yml")
+    monkeypatch.setattr("stockworker.config.loading.DEFAULT_PATH", path)
+    with pytest.raises(ConfigError) as refused:
+        config.load(None, "1")
+    expected = "is a link to '/nonexistent/own.yml', which does not exist. Correct or remove the link"
+    assert str(refused.value) == f"{link}: {expected}"
+
+
 def test_an_error_names_the_file_that_it_is_in(write: Write) -> None:
     path = write(OLD_FILE)
     write("job_processor:\n  worker:\n    max_concurrent_jobs: many\n", "instances/3.yml")
@@ -253,7 +315,27 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
         ("  handlers: {a: {command: [x], isolation: shared}}", "each job of a command has its own process"),
         ("  handlers: {a: {isolation: per_worker}}", "must be shared or per_type or per_job, not 'per_worker'"),
         ("  handlers: {a: {enabled: perhaps}}", "must be true or false, not 'perhaps'"),
-        ("  handlers: {a: {settings: {x: .nan}}}", "must be a decimal number, not '.nan'"),
+        ("  handlers: {a: {settings: {x: .nan}}}", "handlers.a.settings.x: must be a decimal number, not '.nan'"),
+        (
+            "  handlers:\n    a:\n      settings:\n        hours:\n          - opening: 12:30",
+            "job_processor.yml:6: handlers.a.settings.hours.opening: must be a decimal number, not '12:30'; quote it if it is",
+        ),
+        ("  handlers: {a: {settings: {x: 0123}}}", "x: must be a decimal number, not '0123'; quote it if it is text"),
+        ("  handlers: {a: {settings: {x: 0x1F}}}", "x: must be a decimal number, not '0x1F'; quote it if it is text"),
+        ("  handlers: {a: {settings: {x: 1_000}}}", "x: must be a decimal number, not '1_000'; quote it if it is text"),
+        (
+            "  queue: {mqtt: {host: localhost:8883}}",
+            "must be the host alone, not 'localhost:8883'; put the port into 'port'",
+        ),
+        (
+            "  queue: {mqtt: {host: 127.0.0.1:8883}}",
+            "must be the host alone, not '127.0.0.1:8883'; put the port into 'port'",
+        ),
+        ("  queue: {mqtt: {host: '[::1]:8883'}}", "must be the host alone, not '[::1]:8883'; put the port into 'port'"),
+        (
+            "  queue: {mqtt: {client_id_prefix: größe-}}",
+            "job_processor.yml:2: queue.mqtt.client_id_prefix: must be ASCII text of up to 64 characters, not 'gr\\xf6",
+        ),
         ("  handlers: {a: {settings: [x]}}", "must be a section with keys"),
         ("  handlers: {a: {limits: {memory: 1.5G}}}", "such as 512M), not '1.5G'"),
         ("  handlers: {a: {limits: {memory: 512}}}", "must be at least 1M, not 512 bytes"),
@@ -398,6 +480,19 @@ def test_the_password_is_read_from_its_file(tmp_path: Path) -> None:
         schema.Mqtt(password_file=tmp_path / "gone").read_password()
 
 
+def test_a_secret_may_follow_a_byte_order_mark_but_not_an_empty_line(tmp_path: Path) -> None:
+    file = tmp_path / "password"
+    file.touch(0o600)
+    file.write_bytes(b"\xef\xbb\xbfhush\r\n")
+    assert schema.Mqtt(password_file=file).read_password() == "hush"
+    for content in (b"", b"\nhush\n", b"\xef\xbb\xbf\r\n"):
+        file.write_bytes(content)
+        with pytest.raises(
+            ConfigError, match=f"password_file: the first line of {file} is empty; write the secret into"
+        ):
+            schema.Mqtt(password_file=file).read_password()
+
+
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644])
 def test_a_secret_that_everybody_can_read_or_change_is_refused(tmp_path: Path, mode: int) -> None:
     file = tmp_path / "password"
@@ -487,6 +582,7 @@ def test_settings_of_a_handler_may_stand_in_a_file(settings_file: Path, text: st
             "api_key: 1\npin: 0x12hush\nnumber: 0777",
             "{file}:3: 'number' contains a number that is not decimal; quote it",
         ),
+        ("open:\n  at: 12:30", "{file}:2: 'open.at' contains a number that is not decimal; quote it"),
     ],
 )
 def test_a_file_of_settings_that_is_none_is_refused_without_showing_it(

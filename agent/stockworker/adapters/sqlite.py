@@ -52,6 +52,9 @@ MEMORY: Final = Path(":memory:")
 _BACKUP_PAGES: Final = 4096
 """Pages that are copied between two reports of progress: 16 MiB."""
 
+_LOG_BYTES: Final = 16 * 1024 * 1024
+"""The write-ahead log is cut to this size when all of it is in the database."""
+
 _REMEDY: Final = "restore a backup, or move it away with its -wal and -shm files to start with an empty one"
 _DAMAGE: Final = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
@@ -224,8 +227,16 @@ def failure(path: Path, problem: str, error: DatabaseError) -> StoreError:
     """
     if _is_damage(error):
         return StoreDamaged(f"{path}: {problem}: damaged, or not an SQLite file ({error}): {_REMEDY}")
+    cause = ": its file system is mounted read-only" if _is_read_only(path) else ""
     kind = StoreFull if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL else StoreError
-    return kind(f"{path}: {problem}: {error}")
+    return kind(f"{path}: {problem}: {error}{cause}")
+
+
+def _is_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError:
+        return False
 
 
 def move_aside(path: Path, suffix: str) -> Path:
@@ -291,6 +302,8 @@ def _create(path: Path) -> None:
 def _configure(connection: Connection, busy_timeout_s: float) -> None:
     connection.execute("PRAGMA synchronous = FULL")
     connection.execute("PRAGMA foreign_keys = ON")
+    # A reader that takes long makes the log grow. The next checkpoint after it shrinks the file again.
+    connection.execute(f"PRAGMA journal_size_limit = {_LOG_BYTES}")
     # The change to WAL needs exclusive access, and SQLite does not wait for that as it does for a write lock. If several
     # processes open a new file at the same time, some would fail. The setting stays in the file.
     deadline = clock.monotonic() + busy_timeout_s

@@ -136,7 +136,10 @@ def _text(file: Path) -> str:
     except ConfigError as error:
         raise Unreadable(Place(file), str(error).removeprefix(f"{file}: ")) from None
     except FileNotFoundError:
-        raise Unreadable(Place(file), "does not exist. Create it, or correct the path") from None
+        problem = "does not exist. Create it, or correct the path"
+        if file.is_symlink():
+            problem = f"is a link to {quoted(str(file.readlink()))}, which does not exist. Correct or remove the link"
+        raise Unreadable(Place(file), problem) from None
     except PermissionError:
         raise Unreadable(
             Place(file),

@@ -29,7 +29,15 @@ _TIME = re.compile(rf"{_DATE}(T[0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}})?(Z|[+-][0-9]{{
 
 
 class Wrong(Exception):
-    """A value that its kind does not allow; the text has the reason and the allowed values."""
+    """A value that its kind does not allow; the text has the reason and the allowed values.
+
+    `node` and `below`: the value itself and its path, if it is inside of the one that was read.
+    """
+
+    def __init__(self, reason: str, node: Node | None = None, below: str = "") -> None:
+        super().__init__(reason)
+        self.node = node
+        self.below = below
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,6 +164,13 @@ def written(kind: Kind) -> "ValueKind":
             raise TypeError(f"people can't write: {kind.notation}")
 
 
+def _parse_host(written: str) -> str:
+    if re.fullmatch(r"([^:]+|\[.*\]):[0-9]+", written):
+        raise Wrong(f"must be the host alone, not {quoted(written)}; put the port into 'port'")
+    host: str = _HOST.parse(written)
+    return host
+
+
 def _parse_size(written: str) -> int:
     match = _MEASURE.fullmatch(written)
     if match is None or not match[1].isdecimal() or match[2].upper() not in _UNITS_BYTES:
@@ -223,7 +238,10 @@ SIZE = ValueKind(_parse_size, "a size, 1M or more")
 ID = pattern(ID_GRAMMAR, "an ID (1 to 64 of A-Z a-z 0-9 . _ -)")
 JOB_ID = pattern(JOB_ID_GRAMMAR, "a job ID: ID, OWNER:ID or :ID (each part 1 to 64 of A-Z a-z 0-9 . _ -)")
 ID_PATTERN = pattern(r"[A-Za-z0-9._*-]{1,64}", "an ID in which `*` is any text, such as edge-*")
-HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")
+_HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")
+HOST = ValueKind(_parse_host, _HOST.meaning)
+# gmqtt counts the characters of a client ID, but MQTT counts its bytes.
+CLIENT_ID_PREFIX = pattern(r"[ -~]{1,64}", "ASCII text of up to 64 characters")
 FUNCTION = pattern(r"[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}", "module:function")
 LOCATION = pattern(
     r"(/|postgres(ql)?://)[^\x00-\x20\x7f]{1,1000}",
@@ -263,17 +281,22 @@ class Free:
 AnyKind = ValueKind | Section | Each | ListOf | Free
 
 
-def json_value(node: Node) -> Json:
+def json_value(node: Node, path: str = "") -> Json:
     """Convert a node to JSON data.
 
     Raises:
-        Wrong: a number is not finite, or not written in decimal.
+        Wrong: a number is not finite, or not written in decimal; with its node and its path.
     """
     if isinstance(node, TableNode):
-        return {name: json_value(child) for name, child in node.entries.items()}
+        return {name: json_value(child, f"{path}.{name}") for name, child in node.entries.items()}
     if isinstance(node, ListNode):
-        return [json_value(item) for item in node.items]
-    return _FROM_TAG[node.tag](node.text)
+        return [json_value(item, path) for item in node.items]
+    try:
+        return _FROM_TAG[node.tag](node.text)
+    except Wrong:
+        # YAML 1.1 reads 12:30, 0123, 0x1F and 1_000 as numbers, which few people expect.
+        text = f"must be a decimal number, not {quoted(node.text)}; quote it if it is text"
+        raise Wrong(text, node, path) from None
 
 
 def _decimal(written: str) -> int:
@@ -289,7 +312,7 @@ def _finite(written: str) -> float:
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise Wrong(f"must be a decimal number, not {quoted(written)}; quote it if it is text")
+        raise Wrong("is not finite")
     return value
 
 

@@ -18,6 +18,7 @@ import os
 import pwd
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 from stockworker.config.document import (
@@ -41,6 +42,10 @@ from stockworker.protocol.suggestion import suggestion
 
 DEFAULT_PATH = Path("/etc/stockworker/job_processor.yml")
 ROOT_KEY = "job_processor"
+_NOT_MEANT = re.compile(
+    r"\..*|README.*|.*(~|\.(bak|disabled|example|md|off|old|orig|rej|save|swp|txt|(dpkg|rpm|ucf)[a-z-]*))"
+)
+"""Names of files that are not meant to be read: hidden ones, copies of editors and packages, notes."""
 _DERIVED = Path("(derived)")  # never printed, because derived values are valid
 
 
@@ -87,7 +92,8 @@ def problems(path: Path | None = None, instance: str | None = None) -> list[Prob
 def instances(path: Path | None = None) -> list[str]:
     """The names of the instances that have their own file."""
     try:
-        return sorted(file.stem for file in (_main_file(path).parent / "instances").glob("*.yml"))
+        files = (_main_file(path).parent / "instances").glob("*.yml")
+        return sorted(file.stem for file in files if not file.name.startswith("."))
     except PermissionError:
         return []
 
@@ -98,7 +104,7 @@ def _read(path: Path | None, instance: str | None, found: list[Problem]) -> Conf
         found.append(Problem(Place(main), "", f"the instance {quoted(instance)} is not {ID.meaning}"))
         return None
     tree: Node | None = TableNode(Place(main, 1))
-    for file in _files(main, instance, must_exist=path is not None):
+    for file in _files(main, instance, found, must_exist=path is not None):
         try:
             tree = merge(tree, _root(file, found))
         except Unreadable as error:
@@ -118,21 +124,45 @@ def _main_file(path: Path | None) -> Path:
     return path / DEFAULT_PATH.name if os.path.isdir(path) else path  # noqa: PTH112 (Path.is_dir raises for a folder without access)
 
 
-def _files(main: Path, instance: str | None, *, must_exist: bool) -> Iterator[Path]:
+def _files(main: Path, instance: str | None, found: list[Problem], *, must_exist: bool) -> Iterator[Path]:
     """The files to read; later files override earlier ones."""
     if must_exist or not _is_absent(main):
         yield main
-    yield from sorted(main.with_suffix(".d").glob("*.yml"))
-    if instance is not None and not _is_absent(own := main.parent / "instances" / f"{instance}.yml"):
-        yield own
+    folder = main.with_suffix(".d")
+    try:
+        yield from _listed(folder, found)
+    except OSError as error:
+        found.append(Problem(Place(folder), "", f"can't be read: {error.strerror}. Correct its mode or owner"))
+    if instance is not None:
+        own = main.parent / "instances" / f"{instance}.yml"
+        with suppress(OSError):  # without the right to list the folder, its files may still be readable
+            _listed(own.parent, found)
+        if not _is_absent(own):
+            yield own
+
+
+def _listed(folder: Path, found: list[Problem]) -> list[Path]:
+    """The configuration files in a folder, in order; a file with another name may be a mistake."""
+    try:
+        files = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return []
+    ignored = "is ignored: its name does not end in .yml"
+    others = (file for file in files if not file.name.endswith(".yml") and not _NOT_MEANT.fullmatch(file.name))
+    found.extend(Problem(Place(file), "", ignored, "warning") for file in others)
+    # A hidden file belongs to an editor: Emacs locks site.yml by a dangling link .#site.yml.
+    return [file for file in files if file.name.endswith(".yml") and not file.name.startswith(".")]
 
 
 def _is_absent(file: Path) -> bool:
     """Whether the file does not exist. A file without access counts as existing: reading it gives the error."""
     try:
-        return not file.exists()
-    except PermissionError:
+        file.lstat()  # a link to a missing file exists, too
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
         return False
+    return False
 
 
 def _root(file: Path, found: list[Problem]) -> Node | None:

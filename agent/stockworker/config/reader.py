@@ -35,7 +35,8 @@ class _Reader:
             try:
                 values[field.name] = self._value(key.kind, child, _join(path, name))
             except Wrong as wrong:
-                self._add(child.place, _join(path, name), str(wrong))
+                place = (wrong.node or child).place
+                self._add(place, f"{_join(path, name)}{wrong.below}", str(wrong))
                 if field.default is field.default_factory is dataclasses.MISSING:
                     values[field.name] = None  # only a placeholder: after an error, the result is not used
         return kind.of(**values)

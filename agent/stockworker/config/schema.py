@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar
 
 from stockworker.config.kinds import (
     BOOLEAN,
+    CLIENT_ID_PREFIX,
     FUNCTION,
     HOST,
     ID,
@@ -124,7 +125,7 @@ class Mqtt:
         "Longest pause between connection attempts; the actual pause is random. Use 60 s for a fleet of more than "
         "2000 machines.",
     )
-    client_id_prefix: str = _key("", text(64), "Prefix of the MQTT client ID, before the worker's ID.")
+    client_id_prefix: str = _key("", CLIENT_ID_PREFIX, "Prefix of the MQTT client ID, before the worker's ID.")
 
     def read_password(self) -> str | None:
         """The password, from `password` or `password_file`.

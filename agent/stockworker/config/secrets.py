@@ -31,21 +31,24 @@ def read_secret(key: str, file: Path) -> str:
         file: may be a systemd credential.
 
     Raises:
-        ConfigError: the file is not readable, not UTF-8, or open to other users. The text contains nothing of the file.
+        ConfigError: the file is not readable, not UTF-8, open to other users, or its first line is empty. The text contains nothing of the file.
     """
     if is_open_to_all(file):
         raise _open_to_all(key, file)
     try:
-        with TextIOWrapper(open_trusted(file), encoding="utf-8") as opened:
+        with TextIOWrapper(open_trusted(file), encoding="utf-8-sig") as opened:
             if os.fstat(opened.fileno()).st_mode & stat.S_IROTH:
                 raise PermissionError(errno.EPERM, "every user of this machine can read it")
-            return opened.readline().rstrip("\r\n")
+            secret = opened.readline().rstrip("\r\n")
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
         absent = "write the secret into its first line, or correct the path"
         reason = unread(error, absent) if isinstance(error, OSError) else "it is not UTF-8; save it as UTF-8"
         raise ConfigError(f"{key}: {file} can't be read: {reason}") from None
+    if not secret:
+        raise ConfigError(f"{key}: the first line of {file} is empty; write the secret into that line")
+    return secret
 
 
 def read_settings(key: str, file: Path) -> dict[str, Json]:
@@ -68,9 +71,9 @@ def read_settings(key: str, file: Path) -> dict[str, Json]:
     for name, node in document.entries.items():
         try:
             settings[name] = json_value(node)
-        except Wrong:  # its text contains the value
-            text = f"{name!r} contains a number that is not decimal; quote it if it is text"
-            raise ConfigError(f"{key}: {node.place.show()}: {text}") from None
+        except Wrong as wrong:  # its text contains the value
+            text = f"{name + wrong.below!r} contains a number that is not decimal; quote it if it is text"
+            raise ConfigError(f"{key}: {(wrong.node or node).place.show()}: {text}") from None
     return settings
 
 

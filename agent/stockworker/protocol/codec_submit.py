@@ -22,6 +22,7 @@ _PLAN: Final = plan_of(Submission)
 _ATTRIBUTES: Final = tuple(each.attribute for each in _PLAN.fields)
 _NUMBERS: Final = {"schema", *(each.name for each in _PLAN.fields if isinstance(each.kind, Integer | Number))}
 _MOST_OPTIONS: Final = MAX_PROPERTIES // 2  # in characters; the rest is for the reply and the lengths
+_SINGLE: Final = {"schema", *(each.name for each in _PLAN.fields if not isinstance(each.kind, Unordered))}
 _LISTS: Final = {each.name for each in _PLAN.fields if isinstance(each.kind, Unordered)}
 
 
@@ -48,13 +49,15 @@ def decode_submit(address: Address, body: bytes, properties: Properties) -> Subm
 def _read_properties(user: tuple[tuple[str, str], ...]) -> dict[str, Any]:
     options: dict[str, Any] = {}
     for name, value in user:
+        if name in options and name in _SINGLE:
+            raise FieldError("is given twice; give it once", f"property {name}")
         if name in _NUMBERS:
             try:
                 options[name] = parse_json(value)
             except FieldError:
                 raise FieldError(f"expected a number, got {value[:40]!r}", f"property {name}") from None
         elif name in _LISTS:
-            options[name] = [each for each in value.split(",") if each]
+            options[name] = [*options.get(name, ()), *(each for each in value.split(",") if each)]
         else:
             options[name] = value
     if "schema" in options:
