@@ -10,11 +10,13 @@ import pytest
 
 from stockworker.dispatcher.stores import open_store
 from stockworker.errors import StoreDamaged, StoreError
+from stockworker.protocol.ids import WorkerId
 from stockworker.worker.journal import Journal, open_journal
 from tests.harness.damage import DAMAGES, SEEN_AT_ONCE, Damage, overwrite_its_pages
 from tests.harness.store_writer import OPENERS, commit
 
 LOGGED: Final = 20
+WORKER: Final = WorkerId("host-1")
 
 
 def fill(kind: str, path: Path) -> None:
@@ -90,7 +92,7 @@ def test_a_damaged_journal_is_set_aside_and_a_new_one_created(
     damage(path)
     left = sorted(file.read_bytes() for file in tmp_path.iterdir())
     with caplog.at_level(logging.ERROR):
-        journal = open_journal(path)
+        journal = open_journal(path, WORKER)
     assert journal.load() == []
     journal.close()
     kept = [file for file in tmp_path.iterdir() if ".damaged-" in file.name]
@@ -106,7 +108,7 @@ def test_two_damaged_journals_are_both_kept(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     for text in ("first", "second"):
         path.write_text(text)
-        open_journal(path).close()
+        open_journal(path, WORKER).close()
     kept = [file.read_text() for file in sorted(tmp_path.iterdir()) if ".damaged-" in file.name]
     assert kept == ["first", "second"]
 
@@ -114,7 +116,7 @@ def test_two_damaged_journals_are_both_kept(tmp_path: Path) -> None:
 def test_an_intact_journal_is_opened(tmp_path: Path) -> None:
     path = tmp_path / "journal.sqlite3"
     fill("journal", path)
-    journal = open_journal(path)
+    journal = open_journal(path, WORKER)
     assert len(journal.load()) == LOGGED
     journal.close()
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
@@ -123,7 +125,7 @@ def test_an_intact_journal_is_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize("path", [Path("missing/journal.sqlite3"), Path()])
 def test_a_journal_that_is_not_damaged_is_not_moved(tmp_path: Path, path: Path) -> None:
     with pytest.raises(StoreError, match=str(tmp_path)):
-        open_journal(tmp_path / path)
+        open_journal(tmp_path / path, WORKER)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -131,7 +133,7 @@ def test_a_foreign_file_is_not_set_aside(tmp_path: Path) -> None:
     path = tmp_path / "file.sqlite3"
     fill("jobs", path)
     with pytest.raises(StoreError, match="belongs to another program"):
-        open_journal(path)
+        open_journal(path, WORKER)
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
 
 

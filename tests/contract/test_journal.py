@@ -1,6 +1,7 @@
 """The journal of a worker: what was committed comes back, in order, and nothing else."""
 
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from shutil import disk_usage, rmtree
@@ -11,10 +12,11 @@ from hypothesis import strategies as st
 
 from stockworker.adapters.sqlite import MEMORY
 from stockworker.errors import StoreError
-from stockworker.protocol.ids import Token
+from stockworker.logs.worker_events import JournalOfAnother
+from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.messages import Assignment, AttemptReport
 from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, RecordOutcome
-from stockworker.worker.journal import Journal
+from stockworker.worker.journal import Journal, open_journal
 from stockworker.worker.leases import JournalEntry
 from tests.harness.messages import assignments, attempt_reports
 from tests.harness.working import A1, B1, C1, JOB_A, JOB_B, JOB_C, MemoryJournal, attempt, evicted
@@ -158,3 +160,15 @@ def ways(lease: Assignment, report: AttemptReport) -> list[list[Entry]]:
     token = lease.token
     ended = RecordOutcome(replace(report, job_id=lease.job_id, token=token))
     return [[], [MarkStarted(token)], [ended], [MarkStarted(token), ended], [Forget(token)], [ended, Forget(token)]]
+
+
+def test_a_journal_of_another_worker_is_warned_of_once(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    first, second = WorkerId("old-1"), WorkerId("new-1")
+    with closing(open_journal(path, first)) as journal:
+        journal.commit([Accept(JOB_A)])
+    open_journal(path, first).close()
+    assert caplog.records == []
+    for _ in range(2):
+        open_journal(path, second).close()
+    (record,) = caplog.records
+    assert record.__dict__["event"] == JournalOfAnother(journal=str(path), worker=second, before=first, leases=1)

@@ -43,7 +43,7 @@ def run_worker(arguments: argparse.Namespace) -> int:
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
-            journal = open_journal(config.worker.journal)
+            journal = open_journal(config.worker.journal, config.worker.id)
             groups = _confine()
             service = WorkerService(settings, journal, lambda: worker_settings(path, instance), notifier, groups)
             await until_stopped(service)

@@ -108,6 +108,20 @@ class JournalQuarantined(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    HERE,
+    "the journal was written under another worker ID",
+    "The ID of this worker has changed: the name of the machine, or `worker.id`. The dispatcher refuses the reports of its "
+    "`leases` unfinished jobs and runs them again. Set `worker.id`, so that the ID does not depend on the name of the machine.",
+)
+class JournalOfAnother(LogEvent):
+    journal: str
+    worker: str
+    before: str | None
+    leases: int
+
+
+@_event(
+    LogLevel.WARNING,
     peer(),
     "refused assignments",
     "Security: the dispatcher has assigned more than this worker asks for, or the disk is nearly full. The jobs are given "

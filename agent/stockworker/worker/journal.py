@@ -20,8 +20,8 @@ from stockworker.adapters.sqlite import (
 )
 from stockworker.errors import StoreDamaged
 from stockworker.logs import log_event
-from stockworker.logs.worker_events import JournalQuarantined
-from stockworker.protocol.ids import JobId, JobType, Token
+from stockworker.logs.worker_events import JournalOfAnother, JournalQuarantined
+from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport
 from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, RecordOutcome
@@ -52,6 +52,9 @@ MIGRATIONS: Final = (
     """,
     """
     ALTER TABLE lease ADD COLUMN start_by REAL;
+    """,
+    """
+    CREATE TABLE writer (worker_id TEXT NOT NULL);
     """,
 )
 
@@ -96,6 +99,22 @@ class Journal:
             self.load()
         except ValueError as error:
             raise damaged(self._path, error) from error
+
+    def claim(self, worker_id: WorkerId) -> WorkerId | None:
+        """Note which worker writes to it; return the one that did so before.
+
+        Raises:
+            StoreError: it can't be written.
+        """
+        try:
+            with transaction(self._connection):
+                found = self._connection.execute("SELECT worker_id FROM writer").fetchone()
+                if found != (worker_id,):
+                    self._connection.execute("DELETE FROM writer")
+                    self._connection.execute("INSERT INTO writer VALUES (?)", (worker_id,))
+        except DatabaseError as error:
+            raise failure(self._path, "can't be written", error) from error
+        return None if found is None else WorkerId(found[0])
 
     def commit(self, entries: Collection[Entry]) -> None:
         """Make all of `entries` durable, in order, or none.
@@ -152,8 +171,10 @@ class Journal:
         self._connection.close()
 
 
-def open_journal(path: Path) -> Journal:
+def open_journal(path: Path, worker_id: WorkerId) -> Journal:
     """Open the journal of a worker; if it is damaged, move it aside and begin a new one.
+
+    If another worker has written it, such as this machine under an earlier name, the log has a warning.
 
     Its jobs are not lost: the dispatcher assigns them again, because the worker does not name their leases.
 
@@ -164,13 +185,18 @@ def open_journal(path: Path) -> Journal:
         journal = Journal(path)
         try:
             journal.check()
+            before = journal.claim(worker_id)
+            if before not in {None, worker_id}:
+                leases = len(journal.load())
+                log_event(_log, JournalOfAnother(journal=str(path), worker=worker_id, before=before, leases=leases))
         except BaseException:
             journal.close()
             raise
     except StoreDamaged as error:
         kept = move_aside(path, f".damaged-{clock.utc_now():%Y%m%dT%H%M%S.%fZ}")
         log_event(_log, JournalQuarantined(journal=str(path), kept=str(kept), reason=str(error)))
-        return Journal(path)
+        journal = Journal(path)
+        journal.claim(worker_id)
     return journal
 
 
