@@ -1,6 +1,7 @@
 """The service manager, played by a real datagram socket."""
 
 import os
+import select
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -52,6 +53,18 @@ def test_a_status_is_renewed_once_a_second_and_only_with_news(
         notifier.alive()
 
     assert [manager.recv(4096).decode() for _ in range(3)] == ["STATUS=one", "STATUS=three", "WATCHDOG=1"]
+
+
+def test_no_call_waits_for_a_systemd_that_does_not_read(manager: socket.socket) -> None:
+    with closing(Notifier()) as notifier:
+        for _ in range(2000):
+            notifier.status("busy")
+        notifier.ready("2 slots")
+        while select.select([manager], [], [], 0)[0]:
+            assert manager.recv(4096) == b"STATUS=busy"
+        notifier.alive()
+        notifier.alive()
+    assert [manager.recv(4096) for _ in range(2)] == [b"READY=1\nWATCHDOG=1", b"WATCHDOG=1"]
 
 
 def test_an_abstract_socket_is_found(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from stockworker.adapters import clock
 from stockworker.errors import ConfigError
 
 _STATUS_EVERY_S: Final = 1.0
+_MUST_ARRIVE: Final = {"READY=1", "STOPPING=1"}
 
 
 class Notifier:
@@ -27,6 +28,9 @@ class Notifier:
     def __init__(self) -> None:
         # Without NOTIFY_SOCKET, sdnotify would leave an unconnected socket open.
         self._systemd = sdnotify.SystemdNotifier() if os.environ.get("NOTIFY_SOCKET") else None
+        if self._systemd and self._systemd.socket:
+            self._systemd.socket.settimeout(0)  # a service never waits for systemd
+        self._unsent: tuple[str, ...] = ()
         self.watchdog_s = watchdog_s()
         self._status = ""
         self._refreshed_at = clock.monotonic() - _STATUS_EVERY_S
@@ -84,9 +88,18 @@ class Notifier:
         return f"STATUS={' '.join(shown.splitlines())}"  # a line feed would start another assignment
 
     def _notify(self, *assignments: str) -> None:
-        if self._systemd:
-            # sdnotify encodes as Latin-1, systemd reads UTF-8.
-            self._systemd.notify("\n".join(assignments).encode(errors="replace").decode("latin-1"))
+        if not self._systemd or not self._systemd.socket:
+            return
+        # Not by `notify` of sdnotify, which hides that systemd has no room for the message, and encodes as Latin-1.
+        wanted = (*self._unsent, *assignments)
+        try:
+            self._systemd.socket.sendall("\n".join(wanted).encode(errors="replace"))
+            self._unsent = ()
+        except BlockingIOError:
+            # It reads nothing at the moment. A later message repeats what must not get lost.
+            self._unsent = tuple(each for each in dict.fromkeys(wanted) if each in _MUST_ARRIVE)
+        except OSError:  # no systemd any more
+            self._unsent = ()
 
 
 def is_active(unit: str) -> bool:
