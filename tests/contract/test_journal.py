@@ -171,4 +171,4 @@ def test_a_journal_of_another_worker_is_warned_of_once(path: Path, caplog: pytes
     for _ in range(2):
         open_journal(path, second).close()
     (record,) = caplog.records
-    assert record.__dict__["event"] == JournalOfAnother(journal=str(path), worker=second, before=first, leases=1)
+    assert record.__dict__["event"] == JournalOfAnother(journal=str(path), id=second, before=first, leases=1)

@@ -115,7 +115,7 @@ class JournalQuarantined(LogEvent):
 )
 class JournalOfAnother(LogEvent):
     journal: str
-    worker: str
+    id: str
     before: str | None
     leases: int
 

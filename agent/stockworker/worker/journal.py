@@ -188,7 +188,7 @@ def open_journal(path: Path, worker_id: WorkerId) -> Journal:
             before = journal.claim(worker_id)
             if before not in {None, worker_id}:
                 leases = len(journal.load())
-                log_event(_log, JournalOfAnother(journal=str(path), worker=worker_id, before=before, leases=leases))
+                log_event(_log, JournalOfAnother(journal=str(path), id=worker_id, before=before, leases=leases))
         except BaseException:
             journal.close()
             raise
