@@ -202,7 +202,7 @@ def test_what_was_not_acknowledged_comes_again(broker: Broker) -> None:
             await writer.link.send([Packet("t/again", b"while away")])
             async with connected(broker, "reader", "t/again", **DURABLE) as second:
                 await second.next(Delivery, 201)
-                assert second.items[0] == LinkUp()
+                assert isinstance(second.items[0], LinkUp)
                 assert second.bodies() == [str(number).encode() for number in range(100, 300)] + [b"while away"]
         async with connected(broker, "reader", clean_start=True):
             pass  # end the session
@@ -553,7 +553,7 @@ def test_leaving_says_nothing_of_a_loss(broker: Broker) -> None:
     async def scenario() -> None:
         async with connected(broker, "writer") as writer:
             pass
-        assert writer.items == [LinkUp()]
+        assert [type(item) for item in writer.items] == [LinkUp]
         assert not writer.up
         await writer.link.close()
 
