@@ -12,6 +12,7 @@ from stockworker import config
 from stockworker.config import schema
 from stockworker.config.reader import key_paths
 from stockworker.errors import ConfigError
+from tests.harness.advice import follows
 
 OLD_FILE = """\
 job_processor:
@@ -480,6 +481,7 @@ def test_the_password_is_read_from_its_file(tmp_path: Path) -> None:
         schema.Mqtt(password_file=tmp_path / "gone").read_password()
 
 
+@follows("…: the first line of … is empty; write the secret into that line")
 def test_a_secret_may_follow_a_byte_order_mark_but_not_an_empty_line(tmp_path: Path) -> None:
     file = tmp_path / "password"
     file.touch(0o600)
@@ -491,6 +493,8 @@ def test_a_secret_may_follow_a_byte_order_mark_but_not_an_empty_line(tmp_path: P
             ConfigError, match=f"password_file: the first line of {file} is empty; write the secret into"
         ):
             schema.Mqtt(password_file=file).read_password()
+        file.write_text("hush\n")
+        assert schema.Mqtt(password_file=file).read_password() == "hush"
 
 
 @pytest.mark.parametrize("mode", [0o604, 0o602, 0o644])
