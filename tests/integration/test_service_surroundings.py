@@ -16,11 +16,11 @@ from tests.harness.jobs import as_client, end_of
 HUNG_UP_WHILE_STARTING = """
 import os, signal, sys
 from stockworker.cli import main, services
-load = services.load
-def hung_up(*arguments):
+become_service = services.become_service
+def hung_up():
     os.kill(os.getpid(), signal.SIGHUP)
-    return load(*arguments)
-services.load = hung_up
+    become_service()
+services.become_service = hung_up
 sys.exit(main())
 """
 MUTE_NAME_SERVER = """
