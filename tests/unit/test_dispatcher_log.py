@@ -42,6 +42,7 @@ from tests.harness.dispatching import (
     UNKNOWN_TOKEN,
     W1,
     A,
+    B,
     DispatcherBook,
     drain,
     pause,
@@ -205,6 +206,13 @@ def test_a_denied_worker(dispatcher: DispatcherBook) -> None:
     assert only(dispatcher, WorkerAdmitted) == WorkerAdmitted(worker=W1)
     dispatcher.turn([Denied(frozenset({W1})), request(W1)])
     assert dispatcher.logged[-2:] == ["worker_denied", "worker_refused"]
+
+
+def test_what_each_worker_gets_is_counted_by_type(dispatcher: DispatcherBook) -> None:
+    """`tests/unit/test_dealt.py` has what follows from it."""
+    dispatcher.turn([submit(A, reply=None), request(W1, slots=2)])  # a minute begins
+    dispatcher.turn([submit(B, reply=None)])
+    assert dispatcher.machine.roster._dealt._jobs == {BACKTEST: {W1: 1}}
 
 
 def test_a_disk_that_fills_up(dispatcher: DispatcherBook) -> None:
