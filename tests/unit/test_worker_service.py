@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from types import SimpleNamespace
@@ -70,6 +70,7 @@ class RecordingExecutor:
     ) -> None:
         self.steps = steps
         self.handlers = handlers
+        self.module_paths: tuple[str, ...] = ()
         self.deliver = deliver
         self.running: frozenset[Token] = frozenset()
 
@@ -79,8 +80,9 @@ class RecordingExecutor:
     def stop(self, token: Token) -> None:
         self.steps.note("stop", token)
 
-    def reload(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
+    def reload(self, handlers: Mapping[JobType, HandlerSpec], module_paths: Sequence[str]) -> None:
         self.handlers = handlers
+        self.module_paths = tuple(module_paths)
 
     async def close(self) -> None:
         self.steps.note("executor closed")
@@ -308,11 +310,12 @@ def test_a_reload_changes_handlers_tags_and_the_link(steps: Steps, desk: Desk) -
     async def story() -> None:
         await steps.until_sent(Request)
         link = replace(desk.settings.link, username="renewed")
-        desk.settings = replace(desk.settings, link=link, handlers={other: HANDLER}, slots=9)
+        desk.settings = replace(desk.settings, link=link, handlers={other: HANDLER}, handler_paths=("/new",), slots=9)
         desk.running_service.reload()
         await steps.until_noted("renew")
         assert steps.of("renew") == [("renew", link)]
         assert desk.running_executor.handlers == {other: HANDLER}
+        assert desk.running_executor.module_paths == ("/new",)
         newest = steps.sent(Request)[-1]
         assert (newest.types, newest.slots) == ((other,), 1)  # the number of slots needs a restart
 
