@@ -38,6 +38,7 @@ class Process(ABC):
         disk, cable: the machine's.
         doom: asked at each boundary, with its name, whether to die there.
         decided: called with each list of effects that its machine returns, before anything is done with it.
+        born: called when a life has begun.
         died: called when a life has ended by itself or at a boundary, with the reason; the fleet boots it again.
         disk_s: how long a commit takes, at most.
     """
@@ -58,6 +59,7 @@ class Process(ABC):
         self.disk_s = 0.0
         self.doom: Callable[[str], bool] | None = None
         self.decided: Callable[[Sequence[object]], None] = lambda _effects: None
+        self.born: Callable[[], None] = lambda: None
         self.died: Callable[[str], None] = lambda _reason: None
         self._inbox: Arrivals[Any] = Arrivals()
         self._wake: Timer | None = None
@@ -83,6 +85,7 @@ class Process(ABC):
         link.gives_up = self.give_up
         self.link = link
         link.open()
+        self.born()
         self._look_again()
 
     def kill(self, reason: str, *, dark: bool = False) -> None:

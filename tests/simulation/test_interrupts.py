@@ -82,6 +82,8 @@ class Story:
         self.fleet = Fleet(1, PLAN)
         for process in self._processes:
             process.decided = partial(self._decided, process)
+            process.born = partial(self._born, process)
+            self._born(process)
 
     @property
     def _processes(self) -> tuple[Process, ...]:
@@ -102,18 +104,14 @@ class Story:
         after(10.0, lambda: client.pause(UPDATE, paused=False))
         after(16.0, lambda: client.drain(other.worker_id, drained=True))
         after(20.0, lambda: client.drain(other.worker_id, drained=False))
-        self._watch()
         fleet.run(STORY_S)
         self._cut = None  # what follows is not cut
         fleet.settle()
         wanted = {job_id: state for job_id, (_, state) in JOBS.items()} | {PAUSED: State.COMPLETED}
         assert fleet.shadow.ends == wanted
 
-    def _watch(self) -> None:
-        for process in self._processes:
-            if process.doom is None:  # a new life
-                process.doom = partial(self._dies, process)
-        self.fleet.world.after(0.01, self._watch)
+    def _born(self, process: Process) -> None:
+        process.doom = partial(self._dies, process)
 
     def _cancel_when_stored(self) -> None:
         if own("unwanted") in self.fleet.facts.receipted:

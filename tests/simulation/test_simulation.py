@@ -27,7 +27,7 @@ FOUND = {
 """Seeds that broke a law once, and what it was."""
 
 FRESH_FROM = 10_000
-FRESH_HOURS = 60.0
+FRESH_HOURS = 20.0
 
 pytestmark = pytest.mark.timeout(600)
 
