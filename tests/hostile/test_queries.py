@@ -167,7 +167,7 @@ def test_long_lists_hide_neither_workers_nor_queues(fleet: Fleet) -> None:
 
 # --- long turns -------------------------------------------------------------------------------------------------------
 
-JOBS_OF_MESSAGE, MESSAGES = 2_000, 16
+JOBS_OF_MESSAGE, MESSAGES = 256, 128
 
 
 @attack(EVIL_CLIENT)

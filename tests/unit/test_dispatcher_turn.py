@@ -15,6 +15,7 @@ from stockworker.dispatcher.turn import MOST_ROWS, DispatcherOutput, DispatcherT
 from stockworker.errors import DecodeError, StoreError
 from stockworker.logs.events import JobMoved, MessageRefused
 from stockworker.protocol import codec
+from stockworker.protocol.codec_submit import MAX_JOBS
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
@@ -33,7 +34,6 @@ from stockworker.protocol.messages import (
     StatsRequest,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.wire import MAX_ENTRIES
 from stockworker.shell.turn import Now
 from tests.harness.dispatching import (
     BACKTEST,
@@ -254,27 +254,27 @@ def many(count: int, name: str) -> Packet:
 
 
 def test_a_turn_leaves_messages_to_the_next_when_it_has_enough_rows(desk: Desk) -> None:
-    packets = [many(900, name) for name in "abcde"]
+    packets = [many(MAX_JOBS, name) for name in "abcd"]
     output = desk.take(*packets, CONNECTED)
     assert output.left == 2
-    assert len(desk.store.jobs) == 2700
+    assert len(desk.store.jobs) == 2 * MAX_JOBS
     assert desk.take(*packets[-output.left :]).left == 0
-    assert len(desk.store.jobs) == 4500
+    assert len(desk.store.jobs) == 4 * MAX_JOBS
 
 
 def test_the_longest_turn_has_rows_of_one_message_beyond_the_bound(desk: Desk) -> None:
     """What makes the most rows of the fewest bytes: see the arithmetic at the head of the turn."""
     small = [many(1, f"small{number}-") for number in range(MOST_ROWS - 1)]
-    desk.take(*small, many(MAX_ENTRIES, "large"), many(MAX_ENTRIES, "left"))
-    assert len(desk.store.jobs) == MOST_ROWS - 1 + MAX_ENTRIES
-    with pytest.raises(DecodeError):
-        codec.decode(many(MAX_ENTRIES + 1, "more"))
+    desk.take(*small, many(MAX_JOBS, "large"), many(MAX_JOBS, "left"))
+    assert len(desk.store.jobs) == MOST_ROWS - 1 + MAX_JOBS
+    with pytest.raises(DecodeError, match=f"more than {MAX_JOBS} entries"):
+        codec.decode(many(MAX_JOBS + 1, "more"))
 
 
 def test_refused_messages_and_requests_have_rows_too(desk: Desk) -> None:
     nonsense = Packet("jobs/request/w1", b"{")
     assert desk.take(*[nonsense] * (MOST_ROWS + 5)).left == 5
-    claims = [ReportedLease(A, Token(f"t{number}"), RUNNING) for number in range(1000)]
+    claims = [ReportedLease(A, Token(f"t{number}"), RUNNING) for number in range(MOST_ROWS // 2)]
     assert desk.take(*[codec.encode(request(W1, *claims))] * 4).left == 2
 
 

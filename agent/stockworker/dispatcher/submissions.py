@@ -20,6 +20,7 @@ from stockworker.shell.turn import Now
 _DIGEST_BYTES: Final = 16
 
 _LIMITED: Final = tuple(each.name for each in fields(JobLimits))
+_OPTIONS: Final = tuple(each.name for each in fields(JobOptions))
 """The options that have a limit."""
 
 
@@ -134,7 +135,7 @@ class Submissions:
         return None
 
     def _spec(self, submission: Submission, job_id: JobId, now: Now) -> JobSpec:
-        asked = {each.name: getattr(submission, each.name) for each in fields(JobOptions)}
+        asked = {name: getattr(submission, name) for name in _OPTIONS}
         defaults = self._defaults_of_type.get(submission.type, self._defaults)
         options = defaults | {name: value for name, value in asked.items() if value is not None}
         if submission.expires_at is None and self._expires_after_s is not None:

@@ -10,15 +10,16 @@
 # **The longest turn.** The watchdog ends a dispatcher whose turn takes about 22 s (three quarters of WatchdogSec=), so no
 # peer may make a turn that long. Work is counted in rows: a job of a submission, an attempt of a report, a lease, type or
 # tag of a request, and at least one for each message. A turn handles messages until they have `MOST_ROWS` rows, and leaves
-# the others to the next turn. A message has up to 4,096 entries in each list (`protocol.wire`), so a turn has at most
+# the others to the next turn. A submission has up to 256 jobs, and another message up to 4,096 entries in each list
+# (`protocol.wire`), so a turn has at most
 #
-#     2,000 rows, and those of one more message: 3 lists of 4,096 entries      14,288 rows
+#     512 rows, and those of one more message: 3 lists of 4,096 entries      12,800 rows
 #
 # plus work that follows from the time or the state and has bounds of its own: 1,000 jobs that are due or expire
 # (`alarms`), 1,000 that are pruned, 512 that are assigned with their payloads (`roster`), 16,384 looks at workers for
-# explanations (`machine`). The most expensive rows are new jobs, at 0.16 ms each on a slow machine with two processors:
-# 4,096 of them and 2,000 before them take 1 s. The payloads of 512 jobs are 120 MiB at most, below 1 s. So the longest turn
-# is several times shorter than what the watchdog allows.
+# explanations (`machine`). The most expensive rows are new jobs, at 0.16 ms each on a slow machine with two processors, and
+# a turn has at most 767 of them. All others are cheaper, and 12,800 of them take below 2 s. The payloads of 512 jobs are
+# 120 MiB at most, below 1 s. So the longest turn is several times shorter than what the watchdog allows.
 
 from collections import ChainMap
 from collections.abc import Iterable, Sequence
@@ -85,7 +86,7 @@ class DispatcherOutput(TurnOutput):
     asked: RunQuery | ShowStats | None
 
 
-MOST_ROWS: Final = 2000
+MOST_ROWS: Final = 512
 """Rows after which a turn leaves further messages to the next one."""
 
 Input = Packet | Event

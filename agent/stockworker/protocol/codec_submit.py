@@ -16,7 +16,10 @@ from stockworker.protocol.messages import Submission, Submit
 from stockworker.protocol.packet import MAX_PROPERTIES, Packet, Properties
 from stockworker.protocol.reply import own_reply, read_reply, reply_properties
 from stockworker.protocol.topics import Address, TopicKind
-from stockworker.protocol.wire import MAX_ENTRIES, Integer, Number, Unordered, plan_of
+from stockworker.protocol.wire import Integer, Number, Unordered, plan_of
+
+MAX_JOBS: Final = 256
+"""Most jobs of one message. They are stored in one turn, and others wait meanwhile."""
 
 _PLAN: Final = plan_of(Submission)
 _ATTRIBUTES: Final = tuple(each.attribute for each in _PLAN.fields)
@@ -40,7 +43,7 @@ def decode_submit(address: Address, body: bytes, properties: Properties) -> Subm
             raise error if error.path == "payload" else FieldError(error.problem, f"property {error.path}") from None
         return Submit((job,), reply, client_id)
     fields = Fields(open_body(body))
-    jobs = fields.entries("jobs", lambda entry: _submission(address, check_object(entry)), MAX_ENTRIES)
+    jobs = fields.entries("jobs", lambda entry: _submission(address, check_object(entry)), MAX_JOBS)
     if not jobs:
         raise FieldError("holds no job", "jobs")
     return Submit(jobs, reply, client_id)

@@ -13,6 +13,13 @@
 # a sender with ten small messages waits for one round, however many large ones another sender has sent. The messages of
 # one sender stay in order. MQTT promises no order between senders, nor between topics.
 #
+# **Short where it matters.** Once all others have what they want, the last sender waits for the next turn. A job takes
+# several turns until its result, so a flood would make each of these turns as long as it may be. A sender without others
+# gets the whole turn, in which one commit serves many jobs.
+#
+# **Bytes for work.** Small jobs cost more than their bytes show. Each of them is an object in JSON, and each `{` of a body
+# counts `_ENVELOPE` bytes. A payload with braces counts more than it costs, which only shortens its sender's share.
+#
 # What happens to the service itself comes first, in its order: the link went up or down, a job ended, an operator sends a
 # signal. This is little, and the same for any number of peers.
 #
@@ -44,8 +51,8 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 _QUANTUM: Final = 64 * 1024
 """Bytes that a sender may take in one round."""
 
-_ENVELOPE: Final = 512
-"""Bytes that each message counts besides its body."""
+_ENVELOPE: Final = 1024
+"""Bytes that each message, and each object in it, counts besides its body."""
 
 T = TypeVar("T")
 
@@ -105,8 +112,12 @@ class Arrivals(Generic[T]):
     def take(self, most_items: int = MOST_ITEMS, most_bytes: int = MOST_BYTES) -> list[T | Delivery]:
         """Take out the items of the next turn."""
         taken: list[T | Delivery] = [self._own.popleft() for _ in range(min(most_items, len(self._own)))]
+        alone, served = len(self._senders) == 1, set[str | None]()
         while self._senders and len(taken) < most_items and most_bytes > 0:
             name = next(iter(self._senders))
+            if not alone and len(self._senders) == 1 and name in served:
+                break
+            served.add(name)
             sender = self._senders.pop(name)
             sender.credit += _QUANTUM
             while sender.waiting and len(taken) < most_items and most_bytes > 0:
@@ -142,4 +153,5 @@ class Arrivals(Generic[T]):
 
 
 def _size(item: Delivery) -> int:
-    return _ENVELOPE + len(item.packet.body)
+    body = item.packet.body
+    return _ENVELOPE * (1 + body.count(b"{")) + len(body)
