@@ -8,6 +8,7 @@ from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Final
 
+from stockworker.adapters.collector import keep_pauses_short
 from stockworker.adapters.sqlite import free_bytes
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
@@ -55,7 +56,9 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
         with closing(Notifier()) as notifier:
             store = await patiently(lambda: _open_when_there_is_room(config.dispatcher.store), notifier)
             mark = StartMark(config.dispatcher.store)
-            await until_stopped(DispatcherService(settings, store, mark, lambda: dispatcher_settings(path), notifier))
+            service = DispatcherService(settings, store, mark, lambda: dispatcher_settings(path), notifier)
+            keep_pauses_short()
+            await until_stopped(service)
 
     run_main(run)
     return Exit.OK
