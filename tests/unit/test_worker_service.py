@@ -334,7 +334,9 @@ def test_a_configuration_that_can_not_be_used_changes_nothing(steps: Steps, desk
 
 
 @pytest.mark.parametrize(
-    ("controllers", "warned"), [(None, True), ({"memory"}, True), ({"cpu", "memory"}, False)], ids=str
+    ("controllers", "warned"),
+    [(None, True), ({"memory"}, True), ({"cpu", "memory"}, False)],
+    ids=["process groups", "memory", "cpu and memory"],
 )
 def test_a_limit_that_can_not_be_enforced_is_logged(
     desk: Desk, caplog: pytest.LogCaptureFixture, controllers: set[str] | None, *, warned: bool
