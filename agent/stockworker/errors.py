@@ -108,6 +108,8 @@ class StoreError(StockworkerError):
 class StoreFull(StoreError):
     """The disk of a store is full. The store itself is sound."""
 
+    code = "full"
+
 
 class StoreDamaged(StoreError):
     """A store, journal or market-data file is damaged. The text has the remedy."""

@@ -19,6 +19,7 @@ from types import CodeType, FrameType
 from typing import Any, Final, Self
 
 from tests.fuzz.mutation import Mutator
+from tests.harness.counting import without_collections
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 _FREE_CALLS: Final = 20_000
@@ -100,7 +101,7 @@ def execute(target: Target, content: bytes) -> Calls:
     Raises:
         BaseException: what the target must not raise.
     """
-    with Calls(_FREE_CALLS + _CALLS_PER_BYTE * len(content)) as calls:
+    with without_collections(), Calls(_FREE_CALLS + _CALLS_PER_BYTE * len(content)) as calls:
         target.run(content)
     return calls
 

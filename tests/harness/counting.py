@@ -2,16 +2,14 @@
 
 import gc
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from types import FrameType
 from typing import Any
 
 
 def lines_run(call: Callable[[], object]) -> int:
-    """How many lines of Python run in a call, those of everything that it calls included.
-
-    The garbage collector waits: a callback of a library that watches it, such as Hypothesis, has lines too.
-    """
+    """How many lines of Python run in a call, those of everything that it calls included."""
     lines = 0
 
     def trace(_frame: FrameType, event: str, _argument: Any) -> Any:
@@ -19,13 +17,23 @@ def lines_run(call: Callable[[], object]) -> int:
         lines += event == "line"
         return trace
 
-    before, collects = sys.gettrace(), gc.isenabled()
+    before = sys.gettrace()
+    with without_collections():
+        sys.settrace(trace)
+        try:
+            call()
+        finally:
+            sys.settrace(before)
+    return lines
+
+
+@contextmanager
+def without_collections() -> Iterator[None]:
+    """Let the garbage collector wait: a callback of a library that watches it, such as Hypothesis, has lines too."""
+    collects = gc.isenabled()
     gc.disable()
-    sys.settrace(trace)
     try:
-        call()
+        yield
     finally:
-        sys.settrace(before)
         if collects:
             gc.enable()
-    return lines

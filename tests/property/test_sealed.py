@@ -47,7 +47,7 @@ def refused(text: str) -> SealRefused:
 @given(CLAIMS)
 def test_any_text_is_refused_by_a_typed_error(text: str) -> None:
     if text not in {SEALED, RESULT}:
-        assert refused(text).reason == Refusal.DAMAGED
+        assert refused(text).reason in {Refusal.DAMAGED, Refusal.FORGED}  # parts of two sealed texts fit together
 
 
 @given(st.binary(max_size=300), st.binary(max_size=60), st.binary(max_size=70))

@@ -69,7 +69,7 @@ def test_a_file_that_is_opened_later_is_no_standard_stream(tmp_path: Path) -> No
 @pytest.mark.parametrize("encoding", ["iso-8859-1", "ascii", "utf-8"])
 def test_a_terminal_that_can_not_show_a_character_shows_it_escaped(encoding: str) -> None:
     program = (
-        "from stockworker.terminal.output import *; open_streams(); print_line('12 \u20ac \udce9'); complain('\u20ac')"
+        r"from stockworker.terminal.output import *; open_streams(); print_line('12 \u20ac \udce9'); complain('\u20ac')"
     )
     done = subprocess.run(
         [sys.executable, "-c", program],

@@ -14,6 +14,7 @@ CODES = {
     "CertificateRefused": "certificate",
     "StoreError": "store",
     "StoreDamaged": "damaged",
+    "StoreFull": "full",
     "ServiceFault": "fault",
     "JobError": "job",
     "JobRejected": "rejected",
