@@ -12,11 +12,11 @@ import pytest
 import uvloop
 
 from stockworker.adapters.mqtt import LinkDown, LinkUp
-from stockworker.adapters.mqtt_connection import LinkSettings
+from stockworker.adapters.mqtt_connection import Connection, LinkSettings
 from stockworker.adapters.mqtt_wire import ConnectionEnd
 from stockworker.errors import ConnectionFailed
 from tests.harness.broker import Broker
-from tests.harness.link_recorder import LinkRecorder, connected, running
+from tests.harness.link_recorder import LinkRecorder, connected, running, settings_for
 
 HOST = "broker.test"
 CONNACK = bytes.fromhex("20 03 00 00 00")
@@ -232,6 +232,32 @@ def test_a_link_that_looks_at_its_connection_in_the_moment_of_its_end_goes_on(
             assert recorder.link._connection is not None
             getattr(recorder.link._connection.wire, end)(ConnectionEnd("a test"))
             await recorder.next(LinkUp, 2)
+
+    with Broker(tmp_path, "user w1\ntopic readwrite t/#\n") as broker:
+        run(scenario(broker))
+
+
+def test_a_link_that_is_closed_in_the_moment_it_connects_ends(
+    run: Run, resolve: Callable[..., None], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    establish = Connection._establish
+
+    async def scenario(broker: Broker) -> None:
+        resolve(GOOD)
+        recorder = LinkRecorder(settings_for(broker, "w1"))
+        closed = asyncio.get_running_loop().create_future()
+
+        def close() -> None:
+            closed.set_result(asyncio.create_task(recorder.link.close()))
+
+        async def establish_and_close(connection: Connection) -> None:
+            await establish(connection)
+            asyncio.get_running_loop().call_soon(close)
+
+        monkeypatch.setattr(Connection, "_establish", establish_and_close)
+        async with running(recorder):
+            done, _ = await asyncio.wait({await closed}, timeout=10)
+            assert done, "close() waits for the link, which has forgotten its cancellation"
 
     with Broker(tmp_path, "user w1\ntopic readwrite t/#\n") as broker:
         run(scenario(broker))

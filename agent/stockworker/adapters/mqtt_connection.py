@@ -117,7 +117,9 @@ class Connection:
         """
         connection = cls(settings, callbacks, dialer)
         try:
-            await asyncio.wait_for(connection._establish(), settings.connect_timeout_s)
+            # Not wait_for: in Python 3.11 it returns, and forgets a cancellation, if both happen together.
+            async with asyncio.timeout(settings.connect_timeout_s):
+                await connection._establish()
         except BaseException as error:
             connection.wire.abort(ConnectionEnd("given up"))
             dialer.fails()

@@ -91,7 +91,7 @@ def _signal_handlers() -> list[Any]:
 
 
 def _set_signal_handlers(handlers: Sequence[Any]) -> None:
-    # A loop of asyncio that nobody has closed resets its handlers when it is collected: now, and not during a later job.
+    # A loop of asyncio that was never closed resets its handlers when it is collected: now, and not during a later job.
     gc.collect()
     for number, handler in zip(_SIGNALS, handlers, strict=True):
         if getsignal(number) != handler:
