@@ -117,7 +117,7 @@ def test_a_failed_start_leaves_no_group_behind(delegated: Path, monkeypatch: pyt
         async with Bench(STAYING, groups=Delegation(delegated)) as bench:
             monkeypatch.setattr(os, "pidfd_open", fail)
             for name in STAYING:
-                assert "Too many open files" in failure(await bench.run(name), Outcome.REFUSED)
+                assert "Too many open files" in failure(await bench.run(name), Outcome.RELEASED)
             await asyncio.to_thread(cgroups.wait_until_empty, delegated)
 
     asyncio.run(scenario())
