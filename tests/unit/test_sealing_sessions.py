@@ -3,8 +3,9 @@
 import pytest
 
 from stockworker.sealing import sessions
+from stockworker.sealing.envelope import read_job
 from stockworker.sealing.sessions import LONGEST_SESSION_S, Sessions
-from tests.harness.seals import opening_key
+from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, job, opening_key
 
 INFO = b"a purpose"
 
@@ -33,3 +34,14 @@ def test_a_session_ends_after_its_time_its_messages_or_a_clock_step() -> None:
     third.left = 0
     assert made.to(public, INFO, 0.0) is not third
     assert made.to(public, b"another", 0.0) is not made.to(public, INFO, 0.0)
+
+
+def test_a_recipient_keeps_the_keys_that_it_used_last(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sessions, "_MOST_RECEIVED", 2)
+    parties = Parties()
+    worker = parties.worker()
+    texts = [parties.submitter().seal_job(job(), JOB, NOW).text for _ in range(3)]  # each with a session of its own
+    for text in (texts[0], texts[1], texts[0], texts[2]):
+        worker.open_job(text, JOB, PRICE_UPDATE, NOW)
+    kept = {encapsulation for _, encapsulation, _ in worker._received._keys}
+    assert kept == {read_job(text).header.enc for text in (texts[0], texts[2])}
