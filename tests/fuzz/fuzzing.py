@@ -22,7 +22,7 @@ from tests.fuzz.mutation import Mutator
 from tests.harness.counting import without_collections
 
 CORPUS: Final = Path(__file__).parent / "corpus"
-_FREE_CALLS: Final = 20_000
+_FREE_CALLS: Final = 60_000  # five suggestions for misspelt words take most of them
 _CALLS_PER_BYTE: Final = 60
 _LARGEST_KEPT: Final = 4_000
 """Bytes of an input that is mutated again: mutants of larger ones are slow, and reach little more."""

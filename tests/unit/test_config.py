@@ -230,6 +230,15 @@ def test_everything_wrong_is_said_at_once(write: Write) -> None:
     ]
 
 
+def test_a_known_key_is_suggested_for_the_first_of_many_unknown_ones(write: Write) -> None:
+    """Comparing names takes long."""
+    text = "job_processor:\n  worker:\n" + "".join(f"    poll_intervall{number}: 5s\n" for number in range(50))
+
+    found = errors(write(text))
+    assert len(found) == 50
+    assert ["did you mean 'poll_interval'?" in error for error in found] == [True] * 5 + [False] * 45
+
+
 @pytest.mark.parametrize(
     ("body", "expected"),
     [

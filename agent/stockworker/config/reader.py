@@ -20,9 +20,14 @@ def read_config(root: TableNode, problems: list[Problem]) -> Config:
     return config
 
 
+_MOST_HINTS: Final = 5
+"""Unknown keys for which a known one is suggested: comparing names takes long, and a file may have any number of them."""
+
+
 class _Reader:
     def __init__(self, problems: list[Problem]) -> None:
         self.problems = problems
+        self._hints = 0
 
     def section(self, kind: Section, node: Node, path: str) -> Value:
         entries = _entries(node)
@@ -77,8 +82,13 @@ class _Reader:
         known = tuple(name for name, _, _ in keys(kind.of))
         for name, node in entries.items():
             if name not in known and name not in kind.ignored:
-                hint = suggestion(name, known) or _elsewhere(name)
-                self._add(node.place, _join(path, _shown(name)), f"unknown key{hint}")
+                self._add(node.place, _join(path, _shown(name)), f"unknown key{self._hint(name, known)}")
+
+    def _hint(self, name: str, known: tuple[str, ...]) -> str:
+        self._hints += 1
+        if self._hints > _MOST_HINTS:
+            return ""
+        return suggestion(name, known) or _elsewhere(name)
 
     def _add(self, place: Place, key: str, text: str) -> None:
         self.problems.append(Problem(place, key, text))
