@@ -2,7 +2,6 @@
 
 import os
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +11,7 @@ from stockworker.config import schema
 from stockworker.config.reader import key_paths
 from stockworker.errors import ConfigError
 from tests.harness.advice import follows
+from tests.harness.config_files import Write, errors, writer
 
 OLD_FILE = """\
 job_processor:
@@ -34,27 +34,10 @@ job_processor:
     heartbeat_interval: 30
 """
 
-Write = Callable[..., Path]
-
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file of the configuration, private to its owner; returns the main file's path."""
-
-    def write(text: str, name: str = "job_processor.yml") -> Path:
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-        file.chmod(0o600)
-        return tmp_path / "job_processor.yml"
-
-    return write
-
-
-def errors(path: Path, instance: str | None = None) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        config.load(path, instance)
-    return str(caught.value).replace(f"{path.parent}/", "").splitlines()
+    return writer(tmp_path)
 
 
 def one_error(write: Write, body: str) -> str:

@@ -2,35 +2,19 @@
 
 import errno
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stockworker import config
 from stockworker.errors import ConfigError
-
-Write = Callable[..., Path]
+from tests.harness.config_files import Write, errors, writer
 
 
 @pytest.fixture
 def write(tmp_path: Path) -> Write:
-    """Writes a file of the configuration, private to its owner; returns the main file's path."""
-
-    def write(text: str, name: str = "job_processor.yml") -> Path:
-        file = tmp_path / name
-        file.parent.mkdir(exist_ok=True)
-        file.write_text(text)
-        file.chmod(0o600)
-        return tmp_path / "job_processor.yml"
-
-    return write
-
-
-def errors(path: Path, instance: str | None = None) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
-        config.load(path, instance)
-    return str(caught.value).replace(f"{path.parent}/", "").splitlines()
+    return writer(tmp_path)
 
 
 def test_files_of_editors_and_packages_are_not_read_and_others_are_warned_of(write: Write) -> None:
