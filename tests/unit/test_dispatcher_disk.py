@@ -1,10 +1,14 @@
 """A dispatcher whose disk is full: it stays, stores nothing, gives reasons, and loses nothing."""
 
+import asyncio
+from itertools import count
 from pathlib import Path
+from threading import Event
 
 import pytest
 
 from stockworker.adapters.sqlite import MEMORY, DatabaseError, failure
+from stockworker.adapters.systemd import Notifier
 from stockworker.cli import dispatcher as command
 from stockworker.dispatcher.effects import Denied
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
@@ -78,27 +82,51 @@ def test_a_disk_that_is_only_nearly_full_keeps_results(dispatcher: DispatcherBoo
     assert dispatcher.state(A) is State.COMPLETED
 
 
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(command, "free_bytes", lambda _path: 0)
+
+
+@pytest.mark.usefixtures("full_disk")
 def test_a_store_on_a_full_disk_is_opened_once_there_is_room(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    store, pauses = SqliteJobStore(MEMORY), list[float]()
+    tries = count()
 
     def open_store(_path: Path) -> SqliteJobStore:
-        if len(pauses) < 2:
+        if next(tries) < 2:
             raise StoreError("disk I/O error")
-        return store
+        return SqliteJobStore(MEMORY)
 
     monkeypatch.setattr(command, "open_store", open_store)
-    monkeypatch.setattr(command, "free_bytes", lambda _path: 0)
-    monkeypatch.setattr("time.sleep", pauses.append)
-    assert command._open_when_there_is_room(tmp_path / "jobs.sqlite3") is store
-    assert len(pauses) == 2
+    monkeypatch.setattr(command, "_LOOK_FOR_ROOM_S", 0.0)
+    store = asyncio.run(command._open_when_there_is_room(tmp_path / "jobs.sqlite3", Notifier()))
+    assert isinstance(store, SqliteJobStore)
+    assert next(tries) == 3
     assert [record.levelname for record in caplog.records] == ["ERROR"], "logged once"
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_a_dispatcher_that_waits_for_room_can_be_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried = Event()
+
+    def open_store(_path: Path) -> SqliteJobStore:
+        tried.set()
+        raise StoreError("disk I/O error")
+
+    async def interrupt() -> None:
+        waiting = asyncio.create_task(command._open_when_there_is_room(tmp_path / "jobs.sqlite3", Notifier()))
+        await asyncio.to_thread(tried.wait)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+
+    monkeypatch.setattr(command, "open_store", open_store)
+    asyncio.run(interrupt())  # it ends: no thread goes on
 
 
 def test_other_errors_of_a_store_are_not_waited_for(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match="does not exist"):
-        command._open_when_there_is_room(tmp_path / "missing" / "jobs.sqlite3")
+        asyncio.run(command._open_when_there_is_room(tmp_path / "missing" / "jobs.sqlite3", Notifier()))
 
 
 def test_an_error_of_a_full_disk_is_known_as_such() -> None:

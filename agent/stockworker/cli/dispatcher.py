@@ -1,8 +1,8 @@
 """``stockworker dispatcher``: from the configuration to a running dispatcher."""
 
 import argparse
+import asyncio
 import logging
-import time
 from contextlib import closing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -54,7 +54,7 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
-            store = await patiently(lambda: _open_when_there_is_room(config.dispatcher.store), notifier)
+            store = await _open_when_there_is_room(config.dispatcher.store, notifier)
             mark = StartMark(config.dispatcher.store)
             service = DispatcherService(settings, store, mark, lambda: dispatcher_settings(path), notifier)
             keep_pauses_short()
@@ -64,19 +64,19 @@ def run_dispatcher(arguments: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _open_when_there_is_room(path: Path) -> JobStore:
+async def _open_when_there_is_room(path: Path, notifier: Notifier) -> JobStore:
     """Open the job store. With a full disk, wait: the next process could not open it either."""
     waits = False
     while True:
         try:
-            return open_store(path)
+            return await patiently(lambda: open_store(path), notifier)
         except StoreError:
             if not path.parent.is_dir() or free_bytes(path) >= EXHAUSTED_BYTES:
                 raise
         if not waits:
             waits = True
             log_event(_log, StoreDiskFull())
-        time.sleep(_LOOK_FOR_ROOM_S)
+        await asyncio.sleep(_LOOK_FOR_ROOM_S)  # here, and not in a thread: Ctrl-C would wait for that
 
 
 def dispatcher_settings(path: Path | None) -> DispatcherSettings:
