@@ -94,7 +94,7 @@ repo: dev packages ## Publish the packages in signed repositories for apt and dn
 .PHONY: test-packages
 test-packages: DEBIAN_PACKAGES += createrepo-c debootstrap e2fsprogs fish gpg gpg-agent lintian mount piuparts python3-rpm \
 	qemu-system-x86 rpm systemd-container zsh
-test-packages: dev packages ## Test the packages on booted Debian 12 and 13 (as root; about 10 min)
+test-packages: dev packages ## Test the packages on booted Debian 12 and 13 (as root; about 15 min)
 	$(SUDO) $(BIN)/pytest --timeout 600 tests/packages # the first run downloads two releases of Debian
 
 .PHONY: bench

@@ -1,7 +1,7 @@
 """The garbage collector of a process that keeps many objects for long."""
 
-# A dispatcher keeps each live job in memory. A full collection looks at every object, which takes about 0.2 s with
-# 100,000 jobs and seconds with a million, and meanwhile nothing else runs. But an object that has survived one full
+# A dispatcher keeps each live job in memory. A full collection looks at every object, which took 0.16 s with 100,000 jobs
+# (Python 3.11) and grows with their number, and meanwhile nothing else runs. But an object that has survived one full
 # collection is a job, code or a table, and is freed by its count of references, not as garbage. So each full collection
 # leaves its survivors out of all later ones (`gc.freeze`), and has only to look at what is new.
 #
