@@ -152,6 +152,10 @@ fuzz: MINUTES := 1
 fuzz: dev ## Fuzz every parser of untrusted bytes for MINUTES=1 each, from a random seed (tests/fuzz)
 	@$(BIN)/python -m tests.fuzz --minutes $(MINUTES)
 
+.PHONY: fuzz-ci
+fuzz-ci: dev ## Fuzz every parser with the same mutants each time: a change is refused for what it breaks
+	@$(BIN)/python -m tests.fuzz --seed 1 --calls 100000000 --minutes 30
+
 MODULES ?=
 SAMPLES ?= 10
 SEED ?=

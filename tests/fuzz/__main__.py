@@ -20,7 +20,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz", description=__doc__)
     parser.add_argument("target", nargs="*", metavar="TARGET", help=f"{', '.join(TARGETS)}; all by default")
     parser.add_argument("--minutes", type=float, default=1.0, help="how long to run each target (default: 1)")
-    parser.add_argument("--executions", type=int, help="stop each target after this number of executions")
+    parser.add_argument(
+        "--calls",
+        type=int,
+        help="stop each target after this number of function calls: the same mutants on every machine",
+    )
     parser.add_argument("--seed", type=int, help="repeat the mutants of this seed; random if not given")
     parser.add_argument("--replay", type=Path, metavar="FILE", help="run one target on the content of a file")
     options = parser.parse_args()
@@ -34,17 +38,17 @@ def main() -> int:
     seed = SystemRandom().randrange(1 << 40) if options.seed is None else options.seed
     tell(f"{len(names)} targets, {options.minutes:g} minutes each, seed {seed}, {os.cpu_count()} at a time")
     with ProcessPoolExecutor() as pool:
-        runs = [pool.submit(fuzz, name, seed, options.minutes * 60, options.executions) for name in names]
+        runs = [pool.submit(fuzz, name, seed, options.minutes * 60, options.calls) for name in names]
         reports = dict(zip(names, (run.result() for run in runs), strict=True))
     return show(reports, seed)
 
 
-def fuzz(name: str, seed: int, most_s: float, most_executions: int | None) -> Report:
-    """Run one target until its time or number of executions is up."""
+def fuzz(name: str, seed: int, most_s: float, most_calls: int | None) -> Report:
+    """Run one target until its time or number of calls is up."""
     began = told = clock.monotonic()
     fuzzer = Fuzzer(name, TARGETS[name], seed)
     while (now := clock.monotonic()) - began < most_s:
-        if most_executions is not None and fuzzer.report.executions >= most_executions:
+        if most_calls is not None and fuzzer.report.calls >= most_calls:
             break
         if now - told > _TELL_EVERY_S:
             told = now

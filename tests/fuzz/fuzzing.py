@@ -55,11 +55,13 @@ class Report:
 
     Attributes:
         executions: of the target.
+        calls: of functions, in the executions without a finding.
         kept: mutants that reached something new.
         findings: by place and kind of the failure, the first input and the traceback.
     """
 
     executions: int = 0
+    calls: int = 0
     kept: int = 0
     findings: dict[str, tuple[bytes, str]] = field(default_factory=dict)
 
@@ -142,6 +144,7 @@ class Fuzzer:
             kind = describe(error)
             self.report.findings.setdefault(kind, (content, "".join(traceback.format_exception(error))))
             return
+        self.report.calls += calls.made
         now = {(code, count.bit_length()) for code, count in calls.reached.items()}
         if not now <= self._reached:
             self._reached |= now

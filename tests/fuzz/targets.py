@@ -37,6 +37,8 @@ from tests.harness.seals import JOB, NOW, PRICE_UPDATE, Parties, job
 _JSON: Final = (b'"', b"\\ud800", b"\\u0000", b"[", b"]", b"{", b"}", b"null", b"true", b'{"a":', b"[[", b"1e400")
 _PUBLISH: Final = 3
 _LARGEST_PACKET: Final = 20_000
+_MOST_EXPIRED: Final = 10
+"""Entries of a keyring that are changed one by one: each time, the whole text is read twice."""
 
 
 # --- MQTT ---------------------------------------------------------------------------------------------------------------
@@ -159,7 +161,7 @@ def _keyring(content: bytes) -> None:
         return
     text = "\n".join(map(keyring.show, entries))
     assert keyring.parse(text, "keyring").entries == entries
-    for entry in entries:
+    for entry in entries[:_MOST_EXPIRED]:
         changed = keyring.parse(keyring.expire(text, entry.holder, entry.name, NOW), "keyring").entries
         assert len(changed) == len(entries)
 

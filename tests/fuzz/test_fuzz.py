@@ -79,7 +79,7 @@ def test_a_finding_can_be_replayed(
 ) -> None:
     monkeypatch.setattr(command, "TARGETS", {"fragile": FRAGILE})
     monkeypatch.setattr(command, "FINDINGS", tmp_path)
-    report = command.fuzz("fragile", 7, 600.0, 5_000)
+    report = command.fuzz("fragile", 7, 600.0, 50_000)
     assert command.show({"fragile": report}, 7) == 1
     (file,) = tmp_path.iterdir()
     assert f"python -m tests.fuzz fragile --replay {file}" in capsys.readouterr().out

@@ -309,7 +309,13 @@ def _match(names: Sequence[str], expected: Expected) -> dict[str, str]:
         if name is None or name in expected.columns:
             continue
         if name in found:
-            which = f"both {found[name]!r} and {column[:40]!r}" if expected.quoted else "two columns"
+            both = f"both {_cut(found[name])} and {_cut(column)}"
+            which = both if expected.quoted else "two columns"
             raise UnreadableBars(f"{which} hold {name}; remove one, or name the right one in columns")
         found[name] = column
     return found
+
+
+def _cut(column: str) -> str:
+    """A column name for an error: any text can be one, however long."""
+    return repr(column[:40])[:60]
