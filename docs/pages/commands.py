@@ -40,7 +40,10 @@ JSON_OUTPUT = (
     ("check", "severity (ok, warn, fail), check, text"),
     ("pki init", "authority and crl (paths)"),
     ("pki request", "request and key (paths)"),
-    ("pki issue, pki sign, pki renew", "the fields of pki list, and the paths certificate and, if it is new, key"),
+    (
+        "pki issue, pki sign, pki renew",
+        "the fields of pki list, and the paths certificate and, if it is new, key; is_new (false if --folder kept a certificate)",
+    ),
     ("pki revoke, pki list", "kind, name, serial, issued_at, until, standing (the state), hosts, revoked_at"),
     ("pki crl", "crl (a path)"),
     ("keys list", "holder, name, signing, sealing, state, private, types, groups, created, not_before, not_after"),

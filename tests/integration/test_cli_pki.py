@@ -108,6 +108,11 @@ def test_an_authority_in_its_last_year_is_told(tmp_path: Path) -> None:
         (("sign", "worker", "edge-1", "/nonexistent.csr"), "/nonexistent.csr: can't be read: No such file"),
         (("renew", "edge-1"), "'edge-1': it never had a certificate"),
         (("revoke", "edge-1"), "'edge-1' is not the name or serial number"),
+        (("sign", "worker"), "NAME and REQUEST, or --folder FOLDER, must be given"),
+        (("sign", "worker", "edge-1", "--folder", "/nonexistent"), "--folder excludes NAME and REQUEST"),
+        (("sign", "worker", "--folder", "/nonexistent"), "/nonexistent: can't be read: No such file"),
+        (("sign", "worker", "--folder", "/proc/self/attr"), "contains no file whose name ends in .csr"),
+        (("issue", "broker", "a", "b", "--host", "c"), "--host requires one NAME"),
         (("init",), "already contains a certificate authority"),
     ],
 )
@@ -121,6 +126,25 @@ def test_what_is_refused_is_explained(ca: Path, words: tuple[str, ...], text: st
 def test_a_key_that_is_there_is_not_replaced(tmp_path: Path) -> None:
     for status in (0, 2):
         assert run(CONFIG, "pki", "request", "edge-1", "--out", str(tmp_path)).status == status
+
+
+def test_a_folder_of_requests_is_signed(ca: Path, tmp_path: Path) -> None:
+    requests = tmp_path / "requests"
+    for name in ("edge-1", "edge-2"):
+        run(CONFIG, "pki", "request", name, "--out", str(requests))
+    signed = pki(ca, "sign", "worker", "--folder", str(requests), "--json")
+    assert [(line["name"], line["is_new"]) for line in signed.json_lines] == [("edge-1", True), ("edge-2", True)]
+    again = pki(ca, "sign", "worker", "--folder", str(requests))
+    assert (again.status, again.output) == (0, "")
+    assert "nothing to do" in again.errors
+
+
+def test_many_names_get_certificates(ca: Path) -> None:
+    issued = pki(ca, "issue", "worker", "edge-1", "edge-2", "edge-1")
+    assert issued.status == 0
+    assert issued.output.split() == [
+        str(ca / "issued" / f"{name}.{end}") for name in ("edge-1", "edge-2") for end in ("crt", "key")
+    ]
 
 
 # --- passphrases ------------------------------------------------------------------------------------------------------

@@ -204,3 +204,76 @@ def test_of_many_at_once_none_is_lost(authority: AuthorityFolder) -> None:
     for thread in threads:
         thread.join()
     assert {record.name for record in authority.registry().records} == {f"edge-{number}" for number in range(12)}
+
+
+# --- many at the same time --------------------------------------------------------------------------------------------
+
+
+def requests_in(folder: Path, *names: str) -> dict[Path, Subject]:
+    return {request_of(folder, name): Subject(name) for name in names}
+
+
+def test_many_requests_are_signed_and_can_be_signed_again(authority: AuthorityFolder, tmp_path: Path) -> None:
+    requests = requests_in(tmp_path, "edge-1", "edge-2")
+    first = authority.sign_folder(CertificateKind.WORKER, requests)
+    assert [(each.record.name, each.is_new) for each in first] == [("edge-1", True), ("edge-2", True)]
+    again = authority.sign_folder(CertificateKind.WORKER, requests | requests_in(tmp_path, "edge-3"))
+    assert [(each.record.name, each.is_new) for each in again] == [
+        ("edge-1", False),
+        ("edge-2", False),
+        ("edge-3", True),
+    ]
+    assert again[0].record == first[0].record
+    assert len(authority.registry().records) == 3
+
+
+@pytest.mark.parametrize("days_later", [366, 368])
+def test_a_certificate_is_kept_until_it_expires_soon(
+    tmp_path: Path, authority: AuthorityFolder, days_later: int
+) -> None:
+    requests = requests_in(tmp_path, "edge-1")
+    authority.sign_folder(CertificateKind.WORKER, requests)
+    later = AuthorityFolder(authority.folder, NOW + timedelta(days=days_later))
+    (signed,) = later.sign_folder(CertificateKind.WORKER, requests)
+    assert signed.is_new == (days_later > LEAF_LIFETIME.days - 30)
+
+
+def test_a_new_key_or_a_revocation_needs_a_new_certificate(authority: AuthorityFolder, tmp_path: Path) -> None:
+    requests = requests_in(tmp_path, "edge-1")
+    for _ in range(2):
+        (signed,) = authority.sign_folder(CertificateKind.WORKER, requests)
+        assert signed.is_new
+        requests = requests_in(tmp_path, "edge-1")
+    authority.sign_folder(CertificateKind.WORKER, requests)
+    authority.revoke("edge-1")
+    assert authority.sign_folder(CertificateKind.WORKER, requests)[0].is_new
+
+
+def test_of_many_requests_all_are_signed_or_none(authority: AuthorityFolder, tmp_path: Path) -> None:
+    requests = requests_in(tmp_path, "edge-1", "edge-2", "edge-3", "dispatcher")
+    (tmp_path / "edge-2.csr").write_bytes(b"garbage")
+    (tmp_path / "edge-3.csr").write_bytes(make_request("edge-4")[0])
+    with pytest.raises(CertificateRefused) as refused:
+        authority.sign_folder(CertificateKind.WORKER, requests)
+    edge_2, edge_3, dispatcher, end = str(refused.value).splitlines()
+    assert "edge-2.csr: contains no certificate request" in edge_2
+    assert "requests the name 'edge-4', not 'edge-3'" in edge_3
+    assert "default name of the dispatcher" in dispatcher
+    assert end == "nothing was signed"
+    assert authority.registry().records == []
+
+
+def test_of_many_names_all_get_a_certificate_or_none(authority: AuthorityFolder) -> None:
+    authority.issue(CertificateKind.WORKER, WORKER)
+    with pytest.raises(CertificateRefused, match="'edge-1' has a certificate"):
+        authority.issue_all(CertificateKind.WORKER, [Subject("edge-2"), WORKER])
+    issued = authority.issue_all(CertificateKind.WORKER, [Subject("edge-2"), Subject("edge-3")])
+    assert [each.record.name for each in issued] == ["edge-2", "edge-3"]
+    assert len({each.key.read_bytes() for each in issued if each.key}) == 2
+
+
+def test_a_request_of_any_length_is_not_read(authority: AuthorityFolder, tmp_path: Path) -> None:
+    file = request_of(tmp_path, "edge-1")
+    file.write_bytes(file.read_bytes() + b"\n" * 10_000)
+    with pytest.raises(ConfigError, match="longer than 8192 bytes"):
+        authority.sign(CertificateKind.WORKER, WORKER, file)

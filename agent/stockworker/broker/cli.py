@@ -12,7 +12,7 @@ from stockworker.broker.removal import take_down
 from stockworker.broker.setup import set_up
 from stockworker.errors import ConfigError, unread
 from stockworker.pki.access_list import users_of
-from stockworker.pki.cli import add_authority
+from stockworker.pki.arguments import add_authority
 from stockworker.pki.registry import CertificateKind
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import print_document

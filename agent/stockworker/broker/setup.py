@@ -25,8 +25,8 @@ from stockworker.broker.sandbox import folders_to_write, sandbox
 from stockworker.broker.trial import has_changed, needs_restart, option
 from stockworker.errors import ConfigError
 from stockworker.pki.access_list import users_of
+from stockworker.pki.arguments import authority_folder
 from stockworker.pki.authority import AuthorityFolder
-from stockworker.pki.cli import authority_folder
 from stockworker.pki.inspection import inspect_pem, revocations_until
 from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, Registry
 from stockworker.terminal.exits import Exit, UsageError

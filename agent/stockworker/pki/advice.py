@@ -21,22 +21,25 @@ def after_start(folder: Path) -> tuple[str, ...]:
     )
 
 
-def after_issue(issued: Issued, authority: AuthorityFolder) -> tuple[str, ...]:
-    """Steps after `pki issue` and `pki sign`."""
-    kind = issued.record.kind
-    files = [str(issued.certificate), str(authority.folder / "ca.crt")]
-    if issued.key is not None:
-        files.insert(1, str(issued.key))
+def after_issue(issued: Sequence[Issued], authority: AuthorityFolder) -> tuple[str, ...]:
+    """Steps after `pki issue` and `pki sign`, whose certificates have one kind."""
+    new = [each for each in issued if each.is_new]
+    if not new:
+        return ("nothing to do: all these keys have certificates",)
+    kind = new[0].record.kind
+    keys = [str(each.key) for each in new if each.key is not None]
+    own = [", ".join(map(str, filter(None, (each.certificate, each.key)))) for each in new]
+    shared = [str(authority.folder / "ca.crt")]
     if kind is CertificateKind.BROKER:
-        files.append(str(authority.crl_file))
+        shared.append(str(authority.crl_file))
     folder = _BROKER_FOLDER if kind in {CertificateKind.BROKER, CertificateKind.BRIDGE} else _TLS_FOLDER
-    steps = [f"copy to its machine, for example into {folder}: {', '.join(files)}"]
-    if issued.key is not None:
-        steps.append(f"then delete {issued.key}; only that machine needs it")
+    steps = [f"copy to its machine, for example into {folder}: {', '.join([files, *shared])}" for files in own]
+    if keys:
+        steps.append(f"then delete {', '.join(keys)}; only that machine needs it")
     if kind in _NAMED_IN_ACL:
         steps.append(
             "then on the broker's machine: stockworker broker setup. If this authority is on another machine, add "
-            f"{named(authority.registry().records, issued.record.issued_at)}, and the --bridge options of the broker"
+            f"{named(authority.registry().records, new[0].record.issued_at)}, and the --bridge options of the broker"
         )
     return tuple(steps)
 

@@ -13,9 +13,9 @@
 # from reading the registry to writing it. A revocation list is numbered, so the previous one is read as well.
 
 import fcntl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -44,7 +44,7 @@ from stockworker.pki.certificates import (
     valid_until,
 )
 from stockworker.pki.inspection import inspect
-from stockworker.pki.registry import CertificateKind, CertificateRecord, Registry
+from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, Registry
 from stockworker.protocol.ids import DEFAULT_DISPATCHER
 from stockworker.trusted_files import read_trusted
 
@@ -57,11 +57,28 @@ _ONE_KIND: Final = "A name has only one kind, because the broker derives rights 
 
 @dataclass(frozen=True, slots=True)
 class Issued:
-    """A signed certificate: its record, its file, and the file of its key if the key was generated here."""
+    """A signed certificate.
+
+    Attributes:
+        record: in the registry.
+        certificate: its file.
+        key: the file of its key, if the key was generated here.
+        is_new: False if an existing certificate needed no replacement.
+    """
 
     record: CertificateRecord
     certificate: Path
     key: Path | None = None
+    is_new: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class _Signed:
+    """A certificate that has no file yet."""
+
+    subject: Subject
+    certificate_pem: bytes
+    key_pem: bytes | None = field(default=None, repr=False)
 
 
 class AuthorityFolder:
@@ -165,14 +182,22 @@ class AuthorityFolder:
             CertificateRefused: the name has a certificate already, possibly of another kind.
             ConfigError: a file of the authority is not usable.
         """
+        return self.issue_all(kind, [subject], lifetime, make_key)[0]
+
+    def issue_all(
+        self,
+        kind: CertificateKind,
+        subjects: Sequence[Subject],
+        lifetime: timedelta = LEAF_LIFETIME,
+        make_key: MakeKey | None = None,
+    ) -> list[Issued]:
+        """Issue certificates and new keys: for all subjects, or for none. Errors are those of `issue`."""
         with self._locked() as (authority, registry):
-            self._check_kind(registry, kind, subject.name)
-            if registry.kind_of(subject.name) is not None:
-                raise CertificateRefused(
-                    f"{subject.name!r} has a certificate; renew it with 'stockworker pki renew {subject.name}'"
-                )
-            identity = authority.issue(subject, self._now, lifetime, make_key)
-            return self._enter(registry, kind, subject, identity.certificate_pem, identity.key_pem)
+            for subject in subjects:
+                self._check_new(registry, kind, subject.name)
+            identities = [(each, authority.issue(each, self._now, lifetime, make_key)) for each in subjects]
+            signed = [_Signed(subject, each.certificate_pem, each.key_pem) for subject, each in identities]
+            return self._enter(registry, kind, signed)
 
     def sign(
         self, kind: CertificateKind, subject: Subject, request: Path, lifetime: timedelta = LEAF_LIFETIME
@@ -184,15 +209,58 @@ class AuthorityFolder:
                 certificate of another kind.
             ConfigError: a file is not usable.
         """
-        name, key = read_request(request)
-        if name != subject.name:
-            raise CertificateRefused(
-                f"{request}: requests the name {name!r}, not {subject.name!r}. Check that it is the right file"
-            )
+        key = _requested_key(subject, request)
         with self._locked() as (authority, registry):
             self._check_kind(registry, kind, subject.name)
             certificate = authority.certify(key, subject, self._now, lifetime)
-            return self._enter(registry, kind, subject, pem_of(certificate))
+            return self._enter(registry, kind, [_Signed(subject, pem_of(certificate))])[0]
+
+    def sign_folder(
+        self, kind: CertificateKind, requests: Mapping[Path, Subject], lifetime: timedelta = LEAF_LIFETIME
+    ) -> list[Issued]:
+        """Sign many requests: all of them, or none. A key whose certificate is valid for long enough keeps it.
+
+        So the same call can be repeated, after an interruption or with more requests.
+
+        Args:
+            kind: of all certificates.
+            requests: each file with its holder.
+            lifetime: of the certificates.
+
+        Raises:
+            CertificateRefused: as for `sign`; the text has all refusals.
+            ConfigError: a file is not usable.
+        """
+        with self._locked() as (authority, registry):
+            wanted, refusals = {}, []
+            for file, subject in requests.items():
+                try:
+                    wanted[subject] = _requested_key(subject, file)
+                    self._check_kind(registry, kind, subject.name)
+                except (CertificateRefused, ConfigError) as error:
+                    refusals.append(str(error))
+            if refusals:
+                raise CertificateRefused("\n".join([*refusals, "nothing was signed"]))
+            kept = {each.record.name: each for item in wanted.items() if (each := self._kept(registry, *item))}
+            signed = [
+                _Signed(subject, pem_of(authority.certify(key, subject, self._now, lifetime)))
+                for subject, key in wanted.items()
+                if subject.name not in kept
+            ]
+            made = kept | {each.record.name: each for each in self._enter(registry, kind, signed)}
+            return [made[subject.name] for subject in wanted]
+
+    def enrol(self, subject: Subject, key: PublicKey, lifetime: timedelta = LEAF_LIFETIME) -> Issued:
+        """Sign the key of a new worker; its name must be new too.
+
+        Raises:
+            CertificateRefused: the name has a certificate already, or is reserved.
+            ConfigError: a file of the authority is not usable.
+        """
+        with self._locked() as (authority, registry):
+            self._check_new(registry, CertificateKind.WORKER, subject.name)
+            certificate = authority.certify(key, subject, self._now, lifetime)
+            return self._enter(registry, CertificateKind.WORKER, [_Signed(subject, pem_of(certificate))])[0]
 
     def renew(
         self, name: str, lifetime: timedelta = LEAF_LIFETIME, make_key: MakeKey | None = None
@@ -215,10 +283,10 @@ class AuthorityFolder:
             subject = Subject(name, previous.hosts)
             if make_key is None:
                 certificate = authority.certify(self._key_of(previous), subject, self._now, lifetime)
-                return previous, self._enter(registry, previous.kind, subject, pem_of(certificate))
+                return previous, self._enter(registry, previous.kind, [_Signed(subject, pem_of(certificate))])[0]
             identity = authority.issue(subject, self._now, lifetime, make_key)
-            issued = self._enter(registry, previous.kind, subject, identity.certificate_pem, identity.key_pem)
-            return previous, issued
+            signed = _Signed(subject, identity.certificate_pem, identity.key_pem)
+            return previous, self._enter(registry, previous.kind, [signed])[0]
 
     def revoke(self, target: str) -> list[CertificateRecord]:
         """Revoke all certificates of a name, or the one with this serial number, and write a new revocation list.
@@ -284,31 +352,46 @@ class AuthorityFolder:
                 "If all certificates of this name are revoked, run 'stockworker broker setup' first: it removes its rights"
             )
 
-    def _enter(
-        self,
-        registry: Registry,
-        kind: CertificateKind,
-        subject: Subject,
-        certificate_pem: bytes,
-        key_pem: bytes | None = None,
-    ) -> Issued:
-        certificate = x509.load_pem_x509_certificate(certificate_pem)
-        record = CertificateRecord(
+    def _check_new(self, registry: Registry, kind: CertificateKind, name: str) -> None:
+        self._check_kind(registry, kind, name)
+        if registry.kind_of(name) is not None:
+            raise CertificateRefused(f"{name!r} has a certificate; renew it with 'stockworker pki renew {name}'")
+
+    def _kept(self, registry: Registry, subject: Subject, key: PublicKey) -> Issued | None:
+        """The certificate of this subject and key, if it is valid for long enough."""
+        latest = next((each for each in reversed(registry.named(subject.name)) if each.revoked_at is None), None)
+        file = self.folder / _CERTIFICATES / f"{subject.name}.crt"
+        if latest is None or self._now > latest.until - EXPIRES_SOON or not file.exists():
+            return None
+        return Issued(latest, file, is_new=False) if _public_key(file) == der_of(key) else None
+
+    def _enter(self, registry: Registry, kind: CertificateKind, signed: Sequence[_Signed]) -> list[Issued]:
+        """Record certificates, then write their files."""
+        records = [self._record(kind, each) for each in signed]
+        if records:
+            registry.records += records
+            registry.save()
+            make_folder(self.folder / _CERTIFICATES, _PRIVATE_FOLDER)
+        return [self._written(record, each) for record, each in zip(records, signed, strict=True)]
+
+    def _record(self, kind: CertificateKind, signed: _Signed) -> CertificateRecord:
+        certificate = x509.load_pem_x509_certificate(signed.certificate_pem)
+        return CertificateRecord(
             serial=f"{certificate.serial_number:x}",
-            name=subject.name,
+            name=signed.subject.name,
             kind=kind,
-            hosts=subject.hosts,
+            hosts=signed.subject.hosts,
             issued_at=self._now,
             until=valid_until(certificate),
         )
-        registry.records.append(record)
-        registry.save()
+
+    def _written(self, record: CertificateRecord, signed: _Signed) -> Issued:
         folder = self.folder / _CERTIFICATES
-        make_folder(folder, _PRIVATE_FOLDER)
-        if key_pem is not None:
-            return Issued(record, *IssuedIdentity(certificate_pem, key_pem).save(folder, subject.name))
-        path = folder / f"{subject.name}.crt"
-        replace_file(path, certificate_pem, PUBLIC)
+        if signed.key_pem is not None:
+            identity = IssuedIdentity(signed.certificate_pem, signed.key_pem)
+            return Issued(record, *identity.save(folder, record.name))
+        path = folder / f"{record.name}.crt"
+        replace_file(path, signed.certificate_pem, PUBLIC)
         return Issued(record, path)
 
     def _key_of(self, record: CertificateRecord) -> PublicKey:
@@ -337,6 +420,16 @@ def _explained(folder: Path) -> Iterator[None]:
         yield
     except OSError as error:
         raise ConfigError(f"{error.filename or folder}: {error.strerror}") from error
+
+
+def _requested_key(subject: Subject, request: Path) -> PublicKey:
+    """The key of a request for this subject. Errors are those of `AuthorityFolder.sign`."""
+    name, key = read_request(request)
+    if name != subject.name:
+        raise CertificateRefused(
+            f"{request}: requests the name {name!r}, not {subject.name!r}. Check that it is the right file"
+        )
+    return key
 
 
 def _public_key(certificate: Path) -> bytes:

@@ -32,6 +32,9 @@ BACKDATED = timedelta(days=1)
 _NO_AUTHORITY: Final = "restore it from a backup, or create another authority with 'stockworker pki init'"
 _NO_REQUEST: Final = "create it with 'stockworker pki request', or correct the path"
 _AUTHORITY = "ca"
+LONGEST_REQUEST_BYTES: Final = 8192
+"""A request of `pki request` has about 500 bytes."""
+
 _SECOND: Final = timedelta(seconds=1)
 _NEVER: Final = datetime.max.replace(tzinfo=UTC)
 # A common name has at most 64 characters (RFC 5280, appendix A.1). Here it is also a file name.
@@ -213,20 +216,30 @@ def read_request(file: Path) -> tuple[str, PublicKey]:
         CertificateRefused: the request is not signed by its own key, or the key type is not supported.
     """
     try:
-        request = x509.load_pem_x509_csr(file.read_bytes())
-        key = request.public_key()
-        proven = request.is_signature_valid
+        with file.open("rb") as opened:
+            pem = opened.read(LONGEST_REQUEST_BYTES + 1)
     except OSError as error:
         raise ConfigError(f"{file}: can't be read: {unread(error, _NO_REQUEST)}") from error
+    return parse_request(pem, str(file))
+
+
+def parse_request(pem: bytes, source: str) -> tuple[str, PublicKey]:
+    """The requested name and the key of a request. Errors are those of `read_request`, and name the source."""
+    if len(pem) > LONGEST_REQUEST_BYTES:
+        raise ConfigError(f"{source}: longer than {LONGEST_REQUEST_BYTES} bytes, so it is not a certificate request")
+    try:
+        request = x509.load_pem_x509_csr(pem)
+        key = request.public_key()
+        proven = request.is_signature_valid
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise ConfigError(f"{file}: contains no certificate request in PEM format; copy it again") from error
+        raise ConfigError(f"{source}: contains no certificate request in PEM format; copy it again") from error
     if not proven:
         raise CertificateRefused(
-            f"{file}: not signed by the key in it, so its sender may not have that key; ask for a new request"
+            f"{source}: not signed by the key in it, so its sender may not have that key; ask for a new request"
         )
     if not _is_ours(key):
         raise CertificateRefused(
-            f"{file}: the key type must be {_KEY_TYPES}; create the request with 'stockworker pki request'"
+            f"{source}: the key type must be {_KEY_TYPES}; create the request with 'stockworker pki request'"
         )
     return _common_name(request.subject), key
 

@@ -1,39 +1,35 @@
 """``stockworker pki``: the fleet's certificates. It needs no broker and no dispatcher, so it runs on any machine."""
 
 import argparse
-import getpass
-import sys
+from collections.abc import Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters import clock
 from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
-from stockworker.errors import ConfigError, unread
-from stockworker.pki import access_list
-from stockworker.pki.access_list import users_of
+from stockworker.errors import ConfigError
 from stockworker.pki.advice import after_issue, after_renewal, after_request, after_revocation, after_start
-from stockworker.pki.authority import AuthorityFolder, Issued
-from stockworker.pki.certificates import (
-    AUTHORITY_LIFETIME,
-    LEAF_LIFETIME,
-    MakeKey,
-    Subject,
-    make_ed25519,
-    make_p256,
-    make_request,
+from stockworker.pki.arguments import (
+    KEYS,
+    add_authority_and_output,
+    add_days,
+    add_hosts,
+    add_key_type,
+    add_kind,
+    add_output,
+    authority_folder,
+    now,
+    passphrase,
+    subjects_of,
 )
+from stockworker.pki.authority import AuthorityFolder, Issued
+from stockworker.pki.certificates import AUTHORITY_LIFETIME, LEAF_LIFETIME, Subject, make_request
 from stockworker.pki.inspection import inspect
-from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, CertificateState
-from stockworker.terminal.arguments import whole_number
+from stockworker.pki.registry import EXPIRES_SOON, CertificateRecord, CertificateState
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note, print_json, print_line, print_lines
 from stockworker.terminal.tables import table, terminal_width
-from stockworker.trusted_files import read_trusted
 
-_FOLDER: Final = Path("/etc/stockworker/ca")
-_LONGEST_DAYS: Final = 36_500
-_KEYS: Final[dict[str, MakeKey]] = {"p256": make_p256, "ed25519": make_ed25519}
 _NEEDS_RENEWAL: Final = frozenset({CertificateState.EXPIRES_SOON, CertificateState.EXPIRED})
 _CURRENT: Final = frozenset({CertificateState.VALID, CertificateState.EXPIRES_SOON, CertificateState.EXPIRED})
 
@@ -51,21 +47,25 @@ def init(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--encrypt", action="store_true", help="encrypt the key with a passphrase, which each use of the key asks for"
     )
-    _add_days(parser, AUTHORITY_LIFETIME)
-    _add_authority(parser)
+    add_days(parser, AUTHORITY_LIFETIME)
+    add_authority_and_output(parser)
     parser.set_defaults(run=_init)
 
 
 def issue(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki issue``."""
     parser.description = (
-        "Issue a certificate and a private key, as files in the folder `issued` of the authority. The key must be copied "
-        "to its machine. With `stockworker pki request` the key is created on that machine and never leaves it."
+        "Issue certificates and private keys, as files in the folder `issued` of the authority. A key must be copied to "
+        "its machine. With `stockworker pki request` the key is created on that machine and never leaves it."
     )
-    _add_subject(parser)
-    _add_key_type(parser)
-    _add_days(parser, LEAF_LIFETIME)
-    _add_authority(parser)
+    add_kind(parser)
+    parser.add_argument(
+        "name", nargs="+", metavar="NAME", help="ID of a holder; for the broker, the host name that clients dial"
+    )
+    add_hosts(parser)
+    add_key_type(parser)
+    add_days(parser, LEAF_LIFETIME)
+    add_authority_and_output(parser)
     parser.set_defaults(run=_issue)
 
 
@@ -83,8 +83,8 @@ def request(parser: argparse.ArgumentParser) -> None:
         default=Path(),
         help="folder for NAME.key and NAME.csr (default: the current folder)",
     )
-    _add_key_type(parser)
-    _add_output(parser)
+    add_key_type(parser)
+    add_output(parser)
     parser.set_defaults(run=_request)
 
 
@@ -92,12 +92,23 @@ def sign(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki sign``."""
     parser.description = (
         "Sign the certificate request of another machine. It must request NAME and be signed by its own key; all other "
-        "content is ignored. Make sure yourself that the request comes from that machine."
+        "content is ignored. Make sure yourself that the request comes from that machine. With --folder, all requests of "
+        "a folder are signed, or none. Keys whose certificates are valid for more than "
+        f"{EXPIRES_SOON.days} days keep them, so the command can be repeated."
     )
-    _add_subject(parser)
-    parser.add_argument("request", type=Path, metavar="REQUEST", help="file created by `stockworker pki request`")
-    _add_days(parser, LEAF_LIFETIME)
-    _add_authority(parser)
+    add_kind(parser)
+    parser.add_argument(
+        "name", nargs="?", metavar="NAME", help="ID of the holder; for the broker, the host name that clients dial"
+    )
+    parser.add_argument(
+        "request", nargs="?", type=Path, metavar="REQUEST", help="file created by `stockworker pki request`"
+    )
+    parser.add_argument(
+        "--folder", type=Path, metavar="FOLDER", help="sign each NAME.csr in this folder, for the NAME of the file"
+    )
+    add_hosts(parser)
+    add_days(parser, LEAF_LIFETIME)
+    add_authority_and_output(parser)
     parser.set_defaults(run=_sign)
 
 
@@ -109,9 +120,9 @@ def renew(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("name", metavar="NAME", help="name of the certificate")
     parser.add_argument("--new-key", action="store_true", help="also create a new key")
-    _add_key_type(parser)
-    _add_days(parser, LEAF_LIFETIME)
-    _add_authority(parser)
+    add_key_type(parser)
+    add_days(parser, LEAF_LIFETIME)
+    add_authority_and_output(parser)
     parser.set_defaults(run=_renew)
 
 
@@ -124,7 +135,7 @@ def revoke(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "target", metavar="NAME|SERIAL", help="name whose certificates are revoked, or serial number of one certificate"
     )
-    _add_authority(parser)
+    add_authority_and_output(parser)
     parser.set_defaults(run=_revoke)
 
 
@@ -136,7 +147,7 @@ def list_certificates(parser: argparse.ArgumentParser) -> None:
         "certificate. Needs no passphrase."
     )
     parser.add_argument("--all", action="store_true", help="include replaced and revoked certificates")
-    _add_authority(parser)
+    add_authority_and_output(parser)
     parser.set_defaults(run=_list)
 
 
@@ -146,126 +157,23 @@ def crl(parser: argparse.ArgumentParser) -> None:
         "Write a new revocation list, and print its path. `stockworker pki revoke` does this as well. The list is valid "
         "as long as the authority. The broker needs it even if no certificate is revoked."
     )
-    _add_authority(parser)
+    add_authority_and_output(parser)
     parser.set_defaults(run=_crl)
-
-
-# --- arguments --------------------------------------------------------------------------------------------------------
-
-
-def _add_authority(parser: argparse.ArgumentParser) -> None:
-    add_authority(parser)
-    _add_output(parser)
-
-
-def add_authority(parser: argparse.ArgumentParser) -> None:
-    """Add the options for the authority's folder and passphrase."""
-    parser.add_argument(
-        "--ca", type=Path, metavar="FOLDER", default=_FOLDER, help=f"folder of the authority (default: {_FOLDER})"
-    )
-    parser.add_argument(
-        "--passphrase-file",
-        type=Path,
-        metavar="FILE",
-        help="file whose first line is the passphrase of the authority's key (default: ask if the key is encrypted)",
-    )
-
-
-def _add_output(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
-    parser.add_argument("--quiet", action="store_true", help="only print errors to stderr")
-
-
-def _add_subject(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "kind", choices=tuple(map(str, CertificateKind)), metavar="KIND", help=f"one of {', '.join(CertificateKind)}"
-    )
-    parser.add_argument(
-        "name", metavar="NAME", help="ID of the holder; for the broker, the host name that clients dial"
-    )
-    parser.add_argument(
-        "--host",
-        action="append",
-        metavar="HOST",
-        default=[],
-        help="with KIND broker: another name or address that clients dial; may be repeated",
-    )
-
-
-def _add_key_type(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--key-type", choices=tuple(_KEYS), default="p256", help="type of the new key (default: p256)")
-
-
-def _add_days(parser: argparse.ArgumentParser, default: timedelta) -> None:
-    parser.add_argument(
-        "--days",
-        type=whole_number(1, _LONGEST_DAYS),
-        metavar="DAYS",
-        default=default.days,
-        help=f"days until it expires (default: {default.days})",
-    )
-
-
-def _subject(arguments: argparse.Namespace) -> tuple[CertificateKind, Subject]:
-    kind = CertificateKind(arguments.kind)
-    if arguments.host and kind is not CertificateKind.BROKER:
-        raise UsageError("--host requires KIND broker")
-    hosts = tuple(dict.fromkeys((arguments.name, *arguments.host))) if kind is CertificateKind.BROKER else ()
-    try:
-        return kind, Subject(arguments.name, hosts)
-    except ValueError as error:
-        raise UsageError(str(error)) from None
-
-
-def authority_folder(arguments: argparse.Namespace) -> AuthorityFolder:
-    """The folder that the options of `add_authority` name; it need not contain an authority."""
-    return AuthorityFolder(
-        arguments.ca, _now(), lambda: _passphrase(arguments, f"Passphrase of {arguments.ca / 'ca.key'}: "), _users()
-    )
-
-
-def _users() -> dict[str, str]:
-    """The users of the broker on this machine; none if there is no broker, or this user may not read its files."""
-    try:
-        return users_of(read_trusted(Path(access_list.FILE)).decode(errors="replace"))
-    except OSError:
-        return {}
-
-
-def _passphrase(arguments: argparse.Namespace, prompt: str) -> bytes:
-    file: Path | None = arguments.passphrase_file
-    if file is None:
-        if not sys.stdin.isatty():
-            raise ConfigError("the authority's key needs a passphrase; use a terminal, or --passphrase-file FILE")
-        return getpass.getpass(prompt).encode()
-    try:
-        passphrase = file.read_bytes().partition(b"\n")[0]
-    except OSError as error:
-        raise ConfigError(
-            f"{file}: can't be read: {unread(error, 'write the passphrase into its first line')}"
-        ) from error
-    if not passphrase:
-        raise ConfigError(f"{file}: the first line is empty; write the passphrase into it")
-    return passphrase
-
-
-def _now() -> datetime:
-    return clock.utc_now().replace(microsecond=0)
 
 
 # --- runs -------------------------------------------------------------------------------------------------------------
 
 
 def _init(arguments: argparse.Namespace) -> int:
-    passphrase = None
+    secret = None
     if arguments.encrypt or arguments.passphrase_file is not None:
-        passphrase = _passphrase(arguments, "New passphrase: ")
-        if arguments.passphrase_file is None and _passphrase(arguments, "Once more: ") != passphrase:
+        secret = passphrase(arguments, "New passphrase: ")
+        if arguments.passphrase_file is None and passphrase(arguments, "Once more: ") != secret:
             raise UsageError("the two passphrases differ")
-        if not passphrase:
+        if not secret:
             raise UsageError("the passphrase is empty")
-    authority = AuthorityFolder(arguments.ca, _now())
-    authority.create(arguments.name, timedelta(days=arguments.days), passphrase)
+    authority = AuthorityFolder(arguments.ca, now())
+    authority.create(arguments.name, timedelta(days=arguments.days), secret)
     _print_made(
         arguments,
         {"authority": str(arguments.ca / "ca.crt"), "crl": str(authority.crl_file)},
@@ -275,10 +183,10 @@ def _init(arguments: argparse.Namespace) -> int:
 
 
 def _issue(arguments: argparse.Namespace) -> int:
-    kind, subject = _subject(arguments)
+    kind, subjects = subjects_of(arguments, list(dict.fromkeys(arguments.name)))
     authority = authority_folder(arguments)
-    issued = authority.issue(kind, subject, timedelta(days=arguments.days), _KEYS[arguments.key_type])
-    _print_made(arguments, _issued_fields(issued), after_issue(issued, authority))
+    lifetime = timedelta(days=arguments.days)
+    _print_issued(arguments, authority, authority.issue_all(kind, subjects, lifetime, KEYS[arguments.key_type]))
     return Exit.OK
 
 
@@ -291,7 +199,7 @@ def _request(arguments: argparse.Namespace) -> int:
     key_file, request_file = folder / f"{name}.key", folder / f"{name}.csr"
     if key_file.exists():
         raise UsageError(f"{key_file} already exists; overwriting it would invalidate its certificate. Move it first")
-    request_pem, key_pem = make_request(name, _KEYS[arguments.key_type])
+    request_pem, key_pem = make_request(name, KEYS[arguments.key_type])
     try:
         make_folder(folder, 0o755)
         replace_file(key_file, key_pem, SECRET)
@@ -303,16 +211,36 @@ def _request(arguments: argparse.Namespace) -> int:
 
 
 def _sign(arguments: argparse.Namespace) -> int:
-    kind, subject = _subject(arguments)
     authority = authority_folder(arguments)
-    issued = authority.sign(kind, subject, arguments.request, timedelta(days=arguments.days))
-    _print_made(arguments, _issued_fields(issued), after_issue(issued, authority))
+    lifetime = timedelta(days=arguments.days)
+    if arguments.folder is not None:
+        if arguments.name is not None:
+            raise UsageError("--folder excludes NAME and REQUEST: its files have the names")
+        files = _requests_in(arguments.folder)
+        kind, subjects = subjects_of(arguments, [file.stem for file in files])
+        issued = authority.sign_folder(kind, dict(zip(files, subjects, strict=True)), lifetime)
+    elif arguments.name is None or arguments.request is None:
+        raise UsageError("NAME and REQUEST, or --folder FOLDER, must be given")
+    else:
+        kind, (subject,) = subjects_of(arguments, [arguments.name])
+        issued = [authority.sign(kind, subject, arguments.request, lifetime)]
+    _print_issued(arguments, authority, issued)
     return Exit.OK
+
+
+def _requests_in(folder: Path) -> list[Path]:
+    try:
+        files = sorted(file for file in folder.iterdir() if file.suffix == ".csr")
+    except OSError as error:
+        raise ConfigError(f"{folder}: can't be read: {error.strerror}; name the folder with the requests") from error
+    if not files:
+        raise ConfigError(f"{folder}: contains no file whose name ends in .csr; copy the requests there")
+    return files
 
 
 def _renew(arguments: argparse.Namespace) -> int:
     authority = authority_folder(arguments)
-    make_key = _KEYS[arguments.key_type] if arguments.new_key else None
+    make_key = KEYS[arguments.key_type] if arguments.new_key else None
     previous, issued = authority.renew(arguments.name, timedelta(days=arguments.days), make_key)
     _print_made(arguments, _issued_fields(issued), after_renewal(previous, issued))
     return Exit.OK
@@ -331,12 +259,12 @@ def _revoke(arguments: argparse.Namespace) -> int:
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    now = _now()
+    today = now()
     own_certificate = inspect(arguments.ca / "ca.crt")[0]
-    own_state = _authority_state(own_certificate.valid_until, now)
+    own_state = _authority_state(own_certificate.valid_until, today)
     found = [
         (record, state)
-        for record, state in authority_folder(arguments).registry().states(now)
+        for record, state in authority_folder(arguments).registry().states(today)
         if arguments.all or state in _CURRENT
     ]
     if arguments.json:
@@ -345,8 +273,8 @@ def _list(arguments: argparse.Namespace) -> int:
         for record, state in found:
             print_json(_fields(record, state))
     else:
-        rows = [_row("authority", own_certificate.name, own_certificate.valid_until, now, own_state)]
-        rows += [_row(each.kind, each.name, each.until, now, state, each.serial) for each, state in found]
+        rows = [_row("authority", own_certificate.name, own_certificate.valid_until, today, own_state)]
+        rows += [_row(each.kind, each.name, each.until, today, state, each.serial) for each, state in found]
         print_lines(table(("KIND", "NAME", "EXPIRES", "DAYS", "STATE", "SERIAL"), rows, terminal_width()))
     return Exit.FAILED if _NEEDS_RENEWAL & {own_state, *(state for _, state in found)} else Exit.OK
 
@@ -387,6 +315,13 @@ def _print_advice(arguments: argparse.Namespace, advice: tuple[str, ...]) -> Non
     if not arguments.quiet:
         for line in advice:
             note(line)
+
+
+def _print_issued(arguments: argparse.Namespace, authority: AuthorityFolder, issued: Sequence[Issued]) -> None:
+    for each in issued:
+        if arguments.json or each.is_new:
+            _print_made(arguments, _issued_fields(each) | {"is_new": each.is_new}, ())
+    _print_advice(arguments, after_issue(issued, authority))
 
 
 def _issued_fields(issued: Issued) -> dict[str, Any]:

@@ -1,0 +1,145 @@
+"""Arguments that several `pki` commands share, and the parsers of their values."""
+
+import argparse
+import getpass
+import sys
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Final
+
+from stockworker.adapters import clock
+from stockworker.errors import ConfigError, unread
+from stockworker.pki import access_list
+from stockworker.pki.access_list import users_of
+from stockworker.pki.authority import AuthorityFolder
+from stockworker.pki.certificates import MakeKey, Subject, make_ed25519, make_p256
+from stockworker.pki.registry import CertificateKind
+from stockworker.terminal.arguments import whole_number
+from stockworker.terminal.exits import UsageError
+from stockworker.trusted_files import read_trusted
+
+_FOLDER: Final = Path("/etc/stockworker/ca")
+_LONGEST_DAYS: Final = 36_500
+KEYS: Final[dict[str, MakeKey]] = {"p256": make_p256, "ed25519": make_ed25519}
+
+
+def add_authority_and_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options of each command that prints what it did with the authority."""
+    add_authority(parser)
+    add_output(parser)
+
+
+def add_authority(parser: argparse.ArgumentParser) -> None:
+    """Add the options for the authority's folder and passphrase."""
+    parser.add_argument(
+        "--ca", type=Path, metavar="FOLDER", default=_FOLDER, help=f"folder of the authority (default: {_FOLDER})"
+    )
+    parser.add_argument(
+        "--passphrase-file",
+        type=Path,
+        metavar="FILE",
+        help="file whose first line is the passphrase of the authority's key (default: ask if the key is encrypted)",
+    )
+
+
+def add_output(parser: argparse.ArgumentParser) -> None:
+    """Add the options of the output."""
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+    parser.add_argument("--quiet", action="store_true", help="only print errors to stderr")
+
+
+def add_kind(parser: argparse.ArgumentParser) -> None:
+    """Add the kind of a certificate."""
+    parser.add_argument(
+        "kind", choices=tuple(map(str, CertificateKind)), metavar="KIND", help=f"one of {', '.join(CertificateKind)}"
+    )
+
+
+def add_hosts(parser: argparse.ArgumentParser) -> None:
+    """Add the hosts of a broker's certificate."""
+    parser.add_argument(
+        "--host",
+        action="append",
+        metavar="HOST",
+        default=[],
+        help="with KIND broker: another name or address that clients dial; may be repeated",
+    )
+
+
+def add_key_type(parser: argparse.ArgumentParser) -> None:
+    """Add the type of a new key."""
+    parser.add_argument("--key-type", choices=tuple(KEYS), default="p256", help="type of the new key (default: p256)")
+
+
+def add_days(parser: argparse.ArgumentParser, default: timedelta) -> None:
+    """Add the lifetime of a certificate."""
+    parser.add_argument(
+        "--days",
+        type=whole_number(1, _LONGEST_DAYS),
+        metavar="DAYS",
+        default=default.days,
+        help=f"days until it expires (default: {default.days})",
+    )
+
+
+def subjects_of(arguments: argparse.Namespace, names: Sequence[str]) -> tuple[CertificateKind, list[Subject]]:
+    """The kind and the holders that the arguments describe.
+
+    Raises:
+        UsageError: a name or host is not valid, or --host does not fit.
+    """
+    kind = CertificateKind(arguments.kind)
+    if arguments.host and kind is not CertificateKind.BROKER:
+        raise UsageError("--host requires KIND broker")
+    if arguments.host and len(names) != 1:
+        raise UsageError("--host requires one NAME, because each host belongs to one broker")
+    is_broker = kind is CertificateKind.BROKER
+    try:
+        return kind, [
+            Subject(name, tuple(dict.fromkeys((name, *arguments.host))) if is_broker else ()) for name in names
+        ]
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def authority_folder(arguments: argparse.Namespace) -> AuthorityFolder:
+    """The folder that the options of `add_authority` name; it need not contain an authority."""
+    return AuthorityFolder(
+        arguments.ca, now(), lambda: passphrase(arguments, f"Passphrase of {arguments.ca / 'ca.key'}: "), _users()
+    )
+
+
+def _users() -> dict[str, str]:
+    """The users of the broker on this machine; none if there is no broker, or this user may not read its files."""
+    try:
+        return users_of(read_trusted(Path(access_list.FILE)).decode(errors="replace"))
+    except OSError:
+        return {}
+
+
+def passphrase(arguments: argparse.Namespace, prompt: str) -> bytes:
+    """The passphrase from the file that the arguments name, or from the terminal.
+
+    Raises:
+        ConfigError: neither has one.
+    """
+    file: Path | None = arguments.passphrase_file
+    if file is None:
+        if not sys.stdin.isatty():
+            raise ConfigError("the authority's key needs a passphrase; use a terminal, or --passphrase-file FILE")
+        return getpass.getpass(prompt).encode()
+    try:
+        first_line = file.read_bytes().partition(b"\n")[0]
+    except OSError as error:
+        raise ConfigError(
+            f"{file}: can't be read: {unread(error, 'write the passphrase into its first line')}"
+        ) from error
+    if not first_line:
+        raise ConfigError(f"{file}: the first line is empty; write the passphrase into it")
+    return first_line
+
+
+def now() -> datetime:
+    """The time of this command, in whole seconds, as in certificates."""
+    return clock.utc_now().replace(microsecond=0)
