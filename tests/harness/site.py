@@ -71,6 +71,7 @@ _GREETINGS = """
 import os, time
 
 def greet(job, context):
+    context.log.info("greeting %s", job.payload)
     return f"hello, {job.payload}"
 
 def hold(job, context):

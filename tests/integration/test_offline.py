@@ -31,6 +31,7 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
             "job_defaults": {"backoff": 0.01},
         },
         "handlers": python_handlers("wait_for_cancel", "wait_for_file", "large"),
+        "log": {"level": "debug"},
     }
     with Fleet(tmp_path / "fleet", settings=settings, proxied=True) as fleet:
         yield fleet

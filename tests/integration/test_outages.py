@@ -30,6 +30,7 @@ def fleet(tmp_path: Path, ledger: Ledger) -> Iterator[Fleet]:
     settings: dict[str, Any] = {
         "worker": {"max_concurrent_jobs": 1, "stop_grace": 0.1, "poll_interval": 0.5},
         "dispatcher": {"lease": 2, "job_defaults": {"backoff": 0.01}},
+        "log": {"level": "debug"},
         "handlers": {
             **python_handlers("wait_for_cancel", "wait_for_file"),
             "echo": {"python": "ledger:echo", "settings": {SETTING: str(ledger.path)}},

@@ -120,14 +120,15 @@ def test_a_command_is_confined(machine: Guest) -> None:
 
 def test_events_of_a_job_are_in_the_systemd_journal(machine: Guest) -> None:
     site.submit(machine, "greet", "journal")
-    found = machine.run("journalctl", "--no-pager", "-o", "json", "STOCKWORKER_EVENT=attempt_completed")
+    found = machine.run("journalctl", "--no-pager", "-o", "json", "STOCKWORKER_EVENT=handler_log")
     entry = json.loads(found.splitlines()[-1])
     assert entry["_SYSTEMD_UNIT"].startswith("stockworker@")
     assert entry["STOCKWORKER_JOB_TYPE"] == "greet"
     assert entry["STOCKWORKER_WORKER_ID"].startswith(machine.name)
 
     told = machine.run("journalctl", "--no-pager", "-x", f"STOCKWORKER_JOB_ID={entry['STOCKWORKER_JOB_ID']}")
-    assert "finished a job" in told
+    assert "greeting journal" in told
+    assert "A line that a handler logged" in told
     assert "The result is in the worker's journal, and will be reported." in told  # the explanation from the catalogue
 
 

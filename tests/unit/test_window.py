@@ -13,7 +13,7 @@ def test_at_first_a_worker_wants_what_it_can_run() -> None:
 
 
 @pytest.mark.parametrize(
-    ("ran_s", "window"), [(3600, 4), (0.1, 4), (0.02, 8), (0.01, 12), (0.001, 68), (0.0, 260), (1e-9, 260)]
+    ("ran_s", "window"), [(3600, 4), (0.3, 4), (0.02, 12), (0.01, 20), (0.001, 132), (0.0, 260), (1e-9, 260)]
 )
 def test_the_shorter_the_jobs_the_wider_the_window(ran_s: float, window: int) -> None:
     lease_window = LeaseWindow()

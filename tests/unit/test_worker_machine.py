@@ -172,7 +172,7 @@ def test_short_jobs_widen_the_window_and_it_is_told_soon(worker: WorkerBook) -> 
     worker.tell(finished(A1, ran_s=0.001))
     worker.expect(reported(attempt(JOB_A, ran_s=0.001)))
     worker.tell(ack(stored=[A1]))
-    assert worker.requests[-1].window == 1 + 16
+    assert worker.requests[-1].window == 1 + 32
     assert worker.requests[-1].slots == 1
 
 
@@ -183,7 +183,7 @@ def test_the_window_is_told_once_a_second_at_most(worker: WorkerBook) -> None:
     worker.tell(ack(stored=[A1]))
     assert worker.requests[-1].window == 1
     worker.after(1)
-    assert worker.requests[-1].window == 1 + 16
+    assert worker.requests[-1].window == 1 + 32
 
 
 def test_a_reload_changes_what_is_offered_at_once(worker: WorkerBook) -> None:

@@ -30,7 +30,7 @@ class LimitUnenforced(LogEvent):
     reason: str
 
 
-@_event(LogLevel.INFO, work("type"), "finished a job", "The result is in the worker's journal, and will be reported.")
+@_event(LogLevel.DEBUG, work("type"), "finished a job", "The result is in the worker's journal, and will be reported.")
 class AttemptCompleted(EventOfAttempt):
     ran_s: float
 

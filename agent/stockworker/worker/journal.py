@@ -1,7 +1,8 @@
 """The leases of this worker and the results that are not acknowledged, on its own disk."""
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
+from itertools import groupby, pairwise
 from pathlib import Path
 from typing import Any, Final
 
@@ -64,6 +65,19 @@ _SELECT: Final = (
     "FROM lease ORDER BY sequence"
 )
 
+_ACCEPT: Final = (
+    "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload, strict, start_by, started) "
+    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+
+# The payload is not needed any more: the journal keeps only what must still be reported.
+_RECORD: Final = (
+    "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? WHERE token = ?"
+)
+
+_MARK_STARTED: Final = "UPDATE lease SET started = 1 WHERE token = ? AND NOT started"
+_FORGET: Final = "DELETE FROM lease WHERE token = ?"
+
 
 class Journal:
     """The journal of one worker, in a SQLite file.
@@ -78,6 +92,7 @@ class Journal:
 
     def __init__(self, path: Path, connect: Connect = connect) -> None:
         self._path = path
+        self._synchronous = ""
         self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, connect=connect)
 
     def load(self) -> list[JournalEntry]:
@@ -130,33 +145,30 @@ class Journal:
             isinstance(entry, RecordOutcome) or (isinstance(entry, MarkStarted) and entry.again) for entry in entries
         )
         try:
-            self._connection.execute(f"PRAGMA synchronous = {'FULL' if synced else 'NORMAL'}")
+            self._set_synchronous("FULL" if synced else "NORMAL")
             with transaction(self._connection):
-                for entry in entries:
-                    self._write(entry)
+                self._write(entries)
         except DatabaseError as error:
             raise failure(self._path, "can't be written", error) from error
 
-    def _write(self, entry: Entry) -> None:
-        match entry:
-            case Accept(assignment=job, start_by=start_by):
-                row = (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.no_crash_budget)
-                self._connection.execute(
-                    "INSERT INTO lease (token, job_id, type, attempt, timeout_s, payload, strict, start_by) "
-                    "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
-                    (*row, start_by),
-                )
-            case MarkStarted(token=token):
-                self._connection.execute("UPDATE lease SET started = 1 WHERE token = ?", (token,))
-            case RecordOutcome(report=report):
-                # The payload is not needed any more: the journal keeps only what must still be reported.
-                self._connection.execute(
-                    "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? "
-                    "WHERE token = ?",
-                    (str(report.outcome), report.result, report.error, report.permanent, report.ran_s, report.token),
-                )
-            case Forget(token=token):
-                self._connection.execute("DELETE FROM lease WHERE token = ?", (token,))
+    def _set_synchronous(self, mode: str) -> None:
+        if mode != self._synchronous:
+            self._connection.execute(f"PRAGMA synchronous = {mode}")
+            self._synchronous = mode
+
+    def _write(self, entries: Iterable[Entry]) -> None:
+        """Write entries in order, those of a kind that follow each other with one statement."""
+        write = self._connection.executemany
+        groups = [(kind, list(group)) for kind, group in groupby(entries, type)]
+        for (kind, group), (_, following) in pairwise([*groups, (type(None), [])]):
+            if kind is Accept:
+                started = {each.token for each in following if isinstance(each, MarkStarted)}  # most start immediately
+                write(_ACCEPT, [_row(each, started) for each in group if isinstance(each, Accept)])
+            elif kind is RecordOutcome:
+                write(_RECORD, [_outcome(each.report) for each in group if isinstance(each, RecordOutcome)])
+            else:
+                tokens = [(each.token,) for each in group if isinstance(each, MarkStarted | Forget)]
+                write(_MARK_STARTED if kind is MarkStarted else _FORGET, tokens)
 
     def free_bytes(self) -> int:
         """Free bytes on its disk.
@@ -198,6 +210,16 @@ def open_journal(path: Path, worker_id: WorkerId) -> Journal:
         journal = Journal(path)
         journal.claim(worker_id)
     return journal
+
+
+def _row(entry: Accept, started: Collection[Token]) -> tuple[Any, ...]:
+    job = entry.assignment
+    first = (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.no_crash_budget)
+    return *first, entry.start_by, job.token in started
+
+
+def _outcome(report: AttemptReport) -> tuple[Any, ...]:
+    return str(report.outcome), report.result, report.error, report.permanent, report.ran_s, report.token
 
 
 def _entry(row: Sequence[Any]) -> JournalEntry:

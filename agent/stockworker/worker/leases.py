@@ -36,7 +36,7 @@
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from enum import Enum, auto
 from typing import Final
 
@@ -230,7 +230,15 @@ class WorkerLeases:
 
     def _end(self, lease: WorkerLease, result: AttemptResult) -> None:
         """Record how an attempt ended; that is reported until it is acknowledged."""
-        report = AttemptReport(job_id=lease.assignment.job_id, **asdict(result))
+        report = AttemptReport(
+            result.token,
+            result.outcome,
+            result.result,
+            result.error,
+            result.permanent,
+            result.ran_s,
+            job_id=lease.assignment.job_id,
+        )
         self._keep(lease, report)
         self._entries.append(RecordOutcome(report))
 
@@ -324,8 +332,9 @@ class WorkerLeases:
         self._entries.append(Forget(token))
 
     def _drop_payload(self, lease: WorkerLease) -> None:
-        self.payload_bytes -= _size(lease.assignment.payload)
-        lease.assignment = replace(lease.assignment, payload="")
+        if lease.assignment.payload:
+            self.payload_bytes -= _size(lease.assignment.payload)
+            lease.assignment = replace(lease.assignment, payload="")
 
     def _remember(self, token: Token) -> None:
         self._settled[token] = None

@@ -67,9 +67,14 @@ def _umask() -> int:
     return mask
 
 
-def _set_environment(variables: Mapping[str, str]) -> None:
+def _environment() -> dict[bytes, bytes]:
+    variables: dict[bytes, bytes] = os.environ._data  # type: ignore[attr-defined] # noqa: SLF001 (not decoded: 10 times as fast)
+    return variables.copy()
+
+
+def _set_environment(variables: Mapping[bytes, bytes]) -> None:
     os.environ.clear()
-    os.environ.update(variables)
+    os.environb.update(variables)
     time.tzset()
 
 
@@ -203,7 +208,7 @@ def _still_has(now: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
 KEPT: Final = (
     Kept("working folder", os.getcwd, os.chdir),
     Kept("umask", _umask, os.umask),
-    Kept("environment variables", os.environ.copy, _set_environment),
+    Kept("environment variables", _environment, _set_environment),
     Kept("timers and alarms", _armed, _disarm),
     Kept("signal handlers", _signal_handlers, _set_signal_handlers),
     Kept(

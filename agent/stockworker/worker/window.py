@@ -4,15 +4,15 @@
 # wait. A slot that waits for its next job is wasted, and the next job is a round trip and a commit of the dispatcher
 # away. For long jobs that wait is nothing. For jobs that take a millisecond it would be most of the time.
 #
-# So the window is the number of slots, and as many jobs more as the slots finish within `_HORIZON_S`, about the time
-# that the next assignment needs. With 4 slots, jobs of 100 ms get no extra lease, jobs of 5 ms get 16, and jobs of 1 ms
-# get 64. The mean length of recent attempts is the only input.
+# So the window is the number of slots, and as many jobs more as the slots finish within `_HORIZON_S`, about
+# twice the time that the next assignment needs under load. With 4 slots, jobs of 300 ms get no extra lease, jobs of 5 ms get
+# 32, and jobs of 1 ms get 128. The mean length of recent attempts is the only input.
 
 from typing import Final
 
 from stockworker.protocol.body import MAX_LEASES, MOST_WAITING
 
-_HORIZON_S: Final = 0.02
+_HORIZON_S: Final = 0.06
 _WEIGHT: Final = 0.2
 """Weight of the newest attempt in the moving average: the slow first one, which starts a process, is soon forgotten."""
 
