@@ -23,7 +23,6 @@ from tests.harness.counting import without_collections
 
 CORPUS: Final = Path(__file__).parent / "corpus"
 _FREE_CALLS: Final = 60_000  # five suggestions for misspelt words take most of them
-_CALLS_PER_BYTE: Final = 60
 _LARGEST_KEPT: Final = 4_000
 """Bytes of an input that is mutated again: mutants of larger ones are slow, and reach little more."""
 
@@ -41,12 +40,14 @@ class Target:
         words: what means something to the parser, as parts for mutants.
         inputs: more of the corpus, which can't be files.
         largest: most bytes of a mutant.
+        calls_per_byte: how many calls of functions a byte of the input justifies.
     """
 
     run: Callable[[bytes], None]
     words: Sequence[bytes] = ()
     inputs: Sequence[bytes] = ()
     largest: int = 70_000
+    calls_per_byte: int = 60
 
 
 @dataclass(slots=True)
@@ -103,7 +104,7 @@ def execute(target: Target, content: bytes) -> Calls:
     Raises:
         BaseException: what the target must not raise.
     """
-    with without_collections(), Calls(_FREE_CALLS + _CALLS_PER_BYTE * len(content)) as calls:
+    with without_collections(), Calls(_FREE_CALLS + target.calls_per_byte * len(content)) as calls:
         target.run(content)
     return calls
 
