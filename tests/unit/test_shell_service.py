@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt import Delivery, LinkItem, LinkUp, PublishRefused
 from stockworker.adapters.mqtt_connection import LinkSettings
+from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.systemd import Notifier
 from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.logs.events import Ready
@@ -85,10 +86,12 @@ class PlayedTurns:
     def __init__(self, record: Record) -> None:
         self.record = record
         self.items: list[object] = []
+        self.batches: list[list[object]] = []
         self.broken: Exception | None = None
 
     def take(self, items: Sequence[CommonInput | Tag], _now: Now) -> TurnOutput:
         self.items += items
+        self.batches.append(list(items))
         if self.broken is not None:
             raise self.broken
         packets = [item for item in items if isinstance(item, Packet)]
@@ -190,6 +193,20 @@ def test_what_a_turn_leaves_is_acknowledged_after_the_turn_that_handles_it(
         ("commit", other),
         ("acknowledge", other),
     ]
+
+
+@pytest.mark.parametrize(("tag", "turns"), [(None, 0), (Tag(), 1)], ids=["without a tag", "of the turns"])
+def test_a_message_without_a_reader_makes_a_turn_only_where_that_concerns_one(
+    record: Record, monkeypatch: pytest.MonkeyPatch, tag: Tag | None, turns: int
+) -> None:
+    unread = PublishRefused(replace(ANSWER, tag=tag), NO_MATCHING_SUBSCRIBERS)
+    monkeypatch.setattr(RecordingLink, "arrivals", (unread,))
+
+    def stop_soon(service: PlayedService, _turns: PlayedTurns) -> None:
+        asyncio.get_running_loop().call_later(0.1, service.stop)
+
+    assert len(run(stop_soon).batches) == turns + 1  # the last turn is that of the stop
+    assert record.of("commit") == []
 
 
 def test_it_takes_its_leave_after_the_last_turn(record: Record) -> None:

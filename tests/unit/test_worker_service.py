@@ -180,6 +180,27 @@ def test_it_commits_then_acknowledges_then_starts_then_sends(steps: Steps, desk:
     desk.play(story)
 
 
+@pytest.mark.parametrize(
+    ("inputs", "running", "small"),
+    [
+        ([], [], True),
+        ([finished(A1)], [], True),
+        ([finished(A1)], [B1], False),
+        ([Began(A1)], [A1], True),
+        ([Began(A1), finished(B1)], [A1], False),
+    ],
+    ids=["nothing", "the last result", "a result beside a job", "a start", "a start and a result"],
+)
+def test_a_turn_keeps_the_loop_from_running_jobs_only_if_it_commits_nothing(
+    desk: Desk, inputs: list[Any], running: list[Token], *, small: bool
+) -> None:
+    async def story() -> None:
+        desk.running_executor.running = frozenset(running)
+        assert desk.running_service.is_small(inputs) is small
+
+    desk.play(story)
+
+
 def test_nothing_starts_while_the_disk_is_slow(steps: Steps, desk: Desk) -> None:
     """A job that takes its machine down must be in the journal first, or it would start again and again."""
 

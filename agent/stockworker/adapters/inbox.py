@@ -48,24 +48,30 @@ class Inbox(Generic[T]):
 
     def __init__(self, items: Arriving[T]) -> None:
         self._items = items
-        self._filled = asyncio.Event()
+        self._waiter: asyncio.Future[None] | None = None
 
     def put(self, item: T) -> None:
         """Add an item; never blocks, and never calls other code."""
         self._items.put(item)
-        self._filled.set()
+        self._wake()
 
     def take_now(self) -> list[T]:
         """Return the next portion of the items so far."""
         return self._items.take()
 
     async def take(self, timeout_s: float) -> list[T]:
-        """Wait for an item, at most `timeout_s` seconds; return the next portion."""
+        """Wait for an item, at most `timeout_s` seconds; return the next portion. One task may wait at a time."""
         if not self._items:
-            self._filled.clear()
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            timer = loop.call_later(timeout_s, self._wake)
             try:
-                async with asyncio.timeout(timeout_s):
-                    await self._filled.wait()
-            except TimeoutError:
-                return []
+                await self._waiter
+            finally:
+                timer.cancel()
+                self._waiter = None
         return self.take_now()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)

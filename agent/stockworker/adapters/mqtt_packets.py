@@ -1,4 +1,4 @@
-"""Reads received MQTT 5 packets, in linear time and within bounds. Pure."""
+"""Reads received MQTT 5 packets, in linear time and within bounds; writes messages and acknowledgements. Pure."""
 
 # Any peer of the fleet chooses topic, properties and body of a message, and the broker checks little of that. A message
 # that hurts its reader is worse than its bytes: it stays unacknowledged, and the broker sends it again on the next
@@ -25,6 +25,9 @@ _SIZE: Final = 2
 """Bytes of a packet ID, and of the length before each text."""
 
 _RETAIN, _QOS = 0x01, 0x06
+_PUBLISH: Final = 0x30
+_PUBACK: Final = b"\x40\x02"
+_DIGIT: Final = 0x7F
 _QOS_MAX: Final = 1
 """Subscriptions of this software ask for no more."""
 
@@ -104,6 +107,50 @@ def read_publish(first: int, content: bytes) -> tuple[Packet, int]:
     except UnreadableMessage as error:
         return Packet(topic, b"", qos, retain, fault=str(error)), packet_id
     return Packet(topic, content[body:], qos, retain, _known(found)), packet_id
+
+
+def write_publish(packet: Packet, packet_id: int) -> bytes:
+    """The PUBLISH packet of a message; `packet_id` is 0 with QoS 0."""
+    topic = packet.topic.encode()
+    parts = [len(topic).to_bytes(_SIZE), topic]
+    if packet.qos:
+        parts.append(packet_id.to_bytes(_SIZE))
+    properties = b"" if packet.properties is NO_PROPERTIES else _write_properties(packet.properties)
+    parts += (_write_number(len(properties)), properties, packet.body)
+    first = _PUBLISH | packet.qos << 1 | packet.retain
+    return b"".join((bytes((first,)), _write_number(sum(map(len, parts))), *parts))
+
+
+def write_puback(packet_id: int) -> bytes:
+    """The PUBACK packet that accepts a message: without a reason code, it means success (MQTT 5.0, section 3.4.2.1)."""
+    return _PUBACK + packet_id.to_bytes(_SIZE)
+
+
+def _write_properties(properties: Properties) -> bytes:
+    parts: list[bytes] = []
+    if properties.content_type is not None:
+        parts += (b"\x03", _write_binary(properties.content_type.encode()))
+    if properties.response_topic is not None:
+        parts += (b"\x08", _write_binary(properties.response_topic.encode()))
+    if properties.correlation_data is not None:
+        parts += (b"\x09", _write_binary(properties.correlation_data))
+    for name, value in properties.user:
+        parts += (b"\x26", _write_binary(name.encode()), _write_binary(value.encode()))
+    return b"".join(parts)
+
+
+def _write_binary(value: bytes) -> bytes:
+    return len(value).to_bytes(_SIZE) + value
+
+
+def _write_number(value: int) -> bytes:
+    """A variable byte integer (MQTT 5.0, section 1.5.5)."""
+    digits = bytearray()
+    while value > _DIGIT:
+        digits.append(value & _DIGIT | 0x80)
+        value >>= 7
+    digits.append(value)
+    return bytes(digits)
 
 
 def read_properties(packet: bytes, offset: int) -> tuple[dict[str, list[Any]], int]:

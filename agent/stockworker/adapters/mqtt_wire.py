@@ -19,15 +19,20 @@ from typing import Any
 
 from gmqtt.client import Message
 from gmqtt.mqtt.connection import MQTTConnection
-from gmqtt.mqtt.constants import MQTTCommands
 from gmqtt.mqtt.handler import MqttPackageHandler
-from gmqtt.mqtt.package import Package, PublishPacket
 from gmqtt.mqtt.protocol import MQTTProtocol
 from gmqtt.mqtt.utils import ConnectionState
 from gmqtt.subscription import Subscription
 
 from stockworker.adapters import clock
-from stockworker.adapters.mqtt_packets import BadPacket, PacketReader, read_properties, read_publish
+from stockworker.adapters.mqtt_packets import (
+    BadPacket,
+    PacketReader,
+    read_properties,
+    read_publish,
+    write_puback,
+    write_publish,
+)
 from stockworker.adapters.mqtt_reasons import explain_code, explain_error
 from stockworker.protocol.body import MAX_PACKET
 from stockworker.protocol.packet import NO_PROPERTIES, Packet
@@ -36,6 +41,9 @@ from stockworker.protocol.packet import NO_PROPERTIES, Packet
 _COALESCED_BYTES = 64 * 1024
 # MQTT 5.0, section 2.1.4: the largest value of the length field.
 _LARGEST_PACKET = 268_435_455
+
+# MQTT 5.0, section 2.1.2: the kind of a packet is in its first four bits. The two kinds of which there are many.
+_KIND, _PUBLISH, _PUBACK = 0xF0, 0x30, 0x40
 
 # MQTT 5.0, section 3.8.3.1.
 _NO_RETAINED_MESSAGES = 2
@@ -185,16 +193,17 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         Raises:
             PacketTooLarge: nothing was written.
         """
-        packet_id: int | None
-        packet_id, wire_form = PublishPacket.build_package(_message(packet), self)
+        packet_id: int = self.id_generator.next_id() if packet.qos else 0
+        wire_form = write_publish(packet, packet_id)
         if len(wire_form) > self.largest_packet:
-            self.id_generator.free_id(packet_id)
+            if packet_id:
+                self.id_generator.free_id(packet_id)
             raise PacketTooLarge
         self.write_data(wire_form)
-        return packet_id or 0
+        return packet_id
 
     def acknowledge(self, packet_id: int) -> None:
-        self.send_command_with_mid(MQTTCommands.PUBACK, packet_id, dup=False)
+        self.write_data(write_puback(packet_id))
 
     def disconnect(self, cause: ConnectionEnd) -> None:
         """Send DISCONNECT, which makes the broker drop the will, and close when all data is written."""
@@ -248,7 +257,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
             self.message_at = now
         try:
             for first, content in self._reader.feed(data):
-                self._connection.put_package(Package(first, content))
+                self.answers.take(first, content)
                 if self._transport is None or self._transport.is_closing():
                     return
         except BadPacket as error:
@@ -318,8 +327,18 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         return int(values[0]) if values else default
 
     def __call__(self, package: Any) -> None:
+        self.take(package.cmd, package.data)
+
+    def take(self, first: int, content: bytes) -> None:
+        """Handle one packet, given its first byte and the rest behind its length."""
+        kind = first & _KIND
         try:
-            self.__get_handler__(package.cmd)(package.cmd, package.data)
+            if kind == _PUBLISH:
+                self._callbacks.received(*read_publish(first, content))
+            elif kind == _PUBACK:
+                self._acknowledged(content)
+            else:
+                self.__get_handler__(first)(first, content)
         except BadPacket:
             raise
         except Exception:  # noqa: BLE001 (the packet or a callback is broken; otherwise the packet would stay unacknowledged)
@@ -341,13 +360,10 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
             reason = f"the broker disconnected this client: {explain_code(packet[0], text)}"
             self._abort(ConnectionEnd(reason, packet[0], by_peer=True))
 
-    def _handle_puback_packet(self, _cmd: int, packet: bytes) -> None:
+    def _acknowledged(self, packet: bytes) -> None:
         packet_id = packet[0] << 8 | packet[1]
         self.id_generator.free_id(packet_id)
         self._callbacks.acknowledged(packet_id, packet[2] if packet[2:] else 0)
-
-    def _handle_publish_packet(self, cmd: int, packet: bytes) -> None:
-        self._callbacks.received(*read_publish(cmd, packet))
 
     def _parse_properties(self, packet: bytes) -> tuple[dict[str, Any], bytes]:
         properties, end = read_properties(packet, 0)

@@ -113,7 +113,7 @@ class Service(ABC, Generic[InputT, OutputT]):
         self._notifier = notifier
         self._arrivals: Arrivals[LinkItem | InputT | _Signal] = Arrivals()
         self._inbox: Inbox[LinkItem | InputT | _Signal] = Inbox(self._arrivals)
-        self._link = Link(link, self._inbox.put)
+        self._link = Link(link, self._arrived)
         self._watchdog = Watchdog(notifier, self._deadlines)
         self._certificate = CertificateWatch()
         self._broker_certificate = CertificateWatch()
@@ -275,10 +275,17 @@ class Service(ABC, Generic[InputT, OutputT]):
             return self._reload()
         if isinstance(item, LinkItem):
             self._note_link(item)
-            if isinstance(item, PublishRefused) and item.reason_code == NO_MATCHING_SUBSCRIBERS and not item.packet.tag:
-                return self.unheard(item.packet)
             return cast("CommonInput | InputT | None", turn_input(item))  # a tag is what the turns attached
         return cast("InputT", item)
+
+    def _arrived(self, item: LinkItem) -> None:
+        """Take an item of the link. A notice without a reader concerns no machine, and makes no turn."""
+        if isinstance(item, PublishRefused) and item.reason_code == NO_MATCHING_SUBSCRIBERS and not item.packet.tag:
+            unheard = self.unheard(item.packet)
+            if unheard is not None:
+                self._inbox.put(unheard)
+        else:
+            self._inbox.put(item)
 
     def _now(self) -> Now:
         return Now(self._steady.read(), clock.wall())

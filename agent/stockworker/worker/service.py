@@ -31,7 +31,7 @@ from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.sealing import WorkerSealing
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
-from stockworker.worker.work import AttemptEvent, ExecutorEvent, HandlerLogged
+from stockworker.worker.work import AttemptEvent, Began, ExecutorEvent, HandlerLogged
 
 if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
     from stockworker.sealing.worker_seal import WorkerSeal
@@ -148,7 +148,8 @@ class WorkerService(Service[_Input, WorkerOutput]):
         self._warn_of_limits(settings.handlers)
 
     def is_small(self, inputs: Sequence[CommonInput | _Input]) -> bool:
-        return not inputs or not self._executor.running  # the loop must feed busy slots during the commit
+        # The loop must feed busy slots during a commit. The start of an attempt is not committed.
+        return not self._executor.running or all(isinstance(each, Began) for each in inputs)
 
     def gather_s(self) -> float:
         # No slot is idle, so nothing waits for this turn; a few more results share its commit and its messages.
