@@ -14,6 +14,9 @@ ABOVE_ALL = {"", "__main__"}
 PERFORMS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 """Built-in functions that perform I/O or load code, which need no import."""
 
+GENERATES_CODE = {"stockworker.protocol.straight_code": "exec"}
+"""The one module that makes functions at run time, of declarations in this code: it may call this, at one place."""
+
 
 def documented_layers() -> list[set[str]]:
     """The layers of ARCHITECTURE.md from top to bottom; packages of one layer do not import each other."""
@@ -50,8 +53,12 @@ def test_no_two_modules_import_each_other() -> None:
 
 
 def performed(module: str) -> Iterator[str]:
+    generates = [GENERATES_CODE.get(module)]
     for node in ast.walk(tree(module)):
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in PERFORMS:
+            if generates == [node.func.id]:
+                generates.clear()
+                continue
             yield f"{module}:{node.lineno} calls {node.func.id}"
         if isinstance(node, ast.AsyncFunctionDef | ast.Await | ast.AsyncFor | ast.AsyncWith):
             yield f"{module}:{node.lineno} waits"

@@ -49,5 +49,5 @@ def test_of_nothing_there_is_no_batch() -> None:
 
 
 def test_a_packet_names_its_schema() -> None:
-    packet = make_packet(TopicKind.MONITOR, "system/monitor", {"here": 0})
+    packet = make_packet(TopicKind.MONITOR, "system/monitor", ',"here":0')
     assert json.loads(packet.body) == {"schema": 1, "here": 0}

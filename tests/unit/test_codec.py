@@ -393,10 +393,13 @@ def test_a_field_that_one_side_forgets_is_noticed(
     plan: Plan[Any], field: PlanField, forgetful: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if forgetful == "encoder":
-        monkeypatch.setattr(plan, "_writes", tuple(entry for entry in plan._writes if entry[0] != field.name))
+        less = Plan(plan.cls, tuple(each for each in plan.fields if each is not field), plan.levels)
+        monkeypatch.setattr(plan, "members", less.members)
     else:
-        forgotten = (("never sent", *entry[1:]) if entry[0] == field.name else entry for entry in plan._reads)
-        monkeypatch.setattr(plan, "_reads", tuple(forgotten))
+        other = (replace(each, name="never sent") if each is field else each for each in plan.fields)
+        mistaken_plan = Plan(plan.cls, tuple(other), plan.levels)
+        monkeypatch.setattr(plan, "values", mistaken_plan.values)
+        monkeypatch.setattr(plan, "_object", mistaken_plan._object)
     assert mistaken()
 
 

@@ -18,6 +18,7 @@ from stockworker.protocol.body import MAX_BODY, make_packet, open_body
 from stockworker.protocol.codec_submit import decode_submit, encode_submit
 from stockworker.protocol.fields import FieldError, Fields
 from stockworker.protocol.ids import ClientId
+from stockworker.protocol.json_text import quoted
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     MAX_EXPLAINED,
@@ -113,19 +114,19 @@ def encode(message: Message) -> Packet:
         return encode_submit(message)
     kind = _kind_of(message)
     route = _ROUTES[kind]
-    body = plan_of(type(message)).write(message)
+    members = plan_of(type(message)).members(message)
     for attribute in route.repeated:
-        body[attribute] = getattr(message, attribute)
+        members += f",{quoted(attribute)}:{quoted(getattr(message, attribute))}"
     properties = NO_PROPERTIES
     if kind is TopicKind.RECEIPT:
         reply: Reply = getattr(message, "reply")  # noqa: B009 (only some messages have one)
         properties = answer_properties(reply)
         if reply.correlation is not None:
-            body["correlation"] = reply.correlation
+            members += f',"correlation":{quoted(reply.correlation)}'
     elif route.replies:
         properties = reply_properties(getattr(message, "reply"))  # noqa: B009 (only some messages have one)
     topic = "/".join([kind, *filter(None, [level(message) for level in route.levels])])
-    return make_packet(kind, topic, body, properties)
+    return make_packet(kind, topic, members, properties)
 
 
 def _kind_of(message: Message) -> TopicKind:

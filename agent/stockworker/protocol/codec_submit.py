@@ -89,7 +89,7 @@ def encode_submit(message: Submit) -> Packet:
     user = tuple((name, ",".join(value) if name in _LISTS else str(value)) for name, value in options.items())
     if len(message.jobs) > 1 or sum(len(name) + len(value) for name, value in user) > _MOST_OPTIONS:
         properties = reply_properties(message.reply, BATCH_CONTENT_TYPE)
-        return make_packet(TopicKind.QUEUE, topic, {"jobs": list(map(_PLAN.write, message.jobs))}, properties)
+        return make_packet(TopicKind.QUEUE, topic, f',"jobs":[{",".join(map(_PLAN.text, message.jobs))}]', properties)
     reply = reply_properties(message.reply)
     return Packet(
         topic, payload.encode(), properties=Properties(None, reply.response_topic, reply.correlation_data, user)

@@ -11,15 +11,15 @@
 # - A **default** makes a field optional. It is left out of the JSON where it has its default, and absent or null in the
 #   JSON means the default. None is never written. A flag or a list of plain values may always be absent.
 #
-# From a class follows its `Plan`: the fields in order, compiled into two tuples that `read` and `write` walk. The same
-# plan makes the tables in docs/protocol.md and the strategies of the property tests, so that none of them can forget a
-# field. `codec` adds by hand what is not a plain JSON object: submissions, replies, and topics that carry two messages.
+# From a class follows its `Plan`: the fields in order. `straight_code` makes functions of it that read and write them. The
+# same plan makes the tables in docs/protocol.md and the strategies of the property tests, so that none of them can forget
+# a field. `codec` adds by hand what is not a plain JSON object: submissions, replies, and topics that carry two messages.
 
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
-from functools import partial
+from functools import cached_property, partial
 from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Generic, NewType, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
@@ -38,6 +38,8 @@ from stockworker.protocol.fields import (
     expected,
 )
 from stockworker.protocol.ids import JobId
+from stockworker.protocol.json_text import flag_text, number_text, quoted
+from stockworker.protocol.straight_code import reader, writer
 
 MAX_ENTRIES: Final = 4096
 """Most entries of any list that is accepted; the body's size is the limit that counts."""
@@ -62,13 +64,18 @@ class Kind:
 
     Attributes:
         read: checks a JSON value, and returns what the class holds; raises `FieldError`.
+        passes: an expression about the JSON value ``v``: where it is true, `read` returns ``v`` itself. Code without calls
+            is faster. Empty where no value passes, or none does so often that it matters.
         write: what the class holds, as a JSON value; None where it is one already.
+        text: what the class holds, as JSON text; None where that takes `write` and a JSON encoder.
         absent: what an absent field of this kind means, where its class gives no default.
         notation: which values are legal, for the documentation.
     """
 
     read: Callable[[Any], Any]
+    passes: str = ""
     write: Callable[[Any], Any] | None = None
+    text: Callable[[Any], str] | None = None
     absent: Any = REQUIRED
     notation: str
 
@@ -79,6 +86,8 @@ class Text(Kind):
     def __init__(self, longest: int | None = None) -> None:
         self.longest = longest
         self.read = check_text if longest is None else partial(check_text, longest=longest)
+        self.passes = "type(v) is str and v.isascii()" + ("" if longest is None else f" and len(v) <= {longest}")
+        self.text = quoted
         self.notation = "text" if longest is None else f"text, at most {longest:,} characters"
 
 
@@ -87,6 +96,8 @@ class Identifier(Kind):
 
     def __init__(self) -> None:
         self.read = check_identifier
+        self.passes = "type(v) is str and MATCHES_ID(v)"
+        self.text = quoted
         self.notation = "ID"
 
 
@@ -95,6 +106,8 @@ class JobIdentifier(Kind):
 
     def __init__(self) -> None:
         self.read = check_job_identifier
+        self.passes = "type(v) is str and MATCHES_JOB_ID(v)"
+        self.text = quoted
         self.notation = "job ID"
 
 
@@ -104,6 +117,8 @@ class Integer(Kind):
     def __init__(self, lowest: int, highest: int) -> None:
         self.lowest, self.highest = lowest, highest
         self.read = partial(check_integer, lowest=lowest, highest=highest)
+        self.passes = f"type(v) is int and {lowest} <= v <= {highest}"
+        self.text = int.__repr__
         self.notation = f"whole number, {_bounds(lowest, highest)}"
 
 
@@ -113,6 +128,8 @@ class Number(Kind):
     def __init__(self, lowest: float, highest: float) -> None:
         self.lowest, self.highest = lowest, highest
         self.read = partial(check_number, lowest=lowest, highest=highest)
+        self.passes = f"type(v) is float and {float(lowest)!r} <= v <= {float(highest)!r}"
+        self.text = number_text
         self.notation = f"number, {_bounds(lowest, highest)}"
 
 
@@ -137,6 +154,8 @@ class Flag(Kind):
 
     def __init__(self) -> None:
         self.read = check_flag
+        self.passes = "type(v) is bool"
+        self.text = flag_text
         self.absent = False
         self.notation = "true or false"
 
@@ -147,6 +166,7 @@ class Choice(Kind):
     def __init__(self, of: type[StrEnum]) -> None:
         self.of = of
         self.notation = f"one of {', '.join(f'`{word}`' for word in of)}"
+        self.text = quoted
         self._words = {word.value: word for word in of}
 
     def read(self, value: Any) -> StrEnum:
@@ -173,6 +193,9 @@ class Label(Kind):
     def write(self, value: IntEnum) -> str:
         return value.name.lower()
 
+    def text(self, value: IntEnum) -> str:
+        return quoted(value.name.lower())
+
 
 class Items(Kind):
     """A list. One of plain values may be absent, and is empty then; one of objects is the point of its message."""
@@ -181,10 +204,16 @@ class Items(Kind):
         self.item = item
         self.read = partial(check_list, check=item.read, most=most)
         self.absent = REQUIRED if isinstance(item, Object) else ()
+        if item.text is not None:
+            self._text_of_item = item.text
+            self.text = self._listed
         self.notation = f"list of {item.notation}s"
 
     def write(self, values: tuple[Any, ...]) -> list[Any]:
         return list(values if self.item.write is None else map(self.item.write, values))
+
+    def _listed(self, values: tuple[Any, ...]) -> str:
+        return f"[{','.join(map(self._text_of_item, values))}]"
 
 
 class Unordered(Kind):
@@ -229,6 +258,7 @@ class Object(Kind):
         self.plan = plan
         self.read = plan.read
         self.write = plan.write
+        self.text = plan.text
         self.notation = f"`{plan.cls.__name__}` object"
 
 
@@ -297,14 +327,24 @@ class Plan(Generic[C]):
         self.cls = cls
         self.levels = levels
         self.fields = fields
-        self._reads = tuple((each.name, each.kind.read, each.absent) for each in fields)
-        self._writes = tuple((each.name, each.attribute, each.kind.write, each.silent) for each in fields)
-        # Positional arguments are faster, and a class with keyword-only fields does not take them.
-        by_name = any(each.kw_only for each in dataclasses.fields(cast("type[Any]", cls)))
-        self._make: Callable[..., C] = self._by_name if by_name else cls
 
-    def _by_name(self, *values: Any) -> C:
-        return self.cls(**dict(zip((each.attribute for each in self.fields), values, strict=True)))
+    @cached_property
+    def values(self) -> Callable[[Mapping[str, Any]], tuple[Any, ...]]:
+        """Returns the values of `fields` in a body, checked.
+
+        Raises:
+            FieldError: a field is missing or wrong.
+        """
+        return reader(self.fields, REQUIRED)
+
+    @cached_property
+    def members(self) -> Callable[[C], str]:
+        """Returns the members of the JSON object of a message: each begins with a comma."""
+        return writer(self.fields, REQUIRED)
+
+    @cached_property
+    def _object(self) -> Callable[[Mapping[str, Any]], C]:
+        return reader(self.fields, REQUIRED, self.cls)
 
     def read(self, value: Any) -> C:
         """Make an object of the class, all of whose fields are in the body.
@@ -314,29 +354,19 @@ class Plan(Generic[C]):
         """
         if type(value) is not dict:
             raise expected("an object", value)
-        return self._make(*self.values(value))
+        return self._object(value)
 
-    def values(self, body: Mapping[str, Any]) -> list[Any]:
-        """The values of `fields`, checked."""
-        found = []
-        for name, read, absent in self._reads:
-            value = body.get(name)
-            if value is None and absent is not REQUIRED:
-                found.append(absent)
-                continue
-            try:
-                found.append(read(value))
-            except FieldError as error:
-                raise (error if name in body else FieldError("is missing")).inside(name) from None
-        return found
+    def text(self, message: C) -> str:
+        """The JSON object of `message`, as text."""
+        return f"{{{self.members(message)[1:]}}}"
 
     def write(self, message: C) -> dict[str, Any]:
         """The JSON object of `message`."""
         body: dict[str, Any] = {}
-        for name, attribute, write, silent in self._writes:
-            value = getattr(message, attribute)
-            if value is not None and (silent is REQUIRED or value != silent):
-                body[name] = value if write is None else write(value)
+        for each in self.fields:
+            value = getattr(message, each.attribute)
+            if value is not None and (each.silent is REQUIRED or value != each.silent):
+                body[each.name] = value if each.kind.write is None else each.kind.write(value)
         return body
 
 
