@@ -1,8 +1,9 @@
 """Generated functions: they read and write as the kinds of the fields do."""
 
+import dataclasses
 import json
 from collections.abc import Iterator
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pytest
 from hypothesis import given
@@ -11,7 +12,10 @@ from hypothesis import strategies as st
 from stockworker.protocol import messages
 from stockworker.protocol.fields import LATEST_TIME, FieldError
 from stockworker.protocol.ids import MATCHES_ID, MATCHES_JOB_ID
+from stockworker.protocol.job import JobRecord, JobSpec
+from stockworker.protocol.straight_code import copier
 from stockworker.protocol.wire import REQUIRED, Items, Kind, Object, Plan, plan_of
+from tests.harness.job_records import jobs
 from tests.harness.messages import of_class
 
 
@@ -81,3 +85,16 @@ def test_an_object_is_read_field_by_field(cls: type[Any], data: st.DataObject) -
     with pytest.raises(FieldError) as found:
         plan.values(body)
     assert str(found.value) == str(refused)
+
+
+@pytest.mark.parametrize("cls", [JobRecord, JobSpec], ids=lambda cls: cls.__name__)
+@given(data=st.data())
+def test_a_copy_has_the_new_values_and_keeps_the_others(cls: type[Any], data: st.DataObject) -> None:
+    job = data.draw(jobs())
+    old = job if cls is JobRecord else job.spec
+    names = data.draw(st.sets(st.sampled_from([each.name for each in dataclasses.fields(cls)])))
+    new = {name: object() for name in names}
+    replaced: Any = dataclasses.replace(cast("Any", old), **new)
+    assert copier(cls)(old, **new) == replaced
+    with pytest.raises(TypeError):
+        copier(cls)(old, no_such_field=1)

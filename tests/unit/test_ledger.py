@@ -49,6 +49,18 @@ def test_a_new_job_is_saved_with_its_payload_and_queued() -> None:
     assert ledger.flush() == ([], [], [])
 
 
+def test_a_job_may_take_several_steps_together() -> None:
+    ledger = a_ledger(a_job(A))
+    given = leased(ledger, ledger.jobs[A])
+    done = ledger.move(given, Trigger.STARTED, Trigger.SUCCEEDED, result="1", ended_at=MIDDAY + 1)
+    assert done == replace(given, state=State.COMPLETED, ended_at=MIDDAY + 1)
+    assert (ledger.totals[State.RUNNING], ledger.totals[State.COMPLETED]) == (0, 1)
+    _, _, steps = ledger.flush()
+    assert [step.state for step in steps] == [State.ASSIGNED, State.RUNNING, State.COMPLETED]
+    with pytest.raises(ProtocolMisuse):
+        ledger.move(given, Trigger.SUCCEEDED, Trigger.STARTED)
+
+
 def test_a_turn_saves_a_job_once_and_publishes_each_step() -> None:
     ledger = a_ledger()
     ledger.add(a_job(A), "{}")

@@ -54,11 +54,12 @@ class AttemptOutcomes:
             return self._lost(job, report.error or f"worker {job.worker} was lost", now, token=None)
         if report.outcome in _UNBLAMED or report.outcome is Outcome.CANCELLED:
             return self._give_back(job, Trigger.RELEASED, report.error, now)
-        if job.state is State.ASSIGNED:
-            job = self._ledger.move(job, Trigger.STARTED)
+        started = (Trigger.STARTED,) if job.state is State.ASSIGNED else ()
         if report.outcome is Outcome.OK:
             ended = {"ended_at": now.wall, "reason": None, "cancel_requested": False}
-            return self._ledger.move(job, Trigger.SUCCEEDED, result=report.result or "null", **ended)
+            return self._ledger.move(job, *started, Trigger.SUCCEEDED, result=report.result or "null", **ended)
+        if started:
+            job = self._ledger.move(job, *started)
         return self._failed(job, report, now)
 
     def overrun(self, job: JobRecord, ran_s: float, now: Now) -> JobRecord:

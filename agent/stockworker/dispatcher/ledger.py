@@ -13,7 +13,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from stockworker.dispatcher.effects import Save, SaveAttempt, SaveDrain, SaveJob, SavePause
@@ -21,7 +21,7 @@ from stockworker.dispatcher.leases import LeaseTable
 from stockworker.dispatcher.ready_queue import ReadyQueue
 from stockworker.dispatcher.usage import Usage
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
-from stockworker.protocol.job import Attempt, JobRecord, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, Outcome, changed
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
 from stockworker.protocol.messages import Notice, Transition
 from stockworker.shell.turn import Now
@@ -93,7 +93,7 @@ class Ledger:
         """Queue an ended job again."""
         self.totals[job.state] -= 1
         self.ended.pop(job.spec.job_id, None)
-        reopened = replace(job, state=advance(job.state, Trigger.REOPENED), **changes)
+        reopened = changed(job, state=advance(job.state, Trigger.REOPENED), **changes)
         self._note_save(reopened)
         self._enter(reopened)
         return reopened
@@ -125,7 +125,7 @@ class Ledger:
     def _enter(self, job: JobRecord) -> None:
         self._admit(job)
         self.totals[job.state] += 1
-        self._note_transition(job)
+        self._note_transition(job, job.state)
 
     def _admit(self, job: JobRecord) -> None:
         self.jobs[job.spec.job_id] = job
@@ -135,15 +135,19 @@ class Ledger:
         if job.state is State.QUEUED:
             self.ready.add(job)
 
-    def move(self, job: JobRecord, trigger: Trigger, *, result: str | None = None, **changes: Any) -> JobRecord:
-        """Move a job to the state that `trigger` leads to, and change the given fields with it."""
-        moved = replace(job, state=advance(job.state, trigger), **changes)
-        job_id = job.spec.job_id
+    def move(self, job: JobRecord, *triggers: Trigger, result: str | None = None, **changes: Any) -> JobRecord:
+        """Move a job to the state that `triggers` lead to, one after the other, and change the given fields with it."""
+        job_id, state, passed = job.spec.job_id, job.state, []
+        for trigger in triggers:
+            state = advance(state, trigger)
+            passed.append(state)
+        moved = changed(job, state=state, **changes)
         self.totals[job.state] -= 1
-        self.totals[moved.state] += 1
+        self.totals[state] += 1
         self._note_save(moved, result)
-        self._note_transition(moved)
-        if moved.state in TERMINAL:
+        for each in passed:
+            self._note_transition(moved, each)
+        if state in TERMINAL:
             del self.jobs[job_id]
             self.usage.remove(job)
             self.ended[job_id] = moved
@@ -156,13 +160,13 @@ class Ledger:
             self.ready.discard(job_id)
             if job.token is not None:
                 self.blamed.discard(job.token)
-        if moved.state is State.QUEUED:
+        if state is State.QUEUED:
             self.ready.add(moved)
         return moved
 
     def amend(self, job: JobRecord, **changes: Any) -> JobRecord:
         """Change fields of a job without changing its state."""
-        amended = replace(job, **changes)
+        amended = changed(job, **changes)
         self.jobs[job.spec.job_id] = amended
         self._note_save(amended)
         return amended
@@ -189,8 +193,11 @@ class Ledger:
 
     def close(self, job_id: JobId, outcome: Outcome, ended_at: float, ran_s: float | None, error: str | None) -> None:
         """End the lease of a job, and record how the attempt ended. The caller moves the job to its next state."""
-        lease = self.leases.end(job_id)
-        self._record(replace(lease.attempt, outcome=outcome, ended_at=ended_at, ran_s=ran_s, error=error))
+        given = self.leases.end(job_id).attempt
+        ended = Attempt(
+            job_id, given.number, given.worker, given.token, given.assigned_at, ended_at, outcome, ran_s, error
+        )
+        self._record(ended)
 
     def lose(self, job: JobRecord, *, blamed: bool, **changes: Any) -> JobRecord:
         """Queue a job again whose lease was lost; a blamed loss counts as a crash."""
@@ -238,5 +245,5 @@ class Ledger:
             Notice(job.spec.job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason)
         )
 
-    def _note_transition(self, job: JobRecord) -> None:
-        self._transitions.append(Transition(job.spec.job_id, job.spec.type, job.state, job.attempt, job.worker))
+    def _note_transition(self, job: JobRecord, state: State) -> None:
+        self._transitions.append(Transition(job.spec.job_id, job.spec.type, state, job.attempt, job.worker))

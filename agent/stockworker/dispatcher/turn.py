@@ -163,7 +163,8 @@ class DispatcherTurns:
         That includes the job IDs of all submissions. A client repeats a submission until it gets a receipt, so whether
         an ID is new can only be known from the store: a job that is taken in twice would run twice.
         """
-        named = {job_id for event in events for job_id in _named_jobs(event)} - self._machine.ledger.jobs.keys()
+        # `difference`, because a subtraction of `keys()` looks at every live job.
+        named = {job_id for event in events for job_id in _named_jobs(event)}.difference(self._machine.ledger.jobs)
         found = self._store.find(named) if named else {}
         return [EndedJobs(tuple(found.values()))] if found else []
 

@@ -8,6 +8,7 @@ from typing import Annotated, Final, TypedDict
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.retry import RetryPolicy
+from stockworker.protocol.straight_code import copier
 from stockworker.protocol.wire import Duration, Integer, Time, Wire
 
 
@@ -155,6 +156,10 @@ class JobRecord:
     cancel_requested: bool = False
     ended_at: float | None = None
     reason: str | None = None
+
+
+changed: Final = copier(JobRecord)
+"""Returns a job with new values of some fields, as `dataclasses.replace` does."""
 
 
 @dataclass(frozen=True, slots=True)

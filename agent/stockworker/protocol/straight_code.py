@@ -1,4 +1,4 @@
-"""Functions that read and write the fields of a class without a loop: written by this module, once for each class."""
+"""Functions that read, write and copy the fields of a class without a loop: this module writes them, once per class."""
 
 # Messages are most of what both services do with their time. A loop over the fields of a class, which asks each field
 # how it is read, takes two to three times as long as code that names the fields. So this module writes that code, from
@@ -9,8 +9,9 @@
 # condition there is `Kind.passes`. A value that does not pass goes to `Kind.read`, which converts or refuses it. So the
 # condition is never a rule of its own: a test compares both for each kind.
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, Protocol, TypeVar, cast
 
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.ids import MATCHES_ID, MATCHES_JOB_ID
@@ -18,6 +19,9 @@ from stockworker.protocol.json_text import json_text, quoted
 
 _NAMES: Final = {"MATCHES_ID": MATCHES_ID, "MATCHES_JOB_ID": MATCHES_JOB_ID, "FieldError": FieldError}
 """What `Kind.passes` may use besides built-in functions."""
+
+
+C = TypeVar("C")
 
 
 class FieldKind(Protocol):
@@ -118,10 +122,20 @@ def writer(fields: Sequence[DeclaredField], required: object) -> Callable[[Any],
     return _function("write", [*lines, " return text"], names)
 
 
+def copier(cls: type[C]) -> Callable[..., C]:
+    """Make what `dataclasses.replace` is, for one class. It takes an object, and new values by name."""
+    fields = dataclasses.fields(cast("type[Any]", cls))
+    parameters = ", ".join(f"{each.name}=KEPT" for each in fields)
+    values = (f"old.{each.name} if {each.name} is KEPT else {each.name}" for each in fields)
+    arguments = (f"{each.name}={value}" if each.kw_only else value for each, value in zip(fields, values, strict=True))
+    lines = [f"def copy(old, *, {parameters}):", f" return cls({', '.join(arguments)})"]
+    return _function("copy", lines, {"cls": cls, "KEPT": object()})
+
+
 def _plainly(write: Callable[[Any], Any] | None) -> Callable[[Any], str]:
     return json_text if write is None else lambda value: json_text(write(value))
 
 
-def _function(name: str, lines: Sequence[str], names: dict[str, Any]) -> Callable[[Any], Any]:
+def _function(name: str, lines: Sequence[str], names: dict[str, Any]) -> Callable[..., Any]:
     exec("\n".join(lines), names)  # noqa: S102 (the lines are made of declarations in this code, and of nothing else)
-    return cast("Callable[[Any], Any]", names[name])
+    return cast("Callable[..., Any]", names[name])
