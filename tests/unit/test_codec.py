@@ -399,7 +399,7 @@ def test_a_field_that_one_side_forgets_is_noticed(
         other = (replace(each, name="never sent") if each is field else each for each in plan.fields)
         mistaken_plan = Plan(plan.cls, tuple(other), plan.levels)
         monkeypatch.setattr(plan, "values", mistaken_plan.values)
-        monkeypatch.setattr(plan, "_object", mistaken_plan._object)
+        monkeypatch.setattr(plan, "make", mistaken_plan.make)
     assert mistaken()
 
 

@@ -8,9 +8,13 @@
 # - Jobs of the shared owner are for all clients: the broker could not verify which client submitted them.
 
 from dataclasses import replace
+from typing import Final
 
 from stockworker.protocol.ids import ClientId, JobId, full_id, owner_of
 from stockworker.protocol.messages import CancelJob, Message, Query, RetryJob, Submission, Submit
+from stockworker.protocol.straight_code import copier
+
+_changed: Final = copier(Submission)
 
 
 def resolve(message: Message) -> Message:
@@ -33,7 +37,7 @@ def resolve(message: Message) -> Message:
 
 
 def _resolve(job: Submission, client_id: ClientId) -> Submission:
-    return job if job.job_id is None else replace(job, job_id=full_id(job.job_id, client_id))
+    return job if job.job_id is None else _changed(job, job_id=full_id(job.job_id, client_id))
 
 
 def may_use(job_id: JobId, client_id: ClientId | None) -> bool:

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -46,7 +47,7 @@ class SqliteJobReader:
         """Look jobs up by id."""
         found: dict[JobId, JobRecord] = {}
         for some in portions(ids):
-            rows = self.rows(f"{SELECT_JOB} WHERE id IN ({', '.join('?' * len(some))})", some)
+            rows = self.rows(f"{SELECT_JOB} WHERE id IN ({listed(len(some))})", some)
             found.update((job.spec.job_id, job) for job in map(read_job, rows))
         return found
 
@@ -105,6 +106,12 @@ def search_statement(wanted: JobFilter, owner: str | None) -> tuple[str, list[ob
         conditions.append("sequence < (SELECT sequence FROM job WHERE id = ?)")
         values.append(wanted.before)
     return f"{SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?", [*values, wanted.limit]
+
+
+@cache
+def listed(count: int) -> str:
+    """Placeholders for a list of values, of one of the lengths that `portions` makes."""
+    return ", ".join("?" * count)
 
 
 def portions(values: Iterable[Any]) -> Iterator[list[Any]]:

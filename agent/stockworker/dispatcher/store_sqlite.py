@@ -21,7 +21,7 @@ from stockworker.adapters.sqlite import (
 )
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.dispatcher.reader_sqlite import SELECT_JOB, SqliteJobReader, portions
+from stockworker.dispatcher.reader_sqlite import SELECT_JOB, SqliteJobReader, listed, portions
 from stockworker.dispatcher.rows import ATTEMPT, JOB, PROGRESS, attempt_row, job_row, progress_row, read_job
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import JobRecord
@@ -225,7 +225,7 @@ class SqliteJobStore:
         by_sequence = {job.sequence: job.spec.job_id for job in jobs}
         found = {}
         for some in portions(by_sequence):
-            query = f"SELECT sequence, body FROM payload WHERE sequence IN ({', '.join('?' * len(some))})"
+            query = f"SELECT sequence, body FROM payload WHERE sequence IN ({listed(len(some))})"
             for sequence, body in self._reader.rows(query, some):
                 found[by_sequence[sequence]] = body
         return found

@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict, fields
+from operator import attrgetter
 from typing import Any, Final
 
 from stockworker.dispatcher.ledger import Ledger
@@ -20,8 +21,12 @@ from stockworker.shell.turn import Now
 _DIGEST_BYTES: Final = 16
 
 _LIMITED: Final = tuple(each.name for each in fields(JobLimits))
-_OPTIONS: Final = tuple(each.name for each in fields(JobOptions))
 """The options that have a limit."""
+
+_OPTIONS: Final = tuple(each.name for each in fields(JobOptions))
+_asked: Final = attrgetter(*_OPTIONS)
+_NOTHING: Final = _asked(JobOptions())
+"""What most submissions ask for."""
 
 
 class Submissions:
@@ -64,7 +69,8 @@ class Submissions:
         if holder is not None:
             self._counters["submissions_duplicate"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.DUPLICATE, _key_is_taken(holder, submission.unique), holder)
-        spec, size = self._spec(submission, job_id, now), len(submission.payload.encode(errors="surrogatepass"))
+        payload = submission.payload.encode(errors="surrogatepass")
+        spec, size = self._spec(submission, job_id, _digest(submission.payload, payload), now), len(payload)
         refused = self._refusal(submission, spec, size, now)
         if refused is not None:
             self._counters["submissions_rejected"] += submission.type != PROBE
@@ -95,7 +101,7 @@ class Submissions:
 
     def _submitted_before(self, known: JobSpec, submission: Submission) -> ReceiptEntry:
         """Confirm a job that is stored already; or reject another job under its ID, which would never run."""
-        digest = _digest(submission.payload)
+        digest = _digest(submission.payload, submission.payload.encode(errors="surrogatepass"))
         differs = None not in {digest, known.payload_digest} and digest != known.payload_digest
         if known.type == submission.type and not differs:
             self._counters["submissions_duplicate"] += 1
@@ -123,25 +129,28 @@ class Submissions:
         A job with a shorter time-out than its submitter has asked for would be stopped in its middle. The submitter can
         only learn that in time from a refusal.
         """
+        asked = _asked(submission)
+        if asked == _NOTHING:
+            return None
         own = submission.type in self._policy.job_limits_of_type
         where = f"dispatcher.types.{submission.type}" if own else "dispatcher.job_limits"
         limits = self._policy.job_limits_of_type.get(submission.type, self._policy.job_limits)
         for option in _LIMITED:
-            asked, most = getattr(submission, option), getattr(limits, option)
-            if asked is not None and asked > most:
+            wanted, most = getattr(submission, option), getattr(limits, option)
+            if wanted is not None and wanted > most:
                 name, unit = (option.removesuffix("_s"), " s") if option.endswith("_s") else (option, "")
-                bounds = f"{name} is {asked:.15g}{unit}, and the dispatcher allows at most {most:.15g}{unit}"
+                bounds = f"{name} is {wanted:.15g}{unit}, and the dispatcher allows at most {most:.15g}{unit}"
                 return f"{bounds} ({where}.{name})"
         return None
 
-    def _spec(self, submission: Submission, job_id: JobId, now: Now) -> JobSpec:
-        asked = {name: getattr(submission, name) for name in _OPTIONS}
-        defaults = self._defaults_of_type.get(submission.type, self._defaults)
-        options = defaults | {name: value for name, value in asked.items() if value is not None}
+    def _spec(self, submission: Submission, job_id: JobId, digest: bytes | None, now: Now) -> JobSpec:
+        options = self._defaults_of_type.get(submission.type, self._defaults).copy()
+        asked = _asked(submission)
+        if asked != _NOTHING:
+            options |= {name: value for name, value in zip(_OPTIONS, asked, strict=True) if value is not None}
         if submission.expires_at is None and self._expires_after_s is not None:
             options["expires_at"] = max(now.wall, submission.not_before or 0.0) + self._expires_after_s
         options["backoff_max_s"] = max(options["backoff_s"], options["backoff_max_s"])
-        digest = _digest(submission.payload)
         priority = submission.priority
         return JobSpec(job_id=job_id, type=submission.type, priority=priority, payload_digest=digest, **options)
 
@@ -199,11 +208,9 @@ class Submissions:
         return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"the job is already {job.state}")
 
 
-def _digest(payload: str) -> bytes | None:
+def _digest(payload: str, encoded: bytes) -> bytes | None:
     """See `JobSpec.payload_digest`."""
-    if is_sealed(payload):
-        return None
-    return hashlib.sha256(payload.encode(errors="surrogatepass")).digest()[:_DIGEST_BYTES]
+    return None if is_sealed(payload) else hashlib.sha256(encoded).digest()[:_DIGEST_BYTES]
 
 
 def _within(defaults: Mapping[str, Any], limits: JobLimits) -> dict[str, Any]:

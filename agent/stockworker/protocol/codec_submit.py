@@ -22,7 +22,6 @@ MAX_JOBS: Final = 256
 """Most jobs of one message. They are stored in one turn, and others wait meanwhile."""
 
 _PLAN: Final = plan_of(Submission)
-_ATTRIBUTES: Final = tuple(each.attribute for each in _PLAN.fields)
 _NUMBERS: Final = {"schema", *(each.name for each in _PLAN.fields if isinstance(each.kind, Integer | Number))}
 _MOST_OPTIONS: Final = MAX_PROPERTIES // 2  # in characters; the rest is for the reply and the lengths
 _SINGLE: Final = {"schema", *(each.name for each in _PLAN.fields if not isinstance(each.kind, Unordered))}
@@ -69,12 +68,12 @@ def _read_properties(user: tuple[tuple[str, str], ...]) -> dict[str, Any]:
 
 
 def _submission(address: Address, fields: Mapping[str, Any]) -> Submission:
-    values = dict(zip(_ATTRIBUTES, _PLAN.values(fields), strict=True))
-    if not fits(values["payload"]):
+    priority, job_type = address.values[:2]
+    submission = _PLAN.make(fields, priority=PRIORITY_BY_LABEL[priority], type=JobType(job_type))
+    if not fits(submission.payload):
         problem = "is too large; put the data where workers can fetch it, and send a reference"
         raise FieldError(problem, "payload")
-    priority, job_type = address.values[:2]
-    return Submission(priority=PRIORITY_BY_LABEL[priority], type=JobType(job_type), **values)
+    return submission
 
 
 def encode_submit(message: Submit) -> Packet:

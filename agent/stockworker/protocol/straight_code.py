@@ -10,7 +10,7 @@
 # condition is never a rule of its own: a test compares both for each kind.
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
 from stockworker.protocol.fields import FieldError
@@ -54,7 +54,7 @@ class DeclaredField(Protocol):
 
 def reader(
     fields: Sequence[DeclaredField], required: object, make: Callable[..., Any] | None = None
-) -> Callable[[Mapping[str, Any]], Any]:
+) -> Callable[..., Any]:
     """Make the function that reads the fields of a JSON object.
 
     ::
@@ -67,10 +67,11 @@ def reader(
     Args:
         fields: in order.
         required: `PlanField.absent` of a field that must be present.
-        make: what it returns is made by this function, which gets the values by name. Without, it returns a tuple.
+        make: what it returns is made by this function, which gets the values by name, and whatever the reader gets
+            besides the object. Without, it returns a tuple.
     """
     names: dict[str, Any] = _NAMES | {"make": make}
-    lines = ["def read(body):", " get, name = body.get, ''", " try:", "  pass"]
+    lines = ["def read(body, **others):", " get, name = body.get, ''", " try:", "  pass"]
     for number, each in enumerate(fields):
         names[f"read{number}"] = each.kind.read
         lines.append(f"  v = get({each.name!r})")
@@ -90,7 +91,7 @@ def reader(
     ]
     values = "".join(f"f{number}, " for number in range(len(fields)))
     by_name = "".join(f"{each.attribute}=f{number}, " for number, each in enumerate(fields))
-    lines.append(f" return ({values})" if make is None else f" return make({by_name})")
+    lines.append(f" return ({values})" if make is None else f" return make({by_name}**others)")
     return _function("read", lines, names)
 
 
@@ -126,9 +127,11 @@ def copier(cls: type[C]) -> Callable[..., C]:
     """Make what `dataclasses.replace` is, for one class. It takes an object, and new values by name."""
     fields = dataclasses.fields(cast("type[Any]", cls))
     parameters = ", ".join(f"{each.name}=KEPT" for each in fields)
-    values = (f"old.{each.name} if {each.name} is KEPT else {each.name}" for each in fields)
-    arguments = (f"{each.name}={value}" if each.kw_only else value for each, value in zip(fields, values, strict=True))
-    lines = [f"def copy(old, *, {parameters}):", f" return cls({', '.join(arguments)})"]
+    arguments = ", ".join(
+        f"{f'{each.name}=' if each.kw_only else ''}old.{each.name} if {each.name} is KEPT else {each.name}"
+        for each in sorted(fields, key=lambda each: each.kw_only is True)
+    )
+    lines = [f"def copy(old, *, {parameters}):", f" return cls({arguments})"]
     return _function("copy", lines, {"cls": cls, "KEPT": object()})
 
 

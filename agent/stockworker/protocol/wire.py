@@ -343,7 +343,12 @@ class Plan(Generic[C]):
         return writer(self.fields, REQUIRED)
 
     @cached_property
-    def _object(self) -> Callable[[Mapping[str, Any]], C]:
+    def make(self) -> Callable[..., C]:
+        """Makes an object of a body, and of the values of what is not in the body, by name.
+
+        Raises:
+            FieldError: a field is missing or wrong.
+        """
         return reader(self.fields, REQUIRED, self.cls)
 
     def read(self, value: Any) -> C:
@@ -354,7 +359,7 @@ class Plan(Generic[C]):
         """
         if type(value) is not dict:
             raise expected("an object", value)
-        return self._object(value)
+        return self.make(value)
 
     def text(self, message: C) -> str:
         """The JSON object of `message`, as text."""
