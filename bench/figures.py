@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import linear_regression
+
+from tests.harness.processes import children
 
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 
@@ -21,13 +24,36 @@ def milliseconds(values: Sequence[float]) -> str:
 
 
 def cpu_s(pid: int, *, with_children: bool = True) -> float:
-    """Processor time of a process, and of its living and reaped children, in seconds (proc(5))."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    """Processor time of the threads of a process, and of its living and reaped children, in seconds (proc(5)).
+
+    The time of living threads is exact. That of reaped children is in ticks of 10 ms.
+    """
+    own = 0.0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            own += int((task / "schedstat").read_text().split()[0]) / 1e9
     if not with_children:
-        return sum(int(ticks) for ticks in fields[11:13]) / _TICKS_PER_S
-    own = sum(int(ticks) for ticks in fields[11:15]) / _TICKS_PER_S
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return own + sum(cpu_s(int(child)) for child in children)
+        return own
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    own += sum(int(ticks) for ticks in fields[13:15]) / _TICKS_PER_S
+    return own + sum(_child_cpu_s(child) for child in children(pid))
+
+
+def _child_cpu_s(pid: int) -> float:
+    with suppress(FileNotFoundError, ProcessLookupError):  # it ended: its parent has its time now
+        return cpu_s(pid)
+    return 0.0
+
+
+def waits(pid: int) -> int:
+    """How often the threads of a process and of its living children have waited, and given up the processor."""
+    count = 0
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            status = (task / "status").read_text()
+            count += int(status.partition("\nvoluntary_ctxt_switches:")[2].split()[0])
+        count += sum(map(waits, children(pid)))
+    return count
 
 
 @dataclass(frozen=True, slots=True)
