@@ -97,9 +97,38 @@ test-packages: DEBIAN_PACKAGES += createrepo-c debootstrap e2fsprogs fish gpg gp
 test-packages: dev packages ## Test the packages on booted Debian 12 and 13 (as root; about 15 min)
 	$(SUDO) $(BIN)/pytest --timeout 600 tests/packages # the first run downloads two releases of Debian
 
+# A commit to compare with.
+BASE ?=
+
+.venv-peers/.ready: requirements/peers.lock | system
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+WORKLOADS ?=
+PEERS ?=
+ROUNDS ?= 3
+FLAMES ?=
+BENCH_PACKAGES := nats-server rabbitmq-server redis-server
+
 .PHONY: bench
-bench: dev ## Measure jobs per second and latency, beside the limits of this machine
-	$(BIN)/python -m bench
+bench: DEBIAN_PACKAGES += $(BENCH_PACKAGES)
+bench: dev .venv-peers/.ready ## Measure this product beside its peers (WORKLOADS="drain …", PEERS="nats …", ROUNDS=3, FLAMES=1)
+	$(BIN)/python -m bench --rounds $(ROUNDS) $(if $(WORKLOADS),--workloads $(WORKLOADS)) $(if $(PEERS),--peers $(PEERS)) \
+	    $(if $(FLAMES),--flames)
+
+.PHONY: bench-backlog
+bench-backlog: DEBIAN_PACKAGES += $(BENCH_PACKAGES)
+bench-backlog: dev .venv-peers/.ready ## Measure a drain in front of 1,000,000 queued jobs, and add it to the figures of `make bench`
+	$(BIN)/python -m bench --rounds $(ROUNDS) --workloads backlog --add --no-ceilings --peers $(or $(PEERS),stockworker)
+
+.PHONY: bench-quick
+bench-quick: dev ## Compare the costs of this checkout with those of an earlier commit, pair by pair (BASE=commit; 3 min)
+	$(BIN)/python -m bench.quick $(if $(BASE),--base $(BASE))
+
+.PHONY: bench-docs
+bench-docs: dev ## Write the figures of `make bench` into docs/performance.md
+	$(BIN)/python -m bench --write-docs build/bench/latest.json
 
 .PHONY: bench-recovery
 bench-recovery: dev ## Measure how long jobs wait after a worker or broker was killed (about 10 min)
@@ -159,7 +188,6 @@ fuzz-ci: dev ## Fuzz every parser with the same mutants each time: a change is r
 MODULES ?=
 SAMPLES ?= 10
 SEED ?=
-BASE ?=
 
 # The command line sets MINUTES; the default of other targets is not meant.
 mutation: MINUTES :=
@@ -196,6 +224,7 @@ lock: dev ## Resolve the locked dependencies again
 	$(LOCK) requirements/debian-12.in --override requirements/debian-12.override --upgrade --output-file requirements/debian-12.lock
 	$(LOCK) requirements/debian-13.in --upgrade --output-file requirements/debian-13.lock
 	$(LOCK) requirements/packaging.in --upgrade --output-file requirements/packaging.lock
+	$(LOCK) requirements/peers.in --upgrade --output-file requirements/peers.lock
 
 .PHONY: clean
 clean: ## Remove everything that the targets made

@@ -1,101 +1,119 @@
-"""``make bench``: jobs per second and latency, end to end, beside the limits of the machine.
+"""``make bench``: this product beside what a user would pick instead, in one run.
 
-No-op jobs in child processes, over TLS. The dispatcher fsyncs every job before its receipt; the worker fsyncs it before it
-starts, and its result before it is reported. Client, broker, dispatcher and workers share this machine.
+Rounds alternate between the queues: each workload runs once with every queue before it runs again. Each time, the queue
+starts on an empty folder. Client, server and workers share this machine. docs/performance.md explains the workloads.
 """
 
 import argparse
-import os
-import platform
+import sys
 import tempfile
 import time
+from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Final
 
-import uvloop
+from bench import plot, report
+from bench.ceilings import measure_ceilings
+from bench.flames import record_flames
+from bench.machine import facts
+from bench.peers.contestants import CONTESTANTS
+from bench.peers.setup import ROOT, Setup
+from bench.report import Findings
+from bench.workloads import WORKLOADS, Measured
 
-from bench.ceilings import mqtt_ceilings, sqlite_commits
-from bench.figures import cpu_s, memory, milliseconds, show
-from stockworker.client import Client, make_submission
-from stockworker.protocol.messages import ReceiptStatus
-from tests.harness.broker import Broker
-from tests.harness.fleet import Fleet
-
-
-async def latency(client: Client, jobs: int) -> tuple[list[float], list[float]]:
-    """Seconds from submit to receipt, and from submit to result: one job at a time on an idle system."""
-    receipts, results = [], []
-    for _ in range(jobs):
-        began = time.perf_counter()
-        job_id = await client.submit("nothing")
-        receipts.append(time.perf_counter() - began)
-        await client.result(job_id)
-        results.append(time.perf_counter() - began)
-    return receipts, results
+RESULTS: Final = ROOT / "build" / "bench"
+PAGE: Final = ROOT / "docs" / "performance.md"
 
 
-async def throughput(client: Client, jobs: int) -> tuple[float, float]:
-    """Receipts per second, and completed jobs per second, of jobs submitted together."""
-    submissions = [make_submission("nothing", {"number": number}) for number in range(jobs)]
-    began = time.perf_counter()
-    receipts = await client.submit_many(submissions)
-    submitted_s = time.perf_counter() - began
-    if any(receipt.status is not ReceiptStatus.STORED for receipt in receipts):
-        raise AssertionError("not every job was stored")
-    async for ended in client.wait([str(receipt.job_id) for receipt in receipts], timeout_s=600):
-        if ended.state != "completed":
-            raise AssertionError(f"{ended.job_id} is {ended.state}: {ended.reason}")
-    return jobs / submitted_s, jobs / (time.perf_counter() - began)
-
-
-async def measure(fleet: Fleet, jobs: int, singles: int) -> None:
-    """Measure the whole system."""
-    services = [fleet.dispatcher, *fleet.workers]
-    pids = {"broker": fleet.broker.pid, **{service.name: service.pid for service in services}, "client": os.getpid()}
-    async with fleet.client(timeout_s=120.0) as client:
-        await latency(client, 50)  # processes started, code warm
-        receipts, results = await latency(client, singles)
-        before = {name: cpu_s(pid, with_children=name != "client") for name, pid in pids.items()}
-        stored, completed = await throughput(client, jobs)
-        spent = {name: cpu_s(pid, with_children=name != "client") - before[name] for name, pid in pids.items()}
-    show(
-        f"End to end, {jobs} no-op jobs, {len(fleet.workers)} workers with 2 slots each",
-        [
-            ("jobs completed", f"{completed:,.0f} /s"),
-            ("receipts (fsynced), while jobs run", f"{stored:,.0f} /s"),
-            ("submit to receipt, idle", milliseconds(receipts)),
-            ("submit to result, idle", milliseconds(results)),
-        ],
-    )
-    show("Processor time per job", [(name, f"{seconds / jobs * 1e6:6.0f} µs") for name, seconds in spent.items()])
-    show("Memory (PSS)", [(name, f"{memory(pid).pss:6.1f} MiB") for name, pid in pids.items()])
-
-
-def main() -> None:
-    """Run the benchmark."""
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.partition("\n")[0])
-    parser.add_argument("--jobs", type=int, default=20_000)
-    parser.add_argument("--singles", type=int, default=500)
-    arguments = parser.parse_args()
-    print(f"{platform.platform()}, Python {platform.python_version()}, {os.cpu_count()} cores")
+def run_once(queue: str, name: str, scale: float) -> Measured:
+    """Run one workload with one queue, on an empty folder."""
+    workload = WORKLOADS[name]
     with tempfile.TemporaryDirectory() as folder:
-        with Broker(Path(folder) / "ceiling") as broker:
-            rate, trips = uvloop.run(mqtt_ceilings(broker, 40_000))
-        show(
-            "This machine's ceilings",
-            [
-                ("SQLite, 1 row a commit", f"{sqlite_commits(1):,.0f} rows/s"),
-                ("SQLite, 64 rows a commit", f"{sqlite_commits(64):,.0f} rows/s"),
-                ("MQTT, TLS, one client to another", f"{rate:,.0f} messages/s"),
-                ("MQTT, TLS, one way", milliseconds(trips)),
-            ],
-        )
-        settings = {
-            "handlers": {"nothing": {"python": "handlers:nothing"}},
-            "worker": {"max_concurrent_jobs": 2, "handler_paths": [str(Path(__file__).parent)]},
-        }
-        with Fleet(Path(folder) / "fleet", workers=2, settings=settings) as fleet:
-            uvloop.run(measure(fleet, arguments.jobs, arguments.singles))
+        Path(folder).chmod(0o711)  # PostgreSQL runs as a user of its own
+        setup: Setup = CONTESTANTS[queue].setup(Path(folder, "setup"), **workload.options)
+        try:
+            setup.open()
+            return workload.measure(setup, max(20, round(workload.jobs * scale)))
+        finally:
+            setup.close()
+
+
+def run_rounds(findings: Findings, queues: Sequence[str], names: Sequence[str], rounds: int, scale: float) -> None:
+    """Run all rounds; what fails is reported, and does not end the run."""
+    for number in range(1, rounds + 1):
+        for name in names:
+            for queue in queues:
+                if not CONTESTANTS[queue].can_run(name, WORKLOADS[name].needs):
+                    continue
+                began = time.perf_counter()
+                try:
+                    measured = run_once(queue, name, scale)
+                except Exception as error:  # noqa: BLE001 (libraries of eight queues have errors of their own)
+                    findings.failures.append(f"{name}, {queue}, round {number}: {type(error).__name__}: {error}")
+                    print(findings.failures[-1], file=sys.stderr, flush=True)
+                    continue
+                findings.add(name, queue, measured)
+                shown = ", ".join(f"{key} {value:,.2f}" for key, value in measured.items())
+                print(f"{number} {name:17} {queue:18} {time.perf_counter() - began:5.1f} s: {shown}", flush=True)
+
+
+def write_page(findings: Findings) -> None:
+    """Write the tables of docs/performance.md."""
+    titles = {name: contestant.title for name, contestant in CONTESTANTS.items()}
+    sections = {
+        "machine": report.machine(findings),
+        "ceilings": report.ceilings(findings),
+        "comparison": report.table(findings, titles),
+        "costs": report.costs(findings, titles),
+    }
+    if plot.draw(findings, titles, picture := PAGE.with_name("performance.svg")):
+        sections["plot"] = f"![The main figures]({picture.name})\n"
+    PAGE.write_text(report.with_sections(PAGE.read_text(encoding="utf-8"), sections), encoding="utf-8")
+
+
+def options() -> argparse.ArgumentParser:
+    """The command line."""
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__.partition("\n")[0])
+    usual = [name for name, workload in WORKLOADS.items() if not workload.extra]
+    parser.add_argument("--workloads", nargs="+", choices=list(WORKLOADS), default=usual, metavar="NAME")
+    parser.add_argument("--peers", nargs="+", choices=list(CONTESTANTS), default=list(CONTESTANTS), metavar="NAME")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--scale", type=float, default=1.0, help="times the usual number of jobs (default: 1)")
+    parser.add_argument("--out", type=Path, default=RESULTS / "latest.json", help="default: build/bench/latest.json")
+    parser.add_argument("--add", action="store_true", help="add to the findings in that file")
+    parser.add_argument("--no-ceilings", action="store_true", help="do not measure the limits of the machine")
+    parser.add_argument("--flames", action="store_true", help="draw a flame graph of each process in a drain, too")
+    parser.add_argument("--write-docs", type=Path, metavar="JSON", help="only write docs/performance.md from findings")
+    parser.add_argument("--list", action="store_true", help="only list workloads and peers")
+    return parser
+
+
+def main() -> int:
+    """Run the comparison; return 1 if something failed."""
+    arguments = options().parse_args()
+    if arguments.list:
+        print(f"workloads: {' '.join(WORKLOADS)}\npeers: {' '.join(CONTESTANTS)}")
+        return 0
+    if arguments.write_docs is not None:
+        write_page(report.load(arguments.write_docs))
+        return 0
+    findings = report.load(arguments.out) if arguments.add and arguments.out.exists() else Findings()
+    findings.machine = facts(arguments.rounds, arguments.scale)
+    try:
+        if not arguments.no_ceilings:
+            findings.ceilings = measure_ceilings()
+        with suppress(KeyboardInterrupt):
+            run_rounds(findings, arguments.peers, arguments.workloads, arguments.rounds, arguments.scale)
+    finally:
+        report.save(findings, arguments.out)
+    titles = {name: contestant.title for name, contestant in CONTESTANTS.items()}
+    print(f"\n{report.ceilings(findings)}\n{report.table(findings, titles)}\nFindings: {arguments.out}")
+    plot.draw(findings, titles, arguments.out.with_suffix(".svg"))
+    if arguments.flames:
+        record_flames(arguments.out.parent / "flames", max(2000, round(20_000 * arguments.scale)))
+    return 1 if findings.failures else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

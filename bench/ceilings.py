@@ -1,9 +1,15 @@
-"""The limits of this machine: durable commits of SQLite, and messages through the same broker with TLS."""
+"""The limits of this machine: commits of SQLite, messages through the same broker with TLS, and a bare child process."""
 
 import asyncio
+import socket
+import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
+from statistics import median
+
+import uvloop
 
 from stockworker.adapters.mqtt import Delivery, Link, LinkItem, LinkUp
 from stockworker.adapters.mqtt_connection import LinkSettings
@@ -28,6 +34,40 @@ def sqlite_commits(rows: int, seconds: float = 1.5) -> float:
         elapsed = time.perf_counter() - began
         connection.close()
     return done / elapsed
+
+
+def measure_ceilings() -> dict[str, float]:
+    """Each limit, by its title."""
+    with tempfile.TemporaryDirectory() as folder, Broker(Path(folder)) as broker:
+        rate, trips = uvloop.run(mqtt_ceilings(broker, 40_000))
+    return {
+        "SQLite, 1 row of 300 bytes a commit, rows/s": sqlite_commits(1),
+        "SQLite, 64 rows a commit, rows/s": sqlite_commits(64),
+        "MQTT with TLS, one client to another, messages/s": rate,
+        "MQTT with TLS, one way, p50 ms": median(trips) * 1e3,
+        "a child process, one round trip over a socket, p50 ms": median(child_trips(2000)) * 1e3,
+    }
+
+
+_ECHO = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1]))\nwhile b := s.recv(4096): s.send(b)"
+
+
+def child_trips(count: int) -> list[float]:
+    """Times in seconds to send 300 bytes to a child process of Python, and to receive them again."""
+    here, there = socket.socketpair()
+    body, trips = _ROW.encode(), []
+    with here, there:
+        command = [sys.executable, "-I", "-c", _ECHO, str(there.fileno())]
+        with subprocess.Popen(command, pass_fds=[there.fileno()]) as child:
+            there.close()
+            for _ in range(count):
+                began = time.perf_counter()
+                here.sendall(body)
+                here.recv(4096)
+                trips.append(time.perf_counter() - began)
+            here.close()
+            child.wait()
+    return trips[count // 10 :]  # the first ones wait for its start
 
 
 class _End:

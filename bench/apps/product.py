@@ -1,0 +1,55 @@
+"""This product: the handlers of the benchmark's jobs, and the submitting process with the configuration of a client."""
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from bench.apps.driving import Payload, Queue, drive
+from bench.apps.records import run, run_async
+from stockworker.client import Client, make_submission
+from stockworker.handlers.api import Context, Job
+from stockworker.protocol.messages import ReceiptStatus
+
+TYPE = "bench"
+_TIMEOUT_S = 300.0
+
+
+def handle(job: Job, context: Context) -> int:
+    """Run a job in its child process."""
+    payload: Any = job.payload
+    return run(payload, str(context.settings["records"]))
+
+
+async def handle_async(job: Job, context: Context) -> int:
+    """Run a job beside others in one child process."""
+    payload: Any = job.payload
+    return await run_async(payload, str(context.settings["records"]))
+
+
+class ProductQueue(Queue):
+    """A client; its library reconnects and repeats requests by itself."""
+
+    def __init__(self, config: str) -> None:
+        self._client = Client.from_config(config, timeout_s=_TIMEOUT_S)
+
+    async def open(self) -> None:
+        await self._client.__aenter__()
+
+    async def submit(self, payload: Payload) -> Any:
+        return await self._client.submit(TYPE, payload)
+
+    async def submit_many(self, payloads: Sequence[Payload], *, urgent: bool = False) -> None:
+        priority = "high" if urgent else "normal"
+        receipts = await self._client.submit_many([make_submission(TYPE, each, priority=priority) for each in payloads])
+        if any(receipt.status is not ReceiptStatus.STORED for receipt in receipts):
+            raise AssertionError("not every job was stored")
+
+    async def result(self, handle: Any) -> None:
+        await self._client.result(handle, _TIMEOUT_S)
+
+    async def close(self) -> None:
+        await self._client.__aexit__(None, None, None)
+
+
+if __name__ == "__main__":
+    drive(lambda: ProductQueue(sys.argv[1]))
