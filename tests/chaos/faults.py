@@ -142,9 +142,9 @@ class Chaos:
 
     def kill_job(self, _lasts_s: float) -> None:
         """Kill a process that runs jobs, as the kernel does when memory runs out."""
-        wait_until(lambda: processes.children(self._service.pid), f"{self._part} runs jobs")
+        wait_until(lambda: processes.descendants(self._service.pid), f"{self._part} runs jobs")
         with suppress(ProcessLookupError):
-            os.kill(self._random.choice(sorted(processes.children(self._service.pid))), signal.SIGKILL)
+            os.kill(self._random.choice(sorted(processes.descendants(self._service.pid))), signal.SIGKILL)
 
     def pause(self, lasts_s: float) -> None:
         victim = self._victim

@@ -25,6 +25,14 @@ from stockworker.worker.work import Began, ExecutorEvent, Work
 from tests.harness import processes
 from tests.harness.executor import HANDLERS, Bench, failure, python, result, shell, typed
 
+KILLED_WHEN_FORKED = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+from stockworker.adapters.fork_loop import serve
+if serve(0):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
 # --- Python handlers ---
 
 
@@ -139,6 +147,7 @@ def test_a_worker_that_is_short_of_something_for_a_moment_gives_the_job_back(
         async with Bench({"python": python("pid"), "command": shell("true")}) as bench:
             with monkeypatch.context() as patch:
                 patch.setattr(children, "Process", start)
+                patch.setattr(children, "Forked", start)
                 for name in ("python", "command"):
                     assert os.strerror(number) in failure(await bench.run(name), Outcome.RELEASED)
             result(await bench.run("python"))
@@ -170,7 +179,7 @@ def test_a_process_that_is_killed_while_it_starts_has_crashed(monkeypatch: pytes
 
     async def scenario() -> None:
         async with Bench({"pid": python("pid")}) as bench:
-            monkeypatch.setattr(children, "_START", "import os, signal; os.kill(os.getpid(), signal.SIGKILL)")
+            monkeypatch.setattr(children, "_START", KILLED_WHEN_FORKED)
             assert "killed by SIGKILL" in failure(await bench.run("pid"), Outcome.CRASHED)
 
     asyncio.run(scenario())
@@ -308,7 +317,7 @@ def test_an_idle_child_that_dies_is_not_missed() -> None:
         async with Bench({"pid": python("pid")}) as bench:
             before = result(await bench.run("pid"))
             os.kill(before, signal.SIGTERM)
-            while before in processes.children():  # noqa: ASYNC110 (the kernel sets no asyncio.Event)
+            while before in processes.descendants():  # noqa: ASYNC110 (the kernel sets no asyncio.Event)
                 await asyncio.sleep(0.005)
             assert result(await bench.run("pid")) != before
 
@@ -401,7 +410,7 @@ def test_nothing_is_left_after_closing_on_either_event_loop(
     runner: Callable[[Coroutine[Any, Any, None]], None],
 ) -> None:
     runner(asyncio.sleep(0))  # uvloop opens some files for the whole life of the process
-    before, files = processes.children(), processes.descriptors()
+    before, files = processes.descendants(), processes.descriptors()
 
     async def scenario() -> None:
         handlers = {
@@ -431,5 +440,5 @@ def test_nothing_is_left_after_closing_on_either_event_loop(
         processes.wait_until_gone(int(said[1]))
 
     runner(scenario())
-    assert processes.children() <= before
+    assert processes.descendants() <= before
     assert processes.descriptors() <= files

@@ -34,11 +34,18 @@ def wait_until_gone(*pids: int) -> None:
 
 def children(pid: int | None = None) -> set[int]:
     """The children of a process, zombies included; of the current process unless given."""
-    found = set()
-    for folder in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
-        with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
-            found |= {int(child) for child in (folder / "children").read_text().split()}
+    found: set[int] = set()
+    with suppress(FileNotFoundError, ProcessLookupError):  # the process has ended
+        for folder in Path(f"/proc/{pid or os.getpid()}/task").iterdir():
+            with suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+                found |= {int(child) for child in (folder / "children").read_text().split()}
     return found
+
+
+def descendants(pid: int | None = None) -> set[int]:
+    """The children of a process, their children and so on, zombies included; of the current process unless given."""
+    found = children(pid)
+    return found.union(*map(descendants, found))
 
 
 def descriptors() -> set[int]:

@@ -169,10 +169,10 @@ def test_a_message_of_any_size_gets_through_in_both_directions() -> None:
 
 def test_a_program_that_cannot_be_started_leaves_nothing_behind() -> None:
     async def scenario() -> None:
-        before = processes.children(), processes.descriptors()
+        before = processes.descendants(), processes.descriptors()
         with pytest.raises(FileNotFoundError, match="/nowhere/program"):
             Recorder("/nowhere/program")
-        assert (processes.children(), processes.descriptors()) == before
+        assert (processes.descendants(), processes.descriptors()) == before
 
     asyncio.run(scenario())
 
@@ -182,10 +182,10 @@ def test_a_start_that_fails_half_way_leaves_nothing_behind(monkeypatch: pytest.M
         raise OSError(24, "Too many open files")
 
     async def scenario() -> None:
-        before = processes.children(), processes.descriptors()
+        before = processes.descendants(), processes.descriptors()
         monkeypatch.setattr(os, "pidfd_open", fail)
         with pytest.raises(OSError, match="Too many open files"):
             Recorder("sleep", "1000")
-        assert (processes.children(), processes.descriptors()) == before
+        assert (processes.descendants(), processes.descriptors()) == before
 
     asyncio.run(scenario())

@@ -16,7 +16,7 @@
 # pipes are read empty, then the zombie is reaped, and only then `on_exit` is called.
 
 import asyncio
-import fcntl
+import errno
 import os
 import resource
 import signal
@@ -28,6 +28,7 @@ from types import MappingProxyType
 from typing import Final
 
 from stockworker.adapters.cgroup import Cgroup
+from stockworker.adapters.fork_loop import kill_on_hangup
 
 _CHUNK: Final = 64 * 1024
 _LAST_CHUNKS: Final = 64
@@ -43,9 +44,12 @@ _started: Final[set[int]] = set()
 """The programs of this process that have not been reaped."""
 
 Receive = Callable[[bytes], None]
+OnExit = Callable[[int | None], None]
+"""Gets the exit code of a process, or the negative number of the signal that killed it; None if the kernel does not know
+it, because its parent ignores SIGCHLD or has ended, or something else has waited for it."""
 
 
-class _Inlet:
+class Inlet:
     """Reads the output of a program when it is available."""
 
     def __init__(self, descriptor: int, receive: Receive) -> None:
@@ -73,98 +77,28 @@ class _Inlet:
         self._loop.remove_reader(self._descriptor)
 
 
-class Process:
-    """A program, running in its own session and process group.
+class Supervised:
+    """A process in its own session and process group; `Process` and `forks.Forked` differ in how it starts and is reaped.
 
     The callbacks run on the event loop, `on_exit` once and last. All output of the program arrives before `on_exit`, and
     the rest of its group has been killed by then.
     """
 
-    def __init__(  # noqa: PLR0913 (one callback per kind of event)
-        self,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[str, str],
-        on_output: Receive,
-        on_exit: Callable[[int | None], None],
-        stdin: bytes = b"",
-        files: Mapping[str, bytes] = MappingProxyType({}),
-        on_message: Receive | None = None,
-        on_errors: Receive | None = None,
-        prepare: Sequence[str] = (),
-        group: Cgroup | None = None,
-    ) -> None:
-        """Start a program.
-
-        Args:
-            argv: the program and its arguments; there is no shell.
-            environment: its complete environment.
-            on_output: receives its standard output.
-            on_exit: receives its exit code, or the negative number of the signal that killed it; None if the kernel does
-                not know it, because this process ignores SIGCHLD or something else in it has waited for the program.
-            stdin: its standard input.
-            files: for each name, an environment variable has the path of a file with this content, which is not on
-                disk. Unlike the environment, only the program and its children can read it.
-            on_message: receives the data that it writes to standard *input*, which is then one end of a socket pair.
-                The data of `send` arrives there too.
-            on_errors: receives its standard error, which otherwise goes to standard output.
-            prepare: commands that a shell runs before it becomes the program. This process can't run them: it would be
-                too late for children that the program starts immediately, and code between fork and exec is not safe
-                in a process with threads.
-            group: an empty control group for the program; it is removed when the program has ended.
-
-        Raises:
-            OSError: it can't be started.
-        """
+    def __init__(self, on_exit: OnExit, group: Cgroup | None) -> None:
         self._loop = asyncio.get_running_loop()
         self._on_exit = on_exit
         self._unsent = bytearray()
         self._channel: socket.socket | None = None
         self._group = group
-        with ExitStack() as at_failure, ExitStack() as handed_over:
-            at_failure.callback(self._remove_group)
-            if on_message is None:
-                standard_input = _file_with(stdin)
-                handed_over.callback(os.close, standard_input)
-            else:
-                self._channel, other_end = socket.socketpair()
-                at_failure.enter_context(self._channel)
-                self._channel.settimeout(0.0)
-                standard_input = handed_over.enter_context(other_end).fileno()
-            attached = {name: _file_with(content) for name, content in files.items()}
-            for descriptor in attached.values():
-                handed_over.callback(os.close, descriptor)
-            tether, self._tether = os.pipe()
-            handed_over.callback(os.close, tether)
-            at_failure.callback(os.close, self._tether)
-            self._popen = subprocess.Popen(  # noqa: S603 (argv comes from the configuration)
-                _prepared(argv, prepare if group is None else (group.join, *prepare)),
-                stdin=standard_input,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT if on_errors is None else subprocess.PIPE,
-                env={**environment, **{name: f"/dev/fd/{descriptor}" for name, descriptor in attached.items()}},
-                start_new_session=True,
-                pass_fds=(tether, *attached.values()),
-            )
-            _started.add(self._popen.pid)
-            at_failure.callback(self._abandon)
-            _kill_on_hangup(tether, self._popen.pid)
-            self._pidfd = os.pidfd_open(self._popen.pid)
-            at_failure.pop_all()
-        self._loop.add_reader(self._pidfd, self._exited)
-        self._inlets = []
-        if self._channel is not None and on_message is not None:
-            self._inlets.append(_Inlet(self._channel.fileno(), on_message))
-        if self._popen.stderr is not None and on_errors is not None:
-            self._inlets.append(_Inlet(self._popen.stderr.fileno(), on_errors))
-        if self._popen.stdout is not None:
-            self._output = _Inlet(self._popen.stdout.fileno(), on_output)
-            self._inlets.append(self._output)
+        self._inlets: list[Inlet] = []
+        self._pidfd: int | None = None
+        self._tether = -1
+        self._ended = False
 
     @property
     def pid(self) -> int:
-        """Process ID of the program and of its group."""
-        return self._popen.pid
+        """Process ID of the program and of its group; 0 while it is not known."""
+        raise NotImplementedError
 
     def send(self, data: bytes) -> None:
         """Send `data` through the socket pair, without waiting; drop it if the program has closed its end."""
@@ -175,9 +109,19 @@ class Process:
             self._loop.add_writer(self._channel.fileno(), self._flush)
         self._unsent += data
 
+    def send_with(self, data: bytes, descriptors: Sequence[int]) -> None:
+        """Send `data` with copies of `descriptors`, without waiting.
+
+        Raises:
+            OSError: the program is too slow, or has closed its end.
+        """
+        if self._channel is None or self._unsent:
+            raise BlockingIOError(errno.EAGAIN, "the program does not read")
+        socket.send_fds(self._channel, [data], descriptors)
+
     def read_output(self) -> None:
         """Pass on the standard output so far immediately, up to the capacity of a pipe."""
-        self._output.read()
+        self._inlets[0].read()
 
     def terminate(self) -> None:
         """Send SIGTERM to the whole process group."""
@@ -190,9 +134,9 @@ class Process:
             self._group.kill()
 
     def _signal(self, number: signal.Signals) -> None:
-        if self._popen.returncode is None:  # until it is reaped, no other process can get its number
+        if self.pid and not self._ended:  # until it is reaped, no other process can get its number
             with suppress(ProcessLookupError, PermissionError):  # a group of zombies, or of set-uid programs
-                os.killpg(self._popen.pid, number)
+                os.killpg(self.pid, number)
 
     def _write(self, data: bytes | bytearray) -> int:
         """Write as much as the socket accepts; return the number of bytes."""
@@ -216,36 +160,141 @@ class Process:
 
     def _exited(self) -> None:
         self.kill()  # the rest of its group, while the zombie still reserves the group's number
+        self._read_rest()
+        returncode = self._reap()
+        self._finish(returncode)
+
+    def _read_rest(self) -> None:
         for inlet in self._inlets:
             for _ in range(_LAST_CHUNKS):
                 if not inlet.read():
                     break
-        returncode = self._reap()
+
+    def _reap(self) -> int | None:
+        raise NotImplementedError
+
+    def _finish(self, returncode: int | None) -> None:
+        self._ended = True
         self._release()
         self._on_exit(returncode)
         self._remove_group()
-
-    def _reap(self) -> int | None:
-        _started.discard(self._popen.pid)
-        try:
-            os.waitid(os.P_PIDFD, self._pidfd, os.WEXITED | os.WNOWAIT)
-        except ChildProcessError:  # `Popen` would make an exit code of 0 of it
-            self._popen.returncode = _UNKNOWN
-            return None
-        return self._popen.wait()
 
     def _remove_group(self) -> None:
         if self._group is not None and not self._group.remove():
             self._loop.call_later(_REMOVE_AGAIN_S, self._remove_group)
 
     def _release(self) -> None:
-        self._loop.remove_reader(self._pidfd)
-        os.close(self._pidfd)
+        if self._pidfd is not None:
+            self._loop.remove_reader(self._pidfd)
+            os.close(self._pidfd)
         self._stop_writing()
         for inlet in self._inlets:
             inlet.close()
         os.close(self._tether)
-        for stream in (self._channel, self._popen.stdout, self._popen.stderr):
+        if self._channel is not None:
+            self._channel.close()
+
+
+class Process(Supervised):
+    """A program, running in its own session and process group."""
+
+    def __init__(  # noqa: PLR0913 (one callback per kind of event)
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str],
+        on_output: Receive,
+        on_exit: OnExit,
+        stdin: bytes = b"",
+        files: Mapping[str, bytes] = MappingProxyType({}),
+        on_message: Receive | None = None,
+        packets: bool = False,
+        on_errors: Receive | None = None,
+        prepare: Sequence[str] = (),
+        group: Cgroup | None = None,
+    ) -> None:
+        """Start a program.
+
+        Args:
+            argv: the program and its arguments; there is no shell.
+            environment: its complete environment.
+            on_output: receives its standard output.
+            on_exit: see `OnExit`.
+            stdin: its standard input.
+            files: for each name, an environment variable has the path of a file with this content, which is not on
+                disk. Unlike the environment, only the program and its children can read it.
+            on_message: receives the data that it writes to standard *input*, which is then one end of a socket pair.
+                The data of `send` arrives there too.
+            packets: the socket pair keeps the bounds of what is sent.
+            on_errors: receives its standard error, which otherwise goes to standard output.
+            prepare: commands that a shell runs before it becomes the program. This process can't run them: it would be
+                too late for children that the program starts immediately, and code between fork and exec is not safe
+                in a process with threads.
+            group: an empty control group for the program; it is removed when the program has ended.
+
+        Raises:
+            OSError: it can't be started.
+        """
+        super().__init__(on_exit, group)
+        with ExitStack() as at_failure, ExitStack() as handed_over:
+            at_failure.callback(self._remove_group)
+            if on_message is None:
+                standard_input = _file_with(stdin)
+                handed_over.callback(os.close, standard_input)
+            else:
+                self._channel, other_end = socket.socketpair(
+                    type=socket.SOCK_SEQPACKET if packets else socket.SOCK_STREAM
+                )
+                at_failure.enter_context(self._channel)
+                self._channel.settimeout(0.0)
+                standard_input = handed_over.enter_context(other_end).fileno()
+            attached = {name: _file_with(content) for name, content in files.items()}
+            for descriptor in attached.values():
+                handed_over.callback(os.close, descriptor)
+            tether, self._tether = os.pipe()
+            handed_over.callback(os.close, tether)
+            at_failure.callback(os.close, self._tether)
+            self._popen = subprocess.Popen(  # noqa: S603 (argv comes from the configuration)
+                _prepared(argv, prepare if group is None else (group.join, *prepare)),
+                stdin=standard_input,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT if on_errors is None else subprocess.PIPE,
+                env={**environment, **{name: f"/dev/fd/{descriptor}" for name, descriptor in attached.items()}},
+                start_new_session=True,
+                pass_fds=(tether, *attached.values()),
+            )
+            _started.add(self._popen.pid)
+            at_failure.callback(self._abandon)
+            kill_on_hangup(tether, self._popen.pid)
+            self._pidfd = os.pidfd_open(self._popen.pid)
+            at_failure.pop_all()
+        self._loop.add_reader(self._pidfd, self._exited)
+        if self._popen.stdout is not None:
+            self._inlets.append(Inlet(self._popen.stdout.fileno(), on_output))
+        if self._channel is not None and on_message is not None:
+            self._inlets.append(Inlet(self._channel.fileno(), on_message))
+        if self._popen.stderr is not None and on_errors is not None:
+            self._inlets.append(Inlet(self._popen.stderr.fileno(), on_errors))
+
+    @property
+    def pid(self) -> int:
+        return self._popen.pid
+
+    def _reap(self) -> int | None:
+        _started.discard(self._popen.pid)
+        try:
+            os.waitid(os.P_PIDFD, self._pidfd or 0, os.WEXITED | os.WNOWAIT)
+        except ChildProcessError:  # `Popen` would make an exit code of 0 of it
+            self._popen.returncode = _UNKNOWN
+            return None
+        return self._popen.wait()
+
+    def _release(self) -> None:
+        super()._release()
+        self._close_output()
+
+    def _close_output(self) -> None:
+        for stream in (self._popen.stdout, self._popen.stderr):
             if stream is not None:
                 stream.close()
 
@@ -254,9 +303,7 @@ class Process:
         self.kill()
         self._popen.wait()
         _started.discard(self._popen.pid)
-        for stream in (self._popen.stdout, self._popen.stderr):
-            if stream is not None:
-                stream.close()
+        self._close_output()
 
 
 def forbid_core_dumps() -> None:
@@ -296,13 +343,3 @@ def _file_with(content: bytes) -> int:
         file.write(content)
     os.lseek(descriptor, 0, os.SEEK_SET)
     return descriptor
-
-
-def _kill_on_hangup(descriptor: int, group: int) -> None:
-    """Make the kernel kill the group when the last writer of this pipe is gone.
-
-    The setting belongs to the open file, which the program has inherited. So it stays when this descriptor is closed.
-    """
-    fcntl.fcntl(descriptor, fcntl.F_SETOWN, -group)
-    fcntl.fcntl(descriptor, fcntl.F_SETSIG, signal.SIGKILL)
-    fcntl.fcntl(descriptor, fcntl.F_SETFL, fcntl.fcntl(descriptor, fcntl.F_GETFL) | os.O_ASYNC)

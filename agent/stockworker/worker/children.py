@@ -18,12 +18,14 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final, Protocol
 
 import stockworker
 from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Cgroup, Delegation
+from stockworker.adapters.forks import Forked, ForkServer
 from stockworker.adapters.process import Process
 from stockworker.adapters.shortages import names_shortage
 from stockworker.handlers.spec import CommandHandler, Limits
@@ -40,7 +42,7 @@ from stockworker.worker.work import HandlerLogged, Progressed, Work
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
 """The environment variables that reach handlers and commands. No others, because they may hold secrets."""
 
-_START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from stockworker.worker.runner import main; main()"
+_START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from stockworker.worker.preloaded import main; main()"
 """`-I` ignores PYTHONPATH and the current folder, so the child gets the location of this package."""
 
 # `runner` limits both in its process already, where a handler can prevent it. These limits leave room for a worker that
@@ -92,7 +94,9 @@ class PythonChild:
         reusable: whether it can run another one.
     """
 
-    def __init__(self, configuration: bytes, owner: Owner, groups: Delegation | None = None) -> None:
+    def __init__(
+        self, configuration: bytes, owner: Owner, server: ForkServer, groups: Delegation | None = None
+    ) -> None:
         """Start a process, in a control group of its own where there are `groups`.
 
         Raises:
@@ -110,13 +114,8 @@ class PythonChild:
         self._limits = Limits()
         self._begin_output()
         self.group = None if groups is None else groups.make()
-        self._process = Process(
-            (sys.executable, "-I", "-X", "utf8", "-c", _START, _PACKAGE_PARENT),
-            environment=_environment(),
-            on_output=self._printed,
-            on_message=self._received,
-            on_exit=self._exited,
-            group=self.group,
+        self._process = Forked(
+            server, on_output=self._printed, on_message=self._received, on_exit=self._exited, group=self.group
         )
         self._process.send(configuration)
 
@@ -281,6 +280,15 @@ class CommandChild:
             shortage = _shortage(self.group, self._type, self._limits)
             result = judge_command(self._token, returncode, self._output, self._errors.tail, self._limits, shortage)
         self._owner.ended(result)
+
+
+def start_fork_server(on_exit: Callable[[], None]) -> ForkServer:
+    """Start the process that forks Python children.
+
+    Raises:
+        OSError: it can't be started.
+    """
+    return ForkServer((sys.executable, "-I", "-X", "utf8", "-c", _START, _PACKAGE_PARENT), _environment(), on_exit)
 
 
 def _environment() -> dict[str, str]:

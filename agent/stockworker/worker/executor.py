@@ -27,6 +27,7 @@ from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Delegation
+from stockworker.adapters.forks import ForkServer
 from stockworker.adapters.shortages import is_shortage
 from stockworker.errors import ProtocolMisuse
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Isolation, Limits, PythonHandler
@@ -35,7 +36,7 @@ from stockworker.protocol.body import sendable
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
-from stockworker.worker.children import Child, CommandChild, PythonChild
+from stockworker.worker.children import Child, CommandChild, PythonChild, start_fork_server
 from stockworker.worker.outcome import use_up_cpu
 from stockworker.worker.sealing import WorkerSealing
 from stockworker.worker.work import Began, ExecutorEvent, HandlerLogged, Progressed, Work
@@ -118,6 +119,7 @@ class Executor:
         self._queue: dict[Token, Work] = {}
         self._idle: list[PythonChild] = []
         self._children: set[Child] = set()
+        self._server: ForkServer | None = None
         self._all_gone: asyncio.Future[None] | None = None
 
     @property
@@ -177,8 +179,7 @@ class Executor:
             self._idle.clear()
             for child in self._children:
                 child.kill()
-            if not self._children:
-                self._all_gone.set_result(None)
+            self._close_server()
         await asyncio.shield(self._all_gone)
 
     # --- events of the children ---
@@ -205,8 +206,7 @@ class Executor:
         self._children.discard(child)
         if isinstance(child, PythonChild) and child in self._idle:
             self._idle.remove(child)
-        if self._all_gone is not None and not self._children and not self._all_gone.done():
-            self._all_gone.set_result(None)
+        self._close_server()
 
     def _finish(self, result: AttemptResult) -> None:
         closed = self._sealing.close(result)
@@ -256,7 +256,7 @@ class Executor:
             if fitting:  # the new one takes the place of one that has no room
                 self._idle.remove(fitting[0])
                 fitting[0].kill()
-            child = PythonChild(configuration, self, self._groups)
+            child = PythonChild(configuration, self, self._fork_server(), self._groups)
             self._children.add(child)
         child.run(work, handler.limits)
         return child
@@ -280,6 +280,20 @@ class Executor:
                 self._idle.pop(0).kill()
         else:
             child.kill()
+
+    def _fork_server(self) -> ForkServer:
+        if self._server is None or not self._server.alive:
+            self._server = start_fork_server(self._close_server)
+        return self._server
+
+    def _close_server(self) -> None:
+        """When this executor is closed, and all children are gone, end what has forked them."""
+        if self._all_gone is None or self._children or self._all_gone.done():
+            return
+        if self._server is not None and self._server.alive:
+            self._server.close()
+        else:
+            self._all_gone.set_result(None)
 
     def _refuse(self, token: Token, error: str) -> None:
         self._end_soon(AttemptResult(token, Outcome.REFUSED, error=error))
