@@ -46,6 +46,8 @@ JSON_OUTPUT = (
     ),
     ("pki revoke, pki list", "kind, name, serial, issued_at, until, standing (the state), hosts, revoked_at"),
     ("pki crl", "crl (a path)"),
+    ("pki token", "create: id, invitation, until; list: id, pattern, created_at, until, state, used_by, used_at"),
+    ("pki join", "name, and the paths authority, certificate, key and configuration"),
     ("keys list", "holder, name, signing, sealing, state, private, types, groups, created, not_before, not_after"),
 )
 _NOTATION = (

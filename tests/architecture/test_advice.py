@@ -6,7 +6,6 @@ from tests.harness.advice import followed, given
 
 NOT_YET = {
     # Steps on another machine after a command that has succeeded. tests/packages/test_operations.py does most of them.
-    "access control list, as printed by `stockworker acl`",
     "copy … to the authority, and run there: stockworker pki sign KIND … …",
     (
         "immediately: add … to dispatcher.denied_workers on the dispatcher's machine, and run 'systemctl reload "
@@ -62,9 +61,6 @@ NOT_YET = {
     "Run 'chown root …' as root",
     "restore a backup, or move it away with its -wal and -shm files to start with an empty one",
     "unable to run it, see their logs; tried again in …, or after systemctl reload stockworker@INSTANCE there",
-    # Not advice.
-    "stockworker sealed …",
-    "that of the services; without --instance and --role, and with --role client, that of commands",
 }
 """Advice that no test follows. Do not add to it: follow the advice in a test, and mark that test with `follows`."""
 

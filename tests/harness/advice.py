@@ -16,10 +16,12 @@ _ADVICE: Final = re.compile(
 )
 _NO_ADVICE: Final = frozenset(
     # Calls whose texts describe options, commands and keys: references, not remedies.
-    {"add_argument", "Command", "Wire", "_key", "_described", "_event", "AnyKind", "add_parser"}
+    {"add_argument", "Command", "Wire", "_key", "_described", "_event", "AnyKind", "add_parser", "add_config"}
 )
-_REFERENCES: Final = frozenset({"broker/acl.py", "broker/configuration.py", "cli/commands.py", "terminal/exits.py"})
-"""Modules whose texts are generated files, and tables of commands."""
+_REFERENCES: Final = frozenset(
+    {"broker/acl.py", "broker/configuration.py", "cli/commands.py", "sealing/envelope.py", "terminal/exits.py"}
+)
+"""Modules whose texts are generated files, tables of commands, and labels in ciphertexts."""
 
 T = TypeVar("T")
 

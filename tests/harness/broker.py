@@ -71,7 +71,7 @@ class Broker:
         passwords: bool = False,
     ) -> None:
         self.host = _HOST
-        self.port = port or _free_port()
+        self.port = port or free_port()
         self.authority = Authority.create("Throw-away fleet", _now())
         self._folder = folder
         self._acl = acl
@@ -307,7 +307,8 @@ def _executable() -> str:
     return found
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of this machine at which nothing listens now."""
     with socket.socket() as probe:
         probe.bind((_HOST, 0))
         port: int = probe.getsockname()[1]

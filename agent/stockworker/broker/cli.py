@@ -46,7 +46,7 @@ def config(parser: argparse.ArgumentParser) -> None:
     paths = Files()
     bridge = Bridge(name="", central="", client_id="")
     for option, default, meaning in (
-        ("acl", paths.acl, "access control list, as printed by `stockworker acl`"),
+        ("acl", paths.acl, "access control list"),
         ("ca", paths.ca, "certificate of the fleet's authority"),
         ("cert", paths.cert, "the broker's certificate"),
         ("key", paths.key, "its private key"),

@@ -113,6 +113,13 @@ COMMANDS: Final = {
     "pki revoke": Command("revoke certificates", "pki.cli:revoke", "pki revoke edge-7-1"),
     "pki list": Command("list certificates and their expiry dates", "pki.cli:list_certificates", "pki list"),
     "pki crl": Command("write a new revocation list", "pki.cli:crl", "pki crl"),
+    "pki token": Command(
+        "create, list and revoke join tokens", "pki.joining:token", "pki token create --name 'edge-*' --valid 1h"
+    ),
+    "pki serve": Command("sign the requests of machines that have a join token", "pki.joining:serve", "pki serve"),
+    "pki join": Command(
+        "get a worker's certificate for a join token", "pki.joining:join_fleet", "pki join TOKEN@ca.example.org:8884"
+    ),
     "keys generate": Command(
         "create keys and add them to the keyring",
         "sealing.cli:generate",

@@ -187,16 +187,24 @@ def _root(file: Path, found: list[Problem]) -> Node | None:
     return None
 
 
+def default_worker_id(instance: str) -> str:
+    """The ID of a worker on this machine, unless `worker.id` is another one."""
+    return f"{_host()[: 63 - len(instance)]}-{instance}".lstrip("-")
+
+
+def _host() -> str:
+    return re.sub(r"[^A-Za-z0-9._-]", "-", os.uname().nodename) or "localhost"
+
+
 def _with_derived(tree: TableNode, instance: str) -> TableNode:
     """Add the defaults that depend on the machine, the instance or other keys."""
-    host = re.sub(r"[^A-Za-z0-9._-]", "-", os.uname().nodename) or "localhost"
     derived = {
         "queue.mqtt.port": "1883" if find(tree, "tls") is None else "8883",
-        "worker.id": f"{host[: 63 - len(instance)]}-{instance}".lstrip("-"),
+        "worker.id": default_worker_id(instance),
         "worker.journal": f"/var/lib/stockworker/{instance}/journal.sqlite3",
     }
     if find(tree, "tls.cert_file") is None:  # with a certificate, the client's ID is its common name
-        derived["client.id"] = f"{_user()}-{host}"[:64]
+        derived["client.id"] = f"{_user()}-{_host()}"[:64]
     for path, text in derived.items():
         if find(tree, path) is None:
             tree = _with(tree, path.split("."), ScalarNode(Place(_DERIVED), text, "str"))

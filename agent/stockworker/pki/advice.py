@@ -44,6 +44,14 @@ def after_issue(issued: Sequence[Issued], authority: AuthorityFolder) -> tuple[s
     return tuple(steps)
 
 
+def after_packing(archives: Sequence[Path]) -> tuple[str, ...]:
+    """Steps after archives were written."""
+    return (
+        f"copy each archive to its machine, and unpack it there as root: tar -xpf {archives[0].name} -C /",
+        "its file etc/stockworker/tls/MACHINE.txt has the next steps; delete the archives, which may have private keys",
+    )
+
+
 def after_renewal(previous: CertificateRecord, issued: Issued) -> tuple[str, ...]:
     """Steps after `pki renew`."""
     files = str(issued.certificate) if issued.key is None else f"{issued.certificate} and {issued.key}"

@@ -13,8 +13,9 @@ from stockworker.errors import ConfigError, unread
 from stockworker.pki import access_list
 from stockworker.pki.access_list import users_of
 from stockworker.pki.authority import AuthorityFolder
-from stockworker.pki.certificates import MakeKey, Subject, make_ed25519, make_p256
+from stockworker.pki.certificates import MakeKey, Passphrase, Subject, make_ed25519, make_p256
 from stockworker.pki.registry import CertificateKind
+from stockworker.pki.worker_setup import BrokerAddress
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.exits import UsageError
 from stockworker.trusted_files import read_trusted
@@ -103,11 +104,59 @@ def subjects_of(arguments: argparse.Namespace, names: Sequence[str]) -> tuple[Ce
         raise UsageError(str(error)) from None
 
 
-def authority_folder(arguments: argparse.Namespace) -> AuthorityFolder:
-    """The folder that the options of `add_authority` name; it need not contain an authority."""
-    return AuthorityFolder(
-        arguments.ca, now(), lambda: passphrase(arguments, f"Passphrase of {arguments.ca / 'ca.key'}: "), _users()
+def add_broker(parser: argparse.ArgumentParser) -> None:
+    """Add the address of the broker, for the configuration of workers."""
+    parser.add_argument(
+        "--broker",
+        metavar="HOST[:PORT]",
+        help="where workers find the broker (default: the host in the broker's certificate, if the authority signed one)",
     )
+
+
+def add_archives(parser: argparse.ArgumentParser) -> None:
+    """Add the options for archives."""
+    parser.add_argument(
+        "--archives",
+        type=Path,
+        metavar="FOLDER",
+        help="with KIND worker: also write an archive for each machine, with its certificates, their new keys, the "
+        "authority's certificate, the configuration, and instructions; the keys are then only there",
+    )
+    add_broker(parser)
+
+
+def broker_of(arguments: argparse.Namespace, authority: AuthorityFolder) -> BrokerAddress:
+    """The address of the broker.
+
+    Raises:
+        UsageError: it is not valid, or not given, and the authority does not know it.
+    """
+    try:
+        if arguments.broker is not None:
+            return BrokerAddress.parse(arguments.broker)
+    except ValueError as error:
+        raise UsageError(f"--broker: {error}") from None
+    signed = {each.name for each in authority.registry().records if each.kind is CertificateKind.BROKER}
+    current = [name for name in sorted(signed) if authority.registry().kind_of(name) is not None]
+    if len(current) != 1:
+        known = f"has signed certificates for several brokers ({', '.join(current)})" if current else "has signed none"
+        raise UsageError(f"--broker HOST must be given, because the authority {known}")
+    return BrokerAddress(current[0])
+
+
+def authority_folder(arguments: argparse.Namespace, ask: Passphrase | None = None) -> AuthorityFolder:
+    """The folder that the options of `add_authority` name; it need not contain an authority.
+
+    Args:
+        arguments: with these options.
+        ask: for the passphrase; by default as `passphrase_of`.
+    """
+    return AuthorityFolder(arguments.ca, now(), ask or passphrase_of(arguments), _users())
+
+
+def passphrase_of(arguments: argparse.Namespace) -> Passphrase:
+    """What gets the passphrase of an existing authority when it is needed."""
+    return lambda: passphrase(arguments, f"Passphrase of {arguments.ca / 'ca.key'}: ")
 
 
 def _users() -> dict[str, str]:

@@ -13,7 +13,7 @@
 # from reading the registry to writing it. A revocation list is numbered, so the previous one is read as well.
 
 import fcntl
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -250,8 +250,16 @@ class AuthorityFolder:
             made = kept | {each.record.name: each for each in self._enter(registry, kind, signed)}
             return [made[subject.name] for subject in wanted]
 
-    def enrol(self, subject: Subject, key: PublicKey, lifetime: timedelta = LEAF_LIFETIME) -> Issued:
-        """Sign the key of a new worker; its name must be new too.
+    def enrol(
+        self, subject: Subject, key: PublicKey, redeem: Callable[[], None], lifetime: timedelta = LEAF_LIFETIME
+    ) -> Issued:
+        """Sign the key of a new worker, whose name must be new too.
+
+        Args:
+            subject: the worker.
+            key: its public key.
+            redeem: called before the signature, under the lock of this folder; it raises if there must be none.
+            lifetime: of the certificate.
 
         Raises:
             CertificateRefused: the name has a certificate already, or is reserved.
@@ -259,8 +267,33 @@ class AuthorityFolder:
         """
         with self._locked() as (authority, registry):
             self._check_new(registry, CertificateKind.WORKER, subject.name)
+            redeem()
             certificate = authority.certify(key, subject, self._now, lifetime)
             return self._enter(registry, CertificateKind.WORKER, [_Signed(subject, pem_of(certificate))])[0]
+
+    def own_identity(self, hosts: Sequence[str], lifetime: timedelta) -> IssuedIdentity:
+        """An identity for a server on the machine of the authority.
+
+        It is not in the registry: its key must not leave the memory of the server, and who can read that memory can read
+        the authority's key as well.
+
+        Raises:
+            ConfigError: a file of the authority is not usable.
+        """
+        with self._locked() as (authority, _):
+            return authority.issue(Subject(hosts[0], tuple(hosts)), self._now, lifetime)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Hold the lock of the folder: of two concurrent writers of a file, one would lose what the other wrote.
+
+        Raises:
+            ConfigError: the folder contains no authority.
+        """
+        self.registry()
+        with _explained(self.folder), open_folder(self.folder) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
 
     def renew(
         self, name: str, lifetime: timedelta = LEAF_LIFETIME, make_key: MakeKey | None = None
@@ -322,12 +355,9 @@ class AuthorityFolder:
 
     @contextmanager
     def _locked(self) -> Iterator[tuple[Authority, Registry]]:
-        """Load the authority under a lock: of two concurrent writers of the registry, one would lose its record."""
-        registry_file = self.folder / _REGISTRY
-        self.registry()
-        with _explained(self.folder), open_folder(self.folder) as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            yield Authority.load(self.folder, self._passphrase), Registry.load(registry_file)
+        """Load the authority under the lock of its folder."""
+        with self.locked():
+            yield Authority.load(self.folder, self._passphrase), Registry.load(self.folder / _REGISTRY)
 
     def _check_kind(self, registry: Registry, kind: CertificateKind, name: str) -> None:
         known = registry.kind_of(name)

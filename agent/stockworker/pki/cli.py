@@ -6,11 +6,19 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
+from stockworker.adapters.files import PUBLIC, SECRET, make_folder, remove_file, replace_file
 from stockworker.errors import ConfigError
-from stockworker.pki.advice import after_issue, after_renewal, after_request, after_revocation, after_start
+from stockworker.pki.advice import (
+    after_issue,
+    after_packing,
+    after_renewal,
+    after_request,
+    after_revocation,
+    after_start,
+)
 from stockworker.pki.arguments import (
     KEYS,
+    add_archives,
     add_authority_and_output,
     add_days,
     add_hosts,
@@ -18,6 +26,7 @@ from stockworker.pki.arguments import (
     add_kind,
     add_output,
     authority_folder,
+    broker_of,
     now,
     passphrase,
     subjects_of,
@@ -25,10 +34,12 @@ from stockworker.pki.arguments import (
 from stockworker.pki.authority import AuthorityFolder, Issued
 from stockworker.pki.certificates import AUTHORITY_LIFETIME, LEAF_LIFETIME, Subject, make_request
 from stockworker.pki.inspection import inspect
-from stockworker.pki.registry import EXPIRES_SOON, CertificateRecord, CertificateState
+from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, CertificateState
+from stockworker.pki.worker_setup import BrokerAddress, EnrolledWorker, archives, machine_and_instance
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note, print_json, print_line, print_lines
 from stockworker.terminal.tables import table, terminal_width
+from stockworker.trusted_files import read_trusted
 
 _NEEDS_RENEWAL: Final = frozenset({CertificateState.EXPIRES_SOON, CertificateState.EXPIRED})
 _CURRENT: Final = frozenset({CertificateState.VALID, CertificateState.EXPIRES_SOON, CertificateState.EXPIRED})
@@ -63,6 +74,7 @@ def issue(parser: argparse.ArgumentParser) -> None:
         "name", nargs="+", metavar="NAME", help="ID of a holder; for the broker, the host name that clients dial"
     )
     add_hosts(parser)
+    add_archives(parser)
     add_key_type(parser)
     add_days(parser, LEAF_LIFETIME)
     add_authority_and_output(parser)
@@ -107,6 +119,7 @@ def sign(parser: argparse.ArgumentParser) -> None:
         "--folder", type=Path, metavar="FOLDER", help="sign each NAME.csr in this folder, for the NAME of the file"
     )
     add_hosts(parser)
+    add_archives(parser)
     add_days(parser, LEAF_LIFETIME)
     add_authority_and_output(parser)
     parser.set_defaults(run=_sign)
@@ -185,8 +198,10 @@ def _init(arguments: argparse.Namespace) -> int:
 def _issue(arguments: argparse.Namespace) -> int:
     kind, subjects = subjects_of(arguments, list(dict.fromkeys(arguments.name)))
     authority = authority_folder(arguments)
+    broker = _broker_in_archives(arguments, authority, kind, subjects)
     lifetime = timedelta(days=arguments.days)
-    _print_issued(arguments, authority, authority.issue_all(kind, subjects, lifetime, KEYS[arguments.key_type]))
+    issued = authority.issue_all(kind, subjects, lifetime, KEYS[arguments.key_type])
+    _print_issued(arguments, authority, issued, broker)
     return Exit.OK
 
 
@@ -218,13 +233,15 @@ def _sign(arguments: argparse.Namespace) -> int:
             raise UsageError("--folder excludes NAME and REQUEST: its files have the names")
         files = _requests_in(arguments.folder)
         kind, subjects = subjects_of(arguments, [file.stem for file in files])
+        broker = _broker_in_archives(arguments, authority, kind, subjects)
         issued = authority.sign_folder(kind, dict(zip(files, subjects, strict=True)), lifetime)
     elif arguments.name is None or arguments.request is None:
         raise UsageError("NAME and REQUEST, or --folder FOLDER, must be given")
     else:
-        kind, (subject,) = subjects_of(arguments, [arguments.name])
-        issued = [authority.sign(kind, subject, arguments.request, lifetime)]
-    _print_issued(arguments, authority, issued)
+        kind, subjects = subjects_of(arguments, [arguments.name])
+        broker = _broker_in_archives(arguments, authority, kind, subjects)
+        issued = [authority.sign(kind, subjects[0], arguments.request, lifetime)]
+    _print_issued(arguments, authority, issued, broker)
     return Exit.OK
 
 
@@ -317,11 +334,60 @@ def _print_advice(arguments: argparse.Namespace, advice: tuple[str, ...]) -> Non
             note(line)
 
 
-def _print_issued(arguments: argparse.Namespace, authority: AuthorityFolder, issued: Sequence[Issued]) -> None:
+def _print_issued(
+    arguments: argparse.Namespace, authority: AuthorityFolder, issued: Sequence[Issued], broker: BrokerAddress | None
+) -> None:
+    """Print what was signed. With the address of the broker, write archives, in which the keys are then."""
+    files = [] if broker is None else _write_archives(arguments.archives, authority, issued, broker)
     for each in issued:
-        if arguments.json or each.is_new:
-            _print_made(arguments, _issued_fields(each) | {"is_new": each.is_new}, ())
-    _print_advice(arguments, after_issue(issued, authority))
+        if arguments.json or (each.is_new and broker is None):
+            fields = _issued_fields(each) | {"is_new": each.is_new}
+            fields |= (
+                {}
+                if broker is None
+                else {"archive": str(arguments.archives / f"{machine_and_instance(each.record.name)[0]}.tar")}
+            )
+            _print_made(arguments, fields, ())
+    if not arguments.json:
+        print_lines(map(str, files))
+    _print_advice(arguments, after_issue(issued, authority) if broker is None else after_packing(files))
+
+
+def _broker_in_archives(
+    arguments: argparse.Namespace, authority: AuthorityFolder, kind: CertificateKind, subjects: Sequence[Subject]
+) -> BrokerAddress | None:
+    """The address of the broker for archives; None if none are written. Nothing is signed if they can't be made."""
+    if arguments.archives is None:
+        return None
+    if kind is not CertificateKind.WORKER:
+        raise UsageError("--archives requires KIND worker")
+    for subject in subjects:
+        machine_and_instance(subject.name)
+    return broker_of(arguments, authority)
+
+
+def _write_archives(
+    folder: Path, authority: AuthorityFolder, issued: Sequence[Issued], broker: BrokerAddress
+) -> list[Path]:
+    try:
+        workers = [_identity(each) for each in issued]
+        make_folder(folder, 0o700)
+        packed = archives(workers, read_trusted(authority.folder / "ca.crt"), broker, now())
+        for machine, archive in packed.items():
+            replace_file(folder / f"{machine}.tar", archive, SECRET)
+        for each in issued:
+            if each.key is not None:
+                remove_file(each.key)  # it is in the archive, and only its machine needs it
+    except OSError as error:
+        raise ConfigError(
+            f"{error.filename}: can't be written: {error.strerror}. The files are in {authority.folder / 'issued'}"
+        ) from error
+    return [folder / f"{machine}.tar" for machine in packed]
+
+
+def _identity(issued: Issued) -> EnrolledWorker:
+    key = None if issued.key is None else read_trusted(issued.key, private=True)
+    return EnrolledWorker(issued.record.name, read_trusted(issued.certificate), key)
 
 
 def _issued_fields(issued: Issued) -> dict[str, Any]:
