@@ -21,11 +21,11 @@ from stockworker.dispatcher.store import JobReader, JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.body import MAX_CONTENT
-from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, owner_of
+from stockworker.protocol.ids import ClientId, JobId, JobType, Token, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import JobFilter
-from tests.harness.dispatching import MIDDAY, A, B, C, a_job
+from tests.harness.dispatching import MIDDAY, W1, A, B, C, a_job
 from tests.harness.job_records import attempts, job_lists
 from tests.harness.memory_store import MemoryJobStore
 from tests.harness.messages import filters, payloads
@@ -155,6 +155,30 @@ def test_attempts_come_first_to_last_and_are_replaced_as_they_end(store: JobStor
     over = replace(first, outcome=Outcome.LOST, ended_at=MIDDAY)
     store.commit([SaveAttempt(over)])
     assert reader.attempts(JobId("job-1"), 9) == [over, second]
+
+
+def test_an_attempt_is_found_as_it_was_saved_last(store: JobStore, reader: JobReader) -> None:
+    job = a_job(A)
+    leased = replace(job, state=State.ASSIGNED, attempt=1, worker=W1, token=Token("t1"), assigned_at=MIDDAY)
+    first = Attempt(A, 1, W1, Token("t1"), MIDDAY)
+    lost = replace(first, ended_at=MIDDAY + 1, outcome=Outcome.LOST, error="gone")
+    again = replace(leased, attempt=2, token=Token("t2"))
+    second = replace(first, number=2, token=Token("t2"))
+    done = replace(second, ended_at=MIDDAY + 2, outcome=Outcome.OK, ran_s=0.5)
+    steps: list[tuple[list[SaveJob | SaveAttempt], list[Attempt]]] = [
+        ([SaveJob(job, "{}")], []),
+        ([SaveJob(leased), SaveAttempt(first)], [first]),
+        ([SaveJob(replace(leased, state=State.RUNNING))], [first]),
+        ([SaveJob(replace(job, attempt=1, worker=W1, token=Token("t1"))), SaveAttempt(lost)], [lost]),
+        ([SaveJob(replace(leased, state=State.RUNNING)), SaveAttempt(first)], [first]),  # reclaimed
+        ([SaveAttempt(lost)], [lost]),
+        ([SaveJob(again), SaveAttempt(second)], [lost, second]),
+        ([SaveJob(replace(ended(again, State.COMPLETED), ended_at=MIDDAY + 2)), SaveAttempt(done)], [lost, done]),
+    ]
+    for saves, expected in steps:
+        store.commit(saves)
+        assert reader.attempts(A, 9) == expected
+        assert reader.attempts(A, 1) == expected[-1:]
 
 
 @every_kind

@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Final
@@ -11,11 +13,15 @@ from typing import Final
 import pytest
 
 from stockworker.adapters.sqlite import open_database
-from stockworker.dispatcher.rows import JOB, job_row
+from stockworker.dispatcher.effects import SaveAttempt, SaveJob
+from stockworker.dispatcher.rows import ATTEMPT, JOB, attempt_row, job_row
 from stockworker.dispatcher.store_sqlite import APPLICATION_ID, MIGRATIONS, SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import JobId
+from stockworker.protocol.job import Outcome
+from stockworker.protocol.lifecycle import State
 from stockworker.worker.journal import Journal
+from tests.harness.dispatching import MIDDAY
 from tests.harness.store_writer import OPENERS, PAYLOAD, a_job, a_report, an_assignment, an_attempt, commit
 
 ROOT: Final = Path(__file__).parents[2]
@@ -142,3 +148,46 @@ def test_an_older_store_gets_the_sizes_of_its_payloads(tmp_path: Path) -> None:
     old.close()
     (job,) = SqliteJobStore(path).load().jobs
     assert job == replace(a_job(1), payload_bytes=3)
+
+
+def test_an_older_store_keeps_its_attempts(tmp_path: Path) -> None:
+    path = tmp_path / "jobs.sqlite3"
+    before = next(number for number, each in enumerate(MIGRATIONS) if "newest_here" in each)
+    old = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:before])
+    done = replace(a_job(1), state=State.COMPLETED, ended_at=MIDDAY, attempt=1)
+    for table, columns, row in (("job", JOB, job_row(done)), ("attempt", ATTEMPT, attempt_row(an_attempt(1)))):
+        old.execute(
+            f"INSERT INTO {table} ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608 (own columns)
+            row,
+        )
+    old.commit()
+    old.close()
+    with closing(SqliteJobStore(path)) as store:
+        assert store.reader().attempts(done.spec.job_id, 9) == [an_attempt(1)]
+    assert attempts_in_sql(path) == [(done.spec.job_id, 1, None)]
+
+
+def test_a_job_that_completes_at_once_has_no_row_for_its_attempt(tmp_path: Path) -> None:
+    """And people who read the file still find the attempt, where it has always been."""
+    path = tmp_path / "jobs.sqlite3"
+    job, attempt = a_job(1), replace(an_attempt(1), ended_at=MIDDAY, outcome=Outcome.OK, ran_s=0.5)
+    leased = replace(
+        job,
+        state=State.ASSIGNED,
+        attempt=1,
+        worker=attempt.worker,
+        token=attempt.token,
+        assigned_at=attempt.assigned_at,
+    )
+    with closing(SqliteJobStore(path)) as store:
+        store.commit([SaveJob(job, "{}")])
+        store.commit([SaveJob(leased), SaveAttempt(an_attempt(1))])
+        assert attempts_in_sql(path) == [(job.spec.job_id, 1, None)]
+        store.commit([SaveJob(replace(leased, state=State.COMPLETED, ended_at=MIDDAY)), SaveAttempt(attempt)])
+        assert attempts_in_sql(path) == [(job.spec.job_id, 1, "ok")]
+        assert attempts_in_sql(path, "attempt_row") == []
+
+
+def attempts_in_sql(path: Path, table: str = "attempt") -> list[tuple[str, int, str | None]]:
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(f"SELECT job_id, number, outcome FROM {table}").fetchall()  # noqa: S608 (own names)

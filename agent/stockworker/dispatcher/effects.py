@@ -63,7 +63,7 @@ class SaveJob:
 
 @dataclass(frozen=True, slots=True)
 class SaveAttempt:
-    """Commit an attempt as it is now."""
+    """Commit an attempt as it is now. A commit that ends the lease of a job has the attempt, too."""
 
     attempt: Attempt
 

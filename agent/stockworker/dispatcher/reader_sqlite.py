@@ -14,7 +14,8 @@ from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.messages import JobFilter
 
 SELECT_JOB: Final = f"SELECT {', '.join(JOB)} FROM job"
-_NEWEST_ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT)} FROM attempt WHERE job_id = ? ORDER BY number DESC LIMIT ?"
+_ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT)} FROM attempt_row WHERE job_id = ? ORDER BY number DESC LIMIT ?"
+_NEWEST_ATTEMPT: Final = f"SELECT {', '.join(ATTEMPT)} FROM newest_attempt WHERE job_id = ?"
 SHARED: Final = ""
 """The shared owner, as a condition of searches."""
 
@@ -64,7 +65,9 @@ class SqliteJobReader:
 
     def attempts(self, job_id: JobId, most: int) -> list[Attempt]:
         """Return the newest of a job's attempts."""
-        return [read_attempt(row) for row in reversed(self.rows(_NEWEST_ATTEMPTS, [job_id, most]))]
+        rows = [*reversed(self.rows(_ATTEMPTS, [job_id, most])), *self.rows(_NEWEST_ATTEMPT, [job_id])]
+        found = {attempt.number: attempt for attempt in map(read_attempt, rows)}
+        return list(found.values())[-most:]
 
     def close(self) -> None:
         """Close the connection."""

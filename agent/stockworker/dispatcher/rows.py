@@ -3,6 +3,9 @@
 # The columns follow from the fields of `JobSpec`, `JobRecord` and `Attempt`, and have their names but for two. SELECT,
 # INSERT and UPDATE, and the way from an object to a row and back, follow from the columns. So a new field takes a
 # migration in the store, and a line in `_READ` if its values must be converted.
+#
+# The newest attempt at a job needs no row of its own while the row of the job contains all of it: as long as the job is leased,
+# and if the attempt completed it. So most attempts never have one.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
@@ -12,7 +15,7 @@ from typing import Any, Final
 
 from stockworker.protocol.ids import Tag
 from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome, Priority
-from stockworker.protocol.lifecycle import State
+from stockworker.protocol.lifecycle import LEASED, State
 
 _RENAMED: Final = {"job_id": "id", "unique": "unique_key"}
 
@@ -49,6 +52,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
 
 _job_values = attrgetter(*PROGRESS, *_ARRIVAL, *(f"spec.{attribute}" for attribute in _SPEC.values()))
 _TAGS: Final = JOB.index("tags")
+_COMPLETED: Final = (Outcome.OK, State.COMPLETED)
 
 progress_row: Final[Callable[[JobRecord], tuple[Any, ...]]] = attrgetter(*PROGRESS, "sequence")
 """The values of `PROGRESS`, and then the sequence number of the row that they belong to."""
@@ -82,6 +86,15 @@ def read_attempt(row: Sequence[Any]) -> Attempt:
         ValueError: a value that no release has written.
     """
     return Attempt(**_by_column(ATTEMPT, row))
+
+
+def contains(job: JobRecord, attempt: Attempt) -> bool:
+    """Whether the row of a job contains all of one attempt at it, besides `Attempt.ran_s`."""
+    if (attempt.number, attempt.token, attempt.worker) != (job.attempt, job.token, job.worker):
+        return False
+    if attempt.assigned_at != job.assigned_at or attempt.ended_at != job.ended_at or attempt.error is not None:
+        return False
+    return job.state in LEASED if attempt.outcome is None else (attempt.outcome, job.state) == _COMPLETED
 
 
 def _by_column(columns: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:

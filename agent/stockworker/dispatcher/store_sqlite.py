@@ -22,9 +22,9 @@ from stockworker.adapters.sqlite import (
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.reader_sqlite import SELECT_JOB, SqliteJobReader, listed, portions
-from stockworker.dispatcher.rows import ATTEMPT, JOB, PROGRESS, attempt_row, job_row, progress_row, read_job
+from stockworker.dispatcher.rows import ATTEMPT, JOB, PROGRESS, attempt_row, contains, job_row, progress_row, read_job
 from stockworker.protocol.ids import JobId, JobType, WorkerId
-from stockworker.protocol.job import JobRecord
+from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
 
 APPLICATION_ID: Final = 0x53574A53  # "SWJS"
@@ -99,15 +99,48 @@ MIGRATIONS: Final = (
     CREATE INDEX job_by_state_and_type ON job (state, type, sequence);
     DROP INDEX job_ended_badly;
     """,
+    # `newest_here`: the newest attempt has no row of its own, because that of its job contains all of it (`rows.contains`).
+    """
+    ALTER TABLE job ADD COLUMN newest_here INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE job ADD COLUMN newest_ran_s REAL;
+    ALTER TABLE attempt RENAME TO attempt_row;
+    CREATE VIEW newest_attempt (job_id, number, worker, token, assigned_at, ended_at, outcome, ran_s, error) AS
+        SELECT id, attempt, worker, token, assigned_at, ended_at, CASE state WHEN 'completed' THEN 'ok' END, newest_ran_s, NULL
+        FROM job WHERE newest_here;
+    CREATE VIEW attempt AS
+        SELECT * FROM newest_attempt
+        UNION ALL
+        SELECT * FROM attempt_row
+        WHERE NOT EXISTS (SELECT 1 FROM job WHERE id = job_id AND attempt = number AND newest_here);
+    """,
 )
 
-_INSERT_JOB: Final = f"INSERT INTO job ({', '.join(JOB)}) VALUES ({', '.join('?' * len(JOB))})"
-_UPDATE_JOB: Final = f"UPDATE job SET {', '.join(f'{column} = ?' for column in PROGRESS)} WHERE sequence = ?"
-_SAVE_ATTEMPT: Final = f"INSERT OR REPLACE INTO attempt ({', '.join(ATTEMPT)}) VALUES ({', '.join('?' * len(ATTEMPT))})"
+_NEWEST: Final = ("newest_here", "newest_ran_s")
+
+
+def _insert_job(columns: Sequence[str]) -> str:
+    return f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})"
+
+
+def _update_job(columns: Sequence[str]) -> str:
+    return f"UPDATE job SET {', '.join(f'{column} = ?' for column in columns)} WHERE sequence = ?"
+
+
+_INSERT_JOB: Final = _insert_job((*_NEWEST, *JOB))
+_UPDATE_JOB: Final = _update_job(PROGRESS)
+_UPDATE_JOB_AND_NEWEST: Final = _update_job((*_NEWEST, *PROGRESS))
+_NEWEST_HAS_A_ROW: Final = "UPDATE job SET newest_here = 0 WHERE id = ? AND attempt = ?"
+_SAVE_ATTEMPT: Final = (
+    f"INSERT OR REPLACE INTO attempt_row ({', '.join(ATTEMPT)}) VALUES ({', '.join('?' * len(ATTEMPT))})"
+)
 _PAUSED: Final = "type"
 _DRAINED: Final = "worker"
 _HOLD: Final = "INSERT OR IGNORE INTO hold (kind, name) VALUES (?, ?)"
 _RELEASE: Final = "DELETE FROM hold WHERE kind = ? AND name = ?"
+
+
+_Newest = dict[JobId, tuple[bool, float | None]]
+"""The values of `_NEWEST` for jobs whose newest attempt has changed."""
 
 
 class SqliteJobStore:
@@ -158,7 +191,7 @@ class SqliteJobStore:
     def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         """Write all in one transaction."""
         jobs: list[SaveJob] = []
-        attempts: list[tuple[Any, ...]] = []
+        attempts: list[Attempt] = []
         holds: list[tuple[str, str, bool]] = []
         prunes: list[Prune] = []
         for save in saves:
@@ -166,7 +199,7 @@ class SqliteJobStore:
                 case SaveJob():
                     jobs.append(save)
                 case SaveAttempt(attempt=attempt):
-                    attempts.append(attempt_row(attempt))
+                    attempts.append(attempt)
                 case SavePause(job_type=job_type, paused=paused):
                     holds.append((_PAUSED, job_type, paused))
                 case SaveDrain(worker_id=worker_id, drained=drained):
@@ -176,8 +209,7 @@ class SqliteJobStore:
         pruned: Counter[State] = Counter()
         try:
             with transaction(self._connection):
-                self._write_jobs(jobs)
-                self._write(_SAVE_ATTEMPT, attempts)
+                self._write_jobs(jobs, self._write_attempts(attempts, jobs) if attempts else {})
                 for kind, name, on in holds:
                     self._connection.execute(_HOLD if on else _RELEASE, (kind, name))
                 for prune in prunes:
@@ -186,22 +218,46 @@ class SqliteJobStore:
             raise failure(self._path, "can't be written", error) from error
         return pruned
 
-    def _write_jobs(self, saves: Sequence[SaveJob]) -> None:
+    def _write_attempts(self, attempts: Sequence[Attempt], saves: Sequence[SaveJob]) -> _Newest:
+        """Write the attempts that need a row; return what the rows of jobs must have about their newest ones."""
+        jobs = {save.job.spec.job_id: save.job for save in saves}
+        rows: list[tuple[Any, ...]] = []
+        alone: list[tuple[JobId, int]] = []
+        newest: _Newest = {}
+        for attempt in attempts:
+            job = jobs.get(attempt.job_id)
+            here = job is not None and contains(job, attempt)
+            if not here:
+                rows.append(attempt_row(attempt))
+            if job is None:
+                alone.append((attempt.job_id, attempt.number))
+            elif attempt.number == job.attempt:
+                newest[attempt.job_id] = (here, attempt.ran_s)
+        self._write(_SAVE_ATTEMPT, rows)
+        self._write(_NEWEST_HAS_A_ROW, alone)
+        return newest
+
+    def _write_jobs(self, saves: Sequence[SaveJob], newest: _Newest) -> None:
         new: list[tuple[Any, ...]] = []
         payloads: list[tuple[int, str]] = []
         changed: list[tuple[Any, ...]] = []
+        changed_with_newest: list[tuple[Any, ...]] = []
         results: list[tuple[int, str]] = []
         for save in saves:
-            if save.payload is None:
+            about_newest = newest.get(save.job.spec.job_id)
+            if save.payload is not None:
+                new.append((*(about_newest or (False, None)), *job_row(save.job)))
+                payloads.append((save.job.sequence, save.payload))
+            elif about_newest is None:
                 changed.append(progress_row(save.job))
             else:
-                new.append(job_row(save.job))
-                payloads.append((save.job.sequence, save.payload))
+                changed_with_newest.append((*about_newest, *progress_row(save.job)))
             if save.result is not None:
                 results.append((save.job.sequence, save.result))
         self._write(_INSERT_JOB, new)
         self._write("INSERT INTO payload (sequence, body) VALUES (?, ?)", payloads)
         self._write(_UPDATE_JOB, changed)
+        self._write(_UPDATE_JOB_AND_NEWEST, changed_with_newest)
         self._write("INSERT OR REPLACE INTO result (sequence, body) VALUES (?, ?)", results)
 
     def _write(self, statement: str, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -214,7 +270,7 @@ class SqliteJobStore:
             (prune.before, prune.most),
         ).fetchall()
         sequences = [(sequence,) for sequence, _, _ in rows]
-        self._write("DELETE FROM attempt WHERE job_id = ?", [(job_id,) for _, job_id, _ in rows])
+        self._write("DELETE FROM attempt_row WHERE job_id = ?", [(job_id,) for _, job_id, _ in rows])
         self._write("DELETE FROM payload WHERE sequence = ?", sequences)
         self._write("DELETE FROM result WHERE sequence = ?", sequences)
         self._write("DELETE FROM job WHERE sequence = ?", sequences)
