@@ -7,6 +7,7 @@ import pytest
 
 from tests.harness.fleet import Fleet, python_handlers
 from tests.harness.tools import Watcher, publish
+from tests.harness.waiting import wait_until
 
 PAYLOAD = '{"symbol": "AAPL", "note": "\N{EURO SIGN} and a blank"}'
 
@@ -35,6 +36,18 @@ def test_a_plain_publish_submits_a_job(fleet: Fleet) -> None:
     notice = body(line)
     assert (notice["type"], notice["state"], notice["attempt"]) == ("echo", "completed", 1)
     assert json.loads(str(notice["result"]))["payload"] == json.loads(PAYLOAD)
+
+
+def test_steps_are_published_once_an_operator_watches(fleet: Fleet) -> None:
+    """No client has watched the first job, so the dispatcher begins to publish again a moment after the subscription."""
+    publish(fleet.broker, "client", "jobs/queue/normal/echo", PAYLOAD)
+    with Watcher(fleet.broker, "operator", "system/monitor") as watcher:
+
+        def completed() -> bool:
+            publish(fleet.broker, "client", "jobs/queue/normal/echo", PAYLOAD)
+            return any('"state":"completed"' in line for line in watcher.found("system/monitor"))
+
+        wait_until(completed, "the steps of a job")
 
 
 def test_a_client_submits_asks_and_cancels_by_hand(fleet: Fleet) -> None:

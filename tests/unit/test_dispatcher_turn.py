@@ -8,7 +8,7 @@ import pytest
 from stockworker.dispatcher.alarms import MOST_DUE
 from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.assignment import MOST_SHARES
-from stockworker.dispatcher.effects import Save
+from stockworker.dispatcher.effects import Save, Unwatched
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Allowance, Policy
 from stockworker.dispatcher.turn import MOST_ROWS, DispatcherOutput, DispatcherTurns, Input
@@ -130,6 +130,37 @@ def assigned(messages: Sequence[Message]) -> dict[JobId, str]:
     return {
         lease.job_id: lease.payload for message in messages if isinstance(message, Assign) for lease in message.leases
     }
+
+
+# --- steps of jobs ----------------------------------------------------------------------------------------------------
+
+
+def steps(output: DispatcherOutput) -> list[tuple[int, object]]:
+    """The messages with steps of jobs: their quality of service, and what comes back if no client gets them."""
+    return [(packet.qos, packet.tag) for packet in output.packets if packet.topic == "system/monitor"]
+
+
+def test_steps_ask_once_a_second_whether_a_client_watches_them(desk: Desk) -> None:
+    assert steps(desk.take(submit(A))) == [(1, Unwatched())]
+    assert steps(desk.take(submit(B))) == [(0, None)]
+    desk.seconds += 1.0
+    assert steps(desk.take(submit(C))) == [(1, Unwatched())]
+
+
+def test_steps_that_no_client_watches_are_not_published(desk: Desk) -> None:
+    desk.take(Unwatched())
+    assert steps(desk.take(submit(A))) == []
+    desk.seconds += 0.9
+    assert steps(desk.take(submit(B))) == []
+    desk.seconds += 0.1
+    assert steps(desk.take(submit(C))) == [(1, Unwatched())], "a client may watch them by now"
+
+
+def test_steps_that_are_logged_do_not_ask_who_watches() -> None:
+    desk = Desk(verbose=True)
+    output = desk.take(submit(A))
+    assert steps(output) == [(0, None)]
+    assert [event.job for event in output.log if isinstance(event, JobMoved)] == [A]
 
 
 # --- payloads ---------------------------------------------------------------------------------------------------------

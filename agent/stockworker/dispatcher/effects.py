@@ -21,6 +21,11 @@ class Unreached:
 
 
 @dataclass(frozen=True, slots=True)
+class Unwatched:
+    """The broker passed a message with steps of jobs to no client: none has subscribed to the topic."""
+
+
+@dataclass(frozen=True, slots=True)
 class EndedJobs:
     """The jobs that the other events of this turn name and that have ended: they are in the store, not in memory."""
 
@@ -46,7 +51,18 @@ class Answered:
     """The last query or request for statistics is answered: the next one can be."""
 
 
-Event = Message | LinkChanged | Unreached | EndedJobs | Pruned | Denied | DiskChanged | Answered | CertificateSeen
+Event = (
+    Message
+    | LinkChanged
+    | Unreached
+    | Unwatched
+    | EndedJobs
+    | Pruned
+    | Denied
+    | DiskChanged
+    | Answered
+    | CertificateSeen
+)
 
 
 # --- effects ----------------------------------------------------------------------------------------------------------

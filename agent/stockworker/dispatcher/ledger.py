@@ -5,8 +5,8 @@
 # methods below "leases", and nowhere else: a job has a lease exactly while it is assigned or running.
 #
 # A turn may change a job several times. The store gets only the last state, once: `_saves` has one entry per job. The
-# payload of a new job is in its first entry, so each later one takes it over. Observers get every step: `_transitions`
-# and `_notices` are lists.
+# payload of a new job is in its first entry, so each later one takes it over. Observers get every step while
+# there are any: `_transitions` and `_notices` are lists.
 #
 # An ended job leaves memory with the turn. Its ID must stay taken for as long as the store has the job, so the turn
 # looks up the ended jobs that the events of a turn name, and `recall` enters them before any other event is handled.
@@ -60,6 +60,7 @@ class Ledger:
         next_sequence: `JobRecord.sequence` of the next new job.
         paused: job types that are not dispatched.
         drained: workers that get no new jobs, whether they are known or not.
+        watched: whether steps are published, as far as is known.
     """
 
     def __init__(self, snapshot: Snapshot) -> None:
@@ -73,6 +74,7 @@ class Ledger:
         self.next_sequence = snapshot.next_sequence
         self.paused = set(snapshot.paused)
         self.drained = set(snapshot.drained)
+        self.watched = True
         self._keys: dict[tuple[ClientId | None, JobType, UniqueKey], JobId] = {}
         self._saves: dict[JobId, SaveJob] = {}
         self._attempts: dict[tuple[JobId, int], SaveAttempt] = {}
@@ -246,4 +248,5 @@ class Ledger:
         )
 
     def _note_transition(self, job: JobRecord, state: State) -> None:
-        self._transitions.append(Transition(job.spec.job_id, job.spec.type, state, job.attempt, job.worker))
+        if self.watched:
+            self._transitions.append(Transition(job.spec.job_id, job.spec.type, state, job.attempt, job.worker))

@@ -23,6 +23,7 @@ from stockworker.dispatcher.effects import (
     RunQuery,
     ShowStats,
     Unreached,
+    Unwatched,
 )
 from stockworker.dispatcher.ledger import Ledger, Snapshot
 from stockworker.dispatcher.orders import Orders
@@ -74,6 +75,9 @@ _FROZEN: Final = (
 )
 _FROZEN_PAUSE_S: Final = 1.0
 
+_UNWATCHED_S: Final = 1.0
+"""For how long the dispatcher publishes no steps of jobs after the broker had no client to pass them to."""
+
 _CLOCK_STEPPED_S: Final = 3600.0
 _PRUNE_EVERY_S: Final = 60.0
 _PRUNE_PER_TURN: Final = 1000
@@ -99,6 +103,7 @@ class DispatcherMachine:
         self._presence = presence
         self._started = now.steady
         self._link_up = False
+        self._unwatched_until = 0.0
         self._assigns_more = False
         self._frozen = False
         self._postponed: list[Denied] = []
@@ -130,6 +135,7 @@ class DispatcherMachine:
         if now.steady - self._handled > self._policy.lease_s / 2:
             self.roster.extend_leases(now)  # the machine was suspended, or its disk hung: renewals may wait
         self._handled = now.steady
+        self.ledger.watched = now.steady >= self._unwatched_until
         for event in events:
             # First: with an exhausted disk, nothing of this turn can be stored.
             if isinstance(event, DiskChanged) and event.exhausted is not self._frozen:
@@ -173,6 +179,8 @@ class DispatcherMachine:
                 self._orders.carry_out(event, now)
             case Unreached():
                 self.roster.unreached(event, now)
+            case Unwatched():
+                self._unwatched_until = now.steady + _UNWATCHED_S
             case LinkChanged(up=up):
                 self._link_changed(up=up, now=now)
             case CertificateSeen(days=days):

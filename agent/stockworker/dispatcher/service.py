@@ -15,7 +15,7 @@ from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.answers import respond
-from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached
+from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached, Unwatched
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.safe_start import BAD_STARTS_MAX, MarkedTurns, read_mark
@@ -51,7 +51,7 @@ _PAUSE_PER_ANSWER: Final = 3.0
 """How long the answers pause after each one, as a multiple of the time that it took. So they take a quarter of the time
 of one processor at most, however many are waiting. A single query is answered immediately."""
 
-_Input = Denied | DiskChanged | Unreached | Answered
+_Input = Denied | DiskChanged | Unreached | Unwatched | Answered
 """What happens to a dispatcher besides what happens to every service."""
 
 

@@ -41,6 +41,7 @@ from stockworker.dispatcher.effects import (
     SavePause,
     ShowStats,
     Unreached,
+    Unwatched,
 )
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.owners import resolve
@@ -86,6 +87,9 @@ class DispatcherOutput(TurnOutput):
     asked: RunQuery | ShowStats | None
 
 
+ASKS_EVERY_S: Final = 1.0
+"""How often a message with steps of jobs asks whether a client has subscribed to them: its acknowledgement shows that."""
+
 MOST_ROWS: Final = 512
 """Rows after which a turn leaves further messages to the next one."""
 
@@ -100,7 +104,7 @@ class DispatcherTurns:
         machine: makes the decisions.
         store: keeps the jobs.
         lease_s: how long a lease is valid, in seconds: workers get it with each assignment.
-        verbose: log each step of each job as well.
+        verbose: log each step of each job as well, whether a client watches them or not.
         most_rows: see `MOST_ROWS`.
     """
 
@@ -119,6 +123,7 @@ class DispatcherTurns:
         self._verbose = verbose
         self._most_rows = most_rows
         self._next_events: list[Event] = []
+        self._asks_at = 0.0
 
     def take(self, items: Sequence[Input], now: Now) -> DispatcherOutput:
         """Decide and commit. When this returns, everything that led to the packets is durable.
@@ -184,10 +189,12 @@ class DispatcherTurns:
         asked: RunQuery | ShowStats | None = None
         for effect in effects:
             match effect:
+                case Send(message=Monitor() as steps):
+                    packets.extend(self._asking(packet, now) for packet in departures(steps, log))
+                    if self._verbose:
+                        log.extend(map(_moved, steps.transitions))
                 case Send(message=message):
                     packets += departures(message, log)
-                    if self._verbose and isinstance(message, Monitor):
-                        log.extend(_moved(step) for step in message.transitions)
                 case Offer(worker_id=worker_id, jobs=jobs):
                     packets.extend(self._offer(worker_id, jobs, new, now))
                 case RunQuery() | ShowStats():
@@ -197,6 +204,13 @@ class DispatcherTurns:
                 case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():
                     pass
         return DispatcherOutput(tuple(packets), tuple(log), asked)
+
+    def _asking(self, steps: Packet, now: Now) -> Packet:
+        """Let a message with steps of jobs ask the broker, periodically, whether a client has subscribed to them."""
+        if self._verbose or now.steady < self._asks_at:
+            return steps
+        self._asks_at = now.steady + ASKS_EVERY_S
+        return replace(steps, qos=1, tag=Unwatched())
 
     def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], new: dict[JobId, str], now: Now) -> list[Packet]:
         """Encode assignments. The payloads of jobs that this turn has stored are at hand; all others are read."""
