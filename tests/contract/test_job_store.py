@@ -17,11 +17,12 @@ from stockworker.adapters.sqlite import MEMORY
 from stockworker.dispatcher.effects import Prune, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.reader_sqlite import search_statement
+from stockworker.dispatcher.ready_queue import BEFORE_ALL, ParkedJobs, Refill, lane_of
 from stockworker.dispatcher.store import JobReader, JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.body import MAX_CONTENT
-from stockworker.protocol.ids import ClientId, JobId, JobType, Token, WorkerId, owner_of
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import JobFilter
@@ -312,6 +313,60 @@ def test_pruning_takes_what_ended_before_and_nothing_else(store: JobStore, reade
     assert reader.attempts(alive.spec.job_id, 9) == [an_attempt(4)]
     assert store.payloads([alive]) == {alive.spec.job_id: "{}"}
     assert store.commit([Prune(10.0, 1000)]) == {}
+
+
+def parked_jobs() -> list[JobRecord]:
+    """Jobs of two lanes, in the order of their places there."""
+    jobs = [
+        a_job(JobId("x"), sequence=3, ready_at=1.0, tags=[Tag("b"), Tag("a")]),
+        a_job(JobId("ann:x"), sequence=1, ready_at=2.0, tags=[Tag("a"), Tag("b")]),
+        a_job(JobId("ann:y"), sequence=2, ready_at=2.0, tags=[Tag("a"), Tag("b")]),
+        a_job(JobId("z"), sequence=4, ready_at=0.0),
+    ]
+    return [replace(job, parked=True, payload_bytes=10) for job in jobs]
+
+
+def test_parked_jobs_are_counted_by_owner_and_lane_and_not_loaded(store: JobStore) -> None:
+    jobs = parked_jobs()
+    store.commit([SaveJob(job, "{}") for job in jobs])
+    snapshot = store.load()
+    assert snapshot.jobs == []
+    assert sorted(snapshot.parked, key=lambda each: each.oldest) == [
+        ParkedJobs(None, lane_of(jobs[3]), 1, 10, 0.0),
+        ParkedJobs(None, lane_of(jobs[0]), 1, 10, 1.0),
+        ParkedJobs(ClientId("ann"), lane_of(jobs[0]), 2, 20, 2.0),
+    ]
+    assert store.find([JobId("ann:x")]) == {"ann:x": jobs[1]}
+
+
+def test_parked_jobs_are_read_by_their_places(store: JobStore) -> None:
+    *jobs, other = parked_jobs()
+    store.commit([SaveJob(job, "{}") for job in (*jobs, other)])
+    assert store.parked(Refill(lane_of(jobs[0]), BEFORE_ALL, 2)) == jobs[:2]
+    assert store.parked(Refill(lane_of(jobs[0]), (2.0, 1), 2)) == jobs[2:]
+    store.commit([SaveJob(replace(jobs[2], parked=False, state=State.CANCELLED, ended_at=1.0))])
+    assert store.parked(Refill(lane_of(jobs[0]), (2.0, 1), 2)) == []
+
+
+def test_parked_jobs_are_not_ready_later_than_the_start(store: JobStore) -> None:
+    jobs = parked_jobs()
+    store.commit([SaveJob(job, "{}") for job in jobs])
+    store.load(1.5)
+    corrected = [jobs[0], *(replace(job, ready_at=1.5) for job in jobs[1:3])]
+    assert store.parked(Refill(lane_of(jobs[0]), BEFORE_ALL, 9)) == corrected
+
+
+def test_a_refill_reads_no_rows_but_those_that_it_returns(tmp_path: Path) -> None:
+    with closing(SqliteJobStore(tmp_path / "jobs.sqlite3")) as store:
+        store.commit([SaveJob(job, "") for job in parked_jobs()])
+        statements: list[str] = []
+        store._connection.set_trace_callback(statements.append)
+        store.parked(Refill(lane_of(parked_jobs()[0]), (2.0, 1), 2))
+        plans = [store._connection.execute(f"EXPLAIN QUERY PLAN {each}").fetchall() for each in statements]
+    assert [plan for ((*_, plan),) in plans] == [
+        "SEARCH job USING INDEX job_parked (type=? AND tags=? AND priority=? AND ready_at=? AND rowid>?)",
+        "SEARCH job USING INDEX job_parked (type=? AND tags=? AND priority=? AND ready_at>?)",
+    ]
 
 
 def test_pruning_takes_the_oldest_first_and_so_many_at_a_time(store: JobStore) -> None:

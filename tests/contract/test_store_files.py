@@ -14,6 +14,7 @@ import pytest
 
 from stockworker.adapters.sqlite import open_database
 from stockworker.dispatcher.effects import SaveAttempt, SaveJob
+from stockworker.dispatcher.ready_queue import BEFORE_ALL, Refill
 from stockworker.dispatcher.rows import ATTEMPT, JOB, attempt_row, job_row
 from stockworker.dispatcher.store_sqlite import APPLICATION_ID, MIGRATIONS, SqliteJobStore
 from stockworker.errors import StoreError
@@ -133,11 +134,11 @@ def test_a_file_damaged_while_open_is_named(tmp_path: Path, kind: str) -> None:
     opened.close()
 
 
-def test_an_older_store_gets_the_sizes_of_its_payloads(tmp_path: Path) -> None:
+def test_an_older_store_gets_the_sizes_of_its_payloads_and_its_waiting_jobs_are_parked(tmp_path: Path) -> None:
     path = tmp_path / "jobs.sqlite3"
     before = next(number for number, each in enumerate(MIGRATIONS) if "payload_bytes" in each)
     old = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS[:before])
-    columns = [column for column in JOB if column != "payload_bytes"]
+    columns = [column for column in JOB if column not in ("payload_bytes", "parked")]
     values = dict(zip(JOB, job_row(a_job(1)), strict=True))
     old.execute(
         f"INSERT INTO job ({', '.join(columns)}) VALUES ({', '.join('?' * len(columns))})",  # noqa: S608 (own columns)
@@ -146,8 +147,10 @@ def test_an_older_store_gets_the_sizes_of_its_payloads(tmp_path: Path) -> None:
     old.execute("INSERT INTO payload (sequence, body) VALUES (1, '\N{EURO SIGN}')")
     old.commit()
     old.close()
-    (job,) = SqliteJobStore(path).load().jobs
-    assert job == replace(a_job(1), payload_bytes=3)
+    store = SqliteJobStore(path)
+    (parked,) = store.load().parked
+    assert store.parked(Refill(parked.lane, BEFORE_ALL, 9)) == [replace(a_job(1), payload_bytes=3, parked=True)]
+    store.close()
 
 
 def test_an_older_store_keeps_its_attempts(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from stockworker.dispatcher.effects import (
 )
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
-from stockworker.dispatcher.ready_queue import ReadyQueue
+from stockworker.dispatcher.ready_queue import ReadyQueue, Refill
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
@@ -146,7 +146,9 @@ class DispatcherBook(Playbook[Event, Effect]):
     def restart(self) -> None:
         """Continue as a new process from the store; not yet connected."""
         self.expect()
-        self.machine = RecordingMachine(self._policy, self._entropy, PRESENCE, self.store.load(), self.now())
+        self.machine = RecordingMachine(
+            self._policy, self._entropy, PRESENCE, self.store.load(self.clock.steady), self.now()
+        )
         self._turns = DispatcherTurns(self.machine, self.store, self._policy.lease_s)
         self._asked: RunQuery | ShowStats | None = None
 
@@ -157,7 +159,7 @@ class DispatcherBook(Playbook[Event, Effect]):
         story: list[Effect] = []
         for effect in self.machine.effects:
             match effect:
-                case SaveJob() | SaveAttempt():
+                case SaveJob() | SaveAttempt() | Refill():
                     pass
                 case SavePause() | SaveDrain():
                     self.orders.append(effect)

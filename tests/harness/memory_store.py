@@ -1,11 +1,14 @@
 """A job store in memory, for stories: what is committed survives the machine, not the process."""
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
+from stockworker.dispatcher.ready_queue import Lane, ParkedJobs, Refill, lane_of
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
@@ -27,12 +30,33 @@ class MemoryJobStore:
     def check(self) -> None:
         pass
 
-    def load(self) -> Snapshot:
+    def load(self, latest: float = math.inf) -> Snapshot:
+        for job_id, job in self.jobs.items():
+            if job.parked and job.ready_at > latest:
+                self.jobs[job_id] = replace(job, ready_at=latest)
         jobs = sorted(self.jobs.values(), key=lambda job: job.sequence)
         totals = Counter(job.state for job in jobs)
         highest = max((job.sequence for job in jobs), default=0)
-        live = [job for job in jobs if job.state in LIVE]
-        return Snapshot(live, totals, highest + 1, frozenset(self._paused), frozenset(self._drained))
+        live = [job for job in jobs if job.state in LIVE and not job.parked]
+        alike: dict[tuple[ClientId | None, Lane], list[JobRecord]] = {}
+        for job in jobs:
+            if job.parked:
+                alike.setdefault((owner_of(job.spec.job_id), lane_of(job)), []).append(job)
+        parked = [
+            ParkedJobs(
+                owner, lane, len(some), sum(job.payload_bytes for job in some), min(job.ready_at for job in some)
+            )
+            for (owner, lane), some in alike.items()
+        ]
+        return Snapshot(live, totals, highest + 1, frozenset(self._paused), frozenset(self._drained), tuple(parked))
+
+    def parked(self, refill: Refill) -> list[JobRecord]:
+        after = [
+            job
+            for job in self.jobs.values()
+            if job.parked and lane_of(job) == refill.lane and (job.ready_at, job.sequence) > refill.after
+        ]
+        return sorted(after, key=lambda job: (job.ready_at, job.sequence))[: refill.most]
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         return {job_id: self.jobs[job_id] for job_id in ids if job_id in self.jobs}

@@ -1,5 +1,7 @@
 """The dispatcher: the real turns, machine and store, on virtual time and a disk that can lose power."""
 
+import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -9,6 +11,7 @@ from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.effects import Answered, Effect, Event, RunQuery, Save, ShowStats, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Allowance, Policy
+from stockworker.dispatcher.ready_queue import Lane, lane_of
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.dispatcher.turn import DispatcherOutput, DispatcherTurns
 from stockworker.protocol import codec, topics
@@ -96,7 +99,11 @@ class Dispatcher(Process):
         self._facts.unreached.clear()
         self._presence = Presence(online=True, incarnation=make_token(self.dice), version="1")
         self._shadow.equals(self._store, thoroughly=False)
-        self.machine = _WatchedMachine(self.policy, self.dice, self._presence, self._store.load(), self.now())
+        now = self.now()
+        latest = math.inf if self.disk.full else now.steady  # the service waits for room before it loads
+        self._shadow.corrected(latest)
+        snapshot = self._store.load(latest)
+        self.machine = _WatchedMachine(self.policy, self.dice, self._presence, snapshot, now)
         self.machine.decided = lambda effects: self.decided(effects)  # noqa: PLW0108 (it may be set later)
         self._turns = DispatcherTurns(self.machine, self._store, self.policy.lease_s, most_rows=_MOST_ROWS)
         return SignIn(
@@ -140,6 +147,9 @@ class Dispatcher(Process):
 
     def next_in_s(self) -> float:
         return self._turns.next_in_s(self.now())
+
+    def left_to_read(self) -> int:
+        return self.machine.ledger.ready._parked
 
     # --- a turn -------------------------------------------------------------------------------------------------------
 
@@ -201,7 +211,9 @@ class Dispatcher(Process):
         hold, ledger = self.laws.hold, self.machine.ledger
         self._shadow.equals(self._store, thoroughly=thoroughly)
         anew = DispatcherMachine(self.policy, self.dice, self._presence, self._store.load(), self.now()).ledger
-        live = {job_id: replace(job, ready_at=0.0) for job_id, job in ledger.jobs.items()}
+        parked = {job_id: job for job_id, job in ledger.jobs.items() if job.parked}
+        hold(Law.BOOKS_EQUAL_STORE, self._store.find(parked) == parked, "parked in memory:", parked)
+        live = {job_id: replace(job, ready_at=0.0) for job_id, job in ledger.jobs.items() if job_id not in parked}
         again = {job_id: replace(job, ready_at=0.0) for job_id, job in anew.jobs.items()}
         hold(Law.BOOKS_EQUAL_STORE, live == again, "books:", live, "anew:", again)
         hold(Law.BOOKS_EQUAL_STORE, ledger.next_sequence >= anew.next_sequence, ledger.next_sequence)
@@ -212,8 +224,10 @@ class Dispatcher(Process):
             hold(Law.BOOKS_EQUAL_STORE, ours == stored == expected, ours, stored, expected)
         if not self._turns._next_events:  # the machine learns in its next turn what was pruned
             hold(Law.TOTALS_EQUAL_STORE, +ledger.totals == +anew.totals, ledger.totals, anew.totals)
+        hold(Law.BOOKS_EQUAL_STORE, vars(ledger.usage) == vars(anew.usage), vars(ledger.usage), vars(anew.usage))
         queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
         hold(Law.QUEUE_IS_QUEUED, ledger.ready._valid.keys() == queued, "queued:", queued)
+        self._check_parked()
         leased = {job_id for job_id, job in ledger.jobs.items() if job.state in LEASED}
         by_job = {lease.attempt.job_id for lease in ledger.leases}
         owners = {job.worker for job in ledger.jobs.values() if job.worker is not None}
@@ -233,6 +247,19 @@ class Dispatcher(Process):
             token = ledger.leases[job_id].attempt.token
             silent_s = min(calm_s, self.world.now - self._facts.renewed.get(token, 0.0))
             hold(Law.DEAD_WORK_RECOVERED, silent_s <= self.policy.lease_s + _RECOVERY_S, job_id, "silent:", silent_s)
+
+    def _check_parked(self) -> None:
+        """The parked jobs of a lane are exactly those that come after the front, and are counted."""
+        lanes, hold = self.machine.ledger.ready._lanes, self.laws.hold
+        alone = Counter[Lane]()
+        for job_id, job in self._shadow.jobs.items():
+            if not job.parked:
+                continue
+            after = lanes[lane_of(job)].parked_after
+            late = after is not None and (job.ready_at, job.sequence) > after
+            alone[lane_of(job)] += late
+            hold(Law.FRONT_IN_MEMORY, late is not (job_id in self.machine.ledger.jobs), job, "after", after)
+        hold(Law.FRONT_IN_MEMORY, +alone == +Counter({lane: each.parked for lane, each in lanes.items()}), alone)
 
     def _check_forgotten(self, calm_s: float) -> None:
         now = self.now()

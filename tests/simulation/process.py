@@ -65,7 +65,7 @@ class Process(ABC):
         self._wake: Timer | None = None
         self._wakes_at = 0.0
         self._busy_until = 0.0
-        self._looks = (0.0, 0)
+        self._looks = (0.0, 0, 0)
 
     # --- life and death -----------------------------------------------------------------------------------------------
 
@@ -145,9 +145,9 @@ class Process(ABC):
 
     def _turn(self) -> None:
         items = self._inbox.take()
-        when, looks = self._looks
-        idle = not items and self.world.now - when < _SHORTEST_SLEEP_S
-        self._looks = (self.world.now, looks + 1 if idle else 0)
+        when, looks, left = self._looks
+        idle = not items and self.world.now - when < _SHORTEST_SLEEP_S and left == self.left_to_read()
+        self._looks = (self.world.now, looks + 1 if idle else 0, self.left_to_read())
         self.laws.hold(Law.NEVER_SPINS, self._looks[1] <= _MOST_LOOKS_AT_ONCE, self.name)
         life = self.lives
         try:
@@ -227,6 +227,10 @@ class Process(ABC):
     @abstractmethod
     def next_in_s(self) -> float:
         """Seconds until a turn is wanted, though nothing may have happened."""
+
+    def left_to_read(self) -> int:
+        """How many jobs of its disk it has still to read: a turn that reads some does not spin."""
+        return 0
 
     @abstractmethod
     def on_send(self, packet: Any) -> None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final, TextIO
 
-from stockworker.dispatcher.policy import Allowance, JobDefaults, Policy, Prefetch
+from stockworker.dispatcher.policy import Allowance, JobDefaults, Policy, Prefetch, QueueLimits
 from stockworker.protocol.ids import JobId, JobType, Tag, UniqueKey
 from stockworker.protocol.job import Priority
 from stockworker.protocol.messages import Submission
@@ -87,7 +87,7 @@ def run(seed: int, stream: TextIO | None = None) -> Outcome:
 def _run(seed: int, stream: TextIO | None) -> Outcome:
     dice = Random(seed)  # noqa: S311 (that it can be foretold is its purpose)
     ((name, weather),) = dice.choices(list(WEATHERS.items()), [weather.weight for weather in WEATHERS.values()])
-    fleet = Fleet(seed, _plan(dice, weather, Random(f"limits of {seed}")), stream)  # noqa: S311 (as above)
+    fleet = Fleet(seed, _plan(dice, weather, Random(f"limits of {seed}"), Random(f"fronts of {seed}")), stream)  # noqa: S311 (as above)
     until = 3600.0 * weather.hours
     Faults(fleet, weather.faults * dice.choice((0.0, 0.3, 1.0, 2.0)), until)
     for number in range(len(fleet.clients)):
@@ -106,7 +106,7 @@ def _run(seed: int, stream: TextIO | None) -> Outcome:
     )
 
 
-def _plan(dice: Random, weather: Weather, limits: Random) -> Plan:
+def _plan(dice: Random, weather: Weather, limits: Random, fronts: Random) -> Plan:
     lease_s = dice.choice(weather.lease_s)
     policy = Policy(
         lease_s=lease_s,
@@ -120,6 +120,7 @@ def _plan(dice: Random, weather: Weather, limits: Random) -> Plan:
             backoff_s=dice.choice((0.5, 5.0)),
             max_crashes=dice.choice((1, 3)),
         ),
+        queue=QueueLimits(jobs=fronts.choice((0, 8, 32_768)), front=fronts.choice((1, 2, 5))),
         workers={"*": Allowance(slots=limits.choice((1, 2, 64)))},
         timeout_grace_s=limits.choice((10.0, 300.0)),
         prefetch={TYPES[0]: Prefetch(dice.choice((1, 8, 64)), lease_s)} if dice.random() < 0.3 else {},

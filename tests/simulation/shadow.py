@@ -295,12 +295,21 @@ class Shadow:
             hold(Law.OFFER_REPEATED, calm_s <= self._soon_s, attempt, "never arrived in calm of", calm_s)
             hold(Law.UNREACHED_TAKEN_BACK, token not in facts.unreached, attempt, "was kept though it never arrived")
 
+    def corrected(self, latest: float) -> None:
+        """The store has corrected the times of parked jobs, which a wrong clock had set."""
+        for job_id, job in self.jobs.items():
+            if job.parked and job.ready_at > latest:
+                self.jobs[job_id] = replace(job, ready_at=latest)
+
     # --- at a start, and at the end -----------------------------------------------------------------------------------
 
     def equals(self, store: JobStore, *, thoroughly: bool) -> None:
         """The store has what was committed: all that lives, and, if `thoroughly`, all that has ended."""
         snapshot = store.load()
-        live = {job.spec.job_id: job for job in snapshot.jobs}
+        parked = store.find([job_id for job_id, job in self.jobs.items() if job.parked])
+        counts = sum(each.count for each in snapshot.parked)
+        self._laws.hold(Law.TOTALS_EQUAL_STORE, counts == len(parked), snapshot.parked, "should count", parked)
+        live = parked | {job.spec.job_id: job for job in snapshot.jobs}
         ours = {job_id: job for job_id, job in self.jobs.items() if job.state not in TERMINAL}
         self._laws.hold(Law.DISK_IS_DURABLE, live == ours, "the store has", live, "and should have", ours)
         self._laws.hold(Law.TOTALS_EQUAL_STORE, +Counter(snapshot.totals) == +self.totals, snapshot.totals, self.totals)

@@ -80,9 +80,9 @@ def test_a_turn_saves_a_job_once_and_publishes_each_step() -> None:
 def test_an_ended_job_is_known_for_the_rest_of_the_turn() -> None:
     ledger = a_ledger(a_job(A))
     job = ledger.move(ledger.jobs[A], Trigger.CANCELLED, ended_at=MIDDAY)
-    assert ledger.ended == {A: job}
+    assert ledger.recalled == {A: job}
     ledger.flush()
-    assert ledger.ended == {}
+    assert ledger.recalled == {}
 
 
 def test_the_queue_follows_the_states() -> None:
@@ -102,7 +102,7 @@ def test_a_reopened_job_is_live_again() -> None:
     job = ledger.reopen(failed, ended_at=None)
     assert job.state is State.QUEUED
     assert ledger.jobs == {A: job}
-    assert ledger.ended == {}
+    assert ledger.recalled == {}
     assert (ledger.totals[State.FAILED], ledger.totals[State.QUEUED], len(ledger.ready)) == (0, 1, 1)
     assert ledger.flush()[0] == [SaveJob(job)]
 

@@ -38,7 +38,7 @@ class Desk:
         """Answer everything that waits; return it in the order of the answers."""
         asked = []
         while (each := self.queries.next()) is not None:
-            asked.append(each)
+            asked.append(each[0])
             assert self.queries.next() is None, "one at a time"
             self.queries.answered()
         return asked

@@ -348,7 +348,8 @@ class LiveLimitsConfig:
     live_jobs: int = _key(
         200_000,
         integer(10, 10_000_000),
-        "Most live jobs of all submitters. Each takes up to 1 KiB of the dispatcher's memory, and 0.1 ms of each start.",
+        "Most live jobs of all submitters. Each takes about 0.3 KiB of the store besides its payload, and 10 µs of each "
+        "start. Most of a long queue takes no memory (docs/limits.md).",
     )
     payloads_bytes: int = _key(1024**3, SIZE, "Most bytes in the payloads of all live jobs.", shown="`1G`")
     submitter_share: float = _key(

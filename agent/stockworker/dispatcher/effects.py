@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from stockworker.dispatcher.ready_queue import Refill
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
@@ -26,9 +27,17 @@ class Unwatched:
 
 
 @dataclass(frozen=True, slots=True)
-class EndedJobs:
-    """The jobs that the other events of this turn name and that have ended: they are in the store, not in memory."""
+class StoredJobs:
+    """The jobs that the other events of this turn name and that are in the store alone: ended or parked ones."""
 
+    jobs: tuple[JobRecord, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Refilled:
+    """The parked jobs that a `Refill` of the last turn asked for."""
+
+    refill: Refill
     jobs: tuple[JobRecord, ...]
 
 
@@ -56,7 +65,8 @@ Event = (
     | LinkChanged
     | Unreached
     | Unwatched
-    | EndedJobs
+    | StoredJobs
+    | Refilled
     | Pruned
     | Denied
     | DiskChanged
@@ -139,4 +149,4 @@ class Prune:
 
 
 Save = SaveJob | SaveAttempt | SavePause | SaveDrain | Prune
-Effect = Save | Send | Offer | RunQuery | ShowStats | LogEvent
+Effect = Save | Refill | Send | Offer | RunQuery | ShowStats | LogEvent

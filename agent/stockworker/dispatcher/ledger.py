@@ -1,4 +1,4 @@
-"""The ledger: every live job, every lease, and the changes since the last commit. Pure."""
+"""The ledger: the live jobs in memory, every lease, and the changes since the last commit. Pure."""
 
 # Every change of a job's state goes through `Ledger.move`. So each change obeys the lifecycle table, is committed, is
 # published, and moves the job in or out of the queue. The lease of a job changes together with its state, in the
@@ -8,17 +8,19 @@
 # payload of a new job is in its first entry, so each later one takes it over. Observers get every step while
 # there are any: `_transitions` and `_notices` are lists.
 #
-# An ended job leaves memory with the turn. Its ID must stay taken for as long as the store has the job, so the turn
-# looks up the ended jobs that the events of a turn name, and `recall` enters them before any other event is handled.
+# Two kinds of jobs are in the store alone: those that have ended, and those that are parked (`dispatcher.ready_queue`). An
+# event may name any of them, and the ID of a job must stay taken for as long as the store has it. So the turn looks up the
+# jobs that its events name and that are not in memory, and `recall` enters them before any other event is handled.
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from stockworker.dispatcher.effects import Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.leases import LeaseTable
-from stockworker.dispatcher.ready_queue import ReadyQueue
+from stockworker.dispatcher.policy import QueueLimits
+from stockworker.dispatcher.ready_queue import ParkedJobs, ReadyQueue, Refill
 from stockworker.dispatcher.usage import Usage
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome, changed
@@ -32,11 +34,12 @@ class Snapshot:
     """The contents of the store at a start.
 
     Attributes:
-        jobs: every live job.
+        jobs: every live job that is not parked.
         totals: how many jobs of each state the store has.
         next_sequence: one more than the highest `JobRecord.sequence`.
         paused: job types that are not dispatched.
         drained: workers that get no new jobs, whether they are known or not.
+        parked: the parked jobs, counted.
     """
 
     jobs: Iterable[JobRecord]
@@ -44,18 +47,23 @@ class Snapshot:
     next_sequence: int
     paused: frozenset[JobType] = frozenset()
     drained: frozenset[WorkerId] = frozenset()
+    parked: Sequence[ParkedJobs] = ()
 
 
 class Ledger:
     """The dispatcher's tables in memory.
 
+    Args:
+        snapshot: the contents of the store.
+        limits: how many queued jobs are in memory.
+
     Attributes:
-        jobs: every live job.
+        jobs: every live job in memory: all but those that are parked.
         leases: every valid lease.
         usage: how many live jobs each submitter has.
         ready: the queued jobs, in the order in which workers get them.
         totals: how many jobs of each state the store has, ended ones included.
-        ended: jobs that have ended, as far as the events of this turn name them; forgotten at its end.
+        recalled: jobs that have ended or are parked, as far as this turn is about them; forgotten at its end.
         blamed: tokens of lost leases that count as crashes, unless the lease is reclaimed or invalidated.
         next_sequence: `JobRecord.sequence` of the next new job.
         paused: job types that are not dispatched.
@@ -63,12 +71,12 @@ class Ledger:
         watched: whether steps are published, as far as is known.
     """
 
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Snapshot, limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (it is frozen)
         self.jobs: dict[JobId, JobRecord] = {}
-        self.ended: dict[JobId, JobRecord] = {}
+        self.recalled: dict[JobId, JobRecord] = {}
         self.leases = LeaseTable()
         self.blamed: set[Token] = set()
-        self.ready = ReadyQueue()
+        self.ready = ReadyQueue(limits)
         self.usage = Usage()
         self.totals: Counter[State] = Counter(snapshot.totals)
         self.next_sequence = snapshot.next_sequence
@@ -84,25 +92,36 @@ class Ledger:
         self._notices: list[Notice] = []
         for job in snapshot.jobs:
             self._admit(job)
+        for parked in snapshot.parked:
+            self.usage.count(parked.owner, parked.lane.type, parked.lane.tags, parked.count, parked.payload_bytes)
+            self.ready.park_all(parked.lane, parked.count, parked.oldest)
 
     def add(self, job: JobRecord, payload: str) -> None:
         """Enter a new job."""
         self.next_sequence += 1
+        job = self._enter(job)
         self._saves[job.spec.job_id] = SaveJob(job, payload)
-        self._enter(job)
 
     def reopen(self, job: JobRecord, **changes: Any) -> JobRecord:
         """Queue an ended job again."""
         self.totals[job.state] -= 1
-        self.ended.pop(job.spec.job_id, None)
-        reopened = changed(job, state=advance(job.state, Trigger.REOPENED), **changes)
+        self.recalled.pop(job.spec.job_id, None)
+        reopened = self._enter(changed(job, state=advance(job.state, Trigger.REOPENED), **changes))
         self._note_save(reopened)
-        self._enter(reopened)
         return reopened
 
     def recall(self, jobs: Iterable[JobRecord]) -> None:
-        """Enter ended jobs that the events of this turn name."""
-        self.ended.update((job.spec.job_id, job) for job in jobs)
+        """Enter jobs that the events of this turn name and that are in the store alone."""
+        self.recalled.update((job.spec.job_id, job) for job in jobs)
+
+    def refill(self, refill: Refill, jobs: Sequence[JobRecord]) -> None:
+        """Take parked jobs into memory."""
+        self.jobs.update((job.spec.job_id, job) for job in jobs)
+        self.ready.refill(refill, jobs)
+
+    def find(self, job_id: JobId) -> JobRecord | None:
+        """Return a live job, or an ended one that this turn is about."""
+        return self.jobs.get(job_id) or self.recalled.get(job_id)
 
     def holder(self, owner: ClientId | None, job_type: JobType, unique: UniqueKey | None) -> JobId | None:
         """Return the live job of this owner and type with this unique key."""
@@ -124,16 +143,31 @@ class Ledger:
         self._drains[worker_id] = SaveDrain(worker_id, drained)
         return True
 
-    def _enter(self, job: JobRecord) -> None:
+    def _enter(self, job: JobRecord) -> JobRecord:
+        job = self._parked_if_late(job)
         self._admit(job)
         self.totals[job.state] += 1
         self._note_transition(job, job.state)
+        return job
 
     def _admit(self, job: JobRecord) -> None:
-        self.jobs[job.spec.job_id] = job
         self.usage.add(job)
         if job.spec.unique is not None:
             self._keys[owner_of(job.spec.job_id), job.spec.type, job.spec.unique] = job.spec.job_id
+        self._keep(job)
+
+    def _parked_if_late(self, job: JobRecord) -> JobRecord:
+        """Mark a job that comes to the queue as parked, if it comes after the front of its lane."""
+        return changed(job, parked=True) if job.state is State.QUEUED and self.ready.parks(job) else job
+
+    def _keep(self, job: JobRecord) -> None:
+        """Keep a live job in memory and in the queue, or park it."""
+        if job.parked:
+            self.jobs.pop(job.spec.job_id, None)
+            self.recalled[job.spec.job_id] = job
+            self.ready.park(job)
+            return
+        self.jobs[job.spec.job_id] = job
         if job.state is State.QUEUED:
             self.ready.add(job)
 
@@ -143,27 +177,28 @@ class Ledger:
         for trigger in triggers:
             state = advance(state, trigger)
             passed.append(state)
-        moved = changed(job, state=state, **changes)
+        moved = self._parked_if_late(changed(job, state=state, parked=False, **changes))
         self.totals[job.state] -= 1
         self.totals[state] += 1
         self._note_save(moved, result)
         for each in passed:
             self._note_transition(moved, each)
+        if job.state is State.QUEUED:
+            if job_id in self.jobs:
+                self.ready.discard(job_id)
+            else:
+                self.ready.unpark(job)
+            if job.token is not None:
+                self.blamed.discard(job.token)
         if state in TERMINAL:
-            del self.jobs[job_id]
+            self.jobs.pop(job_id, None)
             self.usage.remove(job)
-            self.ended[job_id] = moved
+            self.recalled[job_id] = moved
             if job.spec.unique is not None:
                 del self._keys[owner_of(job_id), job.spec.type, job.spec.unique]
             self._note_end(moved, result)
         else:
-            self.jobs[job_id] = moved
-        if job.state is State.QUEUED:
-            self.ready.discard(job_id)
-            if job.token is not None:
-                self.blamed.discard(job.token)
-        if state is State.QUEUED:
-            self.ready.add(moved)
+            self._keep(moved)
         return moved
 
     def amend(self, job: JobRecord, **changes: Any) -> JobRecord:
@@ -234,7 +269,7 @@ class Ledger:
         changes = saves, self._notices, self._transitions
         self._saves, self._attempts, self._pauses, self._drains = {}, {}, {}, {}
         self._notices, self._transitions = [], []
-        self.ended = {}
+        self.recalled = {}
         return changes
 
     def _note_save(self, job: JobRecord, result: str | None = None) -> None:

@@ -16,12 +16,13 @@ from stockworker.dispatcher.effects import (
     Answered,
     Denied,
     Effect,
-    EndedJobs,
     Event,
     Prune,
     Pruned,
+    Refilled,
     RunQuery,
     ShowStats,
+    StoredJobs,
     Unreached,
     Unwatched,
 )
@@ -112,7 +113,8 @@ class DispatcherMachine:
         self._next_prune = now.steady
         self._handled = now.steady
         self.counters: Counter[str] = Counter()
-        self.ledger = Ledger(replace(snapshot, jobs=[_clamp_ready_at(job, now) for job in snapshot.jobs]))
+        jobs = [_clamp_ready_at(job, now) for job in snapshot.jobs]
+        self.ledger = Ledger(replace(snapshot, jobs=jobs), policy.queue)
         self._alarms = Alarms()
         self._outbox = Outbox(policy.lease_s)
         self._submissions = Submissions(self.ledger, policy, entropy, self.counters)
@@ -153,7 +155,8 @@ class DispatcherMachine:
         self._assigns_more = self._link_up and len(self.ledger.ready) > 0 and self.roster.assign_jobs(now)
         self._respond(now)
         saves, notices, transitions = self.ledger.flush()
-        return [*saves, *self._prune(now), *self._outbox.flush(notices, transitions)]
+        refills = self.ledger.ready.refills() if self.ledger.ready.is_short else ()
+        return [*saves, *self._prune(now), *refills, *self._outbox.flush(notices, transitions)]
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until `handle` must be called again, even if nothing happens before."""
@@ -161,7 +164,7 @@ class DispatcherMachine:
             return _FROZEN_PAUSE_S
         alarm = self._alarms.next_in_s(now)
         waits = [_LONGEST_PAUSE_S if alarm is None else min(alarm, _LONGEST_PAUSE_S)]
-        if self._assigns_more:
+        if self._assigns_more or self.ledger.ready.is_short:
             waits.append(0.0)
         if len(self.ledger.leases) and self._link_up:
             waits.append(max(0.0, self._next_sweep - now.steady))
@@ -187,12 +190,14 @@ class DispatcherMachine:
                 self._certificate_days = days
             case DiskChanged():
                 self._disk_changed(event, now)
-            case EndedJobs(jobs=jobs):
+            case StoredJobs(jobs=jobs):
                 self.ledger.recall(jobs)
+            case Refilled(refill=refill, jobs=jobs):
+                self.ledger.refill(refill, jobs)
             case Pruned(counts=counts):
                 self._pruned(dict(counts), now)
             case Query():
-                self._queries.add(self._readable(event), now)
+                self._asked(self._readable(event), now)
             case StatsRequest():
                 self._queries.add(event, now)
             case Answered():
@@ -229,7 +234,7 @@ class DispatcherMachine:
                 case Report(worker_id=worker_id) | Request(worker_id=worker_id):
                     if not self._denials.drops(event, now):
                         self._outbox.send(Ack(worker_id, error=_FROZEN))
-                case Submit() | Query() | StatsRequest() | Answered() | EndedJobs() | Pruned():
+                case Submit() | Query() | StatsRequest() | Answered() | StoredJobs() | Refilled() | Pruned():
                     self._handle_one(event, now)
                 case LinkChanged() | CertificateSeen():
                     self._handle_one(event, now)
@@ -259,22 +264,30 @@ class DispatcherMachine:
             self._outbox.log(AccessRefused(client=query.client_id, job=denied, request="query"))
         return allowed
 
+    def _asked(self, query: Query, now: Now) -> None:
+        recalled = map(self.ledger.recalled.get, query.ids) if query.explain else ()
+        self._queries.add(query, now, tuple(job for job in recalled if job is not None and job.parked))
+
     def _respond(self, now: Now) -> None:
         """Begin to answer the next query, with the jobs as they are at the end of the turn: the store shows the same."""
         match self._queries.next():
-            case Query() as query if query.explain:
-                self._outbox.respond(self._explained(query, now))
-            case Query() as query:
+            case Query() as query, parked if query.explain:
+                self._outbox.respond(self._explained(query, parked, now))
+            case Query() as query, _:
                 self._outbox.respond(RunQuery(query))
-            case StatsRequest() as request:
+            case StatsRequest() as request, _:
                 self._outbox.respond(ShowStats(self._stats(request, now)))
             case None:
                 pass
 
-    def _explained(self, query: Query, now: Now) -> RunQuery:
+    def _explained(self, query: Query, parked: Sequence[JobRecord], now: Now) -> RunQuery:
+        """Explain the live jobs of a query. A job that was parked when it arrived, and is not in memory, still is."""
         known = self.roster.workers.values()
         most = max(1, _MOST_LOOKS // max(1, len(known)))
-        live = (self.ledger.jobs[job_id] for job_id in query.ids if job_id in self.ledger.jobs)
+        jobs = {job.spec.job_id: job for job in parked} | {
+            job_id: self.ledger.jobs[job_id] for job_id in query.ids if job_id in self.ledger.jobs
+        }
+        live = (jobs[job_id] for job_id in query.ids if job_id in jobs)
         explained = ((job.spec.job_id, why(job, self.ledger, known, self._policy, now)) for job in islice(live, most))
         return RunQuery(query, tuple(explained), most)
 

@@ -50,6 +50,19 @@ class LiveLimits:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueLimits:
+    """How many queued jobs the dispatcher has in memory: see `stockworker.dispatcher.ready_queue`.
+
+    Attributes:
+        jobs: below that, every queued job is in memory.
+        front: how many jobs of each lane are in memory beyond that.
+    """
+
+    jobs: int = 32_768
+    front: int = 1024
+
+
+@dataclass(frozen=True, slots=True)
 class Allowance:
     """What a worker may claim; None is anything.
 
@@ -93,6 +106,7 @@ class Policy:
         defaults: see `JobDefaults`.
         job_limits: see `JobLimits`; for all types but those in `job_limits_of_type`.
         limits: see `LiveLimits`.
+        queue: see `QueueLimits`.
         timeout_grace_s: how much longer than its time-out a worker may claim to run a job.
         workers: what workers may claim, by patterns of their IDs; see `stockworker.dispatcher.allowances`.
         prefetch: the job types of which workers get jobs ahead.
@@ -110,6 +124,7 @@ class Policy:
     job_limits: JobLimits = JobLimits()
     job_limits_of_type: Mapping[JobType, JobLimits] = field(default_factory=dict)
     limits: LiveLimits = field(default_factory=LiveLimits)
+    queue: QueueLimits = QueueLimits()
     timeout_grace_s: float = 300.0
     workers: Mapping[str, Allowance] = field(default_factory=dict)
     prefetch: Mapping[JobType, Prefetch] = field(default_factory=dict)

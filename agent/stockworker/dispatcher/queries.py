@@ -13,11 +13,13 @@
 
 import math
 from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
 from stockworker.dispatcher.outbox import Outbox
 from stockworker.logs.events import QueriesDropped
 from stockworker.protocol.ids import ClientId
+from stockworker.protocol.job import JobRecord
 from stockworker.protocol.messages import Query, StatsRequest
 from stockworker.shell.turn import Now
 
@@ -48,7 +50,7 @@ class Queries:
         self._counters = counters
         self._outbox = outbox
         # Both dictionaries are queues: the first client is the next, with its first query.
-        self._waiting: dict[ClientId | None, dict[Asked, None]] = {}
+        self._waiting: dict[ClientId | None, dict[Asked, Sequence[JobRecord]]] = {}
         self._count = 0
         # Of whom queries were dropped since the last log event about them, in this minute and in the one before.
         self._dropped: dict[ClientId | None, int] = {}
@@ -59,13 +61,13 @@ class Queries:
     def __len__(self) -> int:
         return self._count
 
-    def add(self, asked: Asked, now: Now) -> None:
-        """Enter a query, or drop one if there is no room."""
+    def add(self, asked: Asked, now: Now, parked: Sequence[JobRecord] = ()) -> None:
+        """Enter a query with the parked jobs that it is about, or drop one if there is no room."""
         client = asked.client_id
         own = self._waiting.setdefault(client, {})
         if asked in own:
             return
-        own[asked] = None
+        own[asked] = parked
         self._count += 1
         if len(own) > MOST_OF_CLIENT:
             self._drop_newest(client, now)
@@ -77,19 +79,19 @@ class Queries:
         """The last query that `next` returned is answered."""
         self._busy = False
 
-    def next(self) -> Asked | None:
-        """Take out the query that must be answered now; None while another one is being answered."""
+    def next(self) -> tuple[Asked, Sequence[JobRecord]] | None:
+        """Take out the query that must be answered now, with its parked jobs; None while another one is answered."""
         if self._busy or not self._waiting:
             return None
         client = next(iter(self._waiting))
         own = self._waiting.pop(client)
         asked = next(iter(own))
-        del own[asked]
+        parked = own.pop(asked)
         self._count -= 1
         if own:
             self._waiting[client] = own
         self._busy = True
-        return asked
+        return asked, parked
 
     def _drop_newest(self, client: ClientId | None, now: Now) -> None:
         own = self._waiting[client]

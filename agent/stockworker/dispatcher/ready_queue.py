@@ -12,17 +12,39 @@
 # that require a tag without a worker end up under such a tag, where no worker looks, even if they also require a tag
 # that many workers have.
 #
+# Parked jobs. The dispatcher's memory must not grow with the number of waiting jobs. So of a long lane only the front is in
+# memory. The others are parked: they are rows of the store, and a number here. For each lane with parked jobs:
+#
+#     every job of the lane up to `parked_after` is in memory, and every parked job comes after it
+#
+# ===============  ====================================================================================================
+# a job comes      It is parked if it comes after `parked_after`. If no job of its lane is parked, it is parked if the lane
+#                  has its front in memory (`QueueLimits.front`), and all lanes have `QueueLimits.jobs` together.
+# short            The front of a lane has shrunk to its half. The turn then reads the next parked jobs, after its commit,
+#                  and the next turn begins with them (`refill`). The half is as many jobs as a turn assigns.
+# dry              No job up to `parked_after` is left, because many were cancelled, or the dispatcher has just started.
+#                  A lane that is dry has no known head. Its workers get nothing before the refill, which is a turn later,
+#                  so that the order of the jobs is always exact.
+# a job leaves     A parked job that is cancelled is only counted out: the next refill does not find it.
+# a start          No parked job is in memory, so the lanes with parked jobs are short or dry.
+# ===============  ====================================================================================================
+#
+# A job stays in memory if it must be found by something else than its place: by the token of a lost lease, by its unique
+# key, or by its expiry.
+#
 # Leaving early. A job that was cancelled or has expired only leaves `_valid`. Its entry stays in the heap until it is
 # the head, or until most entries of the lane are like it. Entries are compared by identity: a job that came back has a
 # new entry, and the old one is dropped. A lane without jobs is removed immediately, because no worker may look at it.
 
 import heapq
-from collections.abc import Container, Iterator
+import math
+from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from typing import Final
 
-from stockworker.protocol.ids import JobId, JobType, Tag
+from stockworker.dispatcher.policy import QueueLimits
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag
 from stockworker.protocol.job import JobRecord, Priority
 
 _AGED: Final = -1
@@ -47,6 +69,42 @@ _Entry = tuple[float, int, JobId, "_WaitingLane"]
 Place = tuple[int, float, int]
 """The place of a job in the order of all jobs: its rank, when it was ready, and its order of arrival."""
 
+InLane = tuple[float, int]
+"""The place of a job in its lane: when it was ready, and its order of arrival."""
+
+BEFORE_ALL: Final[InLane] = (-math.inf, 0)
+
+DRY: Final[Place] = (_AGED - 1, -math.inf, 0)
+"""In place of the place of a head that is parked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refill:
+    """A read of parked jobs: the first `most` of a lane after a place."""
+
+    lane: Lane
+    after: InLane
+    most: int
+
+
+@dataclass(frozen=True, slots=True)
+class ParkedJobs:
+    """How many parked jobs of one owner a lane has.
+
+    Attributes:
+        owner: of the jobs; None is the shared owner.
+        lane: what they have in common.
+        count: how many they are, at least 1.
+        payload_bytes: of all of them.
+        oldest: the earliest `JobRecord.ready_at`.
+    """
+
+    owner: ClientId | None
+    lane: Lane
+    count: int
+    payload_bytes: int
+    oldest: float
+
 
 class _WaitingLane:
     """The jobs of one lane.
@@ -54,59 +112,147 @@ class _WaitingLane:
     Attributes:
         lane: what they have in common.
         filed: the tag under which the lane is found, or None.
-        entries: a heap.
+        entries: a heap of the jobs in memory.
         size: how many of the entries are of jobs that still wait.
+        last: a place that no job in memory comes after.
+        parked: how many jobs are parked.
+        parked_after: a place that they come after; None if no job is parked.
     """
 
-    __slots__ = ("entries", "filed", "lane", "size")
+    __slots__ = ("entries", "filed", "lane", "last", "parked", "parked_after", "size")
 
     def __init__(self, lane: Lane, filed: Tag | None) -> None:
         self.lane = lane
         self.filed = filed
         self.entries: list[_Entry] = []
         self.size = 0
+        self.last = BEFORE_ALL
+        self.parked = 0
+        self.parked_after: InLane | None = None
 
 
 class ReadyQueue:
-    """The jobs that wait for a worker: a heap for each combination of type, tags and priority."""
+    """The jobs that wait for a worker: a heap for each combination of type, tags and priority.
 
-    def __init__(self) -> None:
+    Args:
+        limits: how many of them are in memory.
+    """
+
+    def __init__(self, limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (it is frozen)
+        self._limits = limits
+        self._short_below = (limits.front + 1) // 2
         self._lanes: dict[Lane, _WaitingLane] = {}
         self._filed: dict[JobType, dict[Tag | None, dict[Lane, _WaitingLane]]] = {}
         self._valid: dict[JobId, _Entry] = {}
+        self._short: dict[Lane, None] = {}
+        self._parked = 0
 
     def __len__(self) -> int:
+        """How many jobs wait in memory."""
         return len(self._valid)
 
     def add(self, job: JobRecord) -> None:
-        """Put a job into the queue, at the place that its `ready_at` gives it."""
-        lane = Lane(job.spec.type, job.spec.tags, job.spec.priority)
+        """Put a job into the queue in memory, at the place that its `ready_at` gives it."""
+        lane = lane_of(job)
         waiting = self._lanes.get(lane) or self._open(lane)
         entry = (job.ready_at, job.sequence, job.spec.job_id, waiting)
         self._valid[job.spec.job_id] = entry
         waiting.size += 1
+        waiting.last = max(waiting.last, entry[:2])
         heapq.heappush(waiting.entries, entry)
 
     def discard(self, job_id: JobId) -> None:
-        """Take a job out."""
+        """Take a job out of the queue in memory."""
         entry = self._valid.pop(job_id, None)
         if entry is None:
             return
         waiting = entry[3]
         waiting.size -= 1
+        if waiting.parked_after is not None and waiting.size < self._short_below:
+            self._short[waiting.lane] = None
         if not waiting.size:
+            waiting.entries.clear()
             self._close(waiting)
         elif len(waiting.entries) > 2 * waiting.size + _SLACK:
             waiting.entries = [each for each in waiting.entries if self._valid.get(each[2]) is each]
             heapq.heapify(waiting.entries)
 
+    # --- parked jobs: see the head of this module ---------------------------------------------------------------------
+
+    def parks(self, job: JobRecord) -> bool:
+        """Whether a job that comes to the queue now must be parked."""
+        if len(self._valid) < self._limits.jobs and not self._parked:
+            return False
+        spec = job.spec
+        if job.token is not None or spec.unique is not None or spec.expires_at is not None:
+            return False
+        waiting = self._lanes.get(lane_of(job))
+        if waiting is None:
+            return False
+        if waiting.parked_after is not None:
+            return (job.ready_at, job.sequence) > waiting.parked_after
+        if waiting.size < self._limits.front or len(self._valid) < self._limits.jobs:
+            return False
+        return (job.ready_at, job.sequence) > waiting.last
+
+    def park(self, job: JobRecord) -> None:
+        """Count a job in that is parked now."""
+        waiting = self._lanes[lane_of(job)]
+        self._park(waiting, 1, waiting.parked_after or waiting.last)
+
+    def park_all(self, lane: Lane, count: int, oldest: float) -> None:
+        """Count the jobs of a lane in that were parked before this start; the first of them was ready at `oldest`."""
+        self._park(self._lanes.get(lane) or self._open(lane), count, (oldest, 0))
+
+    def unpark(self, job: JobRecord) -> None:
+        """Count a parked job out."""
+        waiting = self._lanes[lane_of(job)]
+        waiting.parked -= 1
+        self._parked -= 1
+        self._close(waiting)
+
+    def refills(self) -> Iterator[Refill]:
+        """Yield reads for the lanes that are short, the shortest first: together about two fronts.
+
+        Each must be followed by a `refill`, before any other call but `waiting`.
+        """
+        most = self._limits.front
+        room = 2 * most
+        short = (self._lanes[lane] for lane in self._short)
+        for waiting in heapq.nsmallest(room, short, key=lambda each: (each.size, each.lane.priority)):
+            if waiting.parked_after is not None:
+                yield Refill(waiting.lane, waiting.parked_after, most)
+            room -= min(waiting.parked, most)
+            if room <= 0:
+                break
+
+    def refill(self, refill: Refill, jobs: Iterable[JobRecord]) -> None:
+        """Take the parked jobs that were read into memory."""
+        waiting = self._lanes[refill.lane]
+        count, last = 0, refill.after
+        for job in jobs:
+            self.add(job)
+            count, last = count + 1, (job.ready_at, job.sequence)
+        left = waiting.parked - count if count == refill.most else 0
+        self._parked += left - waiting.parked
+        waiting.parked, waiting.parked_after = left, last
+        del self._short[refill.lane]
+        self._close(waiting)
+
+    @property
+    def is_short(self) -> bool:
+        """Whether the next turn must be taken immediately, because of a refill."""
+        return bool(self._short)
+
     def waiting(self) -> Iterator[tuple[JobType, int, float]]:
         """Yield each type with waiting jobs: how many, and since when the oldest is ready (steady clock)."""
         found: dict[JobType, tuple[int, float]] = {}
         for waiting in self._lanes.values():
-            head = self._head(waiting)
-            count, since = found.get(waiting.lane.type, (0, head[0]))
-            found[waiting.lane.type] = (count + waiting.size, min(since, head[0]))
+            oldest = self._head(waiting)[0] if waiting.size else math.inf
+            if waiting.parked_after is not None:
+                oldest = min(oldest, waiting.parked_after[0])
+            count, since = found.get(waiting.lane.type, (0, oldest))
+            found[waiting.lane.type] = (count + waiting.size + waiting.parked, min(since, oldest))
         for job_type, (count, since) in found.items():
             yield job_type, count, since
 
@@ -120,14 +266,19 @@ class ReadyQueue:
                     yield from (lane for lane in filed.get(tag, ()) if lane.tags <= tags)
 
     def place(self, lane: Lane, aged_before: float) -> Place | None:
-        """Return the place of the first job of a lane; None if no job waits there.
+        """Return the place of the first job of a lane; None if no job waits there, and `DRY` if the first one is parked.
 
         Jobs that were ready before `aged_before` have waited too long, and go first.
         """
         waiting = self._lanes.get(lane)
         if waiting is None:
             return None
+        if not waiting.size:
+            return DRY
         ready_at, sequence, _, _ = self._head(waiting)
+        if waiting.parked_after is not None and (ready_at, sequence) > waiting.parked_after:
+            self._short[lane] = None
+            return DRY
         return (_AGED if ready_at <= aged_before else int(lane.priority), ready_at, sequence)
 
     def take(self, lane: Lane) -> JobId:
@@ -142,7 +293,20 @@ class ReadyQueue:
         waiting = self._lanes[lane] = filed.setdefault(tag, {})[lane] = _WaitingLane(lane, tag)
         return waiting
 
+    def _park(self, waiting: _WaitingLane, count: int, after: InLane) -> None:
+        waiting.parked_after = min(waiting.parked_after or after, after)
+        if waiting.size < self._short_below:
+            self._short[waiting.lane] = None
+        waiting.parked += count
+        self._parked += count
+
     def _close(self, waiting: _WaitingLane) -> None:
+        """Remove what a lane does not need any longer."""
+        if not waiting.parked:
+            waiting.parked_after = None
+            self._short.pop(waiting.lane, None)
+        if waiting.size or waiting.parked:
+            return
         lane, tag = waiting.lane, waiting.filed
         del self._lanes[lane], self._filed[lane.type][tag][lane]
         if not self._filed[lane.type][tag]:
@@ -155,6 +319,11 @@ class ReadyQueue:
         while self._valid.get(entries[0][2]) is not entries[0]:
             heapq.heappop(entries)
         return entries[0]
+
+
+def lane_of(job: JobRecord) -> Lane:
+    """Return the lane in which a job waits."""
+    return Lane(job.spec.type, job.spec.tags, job.spec.priority)
 
 
 class LaneChoice:
@@ -183,14 +352,18 @@ class LaneChoice:
         self._aged_before = aged_before
         lanes = (lane for lane in queue.lanes(types, tags) if lane.type not in paused)
         self._heap = [(place, lane) for lane in lanes if (place := queue.place(lane, aged_before)) is not None]
+        if any(place == DRY for place, _ in self._heap):
+            self._heap.clear()
         heapq.heapify(self._heap)
 
     def next_lane(self) -> Lane | None:
-        """Return the lane of the next job; None if no job is left for these workers."""
+        """Return the lane of the next job; None if no job is left for these workers, or one of their lanes is dry."""
         heap = self._heap
         while heap:
             seen, lane = heap[0]
             place = self._queue.place(lane, self._aged_before)
+            if place == DRY:
+                return None
             if place == seen:
                 return lane
             if place is None:

@@ -428,7 +428,7 @@ class Roster:
         self._outbox.log_outcome(job, report.outcome, now)
 
     def _report_of_no_lease(self, worker_id: WorkerId, report: AttemptReport) -> None:
-        job = self._ledger.ended.get(report.job_id)
+        job = self._ledger.recalled.get(report.job_id)
         if job is not None and job.token == report.token and job.worker == worker_id:
             self._outbox.stored(worker_id, report.token)  # repeated: it was this report that ended the job
             return

@@ -7,13 +7,14 @@
 # The newest attempt at a job needs no row of its own while the row of the job contains all of it: as long as the job is leased,
 # and if the attempt completed it. So most attempts never have one.
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields
 from functools import lru_cache
 from operator import attrgetter
 from typing import Any, Final
 
-from stockworker.protocol.ids import Tag
+from stockworker.dispatcher.ready_queue import Lane, ParkedJobs
+from stockworker.protocol.ids import ClientId, Tag
 from stockworker.protocol.job import Attempt, JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import LEASED, State
 
@@ -46,6 +47,7 @@ _READ: Final[Mapping[str, Callable[[Any], Any]]] = {
     "tags": _read_tags,
     "state": State,
     "cancel_requested": bool,
+    "parked": bool,
     "outcome": lambda text: None if text is None else Outcome(text),
 }
 """Columns whose values must be converted. In the other direction, enumerations are strings and numbers already."""
@@ -61,10 +63,15 @@ attempt_row: Final[Callable[[Attempt], tuple[Any, ...]]] = attrgetter(*ATTEMPT)
 """The values of `ATTEMPT`."""
 
 
+def tags_text(tags: Iterable[Tag]) -> str:
+    """Return the value of the column `tags`."""
+    return ",".join(sorted(tags))
+
+
 def job_row(job: JobRecord) -> tuple[Any, ...]:
     """Return the values of `JOB`."""
     values = list(_job_values(job))
-    values[_TAGS] = ",".join(sorted(values[_TAGS]))
+    values[_TAGS] = tags_text(values[_TAGS])
     return tuple(values)
 
 
@@ -77,6 +84,16 @@ def read_job(row: Sequence[Any]) -> JobRecord:
     values = _by_column(JOB, row)
     spec = JobSpec(**{attribute: values.pop(column) for column, attribute in _SPEC.items()})
     return JobRecord(spec=spec, **values)
+
+
+def read_parked(row: Sequence[Any]) -> ParkedJobs:
+    """Make the parked jobs of a row: prefix of the owner, type, tags, priority, count, bytes, and the oldest time."""
+    owner, job_type, tags, priority, *counts = row
+    return ParkedJobs(
+        ClientId(owner.removesuffix(":")) if owner else None,
+        Lane(job_type, _read_tags(tags), Priority(priority)),
+        *counts,
+    )
 
 
 def read_attempt(row: Sequence[Any]) -> Attempt:

@@ -103,7 +103,7 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         discards = bad_starts >= BAD_STARTS_MAX
         if discards:
             log_event(_log, logged.SessionDiscarded(topics=former_topics or "unknown"))
-        self._machine = DispatcherMachine(policy, entropy, self._presence, store.load(), now)
+        self._machine = DispatcherMachine(policy, entropy, self._presence, store.load(now.steady), now)
         turns = DispatcherTurns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
         link = replace(
             settings.link,

@@ -3,12 +3,14 @@
 # Two threads use a store, and neither waits for the other. The thread of the turns has the `JobStore`: it looks up by
 # ID, and writes. The thread of the answers has the `JobReader`: it reads what clients ask for, as it was committed.
 
+import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.ledger import Snapshot
+from stockworker.dispatcher.ready_queue import Refill
 from stockworker.protocol.ids import ClientId, JobId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
@@ -53,8 +55,19 @@ class JobStore(Protocol):
             StoreDamaged: a part of it makes no sense.
         """
 
-    def load(self) -> Snapshot:
-        """Return what a machine needs to continue where the last one stopped."""
+    def load(self, latest: float = math.inf) -> Snapshot:
+        """Return what a machine needs to continue where the last one stopped.
+
+        Args:
+            latest: no parked job is ready later than that. A time beyond it is of a wrong clock, and is corrected.
+        """
+
+    def parked(self, refill: Refill) -> Sequence[JobRecord]:
+        """Return the parked jobs that a refill asks for, by `ready_at` and `sequence`.
+
+        Raises:
+            StoreError: they can't be read.
+        """
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         """Return the jobs with these IDs; an unknown ID is left out."""

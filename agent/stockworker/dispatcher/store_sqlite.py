@@ -1,5 +1,6 @@
 """Jobs in an SQLite file: the default store. See `stockworker.dispatcher.rows` for its columns."""
 
+import math
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -22,7 +23,19 @@ from stockworker.adapters.sqlite import (
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.reader_sqlite import SELECT_JOB, SqliteJobReader, listed, portions
-from stockworker.dispatcher.rows import ATTEMPT, JOB, PROGRESS, attempt_row, contains, job_row, progress_row, read_job
+from stockworker.dispatcher.ready_queue import Refill
+from stockworker.dispatcher.rows import (
+    ATTEMPT,
+    JOB,
+    PROGRESS,
+    attempt_row,
+    contains,
+    job_row,
+    progress_row,
+    read_job,
+    read_parked,
+    tags_text,
+)
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
@@ -99,6 +112,13 @@ MIGRATIONS: Final = (
     CREATE INDEX job_by_state_and_type ON job (state, type, sequence);
     DROP INDEX job_ended_badly;
     """,
+    # Parked jobs, by lane and place (`ready_queue`). Jobs that have waited since an earlier version become parked ones.
+    """
+    ALTER TABLE job ADD COLUMN parked INTEGER NOT NULL DEFAULT 0;
+    CREATE INDEX job_parked ON job (type, tags, priority, ready_at) WHERE parked;
+    UPDATE job SET parked = 1
+        WHERE state = 'queued' AND token IS NULL AND unique_key IS NULL AND expires_at IS NULL;
+    """,
     # `newest_here`: the newest attempt has no row of its own, because that of its job contains all of it (`rows.contains`).
     """
     ALTER TABLE job ADD COLUMN newest_here INTEGER NOT NULL DEFAULT 0;
@@ -133,6 +153,15 @@ _NEWEST_HAS_A_ROW: Final = "UPDATE job SET newest_here = 0 WHERE id = ? AND atte
 _SAVE_ATTEMPT: Final = (
     f"INSERT OR REPLACE INTO attempt_row ({', '.join(ATTEMPT)}) VALUES ({', '.join('?' * len(ATTEMPT))})"
 )
+_PARKED: Final = (
+    "SELECT substr(id, 1, instr(id, ':')), type, tags, priority, count(*), sum(payload_bytes), min(ready_at) "
+    "FROM job INDEXED BY job_parked WHERE parked GROUP BY type, tags, priority, 1"
+)
+_OF_LANE: Final = f"{SELECT_JOB} WHERE parked AND type = ? AND tags = ? AND priority = ?"
+# Two statements: for a comparison of pairs, SQLite would read all jobs with the first of the two values.
+_SAME_TIME: Final = f"{_OF_LANE} AND ready_at = ? AND sequence > ? ORDER BY sequence LIMIT ?"
+_LATER: Final = f"{_OF_LANE} AND ready_at > ? ORDER BY ready_at, sequence LIMIT ?"
+_IN_MEMORY: Final = "ended_at IS NULL AND NOT parked"
 _PAUSED: Final = "type"
 _DRAINED: Final = "worker"
 _HOLD: Final = "INSERT OR IGNORE INTO hold (kind, name) VALUES (?, ?)"
@@ -160,9 +189,11 @@ class SqliteJobStore:
         self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, connect=connect)
         self._reader = SqliteJobReader(self._connection, path)
 
-    def load(self) -> Snapshot:
-        """Return every live job, and the counts of all."""
-        jobs = [read_job(row) for row in self._reader.rows(f"{SELECT_JOB} WHERE ended_at IS NULL ORDER BY sequence")]
+    def load(self, latest: float = math.inf) -> Snapshot:
+        """Return every live job that is not parked, and the counts of all."""
+        self._correct_parked(latest)
+        parked = tuple(read_parked(row) for row in self._reader.rows(_PARKED))
+        jobs = self._live_jobs()
         totals = {
             State(state): count for state, count in self._reader.rows("SELECT state, count(*) FROM job GROUP BY state")
         }
@@ -170,7 +201,30 @@ class SqliteJobStore:
         holds = self._reader.rows("SELECT kind, name FROM hold")
         paused = frozenset(JobType(name) for kind, name in holds if kind == _PAUSED)
         drained = frozenset(WorkerId(name) for kind, name in holds if kind == _DRAINED)
-        return Snapshot(jobs, totals, newest + 1, paused, drained)
+        return Snapshot(jobs, totals, newest + 1, paused, drained, parked)
+
+    def _live_jobs(self) -> list[JobRecord]:
+        return [read_job(row) for row in self._reader.rows(f"{SELECT_JOB} WHERE {_IN_MEMORY} ORDER BY sequence")]
+
+    def _correct_parked(self, latest: float) -> None:
+        if not self._reader.rows("SELECT 1 FROM job WHERE parked AND ready_at > ? LIMIT 1", [latest]):
+            return
+        try:
+            with transaction(self._connection):
+                self._connection.execute("UPDATE job SET ready_at = ? WHERE parked AND ready_at > ?", (latest, latest))
+        except DatabaseError as error:
+            raise failure(self._path, "can't be written", error) from error
+
+    def parked(self, refill: Refill) -> list[JobRecord]:
+        """Read the next jobs of a lane from the index of parked jobs."""
+        lane, (ready_at, sequence) = refill.lane, refill.after
+        where = [lane.type, tags_text(lane.tags), lane.priority, ready_at]
+        rows = self._reader.rows(_SAME_TIME, [*where, sequence, refill.most])
+        rows += self._reader.rows(_LATER, [*where, refill.most - len(rows)])
+        try:
+            return [read_job(row) for row in rows]
+        except ValueError as error:
+            raise damaged(self._path, error) from error
 
     def check(self) -> None:
         """Read all of the file: an index that has lost an entry would let a job be stored twice.
@@ -180,7 +234,7 @@ class SqliteJobStore:
         """
         check_integrity(self._connection, self._path)
         try:
-            self.load()
+            self._live_jobs()
         except ValueError as error:
             raise damaged(self._path, error) from error
 

@@ -13,7 +13,7 @@ from stockworker.dispatcher.policy import JobLimits, Policy
 from stockworker.protocol import topics
 from stockworker.protocol.ids import PROBE, ClientId, Entropy, JobId, UniqueKey, full_id, make_job_id, owner_of
 from stockworker.protocol.job import IN_THE_PAST, NEVER_RUNS, JobOptions, JobRecord, JobSpec
-from stockworker.protocol.lifecycle import LEASED, State, Trigger
+from stockworker.protocol.lifecycle import LEASED, TERMINAL, State, Trigger
 from stockworker.protocol.messages import CancelJob, ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import is_sealed
 from stockworker.shell.turn import Now
@@ -62,7 +62,7 @@ class Submissions:
         if refused is not None:
             self._counters["submissions_rejected"] += 1
             return ReceiptEntry(job_id, ReceiptStatus.REJECTED, refused)
-        known = self._ledger.jobs.get(job_id) or self._ledger.ended.get(job_id)
+        known = self._ledger.find(job_id)
         if known is not None:
             return self._submitted_before(known.spec, submission)
         holder = self._ledger.holder(client_id, submission.type, submission.unique)
@@ -164,9 +164,9 @@ class Submissions:
 
     def cancel(self, job_id: JobId, now: Now) -> ReceiptEntry:
         """Cancel a job that waits, or request the cancellation of one that a worker has."""
-        job = self._ledger.jobs.get(job_id)
-        if job is None:
-            return self._ended(job_id, {State.CANCELLED: ReceiptStatus.CANCELLED})
+        job = self._ledger.find(job_id)
+        if job is None or job.state in TERMINAL:
+            return _ended(job_id, job, {State.CANCELLED: ReceiptStatus.CANCELLED})
         if job.state in LEASED:
             self._ledger.amend(job, cancel_requested=True)
             return ReceiptEntry(job_id, ReceiptStatus.CANCELLING)
@@ -177,12 +177,12 @@ class Submissions:
 
     def retry(self, job_id: JobId, now: Now) -> ReceiptEntry:
         """Queue a failed job again, with all its attempts."""
-        if job_id in self._ledger.jobs:
-            state = self._ledger.jobs[job_id].state
-            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"the job is {state}; only a failed job can be retried")
-        job = self._ledger.ended.get(job_id)
+        job = self._ledger.find(job_id)
+        if job is not None and job.state not in TERMINAL:
+            reason = f"the job is {job.state}; only a failed job can be retried"
+            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, reason)
         if job is None or job.state is not State.FAILED:
-            return self._ended(job_id, {})
+            return _ended(job_id, job, {})
         holder = self._ledger.holder(owner_of(job_id), job.spec.type, job.spec.unique)
         if holder is not None:
             # The key exists to prevent two jobs. The operator can cancel the other one first.
@@ -199,13 +199,13 @@ class Submissions:
         )
         return ReceiptEntry(job_id, ReceiptStatus.REOPENED)
 
-    def _ended(self, job_id: JobId, confirmed: Mapping[State, ReceiptStatus]) -> ReceiptEntry:
-        job = self._ledger.ended.get(job_id)
-        if job is None:
-            return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "no such job")
-        if job.state in confirmed:
-            return ReceiptEntry(job_id, confirmed[job.state])
-        return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"the job is already {job.state}")
+
+def _ended(job_id: JobId, job: JobRecord | None, confirmed: Mapping[State, ReceiptStatus]) -> ReceiptEntry:
+    if job is None:
+        return ReceiptEntry(job_id, ReceiptStatus.REJECTED, "no such job")
+    if job.state in confirmed:
+        return ReceiptEntry(job_id, confirmed[job.state])
+    return ReceiptEntry(job_id, ReceiptStatus.REJECTED, f"the job is already {job.state}")
 
 
 def _digest(payload: str, encoded: bytes) -> bytes | None:

@@ -3,9 +3,10 @@
 # The order is decide, commit, output, and it is here only. Synchronous, without a broker and without a clock of its
 # own: the service runs it in the thread that owns the store, the simulation on virtual time.
 #
-# The machine keeps live jobs in memory; ended jobs are in the store alone. So a turn begins with one look-up of the
-# ended jobs that its events name, which the machine receives as its first event, `EndedJobs`. How many jobs were pruned
-# is known after the commit, and the machine receives that in the next turn, as `Pruned`.
+# Ended jobs are in the store alone, and so are parked ones (`ready_queue`). So a turn begins with one look-up of the jobs that
+# its events name and that are not in memory, which the machine receives as its first event, `StoredJobs`. The
+# next turn begins with what is known after the commit: how many jobs were pruned (`Pruned`), and the parked jobs that come
+# into memory (`Refilled`).
 #
 # **The longest turn.** The watchdog ends a dispatcher whose turn takes about 22 s (three quarters of WatchdogSec=), so no
 # peer may make a turn that long. Work is counted in rows: a job of a submission, an attempt of a report, a lease, type or
@@ -28,11 +29,11 @@ from typing import Final
 
 from stockworker.dispatcher.effects import (
     Effect,
-    EndedJobs,
     Event,
     Offer,
     Prune,
     Pruned,
+    Refilled,
     RunQuery,
     Save,
     SaveAttempt,
@@ -40,11 +41,13 @@ from stockworker.dispatcher.effects import (
     SaveJob,
     SavePause,
     ShowStats,
+    StoredJobs,
     Unreached,
     Unwatched,
 )
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.owners import resolve
+from stockworker.dispatcher.ready_queue import Refill
 from stockworker.dispatcher.store import JobStore
 from stockworker.errors import DecodeError
 from stockworker.logs.events import JobMoved, LogEvent, MessageRefused
@@ -59,6 +62,7 @@ from stockworker.protocol.messages import (
     CancelJob,
     Message,
     Monitor,
+    Query,
     Receipt,
     ReceiptEntry,
     ReceiptStatus,
@@ -141,7 +145,7 @@ class DispatcherTurns:
                 left += 1
             else:
                 rows += self._read(item, events, effects)
-        effects += self._machine.handle([*self._ended_jobs(events), *events], now)
+        effects += self._machine.handle([*self._stored_jobs(events), *events], now)
         saves = [effect for effect in effects if isinstance(effect, Save)]
         pruned = self._store.commit(saves) if saves else {}
         if pruned:
@@ -162,8 +166,8 @@ class DispatcherTurns:
         events.append(event)
         return _rows(event)
 
-    def _ended_jobs(self, events: Sequence[Event]) -> list[Event]:
-        """Look up the jobs that `events` name and that are not live.
+    def _stored_jobs(self, events: Sequence[Event]) -> list[Event]:
+        """Look up the jobs that `events` name and that are not in memory.
 
         That includes the job IDs of all submissions. A client repeats a submission until it gets a receipt, so whether
         an ID is new can only be known from the store: a job that is taken in twice would run twice.
@@ -171,7 +175,7 @@ class DispatcherTurns:
         # `difference`, because a subtraction of `keys()` looks at every live job.
         named = {job_id for event in events for job_id in _named_jobs(event)}.difference(self._machine.ledger.jobs)
         found = self._store.find(named) if named else {}
-        return [EndedJobs(tuple(found.values()))] if found else []
+        return [StoredJobs(tuple(found.values()))] if found else []
 
     def _refuse(self, packet: Packet, error: DecodeError) -> list[Effect]:
         self._machine.counters["messages_refused"] += 1
@@ -199,6 +203,8 @@ class DispatcherTurns:
                     packets.extend(self._offer(worker_id, jobs, new, now))
                 case RunQuery() | ShowStats():
                     asked = effect
+                case Refill():
+                    self._next_events.append(Refilled(effect, tuple(self._store.parked(effect))))
                 case LogEvent():
                     log.append(effect)
                 case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():
@@ -245,6 +251,8 @@ def _named_jobs(event: Event) -> Iterable[JobId]:
             return [job_id]
         case Report(attempts=attempts):
             return [attempt.job_id for attempt in attempts]
+        case Query(ids=ids, explain=True):
+            return ids
         case _:
             return ()
 

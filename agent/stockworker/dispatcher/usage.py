@@ -35,26 +35,26 @@ class Usage:
 
     def add(self, job: JobRecord) -> None:
         """Count a job that is live now."""
-        owner = owner_of(job.spec.job_id)
-        self._all_jobs += 1
-        self._all_bytes += job.payload_bytes
-        self._jobs[owner] += 1
-        self._bytes[owner] += job.payload_bytes
-        self._types[job.spec.type] += 1
-        self._combinations.setdefault(owner, Counter())[job.spec.type, job.spec.tags] += 1
+        self.count(owner_of(job.spec.job_id), job.spec.type, job.spec.tags, 1, job.payload_bytes)
+
+    def count(
+        self, owner: ClientId | None, job_type: JobType, tags: frozenset[Tag], jobs: int, payload_bytes: int
+    ) -> None:
+        """Count jobs of one owner, type and combination of tags."""
+        self._all_jobs += jobs
+        self._all_bytes += payload_bytes
+        self._jobs[owner] += jobs
+        self._bytes[owner] += payload_bytes
+        self._types[job_type] += jobs
+        self._combinations.setdefault(owner, Counter())[job_type, tags] += jobs
 
     def remove(self, job: JobRecord) -> None:
         """Stop counting a job that has ended."""
-        owner, job_type = owner_of(job.spec.job_id), job.spec.type
-        self._all_jobs -= 1
-        self._all_bytes -= job.payload_bytes
-        self._jobs[owner] -= 1
-        self._bytes[owner] -= job.payload_bytes
-        self._types[job_type] -= 1
+        owner, job_type, tags = owner_of(job.spec.job_id), job.spec.type, job.spec.tags
+        self.count(owner, job_type, tags, -1, -job.payload_bytes)
         combinations = self._combinations[owner]
-        combinations[job_type, job.spec.tags] -= 1
-        if not combinations[job_type, job.spec.tags]:
-            del combinations[job_type, job.spec.tags]
+        if not combinations[job_type, tags]:
+            del combinations[job_type, tags]
         if not self._types[job_type]:
             del self._types[job_type]
         if not self._jobs[owner]:

@@ -139,6 +139,8 @@ class JobRecord:
         cancel_requested: a client cancelled it, and its worker has not yet confirmed.
         ended_at: seconds since the epoch; None while it lives.
         reason: why it failed, or why it was given back; for people.
+        parked: it is queued, and came to the queue after the front of its lane (`dispatcher.ready_queue`): the dispatcher
+            may have it in the store alone.
     """
 
     spec: JobSpec
@@ -156,6 +158,7 @@ class JobRecord:
     cancel_requested: bool = False
     ended_at: float | None = None
     reason: str | None = None
+    parked: bool = False
 
 
 changed: Final = copier(JobRecord)
