@@ -5,7 +5,7 @@ from typing import Any
 
 from stockworker.handlers.market import Bar
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.messages import JobView
+from stockworker.protocol.views import JobView
 
 
 def jobs_table(views: Sequence[JobView], symbols: Mapping[JobId, str]) -> str:

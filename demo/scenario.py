@@ -21,7 +21,7 @@ from stockworker.handlers.market import Bar
 from stockworker.handlers.market_store import open_market_store
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import JobView
+from stockworker.protocol.views import JobView
 from tests.harness.fleet import Fleet
 from tests.harness.http_server import Answer, HttpServer
 

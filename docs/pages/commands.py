@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, make_parser
-from stockworker.protocol.messages import AttemptView, Explanation, JobView, QueueView, ReceiptEntry, Stats, WorkerView
+from stockworker.protocol.messages import ReceiptEntry, Stats
+from stockworker.protocol.views import AttemptView, Explanation, JobView, QueueView, WorkerView
 from stockworker.protocol.wire import plan_of
 from stockworker.terminal.exits import Exit
 

@@ -19,17 +19,8 @@ from stockworker.cli.commands import COMMANDS
 from stockworker.client import Completion
 from stockworker.errors import StockworkerError
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import (
-    Explanation,
-    JobFilter,
-    JobView,
-    Order,
-    Progress,
-    ReceiptEntry,
-    ReceiptStatus,
-    Stats,
-    Submission,
-)
+from stockworker.protocol.messages import JobFilter, Order, Progress, ReceiptEntry, ReceiptStatus, Stats, Submission
+from stockworker.protocol.views import Explanation, JobView
 from stockworker.protocol.wire import (
     Choice,
     Flag,

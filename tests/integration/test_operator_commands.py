@@ -11,7 +11,8 @@ import pytest
 from stockworker.client import Client
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import ReceiptStatus, WorkerView
+from stockworker.protocol.messages import ReceiptStatus
+from stockworker.protocol.views import WorkerView
 from tests.harness import command
 from tests.harness.advice import follows
 from tests.harness.command import Finished

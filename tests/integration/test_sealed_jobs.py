@@ -18,7 +18,8 @@ from stockworker.client import Client, Completion, make_submission
 from stockworker.errors import JobRejected, ResultRefused
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Explanation, Progress, ReceiptStatus, Submission
+from stockworker.protocol.messages import Progress, ReceiptStatus, Submission
+from stockworker.protocol.views import Explanation
 from stockworker.sealing.envelope import encode_bytes
 from stockworker.sealing.keyring import Holder
 from tests.harness import command

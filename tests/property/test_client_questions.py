@@ -16,16 +16,9 @@ from stockworker.errors import StockworkerError
 from stockworker.logs.events import AnswerIgnored
 from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId
-from stockworker.protocol.messages import (
-    Answer,
-    JobFilter,
-    JobView,
-    Receipt,
-    ReceiptEntry,
-    Reply,
-    Stats,
-)
+from stockworker.protocol.messages import Answer, JobFilter, Receipt, ReceiptEntry, Reply, Stats
 from stockworker.protocol.packet import Packet
+from stockworker.protocol.views import JobView
 from tests.harness.messages import of_class
 
 NAME = ClientId("alice")

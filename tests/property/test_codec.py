@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from stockworker.errors import DecodeError
-from stockworker.protocol import messages, topics
+from stockworker.protocol import messages, topics, views
 from stockworker.protocol.body import (
     BATCH_CONTENT_TYPE,
     MAX_BODY,
@@ -94,7 +94,7 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
     assert not fits(content + content[0] * 6)
     worker, job, kind, token = WorkerId(LONGEST_ID), JobId(LONGEST_ID), JobType(LONGEST_ID), Token(LONGEST_ID)
     submission = messages.Submission(job, kind, Priority.NORMAL, content, **LONG_OPTIONS, unique=UniqueKey(LONGEST_ID))
-    view = messages.JobView(
+    view = views.JobView(
         job_id=job,
         type=kind,
         priority=Priority.NORMAL,

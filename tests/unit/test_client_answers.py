@@ -12,9 +12,7 @@ from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
-    Explanation,
     JobFilter,
-    JobView,
     Message,
     Query,
     Receipt,
@@ -29,6 +27,7 @@ from stockworker.protocol.messages import (
     Submission,
     Submit,
 )
+from stockworker.protocol.views import Explanation, JobView
 
 A, B, OTHER = JobId("a"), JobId("b"), JobId("of-others")
 REPLY = Reply(ClientId("alice"), "secret")

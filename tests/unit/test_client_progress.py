@@ -11,7 +11,8 @@ from stockworker.errors import NoAnswer
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import MAX_QUERY, JobView, Progress
+from stockworker.protocol.messages import MAX_QUERY, Progress
+from stockworker.protocol.views import JobView
 
 HONEST, EVIL = WorkerId("host-1"), WorkerId("host-9")
 A = JobId("ann:a")

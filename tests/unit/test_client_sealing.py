@@ -17,8 +17,9 @@ from stockworker.errors import ConfigError, JobRejected
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import AttemptView, Explanation, JobView, ReceiptEntry, ReceiptStatus, Submission
+from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import is_sealed
+from stockworker.protocol.views import AttemptView, Explanation, JobView
 from stockworker.sealing import keyring, keys
 from stockworker.sealing.envelope import SealKind, read_job
 from stockworker.sealing.keyring import Entry, Holder

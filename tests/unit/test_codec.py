@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from stockworker.errors import DecodeError
-from stockworker.protocol import codec, job, messages, topics
+from stockworker.protocol import codec, job, messages, topics, views
 from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
@@ -71,7 +71,7 @@ RECORDED: dict[str, Message] = {
     "answer": messages.Answer(
         R,
         (
-            messages.JobView(
+            views.JobView(
                 J,
                 TA,
                 job.Priority.HIGH,
@@ -87,7 +87,7 @@ RECORDED: dict[str, Message] = {
                 reason="retried",
                 result='{"sma":[1.5]}',
             ),
-            messages.JobView(
+            views.JobView(
                 JobId("b"),
                 TA,
                 job.Priority.LOW,
@@ -113,8 +113,8 @@ RECORDED: dict[str, Message] = {
         "0.1.0",
         12.5,
         ((State.QUEUED, 3), (State.COMPLETED, 9)),
-        (messages.QueueView(TA, 3, 1.25, 1),),
-        (messages.WorkerView(W, online=True, slots=2, leases=1, types=(TA,), seen_s=0.5, version="0.1.0"),),
+        (views.QueueView(TA, 3, 1.25, 1),),
+        (views.WorkerView(W, online=True, slots=2, leases=1, types=(TA,), seen_s=0.5, version="0.1.0"),),
         (("reports_stale", 1),),
     ),
     "request": messages.Request(
@@ -200,12 +200,12 @@ RECORDED: dict[str, Message] = {
         R,
         (),
         explanations=(
-            messages.Explanation(
+            views.Explanation(
                 JobId("b"),
                 ("it has waited for 5 s at priority low",),
                 (
-                    messages.AttemptView(1, W, T, 1.7e9, 1700000009.25, job.Outcome.ERROR, 9.0, "no such ticker"),
-                    messages.AttemptView(2, W, Token("1"), 1700000010.0),
+                    views.AttemptView(1, W, T, 1.7e9, 1700000009.25, job.Outcome.ERROR, 9.0, "no such ticker"),
+                    views.AttemptView(2, W, Token("1"), 1700000010.0),
                 ),
             ),
         ),
@@ -218,7 +218,7 @@ RECORDED: dict[str, Message] = {
         (),
         (),
         (
-            messages.WorkerView(
+            views.WorkerView(
                 W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", certificate_days=9
             ),
         ),
@@ -242,7 +242,7 @@ RECORDED: dict[str, Message] = {
         (),
         (),
         (
-            messages.WorkerView(
+            views.WorkerView(
                 W, online=True, slots=2, leases=1, types=(TA,), seen_s=0.5, version="0.1.0", types_omitted=2499
             ),
         ),
@@ -256,8 +256,8 @@ RECORDED: dict[str, Message] = {
         "0.1.0",
         12.5,
         (),
-        (messages.QueueView(TA, 3, 1.25, 1, paused=True),),
-        (messages.WorkerView(W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", drained=True),),
+        (views.QueueView(TA, 3, 1.25, 1, paused=True),),
+        (views.WorkerView(W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", drained=True),),
         (),
     ),
 }

@@ -8,9 +8,10 @@ from stockworker.protocol import values
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Outcome, Priority
-from stockworker.protocol.messages import Stats, WorkerView
+from stockworker.protocol.messages import Stats
 from stockworker.protocol.packet import MAX_PROPERTIES, MAX_USER_PROPERTIES, Packet
 from stockworker.protocol.sealed import LONGEST_ERROR
+from stockworker.protocol.views import WorkerView
 from stockworker.protocol.wire import Integer
 
 

@@ -17,13 +17,12 @@ from stockworker.protocol.messages import (
     Presence,
     Progress,
     Query,
-    QueueView,
     Register,
     StatsRequest,
     Transition,
     Unregister,
-    WorkerView,
 )
+from stockworker.protocol.views import QueueView, WorkerView
 from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,

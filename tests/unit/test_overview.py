@@ -11,7 +11,8 @@ from stockworker.protocol.body import MAX_BODY
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import JobRecord, JobSpec, Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import QueueView, Stats, WorkerView
+from stockworker.protocol.messages import Stats
+from stockworker.protocol.views import QueueView, WorkerView
 
 LONG = "x" * 57
 

@@ -9,8 +9,9 @@ from stockworker.cli.printing import Waiting, describe, print_completion, print_
 from stockworker.client import Client, Completion
 from stockworker.errors import JobUnknown
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import MAX_QUERY, JobFilter, JobView
+from stockworker.protocol.messages import MAX_QUERY, JobFilter
 from stockworker.protocol.sealed import first_line
+from stockworker.protocol.views import JobView
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import (
     JOB_HELP,

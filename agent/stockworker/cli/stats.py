@@ -8,7 +8,8 @@ from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.cli.connection import converse
 from stockworker.client import Client
 from stockworker.logs.lines import printable
-from stockworker.protocol.messages import QueueView, Stats, WorkerView
+from stockworker.protocol.messages import Stats
+from stockworker.protocol.views import QueueView, WorkerView
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, timeout
 from stockworker.terminal.exits import Exit

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 
 from stockworker.cli.connection import converse
 from stockworker.client import Client
-from stockworker.protocol.messages import Explanation
 from stockworker.protocol.sealed import first_line
+from stockworker.protocol.views import Explanation
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import JOB_HELP, add_client_options, job_identifier
 from stockworker.terminal.exits import Exit

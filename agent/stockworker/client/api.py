@@ -43,9 +43,7 @@ from stockworker.protocol.messages import (
     MAX_QUERY,
     Answer,
     CancelJob,
-    Explanation,
     JobFilter,
-    JobView,
     Notice,
     Order,
     Progress,
@@ -62,6 +60,7 @@ from stockworker.protocol.messages import (
     Submit,
 )
 from stockworker.protocol.topics import TopicKind
+from stockworker.protocol.views import Explanation, JobView
 
 _ENTROPY: Final = SystemRandom()
 _QUERY_S: Final = 5.0

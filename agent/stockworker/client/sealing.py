@@ -16,8 +16,9 @@ from stockworker.errors import ConfigError, JobRejected, SealRefused
 from stockworker.protocol.body import fits
 from stockworker.protocol.ids import ClientId, JobId, make_job_id
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Explanation, JobView, ReceiptEntry, ReceiptStatus, Submission
+from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
+from stockworker.protocol.views import Explanation, JobView
 
 if TYPE_CHECKING:  # a client without sealing does not load the cryptography package
     from stockworker.sealing.submitter_seal import Sent, SubmitterSeal

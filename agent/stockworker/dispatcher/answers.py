@@ -14,8 +14,9 @@ from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import LIVE
-from stockworker.protocol.messages import Answer, AttemptView, Explanation, JobView, Query
+from stockworker.protocol.messages import Answer, Query
 from stockworker.protocol.sealed import first_line
+from stockworker.protocol.views import AttemptView, Explanation, JobView
 from stockworker.shell.departures import departures
 from stockworker.shell.turn import TurnOutput
 

@@ -13,7 +13,7 @@ from typing import Final
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.protocol.ids import JobType
-from stockworker.protocol.messages import QueueView, WorkerView
+from stockworker.protocol.views import QueueView, WorkerView
 
 _ROOM: Final = 100 * 1024
 """Bytes for the list of queues, and the same for the list of workers."""
