@@ -25,6 +25,7 @@ from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, Worke
 from stockworker.protocol.job import JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
+    ALL_CONNECTIONS,
     Ack,
     AttemptReport,
     CancelJob,
@@ -33,6 +34,8 @@ from stockworker.protocol.messages import (
     LeaseStatus,
     Monitor,
     Notice,
+    NoticeEntry,
+    Notices,
     Presence,
     Receipt,
     ReceiptEntry,
@@ -226,6 +229,15 @@ class DispatcherBook(Playbook[Event, Effect]):
         job = self.job(job_id)
         return Send(Notice(job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason))
 
+    def announced(self, job_id: JobId, result: str | None = None) -> list[Send]:
+        """The notices of a job that has ended, for its owner's connections and for all who watch."""
+        notice, owner = self.notice(job_id, result), owner_of(job_id)
+        if owner is None:
+            return [notice]
+        job = self.job(job_id)
+        entry = NoticeEntry(job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason)
+        return [Send(Notices(owner, ALL_CONNECTIONS, (entry,))), notice]
+
     def run_to(self, state: State, job_id: JobId = A, worker_id: WorkerId = W1, **options: Any) -> None:
         """Submit a job with `max_attempts` 1, and lead it to `state` on a worker with one slot."""
         if state is State.SCHEDULED:
@@ -243,13 +255,13 @@ class DispatcherBook(Playbook[Event, Effect]):
             outcome = Outcome.OK if state is State.COMPLETED else Outcome.ERROR
             ended = self.ended(job_id, outcome, result="1" if outcome is Outcome.OK else None)
             self.tell(Report(worker_id, (ended,)))
-            self.expect(ack(worker_id, stored=[ended.token]), self.notice(job_id, ended.result))
+            self.expect(ack(worker_id, stored=[ended.token]), *self.announced(job_id, ended.result))
         elif state is State.CANCELLED:
             self.tell(cancel(job_id, reply=None))
-            self.expect(self.notice(job_id))
+            self.expect(*self.announced(job_id))
         elif state is State.EXPIRED:
             self.after(1)
-            self.expect(self.notice(job_id))
+            self.expect(*self.announced(job_id))
         assert self.state(job_id) is state
 
     def stats(self) -> Stats:

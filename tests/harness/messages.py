@@ -9,7 +9,7 @@ from stockworker.protocol import job, messages
 from stockworker.protocol.body import MAX_TEXT, in_batches
 from stockworker.protocol.codec_submit import submission_size
 from stockworker.protocol.fields import LATEST_TIME
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.wire import (
     Choice,
@@ -24,6 +24,7 @@ from stockworker.protocol.wire import (
     Object,
     Table,
     Text,
+    TextOrFalse,
     Unordered,
     plan_of,
 )
@@ -52,13 +53,15 @@ states = st.sampled_from(State)
 replies = st.builds(messages.Reply, client_ids, st.none() | st.text(characters, max_size=128))
 
 
-def values(kind: Kind) -> st.SearchStrategy[Any]:  # noqa: PLR0911 (one for each kind)
+def values(kind: Kind) -> st.SearchStrategy[Any]:  # noqa: C901, PLR0911, PLR0912 (one for each kind)
     """What a class holds for JSON values of a kind."""
     match kind:
         case Identifier():
             return ids
         case JobIdentifier():
             return job_ids
+        case TextOrFalse():
+            return payloads | st.just(value=False)
         case Text(longest=longest):
             return payloads if longest is None else st.text(characters, max_size=longest)
         case Integer(lowest=lowest, highest=highest):
@@ -117,9 +120,8 @@ def submits(draw: st.DrawFn) -> messages.Submit:
     """Jobs of one type and priority, as many as fit into one message."""
     alike = of_class(messages.Submission, type=st.just(draw(job_types)), priority=st.just(draw(priorities)))
     jobs = draw(st.lists(alike, min_size=1, max_size=5))
-    return proven(
-        messages.Submit(next(in_batches(jobs, submission_size)), draw(st.none() | replies)), draw(st.booleans())
-    )
+    batch, reply, notify = next(in_batches(jobs, submission_size)), draw(st.none() | replies), draw(st.none() | ids)
+    return proven(messages.Submit(batch, reply, notify=notify), draw(st.booleans()))
 
 
 FromProven = TypeVar("FromProven", messages.Submit, messages.CancelJob, messages.StatsRequest)
@@ -146,6 +148,21 @@ queries = of_class(messages.Query, explain=st.just(value=False)) | of_class(
     messages.Query, filter=st.none(), explain=st.just(value=True)
 )
 
+notice_entries = of_class(
+    messages.NoticeEntry,
+    job_id=st.builds("{}:{}".format, client_ids, ids).map(JobId),
+    state=st.sampled_from(sorted(TERMINAL)),
+)
+
+
+def notices(entries: list[messages.NoticeEntry], connection: str) -> messages.Notices:
+    """Those of the entries that have the same owner as the first one."""
+    owner = owner_of(entries[0].job_id)
+    assert owner is not None
+    alike = (entry for entry in entries if owner_of(entry.job_id) == owner)
+    return messages.Notices(owner, connection, tuple(alike))
+
+
 BY_CLASS: dict[type[messages.Message], st.SearchStrategy[messages.Message]] = {
     cls: of_class(cls) for cls in get_args(messages.Message)
 } | {
@@ -153,6 +170,7 @@ BY_CLASS: dict[type[messages.Message], st.SearchStrategy[messages.Message]] = {
     messages.CancelJob: cancellations,
     messages.StatsRequest: st.builds(proven, of_class(messages.StatsRequest), st.booleans()),
     messages.Query: queries,
+    messages.Notices: st.builds(notices, st.lists(notice_entries, min_size=1, max_size=4), ids),
     messages.Notice: of_class(messages.Notice, state=st.sampled_from(sorted(TERMINAL))),
 }
 

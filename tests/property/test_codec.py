@@ -114,6 +114,8 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
     assignment = messages.Assignment(
         job, kind, 1 << 31, token, 1 / 3, content, no_crash_budget=True, expires_in_s=1e9 / 3
     )
+    owned = JobId(f"{LONGEST_ID}:{LONGEST_ID}")
+    entry = messages.NoticeEntry(owned, kind, State.COMPLETED, 1 << 31, worker, content, WORST_TEXT)
     carriers: list[Message] = [
         messages.Submit((submission,), None),
         messages.Assign(worker, 1 / 3, (assignment,)),
@@ -121,6 +123,7 @@ def test_the_largest_content_fits_into_every_message_that_carries_one(content: s
             worker, (messages.AttemptReport(token, Outcome.OK, content, WORST_TEXT, ran_s=1 / 3, job_id=job),)
         ),
         messages.Notice(job, kind, State.COMPLETED, 1 << 31, worker, content, WORST_TEXT),
+        messages.Notices(reply.client_id, LONGEST_ID, (entry,)),
         messages.Answer(reply, (view,)),
     ]
     for message in carriers:
@@ -317,6 +320,7 @@ def test_a_retain_flag_is_refused_where_nothing_is_retained() -> None:
                 decode(Packet(topic, b"", retain=True, properties=NO_PROPERTIES))
 
 
+NOTICES = b'{"schema":1,"notices":[{"job_id":"%s","type":"t","state":"%s","attempt":1}]}'
 STATS = b'{"schema":1,"epoch":"e","version":"1","uptime_s":1,"states":{},"queues":[],"workers":[],"counters":%s}'
 
 
@@ -330,6 +334,13 @@ STATS = b'{"schema":1,"epoch":"e","version":"1","uptime_s":1,"states":{},"queues
         (Packet("system/stats/response", STATS % rb'{"\ud800":1}'), "lone surrogate"),
         (Packet("jobs/completed/j", b'{"schema":1,"type":"t","state":"failed","attempt":1}'), "failed does not belong"),
         (Packet("jobs/failed/j", b'{"schema":1,"type":"t","state":"running","attempt":1}'), "running does not belong"),
+        (Packet("jobs/notice/c/x", NOTICES % (b"c:j", b"running")), "running does not belong"),
+        (Packet("jobs/notice/c/x", NOTICES % (b"d:j", b"failed")), "d:j does not belong on this topic"),
+        (Packet("jobs/notice/c/x", NOTICES % (b"j", b"failed")), "j does not belong on this topic"),
+        (
+            Packet("jobs/queue/high/t/c", b"1", properties=Properties(user=(("notify", "a b"),))),
+            "property notify: 'a b'",
+        ),
         (Packet("jobs/request/w", b"[]"), "expected an object, got a list"),
         (Packet("jobs/request/w", b"x" * (MAX_BODY + 1)), f"{MAX_BODY + 1} bytes are more than"),
         (Packet("workers/register", b'{"schema":1,"boot":"b","version":"1","slots":1}'), "worker_id: is missing"),

@@ -11,11 +11,14 @@ from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, full_id, owner_of
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
+    ALL_CONNECTIONS,
     Answer,
     CancelJob,
     JobFilter,
     Message,
     Notice,
+    NoticeEntry,
+    Notices,
     Query,
     Receipt,
     ReceiptStatus,
@@ -29,7 +32,7 @@ from stockworker.protocol.messages import (
     Submit,
 )
 from stockworker.protocol.packet import Packet
-from stockworker.protocol.topics import Role
+from stockworker.protocol.topics import Role, TopicKind
 from tests.simulation.broker import Broker, SignIn
 from tests.simulation.invariants import Law, Laws
 from tests.simulation.link import Link
@@ -43,6 +46,8 @@ _PATIENCE: Final = 15
 """Repetitions until the user gives up, and comes back later."""
 
 _LOOK_S: Final = 60.0
+
+_OF_OTHERS: Final = TopicKind.NOTICE, TopicKind.COMPLETED, TopicKind.FAILED
 
 
 @dataclass(slots=True)
@@ -84,6 +89,8 @@ class Client:
         self.waits: set[JobId] = set()
         self.noticed: dict[JobId, State] = {}
         self.known: list[JobId] = []
+        self._connection = ""
+        self._submitted: set[JobId] = set()
 
     @property
     def unanswered(self) -> int:
@@ -93,7 +100,12 @@ class Client:
 
     def boot(self) -> None:
         """Connect; nothing is remembered of an earlier life but what jobs there are."""
-        filters = topics.subscriptions(Role.CLIENT, self.name)
+        self._connection = f"{self.name}-{next(self._numbers)}"
+        self._submitted.clear()
+        # What comes for its other connections, and the public notices of its own jobs, is not for it.
+        left_out = {pattern for kind in _OF_OTHERS for pattern in [topics.BY_KIND[kind].pattern(client_id=self.name)]}
+        own = [topics.notices(ClientId(self.name), to) for to in (self._connection, ALL_CONNECTIONS)]
+        filters = (*(each for each in topics.subscriptions(Role.CLIENT, self.name) if each not in left_out), *own)
         link = Link(self._world, self._broker, self.cable, self._dice, SignIn(f"{self.name}-1", filters, None))
         link.deliver = self._hear
         link.on_send = self._say
@@ -125,7 +137,8 @@ class Client:
             if job.job_id not in self._facts.receipted:
                 self.known.append(job.job_id)
         written = tuple(job if job.job_id is None else replace(job, job_id=self._written(job.job_id)) for job in jobs)
-        self._ask(lambda reply: Submit(written, reply, self._own))
+        self._submitted.update(job.job_id for job in jobs if job.job_id is not None)
+        self._ask(lambda reply: Submit(written, reply, self._own, self._connection))
 
     def submit_bare(self, job: Submission) -> None:
         """As `mosquitto_pub` does: no id, no answer, no second try."""
@@ -223,11 +236,19 @@ class Client:
                     if question.timer is not None:
                         question.timer.cancel()
                     self._answered(question, message)
+            case Notices(connection=connection, entries=entries):
+                for entry in entries:
+                    fine = connection == ALL_CONNECTIONS or entry.job_id in self._submitted
+                    self._laws.hold(Law.NOTICE_TO_SUBMITTER, fine, entry, "came to", self._connection)
+                    self._noticed(entry)
             case Notice():
-                if message.job_id in self.waits:
-                    self._settle(message.job_id, message.state)
+                self._noticed(message)
             case _:
                 pass
+
+    def _noticed(self, notice: Notice | NoticeEntry) -> None:
+        if notice.job_id in self.waits:
+            self._settle(notice.job_id, notice.state)
 
     def _answered(self, question: _Question, answer: Message) -> None:
         match answer:

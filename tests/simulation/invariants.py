@@ -64,6 +64,7 @@ class Law(Enum):
     NOTHING_RETAINED = "no message is retained"
     RECEIPT_AFTER_COMMIT = "a receipt is about a job that is on disk, or that the same commit prunes"
     NOTICE_AFTER_COMMIT = "a notice is about an end that is on disk"
+    NOTICE_TO_SUBMITTER = "a notice is for the connection that submitted the job, or for all connections of its owner"
     ASSIGNED_AFTER_COMMIT = "an assignment is about a lease that is on disk"
     STORED_AFTER_COMMIT = "a report is acknowledged as stored only when it is on disk as reported"
     STALE_IS_STALE = "a lease is reported as stale only if it is not valid any more"

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
+from typing import Literal
 
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.owners import may_use, resolve
@@ -11,7 +12,7 @@ from stockworker.dispatcher.policy import Policy
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_BODY
-from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
+from stockworker.protocol.ids import JobId, JobType, Token, WorkerId, owner_of
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import INITIAL, LEASED, TERMINAL, TRANSITIONS, State
 from stockworker.protocol.messages import (
@@ -24,6 +25,8 @@ from stockworker.protocol.messages import (
     Message,
     Monitor,
     Notice,
+    NoticeEntry,
+    Notices,
     Receipt,
     ReceiptStatus,
     Report,
@@ -100,12 +103,19 @@ class MessageChecks:
         steps = [step for message in messages if isinstance(message, Monitor) for step in message.transitions]
         self._steps(steps)
         ends = {(step.job_id, step.state) for step in steps if step.state in TERMINAL}
+        owed = {end for end in ends if owner_of(end[0]) is not None}
         for message in messages:
             match message:
                 case Receipt():
                     self._receipt(message, ends)
+                case Notices():
+                    for entry in message.entries:
+                        self._notice(entry, entry.result, owed)
+                        fine = owner_of(entry.job_id) == message.client_id
+                        self._hold(Law.NOTICE_TO_SUBMITTER, fine, entry, "is for", message.client_id)
+                        owed.discard((entry.job_id, entry.state))
                 case Notice():
-                    self._notice(message, ends)
+                    self._notice(message, message.result, ends)
                     ends.discard((message.job_id, message.state))
                 case Ack():
                     self._ack(message)
@@ -113,7 +123,7 @@ class MessageChecks:
                     self._assign(message, wall)
                 case _:
                     pass
-        self._hold(Law.NOTICE_AFTER_COMMIT, not ends, "no notice of", ends)
+        self._hold(Law.NOTICE_AFTER_COMMIT, not ends | owed, "no notice of", ends | owed)
 
     def dispatcher_answers(self, packet: Packet) -> None:
         """The dispatcher has made an answer to a query: jobs as they are now, or statistics as they are in this turn."""
@@ -157,13 +167,16 @@ class MessageChecks:
             if job_id is not None and job_id not in self._shadow.forgotten:
                 self._facts.receipted.add(job_id)
 
-    def _notice(self, message: Notice, ends: set[tuple[JobId, State]]) -> None:
-        job = self._shadow.jobs.get(message.job_id)
+    def _notice(
+        self, message: Notice | NoticeEntry, result: str | Literal[False] | None, ends: set[tuple[JobId, State]]
+    ) -> None:
+        job, stored = self._shadow.jobs.get(message.job_id), self._shadow.results.get(message.job_id)
+        public = isinstance(message, Notice) and len((stored or "").encode()) > self._policy.notice_result_bytes
         fine = (
             job is not None
             and (message.job_id, message.state) in ends
             and message.state in (job.state, State.FAILED)
-            and message.result == self._shadow.results.get(message.job_id)
+            and result == (False if public else stored)
         )
         self._hold(Law.NOTICE_AFTER_COMMIT, fine, message, "but on disk is", job)
 

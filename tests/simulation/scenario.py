@@ -122,6 +122,7 @@ def _plan(dice: Random, weather: Weather, limits: Random, fronts: Random) -> Pla
         ),
         queue=QueueLimits(jobs=fronts.choice((0, 8, 32_768)), front=fronts.choice((1, 2, 5))),
         workers={"*": Allowance(slots=limits.choice((1, 2, 64)))},
+        notice_result_bytes=limits.choice((0, 4096)),
         timeout_grace_s=limits.choice((10.0, 300.0)),
         prefetch={TYPES[0]: Prefetch(dice.choice((1, 8, 64)), lease_s)} if dice.random() < 0.3 else {},
     )

@@ -83,3 +83,39 @@ def test_a_job_is_expected_from_its_submission_or_a_watch_to_its_end() -> None:
         completions.settle(Completion(job_id, State.COMPLETED, None, None))
     assert not completions.is_expected(A)
     assert not completions.is_expected(B)
+
+
+def test_a_result_that_a_notice_lacks_must_be_queried_where_a_caller_waits_for_it() -> None:
+    completions = Completions()
+    watch, other = Watch([A, B], 1), Watch([C], 1)
+    for each in (watch, other):
+        completions.watch(each)
+    completions.withhold(A)
+    assert watch.withheld == [A]
+    assert watch.ended.get_nowait() is None
+    assert list(watch.open) == [A, B]
+    assert other.ended.empty()
+    completions.settle(ended(A))
+    completions.withhold(A)
+    assert watch.withheld == [A]
+
+
+def test_a_job_is_own_until_its_notice_may_go_to_others() -> None:
+    completions = Completions()
+    completions.expect([A], 1)
+    assert completions.is_own(A)
+    completions.forget([A])
+    assert not completions.is_own(A)
+
+
+def test_a_watch_that_is_removed_leaves_nothing() -> None:
+    completions = Completions()
+    one, other = Watch([A, B], 1), Watch([A], 1)
+    for each in (one, other):
+        completions.watch(each)
+    completions.unwatch(one)
+    completions.settle(ended(A))
+    assert other.ended.get_nowait() == ended(A)
+    assert one.ended.empty()
+    completions.unwatch(other)
+    assert not any(map(completions.is_expected, (A, B)))

@@ -234,6 +234,30 @@ RECORDED: dict[str, Message] = {
     "completed of a client": messages.Notice(OWN, TA, State.COMPLETED, 2, W, "1.5", None),
     "failed of a client": messages.Notice(OWN, TA, State.EXPIRED, 0, None, None, "no worker started it"),
     "progress of a client": messages.Progress(W, OWN, 0.5, "reading"),
+    "submit for a connection": messages.Submit(
+        (messages.Submission(OWN, TA, job.Priority.NORMAL, "{}"),), R, C, notify="c0ffee"
+    ),
+    "submit batch for a connection": messages.Submit(
+        (
+            messages.Submission(OWN, TA, job.Priority.NORMAL, "{}"),
+            messages.Submission(JobId("alice:b"), TA, job.Priority.NORMAL, "2"),
+        ),
+        R,
+        C,
+        notify="c0ffee",
+    ),
+    "receipt for a connection": messages.Receipt(
+        R, (messages.ReceiptEntry(OWN, messages.ReceiptStatus.STORED),), notices=True
+    ),
+    "notices": messages.Notices(
+        C,
+        "c0ffee",
+        (
+            messages.NoticeEntry(OWN, TA, State.COMPLETED, 2, W, "1.5"),
+            messages.NoticeEntry(JobId("alice:b"), TA, State.FAILED, 1, W, None, "no such ticker"),
+        ),
+    ),
+    "completed with a large result": messages.Notice(OWN, TA, State.COMPLETED, 2, W, result=False),
     "stats of many": messages.Stats(
         None,
         "e1",

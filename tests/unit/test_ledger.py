@@ -10,7 +10,7 @@ from stockworker.errors import ProtocolMisuse
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import State, Trigger
-from stockworker.protocol.messages import Notice, Transition
+from stockworker.protocol.messages import NoticeEntry, Transition
 from stockworker.shell.turn import Now
 from tests.harness.dispatching import BACKTEST, MIDDAY, W1, W2, A, B, a_job
 
@@ -70,7 +70,7 @@ def test_a_turn_saves_a_job_once_and_publishes_each_step() -> None:
     saves, notices, steps = ledger.flush()
     attempt = Attempt(A, 1, W1, TOKEN, MIDDAY, MIDDAY + 1, Outcome.OK, 0.5)
     assert saves == [SaveJob(job, "{}", "1"), SaveAttempt(attempt)]
-    assert notices == [Notice(A, BACKTEST, State.COMPLETED, 1, W1, "1")]
+    assert notices == [NoticeEntry(A, BACKTEST, State.COMPLETED, 1, W1, "1")]
     assert [step.state for step in steps] == ["queued", "assigned", "running", "completed"]
     assert ledger.jobs == {}
     assert list(ledger.leases) == []

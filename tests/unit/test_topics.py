@@ -110,6 +110,7 @@ def test_a_client_listens_to_its_own_jobs_and_to_shared_ones() -> None:
         "jobs/completed/+",
         "jobs/failed/+/c",
         "jobs/failed/+",
+        "jobs/notice/c/+",
         "system/stats/response",
         "system/dispatcher",
     )

@@ -196,6 +196,16 @@ class Link:
                 await self._progress.wait()
             self._write(packet)
 
+    def subscribe(self, filters: Iterable[str]) -> None:
+        """Subscribe to more topics, on this connection and on each later one.
+
+        The broker has the subscription before it gets any message that is sent after this call.
+        """
+        subscriptions = tuple(dict.fromkeys((*self._settings.subscriptions, *filters)))
+        self._settings = replace(self._settings, subscriptions=subscriptions)
+        if self._connection is not None:
+            self._connection.subscribe(subscriptions)
+
     def acknowledge(self, deliveries: Iterable[Delivery]) -> None:
         """Acknowledge these messages, so that the broker deletes them.
 
@@ -276,6 +286,7 @@ class Link:
 
     def _come_up(self, connection: Connection) -> None:
         self._connection = connection
+        connection.subscribe(self._settings.subscriptions)  # those that were added while it was made
         self._up = True
         self._reported.clear()
         self._deliver(LinkUp(connection.wire.peer_valid_until))

@@ -1,7 +1,7 @@
 """One MQTT 5 connection, from the first packet to its loss."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -101,6 +101,7 @@ class Connection:
         self.send_window = 1
         self.identity = LinkIdentity()
         self._settings = settings
+        self._subscribed = {*settings.subscriptions}
         self._dialer = dialer
 
     @classmethod
@@ -136,6 +137,13 @@ class Connection:
             raise
         dialer.works()
         return connection
+
+    def subscribe(self, topics: Iterable[str]) -> None:
+        """Subscribe to those of the topics that are new."""
+        new = [topic for topic in topics if topic not in self._subscribed]
+        self._subscribed.update(new)
+        if new and not self.wire.closing:
+            self.wire.subscribe(new, None)
 
     async def close(self) -> None:
         """Disconnect in good order, which suppresses the will. Drop the connection if the peer does not react."""

@@ -370,7 +370,8 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         return properties, packet[end:]
 
     def _received_suback(self, _mid: int, codes: tuple[int, ...], _properties: object) -> None:
-        self.suback.set_result(codes)
+        if not self.suback.done():  # that of the sign-in: a later subscription needs no answer
+            self.suback.set_result(codes)
 
 
 async def _nothing(**_options: object) -> None:

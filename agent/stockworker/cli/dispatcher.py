@@ -137,6 +137,7 @@ def policy(config: Config) -> Policy:
         worker_timeout_s=dispatcher.worker_timeout_s,
         keep_ended_s=dispatcher.keep_ended_s,
         accept_shared_jobs=dispatcher.accept_shared_jobs,
+        notice_result_bytes=dispatcher.notice_result_bytes,
         defaults=JobDefaults(**asdict(dispatcher.job_defaults)),
         job_limits=_job_limits(dispatcher),
         job_limits_of_type={

@@ -8,6 +8,7 @@ from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import SystemRandom
+from secrets import token_hex
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -40,11 +41,13 @@ from stockworker.protocol.ids import (
 )
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
+    ALL_CONNECTIONS,
     MAX_QUERY,
     Answer,
     CancelJob,
     JobFilter,
     Notice,
+    Notices,
     Order,
     Progress,
     Query,
@@ -63,6 +66,7 @@ from stockworker.protocol.topics import TopicKind
 from stockworker.protocol.views import Explanation, JobView
 
 _ENTROPY: Final = SystemRandom()
+_TOKEN_BYTES: Final = 16
 _QUERY_S: Final = 5.0
 """Without notices for this long, a wait queries the state of its jobs: a notice may be lost."""
 
@@ -77,7 +81,7 @@ class Client:
         settings: connection to the broker; its `client_id` is made unique for this connection.
         client_id: ID of the client: its name in the broker's ACL, and the address of its replies.
         timeout_s: how long to wait for an answer, in seconds.
-        notices: subscribe to the completions of all jobs. Without, `wait` is slower.
+        notices: receive the notices of jobs that end. Without, `wait` is slower.
         on_progress: called with the progress of the jobs that this client has submitted, or waits for.
         encryption: how payloads and results are sealed; with None they are not.
         service: the service whose name `client_id` is, if it is one's, for errors.
@@ -94,10 +98,13 @@ class Client:
         encryption: Encryption | None = None,
         service: str | None = None,
     ) -> None:
-        kinds = [TopicKind.COMPLETED, TopicKind.FAILED] if notices else []
+        # Names this connection in its submissions, so its ID at the broker must not follow from it.
+        self._notify = token_hex(_TOKEN_BYTES) if notices else None
+        filters = (
+            [] if self._notify is None else [topics.notices(client_id, to) for to in (self._notify, ALL_CONNECTIONS)]
+        )
         if on_progress is not None:
-            kinds.append(TopicKind.PROGRESS)
-        filters = [each for kind in kinds for each in topics.BY_KIND[kind].patterns(client_id=client_id)]
+            filters += topics.BY_KIND[TopicKind.PROGRESS].patterns(client_id=client_id)
         self._client_id = client_id
         self._not_operator_on: int | None = None
         self._on_progress = on_progress
@@ -115,7 +122,6 @@ class Client:
             reconnected=self._completions.missed_some,
             service=service,
         )
-        self._has_notices = notices
 
     @classmethod
     def from_config(cls, path: Path | str | None = None, **options: Any) -> Self:
@@ -199,13 +205,17 @@ class Client:
         receipts: list[ReceiptEntry] = []
 
         async def send(batch: tuple[Submission, ...]) -> None:
-            if self._has_notices:  # before sending: a short job may end before its receipt arrives
+            if self._notify is not None:  # before sending: a short job may end before its receipt arrives
                 self._completions.expect(
                     (job.job_id for job in batch if job.job_id is not None), self._conversation.connections
                 )
-            receipt: Receipt = await self._conversation.ask(lambda reply: Submit(batch, reply, reply.client_id))
+            receipt: Receipt = await self._conversation.ask(
+                lambda reply: Submit(batch, reply, reply.client_id, self._notify)
+            )
             self._completions.forget(
-                entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED
+                entry.job_id
+                for entry in receipt.entries
+                if entry.status is not ReceiptStatus.STORED or not receipt.notices
             )
             self._sealing.received(receipt.entries)
             entries = list(map(self._shown, receipt.entries))
@@ -248,7 +258,10 @@ class Client:
         watch = Watch(map(self._full, job_ids), self._conversation.connections)
         deadline = None if timeout_s is None else clock.monotonic() + timeout_s
         try:
-            await self._query_missed(self._completions.watch(watch))
+            missed = self._completions.watch(watch)
+            if missed:
+                self._read_public()
+            await self._query_missed(missed)
             while (ended := await self._next_ended(watch, deadline)) is not None:
                 yield replace(self._sealing.open(ended), job_id=self._short(ended.job_id))
         finally:
@@ -262,8 +275,28 @@ class Client:
                 return ended
             missed_some = self._conversation.connections != watch.connection
             watch.connection = self._conversation.connections
-            await self._query_missed(list(watch.open) if missed_some else list(islice(watch.open, MAX_QUERY)))
+            withheld, watch.withheld = watch.withheld, []
+            if missed_some:
+                await self._query_missed(list(watch.open))
+            elif withheld:
+                await self._query_missed([job_id for job_id in withheld if job_id in watch.open])
+            else:
+                await self._query_silent(list(islice(watch.open, MAX_QUERY)))
         return None
+
+    async def _query_silent(self, job_ids: Sequence[JobId]) -> None:
+        """Query jobs after a while without a notice."""
+        news = await self._query_missed(job_ids)
+        if any(map(self._completions.is_own, news)):
+            self._read_public()  # notices do not reach this connection: the access list of a broker may be older
+
+    def _read_public(self) -> None:
+        """Read the public notices of this client's jobs and of shared ones, from now on."""
+        if self._notify is not None:
+            kinds = TopicKind.COMPLETED, TopicKind.FAILED
+            self._conversation.subscribe(
+                each for kind in kinds for each in topics.BY_KIND[kind].patterns(client_id=self._client_id)
+            )
 
     async def _next_notice(self, watch: Watch, deadline: float | None) -> Completion | None:
         """Wait up to `_QUERY_S` for a notice; None without one, or if notices may have been missed."""
@@ -278,15 +311,17 @@ class Client:
                 return await watch.ended.get()
         return None
 
-    async def _query_missed(self, job_ids: Sequence[JobId]) -> None:
-        """Query jobs whose completion may have been missed."""
+    async def _query_missed(self, job_ids: Sequence[JobId]) -> list[JobId]:
+        """Query jobs whose completion may have been missed; return those of which it was."""
         views = await self._query(job_ids, with_results=True)
-        for view in views:
-            if view.state in TERMINAL:
-                self._completions.settle(Completion(view.job_id, view.state, view.result, view.reason))
+        ended = [view for view in views if view.state in TERMINAL]
+        news = [view.job_id for view in ended if self._completions.is_expected(view.job_id)]
+        for view in ended:
+            self._completions.settle(Completion(view.job_id, view.state, view.result, view.reason))
         unknown = {*job_ids} - {view.job_id for view in views}
         if unknown:
             raise JobUnknown(f"job {self._short(min(unknown))} is unknown to the dispatcher")
+        return news
 
     # --- queries and orders -------------------------------------------------------------------------------------------
 
@@ -450,10 +485,16 @@ class Client:
 
     # --- received messages --------------------------------------------------------------------------------------------
 
-    def _received(self, message: Notice | Progress) -> None:
+    def _received(self, message: Notices | Notice | Progress) -> None:
         match message:
-            case Notice():
-                self._completions.settle(Completion(message.job_id, message.state, message.result, message.reason))
+            case Notices(entries=entries):
+                for entry in entries:
+                    self._completions.settle(Completion(entry.job_id, entry.state, entry.result, entry.reason))
+            case Notice(result=result):
+                if result is False:
+                    self._completions.withhold(message.job_id)
+                else:
+                    self._completions.settle(Completion(message.job_id, message.state, result, message.reason))
             case Progress():
                 self._progress.received(message)
 

@@ -1,11 +1,12 @@
 """The completions of jobs, as far as this client knows them."""
 
 # A client learns that a job has ended in two ways: from a notice that the dispatcher publishes, or from a query.
-# Notices may be missed: they are only sent while the client is subscribed, and a lost connection loses some. So
-# `Completions` tracks for which jobs no notice can be missing:
+# Notices may be missed: a lost connection loses some, and the dispatcher sends the notices of a job to the connection that
+# submitted it. So `Completions` tracks for which jobs no notice can be missing:
 #
-# - A job submitted over the current connection: the subscription is older than the job, so its notice will arrive.
-# - All other jobs: their notice may have been sent before. They must be queried once.
+# - A job submitted over the current connection, if the dispatcher has confirmed that this connection gets its notice.
+# - All other jobs: their notice may have been sent before, or to others. The client reads the public notices from then on
+#   (`Client._read_public`), and queries these jobs once.
 # - After a lost connection: all unfinished jobs must be queried again.
 
 import asyncio
@@ -46,7 +47,8 @@ class Watch:
 
     Attributes:
         open: jobs without a known completion.
-        ended: completions in order of arrival; None marks a point where some may have been missed.
+        ended: completions in order of arrival; None marks a point where jobs must be queried.
+        withheld: jobs that have ended with a result that the notice does not have.
         connection: number of the connection up to which no notice was missed.
     """
 
@@ -54,6 +56,7 @@ class Watch:
         self.open = dict.fromkeys(job_ids)
         self.connection = connection
         self.ended: asyncio.Queue[Completion | None] = asyncio.Queue()
+        self.withheld: list[JobId] = []
 
 
 class Completions:
@@ -63,6 +66,7 @@ class Completions:
         self._connection = 0
         self._own: dict[JobId, Completion | None] = {}
         self._watches: set[Watch] = set()
+        self._waiting: dict[JobId, list[Watch]] = {}
 
     def expect(self, job_ids: Iterable[JobId], connection: int) -> None:
         """Note that these jobs are about to be submitted over this connection."""
@@ -73,7 +77,7 @@ class Completions:
             del self._own[next(iter(self._own))]
 
     def forget(self, job_ids: Iterable[JobId | None]) -> None:
-        """Note that these jobs existed before: their notices may have been missed."""
+        """Note that notices of these jobs may have been missed, or go to others."""
         for job_id in job_ids:
             if job_id is not None:
                 self._own.pop(job_id, None)
@@ -82,10 +86,15 @@ class Completions:
         """Note that a job has ended."""
         if ended.job_id in self._own:
             self._own[ended.job_id] = ended
-        for watch in self._watches:
-            if ended.job_id in watch.open:
-                del watch.open[ended.job_id]
-                watch.ended.put_nowait(ended)
+        for watch in self._waiting.pop(ended.job_id, ()):
+            del watch.open[ended.job_id]
+            watch.ended.put_nowait(ended)
+
+    def withhold(self, job_id: JobId) -> None:
+        """Note that a job has ended, and that its result must be queried."""
+        for watch in self._waiting.get(job_id, ()):
+            watch.withheld.append(job_id)
+            watch.ended.put_nowait(None)
 
     def missed_some(self) -> None:
         """Note that the connection was lost and is back."""
@@ -98,18 +107,25 @@ class Completions:
         self._note_connection(watch.connection)
         missed = []
         for job_id in list(watch.open):
-            if job_id not in self._own:
-                missed.append(job_id)
-            elif (ended := self._own[job_id]) is not None:
+            ended = self._own.get(job_id)
+            if ended is not None:
                 del watch.open[job_id]
                 watch.ended.put_nowait(ended)
+                continue
+            self._waiting.setdefault(job_id, []).append(watch)
+            if job_id not in self._own:
+                missed.append(job_id)
         return missed
+
+    def is_own(self, job_id: JobId) -> bool:
+        """Whether this job was submitted over this connection, and its notice comes here."""
+        return job_id in self._own
 
     def is_expected(self, job_id: JobId) -> bool:
         """Whether this job was submitted over this connection or a watch waits for it, and its end is not known."""
         if job_id in self._own:
             return self._own[job_id] is None
-        return any(job_id in watch.open for watch in self._watches)
+        return job_id in self._waiting
 
     def _note_connection(self, connection: int) -> None:
         if connection != self._connection:
@@ -119,3 +135,7 @@ class Completions:
     def unwatch(self, watch: Watch) -> None:
         """Remove a watch."""
         self._watches.discard(watch)
+        for job_id in watch.open:
+            others = [other for other in self._waiting.pop(job_id, ()) if other is not watch]
+            if others:
+                self._waiting[job_id] = others

@@ -29,7 +29,7 @@ from stockworker.logs import log_event
 from stockworker.logs.events import AnswerIgnored
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId
-from stockworker.protocol.messages import Answer, Message, Notice, Progress, Receipt, Reply, Stats
+from stockworker.protocol.messages import Answer, Message, Notice, Notices, Progress, Receipt, Reply, Stats
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
 
@@ -79,7 +79,7 @@ class Conversation:
         *,
         timeout_s: float,
         filters: Iterable[str],
-        receive: Callable[[Notice | Progress], None],
+        receive: Callable[[Notices | Notice | Progress], None],
         reconnected: Callable[[], None],
         service: str | None = None,
     ) -> None:
@@ -135,6 +135,10 @@ class Conversation:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def subscribe(self, filters: Iterable[str]) -> None:
+        """Subscribe to more topics. The broker has the subscription before any later request."""
+        self._link.subscribe(filters)
 
     async def ask(self, make: Callable[[Reply], Message]) -> Any:
         """Send a request, and repeat it until it is answered.
@@ -262,7 +266,7 @@ class Conversation:
         match message:
             case Receipt(reply=reply) | Answer(reply=reply) | Stats(reply=Reply() as reply):
                 self._answered(reply, message)
-            case Notice() | Progress():
+            case Notices() | Notice() | Progress():
                 self._receive(message)
             case _:
                 pass

@@ -444,6 +444,12 @@ class DispatcherConfig:
         meaning="Whether jobs may be submitted on topics without a client ID. The broker can't verify who submits those: "
         "they belong to the shared owner, and every client may read and cancel them.",
     )
+    notice_result_bytes: int = _key(
+        4096,
+        integer(0, 240 * 1024),
+        "Largest result, in bytes, in the notices on `jobs/completed/…`, which every tool may watch. A larger result is "
+        "`false` there. The client that submitted the job always gets its whole result, on a topic of its own.",
+    )
     job_defaults: JobDefaultsConfig = _key(
         JobDefaultsConfig(), Section(JobDefaultsConfig), "Defaults for options that a job does not set."
     )

@@ -25,7 +25,7 @@ from stockworker.dispatcher.usage import Usage
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome, changed
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
-from stockworker.protocol.messages import Notice, Transition
+from stockworker.protocol.messages import NoticeEntry, Transition
 from stockworker.shell.turn import Now
 
 
@@ -89,7 +89,7 @@ class Ledger:
         self._pauses: dict[JobType, SavePause] = {}
         self._drains: dict[WorkerId, SaveDrain] = {}
         self._transitions: list[Transition] = []
-        self._notices: list[Notice] = []
+        self._notices: list[NoticeEntry] = []
         for job in snapshot.jobs:
             self._admit(job)
         for parked in snapshot.parked:
@@ -262,7 +262,7 @@ class Ledger:
 
     # --- the end of a turn --------------------------------------------------------------------------------------------
 
-    def flush(self) -> tuple[list[Save], list[Notice], list[Transition]]:
+    def flush(self) -> tuple[list[Save], list[NoticeEntry], list[Transition]]:
         """Return what has to be committed, announced and published since the last call."""
         pending: tuple[dict[Any, Any], ...] = (self._saves, self._attempts, self._pauses, self._drains)
         saves: list[Save] = [save for saves in pending for save in saves.values()]
@@ -279,7 +279,7 @@ class Ledger:
 
     def _note_end(self, job: JobRecord, result: str | None) -> None:
         self._notices.append(
-            Notice(job.spec.job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason)
+            NoticeEntry(job.spec.job_id, job.spec.type, job.state, job.attempt, job.worker, result, job.reason)
         )
 
     def _note_transition(self, job: JobRecord, state: State) -> None:

@@ -11,6 +11,7 @@ from itertools import islice
 from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
+from stockworker.dispatcher.announcements import Announcements
 from stockworker.dispatcher.denials import Denials
 from stockworker.dispatcher.effects import (
     Answered,
@@ -117,6 +118,7 @@ class DispatcherMachine:
         self.ledger = Ledger(replace(snapshot, jobs=jobs), policy.queue)
         self._alarms = Alarms()
         self._outbox = Outbox(policy.lease_s)
+        self._announcements = Announcements(policy.notice_result_bytes)
         self._submissions = Submissions(self.ledger, policy, entropy, self.counters)
         self.roster = Roster(policy, entropy, self.ledger, self._alarms, self.counters, self._outbox)
         self.roster.resume(now)
@@ -156,7 +158,8 @@ class DispatcherMachine:
         self._respond(now)
         saves, notices, transitions = self.ledger.flush()
         refills = self.ledger.ready.refills() if self.ledger.ready.is_short else ()
-        return [*saves, *self._prune(now), *refills, *self._outbox.flush(notices, transitions)]
+        messages = self._announcements.messages(notices)
+        return [*saves, *self._prune(now), *refills, *self._outbox.flush(messages, transitions)]
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until `handle` must be called again, even if nothing happens before."""
@@ -255,7 +258,7 @@ class DispatcherMachine:
         self._log_rejected(event, entries)
         if any(entry.status is ReceiptStatus.STORED for entry in entries):
             self.roster.note_unserved(event.jobs[0].type, event.client_id)
-        self._outbox.receipt(event.reply, entries)
+        self._outbox.receipt(event.reply, entries, notices=self._announcements.expect(event, entries))
 
     def _readable(self, query: Query) -> Query:
         allowed = readable(query)

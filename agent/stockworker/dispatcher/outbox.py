@@ -2,7 +2,7 @@
 
 # Answers are collected by peer, so that each peer gets few and large messages.
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TypedDict
 
@@ -12,7 +12,17 @@ from stockworker.protocol.body import MAX_LIST
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Ack, Message, Monitor, Notice, Receipt, ReceiptEntry, Reply, Transition
+from stockworker.protocol.messages import (
+    Ack,
+    Message,
+    Monitor,
+    Notice,
+    Notices,
+    Receipt,
+    ReceiptEntry,
+    Reply,
+    Transition,
+)
 from stockworker.protocol.sealed import first_line, without_sealed
 from stockworker.shell.turn import Now, Send
 
@@ -41,12 +51,12 @@ class Outbox:
 
     # --- answers ------------------------------------------------------------------------------------------------------
 
-    def receipt(self, reply: Reply | None, entries: Sequence[ReceiptEntry]) -> None:
-        """Answer a client, if it has a reply address."""
+    def receipt(self, reply: Reply | None, entries: Sequence[ReceiptEntry], *, notices: bool = False) -> None:
+        """Answer a client, if it has a reply address. `notices` is as in `Receipt`."""
         if reply is None:
             return
         for start in range(0, len(entries), _RECEIPTS_PER_MESSAGE):
-            self._receipts.append(Receipt(reply, tuple(entries[start : start + _RECEIPTS_PER_MESSAGE])))
+            self._receipts.append(Receipt(reply, tuple(entries[start : start + _RECEIPTS_PER_MESSAGE]), notices))
 
     def stored(self, worker_id: WorkerId, token: Token) -> None:
         """A report is on disk."""
@@ -92,7 +102,7 @@ class Outbox:
             case _:
                 pass
 
-    def flush(self, notices: Sequence[Notice], transitions: Sequence[Transition]) -> list[Effect]:
+    def flush(self, notices: Iterable[Notices | Notice], transitions: Sequence[Transition]) -> list[Effect]:
         """Return everything since the last call. Answers to workers come before answers to clients: work waits."""
         effects = self._effects
         for worker_id, answers in self._acks.items():

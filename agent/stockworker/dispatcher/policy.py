@@ -103,6 +103,7 @@ class Policy:
         refusal_s: for how long a worker that could not run a job type gets no job of it.
         forget_worker_s: how long a worker without leases may be silent before it is removed from the roster.
         accept_shared_jobs: whether clients may submit jobs on bare topics, where the broker can't verify who submits.
+        notice_result_bytes: the largest result of a public notice.
         defaults: see `JobDefaults`.
         job_limits: see `JobLimits`; for all types but those in `job_limits_of_type`.
         limits: see `LiveLimits`.
@@ -120,6 +121,7 @@ class Policy:
     refusal_s: float = 300.0
     forget_worker_s: float = 86400.0
     accept_shared_jobs: bool = True
+    notice_result_bytes: int = 4096
     defaults: JobDefaults = JobDefaults()
     job_limits: JobLimits = JobLimits()
     job_limits_of_type: Mapping[JobType, JobLimits] = field(default_factory=dict)

@@ -17,7 +17,7 @@ from stockworker.protocol import topics
 from stockworker.protocol.body import MAX_BODY, make_packet, open_body
 from stockworker.protocol.codec_submit import decode_submit, encode_submit
 from stockworker.protocol.fields import FieldError, Fields
-from stockworker.protocol.ids import ClientId
+from stockworker.protocol.ids import ClientId, owner_of
 from stockworker.protocol.json_text import quoted
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
@@ -25,6 +25,7 @@ from stockworker.protocol.messages import (
     Answer,
     Message,
     Notice,
+    Notices,
     Progress,
     Query,
     Receipt,
@@ -163,9 +164,19 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
         message.state not in TERMINAL or _notice_kind(message.state) is not address.kind
     ):
         raise FieldError(f"{message.state} does not belong on this topic", "state")
+    if isinstance(message, Notices):
+        _check_entries(message)
     if isinstance(message, Notice | Progress) and message.client_id != address.by_level.get("client_id"):
         raise FieldError(f"{message.job_id} does not belong on this topic of another owner", "job_id")
     return message
+
+
+def _check_entries(notices: Notices) -> None:
+    for entry in notices.entries:
+        if entry.state not in TERMINAL:
+            raise FieldError(f"{entry.state} does not belong on this topic", "state")
+        if owner_of(entry.job_id) != notices.client_id:
+            raise FieldError(f"{entry.job_id} does not belong on this topic of another owner", "job_id")
 
 
 def _values(plan: Plan[Any], address: Address, fields: Mapping[str, Any]) -> dict[str, Any]:

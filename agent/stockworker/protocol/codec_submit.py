@@ -2,14 +2,16 @@
 
 # The body of a single job is its payload, and its options are MQTT 5 user properties, so that a bare ``mosquitto_pub``
 # is a valid submitter. Several jobs of one type and priority are a list, with a content type of its own. Both have the
-# fields of `Submission`: as text in properties, as JSON in a list.
+# fields of `Submission`: as text in properties, as JSON in a list. Which connection gets the notices is a property in
+# both.
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 from stockworker.protocol import topics
 from stockworker.protocol.body import BATCH_CONTENT_TYPE, content_size, fits, make_packet, open_body, read_schema
-from stockworker.protocol.fields import FieldError, Fields, check_object, parse_json
+from stockworker.protocol.fields import FieldError, Fields, check_identifier, check_object, parse_json
 from stockworker.protocol.ids import ClientId, JobType
 from stockworker.protocol.job import PRIORITY_BY_LABEL
 from stockworker.protocol.messages import Submission, Submit
@@ -25,6 +27,7 @@ _PLAN: Final = plan_of(Submission)
 _NUMBERS: Final = {"schema", *(each.name for each in _PLAN.fields if isinstance(each.kind, Integer | Number))}
 _MOST_OPTIONS: Final = MAX_PROPERTIES // 2  # in characters; the rest is for the reply and the lengths
 _SINGLE: Final = {"schema", *(each.name for each in _PLAN.fields if not isinstance(each.kind, Unordered))}
+_NOTIFY: Final = "notify"
 _LISTS: Final = {each.name for each in _PLAN.fields if isinstance(each.kind, Unordered)}
 
 
@@ -34,18 +37,29 @@ def decode_submit(address: Address, body: bytes, properties: Properties) -> Subm
     client_id = None if found is None else ClientId(found)
     if client_id is not None:
         reply = own_reply(client_id, reply)
+    notify = _read_notify(properties)
     if properties.content_type != BATCH_CONTENT_TYPE:
         options = _read_properties(properties.user)
         try:
             job = _submission(address, options | {"payload": body.decode()})
         except FieldError as error:
             raise error if error.path == "payload" else FieldError(error.problem, f"property {error.path}") from None
-        return Submit((job,), reply, client_id)
+        return Submit((job,), reply, client_id, notify)
     fields = Fields(open_body(body))
     jobs = fields.entries("jobs", lambda entry: _submission(address, check_object(entry)), MAX_JOBS)
     if not jobs:
         raise FieldError("holds no job", "jobs")
-    return Submit(jobs, reply, client_id)
+    return Submit(jobs, reply, client_id, notify)
+
+
+def _read_notify(properties: Properties) -> str | None:
+    for name, value in properties.user:
+        if name == _NOTIFY:
+            try:
+                return check_identifier(value)
+            except FieldError as error:
+                raise error.inside(f"property {_NOTIFY}") from None
+    return None
 
 
 def _read_properties(user: tuple[tuple[str, str], ...]) -> dict[str, Any]:
@@ -86,12 +100,15 @@ def encode_submit(message: Submit) -> Packet:
     options = _PLAN.write(first)
     payload = options.pop("payload")
     user = tuple((name, ",".join(value) if name in _LISTS else str(value)) for name, value in options.items())
+    notify = () if message.notify is None else ((_NOTIFY, message.notify),)
     if len(message.jobs) > 1 or sum(len(name) + len(value) for name, value in user) > _MOST_OPTIONS:
-        properties = reply_properties(message.reply, BATCH_CONTENT_TYPE)
+        properties = replace(reply_properties(message.reply, BATCH_CONTENT_TYPE), user=notify)
         return make_packet(TopicKind.QUEUE, topic, f',"jobs":[{",".join(map(_PLAN.text, message.jobs))}]', properties)
     reply = reply_properties(message.reply)
     return Packet(
-        topic, payload.encode(), properties=Properties(None, reply.response_topic, reply.correlation_data, user)
+        topic,
+        payload.encode(),
+        properties=Properties(None, reply.response_topic, reply.correlation_data, user + notify),
     )
 
 

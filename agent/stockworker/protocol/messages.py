@@ -6,7 +6,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
@@ -37,6 +37,7 @@ from stockworker.protocol.wire import (
     JobIdentifier,
     Level,
     Number,
+    TextOrFalse,
     Wire,
 )
 
@@ -111,12 +112,16 @@ class Submission(JobOptions):
 
 @dataclass(frozen=True, slots=True)
 class Submit:
-    """One or more jobs to store, all of one type and priority."""
+    """One or more jobs to store, all of one type and priority.
+
+    `notify` is the connection that gets the notices of these jobs; it travels as a property.
+    """
 
     topics = on(TopicKind.QUEUE)
     jobs: tuple[Submission, ...]
     reply: Reply | None
     client_id: Proven = None
+    notify: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,6 +243,9 @@ class Receipt(_ToClient):
     topics = on(TopicKind.RECEIPT)
     reply: Reply
     entries: Annotated[tuple[ReceiptEntry, ...], Wire("one for each job, or the one of an order", "receipts")]
+    notices: Annotated[
+        bool, Wire("whether the connection that the submission names will get the notices of the stored jobs")
+    ] = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,9 +259,36 @@ class Answer(_ToClient):
     explanations: Annotated[tuple[Explanation, ...], Wire("where the query asked to explain", "stories")] = ()
 
 
+ALL_CONNECTIONS: Final = "all"
+"""Instead of a connection: every connection of the client reads these notices."""
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeEntry:
+    """A job that has ended."""
+
+    job_id: Annotated[JobId, Wire("the job")]
+    type: Annotated[JobType, Wire("the job's type")]
+    state: Annotated[State, Wire("how it ended")]
+    attempt: Annotated[Attempts, Wire("number of its last attempt; 0 if there was none")]
+    worker: Annotated[WorkerId | None, Wire("the worker that ran it last")]
+    result: Annotated[str | None, Wire("what the handler returned")] = None
+    reason: Annotated[str | None, Wire("why it did not complete; for people")] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Notices:
+    """Jobs of a client that have ended, with their results. Sent after the commit, so it is final."""
+
+    topics = on(TopicKind.NOTICE)
+    client_id: Annotated[ClientId, Level("client_id")]
+    connection: Annotated[str, Level("connection")]
+    entries: Annotated[tuple[NoticeEntry, ...], Wire("the jobs", "notices")]
+
+
 @dataclass(frozen=True, slots=True)
 class Notice(_AboutJob):
-    """A job has ended. Sent after the commit, so it is final."""
+    """A job has ended, for tools that watch. Sent after the commit, so it is final."""
 
     topics = on(TopicKind.COMPLETED) | on(TopicKind.FAILED)
     job_id: Annotated[JobId, Level("job_id", also_in_body=True)]
@@ -261,7 +296,11 @@ class Notice(_AboutJob):
     state: Annotated[State, Wire("how it ended; only `completed` on the topic of completed jobs")]
     attempt: Annotated[Attempts, Wire("number of its last attempt; 0 if there was none")]
     worker: Annotated[WorkerId | None, Wire("the worker that ran it last")]
-    result: Annotated[str | None, Wire("what the handler returned")] = None
+    result: Annotated[
+        str | Literal[False] | None,
+        TextOrFalse(),
+        Wire("what the handler returned; `false` if it is larger than the dispatcher publishes here"),
+    ] = None
     reason: Annotated[str | None, Wire("why it did not complete; for people")] = None
 
 
@@ -522,7 +561,7 @@ Order = CancelJob | RetryJob | SetPause | SetDrain
 
 FromClient = Submit | Order | Query | StatsRequest | Cleanup
 FromWorker = Request | Report | Register | Unregister | Heartbeat | Disconnect | Progress
-ToClient = Receipt | Answer | Notice | Stats
+ToClient = Receipt | Answer | Notices | Notice | Stats
 ToWorker = Assign | Ack | Control
 ToAll = Monitor | Presence
 Message = FromClient | FromWorker | ToClient | ToWorker | ToAll

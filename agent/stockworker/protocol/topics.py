@@ -39,6 +39,7 @@ class TopicKind(StrEnum):
     PROGRESS = "jobs/progress"
     COMPLETED = "jobs/completed"
     FAILED = "jobs/failed"
+    NOTICE = "jobs/notice"
     REGISTER = "workers/register"
     UNREGISTER = "workers/unregister"
     HEARTBEAT = "workers/heartbeat"
@@ -184,6 +185,13 @@ TOPICS: Final[tuple[Topic, ...]] = (
         "a job has ended as failed, cancelled or expired, for its owner; sent after the commit",
         watchers=_OPERATORS,
         bare=True,
+    ),
+    Topic(
+        TopicKind.NOTICE,
+        ("client_id", "connection"),
+        _DISPATCHERS,
+        frozenset({_CLIENT, _OPERATOR}),
+        "which jobs of a client have ended, with their results: for the connection that submitted them, or for `all`",
     ),
     Topic(
         TopicKind.REGISTER,
@@ -344,6 +352,11 @@ def queue(priority: Priority, job_type: JobType, client_id: ClientId | None = No
 def receipt(client_id: ClientId) -> str:
     """Where a client receives answers."""
     return f"{TopicKind.RECEIPT}/{client_id}"
+
+
+def notices(client_id: ClientId, connection: str) -> str:
+    """Where one connection of a client receives the notices of its jobs."""
+    return f"{TopicKind.NOTICE}/{client_id}/{connection}"
 
 
 def echo(dispatcher_id: str) -> str:

@@ -21,7 +21,20 @@ from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
 from functools import cached_property, partial
 from types import NoneType, UnionType
-from typing import Annotated, Any, Final, Generic, NewType, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from typing import (
+    Annotated,
+    Any,
+    Final,
+    Generic,
+    Literal,
+    NewType,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 from stockworker.protocol.fields import (
     LATEST_TIME,
@@ -89,6 +102,20 @@ class Text(Kind):
         self.passes = "type(v) is str and v.isascii()" + ("" if longest is None else f" and len(v) <= {longest}")
         self.text = quoted
         self.notation = "text" if longest is None else f"text, at most {longest:,} characters"
+
+
+class TextOrFalse(Kind):
+    """A string, or false where it was left out although it exists."""
+
+    def __init__(self) -> None:
+        self.passes = "type(v) is str and v.isascii()"
+        self.notation = "text, or `false`"
+
+    def read(self, value: Any) -> str | Literal[False]:
+        return False if value is False else check_text(value)
+
+    def text(self, value: str | Literal[False]) -> str:
+        return "false" if value is False else quoted(value)
 
 
 class Identifier(Kind):
