@@ -51,7 +51,7 @@ JOB_OPTION: Final = Addition(
         ),
         "its column": Edit(
             "agent/stockworker/dispatcher/store_sqlite.py",
-            {")\n\n_INSERT_JOB: Final": '    "ALTER TABLE job ADD COLUMN weight INTEGER",\n'},
+            {")\n\n_NEWEST: Final": '    "ALTER TABLE job ADD COLUMN weight INTEGER",\n'},
         ),
         "its recorded message": Edit(
             "tests/unit/test_codec.py",

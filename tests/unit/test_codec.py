@@ -419,6 +419,7 @@ def test_a_field_that_one_side_forgets_is_noticed(
     if forgetful == "encoder":
         less = Plan(plan.cls, tuple(each for each in plan.fields if each is not field), plan.levels)
         monkeypatch.setattr(plan, "members", less.members)
+        monkeypatch.setattr(plan, "fields", less.fields)  # of which a single submission makes its properties
     else:
         other = (replace(each, name="never sent") if each is field else each for each in plan.fields)
         mistaken_plan = Plan(plan.cls, tuple(other), plan.levels)
