@@ -12,6 +12,7 @@ from stockworker.dispatcher.stores import open_store
 from stockworker.errors import StoreDamaged, StoreError
 from stockworker.protocol.ids import WorkerId
 from stockworker.worker.journal import Journal, open_journal
+from tests.harness.advice import follows
 from tests.harness.damage import DAMAGES, SEEN_AT_ONCE, Damage, overwrite_its_pages
 from tests.harness.store_writer import OPENERS, commit
 
@@ -73,6 +74,23 @@ def test_a_dispatcher_does_not_start_with_a_damaged_store(tmp_path: Path, damage
     with pytest.raises(StoreDamaged, match=f"{path}: .*damaged.*: restore a backup, or move it away with its -wal"):
         open_store(path)
     assert (path.read_bytes() if path.exists() else None) == left
+
+
+@follows("restore a backup, or move it away with its -wal and -shm files to start with an empty one")
+@pytest.mark.parametrize("remedy", ["backup", "empty"])
+def test_a_dispatcher_starts_after_the_remedy(tmp_path: Path, remedy: str) -> None:
+    path, backup = tmp_path / "jobs.sqlite3", tmp_path / "backup.sqlite3"
+    fill("jobs", path)
+    path.rename(backup)
+    path.write_bytes(b"not a store")
+    with pytest.raises(StoreDamaged, match="restore a backup, or move it away with its -wal and -shm files"):
+        open_store(path)
+    for file in tmp_path.glob("jobs.sqlite3*"):
+        file.rename(tmp_path / f"{file.name}.away")
+    if remedy == "backup":
+        backup.rename(path)
+    with closing(open_store(path)) as store:
+        assert bool(store.load().jobs) == (remedy == "backup")
 
 
 def test_an_intact_store_is_opened(tmp_path: Path) -> None:

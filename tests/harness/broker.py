@@ -214,6 +214,11 @@ class Broker:
                 raise BrokerFailed(f"Mosquitto does not reload:\n{self.log}")
             time.sleep(0.01)
 
+    def replace_acl(self, text: str) -> None:
+        """Replace the access control list, and reload."""
+        (self._folder / "acl").write_text(text)
+        self.reload()
+
     def wipe(self) -> None:
         """Delete what a stopped broker has persisted."""
         if self._process is not None:

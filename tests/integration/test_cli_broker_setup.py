@@ -1,7 +1,6 @@
 """`stockworker broker setup` below a folder: a real Mosquitto tries out what it makes."""
 
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,63 +12,16 @@ from stockworker.pki.inspection import inspect
 from stockworker.terminal.exits import Exit
 from tests.harness.advice import follows
 from tests.harness.broker import Broker
+from tests.harness.broker_place import DEBIANS, NO_CONFIG, Place, new_place
 from tests.harness.command import Finished, run
 
-NO_CONFIG = Path("/nonexistent.yml")
-DEBIANS = "pid_file /run/mosquitto/mosquitto.pid\npersistence true\npersistence_location /var/lib/mosquitto/\n"
-DEBIANS += "log_dest file /var/log/mosquitto/mosquitto.log\ninclude_dir /etc/mosquitto/conf.d\n"
 NOTHING = "nothing to do\n"
 SANDBOX = Path(__file__).parents[2] / "systemd" / "mosquitto.service.d" / "stockworker.conf"
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A machine on which Mosquitto was just installed."""
-
-    root: Path
-
-    @property
-    def mosquitto(self) -> Path:
-        return self.root / "etc" / "mosquitto"
-
-    @property
-    def folder(self) -> Path:
-        return self.mosquitto / "stockworker"
-
-    @property
-    def config(self) -> Path:
-        return self.mosquitto / "conf.d" / "stockworker.conf"
-
-    @property
-    def drop_in(self) -> Path:
-        return self.root / "etc" / "systemd" / "system" / "mosquitto.service.d" / "stockworker.conf"
-
-    @property
-    def ca(self) -> Path:
-        return self.root / "ca"
-
-    def setup(self, *words: str) -> Finished:
-        return run(NO_CONFIG, "broker", "setup", "--root", str(self.root), "--ca", str(self.ca), *words)
-
-    def pki(self, action: str, *words: str) -> None:
-        done = run(NO_CONFIG, "pki", action, *words, "--ca", str(self.ca))
-        assert done.status == Exit.OK, done.errors
-
-    def files(self) -> dict[str, tuple[bytes, int]]:
-        """All that is set up, and when it was."""
-        return {
-            str(file): (file.read_bytes(), file.stat().st_mtime_ns)
-            for file in self.mosquitto.rglob("*")
-            if file.is_file()
-        }
-
-
 @pytest.fixture
 def bare(tmp_path: Path) -> Place:
-    place = Place(tmp_path / "root")
-    (place.mosquitto / "conf.d").mkdir(parents=True)
-    (place.mosquitto / "mosquitto.conf").write_text(DEBIANS)
-    return place
+    return new_place(tmp_path / "root")
 
 
 @pytest.fixture
@@ -208,11 +160,25 @@ def test_a_configuration_that_mosquitto_would_not_read_is_not_written(place: Pla
     assert "Install the package 'mosquitto'" in place.setup().errors
 
 
-def test_without_an_authority_it_says_what_to_run_where(bare: Place) -> None:
+@follows(
+    "Run 'stockworker pki request … --out …' here and 'stockworker pki sign broker … ….csr' at the authority. Copy ca.crt, "
+    "crl.pem and ….crt (as …) into …, rename ….key there to …, and run this command again"
+)
+def test_without_an_authority_it_says_what_to_run_where(bare: Place, tmp_path: Path) -> None:
     refused = bare.setup("--host", "mq.example.org")
     assert refused.status == Exit.CONFIG
     for words in ("pki request mq.example.org --out", "pki sign broker mq.example.org", "broker.crt"):
         assert words in refused.errors
+
+    distant, name = Place(tmp_path / "distant"), "mq.example.org"
+    distant.pki("init")
+    assert run(NO_CONFIG, "pki", "request", name, "--out", str(bare.folder)).status == Exit.OK
+    distant.pki("sign", "broker", name, str(bare.folder / f"{name}.csr"))
+    for file in ("ca.crt", "crl.pem"):
+        shutil.copy(distant.ca / file, bare.folder)
+    shutil.copy(distant.ca / "issued" / f"{name}.crt", bare.folder / "broker.crt")
+    (bare.folder / f"{name}.key").rename(bare.folder / "broker.key")
+    assert "stockworker.conf" in wrote(bare.setup("--host", name))
 
 
 def elsewhere(
@@ -334,11 +300,27 @@ def test_the_certificate_in_use_is_renewed_under_its_name(place: Place) -> None:
     assert inspect(place.folder / "broker.crt")[0].hosts == {"10.0.0.5", "localhost"}
 
 
-def test_a_certificate_of_another_machine_is_renewed_there(place: Place) -> None:
-    elsewhere(place, "mq.example.org")
+@follows(
+    "…: the authority is not on this machine. Run 'stockworker pki renew …' at the authority, copy ….crt here as …, and "
+    "run this command without --renew"
+)
+def test_a_certificate_of_another_machine_is_renewed_there(place: Place, tmp_path: Path) -> None:
+    distant, name = Place(tmp_path / "distant"), "mq.example.org"
+    distant.pki("init")
+    distant.pki("issue", "broker", name)
+    place.folder.mkdir()
+    for source, target in (("ca.crt", "ca.crt"), ("crl.pem", "crl.pem"), (f"issued/{name}.key", "broker.key")):
+        shutil.copy(distant.ca / source, place.folder / target)
+    shutil.copy(distant.ca / "issued" / f"{name}.crt", place.folder / "broker.crt")
     refused = place.setup("--renew")
     assert refused.status == Exit.CONFIG
-    assert "Run 'stockworker pki renew mq.example.org' at the authority" in refused.errors
+    assert f"Run 'stockworker pki renew {name}' at the authority" in refused.errors
+
+    before = (place.folder / "broker.crt").read_bytes()
+    distant.pki("renew", name)
+    shutil.copy(distant.ca / "issued" / f"{name}.crt", place.folder / "broker.crt")
+    wrote(place.setup())
+    assert (place.folder / "broker.crt").read_bytes() != before
 
 
 def test_lost_files_are_made_again_for_the_same_hosts(place: Place) -> None:
@@ -354,6 +336,9 @@ def test_lost_files_are_made_again_for_the_same_hosts(place: Place) -> None:
     assert place.setup().output == NOTHING
 
 
+@follows(
+    "the authority has certificates for several brokers (…). Name the hosts of this one with --host, each one that clients dial"
+)
 def test_without_configuration_several_brokers_of_one_authority_are_not_mixed_up(place: Place) -> None:
     place.setup()
     place.setup("--host", "mq.example.org")

@@ -5,11 +5,17 @@ from pathlib import Path
 
 from stockworker.client import Client
 from stockworker.protocol.lifecycle import State
+from tests.harness.advice import follows
 from tests.harness.fleet import Fleet, owned, python_handlers
 from tests.harness.jobs import as_client, end_of, until_running
 from tests.harness.waiting import wait_until
 
 
+@follows(
+    "immediately: add … to dispatcher.denied_workers on the dispatcher's machine, and run 'systemctl reload "
+    "stockworker-dispatcher'. Its jobs then go to other workers, and its messages are ignored",
+    "then 'systemctl restart mosquitto'; a reload would keep existing connections. A restart loses no jobs",
+)
 def test_a_revoked_worker_loses_its_jobs_and_its_connection(tmp_path: Path) -> None:
     settings = {"handlers": python_handlers("wait_for_file"), "worker": {"max_concurrent_jobs": 1}}
     with Fleet(tmp_path / "fleet", workers=2, settings=settings) as fleet:

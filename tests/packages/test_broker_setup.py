@@ -1,5 +1,6 @@
 """`stockworker broker setup` on a booted machine with a running Mosquitto."""
 
+import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import site
+from tests.harness.advice import follows
 from tests.harness.guest import Guest
 from tests.harness.package_tools import WITH_APT
 from tests.packages.conftest import on
@@ -163,3 +165,12 @@ def test_mosquitto_is_given_back(machine: Guest) -> None:
     machine.run(*SETUP, "--host", "localhost")
     site.start(machine)
     assert site.submit(machine, "greet", "set up again") == "hello, set up again"
+
+
+@follows("next: systemctl enable --now …")
+def test_a_broker_that_is_stopped_is_started_as_advised(machine: Guest) -> None:
+    machine.run("systemctl", "disable", "--now", "mosquitto")
+    (command,) = re.findall(r"next: (systemctl enable --now \S+)", machine.run(*SETUP))
+    machine.run(*command.split())
+    site.start(machine)
+    assert "next: systemctl" not in machine.run(*SETUP)

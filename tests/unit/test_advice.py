@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ed448
 from cryptography.x509 import CertificateSigningRequestBuilder, Name
 
+from stockworker.adapters import clock
 from stockworker.adapters.tls import client_context
 from stockworker.cli import main
 from stockworker.cli.wiring import worker_seal
@@ -23,6 +25,7 @@ from stockworker.config import load
 from stockworker.config.secrets import read_secret
 from stockworker.errors import ConfigError, StockworkerError
 from stockworker.protocol.ids import ClientId
+from stockworker.sealing.keyring import Holder, expire
 from stockworker.trusted_files import open_trusted
 from tests.harness.advice import follows
 
@@ -221,6 +224,17 @@ def test_a_client_without_a_key(desk: Desk) -> None:
     desk.run("keys", "generate", "submitter", "alice", *files(desk, "alice"))
     desk.configure(client={"id": "alice"}, encryption={**encryption, "key": str(desk.folder / "alice.pem")})
     assert "encryption.key" not in desk.problem()
+
+
+@follows("…. Run 'stockworker keys rotate' for it, and copy the keyring to all machines")
+def test_keys_that_expire_soon(desk: Desk) -> None:
+    keyring, soon = desk.folder / "keyring", clock.utc_now() + timedelta(days=9)
+    desk.run("keys", "generate", "submitter", "alice", *files(desk, "alice"))
+    keyring.write_text(expire(keyring.read_text(), Holder.SUBMITTER, "alice", soon.timestamp()))
+    desk.configure(client={"id": "alice"}, encryption={"keyring": str(keyring), "key": str(desk.folder / "alice.pem")})
+    assert "Run 'stockworker keys rotate' for it" in desk.problem()
+    desk.run("keys", "rotate", "submitter", "alice", *files(desk, "alice"))
+    assert "keys rotate" not in desk.problem()
 
 
 # --- modes of files ---------------------------------------------------------------------------------------------------

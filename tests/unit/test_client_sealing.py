@@ -24,6 +24,7 @@ from stockworker.sealing import keyring, keys
 from stockworker.sealing.envelope import SealKind, read_job
 from stockworker.sealing.keyring import Entry, Holder
 from stockworker.sealing.worker_seal import WorkerSeal
+from tests.harness.advice import follows
 from tests.harness.seals import DESK, EDGE, JOB, PRICES, forged_answer, group, identity, job, line
 
 NOW = datetime(2026, 5, 1, tzinfo=UTC)
@@ -233,6 +234,7 @@ def test_a_job_with_the_same_unique_key_must_be_sealed_too(desk: Submitter) -> N
     assert sealing.open(replace(ended(result), job_id=holder)).result == "1"
 
 
+@follows("For results of jobs from before the upgrade, set encryption.accept_unproven_until")
 def test_a_result_without_a_proof_is_accepted_until_the_configured_time_and_never_if_the_job_is_remembered(
     desk: Submitter,
 ) -> None:
@@ -240,6 +242,7 @@ def test_a_result_without_a_proof_is_accepted_until_the_configured_time_and_neve
     (sent,) = seal(sealing, job())
     old = forged_answer(desk.worker(), sent.payload, None)
 
+    assert "set encryption.accept_unproven_until" in refusal(desk.sealing(), old)
     assert desk.sealing(accept_unproven_until=desk.time).open(ended(old)).result == '"forged"'
     for remembering in (sealing, desk.sealing(), desk.sealing(accept_unproven_until=desk.time - 1)):
         assert "version 1 does not prove that worker edge-7-1 could open the job" in refusal(remembering, old)

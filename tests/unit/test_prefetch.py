@@ -17,6 +17,7 @@ from stockworker.protocol.messages import (
     ReportedLease,
     Unregister,
 )
+from tests.harness.advice import follows
 from tests.harness.dispatching import (
     BACKTEST,
     DRAIN,
@@ -254,6 +255,7 @@ def test_a_clock_that_is_wrong_after_a_restart_keeps_nothing_for_ever(dispatcher
 # --- explained --------------------------------------------------------------------------------------------------------
 
 
+@follows("it stays there if the worker is cut off (prefetch). To take it back: stockworker drain …")
 def test_why_explains_that_it_stays_there_and_how_to_take_it_back(dispatcher: DispatcherBook) -> None:
     stock_up(dispatcher)
     dispatcher.clock.advance(100)
@@ -264,3 +266,5 @@ def test_why_explains_that_it_stays_there_and_how_to_take_it_back(dispatcher: Di
     )
     assert dispatcher.turn([drain(W1)]) == [order(W1, DRAIN)]
     assert why(dispatcher)[1:] == ("its lease ends in 30 s unless renewed",)
+    dispatcher.after(31)
+    assert dispatcher.state(B) is State.QUEUED

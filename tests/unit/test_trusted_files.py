@@ -10,6 +10,7 @@ import pytest
 
 from stockworker.errors import ConfigError
 from stockworker.trusted_files import open_trusted
+from tests.harness.advice import follows
 
 DAEMON = 1  # the same user on every Linux machine
 
@@ -77,6 +78,7 @@ def test_private_keys_that_others_can_read_are_refused_until_the_remedy_was_appl
     assert content(file, private=True) == b"trust"
 
 
+@follows("Run 'chown root …' as root")
 @pytest.mark.parametrize("private", [True, False])
 def test_a_file_of_another_user_is_refused(file: Path, monkeypatch: pytest.MonkeyPatch, *, private: bool) -> None:
     file.chmod(0o600)

@@ -7,7 +7,8 @@ from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.ids import JobId, Tag
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import Disconnect, LeaseStatus, Query
+from stockworker.protocol.messages import Disconnect, LeaseStatus, Query, Register
+from tests.harness.advice import follows
 from tests.harness.dispatching import (
     BACKTEST,
     FINISHED,
@@ -82,6 +83,7 @@ def test_no_worker_has_its_tags(dispatcher: DispatcherBook) -> None:
     assert waits(dispatcher) == ["2 of 2 workers for its type: without one of its tags (eu, gpu)"]
 
 
+@follows("unable to run it, see their logs; tried again in …, or after systemctl reload stockworker@INSTANCE there")
 def test_its_worker_could_not_run_the_type_after_all(dispatcher: DispatcherBook) -> None:
     dispatcher.tell(submit(A, reply=None), request(W1))
     dispatcher.expect(dispatcher.offer(W1, A))
@@ -91,6 +93,8 @@ def test_its_worker_could_not_run_the_type_after_all(dispatcher: DispatcherBook)
         "it is queued again: no module backtest",
         f"1 of 1 workers for its type: unable to run it, see their logs; {again}",
     ]
+    dispatcher.turn([Register(W1, "boot-1", "1.0", 1, (BACKTEST,), ()), request(W1)])  # after a reload
+    assert dispatcher.state(A) is State.ASSIGNED
 
 
 def test_workers_are_away_drained_stopping_or_busy(dispatcher: DispatcherBook) -> None:
