@@ -1,4 +1,4 @@
-"""What a client does when the broker refuses its certificate or its name, as the error tells it."""
+"""What a client does when the broker refuses its certificate or its name, as the error advises."""
 
 import re
 import shutil

@@ -8,14 +8,15 @@ import subprocess
 import sys
 import tomllib
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from random import SystemRandom
+from types import MappingProxyType
 from typing import Final
 
 from stockworker.adapters import clock
 from tests.mutation.mutators import mutants
-from tests.mutation.sample import Equivalent, Try, chosen_modules, sample, stages
+from tests.mutation.sample import Equivalent, Try, chosen_modules, importers, sample, stages
 from tests.mutation.suite import FAST, PRODUCT, ROOT, Called, Change, record, recorded, start
 
 GOAL_PERCENT: Final = 95.0
@@ -52,7 +53,8 @@ def main() -> int:
     tries = list(sample({module: mutants(sources()[module].read_text()) for module in modules}, options.samples, seed))
     tests = calls(options.jobs)
     until = None if options.minutes is None else began + 60 * options.minutes
-    results = Run(tests, equivalents(), options.jobs, until).all(tries)
+    around = importers({module: path.read_text() for module, path in sources().items()})
+    results = Run(tests, equivalents(), options.jobs, until, around).all(tries)
     return show(results, options.goal)
 
 
@@ -113,15 +115,22 @@ class Run:
         equivalents: mutants that need not be noticed.
         jobs: how many at the same time.
         until: begins no mutant after that time of the monotonic clock.
+        importers: the modules that import each module.
     """
 
     def __init__(
-        self, tests: dict[str, Called], equivalents: Sequence[Equivalent], jobs: int, until: float | None
+        self,
+        tests: dict[str, Called],
+        equivalents: Sequence[Equivalent],
+        jobs: int,
+        until: float | None,
+        importers: Mapping[str, Collection[str]] = MappingProxyType({}),
     ) -> None:
         self._tests = tests
         self._equivalents = equivalents
         self._jobs = jobs
         self._until = until
+        self._importers = importers
         self._running: dict[int, tuple[Try, list[list[str]]]] = {}
         self.results: dict[str, Counter[str]] = {}
 
@@ -130,7 +139,7 @@ class Run:
         waiting = self._worthwhile(tries)
         while True:
             while len(self._running) < self._jobs and (each := next(waiting, None)) is not None:
-                self._next_stage(each, stages(each.mutant, each.module, self._tests))
+                self._next_stage(each, stages(each.mutant, each.module, self._tests, self._importers))
             if not self._running:
                 return self.results
             self._await_one()

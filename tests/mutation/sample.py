@@ -1,9 +1,11 @@
 """Which mutants a run tries, and which tests may notice each of them. Pure."""
 
+import ast
 import fnmatch
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from types import MappingProxyType
 from typing import Final
 
 from tests.mutation.mutators import Mutant
@@ -23,6 +25,7 @@ ELSEWHERE: Final = {
     "sealing/cli",
     "worker/children",
     "worker/executor",
+    "worker/leftovers",
     "worker/runner",
     "worker/service",
 }
@@ -101,28 +104,58 @@ def _draw(mutants: Sequence[Mutant], samples: int, dice: Random) -> list[Mutant]
     return [dice.choice(by_line[line]) for line in lines]
 
 
-def stages(mutant: Mutant, module: str, tests: Mapping[str, Called]) -> list[list[str]]:
+def importers(sources: Mapping[str, str]) -> dict[str, set[str]]:
+    """The modules that import each module; both as in `Try`.
+
+    Args:
+        sources: the text of each module.
+    """
+    found: dict[str, set[str]] = {}
+    for module, text in sources.items():
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and node.module is not None:
+                place = node.module.partition(".")[2].replace(".", "/")
+                for name in (place, *(f"{place}/{each.name}" for each in node.names)):
+                    found.setdefault(name, set()).add(module)
+    return found
+
+
+def stages(
+    mutant: Mutant,
+    module: str,
+    tests: Mapping[str, Called],
+    importers: Mapping[str, Collection[str]] = MappingProxyType({}),
+) -> list[list[str]]:
     """The tests that may notice a mutant: first the files that are most likely about it, then the others.
 
-    These are the tests that call its function. Outside of functions, they are all tests of the module. A test is more
-    likely about a function if it calls few others. The tests of a file stay together, because each file takes time to read.
+    These are the tests that call its function, then all tests of the module, and last those of the modules that import it.
+    The last ones matter for what runs once, when a module is imported: constants, tables, and the functions that make
+    them. A test is more likely about a function if it calls few others. The tests of a file stay together, because each
+    file takes time to read.
     """
     path = f"{module}.py::"
     name = path + mutant.name
-    near: dict[str, tuple[bool, int]] = {}
+    around = tuple(f"{each}.py::" for each in importers.get(module, ()))
+    near: dict[str, tuple[int, int]] = {}
     for test, called in tests.items():
-        exact = name in called.functions
-        if exact or (not mutant.in_function and any(each.startswith(path) for each in called.functions)):
-            near[test] = not exact, len(called.functions)
+        if name in called.functions:
+            near[test] = 0, len(called.functions)
+        elif any(each.startswith(path) for each in called.functions):
+            near[test] = 1, len(called.functions)
+        elif around and any(each.startswith(around) for each in called.functions):
+            near[test] = 2, len(called.functions)
     files: dict[str, list[str]] = {}
     for test in sorted(near, key=lambda test: (near[test], tests[test].cpu_s, test)):
         files.setdefault(test.partition("::")[0], []).append(test)
     first, rest = [], []
     left_s = _MOST_CPU_S
     for place, of_file in enumerate(files.values()):
-        left_s -= sum(tests[test].cpu_s for test in of_file)
+        cpu_s = sum(tests[test].cpu_s for test in of_file)
         if place < _FIRST_FILES:
             first += of_file
-        elif left_s > 0:
+        elif cpu_s > left_s:
+            continue
+        else:
             rest += of_file
+        left_s -= cpu_s
     return [stage for stage in (first, rest) if stage]

@@ -8,7 +8,7 @@ import pytest
 
 from tests.mutation.__main__ import Run, equivalents, show, sources
 from tests.mutation.mutators import Mutant, mutants
-from tests.mutation.sample import Equivalent, Try, chosen_modules, sample, stages
+from tests.mutation.sample import Equivalent, Try, chosen_modules, importers, sample, stages
 from tests.mutation.suite import ROOT, Called
 
 NOTHING = Called(0.0, frozenset())
@@ -135,14 +135,24 @@ def test_the_tests_of_a_function_come_in_the_order_of_their_distance() -> None:
         },
         "t7::expensive": Called(100.0, frozenset({"m.py::f", *map(str, range(9))})),
     }
-    assert stages(a_mutant("f"), "m", tests) == [["t2::near", "t1::far", "t4::later", "t5::later"], ["t6::later"]]
-    assert stages(a_mutant("unknown"), "m", tests) == []
+    near = ["t2::near", "t1::far", "t4::later", "t5::later"]
+    assert stages(a_mutant("f"), "m", tests) == [near, ["t6::later", "t3::other"]]
+    assert stages(a_mutant("f"), "unknown", tests) == []
 
 
 def test_outside_of_functions_all_tests_of_the_module_may_notice_it() -> None:
     tests = {"t1::a": Called(1.0, frozenset({"m.py::g"})), "t2::b": Called(1.0, frozenset({"m.py::C", "x", "y"}))}
     assert stages(a_mutant("C", in_function=False), "m", tests) == [["t2::b", "t1::a"]]
-    assert stages(a_mutant("C", in_function=True), "m", tests) == [["t2::b"]]
+
+
+def test_last_come_the_tests_of_the_modules_that_import_it() -> None:
+    """A module of constants calls nothing, and a function that makes a table runs once for all tests."""
+    tests = {"t1::a": Called(1.0, frozenset({"n.py::g"})), "t2::b": Called(1.0, frozenset({"m.py::f"}))}
+    around = importers({"p/n": "from stockworker.m import x", "n": "from stockworker.p.m import y\nimport os"})
+    assert around["m"] == {"p/n"}
+    assert around["p/m"] == {"n"}
+    assert stages(a_mutant("f"), "m", tests, {"m": {"n"}}) == [["t2::b", "t1::a"]]
+    assert stages(a_mutant("f"), "m", tests, {"m": {"other"}}) == [["t2::b"]]
 
 
 # --- the result -------------------------------------------------------------------------------------------------------
