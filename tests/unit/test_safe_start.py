@@ -90,3 +90,12 @@ def test_without_a_disk_there_is_no_mark(tmp_path: Path) -> None:
     mark.write("a")
     mark.remove()
     assert mark.read() is None
+
+
+def test_a_shorter_text_leaves_nothing_of_a_longer_one(mark: StartMark) -> None:
+    for text in ("1 jobs/queue/high/\N{EURO SIGN}", "1 ", "2 a"):
+        mark.write(text)
+        assert mark.read() == text
+    mark.remove()
+    mark.write("3 ")
+    assert mark.read() == "3 "

@@ -5,13 +5,13 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from random import SystemRandom
 from typing import Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt import Delayed
 from stockworker.adapters.mqtt_connection import LinkSettings
+from stockworker.adapters.randomness import SystemEntropy
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.answers import respond
@@ -94,7 +94,7 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         reread: Callable[[], DispatcherSettings],
         notifier: Notifier,
     ) -> None:
-        entropy, steady, policy = SystemRandom(), clock.SteadyClock(), settings.policy
+        entropy, steady, policy = SystemEntropy(), clock.SteadyClock(), settings.policy
         self._reread = reread
         self._presence = Presence(online=True, incarnation=make_token(entropy), version=__version__)
         now = Now(steady.read(), clock.wall())

@@ -22,7 +22,6 @@
 # a turn has at most 767 of them. All others are cheaper, and 12,800 of them take below 2 s. The payloads of 512 jobs are
 # 120 MiB at most, below 1 s. So the longest turn is several times shorter than what the watchdog allows.
 
-from collections import ChainMap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
@@ -220,7 +219,8 @@ class DispatcherTurns:
 
     def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], new: dict[JobId, str], now: Now) -> list[Packet]:
         """Encode assignments. The payloads of jobs that this turn has stored are at hand; all others are read."""
-        payloads = ChainMap(new, dict(self._store.payloads([job for job in jobs if job.spec.job_id not in new])))
+        stored = self._store.payloads([job for job in jobs if job.spec.job_id not in new])
+        payloads = {**stored, **new} if new else stored
         leases = [_assignment(job, payloads[job.spec.job_id], now) for job in jobs]
         packets = []
         for batch in in_batches(leases, lambda lease: content_size(lease.payload)):

@@ -155,11 +155,11 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
     route = _ROUTES[address.kind]
     plan = route.plan
     fields = open_body(body) if plan.fields else {}  # a request that is all in its topic may have any body
-    values = _values(plan, address, fields)
+    values = _levels(plan, address, fields)
     if route.replies:
         reply, client_id = read_reply(properties), values.get("client_id")
         values["reply"] = reply if client_id is None else own_reply(client_id, reply)
-    message: Message = plan.cls(**values, **route.implied)
+    message: Message = plan.make(fields, **values, **route.implied)
     if isinstance(message, Notice) and (
         message.state not in TERMINAL or _notice_kind(message.state) is not address.kind
     ):
@@ -179,8 +179,8 @@ def _check_entries(notices: Notices) -> None:
             raise FieldError(f"{entry.job_id} does not belong on this topic of another owner", "job_id")
 
 
-def _values(plan: Plan[Any], address: Address, fields: Mapping[str, Any]) -> dict[str, Any]:
-    values = dict(zip((each.attribute for each in plan.fields), plan.values(fields), strict=True))
+def _levels(plan: Plan[Any], address: Address, fields: Mapping[str, Any]) -> dict[str, Any]:
+    values: dict[str, Any] = {}
     found = address.by_level
     for attribute, level in plan.levels.items():
         if level.name in found:
@@ -199,8 +199,8 @@ def _notice_kind(state: State) -> TopicKind:
 
 def _decode_query(address: Address, fields: Mapping[str, Any], properties: Properties) -> Query:
     reply = own_reply(ClientId(address.values[0]), read_reply(properties))
-    values = _values(plan_of(Query), address, fields)
-    query = Query(reply=reply, **values, by_operator=_ROUTES[address.kind].implied["by_operator"])
+    route = _ROUTES[address.kind]
+    query: Query = route.plan.make(fields, reply=reply, **_levels(route.plan, address, fields), **route.implied)
     if query.explain and len(query.ids) > MAX_EXPLAINED:
         raise FieldError(f"holds more than {MAX_EXPLAINED} entries", "ids")
     if query.explain and query.filter is not None:

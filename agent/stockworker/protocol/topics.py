@@ -305,6 +305,17 @@ def parse(topic: str) -> Address:
     return Address(kind, values)
 
 
+_SENDERS: Final = {
+    kind: tuple(
+        kind.count("/") + 1 + line.levels.index(OWN_LEVEL[role])
+        for role in sorted(line.publishers)
+        if OWN_LEVEL[role] in line.levels
+    )
+    for kind, line in BY_KIND.items()
+}
+"""Which level of a topic is the ID of its publisher, for each role that may publish."""
+
+
 def sender_of(topic: str) -> str | None:
     """The client or worker that has sent a message, as the broker has verified; None where the topic does not show it.
 
@@ -314,9 +325,7 @@ def sender_of(topic: str) -> str | None:
     kind = _KIND_BY_LEVELS.get((*levels[:2],)) or _KIND_BY_LEVELS.get((*levels[:3],))
     if kind is None:
         return None
-    line = BY_KIND[kind]
-    values = dict(zip(line.levels, levels[kind.count("/") + 1 :], strict=False))
-    own = (values.get(OWN_LEVEL[role]) for role in sorted(line.publishers))
+    own = (levels[place] for place in _SENDERS[kind] if place < len(levels))
     return next((name for name in own if name), None)
 
 
