@@ -126,6 +126,14 @@ bench-backlog: dev .venv-peers/.ready ## Measure a drain in front of 1,000,000 q
 bench-quick: dev ## Compare the costs of this checkout with those of an earlier commit, pair by pair (BASE=commit; 3 min)
 	$(BIN)/python -m bench.quick $(if $(BASE),--base $(BASE))
 
+SCALE ?= 1
+RATE ?= 200
+
+.PHONY: bench-faults
+bench-faults: DEBIAN_PACKAGES += $(BENCH_PACKAGES)
+bench-faults: dev .venv-peers/.ready ## Measure how queues recover from faults under a steady load (about 2 h; SCALE=0.1 RATE=200)
+	$(BIN)/python -m bench.faults --scale $(SCALE) --rate $(RATE) $(if $(PEERS),--peers $(PEERS))
+
 .PHONY: bench-docs
 bench-docs: dev ## Write the figures of `make bench` into docs/performance.md
 	$(BIN)/python -m bench --write-docs build/bench/latest.json

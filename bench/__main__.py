@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-from bench import plot, report
+from bench import plot, report, scoring
 from bench.ceilings import measure_ceilings
 from bench.flames import record_flames
 from bench.machine import facts
@@ -67,6 +67,8 @@ def write_page(findings: Findings) -> None:
         "comparison": report.table(findings, titles),
         "costs": report.costs(findings, titles),
     }
+    if (faults := RESULTS / "faults.json").exists():
+        sections["faults"] = scoring.table(scoring.load_scores(faults), titles)
     if plot.draw(findings, titles, picture := PAGE.with_name("performance.svg")):
         sections["plot"] = f"![The main figures]({picture.name})\n"
     PAGE.write_text(report.with_sections(PAGE.read_text(encoding="utf-8"), sections), encoding="utf-8")

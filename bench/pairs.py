@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from statistics import geometric_mean
 from typing import Final
 
 Figures = Mapping[str, float]
@@ -17,7 +17,7 @@ class Ratio:
     """The cost in the new checkout, as a multiple of that in the old one, over all pairs.
 
     Attributes:
-        middle: the median.
+        middle: the geometric mean. Between two equal checkouts it came closer to 1 than the median did.
         least: the lowest of the pairs.
         most: the highest of the pairs.
     """
@@ -35,10 +35,10 @@ def ratios(pairs: Sequence[tuple[Figures, Figures]]) -> dict[str, Ratio]:
     found = {}
     for name in pairs[0][0].keys() & pairs[0][1].keys():
         each = [new[name] / old[name] for old, new in pairs]
-        found[name] = Ratio(median(each), min(each), max(each))
+        found[name] = Ratio(geometric_mean(each), min(each), max(each))
     return dict(sorted(found.items()))
 
 
 def too_costly(found: Mapping[str, Ratio], checked: Sequence[str], most: float = MOST) -> list[str]:
-    """The checked figures whose median is above `most`."""
+    """The checked figures whose mean ratio is above `most`."""
     return [name for name in checked if name in found and found[name].middle > most]

@@ -154,7 +154,7 @@ def compare(old: Path, new: Path, arguments: argparse.Namespace) -> list[str]:
 
 def _show(attempt: int, found: dict[str, Ratio], pairs: Sequence[tuple[Figures, Figures]]) -> None:
     show(
-        f"Costs per job, new / old: median (range) of {len(pairs)} pairs" + (", again" if attempt else ""),
+        f"Costs per job, new / old: mean (range) of {len(pairs)} pairs" + (", again" if attempt else ""),
         [(f"{name}{'' if name in CHECKED else ' (not checked)'}", str(ratio)) for name, ratio in found.items()],
     )
 
@@ -164,9 +164,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="make bench-quick", description=__doc__.partition("\n")[0])
     parser.add_argument("--base", help="the commit, tag or branch to compare with (default: see bench/quick.py)")
     parser.add_argument("--same-work", type=float, default=4.0, metavar="HOURS", help="see bench/quick.py (default: 4)")
-    parser.add_argument("--pairs", type=int, default=8)
-    parser.add_argument("--jobs", type=int, default=2000, help="submitted together in each measurement")
-    parser.add_argument("--singles", type=int, default=150, help="submitted one at a time in each measurement")
+    parser.add_argument("--pairs", type=int, default=10)
+    parser.add_argument("--jobs", type=int, default=1500, help="submitted together in each measurement")
+    parser.add_argument("--singles", type=int, default=100, help="submitted one at a time in each measurement")
     parser.add_argument("--attempts", type=int, default=2, help="how often a cost must be too high (default: 2)")
     parser.add_argument("--most", type=float, default=MOST, help=f"the limit of the ratio (default: {MOST})")
     arguments = parser.parse_args()

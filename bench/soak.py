@@ -1,8 +1,9 @@
 """``make soak MINUTES=30``: a long load with bad connections, to see whether any process grows.
 
 Every connection is reset or goes silent from time to time, and one worker more knows its broker only by a name that
-does not resolve. Memory of every process is printed each minute; at the end its growth by least squares, after the
-first quarter. The services have the environment that their unit gives them.
+does not resolve. Each minute it prints the rate, the 99th percentile of the times from submission to completion, the size
+of the store and the memory of every process. At the end it prints their growth by least squares, after the first
+quarter. The services have the environment that their unit gives them.
 """
 
 import argparse
@@ -14,8 +15,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random, SystemRandom
+from statistics import median
 
-from bench.figures import Memory, memory, show, slope
+from bench.figures import Memory, memory, percentile, show, slope
 from stockworker.adapters import clock
 from stockworker.client import Client, make_submission
 from tests.harness.fleet import Fleet
@@ -29,18 +31,47 @@ _KEEPALIVE_S = 5.0
 _UNIT = Path(__file__).parents[1] / "systemd" / "stockworker-dispatcher.service"
 
 
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """The service that clients had since the last sample.
+
+    Attributes:
+        at_s: when it was taken, in seconds since the start.
+        rate: completed jobs per second.
+        p99_s: 99th percentile of the times from submission to completion.
+        store_mib: the size of the job store with its log.
+    """
+
+    at_s: float
+    rate: float
+    p99_s: float
+    store_mib: float
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return f"{self.rate:.0f} jobs/s, p99 {self.p99_s:.2f} s, store {self.store_mib:.1f} MiB"
+
+
 @dataclass(slots=True)
 class Record:
     """The samples of all processes."""
 
     samples: dict[str, list[tuple[float, Memory]]] = field(default_factory=dict)
+    service: list[Sample] = field(default_factory=list)
+    waits: list[float] = field(default_factory=list)
     jobs: int = 0
     disconnects: int = 0
 
-    def take(self, pids: Mapping[str, int], at_s: float) -> None:
-        """Take a sample of every process."""
+    def take(self, pids: Mapping[str, int], store: Path, at_s: float) -> None:
+        """Take a sample of every process, of the jobs that have ended since the last one, and of the store."""
         for name, pid in pids.items():
             self.samples.setdefault(name, []).append((at_s, memory(pid)))
+        since_s = self.service[-1].at_s if self.service else 0.0
+        size = sum(file.stat().st_size for file in store.parent.glob(f"{store.name}*"))
+        p99_s = percentile(self.waits, 0.99) if self.waits else 0.0
+        self.service.append(Sample(at_s, len(self.waits) / (at_s - since_s), p99_s, size / 1024**2))
+        self.waits.clear()
 
 
 def unit_environment(unit: Path) -> dict[str, str]:
@@ -53,10 +84,12 @@ def unit_environment(unit: Path) -> dict[str, str]:
 async def load(client: Client, record: Record, until: float) -> None:
     """Submit jobs and wait for them, repeatedly."""
     while clock.monotonic() < until:
+        began = clock.monotonic()
         receipts = await client.submit_many([make_submission("nothing") for _ in range(_BATCH)])
         async for ended in client.wait([str(receipt.job_id) for receipt in receipts], _LONGEST_S):
             if ended.state != "completed":
                 raise AssertionError(f"{ended.job_id} is {ended.state}: {ended.reason}")
+            record.waits.append(clock.monotonic() - began)
         record.jobs += _BATCH
         await asyncio.sleep(_PAUSE_S)
 
@@ -82,7 +115,8 @@ def tell(at_s: float, record: Record) -> None:
     """Print the newest sample."""
     memories = ", ".join(f"{name} {taken[-1][1].text}" for name, taken in record.samples.items())
     print(
-        f"{at_s / 60:5.1f} min, {record.jobs} jobs, {record.disconnects} disconnects; RSS/PSS MiB: {memories}",
+        f"{at_s / 60:5.1f} min, {record.jobs} jobs, {record.disconnects} disconnects; {record.service[-1].text}; "
+        f"RSS/PSS MiB: {memories}",
         flush=True,
     )
 
@@ -100,7 +134,7 @@ async def soak(fleet: Fleet, minutes: float, sample_s: float, disconnect_every_s
         trouble = asyncio.create_task(disconnect(fleet, record, SystemRandom(), disconnect_every_s))
         while not work.done() and not trouble.done():
             await asyncio.wait({work, trouble}, timeout=sample_s, return_when=asyncio.FIRST_COMPLETED)
-            record.take(pids, clock.monotonic() - began)
+            record.take(pids, fleet.job_store, clock.monotonic() - began)
             tell(clock.monotonic() - began, record)
         trouble.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -116,6 +150,18 @@ def growth(samples: Sequence[tuple[float, Memory]]) -> str:
     pss = slope([(at_s, taken.pss) for at_s, taken in steady]) * _HOUR_S
     span_min = (steady[-1][0] - steady[0][0]) / 60
     return f"RSS {rss:+7.2f}, PSS {pss:+7.2f} MiB/hour over {span_min:.1f} min; at the end {samples[-1][1].text} MiB"
+
+
+def change(service: Sequence[Sample]) -> list[tuple[str, str]]:
+    """The service in the first quarter and in the last one, as rows of a table."""
+    quarter = max(1, len(service) // 4)
+    parts = service[:quarter], service[-quarter:]
+    rates, p99s = ([median(getattr(each, name) for each in part) for part in parts] for name in ("rate", "p99_s"))
+    return [
+        ("jobs/s", f"{rates[0]:.0f}, then {rates[1]:.0f}"),
+        ("p99 from submission to completion", f"{p99s[0]:.2f} s, then {p99s[1]:.2f} s"),
+        ("store", f"{service[0].store_mib:.1f} MiB, then {service[-1].store_mib:.1f} MiB"),
+    ]
 
 
 def main() -> None:
@@ -134,6 +180,7 @@ def main() -> None:
         fleet = Fleet(Path(folder), workers=3, settings=settings, proxied=True, keepalive_s=_KEEPALIVE_S)
         with fleet, lost_worker(fleet):
             record = asyncio.run(soak(fleet, arguments.minutes, arguments.sample, arguments.disconnect_every))
+    show("First and last quarter", change(record.service))
     show("Growth after the warm-up", [(name, growth(samples)) for name, samples in record.samples.items()])
 
 

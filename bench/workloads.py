@@ -68,10 +68,14 @@ def drained(setup: Setup, before: int, jobs: int) -> Measured:
     for role, cost in per_job_us.items():
         name = f"CPU {role.rstrip(' 0123456789')}"
         costs[name] = costs.get(name, 0.0) + cost
+    return {"jobs": rate(setup, before, jobs), "CPU all": sum(per_job_us.values()), **costs}
+
+
+def rate(setup: Setup, before: int, jobs: int) -> float:
+    """Jobs per second between the 10th and the 90th percentile of those that have ended after the first `before`."""
     ends = sorted(record.ended for record in setup.records.all()[before:])[:jobs]
     low, high = round(_FROM * jobs), round(_TO * jobs) - 1
-    rate = (high - low) / (ends[high] - ends[low])
-    return {"jobs": rate, "CPU all": sum(per_job_us.values()), **costs}
+    return (high - low) / (ends[high] - ends[low])
 
 
 def _submit(setup: Setup, jobs: int) -> Measured:

@@ -7,12 +7,14 @@ import asyncio
 import json
 import sys
 import time
+from bisect import bisect_right
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Final
 
 Payload = dict[str, Any]
 _TICK_S: Final = 0.02
 _RETRY_S: Final = 0.1
+_CONNECTING: Final = 10
 _ENVELOPE: Final = len('{"n": 1000000, "nap_s": 0.01, "text": ""}')
 now: Final = time.monotonic  # noqa: TID251 (workers on this machine read the same clock)
 
@@ -46,6 +48,15 @@ def payloads(first: int, count: int, nap_s: float = 0.0, size: int = 288) -> lis
     """Payloads of about `size` bytes."""
     text = "x" * max(0, size - _ENVELOPE)
     return [{"n": first + number, "nap_s": nap_s, "text": text} for number in range(count)]
+
+
+def schedule(segments: Sequence[tuple[float, float]]) -> list[float]:
+    """When each job is due, in seconds from the start: `(jobs per second, seconds)` of each segment."""
+    due, start = [], 0.0
+    for per_s, seconds in segments:
+        due += [start + number / per_s for number in range(round(per_s * seconds))]
+        start += seconds
+    return due
 
 
 class Driver:
@@ -106,23 +117,24 @@ class Driver:
             ended.append(now())
         return {"began": began, "confirmed": confirmed, "ended": ended}
 
-    async def _steady(self, first: int, per_s: float, seconds: float) -> dict[str, Any]:
-        """Submit at a fixed rate, whatever the queue does; repeat each submission until the queue confirms it."""
+    async def _steady(self, first: int, segments: Sequence[tuple[float, float]]) -> dict[str, Any]:
+        """Submit by a schedule, whatever the queue does; repeat each submission until the queue confirms it."""
+        due = schedule(segments)
+        jobs = payloads(first, len(due))
         began = now()
-        jobs = payloads(first, int(per_s * seconds))
         sent = errors = 0
         pending: set[asyncio.Task[int]] = set()
         while sent < len(jobs):
-            due = min(len(jobs), int((now() - began) * per_s) + 1)
-            if due > sent:
-                pending.add(asyncio.create_task(self._persist(jobs[sent:due])))
-                sent = due
+            upto = bisect_right(due, now() - began)
+            if upto > sent:
+                pending.add(asyncio.create_task(self._persist(jobs[sent:upto])))
+                sent = upto
             done = {task for task in pending if task.done()}
             errors += sum(task.result() for task in done)
             pending -= done
             await asyncio.sleep(_TICK_S)
         errors += sum(await asyncio.gather(*pending))
-        return {"began": began, "count": sent, "errors": errors, "confirmed": now()}
+        return {"began": began, "errors": errors}
 
     async def _persist(self, jobs: Sequence[Payload]) -> int:
         """Submit until it succeeds; return the number of failures."""
@@ -147,10 +159,14 @@ class Driver:
 
     async def _connect_idle(self, count: int) -> dict[str, Any]:
         """Open more connections, which do nothing."""
-        for _ in range(count):
-            queue = self._make()
-            await queue.open()
-            self._idle.append(queue)
+        left = iter([self._make() for _ in range(count)])
+
+        async def connect() -> None:
+            for queue in left:
+                await queue.open()
+                self._idle.append(queue)
+
+        await asyncio.gather(*(connect() for _ in range(_CONNECTING)))
         return {"connected": len(self._idle)}
 
 

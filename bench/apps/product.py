@@ -40,8 +40,9 @@ class ProductQueue(Queue):
 
     async def submit_many(self, payloads: Sequence[Payload], *, urgent: bool = False) -> None:
         priority = "high" if urgent else "normal"
-        receipts = await self._client.submit_many([make_submission(TYPE, each, priority=priority) for each in payloads])
-        if any(receipt.status is not ReceiptStatus.STORED for receipt in receipts):
+        # With an ID of its own, a job that is submitted again after an error is the same job.
+        jobs = [make_submission(TYPE, each, priority=priority, id=f"n{each['n']}") for each in payloads]
+        if any(receipt.status is ReceiptStatus.REJECTED for receipt in await self._client.submit_many(jobs)):
             raise AssertionError("not every job was stored")
 
     async def result(self, handle: Any) -> None:

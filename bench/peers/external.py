@@ -3,10 +3,12 @@
 import os
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, ClassVar
+
+import psycopg
 
 from bench.apps.records import PATH
 from bench.peers.servers import Nats, Postgres, RabbitMq, Redis, Server
@@ -38,11 +40,13 @@ class Peer(Setup):
         self._proxy = Proxy(self._servers[0].port)
         self._proxy.__enter__()
         self._install()
-        self.driver = Driver(self._program("drive"), self._environment(), self.folder / "driver.log")
+        self.driver = self.make_driver()
+
+    def _start_driver(self) -> Driver:
+        return Driver(self._program("drive"), self._environment(), self.folder / "driver.log")
 
     def close(self) -> None:
-        if hasattr(self, "driver"):
-            self.driver.close()
+        self.close_drivers()
         self.kill_workers()
         if self._proxy is not None:
             self._proxy.__exit__(None, None, None)
@@ -62,6 +66,11 @@ class Peer(Setup):
                     start_new_session=True,
                 )
             )
+
+    def revive_workers(self) -> None:
+        for worker in [worker for worker in self._workers if worker.poll() is not None]:
+            self._workers.remove(worker)
+            self.start_worker()
 
     def kill_workers(self) -> None:
         for worker in self._workers:
@@ -114,6 +123,7 @@ class NatsPeer(Peer):
     """Bare NATS JetStream, with a worker of 50 coroutines."""
 
     module, servers = "nats_js", (Nats,)
+    faults = Peer.faults | {"clients"}
 
     def _program(self, *arguments: str) -> list[str]:
         more = ["results"] if self.results and arguments == ("drive",) else []
@@ -127,7 +137,20 @@ class PgQueuerPeer(Peer):
     """pgqueuer as delivered: batches of 10."""
 
     module, servers = "pgqueuer_jobs", (Postgres,)
+    faults = Peer.faults | {"store"}
     batch = 10
+
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        with psycopg.connect(self._servers[0].url) as connection:
+            connection.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+            connection.execute("SELECT count(*) FROM pgqueuer")
+            yield
+
+    def store_bytes(self) -> int:
+        with psycopg.connect(self._servers[0].url) as connection:
+            row = connection.execute("SELECT pg_database_size(current_database())").fetchone()
+        return int(row[0]) if row else 0
 
     def _install(self) -> None:
         subprocess.run(

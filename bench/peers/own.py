@@ -3,9 +3,10 @@
 import io
 import os
 import signal
+import sqlite3
 import sys
-from collections.abc import Mapping
-from contextlib import redirect_stderr, redirect_stdout, suppress
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout, suppress
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -22,11 +23,12 @@ class Product(Setup):
     """A fleet of this checkout; handlers are plain functions."""
 
     handler: ClassVar[Mapping[str, Any]] = {"python": "bench.apps.product:handle"}
-    faults = frozenset({"broker", "dispatcher", "cuts", "store"})
+    faults = frozenset({"broker", "dispatcher", "cuts", "store", "clients"})
 
     def __init__(self, folder: Path, slots: int = 0, **options: Any) -> None:
         super().__init__(folder, slots, **options)
         worker = {"max_concurrent_jobs": slots} if slots else {}
+        self._started: set[Service] = set()
         self.fleet = Fleet(
             folder / "fleet",
             workers=_MOST_WORKERS,
@@ -46,18 +48,28 @@ class Product(Setup):
         self.fleet.__enter__()
         for worker in self.fleet.workers:
             worker.stop()
-        config = self.fleet.config_file("client")
-        self.driver = Driver([sys.executable, "-m", "bench.apps.product", str(config)], {}, self.folder / "driver.log")
+        self.driver = self.make_driver()
+
+    def _start_driver(self) -> Driver:
+        config = str(self.fleet.config_file("client"))
+        return Driver([sys.executable, "-m", "bench.apps.product", config], {}, self.folder / "driver.log")
 
     def close(self) -> None:
-        if hasattr(self, "driver"):
-            self.driver.close()
+        self.close_drivers()
         self.fleet.__exit__(None, None, None)
 
     def start_worker(self) -> None:
-        next(worker for worker in self.fleet.workers if not worker.alive).start()
+        worker = next(worker for worker in self.fleet.workers if not worker.alive)
+        worker.start()
+        self._started.add(worker)
+
+    def revive_workers(self) -> None:
+        for worker in self._started:
+            if not worker.alive:
+                worker.start()
 
     def kill_workers(self) -> None:
+        self._started.clear()
         for worker in filter(_is_alive, self.fleet.workers):
             family = _family(worker.pid)
             worker.kill()
@@ -84,6 +96,16 @@ class Product(Setup):
             **{role: worker.pid for role, worker in workers.items() if worker.alive},
             "client": self.driver.pid,
         }
+
+    @contextmanager
+    def reader(self) -> Iterator[None]:
+        with closing(sqlite3.connect(self.fleet.job_store)) as connection:
+            connection.execute("BEGIN")
+            connection.execute("SELECT count(*) FROM job").fetchone()
+            yield
+
+    def store_bytes(self) -> int:
+        return sum(file.stat().st_size for file in self.fleet.job_store.parent.glob(f"{self.fleet.job_store.name}*"))
 
     def _part(self, part: str) -> Any:
         return {"broker": self.fleet.broker, "dispatcher": self.fleet.dispatcher}[part]

@@ -5,6 +5,7 @@ import os
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Final
 
@@ -83,7 +84,8 @@ class Setup(ABC):
         results: results will be awaited.
         proxied: connections to the broker go through a proxy, which `cut` resets.
         slots: how many jobs one worker runs at a time; 0 means as the queue does by default.
-        faults: what can be done to it: ``broker`` and ``dispatcher`` can be killed, ``cuts`` cuts connections.
+        faults: what can be done to it: ``broker`` and ``dispatcher`` can be killed, ``cuts`` cuts connections, ``store``
+            can have a long reader, ``clients`` can be many.
     """
 
     driver: Driver
@@ -96,10 +98,26 @@ class Setup(ABC):
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o755)  # PostgreSQL runs as a user of its own
         self.records = Records(folder / "records")
+        self._drivers: list[Driver] = []
         self.slots = slots
         self.priorities = priorities
         self.results = results
         self.proxied = proxied
+
+    @abstractmethod
+    def _start_driver(self) -> Driver:
+        """Start a submitting process."""
+
+    def make_driver(self) -> Driver:
+        """Start one more submitting process; `close_drivers` ends it."""
+        driver = self._start_driver()
+        self._drivers.append(driver)
+        return driver
+
+    def close_drivers(self) -> None:
+        """End all submitting processes."""
+        for driver in self._drivers:
+            driver.close()
 
     @abstractmethod
     def open(self) -> None:
@@ -129,8 +147,20 @@ class Setup(ABC):
     def pids(self) -> dict[str, int]:
         """The first process of each part, by its role."""
 
+    @abstractmethod
+    def revive_workers(self) -> None:
+        """Start workers again that have exited, as a service manager does."""
+
     def cut(self) -> None:
         """Reset all connections to the broker."""
+        raise NotImplementedError
+
+    def reader(self) -> AbstractContextManager[None]:
+        """Reads the store in one transaction, as long as the context lasts."""
+        raise NotImplementedError
+
+    def store_bytes(self) -> int:
+        """The size of the store, in bytes."""
         raise NotImplementedError
 
     def cpu_s(self) -> dict[str, float]:

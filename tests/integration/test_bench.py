@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from bench import quick
+from bench.__main__ import run_once
 from bench.quick import CHECKED, ROOT, chosen_base, measured_pairs
 
 HOUR_S = 3600
@@ -48,6 +49,12 @@ def test_two_checkouts_are_measured_in_pairs() -> None:
     for figures in pair:
         assert figures.keys() >= set(CHECKED)
         assert all(figures[name] > 0 for name in CHECKED)
+
+
+def test_a_workload_gives_its_figures() -> None:
+    measured = run_once("stockworker", "drain", scale=0.005)
+    assert measured.keys() >= {"jobs", "bulk submissions", "CPU all", "CPU broker", "CPU dispatcher", "CPU worker"}
+    assert all(value > 0 for value in measured.values())
 
 
 def test_a_repository_without_an_earlier_commit_has_no_base(repository: Path) -> None:

@@ -102,9 +102,9 @@ def test_a_page_without_the_section_is_refused() -> None:
 
 def test_ratios_are_taken_pair_by_pair() -> None:
     ratio = ratios(
-        [({"cost": 10.0}, {"cost": 11.0}), ({"cost": 100.0}, {"cost": 120.0}), ({"cost": 1.0}, {"cost": 3.0})]
+        [({"cost": 10.0}, {"cost": 5.0}), ({"cost": 100.0}, {"cost": 100.0}), ({"cost": 1.0}, {"cost": 16.0})]
     )
-    assert str(ratio["cost"]) == "1.200 (1.100 to 3.000)"
+    assert str(ratio["cost"]) == "2.000 (0.500 to 16.000)"
 
 
 def test_a_figure_that_one_checkout_does_not_have_is_left_out() -> None:
