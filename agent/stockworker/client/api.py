@@ -16,6 +16,7 @@ from stockworker.adapters import clock
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.client.completions import Completion, Completions, Watch
 from stockworker.client.conversation import Conversation
+from stockworker.client.gathering import Gathering
 from stockworker.client.progress import ProgressFilter
 from stockworker.client.sealing import ClientSealing
 from stockworker.client.settings import client_name, link_settings, own_service
@@ -110,6 +111,7 @@ class Client:
         self._on_progress = on_progress
         self._sealing = ClientSealing(client_id, encryption)
         self._completions = Completions()
+        self._gathering = Gathering(self._send_alike)
         self._progress = ProgressFilter(
             self._completions.is_expected, partial(self._query, with_results=False), self._progressed
         )
@@ -156,6 +158,7 @@ class Client:
         """Disconnect."""
         await self._progress.close()
         await self._conversation.close()
+        await self._gathering.close()
 
     # --- submitting ---------------------------------------------------------------------------------------------------
 
@@ -177,7 +180,8 @@ class Client:
             ConnectionFailed: no answer arrived in time. The job may have been stored. To be sure, submit it again with
                 the same ID.
         """
-        (entry,) = await self.submit_many([make_submission(job_type, payload, **options)])
+        (sealed,) = await self._sealing.seal_all([self._own(make_submission(job_type, payload, **options))])
+        entry = self._shown(await self._gathering.submit(sealed))
         if entry.status is ReceiptStatus.REJECTED or entry.job_id is None:
             raise JobRejected(entry.reason or "the dispatcher gave no reason")
         return entry.holder or entry.job_id
@@ -201,30 +205,36 @@ class Client:
         alike: dict[tuple[Any, Any], list[Submission]] = {}
         for submission in await self._sealing.seal_all(map(self._own, submissions)):
             alike.setdefault((submission.priority, submission.type), []).append(submission)
-        batches = [batch for group in alike.values() for batch in in_batches(group, submission_size)]
         receipts: list[ReceiptEntry] = []
 
         async def send(batch: tuple[Submission, ...]) -> None:
-            if self._notify is not None:  # before sending: a short job may end before its receipt arrives
-                self._completions.expect(
-                    (job.job_id for job in batch if job.job_id is not None), self._conversation.connections
-                )
-            receipt: Receipt = await self._conversation.ask(
-                lambda reply: Submit(batch, reply, reply.client_id, self._notify)
-            )
-            self._completions.forget(
-                entry.job_id
-                for entry in receipt.entries
-                if entry.status is not ReceiptStatus.STORED or not receipt.notices
-            )
-            self._sealing.received(receipt.entries)
-            entries = list(map(self._shown, receipt.entries))
+            entries = list(map(self._shown, await self._send(batch)))
             receipts.extend(entries)
             if on_receipts is not None:
                 on_receipts(entries)
 
-        await _all(send(batch) for batch in batches)
+        await _all(send(batch) for group in alike.values() for batch in in_batches(group, submission_size))
         return receipts
+
+    async def _send_alike(self, jobs: Sequence[Submission]) -> list[ReceiptEntry]:
+        """Submit sealed jobs of one type and priority; return their receipts in the same order."""
+        receipts = await asyncio.gather(*map(self._send, in_batches(jobs, submission_size)))
+        return [entry for entries in receipts for entry in entries]
+
+    async def _send(self, batch: tuple[Submission, ...]) -> Sequence[ReceiptEntry]:
+        """Submit jobs of one message; return their receipts in the same order."""
+        if self._notify is not None:  # before sending: a short job may end before its receipt arrives
+            self._completions.expect(
+                (job.job_id for job in batch if job.job_id is not None), self._conversation.connections
+            )
+        receipt: Receipt = await self._conversation.ask(
+            lambda reply: Submit(batch, reply, reply.client_id, self._notify)
+        )
+        self._completions.forget(
+            entry.job_id for entry in receipt.entries if entry.status is not ReceiptStatus.STORED or not receipt.notices
+        )
+        self._sealing.received(receipt.entries)
+        return receipt.entries
 
     # --- waiting ------------------------------------------------------------------------------------------------------
 

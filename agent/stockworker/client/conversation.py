@@ -13,7 +13,6 @@
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from secrets import token_hex
 from typing import Any, Final
@@ -54,8 +53,11 @@ _USE: Final = "Use --config, or STOCKWORKER_CONFIG, with the configuration"
 class _Question:
     """A request that is repeated until it is answered."""
 
+    packet: Packet
     message: Message
     answer: asyncio.Future[Any]
+    deadline: float
+    timer: asyncio.TimerHandle | None = None
     obstacle: str | None = None
 
 
@@ -105,6 +107,8 @@ class Conversation:
         self.connections = 0
         """How often the link came up. Messages sent in between were missed."""
         self._tasks: list[asyncio.Task[None]] = []
+        self._unsent: list[Packet] = []
+        self._repeating: asyncio.Task[None] | None = None
 
     async def open(self) -> None:
         """Connect.
@@ -132,9 +136,10 @@ class Conversation:
             if not question.answer.done():
                 question.answer.set_exception(ConnectionFailed(_CLOSED))
         await self._link.close()
-        for task in self._tasks:
+        tasks = [task for task in (*self._tasks, self._repeating) if task is not None]
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
 
     def subscribe(self, filters: Iterable[str]) -> None:
         """Subscribe to more topics. The broker has the subscription before any later request."""
@@ -157,21 +162,40 @@ class Conversation:
         async with self._free:
             correlation = token_hex(_SECRET_BYTES)
             message = make(Reply(self._client_id, correlation))
-            question = _Question(message, asyncio.get_running_loop().create_future())
+            packet = replace(codec.encode(message), tag=correlation)
+            answer = asyncio.get_running_loop().create_future()
+            question = _Question(packet, message, answer, clock.monotonic() + self._timeout_s)
             self._questions[correlation] = question
-            deadline = clock.monotonic() + self._timeout_s
             try:
-                while True:
-                    await self._link.send([replace(codec.encode(message), tag=correlation)])
-                    patience_s = min(_REPEAT_S, deadline - clock.monotonic())
-                    with suppress(TimeoutError):
-                        async with asyncio.timeout(max(0.0, patience_s)):
-                            return await asyncio.shield(question.answer)
-                    if clock.monotonic() >= deadline:
-                        raise self._unanswered(question)
+                self._repeat_later(question)
+                await self._link.send([packet])
+                return await answer
             finally:
                 del self._questions[correlation]
-                question.answer.cancel()
+                answer.cancel()
+                if question.timer is not None:
+                    question.timer.cancel()
+
+    def _repeat_later(self, question: _Question) -> None:
+        patience_s = max(0.0, min(_REPEAT_S, question.deadline - clock.monotonic()))
+        question.timer = asyncio.get_running_loop().call_later(patience_s, self._repeat, question)
+
+    def _repeat(self, question: _Question) -> None:
+        """Send a request again that has no answer, unless its time is over."""
+        if question.answer.done():
+            return
+        if clock.monotonic() >= question.deadline:
+            question.answer.set_exception(self._unanswered(question))
+            return
+        self._repeat_later(question)
+        self._unsent.append(question.packet)
+        if self._repeating is None or self._repeating.done():
+            self._repeating = asyncio.create_task(self._send_again(), name="repeated requests")
+
+    async def _send_again(self) -> None:
+        while self._unsent:
+            packets, self._unsent = self._unsent, []
+            await self._link.send(packets)
 
     def _unanswered(self, question: _Question) -> ConnectionFailed:
         waited = f"no answer within {self._timeout_s:g} s"
@@ -207,11 +231,7 @@ class Conversation:
             self._reconnected()
         for question in self._questions.values():
             question.obstacle = None
-        packets = [
-            replace(codec.encode(question.message), tag=correlation)
-            for correlation, question in self._questions.items()
-        ]
-        await self._link.send(packets)
+        await self._link.send([question.packet for question in self._questions.values()])
 
     def _link_down(self, reason: str) -> None:
         if self._connected is not None and not self._connected.done():
