@@ -20,6 +20,7 @@ from bench.machine import facts
 from bench.peers.contestants import CONTESTANTS
 from bench.peers.setup import ROOT, Setup
 from bench.report import Findings
+from bench.timeline import measure_timeline
 from bench.workloads import WORKLOADS, Measured
 
 RESULTS: Final = ROOT / "build" / "bench"
@@ -67,6 +68,8 @@ def write_page(findings: Findings) -> None:
         "comparison": report.table(findings, titles),
         "costs": report.costs(findings, titles),
     }
+    if findings.timeline:
+        sections["timeline"] = report.timeline(findings)
     if (faults := RESULTS / "faults.json").exists():
         sections["faults"] = scoring.table(scoring.load_scores(faults), titles)
     if plot.draw(findings, titles, picture := PAGE.with_name("performance.svg")):
@@ -84,7 +87,9 @@ def options() -> argparse.ArgumentParser:
     parser.add_argument("--scale", type=float, default=1.0, help="times the usual number of jobs (default: 1)")
     parser.add_argument("--out", type=Path, default=RESULTS / "latest.json", help="default: build/bench/latest.json")
     parser.add_argument("--add", action="store_true", help="add to the findings in that file")
-    parser.add_argument("--no-ceilings", action="store_true", help="do not measure the limits of the machine")
+    parser.add_argument(
+        "--no-ceilings", action="store_true", help="measure neither the limits of the machine nor the timeline"
+    )
     parser.add_argument("--flames", action="store_true", help="draw a flame graph of each process in a drain, too")
     parser.add_argument("--write-docs", type=Path, metavar="JSON", help="only write docs/performance.md from findings")
     parser.add_argument("--list", action="store_true", help="only list workloads and peers")
@@ -105,6 +110,7 @@ def main() -> int:
     try:
         if not arguments.no_ceilings:
             findings.ceilings = measure_ceilings()
+            findings.timeline, findings.messages = measure_timeline()
         with suppress(KeyboardInterrupt):
             run_rounds(findings, arguments.peers, arguments.workloads, arguments.rounds, arguments.scale)
     finally:

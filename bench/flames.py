@@ -9,7 +9,7 @@ from bench.peers.own import Product
 from bench.peers.setup import PEERS_PYTHON
 
 _SECONDS: Final = 4
-_PER_S: Final = 200
+_PER_S: Final = 100
 
 
 def record_flames(folder: Path, jobs: int) -> None:

@@ -80,12 +80,16 @@ class Findings:
     Attributes:
         machine: facts about the machine and the versions.
         ceilings: the limits of the machine, by their titles.
+        timeline: the moments of one job, in microseconds after the call.
+        messages: how many of each kind of topic one job takes, if it runs alone.
         values: of the workloads.
         failures: what did not end as expected.
     """
 
     machine: dict[str, str] = field(default_factory=dict)
     ceilings: dict[str, float] = field(default_factory=dict)
+    timeline: dict[str, float] = field(default_factory=dict)
+    messages: dict[str, float] = field(default_factory=dict)
     values: Values = field(default_factory=dict)
     failures: list[str] = field(default_factory=list)
 
@@ -169,6 +173,16 @@ def ceilings(findings: Findings) -> str:
         f"| {title} | {value:,.{0 if value >= _WHOLE_FROM else 2}f} |" for title, value in findings.ceilings.items()
     ]
     return "\n".join(["| Limit of this machine | |", "|---|---:|", *rows]) + "\n"
+
+
+def timeline(findings: Findings) -> str:
+    """The table of the moments of one job, and the sentence with the number of its messages."""
+    rows, before = ["| Moment | µs after the call | µs after the row above |", "|---|---:|---:|"], 0.0
+    for what, at_us in findings.timeline.items():
+        rows.append(f"| {what} | {at_us:,.0f} | {at_us - before:,.0f} |")
+        before = at_us
+    counts = ", ".join(f"{count:.1f} on `{topic}`" for topic, count in findings.messages.items())
+    return "\n".join(rows) + f"\n\nMessages per job: {counts}.\n"
 
 
 def costs(findings: Findings, titles: Mapping[str, str]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from bench.apps.product import TYPE
+from bench.figures import cpu_s
 from bench.peers.setup import ROOT, Driver, Setup
 from tests.harness.fleet import Fleet, Service
 from tests.harness.fleet_keys import FleetKeys
@@ -39,7 +40,11 @@ class Product(Setup):
             },
             personal=self._personal,
             proxied=self.proxied,
+            **self._fleet_options(),
         )
+
+    def _fleet_options(self) -> Mapping[str, Any]:
+        return {}
 
     def _personal(self, _identity: str) -> Mapping[str, Any]:
         return {}
@@ -106,6 +111,15 @@ class Product(Setup):
 
     def store_bytes(self) -> int:
         return sum(file.stat().st_size for file in self.fleet.job_store.parent.glob(f"{self.fleet.job_store.name}*"))
+
+    def cpu_s(self) -> dict[str, float]:
+        spent = super().cpu_s()
+        for role, pid in self.pids().items():
+            if role.startswith("worker"):
+                own = cpu_s(pid, with_children=False)
+                spent[role.replace("worker", "children")] = spent[role] - own
+                spent[role] = own
+        return spent
 
     def _part(self, part: str) -> Any:
         return {"broker": self.fleet.broker, "dispatcher": self.fleet.dispatcher}[part]

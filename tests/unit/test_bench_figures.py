@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bench import report
+from bench.moments import medians
 from bench.pairs import ratios, too_costly
 from bench.report import FIGURES, NOTHING, Figure, Findings
 
@@ -114,3 +115,29 @@ def test_a_figure_that_one_checkout_does_not_have_is_left_out() -> None:
 def test_only_checked_costs_above_the_limit_are_too_high() -> None:
     found_ratios = ratios([({"a": 1.0, "b": 1.0, "c": 1.0}, {"a": 1.16, "b": 1.14, "c": 2.0})])
     assert too_costly(found_ratios, ["a", "b"]) == ["a"]
+
+
+def test_a_moment_belongs_to_the_last_job_that_began_before_it() -> None:
+    began = [10.0, 20.0, 30.0]
+    moments = [
+        (10.002, "starts"),
+        (10.001, "sent"),
+        (20.004, "starts"),
+        (20.003, "sent"),
+        (30.003, "starts"),
+        (9.0, "sent"),
+    ]
+    assert {what: round(at) for what, at in medians(began, moments).items()} == {"sent": 2000, "starts": 3000}
+
+
+def test_only_the_first_moment_of_a_kind_counts_and_rare_kinds_do_not() -> None:
+    began = [10.0, 20.0, 30.0]
+    moments = [(at + delay, "sent") for at in began for delay in (0.001, 0.005)]
+    assert list(medians(began, [*moments, (10.001, "rare")])) == ["sent"]
+
+
+def test_the_timeline_shows_each_hop() -> None:
+    findings = Findings(timeline={"sent": 900.0, "starts": 1100.0}, messages={"jobs/ack": 1.0})
+    rows = report.timeline(findings).splitlines()
+    assert rows[2:4] == ["| sent | 900 | 900 |", "| starts | 1,100 | 200 |"]
+    assert rows[-1] == "Messages per job: 1.0 on `jobs/ack`."
