@@ -79,3 +79,14 @@ def test_superfluous_alarms_are_swept_out_and_no_other() -> None:
     assert alarms._wall == [(1020.0, A)]
     alarms.sweep(set())  # one is not worth the walk
     assert alarms.ring(at(100, 1020)) == {A}
+
+
+def test_after_a_sweep_alarms_ring_in_their_order() -> None:
+    alarms, kept = Alarms(), [JobId(f"kept-{number}") for number in range(200)]
+    for number, job_id in enumerate(reversed(kept)):
+        job = a_job(job_id, State.QUEUED, expires_at=1020.0 + number)
+        for _ in range(20):
+            alarms.arm(job, NOON)
+    alarms.sweep(kept)
+    rang = [job_id for second in range(200) for job_id in alarms.ring(at(100, 1020 + second))]
+    assert rang == kept[::-1]

@@ -21,6 +21,7 @@ from tests.harness.dispatching import (
     DispatcherBook,
     ack,
     cancel,
+    drain,
     order,
     report,
     request,
@@ -277,3 +278,10 @@ def test_a_report_of_an_unknown_job_is_refused(dispatcher: DispatcherBook) -> No
     dispatcher.tell(report(W1, AttemptReport(UNKNOWN_TOKEN, Outcome.OK, job_id=A)))
     dispatcher.expect(ack(W1, stale=[UNKNOWN_TOKEN]))
     assert dispatcher.store.jobs == {}
+
+
+def test_a_worker_can_not_reclaim_what_it_reported_lost(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    dispatcher.turn([drain(W1)])
+    dispatcher.turn([report(W1, dispatcher.ended(A, Outcome.LOST, error="the worker was killed"))])
+    assert (dispatcher.state(A), dispatcher.job(A).token) == (State.QUEUED, None)

@@ -47,6 +47,11 @@ def test_a_job_id_is_a_uuid_of_version_7() -> None:
     assert parsed.int >> 80 == 1_700_000_000_123
 
 
+def test_random_bits_stay_in_their_places() -> None:
+    assert make_job_id(0.0, Fixed(bits=-1)) == "00000000-0000-7fff-bfff-ffffffffffff"
+    assert make_token(Fixed(bits=-1)) == "f" * 16
+
+
 def test_job_ids_sort_by_the_time_they_were_made() -> None:
     entropy = seeded(2)
     made = [make_job_id(WALL + number / 500, entropy) for number in range(1000)]

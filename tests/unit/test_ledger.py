@@ -10,7 +10,7 @@ from stockworker.errors import ProtocolMisuse
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import State, Trigger
-from stockworker.protocol.messages import NoticeEntry, Transition
+from stockworker.protocol.messages import LeaseStatus, NoticeEntry, Transition
 from stockworker.shell.turn import Now
 from tests.harness.dispatching import BACKTEST, MIDDAY, W1, W2, A, B, a_job
 
@@ -170,3 +170,11 @@ def test_blame_is_forgotten_when_the_job_moves_on() -> None:
     job = lost(ledger, leased(ledger, ledger.jobs[A]))
     ledger.move(job, Trigger.CANCELLED, ended_at=MIDDAY)
     assert ledger.blamed == set()
+
+
+def test_a_claim_starts_a_job_once() -> None:
+    ledger = a_ledger(a_job(A))
+    leased(ledger, ledger.jobs[A])
+    lease = ledger.leases[A]
+    claims = (LeaseStatus.WAITING, LeaseStatus.RUNNING, LeaseStatus.RUNNING, LeaseStatus.FINISHED)
+    assert [lease.claim(status, 1.0, 30.0) for status in claims] == [False, True, False, False]

@@ -102,3 +102,9 @@ def test_every_command_has_an_ending_that_can_travel(returncode: int, output: by
     (attempt_result.error or "").encode()
     if returncode != 0:
         assert attempt_result.permanent == (returncode == 65)
+
+
+@pytest.mark.parametrize("printed", [b"", b" \n", b"null\n"])
+def test_a_command_that_prints_nothing_has_no_result(printed: bytes) -> None:
+    judged = judge_command(TOKEN, 0, printed, b"", Limits())
+    assert (judged.outcome, judged.result) == (Outcome.OK, "null")

@@ -60,6 +60,7 @@ def test_clients_take_turns(desk: Desk) -> None:
 
 def test_a_repeated_query_is_answered_once(desk: Desk) -> None:
     desk.add(ask(ALICE), ask(ALICE), ask(ALICE))
+    assert len(desk.queries) == 1
     assert desk.answer_all() == [ask(ALICE)]
 
 

@@ -7,7 +7,19 @@ from typing import Annotated, Any
 import pytest
 
 from stockworker.protocol.fields import FieldError
-from stockworker.protocol.wire import Duration, Flag, Integer, Level, Wire, kind_of, plan_of, shown
+from stockworker.protocol.ids import JobId, WorkerId
+from stockworker.protocol.wire import (
+    Duration,
+    Flag,
+    Identifier,
+    Integer,
+    JobIdentifier,
+    Level,
+    Wire,
+    kind_of,
+    plan_of,
+    shown,
+)
 
 
 class Colour(StrEnum):
@@ -114,6 +126,7 @@ def test_commands_show_the_attribute_and_the_name_on_the_wire() -> None:
 
 def test_a_kind_follows_from_a_type_unless_one_is_given() -> None:
     assert isinstance(kind_of(bool), Flag)
-    assert isinstance(kind_of(Annotated[float, Duration(0.0, 1.0)]), Duration)
+    assert isinstance(kind_of(JobId), JobIdentifier)
+    assert isinstance(kind_of(WorkerId), Identifier)
     with pytest.raises(TypeError, match="give one with Annotated"):
         kind_of(int)

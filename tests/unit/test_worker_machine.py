@@ -64,6 +64,16 @@ def test_a_worker_without_a_dispatcher_logs_it_once(worker: WorkerBook) -> None:
     assert worker.notes == ["dispatcher_missing", "dispatcher_found"]
 
 
+def test_a_dispatcher_is_missing_after_a_minute(worker: WorkerBook) -> None:
+    worker.tell(Unheard())
+    worker.after(59.75)
+    worker.tell(Unheard())
+    assert worker.notes == []
+    worker.after(0.25)
+    worker.tell(Unheard())
+    assert worker.notes == ["dispatcher_missing"]
+
+
 def test_a_restart_of_the_dispatcher_is_not_logged(worker: WorkerBook) -> None:
     for heard, answer in ((dispatcher("other"), worker.introduction()), (ack(), None), (assign(JOB_A), start(JOB_A))):
         for _ in range(11):
