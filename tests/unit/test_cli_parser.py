@@ -3,6 +3,7 @@
 import shlex
 import subprocess
 import sys
+from enum import Enum
 
 import pytest
 
@@ -151,6 +152,15 @@ def test_a_wrong_choice_lists_the_choices_as_they_are_typed(
         parser.parse_args(words)
     assert "invalid choice: 'lost'" in (shown := capsys.readouterr().err)
     assert "<" not in shown
+
+
+def test_each_choice_is_the_word_that_is_typed() -> None:
+    """An enumeration as the type of an argument would show its members in place of the words."""
+    for parser in make_parser()[1].values():
+        parser.complete()
+        for action in parser._actions:
+            assert {type(choice) for choice in action.choices or ()} <= {str}, (parser.prog, action.dest)
+            assert not (isinstance(action.type, type) and issubclass(action.type, Enum)), (parser.prog, action.dest)
 
 
 @pytest.mark.parametrize(
