@@ -1,5 +1,6 @@
 """The generated parts of `docs/job-types.md`, made from the built-in job types and from a file of examples."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
@@ -9,6 +10,7 @@ from stockworker.handlers.bar_formats import BAR_FIELDS
 from stockworker.handlers.definition import COMMON_FAILURES, Definition, Failure
 from stockworker.handlers.indicators import INDICATORS, Indicator
 from stockworker.handlers.kinds import Written
+from stockworker.handlers.source_format import PROFILES, SourceFormat
 from stockworker.protocol.ids import JobType
 from stockworker.protocol.wire import REQUIRED, PlanField, plan_of
 from stockworker.worker.leftovers import KEPT
@@ -33,6 +35,11 @@ def sections(examples: Mapping[str, Any]) -> Mapping[str, str]:
             ("Field", "Column names", "Value", "Meaning"),
             ((f"`{name}`", _code(each.columns), each.kind, each.meaning) for name, each in BAR_FIELDS.items()),
         ),
+        "formats": _table(
+            ("Format", "Options"),
+            ((f"`{name}`", _options(options)) for name, options in PROFILES.items()),
+        ),
+        "options": _inputs("Option", SourceFormat),
         "indicators": _table(
             ("Indicator", "Parameters: default (bounds)", "Values", "Bars needed"),
             (_indicator(name, each) for name, each in INDICATORS.items()),
@@ -93,8 +100,12 @@ def _default(absent: Any) -> str:
     match absent:
         case None:
             return ""
-        case ():
+        case () | "":
             return "none"
+        case tuple():
+            return _code(str(each) or " " for each in absent)
+        case bool():
+            return f"`{str(absent).lower()}`"
         case float():
             return f"`{absent:g}`"
         case _:
@@ -119,6 +130,10 @@ def _failures(failures: Iterable[Failure]) -> str:
 
 def _with_names(text: str) -> str:
     return re.sub(r"\{(\w+)[^}]*\}", r"<\1>", text)
+
+
+def _options(options: Mapping[str, Any]) -> str:
+    return ", ".join(f"`{name}`: `{json.dumps(value, ensure_ascii=False)}`" for name, value in options.items())
 
 
 def _code(names: Iterable[str]) -> str:

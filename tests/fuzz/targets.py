@@ -24,6 +24,8 @@ from stockworker.config.reader import key_paths
 from stockworker.errors import ConfigError, DecodeError, SealRefused
 from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
 from stockworker.handlers.json_records import LONGEST_RECORD, NotRecords, read_records
+from stockworker.handlers.market import check_bar
+from stockworker.handlers.source_format import PROFILES, read_format
 from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.fields import FieldError, parse_json
 from stockworker.protocol.sealed import find, without_sealed
@@ -188,16 +190,31 @@ def _configuration(content: bytes) -> None:
 # --- handlers -----------------------------------------------------------------------------------------------------------
 
 
+_BAR_OPTIONS: Final[tuple[tuple[dict[str, Any], bool], ...]] = (
+    ({"columns": {"close": "Last"}}, True),
+    ({"content": "csv", "columns": {"close": "Last"}}, False),
+    ({"content": "json", "columns": {"close": "Last"}}, False),
+    ({**PROFILES["excel-de"], "prices": "any", "currency": "$", "multipliers": True}, False),
+    ({**PROFILES["yahoo-chart"], "tolerance": 1}, False),
+    ({**PROFILES["alphavantage-json"], "time_of_day": "ignore"}, False),
+    ({**PROFILES["binance"], "comment": "#", "skip_lines": 1}, False),
+    ({**PROFILES["ndjson"], "encoding": "utf-16"}, False),
+)
+"""Options, and whether errors may show text of the source."""
+
+
 def _bars(content: bytes) -> None:
     """Any bytes are rows or unreadable; each row is a bar or has a reason, which shows no text if it must not."""
-    for file_format, quoted in ((None, True), ("csv", False), ("json", False)):
-        expected = Expected("AAPL", {"close": "Last"}, tomorrow(), most_rows=1_000, quoted=quoted)
+    for options, quoted in _BAR_OPTIONS:
+        expected = Expected("AAPL", tomorrow(), read_format(None, options), most_rows=1_000, quoted=quoted)
         try:
-            parsed = parse_bars(content, file_format, expected)
+            parsed = parse_bars(content, expected)
         except UnreadableBars as error:
             assert len(str(error)) < 1_000
             continue
-        assert parsed.rows == parsed.rejected + sum(map(len, parsed.bars.values())) <= 1_000
+        assert parsed.rows == parsed.rejected + parsed.repeated + sum(map(len, parsed.bars.values())) <= 1_000
+        for bar in parsed.bars.get("AAPL", ()):
+            check_bar(bar, tolerance=expected.written.tolerance)
         assert set(parsed.bars) <= {"AAPL"}
         assert all(quoted or "'" not in rejected.reason for rejected in parsed.rejected_rows)
         json.dumps([rejected.reason for rejected in parsed.rejected_rows]).encode()
@@ -227,7 +244,11 @@ def _gzip(content: bytes) -> None:
     """Any bytes are refused, or unpacked within the limit and as another implementation does it."""
     limit = 100_000
     try:
-        unpacked = compression.unpack(content, limit)
+        assert len(compression.unpack(content, limit)) <= limit
+    except (compression.Damaged, compression.TooLarge) as error:
+        assert str(error)
+    try:
+        unpacked = compression.unpack_gzip(content, limit)
     except (compression.Damaged, compression.TooLarge):
         return
     assert len(unpacked) <= limit
@@ -273,7 +294,7 @@ def _http(content: bytes) -> None:
     """Any answer is a body within the limit or an error, which shows nothing of the answer."""
     server: Any = _Server(content)
     try:
-        answer = http._ask(_URL, urlsplit(_URL), server, deadline=float("inf"))
+        answer = http._ask(_URL, urlsplit(_URL), server, float("inf"), {})
         body = http._read(_URL, answer, 100_000)
     except http.FetchError as error:
         assert _SHOWN.fullmatch(str(error).removeprefix(_URL)), str(error)

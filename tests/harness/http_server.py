@@ -20,6 +20,7 @@ class Answer:
     Attributes:
         claims_bytes: a wrong Content-Length.
         drip: if given, the server sends the body byte by byte until this event is set.
+        retry_after: the header of that name.
     """
 
     body: bytes
@@ -29,14 +30,20 @@ class Answer:
     location: str = ""
     claims_bytes: int | None = None
     drip: threading.Event | None = None
+    retry_after: str = ""
 
 
 class HttpServer:
-    """Answers from `answers` by path, or with 404, and records each request in `requests`."""
+    """Answers from `answers` by path, or with 404, and records each request in `requests` and `headers`.
+
+    `limited` may give another answer to any request.
+    """
 
     def __init__(self) -> None:
         self.answers: dict[str, Answer] = {}
         self.requests: list[str] = []
+        self.headers: list[dict[str, str]] = []
+        self.limited: Callable[[], Answer | None] = lambda: None
         self._server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Request, self))
         self._thread = threading.Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.02})
 
@@ -66,13 +73,17 @@ class _Request(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._owner.requests.append(self.path)
-        answer = self._owner.answers.get(self.path.partition("?")[0], Answer(b"", status=404))
+        self._owner.headers.append(dict(self.headers))
+        prepared = self._owner.answers.get(self.path.partition("?")[0], Answer(b"", status=404))
+        answer = self._owner.limited() or prepared
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         length = len(answer.body) if answer.claims_bytes is None else answer.claims_bytes
         self.send_header("Content-Length", str(length))
         if answer.content_encoding:
             self.send_header("Content-Encoding", answer.content_encoding)
+        if answer.retry_after:
+            self.send_header("Retry-After", answer.retry_after)
         if answer.location:
             self.send_header("Location", answer.location)
         self.end_headers()

@@ -4,7 +4,7 @@ import csv
 import io
 import json
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import Any, Final
@@ -114,4 +114,4 @@ def _window(number: int, length: int) -> tuple[str, Sequence[Bar]]:
 
 
 def _record(bar: Bar) -> dict[str, Any]:
-    return {**asdict(bar), "day": bar.day.isoformat()}
+    return {**bar._asdict(), "day": bar.day.isoformat()}

@@ -25,7 +25,7 @@ BANNERS = {
 def get(url: str, *hosts: str, timeout_s: float = 20) -> bytes:
     """Fetch from a listed server; without `hosts`, the one of the address is listed."""
     listed = hosts or (url.removeprefix("http://").partition("/")[0],)
-    return fetch(url, timeout_s=timeout_s, limit_bytes=LIMIT_BYTES, hosts=Hosts(map(read_host, listed)))
+    return fetch(url, timeout_s=timeout_s, limit_bytes=LIMIT_BYTES, hosts=Hosts(map(read_host, listed))).body
 
 
 def endlessly(first: bytes, again: bytes) -> Callable[[RogueServer], None]:

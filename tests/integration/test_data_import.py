@@ -1,8 +1,10 @@
 """Runs the job type data_import with real files, a real HTTP server and a real store."""
 
+import bz2
 import gzip
+import lzma
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -89,7 +91,7 @@ def test_an_invalid_row_stores_nothing_unless_the_job_skips_it(run: HandlerRun, 
 def test_a_cancelled_import_stops(run: HandlerRun, folder: Path) -> None:
     (folder / "stocks.csv.gz").write_bytes(SAMPLE_FILE.read_bytes())
     run.cancelled = lambda: len(run.progress) >= 2
-    with pytest.raises(InterruptedError, match="stopped after 2000 of 12154 bars"):
+    with pytest.raises(InterruptedError, match="stopped after 4000 of 12154 bars"):
         run({"source": f"{folder}/stocks.csv.gz"})
 
 
@@ -176,12 +178,12 @@ def test_a_store_that_can_not_be_used_is_retried(run: HandlerRun, tmp_path: Path
         ({"source": 5}, r"payload\.source: expected a string"),
         ({"bars": {}}, r"payload\.bars: expected a list"),
         ({"sorce": "x"}, r"payload: unknown field 'sorce'; did you mean 'source'\?"),
-        ({"bars": [], "format": "xml"}, r"payload\.format: 'xml' is not one of csv, json"),
-        ({"bars": [], "symbol": "A B"}, r"payload\.symbol: 'A B' is not a valid symbol"),
+        ({"bars": [], "format": "xml"}, r"payload\.format: unknown format 'xml'"),
+        ({"bars": [], "symbol": "A;B"}, r"payload\.symbol: 'A;B' is not a valid symbol"),
         ({"bars": [], "columns": {"clos": "x"}}, r"payload\.columns: unknown field 'clos'; did you mean 'close'\?"),
-        ({"bars": [], "columns": {"close": 5}}, r"payload\.columns\.close: expected a string"),
+        ({"bars": [], "columns": {"close": 5.5}}, r"payload\.columns\.close: expected a whole number"),
         ({"source": "ftp://127.0.0.1/x"}, "'ftp' is not supported; use http, https, file, or a path"),
-        ({"bars": [{}]}, "row 1: day is missing"),
+        ({"bars": [{}]}, "none of 1 rows is a valid bar: row 1: day is missing"),
     ],
 )
 def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: str) -> None:
@@ -204,3 +206,52 @@ def test_a_wrong_configuration_is_explained(run: HandlerRun, settings: dict[str,
     run.settings.update(settings)
     with pytest.raises(PermanentError, match=message):
         run({"bars": []})
+
+
+def test_a_source_of_nothing_but_invalid_rows_fails_whatever_on_error_says(run: HandlerRun, folder: Path) -> None:
+    (folder / "bars.csv").write_text("Date,Close\n01/02/2024,11.25\n01/03/2024,11.5\n")
+    for on_error in ("fail", "skip"):
+        with pytest.raises(
+            PermanentError,
+            match=r"none of 2 rows is a valid bar: row 2: day is not a date; .* set date_format",
+        ):
+            run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "on_error": on_error})
+    payload = {"source": f"{folder}/bars.csv", "symbol": "AAPL", "options": {"date_format": "%m/%d/%Y"}}
+    assert run(payload)["inserted"] == 2
+
+
+def test_minutes_of_a_day_are_never_stored_as_the_day(run: HandlerRun, folder: Path) -> None:
+    rows = (
+        "Date,Time,Open,High,Low,Close,Volume",
+        "2024-01-02,09:30,10.0,10.2,9.9,10.1,1000",
+        "2024-01-02,09:31,10.1,10.6,10.0,10.5,2000",
+    )
+    (folder / "bars.csv").write_text("\n".join(rows))
+    with pytest.raises(PermanentError, match="row 2: has a time, but bars are of days"):
+        run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "on_error": "skip"})
+    options = {"time_of_day": "ignore"}
+    with pytest.raises(PermanentError, match="row 3: another row has the day 2024-01-02 with other values"):
+        run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "options": options})
+    assert stored(run) == 0
+
+
+def test_a_format_of_the_configuration_is_used_by_its_name(run: HandlerRun, folder: Path) -> None:
+    (folder / "bars.csv").write_text("Tag;Kurs\n02.01.2024;1.111,25\n")
+    run.settings["formats"] = {"my-bank": {"like": "excel-de", "columns": {"day": "Tag", "close": "Kurs"}}}
+    assert run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "format": "my-bank"})["inserted"] == 1
+    with pytest.raises(PermanentError, match=r"payload\.format: unknown format 'my-banc'; did you mean 'my-bank'"):
+        run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "format": "my-banc"})
+    with pytest.raises(PermanentError, match=r"payload\.options: unknown option 'delimeter'; did you mean 'delimiter'"):
+        run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "options": {"delimeter": ";"}})
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def test_a_packed_file_is_unpacked(run: HandlerRun, folder: Path, pack: Callable[[bytes], bytes]) -> None:
+    (folder / "bars").write_bytes(pack((HEADER + GOOD_ROW).encode()))
+    assert run({"source": f"{folder}/bars", "symbol": "AAPL"})["inserted"] == 1
+
+
+def test_the_charset_of_a_download_is_used(run: HandlerRun, server: HttpServer) -> None:
+    text = "Date,Name,Close\n2024-01-02,Nestl\xe9,10\n".encode("latin-1")
+    server.answers["/nesn"] = Answer(text, content_type="text/csv; charset=ISO-8859-1")
+    assert run({"source": server.url("/nesn"), "symbol": "NESN"})["inserted"] == 1

@@ -39,7 +39,7 @@ def get(url: str, limit_bytes: int = 1_000_000, timeout_s: float = 10, hosts: Ho
         timeout_s=timeout_s,
         limit_bytes=limit_bytes,
         hosts=allowed(urlsplit(url).netloc) if hosts is None else hosts,
-    )
+    ).body
 
 
 def test_a_body_arrives_with_its_type(server: HttpServer) -> None:

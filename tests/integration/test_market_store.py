@@ -1,7 +1,9 @@
 """Tests both market-data stores with one suite: on an SQLite file and on a PostgreSQL server."""
 
 import multiprocessing
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import date, timedelta
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
@@ -10,12 +12,17 @@ import psycopg
 import pytest
 
 from stockworker.errors import StoreError
+from stockworker.handlers import market_postgresql, market_sqlite
 from stockworker.handlers.market import Bar, IndicatorValue, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
 from tests.harness.market_data import stored_indicators
 from tests.harness.postgresql import postgresql_cluster
 
 FIRST_DAY = date(2013, 2, 25)
+
+
+def upsert(store: MarketStore, symbol: str, bars: list[Bar]) -> UpsertCounts:
+    return store.upsert({symbol: bars})[symbol]
 
 
 def bar(number: int, close: float = 10.0, adjusted_close: float | None = 5.25) -> Bar:
@@ -50,41 +57,81 @@ def upsert_together(location: str, barrier: Barrier, close: float) -> None:
     barrier.wait()
     store = open_market_store(location)
     for _ in range(10):
-        store.upsert_bars("AAPL", [bar(number, close) for number in range(300)])
+        upsert(store, "AAPL", [bar(number, close) for number in range(300)])
     store.close()
 
 
 def test_bars_are_read_unchanged_in_the_order_of_their_days(store: MarketStore) -> None:
     bars = [bar(2, adjusted_close=None), bar(0, close=0.1 + 0.2 + 9.5), bar(1)]
-    assert store.upsert_bars("AAPL", bars) == UpsertCounts(inserted=3)
+    assert upsert(store, "AAPL", bars) == UpsertCounts(inserted=3)
     assert store.bars("AAPL") == sorted(bars, key=lambda found: found.day)
 
 
 def test_the_same_bars_again_change_nothing(store: MarketStore) -> None:
-    store.upsert_bars("AAPL", [bar(0), bar(1, adjusted_close=None)])
-    assert store.upsert_bars("AAPL", [bar(0), bar(1, adjusted_close=None)]) == UpsertCounts(unchanged=2)
+    upsert(store, "AAPL", [bar(0), bar(1, adjusted_close=None)])
+    assert upsert(store, "AAPL", [bar(0), bar(1, adjusted_close=None)]) == UpsertCounts(unchanged=2)
 
 
 def test_a_correction_replaces_the_bar_of_its_day(store: MarketStore) -> None:
-    store.upsert_bars("AAPL", [bar(0), bar(1), bar(2, adjusted_close=None)])
+    upsert(store, "AAPL", [bar(0), bar(1), bar(2, adjusted_close=None)])
     corrected = [bar(0), bar(1, close=11.0), bar(2, adjusted_close=6.0), bar(3)]
-    assert store.upsert_bars("AAPL", corrected) == UpsertCounts(inserted=1, updated=2, unchanged=1)
+    assert upsert(store, "AAPL", corrected) == UpsertCounts(inserted=1, updated=2, unchanged=1)
     assert store.bars("AAPL") == corrected
 
 
-def test_of_two_bars_for_one_day_the_last_wins(store: MarketStore) -> None:
-    assert store.upsert_bars("AAPL", [bar(0), bar(0, close=11.0)]) == UpsertCounts(inserted=1)
-    assert store.bars("AAPL") == [bar(0, close=11.0)]
+def test_bars_of_several_symbols_are_stored_together(store: MarketStore) -> None:
+    upsert(store, "MSFT", [bar(0), bar(1)])
+    counts = store.upsert({"MSFT": [bar(1, close=11.0), bar(0)], "AAPL": [bar(2), bar(0)], "IBM": []})
+    assert counts == {
+        "MSFT": UpsertCounts(updated=1, unchanged=1),
+        "AAPL": UpsertCounts(inserted=2),
+        "IBM": UpsertCounts(),
+    }
+    assert store.symbols() == ["AAPL", "MSFT"]
+
+
+def test_what_is_not_known_stays_unknown(store: MarketStore) -> None:
+    close_only = Bar(FIRST_DAY, None, None, None, -37.63)
+    assert upsert(store, "CL", [close_only]) == UpsertCounts(inserted=1)
+    assert upsert(store, "CL", [close_only]) == UpsertCounts(unchanged=1)
+    assert store.bars("CL") == [close_only]
+    assert upsert(store, "CL", [close_only._replace(volume=5.0)]) == UpsertCounts(updated=1)
+
+
+def test_bars_of_the_first_schema_stay(location: str) -> None:
+    """A store of a version that needed every price and the volume opens with its bars, and takes bars without them."""
+    create(location)
+    store = open_market_store(location)
+    assert store.bars("AAPL") == [bar(0)]
+    upsert(store, "AAPL", [Bar(bar(1).day, None, None, None, 11.0)])
+    assert (store.first_day("AAPL"), store.last_day("AAPL")) == (bar(0).day, bar(1).day)
+    store.close()
+
+
+def create(location: str) -> None:
+    """Write a store with the first schema."""
+    values = (bar(0).day.isoformat(), *bar(0)[1:])
+    if location.startswith("postgresql://"):
+        with psycopg.connect(location, autocommit=True) as server:
+            server.execute(market_postgresql._MIGRATIONS[0])
+            server.execute("CREATE TABLE market_data_schema AS SELECT 1 AS version")
+            server.execute("INSERT INTO bar VALUES ('AAPL', %s, %s, %s, %s, %s, %s, %s)", values)
+        return
+    with closing(sqlite3.connect(location)) as file, file:
+        file.executescript(market_sqlite._MIGRATIONS[0])
+        file.execute(f"PRAGMA application_id = {market_sqlite._APPLICATION_ID}")
+        file.execute("PRAGMA user_version = 1")
+        file.execute("INSERT INTO bar VALUES ('AAPL', ?, ?, ?, ?, ?, ?, ?)", values)
 
 
 def test_an_empty_list_of_bars_is_accepted(store: MarketStore) -> None:
-    assert store.upsert_bars("AAPL", []) == UpsertCounts()
+    assert upsert(store, "AAPL", []) == UpsertCounts()
     assert (store.bars("AAPL"), store.last_day("AAPL"), store.symbols()) == ([], None, [])
 
 
 def test_a_part_of_the_bars_can_be_read(store: MarketStore) -> None:
     bars = [bar(number) for number in range(10)]
-    store.upsert_bars("AAPL", bars)
+    upsert(store, "AAPL", bars)
     assert store.bars("AAPL", last=3) == bars[-3:]
     assert store.bars("AAPL", until=bars[5].day) == bars[:6]
     assert store.bars("AAPL", last=2, until=bars[5].day) == bars[4:6]
@@ -92,9 +139,9 @@ def test_a_part_of_the_bars_can_be_read(store: MarketStore) -> None:
 
 
 def test_symbols_are_kept_apart(store: MarketStore) -> None:
-    store.upsert_bars("MSFT", [bar(0)])
-    store.upsert_bars("AAPL", [bar(1), bar(2)])
-    store.upsert_bars("aapl", [bar(3)])
+    upsert(store, "MSFT", [bar(0)])
+    upsert(store, "AAPL", [bar(1), bar(2)])
+    upsert(store, "aapl", [bar(3)])
     assert store.symbols() == ["AAPL", "MSFT", "aapl"]
     assert store.bars("MSFT") == [bar(0)]
     assert store.last_day("AAPL") == bar(2).day
@@ -117,7 +164,7 @@ def test_the_newest_indicator_values_are_stored(location: str, store: MarketStor
 
 def test_stored_bars_survive_reopening(location: str) -> None:
     first = open_market_store(location)
-    first.upsert_bars("AAPL", [bar(0)])
+    upsert(first, "AAPL", [bar(0)])
     first.close()
     second = open_market_store(location)
     assert second.bars("AAPL") == [bar(0)]

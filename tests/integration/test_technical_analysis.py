@@ -21,7 +21,7 @@ AAPL = sample_bars()["AAPL"]
 def run(tmp_path: Path) -> HandlerRun:
     location = str(tmp_path / "market.db")
     store = open_market_store(location)
-    store.upsert_bars("AAPL", AAPL)
+    store.upsert({"AAPL": AAPL})
     store.close()
     return HandlerRun("technical_analysis", technical_analysis.handle, {"market_data": location})
 

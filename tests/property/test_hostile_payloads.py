@@ -13,7 +13,7 @@ from stockworker.handlers import data_import, price_update, technical_analysis
 from stockworker.handlers.api import PermanentError
 from stockworker.handlers.bar_formats import BAR_FIELDS
 from stockworker.handlers.indicators import INDICATORS
-from stockworker.handlers.market import HIGHEST_PRICE, HIGHEST_VOLUME, LOWEST_PRICE
+from stockworker.handlers.market import HIGHEST_PRICE, HIGHEST_VOLUME
 from stockworker.protocol.wire import plan_of
 from tests.harness.handler_run import HandlerRun
 
@@ -25,6 +25,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
     max_leaves=10,
 )
+LOWEST_PRICE = 1e-9
 FIELDS = {field.name for each in DEFINITIONS.values() for field in plan_of(each.payload).fields}
 NAMES = sorted({*FIELDS, *(column for each in BAR_FIELDS.values() for column in each.columns), "name"})
 OBJECTS = st.dictionaries(

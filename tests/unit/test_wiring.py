@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 
 from stockworker.cli.dispatcher import policy
-from stockworker.cli.wiring import MARKET_DATA, handler_specs, service_link
+from stockworker.cli.wiring import handler_specs, service_link
 from stockworker.cli.worker import worker_settings
 from stockworker.client import link_settings
 from stockworker.config import load
 from stockworker.dispatcher.policy import JobLimits, LiveLimits, Policy
-from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY
+from stockworker.errors import ConfigError
+from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY, MARKET_DATA
 from stockworker.protocol.ids import JobType
 
 
@@ -126,3 +127,41 @@ def test_the_dispatcher_refuses_shared_jobs_where_the_configuration_says_so(tmp_
     for text, accepted in (("{}", True), ("{dispatcher: {accept_shared_jobs: false}}", False)):
         file.write_text(f"job_processor: {text}")
         assert policy(load(file)).accept_shared_jobs is accepted
+
+
+@pytest.mark.parametrize(
+    ("handler", "message"),
+    [
+        (
+            "data_import: {settings: {import_folder: [/srv]}}",
+            r"handlers\.data_import\.settings: unknown setting 'import_folder'; did you mean 'import_folders'",
+        ),
+        (
+            "data_import: {settings: {limit_mib: 5000}}",
+            r"handlers\.data_import\.settings\.limit_mib: must be from 1 to",
+        ),
+        ("price_update: {settings: {provdier: x}}", r"handlers\.price_update\.settings: unknown setting 'provdier'"),
+        ("price_update: {settings: {first_day: 1.1.2000}}", r"handlers\.price_update\.settings\.provider: is missing"),
+        (
+            "data_import: {settings: {formats: {own: {decimal: x}}}}",
+            r"handlers\.data_import\.settings\.formats\.own\.decimal: 'x' is not one of",
+        ),
+        (
+            "technical_analysis: {settings: {last: 5}}",
+            r"handlers\.technical_analysis\.settings: unknown setting 'last'",
+        ),
+    ],
+)
+def test_a_wrong_setting_of_a_built_in_job_type_is_found_before_any_job(
+    tmp_path: Path, handler: str, message: str
+) -> None:
+    file = tmp_path / "job_processor.yml"
+    file.write_text(f"job_processor: {{handlers: {{{handler}}}}}\n")
+    with pytest.raises(ConfigError, match=message):
+        handler_specs(load(file))
+
+
+def test_the_settings_of_another_handler_are_its_own_affair(tmp_path: Path) -> None:
+    file = tmp_path / "job_processor.yml"
+    file.write_text("job_processor: {handlers: {data_import: {python: 'my_jobs:handle', settings: {anything: 5}}}}\n")
+    assert handler_specs(load(file))[JobType("data_import")].settings["anything"] == 5

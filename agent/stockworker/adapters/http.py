@@ -9,7 +9,10 @@ import http.client
 import io
 import socket
 import ssl
-from contextlib import closing
+from collections.abc import Mapping
+from contextlib import closing, suppress
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
 
@@ -43,10 +46,11 @@ class HostUnreachable(FetchError):
 class HttpStatus(FetchError):
     """The server answered with an error; `retryable` if the server is at fault, or asks for a later attempt."""
 
-    def __init__(self, url: str, status: int) -> None:
+    def __init__(self, url: str, status: int, retry_after_s: float | None = None) -> None:
         phrase = http.client.responses.get(status, "unknown status")
         super().__init__(url, f"answered {status} {phrase}", retryable=status >= 500 or status in _TRY_AGAIN)  # noqa: PLR2004 (5xx is the server's fault: RFC 9110, section 15.6)
         self.status = status
+        self.retry_after_s = retry_after_s
 
 
 class AddressRefused(FetchError):
@@ -64,7 +68,17 @@ class PrivateAddress(AddressRefused):
     """The name of an allowed host leads to an address that is not public, and not allowed."""
 
 
-def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Hosts) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """The body of an answer, and the encoding of its text, if the server has named one."""
+
+    body: bytes
+    charset: str | None
+
+
+def fetch(
+    url: str, *, timeout_s: float, limit_bytes: int, hosts: Hosts, headers: Mapping[str, str] | None = None
+) -> Fetched:
     """Get the body of `url`. Follows redirects, but never from HTTPS to HTTP, and ignores proxies in the environment.
 
     Args:
@@ -72,6 +86,7 @@ def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Hosts) -> byte
         timeout_s: limit for everything together, redirects included. Only a slow resolver may add its own time-out.
         limit_bytes: largest size of the body, packed or unpacked.
         hosts: what may be asked, by redirects too.
+        headers: more headers of the request, in printable ASCII. Redirects to another host or port don't get them.
 
     Raises:
         HostUnreachable: no answer, or an incomplete one.
@@ -81,13 +96,15 @@ def fetch(url: str, *, timeout_s: float, limit_bytes: int, hosts: Hosts) -> byte
         AddressRefused: the address or the size is not allowed.
     """
     deadline = clock.monotonic() + timeout_s
-    secure_only = False
+    secure_only, origin = False, ""
     for _ in range(_MOST_REDIRECTS + 1):
         parts = _checked(url, hosts, secure_only=secure_only)
         with closing(_connect(url, parts, hosts, deadline)) as connection:
-            answer = _ask(url, parts, connection, deadline)
+            origin = origin or parts.netloc
+            own = headers or {} if parts.netloc == origin else {}
+            answer = _ask(url, parts, connection, deadline, own)
             if answer.status not in _MOVED:
-                return _read(url, answer, limit_bytes)
+                return Fetched(_read(url, answer, limit_bytes), answer.headers.get_content_charset())
             target = answer.headers.get("Location", "")
         try:
             url = urljoin(url, target)
@@ -152,16 +169,19 @@ def _open(address: str, port: int, tls_name: str | None, deadline: float) -> soc
         raise
 
 
-def _ask(url: str, parts: SplitResult, connection: socket.socket, deadline: float) -> "_Answer":
+def _ask(
+    url: str, parts: SplitResult, connection: socket.socket, deadline: float, headers: Mapping[str, str]
+) -> "_Answer":
     """Send the request, and read the status and the headers of the answer."""
     target = urlunsplit(("", "", parts.path or "/", parts.query, ""))
-    lines = (
-        f"GET {target} HTTP/1.1",
-        f"Host: {parts.netloc}",
-        f"User-Agent: stockworker/{__version__}",
-        "Accept-Encoding: gzip",
-        "Connection: close",
-    )
+    sent = {
+        "Host": parts.netloc,
+        "User-Agent": f"stockworker/{__version__}",
+        **headers,
+        "Accept-Encoding": "gzip",
+        "Connection": "close",
+    }
+    lines = (f"GET {target} HTTP/1.1", *(f"{name}: {value}" for name, value in sent.items()))
     request = "".join(f"{line}\r\n" for line in (*lines, "")).encode("ascii")
     try:
         connection.settimeout(_remaining(deadline))
@@ -231,7 +251,7 @@ class _Answer(http.client.HTTPResponse):
 
 def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
     if not 200 <= answer.status < 300:  # noqa: PLR2004 (2xx is success: RFC 9110, section 15.3)
-        raise HttpStatus(url, answer.status)
+        raise HttpStatus(url, answer.status, _retry_after_s(answer.headers.get("Retry-After", "")))
     # A chunked body is at most as long again by its framing, if its server is serious: eight bytes for each chunk.
     answer.arrivals.most = 2 * limit_bytes + _MOST_HEAD_BYTES
     body = bytearray()
@@ -251,13 +271,22 @@ def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
     return _decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes)
 
 
+def _retry_after_s(text: str) -> float | None:
+    """The seconds that a server asks to wait: RFC 9110, section 10.2.3."""
+    if text.isascii() and text.isdigit() and len(text) < 10:  # noqa: PLR2004 (more digits are longer than a century)
+        return float(text)
+    with suppress(ValueError, TypeError, OverflowError):
+        return max(0.0, parsedate_to_datetime(text).timestamp() - clock.wall())
+    return None
+
+
 def _decoded(url: str, body: bytes, encoding: str, limit_bytes: int) -> bytes:
     if encoding.lower() in {"", "identity"}:
         return body
     if encoding.lower() not in {"gzip", "x-gzip"}:
         raise AddressRefused(url, "answered in an encoding that was not requested; only gzip is")
     try:
-        return compression.unpack(body, limit_bytes)
+        return compression.unpack_gzip(body, limit_bytes)
     except compression.Damaged as error:
         raise HostUnreachable(url, str(error)) from error
     except compression.TooLarge as error:

@@ -15,15 +15,15 @@ from stockworker.adapters.systemd import watchdog_s
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler
 from stockworker.errors import ConfigError
-from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY
-from stockworker.handlers.discovery import discover
+from stockworker.handlers import BUILT_IN, BUILT_IN_MEMORY, MARKET_DATA
+from stockworker.handlers.discovery import check_settings, discover
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Isolation, Limits, PythonHandler
+from stockworker.protocol.fields import FieldError
 from stockworker.protocol.ids import JobType
 
 if TYPE_CHECKING:
     from stockworker.sealing.worker_seal import WorkerSeal
 
-MARKET_DATA: Final = "market_data"
 """The setting that has the location of the market-data store for every Python handler."""
 
 SERVICE_KEEPALIVE_S: Final = 10
@@ -115,4 +115,8 @@ def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str],
             f"handlers.{job_type}: this type has no handler. Set 'python: module:function' or 'command: [...]' "
             f"(built-in or installed types: {', '.join(sorted(functions))})"
         )
+    try:
+        check_settings(function, settings)
+    except FieldError as error:
+        raise ConfigError(str(error.inside(f"handlers.{job_type}.settings"))) from error
     return PythonHandler(function, {MARKET_DATA: market_data, **settings}, limits, Isolation(handler.isolation))

@@ -15,6 +15,9 @@ BUILT_IN: Final[Mapping[JobType, str]] = MappingProxyType(
 )
 """By job type, the handler as ``module:function``: it is imported when a job needs it."""
 
+MARKET_DATA: Final = "market_data"
+"""The setting that every Python handler gets: where the market-data store is."""
+
 _MIB: Final = 1_048_576
 
 BUILT_IN_MEMORY: Final[Mapping[JobType, int]] = MappingProxyType(

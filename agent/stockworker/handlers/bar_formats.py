@@ -8,26 +8,29 @@ import codecs
 import csv
 import io
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from itertools import chain
-from typing import Annotated, Final, TextIO
+from operator import itemgetter
+from typing import Annotated, Any, Final, TextIO
 
 from stockworker.adapters import clock
-from stockworker.handlers.json_records import LONGEST_RECORD, NotRecords, read_records
+from stockworker.handlers.cells import Cells
+from stockworker.handlers.json_records import LONGEST_RECORD, Columns, NotRecords, read_records
 from stockworker.handlers.kinds import Custom
 from stockworker.handlers.market import (
     HIGHEST_PRICE,
     HIGHEST_VOLUME,
-    LOWEST_PRICE,
     Bar,
     Count,
     InvalidBar,
-    calendar_day,
+    check_bar,
     check_symbol,
-    number,
 )
+from stockworker.handlers.source_format import DEFAULTS, FIELDS, Content, Layout, Prices, SourceFormat, encoding_name
 from stockworker.protocol.wire import Items, Wire
 
 
@@ -45,21 +48,26 @@ class BarField:
     columns: tuple[str, ...]
     kind: str
     meaning: str
-    required: bool = True
+    required: bool = False
 
 
-_PRICE: Final = f"number, {LOWEST_PRICE:g} to {HIGHEST_PRICE:g}"
+_PRICE: Final = f"number, above 0, to {HIGHEST_PRICE:g}"
 
 BAR_FIELDS: Final[Mapping[str, BarField]] = {
-    "symbol": BarField(("symbol", "ticker"), "symbol", "Optional if the payload names the symbol.", required=False),
-    "day": BarField(("day", "date"), "date, `YYYY-MM-DD`", "The trading day; tomorrow (UTC) at the latest."),
-    "open": BarField(("open",), _PRICE, "First price of the day; not outside low and high by more than 0.01 %."),
-    "high": BarField(("high",), _PRICE, "Highest price."),
-    "low": BarField(("low",), _PRICE, "Lowest price."),
-    "close": BarField(("close",), _PRICE, "Last price; not outside low and high by more than 0.01 %."),
-    "volume": BarField(("volume",), f"number, 0 to {HIGHEST_VOLUME:g}", "Units traded."),
+    "symbol": BarField(("symbol", "ticker"), "symbol", "Optional if the payload names the symbol."),
+    "day": BarField(
+        ("day", "date"), "date, `YYYY-MM-DD`", "The trading day; tomorrow (UTC) at the latest.", required=True
+    ),
+    "time": BarField(("time",), "midnight", "Optional; a row with another time is invalid, because bars are of days."),
+    "open": BarField(
+        ("open",), _PRICE, "First price of the day; not outside low and high by more than 0.01 %. Optional."
+    ),
+    "high": BarField(("high",), _PRICE, "Highest price. Optional."),
+    "low": BarField(("low",), _PRICE, "Lowest price. Optional."),
+    "close": BarField(("close",), _PRICE, "Last price; not outside low and high by more than 0.01 %.", required=True),
+    "volume": BarField(("volume", "vol"), f"number, 0 to {HIGHEST_VOLUME:g}", "Units traded. Optional."),
     "adjusted_close": BarField(
-        ("adjclose", "adjustedclose"), _PRICE, "The close after later splits and dividends. Optional.", required=False
+        ("adjclose", "adjustedclose"), _PRICE, "The close after later splits and dividends. Optional."
     ),
 }
 """What a row holds. A CSV file may name its columns, and a JSON object its keys, in any of the recognised ways."""
@@ -75,7 +83,9 @@ MOST_SYMBOLS: Final = 100_000
 
 _SHOWN_ROWS: Final = 20
 _DECODED_BYTES: Final = 65_536
-_LOOKS_LIKE_JSON: Final = re.compile(rb"(?:\xef\xbb\xbf)?[ \t\r\n]*[\[{]")
+_LOOKS_LIKE_JSON: Final = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[ \t\r\n\0]*[\[{]")
+_DELIMITERS: Final = ",;\t|"
+_SEPARATOR_LINE: Final = re.compile(r"\ufeff?sep=(.)\s*", re.IGNORECASE)
 
 
 class UnreadableBars(ValueError):
@@ -90,6 +100,66 @@ class RejectedRow:
     reason: Annotated[str, Wire("Why it is not a valid bar.")]
 
 
+class SymbolBars:
+    """The bars of a symbol, in the order of their rows; 52 bytes each."""
+
+    def __init__(self) -> None:
+        self._days = array("i")
+        self._numbers = tuple(array("d") for _ in range(6))
+        self._first = self._last = 0
+        self._places: dict[int, int] | None = None
+
+    def __len__(self) -> int:
+        return len(self._days)
+
+    def __iter__(self) -> Iterator[Bar]:
+        for day, open_, high, low, close, volume, adjusted in zip(self._days, *self._numbers, strict=True):
+            yield Bar(
+                date.fromordinal(day), _known(open_), _known(high), _known(low), close, _known(volume), _known(adjusted)
+            )
+
+    def add(self, bar: Bar) -> bool:
+        """Keep a bar, unless it is the same as an earlier one. Whether it was kept.
+
+        Raises:
+            InvalidBar: an earlier bar of its day has other values.
+        """
+        day = bar.day.toordinal()
+        place = self._place(day)
+        if place is not None:
+            earlier = tuple(_known(numbers[place]) for numbers in self._numbers)
+            if earlier == bar[1:]:
+                return False
+            raise InvalidBar(f"another row has the day {bar.day} with other values")
+        if self._places is not None:
+            self._places[day] = len(self._days)
+        self._days.append(day)
+        for numbers, found in zip(self._numbers, bar[1:], strict=True):
+            numbers.append(_UNKNOWN if found is None else found)
+        return True
+
+    def _place(self, day: int) -> int | None:
+        """Where the bar of a day is. Nearly all sources are in order, so a look-up is made only for the others."""
+        if not self._days:
+            self._first = self._last = day
+        elif day > self._last:
+            self._last = day
+        elif day < self._first:
+            self._first = day
+        else:
+            if self._places is None:
+                self._places = {each: place for place, each in enumerate(self._days)}
+            return self._places.get(day)
+        return None
+
+
+_UNKNOWN: Final = float("nan")
+
+
+def _known(found: float) -> float | None:
+    return found if found == found else None  # noqa: PLR0124 (only NaN is not itself)
+
+
 @dataclass(slots=True)
 class ParsedBars:
     """The content of the rows.
@@ -97,12 +167,14 @@ class ParsedBars:
     Attributes:
         bars: by symbol, in the order of the rows.
         rows: number of all rows.
+        repeated: number of rows that are the same as an earlier one.
         rejected: number of rows that are not valid bars.
         rejected_rows: the first of these.
     """
 
-    bars: dict[str, list[Bar]] = field(default_factory=dict)
+    bars: dict[str, SymbolBars] = field(default_factory=dict)
     rows: int = 0
+    repeated: int = 0
     rejected: int = 0
     rejected_rows: list[RejectedRow] = field(default_factory=list)
 
@@ -113,16 +185,16 @@ class Expected:
 
     Attributes:
         symbol: the symbol of rows that name none; a row that names another one is rejected.
-        columns: by field, the name of its column if that is not recognised.
         latest_day: a bar of a later day is rejected, because `price_update` would then never ask for the real bars.
+        written: how the source is written.
         most_rows: how many rows are read.
         quoted: whether errors show text of the source. They must not if that is a file of the worker: its submitter may
             not be allowed to read it.
     """
 
     symbol: str | None
-    columns: Mapping[str, str]
     latest_day: date
+    written: SourceFormat = DEFAULTS
     most_rows: int = MOST_ROWS
     quoted: bool = True
 
@@ -132,38 +204,54 @@ def tomorrow() -> date:
     return clock.utc_now().date() + timedelta(days=1)
 
 
-def parse_bars(data: bytes, file_format: str | None, expected: Expected) -> ParsedBars:
-    """Read a CSV file with a header, or a JSON list of objects, or a JSON object with such a list as ``bars``.
+def parse_bars(data: bytes, expected: Expected, charset: str | None = None) -> ParsedBars:
+    """Read bars from a CSV or JSON text.
 
     Args:
-        data: UTF-8, with or without byte order mark.
-        file_format: "csv", "json", or None to decide by the first character.
-        expected: how to read the rows.
+        data: the text.
+        expected: how to read it.
+        charset: its encoding as a server has named it; the options may name another one.
 
     Raises:
         UnreadableBars: the data as a whole can't be read.
     """
-    _check_utf8(data)
-    text = io.TextIOWrapper(io.BytesIO(data), encoding="utf-8-sig", newline="")
-    if file_format == "json" or (file_format is None and _LOOKS_LIKE_JSON.match(data)):
+    written = expected.written
+    encoding = written.encoding or _encoding(data, charset)
+    _check_text(data, encoding)
+    text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+    if written.content is Content.JSON or (written.content is None and _LOOKS_LIKE_JSON.match(data)):
         try:
-            return _collect(_record_rows(read_records(text), expected), expected)
+            most = expected.most_rows * len(FIELDS)
+            named = {column for column in (written.columns or {}).values() if isinstance(column, str)}
+            wanted = lambda name: name in named or _letters(name) in _FIELD_OF_COLUMN  # noqa: E731 (of two words)
+            records = read_records(text, written.path, written.layout or Layout.ROWS, Columns(wanted, most))
+            return _collect(_record_rows(records, expected), expected)
         except NotRecords as error:
-            raise UnreadableBars(str(error)) from error
+            raise UnreadableBars(f"{error}{error.message if expected.quoted else ''}") from error
     return _collect(_csv_rows(text, expected), expected)
 
 
-def _check_utf8(data: bytes) -> None:
-    """Refuse other text before anything of it is read."""
-    decoder = codecs.getincrementaldecoder("utf-8")()
+def _encoding(data: bytes, charset: str | None) -> str:
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    with suppress(ValueError):
+        return encoding_name(charset or "utf-8")
+    return "utf-8"
+
+
+def _check_text(data: bytes, encoding: str) -> None:
+    """Refuse text in another encoding before anything of it is read."""
+    decoder = codecs.getincrementaldecoder(encoding)()
     for start in range(0, len(data), _DECODED_BYTES):
-        kept, _ = decoder.getstate()
+        kept = len(decoder.getstate()[0])
         part = data[start : start + _DECODED_BYTES]
         try:
             decoder.decode(part, final=start + len(part) == len(data))
-        except UnicodeDecodeError as error:
-            place = start - len(kept) + error.start
-            raise UnreadableBars(f"not UTF-8 text at byte {place}: {error.reason}") from error
+        except UnicodeError as error:
+            place = start - kept + getattr(error, "start", 0)
+            reason = getattr(error, "reason", "no byte order mark")
+            problem = f"not {encoding.upper()} text at byte {place}: {reason}; set encoding"
+            raise UnreadableBars(problem) from error
 
 
 def parse_records(records: Sequence[object], expected: Expected) -> ParsedBars:
@@ -175,22 +263,30 @@ def parse_records(records: Sequence[object], expected: Expected) -> ParsedBars:
     return _collect(_record_rows(records, expected), expected)
 
 
-def _collect(rows: Iterable[tuple[int, Mapping[str, object]]], expected: Expected) -> ParsedBars:
+Row = tuple[Any, ...] | InvalidBar
+"""The cells of the fields in the order of `FIELDS`, or why a row has none."""
+
+
+def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
     parsed = ParsedBars()
+    read = _RowReader(expected).read
     for row_number, row in rows:
         parsed.rows += 1
         _check_rows(parsed.rows, expected)
         try:
-            symbol, bar = _parse_row(row, expected)
+            symbol, bar = read(row)
+            of_symbol = parsed.bars.get(symbol)
+            if of_symbol is None:
+                of_symbol = parsed.bars[symbol] = SymbolBars()
+                if len(parsed.bars) > MOST_SYMBOLS:
+                    raise UnreadableBars(f"more than {MOST_SYMBOLS:,} symbols; split the file")
+            if not of_symbol.add(bar):
+                parsed.repeated += 1
         except InvalidBar as error:
             parsed.rejected += 1
             if len(parsed.rejected_rows) < _SHOWN_ROWS:
                 reason = str(error) if expected.quoted else error.unquoted
                 parsed.rejected_rows.append(RejectedRow(row_number, reason))
-        else:
-            parsed.bars.setdefault(symbol, []).append(bar)
-            if len(parsed.bars) > MOST_SYMBOLS:
-                raise UnreadableBars(f"more than {MOST_SYMBOLS:,} symbols; split the file")
     return parsed
 
 
@@ -201,44 +297,55 @@ def _check_rows(count: int, expected: Expected) -> None:
         )
 
 
-def _parse_row(row: Mapping[str, object], expected: Expected) -> tuple[str, Bar]:
-    day = calendar_day(_required(row, "day"))
-    if day > expected.latest_day:
-        raise InvalidBar(f"day {day} is in the future")
-    open_, high, low, close, volume = (
-        _number(name, _required(row, name)) for name in ("open", "high", "low", "close", "volume")
-    )
-    adjusted_close = row.get("adjusted_close")
-    adjusted = None if adjusted_close is None or adjusted_close == "" else _number("adjusted_close", adjusted_close)
-    return _symbol(row, expected.symbol), Bar(day, open_, high, low, close, volume, adjusted)
+class _RowReader:
+    """Makes a bar of each row."""
 
+    def __init__(self, expected: Expected) -> None:
+        written = expected.written
+        self._cells = Cells(written)
+        self._latest = expected.latest_day
+        self._above_zero, self._tolerance = written.prices is Prices.POSITIVE, written.tolerance
+        self._expected = expected.symbol
+        self._ours = {theirs: symbol for symbol, theirs in (written.symbols or {}).items()}
 
-def _required(row: Mapping[str, object], name: str) -> object:
-    value = row.get(name)
-    if value is None or value == "":
-        raise InvalidBar(f"{name} is missing")
-    return value
+    def read(self, row: Row) -> tuple[str, Bar]:
+        """The symbol and the bar of a row.
 
+        Raises:
+            InvalidBar: it is not a valid bar.
+        """
+        if isinstance(row, InvalidBar):
+            raise row
+        symbol, day, time, open_, high, low, close, volume, adjusted = row
+        number = self._cells.number
+        found = self._day(day, time)
+        last = number("close", close)
+        if last is None:
+            raise InvalidBar("close is missing")
+        prices = number("open", open_), number("high", high), number("low", low), last
+        bar = Bar(found, *prices, number("volume", volume), number("adjusted_close", adjusted))
+        return self._symbol(symbol), check_bar(bar, above_zero=self._above_zero, tolerance=self._tolerance)
 
-def _number(name: str, value: object) -> float:
-    try:
-        return number(value)
-    except InvalidBar as error:
-        raise InvalidBar(f"{name} {error}", f"{name} {error.unquoted}") from None
+    def _day(self, day: object, time: object) -> date:
+        if self._cells.is_missing(day):
+            raise InvalidBar("day is missing")
+        found = self._cells.day(day, time)
+        if found > self._latest:
+            raise InvalidBar(f"day {found} is in the future")
+        return found
 
-
-def _symbol(row: Mapping[str, object], expected: str | None) -> str:
-    found = row.get("symbol")
-    if found is None or found == "":
-        if expected is None:
-            raise InvalidBar("symbol is missing; add it to the row, or to the payload for all rows")
-        return expected
-    if not isinstance(found, str):
-        raise InvalidBar("symbol is not a string")
-    symbol = check_symbol(found)
-    if expected is not None and symbol != expected:
-        raise InvalidBar(f"symbol {symbol} is not {expected}", f"symbol is not {expected}")
-    return symbol
+    def _symbol(self, found: object) -> str:
+        if found is None or found == "":
+            if self._expected is None:
+                raise InvalidBar("symbol is missing; add it to the row, or to the payload for all rows")
+            return self._expected
+        if not isinstance(found, str):
+            raise InvalidBar("symbol is not a string")
+        symbol = self._ours.get(found) or check_symbol(found.strip())
+        if self._expected is not None and symbol != self._expected:
+            hint = "; set symbols if it is the same"
+            raise InvalidBar(f"symbol {symbol} is not {self._expected}{hint}", f"symbol is not {self._expected}{hint}")
+        return symbol
 
 
 class _Lines:
@@ -248,8 +355,9 @@ class _Lines:
         row_length: characters since the owner has set it to 0.
     """
 
-    def __init__(self, text: TextIO) -> None:
+    def __init__(self, text: TextIO, written: SourceFormat) -> None:
         self._text = text
+        self._comment = written.comment or None
         self._line = 0
         self.row_length = 0
 
@@ -259,61 +367,125 @@ class _Lines:
             self.row_length += len(line)
             if self.row_length > LONGEST_RECORD:
                 raise UnreadableBars(f"line {self._line}: the row has more than {LONGEST_RECORD:,} characters")
+            if self._comment is not None and line.startswith(self._comment):
+                line = "\n"
             yield line
 
 
-def _csv_rows(text: TextIO, expected: Expected) -> Iterator[tuple[int, Mapping[str, object]]]:
-    lines = _Lines(text)
+def _csv_rows(text: TextIO, expected: Expected) -> Iterator[tuple[int, Row]]:
+    lines = _Lines(text, expected.written)
     source = iter(lines)
-    header = next(source, "")
-    reader = csv.reader(chain((header,), source), delimiter=max(",;\t", key=header.count), strict=True)
+    before, first, delimiter = _first_row(lines, source, expected)
+    reader = csv.reader(chain((first,), source), delimiter=delimiter, strict=True)
     try:
         names = [name.strip() for name in next(reader, [])]
-        places = {name: names.index(column) for name, column in _match(names, expected).items()}
-        missing = [name for name, each in BAR_FIELDS.items() if each.required and name not in places]
-        if missing:
-            found = f"; its columns are {', '.join(names)[:200]}" if expected.quoted else ""
-            raise UnreadableBars(f"the header has no column for {', '.join(missing)}{found}")
-        lines.row_length = 0
+        places = _places(names, expected)
+        if not expected.written.header:
+            yield before + 1, _row_of(names, places, len(names))
         for cells in reader:
             lines.row_length = 0
-            if cells:
-                yield (
-                    reader.line_num,
-                    {name: cells[place].strip() for name, place in places.items() if place < len(cells)},
-                )
+            if len(cells) > 1 or (cells and cells[0].strip()):
+                yield reader.line_num + before, _row_of(cells, places, len(names))
             else:
                 _check_rows(reader.line_num, expected)  # an empty line is not a row, but takes time as well
     except csv.Error as error:
-        raise UnreadableBars(f"line {reader.line_num}: {error}") from error
+        raise UnreadableBars(f"line {reader.line_num + before}: {error}") from error
 
 
-def _record_rows(records: Iterable[object], expected: Expected) -> Iterator[tuple[int, Mapping[str, object]]]:
+def _first_row(lines: _Lines, source: Iterator[str], expected: Expected) -> tuple[int, str, str]:
+    """The number of lines before the first row, its text, and the delimiter."""
+    written = expected.written
+    before, delimiter = 0, written.delimiter
+    for line in source:
+        lines.row_length = 0
+        if separator := _SEPARATOR_LINE.fullmatch(line):
+            delimiter = delimiter or separator[1]
+        elif before >= written.skip_lines and line.strip():
+            return before, line, delimiter or max(_DELIMITERS, key=line.count)
+        before += 1
+        _check_rows(before, expected)  # takes time as well
+    return before, "", delimiter or ","
+
+
+def _row_of(cells: list[str], places: Callable[[list[Any]], tuple[Any, ...]], columns: int) -> Row:
+    """The cells of the fields; `places` has -1 for a field without a column."""
+    count = len(cells)
+    if count != columns and (count < columns or any(cells[columns:])):
+        return InvalidBar(f"{count} cells under {columns} columns; a number with the delimiter in it needs quotes")
+    del cells[columns:]
+    return places([*cells, None])
+
+
+def _places(names: Sequence[str], expected: Expected) -> Callable[[list[Any]], tuple[Any, ...]]:
+    """What picks the cells of the fields out of a row with this header."""
+    columns = expected.written.columns or {}
+    if expected.written.header:
+        found = _match(names, expected)
+        hint = "; set skip_lines if the header is not the first line, columns if it has other names, or header if there is none"
+    else:
+        found = {name: place for name, place in columns.items() if isinstance(place, int)}
+        hint = "; set columns to their numbers"
+    missing = [name for name, each in BAR_FIELDS.items() if each.required and name not in found]
+    if missing:
+        shown = f"; its columns are {', '.join(names)[:200]}" if expected.quoted and any(names) else ""
+        what = "the header has" if expected.written.header and any(names) else "the source has"
+        raise UnreadableBars(f"{what} no column for {', '.join(missing)}{shown}{hint}")
+    for name, place in found.items():
+        if place > len(names):
+            raise UnreadableBars(f"columns: {name} is column {place}, but the first row has {len(names)} cells")
+    return itemgetter(*(found.get(name, 0) - 1 for name in FIELDS))  # the last cell, for which the caller puts None
+
+
+def _record_rows(records: Iterable[object], expected: Expected) -> Iterator[tuple[int, Row]]:
+    columns = expected.written.columns or {}
+    places = [column if isinstance(column := columns.get(name), int) else None for name in FIELDS]
     keys: tuple[str, ...] = ()
-    matches: Mapping[str, str] = {}
+    matches: Sequence[str | None] = [None] * len(FIELDS)
     for row_number, record in enumerate(records, 1):
-        if not isinstance(record, dict):
-            yield row_number, {}
-            continue
-        if keys != tuple(record):  # nearly always all records have the same keys
-            keys = tuple(record)
-            matches = _match(keys, expected)
-        yield row_number, {name: record[key] for name, key in matches.items()}
+        if isinstance(record, list):
+            yield row_number, _row_of_list(record, places)
+        elif not isinstance(record, dict):
+            yield row_number, InvalidBar("is not an object or a list")
+        else:
+            if keys != tuple(record):  # nearly always all records have the same keys
+                keys = tuple(record)
+                found = _match(keys, expected)
+                matches = [keys[found[name] - 1] if name in found else None for name in FIELDS]
+            yield row_number, tuple(None if key is None else record[key] for key in matches)
 
 
-def _match(names: Sequence[str], expected: Expected) -> dict[str, str]:
-    """Find the column of each field; other columns are ignored."""
-    found = {name: column for name, column in expected.columns.items() if column in names}
-    for column in names:
-        name = _FIELD_OF_COLUMN.get(re.sub("[^a-z]", "", column.lower()))
-        if name is None or name in expected.columns:
+def _row_of_list(record: list[Any], places: Sequence[int | None]) -> Row:
+    if not any(places):
+        return InvalidBar("is a list, not an object; set columns to the numbers of its values")
+    return tuple(record[place - 1] if place is not None and place <= len(record) else None for place in places)
+
+
+def _match(names: Sequence[str], expected: Expected) -> dict[str, int]:
+    """Find the column of each field, counted from 1; other columns are ignored."""
+    columns = expected.written.columns or {}
+    found = {}
+    for name, column in columns.items():
+        if isinstance(column, int):
+            if column <= len(names):
+                found[name] = column
+        elif column in names:
+            found[name] = names.index(column) + 1
+            if names.count(column) > 1:
+                both = _cut(column) if expected.quoted else "a name"
+                raise UnreadableBars(f"{both} is the name of two columns; set the number of the right one in columns")
+    for place, column in enumerate(names, 1):
+        known = _FIELD_OF_COLUMN.get(_letters(column))
+        if known is None or known in columns:
             continue
-        if name in found:
-            both = f"both {_cut(found[name])} and {_cut(column)}"
-            which = both if expected.quoted else "two columns"
-            raise UnreadableBars(f"{which} hold {name}; remove one, or name the right one in columns")
-        found[name] = column
+        if known in found:
+            both = f"both {_cut(names[found[known] - 1])} and {_cut(column)}" if expected.quoted else "two columns"
+            raise UnreadableBars(f"{both} hold {known}; remove one, or name the right one in columns")
+        found[known] = place
     return found
+
+
+def _letters(column: str) -> str:
+    return re.sub("[^a-z]", "", column.lower())
 
 
 def _cut(column: str) -> str:

@@ -29,6 +29,11 @@ class Calculation:
         """The number of bars at which it has its first value."""
         return INDICATORS[self.name].bars_needed(*self.arguments)
 
+    @property
+    def fields(self) -> tuple[str, ...]:
+        """The fields of a bar that it uses, besides the close."""
+        return ("open", "high", "low", "volume") if INDICATORS[self.name].takes_bars else ()
+
     def values(self, bars: Sequence[Bar]) -> list[IndicatorValue]:
         """Compute the value of each day with enough bars up to it; None on a day on which it is not defined.
 

@@ -4,17 +4,17 @@ from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
+from itertools import islice
 from pathlib import PurePosixPath
 from typing import Annotated, BinaryIO, Final
 from urllib.parse import unquote, urlsplit
 
 from stockworker.adapters import compression
 from stockworker.adapters.folder_files import LeadsOutside, NotAFile, open_below
-from stockworker.adapters.http import FetchError, ForeignHost, PrivateAddress, fetch
+from stockworker.adapters.http import Fetched, FetchError, ForeignHost, PrivateAddress, fetch
 from stockworker.adapters.http_hosts import Host, Hosts, Network
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import (
-    BAR_FIELDS,
     MOST_ROWS,
     MOST_SYMBOLS,
     RECORDS,
@@ -26,16 +26,17 @@ from stockworker.handlers.bar_formats import (
     parse_records,
     tomorrow,
 )
-from stockworker.handlers.definition import Definition, Failure
+from stockworker.handlers.definition import WRONG_PAYLOAD, Definition, Failure
 from stockworker.handlers.json_records import LONGEST_RECORD
-from stockworker.handlers.kinds import HOSTS, NETWORKS, Custom, Written, unknown
+from stockworker.handlers.kinds import HOSTS, NETWORKS, Written
 from stockworker.handlers.market import SYMBOL, Bar, Count, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
-from stockworker.protocol.fields import FieldError, check_object
-from stockworker.protocol.wire import Duration, Integer, Table, Text, Wire
+from stockworker.handlers.source_format import COLUMNS_KIND, FORMATS_KIND, OPTIONS_KIND, read_format
+from stockworker.protocol.fields import FieldError
+from stockworker.protocol.wire import Duration, Integer, Text, Wire
 
-_CHUNK: Final = 1_000  # bars in one transaction: a few milliseconds, so that other writers wait only briefly
+_CHUNK: Final = 2_000  # bars in one transaction: some milliseconds, so that other writers wait only briefly
 _MIB: Final = 1_048_576
 _LISTED_SYMBOLS: Final = 500  # a result must fit into one message
 
@@ -45,20 +46,6 @@ class OnError(StrEnum):
 
     FAIL = "fail"
     SKIP = "skip"
-
-
-class Format(StrEnum):
-    """How a file is written."""
-
-    CSV = "csv"
-    JSON = "json"
-
-
-def _read_columns(value: Json) -> dict[str, str]:
-    for name in check_object(value):
-        if name not in BAR_FIELDS:
-            raise unknown("field", name, BAR_FIELDS)
-    return dict(Table(Text(), Text()).read(value))
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,13 +64,15 @@ class ImportPayload:
         str | None, SYMBOL, Wire("Symbol of the rows that name none. A row that names another symbol is invalid.")
     ] = None
     format: Annotated[
-        Format | None,
-        Wire("How the file is written. By default it is `json` if it begins with `[` or `{`, and `csv` otherwise."),
+        str | None,
+        Text(40),
+        Wire("How the source is written: the name of a [format](#formats), or of one in `formats` of the settings."),
     ] = None
+    options: Annotated[Mapping[str, Json] | None, OPTIONS_KIND, Wire("Options that differ from those of `format`.")] = (
+        None
+    )
     columns: Annotated[
-        Mapping[str, str] | None,
-        Custom("object of texts", _read_columns),
-        Wire('Column names that are not recognised, by field: `{"close": "Last"}`.'),
+        Mapping[str, str | int] | None, COLUMNS_KIND, Wire("The [option](#options) `columns`, here for brevity.")
     ] = None
     on_error: Annotated[
         OnError,
@@ -136,6 +125,13 @@ class ImportSettings:
         Wire("Most rows of a file; each takes up to 400 bytes of memory. A file of 32 MiB has about 500,000 of them."),
     ] = MOST_ROWS
     timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for a download.")] = 30.0
+    formats: Annotated[
+        Mapping[str, Mapping[str, Json]] | None,
+        FORMATS_KIND,
+        Wire(
+            "Formats of your own by name; `like` in one is the name of a [format](#formats) whose options it changes."
+        ),
+    ] = None
 
     @property
     def limit_bytes(self) -> int:
@@ -148,6 +144,7 @@ class ImportResult:
 
     rows: Annotated[Count, Wire("Rows in the source.")]
     rejected: Annotated[Count, Wire("Invalid rows.")]
+    repeated: Annotated[Count, Wire("Rows that are the same as an earlier one.")]
     rejected_rows: Annotated[
         list[RejectedRow], Written("list of objects", "[]", RejectedRow), Wire("The first 20 of them.")
     ]
@@ -167,9 +164,13 @@ INVALID_ROWS: Final = Failure(
     '"on_error": "skip"',
     "A row is invalid, and `on_error` is `fail`. The text has the first five rows, each with its reason.",
 )
+NO_VALID_ROW: Final = Failure(
+    "none of {rows} rows is a valid bar: {reasons}",
+    "Every row is invalid: probably `format` and `options` do not describe the source.",
+)
 UNREADABLE: Final = Failure(
     "the bars can't be read: {problem}",
-    "The file is not UTF-8 text, not JSON, or a CSV file without a column for each required field; or two columns hold "
+    "The file is not text in its encoding, not JSON, or a CSV file without a column for each required field; or two columns hold "
     f"the same field; or it has more rows than `limit_rows`, a row of more than {LONGEST_RECORD:,} characters, or more than "
     f"{MOST_SYMBOLS:,} symbols. Texts of the file are shown only if it was downloaded.",
 )
@@ -210,10 +211,13 @@ UNREADABLE_FILE: Final = Failure(
     "The user of the worker may not read it, its disk fails, or its name or address is not valid.",
 )
 TOO_LARGE: Final = Failure(
-    "payload.source: {name!r} is larger than {limit:,} bytes", "The file is larger than `limit_mib`."
+    "payload.source: {name!r} is larger than {limit:,} bytes, the limit_mib of this worker",
+    "The file is larger than `limit_mib`.",
 )
-BAD_GZIP: Final = Failure(
-    "payload.source: {problem}", "The gzip data are damaged or cut off, or larger than `limit_mib` when unpacked."
+BAD_ARCHIVE: Final = Failure(
+    "payload.source: {problem}",
+    "The gzip, bzip2, xz or zip data are damaged or cut off, larger than `limit_mib` when unpacked, or a zip archive of "
+    "several files.",
 )
 STOPPED: Final = Failure(
     "stopped after {stored} of {total} bars; the job can run again",
@@ -227,6 +231,7 @@ DEFINITION: Final = Definition(
     result=ImportResult,
     failures=(
         INVALID_ROWS,
+        NO_VALID_ROW,
         UNREADABLE,
         UNSUPPORTED_SCHEME,
         FOREIGN_HOST,
@@ -237,7 +242,7 @@ DEFINITION: Final = Definition(
         NO_FILE,
         UNREADABLE_FILE,
         TOO_LARGE,
-        BAD_GZIP,
+        BAD_ARCHIVE,
         STOPPED,
     ),
 )
@@ -249,8 +254,10 @@ def handle(job: Job, context: Context) -> Json:
     settings = read_settings(job, context, ImportSettings)
     location = market_data(context)
     parsed = _parse(payload, settings)
+    reasons = "; ".join(f"row {rejected.row}: {rejected.reason}" for rejected in parsed.rejected_rows[:5])
+    if parsed.rejected == parsed.rows > 0:
+        raise NO_VALID_ROW.error(rows=parsed.rows, reasons=reasons)
     if parsed.rejected and payload.on_error is OnError.FAIL:
-        reasons = "; ".join(f"row {rejected.row}: {rejected.reason}" for rejected in parsed.rejected_rows[:5])
         raise INVALID_ROWS.error(rejected=parsed.rejected, rows=parsed.rows, reasons=reasons)
     with closing(open_market_store(location)) as store:
         counts = _store(parsed, store, context)
@@ -258,34 +265,40 @@ def handle(job: Job, context: Context) -> Json:
 
 
 def _parse(payload: ImportPayload, settings: ImportSettings) -> ParsedBars:
-    expected = Expected(payload.symbol, payload.columns or {}, tomorrow())
+    options = {**(payload.options or {}), **({} if payload.columns is None else {"columns": payload.columns})}
+    try:
+        written = read_format(payload.format, options, settings.formats)
+    except FieldError as error:
+        raise WRONG_PAYLOAD.error(field=".format", problem=error) from error
+    expected = Expected(payload.symbol, tomorrow(), written)
     try:
         if payload.source is None:
             return parse_records(payload.bars or (), expected)
-        local, data = _read(payload.source, settings)
-        return parse_bars(data, payload.format, replace(expected, most_rows=settings.limit_rows, quoted=not local))
+        local, found = _read(payload.source, settings)
+        expected = replace(expected, most_rows=settings.limit_rows, quoted=not local)
+        return parse_bars(found.body, expected, found.charset)
     except UnreadableBars as error:
         raise UNREADABLE.error(problem=error) from error
 
 
-def _read(source: str, settings: ImportSettings) -> tuple[bool, bytes]:
+def _read(source: str, settings: ImportSettings) -> tuple[bool, Fetched]:
     """Whether the source is a file of this worker, and its content."""
     scheme = source.partition("://")[0].lower() if "://" in source else "file"
     if scheme in {"http", "https"}:
-        data = _download(source, settings)
+        found = _download(source, settings)
     elif scheme == "file":
-        data = _read_file(source, settings)
+        found = Fetched(_read_file(source, settings), None)
     else:
         raise UNSUPPORTED_SCHEME.error(scheme=scheme[:20])
-    if not compression.is_gzip(data):
-        return scheme == "file", data
+    if not compression.is_packed(found.body):
+        return scheme == "file", found
     try:
-        return scheme == "file", compression.unpack(data, settings.limit_bytes)
+        return scheme == "file", Fetched(compression.unpack(found.body, settings.limit_bytes), None)
     except (compression.Damaged, compression.TooLarge) as error:
-        raise BAD_GZIP.error(problem=error) from error
+        raise BAD_ARCHIVE.error(problem=error) from error
 
 
-def _download(url: str, settings: ImportSettings) -> bytes:
+def _download(url: str, settings: ImportSettings) -> Fetched:
     hosts = Hosts(settings.import_hosts, settings.private_addresses)
     try:
         return fetch(url, timeout_s=settings.timeout_s, limit_bytes=settings.limit_bytes, hosts=hosts)
@@ -333,26 +346,38 @@ def _open(path: PurePosixPath, settings: ImportSettings) -> BinaryIO:
 
 def _store(parsed: ParsedBars, store: MarketStore, context: Context) -> dict[str, UpsertCounts]:
     counts: dict[str, UpsertCounts] = {}
-    stored, total = 0, parsed.rows - parsed.rejected
-    for of_symbol, bars in parsed.bars.items():
-        for chunk in _chunks(bars):
-            if context.cancelled():
-                raise STOPPED.error(stored=stored, total=total)
-            counts[of_symbol] = counts.get(of_symbol, UpsertCounts()) + store.upsert_bars(of_symbol, chunk)
-            stored += len(chunk)
-            context.progress(stored / total, f"{stored} of {total} bars")
+    stored, total = 0, sum(map(len, parsed.bars.values()))
+    for batch in _batches(parsed):
+        if context.cancelled():
+            raise STOPPED.error(stored=stored, total=total)
+        for symbol, found in store.upsert(batch).items():
+            counts[symbol] = counts.get(symbol, UpsertCounts()) + found
+        stored += sum(map(len, batch.values()))
+        context.progress(stored / total, f"{stored} of {total} bars")
     return counts
 
 
-def _chunks(bars: list[Bar]) -> Iterator[list[Bar]]:
-    for start in range(0, len(bars), _CHUNK):
-        yield bars[start : start + _CHUNK]
+def _batches(parsed: ParsedBars) -> Iterator[dict[str, list[Bar]]]:
+    """The bars of all symbols in parts for one transaction each."""
+    batch: dict[str, list[Bar]] = {}
+    room = _CHUNK
+    for symbol, bars in parsed.bars.items():
+        each = iter(bars)
+        while part := list(islice(each, room)):
+            batch[symbol] = part
+            room -= len(part)
+            if room == 0:
+                yield batch
+                batch, room = {}, _CHUNK
+    if batch:
+        yield batch
 
 
 def _result(parsed: ParsedBars, counts: Mapping[str, UpsertCounts]) -> ImportResult:
     return ImportResult(
         rows=parsed.rows,
         rejected=parsed.rejected,
+        repeated=parsed.repeated,
         rejected_rows=parsed.rejected_rows,
         **asdict(sum(counts.values(), UpsertCounts())),
         symbol_count=len(counts),

@@ -2,11 +2,12 @@
 
 from collections.abc import Mapping
 from importlib import import_module
-from typing import Final
+from typing import Any, Final
 
 from stockworker import handlers
 from stockworker.errors import ConfigError
 from stockworker.handlers.api import Handler
+from stockworker.protocol.fields import FieldError
 from stockworker.protocol.ids import JobType, check_id
 
 ENTRY_POINTS: Final = "stockworker.handlers"
@@ -32,6 +33,22 @@ def discover() -> Mapping[JobType, str]:
         if other != entry_point.value:
             raise ConfigError(f"{origin}: {other} is installed for this type too. Uninstall one of the two packages")
     return {**handlers.BUILT_IN, **installed}
+
+
+def check_settings(function: str, settings: Mapping[str, Any]) -> None:
+    """Check the settings of a built-in handler; those of others are their own affair.
+
+    Raises:
+        FieldError: a setting is unknown, missing or wrong.
+    """
+    if not settings or function not in handlers.BUILT_IN.values():
+        return
+    from stockworker.handlers.payload import parse_settings  # noqa: PLC0415 (most workers have no settings to check)
+
+    definition = import_module(function.partition(":")[0]).DEFINITION
+    if definition.settings is None:
+        raise FieldError(f"unknown setting {next(iter(settings))!r}; this job type has none")
+    parse_settings(settings, definition.settings)
 
 
 def load(function: str) -> Handler:

@@ -1,26 +1,27 @@
 """Market data: bars, indicator values, and the interface of a store of both."""
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import date
-from typing import Annotated, Final, Protocol
+from typing import Annotated, Final, NamedTuple, Protocol
 
 from stockworker.handlers.kinds import Checked, Written
 from stockworker.protocol.wire import Integer, Wire
 
-LOWEST_PRICE: Final = 1e-9
 HIGHEST_PRICE: Final = 1e12
-HIGHEST_VOLUME: Final = 1e15
-"""Wide enough for any market, narrow enough that no indicator overflows or divides by a number near zero."""
+HIGHEST_VOLUME: Final = 1e18
+"""Wide enough for any market, narrow enough that no indicator overflows."""
 
 PRICE_TOLERANCE: Final = 1e-4
 """How far open and close may lie outside low and high, as a fraction of the price. Some providers round each price of an
 adjusted bar separately. Such a bar is stored unchanged."""
 
-_SYMBOL: Final = re.compile(r"[A-Za-z0-9^][A-Za-z0-9.^=_:-]{0,31}")
+_SYMBOL: Final = re.compile(
+    r"(?!.{33}|.*(?:\.\.|//))\.?[A-Za-z0-9^$@#](?:[A-Za-z0-9.^=_:&/$@#+* -]{0,30}[A-Za-z0-9.^=_:&/$@#+*-])?", re.ASCII
+)
+SYMBOL_CHARACTERS: Final = "letters, digits, spaces and . ^ = _ : & / $ @ # + * -"
 
 
 class InvalidBar(ValueError):
@@ -34,83 +35,98 @@ class InvalidBar(ValueError):
 def check_symbol(text: str) -> str:
     """Return `text` if it is a valid symbol: up to 32 of the characters that exchanges and providers use.
 
+    A symbol begins with a letter, a digit or one of ``^ $ @ #``, perhaps after a point, and does not end with a space.
+    It holds neither ``..`` nor ``//``, which would mean something else in an address or in the name of a file.
+
     Raises:
         InvalidBar: it is not valid.
     """
     if not _SYMBOL.fullmatch(text):
-        allowed = "use up to 32 letters, digits and . ^ = _ : -"
-        raise InvalidBar(f"{text[:40]!r} is not a valid symbol; {allowed}", f"symbol is not valid; {allowed}")
+        rules = f"use up to 32 {SYMBOL_CHARACTERS}, beginning with a letter, a digit or ^ $ @ # ."
+        raise InvalidBar(f"{text[:40]!r} is not a valid symbol; {rules}", f"symbol is not valid; {rules}")
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One symbol's trading day.
+class Bar(NamedTuple):
+    """One symbol's trading day. `check_bar` has the rules of a valid one.
 
     Attributes:
         day: in the exchange's own calendar.
-        open: first price of the day, like all prices in the currency of the quote.
-        high: highest price.
-        low: lowest price.
+        open: first price of the day, like all prices in the currency of the quote; None if it is not known.
+        high: highest price; None if it is not known.
+        low: lowest price; None if it is not known.
         close: last price.
-        volume: units traded.
+        volume: units traded; None if it is not known, as for indices and currencies.
         adjusted_close: the close after later splits and dividends, if the provider gives it.
-
-    Raises:
-        InvalidBar: a number is not finite or is out of bounds, or open or close is outside low and high by more than
-            `PRICE_TOLERANCE`.
     """
 
     day: date
-    open: float
-    high: float
-    low: float
+    open: float | None
+    high: float | None
+    low: float | None
     close: float
-    volume: float
+    volume: float | None = None
     adjusted_close: float | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse a bar that is not valid."""
-        for name in ("open", "high", "low", "close", "adjusted_close"):
-            price = getattr(self, name)
-            if price is not None and not LOWEST_PRICE <= price <= HIGHEST_PRICE:  # false for NaN
-                raise InvalidBar(f"{name} {price} is not between {LOWEST_PRICE:g} and {HIGHEST_PRICE:g}")
-        if not 0 <= self.volume <= HIGHEST_VOLUME:
-            raise InvalidBar(f"volume {self.volume} is not between 0 and {HIGHEST_VOLUME:g}")
-        if self.low > self.high:
-            raise InvalidBar(f"low {self.low} is above high {self.high}")
-        for name in ("open", "close"):
-            price = getattr(self, name)
-            if not self.low * (1 - PRICE_TOLERANCE) <= price <= self.high * (1 + PRICE_TOLERANCE):
-                raise InvalidBar(f"{name} {price} is not between low {self.low} and high {self.high}")
 
     def adjusted(self) -> "Bar":
         """The bar with all prices scaled by adjusted close / close, and the same volume.
 
         Raises:
-            InvalidBar: the bar has no adjusted close, or a scaled price is out of bounds.
+            InvalidBar: the bar has no adjusted close, a close of 0, or a scaled price is out of bounds.
         """
         if self.adjusted_close is None:
             raise InvalidBar(f"{self.day} has no adjusted close")
+        if self.close == 0:
+            raise InvalidBar(f"{self.day} has a close of 0, which no factor can adjust")
         factor = self.adjusted_close / self.close
-        return Bar(
-            self.day, self.open * factor, self.high * factor, self.low * factor, self.adjusted_close, self.volume
-        )
+        open_, high, low = (None if price is None else price * factor for price in self[1:4])
+        return check_bar(Bar(self.day, open_, high, low, self.adjusted_close, self.volume))
 
 
-def number(value: object) -> float:
-    """Read a number: a JSON number, or text as in CSV.
+def check_bar(bar: Bar, *, above_zero: bool = False, tolerance: float = PRICE_TOLERANCE) -> Bar:
+    """Return `bar` if it is valid.
+
+    Args:
+        bar: any bar.
+        above_zero: whether a price of 0, or a negative one, is an error.
+        tolerance: how far open and close may lie outside low and high, as a fraction of the price.
 
     Raises:
-        InvalidBar: it is not a finite number.
+        InvalidBar: a number is not finite or is out of bounds, low is above high, or open or close is outside of them.
     """
-    found = math.nan
-    if isinstance(value, int | float | str) and not isinstance(value, bool):
-        with suppress(ValueError, OverflowError):
-            found = float(value)
-    if not math.isfinite(found):
-        raise InvalidBar(f"{_shown(value)} is not a number", "is not a number")
-    return found
+    if _is_usual(bar):
+        return bar
+    _, open_, high, low, close, volume, adjusted = bar
+    for name, price in zip(_PRICES, (open_, high, low, close, adjusted), strict=True):
+        if price is not None and not -HIGHEST_PRICE <= price <= HIGHEST_PRICE:  # false for NaN
+            raise InvalidBar(f"{name} {price} is not between {-HIGHEST_PRICE:g} and {HIGHEST_PRICE:g}")
+        if price is not None and price <= 0 and above_zero:
+            raise InvalidBar(f"{name} {price} is not above 0; if its market allows this, set prices to any")
+    if volume is not None and not 0 <= volume <= HIGHEST_VOLUME:
+        raise InvalidBar(f"volume {volume} is not between 0 and {HIGHEST_VOLUME:g}")
+    if low is not None and high is not None and low > high:
+        raise InvalidBar(f"low {low} is above high {high}")
+    for name, price in (("open", open_), ("close", close)):
+        if price is not None and (
+            (low is not None and price < low - abs(low) * tolerance)
+            or (high is not None and price > high + abs(high) * tolerance)
+        ):
+            raise InvalidBar(f"{name} {price} is not between low {low} and high {high}; tolerance is {tolerance:g}")
+    return bar
+
+
+def _is_usual(bar: Bar) -> bool:
+    """Whether a bar is complete and valid by any rules, as nearly all are."""
+    _, open_, high, low, close, volume, adjusted = bar
+    return (
+        (open_ is not None and high is not None and low is not None)
+        and (0 < low <= open_ <= high <= HIGHEST_PRICE and low <= close <= high)
+        and (volume is not None and 0 <= volume <= HIGHEST_VOLUME)
+        and (adjusted is None or 0 < adjusted <= HIGHEST_PRICE)
+    )
+
+
+_PRICES: Final = ("open", "high", "low", "close", "adjusted_close")
 
 
 def calendar_day(value: object) -> date:
@@ -124,17 +140,18 @@ def calendar_day(value: object) -> date:
             day = date.fromisoformat(value)
             if day.isoformat() == value:
                 return day
-    raise InvalidBar(f"{_shown(value)} is not a date; write YYYY-MM-DD", "day is not a date; write YYYY-MM-DD")
+    raise InvalidBar(f"{shown(value)} is not a date; write YYYY-MM-DD", "day is not a date; write YYYY-MM-DD")
+
+
+def shown(value: object) -> str:
+    """A value of a source, for an error."""
+    return repr(value)[:40] if isinstance(value, int | float | str | None) else f"a {type(value).__name__}"
 
 
 SYMBOL: Final = Checked("symbol, such as `AAPL` or `^GSPC`", check_symbol)
 DAY: Final = Checked("date, `YYYY-MM-DD`", calendar_day)
 
 Count = Annotated[int, Integer(0, 1 << 53)]
-
-
-def _shown(value: object) -> str:
-    return repr(value)[:40] if isinstance(value, int | float | str | None) else f"a {type(value).__name__}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,11 +184,17 @@ class IndicatorValue:
 class MarketStore(Protocol):
     """Keeps bars and the latest indicator values, by symbol. Several processes may use one store at the same time."""
 
-    def upsert_bars(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
-        """Store all bars durably, or none. A bar replaces the stored one of its day; of two for one day the last wins."""
+    def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
+        """Store all bars of all symbols durably, or none. A bar replaces the stored one of its day.
+
+        No two bars of a symbol may have the same day.
+        """
 
     def bars(self, symbol: str, *, last: int | None = None, until: date | None = None) -> list[Bar]:
         """The bars of a symbol in the order of their days: those up to `until`, and of these the `last`."""
+
+    def first_day(self, symbol: str) -> date | None:
+        """The day of the oldest bar; None without bars."""
 
     def last_day(self, symbol: str) -> date | None:
         """The day of the newest bar; None without bars."""

@@ -2,9 +2,8 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from datetime import date
-from typing import Any, Final
+from typing import Any, Final, LiteralString
 
 import psycopg
 
@@ -32,20 +31,23 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (symbol, name)
     );
     """,
+    """
+    ALTER TABLE bar ALTER open DROP NOT NULL, ALTER high DROP NOT NULL, ALTER low DROP NOT NULL, ALTER volume DROP NOT NULL;
+    """,
 )
 _MIGRATION_LOCK: Final = 0x73776D64  # an arbitrary number, the same in every version
 
 # RETURNING skips rows that the WHERE clause leaves unchanged. xmax is 0 in a row that this statement has inserted.
 _UPSERT_BARS: Final = """
     INSERT INTO bar AS stored (symbol, day, open, high, low, close, volume, adjusted_close)
-    SELECT %s, * FROM unnest(%s::date[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],
+    SELECT * FROM unnest(%s::text[], %s::date[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],
         %s::float8[])
     ON CONFLICT (symbol, day) DO UPDATE SET
         open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
         volume = excluded.volume, adjusted_close = excluded.adjusted_close
     WHERE (stored.open, stored.high, stored.low, stored.close, stored.volume, stored.adjusted_close) IS DISTINCT FROM
         (excluded.open, excluded.high, excluded.low, excluded.close, excluded.volume, excluded.adjusted_close)
-    RETURNING xmax = 0
+    RETURNING symbol, xmax = 0
     """
 
 _UPSERT_INDICATOR: Final = """
@@ -72,13 +74,21 @@ class PostgresqlMarketStore:
             self._connection.close()
             raise
 
-    def upsert_bars(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
-        by_day = {bar.day: bar for bar in bars}
-        rows = [by_day[day] for day in sorted(by_day)]  # every process locks rows in the same order: no deadlocks
-        columns = ([getattr(bar, each.name) for bar in rows] for each in fields(Bar))
-        written = [was_inserted for (was_inserted,) in self._connection.execute(_UPSERT_BARS, (symbol, *columns))]
-        inserted = sum(written)
-        return UpsertCounts(inserted, updated=len(written) - inserted, unchanged=len(rows) - len(written))
+    def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
+        rows = {  # every process locks rows in the same order: no deadlocks
+            symbol: sorted(bars[symbol]) for symbol in sorted(bars) if bars[symbol]
+        }
+        columns = zip(*(bar for of_symbol in rows.values() for bar in of_symbol), strict=True)
+        symbols = [symbol for symbol, of_symbol in rows.items() for _ in of_symbol]
+        counts = {symbol: [0, 0] for symbol in bars}
+        if symbols:
+            written = self._connection.execute(_UPSERT_BARS, (symbols, *map(list, columns)))
+            for symbol, was_inserted in written:
+                counts[symbol][not was_inserted] += 1
+        return {
+            symbol: UpsertCounts(inserted, updated, unchanged=len(bars[symbol]) - inserted - updated)
+            for symbol, (inserted, updated) in counts.items()
+        }
 
     def bars(self, symbol: str, *, last: int | None = None, until: date | None = None) -> list[Bar]:
         newest_first = self._connection.execute(
@@ -88,8 +98,14 @@ class PostgresqlMarketStore:
         )
         return [Bar(*row) for row in reversed(newest_first.fetchall())]
 
+    def first_day(self, symbol: str) -> date | None:
+        return self._day("SELECT min(day) FROM bar WHERE symbol = %s", symbol)
+
     def last_day(self, symbol: str) -> date | None:
-        rows = self._connection.execute("SELECT max(day) FROM bar WHERE symbol = %s", (symbol,)).fetchall()
+        return self._day("SELECT max(day) FROM bar WHERE symbol = %s", symbol)
+
+    def _day(self, query: LiteralString, symbol: str) -> date | None:
+        rows = self._connection.execute(query, (symbol,)).fetchall()
         day: date | None = rows[0][0]
         return day
 

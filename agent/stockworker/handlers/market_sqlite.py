@@ -1,14 +1,13 @@
 """The market-data store in an SQLite file."""
 
-# An upsert counts what it changed, without reading the bars first. `total_changes` counts inserted and updated rows,
-# and the WHERE clause of the upsert leaves out an update that would change nothing. The number of rows before and after
-# gives the inserted ones. `IS NOT` compares the adjusted close, because it may be NULL, which equals nothing.
+# An upsert counts what it changed, without reading the bars first. `total_changes` counts rows: those that the INSERT adds,
+# because it leaves out the days that have a bar, and those that the UPDATE changes, because it leaves out equal bars.
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from stockworker.adapters.sqlite import Connection, open_database, transaction
 from stockworker.handlers.market import Bar, IndicatorValue, UpsertCounts
@@ -36,15 +35,33 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (symbol, name)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE bar_of_day (
+        symbol TEXT NOT NULL,
+        day TEXT NOT NULL,
+        open REAL,
+        high REAL,
+        low REAL,
+        close REAL NOT NULL,
+        volume REAL,
+        adjusted_close REAL,
+        PRIMARY KEY (symbol, day)
+    ) WITHOUT ROWID;
+    INSERT INTO bar_of_day SELECT symbol, day, open, high, low, close, volume, adjusted_close FROM bar;
+    DROP TABLE bar;
+    ALTER TABLE bar_of_day RENAME TO bar;
+    """,
 )
 
-_UPSERT_BAR: Final = """
+_INSERT_BAR: Final = """
     INSERT INTO bar (symbol, day, open, high, low, close, volume, adjusted_close) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (symbol, day) DO UPDATE SET
-        open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
-        volume = excluded.volume, adjusted_close = excluded.adjusted_close
-    WHERE (open, high, low, close, volume) != (excluded.open, excluded.high, excluded.low, excluded.close,
-        excluded.volume) OR adjusted_close IS NOT excluded.adjusted_close
+    ON CONFLICT (symbol, day) DO NOTHING
+    """
+
+_UPDATE_BAR: Final = """
+    UPDATE bar SET open = ?3, high = ?4, low = ?5, close = ?6, volume = ?7, adjusted_close = ?8
+    WHERE symbol = ?1 AND day = ?2
+        AND (open, high, low, close, volume, adjusted_close) IS NOT (?3, ?4, ?5, ?6, ?7, ?8)
     """
 
 _UPSERT_INDICATOR: Final = """
@@ -64,18 +81,20 @@ class SqliteMarketStore:
         """
         self._connection: Connection = open_database(path, application_id=_APPLICATION_ID, migrations=_MIGRATIONS)
 
-    def upsert_bars(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
-        rows = {bar.day: (symbol, *_to_row(bar)) for bar in bars}
+    def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
         with transaction(self._connection):
-            bars_before, changes_before = self._count(symbol), self._connection.total_changes
-            self._connection.executemany(_UPSERT_BAR, rows.values())
-            inserted = self._count(symbol) - bars_before
-            changed = self._connection.total_changes - changes_before
-        return UpsertCounts(inserted, updated=changed - inserted, unchanged=len(rows) - changed)
+            return {symbol: self._upsert(symbol, of_symbol) for symbol, of_symbol in bars.items()}
 
-    def _count(self, symbol: str) -> int:
-        (count,) = self._connection.execute("SELECT count(*) FROM bar WHERE symbol = ?", (symbol,)).fetchone()
-        return int(count)
+    def _upsert(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
+        rows = [(symbol, bar.day.isoformat(), *bar[1:]) for bar in bars]
+        inserted = self._changes(_INSERT_BAR, rows)
+        updated = self._changes(_UPDATE_BAR, rows) if inserted < len(rows) else 0
+        return UpsertCounts(inserted, updated, unchanged=len(rows) - inserted - updated)
+
+    def _changes(self, statement: str, rows: Sequence[tuple[object, ...]]) -> int:
+        before = self._connection.total_changes
+        self._connection.executemany(statement, rows)
+        return self._connection.total_changes - before
 
     def bars(self, symbol: str, *, last: int | None = None, until: date | None = None) -> list[Bar]:
         newest_first = self._connection.execute(
@@ -85,8 +104,14 @@ class SqliteMarketStore:
         )
         return [_from_row(row) for row in reversed(newest_first.fetchall())]
 
+    def first_day(self, symbol: str) -> date | None:
+        return self._day("SELECT min(day) FROM bar WHERE symbol = ?", symbol)
+
     def last_day(self, symbol: str) -> date | None:
-        (day,) = self._connection.execute("SELECT max(day) FROM bar WHERE symbol = ?", (symbol,)).fetchone()
+        return self._day("SELECT max(day) FROM bar WHERE symbol = ?", symbol)
+
+    def _day(self, query: str, symbol: str) -> date | None:
+        (day,) = self._connection.execute(query, (symbol,)).fetchone()
         return None if day is None else date.fromisoformat(day)
 
     def symbols(self) -> list[str]:
@@ -101,10 +126,5 @@ class SqliteMarketStore:
         self._connection.close()
 
 
-def _to_row(bar: Bar) -> tuple[str | float | None, ...]:
-    return (bar.day.isoformat(), bar.open, bar.high, bar.low, bar.close, bar.volume, bar.adjusted_close)
-
-
-def _from_row(row: tuple[str, float, float, float, float, float, float | None]) -> Bar:
-    day, open_, high, low, close, volume, adjusted_close = row
-    return Bar(date.fromisoformat(day), open_, high, low, close, volume, adjusted_close)
+def _from_row(row: tuple[Any, ...]) -> Bar:
+    return Bar(date.fromisoformat(row[0]), *row[1:])

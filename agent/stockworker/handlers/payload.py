@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import date
 from typing import Any, TypeVar
 
+from stockworker.handlers import MARKET_DATA
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.definition import NO_MARKET_DATA, WRONG_PAYLOAD, WRONG_SETTING
 from stockworker.handlers.kinds import unknown
@@ -32,15 +33,29 @@ def read_payload(job: Job, of: type[T]) -> T:
 
 
 def read_settings(job: Job, context: Context, of: type[T]) -> T:
-    """The settings of the job type on this worker. Unknown ones are ignored.
+    """The settings of the job type on this worker.
 
     Raises:
-        PermanentError: a setting is missing or wrong.
+        PermanentError: a setting is unknown, missing or wrong.
     """
     try:
-        return plan_of(of).read(dict(context.settings))
+        return parse_settings(context.settings, of)
     except FieldError as error:
         raise WRONG_SETTING.error(job_type=job.type, field=error.path, problem=error.problem) from error
+
+
+def parse_settings(settings: Mapping[str, Json], of: type[T]) -> T:
+    """Read the settings of a job type; ``market_data`` is known everywhere.
+
+    Raises:
+        FieldError: a setting is unknown, missing or wrong.
+    """
+    plan = plan_of(of)
+    known = [each.name for each in plan.fields]
+    for name in settings:
+        if name not in known and name != MARKET_DATA:
+            raise unknown("setting", name, known)
+    return plan.read(dict(settings))
 
 
 def market_data(context: Context) -> str:
@@ -49,7 +64,7 @@ def market_data(context: Context) -> str:
     Raises:
         PermanentError: the configuration has no location.
     """
-    location: Json = context.settings.get("market_data")
+    location: Json = context.settings.get(MARKET_DATA)
     if not isinstance(location, str) or not location:
         raise NO_MARKET_DATA.error()
     return location

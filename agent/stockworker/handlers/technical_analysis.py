@@ -97,6 +97,10 @@ NO_ADJUSTED_CLOSE: Final = Failure(
     "`price` is `adjusted_close`, and a bar has none, or the scaled prices are out of bounds.",
 )
 UNREADABLE_BARS: Final = Failure("payload.bars: {problem}", "Two keys of a bar in the payload mean the same field.")
+NOT_KNOWN: Final = Failure(
+    "{label} needs {field}, and the bar of {symbol} on {day} has none",
+    "An indicator uses a price or the volume, and a bar has only the others, such as the close.",
+)
 INVALID_BAR: Final = Failure(
     "payload.bars: bar {row} of {count}: {reason}", "A bar in the payload is not valid; see [Bars](#bars)."
 )
@@ -115,6 +119,7 @@ DEFINITION: Final = Definition(
         NO_BARS,
         TOO_FEW_BARS,
         NO_ADJUSTED_CLOSE,
+        NOT_KNOWN,
         UNREADABLE_BARS,
         INVALID_BAR,
         SAME_DAY,
@@ -136,7 +141,7 @@ def handle(job: Job, context: Context) -> Json:
 
 def _inline_bars(payload: AnalysisPayload) -> list[Bar]:
     try:
-        parsed = parse_records(payload.bars or (), Expected(payload.symbol, columns={}, latest_day=tomorrow()))
+        parsed = parse_records(payload.bars or (), Expected(payload.symbol, tomorrow()))
     except UnreadableBars as error:
         raise UNREADABLE_BARS.error(problem=error) from error
     if parsed.rejected:
@@ -171,10 +176,18 @@ def _analyse(
         if context.cancelled():
             raise STOPPED.error(done=done, total=len(calculations))
         context.progress(done / len(calculations), calculation.label)
+        _check_known(payload.symbol, calculation, bars)
         series[calculation.label + suffix] = calculation.values(bars)[
             -payload.last :
         ]  # the others would fill the memory
     return bars, series
+
+
+def _check_known(symbol: str, calculation: Calculation, bars: Sequence[Bar]) -> None:
+    for name in calculation.fields:
+        for bar in bars:
+            if getattr(bar, name) is None:
+                raise NOT_KNOWN.error(label=calculation.label, field=name, symbol=symbol, day=bar.day)
 
 
 def _possible(payload: AnalysisPayload, count: int) -> Sequence[Calculation]:
