@@ -5,9 +5,10 @@ from collections.abc import Mapping, Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockworker.dispatcher.assignment import Worker, share_out
-from stockworker.protocol.ids import JobId, Tag, WorkerId
+from stockworker.dispatcher.assignment import Worker
+from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
 from stockworker.protocol.job import JobRecord, Priority
+from tests.harness.assigning import an_assignment
 from tests.harness.dispatching import BACKTEST, IMPORT, W1, W2, W3, a_job, a_queue
 
 TAGS = [Tag("gpu"), Tag("big"), Tag("eu"), Tag("alien")]
@@ -56,7 +57,9 @@ class Model:
         self.shares: list[tuple[WorkerId, JobId]] = []
 
     def deal(self, workers: Sequence[Worker], most: Mapping[WorkerId, int]) -> None:
-        """Give each worker one job in turn, while there is a job for any of them."""
+        """Give each worker one job in turn, while there is a job for any of them; the longest unserved is first."""
+        newest = {worker_id: number for number, (worker_id, _) in enumerate(self.shares)}
+        workers = sorted(workers, key=lambda worker: newest.get(worker.worker_id, -1))
         while workers:
             workers = [worker for worker in workers if self.serve(worker, most[worker.worker_id])]
 
@@ -84,6 +87,32 @@ def test_each_worker_in_turn_gets_the_first_job_that_it_can_run(
     model.deal(wanting, {worker.worker_id: min(worker.slots, worker.window) for worker in workers})
     model.deal(wanting, {worker.worker_id: worker.window for worker in workers})
     queue = a_queue(*waiting)
-    given_out = share_out(queue, workers, loads.__getitem__, aged_before)
+    given_out = an_assignment(queue, workers, loads).share_out(aged_before)
     assert [(worker.worker_id, job_id) for worker, job_id in given_out] == model.shares
     assert queue._valid.keys() == {job.spec.job_id for job in model.waiting}
+
+
+@given(jobs, crew, st.lists(st.tuples(st.sampled_from((W1, W2, W3)), st.integers(0, 3), st.booleans()), max_size=12))
+def test_a_share_out_that_looks_only_at_changes_misses_nothing(
+    coming: list[JobRecord], workers: tuple[Worker, ...], changes: list[tuple[WorkerId, int, bool]]
+) -> None:
+    """After each step, another assignment that knows nothing of earlier steps finds no job for any worker."""
+    known = {worker.worker_id: worker for worker in workers}
+    loads = dict.fromkeys(known, 0)
+    queue, paused = a_queue(), set[JobType]()
+    assignment = an_assignment(queue, workers, loads, paused)
+    steps: list[JobRecord | tuple[WorkerId, int, bool]] = [*coming, *changes]
+    steps[::2], steps[1::2] = steps[: len(steps[::2])], steps[len(steps[::2]) :]
+    for step in steps:
+        if isinstance(step, JobRecord):
+            queue.add(step)
+        else:
+            worker_id, load, stops = step
+            loads[worker_id] = load
+            known[worker_id].online = not stops
+            assignment.changed.add(worker_id)
+            (paused.add if stops else paused.discard)(BACKTEST)
+        for worker, _ in assignment.share_out(-1.0):
+            loads[worker.worker_id] += 1
+            assignment.changed.add(worker.worker_id)
+        assert an_assignment(queue, workers, loads, paused).share_out(-1.0) == []

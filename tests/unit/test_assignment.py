@@ -1,17 +1,35 @@
 """Which worker gets which job: turns, windows, types and tags."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
-from stockworker.dispatcher.assignment import MOST_SHARES, Worker, share_out
+from stockworker.dispatcher.assignment import MOST_SHARES, Worker
 from stockworker.dispatcher.ready_queue import ReadyQueue
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
 from stockworker.protocol.job import JobRecord, Priority
+from stockworker.protocol.messages import Heartbeat, Message
+from tests.harness.assigning import an_assignment
 from tests.harness.counting import lines_run
-from tests.harness.dispatching import BACKTEST, IMPORT, NEVER_AGED, W1, W2, W3, A, B, D, a_job, a_queue
+from tests.harness.dispatching import (
+    BACKTEST,
+    IMPORT,
+    NEVER_AGED,
+    W1,
+    W2,
+    W3,
+    A,
+    B,
+    D,
+    DispatcherBook,
+    a_job,
+    a_queue,
+    report,
+    request,
+    submit,
+)
 
 
 def a_worker(
@@ -34,9 +52,8 @@ def shares(
     leases: Mapping[WorkerId, int] | None = None,
 ) -> list[tuple[str, str]]:
     """Which worker gets which job; `leases` is how many leases each worker has before."""
-    counts = Counter(leases)
-    given_out = share_out(queue, workers, lambda worker_id: counts[worker_id], aged_before, (), prefetch or {})
-    return [(worker.worker_id, job_id) for worker, job_id in given_out]
+    assignment = an_assignment(queue, workers, leases or {}, (), prefetch)
+    return [(worker.worker_id, job_id) for worker, job_id in assignment.share_out(aged_before)]
 
 
 def counted(given_out: Sequence[tuple[str, str]], *workers: WorkerId) -> list[int]:
@@ -201,3 +218,49 @@ def test_no_worker_gets_more_leases_than_a_request_can_name() -> None:
     first = shares(queue, [worker], prefetch=prefetch)
     rest = shares(queue, [worker], prefetch=prefetch, leases={W1: len(first)})
     assert (len(first), len(first) + len(rest)) == (MOST_SHARES, MAX_LEASES)
+
+
+# --- the size of the fleet --------------------------------------------------------------------------------------------
+
+
+def cost_in_fleet(idle: int, unservable: int, messages: Callable[[DispatcherBook], list[Message]]) -> int:
+    """How many lines a turn runs, beside idle workers, and jobs of types that none of them can run."""
+    book = DispatcherBook()
+    book.tell(request(W1, types=[IMPORT]))
+    for number in range(idle):
+        book.tell(request(WorkerId(f"idle-{number}")))
+    for number in range(unservable):
+        book.tell(submit(JobId(f"alien-{number}"), of_type=JobType(f"alien-{number}"), reply=None))
+    book.tell(submit(JobId("tagged"), tags=frozenset({Tag("alien")}), reply=None))
+    book.expect()
+    given = messages(book)
+    return lines_run(lambda: book.turn(given))
+
+
+def reported(book: DispatcherBook) -> list[Message]:
+    book.tell(submit(A, of_type=IMPORT, reply=None))
+    book.expect(book.offer(W1, A))
+    return [report(W1, book.ended(A))]
+
+
+FLEET_TURNS: dict[str, Callable[[DispatcherBook], list[Message]]] = {
+    "time": lambda _book: [],
+    "request": lambda _book: [request(W1, types=[IMPORT])],
+    "heartbeat": lambda _book: [Heartbeat(W1, "boot-1", 1, 0, 0, 1.0)],
+    "job for one": lambda _book: [submit(A, of_type=IMPORT, reply=None)],
+    "job for the idle": lambda _book: [submit(A, reply=None)],
+    "job for none": lambda _book: [submit(A, of_type=JobType("alien-0"), reply=None)],
+    "report": reported,
+}
+
+
+@pytest.mark.parametrize("kind", FLEET_TURNS)
+def test_no_turn_costs_more_with_more_idle_workers(kind: str) -> None:
+    few, many = (cost_in_fleet(idle, 1, FLEET_TURNS[kind]) for idle in (10, 1000))
+    assert many <= few + 4, "only heaps may be some steps deeper"
+
+
+@pytest.mark.parametrize("kind", FLEET_TURNS)
+def test_no_turn_costs_more_with_more_types_that_nobody_runs(kind: str) -> None:
+    few, many = (cost_in_fleet(10, types, FLEET_TURNS[kind]) for types in (1, 21))
+    assert many == few

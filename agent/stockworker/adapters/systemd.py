@@ -45,11 +45,13 @@ class Notifier:
         self._notify(self._status_line(text))
 
     def refresh(self, describe: Callable[[], str]) -> None:
-        """Update that line: at most once a second, and only if it changes."""
+        """Ask for that line at most once a second, and update it if it changes."""
         now = clock.monotonic()
-        if now - self._refreshed_at >= _STATUS_EVERY_S and (text := describe()) != self._status:
+        if now - self._refreshed_at >= _STATUS_EVERY_S:
             self._refreshed_at = now
-            self.status(text)
+            text = describe()
+            if text != self._status:
+                self.status(text)
 
     def problem(self, text: str | None) -> None:
         """Show this before the status, until the next call; None for no problem."""

@@ -20,16 +20,26 @@
 # The first pass comes before the second, so that no job waits on one worker while another worker has a free slot. The
 # window limits the first pass as well: a worker may ask for fewer leases than it has slots.
 #
+# The cost. Most workers wait, and most turns are not about them. After a share-out, no waiting worker can run a waiting job.
+# So only a change makes the next share possible: of a worker (`changed`), of its leases (`LeaseTable.changed`), of the jobs
+# (`ReadyQueue.fresh`) or of the paused types. Workers with the same types and tags wait in one group, in the order of their
+# turns. A share-out asks each group that has changed, or that runs a type with new jobs, for its next job. It looks at the
+# first workers of a group only if there is one. So a turn costs the same with any number of waiting workers, and with any
+# number of jobs that none of them can run.
+#
 # Turns. The worker that was served the longest time ago is next, in this round and over all rounds. A worker that
 # returns each job immediately has no leases whenever jobs are shared out. If the least loaded worker were next, that
 # worker would get every job of a trickle, while others with free slots get none. A new worker is served last.
 
-from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+import heapq
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from types import MappingProxyType
 from typing import Final
 
-from stockworker.dispatcher.ready_queue import Lane, LaneChoice, ReadyQueue
+from stockworker.dispatcher.leases import LeaseTable
+from stockworker.dispatcher.ready_queue import LaneChoice, ReadyQueue
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, JobType, Tag, WorkerId
 
@@ -37,6 +47,9 @@ MOST_SHARES: Final = 512
 """Jobs that one turn assigns at most: it reads the payload of each."""
 
 _NO_PREFETCH: Final[Mapping[JobType, int]] = MappingProxyType({})
+
+_SLACK: Final = 64
+"""How many places of workers that wait no longer are tolerated in a group, beside as many as it has workers."""
 
 
 @dataclass(slots=True)
@@ -86,100 +99,234 @@ class Worker:
         return job_type in self.types and job_type not in self.refused and tags <= self.tags
 
 
-def share_out(
-    queue: ReadyQueue,
-    workers: Sequence[Worker],
-    leases: Callable[[WorkerId], int],
-    aged_before: float,
-    paused: Container[JobType] = (),
-    prefetch: Mapping[JobType, int] = _NO_PREFETCH,
-) -> list[tuple[Worker, JobId]]:
-    """Take ready jobs out of the queue for workers: one job for each worker in turn, the longest unserved first.
+class _Place:
+    """A waiting worker.
 
-    Takes `MOST_SHARES` jobs at most: call it again for more.
+    Attributes:
+        worker: which one.
+        load: how many leases it has, together with those of this share-out.
+        wants: whether it wants jobs; else it may only get some ahead.
+        stage: the pass in which it is.
+    """
 
-    All free slots are filled before any job waits on a worker. No worker gets more leases than its window, except for jobs
-    of a type in `prefetch`.
+    __slots__ = ("load", "stage", "wants", "worker")
+
+    def __init__(self, worker: Worker, load: int, *, wants: bool) -> None:
+        self.worker = worker
+        self.load = load
+        self.wants = wants
+        self.stage = 0
+
+
+_SLOTS, _WINDOWS, _PREFETCH = range(3)
+_PASSES: Final = (_SLOTS, _WINDOWS, _PREFETCH)
+
+_Turn = tuple[int, int, int]
+"""When a worker was served last, its leases, and when it came here: the lowest is next."""
+
+
+class _Group:
+    """Waiting workers that can run the same jobs.
+
+    Attributes:
+        types: their job types.
+        tags: their tags.
+        places: the place of each worker.
+        heaps: for each pass, its places, and some that are not valid any longer.
+    """
+
+    __slots__ = ("heaps", "places", "tags", "types")
+
+    def __init__(self, types: frozenset[JobType], tags: frozenset[Tag]) -> None:
+        self.types = types
+        self.tags = tags
+        self.places: dict[WorkerId, _Place] = {}
+        self.heaps: tuple[list[tuple[_Turn, _Place]], ...] = ([], [], [])
+
+    def next_turn(self, stage: int) -> _Turn | None:
+        """Return the turn of the next worker in a pass; None without one."""
+        heap = self.heaps[stage]
+        while heap:
+            turn, place = heap[0]
+            if self.places.get(place.worker.worker_id) is place and place.stage == stage:
+                return turn
+            heapq.heappop(heap)
+        return None
+
+    def push(self, turn: _Turn, place: _Place) -> None:
+        heap = self.heaps[place.stage]
+        heapq.heappush(heap, (turn, place))
+        if len(heap) > 2 * len(self.places) + _SLACK:
+            heap[:] = [each for each in heap if self._is_valid(*each)]
+            heapq.heapify(heap)
+
+    def _is_valid(self, _turn: _Turn, place: _Place) -> bool:
+        return self.places.get(place.worker.worker_id) is place
+
+
+class JobSharing:
+    """Shares ready jobs out to workers.
 
     Args:
         queue: the ready jobs.
-        workers: those that may get jobs.
-        leases: how many leases a worker has now.
-        aged_before: see `ReadyQueue.place`.
+        leases: what the workers have.
+        workers: every known worker.
+        drained: those that get no jobs.
         paused: types that are not dispatched.
         prefetch: how many leases beyond its slots a worker may get, by type.
-    """
-    loads = {worker.worker_id: leases(worker.worker_id) for worker in workers}
-    deal = _Deal(queue, loads, aged_before, paused, max((worker.served for worker in workers), default=0))
-    wanting = deal.in_turn(worker for worker in workers if worker.wants_jobs(deal.loads[worker.worker_id]))
-    deal.rounds(wanting, lambda worker: min(worker.slots, worker.window))
-    deal.rounds(wanting, lambda worker: worker.window)
-    if prefetch:
-        ahead = max(prefetch.values())
-        deal.rounds(
-            deal.in_turn(worker for worker in workers if worker.window),
-            lambda worker: worker.slots + ahead,
-            lambda worker, job_type: min(MAX_LEASES, worker.slots + prefetch[job_type]) if job_type in prefetch else 0,
-        )
-    return deal.shares
-
-
-class _Deal:
-    """Jobs as they are handed round.
 
     Attributes:
-        loads: how many leases each worker has, together with its new ones.
-        shares: which worker gets which job.
+        changed: workers of which anything has changed since the last share-out, except for their leases.
     """
 
     def __init__(
-        self, queue: ReadyQueue, loads: dict[WorkerId, int], aged_before: float, paused: Container[JobType], served: int
+        self,
+        queue: ReadyQueue,
+        leases: LeaseTable,
+        workers: Mapping[WorkerId, Worker],
+        drained: Container[WorkerId] = (),
+        paused: Iterable[JobType] = (),
+        prefetch: Mapping[JobType, int] = _NO_PREFETCH,
     ) -> None:
         self._queue = queue
-        self._aged_before = aged_before
+        self._leases = leases
+        self._workers = workers
+        self._drained = drained
         self._paused = paused
-        self._served = served
-        self._choices: dict[tuple[frozenset[JobType], frozenset[Tag]], LaneChoice] = {}
-        self.loads = loads
-        self.shares: list[tuple[Worker, JobId]] = []
+        self._were_paused: frozenset[JobType] = frozenset()
+        self._prefetch = prefetch
+        self._ahead = max(prefetch.values(), default=0)
+        self._groups: dict[tuple[frozenset[JobType], frozenset[Tag]], _Group] = {}
+        self._by_type: dict[JobType, dict[_Group, None]] = {}
+        self._group_of: dict[WorkerId, _Group] = {}
+        self._again: dict[_Group, None] = {}
+        self._served = max((worker.served for worker in workers.values()), default=0)
+        self._order = count()
+        self.changed: set[WorkerId] = set()
 
-    def in_turn(self, workers: Iterable[Worker]) -> list[Worker]:
-        return sorted(workers, key=lambda worker: (worker.served, self.loads[worker.worker_id]))
+    def enter(self, worker: Worker) -> None:
+        """Give a new worker its turn: the last one."""
+        worker.served = self._served
+        self.changed.add(worker.worker_id)
 
-    def rounds(
-        self,
-        workers: Sequence[Worker],
-        most: Callable[[Worker], int],
-        most_of_type: Callable[[Worker, JobType], int] | None = None,
-    ) -> None:
-        """Give one job to each worker in turn, until every worker has `most`, or there is no job for it.
+    def share_out(self, aged_before: float) -> list[tuple[Worker, JobId]]:
+        """Take ready jobs out of the queue for workers: one job for each worker in turn, the longest unserved first.
+
+        Takes `MOST_SHARES` jobs at most: call it again for more.
+
+        All free slots are filled before any job waits on a worker. No worker gets more leases than its window, except for
+        jobs of a type in `prefetch`.
+
+        Args:
+            aged_before: see `ReadyQueue.place`.
+        """
+        asked = self._take_changes()
+        choices = {
+            group: LaneChoice(self._queue, group.types, group.tags, aged_before, self._were_paused) for group in asked
+        }
+        shares: list[tuple[Worker, JobId]] = []
+        for stage in _PASSES:
+            self._pass(stage, choices, shares)
+        if len(shares) == MOST_SHARES:
+            self._again = asked
+        return shares
+
+    def _take_changes(self) -> dict[_Group, None]:
+        """Return the groups for which there may be a job now."""
+        asked, self._again = self._again, {}
+        changed = self.changed | self._leases.changed
+        self.changed.clear()
+        self._leases.changed.clear()
+        for worker_id in sorted(changed):
+            group = self._settle(worker_id)
+            if group is not None:
+                asked[group] = None
+        paused = frozenset(self._paused)
+        fresh = self._queue.fresh | (self._were_paused - paused)
+        self._were_paused = paused
+        self._queue.fresh.clear()
+        for job_type in sorted(fresh & self._by_type.keys()):
+            asked.update(self._by_type[job_type])
+        return {group: None for group in asked if group.places}
+
+    def _settle(self, worker_id: WorkerId) -> _Group | None:
+        """Give a worker its place, if it waits; return its group then."""
+        self._leave(worker_id)
+        worker = self._workers.get(worker_id)
+        if worker is None or not worker.online or worker_id in self._drained:
+            return None
+        load = self._leases.count(worker_id)
+        place = _Place(worker, load, wants=worker.wants_jobs(load))
+        if not self._stage(place):
+            return None
+        types = worker.types.difference(worker.refused) if worker.refused else worker.types
+        group = self._groups.get((types, worker.tags))
+        if group is None:
+            group = self._groups[types, worker.tags] = _Group(types, worker.tags)
+            for job_type in types:
+                self._by_type.setdefault(job_type, {})[group] = None
+        self._group_of[worker_id] = group
+        group.places[worker_id] = place
+        group.push((worker.served, load, next(self._order)), place)
+        return group
+
+    def _leave(self, worker_id: WorkerId) -> None:
+        group = self._group_of.pop(worker_id, None)
+        if group is None:
+            return
+        del group.places[worker_id]
+        if not group.places:
+            del self._groups[group.types, group.tags]
+            for job_type in group.types:
+                del self._by_type[job_type][group]
+                if not self._by_type[job_type]:
+                    del self._by_type[job_type]
+
+    def _stage(self, place: _Place) -> bool:
+        """Move a worker to the first pass in which it may get a job; return whether one exists."""
+        worker, load = place.worker, place.load
+        if place.wants and load < min(worker.slots, worker.window):
+            place.stage = _SLOTS
+        elif place.wants and load < worker.window:
+            place.stage = _WINDOWS
+        elif worker.window and load < min(MAX_LEASES, worker.slots + self._ahead):
+            place.stage = _PREFETCH
+        else:
+            return False
+        return True
+
+    def _pass(self, stage: int, choices: Mapping[_Group, LaneChoice], shares: list[tuple[Worker, JobId]]) -> None:
+        """Give one job to each worker of a pass in turn, until none of them may have more, or there is no job for it.
 
         Where the next job for a worker is of a type of which the worker has enough, the worker gets nothing: a job that
         waits for a slot is not overtaken by one that is given ahead.
         """
-        while workers and len(self._queue) and len(self.shares) < MOST_SHARES:
-            served = []
-            for worker in workers:
-                if self.loads[worker.worker_id] >= most(worker) or len(self.shares) == MOST_SHARES:
-                    continue
-                lane = self._choice(worker).next_lane()
-                if lane is None:
-                    continue
-                if most_of_type is None or self.loads[worker.worker_id] < most_of_type(worker, lane.type):
-                    self._serve(worker, lane)
-                    served.append(worker)
-            workers = served
+        turns = [(turn, group) for group in choices if (turn := group.next_turn(stage)) is not None]
+        heapq.heapify(turns)  # no two turns are equal, so no groups are compared
+        left: list[tuple[_Group, _Turn, _Place]] = []
+        while turns and len(shares) < MOST_SHARES:
+            _, group = heapq.heappop(turns)
+            lane = choices[group].next_lane()
+            if lane is None:
+                continue
+            turn, place = heapq.heappop(group.heaps[stage])
+            if stage == _PREFETCH and place.load >= self._most_ahead(place.worker, lane.type):
+                left.append((group, turn, place))
+            else:
+                shares.append((place.worker, self._queue.take(lane)))
+                self._serve(group, place)
+            following = group.next_turn(stage)
+            if following is not None:
+                heapq.heappush(turns, (following, group))
+        for group, turn, place in left:
+            group.push(turn, place)
 
-    def _choice(self, worker: Worker) -> LaneChoice:
-        types = worker.types.difference(worker.refused) if worker.refused else worker.types
-        alike = (types, worker.tags)
-        choice = self._choices.get(alike)
-        if choice is None:
-            choice = self._choices[alike] = LaneChoice(self._queue, *alike, self._aged_before, self._paused)
-        return choice
-
-    def _serve(self, worker: Worker, lane: Lane) -> None:
-        self.shares.append((worker, self._queue.take(lane)))
-        self.loads[worker.worker_id] += 1
+    def _serve(self, group: _Group, place: _Place) -> None:
+        place.load += 1
         self._served += 1
-        worker.served = self._served
+        place.worker.served = self._served
+        if self._stage(place):
+            group.push((self._served, place.load, next(self._order)), place)
+
+    def _most_ahead(self, worker: Worker, job_type: JobType) -> int:
+        return min(MAX_LEASES, worker.slots + self._prefetch[job_type]) if job_type in self._prefetch else 0

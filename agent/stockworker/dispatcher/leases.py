@@ -97,9 +97,14 @@ class Lease:
 
 
 class LeaseTable:
-    """Every valid lease, by job and by worker. Only the ledger changes it."""
+    """Every valid lease, by job and by worker. Only the ledger changes it.
+
+    Attributes:
+        changed: workers whose leases have changed since the assignment has cleared this.
+    """
 
     def __init__(self) -> None:
+        self.changed: set[WorkerId] = set()
         self._by_job: dict[JobId, Lease] = {}
         self._by_worker: dict[WorkerId, dict[JobId, Lease]] = {}
 
@@ -127,6 +132,7 @@ class LeaseTable:
         attempt = Attempt(job.spec.job_id, job.attempt, job.worker, job.token, job.assigned_at)
         started = job.state is State.RUNNING
         lease = Lease(attempt, deadline=steady + valid_s, offered=steady, claimed=steady, started=started)
+        self.changed.add(job.worker)
         self._by_job[job.spec.job_id] = lease
         self._by_worker.setdefault(job.worker, {})[job.spec.job_id] = lease
         return lease
@@ -134,6 +140,7 @@ class LeaseTable:
     def end(self, job_id: JobId) -> Lease:
         """Take out the lease of a job."""
         lease = self._by_job.pop(job_id)
+        self.changed.add(lease.attempt.worker)
         of_worker = self._by_worker[lease.attempt.worker]
         del of_worker[job_id]
         if not of_worker:

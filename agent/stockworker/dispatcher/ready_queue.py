@@ -136,6 +136,9 @@ class ReadyQueue:
 
     Args:
         limits: how many of them are in memory.
+
+    Attributes:
+        fresh: types of the jobs that have come since the assignment has cleared this.
     """
 
     def __init__(self, limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (it is frozen)
@@ -146,6 +149,7 @@ class ReadyQueue:
         self._valid: dict[JobId, _Entry] = {}
         self._short: dict[Lane, None] = {}
         self._parked = 0
+        self.fresh: set[JobType] = set()
 
     def __len__(self) -> int:
         """How many jobs wait in memory."""
@@ -157,6 +161,7 @@ class ReadyQueue:
         waiting = self._lanes.get(lane) or self._open(lane)
         entry = (job.ready_at, job.sequence, job.spec.job_id, waiting)
         self._valid[job.spec.job_id] = entry
+        self.fresh.add(lane.type)
         waiting.size += 1
         waiting.last = max(waiting.last, entry[:2])
         heapq.heappush(waiting.entries, entry)
@@ -237,6 +242,7 @@ class ReadyQueue:
         self._parked += left - waiting.parked
         waiting.parked, waiting.parked_after = left, last
         del self._short[refill.lane]
+        self.fresh.add(refill.lane.type)
         self._close(waiting)
 
     @property

@@ -33,7 +33,7 @@ from typing import Final
 
 from stockworker.dispatcher.alarms import Alarms
 from stockworker.dispatcher.allowances import Allowances
-from stockworker.dispatcher.assignment import MOST_SHARES, Worker, share_out
+from stockworker.dispatcher.assignment import MOST_SHARES, JobSharing, Worker
 from stockworker.dispatcher.attempt_outcome import AttemptOutcomes
 from stockworker.dispatcher.dealt import Dealt
 from stockworker.dispatcher.effects import Unreached
@@ -117,10 +117,13 @@ class Roster:
         self._allowances = Allowances(policy.workers, outbox)
         self._dealt = Dealt()
         self._unserved: dict[JobType, None] = {}
+        self._serving: dict[JobType, WorkerId] = {}  # one that does, as long as it does
         self._early: dict[JobType, ClientId | None] = {}
         self._receives_since = 0.0
         self._counts_unserved_from: float | None = None
         self.workers: dict[WorkerId, Worker] = {}
+        prefetch = {job_type: prefetch.jobs for job_type, prefetch in policy.prefetch.items()}
+        self._sharing = JobSharing(ledger.ready, ledger.leases, self.workers, ledger.drained, ledger.paused, prefetch)
 
     def resume(self, now: Now) -> None:
         """Restore the leases from before this start. Each is valid for as long as a new one."""
@@ -145,6 +148,7 @@ class Roster:
         restarted = worker is not None and worker.incarnation != message.incarnation
         if worker is None or restarted:
             worker = self._enlist(message, now)
+        self._sharing.changed.add(worker.worker_id)
         worker.slots, worker.window, worker.disk_pressure = message.slots, message.window, message.disk_pressure
         worker.types, worker.tags = frozenset(message.types), frozenset(message.tags)
         worker.version, worker.seen, worker.online = message.version, now.steady, True
@@ -184,9 +188,9 @@ class Roster:
             former=tuple(each for each in incarnations if each != message.incarnation)[-_FORMER_INCARNATIONS:],
             asked=now.steady if old is None else old.asked,
             stalled_s=None if old is None else old.stalled_s,
-            served=max((each.served for each in self.workers.values()), default=0),
         )
         self.workers[worker.worker_id] = worker
+        self._sharing.enter(worker)
         self._outbox.log(WorkerSeen(worker=worker.worker_id, version=worker.version, slots=worker.slots))
         return worker
 
@@ -271,6 +275,7 @@ class Roster:
     def _avoid(self, worker: Worker, job: JobRecord, now: Now) -> None:
         """Give the worker no jobs of this type for a while: it can't run them, or does not."""
         worker.refused[job.spec.type] = now.steady + self._policy.refusal_s
+        self._sharing.changed.add(worker.worker_id)
         self.note_unserved(job.spec.type, owner_of(job.spec.job_id))
 
     # --- presence -----------------------------------------------------------------------------------------------------
@@ -280,6 +285,7 @@ class Roster:
         worker = self.workers.get(message.worker_id)
         if worker is None or worker.incarnation != message.incarnation:
             return
+        self._sharing.changed.add(worker.worker_id)
         match message:
             case Heartbeat(certificate_days=days):
                 worker.seen, worker.online, worker.certificate_days = now.steady, True, days
@@ -306,6 +312,7 @@ class Roster:
             if lease.attempt.token in unreached and lease.status is None:
                 if worker.seen <= lease.offered:
                     worker.online = False
+                    self._sharing.changed.add(worker.worker_id)
                 self._release(
                     self._ledger.jobs[lease.attempt.job_id], f"worker {worker.worker_id} is not connected", now
                 )
@@ -313,6 +320,7 @@ class Roster:
     def expel(self, worker_id: WorkerId, now: Now) -> None:
         """Remove a denied worker. Every token that it has becomes invalid, those of lost leases included."""
         self.workers.pop(worker_id, None)
+        self._sharing.changed.add(worker_id)
         leases = self._ledger.leases.of_worker(worker_id)
         self._outbox.log(WorkerDenied(worker=worker_id, leases=len(leases)))
         for lease in leases:
@@ -342,13 +350,23 @@ class Roster:
             patience_s = self._policy.lease_s if worker.worker_id in silent else self._policy.worker_timeout_s
             if worker.online and silent_s >= patience_s:
                 worker.online = False
+                self._sharing.changed.add(worker.worker_id)
                 self._outbox.log(WorkerLost(worker=worker.worker_id, silent_s=round(silent_s)))
             if not self._ledger.leases.count(worker.worker_id) and silent_s > self._policy.forget_worker_s:
                 del self.workers[worker.worker_id]
+                self._sharing.changed.add(worker.worker_id)
 
     def serves(self, job_type: JobType) -> bool:
         """Whether a known worker runs jobs of this type."""
-        return any(worker.may_run(job_type, frozenset()) for worker in self.workers.values())
+        known = self.workers.get(self._serving.get(job_type, WorkerId("")))
+        if known is not None and known.may_run(job_type, frozenset()):
+            return True
+        found = next((worker for worker in self.workers.values() if worker.may_run(job_type, frozenset())), None)
+        if found is None:
+            self._serving.pop(job_type, None)
+        else:
+            self._serving[job_type] = found.worker_id
+        return found is not None
 
     def note_unserved(self, job_type: JobType, client_id: ClientId | None) -> None:
         """Log that no worker runs a type that this client asked for: once, until a worker offers it.
@@ -383,6 +401,7 @@ class Roster:
 
     def drain_changed(self, worker_id: WorkerId, now: Now) -> None:
         """An operator has drained a worker, or has ended that."""
+        self._sharing.changed.add(worker_id)
         if worker_id in self._ledger.drained:
             for lease in self._ledger.leases.of_worker(worker_id):
                 self._want_back(lease, now)
@@ -442,18 +461,13 @@ class Roster:
     def assign_jobs(self, now: Now) -> bool:
         """Lease ready jobs to workers that want some; return whether the next turn may assign more immediately."""
         offers: dict[WorkerId, list[JobRecord]] = {}
-        drained = self._ledger.drained
-        workers = [worker for worker in self.workers.values() if worker.online and worker.worker_id not in drained]
-        aged_before = now.steady - self._policy.max_wait_s
-        prefetch = {job_type: prefetch.jobs for job_type, prefetch in self._policy.prefetch.items()}
-        leases = self._ledger.leases.count
-        shares = share_out(self._ledger.ready, workers, leases, aged_before, self._ledger.paused, prefetch)
+        shares = self._sharing.share_out(now.steady - self._policy.max_wait_s)
         for worker, job_id in shares:
             token = make_token(self._entropy)
             job = self._ledger.lease(self._ledger.jobs[job_id], worker.worker_id, token, now, self._policy.lease_s)
             offers.setdefault(worker.worker_id, []).append(job)
             self._dealt.count(worker.worker_id, job.spec.type)
-        for event in self._dealt.remarkable(workers, now):
+        for event in self._dealt.remarkable(self.workers.values(), now):
             self._outbox.log(event)
         for worker_id, jobs in offers.items():
             self._outbox.offer(worker_id, jobs)
