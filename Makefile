@@ -97,6 +97,38 @@ test-packages: DEBIAN_PACKAGES += createrepo-c debootstrap e2fsprogs fish gpg gp
 test-packages: dev packages ## Test the packages on booted Debian 12 and 13 (as root; about 15 min)
 	$(SUDO) $(BIN)/pytest --timeout 600 tests/packages # the first run downloads two releases of Debian
 
+.venv-ansible/.ready: requirements/ansible.lock | system
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+LAB_PACKAGES := createrepo-c debootstrap gpg gpg-agent iproute2 mount openssh-client rpm systemd-container
+LAB_TEST := $(SUDO) $(BIN)/pytest -s --timeout 1800
+
+.PHONY: lint-ansible
+lint-ansible: DEBIAN_PACKAGES += git
+lint-ansible: dev .venv-ansible/.ready ## Check the Ansible collection with ansible-lint
+	$(BIN)/pytest --timeout 600 tests/ansible/test_lint.py
+
+.PHONY: test-ansible
+test-ansible: DEBIAN_PACKAGES += git $(LAB_PACKAGES)
+test-ansible: dev .venv-ansible/.ready .venv-packaging/.ready ## Roll out to a lab of booted machines, with a bad release (as root; about 12 min)
+	$(LAB_TEST) tests/ansible/test_lint.py tests/ansible/test_rollout.py
+
+.PHONY: test-ansible-full
+test-ansible-full: DEBIAN_PACKAGES += git $(LAB_PACKAGES)
+test-ansible-full: dev .venv-ansible/.ready .venv-packaging/.ready ## Run all tests of the Ansible collection (as root; about 40 min)
+	$(LAB_TEST) tests/ansible
+
+.PHONY: lab
+lab: DEBIAN_PACKAGES += $(LAB_PACKAGES)
+lab: dev packages .venv-ansible/.ready ## Boot a fleet of five machines to try the playbooks on (as root; until make lab-down)
+	@$(SUDO) $(BIN)/python -m tests.ansible up
+
+.PHONY: lab-down
+lab-down: dev ## Remove the lab
+	@$(SUDO) $(BIN)/python -m tests.ansible down
+
 # A commit to compare with.
 BASE ?=
 
@@ -232,6 +264,7 @@ lock: dev ## Resolve the locked dependencies again
 	$(LOCK) requirements/debian-12.in --override requirements/debian-12.override --upgrade --output-file requirements/debian-12.lock
 	$(LOCK) requirements/debian-13.in --upgrade --output-file requirements/debian-13.lock
 	$(LOCK) requirements/packaging.in --upgrade --output-file requirements/packaging.lock
+	$(LOCK) requirements/ansible.in --upgrade --output-file requirements/ansible.lock
 	$(LOCK) requirements/peers.in --upgrade --output-file requirements/peers.lock
 
 .PHONY: clean

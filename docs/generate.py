@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from docs.pages import commands, configuration, job_types, log_events, protocol
+from docs.pages import commands, configuration, job_types, log_events, protocol, roles
 from stockworker.broker import acl
 from stockworker.broker import configuration as broker
 
@@ -29,6 +29,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/protocol.md": lambda: _with_sections("docs/protocol.md", protocol.sections()),
     "docs/simulation.md": lambda: _with_sections("docs/simulation.md", {"laws": _laws()}),
     "etc/mosquitto/stockworker.acl": acl.acl,
+    **{f"ansible/roles/{role}/README.md": partial(roles.readme, role) for role in roles.names()},
     **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},
     "etc/stockworker/job_processor.yml": configuration.sample,
     "systemd/stockworker.catalog": log_events.catalog,

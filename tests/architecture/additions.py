@@ -12,7 +12,7 @@ from pathlib import Path
 
 from tests.architecture.source import ROOT
 
-COPIED = ("agent", "docs", "etc", "packaging", "systemd", "tests")
+COPIED = ("agent", "ansible", "docs", "etc", "packaging", "systemd", "tests")
 
 
 @dataclass(frozen=True, slots=True)

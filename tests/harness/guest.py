@@ -1,7 +1,7 @@
 """A booted Debian in a container, with systemd, over a cached root that it can't change.
 
-Needs root, `systemd-nspawn` and `debootstrap`. A guest has no network but its own loopback, and a cgroup of its own, so
-that several can run the same units side by side.
+Needs root, `systemd-nspawn` and `debootstrap`. A guest has a cgroup of its own, so that several can run the same units side
+by side. Its only network is its own loopback, unless it is on a `tests.harness.network.PrivateNetwork`.
 """
 
 import ctypes
@@ -20,6 +20,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.harness.booted_machine import CLEAN, PATIENCE_S, BootedMachine
+from tests.harness.network import PrivateNetwork
 from tests.harness.waiting import wait_until
 
 CACHE: Final = Path("/var/tmp/stockworker-roots")  # noqa: S108 (outlives a reboot; root's alone)
@@ -99,7 +100,7 @@ def cached(release: Release, recipe: Sequence[str], make: Callable[[Path], None]
 
 def _make_root(release: Release, fresh: Path) -> None:
     _execute(["debootstrap", "--variant=minbase", f"--include={','.join(_SYSTEM)}", release.codename, fresh, _ARCHIVE])
-    for step in _installation(_DEPENDENCIES):
+    for step in installation(_DEPENDENCIES):
         _execute(["chroot", fresh, *CLEAN, *step])
     (fresh / "etc" / "hosts").write_text("127.0.0.1 localhost\n::1 localhost\n")
 
@@ -110,7 +111,7 @@ def _make_rpm_layer(release: Release, fresh: Path) -> None:
         macros = image.root / "etc" / "rpm" / "macros"
         macros.parent.mkdir()
         macros.write_text("%_dbpath /var/lib/rpm\n")  # the default of every distribution but Debian 12
-        for step in _installation(_RPM):
+        for step in installation(_RPM):
             image.run(*step)
         show = ("dpkg-query", "-W", "-f", "${source:Upstream-Version}")
         provided = [f"Provides: {name} = {image.run(*show, deb)}" for name, deb in _AS_RPM.items()]
@@ -121,7 +122,7 @@ def _make_rpm_layer(release: Release, fresh: Path) -> None:
     shutil.rmtree(work)
 
 
-def _installation(packages: Sequence[str]) -> list[tuple[str, ...]]:
+def installation(packages: Sequence[str]) -> list[tuple[str, ...]]:
     """The commands that install from the archive, on a root that has not booted."""
     apt = ("env", "DEBIAN_FRONTEND=noninteractive", "RUNLEVEL=1", "apt-get", "-q")
     return [(*apt, "update"), (*apt, "install", "-y", "--no-install-recommends", *packages), (*apt, "clean")]
@@ -173,13 +174,32 @@ class Overlay:
 
 
 class Guest(BootedMachine):
-    """A machine that boots when the context is entered, and is removed when it is left."""
+    """A machine that boots when the context is entered, and is removed when it is left.
 
-    def __init__(self, layers: Sequence[Path], folder: Path, name: str) -> None:
+    Args:
+        layers: of its root, the topmost first.
+        folder: for what it writes.
+        name: its host name.
+        network: with the address of the machine there; without it, the machine has only its loopback.
+        unique_name: for its cgroup, if other machines may have the same host name.
+    """
+
+    def __init__(
+        self,
+        layers: Sequence[Path],
+        folder: Path,
+        name: str,
+        *,
+        network: tuple[PrivateNetwork, str] | None = None,
+        unique_name: str | None = None,
+    ) -> None:
         super().__init__(name)
         self._overlay = Overlay(layers, folder)
         self._console = folder / "console"
+        self._network = network
+        self._unique_name = unique_name or name
         self._exits = ExitStack()
+        self._running = ExitStack()
         self._leader = 0
 
     @property
@@ -191,16 +211,23 @@ class Guest(BootedMachine):
         with ExitStack() as stack:
             stack.enter_context(self._overlay)
             self.write("/etc/hostname", f"{self.name}\n")
-            nspawn = self._start(stack)
-            wait_until(lambda: self._find_leader(nspawn), f"{self.name} starts", PATIENCE_S)
-            wait_until(self.has_booted, f"{self.name} boots: {self._said()}", PATIENCE_S)
+            if self._network is not None:
+                network, address = self._network
+                self.write("/etc/systemd/network/10-host0.network", network.settings(address))
+            self._power_on()
             self._exits = stack.pop_all()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._running.close()
         self._exits.close()
+
+    def power_cycle(self) -> None:
+        """Shut the machine down and boot it again, with its files."""
+        self._running.close()
+        self._power_on()
 
     def command(self, *command: str) -> list[str]:
         """The command that runs a command inside, as root."""
@@ -231,14 +258,25 @@ class Guest(BootedMachine):
         file.write_text(text)
         file.chmod(mode)
 
+    def _power_on(self) -> None:
+        with ExitStack() as stack:
+            nspawn = self._start(stack)
+            wait_until(lambda: self._find_leader(nspawn), f"{self.name} starts", PATIENCE_S)
+            wait_until(self.has_booted, f"{self.name} boots: {self._said()}", PATIENCE_S)
+            self._running = stack.pop_all()
+
     def _start(self, stack: ExitStack) -> "subprocess.Popen[bytes]":
         command = ["systemd-nspawn", "-q", "-D", str(self.root), "-M", self.name, "--register=no"]
-        command += ["--private-network", "--link-journal=no", "--console=pipe", "--boot"]
+        command += ["--link-journal=no", "--console=pipe", "--boot"]
         groups: list[Path] = []
         if not Path("/run/systemd/system").exists():
             # Without a systemd around it all guests would share the caller's cgroup.
             command.insert(1, "--keep-unit")
-            groups = _make_cgroups(self.name)
+            groups = _make_cgroups(self._unique_name)
+        if self._network is None:
+            command.append("--private-network")
+        else:
+            command = self._network[0].command(*command, f"--network-bridge={self._network[0].bridge}")
         # It shuts down when the test process exits, for any reason.
         enter = 'for group in $GROUPS_; do echo $$ > $group/cgroup.procs; done; exec setpriv --pdeathsig TERM "$@"'
         console = stack.enter_context(self._console.open("wb"))

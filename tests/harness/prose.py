@@ -13,7 +13,19 @@ from pathlib import Path
 from typing import Final
 
 ROOT: Final = Path(__file__).resolve().parents[2]
-FOLDERS: Final = (".ci", "agent", "bench", "demo", "docs", "etc", "packaging", "sample-data", "systemd", "tests")
+FOLDERS: Final = (
+    ".ci",
+    "agent",
+    "ansible",
+    "bench",
+    "demo",
+    "docs",
+    "etc",
+    "packaging",
+    "sample-data",
+    "systemd",
+    "tests",
+)
 """The folders with files that people read; the files beside them are read as well."""
 _NOT_WRITTEN_HERE: Final = {"LICENSE", "copyright", "copyright.Expat"}
 """Legal texts, quoted word for word."""

@@ -1,0 +1,66 @@
+"""A fleet of booted machines, set up by the playbooks, for the tests of a module."""
+
+import re
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.harness import releases
+from tests.harness.fleet_load import Load
+from tests.harness.lab import Lab
+from tests.harness.publishing import make_key
+from tests.harness.releases import Release
+
+
+class Releases:
+    """Builds and publishes releases when a test needs them."""
+
+    def __init__(self, lab: Lab, folder: Path) -> None:
+        self._lab = lab
+        self._folder = folder
+        self._published = {releases.FIRST.version}
+
+    def publish(self, release: Release) -> str:
+        """Publish a release; return its version."""
+        if release.version not in self._published:
+            self._lab.publish(releases.build(release, self._folder / release.version))
+            self._published.add(release.version)
+        return release.version
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    """The machines before any playbook has run."""
+    folder = tmp_path_factory.mktemp("lab")
+    packages = releases.build(releases.FIRST, folder / releases.FIRST.version)
+    with Lab(folder, packages, make_key(folder / "key")) as lab:
+        yield lab
+
+
+@pytest.fixture(scope="module")
+def fleet(bare: Lab) -> Lab:
+    """The fleet, after the playbook `site`."""
+    started = time.perf_counter()
+    bare.play("site")
+    print(f"from bare machines to a fleet: {time.perf_counter() - started:.0f} s")
+    return bare
+
+
+@pytest.fixture(scope="module")
+def published(bare: Lab, tmp_path_factory: pytest.TempPathFactory) -> Releases:
+    """Releases for the fleet."""
+    return Releases(bare, tmp_path_factory.mktemp("releases"))
+
+
+@pytest.fixture
+def load(fleet: Lab) -> Iterator[Load]:
+    """Jobs that are submitted all the time, until the test asks what became of them."""
+    with Load(fleet.machines["desk"]) as running:
+        yield running
+
+
+def changed(output: str) -> dict[str, int]:
+    """The number of changes on each machine, from the output of a playbook."""
+    return {name: int(count) for name, count in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", output, re.MULTILINE)}

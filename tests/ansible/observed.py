@@ -1,0 +1,68 @@
+"""What a test sees of a fleet: its jobs, versions, services, keys and certificates."""
+
+import json
+from typing import Any
+
+from tests.harness.booted_machine import BootedMachine
+from tests.harness.lab import WORKERS, Lab
+
+PAYLOAD = {
+    "symbol": "ACME",
+    "indicators": [{"name": "sma", "period": 1}],
+    "bars": [{"date": "2026-01-05", "open": 3, "high": 3, "low": 3, "close": 3, "volume": 1}],
+}
+
+
+def content(machine: BootedMachine) -> str:
+    """Checksums of what the administrator and packages put onto the machine, and its packages and units."""
+    files = "find /etc /usr /opt /srv /root -xdev -type f -print0 | sort -z | xargs -0 sha256sum"
+    return machine.run("sh", "-c", f"{files}; dpkg-query -W; systemctl list-units --plain --no-legend 'stockworker*'")
+
+
+def run_on(lab: Lab, worker: str) -> None:
+    """Complete a job on one worker: its ID is a tag that only it has."""
+    submit = ("stockworker", "submit", "technical_analysis", json.dumps(PAYLOAD), "--tag", f"{worker}-1", "--quiet")
+    assert '"value":3.0' in lab.machines["desk"].run(*submit, "--wait-timeout", "120s")
+
+
+def version(machine: BootedMachine) -> str:
+    return machine.run("dpkg-query", "-W", "-f", "${Version}", "stockworker").partition("-")[0]
+
+
+def versions(lab: Lab) -> dict[str, str]:
+    return {name: version(lab.machines[name]) for name in WORKERS}
+
+
+def drained(lab: Lab) -> list[str]:
+    return [worker["worker_id"] for worker in _workers(lab) if worker["drained"]]
+
+
+def online(lab: Lab) -> list[str]:
+    """The workers that the dispatcher sees online."""
+    return [worker["worker_id"] for worker in _workers(lab) if worker["online"]]
+
+
+def _workers(lab: Lab) -> list[dict[str, Any]]:
+    return list(json.loads(lab.machines["desk"].run("stockworker", "stats", "--json"))["workers"])
+
+
+def process_ids(lab: Lab) -> list[str]:
+    units = {"hub": ("mosquitto", "stockworker-dispatcher"), **dict.fromkeys(WORKERS, ("stockworker@1",))}
+    return [lab.machines[name].show(unit, "MainPID") for name, found in units.items() for unit in found]
+
+
+def certificates(lab: Lab) -> set[str]:
+    """All certificates in use."""
+    return _files(lab, "crt") - {(lab.machines["desk"].root / "etc/stockworker/ca/ca.crt").read_text()}
+
+
+def keys(lab: Lab) -> set[str]:
+    """All private keys in use."""
+    return _files(lab, "key")
+
+
+def _files(lab: Lab, suffix: str) -> set[str]:
+    folders = ("etc/stockworker/tls", "etc/mosquitto/stockworker")
+    machines = lab.machines.values()
+    files = (file for machine in machines for folder in folders for file in (machine.root / folder).glob(f"*.{suffix}"))
+    return {file.read_text() for file in files}

@@ -1,0 +1,86 @@
+"""From bare machines to a fleet, and releases that reach it: what a change must not break."""
+
+import pytest
+
+from tests.ansible.conftest import Releases, changed
+from tests.ansible.observed import certificates, content, drained, process_ids, run_on, version, versions
+from tests.harness import releases
+from tests.harness.fleet_load import Load
+from tests.harness.lab import MACHINES, WORKERS, Lab
+from tests.harness.releases import Release
+
+pytestmark = pytest.mark.timeout(1800)
+
+
+def test_a_preview_on_bare_machines_changes_nothing(bare: Lab) -> None:
+    before = {name: content(machine) for name, machine in bare.machines.items()}
+    bare.play("site", "--check", "--diff")
+    assert {name: content(machine) for name, machine in bare.machines.items()} == before
+
+
+def test_bare_machines_complete_jobs(fleet: Lab) -> None:
+    for worker in WORKERS:
+        run_on(fleet, worker)
+
+
+def test_a_second_run_changes_nothing(fleet: Lab) -> None:
+    assert changed(fleet.play("site", "--diff")) == dict.fromkeys(MACHINES, 0)
+
+
+def test_keys_stay_on_the_machine_that_they_serve(fleet: Lab) -> None:
+    keys = {
+        name: machine.run("find", "/", "-xdev", "-name", "*.key").split() for name, machine in fleet.machines.items()
+    }
+    tls = "/etc/stockworker/tls"
+    assert {name: sorted(found) for name, found in keys.items()} == {
+        "desk": ["/etc/stockworker/ca/ca.key", f"{tls}/operator.key"],
+        "hub": ["/etc/mosquitto/stockworker/broker.key", f"{tls}/dispatcher.key", f"{tls}/mq.lab.example.key"],
+        **{name: [f"{tls}/{name}-1.key"] for name in WORKERS},
+    }
+
+
+def test_an_upgrade_under_load_loses_no_job(fleet: Lab, published: Releases, load: Load) -> None:
+    target = published.publish(releases.GOOD)
+    fleet.play("rollout", "-e", f"repo_version={target}")
+    assert set(load.outcomes()) == {"completed"}
+    assert {name: version(machine) for name, machine in fleet.machines.items()} == dict.fromkeys(MACHINES, target)
+    assert drained(fleet) == []
+    for worker in WORKERS:
+        run_on(fleet, worker)
+
+
+def test_a_repeated_rollout_leaves_workers_alone(fleet: Lab) -> None:
+    before = process_ids(fleet)
+    fleet.play("rollout", "-e", f"repo_version={version(fleet.machines['edge-1'])}")
+    assert process_ids(fleet) == before
+
+
+def check_contained(lab: Lab, published: Releases, release: Release, load: Load) -> str:
+    """Roll out a bad release: the canary is back at its version, and the others have never had another one."""
+    before = versions(lab)
+    others = {name: lab.machines[name].show("stockworker@1", "MainPID") for name in WORKERS[1:]}
+    done = lab.try_play("rollout", "-e", f"repo_version={published.publish(release)}")
+
+    assert done.returncode != 0, done.stdout
+    assert f"edge-1 did not prove that it works with {release.version}, and is back at" in done.stdout
+    assert versions(lab) == before
+    assert {name: lab.machines[name].show("stockworker@1", "MainPID") for name in WORKERS[1:]} == others
+    assert set(load.outcomes()) == {"completed"}
+    assert drained(lab) == []
+    for worker in WORKERS:
+        run_on(lab, worker)
+    return done.stdout
+
+
+def test_a_release_that_fails_the_canary_job_is_contained(fleet: Lab, published: Releases, load: Load) -> None:
+    assert "Complete a canary job" in check_contained(fleet, published, releases.FAILS_JOBS, load)
+
+
+def test_certificates_are_renewed_under_load(fleet: Lab, load: Load) -> None:
+    pids, serials = process_ids(fleet), certificates(fleet)
+    fleet.play("rotate_certificates")
+    assert set(load.outcomes()) == {"completed"}
+    assert not serials & certificates(fleet)
+    assert process_ids(fleet) == pids, "no service has restarted"
+    for worker in WORKERS:
+        run_on(fleet, worker)

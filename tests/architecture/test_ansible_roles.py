@@ -1,0 +1,53 @@
+"""The roles of the Ansible collection: each variable is documented, and has one default."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from docs.pages import roles
+
+ROOT = Path(roles.ROLES).parents[1]
+
+
+def defaults(role: str) -> dict[str, Any]:
+    return dict(yaml.safe_load((roles.ROLES / role / "defaults" / "main.yml").read_text()))
+
+
+def options(role: str) -> dict[str, Any]:
+    entries = roles.specification(role).values()
+    return {name: option for entry in reversed(entries) for name, option in entry.get("options", {}).items()}
+
+
+@pytest.mark.parametrize("role", roles.names())
+def test_each_default_is_the_documented_one(role: str) -> None:
+    documented = {name: option["default"] for name, option in options(role).items() if "default" in option}
+    assert defaults(role) == documented
+
+
+@pytest.mark.parametrize("role", roles.names())
+def test_the_variables_of_a_role_begin_with_its_name(role: str) -> None:
+    assert [name for name in options(role) if not name.startswith(f"{role}_")] == []
+
+
+@pytest.mark.parametrize("role", roles.names())
+def test_each_entry_point_that_is_specified_exists(role: str) -> None:
+    tasks = {file.stem for file in (roles.ROLES / role / "tasks").glob("*.yml")}
+    assert set(roles.specification(role)) <= tasks
+
+
+def test_the_collection_has_the_version_of_the_product() -> None:
+    (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert yaml.safe_load((ROOT / "ansible" / "galaxy.yml").read_text())["version"] == version
+
+
+def test_only_modules_that_come_with_ansible_are_used() -> None:
+    """Debian's ansible-core has no other collection."""
+    used = {
+        name
+        for file in (ROOT / "ansible").rglob("*.yml")
+        for name in re.findall(r"^\s+([a-z_]+\.[a-z_]+\.[a-z_]+):", file.read_text(), re.MULTILINE)
+    }
+    assert {name for name in used if not name.startswith("ansible.builtin.")} == set()
