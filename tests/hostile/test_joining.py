@@ -203,6 +203,46 @@ def test_the_server_of_another_authority_gets_no_token(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+@pytest.mark.parametrize(
+    "greeting",
+    [
+        b"",
+        b"garbage\n",
+        b"x" * 3 * LONGEST_LINE + b"\n",
+        encoded(join=2, authority=""),
+        encoded(join=1, authority="garbage"),
+        encoded(error="\x1b[2J"),
+    ],
+    ids=["nothing", "text", "long", "version", "certificate", "error"],
+)
+def test_a_server_that_sends_garbage_gets_and_changes_nothing(tmp_path: Path, greeting: bytes) -> None:
+    received = bytearray()
+
+    async def pretend(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(greeting)
+        if not greeting:
+            writer.close()
+        with suppress(ConnectionError):
+            received.extend(await reader.read())
+        writer.transport.abort()
+
+    async def run() -> None:
+        async with serving(tmp_path / "ca") as honest:
+            token = honest.token()
+        own = authority(tmp_path / "evil").issue(CertificateKind.BROKER, Subject(HERE, (HERE,)))
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        assert own.key is not None
+        context.load_cert_chain(own.certificate, own.key)
+        async with await asyncio.start_server(pretend, HERE, 0, ssl=context) as server:
+            port = server.sockets[0].getsockname()[1]
+            with pytest.raises(CertificateRefused):
+                await joined(Invitation(token, HERE, port), tmp_path / "1")
+
+    asyncio.run(run())
+    assert not received
+    assert not (tmp_path / "1").exists()
+
+
 def test_a_server_that_only_shows_the_authority_gets_no_token(tmp_path: Path) -> None:
     """It has the public certificate of the authority, and a certificate of its own."""
     received = bytearray()

@@ -146,6 +146,15 @@ def test_what_a_machine_can_not_use_is_explained(ca: Path, tmp_path: Path) -> No
         assert run(CONFIG, "pki", "join", token, "--folder", str(etc)).status == 0
 
 
+def test_a_folder_that_can_not_be_written_does_not_use_up_the_token(ca: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with serving(ca, "--host", "localhost") as port:
+        token = pki(ca, "token", "create", "--name", "*", "--server", f"localhost:{port}").output.strip()
+        refused = run(CONFIG, "pki", "join", token, "--folder", str(tmp_path / "file"))
+        assert (refused.status, "can't be written: Not a directory; run this as root" in refused.errors) == (78, True)
+        assert run(CONFIG, "pki", "join", token, "--folder", str(tmp_path / "etc")).status == 0
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [

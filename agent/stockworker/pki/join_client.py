@@ -6,8 +6,8 @@
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Final
@@ -93,26 +93,37 @@ class JoiningMachine:
         Raises:
             ConfigError: the machine belongs to another authority, or the folder is not writable.
         """
-        try:
+        with _writable():
             known = read_file(self.authority)
             if known is not None and authority_pem not in known:
                 raise ConfigError(
                     f"{self.authority} is the certificate of another authority. If this machine leaves that fleet, move "
                     "the file away"
                 )
-            make_folder(self.authority.parent, _FOLDER_MODE)
-            make_folder(self.configuration.parent, _FOLDER_MODE)
+            for file in (self.authority, self.configuration):
+                make_folder(file.parent, _FOLDER_MODE)
             if known is None:
                 replace_file(self.authority, authority_pem, PUBLIC)
-        except OSError as error:
-            raise ConfigError(f"{error.filename}: can't be written: {error.strerror}; run this as root") from error
 
     def install(self, joined: Joined) -> None:
-        """Write the configuration, the certificate and the key."""
+        """Write the configuration, the certificate and the key.
+
+        Raises:
+            ConfigError: a file can't be written.
+        """
         text = configuration(joined.name, joined.broker, PurePosixPath(self._folder.absolute()))
-        replace_file(self.configuration, text.encode(), PUBLIC)
-        replace_file(self.certificate, joined.certificate_pem, PUBLIC)
-        replace_file(self.key, joined.key_pem, SECRET)
+        with _writable():
+            replace_file(self.configuration, text.encode(), PUBLIC)
+            replace_file(self.certificate, joined.certificate_pem, PUBLIC)
+            replace_file(self.key, joined.key_pem, SECRET)
+
+
+@contextmanager
+def _writable() -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise ConfigError(f"{error.filename}: can't be written: {error.strerror}; run this as root") from error
 
 
 async def join(invitation: Invitation, machine: JoiningMachine, name: str, make_key: MakeKey) -> Joined:
