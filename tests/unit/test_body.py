@@ -23,7 +23,9 @@ def test_the_size_of_a_content_is_that_of_its_json_string(text: str) -> None:
     assert content_size(text) == len(json.dumps(text, ensure_ascii=False).encode())
 
 
-@pytest.mark.parametrize(("letter", "size"), [("a", 1), ("\u00e4", 2), ("\u20ac", 3), ("\x1f", 6), ("\U0001f4c8", 4)])
+@pytest.mark.parametrize(
+    ("letter", "size"), [("a", 1), ("\u00e4", 2), ("\u20ac", 3), ("\x1f", 6), ("\U0001f4c8", 4), ('"', 2)]
+)
 def test_a_content_fits_up_to_the_last_byte(letter: str, size: int) -> None:
     most = (MAX_CONTENT - 2) // size
     assert fits(letter * most)

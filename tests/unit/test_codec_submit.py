@@ -11,7 +11,7 @@ import pytest
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import BATCH_CONTENT_TYPE, MAX_CONTENT
-from stockworker.protocol.codec_submit import submission_size
+from stockworker.protocol.codec_submit import in_submits, submission_size
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, UniqueKey
 from stockworker.protocol.job import Priority
 from stockworker.protocol.messages import Reply, Submission, Submit
@@ -145,6 +145,14 @@ def test_unknown_properties_are_ignored() -> None:
 def test_a_payload_that_no_assignment_could_carry_is_refused() -> None:
     with pytest.raises(DecodeError, match="is too large"):
         codec.decode(packet(b'"' + b"x" * MAX_CONTENT + b'"'))
+
+
+def test_a_large_payload_travels_alone_and_as_it_is() -> None:
+    """In a list it would be escaped by the client, and unescaped by the dispatcher."""
+    small, large = replace(BARE, payload='"s"'), replace(BARE, payload='"' + "\\\\" * 20_000 + '"')
+    batches = list(in_submits([small, small, large, large, small]))
+    assert batches == [(small, small), (large,), (large,), (small,)]
+    assert codec.encode(Submit(batches[1], None)).body == large.payload.encode()
 
 
 def test_the_size_of_a_submission_covers_its_payload_and_tags() -> None:

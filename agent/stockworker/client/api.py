@@ -24,8 +24,7 @@ from stockworker.client.submission import make_submission
 from stockworker.config import Encryption, client_path, load
 from stockworker.errors import AccessDenied, JobNotCompleted, JobRejected, JobUnknown, ResultRefused
 from stockworker.protocol import topics
-from stockworker.protocol.body import in_batches
-from stockworker.protocol.codec_submit import submission_size
+from stockworker.protocol.codec_submit import in_submits
 from stockworker.protocol.fields import FieldError, parse_json
 from stockworker.protocol.ids import (
     ClientId,
@@ -189,7 +188,7 @@ class Client:
     async def submit_many(
         self, submissions: Iterable[Submission], on_receipts: Callable[[Sequence[ReceiptEntry]], None] | None = None
     ) -> list[ReceiptEntry]:
-        """Submit many jobs, in as few messages as possible.
+        """Submit many jobs, in few messages: only large payloads have one each.
 
         Args:
             submissions: made by `make_submission`.
@@ -213,12 +212,12 @@ class Client:
             if on_receipts is not None:
                 on_receipts(entries)
 
-        await _all(send(batch) for group in alike.values() for batch in in_batches(group, submission_size))
+        await _all(send(batch) for group in alike.values() for batch in in_submits(group))
         return receipts
 
     async def _send_alike(self, jobs: Sequence[Submission]) -> list[ReceiptEntry]:
         """Submit sealed jobs of one type and priority; return their receipts in the same order."""
-        receipts = await asyncio.gather(*map(self._send, in_batches(jobs, submission_size)))
+        receipts = await asyncio.gather(*map(self._send, in_submits(jobs)))
         return [entry for entries in receipts for entry in entries]
 
     async def _send(self, batch: tuple[Submission, ...]) -> Sequence[ReceiptEntry]:

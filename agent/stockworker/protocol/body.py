@@ -52,6 +52,8 @@ T = TypeVar("T")
 _ESCAPED_IN_2: Final = b'"\\\n\r\t\b\f'
 _ESCAPED_IN_6: Final = bytes(code for code in range(0x20) if code not in _ESCAPED_IN_2)
 
+_RARE: Final = tuple(map(chr, _ESCAPED_IN_6))
+
 
 def content_size(text: str) -> int:
     """Bytes that `text` takes as a string inside a JSON message, without encoding it as JSON."""
@@ -63,8 +65,13 @@ def content_size(text: str) -> int:
 
 def fits(text: str) -> bool:
     """Whether a payload or result is small enough to travel."""
-    # No character takes more than 6 bytes ("\u001f"), so most texts need no second look.
-    return 6 * len(text) + 2 <= MAX_CONTENT or content_size(text) <= MAX_CONTENT
+    # No character takes more than 6 bytes ("\u001f"), or more than 2 per byte of UTF-8 if it is not a rare control
+    # character. So most texts need not be counted, and a look for 27 characters takes a quarter of the time.
+    if 6 * len(text) + 2 <= MAX_CONTENT:
+        return True
+    if 2 * len(text.encode()) + 2 <= MAX_CONTENT and not any(code in text for code in _RARE):
+        return True
+    return content_size(text) <= MAX_CONTENT
 
 
 def sendable(text: str, longest: int = MAX_TEXT) -> str:

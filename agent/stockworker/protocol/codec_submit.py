@@ -5,12 +5,21 @@
 # fields of `Submission`: as text in properties, as JSON in a list. Which connection gets the notices is a property in
 # both.
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from itertools import groupby
 from typing import Any, Final
 
 from stockworker.protocol import topics
-from stockworker.protocol.body import BATCH_CONTENT_TYPE, content_size, fits, make_packet, open_body, read_schema
+from stockworker.protocol.body import (
+    BATCH_CONTENT_TYPE,
+    content_size,
+    fits,
+    in_batches,
+    make_packet,
+    open_body,
+    read_schema,
+)
 from stockworker.protocol.fields import FieldError, Fields, check_identifier, check_object, parse_json
 from stockworker.protocol.ids import ClientId, JobType
 from stockworker.protocol.job import PRIORITY_BY_LABEL
@@ -28,6 +37,9 @@ _NUMBERS: Final = {"schema", *(each.name for each in _PLAN.fields if isinstance(
 _MOST_OPTIONS: Final = MAX_PROPERTIES // 2  # in characters; the rest is for the reply and the lengths
 _SINGLE: Final = {"schema", *(each.name for each in _PLAN.fields if not isinstance(each.kind, Unordered))}
 _NOTIFY: Final = "notify"
+_LARGE: Final = 8 * 1024
+"""Characters of a payload from which on a message of its own costs less than a place in a list."""
+
 _LISTS: Final = {each.name for each in _PLAN.fields if isinstance(each.kind, Unordered)}
 
 
@@ -110,6 +122,18 @@ def encode_submit(message: Submit) -> Packet:
         payload.encode(),
         properties=Properties(None, reply.response_topic, reply.correlation_data, user + notify),
     )
+
+
+def in_submits(jobs: Iterable[Submission]) -> Iterator[tuple[Submission, ...]]:
+    """Split jobs of one type and priority into lists for one message each, in their order.
+
+    A large payload travels alone: it is the body then, and needs no escapes.
+    """
+    for large, some in groupby(jobs, lambda job: len(job.payload) >= _LARGE):
+        if large:
+            yield from zip(some)
+        else:
+            yield from in_batches(some, submission_size)
 
 
 def submission_size(job: Submission) -> int:
