@@ -81,6 +81,7 @@ def _route(kind: TopicKind, cls: type[Any]) -> _Route:
 
 
 _ROUTES: Final = {kind: _route(kind, cls) for kind, cls in CARRIED.items()}
+_ONLY_TOPIC: Final = {cls: kind for kind, cls in CARRIED.items() if len(cls.topics) == 1 and cls is not Stats}
 
 
 def decode(packet: Packet) -> Message:
@@ -131,6 +132,9 @@ def encode(message: Message) -> Packet:
 
 
 def _kind_of(message: Message) -> TopicKind:
+    only = _ONLY_TOPIC.get(type(message))
+    if only is not None:
+        return only
     if isinstance(message, Notice):
         return _notice_kind(message.state)
     if isinstance(message, Stats) and message.reply is not None:

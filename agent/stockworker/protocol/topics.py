@@ -5,6 +5,7 @@
 
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from stockworker.protocol.ids import ClientId, JobType, WorkerId, check_id, check_job_id
@@ -285,6 +286,7 @@ class Address:
 _KIND_BY_LEVELS: Final = {tuple(kind.split("/")): kind for kind in TopicKind}
 
 
+@lru_cache(1024)  # few topics carry most messages, and a valid one is short
 def parse(topic: str) -> Address:
     """Take a topic apart.
 
