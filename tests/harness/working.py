@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from stockworker.logs.event import LogEvent
 from stockworker.protocol import codec
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
@@ -81,8 +82,8 @@ class MemoryJournal:
 class WorkerBook(Playbook[Event, Effect]):
     """A story of one worker, its journal included.
 
-    What it commits is in `journal`. Its regular messages are in `requests` and `heartbeats`, its log is in `notes`. The
-    story must expect everything else.
+    What it commits is in `journal`. Its regular messages are in `requests` and `heartbeats`, its log is in `logged`,
+    with the names of the events in `notes`. The story must expect everything else.
     """
 
     def __init__(self, capabilities: Capabilities = CAPABILITIES, quota_bytes: int = 1_000_000) -> None:
@@ -91,6 +92,7 @@ class WorkerBook(Playbook[Event, Effect]):
         self.requests: list[Request] = []
         self.heartbeats: list[Heartbeat] = []
         self.notes: list[str] = []
+        self.logged: list[LogEvent] = []
         self.quota_bytes = quota_bytes
         self._capabilities = capabilities
         self._incarnation = 0
@@ -121,6 +123,7 @@ class WorkerBook(Playbook[Event, Effect]):
                     self.heartbeats.append(heartbeat)
                 case message:
                     story.append(Send(message))
+        self.logged += output.log
         self.notes += [event.name for event in output.log]
         return [*story, Leave()] if output.leave else story
 

@@ -24,6 +24,7 @@ PRODUCT: Final = ROOT / "agent" / "stockworker"
 FAST: Final = (
     "tests/unit",
     "tests/property",
+    "tests/contract/test_damage.py",
     "tests/contract/test_job_store.py",
     "tests/contract/test_journal.py",
     "tests/contract/test_journal_entries.py",

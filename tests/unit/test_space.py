@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from stockworker.logs.worker_events import AssignmentsRefused
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, Token
@@ -224,7 +225,8 @@ def test_leases_beyond_the_most_are_given_back(worker: WorkerBook) -> None:
     worker.tell(assign(*jobs))
     worker.expect(start(jobs[0]), reported(*map(refused, jobs[MAX_LEASES:])))
     assert len(worker.journal.load()) == MAX_LEASES
-    assert worker.notes == ["assignments_refused"]
+    size = sum(len(each.payload) for each in jobs[:MAX_LEASES])
+    assert worker.logged == [AssignmentsRefused(assignments=3, reason=FULL, leases=MAX_LEASES, payload_bytes=size)]
 
 
 @pytest.mark.parametrize("payload", ["x" * 100_000, "\u20ac" * 33_333 + "x"])
