@@ -11,7 +11,6 @@ import pytest
 
 from stockworker.errors import CertificateRefused, ConnectionFailed
 from stockworker.pki.certificates import Subject, make_p256, make_request
-from stockworker.pki.inspection import inspect
 from stockworker.pki.join_client import Invitation, Joined, JoiningMachine, join
 from stockworker.pki.join_limits import BURST, FAILURE_COSTS, MOST_OF_ONE
 from stockworker.pki.join_protocol import LONGEST_LINE, TIME_LIMIT_S, encoded
@@ -289,13 +288,3 @@ def test_the_certificate_of_a_worker_does_not_make_a_server(tmp_path: Path) -> N
     received = bytearray()
     asyncio.run(run())
     assert not received
-
-
-def test_a_joined_machine_has_what_it_needs(tmp_path: Path) -> None:
-    async def run(server: Serving) -> None:
-        machine = JoiningMachine(tmp_path / "etc", "edge-7-1", "1")
-        machine.install(await join(server.invitation(), machine, "edge-7-1", make_p256))
-        assert inspect(machine.certificate)[0].name == "edge-7-1"
-        assert machine.key.stat().st_mode & 0o777 == 0o600
-
-    against(tmp_path, run)

@@ -13,11 +13,12 @@ from pathlib import Path, PurePosixPath
 from typing import Final
 
 from cryptography import x509
+from cryptography.hazmat.primitives import serialization
 
 from stockworker.adapters.files import PUBLIC, SECRET, make_folder, read_file, replace_file
 from stockworker.adapters.tls import CIPHERS
 from stockworker.errors import CertificateRefused, ConfigError, ConnectionFailed
-from stockworker.pki.certificates import MakeKey, make_request, parse_request, pem_of
+from stockworker.pki.certificates import MakeKey, der_of, make_request, parse_request, pem_of
 from stockworker.pki.join_protocol import ANSWER, GREETING, LONGEST_LINE, PORT, TIME_LIMIT_S, decoded, encoded
 from stockworker.pki.join_token import JoinToken
 from stockworker.pki.worker_setup import AUTHORITY, BrokerAddress, configuration, configuration_file
@@ -152,7 +153,7 @@ async def join(invitation: Invitation, machine: JoiningMachine, name: str, make_
         raise ConnectionFailed(
             f"{_place(invitation)}: {error.strerror or error}; check the address, and that 'stockworker pki serve' runs there"
         ) from error
-    if parse_request(request_pem, "the request")[1] != _key_of(certificate):
+    if der_of(parse_request(request_pem, "the request")[1]) != _key_of(certificate):
         raise CertificateRefused(f"{_place(invitation)}: answered with a certificate for another key")
     return Joined(name, authority, certificate, key_pem, broker)
 
@@ -218,8 +219,10 @@ def _make_context() -> ssl.SSLContext:
     return context
 
 
-def _key_of(certificate_pem: bytes) -> object:
-    return x509.load_pem_x509_certificate(certificate_pem).public_key()
+def _key_of(certificate_pem: bytes) -> bytes:
+    """The public key in DER form: key objects of cryptography 38 are not comparable."""
+    key = x509.load_pem_x509_certificate(certificate_pem).public_key()
+    return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
 def _place(invitation: Invitation) -> str:
