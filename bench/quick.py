@@ -167,7 +167,7 @@ def main() -> int:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1500, help="submitted together in each measurement")
     parser.add_argument("--singles", type=int, default=100, help="submitted one at a time in each measurement")
-    parser.add_argument("--attempts", type=int, default=2, help="how often a cost must be too high (default: 2)")
+    parser.add_argument("--attempts", type=int, default=3, help="how often a cost must be too high (default: 3)")
     parser.add_argument("--most", type=float, default=MOST, help=f"the limit of the ratio (default: {MOST})")
     arguments = parser.parse_args()
     base = chosen_base(arguments.base, arguments.same_work)
