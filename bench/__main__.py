@@ -71,7 +71,10 @@ def write_page(findings: Findings) -> None:
     if findings.timeline:
         sections["timeline"] = report.timeline(findings)
     if (faults := RESULTS / "faults.json").exists():
-        sections["faults"] = scoring.table(scoring.load_scores(faults), titles)
+        scores = scoring.load_scores(faults)
+        sections["faults"] = scoring.table(scores, titles)
+        if plot.draw_faults(scores, titles, picture := PAGE.with_name("performance-faults.svg")):
+            sections["fault-plot"] = f"![Latency under faults]({picture.name})\n"
     if plot.draw(findings, titles, picture := PAGE.with_name("performance.svg")):
         sections["plot"] = f"![The main figures]({picture.name})\n"
     PAGE.write_text(report.with_sections(PAGE.read_text(encoding="utf-8"), sections), encoding="utf-8")

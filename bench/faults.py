@@ -10,11 +10,11 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final
 
-from bench import scoring
+from bench import plot, scoring
 from bench.apps.driving import schedule
 from bench.machine import facts
 from bench.peers.contestants import CONTESTANTS
@@ -203,7 +203,7 @@ def run_all(arguments: argparse.Namespace, scores: Scores) -> int:
                     )
                     continue
                 scores.setdefault(fault.title, {}).setdefault(queue, []).append(found)
-                print(f"{number} {name:15} {queue:12} {found}", flush=True)
+                print(f"{number} {name:15} {queue:12} {replace(found, seconds=[])}", flush=True)
                 scoring.save(scores, facts(arguments.rounds, arguments.scale), arguments.out)
     return failures
 
@@ -222,7 +222,9 @@ def main() -> int:
     arguments = parser.parse_args()
     scores: Scores = {}
     failures = run_all(arguments, scores)
-    print("\n" + scoring.table(scores, {name: contestant.title for name, contestant in CONTESTANTS.items()}))
+    titles = {name: contestant.title for name, contestant in CONTESTANTS.items()}
+    plot.draw_faults(scores, titles, arguments.out.with_suffix(".svg"))
+    print("\n" + scoring.table(scores, titles))
     return 1 if failures else 0
 
 

@@ -33,6 +33,8 @@ class Score:
         lost: jobs that did not end.
         twice: executions beyond the first one of each job.
         notes: further figures of the fault.
+        seconds: for each second of the load: its number, the jobs that ended in it, and the p99 of the latency of the
+            jobs that were due in it, in milliseconds.
     """
 
     rate_before: float
@@ -45,6 +47,7 @@ class Score:
     lost: int
     twice: int
     notes: dict[str, float] = field(default_factory=dict)
+    seconds: list[list[float]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +90,7 @@ def score(load: Load, notes: Mapping[str, float] | None = None) -> Score:
         lost=len(load.due) - finished,
         twice=load.executions - finished,
         notes=dict(notes or {}),
+        seconds=[[second, ended, p99_s * 1e3] for second, (ended, p99_s) in rolling(load).items()],
     )
 
 

@@ -1,11 +1,12 @@
 """The queues by the names that the command line and the tables use."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Final
 
 from bench.peers.external import BatchedPgQueuerPeer, DramatiqPeer, HueyPeer, NatsPeer, PgQueuerPeer, TaskiqPeer
 from bench.peers.own import AsyncProduct, Product, SealedProduct
 from bench.peers.setup import Setup
+from stockworker.config.schema import Handler
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +33,14 @@ class Contestant:
 
 _DRAINS: Final = frozenset({"drain", "drain-2"})
 
+_ASYNC: Final = Contestant(
+    AsyncProduct, "stockworker, async handlers", only=_DRAINS | {"naps", "latency", "killed-draining"}
+)
+_RUNS_COROUTINES: Final = "concurrency" in {field.name for field in fields(Handler)}
+
 CONTESTANTS: Final[dict[str, Contestant]] = {
     "stockworker": Contestant(Product, "stockworker"),
-    "stockworker-async": Contestant(
-        AsyncProduct, "stockworker, async handlers", only=_DRAINS | {"naps", "latency", "killed-draining"}
-    ),
+    **({"stockworker-async": _ASYNC} if _RUNS_COROUTINES else {}),
     "stockworker-sealed": Contestant(SealedProduct, "stockworker, sealed", only=_DRAINS),
     "nats": Contestant(NatsPeer, "NATS JetStream, bare", without=frozenset({"urgent"})),
     "pgqueuer": Contestant(PgQueuerPeer, "pgqueuer"),
