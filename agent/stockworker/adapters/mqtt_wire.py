@@ -39,6 +39,9 @@ from stockworker.protocol.packet import NO_PROPERTIES, Packet
 
 # A write of this size is sent immediately: waiting for more would save nothing, and hide a slow peer from flow control.
 _COALESCED_BYTES = 64 * 1024
+# An acknowledgement travels with the next message, or alone after this time, or with this many others. Nothing waits for it.
+_ACKNOWLEDGE_WITHIN_S = 0.005
+_MOST_ACKNOWLEDGEMENTS = 64
 # MQTT 5.0, section 2.1.4: the largest value of the length field.
 _LARGEST_PACKET = 268_435_455
 
@@ -89,7 +92,8 @@ class PacketTooLarge(Exception):
 class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     """The packets of one connection, both ways, as the protocol of an asyncio transport.
 
-    Writes all packets of a turn of the event loop together: one system call and one TLS record.
+    Writes all packets of a turn of the event loop together: one system call and one TLS record. Acknowledgements wait for them,
+    but not for long.
     """
 
     _transport: Any  # of gmqtt; None before the connection is made, and after it is lost
@@ -108,6 +112,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self._writable = callbacks.writable
         self._unsent: list[bytes] = []
         self._unsent_bytes = 0
+        self._flushes_soon = self._flushes_late = False
         self._cause: ConnectionEnd | None = None
 
     @property
@@ -203,7 +208,12 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         return packet_id
 
     def acknowledge(self, packet_id: int) -> None:
-        self.write_data(write_puback(packet_id))
+        self._append(write_puback(packet_id))
+        if len(self._unsent) >= _MOST_ACKNOWLEDGEMENTS:
+            self.flush()
+        elif not self._flushes_late:
+            self._flushes_late = True
+            asyncio.get_running_loop().call_later(_ACKNOWLEDGE_WITHIN_S, self._flush_late)
 
     def disconnect(self, cause: ConnectionEnd) -> None:
         """Send DISCONNECT, which makes the broker drop the will, and close when all data is written."""
@@ -270,14 +280,23 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         """Replaces gmqtt's task that reads: `data_received` does."""
 
     def write_data(self, data: bytes) -> None:
-        if not self._unsent:
+        if not self._flushes_soon:
+            self._flushes_soon = True
             asyncio.get_running_loop().call_soon(self.flush)
+        self._append(data)
+
+    def _append(self, data: bytes) -> None:
         self._unsent.append(data)
         self._unsent_bytes += len(data)
         if self._unsent_bytes > _COALESCED_BYTES:
             self.flush()
 
+    def _flush_late(self) -> None:
+        self._flushes_late = False
+        self.flush()
+
     def flush(self) -> None:
+        self._flushes_soon = False
         if self._unsent:
             data = b"".join(self._unsent)
             self._unsent.clear()
