@@ -8,7 +8,8 @@ from typing import Any, Final
 from stockworker.handlers import BUILT_IN_MEMORY, data_import, price_update, technical_analysis
 from stockworker.handlers.bar_formats import BAR_FIELDS
 from stockworker.handlers.definition import COMMON_FAILURES, Definition, Failure
-from stockworker.handlers.indicators import INDICATORS, Indicator
+from stockworker.handlers.indicator import Indicator
+from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.kinds import Written
 from stockworker.handlers.source_format import PROFILES, SourceFormat
 from stockworker.protocol.ids import JobType

@@ -17,6 +17,7 @@ from stockworker.protocol.fields import FieldError
         ({"name": "bollinger"}, "bollinger_20_2"),
         ({"name": "bollinger", "deviations": 2.5}, "bollinger_20_2.5"),
         ({"name": "macd", "slow": 30}, "macd_12_30_9"),
+        ({"name": "bollinger", "deviations": 2.0000001}, "bollinger_20_2.0000001"),
     ],
 )
 def test_a_label_contains_the_parameters(item: Any, label: str) -> None:
@@ -35,6 +36,8 @@ def test_an_absent_parameter_and_null_mean_the_default(item: Any) -> None:
     [
         ("smaa", r"^unknown indicator 'smaa'; did you mean 'sma'\? Known: sma, ema, "),
         ("bolinger", r"did you mean 'bollinger'\?"),
+        ("RSI", r"^unknown indicator 'RSI'; did you mean 'rsi'\?"),
+        ("Sma", r"^unknown indicator 'Sma'; did you mean 'sma'\?"),
         ({"name": "macd", "period": None}, "^unknown parameter of macd 'period'"),
         ({"name": "sma", "perod": 5}, r"^unknown parameter of sma 'perod'; did you mean 'period'\?"),
         ({"name": "sma", "period": 0}, "^period: must be from 1 to 1000"),

@@ -8,6 +8,7 @@ compared on every symbol, and others that `Indicator.differs` names every differ
 """
 
 import math
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
@@ -17,8 +18,8 @@ import numpy as np
 import pytest
 import talib
 
-from stockworker.handlers import calculation as calculation_module
 from stockworker.handlers.calculation import Calculation, read_calculation
+from stockworker.handlers.calculation import columns_of as columns_in
 from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.market import Bar
 from tests.harness.sample_data import sample_bars
@@ -56,6 +57,7 @@ class Case:
         wilder: periods of the averages that start differently and forget by 1 - 1/period a day, one after the other.
         exponential: the same for 1 - 2/(period + 1).
         scale: the absolute tolerance, divided by 1e-9.
+        formula: whether TA-Lib does not have the indicator, and its formula is put together from what TA-Lib has.
     """
 
     asked: Any
@@ -63,6 +65,7 @@ class Case:
     wilder: tuple[int, ...] = ()
     exponential: tuple[int, ...] = ()
     scale: float = 0.0
+    formula: bool = False
 
     @property
     def calculation(self) -> Calculation:
@@ -143,6 +146,116 @@ def aroon(columns: Columns) -> dict[str, Any]:
     return {"up": up, "down": down}
 
 
+def ppo(fast: int, slow: int) -> Case:
+    return Case(
+        {"name": "ppo", "fast": fast, "slow": slow},
+        lambda c: only(talib.PPO(c.close, fast, slow, 1)),
+        exponential=(fast,),
+        scale=100,
+    )
+
+
+def dx(period: int) -> Case:
+    return Case(
+        {"name": "dx", "period": period},
+        lambda c: only(talib.DX(c.high, c.low, c.close, period)),
+        wilder=(period, period),
+        scale=100,
+    )
+
+
+def tsi(columns: Columns) -> dict[str, Any]:
+    moves = np.diff(columns.close, prepend=np.nan)
+
+    def smooth(values: Any) -> Any:
+        return talib.EMA(talib.EMA(values, 25), 13)
+
+    return only(100 * smooth(moves) / smooth(np.abs(moves)))
+
+
+def awesome_oscillator(columns: Columns) -> dict[str, Any]:
+    median = talib.MEDPRICE(columns.high, columns.low)
+    return only(talib.SMA(median, 5) - talib.SMA(median, 34))
+
+
+def slow_stochastic(columns: Columns) -> dict[str, Any]:
+    k, d = talib.STOCH(columns.high, columns.low, columns.close, 14, 3, 0, 3, 0)
+    return {"k": k, "d": d}
+
+
+def vortex(columns: Columns) -> dict[str, Any]:
+    ranges = talib.SUM(talib.TRANGE(columns.high, columns.low, columns.close), 14)
+    up = np.abs(columns.high - np.roll(columns.low, 1))
+    down = np.abs(columns.low - np.roll(columns.high, 1))
+    up[0] = down[0] = np.nan
+    return {"plus": talib.SUM(up, 14) / ranges, "minus": talib.SUM(down, 14) / ranges}
+
+
+def mass_index(columns: Columns) -> dict[str, Any]:
+    first = talib.EMA(columns.high - columns.low, 9)
+    return only(talib.SUM(first / talib.EMA(first, 9), 25))
+
+
+def true_range(columns: Columns) -> dict[str, Any]:
+    ranges = talib.TRANGE(columns.high, columns.low, columns.close)
+    ranges[0] = columns.high[0] - columns.low[0]
+    return only(ranges)
+
+
+def keltner(period: int, atr_period: int) -> Case:
+    def talib_values(columns: Columns) -> dict[str, Any]:
+        middle = talib.EMA(columns.close, period)
+        width = 2 * talib.ATR(columns.high, columns.low, columns.close, atr_period)
+        return {"lower": middle - width, "middle": middle, "upper": middle + width}
+
+    asked = {"name": "keltner", "period": period, "atr_period": atr_period}
+    return Case(asked, talib_values, wilder=(atr_period,), formula=True)
+
+
+def supertrend(period: int) -> Case:
+    def talib_values(columns: Columns) -> dict[str, Any]:
+        """As its author describes it, day by day."""
+        width = 3 * talib.ATR(columns.high, columns.low, columns.close, period)
+        median = talib.MEDPRICE(columns.high, columns.low)
+        line, direction = np.full(len(width), np.nan), np.full(len(width), np.nan)
+        upper = lower = up = None
+        for day in range(period, len(width)):
+            top, bottom, before = median[day] + width[day], median[day] - width[day], columns.close[day - 1]
+            upper = top if upper is None or top < upper or before > upper else upper
+            lower = bottom if lower is None or bottom > lower or before < lower else lower
+            if columns.close[day] > upper:
+                up = True
+            elif columns.close[day] < lower:
+                up = False
+            if up is not None:
+                line[day], direction[day] = (lower, 1) if up else (upper, -1)
+        return {"line": line, "direction": direction}
+
+    return Case({"name": "supertrend", "period": period}, talib_values, wilder=(period,), formula=True)
+
+
+def ichimoku(columns: Columns) -> dict[str, Any]:
+    turning, base, span_b = (talib.MIDPRICE(columns.high, columns.low, period) for period in (9, 26, 52))
+    return {"conversion": turning, "base": base, "span_a": (turning + base) / 2, "span_b": span_b}
+
+
+def pivot_points(columns: Columns) -> dict[str, Any]:
+    high, low, close = (np.roll(each, 1) for each in (columns.high, columns.low, columns.close))
+    pivot = (high + low + close) / 3
+    return {
+        "pivot": pivot,
+        "resistance_1": 2 * pivot - low,
+        "support_1": 2 * pivot - high,
+        "resistance_2": pivot + high - low,
+        "support_2": pivot - high + low,
+    }
+
+
+def chaikin_money_flow(columns: Columns) -> dict[str, Any]:
+    flow = np.diff(talib.AD(columns.high, columns.low, columns.close, columns.volume), prepend=0)
+    return only(talib.SUM(flow, 20) / talib.SUM(columns.volume, 20))
+
+
 CASES = [
     Case("sma", lambda c: only(talib.SMA(c.close, 20))),
     Case({"name": "sma", "period": 1}, lambda c: only(c.close)),
@@ -180,6 +293,52 @@ CASES = [
     Case("accumulation_distribution", lambda c: only(talib.AD(c.high, c.low, c.close, c.volume))),
     chaikin_oscillator(3, 10),
     chaikin_oscillator(2, 4),
+    Case("trima", lambda c: only(talib.TRIMA(c.close, 20))),
+    Case({"name": "trima", "period": 7}, lambda c: only(talib.TRIMA(c.close, 7))),
+    Case("vwap", lambda c: only(talib.VWMA(talib.TYPPRICE(c.high, c.low, c.close), c.volume, 20)), formula=True),
+    Case("midpoint", lambda c: only(talib.MIDPOINT(c.close, 14))),
+    Case("midprice", lambda c: only(talib.MIDPRICE(c.high, c.low, 14))),
+    Case("linear_regression", lambda c: only(talib.LINEARREG(c.close, 14))),
+    Case("linear_regression_slope", lambda c: only(talib.LINEARREG_SLOPE(c.close, 14)), scale=1),
+    Case("linear_regression_intercept", lambda c: only(talib.LINEARREG_INTERCEPT(c.close, 14))),
+    Case("linear_regression_angle", lambda c: only(talib.LINEARREG_ANGLE(c.close, 14)), scale=100),
+    Case("time_series_forecast", lambda c: only(talib.TSF(c.close, 14))),
+    Case("variance", lambda c: only(talib.VAR(c.close, 20)), scale=100),
+    Case("momentum", lambda c: only(talib.MOM(c.close, 10))),
+    Case("cmo", lambda c: only(talib.CMO(c.close, 14)), scale=100),
+    Case("trix", lambda c: only(talib.TRIX(c.close, 15)), scale=1),
+    Case("tsi", tsi, scale=100, formula=True),
+    ppo(12, 26),
+    ppo(3, 6),
+    Case("awesome_oscillator", awesome_oscillator, scale=100, formula=True),
+    Case("aroon_oscillator", lambda c: only(talib.AROONOSC(c.high, c.low, 25))),
+    Case("slow_stochastic", slow_stochastic, scale=100),
+    dx(14),
+    dx(3),
+    Case("vortex", vortex, formula=True),
+    Case("mass_index", mass_index, formula=True),
+    Case({"name": "true_range"}, true_range),
+    keltner(20, 10),
+    keltner(5, 3),
+    supertrend(10),
+    supertrend(3),
+    Case("parabolic_sar", lambda c: only(talib.SAR(c.high, c.low, 0.02, 0.2))),
+    Case("ichimoku", ichimoku, formula=True),
+    Case("pivot_points", pivot_points, formula=True),
+    Case("typical_price", lambda c: only(talib.TYPPRICE(c.high, c.low, c.close))),
+    Case("median_price", lambda c: only(talib.MEDPRICE(c.high, c.low))),
+    Case("weighted_close", lambda c: only(talib.WCLPRICE(c.high, c.low, c.close))),
+    Case("average_price", lambda c: only(talib.AVGPRICE(c.open, c.high, c.low, c.close))),
+    Case("mfi", lambda c: only(talib.MFI(c.high, c.low, c.close, c.volume, 14)), scale=100),
+    Case("chaikin_money_flow", chaikin_money_flow, scale=1, formula=True),
+    Case(
+        "force_index",
+        lambda c: only(talib.EMA(np.diff(c.close, prepend=np.nan) * c.volume, 13)),
+        scale=1e7,
+        formula=True,
+    ),
+    Case("engulfing", lambda c: only(talib.CDLENGULFING(c.open, c.high, c.low, c.close).astype(float))),
+    Case("doji", lambda c: only(talib.CDLDOJI(c.open, c.high, c.low, c.close).astype(float))),
 ]
 
 
@@ -223,9 +382,11 @@ def test_the_first_value_needs_exactly_the_documented_number_of_bars(name: str) 
 
 
 def is_incomplete(calculation: Calculation, bars: list[Bar]) -> bool:
-    """Whether the last value of the library, which `Calculation.values` cuts off, is undefined."""
-    last = calculation_module._compute(INDICATORS[calculation.name], calculation.arguments, bars)[-1]
-    return calculation_module._value(last, INDICATORS[calculation.name].outputs) is None
+    """Whether the last value of the formula, which `Calculation.values` cuts off, is undefined."""
+    indicator = INDICATORS[calculation.name]
+    computed = indicator.compute(columns_in(bars, indicator.needs), *calculation.arguments)
+    series = computed.values() if isinstance(computed, dict) else [computed]
+    return None in [values[-1] for values in series]
 
 
 @pytest.mark.parametrize("name", INDICATORS)
@@ -235,12 +396,87 @@ def test_constant_prices_without_volume_are_accepted(name: str) -> None:
     assert len(calculation.values(bars)) == 201 - calculation.bars_needed
 
 
-@pytest.mark.parametrize(
-    ("name", "value"), [("rsi", 100), ("cci", None), ("vwma", None), ("stochastic", {"k": 100, "d": 100})]
+@pytest.mark.parametrize("price", [5.0, 0.1, 1e6 / 3])
+@pytest.mark.parametrize("name", INDICATORS)
+def test_a_price_that_does_not_move_has_no_noise(name: str, price: float) -> None:
+    """Each value is null, or exactly what the formula gives: 0, 1, 100, or the price."""
+    still = read_calculation(name).values(
+        [bar._replace(open=price, high=price, low=price, close=price) for bar in constant_bars(200, 7)]
+    )
+    for found in still:
+        values = found.value.values() if isinstance(found.value, dict) else [found.value]
+        for value in values:
+            assert (
+                value is None or value in {0, 1, -1, 100} or value == pytest.approx(price, rel=1e-14) or name == "obv"
+            )
+
+
+UNDEFINED = (
+    "rsi",
+    "cci",
+    "stochastic",
+    "slow_stochastic",
+    "williams_r",
+    "stochastic_rsi",
+    "cmo",
+    "mfi",
+    "balance_of_power",
 )
-def test_the_values_of_constant_prices(name: str, value: object) -> None:
-    bars = constant_bars(30, volume=0)
-    assert read_calculation(name).values(bars)[-1].value == value
+
+
+@pytest.mark.parametrize("name", [*UNDEFINED, "ultimate_oscillator", "adx", "dx", "tsi", "mass_index", "vortex"])
+def test_what_divides_zero_by_zero_is_null(name: str) -> None:
+    assert {found.value for found in read_calculation(name).values(constant_bars(100, 7))} == {None}
+
+
+@pytest.mark.parametrize(
+    "name", ["sma", "wma", "bollinger", "vwma", "linear_regression", "standard_deviation", "trima", "cci"]
+)
+def test_one_huge_price_leaves_no_error_behind(name: str) -> None:
+    bars = [
+        bar._replace(close=1e9, high=1e9) if place == 5 else bar for place, bar in enumerate(moving_bars(120, 1e-6))
+    ]
+    calculation = read_calculation(name)
+    found, expected = calculation.values(bars)[-50:], calculation.values(bars[30:])[-50:]
+    for one, other in zip(found, expected, strict=True):
+        assert one.value == pytest.approx(other.value, rel=1e-9, abs=1e-20)
+
+
+def moving_bars(count: int, price: float) -> list[Bar]:
+    days = [date(2013, 1, 1) + timedelta(days=number) for number in range(count)]
+    closes = [price * (1 + number % 7 / 10) for number in range(count)]
+    return [Bar(day, close, close * 1.1, close * 0.9, close, 500) for day, close in zip(days, closes, strict=True)]
+
+
+LONG = [
+    {"name": name, parameter.name: 1_000}
+    for name, each in INDICATORS.items()
+    for parameter in each.parameters
+    if parameter.highest == 1_000
+]
+SHORT = [{"name": asked["name"]} for asked in LONG]
+
+
+@pytest.mark.parametrize(("long", "short"), list(zip(LONG, SHORT, strict=True)), ids=[f"{asked}" for asked in LONG])
+def test_a_long_period_costs_no_more_calls_than_a_short_one(long: Any, short: Any) -> None:
+    bars = SERIES["AAPL"][:2_000]
+    assert calls(long, bars) < 2 * calls(short, bars) + 10_000
+
+
+def calls(asked: Any, bars: list[Bar]) -> int:
+    """The number of functions that a calculation calls."""
+    count = 0
+
+    def profile(_frame: Any, event: str, _argument: Any) -> None:
+        nonlocal count
+        count += event in {"call", "c_call"}
+
+    sys.setprofile(profile)
+    try:
+        read_calculation(asked).values(bars, 1)
+    finally:
+        sys.setprofile(None)
+    return count
 
 
 def constant_bars(count: int, volume: float) -> list[Bar]:
@@ -248,6 +484,8 @@ def constant_bars(count: int, volume: float) -> list[Bar]:
 
 
 def differs_on_constant_prices(case: Case, bars: list[Bar]) -> bool:
+    if case.formula:
+        return False
     found = case.calculation.values(bars)[-1].value
     for output, expected in case.talib_values(columns_of(bars)).items():
         value = found[output] if isinstance(found, dict) else found
@@ -258,7 +496,7 @@ def differs_on_constant_prices(case: Case, bars: list[Bar]) -> bool:
 
 def test_every_difference_from_talib_is_documented() -> None:
     bars = constant_bars(200, volume=500)
-    at_the_start = {case.calculation.name for case in CASES if case.warm_up}
+    at_the_start = {case.calculation.name for case in CASES if case.warm_up and not case.formula}
     on_constant_prices = {case.calculation.name for case in CASES if differs_on_constant_prices(case, bars)}
     documented = {name for name, indicator in INDICATORS.items() if indicator.differs}
     assert at_the_start | on_constant_prices | {"kama"} == documented  # for kama, see the next test

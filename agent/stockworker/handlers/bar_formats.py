@@ -19,7 +19,7 @@ from typing import Annotated, Any, Final, TextIO
 
 from stockworker.adapters import clock
 from stockworker.handlers.cells import Cells
-from stockworker.handlers.json_records import LONGEST_RECORD, Columns, NotRecords, read_records
+from stockworker.handlers.json_records import LONGEST_RECORD, Lists, NotRecords, read_records
 from stockworker.handlers.kinds import Custom
 from stockworker.handlers.market import (
     HIGHEST_PRICE,
@@ -224,7 +224,7 @@ def parse_bars(data: bytes, expected: Expected, charset: str | None = None) -> P
             most = expected.most_rows * len(FIELDS)
             named = {column for column in (written.columns or {}).values() if isinstance(column, str)}
             wanted = lambda name: name in named or _letters(name) in _FIELD_OF_COLUMN  # noqa: E731 (of two words)
-            records = read_records(text, written.path, written.layout or Layout.ROWS, Columns(wanted, most))
+            records = read_records(text, written.path, written.layout or Layout.ROWS, Lists(wanted, most))
             return _collect(_record_rows(records, expected), expected)
         except NotRecords as error:
             raise UnreadableBars(f"{error}{error.message if expected.quoted else ''}") from error

@@ -1,12 +1,13 @@
-"""Reads which indicators a job asks for, and computes them with talipp."""
+"""Reads which indicators a job asks for, and computes them."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import import_module
-from typing import Any
 
 from stockworker.handlers.api import Json
-from stockworker.handlers.indicators import INDICATORS, Indicator, Parameter
+from stockworker.handlers.formulas import Columns
+from stockworker.handlers.indicator import Parameter
+from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.kinds import unknown
 from stockworker.handlers.market import Bar, IndicatorValue
 from stockworker.protocol.fields import FieldError, Fields, check_object
@@ -21,8 +22,8 @@ class Calculation:
 
     @property
     def label(self) -> str:
-        """The name of its values: ``sma_20``, ``bollinger_20_2``, ``obv``."""
-        return "_".join([self.name, *(f"{argument:g}" for argument in self.arguments)])
+        """The name of its values: ``sma_20``, ``bollinger_20_2``, ``obv``. No other calculation has the same one."""
+        return "_".join([self.name, *map(_shown, self.arguments)])
 
     @property
     def bars_needed(self) -> int:
@@ -32,21 +33,43 @@ class Calculation:
     @property
     def fields(self) -> tuple[str, ...]:
         """The fields of a bar that it uses, besides the close."""
-        return ("open", "high", "low", "volume") if INDICATORS[self.name].takes_bars else ()
+        return INDICATORS[self.name].needs
 
-    def values(self, bars: Sequence[Bar]) -> list[IndicatorValue]:
+    def values(self, bars: Sequence[Bar], last: int | None = None) -> list[IndicatorValue]:
         """Compute the value of each day with enough bars up to it; None on a day on which it is not defined.
 
         Args:
             bars: in the order of their days.
+            last: how many days are returned, the newest ones; by default all.
         """
         indicator = INDICATORS[self.name]
-        computed = _compute(indicator, self.arguments, bars)
-        first = self.bars_needed - 1
+        computed = indicator.compute(columns_of(bars, indicator.needs), *self.arguments)
+        first = max(self.bars_needed - 1, 0 if last is None else len(bars) - last)
+        days = [bar.day for bar in bars[first:]]
+        if not isinstance(computed, dict):
+            return list(map(IndicatorValue, days, map(_finite, computed[first:])))
+        rows = zip(*(map(_finite, values[first:]) for values in computed.values()), strict=True)
         return [
-            IndicatorValue(bar.day, _value(found, indicator.outputs))
-            for bar, found in zip(bars[first:], computed[first:], strict=True)
+            IndicatorValue(day, None if None in row else dict(zip(computed, row, strict=True)))
+            for day, row in zip(days, rows, strict=True)
         ]
+
+
+def _shown(argument: float) -> str:
+    return str(int(argument)) if argument == int(argument) else repr(argument)
+
+
+def columns_of(bars: Sequence[Bar], needs: Collection[str]) -> Columns:
+    """The columns that an indicator needs."""
+
+    def column(name: str) -> list[float]:
+        return [getattr(bar, name) for bar in bars] if name in needs or name == "close" else []
+
+    return Columns(*map(column, ("open", "high", "low", "close", "volume")))
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
 
 
 def read_calculation(item: Json) -> Calculation:
@@ -72,28 +95,3 @@ def _argument(parameter: Parameter, given: Mapping[str, Json]) -> float:
         return parameter.read(given.get(parameter.name))
     except FieldError as error:
         raise error.inside(parameter.name) from None
-
-
-def _compute(indicator: Indicator, arguments: Sequence[float], bars: Sequence[Bar]) -> list[Any]:
-    library = import_module("talipp.indicators")  # takes 60 ms, and most processes never need it
-    calculator = getattr(library, indicator.library_name)(*arguments)
-    for value in _inputs(indicator, bars):
-        try:
-            calculator.add(value)
-        except ZeroDivisionError:  # for the whole period no price moved (CCI), or nothing was traded (VWMA)
-            calculator.output_values.append(None)
-    return list(calculator)
-
-
-def _inputs(indicator: Indicator, bars: Sequence[Bar]) -> Iterator[Any]:
-    if not indicator.takes_bars:
-        return (bar.close for bar in bars)
-    ohlcv = import_module("talipp.ohlcv").OHLCV
-    return (ohlcv(bar.open, bar.high, bar.low, bar.close, bar.volume) for bar in bars)
-
-
-def _value(found: Any, outputs: Mapping[str, str]) -> float | dict[str, float] | None:
-    if not outputs:
-        return None if found is None else float(found)
-    values: dict[str, Any] = {name: getattr(found, library_name, None) for name, library_name in outputs.items()}
-    return None if None in values.values() else values

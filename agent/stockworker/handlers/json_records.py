@@ -37,7 +37,7 @@ class NotRecords(ValueError):
 
 
 @dataclass(frozen=True, slots=True)
-class Columns:
+class Lists:
     """Which lists of an object with a list for each field are read.
 
     Attributes:
@@ -50,7 +50,7 @@ class Columns:
 
 
 def read_records(
-    stream: TextIO, path: str | None = None, layout: Layout = Layout.ROWS, columns: Columns | None = None
+    stream: TextIO, path: str | None = None, layout: Layout = Layout.ROWS, columns: Lists | None = None
 ) -> Iterator[Any]:
     """The records of a JSON text.
 
@@ -72,7 +72,7 @@ def read_records(
     if path is None and layout is Layout.ROWS and window.peek() == "{":
         path = "bars"
     steps = [int(index) if index else key for index, key in _STEP.findall(path or "")]
-    yield from _Walk(layout, columns or Columns(lambda _name: True, 1_000_000)).to(window, steps)
+    yield from _Walk(layout, columns or Lists(lambda _name: True, 1_000_000)).to(window, steps)
     if window.peek():
         hint = "; if each line is a value, set layout to lines" if window.peek() == "{" else ""
         raise NotRecords(f"is not JSON: more text after its end, at character {window.place}{hint}")
@@ -81,7 +81,7 @@ def read_records(
 class _Walk:
     """The way to the records, and how they are arranged there."""
 
-    def __init__(self, layout: Layout, columns: Columns) -> None:
+    def __init__(self, layout: Layout, columns: Lists) -> None:
         self._layout = layout
         self._wanted = columns.wanted
         self._values_left = columns.most_values

@@ -69,7 +69,8 @@ def unknown(what: str, name: str, known: Collection[str]) -> FieldError:
     """The error about an unknown name: which name was probably meant, and which names are known."""
     if not known:
         return FieldError(f"unknown {what} {name[:40]!r}; no {what} is stored here yet, so import its data first")
-    hint = suggestion(name, known) or "."
+    same = {each.lower(): each for each in known}.get(name.lower())
+    hint = f"; did you mean {same!r}?" if same else suggestion(name, known) or "."
     return FieldError(f"unknown {what} {name[:40]!r}{hint} Known: {', '.join(list(known)[:40])}")
 
 

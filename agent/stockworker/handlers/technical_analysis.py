@@ -177,9 +177,7 @@ def _analyse(
             raise STOPPED.error(done=done, total=len(calculations))
         context.progress(done / len(calculations), calculation.label)
         _check_known(payload.symbol, calculation, bars)
-        series[calculation.label + suffix] = calculation.values(bars)[
-            -payload.last :
-        ]  # the others would fill the memory
+        series[calculation.label + suffix] = calculation.values(bars, payload.last)
     return bars, series
 
 

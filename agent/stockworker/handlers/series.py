@@ -1,0 +1,202 @@
+"""What indicators are made of: sums, averages and extremes over the days of a series."""
+
+# A series has a value for each day, or None where it is not defined. Nothing here costs more for a longer period, except the
+# mean deviation. Sums keep what a float loses: so a single huge value leaves no error behind when it leaves the window.
+
+import math
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from itertools import repeat
+from operator import gt, lt, sub
+
+Series = list[float | None]
+
+
+class Sum:
+    """A running sum that keeps its rounding errors (A. Neumaier, 1974)."""
+
+    __slots__ = ("lost", "total")
+
+    def __init__(self) -> None:
+        self.total = self.lost = 0.0
+
+    def add(self, value: float) -> None:
+        total = self.total + value
+        if abs(self.total) >= abs(value):
+            self.lost += (self.total - total) + value
+        else:
+            self.lost += (value - total) + self.total
+        self.total = total
+
+    def subtract(self, other: "Sum") -> None:
+        self.add(-other.total)
+        self.add(-other.lost)
+
+    @property
+    def value(self) -> float:
+        return self.total + self.lost
+
+
+def each(function: Callable[..., float | None], *series: Sequence[float | None]) -> Series:
+    """Combine the values of each day; None where one of them is, or where a division has no result."""
+    found: Series = []
+    for values in zip(*series, strict=True):
+        try:
+            found.append(None if None in values else function(*values))
+        except ZeroDivisionError:
+            found.append(None)
+    return found
+
+
+def from_first(series: Sequence[float | None], function: Callable[[list[float]], Series]) -> Series:
+    """Apply a function to the values from the first defined one on; a later None repeats the value before."""
+    start = next((place for place, value in enumerate(series) if value is not None), len(series))
+    known: list[float] = []
+    for value in series[start:]:
+        known.append(known[-1] if value is None else value)
+    found = function(known)
+    gaps = {place for place, value in enumerate(series[start:]) if value is None}
+    return [None] * start + [None if place in gaps else value for place, value in enumerate(found)]
+
+
+def rolling(series: Sequence[float | None], period: int) -> Series:
+    """Sums over a number of days; None where a value of them is not defined."""
+    total, found = Sum(), list[float | None]()
+    missing = period
+    for place, value in enumerate(series):
+        missing = period if value is None else missing - 1
+        total.add(value or 0.0)
+        if place >= period:
+            total.add(-(series[place - period] or 0.0))
+        found.append(total.value if missing <= 0 else None)
+    return found
+
+
+def mean(values: Sequence[float]) -> float:
+    """The mean; exactly the value if all are equal."""
+    return min(max(math.fsum(values) / len(values), min(values)), max(values))
+
+
+def sma(series: Sequence[float | None], period: int) -> Series:
+    return [None if total is None else total / period for total in rolling(series, period)]
+
+
+def wma(series: Sequence[float], period: int) -> Series:
+    """Averages with the weights 1 (oldest) to `period` (newest)."""
+    weights = period * (period + 1) / 2
+    return [None if total is None else total / weights for total in weighted(series, period)]
+
+
+def weighted(series: Sequence[float], period: int) -> Series:
+    """Sums of the values, each multiplied by its place in the window, from 1."""
+    total, plain, found = Sum(), Sum(), list[float | None]()
+    for place, value in enumerate(series):
+        if place < period:
+            total.add((place + 1) * value)
+        else:
+            total.add(period * value)
+            total.subtract(plain)
+            plain.add(-series[place - period])
+        plain.add(value)
+        found.append(total.value if place + 1 >= period else None)
+    return found
+
+
+def smoothed(series: Sequence[float | None], period: int, factor: float) -> Series:
+    """An average that moves by `factor` of the difference each day, and begins with the mean of `period` days."""
+
+    def smooth(known: list[float]) -> Series:
+        if len(known) < period:
+            return [None] * len(known)
+        average = mean(known[:period])
+        found: Series = [None] * (period - 1) + [average]
+        for value in known[period:]:
+            average += factor * (value - average)
+            found.append(average)
+        return found
+
+    return from_first(series, smooth)
+
+
+def ema(series: Sequence[float | None], period: int) -> Series:
+    return smoothed(series, period, 2 / (period + 1))
+
+
+def wilder(series: Sequence[float | None], period: int) -> Series:
+    return smoothed(series, period, 1 / period)
+
+
+def deviation(series: Sequence[float], period: int) -> Series:
+    """Standard deviations of the population.
+
+    The squares are those of differences from a value of the window, which changes once in a period. So two equal prices of a
+    million make exactly 0, and no digits are lost.
+    """
+    found: Series = [None] * (period - 1)
+    anchor = first = second = 0.0
+    equal = 0
+    for place, value in enumerate(series):
+        equal = equal + 1 if place and value == series[place - 1] else 1
+        if place + 1 < period:
+            continue
+        if (place + 1 - period) % period == 0:
+            anchor = value
+            window = [old - anchor for old in series[place + 1 - period : place + 1]]
+            first, second = math.fsum(window), math.fsum(old * old for old in window)
+        else:
+            new, old = value - anchor, series[place - period] - anchor
+            first += new - old
+            second += new * new - old * old
+        variance = second / period - (first / period) ** 2
+        found.append(0.0 if equal >= period or variance < 0 else math.sqrt(variance))
+    return found
+
+
+def mean_deviation(series: Sequence[float], period: int) -> Series:
+    """Means of the distances from the mean of the period."""
+    found: Series = [None] * min(period - 1, len(series))
+    means = sma(series, period)
+    for place in range(period - 1, len(series)):
+        distances = map(abs, map(sub, series[place + 1 - period : place + 1], repeat(means[place])))
+        found.append(sum(distances) / period)
+    return found
+
+
+def unmoved(series: Sequence[float], period: int) -> list[bool]:
+    """On which days all values of the period are equal."""
+    equal, found = 0, []
+    for place, value in enumerate(series):
+        equal = equal + 1 if place and value == series[place - 1] else 1
+        found.append(equal >= period)
+    return found
+
+
+def places_of(series: Sequence[float], period: int, beats: Callable[[float, float], bool]) -> Iterator[int | None]:
+    """The place of the newest extreme of each period: the value that `beats` the others, or is the same."""
+    best: deque[int] = deque()
+    for place, value in enumerate(series):
+        while best and not beats(series[best[-1]], value):
+            best.pop()
+        best.append(place)
+        if best[0] <= place - period:
+            best.popleft()
+        yield best[0] if place + 1 >= period else None
+
+
+def highest(series: Sequence[float], period: int) -> Series:
+    return [None if place is None else series[place] for place in places_of(series, period, gt)]
+
+
+def lowest(series: Sequence[float], period: int) -> Series:
+    return [None if place is None else series[place] for place in places_of(series, period, lt)]
+
+
+def changes(series: Sequence[float], days: int = 1) -> Series:
+    """The differences from the values some days before."""
+    start: Series = [None] * min(days, len(series))
+    return start + [new - old for old, new in zip(series, series[days:], strict=False)]
+
+
+def shifted(series: Sequence[float | None], days: int) -> Series:
+    """The values of some days before."""
+    return [*[None] * min(days, len(series)), *series[: max(0, len(series) - days)]]
