@@ -1,5 +1,6 @@
 """The contract of the job store, which every kind of store must keep."""
 
+import math
 import sqlite3
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from stockworker.adapters.sqlite import MEMORY
 from stockworker.dispatcher.effects import Prune, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.reader_sqlite import search_statement
-from stockworker.dispatcher.ready_queue import BEFORE_ALL, ParkedJobs, Refill, lane_of
+from stockworker.dispatcher.ready_queue import BEFORE_ALL, ParkedJobs, ReadExpired, Refill, lane_of
 from stockworker.dispatcher.store import JobReader, JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
@@ -354,6 +355,19 @@ def test_parked_jobs_are_not_ready_later_than_the_start(store: JobStore) -> None
     store.load(1.5)
     corrected = [jobs[0], *(replace(job, ready_at=1.5) for job in jobs[1:3])]
     assert store.parked(Refill(lane_of(jobs[0]), BEFORE_ALL, 9)) == corrected
+
+
+def test_parked_jobs_that_have_expired_are_read_by_their_expiry(store: JobStore) -> None:
+    jobs = [
+        replace(a_job(JobId(f"{number}"), sequence=number, expires_at=expires_at), parked=True)
+        for number, expires_at in enumerate([3.0, 1.0, None, 2.0, 9.0], 1)
+    ]
+    store.commit([SaveJob(job, "{}") for job in jobs])
+    assert store.load().parked[0].expires_at == 1.0
+    assert store.expired(ReadExpired(0.5, 9)) == ([], 1.0)
+    assert store.expired(ReadExpired(3.0, 9)) == ([jobs[1], jobs[3], jobs[0]], 9.0)
+    assert store.expired(ReadExpired(3.0, 2)) == ([jobs[1], jobs[3]], 3.0)
+    assert store.expired(ReadExpired(9.0, 9))[1] == math.inf
 
 
 def test_a_refill_reads_no_rows_but_those_that_it_returns(tmp_path: Path) -> None:

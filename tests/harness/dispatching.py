@@ -18,7 +18,7 @@ from stockworker.dispatcher.effects import (
 )
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import JobDefaults, Policy
-from stockworker.dispatcher.ready_queue import ReadyQueue, Refill
+from stockworker.dispatcher.ready_queue import ReadExpired, ReadyQueue, Refill
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
@@ -162,7 +162,7 @@ class DispatcherBook(Playbook[Event, Effect]):
         story: list[Effect] = []
         for effect in self.machine.effects:
             match effect:
-                case SaveJob() | SaveAttempt() | Refill():
+                case SaveJob() | SaveAttempt() | Refill() | ReadExpired():
                     pass
                 case SavePause() | SaveDrain():
                     self.orders.append(effect)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.dispatcher.ready_queue import Lane, ParkedJobs, Refill, lane_of
+from stockworker.dispatcher.ready_queue import Lane, ParkedJobs, ReadExpired, Refill, lane_of
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
@@ -44,7 +44,12 @@ class MemoryJobStore:
                 alike.setdefault((owner_of(job.spec.job_id), lane_of(job)), []).append(job)
         parked = [
             ParkedJobs(
-                owner, lane, len(some), sum(job.payload_bytes for job in some), min(job.ready_at for job in some)
+                owner,
+                lane,
+                len(some),
+                sum(job.payload_bytes for job in some),
+                min(job.ready_at for job in some),
+                min((job.spec.expires_at for job in some if job.spec.expires_at is not None), default=None),
             )
             for (owner, lane), some in alike.items()
         ]
@@ -57,6 +62,16 @@ class MemoryJobStore:
             if job.parked and lane_of(job) == refill.lane and (job.ready_at, job.sequence) > refill.after
         ]
         return sorted(after, key=lambda job: (job.ready_at, job.sequence))[: refill.most]
+
+    def expired(self, wanted: ReadExpired) -> tuple[list[JobRecord], float]:
+        by_expiry = sorted(
+            (job.spec.expires_at, job.sequence, job)
+            for job in self.jobs.values()
+            if job.parked and job.spec.expires_at is not None
+        )
+        due = [job for at, _, job in by_expiry if at <= wanted.until][: wanted.most]
+        left = [at for at, _, _ in by_expiry if at > wanted.until]
+        return due, wanted.until if len(due) == wanted.most else min(left, default=math.inf)
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         return {job_id: self.jobs[job_id] for job_id in ids if job_id in self.jobs}

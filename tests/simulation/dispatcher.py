@@ -258,6 +258,9 @@ class Dispatcher(Process):
             after = lanes[lane_of(job)].parked_after
             late = after is not None and (job.ready_at, job.sequence) > after
             alone[lane_of(job)] += late
+            if late and job.spec.expires_at is not None:
+                expiry = self.machine.ledger.ready.parked_expiry
+                hold(Law.PARKED_EXPIRE, job.spec.expires_at >= expiry, job, "the next is waited for at", expiry)
             hold(Law.FRONT_IN_MEMORY, late is not (job_id in self.machine.ledger.jobs), job, "after", after)
         hold(Law.FRONT_IN_MEMORY, +alone == +Counter({lane: each.parked for lane, each in lanes.items()}), alone)
 

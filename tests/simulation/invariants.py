@@ -77,6 +77,9 @@ class Law(Enum):
     BOOKS_EQUAL_STORE = "a machine that is loaded from the store has the same ledger"
     QUEUE_IS_QUEUED = "the queue in memory holds exactly the jobs in memory that are queued"
     FRONT_IN_MEMORY = "of the queued jobs of a lane, exactly the parked ones after its front are in the store alone"
+    PARKED_EXPIRE = (
+        "no job in the store alone expires before the time at which the dispatcher will look for expired ones"
+    )
     HOLDERS_AGREE = "the indexes of leases by worker and by job agree"
     FAILS_WITH_DISK_ONLY = "a process exits by itself only when its disk is full"
     NEVER_SPINS = "a machine sleeps when it has nothing to do"

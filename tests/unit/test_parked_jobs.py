@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from stockworker.dispatcher.effects import RunQuery
 from stockworker.dispatcher.policy import QueueLimits
-from stockworker.dispatcher.ready_queue import LaneChoice, ReadyQueue, lane_of
+from stockworker.dispatcher.ready_queue import LaneChoice, ParkedJobs, ReadyQueue, lane_of
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import JobRecord, Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -27,6 +27,7 @@ from stockworker.protocol.messages import (
 from tests.harness.counting import lines_run
 from tests.harness.dispatching import (
     BACKTEST,
+    MIDDAY,
     NEVER_AGED,
     POLICY,
     REPLY,
@@ -164,14 +165,14 @@ def test_the_shortest_lanes_are_refilled_first_and_together_they_read_two_fronts
         job = a_job(JobId(f"{number}"), priority=priority, sequence=number + 1, ready_at=1.0)
         if priority is Priority.HIGH:
             queue.add(job)
-        queue.park_all(lane_of(job), 100, oldest=2.0)
+        queue.park_all(ParkedJobs(None, lane_of(job), 100, 0, oldest=2.0))
     assert [refill.lane.priority for refill in queue.refills()] == [Priority.NORMAL, Priority.LOW]
 
 
 def test_jobs_that_must_be_found_by_something_else_stay_in_memory(book: DispatcherBook) -> None:
     book.tell(submit(A, JobId("b"), reply=None))
-    book.tell(submit(JobId("keyed"), reply=None, unique="key"), submit(JobId("ends"), reply=None, expires_at=2e9))
-    assert in_memory(book) == [A, "keyed", "ends"]
+    book.tell(submit(JobId("keyed"), reply=None, unique="key"))
+    assert in_memory(book) == [A, "keyed"]
     assert book.job(JobId("b")).parked
 
 
@@ -254,6 +255,34 @@ def test_a_new_dispatcher_knows_the_parked_jobs_and_their_shares(book: Dispatche
     while len(book.machine.ledger.leases) < 5:
         book.expect()
         assert book.turn([]) != [] or book.next_in_s() == 0.0
+
+
+def test_parked_jobs_expire(book: DispatcherBook) -> None:
+    first, later, last, endless = named(4)
+    book.tell(submit(first, reply=None), submit(last, reply=None, expires_at=MIDDAY + 30))
+    book.tell(submit(later, reply=None, expires_at=MIDDAY + 20), submit(endless, reply=None))
+    book.after(20.1)
+    book.expect(book.notice(later))
+    assert (book.state(later), book.state(last)) == (State.EXPIRED, State.QUEUED)
+    book.restart()
+    book.connect()
+    book.after(10)
+    book.expect(book.notice(last))
+    assert book.state(last) is State.EXPIRED
+    assert book.stats().queues[0].waiting == 2
+    assert book.next_in_s() > 0
+
+
+def test_a_job_that_expires_when_it_comes_to_the_front_is_not_assigned(book: DispatcherBook) -> None:
+    first, second = named(2)
+    book.tell(submit(first, reply=None), submit(second, reply=None, expires_at=MIDDAY + 20))
+    book.tell(request(W1))
+    book.expect(book.offer(W1, first))
+    book.clock.advance(20)
+    book.turn([report(W1, book.ended(first)), request(W1)])
+    book.turn([])
+    assert book.state(second) is State.EXPIRED
+    assert book.job(second).attempt == 0
 
 
 def test_times_of_a_wrong_clock_are_corrected_at_a_start(book: DispatcherBook) -> None:

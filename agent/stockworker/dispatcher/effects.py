@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from stockworker.dispatcher.ready_queue import Refill
+from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
@@ -42,6 +42,14 @@ class Refilled:
 
 
 @dataclass(frozen=True, slots=True)
+class Expired:
+    """The parked jobs that a `ReadExpired` of the last turn asked for; the next one expires at `following`."""
+
+    jobs: tuple[JobRecord, ...]
+    following: float
+
+
+@dataclass(frozen=True, slots=True)
 class Pruned:
     """The last turn deleted this many ended jobs of each state from the store."""
 
@@ -67,6 +75,7 @@ Event = (
     | Unwatched
     | StoredJobs
     | Refilled
+    | Expired
     | Pruned
     | Denied
     | DiskChanged
@@ -149,4 +158,4 @@ class Prune:
 
 
 Save = SaveJob | SaveAttempt | SavePause | SaveDrain | Prune
-Effect = Save | Refill | Send | Offer | RunQuery | ShowStats | LogEvent
+Effect = Save | Refill | ReadExpired | Send | Offer | RunQuery | ShowStats | LogEvent

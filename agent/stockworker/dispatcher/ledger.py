@@ -94,7 +94,7 @@ class Ledger:
             self._admit(job)
         for parked in snapshot.parked:
             self.usage.count(parked.owner, parked.lane.type, parked.lane.tags, parked.count, parked.payload_bytes)
-            self.ready.park_all(parked.lane, parked.count, parked.oldest)
+            self.ready.park_all(parked)
 
     def add(self, job: JobRecord, payload: str) -> None:
         """Enter a new job."""

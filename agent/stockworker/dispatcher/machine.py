@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Final
 
-from stockworker.dispatcher.alarms import Alarms
+from stockworker.dispatcher.alarms import MOST_DUE, Alarms
 from stockworker.dispatcher.announcements import Announcements
 from stockworker.dispatcher.denials import Denials
 from stockworker.dispatcher.effects import (
@@ -18,6 +18,7 @@ from stockworker.dispatcher.effects import (
     Denied,
     Effect,
     Event,
+    Expired,
     Prune,
     Pruned,
     Refilled,
@@ -34,6 +35,7 @@ from stockworker.dispatcher.overview import queue_views, worker_views
 from stockworker.dispatcher.owners import readable
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.queries import Queries
+from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.dispatcher.roster import Roster
 from stockworker.dispatcher.submissions import Submissions
 from stockworker.dispatcher.why import why
@@ -108,6 +110,7 @@ class DispatcherMachine:
         self._unwatched_until = 0.0
         self._assigns_more = False
         self._frozen = False
+        self._overdue: set[JobId] = set()
         self._postponed: list[Denied] = []
         self._next_sweep = now.steady
         self._certificate_days: int | None = None
@@ -157,9 +160,8 @@ class DispatcherMachine:
         self._assigns_more = self._link_up and len(self.ledger.ready) > 0 and self.roster.assign_jobs(now)
         self._respond(now)
         saves, notices, transitions = self.ledger.flush()
-        refills = self.ledger.ready.refills() if self.ledger.ready.is_short else ()
         messages = self._announcements.messages(notices)
-        return [*saves, *self._prune(now), *refills, *self._outbox.flush(messages, transitions)]
+        return [*saves, *self._prune(now), *self._reads(now), *self._outbox.flush(messages, transitions)]
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until `handle` must be called again, even if nothing happens before."""
@@ -169,6 +171,7 @@ class DispatcherMachine:
         waits = [_LONGEST_PAUSE_S if alarm is None else min(alarm, _LONGEST_PAUSE_S)]
         if self._assigns_more or self.ledger.ready.is_short:
             waits.append(0.0)
+        waits.append(max(0.0, self.ledger.ready.parked_expiry - now.wall))
         if len(self.ledger.leases) and self._link_up:
             waits.append(max(0.0, self._next_sweep - now.steady))
         return min(waits)
@@ -196,7 +199,9 @@ class DispatcherMachine:
             case StoredJobs(jobs=jobs):
                 self.ledger.recall(jobs)
             case Refilled(refill=refill, jobs=jobs):
-                self.ledger.refill(refill, jobs)
+                self._refilled(refill, jobs, now)
+            case Expired(jobs=jobs, following=following):
+                self._expired(jobs, following, now)
             case Pruned(counts=counts):
                 self._pruned(dict(counts), now)
             case Query():
@@ -303,12 +308,13 @@ class DispatcherMachine:
             self.roster.end_overdue_leases(now)
         self.roster.check_unserved(now)
         # Then the alarms: a job that was just queued again may have expired meanwhile.
-        for job_id in sorted(self._alarms.ring(now)):
+        due, self._overdue = self._alarms.ring(now) | self._overdue, set()
+        for job_id in sorted(due):
             self._check_waiting(job_id, now)
         self._alarms.sweep(self.ledger.jobs.keys())
 
     def _check_waiting(self, job_id: JobId, now: Now) -> None:
-        job = self.ledger.jobs.get(job_id)
+        job = self.ledger.find(job_id)
         if job is None or job.state not in (State.SCHEDULED, State.QUEUED):
             return
         spec = job.spec
@@ -322,6 +328,28 @@ class DispatcherMachine:
                 self.ledger.move(job, Trigger.DUE, token=None, ready_at=now.steady)
             else:
                 self._alarms.arm(job, now)
+
+    def _refilled(self, refill: Refill, jobs: Sequence[JobRecord], now: Now) -> None:
+        self.ledger.refill(refill, jobs)
+        for job in jobs:
+            self._alarms.arm(job, now)
+
+    def _expired(self, jobs: Sequence[JobRecord], following: float, now: Now) -> None:
+        """Check parked jobs that had expired by the clock of the last turn; it may have been set back since."""
+        self.ledger.recall(jobs)
+        self._overdue = {job.spec.job_id for job in jobs}
+        left = (
+            job.spec.expires_at for job in jobs if job.spec.expires_at is not None and job.spec.expires_at > now.wall
+        )
+        self.ledger.ready.parked_expiry = min(following, *left, following)
+
+    def _reads(self, now: Now) -> Iterator[Refill | ReadExpired]:
+        """What to read of the parked jobs after the commit."""
+        ready = self.ledger.ready
+        if ready.is_short:
+            yield from ready.refills()
+        if ready.parked_expiry <= now.wall:
+            yield ReadExpired(now.wall, MOST_DUE)
 
     def _link_changed(self, *, up: bool, now: Now) -> None:
         self._link_up = up

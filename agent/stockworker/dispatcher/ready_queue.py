@@ -29,8 +29,8 @@
 # a start          No parked job is in memory, so the lanes with parked jobs are short or dry.
 # ===============  ====================================================================================================
 #
-# A job stays in memory if it must be found by something else than its place: by the token of a lost lease, by its unique
-# key, or by its expiry.
+# A job stays in memory if it must be found by something else than its place: by the token of a lost lease, or by its unique
+# key. Parked jobs expire as well: `parked_expiry` is when the first of them does, and the turn then reads those.
 #
 # Leaving early. A job that was cancelled or has expired only leaves `_valid`. Its entry stays in the heap until it is
 # the head, or until most entries of the lane are like it. Entries are compared by identity: a job that came back has a
@@ -97,6 +97,7 @@ class ParkedJobs:
         count: how many they are, at least 1.
         payload_bytes: of all of them.
         oldest: the earliest `JobRecord.ready_at`.
+        expires_at: when the first of them expires; None if none does.
     """
 
     owner: ClientId | None
@@ -104,6 +105,15 @@ class ParkedJobs:
     count: int
     payload_bytes: int
     oldest: float
+    expires_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReadExpired:
+    """A read of the parked jobs whose `expires_at` is not later than `until`, `most` of them at most, the first first."""
+
+    until: float
+    most: int
 
 
 class _WaitingLane:
@@ -139,6 +149,7 @@ class ReadyQueue:
 
     Attributes:
         fresh: types of the jobs that have come since the assignment has cleared this.
+        parked_expiry: no parked job expires before, in seconds since the epoch.
     """
 
     def __init__(self, limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (it is frozen)
@@ -150,6 +161,7 @@ class ReadyQueue:
         self._short: dict[Lane, None] = {}
         self._parked = 0
         self.fresh: set[JobType] = set()
+        self.parked_expiry = math.inf
 
     def __len__(self) -> int:
         """How many jobs wait in memory."""
@@ -189,7 +201,7 @@ class ReadyQueue:
         if len(self._valid) < self._limits.jobs and not self._parked:
             return False
         spec = job.spec
-        if job.token is not None or spec.unique is not None or spec.expires_at is not None:
+        if job.token is not None or spec.unique is not None:
             return False
         waiting = self._lanes.get(lane_of(job))
         if waiting is None:
@@ -203,11 +215,12 @@ class ReadyQueue:
     def park(self, job: JobRecord) -> None:
         """Count a job in that is parked now."""
         waiting = self._lanes[lane_of(job)]
-        self._park(waiting, 1, waiting.parked_after or waiting.last)
+        self._park(waiting, 1, waiting.parked_after or waiting.last, job.spec.expires_at)
 
-    def park_all(self, lane: Lane, count: int, oldest: float) -> None:
-        """Count the jobs of a lane in that were parked before this start; the first of them was ready at `oldest`."""
-        self._park(self._lanes.get(lane) or self._open(lane), count, (oldest, 0))
+    def park_all(self, jobs: ParkedJobs) -> None:
+        """Count jobs in that were parked before this start."""
+        waiting = self._lanes.get(jobs.lane) or self._open(jobs.lane)
+        self._park(waiting, jobs.count, (jobs.oldest, 0), jobs.expires_at)
 
     def unpark(self, job: JobRecord) -> None:
         """Count a parked job out."""
@@ -299,7 +312,9 @@ class ReadyQueue:
         waiting = self._lanes[lane] = filed.setdefault(tag, {})[lane] = _WaitingLane(lane, tag)
         return waiting
 
-    def _park(self, waiting: _WaitingLane, count: int, after: InLane) -> None:
+    def _park(self, waiting: _WaitingLane, count: int, after: InLane, expires_at: float | None) -> None:
+        if expires_at is not None:
+            self.parked_expiry = min(self.parked_expiry, expires_at)
         waiting.parked_after = min(waiting.parked_after or after, after)
         if waiting.size < self._short_below:
             self._short[waiting.lane] = None

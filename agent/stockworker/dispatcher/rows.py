@@ -87,7 +87,7 @@ def read_job(row: Sequence[Any]) -> JobRecord:
 
 
 def read_parked(row: Sequence[Any]) -> ParkedJobs:
-    """Make the parked jobs of a row: prefix of the owner, type, tags, priority, count, bytes, and the oldest time."""
+    """Make the parked jobs of a row: prefix of the owner, type, tags, priority, count, bytes, oldest time, first expiry."""
     owner, job_type, tags, priority, *counts = row
     return ParkedJobs(
         ClientId(owner.removesuffix(":")) if owner else None,

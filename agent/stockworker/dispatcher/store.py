@@ -10,7 +10,7 @@ from typing import Protocol
 
 from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.ledger import Snapshot
-from stockworker.dispatcher.ready_queue import Refill
+from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.protocol.ids import ClientId, JobId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State
@@ -71,6 +71,13 @@ class JobStore(Protocol):
 
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         """Return the jobs with these IDs; an unknown ID is left out."""
+
+    def expired(self, wanted: ReadExpired) -> tuple[Sequence[JobRecord], float]:
+        """Return the parked jobs that have expired, and when the next one does: infinity if none does.
+
+        Raises:
+            StoreError: they can't be read.
+        """
 
     def commit(self, saves: Iterable[Save]) -> Mapping[State, int]:
         """Make all of `saves` durable, or none: when this returns, a power cut can't undo them.

@@ -23,7 +23,7 @@ from stockworker.adapters.sqlite import (
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.reader_sqlite import SELECT_JOB, SqliteJobReader, listed, portions
-from stockworker.dispatcher.ready_queue import Refill
+from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.dispatcher.rows import (
     ATTEMPT,
     JOB,
@@ -116,6 +116,7 @@ MIGRATIONS: Final = (
     """
     ALTER TABLE job ADD COLUMN parked INTEGER NOT NULL DEFAULT 0;
     CREATE INDEX job_parked ON job (type, tags, priority, ready_at) WHERE parked;
+    CREATE INDEX job_parked_expiry ON job (expires_at) WHERE parked AND expires_at IS NOT NULL;
     UPDATE job SET parked = 1
         WHERE state = 'queued' AND token IS NULL AND unique_key IS NULL AND expires_at IS NULL;
     """,
@@ -154,13 +155,16 @@ _SAVE_ATTEMPT: Final = (
     f"INSERT OR REPLACE INTO attempt_row ({', '.join(ATTEMPT)}) VALUES ({', '.join('?' * len(ATTEMPT))})"
 )
 _PARKED: Final = (
-    "SELECT substr(id, 1, instr(id, ':')), type, tags, priority, count(*), sum(payload_bytes), min(ready_at) "
+    "SELECT substr(id, 1, instr(id, ':')), type, tags, priority, count(*), sum(payload_bytes), min(ready_at), "
+    "min(expires_at) "
     "FROM job INDEXED BY job_parked WHERE parked GROUP BY type, tags, priority, 1"
 )
 _OF_LANE: Final = f"{SELECT_JOB} WHERE parked AND type = ? AND tags = ? AND priority = ?"
 # Two statements: for a comparison of pairs, SQLite would read all jobs with the first of the two values.
 _SAME_TIME: Final = f"{_OF_LANE} AND ready_at = ? AND sequence > ? ORDER BY sequence LIMIT ?"
 _LATER: Final = f"{_OF_LANE} AND ready_at > ? ORDER BY ready_at, sequence LIMIT ?"
+_EXPIRED: Final = f"{SELECT_JOB} WHERE parked AND expires_at <= ? ORDER BY expires_at LIMIT ?"
+_NEXT_EXPIRY: Final = "SELECT min(expires_at) FROM job WHERE parked AND expires_at > ?"
 _IN_MEMORY: Final = "ended_at IS NULL AND NOT parked"
 _PAUSED: Final = "type"
 _DRAINED: Final = "worker"
@@ -221,6 +225,17 @@ class SqliteJobStore:
         where = [lane.type, tags_text(lane.tags), lane.priority, ready_at]
         rows = self._reader.rows(_SAME_TIME, [*where, sequence, refill.most])
         rows += self._reader.rows(_LATER, [*where, refill.most - len(rows)])
+        return self._jobs(rows)
+
+    def expired(self, wanted: ReadExpired) -> tuple[list[JobRecord], float]:
+        """Read the next jobs of the index of expiries."""
+        jobs = self._jobs(self._reader.rows(_EXPIRED, [wanted.until, wanted.most]))
+        ((following,),) = self._reader.rows(_NEXT_EXPIRY, [wanted.until])
+        if len(jobs) == wanted.most:
+            following = wanted.until
+        return jobs, math.inf if following is None else following
+
+    def _jobs(self, rows: Iterable[Sequence[Any]]) -> list[JobRecord]:
         try:
             return [read_job(row) for row in rows]
         except ValueError as error:

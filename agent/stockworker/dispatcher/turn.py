@@ -5,8 +5,8 @@
 #
 # Ended jobs are in the store alone, and so are parked ones (`ready_queue`). So a turn begins with one look-up of the jobs that
 # its events name and that are not in memory, which the machine receives as its first event, `StoredJobs`. The
-# next turn begins with what is known after the commit: how many jobs were pruned (`Pruned`), and the parked jobs that come
-# into memory (`Refilled`).
+# next turn begins with what is known after the commit: how many jobs were pruned (`Pruned`), the parked jobs that come
+# into memory (`Refilled`), and those that have expired (`Expired`).
 #
 # **The longest turn.** The watchdog ends a dispatcher whose turn takes about 22 s (three quarters of WatchdogSec=), so no
 # peer may make a turn that long. Work is counted in rows: a job of a submission, an attempt of a report, a lease, type or
@@ -43,6 +43,7 @@ from typing import Final
 from stockworker.dispatcher.effects import (
     Effect,
     Event,
+    Expired,
     Offer,
     Prune,
     Pruned,
@@ -60,7 +61,7 @@ from stockworker.dispatcher.effects import (
 )
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.owners import resolve
-from stockworker.dispatcher.ready_queue import Refill
+from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.dispatcher.store import JobStore
 from stockworker.errors import DecodeError
 from stockworker.logs.events import JobMoved, LogEvent, MessageRefused
@@ -218,6 +219,9 @@ class DispatcherTurns:
                     asked = effect
                 case Refill():
                     self._next_events.append(Refilled(effect, tuple(self._store.parked(effect))))
+                case ReadExpired():
+                    expired, following = self._store.expired(effect)
+                    self._next_events.append(Expired(tuple(expired), following))
                 case LogEvent():
                     log.append(effect)
                 case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():
