@@ -1,0 +1,70 @@
+"""The examples of docs/market-data.md: files, payloads and settings, used together as the page prints them."""
+
+import json
+import re
+from collections.abc import Iterator, Mapping
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from docs.pages.job_types import DEFINITIONS
+from stockworker.handlers import BUILT_IN
+from stockworker.handlers.discovery import load
+from stockworker.handlers.payload import parse_settings
+from stockworker.handlers.price_update import UpdateSettings
+from stockworker.handlers.provider import address
+from stockworker.handlers.source_format import read_format
+from stockworker.protocol.ids import JobType
+from tests.harness.handler_run import HandlerRun
+
+PAGE = (Path(__file__).parents[2] / "docs/market-data.md").read_text()
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+SETTINGS = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
+PROVIDERS = [each["price_update"] for each in SETTINGS if "price_update" in each]
+
+
+def payloads(folder: Path) -> Iterator[dict[str, Any]]:
+    """Each payload of the page, after the last file above it was written under the name in the payload."""
+    content = ""
+    for kind, text in BLOCKS:
+        if kind == "csv":
+            content = text
+        elif kind == "json":
+            payload = json.loads(text.replace("/srv/import", str(folder)))
+            if "source" in payload:
+                Path(payload["source"]).write_text(content)
+            yield payload
+
+
+def test_each_payload_of_the_page_runs(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"market_data": str(tmp_path / "market.db")}
+    for each in SETTINGS:
+        settings |= each.get("data_import", {})
+    settings["import_folders"] = [str(tmp_path)]
+    results = []
+    for payload in payloads(tmp_path):
+        job_type = JobType("data_import" if "source" in payload else "technical_analysis")
+        own = settings if job_type == "data_import" else {"market_data": settings["market_data"]}
+        results.append(HandlerRun(job_type, load(BUILT_IN[job_type]), own)(payload))
+    assert [each.get("inserted") for each in results] == [2, None, 2, 0, 1]
+    assert results[1]["indicators"]["sma_2"] == [{"day": "2013-03-01", "value": pytest.approx(435.935)}]
+    assert '`"inserted": 2`' in PAGE
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: next(iter(each)))
+def test_all_settings_of_the_page_are_valid(settings: Mapping[str, Any]) -> None:
+    for job_type, each in settings.items():
+        assert parse_settings(each, DEFINITIONS[job_type].settings or object)
+
+
+@pytest.mark.parametrize("settings", PROVIDERS, ids=lambda each: each["format"])
+def test_the_recipe_of_a_provider_gives_an_address_of_its_own(settings: Mapping[str, Any]) -> None:
+    read = parse_settings(settings, UpdateSettings)
+    read_format(read.format, read.options, read.formats)
+    found = address(read.provider, "AAPL", date(2024, 1, 2), date(2024, 1, 3))
+    assert found.startswith("https://")
+    assert "AAPL" in found
+    assert not set("{}") & set(found)
