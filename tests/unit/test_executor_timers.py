@@ -58,7 +58,9 @@ def executor(events: list[ExecutorEvent]) -> Executor:
 
 @pytest.fixture(autouse=True)
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process starts: it would outlive the test."""
     monkeypatch.setattr(module, "PythonChild", IdleChild)
+    monkeypatch.setattr(module, "start_fork_server", lambda _closed: None)
 
 
 def timers(running: Executor, token: str) -> Sequence[Any]:
