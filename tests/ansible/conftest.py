@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.ansible.observed import drained, run_on, versions
 from tests.harness import releases
 from tests.harness.fleet_load import Load
-from tests.harness.lab import Lab
+from tests.harness.lab import WORKERS, Lab
 from tests.harness.publishing import make_key
 from tests.harness.releases import Release
 
@@ -64,3 +65,20 @@ def load(fleet: Lab) -> Iterator[Load]:
 def changed(output: str) -> dict[str, int]:
     """The number of changes on each machine, from the output of a playbook."""
     return {name: int(count) for name, count in re.findall(r"^(\S+) +: ok=\d+ +changed=(\d+)", output, re.MULTILINE)}
+
+
+def check_contained(lab: Lab, published: Releases, release: Release, load: Load) -> str:
+    """Roll out a bad release: the canary is back at its version, and the others have never had another one."""
+    before = versions(lab)
+    others = {name: lab.machines[name].show("stockworker@1", "MainPID") for name in WORKERS[1:]}
+    done = lab.try_play("rollout", "-e", f"repo_version={published.publish(release)}")
+
+    assert done.returncode != 0, done.stdout
+    assert f"edge-1 did not prove that it works with {release.version}, and is back at" in done.stdout
+    assert versions(lab) == before
+    assert {name: lab.machines[name].show("stockworker@1", "MainPID") for name in WORKERS[1:]} == others
+    assert set(load.outcomes()) == {"completed"}
+    assert drained(lab) == []
+    for worker in WORKERS:
+        run_on(lab, worker)
+    return done.stdout

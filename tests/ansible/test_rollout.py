@@ -2,12 +2,11 @@
 
 import pytest
 
-from tests.ansible.conftest import Releases, changed
-from tests.ansible.observed import certificates, content, drained, process_ids, run_on, version, versions
+from tests.ansible.conftest import Releases, changed, check_contained
+from tests.ansible.observed import certificates, content, drained, process_ids, run_on, version
 from tests.harness import releases
 from tests.harness.fleet_load import Load
 from tests.harness.lab import MACHINES, WORKERS, Lab
-from tests.harness.releases import Release
 
 pytestmark = pytest.mark.timeout(1800)
 
@@ -39,6 +38,15 @@ def test_keys_stay_on_the_machine_that_they_serve(fleet: Lab) -> None:
     }
 
 
+def test_the_statistics_of_the_dispatcher_are_metrics(fleet: Lab) -> None:
+    desk = fleet.machines["desk"]
+    file = desk.root / "var/lib/prometheus/node-exporter/stockworker.prom"
+    desk.wait_until(lambda: file.exists() and "stockworker_up 1" in file.read_text(), "the metrics are written")
+    metrics = file.read_text()
+    assert 'stockworker_jobs{state="completed"}' in metrics
+    assert 'stockworker_worker_online{worker="edge-1-1"' in metrics
+
+
 def test_an_upgrade_under_load_loses_no_job(fleet: Lab, published: Releases, load: Load) -> None:
     target = published.publish(releases.GOOD)
     fleet.play("rollout", "-e", f"repo_version={target}")
@@ -53,23 +61,6 @@ def test_a_repeated_rollout_leaves_workers_alone(fleet: Lab) -> None:
     before = process_ids(fleet)
     fleet.play("rollout", "-e", f"repo_version={version(fleet.machines['edge-1'])}")
     assert process_ids(fleet) == before
-
-
-def check_contained(lab: Lab, published: Releases, release: Release, load: Load) -> str:
-    """Roll out a bad release: the canary is back at its version, and the others have never had another one."""
-    before = versions(lab)
-    others = {name: lab.machines[name].show("stockworker@1", "MainPID") for name in WORKERS[1:]}
-    done = lab.try_play("rollout", "-e", f"repo_version={published.publish(release)}")
-
-    assert done.returncode != 0, done.stdout
-    assert f"edge-1 did not prove that it works with {release.version}, and is back at" in done.stdout
-    assert versions(lab) == before
-    assert {name: lab.machines[name].show("stockworker@1", "MainPID") for name in WORKERS[1:]} == others
-    assert set(load.outcomes()) == {"completed"}
-    assert drained(lab) == []
-    for worker in WORKERS:
-        run_on(lab, worker)
-    return done.stdout
 
 
 def test_a_release_that_fails_the_canary_job_is_contained(fleet: Lab, published: Releases, load: Load) -> None:

@@ -182,6 +182,10 @@ class Lab:
         assert done.returncode == 0, done.stdout
         return done.stdout
 
+    def copy_collection(self, folder: Path) -> None:
+        """Copy the installed collection."""
+        shutil.copytree(self.folder / "collections" / "ansible_collections" / "stockworker" / "edge", folder)
+
     def _start_all(self, stack: ExitStack) -> None:
         for release in dict.fromkeys(MACHINES.values()):
             lab_layers(release)

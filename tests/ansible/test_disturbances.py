@@ -1,0 +1,101 @@
+"""What happens to a fleet in its life: bad releases, new keys, cuts, reboots, interrupted playbooks, another Ansible."""
+
+import os
+import random
+import signal
+from functools import partial
+
+import pytest
+
+from tests.ansible.conftest import Releases, changed, check_contained
+from tests.ansible.observed import drained, keys, online, run_on, version
+from tests.harness import releases
+from tests.harness.fleet_load import Load
+from tests.harness.lab import MACHINES, WORKERS, Lab
+
+pytestmark = pytest.mark.timeout(3600)
+
+ALL_ONLINE = [f"{worker}-1" for worker in WORKERS]
+DEBIANS_ANSIBLE = "/root/lab"
+
+
+def wait_for_workers(lab: Lab) -> None:
+    hub = lab.machines["hub"]
+    hub.wait_until(lambda: online(lab) == ALL_ONLINE, "all workers are online")
+
+
+def test_debians_own_ansible_changes_nothing_either(fleet: Lab) -> None:
+    """The playbooks need no collection and no version of Ansible that Debian 12 does not have."""
+    desk = fleet.machines["desk"]
+    collection = "usr/share/ansible/collections/ansible_collections/stockworker/edge"
+    fleet.copy_collection(desk.root / collection)
+    for file in (fleet.ssh_key, fleet.folder / "repository" / "stockworker-archive-keyring.asc"):
+        desk.write(f"{DEBIANS_ANSIBLE}/{file.name}", file.read_text(), 0o600)
+    text = fleet.inventory.read_text().replace(str(fleet.folder / "repository"), DEBIANS_ANSIBLE)
+    desk.write(f"{DEBIANS_ANSIBLE}/inventory.yml", text.replace(str(fleet.folder), DEBIANS_ANSIBLE))
+    assert "core 2.14" in desk.run("ansible", "--version")
+    settings = ("env", "HOME=/root", "ANSIBLE_TIMEOUT=60", "ANSIBLE_PIPELINING=true")
+    playbook = ("ansible-playbook", "-i", f"{DEBIANS_ANSIBLE}/inventory.yml", "stockworker.edge.site")
+    assert changed(desk.run(*settings, *playbook, timeout_s=1200)) == dict.fromkeys(MACHINES, 0)
+
+
+@pytest.mark.parametrize("release", [releases.CRASHES, releases.NEVER_REGISTERS], ids=["crashes", "never-registers"])
+def test_a_release_that_does_not_start_is_contained(
+    fleet: Lab, published: Releases, load: Load, release: releases.Release
+) -> None:
+    output = check_contained(fleet, published, release, load)
+    assert "Wait until the workers have started" in output
+
+
+def test_keys_are_replaced_under_load(fleet: Lab, load: Load) -> None:
+    former = keys(fleet)
+    fleet.play("rotate_keys")
+    assert set(load.outcomes()) == {"completed"}
+    assert not former & keys(fleet)
+    wait_for_workers(fleet)
+    for worker in WORKERS:
+        run_on(fleet, worker)
+
+
+def test_an_interrupted_rollout_continues(fleet: Lab, published: Releases) -> None:
+    """Ansible is killed at a random task, again and again; the last run finishes what the others began."""
+    target = published.publish(releases.GOOD)
+    chance = random.Random(os.environ.get("STOCKWORKER_SEED", "1"))  # noqa: S311 (it only chooses a task)
+    for tasks in (chance.randint(5, 25), chance.randint(25, 60)):
+        with fleet.start("rollout", "-e", f"repo_version={target}") as process:
+            assert process.stdout is not None
+            begun = 0
+            for line in process.stdout:
+                begun += line.startswith("TASK ")
+                if begun == tasks:
+                    os.killpg(process.pid, signal.SIGKILL)
+                    break
+    fleet.play("rollout", "-e", f"repo_version={target}")
+    assert {name: version(machine) for name, machine in fleet.machines.items()} == dict.fromkeys(MACHINES, target)
+    assert drained(fleet) == []
+    for worker in WORKERS:
+        run_on(fleet, worker)
+
+
+def test_a_machine_that_was_cut_off_comes_back(fleet: Lab, load: Load) -> None:
+    edge, hub = fleet.machines["edge-2"], fleet.machines["hub"]
+    port = int(edge.run("cat", "/sys/class/net/host0/iflink"))
+    fleet.network.set_cable(port, "down")
+    hub.wait_until(lambda: "edge-2-1" not in online(fleet), "edge-2 is missed")
+    fleet.network.set_cable(port, "up")
+    wait_for_workers(fleet)
+    run_on(fleet, "edge-2")
+    assert set(load.outcomes()) == {"completed"}
+
+
+def test_the_fleet_survives_the_reboot_of_each_machine(fleet: Lab) -> None:
+    for name in MACHINES:
+        fleet.machines[name].power_cycle()
+        fleet.machines["hub"].wait_until(partial(is_complete, fleet), f"the fleet is complete after {name}")
+    for worker in WORKERS:
+        run_on(fleet, worker)
+
+
+def is_complete(lab: Lab) -> bool:
+    done = lab.machines["desk"].try_run("stockworker", "stats", "--json")
+    return done.returncode == 0 and online(lab) == ALL_ONLINE
