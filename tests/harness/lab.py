@@ -154,6 +154,9 @@ class Lab:
             "ANSIBLE_HOME": str(self.folder / "ansible"),
             "ANSIBLE_LOCALHOST_WARNING": "false",
             "ANSIBLE_NOCOLOR": "true",
+            "ANSIBLE_SSH_ARGS": "-o ControlMaster=auto -o ControlPersist=20s",
+            # Another lab has the same addresses. Its shared connections lead nowhere once it is gone.
+            "ANSIBLE_SSH_CONTROL_PATH_DIR": str(self.folder / "cp"),
             "LC_ALL": "C.UTF-8",
             "PATH": f"{TOOLS}:{os.environ['PATH']}",
         }
