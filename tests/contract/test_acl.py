@@ -68,7 +68,7 @@ def instances(line: Topic) -> Iterator[tuple[str, Mapping[str, str]]]:
     """The topics of a line, with each existing name in place of each ID."""
     names = ("alice", "bob", "boss", "dispatcher", "w1", "w2")
     who = dict.fromkeys(("worker_id", "client_id", "dispatcher_id", "drained_id"), names)
-    choices = {**who, "job_id": ("j1",), "priority": ("high",), "type": ("any",)}
+    choices = {**who, "job_id": ("j1",), "connection": ("c0ffee",), "priority": ("high",), "type": ("any",)}
     for levels in (line.levels, line.levels[:-1]) if line.bare else (line.levels,):
         for values in product(*(choices[level] for level in levels)):
             yield "/".join((line.kind, *values)), dict(zip(levels, values, strict=True))
