@@ -67,11 +67,10 @@ def job_type(name: str, definition: Definition, memory_bytes: int, shown: Mappin
     parts = ["### Payload\n\n", _inputs("Field", definition.payload)]
     parts += [
         "\n### Result\n\n",
-        _table(
-            ("Field", "Value", "Meaning"),
-            ((f"`{path}`", each.kind.notation, each.meaning) for path, each in _outputs(definition.result)),
-        ),
+        _results(definition.result),
     ]
+    if definition.several is not None:
+        parts += ["\nOf a job with `symbols`:\n\n", _results(definition.several)]
     if definition.settings is not None:
         parts += [f"\n### Settings\n\nUnder `handlers.{name}.settings`:\n\n", _inputs("Setting", definition.settings)]
     memory = f"{memory_bytes >> 20}M"
@@ -82,6 +81,11 @@ def job_type(name: str, definition: Definition, memory_bytes: int, shown: Mappin
     if "settings" in shown:
         parts += ["\nWith this configuration of the worker:\n", _settings(name, shown["settings"])]
     return "".join([*parts, *map(_example, shown["examples"])])
+
+
+def _results(of: type) -> str:
+    rows = ((f"`{path}`", each.kind.notation, each.meaning) for path, each in _outputs(of))
+    return _table(("Field", "Value", "Meaning"), rows)
 
 
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:

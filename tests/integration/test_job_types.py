@@ -208,6 +208,8 @@ SCENARIOS: list[tuple[Failure, Callable[[Scene], Any]]] = [
     (technical_analysis.UNREADABLE_BARS, analysed(bars=[BAR | {"day": "2013-03-01"}])),
     (technical_analysis.INVALID_BAR, analysed(bars=[{}])),
     (technical_analysis.SAME_DAY, analysed(bars=[BAR, BAR])),
+    (technical_analysis.NOTHING_ANALYSED, lambda scene: scene.run("technical_analysis")({"symbols": ["AAPL"]})),
+    (technical_analysis.TOO_MANY_SYMBOLS, lambda scene: scene.run("technical_analysis")({"symbols": "all"})),
     (technical_analysis.STOPPED, cancelled("technical_analysis", {"symbol": "AAPL", "bars": [BAR]})),
 ]
 RETRIED = (InterruptedError, FetchError, StoreError)

@@ -150,10 +150,10 @@ def test_symbols_are_kept_apart(store: MarketStore) -> None:
 def test_the_newest_indicator_values_are_stored(location: str, store: MarketStore) -> None:
     monday, tuesday = FIRST_DAY, FIRST_DAY + timedelta(days=1)
     bands = IndicatorValue(tuesday, {"lower": 1.0, "middle": 0.1 + 0.2, "upper": 3.0})
-    store.store_indicators("AAPL", {"sma_20": IndicatorValue(monday, 10.5), "cci_20": IndicatorValue(monday, None)})
-    store.store_indicators("AAPL", {"bollinger_20_2": bands, "sma_20": IndicatorValue(tuesday, 10.75)})
-    store.store_indicators("AAPL", {"sma_20": IndicatorValue(monday, 99.0)})  # a late run over older bars
-    store.store_indicators("MSFT", {"sma_20": IndicatorValue(monday, 20.5)})
+    store.store_indicators({"AAPL": {"sma_20": IndicatorValue(monday, 10.5), "cci_20": IndicatorValue(monday, None)}})
+    store.store_indicators({"AAPL": {"bollinger_20_2": bands, "sma_20": IndicatorValue(tuesday, 10.75)}})
+    store.store_indicators({"AAPL": {"sma_20": IndicatorValue(monday, 99.0)}})  # a late run over older bars
+    store.store_indicators({"MSFT": {"sma_20": IndicatorValue(monday, 20.5)}})
     assert stored_indicators(location, "AAPL") == {
         "bollinger_20_2": bands,
         "cci_20": IndicatorValue(monday, None),

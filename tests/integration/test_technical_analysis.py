@@ -8,7 +8,7 @@ import pytest
 
 from stockworker.handlers import technical_analysis
 from stockworker.handlers.api import PermanentError
-from stockworker.handlers.market import IndicatorValue
+from stockworker.handlers.market import Bar, IndicatorValue
 from stockworker.handlers.market_store import open_market_store
 from tests.harness.handler_run import HandlerRun
 from tests.harness.market_data import stored_indicators
@@ -99,19 +99,22 @@ def test_a_cancelled_analysis_stops_between_indicators(run: HandlerRun) -> None:
     ("payload", "message"),
     [
         ("AAPL", "payload: expected an object"),
-        ({}, r"payload\.symbol: is missing"),
+        ({}, r"payload\.symbol: give either symbol or symbols"),
         ({"symbol": "APL"}, r"there are no bars: unknown symbol 'APL'; did you mean 'AAPL'\?"),
-        ({"symbol": "AAPL", "until": "1999-01-01"}, "AAPL has no bars until 1999-01-01"),
+        (
+            {"symbol": "AAPL", "until": "1999-01-01"},
+            "AAPL has 0 bars until 1999-01-01, too few for the usual indicators",
+        ),
         ({"symbol": "AAPL", "indicator": "rsi"}, r"payload: unknown field 'indicator'; did you mean 'indicators'\?"),
         ({"symbol": "AAPL", "indicators": "rsi"}, r"payload\.indicators: expected a list, got the string 'rsi'"),
         ({"symbol": "AAPL", "indicators": []}, r"payload\.indicators: must have 1 to 100 entries"),
         ({"symbol": "AAPL", "indicators": ["rsii"]}, r"payload\.indicators\[0\]: unknown .*; did you mean 'rsi'\?"),
-        ({"symbol": "AAPL", "indicators": ["rsi"], "last": 2001}, r"payload\.last: must be from 1 to 2000"),
-        ({"symbol": "AAPL", "indicators": ["rsi"] * 3, "last": 1000}, r"payload\.last: must be from 1 to 666 for"),
+        ({"symbol": "AAPL", "indicators": ["rsi"], "last": 2001}, r"payload\.last: must be from 0 to 2000"),
+        ({"symbol": "AAPL", "indicators": ["rsi"] * 3, "last": 1000}, r"payload\.last: must be from 0 to 666 for"),
         ({"symbol": "AAPL", "price": "open"}, r"payload\.price: 'open' is not one of close, adjusted_close"),
         ({"symbol": "AAPL", "indicators": ["rsi"], "until": "2000-03-05"}, "rsi_14 needs 15 bars: AAPL has 3 until"),
         ({"symbol": "X", "bars": inline(19), "indicators": ["sma"]}, "sma_20 needs 20 bars: X has 19"),
-        ({"symbol": "X", "bars": []}, "X has no bars"),
+        ({"symbol": "X", "bars": []}, "X has 0 bars, too few"),
         ({"symbol": "X", "bars": [*inline(2), {}]}, r"payload\.bars: bar 3 of 3: day is missing"),
         ({"symbol": "X", "bars": inline(2) * 2}, r"payload\.bars: two bars have the same day"),
         ({"symbol": "X", "bars": [{"date": "", "day": ""}]}, r"payload\.bars: both 'date' and 'day' hold day"),
@@ -122,5 +125,46 @@ def test_a_cancelled_analysis_stops_between_indicators(run: HandlerRun) -> None:
     ],
 )
 def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: str) -> None:
+    with pytest.raises(PermanentError, match=message):
+        run(payload)
+
+
+def test_all_symbols_are_analysed_and_stored_together(run: HandlerRun) -> None:
+    store = open_market_store(run.settings["market_data"])
+    store.upsert({"FUND": [Bar(bar.day, None, None, None, bar.close) for bar in AAPL[:60]], "NEW": AAPL[:1]})
+    store.close()
+    result = run({"symbols": "all", "indicators": ["sma", "obv"]})
+    assert (result["analysed"], result["failed"]) == (1, 2)
+    assert result["symbols"]["FUND"] == {"error": f"obv needs volume, and the bar of FUND on {AAPL[0].day} has none"}
+    assert result["symbols"]["NEW"] == {"error": "sma_20 needs 20 bars: NEW has 1"}
+    single = run({"symbol": "AAPL", "indicators": ["sma", "obv"]})
+    assert result["symbols"]["AAPL"] == single
+    location = run.settings["market_data"]
+    assert set(stored_indicators(location, "AAPL")) == {"sma_20", "obv"}
+    only_stored = run({"symbols": "all", "indicators": ["ema"], "last": 0})
+    assert only_stored["symbols"]["AAPL"] == {**single, "indicators": {}}
+    assert "ema_20" in stored_indicators(location, "AAPL")
+    usual = run({"symbols": ["FUND"]})["symbols"]["FUND"]["indicators"]
+    assert set(usual) == {"sma_20", "ema_20", "rsi_14", "macd_12_26_9", "bollinger_20_2"}
+
+
+@pytest.mark.parametrize(
+    ("payload", "message"),
+    [
+        ({}, r"payload\.symbol: give either symbol or symbols"),
+        ({"symbol": "AAPL", "symbols": "all"}, r"payload\.symbol: give either symbol or symbols"),
+        ({"symbols": "every"}, r"payload\.symbols: expected a list, got the string 'every'"),
+        ({"symbols": []}, r"payload\.symbols: must have 1 to 1,000 entries"),
+        ({"symbols": ["A"], "bars": []}, r"payload\.symbols: bars are of one symbol"),
+        ({"symbols": ["A", "B"], "indicators": ["sma"], "last": 1001}, r"payload\.last: must be from 0 to 1000"),
+        ({"symbols": [f"S{number}" for number in range(500)]}, r"payload\.last: must be from 0 to 0 for that many"),
+        ({"symbols": ["A"]}, r"none of 1 symbols could be analysed: there are no bars: unknown symbol 'A'"),
+        (
+            {"symbol": "A", "indicators": ["sma", {"name": "rsi", "period": 14.5}]},
+            r"payload\.indicators\[1\]\.period: must",
+        ),
+    ],
+)
+def test_a_wrong_payload_about_several_symbols_is_explained(run: HandlerRun, payload: object, message: str) -> None:
     with pytest.raises(PermanentError, match=message):
         run(payload)

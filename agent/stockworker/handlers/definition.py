@@ -43,12 +43,14 @@ class Definition:
         result: the class of its result.
         failures: how it can fail, besides `COMMON_FAILURES`.
         settings: the class of ``handlers.<type>.settings``, if there are any.
+        several: the class of the result of a job about several symbols, if that is another one.
     """
 
     payload: type
     result: type
     failures: tuple[Failure, ...]
     settings: type | None = None
+    several: type | None = None
 
 
 WRONG_PAYLOAD: Final = Failure(

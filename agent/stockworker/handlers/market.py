@@ -202,8 +202,8 @@ class MarketStore(Protocol):
     def symbols(self) -> list[str]:
         """Every symbol that has bars, in order."""
 
-    def store_indicators(self, symbol: str, values: Mapping[str, IndicatorValue]) -> None:
-        """Store the newest value of each indicator; a value of an earlier day than the stored one changes nothing."""
+    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
+        """Store the newest values by symbol and label; one of an earlier day than the stored one changes nothing."""
 
     def close(self) -> None:
         """Close the file or the connection."""

@@ -112,8 +112,12 @@ class PostgresqlMarketStore:
     def symbols(self) -> list[str]:
         return [symbol for (symbol,) in self._connection.execute("SELECT DISTINCT symbol FROM bar ORDER BY symbol")]
 
-    def store_indicators(self, symbol: str, values: Mapping[str, IndicatorValue]) -> None:
-        rows = [(symbol, name, found.day, json.dumps(found.value)) for name, found in sorted(values.items())]
+    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
+        rows = [
+            (symbol, name, found.day, json.dumps(found.value))
+            for symbol, of_symbol in sorted(values.items())
+            for name, found in sorted(of_symbol.items())
+        ]
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.executemany(_UPSERT_INDICATOR, rows)
 

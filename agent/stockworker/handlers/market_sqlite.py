@@ -117,8 +117,12 @@ class SqliteMarketStore:
     def symbols(self) -> list[str]:
         return [symbol for (symbol,) in self._connection.execute("SELECT DISTINCT symbol FROM bar ORDER BY symbol")]
 
-    def store_indicators(self, symbol: str, values: Mapping[str, IndicatorValue]) -> None:
-        rows = [(symbol, name, found.day.isoformat(), json.dumps(found.value)) for name, found in values.items()]
+    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
+        rows = [
+            (symbol, name, found.day.isoformat(), json.dumps(found.value))
+            for symbol, of_symbol in values.items()
+            for name, found in of_symbol.items()
+        ]
         with transaction(self._connection):
             self._connection.executemany(_UPSERT_INDICATOR, rows)
 

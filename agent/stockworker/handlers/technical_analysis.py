@@ -2,15 +2,15 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Final
 
-from stockworker.handlers.api import Context, Job, Json
+from stockworker.handlers.api import Context, Job, Json, PermanentError
 from stockworker.handlers.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
 from stockworker.handlers.calculation import Calculation, read_calculation
-from stockworker.handlers.definition import Definition, Failure
+from stockworker.handlers.definition import WRONG_PAYLOAD, Definition, Failure
 from stockworker.handlers.kinds import Custom, Several, Written, unknown
 from stockworker.handlers.market import DAY, SYMBOL, Bar, Count, IndicatorValue, InvalidBar, MarketStore
 from stockworker.handlers.market_store import open_market_store
@@ -19,6 +19,7 @@ from stockworker.protocol.fields import FieldError
 from stockworker.protocol.wire import Integer, Wire
 
 _MOST_INDICATORS: Final = 100
+_MOST_SYMBOLS: Final = 1_000
 _MOST_VALUES: Final = 2_000  # a result must fit into one message
 USUAL: Final = ("sma", "ema", "rsi", "macd", "bollinger", "atr", "stochastic", "adx", "obv")
 
@@ -30,11 +31,24 @@ class Price(StrEnum):
     ADJUSTED_CLOSE = "adjusted_close"
 
 
+_SEVERAL: Final = Several(SYMBOL, _MOST_SYMBOLS)
+
+
+def _read_symbols(value: Json) -> tuple[str, ...]:
+    """The symbols; none for `"all"`."""
+    return () if value == "all" else tuple(dict.fromkeys(_SEVERAL.read(value)))
+
+
 @dataclass(frozen=True, slots=True)
 class AnalysisPayload:
     """The payload."""
 
-    symbol: Annotated[str, SYMBOL, Wire("The symbol to analyse.")]
+    symbol: Annotated[str | None, SYMBOL, Wire("The symbol to analyse. Give either `symbol` or `symbols`.")] = None
+    symbols: Annotated[
+        tuple[str, ...] | None,
+        Custom(f'`"all"`, or {_SEVERAL.notation}', _read_symbols),
+        Wire('Several symbols, or `"all"` that have bars. A symbol that fails stops no other one.'),
+    ] = None
     indicators: Annotated[
         tuple[Calculation, ...] | None,
         Several(Custom("indicator", read_calculation), _MOST_INDICATORS),
@@ -45,8 +59,11 @@ class AnalysisPayload:
     ] = None
     last: Annotated[
         int,
-        Integer(1, _MOST_VALUES),
-        Wire(f"How many days to return, the newest ones. Days times indicators may be at most {_MOST_VALUES:,}."),
+        Integer(0, _MOST_VALUES),
+        Wire(
+            "How many days to return, the newest ones; with 0, the values are only stored. Days times indicators times symbols "
+            f"may be at most {_MOST_VALUES:,}."
+        ),
     ] = 1
     until: Annotated[date | None, DAY, Wire("Use only the bars up to and including this day.")] = None
     price: Annotated[
@@ -63,9 +80,21 @@ class AnalysisPayload:
     ] = None
 
     def __post_init__(self) -> None:
-        most = _MOST_VALUES // len(self.indicators or USUAL)
+        if (self.symbol is None) == (self.symbols is None):
+            raise FieldError("give either symbol or symbols", "symbol")
+        if self.symbols is not None and self.bars is not None:
+            raise FieldError("bars are of one symbol; give symbol instead", "symbols")
+        self.check_last(len(self.symbols or (self.symbol,)))
+
+    def check_last(self, symbols: int) -> None:
+        """Check that the result about this many symbols fits into one message.
+
+        Raises:
+            FieldError: it may not.
+        """
+        most = _MOST_VALUES // (len(self.indicators or USUAL) * symbols)
         if self.last > most:
-            raise FieldError(f"must be from 1 to {most} for that many indicators", "last")
+            raise FieldError(f"must be from 0 to {most} for that many indicators and symbols", "last")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +114,38 @@ class AnalysisResult:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class FailedSymbol:
+    """The outcome for a symbol that could not be analysed."""
+
+    error: Annotated[str, Wire("Instead of these: why the symbol was not analysed.")]
+
+
+@dataclass(frozen=True, slots=True)
+class AnalysesResult:
+    """The result for several symbols."""
+
+    symbols: Annotated[
+        Mapping[str, AnalysisResult | FailedSymbol],
+        Written("object of objects", ".<symbol>", AnalysisResult, FailedSymbol),
+        Wire("The result of each symbol."),
+    ]
+    analysed: Annotated[Count, Wire("Symbols that were analysed.")]
+    failed: Annotated[Count, Wire("Symbols that were not.")]
+
+
+NOTHING_ANALYSED: Final = Failure(
+    "none of {count} symbols could be analysed: {reasons}",
+    "Each of `symbols` failed in one of the ways above. The text has the first five reasons.",
+)
+TOO_MANY_SYMBOLS: Final = Failure(
+    f"{{count}} symbols have bars; name 1 to {_MOST_SYMBOLS:,} of them in payload.symbols",
+    'The payload has `"symbols": "all"`, and the store has none or too many.',
+)
 UNKNOWN_SYMBOL: Final = Failure("there are no bars: {problem}", "The symbol has no bars in the store.")
 NO_BARS: Final = Failure(
-    "{symbol} has no bars{until}", "The payload names no indicators, and there is no bar up to `until`."
+    "{symbol} has {count} bars{until}, too few for the usual indicators",
+    "The payload names no indicators, and there is no bar up to `until`, or only one that has only a close.",
 )
 TOO_FEW_BARS: Final = Failure(
     "{label} needs {needed} bars: {symbol} has {count}{until}", "There are fewer bars than an indicator needs."
@@ -106,7 +164,7 @@ INVALID_BAR: Final = Failure(
 )
 SAME_DAY: Final = Failure("payload.bars: two bars have the same day", "Two bars in the payload have the same day.")
 STOPPED: Final = Failure(
-    "stopped after {done} of {total} indicators; the job can run again",
+    "stopped after {done} of {total} {what}; the job can run again",
     "The job was cancelled or timed out, or the worker stops.",
     retried=True,
 )
@@ -123,97 +181,126 @@ DEFINITION: Final = Definition(
         UNREADABLE_BARS,
         INVALID_BAR,
         SAME_DAY,
+        NOTHING_ANALYSED,
+        TOO_MANY_SYMBOLS,
         STOPPED,
     ),
+    several=AnalysesResult,
 )
 
 
 def handle(job: Job, context: Context) -> Json:
     """Compute the indicators that the payload names."""
     payload = read_payload(job, AnalysisPayload)
-    if payload.bars is not None:
-        return to_json(_result(payload, *_analyse(payload, _inline_bars(payload), context)))
+    if payload.bars is not None and payload.symbol is not None:
+        return to_json(_analyse(payload, payload.symbol, _inline_bars(payload, payload.symbol), context))
     with closing(open_market_store(market_data(context))) as store:
-        bars, series = _analyse(payload, _stored_bars(payload, store), context)
-        store.store_indicators(payload.symbol, {label: values[-1] for label, values in series.items()})
-    return to_json(_result(payload, bars, series))
+        if payload.symbol is None:
+            return to_json(_analyse_all(payload, store, context))
+        result = _analyse(payload, payload.symbol, _stored_bars(payload, payload.symbol, store), context)
+        store.store_indicators({payload.symbol: _newest(result)})
+    return to_json(_shown(result, payload.last))
 
 
-def _inline_bars(payload: AnalysisPayload) -> list[Bar]:
+def _newest(result: AnalysisResult) -> dict[str, IndicatorValue]:
+    return {label: values[-1] for label, values in result.indicators.items()}
+
+
+def _analyse_all(payload: AnalysisPayload, store: MarketStore, context: Context) -> AnalysesResult:
+    symbols = payload.symbols or tuple(store.symbols())
+    if not 0 < len(symbols) <= _MOST_SYMBOLS:
+        raise TOO_MANY_SYMBOLS.error(count=len(symbols))
     try:
-        parsed = parse_records(payload.bars or (), Expected(payload.symbol, tomorrow()))
+        payload.check_last(len(symbols))
+    except FieldError as error:
+        raise WRONG_PAYLOAD.error(field=f".{error.path}", problem=error.problem) from error
+    found: dict[str, AnalysisResult | FailedSymbol] = {}
+    for symbol in symbols:
+        if context.cancelled():
+            raise STOPPED.error(done=len(found), total=len(symbols), what="symbols")
+        context.progress(len(found) / len(symbols), symbol)
+        try:
+            found[symbol] = _analyse(payload, symbol, _stored_bars(payload, symbol, store), None)
+        except PermanentError as error:
+            found[symbol] = FailedSymbol(str(error))
+    analysed = {symbol: each for symbol, each in found.items() if isinstance(each, AnalysisResult)}
+    if not analysed:
+        reasons = "; ".join(each.error for each in list(found.values())[:5] if isinstance(each, FailedSymbol))
+        raise NOTHING_ANALYSED.error(count=len(found), reasons=reasons)
+    store.store_indicators({symbol: _newest(each) for symbol, each in analysed.items()})
+    shown = {symbol: _shown(each, payload.last) for symbol, each in found.items()}
+    return AnalysesResult(symbols=shown, analysed=len(analysed), failed=len(found) - len(analysed))
+
+
+def _shown(outcome: AnalysisResult | FailedSymbol, last: int) -> AnalysisResult | FailedSymbol:
+    return replace(outcome, indicators={}) if last == 0 and isinstance(outcome, AnalysisResult) else outcome
+
+
+def _inline_bars(payload: AnalysisPayload, symbol: str) -> list[Bar]:
+    try:
+        parsed = parse_records(payload.bars or (), Expected(symbol, tomorrow()))
     except UnreadableBars as error:
         raise UNREADABLE_BARS.error(problem=error) from error
     if parsed.rejected:
         first = parsed.rejected_rows[0]
         raise INVALID_BAR.error(row=first.row, count=parsed.rows, reason=first.reason)
-    by_day = {bar.day: bar for bar in parsed.bars.get(payload.symbol, [])}
+    by_day = {bar.day: bar for bar in parsed.bars.get(symbol, [])}
     if len(by_day) < parsed.rows:
         raise SAME_DAY.error()
     return [by_day[each] for each in sorted(by_day) if payload.until is None or each <= payload.until]
 
 
-def _stored_bars(payload: AnalysisPayload, store: MarketStore) -> list[Bar]:
-    bars = store.bars(payload.symbol, until=payload.until)
-    if not bars and payload.symbol not in store.symbols():
-        raise UNKNOWN_SYMBOL.error(problem=unknown("symbol", payload.symbol, store.symbols()))
+def _stored_bars(payload: AnalysisPayload, symbol: str, store: MarketStore) -> list[Bar]:
+    bars = store.bars(symbol, until=payload.until)
+    if not bars and store.first_day(symbol) is None:
+        raise UNKNOWN_SYMBOL.error(problem=unknown("symbol", symbol, store.symbols()))
     return bars
 
 
-def _analyse(
-    payload: AnalysisPayload, bars: Sequence[Bar], context: Context
-) -> tuple[Sequence[Bar], dict[str, list[IndicatorValue]]]:
-    calculations = _possible(payload, len(bars))
+def _analyse(payload: AnalysisPayload, symbol: str, bars: Sequence[Bar], context: Context | None) -> AnalysisResult:
+    """Compute the indicators of one symbol; without a context, neither report progress nor stop."""
+    calculations = _possible(payload, symbol, bars)
     suffix = ""
     if payload.price is Price.ADJUSTED_CLOSE:
         suffix = "_adjusted"
         try:
             bars = [bar.adjusted() for bar in bars]
         except InvalidBar as error:
-            raise NO_ADJUSTED_CLOSE.error(symbol=payload.symbol, problem=error) from error
+            raise NO_ADJUSTED_CLOSE.error(symbol=symbol, problem=error) from error
     series = {}
     for done, calculation in enumerate(calculations):
-        if context.cancelled():
-            raise STOPPED.error(done=done, total=len(calculations))
-        context.progress(done / len(calculations), calculation.label)
-        _check_known(payload.symbol, calculation, bars)
-        series[calculation.label + suffix] = calculation.values(bars, payload.last)
-    return bars, series
+        if context is not None:
+            if context.cancelled():
+                raise STOPPED.error(done=done, total=len(calculations), what="indicators")
+            context.progress(done / len(calculations), calculation.label)
+        if gap := _gap(calculation, bars):
+            raise NOT_KNOWN.error(label=calculation.label, field=gap[0], symbol=symbol, day=gap[1])
+        series[calculation.label + suffix] = calculation.values(bars, max(payload.last, 1))
+    return AnalysisResult(symbol=symbol, as_of=bars[-1].day, bars=len(bars), indicators=series)
 
 
-def _check_known(symbol: str, calculation: Calculation, bars: Sequence[Bar]) -> None:
-    for name in calculation.fields:
-        for bar in bars:
-            if getattr(bar, name) is None:
-                raise NOT_KNOWN.error(label=calculation.label, field=name, symbol=symbol, day=bar.day)
+def _gap(calculation: Calculation, bars: Sequence[Bar]) -> tuple[str, date] | None:
+    """A field that the indicator needs, and a day on which it is not known."""
+    gaps = ((name, bar.day) for name in calculation.fields for bar in bars if getattr(bar, name) is None)
+    return next(gaps, None)
 
 
-def _possible(payload: AnalysisPayload, count: int) -> Sequence[Calculation]:
+def _possible(payload: AnalysisPayload, symbol: str, bars: Sequence[Bar]) -> Sequence[Calculation]:
+    count = len(bars)
     until = "" if payload.until is None else f" until {payload.until}"
     if payload.indicators is None:
         usual = [read_calculation(name) for name in USUAL]
-        calculations = [calculation for calculation in usual if calculation.bars_needed <= count]
+        calculations = [each for each in usual if each.bars_needed <= count and _gap(each, bars) is None]
         if not calculations:
-            raise NO_BARS.error(symbol=payload.symbol, until=until)
+            raise NO_BARS.error(symbol=symbol, count=count, until=until)
         return calculations
     for calculation in payload.indicators:
         if calculation.bars_needed > count:
             raise TOO_FEW_BARS.error(
                 label=calculation.label,
                 needed=calculation.bars_needed,
-                symbol=payload.symbol,
+                symbol=symbol,
                 count=count,
                 until=until,
             )
     return payload.indicators
-
-
-def _result(
-    payload: AnalysisPayload, bars: Sequence[Bar], series: Mapping[str, Sequence[IndicatorValue]]
-) -> AnalysisResult:
-    return AnalysisResult(
-        symbol=payload.symbol,
-        as_of=bars[-1].day,
-        bars=len(bars),
-        indicators=series,
-    )
