@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.protocol.body import (
+    _BODY_ENVELOPE,
+    ENTRY_ENVELOPE,
     MAX_BODY,
     MAX_CONTENT,
     MAX_LIST,
@@ -40,6 +42,12 @@ def test_batches_keep_the_order_and_are_no_longer_than_allowed() -> None:
 
 def test_large_items_travel_in_smaller_batches() -> None:
     assert [len(batch) for batch in in_batches("abcde", lambda _: MAX_BODY // 3)] == [2, 2, 1]
+
+
+def test_a_batch_may_be_exactly_full() -> None:
+    room = MAX_BODY - _BODY_ENVELOPE
+    sizes = [room // 2 - ENTRY_ENVELOPE, room - room // 2 - ENTRY_ENVELOPE] * 2
+    assert [len(batch) for batch in in_batches(sizes, int)] == [2, 2]
 
 
 def test_an_item_that_fills_a_message_travels_alone() -> None:

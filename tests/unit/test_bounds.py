@@ -10,6 +10,7 @@ from stockworker.protocol.codec_submit import MAX_JOBS
 from stockworker.protocol.job import JobOptions
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.packet import MAX_PROPERTIES
+from stockworker.protocol.sealed import LONGEST_ERROR
 from stockworker.protocol.values import (
     AttemptNumber,
     Attempts,
@@ -31,6 +32,7 @@ from stockworker.protocol.wire import Duration, Integer, Kind, Table, Text, kind
 def test_the_sizes_of_messages() -> None:
     assert (body.MAX_BODY, body.MAX_PACKET, body.MAX_CONTENT, body.MAX_TEXT) == (262_144, 327_680, 245_760, 2048)
     assert (body.MAX_LIST, body.MAX_LEASES, MAX_JOBS, MAX_PROPERTIES) == (64, 1000, 256, 8192)
+    assert LONGEST_ERROR == 1900
 
 
 KINDS: list[tuple[Any, Kind]] = [
