@@ -357,7 +357,8 @@ TARGETS: Final[Mapping[str, Target]] = {
         largest=3_000,  # a larger one takes a second
         calls_per_byte=400,  # PyYAML calls up to 85 functions per byte, and reads the text four times here
     ),
-    "bars": Target(_bars, (b"Date,Open,High,Low,Close,Volume\n", b"2013-03-01", b'"bars":', b'"\n"', b"\xef\xbb\xbf", *_JSON)),
+    "bars": Target(_bars, (b"Date,Open,High,Low,Close,Volume\n", b"2013-03-01", b'"bars":', b'"\n"', b"\xef\xbb\xbf", b"\xff\xfe", b"sep=;\n",
+         b"Datum;Schluss\n", b"1.234,5", b"09:30", b"1704153600000", b'"timestamp":[', b'"chart":{"result":[', b'"Time Series (Daily)":{', *_JSON)),
     "records": Target(_records, (b'"bars":', b",", b" ", *_JSON)),
     "gzip": Target(_gzip, (b"\x1f\x8b\x08\0", gzip.compress(b"", mtime=0), gzip.compress(bytes(200_000), mtime=0))),
     "http": Target(

@@ -22,7 +22,7 @@ _MIB: Final = 1_048_576
 
 BUILT_IN_MEMORY: Final[Mapping[JobType, int]] = MappingProxyType(
     {
-        JobType("data_import"): 768 * _MIB,  # 32 MiB, packed and unpacked, and a million bars take about 450 MiB
+        JobType("data_import"): 768 * _MIB,  # 32 MiB, packed and unpacked, and a million bars of few or many symbols
         JobType("price_update"): 256 * _MIB,  # an answer of 16 MiB with 100,000 bars takes about 110 MiB
         JobType("technical_analysis"): 512 * _MIB,  # a million bars of a symbol, and one indicator of them
     }

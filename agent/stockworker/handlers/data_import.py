@@ -122,7 +122,7 @@ class ImportSettings:
     limit_rows: Annotated[
         int,
         Integer(1, 1_000_000_000),
-        Wire("Most rows of a file; each takes up to 400 bytes of memory. A file of 32 MiB has about 500,000 of them."),
+        Wire("Most rows of a file; each takes about 60 bytes of memory. A file of 32 MiB has about 500,000 of them."),
     ] = MOST_ROWS
     timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for a download.")] = 30.0
     formats: Annotated[
