@@ -16,6 +16,7 @@ from stockworker.protocol.body import (
     fits,
     in_batches,
     make_packet,
+    sendable,
 )
 from stockworker.protocol.topics import TopicKind
 
@@ -42,6 +43,10 @@ def test_batches_keep_the_order_and_are_no_longer_than_allowed() -> None:
 
 def test_large_items_travel_in_smaller_batches() -> None:
     assert [len(batch) for batch in in_batches("abcde", lambda _: MAX_BODY // 3)] == [2, 2, 1]
+
+
+def test_what_utf_8_can_not_hold_is_replaced() -> None:
+    assert sendable("a\ud800b", 2) == "a?"
 
 
 def test_a_batch_may_be_exactly_full() -> None:
