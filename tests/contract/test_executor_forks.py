@@ -45,8 +45,8 @@ def test_a_child_has_only_its_own_descriptors() -> None:
         async with Bench({"files": python("descriptors"), "wait": python("wait_for_cancel")}) as bench:
             await bench.first_text(bench.start("wait"))
             found = result(await bench.run("files"))
-        standard_streams, tether, channel = 3, 1, 1
-        assert found == standard_streams + tether + channel
+        standard_streams, tether, channel, queue = 3, 1, 1, 1
+        assert found == standard_streams + tether + channel + queue
 
     asyncio.run(scenario())
 

@@ -44,6 +44,19 @@ def descriptors(_job: Job, _context: Context) -> int:
     return len(os.listdir("/proc/self/fd")) - 1  # noqa: PTH208 (which opens one itself)
 
 
+def append(job: Job, _context: Context) -> Any:
+    """Add a word to a file, and crash or wait if asked to. The payload: the file or "", the word, what to wait for."""
+    file, word, *gate = job.payload or ["", ""]
+    if file:
+        with open(file, "a") as ran:  # noqa: PTH123 (as short as possible)
+            ran.write(f"{word}\n")
+    if word == "crash":
+        os.kill(os.getpid(), signal.SIGSEGV)
+    while gate and not os.path.exists(gate[0]):  # noqa: PTH110 (the same)
+        time.sleep(0.005)
+    return word
+
+
 def not_json(_job: Job, _context: Context) -> Any:
     return {"tickers": {"ACME"}}
 

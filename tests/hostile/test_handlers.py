@@ -38,14 +38,14 @@ def line(*pieces: str, times: int = 1, of_each: int = 1) -> Line:
 
 
 FORGED: Final = {
-    "another outcome": line('["ended","TOKEN","fine","1",null,false,true]'),
-    "an outcome of the worker": line('["ended","TOKEN","released",null,"",false,true]'),
-    "a lost lease": line('["ended","TOKEN","lost",null,"",false,true]'),
-    "a result of another type": line('["ended","TOKEN","ok",{"a":[]},null,false,true]'),
-    "a result with a surrogate": line('["ended","TOKEN","ok","\\ud800",null,false,true]'),
-    "a large result": line('["ended","TOKEN","ok","', "x", '",null,false,true]', of_each=300_000),
-    "an error with a surrogate": line('["ended","TOKEN","error",null,"\\ud800",false,true]'),
-    "a long error": line('["ended","TOKEN","error",null,"', "x", '",false,true]', of_each=MAX_TEXT + 1),
+    "another outcome": line('["ended","TOKEN","fine","1",null,false,0,true]'),
+    "an outcome of the worker": line('["ended","TOKEN","released",null,"",false,0,true]'),
+    "a lost lease": line('["ended","TOKEN","lost",null,"",false,0,true]'),
+    "a result of another type": line('["ended","TOKEN","ok",{"a":[]},null,false,0,true]'),
+    "a result with a surrogate": line('["ended","TOKEN","ok","\\ud800",null,false,0,true]'),
+    "a large result": line('["ended","TOKEN","ok","', "x", '",null,false,0,true]', of_each=300_000),
+    "an error with a surrogate": line('["ended","TOKEN","error",null,"\\ud800",false,0,true]'),
+    "a long error": line('["ended","TOKEN","error",null,"', "x", '",false,0,true]', of_each=MAX_TEXT + 1),
     "NaN": line('["progress","TOKEN",NaN,""]'),
     "infinity": line('["progress","TOKEN",1e999,""]'),
     "progress beyond the end": line('["progress","TOKEN",2,""]'),
@@ -144,8 +144,8 @@ def test_no_frame_of_a_handler_ends_its_worker(fleet: Fleet, tmp_path: Path) -> 
 
 def test_frames_of_other_attempts_have_no_effect(fleet: Fleet, tmp_path: Path) -> None:
     """A handler that guesses tokens can't end other jobs, and can't report twice."""
-    foreign = [line(f'["ended","{token:016x}","ok","1",null,false,true]') for token in range(50)]
-    own = [line(f'["ended","TOKEN","ok","{number}",null,false,false]') for number in (1, 2)]
+    foreign = [line(f'["ended","{token:016x}","ok","1",null,false,0,true]') for token in range(50)]
+    own = [line(f'["ended","TOKEN","ok","{number}",null,false,0,false]') for number in (1, 2)]
     ended = run_beside_a_neighbour(fleet, {"guesses": ("forge", json.dumps([*foreign, *own]))}, tmp_path)
     assert ended["guesses"].result == "1"
 
@@ -155,7 +155,7 @@ def test_a_flood_of_frames_is_bounded(fleet: Fleet, tmp_path: Path) -> None:
     flood = [
         line(f'["{kind}","TOKEN",{number},"flood"]', times=5000) for kind, number in (("progress", 1), ("log", 20))
     ]
-    end = line('["ended","TOKEN","ok","1",null,false,false]')
+    end = line('["ended","TOKEN","ok","1",null,false,0,false]')
 
     async def watch() -> int:
         operator = Peer(fleet.broker, "operator", ("jobs/progress/#",))

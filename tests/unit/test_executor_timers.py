@@ -28,7 +28,9 @@ class IdleChild:
     """A process that ends nothing by itself."""
 
     reusable = True
+    ahead = ()
     jobs = 0
+    type = TYPE
 
     def __init__(self, configuration: bytes, *_others: object) -> None:
         self.configuration = configuration
@@ -38,7 +40,7 @@ class IdleChild:
     def has_room(self, _limits: Limits) -> bool:
         return True
 
-    def run(self, _work: Work, _limits: Limits) -> None:
+    def run(self, _work: Work, _opened: Work, _limits: Limits) -> None:
         pass
 
     def terminate(self) -> None:
@@ -74,7 +76,7 @@ def test_an_attempt_that_has_ended_stops_no_later_one_in_its_process() -> None:
         running = executor(events)
         running.start(work("a"))
         first = timers(running, "a")
-        running.ended(AttemptResult(Token("a"), Outcome.OK, "1"))
+        running.ended([AttemptResult(Token("a"), Outcome.OK, "1")])
         assert [timer.cancelled() for timer in first] == [True, True]
         running.start(work("b"))
         assert [timer.cancelled() for timer in timers(running, "b")] == [False, False]
@@ -91,7 +93,7 @@ def test_a_stopped_attempt_keeps_only_the_timer_of_its_grace() -> None:
         running.stop(Token("a"))
         assert [timer.cancelled() for timer in first] == [True, True]
         assert not running._runs[Token("a")].timer.cancelled()
-        running.ended(AttemptResult(Token("a"), Outcome.CRASHED))
+        running.ended([AttemptResult(Token("a"), Outcome.CRASHED)])
         ended = events[-1]
         assert isinstance(ended, AttemptResult)
         assert (ended.outcome, ended.error) == (Outcome.CANCELLED, "stopped on request")

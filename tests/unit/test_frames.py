@@ -66,12 +66,21 @@ def test_settings_that_are_no_json_are_an_error_of_the_configuration(handler: Ha
 
 def test_an_attempt_and_its_result_are_one_frame_each() -> None:
     work = Work(Token("t"), JobId("j"), PRICES, 2, '{"a": "\n"}', 1.0)
-    result = AttemptResult(Token("t"), Outcome.OK, result='"\n"')
-    written = frames.encode_work(work) + frames.encode_result(result, reusable=True)
+    result = AttemptResult(Token("t"), Outcome.OK, result='"\n"', ran_s=0.5)
+    packet, payload = frames.encode_work(work)
+    assert payload == b""
+    written = packet + frames.encode_result(result, ran_s=0.5, reusable=True)
     started, ended = parsed(written)
     assert started == ["t", "j", "prices", 2, '{"a": "\n"}']
-    assert ended == ["ended", "t", "ok", '"\n"', None, False, True]
+    assert ended == ["ended", "t", "ok", '"\n"', None, False, 0.5, True]
     assert frames.decode(written.splitlines()[1]) == frames.ChildEnded(result, reusable=True)
+
+
+def test_a_large_payload_follows_in_a_frame_of_its_own() -> None:
+    large = json.dumps("x" * frames.LONGEST_PACKET)
+    packet, payload = frames.encode_work(Work(Token("t"), JobId("j"), PRICES, 2, large, 1.0))
+    assert parsed(packet) == [["t", "j", "prices", 2, None]]
+    assert parsed(payload) == [[large]]
 
 
 def frame(*fields: object) -> bytes:
@@ -79,7 +88,7 @@ def frame(*fields: object) -> bytes:
 
 
 def ended(outcome: str, result: object, error: object, *, permanent: object = False, reusable: object = True) -> bytes:
-    return frame("ended", "t", outcome, result, error, permanent, reusable)
+    return frame("ended", "t", outcome, result, error, permanent, 0.5, reusable)
 
 
 TOO_LONG = "x" * (MAX_TEXT + 1)
@@ -93,7 +102,7 @@ TOO_LONG = "x" * (MAX_TEXT + 1)
         (frame("log", "t", 100, "x" * 2000), HandlerLogged(T, 100, "x" * 2000)),
         (
             ended("refused", None, "not here", reusable=False),
-            frames.ChildEnded(AttemptResult(T, Outcome.REFUSED, error="not here"), reusable=False),
+            frames.ChildEnded(AttemptResult(T, Outcome.REFUSED, error="not here", ran_s=0.5), reusable=False),
         ),
     ],
 )
@@ -154,7 +163,7 @@ values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts, lambda inner: st.lists(inner, max_size=4)
 )
 kinds = st.sampled_from(["ready", "progress", "log", "ended"])
-forged = st.tuples(kinds, st.lists(values, max_size=6)).map(lambda pair: json.dumps([pair[0], *pair[1]]).encode())
+forged = st.tuples(kinds, st.lists(values, max_size=7)).map(lambda pair: json.dumps([pair[0], *pair[1]]).encode())
 
 
 @given(forged | values.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=40))
@@ -171,8 +180,10 @@ def test_anything_is_an_event_that_can_be_sent_on_or_an_error(line: bytes) -> No
 @given(st.text(st.characters(exclude_categories=())), texts)
 def test_what_the_runner_sends_is_what_the_worker_reads(text: str, level: str) -> None:
     """The runner cleans every text of a handler; an error text is cut from both ends."""
-    result = AttemptResult(T, Outcome.ERROR, error=describe(text, level))
-    assert frames.decode(frames.encode_result(result, reusable=True)) == frames.ChildEnded(result, reusable=True)
+    result = AttemptResult(T, Outcome.ERROR, error=describe(text, level), ran_s=0.5)
+    assert frames.decode(frames.encode_result(result, ran_s=0.5, reusable=True)) == frames.ChildEnded(
+        result, reusable=True
+    )
     progress = frames.decode(frames.encode(frames.PROGRESS, T, 0.5, sendable(text)))
     assert isinstance(progress, Progressed)
     assert progress.text == sendable(text)

@@ -6,12 +6,16 @@ import json
 import os
 import signal
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
 _LARGEST: Final = 8192
+_DESCRIPTORS: Final = 4
 _TETHER: Final = 3
+
+QUEUE: Final = 4
+"""The descriptor of the packet queue in a forked process."""
 
 
 def serve(descriptor: int) -> bool:
@@ -25,7 +29,7 @@ def serve(descriptor: int) -> bool:
     gc.freeze()  # a collection would write to all objects, and so copy the memory that is shared until then
     channel = socket.socket(fileno=descriptor)
     while True:
-        packet, descriptors, _, _ = socket.recv_fds(channel, _LARGEST, 3)
+        packet, descriptors, _, _ = socket.recv_fds(channel, _LARGEST, _DESCRIPTORS)
         if not packet:
             return False
         for request in map(json.loads, packet.splitlines()):
@@ -58,7 +62,7 @@ def _fork(channel: socket.socket, number: int, descriptors: Sequence[int]) -> bo
 
 def _begin(folder: str, descriptors: Sequence[int]) -> None:
     """Become what the worker has asked for."""
-    standard_input, output, tether = descriptors
+    standard_input, output, tether, queue = descriptors
     os.setsid()
     os.dup2(output, 1)
     os.dup2(output, 2)
@@ -66,11 +70,18 @@ def _begin(folder: str, descriptors: Sequence[int]) -> None:
         with open(f"{folder}/cgroup.procs", "w") as file:  # noqa: PTH123 (pathlib would have to be imported)
             file.write("0")
     os.dup2(standard_input, 0)
-    os.dup2(tether, _TETHER)
+    _move({tether: _TETHER, queue: QUEUE})
     os.set_inheritable(_TETHER, True)  # noqa: FBT003 (it has no name)
     kill_on_hangup(_TETHER, os.getpid())
-    os.closerange(_TETHER + 1, os.sysconf("SC_OPEN_MAX"))
+    os.closerange(QUEUE + 1, os.sysconf("SC_OPEN_MAX"))
     gc.enable()
+
+
+def _move(numbers: Mapping[int, int]) -> None:
+    """Give descriptors other numbers, even if one has a number that another one will have."""
+    copies = {fcntl.fcntl(old, fcntl.F_DUPFD, max(numbers.values()) + 1): new for old, new in numbers.items()}
+    for copy, new in copies.items():
+        os.dup2(copy, new)
 
 
 def _wait(pid: int) -> int | None:

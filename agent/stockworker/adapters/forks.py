@@ -6,7 +6,7 @@
 #
 # Requests are packets of a socket pair: the fork server's standard input. A request to fork brings the descriptors that
 # this process has made: one end of a socket pair for standard input, a pipe for standard output and error, and the reading
-# end of the tether (`process` explains it). The new process begins a session, joins its control group, ties itself to its
+# end of the tether (`process` explains it), and the reading end of a `packet_queue`. The new process begins a session, joins its control group, ties itself to its
 # tether and closes all other descriptors. `fork_loop.serve` then returns in it, and the program goes on as if it had been started.
 #
 # A forked process is a child of the fork server, which must reap it. It does so only on request: until then the number of
@@ -25,9 +25,12 @@ from contextlib import ExitStack, suppress
 from typing import Final
 
 from stockworker.adapters.cgroup import Cgroup
+from stockworker.adapters.packet_queue import QueueWriter
 from stockworker.adapters.process import Inlet, OnExit, Process, Receive, Supervised
 
 _TAIL: Final = 4096
+_MOST_CHUNKS: Final = 16
+"""Chunks that are received before others get their turn."""
 
 _CANNOT_FORK: Final = b"Cannot fork: the process that forks has ended"
 """What a process printed that the fork server could not make before it ended: a shortage, see `shortages`."""
@@ -116,7 +119,10 @@ class ForkServer:
 
 
 class Forked(Supervised):
-    """A process of a fork server. The callbacks are those of `Process`."""
+    """A process of a fork server. The callbacks are those of `Process`.
+
+    What the process sends is received only when it rings, or on `receive`.
+    """
 
     def __init__(
         self,
@@ -137,6 +143,7 @@ class Forked(Supervised):
         self._pid = 0
         self._due: list[signal.Signals] = []
         self._is_zombie = False
+        self._left: list[bytes] = []
         self._on_output = on_output
         with ExitStack() as at_failure, ExitStack() as handed_over:
             at_failure.callback(self._remove_group)
@@ -150,14 +157,33 @@ class Forked(Supervised):
             self._output, output = os.pipe()
             handed_over.callback(os.close, output)
             at_failure.callback(os.close, self._output)
+            self._queue = QueueWriter()
+            at_failure.callback(self._queue.close)
             folder = "" if group is None else str(group.folder)
-            server.fork(self, folder, (other_end.fileno(), output, tether))
+            server.fork(self, folder, (other_end.fileno(), output, tether, self._queue.reading_end))
             at_failure.pop_all()
-        self._inlets = [Inlet(self._output, on_output), Inlet(self._channel.fileno(), on_message)]
+        self._messages = Inlet(self._channel.fileno(), on_message, watch=False)
+        bell = Inlet(self._queue.bell, lambda _: self.receive())
+        self._inlets = [Inlet(self._output, on_output), self._messages, bell]
 
     @property
     def pid(self) -> int:
         return self._pid
+
+    def put(self, packet: bytes) -> bool:
+        """Append a packet to its queue; return False if that is full."""
+        return not self._ended and self._queue.put(packet)
+
+    def receive(self) -> None:
+        """Receive what it has sent."""
+        for _ in range(_MOST_CHUNKS):
+            if self._ended or not self._messages.read():
+                return
+        self._loop.call_soon(self.receive)
+
+    def take_back(self) -> list[bytes]:
+        """Take back the packets that it has not taken."""
+        return self._left if self._ended else self._queue.take_back()
 
     def begin(self, pid: int) -> None:
         """It exists."""
@@ -206,3 +232,5 @@ class Forked(Supervised):
     def _release(self) -> None:
         super()._release()
         os.close(self._output)
+        self._left = self._queue.take_back()
+        self._queue.close()

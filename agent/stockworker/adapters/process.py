@@ -52,12 +52,14 @@ it, because its parent ignores SIGCHLD or has ended, or something else has waite
 class Inlet:
     """Reads the output of a program when it is available."""
 
-    def __init__(self, descriptor: int, receive: Receive) -> None:
+    def __init__(self, descriptor: int, receive: Receive, *, watch: bool = True) -> None:
+        """Begin; without `watch`, only `read` reads."""
         os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._receive = receive
         self._loop = asyncio.get_running_loop()
-        self._loop.add_reader(descriptor, self.read)
+        if watch:
+            self._loop.add_reader(descriptor, self.read)
 
     def read(self) -> bool:
         """Pass one chunk on; return False if none is available."""

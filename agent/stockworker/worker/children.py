@@ -5,7 +5,8 @@
 #
 # - It has sent its result by itself, and reports that it is reusable: `leftovers` has restored its state. A child that got a signal never is, because the
 #   signal may arrive when the attempt has just ended, and would hit the next one.
-# - No other process is left in its control group.
+# - No other process is left in its control group. Between short jobs that it got ahead, nothing looks for those; they end with
+#   it when it has run the last one.
 # - Its memory leaves room for the limit of the next job (`has_room`).
 # - Its handlers and settings are still the current ones, and it has not run `recycle_after` jobs yet, so that small
 #   leaks do not add up.
@@ -13,12 +14,14 @@
 # A thread that a handler has left behind may still send frames. They have the token of an ended attempt, and are
 # ignored. Output is read before a result is delivered, so the log lines of a job never follow its end.
 
+import json
 import logging
 import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -60,8 +63,11 @@ class Owner(Protocol):
     def heard(self, event: Progressed | HandlerLogged) -> None:
         """A handler has logged a line or reported progress."""
 
-    def ended(self, result: AttemptResult) -> None:
-        """An attempt has ended."""
+    def ended(self, results: Sequence[AttemptResult], begun: Work | None = None) -> None:
+        """Attempts of one child have ended, and another one may have begun in it."""
+
+    def given_back(self, child: "PythonChild", jobs: Sequence[Work], begun: Work | None) -> None:
+        """A child will not run these jobs, and has not begun them. If the first counted as running, another one may."""
 
     def exited(self, child: "Child") -> None:
         """A child is gone. Called before `ended` for the attempt that ran in it, if one did."""
@@ -85,12 +91,16 @@ class Child(Protocol):
 
 
 class PythonChild:
-    """Runs Python handlers, one job at a time.
+    """Runs Python handlers, one job at a time: the next one is in its queue already (`ahead`).
 
     Attributes:
         configuration: the first frame that it was given.
         group: its control group, where it has one.
-        jobs: how many it has been given.
+        jobs: how many it has begun, or has ahead.
+        limits: what its newest job may use.
+        type: of its newest job.
+        ahead: jobs that it will run after the one that runs, in order.
+        prints: whether a job has printed something.
         reusable: whether it can run another one.
     """
 
@@ -104,14 +114,19 @@ class PythonChild:
         """
         self.configuration = configuration
         self.jobs = 0
+        self.ahead: deque[Work] = deque()
+        self.prints = False
         self.reusable = True
         self._owner = owner
         self._buffer = frames.FrameBuffer(frames.LONGEST_FRAME)
         self._ready = False
         self._faulty = False
         self._token: Token | None = None
-        self._type = JobType("")
-        self._limits = Limits()
+        self.type = JobType("")
+        self._work: Work | None = None
+        self._takes_more = True
+        self.limits = Limits()
+        self._has_output = True
         self._begin_output()
         self.group = None if groups is None else groups.make()
         self._process = Forked(
@@ -127,18 +142,68 @@ class PythonChild:
         most = limits.memory_bytes
         return most is None or self.group is None or self.group.memory_bytes() <= most // 2
 
-    def run(self, work: Work, limits: Limits) -> None:
-        """Start an attempt; the one before must have ended."""
+    def run(self, work: Work, opened: Work, limits: Limits) -> None:
+        """Start an attempt; the one before must have ended. `opened` is the same with its payload unsealed."""
         self.jobs += 1
+        self._work = work
         self._token = work.token
-        self._type = work.type
-        self._limits = limits
+        self.type = work.type
+        self.limits = limits
         self._begin_output()
         if self.group is not None:
             self.group.limit(limits.memory_bytes, limits.processors)
-        self._process.send(frames.encode_work(work))
+        packet, payload = frames.encode_work(opened)
+        self._takes_more = not payload
+        if payload:
+            self._process.send(payload)
+        self._process.put(packet)
+
+    def run_next(self, work: Work, opened: Work) -> bool:
+        """Let it run a job of the same type after those that it has; return False if it takes no more.
+
+        Args:
+            work: the job, in case it is given back.
+            opened: the same with its payload unsealed.
+        """
+        packet, payload = frames.encode_work(opened)
+        if payload or not self._takes_more or not self._process.put(packet):
+            return False
+        self.jobs += 1
+        self.ahead.append(work)
+        return True
+
+    def take_back(self) -> None:
+        """Give back the jobs that it has not begun, then receive what it has sent.
+
+        It may take packets meanwhile. So even the job that counts as running can be one of those that it has not begun.
+        """
+        if self.ahead:
+            left = {json.loads(packet)[0] for packet in self._process.take_back()}
+            mine = [work for work in (self._work, *self.ahead) if work is not None]
+            given_back = [work for work in mine if work.token in left]
+            self.ahead = deque(work for work in self.ahead if work.token not in left)
+            begun = None
+            if self._token in left:
+                begun = self._advance()
+            self.jobs -= len(given_back)
+            self._owner.given_back(self, given_back, begun)
+        self.receive()
+
+    def _advance(self) -> Work | None:
+        """Note that the first job ahead has begun, if there is one."""
+        self._work = self.ahead.popleft() if self.ahead else None
+        self._token = None if self._work is None else self._work.token
+        self._begin_output()
+        return self._work
+
+    def receive(self) -> None:
+        """Receive what it has sent."""
+        self._process.receive()
 
     def _begin_output(self) -> None:
+        if not self._has_output:
+            return
+        self._has_output = False
         self._lines = Lines()
         self._progress = Throttle(_PROGRESS_BURST, _PROGRESS_PER_S)
         self._records = Throttle(_RECORDS_BURST)
@@ -154,31 +219,42 @@ class PythonChild:
     def _received(self, chunk: bytes) -> None:
         if self._faulty:
             return
+        results: list[AttemptResult] = []
+        fault = ""
         try:
-            received = [frames.decode(line) for line in self._buffer.feed(chunk)]
+            for line in self._buffer.feed(chunk):
+                self._handle(frames.decode(line), results)
         except FieldError as error:
             # A handler has written to a descriptor that is not its own, by mistake or with intent.
             self._faulty = True
             self.kill()
-            fault = "the handler wrote into the channel between its process and the worker"
-            self._end(Outcome.CRASHED, describe(f"{fault}: a frame {error}"))
-            return
-        for event in received:
-            self._handle(event)
+            fault = f"the handler wrote into the channel between its process and the worker: a frame {error}"
+        if results:
+            self._owner.ended(results, self._work if self._token is not None else None)
+        if fault:
+            self._end(Outcome.CRASHED, describe(fault))
 
-    def _handle(self, event: frames.FromChild) -> None:
+    def _handle(self, event: frames.FromChild, results: list[AttemptResult]) -> None:
         match event:
-            case frames.ChildReady():
-                self._ready = True
-            case Progressed(token=self._token) if self._progress.admit(clock.monotonic()):
-                self._owner.heard(event)
-            case HandlerLogged(token=self._token) if self._records.admit(clock.monotonic()):
-                self._owner.heard(event)
             case frames.ChildEnded(result=result, reusable=reusable) if result.token == self._token:
                 self._process.read_output()
-                self.reusable = self.reusable and reusable and self._is_alone()
-                self._deliver(result)
-            case _:  # too many of them, or from a thread that its handler has left behind
+                self._finish_output(result.token)
+                results.append(result)
+                self._token = self._work = None
+                self.reusable = self.reusable and reusable and (bool(self.ahead) or self._is_alone())
+                if reusable:
+                    self._advance()
+            case frames.ChildReady():
+                self._ready = True
+            case Progressed(token=self._token):
+                self._has_output = True
+                if self._progress.admit(clock.monotonic()):
+                    self._owner.heard(event)
+            case HandlerLogged(token=self._token):
+                self._has_output = True
+                if self._records.admit(clock.monotonic()):
+                    self._owner.heard(event)
+            case _:  # from a thread that its handler has left behind
                 pass
 
     def _is_alone(self) -> bool:
@@ -187,17 +263,19 @@ class PythonChild:
 
     def _printed(self, chunk: bytes) -> None:
         if self._token is not None:
+            self._has_output = self.prints = True
             _pass_on(self._owner, self._token, logging.INFO, self._lines.feed(chunk, clock.monotonic()))
 
     def _exited(self, returncode: int | None) -> None:
         self.reusable = False
         self._owner.exited(self)
+        self.take_back()
         # Killed while it was starting: memory was short for a moment. It could start, and will be able to again.
         if self._token is None:
             return
         if self._ready or returncode == -signal.SIGKILL:
-            shortage = _shortage(self.group, self._type, self._limits)
-            self._deliver(judge_death(self._token, returncode, self._lines.tail, self._limits, shortage))
+            shortage = _shortage(self.group, self.type, self.limits)
+            self._deliver(judge_death(self._token, returncode, self._lines.tail, self.limits, shortage))
         else:
             printed = self._lines.tail.decode(errors="replace")
             outcome = Outcome.RELEASED if names_shortage(printed) else Outcome.REFUSED
@@ -209,8 +287,12 @@ class PythonChild:
 
     def _deliver(self, result: AttemptResult) -> None:
         self._token = None
-        _pass_on(self._owner, result.token, logging.INFO, self._lines.finish())
-        self._owner.ended(result)
+        self._finish_output(result.token)
+        self._owner.ended([result])
+
+    def _finish_output(self, token: Token) -> None:
+        if self._has_output:
+            _pass_on(self._owner, token, logging.INFO, self._lines.finish())
 
 
 class CommandChild:
@@ -223,8 +305,8 @@ class CommandChild:
             OSError: it can't be started.
         """
         self._token = work.token
-        self._type = work.type
-        self._limits = handler.limits
+        self.type = work.type
+        self.limits = handler.limits
         self._owner = owner
         self._output = b""
         self._too_large = False
@@ -277,9 +359,9 @@ class CommandChild:
         if self._too_large:
             result = too_large(self._token)
         else:
-            shortage = _shortage(self.group, self._type, self._limits)
-            result = judge_command(self._token, returncode, self._output, self._errors.tail, self._limits, shortage)
-        self._owner.ended(result)
+            shortage = _shortage(self.group, self.type, self.limits)
+            result = judge_command(self._token, returncode, self._output, self._errors.tail, self.limits, shortage)
+        self._owner.ended([result])
 
 
 def start_fork_server(on_exit: Callable[[], None]) -> ForkServer:

@@ -11,6 +11,11 @@
 #    to end, and after `stop_grace_s` SIGKILL ends its whole process group, with everything that it started.
 # 5. Exactly one `AttemptResult` is delivered, and the slot is free.
 #
+# While short jobs wait, a busy Python child gets some of them ahead (`ahead`). They are in `_ahead`: without a slot, without
+# `Began` and without a time-out. When the job before ends, the next one takes over its slot. Only its result is delivered if
+# it has ended too by then. Jobs that the child has not begun return to the front of the queue where it is busy for long,
+# where it or the attempt that runs is stopped, and after a reload.
+#
 # A Python child gets the handlers that it may run with its first frame (`_configure`), and is used for no other jobs: for
 # one type, or for all types that are `shared`. So an idle child fits if it got the same frame. A child that becomes idle
 # may displace the one that has been idle for the longest time: `_most_idle` bounds them, however many types there are.
@@ -36,6 +41,7 @@ from stockworker.protocol.body import sendable
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
+from stockworker.worker.ahead import JobLengths
 from stockworker.worker.children import Child, CommandChild, PythonChild, start_fork_server
 from stockworker.worker.outcome import use_up_cpu
 from stockworker.worker.sealing import WorkerSealing
@@ -44,6 +50,9 @@ from stockworker.worker.work import Began, ExecutorEvent, HandlerLogged, Progres
 _PROCESSORS: Final = os.cpu_count() or 1
 _LEAST_IDLE: Final = 4
 """So that a worker with one slot keeps a process for each of the usual types."""
+
+_LOOK_S: Final = 0.005
+"""How often to look after children that have jobs ahead."""
 
 _CPU_CHECK_S: Final = 0.1
 """The shortest time between two checks of the processor time of an attempt."""
@@ -57,6 +66,7 @@ class _Run:
         child: its process; None if it could not be started, and its result follows immediately.
         timer: for its time-out, then for the end of the grace period.
         cpu_check: when to check its processor time again.
+        is_first: its child began to run with it; the start of a process counts.
         must_exit_by: its latest end, the grace period included.
         stopped_as: how it ends, once it was asked to stop.
     """
@@ -67,6 +77,7 @@ class _Run:
     must_exit_by: float
     cpu_check: asyncio.TimerHandle | None = None
     child: Child | None = None
+    is_first: bool = True
     stopped_as: AttemptResult | None = None
 
     def cancel_timers(self) -> None:
@@ -117,6 +128,10 @@ class Executor:
         self._most_idle = max(slots, _LEAST_IDLE)
         self._runs: dict[Token, _Run] = {}
         self._queue: dict[Token, Work] = {}
+        self._ahead: dict[Token, PythonChild] = {}
+        self._lengths = JobLengths()
+        self._look: asyncio.TimerHandle | None = None
+        self._hands_ahead = False
         self._idle: list[PythonChild] = []
         self._children: set[Child] = set()
         self._server: ForkServer | None = None
@@ -143,7 +158,7 @@ class Executor:
         Raises:
             ProtocolMisuse: the attempt was started already, or this executor is closed.
         """
-        if self._all_gone is not None or work.token in self._runs or work.token in self._queue:
+        if self._all_gone is not None or any(work.token in each for each in (self._runs, self._queue, self._ahead)):
             raise ProtocolMisuse(f"job {work.job_id} can't be started: closed, or attempt {work.token} is here already")
         self._queue[work.token] = work
         self._fill_slots()
@@ -156,6 +171,9 @@ class Executor:
             self._begin_stop(run, cancelled)
         elif self._queue.pop(token, None) is not None:
             self._loop.call_soon(self._finish, cancelled)
+        elif token in self._ahead:
+            self._ahead[token].take_back()
+            self.stop(token)  # it waits again, or runs, or has ended
 
     def reload(self, handlers: Mapping[JobType, HandlerSpec], module_paths: Sequence[str]) -> None:
         """Use other handlers, and folders to import them from, for what is started from now on.
@@ -167,6 +185,8 @@ class Executor:
         self._handlers = handlers
         while self._idle:
             self._idle.pop().kill()
+        for child in {*self._ahead.values()}:
+            child.take_back()
 
     async def close(self) -> None:
         """Kill what runs, without an event about it, and wait until no child process is left."""
@@ -176,7 +196,10 @@ class Executor:
                 run.cancel_timers()
             self._runs.clear()
             self._queue.clear()
+            self._ahead.clear()
             self._idle.clear()
+            if self._look is not None:
+                self._look.cancel()
             for child in self._children:
                 child.kill()
             self._close_server()
@@ -186,20 +209,45 @@ class Executor:
 
     def heard(self, event: Progressed | HandlerLogged) -> None:
         """Deliver progress and log lines of a handler; without the progress text if the job is sealed."""
-        if event.token in self._runs:
+        if event.token in self._runs or event.token in self._ahead:
             secret = isinstance(event, Progressed) and self._sealing.covers(event.token)
             self._deliver(replace(event, text="") if secret else event)
 
-    def ended(self, result: AttemptResult) -> None:
-        """Finish an attempt, and use its child again if possible."""
-        run = self._runs.pop(result.token, None)
-        if run is None:
-            return
-        run.cancel_timers()
-        if isinstance(run.child, PythonChild) and run.child in self._children:
-            self._release(run.child, run.work.type)
-        self._finish(replace(run.stopped_as or result, ran_s=clock.monotonic() - run.started_at))
+    def ended(self, results: Sequence[AttemptResult], begun: Work | None = None) -> None:
+        """Finish attempts of one child; it has begun another one, or is used again if possible."""
+        child: Child | None = None
+        now = clock.monotonic()
+        for result in results:
+            run = self._runs.pop(result.token, None)
+            if run is not None:
+                run.cancel_timers()
+                child = run.child
+                ran_s = now - run.started_at if result.ran_s is None or run.is_first else result.ran_s
+                result = replace(run.stopped_as or result, ran_s=ran_s)  # noqa: PLW2901 (completes it)
+            elif result.token in self._ahead:
+                child = self._ahead.pop(result.token)
+            else:
+                continue
+            self._finish(result)
+        if isinstance(child, PythonChild):
+            self._lengths.ended(child.type, results)
+            if begun is not None and self._ahead.pop(begun.token, None) is not None:
+                self._begin(begun, child)
+            elif child in self._children and begun is None:
+                self._release(child, child.type)
         self._fill_slots()
+
+    def given_back(self, child: PythonChild, jobs: Sequence[Work], begun: Work | None) -> None:
+        """Let jobs wait again, before all others: their child has not begun them, and will not."""
+        for work in jobs:
+            if self._ahead.pop(work.token, None) is None and (run := self._runs.pop(work.token, None)) is not None:
+                run.cancel_timers()
+                if begun is None and child in self._children:
+                    self._release(child, child.type)
+        if begun is not None and self._ahead.pop(begun.token, None) is not None:
+            self._begin(begun, child)
+        self._queue = {**{work.token: work for work in jobs}, **self._queue}
+        self._loop.call_soon(self._fill_slots)
 
     def exited(self, child: Child) -> None:
         """Forget a child that is gone."""
@@ -219,11 +267,23 @@ class Executor:
         while self._queue and len(self._runs) < self._slots:
             token = next(iter(self._queue))
             self._run(self._queue.pop(token))
+        if self._queue and not self._hands_ahead:
+            self._hands_ahead = True
+            self._loop.call_soon(self._hand_ahead)
 
-    def _run(self, work: Work) -> None:
+    def _begin(self, work: Work, child: PythonChild | None = None) -> _Run:
+        """An attempt has a slot; its time-out begins."""
         timer = self._loop.call_later(work.timeout_s, self._time_out, work.token)
         now = clock.monotonic()
         run = self._runs[work.token] = _Run(work, now, timer, now + work.timeout_s + self._stop_grace_s)
+        if child is not None:
+            run.child, run.is_first = child, False
+            self._watch_cpu(run, child.limits)
+            self._deliver(Began(work.token))
+        return run
+
+    def _run(self, work: Work) -> None:
+        run = self._begin(work)
         handler = self._handlers.get(work.type)
         if handler is None:
             self._refuse(work.token, f"no handler for jobs of type {work.type!r} on this worker")
@@ -231,7 +291,7 @@ class Executor:
             self._end_soon(opened)
         else:
             try:
-                run.child = self._occupy(opened, handler)
+                run.child = self._occupy(work, opened, handler)
             except OSError as error:
                 # A shortage lasts for a moment: it must not keep later jobs of this type away.
                 outcome = Outcome.RELEASED if is_shortage(error) else Outcome.REFUSED
@@ -242,9 +302,9 @@ class Executor:
                 self._watch_cpu(run, handler.limits)
         self._deliver(Began(work.token))  # not later: under uvloop a quick child's answer can overtake call_soon
 
-    def _occupy(self, work: Work, handler: HandlerSpec) -> Child:
+    def _occupy(self, work: Work, opened: Work, handler: HandlerSpec) -> Child:
         if isinstance(handler, CommandHandler):
-            command = CommandChild(work, handler, self, self._groups)
+            command = CommandChild(opened, handler, self, self._groups)
             self._children.add(command)
             return command
         configuration = self._configurations[work.type]
@@ -258,8 +318,48 @@ class Executor:
                 fitting[0].kill()
             child = PythonChild(configuration, self, self._fork_server(), self._groups)
             self._children.add(child)
-        child.run(work, handler.limits)
+        child.run(work, opened, handler.limits)
         return child
+
+    # --- jobs ahead ---
+
+    def _hand_ahead(self) -> None:
+        """Let busy children have the next jobs of their type already, if these are short: see `ahead`."""
+        self._hands_ahead = False
+        busy = [run for run in self._runs.values() if isinstance(run.child, PythonChild) and run.stopped_as is None]
+        for run in busy:
+            share = -(-len(self._queue) // len(busy))
+            if isinstance(run.child, PythonChild):
+                self._hand_to(run.child, run.work.type, share)
+        if self._ahead and self._look is None:
+            self._look = self._loop.call_later(_LOOK_S, self._look_after)
+
+    def _hand_to(self, child: PythonChild, job_type: JobType, share: int) -> None:
+        handler = self._handlers.get(job_type)
+        if child.prints or not child.reusable or child.configuration is not self._configurations.get(job_type):
+            return
+        most = min(share, self._lengths.most_ahead(job_type) - len(child.ahead), self._most_jobs(job_type) - child.jobs)
+        while most > 0 and self._queue and isinstance(handler, PythonHandler) and child.has_room(handler.limits):
+            work = next(iter(self._queue.values()))
+            opened = self._sealing.open(work) if work.type == job_type else None
+            if not isinstance(opened, Work) or not child.run_next(work, opened):
+                return
+            del self._queue[work.token]
+            self._ahead[work.token] = child
+            most -= 1
+
+    def _look_after(self) -> None:
+        """Receive results for which no child has rung, and take back jobs that wait for one that takes long."""
+        self._look = None
+        now = clock.monotonic()
+        for child in {*self._ahead.values()}:
+            child.receive()
+        late = [run for run in self._runs.values() if now - run.started_at > self._lengths.late_after_s(run.work.type)]
+        for run in late:
+            if isinstance(run.child, PythonChild) and run.child.ahead:
+                run.child.take_back()
+        if self._ahead:
+            self._look = self._loop.call_later(_LOOK_S, self._look_after)
 
     def _configure(self, handlers: Mapping[JobType, HandlerSpec], module_paths: Sequence[str]) -> dict[JobType, bytes]:
         """The first frame of a child, for each type of the jobs that it may run."""
@@ -272,14 +372,16 @@ class Executor:
         }
 
     def _release(self, child: PythonChild, job_type: JobType) -> None:
-        most_jobs = 1 if _isolation(self._handlers.get(job_type)) is Isolation.PER_JOB else self._recycle_after
         is_current = child.configuration is self._configurations.get(job_type)
-        if child.reusable and child.jobs < most_jobs and is_current:
+        if child.reusable and child.jobs < self._most_jobs(job_type) and is_current:
             self._idle.append(child)
             if len(self._idle) > self._most_idle:
                 self._idle.pop(0).kill()
         else:
             child.kill()
+
+    def _most_jobs(self, job_type: JobType) -> int:
+        return 1 if _isolation(self._handlers.get(job_type)) is Isolation.PER_JOB else self._recycle_after
 
     def _fork_server(self) -> ForkServer:
         if self._server is None or not self._server.alive:
@@ -300,7 +402,7 @@ class Executor:
 
     def _end_soon(self, result: AttemptResult) -> None:
         """End an attempt that nothing runs, but not before `start` has returned."""
-        self._loop.call_soon(self.ended, result)
+        self._loop.call_soon(self.ended, [result])
 
     # --- stopping ---
 
@@ -329,6 +431,12 @@ class Executor:
         check_after(limits.cpu_s)
 
     def _begin_stop(self, run: _Run, result: AttemptResult) -> None:
+        if isinstance(run.child, PythonChild) and run.child.ahead:
+            run.child.take_back()  # a signal must not hit the next one
+            if run.work.token not in self._runs:  # it has just ended, or not begun
+                if self._queue.pop(run.work.token, None) is not None:
+                    self._loop.call_soon(self._finish, result)
+                return
         run.stopped_as = result
         run.cancel_timers()
         run.must_exit_by = clock.monotonic() + self._stop_grace_s

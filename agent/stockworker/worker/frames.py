@@ -1,11 +1,13 @@
 """The frames between a worker and its Python child processes: JSON arrays, one per line. Pure."""
 
 # To the child: first ``[paths, handlers]`` (where to import from; by job type: function, settings, limits), then one
-# ``[token, job_id, type, attempt, payload]`` at a time.
+# ``[token, job_id, type, attempt, payload]`` for each job: a packet of a queue (`adapters.packet_queue`), from which the
+# child takes the next job when the one before has ended. If the packet would be larger than `LONGEST_PACKET`, its payload is
+# null, and follows in a frame of its own.
 #
 # From the child: ``[READY]`` once, and while a job runs ``[PROGRESS, token, fraction, text]`` and ``[LOG, token, level,
-# text]``, then ``[ENDED, token, outcome, result, error, permanent, reusable]``. `reusable` is false where the child is
-# not fit for another job.
+# text]``, then ``[ENDED, token, outcome, result, error, permanent, ran_s, reusable]``. `reusable` is false where the child
+# is not fit for another job.
 #
 # A handler runs in the same process as `runner`, and can write into the channel. So `decode` accepts exactly what
 # `runner` sends, and the worker treats everything else as a fault of that child. What `decode` returns may be sent on.
@@ -44,6 +46,11 @@ HIGHEST_LEVEL: Final = 100
 
 LONGEST_FRAME: Final = 4 * MAX_CONTENT
 """Most bytes of a frame from a child: escaping to ASCII makes a result up to three times as long."""
+
+LONGEST_PACKET: Final = 32 * 1024
+"""Bytes of a packet that every kernel accepts."""
+
+_LONGEST_RUN_S: Final = 1e9
 
 _OF_CHILDREN: Final = frozenset({Outcome.OK, Outcome.ERROR, Outcome.REFUSED})
 """How an attempt ends by a frame. The worker itself decides on all other outcomes."""
@@ -106,14 +113,17 @@ def encode_settings(job_type: JobType, handler: HandlerSpec) -> str:
         raise ConfigError(f"handlers.{job_type}.settings: {error}: put it in quotes") from None
 
 
-def encode_work(work: Work) -> bytes:
-    """Make the frame that starts an attempt."""
-    return encode(work.token, work.job_id, work.type, work.attempt, work.payload)
+def encode_work(work: Work) -> tuple[bytes, bytes]:
+    """Make the packet that starts an attempt, and the frame of its payload if that must follow."""
+    packet = encode(work.token, work.job_id, work.type, work.attempt, work.payload)
+    if len(packet) <= LONGEST_PACKET:
+        return packet, b""
+    return encode(work.token, work.job_id, work.type, work.attempt, None), encode(work.payload)
 
 
-def encode_result(result: AttemptResult, *, reusable: bool) -> bytes:
+def encode_result(result: AttemptResult, *, ran_s: float, reusable: bool) -> bytes:
     """Make the frame that ends an attempt."""
-    return encode(ENDED, result.token, result.outcome, result.result, result.error, result.permanent, reusable)
+    return encode(ENDED, result.token, result.outcome, result.result, result.error, result.permanent, ran_s, reusable)
 
 
 def decode(line: bytes) -> FromChild:
@@ -133,13 +143,14 @@ def decode(line: bytes) -> FromChild:
             return Progressed(_token(token), check_number(fraction, 0.0, 1.0), check_text(text, MAX_TEXT))
         case ["log", token, level, text]:
             return HandlerLogged(_token(token), check_integer(level, 0, HIGHEST_LEVEL), check_text(text, LONGEST_LINE))
-        case ["ended", token, outcome, result, error, permanent, reusable]:
+        case ["ended", token, outcome, result, error, permanent, ran_s, reusable]:
             ended = AttemptResult(
                 _token(token),
                 check_choice(outcome, Outcome),
                 None if result is None else check_text(result),
                 None if error is None else check_text(error, MAX_TEXT),
                 check_flag(permanent),
+                check_number(ran_s, 0.0, _LONGEST_RUN_S),
             )
             return ChildEnded(_consistent(ended), check_flag(reusable))
         case _:

@@ -1,9 +1,9 @@
 """The program inside a child process: runs Python handlers, one job at a time, until the worker closes the channel."""
 
-# Standard input is one end of a socket pair to the worker. It is moved to another descriptor, so that handlers find an
-# empty standard input. They may print anything: the worker logs each line. The descriptor is a high one, because some
-# libraries close the low ones, and the next file that is opened gets the lowest free one. If it is not the channel any
-# more, nothing is written to it, and the process exits.
+# Standard input is one end of a socket pair to the worker, and jobs come through a packet queue. Both are moved to other
+# descriptors, so that handlers find an empty standard input. They may print anything: the worker logs each line. The new
+# descriptors are high ones, because some libraries close the low ones, and the next file that is opened gets the lowest
+# free one. If one of them leads elsewhere later, nothing is written to it, and the process exits.
 #
 # A handler may fork. The copy is not a runner: it has no channel, ends where the handler returns, and what it logs
 # goes to standard error. So no two processes ever write frames into the same channel.
@@ -19,6 +19,7 @@ import logging
 import math
 import os
 import resource
+import select
 import signal
 import sys
 import threading
@@ -29,6 +30,8 @@ from types import FrameType
 from typing import Any, Final, NoReturn
 
 from stockworker.adapters import clock
+from stockworker.adapters.fork_loop import QUEUE
+from stockworker.adapters.packet_queue import QueueReader
 from stockworker.adapters.shortages import is_shortage
 from stockworker.handlers.api import Context, Handler, Job, Json, PermanentError
 from stockworker.handlers.discovery import load
@@ -55,40 +58,104 @@ _encode_result: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, se
 
 Send = Callable[[bytes], None]
 
+_QUIET_S: Final = 0.001
+
 
 class Channel:
-    """The channel to the worker. Any thread of a handler may send frames."""
+    """The channel to the worker, and the queue of jobs. Any thread of a handler may send frames.
 
-    def __init__(self, descriptor: int) -> None:
+    The worker reads when this process rings. After most frames that is immediately. The results of short jobs wait for each
+    other, at most `_QUIET_S`: waking the worker costs more time than such a job takes. They are in the channel by then, so they
+    survive this process.
+    """
+
+    def __init__(self, descriptor: int, queue_descriptor: int) -> None:
+        os.set_blocking(descriptor, False)
         self._descriptor = descriptor
         self._identity = _identity(descriptor)
+        self._queue_descriptor = queue_descriptor
+        self._queue_identity = _identity(queue_descriptor)
+        self._queue = QueueReader(queue_descriptor)
         self._lock = threading.Lock()
+        self._rang_at = clock.monotonic()
+        self._frames = self._receive()
 
-    def send(self, frame: bytes) -> None:
+    def send(self, frame: bytes, *, ring: bool = True) -> None:
         with self._lock:
             view = memoryview(frame)
             while view:
                 self._check()
-                view = view[os.write(self._descriptor, view) :]
+                view = view[self._write(view) :]
+        if ring or clock.monotonic() - self._rang_at > _QUIET_S:
+            self.ring()
+
+    def _write(self, view: memoryview) -> int:
+        try:
+            return os.write(self._descriptor, view)
+        except BlockingIOError:  # the worker has not read yet
+            self.ring()
+            self._wait(select.POLLOUT)
+            return 0
+
+    def _wait(self, what: int) -> None:
+        poll = select.poll()
+        poll.register(self._descriptor, what)
+        poll.poll()
+
+    def ring(self) -> None:
+        """Let the worker read."""
+        self._rang_at = clock.monotonic()
+        self._check_queue()
+        self._queue.ring()
+
+    def receive(self) -> Any:
+        """Return the next frame; None if the worker has closed its end."""
+        return next(self._frames, None)
+
+    def next_job(self) -> bytes:
+        """Return the packet of the next job; b"" if the worker has closed its end."""
+        self._check_queue()
+        packet = self._queue.take_now()
+        if packet is None:
+            self.ring()
+            packet = self._queue.take()
+        return packet
 
     def close_copy(self) -> None:
         """Close the channel in a forked copy of this process."""
         if _identity(self._descriptor) == self._identity:
             os.close(self._descriptor)
+        if _identity(self._queue_descriptor) == self._queue_identity:
+            self._queue.close()
 
     def _check(self) -> None:
         """End this process if the descriptor is not the channel any more: it may be a file of the handler."""
         if _identity(self._descriptor) != self._identity:
-            with suppress(OSError):
-                os.write(2, b"the handler has closed the channel between its process and the worker\n")
-            os._exit(_NO_CHANNEL)
+            _end_without_channel()
 
-    def receive(self) -> Iterator[list[Any]]:
+    def _check_queue(self) -> None:
+        if _identity(self._queue_descriptor) != self._queue_identity:
+            _end_without_channel()
+
+    def _receive(self) -> Iterator[Any]:
         """Yield frames until the worker closes its end."""
         buffer = frames.FrameBuffer()
         self._check()
-        while chunk := os.read(self._descriptor, _CHUNK):
+        while True:
+            try:
+                chunk = os.read(self._descriptor, _CHUNK)
+            except BlockingIOError:
+                self._wait(select.POLLIN)
+                continue
+            if not chunk:
+                return
             yield from map(json.loads, buffer.feed(chunk))
+
+
+def _end_without_channel() -> NoReturn:
+    with suppress(OSError):
+        os.write(2, b"the handler has closed the channel between its process and the worker\n")
+    os._exit(_NO_CHANNEL)
 
 
 def _identity(descriptor: int) -> tuple[int, int] | None:
@@ -201,8 +268,11 @@ class Runner:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._after_fork()
 
-    def run(self, token: str, job_id: str, job_type: str, number: int, payload: str) -> None:
-        """Run one attempt, and send its result."""
+    def run(self, token: str, job_id: str, job_type: str, number: int, payload: str | None) -> bool:
+        """Run one attempt, and send its result; return whether this process can run another one."""
+        began = clock.monotonic()
+        if payload is None:
+            (payload,) = self._channel.receive()
         attempt = self._attempt = RunningAttempt(Token(token), self._send)
         self._log.begin(token)
         left: list[str] = []
@@ -225,7 +295,10 @@ class Runner:
                     "a new process will run the next job, because this one left behind: %s", ", ".join(left)
                 )
         self._attempt = None
-        self._send(frames.encode_result(result, reusable=not left))
+        ran_s = clock.monotonic() - began
+        if not self._is_copy:
+            self._channel.send(frames.encode_result(result, ran_s=ran_s, reusable=not left), ring=bool(left))
+        return not left
 
     def _send(self, frame: bytes) -> None:
         if not self._is_copy:
@@ -372,24 +445,23 @@ def _traceback(error: BaseException) -> str:
     return "".join(traceback.format_tb(trace))
 
 
-def _take_channel() -> int:
-    """Move standard input out of the way."""
+def _move(descriptor: int) -> int:
+    """Move a descriptor out of the way."""
     most, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    channel = fcntl.fcntl(0, fcntl.F_DUPFD_CLOEXEC, min(most, _HIGHEST_DESCRIPTOR) - _SPARE)
-    with open(os.devnull, "rb") as nothing:  # noqa: PTH123 (the raw descriptor is wanted)
-        os.dup2(nothing.fileno(), 0)
-    return channel
+    moved = fcntl.fcntl(descriptor, fcntl.F_DUPFD_CLOEXEC, min(most, _HIGHEST_DESCRIPTOR) - _SPARE)
+    os.close(descriptor)
+    return moved
 
 
 def main() -> None:
     """Serve the worker at the other end of standard input."""
-    channel = Channel(_take_channel())
+    channel = Channel(_move(0), _move(QUEUE))
+    os.open(os.devnull, os.O_RDONLY)  # it becomes standard input
     faulthandler.enable()  # prints the Python line that led to a crash in C code
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(line_buffering=True)
-    received = channel.receive()
-    paths, handlers = next(received)
+    paths, handlers = channel.receive()
     sys.path += paths
     specs = {
         job_type: PythonHandler(function, settings, Limits(*limits))
@@ -400,5 +472,6 @@ def main() -> None:
     signal.signal(signal.SIGTERM, runner.terminate)
     runner.watch_forks()
     channel.send(frames.encode(frames.READY))
-    for frame in received:
-        runner.run(*frame)
+    while (packet := channel.next_job()) and runner.run(*json.loads(packet)):
+        pass
+    channel.receive()  # the worker ends this process
