@@ -21,6 +21,7 @@ from stockworker.protocol.messages import (
     Submission,
     Submit,
 )
+from stockworker.shell.turn import Send
 
 ANN, EVE = ClientId("ann"), ClientId("eve")
 TYPE = JobType("echo")
@@ -42,7 +43,7 @@ def ended(job_id: JobId, result: str | None = "1") -> NoticeEntry:
 
 
 def addresses(announcements: Announcements, *job_ids: JobId) -> list[tuple[ClientId, str, tuple[JobId, ...]]]:
-    sent = announcements.messages(map(ended, job_ids))
+    sent = [each.message for each in announcements.publish(map(ended, job_ids))]
     return [
         (each.client_id, each.connection, tuple(entry.job_id for entry in each.entries))
         for each in sent
@@ -69,8 +70,15 @@ def test_jobs_of_an_unknown_connection_are_for_all_connections_of_their_owner(an
 
 def test_shared_jobs_have_public_notices_only(announcements: Announcements) -> None:
     assert not announcements.expect(submit(SHARED, client_id=None), entries(SHARED))
-    (sent,) = announcements.messages([ended(SHARED)])
-    assert sent == Notice(SHARED, TYPE, State.COMPLETED, 1, None, "1")
+    (sent,) = announcements.publish([ended(SHARED)])
+    assert sent == Send(Notice(SHARED, TYPE, State.COMPLETED, 1, None, "1"))
+
+
+def test_a_public_notice_is_spare_where_a_connection_gets_the_same(announcements: Announcements) -> None:
+    announcements.expect(submit(A), entries(A))
+    own, _of_all, public, other = announcements.publish([ended(A), ended(B)])
+    assert (own.spare, public.spare, other.spare) == (False, True, False)
+    assert [isinstance(each.message, Notice) for each in (own, public, other)] == [False, True, True]
 
 
 @pytest.mark.parametrize(("again", "to"), [("one", "one"), ("two", ALL_CONNECTIONS)], ids=["repeated", "by another"])
@@ -95,7 +103,7 @@ def test_a_rejected_job_is_not_expected(announcements: Announcements) -> None:
 def test_a_public_notice_has_a_small_result_and_the_submitters_notice_has_any(
     announcements: Announcements, result: str | None, public: object
 ) -> None:
-    own, watched = announcements.messages([ended(A, result)])
+    own, watched = (each.message for each in announcements.publish([ended(A, result)]))
     assert isinstance(own, Notices)
     assert own.entries == (ended(A, result),)
     assert isinstance(watched, Notice)
@@ -104,8 +112,8 @@ def test_a_public_notice_has_a_small_result_and_the_submitters_notice_has_any(
 
 def test_an_older_client_refuses_a_notice_without_its_result_and_asks(announcements: Announcements) -> None:
     """It expects text, or nothing for no result; what it can't read counts as no notice, and it queries the job."""
-    _own, watched = announcements.messages([ended(A, "x" * 11)])
-    assert json.loads(codec.encode(watched).body)["result"] is False
+    _own, watched = announcements.publish([ended(A, "x" * 11)])
+    assert json.loads(codec.encode(watched.message).body)["result"] is False
 
 
 @pytest.mark.parametrize(
@@ -115,7 +123,7 @@ def test_an_older_client_refuses_a_notice_without_its_result_and_asks(announceme
 )
 def test_notices_fit_into_messages(announcements: Announcements, sizes: Sequence[int], batches: list[int]) -> None:
     made = [ended(JobId(f"ann:{number}"), "x" * size) for number, size in enumerate(sizes)]
-    sent = [each for each in announcements.messages(made) if isinstance(each, Notices)]
+    sent = [each.message for each in announcements.publish(made) if isinstance(each.message, Notices)]
     assert [len(each.entries) for each in sent] == batches
     assert all(len(codec.encode(each).body) <= MAX_BODY for each in sent)
 

@@ -107,10 +107,10 @@ class Desk:
         )
         return [codec.decode(packet) for packet in packets]
 
-    def run(self, job_id: JobId) -> None:
-        """Lead a job to its end, on W1."""
-        self.take(submit(job_id), request(W1))
-        self.take(Report(W1, (AttemptReport(token_of(self, job_id), Outcome.OK, "1", job_id=job_id),)))
+    def run(self, job_id: JobId, notify: str | None = None) -> DispatcherOutput:
+        """Lead a job to its end, on W1; return the last turn."""
+        self.take(replace(submit(job_id), notify=notify), request(W1))
+        return self.take(Report(W1, (AttemptReport(token_of(self, job_id), Outcome.OK, "1", job_id=job_id),)))
 
 
 @pytest.fixture
@@ -130,6 +130,18 @@ def assigned(messages: Sequence[Message]) -> dict[JobId, str]:
     return {
         lease.job_id: lease.payload for message in messages if isinstance(message, Assign) for lease in message.leases
     }
+
+
+# --- notices ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("notify", "qos"), [("one", 0), (None, 1)], ids=["a connection knows", "no connection knows"])
+def test_a_public_notice_is_acknowledged_where_no_connection_gets_the_same(
+    desk: Desk, notify: str | None, qos: int
+) -> None:
+    packets = desk.run(JobId("ann:a"), notify).packets
+    assert [packet.qos for packet in packets if packet.topic.startswith("jobs/completed/")] == [qos]
+    assert [packet.qos for packet in packets if packet.topic.startswith("jobs/notice/")] == [1]
 
 
 # --- steps of jobs ----------------------------------------------------------------------------------------------------

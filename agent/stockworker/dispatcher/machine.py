@@ -160,8 +160,8 @@ class DispatcherMachine:
         self._assigns_more = self._link_up and len(self.ledger.ready) > 0 and self.roster.assign_jobs(now)
         self._respond(now)
         saves, notices, transitions = self.ledger.flush()
-        messages = self._announcements.messages(notices)
-        return [*saves, *self._prune(now), *self._reads(now), *self._outbox.flush(messages, transitions)]
+        announced = self._announcements.publish(notices)
+        return [*saves, *self._prune(now), *self._reads(now), *self._outbox.flush(announced, transitions)]
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until `handle` must be called again, even if nothing happens before."""

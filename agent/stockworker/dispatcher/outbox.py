@@ -16,8 +16,6 @@ from stockworker.protocol.messages import (
     Ack,
     Message,
     Monitor,
-    Notice,
-    Notices,
     Receipt,
     ReceiptEntry,
     Reply,
@@ -102,13 +100,13 @@ class Outbox:
             case _:
                 pass
 
-    def flush(self, notices: Iterable[Notices | Notice], transitions: Sequence[Transition]) -> list[Effect]:
+    def flush(self, notices: Iterable[Send], transitions: Sequence[Transition]) -> list[Effect]:
         """Return everything since the last call. Answers to workers come before answers to clients: work waits."""
         effects = self._effects
         for worker_id, answers in self._acks.items():
             effects.extend(_acks(worker_id, answers, self._lease_s))
         effects.extend(Send(receipt) for receipt in self._receipts)
-        effects.extend(Send(notice) for notice in notices)
+        effects.extend(notices)
         for start in range(0, len(transitions), MAX_LIST):
             effects.append(Send(Monitor(tuple(transitions[start : start + MAX_LIST]))))
         self._effects, self._acks, self._receipts = [], {}, []

@@ -211,6 +211,8 @@ class DispatcherTurns:
                     packets.extend(self._asking(packet, now) for packet in departures(steps, log))
                     if self._verbose:
                         log.extend(map(_moved, steps.transitions))
+                case Send(message=message, spare=True):
+                    packets.extend(replace(packet, qos=0) for packet in departures(message, log))
                 case Send(message=message):
                     packets += departures(message, log)
                 case Offer(worker_id=worker_id, jobs=jobs):

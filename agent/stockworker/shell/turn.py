@@ -57,9 +57,15 @@ class DiskChanged:
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Publish a message, once the turn is committed."""
+    """Publish a message, once the turn is committed.
+
+    Attributes:
+        message: what to publish.
+        spare: another message with the same goes to the client that waits for it, so this one has QoS 0.
+    """
 
     message: Message
+    spare: bool = False
 
 
 CommonInput = Packet | LinkChanged | CertificateSeen
