@@ -5,6 +5,7 @@ starts on an empty folder. Client, server and workers share this machine. docs/p
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -102,6 +103,7 @@ def options() -> argparse.ArgumentParser:
 def main() -> int:
     """Run the comparison; return 1 if something failed."""
     arguments = options().parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server stays behind
     if arguments.list:
         print(f"workloads: {' '.join(WORKLOADS)}\npeers: {' '.join(CONTESTANTS)}")
         return 0

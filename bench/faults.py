@@ -5,6 +5,7 @@ the fault is compared with the time before it: `bench.scoring`. A worker that ex
 """
 
 import argparse
+import signal
 import sys
 import tempfile
 import time
@@ -220,6 +221,7 @@ def main() -> int:
     parser.add_argument("--scale", type=float, default=1.0, help="times the usual durations (default: 1)")
     parser.add_argument("--out", type=Path, default=RESULTS, help="default: build/bench/faults.json")
     arguments = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # so that no server stays behind
     scores: Scores = {}
     failures = run_all(arguments, scores)
     titles = {name: contestant.title for name, contestant in CONTESTANTS.items()}

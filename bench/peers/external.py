@@ -51,7 +51,7 @@ class Peer(Setup):
         if self._proxy is not None:
             self._proxy.__exit__(None, None, None)
         for server in self._servers:
-            server.kill()
+            server.close()
 
     def start_worker(self) -> None:
         with (self.folder / "worker.log").open("ab") as log:

@@ -118,6 +118,10 @@ class Server(ABC):
         while any(map(is_alive, family)):
             time.sleep(0.005)
 
+    def close(self) -> None:
+        """End all processes; the server is not started again."""
+        self.kill()
+
     def _prepare(self) -> None:  # noqa: B027 (most servers need nothing)
         """Make what the first start needs."""
 
@@ -234,16 +238,20 @@ class RabbitMq(Server):
         return f"amqp://guest:guest@{HOST}:{port}"
 
     def start(self) -> None:
-        self._epmd = subprocess.Popen(
+        if self._epmd is None:
+            self._epmd = self._start_epmd()
+        super().start()
+
+    def _start_epmd(self) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
             [program("epmd"), "-port", str(self._epmd_port), "-address", HOST],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        super().start()
 
-    def kill(self) -> None:
-        super().kill()
+    def close(self) -> None:
+        super().close()
         epmd, self._epmd = self._epmd, None
         if epmd is not None:
             epmd.kill()
