@@ -112,12 +112,12 @@ lint-ansible: dev .venv-ansible/.ready ## Check the Ansible collection with ansi
 
 .PHONY: test-ansible
 test-ansible: DEBIAN_PACKAGES += git $(LAB_PACKAGES)
-test-ansible: dev .venv-ansible/.ready .venv-packaging/.ready ## Roll out to a lab of booted machines, with a bad release (as root; about 12 min)
+test-ansible: dev .venv-ansible/.ready .venv-packaging/.ready ## Roll out to a lab of booted machines, with a bad release (as root)
 	$(LAB_TEST) tests/ansible/test_lint.py tests/ansible/test_rollout.py
 
 .PHONY: test-ansible-full
 test-ansible-full: DEBIAN_PACKAGES += git $(LAB_PACKAGES)
-test-ansible-full: dev .venv-ansible/.ready .venv-packaging/.ready ## Run all tests of the Ansible collection (as root; about 40 min)
+test-ansible-full: dev .venv-ansible/.ready .venv-packaging/.ready ## Run all tests of the Ansible collection, with cuts, reboots and interruptions (as root)
 	$(LAB_TEST) tests/ansible
 
 .PHONY: lab
