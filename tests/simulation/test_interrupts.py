@@ -15,7 +15,7 @@ from typing import Final, get_args
 import pytest
 
 from stockworker.dispatcher import effects as of_dispatcher
-from stockworker.dispatcher.policy import JobDefaults, Policy
+from stockworker.dispatcher.policy import JobDefaults, Policy, QueueLimits
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.ids import JobId, JobType
 from stockworker.protocol.job import Priority
@@ -42,6 +42,7 @@ PLAN: Final = Plan(
     policy=Policy(
         lease_s=10.0,
         keep_ended_s=25.0,
+        queue=QueueLimits(jobs=0, front=1),
         defaults=JobDefaults(timeout_s=30.0, backoff_s=0.5, max_attempts=9, max_crashes=9),
     ),
     intervals=Intervals(10.0, 30.0),
@@ -67,6 +68,8 @@ JOBS: Final = {
     own("unwanted"): (Behaviour(0.0, "hangs", deaf=True), State.CANCELLED),
 }
 PAUSED: Final = own("paused")
+TOO_LATE: Final = own("too-late")
+"""Expires behind the paused one, and so in the store alone."""
 
 
 class Story:
@@ -96,8 +99,11 @@ class Story:
         worker, other = fleet.workers
         after(0.5, lambda: client.pause(UPDATE, paused=True))
         after(1.0, lambda: client.submit(tuple(map(_submission, JOBS))))
-        after(1.2, lambda: client.submit((Submission(PAUSED, UPDATE, Priority.HIGH, Behaviour(0.1).payload()),)))
-        after(2.0, self._cancel_when_stored)
+        behaviour = Behaviour(0.1).payload()
+        after(1.2, lambda: client.submit((Submission(PAUSED, UPDATE, Priority.HIGH, behaviour),)))
+        late = Submission(TOO_LATE, UPDATE, Priority.HIGH, behaviour, expires_at=fleet.dispatcher.wall + 8.0)
+        after(1.4, lambda: client.submit((late,)))
+        after(2.0, self._cancel_when_running)
         after(3.0, lambda: client.query((PAUSED, own("long"))))
         after(3.5, client.stats)
         after(6.0, lambda: worker.leave(1.0))
@@ -107,17 +113,21 @@ class Story:
         fleet.run(STORY_S)
         self._cut = None  # what follows is not cut
         fleet.settle()
-        wanted = {job_id: state for job_id, (_, state) in JOBS.items()} | {PAUSED: State.COMPLETED}
+        wanted = {job_id: state for job_id, (_, state) in JOBS.items()} | {
+            PAUSED: State.COMPLETED,
+            TOO_LATE: State.EXPIRED,
+        }
         assert fleet.shadow.ends == wanted
 
     def _born(self, process: Process) -> None:
         process.doom = partial(self._dies, process)
 
-    def _cancel_when_stored(self) -> None:
-        if own("unwanted") in self.fleet.facts.receipted:
+    def _cancel_when_running(self) -> None:
+        job = self.fleet.shadow.jobs.get(own("unwanted"))
+        if job is not None and job.state is State.RUNNING:
             self.fleet.clients[0].cancel(own("unwanted"))
         else:
-            self.fleet.world.after(0.5, self._cancel_when_stored)
+            self.fleet.world.after(0.5, self._cancel_when_running)
 
     def _decided(self, process: Process, effects: Sequence[object]) -> None:
         kinds = {LogEvent if isinstance(effect, LogEvent) else type(effect) for effect in effects}

@@ -14,6 +14,7 @@ from stockworker.protocol.ids import (
     make_token,
     owner_of,
     short_id,
+    written_id,
 )
 from tests.harness.entropy import Fixed, seeded
 
@@ -93,3 +94,8 @@ def test_the_owner_is_in_the_full_id(full: str, owner: str | None) -> None:
 def test_a_client_writes_its_own_ids_without_the_owner(full: str, short: str) -> None:
     assert short_id(JobId(full), ClientId("ann")) == short
     assert full_id(JobId(short), ClientId("ann")) == full
+
+
+@pytest.mark.parametrize(("full", "written"), [("alice:a", "alice:a"), ("a", ":a")])
+def test_a_written_id_means_the_same_from_every_client(full: str, written: str) -> None:
+    assert written_id(JobId(full)) == written

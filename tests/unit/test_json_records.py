@@ -40,11 +40,20 @@ def test_any_other_text_is_refused(text: str) -> None:
         records(text)
 
 
-@pytest.mark.parametrize("value", ["x" * LONGEST_RECORD, "x" * 10 * LONGEST_RECORD, 5 * [LONG], {LONG: LONG}])
+@pytest.mark.parametrize(
+    "value", ["x" * LONGEST_RECORD, "x" * 10 * LONGEST_RECORD, 5 * [LONG], {LONG: LONG}, [1] * 40_000]
+)
 def test_a_long_record_is_refused(value: Any) -> None:
-    for text in (json.dumps([value]), json.dumps({"a": value, "bars": []}), f"[{json.dumps([1] * 40_000)}, 5]"):
+    for text in (json.dumps([value]), f"[{json.dumps(value)}, 5]"):
         with pytest.raises(NotRecords, match="65,536 characters"):
             records(text)
+
+
+def test_a_long_list_beside_the_records_is_skipped_piece_by_piece() -> None:
+    for value in (5 * [LONG], {LONG: LONG}, [1] * 40_000):
+        assert records(json.dumps({"a": value, "bars": [1]})) == [1]
+    with pytest.raises(NotRecords, match="65,536 characters"):
+        records(json.dumps({"a": ["x" * LONGEST_RECORD], "bars": [1]}))
 
 
 def test_a_number_is_not_cut_where_a_part_of_the_text_ends() -> None:
