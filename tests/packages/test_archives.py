@@ -16,7 +16,7 @@ from tests.packages.conftest import build
 
 NAMES = OURS
 LARGEST = 300_000
-VENDORED = ("gmqtt", "pyhpke", "sdnotify", "talipp")
+VENDORED = ("gmqtt", "pyhpke", "sdnotify")
 CONFIGURATION = "etc/stockworker/job_processor.yml"
 CONFIGURATION_SHA256 = "0ac58aa1939aafaa860abbae36250c9f183671309f2ce5b004971908d4e000f0"
 """A change of this file makes dpkg ask every administrator who has edited it, and stops unattended upgrades."""
