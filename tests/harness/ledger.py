@@ -3,7 +3,7 @@
 import os
 import time
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -80,7 +80,9 @@ def _recorded(handle: Handler) -> Handler:
                 os.fsync(ledger)
         finally:
             os.close(ledger)
-        return handle(job, context)
+        # A built-in handler refuses settings that are not its own.
+        own = {name: value for name, value in context.settings.items() if name not in {SETTING, SYNCED}}
+        return handle(job, replace(context, settings=own))
 
     return run
 

@@ -276,7 +276,10 @@ def test_no_error_controls_a_terminal(screen: Terminal, evil_dispatcher: type[Ev
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_no_argument_controls_a_terminal(screen: Terminal, name: str) -> None:
+def test_no_argument_controls_a_terminal(
+    screen: Terminal, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("stockworker.pki.arguments._FOLDER", tmp_path / "ca")  # `pki init` makes an authority
     assert run(screen, *name.split(), f"--{EVIL_NAME}") != 0
     assert run(screen, *name.split(), EVIL_NAME, EVIL_NAME, EVIL_NAME) != 0
     run(screen, "--config", EVIL_NAME, *name.split())
