@@ -47,8 +47,9 @@ def check(lab: Lab, playbook: str, output: str) -> None:
 
 
 def test_the_commands_of_the_page_work(bare: Lab, published: Releases) -> None:
-    published.publish(releases.GOOD)
     for block in BLOCKS:
+        if "edge.rollout " in block:
+            published.publish(releases.GOOD)  # not earlier: the first playbook installs the newest release
         former_keys = keys(bare)
         output = follow(bare, block)
         for playbook in re.findall(r"stockworker\.edge\.(\w+)", block):
