@@ -169,8 +169,8 @@ def operate(machine: VirtualMachine, *command: str) -> subprocess.CompletedProce
 
 
 def group_sizes(machine: VirtualMachine) -> set[int]:
-    """The number of processes in the control groups below the worker's group."""
-    groups = f"/sys/fs/cgroup{machine.show(WORKER, 'ControlGroup')}/*/cgroup.procs"
+    """The number of processes in the control groups of the worker's children."""
+    groups = f"/sys/fs/cgroup{machine.show(WORKER, 'ControlGroup')}/handler-*/cgroup.procs"
     counted = machine.try_run(
         "sh", "-c", f"for group in {groups}; do wc -l <$group; done"
     ).stdout  # some may have exited
