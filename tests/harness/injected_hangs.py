@@ -50,7 +50,7 @@ def _lock_journal() -> None:
 def _fill_window() -> None:
     """Ignore confirmations, and allow one unconfirmed message."""
     for wire in _objects("mqtt_wire", "MqttWire"):
-        wire.answers._handler_cache[0x40] = lambda _command, _packet: None
+        wire.answers._acknowledged = lambda _packet: None
     for connection in _objects("mqtt_connection", "Connection"):
         connection.send_window = 1
 
