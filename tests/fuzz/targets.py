@@ -165,7 +165,12 @@ def _keyring(content: bytes) -> None:
     assert keyring.parse(text, "keyring").entries == entries
     for entry in entries[:_MOST_EXPIRED]:
         changed = keyring.parse(keyring.expire(text, entry.holder, entry.name, NOW), "keyring").entries
-        assert len(changed) == len(entries)
+        assert len(changed) <= len(entries)
+        assert all(
+            each.not_after is not None and each.not_after <= NOW
+            for each in changed
+            if (each.holder, each.name) == (entry.holder, entry.name)
+        )
 
 
 # --- configuration ------------------------------------------------------------------------------------------------------

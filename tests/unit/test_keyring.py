@@ -141,6 +141,15 @@ def test_expiring_the_lines_of_a_holder_leaves_all_others_as_they_are() -> None:
     )
 
 
+def test_a_key_that_would_begin_after_its_end_becomes_a_comment() -> None:
+    text = f"worker w {ED} not-before=2026-06-01\nworker w {ED}\n"
+
+    ended = keyring.expire(text, Holder.WORKER, "w", time("2026-05-01"))
+
+    assert ended == f"# worker w {ED} not-before=2026-06-01\nworker w {ED} not-after=2026-05-01T00:00:00Z\n"
+    assert len(keyring.parse(ended, "keyring").entries) == 1
+
+
 def test_a_keyring_that_can_not_be_read_or_trusted(tmp_path: Path) -> None:
     file = tmp_path / "keyring"
     with pytest.raises(ConfigError, match="can't read the keyring: No such file"):

@@ -289,12 +289,17 @@ def show(entry: Entry) -> str:
 
 
 def expire(text: str, holder: Holder, name: str, not_after: float) -> str:
-    """Limit the validity of all lines of one holder to `not_after`, in the text of a valid keyring."""
+    """Limit the validity of all lines of one holder to `not_after`, in the text of a valid keyring.
+
+    A line that begins later than that becomes a comment.
+    """
     lines = []
     for line in text.split("\n"):
         entry = _read_line(line)
         if entry is None or (entry.holder, entry.name) != (holder, name) or not _outlasts(entry, not_after):
             lines.append(line)
+        elif entry.not_before is not None and entry.not_before >= not_after:
+            lines.append(f"# {line}")
         else:
             _, mark, comment = line.partition("#")
             lines.append(f"{show(replace(entry, not_after=not_after))}{' ' if mark else ''}{mark}{comment}")
