@@ -5,9 +5,10 @@
 # loop, and imports nothing afterwards, so a fork copies a quiet process.
 #
 # Requests are packets of a socket pair: the fork server's standard input. A request to fork brings the descriptors that
-# this process has made: one end of a socket pair for standard input, a pipe for standard output and error, and the reading
-# end of the tether (`process` explains it), and the reading end of a `packet_queue`. The new process begins a session, joins its control group, ties itself to its
-# tether and closes all other descriptors. `fork_loop.serve` then returns in it, and the program goes on as if it had been started.
+# this process has made: one end of a socket pair for standard input, a pipe for standard output and error, the reading
+# end of the tether (`process` explains it), and that of a `packet_queue`. The new process begins a session, joins its
+# control group, ties itself to its tether and closes all other descriptors. `fork_loop.serve` then returns in it, and
+# the program goes on as if it had been started.
 #
 # A forked process is a child of the fork server, which must reap it. It does so only on request: until then the number of
 # the process stays reserved, so this process can kill its group, as in `process`. The fork server answers with the exit

@@ -1,12 +1,13 @@
 """The processes that jobs run in: a Python child is used for many jobs, a command for one."""
 
 # A Python child is used for many jobs, because starting an interpreter and importing a handler takes longer than most
-# jobs. `Isolation` decides for which; `executor` obeys it. It is used again only if the last job has left nothing behind that could affect the next one:
+# jobs. `Isolation` decides for which; `executor` obeys it. It is used again only if the last job has left nothing behind
+# that could affect the next one:
 #
-# - It has sent its result by itself, and reports that it is reusable: `leftovers` has restored its state. A child that got a signal never is, because the
-#   signal may arrive when the attempt has just ended, and would hit the next one.
-# - No other process is left in its control group. Between short jobs that it got ahead, nothing looks for those; they end with
-#   it when it has run the last one.
+# - It has sent its result by itself, and reports that it is reusable: `leftovers` has restored its state. A child that got
+#   a signal never is, because the signal may arrive when the attempt has just ended, and would hit the next one.
+# - No other process is left in its control group. Between short jobs that it got ahead, nothing looks for those; they end
+#   with it when it has run the last one.
 # - Its memory leaves room for the limit of the next job (`has_room`).
 # - Its handlers and settings are still the current ones, and it has not run `recycle_after` jobs yet, so that small
 #   leaks do not add up.
