@@ -38,11 +38,14 @@ def fleet(tmp_path: Path) -> Iterator[Fleet]:
 
 
 async def stock_up(client: Client, gates: Path) -> None:
-    """A worker runs a job of a type without prefetching and the first gate; all other jobs wait on it."""
+    """A worker runs a job of a type without prefetching and the first gate; all other jobs wait on it.
+
+    A crash would end a large job, so that none of them waits where the crash of the worker counts against it.
+    """
     await client.submit("wait_for_cancel", id="ordinary")
     await until_running(client, "ordinary")
     await client.submit_many(make_submission("wait_for_file", str(gates / gate), id=gate) for gate in GATES)
-    await client.submit_many(make_submission("large", RESULT_BYTES, id=job_id) for job_id in LARGE)
+    await client.submit_many(make_submission("large", RESULT_BYTES, id=job_id, max_crashes=1) for job_id in LARGE)
     await until_explained(client, LARGE[-1], "worker host-1 has it waiting for a free slot")
 
 
