@@ -1,6 +1,7 @@
 """Tests both market-data stores with one suite: on an SQLite file and on a PostgreSQL server."""
 
 import multiprocessing
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,9 +14,8 @@ import pytest
 
 from stockworker.errors import StoreError
 from stockworker.handlers import market_postgresql, market_sqlite
-from stockworker.handlers.market import Bar, IndicatorValue, MarketStore, UpsertCounts
+from stockworker.handlers.market import Bar, IndicatorValue, MarketStore, StoredSymbol, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
-from tests.harness.market_data import stored_indicators
 from tests.harness.postgresql import postgresql_cluster
 
 FIRST_DAY = date(2013, 2, 25)
@@ -147,19 +147,19 @@ def test_symbols_are_kept_apart(store: MarketStore) -> None:
     assert store.last_day("AAPL") == bar(2).day
 
 
-def test_the_newest_indicator_values_are_stored(location: str, store: MarketStore) -> None:
+def test_the_newest_indicator_values_are_stored(store: MarketStore) -> None:
     monday, tuesday = FIRST_DAY, FIRST_DAY + timedelta(days=1)
     bands = IndicatorValue(tuesday, {"lower": 1.0, "middle": 0.1 + 0.2, "upper": 3.0})
     store.store_indicators({"AAPL": {"sma_20": IndicatorValue(monday, 10.5), "cci_20": IndicatorValue(monday, None)}})
     store.store_indicators({"AAPL": {"bollinger_20_2": bands, "sma_20": IndicatorValue(tuesday, 10.75)}})
     store.store_indicators({"AAPL": {"sma_20": IndicatorValue(monday, 99.0)}})  # a late run over older bars
     store.store_indicators({"MSFT": {"sma_20": IndicatorValue(monday, 20.5)}})
-    assert stored_indicators(location, "AAPL") == {
+    assert store.indicators("AAPL") == {
         "bollinger_20_2": bands,
         "cci_20": IndicatorValue(monday, None),
         "sma_20": IndicatorValue(tuesday, 10.75),
     }
-    assert stored_indicators(location, "GOOG") == {}
+    assert store.indicators("GOOG") == {}
 
 
 def test_stored_bars_survive_reopening(location: str) -> None:
@@ -189,10 +189,60 @@ def test_processes_that_write_to_one_store_at_the_same_time_all_succeed(location
     assert len({found.close for found in bars}) == 1  # each upsert was one: no mixture of two writers
 
 
+def test_a_store_keeps_the_identity_of_its_creation(location: str, store: MarketStore) -> None:
+    with closing(open_market_store(location)) as again:
+        assert again.identity() == store.identity()
+    assert re.fullmatch("[0-9a-f]{16}", store.identity())
+
+
+def test_another_store_has_another_identity(tmp_path: Path, store: MarketStore) -> None:
+    with closing(open_market_store(str(tmp_path / "other.db"))) as other:
+        assert other.identity() != store.identity()
+
+
+def test_the_stored_symbols_are_counted(store: MarketStore) -> None:
+    store.upsert({"MSFT": [bar(3)], "AAPL": [bar(0), bar(2)]})
+    assert store.stored_symbols() == [
+        StoredSymbol("AAPL", 2, bar(0).day, bar(2).day),
+        StoredSymbol("MSFT", 1, bar(3).day, bar(3).day),
+    ]
+
+
+def test_the_data_of_symbols_can_be_deleted(store: MarketStore) -> None:
+    store.upsert({symbol: [bar(0), bar(1)] for symbol in ("AAPL", "IBM", "MSFT")})
+    value = IndicatorValue(FIRST_DAY, 1.5)
+    store.store_indicators({symbol: {"sma_1": value} for symbol in ("AAPL", "IBM")})
+    assert store.delete(["AAPL", "MSFT", "GOOG"]) == {"AAPL": 2, "MSFT": 2, "GOOG": 0}
+    assert store.symbols() == ["IBM"]
+    assert (store.indicators("AAPL"), store.indicators("IBM")) == ({}, {"sma_1": value})
+
+
+def test_a_store_that_is_open_to_read_can_not_be_changed(location: str, store: MarketStore) -> None:
+    upsert(store, "AAPL", [bar(0)])
+    with closing(open_market_store(location, read_only=True)) as reader:
+        assert reader.bars("AAPL") == [bar(0)]
+        assert reader.identity() == store.identity()
+        with pytest.raises((sqlite3.OperationalError, psycopg.errors.ReadOnlySqlTransaction), match=r"read-?only"):
+            reader.delete(["AAPL"])
+    assert store.symbols() == ["AAPL"]
+
+
+def test_opening_to_read_neither_creates_nor_migrates_a_store(location: str) -> None:
+    with pytest.raises(StoreError, match=r"No such file|does not exist"):
+        open_market_store(location, read_only=True)
+    create(location)
+    with pytest.raises(StoreError, match="older schema"):
+        open_market_store(location, read_only=True)
+    open_market_store(location).close()
+    with closing(open_market_store(location, read_only=True)) as reader:
+        assert reader.bars("AAPL") == [bar(0)]
+
+
 def test_a_newer_schema_in_postgresql_is_refused(dsn: str) -> None:
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("DROP SCHEMA public CASCADE")
         connection.execute("CREATE SCHEMA public")
         connection.execute("CREATE TABLE market_data_schema AS SELECT 99 AS version")
-    with pytest.raises(StoreError, match=r"newer stockworker \(schema 99"):
-        open_market_store(dsn)
+    for read_only in (False, True):
+        with pytest.raises(StoreError, match=r"newer stockworker \(schema 99"):
+            open_market_store(dsn, read_only=read_only)

@@ -1,6 +1,7 @@
 """Runs the job type technical_analysis over a real store."""
 
 import json
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from stockworker.handlers.api import PermanentError
 from stockworker.handlers.market import Bar, IndicatorValue
 from stockworker.handlers.market_store import open_market_store
 from tests.harness.handler_run import HandlerRun
-from tests.harness.market_data import stored_indicators
 from tests.harness.sample_data import sample_bars
 
 AAPL = sample_bars()["AAPL"]
@@ -27,7 +27,8 @@ def run(tmp_path: Path) -> HandlerRun:
 
 
 def stored(run: HandlerRun) -> dict[str, IndicatorValue]:
-    return stored_indicators(run.settings["market_data"], "AAPL")
+    with closing(open_market_store(run.settings["market_data"], read_only=True)) as store:
+        return store.indicators("AAPL")
 
 
 def inline(count: int) -> list[dict[str, Any]]:
@@ -139,11 +140,10 @@ def test_all_symbols_are_analysed_and_stored_together(run: HandlerRun) -> None:
     assert result["symbols"]["NEW"] == {"error": "sma_20 needs 20 bars: NEW has 1"}
     single = run({"symbol": "AAPL", "indicators": ["sma", "obv"]})
     assert result["symbols"]["AAPL"] == single
-    location = run.settings["market_data"]
-    assert set(stored_indicators(location, "AAPL")) == {"sma_20", "obv"}
+    assert set(stored(run)) == {"sma_20", "obv"}
     only_stored = run({"symbols": "all", "indicators": ["ema"], "last": 0})
     assert only_stored["symbols"]["AAPL"] == {**single, "indicators": {}}
-    assert "ema_20" in stored_indicators(location, "AAPL")
+    assert "ema_20" in stored(run)
     usual = run({"symbols": ["FUND"]})["symbols"]["FUND"]["indicators"]
     assert set(usual) == {"sma_20", "ema_20", "rsi_14", "macd_12_26_9", "bollinger_20_2"}
 

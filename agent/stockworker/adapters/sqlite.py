@@ -42,6 +42,7 @@ __all__ = [
     "free_bytes",
     "move_aside",
     "open_database",
+    "open_migrated_to_read",
     "open_to_read",
     "transaction",
 ]
@@ -133,6 +134,34 @@ def open_to_read(path: Path, *, busy_timeout_s: float = 10.0, connect: Connect =
         )
     except OperationalError as error:
         raise StoreError(f"{path}: can't be opened: {error}") from error
+
+
+def open_migrated_to_read(path: Path, *, application_id: int, migrations: Sequence[str]) -> Connection:
+    """Open a database of `open_database` that no service of this process has open. It can't write.
+
+    Raises:
+        StoreDamaged: the file is damaged.
+        StoreError: it can't be read, does not exist, belongs to another program, or has an older or newer schema.
+    """
+    try:
+        path.stat()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from error
+    connection = open_to_read(path)
+    try:
+        _check_migrated(_version(connection, path, application_id, len(migrations)), path, len(migrations))
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.OperationalError) or _is_damage(error):
+            raise failure(path, "can't be read", error) from error
+        raise
+    return connection
+
+
+def _check_migrated(version: int, path: Path, known: int) -> None:
+    if version < known:
+        message = f"{path}: has an older schema ({version}, this one reads {known})"
+        raise StoreError(f"{message}: the service that owns it migrates it when it opens it")
 
 
 def check_integrity(connection: Connection, path: Path) -> None:

@@ -181,8 +181,20 @@ class IndicatorValue:
     ]
 
 
+class StoredSymbol(NamedTuple):
+    """What a store has of a symbol."""
+
+    symbol: str
+    bars: int
+    first_day: date
+    last_day: date
+
+
 class MarketStore(Protocol):
     """Keeps bars and the latest indicator values, by symbol. Several processes may use one store at the same time."""
+
+    def identity(self) -> str:
+        """16 hexadecimal digits, chosen at random when the store was made: equal if two programs use the same store."""
 
     def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
         """Store all bars of all symbols durably, or none. A bar replaces the stored one of its day.
@@ -201,6 +213,15 @@ class MarketStore(Protocol):
 
     def symbols(self) -> list[str]:
         """Every symbol that has bars, in order."""
+
+    def stored_symbols(self) -> list[StoredSymbol]:
+        """What there is of each of `symbols`."""
+
+    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
+        """The stored indicator values of a symbol, by label."""
+
+    def delete(self, symbols: Sequence[str]) -> dict[str, int]:
+        """Delete all bars and indicator values of all symbols, or nothing; return how many bars each of them had."""
 
     def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
         """Store the newest values by symbol and label; one of an earlier day than the stored one changes nothing."""

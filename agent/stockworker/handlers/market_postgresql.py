@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from stockworker.errors import StoreError
-from stockworker.handlers.market import Bar, IndicatorValue, UpsertCounts
+from stockworker.handlers.market import Bar, IndicatorValue, StoredSymbol, UpsertCounts
 
 _MIGRATIONS: Final = (
     """
@@ -33,6 +33,10 @@ _MIGRATIONS: Final = (
     """,
     """
     ALTER TABLE bar ALTER open DROP NOT NULL, ALTER high DROP NOT NULL, ALTER low DROP NOT NULL, ALTER volume DROP NOT NULL;
+    """,
+    """
+    CREATE TABLE market_data_identity (id text NOT NULL);
+    INSERT INTO market_data_identity VALUES (replace(left(gen_random_uuid()::text, 18), '-', ''));
     """,
 )
 _MIGRATION_LOCK: Final = 0x73776D64  # an arbitrary number, the same in every version
@@ -60,19 +64,28 @@ _UPSERT_INDICATOR: Final = """
 class PostgresqlMarketStore:
     """A `MarketStore` in the first schema of the connection's search path."""
 
-    def __init__(self, dsn: str) -> None:
-        """Connect, and migrate the tables.
+    def __init__(self, dsn: str, *, read_only: bool = False) -> None:
+        """Connect, and migrate the tables, but not if they are `read_only`.
 
         Raises:
             psycopg.Error: the server can't be reached, or refuses the connection.
-            StoreError: the address is not valid, or the tables were written by a newer version.
+            StoreError: the address is not valid, or the tables were written by a newer version, or they are `read_only`
+                and do not exist or have an older schema.
         """
         self._connection = _connect(dsn)
         try:
-            _migrate(self._connection)
+            if read_only:
+                self._connection.execute("SET default_transaction_read_only = on")
+                _check_version(self._connection)
+            else:
+                _migrate(self._connection)
         except BaseException:
             self._connection.close()
             raise
+
+    def identity(self) -> str:
+        ((found,),) = self._connection.execute("SELECT id FROM market_data_identity").fetchall()
+        return str(found)
 
     def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
         rows = {  # every process locks rows in the same order: no deadlocks
@@ -112,6 +125,26 @@ class PostgresqlMarketStore:
     def symbols(self) -> list[str]:
         return [symbol for (symbol,) in self._connection.execute("SELECT DISTINCT symbol FROM bar ORDER BY symbol")]
 
+    def stored_symbols(self) -> list[StoredSymbol]:
+        found = self._connection.execute(
+            "SELECT symbol, count(*), min(day), max(day) FROM bar GROUP BY symbol ORDER BY symbol"
+        )
+        return [StoredSymbol(*row) for row in found]
+
+    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
+        found = self._connection.execute(
+            "SELECT name, day, value FROM indicator WHERE symbol = %s ORDER BY name", (symbol,)
+        )
+        return {name: IndicatorValue(day, json.loads(value)) for name, day, value in found}
+
+    def delete(self, symbols: Sequence[str]) -> dict[str, int]:
+        with self._connection.transaction():
+            self._connection.execute("DELETE FROM indicator WHERE symbol = ANY(%s)", (list(symbols),))
+            return {
+                symbol: self._connection.execute("DELETE FROM bar WHERE symbol = %s", (symbol,)).rowcount
+                for symbol in symbols
+            }
+
     def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
         rows = [
             (symbol, name, found.day, json.dumps(found.value))
@@ -138,15 +171,30 @@ def _connect(dsn: str) -> psycopg.Connection[Any]:
         raise
 
 
+def _check_version(connection: "psycopg.Connection[Any]") -> None:
+    """Check that the tables have the newest schema."""
+    version = _version(connection)
+    if version < len(_MIGRATIONS):
+        state = f"has an older schema ({version}, this one needs {len(_MIGRATIONS)})" if version else "does not exist"
+        raise StoreError(
+            f"market data in {connection.info.dbname} {state}. A worker's next job about market data makes it"
+        )
+    _check_not_newer(connection, version)
+
+
+def _check_not_newer(connection: "psycopg.Connection[Any]", version: int) -> None:
+    if version > len(_MIGRATIONS):
+        message = f"market data in {connection.info.dbname} was written by a newer stockworker (schema {version},"
+        raise StoreError(f"{message} this one supports {len(_MIGRATIONS)}). Upgrade this machine")
+
+
 def _migrate(connection: "psycopg.Connection[Any]") -> None:
     if _version(connection) == len(_MIGRATIONS):
         return
     with connection.transaction():
         connection.execute("SELECT pg_advisory_xact_lock(%s)", (_MIGRATION_LOCK,))
         version = _version(connection)  # another process may have migrated since
-        if version > len(_MIGRATIONS):
-            message = f"market data in {connection.info.dbname} was written by a newer stockworker (schema {version},"
-            raise StoreError(f"{message} this one supports {len(_MIGRATIONS)}). Upgrade this machine")
+        _check_not_newer(connection, version)
         for script in _MIGRATIONS[version:]:
             connection.execute(script)
         connection.execute("CREATE TABLE IF NOT EXISTS market_data_schema (version integer NOT NULL)")

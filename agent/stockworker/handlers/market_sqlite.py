@@ -9,8 +9,8 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters.sqlite import Connection, open_database, transaction
-from stockworker.handlers.market import Bar, IndicatorValue, UpsertCounts
+from stockworker.adapters.sqlite import Connection, open_database, open_migrated_to_read, transaction
+from stockworker.handlers.market import Bar, IndicatorValue, StoredSymbol, UpsertCounts
 
 _APPLICATION_ID: Final = 0x73776D64  # "swmd"
 
@@ -51,6 +51,10 @@ _MIGRATIONS: Final = (
     DROP TABLE bar;
     ALTER TABLE bar_of_day RENAME TO bar;
     """,
+    """
+    CREATE TABLE identity (id TEXT NOT NULL);
+    INSERT INTO identity VALUES (lower(hex(randomblob(8))));
+    """,
 )
 
 _INSERT_BAR: Final = """
@@ -73,13 +77,18 @@ _UPSERT_INDICATOR: Final = """
 class SqliteMarketStore:
     """A `MarketStore` in one file. Processes that write at the same time wait for each other's short transactions."""
 
-    def __init__(self, path: Path) -> None:
-        """Open or create the file.
+    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+        """Open the file, which is created and migrated first, but not if it is `read_only`.
 
         Raises:
-            StoreError: the file can't be used.
+            StoreError: the file can't be used, or is `read_only` and does not exist or has an older schema.
         """
-        self._connection: Connection = open_database(path, application_id=_APPLICATION_ID, migrations=_MIGRATIONS)
+        open_ = open_migrated_to_read if read_only else open_database
+        self._connection: Connection = open_(path, application_id=_APPLICATION_ID, migrations=_MIGRATIONS)
+
+    def identity(self) -> str:
+        ((found,),) = self._connection.execute("SELECT id FROM identity").fetchall()
+        return str(found)
 
     def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
         with transaction(self._connection):
@@ -116,6 +125,29 @@ class SqliteMarketStore:
 
     def symbols(self) -> list[str]:
         return [symbol for (symbol,) in self._connection.execute("SELECT DISTINCT symbol FROM bar ORDER BY symbol")]
+
+    def stored_symbols(self) -> list[StoredSymbol]:
+        found = self._connection.execute(
+            "SELECT symbol, count(*), min(day), max(day) FROM bar GROUP BY symbol ORDER BY symbol"
+        )
+        return [
+            StoredSymbol(symbol, bars, date.fromisoformat(first), date.fromisoformat(last))
+            for symbol, bars, first, last in found
+        ]
+
+    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
+        found = self._connection.execute(
+            "SELECT name, day, value FROM indicator WHERE symbol = ? ORDER BY name", (symbol,)
+        )
+        return {name: IndicatorValue(date.fromisoformat(day), json.loads(value)) for name, day, value in found}
+
+    def delete(self, symbols: Sequence[str]) -> dict[str, int]:
+        with transaction(self._connection):
+            self._connection.executemany("DELETE FROM indicator WHERE symbol = ?", [(symbol,) for symbol in symbols])
+            return {
+                symbol: self._connection.execute("DELETE FROM bar WHERE symbol = ?", (symbol,)).rowcount
+                for symbol in symbols
+            }
 
     def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
         rows = [
