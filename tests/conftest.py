@@ -2,12 +2,12 @@
 
 import signal
 
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 # A shell that runs the tests in the background makes them and their child processes ignore Ctrl-C. Some tests depend on
 # Ctrl-C.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
-# No example has a deadline: its duration depends only on the load of the machine.
-settings.register_profile("stockworker", deadline=None)
+# No test judges how long examples take: that depends only on the load of the machine.
+settings.register_profile("stockworker", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("stockworker")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockworker import config
@@ -65,13 +65,13 @@ def load(file: Path, data: bytes) -> config.Config | None:
     | st.text(max_size=200).map(str.encode)
     | YAML_WORDS.map(lambda text: text.encode("utf-8", "surrogatepass"))
 )
-@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300)
 def test_any_file_is_a_configuration_or_an_error(file: Path, data: bytes) -> None:
     load(file, data)
 
 
 @given(TREES)
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=300)
 def test_any_tree_is_a_configuration_or_an_error(file: Path, tree: object) -> None:
     load(file, yaml.safe_dump({"job_processor": tree}).encode())
 

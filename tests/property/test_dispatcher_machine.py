@@ -13,7 +13,7 @@ from itertools import cycle
 from typing import TypeVar
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -551,6 +551,4 @@ def attempt_key(attempt: AttemptReport) -> tuple[JobId, Token, Outcome, str | No
 pytestmark = pytest.mark.timeout(600)  # before a failure is shown, a short story of it is looked for
 
 TestDispatching = Dispatching.TestCase
-TestDispatching.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestDispatching.settings = settings(max_examples=150, stateful_step_count=60)

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from itertools import cycle
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
@@ -309,6 +309,4 @@ class Working(RuleBasedStateMachine):
 pytestmark = pytest.mark.timeout(600)  # before a failure is shown, a short story of it is looked for
 
 TestWorking = Working.TestCase
-TestWorking.settings = settings(
-    max_examples=150, stateful_step_count=50, deadline=None, suppress_health_check=[HealthCheck.too_slow]
-)
+TestWorking.settings = settings(max_examples=150, stateful_step_count=50)
