@@ -1,29 +1,15 @@
-"""This product: the handlers of the benchmark's jobs, and the submitting process with the configuration of a client."""
+"""This product: the submitting process, with the configuration of a client."""
 
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from bench.apps.driving import Payload, Queue, drive
-from bench.apps.records import run, run_async
+from bench.apps.product_jobs import TYPE
 from stockworker.client import Client, make_submission
-from stockworker.handlers.api import Context, Job
 from stockworker.protocol.messages import ReceiptStatus
 
-TYPE = "bench"
 _TIMEOUT_S = 300.0
-
-
-def handle(job: Job, context: Context) -> int:
-    """Run a job in its child process."""
-    payload: Any = job.payload
-    return run(payload, str(context.settings["records"]))
-
-
-async def handle_async(job: Job, context: Context) -> int:
-    """Run a job beside others in one child process."""
-    payload: Any = job.payload
-    return await run_async(payload, str(context.settings["records"]))
 
 
 class ProductQueue(Queue):

@@ -10,7 +10,7 @@ from contextlib import closing, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any, ClassVar
 
-from bench.apps.product import TYPE
+from bench.apps.product_jobs import TYPE
 from bench.figures import cpu_s
 from bench.peers.setup import ROOT, Driver, Setup
 from tests.harness.fleet import Fleet, Service
@@ -23,7 +23,7 @@ _MOST_WORKERS = 2
 class Product(Setup):
     """A fleet of this checkout; handlers are plain functions."""
 
-    handler: ClassVar[Mapping[str, Any]] = {"python": "bench.apps.product:handle"}
+    handler: ClassVar[Mapping[str, Any]] = {"python": "bench.apps.product_jobs:handle"}
     faults = frozenset({"broker", "dispatcher", "cuts", "store", "clients"})
 
     def __init__(self, folder: Path, slots: int = 0, **options: Any) -> None:
@@ -128,7 +128,7 @@ class Product(Setup):
 class AsyncProduct(Product):
     """A fleet of this checkout; handlers are coroutines, many in one child process."""
 
-    handler: ClassVar[Mapping[str, Any]] = {"python": "bench.apps.product:handle_async", "concurrency": 50}
+    handler: ClassVar[Mapping[str, Any]] = {"python": "bench.apps.product_jobs:handle_async", "concurrency": 50}
 
 
 class SealedProduct(Product):
