@@ -1,5 +1,9 @@
 import json
+import sys
+from collections.abc import Iterable
+from importlib.metadata import Distribution, DistributionFinder, MetadataPathFinder
 from pathlib import Path
+from zipfile import ZipFile
 
 import pytest
 
@@ -26,6 +30,37 @@ def test_installed_handlers_add_to_the_built_in_ones_and_replace_them(
     monkeypatch.syspath_prepend(tmp_path)
     expected = dict(handlers.BUILT_IN) | {"risk": "acme.risk:handle", "price_update": "acme.prices:handle"}
     assert discover() == expected
+
+
+def test_handlers_are_found_in_an_archive_and_an_egg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    archive = tmp_path / "acme.zip"
+    with ZipFile(archive, "w") as file:
+        file.writestr("acme-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: acme\nVersion: 1.0\n")
+        file.writestr("acme-1.0.dist-info/entry_points.txt", "[stockworker.handlers]\nrisk = acme.risk:handle\n")
+    egg = tmp_path / "umbrella-1.0.egg"
+    (egg / "EGG-INFO").mkdir(parents=True)
+    (egg / "EGG-INFO" / "PKG-INFO").write_text("Metadata-Version: 2.1\nName: umbrella\nVersion: 1.0\n")
+    (egg / "EGG-INFO" / "entry_points.txt").write_text("[stockworker.handlers]\nrain = umbrella.rain:handle\n")
+    monkeypatch.syspath_prepend(archive)
+    assert {**discover()}.keys() == {*handlers.BUILT_IN, "risk"}
+    monkeypatch.syspath_prepend(egg)
+    assert {**discover()}.keys() == {*handlers.BUILT_IN, "risk", "rain"}
+
+
+def test_handlers_are_found_by_a_finder_of_another_kind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    install(tmp_path, "acme", "risk = acme.risk:handle")
+    elsewhere = DistributionFinder.Context(path=[str(tmp_path)])
+
+    class Finder(DistributionFinder):
+        def find_spec(self, _name: str, _path: object, _target: object = None) -> None:
+            return None
+
+        def find_distributions(self, _context: DistributionFinder.Context = elsewhere) -> Iterable[Distribution]:
+            return MetadataPathFinder.find_distributions(elsewhere)
+
+    assert discover() == handlers.BUILT_IN
+    monkeypatch.setattr(sys, "meta_path", [*sys.meta_path, Finder()])
+    assert {**discover()}.keys() == {*handlers.BUILT_IN, "risk"}
 
 
 def test_two_packages_that_offer_one_type_are_an_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

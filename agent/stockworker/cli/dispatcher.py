@@ -14,7 +14,7 @@ from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.services import become_service, patiently, prepare, run_main, until_stopped
 from stockworker.cli.wiring import service_link
-from stockworker.config import Config, load
+from stockworker.config import Config, load, load_with_warnings
 from stockworker.config.schema import DispatcherConfig, TypePolicy
 from stockworker.dispatcher.policy import Allowance, JobDefaults, JobLimits, LiveLimits, Policy, Prefetch
 from stockworker.dispatcher.service import EXHAUSTED_BYTES, DispatcherService, DispatcherSettings
@@ -47,10 +47,10 @@ def dispatcher(parser: argparse.ArgumentParser) -> None:
 def run_dispatcher(arguments: argparse.Namespace) -> int:
     """Run the dispatcher until a signal stops it."""
     become_service()
-    config = load(arguments.config)
-    prepare(config, arguments.config, None, Role.DISPATCHER)
     path = arguments.config
-    settings = dispatcher_settings(path)
+    config, warnings = load_with_warnings(path, None)
+    prepare(config, warnings, Role.DISPATCHER)
+    settings = _settings(config)
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
@@ -85,7 +85,10 @@ def dispatcher_settings(path: Path | None) -> DispatcherSettings:
     Raises:
         ConfigError: the configuration, or a file that it names, is not usable.
     """
-    config = load(path)
+    return _settings(load(path))
+
+
+def _settings(config: Config) -> DispatcherSettings:
     own = config.dispatcher
     return DispatcherSettings(own.id, service_link(config, own.id), policy(config), denied_workers(config))
 

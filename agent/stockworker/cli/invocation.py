@@ -1,5 +1,6 @@
 """Runs one command, and turns its end into an exit status."""
 
+import gc
 import os
 from collections.abc import Sequence
 
@@ -41,7 +42,8 @@ def _completed(arguments: Sequence[str] | None) -> int:
 def _run(arguments: Sequence[str] | None) -> int:
     parser, _ = make_parser()
     try:
-        parsed = parser.parse_args(arguments)
+        parsed = parser.parse_args(arguments)  # imports the command
+        gc.enable()
         if not getattr(parsed, "is_service", False):
             hangup.release()
         status: int = parsed.run(parsed)

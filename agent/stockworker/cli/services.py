@@ -6,9 +6,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, Protocol, TypeVar
 
 from stockworker.adapters.journal import JournalHandler
@@ -18,7 +17,7 @@ from stockworker.adapters.systemd import Notifier
 from stockworker.cli import hangup
 from stockworker.cli.defects import report
 from stockworker.cli.identity import identify
-from stockworker.config import Config, problems
+from stockworker.config import Config, Problem
 from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, StoreError, StoreFull
 from stockworker.logs import configure, detach, log_event
 from stockworker.logs.events import ConfigWarning, IdentityDiffers, StoreFailed
@@ -74,14 +73,14 @@ def become_service() -> None:
     detach()
 
 
-def prepare(config: Config, path: Path | None, instance: str | None, role: Role) -> None:
+def prepare(config: Config, warnings: Iterable[Problem], role: Role) -> None:
     """Set up the process and its log, and log what is doubtful in the configuration."""
     forbid_core_dumps()
     keep_exit_statuses()
     fixed = {"worker": config.worker.id} if role is Role.WORKER else {}
     configure(config.log.level, config.log.format, journal=partial(JournalHandler, fixed))
-    for problem in problems(path, instance):
-        log_event(_log, ConfigWarning(problem=problem.show()))
+    for warning in warnings:
+        log_event(_log, ConfigWarning(problem=warning.show()))
     who = identify(config, role)
     if isinstance(who, Finding):
         log_event(_log, IdentityDiffers(problem=who.text))

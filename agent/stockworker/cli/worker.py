@@ -9,7 +9,7 @@ from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.services import become_service, prepare, run_main, until_stopped
 from stockworker.cli.wiring import handler_specs, service_link, worker_seal
-from stockworker.config import load
+from stockworker.config import Config, load, load_with_warnings
 from stockworker.logs import log_event
 from stockworker.logs.worker_events import Confined
 from stockworker.protocol.topics import Role
@@ -37,9 +37,9 @@ def run_worker(arguments: argparse.Namespace) -> int:
     """Run a worker until a signal stops it."""
     become_service()
     path, instance = arguments.config, arguments.instance
-    config = load(path, instance)
-    prepare(config, path, instance, Role.WORKER)
-    settings = worker_settings(path, instance)
+    config, warnings = load_with_warnings(path, instance)
+    prepare(config, warnings, Role.WORKER)
+    settings = _settings(config)
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
@@ -68,7 +68,10 @@ def worker_settings(path: Path | None, instance: str | None) -> WorkerSettings:
     Raises:
         ConfigError: the configuration is not usable.
     """
-    config = load(path, instance)
+    return _settings(load(path, instance))
+
+
+def _settings(config: Config) -> WorkerSettings:
     worker = config.worker
     return WorkerSettings(
         worker_id=worker.id,

@@ -5,7 +5,7 @@
 """
 
 from stockworker.config.document import Problem
-from stockworker.config.loading import DEFAULT_PATH, client_path, instances, load, problems
+from stockworker.config.loading import DEFAULT_PATH, client_path, instances, load, load_with_warnings, problems
 from stockworker.config.schema import Config, Encryption, Handler, Tls
 
 __all__ = [
@@ -18,5 +18,6 @@ __all__ = [
     "client_path",
     "instances",
     "load",
+    "load_with_warnings",
     "problems",
 ]

@@ -59,12 +59,17 @@ def load(path: Path | None = None, instance: str | None = None) -> Config:
     Raises:
         ConfigError: lists all errors, one per line.
     """
+    return load_with_warnings(path, instance)[0]
+
+
+def load_with_warnings(path: Path | None, instance: str | None) -> tuple[Config, list[Problem]]:
+    """As `load`, and all warnings, ordered by file and line."""
     found: list[Problem] = []
     config = _read(path, instance, found)
     errors = sorted(problem for problem in found if problem.severity == "error")
     if config is None or errors:
         raise ConfigError("\n".join(problem.show() for problem in errors))
-    return config
+    return config, sorted(found)
 
 
 def client_path() -> Path | None:

@@ -1,7 +1,10 @@
 """Finds and imports Python handlers: the built-in ones, those of installed packages, and any that a configuration names."""
 
+import os
+import sys
 from collections.abc import Mapping
 from importlib import import_module
+from importlib.machinery import PathFinder
 from typing import Any, Final
 
 from stockworker import handlers
@@ -20,7 +23,9 @@ def discover() -> Mapping[JobType, str]:
     Raises:
         ConfigError: an installed package offers a type with an invalid name, or two packages offer the same type.
     """
-    from importlib.metadata import entry_points  # noqa: PLC0415 (slow to import, and child processes don't need it)
+    if not _may_offer():
+        return handlers.BUILT_IN
+    from importlib.metadata import entry_points  # noqa: PLC0415 (see `_may_offer`)
 
     installed: dict[JobType, str] = {}
     for entry_point in entry_points(group=ENTRY_POINTS):
@@ -33,6 +38,37 @@ def discover() -> Mapping[JobType, str]:
         if other != entry_point.value:
             raise ConfigError(f"{origin}: {other} is installed for this type too. Uninstall one of the two packages")
     return {**handlers.BUILT_IN, **installed}
+
+
+def _may_offer() -> bool:
+    """Whether an installed package may offer handlers.
+
+    `importlib.metadata` knows, but its import takes 10 ms, and most machines have no such package.
+    """
+    if any(hasattr(finder, "find_distributions") for finder in sys.meta_path if finder is not PathFinder):
+        return True
+    return any(map(_may_offer_in, sys.path))
+
+
+def _may_offer_in(place: str) -> bool:
+    try:
+        names = os.listdir(place or ".")  # noqa: PTH208 (pathlib would take several times as long)
+    except FileNotFoundError:
+        return False
+    except OSError:  # an archive, for example
+        return True
+    folders = [f"{place or '.'}/{name}" for name in names if name.lower().endswith((".dist-info", ".egg-info", ".egg"))]
+    return any(folder.lower().endswith(".egg") or _names_group(folder) for folder in (*folders, place))
+
+
+def _names_group(folder: str) -> bool:
+    try:
+        with open(f"{folder}/entry_points.txt", "rb") as file:  # noqa: PTH123 (as above)
+            return ENTRY_POINTS.encode() in file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except OSError:
+        return True
 
 
 def check_settings(function: str, settings: Mapping[str, Any]) -> None:

@@ -2,9 +2,9 @@
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import IntEnum
-from typing import ClassVar, Final, TypeVar, dataclass_transform
+from typing import TYPE_CHECKING, ClassVar, Final, Never, TypeVar, dataclass_transform
 
 
 class LogLevel(IntEnum):
@@ -45,9 +45,12 @@ def work(*key: str) -> Cause:
     return Cause(600, key)
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass_transform(frozen_default=True, kw_only_default=True)
 class LogEvent:
     """What happened. A field that is None is not logged.
+
+    A subclass declares its fields as a frozen dataclass with keyword-only fields does, and behaves like one. It is none,
+    because `dataclasses` compiles six functions for each class: every start of a service would compile hundreds.
 
     Attributes:
         name: the `event` of a JSON line and of an entry in the systemd journal; the class name in snake case.
@@ -59,11 +62,40 @@ class LogEvent:
     """
 
     name: ClassVar[str]
-    field_names: ClassVar[tuple[str, ...]]
+    field_names: ClassVar[tuple[str, ...]] = ()
     level: ClassVar[LogLevel]
     cause: ClassVar[Cause]
     text: ClassVar[str]
     meaning: ClassVar[str]
+    _defaults: ClassVar[dict[str, object]] = {}
+
+    def __init_subclass__(cls) -> None:
+        added = tuple(cls.__annotations__)
+        cls.field_names = cls.field_names + added
+        cls._defaults = cls._defaults | {name: getattr(cls, name) for name in added if hasattr(cls, name)}
+
+    if not TYPE_CHECKING:  # a type checker derives it from the fields
+
+        def __init__(self, **values: object) -> None:
+            own = self.__dict__
+            own.update(self._defaults, **values)
+            if own.keys() != set(self.field_names):
+                raise TypeError(f"{type(self).__name__} has the fields {self.field_names}, not {tuple(own)}")
+
+    def __setattr__(self, name: str, _value: object) -> Never:
+        raise AttributeError(f"{name} can't be changed")
+
+    def __delattr__(self, name: str) -> Never:
+        raise AttributeError(f"{name} can't be deleted")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.__dict__ == self.__dict__
+
+    def __hash__(self) -> int:
+        return hash((type(self), *self.values().values()))
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(f'{name}={value!r}' for name, value in self.values().items())})"
 
     def values(self) -> dict[str, object]:
         """The fields with their values."""
@@ -76,20 +108,16 @@ EVENTS: Final[list[type[LogEvent]]] = []
 """Every event, in the order of the catalogue."""
 
 
-@dataclass_transform(frozen_default=True, kw_only_default=True)
 def declare(level: LogLevel, cause: Cause, text: str, meaning: str) -> Callable[[type[E]], type[E]]:
     def enter(cls: type[E]) -> type[E]:
-        made = dataclass(frozen=True, kw_only=True)(cls)
-        made.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
-        made.field_names = tuple(field.name for field in fields(made))
-        made.level, made.cause, made.text, made.meaning = level, cause, text, meaning
-        EVENTS.append(made)
-        return made
+        cls.name = re.sub(r"(?<!^)(?=[A-Z])", "_", cls.__name__).lower()
+        cls.level, cls.cause, cls.text, cls.meaning = level, cause, text, meaning
+        EVENTS.append(cls)
+        return cls
 
     return enter
 
 
-@dataclass(frozen=True, kw_only=True)
 class EventOfAttempt(LogEvent):
     """An event about an attempt."""
 

@@ -10,15 +10,12 @@
 # Levels: an event that occurs once per job on a busy machine is at debug, because `system/monitor` reports the same.
 # An event that may need an operator is a warning. An event after which something is broken is an error.
 
-from dataclasses import dataclass
-
 from stockworker.logs.event import EVENTS, HERE, Cause, EventOfAttempt, LogEvent, LogLevel, peer, work
 from stockworker.logs.event import declare as _event
 
 __all__ = ["EVENTS", "HERE", "Cause", "LogEvent", "LogLevel", "peer", "work"]  # and the catalogue below
 
 
-@dataclass(frozen=True, kw_only=True)
 class _AttemptOfJob(EventOfAttempt):
     """An event about the newest attempt of a job, in the dispatcher. `worker` has, or last had, the lease."""
 
