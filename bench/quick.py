@@ -4,9 +4,7 @@ Both checkouts run their own fleet with the measurements of this one, and take t
 both figures of a pair. The check looks at costs that hardly depend on that load: processor time per job, and how often a
 process waits per job. It prints the times beside them. A cost above the limit is measured again before the check fails.
 
-The commit is BASE, if it is given. Otherwise it is the merge base with ``origin/main``. If that is this commit itself, as
-in a fresh clone, it is the newest earlier commit that does not belong to the same piece of work: it is at least
-`--same-work` hours older. If there is none, it is the first parent.
+`tests/harness/commits.py` chooses the commit.
 """
 
 import argparse
@@ -23,8 +21,8 @@ from typing import Final
 
 from bench.figures import show
 from bench.pairs import MOST, Figures, Ratio, ratios, too_costly
+from tests.harness.commits import ROOT, SAME_WORK_H, chosen_base, git
 
-ROOT: Final = Path(__file__).resolve().parents[1]
 CHECKED: Final = (
     "µs of processor time, jobs together",
     "µs of processor time, one at a time",
@@ -106,26 +104,6 @@ def measured_pairs(old: Path, new: Path, pairs: int, batch: int, singles: int) -
             yield first, second
 
 
-def git(*arguments: str) -> str | None:
-    """What git prints; None if it fails."""
-    done = subprocess.run(["git", *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
-
-
-def chosen_base(wanted: str | None, same_work_h: float) -> str | None:
-    """The commit to compare with; None if there is none."""
-    if wanted:
-        return git("rev-parse", "--verify", "--quiet", f"{wanted}^{{commit}}")
-    head = git("rev-parse", "--verify", "--quiet", "HEAD")
-    merge_base = git("merge-base", "HEAD", "origin/main")
-    if head is None or (merge_base and merge_base != head):
-        return merge_base
-    written_at = git("log", "-1", "--format=%ct", "HEAD")
-    before = int(written_at or 0) - round(same_work_h * 3600)
-    earlier = git("rev-list", "-1", "--first-parent", f"--before={before}", "HEAD")
-    return earlier or git("rev-parse", "--verify", "--quiet", "HEAD~1")
-
-
 @contextmanager
 def checkout(commit: str) -> Iterator[Path]:
     """The files of a commit in a temporary folder, with the benchmarks of this checkout."""
@@ -162,8 +140,12 @@ def _show(attempt: int, found: dict[str, Ratio], pairs: Sequence[tuple[Figures, 
 def main() -> int:
     """Compare; return 1 if this checkout costs too much."""
     parser = argparse.ArgumentParser(prog="make bench-quick", description=__doc__.partition("\n")[0])
-    parser.add_argument("--base", help="the commit, tag or branch to compare with (default: see bench/quick.py)")
-    parser.add_argument("--same-work", type=float, default=4.0, metavar="HOURS", help="see bench/quick.py (default: 4)")
+    parser.add_argument(
+        "--base", help="the commit, tag or branch to compare with (default: see tests/harness/commits.py)"
+    )
+    parser.add_argument(
+        "--same-work", type=float, default=SAME_WORK_H, metavar="HOURS", help="see tests/harness/commits.py"
+    )
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--jobs", type=int, default=1500, help="submitted together in each measurement")
     parser.add_argument("--singles", type=int, default=100, help="submitted one at a time in each measurement")

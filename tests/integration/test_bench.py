@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from bench import quick
 from bench.__main__ import run_once
-from bench.quick import CHECKED, ROOT, chosen_base, measured_pairs
+from bench.quick import CHECKED, measured_pairs
+from tests.harness import commits
+from tests.harness.commits import ROOT, chosen_base
 
 HOUR_S = 3600
 
@@ -40,7 +41,7 @@ def commit(folder: Path, at: int) -> str:
 @pytest.fixture
 def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     git(tmp_path, "init", "--quiet")
-    monkeypatch.setattr(quick, "ROOT", tmp_path)
+    monkeypatch.setattr(commits, "ROOT", tmp_path)
     return tmp_path
 
 

@@ -47,6 +47,7 @@ class Mutant:
             class, or an empty one.
         in_function: whether it is in a function.
         line: the first line of the change.
+        text: that line, without the blanks around it.
         change: the old text and the new one, on one line.
         source: the whole changed module.
     """
@@ -54,6 +55,7 @@ class Mutant:
     name: str
     in_function: bool
     line: int
+    text: str
     change: str
     source: str
 
@@ -240,8 +242,9 @@ class _Finder(ast.NodeVisitor):
         after = self._lines[last][node.end_col_offset :] + b"".join(self._lines[last + 1 :])
         source = (before + text.encode() + after).decode()
         change = f"{ast.unparse(node)} -> {'nothing' if isinstance(new, ast.Pass) else ast.unparse(new)}"
+        text = self._lines[first].decode().strip()
         self.mutants.append(
-            Mutant(".".join(self._names), self._functions > 0, node.lineno, " ".join(change.split()), source)
+            Mutant(".".join(self._names), self._functions > 0, node.lineno, text, " ".join(change.split()), source)
         )
 
 

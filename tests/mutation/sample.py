@@ -2,9 +2,10 @@
 
 import ast
 import fnmatch
+import hashlib
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from random import Random
 from types import MappingProxyType
 from typing import Final
 
@@ -33,7 +34,7 @@ ELSEWHERE: Final = {
 
 
 _FIRST_FILES: Final = 4
-_MOST_CPU_S: Final = 60.0
+_MOST_TESTS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,16 +55,19 @@ class Equivalent:
 
     Attributes:
         name: that of `Mutant`.
+        text: the line of the change, as in `Mutant`; needed where other lines of the function have the same change.
     """
 
     module: str
     name: str
     change: str
     reason: str
+    text: str | None = None
 
     def covers(self, module: str, mutant: Mutant) -> bool:
         """Whether it describes this mutant."""
-        return (self.module, self.name, self.change) == (module, mutant.name, mutant.change)
+        same_place = (self.module, self.name, self.change) == (module, mutant.name, mutant.change)
+        return same_place and self.text in (None, mutant.text)
 
 
 def chosen_modules(modules: Collection[str], patterns: Sequence[str]) -> list[str]:
@@ -84,24 +88,31 @@ def chosen_modules(modules: Collection[str], patterns: Sequence[str]) -> list[st
 
 
 def sample(mutants: Mapping[str, Sequence[Mutant]], samples: int, seed: int) -> Iterator[Try]:
-    """Up to `samples` mutants of each module, on different lines, the modules in turn."""
-    drawn = {module: _draw(found, samples, _dice(f"{seed} {module}")) for module, found in mutants.items()}
+    """Up to `samples` mutants of each module, on different lines, the modules in turn.
+
+    The seed gives each mutant a rank, which depends on its own code only. So a change of a module replaces few of the
+    mutants that are chosen: those of the code that it has changed. A check with a fixed seed judges a change, and not the
+    luck of another choice.
+    """
+    drawn = {module: _first_ranks(module, found, samples, seed) for module, found in mutants.items()}
     for place in range(max(map(len, drawn.values()), default=0)):
         for module, found in drawn.items():
             if place < len(found):
                 yield Try(module, found[place])
 
 
-def _dice(seed: str) -> Random:
-    return Random(seed)  # noqa: S311 (it must be predictable)
-
-
-def _draw(mutants: Sequence[Mutant], samples: int, dice: Random) -> list[Mutant]:
-    by_line: dict[int, list[Mutant]] = {}
+def _first_ranks(module: str, mutants: Sequence[Mutant], samples: int, seed: int) -> list[Mutant]:
+    seen: Counter[tuple[str, str, str]] = Counter()
+    ranked: list[tuple[bytes, Mutant]] = []
     for mutant in mutants:
-        by_line.setdefault(mutant.line, []).append(mutant)
-    lines = dice.sample(sorted(by_line), min(samples, len(by_line)))
-    return [dice.choice(by_line[line]) for line in lines]
+        code = mutant.name, mutant.text, mutant.change
+        rank = hashlib.sha256(repr((seed, module, *code, seen[code])).encode()).digest()
+        seen[code] += 1
+        ranked.append((rank, mutant))
+    by_line: dict[int, Mutant] = {}
+    for _, mutant in sorted(ranked, key=lambda each: each[0]):
+        by_line.setdefault(mutant.line, mutant)
+    return [*by_line.values()][:samples]
 
 
 def importers(sources: Mapping[str, str]) -> dict[str, set[str]]:
@@ -131,7 +142,7 @@ def stages(
     These are the tests that call its function, then all tests of the module, and last those of the modules that import it.
     The last ones matter for what runs once, when a module is imported: constants, tables, and the functions that make
     them. A test is more likely about a function if it calls few others. The tests of a file stay together, because each
-    file takes time to read.
+    file takes time to read. How fast the machine is makes no difference.
     """
     path = f"{module}.py::"
     name = path + mutant.name
@@ -145,17 +156,13 @@ def stages(
         elif around and any(each.startswith(around) for each in called.functions):
             near[test] = 2, len(called.functions)
     files: dict[str, list[str]] = {}
-    for test in sorted(near, key=lambda test: (near[test], tests[test].cpu_s, test)):
+    for test in sorted(near, key=lambda test: (near[test], test)):
         files.setdefault(test.partition("::")[0], []).append(test)
-    first, rest = [], []
-    left_s = _MOST_CPU_S
+    first: list[str] = []
+    rest: list[str] = []
     for place, of_file in enumerate(files.values()):
-        cpu_s = sum(tests[test].cpu_s for test in of_file)
         if place < _FIRST_FILES:
             first += of_file
-        elif cpu_s > left_s:
-            continue
-        else:
+        elif len(first) + len(rest) + len(of_file) <= _MOST_TESTS:
             rest += of_file
-        left_s -= cpu_s
     return [stage for stage in (first, rest) if stage]

@@ -4,16 +4,18 @@ The parent has imported pytest, but nothing of the product. So each child import
 needs no second copy of the tree.
 """
 
+import ast
+import builtins
 import importlib.machinery
 import importlib.util
 import json
 import os
 import resource
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import CodeType, FrameType, FunctionType, ModuleType
+from types import CodeType, FunctionType, ModuleType
 from typing import Final
 
 import hypothesis
@@ -46,6 +48,7 @@ _QUIET: Final = (
 _PRELOADED: Final = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 _MEMORY_BYTES: Final = 4 * 1024**3
 _LEAST_CPU_S: Final = 20.0
+_NOTE: Final = "_note_call"
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,50 +85,52 @@ class _Repeatable:
 
 
 class _Recorder:
-    """Notes which functions each test calls. Functions that run while a file is read belong to all its tests."""
+    """Notes which functions of the product each test calls, and which ones its file imports.
+
+    Each function of the product begins with a statement that notes its name. A trace of all calls would take several times
+    as long, because it also sees those of pytest and of Hypothesis.
+    """
 
     def __init__(self) -> None:
-        self._names: dict[CodeType, str | None] = {}
-        self._called: set[CodeType] = set()
-        self._of_file: dict[str, set[str]] = {}
+        self._called: set[str] = set()
+        self._imported: dict[str, set[str]] = {}
         self.tests: dict[str, tuple[float, list[str]]] = {}
-
-    def _trace(self, frame: FrameType, _event: str, _argument: object) -> None:
-        self._called.add(frame.f_code)
-
-    def _record(self) -> Iterator[None]:
-        self._called = set()
-        sys.settrace(self._trace)
-        try:
-            yield
-        finally:
-            sys.settrace(None)
+        setattr(builtins, _NOTE, self._called.add)
+        sys.meta_path.insert(0, _Finder(lambda path: noting(path.read_text(), str(path.relative_to(PRODUCT)))))
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_make_collect_report(self, collector: pytest.Collector) -> Iterator[None]:
-        yield from self._record()
-        of_file = self._of_file.setdefault(collector.nodeid.partition("::")[0], set())
-        of_file.update(name for code in self._called if (name := self._name(code)) is not None)
+        yield
         if isinstance(collector, pytest.Module):
-            of_file.update(name for value in vars(collector.obj).values() if (name := _place(value)) is not None)
+            places = {name for value in vars(collector.obj).values() if (name := _place(value)) is not None}
+            self._imported[collector.nodeid] = places
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Iterator[None]:
+        self._called.clear()
         began = resource.getrusage(resource.RUSAGE_SELF)
-        yield from self._record()
+        yield
         ended = resource.getrusage(resource.RUSAGE_SELF)
-        names = {name for code in self._called if (name := self._name(code)) is not None}
-        names |= self._of_file.get(item.nodeid.partition("::")[0], set())
+        names = self._called | self._imported.get(item.nodeid.partition("::")[0], set())
         cpu_s = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
         self.tests[item.nodeid] = (round(cpu_s, 4), sorted(names))
 
-    def _name(self, code: CodeType) -> str | None:
-        if code not in self._names:
-            path = Path(code.co_filename)
-            inside = path.is_relative_to(PRODUCT)
-            function = code.co_qualname.partition(".<locals>")[0]
-            self._names[code] = f"{path.relative_to(PRODUCT)}::{function}" if inside else None
-        return self._names[code]
+
+def noting(source: str, path: str) -> ast.Module:
+    """The module with a call of `_NOTE` at the beginning of each function that is not inside another one."""
+    tree = ast.parse(source)
+    _note_calls(tree.body, f"{path}::")
+    return ast.fix_missing_locations(tree)
+
+
+def _note_calls(statements: Sequence[ast.stmt], prefix: str) -> None:
+    for node in statements:
+        if isinstance(node, ast.ClassDef):
+            _note_calls(node.body, f"{prefix}{node.name}.")
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            note = ast.Call(ast.Name(_NOTE, ast.Load()), [ast.Constant(f"{prefix}{node.name}")], [])
+            after_docstring = 1 if ast.get_docstring(node) is not None else 0
+            node.body.insert(after_docstring, ast.Expr(note))
 
 
 def _place(value: object) -> str | None:
@@ -136,30 +141,37 @@ def _place(value: object) -> str | None:
 
 
 class _OtherSource(importlib.machinery.SourceFileLoader):
-    """Loads a module from another text than that of its file."""
+    """Loads a module from another source than that of its file."""
 
-    def __init__(self, name: str, change: Change) -> None:
-        super().__init__(name, str(change.path))
-        self._source = change.source
+    def __init__(self, name: str, path: Path, source: str | ast.Module) -> None:
+        super().__init__(name, str(path))
+        self._source = source
 
     def get_code(self, fullname: str) -> CodeType:  # noqa: ARG002 (a port)
         return compile(self._source, self.path, "exec")
 
 
 class _Finder:
-    """Finds one module, and no other."""
+    """Finds the modules of the product that have another source.
 
-    def __init__(self, change: Change) -> None:
-        self._name = ".".join(change.path.relative_to(PRODUCT.parent).with_suffix("").parts)
-        self._change = change
+    Args:
+        source: of a file; None if that of the file is right.
+    """
+
+    def __init__(self, source: Callable[[Path], str | ast.Module | None]) -> None:
+        self._source = source
 
     def find_spec(
         self, fullname: str, _path: Sequence[str] | None, _target: ModuleType | None = None, /
     ) -> importlib.machinery.ModuleSpec | None:
-        if fullname != self._name:
+        if fullname.partition(".")[0] != PRODUCT.name:
             return None
-        loader = _OtherSource(fullname, self._change)
-        return importlib.util.spec_from_file_location(fullname, self._change.path, loader=loader)
+        place = PRODUCT.parent.joinpath(*fullname.split("."))
+        path = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+        if (source := self._source(path) if path.exists() else None) is None:
+            return None
+        loader = _OtherSource(fullname, path, source)
+        return importlib.util.spec_from_file_location(fullname, path, loader=loader)
 
 
 def start(tests: Sequence[str], change: Change | None = None, *, cpu_s: float = 0.0, output: Path | None = None) -> int:
@@ -172,7 +184,7 @@ def start(tests: Sequence[str], change: Change | None = None, *, cpu_s: float = 
         return process
     _prepare(cpu_s, output)
     if change is not None:
-        sys.meta_path.insert(0, _Finder(change))
+        sys.meta_path.insert(0, _Finder(lambda path: change.source if path == change.path else None))
     os._exit(_pytest(tests, _Repeatable()))
 
 

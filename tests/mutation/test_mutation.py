@@ -3,13 +3,15 @@
 import subprocess
 import sys
 from collections import Counter
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
 from tests.mutation.__main__ import Run, equivalents, show, sources
 from tests.mutation.mutators import Mutant, mutants
 from tests.mutation.sample import Equivalent, Try, chosen_modules, importers, sample, stages
-from tests.mutation.suite import ROOT, Called
+from tests.mutation.suite import ROOT, Called, noting
 
 NOTHING = Called(0.0, frozenset())
 
@@ -18,8 +20,10 @@ def changes(source: str) -> list[str]:
     return [mutant.change for mutant in mutants(source)]
 
 
-def a_mutant(name: str = "f", line: int = 1, change: str = "a -> b", *, in_function: bool = True) -> Mutant:
-    return Mutant(name, in_function, line, change, "")
+def a_mutant(
+    name: str = "f", line: int = 1, change: str = "a -> b", *, in_function: bool = True, text: str = "x = a"
+) -> Mutant:
+    return Mutant(name, in_function, line, text, change, "")
 
 
 # --- mutants ----------------------------------------------------------------------------------------------------------
@@ -78,7 +82,8 @@ def test_what_can_not_change_a_decision_is_no_mutant(source: str) -> None:
 def test_a_mutant_changes_one_place_and_keeps_the_precedence() -> None:
     source = "class C:\n    def f(self):\n        # \N{EURO SIGN}\n        return a * (b\n            or c)  # end\n"
     found = [mutant for mutant in mutants(source) if mutant.change == "b or c -> b and c"]
-    assert [(mutant.name, mutant.in_function, mutant.line) for mutant in found] == [("C.f", True, 4)]
+    places = [(mutant.name, mutant.in_function, mutant.line, mutant.text) for mutant in found]
+    assert places == [("C.f", True, 4, "return a * (b")]
     assert found[0].source == source.replace("b\n            or c", "(b and c)")
 
 
@@ -86,6 +91,24 @@ def test_a_mutant_belongs_to_the_outermost_function_or_to_a_class() -> None:
     source = "x = 1\nclass C:\n    y = 2\n    def f(self, d=3):\n        def g():\n            return 4\n"
     places = [(mutant.name, mutant.in_function) for mutant in mutants(source)]
     assert places == [("", False), ("C", False), ("C.f", True), ("C.f", True), ("C.f", True)]
+
+
+def test_each_outer_function_notes_its_calls() -> None:
+    source = """class C:
+    def f(self):
+        'A text.'
+        def g(): ...
+        return g
+async def h(): ...
+"""
+    calls: list[str] = []
+    names: dict[str, Any] = {"_note_call": calls.append}
+    exec(compile(noting(source, "m.py"), "m", "exec"), names)  # noqa: S102 (what the recorder does)
+    names["C"]().f()()
+    with suppress(StopIteration):
+        names["h"]().send(None)
+    assert calls == ["m.py::C.f", "m.py::h"]
+    assert names["C"].f.__doc__ == "A text."
 
 
 @pytest.mark.parametrize("module", ["dispatcher/owners", "protocol/fields", "worker/turn"])
@@ -111,6 +134,21 @@ def test_a_sample_is_repeated_by_its_seed_and_has_one_mutant_for_each_line() -> 
     assert len(list(sample(found, 99, seed=1))) == 20
 
 
+def test_a_change_of_a_module_keeps_the_other_mutants_of_a_sample() -> None:
+    """Else the luck of another choice could refuse a change that is good."""
+    before = [a_mutant(f"f{place}", line=place, change=str(place)) for place in range(100)]
+    moved = [a_mutant(f"f{place}", line=place + 9, change=str(place)) for place in range(100)]
+    added = [a_mutant(f"new{place}", line=200 + place) for place in range(10)]
+
+    def names(found: list[Mutant]) -> set[str]:
+        return {each.mutant.name for each in sample({"m": found}, 20, seed=1)}
+
+    assert names(moved) == names(before)
+    brought = {name for name in names(moved + added) if name.startswith("new")}
+    assert names(moved + added) - brought < names(before)
+    assert len(names(before) - names(moved + added)) == len(brought)
+
+
 def test_the_modules_that_decide_are_chosen_by_default() -> None:
     chosen = chosen_modules([*sources()], [])
     assert {"dispatcher/machine", "worker/journal", "protocol/fields", "sealing/envelope", "shell/arrivals"} <= {
@@ -133,7 +171,7 @@ def test_the_tests_of_a_function_come_in_the_order_of_their_distance() -> None:
         **{
             f"t{number}::later": Called(1.0, frozenset({"m.py::f", *map(str, range(number))})) for number in range(4, 7)
         },
-        "t7::expensive": Called(100.0, frozenset({"m.py::f", *map(str, range(9))})),
+        **{f"t7::{number}": Called(0.0, frozenset({"m.py::f", *map(str, range(9))})) for number in range(1000)},
     }
     near = ["t2::near", "t1::far", "t4::later", "t5::later"]
     assert stages(a_mutant("f"), "m", tests) == [near, ["t6::later", "t3::other"]]
@@ -167,6 +205,12 @@ def test_each_equivalent_mutant_exists_and_has_a_reason() -> None:
     assert len(set(equivalents())) == len(equivalents())
 
 
+def test_an_equivalent_mutant_can_be_one_of_several_with_the_same_change() -> None:
+    known = Equivalent("m", "f", "1 -> 2", "a and b are the same", text="x = 1")
+    assert known.covers("m", a_mutant(change="1 -> 2", text="x = 1"))
+    assert not known.covers("m", a_mutant(change="1 -> 2", text="y = 1"))
+
+
 def test_an_equivalent_mutant_is_not_tried_and_one_without_a_test_has_survived(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -183,12 +227,17 @@ def test_no_mutant_begins_after_the_time_is_up() -> None:
     assert run.all([Try("m", a_mutant())]) == {"m": Counter({"no time": 1})}
 
 
-@pytest.mark.parametrize(("killed", "status"), [(19, 0), (18, 1)])
-def test_a_score_below_the_goal_is_a_failure(capsys: pytest.CaptureFixture[str], killed: int, status: int) -> None:
-    results = {"m": Counter(killed=killed, survived=20 - killed, equivalent=3)}
+@pytest.mark.parametrize(
+    ("killed", "survived", "status"), [(2, 1, 0), (1, 2, 1), (38, 2, 0), (37, 3, 1), (228, 12, 0), (227, 13, 1)]
+)
+def test_one_mutant_or_five_percent_of_them_may_survive(
+    capsys: pytest.CaptureFixture[str], killed: int, survived: int, status: int
+) -> None:
+    """In a small sample one survivor is more than five percent, and may be an equivalent mutant."""
+    results = {"m": Counter(killed=killed, survived=survived, equivalent=3)}
     assert show(results, 95.0) == status
     out = capsys.readouterr().out
-    assert f"{killed} of   20 noticed" in out
+    assert f"{killed:4} of {killed + survived:4} noticed" in out
     assert ", 3 equivalent" in out
     assert ("below the goal of 95 %" in out) is bool(status)
 
