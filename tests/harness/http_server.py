@@ -2,15 +2,17 @@
 
 import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from types import TracebackType
 from typing import Self
 
 from typing_extensions import override
+
+from stockworker.adapters import clock
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +23,8 @@ class Answer:
         claims_bytes: a wrong Content-Length.
         drip: if given, the server sends the body byte by byte until this event is set.
         retry_after: the header of that name.
+        etag: the validator; a request that names it gets 304.
+        modified: `Last-Modified`, in the same way.
     """
 
     body: bytes
@@ -31,10 +35,18 @@ class Answer:
     claims_bytes: int | None = None
     drip: threading.Event | None = None
     retry_after: str = ""
+    etag: str = ""
+    modified: str = ""
+
+    def to(self, headers: Mapping[str, str]) -> "Answer":
+        """This answer, or 304 if the request has its validator."""
+        pairs = ((self.etag, "If-None-Match"), (self.modified, "If-Modified-Since"))
+        known = any(own and headers.get(name) == own for own, name in pairs)
+        return replace(self, status=304, body=b"") if known else self
 
 
 class HttpServer:
-    """Answers from `answers` by path, or with 404, and records each request in `requests` and `headers`.
+    """Answers from `answers` by path, with a query or without, or with 404, and records each request in `requests` and `headers`.
 
     `limited` may give another answer to any request.
     """
@@ -66,6 +78,24 @@ class HttpServer:
         self._server.server_close()
 
 
+class Limiter:
+    """Lets `most` requests through in each period of the provider, and refuses the others with Retry-After."""
+
+    def __init__(self, most: int, period_s: float, retry_after: str) -> None:
+        self.most, self.period_s, self.retry_after = most, period_s, retry_after
+        self.begun: list[float] = []
+        self.refused = 0
+
+    def __call__(self) -> Answer | None:
+        now = clock.monotonic()
+        self.begun = [each for each in self.begun if each > now - self.period_s]
+        if len(self.begun) >= self.most:
+            self.refused += 1
+            return Answer(b"", status=429, retry_after=self.retry_after)
+        self.begun.append(now)
+        return None
+
+
 class _Request(BaseHTTPRequestHandler):
     def __init__(self, owner: HttpServer, *connection: object) -> None:
         self._owner = owner
@@ -74,8 +104,9 @@ class _Request(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._owner.requests.append(self.path)
         self._owner.headers.append(dict(self.headers))
-        prepared = self._owner.answers.get(self.path.partition("?")[0], Answer(b"", status=404))
-        answer = self._owner.limited() or prepared
+        plain = self.path.partition("?")[0]
+        prepared = self._owner.answers.get(self.path) or self._owner.answers.get(plain, Answer(b"", status=404))
+        answer = (self._owner.limited() or prepared).to(dict(self.headers))
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         length = len(answer.body) if answer.claims_bytes is None else answer.claims_bytes
@@ -84,6 +115,9 @@ class _Request(BaseHTTPRequestHandler):
             self.send_header("Content-Encoding", answer.content_encoding)
         if answer.retry_after:
             self.send_header("Retry-After", answer.retry_after)
+        for name, validator in (("ETag", answer.etag), ("Last-Modified", answer.modified)):
+            if validator:
+                self.send_header(name, validator)
         if answer.location:
             self.send_header("Location", answer.location)
         self.end_headers()

@@ -14,9 +14,9 @@ from docs.pages.job_types import DEFINITIONS
 from stockworker.handlers import BUILT_IN
 from stockworker.handlers.discovery import load
 from stockworker.handlers.payload import parse_settings
-from stockworker.handlers.price_update import UpdateSettings
 from stockworker.handlers.provider import address
 from stockworker.handlers.source_format import read_format
+from stockworker.handlers.update_settings import UpdateSettings
 from stockworker.protocol.ids import JobType
 from tests.harness.handler_run import HandlerRun
 

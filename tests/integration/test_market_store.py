@@ -3,6 +3,7 @@
 import multiprocessing
 import re
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from datetime import date, timedelta
@@ -14,7 +15,7 @@ import pytest
 
 from stockworker.errors import StoreError
 from stockworker.handlers import market_postgresql, market_sqlite
-from stockworker.handlers.market import Bar, IndicatorValue, MarketStore, StoredSymbol, UpsertCounts
+from stockworker.handlers.market import Bar, IndicatorValue, LastAnswer, MarketStore, StoredSymbol, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
 from tests.harness.postgresql import postgresql_cluster
 
@@ -212,9 +213,11 @@ def test_the_data_of_symbols_can_be_deleted(store: MarketStore) -> None:
     store.upsert({symbol: [bar(0), bar(1)] for symbol in ("AAPL", "IBM", "MSFT")})
     value = IndicatorValue(FIRST_DAY, 1.5)
     store.store_indicators({symbol: {"sma_1": value} for symbol in ("AAPL", "IBM")})
+    store.store_answer("AAPL", LastAnswer("request", '"v1"', "", FIRST_DAY))
     assert store.delete(["AAPL", "MSFT", "GOOG"]) == {"AAPL": 2, "MSFT": 2, "GOOG": 0}
     assert store.symbols() == ["IBM"]
     assert (store.indicators("AAPL"), store.indicators("IBM")) == ({}, {"sma_1": value})
+    assert store.last_answer("AAPL") is None
 
 
 def test_a_store_that_is_open_to_read_can_not_be_changed(location: str, store: MarketStore) -> None:
@@ -246,3 +249,26 @@ def test_a_newer_schema_in_postgresql_is_refused(dsn: str) -> None:
     for read_only in (False, True):
         with pytest.raises(StoreError, match=r"newer stockworker \(schema 99"):
             open_market_store(dsn, read_only=read_only)
+
+
+def test_the_last_answer_of_a_provider_is_kept_or_forgotten(store: MarketStore) -> None:
+    first, second = (LastAnswer(request, '"v1"', "", FIRST_DAY) for request in ("first", "second"))
+    store.store_answer("AAPL", first)
+    store.store_answer("MSFT", first)
+    store.store_answer("AAPL", second)
+    store.store_answer("MSFT", None)
+    assert (store.last_answer("AAPL"), store.last_answer("MSFT")) == (second, None)
+
+
+def test_all_that_use_a_store_share_the_rate_of_a_provider(location: str, store: MarketStore) -> None:
+    with closing(open_market_store(location)) as other:
+        assert [each.begin_request("one", 3, 1000.0) for each in (store, other, store)] == [0.0, 0.0, 0.0]
+        assert all(990 < each.begin_request("one", 3, 1000.0) <= 1000 for each in (store, other, store))
+        assert other.begin_request("another", 3, 1000.0) == 0
+
+
+def test_a_request_is_counted_for_the_period_of_the_rate(store: MarketStore) -> None:
+    assert store.begin_request("one", 1, 0.05) == 0
+    while delay := store.begin_request("one", 1, 0.05):
+        assert delay <= 0.05
+        time.sleep(delay)

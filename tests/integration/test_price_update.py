@@ -9,12 +9,11 @@ from urllib.parse import quote
 
 import pytest
 
-from stockworker.adapters import clock
 from stockworker.handlers import price_update
 from stockworker.handlers.api import PermanentError
 from stockworker.handlers.market_store import open_market_store
 from tests.harness.handler_run import HandlerRun
-from tests.harness.http_server import Answer, HttpServer
+from tests.harness.http_server import Answer, HttpServer, Limiter
 
 COUNTS = {"inserted": 0, "updated": 0, "unchanged": 0, "rejected": 0, "note": None}
 
@@ -155,24 +154,6 @@ def test_a_second_attempt_goes_on_where_the_first_one_stopped(run: HandlerRun, s
     run.cancelled = lambda: False
     run({"symbols": ["A", "B", "C"]})
     assert [request[7] for request in server.requests] == ["A", "B", "C", "A"]
-
-
-class Limiter:
-    """Lets `most` requests through in each period of the provider, and refuses the others with Retry-After."""
-
-    def __init__(self, most: int, period_s: float, retry_after: str) -> None:
-        self.most, self.period_s, self.retry_after = most, period_s, retry_after
-        self.begun: list[float] = []
-        self.refused = 0
-
-    def __call__(self) -> Answer | None:
-        now = clock.monotonic()
-        self.begun = [each for each in self.begun if each > now - self.period_s]
-        if len(self.begun) >= self.most:
-            self.refused += 1
-            return Answer(b"", status=429, retry_after=self.retry_after)
-        self.begun.append(now)
-        return None
 
 
 SYMBOLS = [f"S{number:02}" for number in range(12)]

@@ -24,6 +24,7 @@ from stockworker.errors import StockworkerError
 _CHUNK_BYTES: Final = 65_536
 _MOST_HEAD_BYTES: Final = 65_536
 _MOST_REDIRECTS: Final = 5
+_LONGEST_VALIDATOR: Final = 1_000
 _MOVED: Final = {301, 302, 303, 307, 308}  # RFC 9110, section 15.4
 _TRY_AGAIN: Final = {408, 425, 429}  # time-out, too early, too many requests: RFC 9110, RFC 8470, RFC 6585
 
@@ -70,10 +71,19 @@ class PrivateAddress(AddressRefused):
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """The body of an answer, and the encoding of its text, if the server has named one."""
+    """An answer.
+
+    Attributes:
+        body: its content.
+        charset: the encoding of its text, if the server has named one.
+        etag: its validator (RFC 9110, section 8.8.3); empty without one.
+        modified: its `Last-Modified`; empty without one.
+    """
 
     body: bytes
     charset: str | None
+    etag: str = ""
+    modified: str = ""
 
 
 def fetch(
@@ -104,7 +114,8 @@ def fetch(
             own = headers or {} if parts.netloc == origin else {}
             answer = _ask(url, parts, connection, deadline, own)
             if answer.status not in _MOVED:
-                return Fetched(_read(url, answer, limit_bytes), answer.headers.get_content_charset())
+                etag, modified = (_validator(answer, name) for name in ("ETag", "Last-Modified"))
+                return Fetched(_read(url, answer, limit_bytes), answer.headers.get_content_charset(), etag, modified)
             target = answer.headers.get("Location", "")
         try:
             url = urljoin(url, target)
@@ -269,6 +280,12 @@ def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
     if answer.length:  # read1 does not distinguish an incomplete answer from a complete one
         raise HostUnreachable(url, f"broke off {answer.length:,} bytes before the end")
     return _decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes)
+
+
+def _validator(answer: _Answer, name: str) -> str:
+    """A header that a later request may send back; empty if it is missing, or nothing that a request may contain."""
+    text = answer.headers.get(name, "")
+    return text if text.isascii() and text.isprintable() and len(text) <= _LONGEST_VALIDATOR else ""
 
 
 def _retry_after_s(text: str) -> float | None:

@@ -178,6 +178,26 @@ class ParsedBars:
     rejected: int = 0
     rejected_rows: list[RejectedRow] = field(default_factory=list)
 
+    def extend(self, further: "ParsedBars") -> None:
+        """Add the rows of a further page."""
+        self.rows += further.rows
+        self.repeated += further.repeated
+        self.rejected += further.rejected
+        self.rejected_rows += further.rejected_rows[: _SHOWN_ROWS - len(self.rejected_rows)]
+        for symbol, bars in further.bars.items():
+            ours = self.bars.setdefault(symbol, SymbolBars())
+            for bar in bars:
+                try:
+                    self.repeated += not ours.add(bar)
+                except InvalidBar as error:
+                    self.reject(0, str(error))
+
+    def reject(self, row: int, reason: str) -> None:
+        """Count an invalid row; the first ones are kept."""
+        self.rejected += 1
+        if len(self.rejected_rows) < _SHOWN_ROWS:
+            self.rejected_rows.append(RejectedRow(row, reason))
+
 
 @dataclass(frozen=True, slots=True)
 class Expected:
@@ -283,10 +303,7 @@ def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
             if not of_symbol.add(bar):
                 parsed.repeated += 1
         except InvalidBar as error:
-            parsed.rejected += 1
-            if len(parsed.rejected_rows) < _SHOWN_ROWS:
-                reason = str(error) if expected.quoted else error.unquoted
-                parsed.rejected_rows.append(RejectedRow(row_number, reason))
+            parsed.reject(row_number, str(error) if expected.quoted else error.unquoted)
     return parsed
 
 

@@ -71,11 +71,40 @@ def read_records(
         return
     if path is None and layout is Layout.ROWS and window.peek() == "{":
         path = "bars"
-    steps = [int(index) if index else key for index, key in _STEP.findall(path or "")]
-    yield from _Walk(layout, columns or Lists(lambda _name: True, 1_000_000)).to(window, steps)
+    yield from _Walk(layout, columns or Lists(lambda _name: True, 1_000_000)).to(window, _steps(path or ""))
     if window.peek():
         hint = "; if each line is a value, set layout to lines" if window.peek() == "{" else ""
         raise NotRecords(f"is not JSON: more text after its end, at character {window.place}{hint}")
+
+
+def read_value(stream: TextIO, path: str) -> Any:
+    """The value at a path in a JSON text, if it is neither a list nor an object; None if there is no such value.
+
+    Raises:
+        NotRecords: the text is not JSON, or a value is too long.
+    """
+    window = _TextWindow(stream)
+    return _value_at(window, _steps(path)) if window.peek() else None
+
+
+def _value_at(window: "_TextWindow", steps: list[int | str]) -> Any:
+    if not steps:
+        return window.skip(_MOST_DEPTH)
+    found = None
+    opening = "[" if isinstance(steps[0], int) else "{"
+    if window.peek() != opening:
+        window.skip(_MOST_DEPTH)
+        return None
+    for name in _members(window) if opening == "{" else _places(window):
+        if name == steps[0]:
+            found = _value_at(window, steps[1:])
+        else:
+            window.skip(_MOST_DEPTH)
+    return found
+
+
+def _steps(path: str) -> list[int | str]:
+    return [int(index) if index else key for index, key in _STEP.findall(path)]
 
 
 class _Walk:

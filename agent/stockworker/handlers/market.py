@@ -190,6 +190,23 @@ class StoredSymbol(NamedTuple):
     last_day: date
 
 
+@dataclass(frozen=True, slots=True)
+class LastAnswer:
+    """The last answer of a provider for a symbol, as far as the next request needs it.
+
+    Attributes:
+        request: a digest of the request.
+        etag: the validator of that name (RFC 9110, section 8.8); empty if there was none.
+        modified: `Last-Modified`; empty if there was none.
+        last_day: of the newest bar after the answer was stored.
+    """
+
+    request: str
+    etag: str
+    modified: str
+    last_day: date
+
+
 class MarketStore(Protocol):
     """Keeps bars and the latest indicator values, by symbol. Several processes may use one store at the same time."""
 
@@ -225,6 +242,19 @@ class MarketStore(Protocol):
 
     def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
         """Store the newest values by symbol and label; one of an earlier day than the stored one changes nothing."""
+
+    def last_answer(self, symbol: str) -> LastAnswer | None:
+        """The last answer of a provider for a symbol, if it had a validator."""
+
+    def store_answer(self, symbol: str, answer: LastAnswer | None) -> None:
+        """Keep the last answer of a provider for a symbol, or forget it."""
+
+    def begin_request(self, provider: str, most: int, period_s: float) -> float:
+        """Count a request, unless a provider has got `most` in the last `period_s` from all that use this store.
+
+        Returns:
+            0 if the request was counted and may begin; otherwise seconds after which to ask again.
+        """
 
     def close(self) -> None:
         """Close the file or the connection."""

@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from stockworker.errors import StoreError
-from stockworker.handlers.market import Bar, IndicatorValue, StoredSymbol, UpsertCounts
+from stockworker.handlers.market import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
 
 _MIGRATIONS: Final = (
     """
@@ -38,8 +38,20 @@ _MIGRATIONS: Final = (
     CREATE TABLE market_data_identity (id text NOT NULL);
     INSERT INTO market_data_identity VALUES (replace(left(gen_random_uuid()::text, 18), '-', ''));
     """,
+    """
+    CREATE TABLE answer (
+        symbol text NOT NULL COLLATE "C" PRIMARY KEY,
+        request text NOT NULL,
+        etag text NOT NULL,
+        modified text NOT NULL,
+        last_day date NOT NULL
+    );
+    CREATE TABLE request (provider text NOT NULL COLLATE "C", begun double precision NOT NULL);
+    CREATE INDEX request_of_provider ON request (provider, begun);
+    """,
 )
-_MIGRATION_LOCK: Final = 0x73776D64  # an arbitrary number, the same in every version
+_MIGRATION_LOCK: Final = 0x73776D64  # arbitrary numbers, the same in every version
+_REQUEST_LOCK: Final = 0x73777271
 
 # RETURNING skips rows that the WHERE clause leaves unchanged. xmax is 0 in a row that this statement has inserted.
 _UPSERT_BARS: Final = """
@@ -59,6 +71,15 @@ _UPSERT_INDICATOR: Final = """
     ON CONFLICT (symbol, name) DO UPDATE SET day = excluded.day, value = excluded.value
     WHERE stored.day <= excluded.day
     """
+
+_FORGET: Final = ("DELETE FROM indicator WHERE symbol = ANY(%s)", "DELETE FROM answer WHERE symbol = ANY(%s)")
+
+_INSERT_ANSWER: Final = """
+    INSERT INTO answer (symbol, request, etag, modified, last_day) VALUES (%s, %s, %s, %s, %s)
+    ON CONFLICT (symbol) DO NOTHING
+    """  # two jobs may update the same symbol at the same time
+
+_NEWEST_REQUESTS: Final = "SELECT begun FROM request WHERE provider = %s ORDER BY begun DESC LIMIT %s"
 
 
 class PostgresqlMarketStore:
@@ -139,7 +160,8 @@ class PostgresqlMarketStore:
 
     def delete(self, symbols: Sequence[str]) -> dict[str, int]:
         with self._connection.transaction():
-            self._connection.execute("DELETE FROM indicator WHERE symbol = ANY(%s)", (list(symbols),))
+            for statement in _FORGET:
+                self._connection.execute(statement, (list(symbols),))
             return {
                 symbol: self._connection.execute("DELETE FROM bar WHERE symbol = %s", (symbol,)).rowcount
                 for symbol in symbols
@@ -153,6 +175,33 @@ class PostgresqlMarketStore:
         ]
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.executemany(_UPSERT_INDICATOR, rows)
+
+    def last_answer(self, symbol: str) -> LastAnswer | None:
+        query = "SELECT request, etag, modified, last_day FROM answer WHERE symbol = %s"
+        for row in self._connection.execute(query, (symbol,)).fetchall():
+            return LastAnswer(*row)
+        return None
+
+    def store_answer(self, symbol: str, answer: LastAnswer | None) -> None:
+        with self._connection.transaction():
+            self._connection.execute("DELETE FROM answer WHERE symbol = %s", (symbol,))
+            if answer is not None:
+                row = (symbol, answer.request, answer.etag, answer.modified, answer.last_day)
+                self._connection.execute(_INSERT_ANSWER, row)
+
+    def begin_request(self, provider: str, most: int, period_s: float) -> float:
+        execute = self._connection.execute
+        with self._connection.transaction():
+            execute("SELECT pg_advisory_xact_lock(%s, hashtext(%s))", (_REQUEST_LOCK, provider))
+            # The clock of the server is the same for all machines.
+            ((now,),) = execute("SELECT extract(epoch FROM clock_timestamp())::float8").fetchall()
+            old = (provider, now - period_s, now)
+            execute("DELETE FROM request WHERE provider = %s AND begun NOT BETWEEN %s AND %s", old)
+            newest = execute(_NEWEST_REQUESTS, (provider, most)).fetchall()
+            if len(newest) == most:
+                return float(newest[-1][0]) + period_s - float(now)
+            execute("INSERT INTO request VALUES (%s, %s)", (provider, now))
+        return 0.0
 
     def close(self) -> None:
         self._connection.close()

@@ -9,8 +9,9 @@ from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
+from stockworker.adapters import clock
 from stockworker.adapters.sqlite import Connection, open_database, open_migrated_to_read, transaction
-from stockworker.handlers.market import Bar, IndicatorValue, StoredSymbol, UpsertCounts
+from stockworker.handlers.market import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
 
 _APPLICATION_ID: Final = 0x73776D64  # "swmd"
 
@@ -54,6 +55,17 @@ _MIGRATIONS: Final = (
     """
     CREATE TABLE identity (id TEXT NOT NULL);
     INSERT INTO identity VALUES (lower(hex(randomblob(8))));
+    """,
+    """
+    CREATE TABLE answer (
+        symbol TEXT NOT NULL PRIMARY KEY,
+        request TEXT NOT NULL,
+        etag TEXT NOT NULL,
+        modified TEXT NOT NULL,
+        last_day TEXT NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE request (provider TEXT NOT NULL, begun REAL NOT NULL);
+    CREATE INDEX request_of_provider ON request (provider, begun);
     """,
 )
 
@@ -143,7 +155,8 @@ class SqliteMarketStore:
 
     def delete(self, symbols: Sequence[str]) -> dict[str, int]:
         with transaction(self._connection):
-            self._connection.executemany("DELETE FROM indicator WHERE symbol = ?", [(symbol,) for symbol in symbols])
+            for statement in ("DELETE FROM indicator WHERE symbol = ?", "DELETE FROM answer WHERE symbol = ?"):
+                self._connection.executemany(statement, [(symbol,) for symbol in symbols])
             return {
                 symbol: self._connection.execute("DELETE FROM bar WHERE symbol = ?", (symbol,)).rowcount
                 for symbol in symbols
@@ -157,6 +170,31 @@ class SqliteMarketStore:
         ]
         with transaction(self._connection):
             self._connection.executemany(_UPSERT_INDICATOR, rows)
+
+    def last_answer(self, symbol: str) -> LastAnswer | None:
+        query = "SELECT request, etag, modified, last_day FROM answer WHERE symbol = ?"
+        for request, etag, modified, last_day in self._connection.execute(query, (symbol,)).fetchall():
+            return LastAnswer(request, etag, modified, date.fromisoformat(last_day))
+        return None
+
+    def store_answer(self, symbol: str, answer: LastAnswer | None) -> None:
+        with transaction(self._connection):
+            self._connection.execute("DELETE FROM answer WHERE symbol = ?", (symbol,))
+            if answer is not None:
+                row = (symbol, answer.request, answer.etag, answer.modified, answer.last_day.isoformat())
+                self._connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?, ?)", row)
+
+    def begin_request(self, provider: str, most: int, period_s: float) -> float:
+        execute = self._connection.execute
+        with transaction(self._connection):
+            now = clock.wall()
+            begun = "FROM request WHERE provider = ?"
+            execute(f"DELETE {begun} AND begun NOT BETWEEN ? AND ?", (provider, now - period_s, now))
+            newest = execute(f"SELECT begun {begun} ORDER BY begun DESC LIMIT ?", (provider, most)).fetchall()
+            if len(newest) == most:
+                return float(newest[-1][0]) + period_s - now
+            execute("INSERT INTO request VALUES (?, ?)", (provider, now))
+        return 0.0
 
     def close(self) -> None:
         self._connection.close()

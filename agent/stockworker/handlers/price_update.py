@@ -1,38 +1,31 @@
 """The job type ``price_update``: fetches new bars of symbols from the HTTP provider in the worker's configuration."""
 
+import hashlib
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import date
+from http import HTTPStatus
 from typing import Annotated, Final
 
 from stockworker.adapters import compression
-from stockworker.adapters.http import Fetched, FetchError, PrivateAddress
-from stockworker.adapters.http_hosts import Host, Hosts, Network
+from stockworker.adapters.http import Fetched, FetchError, HttpStatus, PrivateAddress
 from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.bar_formats import Expected, ParsedBars, UnreadableBars, parse_bars, tomorrow
 from stockworker.handlers.continuity import OVERLAP, Continuity, judge
 from stockworker.handlers.data_import import OnError
 from stockworker.handlers.definition import WRONG_SETTING, Definition, Failure
-from stockworker.handlers.kinds import HOSTS, NETWORKS, Checked, Several, Written
-from stockworker.handlers.market import DAY, SYMBOL, Bar, Count, MarketStore, UpsertCounts
+from stockworker.handlers.json_records import NotRecords
+from stockworker.handlers.kinds import Several, Written
+from stockworker.handlers.market import DAY, SYMBOL, Bar, Count, LastAnswer, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
-from stockworker.handlers.provider import (
-    HEADERS,
-    RATE,
-    Pacing,
-    Provider,
-    Rate,
-    Stopped,
-    address,
-    check_template,
-    host_of,
-)
-from stockworker.handlers.source_format import FORMATS_KIND, OPTIONS_KIND, SourceFormat, read_format
+from stockworker.handlers.provider import Pacing, Provider, Stopped, address
+from stockworker.handlers.source_format import SourceFormat, read_format
+from stockworker.handlers.update_settings import UpdateSettings
 from stockworker.protocol.fields import FieldError
-from stockworker.protocol.wire import Duration, Integer, Text, Wire
+from stockworker.protocol.wire import Wire
 
 _MOST_SYMBOLS: Final = 1_000  # a result must fit into one message
 _MIB: Final = 1_048_576
@@ -60,83 +53,6 @@ class UpdatePayload:
         OnError,
         Wire("What an invalid row does. `skip`: the valid rows are stored. `fail`: nothing of this symbol is stored."),
     ] = OnError.SKIP
-
-
-@dataclass(frozen=True, slots=True)
-class UpdateSettings:
-    """The settings; `provider` is required."""
-
-    provider: Annotated[
-        str,
-        Checked("address with `{symbol}` in it", check_template),
-        Wire(
-            "Address that answers with the bars of one symbol, such as "
-            "`https://prices.example/daily/{symbol}.json?since={since}`. `{since}` is the first day that is needed, and "
-            "`{until}` the day after today. `{since:%Y%m%d}` writes it with the codes of strftime, and `{since:epoch}` or "
-            "`{since:epoch_ms}` as a number. Characters of the symbol are percent-encoded."
-        ),
-    ]
-    format: Annotated[
-        str | None,
-        Text(40),
-        Wire("How the answers are written: the name of a [format](#formats), or of one in `formats`."),
-    ] = None
-    options: Annotated[
-        Mapping[str, Json] | None,
-        OPTIONS_KIND,
-        Wire("Options that differ from those of `format`. `symbols` also gives the symbols in addresses."),
-    ] = None
-    formats: Annotated[
-        Mapping[str, Mapping[str, Json]] | None,
-        FORMATS_KIND,
-        Wire(
-            "Formats of your own by name; `like` in one is the name of a [format](#formats) whose options it changes."
-        ),
-    ] = None
-    headers: Annotated[
-        Mapping[str, str] | None,
-        HEADERS,
-        Wire(
-            "Headers of each request, such as `Authorization`. Keep a token in `settings_file`, not in the configuration."
-        ),
-    ] = None
-    redirect_hosts: Annotated[
-        tuple[Host, ...], HOSTS, Wire("Other hosts that a redirect may lead to. They do not get `headers`.")
-    ] = ()
-    rate: Annotated[
-        Rate | None,
-        RATE,
-        Wire(
-            "Most requests of one job in a time. The jobs of several workers do not share it, so give each worker its part "
-            "of what the provider allows."
-        ),
-    ] = None
-    requests: Annotated[int, Integer(1, 16), Wire("Requests of one job at the same time.")] = 1
-    longest_wait_s: Annotated[
-        float,
-        Duration(0, 3600),
-        Wire("How long a symbol may wait for a provider that answers 429 or 503, with `Retry-After` or without."),
-    ] = 120.0
-    first_day: Annotated[date, DAY, Wire("`{since}` for a symbol that has no bars.")] = date(1970, 1, 1)
-    timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for one answer.")] = 30.0
-    limit_mib: Annotated[int, Integer(1, 1024), Wire("Largest answer, unpacked, in MiB (1,048,576 bytes).")] = 16
-    limit_rows: Annotated[
-        int, Integer(1, 1_000_000_000), Wire("Most rows of an answer. 100,000 days are nearly 400 years of trading.")
-    ] = 100_000
-
-    private_addresses: Annotated[
-        tuple[Network, ...],
-        NETWORKS,
-        Wire(
-            "The provider's name may lead to these addresses too, such as `10.1.0.0/16`. Otherwise it may lead to public "
-            "addresses only."
-        ),
-    ] = ()
-
-    @property
-    def hosts(self) -> Hosts:
-        """The hosts to ask."""
-        return Hosts((host_of(self.provider), *self.redirect_hosts), self.private_addresses)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,24 +139,72 @@ class _Update:
         days = [each for each in (self.payload.since, stored[0].day if stored else None) if each is not None]
         return min(days, default=self.settings.first_day)
 
-    def fetch(self, symbol: str, since: date) -> ParsedBars:
+    def request(self, symbol: str) -> "_Request":
+        """What to ask for. The last answer counts only while the stored bars are those of then."""
+        known = None if self.payload.since else self.store.last_answer(symbol)
+        if known is not None and known.last_day != self.store.last_day(symbol):
+            known = None
+        return _Request(symbol, self.first_day(symbol), known)
+
+    def fetch(self, request: "_Request") -> "_NewBars":
         """The bars of a symbol. Threads call this, so it leaves the store alone.
 
         Raises:
             _NotUpdated: there are none that may be stored.
             Stopped: the job must stop.
         """
-        theirs = (self.written.symbols or {}).get(symbol, symbol)
         try:
-            found = self.provider.ask(address(self.settings.provider, theirs, since, tomorrow()))
-            return self._checked(self._parsed(symbol, found))
+            return self._fetch(request)
         except PrivateAddress as error:
             raise _NotUpdated(f"{error}; list it under handlers.price_update.settings.private_addresses") from error
         except FetchError as error:
             silent = error.retryable and not hasattr(error, "status")
             raise _NotUpdated(str(error), retryable=error.retryable, silent=silent) from error
-        except (UnreadableBars, compression.Damaged, compression.TooLarge) as error:
+        except (UnreadableBars, NotRecords, compression.Damaged, compression.TooLarge) as error:
             raise _NotUpdated(f"the provider's answer can't be read: {error}") from error
+
+    def _fetch(self, request: "_Request") -> "_NewBars":
+        theirs = (self.written.symbols or {}).get(request.symbol, request.symbol)
+        pages = self.settings.pages
+        url = pages.begin(address(self.settings.provider, theirs, request.since, tomorrow()))
+        digest = hashlib.sha256(f"{url}\n{self.written!r}".encode()).hexdigest()
+        found = self.provider.ask(url, _validators(request.known, digest))
+        if found is None:
+            return _NewBars(None, request.known)
+        parsed, single = self._all_pages(request.symbol, url, found)
+        self._check(parsed)
+        named = single and not parsed.rejected and (found.etag or found.modified)
+        answer = LastAnswer(digest, found.etag, found.modified, date.min) if named else None
+        return _NewBars(parsed, answer)
+
+    def _all_pages(self, symbol: str, url: str, found: Fetched) -> tuple[ParsedBars, bool]:
+        """The bars of all pages, and whether there was only one page."""
+        pages, number = self.settings.pages, 1
+        parsed, page, first = self._parsed(symbol, found), found, url
+        while (following := pages.after(first, url, page.body, number)) is not None:
+            if number == self.settings.limit_pages:
+                raise _NotUpdated(f"the provider has more than {number} pages; increase limit_pages, or ask for less")
+            url, previous = following, page
+            page = self._page(url, first)
+            number += 1
+            if pages.counted and (not page.body.strip() or page.body == previous.body):
+                break
+            further = self._parsed(symbol, page)
+            if pages.counted and not further.rows:
+                break
+            parsed.extend(further)
+            if parsed.rows > self.settings.limit_rows:
+                raise _NotUpdated(f"the provider's pages have more than {self.settings.limit_rows:,} rows")
+        return parsed, number == 1
+
+    def _page(self, url: str, first: str) -> Fetched:
+        """A further page; an empty one if the provider has none with this number."""
+        try:
+            return self.provider.ask(url, origin=first) or _NO_PAGE
+        except HttpStatus as error:
+            if self.settings.pages.counted and error.status == HTTPStatus.NOT_FOUND:
+                return _NO_PAGE
+            raise
 
     def _parsed(self, symbol: str, found: Fetched) -> ParsedBars:
         body = found.body
@@ -249,38 +213,82 @@ class _Update:
         expected = Expected(symbol, tomorrow(), self.written, most_rows=self.settings.limit_rows)
         return parse_bars(body, expected, found.charset)
 
-    def _checked(self, parsed: ParsedBars) -> ParsedBars:
+    def _check(self, parsed: ParsedBars) -> None:
         wanted = self.payload.on_error is OnError.SKIP and parsed.rejected < parsed.rows
         if parsed.rejected and not wanted:
             first = parsed.rejected_rows[0]
             message = f"{parsed.rejected} of {parsed.rows} rows are not valid bars, the first is row {first.row}"
             raise _NotUpdated(f"{message}: {first.reason}")
-        return parsed
 
-    def store_bars(self, symbol: str, parsed: ParsedBars) -> UpdatedSymbol:
+    def store_bars(self, symbol: str, found: "_NewBars") -> UpdatedSymbol:
         """Store the bars of a symbol, if they continue those that are stored.
 
         Raises:
             _NotUpdated: they don't.
             Stopped: the job must stop.
         """
+        parsed, answer = found.parsed, found.answer
+        if parsed is None:
+            return UpdatedSymbol(last_day=self.store.last_day(symbol), note="the provider has nothing new")
         received, stored = sorted(parsed.bars.get(symbol, ())), self.store.bars(symbol, last=OVERLAP)
         if not received and not stored:
             raise _NotUpdated("the provider has no bars of this symbol")
-        found = judge(self.store.first_day(symbol), stored, received)
+        judgement = judge(self.store.first_day(symbol), stored, received)
         note = f"row {parsed.rejected_rows[0].row}: {parsed.rejected_rows[0].reason}" if parsed.rejected else None
-        if found.factor is not None:
+        if judgement.factor is not None:
             stored = self.store.bars(symbol)
-            parsed = self.fetch(symbol, stored[0].day)
+            again = self.fetch(_Request(symbol, stored[0].day, None))
+            parsed, answer = again.parsed or parsed, again.answer
             received = sorted(parsed.bars.get(symbol, ()))
-            note = f"stored prices changed by the factor {found.factor:.6g}, so all bars were fetched again"
-            found = _whole(stored, received, found.factor)
-        if found.problem is not None:
-            raise _NotUpdated(found.problem)
+            note = f"stored prices changed by the factor {judgement.factor:.6g}, so all bars were fetched again"
+            judgement = _whole(stored, received, judgement.factor)
+        if judgement.problem is not None:
+            raise _NotUpdated(judgement.problem)
         counts = self.store.upsert({symbol: received})[symbol]
-        return UpdatedSymbol(
-            **asdict(counts), last_day=self.store.last_day(symbol), rejected=parsed.rejected, note=note
-        )
+        last_day = self.store.last_day(symbol)
+        self._keep(symbol, answer and replace(answer, last_day=last_day or date.min))
+        return UpdatedSymbol(**asdict(counts), last_day=last_day, rejected=parsed.rejected, note=note)
+
+    def _keep(self, symbol: str, answer: LastAnswer | None) -> None:
+        if answer != self.store.last_answer(symbol):
+            self.store.store_answer(symbol, answer)
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """What to ask the provider for.
+
+    Attributes:
+        known: what it has answered last, if the stored bars are still those of then.
+    """
+
+    symbol: str
+    since: date
+    known: LastAnswer | None
+
+
+@dataclass(frozen=True, slots=True)
+class _NewBars:
+    """What the provider has answered.
+
+    Attributes:
+        parsed: the bars of all pages; None if nothing is new.
+        answer: what to remember.
+    """
+
+    parsed: ParsedBars | None
+    answer: LastAnswer | None
+
+
+_NO_PAGE: Final = Fetched(b"", None)
+
+
+def _validators(known: LastAnswer | None, digest: str) -> dict[str, str]:
+    """The headers of a conditional request, if the same one was answered before."""
+    if known is None or known.request != digest:
+        return {}
+    named = {"If-None-Match": known.etag, "If-Modified-Since": known.modified}
+    return {name: value for name, value in named.items() if value}
 
 
 def _whole(stored: Sequence[Bar], received: Sequence[Bar], factor: float) -> Continuity:
@@ -302,18 +310,27 @@ def handle(job: Job, context: Context) -> Json:
         written = read_format(settings.format, settings.options, settings.formats)
     except FieldError as error:
         raise WRONG_SETTING.error(job_type=job.type, field="format", problem=error) from error
-    pacing = Pacing(settings.rate, context.cancelled)
-    provider = Provider(
+    location = market_data(context)
+    # Threads count their requests while this one writes bars, so each has its own connection.
+    with closing(open_market_store(location)) as store, closing(open_market_store(location)) as shared:
+        provider = _provider(settings, shared, context)
+        update = _Update(payload, settings, written, provider, store)
+        return to_json(_result(_update_all(update, _symbols(payload, store), context)))
+
+
+def _provider(settings: UpdateSettings, shared: MarketStore, context: Context) -> Provider:
+    def begin() -> float:
+        rate = settings.rate
+        return 0.0 if rate is None else shared.begin_request(settings.limited, rate.count, rate.period_s)
+
+    return Provider(
         hosts=settings.hosts,
         headers=settings.headers or {},
         timeout_s=settings.timeout_s,
         limit_bytes=settings.limit_mib * _MIB,
         longest_wait_s=settings.longest_wait_s,
-        pacing=pacing,
+        pacing=Pacing(begin, context.cancelled),
     )
-    with closing(open_market_store(market_data(context))) as store:
-        update = _Update(payload, settings, written, provider, store)
-        return to_json(_result(_update_all(update, _symbols(payload, store), context)))
 
 
 def _symbols(payload: UpdatePayload, store: MarketStore) -> list[str]:
@@ -342,9 +359,9 @@ def _update_all(update: _Update, symbols: Sequence[str], context: Context) -> di
     return {symbol: outcomes[symbol] for symbol in update.payload.symbols or symbols}
 
 
-def _answers(update: _Update, symbols: Sequence[str]) -> Generator[tuple[str, Future[ParsedBars]], None, None]:
+def _answers(update: _Update, symbols: Sequence[str]) -> Generator[tuple[str, Future[_NewBars]], None, None]:
     """Ask for several symbols at the same time, and give each answer when it is complete."""
-    waiting: dict[Future[ParsedBars], str] = {}
+    waiting: dict[Future[_NewBars], str] = {}
     left = iter(symbols)
     most = update.settings.requests
     with ThreadPoolExecutor(most) as threads:
@@ -352,7 +369,7 @@ def _answers(update: _Update, symbols: Sequence[str]) -> Generator[tuple[str, Fu
             for symbol in left:
                 if update.provider.pacing.cancelled():
                     raise Stopped
-                waiting[threads.submit(update.fetch, symbol, update.first_day(symbol))] = symbol
+                waiting[threads.submit(update.fetch, update.request(symbol))] = symbol
                 if len(waiting) >= most:
                     break
             if not waiting:

@@ -3,15 +3,15 @@
 import re
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
+from http import HTTPStatus
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
 from stockworker.adapters import clock
-from stockworker.adapters.http import Fetched, FetchError, HttpStatus, fetch
+from stockworker.adapters.http import AddressRefused, Fetched, FetchError, HttpStatus, fetch
 from stockworker.adapters.http_hosts import Host, Hosts
 from stockworker.handlers.kinds import Checked, Custom
 from stockworker.handlers.source_format import TIME_UNITS
@@ -113,13 +113,12 @@ class Pacing:
     """When the next request may begin. Several threads share it.
 
     Attributes:
-        rate: the limit; None for none.
+        begin: counts a request that may begin now, and returns 0; or returns the seconds after which to ask again.
         cancelled: whether the job must stop.
     """
 
-    rate: Rate | None
+    begin: Callable[[], float]
     cancelled: Callable[[], bool]
-    _begun: deque[float] = field(default_factory=deque)
     _not_before: float = 0.0
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -153,16 +152,8 @@ class Pacing:
         if self.cancelled():
             raise Stopped
         with self._lock:
-            now = clock.monotonic()
-            if now < self._not_before:
-                return self._not_before - now
-            if self.rate is not None:
-                while self._begun and self._begun[0] <= now - self.rate.period_s:
-                    self._begun.popleft()
-                if len(self._begun) >= self.rate.count:
-                    return self._begun[0] + self.rate.period_s - now
-            self._begun.append(now)
-            return 0.0
+            paused = self._not_before - clock.monotonic()
+            return paused if paused > 0 else self.begin()
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,19 +176,32 @@ class Provider:
     longest_wait_s: float
     pacing: Pacing
 
-    def ask(self, url: str) -> Fetched:
+    def ask(self, url: str, validators: Mapping[str, str] | None = None, *, origin: str = "") -> Fetched | None:
         """Fetch an address. A busy provider is asked again at the time that it names, and after another failure once more.
+
+        Args:
+            url: the address.
+            validators: the headers of a conditional request.
+            origin: the address that led to this one, which gets `headers` only if it is at the same place.
+
+        Returns:
+            The answer; None if the provider has nothing that is not known by the validators.
 
         Raises:
             FetchError: the last attempt failed.
             Stopped: the job must stop.
         """
+        headers = {**(self.headers if _place(url) == _place(origin or url) else {}), **(validators or {})}
+        if origin.startswith("https:") and not url.startswith("https:"):
+            raise AddressRefused(url, "the next page of an https address is not one")
         waited, failures = 0.0, 0
         while True:
             self.pacing.wait()
             try:
-                return self._fetch(url)
+                return self._fetch(url, headers)
             except FetchError as error:
+                if validators and isinstance(error, HttpStatus) and error.status == HTTPStatus.NOT_MODIFIED:
+                    return None
                 failures += 1
                 limited = isinstance(error, HttpStatus) and error.status in _LIMITED
                 delay = _delay(error, failures) if limited else _RETRY_S
@@ -206,10 +210,14 @@ class Provider:
                     raise
                 (self.pacing.pause if limited else self.pacing.sleep)(delay)
 
-    def _fetch(self, url: str) -> Fetched:
-        return fetch(
-            url, timeout_s=self.timeout_s, limit_bytes=self.limit_bytes, hosts=self.hosts, headers=self.headers
-        )
+    def _fetch(self, url: str, headers: Mapping[str, str]) -> Fetched:
+        return fetch(url, timeout_s=self.timeout_s, limit_bytes=self.limit_bytes, hosts=self.hosts, headers=headers)
+
+
+def _place(url: str) -> tuple[str, str]:
+    """The scheme, host and port of an address."""
+    parts = urlsplit(url)
+    return parts.scheme, parts.netloc
 
 
 def _delay(error: FetchError, failures: int) -> float:
