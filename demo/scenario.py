@@ -3,16 +3,17 @@
 import asyncio
 import json
 import socket
+import subprocess
+import sys
 import tempfile
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, closing, contextmanager
-from datetime import date
 from pathlib import Path
 from typing import Any, Final
 
-from demo import chart, prices, report
+from demo import prices, report
 from demo.screen import Screen
-from demo.steps import CHART_DAYS, Step, analysis_step, import_step, update_step
+from demo.steps import CHART_DAYS, Step, analysis_step, import_step, plot_command, update_step
 from demo.watch import Watch, watching
 from stockworker.adapters import clock
 from stockworker.client import Client, link_settings
@@ -54,7 +55,12 @@ async def play(screen: Screen, output: Path) -> bool:
                 screen.say(f"\n{number}. {step.title}")
                 views += await _perform(step, client, watch, screen)
         _show_jobs(views, steps, screen)
-        await _show_analyses(_analyses(views, analysis, fleet.market_data), output, screen)
+        analyses = _analyses(views, analysis, fleet.market_data)
+        screen.say(f"\nLatest indicators\n{report.indicators_table(analyses)}\n\nCharts")
+        for symbol in analyses:
+            path = output / f"{symbol}.svg"
+            screen.show(f"   drawing {path}")
+            screen.say(f"   {await asyncio.to_thread(_draw, symbol, fleet.config_file('operator'), path)}")
     screen.say(f"\nDone in {clock.monotonic() - started_at:.0f} s; everything that was started has been stopped.")
     screen.say(f"\n{_NEXT}")
     return all(view.state is State.COMPLETED for view in views)
@@ -157,13 +163,9 @@ def _analyses(
         }
 
 
-async def _show_analyses(
-    analyses: Mapping[str, tuple[Sequence[Bar], Mapping[str, Any]]], output: Path, screen: Screen
-) -> None:
-    screen.say(f"\nLatest indicators\n{report.indicators_table(analyses)}\n\nCharts")
-    imported_until = date.fromisoformat(prices.LAST_IMPORTED_DAY)
-    for symbol, (bars, result) in analyses.items():
-        path = output / f"{symbol}.png"
-        screen.show(f"   drawing {path}")
-        await asyncio.to_thread(chart.draw, symbol, bars, result["indicators"], imported_until, path)
-        screen.say(f"   {path}")
+def _draw(symbol: str, config: Path, path: Path) -> str:
+    """Draw a symbol with the command that an operator would use; return the path, or why there is no chart."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    command = (sys.executable, "-m", "stockworker", "--config", str(config), *plot_command(symbol, path))
+    done = subprocess.run(command, stderr=subprocess.PIPE, text=True, check=False)  # noqa: S603 (this project's own command)
+    return str(path) if done.returncode == 0 else done.stderr.strip()

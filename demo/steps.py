@@ -59,5 +59,11 @@ def analysis_step(symbols: Sequence[str]) -> Step:
     return Step("compute indicators, with mixed priorities", jobs)
 
 
+def plot_command(symbol: str, path: Path) -> tuple[str, ...]:
+    """The arguments that draw a symbol, with some of these indicators."""
+    names = "sma:50,bollinger,rsi,macd"
+    return ("market", "plot", symbol, "--indicators", names, "--last", str(CHART_DAYS), "--out", str(path))
+
+
 def _job(verb: str, symbol: str, job_type: str, payload: Any, priority: str = "normal") -> Submission:
     return make_submission(job_type, payload, id=f"{verb}-{symbol}", priority=priority)

@@ -13,6 +13,7 @@
     ├── CertificateRefused  the fleet's authority refuses to sign a certificate; names the reason
     ├── StoreError          a store or journal file is not usable; names the file
     │   └── StoreDamaged    its content is damaged
+    ├── SymbolUnknown       the market-data store has no bars of a symbol
     ├── ServiceFault        a service caught an unexpected exception: a defect of stockworker
     └── JobError
         ├── JobRejected     the dispatcher rejected a submission; has its reason
@@ -115,6 +116,12 @@ class StoreDamaged(StoreError):
     """A store, journal or market-data file is damaged. The text has the remedy."""
 
     code = "damaged"
+
+
+class SymbolUnknown(StockworkerError):
+    """The market-data store has no bars of a symbol. The text suggests a similar one."""
+
+    code = "symbol_unknown"
 
 
 class ServiceFault(StockworkerError):

@@ -39,6 +39,8 @@ JSON_OUTPUT = (
     ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
     ("check", "severity (ok, warn, fail), check, text"),
+    ("market symbols", "symbol, bars (a count), first_day, last_day"),
+    ("market show", "symbol, date, open, high, low, close, volume, adjusted_close"),
     ("pki init", "authority and crl (paths)"),
     ("pki request", "request and key (paths)"),
     (
@@ -84,6 +86,10 @@ EXAMPLES = (
     (
         "Replace the keys of a group; the old keys still open what was sealed to them",
         "stockworker keys rotate group prices",
+    ),
+    (
+        "Draw a chart of stored prices, as the user of the worker",
+        "stockworker market plot AAPL --indicators sma:50,rsi --out aapl.svg",
     ),
     (
         "Cancel all queued jobs",

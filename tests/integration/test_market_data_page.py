@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
@@ -18,11 +19,13 @@ from stockworker.handlers.provider import address
 from stockworker.handlers.source_format import read_format
 from stockworker.handlers.update_settings import UpdateSettings
 from stockworker.protocol.ids import JobType
+from tests.harness import command
 from tests.harness.handler_run import HandlerRun
 
 PAGE = (Path(__file__).parents[2] / "docs/market-data.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
 SETTINGS = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
+CONSOLE = "".join(text for kind, text in BLOCKS if kind == "console")
 PROVIDERS = [each["price_update"] for each in SETTINGS if "price_update" in each]
 
 
@@ -52,6 +55,23 @@ def test_each_payload_of_the_page_runs(tmp_path: Path) -> None:
     assert [each.get("inserted") for each in results] == [2, None, None, 2, 0, 1]
     assert results[1]["indicators"]["sma_2"] == [{"day": "2013-03-01", "value": pytest.approx(435.935)}]
     assert '`"inserted": 2`' in PAGE
+
+
+def test_each_command_of_the_page_runs(tmp_path: Path) -> None:
+    """As this user, on a store of its own."""
+    location = tmp_path / "market.db"
+    settings = {"market_data": str(location), "import_folders": [str(tmp_path)]}
+    HandlerRun("data_import", load(BUILT_IN[JobType("data_import")]), settings)(next(payloads(tmp_path)))
+    config = tmp_path / "job_processor.yml"
+    config.write_text(f"job_processor: {{market_data: {{location: {location}}}}}\n")
+    commands = [line.partition("sudo -u stockworker stockworker market ")[2] for line in CONSOLE.splitlines()]
+    assert [each.partition(" ")[0] for each in commands] == ["symbols", "show", "export", "plot", "delete"]
+    for each in commands:
+        done = command.run(config, "market", *shlex.split(each.replace("/srv/export/", f"{tmp_path}/")))
+        assert done.status == 0, done.errors
+    assert (tmp_path / "aapl.csv").read_text().count("\n") == 3
+    assert "sma_2 435.935" in (tmp_path / "aapl.svg").read_text()
+    assert command.run(config, "market", "symbols").output == "no symbols\n"
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: next(iter(each)))

@@ -66,6 +66,7 @@ GROUPS: Final = {
     "broker": "set up Mosquitto",
     "pki": "manage the fleet's certificates",
     "keys": "manage the keys that seal payloads and results",
+    "market": "read, draw and delete stored market data",
 }
 """The summary of each group: the first word of the commands that have two words."""
 
@@ -130,6 +131,19 @@ COMMANDS: Final = {
     "keys export": Command(
         "print the keyring lines of a private key file", "sealing.cli:export", "keys export submitter shop"
     ),
+    "market symbols": Command("list the symbols with stored bars", "cli.market:symbols", "market symbols"),
+    "market show": Command("show the newest bars of a symbol", "cli.market:show", "market show AAPL --last 5"),
+    "market export": Command(
+        "write bars as CSV, JSON or Parquet",
+        "cli.market_export:export",
+        "market export AAPL MSFT --since 2024-01-01 --out bars.csv",
+    ),
+    "market plot": Command(
+        "draw a chart of a symbol",
+        "cli.market_plot:plot",
+        "market plot AAPL --indicators sma:50,bollinger,rsi --out aapl.svg",
+    ),
+    "market delete": Command("delete all data of symbols", "cli.market:delete", "market delete AAPL --yes"),
     "worker": Command(
         "run a worker (started by stockworker@.service)",
         "cli.worker:worker",

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import date
 
 from stockworker.handlers.api import Json
 from stockworker.handlers.formulas import Columns
@@ -34,6 +35,19 @@ class Calculation:
     def fields(self) -> tuple[str, ...]:
         """The fields of a bar that it uses, besides the close."""
         return INDICATORS[self.name].needs
+
+    def gap(self, bars: Sequence[Bar]) -> tuple[str, date] | None:
+        """A field that it uses, and a day on which it is not known."""
+        gaps = ((name, bar.day) for name in self.fields for bar in bars if getattr(bar, name) is None)
+        return next(gaps, None)
+
+    def problem(self, bars: Sequence[Bar]) -> str | None:
+        """Why it can't be computed from these bars."""
+        if self.bars_needed > len(bars):
+            return f"{self.label} needs {self.bars_needed} bars, and there are {len(bars)}"
+        if gap := self.gap(bars):
+            return f"{self.label} needs {gap[0]}, and the bar on {gap[1]} has none"
+        return None
 
     def values(self, bars: Sequence[Bar], last: int | None = None) -> list[IndicatorValue]:
         """Compute the value of each day with enough bars up to it; None on a day on which it is not defined.

@@ -1,10 +1,23 @@
 """Opens the market-data store that the configuration names."""
 
+import sys
 from pathlib import Path
 
+from stockworker.adapters.sqlite import DatabaseError
 from stockworker.errors import StoreError
 from stockworker.handlers.market import MarketStore
 from stockworker.handlers.market_sqlite import SqliteMarketStore
+
+
+def is_file(location: str) -> bool:
+    """Whether the store at `location` is an SQLite file."""
+    return not location.startswith(("postgresql://", "postgres://"))
+
+
+def store_failures() -> tuple[type[Exception], ...]:
+    """The errors that an open store raises if its file or its server can't be used."""
+    psycopg = sys.modules.get("psycopg")  # imported by the first store in PostgreSQL
+    return (DatabaseError,) if psycopg is None else (DatabaseError, psycopg.Error)
 
 
 def open_market_store(location: str, *, read_only: bool = False) -> MarketStore:
@@ -18,7 +31,7 @@ def open_market_store(location: str, *, read_only: bool = False) -> MarketStore:
         StoreError: the store can't be used, or psycopg is missing.
         psycopg.Error: the PostgreSQL server can't be reached, or refuses the connection.
     """
-    if not location.startswith(("postgresql://", "postgres://")):
+    if is_file(location):
         return SqliteMarketStore(Path(location), read_only=read_only)
     try:
         from stockworker.handlers.market_postgresql import PostgresqlMarketStore  # noqa: PLC0415 (psycopg is optional)

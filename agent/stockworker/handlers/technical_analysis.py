@@ -273,16 +273,10 @@ def _analyse(payload: AnalysisPayload, symbol: str, bars: Sequence[Bar], context
             if context.cancelled():
                 raise STOPPED.error(done=done, total=len(calculations), what="indicators")
             context.progress(done / len(calculations), calculation.label)
-        if gap := _gap(calculation, bars):
+        if gap := calculation.gap(bars):
             raise NOT_KNOWN.error(label=calculation.label, field=gap[0], symbol=symbol, day=gap[1])
         series[calculation.label + suffix] = calculation.values(bars, max(payload.last, 1))
     return AnalysisResult(symbol=symbol, as_of=bars[-1].day, bars=len(bars), indicators=series)
-
-
-def _gap(calculation: Calculation, bars: Sequence[Bar]) -> tuple[str, date] | None:
-    """A field that the indicator needs, and a day on which it is not known."""
-    gaps = ((name, bar.day) for name in calculation.fields for bar in bars if getattr(bar, name) is None)
-    return next(gaps, None)
 
 
 def _possible(payload: AnalysisPayload, symbol: str, bars: Sequence[Bar]) -> Sequence[Calculation]:
@@ -290,7 +284,7 @@ def _possible(payload: AnalysisPayload, symbol: str, bars: Sequence[Bar]) -> Seq
     until = "" if payload.until is None else f" until {payload.until}"
     if payload.indicators is None:
         usual = [read_calculation(name) for name in USUAL]
-        calculations = [each for each in usual if each.bars_needed <= count and _gap(each, bars) is None]
+        calculations = [each for each in usual if each.bars_needed <= count and each.gap(bars) is None]
         if not calculations:
             raise NO_BARS.error(symbol=symbol, count=count, until=until)
         return calculations

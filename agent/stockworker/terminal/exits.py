@@ -12,6 +12,7 @@ from stockworker.errors import (
     ServiceFault,
     StockworkerError,
     StoreError,
+    SymbolUnknown,
 )
 
 
@@ -27,7 +28,7 @@ class Exit(IntEnum):
     OK = 0, "success"
     FAILED = 1, "a job failed or was rejected, or a check failed"
     USAGE = 2, "the command line, the payload or a line of the batch is invalid; nothing was sent"
-    UNKNOWN = 3, "the job, worker or job type is unknown to the dispatcher"
+    UNKNOWN = 3, "the job, worker or job type is unknown to the dispatcher, or the symbol to the market-data store"
     NOT_ENDED = 4, "a job has not ended, or not in time"
     UNAVAILABLE = 69, "the broker is unreachable, or no dispatcher answers"
     SOFTWARE = 70, "an internal error; the event `fault` in the log, or on standard error, has a traceback"
@@ -55,6 +56,7 @@ _BY_ERROR: Final[tuple[tuple[type[Exception], Exit], ...]] = (
     (StoreError, Exit.STORE),
     (ServiceFault, Exit.SOFTWARE),
     (JobUnknown, Exit.UNKNOWN),
+    (SymbolUnknown, Exit.UNKNOWN),
     (TimeoutError, Exit.NOT_ENDED),
 )
 

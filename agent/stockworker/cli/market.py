@@ -1,0 +1,255 @@
+"""``stockworker market symbols``, ``show`` and ``delete``, and what all commands about market data share."""
+
+import argparse
+import os
+import pwd
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from stockworker.config import load
+from stockworker.errors import StoreError, SymbolUnknown
+from stockworker.handlers.kinds import unknown
+from stockworker.handlers.market import Bar, InvalidBar, MarketStore, calendar_day
+from stockworker.handlers.market_store import is_file, open_market_store, store_failures
+from stockworker.terminal.arguments import whole_number
+from stockworker.terminal.config_option import add_config
+from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.output import print_json, print_line, print_lines
+from stockworker.terminal.tables import table, terminal_width
+
+DAY_HELP = "YYYY-MM-DD"
+
+# --- the commands -----------------------------------------------------------------------------------------------------
+
+
+def symbols(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker market symbols``."""
+    parser.description = "List the symbols of the market-data store, with the number of their bars and the days of the first and the last."
+    _add_json(parser)
+    add_store(parser)
+    parser.set_defaults(run=_symbols)
+
+
+def show(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker market show``."""
+    parser.description = (
+        "Show the newest bars of a symbol, and the indicator values that technical_analysis has stored."
+    )
+    parser.add_argument("symbol", metavar="SYMBOL", help="the symbol")
+    add_range(parser, last=20)
+    _add_json(parser)
+    add_store(parser)
+    parser.set_defaults(run=_show)
+
+
+def delete(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker market delete``."""
+    parser.description = (
+        "Delete all bars and indicator values of symbols: all or, if it fails, none. Without --yes, it only shows what it "
+        "would delete."
+    )
+    parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="the symbols")
+    parser.add_argument("--yes", action="store_true", help="delete them")
+    add_store(parser)
+    parser.set_defaults(run=_delete)
+
+
+def _symbols(arguments: argparse.Namespace) -> int:
+    with opened(arguments) as store:
+        found = store.stored_symbols()
+    if arguments.json:
+        for each in found:
+            print_json(
+                {
+                    "symbol": each.symbol,
+                    "bars": each.bars,
+                    "first_day": each.first_day.isoformat(),
+                    "last_day": each.last_day.isoformat(),
+                }
+            )
+    else:
+        print_lines(table(("SYMBOL", "BARS", "FIRST", "LAST"), found, terminal_width()) if found else ["no symbols"])
+    return Exit.OK
+
+
+def _show(arguments: argparse.Namespace) -> int:
+    with opened(arguments) as store:
+        check_symbols(store, [arguments.symbol])
+        bars = chosen_bars(store, arguments.symbol, arguments)
+        values = store.indicators(arguments.symbol)
+    if arguments.json:
+        for bar in bars:
+            print_json(fields_of(arguments.symbol, bar))
+        return Exit.OK
+    rows = [(bar.day, *map(_whole, bar[1:])) for bar in bars]
+    print_lines(table(tuple(name.upper() for name in COLUMNS[1:]), rows, terminal_width()))
+    if values:
+        newest = [(label, found.day, _numbers(found.value)) for label, found in values.items()]
+        print_lines(["", *table(("INDICATOR", "DATE", "VALUE"), newest, terminal_width())])
+    return Exit.OK
+
+
+def _whole(value: float | None) -> float | None:
+    """A number; a whole one without an exponent, whatever its size."""
+    return int(value) if value is not None and value.is_integer() else value
+
+
+def _numbers(value: float | dict[str, float] | None) -> str | float | None:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {number:g}" for name, number in value.items())
+    return value
+
+
+def _delete(arguments: argparse.Namespace) -> int:
+    wanted = list(dict.fromkeys(arguments.symbols))
+    with opened(arguments, read_only=not arguments.yes) as store:
+        check_symbols(store, wanted)
+        if not arguments.yes:
+            counts = {each.symbol: each.bars for each in store.stored_symbols()}
+            shown = ", ".join(f"{counts[symbol]:,} bars of {symbol}" for symbol in wanted)
+            raise UsageError(f"this would delete {shown}; nothing was deleted. Add --yes to delete them")
+        for symbol, bars in store.delete(wanted).items():
+            print_line(f"deleted {bars:,} bars of {symbol}")
+    return Exit.OK
+
+
+# --- shared by all commands about market data -------------------------------------------------------------------------
+
+COLUMNS = ("symbol", "date", *Bar._fields[1:])
+"""Names of a bar's values in the output: `data_import` reads them without options."""
+
+
+def fields_of(symbol: str, bar: Bar) -> dict[str, Any]:
+    """A bar as a JSON object, without values that are not known."""
+    values = zip(COLUMNS, (symbol, bar.day.isoformat(), *bar[1:]), strict=True)
+    return {name: value for name, value in values if value is not None}
+
+
+def add_store(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name the store."""
+    parser.add_argument("--instance", help="use the market-data store of this worker instance (default: that of all)")
+    add_config(parser)
+
+
+def _add_json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print one JSON object per line")
+
+
+def add_range(parser: argparse.ArgumentParser, last: int | None = None) -> None:
+    """Add the options that choose bars."""
+    shown = "all" if last is None else last
+    parser.add_argument(
+        "--last",
+        type=whole_number(1, 1_000_000),
+        default=last,
+        metavar="N",
+        help=f"the newest N bars (default: {shown})",
+    )
+    parser.add_argument("--since", type=_day, metavar="DAY", help=f"only bars of this day and later ({DAY_HELP})")
+    parser.add_argument("--until", type=_day, metavar="DAY", help=f"only bars up to this day ({DAY_HELP})")
+    parser.add_argument(
+        "--adjusted",
+        action="store_true",
+        help="scale prices by adjusted close / close; each bar needs an adjusted close",
+    )
+
+
+def _day(written: str) -> date:
+    try:
+        return calendar_day(written)
+    except InvalidBar as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def chosen_bars(store: MarketStore, symbol: str, arguments: argparse.Namespace) -> list[Bar]:
+    """The bars of a symbol that the options of `add_range` choose, possibly none.
+
+    Raises:
+        UsageError: one can't be adjusted.
+    """
+    bars = store.bars(symbol, last=arguments.last, until=arguments.until)
+    bars = [bar for bar in bars if arguments.since is None or bar.day >= arguments.since]
+    return adjusted(symbol, bars) if arguments.adjusted else bars
+
+
+def adjusted(symbol: str, bars: Sequence[Bar]) -> list[Bar]:
+    """The bars with adjusted prices.
+
+    Raises:
+        UsageError: one has no adjusted close.
+    """
+    try:
+        return [bar.adjusted() for bar in bars]
+    except InvalidBar as error:
+        raise UsageError(f"{symbol}: {error}. Leave out --adjusted") from None
+
+
+def check_symbols(store: MarketStore, wanted: Sequence[str]) -> None:
+    """Check that all these symbols have bars.
+
+    Raises:
+        SymbolUnknown: one has none.
+    """
+    known = None
+    for symbol in wanted:
+        if store.last_day(symbol) is None:
+            known = store.symbols() if known is None else known
+            raise SymbolUnknown(str(unknown("symbol", symbol, known)))
+
+
+@contextmanager
+def opened(arguments: argparse.Namespace, *, read_only: bool = True) -> Iterator[MarketStore]:
+    """The market-data store of the configuration.
+
+    Raises:
+        StoreError: it can't be used. The text names the user who can, if this one may not.
+        ConfigError: the configuration is not usable.
+    """
+    location = load(arguments.config, arguments.instance).market_data.read_location()
+    if is_file(location):
+        _check_file(Path(location), os.R_OK if read_only else os.R_OK | os.W_OK)
+    try:
+        with closing(open_market_store(location, read_only=read_only)) as store:
+            yield store
+    except store_failures() as error:
+        where = location if is_file(location) else "market data in PostgreSQL"
+        raise StoreError(f"{where}: {' '.join(str(error).split())}") from error
+
+
+def _check_file(path: Path, rights: int) -> None:
+    """Check that this user may open the file, and the files that SQLite keeps beside it."""
+    try:
+        path.stat()
+    except PermissionError:
+        raise _forbidden(path) from None
+    except OSError as error:
+        raise StoreError(
+            f"{path}: {error.strerror}. A worker of this machine makes it when it runs its first job about market data; "
+            "if it is elsewhere, correct market_data.location"
+        ) from None
+    if not os.access(path, rights) or not os.access(path.parent, os.X_OK):
+        raise _forbidden(path)
+
+
+def _forbidden(path: Path) -> StoreError:
+    owner = _owner(path)
+    return StoreError(
+        f"{path}: this user may not open it. Run the command as its owner: sudo -u {owner} stockworker market …"
+    )
+
+
+def _owner(path: Path) -> str:
+    """The owner of the file; if this user can't see it, of the first folder above it that is visible."""
+    for each in (path, *path.parents):
+        try:
+            uid = each.stat().st_uid
+        except PermissionError:
+            continue
+        try:
+            return pwd.getpwuid(uid).pw_name
+        except KeyError:
+            return f"#{uid}"
+    return "root"

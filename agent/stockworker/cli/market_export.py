@@ -1,0 +1,131 @@
+"""``stockworker market export``: bars as CSV, JSON or Parquet."""
+
+import argparse
+import csv
+import io
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import NamedTemporaryFile
+from typing import Any, BinaryIO, Final, cast
+
+from stockworker.cli.market import COLUMNS, add_range, add_store, check_symbols, chosen_bars, fields_of, opened
+from stockworker.errors import ConfigError
+from stockworker.handlers.market import Bar
+from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.output import note, print_document
+
+_FORMATS: Final = ("csv", "json", "ndjson", "parquet")
+
+
+def export(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker market export``."""
+    parser.description = (
+        "Write bars as CSV, as a JSON list (json), as a JSON object per line (ndjson), or as Parquet. Parquet needs pyarrow. "
+        "The job type data_import reads CSV and JSON again, without options. Values that are not known are empty or left out."
+    )
+    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="the symbols")
+    parser.add_argument("--all", action="store_true", help="export all symbols instead of the named ones")
+    parser.add_argument("--format", choices=_FORMATS, help="the format (default: the ending of --out, else csv)")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        help="write this file, and replace it if it exists (default: standard output)",
+    )
+    add_range(parser)
+    add_store(parser)
+    parser.set_defaults(run=_export)
+
+
+def _export(arguments: argparse.Namespace) -> int:
+    if arguments.all == bool(arguments.symbols):
+        raise UsageError("name either symbols or --all")
+    suffix = "" if arguments.out is None else arguments.out.suffix[1:].lower()
+    format_ = arguments.format or (suffix if suffix in _FORMATS else "csv")
+    if format_ == "parquet" and arguments.out is None:
+        raise UsageError("Parquet is not text; name a file with --out")
+    with opened(arguments) as store:
+        wanted = store.symbols() if arguments.all else list(dict.fromkeys(arguments.symbols))
+        check_symbols(store, wanted)
+        found = ((symbol, chosen_bars(store, symbol, arguments)) for symbol in wanted)
+        if arguments.out is None:
+            for text in _texts(format_, found):
+                print_document(text)
+            return Exit.OK
+        try:
+            with _replacing(arguments.out) as file:
+                _write(format_, found, file)
+        except OSError as error:
+            raise UsageError(f"{arguments.out}: can't be written: {error.strerror}") from error
+    note(f"wrote {arguments.out}")
+    return Exit.OK
+
+
+_Found = Iterator[tuple[str, list[Bar]]]
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name once it is complete, so that a failure leaves the old one."""
+    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
+        try:
+            yield cast(BinaryIO, file)
+            file.flush()
+            Path(file.name).chmod(0o644)
+            Path(file.name).replace(path)
+        except BaseException:
+            Path(file.name).unlink()
+            raise
+
+
+def _write(format_: str, found: _Found, file: BinaryIO) -> None:
+    if format_ == "parquet":
+        _write_parquet(found, file)
+        return
+    file.writelines(text.encode() for text in _texts(format_, found))
+
+
+def _texts(format_: str, found: _Found) -> Iterator[str]:
+    """The text, in parts that end with a line."""
+    if format_ == "csv":
+        yield f"{','.join(COLUMNS)}\n"
+        for symbol, bars in found:
+            yield _csv(symbol, bars)
+    elif format_ == "ndjson":
+        for symbol, bars in found:
+            yield "".join(f"{json.dumps(fields_of(symbol, bar))}\n" for bar in bars)
+    else:
+        yield "[\n"
+        comma = ""
+        for symbol, bars in found:
+            for bar in bars:
+                yield f"{comma}{json.dumps(fields_of(symbol, bar))}\n"
+                comma = ","
+        yield "]\n"
+
+
+def _csv(symbol: str, bars: list[Bar]) -> str:
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows((symbol, bar.day.isoformat(), *bar[1:]) for bar in bars)
+    return text.getvalue()
+
+
+def _write_parquet(found: _Found, file: BinaryIO) -> None:
+    try:
+        import pyarrow as pa  # noqa: PLC0415 (optional, and slow to import)
+        from pyarrow import parquet  # noqa: PLC0415
+    except ImportError as error:
+        raise ConfigError(
+            f"Parquet needs the Python package pyarrow, which is not installed here ({error}). Install it, for example with "
+            "'python3 -m pip install pyarrow', or choose --format csv"
+        ) from error
+    kinds: list[tuple[str, Any]] = [("symbol", pa.string()), ("date", pa.date32())]
+    kinds += [(name, pa.float64()) for name in COLUMNS[2:]]
+    schema = pa.schema(kinds)
+    with parquet.ParquetWriter(file, schema) as writer:
+        for symbol, bars in found:
+            columns = [[symbol] * len(bars), *map(list, zip(*bars, strict=True))]
+            writer.write_table(pa.table(columns, schema=schema))
