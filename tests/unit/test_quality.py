@@ -1,0 +1,132 @@
+"""The report on the quality of bars."""
+
+from collections.abc import Sequence
+from datetime import date, timedelta
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stockworker.handlers.market import Bar
+from stockworker.handlers.quality import (
+    Change,
+    Period,
+    QualityReport,
+    Rules,
+    TradingCalendar,
+    observed_calendar,
+    report,
+)
+from tests.harness.sample_data import sample_bars
+
+MONDAY = date(2024, 1, 1)
+FRIDAY = date(2024, 1, 5)
+
+
+def day(number: int) -> date:
+    return MONDAY + timedelta(days=number)
+
+
+def bars(closes: Sequence[float], days: Sequence[int] | None = None) -> list[Bar]:
+    """Bars of weekdays, with these closes."""
+    weekdays = [number for number in range(2 * len(closes) + 7) if day(number).weekday() < 5]
+    return [
+        Bar(day(number), close, close * 1.01, close * 0.99, close, 1000.0)
+        for number, close in zip(days or weekdays, closes, strict=False)
+    ]
+
+
+RISING = [100 + number / 10 for number in range(20)]
+
+
+def examined(found: Sequence[Bar], **options: object) -> QualityReport:
+    return report(found, until=found[-1].day, **options)  # type: ignore[arg-type]  # the options of report
+
+
+def test_nothing_is_doubtful_in_usual_bars() -> None:
+    found = examined(bars(RISING))
+    assert (found.bars, found.first_day, found.last_day) == (20, MONDAY, day(25))
+    assert found.is_clean
+
+
+def test_a_symbol_without_bars_has_an_empty_report() -> None:
+    assert report([], until=FRIDAY) == QualityReport(0, None, None, 0, (), (), (), (), ())
+
+
+def test_trading_days_without_a_bar_are_holes() -> None:
+    found = bars(RISING)
+    del found[7:10], found[3]
+    holes = (Period(day(3), day(3), 1), Period(day(9), day(11), 3))
+    assert examined(found).holes == holes
+    assert examined(found, calendar=TradingCalendar(frozenset({day(3), day(10)}))).holes == (
+        Period(day(9), day(11), 2),
+    )
+
+
+def test_a_weekend_is_a_hole_only_where_it_is_a_time_of_trade() -> None:
+    found = bars(RISING[:10])
+    assert examined(found).holes == ()
+    assert examined(found, calendar=TradingCalendar(weekends=True)).holes == (Period(day(5), day(6), 2),)
+
+
+def test_trading_days_after_the_newest_bar_are_counted() -> None:
+    assert report(bars(RISING[:5]), until=day(8)).behind == 2
+    assert report(bars(RISING[:5]), until=day(6)).behind == 0
+
+
+def test_a_bar_of_a_closed_day_is_listed() -> None:
+    found = bars([100.0, 101.0, 102.0], [4, 5, 7])
+    assert examined(found).closed_days == (day(5),)
+
+
+def test_a_split_is_a_jump_and_an_error_an_outlier() -> None:
+    split = examined(bars([100.0, 101.0, 50.5, 51.0, 50.8]))
+    assert (split.jumps, split.outliers) == ((Change(day(2), 0.5),), ())
+    error = examined(bars([100.0, 100.0, 1000.0, 101.0, 102.0]))
+    assert (error.jumps, error.outliers) == ((), (Change(day(2), 10.0),))
+    assert examined(bars([100.0, 101.0, 202.0])).jumps == (Change(day(2), 2.0),)
+    assert examined(bars([100.0, 90.0]), rules=Rules(jump=0.1)).jumps == (Change(day(1), 0.9),)
+
+
+def test_prices_that_do_not_move_are_listed() -> None:
+    found = bars([100.0, *[101.0] * 5, 102.0, *[103.0] * 4])
+    assert examined(found).still == (Period(day(1), day(7), 5),)
+
+
+def test_prices_of_0_and_below_have_no_factor() -> None:
+    assert examined(bars([18.0, -37.63, 10.0, 0.0, 10.0])).jumps == ()
+
+
+def test_days_without_most_bars_are_holidays() -> None:
+    open_days = [bar.day for bar in bars(RISING)]
+    without = [each for each in open_days if each != day(10)]
+    found = observed_calendar([without, without, open_days, []], [day(3)])
+    assert found == TradingCalendar(frozenset({day(3), day(10)}))
+    assert observed_calendar([without, without]) == TradingCalendar()
+
+
+def test_a_symbol_is_counted_only_from_its_first_bar_to_its_last() -> None:
+    open_days = [bar.day for bar in bars(RISING)]
+    assert observed_calendar([open_days, *[open_days[10:]] * 5]) == TradingCalendar()
+
+
+def test_a_market_may_be_open_at_weekends() -> None:
+    every_day = [day(number) for number in range(30)]
+    assert observed_calendar([every_day, every_day[5:]]) == TradingCalendar(weekends=True)
+    assert observed_calendar([]) == TradingCalendar()
+
+
+def test_real_bars_have_neither_holes_nor_outliers() -> None:
+    """Real prices of a few symbols: their common holidays are observed."""
+    stored = sample_bars()
+    calendar = observed_calendar([[bar.day for bar in each] for each in stored.values()])
+    for each in stored.values():
+        found = examined(each, calendar=calendar)
+        assert (found.holes, found.closed_days, found.outliers, found.still) == ((), (), (), ())
+
+
+@given(st.lists(st.floats(0.01, 1e6), min_size=1, max_size=30), st.sets(st.integers(0, 60), min_size=30, max_size=30))
+def test_every_trading_day_has_a_bar_or_is_in_a_hole(closes: list[float], days: set[int]) -> None:
+    found = bars(closes, sorted(days))
+    calendar = TradingCalendar(weekends=True)
+    result = examined(found, calendar=calendar)
+    assert len(found) + sum(hole.days for hole in result.holes) == (found[-1].day - found[0].day).days + 1
