@@ -58,7 +58,7 @@ def sections(examples: Mapping[str, Any]) -> Mapping[str, str]:
             ("State of the process", "After a job that has changed it"),
             ((each.name, "restored" if each.is_restored else "the process ends") for each in KEPT),
         ),
-        **{name: _own(own[name]) for name in ("python", "command")},
+        **{name: _own(own[name]) for name in ("python", "coroutine", "command")},
     }
 
 

@@ -185,7 +185,7 @@ def test_an_exception_without_a_text_fails_the_attempt_as_any_other(way: str, pe
 @pytest.mark.parametrize(
     ("name", "advice"),
     [
-        ("coroutine", "call `asyncio.run(...)`"),
+        ("coroutine", "use `return await ...`"),
         ("generator", "use `return`"),
         ("asynchronous_generator", "a plain function that returns the result"),
     ],

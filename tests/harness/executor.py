@@ -99,6 +99,10 @@ class Bench:
         """Wait for the first text of an attempt."""
         return await self._wait(lambda: next(iter(self.texts(token)), None))
 
+    async def happens(self, kind: type[T]) -> T:
+        """Wait for the first event of a kind."""
+        return await self._wait(lambda: next((event for event in self.events if isinstance(event, kind)), None))
+
     def texts(self, token: Token) -> list[str]:
         """All texts of an attempt: progress, log and output."""
         return [e.text for e in self.events if isinstance(e, Progressed | HandlerLogged) and e.token == token]

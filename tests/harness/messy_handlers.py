@@ -243,8 +243,11 @@ def raise_badly(job: Job, _context: Context) -> None:
     raise {"no text": Broken, "an odd text": BrokenText, "an odd class": BrokenClass}[job.payload]
 
 
-async def coroutine(_job: Job, _context: Context) -> int:
-    return 1
+async def coroutine(_job: Job, _context: Context) -> Any:
+    async def never_run() -> int:
+        return 1
+
+    return never_run()
 
 
 def generator(_job: Job, _context: Context) -> Iterator[int]:

@@ -189,7 +189,8 @@ def dispatcher(incarnation: str, *, online: bool = True) -> Presence:
 
 
 def start(job: Assignment) -> Start:
-    return Start(Work(job.token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s))
+    work = Work(job.token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s, alone=job.no_crash_budget)
+    return Start(work)
 
 
 def attempt(

@@ -102,10 +102,10 @@ def test_a_documented_example_is_true(scene: Scene, job_type: str, example: Mapp
     assert {scene.real(address) for address in example.get("answers", ())} <= asked
 
 
-@pytest.mark.parametrize("kind", ["python", "command"])
+@pytest.mark.parametrize("kind", ["python", "coroutine", "command"])
 def test_a_documented_handler_runs(tmp_path: Path, kind: str) -> None:
     own = DOCUMENTED["own"]
-    for each in (own["python"], own["command"]):
+    for each in (own["python"], own["coroutine"], own["command"]):
         file = Path(each["file"].replace("/opt/jobs", str(tmp_path)))
         file.write_text(each["code"])
         file.chmod(0o755)

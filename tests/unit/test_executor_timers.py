@@ -43,8 +43,11 @@ class IdleChild:
     def run(self, _work: Work, _opened: Work, _limits: Limits) -> None:
         pass
 
-    def terminate(self) -> None:
+    def terminate(self, _stopped: AttemptResult) -> None:
         pass
+
+    def force(self, _stopped: AttemptResult) -> None:
+        self.kill()
 
     def kill(self) -> None:
         self.killed += 1
@@ -62,7 +65,7 @@ def executor(events: list[ExecutorEvent]) -> Executor:
 def idle(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process starts: it would outlive the test."""
     monkeypatch.setattr(module, "PythonChild", IdleChild)
-    monkeypatch.setattr(module, "start_fork_server", lambda _closed: None)
+    monkeypatch.setattr(module, "start_fork_server", lambda _closed, **_options: None)
 
 
 def timers(running: Executor, token: str) -> Sequence[Any]:

@@ -48,7 +48,7 @@ def test_a_child_is_told_of_python_handlers_only() -> None:
         JobType("legacy"): CommandHandler(("php", "job.php"), {"key": "value"}),
     }
     (frame,) = parsed(frames.encode_configuration(["/opt/handlers"], handlers))
-    assert frame == [["/opt/handlers"], {"prices": ["package.module:handle", {"depth": 2}, [1, None, 3]]}]
+    assert frame == [["/opt/handlers"], {"prices": ["package.module:handle", {"depth": 2}, [1, None, 3], 1]}]
 
 
 def test_what_its_control_group_limits_a_child_is_not_told_of() -> None:

@@ -88,8 +88,9 @@ def check_handlers(config: Config) -> Iterator[Finding]:
 
 def _broken(specs: Mapping[JobType, HandlerSpec], folders: Sequence[Path]) -> dict[JobType, str]:
     """The handlers that can't start, each with its problem and the remedy."""
-    functions = [spec.function for spec in specs.values() if isinstance(spec, PythonHandler)]
-    problems = failed_imports(functions, list(map(str, folders)))
+    python = [spec for spec in specs.values() if isinstance(spec, PythonHandler)]
+    coroutines = [spec.function for spec in python if spec.concurrency > 1]
+    problems = failed_imports([spec.function for spec in python], list(map(str, folders)), coroutines)
     broken = {}
     for job_type, spec in specs.items():
         if isinstance(spec, CommandHandler):

@@ -119,4 +119,5 @@ def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str],
         check_settings(function, settings)
     except FieldError as error:
         raise ConfigError(str(error.inside(f"handlers.{job_type}.settings"))) from error
-    return PythonHandler(function, {MARKET_DATA: market_data, **settings}, limits, Isolation(handler.isolation))
+    isolation = Isolation(handler.isolation)
+    return PythonHandler(function, {MARKET_DATA: market_data, **settings}, limits, isolation, handler.concurrency)

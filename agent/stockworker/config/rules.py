@@ -46,6 +46,28 @@ def _one_way_to_run(config: Config, root: TableNode) -> Iterator[Problem]:
             yield _problem(root, f"handlers.{name}.isolation", text)
 
 
+def _many_at_once(config: Config, root: TableNode) -> Iterator[Problem]:
+    for name, handler in config.handlers.items():
+        key = f"handlers.{name}.concurrency"
+        if handler.concurrency == 1:
+            continue
+        if handler.command:
+            yield _problem(root, key, "each job of a command has its own process; remove 'concurrency'")
+        if handler.isolation != "per_type":
+            yield _problem(
+                root, key, "jobs that run at the same time share a process of their type; remove 'isolation'"
+            )
+        if handler.limits.cpu_s is not None:
+            text = "the processor time of one of several jobs in a process is not known; remove 'limits.cpu'"
+            yield _problem(root, key, text)
+        if handler.concurrency > config.worker.slots:
+            text = (
+                f"is more than 'worker.max_concurrent_jobs', so at most {config.worker.slots} jobs run at the "
+                "same time; raise that"
+            )
+            yield _warning(root, key, text)
+
+
 def _backoff_in_order(config: Config, root: TableNode) -> Iterator[Problem]:
     defaults = config.dispatcher.job_defaults
     if defaults.backoff_s > defaults.backoff_max_s:
@@ -109,6 +131,7 @@ _RULES: tuple[Rule, ...] = (
     _password_once,
     _certificate_with_key,
     _one_way_to_run,
+    _many_at_once,
     _backoff_in_order,
     _defaults_within_limits,
     _validity_longer_than_lease,

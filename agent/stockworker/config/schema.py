@@ -276,7 +276,15 @@ class Handler:
         "Which jobs of Python handlers may run one after another in the same process: those of all types that are `shared`, "
         "those of this type, or none. [job-types.md](job-types.md#isolation) compares them.",
     )
-    limits: LimitsConfig = _key(LimitsConfig(), Section(LimitsConfig), "Resource limits of one job.")
+    concurrency: int = _key(
+        1,
+        integer(1, 1000),
+        "Number of jobs of this type that one process runs at the same time. More than 1 needs an `async def` handler. "
+        "`worker.max_concurrent_jobs` bounds them, too. [job-types.md](job-types.md#many-jobs-in-one-process) explains it.",
+    )
+    limits: LimitsConfig = _key(
+        LimitsConfig(), Section(LimitsConfig), "Resource limits of one job; with `concurrency`, of one process."
+    )
 
     def read_settings(self, job_type: str) -> dict[str, Json]:
         """All settings: `settings` and, over them, `settings_file`.

@@ -292,7 +292,7 @@ def _assignment(job: JobRecord, payload: str, now: Now) -> Assignment:
         job.token,
         spec.timeout_s,
         payload,
-        no_crash_budget=spec.max_crashes == 1,
+        no_crash_budget=job.crashes + 1 >= spec.max_crashes,
         expires_in_s=None if spec.expires_at is None else max(0.0, spec.expires_at - now.wall),
     )
 

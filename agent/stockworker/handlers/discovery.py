@@ -87,6 +87,22 @@ def check_settings(function: str, settings: Mapping[str, Any]) -> None:
     parse_settings(settings, definition.settings)
 
 
+def check_coroutine(function: str, handler: Handler) -> None:
+    """Check that a handler can run beside others in one process.
+
+    Raises:
+        TypeError: it is not an ``async def`` function.
+    """
+    import inspect  # noqa: PLC0415 (slow to import, and few handlers are coroutines)
+
+    plain = inspect.unwrap(handler)
+    if not inspect.iscoroutinefunction(plain) and not inspect.iscoroutinefunction(getattr(plain, "__call__", None)):  # noqa: B004 (not whether it is callable)
+        raise TypeError(
+            f"{function} is not an `async def` function, so one process can't run several of its jobs at the same time: "
+            "remove 'concurrency', or write `async def`"
+        )
+
+
 def load(function: str) -> Handler:
     """Import the function that ``package.module:function`` names.
 

@@ -39,12 +39,18 @@ class Isolation(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class PythonHandler:
-    """A function ``package.module:function``, called as a `stockworker.handlers.api.Handler`."""
+    """A function ``package.module:function``, called as a `stockworker.handlers.api.Handler`.
+
+    Attributes:
+        concurrency: how many jobs one process runs at the same time; more than one needs an ``async def`` function.
+            `limits` then apply to the process, for all its jobs together.
+    """
 
     function: str
     settings: Mapping[str, Any] = field(default_factory=dict, repr=False)  # may hold an API key
     limits: Limits = Limits()
     isolation: Isolation = Isolation.PER_TYPE
+    concurrency: int = 1
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,6 +56,29 @@ class HandlerLog(EventOfAttempt):
 
 
 @_event(
+    LogLevel.INFO,
+    work("type"),
+    "a process of handlers printed",
+    "Several jobs of this type run in the process, and nothing shows which of them printed the line: it came from C code, from "
+    "another process, or from a thread. `print` and `context.log` name the job.",
+)
+class ProcessOutput(LogEvent):
+    type: str
+    message: str
+
+
+@_event(
+    LogLevel.WARNING,
+    work("type"),
+    "a job keeps the event loop",
+    "The job computes or waits without `await`, so the jobs in the same process wait. `place` is the line that it "
+    "executes. Use `await asyncio.to_thread(...)` for such a call, or a handler without `concurrency`.",
+)
+class EventLoopBlocked(EventOfAttempt):
+    place: str
+
+
+@_event(
     LogLevel.WARNING,
     work("type"),
     "refused a payload",

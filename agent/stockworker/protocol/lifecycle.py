@@ -47,7 +47,7 @@ MEANING: Final[dict[Trigger, str]] = {
     Trigger.BACKED_OFF: "the attempt failed; it is tried again after a delay",
     Trigger.GAVE_UP: "no attempt is left, it crashed too often, or trying again can't help",
     Trigger.RELEASED: "its worker gave it back, or was never reached",
-    Trigger.LOST: "its lease ran out, or its worker was killed while it ran",
+    Trigger.LOST: "its lease ran out, or its worker, or a process that it shared with other jobs, was killed while it ran",
     Trigger.RECLAIMED: "the worker of the lost lease came back before another worker got the job",
     Trigger.CANCELLED: "a client asked for it, and its worker, if it had one, has stopped it",
     Trigger.EXPIRED: "no worker started it in time",

@@ -51,9 +51,9 @@ _START: Final = "import sys; sys.path.insert(0, sys.argv[1]); from stockworker.w
 
 # `runner` limits both in its process already, where a handler can prevent it. These limits leave room for a worker that
 # was busy, and receives the frames of some seconds together.
-_PROGRESS_BURST: Final = 20
-_PROGRESS_PER_S: Final = 2.0
-_RECORDS_BURST: Final = 400
+PROGRESS_BURST: Final = 20
+PROGRESS_PER_S: Final = 2.0
+RECORDS_BURST: Final = 400
 
 _PACKAGE_PARENT: Final = str(Path(stockworker.__file__).resolve().parents[1])
 
@@ -84,8 +84,11 @@ class Child(Protocol):
     @property
     def group(self) -> Cgroup | None: ...
 
-    def terminate(self) -> None:
-        """Ask it to end the attempt."""
+    def terminate(self, stopped: AttemptResult) -> None:
+        """Ask it to end an attempt, which then ends in this way."""
+
+    def force(self, stopped: AttemptResult) -> None:
+        """Kill it, because it did not end an attempt; in which way that ends now."""
 
     def kill(self) -> None:
         """End it and everything that it has started."""
@@ -206,12 +209,15 @@ class PythonChild:
             return
         self._has_output = False
         self._lines = Lines()
-        self._progress = Throttle(_PROGRESS_BURST, _PROGRESS_PER_S)
-        self._records = Throttle(_RECORDS_BURST)
+        self._progress = Throttle(PROGRESS_BURST, PROGRESS_PER_S)
+        self._records = Throttle(RECORDS_BURST)
 
-    def terminate(self) -> None:
+    def terminate(self, _stopped: AttemptResult) -> None:
         self.reusable = False  # the signal may arrive when the attempt has just ended
         self._process.terminate()
+
+    def force(self, _stopped: AttemptResult) -> None:
+        self.kill()
 
     def kill(self) -> None:
         self.reusable = False
@@ -275,8 +281,8 @@ class PythonChild:
         if self._token is None:
             return
         if self._ready or returncode == -signal.SIGKILL:
-            shortage = _shortage(self.group, self.type, self.limits)
-            self._deliver(judge_death(self._token, returncode, self._lines.tail, self.limits, shortage))
+            short = shortage(self.group, self.type, self.limits)
+            self._deliver(judge_death(self._token, returncode, self._lines.tail, self.limits, short))
         else:
             printed = self._lines.tail.decode(errors="replace")
             outcome = Outcome.RELEASED if names_shortage(printed) else Outcome.REFUSED
@@ -338,8 +344,11 @@ class CommandChild:
             group=self.group,
         )
 
-    def terminate(self) -> None:
+    def terminate(self, _stopped: AttemptResult) -> None:
         self._process.terminate()
+
+    def force(self, _stopped: AttemptResult) -> None:
+        self.kill()
 
     def kill(self) -> None:
         self._process.kill()
@@ -360,18 +369,19 @@ class CommandChild:
         if self._too_large:
             result = too_large(self._token)
         else:
-            shortage = _shortage(self.group, self.type, self.limits)
-            result = judge_command(self._token, returncode, self._output, self._errors.tail, self.limits, shortage)
+            short = shortage(self.group, self.type, self.limits)
+            result = judge_command(self._token, returncode, self._output, self._errors.tail, self.limits, short)
         self._owner.ended([result])
 
 
-def start_fork_server(on_exit: Callable[[], None]) -> ForkServer:
-    """Start the process that forks Python children.
+def start_fork_server(on_exit: Callable[[], None], *, coroutines: bool = False) -> ForkServer:
+    """Start the process that forks Python children; some of them run `coroutines`.
 
     Raises:
         OSError: it can't be started.
     """
-    return ForkServer((sys.executable, "-I", "-X", "utf8", "-c", _START, _PACKAGE_PARENT), _environment(), on_exit)
+    arguments = (_PACKAGE_PARENT, frames.COROUTINES) if coroutines else (_PACKAGE_PARENT,)
+    return ForkServer((sys.executable, "-I", "-X", "utf8", "-c", _START, *arguments), _environment(), on_exit)
 
 
 def _environment() -> dict[str, str]:
@@ -391,7 +401,7 @@ def _limiting(limits: Limits) -> list[str]:
     return commands
 
 
-def _shortage(group: Cgroup | None, job_type: JobType, limits: Limits) -> str:
+def shortage(group: Cgroup | None, job_type: JobType, limits: Limits) -> str:
     return "" if group is None else find_shortage(group.memory_events(), job_type, limits)
 
 

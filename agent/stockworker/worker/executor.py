@@ -20,6 +20,9 @@
 # one type, or for all types that are `shared`. So an idle child fits if it got the same frame. A child that becomes idle
 # may displace the one that has been idle for the longest time: `_most_idle` bounds them, however many types there are.
 #
+# Jobs of a type with `concurrency` share processes while they run: each job has a slot, and the process that has most jobs gets
+# the next one (`coroutine_child`). They are given to it as they start, so none of them is ahead.
+#
 # `must_exit_by` follows from this: at any time an attempt has ended after its time-out and one grace period, and once
 # it was asked to stop, after one grace period. The watchdog holds the executor to it: an attempt that is still here
 # after that means that the executor has failed to kill it.
@@ -43,9 +46,10 @@ from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
 from stockworker.worker.ahead import JobLengths
 from stockworker.worker.children import Child, CommandChild, PythonChild, start_fork_server
+from stockworker.worker.coroutine_child import CoroutineChild
 from stockworker.worker.outcome import use_up_cpu
 from stockworker.worker.sealing import WorkerSealing
-from stockworker.worker.work import Began, ExecutorEvent, HandlerLogged, Progressed, Work
+from stockworker.worker.work import Began, Blocked, ExecutorEvent, HandlerLogged, Printed, Progressed, Work
 
 _PROCESSORS: Final = os.cpu_count() or 1
 _LEAST_IDLE: Final = 4
@@ -132,7 +136,8 @@ class Executor:
         self._lengths = JobLengths()
         self._look: asyncio.TimerHandle | None = None
         self._hands_ahead = False
-        self._idle: list[PythonChild] = []
+        self._idle: list[PythonChild | CoroutineChild] = []
+        self._together: list[CoroutineChild] = []
         self._children: set[Child] = set()
         self._server: ForkServer | None = None
         self._all_gone: asyncio.Future[None] | None = None
@@ -198,6 +203,7 @@ class Executor:
             self._queue.clear()
             self._ahead.clear()
             self._idle.clear()
+            self._together.clear()
             if self._look is not None:
                 self._look.cancel()
             for child in self._children:
@@ -223,7 +229,10 @@ class Executor:
                 run.cancel_timers()
                 child = run.child
                 ran_s = now - run.started_at if result.ran_s is None or run.is_first else result.ran_s
-                result = replace(run.stopped_as or result, ran_s=ran_s)  # noqa: PLW2901 (completes it)
+                stopped_as = (
+                    None if isinstance(child, CoroutineChild) else run.stopped_as
+                )  # which has judged it already
+                result = replace(stopped_as or result, ran_s=ran_s)  # noqa: PLW2901 (completes it)
             elif result.token in self._ahead:
                 child = self._ahead.pop(result.token)
             else:
@@ -235,7 +244,21 @@ class Executor:
                 self._begin(begun, child)
             elif child in self._children and begun is None:
                 self._release(child, child.type)
+        elif isinstance(child, CoroutineChild):
+            self._leave(child)
         self._fill_slots()
+
+    def printed(self, event: Printed) -> None:
+        """Deliver what no job can be named for."""
+        self._deliver(event)
+
+    def blocked(self, event: Blocked, jobs: Sequence[Work]) -> None:
+        """Deliver that a job keeps its event loop, and start those elsewhere that its process has not begun."""
+        self._deliver(event)
+        for work in jobs:
+            self._runs.pop(work.token).cancel_timers()
+        self._queue = {**{work.token: work for work in jobs}, **self._queue}
+        self._loop.call_soon(self._fill_slots)
 
     def given_back(self, child: PythonChild, jobs: Sequence[Work], begun: Work | None) -> None:
         """Let jobs wait again, before all others: their child has not begun them, and will not."""
@@ -252,8 +275,9 @@ class Executor:
     def exited(self, child: Child) -> None:
         """Forget a child that is gone."""
         self._children.discard(child)
-        if isinstance(child, PythonChild) and child in self._idle:
-            self._idle.remove(child)
+        for group in (self._idle, self._together):
+            if child in group:
+                group.remove(child)  # type: ignore[arg-type] # it is in there
         self._close_server()
 
     def _finish(self, result: AttemptResult) -> None:
@@ -307,8 +331,10 @@ class Executor:
             command = CommandChild(opened, handler, self, self._groups)
             self._children.add(command)
             return command
+        if handler.concurrency > 1:
+            return self._join(work, opened, handler)
         configuration = self._configurations[work.type]
-        fitting = [idle for idle in self._idle if idle.configuration is configuration]
+        fitting = [idle for idle in self._idle if isinstance(idle, PythonChild) and idle.configuration is configuration]
         child = next((idle for idle in reversed(fitting) if idle.has_room(handler.limits)), None)
         if child is not None:
             self._idle.remove(child)
@@ -320,6 +346,37 @@ class Executor:
             self._children.add(child)
         child.run(work, opened, handler.limits)
         return child
+
+    def _join(self, work: Work, opened: Work, handler: PythonHandler) -> CoroutineChild:
+        """Run a job beside others of its type, in the process that has most of them and takes one more."""
+        configuration = self._configurations[work.type]
+        taking = [each for each in self._together if each.configuration is configuration and each.takes(work)]
+        child = max(taking, key=lambda each: len(each.running), default=None)
+        if child is None:
+            child = self._begin_together(configuration, work, handler)
+            self._together.append(child)
+        child.run(work, opened)
+        self._runs[work.token].is_first = not child.ready
+        return child
+
+    def _begin_together(self, configuration: bytes, work: Work, handler: PythonHandler) -> CoroutineChild:
+        for idle in [*self._idle]:
+            if isinstance(idle, CoroutineChild) and idle.configuration is configuration:
+                self._idle.remove(idle)
+                if idle.has_room(handler.limits):
+                    return idle
+                idle.kill()
+        child = CoroutineChild(work.type, handler, configuration, self, self._fork_server(), self._groups)
+        self._children.add(child)
+        return child
+
+    def _leave(self, child: CoroutineChild) -> None:
+        """Jobs of this process have ended: without any it is idle, and after too many it gets no more."""
+        if child.jobs >= self._recycle_after:
+            child.reusable = False
+        if not child.running and child in self._together:
+            self._together.remove(child)
+            self._release(child, child.type)
 
     # --- jobs ahead ---
 
@@ -371,7 +428,7 @@ class Executor:
             for name, each in handlers.items()
         }
 
-    def _release(self, child: PythonChild, job_type: JobType) -> None:
+    def _release(self, child: PythonChild | CoroutineChild, job_type: JobType) -> None:
         is_current = child.configuration is self._configurations.get(job_type)
         if child.reusable and child.jobs < self._most_jobs(job_type) and is_current:
             self._idle.append(child)
@@ -385,7 +442,8 @@ class Executor:
 
     def _fork_server(self) -> ForkServer:
         if self._server is None or not self._server.alive:
-            self._server = start_fork_server(self._close_server)
+            together = any(isinstance(each, PythonHandler) and each.concurrency > 1 for each in self._handlers.values())
+            self._server = start_fork_server(self._close_server, coroutines=together)
         return self._server
 
     def _close_server(self) -> None:
@@ -441,14 +499,14 @@ class Executor:
         run.cancel_timers()
         run.must_exit_by = clock.monotonic() + self._stop_grace_s
         if run.child is not None:
-            run.child.terminate()
+            run.child.terminate(result)
             run.timer = self._loop.call_later(self._stop_grace_s, self._kill, run)
 
     def _kill(self, run: _Run) -> None:
         if run.child is not None and run.stopped_as is not None:
             grace = f"killed, because it did not stop within {self._stop_grace_s:g} s"
             run.stopped_as = replace(run.stopped_as, error=f"{run.stopped_as.error}; {grace}")
-            run.child.kill()
+            run.child.force(run.stopped_as)
 
 
 def _isolation(handler: HandlerSpec | None) -> Isolation | None:

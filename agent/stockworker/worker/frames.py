@@ -1,9 +1,13 @@
 """The frames between a worker and its Python child processes: JSON arrays, one per line. Pure."""
 
-# To the child: first ``[paths, handlers]`` (where to import from; by job type: function, settings, limits), then one
+# To the child: first ``[paths, handlers]`` (where to import from; by job type: function, settings, limits, concurrency), then one
 # ``[token, job_id, type, attempt, payload]`` for each job: a packet of a queue (`adapters.packet_queue`), from which the
 # child takes the next job when the one before has ended. If the packet would be larger than `LONGEST_PACKET`, its payload is
 # null, and follows in a frame of its own.
+#
+# A child that runs several jobs at the same time takes packets ``[jobs, tokens]`` instead: jobs as above that begin, and attempts that
+# must end. A payload that follows is ``[token, payload]``. Such a child also sends ``[BLOCKED, token, place]`` when a job keeps
+# its event loop, and ``[MOVING]`` when the loop goes on.
 #
 # From the child: ``[READY]`` once, and while a job runs ``[PROGRESS, token, fraction, text]`` and ``[LOG, token, level,
 # text]``, then ``[ENDED, token, outcome, result, error, permanent, ran_s, reusable]``. `reusable` is false where the child
@@ -34,12 +38,17 @@ from stockworker.protocol.fields import (
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.output import LONGEST_LINE
-from stockworker.worker.work import HandlerLogged, Progressed, Work
+from stockworker.worker.work import Blocked, HandlerLogged, Progressed, Work
 
 READY: Final = "ready"
 PROGRESS: Final = "progress"
 LOG: Final = "log"
 ENDED: Final = "ended"
+BLOCKED: Final = "blocked"
+MOVING: Final = "moving"
+
+COROUTINES: Final = "coroutines"
+"""The second argument of the fork server's program if some of its children run several jobs at the same time."""
 
 HIGHEST_LEVEL: Final = 100
 """Highest level of a log record that a child passes on; the highest of the `logging` module is 50."""
@@ -69,7 +78,12 @@ class ChildEnded:
     reusable: bool
 
 
-FromChild = ChildReady | Progressed | HandlerLogged | ChildEnded
+@dataclass(frozen=True, slots=True)
+class ChildMoving:
+    """The event loop of the child goes on after a job has kept it."""
+
+
+FromChild = ChildReady | ChildMoving | Blocked | Progressed | HandlerLogged | ChildEnded
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -97,6 +111,7 @@ def encode_configuration(
                 handler.function,
                 dict(handler.settings),
                 (limits.memory_bytes, limits.cpu_s, limits.open_files),
+                handler.concurrency,
             )
     return encode(list(paths), python)
 
@@ -121,6 +136,20 @@ def encode_work(work: Work) -> tuple[bytes, bytes]:
     return encode(work.token, work.job_id, work.type, work.attempt, None), encode(work.payload)
 
 
+def encode_job(work: Work) -> tuple[bytes, bytes]:
+    """Make a job of a packet `[jobs, tokens]`, and the frame of its payload if that must follow."""
+    job = _encode((work.token, work.job_id, work.type, work.attempt, work.payload)).encode()
+    if len(job) <= LONGEST_PACKET // 2:
+        return job, b""
+    job = _encode((work.token, work.job_id, work.type, work.attempt, None)).encode()
+    return job, encode(work.token, work.payload)
+
+
+def encode_packet(jobs: Sequence[bytes], tokens: Sequence[Token]) -> bytes:
+    """Make the packet of jobs that begin, and of attempts that must end."""
+    return b"[[" + b",".join(jobs) + b"]," + _encode(tokens).encode() + b"]"
+
+
 def encode_result(result: AttemptResult, *, ran_s: float, reusable: bool) -> bytes:
     """Make the frame that ends an attempt."""
     return encode(ENDED, result.token, result.outcome, result.result, result.error, result.permanent, ran_s, reusable)
@@ -139,6 +168,10 @@ def decode(line: bytes) -> FromChild:
     match frame:
         case ["ready"]:
             return ChildReady()
+        case ["moving"]:
+            return ChildMoving()
+        case ["blocked", token, place]:
+            return Blocked(_token(token), check_text(place, LONGEST_LINE))
         case ["progress", token, fraction, text]:
             return Progressed(_token(token), check_number(fraction, 0.0, 1.0), check_text(text, MAX_TEXT))
         case ["log", token, level, text]:

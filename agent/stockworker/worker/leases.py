@@ -201,7 +201,9 @@ class WorkerLeases:
             lease.with_executor = True
             self._with_executor[job.job_id] = job.token
             self._entries.append(MarkStarted(job.token, again=job.attempt > 1))
-            work = Work(job.token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s)
+            work = Work(
+                job.token, job.job_id, job.type, job.attempt, job.payload, job.timeout_s, alone=job.no_crash_budget
+            )
             self._orders.append(Start(work))
         self._waiting.extendleft(reversed(blocked))
 

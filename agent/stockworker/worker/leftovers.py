@@ -234,11 +234,30 @@ KEPT: Final = (
 """All of it, in the order in which it is restored."""
 
 
+def _set_filters(filters: Sequence[Any]) -> None:
+    warnings.resetwarnings()
+    for each in reversed(filters):
+        warnings.filters.insert(0, each)  # type: ignore[attr-defined] # it is a list
+
+
+_POOL: Final = "asyncio_"
+"""What the names of the threads of an event loop begin with."""
+
+KEPT_TOGETHER: Final = (
+    *(kept for kept in KEPT if kept.name != "threads"),
+    Kept("filters of warnings", lambda: warnings.filters[:], _set_filters),
+    Kept(
+        "threads", lambda: sum(not each.name.startswith(_POOL) for each in threading.enumerate()), is_same=operator.le
+    ),
+)
+"""All of it in a process whose jobs run at the same time: `isolated` gives them no filters, and their loop has threads."""
+
+
 class ProcessState:
     """The state of this process, as each job of its handlers must find it."""
 
-    def __init__(self) -> None:
-        self._before = [(kept, _read(kept)) for kept in KEPT]
+    def __init__(self, kinds: Sequence[Kept] = KEPT) -> None:
+        self._before = [(kept, _read(kept)) for kept in kinds]
 
     def restore(self) -> list[str]:
         """Put back what a job has changed; return the names of what can't be put back."""

@@ -26,8 +26,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
 from types import FrameType
-from typing import Any, Final, NoReturn
+from typing import TYPE_CHECKING, Any, Final, NoReturn
 
 from stockworker.adapters import clock
 from stockworker.adapters.fork_loop import QUEUE
@@ -46,10 +47,17 @@ from stockworker.worker.leftovers import ProcessState, isolated
 from stockworker.worker.outcome import accept_result, describe, find_non_finite
 from stockworker.worker.output import LONGEST_LINE, Throttle
 
+if TYPE_CHECKING:  # slow to import, and few children run coroutines
+    from asyncio import AbstractEventLoop, Task
+    from collections.abc import Coroutine, Iterable
+
 _CHUNK: Final = 64 * 1024
 _PROGRESS_INTERVAL_S: Final = 0.5
 _HIGHEST_DESCRIPTOR: Final = 1024
 _SPARE: Final = 8
+_OWN: Final = (__name__, leftovers.__name__, "stockworker.worker.coroutines", "asyncio.")
+"""Modules whose lines do not help the author of a handler."""
+
 _MISSING: Final = ". Install it, or add its folder to worker.handler_paths, and reload the worker"
 _NO_CHANNEL: Final = 70
 """Exit code of a process that has lost its channel (EX_SOFTWARE in sysexits.h)."""
@@ -79,6 +87,11 @@ class Channel:
         self._lock = threading.Lock()
         self._rang_at = clock.monotonic()
         self._frames = self._receive()
+
+    @property
+    def queue_descriptor(self) -> int:
+        """It is readable when jobs have arrived."""
+        return self._queue_descriptor
 
     def send(self, frame: bytes, *, ring: bool = True) -> None:
         with self._lock:
@@ -120,6 +133,11 @@ class Channel:
             self.ring()
             packet = self._queue.take()
         return packet
+
+    def next_packet(self) -> bytes | None:
+        """Return the next packet; None if there is none now, b"" if the worker has closed its end."""
+        self._check_queue()
+        return self._queue.take_now()
 
     def close_copy(self) -> None:
         """Close the channel in a forked copy of this process."""
@@ -167,6 +185,43 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
+class RunningAttempt:
+    """What the context of one attempt does. A thread that outlives the attempt can't act for the next one.
+
+    Attributes:
+        token: its name.
+        cancelled: whether it must stop.
+        wake: makes a coroutine notice that; None in a plain function.
+        records: bounds its log records.
+    """
+
+    __slots__ = ("_progress_at", "_send", "cancelled", "records", "token", "wake")
+
+    def __init__(self, token: Token, send: Send) -> None:
+        self.token = token
+        self._send = send
+        self._progress_at = -math.inf
+        self.cancelled = False
+        self.wake: Callable[[], object] | None = None
+        self.records = Throttle()
+
+    def is_cancelled(self) -> bool:
+        return self.cancelled
+
+    def cancel(self) -> None:
+        """Ask it to end."""
+        self.cancelled = True
+        if self.wake is not None:
+            self.wake()
+
+    def progress(self, fraction: float, message: str = "") -> None:
+        now = clock.monotonic()
+        if now - self._progress_at >= _PROGRESS_INTERVAL_S:
+            self._progress_at = now
+            fraction = min(1.0, max(0.0, float(fraction)))  # in this order NaN becomes 0
+            self._send(frames.encode(frames.PROGRESS, self.token, fraction, sendable(str(message))))
+
+
 class JobLog(logging.Handler):
     """Sends log records to the worker, limited in number and length.
 
@@ -174,20 +229,16 @@ class JobLog(logging.Handler):
         in_copy: this is a forked copy of the process, which has no channel: the records go to standard error.
     """
 
-    def __init__(self, send: Send) -> None:
+    def __init__(self, send: Send, find: Callable[[], RunningAttempt | None]) -> None:
+        """Make a handler of records; `find` returns the attempt that the current one belongs to."""
         super().__init__()
         self._send = send
-        self._throttle = Throttle()
-        self._token: str | None = None
+        self._find = find
         self.in_copy = False
 
-    def begin(self, token: str) -> None:
-        """From now on records belong to this attempt."""
-        self._token = token
-        self._throttle = Throttle()
-
     def emit(self, record: logging.LogRecord) -> None:
-        if self._token is None or not self._throttle.admit(clock.monotonic()):
+        attempt = self._find()
+        if attempt is None or not attempt.records.admit(clock.monotonic()):
             return
         try:
             level = min(max(int(record.levelno), 0), frames.HIGHEST_LEVEL)
@@ -200,32 +251,10 @@ class JobLog(logging.Handler):
             with suppress(OSError):
                 os.write(2, f"{text}\n".encode())
             return
-        if self._throttle.refused:
-            left_out, self._throttle.refused = self._throttle.refused, 0
-            self._send(frames.encode(frames.LOG, self._token, level, f"({left_out} records left out)"))
-        self._send(frames.encode(frames.LOG, self._token, level, text))
-
-
-class RunningAttempt:
-    """What the context of one attempt does. A thread that outlives the attempt can't act for the next one."""
-
-    __slots__ = ("_progress_at", "_send", "cancelled", "token")
-
-    def __init__(self, token: Token, send: Send) -> None:
-        self.token = token
-        self.cancelled = False
-        self._send = send
-        self._progress_at = -math.inf
-
-    def is_cancelled(self) -> bool:
-        return self.cancelled
-
-    def progress(self, fraction: float, message: str = "") -> None:
-        now = clock.monotonic()
-        if now - self._progress_at >= _PROGRESS_INTERVAL_S:
-            self._progress_at = now
-            fraction = min(1.0, max(0.0, float(fraction)))  # in this order NaN becomes 0
-            self._send(frames.encode(frames.PROGRESS, self.token, fraction, sendable(str(message))))
+        if attempt.records.refused:
+            left_out, attempt.records.refused = attempt.records.refused, 0
+            self._send(frames.encode(frames.LOG, attempt.token, level, f"({left_out} records left out)"))
+        self._send(frames.encode(frames.LOG, attempt.token, level, text))
 
 
 class Runner:
@@ -235,9 +264,10 @@ class Runner:
         self._specs = handlers
         self._channel = channel
         self._loaded: dict[str, Handler] = {}
-        self._log = JobLog(self._send)
+        self._log = JobLog(self._send, self._current)
         self._logger = logging.getLogger("stockworker.job")
         self._attempt: RunningAttempt | None = None
+        self._logging: RunningAttempt | None = None
         self._is_copy = False
         self._forking = threading.local()
         self._state: ProcessState | None = None
@@ -246,7 +276,11 @@ class Runner:
         """Handle SIGTERM: the job gets the chance to end by itself."""
         if self._attempt is None:
             os._exit(128 + signal.SIGTERM)
-        self._attempt.cancelled = True
+        self._attempt.cancel()
+
+    def _current(self) -> RunningAttempt | None:
+        """The attempt that what runs now belongs to; the last one while none runs."""
+        return self._logging
 
     def watch_forks(self) -> None:
         """Make sure that a forked copy of this process does not act as a runner, and that SIGTERM ends it."""
@@ -273,17 +307,12 @@ class Runner:
         began = clock.monotonic()
         if payload is None:
             (payload,) = self._channel.receive()
-        attempt = self._attempt = RunningAttempt(Token(token), self._send)
-        self._log.begin(token)
+        attempt = self._attempt = self._logging = RunningAttempt(Token(token), self._send)
         left: list[str] = []
         try:
             result = self._execute(attempt, job_id, job_type, number, payload)
         except MemoryError as error:
-            limit = self._specs[job_type].limits.memory_bytes
-            allowed = "" if limit is None else f" of {limit} bytes"
-            result = AttemptResult(
-                attempt.token, Outcome.ERROR, error=describe(f"MemoryError: limit{allowed} exceeded", _traceback(error))
-            )
+            result = judge_shortage(attempt.token, error, self._specs[job_type].limits)
             left = ["memory"]  # what leaks would make every following job fail too
         flush()
         if self._state is None:
@@ -309,10 +338,7 @@ class Runner:
         try:
             handler = self._load(job_type, spec)
         except BaseException as error:  # noqa: BLE001 (a module may raise anything while it is imported)
-            # A shortage lasts for a moment: it must not keep later jobs of this type away.
-            outcome = Outcome.ERROR if is_shortage(error) else Outcome.REFUSED
-            advice = _MISSING if isinstance(error, ModuleNotFoundError) else ""
-            return AttemptResult(token, outcome, error=_describe(error, "handler can't be loaded here: ", advice))
+            return judge_load(token, error)
         try:
             job = Job(job_id, job_type, number, parse_json(payload))
         except ValueError as error:
@@ -320,18 +346,16 @@ class Runner:
         context = Context(self._logger, spec.settings, attempt.progress, attempt.is_cancelled)
         try:
             with limited(spec.limits):
-                result = isolated(handler, job, context)
+                result = isolated(_call, handler, job, context, attempt)
                 if self._is_copy:
-                    _end_copy(None)
+                    end_copy(None)
             return encode_result(token, result)
         except BaseException as error:
             if self._is_copy:
-                _end_copy(error)
+                end_copy(error)
             if isinstance(error, MemoryError):
                 raise
-            if isinstance(error, PermanentError):
-                return AttemptResult(token, Outcome.ERROR, error=_text(error), permanent=True)
-            return AttemptResult(token, Outcome.ERROR, error=_describe(error))
+            return judge_error(token, error)
 
     def _load(self, job_type: str, spec: PythonHandler) -> Handler:
         handler = self._loaded.get(job_type)
@@ -339,8 +363,11 @@ class Runner:
             self._state = None
             handler = self._loaded[job_type] = load(spec.function)
             self._prepare()
-            self._state = ProcessState()
+            self._state = self._read_state()
         return handler
+
+    def _read_state(self) -> ProcessState:
+        return ProcessState()
 
     def _prepare(self) -> None:
         """Set what every job needs, whatever the modules of handlers have set while they were imported."""
@@ -351,6 +378,63 @@ class Runner:
         self._logger.disabled, self._logger.propagate = False, True
 
 
+def judge_load(token: Token, error: BaseException) -> AttemptResult:
+    """Judge an attempt whose handler can't be loaded."""
+    # A shortage lasts for a moment: it must not keep later jobs of this type away.
+    outcome = Outcome.ERROR if is_shortage(error) else Outcome.REFUSED
+    advice = _MISSING if isinstance(error, ModuleNotFoundError) else ""
+    return AttemptResult(token, outcome, error=_describe(error, "handler can't be loaded here: ", advice))
+
+
+def judge_error(token: Token, error: BaseException) -> AttemptResult:
+    """Judge an attempt whose handler has raised `error`."""
+    if isinstance(error, PermanentError):
+        return AttemptResult(token, Outcome.ERROR, error=_text(error), permanent=True)
+    return AttemptResult(token, Outcome.ERROR, error=_describe(error))
+
+
+def judge_shortage(token: Token, error: MemoryError, limits: Limits) -> AttemptResult:
+    """Judge an attempt for which memory was short."""
+    allowed = "" if limits.memory_bytes is None else f" of {limits.memory_bytes} bytes"
+    text = describe(f"MemoryError: limit{allowed} exceeded", _traceback(error))
+    return AttemptResult(token, Outcome.ERROR, error=text)
+
+
+def _call(handler: Handler, job: Job, context: Context, attempt: RunningAttempt) -> Json:
+    result = handler(job, context)
+    return _await(result, attempt, context.log) if inspect.iscoroutine(result) else result
+
+
+def _await(coroutine: "Coroutine[Any, Any, Json]", attempt: RunningAttempt, log: logging.Logger) -> Json:
+    """Run a coroutine on an event loop of its own."""
+    import asyncio  # noqa: PLC0415 (slow to import, and few children run coroutines)
+
+    async def run() -> Json:
+        this = asyncio.current_task()
+        attempt.wake = partial(_wake, asyncio.get_running_loop(), this)
+        if attempt.cancelled:  # before there was a task to cancel
+            attempt.cancel()
+        try:
+            return await coroutine
+        finally:
+            attempt.wake = None
+            warn_of_tasks(asyncio.all_tasks() - {this}, log)
+
+    return asyncio.run(run())
+
+
+def _wake(loop: "AbstractEventLoop", task: "Task[Any] | None") -> None:
+    if task is not None:
+        loop.call_soon_threadsafe(task.cancel)
+
+
+def warn_of_tasks(tasks: "Iterable[Task[Any]]", log: logging.Logger) -> None:
+    """Log the names of tasks that a job has not waited for."""
+    names = sorted(getattr(task.get_coro(), "__qualname__", task.get_name()) for task in tasks)
+    if names:
+        log.warning("cancelled tasks that the job left behind: %s", ", ".join(names))
+
+
 def flush() -> None:
     """Write out what was printed, whatever a handler has put in place of the streams."""
     for stream in (sys.stdout, sys.stderr, sys.__stdout__, sys.__stderr__):
@@ -358,7 +442,7 @@ def flush() -> None:
             stream.flush()  # type: ignore[union-attr] # None is possible, too
 
 
-def _end_copy(error: BaseException | None) -> NoReturn:
+def end_copy(error: BaseException | None) -> NoReturn:
     """End a forked copy, whose handler has returned or raised `error`, as the interpreter would."""
     code = error.code if isinstance(error, SystemExit) else error and _describe(error)
     if code is not None and not isinstance(code, int):
@@ -412,7 +496,7 @@ def _lazy(result: Json) -> str | None:
     """What to do about a result that is still to be computed: by `async def`, or by `yield`."""
     if inspect.iscoroutine(result):
         result.close()  # else the interpreter complains that it was never awaited
-        return "the handler is an `async def` function: use a plain function, and call `asyncio.run(...)` in it"
+        return "the handler returned a coroutine that it has not awaited: use `return await ...`"
     if inspect.isasyncgen(result):
         return "the handler is an `async def` function with `yield`: use a plain function that returns the result"
     if inspect.isgenerator(result):
@@ -440,7 +524,7 @@ def _describe(error: BaseException, context: str = "", advice: str = "") -> str:
 def _traceback(error: BaseException) -> str:
     """The lines of a traceback, without those of the runner."""
     trace = error.__traceback__
-    while trace is not None and trace.tb_frame.f_code.co_filename in {__file__, leftovers.__file__}:
+    while trace is not None and trace.tb_frame.f_globals.get("__name__", "").startswith(_OWN):
         trace = trace.tb_next
     return "".join(traceback.format_tb(trace))
 
@@ -453,8 +537,8 @@ def _move(descriptor: int) -> int:
     return moved
 
 
-def main() -> None:
-    """Serve the worker at the other end of standard input."""
+def prepare() -> tuple[Channel, dict[str, PythonHandler]]:
+    """Make this process one that serves the worker at the other end of standard input; return what it runs."""
     channel = Channel(_move(0), _move(QUEUE))
     os.open(os.devnull, os.O_RDONLY)  # it becomes standard input
     faulthandler.enable()  # prints the Python line that led to a crash in C code
@@ -464,11 +548,16 @@ def main() -> None:
     paths, handlers = channel.receive()
     sys.path += paths
     specs = {
-        job_type: PythonHandler(function, settings, Limits(*limits))
-        for job_type, (function, settings, limits) in handlers.items()
+        job_type: PythonHandler(function, settings, Limits(*limits), concurrency=concurrency)
+        for job_type, (function, settings, limits, concurrency) in handlers.items()
     }
-    runner = Runner(specs, channel)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # if it is ignored, exit statuses of children are lost
+    return channel, specs
+
+
+def run_in_turn(channel: Channel, specs: Mapping[str, PythonHandler]) -> None:
+    """Run one job after another, until the worker closes the queue."""
+    runner = Runner(specs, channel)
     signal.signal(signal.SIGTERM, runner.terminate)
     runner.watch_forks()
     channel.send(frames.encode(frames.READY))

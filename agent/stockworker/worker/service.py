@@ -31,7 +31,7 @@ from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.sealing import WorkerSealing
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
-from stockworker.worker.work import AttemptEvent, Began, ExecutorEvent, HandlerLogged
+from stockworker.worker.work import AttemptEvent, Began, Blocked, ExecutorEvent, HandlerLogged, Printed
 
 if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
     from stockworker.sealing.worker_seal import WorkerSeal
@@ -201,11 +201,21 @@ class WorkerService(Service[_Input, WorkerOutput]):
         await self._executor.close()
 
     def _heard(self, event: ExecutorEvent) -> None:
-        if not isinstance(event, HandlerLogged):
-            self._inbox.put(event)
-        elif (job := self._machine.job_of(event.token)) is not None:
-            line = worker_logged.HandlerLog(job=job.job_id, type=job.type, attempt=job.attempt, message=event.text)
-            log_event(_log, line, level=event.level)
+        match event:
+            case HandlerLogged(token=token, level=level, text=text):
+                if (job := self._machine.job_of(token)) is not None:
+                    line = worker_logged.HandlerLog(job=job.job_id, type=job.type, attempt=job.attempt, message=text)
+                    log_event(_log, line, level=level)
+            case Blocked(token=token, place=place):
+                if (job := self._machine.job_of(token)) is not None:
+                    log_event(
+                        _log,
+                        worker_logged.EventLoopBlocked(job=job.job_id, type=job.type, attempt=job.attempt, place=place),
+                    )
+            case Printed(type=job_type, text=text):
+                log_event(_log, worker_logged.ProcessOutput(type=job_type, message=text))
+            case _:
+                self._inbox.put(event)
 
     def _warn_of_limits(self, handlers: Mapping[JobType, HandlerSpec]) -> None:
         if self._groups is not None and "cpu" in self._groups.controllers:

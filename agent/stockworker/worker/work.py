@@ -17,6 +17,7 @@ class Work:
         attempt: its number, from 1.
         payload: JSON text, not parsed here.
         timeout_s: how long it may run, in seconds, the start of a process and the import of its handler included.
+        alone: one more crash fails the job, so no other job may run in its process at the same time.
     """
 
     token: Token
@@ -25,6 +26,7 @@ class Work:
     attempt: int
     payload: str
     timeout_s: float
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,5 +54,21 @@ class HandlerLogged:
     text: str
 
 
+@dataclass(frozen=True, slots=True)
+class Printed:
+    """A process that runs several jobs of a type at the same time has printed a line, and nothing shows which of them did."""
+
+    type: JobType
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A handler keeps the event loop of its process, so the jobs beside it wait; `place` is the line that it executes."""
+
+    token: Token
+    place: str
+
+
 AttemptEvent = Began | AttemptResult | Progressed
-ExecutorEvent = AttemptEvent | HandlerLogged
+ExecutorEvent = AttemptEvent | HandlerLogged | Printed | Blocked
