@@ -14,7 +14,7 @@ ABOVE_ALL = {"", "__main__"}
 PERFORMS = {"open", "print", "input", "exec", "eval", "__import__", "breakpoint"}
 """Built-in functions that perform I/O or load code, which need no import."""
 
-GENERATES_CODE = {"stockworker.protocol.straight_code": "exec"}
+GENERATES_CODE = {"stockworker.protocol.compiling": "exec"}
 """The one module that makes functions at run time, of declarations in this code: it may call this, at one place."""
 
 

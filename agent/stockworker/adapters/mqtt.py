@@ -27,7 +27,7 @@ import random as system_random
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from stockworker.adapters import clock
@@ -41,6 +41,7 @@ from stockworker.adapters.stacks import stack_of_tasks
 from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.logs import log_event
 from stockworker.logs.events import ConnectionDead, MessagesDropped
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.packet import Packet
 
 _log = logging.getLogger(__name__)

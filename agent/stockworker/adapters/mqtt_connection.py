@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, TypeVar
 
 from stockworker.adapters.mqtt_dial import Dialer, DialFailed
@@ -11,6 +11,7 @@ from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, MqttWire
 from stockworker.adapters.tls import Stamp, TlsFiles
 from stockworker.errors import ConfigError, ProtocolMisuse
 from stockworker.protocol.body import MAX_PACKET
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.packet import Packet
 
 # More unacknowledged messages bring no speed. Without a limit of the broker, 65,535 are allowed (MQTT 5.0, section

@@ -14,7 +14,6 @@ import struct
 import sys
 import termios
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from typing import Any
 
 from gmqtt.client import Message
@@ -35,6 +34,7 @@ from stockworker.adapters.mqtt_packets import (
 )
 from stockworker.adapters.mqtt_reasons import explain_code, explain_error
 from stockworker.protocol.body import MAX_PACKET
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.packet import NO_PROPERTIES, Packet
 
 # A write of this size is sent immediately: waiting for more would save nothing, and hide a slow peer from flow control.

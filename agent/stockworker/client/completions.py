@@ -11,9 +11,9 @@
 
 import asyncio
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Final
 
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
 

@@ -5,13 +5,13 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from stockworker.config.document import ListNode, Node, ScalarNode, TableNode, quoted
 from stockworker.protocol.fields import LATEST_TIME
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ID_GRAMMAR, JOB_ID_GRAMMAR
 from stockworker.protocol.suggestion import suggestion
 from stockworker.protocol.wire import Duration, Identifier, Integer, Kind

@@ -5,7 +5,7 @@
 
 import dataclasses
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -37,6 +37,7 @@ from stockworker.config.kinds import (
 )
 from stockworker.config.secrets import read_secret, read_settings
 from stockworker.errors import ConfigError
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import DEFAULT_DISPATCHER, ClientId, JobType, Tag, WorkerId
 from stockworker.protocol.job import JobOptions
 from stockworker.protocol.wire import plan_of

@@ -1,9 +1,8 @@
 """Events and effects: what goes into the dispatcher's machine besides messages, and what comes out. Frozen data."""
 
-from dataclasses import dataclass
-
 from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.logs.events import LogEvent
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.lifecycle import State

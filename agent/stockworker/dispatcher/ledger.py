@@ -14,7 +14,6 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from stockworker.dispatcher.effects import Save, SaveAttempt, SaveDrain, SaveJob, SavePause
@@ -22,6 +21,7 @@ from stockworker.dispatcher.leases import LeaseTable
 from stockworker.dispatcher.policy import QueueLimits
 from stockworker.dispatcher.ready_queue import ParkedJobs, ReadyQueue, Refill
 from stockworker.dispatcher.usage import Usage
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome, changed
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance

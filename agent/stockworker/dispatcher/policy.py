@@ -1,8 +1,9 @@
 """The numbers that the dispatcher decides by. Times are seconds."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, Tag
 
 

@@ -40,10 +40,10 @@ import heapq
 import math
 from collections.abc import Container, Iterable, Iterator
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
 from typing import Final
 
 from stockworker.dispatcher.policy import QueueLimits
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag
 from stockworker.protocol.job import JobRecord, Priority
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from stockworker import __version__
@@ -25,6 +25,7 @@ from stockworker.errors import ConnectionFailed
 from stockworker.logs import events as logged
 from stockworker.logs import log_event
 from stockworker.protocol import codec, topics
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, WorkerId, make_token
 from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence

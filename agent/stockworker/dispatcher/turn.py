@@ -37,7 +37,7 @@
 # failed, the machine would be ahead of the store by two turns, and the next one would have read what was never stored.
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from stockworker.dispatcher.effects import (
@@ -67,6 +67,7 @@ from stockworker.errors import DecodeError
 from stockworker.logs.events import JobMoved, LogEvent, MessageRefused
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_TEXT, content_size, in_batches
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, WorkerId, check_job_id
 from stockworker.protocol.job import JobRecord
 from stockworker.protocol.messages import (

@@ -7,8 +7,9 @@ use `Job.id` and `Job.attempt` to make it idempotent.
 
 import logging
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from stockworker.protocol.frozen import dataclass
 
 Json = Any  # what json.loads returns: untyped by nature
 

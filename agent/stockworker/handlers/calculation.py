@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 
 from stockworker.handlers.api import Json
@@ -12,6 +11,7 @@ from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.kinds import unknown
 from stockworker.handlers.market import Bar, IndicatorValue
 from stockworker.protocol.fields import FieldError, Fields, check_object
+from stockworker.protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,11 +4,11 @@
 # mixed: a split looks like a loss of half the value. So an update asks for some stored bars again, and compares them.
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date
 from typing import Final
 
 from stockworker.handlers.market import Bar
+from stockworker.protocol.frozen import dataclass
 
 OVERLAP: Final = 5
 """How many stored bars are asked for again."""

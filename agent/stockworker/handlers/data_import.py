@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import closing, suppress
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from enum import StrEnum
 from itertools import islice
 from pathlib import PurePosixPath
@@ -34,6 +34,7 @@ from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
 from stockworker.handlers.source_format import COLUMNS_KIND, FORMATS_KIND, OPTIONS_KIND, read_format
 from stockworker.protocol.fields import FieldError
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Duration, Integer, Text, Wire
 
 _CHUNK: Final = 2_000  # bars in one transaction: some milliseconds, so that other writers wait only briefly

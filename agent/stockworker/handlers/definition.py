@@ -8,10 +8,10 @@ The payload, the settings and the result of a job type are classes whose fields 
 Reading, error texts and docs/job-types.md follow from that line. So a new field is one line, and the code that uses it.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from stockworker.handlers.api import PermanentError
+from stockworker.protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,12 @@
 """The declaration of an indicator."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from stockworker.handlers.api import Json
 from stockworker.handlers.formulas import Values
 from stockworker.protocol.fields import FieldError, check_number
+from stockworker.protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

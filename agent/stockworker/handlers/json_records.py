@@ -7,11 +7,11 @@
 
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any, Final, TextIO
 
 from stockworker.handlers.source_format import Layout
 from stockworker.protocol.fields import FieldError, parse_json_at
+from stockworker.protocol.frozen import dataclass
 
 LONGEST_RECORD: Final = 65_536
 """Characters in a record, or in any other value beside the list. A bar has about 150."""

@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated, Final, NamedTuple, Protocol
 
 from stockworker.handlers.kinds import Checked, Written
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Integer, Wire
 
 HIGHEST_PRICE: Final = 1e12

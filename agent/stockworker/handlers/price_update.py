@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import date
 from http import HTTPStatus
 from typing import Annotated, Final
@@ -25,6 +25,7 @@ from stockworker.handlers.provider import Pacing, Provider, Stopped, address
 from stockworker.handlers.source_format import SourceFormat, read_format
 from stockworker.handlers.update_settings import UpdateSettings
 from stockworker.protocol.fields import FieldError
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Wire
 
 _MOST_SYMBOLS: Final = 1_000  # a result must fit into one message

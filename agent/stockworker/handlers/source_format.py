@@ -5,7 +5,6 @@
 
 import codecs
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
@@ -13,6 +12,7 @@ from zoneinfo import ZoneInfo
 from stockworker.handlers.kinds import Checked, Custom, unknown
 from stockworker.handlers.market import PRICE_TOLERANCE, SYMBOL
 from stockworker.protocol.fields import FieldError, check_integer, check_object, check_text
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Flag, Integer, Items, Number, Text, Wire, plan_of
 
 FIELDS: Final = ("symbol", "day", "time", "open", "high", "low", "close", "volume", "adjusted_close")

@@ -1,9 +1,11 @@
 """How a job type is handled: a Python function or a command, with its settings and limits. PURE."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from typing import Any
+
+from stockworker.protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

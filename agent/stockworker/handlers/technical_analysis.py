@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import date
 from enum import StrEnum
 from typing import Annotated, Final
@@ -16,6 +16,7 @@ from stockworker.handlers.market import DAY, SYMBOL, Bar, Count, IndicatorValue,
 from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, to_json
 from stockworker.protocol.fields import FieldError
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Integer, Wire
 
 _MOST_INDICATORS: Final = 100

@@ -1,9 +1,9 @@
 """How an attempt ended: one type, from the process that ran it to the dispatcher's decision."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
 from stockworker.protocol.body import MAX_TEXT
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.wire import Duration, Text, Wire

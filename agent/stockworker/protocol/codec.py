@@ -8,7 +8,6 @@
 # again.
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import Any, Final, get_args
 
@@ -17,6 +16,7 @@ from stockworker.protocol import topics
 from stockworker.protocol.body import MAX_BODY, make_packet, open_body
 from stockworker.protocol.codec_submit import decode_submit, encode_submit
 from stockworker.protocol.fields import FieldError, Fields
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, owner_of
 from stockworker.protocol.json_text import quoted
 from stockworker.protocol.lifecycle import TERMINAL, State

@@ -1,10 +1,10 @@
 """A job: what was asked for (`JobOptions`, `JobSpec`), and its state (`JobRecord`)."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import Annotated, Final, TypedDict
 
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.retry import RetryPolicy

@@ -4,11 +4,11 @@
 # strategies and the JSON output of commands follow from it; `wire` explains how. To add a field is to add a line here:
 # with a default, so that peers of an older version, which neither send nor expect it, go on working.
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Final, Literal
 
 from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
 from stockworker.protocol.job import JobOptions, Priority
 from stockworker.protocol.lifecycle import State

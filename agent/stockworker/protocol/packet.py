@@ -1,7 +1,9 @@
 """What travels: one MQTT application message, without the connection that carries it."""
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Final
+
+from stockworker.protocol.frozen import dataclass
 
 MAX_PROPERTIES: Final = 8 * 1024
 """Most bytes of properties in a message. A receiver refuses more without reading them."""

@@ -1,7 +1,6 @@
 """When a failed attempt is tried again."""
 
-from dataclasses import dataclass
-
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import Entropy
 
 

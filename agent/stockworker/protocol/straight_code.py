@@ -13,6 +13,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, Final, Protocol, TypeVar, cast
 
+from stockworker.protocol.compiling import compiled
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.ids import MATCHES_ID, MATCHES_JOB_ID
 from stockworker.protocol.json_text import json_text, quoted
@@ -92,7 +93,7 @@ def reader(
     values = "".join(f"f{number}, " for number in range(len(fields)))
     by_name = "".join(f"{each.attribute}=f{number}, " for number, each in enumerate(fields))
     lines.append(f" return ({values})" if make is None else f" return make({by_name}**others)")
-    return _function("read", lines, names)
+    return compiled("read", lines, names)
 
 
 def writer(fields: Sequence[DeclaredField], required: object) -> Callable[[Any], str]:
@@ -120,7 +121,7 @@ def writer(fields: Sequence[DeclaredField], required: object) -> Callable[[Any],
             lines.append(f" if v is not None: {added}")
         else:
             lines.append(f" if v is not None and v != silent{number}: {added}")
-    return _function("write", [*lines, " return text"], names)
+    return compiled("write", [*lines, " return text"], names)
 
 
 def copier(cls: type[C]) -> Callable[..., C]:
@@ -132,13 +133,8 @@ def copier(cls: type[C]) -> Callable[..., C]:
         for each in sorted(fields, key=lambda each: each.kw_only is True)
     )
     lines = [f"def copy(old, *, {parameters}):", f" return cls({arguments})"]
-    return _function("copy", lines, {"cls": cls, "KEPT": object()})
+    return compiled("copy", lines, {"cls": cls, "KEPT": object()})
 
 
 def _plainly(write: Callable[[Any], Any] | None) -> Callable[[Any], str]:
     return json_text if write is None else lambda value: json_text(write(value))
-
-
-def _function(name: str, lines: Sequence[str], names: dict[str, Any]) -> Callable[..., Any]:
-    exec("\n".join(lines), names)  # noqa: S102 (the lines are made of declarations in this code, and of nothing else)
-    return cast("Callable[..., Any]", names[name])

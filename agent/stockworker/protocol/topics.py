@@ -3,11 +3,11 @@
 # `TOPICS` is the only list: the codec parses with it, the services subscribe with it, the broker's ACL is generated
 # from it (``broker/acl.py``) and so is the table in ``docs/protocol.md``.
 
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobType, WorkerId, check_id, check_job_id
 from stockworker.protocol.job import PRIORITY_BY_LABEL, Priority
 

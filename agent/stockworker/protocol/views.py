@@ -1,8 +1,8 @@
 """Jobs, attempts, workers and queues as messages show them to people and programs."""
 
-from dataclasses import dataclass
 from typing import Annotated
 
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State

@@ -17,7 +17,6 @@
 
 import dataclasses
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import Enum, IntEnum, StrEnum
 from functools import cached_property, partial
 from types import NoneType, UnionType
@@ -50,6 +49,7 @@ from stockworker.protocol.fields import (
     check_text,
     expected,
 )
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.json_text import flag_text, number_text, quoted
 from stockworker.protocol.straight_code import reader, writer

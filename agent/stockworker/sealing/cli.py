@@ -2,7 +2,7 @@
 
 import argparse
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -11,6 +11,7 @@ from stockworker.adapters import clock
 from stockworker.config import Encryption, load
 from stockworker.errors import ConfigError
 from stockworker.protocol.body import present
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType
 from stockworker.sealing import keyring
 from stockworker.sealing.envelope import GroupName

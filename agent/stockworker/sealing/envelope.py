@@ -20,12 +20,12 @@
 import hashlib
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import Annotated, Any, Final, Generic, NewType, TypeVar
 
 from stockworker.errors import SealRefused
 from stockworker.protocol.fields import LATEST_TIME, FieldError, check_text, parse_json
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.sealed import PREFIX
 from stockworker.protocol.wire import Choice, Integer, Kind, Wire, plan_of

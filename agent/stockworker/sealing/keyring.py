@@ -17,7 +17,7 @@
 import hashlib
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Final, TypeVar
@@ -25,6 +25,7 @@ from typing import Final, TypeVar
 from stockworker.adapters.files import PUBLIC, make_folder, replace_file
 from stockworker.config.kinds import TIME, Wrong
 from stockworker.errors import ConfigError, SealRefused, unread
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, check_id
 from stockworker.sealing.envelope import GroupName, KeyId, Refusal
 from stockworker.trusted_files import open_trusted

@@ -1,10 +1,11 @@
 """The submitter's side of sealing: seals payloads, opens results and error texts."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from stockworker.config.kinds import show_time
 from stockworker.errors import ConfigError, SealRefused
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, JobType
 from stockworker.protocol.messages import Submission
 from stockworker.protocol.sealed import is_sealed

@@ -1,10 +1,11 @@
 """The worker's side of sealing: opens payloads of trusted submitters, seals results and error texts."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 
 from stockworker.errors import ConfigError, SealRefused
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.sealing.envelope import (
     UNPROVEN_VERSION,

@@ -5,10 +5,11 @@
 # dispatcher's and the worker's, therefore run anywhere: in the services, in the simulation, in tests.
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol, TypeVar
 
 from stockworker.logs.events import LogEvent
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet
 

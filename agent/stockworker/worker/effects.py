@@ -1,8 +1,7 @@
 """What goes into the worker's machine besides messages, and what comes out of it. Frozen data, compared by value."""
 
-from dataclasses import dataclass
-
 from stockworker.logs.events import LogEvent
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, Tag, Token
 from stockworker.protocol.messages import Assignment, AttemptReport, Message
 from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, Send

@@ -18,7 +18,6 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Final
 
 from stockworker.errors import ConfigError
@@ -35,6 +34,7 @@ from stockworker.protocol.fields import (
     check_text,
     parse_json,
 )
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.output import LONGEST_LINE

@@ -26,7 +26,6 @@
 # next start.
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import islice
 from typing import Final
 
@@ -46,6 +45,7 @@ from stockworker.logs.worker_events import (
 )
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_LEASES, content_size, in_batches
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (

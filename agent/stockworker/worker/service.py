@@ -4,7 +4,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +18,7 @@ from stockworker.handlers.spec import HandlerSpec
 from stockworker.logs import log_event
 from stockworker.logs import worker_events as worker_logged
 from stockworker.protocol import codec, topics
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, Tag, WorkerId, make_token
 from stockworker.protocol.messages import Disconnect
 from stockworker.protocol.packet import Packet

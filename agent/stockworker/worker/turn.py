@@ -15,12 +15,12 @@
 # =================  ==========================================  =======================================================
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from stockworker.errors import DecodeError
 from stockworker.logs.events import LogEvent, MessageRefused
 from stockworker.protocol import codec
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.packet import Packet
 from stockworker.shell.departures import departures
 from stockworker.shell.turn import Now, Send, TurnOutput

@@ -1,8 +1,7 @@
 """What the executor gets, and the events that it delivers."""
 
-from dataclasses import dataclass
-
 from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, Token
 
 
