@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from pathlib import Path
+from shutil import disk_usage
 from tempfile import TemporaryDirectory
 from typing import Any
 
@@ -94,6 +95,11 @@ def test_a_new_store_is_empty(store: JobStore, reader: JobReader) -> None:
     assert store.find([A]) == {}
     assert reader.search(JobFilter()) == []
     assert reader.attempts(A, 9) == []
+
+
+def test_free_space_is_that_of_the_disk(tmp_path: Path) -> None:
+    with closing(SqliteJobStore(tmp_path / "jobs.sqlite3")) as store:
+        assert 0 < store.free_bytes() <= disk_usage(tmp_path).total
 
 
 def test_a_new_job_is_loaded_with_its_payload(store: JobStore) -> None:

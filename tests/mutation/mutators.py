@@ -167,7 +167,8 @@ class _Finder(ast.NodeVisitor):
                 self._change(node, ast.Call(node.func, node.args, node.keywords[:place] + node.keywords[place + 1 :]))
         if len(node.args) > 1 and not isinstance(node.args[0], ast.Starred):
             first, second, *rest = node.args
-            self._change(node, ast.Call(node.func, [second, first, *rest], node.keywords))
+            if ast.dump(first) != ast.dump(second):
+                self._change(node, ast.Call(node.func, [second, first, *rest], node.keywords))
         self.generic_visit(node)
 
     def visit_Dict(self, node: ast.Dict) -> None:

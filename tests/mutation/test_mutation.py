@@ -73,6 +73,7 @@ def test_each_kind_of_mistake_is_a_mutant(source: str, expected: list[str]) -> N
         "def f():\n    return None",
         "x = cast(1, a)",
         "x = f(a, strict=b)",
+        "x = f(a, a)",
     ],
 )
 def test_what_can_not_change_a_decision_is_no_mutant(source: str) -> None:

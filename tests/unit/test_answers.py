@@ -108,6 +108,13 @@ def test_jobs_for_whose_story_there_is_no_room_are_named() -> None:
     assert answered.omitted
 
 
+def test_jobs_for_whose_sentences_there_is_no_room_are_named() -> None:
+    ids = [JobId(f"job-{number}") for number in range(64)]
+    answered = fitting(told(ask(*ids), a_store(*map(a_job, ids)), dict.fromkeys(ids, (CONTROL * MAX_TEXT,))))
+    assert [story.job_id for story in answered.explanations] + list(answered.omitted) == ids
+    assert answered.omitted
+
+
 class Tracing(MemoryJobReader):
     """Counts what is read."""
 

@@ -46,7 +46,7 @@ def answer(asked: RunQuery, reader: JobReader) -> Answer:
         explanations: list[Explanation] = []
         room = MAX_CONTENT
         for job in jobs[: asked.most]:
-            if views and room < ENTRY_ENVELOPE:
+            if room < ENTRY_ENVELOPE:
                 break
             view = _view(job, reader.result(job) if query.with_results else None)
             room -= ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
