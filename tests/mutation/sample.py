@@ -27,6 +27,7 @@ ELSEWHERE: Final = {
     "worker/children",
     "worker/executor",
     "worker/leftovers",
+    "worker/preloaded",
     "worker/runner",
     "worker/service",
 }

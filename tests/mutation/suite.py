@@ -47,7 +47,7 @@ _QUIET: Final = (
 )
 _PRELOADED: Final = ("-W", "ignore:Module already imported:pytest.PytestAssertRewriteWarning")
 _MEMORY_BYTES: Final = 4 * 1024**3
-_LEAST_CPU_S: Final = 20.0
+_LEAST_CPU_S: Final = 10.0
 _NOTE: Final = "_note_call"
 
 

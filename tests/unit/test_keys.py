@@ -124,3 +124,9 @@ def test_comments_are_for_people(file: Path) -> None:
     file.write_text("made by Eve\n# created some day\n" + file.read_text() + "\nthe end")
     assert keys.load(file) == made
     assert keys.load(file).signing[0].created == MAY
+
+
+def test_a_folder_that_can_not_be_created_is_named(tmp_path: Path) -> None:
+    (tmp_path / "keys").write_text("")
+    with pytest.raises(ConfigError, match=r"keys: can't be created: "):
+        keys.create(tmp_path / "keys" / "w1.key", MAY, identity=True)

@@ -408,3 +408,19 @@ def test_its_status_counts_jobs_and_results(steps: Steps, desk: Desk) -> None:
         assert [*desk.running_service.status_parts()] == ["0/1 slots busy", "1 results waiting"]
 
     desk.play(story)
+
+
+def test_its_last_status_says_how_the_link_is(steps: Steps, desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(Notifier, "stopping", lambda _notifier, status: told.append(status))
+
+    async def at_once() -> None:
+        desk.service().stop()
+
+    async def once_connected() -> None:
+        await steps.until_sent(Request)
+        desk.running_service.stop()
+
+    asyncio.run(at_once())
+    desk.play(once_connected)
+    assert told == [f"draining, {link} to localhost:1, 0/1 slots busy" for link in ("connecting", "connected")]

@@ -23,6 +23,7 @@ _MOST: Final = 32
 _WEIGHT: Final = 0.2
 _LEAST_JOBS: Final = 8
 _LATE_S: Final = 0.005
+_NO_JOBS: Final = (0, 0.0)
 
 
 class JobLengths:
@@ -33,7 +34,7 @@ class JobLengths:
 
     def ended(self, job_type: JobType, results: Sequence[AttemptResult]) -> None:
         """Attempts of this type have ended."""
-        count, mean_s = self._means.get(job_type, (0, 0.0))
+        count, mean_s = self._means.get(job_type, _NO_JOBS)
         for result in results:
             ran_s = result.ran_s or 0.0
             mean_s = max(ran_s, _BRIEF_S) if not count else mean_s + _WEIGHT * (ran_s - mean_s)
@@ -42,11 +43,11 @@ class JobLengths:
 
     def most_ahead(self, job_type: JobType) -> int:
         """How many jobs a child that runs one of this type may have ahead."""
-        count, mean_s = self._means.get(job_type, (0, 0.0))
+        count, mean_s = self._means.get(job_type, _NO_JOBS)
         if count < _LEAST_JOBS or mean_s > _BRIEF_S:
             return 0
         return min(_MOST, int(_BATCH_S / max(mean_s, 1e-6))) if mean_s < _SHORT_S else 1
 
     def late_after_s(self, job_type: JobType) -> float:
         """How long a job of this type may run before those that its child has ahead are taken back."""
-        return max(_LATE_S, 3 * self._means.get(job_type, (0, 0.0))[1])
+        return max(_LATE_S, 3 * self._means.get(job_type, _NO_JOBS)[1])
