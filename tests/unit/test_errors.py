@@ -22,6 +22,7 @@ CODES = {
     "JobNotCompleted": "not_completed",
     "ResultRefused": "result_refused",
     "SealRefused": "seal_refused",
+    "SymbolUnknown": "symbol_unknown",
 }
 
 
