@@ -17,8 +17,9 @@ from stockworker.handlers.bar_formats import (
     parse_records,
     tomorrow,
 )
+from stockworker.handlers.cells import Cells
 from stockworker.handlers.market import SYMBOL_CHARACTERS, Bar
-from stockworker.handlers.source_format import read_format
+from stockworker.handlers.source_format import DEFAULTS, read_format
 
 BAR = Bar(date(2013, 3, 1), 10.0, 12.0, 9.0, 11.0, 500.0)
 EXPECTED = Expected(symbol="AAPL", latest_day=date(2013, 12, 31))
@@ -199,3 +200,21 @@ def test_the_text_of_a_local_file_is_not_shown(row: str, shown: str) -> None:
     (rejected,) = parsed.rejected_rows
     assert rejected.reason.startswith(shown)
     assert "s3cret" not in rejected.reason
+
+
+@pytest.mark.parametrize("close", ["1_1", "\uff11\uff11", "nan", "inf", "1e999", "0x0b"])
+def test_a_number_that_only_python_reads_is_refused_in_any_row(close: str) -> None:
+    """Rows without doubtful cells are read in a shorter way, which must refuse the same."""
+    rows = [f"2013-03-0{day},10,12,9,{close if day == 2 else 11},500" for day in (1, 2, 3)]
+    parsed = parse("\n".join(["date,open,high,low,close,volume", *rows]))
+    assert (parsed.rows, [each.row for each in parsed.rejected_rows]) == (3, [3])
+
+
+@pytest.mark.parametrize("cell", ["10", " 10", "10 ", "1e1", "+10", "10.", "-", "", "null", "-10", "0"])
+def test_the_short_way_reads_what_the_long_one_reads(cell: str) -> None:
+    reader = Cells(DEFAULTS)
+    cells = (cell,) * 6
+    found = reader.usual_bar(date(2013, 3, 1), cells)
+    assert (found is not None) == (("10" in cell and "-" not in cell) or cell == "1e1")
+    if found is not None:
+        assert found[1:] == tuple(reader.number("n", each) for each in cells)

@@ -105,7 +105,7 @@ class SymbolBars:
 
     def __init__(self) -> None:
         self._days = array("i")
-        self._numbers = tuple(array("d") for _ in range(6))
+        self._numbers = array("d")  # of each bar those of `Bar` after the day
         self._first = self._last = 0
         self._places: dict[int, int] | None = None
 
@@ -113,7 +113,9 @@ class SymbolBars:
         return len(self._days)
 
     def __iter__(self) -> Iterator[Bar]:
-        for day, open_, high, low, close, volume, adjusted in zip(self._days, *self._numbers, strict=True):
+        numbers = iter(self._numbers)
+        columns = zip(self._days, *([numbers] * _NUMBERS), strict=True)
+        for day, open_, high, low, close, volume, adjusted in columns:
             yield Bar(
                 date.fromordinal(day), _known(open_), _known(high), _known(low), close, _known(volume), _known(adjusted)
             )
@@ -127,15 +129,17 @@ class SymbolBars:
         day = bar.day.toordinal()
         place = self._place(day)
         if place is not None:
-            earlier = tuple(_known(numbers[place]) for numbers in self._numbers)
-            if earlier == bar[1:]:
+            earlier = self._numbers[place * _NUMBERS : (place + 1) * _NUMBERS]
+            if tuple(map(_known, earlier)) == bar[1:]:
                 return False
             raise InvalidBar(f"another row has the day {bar.day} with other values")
         if self._places is not None:
             self._places[day] = len(self._days)
         self._days.append(day)
-        for numbers, found in zip(self._numbers, bar[1:], strict=True):
-            numbers.append(_UNKNOWN if found is None else found)
+        if None in bar:
+            self._numbers.extend(_UNKNOWN if found is None else found for found in bar[1:])
+        else:
+            self._numbers.extend(bar[1:])  # type: ignore[arg-type]  # none of them is None
         return True
 
     def _place(self, day: int) -> int | None:
@@ -153,6 +157,7 @@ class SymbolBars:
         return None
 
 
+_NUMBERS: Final = len(Bar._fields) - 1
 _UNKNOWN: Final = float("nan")
 
 
@@ -292,7 +297,8 @@ def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
     read = _RowReader(expected).read
     for row_number, row in rows:
         parsed.rows += 1
-        _check_rows(parsed.rows, expected)
+        if parsed.rows > expected.most_rows:
+            raise _too_many(expected)
         try:
             symbol, bar = read(row)
             of_symbol = parsed.bars.get(symbol)
@@ -307,11 +313,15 @@ def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
     return parsed
 
 
+def _too_many(expected: Expected) -> UnreadableBars:
+    return UnreadableBars(
+        f"more than {expected.most_rows:,} rows; split the file, or increase limit_rows of the worker"
+    )
+
+
 def _check_rows(count: int, expected: Expected) -> None:
     if count > expected.most_rows:
-        raise UnreadableBars(
-            f"more than {expected.most_rows:,} rows; split the file, or increase limit_rows of the worker"
-        )
+        raise _too_many(expected)
 
 
 class _RowReader:
@@ -324,6 +334,7 @@ class _RowReader:
         self._above_zero, self._tolerance = written.prices is Prices.POSITIVE, written.tolerance
         self._expected = expected.symbol
         self._ours = {theirs: symbol for symbol, theirs in (written.symbols or {}).items()}
+        self._last_symbol: tuple[object, str] | None = None
 
     def read(self, row: Row) -> tuple[str, Bar]:
         """The symbol and the bar of a row.
@@ -334,8 +345,11 @@ class _RowReader:
         if isinstance(row, InvalidBar):
             raise row
         symbol, day, time, open_, high, low, close, volume, adjusted = row
-        number = self._cells.number
         found = self._day(day, time)
+        usual = self._cells.usual_bar(found, row[3:])
+        if usual is not None:
+            return self._symbol(symbol), usual
+        number = self._cells.number
         last = number("close", close)
         if last is None:
             raise InvalidBar("close is missing")
@@ -352,6 +366,12 @@ class _RowReader:
         return found
 
     def _symbol(self, found: object) -> str:
+        """The symbol of a row: nearly always that of the row before it."""
+        if self._last_symbol is None or found != self._last_symbol[0]:
+            self._last_symbol = found, self._read_symbol(found)
+        return self._last_symbol[1]
+
+    def _read_symbol(self, found: object) -> str:
         if found is None or found == "":
             if self._expected is None:
                 raise InvalidBar("symbol is missing; add it to the row, or to the payload for all rows")
@@ -427,9 +447,10 @@ def _first_row(lines: _Lines, source: Iterator[str], expected: Expected) -> tupl
 def _row_of(cells: list[str], places: Callable[[list[Any]], tuple[Any, ...]], columns: int) -> Row:
     """The cells of the fields; `places` has -1 for a field without a column."""
     count = len(cells)
-    if count != columns and (count < columns or any(cells[columns:])):
-        return InvalidBar(f"{count} cells under {columns} columns; a number with the delimiter in it needs quotes")
-    del cells[columns:]
+    if count != columns:
+        if count < columns or any(cells[columns:]):
+            return InvalidBar(f"{count} cells under {columns} columns; a number with the delimiter in it needs quotes")
+        del cells[columns:]
     return places([*cells, None])
 
 

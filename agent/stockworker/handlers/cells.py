@@ -6,9 +6,9 @@
 import math
 import re
 from datetime import UTC, date, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
-from stockworker.handlers.market import InvalidBar, shown
+from stockworker.handlers.market import Bar, InvalidBar, is_usual, shown
 from stockworker.handlers.source_format import TIME_UNITS, SourceFormat, TimeOfDay
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
@@ -42,6 +42,26 @@ class Cells:
         if self._missing_numbers and isinstance(value, int | float):
             return f"{value:g}" in self._missing
         return isinstance(value, str) and value.strip().lower() in self._missing
+
+    def usual_bar(self, day: date, cells: tuple[Any, ...]) -> Bar | None:
+        """The bar of a row, as most rows of most sources are; None if a number needs the closer look of `number`.
+
+        Args:
+            day: its day.
+            cells: those of its numbers.
+        """
+        if not self._plain or type(cells[0]) is not str:
+            return None
+        try:
+            open_, high, low, close, volume, adjusted = cells
+            text = open_ + high + low + close + volume + (adjusted or "")
+            if not text.isascii() or "_" in text:
+                return None
+            numbers = float(open_), float(high), float(low), float(close), float(volume)
+            bar = Bar(day, *numbers, float(adjusted) if adjusted else None)
+        except (TypeError, ValueError):
+            return None
+        return bar if is_usual(bar) else None
 
     def number(self, name: str, value: object) -> float | None:
         """The number in a cell; None if it is missing.

@@ -94,7 +94,7 @@ def check_bar(bar: Bar, *, above_zero: bool = False, tolerance: float = PRICE_TO
     Raises:
         InvalidBar: a number is not finite or is out of bounds, low is above high, or open or close is outside of them.
     """
-    if _is_usual(bar):
+    if is_usual(bar):
         return bar
     _, open_, high, low, close, volume, adjusted = bar
     for name, price in zip(_PRICES, (open_, high, low, close, adjusted), strict=True):
@@ -115,8 +115,8 @@ def check_bar(bar: Bar, *, above_zero: bool = False, tolerance: float = PRICE_TO
     return bar
 
 
-def _is_usual(bar: Bar) -> bool:
-    """Whether a bar is complete and valid by any rules, as nearly all are."""
+def is_usual(bar: Bar) -> bool:
+    """Whether a bar is complete, and valid by any rules of `check_bar`, as nearly all are."""
     _, open_, high, low, close, volume, adjusted = bar
     return (
         (open_ is not None and high is not None and low is not None)
