@@ -174,6 +174,10 @@ bench-docs: dev ## Write the figures of `make bench` into docs/performance.md
 bench-recovery: dev ## Measure how long jobs wait after a worker or broker was killed (about 10 min)
 	$(BIN)/python -m bench.recovery
 
+.PHONY: bench-market
+bench-market: dev .venv-peers/.ready ## Measure imports and indicators of market data beside polars, pandas and TA-Lib (ROUNDS=3; 5 min)
+	$(BIN)/python -m bench.market --rounds $(ROUNDS)
+
 .PHONY: bench-sealing
 bench-sealing: dev ## Measure the cost of sealing, signing, verifying and opening jobs
 	$(BIN)/python -m bench.sealing
