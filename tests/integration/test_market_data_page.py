@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from docs.pages.job_types import DEFINITIONS
+from stockworker.config import problems
 from stockworker.handlers import BUILT_IN
 from stockworker.handlers.discovery import load
 from stockworker.handlers.payload import parse_settings
@@ -24,7 +25,9 @@ from tests.harness.handler_run import HandlerRun
 
 PAGE = (Path(__file__).parents[2] / "docs/market-data.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
-SETTINGS = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
+YAML = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
+CONFIGURATIONS = [each for each in YAML if "job_processor" in each]
+SETTINGS = [each for each in YAML if each not in CONFIGURATIONS]
 CONSOLE = "".join(text for kind, text in BLOCKS if kind == "console")
 PROVIDERS = [each["price_update"] for each in SETTINGS if "price_update" in each]
 
@@ -72,6 +75,14 @@ def test_each_command_of_the_page_runs(tmp_path: Path) -> None:
     assert (tmp_path / "aapl.csv").read_text().count("\n") == 3
     assert "sma_2 435.935" in (tmp_path / "aapl.svg").read_text()
     assert command.run(config, "market", "symbols").output == "no symbols\n"
+
+
+def test_each_configuration_of_the_page_is_valid(tmp_path: Path) -> None:
+    path = tmp_path / "job_processor.yml"
+    for each in CONFIGURATIONS:
+        path.write_text(yaml.safe_dump(each))
+        assert problems(path) == []
+    assert len(CONFIGURATIONS) == 1
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=lambda each: next(iter(each)))

@@ -148,6 +148,7 @@ RECORDED: dict[str, Message] = {
     "request short of space": messages.Request(W, "boot1", 2, 0, (TA,), (), "0.1.0", (), disk_pressure=True),
     "heartbeat of evictions": messages.Heartbeat(W, "boot1", 2, 1, 7, 99.5, 3),
     "heartbeat of a certificate": messages.Heartbeat(W, "boot1", 2, 1, 0, 99.5, certificate_days=-3),
+    "heartbeat of a market store": messages.Heartbeat(W, "boot1", 2, 1, 0, 99.5, market_store="0123456789abcdef"),
     "disconnect": messages.Disconnect(W, "boot1"),
     "assign": messages.Assign(W, 30.0, (messages.Assignment(J, TA, 1, T, 60.0, TEXT),)),
     "assign with a time limit": messages.Assign(
@@ -209,6 +210,27 @@ RECORDED: dict[str, Message] = {
                 ),
             ),
         ),
+    ),
+    "stats of a market store": messages.Stats(
+        None,
+        "e1",
+        "0.1.0",
+        12.5,
+        (),
+        (),
+        (
+            views.WorkerView(
+                W,
+                online=True,
+                slots=2,
+                leases=1,
+                types=(),
+                seen_s=0.5,
+                version="0.1.0",
+                market_store="0123456789abcdef",
+            ),
+        ),
+        (),
     ),
     "stats of certificates": messages.Stats(
         None,

@@ -27,6 +27,7 @@ def test_a_result_that_names_nothing_else_is_neither_permanent_nor_measured() ->
 def test_a_worker_is_not_drained_and_nothing_is_left_out_unless_a_message_says_so() -> None:
     worker = WorkerView(WorkerId("w1"), online=True, slots=1, leases=0, types=(), seen_s=0.0, version="1")
     assert (worker.drained, worker.certificate_days, worker.types_omitted) == (False, None, 0)
+    assert worker.market_store is None
     stats = Stats(None, "incarnation", "1", 0.0, (), (), (), ())
     assert (stats.certificate_days, stats.queues_omitted, stats.workers_omitted) == (None, 0, 0)
 

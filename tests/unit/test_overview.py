@@ -27,6 +27,8 @@ def worker(number: int, types: int) -> Worker:
         tags=frozenset(),
         version="v" * 64,
         seen=0.0,
+        certificate_days=-(1 << 31),
+        market_store="f" * 16,
     )
 
 

@@ -3,6 +3,7 @@
 import pytest
 
 from stockworker.dispatcher.effects import Unreached
+from stockworker.protocol.ids import WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Cleanup, Disconnect, Heartbeat, LeaseStatus, Register, ReportedLease
@@ -487,3 +488,19 @@ def test_a_restart_in_the_middle_of_everything_forgets_nothing(dispatcher: Dispa
     dispatcher.tell(request(W2))
     dispatcher.expect(dispatcher.offer(W2, B))
     assert dispatcher.job(B).attempt == 2
+
+
+# --- market data ------------------------------------------------------------------------------------------------------
+
+
+def test_different_market_stores_are_logged_once(dispatcher: DispatcherBook) -> None:
+    def logged_after(worker_id: WorkerId, store: str | None) -> int:
+        dispatcher.tell(Heartbeat(worker_id, "boot-1", 1, 0, 0, 1.0, market_store=store))
+        dispatcher.expect()
+        return dispatcher.logged.count("market_stores_differ")
+
+    dispatcher.tell(request(W1), request(W2))
+    assert [logged_after(W1, "id-1"), logged_after(W2, "id-1"), logged_after(W2, None)] == [0, 0, 0]
+    assert [logged_after(W2, "id-2"), logged_after(W1, "id-1"), logged_after(W2, "id-1")] == [1, 1, 1]
+    assert logged_after(W2, "id-2") == 2
+    assert {worker.worker_id: worker.market_store for worker in dispatcher.stats().workers} == {W1: "id-1", W2: "id-2"}

@@ -22,6 +22,7 @@ from stockworker.pki.inspection import inspect_der
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import PROBE, ClientId, JobId, Token, WorkerId, full_id
 from stockworker.protocol.job import IN_THE_PAST, Outcome
+from stockworker.protocol.market_stores import by_store, warning
 from stockworker.protocol.messages import (
     Ack,
     Answer,
@@ -33,6 +34,7 @@ from stockworker.protocol.messages import (
     Reply,
     Report,
     RetryJob,
+    Stats,
     StatsRequest,
     Submit,
 )
@@ -42,6 +44,8 @@ from stockworker.terminal.findings import Finding, fail, ok, warn
 _PATIENCE_S: Final = 5.0
 _SUBMITTED: Final = "-new"
 """The end of the correlation of a submission."""
+
+_STATS: Final = "see statistics"
 
 _ANSWERED: Final = frozenset({"ask", "report"})
 """The attempts that the dispatcher answers on a topic of this participant."""
@@ -54,12 +58,14 @@ class _Received:
     Attributes:
         nonexistent: ID of a job, a lease and a worker that do not exist, and correlation of the answers.
         answer: whether an answer of the dispatcher arrived.
+        stats: its statistics, for a client.
         problem: what the dispatcher reports about itself.
         refused: name of each attempt that the broker refused → reason code.
     """
 
     nonexistent: str
     answer: bool = False
+    stats: Stats | None = None
     problem: str | None = None
     refused: dict[str, int] = field(default_factory=dict)
 
@@ -67,7 +73,9 @@ class _Received:
         """Whether no further message is expected."""
         if role is Role.DISPATCHER:
             return True  # a dispatcher may not read its own messages
-        return self.answer or not _ANSWERED.isdisjoint(self.refused)
+        if not _ANSWERED.isdisjoint(self.refused):
+            return True
+        return self.answer and (role is Role.WORKER or self.stats is not None or _STATS in self.refused)
 
 
 async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
@@ -128,7 +136,7 @@ def _attempts(who: Participant, nonexistent: str) -> dict[str, Message]:
                 "submit": Submit((expired,), replace(reply, correlation=nonexistent + _SUBMITTED), client_id),
                 "ask": Query((job_id,), None, with_results=False, reply=reply),
                 "cancel": CancelJob(job_id, reply, client_id),
-                "see statistics": StatsRequest(reply, client_id),
+                _STATS: StatsRequest(reply, client_id),
                 "retry": RetryJob(job_id, reply),
             }
 
@@ -142,6 +150,8 @@ def _add(received: _Received, item: LinkItem) -> None:
                 message = codec.decode(packet)
             except DecodeError:
                 return
+            if isinstance(message, Stats):
+                received.stats = message
             if _is_answer(message, received.nonexistent):
                 received.answer = True
             received.problem = _problem_in(message, received.nonexistent) or received.problem
@@ -182,6 +192,10 @@ def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
         yield ok("rights", f"{who.name!r} may {', '.join(allowed)}{rest}")
     if who.role is not Role.DISPATCHER and not missing:
         yield _judge_dispatcher(received, who)
+    if received.stats is not None:
+        workers = ((each.worker_id, each.market_store) for each in received.stats.workers if each.online)
+        if (differing := warning(by_store(workers))) is not None:
+            yield warn("market data", differing)
 
 
 def _remedy(who: Participant) -> str:

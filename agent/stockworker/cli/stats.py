@@ -8,6 +8,7 @@ from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.cli.connection import converse
 from stockworker.client import Client
 from stockworker.logs.lines import printable
+from stockworker.protocol.market_stores import by_store, warning
 from stockworker.protocol.messages import Stats
 from stockworker.protocol.views import QueueView, WorkerView
 from stockworker.protocol.wire import shown
@@ -65,6 +66,8 @@ def _blocks(found: Stats) -> Iterator[list[str]]:
         yield [*table(_WORKER_HEADER, list(map(_worker_row, found.workers))), *_more(found.workers_omitted, "workers")]
     else:
         yield ["no workers; start stockworker@1 on a machine of the fleet"]
+    if text := warning(by_store((worker.worker_id, worker.market_store) for worker in found.workers if worker.online)):
+        yield [f"warning: {text}"]
     counters = [(name, count) for name, count in found.counters if count]
     if counters:
         yield list(table(("COUNTER", "TOTAL"), counters))

@@ -98,6 +98,17 @@ def handler_specs(config: Config) -> dict[JobType, HandlerSpec]:
     return specs
 
 
+def announced_market_data(config: Config, specs: Mapping[JobType, HandlerSpec]) -> str | None:
+    """The location of the market-data store whose identity a worker announces; None if none of its job types uses it.
+
+    Raises:
+        ConfigError: the file with the location is not usable.
+    """
+    built_in = {*BUILT_IN.values()}
+    uses = any(isinstance(spec, PythonHandler) and spec.function in built_in for spec in specs.values())
+    return config.market_data.read_location() if uses and not config.market_data.separate else None
+
+
 def _spec(job_type: JobType, handler: Handler, functions: Mapping[JobType, str], market_data: str) -> HandlerSpec:
     allowed = handler.limits
     cpu_s = None if allowed.cpu_s is None else max(1, round(allowed.cpu_s))

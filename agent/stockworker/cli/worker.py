@@ -8,7 +8,7 @@ from pathlib import Path
 from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.services import become_service, prepare, run_main, until_stopped
-from stockworker.cli.wiring import handler_specs, service_link, worker_seal
+from stockworker.cli.wiring import announced_market_data, handler_specs, service_link, worker_seal
 from stockworker.config import Config, load, load_with_warnings
 from stockworker.logs import log_event
 from stockworker.logs.worker_events import Confined
@@ -73,12 +73,13 @@ def worker_settings(path: Path | None, instance: str | None) -> WorkerSettings:
 
 def _settings(config: Config) -> WorkerSettings:
     worker = config.worker
+    handlers = handler_specs(config)
     return WorkerSettings(
         worker_id=worker.id,
         link=service_link(config, worker.id, worker.poll_interval_s),
         slots=worker.slots,
         tags=worker.tags,
-        handlers=handler_specs(config),
+        handlers=handlers,
         handler_paths=tuple(map(str, worker.handler_paths)),
         intervals=Intervals(worker.poll_interval_s, worker.heartbeat_interval_s),
         drain_timeout_s=worker.drain_timeout_s,
@@ -86,4 +87,5 @@ def _settings(config: Config) -> WorkerSettings:
         recycle_after=worker.recycle_after_jobs,
         quota_bytes=worker.journal_quota_bytes,
         seal=worker_seal(config),
+        market_data=announced_market_data(config, handlers),
     )

@@ -311,6 +311,12 @@ class MarketData:
     location_file: Path | None = _key(
         None, SECRET_FILE, "File whose first line is the location. Replaces a `location` that contains a password."
     )
+    separate: bool = _key(
+        default=False,
+        kind=BOOLEAN,
+        meaning="Whether this worker has its own market data on purpose, because tags keep the jobs of a symbol together. Then "
+        "`stockworker stats` does not warn that it differs from those of other workers.",
+    )
 
     def read_location(self) -> str:
         """The location, from `location` or `location_file`.

@@ -18,7 +18,7 @@ from stockworker.protocol.views import QueueView, WorkerView
 _ROOM: Final = 100 * 1024
 """Bytes for the list of queues, and the same for the list of workers."""
 
-_ENTRY: Final = 288
+_ENTRY: Final = 324
 """An upper bound for the bytes of an entry without its list of types."""
 
 _TYPE: Final = 64 + len('"",')
@@ -81,6 +81,7 @@ def worker_views(
             version=worker.version,
             drained=worker.worker_id in ledger.drained,
             certificate_days=worker.certificate_days,
+            market_store=worker.market_store,
         )
     important = sorted(
         views.values(), key=lambda view: (not view.online, not view.drained, -view.leases, view.worker_id)

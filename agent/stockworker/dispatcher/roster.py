@@ -46,6 +46,7 @@ from stockworker.logs.events import (
     JobRetried,
     LeaseExpired,
     LeaseReclaimed,
+    MarketStoresDiffer,
     ReportStale,
     TypeUnserved,
     WorkerDenied,
@@ -58,6 +59,7 @@ from stockworker.logs.events import (
 from stockworker.protocol.ids import PROBE, ClientId, Entropy, JobId, JobType, Token, WorkerId, make_token, owner_of
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
+from stockworker.protocol.market_stores import by_store, describe
 from stockworker.protocol.messages import (
     AttemptReport,
     Control,
@@ -78,6 +80,9 @@ _MOST_UNSERVED: Final = 1000
 
 _REGISTRATION_S: Final = 60.0
 """How long workers may take to register after a start of the dispatcher: the longest pause before they connect again."""
+
+_IDENTITY: Final = 16
+"""Characters of a market-data store's identity, which is not longer."""
 
 _FORMER_INCARNATIONS: Final = 8
 """How many earlier starts of a worker are remembered."""
@@ -119,6 +124,7 @@ class Roster:
         self._unserved: dict[JobType, None] = {}
         self._serving: dict[JobType, WorkerId] = {}  # one that does, as long as it does
         self._early: dict[JobType, ClientId | None] = {}
+        self._logged_stores: frozenset[str] = frozenset()
         self._receives_since = 0.0
         self._counts_unserved_from: float | None = None
         self.workers: dict[WorkerId, Worker] = {}
@@ -287,8 +293,12 @@ class Roster:
             return
         self._sharing.changed.add(worker.worker_id)
         match message:
-            case Heartbeat(certificate_days=days):
+            case Heartbeat(certificate_days=days, market_store=store):
                 worker.seen, worker.online, worker.certificate_days = now.steady, True, days
+                store = None if store is None else store[:_IDENTITY]
+                if worker.market_store != store:
+                    worker.market_store = store
+                    self._compare_market_stores()
             case Disconnect():
                 worker.online = False
                 self._outbox.log(
@@ -301,6 +311,13 @@ class Roster:
                 self._outbox.log(WorkerLeft(worker=worker.worker_id))
             case Register():
                 worker.refused.clear()  # it has reloaded its configuration or has a new link: let it try again
+
+    def _compare_market_stores(self) -> None:
+        """Log once that workers have different market-data stores: what one imports, others do not have."""
+        users = by_store((worker.worker_id, worker.market_store) for worker in self.workers.values() if worker.online)
+        if len(users) > 1 and users.keys() - self._logged_stores:
+            self._outbox.log(MarketStoresDiffer(stores=len(users), workers=describe(users)))
+        self._logged_stores = frozenset(users)
 
     def unreached(self, event: Unreached, now: Now) -> None:
         """The broker could not deliver assignments: release the leases that the worker has not claimed since."""

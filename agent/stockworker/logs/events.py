@@ -524,6 +524,17 @@ class WorkerSeen(LogEvent):
     version: str
 
 
+@_event(
+    LogLevel.WARNING,
+    HERE,
+    "workers have different market-data stores",
+    "What one worker imports, the others do not have. `docs/market-data.md` describes both ways out.",
+)
+class MarketStoresDiffer(LogEvent):
+    stores: int
+    workers: str
+
+
 @_event(LogLevel.WARNING, peer("worker"), "a worker is lost", "The worker sent nothing for `worker_timeout`.")
 class WorkerLost(LogEvent):
     worker: str

@@ -424,7 +424,7 @@ class Unregister:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """A worker is running. The dispatcher reads `boot` and `certificate_days`.
+    """A worker is running. The dispatcher reads `boot`, `certificate_days` and `market_store`.
 
     The rest is for people and tools that watch with mosquitto_sub.
     """
@@ -440,6 +440,7 @@ class Heartbeat:
         Count, Wire("results that the worker evicted since its start because it lacked disk space")
     ] = 0
     certificate_days: Annotated[Days | None, Wire("days until its certificate expires")] = None
+    market_store: Annotated[Nonce | None, Wire("identity of the market-data store that its jobs use")] = None
 
 
 @dataclass(frozen=True, slots=True)

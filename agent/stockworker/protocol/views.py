@@ -6,7 +6,7 @@ from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.values import AttemptNumber, Attempts, Count, Days, Instant, Seconds, ShortText
+from stockworker.protocol.values import AttemptNumber, Attempts, Count, Days, Instant, Nonce, Seconds, ShortText
 from stockworker.protocol.wire import Wire
 
 
@@ -67,6 +67,7 @@ class WorkerView:
     drained: Annotated[bool, Wire("whether an operator drained it", "held", always=True)] = False
     certificate_days: Annotated[Days | None, Wire("days until its certificate expires")] = None
     types_omitted: Annotated[Count, Wire("how many of its job types did not fit into the message")] = 0
+    market_store: Annotated[Nonce | None, Wire("identity of the market-data store that its jobs use")] = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,13 @@ class Capabilities:
 
 
 @dataclass(frozen=True, slots=True)
+class MarketStoreSeen:
+    """The identity of the market-data store that jobs of this worker use; None without one."""
+
+    identity: str | None
+
+
+@dataclass(frozen=True, slots=True)
 class Drain:
     """Accept no more jobs, and release those that wait. With `leave`, also end once none is left.
 
@@ -37,7 +44,17 @@ class Unheard:
     """No dispatcher has subscribed to the requests of this worker."""
 
 
-Event = Unheard | Message | AttemptEvent | LinkChanged | Capabilities | DiskChanged | CertificateSeen | Drain
+Event = (
+    Unheard
+    | Message
+    | AttemptEvent
+    | LinkChanged
+    | Capabilities
+    | DiskChanged
+    | CertificateSeen
+    | MarketStoreSeen
+    | Drain
+)
 
 
 # --- effects: what the worker does --------------------------------------------------------------------------------

@@ -66,7 +66,7 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.sealed import first_line, without_sealed
 from stockworker.shell.turn import CertificateSeen, DiskChanged, LinkChanged, Send
-from stockworker.worker.effects import Capabilities, Drain, Effect, Event, Leave, Unheard
+from stockworker.worker.effects import Capabilities, Drain, Effect, Event, Leave, MarketStoreSeen, Unheard
 from stockworker.worker.leases import JournalEntry, WorkerLease, WorkerLeases
 from stockworker.worker.window import LeaseWindow
 from stockworker.worker.work import Began, Progressed
@@ -147,6 +147,7 @@ class WorkerMachine:
         self._leases = WorkerLeases(journal, quota_bytes)
         self._disk_full = False
         self._certificate_days: int | None = None
+        self._market_store: str | None = None
         self._logged_pressure = False
         self.evicted = 0
         self._lease_s = 30.0
@@ -253,6 +254,9 @@ class WorkerMachine:
                 self._disk_full = full
             case CertificateSeen(days=days):
                 self._certificate_days = days
+            case MarketStoreSeen(identity=identity):
+                self._market_store = identity
+                self._heartbeat_due = now
             case Unheard():
                 self._note_unheard(now)
             case Capabilities():
@@ -501,6 +505,7 @@ class WorkerMachine:
             now - self._started,
             self.evicted,
             self._certificate_days,
+            self._market_store,
         )
 
     def _progressed(self, event: Progressed) -> None:

@@ -14,6 +14,7 @@ from stockworker.adapters.cgroup import Delegation
 from stockworker.adapters.deadlines import Deadline
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import Notifier
+from stockworker.handlers.market_watch import MarketStoreWatch
 from stockworker.handlers.spec import HandlerSpec
 from stockworker.logs import log_event
 from stockworker.logs import worker_events as worker_logged
@@ -26,7 +27,7 @@ from stockworker.protocol.topics import Role, TopicKind
 from stockworker.shell.service import Service
 from stockworker.shell.space_watch import SpaceWatch
 from stockworker.shell.turn import CommonInput, DiskChanged
-from stockworker.worker.effects import Capabilities, Drain, Start, Stop, Unheard
+from stockworker.worker.effects import Capabilities, Drain, MarketStoreSeen, Start, Stop, Unheard
 from stockworker.worker.executor import Executor
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
@@ -45,7 +46,7 @@ _LEAST_FREE_BYTES: Final = 16 * 1024**2
 _GATHER_S: Final = 0.005
 
 
-_Input = AttemptEvent | Capabilities | DiskChanged | Drain | Unheard
+_Input = AttemptEvent | Capabilities | DiskChanged | Drain | MarketStoreSeen | Unheard
 """What happens to a worker besides what happens to every service."""
 
 
@@ -66,6 +67,7 @@ class WorkerSettings:
         recycle_after: jobs after which a handler process is replaced.
         quota_bytes: how much of results the journal keeps until they are acknowledged.
         seal: its keys; None where nothing is sealed.
+        market_data: the location of the market-data store to announce; None if there is nothing to announce.
     """
 
     worker_id: WorkerId
@@ -80,6 +82,7 @@ class WorkerSettings:
     recycle_after: int
     quota_bytes: int
     seal: "WorkerSeal | None" = None
+    market_data: str | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -117,6 +120,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
         self._reread = reread
         self._groups = groups
         self._space = SpaceWatch(journal.free_bytes, _LEAST_FREE_BYTES)
+        self._market_store = MarketStoreWatch(settings.market_data)
         identity = WorkerIdentity(worker_id, make_token(SystemRandom()), __version__)
         self._machine = WorkerMachine(
             identity,
@@ -170,8 +174,9 @@ class WorkerService(Service[_Input, WorkerOutput]):
     def begin_stop(self) -> Drain:
         return Drain(self._settings.drain_timeout_s, leave=True)
 
-    def observe(self) -> Sequence[DiskChanged]:
-        return self._space.look(clock.monotonic())
+    def observe(self) -> Sequence[DiskChanged | MarketStoreSeen]:
+        now = clock.monotonic()
+        return [*self._space.look(now), *map(MarketStoreSeen, self._market_store.look(now))]
 
     def unheard(self, packet: Packet) -> Unheard | None:
         return Unheard() if packet.topic == self._request_topic else None
@@ -180,6 +185,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
         settings = self._reread()
         self._executor.reload(settings.handlers, settings.handler_paths)
         self._sealing.use(settings.seal)
+        self._market_store.use(settings.market_data)
         self._settings = replace(self._settings, handlers=settings.handlers, tags=settings.tags)
         self._warn_of_limits(settings.handlers)
         return settings.link, self._settings.capabilities

@@ -1,0 +1,67 @@
+"""Finds out which market-data store the jobs of this worker use, so that the worker can announce its identity."""
+
+# The store may be a server that does not answer. So a thread of its own asks, and nothing waits for it, not even the end of
+# the process. It never creates a store: a fleet without market data has none, and nothing to announce.
+
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from typing import Final
+
+_ABSENT_S: Final = 30.0
+"""Between two looks for a store that does not exist yet or can't be used."""
+_KNOWN_S: Final = 600.0
+"""Between two looks at a known store: it may be moved away and made again."""
+
+
+class MarketStoreWatch:
+    """Looks at the store from time to time.
+
+    Args:
+        location: where the store is; None if no job of this worker uses it.
+        read: returns the identity of a store; raises an error if there is none.
+    """
+
+    def __init__(self, location: str | None, read: Callable[[str], str] | None = None) -> None:
+        self._location = location
+        self._read = read or read_identity
+        self._look_at = float("-inf")
+        self._thread: threading.Thread | None = None
+        self._found: str | None = None
+        self._reported: str | None = None
+
+    def use(self, location: str | None) -> None:
+        """Look at another store, after a reload; also immediately at the same one."""
+        self._location = location
+        self._look_at = float("-inf")
+
+    def look(self, now: float) -> Sequence[str | None]:
+        """Return the identity, or None without one, in a list that is empty if it has not changed since the last call."""
+        if self._thread is not None and not self._thread.is_alive():
+            self._thread = None
+            self._look_at = now + (_ABSENT_S if self._found is None else _KNOWN_S)
+        if self._location is None:
+            self._found = None
+        elif self._thread is None and now >= self._look_at:
+            self._thread = threading.Thread(target=self._ask, args=(self._location,), daemon=True, name="market store")
+            self._thread.start()
+        former, self._reported = self._reported, self._found
+        return [self._reported] if self._reported != former else []
+
+    def _ask(self, location: str) -> None:
+        try:
+            self._found = self._read(location)
+        except Exception:  # noqa: BLE001 (a job that uses the store reports what is wrong with it)
+            self._found = None
+
+
+def read_identity(location: str) -> str:
+    """The identity of an existing store.
+
+    Raises:
+        StoreError: there is none.
+    """
+    from stockworker.handlers.market_store import open_market_store  # noqa: PLC0415 (most workers need no database server)
+
+    with closing(open_market_store(location, read_only=True)) as store:
+        return store.identity()
