@@ -18,6 +18,7 @@ from tests.harness.fleet_keys import FleetKeys
 from tests.harness.processes import children, wait_until_gone
 
 _MOST_WORKERS = 2
+_AT_ONCE = 100
 
 
 class Product(Setup):
@@ -128,7 +129,10 @@ class Product(Setup):
 class AsyncProduct(Product):
     """A fleet of this checkout; handlers are coroutines, many in one child process."""
 
-    handler: ClassVar[Mapping[str, Any]] = {"python": "bench.apps.product_jobs:handle_async", "concurrency": 50}
+    handler: ClassVar[Mapping[str, Any]] = {"python": "bench.apps.product_jobs:handle_async", "concurrency": _AT_ONCE}
+
+    def __init__(self, folder: Path, slots: int = 0, **options: Any) -> None:
+        super().__init__(folder, slots or _AT_ONCE, **options)
 
 
 class SealedProduct(Product):

@@ -244,6 +244,23 @@ def test_a_handler_that_can_not_be_loaded(fleet: Fleet, tmp_path: Path, function
     assert usable == "3 job types: data_import, price_update, technical_analysis"
 
 
+def test_a_plain_function_with_concurrency(fleet: Fleet, tmp_path: Path) -> None:
+    (tmp_path / "own_types.py").write_text("def plain(job, context): ...\nasync def coroutine(job, context): ...\n")
+    sections: dict[str, dict[str, object]] = {
+        "handlers": {name: {"python": f"own_types:{name}", "concurrency": 5} for name in ("plain", "coroutine")},
+        "worker": {"handler_paths": [str(tmp_path)]},
+    }
+    config = changed(fleet.config_file("host-1"), "together", **sections)
+    done = run(config, "check", "--instance", "1", "--json", "--offline")
+
+    (text,) = worst(done, "fail")
+    assert text.startswith(
+        "handlers.plain: own_types:plain can't be loaded: TypeError: own_types:plain is not an `async def`"
+    )
+    (usable,) = (text for text in worst(done, "ok") if "job types" in text)
+    assert "coroutine" in usable
+
+
 @pytest.mark.parametrize(
     ("identity", "role"),
     [("client", "client"), ("operator", "client"), ("host-1", "worker"), ("dispatcher", "dispatcher")],

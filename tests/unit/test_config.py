@@ -249,13 +249,6 @@ def test_a_known_key_is_suggested_for_the_first_of_many_unknown_ones(write: Writ
         ("  handlers: {a: {command: []}}", "'command' is empty; name the program"),
         ("  handlers: {a: {command: [x], python: 'm:f'}}", "set either 'python' or 'command', not both"),
         ("  handlers: {a: {command: [x], isolation: shared}}", "each job of a command has its own process"),
-        ("  handlers: {a: {command: [x], concurrency: 2}}", "remove 'concurrency'"),
-        (
-            "  handlers: {a: {python: 'm:f', concurrency: 2, isolation: per_job}}",
-            "share a process of their type; remove",
-        ),
-        ("  handlers: {a: {python: 'm:f', concurrency: 2, limits: {cpu: 5}}}", "is not known; remove 'limits.cpu'"),
-        ("  handlers: {a: {python: 'm:f', concurrency: 0}}", "must be a whole number, 1 to 1000"),
         ("  handlers: {a: {isolation: per_worker}}", "must be shared or per_type or per_job, not 'per_worker'"),
         ("  handlers: {a: {enabled: perhaps}}", "must be true or false, not 'perhaps'"),
         ("  handlers: {a: {settings: {x: .nan}}}", "handlers.a.settings.x: must be a decimal number, not '.nan'"),

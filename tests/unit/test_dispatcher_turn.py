@@ -189,6 +189,21 @@ def test_a_payload_from_an_earlier_turn_is_read_once_for_each_offer(desk: Desk) 
     assert desk.store.payloads_read == [A, B]
 
 
+# --- crash budgets ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("max_crashes", "marked"), [(1, [True]), (3, [False, False, True])])
+def test_an_assignment_tells_whether_one_more_crash_fails_the_job(
+    desk: Desk, max_crashes: int, marked: list[bool]
+) -> None:
+    messages = desk.ask(submit(A, max_crashes=max_crashes, max_attempts=9), request(W1))
+    for _ in marked:  # the turn of a loss offers the job again
+        messages += desk.ask(Report(W1, (AttemptReport(token_of(desk, A), Outcome.LOST, error="gone", job_id=A),)))
+    offers = [lease for message in messages if isinstance(message, Assign) for lease in message.leases]
+    assert [lease.no_crash_budget for lease in offers] == marked
+    assert desk.store.jobs[A].state is State.FAILED
+
+
 # --- what the store knows of ended jobs -------------------------------------------------------------------------------
 
 
