@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from stockworker.adapters.mqtt import Delivery, LinkDown, LinkUp
 from stockworker.protocol.packet import Packet
-from stockworker.shell.arrivals import MOST_BYTES, MOST_ITEMS, Arrivals
+from stockworker.shell.arrivals import MOST_BYTES, MOST_ITEMS, MOST_WAITING, Arrivals
 
 KIB = 1024
 
@@ -79,6 +79,62 @@ def test_a_flood_of_small_jobs_gets_one_round_of_a_turn_that_others_need(link: L
 def test_a_sender_without_others_gets_the_whole_turn(link: Link) -> None:
     arrivals = put(*(link.message("bulk", 100) for _ in range(500)))
     assert len(arrivals.take()) == 500
+
+
+def many_jobs(link: Link) -> Delivery:
+    """A message with as many jobs as it may have."""
+    return link.message("evil", body=b'{"jobs": [' + b"{}," * 255 + b"{}]}")
+
+
+def test_what_a_whole_turn_gave_back_pays_for_no_later_turn(link: Link) -> None:
+    """A turn without others takes several messages, and handles the first two."""
+    arrivals = put(*(many_jobs(link) for _ in range(100)))
+    taken = [item for item in arrivals.take() if isinstance(item, Delivery)]
+    assert len(taken) > 10
+    arrivals.put_back(taken[2:])
+    arrivals.put(link.message("w1", 100))
+    assert senders(arrivals.take()) == ["w1"]
+
+
+def test_a_steady_sender_waits_for_one_message_of_a_flood_at_a_time(link: Link) -> None:
+    """It has nothing in two of three turns. Turns handle up to two of the large messages, as the dispatcher's do."""
+    arrivals = put(link.message("w1", 100), *(many_jobs(link) for _ in range(100)))
+    for number in range(90):
+        taken = [item for item in arrivals.take() if isinstance(item, Delivery)]
+        assert senders(taken).count("evil") <= 1
+        assert ("w1" in senders(taken)) == (number % 3 == 0)
+        arrivals.put_back(taken[3:])
+        if number % 3 == 2:
+            arrivals.put(link.message("w1", 100))
+
+
+def test_a_sender_has_the_whole_turn_again_after_others_were_quiet(link: Link) -> None:
+    arrivals = put(link.message("w1", 100), *(link.message("bulk", 100) for _ in range(4000)))
+    sizes = [len(arrivals.take()) for _ in range(34)]
+    assert max(sizes[:32]) < 70
+    assert sizes[-1] == MOST_ITEMS
+
+
+def test_those_whose_messages_were_given_back_come_before_later_ones(link: Link) -> None:
+    first, second, later = (link.message(name) for name in ("w1", "w2", "w3"))
+    arrivals = put(link.message("evil"), first, second)
+    assert len(arrivals.take()) == 3
+    arrivals.put(later)
+    arrivals.put_back([first, second])
+    assert senders(arrivals.take())[-1] == "w3"
+
+
+def test_a_sender_is_full_alone_and_until_its_messages_were_taken(link: Link) -> None:
+    evil, other = link.message("evil", 256 * KIB, qos=0), link.message("w1", qos=0)
+    arrivals = put(*[evil] * (MOST_WAITING // (256 * KIB)))
+    assert not arrivals.is_full(evil)
+    arrivals.put(evil)
+    assert arrivals.is_full(evil)
+    assert not arrivals.is_full(other)
+    taken = [item for item in arrivals.take() if isinstance(item, Delivery)]
+    assert not arrivals.is_full(evil)
+    arrivals.put_back(taken)
+    assert arrivals.is_full(evil)
 
 
 def test_small_and_large_messages_get_the_same_bytes(link: Link) -> None:

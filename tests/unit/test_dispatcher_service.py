@@ -98,6 +98,15 @@ def test_it_commits_then_acknowledges_then_sends(steps: Steps, desk: Desk, count
     assert len(desk.store.jobs) == count
 
 
+@pytest.mark.parametrize(("jobs", "small"), [(20, True), (100, False)], ids=["a few jobs", "many jobs"])
+def test_a_turn_with_many_jobs_leaves_the_loop_to_what_arrives(
+    steps: Steps, desk: Desk, *, jobs: int, small: bool
+) -> None:
+    message = codec.encode(submit(*[None] * jobs))
+    played(desk, steps, looks)
+    assert desk.running.is_small([message]) is small
+
+
 def test_nothing_leaves_while_the_disk_is_slow(steps: Steps, desk: Desk) -> None:
     """The broker forgets what is acknowledged, so a kill at this moment must find every message at the broker."""
 

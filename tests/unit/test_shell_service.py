@@ -13,7 +13,7 @@ from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.systemd import Notifier
 from stockworker.errors import ConfigError, ConnectionFailed
-from stockworker.logs.events import Ready
+from stockworker.logs.events import MessagesDropped, Ready
 from stockworker.protocol.packet import Packet
 from stockworker.shell import service as shell
 from stockworker.shell.service import Service
@@ -193,6 +193,46 @@ def test_what_a_turn_leaves_is_acknowledged_after_the_turn_that_handles_it(
         ("commit", other),
         ("acknowledge", other),
     ]
+
+
+def test_what_arrives_between_turns_does_not_wait_until_all_others_were_handled(
+    record: Record, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood is waiting when the event loop could read the message of another sender."""
+    flood = [Packet("jobs/request/evil", b"x" * 60_000) for _ in range(10)]
+    monkeypatch.setattr(RecordingLink, "arrivals", (UP, *(Delivery(packet) for packet in flood)))
+    monkeypatch.setattr(PlayedTurns, "most", 1)
+    monkeypatch.setattr(PlayedService, "turns_to_stop", 11)
+
+    def arrive_soon(service: PlayedService, _turns: PlayedTurns) -> None:
+        def act(output: TurnOutput) -> None:
+            if len(record.of("commit")) == 1:
+                asyncio.get_running_loop().call_soon(service._arrived, Delivery(MESSAGE))
+            carry_out(output)
+
+        carry_out = service.carry_out
+        monkeypatch.setattr(service, "carry_out", act)
+
+    run(arrive_soon)
+    assert len(record.of("commit")) == 11
+    assert ("commit", MESSAGE) in record.of("commit")[:3]
+
+
+def test_a_sender_with_too_many_messages_loses_those_without_acknowledgement(
+    record: Record, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("stockworker.shell.arrivals.MOST_WAITING", 10)
+    first, lost = (Packet("jobs/queue/low/echo/evil", body, qos=0) for body in (b"x" * 20, b"lost"))
+    sure, other = Packet("jobs/queue/low/echo/evil", b"sure"), Packet("workers/heartbeat/w1", b"{}", qos=0)
+    arrivals = tuple(Delivery(packet) for packet in (first, lost, sure, other))
+    monkeypatch.setattr(RecordingLink, "arrivals", (UP, *arrivals))
+    run()
+    committed = record.of("commit")
+    assert len(committed) == 3
+    assert all(("commit", packet) in committed for packet in (first, sure, other))
+    assert record.of("acknowledge")[0] == ("acknowledge", lost)  # the link counts what is not acknowledged
+    dropped = [getattr(line, "event", None) for line in caplog.records]
+    assert [event.topic for event in dropped if isinstance(event, MessagesDropped)] == ["jobs/queue/low/echo/evil"]
 
 
 @pytest.mark.parametrize(("tag", "turns"), [(None, 0), (Tag(), 1)], ids=["without a tag", "of the turns"])

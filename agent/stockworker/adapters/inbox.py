@@ -40,7 +40,8 @@ class Inbox(Generic[T]):
     """A queue that is emptied in batches. All methods belong to the thread of the event loop.
 
     Items that arrive while its owner handles one batch are the next batch. So batches need no timer, and grow with the
-    load.
+    load. The event loop runs between two batches, even if the second one is waiting already: otherwise it would read
+    nothing until the inbox is empty.
 
     Args:
         items: keeps the items.
@@ -61,7 +62,9 @@ class Inbox(Generic[T]):
 
     async def take(self, timeout_s: float) -> list[T]:
         """Wait for an item, at most `timeout_s` seconds; return the next portion. One task may wait at a time."""
-        if not self._items:
+        if self._items:
+            await asyncio.sleep(0)  # the event loop reads
+        else:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()
             timer = loop.call_later(timeout_s, self._wake)

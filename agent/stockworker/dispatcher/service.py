@@ -47,6 +47,9 @@ _SMALL_TURN: Final = 4
 """Inputs of a turn that are not worth a change of thread: that takes as long as a commit on a good disk. On a slow disk
 more inputs have arrived by the next turn."""
 
+_SMALL_OBJECTS: Final = 64
+"""Objects in the messages of such a turn, for example jobs. Meanwhile the event loop reads nothing."""
+
 
 _PAUSE_PER_ANSWER: Final = 3.0
 """How long the answers pause after each one, as a multiple of the time that it took. So they take a quarter of the time
@@ -132,7 +135,9 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         self._mark.remove()
 
     def is_small(self, inputs: Sequence[CommonInput | _Input]) -> bool:
-        return len(inputs) <= _SMALL_TURN
+        if len(inputs) > _SMALL_TURN:
+            return False
+        return sum(each.body.count(b"{") for each in inputs if isinstance(each, Packet)) <= _SMALL_OBJECTS
 
     def begin_stop(self) -> None:
         log_event(_log, logged.Stopping())

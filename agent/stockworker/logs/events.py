@@ -84,8 +84,8 @@ class MessageRefused(LogEvent):
     LogLevel.WARNING,
     peer("topic"),
     "dropped messages that arrived too fast",
-    "Messages without acknowledgement (QoS 0) arrive faster than this service handles them, and fill its memory. It drops "
-    "them until it has handled others. Logged once each time, with the topic of the first one, which names the sender.",
+    "Messages without acknowledgement (QoS 0) arrive faster than this service handles them, and fill its memory, or the part "
+    "of it that one sender may use. It drops them until it has handled others. The topic names the sender.",
 )
 class MessagesDropped(LogEvent):
     topic: str

@@ -15,7 +15,12 @@
 #
 # **Short where it matters.** Once all others have what they want, the last sender waits for the next turn. A job takes
 # several turns until its result, so a flood would make each of these turns as long as it may be. A sender without others
-# gets the whole turn, in which one commit serves many jobs.
+# gets the whole turn, in which one commit serves many jobs. It is without others if none of them has sent anything during
+# the last `_QUIET_TURNS` turns: a steady sender has sent nothing for most of them.
+#
+# **Nothing saved up.** A turn may give back what it has taken (`put_back`). Its sender then gets back what it has paid, and no
+# more: what it has taken as a whole turn without others, it has not paid. Otherwise a flood would pay for several turns with
+# what one of them has given back, and others would wait behind it again and again. Those who got nothing are next.
 #
 # **Bytes for work.** Small jobs cost more than their bytes show. Each of them is an object in JSON, and each `{` of a body
 # counts `_ENVELOPE` bytes. A payload with braces counts more than it costs, which only shortens its sender's share.
@@ -30,8 +35,12 @@
 # **What fairness can't do.** The broker sends up to 1,000 messages ahead of their acknowledgement (the receive maximum),
 # in the order in which it got them. A flood fills this window, and then messages of others wait in the broker's queue
 # behind the flood. No order of handling changes that, so what counts is that each message of a flood is cheap. Queries are
-# answered elsewhere (`stockworker.dispatcher.queries`). The link drops messages of QoS 0 when too many wait. Nothing else
-# is dropped: a submitter without a reply address sends a job once.
+# answered elsewhere (`stockworker.dispatcher.queries`).
+#
+# Messages of QoS 0 have no such window: the broker sends them as fast as the link reads, and keeps the rest. If a flood of
+# them waits there, so do all messages behind it. So the link reads on, and a sender whose messages fill `MOST_WAITING` bytes
+# loses further ones of QoS 0 (`is_full`), which costs less than to handle them. Nothing else is dropped: a submitter without
+# a reply address sends a job once.
 
 from collections import deque
 from collections.abc import Iterable
@@ -50,6 +59,12 @@ MOST_BYTES: Final = 4 * 1024 * 1024
 
 _QUANTUM: Final = 64 * 1024
 """Bytes that a sender may take in one round."""
+
+MOST_WAITING: Final = 16 * 1024 * 1024
+"""Bytes of the waiting messages of one sender, above which it loses those of QoS 0."""
+
+_QUIET_TURNS: Final = 32
+"""Turns after which a sender that has sent nothing does not count as another one any longer."""
 
 _ENVELOPE: Final = 1024
 """Bytes that each message, and each object in it, counts besides its body."""
@@ -76,13 +91,29 @@ def turn_input(item: LinkItem) -> Packet | LinkChanged | object | None:
 
 
 class _Sender:
-    """The messages of one sender that wait."""
+    """The messages of one sender that wait, each with its size; their bytes; and what it may take."""
 
-    __slots__ = ("credit", "waiting")
+    __slots__ = ("credit", "waiting", "waiting_bytes")
 
     def __init__(self) -> None:
-        self.waiting: deque[Delivery] = deque()
+        self.waiting: deque[tuple[Delivery, int]] = deque()
+        self.waiting_bytes = 0
         self.credit = 0
+
+    def put(self, item: Delivery) -> None:
+        self.waiting.append((item, _size(item)))
+        self.waiting_bytes += len(item.packet.body)
+
+    def take(self) -> tuple[Delivery, int]:
+        item, size = self.waiting.popleft()
+        self.waiting_bytes -= len(item.packet.body)
+        return item, size
+
+    def put_back(self, item: Delivery) -> int:
+        size = _size(item)
+        self.waiting.appendleft((item, size))
+        self.waiting_bytes += len(item.packet.body)
+        return size
 
 
 class Arrivals(Generic[T]):
@@ -94,6 +125,8 @@ class Arrivals(Generic[T]):
     def __init__(self) -> None:
         self._own: deque[T] = deque()
         self._senders: dict[str | None, _Sender] = {}  # a queue: the first one is the next
+        self._lately: deque[frozenset[str | None]] = deque(maxlen=_QUIET_TURNS)
+        self._paid = True
         self._unacknowledged: deque[Delivery] = deque()
         self._handled: set[int] = set()
 
@@ -105,38 +138,61 @@ class Arrivals(Generic[T]):
         """Add an item."""
         if isinstance(item, Delivery):
             self._unacknowledged.append(item)
-            self._sender(item).waiting.append(item)
+            self._senders.setdefault(_name(item), _Sender()).put(item)
         else:
             self._own.append(item)
+
+    def is_full(self, item: Delivery) -> bool:
+        """Whether the sender of a message has too many others that wait."""
+        sender = self._senders.get(_name(item))
+        return sender is not None and sender.waiting_bytes > MOST_WAITING
 
     def take(self, most_items: int = MOST_ITEMS, most_bytes: int = MOST_BYTES) -> list[T | Delivery]:
         """Take out the items of the next turn."""
         taken: list[T | Delivery] = [self._own.popleft() for _ in range(min(most_items, len(self._own)))]
-        alone, served = len(self._senders) == 1, set[str | None]()
+        alone, served = self._is_without_others(), set[str | None]()
+        before = len(taken)
         while self._senders and len(taken) < most_items and most_bytes > 0:
             name = next(iter(self._senders))
-            if not alone and len(self._senders) == 1 and name in served:
+            if not alone and len(self._senders) == 1 and name in served and len(taken) > before:
                 break
             served.add(name)
             sender = self._senders.pop(name)
             sender.credit += _QUANTUM
             while sender.waiting and len(taken) < most_items and most_bytes > 0:
-                size = _size(sender.waiting[0])
-                if size > sender.credit:
+                if sender.waiting[0][1] > sender.credit:
                     break
-                taken.append(sender.waiting.popleft())
+                item, size = sender.take()
+                taken.append(item)
                 sender.credit -= size
                 most_bytes -= size
             if sender.waiting:
                 self._senders[name] = sender
+        self._paid = not alone
+        if alone:
+            for sender in self._senders.values():
+                sender.credit = 0
         return taken
 
     def put_back(self, left: Iterable[Delivery]) -> None:
-        """Return messages that a turn has taken but not handled: they come before all later ones of their senders."""
+        """Return messages that the last turn has taken but not handled. Their senders are the next ones.
+
+        The first one of them may have been served in part, so it comes last.
+        """
+        returned: dict[str | None, _Sender] = {}
         for item in reversed(list(left)):
-            sender = self._sender(item)
-            sender.waiting.appendleft(item)
-            sender.credit += _size(item)
+            name = _name(item)
+            if name not in returned:
+                returned[name] = self._senders.pop(name, _Sender())
+            size = returned[name].put_back(item)
+            returned[name].credit += size if self._paid else 0
+        if returned:
+            self._senders = returned | self._senders
+
+    def _is_without_others(self) -> bool:
+        """Note who has sent something for this turn; return whether no other sender has, lately."""
+        self._lately.append(frozenset(self._senders))
+        return len(frozenset[str | None]().union(*self._lately)) <= 1
 
     def handled(self, items: Iterable[object]) -> list[Delivery]:
         """Note what a turn has handled, and return the messages that may be acknowledged now, in their order."""
@@ -148,8 +204,9 @@ class Arrivals(Generic[T]):
             ready.append(item)
         return ready
 
-    def _sender(self, item: Delivery) -> _Sender:
-        return self._senders.setdefault(topics.sender_of(item.packet.topic), _Sender())
+
+def _name(item: Delivery) -> str | None:
+    return topics.sender_of(item.packet.topic)
 
 
 def _size(item: Delivery) -> int:

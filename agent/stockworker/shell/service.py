@@ -279,11 +279,17 @@ class Service(ABC, Generic[InputT, OutputT]):
         return cast("InputT", item)
 
     def _arrived(self, item: LinkItem) -> None:
-        """Take an item of the link. A notice without a reader concerns no machine, and makes no turn."""
+        """Take an item of the link, unless its sender has too many others that wait.
+
+        A notice without a reader concerns no machine, and makes no turn.
+        """
         if isinstance(item, PublishRefused) and item.reason_code == NO_MATCHING_SUBSCRIBERS and not item.packet.tag:
             unheard = self.unheard(item.packet)
             if unheard is not None:
                 self._inbox.put(unheard)
+        elif isinstance(item, Delivery) and not item.packet.qos and self._arrivals.is_full(item):
+            log_event(_log, logged.MessagesDropped(topic=item.packet.topic))
+            self._link.acknowledge([item])
         else:
             self._inbox.put(item)
 
