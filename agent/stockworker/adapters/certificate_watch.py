@@ -1,7 +1,6 @@
 """Checks how long the certificates of a service and of its broker are valid, and warns in time."""
 
 import logging
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -11,6 +10,7 @@ from stockworker.errors import ConfigError
 from stockworker.logs import log_event
 from stockworker.logs.event import LogEvent
 from stockworker.logs.events import BrokerCertificateExpires, CertificateExpires
+from stockworker.protocol.frozen import dataclass
 
 _log = logging.getLogger(__name__)
 

@@ -4,7 +4,8 @@
 # event loop needs no deadline, because it runs this check.
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from stockworker.protocol.frozen import dataclass
 
 
 @dataclass(frozen=True, slots=True)

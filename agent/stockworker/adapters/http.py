@@ -11,7 +11,6 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import closing, suppress
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Final
 from urllib.parse import SplitResult, urljoin, urlsplit, urlunsplit
@@ -20,6 +19,7 @@ from stockworker import __version__
 from stockworker.adapters import clock, compression
 from stockworker.adapters.http_hosts import STANDARD_PORTS, Hosts
 from stockworker.errors import StockworkerError
+from stockworker.protocol.frozen import dataclass
 
 _CHUNK_BYTES: Final = 65_536
 _MOST_HEAD_BYTES: Final = 65_536

@@ -3,7 +3,6 @@
 # The parts are files beside this module: Mosquitto configuration with placeholders of `string.Template`. The profiles
 # share them, so that each line and its reason exist only once.
 
-from dataclasses import dataclass
 from enum import StrEnum
 from importlib.resources import files
 from string import Template
@@ -12,6 +11,7 @@ from typing import Final
 from stockworker.adapters.tls import CIPHERS
 from stockworker.pki import access_list
 from stockworker.protocol.body import MAX_PACKET
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import check_id
 from stockworker.protocol.topics import TOPICS, Role, Topic
 

@@ -9,13 +9,13 @@ import pwd
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path, PurePath
 from typing import Final
 
 from stockworker.adapters import clock, files, mosquitto
 from stockworker.broker.trial import included_folders
 from stockworker.errors import ConfigError
+from stockworker.protocol.frozen import dataclass
 from stockworker.trusted_files import judge
 
 MAIN: Final = PurePath("/etc/mosquitto/mosquitto.conf")

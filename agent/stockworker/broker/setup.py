@@ -9,7 +9,7 @@ import argparse
 import difflib
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path, PurePath
 from typing import Any, Final
 
@@ -29,6 +29,7 @@ from stockworker.pki.arguments import authority_folder
 from stockworker.pki.authority import AuthorityFolder
 from stockworker.pki.inspection import inspect_pem, revocations_until
 from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, Registry
+from stockworker.protocol.frozen import dataclass
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note, print_document, print_line
 

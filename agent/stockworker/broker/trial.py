@@ -5,9 +5,11 @@
 # trial.
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import PurePath
 from typing import Final
+
+from stockworker.protocol.frozen import dataclass
 
 LOOPBACK: Final = "127.0.0.1"
 _NOWHERE: Final = f"{LOOPBACK}:1"

@@ -2,13 +2,13 @@
 
 import argparse
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any, Final
 
 from stockworker.cli.job_options import OPTIONS, read_option, read_value
 from stockworker.client import make_submission
 from stockworker.errors import JobRejected
 from stockworker.protocol.fields import parse_json
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.messages import Submission
 from stockworker.protocol.suggestion import suggestion
 from stockworker.terminal.arguments import identifier

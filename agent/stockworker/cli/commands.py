@@ -4,13 +4,13 @@ import argparse
 import sys
 import textwrap
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Final
 
 from stockworker import __version__
 from stockworker.errors import ConfigError
 from stockworker.logs.lines import printable
+from stockworker.protocol.frozen import dataclass
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import write

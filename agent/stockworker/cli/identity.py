@@ -1,10 +1,9 @@
 """The identity of this machine at the broker: the name in its certificate or its user name, and its role."""
 
-from dataclasses import dataclass
-
 from stockworker.adapters.tls import common_name
 from stockworker.config import Config
 from stockworker.errors import ConfigError
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.topics import Role
 from stockworker.terminal.findings import Finding, fail
 

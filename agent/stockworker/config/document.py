@@ -3,15 +3,17 @@
 # Reads a subset of YAML on purpose: one document, no aliases, no merge keys, no tags, limited size and depth. Such a
 # file can't expand to a huge tree, and a person understands it the same way as the parser.
 
+import dataclasses
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 import yaml
 
 from stockworker.errors import ConfigError
+from stockworker.protocol.frozen import dataclass
 from stockworker.trusted_files import open_trusted
 
 MAX_BYTES = 1024 * 1024
@@ -20,7 +22,7 @@ _TAG = "tag:yaml.org,2002:"
 _PLAIN_TEXT = {f"{_TAG}str", f"{_TAG}timestamp", f"{_TAG}value"}
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Place:
     """The place of a value; lines count from 1, and 0 means the whole file."""
 
@@ -31,7 +33,7 @@ class Place:
         return f"{self.file}:{self.line}" if self.line else str(self.file)
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclasses.dataclass(frozen=True, slots=True, order=True)
 class Problem:
     """One error or warning, with its remedy."""
 

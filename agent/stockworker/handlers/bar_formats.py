@@ -6,12 +6,13 @@
 
 import codecs
 import csv
+import dataclasses
 import io
 import re
 from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import date, timedelta
 from itertools import chain
 from operator import itemgetter
@@ -31,6 +32,7 @@ from stockworker.handlers.market import (
     check_symbol,
 )
 from stockworker.handlers.source_format import DEFAULTS, FIELDS, Content, Layout, Prices, SourceFormat, encoding_name
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Items, Wire
 
 
@@ -165,7 +167,7 @@ def _known(found: float) -> float | None:
     return found if found == found else None  # noqa: PLR0124 (only NaN is not itself)
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class ParsedBars:
     """The content of the rows.
 

@@ -5,7 +5,6 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from datetime import date
 from itertools import groupby
 from typing import Final
@@ -13,6 +12,7 @@ from typing import Final
 from stockworker.handlers.calculation import Calculation
 from stockworker.handlers.drawing import FONT_PX, Area, Caption, Drawing, Line, Point
 from stockworker.handlers.market import Bar
+from stockworker.protocol.frozen import dataclass
 
 _WIDTH: Final = 1200
 _PRICE_HEIGHT, _PANEL_HEIGHT = 420, 130

@@ -1,9 +1,12 @@
 """Drawings made of lines, areas and texts, written as SVG without any library, or as PNG with matplotlib."""
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from html import escape
 from typing import Any, BinaryIO, Final, Literal
+
+from stockworker.protocol.frozen import dataclass
 
 Point = tuple[float, float]
 
@@ -40,7 +43,7 @@ class Caption:
     size: float = FONT_PX
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Drawing:
     """Shapes in the order in which they are drawn. Lengths are pixels, from the left and the top."""
 

@@ -1,11 +1,11 @@
 """The pages of a provider's answer: the address of the next one. Pure."""
 
 import io
-from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
 from stockworker.handlers.json_records import NotRecords, read_value
+from stockworker.protocol.frozen import dataclass
 
 _LONGEST_ADDRESS: Final = 8_000
 

@@ -1,10 +1,11 @@
 """Asks the HTTP provider of prices: its addresses, how often it is asked, and when it is asked again."""
 
+import dataclasses
 import re
 import threading
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, date, datetime
 from http import HTTPStatus
 from typing import Any, Final
@@ -16,6 +17,7 @@ from stockworker.adapters.http_hosts import Host, Hosts
 from stockworker.handlers.kinds import Checked, Custom
 from stockworker.handlers.source_format import TIME_UNITS
 from stockworker.protocol.fields import FieldError, check_object, check_text
+from stockworker.protocol.frozen import dataclass
 
 _PLACEHOLDER: Final = re.compile(r"\{([^{}:]*)(?::([^{}]*))?\}")
 _RATE: Final = re.compile(r"([1-9]\d{0,5})/(s|min|h|day)", re.ASCII)
@@ -108,7 +110,7 @@ class Stopped(Exception):
     """The job must stop."""
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class Pacing:
     """When the next request may begin. Several threads share it.
 

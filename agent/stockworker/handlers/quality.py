@@ -5,12 +5,12 @@
 
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from datetime import date, timedelta
 from itertools import groupby, pairwise
 from typing import Final
 
 from stockworker.handlers.market import Bar
+from stockworker.protocol.frozen import dataclass
 
 _DAY: Final = timedelta(days=1)
 _SATURDAY: Final = 5

@@ -1,7 +1,6 @@
 """The settings of the job type ``price_update``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import date
 from typing import Annotated
 
@@ -12,6 +11,7 @@ from stockworker.handlers.market import DAY
 from stockworker.handlers.pages import Pages
 from stockworker.handlers.provider import HEADERS, RATE, Rate, check_template, host_of
 from stockworker.handlers.source_format import FORMATS_KIND, OPTIONS_KIND
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Duration, Integer, Text, Wire
 
 

@@ -15,7 +15,7 @@
 import fcntl
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime, timedelta
 from pathlib import Path
 from types import MappingProxyType
@@ -45,6 +45,7 @@ from stockworker.pki.certificates import (
 )
 from stockworker.pki.inspection import inspect
 from stockworker.pki.registry import EXPIRES_SOON, CertificateKind, CertificateRecord, Registry
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import DEFAULT_DISPATCHER
 from stockworker.trusted_files import read_trusted
 

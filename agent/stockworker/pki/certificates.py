@@ -7,7 +7,7 @@
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, TypeGuard
@@ -20,6 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from stockworker.adapters.files import PUBLIC, SECRET, make_folder, replace_file
 from stockworker.errors import CertificateRefused, ConfigError, unread
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import check_id
 from stockworker.trusted_files import read_trusted
 

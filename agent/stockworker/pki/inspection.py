@@ -1,7 +1,6 @@
 """Reads certificates and revocation lists for checks."""
 
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path, PurePath
 from typing import Final
@@ -11,6 +10,7 @@ from cryptography.x509.oid import NameOID
 
 from stockworker.errors import ConfigError, unread
 from stockworker.pki.certificates import utc_time, valid_until
+from stockworker.protocol.frozen import dataclass
 from stockworker.trusted_files import read_trusted
 
 _PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.+?-----END CERTIFICATE-----\r?\n?", re.DOTALL)

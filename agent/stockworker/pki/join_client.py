@@ -8,7 +8,7 @@ import asyncio
 import ssl
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path, PurePosixPath
 from typing import Final
 
@@ -22,6 +22,7 @@ from stockworker.pki.certificates import MakeKey, der_of, make_request, parse_re
 from stockworker.pki.join_protocol import ANSWER, GREETING, LONGEST_LINE, PORT, TIME_LIMIT_S, decoded, encoded
 from stockworker.pki.join_token import JoinToken
 from stockworker.pki.worker_setup import AUTHORITY, BrokerAddress, configuration, configuration_file
+from stockworker.protocol.frozen import dataclass
 
 _HANDSHAKE_S: Final = 10.0
 _FOLDER_MODE: Final = 0o755

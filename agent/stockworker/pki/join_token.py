@@ -18,7 +18,7 @@ import json
 import re
 import secrets
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -29,6 +29,7 @@ from cryptography.hazmat.primitives import hashes
 
 from stockworker.adapters.files import SECRET, replace_file
 from stockworker.errors import CertificateRefused, ConfigError, unread
+from stockworker.protocol.frozen import dataclass
 from stockworker.trusted_files import read_trusted
 
 FILE: Final = "join-tokens.jsonl"

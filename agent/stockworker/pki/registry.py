@@ -8,7 +8,7 @@
 
 import json
 from collections.abc import Iterable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from datetime import datetime, timedelta
 from enum import StrEnum
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any, Final, Self
 from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.adapters.files import PUBLIC, replace_file
 from stockworker.errors import ConfigError, unread
+from stockworker.protocol.frozen import dataclass
 from stockworker.trusted_files import read_trusted
 
 EXPIRES_SOON: Final = timedelta(days=SOON_DAYS)

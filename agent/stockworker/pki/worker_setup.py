@@ -4,7 +4,7 @@ import io
 import json
 import tarfile
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 from pathlib import PurePosixPath
 from typing import Final
@@ -12,6 +12,7 @@ from typing import Final
 from stockworker.adapters.files import PUBLIC, SECRET
 from stockworker.errors import CertificateRefused
 from stockworker.pki.certificates import Subject
+from stockworker.protocol.frozen import dataclass
 
 FOLDER: Final = PurePosixPath("/etc/stockworker")
 AUTHORITY: Final = "tls/ca.crt"

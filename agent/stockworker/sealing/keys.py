@@ -4,8 +4,9 @@
 # ``openssl pkey -in FILE -text`` shows the first key. Text between the blocks is ignored (RFC 7468, section 2), except
 # for the line with the creation time of a generation.
 
+import dataclasses
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Generic, Self, TypeVar
@@ -22,6 +23,7 @@ from cryptography.hazmat.primitives.serialization import (
 
 from stockworker.adapters.files import SECRET, make_folder, replace_file
 from stockworker.errors import ConfigError, unread
+from stockworker.protocol.frozen import dataclass
 from stockworker.sealing.envelope import KeyId
 from stockworker.sealing.keyring import key_id
 from stockworker.trusted_files import open_trusted
@@ -39,7 +41,9 @@ Private = TypeVar("Private", Ed25519PrivateKey, X25519PrivateKey)
 _ABSENT: Final = "copy it from a backup, or create new keys with 'stockworker keys generate'"
 
 
-@dataclass(frozen=True)  # without slots, which a frozen generic class can't have: `SigningKey(…)` would fail
+@dataclasses.dataclass(
+    frozen=True
+)  # without slots, which a frozen generic class can't have: `SigningKey(…)` would fail
 class OwnKey(Generic[Private]):
     """A private key with its public one; `created` is None if the file has no creation time."""
 

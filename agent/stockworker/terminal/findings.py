@@ -1,7 +1,8 @@
 """The findings of `stockworker check`."""
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from stockworker.protocol.frozen import dataclass
 
 
 class Severity(StrEnum):

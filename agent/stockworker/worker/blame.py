@@ -20,9 +20,10 @@
 # A job that was asked to stop on request is cancelled in any case: its result would be thrown away.
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.outcome import describe

@@ -34,14 +34,16 @@
 # means that the result would be refused: it is dropped. Only one lease of a job is with the executor at any time: a
 # newer one waits until the older one has stopped.
 
+import dataclasses
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import Enum, auto
 from typing import Final
 
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT, MAX_LEASES
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, LeaseStatus, ReportedLease
@@ -73,7 +75,7 @@ class StopReason(Enum):
     STALE = auto()
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class WorkerLease:
     """A lease.
 
