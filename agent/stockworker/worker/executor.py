@@ -229,10 +229,10 @@ class Executor:
                 run.cancel_timers()
                 child = run.child
                 ran_s = now - run.started_at if result.ran_s is None or run.is_first else result.ran_s
-                stopped_as = (
-                    None if isinstance(child, CoroutineChild) else run.stopped_as
-                )  # which has judged it already
-                result = replace(stopped_as or result, ran_s=ran_s)  # noqa: PLW2901 (completes it)
+                if run.stopped_as is not None and not isinstance(child, CoroutineChild):  # which has judged it
+                    result = run.stopped_as  # noqa: PLW2901 (it lost the race)
+                if result.ran_s != ran_s:
+                    result = replace(result, ran_s=ran_s)  # noqa: PLW2901 (completes it)
             elif result.token in self._ahead:
                 child = self._ahead.pop(result.token)
             else:
@@ -283,7 +283,7 @@ class Executor:
     def _finish(self, result: AttemptResult) -> None:
         closed = self._sealing.close(result)
         # An error may quote others, such as a payload or the operating system; a sealed one is short enough.
-        self._deliver(replace(closed, error=None if closed.error is None else sendable(closed.error)))
+        self._deliver(closed if closed.error is None else replace(closed, error=sendable(closed.error)))
 
     # --- children ---
 
