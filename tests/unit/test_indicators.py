@@ -22,6 +22,7 @@ from stockworker.handlers.calculation import Calculation, read_calculation
 from stockworker.handlers.calculation import columns_of as columns_in
 from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.market import Bar
+from stockworker.handlers.series import mean_deviation
 from tests.harness.sample_data import sample_bars
 
 SERIES = sample_bars()
@@ -440,6 +441,19 @@ def test_one_huge_price_leaves_no_error_behind(name: str) -> None:
     found, expected = calculation.values(bars)[-50:], calculation.values(bars[30:])[-50:]
     for one, other in zip(found, expected, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-9, abs=1e-20)
+
+
+@pytest.mark.parametrize("period", [1, 2, 7, 100, 3_000, 4_000])
+def test_the_mean_deviation_is_that_of_the_definition(period: int) -> None:
+    series = [bar.close * (-1 if number % 50 == 0 else 1) for number, bar in enumerate(SERIES["AAPL"])]
+    found = mean_deviation(series, period)
+    assert len(found) == len(series)
+    assert found[: period - 1] == [None] * min(period - 1, len(series))
+    for place in range(period - 1, len(series), 97):
+        window = series[place + 1 - period : place + 1]
+        middle = math.fsum(window) / period
+        expected = math.fsum(abs(value - middle) for value in window) / period
+        assert found[place] == pytest.approx(expected, rel=1e-12, abs=1e-12)
 
 
 def moving_bars(count: int, price: float) -> list[Bar]:

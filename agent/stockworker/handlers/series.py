@@ -1,13 +1,13 @@
 """What indicators are made of: sums, averages and extremes over the days of a series."""
 
-# A series has a value for each day, or None where it is not defined. Nothing here costs more for a longer period, except the
-# mean deviation. Sums keep what a float loses: so a single huge value leaves no error behind when it leaves the window.
+# A series has a value for each day, or None where it is not defined. Nothing here costs more for a longer period. Sums keep
+# what a float loses: so a single huge value leaves no error behind when it leaves the window.
 
 import math
+from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from itertools import repeat
-from operator import gt, lt, sub
+from operator import gt, lt
 
 Series = list[float | None]
 
@@ -153,12 +153,36 @@ def deviation(series: Sequence[float], period: int) -> Series:
 
 
 def mean_deviation(series: Sequence[float], period: int) -> Series:
-    """Means of the distances from the mean of the period."""
+    """Means of the distances from the mean of the period, exact but for the last rounding.
+
+    As much lies above the mean as below it. So twice the sum below is enough: of the first values of the sorted window. Both
+    window and sum move along with the series. They are whole numbers, so that nothing is lost.
+    """
+    ratios = [value.as_integer_ratio() for value in series]
+    unit = max((denominator for _, denominator in ratios), default=1)  # all of them are powers of 2
+    values = [numerator * (unit // denominator) for numerator, denominator in ratios]
     found: Series = [None] * min(period - 1, len(series))
-    means = sma(series, period)
-    for place in range(period - 1, len(series)):
-        distances = map(abs, map(sub, series[place + 1 - period : place + 1], repeat(means[place])))
-        found.append(sum(distances) / period)
+    window: list[int] = []
+    total = below = count = 0
+    for place, new in enumerate(values):
+        at = bisect_left(window, new)
+        window.insert(at, new)
+        total += new
+        if at < count:
+            count, below = count + 1, below + new
+        if place >= period:
+            old = values[place - period]
+            at = bisect_left(window, old)
+            del window[at]
+            total -= old
+            if at < count:
+                count, below = count - 1, below - old
+        if place + 1 >= period:
+            while count < period and period * window[count] <= total:
+                count, below = count + 1, below + window[count]
+            while count and period * window[count - 1] > total:
+                count, below = count - 1, below - window[count - 1]
+            found.append(2 * (count * total - period * below) / (period * period * unit))
     return found
 
 
