@@ -1,6 +1,7 @@
 """The commands `stockworker market …` on a store with real prices."""
 
 import csv
+import gzip
 import io
 import json
 import os
@@ -235,6 +236,27 @@ def test_an_unusable_store_is_an_error_of_the_store(config: Path) -> None:
     done = market(config, "symbols")
     assert done.status == 74
     assert "damaged, or not an SQLite file" in done.errors
+
+
+def test_a_file_is_inspected_without_a_configuration(tmp_path: Path) -> None:
+    file = tmp_path / "a.csv.gz"
+    file.write_bytes(gzip.compress(b"Date,Close\n2024-01-02,5\n2024-01-03,6\nfooter\n"))
+    shown = market(tmp_path / "none.yml", f"inspect {file} --rows 1")
+    assert shown.output.splitlines() == [
+        f'data_import reads it with: {{"source": "{file}", "symbol": "SYMBOL"}}',
+        "2 of the first 3 rows are valid bars",
+        "row 4: 1 cells under 2 columns; a number with the delimiter in it needs quotes",
+        "",
+        "SYMBOL  DATE        OPEN  HIGH  LOW  CLOSE  VOLUME  ADJUSTED_CLOSE",
+        "SYMBOL  2024-01-02  -     -     -        5  -       -",
+    ]
+    assert market(tmp_path / "none.yml", f"inspect {file} --json").json["rejected"] == 1
+    file.write_bytes(b"none")
+    failed = market(tmp_path / "none.yml", f"inspect {file}")
+    assert (failed.status, failed.output) == (1, "")
+    assert "no format reads it: " in failed.errors
+    missing = market(tmp_path / "none.yml", f"inspect {tmp_path}/b.csv")
+    assert (missing.status, "No such file or directory" in missing.errors) == (2, True)
 
 
 AS_ANOTHER_USER = """

@@ -68,6 +68,7 @@ def test_each_command_of_the_page_runs(tmp_path: Path) -> None:
     config = tmp_path / "job_processor.yml"
     config.write_text(f"job_processor: {{market_data: {{location: {location}}}}}\n")
     commands = [line.partition("sudo -u stockworker stockworker market ")[2] for line in CONSOLE.splitlines()]
+    commands = list(filter(None, commands))
     assert [each.partition(" ")[0] for each in commands] == ["symbols", "show", "export", "plot", "delete"]
     for each in commands:
         done = command.run(config, "market", *shlex.split(each.replace("/srv/export/", f"{tmp_path}/")))
@@ -75,6 +76,14 @@ def test_each_command_of_the_page_runs(tmp_path: Path) -> None:
     assert (tmp_path / "aapl.csv").read_text().count("\n") == 3
     assert "sma_2 435.935" in (tmp_path / "aapl.svg").read_text()
     assert command.run(config, "market", "symbols").output == "no symbols\n"
+
+
+def test_the_proposed_payload_is_the_one_of_the_page(tmp_path: Path) -> None:
+    payload = next(payloads(tmp_path))
+    (line,) = [each for each in CONSOLE.splitlines() if "market inspect" in each]
+    done = command.run(tmp_path / "none.yml", *shlex.split(line.replace("/srv/import", str(tmp_path)))[2:], "--json")
+    assert done.json["payload"] == {**payload, "symbol": "SYMBOL"}
+    assert [each["close"] for each in done.json["bars"]] == [430.47, 441.4]
 
 
 def test_each_configuration_of_the_page_is_valid(tmp_path: Path) -> None:

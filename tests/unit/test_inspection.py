@@ -1,65 +1,94 @@
-"""Certificates and revocation lists are read for checks."""
+"""What `stockworker market inspect` proposes for the files of vendors, and for what no format reads."""
 
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
+import json
+from typing import Any
 
 import pytest
 
-from stockworker.errors import ConfigError
-from stockworker.pki.certificates import BACKDATED, Authority, Subject
-from stockworker.pki.inspection import inspect, revocations_until
+from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
+from stockworker.handlers.inspection import propose
+from stockworker.handlers.source_format import read_format
 
-NOW = datetime(2026, 5, 1, tzinfo=UTC)
-
-
-def test_a_certificate_names_owner_issuer_and_time(tmp_path: Path) -> None:
-    authority = Authority.create("Fleet", NOW)
-    certificate, _ = authority.issue(Subject("host-1"), NOW, timedelta(days=10)).save(tmp_path, "host-1")
-
-    (facts,) = inspect(certificate)
-
-    assert (facts.name, facts.subject, facts.issuer) == ("host-1", "CN=host-1", "CN=Fleet")
-    assert (facts.valid_from, facts.valid_until) == (NOW - BACKDATED, NOW + timedelta(days=10))
-
-
-def test_a_file_may_contain_several(tmp_path: Path) -> None:
-    file = tmp_path / "ca.crt"
-    file.write_bytes(b"".join(b"# old\n" + Authority.create(name, NOW).certificate_pem for name in ("Old", "New")))
-
-    assert [facts.name for facts in inspect(file)] == ["Old", "New"]
+HEADER = "Date,Open,High,Low,Close,Volume\n"
+ROWS = "2024-01-02,10.0,12.5,9.75,11.25,1234500\n2024-01-03,11.25,12,11,11.5,987600\n"
+RECORD = {"date": "2024-01-02", "open": 10, "high": 12.5, "low": 9.75, "close": 11.25, "volume": 5}
 
 
 @pytest.mark.parametrize(
-    ("content", "text"),
+    ("source", "name", "options"),
     [
-        (None, "can't be read: No such file or directory"),
-        (b"", "contains no certificate in PEM format"),
-        (b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", "contains a damaged certificate"),
+        (HEADER + ROWS, None, {}),
+        (
+            "Date,Close/Last,Volume,Open,High,Low\n01/02/2024,$11.25,1234500,$10.00,$12.50,$9.75\n",
+            "nasdaq",
+            {},
+        ),
+        (
+            'Date,Price,Open,High,Low,Vol.\n"01/02/2024","1,111.25","1,110.00","1,112.50","1,109.75","1.23M"\n',
+            "investing",
+            {},
+        ),
+        ("date,open,high,low,close,volume,average\n2024-01-02,10,12.5,9.75,11.25,-1,-1\n", "ib", {}),
+        ("Price,Close,High,Low,Open,Volume\nTicker,A,A,A,A,A\nDate,,,,,\n2024-01-02,11,12,9,10,5\n", "yfinance", {}),
+        (json.dumps({"values": [{**RECORD, "datetime": RECORD["date"]}]}).replace('"date":', '"x":'), "twelvedata-json", {}),
+        (json.dumps(RECORD) + "\n" + json.dumps({**RECORD, "date": "2024-01-03"}) + "\n", "ndjson", {}),
+        ("Datum;Eröffnung;Hoch;Tief;Schluss;Volumen\n02.01.2024;1.110,00;1.112,50;1.109,75;1.111,25;5\n", "excel-de", {}),
+        (HEADER.replace(",", ";") + "2024-01-02;10,0;12,5;9,75;11,25;5\n", None, {"decimal": ","}),
+        ("a vendor\n" + HEADER + ROWS, None, {"skip_lines": 1}),
+        ("28.02.2013;44,05\n01.03.2013;38,00\n", None, {"decimal": ",", "date_format": "%d.%m.%Y"}),
+        (HEADER + "2020-04-20,17.73,17.85,-40.32,-37.63,247947\n", None, {"prices": "any"}),
+        ("timestamp,open,high,low,close\n1704153600,10,12.5,9.75,11.25\n", None, {"date_format": "epoch"}),
+        (HEADER.encode("utf-16") + ROWS.encode("utf-16-le"), None, {}),
     ],
-)
-def test_a_file_that_can_not_be_used(tmp_path: Path, content: bytes | None, text: str) -> None:
-    file = tmp_path / "x.crt"
-    if content is not None:
-        file.write_bytes(content)
+)  # fmt: skip
+def test_the_proposal_reads_the_file(source: str | bytes, name: str | None, options: dict[str, Any]) -> None:
+    data = source if isinstance(source, bytes) else source.encode()
+    found = propose(data)
+    assert found.format == name
+    assert options.items() <= found.options.items()
+    assert found.parsed.rejected == 0
+    payload = found.payload("file.csv")
+    written = read_format(payload.get("format"), payload.get("options"))
+    parsed = parse_bars(data, Expected(payload.get("symbol"), tomorrow(), written))
+    assert parsed.rejected == 0
+    assert {symbol: list(bars) for symbol, bars in parsed.bars.items()} == {
+        symbol: list(bars) for symbol, bars in found.parsed.bars.items()
+    }
 
-    with pytest.raises(ConfigError, match=text):
-        inspect(file)
+
+def test_rows_that_name_their_symbols_need_none_in_the_payload() -> None:
+    found = propose(b"symbol,date,close\nAAPL,2024-01-02,5\nMSFT,2024-01-02,6\n")
+    assert found.payload("f") == {"source": "f"}
+    assert set(found.parsed.bars) == {"AAPL", "MSFT"}
 
 
-def test_a_file_of_revocation_lists_is_good_until_the_first_ends() -> None:
-    lists = [
-        Authority.create("fleet", NOW, timedelta(days=days)).revocation_list((), NOW).decode() for days in (20, 10, 30)
-    ]
-    assert revocations_until("".join(lists).encode(), Path("crl.pem")) == NOW + timedelta(days=10)
+def test_a_long_file_is_read_in_part() -> None:
+    rows = "".join(
+        f"{2000 + number // 300}-{number // 25 % 12 + 1:02}-{number % 25 + 1:02},5\n" for number in range(5000)
+    )
+    found = propose(f"Date,Close\n{rows}".encode())
+    assert 1_000 < found.parsed.rows < 5_000
+    assert found.parsed.rejected == 0
+
+
+def test_an_invalid_row_is_shown_and_does_not_decide() -> None:
+    found = propose((HEADER + ROWS + "Data by a vendor\n").encode())
+    assert (found.format, found.options, found.valid) == (None, {}, 2)
+    assert found.parsed.rejected_rows[0].row == 4
 
 
 @pytest.mark.parametrize(
-    ("pem", "said"),
+    ("source", "reason"),
     [
-        (b"", "crl.pem: contains no revocation list"),
-        (b"-----BEGIN X509 CRL-----\nAAAA\n-----END X509 CRL-----\n", "crl.pem: contains a damaged revocation list"),
+        ("", "no column for day, close"),
+        (HEADER, "it has no rows"),
+        (HEADER + "2024-01-02,1_0,12,9,11,5\n", "open '1_0' is not a number"),
+        (HEADER + "2024-01-02,10.0,9.0,9.75,9.5,100\n", "low 9.75 is above high 9.0"),
+        (HEADER + '2024-01-02,10.0,12.5,9.75,11.25,"5\n' + ROWS * 3, "line 8: unexpected end of data"),
+        ("Date,Open,High,Low,Close,Close\n2024-01-02,10.0,12.5,9.75,11.25,11.1\n", "both 'Close' and 'Close' hold close"),
+        ('{"Information": "The limit of your API key"}', "its message is: The limit of your API key"),
     ],
-)
-def test_a_file_without_revocation_lists_is_named(pem: bytes, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        revocations_until(pem, Path("crl.pem"))
+)  # fmt: skip
+def test_what_no_format_reads_has_a_reason(source: str, reason: str) -> None:
+    with pytest.raises(UnreadableBars, match=reason):
+        propose(source.encode())

@@ -143,6 +143,9 @@ COMMANDS: Final = {
         "cli.market_plot:plot",
         "market plot AAPL --indicators sma:50,bollinger,rsi --out aapl.svg",
     ),
+    "market inspect": Command(
+        "propose how to read a file of bars", "cli.market_inspect:inspect", "market inspect prices.csv"
+    ),
     "market delete": Command("delete all data of symbols", "cli.market:delete", "market delete AAPL --yes"),
     "worker": Command(
         "run a worker (started by stockworker@.service)",
