@@ -186,6 +186,18 @@ def test_log_records_and_printed_lines_have_an_owner() -> None:
     asyncio.run(scenario())
 
 
+def test_what_a_job_wrote_before_its_end_is_not_logged_as_that_of_the_job_that_is_left() -> None:
+    async def scenario() -> None:
+        async with Bench({"any": coroutine("by_name")}, slots=5) as bench:
+            left = bench.start("any", '["wait", null]')
+            await bench.first_text(left)
+            await bench.end(bench.start("any", '["speak", "hello"]'))
+            assert (await bench.happens(Printed)).text == "writes hello"
+            assert bench.texts(left) == ["waits"]
+
+    asyncio.run(scenario())
+
+
 def test_decimal_contexts_are_not_shared() -> None:
     async def scenario() -> None:
         async with Bench({"round": coroutine("round_numbers")}, slots=10) as bench:

@@ -184,6 +184,7 @@ class CoroutineChild:
     def _received(self, chunk: bytes) -> None:
         if self._fault:
             return
+        self._process.read_output()  # while all jobs that may have written it are running
         results: list[AttemptResult] = []
         try:
             for line in self._buffer.feed(chunk):
@@ -193,7 +194,6 @@ class CoroutineChild:
             self._fault = f"the handler wrote into the channel between its process and the worker: a frame {error}"
             self.kill()
         if results:
-            self._process.read_output()
             self._owner.ended(results)
 
     def _handle(self, event: frames.FromChild, results: list[AttemptResult]) -> None:
