@@ -22,14 +22,14 @@ from stockworker.adapters.files import make_folder, open_folder, read_file
 
 KEYRING: Final = "stockworker-archive-keyring"
 
-_SOURCES: Final = """\
+SOURCES: Final = """\
 Types: deb
 URIs: {url}/apt
 Suites: {suite}
 Components: {component}
 Signed-By: /usr/share/keyrings/stockworker-archive-keyring.asc
 """
-_REPO: Final = """\
+REPO: Final = """\
 [stockworker]
 name=stockworker
 baseurl={url}/dnf
@@ -98,8 +98,8 @@ def _publish(arguments: argparse.Namespace) -> None:
         apt.publish(folder / "apt", debs, signer, options)
         dnf.publish(folder / "dnf", rpms, signer, options)
         place(folder / f"{KEYRING}.asc", signer.public)
-    place(folder / "stockworker.sources", _SOURCES.format(url=url, suite=apt.SUITE, component=apt.COMPONENT).encode())
-    place(folder / "stockworker.repo", _REPO.format(url=url).encode())
+    place(folder / "stockworker.sources", SOURCES.format(url=url, suite=apt.SUITE, component=apt.COMPONENT).encode())
+    place(folder / "stockworker.repo", REPO.format(url=url).encode())
     for package in (*debs, *rpms):
         print(f"{package.architecture:<8}  {package.name} {package.version}")
     print(f"in {folder}, signed by {signer.fingerprint}")

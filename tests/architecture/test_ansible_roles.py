@@ -8,6 +8,8 @@ import pytest
 import yaml
 
 from docs.pages import roles
+from repository import apt
+from repository.__main__ import REPO, SOURCES
 
 ROOT = Path(roles.ROLES).parents[1]
 
@@ -41,6 +43,20 @@ def test_each_entry_point_that_is_specified_exists(role: str) -> None:
 def test_the_collection_has_the_version_of_the_product() -> None:
     (version,) = re.findall(r'^version = "(.+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
     assert yaml.safe_load((ROOT / "ansible" / "galaxy.yml").read_text())["version"] == version
+
+
+@pytest.mark.parametrize(
+    ("tool", "settings"),
+    [
+        ("apt", SOURCES.format(url="{{ repo_url }}", suite=apt.SUITE, component=apt.COMPONENT)),
+        ("dnf", REPO.format(url="{{ repo_url }}")),
+    ],
+    ids=["apt", "dnf"],
+)
+def test_machines_name_the_repository_as_the_publisher_does(tool: str, settings: str) -> None:
+    """tests/packages installs with what the publisher writes, by both tools."""
+    tasks = yaml.safe_load((roles.ROLES / "repo" / "tasks" / f"{tool}.yml").read_text())
+    assert tasks[-1]["ansible.builtin.copy"]["content"] == settings
 
 
 def test_only_modules_that_come_with_ansible_are_used() -> None:
