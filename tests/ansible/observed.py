@@ -1,6 +1,7 @@
 """What a test sees of a fleet: its jobs, versions, services, keys and certificates."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from tests.harness.booted_machine import BootedMachine
@@ -40,6 +41,24 @@ def drained(lab: Lab) -> list[str]:
 def online(lab: Lab) -> list[str]:
     """The workers that the dispatcher sees online."""
     return [worker["worker_id"] for worker in _workers(lab) if worker["online"]]
+
+
+def check_effect(lab: Lab, playbook: str, output: str) -> None:
+    """Check what a playbook was for, with the arguments that docs/fleet.md shows."""
+    hub, backups = lab.machines["hub"], "ls /var/backups/stockworker/jobs-*.sqlite3"
+    checks: dict[str, Callable[[], object]] = {
+        "status": lambda: all(f"{worker}-1" in output for worker in WORKERS),
+        "rollout": lambda: {version(machine) for machine in lab.machines.values()} == {"0.2.0"},
+        "rollback": lambda: {version(lab.machines[name]) for name in ("hub", *WORKERS)} == {"0.1.0"},
+        "drain": lambda: drained(lab) == ["edge-2-1"],
+        "undrain": lambda: drained(lab) == [],
+        "revoke": lambda: online(lab) == ["edge-1-1", "edge-3-1"],
+        "readmit": lambda: online(lab) == list(map("{}-1".format, WORKERS)),
+        "remove_machine": lambda: online(lab) == ["edge-1-1", "edge-2-1"],
+        "backup": lambda: hub.try_run("sh", "-c", backups).returncode == 0,
+    }
+    if playbook in checks:
+        hub.wait_until(checks[playbook], f"the effect of {playbook}")
 
 
 def _workers(lab: Lab) -> list[dict[str, Any]]:

@@ -2,14 +2,13 @@
 
 import re
 import subprocess
-from collections.abc import Callable
 
 import pytest
 
 from tests.ansible.conftest import Releases
-from tests.ansible.observed import drained, keys, online, run_on, version
+from tests.ansible.observed import check_effect, keys, run_on
 from tests.harness import releases
-from tests.harness.lab import WORKERS, Lab
+from tests.harness.lab import Lab
 from tests.harness.publishing import ROOT
 
 pytestmark = pytest.mark.timeout(3600)
@@ -28,24 +27,6 @@ def follow(lab: Lab, block: str) -> str:
     return done.stdout
 
 
-def check(lab: Lab, playbook: str, output: str) -> None:
-    """Check what a playbook was for."""
-    hub, backups = lab.machines["hub"], "ls /var/backups/stockworker/jobs-*.sqlite3"
-    checks: dict[str, Callable[[], object]] = {
-        "status": lambda: all(f"{worker}-1" in output for worker in WORKERS),
-        "rollout": lambda: {version(machine) for machine in lab.machines.values()} == {"0.2.0"},
-        "rollback": lambda: {version(lab.machines[name]) for name in ("hub", *WORKERS)} == {"0.1.0"},
-        "drain": lambda: drained(lab) == ["edge-2-1"],
-        "undrain": lambda: drained(lab) == [],
-        "revoke": lambda: online(lab) == ["edge-1-1", "edge-3-1"],
-        "readmit": lambda: online(lab) == list(map("{}-1".format, WORKERS)),
-        "remove_machine": lambda: online(lab) == ["edge-1-1", "edge-2-1"],
-        "backup": lambda: hub.try_run("sh", "-c", backups).returncode == 0,
-    }
-    if playbook in checks:
-        hub.wait_until(checks[playbook], f"the effect of {playbook}")
-
-
 def test_the_commands_of_the_page_work(bare: Lab, published: Releases) -> None:
     for block in BLOCKS:
         if "edge.rollout " in block:
@@ -53,7 +34,7 @@ def test_the_commands_of_the_page_work(bare: Lab, published: Releases) -> None:
         former_keys = keys(bare)
         output = follow(bare, block)
         for playbook in re.findall(r"stockworker\.edge\.(\w+)", block):
-            check(bare, playbook, output)
+            check_effect(bare, playbook, output)
             if playbook == "rotate_keys":
                 assert not former_keys & keys(bare)
     for worker in ("edge-1", "edge-2"):

@@ -26,6 +26,15 @@ def test_a_second_run_changes_nothing(fleet: Lab) -> None:
     assert changed(fleet.play("site", "--diff")) == dict.fromkeys(MACHINES, 0)
 
 
+def test_a_fleet_without_a_former_version_is_not_rolled_back(fleet: Lab) -> None:
+    before = process_ids(fleet)
+    done = fleet.try_play("rollback", "-e", f"rollback_from={releases.FIRST.version}")
+    assert done.returncode != 0
+    for name in ("hub", *WORKERS):
+        assert f"{name} had no version before {releases.FIRST.version}, so it stays as it is." in done.stdout
+    assert process_ids(fleet) == before
+
+
 def test_keys_stay_on_the_machine_that_they_serve(fleet: Lab) -> None:
     keys = {
         name: machine.run("find", "/", "-xdev", "-name", "*.key").split() for name, machine in fleet.machines.items()

@@ -21,7 +21,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from tests.harness.guest import RELEASES, Guest, Overlay, Release, base_root, cached, installation
-from tests.harness.network import HERE, PrivateNetwork
+from tests.harness.network import ADDRESSES, HERE, PrivateNetwork
 from tests.harness.publishing import ROOT, Key, publish
 from tests.harness.waiting import wait_until
 
@@ -51,8 +51,11 @@ all:
     repo_url: http://{here}:{port}
     repo_key: "{{{{ lookup('ansible.builtin.file', '{public}') }}}}"
     broker_hosts: [mq.{domain}, hub.{domain}]
+    broker_allowed_networks: [{addresses}]
     worker_settings: {{worker: {{drain_timeout: 5, poll_interval: 1}}}}
-    worker_start_timeout_s: 45
+    worker_start_timeout_s: 240
+    worker_connect_timeout_s: 240
+    worker_canary_timeout_s: 120
     worker_steady_s: 3
     dispatcher_steady_s: 3
   hosts:
@@ -226,7 +229,9 @@ class Lab:
     def _inventory(self) -> str:
         hosts = "\n".join(f"    {name}: {{ansible_host: {address(name)}}}" for name in MACHINES)
         public = self.folder / "repository" / "stockworker-archive-keyring.asc"
-        return _INVENTORY.format(key=self.ssh_key, here=HERE, port=_PORT, public=public, domain=DOMAIN, hosts=hosts)
+        return _INVENTORY.format(
+            key=self.ssh_key, here=HERE, port=_PORT, public=public, domain=DOMAIN, hosts=hosts, addresses=ADDRESSES
+        )
 
     def _install_collection(self) -> None:
         command = [str(TOOLS / "ansible-galaxy"), "collection", "install", str(ROOT / "ansible")]

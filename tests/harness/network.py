@@ -9,6 +9,9 @@ from typing import Final, Self
 HERE: Final = "10.99.0.1"
 """The address of programs that the caller starts in the network, see `PrivateNetwork.command`."""
 
+ADDRESSES: Final = "10.99.0.0/24"
+"""The addresses of the network."""
+
 _SETTINGS: Final = """\
 [Match]
 Name=host0
@@ -54,6 +57,14 @@ class PrivateNetwork:
     def settings(self, address: str) -> str:
         """The configuration of systemd-networkd for a machine."""
         return _SETTINGS.format(address)
+
+    def add_address(self, address: str) -> None:
+        """Give the caller a second address in the network.
+
+        Args:
+            address: with the length of its prefix, such as 10.98.0.1/24.
+        """
+        self._ip("address", "add", address, "dev", self.bridge)
 
     def set_cable(self, port: int, state: str) -> None:
         """Unplug the cable of a machine (`down`) or plug it in (`up`).

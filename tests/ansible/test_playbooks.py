@@ -1,0 +1,85 @@
+"""Each playbook can be previewed on bare machines, be killed at any task and run again, and then has nothing left to do."""
+
+import os
+import random
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import pytest
+
+from tests.ansible.conftest import Releases, changed, play_until_task
+from tests.ansible.observed import check_effect, content, run_on
+from tests.harness import releases
+from tests.harness.lab import Lab
+from tests.harness.publishing import ROOT
+
+pytestmark = pytest.mark.timeout(3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One use of a playbook.
+
+    Attributes:
+        playbook: its name.
+        options: its arguments.
+        settles: a second run changes nothing. Otherwise, each run makes something new, such as keys.
+    """
+
+    playbook: str
+    options: tuple[str, ...] = ()
+    settles: bool = True
+
+
+LIFE = (
+    Use("site"),
+    Use("add_machines", ("--limit", "edge-3")),
+    Use("status"),
+    Use("backup", settles=False),
+    Use("drain", ("--limit", "edge-2")),
+    Use("undrain", ("--limit", "edge-2")),
+    Use("rollout", ("-e", f"repo_version={releases.GOOD.version}")),
+    Use("rollback", ("-e", f"rollback_from={releases.GOOD.version}")),
+    Use("rotate_certificates", settles=False),
+    Use("rotate_keys", settles=False),
+    Use("revoke", ("-e", '{"revoke_names": ["edge-2-1"]}')),
+    Use("readmit", ("--limit", "edge-2"), settles=False),
+    Use("remove_machine", ("-e", "remove_name=edge-3")),
+)
+"""All playbooks, in an order in which a fleet can use them."""
+
+
+def contents(lab: Lab) -> list[str]:
+    with ThreadPoolExecutor() as threads:
+        return list(threads.map(content, lab.machines.values()))
+
+
+def test_all_playbooks_are_used() -> None:
+    assert {use.playbook for use in LIFE} == {file.stem for file in (ROOT / "ansible" / "playbooks").glob("*.yml")}
+
+
+def test_a_preview_of_each_playbook_on_bare_machines_changes_nothing(bare: Lab) -> None:
+    before = contents(bare)
+    for use in LIFE:
+        bare.play(use.playbook, "--check", "--diff", *use.options)
+        assert contents(bare) == before, use.playbook
+
+
+@pytest.mark.parametrize("use", LIFE, ids=lambda use: use.playbook)
+def test_a_killed_playbook_is_finished_by_its_next_run(bare: Lab, published: Releases, use: Use) -> None:
+    """Ansible is killed at a random task, and in the next run at a later one. The last run finishes what they began."""
+    if use.playbook == "rollout":
+        published.publish(releases.GOOD)  # not earlier: `site` installs the newest release
+    chance = random.Random(f"{os.environ.get('STOCKWORKER_SEED', '1')} {use.playbook}")  # noqa: S311 (chooses tasks)
+    for tasks in (chance.randint(1, 12), chance.randint(12, 40)):
+        was_killed = play_until_task(bare, tasks, use.playbook, *use.options)
+        print(f"{use.playbook}: {'killed at' if was_killed else 'ended before'} task {tasks}")
+    check_effect(bare, use.playbook, bare.play(use.playbook, *use.options))
+    if use.settles:
+        output = bare.play(use.playbook, *use.options)
+        assert set(changed(output).values()) == {0}, output
+
+
+def test_the_fleet_that_remains_completes_jobs(bare: Lab) -> None:
+    for worker in ("edge-1", "edge-2"):
+        run_on(bare, worker)
