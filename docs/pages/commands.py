@@ -41,6 +41,10 @@ JSON_OUTPUT = (
     ("check", "severity (ok, warn, fail), check, text"),
     ("market symbols", "symbol, bars (a count), first_day, last_day"),
     ("market show", "symbol, date, open, high, low, close, volume, adjusted_close"),
+    (
+        "market quality",
+        "symbol, bars, first_day, last_day, behind, holes and still (first, last, days), closed_days, jumps and outliers (day, factor)",
+    ),
     ("market inspect", "payload (of data_import), rows, rejected (counts), bars (those of market show)"),
     ("pki init", "authority and crl (paths)"),
     ("pki request", "request and key (paths)"),

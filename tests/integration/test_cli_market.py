@@ -238,6 +238,26 @@ def test_an_unusable_store_is_an_error_of_the_store(config: Path) -> None:
     assert "damaged, or not an SQLite file" in done.errors
 
 
+def test_what_is_doubtful_is_reported(config: Path) -> None:
+    with closing(open_market_store(str(config.with_name("market.sqlite3")))) as store:
+        bars = [bar for bar in BARS["FB"] if not 3 <= bar.day.day <= 6 or bar.day.month != 12]
+        bars[20] = Bar(bars[20].day, None, None, None, bars[19].close * 2)
+        store.upsert({"BAD": bars, "MSFT": BARS["MSFT"], "IBM": BARS["IBM"]})
+    shown = market(config, "quality BAD AAPL --until 2013-03-04").output.splitlines()
+    assert [line.split()[:6] for line in shown[:3]] == [
+        ["SYMBOL", "BARS", "FIRST", "LAST", "BEHIND", "HOLES"],
+        ["BAD", "192", "2012-05-18", "2013-03-01", "1", "1"],
+        ["AAPL", "3270", "2000-03-01", "2013-03-01", "1", "0"],
+    ]
+    assert "BAD: no bars from 2012-12-03 to 2012-12-06 (4 trading days)" in shown
+    assert f"BAD: an outlier on {bars[20].day}: the close was 2 of the one before, and came back" in shown
+    (found,) = market(config, "quality BAD --until 2013-03-01 --json").json_lines
+    assert (found["behind"], found["holes"]) == (0, [{"first": "2012-12-03", "last": "2012-12-06", "days": 4}])
+    assert found["outliers"] == [{"day": bars[20].day.isoformat(), "factor": 2.0}]
+    assert [each["symbol"] for each in market(config, "quality --all --json").json_lines][:2] == ["AAPL", "BAD"]
+    assert market(config, "quality").status == 2
+
+
 def test_a_file_is_inspected_without_a_configuration(tmp_path: Path) -> None:
     file = tmp_path / "a.csv.gz"
     file.write_bytes(gzip.compress(b"Date,Close\n2024-01-02,5\n2024-01-03,6\nfooter\n"))

@@ -69,7 +69,7 @@ def test_each_command_of_the_page_runs(tmp_path: Path) -> None:
     config.write_text(f"job_processor: {{market_data: {{location: {location}}}}}\n")
     commands = [line.partition("sudo -u stockworker stockworker market ")[2] for line in CONSOLE.splitlines()]
     commands = list(filter(None, commands))
-    assert [each.partition(" ")[0] for each in commands] == ["symbols", "show", "export", "plot", "delete"]
+    assert [each.partition(" ")[0] for each in commands] == ["symbols", "show", "export", "plot", "quality", "delete"]
     for each in commands:
         done = command.run(config, "market", *shlex.split(each.replace("/srv/export/", f"{tmp_path}/")))
         assert done.status == 0, done.errors

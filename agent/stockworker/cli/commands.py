@@ -143,6 +143,9 @@ COMMANDS: Final = {
         "cli.market_plot:plot",
         "market plot AAPL --indicators sma:50,bollinger,rsi --out aapl.svg",
     ),
+    "market quality": Command(
+        "report what is doubtful in stored bars", "cli.market_quality:quality", "market quality --all"
+    ),
     "market inspect": Command(
         "propose how to read a file of bars", "cli.market_inspect:inspect", "market inspect prices.csv"
     ),

@@ -28,7 +28,7 @@ DAY_HELP = "YYYY-MM-DD"
 def symbols(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker market symbols``."""
     parser.description = "List the symbols of the market-data store, with the number of their bars and the days of the first and the last."
-    _add_json(parser)
+    add_json(parser)
     add_store(parser)
     parser.set_defaults(run=_symbols)
 
@@ -40,7 +40,7 @@ def show(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("symbol", metavar="SYMBOL", help="the symbol")
     add_range(parser, last=20)
-    _add_json(parser)
+    add_json(parser)
     add_store(parser)
     parser.set_defaults(run=_show)
 
@@ -134,7 +134,8 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
 
 
-def _add_json(parser: argparse.ArgumentParser) -> None:
+def add_json(parser: argparse.ArgumentParser) -> None:
+    """Add the option for programs."""
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
 
 
@@ -148,8 +149,10 @@ def add_range(parser: argparse.ArgumentParser, last: int | None = None) -> None:
         metavar="N",
         help=f"the newest N bars (default: {shown})",
     )
-    parser.add_argument("--since", type=_day, metavar="DAY", help=f"only bars of this day and later ({DAY_HELP})")
-    parser.add_argument("--until", type=_day, metavar="DAY", help=f"only bars up to this day ({DAY_HELP})")
+    parser.add_argument(
+        "--since", type=day_argument, metavar="DAY", help=f"only bars of this day and later ({DAY_HELP})"
+    )
+    parser.add_argument("--until", type=day_argument, metavar="DAY", help=f"only bars up to this day ({DAY_HELP})")
     parser.add_argument(
         "--adjusted",
         action="store_true",
@@ -157,7 +160,8 @@ def add_range(parser: argparse.ArgumentParser, last: int | None = None) -> None:
     )
 
 
-def _day(written: str) -> date:
+def day_argument(written: str) -> date:
+    """Parse a day."""
     try:
         return calendar_day(written)
     except InvalidBar as error:
