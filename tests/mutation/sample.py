@@ -25,6 +25,8 @@ ELSEWHERE: Final = {
     "dispatcher/stores",
     "sealing/cli",
     "worker/children",
+    "worker/coroutine_child",
+    "worker/coroutines",
     "worker/executor",
     "worker/leftovers",
     "worker/preloaded",
