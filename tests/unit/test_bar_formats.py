@@ -7,11 +7,9 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers import bar_formats
+from stockworker.handlers import bar_formats, parsed_bars
 from stockworker.handlers.bar_formats import (
     Expected,
-    ParsedBars,
-    RejectedRow,
     UnreadableBars,
     parse_bars,
     parse_records,
@@ -19,6 +17,7 @@ from stockworker.handlers.bar_formats import (
 )
 from stockworker.handlers.cells import Cells
 from stockworker.handlers.market import SYMBOL_CHARACTERS, Bar
+from stockworker.handlers.parsed_bars import ParsedBars, RejectedRow
 from stockworker.handlers.source_format import DEFAULTS, read_format
 
 BAR = Bar(date(2013, 3, 1), 10.0, 12.0, 9.0, 11.0, 500.0)
@@ -218,3 +217,16 @@ def test_the_short_way_reads_what_the_long_one_reads(cell: str) -> None:
     assert (found is not None) == (("10" in cell and "-" not in cell) or cell == "1e1")
     if found is not None:
         assert found[1:] == tuple(reader.number("n", each) for each in cells)
+
+
+@pytest.mark.parametrize("order", [1, -1, 7], ids=["ascending", "descending", "mixed"])
+def test_bars_that_do_not_fit_into_memory_wait_in_a_file(monkeypatch: pytest.MonkeyPatch, order: int) -> None:
+    monkeypatch.setattr(parsed_bars, "MOST_IN_MEMORY", 3)
+    days = [f"2013-03-{1 + number * order % 11:02}" for number in range(11)]
+    rows = [f"{symbol},{day},10,12,9,11,{number}" for number, day in enumerate(days) for symbol in ("AAPL", "IBM")]
+    again = [rows[0], rows[12], rows[2].replace("11,", "10,")]
+    parsed = parse("\n".join(["symbol,date,open,high,low,close,volume", *rows, *again]), symbol=None)
+    assert (parsed.rows, parsed.repeated, parsed.rejected) == (25, 2, 1)
+    for bars in parsed.bars.values():
+        assert [(bar.day.isoformat(), bar.volume) for bar in bars] == [(day, n) for n, day in enumerate(days)]
+        assert len(bars) == 11

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers.bar_formats import Expected, ParsedBars, UnreadableBars, parse_bars
+from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars
 from stockworker.handlers.market import Bar
+from stockworker.handlers.parsed_bars import ParsedBars
 from stockworker.handlers.source_format import MISSING, OPTIONS, PROFILES, read_format
 from stockworker.protocol.fields import FieldError
 

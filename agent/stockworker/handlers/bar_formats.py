@@ -6,17 +6,14 @@
 
 import codecs
 import csv
-import dataclasses
 import io
 import re
-from array import array
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import field
 from datetime import date, timedelta
 from itertools import chain
 from operator import itemgetter
-from typing import Annotated, Any, Final, TextIO
+from typing import Any, BinaryIO, Final, TextIO
 
 from stockworker.adapters import clock
 from stockworker.handlers.cells import Cells
@@ -26,14 +23,14 @@ from stockworker.handlers.market import (
     HIGHEST_PRICE,
     HIGHEST_VOLUME,
     Bar,
-    Count,
     InvalidBar,
     check_bar,
     check_symbol,
 )
+from stockworker.handlers.parsed_bars import ParsedBars
 from stockworker.handlers.source_format import DEFAULTS, FIELDS, Content, Layout, Prices, SourceFormat, encoding_name
 from stockworker.protocol.frozen import dataclass
-from stockworker.protocol.wire import Items, Wire
+from stockworker.protocol.wire import Items
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +80,6 @@ MOST_ROWS: Final = 1_000_000
 MOST_SYMBOLS: Final = 100_000
 """More than all stock exchanges have together."""
 
-_SHOWN_ROWS: Final = 20
 _DECODED_BYTES: Final = 65_536
 _LOOKS_LIKE_JSON: Final = re.compile(rb"(?:\xef\xbb\xbf|\xff\xfe|\xfe\xff)?[ \t\r\n\0]*[\[{]")
 _DELIMITERS: Final = ",;\t|"
@@ -92,118 +88,6 @@ _SEPARATOR_LINE: Final = re.compile(r"\ufeff?sep=(.)\s*", re.IGNORECASE)
 
 class UnreadableBars(ValueError):
     """The data as a whole can't be read: wrong encoding, no header, not JSON, too many rows."""
-
-
-@dataclass(frozen=True, slots=True)
-class RejectedRow:
-    """A row that is not a valid bar."""
-
-    row: Annotated[Count, Wire("Line in a CSV file, or place in a JSON list counted from 1.")]
-    reason: Annotated[str, Wire("Why it is not a valid bar.")]
-
-
-class SymbolBars:
-    """The bars of a symbol, in the order of their rows; 52 bytes each."""
-
-    def __init__(self) -> None:
-        self._days = array("i")
-        self._numbers = array("d")  # of each bar those of `Bar` after the day
-        self._first = self._last = 0
-        self._places: dict[int, int] | None = None
-
-    def __len__(self) -> int:
-        return len(self._days)
-
-    def __iter__(self) -> Iterator[Bar]:
-        numbers = iter(self._numbers)
-        columns = zip(self._days, *([numbers] * _NUMBERS), strict=True)
-        for day, open_, high, low, close, volume, adjusted in columns:
-            yield Bar(
-                date.fromordinal(day), _known(open_), _known(high), _known(low), close, _known(volume), _known(adjusted)
-            )
-
-    def add(self, bar: Bar) -> bool:
-        """Keep a bar, unless it is the same as an earlier one. Whether it was kept.
-
-        Raises:
-            InvalidBar: an earlier bar of its day has other values.
-        """
-        day = bar.day.toordinal()
-        place = self._place(day)
-        if place is not None:
-            earlier = self._numbers[place * _NUMBERS : (place + 1) * _NUMBERS]
-            if tuple(map(_known, earlier)) == bar[1:]:
-                return False
-            raise InvalidBar(f"another row has the day {bar.day} with other values")
-        if self._places is not None:
-            self._places[day] = len(self._days)
-        self._days.append(day)
-        if None in bar:
-            self._numbers.extend(_UNKNOWN if found is None else found for found in bar[1:])
-        else:
-            self._numbers.extend(bar[1:])  # type: ignore[arg-type]  # none of them is None
-        return True
-
-    def _place(self, day: int) -> int | None:
-        """Where the bar of a day is. Nearly all sources are in order, so a look-up is made only for the others."""
-        if not self._days:
-            self._first = self._last = day
-        elif day > self._last:
-            self._last = day
-        elif day < self._first:
-            self._first = day
-        else:
-            if self._places is None:
-                self._places = {each: place for place, each in enumerate(self._days)}
-            return self._places.get(day)
-        return None
-
-
-_NUMBERS: Final = len(Bar._fields) - 1
-_UNKNOWN: Final = float("nan")
-
-
-def _known(found: float) -> float | None:
-    return found if found == found else None  # noqa: PLR0124 (only NaN is not itself)
-
-
-@dataclasses.dataclass(slots=True)
-class ParsedBars:
-    """The content of the rows.
-
-    Attributes:
-        bars: by symbol, in the order of the rows.
-        rows: number of all rows.
-        repeated: number of rows that are the same as an earlier one.
-        rejected: number of rows that are not valid bars.
-        rejected_rows: the first of these.
-    """
-
-    bars: dict[str, SymbolBars] = field(default_factory=dict)
-    rows: int = 0
-    repeated: int = 0
-    rejected: int = 0
-    rejected_rows: list[RejectedRow] = field(default_factory=list)
-
-    def extend(self, further: "ParsedBars") -> None:
-        """Add the rows of a further page."""
-        self.rows += further.rows
-        self.repeated += further.repeated
-        self.rejected += further.rejected
-        self.rejected_rows += further.rejected_rows[: _SHOWN_ROWS - len(self.rejected_rows)]
-        for symbol, bars in further.bars.items():
-            ours = self.bars.setdefault(symbol, SymbolBars())
-            for bar in bars:
-                try:
-                    self.repeated += not ours.add(bar)
-                except InvalidBar as error:
-                    self.reject(0, str(error))
-
-    def reject(self, row: int, reason: str) -> None:
-        """Count an invalid row; the first ones are kept."""
-        self.rejected += 1
-        if len(self.rejected_rows) < _SHOWN_ROWS:
-            self.rejected_rows.append(RejectedRow(row, reason))
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,10 +116,15 @@ def tomorrow() -> date:
 
 
 def parse_bars(data: bytes, expected: Expected, charset: str | None = None) -> ParsedBars:
-    """Read bars from a CSV or JSON text.
+    """Read bars from a CSV or JSON text in memory; see `parse_file`."""
+    return parse_file(io.BytesIO(data), expected, charset)
+
+
+def parse_file(file: BinaryIO, expected: Expected, charset: str | None = None) -> ParsedBars:
+    """Read bars from a CSV or JSON text, of which only a part is in memory at any time.
 
     Args:
-        data: the text.
+        file: the text, from its beginning; it can be read twice.
         expected: how to read it.
         charset: its encoding as a server has named it; the options may name another one.
 
@@ -243,19 +132,32 @@ def parse_bars(data: bytes, expected: Expected, charset: str | None = None) -> P
         UnreadableBars: the data as a whole can't be read.
     """
     written = expected.written
-    encoding = written.encoding or _encoding(data, charset)
-    _check_text(data, encoding)
-    text = io.TextIOWrapper(io.BytesIO(data), "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
-    if written.content is Content.JSON or (written.content is None and _LOOKS_LIKE_JSON.match(data)):
-        try:
-            most = expected.most_rows * len(FIELDS)
-            named = {column for column in (written.columns or {}).values() if isinstance(column, str)}
-            wanted = lambda name: name in named or _letters(name) in _FIELD_OF_COLUMN  # noqa: E731 (of two words)
-            records = read_records(text, written.path, written.layout or Layout.ROWS, Lists(wanted, most))
-            return _collect(_record_rows(records, expected), expected)
-        except NotRecords as error:
-            raise UnreadableBars(f"{error}{error.message if expected.quoted else ''}") from error
-    return _collect(_csv_rows(text, expected), expected)
+    head = file.read(_DECODED_BYTES)
+    encoding = written.encoding or _encoding(head, charset)
+    file.seek(0)
+    _check_text(file, encoding)
+    file.seek(0)
+    text = io.TextIOWrapper(file, "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
+    try:
+        if written.content is Content.JSON or (written.content is None and _LOOKS_LIKE_JSON.match(head)):
+            return _json_bars(text, expected)
+        return _collect(_csv_rows(text, expected), expected)
+    except UnicodeError as error:
+        raise UnreadableBars("the text has changed while it was read") from error
+    finally:
+        text.detach()
+
+
+def _json_bars(text: TextIO, expected: Expected) -> ParsedBars:
+    written = expected.written
+    most = expected.most_rows * len(FIELDS)
+    named = {column for column in (written.columns or {}).values() if isinstance(column, str)}
+    wanted = lambda name: name in named or _letters(name) in _FIELD_OF_COLUMN  # noqa: E731 (of two words)
+    try:
+        records = read_records(text, written.path, written.layout or Layout.ROWS, Lists(wanted, most))
+        return _collect(_record_rows(records, expected), expected)
+    except NotRecords as error:
+        raise UnreadableBars(f"{error}{error.message if expected.quoted else ''}") from error
 
 
 def _encoding(data: bytes, charset: str | None) -> str:
@@ -266,19 +168,22 @@ def _encoding(data: bytes, charset: str | None) -> str:
     return "utf-8"
 
 
-def _check_text(data: bytes, encoding: str) -> None:
+def _check_text(file: BinaryIO, encoding: str) -> None:
     """Refuse text in another encoding before anything of it is read."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    for start in range(0, len(data), _DECODED_BYTES):
+    start, more = 0, True
+    while more:
+        part = file.read(_DECODED_BYTES)
+        more = len(part) == _DECODED_BYTES
         kept = len(decoder.getstate()[0])
-        part = data[start : start + _DECODED_BYTES]
         try:
-            decoder.decode(part, final=start + len(part) == len(data))
+            decoder.decode(part, final=not more)
         except UnicodeError as error:
             place = start - kept + getattr(error, "start", 0)
             reason = getattr(error, "reason", "no byte order mark")
             problem = f"not {encoding.upper()} text at byte {place}: {reason}; set encoding"
             raise UnreadableBars(problem) from error
+        start += len(part)
 
 
 def parse_records(records: Sequence[object], expected: Expected) -> ParsedBars:
@@ -302,14 +207,9 @@ def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
         if parsed.rows > expected.most_rows:
             raise _too_many(expected)
         try:
-            symbol, bar = read(row)
-            of_symbol = parsed.bars.get(symbol)
-            if of_symbol is None:
-                of_symbol = parsed.bars[symbol] = SymbolBars()
-                if len(parsed.bars) > MOST_SYMBOLS:
-                    raise UnreadableBars(f"more than {MOST_SYMBOLS:,} symbols; split the file")
-            if not of_symbol.add(bar):
-                parsed.repeated += 1
+            parsed.add(*read(row))
+            if len(parsed.bars) > MOST_SYMBOLS:
+                raise UnreadableBars(f"more than {MOST_SYMBOLS:,} symbols; split the file")
         except InvalidBar as error:
             parsed.reject(row_number, str(error) if expected.quoted else error.unquoted)
     return parsed

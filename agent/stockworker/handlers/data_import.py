@@ -1,7 +1,9 @@
 """The job type ``data_import``: imports bars from a file, a web address or the payload into the market-data store."""
 
+import io
+import os
 from collections.abc import Iterator, Mapping
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import asdict, replace
 from enum import StrEnum
 from itertools import islice
@@ -19,10 +21,8 @@ from stockworker.handlers.bar_formats import (
     MOST_SYMBOLS,
     RECORDS,
     Expected,
-    ParsedBars,
-    RejectedRow,
     UnreadableBars,
-    parse_bars,
+    parse_file,
     parse_records,
     tomorrow,
 )
@@ -31,6 +31,7 @@ from stockworker.handlers.json_records import LONGEST_RECORD
 from stockworker.handlers.kinds import HOSTS, NETWORKS, Written
 from stockworker.handlers.market import SYMBOL, Bar, Count, MarketStore, UpsertCounts
 from stockworker.handlers.market_store import open_market_store
+from stockworker.handlers.parsed_bars import ParsedBars, RejectedRow
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
 from stockworker.handlers.source_format import COLUMNS_KIND, FORMATS_KIND, OPTIONS_KIND, read_format
 from stockworker.protocol.fields import FieldError
@@ -39,6 +40,7 @@ from stockworker.protocol.wire import Duration, Integer, Text, Wire
 
 _CHUNK: Final = 2_000  # bars in one transaction: some milliseconds, so that other writers wait only briefly
 _MIB: Final = 1_048_576
+_FIRST_BYTES: Final = 16  # of a file: enough to recognise a packed one
 _LISTED_SYMBOLS: Final = 500  # a result must fit into one message
 
 
@@ -123,7 +125,10 @@ class ImportSettings:
     limit_rows: Annotated[
         int,
         Integer(1, 1_000_000_000),
-        Wire("Most rows of a file; each takes about 60 bytes of memory. A file of 32 MiB has about 500,000 of them."),
+        Wire(
+            "Most rows of a file. A file of 32 MiB has about 500,000 of them. The bars of longer files wait in `/var/tmp` "
+            "until all rows were checked."
+        ),
     ] = MOST_ROWS
     timeout_s: Annotated[float, Duration(0.1, 3600), Wire("Longest time for a download.")] = 30.0
     formats: Annotated[
@@ -275,26 +280,46 @@ def _parse(payload: ImportPayload, settings: ImportSettings) -> ParsedBars:
     try:
         if payload.source is None:
             return parse_records(payload.bars or (), expected)
-        local, found = _read(payload.source, settings)
-        expected = replace(expected, most_rows=settings.limit_rows, quoted=not local)
-        return parse_bars(found.body, expected, found.charset)
+        with ExitStack() as opened:
+            source = _open_source(payload.source, settings, opened)
+            expected = replace(expected, most_rows=settings.limit_rows, quoted=not source.local)
+            return parse_file(source.file, expected, source.charset)
     except UnreadableBars as error:
         raise UNREADABLE.error(problem=error) from error
 
 
-def _read(source: str, settings: ImportSettings) -> tuple[bool, Fetched]:
-    """Whether the source is a file of this worker, and its content."""
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """What a payload names.
+
+    Attributes:
+        file: its content, unpacked.
+        charset: its encoding, if a server has named it.
+        local: whether it is a file of this worker.
+    """
+
+    file: BinaryIO
+    charset: str | None
+    local: bool
+
+
+def _open_source(source: str, settings: ImportSettings, opened: ExitStack) -> _Source:
+    """Open the source. A file of this worker that is not packed stays on its disk, however large it is."""
     scheme = source.partition("://")[0].lower() if "://" in source else "file"
     if scheme in {"http", "https"}:
         found = _download(source, settings)
+        file: BinaryIO = io.BytesIO(found.body)
     elif scheme == "file":
-        found = Fetched(_read_file(source, settings), None)
+        found = Fetched(b"", None)
+        file = opened.enter_context(_open_file(source, settings))
     else:
         raise UNSUPPORTED_SCHEME.error(scheme=scheme[:20])
-    if not compression.is_packed(found.body):
-        return scheme == "file", found
+    packed = compression.is_packed(file.read(_FIRST_BYTES))
+    file.seek(0)
+    if not packed:
+        return _Source(file, found.charset, scheme == "file")
     try:
-        return scheme == "file", Fetched(compression.unpack(found.body, settings.limit_bytes), None)
+        return _Source(io.BytesIO(compression.unpack(file.read(), settings.limit_bytes)), None, scheme == "file")
     except (compression.Damaged, compression.TooLarge) as error:
         raise BAD_ARCHIVE.error(problem=error) from error
 
@@ -313,8 +338,8 @@ def _download(url: str, settings: ImportSettings) -> Fetched:
         raise NOT_FETCHED.error(problem=error) from error
 
 
-def _read_file(source: str, settings: ImportSettings) -> bytes:
-    """Read a file below one of the allowed folders."""
+def _open_file(source: str, settings: ImportSettings) -> BinaryIO:
+    """Open a file below one of the allowed folders."""
     try:
         path = unquote(urlsplit(source).path) if "://" in source else source
     except ValueError:
@@ -322,8 +347,7 @@ def _read_file(source: str, settings: ImportSettings) -> bytes:
         raise UNREADABLE_FILE.error(name=source[:200], problem=problem) from None
     name = path[:200]
     try:
-        with _open(PurePosixPath(path), settings) as file:
-            data = file.read(settings.limit_bytes + 1)
+        file = _open(PurePosixPath(path), settings)
     except LeadsOutside as error:
         raise FOREIGN_FOLDER.error(name=name) from error
     except (FileNotFoundError, NotAFile) as error:
@@ -332,9 +356,10 @@ def _read_file(source: str, settings: ImportSettings) -> bytes:
         raise UNREADABLE_FILE.error(name=name, problem=error.strerror) from error
     except ValueError as error:  # a NUL in the name, or half of a surrogate pair
         raise UNREADABLE_FILE.error(name=name, problem="no file can have this name") from error
-    if len(data) > settings.limit_bytes:
+    if os.fstat(file.fileno()).st_size > settings.limit_bytes:
+        file.close()
         raise TOO_LARGE.error(name=name, limit=settings.limit_bytes)
-    return data
+    return file
 
 
 def _open(path: PurePosixPath, settings: ImportSettings) -> BinaryIO:

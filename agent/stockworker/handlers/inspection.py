@@ -8,7 +8,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from stockworker.handlers.bar_formats import Expected, ParsedBars, UnreadableBars, parse_bars, tomorrow
+from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
+from stockworker.handlers.parsed_bars import ParsedBars
 from stockworker.handlers.source_format import PROFILES, read_format
 from stockworker.protocol.frozen import dataclass
 

@@ -1,0 +1,205 @@
+"""Keeps the bars of a source until all of its rows were checked."""
+
+# Nothing of a source is stored before its last row was checked, and a source may be larger than the memory. So a bar takes
+# 52 bytes, and not the 300 of a `Bar`. Beyond a number of bars, all of them move to a temporary file.
+
+import dataclasses
+import os
+from array import array
+from collections.abc import Iterator
+from dataclasses import field
+from datetime import date
+from itertools import chain
+from tempfile import TemporaryFile
+from typing import Annotated, BinaryIO, Final
+
+from stockworker.handlers.market import Bar, Count, InvalidBar
+from stockworker.protocol.frozen import dataclass
+from stockworker.protocol.wire import Wire
+
+MOST_IN_MEMORY: Final = 500_000
+"""Bars: 26 MB."""
+
+_SHOWN_ROWS: Final = 20
+_NUMBERS: Final = len(Bar._fields) - 1
+_UNKNOWN: Final = float("nan")
+_FOLDER: Final = "/var/tmp"  # noqa: S108 (an unnamed file there; /tmp is often in memory)
+
+_Chunk = tuple["array[int]", "array[float]"]
+"""The days of some bars, and of each of them the numbers of `Bar` after the day."""
+
+
+@dataclass(frozen=True, slots=True)
+class RejectedRow:
+    """A row that is not a valid bar."""
+
+    row: Annotated[Count, Wire("Line in a CSV file, or place in a JSON list counted from 1.")]
+    reason: Annotated[str, Wire("Why it is not a valid bar.")]
+
+
+class _Overflow:
+    """A temporary file without a name, which exists as long as the bars in it are needed."""
+
+    def __init__(self) -> None:
+        self.file: BinaryIO = TemporaryFile(dir=_FOLDER)  # noqa: SIM115 (closed with the last reference to it)
+
+    def __del__(self) -> None:
+        self.file.close()
+
+    def append(self, chunk: _Chunk) -> int:
+        """Write bars to the end; return their place."""
+        place = self.file.seek(0, os.SEEK_END)
+        for numbers in chunk:
+            self.file.write(numbers.tobytes())
+        return place
+
+    def read(self, place: int, count: int) -> _Chunk:
+        """The bars at a place."""
+        days, numbers = array("i"), array("d")
+        self.file.seek(place)
+        days.frombytes(self.file.read(count * days.itemsize))
+        numbers.frombytes(self.file.read(count * _NUMBERS * numbers.itemsize))
+        return days, numbers
+
+
+class SymbolBars:
+    """The bars of a symbol, in the order of their rows."""
+
+    def __init__(self) -> None:
+        self._chunk: _Chunk = array("i"), array("d")
+        self._moved: list[tuple[_Overflow, int, int]] = []  # place and number of bars of each chunk there
+        self._first = self._last = 0
+        self._places: dict[int, int] | None = None
+
+    def __len__(self) -> int:
+        return sum(count for _, _, count in self._moved) + len(self._chunk[0])
+
+    def __iter__(self) -> Iterator[Bar]:
+        for days, found in self._chunks():
+            numbers = iter(found)
+            columns = zip(days, *([numbers] * _NUMBERS), strict=True)
+            for day, open_, high, low, close, volume, adjusted in columns:
+                prices = _known(open_), _known(high), _known(low), close
+                yield Bar(date.fromordinal(day), *prices, _known(volume), _known(adjusted))
+
+    def add(self, bar: Bar) -> bool:
+        """Keep a bar, unless it is the same as an earlier one. Whether it was kept.
+
+        Raises:
+            InvalidBar: an earlier bar of its day has other values.
+        """
+        day = bar.day.toordinal()
+        place = self._place(day)
+        if place is not None:
+            if self._numbers(place) == bar[1:]:
+                return False
+            raise InvalidBar(f"another row has the day {bar.day} with other values")
+        if self._places is not None:
+            self._places[day] = len(self)
+        days, numbers = self._chunk
+        days.append(day)
+        if None in bar:
+            numbers.extend(_UNKNOWN if found is None else found for found in bar[1:])
+        else:
+            numbers.extend(bar[1:])  # type: ignore[arg-type]  # none of them is None
+        return True
+
+    def move(self, overflow: _Overflow) -> None:
+        """Move all bars that are in memory to a file."""
+        if self._chunk[0]:
+            self._moved.append((overflow, overflow.append(self._chunk), len(self._chunk[0])))
+            self._chunk = array("i"), array("d")
+
+    def _chunks(self) -> Iterator[_Chunk]:
+        for overflow, place, count in self._moved:
+            yield overflow.read(place, count)
+        yield self._chunk
+
+    def _numbers(self, place: int) -> tuple[float | None, ...]:
+        """The numbers of a bar."""
+        for days, numbers in self._chunks():
+            if place < len(days):
+                return tuple(map(_known, numbers[place * _NUMBERS : (place + 1) * _NUMBERS]))
+            place -= len(days)
+        raise IndexError(place)
+
+    def _place(self, day: int) -> int | None:
+        """Where the bar of a day is. Nearly all sources are in order, so a look-up is made only for the others."""
+        if not self._last:
+            self._first = self._last = day
+        elif day > self._last:
+            self._last = day
+        elif day < self._first:
+            self._first = day
+        else:
+            if self._places is None:
+                days = chain.from_iterable(days for days, _ in self._chunks())
+                self._places = {each: place for place, each in enumerate(days)}
+            return self._places.get(day)
+        return None
+
+
+def _known(found: float) -> float | None:
+    return found if found == found else None  # noqa: PLR0124 (only NaN is not itself)
+
+
+@dataclasses.dataclass(slots=True)
+class ParsedBars:
+    """The content of the rows.
+
+    Attributes:
+        bars: by symbol, in the order of the rows.
+        rows: number of all rows.
+        repeated: number of rows that are the same as an earlier one.
+        rejected: number of rows that are not valid bars.
+        rejected_rows: the first of these.
+    """
+
+    bars: dict[str, SymbolBars] = field(default_factory=dict)
+    rows: int = 0
+    repeated: int = 0
+    rejected: int = 0
+    rejected_rows: list[RejectedRow] = field(default_factory=list)
+    _in_memory: int = 0
+    _overflow: _Overflow | None = None
+
+    def add(self, symbol: str, bar: Bar) -> None:
+        """Keep a bar, unless it is the same as an earlier one.
+
+        Raises:
+            InvalidBar: an earlier bar of its day has other values.
+        """
+        of_symbol = self.bars.get(symbol)
+        if of_symbol is None:
+            of_symbol = self.bars[symbol] = SymbolBars()
+        if not of_symbol.add(bar):
+            self.repeated += 1
+            return
+        self._in_memory += 1
+        if self._in_memory == MOST_IN_MEMORY:
+            self._move()
+
+    def extend(self, further: "ParsedBars") -> None:
+        """Add the rows of a further page."""
+        self.rows += further.rows
+        self.repeated += further.repeated
+        self.rejected += further.rejected
+        self.rejected_rows += further.rejected_rows[: _SHOWN_ROWS - len(self.rejected_rows)]
+        for symbol, bars in further.bars.items():
+            for bar in bars:
+                try:
+                    self.add(symbol, bar)
+                except InvalidBar as error:
+                    self.reject(0, str(error))
+
+    def reject(self, row: int, reason: str) -> None:
+        """Count an invalid row; the first ones are kept."""
+        self.rejected += 1
+        if len(self.rejected_rows) < _SHOWN_ROWS:
+            self.rejected_rows.append(RejectedRow(row, reason))
+
+    def _move(self) -> None:
+        self._overflow = self._overflow or _Overflow()
+        for bars in self.bars.values():
+            bars.move(self._overflow)
+        self._in_memory = 0
