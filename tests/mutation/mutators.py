@@ -215,8 +215,8 @@ class _Finder(ast.NodeVisitor):
     def visit_Return(self, node: ast.Return) -> None:
         if node.value is None:
             self._remove(node)
-        elif not (isinstance(node.value, ast.Constant) and node.value.value is None):
-            self._change(node.value, ast.Constant(None))
+        elif not (isinstance(node.value, ast.Constant) and (node.value.value is None or node.value.value is False)):
+            self._change(node.value, ast.Constant(None))  # None is as good as False
         self.generic_visit(node)
 
     def visit_Break(self, node: ast.Break) -> None:

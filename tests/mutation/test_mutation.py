@@ -51,6 +51,7 @@ def a_mutant(
         ("if a:\n    b", ["a -> not a"]),
         ("while a:\n    break", ["a -> not a", "break -> continue"]),
         ("def f():\n    return a", ["a -> None"]),
+        ("def f():\n    return False", ["False -> True"]),
         ("match a:\n    case 1 if b:\n        c()", ["b -> not b", "c() -> nothing"]),
     ],
 )

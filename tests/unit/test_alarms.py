@@ -81,6 +81,15 @@ def test_superfluous_alarms_are_swept_out_and_no_other() -> None:
     assert alarms.ring(at(100, 1020)) == {A}
 
 
+def test_there_are_about_two_alarms_for_each_job_at_most() -> None:
+    alarms, jobs = Alarms(), [a_job(JobId(f"{number}"), State.QUEUED, expires_at=1020.0) for number in range(2000)]
+    for job in jobs:
+        for _ in range(3):
+            alarms.arm(job, NOON)
+    alarms.sweep([job.spec.job_id for job in jobs])
+    assert len(alarms._wall) == len(jobs)
+
+
 def test_after_a_sweep_alarms_ring_in_their_order() -> None:
     alarms, kept = Alarms(), [JobId(f"kept-{number}") for number in range(200)]
     for number, job_id in enumerate(reversed(kept)):

@@ -3,10 +3,12 @@
 from collections.abc import Mapping
 from dataclasses import replace
 
+import pytest
+
 from stockworker.dispatcher.answers import answer
 from stockworker.dispatcher.effects import RunQuery, SaveAttempt, SaveJob
 from stockworker.protocol import codec
-from stockworker.protocol.body import MAX_BODY, MAX_CONTENT, MAX_TEXT
+from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_BODY, MAX_CONTENT, MAX_TEXT, content_size
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.lifecycle import State
@@ -113,6 +115,15 @@ def test_jobs_for_whose_sentences_there_is_no_room_are_named() -> None:
     answered = fitting(told(ask(*ids), a_store(*map(a_job, ids)), dict.fromkeys(ids, (CONTROL * MAX_TEXT,))))
     assert [story.job_id for story in answered.explanations] + list(answered.omitted) == ids
     assert answered.omitted
+
+
+@pytest.mark.parametrize(("more", "told_of"), [(0, 2), (1, 1)])
+def test_a_message_is_filled_up_to_the_last_byte(more: int, told_of: int) -> None:
+    room = MAX_CONTENT - 2 * (ENTRY_ENVELOPE + 2 * content_size(""))
+    jobs = [failed(A, "x" * MAX_TEXT), failed(B, None)]
+    store = a_store(*jobs, result="x" * ((room - MAX_TEXT) // 2))
+    store.commit([SaveJob(jobs[1], None, "x" * ((room - MAX_TEXT) // 2 + more))])
+    assert len(fitting(told(ask(A, B, explain=False, with_results=True), store)).jobs) == told_of
 
 
 class Tracing(MemoryJobReader):

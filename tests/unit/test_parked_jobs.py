@@ -159,6 +159,15 @@ def test_a_dry_lane_lets_nothing_else_pass() -> None:
     assert list(shelf.take(9)) == ["1", "2"]
 
 
+def test_a_job_waits_behind_those_of_its_lane_though_memory_has_room() -> None:
+    shelf = Shelf(QueueLimits(jobs=1, front=1))
+    for number in range(2):
+        shelf.add(a_job(JobId(f"{number}"), sequence=number + 1))
+    shelf.discard(JobId("0"))
+    shelf.add(a_job(JobId("2"), sequence=3))
+    assert list(shelf.parked) == ["1", "2"]
+
+
 def test_the_shortest_lanes_are_refilled_first_and_together_they_read_two_fronts() -> None:
     queue = ReadyQueue(QueueLimits(jobs=0, front=4))
     for number, priority in enumerate(Priority):

@@ -14,6 +14,7 @@ from tests.harness.dispatching import (
     CUT_OFF,
     FINISHED,
     MIDDAY,
+    POLICY,
     PRESENCE,
     RESUME,
     RUNNING,
@@ -175,6 +176,14 @@ def test_a_dispatcher_that_was_suspended_gives_every_worker_time(dispatcher: Dis
     dispatcher.tell(Cleanup())
     assert dispatcher.state(A) is State.RUNNING
     dispatcher.after(31)
+    assert dispatcher.state(A) is State.QUEUED
+
+
+def test_a_dispatcher_that_looks_twice_in_a_lease_was_not_suspended(dispatcher: DispatcherBook) -> None:
+    dispatcher.run_to(State.RUNNING)
+    for _ in range(2):
+        dispatcher.clock.advance(POLICY.lease_s / 2)
+        dispatcher.tell(Cleanup())
     assert dispatcher.state(A) is State.QUEUED
 
 
