@@ -181,6 +181,7 @@ _DOCUMENTS: Final = (
     "lifecycle",
     "limits",
     "logging",
+    "market-data",
     "mosquitto",
     "offline",
     "operations",
