@@ -1,5 +1,6 @@
 """The parser: lazy, complete, and the same as the manual."""
 
+import gc
 import shlex
 import subprocess
 import sys
@@ -190,3 +191,8 @@ def test_all_other_commands_need_neither_service() -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_a_program_that_calls_the_command_keeps_its_garbage_collector() -> None:
+    assert main(["no-such-command"]) == Exit.USAGE
+    assert gc.isenabled()

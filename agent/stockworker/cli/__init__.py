@@ -12,4 +12,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     gc.disable()  # during the imports, whose objects stay; `invoke` enables it
     from stockworker.cli.invocation import invoke  # noqa: PLC0415 (for that reason)
 
-    return invoke(arguments)
+    try:
+        return invoke(arguments)
+    finally:
+        gc.enable()  # after a wrong command line, too: a program that calls this goes on
