@@ -94,6 +94,7 @@ class _Recorder:
     def __init__(self) -> None:
         self._called: set[str] = set()
         self._imported: dict[str, set[str]] = {}
+        self._failed: set[str] = set()
         self.tests: dict[str, tuple[float, list[str]]] = {}
         setattr(builtins, _NOTE, self._called.add)
         sys.meta_path.insert(0, _Finder(lambda path: noting(path.read_text(), str(path.relative_to(PRODUCT)))))
@@ -114,6 +115,14 @@ class _Recorder:
         names = self._called | self._imported.get(item.nodeid.partition("::")[0], set())
         cpu_s = ended.ru_utime + ended.ru_stime - began.ru_utime - began.ru_stime
         self.tests[item.nodeid] = (round(cpu_s, 4), sorted(names))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed:
+            self._failed.add(report.nodeid)
+
+    def pytest_sessionfinish(self) -> None:
+        for test in self._failed:
+            self.tests.pop(test, None)
 
 
 def noting(source: str, path: str) -> ast.Module:
@@ -189,13 +198,16 @@ def start(tests: Sequence[str], change: Change | None = None, *, cpu_s: float = 
 
 
 def record(tests: Sequence[str], to: Path, output: Path) -> int:
-    """Run tests in a forked process that writes what they call to a file; return its process ID."""
+    """Run tests in a forked process that writes what they call to a file; return its process ID.
+
+    Tests that fail are left out, because they would fail with each mutant; the exit status is then 1.
+    """
     process = os.fork()
     if process:
         return process
     _prepare(0.0, output)
     recorder = _Recorder()
-    status = _pytest(tests, _Repeatable(), recorder)
+    status = _pytest([*tests, "--maxfail=0"], _Repeatable(), recorder)
     to.write_text(json.dumps(recorder.tests))
     os._exit(status)
 

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from collections import Counter
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -271,3 +272,27 @@ def test_a_test_notices_a_change_and_the_functions_that_it_calls_are_recorded(tm
     command = [sys.executable, "-c", _PROGRAM, f"{tmp_path}/calls.json"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.stdout.split() == ["survived", "noticed", "True", "True"], done.stderr
+
+
+_FAILING = """
+def test_a(): raise ValueError
+def test_b(): pass
+"""
+
+_RECORD = """
+import os, sys
+import tests.conftest  # has the profile of Hypothesis
+from tests.mutation.suite import record, recorded
+from pathlib import Path
+
+to = Path(sys.argv[1], "calls.json")
+status = os.waitpid(record([f"{sys.argv[1]}/test_some.py"], to, to.with_suffix(".log")), 0)[1]
+print(os.waitstatus_to_exitcode(status), *(name.partition("::")[2] for name in recorded([to])))
+"""
+
+
+def test_a_test_that_fails_without_a_change_notices_no_mutant(tmp_path: Path) -> None:
+    (tmp_path / "test_some.py").write_text(_FAILING)
+    command = [sys.executable, "-c", _RECORD, str(tmp_path)]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.stdout.split() == ["1", "test_b"], done.stderr
