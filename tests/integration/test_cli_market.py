@@ -201,7 +201,7 @@ def test_deleting_needs_a_confirmation(config: Path) -> None:
         ("export AAPL --out /nowhere/x.csv", 2, "/nowhere/x.csv: can't be written: No such file or directory"),
         ("show AAPL --since 01.02.2013", 2, "'01.02.2013' is not a date; write YYYY-MM-DD"),
         ("show AAPL --last 0", 2, "argument --last"),
-        ("show FUND --adjusted", 2, "FUND: 2012-06-01 has no adjusted close"),
+        ("show FUND --adjusted", 2, f"FUND: {FUND[-20].day} has no adjusted close"),
         ("plot AAPL --out a.pdf", 2, "a.pdf: a chart must end in .svg or .png"),
         ("plot AAPL --out /nowhere/a.svg", 2, "/nowhere/a.svg: can't be written"),
         ("plot AAPL --out a.svg --indicators smma", 2, "unknown indicator 'smma'; did you mean 'sma'"),
