@@ -76,6 +76,14 @@ def test_an_attempt_and_its_result_are_one_frame_each() -> None:
     assert frames.decode(written.splitlines()[1]) == frames.ChildEnded(result, reusable=True)
 
 
+def test_a_packet_has_the_jobs_that_begin_and_the_attempts_that_must_end() -> None:
+    work = Work(Token("t"), JobId("a"), JobType("sum"), 2, "[1]", 60.0)
+    assert not work.alone
+    (job, payload) = frames.encode_job(work)
+    packet = json.loads(frames.encode_packet([job, job], [Token("u")]))
+    assert (packet, payload) == ([[["t", "a", "sum", 2, "[1]"]] * 2, ["u"]], b"")
+
+
 def test_a_large_payload_follows_in_a_frame_of_its_own() -> None:
     large = json.dumps("x" * frames.LONGEST_PACKET)
     packet, payload = frames.encode_work(Work(Token("t"), JobId("j"), PRICES, 2, large, 1.0))
