@@ -21,8 +21,8 @@ from statistics import median
 from typing import Any, Final
 
 from bench.figures import show
-from stockworker.handlers import data_import, technical_analysis
 from stockworker.handlers.api import Context, Handler, Job
+from stockworker.market import data_import, technical_analysis
 
 _ROOT: Final = Path(__file__).parents[1]
 _PEERS: Final = _ROOT / ".venv-peers/bin/python"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from stockworker.handlers.market import Bar
+from stockworker.market.bars import Bar
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.views import JobView
 

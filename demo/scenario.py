@@ -18,8 +18,8 @@ from demo.watch import Watch, watching
 from stockworker.adapters import clock
 from stockworker.client import Client, link_settings
 from stockworker.config import load
-from stockworker.handlers.market import Bar
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market.bars import Bar
+from stockworker.market.store import open_market_store
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.views import JobView

@@ -5,13 +5,14 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final
 
-from stockworker.handlers import BUILT_IN_MEMORY, data_import, price_update, technical_analysis
-from stockworker.handlers.bar_formats import BAR_FIELDS
+from stockworker.handlers import BUILT_IN_MEMORY
 from stockworker.handlers.definition import COMMON_FAILURES, Definition, Failure
-from stockworker.handlers.indicator import Indicator
-from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.kinds import Written
-from stockworker.handlers.source_format import PROFILES, SourceFormat
+from stockworker.market import data_import, price_update, technical_analysis
+from stockworker.market.bar_formats import BAR_FIELDS
+from stockworker.market.indicator import Indicator
+from stockworker.market.indicators import INDICATORS
+from stockworker.market.source_format import PROFILES, SourceFormat
 from stockworker.protocol.ids import JobType
 from stockworker.protocol.wire import REQUIRED, PlanField, plan_of
 from stockworker.worker.leftovers import KEPT

@@ -106,6 +106,7 @@ WORKER: Final = Recipe(
     ),
     files={
         f"{CODE}/stockworker/worker": "agent/stockworker/worker/",
+        f"{CODE}/stockworker/market": "agent/stockworker/market/",
         f"{_UNITS}/stockworker@.service": "systemd/stockworker@.service",
         f"{_UNITS}/stockworker@.path": "systemd/stockworker@.path",
         "/usr/lib/sysusers.d/stockworker-agent.conf": "systemd/sysusers.d/stockworker-agent.conf",
@@ -121,7 +122,7 @@ WORKER: Final = Recipe(
         "UNIT": "stockworker@",
         "INSTANCES": "stockworker@*",
         "USER": "stockworker",
-        "CODE": f"{CODE}/stockworker/worker",
+        "CODE": f"{CODE}/stockworker/worker {CODE}/stockworker/market",
     },
 )
 

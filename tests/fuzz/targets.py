@@ -22,10 +22,10 @@ from stockworker.adapters.http_hosts import Hosts, read_host, read_network
 from stockworker.adapters.mqtt_packets import BadPacket, PacketReader, UnreadableMessage, read_properties, read_publish
 from stockworker.config.reader import key_paths
 from stockworker.errors import ConfigError, DecodeError, SealRefused
-from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
-from stockworker.handlers.json_records import LONGEST_RECORD, NotRecords, read_records
-from stockworker.handlers.market import check_bar
-from stockworker.handlers.source_format import PROFILES, read_format
+from stockworker.market.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
+from stockworker.market.bars import check_bar
+from stockworker.market.json_records import LONGEST_RECORD, NotRecords, read_records
+from stockworker.market.source_format import PROFILES, read_format
 from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.fields import FieldError, parse_json
 from stockworker.protocol.sealed import find, without_sealed

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from stockworker.adapters import clock
-from stockworker.handlers import data_import as importing
-from stockworker.handlers import price_update as updating
-from stockworker.handlers import technical_analysis as analysing
 from stockworker.handlers.api import Context, Handler, Job, Json
+from stockworker.market import data_import as importing
+from stockworker.market import price_update as updating
+from stockworker.market import technical_analysis as analysing
 
 SETTING: Final = "ledger"
 """The name of the path among a handler's settings."""

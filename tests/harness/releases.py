@@ -37,7 +37,7 @@ CRASHES: Final = Release("0.3.0", "cli/worker.py", _START, f'{_START}    raise R
 NEVER_REGISTERS: Final = Release("0.4.0", "cli/worker.py", _START, f"{_START}    __import__('time').sleep(100_000)\n")
 FAILS_JOBS: Final = Release(
     "0.5.0",
-    "handlers/technical_analysis.py",
+    "market/technical_analysis.py",
     '"""Compute the indicators that the payload names."""\n',
     '"""Compute nothing."""\n    raise RuntimeError("a bad release")\n',
 )

@@ -5,7 +5,7 @@ import gzip
 from datetime import date
 from pathlib import Path
 
-from stockworker.handlers.market import Bar
+from stockworker.market.bars import Bar
 
 SAMPLE_FILE = Path(__file__).parents[2] / "sample-data" / "stocks.csv.gz"
 

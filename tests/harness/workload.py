@@ -14,7 +14,7 @@ import pytest
 import talib
 
 from stockworker.client import make_submission
-from stockworker.handlers.market import Bar
+from stockworker.market.bars import Bar
 from stockworker.protocol.messages import Submission
 from tests.harness.http_server import Answer
 from tests.harness.sample_data import sample_bars

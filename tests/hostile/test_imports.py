@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers import data_import
 from stockworker.handlers.api import PermanentError
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market import data_import
+from stockworker.market.store import open_market_store
 from tests.harness.handler_run import HandlerRun
 
 _MIB = 1_048_576

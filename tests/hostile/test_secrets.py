@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from stockworker.errors import StoreError
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market.store import open_market_store
 from stockworker.protocol import codec
 from stockworker.protocol.body import BATCH_CONTENT_TYPE
 from stockworker.protocol.ids import WorkerId

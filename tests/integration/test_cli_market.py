@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from stockworker.handlers import data_import
-from stockworker.handlers.market import Bar, IndicatorValue
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market import data_import
+from stockworker.market.bars import Bar, IndicatorValue
+from stockworker.market.store import open_market_store
 from tests.harness import command
 from tests.harness.advice import follows
 from tests.harness.command import Finished

@@ -12,9 +12,9 @@ import pytest
 
 from stockworker.adapters.http import HostUnreachable, HttpStatus
 from stockworker.errors import StoreError
-from stockworker.handlers import data_import
 from stockworker.handlers.api import PermanentError
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market import data_import
+from stockworker.market.store import open_market_store
 from tests.harness.handler_run import HandlerRun
 from tests.harness.http_server import Answer, HttpServer
 from tests.harness.sample_data import SAMPLE_FILE, sample_bars

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market.store import open_market_store
 from tests.harness import command
 from tests.harness.fleet import Fleet
 from tests.harness.waiting import wait_until

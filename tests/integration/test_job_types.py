@@ -18,11 +18,12 @@ from stockworker.adapters.http import FetchError
 from stockworker.cli.wiring import handler_specs
 from stockworker.config import load
 from stockworker.errors import StoreError
-from stockworker.handlers import BUILT_IN, data_import, definition, price_update, technical_analysis
+from stockworker.handlers import BUILT_IN, definition
 from stockworker.handlers.api import PermanentError
 from stockworker.handlers.definition import COMMON_FAILURES, Failure
 from stockworker.handlers.discovery import load as load_handler
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market import data_import, price_update, technical_analysis
+from stockworker.market.store import open_market_store
 from stockworker.protocol.ids import JobType
 from stockworker.protocol.wire import plan_of
 from tests.harness.executor import Bench, failure, result

@@ -16,9 +16,9 @@ from stockworker.config import problems
 from stockworker.handlers import BUILT_IN
 from stockworker.handlers.discovery import load
 from stockworker.handlers.payload import parse_settings
-from stockworker.handlers.provider import address
-from stockworker.handlers.source_format import read_format
-from stockworker.handlers.update_settings import UpdateSettings
+from stockworker.market.provider import address
+from stockworker.market.source_format import read_format
+from stockworker.market.update_settings import UpdateSettings
 from stockworker.protocol.ids import JobType
 from tests.harness import command
 from tests.harness.handler_run import HandlerRun

@@ -14,9 +14,9 @@ import psycopg
 import pytest
 
 from stockworker.errors import StoreError
-from stockworker.handlers import market_postgresql, market_sqlite
-from stockworker.handlers.market import Bar, IndicatorValue, LastAnswer, MarketStore, StoredSymbol, UpsertCounts
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market import store_postgresql, store_sqlite
+from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, MarketStore, StoredSymbol, UpsertCounts
+from stockworker.market.store import open_market_store
 from tests.harness.postgresql import postgresql_cluster
 
 FIRST_DAY = date(2013, 2, 25)
@@ -114,13 +114,13 @@ def create(location: str) -> None:
     values = (bar(0).day.isoformat(), *bar(0)[1:])
     if location.startswith("postgresql://"):
         with psycopg.connect(location, autocommit=True) as server:
-            server.execute(market_postgresql._MIGRATIONS[0])
+            server.execute(store_postgresql._MIGRATIONS[0])
             server.execute("CREATE TABLE market_data_schema AS SELECT 1 AS version")
             server.execute("INSERT INTO bar VALUES ('AAPL', %s, %s, %s, %s, %s, %s, %s)", values)
         return
     with closing(sqlite3.connect(location)) as file, file:
-        file.executescript(market_sqlite._MIGRATIONS[0])
-        file.execute(f"PRAGMA application_id = {market_sqlite._APPLICATION_ID}")
+        file.executescript(store_sqlite._MIGRATIONS[0])
+        file.execute(f"PRAGMA application_id = {store_sqlite._APPLICATION_ID}")
         file.execute("PRAGMA user_version = 1")
         file.execute("INSERT INTO bar VALUES ('AAPL', ?, ?, ?, ?, ?, ?, ?)", values)
 

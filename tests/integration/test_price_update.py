@@ -9,9 +9,9 @@ from urllib.parse import quote
 
 import pytest
 
-from stockworker.handlers import price_update
 from stockworker.handlers.api import PermanentError
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market import price_update
+from stockworker.market.store import open_market_store
 from tests.harness.handler_run import HandlerRun
 from tests.harness.http_server import Answer, HttpServer, Limiter
 

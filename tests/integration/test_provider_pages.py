@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers import price_update
 from stockworker.handlers.api import PermanentError
-from stockworker.handlers.market import Bar
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market import price_update
+from stockworker.market.bars import Bar
+from stockworker.market.store import open_market_store
 from tests.harness.handler_run import HandlerRun
 from tests.harness.http_server import Answer, HttpServer
 

@@ -12,7 +12,7 @@ from tests.harness.fleet import Fleet, Service
 
 CLIENTS_ONLY: Final = {"stockworker.client.conversation"}
 SEALED_ONLY: Final = {"cryptography", "stockworker.sealing.keyring", "stockworker.sealing.worker_seal"}
-HANDLERS_ONLY: Final = {"stockworker.handlers.technical_analysis", "stockworker.handlers.series", "csv", "http.client"}
+HANDLERS_ONLY: Final = {"stockworker.market.technical_analysis", "stockworker.market.series", "csv", "http.client"}
 SELDOM: Final = {
     "importlib.metadata": "is for installed packages with handlers, and imports `email`",
     "multiprocessing": "is not used: children are forked by a process of their own",

@@ -16,7 +16,7 @@ from typing import Any, Final, Protocol
 import pytest
 
 from stockworker.client import Completion
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market.store import open_market_store
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptStatus
 from tests.harness.fleet import Fleet

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers import technical_analysis
 from stockworker.handlers.api import PermanentError
-from stockworker.handlers.market import Bar, IndicatorValue
-from stockworker.handlers.market_store import open_market_store
+from stockworker.market import technical_analysis
+from stockworker.market.bars import Bar, IndicatorValue
+from stockworker.market.store import open_market_store
 from tests.harness.handler_run import HandlerRun
 from tests.harness.sample_data import sample_bars
 

@@ -9,11 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from docs.pages.job_types import DEFINITIONS
-from stockworker.handlers import data_import, price_update, technical_analysis
 from stockworker.handlers.api import PermanentError
-from stockworker.handlers.bar_formats import BAR_FIELDS
-from stockworker.handlers.indicators import INDICATORS
-from stockworker.handlers.market import HIGHEST_PRICE, HIGHEST_VOLUME
+from stockworker.market import data_import, price_update, technical_analysis
+from stockworker.market.bar_formats import BAR_FIELDS
+from stockworker.market.bars import HIGHEST_PRICE, HIGHEST_VOLUME
+from stockworker.market.indicators import INDICATORS
 from stockworker.protocol.wire import plan_of
 from tests.harness.handler_run import HandlerRun
 

@@ -7,18 +7,18 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers import bar_formats, parsed_bars
-from stockworker.handlers.bar_formats import (
+from stockworker.market import bar_formats, parsed_bars
+from stockworker.market.bar_formats import (
     Expected,
     UnreadableBars,
     parse_bars,
     parse_records,
     tomorrow,
 )
-from stockworker.handlers.cells import Cells
-from stockworker.handlers.market import SYMBOL_CHARACTERS, Bar
-from stockworker.handlers.parsed_bars import ParsedBars, RejectedRow
-from stockworker.handlers.source_format import DEFAULTS, read_format
+from stockworker.market.bars import SYMBOL_CHARACTERS, Bar
+from stockworker.market.cells import Cells
+from stockworker.market.parsed_bars import ParsedBars, RejectedRow
+from stockworker.market.source_format import DEFAULTS, read_format
 
 BAR = Bar(date(2013, 3, 1), 10.0, 12.0, 9.0, 11.0, 500.0)
 EXPECTED = Expected(symbol="AAPL", latest_day=date(2013, 12, 31))

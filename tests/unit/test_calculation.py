@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers.calculation import Calculation, read_calculation
+from stockworker.market.calculation import Calculation, read_calculation
 from stockworker.protocol.fields import FieldError
 
 

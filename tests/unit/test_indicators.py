@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 import talib
 
-from stockworker.handlers.calculation import Calculation, read_calculation
-from stockworker.handlers.calculation import columns_of as columns_in
-from stockworker.handlers.indicators import INDICATORS
-from stockworker.handlers.market import Bar
-from stockworker.handlers.series import mean_deviation
+from stockworker.market.bars import Bar
+from stockworker.market.calculation import Calculation, read_calculation
+from stockworker.market.calculation import columns_of as columns_in
+from stockworker.market.indicators import INDICATORS
+from stockworker.market.series import mean_deviation
 from tests.harness.sample_data import sample_bars
 
 SERIES = sample_bars()

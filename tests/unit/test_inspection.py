@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
-from stockworker.handlers.inspection import propose
-from stockworker.handlers.source_format import read_format
+from stockworker.market.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
+from stockworker.market.inspection import propose
+from stockworker.market.source_format import read_format
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
 ROWS = "2024-01-02,10.0,12.5,9.75,11.25,1234500\n2024-01-03,11.25,12,11,11.5,987600\n"

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers.json_records import LONGEST_RECORD, NotRecords, read_records
+from stockworker.market.json_records import LONGEST_RECORD, NotRecords, read_records
 
 LONG = "x" * 50_000
 

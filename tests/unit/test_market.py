@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers.market import Bar, InvalidBar, UpsertCounts, calendar_day, check_bar, check_symbol
+from stockworker.market.bars import Bar, InvalidBar, UpsertCounts, calendar_day, check_bar, check_symbol
 
 DAY = date(2013, 3, 1)
 

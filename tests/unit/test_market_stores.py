@@ -7,8 +7,8 @@ import pytest
 
 from stockworker.cli.wiring import announced_market_data, handler_specs
 from stockworker.config import load
-from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.market_watch import MarketStoreWatch, read_identity
+from stockworker.market.store import open_market_store
+from stockworker.market.store_watch import MarketStoreWatch, read_identity
 from stockworker.protocol.market_stores import by_store, describe, warning
 from tests.harness.waiting import wait_until
 
@@ -99,7 +99,7 @@ def test_the_identity_of_a_file_is_read_and_no_file_is_created(tmp_path: Path) -
     ("section", "announced"),
     [
         ("worker: {types: [data_import]}", True),
-        ("worker: {types: [own]}, handlers: {own: {python: 'stockworker.handlers.data_import:handle'}}", True),
+        ("worker: {types: [own]}, handlers: {own: {python: 'stockworker.market.data_import:handle'}}", True),
         ("worker: {types: [own]}, handlers: {own: {command: [cat]}}", False),
         ("handlers: {data_import: {enabled: false}}", True),
         ("worker: {types: [data_import]}, handlers: {data_import: {command: [cat]}}", False),

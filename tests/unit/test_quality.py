@@ -6,8 +6,8 @@ from datetime import date, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stockworker.handlers.market import Bar
-from stockworker.handlers.quality import (
+from stockworker.market.bars import Bar
+from stockworker.market.quality import (
     Change,
     Period,
     QualityReport,

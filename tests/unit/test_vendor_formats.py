@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars
-from stockworker.handlers.market import Bar
-from stockworker.handlers.parsed_bars import ParsedBars
-from stockworker.handlers.source_format import MISSING, OPTIONS, PROFILES, read_format
+from stockworker.market.bar_formats import Expected, UnreadableBars, parse_bars
+from stockworker.market.bars import Bar
+from stockworker.market.parsed_bars import ParsedBars
+from stockworker.market.source_format import MISSING, OPTIONS, PROFILES, read_format
 from stockworker.protocol.fields import FieldError
 
 JAN_2, JAN_3 = date(2024, 1, 2), date(2024, 1, 3)

@@ -18,6 +18,7 @@ from stockworker.terminal.output import write
 PACKAGE_OF: Final = {
     "stockworker.worker": "stockworker-agent",
     "stockworker.dispatcher": "stockworker-dispatcher",
+    "stockworker.market": "stockworker-agent",
 }
 """The package that has code of a service, where it is not the package of the command."""
 

@@ -12,8 +12,8 @@ from typing import Any
 from stockworker.config import load
 from stockworker.errors import StoreError, SymbolUnknown
 from stockworker.handlers.kinds import unknown
-from stockworker.handlers.market import Bar, InvalidBar, MarketStore, calendar_day
-from stockworker.handlers.market_store import is_file, open_market_store, store_failures
+from stockworker.market.bars import Bar, InvalidBar, MarketStore, calendar_day
+from stockworker.market.store import is_file, open_market_store, store_failures
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit, UsageError

@@ -12,7 +12,7 @@ from typing import Any, BinaryIO, Final, cast
 
 from stockworker.cli.market import COLUMNS, add_range, add_store, check_symbols, chosen_bars, fields_of, opened
 from stockworker.errors import ConfigError
-from stockworker.handlers.market import Bar
+from stockworker.market.bars import Bar
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note, print_document
 

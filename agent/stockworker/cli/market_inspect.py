@@ -9,8 +9,8 @@ from typing import Final
 from stockworker.adapters.compression import Damaged, TooLarge, is_packed, unpack
 from stockworker.cli.market import COLUMNS, fields_of
 from stockworker.errors import unread
-from stockworker.handlers.bar_formats import UnreadableBars
-from stockworker.handlers.inspection import Proposal, propose
+from stockworker.market.bar_formats import UnreadableBars
+from stockworker.market.inspection import Proposal, propose
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import complain, print_json, print_line, print_lines

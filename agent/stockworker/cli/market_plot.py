@@ -8,10 +8,10 @@ from typing import Any, Final
 from stockworker.adapters.files import replace_file
 from stockworker.cli.market import add_range, add_store, adjusted, check_symbols, opened
 from stockworker.errors import ConfigError
-from stockworker.handlers.calculation import Calculation, read_calculation
-from stockworker.handlers.chart import draw
-from stockworker.handlers.drawing import Drawing
-from stockworker.handlers.indicators import INDICATORS
+from stockworker.market.calculation import Calculation, read_calculation
+from stockworker.market.chart import draw
+from stockworker.market.drawing import Drawing
+from stockworker.market.indicators import INDICATORS
 from stockworker.protocol.fields import FieldError
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note

@@ -9,8 +9,8 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.cli.market import add_json, add_store, check_symbols, day_argument, opened
-from stockworker.handlers.market import MarketStore
-from stockworker.handlers.quality import QualityReport, TradingCalendar, observed_calendar, report
+from stockworker.market.bars import MarketStore
+from stockworker.market.quality import QualityReport, TradingCalendar, observed_calendar, report
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import print_json, print_lines
 from stockworker.terminal.tables import table, terminal_width

@@ -14,10 +14,10 @@ from stockworker.adapters.cgroup import Delegation
 from stockworker.adapters.deadlines import Deadline
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import Notifier
-from stockworker.handlers.market_watch import MarketStoreWatch
 from stockworker.handlers.spec import HandlerSpec
 from stockworker.logs import log_event
 from stockworker.logs import worker_events as worker_logged
+from stockworker.market.store_watch import MarketStoreWatch
 from stockworker.protocol import codec, topics
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, Tag, WorkerId, make_token

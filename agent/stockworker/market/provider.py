@@ -15,7 +15,7 @@ from stockworker.adapters import clock
 from stockworker.adapters.http import AddressRefused, Fetched, FetchError, HttpStatus, fetch
 from stockworker.adapters.http_hosts import Host, Hosts
 from stockworker.handlers.kinds import Checked, Custom
-from stockworker.handlers.source_format import TIME_UNITS
+from stockworker.market.source_format import TIME_UNITS
 from stockworker.protocol.fields import FieldError, check_object, check_text
 from stockworker.protocol.frozen import dataclass
 

@@ -16,7 +16,10 @@ from stockworker.adapters.folder_files import LeadsOutside, NotAFile, open_below
 from stockworker.adapters.http import Fetched, FetchError, ForeignHost, PrivateAddress, fetch
 from stockworker.adapters.http_hosts import Host, Hosts, Network
 from stockworker.handlers.api import Context, Job, Json
-from stockworker.handlers.bar_formats import (
+from stockworker.handlers.definition import WRONG_PAYLOAD, Definition, Failure
+from stockworker.handlers.kinds import HOSTS, NETWORKS, Written
+from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
+from stockworker.market.bar_formats import (
     MOST_ROWS,
     MOST_SYMBOLS,
     RECORDS,
@@ -26,14 +29,11 @@ from stockworker.handlers.bar_formats import (
     parse_records,
     tomorrow,
 )
-from stockworker.handlers.definition import WRONG_PAYLOAD, Definition, Failure
-from stockworker.handlers.json_records import LONGEST_RECORD
-from stockworker.handlers.kinds import HOSTS, NETWORKS, Written
-from stockworker.handlers.market import SYMBOL, Bar, Count, MarketStore, UpsertCounts
-from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.parsed_bars import ParsedBars, RejectedRow
-from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
-from stockworker.handlers.source_format import COLUMNS_KIND, FORMATS_KIND, OPTIONS_KIND, read_format
+from stockworker.market.bars import SYMBOL, Bar, Count, MarketStore, UpsertCounts
+from stockworker.market.json_records import LONGEST_RECORD
+from stockworker.market.parsed_bars import ParsedBars, RejectedRow
+from stockworker.market.source_format import COLUMNS_KIND, FORMATS_KIND, OPTIONS_KIND, read_format
+from stockworker.market.store import open_market_store
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Duration, Integer, Text, Wire

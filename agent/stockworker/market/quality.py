@@ -9,7 +9,7 @@ from datetime import date, timedelta
 from itertools import groupby, pairwise
 from typing import Final
 
-from stockworker.handlers.market import Bar
+from stockworker.market.bars import Bar
 from stockworker.protocol.frozen import dataclass
 
 _DAY: Final = timedelta(days=1)

@@ -11,7 +11,7 @@ from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.sqlite import Connection, open_database, open_migrated_to_read, transaction
-from stockworker.handlers.market import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
+from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
 
 _APPLICATION_ID: Final = 0x73776D64  # "swmd"
 

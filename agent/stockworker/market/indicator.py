@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from stockworker.handlers.api import Json
-from stockworker.handlers.formulas import Values
+from stockworker.market.formulas import Values
 from stockworker.protocol.fields import FieldError, check_number
 from stockworker.protocol.frozen import dataclass
 

@@ -61,7 +61,7 @@ def read_identity(location: str) -> str:
     Raises:
         StoreError: there is none.
     """
-    from stockworker.handlers.market_store import open_market_store  # noqa: PLC0415 (most workers need no database server)
+    from stockworker.market.store import open_market_store  # noqa: PLC0415 (most workers need no database server)
 
     with closing(open_market_store(location, read_only=True)) as store:
         return store.identity()

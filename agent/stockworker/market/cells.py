@@ -8,8 +8,8 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from stockworker.handlers.market import Bar, InvalidBar, is_usual, shown
-from stockworker.handlers.source_format import TIME_UNITS, SourceFormat, TimeOfDay
+from stockworker.market.bars import Bar, InvalidBar, is_usual, shown
+from stockworker.market.source_format import TIME_UNITS, SourceFormat, TimeOfDay
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
 _ISO: Final = re.compile(

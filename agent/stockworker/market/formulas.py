@@ -7,7 +7,7 @@ from functools import cached_property
 from itertools import pairwise
 from operator import gt, lt, mul
 
-from stockworker.handlers.series import (
+from stockworker.market.series import (
     Series,
     changes,
     deviation,

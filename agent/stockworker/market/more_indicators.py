@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from stockworker.handlers import formulas
-from stockworker.handlers.indicator import (
+from stockworker.market import formulas
+from stockworker.market.indicator import (
     CANDLE,
     FIRST_DAY,
     FLOW,
@@ -21,7 +21,7 @@ from stockworker.handlers.indicator import (
     one_period,
     with_change,
 )
-from stockworker.handlers.series import changes, deviation, each
+from stockworker.market.series import changes, deviation, each
 
 
 def _one_bar() -> int:

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from stockworker.adapters.sqlite import DatabaseError
 from stockworker.errors import StoreError
-from stockworker.handlers.market import MarketStore
-from stockworker.handlers.market_sqlite import SqliteMarketStore
+from stockworker.market.bars import MarketStore
+from stockworker.market.store_sqlite import SqliteMarketStore
 
 
 def is_file(location: str) -> bool:
@@ -34,7 +34,7 @@ def open_market_store(location: str, *, read_only: bool = False) -> MarketStore:
     if is_file(location):
         return SqliteMarketStore(Path(location), read_only=read_only)
     try:
-        from stockworker.handlers.market_postgresql import PostgresqlMarketStore  # noqa: PLC0415 (psycopg is optional)
+        from stockworker.market.store_postgresql import PostgresqlMarketStore  # noqa: PLC0415 (psycopg is optional)
     except ImportError as error:
         message = f"market data in PostgreSQL needs psycopg 3 ({error}); run: apt install python3-psycopg"
         raise StoreError(message) from error

@@ -4,7 +4,7 @@ import io
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
-from stockworker.handlers.json_records import NotRecords, read_value
+from stockworker.market.json_records import NotRecords, read_value
 from stockworker.protocol.frozen import dataclass
 
 _LONGEST_ADDRESS: Final = 8_000

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from datetime import date
 from typing import Final
 
-from stockworker.handlers.market import Bar
+from stockworker.market.bars import Bar
 from stockworker.protocol.frozen import dataclass
 
 OVERLAP: Final = 5

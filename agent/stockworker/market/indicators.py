@@ -10,8 +10,8 @@ import math
 from collections.abc import Mapping
 from typing import Final
 
-from stockworker.handlers import formulas
-from stockworker.handlers.indicator import (
+from stockworker.market import formulas
+from stockworker.market.indicator import (
     CANDLE,
     FIRST_DAY,
     FLOW,
@@ -27,8 +27,8 @@ from stockworker.handlers.indicator import (
     one_period,
     with_change,
 )
-from stockworker.handlers.more_indicators import MORE
-from stockworker.handlers.series import deviation, ema, sma, wma
+from stockworker.market.more_indicators import MORE
+from stockworker.market.series import deviation, ema, sma, wma
 
 
 def _hull(period: int) -> int:

@@ -7,10 +7,10 @@ from typing import Annotated
 from stockworker.adapters.http_hosts import Host, Hosts, Network
 from stockworker.handlers.api import Json
 from stockworker.handlers.kinds import HOSTS, NETWORKS, Checked
-from stockworker.handlers.market import DAY
-from stockworker.handlers.pages import Pages
-from stockworker.handlers.provider import HEADERS, RATE, Rate, check_template, host_of
-from stockworker.handlers.source_format import FORMATS_KIND, OPTIONS_KIND
+from stockworker.market.bars import DAY
+from stockworker.market.pages import Pages
+from stockworker.market.provider import HEADERS, RATE, Rate, check_template, host_of
+from stockworker.market.source_format import FORMATS_KIND, OPTIONS_KIND
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Duration, Integer, Text, Wire
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 from zoneinfo import ZoneInfo
 
 from stockworker.handlers.kinds import Checked, Custom, unknown
-from stockworker.handlers.market import PRICE_TOLERANCE, SYMBOL
+from stockworker.market.bars import PRICE_TOLERANCE, SYMBOL
 from stockworker.protocol.fields import FieldError, check_integer, check_object, check_text
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Flag, Integer, Items, Number, Text, Wire, plan_of

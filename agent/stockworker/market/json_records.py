@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, Final, TextIO
 
-from stockworker.handlers.source_format import Layout
+from stockworker.market.source_format import Layout
 from stockworker.protocol.fields import FieldError, parse_json_at
 from stockworker.protocol.frozen import dataclass
 

@@ -5,11 +5,11 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import date
 
 from stockworker.handlers.api import Json
-from stockworker.handlers.formulas import Columns
-from stockworker.handlers.indicator import Parameter
-from stockworker.handlers.indicators import INDICATORS
 from stockworker.handlers.kinds import unknown
-from stockworker.handlers.market import Bar, IndicatorValue
+from stockworker.market.bars import Bar, IndicatorValue
+from stockworker.market.formulas import Columns
+from stockworker.market.indicator import Parameter
+from stockworker.market.indicators import INDICATORS
 from stockworker.protocol.fields import FieldError, Fields, check_object
 from stockworker.protocol.frozen import dataclass
 

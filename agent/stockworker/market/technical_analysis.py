@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import Annotated, Final
 
 from stockworker.handlers.api import Context, Job, Json, PermanentError
-from stockworker.handlers.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
-from stockworker.handlers.calculation import Calculation, read_calculation
 from stockworker.handlers.definition import WRONG_PAYLOAD, Definition, Failure
 from stockworker.handlers.kinds import Custom, Several, Written, unknown
-from stockworker.handlers.market import DAY, SYMBOL, Bar, Count, IndicatorValue, InvalidBar, MarketStore
-from stockworker.handlers.market_store import open_market_store
 from stockworker.handlers.payload import market_data, read_payload, to_json
+from stockworker.market.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
+from stockworker.market.bars import DAY, SYMBOL, Bar, Count, IndicatorValue, InvalidBar, MarketStore
+from stockworker.market.calculation import Calculation, read_calculation
+from stockworker.market.store import open_market_store
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Integer, Wire

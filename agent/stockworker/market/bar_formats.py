@@ -16,10 +16,8 @@ from operator import itemgetter
 from typing import Any, BinaryIO, Final, TextIO
 
 from stockworker.adapters import clock
-from stockworker.handlers.cells import Cells
-from stockworker.handlers.json_records import LONGEST_RECORD, Lists, NotRecords, read_records
 from stockworker.handlers.kinds import Custom
-from stockworker.handlers.market import (
+from stockworker.market.bars import (
     HIGHEST_PRICE,
     HIGHEST_VOLUME,
     Bar,
@@ -27,8 +25,10 @@ from stockworker.handlers.market import (
     check_bar,
     check_symbol,
 )
-from stockworker.handlers.parsed_bars import ParsedBars
-from stockworker.handlers.source_format import DEFAULTS, FIELDS, Content, Layout, Prices, SourceFormat, encoding_name
+from stockworker.market.cells import Cells
+from stockworker.market.json_records import LONGEST_RECORD, Lists, NotRecords, read_records
+from stockworker.market.parsed_bars import ParsedBars
+from stockworker.market.source_format import DEFAULTS, FIELDS, Content, Layout, Prices, SourceFormat, encoding_name
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Items
 

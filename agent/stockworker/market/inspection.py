@@ -8,9 +8,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
-from stockworker.handlers.parsed_bars import ParsedBars
-from stockworker.handlers.source_format import PROFILES, read_format
+from stockworker.market.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
+from stockworker.market.parsed_bars import ParsedBars
+from stockworker.market.source_format import PROFILES, read_format
 from stockworker.protocol.frozen import dataclass
 
 _SAMPLE_BYTES: Final = 32 * 1024

@@ -13,7 +13,7 @@ from itertools import chain
 from tempfile import TemporaryFile
 from typing import Annotated, BinaryIO, Final
 
-from stockworker.handlers.market import Bar, Count, InvalidBar
+from stockworker.market.bars import Bar, Count, InvalidBar
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Wire
 

@@ -9,9 +9,9 @@ from datetime import date
 from itertools import groupby
 from typing import Final
 
-from stockworker.handlers.calculation import Calculation
-from stockworker.handlers.drawing import FONT_PX, Area, Caption, Drawing, Line, Point
-from stockworker.handlers.market import Bar
+from stockworker.market.bars import Bar
+from stockworker.market.calculation import Calculation
+from stockworker.market.drawing import FONT_PX, Area, Caption, Drawing, Line, Point
 from stockworker.protocol.frozen import dataclass
 
 _WIDTH: Final = 1200

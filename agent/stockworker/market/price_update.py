@@ -12,19 +12,19 @@ from typing import Annotated, Final
 from stockworker.adapters import compression
 from stockworker.adapters.http import Fetched, FetchError, HttpStatus, PrivateAddress
 from stockworker.handlers.api import Context, Job, Json
-from stockworker.handlers.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
-from stockworker.handlers.continuity import OVERLAP, Continuity, judge
-from stockworker.handlers.data_import import OnError
 from stockworker.handlers.definition import WRONG_SETTING, Definition, Failure
-from stockworker.handlers.json_records import NotRecords
 from stockworker.handlers.kinds import Several, Written
-from stockworker.handlers.market import DAY, SYMBOL, Bar, Count, LastAnswer, MarketStore, UpsertCounts
-from stockworker.handlers.market_store import open_market_store
-from stockworker.handlers.parsed_bars import ParsedBars
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
-from stockworker.handlers.provider import Pacing, Provider, Stopped, address
-from stockworker.handlers.source_format import SourceFormat, read_format
-from stockworker.handlers.update_settings import UpdateSettings
+from stockworker.market.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
+from stockworker.market.bars import DAY, SYMBOL, Bar, Count, LastAnswer, MarketStore, UpsertCounts
+from stockworker.market.continuity import OVERLAP, Continuity, judge
+from stockworker.market.data_import import OnError
+from stockworker.market.json_records import NotRecords
+from stockworker.market.parsed_bars import ParsedBars
+from stockworker.market.provider import Pacing, Provider, Stopped, address
+from stockworker.market.source_format import SourceFormat, read_format
+from stockworker.market.store import open_market_store
+from stockworker.market.update_settings import UpdateSettings
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Wire

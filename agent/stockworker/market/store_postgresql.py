@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from stockworker.errors import StoreError
-from stockworker.handlers.market import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
+from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
 
 _MIGRATIONS: Final = (
     """
