@@ -34,6 +34,11 @@ def test_a_text_names_some_of_many() -> None:
     assert text.endswith("04: w0, w1, w2, w3, w4, and 2 more; …")
 
 
+def test_a_text_that_has_room_names_all() -> None:
+    users = {f"{number}": [f"w{each}" for each in range(5)] for number in range(5)}
+    assert describe(users) == "; ".join(f"{number}: w0, w1, w2, w3, w4" for number in range(5))
+
+
 def settled(watch: MarketStoreWatch, now: float) -> list[str | None]:
     """What a look and its thread find."""
     first = watch.look(now)

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from stockworker.protocol.messages import Answer, Message, Receipt, on
+from stockworker.protocol.messages import Answer, JobFilter, Message, Receipt, on
 from stockworker.protocol.topics import BY_KIND, TOPICS, TopicKind
 from stockworker.protocol.wire import plan_of
 
@@ -41,3 +41,7 @@ def test_several_topics_of_a_message_imply_different_values(cls: type[Message]) 
 def test_a_message_with_two_topics_declares_what_each_of_them_implies() -> None:
     assert on(TopicKind.DRAIN, drained=True) == {TopicKind.DRAIN: {"drained": True}}
     assert on(TopicKind.CANCEL) == {TopicKind.CANCEL: {}}
+
+
+def test_a_list_has_a_hundred_jobs_where_its_filter_does_not_say_how_many() -> None:
+    assert plan_of(JobFilter).read({}) == JobFilter(limit=100)
