@@ -13,6 +13,13 @@ def paths(file: str, key: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
+    "file", ["stockworker@.service", "stockworker-dispatcher.service", "mosquitto.service.d/stockworker.conf"]
+)
+def test_no_service_takes_the_memory_of_its_whole_machine(file: str) -> None:
+    assert re.findall(r"^MemoryMax=(?:[1-9]\d?%|\d+G)$", (UNITS / file).read_text(), re.MULTILINE)
+
+
+@pytest.mark.parametrize(
     ("unit", "name"), [("stockworker@.path", "%H-%i"), ("stockworker-dispatcher.path", "dispatcher")]
 )
 def test_a_service_that_waits_for_its_files_starts_with_the_last_of_them(unit: str, name: str) -> None:
