@@ -9,8 +9,10 @@ import shlex
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 import yaml
@@ -290,24 +292,30 @@ sys.exit(main(sys.argv[1:]))
 """
 
 
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """A folder that every user may enter: those of pytest are closed."""
+    with TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+
+
 @follows("…: this user may not open it. Run the command as its owner: sudo -u … stockworker market …")
 @pytest.mark.parametrize("closed", ["market", "market/market.sqlite3"])
 @pytest.mark.parametrize("line", ["symbols", "delete FUND --yes"])
-def test_without_the_rights_the_error_names_the_user_who_has_them(tmp_path: Path, closed: str, line: str) -> None:
+def test_without_the_rights_the_error_names_the_user_who_has_them(open_folder: Path, closed: str, line: str) -> None:
     """As `nobody` if this user is root, who may do everything; as this user otherwise, on a file without any rights."""
-    for folder in (tmp_path, *tmp_path.parents[:2]):
-        folder.chmod(0o755)
-    (tmp_path / "market").mkdir()
-    location = tmp_path / "market" / "market.sqlite3"
+    (open_folder / "market").mkdir()
+    location = open_folder / "market" / "market.sqlite3"
     with closing(open_market_store(str(location))) as store:
         store.upsert({"FUND": FUND})
-    config = tmp_path / "job_processor.yml"
+    config = open_folder / "job_processor.yml"
     config.write_text(f"job_processor: {{market_data: {{location: {location}}}}}\n")
     config.chmod(0o644)
-    (tmp_path / closed).chmod(0)
+    (open_folder / closed).chmod(0)
     program = [sys.executable, "-c", AS_ANOTHER_USER, "--config", str(config), "market", *shlex.split(line)]
     done = subprocess.run(program, capture_output=True, text=True, check=False)
-    (tmp_path / closed).chmod(0o700)
+    (open_folder / closed).chmod(0o700)
     assert done.returncode == 74
     assert f"{location}: this user may not open it. Run the command as its owner: sudo -u " in done.stderr
     assert f"sudo -u {location.owner()} stockworker market …" in done.stderr

@@ -75,6 +75,37 @@ def test_a_reload_looks_immediately() -> None:
     assert settled(watch, 2.0) == [None]
 
 
+def test_a_reload_looks_again_if_a_look_has_just_ended() -> None:
+    stores: dict[str, str] = {}
+    watch = MarketStoreWatch("here", stores.__getitem__)
+    assert watch.look(0.0) == []
+    thread = watch._thread
+    assert thread is not None
+    wait_until(lambda: not thread.is_alive(), "the end of the look")
+    stores["here"] = "id-1"
+    watch.use("here")
+    assert settled(watch, 1.0) == ["id-1"]
+
+
+def test_what_was_asked_before_a_reload_does_not_count() -> None:
+    answers = threading.Event()
+
+    def read(location: str) -> str:
+        if location == "slow":
+            answers.wait()
+        return location
+
+    watch = MarketStoreWatch("slow", read)
+    assert watch.look(0.0) == []
+    slow = watch._thread
+    watch.use("fast")
+    assert settled(watch, 1.0) == ["fast"]
+    answers.set()
+    assert slow is not None
+    slow.join()
+    assert watch.look(2.0) == []
+
+
 def test_nothing_waits_for_a_store_that_does_not_answer() -> None:
     answers = threading.Event()
 

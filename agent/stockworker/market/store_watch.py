@@ -5,7 +5,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from typing import Final
 
 _ABSENT_S: Final = 30.0
@@ -26,7 +26,7 @@ class MarketStoreWatch:
         self._location = location
         self._read = read or read_identity
         self._look_at = float("-inf")
-        self._thread: threading.Thread | None = None
+        self._thread: _Look | None = None
         self._found: str | None = None
         self._reported: str | None = None
 
@@ -34,25 +34,35 @@ class MarketStoreWatch:
         """Look at another store, after a reload; also immediately at the same one."""
         self._location = location
         self._look_at = float("-inf")
+        self._thread = None  # what it finds may be old
 
     def look(self, now: float) -> Sequence[str | None]:
         """Return the identity, or None without one, in a list that is empty if it has not changed since the last call."""
         if self._thread is not None and not self._thread.is_alive():
+            self._found = self._thread.found
             self._thread = None
             self._look_at = now + (_ABSENT_S if self._found is None else _KNOWN_S)
         if self._location is None:
             self._found = None
         elif self._thread is None and now >= self._look_at:
-            self._thread = threading.Thread(target=self._ask, args=(self._location,), daemon=True, name="market store")
+            self._thread = _Look(self._location, self._read)
             self._thread.start()
         former, self._reported = self._reported, self._found
         return [self._reported] if self._reported != former else []
 
-    def _ask(self, location: str) -> None:
-        try:
-            self._found = self._read(location)
-        except Exception:  # noqa: BLE001 (a job that uses the store reports what is wrong with it)
-            self._found = None
+
+class _Look(threading.Thread):
+    """Reads the identity of a store. Nothing waits for it: a database server may never answer."""
+
+    def __init__(self, location: str, read: Callable[[str], str]) -> None:
+        super().__init__(daemon=True, name="market store")
+        self._location = location
+        self._read = read
+        self.found: str | None = None
+
+    def run(self) -> None:
+        with suppress(Exception):  # a job that uses the store reports what is wrong with it
+            self.found = self._read(self._location)
 
 
 def read_identity(location: str) -> str:
