@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from stockworker.cli.commands import PACKAGE_OF
 from tests.harness.package_tools import OURS
 from tests.harness.publishing import ROOT, Key, publish
 from tests.packages.conftest import build
@@ -89,7 +90,7 @@ def test_packages_are_reproducible(tmp_path: Path) -> None:
 
 
 def test_the_packages_have_each_module_once(packages: Path) -> None:
-    """Those of a service are in its own package."""
+    """Those of a service are in its own package, which the command names where they are missing."""
     found: dict[str, str] = {}
     for name in NAMES:
         (archive,) = packages.glob(f"{name}_*.deb")
@@ -99,8 +100,8 @@ def test_the_packages_have_each_module_once(packages: Path) -> None:
                 assert found.setdefault(module, name) == name
     code = ROOT / "agent" / "stockworker"
     assert found.keys() == {str(file.relative_to(code)) for file in code.rglob("*.py")}
-    of_services = {"worker": "stockworker-agent", "dispatcher": "stockworker-dispatcher"}
-    assert all(name == of_services.get(module.split("/")[0], "stockworker") for module, name in found.items())
+    for module, name in found.items():
+        assert name == PACKAGE_OF.get(f"stockworker.{module.partition('/')[0]}", "stockworker")
 
 
 def test_the_shipped_configuration_has_not_changed(packages: Path, tmp_path: Path) -> None:

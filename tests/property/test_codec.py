@@ -335,6 +335,14 @@ STATS = b'{"schema":1,"epoch":"e","version":"1","uptime_s":1,"states":{},"queues
         (Packet("jobs/completed/j", b'{"schema":1,"type":"t","state":"failed","attempt":1}'), "failed does not belong"),
         (Packet("jobs/failed/j", b'{"schema":1,"type":"t","state":"running","attempt":1}'), "running does not belong"),
         (Packet("jobs/notice/c/x", NOTICES % (b"c:j", b"running")), "running does not belong"),
+        (
+            Packet("jobs/progress/w/c:j/d", b'{"schema":1,"fraction":0.5,"text":""}'),
+            "c:j does not belong on this topic of another",
+        ),
+        (
+            Packet("jobs/failed/c:j/d", b'{"schema":1,"type":"t","state":"failed","attempt":1}'),
+            "c:j does not belong on this topic of another owner",
+        ),
         (Packet("jobs/notice/c/x", NOTICES % (b"d:j", b"failed")), "d:j does not belong on this topic"),
         (Packet("jobs/notice/c/x", NOTICES % (b"j", b"failed")), "j does not belong on this topic"),
         (
