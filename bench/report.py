@@ -13,6 +13,7 @@ NOTHING: Final = "-"
 """What a table shows in place of a figure that was not measured."""
 
 _WHOLE_FROM: Final = 100
+_SHOWN_FROM: Final = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,13 +177,13 @@ def ceilings(findings: Findings) -> str:
 
 
 def timeline(findings: Findings) -> str:
-    """The table of the moments of one job, and the sentence with the number of its messages."""
+    """The tables of the moments of one job, and of its messages. Those that are sent now and then are left out."""
     rows, before = ["| Moment | µs after the call | µs after the row above |", "|---|---:|---:|"], 0.0
     for what, at_us in findings.timeline.items():
         rows.append(f"| {what} | {at_us:,.0f} | {at_us - before:,.0f} |")
         before = at_us
-    counts = ", ".join(f"{count:.1f} on `{topic}`" for topic, count in findings.messages.items())
-    return "\n".join(rows) + f"\n\nMessages per job: {counts}.\n"
+    counts = [f"| `{topic}` | {count:.1f} |" for topic, count in findings.messages.items() if count >= _SHOWN_FROM]
+    return "\n".join([*rows, "", "| Topic | messages per job |", "|---|---:|", *counts]) + "\n"
 
 
 def costs(findings: Findings, titles: Mapping[str, str]) -> str:

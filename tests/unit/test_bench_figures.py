@@ -137,7 +137,7 @@ def test_only_the_first_moment_of_a_kind_counts_and_rare_kinds_do_not() -> None:
 
 
 def test_the_timeline_shows_each_hop() -> None:
-    findings = Findings(timeline={"sent": 900.0, "starts": 1100.0}, messages={"jobs/ack": 1.0})
+    findings = Findings(timeline={"sent": 900.0, "starts": 1100.0}, messages={"jobs/ack": 1.0, "jobs/request": 0.04})
     rows = report.timeline(findings).splitlines()
     assert rows[2:4] == ["| sent | 900 | 900 |", "| starts | 1,100 | 200 |"]
-    assert rows[-1] == "Messages per job: 1.0 on `jobs/ack`."
+    assert rows[-3:] == ["| Topic | messages per job |", "|---|---:|", "| `jobs/ack` | 1.0 |"]
