@@ -260,6 +260,12 @@ def test_what_is_doubtful_is_reported(config: Path) -> None:
     assert market(config, "quality").status == 2
 
 
+def test_a_file_without_an_end_is_inspected_as_far_as_its_beginning() -> None:
+    failed = market(Path("none.yml"), "inspect /dev/zero")
+    assert failed.status == 1
+    assert "/dev/zero: no format reads it" in failed.errors
+
+
 def test_a_file_is_inspected_without_a_configuration(tmp_path: Path) -> None:
     file = tmp_path / "a.csv.gz"
     file.write_bytes(gzip.compress(b"Date,Close\n2024-01-02,5\n2024-01-03,6\nfooter\n"))

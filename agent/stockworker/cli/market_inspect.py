@@ -17,6 +17,7 @@ from stockworker.terminal.output import complain, print_json, print_line, print_
 from stockworker.terminal.tables import table, terminal_width
 
 _MOST_BYTES: Final = 32 * 1024 * 1024
+"""Bytes that are read of a file: its beginning shows the format."""
 
 
 def inspect(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +37,8 @@ def inspect(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     try:
-        data = arguments.file.read_bytes()
+        with arguments.file.open("rb") as file:
+            data = file.read(_MOST_BYTES)
         if is_packed(data):
             data = unpack(data, _MOST_BYTES)
         found = propose(data)
