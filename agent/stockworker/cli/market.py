@@ -134,6 +134,33 @@ def add_store(parser: argparse.ArgumentParser) -> None:
     add_config(parser)
 
 
+def add_symbols(parser: argparse.ArgumentParser, verb: str) -> None:
+    """Add the arguments that name symbols, or all of them."""
+    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="the symbols")
+    parser.add_argument("--all", action="store_true", help=f"{verb} all symbols instead of the named ones")
+
+
+def wanted_symbols(store: MarketStore, arguments: argparse.Namespace) -> list[str]:
+    """The symbols that the arguments of `add_symbols` name, each once.
+
+    Raises:
+        SymbolUnknown: one has no bars.
+    """
+    wanted = store.symbols() if arguments.all else list(dict.fromkeys(arguments.symbols))
+    check_symbols(store, wanted)
+    return wanted
+
+
+def check_choice(arguments: argparse.Namespace) -> None:
+    """Check that the arguments of `add_symbols` name either symbols or all.
+
+    Raises:
+        UsageError: they name both, or neither.
+    """
+    if arguments.all == bool(arguments.symbols):
+        raise UsageError("name either symbols or --all")
+
+
 def add_json(parser: argparse.ArgumentParser) -> None:
     """Add the option for programs."""
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")

@@ -10,7 +10,17 @@ from pathlib import Path
 from tempfile import NamedTemporaryFile
 from typing import Any, BinaryIO, Final, cast
 
-from stockworker.cli.market import COLUMNS, add_range, add_store, check_symbols, chosen_bars, fields_of, opened
+from stockworker.cli.market import (
+    COLUMNS,
+    add_range,
+    add_store,
+    add_symbols,
+    check_choice,
+    chosen_bars,
+    fields_of,
+    opened,
+    wanted_symbols,
+)
 from stockworker.errors import ConfigError
 from stockworker.market.bars import Bar
 from stockworker.terminal.exits import Exit, UsageError
@@ -25,8 +35,7 @@ def export(parser: argparse.ArgumentParser) -> None:
         "Write bars as CSV, as a JSON list (json), as a JSON object per line (ndjson), or as Parquet. Parquet needs pyarrow. "
         "The job type data_import reads CSV and JSON again, without options. Values that are not known are empty or left out."
     )
-    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="the symbols")
-    parser.add_argument("--all", action="store_true", help="export all symbols instead of the named ones")
+    add_symbols(parser, "export")
     parser.add_argument("--format", choices=_FORMATS, help="the format (default: the ending of --out, else csv)")
     parser.add_argument(
         "--out",
@@ -40,15 +49,13 @@ def export(parser: argparse.ArgumentParser) -> None:
 
 
 def _export(arguments: argparse.Namespace) -> int:
-    if arguments.all == bool(arguments.symbols):
-        raise UsageError("name either symbols or --all")
+    check_choice(arguments)
     suffix = "" if arguments.out is None else arguments.out.suffix[1:].lower()
     format_ = arguments.format or (suffix if suffix in _FORMATS else "csv")
     if format_ == "parquet" and arguments.out is None:
         raise UsageError("Parquet is not text; name a file with --out")
     with opened(arguments) as store:
-        wanted = store.symbols() if arguments.all else list(dict.fromkeys(arguments.symbols))
-        check_symbols(store, wanted)
+        wanted = wanted_symbols(store, arguments)
         found = ((symbol, chosen_bars(store, symbol, arguments)) for symbol in wanted)
         if arguments.out is None:
             for text in _texts(format_, found):

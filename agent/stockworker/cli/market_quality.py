@@ -8,10 +8,10 @@ from itertools import islice
 from typing import Any, Final
 
 from stockworker.adapters import clock
-from stockworker.cli.market import add_json, add_store, check_symbols, day_argument, opened
+from stockworker.cli.market import add_json, add_store, add_symbols, check_choice, day_argument, opened, wanted_symbols
 from stockworker.market.bars import MarketStore
 from stockworker.market.quality import QualityReport, TradingCalendar, observed_calendar, report
-from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import print_json, print_lines
 from stockworker.terminal.tables import table, terminal_width
 
@@ -28,8 +28,7 @@ def quality(parser: argparse.ArgumentParser) -> None:
         "do not move. The days on which most stored symbols have bars are the trading days. "
         "A report changes nothing: no rule can distinguish an error from a wild market."
     )
-    parser.add_argument("symbols", nargs="*", metavar="SYMBOL", help="the symbols")
-    parser.add_argument("--all", action="store_true", help="examine all symbols instead of the named ones")
+    add_symbols(parser, "examine")
     parser.add_argument(
         "--until",
         type=day_argument,
@@ -42,13 +41,11 @@ def quality(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    if arguments.all == bool(arguments.symbols):
-        raise UsageError("name either symbols or --all")
+    check_choice(arguments)
     until = arguments.until or clock.utc_now().date() - timedelta(days=1)
     found = {}
     with opened(arguments) as store:
-        wanted = store.symbols() if arguments.all else list(dict.fromkeys(arguments.symbols))
-        check_symbols(store, wanted)
+        wanted = wanted_symbols(store, arguments)
         calendar = _calendar(store, wanted)
         for symbol in wanted:
             found[symbol] = report(store.bars(symbol, until=until), until=until, calendar=calendar)

@@ -59,7 +59,7 @@ from stockworker.logs.events import (
 from stockworker.protocol.ids import PROBE, ClientId, Entropy, JobId, JobType, Token, WorkerId, make_token, owner_of
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
-from stockworker.protocol.market_stores import by_store, describe
+from stockworker.protocol.market_stores import LONGEST_IDENTITY, by_store, describe
 from stockworker.protocol.messages import (
     AttemptReport,
     Control,
@@ -80,9 +80,6 @@ _MOST_UNSERVED: Final = 1000
 
 _REGISTRATION_S: Final = 60.0
 """How long workers may take to register after a start of the dispatcher: the longest pause before they connect again."""
-
-_IDENTITY: Final = 16
-"""Characters of a market-data store's identity, which is not longer."""
 
 _FORMER_INCARNATIONS: Final = 8
 """How many earlier starts of a worker are remembered."""
@@ -295,7 +292,7 @@ class Roster:
         match message:
             case Heartbeat(certificate_days=days, market_store=store):
                 worker.seen, worker.online, worker.certificate_days = now.steady, True, days
-                store = None if store is None else store[:_IDENTITY]
+                store = None if store is None else store[:LONGEST_IDENTITY]
                 if worker.market_store != store:
                     worker.market_store = store
                     self._compare_market_stores()

@@ -3,6 +3,9 @@
 from collections.abc import Iterable, Mapping
 from typing import Final
 
+LONGEST_IDENTITY: Final = 16
+"""Characters of the identity of a store: 16 hexadecimal digits, drawn when the store is made."""
+
 _SHOWN: Final = 5
 """Stores, and workers of each, that a text names at most."""
 
@@ -18,7 +21,7 @@ def by_store(workers: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
 
 def describe(users: Mapping[str, list[str]]) -> str:
     """Name the stores with their workers: ``3f2a…: w1, w2; 9b1c…: w3``."""
-    shown = [f"{store[:16]}: {_first(workers)}" for store, workers in list(users.items())[:_SHOWN]]
+    shown = [f"{store[:LONGEST_IDENTITY]}: {_first(workers)}" for store, workers in list(users.items())[:_SHOWN]]
     return "; ".join([*shown, *(["…"] if len(users) > _SHOWN else [])])
 
 
