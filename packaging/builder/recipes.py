@@ -183,6 +183,7 @@ _DOCUMENTS: Final = (
     "limits",
     "logging",
     "market-data",
+    "migrating",
     "mosquitto",
     "offline",
     "operations",
