@@ -47,13 +47,18 @@ def test_leases_come_back_in_order_of_arrival(journal: Journal, path: Path) -> N
     again.close()
 
 
-def test_a_payload_is_kept_until_the_attempt_has_ended(journal: Journal) -> None:
-    journal.commit([Accept(JOB_A)])
-    assert journal.load()[0].assignment == JOB_A
+def test_a_payload_is_kept_while_its_job_waits(journal: Journal) -> None:
+    journal.commit([Accept(JOB_A), Accept(JOB_B), MarkStarted(B1)])
+    assert [entry.assignment.payload for entry in journal.load()] == [JOB_A.payload, ""]
     journal.commit([MarkStarted(A1)])
-    assert journal.load()[0].assignment == JOB_A
-    journal.commit([RecordOutcome(attempt(JOB_A))])
-    assert journal.load()[0].assignment.payload == ""
+    assert journal.load()[0] == JournalEntry(replace(JOB_A, payload=""), started=True, report=None)
+
+
+def test_a_large_payload_is_not_kept(journal: Journal, path: Path) -> None:
+    large = replace(JOB_A, payload=f'"{"x" * 100_000}"')
+    journal.commit([Accept(large)])
+    assert journal.load() == [JournalEntry(replace(JOB_A, payload=""), started=False, report=None)]
+    assert path.with_name(f"{path.name}-wal").stat().st_size < 100_000
 
 
 def test_a_lease_may_come_and_go_in_one_commit(journal: Journal) -> None:
@@ -70,7 +75,7 @@ def test_a_commit_that_fails_leaves_nothing_and_the_journal_goes_on(journal: Jou
         journal.commit([MarkStarted(A1), RecordOutcome(attempt(JOB_A)), Accept(JOB_B), Accept(JOB_A)])
     assert journal.load() == before
     journal.commit([MarkStarted(A1)])
-    assert journal.load() == [JournalEntry(JOB_A, started=True, report=None)]
+    assert journal.load() == [JournalEntry(replace(JOB_A, payload=""), started=True, report=None)]
 
 
 def test_until_when_a_lease_may_start_is_kept(journal: Journal) -> None:

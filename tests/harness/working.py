@@ -35,6 +35,7 @@ from stockworker.worker.effects import (
     RecordOutcome,
     Start,
 )
+from stockworker.worker.journal import is_large
 from stockworker.worker.leases import JournalEntry
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import WorkerTurns
@@ -65,11 +66,13 @@ class MemoryJournal:
             match entry:
                 case Accept(assignment=assignment, start_by=start_by):
                     assert assignment.token not in self._entries
-                    kept = replace(assignment, expires_in_s=None)  # `start_by` has it
+                    payload = "" if is_large(assignment.payload) else assignment.payload
+                    kept = replace(assignment, payload=payload, expires_in_s=None)  # `start_by` has it
                     self._entries[kept.token] = JournalEntry(kept, started=False, report=None, start_by=start_by)
                 case MarkStarted(token=token):
                     assert self._entries[token].report is None
-                    self._entries[token] = replace(self._entries[token], started=True)
+                    kept = replace(self._entries[token].assignment, payload="")
+                    self._entries[token] = replace(self._entries[token], assignment=kept, started=True)
                 case RecordOutcome(report=report):
                     before = self._entries[report.token]
                     assert before.report is None or report == evicted(before.report, report.error)

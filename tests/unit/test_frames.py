@@ -85,10 +85,26 @@ def test_a_packet_has_the_jobs_that_begin_and_the_attempts_that_must_end() -> No
 
 
 def test_a_large_payload_follows_in_a_frame_of_its_own() -> None:
-    large = json.dumps("x" * frames.LONGEST_PACKET)
+    large = json.dumps(["x" * frames.LONGEST_PACKET], indent=1)
     packet, payload = frames.encode_work(Work(Token("t"), JobId("j"), PRICES, 2, large, 1.0))
     assert parsed(packet) == [["t", "j", "prices", 2, None]]
     assert parsed(payload) == [[large]]
+
+
+@pytest.mark.parametrize("large", ['"é"' * frames.LONGEST_PACKET, "\x01" * (frames.LONGEST_PACKET // 6 + 1)])
+def test_a_large_payload_without_a_line_break_follows_as_it_is(large: str) -> None:
+    packet, payload = frames.encode_work(Work(Token("t"), JobId("j"), PRICES, 2, large, 1.0))
+    assert parsed(packet) == [["t", "j", "prices", 2, frames.AS_IT_IS]]
+    assert frames.FrameBuffer().feed(payload) == [large.encode()]
+
+
+@pytest.mark.parametrize("length", [frames.LONGEST_PACKET // 2, frames.LONGEST_PACKET])
+def test_a_payload_of_a_job_among_others_is_in_the_packet_if_it_has_room(length: int) -> None:
+    work = Work(Token("t"), JobId("j"), PRICES, 2, "1" * (length - 100), 1.0)
+    job, payload = frames.encode_job(work)
+    is_short = length < frames.LONGEST_PACKET
+    assert json.loads(job) == ["t", "j", "prices", 2, work.payload if is_short else None]
+    assert parsed(payload) == ([] if is_short else [["t", work.payload]])
 
 
 def frame(*fields: object) -> bytes:

@@ -5,14 +5,21 @@ import math
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from stockworker.protocol.json_text import flag_text, json_text, number_text, quoted
+from stockworker.protocol.json_text import flag_text, json_text, number_text, quoted, quoted_content
 
 
 @pytest.mark.parametrize("value", ["", 'a "quote"', "line\nbreak\u2028", "é😀\x00", "\\"])
 def test_a_string_is_quoted(value: str) -> None:
     assert quoted(value) == json_text(value)
     assert json.loads(quoted(value)) == value
+
+
+@given(st.text(st.characters(exclude_categories=["Cs"])), st.sampled_from(["", "x" * 4096, '"\\' * 2048]))
+def test_a_long_string_is_quoted_like_a_short_one(value: str, more: str) -> None:
+    assert quoted_content(value + more + value) == quoted(value + more + value)
 
 
 @pytest.mark.parametrize("value", [0, 7, -1.5, 0.1, 1e300, 5e-324, True])

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from stockworker.adapters.mqtt_dial import Dialer, DialFailed
 from stockworker.adapters.mqtt_reasons import CLIENT_CERTIFICATE, PERMANENT_REFUSALS, explain_code, explain_error
-from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, MqttWire
+from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, MqttWire, ReadBuffer
 from stockworker.adapters.tls import Stamp, TlsFiles
 from stockworker.errors import ConfigError, ProtocolMisuse
 from stockworker.protocol.body import MAX_PACKET
@@ -161,7 +161,7 @@ class Connection:
         # A dot at the end of a host name is for the resolver only: no certificate has it (RFC 6066, section 3).
         name = None if context is None else settings.host.rstrip(".")
         self._dialer.step = "the TLS handshake"
-        await loop.create_connection(lambda: self.wire, sock=connected, ssl=context, server_hostname=name)
+        await loop.create_connection(lambda: ReadBuffer(self.wire), sock=connected, ssl=context, server_hostname=name)
         await self._sign_in()
         if settings.subscriptions:
             await self._subscribe()

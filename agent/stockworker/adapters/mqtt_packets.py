@@ -51,7 +51,7 @@ class PacketReader:
         self._largest = largest
         self._arrived = bytearray()
 
-    def feed(self, data: bytes) -> Iterator[tuple[int, bytes]]:
+    def feed(self, data: bytes | memoryview) -> Iterator[tuple[int, bytes]]:
         """Take the next bytes; yield the first byte and the content of each packet that is now complete.
 
         Raises:

@@ -14,7 +14,7 @@ import struct
 import sys
 import termios
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, cast
 
 from gmqtt.client import Message
 from gmqtt.mqtt.connection import MQTTConnection
@@ -39,8 +39,9 @@ from stockworker.protocol.packet import NO_PROPERTIES, Packet
 
 # A write of this size is sent immediately: waiting for more would save nothing, and hide a slow peer from flow control.
 _COALESCED_BYTES = 64 * 1024
-# An acknowledgement travels with the next message, or alone after this time, or with this many others. Nothing waits for it.
-_ACKNOWLEDGE_WITHIN_S = 0.005
+# An acknowledgement travels with the next message, or alone after this time, or with this many others. Nothing waits for it. A
+# job on an idle system has several steps, some milliseconds apart: within this time their acknowledgements share a packet.
+_ACKNOWLEDGE_WITHIN_S = 0.05
 _MOST_ACKNOWLEDGEMENTS = 64
 # MQTT 5.0, section 2.1.4: the largest value of the length field.
 _LARGEST_PACKET = 268_435_455
@@ -58,6 +59,9 @@ _TCP_INFO_SIZE = 152
 _NO_BYTES = bytes(4)
 # Acknowledgements and answers to pings are smaller.
 _PART_OF_MESSAGE_BYTES = 1024
+
+# Two TLS records. More would be taken from memory that nothing else needs.
+_READ_BYTES = 32 * 1024
 
 _log = logging.getLogger(__name__)
 logging.getLogger("gmqtt").setLevel(logging.ERROR)  # as in `stockworker.logs.setup`, which not every command calls
@@ -260,7 +264,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self._hard_reader._transport = None  # noqa: SLF001 (as above)
         self._transport = None
 
-    def data_received(self, data: bytes) -> None:
+    def data_received(self, data: bytes | memoryview) -> None:
         # gmqtt counts only whole packets. On a slow line, a large one takes longer than the tolerated silence.
         now = self._connection._last_data_in = clock.monotonic()  # noqa: SLF001 (see `last_received_s`)
         if len(data) >= _PART_OF_MESSAGE_BYTES:
@@ -311,6 +315,39 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         super().resume_writing()
         self.congested = False
         self._writable()
+
+
+class ReadBuffer(asyncio.BufferedProtocol):
+    """Passes everything on to a wire, and reads into one buffer.
+
+    For a protocol without a buffer, an event loop makes a new one for each read: of 256 KiB with TLS, which the kernel maps and
+    unmaps each time, for a packet of some bytes.
+    """
+
+    def __init__(self, wire: MqttWire) -> None:
+        self._wire = wire
+        self._view = memoryview(bytearray(_READ_BYTES))
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire.connection_made(cast("asyncio.Transport", transport))
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wire.connection_lost(exc)
+
+    def pause_writing(self) -> None:
+        self._wire.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._wire.resume_writing()
+
+    def eof_received(self) -> bool:
+        return self._wire.eof_received()
+
+    def get_buffer(self, _size: int) -> memoryview:
+        return self._view
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self._wire.data_received(self._view[:nbytes])
 
 
 class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types

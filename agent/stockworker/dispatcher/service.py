@@ -31,6 +31,7 @@ from stockworker.protocol.lifecycle import LEASED, State
 from stockworker.protocol.messages import Presence
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
+from stockworker.shell.arrivals import objects_in
 from stockworker.shell.service import Service
 from stockworker.shell.space_watch import SpaceWatch
 from stockworker.shell.turn import CommonInput, DiskChanged, Now
@@ -137,7 +138,7 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
     def is_small(self, inputs: Sequence[CommonInput | _Input]) -> bool:
         if len(inputs) > _SMALL_TURN:
             return False
-        return sum(each.body.count(b"{") for each in inputs if isinstance(each, Packet)) <= _SMALL_OBJECTS
+        return sum(objects_in(each.body) for each in inputs if isinstance(each, Packet)) <= _SMALL_OBJECTS
 
     def begin_stop(self) -> None:
         log_event(_log, logged.Stopping())

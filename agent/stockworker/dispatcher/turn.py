@@ -66,7 +66,7 @@ from stockworker.dispatcher.store import JobStore
 from stockworker.errors import DecodeError
 from stockworker.logs.events import JobMoved, LogEvent, MessageRefused
 from stockworker.protocol import codec, topics
-from stockworker.protocol.body import MAX_TEXT, content_size, in_batches
+from stockworker.protocol.body import MAX_TEXT, in_batches, text_bytes
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, WorkerId, check_job_id
 from stockworker.protocol.job import JobRecord
@@ -244,10 +244,12 @@ class DispatcherTurns:
         payloads = {**stored, **new} if new else stored
         leases = [_assignment(job, payloads[job.spec.job_id], now) for job in jobs]
         packets = []
-        for batch in in_batches(leases, lambda lease: content_size(lease.payload)):
-            packet = codec.encode(Assign(worker_id, self._lease_s, batch))
-            unreached = Unreached(worker_id, tuple(lease.token for lease in batch))
-            packets.append(replace(packet, tag=unreached))
+        entries = [(lease.token, codec.encode_entry(lease)) for lease in leases]
+        for batch in in_batches(
+            entries, lambda entry: text_bytes(entry[1])
+        ):  # as it is written: no second look at a payload
+            packet = codec.encode_entries(Assign(worker_id, self._lease_s, ()), [text for _, text in batch])
+            packets.append(replace(packet, tag=Unreached(worker_id, tuple(token for token, _ in batch))))
         return packets
 
 

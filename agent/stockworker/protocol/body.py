@@ -63,6 +63,11 @@ def content_size(text: str) -> int:
     return len('""') + len(plain) + in_2 + 5 * in_6
 
 
+def text_bytes(text: str) -> int:
+    """Bytes of a text in UTF-8."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
 def fits(text: str) -> bool:
     """Whether a payload or result is small enough to travel."""
     # No character takes more than 6 bytes ("\u001f"), or more than 2 per byte of UTF-8 if it is not a rare control

@@ -7,7 +7,7 @@
 # Payloads and results travel inside other messages as strings: no peer that passes them on parses or encodes them
 # again.
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from operator import attrgetter
 from typing import Any, Final, get_args
 
@@ -23,6 +23,7 @@ from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     MAX_EXPLAINED,
     Answer,
+    Assign,
     Message,
     Notice,
     Notices,
@@ -114,9 +115,29 @@ def encode(message: Message) -> Packet:
     """Make the packet of `message`."""
     if isinstance(message, Submit):
         return encode_submit(message)
+    return _packet(message, plan_of(type(message)).members(message))
+
+
+def encode_entry(entry: Any) -> str:
+    """The text of an entry of a message's list."""
+    text: str = plan_of(type(entry)).text(entry)
+    return text
+
+
+def encode_entries(message: Assign, entries: Iterable[str]) -> Packet:
+    """Make the packet of a message whose list is empty, with these entries, which `encode_entry` has written.
+
+    So their sizes are known before it is decided which of them are in the message.
+    """
+    members = plan_of(type(message)).members(message)
+    if not members.endswith("[]"):
+        raise AssertionError(f"{members}: the list is not the last one of its members, or not empty")
+    return _packet(message, f"{members[:-1]}{','.join(entries)}]")
+
+
+def _packet(message: Message, members: str) -> Packet:
     kind = _kind_of(message)
     route = _ROUTES[kind]
-    members = plan_of(type(message)).members(message)
     for attribute in route.repeated:
         members += f",{quoted(attribute)}:{quoted(getattr(message, attribute))}"
     properties = NO_PROPERTIES

@@ -14,6 +14,19 @@ Raises:
 quoted: Final = encode_basestring
 """A string as text."""
 
+_LONG: Final = 4096
+_CONTROL: Final = tuple(map(chr, range(0x20)))
+
+
+def quoted_content(text: str) -> str:
+    """A string as text, like `quoted`, in less than half of the time if it is long."""
+    # `quoted` looks at one character after the other. Searches for one character are several times as fast, and a JSON text
+    # has few control characters, or none (RFC 8259, section 7).
+    if len(text) < _LONG or any(code in text for code in _CONTROL):
+        return encode_basestring(text)
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
 
 def number_text(value: float) -> str:
     """A number as text.

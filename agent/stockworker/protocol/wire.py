@@ -51,7 +51,7 @@ from stockworker.protocol.fields import (
 )
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.json_text import flag_text, number_text, quoted
+from stockworker.protocol.json_text import flag_text, number_text, quoted, quoted_content
 from stockworker.protocol.straight_code import reader, writer
 
 MAX_ENTRIES: Final = 4096
@@ -100,7 +100,7 @@ class Text(Kind):
         self.longest = longest
         self.read = check_text if longest is None else partial(check_text, longest=longest)
         self.passes = "type(v) is str and v.isascii()" + ("" if longest is None else f" and len(v) <= {longest}")
-        self.text = quoted
+        self.text = quoted_content if longest is None else quoted
         self.notation = "text" if longest is None else f"text, at most {longest:,} characters"
 
 

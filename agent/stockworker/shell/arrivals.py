@@ -23,7 +23,8 @@
 # what one of them has given back, and others would wait behind it again and again. Those who got nothing are next.
 #
 # **Bytes for work.** Small jobs cost more than their bytes show. Each of them is an object in JSON, and each `{` of a body
-# counts `_ENVELOPE` bytes. A payload with braces counts more than it costs, which only shortens its sender's share.
+# counts `_ENVELOPE` bytes. A payload with braces counts more than it costs, which only shortens its sender's share. Large
+# bodies mostly have few of them (`objects_in`).
 #
 # What happens to the service itself comes first, in its order: the link went up or down, a job ended, an operator sends a
 # signal. This is little, and the same for any number of peers.
@@ -68,6 +69,8 @@ _QUIET_TURNS: Final = 32
 
 _ENVELOPE: Final = 1024
 """Bytes that each message, and each object in it, counts besides its body."""
+
+_FEW_OBJECTS: Final = 12
 
 T = TypeVar("T")
 
@@ -209,6 +212,17 @@ def _name(item: Delivery) -> str | None:
     return topics.sender_of(item.packet.topic)
 
 
+def objects_in(body: bytes) -> int:
+    """How many objects a body may have: the number of its braces."""
+    # `count` looks at each byte. A search for the next brace is thirty times as fast where they are far from each other.
+    place = -1
+    for found in range(_FEW_OBJECTS):
+        place = body.find(b"{", place + 1)
+        if place < 0:
+            return found
+    return _FEW_OBJECTS + body.count(b"{", place + 1)
+
+
 def _size(item: Delivery) -> int:
     body = item.packet.body
-    return _ENVELOPE * (1 + body.count(b"{")) + len(body)
+    return _ENVELOPE * (1 + objects_in(body)) + len(body)

@@ -70,12 +70,15 @@ _ACCEPT: Final = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-# The payload is not needed any more: the journal keeps only what must still be reported.
+_LARGE: Final = 8 * 1024
+"""Characters of a payload that costs more to write here than it is worth: its job is only released after a crash."""
+
+# The journal keeps a payload while its job waits here: a job that has started does not start again after a crash.
 _RECORD: Final = (
     "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? WHERE token = ?"
 )
 
-_MARK_STARTED: Final = "UPDATE lease SET started = 1 WHERE token = ? AND NOT started"
+_MARK_STARTED: Final = "UPDATE lease SET started = 1, payload = '' WHERE token = ? AND NOT started"
 _FORGET: Final = "DELETE FROM lease WHERE token = ?"
 
 
@@ -214,8 +217,15 @@ def open_journal(path: Path, worker_id: WorkerId) -> Journal:
 
 def _row(entry: Accept, started: Collection[Token]) -> tuple[Any, ...]:
     job = entry.assignment
-    first = (job.token, job.job_id, job.type, job.attempt, job.timeout_s, job.payload, job.no_crash_budget)
-    return *first, entry.start_by, job.token in started
+    is_started = job.token in started
+    payload = "" if is_started or is_large(job.payload) else job.payload
+    first = (job.token, job.job_id, job.type, job.attempt, job.timeout_s, payload, job.no_crash_budget)
+    return *first, entry.start_by, is_started
+
+
+def is_large(payload: str) -> bool:
+    """Whether the journal leaves this payload out."""
+    return len(payload) > _LARGE
 
 
 def _outcome(report: AttemptReport) -> tuple[Any, ...]:

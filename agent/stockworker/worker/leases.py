@@ -10,8 +10,9 @@
 #                     │                                                   │
 #                     └───────── released, cancelled: (RecordOutcome) ────┘
 #
-# **waiting**. The lease is in the journal with its payload. A restart finds it there and goes on. A worker that drains
-# releases it, and so does one that finds `expires_at` passed: whether a job has expired is the dispatcher's decision.
+# **waiting**. The lease is in the journal with its payload. A restart finds it there and goes on. A large payload is left
+# out, because it would be written twice for nothing: a restart then releases the lease. A worker that drains releases it,
+# and so does one that finds `expires_at` passed: whether a job has expired is the dispatcher's decision.
 #
 # **with the executor**. It runs, or is queued there for a slot. `MarkStarted` is committed before the executor gets it,
 # so after a crash the worker can't know whether it ran, and reports it as `lost`: it may have caused the crash, and the
@@ -59,7 +60,10 @@ _REMEMBERED: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
-    """A lease in the journal: not started (`start_by` is its latest start), started, or finished (with a report)."""
+    """A lease in the journal: not started (`start_by` is its latest start), started, or finished (with a report).
+
+    The payload is empty once it has started, and where it was too large for the journal.
+    """
 
     assignment: Assignment
     started: bool
@@ -132,6 +136,8 @@ class WorkerLeases:
             self._keep(lease, entry.report)
         elif entry.started:
             self._end_here(lease, Outcome.LOST, "the worker was killed, or its machine went down, while it ran")
+        elif not entry.assignment.payload:
+            self._end_here(lease, Outcome.RELEASED, "the worker restarted, and its journal has no large payloads")
         else:
             self._waiting.append(entry.assignment.token)
 

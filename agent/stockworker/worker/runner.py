@@ -86,7 +86,7 @@ class Channel:
         self._queue = QueueReader(queue_descriptor)
         self._lock = threading.Lock()
         self._rang_at = clock.monotonic()
-        self._frames = self._receive()
+        self._lines = self._receive()
 
     @property
     def queue_descriptor(self) -> int:
@@ -123,7 +123,15 @@ class Channel:
 
     def receive(self) -> Any:
         """Return the next frame; None if the worker has closed its end."""
-        return next(self._frames, None)
+        line = next(self._lines, None)
+        return None if line is None else json.loads(line)
+
+    def receive_payload(self, *, as_it_is: bool) -> str:
+        """Return the payload that follows a packet (`frames`)."""
+        if as_it_is:
+            return next(self._lines).decode()
+        (payload,) = self.receive()
+        return str(payload)
 
     def next_job(self) -> bytes:
         """Return the packet of the next job; b"" if the worker has closed its end."""
@@ -155,8 +163,8 @@ class Channel:
         if _identity(self._queue_descriptor) != self._queue_identity:
             _end_without_channel()
 
-    def _receive(self) -> Iterator[Any]:
-        """Yield frames until the worker closes its end."""
+    def _receive(self) -> Iterator[bytes]:
+        """Yield lines until the worker closes its end."""
         buffer = frames.FrameBuffer()
         self._check()
         while True:
@@ -167,7 +175,7 @@ class Channel:
                 continue
             if not chunk:
                 return
-            yield from map(json.loads, buffer.feed(chunk))
+            yield from buffer.feed(chunk)
 
 
 def _end_without_channel() -> NoReturn:
@@ -302,11 +310,11 @@ class Runner:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
         self._after_fork()
 
-    def run(self, token: str, job_id: str, job_type: str, number: int, payload: str | None) -> bool:
+    def run(self, token: str, job_id: str, job_type: str, number: int, payload: str | int | None) -> bool:
         """Run one attempt, and send its result; return whether this process can run another one."""
         began = clock.monotonic()
-        if payload is None:
-            (payload,) = self._channel.receive()
+        if not isinstance(payload, str):
+            payload = self._channel.receive_payload(as_it_is=payload == frames.AS_IT_IS)
         attempt = self._attempt = self._logging = RunningAttempt(Token(token), self._send)
         left: list[str] = []
         try:
