@@ -24,6 +24,7 @@ from stockworker.protocol.messages import (
     ControlAction,
     Disconnect,
     Heartbeat,
+    LeaseStatus,
     Progress,
     Register,
     Report,
@@ -43,6 +44,7 @@ from tests.harness.working import (
     BACKTEST,
     INTERVALS,
     JOB_A,
+    JOB_B,
     WORKER,
     ack,
     assign,
@@ -59,11 +61,12 @@ class RecordingExecutor:
     """Runs nothing, and records what it must do.
 
     Attributes:
-        occupied: what runs, for the service.
+        begins: whether a job begins to run when it starts.
     """
 
     must_exit_by: float | None = None
     waiting = 0
+    begins = False
 
     def __init__(
         self, steps: Steps, handlers: Mapping[JobType, HandlerSpec], deliver: Callable[[ExecutorEvent], None]
@@ -76,6 +79,8 @@ class RecordingExecutor:
 
     def start(self, work: Work) -> None:
         self.steps.note("start", work.token)
+        if self.begins:
+            self.deliver(Began(work.token))
 
     def stop(self, token: Token) -> None:
         self.steps.note("stop", token)
@@ -246,10 +251,27 @@ def test_a_result_is_committed_before_it_is_reported_and_forgotten_once_it_is_st
         assert steps.of("commit") == [("commit", ("RecordOutcome",))]
         (packet,) = steps.link.receive(ack(stored=[A1]))
         await steps.until_noted("acknowledge")
-        assert steps.of("commit", "acknowledge")[1:] == [("commit", ("Forget",)), ("acknowledge", packet)]
+        assert steps.of("commit", "acknowledge")[1:] == [("acknowledge", packet)]
+        steps.link.receive(assign(JOB_B))
+        await until(lambda: len(steps.of("start")) == 1, "the next job starts")
+        assert steps.of("commit")[1:] == [("commit", ("Forget", "Accept", "MarkStarted"))]
 
     desk.play(story)
-    assert desk.journal.load() == []
+    assert [entry.assignment.token for entry in desk.journal.load()] == [B1]
+
+
+def test_a_job_that_starts_needs_no_turn_of_its_own(steps: Steps, desk: Desk) -> None:
+    async def story() -> None:
+        desk.running_executor.begins = True
+        steps.link.receive(assign(JOB_A))
+        await steps.until_noted("start")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert desk.running_service._machine.running == 0
+        request = await steps.until_sent(Request, 2)
+        assert [lease.status for lease in request.leases] == [LeaseStatus.RUNNING]
+
+    desk.play(story)
 
 
 def test_an_order_to_stop_a_job_reaches_the_executor(steps: Steps, desk: Desk) -> None:

@@ -10,10 +10,26 @@ from stockworker.protocol import codec
 from stockworker.protocol.messages import Register
 from stockworker.protocol.packet import Packet
 from stockworker.shell.turn import Now
-from stockworker.worker.effects import Accept, Drain, Entry, MarkStarted
+from stockworker.worker.effects import Accept, Drain, Entry, Forget, MarkStarted, RecordOutcome
 from stockworker.worker.machine import WorkerMachine
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
-from tests.harness.working import CAPABILITIES, CONNECTED, INTERVALS, JOB_A, WORKER, WorkerBook, assign, start
+from stockworker.worker.work import Began
+from tests.harness.working import (
+    A1,
+    B1,
+    CAPABILITIES,
+    CONNECTED,
+    INTERVALS,
+    JOB_A,
+    JOB_B,
+    WORKER,
+    WorkerBook,
+    ack,
+    assign,
+    attempt,
+    finished,
+    start,
+)
 
 NOW = Now(1000.0, 0.0)
 
@@ -68,3 +84,26 @@ def test_a_worker_that_has_nothing_left_leaves() -> None:
     worker = turns(RecordingJournal())
     assert not worker.take([CONNECTED], NOW).leave
     assert worker.take([Drain(0.0, leave=True)], NOW).leave
+
+
+def test_a_settled_lease_is_forgotten_with_the_next_commit_or_in_the_next_turn() -> None:
+    journal = RecordingJournal()
+    worker = turns(journal)
+    for job in (JOB_A, JOB_B):
+        worker.take([CONNECTED, assign(job)], NOW)
+        worker.take([Began(job.token), finished(job.token)], NOW)
+        before = list(journal.committed)
+        worker.take([ack(stored=[job.token])], NOW)
+        assert journal.committed == before
+    assert journal.committed[3:] == [Forget(A1), Accept(JOB_B), MarkStarted(B1), RecordOutcome(attempt(JOB_B))]
+    worker.take([], NOW)
+    assert journal.committed[-1] == Forget(B1)
+
+
+def test_a_worker_that_leaves_forgets_what_is_settled() -> None:
+    journal = RecordingJournal()
+    worker = turns(journal)
+    worker.take([CONNECTED, assign(JOB_A)], NOW)
+    worker.take([Began(A1), finished(A1), Drain(60.0, leave=True)], NOW)
+    assert worker.take([ack(stored=[A1])], NOW).leave
+    assert journal.committed[-1] == Forget(A1)

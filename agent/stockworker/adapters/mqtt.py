@@ -186,16 +186,18 @@ class Link:
             self._work.result()
 
     async def send(self, packets: Sequence[Packet]) -> None:
-        """Write all packets, in order; wait while the broker still handles earlier ones.
+        """Write all packets, in order and together; wait while the broker still handles earlier ones.
 
         Refused messages come back as `PublishRefused`. While the link is down, it drops packets and counts them in
         `dropped`: repeat them from your own state after `LinkUp`.
         """
         for packet in packets:
             while self._must_wait(packet):
+                self._flush()
                 self._progress.clear()
                 await self._progress.wait()
             self._write(packet)
+        self._flush()
 
     def subscribe(self, filters: Iterable[str]) -> None:
         """Subscribe to more topics, on this connection and on each later one.
@@ -384,6 +386,10 @@ class Link:
         if packet_id:
             self._unconfirmed.add(packet_id, packet, clock.monotonic())
 
+    def _flush(self) -> None:
+        if self._connection is not None:
+            self._connection.wire.flush()
+
     def _publish_echo(self) -> None:
         topic = self._settings.echo_topic
         if self._echo is None or topic is None or not self._up or self._must_wait(Packet(topic, b"")):
@@ -391,6 +397,7 @@ class Link:
         body = self._echo.next(clock.monotonic())
         if body is not None:
             self._write(Packet(topic, body))
+            self._flush()
 
     def _measured(self, round_trip_s: float | None) -> None:
         if round_trip_s is not None and self._connection is not None and not self._connection.wire.closing:

@@ -96,7 +96,7 @@ class PacketTooLarge(Exception):
 class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
     """The packets of one connection, both ways, as the protocol of an asyncio transport.
 
-    Writes all packets of a turn of the event loop together: one system call and one TLS record. Acknowledgements wait for them,
+    Keeps messages until `flush`, which writes them together: one system call and one TLS record. Acknowledgements wait for it,
     but not for long.
     """
 
@@ -197,7 +197,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         )
 
     def publish(self, packet: Packet) -> int:
-        """Write a message; return its packet ID, 0 with QoS 0.
+        """Write a message at the next `flush`; return its packet ID, 0 with QoS 0.
 
         Raises:
             PacketTooLarge: nothing was written.
@@ -208,7 +208,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
             if packet_id:
                 self.id_generator.free_id(packet_id)
             raise PacketTooLarge
-        self.write_data(wire_form)
+        self._append(wire_form)
         return packet_id
 
     def acknowledge(self, packet_id: int) -> None:
@@ -300,6 +300,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self.flush()
 
     def flush(self) -> None:
+        """Write what was kept."""
         self._flushes_soon = False
         if self._unsent:
             data = b"".join(self._unsent)

@@ -14,7 +14,7 @@ from typing import Any, Final, Self
 
 from stockworker.adapters import clock
 from stockworker.adapters.mqtt_connection import LinkSettings
-from stockworker.client.completions import Completion, Completions, Watch
+from stockworker.client.completions import Completion, Completions, Watch, changed_completion
 from stockworker.client.conversation import Conversation
 from stockworker.client.gathering import Gathering
 from stockworker.client.progress import ProgressFilter
@@ -62,11 +62,14 @@ from stockworker.protocol.messages import (
     Submission,
     Submit,
 )
+from stockworker.protocol.straight_code import copier
 from stockworker.protocol.topics import TopicKind
 from stockworker.protocol.views import Explanation, JobView
 
 _ENTROPY: Final = SystemRandom()
 _TOKEN_BYTES: Final = 16
+_changed_submission: Final = copier(Submission)
+_changed_entry: Final = copier(ReceiptEntry)
 _QUERY_S: Final = 5.0
 """Without notices for this long, a wait queries the state of its jobs: a notice may be lost."""
 
@@ -217,7 +220,10 @@ class Client:
 
     async def _send_alike(self, jobs: Sequence[Submission]) -> list[ReceiptEntry]:
         """Submit sealed jobs of one type and priority; return their receipts in the same order."""
-        receipts = await asyncio.gather(*map(self._send, in_submits(jobs)))
+        first, *others = in_submits(jobs)
+        if not others:  # the usual case needs no task
+            return list(await self._send(first))
+        receipts = await asyncio.gather(*map(self._send, (first, *others)))
         return [entry for entries in receipts for entry in entries]
 
     async def _send(self, batch: tuple[Submission, ...]) -> Sequence[ReceiptEntry]:
@@ -272,7 +278,7 @@ class Client:
                 self._read_public()
             await self._query_missed(missed)
             while (ended := await self._next_ended(watch, deadline)) is not None:
-                yield replace(self._sealing.open(ended), job_id=self._short(ended.job_id))
+                yield changed_completion(self._sealing.open(ended), job_id=self._short(ended.job_id))
         finally:
             self._completions.unwatch(watch)
 
@@ -476,14 +482,16 @@ class Client:
 
     def _own(self, submission: Submission) -> Submission:
         """With its full ID: a sealed payload is bound to that."""
-        return replace(submission, job_id=self._full(submission.job_id or make_job_id(clock.wall(), _ENTROPY)))
+        return _changed_submission(
+            submission, job_id=self._full(submission.job_id or make_job_id(clock.wall(), _ENTROPY))
+        )
 
     def _is_of_another(self, full: JobId) -> bool:
         return owner_of(full) not in {None, self._client_id}
 
     def _shown(self, entry: ReceiptEntry) -> ReceiptEntry:
         job_id, holder = (None if full is None else self._short(full) for full in (entry.job_id, entry.holder))
-        return replace(entry, job_id=job_id, holder=holder)
+        return _changed_entry(entry, job_id=job_id, holder=holder)
 
     def _opened(self, view: JobView, *, with_result: bool = False) -> JobView:
         return replace(self._sealing.open_view(view, with_result=with_result), job_id=self._short(view.job_id))

@@ -16,6 +16,7 @@ from typing import Final
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
+from stockworker.protocol.straight_code import copier
 
 _MOST_REMEMBERED: Final = 100_000
 
@@ -40,6 +41,9 @@ class Completion:
     def has_result(self) -> bool:
         """Whether the job completed, with a trustworthy result."""
         return self.state is State.COMPLETED and self.reason is None
+
+
+changed_completion: Final = copier(Completion)
 
 
 class Watch:

@@ -10,7 +10,7 @@ from random import SystemRandom
 from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
-from stockworker.client.completions import Completion
+from stockworker.client.completions import Completion, changed_completion
 from stockworker.config import Encryption
 from stockworker.errors import ConfigError, JobRejected, SealRefused
 from stockworker.protocol.body import fits
@@ -112,7 +112,7 @@ class ClientSealing:
         if ended.state is not State.COMPLETED:
             return replace(ended, reason=self._reason(ended.job_id, ended.state, ended.reason))
         try:
-            return replace(ended, result=self._result(ended.job_id, ended.result), reason=None)
+            return changed_completion(ended, result=self._result(ended.job_id, ended.result), reason=None)
         except (SealRefused, ConfigError) as error:
             return replace(ended, result=None, reason=f"the result is refused: {error}")
 

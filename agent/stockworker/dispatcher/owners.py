@@ -21,7 +21,7 @@ def resolve(message: Message) -> Message:
     """Complete the job IDs that a client has written."""
     match message:
         case Submit(jobs=jobs, client_id=client_id) if client_id is not None:
-            return replace(message, jobs=tuple(_resolve(job, client_id) for job in jobs))
+            return Submit(tuple(_resolve(job, client_id) for job in jobs), message.reply, client_id, message.notify)
         case CancelJob(job_id=job_id, client_id=client_id):
             return replace(message, job_id=full_id(job_id, client_id))
         case RetryJob(job_id=job_id):

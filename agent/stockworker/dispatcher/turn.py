@@ -37,7 +37,6 @@
 # failed, the machine would be ahead of the store by two turns, and the next one would have read what was never stored.
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from typing import Final
 
 from stockworker.dispatcher.effects import (
@@ -87,7 +86,7 @@ from stockworker.protocol.messages import (
     Submit,
     Transition,
 )
-from stockworker.protocol.packet import Packet
+from stockworker.protocol.packet import Packet, changed_packet
 from stockworker.protocol.reply import own_reply, read_reply
 from stockworker.protocol.topics import Role
 from stockworker.shell.departures import departures
@@ -165,7 +164,7 @@ class DispatcherTurns:
         pruned = self._store.commit(saves) if saves else {}
         if pruned:
             self._next_events.append(Pruned(tuple(pruned.items())))
-        return replace(self._output(effects, now), left=left)
+        return self._output(effects, now, left)
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until the next turn must be taken, even if nothing happens before."""
@@ -197,7 +196,7 @@ class DispatcherTurns:
         event = MessageRefused(topic=error.topic, reason=error.reason, sender=topics.sender_of(error.topic))
         return [event, *(Send(message) for message in refusal(packet, error))]
 
-    def _output(self, effects: Sequence[Effect], now: Now) -> DispatcherOutput:
+    def _output(self, effects: Sequence[Effect], now: Now, left: int) -> DispatcherOutput:
         new = {
             each.job.spec.job_id: each.payload
             for each in effects
@@ -213,7 +212,7 @@ class DispatcherTurns:
                     if self._verbose:
                         log.extend(map(_moved, steps.transitions))
                 case Send(message=message, spare=True):
-                    packets.extend(replace(packet, qos=0) for packet in departures(message, log))
+                    packets.extend(changed_packet(packet, qos=0) for packet in departures(message, log))
                 case Send(message=message):
                     packets += departures(message, log)
                 case Offer(worker_id=worker_id, jobs=jobs):
@@ -229,14 +228,14 @@ class DispatcherTurns:
                     log.append(effect)
                 case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():
                     pass
-        return DispatcherOutput(tuple(packets), tuple(log), asked)
+        return DispatcherOutput(tuple(packets), tuple(log), asked, left=left)
 
     def _asking(self, steps: Packet, now: Now) -> Packet:
         """Let a message with steps of jobs ask the broker, periodically, whether a client has subscribed to them."""
         if self._verbose or now.steady < self._asks_at:
             return steps
         self._asks_at = now.steady + ASKS_EVERY_S
-        return replace(steps, qos=1, tag=Unwatched())
+        return changed_packet(steps, qos=1, tag=Unwatched())
 
     def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], new: dict[JobId, str], now: Now) -> list[Packet]:
         """Encode assignments. The payloads of jobs that this turn has stored are at hand; all others are read."""
@@ -249,7 +248,7 @@ class DispatcherTurns:
             entries, lambda entry: text_bytes(entry[1])
         ):  # as it is written: no second look at a payload
             packet = codec.encode_entries(Assign(worker_id, self._lease_s, ()), [text for _, text in batch])
-            packets.append(replace(packet, tag=Unreached(worker_id, tuple(token for token, _ in batch))))
+            packets.append(changed_packet(packet, tag=Unreached(worker_id, tuple(token for token, _ in batch))))
         return packets
 
 

@@ -128,7 +128,8 @@ class Arrivals(Generic[T]):
     def __init__(self) -> None:
         self._own: deque[T] = deque()
         self._senders: dict[str | None, _Sender] = {}  # a queue: the first one is the next
-        self._lately: deque[frozenset[str | None]] = deque(maxlen=_QUIET_TURNS)
+        self._turn = 0
+        self._sent_at: dict[str | None, int] = {}  # the last turn for which a sender had sent something, the oldest first
         self._paid = True
         self._unacknowledged: deque[Delivery] = deque()
         self._handled: set[int] = set()
@@ -194,8 +195,13 @@ class Arrivals(Generic[T]):
 
     def _is_without_others(self) -> bool:
         """Note who has sent something for this turn; return whether no other sender has, lately."""
-        self._lately.append(frozenset(self._senders))
-        return len(frozenset[str | None]().union(*self._lately)) <= 1
+        self._turn += 1
+        for name in self._senders:
+            self._sent_at.pop(name, None)
+            self._sent_at[name] = self._turn
+        while self._sent_at and self._sent_at[oldest := next(iter(self._sent_at))] <= self._turn - _QUIET_TURNS:
+            del self._sent_at[oldest]
+        return len(self._sent_at) <= 1
 
     def handled(self, items: Iterable[object]) -> list[Delivery]:
         """Note what a turn has handled, and return the messages that may be acknowledged now, in their order."""

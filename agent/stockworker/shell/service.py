@@ -118,6 +118,8 @@ class Service(ABC, Generic[InputT, OutputT]):
         self._certificate = CertificateWatch()
         self._broker_certificate = CertificateWatch()
         self._certified_until: float | None = None
+        self._followed: list[Any] = []
+        """What followed from the last turn, and needs no turn of its own: the first inputs of the next one."""
         self._step: Deadline | None = None
         self._link_status: str | None = None
         self._ready = False
@@ -259,7 +261,9 @@ class Service(ABC, Generic[InputT, OutputT]):
         return await asyncio.get_running_loop().run_in_executor(thread, self._turns.take, inputs, self._now())
 
     def _inputs(self, items: Sequence[LinkItem | InputT | _Signal]) -> list[CommonInput | InputT]:
-        inputs = [found for item in items if (found := self._input(item)) is not None]
+        inputs: list[CommonInput | InputT] = self._followed
+        self._followed = []
+        inputs += [found for item in items if (found := self._input(item)) is not None]
         inputs += self.observe()
         tls = self._link_settings.tls
         expiry = self._certificate.look(None if tls is None else tls.cert_file, clock.wall())

@@ -119,6 +119,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
         self._journal = journal
         self._reread = reread
         self._groups = groups
+        self._carries_out = False
         self._space = SpaceWatch(journal.free_bytes, _LEAST_FREE_BYTES)
         self._market_store = MarketStoreWatch(settings.market_data)
         identity = WorkerIdentity(worker_id, make_token(SystemRandom()), __version__)
@@ -161,12 +162,14 @@ class WorkerService(Service[_Input, WorkerOutput]):
         return _GATHER_S if self._executor.waiting else 0.0
 
     def carry_out(self, output: WorkerOutput) -> None:
+        self._carries_out = True
         for order in output.orders:
             match order:
                 case Start(work=work):
                     self._executor.start(work)
                 case Stop(token=token):
                     self._executor.stop(token)
+        self._carries_out = False
         if output.leave:
             log_event(_log, worker_logged.Drained())
             self._done = True
@@ -221,6 +224,10 @@ class WorkerService(Service[_Input, WorkerOutput]):
                     )
             case Printed(type=job_type, text=text):
                 log_event(_log, worker_logged.ProcessOutput(type=job_type, message=text))
+            case Began() if self._carries_out:
+                # A turn of its own would only note that this job runs. The next request has that, and its turn is due: the
+                # lease has just changed.
+                self._followed.append(event)
             case _:
                 self._inbox.put(event)
 

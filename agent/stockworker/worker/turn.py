@@ -11,7 +11,7 @@
 # `Accept`           the lease is claimed in a request           the worker would claim a lease whose payload it lost
 # `MarkStarted`      the executor gets the attempt               a job that kills its worker would be started for ever
 # `RecordOutcome`    the outcome is reported                     the dispatcher would store a result that can change
-# `Forget`           the acknowledgement is acknowledged         nothing: the report is sent again, and is known
+# `Forget`           nothing, so the next turn commits it        nothing: the report is sent again, and is known
 # =================  ==========================================  =======================================================
 
 from collections.abc import Collection, Sequence
@@ -24,7 +24,7 @@ from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.packet import Packet
 from stockworker.shell.departures import departures
 from stockworker.shell.turn import Now, Send, TurnOutput
-from stockworker.worker.effects import Effect, Entry, Event, Leave, Start, Stop
+from stockworker.worker.effects import Effect, Entry, Event, Forget, Leave, Start, Stop
 from stockworker.worker.machine import WorkerMachine
 
 Input = Packet | Event
@@ -67,6 +67,7 @@ class WorkerTurns:
         self._machine = machine
         self._journal = journal
         self._refused = 0
+        self._left: list[Entry] = []
 
     def take(self, items: Sequence[Input], now: Now) -> WorkerOutput:
         """Decide and commit. When this returns, everything that led to the orders and packets is durable.
@@ -85,10 +86,18 @@ class WorkerTurns:
             else:
                 events.append(item)
         effects = self._machine.handle(events, now.steady)
-        entries = [effect for effect in effects if isinstance(effect, Entry)]
+        self._commit([effect for effect in effects if isinstance(effect, Entry)], effects)
+        return _output(log, effects)
+
+    def _commit(self, entries: list[Entry], effects: Sequence[Effect]) -> None:
+        """Commit the entries of this turn, and those that the last one has left. Leave those that can wait."""
+        can_wait = not self._left and all(isinstance(entry, Forget) for entry in entries)
+        if can_wait and not any(isinstance(effect, Leave) for effect in effects):
+            self._left = entries
+            return
+        entries, self._left = self._left + entries, []
         if entries:
             self._journal.commit(entries)
-        return _output(log, effects)
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until the next turn is wanted, though nothing may have happened."""
