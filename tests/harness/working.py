@@ -35,7 +35,6 @@ from stockworker.worker.effects import (
     RecordOutcome,
     Start,
 )
-from stockworker.worker.journal import is_large
 from stockworker.worker.leases import JournalEntry
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.turn import WorkerTurns
@@ -66,8 +65,7 @@ class MemoryJournal:
             match entry:
                 case Accept(assignment=assignment, start_by=start_by):
                     assert assignment.token not in self._entries
-                    payload = "" if is_large(assignment.payload) else assignment.payload
-                    kept = replace(assignment, payload=payload, expires_in_s=None)  # `start_by` has it
+                    kept = replace(assignment, expires_in_s=None)  # `start_by` has it
                     self._entries[kept.token] = JournalEntry(kept, started=False, report=None, start_by=start_by)
                 case MarkStarted(token=token):
                     assert self._entries[token].report is None

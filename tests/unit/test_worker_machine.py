@@ -1,7 +1,5 @@
 """Which messages a worker sends and when, how it continues without a link, and how it stops."""
 
-from dataclasses import replace
-
 from stockworker.protocol.ids import JobId, JobType, Tag, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -163,16 +161,6 @@ def test_claims_say_what_runs_what_waits_and_last_what_has_finished(worker: Work
     worker.tell(Began(B1))
     worker.after(1)
     assert list(worker.claims().values()) == [RUNNING, WAITING, FINISHED]
-
-
-def test_a_restart_releases_a_waiting_job_whose_payload_is_not_in_the_journal() -> None:
-    with WorkerBook() as worker:
-        worker.journal.commit([Accept(replace(JOB_A, payload=f'"{"x" * 10_000}"')), Accept(JOB_B)])
-        worker.restart()
-        worker.tell()
-        worker.expect(start(JOB_B))
-        released = "the worker restarted, and its journal has no large payloads"
-        worker.connect(AttemptReport(A1, Outcome.RELEASED, error=released, job_id=JOB_A.job_id))
 
 
 def test_a_request_names_at_most_a_thousand_leases_the_live_ones_first() -> None:

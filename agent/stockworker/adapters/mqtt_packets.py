@@ -112,13 +112,16 @@ def read_publish(first: int, content: bytes) -> tuple[Packet, int]:
 def write_publish(packet: Packet, packet_id: int) -> bytes:
     """The PUBLISH packet of a message; `packet_id` is 0 with QoS 0."""
     topic = packet.topic.encode()
-    parts = [len(topic).to_bytes(_SIZE), topic]
+    head = len(topic).to_bytes(_SIZE) + topic
     if packet.qos:
-        parts.append(packet_id.to_bytes(_SIZE))
-    properties = b"" if packet.properties is NO_PROPERTIES else _write_properties(packet.properties)
-    parts += (_write_number(len(properties)), properties, packet.body)
+        head += packet_id.to_bytes(_SIZE)
+    if packet.properties is NO_PROPERTIES:
+        head += b"\0"
+    else:
+        properties = _write_properties(packet.properties)
+        head += _write_number(len(properties)) + properties
     first = _PUBLISH | packet.qos << 1 | packet.retain
-    return b"".join((bytes((first,)), _write_number(sum(map(len, parts))), *parts))
+    return b"".join((bytes((first,)), _write_number(len(head) + len(packet.body)), head, packet.body))
 
 
 def write_puback(packet_id: int) -> bytes:
@@ -145,6 +148,8 @@ def _write_binary(value: bytes) -> bytes:
 
 def _write_number(value: int) -> bytes:
     """A variable byte integer (MQTT 5.0, section 1.5.5)."""
+    if value <= _DIGIT:
+        return bytes((value,))
     digits = bytearray()
     while value > _DIGIT:
         digits.append(value & _DIGIT | 0x80)

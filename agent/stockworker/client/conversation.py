@@ -29,7 +29,7 @@ from stockworker.logs.events import AnswerIgnored
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId
 from stockworker.protocol.messages import Answer, Message, Notice, Notices, Progress, Receipt, Reply, Stats
-from stockworker.protocol.packet import Packet, changed_packet
+from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
 
 _log = logging.getLogger(__name__)
@@ -162,7 +162,7 @@ class Conversation:
         async with self._free:
             correlation = token_hex(_SECRET_BYTES)
             message = make(Reply(self._client_id, correlation))
-            packet = changed_packet(codec.encode(message), tag=correlation)
+            packet = codec.changed_packet(codec.encode(message), tag=correlation)
             answer = asyncio.get_running_loop().create_future()
             question = _Question(packet, message, answer, clock.monotonic() + self._timeout_s)
             self._questions[correlation] = question

@@ -37,7 +37,7 @@
 # failed, the machine would be ahead of the store by two turns, and the next one would have read what was never stored.
 
 from collections.abc import Iterable, Sequence
-from typing import Final
+from typing import Final, get_args
 
 from stockworker.dispatcher.effects import (
     Effect,
@@ -86,7 +86,7 @@ from stockworker.protocol.messages import (
     Submit,
     Transition,
 )
-from stockworker.protocol.packet import Packet, changed_packet
+from stockworker.protocol.packet import Packet
 from stockworker.protocol.reply import own_reply, read_reply
 from stockworker.protocol.topics import Role
 from stockworker.shell.departures import departures
@@ -110,6 +110,8 @@ ASKS_EVERY_S: Final = 1.0
 
 MOST_ROWS: Final = 512
 """Rows after which a turn leaves further messages to the next one."""
+
+_SAVES: Final = get_args(Save)
 
 Input = Packet | Event
 """What a turn is about. A packet is decoded; an event goes to the machine as it is."""
@@ -160,11 +162,17 @@ class DispatcherTurns:
             else:
                 rows += self._read(item, events, effects)
         effects += self._machine.handle([*self._stored_jobs(events), *events], now)
-        saves = [effect for effect in effects if isinstance(effect, Save)]
+        saves: list[Save] = []
+        others: list[Effect] = []
+        for effect in effects:
+            if isinstance(effect, _SAVES):
+                saves.append(effect)
+            else:
+                others.append(effect)
         pruned = self._store.commit(saves) if saves else {}
         if pruned:
             self._next_events.append(Pruned(tuple(pruned.items())))
-        return self._output(effects, now, left)
+        return self._output(saves, others, now, left)
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until the next turn must be taken, even if nothing happens before."""
@@ -196,10 +204,10 @@ class DispatcherTurns:
         event = MessageRefused(topic=error.topic, reason=error.reason, sender=topics.sender_of(error.topic))
         return [event, *(Send(message) for message in refusal(packet, error))]
 
-    def _output(self, effects: Sequence[Effect], now: Now, left: int) -> DispatcherOutput:
+    def _output(self, saves: Sequence[Save], effects: Sequence[Effect], now: Now, left: int) -> DispatcherOutput:
         new = {
             each.job.spec.job_id: each.payload
-            for each in effects
+            for each in saves
             if isinstance(each, SaveJob) and each.payload is not None
         }
         packets: list[Packet] = []
@@ -212,7 +220,7 @@ class DispatcherTurns:
                     if self._verbose:
                         log.extend(map(_moved, steps.transitions))
                 case Send(message=message, spare=True):
-                    packets.extend(changed_packet(packet, qos=0) for packet in departures(message, log))
+                    packets.extend(codec.changed_packet(packet, qos=0) for packet in departures(message, log))
                 case Send(message=message):
                     packets += departures(message, log)
                 case Offer(worker_id=worker_id, jobs=jobs):
@@ -227,7 +235,7 @@ class DispatcherTurns:
                 case LogEvent():
                     log.append(effect)
                 case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():
-                    pass
+                    raise AssertionError("saves are committed, and lead to nothing more")
         return DispatcherOutput(tuple(packets), tuple(log), asked, left=left)
 
     def _asking(self, steps: Packet, now: Now) -> Packet:
@@ -235,7 +243,7 @@ class DispatcherTurns:
         if self._verbose or now.steady < self._asks_at:
             return steps
         self._asks_at = now.steady + ASKS_EVERY_S
-        return changed_packet(steps, qos=1, tag=Unwatched())
+        return codec.changed_packet(steps, qos=1, tag=Unwatched())
 
     def _offer(self, worker_id: WorkerId, jobs: Sequence[JobRecord], new: dict[JobId, str], now: Now) -> list[Packet]:
         """Encode assignments. The payloads of jobs that this turn has stored are at hand; all others are read."""
@@ -248,7 +256,7 @@ class DispatcherTurns:
             entries, lambda entry: text_bytes(entry[1])
         ):  # as it is written: no second look at a payload
             packet = codec.encode_entries(Assign(worker_id, self._lease_s, ()), [text for _, text in batch])
-            packets.append(changed_packet(packet, tag=Unreached(worker_id, tuple(token for token, _ in batch))))
+            packets.append(codec.changed_packet(packet, tag=Unreached(worker_id, tuple(token for token, _ in batch))))
         return packets
 
 

@@ -46,7 +46,10 @@ class Usage:
         self._jobs[owner] += jobs
         self._bytes[owner] += payload_bytes
         self._types[job_type] += jobs
-        self._combinations.setdefault(owner, Counter())[job_type, tags] += jobs
+        combinations = self._combinations.get(owner)
+        if combinations is None:
+            combinations = self._combinations[owner] = Counter()
+        combinations[job_type, tags] += jobs
 
     def remove(self, job: JobRecord) -> None:
         """Stop counting a job that has ended."""

@@ -42,6 +42,7 @@ from stockworker.protocol.reply import (
     read_reply,
     reply_properties,
 )
+from stockworker.protocol.straight_code import copier
 from stockworker.protocol.topics import BY_KIND, Address, TopicKind
 from stockworker.protocol.wire import Plan, plan_of
 
@@ -82,6 +83,9 @@ def _route(kind: TopicKind, cls: type[Any]) -> _Route:
 
 
 _ROUTES: Final = {kind: _route(kind, cls) for kind, cls in CARRIED.items()}
+changed_packet: Final = copier(Packet)
+"""Returns a packet with other values, by name."""
+
 _ONLY_TOPIC: Final = {cls: kind for kind, cls in CARRIED.items() if len(cls.topics) == 1 and cls is not Stats}
 
 

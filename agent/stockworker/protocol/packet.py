@@ -4,7 +4,6 @@ from dataclasses import field
 from typing import Final
 
 from stockworker.protocol.frozen import dataclass
-from stockworker.protocol.straight_code import copier
 
 MAX_PROPERTIES: Final = 8 * 1024
 """Most bytes of properties in a message. A receiver refuses more without reading them."""
@@ -41,7 +40,3 @@ class Packet:
     properties: Properties = NO_PROPERTIES
     tag: object = field(default=None, compare=False)
     fault: str = ""
-
-
-changed_packet: Final = copier(Packet)
-"""Returns a packet with other values, by name."""

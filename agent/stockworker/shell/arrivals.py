@@ -129,7 +129,9 @@ class Arrivals(Generic[T]):
         self._own: deque[T] = deque()
         self._senders: dict[str | None, _Sender] = {}  # a queue: the first one is the next
         self._turn = 0
-        self._sent_at: dict[str | None, int] = {}  # the last turn for which a sender had sent something, the oldest first
+        self._sent_at: dict[
+            str | None, int
+        ] = {}  # the last turn for which a sender had sent something, the oldest first
         self._paid = True
         self._unacknowledged: deque[Delivery] = deque()
         self._handled: set[int] = set()

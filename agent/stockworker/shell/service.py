@@ -35,7 +35,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast
+from typing import Any, ClassVar, Final, Generic, Protocol, TypeVar, cast, get_args
 
 from stockworker import __version__
 from stockworker.adapters import clock
@@ -55,6 +55,8 @@ from stockworker.shell.arrivals import Arrivals, turn_input
 from stockworker.shell.turn import CertificateSeen, CommonInput, Now, TurnOutput, Turns
 
 _log = logging.getLogger(__name__)
+
+_LINK_ITEMS: Final = get_args(LinkItem)
 
 _FAREWELL_S: Final = 5.0
 """How long a start waits until the broker has the first messages, and a stop until it has the last ones."""
@@ -273,11 +275,13 @@ class Service(ABC, Generic[InputT, OutputT]):
         return inputs
 
     def _input(self, item: LinkItem | InputT | _Signal) -> CommonInput | InputT | None:
+        if isinstance(item, Delivery):  # nearly all of them
+            return item.packet
         if item is _STOP:
             return self.begin_stop()
         if item is _RELOAD:
             return self._reload()
-        if isinstance(item, LinkItem):
+        if isinstance(item, _LINK_ITEMS):
             self._note_link(item)
             return cast("CommonInput | InputT | None", turn_input(item))  # a tag is what the turns attached
         return cast("InputT", item)

@@ -104,6 +104,7 @@ class PythonChild:
         limits: what its newest job may use.
         type: of its newest job.
         ahead: jobs that it will run after the one that runs, in order.
+        full: its queue had no room for one more; it has some when the next job has ended.
         prints: whether a job has printed something.
         reusable: whether it can run another one.
     """
@@ -119,6 +120,7 @@ class PythonChild:
         self.configuration = configuration
         self.jobs = 0
         self.ahead: deque[Work] = deque()
+        self.full = False
         self.prints = False
         self.reusable = True
         self._owner = owner
@@ -170,7 +172,10 @@ class PythonChild:
             opened: the same with its payload unsealed.
         """
         packet, payload = frames.encode_work(opened)
-        if payload or not self._takes_more or not self._process.put(packet):
+        if payload or not self._takes_more:
+            return False
+        if not self._process.put(packet):
+            self.full = True
             return False
         self.jobs += 1
         self.ahead.append(work)
@@ -181,6 +186,7 @@ class PythonChild:
 
         It may take packets meanwhile. So even the job that counts as running can be one of those that it has not begun.
         """
+        self.full = False
         if self.ahead:
             left = {json.loads(packet)[0] for packet in self._process.take_back()}
             mine = [work for work in (self._work, *self.ahead) if work is not None]
@@ -247,6 +253,7 @@ class PythonChild:
                 self._process.read_output()
                 self._finish_output(result.token)
                 results.append(result)
+                self.full = False
                 self._token = self._work = None
                 self.reusable = self.reusable and reusable and (bool(self.ahead) or self._is_alone())
                 if reusable:

@@ -163,9 +163,10 @@ class Executor:
         Raises:
             ProtocolMisuse: the attempt was started already, or this executor is closed.
         """
-        if self._all_gone is not None or any(work.token in each for each in (self._runs, self._queue, self._ahead)):
+        token = work.token
+        if self._all_gone is not None or token in self._runs or token in self._queue or token in self._ahead:
             raise ProtocolMisuse(f"job {work.job_id} can't be started: closed, or attempt {work.token} is here already")
-        self._queue[work.token] = work
+        self._queue[token] = work
         self._fill_slots()
 
     def stop(self, token: Token) -> None:
@@ -393,7 +394,12 @@ class Executor:
 
     def _hand_to(self, child: PythonChild, job_type: JobType, share: int) -> None:
         handler = self._handlers.get(job_type)
-        if child.prints or not child.reusable or child.configuration is not self._configurations.get(job_type):
+        if (
+            child.full
+            or child.prints
+            or not child.reusable
+            or child.configuration is not self._configurations.get(job_type)
+        ):
             return
         most = min(share, self._lengths.most_ahead(job_type) - len(child.ahead), self._most_jobs(job_type) - child.jobs)
         while most > 0 and self._queue and isinstance(handler, PythonHandler) and child.has_room(handler.limits):

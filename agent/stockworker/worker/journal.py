@@ -70,10 +70,8 @@ _ACCEPT: Final = (
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 
-_LARGE: Final = 8 * 1024
-"""Characters of a payload that costs more to write here than it is worth: its job is only released after a crash."""
-
-# The journal keeps a payload while its job waits here: a job that has started does not start again after a crash.
+# The journal keeps a payload while its job waits here: a job that has started does not start again after a crash. Most jobs
+# start immediately, so their payloads are never written.
 _RECORD: Final = (
     "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? WHERE token = ?"
 )
@@ -218,14 +216,9 @@ def open_journal(path: Path, worker_id: WorkerId) -> Journal:
 def _row(entry: Accept, started: Collection[Token]) -> tuple[Any, ...]:
     job = entry.assignment
     is_started = job.token in started
-    payload = "" if is_started or is_large(job.payload) else job.payload
+    payload = "" if is_started else job.payload
     first = (job.token, job.job_id, job.type, job.attempt, job.timeout_s, payload, job.no_crash_budget)
     return *first, entry.start_by, is_started
-
-
-def is_large(payload: str) -> bool:
-    """Whether the journal leaves this payload out."""
-    return len(payload) > _LARGE
 
 
 def _outcome(report: AttemptReport) -> tuple[Any, ...]:

@@ -10,14 +10,14 @@
 #                     │                                                   │
 #                     └───────── released, cancelled: (RecordOutcome) ────┘
 #
-# **waiting**. The lease is in the journal with its payload. A restart finds it there and goes on. A large payload is left
-# out, because it would be written twice for nothing: a restart then releases the lease. A worker that drains releases it,
-# and so does one that finds `expires_at` passed: whether a job has expired is the dispatcher's decision.
+# **waiting**. The lease is in the journal with its payload. A restart finds it there and goes on. A worker that drains
+# releases it, and so does one that finds `expires_at` passed: whether a job has expired is the dispatcher's decision.
 #
-# **with the executor**. It runs, or is queued there for a slot. `MarkStarted` is committed before the executor gets it,
-# so after a crash the worker can't know whether it ran, and reports it as `lost`: it may have caused the crash, and the
-# dispatcher counts it against the job's crash budget. Jobs that wait in the executor's queue therefore share the risk.
-# A job that was tried before, or that one crash would end, does not go there before a slot is free for it.
+# **with the executor**. It runs, or is queued there for a slot. `MarkStarted` is committed before the executor gets it, and the
+# journal has no payload of it any more. So after a crash the worker can't know whether it ran, and reports it as `lost`: it
+# may have caused the crash, and the dispatcher counts it against the job's crash budget. Jobs that wait in the executor's
+# queue therefore share the risk. A job that was tried before, or that one crash would end, does not go there before a slot
+# is free for it.
 #
 # **finished**. The report is in the journal, the payload is not any more. It is sent until it is acknowledged. Results
 # beyond the quota are evicted, the largest first: the report stays, and becomes an error.
@@ -48,6 +48,7 @@ from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport, LeaseStatus, ReportedLease
+from stockworker.protocol.straight_code import copier
 from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, RecordOutcome, Start, Stop
 from stockworker.worker.work import Work
 
@@ -58,11 +59,14 @@ _REMEMBERED: Final = 10_000
 """Settled leases that are remembered, to recognise an assignment that arrives again: the number of a few seconds."""
 
 
+_changed: Final = copier(Assignment)
+
+
 @dataclass(frozen=True, slots=True)
 class JournalEntry:
     """A lease in the journal: not started (`start_by` is its latest start), started, or finished (with a report).
 
-    The payload is empty once it has started, and where it was too large for the journal.
+    The payload is empty once it has started.
     """
 
     assignment: Assignment
@@ -136,8 +140,6 @@ class WorkerLeases:
             self._keep(lease, entry.report)
         elif entry.started:
             self._end_here(lease, Outcome.LOST, "the worker was killed, or its machine went down, while it ran")
-        elif not entry.assignment.payload:
-            self._end_here(lease, Outcome.RELEASED, "the worker restarted, and its journal has no large payloads")
         else:
             self._waiting.append(entry.assignment.token)
 
@@ -344,7 +346,7 @@ class WorkerLeases:
     def _drop_payload(self, lease: WorkerLease) -> None:
         if lease.assignment.payload:
             self.payload_bytes -= _size(lease.assignment.payload)
-            lease.assignment = replace(lease.assignment, payload="")
+            lease.assignment = _changed(lease.assignment, payload="")
 
     def _remember(self, token: Token) -> None:
         self._settled[token] = None

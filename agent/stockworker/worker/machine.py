@@ -81,6 +81,8 @@ _SHORTEST_REQUEST_S: Final = 0.5
 _SEND_CHANGE_S: Final = 1.0
 """How long a lease waits, or a job runs, before a request that names it is due."""
 
+_OF_DISPATCHER: Final = (Ack, Assign, Control)
+
 DEFAULT_QUOTA_BYTES: Final = 256 * 1024**2
 
 _WINDOW_CHANGE_S: Final = 1.0
@@ -126,9 +128,10 @@ class WorkerMachine:
         now: the time of this start, as `Now.steady`. It counts from the epoch, as every `now` here, because times in the
             journal must mean the same after a restart.
         quota_bytes: the most bytes of unacknowledged results that it keeps, and of payloads.
+        verbose: log each completed attempt as well.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
         identity: WorkerIdentity,
         intervals: Intervals,
@@ -137,11 +140,13 @@ class WorkerMachine:
         now: float,
         *,
         quota_bytes: int = DEFAULT_QUOTA_BYTES,
+        verbose: bool = True,
     ) -> None:
         self._identity = identity
         self._intervals = intervals
         self._capabilities = capabilities
         self._started = now
+        self._verbose = verbose
         self._link_up = False
         self._lease_window = LeaseWindow()
         self._leases = WorkerLeases(journal, quota_bytes)
@@ -176,7 +181,7 @@ class WorkerMachine:
             Effects; all journal entries among them must be committed before any other is carried out.
         """
         for event in events:
-            if isinstance(event, Ack | Assign | Control) or (isinstance(event, Presence) and event.online):
+            if isinstance(event, _OF_DISPATCHER) or (isinstance(event, Presence) and event.online):
                 self._heard()
             self._handle_one(event, now)
         if self._shortage_ends is not None and now >= self._shortage_ends:
@@ -516,6 +521,8 @@ class WorkerMachine:
     def _log_attempt(self, lease: WorkerLease, result: AttemptResult) -> None:
         job = lease.assignment
         outcome = result.outcome if lease.report is None else lease.report.outcome
+        if outcome is Outcome.OK and not self._verbose:
+            return
         ran_s = round(result.ran_s or 0.0, 3)
         if outcome is Outcome.OK:
             self._log(AttemptCompleted(job=job.job_id, type=job.type, attempt=job.attempt, ran_s=ran_s))

@@ -130,6 +130,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
             journal.load(),
             steady.read(),
             quota_bytes=settings.quota_bytes,
+            verbose=_log.isEnabledFor(logging.DEBUG),
         )
         link = replace(
             settings.link,

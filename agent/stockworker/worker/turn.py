@@ -21,10 +21,11 @@ from stockworker.errors import DecodeError
 from stockworker.logs.events import LogEvent, MessageRefused
 from stockworker.protocol import codec
 from stockworker.protocol.frozen import dataclass
+from stockworker.protocol.messages import Message
 from stockworker.protocol.packet import Packet
 from stockworker.shell.departures import departures
 from stockworker.shell.turn import Now, Send, TurnOutput
-from stockworker.worker.effects import Effect, Entry, Event, Forget, Leave, Start, Stop
+from stockworker.worker.effects import Accept, Entry, Event, Forget, Leave, MarkStarted, RecordOutcome, Start, Stop
 from stockworker.worker.machine import WorkerMachine
 
 Input = Packet | Event
@@ -86,13 +87,30 @@ class WorkerTurns:
             else:
                 events.append(item)
         effects = self._machine.handle(events, now.steady)
-        self._commit([effect for effect in effects if isinstance(effect, Entry)], effects)
-        return _output(log, effects)
+        orders: list[Start | Stop] = []
+        messages: list[Message] = []
+        entries: list[Entry] = []
+        leave = False
+        for effect in effects:  # one look at each of them: in a drain, they are half a dozen for each job
+            match effect:
+                case Accept() | MarkStarted() | RecordOutcome() | Forget():
+                    entries.append(effect)
+                case Start() | Stop():
+                    orders.append(effect)
+                case Send(message=message):
+                    messages.append(message)
+                case Leave():
+                    leave = True
+                case _:
+                    log.append(effect)
+        self._commit(entries, leave=leave)
+        packets = [packet for message in messages for packet in departures(message, log)]
+        return WorkerOutput(tuple(packets), tuple(log), tuple(orders), leave)
 
-    def _commit(self, entries: list[Entry], effects: Sequence[Effect]) -> None:
+    def _commit(self, entries: list[Entry], *, leave: bool) -> None:
         """Commit the entries of this turn, and those that the last one has left. Leave those that can wait."""
-        can_wait = not self._left and all(isinstance(entry, Forget) for entry in entries)
-        if can_wait and not any(isinstance(effect, Leave) for effect in effects):
+        can_wait = not leave and not self._left and all(isinstance(entry, Forget) for entry in entries)
+        if can_wait:
             self._left = entries
             return
         entries, self._left = self._left + entries, []
@@ -106,13 +124,3 @@ class WorkerTurns:
     def _refuse(self, error: DecodeError) -> MessageRefused:
         self._refused += 1
         return MessageRefused(topic=error.topic, reason=error.reason, count=self._refused)
-
-
-def _output(log: list[LogEvent], effects: Sequence[Effect]) -> WorkerOutput:
-    packets = [packet for effect in effects if isinstance(effect, Send) for packet in departures(effect.message, log)]
-    return WorkerOutput(
-        packets=tuple(packets),
-        log=(*log, *(effect for effect in effects if isinstance(effect, LogEvent))),
-        orders=tuple(effect for effect in effects if isinstance(effect, Start | Stop)),
-        leave=any(isinstance(effect, Leave) for effect in effects),
-    )
