@@ -53,9 +53,13 @@ def stored(config: Path, symbol: str) -> list[Bar]:
 
 def test_symbols_are_listed(config: Path) -> None:
     lines = [line.split() for line in market(config, "symbols").output.splitlines()]
-    assert lines[:2] == [["SYMBOL", "BARS", "FIRST", "LAST"], ["AAPL", "3270", "2000-03-01", "2013-03-01"]]
+    assert lines[:2] == [
+        ["SYMBOL", "INTERVAL", "BARS", "FIRST", "LAST"],
+        ["AAPL", "1d", "3270", "2000-03-01", "2013-03-01"],
+    ]
     assert market(config, "symbols --json").json_lines[2] == {
         "symbol": "FUND",
+        "interval": "1d",
         "bars": 30,
         "first_day": "2012-05-18",
         "last_day": "2012-06-29",

@@ -6,7 +6,7 @@ import sqlite3
 import time
 from collections.abc import Iterator
 from contextlib import closing
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pytest
 from stockworker.errors import StoreError
 from stockworker.market import store_postgresql, store_sqlite
 from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, MarketStore, StoredSymbol, UpsertCounts
+from stockworker.market.interval import DAILY, INTERVALS, MONTHLY, WEEKLY
 from stockworker.market.store import open_market_store
 from tests.harness.postgresql import postgresql_cluster
 
@@ -123,6 +124,119 @@ def create(location: str) -> None:
         file.execute(f"PRAGMA application_id = {store_sqlite._APPLICATION_ID}")
         file.execute("PRAGMA user_version = 1")
         file.execute("INSERT INTO bar VALUES ('AAPL', ?, ?, ?, ?, ?, ?, ?)", values)
+
+
+FOURTH_SCHEMA = 4
+
+
+def create_fourth(location: str) -> None:
+    """Write a store with the schema whose bars had a day instead of an interval and a time."""
+    values = (bar(0).day.isoformat(), *bar(0)[1:])
+    ancient = ("0001-01-01", None, None, None, 1.5, None, None)
+    value = ("sma_20", bar(0).day.isoformat(), "10.5")
+    if location.startswith("postgresql://"):
+        with psycopg.connect(location, autocommit=True) as server:
+            server.execute("SET TIME ZONE 'America/New_York'")
+            for script in store_postgresql._MIGRATIONS[:FOURTH_SCHEMA]:
+                server.execute(script)
+            server.execute("CREATE TABLE market_data_schema AS SELECT 4 AS version")
+            for row in (values, ancient):
+                server.execute("INSERT INTO bar VALUES ('AAPL', %s, %s, %s, %s, %s, %s, %s)", row)
+            server.execute("INSERT INTO indicator VALUES ('AAPL', %s, %s, %s)", value)
+            server.execute("INSERT INTO answer VALUES ('AAPL', 'request', 'tag', '', %s)", values[:1])
+        return
+    with closing(sqlite3.connect(location)) as file, file:
+        for script in store_sqlite._MIGRATIONS[:FOURTH_SCHEMA]:
+            file.executescript(script)
+        file.execute(f"PRAGMA application_id = {store_sqlite._APPLICATION_ID}")
+        file.execute("PRAGMA user_version = 4")
+        for row in (values, ancient):
+            file.execute("INSERT INTO bar VALUES ('AAPL', ?, ?, ?, ?, ?, ?, ?)", row)
+        file.execute("INSERT INTO indicator VALUES ('AAPL', ?, ?, ?)", value)
+        file.execute("INSERT INTO answer VALUES ('AAPL', 'request', 'tag', '', ?)", values[:1])
+
+
+def test_daily_bars_and_values_stay_when_bars_get_an_interval(location: str) -> None:
+    create_fourth(location)
+    with closing(open_market_store(location)) as store:
+        assert store.bars("AAPL") == [Bar(date(1, 1, 1), None, None, None, 1.5), bar(0)]
+        assert store.indicators("AAPL") == {"sma_20": IndicatorValue(bar(0).day, 10.5)}
+        assert store.stored_symbols() == [StoredSymbol("AAPL", 2, date(1, 1, 1), bar(0).day)]
+        assert store.last_answer("AAPL") is None  # so the provider is asked again
+        assert upsert(store, "AAPL", [bar(0), bar(1)]) == UpsertCounts(inserted=1, unchanged=1)
+
+
+FIVE_MINUTES, HOURLY = INTERVALS["5min"], INTERVALS["1h"]
+FIRST_TIME = datetime(2013, 2, 25, 14, 30, tzinfo=UTC)
+
+
+def timed(number: int, close: float = 10.0) -> Bar:
+    return bar(0, close)._replace(day=FIRST_TIME + timedelta(minutes=5 * number))
+
+
+def test_bars_of_each_interval_are_kept_apart(store: MarketStore) -> None:
+    assert store.upsert({"AAPL": [timed(1), timed(0)]}, FIVE_MINUTES) == {"AAPL": UpsertCounts(inserted=2)}
+    assert store.upsert({"AAPL": [timed(0, 11.0)]}, HOURLY) == {"AAPL": UpsertCounts(inserted=1)}
+    assert store.upsert({"AAPL": [timed(0), timed(1, 11.0), timed(2)]}, FIVE_MINUTES) == {
+        "AAPL": UpsertCounts(inserted=1, updated=1, unchanged=1)
+    }
+    upsert(store, "AAPL", [bar(0)])
+    upsert(store, "MSFT", [bar(1)])
+    assert store.bars("AAPL", interval=FIVE_MINUTES) == [timed(0), timed(1, 11.0), timed(2)]
+    assert store.bars("AAPL", interval=HOURLY) == [timed(0, 11.0)]
+    assert store.bars("AAPL") == [bar(0)]
+    assert store.intervals("AAPL") == [FIVE_MINUTES, HOURLY, DAILY]
+    assert store.intervals("GOOG") == []
+    assert (store.symbols(), store.symbols(DAILY), store.symbols(HOURLY)) == (
+        ["AAPL", "MSFT"],
+        ["AAPL", "MSFT"],
+        ["AAPL"],
+    )
+    assert store.stored_symbols() == [
+        StoredSymbol("AAPL", 3, timed(0).day, timed(2).day, FIVE_MINUTES),
+        StoredSymbol("AAPL", 1, timed(0).day, timed(0).day, HOURLY),
+        StoredSymbol("AAPL", 1, bar(0).day, bar(0).day),
+        StoredSymbol("MSFT", 1, bar(1).day, bar(1).day),
+    ]
+    assert (store.first_day("AAPL", FIVE_MINUTES), store.last_day("AAPL", FIVE_MINUTES)) == (timed(0).day, timed(2).day)
+    assert store.last_day("MSFT", HOURLY) is None
+
+
+def test_a_part_of_the_bars_with_a_time_can_be_read(store: MarketStore) -> None:
+    bars = [timed(number) for number in (-288, 0, 1, 2, 288)]  # 288 are a day
+    store.upsert({"AAPL": bars}, FIVE_MINUTES)
+    assert store.bars("AAPL", interval=FIVE_MINUTES, until=bars[2].day) == bars[:3]
+    assert store.bars("AAPL", interval=FIVE_MINUTES, until=FIRST_DAY) == bars[:4]  # all of that day
+    assert store.bars("AAPL", interval=FIVE_MINUTES, until=FIRST_DAY, last=1) == bars[3:4]
+
+
+def test_weeks_and_months_have_days(store: MarketStore) -> None:
+    for interval in (WEEKLY, MONTHLY):
+        store.upsert({"AAPL": [bar(0)]}, interval)
+        assert store.bars("AAPL", interval=interval) == [bar(0)]
+    assert store.intervals("AAPL") == [WEEKLY, MONTHLY]
+
+
+def test_values_and_answers_of_each_interval_are_kept_apart(store: MarketStore) -> None:
+    store.store_indicators({"AAPL": {"sma_20": IndicatorValue(timed(1).day, 10.5)}}, FIVE_MINUTES)
+    store.store_indicators({"AAPL": {"sma_20": IndicatorValue(timed(0).day, 99.0)}}, FIVE_MINUTES)
+    store.store_indicators({"AAPL": {"sma_20": IndicatorValue(FIRST_DAY, 11.0)}})
+    assert store.indicators("AAPL", FIVE_MINUTES) == {"sma_20": IndicatorValue(timed(1).day, 10.5)}
+    assert store.indicators("AAPL") == {"sma_20": IndicatorValue(FIRST_DAY, 11.0)}
+    answer = LastAnswer("request", '"v1"', "", timed(1).day)
+    store.store_answer("AAPL", answer, FIVE_MINUTES)
+    assert (store.last_answer("AAPL", FIVE_MINUTES), store.last_answer("AAPL")) == (answer, None)
+
+
+def test_the_data_of_one_interval_can_be_deleted(store: MarketStore) -> None:
+    store.upsert({"AAPL": [timed(0), timed(1)]}, FIVE_MINUTES)
+    upsert(store, "AAPL", [bar(0)])
+    store.store_indicators({"AAPL": {"sma_20": IndicatorValue(timed(1).day, 10.5)}}, FIVE_MINUTES)
+    store.store_indicators({"AAPL": {"sma_20": IndicatorValue(FIRST_DAY, 11.0)}})
+    assert store.delete(["AAPL"], FIVE_MINUTES) == {"AAPL": 2}
+    assert (store.intervals("AAPL"), store.indicators("AAPL", FIVE_MINUTES)) == ([DAILY], {})
+    assert store.indicators("AAPL") == {"sma_20": IndicatorValue(FIRST_DAY, 11.0)}
+    assert store.delete(["AAPL"]) == {"AAPL": 1}
 
 
 def test_an_empty_list_of_bars_is_accepted(store: MarketStore) -> None:

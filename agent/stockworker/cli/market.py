@@ -3,6 +3,7 @@
 import argparse
 import os
 import pwd
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import date
@@ -13,6 +14,7 @@ from stockworker.config import load
 from stockworker.errors import StoreError, SymbolUnknown
 from stockworker.handlers.kinds import unknown
 from stockworker.market.bars import Bar, InvalidBar, MarketStore, calendar_day
+from stockworker.market.interval import written
 from stockworker.market.store import is_file, open_market_store, store_failures
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.config_option import add_config
@@ -27,7 +29,7 @@ DAY_HELP = "YYYY-MM-DD"
 
 def symbols(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker market symbols``."""
-    parser.description = "List the symbols of the market-data store, with the number of their bars and the days of the first and the last."
+    parser.description = "List the symbols of the market-data store, with the number of their bars of each interval, and the days of the first and the last."
     add_json(parser)
     add_store(parser)
     parser.set_defaults(run=_symbols)
@@ -65,13 +67,18 @@ def _symbols(arguments: argparse.Namespace) -> int:
             print_json(
                 {
                     "symbol": each.symbol,
+                    "interval": each.interval.name,
                     "bars": each.bars,
-                    "first_day": each.first_day.isoformat(),
-                    "last_day": each.last_day.isoformat(),
+                    "first_day": written(each.first_day),
+                    "last_day": written(each.last_day),
                 }
             )
     else:
-        print_lines(table(("SYMBOL", "BARS", "FIRST", "LAST"), found, terminal_width()) if found else ["no symbols"])
+        rows = [
+            (each.symbol, each.interval, each.bars, written(each.first_day), written(each.last_day)) for each in found
+        ]
+        header = ("SYMBOL", "INTERVAL", "BARS", "FIRST", "LAST")
+        print_lines(table(header, rows, terminal_width()) if found else ["no symbols"])
     return Exit.OK
 
 
@@ -108,7 +115,9 @@ def _delete(arguments: argparse.Namespace) -> int:
     with opened(arguments, read_only=not arguments.yes) as store:
         check_symbols(store, wanted)
         if not arguments.yes:
-            counts = {each.symbol: each.bars for each in store.stored_symbols()}
+            counts = Counter[str]()
+            for each in store.stored_symbols():
+                counts[each.symbol] += each.bars
             shown = ", ".join(f"{counts[symbol]:,} bars of {symbol}" for symbol in wanted)
             raise UsageError(f"this would delete {shown}; nothing was deleted. Add --yes to delete them")
         for symbol, bars in store.delete(wanted).items():

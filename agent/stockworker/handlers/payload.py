@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from datetime import date
+from datetime import date, datetime
 from typing import Any, TypeVar
 
 from stockworker.handlers import MARKET_DATA
@@ -71,11 +71,13 @@ def market_data(context: Context) -> str:
 
 
 def to_json(value: Any) -> Json:
-    """A result as JSON data: dataclasses become objects, days become text. Fields that are None are null."""
+    """A result as JSON data: dataclasses become objects, days and times (UTC) become text. Fields that are None are null."""
     if dataclasses.is_dataclass(value):
         return {each.name: to_json(getattr(value, each.name)) for each in dataclasses.fields(value)}
     if isinstance(value, Mapping):
         return {name: to_json(inner) for name, inner in value.items()}
     if isinstance(value, list | tuple):
         return [to_json(item) for item in value]
+    if isinstance(value, datetime):
+        return f"{value:%Y-%m-%dT%H:%M:%SZ}"
     return value.isoformat() if isinstance(value, date) else value

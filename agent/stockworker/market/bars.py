@@ -7,6 +7,7 @@ from datetime import date
 from typing import Annotated, Final, NamedTuple, Protocol
 
 from stockworker.handlers.kinds import Checked, Written
+from stockworker.market.interval import DAILY, Interval, written
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Integer, Wire
 
@@ -48,11 +49,11 @@ def check_symbol(text: str) -> str:
 
 
 class Bar(NamedTuple):
-    """One symbol's trading day. `check_bar` has the rules of a valid one.
+    """One symbol's trading day, or another interval of time. `check_bar` has the rules of a valid one.
 
     Attributes:
-        day: in the exchange's own calendar.
-        open: first price of the day, like all prices in the currency of the quote; None if it is not known.
+        day: in the exchange's own calendar; of an interval shorter than a day, the time at which it begins (UTC).
+        open: first price, like all prices in the currency of the quote; None if it is not known.
         high: highest price; None if it is not known.
         low: lowest price; None if it is not known.
         close: last price.
@@ -75,9 +76,9 @@ class Bar(NamedTuple):
             InvalidBar: the bar has no adjusted close, a close of 0, or a scaled price is out of bounds.
         """
         if self.adjusted_close is None:
-            raise InvalidBar(f"{self.day} has no adjusted close")
+            raise InvalidBar(f"{written(self.day)} has no adjusted close")
         if self.close == 0:
-            raise InvalidBar(f"{self.day} has a close of 0, which no factor can adjust")
+            raise InvalidBar(f"{written(self.day)} has a close of 0, which no factor can adjust")
         factor = self.adjusted_close / self.close
         open_, high, low = (None if price is None else price * factor for price in self[1:4])
         return check_bar(Bar(self.day, open_, high, low, self.adjusted_close, self.volume))
@@ -171,9 +172,11 @@ class UpsertCounts:
 
 @dataclass(frozen=True, slots=True)
 class IndicatorValue:
-    """An indicator on one day."""
+    """An indicator on one day, or at one time."""
 
-    day: Annotated[date, DAY, Wire("The trading day.")]
+    day: Annotated[
+        date, DAY, Wire("The trading day; with an interval shorter than a day, the time, `YYYY-MM-DDThh:mm:ssZ`.")
+    ]
     value: Annotated[
         float | dict[str, float] | None,
         Written("number, or object of numbers"),
@@ -182,12 +185,13 @@ class IndicatorValue:
 
 
 class StoredSymbol(NamedTuple):
-    """What a store has of a symbol."""
+    """What a store has of a symbol and an interval."""
 
     symbol: str
     bars: int
     first_day: date
     last_day: date
+    interval: Interval = DAILY
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,45 +212,50 @@ class LastAnswer:
 
 
 class MarketStore(Protocol):
-    """Keeps bars and the latest indicator values, by symbol. Several processes may use one store at the same time."""
+    """Keeps bars and the latest indicator values, by symbol and interval. Several processes may use one at the same time."""
 
     def identity(self) -> str:
         """16 hexadecimal digits, chosen at random when the store was made: equal if two programs use the same store."""
 
-    def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
+    def upsert(self, bars: Mapping[str, Sequence[Bar]], interval: Interval = DAILY) -> dict[str, UpsertCounts]:
         """Store all bars of all symbols durably, or none. A bar replaces the stored one of its day.
 
         No two bars of a symbol may have the same day.
         """
 
-    def bars(self, symbol: str, *, last: int | None = None, until: date | None = None) -> list[Bar]:
+    def bars(
+        self, symbol: str, *, interval: Interval = DAILY, last: int | None = None, until: date | None = None
+    ) -> list[Bar]:
         """The bars of a symbol in the order of their days: those up to `until`, and of these the `last`."""
 
-    def first_day(self, symbol: str) -> date | None:
+    def first_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
         """The day of the oldest bar; None without bars."""
 
-    def last_day(self, symbol: str) -> date | None:
+    def last_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
         """The day of the newest bar; None without bars."""
 
-    def symbols(self) -> list[str]:
-        """Every symbol that has bars, in order."""
+    def symbols(self, interval: Interval | None = None) -> list[str]:
+        """Every symbol that has bars, of this interval or of any, in order."""
+
+    def intervals(self, symbol: str) -> list[Interval]:
+        """The intervals of which a symbol has bars, the shortest first."""
 
     def stored_symbols(self) -> list[StoredSymbol]:
-        """What there is of each of `symbols`."""
+        """What there is of each symbol and interval, in order."""
 
-    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
+    def indicators(self, symbol: str, interval: Interval = DAILY) -> dict[str, IndicatorValue]:
         """The stored indicator values of a symbol, by label."""
 
-    def delete(self, symbols: Sequence[str]) -> dict[str, int]:
-        """Delete all bars and indicator values of all symbols, or nothing; return how many bars each of them had."""
+    def delete(self, symbols: Sequence[str], interval: Interval | None = None) -> dict[str, int]:
+        """Delete all that is stored of symbols, of this interval or of any; return how many bars each of them had."""
 
-    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
+    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]], interval: Interval = DAILY) -> None:
         """Store the newest values by symbol and label; one of an earlier day than the stored one changes nothing."""
 
-    def last_answer(self, symbol: str) -> LastAnswer | None:
+    def last_answer(self, symbol: str, interval: Interval = DAILY) -> LastAnswer | None:
         """The last answer of a provider for a symbol, if it had a validator."""
 
-    def store_answer(self, symbol: str, answer: LastAnswer | None) -> None:
+    def store_answer(self, symbol: str, answer: LastAnswer | None, interval: Interval = DAILY) -> None:
         """Keep the last answer of a provider for a symbol, or forget it."""
 
     def begin_request(self, provider: str, most: int, period_s: float) -> float:

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from datetime import date
+from datetime import UTC, date, datetime
 from typing import Any, Final, LiteralString
 
 import psycopg
 
 from stockworker.errors import StoreError
 from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
+from stockworker.market.interval import DAILY, INTERVALS, Interval
 
 _MIGRATIONS: Final = (
     """
@@ -49,16 +50,38 @@ _MIGRATIONS: Final = (
     CREATE TABLE request (provider text NOT NULL COLLATE "C", begun double precision NOT NULL);
     CREATE INDEX request_of_provider ON request (provider, begun);
     """,
+    # A day is its midnight in UTC. Answers are asked for again.
+    """
+    ALTER TABLE bar ADD interval text NOT NULL COLLATE "C" DEFAULT '1d', DROP CONSTRAINT bar_pkey,
+        ALTER day TYPE timestamptz USING day::timestamp AT TIME ZONE 'UTC';
+    ALTER TABLE bar RENAME day TO time;
+    ALTER TABLE bar ALTER interval DROP DEFAULT, ADD PRIMARY KEY (symbol, interval, time);
+    ALTER TABLE indicator ADD interval text NOT NULL COLLATE "C" DEFAULT '1d', DROP CONSTRAINT indicator_pkey,
+        ALTER day TYPE timestamptz USING day::timestamp AT TIME ZONE 'UTC';
+    ALTER TABLE indicator RENAME day TO time;
+    ALTER TABLE indicator ALTER interval DROP DEFAULT, ADD PRIMARY KEY (symbol, interval, name);
+    DROP TABLE answer;
+    CREATE TABLE answer (
+        symbol text NOT NULL COLLATE "C",
+        interval text NOT NULL COLLATE "C",
+        request text NOT NULL,
+        etag text NOT NULL,
+        modified text NOT NULL,
+        last_time timestamptz NOT NULL,
+        PRIMARY KEY (symbol, interval)
+    );
+    """,
 )
 _MIGRATION_LOCK: Final = 0x73776D64  # arbitrary numbers, the same in every version
 _REQUEST_LOCK: Final = 0x73777271
 
 # RETURNING skips rows that the WHERE clause leaves unchanged. xmax is 0 in a row that this statement has inserted.
 _UPSERT_BARS: Final = """
-    INSERT INTO bar AS stored (symbol, day, open, high, low, close, volume, adjusted_close)
-    SELECT * FROM unnest(%s::text[], %s::date[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],
-        %s::float8[])
-    ON CONFLICT (symbol, day) DO UPDATE SET
+    INSERT INTO bar AS stored (symbol, interval, time, open, high, low, close, volume, adjusted_close)
+    SELECT given.symbol, %s, given.time AT TIME ZONE 'UTC', open, high, low, close, volume, adjusted_close
+    FROM unnest(%s::text[], %s::timestamp[], %s::float8[], %s::float8[], %s::float8[], %s::float8[], %s::float8[],
+        %s::float8[]) AS given (symbol, time, open, high, low, close, volume, adjusted_close)
+    ON CONFLICT (symbol, interval, time) DO UPDATE SET
         open = excluded.open, high = excluded.high, low = excluded.low, close = excluded.close,
         volume = excluded.volume, adjusted_close = excluded.adjusted_close
     WHERE (stored.open, stored.high, stored.low, stored.close, stored.volume, stored.adjusted_close) IS DISTINCT FROM
@@ -67,16 +90,31 @@ _UPSERT_BARS: Final = """
     """
 
 _UPSERT_INDICATOR: Final = """
-    INSERT INTO indicator AS stored (symbol, name, day, value) VALUES (%s, %s, %s, %s)
-    ON CONFLICT (symbol, name) DO UPDATE SET day = excluded.day, value = excluded.value
-    WHERE stored.day <= excluded.day
+    INSERT INTO indicator AS stored (symbol, interval, name, time, value)
+    VALUES (%s, %s, %s, %s::timestamp AT TIME ZONE 'UTC', %s)
+    ON CONFLICT (symbol, interval, name) DO UPDATE SET time = excluded.time, value = excluded.value
+    WHERE stored.time <= excluded.time
     """
 
-_FORGET: Final = ("DELETE FROM indicator WHERE symbol = ANY(%s)", "DELETE FROM answer WHERE symbol = ANY(%s)")
+_SELECT_BARS: Final = """
+    SELECT time AT TIME ZONE 'UTC', open, high, low, close, volume, adjusted_close FROM bar
+    WHERE symbol = %s AND interval = %s AND time <= %s::timestamp AT TIME ZONE 'UTC' ORDER BY time DESC LIMIT %s
+    """
 
+_SELECT_SYMBOLS: Final = """
+    SELECT symbol, interval, count(*), min(time) AT TIME ZONE 'UTC', max(time) AT TIME ZONE 'UTC' FROM bar
+    GROUP BY symbol, interval
+    """
+
+_FORGET: Final[Sequence[LiteralString]] = (
+    "DELETE FROM indicator WHERE symbol = ANY(%s) AND interval = ANY(%s)",
+    "DELETE FROM answer WHERE symbol = ANY(%s) AND interval = ANY(%s)",
+)
+_DELETE_BARS: Final = "DELETE FROM bar WHERE symbol = %s AND interval = ANY(%s)"
 _INSERT_ANSWER: Final = """
-    INSERT INTO answer (symbol, request, etag, modified, last_day) VALUES (%s, %s, %s, %s, %s)
-    ON CONFLICT (symbol) DO NOTHING
+    INSERT INTO answer (symbol, interval, request, etag, modified, last_time)
+    VALUES (%s, %s, %s, %s, %s, %s::timestamp AT TIME ZONE 'UTC')
+    ON CONFLICT (symbol, interval) DO NOTHING
     """  # two jobs may update the same symbol at the same time
 
 _NEWEST_REQUESTS: Final = "SELECT begun FROM request WHERE provider = %s ORDER BY begun DESC LIMIT %s"
@@ -108,85 +146,96 @@ class PostgresqlMarketStore:
         ((found,),) = self._connection.execute("SELECT id FROM market_data_identity").fetchall()
         return str(found)
 
-    def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
+    def upsert(self, bars: Mapping[str, Sequence[Bar]], interval: Interval = DAILY) -> dict[str, UpsertCounts]:
         rows = {  # every process locks rows in the same order: no deadlocks
             symbol: sorted(bars[symbol]) for symbol in sorted(bars) if bars[symbol]
         }
-        columns = zip(*(bar for of_symbol in rows.values() for bar in of_symbol), strict=True)
         symbols = [symbol for symbol, of_symbol in rows.items() for _ in of_symbol]
         counts = {symbol: [0, 0] for symbol in bars}
         if symbols:
-            written = self._connection.execute(_UPSERT_BARS, (symbols, *map(list, columns)))
-            for symbol, was_inserted in written:
+            days, *numbers = zip(*(bar for of_symbol in rows.values() for bar in of_symbol), strict=True)
+            columns = (symbols, list(map(_stored, days)), *map(list, numbers))
+            for symbol, was_inserted in self._connection.execute(_UPSERT_BARS, (interval.name, *columns)):
                 counts[symbol][not was_inserted] += 1
         return {
             symbol: UpsertCounts(inserted, updated, unchanged=len(bars[symbol]) - inserted - updated)
             for symbol, (inserted, updated) in counts.items()
         }
 
-    def bars(self, symbol: str, *, last: int | None = None, until: date | None = None) -> list[Bar]:
-        newest_first = self._connection.execute(
-            "SELECT day, open, high, low, close, volume, adjusted_close FROM bar WHERE symbol = %s AND day <= %s"
-            " ORDER BY day DESC LIMIT %s",
-            (symbol, until or date.max, last),
+    def bars(
+        self, symbol: str, *, interval: Interval = DAILY, last: int | None = None, until: date | None = None
+    ) -> list[Bar]:
+        latest = _stored(interval.latest(until or date.max))
+        newest_first = self._connection.execute(_SELECT_BARS, (symbol, interval.name, latest, last)).fetchall()
+        return [Bar(_day(time, interval), *numbers) for time, *numbers in reversed(newest_first)]
+
+    def first_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
+        return self._day(
+            "SELECT min(time) AT TIME ZONE 'UTC' FROM bar WHERE symbol = %s AND interval = %s", symbol, interval
         )
-        return [Bar(*row) for row in reversed(newest_first.fetchall())]
 
-    def first_day(self, symbol: str) -> date | None:
-        return self._day("SELECT min(day) FROM bar WHERE symbol = %s", symbol)
+    def last_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
+        return self._day(
+            "SELECT max(time) AT TIME ZONE 'UTC' FROM bar WHERE symbol = %s AND interval = %s", symbol, interval
+        )
 
-    def last_day(self, symbol: str) -> date | None:
-        return self._day("SELECT max(day) FROM bar WHERE symbol = %s", symbol)
+    def _day(self, query: LiteralString, symbol: str, interval: Interval) -> date | None:
+        ((time,),) = self._connection.execute(query, (symbol, interval.name)).fetchall()
+        return None if time is None else _day(time, interval)
 
-    def _day(self, query: LiteralString, symbol: str) -> date | None:
-        rows = self._connection.execute(query, (symbol,)).fetchall()
-        day: date | None = rows[0][0]
-        return day
+    def symbols(self, interval: Interval | None = None) -> list[str]:
+        query = "SELECT DISTINCT symbol FROM bar WHERE interval = ANY(%s) ORDER BY symbol"
+        return [symbol for (symbol,) in self._connection.execute(query, (_names(interval),))]
 
-    def symbols(self) -> list[str]:
-        return [symbol for (symbol,) in self._connection.execute("SELECT DISTINCT symbol FROM bar ORDER BY symbol")]
+    def intervals(self, symbol: str) -> list[Interval]:
+        found = self._connection.execute("SELECT DISTINCT interval FROM bar WHERE symbol = %s", (symbol,))
+        return sorted((INTERVALS[name] for (name,) in found), key=lambda each: each.seconds)
 
     def stored_symbols(self) -> list[StoredSymbol]:
-        found = self._connection.execute(
-            "SELECT symbol, count(*), min(day), max(day) FROM bar GROUP BY symbol ORDER BY symbol"
-        )
-        return [StoredSymbol(*row) for row in found]
+        found = self._connection.execute(_SELECT_SYMBOLS).fetchall()
+        rows = [(symbol, INTERVALS[name], *others) for symbol, name, *others in found]
+        return [
+            StoredSymbol(symbol, bars, _day(first, interval), _day(last, interval), interval)
+            for symbol, interval, bars, first, last in sorted(rows, key=lambda row: (row[0], row[1].seconds))
+        ]
 
-    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
+    def indicators(self, symbol: str, interval: Interval = DAILY) -> dict[str, IndicatorValue]:
         found = self._connection.execute(
-            "SELECT name, day, value FROM indicator WHERE symbol = %s ORDER BY name", (symbol,)
+            "SELECT name, time AT TIME ZONE 'UTC', value FROM indicator WHERE symbol = %s AND interval = %s ORDER BY name",
+            (symbol, interval.name),
         )
-        return {name: IndicatorValue(day, json.loads(value)) for name, day, value in found}
+        return {name: IndicatorValue(_day(time, interval), json.loads(value)) for name, time, value in found}
 
-    def delete(self, symbols: Sequence[str]) -> dict[str, int]:
+    def delete(self, symbols: Sequence[str], interval: Interval | None = None) -> dict[str, int]:
         with self._connection.transaction():
             for statement in _FORGET:
-                self._connection.execute(statement, (list(symbols),))
+                self._connection.execute(statement, (list(symbols), _names(interval)))
             return {
-                symbol: self._connection.execute("DELETE FROM bar WHERE symbol = %s", (symbol,)).rowcount
+                symbol: self._connection.execute(_DELETE_BARS, (symbol, _names(interval))).rowcount
                 for symbol in symbols
             }
 
-    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
+    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]], interval: Interval = DAILY) -> None:
         rows = [
-            (symbol, name, found.day, json.dumps(found.value))
+            (symbol, interval.name, name, _stored(found.day), json.dumps(found.value))
             for symbol, of_symbol in sorted(values.items())
             for name, found in sorted(of_symbol.items())
         ]
         with self._connection.transaction(), self._connection.cursor() as cursor:
             cursor.executemany(_UPSERT_INDICATOR, rows)
 
-    def last_answer(self, symbol: str) -> LastAnswer | None:
-        query = "SELECT request, etag, modified, last_day FROM answer WHERE symbol = %s"
-        for row in self._connection.execute(query, (symbol,)).fetchall():
-            return LastAnswer(*row)
+    def last_answer(self, symbol: str, interval: Interval = DAILY) -> LastAnswer | None:
+        query: LiteralString = "SELECT request, etag, modified, last_time AT TIME ZONE 'UTC' FROM answer WHERE symbol = %s AND interval = %s"
+        for request, etag, modified, last in self._connection.execute(query, (symbol, interval.name)).fetchall():
+            return LastAnswer(request, etag, modified, _day(last, interval))
         return None
 
-    def store_answer(self, symbol: str, answer: LastAnswer | None) -> None:
+    def store_answer(self, symbol: str, answer: LastAnswer | None, interval: Interval = DAILY) -> None:
+        key = (symbol, interval.name)
         with self._connection.transaction():
-            self._connection.execute("DELETE FROM answer WHERE symbol = %s", (symbol,))
+            self._connection.execute("DELETE FROM answer WHERE symbol = %s AND interval = %s", key)
             if answer is not None:
-                row = (symbol, answer.request, answer.etag, answer.modified, answer.last_day)
+                row = (*key, answer.request, answer.etag, answer.modified, _stored(answer.last_day))
                 self._connection.execute(_INSERT_ANSWER, row)
 
     def begin_request(self, provider: str, most: int, period_s: float) -> float:
@@ -205,6 +254,19 @@ class PostgresqlMarketStore:
 
     def close(self) -> None:
         self._connection.close()
+
+
+def _stored(day: date) -> datetime:
+    """A day or time without a zone, as statements get it: psycopg writes such a one as it is, in any time zone."""
+    return day.replace(tzinfo=None) if isinstance(day, datetime) else datetime(day.year, day.month, day.day)  # noqa: DTZ001 (in UTC)
+
+
+def _day(time: datetime, interval: Interval) -> date:
+    return time.replace(tzinfo=UTC) if interval.has_time else time.date()
+
+
+def _names(interval: Interval | None) -> list[str]:
+    return list(INTERVALS) if interval is None else [interval.name]
 
 
 def _connect(dsn: str) -> psycopg.Connection[Any]:

@@ -7,11 +7,12 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import date
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.sqlite import Connection, open_database, open_migrated_to_read, transaction
 from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
+from stockworker.market.interval import DAILY, INTERVALS, Interval
 
 _APPLICATION_ID: Final = 0x73776D64  # "swmd"
 
@@ -67,23 +68,70 @@ _MIGRATIONS: Final = (
     CREATE TABLE request (provider TEXT NOT NULL, begun REAL NOT NULL);
     CREATE INDEX request_of_provider ON request (provider, begun);
     """,
+    # Times are seconds from 1970 (UTC): of a day, those to its midnight. Answers are asked for again.
+    """
+    CREATE TABLE bar_of_interval (
+        symbol TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        time INTEGER NOT NULL,
+        open REAL,
+        high REAL,
+        low REAL,
+        close REAL NOT NULL,
+        volume REAL,
+        adjusted_close REAL,
+        PRIMARY KEY (symbol, interval, time)
+    ) WITHOUT ROWID;
+    INSERT INTO bar_of_interval SELECT symbol, '1d', CAST(strftime('%s', day) AS INTEGER), open, high, low, close, volume,
+        adjusted_close FROM bar;
+    DROP TABLE bar;
+    ALTER TABLE bar_of_interval RENAME TO bar;
+    CREATE TABLE indicator_of_interval (
+        symbol TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        name TEXT NOT NULL,
+        time INTEGER NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (symbol, interval, name)
+    ) WITHOUT ROWID;
+    INSERT INTO indicator_of_interval SELECT symbol, '1d', name, CAST(strftime('%s', day) AS INTEGER), value FROM indicator;
+    DROP TABLE indicator;
+    ALTER TABLE indicator_of_interval RENAME TO indicator;
+    DROP TABLE answer;
+    CREATE TABLE answer (
+        symbol TEXT NOT NULL,
+        interval TEXT NOT NULL,
+        request TEXT NOT NULL,
+        etag TEXT NOT NULL,
+        modified TEXT NOT NULL,
+        last_time INTEGER NOT NULL,
+        PRIMARY KEY (symbol, interval)
+    ) WITHOUT ROWID;
+    """,
 )
 
 _INSERT_BAR: Final = """
-    INSERT INTO bar (symbol, day, open, high, low, close, volume, adjusted_close) VALUES (?, ?, ?, ?, ?, ?, ?, ?)
-    ON CONFLICT (symbol, day) DO NOTHING
+    INSERT INTO bar (symbol, interval, time, open, high, low, close, volume, adjusted_close)
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (symbol, interval, time) DO NOTHING
     """
 
 _UPDATE_BAR: Final = """
-    UPDATE bar SET open = ?3, high = ?4, low = ?5, close = ?6, volume = ?7, adjusted_close = ?8
-    WHERE symbol = ?1 AND day = ?2
-        AND (open, high, low, close, volume, adjusted_close) IS NOT (?3, ?4, ?5, ?6, ?7, ?8)
+    UPDATE bar SET open = ?4, high = ?5, low = ?6, close = ?7, volume = ?8, adjusted_close = ?9
+    WHERE symbol = ?1 AND interval = ?2 AND time = ?3
+        AND (open, high, low, close, volume, adjusted_close) IS NOT (?4, ?5, ?6, ?7, ?8, ?9)
     """
 
 _UPSERT_INDICATOR: Final = """
-    INSERT INTO indicator (symbol, name, day, value) VALUES (?, ?, ?, ?)
-    ON CONFLICT (symbol, name) DO UPDATE SET day = excluded.day, value = excluded.value WHERE day <= excluded.day
+    INSERT INTO indicator (symbol, interval, name, time, value) VALUES (?, ?, ?, ?, ?)
+    ON CONFLICT (symbol, interval, name) DO UPDATE SET time = excluded.time, value = excluded.value
+    WHERE time <= excluded.time
     """
+
+_FORGET: Final = (
+    "DELETE FROM indicator WHERE symbol = ?1 AND (?2 IS NULL OR interval = ?2)",
+    "DELETE FROM answer WHERE symbol = ?1 AND (?2 IS NULL OR interval = ?2)",
+)
+_DELETE_BARS: Final = "DELETE FROM bar WHERE symbol = ?1 AND (?2 IS NULL OR interval = ?2)"
 
 
 class SqliteMarketStore:
@@ -102,12 +150,14 @@ class SqliteMarketStore:
         ((found,),) = self._connection.execute("SELECT id FROM identity").fetchall()
         return str(found)
 
-    def upsert(self, bars: Mapping[str, Sequence[Bar]]) -> dict[str, UpsertCounts]:
+    def upsert(self, bars: Mapping[str, Sequence[Bar]], interval: Interval = DAILY) -> dict[str, UpsertCounts]:
         with transaction(self._connection):
-            return {symbol: self._upsert(symbol, of_symbol) for symbol, of_symbol in bars.items()}
+            return {symbol: self._upsert(symbol, of_symbol, interval) for symbol, of_symbol in bars.items()}
 
-    def _upsert(self, symbol: str, bars: Sequence[Bar]) -> UpsertCounts:
-        rows = [(symbol, bar.day.isoformat(), *bar[1:]) for bar in bars]
+    def _upsert(self, symbol: str, bars: Sequence[Bar], interval: Interval) -> UpsertCounts:
+        name = interval.name
+        times = interval.all_seconds(bar.day for bar in bars)
+        rows = [(symbol, name, time, *bar[1:]) for time, bar in zip(times, bars, strict=True)]
         inserted = self._changes(_INSERT_BAR, rows)
         updated = self._changes(_UPDATE_BAR, rows) if inserted < len(rows) else 0
         return UpsertCounts(inserted, updated, unchanged=len(rows) - inserted - updated)
@@ -117,72 +167,84 @@ class SqliteMarketStore:
         self._connection.executemany(statement, rows)
         return self._connection.total_changes - before
 
-    def bars(self, symbol: str, *, last: int | None = None, until: date | None = None) -> list[Bar]:
+    def bars(
+        self, symbol: str, *, interval: Interval = DAILY, last: int | None = None, until: date | None = None
+    ) -> list[Bar]:
+        latest = interval.seconds_of(interval.latest(until or date.max))
         newest_first = self._connection.execute(
-            "SELECT day, open, high, low, close, volume, adjusted_close FROM bar WHERE symbol = ? AND day <= ?"
-            " ORDER BY day DESC LIMIT ?",
-            (symbol, (until or date.max).isoformat(), -1 if last is None else last),
-        )
-        return [_from_row(row) for row in reversed(newest_first.fetchall())]
+            "SELECT time, open, high, low, close, volume, adjusted_close FROM bar"
+            " WHERE symbol = ? AND interval = ? AND time <= ? ORDER BY time DESC LIMIT ?",
+            (symbol, interval.name, latest, -1 if last is None else last),
+        ).fetchall()
+        newest_first.reverse()
+        times, *numbers = zip(*newest_first, strict=True) if newest_first else ((),)
+        return list(map(Bar, interval.all_days(times), *numbers)) if times else []
 
-    def first_day(self, symbol: str) -> date | None:
-        return self._day("SELECT min(day) FROM bar WHERE symbol = ?", symbol)
+    def first_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
+        return self._day("SELECT min(time) FROM bar WHERE symbol = ? AND interval = ?", symbol, interval)
 
-    def last_day(self, symbol: str) -> date | None:
-        return self._day("SELECT max(day) FROM bar WHERE symbol = ?", symbol)
+    def last_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
+        return self._day("SELECT max(time) FROM bar WHERE symbol = ? AND interval = ?", symbol, interval)
 
-    def _day(self, query: str, symbol: str) -> date | None:
-        (day,) = self._connection.execute(query, (symbol,)).fetchone()
-        return None if day is None else date.fromisoformat(day)
+    def _day(self, query: str, symbol: str, interval: Interval) -> date | None:
+        (time,) = self._connection.execute(query, (symbol, interval.name)).fetchone()
+        return None if time is None else interval.day_of(time)
 
-    def symbols(self) -> list[str]:
-        return [symbol for (symbol,) in self._connection.execute("SELECT DISTINCT symbol FROM bar ORDER BY symbol")]
+    def symbols(self, interval: Interval | None = None) -> list[str]:
+        query = "SELECT DISTINCT symbol FROM bar WHERE ?1 IS NULL OR interval = ?1 ORDER BY symbol"
+        return [symbol for (symbol,) in self._connection.execute(query, (_name(interval),))]
+
+    def intervals(self, symbol: str) -> list[Interval]:
+        found = self._connection.execute("SELECT DISTINCT interval FROM bar WHERE symbol = ?", (symbol,))
+        return sorted((INTERVALS[name] for (name,) in found), key=lambda each: each.seconds)
 
     def stored_symbols(self) -> list[StoredSymbol]:
         found = self._connection.execute(
-            "SELECT symbol, count(*), min(day), max(day) FROM bar GROUP BY symbol ORDER BY symbol"
+            "SELECT symbol, interval, count(*), min(time), max(time) FROM bar GROUP BY symbol, interval"
         )
+        rows = [(symbol, INTERVALS[name], *numbers) for symbol, name, *numbers in found]
         return [
-            StoredSymbol(symbol, bars, date.fromisoformat(first), date.fromisoformat(last))
-            for symbol, bars, first, last in found
+            StoredSymbol(symbol, bars, interval.day_of(first), interval.day_of(last), interval)
+            for symbol, interval, bars, first, last in sorted(rows, key=lambda row: (row[0], row[1].seconds))
         ]
 
-    def indicators(self, symbol: str) -> dict[str, IndicatorValue]:
+    def indicators(self, symbol: str, interval: Interval = DAILY) -> dict[str, IndicatorValue]:
         found = self._connection.execute(
-            "SELECT name, day, value FROM indicator WHERE symbol = ? ORDER BY name", (symbol,)
+            "SELECT name, time, value FROM indicator WHERE symbol = ? AND interval = ? ORDER BY name",
+            (symbol, interval.name),
         )
-        return {name: IndicatorValue(date.fromisoformat(day), json.loads(value)) for name, day, value in found}
+        return {name: IndicatorValue(interval.day_of(time), json.loads(value)) for name, time, value in found}
 
-    def delete(self, symbols: Sequence[str]) -> dict[str, int]:
+    def delete(self, symbols: Sequence[str], interval: Interval | None = None) -> dict[str, int]:
         with transaction(self._connection):
-            for statement in ("DELETE FROM indicator WHERE symbol = ?", "DELETE FROM answer WHERE symbol = ?"):
-                self._connection.executemany(statement, [(symbol,) for symbol in symbols])
+            for statement in _FORGET:
+                self._connection.executemany(statement, [(symbol, _name(interval)) for symbol in symbols])
             return {
-                symbol: self._connection.execute("DELETE FROM bar WHERE symbol = ?", (symbol,)).rowcount
-                for symbol in symbols
+                symbol: self._connection.execute(_DELETE_BARS, (symbol, _name(interval))).rowcount for symbol in symbols
             }
 
-    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]]) -> None:
+    def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]], interval: Interval = DAILY) -> None:
         rows = [
-            (symbol, name, found.day.isoformat(), json.dumps(found.value))
+            (symbol, interval.name, name, interval.seconds_of(found.day), json.dumps(found.value))
             for symbol, of_symbol in values.items()
             for name, found in of_symbol.items()
         ]
         with transaction(self._connection):
             self._connection.executemany(_UPSERT_INDICATOR, rows)
 
-    def last_answer(self, symbol: str) -> LastAnswer | None:
-        query = "SELECT request, etag, modified, last_day FROM answer WHERE symbol = ?"
-        for request, etag, modified, last_day in self._connection.execute(query, (symbol,)).fetchall():
-            return LastAnswer(request, etag, modified, date.fromisoformat(last_day))
+    def last_answer(self, symbol: str, interval: Interval = DAILY) -> LastAnswer | None:
+        query = "SELECT request, etag, modified, last_time FROM answer WHERE symbol = ? AND interval = ?"
+        for request, etag, modified, last in self._connection.execute(query, (symbol, interval.name)).fetchall():
+            return LastAnswer(request, etag, modified, interval.day_of(last))
         return None
 
-    def store_answer(self, symbol: str, answer: LastAnswer | None) -> None:
+    def store_answer(self, symbol: str, answer: LastAnswer | None, interval: Interval = DAILY) -> None:
         with transaction(self._connection):
-            self._connection.execute("DELETE FROM answer WHERE symbol = ?", (symbol,))
+            self._connection.execute("DELETE FROM answer WHERE symbol = ? AND interval = ?", (symbol, interval.name))
             if answer is not None:
-                row = (symbol, answer.request, answer.etag, answer.modified, answer.last_day.isoformat())
-                self._connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?, ?)", row)
+                last = interval.seconds_of(answer.last_day)
+                row = (symbol, interval.name, answer.request, answer.etag, answer.modified, last)
+                self._connection.execute("INSERT INTO answer VALUES (?, ?, ?, ?, ?, ?)", row)
 
     def begin_request(self, provider: str, most: int, period_s: float) -> float:
         execute = self._connection.execute
@@ -200,5 +262,5 @@ class SqliteMarketStore:
         self._connection.close()
 
 
-def _from_row(row: tuple[Any, ...]) -> Bar:
-    return Bar(date.fromisoformat(row[0]), *row[1:])
+def _name(interval: Interval | None) -> str | None:
+    return None if interval is None else interval.name
