@@ -39,7 +39,7 @@ JSON_OUTPUT = (
     ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
     ("check", "severity (ok, warn, fail), check, text"),
-    ("market symbols", "symbol, bars (a count), first_day, last_day"),
+    ("market symbols", "symbol, interval, bars (a count), first_day, last_day"),
     ("market show", "symbol, date, open, high, low, close, volume, adjusted_close"),
     (
         "market quality",

@@ -112,7 +112,7 @@ def interval(text: str) -> Interval:
     """The interval of a name.
 
     Raises:
-        FieldError: there is none of this name.
+        FieldError: no interval has this name.
     """
     if text not in INTERVALS:
         raise unknown("interval", text, INTERVALS)
@@ -123,7 +123,7 @@ def vendor_interval(text: str) -> Interval:
     """The interval that a vendor means: `5m`, `60min`, `1 hour`, `1day`, `1M`, `D`, or a number of minutes.
 
     Raises:
-        FieldError: it is none.
+        FieldError: it is not one of these names.
     """
     found = _LETTERS.get(text) or INTERVALS.get(text)
     if found is not None:
