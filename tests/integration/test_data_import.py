@@ -5,6 +5,8 @@ import gzip
 import lzma
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from stockworker.adapters.http import HostUnreachable, HttpStatus
 from stockworker.errors import StoreError
 from stockworker.handlers.api import PermanentError
 from stockworker.market import data_import
+from stockworker.market.interval import INTERVALS
 from stockworker.market.store import open_market_store
 from tests.harness.handler_run import HandlerRun
 from tests.harness.http_server import Answer, HttpServer
@@ -255,3 +258,33 @@ def test_the_charset_of_a_download_is_used(run: HandlerRun, server: HttpServer) 
     text = "Date,Name,Close\n2024-01-02,Nestl\xe9,10\n".encode("latin-1")
     server.answers["/nesn"] = Answer(text, content_type="text/csv; charset=ISO-8859-1")
     assert run({"source": server.url("/nesn"), "symbol": "NESN"})["inserted"] == 1
+
+
+MINUTES = "Date,Time,Open,High,Low,Close,Volume\n" + "".join(
+    f"2024-01-02,09:3{minute},10,12,9,11,{minute}\n" for minute in range(5)
+)
+
+
+def test_bars_with_a_time_are_stored_by_their_interval(run: HandlerRun, folder: Path) -> None:
+    (folder / "minutes.csv").write_text(MINUTES)
+    payload = {"source": f"{folder}/minutes.csv", "symbol": "AAPL", "options": {"time_zone": "America/New_York"}}
+    with pytest.raises(PermanentError, match=r"has a time, but bars are of days; set interval if they are not"):
+        run(payload)
+    result = run({**payload, "interval": "1min"})
+    assert (result["interval"], result["inserted"]) == ("1min", 5)
+    with closing(open_market_store(run.settings["market_data"])) as store:
+        stored_bars = store.bars("AAPL", interval=INTERVALS["1min"])
+        assert stored_bars[0].day == datetime(2024, 1, 2, 14, 30, tzinfo=UTC)
+        assert [bar.volume for bar in stored_bars] == [0, 1, 2, 3, 4]
+        assert store.bars("AAPL") == []
+
+
+@pytest.mark.parametrize("on_error", ["fail", "skip"])
+def test_bars_of_another_interval_are_refused_as_a_whole(run: HandlerRun, folder: Path, on_error: str) -> None:
+    (folder / "minutes.csv").write_text(MINUTES)
+    payload = {"source": f"{folder}/minutes.csv", "symbol": "AAPL", "interval": "5min", "on_error": on_error}
+    with pytest.raises(
+        PermanentError, match="the interval is 5min, but two bars begin 1 min after each other; set interval"
+    ):
+        run({**payload, "options": {"time_zone": "UTC"}})
+    assert stored(run) == 0

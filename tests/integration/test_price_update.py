@@ -3,6 +3,7 @@
 import gzip
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -324,7 +325,7 @@ def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: st
         ({"first_day": "long ago"}, r"settings\.first_day: 'long ago' is not a date"),
         (
             {"provider": "http://127.0.0.1/{symbol}?t={today}"},
-            r"\{today\} is not known; use \{symbol\}, \{since\} and \{until\}",
+            r"\{today\} is not known; use \{symbol\}, \{since\}, \{until\} and",
         ),
         (
             {"provider": "http://127.0.0.1/{symbol}?t={since:iso}"},
@@ -341,4 +342,55 @@ def test_a_wrong_payload_is_explained(run: HandlerRun, payload: Any, message: st
 def test_a_wrong_configuration_is_explained(run: HandlerRun, settings: dict[str, Any], message: str) -> None:
     run.settings.update(settings)
     with pytest.raises(PermanentError, match=message):
+        run({"symbols": ["AAPL"]})
+
+
+def timed(time: str, close: float = 11) -> dict[str, Any]:
+    return {**record(time, close), "date": time}
+
+
+def test_bars_with_a_time_are_updated_by_interval(run: HandlerRun, server: HttpServer) -> None:
+    run.settings["provider"] = server.url("/{interval}/{symbol}?since={since}&from={since:%H:%M}&to={since:epoch}")
+    run.settings["intervals"] = {"5min": "5m"}
+    run.settings["options"] = {"time_zone": "America/New_York"}
+    times = ["2024-01-02 19:25:00", "2024-01-02 19:30:00"]
+    server.answers["/5m/AAPL"] = Answer(json.dumps([timed(each) for each in times]).encode())
+    server.answers["/1d/AAPL"] = Answer(json.dumps([record("2024-01-02")]).encode())
+    assert run({"symbols": ["AAPL"], "interval": "5min"})["symbols"]["AAPL"]["last_day"] == "2024-01-03T00:30:00Z"
+    assert run({"symbols": ["AAPL"]})["symbols"]["AAPL"]["last_day"] == "2024-01-02"
+    again = run({"interval": "5min"})["symbols"]["AAPL"]
+    assert (again["inserted"], again["unchanged"]) == (0, 2)
+    assert [request.partition("?") for request in server.requests][2] == (
+        "/5m/AAPL",
+        "?",
+        "since=2024-01-02&from=19%3A25&to=1704241500",  # local, as the provider counts days
+    )
+
+
+def test_a_provider_of_one_interval_is_not_asked_for_another(run: HandlerRun, server: HttpServer) -> None:
+    with pytest.raises(PermanentError, match=r"payload\.interval: the provider of this worker has bars of 1d only"):
+        run({"symbols": ["AAPL"], "interval": "1h"})
+    assert server.requests == []
+
+
+def test_an_answer_of_another_interval_is_not_stored(run: HandlerRun, server: HttpServer) -> None:
+    run.settings["provider"] = server.url("/daily/{symbol}.json?interval={interval}")
+    provide(server, "AAPL", *(timed(f"2024-01-02T14:{minute}:00Z") for minute in (30, 31, 32)))
+    with pytest.raises(PermanentError, match="the interval is 5min, but two bars begin 1 min after each other"):
+        run({"symbols": ["AAPL"], "interval": "5min"})
+    provide(server, "AAPL", *(record(f"2024-01-{day:02}") for day in (1, 8, 15, 22)))
+    with pytest.raises(PermanentError, match="the interval is 1d, but the bars are a week apart"):
+        run({"symbols": ["AAPL"]})
+    with closing(open_market_store(run.settings["market_data"])) as store:
+        assert store.symbols() == []
+
+
+def test_a_hole_between_bars_with_a_time_is_noticed(run: HandlerRun, server: HttpServer) -> None:
+    run.settings["options"] = {"interval": "1h"}
+    provide(server, "AAPL", timed("2024-01-02T14:00:00Z"))
+    run({"symbols": ["AAPL"]})
+    provide(server, "AAPL", timed("2024-01-04T14:00:00Z"))
+    with pytest.raises(
+        PermanentError, match="begins on 2024-01-04T14:00:00Z, but the newest stored bar is of 2024-01-02T"
+    ):
         run({"symbols": ["AAPL"]})

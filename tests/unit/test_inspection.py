@@ -1,6 +1,7 @@
 """What `stockworker market inspect` proposes for the files of vendors, and for what no format reads."""
 
 import json
+from datetime import date, timedelta
 from typing import Any
 
 import pytest
@@ -11,6 +12,7 @@ from stockworker.market.source_format import read_format
 
 HEADER = "Date,Open,High,Low,Close,Volume\n"
 ROWS = "2024-01-02,10.0,12.5,9.75,11.25,1234500\n2024-01-03,11.25,12,11,11.5,987600\n"
+DAYS = [date(2010, 1, 1) + timedelta(days=number) for number in range(4000)]
 RECORD = {"date": "2024-01-02", "open": 10, "high": 12.5, "low": 9.75, "close": 11.25, "volume": 5}
 
 
@@ -54,6 +56,35 @@ def test_the_proposal_reads_the_file(source: str | bytes, name: str | None, opti
     assert {symbol: list(bars) for symbol, bars in parsed.bars.items()} == {
         symbol: list(bars) for symbol, bars in found.parsed.bars.items()
     }
+
+
+@pytest.mark.parametrize(
+    ("source", "name", "interval", "options"),
+    [
+        (HEADER + "2024-01-02 09:30:00,1,1,1,1,5\n2024-01-02 09:35:00,1,1,1,1,5\n", None, "5min", {"time_zone": "UTC"}),
+        (HEADER + "2024-01-02T09:30:00Z,1,1,1,1,5\n2024-01-02T10:30:00Z,1,1,1,1,5\n", None, "1h", {}),
+        ("[[1704205800000, 1, 1, 1, 1, 5, 0], [1704205860000, 1, 1, 1, 1, 5, 0]]", "binance", "1min", {}),
+        (
+            "<DATE>\t<TIME>\t<OPEN>\t<HIGH>\t<LOW>\t<CLOSE>\t<TICKVOL>\n2024.01.02\t16:30:00\t1\t1\t1\t1\t5\n2024.01.02\t16:45:00\t1\t1\t1\t1\t5\n",
+            "metatrader",
+            "15min",
+            {"time_zone": "UTC"},
+        ),
+        ("timestamp,open,high,low,close\n1704205800,1,1,1,1\n1704206100,1,1,1,1\n", None, "5min", {"date_format": "epoch"}),
+    ],
+)  # fmt: skip
+def test_bars_with_a_time_get_the_interval_of_their_distances(
+    source: str, name: str | None, interval: str, options: dict[str, Any]
+) -> None:
+    found = propose(source.encode())
+    payload = found.payload("file.csv")
+    assert (found.format, payload["interval"], found.parsed.rejected) == (name, interval, 0)
+    assert options.items() <= payload.get("options", {}).items()
+
+
+def test_a_long_text_in_two_bytes_per_character_is_sampled() -> None:
+    found = propose((HEADER + "".join(f"{day:%Y-%m-%d},1,1,1,1,5\n" for day in DAYS)).encode("utf-16"))
+    assert (found.parsed.rejected, 1000 < found.parsed.rows < len(DAYS)) == (0, True)
 
 
 def test_rows_that_name_their_symbols_need_none_in_the_payload() -> None:

@@ -186,7 +186,7 @@ def test_a_word_for_missing_leaves_an_optional_field_unknown(word: str) -> None:
     [
         (HEADER + "2024-01-02,10.0,12.5,9.75,11.25,1,234,500\n", {}, "8 cells under 6 columns"),
         (HEADER + "2024-01-02,10,10,10,10,10,55,1200\n", {}, "8 cells under 6 columns"),
-        ("Date,Time,Close\n2024-01-02,09:30,10.1\n", {}, "has the time 09:30, but bars are of days; set time_of_day"),
+        ("Date,Time,Close\n2024-01-02,09:30,10.1\n", {}, "has the time 09:30, but bars are of days; set interval if they are not, time_of_day"),
         (json.dumps([{**RECORD, "time": "09:31"}]), {}, "has the time 09:31"),
         (HEADER + "2024-01-02 09:30:00,10.0,12.5,9.75,11.25,1234500\n", {}, "has the time 09:30:00"),
         (HEADER + "2024-01-02,1_0.0,1_2.5,9.75,1_1.25,1_234_500\n", {}, "close '1_1.25' is not a number"),

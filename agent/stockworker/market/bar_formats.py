@@ -26,9 +26,13 @@ from stockworker.market.bars import (
     check_symbol,
 )
 from stockworker.market.cells import Cells
+from stockworker.market.interval import DAILY, MONTHLY, WEEKLY, Interval, vendor_interval
+from stockworker.market.interval import written as written_day
 from stockworker.market.json_records import LONGEST_RECORD, Lists, NotRecords, read_records
 from stockworker.market.parsed_bars import ParsedBars
 from stockworker.market.source_format import DEFAULTS, FIELDS, Content, Layout, Prices, SourceFormat, encoding_name
+from stockworker.market.times import Times
+from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Items
 
@@ -55,9 +59,18 @@ _PRICE: Final = f"number, above 0, to {HIGHEST_PRICE:g}"
 BAR_FIELDS: Final[Mapping[str, BarField]] = {
     "symbol": BarField(("symbol", "ticker"), "symbol", "Optional if the payload names the symbol."),
     "day": BarField(
-        ("day", "date"), "date, `YYYY-MM-DD`", "The trading day; tomorrow (UTC) at the latest.", required=True
+        ("day", "date", "datetime"),
+        "date, `YYYY-MM-DD`",
+        "The trading day; tomorrow (UTC) at the latest. If the interval is shorter than a day: the time at which the bar "
+        "begins, such as `2024-01-02T14:30:00Z`.",
+        required=True,
     ),
-    "time": BarField(("time",), "midnight", "Optional; a row with another time is invalid, because bars are of days."),
+    "time": BarField(
+        ("time",),
+        "time, `hh:mm:ss`",
+        "The time at which the bar begins, if `day` has none. Of an interval of a day or longer, any other time than midnight "
+        "makes the row invalid. Without a day, it is the day with the time.",
+    ),
     "open": BarField(
         ("open",), _PRICE, "First price of the day; not outside low and high by more than 0.01 %. Optional."
     ),
@@ -67,6 +80,11 @@ BAR_FIELDS: Final[Mapping[str, BarField]] = {
     "volume": BarField(("volume", "vol"), f"number, 0 to {HIGHEST_VOLUME:g}", "Units traded. Optional."),
     "adjusted_close": BarField(
         ("adjclose", "adjustedclose"), _PRICE, "The close after later splits and dividends. Optional."
+    ),
+    "interval": BarField(
+        ("interval", "per", "timeframe"),
+        "interval",
+        "Optional; the same in all rows. Names of vendors, such as `5m`, `60` or `D`, are read too.",
     ),
 }
 """What a row holds. A CSV file may name its columns, and a JSON object its keys, in any of the recognised ways."""
@@ -200,14 +218,18 @@ Row = tuple[Any, ...] | InvalidBar
 
 
 def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
-    parsed = ParsedBars()
-    read = _RowReader(expected).read
+    parsed = ParsedBars(interval=expected.written.interval or DAILY)
+    reader = _RowReader(expected)
+    read = reader.read
     for row_number, row in rows:
         parsed.rows += 1
         if parsed.rows > expected.most_rows:
             raise _too_many(expected)
         try:
-            parsed.add(*read(row))
+            symbol, bar = read(row)
+            if not parsed.bars:
+                parsed.interval = reader.interval or DAILY
+            parsed.add(symbol, bar)
             if len(parsed.bars) > MOST_SYMBOLS:
                 raise UnreadableBars(f"more than {MOST_SYMBOLS:,} symbols; split the file")
         except InvalidBar as error:
@@ -232,7 +254,11 @@ class _RowReader:
     def __init__(self, expected: Expected) -> None:
         written = expected.written
         self._cells = Cells(written)
-        self._latest = expected.latest_day
+        self._times = Times(written)
+        self._latest_day = self._latest = expected.latest_day
+        self._interval_cell: object = None
+        self.interval = written.interval
+        self._use(written.interval or DAILY)
         self._above_zero, self._tolerance = written.prices is Prices.POSITIVE, written.tolerance
         self._expected = expected.symbol
         self._ours = {theirs: symbol for symbol, theirs in (written.symbols or {}).items()}
@@ -246,9 +272,11 @@ class _RowReader:
         """
         if isinstance(row, InvalidBar):
             raise row
-        symbol, day, time, open_, high, low, close, volume, adjusted = row
+        symbol, day, time, open_, high, low, close, volume, adjusted, interval = row
+        if interval != self._interval_cell or self.interval is None:
+            self._check_interval(interval)
         found = self._day(day, time)
-        usual = self._cells.usual_bar(found, row[3:])
+        usual = self._cells.usual_bar(found, row[3:9])
         if usual is not None:
             return self._symbol(symbol), usual
         number = self._cells.number
@@ -262,10 +290,32 @@ class _RowReader:
     def _day(self, day: object, time: object) -> date:
         if self._cells.is_missing(day):
             raise InvalidBar("day is missing")
-        found = self._cells.day(day, time)
+        found = self._times.read(day, time) if self._has_time else self._cells.day(day, time)
         if found > self._latest:
-            raise InvalidBar(f"day {found} is in the future")
-        return found
+            raise InvalidBar(f"day {written_day(found)} is in the future")
+        return found if self._begin is None else self._begin(found)
+
+    def _check_interval(self, cell: object) -> None:
+        """All rows of a source have one interval: that of the options, or that of the first row."""
+        if self._cells.is_missing(cell):
+            found = self.interval or DAILY
+        else:
+            try:
+                found = vendor_interval(str(cell).strip())
+            except FieldError as error:
+                raise InvalidBar(str(error), "interval is not known") from None
+        if self.interval is None:
+            self.interval = found
+            self._use(found)
+        if found is not self.interval:
+            how = f"is not {self.interval}; set interval to import the rows of one of them, and skip the others"
+            raise InvalidBar(f"interval {found} {how}")
+        self._interval_cell = cell
+
+    def _use(self, interval: Interval) -> None:
+        self._has_time = interval.has_time
+        self._latest = interval.latest(self._latest_day)
+        self._begin = interval.begin if interval in {WEEKLY, MONTHLY} else None
 
     def _symbol(self, found: object) -> str:
         """The symbol of a row: nearly always that of the row before it."""
@@ -421,6 +471,8 @@ def _match(names: Sequence[str], expected: Expected) -> dict[str, int]:
             both = f"both {_cut(names[found[known] - 1])} and {_cut(column)}" if expected.quoted else "two columns"
             raise UnreadableBars(f"{both} hold {known}; remove one, or name the right one in columns")
         found[known] = place
+    if "day" not in found and "time" in found:
+        found["day"] = found.pop("time")
     return found
 
 

@@ -173,5 +173,8 @@ class Cells:
 
 
 def _timed(text: str) -> InvalidBar:
-    rule = "but bars are of days; set time_of_day to ignore it, or time_zone if it is midnight in another zone"
+    rule = (
+        "but bars are of days; set interval if they are not, time_of_day to ignore it, or time_zone if it is midnight in "
+        "another zone"
+    )
     return InvalidBar(f"has the time {text[:20]}, {rule}", f"has a time, {rule}")

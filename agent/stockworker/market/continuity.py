@@ -8,6 +8,7 @@ from datetime import date
 from typing import Final
 
 from stockworker.market.bars import Bar
+from stockworker.market.interval import written
 from stockworker.protocol.frozen import dataclass
 
 OVERLAP: Final = 5
@@ -42,8 +43,8 @@ def judge(first_day: date | None, stored: Sequence[Bar], received: Sequence[Bar]
         return Continuity()
     if received[0].day > stored[-1].day:
         return Continuity(
-            problem=f"the provider's answer begins on {received[0].day}, but the newest stored bar is of {stored[-1].day}: "
-            "the days between would be missing. Ask the provider for a longer period, or import them"
+            problem=f"the provider's answer begins on {written(received[0].day)}, but the newest stored bar is of "
+            f"{written(stored[-1].day)}: the days between would be missing. Ask the provider for a longer period, or import them"
         )
     if first_day is not None and received[0].day <= first_day and received[-1].day >= stored[-1].day:
         return Continuity()  # they replace all that are stored

@@ -30,9 +30,11 @@ from stockworker.market.bar_formats import (
     tomorrow,
 )
 from stockworker.market.bars import SYMBOL, Bar, Count, MarketStore, UpsertCounts
+from stockworker.market.interval import INTERVAL, Interval
 from stockworker.market.json_records import LONGEST_RECORD
 from stockworker.market.parsed_bars import ParsedBars, RejectedRow
 from stockworker.market.source_format import COLUMNS_KIND, FORMATS_KIND, OPTIONS_KIND, read_format
+from stockworker.market.spacing import contradiction
 from stockworker.market.store import open_market_store
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
@@ -77,6 +79,7 @@ class ImportPayload:
     columns: Annotated[
         Mapping[str, str | int] | None, COLUMNS_KIND, Wire("The [option](#options) `columns`, here for brevity.")
     ] = None
+    interval: Annotated[Interval | None, INTERVAL, Wire("The [option](#options) `interval`, here for brevity.")] = None
     on_error: Annotated[
         OnError,
         Wire(
@@ -154,6 +157,7 @@ class ImportResult:
     rejected_rows: Annotated[
         list[RejectedRow], Written("list of objects", "[]", RejectedRow), Wire("The first 20 of them.")
     ]
+    interval: Annotated[str, Wire("Interval of the bars.")]
     inserted: Annotated[Count, Wire("Bars of days that had none, over all symbols.")]
     updated: Annotated[Count, Wire("Bars that replaced a different one of their day.")]
     unchanged: Annotated[Count, Wire("Bars that were stored already, with the same values.")]
@@ -176,7 +180,7 @@ NO_VALID_ROW: Final = Failure(
 )
 UNREADABLE: Final = Failure(
     "the bars can't be read: {problem}",
-    "The file is not text in its encoding, not JSON, or a CSV file without a column for each required field; or two columns hold "
+    "The distances of the bars contradict their interval; or the file is not text in its encoding, not JSON, or a CSV file without a column for each required field; or two columns hold "
     f"the same field; or it has more rows than `limit_rows`, a row of more than {LONGEST_RECORD:,} characters, or more than "
     f"{MOST_SYMBOLS:,} symbols. Texts of the file are shown only if it was downloaded.",
 )
@@ -274,18 +278,27 @@ def _parse(payload: ImportPayload, settings: ImportSettings) -> ParsedBars:
     options = {**(payload.options or {}), **({} if payload.columns is None else {"columns": payload.columns})}
     try:
         written = read_format(payload.format, options, settings.formats)
+        if payload.interval is not None:
+            written = replace(written, interval=payload.interval)
     except FieldError as error:
         raise WRONG_PAYLOAD.error(field=".format", problem=error) from error
     expected = Expected(payload.symbol, tomorrow(), written)
     try:
-        if payload.source is None:
-            return parse_records(payload.bars or (), expected)
-        with ExitStack() as opened:
-            source = _open_source(payload.source, settings, opened)
-            expected = replace(expected, most_rows=settings.limit_rows, quoted=not source.local)
-            return parse_file(source.file, expected, source.charset)
+        parsed = _parsed(payload, expected, settings)
     except UnreadableBars as error:
         raise UNREADABLE.error(problem=error) from error
+    if problem := contradiction(parsed):
+        raise UNREADABLE.error(problem=problem)
+    return parsed
+
+
+def _parsed(payload: ImportPayload, expected: Expected, settings: ImportSettings) -> ParsedBars:
+    if payload.source is None:
+        return parse_records(payload.bars or (), expected)
+    with ExitStack() as opened:
+        source = _open_source(payload.source, settings, opened)
+        expected = replace(expected, most_rows=settings.limit_rows, quoted=not source.local)
+        return parse_file(source.file, expected, source.charset)
 
 
 @dataclass(frozen=True, slots=True)
@@ -376,7 +389,7 @@ def _store(parsed: ParsedBars, store: MarketStore, context: Context) -> dict[str
     for batch in _batches(parsed):
         if context.cancelled():
             raise STOPPED.error(stored=stored, total=total)
-        for symbol, found in store.upsert(batch).items():
+        for symbol, found in store.upsert(batch, parsed.interval).items():
             counts[symbol] = counts.get(symbol, UpsertCounts()) + found
         stored += sum(map(len, batch.values()))
         context.progress(stored / total, f"{stored} of {total} bars")
@@ -405,6 +418,7 @@ def _result(parsed: ParsedBars, counts: Mapping[str, UpsertCounts]) -> ImportRes
         rejected=parsed.rejected,
         repeated=parsed.repeated,
         rejected_rows=parsed.rejected_rows,
+        interval=parsed.interval.name,
         **asdict(sum(counts.values(), UpsertCounts())),
         symbol_count=len(counts),
         symbols={symbol: counts[symbol] for symbol in sorted(counts)[:_LISTED_SYMBOLS]},

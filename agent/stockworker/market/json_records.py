@@ -7,6 +7,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from fnmatch import fnmatchcase
 from typing import Any, Final, TextIO
 
 from stockworker.market.source_format import Layout
@@ -96,7 +97,7 @@ def _value_at(window: "_TextWindow", steps: list[int | str]) -> Any:
         window.skip(_MOST_DEPTH)
         return None
     for name in _members(window) if opening == "{" else _places(window):
-        if name == steps[0]:
+        if _fits(name, steps[0]):
             found = _value_at(window, steps[1:])
         else:
             window.skip(_MOST_DEPTH)
@@ -105,6 +106,11 @@ def _value_at(window: "_TextWindow", steps: list[int | str]) -> Any:
 
 def _steps(path: str) -> list[int | str]:
     return [int(index) if index else key for index, key in _STEP.findall(path)]
+
+
+def _fits(name: int | str, step: int | str) -> bool:
+    """Whether a name is the one of a step, in which ``*`` is any text."""
+    return name == step or (isinstance(step, str) and "*" in step and fnmatchcase(str(name)[:_LONGEST_MESSAGE], step))
 
 
 class _Walk:
@@ -129,10 +135,11 @@ class _Walk:
             raise self._no_list()
         found = False
         for name in _members(window) if opening == "{" else _places(window):
-            if name == step and not found:
+            is_step = _fits(name, step)
+            if is_step and not found:
                 found = True
                 yield from self.to(window, rest)
-            elif name == step:
+            elif is_step:
                 raise self._no_list()
             else:
                 self._note(name, window)

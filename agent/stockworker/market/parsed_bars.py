@@ -1,12 +1,12 @@
 """Keeps the bars of a source until all of its rows were checked."""
 
 # Nothing of a source is stored before its last row was checked, and a source may be larger than the memory. So a bar takes
-# 52 bytes, and not the 300 of a `Bar`. Beyond a number of bars, all of them move to a temporary file.
+# 52 bytes (56 with a time), and not the 300 of a `Bar`. Beyond a number of bars, all of them move to a temporary file.
 
 import dataclasses
 import os
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import field
 from datetime import date
 from itertools import chain
@@ -14,6 +14,7 @@ from tempfile import TemporaryFile
 from typing import Annotated, BinaryIO, Final
 
 from stockworker.market.bars import Bar, Count, InvalidBar
+from stockworker.market.interval import DAILY, Interval, written
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Wire
 
@@ -53,9 +54,9 @@ class _Overflow:
             self.file.write(numbers.tobytes())
         return place
 
-    def read(self, place: int, count: int) -> _Chunk:
+    def read(self, place: int, count: int, typecode: str) -> _Chunk:
         """The bars at a place."""
-        days, numbers = array("i"), array("d")
+        days, numbers = array(typecode), array("d")
         self.file.seek(place)
         days.frombytes(self.file.read(count * days.itemsize))
         numbers.frombytes(self.file.read(count * _NUMBERS * numbers.itemsize))
@@ -65,10 +66,15 @@ class _Overflow:
 class SymbolBars:
     """The bars of a symbol, in the order of their rows."""
 
-    def __init__(self) -> None:
-        self._chunk: _Chunk = array("i"), array("d")
+    def __init__(self, interval: Interval = DAILY) -> None:
+        self._interval = interval
+        self._typecode = "q" if interval.has_time else "i"
+        self._number: Callable[[date], int] = interval.seconds_of if interval.has_time else date.toordinal
+        self._day: Callable[[int], date] = interval.day_of if interval.has_time else date.fromordinal
+        self._chunk: _Chunk = array(self._typecode), array("d")
         self._moved: list[tuple[_Overflow, int, int]] = []  # place and number of bars of each chunk there
-        self._first = self._last = 0
+        self._first: int | None = None
+        self._last: int | None = None
         self._places: dict[int, int] | None = None
 
     def __len__(self) -> int:
@@ -80,7 +86,7 @@ class SymbolBars:
             columns = zip(days, *([numbers] * _NUMBERS), strict=True)
             for day, open_, high, low, close, volume, adjusted in columns:
                 prices = _known(open_), _known(high), _known(low), close
-                yield Bar(date.fromordinal(day), *prices, _known(volume), _known(adjusted))
+                yield Bar(self._day(day), *prices, _known(volume), _known(adjusted))
 
     def add(self, bar: Bar) -> bool:
         """Keep a bar, unless it is the same as an earlier one. Whether it was kept.
@@ -88,12 +94,12 @@ class SymbolBars:
         Raises:
             InvalidBar: an earlier bar of its day has other values.
         """
-        day = bar.day.toordinal()
+        day = self._number(bar.day)
         place = self._place(day)
         if place is not None:
             if self._numbers(place) == bar[1:]:
                 return False
-            raise InvalidBar(f"another row has the day {bar.day} with other values")
+            raise InvalidBar(f"another row has the {self._what} {written(bar.day)} with other values")
         if self._places is not None:
             self._places[day] = len(self)
         days, numbers = self._chunk
@@ -108,11 +114,24 @@ class SymbolBars:
         """Move all bars that are in memory to a file."""
         if self._chunk[0]:
             self._moved.append((overflow, overflow.append(self._chunk), len(self._chunk[0])))
-            self._chunk = array("i"), array("d")
+            self._chunk = array(self._typecode), array("d")
+
+    @property
+    def _what(self) -> str:
+        if self._interval.has_time:
+            return "time"
+        return {"1w": "week of", "1mo": "month of"}.get(self._interval.name, "day")
+
+    def times(self) -> "array[int]":
+        """The ordinals of the days, or the seconds of the times, in the order of the rows."""
+        found = array(self._typecode)
+        for days, _ in self._chunks():
+            found.extend(days)
+        return found
 
     def _chunks(self) -> Iterator[_Chunk]:
         for overflow, place, count in self._moved:
-            yield overflow.read(place, count)
+            yield overflow.read(place, count, self._typecode)
         yield self._chunk
 
     def _numbers(self, place: int) -> tuple[float | None, ...]:
@@ -125,7 +144,7 @@ class SymbolBars:
 
     def _place(self, day: int) -> int | None:
         """Where the bar of a day is. Nearly all sources are in order, so a look-up is made only for the others."""
-        if not self._last:
+        if self._last is None or self._first is None:
             self._first = self._last = day
         elif day > self._last:
             self._last = day
@@ -148,16 +167,20 @@ class ParsedBars:
     """The content of the rows.
 
     Attributes:
+        interval: of all bars.
         bars: by symbol, in the order of the rows.
         rows: number of all rows.
         repeated: number of rows that are the same as an earlier one.
+        crowded: number of rows with another bar of their day, time, week or month.
         rejected: number of rows that are not valid bars.
         rejected_rows: the first of these.
     """
 
+    interval: Interval = DAILY
     bars: dict[str, SymbolBars] = field(default_factory=dict)
     rows: int = 0
     repeated: int = 0
+    crowded: int = 0
     rejected: int = 0
     rejected_rows: list[RejectedRow] = field(default_factory=list)
     _in_memory: int = 0
@@ -171,8 +194,13 @@ class ParsedBars:
         """
         of_symbol = self.bars.get(symbol)
         if of_symbol is None:
-            of_symbol = self.bars[symbol] = SymbolBars()
-        if not of_symbol.add(bar):
+            of_symbol = self.bars[symbol] = SymbolBars(self.interval)
+        try:
+            kept = of_symbol.add(bar)
+        except InvalidBar:
+            self.crowded += 1
+            raise
+        if not kept:
             self.repeated += 1
             return
         self._in_memory += 1
@@ -183,8 +211,11 @@ class ParsedBars:
         """Add the rows of a further page."""
         self.rows += further.rows
         self.repeated += further.repeated
+        self.crowded += further.crowded
         self.rejected += further.rejected
         self.rejected_rows += further.rejected_rows[: _SHOWN_ROWS - len(self.rejected_rows)]
+        if not self.bars:
+            self.interval = further.interval
         for symbol, bars in further.bars.items():
             for bar in bars:
                 try:

@@ -5,24 +5,27 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import asdict, replace
-from datetime import date
+from datetime import date, datetime
 from http import HTTPStatus
 from typing import Annotated, Final
 
 from stockworker.adapters import compression
 from stockworker.adapters.http import Fetched, FetchError, HttpStatus, PrivateAddress
 from stockworker.handlers.api import Context, Job, Json
-from stockworker.handlers.definition import WRONG_SETTING, Definition, Failure
+from stockworker.handlers.definition import WRONG_PAYLOAD, WRONG_SETTING, Definition, Failure
 from stockworker.handlers.kinds import Several, Written
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
 from stockworker.market.bar_formats import Expected, UnreadableBars, parse_bars, tomorrow
 from stockworker.market.bars import DAY, SYMBOL, Bar, Count, LastAnswer, MarketStore, UpsertCounts
 from stockworker.market.continuity import OVERLAP, Continuity, judge
 from stockworker.market.data_import import OnError
+from stockworker.market.interval import DAILY, INTERVAL, Interval
+from stockworker.market.interval import written as shown_day
 from stockworker.market.json_records import NotRecords
 from stockworker.market.parsed_bars import ParsedBars
 from stockworker.market.provider import Pacing, Provider, Stopped, address
 from stockworker.market.source_format import SourceFormat, read_format
+from stockworker.market.spacing import contradiction
 from stockworker.market.store import open_market_store
 from stockworker.market.update_settings import UpdateSettings
 from stockworker.protocol.fields import FieldError
@@ -51,6 +54,13 @@ class UpdatePayload:
             f"Fetch bars from this day on, to take in corrections; by default from the {OVERLAP} newest stored bars on."
         ),
     ] = None
+    interval: Annotated[
+        Interval | None,
+        INTERVAL,
+        Wire(
+            "The interval of the bars, if the address of the provider has `{interval}`; by default that of `options`, or `1d`."
+        ),
+    ] = None
     on_error: Annotated[
         OnError,
         Wire("What an invalid row does. `skip`: the valid rows are stored. `fail`: nothing of this symbol is stored."),
@@ -61,7 +71,7 @@ class UpdatePayload:
 class UpdatedSymbol(UpsertCounts):
     """The outcome for a symbol that was updated."""
 
-    last_day: Annotated[date | None, DAY, Wire("Day of the newest stored bar; null without bars.")]
+    last_day: Annotated[date | None, DAY, Wire("Day or time of the newest stored bar; null without bars.")]
     rejected: Annotated[Count, Wire("Invalid rows, which were skipped.")] = 0
     note: Annotated[
         str | None, Wire("What else to know: the first invalid row, or that all bars were fetched again.")
@@ -135,16 +145,31 @@ class _Update:
     provider: Provider
     store: MarketStore
 
+    @property
+    def interval(self) -> Interval:
+        """The interval of all bars."""
+        return self.written.interval or DAILY
+
+    def bars(self, symbol: str, last: int | None = None) -> list[Bar]:
+        """The newest stored bars of a symbol."""
+        return self.store.bars(symbol, interval=self.interval, last=last)
+
+    def last_day(self, symbol: str) -> date | None:
+        """The day of the newest stored bar of a symbol."""
+        return self.store.last_day(symbol, self.interval)
+
     def first_day(self, symbol: str) -> date:
         """The day from which on bars are needed: some that are stored come again, and show whether they still agree."""
-        stored = self.store.bars(symbol, last=OVERLAP)
-        days = [each for each in (self.payload.since, stored[0].day if stored else None) if each is not None]
-        return min(days, default=self.settings.first_day)
+        stored = self.bars(symbol, last=OVERLAP)
+        days = [stored[0].day] if stored else []
+        if self.payload.since is not None:
+            days.append(self.interval.earliest(self.payload.since))
+        return min(days, default=self.interval.earliest(self.settings.first_day))
 
     def request(self, symbol: str) -> "_Request":
         """What to ask for. The last answer counts only while the stored bars are those of then."""
-        known = None if self.payload.since else self.store.last_answer(symbol)
-        if known is not None and known.last_day != self.store.last_day(symbol):
+        known = None if self.payload.since else self.store.last_answer(symbol, self.interval)
+        if known is not None and known.last_day != self.last_day(symbol):
             known = None
         return _Request(symbol, self.first_day(symbol), known)
 
@@ -168,13 +193,19 @@ class _Update:
     def _fetch(self, request: "_Request") -> "_NewBars":
         theirs = (self.written.symbols or {}).get(request.symbol, request.symbol)
         pages = self.settings.pages
-        url = pages.begin(address(self.settings.provider, theirs, request.since, tomorrow()))
+        since = request.since
+        if isinstance(since, datetime) and self.written.time_zone is not None:
+            since = since.astimezone(self.written.time_zone)
+        interval = (self.settings.intervals or {}).get(self.interval.name, self.interval.name)
+        url = pages.begin(address(self.settings.provider, theirs, since, tomorrow(), interval))
         digest = hashlib.sha256(f"{url}\n{self.written!r}".encode()).hexdigest()
         found = self.provider.ask(url, _validators(request.known, digest))
         if found is None:
             return _NewBars(None, request.known)
         parsed, single = self._all_pages(request.symbol, url, found)
         self._check(parsed)
+        if problem := contradiction(parsed):
+            raise _NotUpdated(f"the provider's answer can't be used: {problem}")
         named = single and not parsed.rejected and (found.etag or found.modified)
         answer = LastAnswer(digest, found.etag, found.modified, date.min) if named else None
         return _NewBars(parsed, answer)
@@ -231,14 +262,14 @@ class _Update:
         """
         parsed, answer = found.parsed, found.answer
         if parsed is None:
-            return UpdatedSymbol(last_day=self.store.last_day(symbol), note="the provider has nothing new")
-        received, stored = sorted(parsed.bars.get(symbol, ())), self.store.bars(symbol, last=OVERLAP)
+            return UpdatedSymbol(last_day=self.last_day(symbol), note="the provider has nothing new")
+        received, stored = sorted(parsed.bars.get(symbol, ())), self.bars(symbol, last=OVERLAP)
         if not received and not stored:
             raise _NotUpdated("the provider has no bars of this symbol")
-        judgement = judge(self.store.first_day(symbol), stored, received)
+        judgement = judge(self.store.first_day(symbol, self.interval), stored, received)
         note = f"row {parsed.rejected_rows[0].row}: {parsed.rejected_rows[0].reason}" if parsed.rejected else None
         if judgement.factor is not None:
-            stored = self.store.bars(symbol)
+            stored = self.bars(symbol)
             again = self.fetch(_Request(symbol, stored[0].day, None))
             parsed, answer = again.parsed or parsed, again.answer
             received = sorted(parsed.bars.get(symbol, ()))
@@ -246,14 +277,14 @@ class _Update:
             judgement = _whole(stored, received, judgement.factor)
         if judgement.problem is not None:
             raise _NotUpdated(judgement.problem)
-        counts = self.store.upsert({symbol: received})[symbol]
-        last_day = self.store.last_day(symbol)
-        self._keep(symbol, answer and replace(answer, last_day=last_day or date.min))
+        counts = self.store.upsert({symbol: received}, self.interval)[symbol]
+        last_day = self.last_day(symbol)
+        self._keep(symbol, None if answer is None or last_day is None else replace(answer, last_day=last_day))
         return UpdatedSymbol(**asdict(counts), last_day=last_day, rejected=parsed.rejected, note=note)
 
     def _keep(self, symbol: str, answer: LastAnswer | None) -> None:
-        if answer != self.store.last_answer(symbol):
-            self.store.store_answer(symbol, answer)
+        if answer != self.store.last_answer(symbol, self.interval):
+            self.store.store_answer(symbol, answer, self.interval)
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +331,7 @@ def _whole(stored: Sequence[Bar], received: Sequence[Bar], factor: float) -> Con
         return Continuity()
     return Continuity(
         problem=f"prices changed by the factor {factor:.6g}, as after a split or a dividend, and the provider's answer has "
-        f"not all stored days, such as {min(missing)}. Import all bars of this symbol again from one source"
+        f"not all stored days, such as {shown_day(min(missing))}. Import all bars of this symbol again from one source"
     )
 
 
@@ -312,12 +343,21 @@ def handle(job: Job, context: Context) -> Json:
         written = read_format(settings.format, settings.options, settings.formats)
     except FieldError as error:
         raise WRONG_SETTING.error(job_type=job.type, field="format", problem=error) from error
+    written = replace(written, interval=_interval(payload, settings, written))
     location = market_data(context)
     # Threads count their requests while this one writes bars, so each has its own connection.
     with closing(open_market_store(location)) as store, closing(open_market_store(location)) as shared:
         provider = _provider(settings, shared, context)
         update = _Update(payload, settings, written, provider, store)
-        return to_json(_result(_update_all(update, _symbols(payload, store), context)))
+        return to_json(_result(_update_all(update, _symbols(update), context)))
+
+
+def _interval(payload: UpdatePayload, settings: UpdateSettings, written: SourceFormat) -> Interval:
+    configured = written.interval or DAILY
+    if payload.interval not in {None, configured} and "{interval}" not in settings.provider:
+        problem = f"the provider of this worker has bars of {configured} only; its address has no {{interval}}"
+        raise WRONG_PAYLOAD.error(field=".interval", problem=problem)
+    return payload.interval or configured
 
 
 def _provider(settings: UpdateSettings, shared: MarketStore, context: Context) -> Provider:
@@ -335,11 +375,12 @@ def _provider(settings: UpdateSettings, shared: MarketStore, context: Context) -
     )
 
 
-def _symbols(payload: UpdatePayload, store: MarketStore) -> list[str]:
+def _symbols(update: _Update) -> list[str]:
     """The symbols whose newest bar is the oldest come first: so a second attempt goes on where the first one stopped."""
-    symbols = dict.fromkeys(payload.symbols or _stored_symbols(store))
-    newest = {symbol: store.last_day(symbol) or date.min for symbol in symbols}
-    return sorted(symbols, key=lambda symbol: newest[symbol])
+    symbols = dict.fromkeys(update.payload.symbols or _stored_symbols(update))
+    newest = {symbol: update.last_day(symbol) for symbol in symbols}
+    none = update.interval.earliest(date.min)
+    return sorted(symbols, key=lambda symbol: newest[symbol] or none)
 
 
 def _update_all(update: _Update, symbols: Sequence[str], context: Context) -> dict[str, UpdatedSymbol | _NotUpdated]:
@@ -395,8 +436,8 @@ def _result(outcomes: Mapping[str, UpdatedSymbol | _NotUpdated]) -> UpdateResult
     return UpdateResult(symbols=shown, updated=len(outcomes) - len(failed), failed=len(failed))
 
 
-def _stored_symbols(store: MarketStore) -> tuple[str, ...]:
-    symbols = tuple(store.symbols())
+def _stored_symbols(update: _Update) -> tuple[str, ...]:
+    symbols = tuple(update.store.symbols(update.interval))
     if not 0 < len(symbols) <= _MOST_SYMBOLS:
         raise TOO_MANY_SYMBOLS.error(count=len(symbols))
     return symbols

@@ -36,9 +36,9 @@ def check_template(template: str) -> str:
     """
     names = []
     for name, how in _PLACEHOLDER.findall(template):
-        if name not in {"symbol", "since", "until"}:
-            raise ValueError(f"{{{name[:20]}}} is not known; use {{symbol}}, {{since}} and {{until}}")
-        if how and (name == "symbol" or ("%" not in how and how not in TIME_UNITS)):
+        if name not in {"symbol", "since", "until", "interval"}:
+            raise ValueError(f"{{{name[:20]}}} is not known; use {{symbol}}, {{since}}, {{until}} and {{interval}}")
+        if how and (name in {"symbol", "interval"} or ("%" not in how and how not in TIME_UNITS)):
             raise ValueError(f"{{{name}:{how[:20]}}} is not known; write {{since:%Y%m%d}} or {{since:epoch}}")
         names.append(name)
     if "symbol" not in names:
@@ -55,16 +55,25 @@ def host_of(template: str) -> Host:
     return Host(parts.hostname or "", parts.port)
 
 
-def address(template: str, symbol: str, since: date, until: date) -> str:
-    """The address of the bars of a symbol. Each character of the symbol that an address could misread is escaped."""
+def address(template: str, symbol: str, since: date, until: date, interval: str = "") -> str:
+    """The address of the bars of a symbol. Each character of the symbol that an address could misread is escaped.
+
+    Args:
+        template: the address with its placeholders.
+        symbol: as the provider writes it.
+        since: the first day, or the time in the zone of the provider. Without codes, only its day is written.
+        until: the same of the end.
+        interval: as the provider writes it.
+    """
 
     def fill(found: re.Match[str]) -> str:
-        if found[1] == "symbol":
-            return quote(symbol, safe="")
+        if found[1] in {"symbol", "interval"}:
+            return quote(symbol if found[1] == "symbol" else interval, safe="")
         day = since if found[1] == "since" else until
         if found[2] in TIME_UNITS:
-            return str(int(datetime(day.year, day.month, day.day, tzinfo=UTC).timestamp()) * TIME_UNITS[found[2]])
-        return quote(day.strftime(found[2]) if found[2] else day.isoformat(), safe="")
+            time = day if isinstance(day, datetime) else datetime(day.year, day.month, day.day, tzinfo=UTC)
+            return str(int(time.timestamp()) * TIME_UNITS[found[2]])
+        return quote(day.strftime(found[2]) if found[2] else day.isoformat()[:10], safe="")
 
     return _PLACEHOLDER.sub(fill, template)
 

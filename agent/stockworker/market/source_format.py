@@ -11,11 +11,12 @@ from zoneinfo import ZoneInfo
 
 from stockworker.handlers.kinds import Checked, Custom, unknown
 from stockworker.market.bars import PRICE_TOLERANCE, SYMBOL
+from stockworker.market.interval import INTERVAL, INTERVALS, Interval
 from stockworker.protocol.fields import FieldError, check_integer, check_object, check_text
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Flag, Integer, Items, Number, Text, Wire, plan_of
 
-FIELDS: Final = ("symbol", "day", "time", "open", "high", "low", "close", "volume", "adjusted_close")
+FIELDS: Final = ("symbol", "day", "time", "open", "high", "low", "close", "volume", "adjusted_close", "interval")
 """What a row may hold, in the order in which rows are read."""
 
 _MOST_COLUMNS: Final = 1_000
@@ -77,6 +78,14 @@ class TimeOfDay(StrEnum):
     IGNORE = "ignore"
 
 
+class AmbiguousTime(StrEnum):
+    """What a local time means that exists twice, because clocks went back."""
+
+    REFUSE = "refuse"
+    FIRST = "first"
+    SECOND = "second"
+
+
 def encoding_name(text: str) -> str:
     """The name that Python uses for an encoding.
 
@@ -92,7 +101,12 @@ def encoding_name(text: str) -> str:
     return name
 
 
-def _zone(text: str) -> ZoneInfo:
+def zone(text: str) -> ZoneInfo:
+    """The time zone of a name.
+
+    Raises:
+        ValueError: no zone has this name.
+    """
     try:
         return ZoneInfo(text)
     except (ValueError, OSError):  # ZoneInfoNotFoundError is a KeyError in newer versions of Python
@@ -148,6 +162,7 @@ def _symbols(value: Any) -> dict[str, str]:
     return found
 
 
+ZONE: Final = Checked("time zone", zone)
 MISSING: Final = ("null", "nan", "none", "n/a", "na", "n/d", "-", "--")
 COLUMNS_KIND: Final = Custom("object of texts or numbers", _columns)
 
@@ -207,18 +222,35 @@ class SourceFormat:
     ] = None
     time_zone: Annotated[
         ZoneInfo | None,
-        Checked("time zone", _zone),
+        ZONE,
         Wire(
-            "The time zone of the exchange, such as `America/New_York`. Times are converted to it. By default numbers mean "
-            "UTC, and other times stay as they are written."
+            "The time zone of the exchange, such as `America/New_York`. With an `interval` shorter than a day, times "
+            "without a zone are local times there. For days, times are converted to it; by default numbers mean UTC, and "
+            "other times stay as they are written."
         ),
     ] = None
     time_of_day: Annotated[
         TimeOfDay,
         Wire(
-            "What a time beside the day does, other than midnight: `refuse` the row, because bars are of days, or `ignore`."
+            "What a time beside the day does, other than midnight, if bars are of days or longer: `refuse` the row, or "
+            "`ignore`."
         ),
     ] = TimeOfDay.REFUSE
+    interval: Annotated[
+        Interval | None,
+        INTERVAL,
+        Wire(
+            f"The interval of the bars: {', '.join(f'`{name}`' for name in INTERVALS)}. By default that of the rows if "
+            "they name one, and `1d` otherwise."
+        ),
+    ] = None
+    ambiguous_time: Annotated[
+        AmbiguousTime,
+        Wire(
+            "What a local time means that exists twice, because clocks went back: `refuse` the row, or the `first` or the "
+            "`second` one. A local time that does not exist is always refused."
+        ),
+    ] = AmbiguousTime.REFUSE
     prices: Annotated[
         Prices, Wire("Which prices are valid: those above 0 (`positive`), or also 0 and negative ones (`any`).")
     ] = Prices.POSITIVE
@@ -228,7 +260,9 @@ class SourceFormat:
     path: Annotated[
         str | None,
         Text(200),
-        Wire("The way to the bars in a JSON source: keys with points between them, such as `chart.result[0]`."),
+        Wire(
+            "The way to the bars in a JSON source: keys with points between them, such as `chart.result[0]`. In a key, `*` is any text."
+        ),
     ] = None
     layout: Annotated[
         Layout | None,
@@ -280,8 +314,13 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
         "thousands": ",",
         "multipliers": True,
     },
-    "alphavantage": {"content": "csv", "columns": {"day": "timestamp"}},
-    "alphavantage-json": {"content": "json", "path": "Time Series (Daily)", "layout": "by_date"},
+    "alphavantage": {"content": "csv", "columns": {"day": "timestamp"}, "time_zone": _NEW_YORK},
+    "alphavantage-json": {
+        "content": "json",
+        "path": "*Time Series*",
+        "layout": "by_date",
+        "time_zone": _NEW_YORK,
+    },
     "tiingo": {},
     "twelvedata": {"content": "csv", "delimiter": ";", "columns": {"day": "datetime"}},
     "twelvedata-json": {"content": "json", "path": "values", "columns": {"day": "datetime"}},
@@ -294,7 +333,7 @@ PROFILES: Final[Mapping[str, Mapping[str, Any]]] = {
     },
     "finnhub": {"content": "json", "layout": "columns", "columns": _OHLC_LETTERS, "date_format": "epoch"},
     "binance": {"header": False, "columns": _OHLC_PLACES, "date_format": "epoch_ms"},
-    "eodhd": {},
+    "eodhd": {"time_zone": "UTC"},
     "eodhd-bulk": {"content": "csv", "columns": {"symbol": "Code"}},
     "fmp": {"content": "json", "path": "historical"},
     "marketstack": {"content": "json", "path": "data", "time_of_day": "ignore"},

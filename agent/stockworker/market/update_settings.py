@@ -6,13 +6,28 @@ from typing import Annotated
 
 from stockworker.adapters.http_hosts import Host, Hosts, Network
 from stockworker.handlers.api import Json
-from stockworker.handlers.kinds import HOSTS, NETWORKS, Checked
+from stockworker.handlers.kinds import HOSTS, NETWORKS, Checked, Custom
 from stockworker.market.bars import DAY
+from stockworker.market.interval import interval
 from stockworker.market.pages import Pages
 from stockworker.market.provider import HEADERS, RATE, Rate, check_template, host_of
 from stockworker.market.source_format import FORMATS_KIND, OPTIONS_KIND
+from stockworker.protocol.fields import FieldError, check_object, check_text
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Duration, Integer, Text, Wire
+
+
+def _interval_names(value: Json) -> dict[str, str]:
+    found = {}
+    for name, theirs in check_object(value).items():
+        try:
+            found[interval(name).name] = check_text(theirs, 40)
+        except FieldError as error:
+            raise error.inside(str(name)[:40]) from None
+    return found
+
+
+INTERVAL_NAMES = Custom("object of texts", _interval_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +41,14 @@ class UpdateSettings:
             "Address that answers with the bars of one symbol, such as "
             "`https://prices.example/daily/{symbol}.json?since={since}`. `{since}` is the first day that is needed, and "
             "`{until}` the day after today. `{since:%Y%m%d}` writes it with the codes of strftime, and `{since:epoch}` or "
-            "`{since:epoch_ms}` as a number. Characters of the symbol are percent-encoded."
+            "`{since:epoch_ms}` as a number. `{interval}` is the interval. Characters of the symbol are percent-encoded."
         ),
     ]
+    intervals: Annotated[
+        Mapping[str, str] | None,
+        INTERVAL_NAMES,
+        Wire("How the provider writes intervals in the address if otherwise: `{5min: 5m, 1mo: 1M}`."),
+    ] = None
     format: Annotated[
         str | None,
         Text(40),
