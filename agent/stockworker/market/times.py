@@ -126,7 +126,7 @@ def _time_of_day(text: str) -> timedelta:
     """Read 09:30, 09:30:00, 9:30 AM, or the digits 093000 or 930.
 
     Raises:
-        ValueError: it is none of these.
+        ValueError: it is not one of these.
     """
     if found := _CLOCK.fullmatch(text):
         hour, minute, second = int(found[1]), int(found[2]), int(found[3] or 0)
