@@ -9,6 +9,7 @@ from stockworker.adapters import clock
 from stockworker.sealing import keyring, keys
 from stockworker.sealing.keyring import Holder
 from tests.harness import command
+from tests.harness.advice import follows
 from tests.harness.command import Finished
 
 
@@ -173,3 +174,30 @@ def test_openssl_understands_the_files(config: Path) -> None:
         ["openssl", "pkey", "-in", config.with_name("prices.pem"), "-noout", "-text"], capture_output=True, check=True
     )
     assert b"X25519 Private-Key" in shown.stdout
+
+
+@follows(
+    "… has no … …; 'stockworker keys list' shows its lines",
+    "copy … to all machines, and reload the workers",
+    "… may have private keys of groups. Rotate these: stockworker keys rotate group …",
+)
+def test_a_removed_party_is_no_longer_in_the_keyring(config: Path) -> None:
+    set_up(config)
+    file = config.with_name("keyring")
+    file.write_text(file.read_text().replace("submitter", "# the shop\nsubmitter") + "\n# the end\n")
+    before = file.read_text().splitlines()
+    run(config, "rotate", "worker", "edge-7-1")
+    lines = [line for line in file.read_text().splitlines() if line.startswith("worker edge-7-1 ")]
+
+    done = command.run(config, "keys", "remove", "worker", "edge-7-1")
+
+    assert (done.status, done.output.splitlines()) == (0, lines)
+    assert len(lines) == 2
+    assert file.read_text().splitlines() == [line for line in before if not line.startswith("worker")]
+    assert "Rotate these: stockworker keys rotate group prices" in done.errors
+    assert config.with_name("edge-7-1.pem").exists(), "what it has signed can still be examined"
+    again = command.run(config, "keys", "remove", "worker", "edge-7-1")
+    assert (again.status, again.output) == (2, "")
+    assert "has no worker edge-7-1" in again.errors
+    assert "edge-7-1" not in command.run(config, "keys", "list").output
+    assert run(config, "rotate", "group", "prices").status == 0

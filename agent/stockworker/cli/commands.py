@@ -128,6 +128,7 @@ COMMANDS: Final = {
         "keys generate worker edge-7-1 --groups prices",
     ),
     "keys rotate": Command("create new keys beside the old ones", "sealing.cli:rotate", "keys rotate group prices"),
+    "keys remove": Command("remove a party from the keyring", "sealing.cli:remove", "keys remove worker edge-7-1"),
     "keys list": Command("list all keys and their validity", "sealing.cli:list_keys", "keys list"),
     "keys export": Command(
         "print the keyring lines of a private key file", "sealing.cli:export", "keys export submitter shop"

@@ -75,13 +75,26 @@ def rotate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_rotate)
 
 
+def remove(parser: argparse.ArgumentParser) -> None:
+    """Complete the parser of ``stockworker keys remove``."""
+    parser.description = (
+        "Remove all lines of a submitter, a worker or a group from the keyring, and print them. Nothing of that party is "
+        "accepted any longer, where the new keyring is. Private keys stay where they are. A removed worker still has the "
+        "private keys of its groups, so rotate these as well."
+    )
+    _add_party(parser)
+    _add_keyring(parser)
+    add_config(parser)
+    parser.set_defaults(run=_remove)
+
+
 def list_keys(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker keys list``."""
     parser.description = (
         "List all keys of the keyring with their state: active, not yet valid or expired. Also show which private keys "
         "are in the files that the configuration names."
     )
-    parser.add_argument("--keyring", type=Path, metavar="FILE", help="default: encryption.keyring of the configuration")
+    _add_keyring(parser)
     parser.add_argument(
         "--file", type=Path, action="append", metavar="FILE", help="additional file of private keys; may be repeated"
     )
@@ -101,13 +114,21 @@ def export(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_holder(parser: argparse.ArgumentParser) -> None:
+    _add_party(parser)
+    parser.add_argument(
+        "--file", type=Path, metavar="FILE", help=f"file of private keys (default: {KEYS_FOLDER}/HOLDER-NAME.pem)"
+    )
+    _add_keyring(parser)
+
+
+def _add_party(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("holder", choices=tuple(map(str, Holder)), metavar="HOLDER", help="submitter, worker or group")
     parser.add_argument(
         "name", type=identifier, metavar="NAME", help="name of the submitter (client.id), worker (worker.id) or group"
     )
-    parser.add_argument(
-        "--file", type=Path, metavar="FILE", help=f"file of private keys (default: {KEYS_FOLDER}/HOLDER-NAME.pem)"
-    )
+
+
+def _add_keyring(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--keyring", type=Path, metavar="FILE", help="default: encryption.keyring of the configuration")
 
 
@@ -170,6 +191,23 @@ def _rotate(arguments: argparse.Namespace) -> int:
     note(
         f"copy {file} to all machines that have it, and reload the workers. Then copy {ring} to all machines, and reload again"
     )
+    return Exit.OK
+
+
+def _remove(arguments: argparse.Namespace) -> int:
+    holder, name = Holder(arguments.holder), arguments.name
+    ring = _keyring_file(arguments)
+    text = keyring.read(ring)
+    parsed = keyring.parse(text, str(ring))
+    removed = parsed.named(holder, name)
+    if not removed:
+        raise UsageError(f"{ring} has no {holder} {name}; 'stockworker keys list' shows its lines")
+    keyring.write(ring, keyring.without(text, holder, name))
+    print_lines(map(keyring.show, removed))
+    note(f"copy {ring} to all machines, and reload the workers")
+    groups = sorted({entry.name for entry in parsed.entries if entry.holder is Holder.GROUP})
+    if holder is Holder.WORKER and groups:
+        note(f"{name} may have private keys of groups. Rotate these: stockworker keys rotate group {groups[0]}")
     return Exit.OK
 
 

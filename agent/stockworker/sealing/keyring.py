@@ -297,7 +297,7 @@ def expire(text: str, holder: Holder, name: str, not_after: float) -> str:
     lines = []
     for line in text.split("\n"):
         entry = _read_line(line)
-        if entry is None or (entry.holder, entry.name) != (holder, name) or not _outlasts(entry, not_after):
+        if entry is None or not _is_of(entry, holder, name) or not _outlasts(entry, not_after):
             lines.append(line)
         elif entry.not_before is not None and entry.not_before >= not_after:
             lines.append(f"# {line}")
@@ -305,6 +305,15 @@ def expire(text: str, holder: Holder, name: str, not_after: float) -> str:
             _, mark, comment = line.partition("#")
             lines.append(f"{show(replace(entry, not_after=not_after))}{' ' if mark else ''}{mark}{comment}")
     return "\n".join(lines)
+
+
+def without(text: str, holder: Holder, name: str) -> str:
+    """The text of a valid keyring without all lines of one holder."""
+    return "\n".join(line for line in text.split("\n") if not _is_of(_read_line(line), holder, name))
+
+
+def _is_of(entry: Entry | None, holder: Holder, name: str) -> bool:
+    return entry is not None and (entry.holder, entry.name) == (holder, name)
 
 
 def _outlasts(entry: Entry, time: float) -> bool:
