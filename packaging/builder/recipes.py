@@ -78,12 +78,17 @@ CORE: Final = Recipe(
         "A dispatcher stores jobs and assigns them to workers. Workers run jobs, and\n"
         "report results even after days without a network. A Mosquitto broker is the\n"
         "wire between them. This package has the code, and the command to submit,\n"
-        "watch and control jobs. The services, with their code, are separate packages."
+        "watch and control jobs, and the authority of the fleet's certificates. The\n"
+        "services, with their code, are separate packages. Installing does not start\n"
+        "the authority's join server. To start it:\n"
+        "systemctl enable --now stockworker-join."
     ),
     files={
         "/usr/bin/stockworker": "packaging/stockworker",
         f"{CODE}/stockworker": "agent/stockworker/",
         f"{_UNITS}/stockworker.target": "systemd/stockworker.target",
+        f"{_UNITS}/stockworker-join.service": "systemd/stockworker-join.service",
+        "/usr/share/doc/stockworker/examples/join-passphrase.conf": "systemd/examples/join-passphrase.conf",
         "/usr/lib/systemd/catalog/stockworker.catalog": "systemd/stockworker.catalog",
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
         "/usr/share/man/man1/stockworker.1": "docs/man/stockworker.1",

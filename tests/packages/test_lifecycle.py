@@ -17,6 +17,7 @@ CODE = "/usr/share/stockworker-code"
 CORE, LIBRARIES = "stockworker", "stockworker-libraries"
 
 PATHS = ("stockworker@1.path", "stockworker-dispatcher.path")
+JOIN = "stockworker-join.service"
 OWN = ("/etc/stockworker", "/usr/bin/stockworker", "/usr/share/stockworker-code", "/usr/share/stockworker-broker")
 OPERATOR = ("stockworker", "--config", "/root/operator.yml")
 SLOTS = 10
@@ -28,7 +29,7 @@ DROP_IN = "/etc/systemd/system/mosquitto.service.d/stockworker.conf"
 
 
 def main_pids(guest: Guest) -> dict[str, str]:
-    return {service: guest.show(service, "MainPID") for service in site.SERVICES}
+    return {service: guest.show(service, "MainPID") for service in (*site.SERVICES, JOIN)}
 
 
 def left_over(guest: Guest) -> list[str]:
@@ -49,7 +50,7 @@ def processes_of(guest: Guest, *users: str) -> list[str]:
 def running(new_guest: NewGuest, configured: tuple[Path, ...]) -> Guest:
     guest = new_guest(configured)
     site.start(guest)
-    guest.run("systemctl", "enable", "-q", "--now", *PATHS)
+    guest.run("systemctl", "enable", "-q", "--now", *PATHS, JOIN)
     return guest
 
 
@@ -90,11 +91,11 @@ def test_an_upgrade_restarts_running_services_only(
 
     after = main_pids(running)
     assert system.tool.versions(running) == {"installed 99.0.0-0.1"}
-    assert running.run("systemctl", "is-enabled", *PATHS, *site.SERVICES).split() == ["enabled"] * 6
+    assert running.run("systemctl", "is-enabled", *PATHS, *site.SERVICES, JOIN).split() == ["enabled"] * 7
     assert after["mosquitto"] == before["mosquitto"]
     assert after["stockworker@2"] == "0"
-    assert after["stockworker-dispatcher"] not in {"0", before["stockworker-dispatcher"]}
-    assert after["stockworker@1"] not in {"0", before["stockworker@1"]}
+    for service in ("stockworker-dispatcher", "stockworker@1", JOIN):
+        assert after[service] not in {"0", before[service]}, service
 
     system.tool.downgrade(running, packages)
 

@@ -1,6 +1,7 @@
 """The installed services on a booted machine, under their sandbox."""
 
 import json
+import subprocess
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ pytestmark = on(*WITH_APT)
 KEYS = "/etc/stockworker/tls"
 TEMPORARY = "/tmp"  # noqa: S108 (inside the private /tmp of the service)
 UNITS = ("mosquitto.service", "stockworker-dispatcher.service", "stockworker@1.service")
+JOIN = "stockworker-join.service"
 
 
 @pytest.fixture(scope="module")
@@ -44,8 +46,13 @@ def test_restricting_addresses_lowers_the_exposure_of_a_service(machine: Guest, 
         machine.run("systemctl", "daemon-reload")
 
 
+def test_the_exposure_of_the_join_server_is_that_of_a_service_of_root(machine: Guest) -> None:
+    """Its folder is root's. systemd counts 0.4 for the user root."""
+    assert exposure(machine, JOIN) <= 1.4
+
+
 def test_systemd_understands_every_line_of_every_unit(machine: Guest) -> None:
-    units = [*UNITS, "stockworker@1.path", "stockworker-dispatcher.path", "stockworker.target"]
+    units = [*UNITS, JOIN, "stockworker@1.path", "stockworker-dispatcher.path", "stockworker.target"]
     assert machine.run("systemd-analyze", "verify", "--man=no", *units) == ""
 
 
@@ -430,3 +437,81 @@ def test_a_worker_is_ready_though_its_broker_is_not(machine: Guest) -> None:
     finally:
         machine.run("systemctl", "start", "mosquitto")
     site.start(machine)
+
+
+def test_a_machine_joins_at_the_service_of_the_authority(machine: Guest) -> None:
+    def make_token() -> str:
+        create = ("stockworker", "pki", "token", "create", "--name", f"{machine.name}-*", "--server", "localhost")
+        return machine.run(*create, "--quiet").strip()
+
+    def join(token: str, instance: str) -> "subprocess.CompletedProcess[str]":
+        where = ("--instance", instance, "--folder", f"/root/joined-{instance}")
+        return machine.try_run("stockworker", "pki", "join", token, *where, "--json", "--quiet")
+
+    assert machine.try_run("systemctl", "is-enabled", JOIN).stdout.strip() == "disabled"
+    drop_in = f"/etc/systemd/system/{JOIN}.d/options.conf"
+    machine.write(drop_in, '[Service]\nEnvironment="OPTIONS=--host localhost --broker localhost"\n')
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", JOIN)
+    try:
+        assert machine.show(JOIN, "StatusText") == "waiting for new machines, at port 8884"
+        token, name = make_token(), f"{machine.name}-9"
+        done = join(token, "9")
+        assert done.returncode == 0, done.stdout + machine.journal(JOIN)
+        assert json.loads(done.stdout)["name"] == name
+        assert "used already" in join(token, "10").stdout
+        assert name in machine.run("stockworker", "pki", "list"), "the registry is written"
+
+        machine.run("stockworker", "pki", "renew", name)  # by root, outside of the sandbox
+        assert join(make_token(), "11").returncode == 0
+        assert f"worker {name} joined" in machine.journal(JOIN)
+    finally:
+        machine.run("systemctl", "stop", JOIN)
+        (machine.root / drop_in[1:]).unlink()
+        machine.run("systemctl", "daemon-reload")
+
+
+def test_the_join_server_reaches_only_the_authority_of_all_that_root_owns(machine: Guest) -> None:
+    probe = f"{JOIN.removesuffix('.service')}-probe.service"
+    unit = (machine.root / "usr/lib/systemd/system" / JOIN).read_text()
+    script = (
+        "for file in /etc/shadow /etc/stockworker/tls/dispatcher.key /etc/stockworker/ca/ca.key; do"
+        " test ! -r $file || echo reads $file; done;"
+        f"for folder in /etc /etc/stockworker /etc/stockworker/ca /root /usr /var/lib {TEMPORARY}; do"
+        " ! touch $folder/probe 2>/dev/null || echo writes $folder; done;"
+        "rm -f /etc/stockworker/ca/probe; grep CapEff /proc/self/status"
+    )
+    machine.write("/opt/jobs/probe.sh", script)
+    unit = unit.replace("Type=notify", "Type=oneshot").replace("Restart=always", "Restart=no")
+    unit = unit.replace("ExecStart=/usr/bin/stockworker pki serve $OPTIONS", "ExecStart=/bin/sh /opt/jobs/probe.sh")
+    machine.write(f"/etc/systemd/system/{probe}", unit)
+    machine.run("systemctl", "daemon-reload")
+    machine.run("systemctl", "start", probe)
+    said = machine.journal(probe).splitlines()
+    assert [line for line in said if line.startswith(("reads", "writes"))] == [
+        "reads /etc/stockworker/ca/ca.key",
+        "writes /etc/stockworker/ca",
+        f"writes {TEMPORARY}",
+    ]
+    assert any(line.startswith("CapEff") and int(line.split()[1], 16) == 0 for line in said)
+
+
+def test_the_passphrase_of_the_authority_reaches_the_join_server_as_a_credential(machine: Guest) -> None:
+    """By the steps in the comments of the example."""
+    example = machine.root / "usr/share/doc/stockworker/examples/join-passphrase.conf"
+    machine.run("mv", "/etc/stockworker/ca", "/etc/stockworker/ca-without-passphrase")
+    try:
+        machine.write("/root/passphrase", "correct horse")
+        machine.run("stockworker", "pki", "init", "--passphrase-file", "/root/passphrase")
+        sealed = "/etc/stockworker/join-passphrase.cred"
+        machine.run("systemd-creds", "encrypt", "--name=passphrase", "/root/passphrase", sealed)
+        machine.write(f"/etc/systemd/system/{JOIN}.d/passphrase.conf", example.read_text())
+        machine.run("systemctl", "daemon-reload")
+        machine.run("systemctl", "start", JOIN)
+        assert machine.show(JOIN, "StatusText").startswith("waiting for new machines")
+    finally:
+        machine.run("systemctl", "stop", JOIN)
+        (machine.root / f"etc/systemd/system/{JOIN}.d/passphrase.conf").unlink(missing_ok=True)
+        machine.run("systemctl", "daemon-reload")
+        machine.run("rm", "-r", "/etc/stockworker/ca")
+        machine.run("mv", "/etc/stockworker/ca-without-passphrase", "/etc/stockworker/ca")

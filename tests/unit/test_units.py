@@ -13,7 +13,13 @@ def paths(file: str, key: str) -> set[str]:
 
 
 @pytest.mark.parametrize(
-    "file", ["stockworker@.service", "stockworker-dispatcher.service", "mosquitto.service.d/stockworker.conf"]
+    "file",
+    [
+        "stockworker@.service",
+        "stockworker-dispatcher.service",
+        "stockworker-join.service",
+        "mosquitto.service.d/stockworker.conf",
+    ],
 )
 def test_no_service_takes_the_memory_of_its_whole_machine(file: str) -> None:
     assert re.findall(r"^MemoryMax=(?:[1-9]\d?%|\d+G)$", (UNITS / file).read_text(), re.MULTILINE)

@@ -58,8 +58,9 @@ def replace_file(
             if owner is not None:
                 os.fchown(file.fileno(), *owner)
                 os.fchmod(file.fileno(), mode)  # its reader needs this mode, independently of the umask
-            elif former is not None:
-                os.fchown(file.fileno(), former.st_uid, former.st_gid)
+            elif former is not None and _owner(former) != _owner(os.fstat(file.fileno())):
+                # Only where it changes something: the sandbox of a service refuses the call itself.
+                os.fchown(file.fileno(), *_owner(former))
             file.write(content)
             file.flush()
             if modified_s is not None:
@@ -67,6 +68,10 @@ def replace_file(
             os.fsync(file.fileno())
         os.rename(fresh, path.name, src_dir_fd=folder, dst_dir_fd=folder)
         os.fsync(folder)
+
+
+def _owner(found: os.stat_result) -> tuple[int, int]:
+    return found.st_uid, found.st_gid
 
 
 def remove_file(path: Path) -> None:

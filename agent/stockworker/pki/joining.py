@@ -14,6 +14,7 @@ from typing import Any, Final
 from cryptography import x509
 
 from stockworker.adapters import clock
+from stockworker.adapters.systemd import Notifier
 from stockworker.config.loading import default_worker_id
 from stockworker.pki.arguments import (
     KEYS,
@@ -88,7 +89,8 @@ def serve(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker pki serve``."""
     parser.description = (
         "Sign the requests of new machines that have a join token, until the command is interrupted. It runs on the "
-        "machine of the authority, over TLS with a certificate of the authority. It prints a line for each attempt."
+        "machine of the authority, over TLS with a certificate of the authority. It prints a line for each attempt. As a "
+        "service, it is stockworker-join.service, which is off by default."
     )
     parser.add_argument(
         "--host",
@@ -225,12 +227,17 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 async def _until_stopped(server: JoinServer, address: str | None, port: int) -> None:
-    stopped = asyncio.Event()
+    stopped, notifier = asyncio.Event(), Notifier()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopped.set)
     listening = await server.start(address, port)
     note(f"waiting for new machines, at port {port}; stop with Ctrl-C")
+    notifier.ready(f"waiting for new machines, at port {port}")
+    alive_every_s = None if notifier.watchdog_s is None else notifier.watchdog_s / 3
     async with listening:
-        await stopped.wait()
+        while not stopped.is_set():
+            notifier.alive()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(stopped.wait(), alive_every_s)
 
 
 def _report(line: str) -> None:
