@@ -27,7 +27,7 @@ system: ## Install missing Debian packages (as root, with sudo if necessary)
 	if [ -n "$$missing" ]; then \
 	    echo "installing:" $$missing; \
 	    $(SUDO) apt-get update -q; \
-	    $(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends $$missing; \
+	    $(SUDO) env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends -o DPkg::Lock::Timeout=600 $$missing; \
 	fi
 
 $(VENV)/.ready: requirements/dev.lock | system
