@@ -1,7 +1,9 @@
 """What a test sees of a fleet: its jobs, versions, services, keys and certificates."""
 
 import json
+import subprocess
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from tests.harness.booted_machine import BootedMachine
@@ -17,7 +19,21 @@ PAYLOAD = {
 def content(machine: BootedMachine) -> str:
     """The files that administrators and packages put onto the machine, with their times, its packages and units."""
     files = "find /etc /usr /opt /srv /root -xdev -type f -printf '%p %s %T@\\n' | sort"
-    return machine.run("sh", "-c", f"{files}; dpkg-query -W; systemctl list-units --plain --no-legend 'stockworker*'")
+    units = "systemctl list-units --plain --no-legend 'stockworker*' | grep -v ^stockworker-metrics.service | tr -s ' '"
+    return machine.run("sh", "-c", f"{files}; dpkg-query -W; {units}")
+
+
+def contents(lab: Lab) -> dict[str, str]:
+    """The `content` of all machines."""
+    with ThreadPoolExecutor() as threads:
+        return dict(zip(lab.machines, threads.map(content, lab.machines.values()), strict=True))
+
+
+def reaches(lab: Lab, source: str, place: str, port: int) -> bool:
+    """Whether a program with the address `source` can connect to a machine."""
+    connect = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5, (sys.argv[3], 0))"
+    command = lab.network.command("python3", "-c", connect, place, str(port), source)
+    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def run_on(lab: Lab, worker: str) -> None:
