@@ -1,13 +1,15 @@
 """What happens to a fleet in its life: bad releases, new keys, cuts, reboots, another Ansible."""
 
-import subprocess
+import sqlite3
+from contextlib import closing
 from functools import partial
 
 import pytest
 import yaml
 
 from tests.ansible.conftest import Releases, changed, check_contained
-from tests.ansible.observed import keys, online, run_on
+from tests.ansible.observed import contents, drained, keys, online, process_ids, reaches, run_on
+from tests.ansible.uses import LIFE
 from tests.harness import releases
 from tests.harness.fleet_load import Load
 from tests.harness.lab import MACHINES, WORKERS, Lab, address
@@ -40,6 +42,18 @@ def test_debians_own_ansible_changes_nothing_either(fleet: Lab) -> None:
     assert changed(desk.run(*settings, *playbook, timeout_s=1200)) == dict.fromkeys(MACHINES, 0)
 
 
+def test_a_preview_of_each_playbook_on_a_fleet_changes_nothing(fleet: Lab, published: Releases) -> None:
+    published.publish(releases.GOOD)
+    before = contents(fleet), process_ids(fleet), drained(fleet)
+    for use in LIFE:
+        output = fleet.play(use.playbook, "--check", "--diff", *use.options)
+        assert (contents(fleet), process_ids(fleet), drained(fleet)) == before, use.playbook
+        if use.playbook == "rollout":
+            assert "edge-3 would go from 0.1.0-0.1 to 0.2.0" in output
+    for worker in WORKERS:
+        run_on(fleet, worker)
+
+
 @pytest.mark.parametrize("release", [releases.CRASHES, releases.NEVER_REGISTERS], ids=["crashes", "never-registers"])
 def test_a_release_that_does_not_start_is_contained(
     fleet: Lab, published: Releases, load: Load, release: releases.Release
@@ -49,6 +63,14 @@ def test_a_release_that_does_not_start_is_contained(
     patience = f"worker_start_timeout_s={defaults['worker_start_timeout_s']}"
     output = check_contained(fleet, published, release, load, "-e", patience)
     assert "Wait until the workers have started" in output
+
+
+def test_a_backup_is_fetched_to_the_controller(fleet: Lab) -> None:
+    folder = fleet.folder / "fetched"
+    fleet.play("backup", "-e", f"backup_to={folder}")
+    (copy,) = folder.iterdir()
+    with closing(sqlite3.connect(f"file:{copy}?mode=ro", uri=True)) as store:
+        assert store.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
 
 def test_keys_are_replaced_under_load(fleet: Lab, load: Load) -> None:
@@ -65,17 +87,12 @@ def test_only_allowed_networks_reach_the_broker(fleet: Lab) -> None:
     stranger = "10.98.0.1"
     fleet.network.add_address(f"{stranger}/24")
     fleet.machines["hub"].run("ip", "route", "add", f"{stranger}/32", "dev", "host0")
-    assert {source: [reaches(fleet, source, port) for port in (22, 8883)] for source in (HERE, stranger)} == {
+    assert {
+        source: [reaches(fleet, source, address("hub"), port) for port in (22, 8883)] for source in (HERE, stranger)
+    } == {
         HERE: [True, True],
         stranger: [True, False],
     }
-
-
-def reaches(lab: Lab, source: str, port: int) -> bool:
-    """Whether a program with this address can connect to the hub."""
-    connect = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5, (sys.argv[3], 0))"
-    command = lab.network.command("python3", "-c", connect, address("hub"), str(port), source)
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
 
 
 def test_a_machine_that_was_cut_off_comes_back(fleet: Lab, load: Load) -> None:

@@ -2,56 +2,17 @@
 
 import os
 import random
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 
 import pytest
 
 from tests.ansible.conftest import Releases, changed, play_until_task
-from tests.ansible.observed import check_effect, content, run_on
+from tests.ansible.observed import check_effect, contents, run_on
+from tests.ansible.uses import LIFE, Use
 from tests.harness import releases
 from tests.harness.lab import Lab
 from tests.harness.publishing import ROOT
 
 pytestmark = pytest.mark.timeout(3600)
-
-
-@dataclass(frozen=True, slots=True)
-class Use:
-    """One use of a playbook.
-
-    Attributes:
-        playbook: its name.
-        options: its arguments.
-        settles: a second run changes nothing. Otherwise, each run makes something new, such as keys.
-    """
-
-    playbook: str
-    options: tuple[str, ...] = ()
-    settles: bool = True
-
-
-LIFE = (
-    Use("site"),
-    Use("add_machines", ("--limit", "edge-3")),
-    Use("status"),
-    Use("backup", settles=False),
-    Use("drain", ("--limit", "edge-2")),
-    Use("undrain", ("--limit", "edge-2")),
-    Use("rollout", ("-e", f"repo_version={releases.GOOD.version}")),
-    Use("rollback", ("-e", f"rollback_from={releases.GOOD.version}")),
-    Use("rotate_certificates", settles=False),
-    Use("rotate_keys", settles=False),
-    Use("revoke", ("-e", '{"revoke_names": ["edge-2-1"]}')),
-    Use("readmit", ("--limit", "edge-2"), settles=False),
-    Use("remove_machine", ("-e", "remove_name=edge-3")),
-)
-"""All playbooks, in an order in which a fleet can use them."""
-
-
-def contents(lab: Lab) -> list[str]:
-    with ThreadPoolExecutor() as threads:
-        return list(threads.map(content, lab.machines.values()))
 
 
 def test_all_playbooks_are_used() -> None:
