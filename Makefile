@@ -117,7 +117,7 @@ test-ansible: dev .venv-ansible/.ready .venv-packaging/.ready ## Roll out to a l
 
 .PHONY: test-ansible-full
 test-ansible-full: DEBIAN_PACKAGES += git $(LAB_PACKAGES)
-test-ansible-full: dev .venv-ansible/.ready .venv-packaging/.ready ## Run all tests of the Ansible collection, with cuts, reboots and interruptions (as root)
+test-ansible-full: dev packages .venv-ansible/.ready ## Run all tests of the Ansible collection, with cuts, reboots and interruptions (as root)
 	$(LAB_TEST) tests/ansible
 
 .PHONY: lab
