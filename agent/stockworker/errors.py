@@ -148,6 +148,12 @@ class JobUnknown(JobError):
     code = "unknown"
 
 
+class JobAmbiguous(JobUnknown):
+    """Several jobs have IDs that begin with what was given as one. The text lists them."""
+
+    code = "ambiguous"
+
+
 class JobNotCompleted(JobError):
     """The awaited job failed, was cancelled or expired."""
 

@@ -32,9 +32,11 @@ JSON_OUTPUT = (
     ("wait", "job_id (also as id), state, and result (the JSON that the handler returned) or reason"),
     (
         "submit, cancel, retry",
-        f"{_fields(ReceiptEntry)}; line with submit --batch; the fields of wait with submit --wait, on separate lines with --batch",
+        f"{_fields(ReceiptEntry)}; line with submit --batch; the fields of wait with submit --wait, on separate lines with --batch; job_id with --dry-run",
     ),
+    ("show", "all fields of status, why and of the options of submit; payload, result, progress (fraction, text)"),
     ("why", f"{_fields(Explanation)}; of each attempt: {_fields(AttemptView)}"),
+    ("workers", _fields(WorkerView)),
     ("pause, resume", "type, status (paused, resumed), reason"),
     ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
@@ -61,10 +63,11 @@ JSON_OUTPUT = (
 _NOTATION = (
     ("DURATION", "a number of seconds, or a number with ms, s, m, h or d: 30, 1.5h"),
     ("WHEN", "RFC 3339 with Z or an offset (2026-05-01T09:30:00Z), or a duration with a unit, counted from now (5m)"),
-    ("TYPE, WORKER, KEY, NAME", "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
+    ("PAST", "as WHEN, but a duration counts back from now (2h)"),
+    ("TYPE, WORKER, TAG, KEY, NAME", "1 to 64 of the characters A-Z a-z 0-9 . _ -"),
     (
         "JOB",
-        "ID for a job of this client, OWNER:ID for one of another client, :ID for a shared job; both parts as above",
+        "ID for a job of this client, OWNER:ID for one of another client, :ID for a shared job. A unique beginning is enough",
     ),
 )
 EXAMPLES = (
@@ -97,8 +100,8 @@ EXAMPLES = (
         "stockworker market plot AAPL --indicators sma:50,rsi --out aapl.svg",
     ),
     (
-        "Cancel all queued jobs",
-        "stockworker list --state queued --json | jq -r .job_id | xargs stockworker cancel",
+        "Cancel all queued jobs of a type: first see which, then exactly as many",
+        "stockworker cancel --all --state queued --type price_update --dry-run",
     ),
 )
 

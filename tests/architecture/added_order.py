@@ -67,7 +67,7 @@ ORDER: Final = Addition(
         "the message": Edit(
             _MESSAGES,
             {
-                "\n\n@dataclass(frozen=True, slots=True)\nclass JobFilter:": (
+                "\n\n@dataclass(frozen=True, slots=True)\nclass Query(_ToClient):": (
                     "\n\n@dataclass(frozen=True, slots=True)\nclass FlushReports:\n"
                     '    """Let a worker send the reports that are not acknowledged again, now."""\n\n'
                     "    topics = on(TopicKind.FLUSH)\n"

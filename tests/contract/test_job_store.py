@@ -26,11 +26,11 @@ from stockworker.errors import StoreError
 from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import JobFilter
 from tests.harness.dispatching import MIDDAY, W1, A, B, C, a_job
 from tests.harness.job_records import attempts, job_lists
-from tests.harness.memory_store import MemoryJobStore
+from tests.harness.memory_store import MemoryJobStore, is_wanted
 from tests.harness.messages import filters, payloads
 from tests.harness.store_writer import an_attempt
 
@@ -93,7 +93,7 @@ def ended(job: JobRecord, state: State) -> JobRecord:
 def test_a_new_store_is_empty(store: JobStore, reader: JobReader) -> None:
     assert store.load() == Snapshot([], {}, 1)
     assert store.find([A]) == {}
-    assert reader.search(JobFilter()) == []
+    assert reader.search(JobFilter()).jobs == []
     assert reader.attempts(A, 9) == []
 
 
@@ -315,7 +315,7 @@ def test_pruning_takes_what_ended_before_and_nothing_else(store: JobStore, reade
     assert store.commit([Prune(10.0, 1000)]) == {State.COMPLETED: 1}
     assert store.find([job.spec.job_id for job in jobs]) == {job.spec.job_id: job for job in jobs[1:]}
     assert store.load() == Snapshot([alive], {State.COMPLETED: 1, State.FAILED: 1, State.QUEUED: 1}, 5)
-    assert reader.search(JobFilter()) == [alive, newer, at_the_time]
+    assert reader.search(JobFilter()).jobs == [alive, newer, at_the_time]
     assert (reader.attempts(old.spec.job_id, 9), results(store, [old])) == ([], {})
     assert reader.attempts(alive.spec.job_id, 9) == [an_attempt(4)]
     assert store.payloads([alive]) == {alive.spec.job_id: "{}"}
@@ -414,37 +414,57 @@ def test_the_id_of_a_pruned_job_can_be_used_again(store: JobStore, reader: JobRe
     assert (results(store, [again]), reader.attempts(again.spec.job_id, 9)) == ({}, [])
 
 
+# --- beginnings of IDs ------------------------------------------------------------------------------------------------
+
+
+def test_the_beginning_of_an_id_finds_jobs_of_its_owner_only(store: JobStore, reader: JobReader) -> None:
+    names = ["ann:a1", "ann:a2", "ann:b", "a1", "a2", "a-b:c", "a:z", "a9:a", "an:a", "b"]
+    store.commit([SaveJob(a_job(JobId(name), sequence=number), "") for number, name in enumerate(names, 1)])
+    assert reader.beginning_with(JobId("a"), 10) == ["a1", "a2"]
+    assert reader.beginning_with(JobId("ann:a"), 10) == ["ann:a1", "ann:a2"]
+    assert reader.beginning_with(JobId("ann:a"), 1) == ["ann:a1"]
+    assert reader.beginning_with(JobId("ann:b"), 10) == ["ann:b"]
+    assert reader.beginning_with(JobId("ann"), 10) == []
+    assert reader.beginning_with(JobId("c"), 10) == []
+
+
+def test_a_prefix_of_this_length_names_one_job(store: JobStore, reader: JobReader) -> None:
+    names = [JobId(name) for name in ("ann:a1", "ann:a22", "ann:b", "x", "xy")]
+    store.commit([SaveJob(a_job(name, sequence=number), "") for number, name in enumerate(names, 1)])
+    assert [name[: reader.prefix_length(name)] for name in names] == ["ann:a1", "ann:a2", "ann:b", "x", "xy"]
+
+
 # --- searching --------------------------------------------------------------------------------------------------------
 
 
 def test_a_search_finds_the_newest_first(store: JobStore, reader: JobReader) -> None:
     jobs = numbered(10)
     store.commit([SaveJob(job, "") for job in jobs])
-    assert [job.sequence for job in reader.search(JobFilter(limit=3))] == [10, 9, 8]
+    assert [job.sequence for job in reader.search(JobFilter(limit=3)).jobs] == [10, 9, 8]
 
 
 def test_a_search_goes_on_where_another_ended(store: JobStore, reader: JobReader) -> None:
     jobs = numbered(5)
     store.commit([SaveJob(job, "") for job in jobs])
-    assert reader.search(JobFilter(limit=2, before=jobs[3].spec.job_id)) == [jobs[2], jobs[1]]
-    assert reader.search(JobFilter(before=jobs[0].spec.job_id)) == []
-    assert reader.search(JobFilter(before=JobId("forgotten"))) == []
+    assert reader.search(JobFilter(limit=2, before=jobs[3].spec.job_id)).jobs == [jobs[2], jobs[1]]
+    assert reader.search(JobFilter(before=jobs[0].spec.job_id)).jobs == []
+    assert reader.search(JobFilter(before=JobId("forgotten"))).jobs == []
 
 
 def test_a_search_for_a_client_finds_its_own_jobs_and_shared_ones(store: JobStore, reader: JobReader) -> None:
     ids = [JobId(name) for name in ("ann:a", "ann2:a", "a", "eve:a", "ann", "an:a")]
     store.commit([SaveJob(a_job(job_id, sequence=number), "") for number, job_id in enumerate(ids, 1)])
-    found = [job.spec.job_id for job in reader.search(JobFilter(), ClientId("ann"))]
+    found = [job.spec.job_id for job in reader.search(JobFilter(), ClientId("ann")).jobs]
     assert found == ["ann", "a", "ann:a"]
-    assert len(reader.search(JobFilter())) == len(ids)
+    assert len(reader.search(JobFilter()).jobs) == len(ids)
 
 
 def test_a_search_finds_a_job_in_its_present_state_only(store: JobStore, reader: JobReader) -> None:
     job = a_job(A)
     store.commit([SaveJob(job, ""), SaveJob(a_job(C, sequence=9), "")])
     store.commit([SaveJob(ended(job, State.FAILED))])
-    assert reader.search(JobFilter(State.QUEUED)) == [a_job(C, sequence=9)]
-    assert reader.search(JobFilter(State.FAILED)) == [ended(job, State.FAILED)]
+    assert reader.search(JobFilter(State.QUEUED)).jobs == [a_job(C, sequence=9)]
+    assert reader.search(JobFilter(State.FAILED)).jobs == [ended(job, State.FAILED)]
 
 
 @pytest.mark.parametrize("make", [MemoryJobStore, lambda: SqliteJobStore(MEMORY)], ids=["memory", "sqlite"])
@@ -471,8 +491,9 @@ def test_a_search_finds_what_a_walk_finds(
         and wanted.type in (None, job.spec.type)
         and (before is None or job.sequence < before.sequence)
         and (reader is None or owner_of(job.spec.job_id) in {None, reader})
+        and is_wanted(job, wanted)
     ]
-    assert store.reader().search(wanted, reader) == expected[: wanted.limit]
+    assert store.reader().search(wanted, reader).jobs == expected[: wanted.limit]
     store.close()
 
 

@@ -244,6 +244,13 @@ def report_progress(job: Job, context: Context) -> None:
         context.progress(fraction, "x" * 10_000)
 
 
+def show_progress(_job: Job, context: Context) -> None:
+    """Report the same progress again and again, until the job is cancelled."""
+    while not context.cancelled():
+        context.progress(0.5, "half way")
+        time.sleep(0.02)
+
+
 def leave_a_thread(_job: Job, context: Context) -> None:
     """Report progress long after the job has ended."""
 

@@ -7,13 +7,14 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
+from stockworker.dispatcher.found import Found
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.ready_queue import Lane, ParkedJobs, ReadExpired, Refill, lane_of
 from stockworker.errors import StoreError
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import LIVE, State
-from stockworker.protocol.messages import JobFilter
 
 
 class MemoryJobStore:
@@ -135,6 +136,18 @@ class MemoryJobStore:
         pass
 
 
+def is_wanted(job: JobRecord, wanted: JobFilter) -> bool:
+    """Whether a job matches a filter, besides its state, its type and its place."""
+    return (
+        wanted.worker in (None, job.worker)
+        and wanted.unique in (None, job.spec.unique)
+        and (wanted.tag is None or wanted.tag in job.spec.tags)
+        and (wanted.reason is None or wanted.reason.encode().lower() in (job.reason or "").encode().lower())
+        and (wanted.since is None or job.submitted_at >= wanted.since)
+        and (wanted.until is None or job.submitted_at < wanted.until)
+    )
+
+
 class MemoryJobReader:
     """See `stockworker.dispatcher.store.JobReader`."""
 
@@ -150,7 +163,21 @@ class MemoryJobReader:
     def result(self, job: JobRecord) -> str | None:
         return self._store.results([job]).get(job.spec.job_id)
 
-    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> list[JobRecord]:
+    def beginning_with(self, prefix: JobId, most: int) -> list[JobId]:
+        alike = (job_id for job_id in self._store.jobs if job_id.startswith(prefix))
+        return sorted(job_id for job_id in alike if owner_of(job_id) == owner_of(prefix))[:most]
+
+    def prefix_length(self, job_id: JobId) -> int:
+        others = self._store.jobs.keys() - {job_id}
+        lengths = (
+            length for length in range(1, len(job_id)) if not any(other.startswith(job_id[:length]) for other in others)
+        )
+        return next(lengths, len(job_id))
+
+    def payload(self, job: JobRecord) -> str:
+        return self._store.payloads([job])[job.spec.job_id]
+
+    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> Found:
         newest = max((job.sequence for job in self._store.jobs.values()), default=0)
         before = newest + 1 if wanted.before is None else 0
         if wanted.before in self._store.jobs:
@@ -161,8 +188,9 @@ class MemoryJobReader:
             if job.sequence < before
             if wanted.state in (None, job.state) and wanted.type in (None, job.spec.type)
             if client_id is None or owner_of(job.spec.job_id) in (None, client_id)
+            if is_wanted(job, wanted)
         ]
-        return found[: wanted.limit]
+        return Found(found[: wanted.limit])
 
     def attempts(self, job_id: JobId, most: int) -> list[Attempt]:
         return self._store.attempts(job_id)[-most:]

@@ -5,7 +5,7 @@ from typing import Any, TypeVar, cast, get_args, get_type_hints
 
 from hypothesis import strategies as st
 
-from stockworker.protocol import job, messages
+from stockworker.protocol import job, job_filter, messages
 from stockworker.protocol.body import MAX_TEXT, in_batches
 from stockworker.protocol.codec_submit import submission_size
 from stockworker.protocol.fields import LATEST_TIME
@@ -143,9 +143,9 @@ cancellations = st.builds(
 
 assignments = of_class(messages.Assignment)
 attempt_reports = of_class(messages.AttemptReport)
-filters = of_class(messages.JobFilter)
-queries = of_class(messages.Query, explain=st.just(value=False)) | of_class(
-    messages.Query, filter=st.none(), explain=st.just(value=True)
+filters = of_class(job_filter.JobFilter)
+queries = of_class(messages.Query, explain=st.just(value=False), details=st.just(value=False)) | of_class(
+    messages.Query, filter=st.none()
 )
 
 notice_entries = of_class(

@@ -11,11 +11,11 @@ from stockworker.errors import AccessDenied
 from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId, JobType, UniqueKey, WorkerId
 from stockworker.protocol.job import Priority
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
-    JobFilter,
     Message,
     Progress,
     Query,

@@ -13,10 +13,10 @@ from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
 from stockworker.protocol.job import Priority
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     MAX_EXPLAINED,
-    JobFilter,
     Message,
     Query,
     Reply,

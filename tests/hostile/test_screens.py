@@ -18,9 +18,10 @@ from stockworker.cli import main
 from stockworker.cli.commands import COMMANDS
 from stockworker.client import Completion
 from stockworker.errors import StockworkerError
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import JobFilter, Order, Progress, ReceiptEntry, ReceiptStatus, Stats, Submission
-from stockworker.protocol.views import Explanation, JobView
+from stockworker.protocol.messages import Order, Progress, ReceiptEntry, ReceiptStatus, Stats, Submission
+from stockworker.protocol.views import Explanation, JobDetails, JobView, WorkerView
 from stockworker.protocol.wire import (
     Choice,
     Flag,
@@ -123,9 +124,21 @@ class EvilClient:
         assert with_results in {True, False}
         return [evil(JobView, job_id=job_id, state=self.state) for job_id in job_ids]
 
-    async def list(self, wanted: JobFilter) -> Sequence[JobView]:
+    async def resolve(self, job_ids: Iterable[str]) -> Sequence[str]:
+        return list(job_ids)
+
+    async def search(self, wanted: JobFilter, most: int | None = None) -> AsyncIterator[JobView]:
         assert wanted.limit
-        return [evil(JobView, state=self.state)]
+        assert most != 0
+        for _ in range(2):
+            yield evil(JobView, state=self.state)
+
+    async def workers(self, _after: str) -> AsyncIterator[WorkerView]:
+        for _ in range(2):
+            yield evil(WorkerView)
+
+    async def details(self, job_id: str) -> JobDetails:
+        return evil(JobDetails, job_id=job_id)
 
     async def explain(self, _job_id: str) -> Explanation:
         return evil(Explanation)
@@ -143,9 +156,6 @@ class EvilClient:
         return evil(ReceiptEntry, status=self.status)
 
     retry = cancel
-
-    async def retry_all(self, _job_type: str | None = None) -> AsyncIterator[ReceiptEntry]:
-        yield evil(ReceiptEntry, status=self.status)
 
     async def submit_many(
         self,
@@ -215,9 +225,11 @@ REMOTE: Final = {
     "status": [["status", "job"]],
     "wait": [["wait", "job"]],
     "result": [["result", "job"], ["result", "job", "--wait"]],
-    "list": [["list"]],
-    "cancel": [["cancel", "job"]],
-    "retry": [["retry", "job"], ["retry", "--all"]],
+    "list": [["list"], ["list", "--limit", "1"]],
+    "workers": [["workers"], ["workers", "--limit", "1"]],
+    "cancel": [["cancel", "job"], ["cancel", "--all", "--type", "echo", "--dry-run"]],
+    "retry": [["retry", "job"], ["retry", "--all"], ["retry", "--all", "--expect", "7"]],
+    "show": [["show", "job"]],
     "why": [["why", "job"]],
     "pause": [["pause", "echo"]],
     "resume": [["resume", "echo"]],

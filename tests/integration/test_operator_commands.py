@@ -273,7 +273,7 @@ def test_everything_that_failed_is_run_again(fleet: Fleet, tmp_path: Path) -> No
     cause.touch()
 
     none = run(fleet, "retry", "--all", "--type", "echo")
-    assert (none.status, none.output, none.errors) == (0, "", "stockworker: no failed jobs found\n")
+    assert (none.status, none.output, none.errors) == (0, "", "stockworker: no jobs to retry found\n")
     done = run(fleet, "retry", "--all", "--type", "shell", "--json")
     assert done.status == 0
     assert set(map(owned, failed)) <= {line["id"] for line in done.json_lines}

@@ -16,7 +16,8 @@ from stockworker.errors import StockworkerError
 from stockworker.logs.events import AnswerIgnored
 from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId
-from stockworker.protocol.messages import Answer, JobFilter, Receipt, ReceiptEntry, Reply, Stats
+from stockworker.protocol.job_filter import JobFilter
+from stockworker.protocol.messages import Answer, Receipt, ReceiptEntry, Reply, Stats
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.views import JobView
 from tests.harness.messages import of_class
@@ -39,6 +40,8 @@ QUESTIONS: Final[dict[str, Ask]] = {
     "query": lambda client: client.query([A, B]),
     "explain": lambda client: client.explain(A),
     "list": lambda client: client.list(JobFilter(limit=2)),
+    "resolve": lambda client: client.resolve([A, B]),
+    "details": lambda client: client.details(A),
     "stats": lambda client: client.stats(),
 }
 
@@ -92,7 +95,7 @@ def test_an_answer_is_about_what_was_asked(question: str, messages: list[FromDis
             assert found == A or declared
         case ReceiptEntry(job_id=job_id):
             assert job_id in {A, None}
-        case [*listed] if question != "list":
+        case [*listed] if question not in {"list", "resolve"}:
             assert {each.job_id for each in listed} <= {A, B}
         case _:
             assert isinstance(found, list | Stats | StockworkerError) or found.job_id == A

@@ -9,12 +9,12 @@ from stockworker.adapters.mqtt import Delivery, LinkUp
 from stockworker.dispatcher.owners import may_use
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, full_id, owner_of
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     ALL_CONNECTIONS,
     Answer,
     CancelJob,
-    JobFilter,
     Message,
     Notice,
     NoticeEntry,

@@ -11,8 +11,9 @@ from stockworker.protocol import codec
 from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_BODY, MAX_CONTENT, MAX_TEXT, content_size
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Answer, JobFilter, Query
+from stockworker.protocol.messages import Answer, Query
 from tests.harness.dispatching import MIDDAY, REPLY, UNKNOWN_TOKEN, W1, A, B, a_job
 from tests.harness.memory_store import MemoryJobReader, MemoryJobStore
 

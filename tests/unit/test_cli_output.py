@@ -9,7 +9,8 @@ from stockworker.cli.printing import completion_fields, describe
 from stockworker.client import Completion
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
-from stockworker.terminal.output import StatusLine, complain, print_json
+from stockworker.terminal.colour import When, choose
+from stockworker.terminal.output import StatusLine, complain, print_json, print_lines
 from stockworker.terminal.tables import local_time, short_duration, table
 
 
@@ -29,7 +30,43 @@ def test_a_table_has_numbers_at_the_right_and_gaps_for_nothing() -> None:
 
 
 def test_a_table_is_cut_to_the_terminal_and_can_not_steer_it() -> None:
-    assert list(table(("A", "B"), [("x\x1b[2J\n", "y" * 50)], width=12)) == ["A", "x\\x1b[2J\\n"]
+    assert list(table(("A", "B"), [("x\x1b[2J\n", "y" * 50)], width=12)) == [f"{'A':<11}…", "x\\x1b[2J\\n …"]
+
+
+def test_a_narrow_table_spares_columns_and_then_cuts_the_widest() -> None:
+    header, row = ("JOB", "TYPE", "PRIORITY", "REASON"), ("job-1", "t" * 30, "normal", "r" * 90)
+    shown = [list(table(header, [row], width, spare=("PRIORITY",), cut=("TYPE", "REASON"))) for width in (200, 60, 40)]
+    assert [lines[0].split() for lines in shown] == [
+        [*header],
+        ["JOB", "TYPE", "PRIORITY", "REASON"],
+        ["JOB", "TYPE", "REASON"],
+    ]
+    assert shown[0][1].split() == [*row]
+    assert shown[1][1].split() == ["job-1", "t" * 19 + "…", "normal", "r" * 20 + "…"]
+    assert shown[2][1].split() == ["job-1", "t" * 14 + "…", "r" * 15 + "…"]
+    assert max(map(len, shown[2])) <= 40
+
+
+def test_colours_are_for_terminals_and_can_be_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def shown(when: When, stream: io.StringIO) -> str:
+        monkeypatch.setattr(sys, "stdout", stream)
+        choose(when)
+        print_lines(table(("STATE",), [("failed",), ("\x1b[31mfailed",)]))
+        return stream.getvalue()
+
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    plain = "STATE\nfailed\n\\x1b[31mfailed\n"
+    coloured = "\x1b[1mSTATE\x1b[0m\n\x1b[31mfailed\x1b[0m\n\\x1b[31mfailed\n"
+    try:
+        assert shown(When.AUTO, io.StringIO()) == plain
+        assert shown(When.AUTO, Terminal()) == coloured
+        assert shown(When.NEVER, Terminal()) == plain
+        assert shown(When.ALWAYS, io.StringIO()) == coloured
+        monkeypatch.setenv("NO_COLOR", "1")
+        assert shown(When.AUTO, Terminal()) == plain
+    finally:
+        choose(When.AUTO)
 
 
 @pytest.mark.parametrize(

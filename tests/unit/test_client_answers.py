@@ -8,11 +8,11 @@ from stockworker.client.answers import FromDispatcher, judge
 from stockworker.errors import RequestRefused
 from stockworker.protocol.ids import ClientId, JobId, JobType, UniqueKey, WorkerId
 from stockworker.protocol.job import Priority
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     Answer,
     CancelJob,
-    JobFilter,
     Message,
     Query,
     Receipt,

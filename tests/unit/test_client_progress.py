@@ -10,8 +10,9 @@ from stockworker.client.progress import ProgressFilter
 from stockworker.errors import NoAnswer
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import Priority
+from stockworker.protocol.job_filter import MAX_QUERY
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import MAX_QUERY, Progress
+from stockworker.protocol.messages import Progress
 from stockworker.protocol.views import JobView
 
 HONEST, EVIL = WorkerId("host-1"), WorkerId("host-9")

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from stockworker.errors import DecodeError
-from stockworker.protocol import codec, job, messages, topics, views
+from stockworker.protocol import codec, job, job_filter, messages, topics, views
 from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
@@ -56,7 +56,7 @@ RECORDED: dict[str, Message] = {
     "retry": messages.RetryJob(J, None),
     "query ids": messages.Query((J, JobId("b")), None, with_results=True, reply=R),
     "query filter": messages.Query(
-        (), messages.JobFilter(State.FAILED, TA, 20), with_results=False, reply=messages.Reply(C)
+        (), job_filter.JobFilter(State.FAILED, TA, 20), with_results=False, reply=messages.Reply(C)
     ),
     "stats request": messages.StatsRequest(R),
     "cleanup": messages.Cleanup(),
@@ -181,8 +181,58 @@ RECORDED: dict[str, Message] = {
     "resume with a reply": messages.SetPause(TA, paused=False, reply=R),
     "undrain with a reply": messages.SetDrain(W, drained=False, reply=R),
     "query next page": messages.Query(
-        (), messages.JobFilter(State.FAILED, None, 20, J), with_results=False, reply=messages.Reply(C)
+        (), job_filter.JobFilter(State.FAILED, None, 20, J), with_results=False, reply=messages.Reply(C)
     ),
+    "query of every filter": messages.Query(
+        (),
+        job_filter.JobFilter(
+            limit=20,
+            with_prefixes=True,
+            worker=W,
+            tag=Tag("eu"),
+            unique=KEY,
+            reason="ticker",
+            since=1.7e9,
+            until=1.8e9,
+        ),
+        with_results=False,
+        reply=R,
+    ),
+    "query by prefix": messages.Query((JobId("b"),), None, with_results=False, reply=R, by_prefix=True),
+    "query details": messages.Query((J,), None, with_results=False, reply=R, details=True),
+    "answer of prefixes": messages.Answer(
+        R,
+        (
+            views.JobView(
+                J,
+                TA,
+                job.Priority.LOW,
+                State.QUEUED,
+                1.7e9,
+                1.7e9,
+                None,
+                0,
+                0,
+                0,
+                None,
+                cancel_requested=False,
+                reason=None,
+                prefix_length=8,
+            ),
+        ),
+        ambiguous=(views.Ambiguity(JobId("b"), (JobId("b1"), JobId("b2"))),),
+        searched_to=JobId("c"),
+    ),
+    "answer details": messages.Answer(
+        R,
+        (),
+        details=(
+            views.JobDetails(
+                job_id=J, payload=TEXT, **ALL_OPTIONS, tags=frozenset({Tag("eu"), Tag("gpu")}), unique=KEY
+            ),
+        ),
+    ),
+    "stats request for a page": messages.StatsRequest(R, C, "edge-7-1"),
     "query why": messages.Query((JobId("b"),), None, with_results=False, reply=R, explain=True),
     "receipt of holds and keys": messages.Receipt(
         R,

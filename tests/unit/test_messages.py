@@ -4,7 +4,8 @@ from typing import get_args
 
 import pytest
 
-from stockworker.protocol.messages import Answer, JobFilter, Message, Receipt, on
+from stockworker.protocol.job_filter import JobFilter
+from stockworker.protocol.messages import Answer, Message, Receipt, on
 from stockworker.protocol.topics import BY_KIND, TOPICS, TopicKind
 from stockworker.protocol.wire import plan_of
 

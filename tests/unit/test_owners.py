@@ -10,10 +10,10 @@ from stockworker.dispatcher.owners import may_use, readable, resolve
 from stockworker.logs.events import AccessRefused, JobRejected
 from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId, UniqueKey, owner_of
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import (
     CancelJob,
-    JobFilter,
     Message,
     Notice,
     Query,

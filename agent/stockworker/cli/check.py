@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import textwrap
 from collections.abc import Iterator
+from typing import Final
 
 from stockworker.cli.identity import Participant, identify
 from stockworker.cli.local_checks import check_configuration, check_folder, check_handlers, check_tls
@@ -11,10 +13,15 @@ from stockworker.cli.sealing_checks import check_encryption
 from stockworker.client import link_settings
 from stockworker.config import DEFAULT_PATH, Config, client_path, load
 from stockworker.protocol.topics import Role
+from stockworker.terminal.colour import add_colour, paint
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.findings import Finding, Severity, warn
-from stockworker.terminal.output import print_json, print_line
+from stockworker.terminal.output import print_json, print_lines
+from stockworker.terminal.tables import COLOURS, terminal_width
+
+_LEAST_ROOM: Final = 20
+"""Characters of a line that are worth a column of its own."""
 
 
 def check(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +41,7 @@ def check(parser: argparse.ArgumentParser) -> None:
         help="role to check, if this machine has several (default: the role of the certificate; worker with --instance)",
     )
     parser.add_argument("--offline", action="store_true", help="do not connect to the broker")
+    add_colour(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.set_defaults(run=_run)
 
@@ -46,8 +54,18 @@ def _run(arguments: argparse.Namespace) -> int:
             severity = finding.severity.lower()
             print_json({"severity": severity, "verdict": severity, "check": finding.subject, "text": finding.text})
         else:
-            print_line(f"{finding.severity:<4}  {finding.subject:<13}  {finding.text}")
+            print_lines(_lines(finding, terminal_width()))
     return Exit.FAILED if failed else Exit.OK
+
+
+def _lines(finding: Finding, width: int | None) -> Iterator[str]:
+    """A finding in as many lines as it takes, with its text in a column of its own."""
+    begin = f"{finding.severity:<4}  {finding.subject:<13}  "
+    room = None if width is None else width - len(begin)
+    texts = [finding.text] if room is None or room < _LEAST_ROOM else textwrap.wrap(finding.text, room)
+    for number, text in enumerate(texts or [""]):
+        severity = (0, len(finding.severity), COLOURS.get(finding.severity))
+        yield f"{'':<{len(begin)}}{text}" if number else paint(f"{begin}{text}", [severity])
 
 
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:

@@ -1,29 +1,25 @@
-"""``stockworker status``, ``list``, ``wait`` and ``result``: the state of jobs, and how they ended."""
+"""``stockworker status``, ``wait`` and ``result``: the state of jobs, and how they ended."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from stockworker.adapters import clock
 from stockworker.cli.connection import converse
 from stockworker.cli.printing import Waiting, describe, print_completion, print_completion_json, print_result
 from stockworker.client import Client, Completion
 from stockworker.errors import JobUnknown
+from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import TERMINAL, State
-from stockworker.protocol.messages import MAX_QUERY, JobFilter
-from stockworker.protocol.sealed import first_line
 from stockworker.protocol.views import JobView
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import (
     JOB_HELP,
     add_client_options,
-    identifier,
     job_identifier,
     timeout,
-    whole_number,
 )
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import complain, print_json, print_lines
-from stockworker.terminal.tables import local_time, short_duration, table, terminal_width
+from stockworker.terminal.tables import local_time
 
 
 def status(parser: argparse.ArgumentParser) -> None:
@@ -32,24 +28,6 @@ def status(parser: argparse.ArgumentParser) -> None:
     _add_jobs(parser)
     add_client_options(parser)
     parser.set_defaults(run=_status)
-
-
-def list_jobs(parser: argparse.ArgumentParser) -> None:
-    """Complete the parser of ``stockworker list``."""
-    parser.description = (
-        "List jobs, newest first: all jobs for an operator, else the client's own jobs and the shared ones."
-    )
-    parser.add_argument("--state", choices=tuple(map(str, State)), help="only jobs in this state")
-    parser.add_argument("--type", type=identifier, metavar="TYPE", help="only jobs of this type")
-    parser.add_argument(
-        "--limit",
-        type=whole_number(1, MAX_QUERY),
-        default=50,
-        metavar="NUMBER",
-        help=f"show at most this many jobs, up to {MAX_QUERY} (default: 50)",
-    )
-    add_client_options(parser)
-    parser.set_defaults(run=_list)
 
 
 def wait(parser: argparse.ArgumentParser) -> None:
@@ -79,17 +57,19 @@ def _add_jobs(parser: argparse.ArgumentParser) -> None:
 
 
 def _status(arguments: argparse.Namespace) -> int:
-    async def ask(client: Client) -> list[JobView]:
-        return await client.query(arguments.jobs)
+    async def ask(client: Client) -> tuple[Sequence[JobId], list[JobView]]:
+        wanted = await client.resolve(arguments.jobs)
+        return wanted, await client.query(wanted)
 
-    found = {view.job_id: view for view in converse(arguments, ask, notices=False)}
-    views = [found[job_id] for job_id in dict.fromkeys(arguments.jobs) if job_id in found]
+    wanted, all_found = converse(arguments, ask, notices=False)
+    found = {view.job_id: view for view in all_found}
+    views = [found[job_id] for job_id in dict.fromkeys(wanted) if job_id in found]
     if arguments.json:
         for view in views:
             print_json(shown(view))
     else:
         print_lines([line for view in views for line in ("", *_details(view))][1:])
-    unknown = [job_id for job_id in arguments.jobs if job_id not in found]
+    unknown = [job_id for job_id in wanted if job_id not in found]
     for job_id in unknown:
         complain(f"job {job_id} is unknown to the dispatcher")
     return Exit.UNKNOWN if unknown else Exit.OK
@@ -118,41 +98,11 @@ def _details(view: JobView) -> Iterator[str]:
                 label = ""
 
 
-def _list(arguments: argparse.Namespace) -> int:
-    wanted = JobFilter(arguments.state and State(arguments.state), arguments.type, arguments.limit)
-
-    async def ask(client: Client) -> list[JobView]:
-        return await client.list(wanted)
-
-    views = converse(arguments, ask, notices=False)
-    if arguments.json:
-        for view in views:
-            print_json(shown(view))
-        return Exit.OK
-    header = ("JOB", "TYPE", "PRIORITY", "STATE", "AGE", "ATTEMPT", "WORKER", "REASON")
-    now = clock.wall()
-    rows = [
-        (
-            view.job_id,
-            view.type,
-            view.priority.label,
-            view.state,
-            short_duration(now - view.submitted_at),
-            view.attempt,
-            view.worker,
-            first_line(view.reason),
-        )
-        for view in views
-    ]
-    print_lines(table(header, rows, terminal_width()))
-    return Exit.OK
-
-
 def _wait(arguments: argparse.Namespace) -> int:
     waiting = Waiting(print_completion_json if arguments.json else print_completion, quiet=arguments.quiet)
 
     async def talk(client: Client) -> Exit:
-        return await waiting.wait(client, arguments.jobs, arguments.timeout)
+        return await waiting.wait(client, await client.resolve(arguments.jobs), arguments.timeout)
 
     return converse(arguments, talk, on_progress=waiting.show)
 
@@ -162,12 +112,12 @@ def _result(arguments: argparse.Namespace) -> int:
         waiting = Waiting(print_outcome, quiet=arguments.quiet)
 
         async def talk(client: Client) -> Exit:
-            return await waiting.wait(client, [arguments.job], arguments.wait_timeout)
+            return await waiting.wait(client, await client.resolve([arguments.job]), arguments.wait_timeout)
 
         return converse(arguments, talk, on_progress=waiting.show)
 
     async def ask(client: Client) -> list[JobView]:
-        return await client.query([arguments.job], with_results=True)
+        return await client.query(await client.resolve([arguments.job]), with_results=True)
 
     views = converse(arguments, ask, notices=False)
     if not views:

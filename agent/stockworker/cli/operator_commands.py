@@ -1,4 +1,4 @@
-"""``stockworker cancel``, ``retry``, ``pause``, ``resume``, ``drain`` and ``undrain``: orders to the dispatcher."""
+"""``stockworker pause``, ``resume``, ``drain`` and ``undrain``: orders about job types and workers."""
 
 import argparse
 import asyncio
@@ -13,87 +13,11 @@ from stockworker.config import instances, load
 from stockworker.errors import JobUnknown
 from stockworker.protocol.body import present
 from stockworker.protocol.ids import JobType, WorkerId
-from stockworker.protocol.messages import Order, ReceiptEntry, ReceiptStatus, SetDrain, SetPause, Stats
+from stockworker.protocol.messages import Order, ReceiptEntry, SetDrain, SetPause, Stats
 from stockworker.protocol.suggestion import suggestion
-from stockworker.protocol.wire import shown
-from stockworker.terminal.arguments import JOB_HELP, add_client_options, identifier, job_identifier
-from stockworker.terminal.exits import Exit, UsageError
-from stockworker.terminal.output import complain, note, print_json, print_line
-
-# --- orders about jobs ------------------------------------------------------------------------------------------------
-
-
-def cancel(parser: argparse.ArgumentParser) -> None:
-    """Complete the parser of ``stockworker cancel``."""
-    parser.description = (
-        "Cancel jobs. A waiting job is cancelled immediately. A running job is stopped first; `stockworker wait` shows "
-        "how it ended. Jobs of other clients require operator rights."
-    )
-    parser.add_argument("jobs", type=job_identifier, nargs="+", metavar="JOB", help=JOB_HELP)
-    add_client_options(parser)
-    parser.set_defaults(run=_cancel)
-
-
-def retry(parser: argparse.ArgumentParser) -> None:
-    """Complete the parser of ``stockworker retry``."""
-    parser.description = (
-        "Run failed jobs again, with all their attempts. A job is rejected if another unfinished job has its unique "
-        "key now. Requires operator rights."
-    )
-    parser.add_argument("jobs", type=job_identifier, nargs="*", metavar="JOB", help=JOB_HELP)
-    parser.add_argument("--all", action="store_true", help="retry all failed jobs instead of the named ones")
-    parser.add_argument("--type", type=identifier, metavar="TYPE", help="with --all: only jobs of this type")
-    add_client_options(parser)
-    parser.set_defaults(run=_retry)
-
-
-def _cancel(arguments: argparse.Namespace) -> int:
-    async def talk(client: Client) -> Exit:
-        entries = await asyncio.gather(*(client.cancel(job_id) for job_id in dict.fromkeys(arguments.jobs)))
-        return await _print_receipts(entries, client, as_json=arguments.json)
-
-    return converse(arguments, talk, notices=False)
-
-
-def _retry(arguments: argparse.Namespace) -> int:
-    if arguments.all == bool(arguments.jobs):
-        raise UsageError("name either job IDs or --all")
-    if arguments.type is not None and not arguments.all:
-        raise UsageError("--type requires --all")
-
-    async def retry_named(client: Client) -> Exit:
-        entries = await asyncio.gather(*(client.retry(job_id) for job_id in dict.fromkeys(arguments.jobs)))
-        return await _print_receipts(entries, client, as_json=arguments.json)
-
-    async def retry_all(client: Client) -> Exit:
-        count, status = 0, Exit.OK
-        async for entry in client.retry_all(arguments.type):
-            count += 1
-            status = (await _print_receipts([entry], client, as_json=arguments.json)) or status
-        if not count and not arguments.quiet:
-            note("no failed jobs found")
-        return status
-
-    return converse(arguments, retry_all if arguments.all else retry_named, notices=False)
-
-
-async def _print_receipts(entries: Iterable[ReceiptEntry], client: Client, *, as_json: bool) -> Exit:
-    rejected = []
-    for entry in entries:
-        if as_json:
-            print_json(shown(entry))
-        elif entry.status is not ReceiptStatus.REJECTED:
-            print_line(f"{entry.job_id} {entry.status}")
-        if entry.status is ReceiptStatus.REJECTED:
-            complain(f"job {entry.job_id}: {entry.reason}")
-            rejected += [entry.job_id] if entry.job_id else []
-    if not rejected:
-        return Exit.OK
-    known = await client.query(rejected)
-    return Exit.FAILED if len({view.job_id for view in known}) == len(set(rejected)) else Exit.UNKNOWN
-
-
-# --- orders about job types and workers -------------------------------------------------------------------------------
+from stockworker.terminal.arguments import add_client_options, identifier
+from stockworker.terminal.exits import Exit
+from stockworker.terminal.output import note, print_json, print_line
 
 
 def pause(parser: argparse.ArgumentParser) -> None:

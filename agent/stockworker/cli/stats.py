@@ -2,12 +2,12 @@
 
 import argparse
 import asyncio
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterator, Sequence
 
 from stockworker.adapters.certificate_watch import SOON_DAYS
 from stockworker.cli.connection import converse
 from stockworker.client import Client
-from stockworker.logs.lines import printable
 from stockworker.protocol.market_stores import by_store, warning
 from stockworker.protocol.messages import Stats
 from stockworker.protocol.views import QueueView, WorkerView
@@ -51,23 +51,24 @@ def _show(found: Stats, *, as_json: bool, screen: bool) -> None:
     if as_json:
         print_json(shown(found))
         return
-    width = terminal_width()
-    lines = [printable(line)[:width] for block in _blocks(found) for line in ("", *block)]
+    lines = [line for block in _blocks(found, terminal_width()) for line in ("", *block)]
     (print_screen if screen else print_lines)(lines[1:])
 
 
-def _blocks(found: Stats) -> Iterator[list[str]]:
+def _blocks(found: Stats, width: int | None) -> Iterator[list[str]]:
     yield [f"dispatcher {found.version}, up {short_duration(found.uptime_s)}{_expiry(found.certificate_days)}"]
     states = [(state, count) for state, count in found.states if count]
     yield list(table(("STATE", "JOBS"), states)) if states else ["no jobs"]
     if found.queues:
-        yield [*table(_QUEUE_HEADER, list(map(_queue_row, found.queues))), *_more(found.queues_omitted, "queues")]
+        rows = list(map(_queue_row, found.queues))
+        yield [*table(_QUEUE_HEADER, rows, width, cut=("QUEUE",)), *_more(found.queues_omitted, "queues")]
     if found.workers:
-        yield [*table(_WORKER_HEADER, list(map(_worker_row, found.workers))), *_more(found.workers_omitted, "workers")]
+        hint = "; `stockworker workers` lists all"
+        yield [*worker_table(found.workers, width), *_more(found.workers_omitted, "workers", hint)]
     else:
         yield ["no workers; start stockworker@1 on a machine of the fleet"]
     if text := warning(by_store((worker.worker_id, worker.market_store) for worker in found.workers if worker.online)):
-        yield [f"warning: {text}"]
+        yield textwrap.wrap(f"warning: {text}", width) if width else [f"warning: {text}"]
     counters = [(name, count) for name, count in found.counters if count]
     if counters:
         yield list(table(("COUNTER", "TOTAL"), counters))
@@ -78,9 +79,15 @@ def _all_types(worker: WorkerView) -> str:
     return f"{len(worker.types) + worker.types_omitted:,} types: " if worker.types_omitted else ""
 
 
-def _more(omitted: int, what: str) -> list[str]:
+def _more(omitted: int, what: str, hint: str = "") -> list[str]:
     """The line below a table that does not show everything."""
-    return [f"… and {omitted:,} more {what}"] if omitted else []
+    return [f"… and {omitted:,} more {what}{hint}"] if omitted else []
+
+
+def worker_table(workers: Sequence[WorkerView], width: int | None) -> Iterator[str]:
+    """Format a table of workers."""
+    rows = list(map(_worker_row, workers))
+    return table(_WORKER_HEADER, rows, width, spare=("VERSION", "TYPES"), cut=("WORKER", "STATE", "TYPES"))
 
 
 def _queue_row(queue: QueueView) -> tuple[object, ...]:

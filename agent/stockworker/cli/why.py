@@ -24,7 +24,8 @@ def why(parser: argparse.ArgumentParser) -> None:
 
 def _run(arguments: argparse.Namespace) -> int:
     async def ask(client: Client) -> Explanation:
-        return await client.explain(arguments.job)
+        (job_id,) = await client.resolve([arguments.job])
+        return await client.explain(job_id)
 
     explanation = converse(arguments, ask, notices=False)
     if arguments.json:
@@ -51,4 +52,7 @@ def _lines(explanation: Explanation) -> Iterator[str]:
             )
             for attempt in explanation.attempts
         ]
-        yield from table(header, rows, terminal_width())
+        earlier = explanation.attempts[0].number - 1
+        if earlier:
+            yield f"… and {earlier:,} earlier attempts"
+        yield from table(header, rows, terminal_width(), spare=("ENDED", "ASSIGNED"), cut=("WORKER", "ERROR"))

@@ -87,10 +87,28 @@ def _is_about_jobs_of(query: Query, answer: Answer) -> bool:
     explained = [each.job_id for each in answer.explanations]
     if answer.omitted and not found:
         return False  # the same query would be asked again for ever
+    if not _are_some_of(set(found), [view.job_id for view in answer.details]):
+        return False
     if query.filter is None:
         asked = {full_id(job_id, None) for job_id in query.ids}
+        if query.by_prefix:
+            return _have_prefixes(asked, answer)
         return _are_some_of(asked, [*found, *answer.omitted]) and _are_some_of(asked, explained)
+    before = query.filter.before
+    if before is not None and before in {*found, *answer.omitted, answer.searched_to}:
+        return False  # it does not go on
     return len(found) + len(answer.omitted) <= query.filter.limit and not explained
+
+
+def _have_prefixes(asked: AbstractSet[JobId], answer: Answer) -> bool:
+    """Whether an answer names only jobs that have one of these IDs, or begin with it."""
+    named = {view.job_id for view in answer.jobs}.union(answer.omitted)
+    alike = (job_id.startswith(each.prefix) for each in answer.ambiguous for job_id in each.job_ids)
+    return (
+        {each.prefix for each in answer.ambiguous} <= asked
+        and all(alike)
+        and all(job_id in asked or any(map(job_id.startswith, asked)) for job_id in named)
+    )
 
 
 def _are_some_of(asked: AbstractSet[JobId], named: Collection[JobId]) -> bool:

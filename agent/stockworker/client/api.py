@@ -18,11 +18,12 @@ from stockworker.client.completions import Completion, Completions, Watch, chang
 from stockworker.client.conversation import Conversation
 from stockworker.client.gathering import Gathering
 from stockworker.client.progress import ProgressFilter
+from stockworker.client.queries import JobQueries
 from stockworker.client.sealing import ClientSealing
 from stockworker.client.settings import client_name, link_settings, own_service
 from stockworker.client.submission import make_submission
 from stockworker.config import Encryption, client_path, load
-from stockworker.errors import AccessDenied, JobNotCompleted, JobRejected, JobUnknown, ResultRefused
+from stockworker.errors import AccessDenied, JobNotCompleted, JobRejected, JobUnknown, RequestRefused, ResultRefused
 from stockworker.protocol import topics
 from stockworker.protocol.codec_submit import in_submits
 from stockworker.protocol.fields import FieldError, parse_json
@@ -32,20 +33,14 @@ from stockworker.protocol.ids import (
     JobType,
     WorkerId,
     check_id,
-    check_job_id,
-    full_id,
     make_job_id,
-    owner_of,
-    short_id,
     written_id,
 )
+from stockworker.protocol.job_filter import MAX_QUERY, JobFilter
 from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     ALL_CONNECTIONS,
-    MAX_QUERY,
-    Answer,
     CancelJob,
-    JobFilter,
     Notice,
     Notices,
     Order,
@@ -64,7 +59,7 @@ from stockworker.protocol.messages import (
 )
 from stockworker.protocol.straight_code import copier
 from stockworker.protocol.topics import TopicKind
-from stockworker.protocol.views import Explanation, JobView
+from stockworker.protocol.views import Explanation, JobDetails, JobView, WorkerView
 
 _ENTROPY: Final = SystemRandom()
 _TOKEN_BYTES: Final = 16
@@ -109,13 +104,12 @@ class Client:
         if on_progress is not None:
             filters += topics.BY_KIND[TopicKind.PROGRESS].patterns(client_id=client_id)
         self._client_id = client_id
-        self._not_operator_on: int | None = None
         self._on_progress = on_progress
         self._sealing = ClientSealing(client_id, encryption)
         self._completions = Completions()
         self._gathering = Gathering(self._send_alike)
         self._progress = ProgressFilter(
-            self._completions.is_expected, partial(self._query, with_results=False), self._progressed
+            self._completions.is_expected, partial(self._find, with_results=False), self._progressed
         )
         self._conversation = Conversation(
             settings,
@@ -126,6 +120,7 @@ class Client:
             reconnected=self._completions.missed_some,
             service=service,
         )
+        self._queries = JobQueries(self._conversation, client_id)
 
     @classmethod
     def from_config(cls, path: Path | str | None = None, **options: Any) -> Self:
@@ -328,7 +323,7 @@ class Client:
 
     async def _query_missed(self, job_ids: Sequence[JobId]) -> list[JobId]:
         """Query jobs whose completion may have been missed; return those of which it was."""
-        views = await self._query(job_ids, with_results=True)
+        views = await self._queries.find(job_ids, with_results=True)
         ended = [view for view in views if view.state in TERMINAL]
         news = [view.job_id for view in ended if self._completions.is_expected(view.job_id)]
         for view in ended:
@@ -340,6 +335,9 @@ class Client:
 
     # --- queries and orders -------------------------------------------------------------------------------------------
 
+    async def _find(self, job_ids: Sequence[JobId], *, with_results: bool) -> list[JobView]:
+        return await self._queries.find(job_ids, with_results=with_results)
+
     async def query(self, job_ids: Collection[str], *, with_results: bool = False) -> list[JobView]:
         """Query the state of jobs. Jobs that the dispatcher does not know are omitted.
 
@@ -348,46 +346,8 @@ class Client:
         Raises:
             AccessDenied: a job belongs to another client, and this one is not an operator.
         """
-        views = await self._query(list(map(self._full, job_ids)), with_results=with_results)
+        views = await self._queries.find(list(map(self._full, job_ids)), with_results=with_results)
         return [self._opened(view, with_result=with_results) for view in views]
-
-    async def _query(self, job_ids: Sequence[JobId], *, with_results: bool) -> list[JobView]:
-        left = list(job_ids)
-        views: list[JobView] = []
-        while left:
-            some, left = tuple(left[:MAX_QUERY]), left[MAX_QUERY:]
-            answer = await self._ask(some, with_results=with_results)
-            views += answer.jobs
-            left = [*answer.omitted, *left]
-        return views
-
-    async def _ask(
-        self,
-        ids: tuple[JobId, ...],
-        wanted: JobFilter | None = None,
-        *,
-        with_results: bool = False,
-        explain: bool = False,
-    ) -> Answer:
-        """Ask on the topic of operators for what may be jobs of other clients, and on the client's own for the rest."""
-        others = next((job_id for job_id in ids if self._is_of_another(job_id)), None)
-        written = tuple(map(written_id, ids))
-
-        async def ask(*, by_operator: bool) -> Answer:
-            answer: Answer = await self._conversation.ask(
-                lambda reply: Query(written, wanted, with_results, reply, explain, by_operator)
-            )
-            return answer
-
-        may_be_operator = self._not_operator_on != self._conversation.connections
-        if others is not None or (wanted is not None and may_be_operator):
-            try:
-                return await ask(by_operator=True)
-            except AccessDenied as error:
-                self._not_operator_on = self._conversation.connections
-                if others is not None:
-                    raise self._denied(others, "read", error) from None
-        return await ask(by_operator=False)
 
     async def explain(self, job_id: str) -> Explanation:
         """Ask why a job waits or how it ended, and for its attempts.
@@ -396,7 +356,8 @@ class Client:
             JobUnknown: the dispatcher does not know the job.
             AccessDenied: the job belongs to another client, and this one is not an operator.
         """
-        answer = await self._ask((self._full(job_id),), explain=True)
+        query = Query((self._full(job_id),), None, with_results=False, reply=self._conversation.no_reply, explain=True)
+        answer = await self._queries.ask(query)
         if not answer.explanations:
             raise JobUnknown(f"job {job_id} is unknown to the dispatcher")
         explanation = self._sealing.open_explanation(answer.explanations[0])
@@ -405,11 +366,48 @@ class Client:
     async def list(self, wanted: JobFilter | None = None) -> list[JobView]:
         """List jobs, newest first: for an operator those of all clients, else this client's own and the shared ones."""
         wanted = wanted or JobFilter()
+        return [view async for view in self.search(wanted, wanted.limit)]
+
+    async def search(self, wanted: JobFilter, most: int | None = None) -> AsyncIterator[JobView]:
+        """Yield jobs as `list` does, in as many queries as it takes.
+
+        Args:
+            wanted: which jobs. Its `limit` is that of each query.
+            most: how many jobs to yield; None is all of them.
+        """
         if wanted.before is not None:
             wanted = replace(wanted, before=self._full(wanted.before))
-        answer = await self._ask((), wanted)
-        rest = await self._query(answer.omitted, with_results=False) if answer.omitted else []
-        return list(map(self._opened, (*answer.jobs, *rest)))
+        count = 0
+        async for view in self._queries.search(wanted):
+            yield self._opened(view)
+            count += 1
+            if count == most:
+                return
+
+    async def resolve(self, job_ids: Iterable[str]) -> Sequence[JobId]:
+        """Complete job IDs of which only the beginning is given; an ID that names no job stays as it is.
+
+        Raises:
+            JobAmbiguous: several jobs have IDs that begin with one of them; the text lists them.
+            AccessDenied: a job belongs to another client, and this one is not an operator.
+        """
+        return list(map(self._short, await self._queries.resolve(list(map(self._full, job_ids)))))
+
+    async def details(self, job_id: str) -> JobDetails:
+        """Query the payload and the options of a job.
+
+        Raises:
+            JobUnknown: the dispatcher does not know the job.
+            RequestRefused: the dispatcher is of a version that does not answer this.
+            AccessDenied: the job belongs to another client, and this one is not an operator.
+        """
+        query = Query((self._full(job_id),), None, with_results=False, reply=self._conversation.no_reply, details=True)
+        answer = await self._queries.ask(query)
+        if not answer.jobs:
+            raise JobUnknown(f"job {job_id} is unknown to the dispatcher")
+        if not answer.details:
+            raise RequestRefused("the dispatcher does not know this query. Upgrade it")
+        return replace(answer.details[0], job_id=self._short(answer.details[0].job_id))
 
     async def cancel(self, job_id: str) -> ReceiptEntry:
         """Cancel a job. A running job is stopped first, and ends a little later.
@@ -418,11 +416,11 @@ class Client:
             AccessDenied: the job belongs to another client, and this one is not an operator.
         """
         full = self._full(job_id)
-        by_operator = self._is_of_another(full)
+        by_operator = self._queries.is_of_another(full)
         try:
             return await self.order(CancelJob(written_id(full), None, self._client_id, by_operator))
         except AccessDenied as error:
-            raise (self._denied(full, "cancel", error) if by_operator else error) from None
+            raise (self._queries.denied(full, "cancel", error) if by_operator else error) from None
 
     async def retry(self, job_id: str) -> ReceiptEntry:
         """Run a failed job again. Requires operator rights."""
@@ -464,21 +462,39 @@ class Client:
         receipt: Receipt = await self._conversation.ask(lambda reply: replace(order, reply=reply))
         return self._shown(receipt.entries[0])
 
-    async def stats(self) -> Stats:
-        """Query the statistics of the whole system."""
-        stats: Stats = await self._conversation.ask(lambda reply: StatsRequest(reply, reply.client_id))
+    async def stats(self, workers_after: str | None = None) -> Stats:
+        """Query the statistics of the whole system.
+
+        Args:
+            workers_after: list the workers after this one, by ID, and not those that are online first.
+        """
+        stats: Stats = await self._conversation.ask(lambda reply: StatsRequest(reply, reply.client_id, workers_after))
         return stats
+
+    async def workers(self, after: str = "") -> AsyncIterator[WorkerView]:
+        """Yield all workers after an ID, by ID, in as many queries as it takes.
+
+        Raises:
+            RequestRefused: the dispatcher is of a version that lists only a part of a large fleet.
+        """
+        while True:
+            stats = await self.stats(after)
+            if stats.workers_omitted and any(worker.worker_id <= after for worker in stats.workers):
+                raise RequestRefused("the dispatcher lists only a part of the workers. Upgrade it")
+            for worker in stats.workers:
+                if worker.worker_id > after:
+                    yield worker
+            if not stats.workers_omitted or not stats.workers:
+                return
+            after = stats.workers[-1].worker_id
 
     # --- job IDs ------------------------------------------------------------------------------------------------------
 
     def _full(self, job_id: str) -> JobId:
-        try:
-            return full_id(check_job_id(job_id), self._client_id)
-        except ValueError as error:
-            raise JobRejected(f"not a job ID: {error}") from None
+        return self._queries.full(job_id)
 
     def _short(self, full: JobId) -> JobId:
-        return short_id(full, self._client_id)
+        return self._queries.short(full)
 
     def _own(self, submission: Submission) -> Submission:
         """With its full ID: a sealed payload is bound to that."""
@@ -486,19 +502,12 @@ class Client:
             submission, job_id=self._full(submission.job_id or make_job_id(clock.wall(), _ENTROPY))
         )
 
-    def _is_of_another(self, full: JobId) -> bool:
-        return owner_of(full) not in {None, self._client_id}
-
     def _shown(self, entry: ReceiptEntry) -> ReceiptEntry:
         job_id, holder = (None if full is None else self._short(full) for full in (entry.job_id, entry.holder))
         return _changed_entry(entry, job_id=job_id, holder=holder)
 
     def _opened(self, view: JobView, *, with_result: bool = False) -> JobView:
         return replace(self._sealing.open_view(view, with_result=with_result), job_id=self._short(view.job_id))
-
-    def _denied(self, full: JobId, verb: str, error: AccessDenied) -> AccessDenied:
-        owner = owner_of(full)
-        return AccessDenied(f"job {full} belongs to {owner}; only {owner} or an operator may {verb} it. {error}")
 
     # --- received messages --------------------------------------------------------------------------------------------
 

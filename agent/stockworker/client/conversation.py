@@ -104,6 +104,8 @@ class Conversation:
         self._questions: dict[str, _Question] = {}
         self._free = asyncio.Semaphore(_MOST_UNANSWERED)
         self._connected: asyncio.Future[None] | None = None
+        self.no_reply = Reply(client_id)
+        """For a message that `ask` completes."""
         self.connections = 0
         """How often the link came up. Messages sent in between were missed."""
         self._tasks: list[asyncio.Task[None]] = []

@@ -11,7 +11,8 @@ from typing import Final
 
 from stockworker.errors import ConnectionFailed
 from stockworker.protocol.ids import JobId, WorkerId
-from stockworker.protocol.messages import MAX_QUERY, Progress
+from stockworker.protocol.job_filter import MAX_QUERY
+from stockworker.protocol.messages import Progress
 from stockworker.protocol.views import JobView
 
 _QUERY_EVERY_S: Final = 1.0

@@ -4,7 +4,8 @@
 # So it reads at most one result that it does not send. The service answers in a thread of its own, see `queries`.
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, fields, replace
+from itertools import islice
 from typing import Final
 
 from stockworker.dispatcher.effects import RunQuery, ShowStats
@@ -12,15 +13,23 @@ from stockworker.dispatcher.store import JobReader
 from stockworker.logs.events import LogEvent
 from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size
 from stockworker.protocol.ids import JobId
-from stockworker.protocol.job import Attempt, JobRecord
+from stockworker.protocol.job import Attempt, JobOptions, JobRecord
 from stockworker.protocol.lifecycle import LIVE
 from stockworker.protocol.messages import Answer, Query
 from stockworker.protocol.sealed import first_line
-from stockworker.protocol.views import AttemptView, Explanation, JobView
+from stockworker.protocol.views import Ambiguity, AttemptView, Explanation, JobDetails, JobView
 from stockworker.shell.departures import departures
 from stockworker.shell.turn import TurnOutput
 
 Why = Mapping[JobId, tuple[str, ...]]
+
+_MOST_PREFIXES: Final = 64
+"""How many prefixes one query resolves at most. The IDs of others are unknown."""
+
+_MOST_ALIKE: Final = 10
+"""How many jobs an ambiguous prefix names at most."""
+
+_TAG: Final = 64 + len('"",')
 
 _MOST_ATTEMPTS: Final = 50
 """How many attempts an explanation lists at most: the newest."""
@@ -41,9 +50,10 @@ def answer(asked: RunQuery, reader: JobReader) -> Answer:
     """Look up the jobs of a query. Jobs that do not fit into one message are listed as omitted."""
     query, why = asked.query, dict(asked.why)
     with reader.snapshot():
-        jobs = _jobs(query, reader)
+        jobs, ambiguous, searched_to = _jobs(query, reader)
         views: list[JobView] = []
         explanations: list[Explanation] = []
+        details: list[JobDetails] = []
         room = MAX_CONTENT
         for job in jobs[: asked.most]:
             if room < ENTRY_ENVELOPE:
@@ -52,22 +62,51 @@ def answer(asked: RunQuery, reader: JobReader) -> Answer:
             room -= ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
             sentences = _sentences(job, why) if query.explain else ()
             room -= sum(map(content_size, sentences))
+            detailed = _details(job, reader.payload(job)) if query.details else None
+            if detailed is not None:
+                room -= 2 * ENTRY_ENVELOPE + content_size(detailed.payload) + _TAG * len(detailed.tags)
             if views and room < 0:
                 break
-            views.append(view)
+            views.append(_with_prefix(view, query, reader))
+            if detailed is not None:
+                details.append(detailed)
             if query.explain:
                 tried = map(_attempt_view, reader.attempts(job.spec.job_id, _MOST_ATTEMPTS))
                 attempts, room = _newest(tuple(tried), room)
                 explanations.append(Explanation(job.spec.job_id, sentences, attempts))
     left = tuple(job.spec.job_id for job in jobs[len(views) :])
-    return Answer(query.reply, tuple(views), left, tuple(explanations))
+    return Answer(query.reply, tuple(views), left, tuple(explanations), ambiguous, tuple(details), searched_to)
 
 
-def _jobs(query: Query, reader: JobReader) -> list[JobRecord]:
+def _jobs(query: Query, reader: JobReader) -> tuple[list[JobRecord], tuple[Ambiguity, ...], JobId | None]:
+    """The jobs of a query, the prefixes that do not name one, and where a search has stopped."""
     if query.filter is not None:
-        return reader.search(query.filter, None if query.by_operator else query.client_id)
-    found = reader.find(query.ids)
-    return [found[job_id] for job_id in query.ids if job_id in found]
+        found = reader.search(query.filter, None if query.by_operator else query.client_id)
+        return found.jobs, (), found.searched_to
+    jobs = reader.find(query.ids)
+    ambiguous: list[Ambiguity] = []
+    named = {job_id: job_id for job_id in query.ids if job_id in jobs}
+    if query.by_prefix:
+        for prefix in islice((job_id for job_id in query.ids if job_id not in jobs), _MOST_PREFIXES):
+            alike = reader.beginning_with(prefix, _MOST_ALIKE)
+            if len(alike) == 1:
+                named[prefix] = alike[0]
+            elif alike:
+                ambiguous.append(Ambiguity(prefix, tuple(alike)))
+        jobs = reader.find(set(named.values()))
+    ids = dict.fromkeys(named[job_id] for job_id in query.ids if job_id in named)
+    return [jobs[job_id] for job_id in ids], tuple(ambiguous), None
+
+
+def _with_prefix(view: JobView, query: Query, reader: JobReader) -> JobView:
+    if query.filter is None or not query.filter.with_prefixes:
+        return view
+    return replace(view, prefix_length=reader.prefix_length(view.job_id))
+
+
+def _details(job: JobRecord, payload: str) -> JobDetails:
+    options = {each.name: getattr(job.spec, each.name) for each in fields(JobOptions)}
+    return JobDetails(job_id=job.spec.job_id, payload=payload, **options)
 
 
 def _sentences(job: JobRecord, why: Why) -> tuple[str, ...]:

@@ -387,7 +387,7 @@ class DispatcherMachine:
             "workers_online": sum(worker.online for worker in workers),
         }
         queues, queues_omitted = queue_views(self.ledger, workers, now.steady)
-        shown, workers_omitted = worker_views(self.ledger, workers, up_s, now.steady)
+        shown, workers_omitted = worker_views(self.ledger, workers, up_s, now.steady, message.workers_after)
         return Stats(
             reply=None if message.client_id is None else message.reply,
             incarnation=self._presence.incarnation,

@@ -50,17 +50,19 @@ def queue_views(ledger: Ledger, workers: Iterable[Worker], steady: float) -> tup
 
 
 def worker_views(
-    ledger: Ledger, workers: Iterable[Worker], up_s: float, steady: float
+    ledger: Ledger, workers: Iterable[Worker], up_s: float, steady: float, after: str | None = None
 ) -> tuple[tuple[WorkerView, ...], int]:
     """Return the workers by name, and how many of them are left out.
 
-    Shown first are workers that are online, then drained ones, then those with the most leases.
+    Shown first are workers that are online, then drained ones, then those with the most leases. With `after`, the next ones
+    by name, and only those count that follow.
 
     Args:
         ledger: which of them are drained, and how many leases each has.
         workers: every known worker.
         up_s: how long the dispatcher has been running: a drained worker that is not known was silent for longer.
         steady: the time.
+        after: only workers after this name.
     """
     views = {
         worker_id: WorkerView(
@@ -83,13 +85,16 @@ def worker_views(
             certificate_days=worker.certificate_days,
             market_store=worker.market_store,
         )
-    important = sorted(
-        views.values(), key=lambda view: (not view.online, not view.drained, -view.leases, view.worker_id)
-    )
-    shown = important[: _ROOM // (_ENTRY + _TYPE)]
+    if after is None:
+        listed = sorted(
+            views.values(), key=lambda view: (not view.online, not view.drained, -view.leases, view.worker_id)
+        )
+    else:
+        listed = sorted((view for name, view in views.items() if name > after), key=lambda view: view.worker_id)
+    shown = listed[: _ROOM // (_ENTRY + _TYPE)]
     room = _ROOM // max(1, len(shown)) - _ENTRY
     by_name = sorted(shown, key=lambda view: view.worker_id)
-    return tuple(_with_types(view, types.get(view.worker_id, ()), room) for view in by_name), len(views) - len(shown)
+    return tuple(_with_types(view, types.get(view.worker_id, ()), room) for view in by_name), len(listed) - len(shown)
 
 
 def _with_types(view: WorkerView, types: Collection[JobType], room: int) -> WorkerView:

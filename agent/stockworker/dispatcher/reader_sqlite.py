@@ -3,21 +3,30 @@
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters.sqlite import Connection, DatabaseError, failure
+from stockworker.dispatcher.found import Found
 from stockworker.dispatcher.rows import ATTEMPT, JOB, read_attempt, read_job
-from stockworker.protocol.ids import ClientId, JobId
+from stockworker.protocol.ids import ClientId, JobId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
-from stockworker.protocol.messages import JobFilter
+from stockworker.protocol.job_filter import JobFilter
 
 SELECT_JOB: Final = f"SELECT {', '.join(JOB)} FROM job"
 _ATTEMPTS: Final = f"SELECT {', '.join(ATTEMPT)} FROM attempt_row WHERE job_id = ? ORDER BY number DESC LIMIT ?"
 _NEWEST_ATTEMPT: Final = f"SELECT {', '.join(ATTEMPT)} FROM newest_attempt WHERE job_id = ?"
 SHARED: Final = ""
 """The shared owner, as a condition of searches."""
+
+MOST_SEARCHED: Final = 20_000
+"""Rows that one search compares with conditions that have no index: some 20 ms."""
+
+_IDS: Final = "SELECT id FROM job WHERE id >= ? AND id < ? ORDER BY id LIMIT ?"
+_AFTER_ALL: Final = "\x7f"
+_AFTER_OWNER: Final = ";"
+"""Characters after all those of IDs, and after the colon."""
 
 _VARIABLES: Final = 512  # below every SQLite's limit of bound variables (999 before 3.32)
 
@@ -52,11 +61,45 @@ class SqliteJobReader:
             found.update((job.spec.job_id, job) for job in map(read_job, rows))
         return found
 
-    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> list[JobRecord]:
-        """Read an index of the conditions from the newest job on."""
+    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> Found:
+        """Read an index of the conditions from the newest job on, `MOST_SEARCHED` rows at most."""
         owners = (None,) if client_id is None else (f"{client_id}:", SHARED)
         rows = [row for owner in owners for row in self.rows(*search_statement(wanted, owner))]
-        return sorted(map(read_job, rows), key=lambda job: -job.sequence)[: wanted.limit]
+        jobs = sorted(map(read_job, rows), key=lambda job: -job.sequence)[: wanted.limit]
+        if not _conditions(wanted):
+            return Found(jobs)
+        ends = [row for owner in owners for row in self.rows(*_end_statement(wanted, owner))]
+        if not ends:
+            return Found(jobs)
+        sequence, job_id = max(ends)
+        reached = [job for job in jobs if job.sequence >= sequence]
+        return Found(reached, None if len(reached) == wanted.limit else JobId(job_id))
+
+    def beginning_with(self, prefix: JobId, most: int) -> list[JobId]:
+        """Read the index of IDs. Between those of the shared owner are those of others: each owner costs one look-up."""
+        found: list[JobId] = []
+        least, shared = str(prefix), owner_of(prefix) is None
+        while len(found) < most:
+            rows = self.rows(_IDS, [least, prefix + _AFTER_ALL, most - len(found)])
+            ids = [JobId(job_id) for (job_id,) in rows]
+            others = next((job_id for job_id in ids if shared and owner_of(job_id) is not None), None)
+            if others is None:
+                return found + ids
+            found += ids[: ids.index(others)]
+            least = f"{owner_of(others)}{_AFTER_OWNER}"
+        return found
+
+    def prefix_length(self, job_id: JobId) -> int:
+        """Compare an ID with its neighbours in the index."""
+        ((before,),) = self.rows("SELECT max(id) FROM job WHERE id < ?", [job_id])
+        ((after,),) = self.rows("SELECT min(id) FROM job WHERE id > ?", [job_id])
+        alike = max(_alike(job_id, other or "") for other in (before, after))
+        return min(alike + 1, len(job_id))
+
+    def payload(self, job: JobRecord) -> str:
+        """Look a payload up."""
+        ((body,),) = self.rows("SELECT body FROM payload WHERE sequence = ?", [job.sequence])
+        return str(body)
 
     def result(self, job: JobRecord) -> str | None:
         """Look a result up."""
@@ -85,16 +128,58 @@ class SqliteJobReader:
             raise failure(self._path, "can't be read", error) from error
 
 
+def _alike(one: str, other: str) -> int:
+    """How many characters are alike at the beginning."""
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
+
+
 def search_statement(wanted: JobFilter, owner: str | None) -> tuple[str, list[object]]:
     """Return the query of a filter, and its values.
 
-    For every filter without an owner there is an index, so it reads no other rows. With an owner it may read all jobs of
-    that owner, whose number is bounded (`dispatcher.limits`) but for those that have ended.
+    For state, type and `before` without an owner there is an index, so it reads no other rows. With an owner it may read
+    all jobs of that owner, whose number is bounded (`dispatcher.limits`) but for those that have ended. All other
+    conditions are compared with `MOST_SEARCHED` rows at most: a search of many jobs takes several queries.
 
     Args:
         wanted: the filter.
         owner: only jobs of this owner: a client ID and a colon, or `SHARED`.
     """
+    where, values = _indexed(wanted, owner)
+    others = _conditions(wanted)
+    if not others:
+        return f"{SELECT_JOB} WHERE {where} ORDER BY sequence DESC LIMIT ?", [*values, wanted.limit]
+    searched = f"SELECT * FROM job WHERE {where} ORDER BY sequence DESC LIMIT {MOST_SEARCHED}"
+    conditions = " AND ".join(condition for condition, _ in others)
+    return (
+        f"SELECT {', '.join(JOB)} FROM ({searched}) WHERE {conditions} ORDER BY sequence DESC LIMIT ?",
+        [*values, *(value for _, value in others), wanted.limit],
+    )
+
+
+def _end_statement(wanted: JobFilter, owner: str | None) -> tuple[str, list[object]]:
+    """Return the query of the last job that a search looks at, if there are more, and its values."""
+    where, values = _indexed(wanted, owner)
+    return (
+        f"SELECT sequence, id FROM job WHERE {where} ORDER BY sequence DESC LIMIT 1 OFFSET {MOST_SEARCHED - 1}",
+        values,
+    )
+
+
+def _conditions(wanted: JobFilter) -> list[tuple[str, object]]:
+    """The conditions without an index."""
+    conditions: list[tuple[str, object]] = [
+        ("worker = ?", wanted.worker),
+        ("instr(',' || tags || ',', ',' || ? || ',') > 0", wanted.tag),
+        ("unique_key = ?", wanted.unique),
+        ("instr(lower(reason), lower(?)) > 0", wanted.reason),
+        ("submitted_at >= ?", wanted.since),
+        ("submitted_at < ?", wanted.until),
+    ]
+    return [(condition, value) for condition, value in conditions if value is not None]
+
+
+def _indexed(wanted: JobFilter, owner: str | None) -> tuple[str, list[object]]:
+    """The conditions that have an index, and their values."""
     conditions, values = ["1"], list[object]()
     if owner is not None:
         conditions.append("substr(id, 1, instr(id, ':')) = ?")
@@ -108,7 +193,7 @@ def search_statement(wanted: JobFilter, owner: str | None) -> tuple[str, list[ob
     if wanted.before is not None:
         conditions.append("sequence < (SELECT sequence FROM job WHERE id = ?)")
         values.append(wanted.before)
-    return f"{SELECT_JOB} WHERE {' AND '.join(conditions)} ORDER BY sequence DESC LIMIT ?", [*values, wanted.limit]
+    return " AND ".join(conditions), values
 
 
 @cache

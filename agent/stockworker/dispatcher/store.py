@@ -9,12 +9,13 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stockworker.dispatcher.effects import Save
+from stockworker.dispatcher.found import Found
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.protocol.ids import ClientId, JobId
 from stockworker.protocol.job import Attempt, JobRecord
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import JobFilter
 
 
 class JobReader(Protocol):
@@ -29,11 +30,20 @@ class JobReader(Protocol):
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         """Return the jobs with these IDs; an unknown ID is left out."""
 
-    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> list[JobRecord]:
+    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> Found:
         """Return the jobs that match, newest first; none if `wanted.before` is unknown.
 
         With a `client_id`, only its own jobs and the shared ones; else those of all owners.
         """
+
+    def beginning_with(self, prefix: JobId, most: int) -> list[JobId]:
+        """Return the first IDs that begin with a prefix, `most` of them at most, and only of jobs of its owner."""
+
+    def prefix_length(self, job_id: JobId) -> int:
+        """Return how many characters of a job's ID no other ID begins with."""
+
+    def payload(self, job: JobRecord) -> str:
+        """Return the payload of a job."""
 
     def result(self, job: JobRecord) -> str | None:
         """Return the result of a job, if it has one."""

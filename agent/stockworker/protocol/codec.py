@@ -183,7 +183,7 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
             pass
     route = _ROUTES[address.kind]
     plan = route.plan
-    fields = open_body(body) if plan.fields else {}  # a request that is all in its topic may have any body
+    fields = _fields(address.kind, plan, body)
     values = _levels(plan, address, fields)
     if route.replies:
         reply, client_id = read_reply(properties), values.get("client_id")
@@ -198,6 +198,13 @@ def _decode(address: Address, body: bytes, properties: Properties) -> Message:
     if isinstance(message, Notice | Progress) and message.client_id != address.by_level.get("client_id"):
         raise FieldError(f"{message.job_id} does not belong on this topic of another owner", "job_id")
     return message
+
+
+def _fields(kind: TopicKind, plan: Plan[Any], body: bytes) -> dict[str, Any]:
+    """The fields of a body. A request that is all in its topic may have any body, and one for statistics as well."""
+    if not plan.fields or (kind is TopicKind.STATS_REQUEST and not body.lstrip().startswith(b"{")):
+        return {}
+    return open_body(body)
 
 
 def _check_entries(notices: Notices) -> None:
@@ -230,10 +237,11 @@ def _decode_query(address: Address, fields: Mapping[str, Any], properties: Prope
     reply = own_reply(ClientId(address.values[0]), read_reply(properties))
     route = _ROUTES[address.kind]
     query: Query = route.plan.make(fields, reply=reply, **_levels(route.plan, address, fields), **route.implied)
-    if query.explain and len(query.ids) > MAX_EXPLAINED:
-        raise FieldError(f"holds more than {MAX_EXPLAINED} entries", "ids")
-    if query.explain and query.filter is not None:
-        raise FieldError("goes with ids, not with a filter", "explain")
+    for name in ("explain", "details"):
+        if getattr(query, name) and len(query.ids) > MAX_EXPLAINED:
+            raise FieldError(f"holds more than {MAX_EXPLAINED} entries", "ids")
+        if getattr(query, name) and query.filter is not None:
+            raise FieldError("goes with ids, not with a filter", name)
     return query
 
 

@@ -11,6 +11,7 @@ from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
 from stockworker.protocol.job import JobOptions, Priority
+from stockworker.protocol.job_filter import MAX_QUERY, JobFilter
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.topics import TopicKind
 from stockworker.protocol.values import (
@@ -29,10 +30,9 @@ from stockworker.protocol.values import (
     Timeout,
     Version,
 )
-from stockworker.protocol.views import Explanation, JobView, QueueView, WorkerView
+from stockworker.protocol.views import Ambiguity, Explanation, JobDetails, JobView, QueueView, WorkerView
 from stockworker.protocol.wire import (
     Duration,
-    Integer,
     Items,
     JobIdentifier,
     Level,
@@ -40,9 +40,6 @@ from stockworker.protocol.wire import (
     TextOrFalse,
     Wire,
 )
-
-MAX_QUERY: Final = 1000
-"""Most jobs that one query asks for."""
 
 MAX_EXPLAINED: Final = 64
 """Most jobs that one query asks to be explained: the dispatcher looks at every worker for each of them."""
@@ -165,19 +162,6 @@ class SetDrain:
 
 
 @dataclass(frozen=True, slots=True)
-class JobFilter:
-    """Which jobs to list, newest first."""
-
-    state: Annotated[State | None, Wire("only jobs in this state")] = None
-    type: Annotated[JobType | None, Wire("only jobs of this type")] = None
-    limit: Annotated[int, Integer(1, MAX_QUERY), Wire("most jobs to list", always=True)] = 100
-    before: Annotated[
-        JobId | None,
-        Wire("only jobs submitted before this one: the full ID of the last job of one page asks for the next page"),
-    ] = None
-
-
-@dataclass(frozen=True, slots=True)
 class Query(_ToClient):
     """Asks for the status of jobs, by ID or by filter. Operators have a topic of their own, and see all jobs there."""
 
@@ -189,16 +173,30 @@ class Query(_ToClient):
     explain: Annotated[
         bool, Wire(f"whether the answer explains the jobs of `ids`, of which {MAX_EXPLAINED} are allowed then")
     ] = False
+    by_prefix: Annotated[
+        bool, Wire("whether an ID of `ids` that no job has means the one job whose ID begins with it")
+    ] = False
+    details: Annotated[
+        bool, Wire(f"whether the answer has the payloads and options of the jobs: {MAX_EXPLAINED} at most then")
+    ] = False
     by_operator: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class StatsRequest:
-    """Asks for statistics about the whole system."""
+    """Asks for statistics about the whole system. The body may be empty, or any text that is not a JSON object."""
 
     topics = on(TopicKind.STATS_REQUEST)
     reply: Reply | None
     client_id: Proven = None
+    workers_after: Annotated[
+        ShortText | None,
+        Wire(
+            "lists the workers after this one, by ID; an empty text begins with the first one. Absent lists those that are "
+            "online first.",
+            "after",
+        ),
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,13 +248,19 @@ class Receipt(_ToClient):
 
 @dataclass(frozen=True, slots=True)
 class Answer(_ToClient):
-    """Answers `Query`. An ID that was asked for and is in neither `jobs` nor `omitted` is unknown."""
+    """Answers `Query`. An ID that was asked for and is in none of the lists is unknown."""
 
     topics = on(TopicKind.RECEIPT)
     reply: Reply
     jobs: Annotated[tuple[JobView, ...], Wire("the jobs")]
     omitted: Annotated[tuple[JobId, ...], Wire("jobs that did not fit into the message; ask again for them")] = ()
     explanations: Annotated[tuple[Explanation, ...], Wire("where the query asked to explain", "stories")] = ()
+    ambiguous: Annotated[tuple[Ambiguity, ...], Wire("prefixes that do not name one job")] = ()
+    details: Annotated[tuple[JobDetails, ...], Wire("where the query asked for payloads and options")] = ()
+    searched_to: Annotated[
+        JobId | None,
+        Wire("the search has reached this job, and there are older ones: it goes on with `before`", "searched"),
+    ] = None
 
 
 ALL_CONNECTIONS: Final = "all"

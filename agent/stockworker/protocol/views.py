@@ -4,7 +4,7 @@ from typing import Annotated
 
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
-from stockworker.protocol.job import Outcome, Priority
+from stockworker.protocol.job import JobOptions, Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.values import AttemptNumber, Attempts, Count, Days, Instant, Nonce, Seconds, ShortText
 from stockworker.protocol.wire import Wire
@@ -28,6 +28,26 @@ class JobView:
     cancel_requested: Annotated[bool, Wire("whether its worker has yet to confirm that it was cancelled")]
     reason: Annotated[str | None, Wire("why it failed, or went back to the queue; for people")]
     result: Annotated[str | None, Wire("what the handler returned")] = None
+    prefix_length: Annotated[
+        Count | None,
+        Wire("how many characters of the full ID name the job and no other, where the query asks", "prefix"),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ambiguity:
+    """A prefix that several jobs have."""
+
+    prefix: Annotated[JobId, Wire("the prefix that was asked for")]
+    job_ids: Annotated[tuple[JobId, ...], Wire("jobs whose IDs begin with it; not all if there are many", "jobs")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JobDetails(JobOptions):
+    """The payload of a job, and its options with the defaults of the dispatcher."""
+
+    job_id: Annotated[JobId, Wire("the job", "id")]
+    payload: Annotated[str, Wire("input of the handler; of a sealed job, what its submitter has sealed")]
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from typing import Any, Final
 from stockworker.adapters import clock
 from stockworker.config.kinds import ID, JOB_ID, ValueKind, Wrong, duration, integer
 from stockworker.protocol.job import LONGEST_TIMEOUT_S
+from stockworker.terminal.colour import add_colour
 from stockworker.terminal.config_option import CLIENT_DEFAULT, add_config
 
 Parse = Callable[[str], Any]
@@ -30,7 +31,7 @@ def argument(kind: ValueKind) -> Parse:
 
 identifier: Final = argument(ID)
 job_identifier: Final = argument(JOB_ID)
-JOB_HELP: Final = "job ID; OWNER:ID for a job of another client, :ID for a shared job"
+JOB_HELP: Final = "job ID, or its beginning; OWNER:ID for a job of another client, :ID for a shared job"
 timeout: Final = argument(duration(0.001, LONGEST_TIMEOUT_S))
 from_now: Final = argument(duration(0, _LONGEST_DELAY_S))
 
@@ -60,9 +61,21 @@ def moment(written: str) -> float:
     return parsed.timestamp()
 
 
+def past_moment(written: str) -> float:
+    """Parse a point in time as `moment` does; a duration counts back from now.
+
+    Returns:
+        Seconds since the epoch.
+    """
+    return (
+        2 * clock.wall() - moment(written) if written.endswith(_UNITS) and written[:1].isdecimal() else moment(written)
+    )
+
+
 def add_client_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
     """Add the options of every command that connects to the dispatcher."""
     add_config(parser, read=CLIENT_DEFAULT)
+    add_colour(parser)
     if json:
         parser.add_argument("--json", action="store_true", help="print one JSON object per line")
     parser.add_argument("--quiet", action="store_true", help="only print errors to stderr")

@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from typing import Any, Final, TextIO
 
 from stockworker.logs.lines import printable
+from stockworker.terminal.colour import pieces
 
 # An error while writing does not stop a command: it finishes its work. Afterwards `flush_output` returns the error, which
 # has an exit status of its own. Only a closed pipe stops a command, because its reader does not want more.
@@ -71,12 +72,16 @@ def discard_output() -> None:
 
 def print_line(text: object) -> None:
     """Print a line."""
-    write(sys.stdout, f"{printable(str(text))}\n", flush=True)
+    print_lines([text if isinstance(text, str) else str(text)])
 
 
 def print_lines(lines: Iterable[str]) -> None:
     """Print lines."""
-    write(sys.stdout, "".join(f"{printable(line)}\n" for line in lines), flush=True)
+    write(sys.stdout, "".join(f"{_on_terminal(line)}\n" for line in lines), flush=True)
+
+
+def _on_terminal(line: str) -> str:
+    return "".join(pieces(line, printable))
 
 
 def print_screen(lines: Iterable[str]) -> None:
