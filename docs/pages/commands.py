@@ -225,10 +225,12 @@ def _man_lines() -> Iterator[str]:
     for title, example in EXAMPLES:
         yield from (".PP", f"{_roff(title)}:", ".PP", ".nf", f"    {_roff(example)}", ".fi")
     yield from (".SH FILES", ".TP", "\\fB/etc/stockworker/job_processor.yml\\fR", "The configuration.")
-    yield from (".TP", "\\fB~/.config/stockworker/stockworker.yml\\fR")
+    yield from (".TP", "\\fB~/.config/stockworker/client.yml\\fR")
     yield "The configuration of one user's commands. Services do not read it."
+    yield from (".TP", "\\fB/etc/stockworker/client.yml\\fR")
+    yield "The configuration of the commands of users who have none of their own. Services do not read it."
     yield from (".SH ENVIRONMENT", ".TP", "\\fBSTOCKWORKER_CONFIG\\fR")
-    yield "The configuration of commands, in place of both files. Services ignore it."
+    yield "The configuration of commands, in place of all these files. Services ignore it."
     yield from (".SH SEE ALSO", "mosquitto(8), mosquitto.conf(5)")
 
 

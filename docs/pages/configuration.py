@@ -20,10 +20,16 @@ The configuration is the section `job_processor` of YAML files, which are read i
 3. `/etc/stockworker/instances/<instance>.yml`, only for this instance: only `stockworker@2.service` reads
    `instances/2.yml`.
 
-Commands such as `stockworker submit`, and programs that use `Client.from_config()`, first look for a configuration of
-their user, which replaces the files 1 and 2. It is the file that the environment variable `STOCKWORKER_CONFIG` names, else
-`~/.config/stockworker/stockworker.yml` (below `$XDG_CONFIG_HOME` if that is set). So an operator's commands use the
-operator's certificate, even on a machine with services. The services never read these files.
+Commands such as `stockworker submit`, and programs that use `Client.from_config()`, read the first of these:
+
+1. The file that the option `--config` names, else the environment variable `STOCKWORKER_CONFIG`.
+2. `~/.config/stockworker/client.yml` (below `$XDG_CONFIG_HOME` if that is set). Earlier versions called it
+   `stockworker.yml`, and it is read under that name, too.
+3. `/etc/stockworker/client.yml`, for all users of the machine.
+4. `/etc/stockworker/job_processor.yml`, as the services do.
+
+So an operator's commands use the operator's certificate, even on a machine with services. The services never read the
+files 1 to 3. `stockworker check` shows which file is in use.
 
 Later files override earlier ones. Sections are merged key by key. A list or a single value replaces the earlier one, and
 `null` restores the default. A section whose line is followed by no keys is an error: if you comment out its keys, comment

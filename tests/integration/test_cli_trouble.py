@@ -114,7 +114,7 @@ def test_our_name_is_not_on_the_access_list(fleet: Fleet) -> None:
     assert "`stockworker pki issue client stranger`" in only_error(done)
 
 
-@follows("Use --config, or STOCKWORKER_CONFIG, with the configuration")
+@follows("In ~/.config/stockworker/client.yml, or with --config or STOCKWORKER_CONFIG, use the configuration")
 @pytest.mark.parametrize(("identity", "service"), [("dispatcher", "dispatcher"), ("host-1", "worker")])
 def test_a_service_is_never_to_be_made_a_client(fleet: Fleet, identity: str, service: str) -> None:
     """The access list would deny the service its own topics, and so take it out of service."""
@@ -124,7 +124,8 @@ def test_a_service_is_never_to_be_made_a_client(fleet: Fleet, identity: str, ser
     assert done.status == 77
     error = only_error(done)
     assert (
-        f"'{identity}' is the {service} of this machine, not a client. Use --config, or STOCKWORKER_CONFIG, " in error
+        f"'{identity}' is the {service} of this machine, not a client. In ~/.config/stockworker/client.yml, or with --config "
+        in error
     )
     assert "acl" not in error
     assert "pki issue" not in error

@@ -74,7 +74,6 @@ def test_every_command_accepts_the_beginning_of_an_id(fleet: Fleet) -> None:
     assert run(fleet, "retry", owned("unm"), identity="operator").status == 1
 
 
-@follows("… is the beginning of several job IDs: …. Add characters until one is left")
 def test_an_ambiguous_beginning_lists_the_jobs_and_sends_nothing(fleet: Fleet) -> None:
     done = run(fleet, "cancel", "other", "echo-")
     assert (done.status, done.output) == (3, "")
@@ -157,6 +156,7 @@ def test_a_filter_selects_jobs(fleet: Fleet) -> None:
     assert listed(fleet, "--reason", "MSFT", identity="stranger") == []
 
 
+@follows("more jobs match; the next page begins with --after …, and --limit sets its length")
 def test_a_list_that_ends_early_shows_the_next_page(fleet: Fleet) -> None:
     words = ("list", "--tag", "on-the-moon", "--json")
     first = run(fleet, *words, "--limit", "3")
@@ -167,6 +167,24 @@ def test_a_list_that_ends_early_shows_the_next_page(fleet: Fleet) -> None:
     second = run(fleet, *words, "--limit", "3", "--after", "echo-2")
     assert ([line["job_id"] for line in second.json_lines], second.errors) == (["echo-1"], "")
     assert run(fleet, *words, "--limit", "4").errors == ""
+
+
+@follows("more workers match; the next page begins with --after …, and --limit sets its length")
+def test_workers_are_listed_page_by_page(fleet: Fleet) -> None:
+    assert run(fleet, "drain", "absent", "--force", identity="operator").status == 0
+    try:
+        first = run(fleet, "workers", "--limit", "1", "--json")
+        assert first.json["worker_id"] == "absent"
+        assert first.errors == (
+            "stockworker: more workers match; the next page begins with --after absent, and --limit sets its length\n"
+        )
+        second = run(fleet, "workers", "--limit", "1", "--after", "absent", "--json")
+        assert (second.json["worker_id"], second.errors) == (WORKER, "")
+        assert run(fleet, "workers", "--state", "drained", "--json").json["worker_id"] == "absent"
+        assert run(fleet, "workers", "--state", "online", "--type", "echo", "--json").json["worker_id"] == WORKER
+        assert run(fleet, "workers", "--type", "unheard-of", "--json").output == ""
+    finally:
+        run(fleet, "undrain", "absent", identity="operator")
 
 
 def test_a_search_goes_through_many_jobs_in_pages(fleet: Fleet) -> None:
@@ -180,6 +198,7 @@ def test_a_search_goes_through_many_jobs_in_pages(fleet: Fleet) -> None:
 # --- orders about many jobs -------------------------------------------------------------------------------------------
 
 
+@follows("would … … jobs; to … exactly these, use --expect … without --dry-run")
 def test_selected_jobs_are_cancelled(fleet: Fleet) -> None:
     async def submit(client: Client) -> None:
         for number in range(5):
@@ -200,7 +219,6 @@ def test_selected_jobs_are_cancelled(fleet: Fleet) -> None:
     assert run(fleet, *words).errors == "stockworker: no jobs to cancel found\n"
 
 
-@follows("… --all requires an option that selects jobs, or --expect with their number (--dry-run shows it)")
 def test_an_order_about_all_jobs_must_be_meant(fleet: Fleet) -> None:
     done = run(fleet, "cancel", "--all")
     assert (done.status, done.output) == (2, "")

@@ -26,7 +26,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mapping[st
     """The environment of an operator, whose own configuration is where commands look for it."""
     with Fleet(tmp_path_factory.mktemp("fleet"), workers=1) as fleet:
         home = tmp_path_factory.mktemp("home")
-        own = home / ".config/stockworker/stockworker.yml"
+        own = home / ".config/stockworker/client.yml"
         own.parent.mkdir(parents=True)
         own.write_text(fleet.config_file("operator").read_text())
         programs = home / "bin"

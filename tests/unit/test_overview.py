@@ -13,6 +13,7 @@ from stockworker.protocol.job import JobRecord, JobSpec, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Stats
 from stockworker.protocol.views import QueueView, WorkerView
+from tests.harness.advice import follows
 
 LONG = "x" * 57
 
@@ -142,3 +143,18 @@ def test_the_cost_of_the_queues_is_linear() -> None:
     workers = [replace(worker(number, types=0), types=CountedTypes({JobType("x")})) for number in range(500)]
     queue_views(a_ledger(2000), workers, 1.0)
     assert CountedTypes.asked <= 500
+
+
+@follows("; `stockworker workers` lists all")
+def test_pages_of_workers_list_every_fleet() -> None:
+    workers = [worker(number, types=4) for number in range(1000)]
+    first, omitted = worker_views(a_ledger(), workers, 1e9, 1e9)
+    assert len(first) + omitted == 1000
+    assert omitted > 0
+    found: list[WorkerView] = []
+    after: str | None = ""
+    while after is not None:
+        page, left = worker_views(a_ledger(), workers, 1e9, 1e9, after)
+        found += page
+        after = page[-1].worker_id if left else None
+    assert [view.worker_id for view in found] == [each.worker_id for each in workers]

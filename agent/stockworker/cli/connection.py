@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 
 from stockworker.cli.identity import identify
 from stockworker.client import Client, client_name, link_settings, own_service
-from stockworker.config import client_path, load
+from stockworker.config import client_path, client_places, load
+from stockworker.errors import ConnectionFailed
 from stockworker.protocol.topics import Role
 from stockworker.terminal.findings import Finding
 from stockworker.terminal.output import note
@@ -40,4 +41,12 @@ def converse(arguments: argparse.Namespace, talk: Callable[[Client], Awaitable[T
         async with client:
             return await talk(client)
 
-    return asyncio.run(run())
+    try:
+        return asyncio.run(run())
+    except ConnectionFailed as error:
+        places = "" if arguments.config else client_places()
+        if places:
+            error.args = (
+                f"{error}\nNo configuration was found. Write one to one of these files, or name it: {places}",
+            )
+        raise

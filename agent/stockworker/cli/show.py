@@ -5,7 +5,6 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from typing import Any, Final
 
 from stockworker.cli.connection import converse
@@ -13,6 +12,7 @@ from stockworker.cli.printing import parse_result
 from stockworker.client import Client
 from stockworker.errors import JobUnknown
 from stockworker.protocol.fields import FieldError, parse_json
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Progress

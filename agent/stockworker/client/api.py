@@ -128,7 +128,8 @@ class Client:
 
         Args:
             path: the configuration file or its folder; None means the one that the `stockworker` command reads:
-                ``STOCKWORKER_CONFIG``, else ``~/.config/stockworker/stockworker.yml``, else that of the services.
+                ``STOCKWORKER_CONFIG``, else the first of ``~/.config/stockworker/client.yml``,
+                ``/etc/stockworker/client.yml`` and ``/etc/stockworker/job_processor.yml``.
             options: those of `Client`.
 
         Raises:

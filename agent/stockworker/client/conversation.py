@@ -46,7 +46,7 @@ _MOST_UNANSWERED: Final = 64
 _IDLE_S: Final = 3600.0
 
 _CLOSED: Final = "this client is closed; make calls inside of 'async with Client.from_config() as client:'"
-_USE: Final = "Use --config, or STOCKWORKER_CONFIG, with the configuration"
+_USE: Final = "In ~/.config/stockworker/client.yml, or with --config or STOCKWORKER_CONFIG, use the configuration"
 
 
 @dataclass(slots=True)

@@ -5,7 +5,15 @@
 """
 
 from stockworker.config.document import Problem
-from stockworker.config.loading import DEFAULT_PATH, client_path, instances, load, load_with_warnings, problems
+from stockworker.config.loading import (
+    DEFAULT_PATH,
+    client_path,
+    client_places,
+    instances,
+    load,
+    load_with_warnings,
+    problems,
+)
 from stockworker.config.schema import Config, Encryption, Handler, Tls
 
 __all__ = [
@@ -16,6 +24,7 @@ __all__ = [
     "Problem",
     "Tls",
     "client_path",
+    "client_places",
     "instances",
     "load",
     "load_with_warnings",

@@ -41,6 +41,10 @@ from stockworker.errors import ConfigError
 from stockworker.protocol.suggestion import suggestion
 
 DEFAULT_PATH = Path("/etc/stockworker/job_processor.yml")
+CLIENT_PATH = Path("/etc/stockworker/client.yml")
+"""The configuration of the commands of all users of this machine who have none of their own."""
+
+VARIABLE = "STOCKWORKER_CONFIG"
 ROOT_KEY = "job_processor"
 _NOT_MEANT = re.compile(
     r"\..*|README.*|.*(~|\.(bak|disabled|example|md|off|old|orig|rej|save|swp|txt|(dpkg|rpm|ucf)[a-z-]*))"
@@ -77,14 +81,25 @@ def client_path() -> Path | None:
 
     The services never read it: they run as another user, with an identity of their own.
     """
-    named = os.environ.get("STOCKWORKER_CONFIG")
+    named = os.environ.get(VARIABLE)
     if named:
         return Path(named)
+    return next((file for file in (*_own_files(), CLIENT_PATH) if not _is_absent(file)), None)
+
+
+def client_places() -> str:
+    """The places where `client_path` has looked, for an error; empty if one of them has a configuration."""
+    if client_path() is not None or not _is_absent(DEFAULT_PATH):
+        return ""
+    return f"${VARIABLE} (not set), {_own_files()[0]}, {CLIENT_PATH}, {DEFAULT_PATH}"
+
+
+def _own_files() -> tuple[Path, Path]:
+    """The files of this user: the second one has the name that earlier versions read."""
     folder = os.environ.get("XDG_CONFIG_HOME", "")
     if not folder.startswith("/"):
         folder = os.path.expanduser("~/.config")  # noqa: PTH111 (Path.expanduser raises for a user without a home)
-    own = Path(folder) / "stockworker/stockworker.yml"
-    return None if _is_absent(own) else own
+    return Path(folder) / "stockworker/client.yml", Path(folder) / "stockworker/stockworker.yml"
 
 
 def problems(path: Path | None = None, instance: str | None = None) -> list[Problem]:

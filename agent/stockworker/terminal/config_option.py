@@ -4,7 +4,10 @@ import argparse
 from pathlib import Path
 from typing import Final
 
-CLIENT_DEFAULT: Final = "$STOCKWORKER_CONFIG, else ~/.config/stockworker/stockworker.yml, else that of the services"
+CLIENT_DEFAULT: Final = (
+    "$STOCKWORKER_CONFIG, else the first of ~/.config/stockworker/client.yml, /etc/stockworker/client.yml and "
+    "/etc/stockworker/job_processor.yml"
+)
 
 
 def add_config(
