@@ -69,7 +69,7 @@ def test_every_command_accepts_the_beginning_of_an_id(fleet: Fleet) -> None:
     rejected = run(fleet, "cancel", "unm")
     assert (rejected.status, rejected.errors) == (
         1,
-        f"stockworker: error: job {done.job_id}: it is completed already\n",
+        f"stockworker: error: job {done.job_id}: the job is already completed\n",
     )
     assert run(fleet, "retry", owned("unm"), identity="operator").status == 1
 
