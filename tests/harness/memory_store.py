@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
 from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
-from stockworker.dispatcher.found import Found
+from stockworker.dispatcher.found import FoundJobs
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.ready_queue import Lane, ParkedJobs, ReadExpired, Refill, lane_of
 from stockworker.errors import StoreError
@@ -177,7 +177,7 @@ class MemoryJobReader:
     def payload(self, job: JobRecord) -> str:
         return self._store.payloads([job])[job.spec.job_id]
 
-    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> Found:
+    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> FoundJobs:
         newest = max((job.sequence for job in self._store.jobs.values()), default=0)
         before = newest + 1 if wanted.before is None else 0
         if wanted.before in self._store.jobs:
@@ -190,7 +190,7 @@ class MemoryJobReader:
             if client_id is None or owner_of(job.spec.job_id) in (None, client_id)
             if is_wanted(job, wanted)
         ]
-        return Found(found[: wanted.limit])
+        return FoundJobs(found[: wanted.limit])
 
     def attempts(self, job_id: JobId, most: int) -> list[Attempt]:
         return self._store.attempts(job_id)[-most:]

@@ -6,7 +6,7 @@ from stockworker.protocol.job import JobRecord
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundJobs:
     """What a search has found.
 
     Attributes:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters.sqlite import Connection, DatabaseError, failure
-from stockworker.dispatcher.found import Found
+from stockworker.dispatcher.found import FoundJobs
 from stockworker.dispatcher.rows import ATTEMPT, JOB, read_attempt, read_job
 from stockworker.protocol.ids import ClientId, JobId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
@@ -61,19 +61,19 @@ class SqliteJobReader:
             found.update((job.spec.job_id, job) for job in map(read_job, rows))
         return found
 
-    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> Found:
+    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> FoundJobs:
         """Read an index of the conditions from the newest job on, `MOST_SEARCHED` rows at most."""
         owners = (None,) if client_id is None else (f"{client_id}:", SHARED)
         rows = [row for owner in owners for row in self.rows(*search_statement(wanted, owner))]
         jobs = sorted(map(read_job, rows), key=lambda job: -job.sequence)[: wanted.limit]
         if not _conditions(wanted):
-            return Found(jobs)
+            return FoundJobs(jobs)
         ends = [row for owner in owners for row in self.rows(*_end_statement(wanted, owner))]
         if not ends:
-            return Found(jobs)
+            return FoundJobs(jobs)
         sequence, job_id = max(ends)
         reached = [job for job in jobs if job.sequence >= sequence]
-        return Found(reached, None if len(reached) == wanted.limit else JobId(job_id))
+        return FoundJobs(reached, None if len(reached) == wanted.limit else JobId(job_id))
 
     def beginning_with(self, prefix: JobId, most: int) -> list[JobId]:
         """Read the index of IDs. Between those of the shared owner are those of others: each owner costs one look-up."""

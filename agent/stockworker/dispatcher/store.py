@@ -9,7 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Protocol
 
 from stockworker.dispatcher.effects import Save
-from stockworker.dispatcher.found import Found
+from stockworker.dispatcher.found import FoundJobs
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.protocol.ids import ClientId, JobId
@@ -30,7 +30,7 @@ class JobReader(Protocol):
     def find(self, ids: Collection[JobId]) -> dict[JobId, JobRecord]:
         """Return the jobs with these IDs; an unknown ID is left out."""
 
-    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> Found:
+    def search(self, wanted: JobFilter, client_id: ClientId | None = None) -> FoundJobs:
         """Return the jobs that match, newest first; none if `wanted.before` is unknown.
 
         With a `client_id`, only its own jobs and the shared ones; else those of all owners.
