@@ -17,6 +17,7 @@ from stockworker.migration.mapping import SourceMapping
 from stockworker.migration.mapping_file import read_mapping
 from stockworker.migration.source import Source
 from stockworker.migration.sources import open_source
+from tests.harness.old_brokers import rabbitmq_queue, redis_queue
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,5 +121,9 @@ def _sqlite(folder: Path) -> Iterator[OldQueue]:
     yield SqliteQueue(folder)
 
 
-OLD_QUEUES: Final[dict[str, Callable[[Path], AbstractContextManager[OldQueue]]]] = {"sqlite": _sqlite}
+OLD_QUEUES: Final[dict[str, Callable[[Path], AbstractContextManager[OldQueue]]]] = {
+    "sqlite": _sqlite,
+    "redis": redis_queue,
+    "rabbitmq": rabbitmq_queue,
+}
 """Each kind of old queue: given a folder for its files, yields one that is empty."""

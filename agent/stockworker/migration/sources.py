@@ -26,6 +26,8 @@ LIBRARIES: Final[Mapping[str, SourceLibrary | None]] = {
     "sqlite": None,
     "postgresql": SourceLibrary("psycopg", "python3-psycopg", "python3-psycopg3", "psycopg[binary]"),
     "mysql": SourceLibrary("pymysql", "python3-pymysql", "python3-PyMySQL", "PyMySQL"),
+    "redis": SourceLibrary("redis", "python3-redis", "python3-redis", "redis"),
+    "amqp": SourceLibrary("pika", "python3-pika", "python3-pika", "pika"),
 }
 """The kinds: each is a module of this package with `open_source` and `survey`."""
 
