@@ -12,15 +12,15 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from random import Random
 from typing import Any
 
 import numpy as np
 import pytest
 import talib
 
-from stockworker.market.bars import Bar
-from stockworker.market.calculation import Calculation, read_calculation
-from stockworker.market.calculation import columns_of as columns_in
+from stockworker.market.bars import Bar, IndicatorValue
+from stockworker.market.calculation import Calculation, History, read_calculation
 from stockworker.market.indicators import INDICATORS
 from stockworker.market.series import mean_deviation
 from tests.harness.sample_data import sample_bars
@@ -38,6 +38,10 @@ class Columns:
     low: Any
     close: Any
     volume: Any
+
+
+def results(calculation: Calculation, bars: Sequence[Bar], last: int | None = None) -> list[IndicatorValue]:
+    return calculation.values(History(bars), last)
 
 
 def columns_of(bars: Sequence[Bar]) -> Columns:
@@ -355,7 +359,7 @@ COMPARISONS = [(case, symbol) for case in CASES for symbol in SERIES if is_long_
 )
 def test_the_values_equal_those_of_talib(case: Case, symbol: str) -> None:
     bars = SERIES[symbol]
-    found_values = case.calculation.values(bars)
+    found_values = results(case.calculation, bars)
     first = len(bars) - len(found_values)
     assert [found.day for found in found_values] == [bar.day for bar in bars[first:]]
     for output, expected_values in case.talib_values(COLUMNS[symbol]).items():
@@ -374,18 +378,18 @@ def test_every_indicator_is_compared_on_every_symbol() -> None:
 def test_the_first_value_needs_exactly_the_documented_number_of_bars(name: str) -> None:
     calculation = read_calculation(name)
     bars = SERIES["AAPL"][: calculation.bars_needed]
-    (found,) = calculation.values(bars)
+    (found,) = results(calculation, bars)
     assert found.day == bars[-1].day
     assert found.value is not None
     if len(bars) > 1:
-        assert calculation.values([*bars[:-1]]) == []
+        assert results(calculation, [*bars[:-1]]) == []
         assert is_incomplete(calculation, bars[:-1])
 
 
 def is_incomplete(calculation: Calculation, bars: list[Bar]) -> bool:
     """Whether the last value of the formula, which `Calculation.values` cuts off, is undefined."""
     indicator = INDICATORS[calculation.name]
-    computed = indicator.compute(columns_in(bars, indicator.needs), *calculation.arguments)
+    computed = indicator.compute(History(bars).columns, *calculation.arguments)
     series = computed.values() if isinstance(computed, dict) else [computed]
     return None in [values[-1] for values in series]
 
@@ -394,15 +398,16 @@ def is_incomplete(calculation: Calculation, bars: list[Bar]) -> bool:
 def test_constant_prices_without_volume_are_accepted(name: str) -> None:
     calculation = read_calculation(name)
     bars = constant_bars(200, volume=0)
-    assert len(calculation.values(bars)) == 201 - calculation.bars_needed
+    assert len(results(calculation, bars)) == 201 - calculation.bars_needed
 
 
 @pytest.mark.parametrize("price", [5.0, 0.1, 1e6 / 3])
 @pytest.mark.parametrize("name", INDICATORS)
 def test_a_price_that_does_not_move_has_no_noise(name: str, price: float) -> None:
     """Each value is null, or exactly what the formula gives: 0, 1, 100, or the price."""
-    still = read_calculation(name).values(
-        [bar._replace(open=price, high=price, low=price, close=price) for bar in constant_bars(200, 7)]
+    still = results(
+        read_calculation(name),
+        [bar._replace(open=price, high=price, low=price, close=price) for bar in constant_bars(200, 7)],
     )
     for found in still:
         values = found.value.values() if isinstance(found.value, dict) else [found.value]
@@ -427,7 +432,7 @@ UNDEFINED = (
 
 @pytest.mark.parametrize("name", [*UNDEFINED, "ultimate_oscillator", "adx", "dx", "tsi", "mass_index", "vortex"])
 def test_what_divides_zero_by_zero_is_null(name: str) -> None:
-    assert {found.value for found in read_calculation(name).values(constant_bars(100, 7))} == {None}
+    assert {found.value for found in results(read_calculation(name), constant_bars(100, 7))} == {None}
 
 
 @pytest.mark.parametrize(
@@ -438,7 +443,7 @@ def test_one_huge_price_leaves_no_error_behind(name: str) -> None:
         bar._replace(close=1e9, high=1e9) if place == 5 else bar for place, bar in enumerate(moving_bars(120, 1e-6))
     ]
     calculation = read_calculation(name)
-    found, expected = calculation.values(bars)[-50:], calculation.values(bars[30:])[-50:]
+    found, expected = results(calculation, bars)[-50:], results(calculation, bars[30:])[-50:]
     for one, other in zip(found, expected, strict=True):
         assert one.value == pytest.approx(other.value, rel=1e-9, abs=1e-20)
 
@@ -454,6 +459,45 @@ def test_the_mean_deviation_is_that_of_the_definition(period: int) -> None:
         middle = math.fsum(window) / period
         expected = math.fsum(abs(value - middle) for value in window) / period
         assert found[place] == pytest.approx(expected, rel=1e-12, abs=1e-12)
+
+
+def random_bars(count: int) -> list[Bar]:
+    """Invented prices with gaps between the days, and halts without volume."""
+    chance, close = Random(3), 100.0  # noqa: S311 (invented prices)
+    found: list[Bar] = []
+    for number in range(count):
+        halted = number % 50 > 45
+        open_ = close if halted else max(1.0, close * chance.uniform(0.97, 1.03))
+        close = open_ if halted else max(1.0, open_ * chance.uniform(0.97, 1.03))
+        high, low = (open_, open_) if halted else (max(open_, close) * 1.01, min(open_, close) * 0.98)
+        volume = 0.0 if halted else float(chance.randrange(1, 1_000))
+        found.append(Bar(date(2013, 1, 1) + timedelta(days=number), open_, high, low, close, volume))
+    return found
+
+
+def same(one: IndicatorValue, other: IndicatorValue) -> bool:
+    return (one.value, other.value) == (None, None) or one.value == pytest.approx(other.value, rel=1e-9, abs=1e-9)
+
+
+@pytest.mark.parametrize("name", INDICATORS)
+def test_an_indicator_is_windowed_if_older_bars_change_no_value(name: str) -> None:
+    """A windowed one is computed from the newest bars alone."""
+    calculation, bars = read_calculation(name), random_bars(400)
+    needed = calculation.bars_needed
+    same_from_window = [
+        same(results(calculation, bars[: end + 1])[-1], results(calculation, bars[end + 1 - needed : end + 1])[-1])
+        for end in range(200, 400, 19)
+    ]
+    assert all(same_from_window) == INDICATORS[name].windowed
+
+
+@pytest.mark.parametrize("last", [1, 30, 2_000])
+@pytest.mark.parametrize("name", INDICATORS)
+def test_the_newest_values_are_those_of_the_whole_series(name: str, last: int) -> None:
+    calculation, bars = read_calculation(name), random_bars(200)
+    whole, newest = results(calculation, bars), results(calculation, bars, last)
+    assert [found.day for found in newest] == [found.day for found in whole[-last:]]
+    assert all(map(same, newest, whole[-last:]))
 
 
 def moving_bars(count: int, price: float) -> list[Bar]:
@@ -487,7 +531,7 @@ def calls(asked: Any, bars: list[Bar]) -> int:
 
     sys.setprofile(profile)
     try:
-        read_calculation(asked).values(bars, 1)
+        results(read_calculation(asked), bars)
     finally:
         sys.setprofile(None)
     return count
@@ -500,7 +544,7 @@ def constant_bars(count: int, volume: float) -> list[Bar]:
 def differs_on_constant_prices(case: Case, bars: list[Bar]) -> bool:
     if case.formula:
         return False
-    found = case.calculation.values(bars)[-1].value
+    found = results(case.calculation, bars)[-1].value
     for output, expected in case.talib_values(columns_of(bars)).items():
         value = found[output] if isinstance(found, dict) else found
         if value is None or value != pytest.approx(expected[-1], abs=1e-9):
@@ -527,4 +571,4 @@ def test_a_value_that_was_undefined_does_not_shift_the_days_after_it() -> None:
     halted = [Bar(date(2000, 1, 1) + timedelta(days=number), 5, 5, 5, 5, 0) for number in range(25)]
     bars = [*halted, *SERIES["AAPL"][:100]]
     cci = read_calculation("cci")
-    assert cci.values(bars)[-50:] == cci.values(SERIES["AAPL"][:100])[-50:]
+    assert results(cci, bars)[-50:] == results(cci, SERIES["AAPL"][:100])[-50:]

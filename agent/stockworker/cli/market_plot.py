@@ -8,7 +8,7 @@ from typing import Any, Final
 from stockworker.adapters.files import replace_file
 from stockworker.cli.market import add_range, add_store, adjusted, check_symbols, opened
 from stockworker.errors import ConfigError
-from stockworker.market.calculation import Calculation, read_calculation
+from stockworker.market.calculation import Calculation, History, read_calculation
 from stockworker.market.chart import draw
 from stockworker.market.drawing import Drawing
 from stockworker.market.indicators import INDICATORS
@@ -77,8 +77,9 @@ def _plot(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{symbol} has no bars within --since and --until")
     if arguments.adjusted:
         bars = adjusted(symbol, bars)
+    history = History(bars)
     for each in arguments.indicators:
-        if problem := each.problem(bars):
+        if problem := each.problem(history):
             raise UsageError(f"{symbol}: {problem}")
     _write(draw(symbol, bars, arguments.indicators, min(shown, arguments.last)), out)
     note(f"wrote {out}")

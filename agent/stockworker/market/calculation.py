@@ -3,6 +3,7 @@
 import math
 from collections.abc import Collection, Mapping, Sequence
 from datetime import date
+from typing import Final
 
 from stockworker.handlers.api import Json
 from stockworker.handlers.kinds import unknown
@@ -12,6 +13,28 @@ from stockworker.market.indicator import Parameter
 from stockworker.market.indicators import INDICATORS
 from stockworker.protocol.fields import FieldError, Fields, check_object
 from stockworker.protocol.frozen import dataclass
+
+OPTIONAL: Final = ("open", "high", "low", "volume")
+"""The fields that are unknown in some bars."""
+
+
+class History:
+    """The bars of a symbol in the order of their days, as columns for several calculations."""
+
+    def __init__(self, bars: Sequence[Bar]) -> None:
+        self.days, *fields = list(zip(*bars, strict=True)) or [()] * len(Bar._fields)
+        self.columns = Columns(*fields[:5])
+        self._unknown = frozenset(name for name in OPTIONAL if None in getattr(self.columns, name))
+
+    def __len__(self) -> int:
+        return len(self.days)
+
+    def gap(self, fields: Collection[str]) -> tuple[str, date] | None:
+        """One of these fields and a day on which it is not known."""
+        for name in fields:
+            if name in self._unknown:
+                return name, self.days[getattr(self.columns, name).index(None)]
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,38 +54,38 @@ class Calculation:
         """The number of bars at which it has its first value."""
         return INDICATORS[self.name].bars_needed(*self.arguments)
 
-    @property
-    def fields(self) -> tuple[str, ...]:
-        """The fields of a bar that it uses, besides the close."""
-        return INDICATORS[self.name].needs
+    def gap(self, history: History) -> tuple[str, date] | None:
+        """A field of a bar that it uses, and a day on which it is not known."""
+        return history.gap(INDICATORS[self.name].needs)
 
-    def gap(self, bars: Sequence[Bar]) -> tuple[str, date] | None:
-        """A field that it uses, and a day on which it is not known."""
-        gaps = ((name, bar.day) for name in self.fields for bar in bars if getattr(bar, name) is None)
-        return next(gaps, None)
-
-    def problem(self, bars: Sequence[Bar]) -> str | None:
+    def problem(self, history: History) -> str | None:
         """Why it can't be computed from these bars."""
-        if self.bars_needed > len(bars):
-            return f"{self.label} needs {self.bars_needed} bars, and there are {len(bars)}"
-        if gap := self.gap(bars):
+        if self.bars_needed > len(history):
+            return f"{self.label} needs {self.bars_needed} bars, and there are {len(history)}"
+        if gap := self.gap(history):
             return f"{self.label} needs {gap[0]}, and the bar on {gap[1]} has none"
         return None
 
-    def values(self, bars: Sequence[Bar], last: int | None = None) -> list[IndicatorValue]:
+    def values(self, history: History, last: int | None = None) -> list[IndicatorValue]:
         """Compute the value of each day with enough bars up to it; None on a day on which it is not defined.
 
         Args:
-            bars: in the order of their days.
+            history: the bars.
             last: how many days are returned, the newest ones; by default all.
         """
-        indicator = INDICATORS[self.name]
-        computed = indicator.compute(columns_of(bars, indicator.needs), *self.arguments)
-        first = max(self.bars_needed - 1, 0 if last is None else len(bars) - last)
-        days = [bar.day for bar in bars[first:]]
+        indicator, columns = INDICATORS[self.name], history.columns
+        count = len(history) - self.bars_needed + 1
+        if last is not None:
+            count = min(count, last)
+            if indicator.windowed:
+                columns = columns.newest(self.bars_needed - 1 + count)
+        if count <= 0:
+            return []
+        computed = indicator.compute(columns, *self.arguments)
+        days = history.days[-count:]
         if not isinstance(computed, dict):
-            return list(map(IndicatorValue, days, map(_finite, computed[first:])))
-        rows = zip(*(map(_finite, values[first:]) for values in computed.values()), strict=True)
+            return list(map(IndicatorValue, days, map(_finite, computed[-count:])))
+        rows = zip(*(map(_finite, values[-count:]) for values in computed.values()), strict=True)
         return [
             IndicatorValue(day, None if None in row else dict(zip(computed, row, strict=True)))
             for day, row in zip(days, rows, strict=True)
@@ -71,15 +94,6 @@ class Calculation:
 
 def _shown(argument: float) -> str:
     return str(int(argument)) if argument == int(argument) else repr(argument)
-
-
-def columns_of(bars: Sequence[Bar], needs: Collection[str]) -> Columns:
-    """The columns that an indicator needs."""
-
-    def column(name: str) -> list[float]:
-        return [getattr(bar, name) for bar in bars] if name in needs or name == "close" else []
-
-    return Columns(*map(column, ("open", "high", "low", "close", "volume")))
 
 
 def _finite(value: float | None) -> float | None:

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Final
 
 from stockworker.market.bars import Bar
-from stockworker.market.calculation import Calculation
+from stockworker.market.calculation import Calculation, History
 from stockworker.market.drawing import FONT_PX, Area, Caption, Drawing, Line, Point
 from stockworker.protocol.frozen import dataclass
 
@@ -82,7 +82,7 @@ def _rose(values: Values, moved: Sequence[Curve], name: str, by: float) -> bool:
 
 
 def _curves(calculation: Calculation, bars: Sequence[Bar], count: int) -> list[Curve]:
-    found = calculation.values(bars, count)
+    found = calculation.values(History(bars), count)
     absent: list[float | None] = [None] * (count - len(found))
     names = next((list(each.value) for each in found if isinstance(each.value, dict)), None)
     if names is None:

@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from operator import gt, lt, mul
 
 from stockworker.market.series import (
@@ -32,13 +32,17 @@ Values = Series | dict[str, Series]
 
 @dataclass(frozen=True)
 class Columns:
-    """The fields of bars, one value for each day. An indicator reads only those that it needs."""
+    """The fields of bars, one value for each day. An indicator reads only those that it needs: the others may be unknown."""
 
     open: Sequence[float]
     high: Sequence[float]
     low: Sequence[float]
     close: Sequence[float]
     volume: Sequence[float]
+
+    def newest(self, count: int) -> "Columns":
+        """Those of the newest days."""
+        return Columns(*(column[-count:] for column in (self.open, self.high, self.low, self.close, self.volume)))
 
     @cached_property
     def typical(self) -> list[float]:
@@ -52,7 +56,8 @@ class Columns:
     def true_ranges(self) -> list[float]:
         before = [self.close[0], *self.close] if self.close else []
         ranges = zip(self.high, self.low, before, strict=False)
-        found = [max(high, old) - min(low, old) for high, low, old in ranges]
+        # calls of max and min would take three times as long
+        found = [(high if high > old else old) - (low if low < old else old) for high, low, old in ranges]  # noqa: FURB136
         return [self.high[0] - self.low[0], *found[1:]] if found else []
 
 
@@ -141,11 +146,9 @@ def regression(value: Callable[[float, float, int], float]) -> Callable[[Columns
 # --- momentum ---------------------------------------------------------------------------------------------------------
 
 
-def _gains_and_losses(values: Sequence[float | None]) -> tuple[Series, Series]:
-    def compute(sign: int) -> Series:
-        return from_first(values, lambda known: each(lambda move: max(sign * move, 0.0), changes(known)))
-
-    return compute(1), compute(-1)
+def _gains_and_losses(values: Sequence[float]) -> tuple[Series, Series]:
+    moves = changes(values)
+    return each(lambda move: move if move > 0 else 0.0, moves), each(lambda move: -move if move < 0 else 0.0, moves)
 
 
 def _rsi(values: Sequence[float], period: int) -> Series:
@@ -347,9 +350,9 @@ def supertrend(c: Columns, period: int, multiplier: float) -> Values:
 
 def directional(c: Columns, di_period: int) -> tuple[Series, Series]:
     """Plus and minus directional indicators."""
-    ups, downs = changes(c.high), [None if each_ is None else -each_ for each_ in changes(c.low)]
-    plus = each(lambda up, down: up if up > down and up > 0 else 0.0, ups, downs)
-    minus = each(lambda up, down: down if down > up and down > 0 else 0.0, ups, downs)
+    ups, falls = changes(c.high), changes(c.low)
+    plus = each(lambda up, fall: up if up > -fall and up > 0 else 0.0, ups, falls)
+    minus = each(lambda up, fall: -fall if -fall > up and fall < 0 else 0.0, ups, falls)
     ranges = wilder(c.true_ranges, di_period)
 
     def of(moves: Series) -> Series:
@@ -401,14 +404,8 @@ def pivot_points(c: Columns) -> Values:
 
 
 def obv(c: Columns) -> Values:
-    total = 0.0
-    found: Series = []
-    before = -math.inf
-    for close, volume in zip(c.close, c.volume, strict=True):
-        total += volume * ((close > before) - (close < before))
-        before = close
-        found.append(total)
-    return found
+    moves = zip(c.close, [-math.inf, *c.close], c.volume, strict=False)
+    return list(accumulate(0.0 if new == old else volume if new > old else -volume for new, old, volume in moves))
 
 
 def money_flow(c: Columns) -> list[float]:
@@ -421,11 +418,7 @@ def money_flow(c: Columns) -> list[float]:
 
 
 def _line(c: Columns) -> list[float]:
-    total, found = 0.0, []
-    for flow in money_flow(c):
-        total += flow
-        found.append(total)
-    return found
+    return list(accumulate(money_flow(c)))
 
 
 def accumulation_distribution(c: Columns) -> Values:

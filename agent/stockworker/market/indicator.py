@@ -38,6 +38,7 @@ class Indicator:
         compute: makes its values from columns and the parameters, in this order.
         parameters: the numbers that a job may choose.
         bars_needed: number of bars before the first value, by its parameters.
+        windowed: whether each value depends on that many bars only, and not on all before it.
         formula: how it is computed; C, H, L, V are close, high, low and volume, n is the period.
         source: where the formula was published; empty if it is common knowledge.
         differs: where its values are not those of TA-Lib.
@@ -54,6 +55,7 @@ class Indicator:
     differs: str = ""
     needs: tuple[str, ...] = ()
     outputs: tuple[str, ...] = ()
+    windowed: bool = False
 
 
 RANGE: Final = ("high", "low")

@@ -42,6 +42,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         of_period(20),
         one_period,
         "Mean of the last n closes.",
+        windowed=True,
     ),
     "ema": Indicator(
         "Exponential moving average",
@@ -56,6 +57,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         of_period(20),
         one_period,
         "Mean of the last n closes with the weights 1 (oldest) to n (newest).",
+        windowed=True,
     ),
     "dema": Indicator(
         "Double exponential moving average",
@@ -80,6 +82,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         _hull,
         "WMA over √n days of 2 WMA(n / 2) - WMA(n); n / 2 and √n are rounded down.",
         source="A. Hull, Hull Moving Average (2005)",
+        windowed=True,
     ),
     "t3": Indicator(
         "T3 moving average",
@@ -106,6 +109,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         one_period,
         "Sum of C · V over n days / sum of V. Null if nothing was traded.",
         needs=VOLUME,
+        windowed=True,
     ),
     "rsi": Indicator(
         "Relative strength index",
@@ -145,7 +149,9 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
             "histogram",
         ),
     ),
-    "roc": Indicator("Rate of change", formulas.roc, of_period(10), with_change, "100 (C / close n days before - 1)."),
+    "roc": Indicator(
+        "Rate of change", formulas.roc, of_period(10), with_change, "100 (C / close n days before - 1).", windowed=True
+    ),
     "bollinger": Indicator(
         "Bollinger bands",
         formulas.bollinger,
@@ -158,6 +164,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
             "middle",
             "upper",
         ),
+        windowed=True,
     ),
     "standard_deviation": Indicator(
         "Standard deviation",
@@ -165,6 +172,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         of_period(20),
         one_period,
         "Standard deviation of the last n closes, as a population (divided by n).",
+        windowed=True,
     ),
     "donchian": Indicator(
         "Donchian channel",
@@ -179,6 +187,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
             "upper",
         ),
         needs=RANGE,
+        windowed=True,
     ),
     "atr": Indicator(
         "Average true range",
@@ -214,6 +223,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
             "d",
         ),
         needs=RANGE,
+        windowed=True,
     ),
     "williams_r": Indicator(
         "Williams' %R",
@@ -224,6 +234,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         source="L. Williams, How I Made One Million Dollars Last Year Trading Commodities (1973)",
         differs=UNDEFINED.format("the highest H is the lowest L"),
         needs=RANGE,
+        windowed=True,
     ),
     "adx": Indicator(
         "Average directional movement index",
@@ -253,6 +264,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
             "down",
         ),
         needs=RANGE,
+        windowed=True,
     ),
     "cci": Indicator(
         "Commodity channel index",
@@ -263,6 +275,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         source="D. R. Lambert, Commodity Channel Index: Tool for Trading Cyclic Trends, Commodities (1980)",
         differs=UNDEFINED.format("no typical price changed for n days"),
         needs=RANGE,
+        windowed=True,
     ),
     "ultimate_oscillator": Indicator(
         "Ultimate oscillator",
@@ -274,6 +287,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         source=f"L. Williams, The Ultimate Oscillator, {MAGAZINE} 3 (1985)",
         differs=UNDEFINED.format("a sum of true ranges is 0"),
         needs=RANGE,
+        windowed=True,
     ),
     "balance_of_power": Indicator(
         "Balance of power",
@@ -284,6 +298,7 @@ INDICATORS: Final[Mapping[str, Indicator]] = {
         source=f"I. Livshin, Balance of Market Power, {MAGAZINE} 19 (2001)",
         differs=UNDEFINED.format("H is L"),
         needs=CANDLE,
+        windowed=True,
     ),
     "obv": Indicator(
         "On-balance volume",

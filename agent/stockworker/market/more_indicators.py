@@ -43,6 +43,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         of_period(20),
         one_period,
         "SMA over half of n days, rounded up, of the SMA over the other days and one.",
+        windowed=True,
     ),
     "vwap": Indicator(
         "Volume-weighted average price",
@@ -51,12 +52,24 @@ MORE: Final[Mapping[str, Indicator]] = {
         one_period,
         "Sum of p · V over n days / sum of V, with the typical price p = (H + L + C) / 3. Null if nothing was traded.",
         needs=FLOW,
+        windowed=True,
     ),
     "midpoint": Indicator(
-        "Midpoint", formulas.midpoint, of_period(14), one_period, "Mean of the highest and the lowest C of n days."
+        "Midpoint",
+        formulas.midpoint,
+        of_period(14),
+        one_period,
+        "Mean of the highest and the lowest C of n days.",
+        windowed=True,
     ),
     "midprice": Indicator(
-        "Midprice", formulas.midprice, of_period(14), one_period, "Mean of the highest H and the lowest L.", needs=RANGE
+        "Midprice",
+        formulas.midprice,
+        of_period(14),
+        one_period,
+        "Mean of the highest H and the lowest L.",
+        needs=RANGE,
+        windowed=True,
     ),
     "linear_regression": Indicator(
         "Linear regression",
@@ -64,6 +77,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         of_period(14, lowest=2),
         one_period,
         "The line with the least squares through the last n closes, today.",
+        windowed=True,
     ),
     "linear_regression_slope": Indicator(
         "Slope of the linear regression",
@@ -71,6 +85,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         of_period(14, lowest=2),
         one_period,
         "The change of that line in a day.",
+        windowed=True,
     ),
     "linear_regression_intercept": Indicator(
         "Intercept of the linear regression",
@@ -78,6 +93,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         of_period(14, lowest=2),
         one_period,
         "That line, on the first of the n days.",
+        windowed=True,
     ),
     "linear_regression_angle": Indicator(
         "Angle of the linear regression",
@@ -85,6 +101,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         of_period(14, lowest=2),
         one_period,
         "The angle of that line, in degrees.",
+        windowed=True,
     ),
     "time_series_forecast": Indicator(
         "Time series forecast",
@@ -92,6 +109,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         of_period(14, lowest=2),
         one_period,
         "That line, tomorrow.",
+        windowed=True,
     ),
     "variance": Indicator(
         "Variance",
@@ -99,6 +117,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         of_period(20),
         one_period,
         "Square of the standard deviation.",
+        windowed=True,
     ),
     "momentum": Indicator(
         "Momentum",
@@ -106,6 +125,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         of_period(10),
         with_change,
         "C - close n days before.",
+        windowed=True,
     ),
     "cmo": Indicator(
         "Chande momentum oscillator",
@@ -149,6 +169,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         "SMA(fast) - SMA(slow) of (H + L) / 2.",
         source="B. Williams, New Trading Dimensions (1998)",
         needs=RANGE,
+        windowed=True,
     ),
     "aroon_oscillator": Indicator(
         "Aroon oscillator",
@@ -157,6 +178,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         with_change,
         "Aroon up - Aroon down.",
         needs=RANGE,
+        windowed=True,
     ),
     "slow_stochastic": Indicator(
         "Slow stochastic oscillator",
@@ -167,6 +189,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         differs=UNDEFINED.format("the highest H is the lowest L"),
         needs=RANGE,
         outputs=("k", "d"),
+        windowed=True,
     ),
     "dx": Indicator(
         "Directional movement index",
@@ -187,6 +210,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         source=f"E. Botes and D. Siepman, The Vortex Indicator, {MAGAZINE} 28 (2010)",
         needs=RANGE,
         outputs=("plus", "minus"),
+        windowed=True,
     ),
     "mass_index": Indicator(
         "Mass index",
@@ -247,6 +271,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         source="G. Hosoda",
         needs=RANGE,
         outputs=("conversion", "base", "span_a", "span_b"),
+        windowed=True,
     ),
     "pivot_points": Indicator(
         "Pivot points",
@@ -257,11 +282,14 @@ MORE: Final[Mapping[str, Indicator]] = {
         "p ± (H - L).",
         needs=RANGE,
         outputs=("pivot", "resistance_1", "support_1", "resistance_2", "support_2"),
+        windowed=True,
     ),
     "typical_price": Indicator(
-        "Typical price", lambda c: list(c.typical), (), _one_bar, "(H + L + C) / 3.", needs=RANGE
+        "Typical price", lambda c: list(c.typical), (), _one_bar, "(H + L + C) / 3.", needs=RANGE, windowed=True
     ),
-    "median_price": Indicator("Median price", lambda c: list(c.median), (), _one_bar, "(H + L) / 2.", needs=RANGE),
+    "median_price": Indicator(
+        "Median price", lambda c: list(c.median), (), _one_bar, "(H + L) / 2.", needs=RANGE, windowed=True
+    ),
     "weighted_close": Indicator(
         "Weighted close",
         lambda c: each(lambda high, low, close: (high + low + 2 * close) / 4, c.high, c.low, c.close),
@@ -269,6 +297,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         _one_bar,
         "(H + L + 2 C) / 4.",
         needs=RANGE,
+        windowed=True,
     ),
     "average_price": Indicator(
         "Average price",
@@ -277,6 +306,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         _one_bar,
         "(open + H + L + C) / 4.",
         needs=CANDLE,
+        windowed=True,
     ),
     "mfi": Indicator(
         "Money flow index",
@@ -287,6 +317,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         source=f"G. Quong and A. Soudack, Volume-weighted RSI: Money Flow, {MAGAZINE} 7 (1989)",
         differs=UNDEFINED.format("p did not change for n days"),
         needs=FLOW,
+        windowed=True,
     ),
     "chaikin_money_flow": Indicator(
         "Chaikin money flow",
@@ -296,6 +327,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         "Sum of V · ((C - L) - (H - C)) / (H - L) over n days / sum of V. Null if nothing was traded.",
         source="M. Chaikin",
         needs=FLOW,
+        windowed=True,
     ),
     "force_index": Indicator(
         "Force index",
@@ -314,6 +346,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         "100 if a rising body covers the falling one before, -100 if a falling one covers a rising one, else 0. 80 and -80 if "
         "they share an end.",
         needs=("open",),
+        windowed=True,
     ),
     "doji": Indicator(
         "Doji",
@@ -322,6 +355,7 @@ MORE: Final[Mapping[str, Indicator]] = {
         lambda: 11,
         "100 if |C - open| is at most a tenth of the mean of H - L of the ten days before, else 0.",
         needs=CANDLE,
+        windowed=True,
     ),
 }
 """Indicators, by the name that a payload uses."""

@@ -7,6 +7,7 @@ import math
 from bisect import bisect_left
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from operator import gt, lt
 
 Series = list[float | None]
@@ -37,10 +38,22 @@ class Sum:
         return self.total + self.lost
 
 
+def _start(series: Sequence[float | None]) -> int:
+    """The place of the first defined value."""
+    return next((place for place, value in enumerate(series) if value is not None), len(series))
+
+
 def each(function: Callable[..., float | None], *series: Sequence[float | None]) -> Series:
     """Combine the values of each day; None where one of them is, or where a division has no result."""
-    found: Series = []
-    for values in zip(*series, strict=True):
+    if len(set(map(len, series))) > 1:
+        raise ValueError("the series have different lengths")
+    start = max(map(_start, series))
+    known = [values[start:] for values in series] if start else series
+    if not any(None in values for values in known):
+        with suppress(ZeroDivisionError):  # then day by day
+            return [None] * start + list(map(function, *known))
+    found: Series = [None] * start
+    for values in zip(*known, strict=True):
         try:
             found.append(None if None in values else function(*values))
         except ZeroDivisionError:
@@ -50,25 +63,46 @@ def each(function: Callable[..., float | None], *series: Sequence[float | None])
 
 def from_first(series: Sequence[float | None], function: Callable[[list[float]], Series]) -> Series:
     """Apply a function to the values from the first defined one on; a later None repeats the value before."""
-    start = next((place for place, value in enumerate(series) if value is not None), len(series))
-    known: list[float] = []
-    for value in series[start:]:
+    start = _start(series)
+    later, known = series[start:], list[float]()
+    for value in later:
         known.append(known[-1] if value is None else value)
     found = function(known)
-    gaps = {place for place, value in enumerate(series[start:]) if value is None}
-    return [None] * start + [None if place in gaps else value for place, value in enumerate(found)]
+    if None in later:
+        found = [None if old is None else new for old, new in zip(later, found, strict=True)]
+    return [*[None] * start, *found]
 
 
 def rolling(series: Sequence[float | None], period: int) -> Series:
     """Sums over a number of days; None where a value of them is not defined."""
-    total, found = Sum(), list[float | None]()
-    missing = period
-    for place, value in enumerate(series):
-        missing = period if value is None else missing - 1
-        total.add(value or 0.0)
-        if place >= period:
-            total.add(-(series[place - period] or 0.0))
-        found.append(total.value if missing <= 0 else None)
+    start = _start(series)
+    if None in (known := series[start:]):
+        found = _sums([value or 0.0 for value in known], period)
+        missing = 0
+        for place, value in enumerate(known):
+            missing = period if value is None else missing - 1
+            if missing > 0:
+                found[place] = None
+    else:
+        found = _sums(known, period)  # type: ignore[arg-type]  # none of them is None
+    return [*[None] * start, *found]
+
+
+def _sums(series: Sequence[float], period: int) -> Series:
+    """Sums over a number of days, with the errors of rounding kept as in `Sum`, whose calls would double the time."""
+    total = lost = 0.0
+    start = min(period - 1, len(series))
+    for value in series[:start]:
+        new = total + value
+        lost += (total - new) + value if abs(total) >= abs(value) else (value - new) + total
+        total = new
+    found: Series = [None] * start
+    for value, old in zip(series[start:], [0.0, *series], strict=False):
+        new = total + value
+        lost += (total - new) + value if abs(total) >= abs(value) else (value - new) + total
+        total = new - old
+        lost += (new - total) - old if abs(new) >= abs(old) else new - (total + old)
+        found.append(total + lost)
     return found
 
 
@@ -109,11 +143,8 @@ def smoothed(series: Sequence[float | None], period: int, factor: float) -> Seri
         if len(known) < period:
             return [None] * len(known)
         average = mean(known[:period])
-        found: Series = [None] * (period - 1) + [average]
-        for value in known[period:]:
-            average += factor * (value - average)
-            found.append(average)
-        return found
+        start: Series = [None] * (period - 1)
+        return [*start, average, *[average := average + factor * (value - average) for value in known[period:]]]
 
     return from_first(series, smooth)
 
@@ -132,7 +163,7 @@ def deviation(series: Sequence[float], period: int) -> Series:
     The squares are those of differences from a value of the window, which changes once in a period. So two equal prices of a
     million make exactly 0, and no digits are lost.
     """
-    found: Series = [None] * (period - 1)
+    found: Series = [None] * min(period - 1, len(series))
     anchor = first = second = 0.0
     equal = 0
     for place, value in enumerate(series):

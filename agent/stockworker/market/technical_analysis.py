@@ -13,7 +13,7 @@ from stockworker.handlers.kinds import Custom, Several, Written, unknown
 from stockworker.handlers.payload import market_data, read_payload, to_json
 from stockworker.market.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
 from stockworker.market.bars import DAY, SYMBOL, Bar, Count, IndicatorValue, InvalidBar, MarketStore
-from stockworker.market.calculation import Calculation, read_calculation
+from stockworker.market.calculation import Calculation, History, read_calculation
 from stockworker.market.store import open_market_store
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
@@ -260,12 +260,13 @@ def _stored_bars(payload: AnalysisPayload, symbol: str, store: MarketStore) -> l
 
 def _analyse(payload: AnalysisPayload, symbol: str, bars: Sequence[Bar], context: Context | None) -> AnalysisResult:
     """Compute the indicators of one symbol; without a context, neither report progress nor stop."""
-    calculations = _possible(payload, symbol, bars)
+    history = History(bars)
+    calculations = _possible(payload, symbol, history)
     suffix = ""
     if payload.price is Price.ADJUSTED_CLOSE:
         suffix = "_adjusted"
         try:
-            bars = [bar.adjusted() for bar in bars]
+            history = History([bar.adjusted() for bar in bars])
         except InvalidBar as error:
             raise NO_ADJUSTED_CLOSE.error(symbol=symbol, problem=error) from error
     series = {}
@@ -274,18 +275,18 @@ def _analyse(payload: AnalysisPayload, symbol: str, bars: Sequence[Bar], context
             if context.cancelled():
                 raise STOPPED.error(done=done, total=len(calculations), what="indicators")
             context.progress(done / len(calculations), calculation.label)
-        if gap := calculation.gap(bars):
+        if gap := calculation.gap(history):
             raise NOT_KNOWN.error(label=calculation.label, field=gap[0], symbol=symbol, day=gap[1])
-        series[calculation.label + suffix] = calculation.values(bars, max(payload.last, 1))
+        series[calculation.label + suffix] = calculation.values(history, max(payload.last, 1))
     return AnalysisResult(symbol=symbol, as_of=bars[-1].day, bars=len(bars), indicators=series)
 
 
-def _possible(payload: AnalysisPayload, symbol: str, bars: Sequence[Bar]) -> Sequence[Calculation]:
-    count = len(bars)
+def _possible(payload: AnalysisPayload, symbol: str, history: History) -> Sequence[Calculation]:
+    count = len(history)
     until = "" if payload.until is None else f" until {payload.until}"
     if payload.indicators is None:
         usual = [read_calculation(name) for name in USUAL]
-        calculations = [each for each in usual if each.bars_needed <= count and each.gap(bars) is None]
+        calculations = [each for each in usual if each.bars_needed <= count and each.gap(history) is None]
         if not calculations:
             raise NO_BARS.error(symbol=symbol, count=count, until=until)
         return calculations
