@@ -10,8 +10,8 @@ from stockworker.handlers.definition import COMMON_FAILURES, Definition, Failure
 from stockworker.handlers.kinds import Written
 from stockworker.market import data_import, price_update, technical_analysis
 from stockworker.market.bar_formats import BAR_FIELDS
-from stockworker.market.indicator import Indicator
-from stockworker.market.indicators import INDICATORS
+from stockworker.market.indicators.declaration import Indicator
+from stockworker.market.indicators.table import INDICATORS
 from stockworker.market.source_format import PROFILES, SourceFormat
 from stockworker.protocol.ids import JobType
 from stockworker.protocol.wire import REQUIRED, PlanField, plan_of

@@ -13,7 +13,7 @@ from stockworker.handlers.api import PermanentError
 from stockworker.market import data_import, price_update, technical_analysis
 from stockworker.market.bar_formats import BAR_FIELDS
 from stockworker.market.bars import HIGHEST_PRICE, HIGHEST_VOLUME
-from stockworker.market.indicators import INDICATORS
+from stockworker.market.indicators.table import INDICATORS
 from stockworker.protocol.wire import plan_of
 from tests.harness.handler_run import HandlerRun
 

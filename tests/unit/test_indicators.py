@@ -21,7 +21,7 @@ import talib
 
 from stockworker.market.bars import Bar, IndicatorValue
 from stockworker.market.calculation import Calculation, History, read_calculation
-from stockworker.market.indicators import INDICATORS
+from stockworker.market.indicators.table import INDICATORS
 from stockworker.market.series import mean_deviation
 from tests.harness.sample_data import sample_bars
 

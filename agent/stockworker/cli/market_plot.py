@@ -11,7 +11,7 @@ from stockworker.errors import ConfigError
 from stockworker.market.calculation import Calculation, History, read_calculation
 from stockworker.market.chart import draw
 from stockworker.market.drawing import Drawing
-from stockworker.market.indicators import INDICATORS
+from stockworker.market.indicators.table import INDICATORS
 from stockworker.protocol.fields import FieldError
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note

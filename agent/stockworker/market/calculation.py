@@ -8,9 +8,9 @@ from typing import Final
 from stockworker.handlers.api import Json
 from stockworker.handlers.kinds import unknown
 from stockworker.market.bars import Bar, IndicatorValue
-from stockworker.market.formulas import Columns
-from stockworker.market.indicator import Parameter
-from stockworker.market.indicators import INDICATORS
+from stockworker.market.columns import Columns
+from stockworker.market.indicators.declaration import Parameter
+from stockworker.market.indicators.table import INDICATORS
 from stockworker.protocol.fields import FieldError, Fields, check_object
 from stockworker.protocol.frozen import dataclass
 

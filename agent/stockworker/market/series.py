@@ -255,3 +255,8 @@ def changes(series: Sequence[float], days: int = 1) -> Series:
 def shifted(series: Sequence[float | None], days: int) -> Series:
     """The values of some days before."""
     return [*[None] * min(days, len(series)), *series[: max(0, len(series) - days)]]
+
+
+def apart(values: Sequence[float | None], fast: int, slow: int) -> Series:
+    """The difference of two exponential averages."""
+    return each(lambda one, two: one - two, ema(values, fast), ema(values, slow))

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Final
 
 from stockworker.handlers.api import Json
-from stockworker.market.formulas import Values
+from stockworker.market.columns import Values
 from stockworker.protocol.fields import FieldError, check_number
 from stockworker.protocol.frozen import dataclass
 
@@ -74,6 +74,10 @@ def of_periods(**defaults: int) -> tuple[Parameter, ...]:
 
 def one_period(period: int) -> int:
     return period
+
+
+def one_bar() -> int:
+    return 1
 
 
 def with_change(period: int) -> int:
