@@ -20,6 +20,7 @@ from random import Random
 from statistics import median
 from typing import Any, Final
 
+from bench import market_fleet
 from bench.figures import show
 from stockworker.handlers.api import Context, Handler, Job
 from stockworker.market import data_import, technical_analysis
@@ -109,6 +110,21 @@ def report(title: str, found: Mapping[str, Figures]) -> None:
     sys.stdout.flush()
 
 
+def report_fleet(symbols: int, rounds: int, folder: Path) -> None:
+    """Print what the analysis of many symbols takes through a fleet."""
+    source = folder / "fleet.csv"
+    write_file(source, symbols, 2_520)
+    rows = [
+        (
+            f"{jobs} jobs" if jobs > 1 else "1 job",
+            f"{each['wall_s']:8.2f} s, {each['cpu_s']:8.2f} s CPU of all services",
+        )
+        for jobs, each in market_fleet.measure(source, folder / "run", rounds).items()
+    ]
+    show(f"Nine indicators of 2,520 bars of {symbols} symbols through a fleet of two workers", rows)
+    sys.stdout.flush()
+
+
 def tasks(scale: float) -> list[tuple[str, str, int, int]]:
     """Title, task, symbols and days of each measurement."""
     symbols, daily = max(1, round(100 * scale)), max(1, round(8_000 * scale))
@@ -138,6 +154,7 @@ def main() -> None:
         for title, task, symbols, days in tasks(chosen.scale):
             write_file(source, symbols, days)
             report(title, measure(task, source, chosen.rounds))
+        report_fleet(max(1, round(500 * chosen.scale)), chosen.rounds, Path(folder))
 
 
 if __name__ == "__main__":

@@ -97,7 +97,7 @@ CORE: Final = Recipe(
     folders=("/etc/stockworker/instances", "/etc/stockworker/job_processor.d", "/etc/stockworker/tls"),
     deb=("python3 (>= 3.11)", "util-linux (>= 2.21)"),
     rpm=("python3 >= 3.11", "util-linux"),
-    suggests=("python3-matplotlib", "python3-psycopg", "python3-uvloop", "stockworker-doc"),
+    suggests=("python3-matplotlib", "python3-numpy", "python3-psycopg", "python3-uvloop", "stockworker-doc"),
     scripts="code",
 )
 

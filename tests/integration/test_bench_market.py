@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bench.market import contestants, measure, report, tasks, write_file
+from bench.market import contestants, measure, report, report_fleet, tasks, write_file
 
 
 @pytest.mark.parametrize("task", ["import", "analyse"])
@@ -21,3 +21,9 @@ def test_each_task_gives_its_figures(tmp_path: Path, capsys: pytest.CaptureFixtu
 def test_a_scale_makes_all_files_smaller() -> None:
     whole, part = ([symbols for *_, symbols, _ in tasks(scale)] for scale in (1, 0.001))
     assert (whole, part) == ([100, 300, 8_000, 1, 500], [1, 3, 8, 1, 1])
+
+
+def test_a_fleet_gives_its_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    report_fleet(3, 1, tmp_path)
+    shown = capsys.readouterr().out
+    assert [shown.count(words) for words in ("1 job ", "2 jobs", "3 jobs")] == [1, 1, 1]

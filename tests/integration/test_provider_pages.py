@@ -103,6 +103,21 @@ def test_a_page_that_leads_nowhere_is_an_error(run: HandlerRun, server: HttpServ
     assert stored(run) == []
 
 
+@pytest.mark.parametrize(
+    ("others", "last_day", "noted"),
+    [({}, 25, True), ({"next_url": None}, 25, False), ({"next_url": ""}, 25, False), ({}, 21, False)],
+    ids=["misspelt", "null", "empty", "short"],
+)
+def test_a_long_answer_without_the_way_to_the_next_page_is_noted(
+    run: HandlerRun, server: HttpServer, others: dict[str, Any], last_day: int, *, noted: bool
+) -> None:
+    server.answers["/A"] = page(*range(2, last_day + 1), **others)
+    run.settings["next_page"] = "next_url"
+    note = run({"symbols": ["A"]})["symbols"]["A"]["note"]
+    text = "the answer has no next_url, so it is the only page; correct next_page if the provider has more"
+    assert note == (text if noted else None)
+
+
 def test_a_page_elsewhere_does_not_get_the_headers(run: HandlerRun, server: HttpServer) -> None:
     server.answers["/A"] = page(2, next_url=f"http://localhost:{server.port}/more")
     server.answers["/more"] = page(3)

@@ -12,7 +12,14 @@ from tests.harness.fleet import Fleet, Service
 
 CLIENTS_ONLY: Final = {"stockworker.client.conversation"}
 SEALED_ONLY: Final = {"cryptography", "stockworker.sealing.keyring", "stockworker.sealing.worker_seal"}
-HANDLERS_ONLY: Final = {"stockworker.market.technical_analysis", "stockworker.market.series", "csv", "http.client"}
+HANDLERS_ONLY: Final = {
+    "stockworker.market.technical_analysis",
+    "stockworker.market.series",
+    "stockworker.market.store",  # also of the thread that looks for a store
+    "csv",
+    "http.client",
+    "numpy",
+}
 SELDOM: Final = {
     "importlib.metadata": "is for installed packages with handlers, and imports `email`",
     "multiprocessing": "is not used: children are forked by a process of their own",

@@ -572,3 +572,19 @@ def test_a_value_that_was_undefined_does_not_shift_the_days_after_it() -> None:
     bars = [*halted, *SERIES["AAPL"][:100]]
     cci = read_calculation("cci")
     assert results(cci, bars)[-50:] == results(cci, SERIES["AAPL"][:100])[-50:]
+
+
+@pytest.mark.parametrize("name", ["ema", "macd", "ppo", "trix", "dema"])
+def test_an_average_of_a_halted_share_has_no_noise(name: str) -> None:
+    moving = [bar._replace(close=bar.close / 3) for bar in moving_bars(50, 10.0)]
+    halted = [moving[-1]._replace(day=moving[-1].day + timedelta(days=number)) for number in range(1, 3_000)]
+    found = results(read_calculation(name), [*moving, *halted])[-1].value
+    values = found.values() if isinstance(found, dict) else [found]
+    assert all(min(abs(value), abs(value - halted[-1].close)) < 1e-200 for value in values if value is not None)
+    assert None not in values
+
+
+def test_an_average_over_one_day_is_the_price() -> None:
+    bars = [bar._replace(close=1e9) if place == 5 else bar for place, bar in enumerate(moving_bars(20, 1e-6))]
+    found = results(read_calculation({"name": "ema", "period": 1}), bars)
+    assert [each.value for each in found] == [bar.close for bar in bars]

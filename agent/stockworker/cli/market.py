@@ -15,7 +15,8 @@ from stockworker.errors import StoreError, SymbolUnknown
 from stockworker.handlers.kinds import unknown
 from stockworker.market.bars import Bar, InvalidBar, MarketStore, calendar_day
 from stockworker.market.interval import written
-from stockworker.market.store import is_file, open_market_store, store_failures
+from stockworker.market.location import is_file
+from stockworker.market.store import open_market_store, store_failures
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit, UsageError

@@ -78,24 +78,28 @@ def read_records(
         raise NotRecords(f"is not JSON: more text after its end, at character {window.place}{hint}")
 
 
+ABSENT: Final = object()
+"""What `read_value` finds where there is nothing, not even null."""
+
+
 def read_value(stream: TextIO, path: str) -> Any:
-    """The value at a path in a JSON text, if it is neither a list nor an object; None if there is no such value.
+    """The value at a path in a JSON text, or None if it is a list or an object; `ABSENT` if there is no such value.
 
     Raises:
         NotRecords: the text is not JSON, or a value is too long.
     """
     window = _TextWindow(stream)
-    return _value_at(window, _steps(path)) if window.peek() else None
+    return _value_at(window, _steps(path)) if window.peek() else ABSENT
 
 
 def _value_at(window: "_TextWindow", steps: list[int | str]) -> Any:
     if not steps:
         return window.skip(_MOST_DEPTH)
-    found = None
+    found = ABSENT
     opening = "[" if isinstance(steps[0], int) else "{"
     if window.peek() != opening:
         window.skip(_MOST_DEPTH)
-        return None
+        return ABSENT
     for name in _members(window) if opening == "{" else _places(window):
         if _fits(name, steps[0]):
             found = _value_at(window, steps[1:])

@@ -1,10 +1,10 @@
 """The pages of a provider's answer: the address of the next one. Pure."""
 
 import io
-from typing import Final
+from typing import Any, Final
 from urllib.parse import parse_qsl, quote, urlencode, urljoin, urlsplit, urlunsplit
 
-from stockworker.market.json_records import NotRecords, read_value
+from stockworker.market.json_records import ABSENT, NotRecords, read_value
 from stockworker.protocol.frozen import dataclass
 
 _LONGEST_ADDRESS: Final = 8_000
@@ -57,11 +57,22 @@ class Pages:
         except ValueError as error:
             raise NotRecords("the value of next_page is not a valid address") from error
 
+    def misses_next(self, body: bytes) -> bool:
+        """Whether a page has nothing at `next_page`, not even null: it may be the only one, or the option is misspelt."""
+        return self.next_page is not None and _read(body, self.next_page) is ABSENT
+
     def _with(self, url: str, value: str) -> str:
         parts = urlsplit(url)
         others = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] != self.parameter]
         query = urlencode([*others, (self.parameter or "", value)], quote_via=quote)
         return urlunsplit((parts.scheme, parts.netloc, parts.path, query, ""))
+
+
+def _read(body: bytes, path: str) -> Any:
+    try:
+        return read_value(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig"), path)
+    except UnicodeError as error:
+        raise NotRecords("is not JSON in UTF-8") from error
 
 
 def _value(body: bytes, path: str) -> str | None:
@@ -70,11 +81,8 @@ def _value(body: bytes, path: str) -> str | None:
     Raises:
         NotRecords: the text is not JSON, or the value is something else.
     """
-    try:
-        found = read_value(io.TextIOWrapper(io.BytesIO(body), "utf-8-sig"), path)
-    except UnicodeError as error:
-        raise NotRecords("is not JSON in UTF-8") from error
-    if found is None or found == "":
+    found = _read(body, path)
+    if found is ABSENT or found is None or found == "":
         return None
     if isinstance(found, bool) or not isinstance(found, str | int) or len(str(found)) > _LONGEST_ADDRESS:
         raise NotRecords(f"the value of next_page, {path}, is neither an address nor a token")

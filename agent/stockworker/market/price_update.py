@@ -34,6 +34,8 @@ from stockworker.protocol.wire import Wire
 
 _MOST_SYMBOLS: Final = 1_000  # a result must fit into one message
 _MIB: Final = 1_048_576
+_SHORT: Final = 20
+"""Rows: no provider divides so few into pages. A daily update has fewer."""
 _SILENT: Final = 5
 """Symbols in a row without any answer, before any other answer, after which the provider is down."""
 
@@ -74,7 +76,11 @@ class UpdatedSymbol(UpsertCounts):
     last_day: Annotated[date | None, DAY, Wire("Day or time of the newest stored bar; null without bars.")]
     rejected: Annotated[Count, Wire("Invalid rows, which were skipped.")] = 0
     note: Annotated[
-        str | None, Wire("What else to know: the first invalid row, or that all bars were fetched again.")
+        str | None,
+        Wire(
+            "What else to know: the first invalid row, that all bars were fetched again, or that a long answer does not have "
+            "`next_page`."
+        ),
     ] = None
 
 
@@ -208,7 +214,7 @@ class _Update:
             raise _NotUpdated(f"the provider's answer can't be used: {problem}")
         named = single and not parsed.rejected and (found.etag or found.modified)
         answer = LastAnswer(digest, found.etag, found.modified, date.min) if named else None
-        return _NewBars(parsed, answer)
+        return _NewBars(parsed, answer, self._only_page(found) if single and parsed.rows > _SHORT else None)
 
     def _all_pages(self, symbol: str, url: str, found: Fetched) -> tuple[ParsedBars, bool]:
         """The bars of all pages, and whether there was only one page."""
@@ -229,6 +235,13 @@ class _Update:
             if parsed.rows > self.settings.limit_rows:
                 raise _NotUpdated(f"the provider's pages have more than {self.settings.limit_rows:,} rows")
         return parsed, number == 1
+
+    def _only_page(self, found: Fetched) -> str | None:
+        """A note about an answer that has nothing at `next_page`."""
+        if not self.settings.pages.misses_next(found.body):
+            return None
+        path = self.settings.next_page
+        return f"the answer has no {path}, so it is the only page; correct next_page if the provider has more"
 
     def _page(self, url: str, first: str) -> Fetched:
         """A further page; an empty one if the provider has none with this number."""
@@ -267,7 +280,7 @@ class _Update:
         if not received and not stored:
             raise _NotUpdated("the provider has no bars of this symbol")
         judgement = judge(self.store.first_day(symbol, self.interval), stored, received)
-        note = f"row {parsed.rejected_rows[0].row}: {parsed.rejected_rows[0].reason}" if parsed.rejected else None
+        note = f"row {parsed.rejected_rows[0].row}: {parsed.rejected_rows[0].reason}" if parsed.rejected else found.note
         if judgement.factor is not None:
             stored = self.bars(symbol)
             again = self.fetch(_Request(symbol, stored[0].day, None))
@@ -307,10 +320,12 @@ class _NewBars:
     Attributes:
         parsed: the bars of all pages; None if nothing is new.
         answer: what to remember.
+        note: what else to know.
     """
 
     parsed: ParsedBars | None
     answer: LastAnswer | None
+    note: str | None = None
 
 
 _NO_PAGE: Final = Fetched(b"", None)

@@ -64,13 +64,19 @@ def each(function: Callable[..., float | None], *series: Sequence[float | None])
 def from_first(series: Sequence[float | None], function: Callable[[list[float]], Series]) -> Series:
     """Apply a function to the values from the first defined one on; a later None repeats the value before."""
     start = _start(series)
-    later, known = series[start:], list[float]()
-    for value in later:
-        known.append(known[-1] if value is None else value)
-    found = function(known)
+    later = list(series[start:])
+    found = function(_filled(later) if None in later else later)  # type: ignore[arg-type]  # none of them is None
     if None in later:
         found = [None if old is None else new for old, new in zip(later, found, strict=True)]
     return [*[None] * start, *found]
+
+
+def _filled(series: Sequence[float | None]) -> list[float]:
+    """The values with each None replaced by the value before."""
+    known: list[float] = []
+    for value in series:
+        known.append(known[-1] if value is None else value)
+    return known
 
 
 def rolling(series: Sequence[float | None], period: int) -> Series:
@@ -137,14 +143,20 @@ def weighted(series: Sequence[float], period: int) -> Series:
 
 
 def smoothed(series: Sequence[float | None], period: int, factor: float) -> Series:
-    """An average that moves by `factor` of the difference each day, and begins with the mean of `period` days."""
+    """An average that moves by `factor` of the difference each day, and begins with the mean of `period` days.
+
+    What moves is its distance from the value. So no rest remains of a value once others have repeated for long.
+    """
+    keep = 1 - factor
 
     def smooth(known: list[float]) -> Series:
         if len(known) < period:
             return [None] * len(known)
         average = mean(known[:period])
-        start: Series = [None] * (period - 1)
-        return [*start, average, *[average := average + factor * (value - average) for value in known[period:]]]
+        distance = average - known[period - 1]
+        days = zip(known[period - 1 :], known[period:], strict=False)
+        later = [value + (distance := keep * (distance + (before - value))) for before, value in days]
+        return [*[None] * (period - 1), average, *later]
 
     return from_first(series, smooth)
 

@@ -6,12 +6,8 @@ from pathlib import Path
 from stockworker.adapters.sqlite import DatabaseError
 from stockworker.errors import StoreError
 from stockworker.market.bars import MarketStore
+from stockworker.market.location import is_file
 from stockworker.market.store_sqlite import SqliteMarketStore
-
-
-def is_file(location: str) -> bool:
-    """Whether the store at `location` is an SQLite file."""
-    return not location.startswith(("postgresql://", "postgres://"))
 
 
 def store_failures() -> tuple[type[Exception], ...]:

@@ -6,7 +6,11 @@
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import closing, suppress
+from pathlib import Path
 from typing import Final
+
+from stockworker.errors import StoreError
+from stockworker.market.location import is_file
 
 _ABSENT_S: Final = 30.0
 """Between two looks for a store that does not exist yet or can't be used."""
@@ -71,7 +75,9 @@ def read_identity(location: str) -> str:
     Raises:
         StoreError: there is none.
     """
-    from stockworker.market.store import open_market_store  # noqa: PLC0415 (most workers need no database server)
+    if is_file(location) and not Path(location).exists():
+        raise StoreError(f"{location}: does not exist")
+    from stockworker.market.store import open_market_store  # noqa: PLC0415 (8 ms that a worker without data does not need)
 
     with closing(open_market_store(location, read_only=True)) as store:
         return store.identity()

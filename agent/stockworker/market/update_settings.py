@@ -98,7 +98,7 @@ class UpdateSettings:
         Text(200),
         Wire(
             "The way to the next page in JSON answers, such as `next_url`: its address, or its token if there is a "
-            "`page_parameter`. An answer without it is the last page."
+            "`page_parameter`. An answer without it is the last page; a note in the result names the option if it was the first."
         ),
     ] = None
     page_parameter: Annotated[
