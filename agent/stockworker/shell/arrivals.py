@@ -13,18 +13,21 @@
 # a sender with ten small messages waits for one round, however many large ones another sender has sent. The messages of
 # one sender stay in order. MQTT promises no order between senders, nor between topics.
 #
-# **Short where it matters.** Once all others have what they want, the last sender waits for the next turn. A job takes
-# several turns until its result, so a flood would make each of these turns as long as it may be. A sender without others
-# gets the whole turn, in which one commit serves many jobs. It is without others if none of them has sent anything during
-# the last `_QUIET_TURNS` turns: a steady sender has sent nothing for most of them.
+# **Short where it matters.** Once all others have what they want, the last sender waits for the next turn, unless its first
+# message of this turn is not larger than `_ORDINARY` bytes. A job takes several turns until its result, so a flood would make
+# each of these turns as long as it may be. With this rule and a small quantum, a flood adds to a turn about what the largest
+# of the other senders has in it. So turns become at most twice as long. A sender without others gets the whole turn, in which
+# one commit serves many jobs. It is without others if none of them has sent anything during the last `_QUIET_TURNS` turns: a
+# steady sender has sent nothing for most of them.
 #
 # **Nothing saved up.** A turn may give back what it has taken (`put_back`). Its sender then gets back what it has paid, and no
 # more: what it has taken as a whole turn without others, it has not paid. Otherwise a flood would pay for several turns with
 # what one of them has given back, and others would wait behind it again and again. Those who got nothing are next.
 #
 # **Bytes for work.** Small jobs cost more than their bytes show. Each of them is an object in JSON, and each `{` of a body
-# counts `_ENVELOPE` bytes. A payload with braces counts more than it costs, which only shortens its sender's share. Large
-# bodies mostly have few of them (`objects_in`).
+# counts `_ENVELOPE` bytes. A message counts two of them besides: a job in a message of its own takes 110 µs of the dispatcher's
+# time, and one of 50 in a message takes 57. A payload with braces counts more than it costs, which only shortens its sender's
+# share. Large bodies mostly have few of them (`objects_in`).
 #
 # What happens to the service itself comes first, in its order: the link went up or down, a job ended, an operator sends a
 # signal. This is little, and the same for any number of peers.
@@ -49,6 +52,7 @@ from typing import Final, Generic, TypeVar
 
 from stockworker.adapters.mqtt import Delayed, Delivery, LinkDown, LinkItem, LinkUp, PublishRefused
 from stockworker.protocol import topics
+from stockworker.protocol.body import MAX_LIST
 from stockworker.protocol.packet import Packet
 from stockworker.shell.turn import LinkChanged
 
@@ -58,8 +62,11 @@ MOST_ITEMS: Final = 1000
 MOST_BYTES: Final = 4 * 1024 * 1024
 """Bytes of the messages of one turn."""
 
-_QUANTUM: Final = 64 * 1024
-"""Bytes that a sender may take in one round."""
+_QUANTUM: Final = 16 * 1024
+"""Bytes that a sender may take in one round: below a millisecond of work."""
+
+_ORDINARY: Final = MAX_LIST * 1536
+"""Bytes of a message with as many entries as this software puts into one, each of them small."""
 
 MOST_WAITING: Final = 16 * 1024 * 1024
 """Bytes of the waiting messages of one sender, above which it loses those of QoS 0."""
@@ -68,7 +75,7 @@ _QUIET_TURNS: Final = 32
 """Turns after which a sender that has sent nothing does not count as another one any longer."""
 
 _ENVELOPE: Final = 1024
-"""Bytes that each message, and each object in it, counts besides its body."""
+"""Bytes that each object in a message counts besides its body, and half of what the message itself counts."""
 
 _FEW_OBJECTS: Final = 12
 
@@ -153,6 +160,16 @@ class Arrivals(Generic[T]):
         sender = self._senders.get(_name(item))
         return sender is not None and sender.waiting_bytes > MOST_WAITING
 
+    def skip(self, item: Delivery) -> list[Delivery]:
+        """Drop a message that arrives; return the messages that may be acknowledged now, in their order."""
+        self._unacknowledged.append(item)
+        return self.handled([item])
+
+    def drop(self, name: str) -> list[Delivery]:
+        """Drop the messages of a sender that wait; return them, and regard them as handled next."""
+        sender = self._senders.pop(name, None)
+        return [] if sender is None else [item for item, _size in sender.waiting]
+
     def take(self, most_items: int = MOST_ITEMS, most_bytes: int = MOST_BYTES) -> list[T | Delivery]:
         """Take out the items of the next turn."""
         taken: list[T | Delivery] = [self._own.popleft() for _ in range(min(most_items, len(self._own)))]
@@ -160,15 +177,16 @@ class Arrivals(Generic[T]):
         before = len(taken)
         while self._senders and len(taken) < most_items and most_bytes > 0:
             name = next(iter(self._senders))
-            if not alone and len(self._senders) == 1 and name in served and len(taken) > before:
+            is_last = not alone and len(self._senders) == 1 and len(taken) > before
+            if is_last and (name in served or self._senders[name].waiting[0][1] > _ORDINARY):
                 break
-            served.add(name)
             sender = self._senders.pop(name)
             sender.credit += _QUANTUM
             while sender.waiting and len(taken) < most_items and most_bytes > 0:
                 if sender.waiting[0][1] > sender.credit:
                     break
                 item, size = sender.take()
+                served.add(name)
                 taken.append(item)
                 sender.credit -= size
                 most_bytes -= size
@@ -233,4 +251,4 @@ def objects_in(body: bytes) -> int:
 
 def _size(item: Delivery) -> int:
     body = item.packet.body
-    return _ENVELOPE * (1 + objects_in(body)) + len(body)
+    return _ENVELOPE * (2 + objects_in(body)) + len(body)
