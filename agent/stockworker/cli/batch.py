@@ -7,11 +7,13 @@ from typing import Any, Final
 from stockworker.cli.job_options import OPTIONS, read_option, read_value
 from stockworker.client import make_submission
 from stockworker.errors import JobRejected
+from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.messages import Submission
 from stockworker.protocol.suggestion import suggestion
 from stockworker.terminal.arguments import identifier
+from stockworker.terminal.given import LineBounds
 
 _PARTICULARS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
     "id": ("id", identifier),
@@ -21,6 +23,9 @@ _PARTICULARS: Final[Mapping[str, tuple[str, Callable[[str], Any]]]] = {
 """Fields beside the job options → argument of `make_submission`, and the parser of its value."""
 
 FIELDS: Final = ("type", "payload", "id", "priority", *OPTIONS)
+
+BOUNDS: Final = LineBounds(line_bytes=8 * MAX_CONTENT, lines=1_000_000, bytes=2**30)
+"""Of a batch. A line can be longer than its payload: JSON may escape each character with six bytes."""
 
 
 @dataclass(frozen=True, slots=True)

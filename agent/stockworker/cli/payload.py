@@ -1,12 +1,11 @@
 """Payloads on the command line: JSON text from an argument, a file or standard input."""
 
-import sys
-from pathlib import Path
 from typing import Final
 
-from stockworker.errors import unread
+from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.fields import parse_json
 from stockworker.terminal.exits import UsageError
+from stockworker.terminal.given import STANDARD_INPUT, name_of, read_given
 
 _HINT: Final = """A payload is JSON in single quotes: '{"symbol": "ACME"}', 5, or '"text"'"""
 
@@ -18,14 +17,14 @@ def read_payload(given: str | None) -> str:
         given: JSON text; or ``@file``; or ``-`` for standard input.
 
     Raises:
-        UsageError: the file is not readable, or the text is not valid JSON; the message names the place.
+        UsageError: the file is not readable or too large, or the text is not valid JSON; the message names the place.
     """
     if given is None:
         return "null"
-    if given == "-":
-        source, content = "standard input", sys.stdin.buffer.read()
+    if given == STANDARD_INPUT:
+        source, content = name_of(given), _read(given)
     elif given.startswith("@"):
-        source, content = given[1:], read_file(given[1:])
+        source, content = given[1:], _read(f"./{given[1:]}" if given[1:] == STANDARD_INPUT else given[1:])
     else:
         source, content = "payload", given.encode(errors="surrogateescape")
     try:
@@ -36,13 +35,7 @@ def read_payload(given: str | None) -> str:
     return text
 
 
-def read_file(name: str) -> bytes:
-    """Read a file.
-
-    Raises:
-        UsageError: the file is not readable.
-    """
-    try:
-        return Path(name).read_bytes()
-    except OSError as error:
-        raise UsageError(f"{name}: can't be read: {unread(error)}") from None
+def _read(given: str) -> bytes:
+    return read_given(
+        given, MAX_CONTENT, "the payload", "put the data where workers can fetch it, and send a reference"
+    )

@@ -1,7 +1,6 @@
 """``stockworker submit``: one job or a batch of jobs."""
 
 import argparse
-import sys
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, Final
@@ -10,7 +9,7 @@ from stockworker.cli import batch
 from stockworker.cli.connection import converse
 from stockworker.cli.job_options import add_job_options, option_values
 from stockworker.cli.jobs import print_outcome
-from stockworker.cli.payload import read_file, read_payload
+from stockworker.cli.payload import read_payload
 from stockworker.cli.printing import Waiting, completion_fields, print_completion, print_completion_json
 from stockworker.client import Client, Completion, make_submission
 from stockworker.errors import AccessDenied, ConnectionFailed, JobRejected
@@ -19,6 +18,7 @@ from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submissio
 from stockworker.protocol.wire import shown
 from stockworker.terminal.arguments import add_client_options, identifier, timeout
 from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.given import name_of, read_lines
 from stockworker.terminal.output import StatusLine, complain, note, print_json, print_line
 
 _MOST_FAULTS: Final = 20
@@ -151,9 +151,8 @@ def _run_batch(arguments: argparse.Namespace) -> int:
         if given is not None:
             raise UsageError(f"{option} can't be combined with --batch; set it in each line of the file")
     name = arguments.batch
-    lines = sys.stdin.buffer if name == "-" else read_file(name).splitlines()
-    jobs, faults = batch.read(lines, _options(arguments))
-    shown = "standard input" if name == "-" else name
+    jobs, faults = batch.read(read_lines(name, batch.BOUNDS), _options(arguments))
+    shown = name_of(name)
     for fault in faults[:_MOST_FAULTS]:
         complain(f"{shown}:{fault.line}: {fault.text}")
     if len(faults) > _MOST_FAULTS:

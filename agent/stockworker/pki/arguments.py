@@ -18,10 +18,12 @@ from stockworker.pki.registry import CertificateKind
 from stockworker.pki.worker_setup import BrokerAddress
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.exits import UsageError
+from stockworker.terminal.given import first_line
 from stockworker.trusted_files import read_trusted
 
 _FOLDER: Final = Path("/etc/stockworker/ca")
 _LONGEST_DAYS: Final = 36_500
+_LONGEST_PASSPHRASE: Final = 1024
 KEYS: Final[dict[str, MakeKey]] = {"p256": make_p256, "ed25519": make_ed25519}
 
 
@@ -179,14 +181,14 @@ def passphrase(arguments: argparse.Namespace, prompt: str) -> bytes:
             raise ConfigError("the authority's key needs a passphrase; use a terminal, or --passphrase-file FILE")
         return getpass.getpass(prompt).encode()
     try:
-        first_line = file.read_bytes().partition(b"\n")[0]
+        line = first_line(str(file.absolute()), _LONGEST_PASSPHRASE)
     except OSError as error:
         raise ConfigError(
             f"{file}: can't be read: {unread(error, 'write the passphrase into its first line')}"
         ) from error
-    if not first_line:
+    if not line:
         raise ConfigError(f"{file}: the first line is empty; write the passphrase into it")
-    return first_line
+    return line
 
 
 def now() -> datetime:

@@ -4,7 +4,6 @@ import argparse
 import asyncio
 import os
 import signal
-import sys
 from contextlib import suppress
 from datetime import timedelta
 from functools import cache
@@ -38,12 +37,14 @@ from stockworker.pki.join_token import TokenFile, TokenRecord
 from stockworker.pki.worker_setup import FOLDER, BrokerAddress
 from stockworker.terminal.arguments import from_now, identifier, whole_number
 from stockworker.terminal.exits import Exit, UsageError
+from stockworker.terminal.given import STANDARD_INPUT, first_line
 from stockworker.terminal.output import note, print_json, print_line, print_lines
 from stockworker.terminal.tables import table, terminal_width
 from stockworker.trusted_files import read_trusted
 
 _LONGEST_VALID: Final = timedelta(days=7)
 _MOST_AT_ONCE: Final = 1000
+_LONGEST_INVITATION: Final = 1024
 _ACTIONS: Final = ("create", "list", "revoke")
 
 
@@ -266,7 +267,9 @@ def _join(arguments: argparse.Namespace) -> int:
 
 
 def _invitation(arguments: argparse.Namespace) -> Invitation:
-    written = sys.stdin.readline() if arguments.invitation == "-" else arguments.invitation
+    written = arguments.invitation
+    if written == STANDARD_INPUT:
+        written = first_line(written, _LONGEST_INVITATION).decode(errors="replace")
     try:
         return Invitation.parse(written)
     except ValueError as error:
