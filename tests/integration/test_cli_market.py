@@ -20,6 +20,7 @@ import yaml
 from stockworker.market import data_import
 from stockworker.market.bars import Bar, IndicatorValue
 from stockworker.market.store import open_market_store
+from stockworker.terminal.exits import Exit
 from tests.harness import command
 from tests.harness.advice import follows
 from tests.harness.command import Finished
@@ -134,6 +135,29 @@ def test_parquet_has_all_bars(config: Path, tmp_path: Path) -> None:
         ("open", "high", "low", "volume", "adjusted_close")
     )
     assert tuple(rows[-1].values()) == ("AAPL", *BARS["AAPL"][-1])
+
+
+INTERRUPTED = """
+import signal, sys
+from stockworker.cli import main, market_export
+
+def texts(format_, found):
+    yield "symbol\\n" * 100_000
+    signal.raise_signal(signal.SIGINT)
+
+market_export._texts = texts
+sys.exit(main())
+"""
+
+
+def test_an_interrupted_export_leaves_the_old_file_and_no_other(config: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    folder.mkdir()
+    (folder / "bars.csv").write_text("old\n")
+    words = ["--config", str(config), "market", "export", "--all", "--out", str(folder / "bars.csv")]
+    done = subprocess.run([sys.executable, "-c", INTERRUPTED, *words], check=False, capture_output=True, timeout=60)
+    assert done.returncode == Exit.INTERRUPTED, done.stderr
+    assert {path.name: path.read_text() for path in folder.iterdir()} == {"bars.csv": "old\n"}
 
 
 def test_a_failed_export_leaves_the_old_file(config: Path, tmp_path: Path) -> None:

@@ -13,6 +13,7 @@ from stockworker.adapters.files import (
     read_file,
     remove_file,
     replace_file,
+    replacing,
     who_can_change,
 )
 
@@ -121,6 +122,36 @@ def test_a_link_under_the_temporary_name_is_removed(shared: Path, elsewhere: Pat
     write(shared / "file")
     assert (shared / "file").read_bytes() == b"after"
     assert (elsewhere / "file").read_text() == "before"
+
+
+@pytest.mark.parametrize("interruption", [KeyboardInterrupt, OSError, ValueError])
+def test_an_interruption_leaves_the_old_file_and_nothing_else(
+    tmp_path: Path, interruption: type[BaseException]
+) -> None:
+    (tmp_path / "file").write_bytes(b"old")
+
+    def write_a_part() -> None:
+        with replacing(tmp_path / "file", PUBLIC) as file:
+            file.write(b"new" * 1_000_000)
+            raise interruption
+
+    with pytest.raises(interruption):
+        write_a_part()
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"old"}
+    with replacing(tmp_path / "file", PUBLIC) as file:
+        file.write(b"new")
+        assert (tmp_path / "file").read_bytes() == b"old"
+    assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"file": b"new"}
+
+
+def test_what_is_not_a_file_is_not_replaced(tmp_path: Path) -> None:
+    """As root, a command would replace /dev/null for all programs."""
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(OSError, match=r"not a regular file\. Remove it, or choose another name"):
+        replace_file(tmp_path / "pipe", b"new", PUBLIC)
+    with pytest.raises(OSError, match="not a regular file"), replacing(tmp_path / "pipe", PUBLIC):
+        pass
+    assert (tmp_path / "pipe").is_fifo()
 
 
 def test_a_link_is_removed_itself(tmp_path: Path, elsewhere: Path) -> None:

@@ -18,7 +18,7 @@ import os
 import pwd
 import stat
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO, Final
 
@@ -49,24 +49,51 @@ def replace_file(
     Raises:
         OSError: the file can't be written, or a name on the way is not trustworthy. `filename` is the path.
     """
+    with _replacing(path, f"{path.name}.new", mode, owner) as file:
+        file.write(content)
+        file.flush()
+        if modified_s is not None:
+            os.utime(file.fileno(), (modified_s, modified_s))
+
+
+def replacing(path: Path, mode: int) -> AbstractContextManager[BinaryIO]:
+    """Open a file that replaces the one at `path` when the context ends. An exception in the context leaves the old file.
+
+    For content that comes in parts: several programs may write the same file at the same time, and the last one replaces it.
+
+    Args:
+        path: as for `replace_file`.
+        mode: permissions of a new file, without those that the umask takes.
+
+    Raises:
+        OSError: as for `replace_file`.
+    """
+    return _replacing(path, f".{path.name}.{os.getpid()}.new", mode, None)
+
+
+@contextmanager
+def _replacing(path: Path, fresh: str, mode: int, owner: tuple[int, int] | None) -> Iterator[BinaryIO]:
+    """Write a file under the name `fresh`, in the folder of `path`, and give it its name in the end."""
     with _named(path), open_folder(path.parent) as folder:
         former = _file_in(folder, path)
-        fresh = f"{path.name}.new"
         with suppress(FileNotFoundError):
             os.unlink(fresh, dir_fd=folder)
-        with os.fdopen(os.open(fresh, _CREATE, mode, dir_fd=folder), "wb") as file:
-            if owner is not None:
-                os.fchown(file.fileno(), *owner)
-                os.fchmod(file.fileno(), mode)  # its reader needs this mode, independently of the umask
-            elif former is not None and _owner(former) != _owner(os.fstat(file.fileno())):
-                # Only where it changes something: the sandbox of a service refuses the call itself.
-                os.fchown(file.fileno(), *_owner(former))
-            file.write(content)
-            file.flush()
-            if modified_s is not None:
-                os.utime(file.fileno(), (modified_s, modified_s))
-            os.fsync(file.fileno())
-        os.rename(fresh, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        try:
+            with os.fdopen(os.open(fresh, _CREATE, mode, dir_fd=folder), "wb") as file:
+                if owner is not None:
+                    os.fchown(file.fileno(), *owner)
+                    os.fchmod(file.fileno(), mode)  # its reader needs this mode, independently of the umask
+                elif former is not None and _owner(former) != _owner(os.fstat(file.fileno())):
+                    # Only where it changes something: the sandbox of a service refuses the call itself.
+                    os.fchown(file.fileno(), *_owner(former))
+                yield file
+                file.flush()
+                os.fsync(file.fileno())
+            os.rename(fresh, path.name, src_dir_fd=folder, dst_dir_fd=folder)
+        except BaseException:  # an interruption from the keyboard as well
+            with suppress(OSError):
+                os.unlink(fresh, dir_fd=folder)
+            raise
         os.fsync(folder)
 
 
@@ -243,6 +270,8 @@ def _file_in(folder: int, path: Path) -> os.stat_result | None:
         return None
     if stat.S_ISLNK(found.st_mode):
         raise OSError(errno.ELOOP, f"{path.name!r} is a link. Remove it, or name the file that it leads to")
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, f"{path.name!r} is not a regular file. Remove it, or choose another name")
     return found
 
 

@@ -5,11 +5,10 @@ import csv
 import io
 import json
 from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from tempfile import NamedTemporaryFile
-from typing import Any, BinaryIO, Final, cast
+from typing import Any, BinaryIO, Final
 
+from stockworker.adapters.files import PUBLIC, replacing
 from stockworker.cli.market import (
     COLUMNS,
     add_range,
@@ -62,7 +61,7 @@ def _export(arguments: argparse.Namespace) -> int:
                 print_document(text)
             return Exit.OK
         try:
-            with _replacing(arguments.out) as file:
+            with replacing(arguments.out, PUBLIC) as file:
                 _write(format_, found, file)
         except OSError as error:
             raise UsageError(f"{arguments.out}: can't be written: {error.strerror}") from error
@@ -71,20 +70,6 @@ def _export(arguments: argparse.Namespace) -> int:
 
 
 _Found = Iterator[tuple[str, list[Bar]]]
-
-
-@contextmanager
-def _replacing(path: Path) -> Iterator[BinaryIO]:
-    """A file that gets its name once it is complete, so that a failure leaves the old one."""
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        try:
-            yield cast(BinaryIO, file)
-            file.flush()
-            Path(file.name).chmod(0o644)
-            Path(file.name).replace(path)
-        except BaseException:
-            Path(file.name).unlink()
-            raise
 
 
 def _write(format_: str, found: _Found, file: BinaryIO) -> None:

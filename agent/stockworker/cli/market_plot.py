@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Any, Final
 
-from stockworker.adapters.files import replace_file
+from stockworker.adapters.files import PUBLIC, replace_file
 from stockworker.cli.market import add_range, add_store, adjusted, check_symbols, opened
 from stockworker.errors import ConfigError
 from stockworker.market.calculation import Calculation, History, read_calculation
@@ -97,6 +97,6 @@ def _write(drawing: Drawing, out: Path) -> None:
                 "or choose a file that ends in .svg"
             ) from error
     try:
-        replace_file(out, content.getvalue(), 0o644)
+        replace_file(out, content.getvalue(), PUBLIC)
     except OSError as error:
         raise UsageError(f"{out}: can't be written: {error.strerror}") from error
