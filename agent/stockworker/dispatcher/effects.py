@@ -67,6 +67,13 @@ class Answered:
     """The last query or request for statistics is answered: the next one can be."""
 
 
+@dataclass(frozen=True, slots=True)
+class Unread:
+    """This many messages of senders of malformed ones were dropped since the last turn (`stockworker.shell.refusals`)."""
+
+    count: int
+
+
 Event = (
     Message
     | LinkChanged

@@ -15,7 +15,7 @@ from stockworker.adapters.randomness import SystemEntropy
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.answers import respond
-from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached, Unwatched
+from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached, Unread, Unwatched
 from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.safe_start import BAD_STARTS_MAX, MarkedTurns, read_mark
@@ -56,7 +56,7 @@ _PAUSE_PER_ANSWER: Final = 3.0
 """How long the answers pause after each one, as a multiple of the time that it took. So they take a quarter of the time
 of one processor at most, however many are waiting. A single query is answered immediately."""
 
-_Input = Denied | DiskChanged | Unreached | Unwatched | Answered
+_Input = Denied | DiskChanged | Unreached | Unread | Unwatched | Answered
 """What happens to a dispatcher besides what happens to every service."""
 
 
@@ -147,8 +147,9 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
     def last_packets(self) -> Sequence[Packet]:
         return [self._goodbye()]
 
-    def observe(self) -> Sequence[DiskChanged]:
-        return self._space.look(clock.monotonic())
+    def observe(self) -> Sequence[DiskChanged | Unread]:
+        unread, self.unread = self.unread, 0
+        return [*self._space.look(clock.monotonic()), *([Unread(unread)] if unread else [])]
 
     def reconfigure(self) -> tuple[LinkSettings, Denied]:
         settings = self._reread()

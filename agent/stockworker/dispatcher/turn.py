@@ -37,6 +37,7 @@
 # failed, the machine would be ahead of the store by two turns, and the next one would have read what was never stored.
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from typing import Final, get_args
 
 from stockworker.dispatcher.effects import (
@@ -56,6 +57,7 @@ from stockworker.dispatcher.effects import (
     ShowStats,
     StoredJobs,
     Unreached,
+    Unread,
     Unwatched,
 )
 from stockworker.dispatcher.machine import DispatcherMachine
@@ -113,8 +115,8 @@ MOST_ROWS: Final = 512
 
 _SAVES: Final = get_args(Save)
 
-Input = Packet | Event
-"""What a turn is about. A packet is decoded; an event goes to the machine as it is."""
+Input = Packet | Event | Unread
+"""What a turn is about. A packet is decoded, and unread ones are counted; an event goes to the machine as it is."""
 
 
 class DispatcherTurns:
@@ -153,14 +155,17 @@ class DispatcherTurns:
         """
         events, self._next_events = self._next_events, []
         effects: list[Effect] = []
+        refused: list[str | None] = []
         rows = left = 0
         for item in items:
-            if not isinstance(item, Packet):
+            if isinstance(item, Unread):
+                self._machine.counters["messages_refused"] += item.count
+            elif not isinstance(item, Packet):
                 events.append(item)
             elif rows >= self._most_rows:
                 left += 1
             else:
-                rows += self._read(item, events, effects)
+                rows += self._read(item, events, effects, refused)
         effects += self._machine.handle([*self._stored_jobs(events), *events], now)
         saves: list[Save] = []
         others: list[Effect] = []
@@ -172,18 +177,20 @@ class DispatcherTurns:
         pruned = self._store.commit(saves) if saves else {}
         if pruned:
             self._next_events.append(Pruned(tuple(pruned.items())))
-        return self._output(saves, others, now, left)
+        output = self._output(saves, others, now, left)
+        return replace(output, refused=tuple(refused)) if refused else output
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until the next turn must be taken, even if nothing happens before."""
         return self._machine.next_in_s(now)
 
-    def _read(self, packet: Packet, events: list[Event], effects: list[Effect]) -> int:
+    def _read(self, packet: Packet, events: list[Event], effects: list[Effect], refused: list[str | None]) -> int:
         """Decode a packet into an event, or refuse it; return its rows."""
         try:
             event = resolve(codec.decode(packet))
         except DecodeError as error:
             effects.extend(self._refuse(packet, error))
+            refused.append(topics.sender_of(packet.topic))
             return 1
         events.append(event)
         return _rows(event)

@@ -93,6 +93,17 @@ class MessagesDropped(LogEvent):
 
 @_event(
     LogLevel.WARNING,
+    peer("sender"),
+    "ignores a sender for the rest of a second",
+    "More than 100 messages of this client or worker were malformed within a second. The service drops its other messages "
+    "of that second unread, valid ones as well. `refused a message` has the reasons. Correct the program, or exclude the sender.",
+)
+class SenderIgnored(LogEvent):
+    sender: str
+
+
+@_event(
+    LogLevel.WARNING,
     peer("topic"),
     "the broker refused to publish a message",
     "Most often the ACL denies it. Compare the broker's ACL file with the shipped one, and check the name in this "

@@ -50,8 +50,10 @@ from stockworker.adapters.watchdog import Watchdog
 from stockworker.errors import ConfigError
 from stockworker.logs import events as logged
 from stockworker.logs import log_event, report_left_out
+from stockworker.protocol import topics
 from stockworker.protocol.packet import Packet
 from stockworker.shell.arrivals import Arrivals, turn_input
+from stockworker.shell.refusals import Refusals
 from stockworker.shell.turn import CertificateSeen, CommonInput, Now, TurnOutput, Turns
 
 _log = logging.getLogger(__name__)
@@ -116,6 +118,9 @@ class Service(ABC, Generic[InputT, OutputT]):
         self._arrivals: Arrivals[LinkItem | InputT | _Signal] = Arrivals()
         self._inbox: Inbox[LinkItem | InputT | _Signal] = Inbox(self._arrivals)
         self._link = Link(link, self._arrived)
+        self._refusals = Refusals()
+        self.unread = 0
+        """Messages that were dropped unread since the last turn of a service that counts them."""
         self._watchdog = Watchdog(notifier, self._deadlines)
         self._certificate = CertificateWatch()
         self._broker_certificate = CertificateWatch()
@@ -247,7 +252,7 @@ class Service(ABC, Generic[InputT, OutputT]):
         deliveries = [item for item in items if isinstance(item, Delivery)]
         handled = len(deliveries) - output.left
         self._arrivals.put_back(deliveries[handled:])
-        self._link.acknowledge(self._arrivals.handled(deliveries[:handled]))
+        self._link.acknowledge(self._arrivals.handled([*deliveries[:handled], *self._dropped(output)]))
         for event in output.log:
             log_event(_log, event)
         self.carry_out(output)
@@ -256,6 +261,14 @@ class Service(ABC, Generic[InputT, OutputT]):
         if _RELOAD in items:
             self._link.renew(self._link_settings)
             self._certificate.forget()
+
+    def _dropped(self, output: OutputT) -> Iterator[Delivery]:
+        """Drop what waits of senders from which the turn got too many malformed messages."""
+        for sender in self._refusals.note(output.refused, clock.monotonic()):
+            log_event(_log, logged.SenderIgnored(sender=sender))
+            for item in self._arrivals.drop(sender):
+                self.unread += 1
+                yield item
 
     async def _take(self, inputs: Sequence[CommonInput | InputT], thread: ThreadPoolExecutor) -> OutputT:
         if self.is_small(inputs):
@@ -289,7 +302,7 @@ class Service(ABC, Generic[InputT, OutputT]):
     def _arrived(self, item: LinkItem) -> None:
         """Take an item of the link, unless its sender has too many others that wait.
 
-        A notice without a reader concerns no machine, and makes no turn.
+        A notice without a reader concerns no machine, and makes no turn. A message of a sender of many malformed ones neither.
         """
         if isinstance(item, PublishRefused) and item.reason_code == NO_MATCHING_SUBSCRIBERS and not item.packet.tag:
             unheard = self.unheard(item.packet)
@@ -298,8 +311,14 @@ class Service(ABC, Generic[InputT, OutputT]):
         elif isinstance(item, Delivery) and not item.packet.qos and self._arrivals.is_full(item):
             log_event(_log, logged.MessagesDropped(topic=item.packet.topic))
             self._link.acknowledge([item])
+        elif self._refusals and isinstance(item, Delivery) and self._ignores(item):
+            self.unread += 1
+            self._link.acknowledge(self._arrivals.skip(item))
         else:
             self._inbox.put(item)
+
+    def _ignores(self, item: Delivery) -> bool:
+        return self._refusals.ignores(topics.sender_of(item.packet.topic), clock.monotonic())
 
     def _now(self) -> Now:
         return Now(self._steady.read(), clock.wall())

@@ -81,11 +81,13 @@ class TurnOutput:
         packets: to publish, in this order.
         log: events to log.
         left: how many packets of its input the turn did not handle: the last ones. They come again in a later turn.
+        refused: the sender of each malformed packet, as far as it is proven (`topics.sender_of`).
     """
 
     packets: tuple[Packet, ...]
     log: tuple[LogEvent, ...]
     left: int = field(default=0, kw_only=True)
+    refused: tuple[str | None, ...] = field(default=(), kw_only=True)
 
 
 InputT_contra = TypeVar("InputT_contra", contravariant=True)
