@@ -21,6 +21,7 @@ from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.dispatcher.ready_queue import ReadExpired, ReadyQueue, Refill
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import LogEvent
+from stockworker.protocol import messages
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
 from stockworker.protocol.job import JobRecord, JobSpec, Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -131,7 +132,7 @@ class DispatcherBook(Playbook[Event, Effect]):
     """A story of one dispatcher, its store included.
 
     Saves show in `job`, `orders`, `prunes` and `store`, the log in `log`, the steps of jobs for the monitor in `steps`. A
-    test must expect every other effect.
+    test must expect every other effect. Each event of the log to which messages alone have led must have a limit of lines.
     """
 
     def __init__(self, policy: Policy = POLICY, clock: VirtualClock | None = None) -> None:
@@ -169,6 +170,8 @@ class DispatcherBook(Playbook[Event, Effect]):
                 case Prune():
                     self.prunes.append(effect)
                 case LogEvent():
+                    by_peers = bool(events) and all(type(event).__module__ == messages.__name__ for event in events)
+                    assert not by_peers or effect.cause.lines_a_minute, f"peers can cause {effect.name} without a limit"
                     self.log.append(effect)
                 case Send(message=Monitor(transitions=steps)):
                     self.steps.extend(steps)

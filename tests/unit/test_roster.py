@@ -1,11 +1,15 @@
 """Leases of workers: renewed, lost, reclaimed, offered again, released, and kept over restarts."""
 
+from collections.abc import Iterable
+
 import pytest
 
+from stockworker.dispatcher import roster
 from stockworker.dispatcher.effects import Unreached
 from stockworker.protocol.ids import WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
+from stockworker.protocol.market_stores import by_store
 from stockworker.protocol.messages import Cleanup, Disconnect, Heartbeat, LeaseStatus, Register, ReportedLease
 from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
@@ -500,6 +504,26 @@ def test_a_restart_in_the_middle_of_everything_forgets_nothing(dispatcher: Dispa
 
 
 # --- market data ------------------------------------------------------------------------------------------------------
+
+
+def test_many_changes_of_a_market_store_are_compared_once_in_a_turn(
+    dispatcher: DispatcherBook, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each comparison looks at all workers, and one worker can send any number of heartbeats."""
+    dispatcher.tell(request(W1), request(W2))
+    dispatcher.tell(Heartbeat(W1, "boot-1", 1, 0, 0, 1.0, market_store="id-1"))
+    compared: list[dict[str, list[str]]] = []
+
+    def compare(workers: Iterable[tuple[str, str | None]]) -> dict[str, list[str]]:
+        compared.append(by_store(workers))
+        return compared[-1]
+
+    monkeypatch.setattr(roster, "by_store", compare)
+    evil = [Heartbeat(W2, "boot-1", 1, 0, 0, 1.0, market_store=f"evil-{number}") for number in range(100)]
+    dispatcher.tell(*evil)
+    dispatcher.expect()
+    assert len(compared) == 1
+    assert dispatcher.logged.count("market_stores_differ") == 1
 
 
 def test_different_market_stores_are_logged_once(dispatcher: DispatcherBook) -> None:

@@ -157,6 +157,7 @@ class DispatcherMachine:
             if not isinstance(event, Denied) and not self._denials.drops(event, now):
                 self._handle_one(event, now)
         self._check_clock(now)
+        self.roster.compare_market_stores()
         self._assigns_more = self._link_up and len(self.ledger.ready) > 0 and self.roster.assign_jobs(now)
         self._respond(now)
         saves, notices, transitions = self.ledger.flush()

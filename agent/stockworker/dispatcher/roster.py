@@ -122,6 +122,7 @@ class Roster:
         self._serving: dict[JobType, WorkerId] = {}  # one that does, as long as it does
         self._early: dict[JobType, ClientId | None] = {}
         self._logged_stores: frozenset[str] = frozenset()
+        self._stores_changed = False
         self._receives_since = 0.0
         self._counts_unserved_from: float | None = None
         self.workers: dict[WorkerId, Worker] = {}
@@ -295,7 +296,7 @@ class Roster:
                 store = None if store is None else store[:LONGEST_IDENTITY]
                 if worker.market_store != store:
                     worker.market_store = store
-                    self._compare_market_stores()
+                    self._stores_changed = True
             case Disconnect():
                 worker.online = False
                 self._outbox.log(
@@ -309,8 +310,14 @@ class Roster:
             case Register():
                 worker.refused.clear()  # it has reloaded its configuration or has a new link: let it try again
 
-    def _compare_market_stores(self) -> None:
-        """Log once that workers have different market-data stores: what one imports, others do not have."""
+    def compare_market_stores(self) -> None:
+        """Log once that workers have different market-data stores: what one imports, others do not have.
+
+        This looks at all workers, so it is for the end of a turn: a worker may send any number of heartbeats.
+        """
+        if not self._stores_changed:
+            return
+        self._stores_changed = False
         users = by_store((worker.worker_id, worker.market_store) for worker in self.workers.values() if worker.online)
         if len(users) > 1 and users.keys() - self._logged_stores:
             self._outbox.log(MarketStoresDiffer(stores=len(users), workers=describe(users)))

@@ -537,7 +537,7 @@ class WorkerSeen(LogEvent):
 
 @_event(
     LogLevel.WARNING,
-    HERE,
+    peer(),
     "workers have different market-data stores",
     "What one worker imports, the others do not have. `docs/market-data.md` describes both ways out.",
 )
