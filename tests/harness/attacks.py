@@ -35,22 +35,28 @@ class Attack:
         name: the name of the function that does it.
         attacker: the party's name, which the logs must show afterwards.
         strike: does it once, at full strength; returns when everything was sent.
+        work: submits the same jobs as an honest client would, if the workers run the attack's jobs: what they cost is not
+            the attack.
     """
 
     name: str
     attacker: str
     strike: Strike
+    work: Strike | None = None
 
 
 ATTACKS: Final[list[Attack]] = []
 """Every attack on a running fleet, from the modules of `tests.hostile` that were imported."""
 
 
-def attack(attacker: str) -> Callable[[Strike], Strike]:
-    """Enter a function into the list of attacks. A test calls it too, and checks that it has no effect."""
+def attack(attacker: str, work: Strike | None = None) -> Callable[[Strike], Strike]:
+    """Enter a function into the list of attacks. A test calls it too, and checks that it has no effect.
+
+    The arguments are attributes of `Attack`.
+    """
 
     def enter(strike: Strike) -> Strike:
-        ATTACKS.append(Attack(strike.__name__, attacker, strike))
+        ATTACKS.append(Attack(strike.__name__, attacker, strike, work))
         return strike
 
     return enter

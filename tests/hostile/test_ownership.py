@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from stockworker.client import Client
+from stockworker.client import Client, make_submission
 from stockworker.errors import AccessDenied
 from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId, JobType, UniqueKey, WorkerId
@@ -84,7 +84,15 @@ def take_jobs_of_others(fleet: Fleet) -> None:
     as_evil(fleet, TRIES * taking_jobs(owned(REPORT), owned("other")), answers=0)
 
 
-@attack(EVIL_CLIENT)
+def submit_as_many_jobs(fleet: Fleet) -> None:
+    async def run() -> None:
+        async with fleet.client(EVIL_CLIENT) as client:
+            await client.submit_many([make_submission("echo", "work") for _ in range(10 * TRIES)])
+
+    asyncio.run(run())
+
+
+@attack(EVIL_CLIENT, work=submit_as_many_jobs)
 def answer_in_the_dispatchers_place(fleet: Fleet) -> None:
     """Have receipts of own jobs sent to the victim, for each correlation that it may use."""
     packets = [
