@@ -7,7 +7,7 @@ most doubled. Everything shares this machine. So the attacker, who would have a 
 priority.
 
 The workers run the jobs of some attacks (`Attack.work`). Jobs of one type and priority run in the order of their submission,
-whoever submits them, so these jobs delay others even without an attack. Therefore an honest client submits as many jobs before
+for all submitters together. So these jobs delay others even without an attack. Therefore an honest client submits as many jobs before
 such an attack, and the latency during these is what the attack is compared with. The columns `alone` and `work` show both.
 
 The last columns do not depend on other load of the machine: the processor time that the attack cost the broker and the
