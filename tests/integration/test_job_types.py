@@ -169,6 +169,18 @@ def analysed(**payload: Any) -> Callable[[Scene], Any]:
     return lambda scene: scene.run("technical_analysis")({"symbol": "AAPL", **payload})
 
 
+def stored_analysed(**payload: Any) -> Callable[[Scene], Any]:
+    """An analysis of two stored days with the same price, and with a split between them."""
+
+    def scenario(scene: Scene) -> Any:
+        for day, split in (("2013-02-28", None), ("2013-03-01", 2)):
+            bar = {"date": day, "close": 11, "split": split}
+            scene.run("data_import")({"symbol": "AAPL", "bars": [bar]})
+        return analysed(indicators=["typical_price"], **payload)(scene)
+
+    return scenario
+
+
 BAR = {"date": "2013-03-01", "open": 10, "high": 12, "low": 9, "close": 11, "volume": 500}
 HEADER = b"Date,Open,High,Low,Close,Volume\n"
 DOWNLOAD = {"source": f"{PROVIDER}/daily/AAPL.json", "symbol": "AAPL"}
@@ -202,6 +214,8 @@ SCENARIOS: list[tuple[Failure, Callable[[Scene], Any]]] = [
     (price_update.PROVIDER_UNAVAILABLE, answered("price_update", {"symbols": ["AAPL"]}, 503)),
     (price_update.STOPPED, cancelled("price_update", {"symbols": ["AAPL"]})),
     (technical_analysis.UNKNOWN_SYMBOL, analysed()),
+    (technical_analysis.NO_INTERVAL, stored_analysed(interval="1h")),
+    (technical_analysis.NOT_ADJUSTED, stored_analysed(adjust="splits")),
     (technical_analysis.NO_BARS, analysed(bars=[])),
     (technical_analysis.TOO_FEW_BARS, analysed(bars=[BAR], indicators=["sma"])),
     (technical_analysis.NO_ADJUSTED_CLOSE, analysed(bars=[BAR], price="adjusted_close")),

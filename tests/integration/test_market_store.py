@@ -15,7 +15,16 @@ import pytest
 
 from stockworker.errors import StoreError
 from stockworker.market import store_postgresql, store_sqlite
-from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, MarketStore, StoredSymbol, UpsertCounts
+from stockworker.market.bars import (
+    Action,
+    ActionKind,
+    Bar,
+    IndicatorValue,
+    LastAnswer,
+    MarketStore,
+    StoredSymbol,
+    UpsertCounts,
+)
 from stockworker.market.interval import DAILY, INTERVALS, MONTHLY, WEEKLY
 from stockworker.market.store import open_market_store
 from tests.harness.postgresql import postgresql_cluster
@@ -386,3 +395,19 @@ def test_a_request_is_counted_for_the_period_of_the_rate(store: MarketStore) -> 
     while delay := store.begin_request("one", 1, 0.05):
         assert delay <= 0.05
         time.sleep(delay)
+
+
+def test_splits_and_dividends_are_kept_by_symbol_and_day(store: MarketStore) -> None:
+    split = Action(FIRST_DAY, ActionKind.SPLIT, 2.0)
+    dividend = Action(FIRST_DAY, ActionKind.DIVIDEND, 0.25)
+    later = Action(FIRST_DAY + timedelta(days=90), ActionKind.DIVIDEND, 0.3)
+    assert store.store_actions({"AAPL": [later, split, dividend], "MSFT": [dividend]}) == 4
+    assert store.store_actions({"AAPL": [later, split._replace(value=4.0)], "IBM": []}) == 1
+    assert store.store_actions({}) == 0
+    assert store.actions("AAPL") == [dividend, split._replace(value=4.0), later]
+    assert (store.actions("MSFT"), store.actions("IBM")) == ([dividend], [])
+    upsert(store, "AAPL", [bar(0)])
+    store.delete(["AAPL"], DAILY)
+    assert len(store.actions("AAPL")) == 3
+    store.delete(["AAPL"])
+    assert (store.actions("AAPL"), store.actions("MSFT")) == ([], [dividend])

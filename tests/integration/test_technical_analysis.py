@@ -2,14 +2,16 @@
 
 import json
 from contextlib import closing
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stockworker.handlers.api import PermanentError
-from stockworker.market import technical_analysis
+from stockworker.market import data_import, technical_analysis
 from stockworker.market.bars import Bar, IndicatorValue
+from stockworker.market.interval import INTERVALS
 from stockworker.market.store import open_market_store
 from tests.harness.handler_run import HandlerRun
 from tests.harness.sample_data import sample_bars
@@ -168,3 +170,63 @@ def test_all_symbols_are_analysed_and_stored_together(run: HandlerRun) -> None:
 def test_a_wrong_payload_about_several_symbols_is_explained(run: HandlerRun, payload: object, message: str) -> None:
     with pytest.raises(PermanentError, match=message):
         run(payload)
+
+
+MINUTES = [
+    {"date": f"2024-01-02T14:{minute:02}:00Z", "open": 10, "high": 20, "low": 9, "close": 10 + minute / 10, "volume": 5}
+    for minute in range(30, 60)
+]
+
+
+def test_longer_bars_are_made_of_stored_shorter_ones(run: HandlerRun) -> None:
+    location = run.settings["market_data"]
+    importer = HandlerRun("data_import", data_import.handle, {"market_data": location})
+    importer({"symbol": "XYZ", "interval": "1min", "bars": MINUTES})
+    sma = {"symbol": "XYZ", "indicators": [{"name": "sma", "period": 1}]}
+    found = run({**sma, "interval": "5min", "last": 2})
+    assert (found["bars"], found["as_of"]) == (6, "2024-01-02T14:55:00Z")
+    assert found["indicators"]["sma_1"] == [
+        {"day": "2024-01-02T14:50:00Z", "value": pytest.approx(15.4)},
+        {"day": "2024-01-02T14:55:00Z", "value": pytest.approx(15.9)},
+    ]
+    assert run(sma)["as_of"] == "2024-01-02"
+    assert run({**sma, "time_zone": "Pacific/Kiritimati"})["as_of"] == "2024-01-03"
+    assert run({**sma, "interval": "1w"})["as_of"] == "2024-01-01"
+    with pytest.raises(PermanentError, match=r"XYZ has no bars of 5min; it has bars of 1min"):
+        run({**sma, "interval": "1h", "made_of": "5min"})
+    with pytest.raises(PermanentError, match=r"payload\.made_of: bars of 1h can't make bars of 30min"):
+        run({**sma, "interval": "30min", "made_of": "1h"})
+    with closing(open_market_store(location)) as store:
+        assert store.indicators("XYZ", INTERVALS["5min"])["sma_1"].day == datetime(2024, 1, 2, 14, 55, tzinfo=UTC)
+        assert store.indicators("XYZ")["sma_1"].day == date(2024, 1, 3)
+
+
+def test_an_incomplete_bar_is_left_out_on_request(run: HandlerRun) -> None:
+    payload = {
+        "symbol": "XYZ",
+        "interval": "1w",
+        "made_of": "1d",
+        "indicators": ["typical_price"],
+        "until": "2024-01-10",
+    }
+    bars = [{"date": f"2024-01-{day:02}", "high": 2, "low": 1, "close": 1 + day / 100} for day in (2, 3, 8, 9, 10)]
+    assert run({**payload, "bars": bars})["as_of"] == "2024-01-08"
+    assert run({**payload, "bars": bars, "incomplete": "drop"})["as_of"] == "2024-01-01"
+
+
+def test_stored_splits_and_dividends_are_applied_on_request(run: HandlerRun) -> None:
+    importer = HandlerRun("data_import", data_import.handle, {"market_data": run.settings["market_data"]})
+    importer({"symbol": "XYZ", "bars": [{"date": "2024-01-02", "close": 100}, {"date": "2024-01-03", "close": 99}]})
+    importer({"symbol": "XYZ", "bars": [{"date": "2024-01-04", "close": 50, "splitFactor": 2.0, "divCash": 0}]})
+    payload = {"symbol": "XYZ", "indicators": [{"name": "sma", "period": 3}]}
+    dividends = [{"date": "2024-01-03", "dividend": 1.0}]
+    assert importer({"symbol": "XYZ", "kind": "dividends", "bars": dividends})["actions"] == 1
+    values = {each: run({**payload, "adjust": each})["indicators"] for each in ("none", "splits", "dividends", "all")}
+    assert {label: found[0]["value"] for each in values.values() for label, found in each.items()} == {
+        "sma_3": pytest.approx((100 + 99 + 50) / 3),
+        "sma_3_adjusted_for_splits": pytest.approx((50 + 49.5 + 50) / 3),
+        "sma_3_adjusted_for_dividends": pytest.approx((99 + 99 + 50) / 3),
+        "sma_3_adjusted_for_all": pytest.approx((49.5 + 49.5 + 50) / 3),
+    }
+    with pytest.raises(PermanentError, match=r"payload\.adjust: needs stored bars and price close"):
+        run({**payload, "adjust": "all", "price": "adjusted_close"})

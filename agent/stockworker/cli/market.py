@@ -6,17 +6,23 @@ import pwd
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
-from datetime import date
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
-from stockworker.config import load
+from stockworker.adapters import clock
+from stockworker.config import load as load_config
 from stockworker.errors import StoreError, SymbolUnknown
 from stockworker.handlers.kinds import unknown
+from stockworker.market.adjustment import Adjust, CantAdjust
 from stockworker.market.bars import Bar, InvalidBar, MarketStore, calendar_day
-from stockworker.market.interval import written
+from stockworker.market.interval import DAILY, Interval, interval, written
+from stockworker.market.loading import Incomplete, View, load
 from stockworker.market.location import is_file
+from stockworker.market.source_format import zone
 from stockworker.market.store import open_market_store, store_failures
+from stockworker.protocol.fields import FieldError
 from stockworker.terminal.arguments import whole_number
 from stockworker.terminal.config_option import add_config
 from stockworker.terminal.exits import Exit, UsageError
@@ -87,15 +93,15 @@ def _show(arguments: argparse.Namespace) -> int:
     with opened(arguments) as store:
         check_symbols(store, [arguments.symbol])
         bars = chosen_bars(store, arguments.symbol, arguments)
-        values = store.indicators(arguments.symbol)
+        values = store.indicators(arguments.symbol, arguments.interval)
     if arguments.json:
         for bar in bars:
             print_json(fields_of(arguments.symbol, bar))
         return Exit.OK
-    rows = [(bar.day, *map(_whole, bar[1:])) for bar in bars]
+    rows = [(written(bar.day), *map(_whole, bar[1:])) for bar in bars]
     print_lines(table(tuple(name.upper() for name in COLUMNS[1:]), rows, terminal_width()))
     if values:
-        newest = [(label, found.day, _numbers(found.value)) for label, found in values.items()]
+        newest = [(label, written(found.day), _numbers(found.value)) for label, found in values.items()]
         print_lines(["", *table(("INDICATOR", "DATE", "VALUE"), newest, terminal_width())])
     return Exit.OK
 
@@ -134,7 +140,7 @@ COLUMNS = ("symbol", "date", *Bar._fields[1:])
 
 def fields_of(symbol: str, bar: Bar) -> dict[str, Any]:
     """A bar as a JSON object, without values that are not known."""
-    values = zip(COLUMNS, (symbol, bar.day.isoformat(), *bar[1:]), strict=True)
+    values = zip(COLUMNS, (symbol, written(bar.day), *bar[1:]), strict=True)
     return {name: value for name, value in values if value is not None}
 
 
@@ -190,17 +196,64 @@ def add_range(parser: argparse.ArgumentParser, last: int | None = None) -> None:
         "--since", type=day_argument, metavar="DAY", help=f"only bars of this day and later ({DAY_HELP})"
     )
     parser.add_argument("--until", type=day_argument, metavar="DAY", help=f"only bars up to this day ({DAY_HELP})")
+    add_interval(parser)
     parser.add_argument(
         "--adjusted",
         action="store_true",
         help="scale prices by adjusted close / close; each bar needs an adjusted close",
     )
+    parser.add_argument(
+        "--adjust",
+        type=Adjust,
+        choices=list(Adjust),
+        default=Adjust.NONE,
+        help="adjust prices and volumes for stored splits and dividends (default: none)",
+    )
 
 
-def day_argument(written: str) -> date:
+def add_interval(parser: argparse.ArgumentParser) -> None:
+    """Add the options that choose the interval of bars."""
+    parser.add_argument(
+        "--interval",
+        type=_interval,
+        default=DAILY,
+        metavar="INTERVAL",
+        help="interval of the bars, from 1min to 1mo; stored bars of shorter ones make longer ones (default: 1d)",
+    )
+    parser.add_argument(
+        "--time-zone",
+        type=_zone,
+        default=UTC,
+        metavar="ZONE",
+        help="time zone of the exchange, in which its days end (default: UTC)",
+    )
+    parser.add_argument(
+        "--incomplete",
+        type=Incomplete,
+        choices=list(Incomplete),
+        default=Incomplete.KEEP,
+        help="what to do with a last bar whose time is not over (default: keep)",
+    )
+
+
+def _interval(text: str) -> Interval:
+    try:
+        return interval(text)
+    except FieldError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def _zone(text: str) -> ZoneInfo:
+    try:
+        return zone(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+
+
+def day_argument(text: str) -> date:
     """Parse a day."""
     try:
-        return calendar_day(written)
+        return calendar_day(text)
     except InvalidBar as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -211,21 +264,35 @@ def chosen_bars(store: MarketStore, symbol: str, arguments: argparse.Namespace) 
     Raises:
         UsageError: one can't be adjusted.
     """
-    bars = store.bars(symbol, last=arguments.last, until=arguments.until)
-    bars = [bar for bar in bars if arguments.since is None or bar.day >= arguments.since]
-    return adjusted(symbol, bars) if arguments.adjusted else bars
+    bars = all_bars(store, symbol, arguments)
+    bars = bars if arguments.last is None else bars[-arguments.last :]
+    first = None if arguments.since is None else arguments.interval.earliest(arguments.since)
+    return [bar for bar in bars if first is None or bar.day >= first]
 
 
-def adjusted(symbol: str, bars: Sequence[Bar]) -> list[Bar]:
-    """The bars with adjusted prices.
+def all_bars(store: MarketStore, symbol: str, arguments: argparse.Namespace) -> list[Bar]:
+    """The bars of a symbol up to the last day that the options choose.
 
     Raises:
-        UsageError: one has no adjusted close.
+        UsageError: one can't be adjusted.
     """
+    if arguments.adjusted and arguments.adjust is not Adjust.NONE:
+        raise UsageError("give either --adjusted or --adjust")
+    view = View(
+        arguments.interval,
+        None,
+        arguments.time_zone,
+        arguments.until,
+        arguments.incomplete,
+        arguments.adjusted,
+        arguments.adjust,
+    )
     try:
-        return [bar.adjusted() for bar in bars]
+        return load(store, symbol, view, clock.utc_now())
     except InvalidBar as error:
         raise UsageError(f"{symbol}: {error}. Leave out --adjusted") from None
+    except CantAdjust as error:
+        raise UsageError(f"{symbol}: {error}") from None
 
 
 def check_symbols(store: MarketStore, wanted: Sequence[str]) -> None:
@@ -236,7 +303,7 @@ def check_symbols(store: MarketStore, wanted: Sequence[str]) -> None:
     """
     known = None
     for symbol in wanted:
-        if store.last_day(symbol) is None:
+        if not store.intervals(symbol):
             known = store.symbols() if known is None else known
             raise SymbolUnknown(str(unknown("symbol", symbol, known)))
 
@@ -249,7 +316,7 @@ def opened(arguments: argparse.Namespace, *, read_only: bool = True) -> Iterator
         StoreError: it can't be used. The text names the user who can, if this one may not.
         ConfigError: the configuration is not usable.
     """
-    location = load(arguments.config, arguments.instance).market_data.read_location()
+    location = load_config(arguments.config, arguments.instance).market_data.read_location()
     if is_file(location):
         _check_file(Path(location), os.R_OK if read_only else os.R_OK | os.W_OK)
     try:

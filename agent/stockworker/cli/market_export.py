@@ -22,6 +22,7 @@ from stockworker.cli.market import (
 )
 from stockworker.errors import ConfigError
 from stockworker.market.bars import Bar
+from stockworker.market.interval import DAILY, Interval, written
 from stockworker.terminal.exits import Exit, UsageError
 from stockworker.terminal.output import note, print_document
 
@@ -57,12 +58,12 @@ def _export(arguments: argparse.Namespace) -> int:
         wanted = wanted_symbols(store, arguments)
         found = ((symbol, chosen_bars(store, symbol, arguments)) for symbol in wanted)
         if arguments.out is None:
-            for text in _texts(format_, found):
+            for text in _texts(format_, found, arguments.interval):
                 print_document(text)
             return Exit.OK
         try:
             with replacing(arguments.out, PUBLIC) as file:
-                _write(format_, found, file)
+                _write(format_, found, file, arguments.interval)
         except OSError as error:
             raise UsageError(f"{arguments.out}: can't be written: {error.strerror}") from error
     note(f"wrote {arguments.out}")
@@ -72,40 +73,41 @@ def _export(arguments: argparse.Namespace) -> int:
 _Found = Iterator[tuple[str, list[Bar]]]
 
 
-def _write(format_: str, found: _Found, file: BinaryIO) -> None:
+def _write(format_: str, found: _Found, file: BinaryIO, interval: Interval) -> None:
     if format_ == "parquet":
-        _write_parquet(found, file)
+        _write_parquet(found, file, interval)
         return
-    file.writelines(text.encode() for text in _texts(format_, found))
+    file.writelines(text.encode() for text in _texts(format_, found, interval))
 
 
-def _texts(format_: str, found: _Found) -> Iterator[str]:
-    """The text, in parts that end with a line."""
+def _texts(format_: str, found: _Found, interval: Interval) -> Iterator[str]:
+    """The text, in parts that end with a line. It names the interval if bars are not of days."""
+    named = {} if interval is DAILY else {"interval": interval.name}
     if format_ == "csv":
-        yield f"{','.join(COLUMNS)}\n"
+        yield f"{','.join((*COLUMNS, *named))}\n"
         for symbol, bars in found:
-            yield _csv(symbol, bars)
+            yield _csv(symbol, bars, tuple(named.values()))
     elif format_ == "ndjson":
         for symbol, bars in found:
-            yield "".join(f"{json.dumps(fields_of(symbol, bar))}\n" for bar in bars)
+            yield "".join(f"{json.dumps({**fields_of(symbol, bar), **named})}\n" for bar in bars)
     else:
         yield "[\n"
         comma = ""
         for symbol, bars in found:
             for bar in bars:
-                yield f"{comma}{json.dumps(fields_of(symbol, bar))}\n"
+                yield f"{comma}{json.dumps({**fields_of(symbol, bar), **named})}\n"
                 comma = ","
         yield "]\n"
 
 
-def _csv(symbol: str, bars: list[Bar]) -> str:
+def _csv(symbol: str, bars: list[Bar], named: tuple[str, ...]) -> str:
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerows((symbol, bar.day.isoformat(), *bar[1:]) for bar in bars)
+    writer.writerows((symbol, written(bar.day), *bar[1:], *named) for bar in bars)
     return text.getvalue()
 
 
-def _write_parquet(found: _Found, file: BinaryIO) -> None:
+def _write_parquet(found: _Found, file: BinaryIO, interval: Interval) -> None:
     try:
         import pyarrow as pa  # noqa: PLC0415 (optional, and slow to import)
         from pyarrow import parquet  # noqa: PLC0415
@@ -114,7 +116,10 @@ def _write_parquet(found: _Found, file: BinaryIO) -> None:
             f"Parquet needs the Python package pyarrow, which is not installed here ({error}). Install it, for example with "
             "'python3 -m pip install pyarrow', or choose --format csv"
         ) from error
-    kinds: list[tuple[str, Any]] = [("symbol", pa.string()), ("date", pa.date32())]
+    kinds: list[tuple[str, Any]] = [
+        ("symbol", pa.string()),
+        ("date", pa.timestamp("s", tz="UTC") if interval.has_time else pa.date32()),
+    ]
     kinds += [(name, pa.float64()) for name in COLUMNS[2:]]
     schema = pa.schema(kinds)
     with parquet.ParquetWriter(file, schema) as writer:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters.files import PUBLIC, replace_file
-from stockworker.cli.market import add_range, add_store, adjusted, check_symbols, opened
+from stockworker.cli.market import add_range, add_store, all_bars, check_symbols, opened
 from stockworker.errors import ConfigError
 from stockworker.market.calculation import Calculation, History, read_calculation
 from stockworker.market.chart import draw
@@ -71,12 +71,11 @@ def _plot(arguments: argparse.Namespace) -> int:
         raise UsageError(f"{out}: a chart must end in {' or '.join(_SUFFIXES)}")
     with opened(arguments) as store:
         check_symbols(store, [symbol])
-        bars = store.bars(symbol, until=arguments.until)
-    shown = sum(arguments.since is None or bar.day >= arguments.since for bar in bars)
+        bars = all_bars(store, symbol, arguments)
+    first = None if arguments.since is None else arguments.interval.earliest(arguments.since)
+    shown = sum(first is None or bar.day >= first for bar in bars)
     if not shown:
         raise UsageError(f"{symbol} has no bars within --since and --until")
-    if arguments.adjusted:
-        bars = adjusted(symbol, bars)
     history = History(bars)
     for each in arguments.indicators:
         if problem := each.problem(history):

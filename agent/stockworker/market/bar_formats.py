@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date, timedelta
+from enum import StrEnum
 from itertools import chain
 from operator import itemgetter
 from typing import Any, BinaryIO, Final, TextIO
@@ -20,6 +21,8 @@ from stockworker.handlers.kinds import Custom
 from stockworker.market.bars import (
     HIGHEST_PRICE,
     HIGHEST_VOLUME,
+    Action,
+    ActionKind,
     Bar,
     InvalidBar,
     check_bar,
@@ -86,6 +89,16 @@ BAR_FIELDS: Final[Mapping[str, BarField]] = {
         "interval",
         "Optional; the same in all rows. Names of vendors, such as `5m`, `60` or `D`, are read too.",
     ),
+    "split": BarField(
+        ("split", "splits", "stocksplits", "splitfactor", "splitcoefficient", "splitratio"),
+        "number, or `2:1`",
+        "New shares for an old one, from this day on; 1, 0 or nothing on other days. Optional.",
+    ),
+    "dividend": BarField(
+        ("dividend", "dividends", "divcash", "dividendamount", "cashdividend"),
+        "number, at least 0",
+        "Money for a share, whose ex-day this day is; 0 or nothing on other days. Optional.",
+    ),
 }
 """What a row holds. A CSV file may name its columns, and a JSON object its keys, in any of the recognised ways."""
 
@@ -104,6 +117,23 @@ _DELIMITERS: Final = ",;\t|"
 _SEPARATOR_LINE: Final = re.compile(r"\ufeff?sep=(.)\s*", re.IGNORECASE)
 
 
+MOST_ACTIONS: Final = 100_000
+"""Splits and dividends of a source: several for each share of the world."""
+
+
+class Kind(StrEnum):
+    """What the rows of a source are."""
+
+    BARS = "bars"
+    SPLITS = "splits"
+    DIVIDENDS = "dividends"
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """The fields without which a row is not one."""
+        return ("day", "close") if self is Kind.BARS else ("day", self.value.removesuffix("s"))
+
+
 class UnreadableBars(ValueError):
     """The data as a whole can't be read: wrong encoding, no header, not JSON, too many rows."""
 
@@ -117,6 +147,7 @@ class Expected:
         latest_day: a bar of a later day is rejected, because `price_update` would then never ask for the real bars.
         written: how the source is written.
         most_rows: how many rows are read.
+        kind: what the rows are.
         quoted: whether errors show text of the source. They must not if that is a file of the worker: its submitter may
             not be allowed to read it.
     """
@@ -126,6 +157,7 @@ class Expected:
     written: SourceFormat = DEFAULTS
     most_rows: int = MOST_ROWS
     quoted: bool = True
+    kind: Kind = Kind.BARS
 
 
 def tomorrow() -> date:
@@ -226,10 +258,15 @@ def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
         if parsed.rows > expected.most_rows:
             raise _too_many(expected)
         try:
-            symbol, bar = read(row)
+            symbol, bar, actions = read(row)
             if not parsed.bars:
                 parsed.interval = reader.interval or DAILY
-            parsed.add(symbol, bar)
+            if bar is not None:
+                parsed.add(symbol, bar)
+            if actions:
+                parsed.add_actions(symbol, actions)
+                if parsed.action_count > MOST_ACTIONS:
+                    raise UnreadableBars(f"more than {MOST_ACTIONS:,} splits and dividends; split the file")
             if len(parsed.bars) > MOST_SYMBOLS:
                 raise UnreadableBars(f"more than {MOST_SYMBOLS:,} symbols; split the file")
         except InvalidBar as error:
@@ -256,6 +293,7 @@ class _RowReader:
         self._cells = Cells(written)
         self._times = Times(written)
         self._latest_day = self._latest = expected.latest_day
+        self._kind = expected.kind
         self._interval_cell: object = None
         self.interval = written.interval
         self._use(written.interval or DAILY)
@@ -264,28 +302,43 @@ class _RowReader:
         self._ours = {theirs: symbol for symbol, theirs in (written.symbols or {}).items()}
         self._last_symbol: tuple[object, str] | None = None
 
-    def read(self, row: Row) -> tuple[str, Bar]:
-        """The symbol and the bar of a row.
+    def read(self, row: Row) -> tuple[str, Bar | None, Sequence[Action]]:
+        """The symbol, the bar, and the splits and dividends of a row.
 
         Raises:
             InvalidBar: it is not a valid bar.
         """
         if isinstance(row, InvalidBar):
             raise row
-        symbol, day, time, open_, high, low, close, volume, adjusted, interval = row
+        symbol, day, time, open_, high, low, close, volume, adjusted, interval, split, dividend = row
         if interval != self._interval_cell or self.interval is None:
             self._check_interval(interval)
         found = self._day(day, time)
+        actions = () if split is None and dividend is None else self._actions(found, split, dividend)
+        if self._kind is not Kind.BARS:
+            if not actions:
+                raise InvalidBar(f"{self._kind.required[1]} is missing, or without an effect")
+            return self._symbol(symbol), None, actions
         usual = self._cells.usual_bar(found, row[3:9])
         if usual is not None:
-            return self._symbol(symbol), usual
+            return self._symbol(symbol), usual, actions
         number = self._cells.number
         last = number("close", close)
         if last is None:
             raise InvalidBar("close is missing")
         prices = number("open", open_), number("high", high), number("low", low), last
         bar = Bar(found, *prices, number("volume", volume), number("adjusted_close", adjusted))
-        return self._symbol(symbol), check_bar(bar, above_zero=self._above_zero, tolerance=self._tolerance)
+        return self._symbol(symbol), check_bar(bar, above_zero=self._above_zero, tolerance=self._tolerance), actions
+
+    def _actions(self, day: date, split: object, dividend: object) -> Sequence[Action]:
+        """The split and the dividend of a day, if it has any."""
+        ratio, money = self._cells.ratio(split), self._cells.number("dividend", dividend) or 0.0
+        if not 0 <= money <= HIGHEST_PRICE:
+            raise InvalidBar(f"dividend {money} is not between 0 and {HIGHEST_PRICE:g}")
+        if self._has_time:
+            day = self._times.local_day(day)
+        found = [Action(day, ActionKind.SPLIT, ratio)] if ratio != 1 else []
+        return [*found, Action(day, ActionKind.DIVIDEND, money)] if money else found
 
     def _day(self, day: object, time: object) -> date:
         if self._cells.is_missing(day):
@@ -415,7 +468,7 @@ def _places(names: Sequence[str], expected: Expected) -> Callable[[list[Any]], t
     else:
         found = {name: place for name, place in columns.items() if isinstance(place, int)}
         hint = "; set columns to their numbers"
-    missing = [name for name, each in BAR_FIELDS.items() if each.required and name not in found]
+    missing = [name for name in expected.kind.required if name not in found]
     if missing:
         shown = f"; its columns are {', '.join(names)[:200]}" if expected.quoted and any(names) else ""
         what = "the header has" if expected.written.header and any(names) else "the source has"

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from datetime import date
+from enum import StrEnum
 from typing import Annotated, Final, NamedTuple, Protocol
 
 from stockworker.handlers.kinds import Checked, Written
@@ -211,6 +212,27 @@ class LastAnswer:
     last_day: date
 
 
+class ActionKind(StrEnum):
+    """What a company did."""
+
+    SPLIT = "split"
+    DIVIDEND = "dividend"
+
+
+class Action(NamedTuple):
+    """A split or a dividend.
+
+    Attributes:
+        day: the first day on which the share trades without the dividend, or split.
+        kind: which of them.
+        value: of a split, the new shares for an old one, such as 2; of a dividend, the money for a share.
+    """
+
+    day: date
+    kind: ActionKind
+    value: float
+
+
 class MarketStore(Protocol):
     """Keeps bars and the latest indicator values, by symbol and interval. Several processes may use one at the same time."""
 
@@ -248,6 +270,12 @@ class MarketStore(Protocol):
 
     def delete(self, symbols: Sequence[str], interval: Interval | None = None) -> dict[str, int]:
         """Delete all that is stored of symbols, of this interval or of any; return how many bars each of them had."""
+
+    def store_actions(self, actions: Mapping[str, Sequence[Action]]) -> int:
+        """Store the splits and dividends of symbols; return how many are new or different."""
+
+    def actions(self, symbol: str) -> list[Action]:
+        """The splits and dividends of a symbol, in the order of their days."""
 
     def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]], interval: Interval = DAILY) -> None:
         """Store the newest values by symbol and label; one of an earlier day than the stored one changes nothing."""

@@ -15,6 +15,8 @@ _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re
 _ISO: Final = re.compile(
     r"(\d{4}-\d\d-\d\d)(?:[T ](\d\d:\d\d(?::\d\d(?:[.,]\d{1,9})?)?) ?(Z|[+-]\d\d:?\d\d)?)?", re.ASCII
 )
+_RATIO: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(?::|/|-?for-?) ?(\d{1,9}(?:\.\d{1,9})?)", re.ASCII)
+_HIGHEST_RATIO: Final = 1e6
 _MIDNIGHT: Final = re.compile(r"[0:.]*")
 _MULTIPLIERS: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _FIRST_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -89,6 +91,21 @@ class Cells:
         if not math.isfinite(found):
             raise InvalidBar(f"{name} {shown(value)} is not a number{self._hint(value)}", f"{name} is not a number")
         return found
+
+    def ratio(self, value: object) -> float:
+        """The new shares for an old one, written as `2`, `2:1`, `2/1` or `2-for-1`; 1 without a split.
+
+        Raises:
+            InvalidBar: it is something else.
+        """
+        if not isinstance(value, str) or not (found := _RATIO.fullmatch(value.strip())):
+            ratio = self.number("split", value) or 1.0
+        else:
+            new, old = float(found[1]), float(found[2])
+            ratio = new / old if old else 0.0
+        if not 1 / _HIGHEST_RATIO <= ratio <= _HIGHEST_RATIO:
+            raise InvalidBar(f"split {shown(value)} is not a ratio, such as 2 or 2:1", "split is not a ratio")
+        return ratio
 
     def _from_text(self, text: str) -> float:
         written = self._written

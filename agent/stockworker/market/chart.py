@@ -12,6 +12,7 @@ from typing import Final
 from stockworker.market.bars import Bar
 from stockworker.market.calculation import Calculation, History
 from stockworker.market.drawing import FONT_PX, Area, Caption, Drawing, Line, Point
+from stockworker.market.interval import written
 from stockworker.protocol.frozen import dataclass
 
 _WIDTH: Final = 1200
@@ -50,7 +51,7 @@ def draw(symbol: str, bars: Sequence[Bar], calculations: Sequence[Calculation], 
         level, others = _sorted(calculation, bars, len(shown))
         overlays += level
         panels += [others] if others else []
-    title = f"{symbol}, {shown[0].day} to {shown[-1].day}"
+    title = f"{symbol}, {written(shown[0].day)} to {written(shown[-1].day)}"
     drawing = Drawing(_WIDTH, _TOP, title, [Caption(title, (_LEFT, 18), _INK, size=FONT_PX + 4)])
     price = Curve("close", [bar.close for bar in shown])
     places = [_x(number, len(shown)) for number in range(len(shown))]
@@ -192,12 +193,12 @@ def _draw_days(drawing: Drawing, days: Sequence[date], bottom: float) -> None:
     for number in _labelled(days):
         x = _x(number, len(days))
         drawing.shapes.append(Line([(x, _TOP), (x, bottom)], _PALE, dashed=True))
-        drawing.shapes.append(Caption(days[number].isoformat(), (x, bottom + 16), _INK, "middle"))
+        drawing.shapes.append(Caption(written(days[number]), (x, bottom + 16), _INK, "middle"))
 
 
 def _labelled(days: Sequence[date]) -> list[int]:
     firsts: list[int] = []
-    for shown in ("%Y", "%Y-%m", "%Y-%m-%d"):
+    for shown in ("%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H"):
         firsts = [
             place for place in range(1, len(days)) if days[place].strftime(shown) != days[place - 1].strftime(shown)
         ]

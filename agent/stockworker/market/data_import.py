@@ -24,6 +24,7 @@ from stockworker.market.bar_formats import (
     MOST_SYMBOLS,
     RECORDS,
     Expected,
+    Kind,
     UnreadableBars,
     parse_file,
     parse_records,
@@ -68,6 +69,13 @@ class ImportPayload:
     symbol: Annotated[
         str | None, SYMBOL, Wire("Symbol of the rows that name none. A row that names another symbol is invalid.")
     ] = None
+    kind: Annotated[
+        Kind,
+        Wire(
+            "What the rows are: `bars`, which may have splits and dividends beside them, or only `splits` or `dividends`, "
+            "without prices."
+        ),
+    ] = Kind.BARS
     format: Annotated[
         str | None,
         Text(40),
@@ -161,6 +169,7 @@ class ImportResult:
     inserted: Annotated[Count, Wire("Bars of days that had none, over all symbols.")]
     updated: Annotated[Count, Wire("Bars that replaced a different one of their day.")]
     unchanged: Annotated[Count, Wire("Bars that were stored already, with the same values.")]
+    actions: Annotated[Count, Wire("Splits and dividends that are new or different.")]
     symbol_count: Annotated[Count, Wire("Symbols in the source.")]
     symbols: Annotated[
         Mapping[str, UpsertCounts],
@@ -270,8 +279,9 @@ def handle(job: Job, context: Context) -> Json:
     if parsed.rejected and payload.on_error is OnError.FAIL:
         raise INVALID_ROWS.error(rejected=parsed.rejected, rows=parsed.rows, reasons=reasons)
     with closing(open_market_store(location)) as store:
+        actions = store.store_actions(parsed.of_actions()) if parsed.actions else 0
         counts = _store(parsed, store, context)
-    return to_json(_result(parsed, counts))
+    return to_json(_result(parsed, counts, actions))
 
 
 def _parse(payload: ImportPayload, settings: ImportSettings) -> ParsedBars:
@@ -282,7 +292,7 @@ def _parse(payload: ImportPayload, settings: ImportSettings) -> ParsedBars:
             written = replace(written, interval=payload.interval)
     except FieldError as error:
         raise WRONG_PAYLOAD.error(field=".format", problem=error) from error
-    expected = Expected(payload.symbol, tomorrow(), written)
+    expected = Expected(payload.symbol, tomorrow(), written, kind=payload.kind)
     try:
         parsed = _parsed(payload, expected, settings)
     except UnreadableBars as error:
@@ -412,7 +422,7 @@ def _batches(parsed: ParsedBars) -> Iterator[dict[str, list[Bar]]]:
         yield batch
 
 
-def _result(parsed: ParsedBars, counts: Mapping[str, UpsertCounts]) -> ImportResult:
+def _result(parsed: ParsedBars, counts: Mapping[str, UpsertCounts], actions: int) -> ImportResult:
     return ImportResult(
         rows=parsed.rows,
         rejected=parsed.rejected,
@@ -420,6 +430,7 @@ def _result(parsed: ParsedBars, counts: Mapping[str, UpsertCounts]) -> ImportRes
         rejected_rows=parsed.rejected_rows,
         interval=parsed.interval.name,
         **asdict(sum(counts.values(), UpsertCounts())),
-        symbol_count=len(counts),
+        actions=actions,
+        symbol_count=len(counts.keys() | parsed.actions.keys()),
         symbols={symbol: counts[symbol] for symbol in sorted(counts)[:_LISTED_SYMBOLS]},
     )

@@ -6,14 +6,15 @@
 import dataclasses
 import os
 from array import array
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import field
 from datetime import date
 from itertools import chain
 from tempfile import TemporaryFile
 from typing import Annotated, BinaryIO, Final
 
-from stockworker.market.bars import Bar, Count, InvalidBar
+from stockworker.market.bars import Action, ActionKind, Bar, Count, InvalidBar
 from stockworker.market.interval import DAILY, Interval, written
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Wire
@@ -169,6 +170,8 @@ class ParsedBars:
     Attributes:
         interval: of all bars.
         bars: by symbol, in the order of the rows.
+        actions: the values of splits and dividends by symbol, and by day and kind.
+        action_count: how many there are.
         rows: number of all rows.
         repeated: number of rows that are the same as an earlier one.
         crowded: number of rows with another bar of their day, time, week or month.
@@ -178,6 +181,8 @@ class ParsedBars:
 
     interval: Interval = DAILY
     bars: dict[str, SymbolBars] = field(default_factory=dict)
+    actions: dict[str, dict[tuple[date, ActionKind], float]] = field(default_factory=dict)
+    action_count: int = 0
     rows: int = 0
     repeated: int = 0
     crowded: int = 0
@@ -207,6 +212,27 @@ class ParsedBars:
         if self._in_memory == MOST_IN_MEMORY:
             self._move()
 
+    def add_actions(self, symbol: str, actions: Sequence[Action]) -> None:
+        """Keep splits and dividends.
+
+        Raises:
+            InvalidBar: an earlier one of its day and kind has another value.
+        """
+        of_symbol = self.actions.setdefault(symbol, {})
+        for each in actions:
+            if of_symbol.setdefault((each.day, each.kind), each.value) != each.value:
+                raise InvalidBar(
+                    f"another row has a {each.kind} on {each.day} with another value; add them up in one row"
+                )
+        self.action_count += len(actions)
+
+    def of_actions(self) -> dict[str, list[Action]]:
+        """The splits and dividends by symbol."""
+        return {
+            symbol: [Action(day, kind, value) for (day, kind), value in of_symbol.items()]
+            for symbol, of_symbol in self.actions.items()
+        }
+
     def extend(self, further: "ParsedBars") -> None:
         """Add the rows of a further page."""
         self.rows += further.rows
@@ -222,6 +248,9 @@ class ParsedBars:
                     self.add(symbol, bar)
                 except InvalidBar as error:
                     self.reject(0, str(error))
+        for symbol, of_symbol in further.of_actions().items():
+            with suppress(InvalidBar):  # the one of the earlier page stays
+                self.add_actions(symbol, of_symbol)
 
     def reject(self, row: int, reason: str) -> None:
         """Count an invalid row; the first ones are kept."""

@@ -291,6 +291,8 @@ class _Update:
         if judgement.problem is not None:
             raise _NotUpdated(judgement.problem)
         counts = self.store.upsert({symbol: received}, self.interval)[symbol]
+        if parsed.actions:
+            self.store.store_actions(parsed.of_actions())
         last_day = self.last_day(symbol)
         self._keep(symbol, None if answer is None or last_day is None else replace(answer, last_day=last_day))
         return UpdatedSymbol(**asdict(counts), last_day=last_day, rejected=parsed.rejected, note=note)

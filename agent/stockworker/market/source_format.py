@@ -16,7 +16,20 @@ from stockworker.protocol.fields import FieldError, check_integer, check_object,
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Flag, Integer, Items, Number, Text, Wire, plan_of
 
-FIELDS: Final = ("symbol", "day", "time", "open", "high", "low", "close", "volume", "adjusted_close", "interval")
+FIELDS: Final = (
+    "symbol",
+    "day",
+    "time",
+    "open",
+    "high",
+    "low",
+    "close",
+    "volume",
+    "adjusted_close",
+    "interval",
+    "split",
+    "dividend",
+)
 """What a row may hold, in the order in which rows are read."""
 
 _MOST_COLUMNS: Final = 1_000

@@ -8,7 +8,7 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from stockworker.errors import StoreError
-from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
+from stockworker.market.bars import Action, ActionKind, Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
 from stockworker.market.interval import DAILY, INTERVALS, Interval
 
 _MIGRATIONS: Final = (
@@ -71,6 +71,15 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (symbol, interval)
     );
     """,
+    """
+    CREATE TABLE action (
+        symbol text NOT NULL COLLATE "C",
+        day date NOT NULL,
+        kind text NOT NULL COLLATE "C",
+        value double precision NOT NULL,
+        PRIMARY KEY (symbol, day, kind)
+    );
+    """,
 )
 _MIGRATION_LOCK: Final = 0x73776D64  # arbitrary numbers, the same in every version
 _REQUEST_LOCK: Final = 0x73777271
@@ -94,6 +103,12 @@ _UPSERT_INDICATOR: Final = """
     VALUES (%s, %s, %s, %s::timestamp AT TIME ZONE 'UTC', %s)
     ON CONFLICT (symbol, interval, name) DO UPDATE SET time = excluded.time, value = excluded.value
     WHERE stored.time <= excluded.time
+    """
+
+_UPSERT_ACTIONS: Final = """
+    INSERT INTO action AS stored (symbol, day, kind, value)
+    SELECT * FROM unnest(%s::text[], %s::date[], %s::text[], %s::float8[])
+    ON CONFLICT (symbol, day, kind) DO UPDATE SET value = excluded.value WHERE stored.value <> excluded.value
     """
 
 _SELECT_BARS: Final = """
@@ -210,10 +225,26 @@ class PostgresqlMarketStore:
         with self._connection.transaction():
             for statement in _FORGET:
                 self._connection.execute(statement, (list(symbols), _names(interval)))
+            if interval is None:
+                self._connection.execute("DELETE FROM action WHERE symbol = ANY(%s)", (list(symbols),))
             return {
                 symbol: self._connection.execute(_DELETE_BARS, (symbol, _names(interval))).rowcount
                 for symbol in symbols
             }
+
+    def store_actions(self, actions: Mapping[str, Sequence[Action]]) -> int:
+        rows = [
+            (symbol, each.day, each.kind.value, each.value)
+            for symbol, of_symbol in sorted(actions.items())
+            for each in sorted(of_symbol)
+        ]
+        columns = list(map(list, zip(*rows, strict=True))) if rows else [[]] * 4
+        return self._connection.execute(_UPSERT_ACTIONS, columns).rowcount
+
+    def actions(self, symbol: str) -> list[Action]:
+        query: LiteralString = "SELECT day, kind, value FROM action WHERE symbol = %s ORDER BY day, kind"
+        found = self._connection.execute(query, (symbol,))
+        return [Action(day, ActionKind(kind), value) for day, kind, value in found]
 
     def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]], interval: Interval = DAILY) -> None:
         rows = [

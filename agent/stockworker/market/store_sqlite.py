@@ -11,7 +11,7 @@ from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.sqlite import Connection, open_database, open_migrated_to_read, transaction
-from stockworker.market.bars import Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
+from stockworker.market.bars import Action, ActionKind, Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
 from stockworker.market.interval import DAILY, INTERVALS, Interval
 
 _APPLICATION_ID: Final = 0x73776D64  # "swmd"
@@ -108,6 +108,15 @@ _MIGRATIONS: Final = (
         PRIMARY KEY (symbol, interval)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE action (
+        symbol TEXT NOT NULL,
+        day TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        value REAL NOT NULL,
+        PRIMARY KEY (symbol, day, kind)
+    ) WITHOUT ROWID;
+    """,
 )
 
 _INSERT_BAR: Final = """
@@ -125,6 +134,11 @@ _UPSERT_INDICATOR: Final = """
     INSERT INTO indicator (symbol, interval, name, time, value) VALUES (?, ?, ?, ?, ?)
     ON CONFLICT (symbol, interval, name) DO UPDATE SET time = excluded.time, value = excluded.value
     WHERE time <= excluded.time
+    """
+
+_UPSERT_ACTION: Final = """
+    INSERT INTO action (symbol, day, kind, value) VALUES (?, ?, ?, ?)
+    ON CONFLICT (symbol, day, kind) DO UPDATE SET value = excluded.value WHERE value IS NOT excluded.value
     """
 
 _FORGET: Final = (
@@ -219,9 +233,25 @@ class SqliteMarketStore:
         with transaction(self._connection):
             for statement in _FORGET:
                 self._connection.executemany(statement, [(symbol, _name(interval)) for symbol in symbols])
+            if interval is None:
+                self._connection.executemany("DELETE FROM action WHERE symbol = ?", [(symbol,) for symbol in symbols])
             return {
                 symbol: self._connection.execute(_DELETE_BARS, (symbol, _name(interval))).rowcount for symbol in symbols
             }
+
+    def store_actions(self, actions: Mapping[str, Sequence[Action]]) -> int:
+        rows = [
+            (symbol, each.day.isoformat(), each.kind.value, each.value)
+            for symbol, of_symbol in actions.items()
+            for each in of_symbol
+        ]
+        with transaction(self._connection):
+            return self._changes(_UPSERT_ACTION, rows)
+
+    def actions(self, symbol: str) -> list[Action]:
+        query = "SELECT day, kind, value FROM action WHERE symbol = ? ORDER BY day, kind"
+        found = self._connection.execute(query, (symbol,))
+        return [Action(date.fromisoformat(day), ActionKind(kind), value) for day, kind, value in found]
 
     def store_indicators(self, values: Mapping[str, Mapping[str, IndicatorValue]], interval: Interval = DAILY) -> None:
         rows = [

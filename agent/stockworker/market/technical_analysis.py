@@ -1,20 +1,26 @@
 """The job type ``technical_analysis``: computes indicators over stored bars, or over bars in the payload."""
 
-from collections.abc import Mapping, Sequence
-from contextlib import closing
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import replace
-from datetime import date
+from datetime import UTC, date
 from enum import StrEnum
 from typing import Annotated, Final
+from zoneinfo import ZoneInfo
 
+from stockworker.adapters import clock
 from stockworker.handlers.api import Context, Job, Json, PermanentError
 from stockworker.handlers.definition import WRONG_PAYLOAD, Definition, Failure
 from stockworker.handlers.kinds import Custom, Several, Written, unknown
 from stockworker.handlers.payload import market_data, read_payload, to_json
 from stockworker.market.acceleration import faster_formulas
+from stockworker.market.adjustment import Adjust, CantAdjust
 from stockworker.market.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
 from stockworker.market.bars import DAY, SYMBOL, Bar, Count, IndicatorValue, InvalidBar, MarketStore
 from stockworker.market.calculation import Calculation, History, read_calculation
+from stockworker.market.interval import DAILY, INTERVAL, Interval
+from stockworker.market.loading import Incomplete, View, load
+from stockworker.market.source_format import ZONE, SourceFormat
 from stockworker.market.store import open_market_store
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
@@ -75,6 +81,34 @@ class AnalysisPayload:
             "in `_adjusted`."
         ),
     ] = Price.CLOSE
+    adjust: Annotated[
+        Adjust,
+        Wire(
+            "Adjust prices and volumes for stored [splits and dividends](#splits-and-dividends): `splits`, `dividends`, "
+            "`all`. Labels end in `_adjusted_for_splits` and so on."
+        ),
+    ] = Adjust.NONE
+    interval: Annotated[
+        Interval,
+        INTERVAL,
+        Wire("The [interval](#intervals) of the bars. Stored bars of shorter ones make longer ones."),
+    ] = DAILY
+    made_of: Annotated[
+        Interval | None,
+        INTERVAL,
+        Wire(
+            "Make the bars of those of this interval. By default, stored bars of `interval` are used if the symbol has any, "
+            "and otherwise those of the longest interval that fits."
+        ),
+    ] = None
+    time_zone: Annotated[
+        ZoneInfo | None,
+        ZONE,
+        Wire("The time zone of the exchange, whose days end at midnight there; by default UTC."),
+    ] = None
+    incomplete: Annotated[
+        Incomplete, Wire("What happens to a last bar whose time is not over: `keep` it, or `drop` it.")
+    ] = Incomplete.KEEP
     bars: Annotated[
         tuple[Json, ...] | None,
         RECORDS,
@@ -86,7 +120,26 @@ class AnalysisPayload:
             raise FieldError("give either symbol or symbols", "symbol")
         if self.symbols is not None and self.bars is not None:
             raise FieldError("bars are of one symbol; give symbol instead", "symbols")
+        source = self.interval if self.made_of is None else self.made_of
+        if source is not self.interval and not source.can_make(self.interval):
+            raise FieldError(f"bars of {self.made_of} can't make bars of {self.interval}", "made_of")
+        if self.adjust is not Adjust.NONE and (self.price is Price.ADJUSTED_CLOSE or self.bars is not None):
+            raise FieldError("needs stored bars and price close", "adjust")
         self.check_last(len(self.symbols or (self.symbol,)))
+
+    @property
+    def view(self) -> View:
+        """Which bars are used."""
+        adjusted = self.price is Price.ADJUSTED_CLOSE
+        zone = self.time_zone or UTC
+        return View(self.interval, self.made_of, zone, self.until, self.incomplete, adjusted, self.adjust)
+
+    @property
+    def suffix(self) -> str:
+        """The end of all labels."""
+        if self.adjust is not Adjust.NONE:
+            return f"_adjusted_for_{self.adjust}"
+        return "_adjusted" if self.price is Price.ADJUSTED_CLOSE else ""
 
     def check_last(self, symbols: int) -> None:
         """Check that the result about this many symbols fits into one message.
@@ -145,6 +198,10 @@ TOO_MANY_SYMBOLS: Final = Failure(
     'The payload has `"symbols": "all"`, and the store has none or too many.',
 )
 UNKNOWN_SYMBOL: Final = Failure("there are no bars: {problem}", "The symbol has no bars in the store.")
+NO_INTERVAL: Final = Failure(
+    "{symbol} has no bars of {interval}; it has bars of {stored}",
+    "The symbol has bars of other intervals only, and none of these can make the wanted ones.",
+)
 NO_BARS: Final = Failure(
     "{symbol} has {count} bars{until}, too few for the usual indicators",
     "The payload names no indicators, and there is no bar up to `until`, or only one that has only a close.",
@@ -155,6 +212,10 @@ TOO_FEW_BARS: Final = Failure(
 NO_ADJUSTED_CLOSE: Final = Failure(
     "{symbol}: {problem}; use price close",
     "`price` is `adjusted_close`, and a bar has none, or the scaled prices are out of bounds.",
+)
+NOT_ADJUSTED: Final = Failure(
+    "{symbol}: {problem}",
+    "`adjust` can't be applied: the prices are adjusted already, a dividend is not below the price, or bars are longer than a day.",
 )
 UNREADABLE_BARS: Final = Failure("payload.bars: {problem}", "Two keys of a bar in the payload mean the same field.")
 NOT_KNOWN: Final = Failure(
@@ -176,9 +237,11 @@ DEFINITION: Final = Definition(
     result=AnalysisResult,
     failures=(
         UNKNOWN_SYMBOL,
+        NO_INTERVAL,
         NO_BARS,
         TOO_FEW_BARS,
         NO_ADJUSTED_CLOSE,
+        NOT_ADJUSTED,
         NOT_KNOWN,
         UNREADABLE_BARS,
         INVALID_BAR,
@@ -200,7 +263,7 @@ def handle(job: Job, context: Context) -> Json:
         if payload.symbol is None:
             return to_json(_analyse_all(payload, store, context))
         result = _analyse(payload, payload.symbol, _stored_bars(payload, payload.symbol, store), context)
-        store.store_indicators({payload.symbol: _newest(result)})
+        store.store_indicators({payload.symbol: _newest(result)}, payload.interval)
     return to_json(_shown(result, payload.last))
 
 
@@ -229,7 +292,7 @@ def _analyse_all(payload: AnalysisPayload, store: MarketStore, context: Context)
     if not analysed:
         reasons = "; ".join(each.error for each in list(found.values())[:5] if isinstance(each, FailedSymbol))
         raise NOTHING_ANALYSED.error(count=len(found), reasons=reasons)
-    store.store_indicators({symbol: _newest(each) for symbol, each in analysed.items()})
+    store.store_indicators({symbol: _newest(each) for symbol, each in analysed.items()}, payload.interval)
     shown = {symbol: _shown(each, payload.last) for symbol, each in found.items()}
     return AnalysesResult(symbols=shown, analysed=len(analysed), failed=len(found) - len(analysed))
 
@@ -239,8 +302,10 @@ def _shown(outcome: AnalysisResult | FailedSymbol, last: int) -> AnalysisResult 
 
 
 def _inline_bars(payload: AnalysisPayload, symbol: str) -> list[Bar]:
+    source = payload.made_of or payload.interval
     try:
-        parsed = parse_records(payload.bars or (), Expected(symbol, tomorrow()))
+        written = SourceFormat(interval=source, time_zone=payload.time_zone)
+        parsed = parse_records(payload.bars or (), Expected(symbol, tomorrow(), written))
     except UnreadableBars as error:
         raise UNREADABLE_BARS.error(problem=error) from error
     if parsed.rejected:
@@ -249,30 +314,47 @@ def _inline_bars(payload: AnalysisPayload, symbol: str) -> list[Bar]:
     by_day = {bar.day: bar for bar in parsed.bars.get(symbol, [])}
     if len(by_day) < parsed.rows:
         raise SAME_DAY.error()
-    return [by_day[each] for each in sorted(by_day) if payload.until is None or each <= payload.until]
+    latest = payload.view.latest(source)
+    bars = [by_day[each] for each in sorted(by_day) if latest is None or each <= latest]
+    with _adjusting(symbol):
+        return payload.view.of(bars, source, clock.utc_now())
 
 
 def _stored_bars(payload: AnalysisPayload, symbol: str, store: MarketStore) -> list[Bar]:
-    bars = store.bars(symbol, until=payload.until)
-    if not bars and store.first_day(symbol) is None:
-        raise UNKNOWN_SYMBOL.error(problem=unknown("symbol", symbol, store.symbols()))
+    with _adjusting(symbol):
+        bars = load(store, symbol, payload.view, clock.utc_now())
+    if not bars:
+        _check_stored(payload, symbol, store)
     return bars
+
+
+@contextmanager
+def _adjusting(symbol: str) -> Iterator[None]:
+    try:
+        yield
+    except InvalidBar as error:
+        raise NO_ADJUSTED_CLOSE.error(symbol=symbol, problem=error) from error
+    except CantAdjust as error:
+        raise NOT_ADJUSTED.error(symbol=symbol, problem=error) from error
+
+
+def _check_stored(payload: AnalysisPayload, symbol: str, store: MarketStore) -> None:
+    """Check that a symbol without bars has some that are outside of the wanted time."""
+    stored = store.intervals(symbol)
+    if not stored:
+        raise UNKNOWN_SYMBOL.error(problem=unknown("symbol", symbol, store.symbols()))
+    source = payload.made_of or payload.interval
+    if source not in stored and not any(each.can_make(source) for each in stored if payload.made_of is None):
+        names = ", ".join(map(str, stored))
+        raise NO_INTERVAL.error(symbol=symbol, interval=source, stored=names)
 
 
 def _analyse(
     payload: AnalysisPayload, symbol: str, bars: Sequence[Bar], context: Context | None, symbols: int = 1
 ) -> AnalysisResult:
     """Compute the indicators of one of some symbols; without a context, neither report progress nor stop."""
-    faster = faster_formulas(len(bars) * len(payload.indicators or USUAL) * symbols)
-    history = History(bars, faster)
+    history = History(bars, faster_formulas(len(bars) * len(payload.indicators or USUAL) * symbols))
     calculations = _possible(payload, symbol, history)
-    suffix = ""
-    if payload.price is Price.ADJUSTED_CLOSE:
-        suffix = "_adjusted"
-        try:
-            history = History([bar.adjusted() for bar in bars], faster)
-        except InvalidBar as error:
-            raise NO_ADJUSTED_CLOSE.error(symbol=symbol, problem=error) from error
     series = {}
     for done, calculation in enumerate(calculations):
         if context is not None:
@@ -281,7 +363,7 @@ def _analyse(
             context.progress(done / len(calculations), calculation.label)
         if gap := calculation.gap(history):
             raise NOT_KNOWN.error(label=calculation.label, field=gap[0], symbol=symbol, day=gap[1])
-        series[calculation.label + suffix] = calculation.values(history, max(payload.last, 1))
+        series[calculation.label + payload.suffix] = calculation.values(history, max(payload.last, 1))
     return AnalysisResult(symbol=symbol, as_of=bars[-1].day, bars=len(bars), indicators=series)
 
 

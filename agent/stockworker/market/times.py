@@ -10,6 +10,7 @@ from typing import Final
 from zoneinfo import ZoneInfo
 
 from stockworker.market.bars import InvalidBar, shown
+from stockworker.market.interval import time_of
 from stockworker.market.source_format import TIME_UNITS, AmbiguousTime, SourceFormat, zone
 
 _ISO: Final = re.compile(
@@ -86,6 +87,10 @@ class Times:
             clock_text, zone_text = f"{clock_text} {zone_text[:2]}", zone_text[2:].strip()
         found = datetime(day.year, day.month, day.day, tzinfo=zone_of_day) + _time_of_day(clock_text)
         return found.replace(tzinfo=_zone_of(zone_text.strip())) if zone_text else found
+
+    def local_day(self, time: date) -> date:
+        """The day of a time in the zone of the exchange."""
+        return time_of(time).astimezone(self._written.time_zone or UTC).date()
 
     def utc(self, moment: datetime) -> datetime:
         """A time in UTC, without a part of a second.
