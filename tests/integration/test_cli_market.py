@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from stockworker.market import data_import
-from stockworker.market.bars import Bar, IndicatorValue
+from stockworker.market.bars import Action, ActionKind, Bar, IndicatorValue
 from stockworker.market.store import open_market_store
 from stockworker.terminal.exits import Exit
 from tests.harness import command
@@ -368,3 +368,30 @@ def test_reading_changes_neither_the_file_nor_what_is_beside_it(config: Path) ->
 
 def test_json_is_one_value_per_line(config: Path) -> None:
     assert all(isinstance(json.loads(line), dict) for line in market(config, "show AAPL --json").output.splitlines())
+
+
+def test_longer_bars_are_made_and_exported_with_their_interval(config: Path, tmp_path: Path) -> None:
+    (week,) = market(config, "show AAPL --interval 1w --last 1 --json").json_lines
+    assert (week["date"], week["open"], week["close"]) == ("2013-02-25", BARS["AAPL"][-5].open, BARS["AAPL"][-1].close)
+    exported = market(config, "export FB --interval 1mo --last 2").output.splitlines()
+    assert exported[0].endswith(",adjusted_close,interval")
+    assert [line.split(",")[1] for line in exported[1:]] == ["2013-02-01", "2013-03-01"]
+    assert all(line.endswith(",1mo") for line in exported[1:])
+    (tmp_path / "months.csv").write_text("\n".join(exported))
+    settings = {"market_data": str(tmp_path / "again.db"), "import_folders": [str(tmp_path)]}
+    result = HandlerRun("data_import", data_import.handle, settings)({"source": f"{tmp_path}/months.csv"})
+    assert (result["interval"], result["inserted"]) == ("1mo", 2)
+    assert market(config, f"plot AAPL --interval 1w --last 60 --out {tmp_path}/weeks.svg").status == 0
+
+
+def test_stored_splits_are_applied_on_request(config: Path) -> None:
+    with closing(open_market_store(str(config.with_name("market.sqlite3")))) as store:
+        store.store_actions({"AAPL": [Action(BARS["AAPL"][-1].day, ActionKind.DIVIDEND, 4.414)]})
+        store.store_actions({"FB": [Action(BARS["FB"][-1].day, ActionKind.SPLIT, 2.0)]})
+    before = BARS["AAPL"][-2].close
+    (shown, _) = market(config, "show AAPL --adjust all --last 2 --json").json_lines
+    assert shown["close"] == pytest.approx(before * (1 - 4.414 / before))
+    refused = market(config, "show FB --adjust splits")
+    assert (refused.status, "FB: the close went from" in refused.errors) == (2, True)
+    assert "either --adjusted or --adjust" in market(config, "show FB --adjust splits --adjusted").errors
+    assert "unknown interval '5m'; did you mean '5min'?" in market(config, "show FB --interval 5m").errors

@@ -264,10 +264,7 @@ def chosen_bars(store: MarketStore, symbol: str, arguments: argparse.Namespace) 
     Raises:
         UsageError: one can't be adjusted.
     """
-    bars = all_bars(store, symbol, arguments)
-    bars = bars if arguments.last is None else bars[-arguments.last :]
-    first = None if arguments.since is None else arguments.interval.earliest(arguments.since)
-    return [bar for bar in bars if first is None or bar.day >= first]
+    return _loaded(store, symbol, arguments, arguments.since, arguments.last)
 
 
 def all_bars(store: MarketStore, symbol: str, arguments: argparse.Namespace) -> list[Bar]:
@@ -276,6 +273,12 @@ def all_bars(store: MarketStore, symbol: str, arguments: argparse.Namespace) -> 
     Raises:
         UsageError: one can't be adjusted.
     """
+    return _loaded(store, symbol, arguments)
+
+
+def _loaded(
+    store: MarketStore, symbol: str, arguments: argparse.Namespace, since: date | None = None, last: int | None = None
+) -> list[Bar]:
     if arguments.adjusted and arguments.adjust is not Adjust.NONE:
         raise UsageError("give either --adjusted or --adjust")
     view = View(
@@ -288,7 +291,7 @@ def all_bars(store: MarketStore, symbol: str, arguments: argparse.Namespace) -> 
         arguments.adjust,
     )
     try:
-        return load(store, symbol, view, clock.utc_now())
+        return load(store, symbol, view, clock.utc_now(), since=since, last=last)
     except InvalidBar as error:
         raise UsageError(f"{symbol}: {error}. Leave out --adjusted") from None
     except CantAdjust as error:

@@ -80,21 +80,39 @@ class View:
         return end(min(day, _LAST_DAY), DAILY, self.zone)
 
 
-def load(store: MarketStore, symbol: str, view: View, now: datetime) -> list[Bar]:
+def load(
+    store: MarketStore, symbol: str, view: View, now: datetime, *, since: date | None = None, last: int | None = None
+) -> list[Bar]:
     """The wanted bars of a symbol; none if it has neither these nor shorter ones that fit.
+
+    Args:
+        store: has the bars.
+        symbol: whose bars are wanted.
+        view: which ones.
+        now: decides whether the last bar is complete.
+        since: of the `last` bars, those from this day on; by default all.
+        last: the newest ones; by default all.
 
     Raises:
         InvalidBar: one has no adjusted close.
         CantAdjust: they can't be adjusted.
     """
-    source = view.made_of or view.interval
+    first = None if since is None else view.interval.earliest(since)
+    source = _source(store, symbol, view)
+    if source is view.interval and view.adjust is Adjust.NONE and view.incomplete is Incomplete.KEEP:
+        bars = store.bars(symbol, interval=source, last=last, until=view.latest(source))
+        return view.of([bar for bar in bars if first is None or bar.day >= first], source, now)
     bars = store.bars(symbol, interval=source, until=view.latest(source))
-    longer = view.adjust is not Adjust.NONE and source in {WEEKLY, MONTHLY}
-    if view.made_of is None and (longer or (not bars and store.last_day(symbol, source) is None)):
-        fitting = [each for each in store.intervals(symbol) if each.can_make(view.interval)]
-        if not fitting:
-            return view.of(bars, source, now)
-        source = fitting[-1]
-        bars = store.bars(symbol, interval=source, until=view.latest(source))
-    actions = () if view.adjust is Adjust.NONE else store.actions(symbol)
-    return view.of(bars, source, now, actions)
+    found = view.of(bars, source, now, store.actions(symbol))
+    return [bar for bar in found[-(last or len(found)) :] if first is None or bar.day >= first]
+
+
+def _source(store: MarketStore, symbol: str, view: View) -> Interval:
+    """The interval of the stored bars of which the wanted ones are made."""
+    if view.made_of is not None:
+        return view.made_of
+    is_longer = view.adjust is not Adjust.NONE and view.interval in {WEEKLY, MONTHLY}
+    if not is_longer and store.last_day(symbol, view.interval) is not None:
+        return view.interval
+    fitting = [each for each in store.intervals(symbol) if each.can_make(view.interval)]
+    return fitting[-1] if fitting else view.interval
