@@ -45,7 +45,7 @@ JSON_OUTPUT = (
     ("market show", "symbol, date, open, high, low, close, volume, adjusted_close"),
     (
         "market quality",
-        "symbol, bars, first_day, last_day, behind, holes and still (first, last, days), closed_days, jumps and outliers (day, factor)",
+        "symbol, bars, first_day, last_day, behind, holes and still (first, last, days), closed_days, jumps and outliers (day, factor, split)",
     ),
     ("market inspect", "payload (of data_import), rows, rejected (counts), bars (those of market show)"),
     ("pki init", "authority and crl (paths)"),

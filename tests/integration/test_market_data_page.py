@@ -55,7 +55,9 @@ def test_each_payload_of_the_page_runs(tmp_path: Path) -> None:
         job_type = JobType("data_import" if "source" in payload else "technical_analysis")
         own = settings if job_type == "data_import" else {"market_data": settings["market_data"]}
         results.append(HandlerRun(job_type, load(BUILT_IN[job_type]), own)(payload))
-    assert [each.get("inserted") for each in results] == [2, None, None, 2, 0, 1]
+    assert [each.get("inserted") for each in results] == [2, None, None, 2, 0, 1, 2, None, 3, None]
+    assert results[7]["indicators"]["typical_price"][0]["day"] == "2024-01-02T14:00:00Z"
+    assert results[9]["indicators"]["sma_3_adjusted_for_all"][0]["value"] == pytest.approx((49.5 + 49.5 + 50) / 3)
     assert results[1]["indicators"]["sma_2"] == [{"day": "2013-03-01", "value": pytest.approx(435.935)}]
     assert '`"inserted": 2`' in PAGE
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from datetime import date, timedelta
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -15,6 +16,7 @@ from stockworker.market.quality import (
     TradingCalendar,
     observed_calendar,
     report,
+    suggested_split,
 )
 from tests.harness.sample_data import sample_bars
 
@@ -80,10 +82,10 @@ def test_a_bar_of_a_closed_day_is_listed() -> None:
 
 def test_a_split_is_a_jump_and_an_error_an_outlier() -> None:
     split = examined(bars([100.0, 101.0, 50.5, 51.0, 50.8]))
-    assert (split.jumps, split.outliers) == ((Change(day(2), 0.5),), ())
+    assert (split.jumps, split.outliers) == ((Change(day(2), 0.5, "2:1"),), ())
     error = examined(bars([100.0, 100.0, 1000.0, 101.0, 102.0]))
     assert (error.jumps, error.outliers) == ((), (Change(day(2), 10.0),))
-    assert examined(bars([100.0, 101.0, 202.0])).jumps == (Change(day(2), 2.0),)
+    assert examined(bars([100.0, 101.0, 202.0])).jumps == (Change(day(2), 2.0, "1:2"),)
     assert examined(bars([100.0, 90.0]), rules=Rules(jump=0.1)).jumps == (Change(day(1), 0.9),)
 
 
@@ -130,3 +132,26 @@ def test_every_trading_day_has_a_bar_or_is_in_a_hole(closes: list[float], days: 
     calendar = TradingCalendar(weekends=True)
     result = examined(found, calendar=calendar)
     assert len(found) + sum(hole.days for hole in result.holes) == (found[-1].day - found[0].day).days + 1
+
+
+@pytest.mark.parametrize(
+    ("factor", "split"),
+    [
+        (0.5, "2:1"),
+        (0.51, "2:1"),
+        (0.26, "4:1"),
+        (0.142, "7:1"),
+        (0.66, "3:2"),
+        (10.1, "1:10"),
+        (0.6, None),
+        (0.43, None),
+    ],
+)
+def test_the_split_that_explains_a_jump_is_suggested(factor: float, split: str | None) -> None:
+    assert suggested_split(factor) == split
+
+
+def test_a_stored_split_explains_its_jump() -> None:
+    found = bars([100.0, 101.0, 50.5, 51.0, 50.8])
+    assert examined(found, split_days={day(2)}).is_clean
+    assert not examined(found, split_days={day(1)}).is_clean

@@ -1,15 +1,16 @@
 """``stockworker market quality``: what is doubtful in stored bars."""
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import asdict
 from datetime import date, timedelta
 from itertools import islice
+from pathlib import Path
 from typing import Any, Final
 
 from stockworker.adapters import clock
 from stockworker.cli.market import add_json, add_store, add_symbols, check_choice, day_argument, opened, wanted_symbols
-from stockworker.market.bars import MarketStore
+from stockworker.market.bars import ActionKind, InvalidBar, MarketStore, calendar_day
 from stockworker.market.quality import QualityReport, TradingCalendar, observed_calendar, report
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.output import print_json, print_lines
@@ -35,9 +36,24 @@ def quality(parser: argparse.ArgumentParser) -> None:
         metavar="DAY",
         help="the last day whose bars should be stored (default: yesterday)",
     )
+    parser.add_argument(
+        "--holidays",
+        type=_holidays,
+        default=frozenset(),
+        metavar="FILE",
+        help="further days on which the exchange is closed: a file with a day per line (YYYY-MM-DD), # begins a comment",
+    )
     add_json(parser)
     add_store(parser)
     parser.set_defaults(run=_run)
+
+
+def _holidays(name: str) -> frozenset[date]:
+    try:
+        lines = [line.partition("#")[0].strip() for line in Path(name).read_text().splitlines()]
+        return frozenset(calendar_day(line) for line in lines if line)
+    except (OSError, UnicodeError, InvalidBar) as error:
+        raise argparse.ArgumentTypeError(f"{name}: {error}") from None
 
 
 def _run(arguments: argparse.Namespace) -> int:
@@ -46,9 +62,11 @@ def _run(arguments: argparse.Namespace) -> int:
     found = {}
     with opened(arguments) as store:
         wanted = wanted_symbols(store, arguments)
-        calendar = _calendar(store, wanted)
+        calendar = _calendar(store, wanted, arguments.holidays)
         for symbol in wanted:
-            found[symbol] = report(store.bars(symbol, until=until), until=until, calendar=calendar)
+            splits = {each.day for each in store.actions(symbol) if each.kind is ActionKind.SPLIT}
+            bars = store.bars(symbol, until=until)
+            found[symbol] = report(bars, until=until, calendar=calendar, split_days=splits)
     if arguments.json:
         for symbol, each in found.items():
             print_json({"symbol": symbol, **_plain(asdict(each))})
@@ -59,11 +77,11 @@ def _run(arguments: argparse.Namespace) -> int:
     return Exit.OK
 
 
-def _calendar(store: MarketStore, wanted: list[str]) -> TradingCalendar:
+def _calendar(store: MarketStore, wanted: list[str], holidays: Collection[date]) -> TradingCalendar:
     """The trading days of some of the stored symbols, the named ones first."""
     others = (symbol for symbol in store.symbols() if symbol not in wanted)
     sample = [*wanted[:_MOST_OTHERS], *islice(others, max(0, _MOST_OTHERS - len(wanted)))]
-    return observed_calendar([bar.day for bar in store.bars(symbol)] for symbol in sample)
+    return observed_calendar(([bar.day for bar in store.bars(symbol)] for symbol in sample), holidays)
 
 
 def _row(symbol: str, found: QualityReport) -> tuple[object, ...]:
@@ -78,7 +96,8 @@ def _details(found: QualityReport) -> Iterator[str]:
     for day in found.closed_days:
         yield f"a bar on {day}, on which most symbols have none"
     for change in found.jumps:
-        yield f"a jump on {change.day}: the close became {change.factor:.3g} of the one before"
+        hint = f"; if it is a split, import it: {change.split}" if change.split else ""
+        yield f"a jump on {change.day}: the close became {change.factor:.3g} of the one before{hint}"
     for change in found.outliers:
         yield f"an outlier on {change.day}: the close was {change.factor:.3g} of the one before, and came back"
     for each in found.still:

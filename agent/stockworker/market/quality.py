@@ -3,8 +3,10 @@
 # No rule can distinguish an error of a provider from a wild market. So a report changes nothing. It
 # lists the days that are worth a look at the source.
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from datetime import date, timedelta
 from itertools import groupby, pairwise
 from typing import Final
@@ -124,10 +126,27 @@ class Change:
     Attributes:
         day: of the bar after it.
         factor: by which the close changed: 0.5 after a split of 1 into 2.
+        split: a split that has this effect, such as `2:1`; None if none has.
     """
 
     day: date
     factor: float
+    split: str | None = None
+
+
+_SPLITS: Final = (
+    *((new, 1) for new in (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)),
+    *((1, old) for old in (2, 3, 4, 5, 6, 7, 8, 10, 15, 20, 25, 50)),
+    *((3, 2), (2, 3), (5, 2), (2, 5)),
+)
+_SPLIT_TOLERANCE: Final = 0.05
+"""How far the change of a price may be from that of a split: the market moves on its day as well."""
+
+
+def suggested_split(factor: float) -> str | None:
+    """The usual split whose effect is nearest to this change of a price, if it is near."""
+    new, old = min(_SPLITS, key=lambda each: abs(math.log(factor * each[0] / each[1])))
+    return f"{new}:{old}" if abs(math.log(factor * new / old)) <= _SPLIT_TOLERANCE else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +182,12 @@ class QualityReport:
 
 
 def report(
-    bars: Sequence[Bar], *, until: date, calendar: TradingCalendar = WEEKDAYS, rules: Rules = USUAL_RULES
+    bars: Sequence[Bar],
+    *,
+    until: date,
+    calendar: TradingCalendar = WEEKDAYS,
+    rules: Rules = USUAL_RULES,
+    split_days: Collection[date] = (),
 ) -> QualityReport:
     """Examine the bars of a symbol.
 
@@ -172,11 +196,12 @@ def report(
         until: the last day whose bar should be there: usually yesterday.
         calendar: when the exchange is open.
         rules: what is doubtful.
+        split_days: days of splits that are stored; a jump on one is explained.
     """
     if not bars:
         return QualityReport(0, None, None, 0, (), (), (), (), ())
     first, last = bars[0].day, bars[-1].day
-    jumps, outliers = _changes(bars, rules)
+    jumps, outliers = _changes(bars, rules, split_days)
     return QualityReport(
         bars=len(bars),
         first_day=first,
@@ -198,7 +223,9 @@ def _holes(bars: Sequence[Bar], calendar: TradingCalendar) -> Iterator[Period]:
                 yield Period(missing[0], missing[-1], len(missing))
 
 
-def _changes(bars: Sequence[Bar], rules: Rules) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
+def _changes(
+    bars: Sequence[Bar], rules: Rules, split_days: Collection[date]
+) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
     """The jumps, and the outliers, which are none: after an outlier, the next bar is compared with the one before it."""
     jumps, outliers = [], []
     before = bars[0].close
@@ -211,8 +238,8 @@ def _changes(bars: Sequence[Bar], rules: Rules) -> tuple[tuple[Change, ...], tup
         if _size(change.factor) > rules.spike and after > 0 and 4 * _size(after / before) < _size(change.factor):
             outliers.append(change)
             continue
-        if _size(change.factor) > rules.jump:
-            jumps.append(change)
+        if _size(change.factor) > rules.jump and bar.day not in split_days:
+            jumps.append(replace(change, split=suggested_split(change.factor)))
         before = bar.close
     return tuple(jumps), tuple(outliers)
 
