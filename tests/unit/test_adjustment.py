@@ -6,7 +6,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from stockworker.market.adjustment import Adjust, CantAdjust, adjusted_for
-from stockworker.market.bar_formats import Expected, Kind, UnreadableBars, parse_bars
+from stockworker.market.bar_formats import Expected, RowKind, UnreadableBars, parse_bars
 from stockworker.market.bars import Action, ActionKind, Bar
 from stockworker.market.interval import DAILY, INTERVALS, WEEKLY
 from stockworker.market.parsed_bars import ParsedBars
@@ -128,7 +128,7 @@ YFINANCE = """Date,Open,High,Low,Close,Volume,Dividends,Stock Splits
 """
 
 
-def read(text: str, name: str | None = None, kind: Kind = Kind.BARS, **options: object) -> ParsedBars:
+def read(text: str, name: str | None = None, kind: RowKind = RowKind.BARS, **options: object) -> ParsedBars:
     written = read_format(name, options)
     return parse_bars(text.encode(), Expected("AAPL", date(2030, 1, 1), written, kind=kind))
 
@@ -145,7 +145,7 @@ def test_the_columns_of_vendors_beside_daily_bars_are_read(text: str, name: str)
     [("2", 2.0), ("2:1", 2.0), ("4/1", 4.0), ("3-for-2", 1.5), ("1:10", 0.1), ("4.000000/1.000000", 4.0), ("0.5", 0.5)],
 )
 def test_a_split_is_written_in_several_ways(cell: str, ratio: float) -> None:
-    parsed = read(f"Date,Stock Splits\n2024-01-04,{cell}\n", kind=Kind.SPLITS)
+    parsed = read(f"Date,Stock Splits\n2024-01-04,{cell}\n", kind=RowKind.SPLITS)
     assert parsed.of_actions() == {"AAPL": [Action(day(4), ActionKind.SPLIT, ratio)]}
     assert parsed.bars == {}
 
@@ -153,27 +153,27 @@ def test_a_split_is_written_in_several_ways(cell: str, ratio: float) -> None:
 @pytest.mark.parametrize(
     ("text", "kind", "reason"),
     [
-        ("Date,Split\n2024-01-04,2:0\n", Kind.SPLITS, "split '2:0' is not a ratio, such as 2 or 2:1"),
-        ("Date,Split\n2024-01-04,-2\n", Kind.SPLITS, "split '-2' is not a ratio"),
-        ("Date,Split\n2024-01-04,x\n", Kind.SPLITS, "split 'x' is not a number"),
-        ("Date,Split\n2024-01-04,1\n", Kind.SPLITS, "split is missing, or without an effect"),
-        ("Date,Dividends\n2024-01-04,\n", Kind.DIVIDENDS, "dividend is missing, or without an effect"),
-        ("Date,Dividends\n2024-01-04,-0.1\n", Kind.DIVIDENDS, "dividend -0.1 is not between 0 and"),
-        ("Date,Close,Dividends\n2024-01-04,10,x\n", Kind.BARS, "dividend 'x' is not a number"),
+        ("Date,Split\n2024-01-04,2:0\n", RowKind.SPLITS, "split '2:0' is not a ratio, such as 2 or 2:1"),
+        ("Date,Split\n2024-01-04,-2\n", RowKind.SPLITS, "split '-2' is not a ratio"),
+        ("Date,Split\n2024-01-04,x\n", RowKind.SPLITS, "split 'x' is not a number"),
+        ("Date,Split\n2024-01-04,1\n", RowKind.SPLITS, "split is missing, or without an effect"),
+        ("Date,Dividends\n2024-01-04,\n", RowKind.DIVIDENDS, "dividend is missing, or without an effect"),
+        ("Date,Dividends\n2024-01-04,-0.1\n", RowKind.DIVIDENDS, "dividend -0.1 is not between 0 and"),
+        ("Date,Close,Dividends\n2024-01-04,10,x\n", RowKind.BARS, "dividend 'x' is not a number"),
     ],
 )  # fmt: skip
-def test_a_split_or_dividend_that_is_none_is_refused(text: str, kind: Kind, reason: str) -> None:
+def test_a_split_or_dividend_that_is_none_is_refused(text: str, kind: RowKind, reason: str) -> None:
     parsed = read(text, kind=kind)
     assert (parsed.actions, parsed.rejected) == ({}, 1)
     assert reason in parsed.rejected_rows[0].reason
 
 
 def test_two_dividends_of_one_day_are_refused_and_equal_ones_are_one() -> None:
-    parsed = read("Date,Dividends\n2024-01-04,0.2\n2024-01-04,0.2\n2024-01-04,0.3\n", kind=Kind.DIVIDENDS)
+    parsed = read("Date,Dividends\n2024-01-04,0.2\n2024-01-04,0.2\n2024-01-04,0.3\n", kind=RowKind.DIVIDENDS)
     assert parsed.of_actions() == {"AAPL": [Action(day(4), ActionKind.DIVIDEND, 0.2)]}
     assert "another row has a dividend on 2024-01-04 with another value" in parsed.rejected_rows[0].reason
 
 
 def test_a_source_of_splits_needs_their_column() -> None:
     with pytest.raises(UnreadableBars, match="no column for split; its columns are Date, Close"):
-        read("Date,Close\n2024-01-04,10\n", kind=Kind.SPLITS)
+        read("Date,Close\n2024-01-04,10\n", kind=RowKind.SPLITS)

@@ -121,7 +121,7 @@ MOST_ACTIONS: Final = 100_000
 """Splits and dividends of a source: several for each share of the world."""
 
 
-class Kind(StrEnum):
+class RowKind(StrEnum):
     """What the rows of a source are."""
 
     BARS = "bars"
@@ -131,7 +131,7 @@ class Kind(StrEnum):
     @property
     def required(self) -> tuple[str, ...]:
         """The fields without which a row is not one."""
-        return ("day", "close") if self is Kind.BARS else ("day", self.value.removesuffix("s"))
+        return ("day", "close") if self is RowKind.BARS else ("day", self.value.removesuffix("s"))
 
 
 class UnreadableBars(ValueError):
@@ -157,7 +157,7 @@ class Expected:
     written: SourceFormat = DEFAULTS
     most_rows: int = MOST_ROWS
     quoted: bool = True
-    kind: Kind = Kind.BARS
+    kind: RowKind = RowKind.BARS
 
 
 def tomorrow() -> date:
@@ -315,7 +315,7 @@ class _RowReader:
             self._check_interval(interval)
         found = self._day(day, time)
         actions = () if split is None and dividend is None else self._actions(found, split, dividend)
-        if self._kind is not Kind.BARS:
+        if self._kind is not RowKind.BARS:
             if not actions:
                 raise InvalidBar(f"{self._kind.required[1]} is missing, or without an effect")
             return self._symbol(symbol), None, actions

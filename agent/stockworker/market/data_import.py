@@ -24,7 +24,7 @@ from stockworker.market.bar_formats import (
     MOST_SYMBOLS,
     RECORDS,
     Expected,
-    Kind,
+    RowKind,
     UnreadableBars,
     parse_file,
     parse_records,
@@ -70,12 +70,12 @@ class ImportPayload:
         str | None, SYMBOL, Wire("Symbol of the rows that name none. A row that names another symbol is invalid.")
     ] = None
     kind: Annotated[
-        Kind,
+        RowKind,
         Wire(
             "What the rows are: `bars`, which may have splits and dividends beside them, or only `splits` or `dividends`, "
             "without prices."
         ),
-    ] = Kind.BARS
+    ] = RowKind.BARS
     format: Annotated[
         str | None,
         Text(40),
