@@ -183,6 +183,7 @@ class Terminal(io.StringIO):
 def screen(monkeypatch: pytest.MonkeyPatch) -> Terminal:
     """A terminal that shows standard output and standard error."""
     monkeypatch.setenv("COLUMNS", "10000")
+    monkeypatch.setenv("NO_COLOR", "1")  # so each escape sequence is that of a peer
     monkeypatch.setattr(logging.lastResort, "formatter", None)
     return Terminal()
 

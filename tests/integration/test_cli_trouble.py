@@ -110,7 +110,9 @@ def test_our_name_is_not_on_the_access_list(fleet: Fleet) -> None:
 
     assert done.status == 77
     assert "jobs/queue/normal/echo/stranger: not authorized" in only_error(done)
-    assert "does not have 'stranger' as client or operator. Use --config" in only_error(done), only_error(done)
+    assert "does not have 'stranger' as client or operator. In ~/.config/stockworker/client.yml" in only_error(done), (
+        only_error(done)
+    )
     assert "`stockworker pki issue client stranger`" in only_error(done)
 
 
@@ -148,7 +150,7 @@ def test_what_is_for_operators_is_denied_to_clients(fleet: Fleet, words: tuple[s
     assert done.status == 77
     error = only_error(done)
     assert f"refused a message to {topic}: not authorized (0x87)" in error
-    assert "requires operator rights, and 'client' is not an operator. Use --config" in error
+    assert "requires operator rights, and 'client' is not an operator. In ~/.config/stockworker/client.yml" in error
 
 
 @pytest.mark.parametrize("command_line", ["stats", "worker", "dispatcher"])
