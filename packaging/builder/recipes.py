@@ -158,6 +158,20 @@ DISPATCHER: Final = Recipe(
     },
 )
 
+MIGRATION: Final = Recipe(
+    name="stockworker-migrate",
+    summary="Moves jobs from an old queue to stockworker",
+    description=(
+        "The command 'stockworker migrate'. It moves the waiting jobs of a database,\n"
+        "Redis or RabbitMQ to the dispatcher. It can be interrupted at any moment,\n"
+        "and can return jobs. After the move it is not needed any longer."
+    ),
+    files={f"{CODE}/stockworker/migration": "agent/stockworker/migration/"},
+    suggests=("python3-pika", "python3-psycopg", "python3-pymysql", "python3-redis"),
+    scripts="module",
+    values={"CODE": f"{CODE}/stockworker/migration"},
+)
+
 BROKER: Final = Recipe(
     name="stockworker-broker",
     summary="Mosquitto as the broker of stockworker",
@@ -240,4 +254,4 @@ PLACES: Final = {
 }
 """Files whose place differs between the two families of distributions."""
 
-RECIPES: Final = (LIBRARIES, CORE, WORKER, DISPATCHER, BROKER, DOCUMENTS)
+RECIPES: Final = (LIBRARIES, CORE, WORKER, DISPATCHER, MIGRATION, BROKER, DOCUMENTS)

@@ -4,20 +4,28 @@ To add one, write a class that fulfils `OldQueue`, and add it to `OLD_QUEUES`: t
 `tests/migration` run with each of them.
 """
 
+import atexit
 import json
 import sqlite3
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, ExitStack, closing, contextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import psycopg
+import pymysql
+
+from stockworker.adapters import clock
 from stockworker.migration.address import parse_address
 from stockworker.migration.mapping import SourceMapping
 from stockworker.migration.mapping_file import read_mapping
 from stockworker.migration.source import Source
 from stockworker.migration.sources import open_source
+from tests.harness.mariadb import mariadb_server
 from tests.harness.old_brokers import rabbitmq_queue, redis_queue
+from tests.harness.postgresql import postgresql_cluster
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +124,92 @@ class SqliteQueue:
         return [number for (number,) in self._run("SELECT id FROM jobs WHERE status = 'pending' ORDER BY id")]
 
 
+class ServerQueue:
+    """The same table in a server, whose old workers lock the rows that they take."""
+
+    keeps_moved = True
+    options: tuple[str, ...] = ("--preset", "jobs")
+
+    def __init__(self, url: str, connect: Callable[[], Any], binary: str) -> None:
+        self.url = url
+        self.mapping = read_mapping(None, "jobs")
+        self._connect = connect
+        self._run(
+            "DROP TABLE IF EXISTS jobs",
+            f"CREATE TABLE jobs (id INTEGER PRIMARY KEY, type TEXT, payload {binary}, priority VARCHAR(9), "
+            "attempts INTEGER, scheduled_at BIGINT, status VARCHAR(20))",
+            "CREATE INDEX jobs_by_status ON jobs (status, id)",
+        )
+
+    def _run(self, *statements: str, rows: Sequence[Sequence[object]] = ()) -> list[Any]:
+        found: list[Any] = []
+        with closing(self._connect()) as connection:
+            cursor = connection.cursor()
+            for statement in statements:
+                if rows:
+                    cursor.executemany(statement, rows)
+                else:
+                    cursor.execute(statement)
+                    found = list(cursor.fetchall()) if cursor.description else []
+            connection.commit()
+        return found
+
+    def add(self, jobs: Iterable[OldJob]) -> None:
+        rows = [
+            (job.number, job.type, job.payload, job.priority, job.attempts, job.scheduled_at, "pending") for job in jobs
+        ]
+        self._run("INSERT INTO jobs VALUES (%s, %s, %s, %s, %s, %s, %s)", rows=rows)
+
+    def take(self) -> int | None:
+        with closing(self._connect()) as connection:
+            cursor = connection.cursor()
+            cursor.execute(
+                "SELECT id FROM jobs WHERE status = 'pending' AND COALESCE(scheduled_at, 0) <= %s ORDER BY id LIMIT 1 "
+                "FOR UPDATE SKIP LOCKED",
+                (int(clock.wall()),),
+            )
+            row = cursor.fetchone()
+            if row is not None:
+                cursor.execute("UPDATE jobs SET status = 'running' WHERE id = %s", (row[0],))
+            connection.commit()
+        return None if row is None else int(row[0])
+
+    def waiting(self) -> Collection[int]:
+        return [number for (number,) in self._run("SELECT id FROM jobs WHERE status = 'pending' ORDER BY id")]
+
+
+def _until_exit(server: AbstractContextManager[str]) -> str:
+    stack = ExitStack()
+    url = stack.enter_context(server)
+    atexit.register(stack.close)  # last, so that it runs before the folder of the server vanishes
+    return url
+
+
+@cache
+def postgresql_url() -> str:
+    """The URL of the PostgreSQL of this process."""
+    return _until_exit(postgresql_cluster())
+
+
+@cache
+def mariadb_url() -> str:
+    """The URL of the MariaDB of this process."""
+    return _until_exit(mariadb_server())
+
+
+@contextmanager
+def _postgresql(_folder: Path) -> Iterator[OldQueue]:
+    url = postgresql_url()
+    yield ServerQueue(url, lambda: psycopg.connect(url), "BYTEA")
+
+
+@contextmanager
+def _mariadb(_folder: Path) -> Iterator[OldQueue]:
+    url = mariadb_url()
+    socket = parse_address(url).options["unix_socket"]
+    yield ServerQueue(url, lambda: pymysql.connect(unix_socket=socket, user="root", database="old"), "LONGBLOB")
+
+
 @contextmanager
 def _sqlite(folder: Path) -> Iterator[OldQueue]:
     yield SqliteQueue(folder)
@@ -125,5 +219,7 @@ OLD_QUEUES: Final[dict[str, Callable[[Path], AbstractContextManager[OldQueue]]]]
     "sqlite": _sqlite,
     "redis": redis_queue,
     "rabbitmq": rabbitmq_queue,
+    "postgresql": _postgresql,
+    "mariadb": _mariadb,
 }
 """Each kind of old queue: given a folder for its files, yields one that is empty."""

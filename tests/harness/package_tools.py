@@ -11,6 +11,7 @@ OURS: Final = (
     "stockworker",
     "stockworker-agent",
     "stockworker-broker",
+    "stockworker-migrate",
     "stockworker-dispatcher",
     "stockworker-doc",
     "stockworker-libraries",

@@ -19,6 +19,7 @@ PACKAGE_OF: Final = {
     "stockworker.worker": "stockworker-agent",
     "stockworker.dispatcher": "stockworker-dispatcher",
     "stockworker.market": "stockworker-agent",
+    "stockworker.migration": "stockworker-migrate",
 }
 """The package that has code of a service, where it is not the package of the command."""
 
@@ -94,6 +95,11 @@ COMMANDS: Final = {
     "check": Command("check the setup of this machine", "cli.check:check", "check --instance 1"),
     "backup": Command(
         "copy the dispatcher's store while it runs", "cli.backup:backup", "backup /var/backups/stockworker.sqlite3"
+    ),
+    "migrate": Command(
+        "move jobs from an old queue: a database, Redis or RabbitMQ",
+        "cli.migrate:migrate",
+        "migrate @old-database.url --preset laravel --dry-run",
     ),
     "acl": Command(
         "print the broker's access control list",

@@ -36,12 +36,14 @@ class SourceAddress:
 
     Attributes:
         kind: the module that reads it.
+        url: the URL itself, with its password.
         shown: the URL without its password.
         options: the parameters after `?`.
     """
 
     kind: str
     scheme: str
+    url: str
     shown: str
     host: str | None
     port: int | None
@@ -96,6 +98,7 @@ def parse_address(url: str) -> SourceAddress:
     return SourceAddress(
         kind=SCHEMES[scheme],
         scheme=scheme,
+        url=url,
         shown=shown,
         host=parts.hostname,
         port=port,

@@ -24,10 +24,10 @@
 #    it is still pending, an entry is popped and stored in one script of Redis, a message is moved to an own queue in one
 #    transaction of AMQP. A claim that ends with the connection is not enough: after a SIGKILL the old worker would get
 #    a record whose job the dispatcher has.
-# 3. The value of the field that the mapping uses as ID never changes, from the claim to the last resumption. The ID of the
-#    job is derived from it. Where records have no ID (a list of payloads), the source gives each one an ID at the claim,
-#    stores it with the record, and shows it as the field `claim_id`. Then `shift` returns for such records, and
-#    `page(CLAIMED)` shows them.
+# 3. The value of the field that the mapping uses as ID stays the same from the claim on. The ID of the job is derived from
+#    it. Where records have no ID (a list of payloads), the source makes one when it reads a pending record, shows it as
+#    the field `claim_id`, and stores it together with the record in the claim. A record that is not claimed gets another
+#    one when it is read again.
 #
 # `page(PENDING, …)` may hold locks until the next `shift`. The caller always shifts after it, possibly nothing. Records
 # that it does not shift stay as they are: they can't be decoded, and the report lists them.
