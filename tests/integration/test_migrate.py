@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import shlex
 import signal
 import subprocess
 import sys
@@ -242,3 +243,24 @@ def test_a_source_without_a_description_is_refused(move: Move) -> None:
     assert "other candidates: old_jobs; see one with --from NAME" in inspected.errors
     assert other.output == "migration:\n  preset: jobs\n  table: old_jobs\n"
     assert move.command("--preset", "jobs", "--from", "old_jobs", preset=False).status == 0
+
+
+@follows(
+    "move the jobs that wait in the old queue: stockworker migrate … --inspect > mapping.yml && stockworker migrate … "
+    "--mapping mapping.yml --dry-run. The password is read from ~/.pgpass, ~/.my.cnf or a file: docs/migrating.md"
+)
+@follows("queue.… does not name its database; name it in place of URL: stockworker migrate URL --inspect")
+def test_the_command_that_check_prints_works(move: Move, tmp_path: Path) -> None:
+    move.add([1])
+    old = tmp_path / "job_processor.yml"
+    old.write_text(f"job_processor: {{queue: {{backend: database, database: {{dsn: 'sqlite:{move.queue.path}'}}}}}}\n")
+    checked = command.run(old, "check")
+    (line,) = [line for line in checked.output.splitlines() if " migration " in line]
+    advised = line.split("the old queue: ")[1].split(". The password")[0]
+    own = shlex.join(command.arguments(move.fleet.config_file("client")))
+    script = ["/bin/sh", "-c", advised.replace("stockworker", own)]
+    done = subprocess.run(script, check=False, capture_output=True, text=True, cwd=tmp_path)
+
+    assert checked.status == 1
+    assert done.returncode == 0, done.stderr
+    assert "1 jobs can be moved, 0 can't" in done.stderr

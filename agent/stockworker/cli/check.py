@@ -8,6 +8,7 @@ from typing import Final
 
 from stockworker.cli.identity import Participant, identify
 from stockworker.cli.local_checks import check_configuration, check_folder, check_handlers, check_tls
+from stockworker.cli.old_backend import check_old_backend
 from stockworker.cli.probe import probe
 from stockworker.cli.sealing_checks import check_encryption
 from stockworker.client import link_settings
@@ -77,6 +78,9 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         broken = broken or finding.severity is Severity.FAIL
         yield finding
     if broken:
+        old = check_old_backend(path)
+        if old is not None:
+            yield old
         return
     config = load(path, instance)
     role = Role(arguments.role) if arguments.role else (Role.WORKER if instance else None)

@@ -1,0 +1,81 @@
+"""The queue of an old `job_processor.yml`: the command that moves its waiting jobs."""
+
+import re
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from shlex import quote as in_shell
+from typing import Final
+from urllib.parse import quote
+
+from stockworker.config import DEFAULT_PATH
+from stockworker.config.document import Node, Problem, ScalarNode, TableNode, Unreadable, find, read
+from stockworker.terminal.findings import Finding, warn
+
+_DRIVERS: Final = {
+    "mysql": "mysql",
+    "mariadb": "mysql",
+    "pgsql": "postgresql",
+    "postgres": "postgresql",
+    "sqlite": "sqlite",
+}
+"""A driver of PDO, or the name of a database → the scheme of a URL."""
+
+
+def check_old_backend(path: Path | None) -> Finding | None:
+    """How to move the waiting jobs of a configuration whose backend is not `mqtt`; None for any other one."""
+    file = path or DEFAULT_PATH
+    problems: list[Problem] = []
+    try:
+        document = read(file / DEFAULT_PATH.name if file.is_dir() else file, problems)
+    except (OSError, Unreadable):
+        return None
+    queue = find(document, "job_processor.queue")
+    backend = _text(queue, "backend").lower()
+    if backend not in _URLS:
+        return None
+    url = _URLS[backend](find(queue, backend))
+    if url is None:
+        text = f"queue.{backend} does not name its database; name it in place of URL: stockworker migrate URL --inspect"
+    else:
+        text = (
+            f"move the jobs that wait in the old queue: stockworker migrate {in_shell(url)} --inspect > mapping.yml && "
+            f"stockworker migrate {in_shell(url)} --mapping mapping.yml --dry-run. The password is read from ~/.pgpass, "
+            "~/.my.cnf or a file: docs/migrating.md"
+        )
+    return warn("migration", text)
+
+
+def _database(node: Node | None) -> str | None:
+    """The URL of a database, without its password."""
+    dsn = _text(node, "dsn") or _text(node, "url") or (node.text if isinstance(node, ScalarNode) else "")
+    driver, _, rest = dsn.partition(":")
+    parts: dict[str, str] = {}
+    if rest.startswith("//") and driver != "sqlite":
+        found = re.fullmatch(r"//(?:([^:@/]*)(?::[^@]*)?@)?([^:/?]*)(?::(\d+))?/?([^?]*).*", rest)
+        names = ("user", "host", "port", "database")
+        parts = {} if found is None else dict(zip(names, (each or "" for each in found.groups()), strict=True))
+    else:  # of PDO: mysql:host=db;dbname=shop
+        parts = dict(each.split("=", 1) for each in rest.split(";") if "=" in each)
+    scheme = _DRIVERS.get(driver or _text(node, "driver") or _text(node, "type") or _text(node, "connection"))
+
+    def part(*names: str) -> str:
+        return next((value for name in names if (value := _text(node, name) or parts.get(name, ""))), "")
+
+    if scheme == "sqlite":
+        file = rest.removeprefix("//") or part("path", "database", "file")
+        return f"sqlite://{file}" if file.startswith("/") else None
+    name = part("database", "dbname", "name")
+    if scheme is None or not name:
+        return None
+    user, port = part("username", "user"), part("port")
+    host = f"{user and quote(user, safe='') + '@'}{part('host', 'hostname') or 'localhost'}{port and ':' + port}"
+    return f"{scheme}://{host}/{quote(name, safe='')}"
+
+
+_URLS: Final[Mapping[str, Callable[[Node | None], str | None]]] = {"database": _database}
+"""The backends whose jobs `stockworker migrate` moves."""
+
+
+def _text(node: Node | None, name: str) -> str:
+    found = find(node, name) if isinstance(node, TableNode) else None
+    return found.text if isinstance(found, ScalarNode) else ""
