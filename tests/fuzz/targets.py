@@ -204,6 +204,9 @@ _BAR_OPTIONS: Final[tuple[tuple[dict[str, Any], bool], ...]] = (
     ({**PROFILES["alphavantage-json"], "time_of_day": "ignore"}, False),
     ({**PROFILES["binance"], "comment": "#", "skip_lines": 1}, False),
     ({**PROFILES["ndjson"], "encoding": "utf-16"}, False),
+    ({"interval": "5min", "time_zone": "America/New_York"}, False),
+    ({**PROFILES["ib"], "interval": "1w"}, False),
+    ({**PROFILES["ib"], "interval": "1h", "ambiguous_time": "first"}, True),
 )
 """Options, and whether errors may show text of the source."""
 

@@ -141,7 +141,7 @@ INTERRUPTED = """
 import signal, sys
 from stockworker.cli import main, market_export
 
-def texts(format_, found):
+def texts(format_, found, interval):
     yield "symbol\\n" * 100_000
     signal.raise_signal(signal.SIGINT)
 

@@ -172,6 +172,13 @@ def test_two_dividends_of_one_day_are_refused_and_equal_ones_are_one() -> None:
     parsed = read("Date,Dividends\n2024-01-04,0.2\n2024-01-04,0.2\n2024-01-04,0.3\n", kind=RowKind.DIVIDENDS)
     assert parsed.of_actions() == {"AAPL": [Action(day(4), ActionKind.DIVIDEND, 0.2)]}
     assert "another row has a dividend on 2024-01-04 with another value" in parsed.rejected_rows[0].reason
+    assert (parsed.rows, parsed.repeated, parsed.rejected) == (3, 1, 1)
+
+
+def test_a_row_whose_dividend_is_refused_has_no_bar_either() -> None:
+    parsed = read("Date,Close,Dividends\n2024-01-04,10,0.2\n2024-01-04,10,0.3\n2024-01-05,x,0.4\n")
+    assert (len(parsed.bars["AAPL"]), parsed.repeated, parsed.rejected) == (1, 0, 2)
+    assert parsed.of_actions() == {"AAPL": [Action(day(4), ActionKind.DIVIDEND, 0.2)]}
 
 
 def test_a_source_of_splits_needs_their_column() -> None:

@@ -261,10 +261,13 @@ def _collect(rows: Iterable[tuple[int, Row]], expected: Expected) -> ParsedBars:
             symbol, bar, actions = read(row)
             if not parsed.bars:
                 parsed.interval = reader.interval or DAILY
+            if actions:
+                parsed.check_actions(symbol, actions)
             if bar is not None:
                 parsed.add(symbol, bar)
             if actions:
-                parsed.add_actions(symbol, actions)
+                is_new = parsed.add_actions(symbol, actions)
+                parsed.repeated += bar is None and not is_new
                 if parsed.action_count > MOST_ACTIONS:
                     raise UnreadableBars(f"more than {MOST_ACTIONS:,} splits and dividends; split the file")
             if len(parsed.bars) > MOST_SYMBOLS:

@@ -7,7 +7,6 @@ import dataclasses
 import os
 from array import array
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import field
 from datetime import date
 from itertools import chain
@@ -212,19 +211,26 @@ class ParsedBars:
         if self._in_memory == MOST_IN_MEMORY:
             self._move()
 
-    def add_actions(self, symbol: str, actions: Sequence[Action]) -> None:
-        """Keep splits and dividends.
+    def check_actions(self, symbol: str, actions: Sequence[Action]) -> None:
+        """Check that splits and dividends agree with earlier ones.
 
         Raises:
             InvalidBar: an earlier one of its day and kind has another value.
         """
-        of_symbol = self.actions.setdefault(symbol, {})
+        of_symbol = self.actions.get(symbol, {})
         for each in actions:
-            if of_symbol.setdefault((each.day, each.kind), each.value) != each.value:
-                raise InvalidBar(
-                    f"another row has a {each.kind} on {each.day} with another value; add them up in one row"
-                )
-        self.action_count += len(actions)
+            if of_symbol.get((each.day, each.kind), each.value) != each.value:
+                how = "with another value; add them up in one row"
+                raise InvalidBar(f"another row has a {each.kind} on {each.day} {how}")
+
+    def add_actions(self, symbol: str, actions: Sequence[Action]) -> bool:
+        """Keep splits and dividends, but not instead of earlier ones. Whether any is new."""
+        of_symbol = self.actions.setdefault(symbol, {})
+        before = len(of_symbol)
+        for each in actions:
+            of_symbol.setdefault((each.day, each.kind), each.value)
+        self.action_count += len(of_symbol) - before
+        return len(of_symbol) > before
 
     def of_actions(self) -> dict[str, list[Action]]:
         """The splits and dividends by symbol."""
@@ -249,8 +255,7 @@ class ParsedBars:
                 except InvalidBar as error:
                     self.reject(0, str(error))
         for symbol, of_symbol in further.of_actions().items():
-            with suppress(InvalidBar):  # the one of the earlier page stays
-                self.add_actions(symbol, of_symbol)
+            self.add_actions(symbol, of_symbol)
 
     def reject(self, row: int, reason: str) -> None:
         """Count an invalid row; the first ones are kept."""
