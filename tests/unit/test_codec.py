@@ -421,6 +421,11 @@ def test_an_unknown_order_is_refused_by_name() -> None:
         decode(Packet("workers/control/w", b'{"schema":1,"action":"reload"}'))
 
 
+@pytest.mark.parametrize("body", [b"", b"{}", b"now, please", b"\xff", b'{"schema":2,"after":"x"}', b'{"after":"x"}'])
+def test_a_request_for_statistics_may_have_any_body(body: bytes) -> None:
+    assert decode(Packet("system/stats/request", body)) == messages.StatsRequest(None)
+
+
 def test_every_message_is_recorded() -> None:
     assert {type(message) for message in RECORDED.values()} == set(get_args(Message))
     assert set(VECTORS) == set(RECORDED)

@@ -184,7 +184,7 @@ class Query(_ToClient):
 
 @dataclass(frozen=True, slots=True)
 class StatsRequest:
-    """Asks for statistics about the whole system. The body may be empty, or any text that is not a JSON object."""
+    """Asks for statistics about the whole system. Any other body means a request without fields."""
 
     topics = on(TopicKind.STATS_REQUEST)
     reply: Reply | None
