@@ -21,7 +21,19 @@ def is_open_to_all(file: Path) -> bool:
 
 
 def read_secret(key: str, file: Path) -> str:
-    """Read the first line of a secret file.
+    """Read the first line of a secret file. Arguments and errors are those of `read_secret_text`.
+
+    Raises:
+        ConfigError: also if the first line is empty.
+    """
+    secret = read_secret_text(key, file, "write the secret into its first line, or correct the path").partition("\n")[0]
+    if not (secret := secret.rstrip("\r")):
+        raise ConfigError(f"{key}: the first line of {file} is empty; write the secret into that line")
+    return secret
+
+
+def read_secret_text(key: str, file: Path, absent: str) -> str:
+    """Read a secret file.
 
     Like ssh, refuse a file that all users of this machine can read, or that other users can change. Its group may read
     it: files of services usually belong to root and the service's group.
@@ -29,26 +41,23 @@ def read_secret(key: str, file: Path) -> str:
     Args:
         key: the configuration key that names the file, for errors.
         file: may be a systemd credential.
+        absent: the remedy if the file does not exist.
 
     Raises:
-        ConfigError: the file is not readable, not UTF-8, open to other users, or its first line is empty. The text contains nothing of the file.
+        ConfigError: the file is not readable, not UTF-8, or open to other users. The text contains nothing of the file.
     """
     if is_open_to_all(file):
         raise _open_to_all(key, file)
     try:
-        with TextIOWrapper(open_trusted(file), encoding="utf-8-sig") as opened:
+        with TextIOWrapper(open_trusted(file), encoding="utf-8-sig", newline="\n") as opened:
             if os.fstat(opened.fileno()).st_mode & stat.S_IROTH:
                 raise PermissionError(errno.EPERM, "every user of this machine can read it")
-            secret = opened.readline().rstrip("\r\n")
+            return opened.read()
     except ConfigError as error:
         raise ConfigError(f"{key}: {error}") from None
     except (OSError, UnicodeDecodeError) as error:
-        absent = "write the secret into its first line, or correct the path"
         reason = unread(error, absent) if isinstance(error, OSError) else "it is not UTF-8; save it as UTF-8"
         raise ConfigError(f"{key}: {file} can't be read: {reason}") from None
-    if not secret:
-        raise ConfigError(f"{key}: the first line of {file} is empty; write the secret into that line")
-    return secret
 
 
 def read_settings(key: str, file: Path) -> dict[str, Json]:
