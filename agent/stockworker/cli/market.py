@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from datetime import UTC, date
+from contextlib import AbstractContextManager, closing, contextmanager
+from datetime import date
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -311,15 +313,24 @@ def check_symbols(store: MarketStore, wanted: Sequence[str]) -> None:
             raise SymbolUnknown(str(unknown("symbol", symbol, known)))
 
 
-@contextmanager
-def opened(arguments: argparse.Namespace, *, read_only: bool = True) -> Iterator[MarketStore]:
+def opened(arguments: argparse.Namespace, *, read_only: bool = True) -> AbstractContextManager[MarketStore]:
     """The market-data store of the configuration.
 
     Raises:
-        StoreError: it can't be used. The text names the user who can, if this one may not.
+        StoreError: as for `opened_at`.
         ConfigError: the configuration is not usable.
     """
     location = load_config(arguments.config, arguments.instance).market_data.read_location()
+    return opened_at(load(arguments.config, arguments.instance).market_data.read_location(), read_only=read_only)
+
+
+@contextmanager
+def opened_at(location: str, *, read_only: bool = True) -> Iterator[MarketStore]:
+    """The market-data store at a location.
+
+    Raises:
+        StoreError: it can't be used. The text names the user who can, if this one may not.
+    """
     if is_file(location):
         _check_file(Path(location), os.R_OK if read_only else os.R_OK | os.W_OK)
     try:
