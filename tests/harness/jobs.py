@@ -58,3 +58,16 @@ def run_job(fleet: Fleet, job_type: str, payload: Any = None, **options: Any) ->
 
     ended = as_client(fleet, submit)
     return ended, fleet.outcomes(ended.job_id)
+
+
+def until_state(fleet: Fleet, job_id: str, state: State, name: str = "operator") -> None:
+    """Wait until a job is in a state."""
+
+    async def wait(client: Client) -> None:
+        deadline = clock.monotonic() + TIMEOUT_S
+        while (found := (await client.query([job_id]))[0].state) is not state:
+            if clock.monotonic() > deadline:
+                raise TimeoutError(f"job {job_id} is {found}, not {state}")
+            await asyncio.sleep(_LOOK_S)
+
+    as_client(fleet, wait, name)

@@ -91,6 +91,29 @@ def client_context(
     return context
 
 
+def server_context(cert_file: Path, key_file: Path) -> ssl.SSLContext:
+    """Present this certificate to those who connect. TLS 1.2 or newer.
+
+    Raises:
+        ConfigError: as for `client_context`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_ciphers(CIPHERS)
+    _load_identity(context, cert_file, key_file)
+    return context
+
+
+def host_names(cert_file: Path) -> frozenset[str]:
+    """The host names and addresses that a certificate is valid for.
+
+    Raises:
+        ConfigError: the file is missing, unreadable or not PEM.
+    """
+    names = _decoded(cert_file).get("subjectAltName", ())
+    return frozenset(name for kind, name in names if kind in {"DNS", "IP Address"})
+
+
 def common_name(cert_file: Path) -> str:
     """Return the common name of a certificate, by which the broker identifies its owner. Empty if it has none.
 

@@ -20,6 +20,7 @@ PACKAGE_OF: Final = {
     "stockworker.dispatcher": "stockworker-dispatcher",
     "stockworker.market": "stockworker-agent",
     "stockworker.migration": "stockworker-migrate",
+    "stockworker.web": "stockworker-web",
 }
 """The package that has code of a service, where it is not the package of the command."""
 
@@ -69,6 +70,7 @@ GROUPS: Final = {
     "pki": "manage the fleet's certificates",
     "keys": "manage the keys that seal payloads and results",
     "market": "read, draw and delete stored market data",
+    "web": "show the fleet on a web page",
 }
 """The summary of each group: the first word of the commands that have two words."""
 
@@ -160,6 +162,10 @@ COMMANDS: Final = {
         "propose how to read a file of bars", "cli.market_inspect:inspect", "market inspect prices.csv"
     ),
     "market delete": Command("delete all data of symbols", "cli.market:delete", "market delete AAPL --yes"),
+    "web serve": Command("serve the page (started by stockworker-web.service)", "cli.web:serve", "web serve"),
+    "web account": Command(
+        "create or delete an account of the page", "cli.web:account", "web account mary --role operator"
+    ),
     "worker": Command(
         "run a worker (started by stockworker@.service)",
         "cli.worker:worker",

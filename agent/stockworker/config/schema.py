@@ -508,6 +508,32 @@ class ClientConfig:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WebConfig:
+    host: str = _key(
+        "127.0.0.1",
+        HOST,
+        "Address at which the page listens. With any other one than a loopback address, `accounts`, `cert_file` and "
+        "`key_file` are required.",
+    )
+    port: int = _key(8880, integer(1, 65535), "Port at which the page listens.")
+    names: tuple[str, ...] = _key(
+        (),
+        ListOf(HOST, "[fleet.example.org]"),
+        "More host names in the addresses that browsers use, such as that of a proxy. Requests for other names are refused.",
+        shown="`host`, `localhost`, and the names in `cert_file`",
+    )
+    accounts: Path | None = _key(
+        None,
+        SECRET_FILE,
+        "File of the accounts that may sign in (`stockworker web account`). Without it, every user of this machine may look, "
+        "and no user may act.",
+        shown="none",
+    )
+    cert_file: Path | None = _key(None, PATH, "Certificate of the page, for HTTPS.", shown="none: HTTP")
+    key_file: Path | None = _key(None, SECRET_FILE, "Private key of `cert_file`.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Encryption:
     keyring: Path = _key(
         Path("/etc/stockworker/keyring"),
@@ -594,4 +620,5 @@ class Config:
     )
     dispatcher: DispatcherConfig = _key(DispatcherConfig(), Section(DispatcherConfig), "Only read by the dispatcher.")
     client: ClientConfig = _key(ClientConfig(), Section(ClientConfig), "Read by the `stockworker` command.")
+    web: WebConfig = _key(WebConfig(), Section(WebConfig), "Only read by the web page (docs/web.md).")
     log: Log = _key(Log(), Section(Log), "Log level and format of services and commands.")

@@ -1,0 +1,67 @@
+"""The market data that the page shows: symbols and charts. Its store is read in a thread."""
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Final
+
+from stockworker.handlers.kinds import unknown
+from stockworker.market.bars import MarketStore
+from stockworker.market.calculation import Calculation, read_calculation
+from stockworker.market.chart import draw
+from stockworker.market.indicators import INDICATORS
+from stockworker.protocol.fields import FieldError
+
+SPANS: Final = {"3 months": 63, "1 year": 252, "5 years": 1260}
+"""How many bars a chart shows."""
+
+MOST_INDICATORS: Final = 6
+
+OpenStore = Callable[[], AbstractContextManager[MarketStore]]
+
+
+class MarketData:
+    """Reads the store that `open_store` opens; it raises StoreError if the store can't be read."""
+
+    def __init__(self, open_store: OpenStore) -> None:
+        self._open_store = open_store
+
+    def symbols(self) -> Sequence[tuple[object, ...]]:
+        """All symbols, with the number of their bars, and the days of the first and the last.
+
+        Raises:
+            StoreError: the store can't be read.
+        """
+        with self._open_store() as store:
+            return store.stored_symbols()
+
+    def chart(self, symbol: str, indicators: Sequence[str], span: str) -> str:
+        """A chart as SVG.
+
+        Raises:
+            FieldError: the symbol, the span or an indicator is not known, or can't be drawn.
+            StoreError: the store can't be read.
+        """
+        if span not in SPANS:
+            raise unknown("span", span, SPANS)
+        calculations = self.calculations(indicators)
+        with self._open_store() as store:
+            bars = store.bars(symbol)
+        if not bars:
+            raise FieldError(f"there are no bars of {symbol[:40]!r}")
+        for each in calculations:
+            if problem := each.problem(bars):
+                raise FieldError(problem)
+        return draw(symbol, bars, calculations, min(len(bars), SPANS[span])).svg()
+
+    def calculations(self, indicators: Sequence[str]) -> list[Calculation]:
+        """The indicators with their usual parameters.
+
+        Raises:
+            FieldError: one is not known, or there are too many.
+        """
+        if len(indicators) > MOST_INDICATORS:
+            raise FieldError(f"choose {MOST_INDICATORS} indicators at most, not {len(indicators)}")
+        return [read_calculation({"name": name}) for name in dict.fromkeys(indicators)]
+
+
+INDICATOR_NAMES: Final = tuple(sorted(INDICATORS))
