@@ -29,7 +29,7 @@ FOLDERS: Final = (
 """The folders with files that people read; the files beside them are read as well."""
 _NOT_WRITTEN_HERE: Final = {"LICENSE", "copyright", "copyright.Expat"}
 """Legal texts, quoted word for word."""
-_NO_PROSE: Final = {".bin", ".json", ".lock", ".gz", ".pyc", ".override", ".in", ".svg"}
+_NO_PROSE: Final = {".bin", ".json", ".lock", ".gz", ".pyc", ".png", ".override", ".in", ".svg"}
 _WORD: Final = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 
 

@@ -25,7 +25,7 @@ MOST_WATCHERS: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class News:
-    """What is known now.
+    """The newest that is known.
 
     Attributes:
         stats: the newest statistics; None before the first.

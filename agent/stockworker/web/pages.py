@@ -91,7 +91,7 @@ def may_retry(view: JobView) -> bool:
 
 
 def pretty(result: str) -> str:
-    """A result with a line for each value. What is not JSON, such as a sealed result, stays as it is."""
+    """A result with a line for each value. Text that is not JSON, such as a sealed result, is unchanged."""
     try:
         return json.dumps(parse_json(result), indent=2, ensure_ascii=False)
     except FieldError:

@@ -1,4 +1,4 @@
-"""The web page as a service: it listens, tells systemd that it is ready, and stops cleanly."""
+"""The web page as a service: it listens, reports to systemd that it is ready, and stops cleanly."""
 
 import asyncio
 import logging

@@ -20,7 +20,7 @@ MOST_SESSIONS: Final = 1000
 
 @dataclass(frozen=True, slots=True)
 class Session:
-    """Somebody who has signed in, or who looks without an account."""
+    """A person who has signed in, or who looks without an account."""
 
     name: str | None
     role: AccountRole
