@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from stockworker.config.key import Key, keys
 from stockworker.config.kinds import AnyKind, Each, ListOf, Section, ValueKind
-from stockworker.config.schema import Config, Key, keys
+from stockworker.config.schema import Config
 
 _INTRODUCTION = """\
 # Configuration

@@ -79,7 +79,7 @@ class Visitor:
             return answer, answer.read().decode()
 
     def get(self, path: str, **headers: str) -> tuple[http.client.HTTPResponse, str]:
-        return self.ask("GET", path, **headers)
+        return self.ask("GET", path, None, **headers)
 
     def token(self) -> str:
         found = re.search(r'name="token" value="([^"]+)"', self.get("/")[1])

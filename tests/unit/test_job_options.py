@@ -10,8 +10,9 @@ import pytest
 from stockworker.cli.batch import InvalidLine, read
 from stockworker.cli.job_options import OPTIONS, add_job_options, option_values
 from stockworker.client import make_submission
+from stockworker.config.key import keys
 from stockworker.config.kinds import ValueKind, Wrong
-from stockworker.config.schema import JobDefaultsConfig, keys
+from stockworker.config.schema import JobDefaultsConfig
 from stockworker.errors import DecodeError, JobRejected
 from stockworker.protocol.body import BATCH_CONTENT_TYPE
 from stockworker.protocol.codec import decode

@@ -5,8 +5,9 @@ from collections.abc import Iterator, Mapping
 from typing import Final, TypeGuard
 
 from stockworker.config.document import ListNode, Node, Place, Problem, ScalarNode, TableNode, quoted
+from stockworker.config.key import keys
 from stockworker.config.kinds import AnyKind, Each, Free, ListOf, Section, Value, ValueKind, Wrong, json_value
-from stockworker.config.schema import Config, keys
+from stockworker.config.schema import Config
 from stockworker.protocol.suggestion import suggestion
 
 EMPTY: Final = "is empty: the lines below it are missing or comments. Set its keys, or remove this line, too"

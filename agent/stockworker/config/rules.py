@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator
 from typing import Final
 
 from stockworker.config.document import Place, Problem, TableNode, find
-from stockworker.config.schema import Config, JobLimitsConfig, keys
+from stockworker.config.key import keys
+from stockworker.config.schema import Config, JobLimitsConfig
 from stockworker.config.secrets import is_open_to_all
 
 _HAS_PASSWORD: Final = re.compile(r"://[^/@]*:[^/@]+@|[?&](ssl)?password=")

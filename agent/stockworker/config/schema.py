@@ -3,12 +3,16 @@
 # The reader, the reference page and the sample file are derived from these dataclasses, so each key is defined once. A
 # field name ends with the unit of its value; the key in the file is the name without the unit.
 
-import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Literal
 
+from stockworker.config.key import described as _described
+from stockworker.config.key import job_default as _job_default
+from stockworker.config.key import job_limit as _job_limit
+from stockworker.config.key import key as _key
+from stockworker.config.key import type_limit as _type_limit
 from stockworker.config.kinds import (
     BOOLEAN,
     CLIENT_ID_PREFIX,
@@ -21,7 +25,6 @@ from stockworker.config.kinds import (
     SECRET_FILE,
     SIZE,
     TIME,
-    AnyKind,
     Each,
     Free,
     Json,
@@ -33,16 +36,11 @@ from stockworker.config.kinds import (
     integer,
     number,
     text,
-    written,
 )
 from stockworker.config.secrets import read_secret, read_settings
 from stockworker.errors import ConfigError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import DEFAULT_DISPATCHER, ClientId, JobType, Tag, WorkerId
-from stockworker.protocol.job import JobOptions
-from stockworker.protocol.wire import plan_of
-
-T = TypeVar("T")
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
@@ -53,58 +51,6 @@ _OLD_BACKEND = (
 )
 _OLD_BACKENDS = ("database", "redis", "rabbitmq")
 _BACKEND = choice("mqtt", former={name: _OLD_BACKEND.format(name) for name in _OLD_BACKENDS})
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """The properties of a key besides its type and default.
-
-    Attributes:
-        kind: allowed values and their format.
-        meaning: one or two sentences for the reference.
-        name: the key in the file, if it is not the field's name without its unit.
-        shown: the default in the reference, if it depends on the machine or on other keys.
-    """
-
-    kind: AnyKind
-    meaning: str
-    name: str = ""
-    shown: str = ""
-
-
-def _key(default: T, kind: AnyKind, meaning: str, *, name: str = "", shown: str = "", secret: bool = False) -> T:
-    """A key with its default. A secret one is left out of the representation of its section."""
-    return field(default=default, repr=not secret, metadata=_described(kind, meaning, name=name, shown=shown))
-
-
-def _described(kind: AnyKind, meaning: str, *, name: str = "", shown: str = "") -> dict[str, Key]:
-    return {"key": Key(kind, meaning, name, shown)}
-
-
-def _job_default(default: T, option: str) -> T:
-    """The key for the default of a job option: its bounds and meaning are those of the option."""
-    (found,) = (each for each in plan_of(JobOptions).fields if each.attribute == option)
-    return _key(default, written(found.kind), f"{found.meaning[0].upper()}{found.meaning[1:]}.")
-
-
-def _job_limit(default: T, option: str) -> T:
-    """The key for the most that a job may ask for by one of its options: within the bounds of that option."""
-    (found,) = (each for each in plan_of(JobOptions).fields if each.attribute == option)
-    shown = f"`{written(found.kind).show(default)}`, or the default in `job_defaults` if that is more"
-    return _key(default, written(found.kind), f"Largest `{found.name}` that a job may ask for.", shown=shown)
-
-
-def _type_limit(option: str) -> Any:
-    (found,) = (each for each in plan_of(JobOptions).fields if each.attribute == option)
-    meaning = f"Largest `{found.name}` of jobs of this type; bounds the default as well."
-    return _key(None, written(found.kind), meaning, shown="as in `dispatcher.job_limits`")
-
-
-def keys(section: type) -> Iterator[tuple[str, Key, "dataclasses.Field[Any]"]]:
-    """The keys of a section in file order: name in the file, description, dataclass field."""
-    for each in dataclasses.fields(section):
-        key: Key = each.metadata["key"]
-        yield key.name or each.name.removesuffix("_s").removesuffix("_bytes"), key, each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
