@@ -5,7 +5,7 @@
 A payload or a result is never logged, and no value can forge a line: see `lines.escaped`.
 """
 
-from stockworker.logs import worker_events
+from stockworker.logs import web_events, worker_events
 from stockworker.logs.detached import detach, finish
 from stockworker.logs.events import LogEvent
 from stockworker.logs.record import log_event
@@ -19,5 +19,6 @@ __all__ = [
     "finish",
     "log_event",
     "report_left_out",
+    "web_events",
     "worker_events",
 ]

@@ -1,7 +1,7 @@
 """The catalogue of log events: one class for each event, with its level, its text, its meaning and its fields. PURE."""
 
 # A machine emits an event as an effect, and a shell logs it (`logs.record.log_event`). A misspelt event or field is
-# therefore an error of the type checker. To add an event, add a class here (or in `worker_events`) and create it where it happens: the page
+# therefore an error of the type checker. To add an event, add a class here (or in `worker_events` or `web_events`) and create it where it happens: the page
 # `docs/logging.md` and the systemd journal's catalogue are generated from the classes.
 #
 # Each event declares what can cause it. A peer can cause some events as often as it likes, so their lines are limited, in
@@ -596,33 +596,3 @@ class WorkerAdmitted(LogEvent):
 @_event(LogLevel.INFO, peer("worker"), "a worker left", "The worker was stopped, and has no lease any more.")
 class WorkerLeft(LogEvent):
     worker: str
-
-
-# --- the web page -----------------------------------------------------------------------------------------------------
-
-
-@_event(
-    LogLevel.INFO,
-    peer("address"),
-    "a person signed in",
-    "An attempt to sign in to the web page. `accepted` is false for a wrong name or password: many of them from one "
-    "`address` are an attack, or a program with an old password.",
-)
-class WebSignIn(LogEvent):
-    account: str
-    address: str
-    accepted: bool
-
-
-@_event(
-    LogLevel.INFO,
-    peer("account"),
-    "an operator gave an order",
-    "An order that was given on the web page: `order` names it, `target` is the job, worker or type, `account` who gave it. "
-    "`status` is what the dispatcher answered.",
-)
-class WebOrder(LogEvent):
-    order: str
-    target: str
-    account: str
-    status: str

@@ -29,7 +29,7 @@ from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, JobError, RequestRefused, StoreError
 from stockworker.logs import log_event
-from stockworker.logs.events import WebOrder, WebSignIn
+from stockworker.logs.web_events import WebOrder, WebSignIn
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, check_id
