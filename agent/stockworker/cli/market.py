@@ -321,7 +321,7 @@ def opened(arguments: argparse.Namespace, *, read_only: bool = True) -> Abstract
         ConfigError: the configuration is not usable.
     """
     location = load_config(arguments.config, arguments.instance).market_data.read_location()
-    return opened_at(load(arguments.config, arguments.instance).market_data.read_location(), read_only=read_only)
+    return opened_at(location, read_only=read_only)
 
 
 @contextmanager
