@@ -70,7 +70,9 @@ def test_each_class_has_a_name_of_its_own() -> None:
     """Log events are left out: they are named after what happened, and modules write `logged.LinkUp`."""
     places: dict[str, list[str]] = {}
     for path in SOURCES:
-        if relative(path) in {f"agent/stockworker/logs/{name}.py" for name in ("events", "web_events", "worker_events")}:
+        if relative(path) in {
+            f"agent/stockworker/logs/{name}.py" for name in ("events", "web_events", "worker_events")
+        }:
             continue
         for node in ast.walk(parse(path)):
             if isinstance(node, ast.ClassDef):

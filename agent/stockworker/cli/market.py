@@ -5,10 +5,8 @@ import os
 import pwd
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
-from datetime import UTC, date
 from contextlib import AbstractContextManager, closing, contextmanager
-from datetime import date
+from datetime import UTC, date
 from pathlib import Path
 from typing import Any
 from zoneinfo import ZoneInfo

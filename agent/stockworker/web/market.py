@@ -6,9 +6,9 @@ from typing import Final
 
 from stockworker.handlers.kinds import unknown
 from stockworker.market.bars import MarketStore
-from stockworker.market.calculation import Calculation, read_calculation
+from stockworker.market.calculation import Calculation, History, read_calculation
 from stockworker.market.chart import draw
-from stockworker.market.indicators import INDICATORS
+from stockworker.market.indicators.table import INDICATORS
 from stockworker.protocol.fields import FieldError
 
 SPANS: Final = {"3 months": 63, "1 year": 252, "5 years": 1260}
@@ -48,8 +48,9 @@ class MarketData:
             bars = store.bars(symbol)
         if not bars:
             raise FieldError(f"there are no bars of {symbol[:40]!r}")
+        history = History(bars)
         for each in calculations:
-            if problem := each.problem(bars):
+            if problem := each.problem(history):
                 raise FieldError(problem)
         return draw(symbol, bars, calculations, min(len(bars), SPANS[span])).svg()
 

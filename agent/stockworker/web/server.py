@@ -33,8 +33,9 @@ from stockworker.logs.web_events import WebOrder, WebSignIn
 from stockworker.protocol.fields import FieldError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, check_id
+from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import JobFilter, ReceiptEntry, ReceiptStatus
+from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus
 from stockworker.terminal.tables import local_time, short_duration
 from stockworker.web.accounts import MOST_PASSWORD, Account
 from stockworker.web.fleet import Fleet
