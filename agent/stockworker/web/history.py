@@ -72,18 +72,7 @@ class History:
 
     def chart(self) -> Chart:
         """Draw what is known."""
-        steps = [
-            (earlier, later)
-            for earlier, later in pairwise(self._samples)
-            if earlier.incarnation == later.incarnation and later.at > earlier.at
-        ]
-        rates = {
-            name: [
-                (later.at, (getattr(later, name) - getattr(earlier, name)) / (later.at - earlier.at))
-                for earlier, later in steps
-            ]
-            for name in ("submitted", "completed", "failed")
-        }
+        rates = self._rates()
         top = _round_up(max((rate for line in rates.values() for _, rate in line), default=0.0))
         now = self._samples[-1].at if self._samples else 0.0
         series = tuple(
@@ -91,6 +80,21 @@ class History:
             for name, line in rates.items()
         )
         return Chart(_WIDTH, _HEIGHT, _BASE, series, top, round(KEPT_S / 60))
+
+    def _rates(self) -> dict[str, list[tuple[float, float]]]:
+        """The time and the rate of each step, by the name of what is counted."""
+        steps = [
+            (earlier, later)
+            for earlier, later in pairwise(self._samples)
+            if earlier.incarnation == later.incarnation and later.at > earlier.at
+        ]
+        return {
+            name: [
+                (later.at, (getattr(later, name) - getattr(earlier, name)) / (later.at - earlier.at))
+                for earlier, later in steps
+            ]
+            for name in ("submitted", "completed", "failed")
+        }
 
 
 def _points(line: Sequence[tuple[float, float]], now: float, top: float) -> str:

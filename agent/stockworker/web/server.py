@@ -78,6 +78,24 @@ _DONE: Final = {
     ReceiptStatus.DISPATCH_RESUMED: "It gets jobs again.",
 }
 
+_ROUTES: Final = (
+    ("GET", "/", "_overview"),
+    ("GET", "/events", "_events"),
+    ("GET", "/jobs", "_jobs"),
+    ("GET", "/jobs/{job_id}", "_job"),
+    ("POST", "/jobs/{job_id}/{verb:cancel|retry}", "_order"),
+    ("GET", "/workers/{worker_id}", "_worker"),
+    ("POST", "/workers/{worker_id}/{verb:drain|undrain}", "_order"),
+    ("POST", "/types/{job_type}/{verb:pause|resume}", "_order"),
+    ("GET", "/market", "_symbols"),
+    ("GET", "/market/chart", "_chart"),
+    ("GET", "/market/chart.svg", "_chart_drawing"),
+    ("GET", "/sign-in", "_sign_in_form"),
+    ("POST", "/sign-in", "_sign_in"),
+    ("POST", "/sign-out", "_sign_out"),
+    ("GET", "/static/{name}", "_file"),
+)
+
 Answer = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -127,25 +145,8 @@ class WebPage:
     def application(self) -> web.Application:
         """The page as an application of aiohttp."""
         application = web.Application(middlewares=[self._protect], client_max_size=_MOST_BODY)
-        application.add_routes(
-            [
-                web.get("/", self._overview),
-                web.get("/events", self._events),
-                web.get("/jobs", self._jobs),
-                web.get("/jobs/{job_id}", self._job),
-                web.post("/jobs/{job_id}/{verb:cancel|retry}", self._order),
-                web.get("/workers/{worker_id}", self._worker),
-                web.post("/workers/{worker_id}/{verb:drain|undrain}", self._order),
-                web.post("/types/{job_type}/{verb:pause|resume}", self._order),
-                web.get("/market", self._symbols),
-                web.get("/market/chart", self._chart),
-                web.get("/market/chart.svg", self._chart_drawing),
-                web.get("/sign-in", self._sign_in_form),
-                web.post("/sign-in", self._sign_in),
-                web.post("/sign-out", self._sign_out),
-                web.get("/static/{name}", self._file),
-            ]
-        )
+        for method, path, handler in _ROUTES:
+            application.router.add_route(method, path, getattr(self, handler))
         return application
 
     # --- protection ---------------------------------------------------------------------------------------------------
@@ -189,13 +190,7 @@ class WebPage:
         if session is None:
             raise web.HTTPSeeOther("/sign-in")
         if request.method == "POST":
-            form = await request.post()
-            if not session.accepts(str(form.get("token", ""))):
-                raise web.HTTPForbidden(
-                    text="the form is not one of this session; go back, reload the page, and try again"
-                )
-            if not session.may_act and request.path != "/sign-out":
-                raise web.HTTPForbidden(text="only an operator may do this; sign in with an operator's account")
+            _check_form(await request.post(), session, request.path)
         return await handler(request)
 
     def _session(self, request: web.Request) -> Session | None:
@@ -209,16 +204,7 @@ class WebPage:
         form = await request.post()
         name, password = str(form.get("name", ""))[:64], str(form.get("password", ""))[: MOST_PASSWORD + 1]
         account = (self._settings.accounts or {}).get(name)
-        if self._waiting_to_sign_in >= _MOST_SIGNING_IN:
-            raise web.HTTPTooManyRequests(text="too many people sign in now; try again in a minute")
-        self._waiting_to_sign_in += 1
-        try:
-            async with self._signing_in:
-                accepted = account is not None and await asyncio.to_thread(account.accepts, password)
-                if not accepted:
-                    await asyncio.sleep(_WRONG_PASSWORD_S)
-        finally:
-            self._waiting_to_sign_in -= 1
+        accepted = await self._accepts(account, password)
         log_event(_log, WebSignIn(account=name, address=request.remote or "unknown", accepted=accepted))
         if not accepted or account is None:
             return self._render(request, "sign_in.html", status=401, wrong=True)
@@ -232,6 +218,20 @@ class WebPage:
             path="/",
         )
         return response
+
+    async def _accepts(self, account: Account | None, password: str) -> bool:
+        """Whether this is the password; one check at a time, and a wrong one takes a second."""
+        if self._waiting_to_sign_in >= _MOST_SIGNING_IN:
+            raise web.HTTPTooManyRequests(text="too many people sign in now; try again in a minute")
+        self._waiting_to_sign_in += 1
+        try:
+            async with self._signing_in:
+                accepted = account is not None and await asyncio.to_thread(account.accepts, password)
+                if not accepted:
+                    await asyncio.sleep(_WRONG_PASSWORD_S)
+                return accepted
+        finally:
+            self._waiting_to_sign_in -= 1
 
     async def _sign_out(self, request: web.Request) -> web.StreamResponse:
         self._sessions.close(request.cookies.get(COOKIE, ""))
@@ -286,18 +286,10 @@ class WebPage:
             if not await client.query([wanted_id]):
                 raise web.HTTPNotFound(text=f"the dispatcher does not know a job with the ID {wanted_id[:130]!r}")
             raise web.HTTPSeeOther(f"/jobs/{_path(wanted_id)}")
-        state, job_type, before = (query.get(name) or None for name in ("state", "type", "before"))
-        if state is not None and state not in {*State}:
-            raise web.HTTPNotFound(text=f"there is no state {state[:20]!r}")
-        wanted = JobFilter(
-            None if state is None else State(state),
-            None if job_type is None else JobType(_checked(job_type)),
-            _JOBS_PER_PAGE,
-            before,  # type: ignore[arg-type] # the client checks it
-        )
+        wanted = _job_filter(query)
         views = await client.list(wanted)
         more = views[-1].job_id if len(views) == _JOBS_PER_PAGE else None
-        filters = {"state": state or "", "type": job_type or ""}
+        filters = {"state": wanted.state or "", "type": wanted.type or ""}
         return self._render(
             request, "jobs.html", views=views, states=list(State), filters=filters, more=more, now=clock.wall()
         )
@@ -405,10 +397,29 @@ class WebPage:
         )
 
 
+def _check_form(form: Mapping[str, Any], session: Session, path: str) -> None:
+    if not session.accepts(str(form.get("token", ""))):
+        raise web.HTTPForbidden(text="the form is not one of this session; go back, reload the page, and try again")
+    if not session.may_act and path != "/sign-out":
+        raise web.HTTPForbidden(text="only an operator may do this; sign in with an operator's account")
+
+
 def _host_name(host: str) -> str:
     """The name in a Host header, without its port and in lower case."""
     name, colon, port = host.rpartition(":")
     return (name if colon and port.isdecimal() else host).lower().strip("[]")
+
+
+def _job_filter(query: Mapping[str, str]) -> JobFilter:
+    state, job_type, before = (query.get(name) or None for name in ("state", "type", "before"))
+    if state is not None and state not in {*State}:
+        raise web.HTTPNotFound(text=f"there is no state {state[:20]!r}")
+    return JobFilter(
+        None if state is None else State(state),
+        None if job_type is None else JobType(_checked(job_type)),
+        _JOBS_PER_PAGE,
+        before,  # type: ignore[arg-type] # the client checks it
+    )
 
 
 def _chosen(request: web.Request) -> tuple[str, list[str], str]:

@@ -59,22 +59,12 @@ class WebService:
             ConfigError: the address can't be used.
         """
         runner = web.AppRunner(self._page.application(), access_log=None, handle_signals=False)
-        await runner.setup()
-        host, port = self._address
-        try:
-            site = web.TCPSite(runner, host, port, ssl_context=self._settings.tls, shutdown_timeout=_FAREWELL_S)
-            await site.start()
-        except OSError as error:
-            await runner.cleanup()
-            raise ConfigError(
-                f"web.port: can't listen at {host}:{port}: {error.strerror}. Set another port, or stop what uses this one"
-            ) from None
+        await self._listen(runner)
         fleet = asyncio.create_task(self._fleet.run(), name="fleet")
         watchdog = asyncio.create_task(Watchdog(self._notifier, tuple).run(), name="watchdog")
         stopped = asyncio.create_task(self._stopped.wait(), name="stop")
-        url = f"{'http' if self._settings.tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}/"
-        log_event(_log, Ready(id=url, version=__version__))
-        self._notifier.ready(url)
+        log_event(_log, Ready(id=self._url, version=__version__))
+        self._notifier.ready(self._url)
         try:
             await asyncio.wait({fleet, watchdog, stopped}, return_when=asyncio.FIRST_COMPLETED)
             for part in (fleet, watchdog):
@@ -87,6 +77,24 @@ class WebService:
                 task.cancel()
             await asyncio.gather(fleet, watchdog, stopped, return_exceptions=True)
             await runner.cleanup()
+
+    async def _listen(self, runner: web.AppRunner) -> None:
+        await runner.setup()
+        host, port = self._address
+        try:
+            site = web.TCPSite(runner, host, port, ssl_context=self._settings.tls, shutdown_timeout=_FAREWELL_S)
+            await site.start()
+        except OSError as error:
+            await runner.cleanup()
+            raise ConfigError(
+                f"web.port: can't listen at {host}:{port}: {error.strerror}. Set another port, or stop what uses this one"
+            ) from None
+
+    @property
+    def _url(self) -> str:
+        host, port = self._address
+        scheme = "http" if self._settings.tls is None else "https"
+        return f"{scheme}://{f'[{host}]' if ':' in host else host}:{port}/"
 
     def stop(self) -> None:
         """End `run`."""
