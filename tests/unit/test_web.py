@@ -18,9 +18,9 @@ from stockworker.web.accounts import (
     read_accounts,
     write_accounts,
 )
-from stockworker.web.history import KEPT_S, History
 from stockworker.web.pages import longest_wait_first, may_cancel, may_retry, timeline, worst_first
-from stockworker.web.sessions import IDLE_S, MOST_SESSIONS, Sessions
+from stockworker.web.sessions import IDLE_S, MOST_SESSIONS, WebSessions
+from stockworker.web.throughput import KEPT_S, Throughput
 
 SALT = b"s" * SALT_BYTES
 PASSWORD = "correct horse"  # noqa: S105 (of an account that only this test has)
@@ -91,9 +91,9 @@ def test_an_account_needs_a_name_and_a_password_of_some_length(name: str, passwo
 # --- sessions ---------------------------------------------------------------------------------------------------------
 
 
-def make_sessions() -> Sessions:
+def make_sessions() -> WebSessions:
     numbers = itertools.count()
-    return Sessions(lambda: f"token-{next(numbers)}")
+    return WebSessions(lambda: f"token-{next(numbers)}")
 
 
 def test_a_session_ends_after_a_while_without_requests() -> None:
@@ -137,7 +137,7 @@ def test_sessions_of_deleted_and_changed_accounts_end() -> None:
 
 
 def test_rates_are_differences_of_the_counters() -> None:
-    history = History()
+    history = Throughput()
     history.add(stats(jobs_stored=10, attempts_ok=0), 100.0)
     history.add(stats(jobs_stored=30, attempts_ok=10, attempts_error=2, attempts_crashed=2), 102.0)
     newest = {line.name: line.newest for line in history.chart().series}
@@ -146,7 +146,7 @@ def test_rates_are_differences_of_the_counters() -> None:
 
 
 def test_a_restart_of_the_dispatcher_is_no_negative_rate() -> None:
-    history = History()
+    history = Throughput()
     history.add(stats(jobs_stored=1000), 100.0)
     history.add(stats("i2", jobs_stored=0), 102.0)
     history.add(stats("i2", jobs_stored=8), 104.0)
@@ -156,7 +156,7 @@ def test_a_restart_of_the_dispatcher_is_no_negative_rate() -> None:
 
 
 def test_the_past_is_forgotten() -> None:
-    history = History()
+    history = Throughput()
     for second in range(0, 2 * int(KEPT_S), 60):
         history.add(stats(jobs_stored=second), float(second))
     (submitted, *_) = history.chart().series
@@ -165,7 +165,7 @@ def test_the_past_is_forgotten() -> None:
 
 
 def test_a_chart_without_samples_is_empty() -> None:
-    assert [line.points for line in History().chart().series] == ["", "", ""]
+    assert [line.points for line in Throughput().chart().series] == ["", "", ""]
 
 
 # --- what the templates show ------------------------------------------------------------------------------------------

@@ -31,7 +31,7 @@ from stockworker.web.accounts import (
     read_accounts,
     write_accounts,
 )
-from stockworker.web.market import MarketData
+from stockworker.web.market_charts import MarketCharts
 from stockworker.web.server import PageSettings
 from stockworker.web.service import WebService
 
@@ -84,7 +84,7 @@ def _serve(arguments: argparse.Namespace) -> int:
     become_service()
     config, warnings = load_with_warnings(arguments.config, None)
     prepare(config, warnings, Role.CLIENT)
-    market = MarketData(partial(opened_at, config.market_data.read_location()))
+    market = MarketCharts(partial(opened_at, config.market_data.read_location()))
 
     async def run() -> None:
         with closing(Notifier()) as notifier:

@@ -14,7 +14,7 @@ from stockworker.client import Client
 from stockworker.errors import ConnectionFailed, StockworkerError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.messages import Stats
-from stockworker.web.history import History
+from stockworker.web.throughput import Throughput
 
 _WATCHED_S: Final = 2.0
 _UNWATCHED_S: Final = 15.0
@@ -53,7 +53,7 @@ class Fleet:
         self._watchers = 0
         self._wanted = asyncio.Event()
         self._changed = asyncio.Condition()
-        self.history = History()
+        self.throughput = Throughput()
         self.news = News(None, clock.wall(), "this page is connecting to the broker", 0)
 
     async def run(self) -> None:
@@ -115,7 +115,7 @@ class Fleet:
                 await self._note(replace(self.news, problem=str(error)))
             else:
                 now = clock.wall()
-                self.history.add(stats, now)
+                self.throughput.add(stats, now)
                 await self._note(replace(self.news, stats=stats, at=now, problem=None))
             if self._watchers:
                 await asyncio.sleep(_WATCHED_S)

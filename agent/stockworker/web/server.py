@@ -39,9 +39,9 @@ from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus
 from stockworker.terminal.tables import local_time, short_duration
 from stockworker.web.accounts import MOST_PASSWORD, Account
 from stockworker.web.fleet import Fleet
-from stockworker.web.market import INDICATOR_NAMES, MOST_INDICATORS, SPANS, MarketData
+from stockworker.web.market_charts import INDICATOR_NAMES, MOST_INDICATORS, SPANS, MarketCharts
 from stockworker.web.pages import longest_wait_first, may_cancel, may_retry, pretty, timeline, worst_first
-from stockworker.web.sessions import VISITOR, Session, Sessions
+from stockworker.web.sessions import VISITOR, WebSession, WebSessions
 
 _log = logging.getLogger(__name__)
 
@@ -124,11 +124,13 @@ class WebPage:
         make_token: makes a random token.
     """
 
-    def __init__(self, fleet: Fleet, market: MarketData, settings: PageSettings, make_token: Callable[[], str]) -> None:
+    def __init__(
+        self, fleet: Fleet, market: MarketCharts, settings: PageSettings, make_token: Callable[[], str]
+    ) -> None:
         self._fleet = fleet
         self._market = market
         self._settings = settings
-        self._sessions = Sessions(make_token)
+        self._sessions = WebSessions(make_token)
         self._signing_in = asyncio.Semaphore(1)
         self._waiting_to_sign_in = 0
         self._templates = Environment(
@@ -193,7 +195,7 @@ class WebPage:
             _check_form(await request.post(), session, request.path)
         return await handler(request)
 
-    def _session(self, request: web.Request) -> Session | None:
+    def _session(self, request: web.Request) -> WebSession | None:
         found = self._sessions.find(request.cookies.get(COOKIE, ""), clock.monotonic())
         return VISITOR if found is None and self._settings.accounts is None else found
 
@@ -250,7 +252,7 @@ class WebPage:
         return {
             "news": news,
             "stats": stats,
-            "chart": self._fleet.history.chart(),
+            "chart": self._fleet.throughput.chart(),
             "queues": [] if stats is None else longest_wait_first(stats.queues),
             "workers": [] if stats is None else worst_first(stats.workers),
         }
@@ -366,7 +368,7 @@ class WebPage:
             "resume": client.resume,
         }
         entry = await orders[verb](target)
-        session: Session = request["session"]
+        session: WebSession = request["session"]
         log_event(_log, WebOrder(order=verb, target=target, account=session.name or "unknown", status=entry.status))
         back = {"job_id": f"/jobs/{_path(target)}", "worker_id": f"/workers/{_path(target)}"}.get(kind, "/")
         accepted = entry.status is not ReceiptStatus.REJECTED
@@ -397,7 +399,7 @@ class WebPage:
         )
 
 
-def _check_form(form: Mapping[str, Any], session: Session, path: str) -> None:
+def _check_form(form: Mapping[str, Any], session: WebSession, path: str) -> None:
     if not session.accepts(str(form.get("token", ""))):
         raise web.HTTPForbidden(text="the form is not one of this session; go back, reload the page, and try again")
     if not session.may_act and path != "/sign-out":

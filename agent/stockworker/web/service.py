@@ -16,7 +16,7 @@ from stockworker.errors import ConfigError
 from stockworker.logs import log_event
 from stockworker.logs.events import ConfigRefused, ConfigReloaded, Ready, Stopping
 from stockworker.web.fleet import Fleet
-from stockworker.web.market import MarketData
+from stockworker.web.market_charts import MarketCharts
 from stockworker.web.server import PageSettings, WebPage
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class WebService:
         self,
         address: tuple[str, int],
         make_client: Callable[[], Client],
-        market: MarketData,
+        market: MarketCharts,
         reread: Callable[[], PageSettings],
         notifier: Notifier,
     ) -> None:

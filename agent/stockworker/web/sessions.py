@@ -19,7 +19,7 @@ MOST_SESSIONS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class WebSession:
     """A person who has signed in, or who looks without an account."""
 
     name: str | None
@@ -37,11 +37,11 @@ class Session:
         return bool(self.form_token) and hmac.compare_digest(self.form_token.encode(), form_token.encode())
 
 
-VISITOR: Final = Session(None, AccountRole.VIEWER, "", 0.0)
+VISITOR: Final = WebSession(None, AccountRole.VIEWER, "", 0.0)
 """A user of this machine, if there are no accounts."""
 
 
-class Sessions:
+class WebSessions:
     """All sessions.
 
     Args:
@@ -50,17 +50,17 @@ class Sessions:
 
     def __init__(self, make_token: Callable[[], str]) -> None:
         self._make_token = make_token
-        self._sessions: dict[str, Session] = {}
+        self._sessions: dict[str, WebSession] = {}
 
     def open(self, account: Account, now: float) -> str:
         """Begin a session; return the token for its cookie."""
         while len(self._sessions) >= MOST_SESSIONS:
             del self._sessions[next(iter(self._sessions))]  # they are in the order of their last requests
         token = self._make_token()
-        self._sessions[token] = Session(account.name, account.role, self._make_token(), now)
+        self._sessions[token] = WebSession(account.name, account.role, self._make_token(), now)
         return token
 
-    def find(self, token: str, now: float) -> Session | None:
+    def find(self, token: str, now: float) -> WebSession | None:
         """The session of a cookie."""
         found = self._sessions.pop(token, None)
         if found is None or now - found.used_at > IDLE_S:

@@ -54,7 +54,7 @@ class Chart:
     minutes: int
 
 
-class History:
+class Throughput:
     """Samples of the last minutes."""
 
     def __init__(self) -> None:

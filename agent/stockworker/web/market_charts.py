@@ -19,7 +19,7 @@ MOST_INDICATORS: Final = 6
 OpenStore = Callable[[], AbstractContextManager[MarketStore]]
 
 
-class MarketData:
+class MarketCharts:
     """Reads the store that `open_store` opens; it raises StoreError if the store can't be read."""
 
     def __init__(self, open_store: OpenStore) -> None:
