@@ -140,3 +140,12 @@ def test_an_unknown_preset_is_explained(tmp_path: Path) -> None:
         read_mapping(None, "laravle")
     with pytest.raises(ConfigError, match=r"mapping\.yml:2: preset: 'laravle' is not a preset"):
         read_mapping(written(tmp_path, "migration:\n  preset: laravle\n"), None)
+
+
+def test_the_mapping_of_the_guide_is_valid(tmp_path: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs/migrating.md").read_text(encoding="utf-8")
+    (text,) = [block for block in page.split("```yaml\n")[1:] if block.startswith("migration:")]
+    mapping = read_mapping(written(tmp_path, text.split("```")[0]), None)
+
+    assert {*mapping.standings} == {Standing.PENDING, Standing.CLAIMED, Standing.MOVED, Standing.RETURNING}
+    assert all(f"`{name}`" in page for name in preset_names())

@@ -37,6 +37,27 @@ def test_the_command_for_an_old_database_is_exact(tmp_path: Path, section: str, 
     assert parse_address(words[2]).shown == url
 
 
+@pytest.mark.parametrize(
+    ("queue", "url"),
+    [
+        ("{backend: redis, redis: {host: cache, port: 6380, database: 2, password: secret}}", "redis://cache:6380/2"),
+        ("{backend: redis}", "redis://localhost"),
+        (
+            "{backend: rabbitmq, rabbitmq: {host: mq, port: 5672, user: jobs, password: secret, vhost: /, queue: my jobs}}",
+            "amqp://jobs@mq:5672?queue=my%20jobs",
+        ),
+        ("{backend: rabbitmq, rabbitmq: {host: mq, vhost: shop}}", "amqp://mq/shop"),
+    ],
+)
+def test_the_command_for_an_old_broker_is_exact(tmp_path: Path, queue: str, url: str) -> None:
+    text = found(tmp_path, queue)
+
+    assert text is not None
+    assert "secret" not in text
+    assert shlex.split(text.split(": ", 1)[1].split(" > ")[0]) == ["stockworker", "migrate", url, "--inspect"]
+    assert parse_address(url).shown == url
+
+
 @pytest.mark.parametrize("section", ["{host: db}", "{dsn: 'oracle:dbname=x'}", "[]", "{dsn: 'sqlite::memory:'}"])
 def test_a_database_that_is_not_named_is_explained(tmp_path: Path, section: str) -> None:
     text = found(tmp_path, f"{{backend: database, database: {section}}}")
@@ -45,7 +66,7 @@ def test_a_database_that_is_not_named_is_explained(tmp_path: Path, section: str)
     assert "name it in place of URL: stockworker migrate URL --inspect" in text
 
 
-@pytest.mark.parametrize("queue", ["{backend: mqtt}", "{backend: redis}", "{}", "[]"])
+@pytest.mark.parametrize("queue", ["{backend: mqtt}", "{backend: file}", "{}", "[]"])
 def test_other_configurations_have_no_such_finding(tmp_path: Path, queue: str) -> None:
     assert found(tmp_path, queue) is None
 

@@ -56,24 +56,52 @@ def _database(node: Node | None) -> str | None:
         parts = {} if found is None else dict(zip(names, (each or "" for each in found.groups()), strict=True))
     else:  # of PDO: mysql:host=db;dbname=shop
         parts = dict(each.split("=", 1) for each in rest.split(";") if "=" in each)
-    scheme = _DRIVERS.get(driver or _text(node, "driver") or _text(node, "type") or _text(node, "connection"))
-
-    def part(*names: str) -> str:
-        return next((value for name in names if (value := _text(node, name) or parts.get(name, ""))), "")
-
+    scheme = _DRIVERS.get(driver or _first(node, "driver", "type", "connection"))
+    own = {name: _text(node, name) or parts.get(name, "") for name in _PLACES}
     if scheme == "sqlite":
-        file = rest.removeprefix("//") or part("path", "database", "file")
+        file = rest.removeprefix("//") or own["path"] or own["database"] or own["file"]
         return f"sqlite://{file}" if file.startswith("/") else None
-    name = part("database", "dbname", "name")
+    name = own["database"] or own["dbname"] or own["name"]
     if scheme is None or not name:
         return None
-    user, port = part("username", "user"), part("port")
-    host = f"{user and quote(user, safe='') + '@'}{part('host', 'hostname') or 'localhost'}{port and ':' + port}"
-    return f"{scheme}://{host}/{quote(name, safe='')}"
+    return f"{scheme}://{_authority(own)}/{quote(name, safe='')}"
 
 
-_URLS: Final[Mapping[str, Callable[[Node | None], str | None]]] = {"database": _database}
+def _redis(node: Node | None) -> str:
+    """The URL of a server of Redis."""
+    number = _first(node, "database", "db")
+    return f"redis://{_authority(_texts(node) | {'user': '', 'username': ''})}{number and '/' + number}"
+
+
+def _rabbitmq(node: Node | None) -> str:
+    """The URL of a server of RabbitMQ, with the queue."""
+    host, queue = _first(node, "vhost", "virtual_host").removeprefix("/"), _first(node, "queue", "queue_name")
+    parameter = queue and f"?queue={quote(queue, safe='')}"
+    return f"amqp://{_authority(_texts(node))}{host and '/' + quote(host, safe='')}{parameter}"
+
+
+def _authority(own: Mapping[str, str]) -> str:
+    """User, host and port."""
+    user, host, port = own["username"] or own["user"], own["host"] or own["hostname"] or "localhost", own["port"]
+    return f"{user and quote(user, safe='') + '@'}{host}{port and ':' + port}"
+
+
+_PLACES: Final = ("host", "hostname", "port", "user", "username", "database", "dbname", "name", "path", "file")
+
+_URLS: Final[Mapping[str, Callable[[Node | None], str | None]]] = {
+    "database": _database,
+    "redis": _redis,
+    "rabbitmq": _rabbitmq,
+}
 """The backends whose jobs `stockworker migrate` moves."""
+
+
+def _texts(node: Node | None) -> dict[str, str]:
+    return {name: _text(node, name) for name in _PLACES}
+
+
+def _first(node: Node | None, *names: str) -> str:
+    return next((text for name in names if (text := _text(node, name))), "")
 
 
 def _text(node: Node | None, name: str) -> str:

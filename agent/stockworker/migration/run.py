@@ -14,12 +14,17 @@
 #   job has ended, and its record leaves without another submission.
 # - leave: the page is done.
 #
+# A page is claimed while the one before it is submitted. So a kill leaves at most two pages claimed.
+#
 # So each job has one owner at each moment, and is submitted at least once. The dispatcher knows an ID for as long as the job
 # has not ended, and `dispatcher.keep_ended` longer (7 days by default). Only a job that was submitted, but is not in the
 # report, and that has ended longer ago than that, would run again. Run an interrupted migration to its end before that.
 #
 # If the dispatcher does not answer, it may have the jobs or not. They stay claimed, and the next run finds out. If it
 # rejects a job, it does not have it: the record is pending again, and the report has the reason.
+#
+# The ID of a record must never mean another record later. A table that was emptied, and that begins again at 1, gets a `name` of
+# its own in the mapping. Otherwise the dispatcher takes a new record for the job that it knows, or rejects it.
 #
 # A duplicate may also be a job that `back` has cancelled, whose record is pending again since then. It was cancelled before
 # any worker had it. Then the record is submitted under the ID of its next life. An operator who cancels a job between
@@ -177,7 +182,8 @@ class Migration:
         after: Position | None = None
         while not self.stopped:
             page = await self._in_source(self._source.page, Standing.CLAIMED, after, self._limit)
-            jobs = self._decoded(page.found)
+            jobs, refused = self._decoded(page.found)
+            self._refuse(refused)
             ended = await self._ended([job for job in jobs if job.record_id in self._report.moved])
             await self._leave(ended, known=len(ended))
             gone = {job.token for job in ended}
@@ -193,31 +199,49 @@ class Migration:
         return [job for each, job in ids.items() if each not in known]
 
     async def _pass(self) -> None:
-        """Move what waits, from the first record to the last."""
-        after: Position | None = None
+        """Move what waits, from the first record to the last. A page is claimed while the one before it is submitted."""
         counted = await self._in_source(self._source.counts)
         self._count(left=max(0, counted.get(Standing.PENDING, 0) - self.totals.refused))
-        while not self.stopped:
-            page = await self._in_source(self._source.page, Standing.PENDING, after, self._limit)
-            self._at(Step.READ)
-            jobs = {job.token: job for job in self._decoded(page.found)}
-            own = await self._in_source(self._source.shift, list(jobs), Standing.PENDING, Standing.CLAIMED)
-            self._at(Step.CLAIMED)
-            await self._submit([jobs[token] for token in own])
-            self._show()
-            if page.after is None:
-                return
-            after = page.after
-            await self._stops_within(pause_s(self.totals.moved, self._rate, clock.monotonic() - self._began))
+        after: Position | None = None
+        submitted: asyncio.Task[None] | None = None
+        try:
+            while not self.stopped:
+                jobs, refused, after = await self._in_source(self._claim, after)
+                self._refuse(refused)
+                if submitted is not None:
+                    await submitted
+                    self._show()
+                submitted = asyncio.create_task(self._submit(jobs), name="submit a page")
+                if after is None:
+                    break
+                await self._stops_within(pause_s(self.totals.moved, self._rate, clock.monotonic() - self._began))
+        finally:
+            if submitted is not None:
+                await submitted
+                self._show()
 
-    def _decoded(self, found: Sequence[Found]) -> list[MigratedJob]:
+    def _claim(self, after: Position | None) -> tuple[list[MigratedJob], list[Refused], Position | None]:
+        """Read a page, and claim what becomes a job. Runs in the thread of the source."""
+        page = self._source.page(Standing.PENDING, after, self._limit)
+        self._at(Step.READ)
+        decoded, refused = self._decoded(page.found)
+        jobs = {job.token: job for job in decoded}
+        own = self._source.shift(list(jobs), Standing.PENDING, Standing.CLAIMED)
+        self._at(Step.CLAIMED)
+        return [jobs[token] for token in own], refused, page.after
+
+    def _decoded(self, found: Sequence[Found]) -> tuple[list[MigratedJob], list[Refused]]:
         now = clock.wall()
         decoded = [decode(each, self._mapping, self._source.identity, now) for each in found]
-        refused = [each for each in decoded if isinstance(each, Refused) and each.token not in self._refused]
-        self._refused.update(each.token for each in refused)
-        self._report.refuses([(each.record_id or str(each.token), each.reason) for each in refused])
-        self._count(refused=len(refused))
-        return [each for each in decoded if isinstance(each, MigratedJob)]
+        jobs = [each for each in decoded if isinstance(each, MigratedJob)]
+        return jobs, [each for each in decoded if isinstance(each, Refused)]
+
+    def _refuse(self, refused: Sequence[Refused]) -> None:
+        """Report what can't become a job, each once: every pass finds it again."""
+        new = [each for each in refused if each.token not in self._refused]
+        self._refused.update(each.token for each in new)
+        self._report.refuses([(each.record_id or str(each.token), each.reason) for each in new])
+        self._count(refused=len(new))
 
     # --- one page of claimed records ----------------------------------------------------------------------------------
 
