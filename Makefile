@@ -40,6 +40,10 @@ $(VENV)/.ready: requirements/dev.lock | system
 .PHONY: dev
 dev: $(VENV)/.ready ## Set up the development environment in .venv
 
+.PHONY: test-migration
+test-migration: dev ## Move 20,000 jobs from each kind of old queue, with ten kills each (about 4 min)
+	$(BIN)/pytest --timeout 600 tests/migration
+
 .PHONY: demo
 demo: DEBIAN_PACKAGES := mosquitto python3-venv
 demo: dev ## Run a broker, a dispatcher and two workers on real prices (about 10 s, leaves nothing behind)
@@ -178,6 +182,10 @@ bench-recovery: dev ## Measure how long jobs wait after a worker or broker was k
 .PHONY: bench-market
 bench-market: dev .venv-peers/.ready ## Measure imports and indicators of market data beside polars, pandas and TA-Lib (ROUNDS=3; 5 min)
 	$(BIN)/python -m bench.market --rounds $(ROUNDS)
+
+.PHONY: bench-migration
+bench-migration: dev ## Measure how many jobs a second move from each kind of old queue (2 min)
+	$(BIN)/python -m bench.migration
 
 .PHONY: bench-sealing
 bench-sealing: dev ## Measure the cost of sealing, signing, verifying and opening jobs
