@@ -64,7 +64,7 @@ class Site:
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     folder = tmp_path_factory.mktemp("machine")
-    (drop_in,) = blocks("yaml")
+    (drop_in,) = blocks("yaml", "job_processor:")
     fleet = Fleet(tmp_path_factory.mktemp("fleet"), workers=1, clients=("client", "shop"), settings={})
     site = Site(fleet, folder)
     fleet._settings.update(yaml.safe_load(site.here(drop_in))["job_processor"])
