@@ -11,10 +11,10 @@ OURS: Final = (
     "stockworker",
     "stockworker-agent",
     "stockworker-broker",
-    "stockworker-migrate",
     "stockworker-dispatcher",
     "stockworker-doc",
     "stockworker-libraries",
+    "stockworker-migrate",
 )
 _APT: Final = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
 _DNF: Final = ("dnf", "-q", "-y")

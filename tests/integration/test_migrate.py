@@ -174,6 +174,20 @@ def test_jobs_return_and_move_again(move: Move) -> None:
     assert move.command("--verify").status == 0
 
 
+def test_deleted_records_can_not_return(move: Move, tmp_path: Path) -> None:
+    file = tmp_path / "mapping.yml"
+    file.write_text("migration: {preset: jobs, standings: {moved: delete}}\n")
+    move.add([1])
+    done = move.command("--mapping", str(file), preset=False)
+    back = move.command("--mapping", str(file), "--back", preset=False)
+
+    assert done.output.startswith("1 jobs moved")
+    assert move.queue._run("SELECT * FROM jobs") == []
+    assert move.command("--mapping", str(file), "--verify", preset=False).status == 0
+    assert (back.status, back.output) == (2, "")
+    assert "--back needs records that stay in the old queue" in back.errors
+
+
 @pytest.mark.parametrize("step", [BackStep.PAUSED, BackStep.RETURNING, BackStep.CANCELLED, BackStep.RETURNED])
 def test_a_return_that_is_killed_continues(move: Move, step: str) -> None:
     move.add(range(1, COUNT + 1))

@@ -175,3 +175,29 @@ def test_the_bridge_shares_jobs_with_old_workers(fleet: Fleet, queue: OldQueue, 
     rows = fleet.stored("SELECT body FROM job JOIN payload USING (sequence) WHERE type LIKE ?", f"{kind}-%")
     moved = [json.loads(body)["number"] for (body,) in rows]
     assert sorted([*moved, *taken]) == list(range(BRIDGED + 1))
+
+
+def test_the_proposed_mapping_moves_jobs_that_can_return(
+    fleet: Fleet, queue: OldQueue, kind: str, tmp_path: Path
+) -> None:
+    queue.add(replace(job, type=f"{kind}-a") for job in numbered(range(1, 101)))
+    config, report = fleet.config_file("operator"), ("--report", str(tmp_path / "report.jsonl"))
+    named = f"{queue.url}?queue={queue.mapping.containers[0]}" if queue.mapping.kind == "queue" else queue.url
+    proposed = command.run(config, "migrate", named, "--inspect")
+    file = tmp_path / "proposed.yml"
+    file.write_text(proposed.output)
+    described = ("migrate", queue.url, "--mapping", str(file), *report)
+
+    assert proposed.status == 0, proposed.errors
+    shown = command.run(config, *described, "--dry-run")
+    assert "100 jobs can be moved, 0 can't" in shown.errors, shown.errors
+    assert command.run(config, *described).output.startswith("100 jobs moved (0 of them were known), 0 refused")
+    assert command.run(config, *described, "--verify").status == 0
+    back = command.run(config, *described, "--back")
+    if queue.keeps_moved:
+        assert back.output == "100 jobs returned to the old queue\n"
+        assert sorted(queue.waiting()) == list(range(1, 101))
+        assert command.run(config, *described).output.startswith("100 jobs moved (0 of them were known), 0 refused")
+    else:
+        assert "--back needs records that stay in the old queue" in back.errors
+    assert stored(fleet, kind) == (200 if queue.keeps_moved else 100)  # the first life of each job is cancelled

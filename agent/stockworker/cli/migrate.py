@@ -294,10 +294,8 @@ def _verify(arguments: argparse.Namespace, source: Source, mapping: SourceMappin
 
 
 def _back(arguments: argparse.Namespace, source: Source, mapping: SourceMapping, report: MigrationReport) -> int:
-    if mapping.deletes:
-        raise UsageError(
-            "--back needs records that stay when they are moved; this mapping deletes them (standings.moved)"
-        )
+    if Standing.MOVED not in source.counts():
+        raise UsageError("--back needs records that stay in the old queue; RabbitMQ and `moved: delete` keep none")
 
     async def talk(client: Client) -> int:
         return await MovedJobs(source, mapping, client, report).back()
