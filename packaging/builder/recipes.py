@@ -124,7 +124,8 @@ WORKER: Final = Recipe(
     rpm=("systemd >= 252",),
     scripts="service",
     values={
-        "UNIT": "stockworker@",
+        "UNITS": "stockworker@.path stockworker@.service",
+        "RUNNING": "'stockworker@*.path' 'stockworker@*.service'",
         "INSTANCES": "stockworker@*",
         "USER": "stockworker",
         "CODE": f"{CODE}/stockworker/worker {CODE}/stockworker/market",
@@ -151,10 +152,40 @@ DISPATCHER: Final = Recipe(
     rpm=("systemd >= 252",),
     scripts="service",
     values={
-        "UNIT": "stockworker-dispatcher",
+        "UNITS": "stockworker-dispatcher.path stockworker-dispatcher.service",
+        "RUNNING": "stockworker-dispatcher.path stockworker-dispatcher.service",
         "INSTANCES": "stockworker-dispatcher",
         "USER": "stockworker-dispatcher",
         "CODE": f"{CODE}/stockworker/dispatcher",
+    },
+)
+
+WEB: Final = Recipe(
+    name="stockworker-web",
+    summary="Web page of a stockworker fleet",
+    description=(
+        "Shows a fleet in a browser: its jobs, queues and workers, and charts of its\n"
+        "market data. Operators who sign in can act. Installing does not start the\n"
+        "service, and it listens on the machine itself only. To start it:\n"
+        "systemctl enable --now stockworker-web."
+    ),
+    files={
+        f"{CODE}/stockworker/web": "agent/stockworker/web/",
+        f"{_UNITS}/stockworker-web.service": "systemd/stockworker-web.service",
+        "/usr/lib/sysusers.d/stockworker-web.conf": "systemd/sysusers.d/stockworker-web.conf",
+        "/usr/lib/tmpfiles.d/stockworker-web.conf": "systemd/tmpfiles.d/stockworker-web.conf",
+        "/usr/share/doc/stockworker-web/web.md": "docs/web.md",
+    },
+    deb=("python3-aiohttp (>= 3.8)", "python3-jinja2 (>= 3.1)", "systemd (>= 252)"),
+    rpm=("python3-aiohttp >= 3.8", "python3-jinja2 >= 3.1", "systemd >= 252"),
+    suggests=("stockworker-agent",),
+    scripts="service",
+    values={
+        "UNITS": "stockworker-web.service",
+        "RUNNING": "stockworker-web.service",
+        "INSTANCES": "stockworker-web",
+        "USER": "stockworker-web",
+        "CODE": f"{CODE}/stockworker/web",
     },
 )
 
@@ -209,6 +240,7 @@ _DOCUMENTS: Final = (
     "packages",
     "pki",
     "protocol",
+    "web",
 )
 
 DOCUMENTS: Final = Recipe(
@@ -254,4 +286,4 @@ PLACES: Final = {
 }
 """Files whose place differs between the two families of distributions."""
 
-RECIPES: Final = (LIBRARIES, CORE, WORKER, DISPATCHER, MIGRATION, BROKER, DOCUMENTS)
+RECIPES: Final = (LIBRARIES, CORE, WORKER, DISPATCHER, WEB, MIGRATION, BROKER, DOCUMENTS)

@@ -26,14 +26,23 @@ from tests.harness.waiting import wait_until
 CACHE: Final = Path("/var/tmp/stockworker-roots")  # noqa: S108 (outlives a reboot; root's alone)
 _ARCHIVE: Final = "http://deb.debian.org/debian"
 _SYSTEM: Final = ("dbus", "iproute2", "systemd", "systemd-sysv", "udev")
-_DEPENDENCIES: Final = ("mosquitto", "python3", "python3-cryptography", "python3-yaml")
+_DEPENDENCIES: Final = (
+    "mosquitto",
+    "python3",
+    "python3-aiohttp",
+    "python3-cryptography",
+    "python3-jinja2",
+    "python3-yaml",
+)
 """Dependencies of the packages: a guest has no network to fetch them from."""
 
 _RPM: Final = ("dnf", "rpm")
 _AS_RPM: Final = {
     "mosquitto": "mosquitto",
     "python3": "python3",
+    "python3-aiohttp": "python3-aiohttp",
     "python3-cryptography": "python3-cryptography",
+    "python3-jinja2": "python3-jinja2",
     "python3-pyyaml": "python3-yaml",
     "systemd": "systemd",
     "util-linux": "util-linux",

@@ -15,6 +15,7 @@ OURS: Final = (
     "stockworker-doc",
     "stockworker-libraries",
     "stockworker-migrate",
+    "stockworker-web",
 )
 _APT: Final = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-y")
 _DNF: Final = ("dnf", "-q", "-y")

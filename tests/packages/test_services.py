@@ -19,6 +19,7 @@ KEYS = "/etc/stockworker/tls"
 TEMPORARY = "/tmp"  # noqa: S108 (inside the private /tmp of the service)
 UNITS = ("mosquitto.service", "stockworker-dispatcher.service", "stockworker@1.service")
 JOIN = "stockworker-join.service"
+WEB = "stockworker-web.service"
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +52,39 @@ def test_the_exposure_of_the_join_server_is_that_of_a_service_of_root(machine: G
     assert exposure(machine, JOIN) <= 1.4
 
 
+def test_the_exposure_of_the_web_page_is_low(machine: Guest) -> None:
+    assert exposure(machine, WEB) <= 1.1
+
+
+def test_the_web_page_shows_the_fleet_under_its_sandbox(machine: Guest) -> None:
+    """As docs/web.md describes it: a certificate, a configuration and an account."""
+    assert machine.try_run("systemctl", "is-enabled", WEB).stdout.strip() == "disabled"
+    machine.run("cp", f"{KEYS}/operator.crt", f"{KEYS}/web.crt")
+    machine.run("cp", f"{KEYS}/operator.key", f"{KEYS}/web.key")
+    identity = {"ca_file": f"{KEYS}/ca.crt", "cert_file": f"{KEYS}/web.crt", "key_file": f"{KEYS}/web.key"}
+    page = {"job_processor": {"tls": identity, "web": {"accounts": "/etc/stockworker/web-accounts"}}}
+    machine.write("/etc/stockworker/web.yml", json.dumps(page))
+    words = "stockworker web account mary --role operator"
+    machine.run("sh", "-c", f"echo 'a long password' | {words}")
+    machine.run("systemctl", "start", WEB)
+    try:
+        script = (
+            "import http.cookiejar, urllib.parse, urllib.request as r;"
+            "o = r.build_opener(r.HTTPCookieProcessor(http.cookiejar.CookieJar()));"
+            "form = urllib.parse.urlencode({'name': 'mary', 'password': 'a long password'}).encode();"
+            "o.open('http://127.0.0.1:8880/sign-in', form);"
+            "print(o.open('http://127.0.0.1:8880/jobs').status, o.open('http://127.0.0.1:8880/').read().decode())"
+        )
+        machine.wait_until(
+            lambda: f"{machine.name}-1" in machine.run("python3", "-c", script), "the page shows the fleet"
+        )
+        assert "the page may not" not in machine.journal(WEB)
+    finally:
+        machine.run("systemctl", "stop", WEB)
+
+
 def test_systemd_understands_every_line_of_every_unit(machine: Guest) -> None:
-    units = [*UNITS, JOIN, "stockworker@1.path", "stockworker-dispatcher.path", "stockworker.target"]
+    units = [*UNITS, JOIN, WEB, "stockworker@1.path", "stockworker-dispatcher.path", "stockworker.target"]
     assert machine.run("systemd-analyze", "verify", "--man=no", *units) == ""
 
 

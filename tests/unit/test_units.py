@@ -18,11 +18,12 @@ def paths(file: str, key: str) -> set[str]:
         "stockworker@.service",
         "stockworker-dispatcher.service",
         "stockworker-join.service",
+        "stockworker-web.service",
         "mosquitto.service.d/stockworker.conf",
     ],
 )
 def test_no_service_takes_the_memory_of_its_whole_machine(file: str) -> None:
-    assert re.findall(r"^MemoryMax=(?:[1-9]\d?%|\d+G)$", (UNITS / file).read_text(), re.MULTILINE)
+    assert re.findall(r"^MemoryMax=(?:[1-9]\d?%|\d+[GM])$", (UNITS / file).read_text(), re.MULTILINE)
 
 
 @pytest.mark.parametrize(
