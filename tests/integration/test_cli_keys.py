@@ -178,7 +178,6 @@ def test_openssl_understands_the_files(config: Path) -> None:
 
 @follows(
     "… has no … …; 'stockworker keys list' shows its lines",
-    "copy … to all machines, and reload the workers",
     "… may have private keys of groups. Rotate these: stockworker keys rotate group …",
 )
 def test_a_removed_party_is_no_longer_in_the_keyring(config: Path) -> None:

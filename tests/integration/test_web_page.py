@@ -16,6 +16,7 @@ import pytest
 from stockworker.client import Client
 from stockworker.market.store import open_market_store
 from stockworker.protocol.lifecycle import State
+from tests.harness.advice import follows
 from tests.harness.command import changed
 from tests.harness.command import run as run_command
 from tests.harness.fleet import Fleet, python_handlers
@@ -24,6 +25,7 @@ from tests.harness.sample_data import sample_bars
 from tests.harness.waiting import wait_until
 from tests.harness.web_page import PASSWORD, Page, make_accounts, serving
 
+LINE = f"{PASSWORD}\n".encode()
 HOSTILE = "<script>alert(1)</script>"
 
 
@@ -369,6 +371,40 @@ def test_a_page_for_other_machines_needs_accounts_and_a_certificate(fleet: Fleet
     done = run_command(config, "web", "serve")
     assert done.status == 78
     assert "'web' also needs 'accounts', 'cert_file', 'key_file'" in done.errors
+
+
+def account(accounts: Path, *words: str) -> None:
+    done = run_command(accounts.with_name("absent.yml"), "web", "account", *words, "--file", str(accounts), stdin=LINE)
+    assert done.status == 0, done.errors
+
+
+@follows(
+    "create it with 'stockworker web account NAME --role operator'",
+    "wrote the account … (…) to …. Run 'systemctl restart stockworker-web'",
+)
+def test_accounts_that_do_not_exist_are_created_by_the_command(fleet: Fleet, tmp_path: Path) -> None:
+    accounts = tmp_path / "accounts"
+    config = changed(fleet.config_file("operator"), "absent", web={"accounts": str(accounts)})
+    done = run_command(config, "web", "serve")
+    assert done.status == 78
+    assert "create it with 'stockworker web account NAME --role operator'" in done.errors
+    account(accounts, "oscar", "--role", "operator")
+    with serving(fleet, tmp_path, accounts=accounts) as page:
+        assert signed_in(page, "oscar").get("/")[0].status == 200
+
+
+@follows("…: …: …. Write accounts with 'stockworker web account'")
+def test_damaged_accounts_are_written_again(fleet: Fleet, tmp_path: Path) -> None:
+    accounts = make_accounts(tmp_path)
+    accounts.write_text("oscar:operator\n" + accounts.read_text())
+    config = changed(fleet.config_file("operator"), "damaged", web={"accounts": str(accounts)})
+    done = run_command(config, "web", "serve")
+    assert done.status == 78
+    assert f"{accounts}: line 1: is not 'NAME:ROLE:scrypt:" in done.errors
+    accounts.unlink()
+    account(accounts, "oscar")
+    with serving(fleet, tmp_path, accounts=accounts) as page:
+        assert signed_in(page, "oscar").get("/")[0].status == 200
 
 
 def test_accounts_that_others_can_read_are_refused(fleet: Fleet, tmp_path: Path) -> None:
