@@ -41,6 +41,10 @@ JSON_OUTPUT = (
     ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
     ("check", "severity (ok, warn, fail), check, text"),
+    (
+        "migrate",
+        "moved, known, refused, rejected (counts); --dry-run: type, priority, jobs, sample, then record, reason; --verify: source, moved, dispatcher, unknown",
+    ),
     ("market symbols", "symbol, interval, bars (a count), first_day, last_day"),
     ("market show", "symbol, date, open, high, low, close, volume, adjusted_close"),
     (
