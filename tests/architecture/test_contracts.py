@@ -21,6 +21,8 @@ DISPATCHER = "Inside dispatcher: from the service down to the effects"
 WORKER = "Inside worker: from the service down to the work"
 ADAPTERS = "Adapters know those that they are built from, and no others"
 GATEWAY = "One gateway: only adapters touch the MQTT client, SQLite, sockets, processes and systemd"
+MIGRATION = "Inside migration: from the command's parts down to the port"
+PAGE = "Only the web page needs its libraries"
 
 VIOLATIONS = {
     "a pure module reads the clock": ("dispatcher/ledger.py", "import time", {PURE}),
@@ -54,6 +56,12 @@ VIOLATIONS = {
     "an adapter imports its neighbour": ("adapters/http.py", "from stockworker.adapters import files", {ADAPTERS}),
     "a service opens a database": ("dispatcher/service.py", "import sqlite3", {GATEWAY}),
     "the client imports gmqtt": ("client/conversation.py", "import gmqtt", {GATEWAY}),
+    "the port of old queues imports a queue": (
+        "migration/source.py",
+        "from stockworker.migration import redis",
+        {MIGRATION, PURE},
+    ),
+    "a command serves a page itself": ("cli/stats.py", "import aiohttp", {PAGE}),
     "a new module of the dispatcher has I/O": ("dispatcher/novelty.py", "import urllib.request", {PURE, DISPATCHER}),
     "a new module of the protocol has I/O": ("protocol/novelty.py", "from pathlib import Path", {PURE, PROTOCOL}),
     "a new adapter has no place": ("adapters/novelty.py", "", {ADAPTERS}),
