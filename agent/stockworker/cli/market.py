@@ -204,9 +204,8 @@ def add_range(parser: argparse.ArgumentParser, last: int | None = None) -> None:
     )
     parser.add_argument(
         "--adjust",
-        type=Adjust,
-        choices=list(Adjust),
-        default=Adjust.NONE,
+        choices=tuple(map(str, Adjust)),
+        default=str(Adjust.NONE),
         help="adjust prices and volumes for stored splits and dividends (default: none)",
     )
 
@@ -229,9 +228,8 @@ def add_interval(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--incomplete",
-        type=Incomplete,
-        choices=list(Incomplete),
-        default=Incomplete.KEEP,
+        choices=tuple(map(str, Incomplete)),
+        default=str(Incomplete.KEEP),
         help="what to do with a last bar whose time is not over (default: keep)",
     )
 
@@ -279,16 +277,16 @@ def all_bars(store: MarketStore, symbol: str, arguments: argparse.Namespace) -> 
 def _loaded(
     store: MarketStore, symbol: str, arguments: argparse.Namespace, since: date | None = None, last: int | None = None
 ) -> list[Bar]:
-    if arguments.adjusted and arguments.adjust is not Adjust.NONE:
+    if arguments.adjusted and arguments.adjust != Adjust.NONE:
         raise UsageError("give either --adjusted or --adjust")
     view = View(
         arguments.interval,
         None,
         arguments.time_zone,
         arguments.until,
-        arguments.incomplete,
+        Incomplete(arguments.incomplete),
         arguments.adjusted,
-        arguments.adjust,
+        Adjust(arguments.adjust),
     )
     try:
         return load(store, symbol, view, clock.utc_now(), since=since, last=last)
