@@ -93,6 +93,9 @@ class Build:
         libraries = self.libraries if recipe is LIBRARIES else ()
         if packager == "deb":
             stage.add(f"/usr/share/doc/{recipe.name}/copyright", _copyright(libraries).encode())
+            if recipe.overrides:
+                lines = "".join(f"{recipe.name}: {line}\n" for line in recipe.overrides)
+                stage.add(f"/usr/share/lintian/overrides/{recipe.name}", lines.encode())
         else:
             folder = f"/usr/share/licenses/{recipe.name}"
             stage.copy(ROOT / "LICENSE", f"{folder}/LICENSE")

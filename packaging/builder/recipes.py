@@ -37,6 +37,7 @@ class Recipe:
         section: of the archive, in Debian's sense.
         standalone: whether it works without `stockworker`, and so does not depend on it.
         license: SPDX expression.
+        overrides: what lintian reports of the .deb although it is meant so.
     """
 
     name: str
@@ -52,6 +53,12 @@ class Recipe:
     section: str = "net"
     standalone: bool = False
     license: str = "Apache-2.0"
+    overrides: tuple[str, ...] = ()
+
+
+def _only_systemd(unit: str) -> tuple[str, ...]:
+    """The sandbox of a service is made of systemd's options, so no other init may start it."""
+    return (f"package-supports-alternative-init-but-no-init.d-script [usr/lib/systemd/system/{unit}]",)
 
 
 _UNITS: Final = "/usr/lib/systemd/system"
@@ -99,6 +106,7 @@ CORE: Final = Recipe(
     rpm=("python3 >= 3.11", "util-linux"),
     suggests=("python3-matplotlib", "python3-numpy", "python3-psycopg", "python3-uvloop", "stockworker-doc"),
     scripts="code",
+    overrides=_only_systemd("stockworker-join.service"),
 )
 
 WORKER: Final = Recipe(
@@ -187,6 +195,7 @@ WEB: Final = Recipe(
         "USER": "stockworker-web",
         "CODE": f"{CODE}/stockworker/web",
     },
+    overrides=_only_systemd("stockworker-web.service"),
 )
 
 MIGRATION: Final = Recipe(
