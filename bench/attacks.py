@@ -7,8 +7,8 @@ most doubled. Everything shares this machine. So the attacker, who would have a 
 priority.
 
 The workers run the jobs of some attacks (`Attack.work`). Jobs of one type and priority run in the order of their submission,
-for all submitters together. So these jobs delay others even without an attack. Therefore an honest client submits as many jobs before
-such an attack, and the latency during these is what the attack is compared with. The columns `alone` and `work` show both.
+for all submitters together. So these jobs delay others even without an attack. Therefore another client submits as many jobs before
+such an attack, in few messages, and the column `work` shows the latency during these. The ratio compares with `alone`.
 
 The last columns do not depend on other load of the machine: the processor time that the attack cost the broker and the
 dispatcher, beyond what the honest work costs in the same time.
@@ -73,7 +73,7 @@ class Noticed:
     @property
     def slowdown(self) -> float:
         """How many times longer the 99th percentile of the latency was during the attack."""
-        return percentile(self.attacked, 0.99) / percentile(self.work or self.alone, 0.99)
+        return percentile(self.attacked, 0.99) / percentile(self.alone, 0.99)
 
     @property
     def passed(self) -> bool:
