@@ -59,7 +59,8 @@ JOB_OPTION: Final = Addition(
                 '    "cancel": messages.CancelJob(J, R),\n': (
                     '    "weight": messages.Submit('
                     '(messages.Submission(None, TA, job.Priority.LOW, "", weight=7),), None),\n'
-                )
+                ),
+                "job_id=J, payload=TEXT, **ALL_OPTIONS": "weight=7, ",
             },
             missed_by=_RECORDED,
         ),
@@ -69,7 +70,8 @@ JOB_OPTION: Final = Addition(
                 ' {\n  "name": "cancel",': (
                     ' {\n  "name": "weight",\n  "topic": "jobs/queue/low/technical_analysis",\n  "retain": false,\n'
                     '  "properties": {"user": [["weight", "7"]]},\n  "body": ""\n },\n'
-                )
+                ),
+                r",\"id\":\"018bcfe5-687b-7d95-85dc-86740e7a269f\",\"payload\":": r",\"weight\":7",
             },
             missed_by=_RECORDED,
         ),

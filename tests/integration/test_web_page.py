@@ -367,7 +367,7 @@ def test_a_port_in_use_is_an_error_that_names_the_key(fleet: Fleet, page: Page) 
 
 
 def test_a_page_for_other_machines_needs_accounts_and_a_certificate(fleet: Fleet) -> None:
-    config = changed(fleet.config_file("operator"), "open", web={"host": "0.0.0.0"})  # noqa: S104 (it is refused)
+    config = changed(fleet.config_file("operator"), "open", web={"address": "0.0.0.0"})  # noqa: S104 (it is refused)
     done = run_command(config, "web", "serve")
     assert done.status == 78
     assert "'web' also needs 'accounts', 'cert_file', 'key_file'" in done.errors

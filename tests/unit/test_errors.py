@@ -19,6 +19,7 @@ CODES = {
     "JobError": "job",
     "JobRejected": "rejected",
     "JobUnknown": "unknown",
+    "JobAmbiguous": "ambiguous",
     "JobNotCompleted": "not_completed",
     "ResultRefused": "result_refused",
     "SealRefused": "seal_refused",

@@ -10,23 +10,20 @@ from stockworker.protocol import codec
 from stockworker.protocol.messages import Register
 from stockworker.protocol.packet import Packet
 from stockworker.shell.turn import Now
-from stockworker.worker.effects import Accept, Drain, Entry, Forget, MarkStarted, RecordOutcome
+from stockworker.worker.effects import Accept, Drain, Entry, Forget, MarkStarted
 from stockworker.worker.machine import WorkerMachine
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
 from stockworker.worker.work import Began
 from tests.harness.working import (
     A1,
-    B1,
     CAPABILITIES,
     CONNECTED,
     INTERVALS,
     JOB_A,
-    JOB_B,
     WORKER,
     WorkerBook,
     ack,
     assign,
-    attempt,
     finished,
     start,
 )
@@ -84,20 +81,6 @@ def test_a_worker_that_has_nothing_left_leaves() -> None:
     worker = turns(RecordingJournal())
     assert not worker.take([CONNECTED], NOW).leave
     assert worker.take([Drain(0.0, leave=True)], NOW).leave
-
-
-def test_a_settled_lease_is_forgotten_with_the_next_commit_or_in_the_next_turn() -> None:
-    journal = RecordingJournal()
-    worker = turns(journal)
-    for job in (JOB_A, JOB_B):
-        worker.take([CONNECTED, assign(job)], NOW)
-        worker.take([Began(job.token), finished(job.token)], NOW)
-        before = list(journal.committed)
-        worker.take([ack(stored=[job.token])], NOW)
-        assert journal.committed == before
-    assert journal.committed[3:] == [Forget(A1), Accept(JOB_B), MarkStarted(B1), RecordOutcome(attempt(JOB_B))]
-    worker.take([], NOW)
-    assert journal.committed[-1] == Forget(B1)
 
 
 def test_a_worker_that_leaves_forgets_what_is_settled() -> None:

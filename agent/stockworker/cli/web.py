@@ -88,7 +88,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
     async def run() -> None:
         with closing(Notifier()) as notifier:
-            address = config.web.host, config.web.port
+            address = config.web.address, config.web.port
             reread = partial(_reread, arguments.config)
             await until_stopped(WebService(address, partial(_client, config), market, reread, notifier))
 
@@ -118,7 +118,7 @@ def page_settings(page: WebConfig) -> PageSettings:
     Raises:
         ConfigError: a file that the section names is not usable.
     """
-    tls, names = None, {*_LOOPBACK_NAMES, page.host, *page.names}
+    tls, names = None, {*_LOOPBACK_NAMES, page.address, *page.names}
     if page.cert_file is not None and page.key_file is not None:
         tls = server_context(page.cert_file, page.key_file)
         names |= host_names(page.cert_file)

@@ -133,14 +133,14 @@ def _web_page_protected(config: Config, root: TableNode) -> Iterator[Problem]:
     if (page.cert_file is None) != (page.key_file is None):
         missing = "cert_file" if page.cert_file is None else "key_file"
         yield _problem(root, "web", f"'cert_file' and 'key_file' belong together; add {missing!r}")
-    if not _is_loopback(page.host):
+    if not _is_loopback(page.address):
         missing_keys = [name for name in ("accounts", "cert_file", "key_file") if getattr(page, name) is None]
         if missing_keys:
             text = (
                 f"is not a loopback address, so 'web' also needs {', '.join(map(repr, missing_keys))}; add them, or listen at "
                 "127.0.0.1 and put a proxy in front of it (docs/web.md)"
             )
-            yield _problem(root, "web.host", text)
+            yield _problem(root, "web.address", text)
 
 
 _RULES: tuple[Rule, ...] = (

@@ -455,7 +455,7 @@ class ClientConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WebConfig:
-    host: str = _key(
+    address: str = _key(
         "127.0.0.1",
         HOST,
         "Address at which the page listens. With any other one than a loopback address, `accounts`, `cert_file` and "
@@ -466,7 +466,7 @@ class WebConfig:
         (),
         ListOf(HOST, "[fleet.example.org]"),
         "More host names in the addresses that browsers use, such as that of a proxy. Requests for other names are refused.",
-        shown="`host`, `localhost`, and the names in `cert_file`",
+        shown="`address`, `localhost`, and the names in `cert_file`",
     )
     accounts: Path | None = _key(
         None,

@@ -11,7 +11,7 @@
 # `Accept`           the lease is claimed in a request           the worker would claim a lease whose payload it lost
 # `MarkStarted`      the executor gets the attempt               a job that kills its worker would be started for ever
 # `RecordOutcome`    the outcome is reported                     the dispatcher would store a result that can change
-# `Forget`           nothing, so the next turn commits it        nothing: the report is sent again, and is known
+# `Forget`           the acknowledgement is acknowledged         nothing: the report is sent again, and is known
 # =================  ==========================================  =======================================================
 
 from collections.abc import Collection, Sequence
@@ -68,7 +68,6 @@ class WorkerTurns:
         self._machine = machine
         self._journal = journal
         self._refused = 0
-        self._left: list[Entry] = []
 
     def take(self, items: Sequence[Input], now: Now) -> WorkerOutput:
         """Decide and commit. When this returns, everything that led to the orders and packets is durable.
@@ -103,19 +102,10 @@ class WorkerTurns:
                     leave = True
                 case _:
                     log.append(effect)
-        self._commit(entries, leave=leave)
-        packets = [packet for message in messages for packet in departures(message, log)]
-        return WorkerOutput(tuple(packets), tuple(log), tuple(orders), leave)
-
-    def _commit(self, entries: list[Entry], *, leave: bool) -> None:
-        """Commit the entries of this turn, and those that the last one has left. Leave those that can wait."""
-        can_wait = not leave and not self._left and all(isinstance(entry, Forget) for entry in entries)
-        if can_wait:
-            self._left = entries
-            return
-        entries, self._left = self._left + entries, []
         if entries:
             self._journal.commit(entries)
+        packets = [packet for message in messages for packet in departures(message, log)]
+        return WorkerOutput(tuple(packets), tuple(log), tuple(orders), leave)
 
     def next_in_s(self, now: Now) -> float:
         """Seconds until the next turn is wanted, though nothing may have happened."""
