@@ -8,7 +8,6 @@ from dataclasses import replace
 import pytest
 
 from stockworker.dispatcher.effects import Save, SaveJob
-from stockworker.dispatcher.queries import MOST_OF_CLIENT
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.protocol import codec
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId
