@@ -88,3 +88,10 @@ def test_acknowledgements_are_written_before_a_connection_is_closed_in_good_orde
         assert transport.writes[0].startswith(write_puback(7))
 
     play(story)
+
+
+def test_a_reset_is_not_a_close_by_the_peer() -> None:
+    """A broker that takes a session over closes the connection. A reset may hide the alert about a certificate."""
+    end = module._closed_by_peer(ConnectionResetError())
+    assert (end.by_peer, end.reset) == (False, True)
+    assert module._closed_by_peer(None).by_peer

@@ -202,11 +202,12 @@ class Connection:
         await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
         if answer.done():
             return answer.result()
-        reason = f"{ended.result().reason} (instead of {name})"
-        if self._settings.tls is not None and ended.result().by_peer:
+        end = ended.result()
+        reason = f"{end.reason} (instead of {name})"
+        if self._settings.tls is not None and (end.by_peer or end.reset):
             # TLS 1.3 refuses a certificate after the handshake, and its alert can get lost behind the reset.
             reason += f": does the broker accept {CLIENT_CERTIFICATE}? Its log has details"
-        raise BrokerUnreachable(self._with_file(reason), bad_packet=ended.result().bad_packet)
+        raise BrokerUnreachable(self._with_file(reason), bad_packet=end.bad_packet)
 
     def _explain(self, error: OSError | UnicodeError) -> str:
         if isinstance(error, DialFailed):

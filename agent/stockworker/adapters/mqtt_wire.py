@@ -69,7 +69,7 @@ logging.getLogger("gmqtt").setLevel(logging.ERROR)  # as in `stockworker.logs.se
 
 @dataclass(frozen=True, slots=True)
 class ConnectionEnd:
-    """Why a connection ended. `code` is the broker's reason, if it sent one; `by_peer`: the broker closed it.
+    """Why a connection ended. `code` is the broker's reason, if it sent one; `by_peer`: the broker closed it; `reset`: it was reset.
 
     `bad_packet`: the broker sent a packet that this client can't handle. With the same session it would come again.
     """
@@ -78,6 +78,7 @@ class ConnectionEnd:
     code: int | None = None
     by_peer: bool = False
     bad_packet: bool = False
+    reset: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,7 +440,7 @@ def _closed_by_peer(error: Exception | None) -> ConnectionEnd:
     if error is None:
         return ConnectionEnd("the broker closed the connection without a reason", by_peer=True)
     # A reset: to disconnect a client, a broker closes the connection instead.
-    return ConnectionEnd(explain_error(error))
+    return ConnectionEnd(explain_error(error), reset=isinstance(error, ConnectionResetError))
 
 
 def _message(packet: Packet) -> Any:
