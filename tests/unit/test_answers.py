@@ -7,13 +7,14 @@ import pytest
 
 from stockworker.dispatcher.answers import answer
 from stockworker.dispatcher.effects import RunQuery, SaveAttempt, SaveJob
+from stockworker.errors import DecodeError
 from stockworker.protocol import codec
 from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_BODY, MAX_CONTENT, MAX_TEXT, content_size
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
-from stockworker.protocol.messages import Answer, Query
+from stockworker.protocol.messages import MAX_EXPLAINED, Answer, Query
 from tests.harness.dispatching import MIDDAY, REPLY, UNKNOWN_TOKEN, W1, A, B, a_job
 from tests.harness.memory_store import MemoryJobReader, MemoryJobStore
 
@@ -175,3 +176,29 @@ def test_jobs_beyond_those_that_the_machine_has_explained_are_omitted() -> None:
 def test_a_job_that_ended_after_its_turn_is_explained_by_its_end() -> None:
     (story,) = told(ask(A), a_store(failed(A)), {A: ("it waits",)}).explanations
     assert story.why == ("it is failed: no data",)
+
+
+def test_the_beginning_of_an_id_names_a_job_if_it_names_only_one() -> None:
+    store = a_store(failed(JobId("shop:apple-1")), failed(JobId("shop:apple-2")), failed(JobId("shop:pear")))
+    query = replace(ask(JobId("shop:pe"), JobId("shop:apple"), JobId("shop:plum"), explain=False), by_prefix=True)
+    found = told(query, store)
+    assert [view.job_id for view in found.jobs] == ["shop:pear"]
+    assert [each.prefix for each in found.ambiguous] == ["shop:apple"]
+
+
+def test_a_job_without_a_result_is_shown_when_results_are_asked_for() -> None:
+    (view,) = told(ask(A, explain=False, with_results=True), a_store(failed(A))).jobs
+    assert view.result is None
+
+
+def test_a_list_has_no_prefixes_unless_it_is_asked_for() -> None:
+    query = replace(ask(explain=False), filter=JobFilter())
+    assert [view.prefix_length for view in told(query, a_store(failed(A))).jobs] == [None]
+
+
+def test_only_what_is_explained_or_shown_in_full_is_bound_to_a_few_jobs() -> None:
+    ids = tuple(JobId(f"job-{number}") for number in range(MAX_EXPLAINED + 1))
+    assert codec.decode(codec.encode(ask(*ids, explain=False))) == ask(*ids, explain=False)
+    for query in (ask(*ids), replace(ask(*ids, explain=False), details=True)):
+        with pytest.raises(DecodeError, match=f"more than {MAX_EXPLAINED} entries"):
+            codec.decode(codec.encode(query))
