@@ -7,7 +7,7 @@ import sys
 from contextlib import closing
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters.files import SECRET, replace_file
 from stockworker.adapters.systemd import Notifier
@@ -32,8 +32,9 @@ from stockworker.web.accounts import (
     write_accounts,
 )
 from stockworker.web.market_charts import MarketCharts
-from stockworker.web.server import PageSettings
-from stockworker.web.service import WebService
+
+if TYPE_CHECKING:
+    from stockworker.web.server import PageSettings
 
 DEFAULT_ACCOUNTS: Final = Path("/etc/stockworker/web-accounts")
 
@@ -82,6 +83,12 @@ def account(parser: argparse.ArgumentParser) -> None:
 
 def _serve(arguments: argparse.Namespace) -> int:
     become_service()
+    try:
+        from stockworker.web.service import WebService  # noqa: PLC0415 (of all commands, only this one needs aiohttp and Jinja)
+    except ImportError as error:
+        raise ConfigError(
+            f"the web page needs aiohttp and Jinja ({error}). Run 'apt install python3-aiohttp python3-jinja2'"
+        ) from error
     config, warnings = load_with_warnings(arguments.config, None)
     prepare(config, warnings, Role.CLIENT)
     market = MarketCharts(partial(opened_at, config.market_data.read_location()))
@@ -108,16 +115,18 @@ def _client(config: Config) -> Client:
     )
 
 
-def _reread(path: Path | None) -> PageSettings:
+def _reread(path: Path | None) -> "PageSettings":
     return page_settings(load(path).web)
 
 
-def page_settings(page: WebConfig) -> PageSettings:
+def page_settings(page: WebConfig) -> "PageSettings":
     """How the page is protected.
 
     Raises:
         ConfigError: a file that the section names is not usable.
     """
+    from stockworker.web.server import PageSettings  # noqa: PLC0415 (see `_serve`)
+
     tls, names = None, {*_LOOPBACK_NAMES, page.address, *page.names}
     if page.cert_file is not None and page.key_file is not None:
         tls = server_context(page.cert_file, page.key_file)
