@@ -25,7 +25,6 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/job-types.md": lambda: _with_sections("docs/job-types.md", job_types.sections(_job_examples())),
     "docs/lifecycle.md": protocol.lifecycle,
     "docs/logging.md": log_events.reference,
-    "docs/man/stockworker.1": commands.man_page,
     "docs/protocol.md": lambda: _with_sections("docs/protocol.md", protocol.sections()),
     "docs/simulation.md": lambda: _with_sections("docs/simulation.md", {"laws": _laws()}),
     "etc/mosquitto/stockworker.acl": acl.acl,

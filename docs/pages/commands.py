@@ -1,9 +1,10 @@
-"""The manual: ``docs/cli.md`` and the man page, generated from the parsers, so that they equal ``--help``."""
+"""The page ``docs/cli.md``, generated from the parsers, so that it equals ``--help``. `man_pages` has the same for man."""
 
 import argparse
 import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from stockworker.cli.commands import COMMANDS, DESCRIPTION, PROGRAM, make_parser
 from stockworker.protocol.messages import ReceiptEntry, Stats
@@ -11,7 +12,7 @@ from stockworker.protocol.views import AttemptView, Explanation, JobView, QueueV
 from stockworker.protocol.wire import plan_of
 from stockworker.terminal.exits import Exit
 
-_OUTPUT = (
+OUTPUT: Final = (
     "Results go to standard output, everything else to standard error. An error message names the problem, its cause "
     "and the remedy, in one line. With --json, standard output has one JSON object per line and nothing else. Times in "
     "it are seconds since the epoch on the dispatcher's clock. Fields that end in _s are durations in seconds. Absent "
@@ -27,7 +28,7 @@ def _fields(cls: type) -> str:
     )
 
 
-JSON_OUTPUT = (
+JSON_OUTPUT: Final = (
     ("status, list", _fields(JobView)),
     ("wait", "job_id (also as id), state, and result (the JSON that the handler returned) or reason"),
     (
@@ -64,7 +65,7 @@ JSON_OUTPUT = (
     ("pki join", "name, and the paths authority, certificate, key and configuration"),
     ("keys list", "holder, name, signing, sealing, state, private, types, groups, created, not_before, not_after"),
 )
-_NOTATION = (
+NOTATION: Final = (
     ("DURATION", "a number of seconds, or a number with ms, s, m, h or d: 30, 1.5h"),
     ("WHEN", "RFC 3339 with Z or an offset (2026-05-01T09:30:00Z), or a duration with a unit, counted from now (5m)"),
     ("PAST", "as WHEN, but a duration counts back from now (2h)"),
@@ -74,7 +75,7 @@ _NOTATION = (
         "ID for a job of this client, OWNER:ID for one of another client, :ID for a shared job. A unique beginning is enough",
     ),
 )
-EXAMPLES = (
+EXAMPLES: Final = (
     (
         "Submit a job and print its result",
         'stockworker submit technical_analysis \'{"symbol": "AAPL"}\' --wait',
@@ -111,7 +112,7 @@ EXAMPLES = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class Entry:
     """An option or argument: its spellings and its meaning."""
 
     terms: tuple[str, ...]
@@ -119,13 +120,13 @@ class _Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class _Chapter:
+class Chapter:
     """One command: its name, usage, arguments and example."""
 
     name: str
     usage: str
     description: str
-    entries: tuple[_Entry, ...]
+    entries: tuple[Entry, ...]
     example: str
 
 
@@ -134,18 +135,14 @@ def markdown() -> str:
     return "\n".join(_markdown_lines()) + "\n"
 
 
-def man_page() -> str:
-    """The page ``docs/man/stockworker.1``, for man(7)."""
-    return "\n".join(_man_lines()) + "\n"
-
-
-def _chapters() -> Iterator[_Chapter]:
+def chapters() -> Iterator[Chapter]:
+    """The chapters of all commands, in the order of the help."""
     _, parsers = make_parser()
     for name, parser in parsers.items():
         parser.complete()
         description = " ".join((parser.description or "").split())
         example = f"{PROGRAM} {COMMANDS[name].example}"
-        yield _Chapter(name, _usage(name, parser), description, tuple(_entries(parser)), example)
+        yield Chapter(name, _usage(name, parser), description, tuple(_entries(parser)), example)
 
 
 def _actions(parser: argparse.ArgumentParser) -> list[argparse.Action]:
@@ -166,7 +163,7 @@ def _usage(name: str, parser: argparse.ArgumentParser) -> str:
     return " ".join(words)
 
 
-def _entries(parser: argparse.ArgumentParser) -> Iterator[_Entry]:
+def _entries(parser: argparse.ArgumentParser) -> Iterator[Entry]:
     for action in _actions(parser):
         value = action.metavar or ("{" + ",".join(map(str, action.choices)) + "}" if action.choices else "")
         if not value and action.nargs is None:
@@ -174,10 +171,7 @@ def _entries(parser: argparse.ArgumentParser) -> Iterator[_Entry]:
         if action.nargs == "?" and action.option_strings:
             value = f"[{value}]"
         names = action.option_strings or [""]
-        yield _Entry(tuple(f"{name} {value}".strip() for name in names), action.help or "")
-
-
-# --- Markdown ---------------------------------------------------------------------------------------------------------
+        yield Entry(tuple(f"{name} {value}".strip() for name in names), action.help or "")
 
 
 def _markdown_lines() -> Iterator[str]:
@@ -189,13 +183,13 @@ def _markdown_lines() -> Iterator[str]:
     yield from ("", "`--config PATH` is allowed before and after the command.", "")
     for title, example in EXAMPLES:
         yield from (f"{title}:", "", f"    {example}", "")
-    yield from ("## Output", "", textwrap.fill(_OUTPUT, 120), "", "| Command | Fields |", "|---|---|")
+    yield from ("## Output", "", textwrap.fill(OUTPUT, 120), "", "| Command | Fields |", "|---|---|")
     yield from (f"| {names} | {fields} |" for names, fields in JSON_OUTPUT)
     yield from ("", "## Values", "", "| Value | |", "|---|---|")
-    yield from (f"| `{name}` | {meaning} |" for name, meaning in _NOTATION)
+    yield from (f"| `{name}` | {meaning} |" for name, meaning in NOTATION)
     yield from ("", "## Exit statuses", "", "| Status | Meaning |", "|---|---|")
     yield from (f"| {status} | {status.meaning} |" for status in Exit)
-    for chapter in _chapters():
+    for chapter in chapters():
         yield from ("", f"## stockworker {chapter.name}", "", f"    {chapter.usage}", "")
         yield from (textwrap.fill(chapter.description, 120), "")
         yield from ("| Argument | Meaning |", "|---|---|")
@@ -203,42 +197,3 @@ def _markdown_lines() -> Iterator[str]:
             terms = ", ".join(f"`{term}`" for term in entry.terms)
             yield f"| {terms} | {entry.meaning} |"
         yield from ("", "Example:", "", f"    {chapter.example}")
-
-
-# --- roff -------------------------------------------------------------------------------------------------------------
-
-
-def _man_lines() -> Iterator[str]:
-    yield from ('.TH STOCKWORKER 1 "" stockworker "User Commands"', ".SH NAME")
-    yield "stockworker \\- job processing for fleets of Linux machines over MQTT"
-    yield from (".SH SYNOPSIS", ".B stockworker", "[\\-\\-config PATH] COMMAND [ARGUMENT]...")
-    yield from (".SH DESCRIPTION", _roff(DESCRIPTION), ".PP", _roff(_OUTPUT), ".SH COMMANDS")
-    for chapter in _chapters():
-        yield from (f".SS {_roff(chapter.usage)}", _roff(chapter.description))
-        for entry in chapter.entries:
-            yield from (".TP", f"\\fB{_roff(', '.join(entry.terms))}\\fR", _roff(entry.meaning))
-        yield from (".PP", "Example:", ".PP", ".nf", f"    {_roff(chapter.example)}", ".fi")
-    for title, rows in (("VALUES", _NOTATION), ("JSON OUTPUT", JSON_OUTPUT)):
-        yield f".SH {title}"
-        for name, meaning in rows:
-            yield from (".TP", f"\\fB{_roff(name)}\\fR", _roff(meaning))
-    yield ".SH EXIT STATUS"
-    for status in Exit:
-        yield from (".TP", f"\\fB{status}\\fR", _roff(status.meaning))
-    yield ".SH EXAMPLES"
-    for title, example in EXAMPLES:
-        yield from (".PP", f"{_roff(title)}:", ".PP", ".nf", f"    {_roff(example)}", ".fi")
-    yield from (".SH FILES", ".TP", "\\fB/etc/stockworker/job_processor.yml\\fR", "The configuration.")
-    yield from (".TP", "\\fB~/.config/stockworker/client.yml\\fR")
-    yield "The configuration of one user's commands. Services do not read it."
-    yield from (".TP", "\\fB/etc/stockworker/client.yml\\fR")
-    yield "The configuration of the commands of users who have none of their own. Services do not read it."
-    yield from (".SH ENVIRONMENT", ".TP", "\\fBSTOCKWORKER_CONFIG\\fR")
-    yield "The configuration of commands, in place of all these files. Services ignore it."
-    yield from (".SH SEE ALSO", "mosquitto(8), mosquitto.conf(5)")
-
-
-def _roff(text: str) -> str:
-    """Escape text for roff, so that nothing in it is a request or an escape sequence."""
-    escaped = text.replace("\\", "\\e").replace("-", "\\-").replace("'", "\\(aq")
-    return f"\\&{escaped}" if escaped.startswith(".") else escaped

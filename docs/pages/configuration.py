@@ -10,7 +10,7 @@ from stockworker.config.key import Key, keys
 from stockworker.config.kinds import AnyKind, Each, ListOf, Section, ValueKind
 from stockworker.config.schema import Config
 
-_INTRODUCTION = """\
+INTRODUCTION = """\
 # Configuration
 
 The configuration is the section `job_processor` of YAML files, which are read in this order:
@@ -75,7 +75,7 @@ _SAMPLE = (
 
 def reference() -> str:
     """The page `docs/configuration.md`."""
-    return f"{_INTRODUCTION}{''.join(map(_table, _chapters()))}"
+    return f"{INTRODUCTION}{''.join(map(_table, chapters()))}"
 
 
 def sample() -> str:
@@ -104,40 +104,57 @@ def _line(names: list[str]) -> str:
 
 def _first_sentence(path: str) -> str:
     section, _, name = path.rpartition(".")
-    of = next(each.of for each in _chapters() if re.fullmatch(each.path.replace("<type>", "[^.]+"), section))
+    of = next(each.of for each in chapters() if re.fullmatch(each.path.replace("<type>", "[^.]+"), section))
     meaning = next(key.meaning for each, key, _ in keys(of) if each == name)
     return meaning.partition(". ")[0].partition(":")[0].removesuffix(".")
 
 
 @dataclass(frozen=True, slots=True)
-class _Chapter:
+class Chapter:
+    """A section of the configuration: its path, its dataclass and its meaning."""
+
     path: str
     of: type
     meaning: str
 
 
-def _chapters(of: type = Config, prefix: str = "") -> Iterator[_Chapter]:
+def chapters(of: type = Config, prefix: str = "") -> Iterator[Chapter]:
     """All sections, each before its subsections."""
     for name, key, _ in keys(of):
         match key.kind:
             case Section(of=inner):
-                chapter = _Chapter(f"{prefix}{name}", inner, key.meaning)
+                chapter = Chapter(f"{prefix}{name}", inner, key.meaning)
             case Each(of=inner, shown=shown):
-                chapter = _Chapter(f"{prefix}{name}.{shown}", inner, key.meaning)
+                chapter = Chapter(f"{prefix}{name}.{shown}", inner, key.meaning)
             case _:
                 continue
         yield chapter
-        yield from _chapters(inner, f"{chapter.path}.")
+        yield from chapters(inner, f"{chapter.path}.")
 
 
-def _table(chapter: _Chapter) -> str:
-    rows = [
-        f"| `{name}` | {_allowed(key.kind)} | {_default(key, field)} | {key.meaning} |\n"
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A key: its name, and in Markdown its allowed values, its default (empty if it has none) and its meaning."""
+
+    name: str
+    allowed: str
+    default: str
+    meaning: str
+
+
+def rows(chapter: Chapter) -> list[Row]:
+    """The keys of a section, without its subsections."""
+    return [
+        Row(name, _allowed(key.kind), _default(key, field), key.meaning)
         for name, key, field in keys(chapter.of)
         if not isinstance(key.kind, Section | Each)
     ]
-    head = "\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n" if rows else ""
-    return f"\n## `{chapter.path}`\n\n{chapter.meaning}\n{head}{''.join(rows)}"
+
+
+def _table(chapter: Chapter) -> str:
+    lines = [f"| `{row.name}` | {row.allowed} | {row.default} | {row.meaning} |\n" for row in rows(chapter)]
+    head = "\n| Key | Value | Default | Meaning |\n|---|---|---|---|\n" if lines else ""
+    return f"\n## `{chapter.path}`\n\n{chapter.meaning}\n{head}{''.join(lines)}"
 
 
 def _allowed(kind: AnyKind) -> str:

@@ -29,6 +29,7 @@ from builder.recipes import (
 from builder.sbom import sbom
 from builder.stage import Stage, filled
 from builder.vendored import Library, fetch, names
+from docs.pages.man_pages import man_pages
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 REVISION: Final = "0.1"
@@ -73,6 +74,7 @@ class Build:
                 self._add_libraries(stage)
             if recipe is CORE:
                 self._add_completion(stage, packager)
+                self._add_manual(stage)
             if self.keyring is not None:
                 stage.copy(self.keyring, PLACES[packager]["key"])
             settings = self._settings(recipe, packager, stage.contents(recipe.folders, packager))
@@ -117,6 +119,10 @@ class Build:
         stage.add("/usr/share/bash-completion/completions/stockworker", completion.bash(top).encode())
         stage.add(PLACES[packager]["zsh"], completion.zsh(top).encode())
         stage.add("/usr/share/fish/vendor_completions.d/stockworker.fish", completion.fish(top).encode())
+
+    def _add_manual(self, stage: Stage) -> None:
+        for name, text in man_pages().items():
+            stage.add(f"/usr/share/man/man{name[-1]}/{name}", text.encode())
 
     def _settings(self, recipe: Recipe, packager: str, contents: list[dict[str, Any]]) -> dict[str, Any]:
         deb = packager == "deb"

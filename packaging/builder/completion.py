@@ -4,10 +4,13 @@ import argparse
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Final
 
 from stockworker.cli.commands import CommandParser, make_parser
 
 _FILES = re.compile(r"PATH|FILE|FOLDER")
+_WORDS: Final = {"JOB": "jobs", "TYPE": "types", "WORKER": "workers"}
+"""The values that `stockworker words` lists, by the names that the help gives them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +23,7 @@ class Option:
         takes_value: whether a value follows it.
         choices: all possible values, if the parser lists them.
         takes_file: whether the value is a file.
+        words: what `stockworker words` lists of its values; empty if it does not list them.
     """
 
     name: str
@@ -27,6 +31,7 @@ class Option:
     takes_value: bool
     choices: tuple[str, ...]
     takes_file: bool
+    words: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +44,7 @@ class Command:
         options: in the order of the parser.
         commands: the commands within it.
         choices: all values of its positional arguments, if the parser lists them.
+        words: what `stockworker words` lists of these values; empty if it does not list them.
     """
 
     path: tuple[str, ...]
@@ -46,6 +52,7 @@ class Command:
     options: tuple[Option, ...]
     commands: tuple["Command", ...]
     choices: tuple[str, ...]
+    words: str
 
     @property
     def identifier(self) -> str:
@@ -71,6 +78,7 @@ def _command(parser: argparse.ArgumentParser, path: tuple[str, ...], meaning: st
     options: list[Option] = []
     commands: list[Command] = []
     choices: list[str] = []
+    words = ""
     for action in parser._actions:  # noqa: SLF001 (argparse has no public way to ask)
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 (as above)
             meanings = {each.dest: each.help or "" for each in action._choices_actions}  # noqa: SLF001 (as above)
@@ -82,7 +90,8 @@ def _command(parser: argparse.ArgumentParser, path: tuple[str, ...], meaning: st
             options.append(_option(action))
         else:
             choices += map(str, action.choices or ())
-    return Command(path, meaning, tuple(options), tuple(commands), tuple(choices))
+            words = words or _WORDS.get(str(action.metavar), "")
+    return Command(path, meaning, tuple(options), tuple(commands), tuple(choices), words)
 
 
 def _option(action: argparse.Action) -> Option:
@@ -92,6 +101,7 @@ def _option(action: argparse.Action) -> Option:
         takes_value=action.nargs != 0,
         choices=tuple(map(str, action.choices or ())),
         takes_file=bool(_FILES.search(str(action.metavar))),
+        words=_WORDS.get(str(action.metavar), ""),
     )
 
 
@@ -116,10 +126,11 @@ def bash(top: Command) -> str:
 # bash completion for stockworker, generated from its parsers
 
 _stockworker() {{
-    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}} command= word skip=
+    local current=${{COMP_WORDS[COMP_CWORD]}} previous=${{COMP_WORDS[COMP_CWORD - 1]}} command= word skip= typed
+    local -a config=()
     for word in "${{COMP_WORDS[@]:1:COMP_CWORD-1}}"; do
         if [[ $skip ]]; then
-            skip=
+            skip= config=(--config "$word")
         elif [[ $word == --config ]]; then
             skip=1
         elif [[ $word != -* ]]; then
@@ -133,7 +144,11 @@ _stockworker() {{
     case "$command" in
 {cases}
     esac
-    if [[ $values == FILES || -z $values$words ]]; then
+    if [[ $values$words == @* ]]; then
+        typed=${{COMP_LINE:0:COMP_POINT}} typed=${{typed##* }} # bash makes three words of the ID mary:7
+        mapfile -t COMPREPLY < <(compgen -W "$(stockworker words "${{config[@]}}" "${{values:1}}${{words:1}}" 2>/dev/null)" -- "$typed")
+        [[ $COMP_WORDBREAKS != *:* ]] || COMPREPLY=("${{COMPREPLY[@]#"${{typed%"${{typed##*:}}"}}"}}")
+    elif [[ $values == FILES || -z $values$words ]]; then
         compopt -o default
     elif [[ $values != NONE ]]; then
         mapfile -t COMPREPLY < <(compgen -W "${{values:-$words}}" -- "$current")
@@ -152,9 +167,11 @@ def _bash_case(command: Command) -> str:
     lines = [f'        "{_name(command)}")', '            case "$previous" in']
     for option in command.options:
         if option.takes_value:
-            values = " ".join(option.choices) or ("FILES" if option.takes_file else "NONE")
+            other = "FILES" if option.takes_file else f"@{option.words}" if option.words else "NONE"
+            values = " ".join(option.choices) or other
             lines.append(f'                {option.name}) values="{values}" ;;')
     below = " ".join([*(each.path[-1] for each in command.commands), *command.choices])
+    below = below or (f"@{command.words}" if command.words else "")
     lines += [
         "            esac",
         f'            words="{below}"',
@@ -169,10 +186,21 @@ def _bash_case(command: Command) -> str:
 # --- zsh --------------------------------------------------------------------------------------------------------------
 
 
+_ZSH_WORDS = """\
+__stockworker_words() {
+    local -a typed=(${(z)BUFFER}) config=()
+    local place=${typed[(i)--config]}
+    (( place < $#typed )) && config=(--config ${(Q)typed[place + 1]})
+    local -a found=(${(f)"$(stockworker words $config $1 2>/dev/null)"})
+    compadd -a found
+}
+"""
+
+
 def zsh(top: Command) -> str:
     """A function for zsh's $fpath, in a file named `_stockworker`."""
     functions = "\n".join(_zsh_function(command) for command in top.walk())
-    return f'#compdef stockworker\n\n{functions}\n_stockworker "$@"\n'
+    return f'#compdef stockworker\n\n{_ZSH_WORDS}{functions}\n_stockworker "$@"\n'
 
 
 def _zsh_function(command: Command) -> str:
@@ -191,16 +219,21 @@ def _zsh_function(command: Command) -> str:
             "    esac",
         ]
     else:
-        rest = f"'*:argument:({' '.join(command.choices)})'" if command.choices else "'*:argument:_files'"
-        lines.append(f"    _arguments {' '.join([*arguments, rest])}")
+        rest = _zsh_values(command.choices, command.words) or "_files"
+        arguments.append(f"'*:argument:{rest}'")
+        lines.append(f"    _arguments {' '.join(arguments)}")
     return "\n".join([*lines, "}"])
 
 
 def _zsh_option(option: Option) -> str:
     if not option.takes_value:
         return f"'{option.name}[{option.meaning}]'"
-    values = f"({' '.join(option.choices)})" if option.choices else ("_files" if option.takes_file else " ")
+    values = _zsh_values(option.choices, option.words) or ("_files" if option.takes_file else " ")
     return f"'*{option.name}=[{option.meaning}]:value:{values}'"
+
+
+def _zsh_values(choices: tuple[str, ...], words: str) -> str:
+    return f"({' '.join(choices)})" if choices else f"{{__stockworker_words {words}}}" if words else ""
 
 
 # --- fish -------------------------------------------------------------------------------------------------------------
@@ -226,17 +259,29 @@ end
 """
 
 
+_FISH_WORDS = """\
+function __stockworker_words --description 'Jobs, types or workers of the fleet'
+    set -l config
+    set -l written (commandline -opc)
+    if set -l place (contains -i -- --config $written)
+        set config --config $written[(math $place + 1)]
+    end
+    stockworker words $config $argv[1] 2>/dev/null
+end
+"""
+
+
 def fish(top: Command) -> str:
     """A script for fish's folder of completions."""
     names = " ".join(f"'{_name(command)}'" for command in top.walk() if command.path)
-    lines = [_FISH_FUNCTION.replace("NAMES", names)]
+    lines = [_FISH_FUNCTION.replace("NAMES", names), _FISH_WORDS]
     for command in top.walk():
         condition = _fish_condition(command)
         for below in command.commands:
             meaning = _one_line(below.meaning)
             lines.append(f"complete -c stockworker -n '{condition}' -f -a {below.path[-1]} -d '{meaning}'")
-        if command.choices:
-            lines.append(f"complete -c stockworker -n '{condition}' -f -a '{' '.join(command.choices)}'")
+        if values := _fish_values(command.choices, command.words):
+            lines.append(f"complete -c stockworker -n '{condition}' -f -a '{values}'")
         lines += [_fish_option(option, condition) for option in command.options]
     return "\n".join(lines) + "\n"
 
@@ -250,6 +295,10 @@ def _fish_option(option: Option, condition: str) -> str:
     words.append(f"-l {option.name.removeprefix('--')}" if option.name.startswith("--") else f"-s {option.name[1:]}")
     if option.takes_value:
         words.append("-r -F" if option.takes_file else "-x")
-        if option.choices:
-            words.append(f"-a '{' '.join(option.choices)}'")
+        if values := _fish_values(option.choices, option.words):
+            words.append(f"-a '{values}'")
     return " ".join([*words, f"-d '{option.meaning}'"])
+
+
+def _fish_values(choices: tuple[str, ...], words: str) -> str:
+    return " ".join(choices) or (f"(__stockworker_words {words})" if words else "")

@@ -98,7 +98,6 @@ CORE: Final = Recipe(
         "/usr/share/doc/stockworker/examples/join-passphrase.conf": "systemd/examples/join-passphrase.conf",
         "/usr/lib/systemd/catalog/stockworker.catalog": "systemd/stockworker.catalog",
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
-        "/usr/share/man/man1/stockworker.1": "docs/man/stockworker.1",
         "/usr/share/doc/stockworker/configuration.md": "docs/configuration.md",
     },
     folders=("/etc/stockworker/instances", "/etc/stockworker/job_processor.d", "/etc/stockworker/tls"),
@@ -258,7 +257,7 @@ DOCUMENTS: Final = Recipe(
     description=(
         "How to operate a fleet, and how to set up certificates, sealed payloads, the\n"
         "broker and sites without a network. What the job types accept, every topic\n"
-        "and message, and every log event. The package stockworker has the man page\n"
+        "and message, and every log event. The package stockworker has the man pages\n"
         "and the document that its services name."
     ),
     files={

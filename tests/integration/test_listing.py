@@ -282,3 +282,13 @@ def test_the_story_of_a_completed_job_has_its_result(fleet: Fleet) -> None:
     job, _ = run_job(fleet, "shell", text="echo '[1, 2]'", id="told")
     assert run(fleet, "show", job.job_id, "--json").json["result"] == [1, 2]
     assert run(fleet, "show", "nothing").status == 3
+
+
+# --- completion -------------------------------------------------------------------------------------------------------
+
+
+def test_a_shell_gets_the_words_that_it_completes(fleet: Fleet) -> None:
+    assert set(WAITING) <= set(run(fleet, "words", "jobs").output.split())
+    assert owned("echo-1") in run(fleet, "words", "jobs", identity="operator").output.split()
+    assert {"echo", "shell"} <= set(run(fleet, "words", "types").output.split())
+    assert run(fleet, "words", "workers").output == f"{WORKER}\n"

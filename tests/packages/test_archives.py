@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pytest
 
+from docs.pages.man_pages import man_pages
 from stockworker.cli.commands import PACKAGE_OF
 from tests.harness.package_tools import OURS
 from tests.harness.publishing import ROOT, Key, publish
 from tests.packages.conftest import build
 
 NAMES = OURS
-LARGEST = 300_000
+LARGEST = 350_000
 VENDORED = ("gmqtt", "pyhpke", "sdnotify")
 CONFIGURATION = "etc/stockworker/job_processor.yml"
 CONFIGURATION_SHA256 = "0ac58aa1939aafaa860abbae36250c9f183671309f2ce5b004971908d4e000f0"
@@ -123,6 +124,16 @@ def test_the_bill_of_materials_names_all_that_is_vendored(packages: Path, tmp_pa
     assert (root / "usr/share/doc/stockworker-libraries/stockworker.cdx.json").read_text() == sbom.read_text()
 
 
+FLEET = """#!/bin/sh
+case "$*" in
+    "words jobs") printf 'mary:7\\nabc\\n' ;;
+    "--config /x words workers" | "words --config /x workers") printf 'edge-1\\nedge-2\\n' ;;
+    "words types") echo price_update ;;
+esac
+"""
+"""A program in place of `stockworker`, which knows a fleet."""
+
+
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
@@ -130,24 +141,49 @@ def test_the_bill_of_materials_names_all_that_is_vendored(packages: Path, tmp_pa
         (("submit", "--prio"), {"--priority"}),
         (("submit", "--priority", ""), {"high", "normal", "low"}),
         (("--config", "submit", "canc"), {"cancel"}),
+        (("show", "ma"), {"mary:7"}),
+        (("--config", "/x", "drain", "edge"), {"edge-1", "edge-2"}),
+        (("list", "--type", ""), {"price_update"}),
+        (("words", ""), {"jobs", "types", "workers"}),
     ],
 )
 def test_bash_and_fish_complete(packages: Path, tmp_path: Path, words: Sequence[str], expected: set[str]) -> None:
     root = unpacked(packages, "stockworker", tmp_path)
+    program = tmp_path / "fleet" / "stockworker"
+    program.parent.mkdir()
+    program.write_text(FLEET)
+    program.chmod(0o755)
     line = " ".join(["stockworker", *words])
     script = root / "usr/share/bash-completion/completions/stockworker"
     asked = f"""
+        PATH={program.parent}:$PATH
         source {script}
         COMP_WORDS=({" ".join(word or "''" for word in ("stockworker", *words))})
         COMP_CWORD={len(words)}
+        COMP_LINE='{line}'
+        COMP_POINT={len(line)}
         _stockworker
         printf '%s\\n' "${{COMPREPLY[@]}}"
     """
     assert set(checked("bash", "-c", asked).split()) == expected
 
     fish = root / "usr/share/fish/vendor_completions.d/stockworker.fish"
-    said = checked("fish", "--no-config", "-c", f"source {fish}; complete --do-complete '{line}'", home=tmp_path)
+    asked = f"set PATH {program.parent} $PATH; source {fish}; complete --do-complete '{line}'"
+    said = checked("fish", "--no-config", "-c", asked, home=tmp_path)
     assert {answer.split("\t")[0] for answer in said.splitlines()} == expected
+
+
+def test_bash_completes_an_id_of_another_client(packages: Path, tmp_path: Path) -> None:
+    """Readline makes three words of mary:7, and replaces the last one."""
+    script = unpacked(packages, "stockworker", tmp_path) / "usr/share/bash-completion/completions/stockworker"
+    asked = f"""
+        stockworker() {{ printf 'mary:7\\nmary:8\\nabc\\n'; }}
+        source {script}
+        COMP_WORDS=(stockworker show mary :) COMP_CWORD=3 COMP_LINE='stockworker show mary:' COMP_POINT=22
+        _stockworker
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    assert checked("bash", "-c", asked).split() == ["7", "8"]
 
 
 def test_zsh_reads_its_completion(packages: Path, tmp_path: Path) -> None:
@@ -155,7 +191,7 @@ def test_zsh_reads_its_completion(packages: Path, tmp_path: Path) -> None:
     checked("zsh", "-n", root / "usr/share/zsh/vendor-completions/_stockworker")
 
 
-def test_the_man_page_is_compressed_and_whole(packages: Path, tmp_path: Path) -> None:
-    root = unpacked(packages, "stockworker", tmp_path)
-    page = zlib.decompress((root / "usr/share/man/man1/stockworker.1.gz").read_bytes(), wbits=31)
-    assert page == (ROOT / "docs" / "man" / "stockworker.1").read_bytes()
+def test_the_man_pages_are_compressed_and_whole(packages: Path, tmp_path: Path) -> None:
+    folder = unpacked(packages, "stockworker", tmp_path) / "usr/share/man"
+    found = {file.stem: zlib.decompress(file.read_bytes(), wbits=31).decode() for file in folder.glob("man[15]/*.gz")}
+    assert found == man_pages()

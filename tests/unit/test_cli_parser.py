@@ -1,6 +1,7 @@
 """The parser: lazy, complete, and the same as the manual."""
 
 import gc
+import re
 import shlex
 import subprocess
 import sys
@@ -9,6 +10,8 @@ from enum import Enum
 import pytest
 
 from docs.pages import commands as manual
+from docs.pages import configuration
+from docs.pages.man_pages import man_pages
 from stockworker.cli import main
 from stockworker.cli.commands import COMMANDS, make_parser
 from stockworker.cli.worker import run_worker
@@ -25,6 +28,12 @@ from stockworker.errors import (
 from stockworker.terminal.exits import Exit, UsageError, exit_of
 
 HEAVY = {"asyncio", "cryptography", "gmqtt", "sqlite3", "ssl", "yaml"}
+
+
+@pytest.fixture(scope="module")
+def pages() -> dict[str, str]:
+    """The man pages."""
+    return man_pages()
 
 
 def test_help_imports_nothing_that_is_slow() -> None:
@@ -103,8 +112,8 @@ def test_the_manual_has_the_json_output_of_every_command() -> None:
     assert sorted(documented) == sorted(name for name, parser in parsers.items() if "--json" in parser.format_help())
 
 
-def test_the_manual_has_every_command_option_and_status() -> None:
-    page, man = manual.markdown(), manual.man_page()
+def test_the_manual_has_every_command_option_and_status(pages: dict[str, str]) -> None:
+    page = manual.markdown()
     _, parsers = make_parser()
     for name, parser in parsers.items():
         parser.complete()
@@ -113,14 +122,39 @@ def test_the_manual_has_every_command_option_and_status() -> None:
             option = word.strip("[]")
             if option.startswith("--"):
                 assert f"`{option}" in page
-                assert option.replace("-", "\\-") in man
+                of_command = pages[f"stockworker-{name.replace(' ', '-')}.1"]
+                assert option.replace("-", "\\-") in of_command + pages["stockworker.1"]
     for status in Exit:
         assert f"| {status} | {status.meaning} |" in page
 
 
-def test_no_line_of_the_man_page_is_a_request_by_accident() -> None:
-    requests = {".TH", ".SH", ".SS", ".B", ".PP", ".TP", ".nf", ".fi"}
-    for line in manual.man_page().splitlines():
+def test_each_command_has_a_man_page_of_its_own_that_leaves_out_what_all_share(pages: dict[str, str]) -> None:
+    _, parsers = make_parser()
+    commands = {f"stockworker-{name.replace(' ', '-')}.1" for name in parsers}
+    assert set(pages) == {"stockworker.1", "job_processor.yml.5", *commands}
+    assert "\\fB\\-\\-state" in pages["stockworker-list.1"]
+    assert "\\fB\\-\\-quiet" not in pages["stockworker-list.1"]
+    assert "\\fB\\-\\-quiet" in pages["stockworker.1"]
+
+
+def test_the_man_page_of_the_configuration_has_every_key(pages: dict[str, str]) -> None:
+    page = pages["job_processor.yml.5"]
+    for chapter in configuration.chapters():
+        for row in configuration.rows(chapter):
+            assert f"\n\\fB{row.name}\\fR (" in page
+
+
+def test_man_shows_each_page_without_a_warning(pages: dict[str, str]) -> None:
+    command = ("groff", "-man", "-ww", "-K", "utf8", "-T", "utf8")
+    shown = subprocess.run(command, input="".join(pages.values()), capture_output=True, text=True, check=True)
+    assert shown.stderr == ""
+    heads = re.findall(r"^([A-Z_.-]+)\((\d)\) +[UF]", shown.stdout, re.MULTILINE)
+    assert [f"{name.lower()}.{section}" for name, section in heads] == [*pages]
+
+
+def test_no_line_of_a_man_page_is_a_request_by_accident(pages: dict[str, str]) -> None:
+    requests = {".TH", ".SH", ".SS", ".B", ".PP", ".TP", ".IP", ".nf", ".fi"}
+    for line in "".join(pages.values()).splitlines():
         assert not line.startswith("'")
         assert not line.startswith(".") or line.split()[0] in requests
 

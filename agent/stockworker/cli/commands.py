@@ -94,6 +94,7 @@ COMMANDS: Final = {
     "undrain": Command("assign jobs to a worker again", "cli.operator_commands:undrain", "undrain edge-7-1"),
     "stats": Command("show queues, workers and counters", "cli.stats:stats", "stats --watch 5s"),
     "workers": Command("list workers", "cli.listing:workers", "workers --state offline"),
+    "words": Command("print what a shell completes: jobs, types or workers", "cli.words:words", "words workers"),
     "check": Command("check the setup of this machine", "cli.check:check", "check --instance 1"),
     "backup": Command(
         "copy the dispatcher's store while it runs", "cli.backup:backup", "backup /var/backups/stockworker.sqlite3"

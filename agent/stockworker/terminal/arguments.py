@@ -72,7 +72,7 @@ def past_moment(written: str) -> float:
     )
 
 
-def add_client_options(parser: argparse.ArgumentParser, *, json: bool = True) -> None:
+def add_client_options(parser: argparse.ArgumentParser, *, json: bool = True, answer_timeout_s: float = 30.0) -> None:
     """Add the options of every command that connects to the dispatcher."""
     add_config(parser, read=CLIENT_DEFAULT)
     add_colour(parser)
@@ -82,7 +82,7 @@ def add_client_options(parser: argparse.ArgumentParser, *, json: bool = True) ->
     parser.add_argument(
         "--answer-timeout",
         type=timeout,
-        default=30.0,
+        default=answer_timeout_s,
         metavar="DURATION",
-        help="how long to wait for an answer of the dispatcher (default: 30s)",
+        help=f"how long to wait for an answer of the dispatcher (default: {answer_timeout_s:g}s)",
     )
