@@ -4,8 +4,10 @@ from typing import get_args
 
 import pytest
 
+from stockworker.protocol.fields import FieldError
+from stockworker.protocol.ids import ClientId
 from stockworker.protocol.job_filter import JobFilter
-from stockworker.protocol.messages import Answer, Message, Receipt, on
+from stockworker.protocol.messages import Answer, Message, Query, Receipt, Reply, on
 from stockworker.protocol.topics import BY_KIND, TOPICS, TopicKind
 from stockworker.protocol.wire import plan_of
 
@@ -46,3 +48,13 @@ def test_a_message_with_two_topics_declares_what_each_of_them_implies() -> None:
 
 def test_a_list_has_a_hundred_jobs_where_its_filter_does_not_say_how_many() -> None:
     assert plan_of(JobFilter).read({}) == JobFilter(limit=100)
+
+
+def test_a_client_asks_as_itself_unless_it_says_that_it_is_an_operator() -> None:
+    assert not Query((), None, with_results=False, reply=Reply(ClientId("c"))).by_operator
+
+
+def test_a_query_names_or_lists_a_thousand_jobs_at_most() -> None:
+    assert plan_of(JobFilter).read({"limit": 1000}).limit == 1000
+    with pytest.raises(FieldError):
+        plan_of(JobFilter).read({"limit": 1001})

@@ -85,4 +85,4 @@ class Announcements:
 
 
 def _size(entry: NoticeEntry) -> int:
-    return content_size(entry.result or "") + content_size(entry.reason or "")
+    return content_size(entry.result) + content_size(entry.reason)

@@ -59,7 +59,7 @@ def answer(asked: RunQuery, reader: JobReader) -> Answer:
             if room < ENTRY_ENVELOPE:
                 break
             view = _view(job, reader.result(job) if query.with_results else None)
-            room -= ENTRY_ENVELOPE + content_size(view.result or "") + content_size(view.reason or "")
+            room -= ENTRY_ENVELOPE + content_size(view.result) + content_size(view.reason)
             sentences = _sentences(job, why) if query.explain else ()
             room -= sum(map(content_size, sentences))
             detailed = _details(job, reader.payload(job)) if query.details else None
@@ -120,7 +120,7 @@ def _newest(attempts: tuple[AttemptView, ...], room: int) -> tuple[tuple[Attempt
     """Return as many of the newest attempts as fit into `room` bytes, and the bytes that are left."""
     shown = 0
     for attempt in reversed(attempts):
-        size = ENTRY_ENVELOPE + content_size(attempt.error or "")
+        size = ENTRY_ENVELOPE + content_size(attempt.error)
         if size > room:
             break
         shown += 1

@@ -56,8 +56,8 @@ _ESCAPED_IN_6: Final = bytes(code for code in range(0x20) if code not in _ESCAPE
 _RARE: Final = tuple(map(chr, _ESCAPED_IN_6))
 
 
-def content_size(text: str) -> int:
-    """Bytes that `text` takes as a string inside a JSON message."""
+def content_size(text: str | None) -> int:
+    """Bytes that `text` takes as a string inside a JSON message; those of an empty one, if there is none."""
     return text_bytes(quoted_content(text)) if text else len('""')
 
 

@@ -542,4 +542,4 @@ class WorkerMachine:
 
 
 def _report_size(report: AttemptReport) -> int:
-    return content_size(report.result or "") + content_size(report.error or "")
+    return content_size(report.result) + content_size(report.error)
