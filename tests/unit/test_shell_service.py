@@ -13,9 +13,10 @@ from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS
 from stockworker.adapters.systemd import Notifier
 from stockworker.errors import ConfigError, ConnectionFailed
-from stockworker.logs.events import MessagesDropped, Ready
+from stockworker.logs.events import MessagesDropped, Ready, SenderIgnored
 from stockworker.protocol.packet import Packet
 from stockworker.shell import service as shell
+from stockworker.shell.refusals import MOST_REFUSED
 from stockworker.shell.service import Service
 from stockworker.shell.turn import CommonInput, LinkChanged, Now, TurnOutput
 
@@ -233,6 +234,28 @@ def test_a_sender_with_too_many_messages_loses_those_without_acknowledgement(
     assert record.of("acknowledge")[0] == ("acknowledge", lost)  # the link counts what is not acknowledged
     dropped = [getattr(line, "event", None) for line in caplog.records]
     assert [event.topic for event in dropped if isinstance(event, MessagesDropped)] == ["jobs/queue/low/echo/evil"]
+
+
+def test_a_sender_of_malformed_messages_is_not_read_for_a_while(
+    record: Record, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    evil = Packet("jobs/queue/low/echo/evil", b"?")
+    monkeypatch.setattr(RecordingLink, "arrivals", (UP,))
+
+    def ignore_first(service: PlayedService, _turns: PlayedTurns) -> None:
+        refused = TurnOutput((), (), refused=("evil",) * MOST_REFUSED)
+        assert [*service._dropped(refused)] == []
+
+        def arrive() -> None:
+            for item in (Delivery(evil, packet_id=8), UP, Delivery(MESSAGE, packet_id=9)):
+                service._arrived(item)
+
+        asyncio.get_running_loop().call_soon(arrive)
+
+    assert run(ignore_first).items == [LinkChanged(up=True), LinkChanged(up=True), MESSAGE]
+    assert record.of("acknowledge") == [("acknowledge", evil), ("acknowledge", MESSAGE)]
+    ignored = [getattr(line, "event", None) for line in caplog.records]
+    assert [event.sender for event in ignored if isinstance(event, SenderIgnored)] == ["evil"]
 
 
 @pytest.mark.parametrize(("tag", "turns"), [(None, 0), (Tag(), 1)], ids=["without a tag", "of the turns"])
