@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from docs.pages import commands, configuration, job_types, log_events, protocol, roles
+from docs.pages import commands, config_schema, configuration, job_types, log_events, protocol, roles
 from stockworker.broker import acl
 from stockworker.broker import configuration as broker
 
@@ -30,6 +30,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"ansible/roles/{role}/README.md": partial(roles.readme, role) for role in roles.names()},
     **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},
+    "etc/stockworker/job_processor.schema.json": config_schema.schema,
     "etc/stockworker/job_processor.yml": configuration.sample,
     "systemd/stockworker.catalog": log_events.catalog,
 }

@@ -47,6 +47,11 @@ out its own line too.
   write them: `chmod go-w FILE`.
 - Aliases (`*name`), merge keys (`<<`) and tags (`!name`) are not supported.
 
+Editors complete and check the keys with the JSON Schema `/usr/share/doc/stockworker/job_processor.schema.json`. Editors with
+the YAML language server read it if this is the first line of a file:
+
+    # yaml-language-server: $schema=/usr/share/doc/stockworker/job_processor.schema.json
+
 Run `stockworker check` before you start or reload a service. It lists all errors with file and line.
 
 A file for the `database`, `redis` or `rabbitmq` backend needs one change: set `backend: mqtt`, and configure the broker

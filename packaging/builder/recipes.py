@@ -99,6 +99,7 @@ CORE: Final = Recipe(
         "/usr/lib/systemd/catalog/stockworker.catalog": "systemd/stockworker.catalog",
         "/etc/stockworker/job_processor.yml": "etc/stockworker/job_processor.yml",
         "/usr/share/doc/stockworker/configuration.md": "docs/configuration.md",
+        "/usr/share/doc/stockworker/job_processor.schema.json": "etc/stockworker/job_processor.schema.json",
     },
     folders=("/etc/stockworker/instances", "/etc/stockworker/job_processor.d", "/etc/stockworker/tls"),
     deb=("python3 (>= 3.11)", "util-linux (>= 2.21)"),

@@ -5,6 +5,7 @@ import os
 import re
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,9 @@ _MEASURE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)")
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LEAST_MEMORY_BYTES = 1024**2
+_SCALAR = ["string", "number", "boolean"]
+"""What YAML makes of text: `0123`, `yes` and `1.10` are a number, a boolean and a number."""
+
 _DATE = r"[0-9]{4}-[0-9]{2}-[0-9]{2}"
 _TIME = re.compile(rf"{_DATE}(T[0-9]{{2}}:[0-9]{{2}}(:[0-9]{{2}})?(Z|[+-][0-9]{{2}}:[0-9]{{2}})?)?")
 
@@ -48,11 +52,13 @@ class ValueKind:
         parse: text → value; raises `Wrong`.
         meaning: description of the allowed values.
         show: value → text, as written in a file.
+        schema: the same in JSON Schema, for editors. It may allow more.
     """
 
     parse: Callable[[str], Value]
     meaning: str
     show: Callable[[Value], str] = str
+    schema: Mapping[str, Json] = field(kw_only=True)
 
     def read(self, node: Node) -> Value:
         """Read the value of a node.
@@ -78,7 +84,7 @@ def text(most: int = 1024) -> ValueKind:
             raise Wrong(f"is longer than {most} characters")
         return written
 
-    return ValueKind(parse, "text")
+    return ValueKind(parse, "text", schema={"type": _SCALAR})
 
 
 def pattern(grammar: str, meaning: str, *, secret: bool = False) -> ValueKind:
@@ -90,7 +96,7 @@ def pattern(grammar: str, meaning: str, *, secret: bool = False) -> ValueKind:
             raise Wrong(f"must be {meaning}{'' if secret else f', not {quoted(written)}'}")
         return written
 
-    return ValueKind(parse, meaning)
+    return ValueKind(parse, meaning, schema={"type": _SCALAR, "pattern": f"^({grammar})$"})
 
 
 def choice(*words: str, former: Mapping[str, str] | None = None) -> ValueKind:
@@ -105,7 +111,7 @@ def choice(*words: str, former: Mapping[str, str] | None = None) -> ValueKind:
             raise Wrong(f"must be {meaning}, not {quoted(written)}{suggestion(word, words)}")
         return word
 
-    return ValueKind(parse, meaning)
+    return ValueKind(parse, meaning, schema={"enum": [*words]})
 
 
 def integer(least: int, most: int) -> ValueKind:
@@ -118,7 +124,8 @@ def integer(least: int, most: int) -> ValueKind:
             raise Wrong(f"must be {meaning}, not {value}")
         return value
 
-    return ValueKind(parse, meaning)
+    bounds = {"minimum": least, "maximum": most}
+    return ValueKind(parse, meaning, schema={"type": ["integer", "string"], "pattern": _INTEGER.pattern, **bounds})
 
 
 def number(least: float, most: float) -> ValueKind:
@@ -131,7 +138,8 @@ def number(least: float, most: float) -> ValueKind:
                 return value
         raise Wrong(f"must be {meaning}, not {quoted(written)}")
 
-    return ValueKind(parse, meaning, "{:g}".format)
+    bounds = {"minimum": least, "maximum": most}
+    return ValueKind(parse, meaning, "{:g}".format, schema={"type": ["number", "string"], **bounds})
 
 
 def duration(least_s: float, most_s: float) -> ValueKind:
@@ -148,7 +156,8 @@ def duration(least_s: float, most_s: float) -> ValueKind:
             raise Wrong(f"must be {meaning}, not {quoted(written)}")
         return value
 
-    return ValueKind(parse, meaning, _show_duration)
+    shape = {"type": ["number", "string"], "pattern": "^[0-9.]+ ?(ms|s|m|h|d)?$", "minimum": least_s, "maximum": most_s}
+    return ValueKind(parse, meaning, _show_duration, schema=shape)
 
 
 def written(kind: Kind) -> "ValueKind":
@@ -230,16 +239,29 @@ def _parse_boolean(written: str) -> bool:
             raise Wrong(f"must be true or false, not {quoted(written)}")
 
 
-BOOLEAN = ValueKind(_parse_boolean, "true or false", lambda value: str(value).lower())
-PATH = ValueKind(_parse_path, "an absolute path")
-SECRET_FILE = ValueKind(_parse_secret_file, "an absolute path, or the name of a systemd credential (LoadCredential=)")
-TIME = ValueKind(_parse_time, "a date or a time in UTC, such as 2026-05-01", show_time)
-SIZE = ValueKind(_parse_size, "a size, 1M or more")
+BOOLEAN = ValueKind(
+    _parse_boolean,
+    "true or false",
+    lambda value: str(value).lower(),
+    schema={"enum": [True, False, "yes", "no", "on", "off"]},
+)
+PATH = ValueKind(_parse_path, "an absolute path", schema={"type": "string", "pattern": "^/"})
+SECRET_FILE = ValueKind(
+    _parse_secret_file,
+    "an absolute path, or the name of a systemd credential (LoadCredential=)",
+    schema={"type": _SCALAR},
+)
+TIME = ValueKind(_parse_time, "a date or a time in UTC, such as 2026-05-01", show_time, schema={"type": "string"})
+SIZE = ValueKind(
+    _parse_size,
+    "a size, 1M or more",
+    schema={"type": ["integer", "string"], "pattern": "^[0-9]+ ?[KMGTkmgt]?$", "minimum": _LEAST_MEMORY_BYTES},
+)
 ID = pattern(ID_GRAMMAR, "an ID (1 to 64 of A-Z a-z 0-9 . _ -)")
 JOB_ID = pattern(JOB_ID_GRAMMAR, "a job ID: ID, OWNER:ID or :ID (each part 1 to 64 of A-Z a-z 0-9 . _ -)")
 ID_PATTERN = pattern(r"[A-Za-z0-9._*-]{1,64}", "an ID in which `*` is any text, such as edge-*")
 _HOST = pattern(r"[A-Za-z0-9._:%-]{1,253}", "a host name or an IP address")
-HOST = ValueKind(_parse_host, _HOST.meaning)
+HOST = ValueKind(_parse_host, _HOST.meaning, schema=_HOST.schema)
 # gmqtt counts the characters of a client ID, but MQTT counts its bytes.
 CLIENT_ID_PREFIX = pattern(r"[ -~]{1,64}", "ASCII text of up to 64 characters")
 FUNCTION = pattern(r"[A-Za-z_][A-Za-z0-9_.]{0,200}:[A-Za-z_][A-Za-z0-9_]{0,100}", "module:function")
