@@ -115,7 +115,7 @@ def _example(example: str) -> tuple[str, ...]:
 
 
 def _paragraphs(markdown: str) -> Iterator[str]:
-    """Paragraphs and lists of Markdown, as our pages have them."""
+    """Paragraphs and lists of Markdown, as the pages have them."""
     for block in markdown.strip().split("\n\n"):
         if block.startswith("#"):
             continue
