@@ -153,11 +153,6 @@ def test_a_missing_file_is_named() -> None:
         open_source(parse_address("sqlite:///no/such.db"), read_mapping(None, "jobs"), read_only=True)
 
 
-def test_an_unknown_kind_is_refused() -> None:
-    with pytest.raises(ConfigError, match="mqtt:// is not supported by this version"):
-        open_source(parse_address("mqtt://host"), read_mapping(None, "jobs"), read_only=True)
-
-
 def test_a_column_that_is_missing_is_named_with_its_source(tmp_path: Path) -> None:
     queue = SqliteQueue(tmp_path)
     source = open_source(parse_address(queue.url), read_mapping(None, "laravel"), read_only=True)

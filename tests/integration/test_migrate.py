@@ -246,7 +246,15 @@ def test_a_password_in_the_command_line_is_noted_and_not_shown(move: Move, tmp_p
     file.write_text(f"{url}\n")
     file.chmod(0o600)
     silent = command.run(config, "migrate", f"@{file}", "--preset", "jobs", "--dry-run")
+    file.write_text("secret\n")
+    bare = url.replace(":secret", "")
+    separate = command.run(config, "migrate", bare, "--preset", "jobs", "--dry-run", "--password-file", str(file))
+    file.chmod(0o644)
+    open_to_all = command.run(config, "migrate", bare, "--preset", "jobs", "--password-file", str(file))
 
+    assert "other users" not in separate.errors
+    assert "postgresql://shop@127.0.0.1:1/shop: can't connect: " in separate.errors
+    assert "--password-file: every user of this machine can read or change it" in open_to_all.errors
     assert "other users of this machine can see the password" in noted.errors
     assert "other users" not in silent.errors
     assert "secret" not in noted.errors + silent.errors
@@ -270,7 +278,7 @@ def test_a_source_without_a_description_is_refused(move: Move) -> None:
 
 @follows(
     "move the jobs that wait in the old queue: stockworker migrate … --inspect > mapping.yml && stockworker migrate … "
-    "--mapping mapping.yml --dry-run. The password is read from ~/.pgpass, ~/.my.cnf or a file: docs/migrating.md"
+    "--mapping mapping.yml --dry-run. Add --password-file FILE if it needs a password: docs/migrating.md"
 )
 @follows("queue.… does not name its database; name it in place of URL: stockworker migrate URL --inspect")
 def test_the_command_that_check_prints_works(move: Move, tmp_path: Path) -> None:
@@ -279,7 +287,7 @@ def test_the_command_that_check_prints_works(move: Move, tmp_path: Path) -> None
     old.write_text(f"job_processor: {{queue: {{backend: database, database: {{dsn: 'sqlite:{move.queue.path}'}}}}}}\n")
     checked = command.run(old, "check")
     (line,) = [line for line in checked.output.splitlines() if " migration " in line]
-    advised = line.split("the old queue: ")[1].split(". The password")[0]
+    advised = line.split("the old queue: ")[1].split(". Add --password-file")[0]
     own = shlex.join(command.arguments(move.fleet.config_file("client")))
     script = ["/bin/sh", "-c", advised.replace("stockworker", own)]
     done = subprocess.run(script, check=False, capture_output=True, text=True, cwd=tmp_path)

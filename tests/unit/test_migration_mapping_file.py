@@ -1,12 +1,16 @@
 """Mapping files and presets: what they mean, and how their mistakes are explained."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from stockworker.errors import ConfigError
+from stockworker.migration.address import SCHEMES
+from stockworker.migration.decoding import DECODERS
 from stockworker.migration.mapping import Range
-from stockworker.migration.mapping_file import preset_names, read_mapping
+from stockworker.migration.mapping_file import _KEYS, _LOOKUP_KEYS, preset_names, read_mapping
+from stockworker.migration.redis import SETTINGS
 from stockworker.migration.source import Standing
 
 WHOLE = """\
@@ -149,3 +153,32 @@ def test_the_mapping_of_the_guide_is_valid(tmp_path: Path) -> None:
 
     assert {*mapping.standings} == {Standing.PENDING, Standing.CLAIMED, Standing.MOVED, Standing.RETURNING}
     assert all(f"`{name}`" in page for name in preset_names())
+
+
+# --- the page about migrations ----------------------------------------------------------------------------------------
+
+PAGE = (Path(__file__).parents[2] / "docs/migrating.md").read_text(encoding="utf-8")
+
+
+def test_the_page_has_every_preset() -> None:
+    (section,) = re.findall(r"^### Presets\n(.*?)^###", PAGE, re.DOTALL | re.MULTILINE)
+    assert sorted(re.findall(r"^\| `([a-z][a-z-]*)` \|", section, re.MULTILINE)) == preset_names()
+
+
+def test_the_page_has_every_key_decoder_and_setting() -> None:
+    (section,) = re.findall(r"^### Mapping files\n(.*?)^###", PAGE, re.DOTALL | re.MULTILINE)
+    words = set(re.findall(r"`(\w+)`", section))
+    assert {*_KEYS, *_LOOKUP_KEYS, *DECODERS, *SETTINGS, *Standing} <= words
+
+
+def test_the_mapping_of_the_page_is_valid(tmp_path: Path) -> None:
+    (text,) = re.findall(r"^```yaml\n(migration:\n.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
+    mapping = read_mapping(written(tmp_path, text), None)
+    assert set(mapping.lookups) == {"id", "type", "payload", "priority", "attempts", "max_attempts", "scheduled"}
+    assert mapping.exclude == {"queue": ("failed",)}
+
+
+def test_the_page_has_every_kind_of_address() -> None:
+    (section,) = re.findall(r"^### Addresses and passwords\n(.*?)^###", PAGE, re.DOTALL | re.MULTILINE)
+    shown = set(re.findall(r"`(\w+)://", section))
+    assert set(SCHEMES) - {"postgres"} == shown

@@ -10,6 +10,7 @@ from stockworker.migration.mapping_file import read_mapping
 from stockworker.migration.source import Found
 from stockworker.migration.steps import (
     eta_s,
+    first_of_each,
     may_return,
     newest_lives,
     pause_s,
@@ -95,3 +96,9 @@ def test_the_newest_life_of_a_record_is_the_one_after_the_last_withdrawn_one() -
 
     assert {record: view.job_id for record, view in newest.items()} == {"1": "a", "2": "b-1"}
     assert list(further) == ["1"]
+
+
+def test_copies_of_a_job_are_separated() -> None:
+    one, other, copy = a_job(1), a_job(2), replace(a_job(1), token=3)
+    assert first_of_each([one, other, copy]) == ([one, other], [copy])
+    assert first_of_each([]) == ([], [])

@@ -13,6 +13,8 @@ from stockworker.adapters.mqtt_packets import (
     UnreadableMessage,
     read_properties,
     read_publish,
+    write_pubcomp,
+    write_pubrec,
 )
 from stockworker.protocol.packet import MAX_PROPERTIES, MAX_USER_PROPERTIES, Packet, Properties
 
@@ -151,6 +153,14 @@ def test_a_message_is_read_as_it_was_sent(qos: int) -> None:
 def test_what_only_a_broker_can_get_wrong_is_a_bad_packet(first: int, content: bytes) -> None:
     with pytest.raises(BadPacket):
         read_publish(first, content)
+
+
+def test_a_message_of_quality_of_service_2_is_read_if_it_was_asked_for() -> None:
+    packet, packet_id = read_publish(0x34, HEAD + b"\0body", 2)
+    assert (packet, packet_id) == (Packet("a/b", b"body", 2), 7)
+    with pytest.raises(BadPacket):
+        read_publish(0x36, HEAD + b"\0", 2)
+    assert (write_pubrec(258), write_pubcomp(b"\1\2")) == (b"\x50\2\1\2", b"\x70\2\1\2")
 
 
 # --- packets ----------------------------------------------------------------------------------------------------------

@@ -7,10 +7,9 @@ from typing import Any, TypeVar
 
 from stockworker.adapters.mqtt_dial import Dialer, DialFailed
 from stockworker.adapters.mqtt_reasons import CLIENT_CERTIFICATE, PERMANENT_REFUSALS, explain_code, explain_error
-from stockworker.adapters.mqtt_wire import Callbacks, ConnectionEnd, MqttWire, ReadBuffer
+from stockworker.adapters.mqtt_wire import ACCEPTED, Accepted, Callbacks, ConnectionEnd, MqttWire, ReadBuffer
 from stockworker.adapters.tls import Stamp, TlsFiles
 from stockworker.errors import ConfigError, ProtocolMisuse
-from stockworker.protocol.body import MAX_PACKET
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.packet import Packet
 
@@ -50,6 +49,7 @@ class LinkSettings:
     session_expiry_s: int = 0
     discard_session: bool = False
     receive_maximum: int = 1000
+    accepted: Accepted = ACCEPTED
     will: Packet | None = None
     connect_timeout_s: float = 15.0
     backoff_first_s: float = 0.5
@@ -98,7 +98,7 @@ class Connection:
     """Use `open`, which returns a connection after CONNECT and SUBSCRIBE."""
 
     def __init__(self, settings: LinkSettings, callbacks: Callbacks, dialer: Dialer) -> None:
-        self.wire = MqttWire(settings.clean_start, settings.keepalive_s, callbacks)
+        self.wire = MqttWire(settings.clean_start, settings.keepalive_s, callbacks, settings.accepted)
         self.send_window = 1
         self.identity = LinkIdentity()
         self._settings = settings
@@ -175,7 +175,7 @@ class Connection:
             settings.will,
             session_expiry_interval=settings.session_expiry_s,
             receive_maximum=settings.receive_maximum,
-            maximum_packet_size=MAX_PACKET,
+            maximum_packet_size=settings.accepted.largest_packet,
         )
         answers = self.wire.answers
         code = await self._answer(answers.connack, "CONNACK")

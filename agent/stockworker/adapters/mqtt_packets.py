@@ -27,6 +27,8 @@ _SIZE: Final = 2
 _RETAIN, _QOS = 0x01, 0x06
 _PUBLISH: Final = 0x30
 _PUBACK: Final = b"\x40\x02"
+_PUBREC: Final = b"\x50\x02"
+_PUBCOMP: Final = b"\x70\x02"
 _DIGIT: Final = 0x7F
 _QOS_MAX: Final = 1
 """Subscriptions of this software ask for no more."""
@@ -86,7 +88,7 @@ class PacketReader:
         raise BadPacket("it sent a packet whose length is malformed")
 
 
-def read_publish(first: int, content: bytes) -> tuple[Packet, int]:
+def read_publish(first: int, content: bytes, largest_qos: int = _QOS_MAX) -> tuple[Packet, int]:
     """Read a PUBLISH packet (MQTT 5.0, section 3.3); return the message and its packet ID, 0 with QoS 0.
 
     Raises:
@@ -95,7 +97,7 @@ def read_publish(first: int, content: bytes) -> tuple[Packet, int]:
     qos = (first & _QOS) >> 1
     end = _SIZE + int.from_bytes(content[:_SIZE])
     begin = end + _SIZE if qos else end
-    if qos > _QOS_MAX or end == _SIZE or begin > len(content):
+    if qos > largest_qos or end == _SIZE or begin > len(content):
         raise BadPacket("it sent a message whose topic, packet ID or quality of service is malformed")
     packet_id = int.from_bytes(content[end:begin])
     retain = bool(first & _RETAIN)
@@ -127,6 +129,16 @@ def write_publish(packet: Packet, packet_id: int) -> bytes:
 def write_puback(packet_id: int) -> bytes:
     """The PUBACK packet that accepts a message: without a reason code, it means success (MQTT 5.0, section 3.4.2.1)."""
     return _PUBACK + packet_id.to_bytes(_SIZE)
+
+
+def write_pubrec(packet_id: int) -> bytes:
+    """The PUBREC packet that accepts a message of QoS 2 (MQTT 5.0, section 3.5)."""
+    return _PUBREC + packet_id.to_bytes(_SIZE)
+
+
+def write_pubcomp(packet_id: bytes) -> bytes:
+    """The PUBCOMP packet that ends the delivery of a message of QoS 2 (MQTT 5.0, section 3.7)."""
+    return _PUBCOMP + packet_id
 
 
 def _write_properties(properties: Properties) -> bytes:

@@ -30,7 +30,9 @@ from stockworker.adapters.mqtt_packets import (
     read_properties,
     read_publish,
     write_puback,
+    write_pubcomp,
     write_publish,
+    write_pubrec,
 )
 from stockworker.adapters.mqtt_reasons import explain_code, explain_error
 from stockworker.protocol.body import MAX_PACKET
@@ -50,7 +52,7 @@ _LARGEST_PACKET = 268_435_455
 _KIND, _PUBLISH, _PUBACK = 0xF0, 0x30, 0x40
 
 # MQTT 5.0, section 3.8.3.1.
-_NO_RETAINED_MESSAGES = 2
+_RETAINED_MESSAGES, _NO_RETAINED_MESSAGES = 0, 2
 
 # linux/tcp.h, struct tcp_info: the offsets of tcpi_bytes_acked and tcpi_min_rtt, and the size up to them.
 _TCP_INFO_BYTES_ACKED = 120
@@ -90,6 +92,17 @@ class Callbacks:
     writable: Callable[[], None]  # the socket accepts data again, or is closed
 
 
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """What a connection accepts from the broker: by default, the messages of this software."""
+
+    largest_packet: int = MAX_PACKET
+    largest_qos: int = 1
+
+
+ACCEPTED = Accepted()
+
+
 class PacketTooLarge(Exception):
     """The broker would close the connection because of this packet."""
 
@@ -103,15 +116,21 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
 
     _transport: Any  # of gmqtt; None before the connection is made, and after it is lost
 
-    def __init__(self, clean_start: bool, keepalive_s: int, callbacks: Callbacks) -> None:  # noqa: FBT001
-        self.answers = _Answers(callbacks, self.abort)
+    def __init__(
+        self,
+        clean_start: bool,  # noqa: FBT001
+        keepalive_s: int,
+        callbacks: Callbacks,
+        accepted: Accepted = ACCEPTED,
+    ) -> None:
+        self.answers = _Answers(callbacks, self, accepted.largest_qos)
         super().__init__(connection_state=self.answers.state, id_generator=self.answers.id_generator)
         self.ended: asyncio.Future[ConnectionEnd] = asyncio.get_running_loop().create_future()
         self.congested = False
         self.message_at = 0.0
         """When a part of a large message last arrived. Small messages arrive as a whole, and their receiver notes the time."""
         self.largest_packet = _LARGEST_PACKET
-        self._reader = PacketReader(MAX_PACKET)
+        self._reader = PacketReader(accepted.largest_packet)
         self._clean_start = clean_start
         self._keepalive_s = keepalive_s
         self._writable = callbacks.writable
@@ -119,6 +138,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
         self._unsent_bytes = 0
         self._flushes_soon = self._flushes_late = False
         self._cause: ConnectionEnd | None = None
+        self._pings = 0
 
     @property
     def keepalive_s(self) -> int:
@@ -181,9 +201,9 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
             **properties,
         )
 
-    def subscribe(self, topics: Iterable[str], echo_topic: str | None) -> None:
-        # As published, so that receivers see whether a job was sent with the retain flag. Retained messages never arrive,
-        # so none can return with each connection. An echo must not wait for the acknowledgement of other messages, and
+    def subscribe(self, topics: Iterable[str], echo_topic: str | None, *, retained: bool = False) -> None:
+        # As published, so that receivers see whether a job was sent with the retain flag. Retained messages arrive only if
+        # the caller asks for them, so none can return with each connection. An echo must not wait for the acknowledgement of other messages, and
         # must not be kept for later: QoS 0.
         self.send_subscribe_packet(
             [
@@ -191,7 +211,7 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
                     topic,
                     qos=int(topic != echo_topic),
                     retain_as_published=True,
-                    retain_handling_options=_NO_RETAINED_MESSAGES,
+                    retain_handling_options=_RETAINED_MESSAGES if retained else _NO_RETAINED_MESSAGES,
                 )
                 for topic in topics
             ]
@@ -211,6 +231,22 @@ class MqttWire(MQTTProtocol):  # type: ignore[misc]  # gmqtt has no types
             raise PacketTooLarge
         self._append(wire_form)
         return packet_id
+
+    def send_ping_request(self) -> None:
+        self._pings += 1
+        super().send_ping_request()
+
+    async def settled(self) -> None:
+        """Wait until the broker has answered everything that was sent before, or the connection has ended."""
+        self.send_ping_request()
+        last = self._pings
+        while self.answers.pongs < last and not self.ended.done():
+            either: set[asyncio.Future[Any]] = {self.answers.next_pong(), self.ended}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+
+    def accept(self, packet_id: int) -> None:
+        """Accept a message of QoS 2. The broker's answer is confirmed without more."""
+        self._append(write_pubrec(packet_id))
 
     def acknowledge(self, packet_id: int) -> None:
         self._append(write_puback(packet_id))
@@ -355,7 +391,7 @@ class ReadBuffer(asyncio.BufferedProtocol):
 class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
     """Parses the broker's packets, and does not react to them itself."""
 
-    def __init__(self, callbacks: Callbacks, abort: Callable[[ConnectionEnd], None]) -> None:
+    def __init__(self, callbacks: Callbacks, wire: MqttWire, largest_qos: int) -> None:
         self.state = ConnectionState()
         super().__init__(
             connack_event=asyncio.Event(),
@@ -375,8 +411,13 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         loop = asyncio.get_running_loop()
         self.connack: asyncio.Future[int] = loop.create_future()  # reason code
         self.suback: asyncio.Future[tuple[int, ...]] = loop.create_future()  # a reason code per subscription
+        self.session_present = False
+        self.pongs = 0
+        self._pong: asyncio.Future[None] = loop.create_future()
         self._callbacks = callbacks
-        self._abort = abort
+        self._abort = wire.abort
+        self._write = wire.write_data
+        self._largest_qos = largest_qos
         self.on_subscribe = self._received_suback
 
     def limit(self, name: str, default: int) -> int:
@@ -392,7 +433,7 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         kind = first & _KIND
         try:
             if kind == _PUBLISH:
-                self._callbacks.received(*read_publish(first, content))
+                self._callbacks.received(*read_publish(first, content, self._largest_qos))
             elif kind == _PUBACK:
                 self._acknowledged(content)
             else:
@@ -406,6 +447,7 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
 
     def _handle_connack_packet(self, cmd: int, packet: bytes) -> None:
         code = packet[1]
+        self.session_present = bool(packet[0])
         if code == 0:
             super()._handle_connack_packet(cmd, packet)
             self.propagate_error()
@@ -423,9 +465,29 @@ class _Answers(MqttPackageHandler):  # type: ignore[misc]  # gmqtt has no types
         self.id_generator.free_id(packet_id)
         self._callbacks.acknowledged(packet_id, packet[2] if packet[2:] else 0)
 
+    def next_pong(self) -> asyncio.Future[None]:
+        """Done when the broker has answered one more ping."""
+        if self._pong.done():
+            self._pong = asyncio.get_running_loop().create_future()
+        return self._pong
+
+    def _handle_pingresp_packet(self, _cmd: int, _packet: bytes) -> None:
+        self.pongs += 1
+        if not self._pong.done():
+            self._pong.set_result(None)
+
+    def _handle_pubrel_packet(self, _cmd: int, packet: bytes) -> None:
+        self._write(write_pubcomp(packet[:2]))
+
     def _parse_properties(self, packet: bytes) -> tuple[dict[str, Any], bytes]:
         properties, end = read_properties(packet, 0)
         return properties, packet[end:]
+
+    def expect_suback(self) -> asyncio.Future[tuple[int, ...]]:
+        """The answer to the next subscription; the one before it must have been answered."""
+        if self.suback.done():
+            self.suback = asyncio.get_running_loop().create_future()
+        return self.suback
 
     def _received_suback(self, _mid: int, codes: tuple[int, ...], _properties: object) -> None:
         if not self.suback.done():  # that of the sign-in: a later subscription needs no answer

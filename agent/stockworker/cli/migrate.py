@@ -4,9 +4,9 @@ import argparse
 import asyncio
 import os
 import signal
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Final
 
@@ -18,9 +18,10 @@ from stockworker.config.secrets import read_secret
 from stockworker.errors import ConfigError
 from stockworker.migration.address import SourceAddress, parse_address
 from stockworker.migration.back import Comparison, MovedJobs
-from stockworker.migration.decoding import Refused, decode
+from stockworker.migration.decoding import MigratedJob, Refused, decode
 from stockworker.migration.mapping import SourceMapping
 from stockworker.migration.mapping_file import preset_names, read_mapping
+from stockworker.migration.preview import Preview
 from stockworker.migration.proposal import propose
 from stockworker.migration.report import MigrationReport
 from stockworker.migration.run import AllRejected, Migration, MoveProgress, Totals
@@ -46,8 +47,11 @@ def migrate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "source",
         metavar="SOURCE",
-        help="URL of the old queue (postgresql://, mysql://, mariadb://, sqlite://, redis://, amqp://), @FILE for a file whose first line is "
+        help="URL of the old queue (postgresql://, mysql://, mariadb://, sqlite://, redis://, amqp://, mqtt://), @FILE for a file whose first line is "
         "the URL, or env:NAME for an environment variable; a password in the command line is visible to other users",
+    )
+    parser.add_argument(
+        "--password-file", type=Path, metavar="FILE", help="file whose first line is the password of the old queue"
     )
     mapping = parser.add_argument_group("what the old queue means")
     mapping.add_argument("--mapping", type=Path, metavar="FILE", help="mapping file; --inspect proposes one")
@@ -95,9 +99,7 @@ def migrate(parser: argparse.ArgumentParser) -> None:
 
 
 def _run(arguments: argparse.Namespace) -> int:
-    address = parse_address(_url(arguments.source))
-    if address.password and not arguments.source.startswith(("@", "env:")) and not arguments.quiet:
-        note("other users of this machine can see the password in the command line; pass the URL as @FILE or env:NAME")
+    address = _address(arguments)
     if arguments.inspect:
         return _inspect(arguments, address)
     if arguments.mapping is None and arguments.preset is None:
@@ -113,6 +115,22 @@ def _run(arguments: argparse.Namespace) -> int:
             if arguments.back:
                 return _back(arguments, source, mapping, report)
             return _move(arguments, source, mapping, report)
+
+
+def _address(arguments: argparse.Namespace) -> SourceAddress:
+    """The address of the source, with its password."""
+    address = parse_address(_url(arguments.source))
+    if arguments.password_file is not None:
+        return replace(address, password=read_secret("--password-file", arguments.password_file))
+    if address.password and not arguments.source.startswith(("@", "env:")):
+        _say(arguments, _VISIBLE)
+    return address
+
+
+_VISIBLE: Final = (
+    "other users of this machine can see the password in the command line; pass the URL as @FILE or env:NAME, or the password "
+    "with --password-file FILE"
+)
 
 
 def _url(written: str) -> str:
@@ -153,44 +171,42 @@ def _inspect(arguments: argparse.Namespace, address: SourceAddress) -> int:
 
 
 def _dry_run(arguments: argparse.Namespace, source: Source, mapping: SourceMapping) -> int:
-    counts: Counter[tuple[str, str]] = Counter()
-    samples: dict[tuple[str, str], str] = {}
-    refused: list[Refused] = []
+    preview = Preview()
+    for each in _decoded(source, mapping):
+        preview.add(each)
+        if arguments.json and isinstance(each, Refused):  # now: there may be millions
+            print_json({"record": each.record_id or str(each.token), "reason": each.reason})
+    if arguments.json:
+        for kind, priority, count, sample in preview.kinds():
+            print_json({"type": kind, "priority": priority, "jobs": count, "sample": sample})
+    else:
+        _show(preview)
+    counted = f"{source.shown}: {', '.join(_counted(source))}"
+    _say(arguments, f"{counted}; {preview.jobs} jobs can be moved, {preview.refused} can't")
+    return Exit.FAILED if preview.refused else Exit.OK
+
+
+def _decoded(source: Source, mapping: SourceMapping) -> Iterator[MigratedJob | Refused]:
+    """Everything that waits, as jobs."""
     now = clock.wall()
     after: Position | None = None
     while True:
         page = source.page(Standing.PENDING, after, PAGE)
-        for each in (decode(found, mapping, source.identity, now) for found in page.found):
-            if isinstance(each, Refused):
-                refused.append(each)
-                continue
-            key = str(each.submission.type), each.submission.priority.label
-            counts[key] += 1
-            samples.setdefault(key, f"{each.record_id}: {each.submission.payload[:60]}")
+        yield from (decode(found, mapping, source.identity, now) for found in page.found)
         after = page.after
         if after is None:
-            break
-    if arguments.json:
-        for (kind, priority), count in sorted(counts.items()):
-            print_json({"type": kind, "priority": priority, "jobs": count, "sample": samples[kind, priority]})
-        for each in refused:
-            print_json({"record": each.record_id or str(each.token), "reason": each.reason})
-    else:
-        rows = [(kind, priority, count, samples[kind, priority]) for (kind, priority), count in sorted(counts.items())]
-        print_lines(table(("TYPE", "PRIORITY", "JOBS", "SAMPLE"), rows, terminal_width()) if rows else ["no jobs wait"])
-        print_lines(_reasons(refused))
-    _say(
-        arguments,
-        f"{source.shown}: {', '.join(_counted(source))}; {counts.total()} jobs can be moved, {len(refused)} can't",
-    )
-    return Exit.FAILED if refused else Exit.OK
+            return
 
 
-def _reasons(refused: list[Refused]) -> Iterator[str]:
-    for each in refused[:_MOST_SHOWN]:
-        yield f"record {each.record_id or each.token} can't be moved: {each.reason}"
-    if len(refused) > _MOST_SHOWN:
-        yield f"and {len(refused) - _MOST_SHOWN} more; --json lists all"
+def _show(preview: Preview) -> None:
+    rows = list(preview.kinds())
+    print_lines(table(("TYPE", "PRIORITY", "JOBS", "SAMPLE"), rows, terminal_width()) if rows else ["no jobs wait"])
+    if preview.others:
+        print_line(f"and {preview.others} jobs of further types")
+    refused = preview.samples(_MOST_SHOWN)
+    print_lines(f"record {each.record_id or each.token} can't be moved: {each.reason}" for each in refused)
+    if preview.refused > len(refused):
+        print_line(f"and {preview.refused - len(refused)} more; --json lists all")
 
 
 def _counted(source: Source) -> Iterator[str]:
@@ -295,7 +311,9 @@ def _verify(arguments: argparse.Namespace, source: Source, mapping: SourceMappin
 
 def _back(arguments: argparse.Namespace, source: Source, mapping: SourceMapping, report: MigrationReport) -> int:
     if Standing.MOVED not in source.counts():
-        raise UsageError("--back needs records that stay in the old queue; RabbitMQ and `moved: delete` keep none")
+        raise UsageError(
+            "--back needs records that stay in the old queue; RabbitMQ, MQTT and `moved: delete` keep none"
+        )
 
     async def talk(client: Client) -> int:
         return await MovedJobs(source, mapping, client, report).back()

@@ -39,8 +39,8 @@ def check_old_backend(path: Path | None) -> Finding | None:
     else:
         text = (
             f"move the jobs that wait in the old queue: stockworker migrate {in_shell(url)} --inspect > mapping.yml && "
-            f"stockworker migrate {in_shell(url)} --mapping mapping.yml --dry-run. The password is read from ~/.pgpass, "
-            "~/.my.cnf or a file: docs/migrating.md"
+            f"stockworker migrate {in_shell(url)} --mapping mapping.yml --dry-run. Add --password-file FILE if it needs a "
+            "password: docs/migrating.md"
         )
     return warn("migration", text)
 

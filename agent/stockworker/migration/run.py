@@ -45,7 +45,7 @@ from stockworker.migration.decoding import MigratedJob, Refused, decode, job_id
 from stockworker.migration.mapping import SourceMapping
 from stockworker.migration.report import REJECTED, MigrationReport
 from stockworker.migration.source import PAGE, Found, Position, Source, SourceToken, Standing
-from stockworker.migration.steps import Receipts, eta_s, pause_s, sort_receipts, was_withdrawn
+from stockworker.migration.steps import Receipts, eta_s, first_of_each, pause_s, sort_receipts, was_withdrawn
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.messages import Submission
@@ -245,10 +245,11 @@ class Migration:
 
     # --- one page of claimed records ----------------------------------------------------------------------------------
 
-    async def _submit(self, jobs: Sequence[MigratedJob]) -> None:
-        """Submit claimed records, and let those leave whose jobs the dispatcher has."""
+    async def _submit(self, jobs: Sequence[MigratedJob], *, again: bool = False) -> None:
+        """Submit claimed records, and let those leave whose jobs the dispatcher has. `again`: they are copies."""
         if not jobs:
             return
+        jobs, copies = first_of_each(jobs)
         receipts = await self._receipts(jobs)
         self._at(Step.SUBMITTED)
         moved = [*receipts.stored, *receipts.known]
@@ -257,7 +258,8 @@ class Migration:
         await self._leave(moved, known=len(receipts.known))
         self._at(Step.LEFT)
         if receipts.rejected:
-            await self._reject(receipts)
+            await self._reject(receipts, ends=not again)
+        await self._submit(copies, again=True)
 
     async def _receipts(self, jobs: Sequence[MigratedJob]) -> Receipts:
         """Submit jobs, each in its newest life; see the head of this module."""
@@ -296,12 +298,12 @@ class Migration:
             await self._in_source(self._source.shift, tokens, Standing.CLAIMED, Standing.MOVED)
             self._count(moved=len(jobs), known=known)
 
-    async def _reject(self, receipts: Receipts) -> None:
+    async def _reject(self, receipts: Receipts, *, ends: bool) -> None:
         tokens = [job.token for job, _ in receipts.rejected]
         await self._in_source(self._source.shift, tokens, Standing.CLAIMED, Standing.PENDING)
         self._report.refuses(((job.record_id, reason) for job, reason in receipts.rejected), REJECTED)
         self._count(rejected=len(tokens))
-        if not receipts.stored and not receipts.known:
+        if ends and not receipts.stored and not receipts.known:
             raise AllRejected(f"the dispatcher rejects all jobs of a page, such as: {receipts.rejected[0][1]}")
 
     # --- counting -----------------------------------------------------------------------------------------------------

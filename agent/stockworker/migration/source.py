@@ -37,8 +37,9 @@
 # Text that may not be UTF-8 is bytes.
 #
 # To add one: write a module beside `sqlite.py` with a class that fulfils `Source`, and add its line to `sources.py` with the
-# package of its library. The library is imported there and nowhere else. All calls come from one thread. Then add its
-# fixture to `tests/migration/sources.py`: the tests there run with each source.
+# package of its library. The library is imported there and nowhere else. All calls come from one thread. Then add its kind
+# of old queue to `tests/harness/old_queues.py`: the contract and `tests/migration` run with each of them. MQTT can't keep the
+# second promise; `mqtt` explains what it promises instead.
 #
 # Errors: raise `SourceFailed` for everything that the server or the library reports. The text names the source without
 # its password, and what to do.

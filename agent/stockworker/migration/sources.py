@@ -28,6 +28,7 @@ LIBRARIES: Final[Mapping[str, SourceLibrary | None]] = {
     "mysql": SourceLibrary("pymysql", "python3-pymysql", "python3-PyMySQL", "PyMySQL"),
     "redis": SourceLibrary("redis", "python3-redis", "python3-redis", "redis"),
     "amqp": SourceLibrary("pika", "python3-pika", "python3-pika", "pika"),
+    "mqtt": None,
 }
 """The kinds: each is a module of this package with `open_source` and `survey`."""
 
@@ -60,8 +61,6 @@ def survey(address: SourceAddress) -> list[Container]:
 
 
 def _module(address: SourceAddress) -> ModuleType:
-    if address.kind not in LIBRARIES:
-        raise ConfigError(f"SOURCE: {address.scheme}:// is not supported by this version")
     library = LIBRARIES[address.kind]
     try:
         if library is not None:

@@ -27,6 +27,13 @@ class Receipts:
     rejected: tuple[tuple[MigratedJob, str], ...]
 
 
+def first_of_each(jobs: Sequence[MigratedJob]) -> tuple[list[MigratedJob], list[MigratedJob]]:
+    """Separate the first job of each ID from its copies: an old queue may have the same job twice."""
+    first: dict[str, MigratedJob] = {}
+    copies = [job for job in jobs if first.setdefault(job.record_id, job) is not job]
+    return list(first.values()), copies
+
+
 def sort_receipts(jobs: Mapping[JobId, MigratedJob], entries: Iterable[ReceiptEntry]) -> Receipts:
     """Sort jobs by their receipts.
 
