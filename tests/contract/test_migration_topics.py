@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from stockworker.adapters.mqtt_visit import BrokerVisit
 from stockworker.errors import ConfigError
 from stockworker.migration import mqtt
 from stockworker.migration.address import parse_address
 from stockworker.migration.decoding import MigratedJob, decode
 from stockworker.migration.mapping_file import read_mapping
-from stockworker.migration.source import Found, Source, SourceFailed, Standing
+from stockworker.migration.source import Found, Source, SourceFailed, SourceToken, Standing
 from stockworker.migration.sources import open_source, survey
 from stockworker.protocol.packet import Packet
 from tests.harness.old_queues import numbered, opened
@@ -172,7 +173,8 @@ def test_more_messages_than_the_broker_sends_together(session: TopicQueue, monke
     monkeypatch.setattr(mqtt, "WINDOW", 20)
     session.add(numbered(range(1, 101)))
     with opened(session) as source:
-        after, claimed, moved = None, [], 0
+        after, moved = None, 0
+        claimed: list[SourceToken] = []
         while True:
             page = source.page(PENDING, after, 10)
             tokens = [each.token for each in page.found]
@@ -231,15 +233,15 @@ def test_a_job_that_is_published_while_its_topic_is_cleared_returns(
         producer.publish([Packet(topic, b'{"id": 1}', retain=True)])
         (first,) = source.page(PENDING, None, 10).found
         source.shift([first.token], PENDING, CLAIMED)
-        publish = mqtt.BrokerVisit.publish
+        publish = BrokerVisit.publish
 
-        def overtaken(self: mqtt.BrokerVisit, packets: Iterator[Packet]) -> None:
+        def overtaken(self: BrokerVisit, packets: Iterator[Packet]) -> None:
             listed = list(packets)
             if any(not each.body for each in listed):
                 publish(producer, [Packet(topic, b'{"id": 2}', retain=True)])
             publish(self, listed)
 
-        monkeypatch.setattr(mqtt.BrokerVisit, "publish", overtaken)
+        monkeypatch.setattr(BrokerVisit, "publish", overtaken)
         source.shift([first.token], CLAIMED, MOVED)
         monkeypatch.undo()
         assert retained.waiting() == [2]

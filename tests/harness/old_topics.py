@@ -90,10 +90,7 @@ class TopicQueue:
         self.mapping = read_mapping(None, "mqtt")
         self.server = OldMosquitto(folder / "mosquitto")
         self.retained = retained
-
-    @property
-    def url(self) -> str:
-        return self.server.url if self.retained else f"{self.server.url}?session={WORKER}"
+        self.url = self.server.url if retained else f"{self.server.url}?session={WORKER}"
 
     def add(self, jobs: "Iterable[OldJob]") -> None:
         with closing(visit(self.server, "old-producer")) as producer:

@@ -17,7 +17,7 @@ def test_a_record_has_the_levels_of_its_topic() -> None:
         "priority": "high",
         "type": "mail",
         "body": b"{}",
-        "claim_id": "jobs/queue/high/mail/7#cc7f98bf9a6d4a7f01b3a1ec",
+        "claim_id": "jobs/queue/high/mail/7#7ffc09e83247d4cb82580476",
     }
 
 

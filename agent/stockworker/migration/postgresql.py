@@ -24,9 +24,8 @@ class PostgresqlDatabase:
         self.shown = address.shown
         try:
             # libpq completes the address: PGPASSWORD, ~/.pgpass, a service file.
-            given = {} if address.password is None else {"password": address.password}
             url = address.url.replace("postgres://", "postgresql://", 1)
-            self._connection = psycopg.connect(url, connect_timeout=30, **given)
+            self._connection = psycopg.connect(url, connect_timeout=30, password=address.password)
         except psycopg.Error as error:
             raise SourceFailed(f"{self.shown}: can't connect: {' '.join(str(error).split())}") from None
         for name in ("json", "jsonb"):  # as text: the payload travels as it is written
