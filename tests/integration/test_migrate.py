@@ -238,6 +238,10 @@ def test_a_common_layout_is_recognised(move: Move) -> None:
     assert move.command("--inspect", preset=False).output == "migration:\n  preset: jobs\n  table: jobs\n"
 
 
+@follows(
+    "other users of this machine can see the password in the command line; pass the URL as @FILE or env:NAME, or the password "
+    "with --password-file FILE"
+)
 def test_a_password_in_the_command_line_is_noted_and_not_shown(move: Move, tmp_path: Path) -> None:
     url = "postgresql://shop:secret@127.0.0.1:1/shop"
     config = move.fleet.config_file("client")

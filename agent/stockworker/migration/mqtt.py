@@ -63,7 +63,7 @@ _MORE: Final = "more"
 
 
 @dataclass(frozen=True, slots=True)
-class _Message:
+class _TopicMessage:
     """A message that is at the broker."""
 
     token: SourceToken
@@ -86,8 +86,8 @@ class TopicSource:
         self._topics = mapping.containers
         self.shown = f"{address.shown} topic {', '.join(mapping.containers)}"
         self.identity = mapping.name or f"mqtt://{(address.host or 'localhost').lower()}:{port_of(address)}"
-        self._known: dict[SourceToken, _Message] = {}
-        self._claimed: dict[SourceToken, _Message] = {}
+        self._known: dict[SourceToken, _TopicMessage] = {}
+        self._claimed: dict[SourceToken, _TopicMessage] = {}
         self._unshown: deque[SourceToken] = deque()
         self._shown: set[SourceToken] = set()
         self._left = 0
@@ -126,7 +126,7 @@ class TopicSource:
         """Take what has arrived; whether there is something new."""
         raise NotImplementedError
 
-    def _add(self, message: _Message) -> bool:
+    def _add(self, message: _TopicMessage) -> bool:
         """Note a message; whether it is new in this pass."""
         if message.token in self._claimed or message.token in self._known:
             return False
@@ -154,14 +154,14 @@ class TopicSource:
     @staticmethod
     def _between(
         tokens: Collection[SourceToken],
-        before: dict[SourceToken, _Message],
-        after: dict[SourceToken, _Message],
+        before: dict[SourceToken, _TopicMessage],
+        after: dict[SourceToken, _TopicMessage],
     ) -> Collection[SourceToken]:
         shifted = [token for token in tokens if token in before]
         after |= {token: before.pop(token) for token in shifted}
         return shifted
 
-    def _leave(self, messages: Collection[_Message]) -> None:
+    def _leave(self, messages: Collection[_TopicMessage]) -> None:
         """Let the broker delete messages."""
         raise NotImplementedError
 
@@ -197,13 +197,13 @@ class SessionSource(TopicSource):
         for arrival in self._visit.arrivals():
             if any(matches(each, arrival.packet.topic) for each in self._topics):
                 self._number += 1
-                new |= self._add(_Message(self._number, arrival))
+                new |= self._add(_TopicMessage(self._number, arrival))
             else:
                 self._others += 1  # such as orders to this worker: they stay
         return new
 
     def _full(self, *, shown: bool) -> bool:
-        """See above. Messages that can't be moved stay unacknowledged, and a broker sends only so many."""
+        """See above. Messages that can't be moved stay unacknowledged, and a broker sends no more than `WINDOW` of them."""
         if len(self._known) + len(self._claimed) + self._others < WINDOW:
             return False
         if not shown and not self._claimed:
@@ -213,7 +213,7 @@ class SessionSource(TopicSource):
             )
         return shown
 
-    def _leave(self, messages: Collection[_Message]) -> None:
+    def _leave(self, messages: Collection[_TopicMessage]) -> None:
         self._visit.acknowledge(each.arrival for each in messages)
 
 
@@ -224,7 +224,7 @@ class RetainedSource(TopicSource):
         super().__init__(visit, address, mapping)
         self._current: dict[str, SourceToken] = {}
         self._clearing: dict[str, SourceToken] = {}
-        self._replaced: list[_Message] = []
+        self._replaced: list[_TopicMessage] = []
 
     def _look(self) -> bool:
         self._visit.subscribe(self._topics)
@@ -250,13 +250,13 @@ class RetainedSource(TopicSource):
             elif before is not None:
                 self._known.pop(before, None)
             return False
-        message = _Message(claim_id(topic, arrival.packet.body), arrival)
+        message = _TopicMessage(claim_id(topic, arrival.packet.body), arrival)
         self._current[topic] = message.token
         if before not in {None, message.token}:
             self._known.pop(before or "", None)
         return self._add(message)
 
-    def _leave(self, messages: Collection[_Message]) -> None:
+    def _leave(self, messages: Collection[_TopicMessage]) -> None:
         """Clear those that have not been replaced meanwhile; see the head of this module."""
         self._take()
         self._clearing = {each.topic: each.token for each in messages if self._current.get(each.topic) == each.token}
