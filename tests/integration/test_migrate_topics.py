@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.harness import command
+from tests.harness.advice import follows
 from tests.harness.fleet import Fleet
 from tests.harness.old_queues import OldJob, numbered
 from tests.harness.old_topics import TOPIC_QUEUES, TopicQueue, session_queue
@@ -67,8 +68,13 @@ def test_two_copies_of_a_job_are_one(fleet: Fleet, tmp_path: Path) -> None:
     assert (stored(fleet, "copies"), left) == ([1, 2], [])
 
 
+@follows(
+    "…: … has no retained messages. Name other topics after the address, such as ?topic=jobs/%23. Messages of a session are not "
+    "visible before they move: for those, begin with --preset mqtt"
+)
 def test_a_look_at_a_session_explains_what_is_not_visible(fleet: Fleet, tmp_path: Path) -> None:
     with session_queue(tmp_path) as queue:
+        inspected = command.run(fleet.config_file("client"), "migrate", queue.url, "--inspect")
         queue.add(numbered([1, 2], type="looked-at"))
         shown = subprocess.run(
             program(fleet, queue, tmp_path, "--dry-run"), check=False, capture_output=True, text=True
@@ -78,6 +84,7 @@ def test_a_look_at_a_session_explains_what_is_not_visible(fleet: Fleet, tmp_path
             program(fleet, queue, tmp_path, "--verify"), check=False, capture_output=True, text=True
         )
         back = subprocess.run(program(fleet, queue, tmp_path, "--back"), check=False, capture_output=True, text=True)
+    assert "visible before they move: for those, begin with --preset mqtt" in inspected.errors
     assert "those of the session old-worker-1 are not visible before they move" in shown.stderr
     assert verified.stdout.splitlines()[1] == "dispatcher: 2 moved jobs: 2 queued, 0 unknown"
     assert verified.returncode == 0
