@@ -9,6 +9,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_PACKAGES := groff-base mariadb-server mosquitto mosquitto-clients openssl php-cli postgresql python3-venv rabbitmq-server \
 	redis-server systemd
+BROWSER := chromium chromium-driver
 PURE_TESTS := tests/unit tests/property tests/contract/test_broker_template.py
 # The tests of a file share a broker, so they run in one process. Many tests wait, so two processors serve three of them.
 # Files in the order of their names: the longest ones, of single tests, do not come last.
@@ -49,6 +50,11 @@ demo: DEBIAN_PACKAGES := mosquitto python3-venv
 demo: dev ## Run a broker, a dispatcher and two workers on real prices (about 10 s, leaves nothing behind)
 	@$(BIN)/python -m demo
 
+.PHONY: screenshots
+screenshots: DEBIAN_PACKAGES := $(BROWSER) mosquitto python3-venv
+screenshots: dev ## Make the screenshots of docs/web.md, of a fleet with sample data (about 3 min)
+	$(BIN)/python -m demo.screenshots
+
 .PHONY: format
 format: dev ## Format the code
 	$(BIN)/ruff format .
@@ -70,6 +76,7 @@ check: dev ## Check lint, types, layers and generated documents
 	touch $@
 
 .PHONY: test
+test: DEBIAN_PACKAGES += $(BROWSER)
 test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests and linters, and the pure tests with Debian's libraries too
 	$(BIN)/pytest $(PARALLEL)
 	@for release in 12 13; do \

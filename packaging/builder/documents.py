@@ -12,9 +12,9 @@ _PLACES: Final = {
     source: target
     for recipe in (*RECIPES, CORE)  # for a document in several packages, the one of the package that all others need
     for target, source in recipe.files.items()
-    if source.endswith(".md")
+    if source.endswith((".md", ".png"))
 }
-"""The place of each document, by its path in the repository."""
+"""The place of each document and image, by its path in the repository."""
 
 
 def installed(root: Path, source: str, target: str) -> str:

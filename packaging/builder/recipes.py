@@ -252,6 +252,8 @@ _DOCUMENTS: Final = (
     "web",
 )
 
+_IMAGES: Final = ("web-fleet", "web-job", "web-market", "web-phone")
+
 DOCUMENTS: Final = Recipe(
     name="stockworker-doc",
     summary="Documents of stockworker",
@@ -266,6 +268,7 @@ DOCUMENTS: Final = Recipe(
         "/usr/share/doc/stockworker/CHANGELOG.md": "CHANGELOG.md",
         "/usr/share/doc/stockworker/SECURITY.md": "SECURITY.md",
         **{f"/usr/share/doc/stockworker/{name}.md": f"docs/{name}.md" for name in _DOCUMENTS},
+        **{f"/usr/share/doc/stockworker/images/{name}.png": f"docs/images/{name}.png" for name in _IMAGES},
     },
     section="doc",
     standalone=True,

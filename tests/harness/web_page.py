@@ -1,4 +1,4 @@
-"""The web page as a process of its own, and a browser that looks at it."""
+"""The web page as a process of its own."""
 
 import socket
 from collections.abc import Iterator, Mapping
@@ -7,15 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from selenium import webdriver
-from selenium.webdriver.chrome.options import Options
-from selenium.webdriver.chrome.service import Service as Driver
-
 from tests.harness.command import arguments, changed
 from tests.harness.command import run as run_command
 from tests.harness.fleet import Fleet, Service
 
-CHROMIUM, CHROMEDRIVER = "/usr/bin/chromium", "/usr/bin/chromedriver"
 PASSWORD = "a long password"  # noqa: S105 (of accounts that only tests have)
 
 
@@ -59,33 +54,6 @@ def serving(
         yield Page(str(ready["id"]).rstrip("/"), service, accounts)
     finally:
         service.stop()
-
-
-@contextmanager
-def browser(*, width: int = 1280, height: int = 900, dark: bool = False) -> Iterator[webdriver.Chrome]:
-    """A headless Chromium without a network of its own."""
-    options = Options()
-    options.binary_location = CHROMIUM
-    for argument in (
-        "--headless=new",
-        "--no-sandbox",  # tests run as root
-        "--disable-dev-shm-usage",
-        "--disable-background-networking",
-        "--hide-scrollbars",
-        f"--window-size={width},{height}",
-        *(["--blink-settings=preferredColorScheme=0"] if dark else []),
-    ):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    driver = webdriver.Chrome(options=options, service=Driver(CHROMEDRIVER))
-    try:
-        driver.execute_cdp_cmd(
-            "Emulation.setEmulatedMedia",
-            {"features": [{"name": "prefers-color-scheme", "value": "dark" if dark else "light"}]},
-        )
-        yield driver
-    finally:
-        driver.quit()
 
 
 def free_port() -> int:

@@ -1,6 +1,7 @@
 """The web page of a real fleet, asked for as a browser and as an attacker would."""
 
 import http.client
+import os
 import re
 import signal
 import socket
@@ -338,7 +339,7 @@ def test_a_symbol_is_drawn_with_its_indicators(page: Page) -> None:
     answer, drawing = vera.get("/market/chart.svg?symbol=AAPL&indicator=sma&indicator=rsi&span=1%20year")
     assert answer.headers["Content-Type"].startswith("image/svg+xml")
     assert "sma_20" in drawing
-    for wrong in ("symbol=NONE", "symbol=AAPL&indicator=nothing", "symbol=AAPL&span=ever"):
+    for wrong in ("symbol=NONE", "symbol=AAPL&indicator=nothing", "symbol=AAPL&span=ever", "symbol=AAPL&width=0"):
         assert vera.get(f"/market/chart.svg?{wrong}")[0].status == 404
 
 
@@ -357,6 +358,22 @@ def test_the_page_outlives_the_broker_and_shows_the_problem(fleet: Fleet, tmp_pa
 
 
 # --- how it starts ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("library", ["aiohttp", "jinja2"])
+def test_without_its_libraries_serving_names_the_packages_and_accounts_work(
+    fleet: Fleet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, library: str
+) -> None:
+    (tmp_path / f"{library}.py").write_text(f"raise ImportError('there is no {library}')\n")
+    paths = [str(tmp_path), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, paths)))
+    done = run_command(fleet.config_file("operator"), "web", "serve")
+    assert done.status == 78
+    assert (
+        f"the web page needs aiohttp and Jinja (there is no {library}). "
+        "Run 'apt install python3-aiohttp python3-jinja2'" in done.errors
+    )
+    account(tmp_path / "accounts", "oscar", "--role", "operator")
 
 
 def test_a_port_in_use_is_an_error_that_names_the_key(fleet: Fleet, page: Page) -> None:

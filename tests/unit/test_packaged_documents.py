@@ -13,7 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 DOCUMENTS = [
     (source, target) for recipe in RECIPES for target, source in recipe.files.items() if source.endswith(".md")
 ]
-PLACES = {target for _, target in DOCUMENTS}
+PLACES = {target for recipe in RECIPES for target in recipe.files}
 LINK = re.compile(r"\]\(([^)#\s:]+)")
 
 

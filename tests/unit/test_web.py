@@ -164,6 +164,19 @@ def test_the_past_is_forgotten() -> None:
     assert all(float(point.split(",")[0]) >= 0 for point in submitted.points.split())
 
 
+@pytest.mark.parametrize(("known_s", "minutes"), [(2, 2), (120, 2), (121, 5), (301, 10), (601, 30), (1800, 30)])
+def test_the_chart_is_as_long_as_what_is_known(known_s: int, minutes: int) -> None:
+    history = Throughput()
+    history.add(stats(jobs_stored=0), 100.0)
+    history.add(stats(jobs_stored=1), 101.0)
+    history.add(stats(jobs_stored=1), 100.0 + known_s)
+    chart = history.chart()
+    assert chart.minutes == minutes
+    first, last = (float(point.split(",")[0]) for point in chart.series[0].points.split())
+    assert first == pytest.approx(chart.width * (1 - (known_s - 1) / (60 * minutes)), abs=0.1)
+    assert last == chart.width
+
+
 def test_a_chart_without_samples_is_empty() -> None:
     assert [line.points for line in Throughput().chart().series] == ["", "", ""]
 

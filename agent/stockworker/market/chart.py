@@ -15,12 +15,18 @@ from stockworker.market.drawing import FONT_PX, Area, Caption, Drawing, Line, Po
 from stockworker.market.interval import written
 from stockworker.protocol.frozen import dataclass
 
-_WIDTH: Final = 1200
+WIDE: Final = 1200
+"""Width of a drawing for a screen, in pixels."""
+
+NARROW: Final = 380
+"""Width of a drawing for a phone, in pixels."""
+
+
 _PRICE_HEIGHT, _PANEL_HEIGHT = 420, 130
 _LEFT, _RIGHT, _TOP, _GAP, _FIRST_ROW = 16, 84, 56, 34, 12
 _INK, _PALE, _PRICE = "#1f2933", "#d3d9e0", "#1d4ed8"
 _COLORS: Final = ("#d97706", "#7c3aed", "#059669", "#dc2626", "#0891b2", "#be185d", "#65a30d", "#64748b")
-_FEWEST_LABELS, _MOST_LABELS = 3, 12
+_FEWEST_LABELS, _LABEL_PX = 3, 100
 _LETTER_PX: Final = 6.8
 """An upper bound for the mean width of a letter, to place what follows a text."""
 
@@ -35,7 +41,9 @@ class Curve:
     values: Values
 
 
-def draw(symbol: str, bars: Sequence[Bar], calculations: Sequence[Calculation], last: int | None = None) -> Drawing:
+def draw(
+    symbol: str, bars: Sequence[Bar], calculations: Sequence[Calculation], last: int | None = None, width: int = WIDE
+) -> Drawing:
     """Draw the newest bars.
 
     Args:
@@ -43,6 +51,7 @@ def draw(symbol: str, bars: Sequence[Bar], calculations: Sequence[Calculation], 
         bars: in the order of their days; all, so that indicators have the days that they need.
         calculations: the indicators; each has enough bars, and the fields that it needs.
         last: how many days are drawn, the newest ones; by default all.
+        width: of the drawing, in pixels.
     """
     shown = bars if last is None else bars[-last:]
     overlays: list[Curve] = []
@@ -52,9 +61,9 @@ def draw(symbol: str, bars: Sequence[Bar], calculations: Sequence[Calculation], 
         overlays += level
         panels += [others] if others else []
     title = f"{symbol}, {written(shown[0].day)} to {written(shown[-1].day)}"
-    drawing = Drawing(_WIDTH, _TOP, title, [Caption(title, (_LEFT, 18), _INK, size=FONT_PX + 4)])
+    drawing = Drawing(width, _TOP, title, [Caption(title, (_LEFT, 18), _INK, size=FONT_PX + 4)])
     price = Curve("close", [bar.close for bar in shown])
-    places = [_x(number, len(shown)) for number in range(len(shown))]
+    places = [_x(number, len(shown), width) for number in range(len(shown))]
     _draw_panel(drawing, places, [price, *overlays], _PRICE_HEIGHT, (_PRICE, *_COLORS))
     for curves in panels:
         _draw_panel(drawing, places, curves, _PANEL_HEIGHT, _COLORS[1:])
@@ -120,10 +129,11 @@ def _draw_panel(
     margin = (high - low) * 0.05 or abs(high) * 0.05 or 1.0
     painted = list(zip(curves, _repeat(colors, len(curves)), strict=True))
     scale = _Scale(low - margin, high + margin, _draw_legend(drawing, painted), height)
+    right = drawing.width - _RIGHT
     for value in _ticks(scale.low, scale.high):
         y = scale.y(value)
-        drawing.shapes.append(Line([(_LEFT, y), (_WIDTH - _RIGHT, y)], _PALE))
-        drawing.shapes.append(Caption(f"{value:,.10g}", (_WIDTH - _RIGHT + 6, y), _INK))
+        drawing.shapes.append(Line([(_LEFT, y), (right, y)], _PALE))
+        drawing.shapes.append(Caption(f"{value:,.10g}", (right + 6, y), _INK))
     _fill_band(drawing, curves, places, scale)
     for curve, color in painted:
         drawing.shapes += [Line(points, color, 1.5) for points in _runs(curve.values, places, scale)]
@@ -137,7 +147,7 @@ def _draw_legend(drawing: Drawing, painted: Sequence[tuple[Curve, str]]) -> floa
         newest = next((value for value in reversed(curve.values) if value is not None), None)
         text = curve.name if newest is None else f"{curve.name} {newest:,.6g}"
         length = len(text) * _LETTER_PX
-        if x > _LEFT and x + length > _WIDTH:
+        if x > _LEFT and x + length > drawing.width:
             x, y = float(_LEFT), y + FONT_PX + 4
         drawing.shapes.append(Caption(text, (x, y), color))
         x += length + 3 * _LETTER_PX
@@ -176,8 +186,8 @@ def _fill_band(drawing: Drawing, curves: Sequence[Curve], places: Sequence[float
         drawing.shapes.append(Area(outline, _COLORS[-1], 0.12))
 
 
-def _x(number: int, count: int) -> float:
-    return _LEFT + (_WIDTH - _LEFT - _RIGHT) * (number + 0.5) / count
+def _x(number: int, count: int, width: float) -> float:
+    return _LEFT + (width - _LEFT - _RIGHT) * (number + 0.5) / count
 
 
 def _ticks(low: float, high: float) -> list[float]:
@@ -190,13 +200,14 @@ def _ticks(low: float, high: float) -> list[float]:
 
 def _draw_days(drawing: Drawing, days: Sequence[date], bottom: float) -> None:
     """Write the days below the panels: the first ones of years or months, if there are enough of them."""
-    for number in _labelled(days):
-        x = _x(number, len(days))
+    for number in _labelled(days, drawing.width // _LABEL_PX):
+        x, text = _x(number, len(days), drawing.width), written(days[number])
         drawing.shapes.append(Line([(x, _TOP), (x, bottom)], _PALE, dashed=True))
-        drawing.shapes.append(Caption(written(days[number]), (x, bottom + 16), _INK, "middle"))
+        centre = max(x, len(text) * _LETTER_PX / 2)
+        drawing.shapes.append(Caption(text, (centre, bottom + 16), _INK, "middle"))
 
 
-def _labelled(days: Sequence[date]) -> list[int]:
+def _labelled(days: Sequence[date], most: int) -> list[int]:
     firsts: list[int] = []
     for shown in ("%Y", "%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H"):
         firsts = [
@@ -204,5 +215,5 @@ def _labelled(days: Sequence[date]) -> list[int]:
         ]
         if len(firsts) >= _FEWEST_LABELS:
             break
-    step = max(1, math.ceil(len(firsts) / _MOST_LABELS))
+    step = max(1, math.ceil(len(firsts) / most))
     return firsts[::step] or [0]

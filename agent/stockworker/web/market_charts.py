@@ -7,12 +7,15 @@ from typing import Final
 from stockworker.handlers.kinds import unknown
 from stockworker.market.bars import MarketStore
 from stockworker.market.calculation import Calculation, History, read_calculation
-from stockworker.market.chart import draw
+from stockworker.market.chart import NARROW, WIDE, draw
 from stockworker.market.indicators.table import INDICATORS
 from stockworker.protocol.fields import FieldError
 
 SPANS: Final = {"3 months": 63, "1 year": 252, "5 years": 1260}
 """How many bars a chart shows."""
+
+WIDTHS: Final = {"wide": WIDE, "narrow": NARROW}
+"""How many pixels a chart is wide; phones get a narrow one, whose texts they show in full size."""
 
 MOST_INDICATORS: Final = 6
 
@@ -34,15 +37,17 @@ class MarketCharts:
         with self._open_store() as store:
             return store.stored_symbols()
 
-    def chart(self, symbol: str, indicators: Sequence[str], span: str) -> str:
+    def chart(self, symbol: str, indicators: Sequence[str], span: str, width: str) -> str:
         """A chart as SVG.
 
         Raises:
-            FieldError: the symbol, the span or an indicator is not known, or can't be drawn.
+            FieldError: the symbol, the span, the width or an indicator is not known, or can't be drawn.
             StoreError: the store can't be read.
         """
         if span not in SPANS:
             raise unknown("span", span, SPANS)
+        if width not in WIDTHS:
+            raise unknown("width", width, WIDTHS)
         calculations = self.calculations(indicators)
         with self._open_store() as store:
             bars = store.bars(symbol)
@@ -52,7 +57,7 @@ class MarketCharts:
         for each in calculations:
             if problem := each.problem(history):
                 raise FieldError(problem)
-        return draw(symbol, bars, calculations, min(len(bars), SPANS[span])).svg()
+        return draw(symbol, bars, calculations, min(len(bars), SPANS[span]), WIDTHS[width]).svg()
 
     def calculations(self, indicators: Sequence[str]) -> list[Calculation]:
         """The indicators with their usual parameters.

@@ -340,11 +340,12 @@ class WebPage:
             spans=list(SPANS),
             indicators=INDICATOR_NAMES,
             most=MOST_INDICATORS,
-            query=request.query_string,
+            query=request.rel_url.raw_query_string,
         )
 
     async def _chart_drawing(self, request: web.Request) -> web.StreamResponse:
-        drawing = await asyncio.to_thread(self._market.chart, *_chosen(request))
+        width = request.query.get("width", "wide")
+        drawing = await asyncio.to_thread(self._market.chart, *_chosen(request), width)
         return web.Response(text=drawing, content_type="image/svg+xml")
 
     async def _file(self, request: web.Request) -> web.StreamResponse:

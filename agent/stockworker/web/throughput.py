@@ -12,7 +12,10 @@ from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.messages import Stats
 
 KEPT_S: Final = 1800.0
-"""How much of the past is shown."""
+"""How much of the past is shown at most."""
+
+_SPANS_S: Final = (120.0, 300.0, 600.0, KEPT_S)
+"""The chart shows the shortest of these that has room for what is known."""
 
 _MOST_SAMPLES: Final = 1000
 _WIDTH, _HEIGHT, _BASE = 600, 120, 110
@@ -74,12 +77,13 @@ class Throughput:
         """Draw what is known."""
         rates = self._rates()
         top = _round_up(max((rate for line in rates.values() for _, rate in line), default=0.0))
-        now = self._samples[-1].at if self._samples else 0.0
+        begin, now = (self._samples[0].at, self._samples[-1].at) if self._samples else (0.0, 0.0)
+        span_s = next(span_s for span_s in _SPANS_S if now - begin <= span_s)
         series = tuple(
-            Series(name, _points(line, now, top), max(0.0, line[-1][1]) if line else 0.0)
+            Series(name, _points(line, now, span_s, top), max(0.0, line[-1][1]) if line else 0.0)
             for name, line in rates.items()
         )
-        return Chart(_WIDTH, _HEIGHT, _BASE, series, top, round(KEPT_S / 60))
+        return Chart(_WIDTH, _HEIGHT, _BASE, series, top, round(span_s / 60))
 
     def _rates(self) -> dict[str, list[tuple[float, float]]]:
         """The time and the rate of each step, by the name of what is counted."""
@@ -97,8 +101,8 @@ class Throughput:
         }
 
 
-def _points(line: Sequence[tuple[float, float]], now: float, top: float) -> str:
-    places = ((_WIDTH * (1 - (now - at) / KEPT_S), _BASE * (1 - max(0.0, rate) / top)) for at, rate in line)
+def _points(line: Sequence[tuple[float, float]], now: float, span_s: float, top: float) -> str:
+    places = ((_WIDTH * (1 - (now - at) / span_s), _BASE * (1 - max(0.0, rate) / top)) for at, rate in line)
     return " ".join(f"{x:.1f},{y:.1f}" for x, y in places)
 
 
