@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from docs.pages import commands, config_schema, configuration, job_types, log_events, protocol, roles
+from docs.pages import commands, config_schema, configuration, job_types, log_events, protocol, python_api, roles
 from stockworker.broker import acl
 from stockworker.broker import configuration as broker
 
@@ -26,6 +26,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/lifecycle.md": protocol.lifecycle,
     "docs/logging.md": log_events.reference,
     "docs/protocol.md": lambda: _with_sections("docs/protocol.md", protocol.sections()),
+    "docs/python-api.md": lambda: _with_sections("docs/python-api.md", python_api.sections()),
     "docs/simulation.md": lambda: _with_sections("docs/simulation.md", {"laws": _laws()}),
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"ansible/roles/{role}/README.md": partial(roles.readme, role) for role in roles.names()},

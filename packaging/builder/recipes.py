@@ -237,6 +237,7 @@ _DOCUMENTS: Final = (
     "cli",
     "encryption",
     "glossary",
+    "handlers",
     "job-types",
     "lifecycle",
     "limits",
@@ -249,6 +250,8 @@ _DOCUMENTS: Final = (
     "packages",
     "pki",
     "protocol",
+    "python-api",
+    "tutorial",
     "web",
 )
 
@@ -258,7 +261,8 @@ DOCUMENTS: Final = Recipe(
     name="stockworker-doc",
     summary="Documents of stockworker",
     description=(
-        "How to operate a fleet, and how to set up certificates, sealed payloads, the\n"
+        "A tutorial, and how to write handlers and use the Python API. How to operate\n"
+        "a fleet, and how to set up certificates, sealed payloads, the\n"
         "broker and sites without a network. What the job types accept, every topic\n"
         "and message, and every log event. The package stockworker has the man pages\n"
         "and the document that its services name."

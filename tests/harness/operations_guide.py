@@ -1,23 +1,24 @@
-"""Reads docs/operations.md: its commands, and the symptoms that it lists."""
+"""Reads docs/operations.md and docs/tutorial.md: their commands, and the symptoms that the first one lists."""
 
 import re
 from pathlib import Path
 from typing import Final
 
 PAGE: Final = Path(__file__).resolve().parents[2] / "docs" / "operations.md"
+TUTORIAL: Final = PAGE.with_name("tutorial.md")
 _BLOCK: Final = re.compile(r"^```sh\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _CODE: Final = re.compile(r"`([^`]+)`")
 
 
-def sections() -> dict[str, str]:
-    """The sections of the page, by their headings."""
-    parts = re.split(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+def sections(page: Path = PAGE) -> dict[str, str]:
+    """The sections of a page, by their headings."""
+    parts = re.split(r"^## (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def commands(section: str) -> list[str]:
+def commands(section: str, page: Path = PAGE) -> list[str]:
     """The shell blocks of a section."""
-    return _BLOCK.findall(sections()[section])
+    return _BLOCK.findall(sections(page)[section])
 
 
 def rows() -> list[list[str]]:

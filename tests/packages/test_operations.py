@@ -1,4 +1,4 @@
-"""The commands of docs/operations.md, run unchanged on a machine that has just booted."""
+"""The commands of docs/operations.md and docs/tutorial.md, run unchanged on a machine that has just booted."""
 
 import json
 import shutil
@@ -20,16 +20,16 @@ UNKNOWN_JOB = 3
 
 
 class Reader:
-    """Runs the commands of the page on a machine."""
+    """Runs the commands of a page on a machine."""
 
-    def __init__(self, guest: Guest) -> None:
+    def __init__(self, guest: Guest, page: Path = operations_guide.PAGE) -> None:
         self.followed: set[str] = set()
-        self._guest = guest
+        self._guest, self._page = guest, page
 
     def follow(self, section: str, *, folder: str = "/root", part: slice = slice(None)) -> str:
         """Run the commands of a section unchanged; return their output."""
         self.followed.add(section)
-        blocks = operations_guide.commands(section)[part]
+        blocks = operations_guide.commands(section, self._page)[part]
         assert blocks, section
         return "".join(self._guest.run("bash", "-euc", f"cd {folder}\n{block}", timeout_s=300) for block in blocks)
 
@@ -72,13 +72,8 @@ def test_the_commands_of_the_page_work(
     bring(guest, packages, PACKAGES)
     bring(guest, newer_packages, NEWER)
     reader = Reader(guest)
-
-    reader.follow("Install", folder=PACKAGES)
-    started = reader.follow("First worker in five minutes")
-    assert "restarted mosquitto" in started
-    assert "FAIL" not in started
-    assert '"sma_2":[{"day":"2026-01-06","value":12.0}]' in started
-    assert guest.run("stockworker", "broker", "setup").startswith("nothing to do\n")
+    start(guest, reader)
+    follow_tutorial(guest)
 
     reader.follow("Drain", part=slice(1))
     guest.wait_until(lambda: worker(guest)["leases"] == 0, "the worker is empty")
@@ -114,6 +109,38 @@ def test_the_commands_of_the_page_work(
     assert "FAIL" not in looked
     assert "Active: active (running)" in looked
     assert reader.followed == {section for section in operations_guide.sections() if operations_guide.commands(section)}
+
+
+def start(guest: Guest, reader: Reader) -> None:
+    """From packages to a first worker, as the page prints it."""
+    reader.follow("Install", folder=PACKAGES)
+    started = reader.follow("First worker in five minutes")
+    assert "restarted mosquitto" in started
+    assert "FAIL" not in started
+    assert '"sma_2":[{"day":"2026-01-06","value":12.0}]' in started
+    assert guest.run("stockworker", "broker", "setup").startswith("nothing to do\n")
+
+
+def follow_tutorial(guest: Guest) -> None:
+    """From the first worker to a handler of its own, as the tutorial prints it."""
+    reader = Reader(guest, operations_guide.TUTORIAL)
+    assert "online" in reader.follow("1. Install")
+    assert "FAIL" not in reader.follow("2. Write a handler")
+    ran = reader.follow("3. Run a job")
+    assert '{"words":6,"longest":"not"}' in ran
+    assert ran.count("6 words") == 1, "in the systemd journal"
+    failed = reader.follow("4. Let it fail")
+    assert "exit status 1" in failed
+    assert failed.count("ValueError: max()") >= 2
+    corrected = reader.follow("5. Correct it")
+    assert '{"words":0,"longest":""}' in corrected
+    assert "payload.text is missing" in corrected
+    reader.follow("6. Test it")
+    assert reader.follow("7. Submit from Python").splitlines() == [
+        "to be or not to be has 6 words",
+        "that is the question has 4 words",
+    ]
+    assert reader.followed == {*operations_guide.sections(operations_guide.TUTORIAL)} - {"What next"}
 
 
 def certificates(guest: Guest) -> set[str]:
