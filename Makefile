@@ -75,9 +75,16 @@ check: dev ## Check lint, types, layers and generated documents
 	$(@D)/bin/pip install --quiet --require-hashes --no-deps -r $<
 	touch $@
 
+# The checker of alert rules alone, because the package would start a server. Its other files are 90 MB.
+.tools/promtool: | system
+	mkdir -p .tools
+	cd .tools && { apt-get download -q prometheus || { $(SUDO) apt-get update -q; apt-get download -q prometheus; }; }
+	dpkg-deb --fsys-tarfile .tools/prometheus_*.deb | tar --extract --directory=.tools --strip-components=3 ./usr/bin/promtool
+	rm .tools/prometheus_*.deb
+
 .PHONY: test
 test: DEBIAN_PACKAGES += $(BROWSER)
-test: dev .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests and linters, and the pure tests with Debian's libraries too
+test: dev .tools/promtool .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests and linters, and the pure tests with Debian's libraries too
 	$(BIN)/pytest $(PARALLEL)
 	@for release in 12 13; do \
 	    echo "with the libraries of Debian $$release:"; \
@@ -293,4 +300,4 @@ lock: dev ## Resolve the locked dependencies again
 
 .PHONY: clean
 clean: ## Remove everything that the targets made
-	rm -rf $(VENV) .venv-* dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .mutation fuzz-findings
+	rm -rf $(VENV) .venv-* .tools dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .mutation fuzz-findings

@@ -45,11 +45,13 @@ class CertificateWatch:
 
     Attributes:
         warning: the text for the status of the service; empty while the certificate is valid for long.
+        until: when it expires, in seconds since 1970, as of the last check; None without a certificate.
     """
 
     def __init__(self) -> None:
         self._looked_at: float | None = None
         self.warning = ""
+        self.until: float | None = None
 
     def look(self, file: Path | None, now: float) -> Expiry | None:
         """Return when the certificate expires; None if it was checked within a day.
@@ -64,9 +66,10 @@ class CertificateWatch:
             return None
         self._looked_at = now
         try:
-            found = _expiry(file, valid_until(file), now)
+            self.until = valid_until(file)
         except ConfigError:
             return None
+        found = _expiry(file, self.until, now)
         self._warn(found, str(found), CertificateExpires(file=str(file), until=found.until, days=found.days))
         return found
 
@@ -74,7 +77,7 @@ class CertificateWatch:
         """Check the broker's certificate, as it was in the last handshake: `until` is None without one."""
         if until is None or (self._looked_at is not None and abs(now - self._looked_at) < _DAY_S):
             return
-        self._looked_at = now
+        self._looked_at, self.until = now, until
         found = _expiry(None, until, now)
         event = BrokerCertificateExpires(broker=broker, until=found.until, days=found.days)
         self._warn(found, f"the broker's {found}", event)

@@ -35,7 +35,13 @@ _MOST_LINKS: Final = 40
 
 
 def replace_file(
-    path: Path, content: bytes, mode: int, owner: tuple[int, int] | None = None, modified_s: float | None = None
+    path: Path,
+    content: bytes,
+    mode: int,
+    owner: tuple[int, int] | None = None,
+    modified_s: float | None = None,
+    *,
+    exact: bool = False,
 ) -> None:
     """Replace the file at `path` atomically. When this returns, the new content is on the disk.
 
@@ -45,6 +51,7 @@ def replace_file(
         mode: its permissions.
         owner: its user and group. Without it, the file keeps its owner: root may renew a file that a service must read.
         modified_s: the time of its modification, in seconds since 1970; None for now.
+        exact: whether the file has these permissions whatever the umask is. With an owner, it has.
 
     Raises:
         OSError: the file can't be written, or a name on the way is not trustworthy. `filename` is the path.
@@ -52,6 +59,8 @@ def replace_file(
     with _replacing(path, f"{path.name}.new", mode, owner) as file:
         file.write(content)
         file.flush()
+        if exact:
+            os.fchmod(file.fileno(), mode)
         if modified_s is not None:
             os.utime(file.fileno(), (modified_s, modified_s))
 

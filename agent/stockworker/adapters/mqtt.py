@@ -161,6 +161,11 @@ class Link:
         return min(dead_at for dead_at, _reason in self._signs_of_death(self._connection))
 
     @property
+    def unconfirmed(self) -> int:
+        """How many messages were sent and are not confirmed."""
+        return len(self._unconfirmed)
+
+    @property
     def broker_certificate(self) -> bytes | None:
         """The certificate of the broker, in DER; None without a connection, and without TLS."""
         return None if self._connection is None else self._connection.wire.peer_certificate

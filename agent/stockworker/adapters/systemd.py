@@ -149,5 +149,11 @@ def watchdog_s() -> float | None:
     return int(usec) / 1e6 if usec.isdecimal() and int(usec) > 0 and pid == str(os.getpid()) else None
 
 
+def runtime_folder() -> Path | None:
+    """The folder that systemd made for files of this process (RuntimeDirectory=); None without one."""
+    first = os.environ.get("RUNTIME_DIRECTORY", "").partition(":")[0]
+    return Path(first) if first else None
+
+
 def _microseconds(seconds: float) -> int:
     return int(seconds * 1_000_000)
