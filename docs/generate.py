@@ -13,7 +13,18 @@ from typing import Any
 
 import yaml
 
-from docs.pages import commands, config_schema, configuration, job_types, log_events, protocol, python_api, roles
+from docs.pages import (
+    commands,
+    config_schema,
+    configuration,
+    dashboard,
+    job_types,
+    log_events,
+    metrics,
+    protocol,
+    python_api,
+    roles,
+)
 from stockworker.broker import acl
 from stockworker.broker import configuration as broker
 
@@ -25,9 +36,11 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/job-types.md": lambda: _with_sections("docs/job-types.md", job_types.sections(_job_examples())),
     "docs/lifecycle.md": protocol.lifecycle,
     "docs/logging.md": log_events.reference,
+    "docs/monitoring.md": lambda: _with_sections("docs/monitoring.md", {"metrics": metrics.table()}),
     "docs/protocol.md": lambda: _with_sections("docs/protocol.md", protocol.sections()),
     "docs/python-api.md": lambda: _with_sections("docs/python-api.md", python_api.sections()),
     "docs/simulation.md": lambda: _with_sections("docs/simulation.md", {"laws": _laws()}),
+    "etc/grafana/stockworker.json": dashboard.dashboard,
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"ansible/roles/{role}/README.md": partial(roles.readme, role) for role in roles.names()},
     **{f"etc/mosquitto/{profile}.conf": partial(broker.sample, profile) for profile in broker.Profile},

@@ -104,7 +104,15 @@ CORE: Final = Recipe(
     folders=("/etc/stockworker/instances", "/etc/stockworker/job_processor.d", "/etc/stockworker/tls"),
     deb=("python3 (>= 3.11)", "util-linux (>= 2.21)"),
     rpm=("python3 >= 3.11", "util-linux"),
-    suggests=("python3-matplotlib", "python3-numpy", "python3-psycopg", "python3-uvloop", "stockworker-doc"),
+    suggests=(
+        "prometheus-node-exporter",
+        "python3-matplotlib",
+        "python3-numpy",
+        "python3-prometheus-client",
+        "python3-psycopg",
+        "python3-uvloop",
+        "stockworker-doc",
+    ),
     scripts="code",
     overrides=_only_systemd("stockworker-join.service"),
 )
@@ -233,6 +241,8 @@ BROKER: Final = Recipe(
     scripts="broker",
 )
 
+_EXAMPLES: Final = "/usr/share/doc/stockworker/examples"
+
 _DOCUMENTS: Final = (
     "cli",
     "encryption",
@@ -244,6 +254,7 @@ _DOCUMENTS: Final = (
     "logging",
     "market-data",
     "migrating",
+    "monitoring",
     "mosquitto",
     "offline",
     "operations",
@@ -273,6 +284,8 @@ DOCUMENTS: Final = Recipe(
         "/usr/share/doc/stockworker/SECURITY.md": "SECURITY.md",
         **{f"/usr/share/doc/stockworker/{name}.md": f"docs/{name}.md" for name in _DOCUMENTS},
         **{f"/usr/share/doc/stockworker/images/{name}.png": f"docs/images/{name}.png" for name in _IMAGES},
+        f"{_EXAMPLES}/stockworker.rules.yml": "etc/prometheus/stockworker.rules.yml",
+        f"{_EXAMPLES}/stockworker.json": "etc/grafana/stockworker.json",
     },
     section="doc",
     standalone=True,

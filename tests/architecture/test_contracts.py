@@ -23,6 +23,7 @@ ADAPTERS = "Adapters know those that they are built from, and no others"
 GATEWAY = "One gateway: only adapters touch the MQTT client, SQLite, sockets, processes and systemd"
 MIGRATION = "Inside migration: from the command's parts down to the port"
 PAGE = "Only the web page needs its libraries"
+METRICS = "One module writes the format of Prometheus"
 
 VIOLATIONS = {
     "a pure module reads the clock": ("dispatcher/ledger.py", "import time", {PURE}),
@@ -61,6 +62,7 @@ VIOLATIONS = {
         "from stockworker.migration import redis",
         {MIGRATION, PURE},
     ),
+    "a service writes the format of metrics itself": ("worker/service.py", "import prometheus_client", {METRICS}),
     "a command serves a page itself": ("cli/stats.py", "import aiohttp", {PAGE}),
     "a new module of the dispatcher has I/O": ("dispatcher/novelty.py", "import urllib.request", {PURE, DISPATCHER}),
     "a new module of the protocol has I/O": ("protocol/novelty.py", "from pathlib import Path", {PURE, PROTOCOL}),

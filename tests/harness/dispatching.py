@@ -17,8 +17,10 @@ from stockworker.dispatcher.effects import (
     ShowStats,
 )
 from stockworker.dispatcher.machine import DispatcherMachine
+from stockworker.dispatcher.measures import unaccounted
 from stockworker.dispatcher.policy import JobDefaults, Policy
 from stockworker.dispatcher.ready_queue import ReadExpired, ReadyQueue, Refill
+from stockworker.dispatcher.tally import Tally
 from stockworker.dispatcher.turn import DispatcherTurns
 from stockworker.logs.events import LogEvent
 from stockworker.protocol import messages
@@ -132,7 +134,7 @@ class DispatcherBook(Playbook[Event, Effect]):
     """A story of one dispatcher, its store included.
 
     Saves show in `job`, `orders`, `prunes` and `store`, the log in `log`, the steps of jobs for the monitor in `steps`. A
-    test must expect every other effect. Each event of the log to which messages alone have led must have a limit of lines.
+    test must expect every other effect. After each turn, every stored job must be accounted for. Each event of the log to which messages alone have led must have a limit of lines.
     """
 
     def __init__(self, policy: Policy = POLICY, clock: VirtualClock | None = None) -> None:
@@ -159,6 +161,7 @@ class DispatcherBook(Playbook[Event, Effect]):
     def turn(self, events: Sequence[Event]) -> list[Effect]:
         answered, self._asked = self._asked, None
         output = self._turns.take([*events, Answered()] if answered else events, self.now())
+        assert unaccounted(self.machine.ledger, self.tally) == 0, "a job is in the store or in the ledger alone"
         self._asked = output.asked
         story: list[Effect] = []
         for effect in self.machine.effects:
@@ -178,6 +181,11 @@ class DispatcherBook(Playbook[Event, Effect]):
                 case _:
                     story.append(effect)
         return story
+
+    @property
+    def tally(self) -> Tally:
+        """What this process has committed."""
+        return self._turns.tally
 
     def only(self, kind: type[LogEventT]) -> LogEventT:
         """The one log event of this kind."""

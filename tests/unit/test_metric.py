@@ -20,7 +20,6 @@ from stockworker.adapters.metric import (
 )
 from stockworker.adapters.metrics_file import MetricsFile, rendered
 from stockworker.errors import ConfigError
-from tests.harness.advice import follows
 
 JOBS = gauge("jobs", "Jobs, by state.", "state")
 ENDED = counter("ended_total", "Ended jobs.")
@@ -95,7 +94,6 @@ def test_a_file_is_readable_for_all_whatever_the_umask_is(tmp_path: Path) -> Non
     assert not file.path.exists()
 
 
-@follows("Run 'apt install python3-prometheus-client', or remove 'metrics.enabled'")
 def test_a_missing_library_is_named_with_its_package(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     original = builtins.__import__
 

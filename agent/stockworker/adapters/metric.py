@@ -105,7 +105,7 @@ class Histogram:
         self._total += value
 
     def now(self) -> Distribution:
-        """What was counted until now."""
+        """Return the counts until now."""
         names = (*map(str, self._bounds), "+Inf")
         return Distribution(tuple(zip(names, accumulate(self._counts), strict=True)), self._total)
 

@@ -13,7 +13,7 @@ from stockworker.adapters.sqlite import free_bytes
 from stockworker.adapters.start_mark import StartMark
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.services import become_service, patiently, prepare, run_main, until_stopped
-from stockworker.cli.wiring import service_link
+from stockworker.cli.wiring import metrics_file, service_link
 from stockworker.config import Config, load, load_with_warnings
 from stockworker.config.schema import DispatcherConfig, TypePolicy
 from stockworker.dispatcher.policy import Allowance, JobDefaults, JobLimits, LiveLimits, Policy, Prefetch
@@ -90,7 +90,8 @@ def dispatcher_settings(path: Path | None) -> DispatcherSettings:
 
 def _settings(config: Config) -> DispatcherSettings:
     own = config.dispatcher
-    return DispatcherSettings(own.id, service_link(config, own.id), policy(config), denied_workers(config))
+    metrics = metrics_file(config, own.id)
+    return DispatcherSettings(own.id, service_link(config, own.id), policy(config), denied_workers(config), metrics)
 
 
 def denied_workers(config: Config) -> frozenset[WorkerId]:

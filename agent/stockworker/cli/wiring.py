@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.client_ids import private_client_id
+from stockworker.adapters.metrics_file import MetricsFile
 from stockworker.adapters.mqtt_connection import LinkSettings
-from stockworker.adapters.systemd import watchdog_s
+from stockworker.adapters.systemd import runtime_folder, watchdog_s
 from stockworker.client import link_settings
 from stockworker.config import Config, Handler
 from stockworker.errors import ConfigError
@@ -51,6 +52,20 @@ def service_link(config: Config, name: str, speaks_every_s: float = 0.0) -> Link
     if key_file is None:
         return settings
     return replace(settings, client_id=private_client_id(settings.client_id, key_file.read_bytes()))
+
+
+def metrics_file(config: Config, name: str) -> MetricsFile | None:
+    """Where a service writes its metrics; None if they are not wanted.
+
+    Raises:
+        ConfigError: a library is missing, or no folder is known.
+    """
+    if not config.metrics.enabled:
+        return None
+    folder = config.metrics.folder or runtime_folder()
+    if folder is None:
+        raise ConfigError("metrics.folder is required for a service that systemd has not started; set it")
+    return MetricsFile(folder / f"stockworker-{name}.prom", config.metrics.interval_s)
 
 
 def worker_seal(config: Config) -> "WorkerSeal | None":

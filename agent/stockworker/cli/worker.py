@@ -8,7 +8,7 @@ from pathlib import Path
 from stockworker.adapters.cgroup import Delegation, take_over
 from stockworker.adapters.systemd import Notifier
 from stockworker.cli.services import become_service, prepare, run_main, until_stopped
-from stockworker.cli.wiring import announced_market_data, handler_specs, service_link, worker_seal
+from stockworker.cli.wiring import announced_market_data, handler_specs, metrics_file, service_link, worker_seal
 from stockworker.config import Config, load, load_with_warnings
 from stockworker.logs import log_event
 from stockworker.logs.worker_events import Confined
@@ -88,4 +88,5 @@ def _settings(config: Config) -> WorkerSettings:
         quota_bytes=worker.journal_quota_bytes,
         seal=worker_seal(config),
         market_data=announced_market_data(config, handlers),
+        metrics=metrics_file(config, worker.id),
     )

@@ -525,6 +525,24 @@ class Encryption:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MetricsConfig:
+    enabled: bool = _key(
+        default=False,
+        kind=BOOLEAN,
+        meaning="Whether the services on this machine write metrics. Needs the package `python3-prometheus-client`, and a "
+        "restart.",
+    )
+    folder: Path | None = _key(
+        None,
+        PATH,
+        "Folder of the files: `stockworker-<id>.prom` for each service. The unit of the service must be allowed to write "
+        "to another folder than the default one.",
+        shown="`/run/stockworker-dispatcher`, or `/run/stockworker-worker-<instance>`",
+    )
+    interval_s: float = _key(15.0, duration(1, HOUR_S), "How often a service writes its file.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Log:
     level: Literal["debug", "info", "warning", "error"] = _key(
         "info", choice("debug", "info", "warning", "error"), "Lowest level of logged events."
@@ -567,4 +585,9 @@ class Config:
     dispatcher: DispatcherConfig = _key(DispatcherConfig(), Section(DispatcherConfig), "Only read by the dispatcher.")
     client: ClientConfig = _key(ClientConfig(), Section(ClientConfig), "Read by the `stockworker` command.")
     web: WebConfig = _key(WebConfig(), Section(WebConfig), "Only read by the web page (docs/web.md).")
+    metrics: MetricsConfig = _key(
+        MetricsConfig(),
+        Section(MetricsConfig),
+        "Metrics of the services for Prometheus, in files for the textfile collector of node_exporter (docs/monitoring.md).",
+    )
     log: Log = _key(Log(), Section(Log), "Log level and format of services and commands.")

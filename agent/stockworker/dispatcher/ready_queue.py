@@ -263,17 +263,27 @@ class ReadyQueue:
         """Whether the next turn must be taken immediately, because of a refill."""
         return bool(self._short)
 
+    @property
+    def parked(self) -> int:
+        """How many jobs wait in the store alone."""
+        return self._parked
+
     def waiting(self) -> Iterator[tuple[JobType, int, float]]:
         """Yield each type with waiting jobs: how many, and since when the oldest is ready (steady clock)."""
         found: dict[JobType, tuple[int, float]] = {}
+        for lane, size, oldest in self.lanes_waiting():
+            count, since = found.get(lane.type, (0, oldest))
+            found[lane.type] = (count + size, min(since, oldest))
+        for job_type, (count, since) in found.items():
+            yield job_type, count, since
+
+    def lanes_waiting(self) -> Iterator[tuple[Lane, int, float]]:
+        """Yield each lane with waiting jobs: how many, and since when the oldest is ready (steady clock)."""
         for waiting in self._lanes.values():
             oldest = self._head(waiting)[0] if waiting.size else math.inf
             if waiting.parked_after is not None:
                 oldest = min(oldest, waiting.parked_after[0])
-            count, since = found.get(waiting.lane.type, (0, oldest))
-            found[waiting.lane.type] = (count + waiting.size + waiting.parked, min(since, oldest))
-        for job_type, (count, since) in found.items():
-            yield job_type, count, since
+            yield waiting.lane, waiting.size + waiting.parked, oldest
 
     def lanes(self, types: AbstractSet[JobType], tags: AbstractSet[Tag]) -> Iterator[Lane]:
         """Yield the lanes that a worker of these types and tags can run."""

@@ -9,6 +9,8 @@ from typing import Final
 
 from stockworker import __version__
 from stockworker.adapters import clock
+from stockworker.adapters.metric import Measured
+from stockworker.adapters.metrics_file import MetricsFile
 from stockworker.adapters.mqtt import Delayed
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.randomness import SystemEntropy
@@ -17,6 +19,7 @@ from stockworker.adapters.systemd import Notifier
 from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.effects import Answered, Denied, RunQuery, ShowStats, Unreached, Unread, Unwatched
 from stockworker.dispatcher.machine import DispatcherMachine
+from stockworker.dispatcher.measures import measured_jobs, measured_queues, measured_workers
 from stockworker.dispatcher.policy import Policy
 from stockworker.dispatcher.safe_start import BAD_STARTS_MAX, MarkedTurns, read_mark
 from stockworker.dispatcher.store import JobStore
@@ -69,12 +72,14 @@ class DispatcherSettings:
         link: where the broker is, and the client ID; the service adds session, subscriptions and will.
         policy: the numbers that it decides by.
         denied: workers whose messages are dropped.
+        metrics: where to write metrics, if they are wanted.
     """
 
     dispatcher_id: ClientId
     link: LinkSettings
     policy: Policy
     denied: frozenset[WorkerId]
+    metrics: MetricsFile | None = None
 
 
 class DispatcherService(Service[_Input, DispatcherOutput]):
@@ -110,6 +115,7 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
             log_event(_log, logged.SessionDiscarded(topics=former_topics or "unknown"))
         self._machine = DispatcherMachine(policy, entropy, self._presence, store.load(now.steady), now)
         turns = DispatcherTurns(self._machine, store, policy.lease_s, verbose=_log.isEnabledFor(logging.DEBUG))
+        self._tally = turns.tally
         link = replace(
             settings.link,
             subscriptions=topics.subscriptions(Role.DISPATCHER, settings.dispatcher_id),
@@ -121,6 +127,7 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
         )
         marked = MarkedTurns(turns, mark, now.steady, 1 if discards else bad_starts + 1)
         super().__init__(settings.dispatcher_id, link, marked, store, steady, notifier)
+        self._metrics.file = settings.metrics
         self._space = SpaceWatch(store.free_bytes, policy.limits.free_bytes, EXHAUSTED_BYTES)
         self._reader = store.reader()
         self._answers = ThreadPoolExecutor(1, thread_name_prefix="answers")
@@ -177,6 +184,18 @@ class DispatcherService(Service[_Input, DispatcherOutput]):
             await asyncio.wait({self._answering})
         await asyncio.to_thread(self._answers.shutdown)
         self._reader.close()
+
+    def needs_reader(self, packet: Packet) -> bool:
+        return isinstance(packet.tag, Unreached)
+
+    def measured(self) -> Iterator[Measured]:
+        ledger, workers = self._machine.ledger, self._machine.roster.workers.values()
+        yield from measured_jobs(ledger, self._tally, self._machine.counters)
+        yield from measured_queues(ledger, workers, self._steady.read())
+        yield from measured_workers(workers)
+
+    def free_bytes(self) -> int | None:
+        return self._space.free
 
     def report_delay(self, item: Delayed) -> None:
         delays = logged.BrokerDelays(

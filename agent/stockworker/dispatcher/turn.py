@@ -64,6 +64,7 @@ from stockworker.dispatcher.machine import DispatcherMachine
 from stockworker.dispatcher.owners import resolve
 from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.dispatcher.store import JobStore
+from stockworker.dispatcher.tally import Tally
 from stockworker.errors import DecodeError
 from stockworker.logs.events import JobMoved, LogEvent, MessageRefused
 from stockworker.protocol import codec, topics
@@ -128,6 +129,9 @@ class DispatcherTurns:
         lease_s: how long a lease is valid, in seconds: workers get it with each assignment.
         verbose: log each step of each job as well, whether a client watches them or not.
         most_rows: see `MOST_ROWS`.
+
+    Attributes:
+        tally: what was committed.
     """
 
     def __init__(
@@ -146,6 +150,7 @@ class DispatcherTurns:
         self._most_rows = most_rows
         self._next_events: list[Event] = []
         self._asks_at = 0.0
+        self.tally = Tally(sum(machine.ledger.totals.values()))
 
     def take(self, items: Sequence[Input], now: Now) -> DispatcherOutput:
         """Decide and commit. When this returns, everything that led to the packets is durable.
@@ -166,6 +171,7 @@ class DispatcherTurns:
                 left += 1
             else:
                 rows += self._read(item, events, effects, refused)
+        self.tally.handled(events)
         effects += self._machine.handle([*self._stored_jobs(events), *events], now)
         saves: list[Save] = []
         others: list[Effect] = []
@@ -175,6 +181,7 @@ class DispatcherTurns:
             else:
                 others.append(effect)
         pruned = self._store.commit(saves) if saves else {}
+        self.tally.committed(saves, now)
         if pruned:
             self._next_events.append(Pruned(tuple(pruned.items())))
         output = self._output(saves, others, now, left)

@@ -5,7 +5,7 @@
 A payload or a result is never logged, and no value can forge a line: see `lines.escaped`.
 """
 
-from stockworker.logs import web_events, worker_events
+from stockworker.logs import metrics_events, web_events, worker_events
 from stockworker.logs.detached import detach, finish
 from stockworker.logs.events import LogEvent
 from stockworker.logs.record import log_event
@@ -18,6 +18,7 @@ __all__ = [
     "escape_warnings",
     "finish",
     "log_event",
+    "metrics_events",
     "report_left_out",
     "web_events",
     "worker_events",

@@ -1,7 +1,7 @@
 """The catalogue of log events: one class for each event, with its level, its text, its meaning and its fields. PURE."""
 
 # A machine emits an event as an effect, and a shell logs it (`logs.record.log_event`). A misspelt event or field is
-# therefore an error of the type checker. To add an event, add a class here (or in `worker_events` or `web_events`) and create it where it happens: the page
+# therefore an error of the type checker. To add an event, add a class here (or in a module beside this one) and create it where it happens: the page
 # `docs/logging.md` and the systemd journal's catalogue are generated from the classes.
 #
 # Each event declares what can cause it. A peer can cause some events as often as it likes, so their lines are limited, in

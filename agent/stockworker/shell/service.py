@@ -42,6 +42,7 @@ from stockworker.adapters import clock
 from stockworker.adapters.certificate_watch import CertificateWatch
 from stockworker.adapters.deadlines import Deadline
 from stockworker.adapters.inbox import Inbox
+from stockworker.adapters.metric import Measured
 from stockworker.adapters.mqtt import Delayed, Delivery, Link, LinkDown, LinkItem, LinkUp, PublishRefused
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_name
@@ -53,6 +54,8 @@ from stockworker.logs import log_event, report_left_out
 from stockworker.protocol import topics
 from stockworker.protocol.packet import Packet
 from stockworker.shell.arrivals import Arrivals, turn_input
+from stockworker.shell.measures import Measures, Surroundings
+from stockworker.shell.metrics_writer import MetricsWriter
 from stockworker.shell.refusals import Refusals
 from stockworker.shell.turn import CertificateSeen, CommonInput, Now, TurnOutput, Turns
 
@@ -73,6 +76,7 @@ class _Signal:
 
 _STOP: Final = _Signal()
 _RELOAD: Final = _Signal()
+_MEASURE: Final = _Signal()
 
 
 class Store(Protocol):
@@ -127,6 +131,8 @@ class Service(ABC, Generic[InputT, OutputT]):
         self._certified_until: float | None = None
         self._followed: list[Any] = []
         """What followed from the last turn, and needs no turn of its own: the first inputs of the next one."""
+        self._measures = Measures(service_id, __version__)
+        self._metrics = MetricsWriter()
         self._step: Deadline | None = None
         self._link_status: str | None = None
         self._ready = False
@@ -148,6 +154,7 @@ class Service(ABC, Generic[InputT, OutputT]):
             link = asyncio.create_task(self._link.run(), name="link")
             turns = asyncio.create_task(self._take_turns(thread), name="turns")
             watchdog = asyncio.create_task(self._watchdog.run(), name="watchdog")
+            metrics = asyncio.create_task(self._metrics.ask(lambda: self._inbox.put(_MEASURE)), name="metrics")
             try:
                 await asyncio.wait({link, turns, watchdog, failed}, return_when=asyncio.FIRST_COMPLETED)
                 if link.done():
@@ -160,10 +167,12 @@ class Service(ABC, Generic[InputT, OutputT]):
                 await self._link.drain(_FAREWELL_S)
             finally:
                 turns.cancel()
+                metrics.cancel()
                 await self._link.close()
                 await self.close()
                 watchdog.cancel()
-                await asyncio.wait({link, turns, watchdog})
+                await asyncio.wait({link, turns, watchdog, metrics})
+                await self._metrics.close()
                 report_left_out(math.inf)
         self._store.close()
         link.result()
@@ -221,6 +230,18 @@ class Service(ABC, Generic[InputT, OutputT]):
         """No client has subscribed to the topic of a packet."""
         return None
 
+    def needs_reader(self, packet: Packet) -> bool:
+        """Whether it is a loss if no client has subscribed to the topic of a packet."""
+        return self.unheard(packet) is not None
+
+    def measured(self) -> Iterable[Measured]:
+        """The metrics that only this service has. Between turns, so that the machine does not change meanwhile."""
+        return ()
+
+    def free_bytes(self) -> int | None:
+        """How much was free on the disk of the store at the last look."""
+        return None
+
     def report_delay(self, item: Delayed) -> None:
         """The broker answers late."""
 
@@ -247,7 +268,10 @@ class Service(ABC, Generic[InputT, OutputT]):
 
     async def _turn(self, items: Sequence[LinkItem | InputT | _Signal], thread: ThreadPoolExecutor) -> None:
         """One turn, in the order that everything depends on: see the top of this module."""
-        output = await self._take(self._inputs(items), thread)
+        inputs = self._inputs(items)
+        began = clock.monotonic()
+        output = await self._take(inputs, thread)
+        self._measures.turn_s.observe(clock.monotonic() - began)
         self._step = None  # no deadline: sending takes as long as the broker needs
         deliveries = [item for item in items if isinstance(item, Delivery)]
         handled = len(deliveries) - output.left
@@ -258,6 +282,8 @@ class Service(ABC, Generic[InputT, OutputT]):
         self.carry_out(output)
         await self._link.send(output.packets)
         await self._report_status()
+        if self._metrics.due:
+            self._metrics.write(self._measure)
         if _RELOAD in items:
             self._link.renew(self._link_settings)
             self._certificate.forget()
@@ -294,6 +320,9 @@ class Service(ABC, Generic[InputT, OutputT]):
             return self.begin_stop()
         if item is _RELOAD:
             return self._reload()
+        if item is _MEASURE:
+            self._metrics.due = True
+            return None
         if isinstance(item, _LINK_ITEMS):
             self._note_link(item)
             return cast("CommonInput | InputT | None", turn_input(item))  # a tag is what the turns attached
@@ -304,6 +333,8 @@ class Service(ABC, Generic[InputT, OutputT]):
 
         A notice without a reader concerns no machine, and makes no turn. A message of a sender of many malformed ones neither.
         """
+        if isinstance(item, PublishRefused) and item.reason_code == NO_MATCHING_SUBSCRIBERS:
+            self._measures.unheard += self.needs_reader(item.packet)
         if isinstance(item, PublishRefused) and item.reason_code == NO_MATCHING_SUBSCRIBERS and not item.packet.tag:
             unheard = self.unheard(item.packet)
             if unheard is not None:
@@ -328,12 +359,14 @@ class Service(ABC, Generic[InputT, OutputT]):
     def _note_link(self, item: LinkItem) -> None:
         match item:
             case LinkUp(certified_until=until):
+                self._measures.link_changed(up=True)
                 if until != self._certified_until:
                     self._certified_until = until
                     self._broker_certificate.forget()
                 log_event(_log, logged.LinkUp(broker=self._broker))
                 self._link_status = f"connected to {self._broker}"
             case LinkDown(reason=reason):
+                self._measures.link_changed(up=False)
                 log_event(_log, logged.LinkDown(broker=self._broker, reason=reason))
                 self._link_status = f"not connected: {reason}"
             case PublishRefused(packet=packet, reason_code=code):
@@ -356,6 +389,16 @@ class Service(ABC, Generic[InputT, OutputT]):
             return told
         finally:
             self._notifier.ready(self._status())
+
+    def _measure(self) -> list[Measured]:
+        around = Surroundings(
+            unconfirmed=self._link.unconfirmed,
+            dropped=self._link.dropped,
+            certificate_until=self._certificate.until,
+            broker_certificate_until=self._broker_certificate.until,
+            free_bytes=self.free_bytes(),
+        )
+        return [*self._measures.measured(around, clock.wall()), *self.measured()]
 
     def _deadlines(self) -> Iterator[Deadline]:
         if self._step is not None:

@@ -15,6 +15,9 @@ class SpaceWatch:
         free_bytes: returns how much is free.
         least_bytes: below that, the disk is nearly full.
         exhausted_bytes: below that, a commit may fail.
+
+    Attributes:
+        free: how much was free at the last look; None before the first one.
     """
 
     def __init__(self, free_bytes: Callable[[], int], least_bytes: int, exhausted_bytes: int = 0) -> None:
@@ -23,12 +26,13 @@ class SpaceWatch:
         self._exhausted_bytes = exhausted_bytes
         self._next_look = float("-inf")
         self._seen = DiskChanged(full=False)
+        self.free: int | None = None
 
     def look(self, now: float) -> list[DiskChanged]:
         """Return the change since the last look, if there was one. At most one look a second asks the disk."""
         if now < self._next_look:
             return []
         self._next_look = now + _EVERY_S
-        free = self._free_bytes()
+        free = self.free = self._free_bytes()
         former, self._seen = self._seen, DiskChanged(free < self._least_bytes, free < self._exhausted_bytes)
         return [self._seen] if self._seen != former else []

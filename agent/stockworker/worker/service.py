@@ -12,6 +12,8 @@ from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.adapters.cgroup import Delegation
 from stockworker.adapters.deadlines import Deadline
+from stockworker.adapters.metric import Measured
+from stockworker.adapters.metrics_file import MetricsFile
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.systemd import Notifier
 from stockworker.handlers.spec import HandlerSpec
@@ -31,6 +33,7 @@ from stockworker.worker.effects import Capabilities, Drain, MarketStoreSeen, Sta
 from stockworker.worker.executor import Executor
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
+from stockworker.worker.measures import measured_worker
 from stockworker.worker.sealing import WorkerSealing
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
 from stockworker.worker.work import AttemptEvent, Began, Blocked, ExecutorEvent, HandlerLogged, Printed
@@ -68,6 +71,7 @@ class WorkerSettings:
         quota_bytes: how much of results the journal keeps until they are acknowledged.
         seal: its keys; None where nothing is sealed.
         market_data: the location of the market-data store to announce; None if there is nothing to announce.
+        metrics: where to write metrics, if they are wanted.
     """
 
     worker_id: WorkerId
@@ -83,6 +87,7 @@ class WorkerSettings:
     quota_bytes: int
     seal: "WorkerSeal | None" = None
     market_data: str | None = None
+    metrics: MetricsFile | None = None
 
     @property
     def capabilities(self) -> Capabilities:
@@ -139,7 +144,10 @@ class WorkerService(Service[_Input, WorkerOutput]):
             echo_topic=topics.of_worker(TopicKind.WORKER_ECHO, worker_id),
             echo_every_s=settings.intervals.heartbeat_interval_s,
         )
-        super().__init__(worker_id, link, WorkerTurns(self._machine, journal), journal, steady, notifier)
+        turns = WorkerTurns(self._machine, journal)
+        self._tally = turns.tally
+        super().__init__(worker_id, link, turns, journal, steady, notifier)
+        self._metrics.file = settings.metrics
         self._request_topic = topics.of_worker(TopicKind.REQUEST, worker_id)
         self._sealing = WorkerSealing(settings.seal)
         self._executor = Executor(
@@ -193,6 +201,12 @@ class WorkerService(Service[_Input, WorkerOutput]):
         self._settings = replace(self._settings, handlers=settings.handlers, tags=settings.tags)
         self._warn_of_limits(settings.handlers)
         return settings.link, self._settings.capabilities
+
+    def measured(self) -> Iterator[Measured]:
+        return measured_worker(self._settings.worker_id, self._settings.slots, self._machine, self._tally)
+
+    def free_bytes(self) -> int | None:
+        return self._space.free
 
     def deadlines(self) -> Iterator[Deadline]:
         if self._executor.must_exit_by is not None:

@@ -27,6 +27,7 @@ from stockworker.shell.departures import departures
 from stockworker.shell.turn import Now, Send, TurnOutput
 from stockworker.worker.effects import Accept, Entry, Event, Forget, Leave, MarkStarted, RecordOutcome, Start, Stop
 from stockworker.worker.machine import WorkerMachine
+from stockworker.worker.tally import WorkerTally
 
 Input = Packet | Event
 """What a turn is about. A packet is decoded; an event goes to the machine as it is."""
@@ -62,12 +63,16 @@ class WorkerTurns:
     Args:
         machine: decides.
         journal: keeps.
+
+    Attributes:
+        tally: what was committed.
     """
 
     def __init__(self, machine: WorkerMachine, journal: LeaseJournal) -> None:
         self._machine = machine
         self._journal = journal
         self._refused = 0
+        self.tally = WorkerTally()
 
     def take(self, items: Sequence[Input], now: Now) -> WorkerOutput:
         """Decide and commit. When this returns, everything that led to the orders and packets is durable.
@@ -104,6 +109,7 @@ class WorkerTurns:
                     log.append(effect)
         if entries:
             self._journal.commit(entries)
+            self.tally.committed(entries, now.steady)
         packets = [packet for message in messages for packet in departures(message, log)]
         return WorkerOutput(tuple(packets), tuple(log), tuple(orders), leave)
 
