@@ -42,7 +42,7 @@ $(VENV)/.ready: requirements/dev.lock | system
 dev: $(VENV)/.ready ## Set up the development environment in .venv
 
 .PHONY: test-migration
-test-migration: dev ## Move 20,000 jobs from each kind of old queue, with ten kills each (about 4 min)
+test-migration: dev ## Move 20,000 jobs from each kind of old queue, with ten kills each (about 6 min)
 	$(BIN)/pytest --timeout 600 tests/migration
 
 .PHONY: demo
@@ -198,7 +198,7 @@ bench-market: dev .venv-peers/.ready ## Measure imports and indicators of market
 	$(BIN)/python -m bench.market --rounds $(ROUNDS)
 
 .PHONY: bench-migration
-bench-migration: dev ## Measure how many jobs a second move from each kind of old queue (2 min)
+bench-migration: dev ## Measure how many jobs a second move from each kind of old queue (3 min)
 	$(BIN)/python -m bench.migration
 
 .PHONY: bench-sealing

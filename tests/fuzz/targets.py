@@ -3,6 +3,7 @@
 import gzip
 import io
 import json
+import pickle
 import re
 import tempfile
 import zlib
@@ -26,8 +27,16 @@ from stockworker.market.bar_formats import Expected, UnreadableBars, parse_bars,
 from stockworker.market.bars import check_bar
 from stockworker.market.json_records import LONGEST_RECORD, NotRecords, read_records
 from stockworker.market.source_format import PROFILES, read_format
+from stockworker.migration.decoding import Refused, job_id
+from stockworker.migration.decoding import decode as decode_record
+from stockworker.migration.mapping_file import preset_names, read_mapping
+from stockworker.migration.serialized import UnsafeData, celery_message, rq_job
+from stockworker.migration.source import Found, Record
+from stockworker.migration.topics import matches, topic_record
 from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.fields import FieldError, parse_json
+from stockworker.protocol.ids import ClientId
+from stockworker.protocol.messages import Submit
 from stockworker.protocol.sealed import find, without_sealed
 from stockworker.sealing import keyring
 from stockworker.sealing.envelope import Refusal, read_answer, read_job
@@ -192,6 +201,60 @@ def _configuration(content: bytes) -> None:
             assert all(problem.severity == "warning" for problem in found)
 
 
+# --- old queues ---------------------------------------------------------------------------------------------------------
+
+
+_PRESETS: Final = {name: read_mapping(None, name) for name in preset_names()}
+
+
+def _is_job(record: Record, preset: str) -> bool:
+    """Whether a record becomes a job, which the dispatcher would read as the same; otherwise it has a reason."""
+    decoded = decode_record(Found(1, record), _PRESETS[preset], "fuzz", NOW)
+    if isinstance(decoded, Refused):
+        assert decoded.reason.encode(errors="surrogatepass")
+        return False
+    made = decoded.submission
+    assert made.job_id == job_id("fuzz", decoded.record_id)
+    message = decode(encode(Submit((made,), None, ClientId("shop"))))
+    assert isinstance(message, Submit)
+    assert message.jobs == (made,)
+    return True
+
+
+def _old_records(content: bytes) -> None:
+    """Any record of any layout becomes a job, or is refused with a reason. Each field is the content, then only the payload is."""
+    text = content.decode(errors="replace")
+    for preset, mapping in _PRESETS.items():
+        _is_job(dict.fromkeys(mapping.columns, content), preset)
+        _is_job(
+            {**dict.fromkeys(mapping.columns), "id": 1, "claim_id": "1", "type": "a", "payload": text, "body": text},
+            preset,
+        )
+
+
+def _old_calls(content: bytes) -> None:
+    """Any data of RQ and Celery are plain calls or refused, and run no code."""
+    for read in (rq_job, celery_message):
+        try:
+            found = read(content)
+        except (ValueError, FieldError, UnsafeData) as error:
+            assert str(error)
+            continue
+        assert set(found) <= {"function", "args", "kwargs"}
+        _is_job({"value": "1", "key": "k", "data": content, "timeout": None, "score": None}, "rq")
+
+
+def _old_topics(content: bytes) -> None:
+    """Any message of any topic becomes a job or is refused; equal messages have the same identity."""
+    head, _, body = content.partition(b"\n")
+    topic = head.decode(errors="backslashreplace")
+    record = topic_record(topic, body)
+    assert record["claim_id"] == topic_record(topic, body)["claim_id"] != topic_record(topic, body + b" ")["claim_id"]
+    assert matches("#", topic) is not topic.startswith("$")
+    assert matches(topic, topic) or topic.startswith("$") or {"#", "+"} & set(topic)
+    _is_job(record, "mqtt")
+
+
 # --- handlers -----------------------------------------------------------------------------------------------------------
 
 
@@ -347,6 +410,8 @@ _PROPERTY_WORDS: Final = tuple(
     bytes([name]) + value for name in (1, 2, 3, 8, 9, 11, 31, 38, 99) for value in (b"", b"\0\1a", b"\0\1a\0\1b", b"\xff\xff")
 )  # fmt: skip
 
+_CALLS: Final = (("mail.send", None, ("a",), {"b": 2}), ["f", None, [1.5, [None]], {"a": {"b": "\u20ac"}}])
+
 TARGETS: Final[Mapping[str, Target]] = {
     "packets": Target(_packets, (b"\x30", b"\x32", b"\xff\xff\xff\x7f", b"\x80\x80\x80\x80", *_PROPERTY_WORDS)),
     "properties": Target(_read_properties, _PROPERTY_WORDS),
@@ -377,6 +442,15 @@ TARGETS: Final[Mapping[str, Target]] = {
     "address": Target(
         _address, (b"http://", b"https://", b"prices.example", b"[::1]", b"@", b":80", b"//", b"%00", b"10.0.0.0/8", b"?", b"#")
     ),
+    "old_records": Target(
+        _old_records, (b'"id":', b'"type":', b'"payload":', b'"headers":', b'"body":', b'"displayName":', b'"data":', *_JSON, b"9" * 400),
+        largest=5_000, calls_per_byte=400,  # all layouts read it, each twice
+    ),
+    "old_calls": Target(
+        _old_calls, (b"\x80\x04", b".", b"(", b"]", b"}", b"\x94", b"h\0", b"r\xff\xff\xff\x7f", b"\x8e", b"N", b"t", b"a", b"e", b"s", b"u", *_JSON),
+        [pickle.dumps(call, protocol) for call in _CALLS for protocol in (0, 2, 4)], largest=5_000,
+    ),
+    "old_topics": Target(_old_topics, (b"jobs/queue/high/", b"$share/", b"#", b"+", b"\n", b'"id":', b'"type":', b'"payload":', *_JSON)),
     "frames": Target(
         _frames, (b'["ready"]\n', b'["log","', b'["ended","', b'["progress","', b"\n", b",20,", b",null", b",false", *_JSON)
     ),

@@ -149,6 +149,56 @@ def test_a_kill_after_any_step_loses_and_doubles_nothing(move: Move, step: Step,
     assert move.command("--verify").status == 0
 
 
+def test_ctrl_c_finishes_the_page_and_the_next_run_continues(move: Move) -> None:
+    """Nothing is claimed or pending twice: the first Ctrl-C ends the run between two pages."""
+    move.add(range(1, 2_001))
+    program = command.arguments(
+        move.fleet.config_file("operator"), "migrate", move.queue.url, *move.queue.options,
+        "--report", str(move.report), "--rate", "100",
+    )  # fmt: skip
+    with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        wait_until(lambda: bool(move.stored), "jobs arrive")
+        process.send_signal(signal.SIGINT)
+        output, errors = process.communicate(timeout=60)
+    moved = len(move.stored)
+
+    assert (process.returncode, "Traceback" in errors) == (130, False), errors
+    assert output == f"{moved} jobs moved (0 of them were known), 0 refused, 0 rejected\n"
+    assert "stopped after a page; run the same command again to continue" in errors
+    assert 0 < moved < 2_000
+    assert len(move.queue.waiting()) == 2_000 - moved
+    assert move.command().output == f"{2_000 - moved} jobs moved (0 of them were known), 0 refused, 0 rejected\n"
+    assert (move.stored, move.queue.waiting()) == (list(range(1, 2_001)), [])
+    assert move.command("--verify").status == 0
+
+
+def test_a_second_ctrl_c_ends_the_command_and_loses_nothing(move: Move) -> None:
+    """As a kill: what is claimed waits for the next run."""
+    move.add(range(1, 201))
+    program = command.arguments(
+        move.fleet.config_file("operator"), "migrate", move.queue.url, *move.queue.options, "--report", str(move.report)
+    )
+    move.fleet.dispatcher.kill()
+    try:
+        with subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+            wait_until(lambda: not move.queue.waiting(), "the records are claimed")
+            process.send_signal(signal.SIGINT)
+            wait_until(lambda: process.poll() is not None or stops_again(process), "the command ends", 60)
+            _, errors = process.communicate(timeout=60)
+    finally:
+        move.fleet.dispatcher.start()
+
+    assert (process.returncode, "Traceback" in errors) == (-signal.SIGINT, False), errors  # 130 in a shell
+    assert move.command().output.startswith("200 jobs moved")
+    assert move.stored == list(range(1, 201))
+
+
+def stops_again(process: "subprocess.Popen[str]") -> bool:
+    """Press Ctrl-C once more."""
+    process.send_signal(signal.SIGINT)
+    return False
+
+
 def test_a_job_that_ended_and_was_forgotten_does_not_run_again(move: Move) -> None:
     """Killed after the report, with the job gone from the dispatcher: the record leaves, and the job is not submitted."""
     move.add([1])

@@ -3,6 +3,7 @@
 import base64
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -188,3 +189,21 @@ def test_any_record_is_a_job_or_has_a_reason(mapping: SourceMapping, record: dic
     else:
         json.loads(made.submission.payload)
         assert fits(made.submission.payload)
+
+
+def test_half_of_a_surrogate_pair_in_a_short_payload_is_refused() -> None:
+    parsed = replace(JOBS, payload=Lookup("payload", read=("json",)))
+    assert reason({**ROW, "payload": '"\\ud800"'}, parsed) == (
+        "payload: holds half of a surrogate pair, which UTF-8 can't carry"
+    )
+
+
+def test_a_number_of_thousands_of_digits_is_refused() -> None:
+    assert reason({**ROW, "priority": 10**5000}) == "priority: is a number with too many digits"
+    assert reason({**ROW, "scheduled_at": 10**400}).endswith(" is not a time between 1970 and 9999")
+
+
+def test_a_payload_that_contains_itself_is_refused() -> None:
+    own: list[object] = []
+    own.append(own)
+    assert reason({**ROW, "payload": own}).startswith("payload: ")

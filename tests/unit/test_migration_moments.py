@@ -25,7 +25,7 @@ def test_a_time_is_read(value: object, zone_s: float, expected: float | None) ->
     assert unix_time(value, zone_s) == expected
 
 
-@pytest.mark.parametrize("value", ["", "tomorrow", "-5", "1969-01-01", "nan", "1e400"])
-def test_what_is_not_a_time_is_refused(value: str) -> None:
+@pytest.mark.parametrize("value", ["", "tomorrow", "-5", "1969-01-01", "nan", "1e400", 10**400])
+def test_what_is_not_a_time_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="is not a time"):
         unix_time(value)

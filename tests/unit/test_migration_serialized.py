@@ -65,3 +65,41 @@ def test_a_message_of_celery_is_read() -> None:
 def test_what_is_not_a_message_of_celery_is_refused(body: str) -> None:
     with pytest.raises(ValueError, match="is not the body of a Celery task of protocol 2"):
         celery_message(body)
+
+
+def doubled() -> list[object]:
+    """A small pickle: 60 lists, each of which contains the one before it twice."""
+    inner: list[object] = [0]
+    for _ in range(60):
+        inner = [inner, inner]
+    return inner
+
+
+def endless() -> list[object]:
+    own: list[object] = []
+    own.append(own)
+    return own
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (pickle.dumps(("f", None, doubled(), {})), "is larger than 1048576 bytes as text"),
+        (pickle.dumps(("f", None, ["x" * 2_000] * 600, {})), "is larger than 1048576 bytes as text"),
+        (pickle.dumps(("f", None, [1 << 5_000_000], {})), "is larger than 1048576 bytes as text"),
+        (pickle.dumps(("f", None, endless(), {})), "contains values that are too deep in others"),
+        (pickle.dumps(("f", None, 5, 6)), "is not a job of RQ"),
+        (b"\x80\x02Nr\xff\xff\xff\x7f.", "is not a job of RQ"),
+        (b"\x80\x04\x8e\xff\xff\xff\xff\xff\xff\0\0.", "is neither a pickle nor JSON"),
+        (1 << 40, "is not the data of a job of RQ"),
+    ],
+    ids=["doubled", "repeated", "number", "endless", "arguments", "memo", "bytes", "integer"],
+)
+def test_a_small_pickle_does_not_become_a_large_job(data: object, reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        rq_job(data)
+
+
+def test_a_value_may_occur_twice() -> None:
+    shared = ["a"]
+    assert rq_job(pickle.dumps(("f", None, [shared, shared], {})))["args"] == [["a"], ["a"]]

@@ -170,7 +170,10 @@ def _text(value: Any, name: str) -> str:
             raise Unmapped(f"{name}: is not UTF-8 at byte {error.start}") from None
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         raise Unmapped(f"{name}: is neither a text nor a number")
-    return str(value)
+    try:
+        return str(value)
+    except ValueError:  # of Python, for a number of thousands of digits
+        raise Unmapped(f"{name}: is a number with too many digits") from None
 
 
 def _as_text(value: Any) -> str:
@@ -233,14 +236,12 @@ def _priority(lookup: Lookup | None, record: Record) -> Priority:
 
 def _payload(lookup: Lookup, record: Record) -> str:
     value = look_up(lookup, record, "payload")
-    if lookup.read:
-        try:
-            text = json_text(None if value is None else value)
-        except (TypeError, ValueError) as error:
-            raise Unmapped(f"payload: {error}; add text to its 'read'") from None
-    else:
-        text = "null" if value is None else _json_as_written(value)
     try:
+        text = json_text(value) if lookup.read or value is None else _json_as_written(value)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise Unmapped(f"payload: {error}; add text to its 'read'") from None
+    try:
+        text.encode()  # `fits` does not encode a short one
         small = fits(text)
     except UnicodeEncodeError:
         raise Unmapped("payload: holds half of a surrogate pair, which UTF-8 can't carry") from None

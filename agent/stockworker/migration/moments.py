@@ -1,5 +1,6 @@
 """Points in time as old systems write them: a number of seconds or milliseconds, or ISO 8601. Pure."""
 
+import math
 from datetime import UTC, datetime, timedelta, timezone
 from typing import Any, Final
 
@@ -43,3 +44,5 @@ def _number(value: Any) -> float | None:
         return float(value)
     except (TypeError, ValueError):
         return None
+    except OverflowError:
+        return math.inf

@@ -2,6 +2,9 @@
 
 # RQ stores a job as a pickle, usually compressed. To open a pickle can run any code, so `_DataOnly` opens those of plain
 # values alone: text, numbers, lists, dictionaries. A pickle that names a class or a function is refused.
+#
+# A small pickle can also ask for much memory: by the index of a memo, or by a list that contains another one twice, and so on. So
+# the unpickler of Python reads it, whose memo is a dictionary, and `_size` is known before anything writes them.
 
 import io
 import pickle
@@ -14,13 +17,17 @@ _MOST_BYTES: Final = 16 * 1024 * 1024
 """Most bytes that a compressed job becomes. The dispatcher accepts far less, and a small one could become gigabytes."""
 
 _PARTS: Final = 2
+_MOST_TEXT: Final = 1024 * 1024
+"""More than the dispatcher accepts."""
+
+_DEEPEST: Final = 200
 
 
 class UnsafeData(Exception):
     """Serialized data that only the program that wrote them can open."""
 
 
-class _DataOnly(pickle.Unpickler):
+class _DataOnly(pickle._Unpickler):  # noqa: SLF001 (see the head of this module)
     def find_class(self, module: str, name: str) -> NoReturn:
         """Refuse everything that is not plain data."""
         raise UnsafeData(f"contains an object of {module}.{name}, which only its own program can open")
@@ -46,7 +53,9 @@ def rq_job(data: Any) -> dict[str, Any]:
         ValueError: it is not such data.
         UnsafeData: it contains other objects than plain data.
     """
-    raw = data.encode() if isinstance(data, str) else bytes(data)
+    raw = data.encode() if isinstance(data, str) else data
+    if not isinstance(raw, bytes):
+        raise ValueError("is not the data of a job of RQ")  # noqa: TRY004 (the errors of decoders are of one kind)
     try:
         unpacker = zlib.decompressobj()
         raw = unpacker.decompress(raw, _MOST_BYTES)
@@ -55,12 +64,40 @@ def rq_job(data: Any) -> dict[str, Any]:
     except zlib.error:
         pass  # RQ also stores without compression
     call = parse_json(raw.decode()) if raw[:1] == b"[" else _plain(raw)
-    if not isinstance(call, list | tuple) or len(call) != 4 or not isinstance(call[0], str):  # noqa: PLR2004 (see above)
-        raise ValueError("is not a job of RQ, which is (function, instance, args, kwargs)")
-    function, instance, args, kwargs = call
+    match call:
+        case [str() as function, instance, list() | tuple() as args, dict() as kwargs]:
+            pass
+        case _:
+            raise ValueError("is not a job of RQ, which is (function, instance, args, kwargs)")
     if instance is not None:
         raise UnsafeData("calls a method of an object, which only its own program can open")
-    return {"function": function, "args": list(args), "kwargs": dict(kwargs)}
+    if _size(call, {}) > _MOST_TEXT:
+        raise ValueError(f"is larger than {_MOST_TEXT} bytes as text")
+    return {"function": function, "args": list(args), "kwargs": kwargs}
+
+
+def _size(value: Any, known: dict[int, int], depth: int = 0) -> int:
+    """At least the length of a value as text. A value that is in others several times counts each time.
+
+    Raises:
+        ValueError: values are too deep in others, or in themselves.
+    """
+    if depth > _DEEPEST:
+        raise ValueError("contains values that are too deep in others")
+    match value:
+        case str() | bytes():
+            return 1 + len(value)
+        case int():
+            return 1 + value.bit_length() // 4
+        case dict():
+            parts = [*value, *value.values()]
+        case list() | tuple():
+            parts = list(value)
+        case _:
+            return 1
+    if id(value) not in known:
+        known[id(value)] = 1 + sum(_size(part, known, depth + 1) for part in parts)
+    return known[id(value)]
 
 
 def _plain(raw: bytes) -> Any:
