@@ -1,11 +1,12 @@
 """Market data: bars, indicator values, and the interface of a store of both."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from enum import StrEnum
-from typing import Annotated, Final, NamedTuple, Protocol
+from functools import partial
+from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 from stockworker.handlers.kinds import Checked, Written
 from stockworker.market.interval import DAILY, Interval, written
@@ -83,6 +84,10 @@ class Bar(NamedTuple):
         factor = self.adjusted_close / self.close
         open_, high, low = (None if price is None else price * factor for price in self[1:4])
         return check_bar(Bar(self.day, open_, high, low, self.adjusted_close, self.volume))
+
+
+make_bar: Final[Callable[[Iterable[Any]], Bar]] = partial(tuple.__new__, Bar)
+"""`Bar._make` without a check of the number of values, in a third of its time."""
 
 
 def check_bar(bar: Bar, *, above_zero: bool = False, tolerance: float = PRICE_TOLERANCE) -> Bar:

@@ -8,7 +8,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from stockworker.market.bars import Bar, InvalidBar, is_usual, shown
+from stockworker.market.bars import Bar, InvalidBar, is_usual, make_bar, shown
 from stockworker.market.source_format import TIME_UNITS, SourceFormat, TimeOfDay
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
@@ -20,7 +20,7 @@ _HIGHEST_RATIO: Final = 1e6
 _MIDNIGHT: Final = re.compile(r"[0:.]*")
 _MULTIPLIERS: Final = {"K": 1e3, "M": 1e6, "B": 1e9, "T": 1e12}
 _FIRST_TIME: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_KEPT_DAYS: Final = 20_000
+KEPT_DAYS: Final = 20_000
 """Days that are read once and then remembered: 80 years of trading."""
 
 
@@ -59,8 +59,8 @@ class Cells:
             text = open_ + high + low + close + volume + (adjusted or "")
             if not text.isascii() or "_" in text:
                 return None
-            numbers = float(open_), float(high), float(low), float(close), float(volume)
-            bar = Bar(day, *numbers, float(adjusted) if adjusted else None)
+            prices = float(open_), float(high), float(low), float(close)
+            bar = make_bar((day, *prices, float(volume), float(adjusted) if adjusted else None))
         except (TypeError, ValueError):
             return None
         return bar if is_usual(bar) else None
@@ -148,7 +148,7 @@ class Cells:
             raise self._no_day(value)
         found = self._days.get(value)
         if found is None:
-            if len(self._days) >= _KEPT_DAYS:
+            if len(self._days) >= KEPT_DAYS:
                 self._days.clear()
             found = self._days[value] = self._read_day(value)
         return found

@@ -4,16 +4,17 @@
 # 52 bytes (56 with a time), and not the 300 of a `Bar`. Beyond a number of bars, all of them move to a temporary file.
 
 import dataclasses
+import math
 import os
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
 from datetime import date
 from itertools import chain
 from tempfile import TemporaryFile
 from typing import Annotated, BinaryIO, Final
 
-from stockworker.market.bars import Action, ActionKind, Bar, Count, InvalidBar
+from stockworker.market.bars import Action, ActionKind, Bar, Count, InvalidBar, make_bar
 from stockworker.market.interval import DAILY, Interval, written
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.wire import Wire
@@ -81,12 +82,10 @@ class SymbolBars:
         return sum(count for _, _, count in self._moved) + len(self._chunk[0])
 
     def __iter__(self) -> Iterator[Bar]:
-        for days, found in self._chunks():
-            numbers = iter(found)
-            columns = zip(days, *([numbers] * _NUMBERS), strict=True)
-            for day, open_, high, low, close, volume, adjusted in columns:
-                prices = _known(open_), _known(high), _known(low), close
-                yield Bar(self._day(day), *prices, _known(volume), _known(adjusted))
+        for days, numbers in self._chunks():
+            columns = (numbers[place::_NUMBERS] for place in range(_NUMBERS))
+            # Without a loop in Python: an import spends much of its time here.
+            yield from map(make_bar, zip(map(self._day, days), *map(_all_known, columns), strict=True))
 
     def add(self, bar: Bar) -> bool:
         """Keep a bar, unless it is the same as an earlier one. Whether it was kept.
@@ -95,7 +94,10 @@ class SymbolBars:
             InvalidBar: an earlier bar of its day has other values.
         """
         day = self._number(bar.day)
-        place = self._place(day)
+        if self._last is not None and day > self._last:  # as in nearly all sources
+            self._last, place = day, None
+        else:
+            place = self._place(day)
         if place is not None:
             if self._numbers(place) == bar[1:]:
                 return False
@@ -143,11 +145,9 @@ class SymbolBars:
         raise IndexError(place)
 
     def _place(self, day: int) -> int | None:
-        """Where the bar of a day is. Nearly all sources are in order, so a look-up is made only for the others."""
-        if self._last is None or self._first is None:
+        """Where the bar of a day is that is not later than all others. Only days between others are looked up."""
+        if self._first is None:
             self._first = self._last = day
-        elif day > self._last:
-            self._last = day
         elif day < self._first:
             self._first = day
         else:
@@ -160,6 +160,11 @@ class SymbolBars:
 
 def _known(found: float) -> float | None:
     return found if found == found else None  # noqa: PLR0124 (only NaN is not itself)
+
+
+def _all_known(found: "array[float]") -> Iterable[float | None]:
+    """The same for many numbers. Their sum is NaN if one of them is."""
+    return map(_known, found) if math.isnan(sum(found)) else found
 
 
 @dataclasses.dataclass(slots=True)
