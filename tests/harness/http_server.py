@@ -21,6 +21,7 @@ class Answer:
 
     Attributes:
         claims_bytes: a wrong Content-Length.
+        has_length: whether there is a Content-Length; without it, the end of the connection ends the body.
         drip: if given, the server sends the body byte by byte until this event is set.
         retry_after: the header of that name.
         etag: the validator; a request that names it gets 304.
@@ -33,6 +34,7 @@ class Answer:
     content_encoding: str = ""
     location: str = ""
     claims_bytes: int | None = None
+    has_length: bool = True
     drip: threading.Event | None = None
     retry_after: str = ""
     etag: str = ""
@@ -110,7 +112,8 @@ class _Request(BaseHTTPRequestHandler):
         self.send_response(answer.status)
         self.send_header("Content-Type", answer.content_type)
         length = len(answer.body) if answer.claims_bytes is None else answer.claims_bytes
-        self.send_header("Content-Length", str(length))
+        if answer.has_length:
+            self.send_header("Content-Length", str(length))
         if answer.content_encoding:
             self.send_header("Content-Encoding", answer.content_encoding)
         if answer.retry_after:

@@ -2,8 +2,10 @@
 
 import bz2
 import gzip
+import io
 import lzma
 import os
+import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from datetime import UTC, datetime
@@ -248,7 +250,21 @@ def test_a_format_of_the_configuration_is_used_by_its_name(run: HandlerRun, fold
         run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "options": {"delimeter": ";"}})
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress])
+def zipped(content: bytes) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("bars.csv", content)
+    return file.getvalue()
+
+
+def test_a_download_that_may_be_cut_off_is_refused(run: HandlerRun, server: HttpServer) -> None:
+    server.answers["/aapl"] = Answer((HEADER + GOOD_ROW * 2).strip().encode(), has_length=False)
+    with pytest.raises(PermanentError, match=r"row 3: is the last one, its line has no end, .*: it may be cut off"):
+        run({"source": server.url("/aapl"), "symbol": "AAPL"})
+    assert stored(run) == 0
+
+
+@pytest.mark.parametrize("pack", [gzip.compress, bz2.compress, lzma.compress, zipped])
 def test_a_packed_file_is_unpacked(run: HandlerRun, folder: Path, pack: Callable[[bytes], bytes]) -> None:
     (folder / "bars").write_bytes(pack((HEADER + GOOD_ROW).encode()))
     assert run({"source": f"{folder}/bars", "symbol": "AAPL"})["inserted"] == 1

@@ -4,6 +4,7 @@ import gzip
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -210,6 +211,26 @@ def test_an_invalid_row_costs_only_itself(run: HandlerRun, server: HttpServer) -
         run({"symbols": ["A"], "on_error": "fail"})
 
 
+def test_a_last_row_that_may_be_cut_off_costs_only_itself(run: HandlerRun, server: HttpServer) -> None:
+    """An answer without a length whose last line has no end: its volume may have been 900."""
+    cut = replace(csv("2024-01-02,10,12.5,9.75,11.25,1000", "2024-01-03,11.25,12,11,11.5,9"), has_length=False)
+    cut = replace(cut, body=cut.body.rstrip())
+    server.answers["/daily/A.json"] = cut
+    outcome = run({"symbols": ["A"]})["symbols"]["A"]
+    assert (outcome["inserted"], outcome["rejected"], outcome["last_day"]) == (1, 1, "2024-01-02")
+    assert outcome["note"] == (
+        "row 3: is the last one, its line has no end, and the server has sent no length: it may be cut off"
+    )
+    for whole in (
+        replace(cut, has_length=True),
+        replace(cut, body=cut.body + b"\n"),
+        replace(cut, body=gzip.compress(cut.body)),
+        replace(cut, body=gzip.compress(cut.body), content_encoding="gzip"),
+    ):
+        server.answers["/daily/A.json"] = whole
+        assert run({"symbols": ["A"]})["symbols"]["A"]["rejected"] == 0
+
+
 BEFORE = tuple(f"2024-01-{day:02},100,102,99,{100 + day / 10},1000" for day in range(2, 12))
 SPLIT = tuple(f"2024-01-{day:02},50,51,49.5,{(100 + day / 10) / 2},2000" for day in range(2, 12))
 AFTER = ("2024-01-12,50.5,51.5,50,51,2000", "2024-01-15,51,52,50.5,51.5,2000")
@@ -250,10 +271,29 @@ def test_the_answer_of_a_provider_that_does_not_reach_back_is_not_stored(run: Ha
     assert len(stored(run, "A")) == 10
 
 
-def test_what_a_provider_says_is_shown(run: HandlerRun, server: HttpServer) -> None:
-    server.answers["/daily/A.json"] = Answer(b'{"Note": "The standard limit is 5 calls per minute"}')
-    with pytest.raises(PermanentError, match="its message is: The standard limit is 5 calls per minute"):
+@pytest.mark.parametrize(
+    ("body", "shown"),
+    [
+        ('{"Note": "The standard limit is 5 calls per minute"}', "its message is: The standard limit is 5 calls per"),
+        ('{"Information": "25 requests per day"}', "its message is: 25 requests per day"),
+        (
+            '{"code": 429, "message": "You have run out of API credits", "status": "error"}',
+            "its message is: You have run out of API credits",
+        ),
+        ("Exceeded the daily hits limit", "its columns are Exceeded the daily hits limit"),
+    ],
+)
+def test_what_a_provider_says_is_shown(run: HandlerRun, server: HttpServer, body: str, shown: str) -> None:
+    server.answers["/daily/A.json"] = Answer(body.encode())
+    with pytest.raises(PermanentError, match=shown):
         run({"symbols": ["A"]})
+
+
+def test_a_volume_that_a_provider_does_not_know_is_stored_as_unknown(run: HandlerRun, server: HttpServer) -> None:
+    provide(server, "A", record("2024-01-02"), {**record("2024-01-03"), "volume": None})
+    assert run({"symbols": ["A"]})["symbols"]["A"]["inserted"] == 2
+    with closing(open_market_store(run.settings["market_data"])) as store:
+        assert [bar.volume for bar in store.bars("A")] == [500, None]
 
 
 def test_a_packed_answer_and_its_charset_are_read(run: HandlerRun, server: HttpServer) -> None:

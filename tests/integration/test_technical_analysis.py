@@ -150,6 +150,14 @@ def test_all_symbols_are_analysed_and_stored_together(run: HandlerRun) -> None:
     assert set(usual) == {"sma_20", "ema_20", "rsi_14", "macd_12_26_9", "bollinger_20_2"}
 
 
+def test_bars_of_nothing_but_closes_are_enough_for_indicators_of_closes(run: HandlerRun) -> None:
+    closes = [{"day": each["day"], "close": each["close"]} for each in inline(30)]
+    found = run({"symbol": "X", "bars": closes, "indicators": ["sma"]})["indicators"]["sma_20"][0]["value"]
+    assert found == pytest.approx(sum(each["close"] for each in closes[-20:]) / 20)
+    without_volume = [{**each, "volume": None} for each in inline(30)]
+    assert "atr_14" in run({"symbol": "EURUSD=X", "bars": without_volume})["indicators"]
+
+
 @pytest.mark.parametrize(
     ("payload", "message"),
     [

@@ -78,12 +78,14 @@ class Fetched:
         charset: the encoding of its text, if the server has named one.
         etag: its validator (RFC 9110, section 8.8.3); empty without one.
         modified: its `Last-Modified`; empty without one.
+        whole: whether it is known to be complete. Without a length, an answer that breaks off looks like another one.
     """
 
     body: bytes
     charset: str | None
     etag: str = ""
     modified: str = ""
+    whole: bool = True
 
 
 def fetch(
@@ -115,7 +117,8 @@ def fetch(
             answer = _ask(url, parts, connection, deadline, own)
             if answer.status not in _MOVED:
                 etag, modified = (_validator(answer, name) for name in ("ETag", "Last-Modified"))
-                return Fetched(_read(url, answer, limit_bytes), answer.headers.get_content_charset(), etag, modified)
+                charset, whole = answer.headers.get_content_charset(), _has_length(answer)
+                return Fetched(_read(url, answer, limit_bytes), charset, etag, modified, whole)
             target = answer.headers.get("Location", "")
         try:
             url = urljoin(url, target)
@@ -280,6 +283,11 @@ def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
     if answer.length:  # read1 does not distinguish an incomplete answer from a complete one
         raise HostUnreachable(url, f"broke off {answer.length:,} bytes before the end")
     return _decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes)
+
+
+def _has_length(answer: _Answer) -> bool:
+    """Whether the end of the body shows that it is complete: by its length, its last chunk, or the end of gzip data."""
+    return answer.chunked or answer.length is not None or "Content-Encoding" in answer.headers
 
 
 def _validator(answer: _Answer, name: str) -> str:

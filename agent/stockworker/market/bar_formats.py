@@ -28,7 +28,7 @@ from stockworker.market.bars import (
     check_bar,
     check_symbol,
 )
-from stockworker.market.cells import Cells
+from stockworker.market.cells import KEPT_DAYS, Cells
 from stockworker.market.interval import DAILY, MONTHLY, WEEKLY, Interval, vendor_interval
 from stockworker.market.interval import written as written_day
 from stockworker.market.json_records import LONGEST_RECORD, Lists, NotRecords, read_records
@@ -117,6 +117,8 @@ _DELIMITERS: Final = ",;\t|"
 _SEPARATOR_LINE: Final = re.compile(r"\ufeff?sep=(.)\s*", re.IGNORECASE)
 
 
+_CUT: Final = "is the last one, its line has no end, and the server has sent no length: it may be cut off"
+
 MOST_ACTIONS: Final = 100_000
 """Splits and dividends of a source: several for each share of the world."""
 
@@ -148,6 +150,7 @@ class Expected:
         written: how the source is written.
         most_rows: how many rows are read.
         kind: what the rows are.
+        whole: whether the source is known to be complete. Otherwise a last line without an end may be a part of one.
         quoted: whether errors show text of the source. They must not if that is a file of the worker: its submitter may
             not be allowed to read it.
     """
@@ -158,6 +161,7 @@ class Expected:
     most_rows: int = MOST_ROWS
     quoted: bool = True
     kind: RowKind = RowKind.BARS
+    whole: bool = True
 
 
 def tomorrow() -> date:
@@ -185,13 +189,14 @@ def parse_file(file: BinaryIO, expected: Expected, charset: str | None = None) -
     head = file.read(_DECODED_BYTES)
     encoding = written.encoding or _encoding(head, charset)
     file.seek(0)
-    _check_text(file, encoding)
+    last = _check_text(file, encoding)
     file.seek(0)
     text = io.TextIOWrapper(file, "utf-8-sig" if encoding == "utf-8" else encoding, newline="")
     try:
         if written.content is Content.JSON or (written.content is None and _LOOKS_LIKE_JSON.match(head)):
             return _json_bars(text, expected)
-        return _collect(_csv_rows(text, expected), expected)
+        rows = _csv_rows(text, expected)
+        return _collect(rows if expected.whole or last in "\r\n" else _without_last(rows), expected)
     except UnicodeError as error:
         raise UnreadableBars("the text has changed while it was read") from error
     finally:
@@ -218,22 +223,23 @@ def _encoding(data: bytes, charset: str | None) -> str:
     return "utf-8"
 
 
-def _check_text(file: BinaryIO, encoding: str) -> None:
-    """Refuse text in another encoding before anything of it is read."""
+def _check_text(file: BinaryIO, encoding: str) -> str:
+    """Refuse text in another encoding before anything of it is read; return the end of the text."""
     decoder = codecs.getincrementaldecoder(encoding)()
-    start, more = 0, True
+    start, more, last = 0, True, ""
     while more:
         part = file.read(_DECODED_BYTES)
         more = len(part) == _DECODED_BYTES
         kept = len(decoder.getstate()[0])
         try:
-            decoder.decode(part, final=not more)
+            last = decoder.decode(part, final=not more)[-1:] or last
         except UnicodeError as error:
             place = start - kept + getattr(error, "start", 0)
             reason = getattr(error, "reason", "no byte order mark")
             problem = f"not {encoding.upper()} text at byte {place}: {reason}; set encoding"
             raise UnreadableBars(problem) from error
         start += len(part)
+    return last
 
 
 def parse_records(records: Sequence[object], expected: Expected) -> ParsedBars:
@@ -316,7 +322,9 @@ class _RowReader:
         symbol, day, time, open_, high, low, close, volume, adjusted, interval, split, dividend = row
         if interval != self._interval_cell or self.interval is None:
             self._check_interval(interval)
-        found = self._day(day, time)
+        found = self._days.get(day) if time is None and type(day) is str else None
+        if found is None:
+            found = self._day(day, time)
         actions = () if split is None and dividend is None else self._actions(found, split, dividend)
         if self._kind is not RowKind.BARS:
             if not actions:
@@ -349,7 +357,11 @@ class _RowReader:
         found = self._times.read(day, time) if self._has_time else self._cells.day(day, time)
         if found > self._latest:
             raise InvalidBar(f"day {written_day(found)} is in the future")
-        return found if self._begin is None else self._begin(found)
+        if self._begin is not None:
+            found = self._begin(found)
+        if time is None and type(day) is str and len(self._days) < KEPT_DAYS:
+            self._days[day] = found
+        return found
 
     def _check_interval(self, cell: object) -> None:
         """All rows of a source have one interval: that of the options, or that of the first row."""
@@ -369,6 +381,7 @@ class _RowReader:
         self._interval_cell = cell
 
     def _use(self, interval: Interval) -> None:
+        self._days: dict[str, date] = {}
         self._has_time = interval.has_time
         self._latest = interval.latest(self._latest_day)
         self._begin = interval.begin if interval in {WEEKLY, MONTHLY} else None
@@ -427,14 +440,28 @@ def _csv_rows(text: TextIO, expected: Expected) -> Iterator[tuple[int, Row]]:
         places = _places(names, expected)
         if not expected.written.header:
             yield before + 1, _row_of(names, places, len(names))
+        columns = len(names)
         for cells in reader:
             lines.row_length = 0
-            if len(cells) > 1 or (cells and cells[0].strip()):
+            if len(cells) == columns > 1:  # as nearly all rows
+                yield reader.line_num + before, places([*cells, None])
+            elif len(cells) > 1 or (cells and cells[0].strip()):
                 yield reader.line_num + before, _row_of(cells, places, len(names))
             else:
                 _check_rows(reader.line_num, expected)  # an empty line is not a row, but takes time as well
     except csv.Error as error:
         raise UnreadableBars(f"line {reader.line_num + before}: {error}") from error
+
+
+def _without_last(rows: Iterable[tuple[int, Row]]) -> Iterator[tuple[int, Row]]:
+    """The rows with the reason why the last one may be a part of a row: 9 in it may be the beginning of 900."""
+    last: tuple[int, Row] | None = None
+    for each in rows:
+        if last is not None:
+            yield last
+        last = each
+    if last is not None:
+        yield last[0], InvalidBar(_CUT)
 
 
 def _first_row(lines: _Lines, source: Iterator[str], expected: Expected) -> tuple[int, str, str]:

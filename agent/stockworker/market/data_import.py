@@ -307,7 +307,7 @@ def _parsed(payload: ImportPayload, expected: Expected, settings: ImportSettings
         return parse_records(payload.bars or (), expected)
     with ExitStack() as opened:
         source = _open_source(payload.source, settings, opened)
-        expected = replace(expected, most_rows=settings.limit_rows, quoted=not source.local)
+        expected = replace(expected, most_rows=settings.limit_rows, quoted=not source.local, whole=source.whole)
         return parse_file(source.file, expected, source.charset)
 
 
@@ -319,11 +319,13 @@ class _Source:
         file: its content, unpacked.
         charset: its encoding, if a server has named it.
         local: whether it is a file of this worker.
+        whole: whether it is known to be complete.
     """
 
     file: BinaryIO
     charset: str | None
     local: bool
+    whole: bool = True
 
 
 def _open_source(source: str, settings: ImportSettings, opened: ExitStack) -> _Source:
@@ -340,7 +342,7 @@ def _open_source(source: str, settings: ImportSettings, opened: ExitStack) -> _S
     packed = compression.is_packed(file.read(_FIRST_BYTES))
     file.seek(0)
     if not packed:
-        return _Source(file, found.charset, scheme == "file")
+        return _Source(file, found.charset, scheme == "file", found.whole)
     try:
         return _Source(io.BytesIO(compression.unpack(file.read(), settings.limit_bytes)), None, scheme == "file")
     except (compression.Damaged, compression.TooLarge) as error:

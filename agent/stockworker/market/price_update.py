@@ -253,10 +253,10 @@ class _Update:
             raise
 
     def _parsed(self, symbol: str, found: Fetched) -> ParsedBars:
-        body = found.body
+        body, whole = found.body, found.whole
         if compression.is_packed(body):
-            body = compression.unpack(body, self.settings.limit_mib * _MIB)
-        expected = Expected(symbol, tomorrow(), self.written, most_rows=self.settings.limit_rows)
+            body, whole = compression.unpack(body, self.settings.limit_mib * _MIB), True
+        expected = Expected(symbol, tomorrow(), self.written, most_rows=self.settings.limit_rows, whole=whole)
         return parse_bars(body, expected, found.charset)
 
     def _check(self, parsed: ParsedBars) -> None:
