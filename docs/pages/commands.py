@@ -47,10 +47,13 @@ JSON_OUTPUT: Final = (
         "moved, known, refused, rejected (counts); --dry-run: type, priority, jobs, sample, then record, reason; --verify: source, moved, dispatcher, unknown",
     ),
     ("market symbols", "symbol, interval, bars (a count), first_day, last_day"),
-    ("market show", "symbol, date, open, high, low, close, volume, adjusted_close"),
+    (
+        "market show",
+        "symbol, date, open, high, low, close, volume, adjusted_close; with --actions: symbol, date, kind, value",
+    ),
     (
         "market quality",
-        "symbol, bars, first_day, last_day, behind, holes and still (first, last, days), closed_days, jumps and outliers (day, factor, split)",
+        "symbol, bars, first_day, last_day, behind, holes, outside and still (first, last, days), closed_days, jumps and outliers (day, factor, split)",
     ),
     ("market inspect", "payload (of data_import), rows, rejected (counts), bars (those of market show)"),
     ("pki init", "authority and crl (paths)"),

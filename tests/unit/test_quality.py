@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.market.bars import Bar
+from stockworker.market.interval import MONTHLY, WEEKLY
 from stockworker.market.quality import (
     Change,
+    LongerBars,
     Period,
     QualityReport,
     Rules,
@@ -51,7 +53,7 @@ def test_nothing_is_doubtful_in_usual_bars() -> None:
 
 
 def test_a_symbol_without_bars_has_an_empty_report() -> None:
-    assert report([], until=FRIDAY) == QualityReport(0, None, None, 0, (), (), (), (), ())
+    assert report([], until=FRIDAY) == QualityReport(0, None, None, 0, (), (), (), (), (), ())
 
 
 def test_trading_days_without_a_bar_are_holes() -> None:
@@ -155,3 +157,19 @@ def test_a_stored_split_explains_its_jump() -> None:
     found = bars([100.0, 101.0, 50.5, 51.0, 50.8])
     assert examined(found, split_days={day(2)}).is_clean
     assert not examined(found, split_days={day(1)}).is_clean
+
+
+def long(days: Sequence[str], **options: object) -> QualityReport:
+    found = [Bar(date.fromisoformat(each), 10, 12, 9, 10 + number, 5) for number, each in enumerate(days)]
+    return report(found, **options)  # type: ignore[arg-type]  # the options of report
+
+
+def test_weeks_and_months_without_a_bar_are_holes() -> None:
+    weeks = ("2024-01-01", "2024-01-08", "2024-01-29")
+    found = long(weeks, until=date(2024, 2, 18), calendar=LongerBars(WEEKLY))
+    assert found.holes == (Period(date(2024, 1, 15), date(2024, 1, 22), 2),)
+    assert (found.behind, found.closed_days, found.outside) == (2, (), ())
+    assert long(weeks, until=date(2024, 2, 17), calendar=LongerBars(WEEKLY)).behind == 1  # its week is not over
+    found = long(("2023-12-01", "2024-02-01"), until=date(2024, 3, 30), calendar=LongerBars(MONTHLY))
+    assert (found.holes, found.behind) == ((Period(date(2024, 1, 1), date(2024, 1, 1), 1),), 0)
+    assert long(("2023-12-01", "2024-02-01"), until=date(2024, 3, 31), calendar=LongerBars(MONTHLY)).behind == 1

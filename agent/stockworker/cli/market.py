@@ -16,7 +16,7 @@ from stockworker.config import load as load_config
 from stockworker.errors import StoreError, SymbolUnknown
 from stockworker.handlers.kinds import unknown
 from stockworker.market.adjustment import Adjust, CantAdjust
-from stockworker.market.bars import Bar, InvalidBar, MarketStore, calendar_day
+from stockworker.market.bars import Action, Bar, InvalidBar, MarketStore, calendar_day
 from stockworker.market.interval import DAILY, Interval, interval, written
 from stockworker.market.loading import Incomplete, View, load
 from stockworker.market.location import is_file
@@ -45,9 +45,11 @@ def symbols(parser: argparse.ArgumentParser) -> None:
 def show(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker market show``."""
     parser.description = (
-        "Show the newest bars of a symbol, and the indicator values that technical_analysis has stored."
+        "Show the newest bars of a symbol, its splits and dividends since the first of them, and the indicator values that "
+        "technical_analysis has stored. With --actions, show all splits and dividends instead."
     )
     parser.add_argument("symbol", metavar="SYMBOL", help="the symbol")
+    parser.add_argument("--actions", action="store_true", help="show all splits and dividends instead of bars")
     add_range(parser, last=20)
     add_json(parser)
     add_store(parser)
@@ -57,10 +59,16 @@ def show(parser: argparse.ArgumentParser) -> None:
 def delete(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker market delete``."""
     parser.description = (
-        "Delete all bars and indicator values of symbols: all or, if it fails, none. Without --yes, it only shows what it "
-        "would delete."
+        "Delete all bars, indicator values, splits and dividends of symbols: all or, if it fails, none. With --interval, it "
+        "deletes only bars and values of this interval. Without --yes, it only shows what it would delete."
     )
     parser.add_argument("symbols", nargs="+", metavar="SYMBOL", help="the symbols")
+    parser.add_argument(
+        "--interval",
+        type=interval_argument,
+        metavar="INTERVAL",
+        help="delete only the bars of this interval, from 1min to 1mo (default: all)",
+    )
     parser.add_argument("--yes", action="store_true", help="delete them")
     add_store(parser)
     parser.set_defaults(run=_delete)
@@ -94,16 +102,35 @@ def _show(arguments: argparse.Namespace) -> int:
         check_symbols(store, [arguments.symbol])
         bars = chosen_bars(store, arguments.symbol, arguments)
         values = store.indicators(arguments.symbol, arguments.interval)
+        actions = store.actions(arguments.symbol)
+    if arguments.actions:
+        return _show_actions(actions, arguments)
     if arguments.json:
         for bar in bars:
             print_json(fields_of(arguments.symbol, bar))
         return Exit.OK
     rows = [(written(bar.day), *map(_whole, bar[1:])) for bar in bars]
     print_lines(table(tuple(name.upper() for name in COLUMNS[1:]), rows, terminal_width()))
+    since = [each for each in actions if bars and written(each.day) >= written(bars[0].day)[:10]]
+    print_lines(["", *_action_table(since)] if since else [])
     if values:
         newest = [(label, written(found.day), _numbers(found.value)) for label, found in values.items()]
         print_lines(["", *table(("INDICATOR", "DATE", "VALUE"), newest, terminal_width())])
     return Exit.OK
+
+
+def _show_actions(actions: Sequence[Action], arguments: argparse.Namespace) -> int:
+    if arguments.json:
+        for each in actions:
+            print_json({"symbol": arguments.symbol, "date": written(each.day), "kind": each.kind, "value": each.value})
+        return Exit.OK
+    print_lines(_action_table(actions) if actions else ["no splits or dividends"])
+    return Exit.OK
+
+
+def _action_table(actions: Sequence[Action]) -> Iterator[str]:
+    rows = [(written(each.day), each.kind, _whole(each.value)) for each in actions]
+    return table(("DATE", "ACTION", "VALUE"), rows, terminal_width())
 
 
 def _whole(value: float | None) -> float | None:
@@ -121,15 +148,26 @@ def _delete(arguments: argparse.Namespace) -> int:
     wanted = list(dict.fromkeys(arguments.symbols))
     with opened(arguments, read_only=not arguments.yes) as store:
         check_symbols(store, wanted)
+        check_interval(store, wanted, arguments.interval)
         if not arguments.yes:
-            counts = Counter[str]()
-            for each in store.stored_symbols():
-                counts[each.symbol] += each.bars
-            shown = ", ".join(f"{counts[symbol]:,} bars of {symbol}" for symbol in wanted)
-            raise UsageError(f"this would delete {shown}; nothing was deleted. Add --yes to delete them")
-        for symbol, bars in store.delete(wanted).items():
-            print_line(f"deleted {bars:,} bars of {symbol}")
+            raise UsageError(
+                f"this would delete {_to_delete(store, wanted, arguments.interval)}; nothing was deleted. Add --yes to delete them"
+            )
+        for symbol, bars in store.delete(wanted, arguments.interval).items():
+            print_line(f"deleted {_bars(bars, arguments.interval)} of {symbol}")
     return Exit.OK
+
+
+def _to_delete(store: MarketStore, wanted: Sequence[str], chosen: Interval | None) -> str:
+    counts = Counter[str]()
+    for each in store.stored_symbols():
+        if chosen in {None, each.interval}:
+            counts[each.symbol] += each.bars
+    return ", ".join(f"{_bars(counts[symbol], chosen)} of {symbol}" for symbol in wanted)
+
+
+def _bars(count: int, chosen: Interval | None) -> str:
+    return f"{count:,} bars" if chosen is None else f"{count:,} bars of {chosen}"
 
 
 # --- shared by all commands about market data -------------------------------------------------------------------------
@@ -214,14 +252,14 @@ def add_interval(parser: argparse.ArgumentParser) -> None:
     """Add the options that choose the interval of bars."""
     parser.add_argument(
         "--interval",
-        type=_interval,
+        type=interval_argument,
         default=DAILY,
         metavar="INTERVAL",
         help="interval of the bars, from 1min to 1mo; stored bars of shorter ones make longer ones (default: 1d)",
     )
     parser.add_argument(
         "--time-zone",
-        type=_zone,
+        type=zone_argument,
         default=UTC,
         metavar="ZONE",
         help="time zone of the exchange, in which its days end (default: UTC)",
@@ -234,14 +272,16 @@ def add_interval(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _interval(text: str) -> Interval:
+def interval_argument(text: str) -> Interval:
+    """Parse an interval."""
     try:
         return interval(text)
     except FieldError as error:
         raise argparse.ArgumentTypeError(str(error)) from None
 
 
-def _zone(text: str) -> ZoneInfo:
+def zone_argument(text: str) -> ZoneInfo:
+    """Parse a time zone."""
     try:
         return zone(text)
     except ValueError as error:
@@ -307,6 +347,18 @@ def check_symbols(store: MarketStore, wanted: Sequence[str]) -> None:
         if not store.intervals(symbol):
             known = store.symbols() if known is None else known
             raise SymbolUnknown(str(unknown("symbol", symbol, known)))
+
+
+def check_interval(store: MarketStore, wanted: Sequence[str], chosen: Interval | None) -> None:
+    """Check that all these symbols have bars of an interval.
+
+    Raises:
+        UsageError: one has none.
+    """
+    for symbol in wanted:
+        stored = store.intervals(symbol)
+        if chosen is not None and chosen not in stored:
+            raise UsageError(f"{symbol} has no bars of {chosen}; it has bars of {', '.join(map(str, stored))}")
 
 
 def opened(arguments: argparse.Namespace, *, read_only: bool = True) -> AbstractContextManager[MarketStore]:

@@ -8,16 +8,51 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import replace
 from datetime import date, timedelta
-from itertools import groupby, pairwise
-from typing import Final
+from itertools import groupby
+from typing import Final, Protocol
 
 from stockworker.market.bars import Bar
+from stockworker.market.interval import Interval
 from stockworker.protocol.frozen import dataclass
 
 _DAY: Final = timedelta(days=1)
 _SATURDAY: Final = 5
-_FEWEST_SYMBOLS: Final = 3
+FEWEST_SYMBOLS: Final = 3
 """Symbols that must have bars around a day before it can be a holiday because most of them have none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Period:
+    """Days or times in a row.
+
+    Attributes:
+        first: the first of them.
+        last: the last of them.
+        days: how many trading days or bars they are.
+    """
+
+    first: date
+    last: date
+    days: int
+
+
+class Schedule(Protocol):
+    """When an exchange trades, as far as the bars of an interval show it."""
+
+    def expected(self, first: date, last: date) -> Iterator[date]:
+        """The days or times of all bars from the first to the last one, both included."""
+
+    def behind(self, last: date, until: date) -> int:
+        """How many trading days, weeks or months are over after the newest bar."""
+
+    def local_day(self, day: date) -> date:
+        """The day of a bar, in the calendar of the exchange."""
+
+    def is_open(self, day: date) -> bool:
+        """Whether bars are expected on this day of the exchange."""
+
+    def outside(self, days: Iterable[date]) -> Iterator[Period]:
+        """Bars in a row whose times are not those of the exchange, on days on which it is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +78,52 @@ class TradingCalendar:
             if self.is_open(day):
                 yield day
             day += _DAY
+
+    def expected(self, first: date, last: date) -> Iterator[date]:
+        """The same, for bars of days."""
+        return self.days(first, last)
+
+    def behind(self, last: date, until: date) -> int:
+        """How many trading days there are after the newest bar."""
+        return sum(1 for _ in self.days(last + _DAY, until))
+
+    def local_day(self, day: date) -> date:
+        """The day of a bar: a day already."""
+        return day
+
+    def outside(self, _days: Iterable[date]) -> Iterator[Period]:
+        """Nothing: bars of days have no time."""
+        return iter(())
+
+
+@dataclass(frozen=True, slots=True)
+class LongerBars:
+    """The calendar of bars of weeks or months: each of them has a bar if the exchange is open on one of its days."""
+
+    interval: Interval
+    calendar: TradingCalendar = TradingCalendar()
+
+    def expected(self, first: date, last: date) -> Iterator[date]:
+        """The first days of the weeks or months from the first to the last one, both included."""
+        return iter(dict.fromkeys(self.interval.begin(day) for day in self.calendar.days(first, last)))
+
+    def behind(self, last: date, until: date) -> int:
+        """How many weeks or months are over after the newest bar."""
+        unfinished = self.interval.begin(until + _DAY)  # of the last one, no day may be missing
+        found = self.expected(last, until)
+        return sum(1 for day in found if last < day < unfinished)
+
+    def local_day(self, day: date) -> date:
+        """The first day of a bar."""
+        return day
+
+    def is_open(self, _day: date) -> bool:
+        """Whether a bar may begin on this day: readers have moved it to the first one already."""
+        return True
+
+    def outside(self, _days: Iterable[date]) -> Iterator[Period]:
+        """Nothing: bars of weeks and months have no time."""
+        return iter(())
 
 
 WEEKDAYS: Final = TradingCalendar()
@@ -71,7 +152,7 @@ def observed_calendar(days: Iterable[Collection[date]], holidays: Iterable[date]
         is_open = 2 * traded[day] >= count
         if day.weekday() >= _SATURDAY:
             weekend[is_open] += 1
-        if count >= _FEWEST_SYMBOLS and not is_open:
+        if count >= FEWEST_SYMBOLS and not is_open:
             closed.append(day)
     weekends = weekend[True] > weekend[False]
     found = (day for day in closed if weekends or day.weekday() < _SATURDAY)
@@ -102,21 +183,8 @@ class Rules:
 
 
 USUAL_RULES: Final = Rules()
-
-
-@dataclass(frozen=True, slots=True)
-class Period:
-    """Days in a row.
-
-    Attributes:
-        first: the first of them.
-        last: the last of them.
-        days: how many trading days or bars they are.
-    """
-
-    first: date
-    last: date
-    days: int
+RULES_OF_TIMES: Final = Rules(still_bars=30)
+"""For bars of minutes and hours: between two of them, many prices do not move."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +227,8 @@ class QualityReport:
         last_day: of the newest bar; None without bars.
         behind: trading days after the newest bar that have none.
         holes: trading days between two bars that have none.
-        closed_days: bars of days on which the exchange was closed.
+        closed_days: days with bars on which the exchange was closed.
+        outside: bars at times of a day at which the exchange was closed.
         jumps: changes of the close that the following bars confirm, as after a split.
         outliers: changes of the close that the next bar reverses.
         still: bars in a row with the same prices, as if the provider repeated an old one.
@@ -171,6 +240,7 @@ class QualityReport:
     behind: int
     holes: tuple[Period, ...]
     closed_days: tuple[date, ...]
+    outside: tuple[Period, ...]
     jumps: tuple[Change, ...]
     outliers: tuple[Change, ...]
     still: tuple[Period, ...]
@@ -178,14 +248,15 @@ class QualityReport:
     @property
     def is_clean(self) -> bool:
         """Whether nothing is doubtful."""
-        return not (self.behind or self.holes or self.closed_days or self.jumps or self.outliers or self.still)
+        lists = (self.holes, self.closed_days, self.outside, self.jumps, self.outliers, self.still)
+        return not (self.behind or any(lists))
 
 
 def report(
     bars: Sequence[Bar],
     *,
     until: date,
-    calendar: TradingCalendar = WEEKDAYS,
+    calendar: Schedule = WEEKDAYS,
     rules: Rules = USUAL_RULES,
     split_days: Collection[date] = (),
 ) -> QualityReport:
@@ -199,32 +270,35 @@ def report(
         split_days: days of splits that are stored; a jump on one is explained.
     """
     if not bars:
-        return QualityReport(0, None, None, 0, (), (), (), (), ())
+        return QualityReport(0, None, None, 0, (), (), (), (), (), ())
     first, last = bars[0].day, bars[-1].day
-    jumps, outliers = _changes(bars, rules, split_days)
+    known = frozenset(bar.day for bar in bars if calendar.local_day(bar.day) in split_days)
+    jumps, outliers = _changes(bars, rules, known)
+    days = dict.fromkeys(calendar.local_day(bar.day) for bar in bars)
     return QualityReport(
         bars=len(bars),
         first_day=first,
         last_day=last,
-        behind=sum(1 for _ in calendar.days(last + _DAY, until)),
+        behind=calendar.behind(last, until),
         holes=tuple(_holes(bars, calendar)),
-        closed_days=tuple(bar.day for bar in bars if not calendar.is_open(bar.day)),
+        closed_days=tuple(day for day in days if not calendar.is_open(day)),
+        outside=tuple(calendar.outside(bar.day for bar in bars)),
         jumps=jumps,
         outliers=outliers,
         still=tuple(_still(bars, rules.still_bars)),
     )
 
 
-def _holes(bars: Sequence[Bar], calendar: TradingCalendar) -> Iterator[Period]:
-    for before, after in pairwise(bars):
-        if after.day - before.day > _DAY:
-            missing = list(calendar.days(before.day + _DAY, after.day - _DAY))
-            if missing:
-                yield Period(missing[0], missing[-1], len(missing))
+def _holes(bars: Sequence[Bar], calendar: Schedule) -> Iterator[Period]:
+    stored = frozenset(bar.day for bar in bars)
+    for is_stored, group in groupby(calendar.expected(bars[0].day, bars[-1].day), key=stored.__contains__):
+        if not is_stored:
+            missing = list(group)
+            yield Period(missing[0], missing[-1], len(missing))
 
 
 def _changes(
-    bars: Sequence[Bar], rules: Rules, split_days: Collection[date]
+    bars: Sequence[Bar], rules: Rules, splits: Collection[date]
 ) -> tuple[tuple[Change, ...], tuple[Change, ...]]:
     """The jumps, and the outliers, which are none: after an outlier, the next bar is compared with the one before it."""
     jumps, outliers = [], []
@@ -238,7 +312,7 @@ def _changes(
         if _size(change.factor) > rules.spike and after > 0 and 4 * _size(after / before) < _size(change.factor):
             outliers.append(change)
             continue
-        if _size(change.factor) > rules.jump and bar.day not in split_days:
+        if _size(change.factor) > rules.jump and bar.day not in splits:
             jumps.append(replace(change, split=suggested_split(change.factor)))
         before = bar.close
     return tuple(jumps), tuple(outliers)
