@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from datetime import date
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
@@ -22,6 +23,7 @@ from stockworker.market.update_settings import UpdateSettings
 from stockworker.protocol.ids import JobType
 from tests.harness import command
 from tests.harness.handler_run import HandlerRun
+from tests.harness.http_server import Answer, HttpServer
 
 PAGE = (Path(__file__).parents[2] / "docs/market-data.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", PAGE, re.DOTALL | re.MULTILINE)
@@ -29,6 +31,7 @@ YAML = [yaml.safe_load(text) for kind, text in BLOCKS if kind == "yaml"]
 CONFIGURATIONS = [each for each in YAML if "job_processor" in each]
 SETTINGS = [each for each in YAML if each not in CONFIGURATIONS]
 CONSOLE = "".join(text for kind, text in BLOCKS if kind == "console")
+HOLIDAYS = next(text for kind, text in BLOCKS if kind == "text")
 PROVIDERS = [each["price_update"] for each in SETTINGS if "price_update" in each]
 
 
@@ -42,7 +45,13 @@ def payloads(folder: Path) -> Iterator[dict[str, Any]]:
             payload = json.loads(text.replace("/srv/import", str(folder)))
             if "source" in payload:
                 Path(payload["source"]).write_text(content)
-            yield payload
+            if not is_update(payload):
+                yield payload
+
+
+def is_update(payload: Mapping[str, Any]) -> bool:
+    """Whether it is a payload of price_update."""
+    return isinstance(payload.get("symbols"), list)
 
 
 def test_each_payload_of_the_page_runs(tmp_path: Path) -> None:
@@ -66,12 +75,18 @@ def test_each_command_of_the_page_runs(tmp_path: Path) -> None:
     """As this user, on a store of its own."""
     location = tmp_path / "market.db"
     settings = {"market_data": str(location), "import_folders": [str(tmp_path)]}
-    HandlerRun("data_import", load(BUILT_IN[JobType("data_import")]), settings)(next(payloads(tmp_path)))
+    imported = [each for each in payloads(tmp_path) if each.get("symbol") in {"AAPL", "ACME"} and "source" in each]
+    for payload in imported:
+        HandlerRun("data_import", load(BUILT_IN[JobType("data_import")]), settings)(payload)
+    (tmp_path / "nyse.txt").write_text(HOLIDAYS)
     config = tmp_path / "job_processor.yml"
     config.write_text(f"job_processor: {{market_data: {{location: {location}}}}}\n")
     commands = [line.partition("sudo -u stockworker stockworker market ")[2] for line in CONSOLE.splitlines()]
     commands = list(filter(None, commands))
-    assert [each.partition(" ")[0] for each in commands] == ["symbols", "show", "export", "plot", "quality", "delete"]
+    assert [each.partition(" ")[0] for each in commands] == [
+        *("symbols", "show", "show", "export", "plot"),
+        *("quality", "quality", "delete", "delete"),
+    ]
     for each in commands:
         done = command.run(config, "market", *shlex.split(each.replace("/srv/export/", f"{tmp_path}/")))
         assert done.status == 0, done.errors
@@ -110,3 +125,20 @@ def test_the_recipe_of_a_provider_gives_an_address_of_its_own(settings: Mapping[
     assert found.startswith("https://")
     assert "AAPL" in found
     assert not set("{}") & set(found)
+
+
+def test_the_recipe_with_intervals_updates_bars_of_each(tmp_path: Path) -> None:
+    """As the page prints it, but with a server of this test."""
+    (recipe,) = (each for each in PROVIDERS if "{interval}" in each["provider"])
+    (payload,) = (json.loads(text) for kind, text in BLOCKS if kind == "json" and is_update(json.loads(text)))
+    values = [{"datetime": f"2024-01-02 14:{minute}:00", "close": "10.5"} for minute in (40, 35, 30)]
+    with HttpServer() as server:
+        server.answers["/time_series"] = Answer(json.dumps({"values": values}).encode())
+        provider = recipe["provider"].replace("https://api.twelvedata.com", server.url("").rstrip("/"))
+        settings = {**recipe, "provider": provider, "market_data": str(tmp_path / "market.db"), "rate": "8/s"}
+        update = HandlerRun("price_update", load(BUILT_IN[JobType("price_update")]), settings)
+        assert update(payload)["symbols"]["AAPL"]["last_day"] == "2024-01-02T14:40:00Z"
+        server.answers["/time_series"] = Answer(b'{"values": [{"datetime": "2024-01-02", "close": "10.5"}]}')
+        assert update({"symbols": ["AAPL"]})["symbols"]["AAPL"]["last_day"] == "2024-01-02"
+        assert [parse_qs(urlsplit(each).query)["interval"] for each in server.requests] == [["5min"], ["1day"]]
+        assert server.headers[0]["Authorization"] == recipe["headers"]["Authorization"]
