@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import date
-from operator import itemgetter
 from typing import Final
 
 from stockworker.handlers.api import Json
@@ -29,9 +28,9 @@ class History:
     """
 
     def __init__(self, bars: Sequence[Bar], faster: Callable[[Columns], Formulas] | None = None) -> None:
-        self.days = [bar.day for bar in bars]
-        open_, high, low, close, volume = (list(map(itemgetter(place), bars)) for place in range(1, 6))
-        self.columns = Columns(open_, high, low, close, volume)
+        days, *numbers, _ = map(list, zip(*bars, strict=True)) if bars else ([] for _ in Bar._fields)
+        self.days: list[date] = days
+        self.columns = Columns(*numbers)
         self.faster = None if faster is None else faster(self.columns)
         self._unknown = frozenset(name for name in OPTIONAL if None in getattr(self.columns, name))
 

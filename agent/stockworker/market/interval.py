@@ -6,6 +6,7 @@
 import re
 from collections.abc import Iterable, Mapping
 from datetime import UTC, date, datetime, timedelta
+from functools import lru_cache
 from typing import Final, cast
 
 from stockworker.handlers.kinds import Checked, unknown
@@ -58,7 +59,7 @@ class Interval:
         """The day or time of `seconds_of`."""
         if self.has_time:
             return _FIRST_TIME + timedelta(seconds=seconds)
-        return date.fromordinal(seconds // _DAY_S + _FIRST_ORDINAL)
+        return _day_of(seconds)
 
     def all_seconds(self, days: Iterable[date]) -> list[int]:
         """The same for many days."""
@@ -70,8 +71,7 @@ class Interval:
         """The same for many times."""
         if self.has_time:
             return [_FIRST_TIME + timedelta(seconds=each) for each in seconds]
-        from_ordinal = date.fromordinal
-        return [from_ordinal(each // _DAY_S + _FIRST_ORDINAL) for each in seconds]
+        return list(map(_day_of, seconds))
 
     def latest(self, day: date) -> date:
         """The last moment of a day, or the time itself, to compare bars with."""
@@ -84,6 +84,12 @@ class Interval:
         if isinstance(day, datetime) or not self.has_time:
             return day
         return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+
+@lru_cache(maxsize=50_000)
+def _day_of(seconds: int) -> date:
+    """The day that begins at a time. The bars of all symbols have the same days."""
+    return date.fromordinal(seconds // _DAY_S + _FIRST_ORDINAL)
 
 
 _MINUTES: Final = (1, 2, 3, 4, 5, 6, 10, 12, 15, 20, 30)

@@ -49,7 +49,7 @@ class TradingHours:
         calendar: the days on which the exchange is open.
         times: at which bars begin on such a day: seconds from midnight, in order.
         zone: of the exchange.
-        closed: times at which it was closed all the same, as after an early end.
+        closed: further times at which it was closed, as after an early end.
     """
 
     calendar: TradingCalendar

@@ -8,7 +8,16 @@ from typing import Any, Final, LiteralString
 import psycopg
 
 from stockworker.errors import StoreError
-from stockworker.market.bars import Action, ActionKind, Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
+from stockworker.market.bars import (
+    Action,
+    ActionKind,
+    Bar,
+    IndicatorValue,
+    LastAnswer,
+    StoredSymbol,
+    UpsertCounts,
+    make_bar,
+)
 from stockworker.market.interval import DAILY, INTERVALS, Interval
 
 _MIGRATIONS: Final = (
@@ -182,7 +191,7 @@ class PostgresqlMarketStore:
     ) -> list[Bar]:
         latest = _stored(interval.latest(until or date.max))
         newest_first = self._connection.execute(_SELECT_BARS, (symbol, interval.name, latest, last)).fetchall()
-        return [Bar(_day(time, interval), *numbers) for time, *numbers in reversed(newest_first)]
+        return [make_bar((_day(time, interval), *numbers)) for time, *numbers in reversed(newest_first)]
 
     def first_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
         return self._day(

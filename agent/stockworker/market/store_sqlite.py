@@ -11,7 +11,16 @@ from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.adapters.sqlite import Connection, open_database, open_migrated_to_read, transaction
-from stockworker.market.bars import Action, ActionKind, Bar, IndicatorValue, LastAnswer, StoredSymbol, UpsertCounts
+from stockworker.market.bars import (
+    Action,
+    ActionKind,
+    Bar,
+    IndicatorValue,
+    LastAnswer,
+    StoredSymbol,
+    UpsertCounts,
+    make_bar,
+)
 from stockworker.market.interval import DAILY, INTERVALS, Interval
 
 _APPLICATION_ID: Final = 0x73776D64  # "swmd"
@@ -192,7 +201,7 @@ class SqliteMarketStore:
         ).fetchall()
         newest_first.reverse()
         times, *numbers = zip(*newest_first, strict=True) if newest_first else ((),)
-        return list(map(Bar, interval.all_days(times), *numbers)) if times else []
+        return list(map(make_bar, zip(interval.all_days(times), *numbers, strict=True))) if times else []
 
     def first_day(self, symbol: str, interval: Interval = DAILY) -> date | None:
         return self._day("SELECT min(time) FROM bar WHERE symbol = ? AND interval = ?", symbol, interval)
