@@ -14,7 +14,6 @@ from stockworker.market.bars import Action, ActionKind, Bar
 from stockworker.market.interval import DAILY, INTERVALS, Interval
 from stockworker.market.store import open_market_store
 from tests.harness import command
-from tests.harness.advice import follows
 from tests.harness.command import Finished
 
 HALF = INTERVALS["30min"]
@@ -107,7 +106,6 @@ def test_a_mistake_about_intervals_is_explained(config: Path, line: str, message
     assert bars(config) == DAILY_BARS
 
 
-@follows("this would delete …; nothing was deleted. Add --yes to delete them")
 def test_the_bars_of_one_interval_can_be_deleted(config: Path) -> None:
     refused = market(config, "delete ACME --interval 30min")
     assert "this would delete 75 bars of 30min of ACME; nothing was deleted" in refused.errors

@@ -116,9 +116,7 @@ def fetch(
             own = headers or {} if parts.netloc == origin else {}
             answer = _ask(url, parts, connection, deadline, own)
             if answer.status not in _MOVED:
-                etag, modified = (_validator(answer, name) for name in ("ETag", "Last-Modified"))
-                charset, whole = answer.headers.get_content_charset(), _has_length(answer)
-                return Fetched(_read(url, answer, limit_bytes), charset, etag, modified, whole)
+                return _fetched(url, answer, limit_bytes)
             target = answer.headers.get("Location", "")
         try:
             url = urljoin(url, target)
@@ -283,6 +281,12 @@ def _read(url: str, answer: _Answer, limit_bytes: int) -> bytes:
     if answer.length:  # read1 does not distinguish an incomplete answer from a complete one
         raise HostUnreachable(url, f"broke off {answer.length:,} bytes before the end")
     return _decoded(url, bytes(body), answer.headers.get("Content-Encoding", ""), limit_bytes)
+
+
+def _fetched(url: str, answer: _Answer, limit_bytes: int) -> Fetched:
+    etag, modified = (_validator(answer, name) for name in ("ETag", "Last-Modified"))
+    charset, whole = answer.headers.get_content_charset(), _has_length(answer)
+    return Fetched(_read(url, answer, limit_bytes), charset, etag, modified, whole)
 
 
 def _has_length(answer: _Answer) -> bool:

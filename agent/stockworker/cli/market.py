@@ -109,14 +109,18 @@ def _show(arguments: argparse.Namespace) -> int:
         for bar in bars:
             print_json(fields_of(arguments.symbol, bar))
         return Exit.OK
-    rows = [(written(bar.day), *map(_whole, bar[1:])) for bar in bars]
-    print_lines(table(tuple(name.upper() for name in COLUMNS[1:]), rows, terminal_width()))
+    _print_bars(bars)
     since = [each for each in actions if bars and written(each.day) >= written(bars[0].day)[:10]]
     print_lines(["", *_action_table(since)] if since else [])
     if values:
         newest = [(label, written(found.day), _numbers(found.value)) for label, found in values.items()]
         print_lines(["", *table(("INDICATOR", "DATE", "VALUE"), newest, terminal_width())])
     return Exit.OK
+
+
+def _print_bars(bars: Sequence[Bar]) -> None:
+    rows = [(written(bar.day), *map(_whole, bar[1:])) for bar in bars]
+    print_lines(table(tuple(name.upper() for name in COLUMNS[1:]), rows, terminal_width()))
 
 
 def _show_actions(actions: Sequence[Action], arguments: argparse.Namespace) -> int:
@@ -150,9 +154,8 @@ def _delete(arguments: argparse.Namespace) -> int:
         check_symbols(store, wanted)
         check_interval(store, wanted, arguments.interval)
         if not arguments.yes:
-            raise UsageError(
-                f"this would delete {_to_delete(store, wanted, arguments.interval)}; nothing was deleted. Add --yes to delete them"
-            )
+            shown = _to_delete(store, wanted, arguments.interval)
+            raise UsageError(f"this would delete {shown}; nothing was deleted. Add --yes to delete them")
         for symbol, bars in store.delete(wanted, arguments.interval).items():
             print_line(f"deleted {_bars(bars, arguments.interval)} of {symbol}")
     return Exit.OK

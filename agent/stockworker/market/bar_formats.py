@@ -440,13 +440,11 @@ def _csv_rows(text: TextIO, expected: Expected) -> Iterator[tuple[int, Row]]:
         places = _places(names, expected)
         if not expected.written.header:
             yield before + 1, _row_of(names, places, len(names))
-        columns = len(names)
         for cells in reader:
             lines.row_length = 0
-            if len(cells) == columns > 1:  # as nearly all rows
-                yield reader.line_num + before, places([*cells, None])
-            elif len(cells) > 1 or (cells and cells[0].strip()):
-                yield reader.line_num + before, _row_of(cells, places, len(names))
+            if len(cells) > 1 or (cells and cells[0].strip()):
+                row = _row_of(cells, places, len(names)) if len(cells) != len(names) else places([*cells, None])
+                yield reader.line_num + before, row
             else:
                 _check_rows(reader.line_num, expected)  # an empty line is not a row, but takes time as well
     except csv.Error as error:
