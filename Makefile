@@ -84,7 +84,7 @@ check: dev ## Check lint, types, layers and generated documents
 
 .PHONY: test
 test: DEBIAN_PACKAGES += $(BROWSER)
-test: dev .tools/promtool .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests and linters, and the pure tests with Debian's libraries too
+test: dev site .tools/promtool .venv-debian-12/.ready .venv-debian-13/.ready ## Run all tests and linters, and the pure tests with Debian's libraries too
 	$(BIN)/pytest $(PARALLEL)
 	@for release in 12 13; do \
 	    echo "with the libraries of Debian $$release:"; \
@@ -99,6 +99,17 @@ test: dev .tools/promtool .venv-debian-12/.ready .venv-debian-13/.ready ## Run a
 .PHONY: packages
 packages: dev .venv-packaging/.ready ## Build the .deb and .rpm packages into dist/, reproducibly
 	PATH=$(CURDIR)/.venv-packaging/bin:$$PATH PYTHONPATH=packaging $(BIN)/python -m builder --out dist
+
+.venv-site/.ready: requirements/site.lock | system
+	$(PYTHON) -m venv --clear $(@D)
+	$(@D)/bin/pip install --quiet --require-hashes -r $<
+	touch $@
+
+.PHONY: site
+site: dev .venv-site/.ready ## Build the documents as a site in build/site, with search; a warning is an error
+	$(BIN)/python -m docs.site build/site-pages
+	.venv-site/bin/python -m sphinx -W --keep-going -n -q build/site-pages build/site
+	@if grep -rlE '(src|href)="https?://[^"]+\.(js|css|woff2?)"' build/site; then echo "these pages load files of other servers"; exit 1; fi
 
 KEY ?=
 REPO ?= dist/repo
@@ -296,6 +307,7 @@ lock: dev ## Resolve the locked dependencies again
 	$(LOCK) requirements/debian-13.in --upgrade --output-file requirements/debian-13.lock
 	$(LOCK) requirements/packaging.in --upgrade --output-file requirements/packaging.lock
 	$(LOCK) requirements/ansible.in --upgrade --output-file requirements/ansible.lock
+	$(LOCK) requirements/site.in --upgrade --output-file requirements/site.lock
 	$(LOCK) requirements/peers.in --upgrade --output-file requirements/peers.lock
 
 .PHONY: clean

@@ -1,13 +1,11 @@
 """Documents as packages have them: a link leads to the place where its target is installed, or is plain text."""
 
-import os
-import re
 from pathlib import Path
 from typing import Final
 
 from builder.recipes import CORE, RECIPES
+from docs.pages.links import relinked
 
-_LINK: Final = re.compile(r"\[([^\]]+)\]\(([^)#\s:]+)(#[^)\s]*)?\)")
 _PLACES: Final = {
     source: target
     for recipe in (*RECIPES, CORE)  # for a document in several packages, the one of the package that all others need
@@ -19,10 +17,4 @@ _PLACES: Final = {
 
 def installed(root: Path, source: str, target: str) -> str:
     """A document of the repository, with its links as they are right at `target`."""
-
-    def relink(found: re.Match[str]) -> str:
-        text, path, anchor = found[1], found[2], found[3] or ""
-        place = _PLACES.get(os.path.normpath(Path(source).parent / path))
-        return text if place is None else f"[{text}]({os.path.relpath(place, Path(target).parent)}{anchor})"
-
-    return _LINK.sub(relink, (root / source).read_text(encoding="utf-8"))
+    return relinked((root / source).read_text(encoding="utf-8"), source, target, _PLACES)
