@@ -29,6 +29,17 @@ def contents(lab: Lab) -> dict[str, str]:
         return dict(zip(lab.machines, threads.map(content, lab.machines.values()), strict=True))
 
 
+def changes(before: dict[str, str], after: dict[str, str]) -> list[str]:
+    """What the `contents` of a fleet have lost and got, with the name of the machine in front."""
+    lines = {
+        (name, line, sign)
+        for name in before
+        for own, other, sign in ((before, after, "-"), (after, before, "+"))
+        for line in set(own[name].splitlines()) - set(other[name].splitlines())
+    }
+    return [f"{name} {sign} {line}" for name, line, sign in sorted(lines)]
+
+
 def reaches(lab: Lab, source: str, place: str, port: int) -> bool:
     """Whether a program with the address `source` can connect to a machine."""
     connect = "import socket, sys; socket.create_connection((sys.argv[1], int(sys.argv[2])), 5, (sys.argv[3], 0))"

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from tests.ansible.conftest import Releases, changed, check_contained
-from tests.ansible.observed import contents, drained, keys, online, process_ids, reaches, run_on
+from tests.ansible.observed import changes, contents, drained, keys, online, process_ids, reaches, run_on
 from tests.ansible.uses import LIFE
 from tests.harness import releases
 from tests.harness.fleet_load import Load
@@ -44,10 +44,11 @@ def test_debians_own_ansible_changes_nothing_either(fleet: Lab) -> None:
 
 def test_a_preview_of_each_playbook_on_a_fleet_changes_nothing(fleet: Lab, published: Releases) -> None:
     published.publish(releases.GOOD)
-    before = contents(fleet), process_ids(fleet), drained(fleet)
+    files, before = contents(fleet), (process_ids(fleet), drained(fleet))
     for use in LIFE:
         output = fleet.play(use.playbook, "--check", "--diff", *use.options)
-        assert (contents(fleet), process_ids(fleet), drained(fleet)) == before, use.playbook
+        assert (use.playbook, changes(files, contents(fleet))) == (use.playbook, [])
+        assert (use.playbook, process_ids(fleet), drained(fleet)) == (use.playbook, *before)
         if use.playbook == "rollout":
             assert "edge-3 would go from 0.1.0-0.1 to 0.2.0" in output
     for worker in WORKERS:

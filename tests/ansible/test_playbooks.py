@@ -6,7 +6,7 @@ import random
 import pytest
 
 from tests.ansible.conftest import Releases, changed, play_until_task
-from tests.ansible.observed import check_effect, contents, run_on
+from tests.ansible.observed import changes, check_effect, contents, run_on
 from tests.ansible.uses import LIFE, Use
 from tests.harness import releases
 from tests.harness.lab import Lab
@@ -23,7 +23,7 @@ def test_a_preview_of_each_playbook_on_bare_machines_changes_nothing(bare: Lab) 
     before = contents(bare)
     for use in LIFE:
         bare.play(use.playbook, "--check", "--diff", *use.options)
-        assert contents(bare) == before, use.playbook
+        assert (use.playbook, changes(before, contents(bare))) == (use.playbook, [])
 
 
 @pytest.mark.parametrize("use", LIFE, ids=lambda use: use.playbook)
