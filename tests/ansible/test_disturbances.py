@@ -51,6 +51,7 @@ def test_a_preview_of_each_playbook_on_a_fleet_changes_nothing(fleet: Lab, publi
         assert (use.playbook, process_ids(fleet), drained(fleet)) == (use.playbook, *before)
         if use.playbook == "rollout":
             assert "edge-3 would go from 0.1.0-0.1 to 0.2.0" in output
+            assert "desk would go from 0.1.0-0.1 to 0.2.0" in output
     for worker in WORKERS:
         run_on(fleet, worker)
 
