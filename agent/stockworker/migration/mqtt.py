@@ -218,10 +218,15 @@ class SessionSource(TopicSource):
 
 
 class RetainedSource(TopicSource):
-    """The retained messages of topics."""
+    """The retained messages of topics.
+
+    They are cleared through a connection of its own: with both answers on one, each would wait for TCP (Nagle's algorithm).
+    """
 
     def __init__(self, visit: BrokerVisit, address: SourceAddress, mapping: SourceMapping) -> None:
         super().__init__(visit, address, mapping)
+        self._address = address
+        self._producer: BrokerVisit | None = None
         self._current: dict[str, SourceToken] = {}
         self._clearing: dict[str, SourceToken] = {}
         self._replaced: list[_TopicMessage] = []
@@ -260,10 +265,22 @@ class RetainedSource(TopicSource):
         """Clear those that have not been replaced meanwhile; see the head of this module."""
         self._take()
         self._clearing = {each.topic: each.token for each in messages if self._current.get(each.topic) == each.token}
-        self._visit.publish(Packet(topic, b"", retain=True) for topic in self._clearing)
+        self._publish(Packet(topic, b"", retain=True) for topic in self._clearing)
         self._take()
         again, self._replaced, self._clearing = self._replaced, [], {}
-        self._visit.publish(Packet(each.topic, each.arrival.packet.body, retain=True) for each in again)
+        self._publish(Packet(each.topic, each.arrival.packet.body, retain=True) for each in again)
+
+    def _publish(self, packets: Iterable[Packet]) -> None:
+        if self._producer is None:
+            self._producer = visited(self._address, None)
+        self._producer.publish(packets)
+
+    def close(self) -> None:
+        """See `Source`."""
+        super().close()
+        with suppress(VisitFailed):
+            if self._producer is not None:
+                self._producer.close()
 
 
 def port_of(address: SourceAddress) -> int:
