@@ -7,7 +7,7 @@ import lzma
 import os
 import zipfile
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import AbstractContextManager, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from stockworker.adapters.http import HostUnreachable, HttpStatus
+from stockworker.adapters.sqlite import Connection, transaction
 from stockworker.errors import StoreError
 from stockworker.handlers.api import PermanentError
 from stockworker.market import data_import
@@ -248,6 +249,23 @@ def test_a_format_of_the_configuration_is_used_by_its_name(run: HandlerRun, fold
         run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "format": "my-banc"})
     with pytest.raises(PermanentError, match=r"payload\.options: unknown option 'delimeter'; did you mean 'delimiter'"):
         run({"source": f"{folder}/bars.csv", "symbol": "AAPL", "options": {"delimeter": ";"}})
+
+
+def test_the_bars_of_many_symbols_share_transactions(
+    run: HandlerRun, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A daily file of an exchange: a transaction for each symbol would sync the disk thousands of times."""
+    begun = []
+
+    def counted(connection: Connection) -> AbstractContextManager[None]:
+        begun.append(connection)
+        return transaction(connection)
+
+    monkeypatch.setattr("stockworker.market.store_sqlite.transaction", counted)
+    rows = "".join(f"S{number},2024-01-02,{number + 1}\n" for number in range(4_001))
+    (folder / "day.csv").write_text(f"Symbol,Date,Close\n{rows}")
+    assert run({"source": f"{folder}/day.csv"})["inserted"] == 4_001
+    assert len(begun) == 3
 
 
 def zipped(content: bytes) -> bytes:
