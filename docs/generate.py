@@ -40,6 +40,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "docs/protocol.md": lambda: _with_sections("docs/protocol.md", protocol.sections()),
     "docs/python-api.md": lambda: _with_sections("docs/python-api.md", python_api.sections()),
     "docs/simulation.md": lambda: _with_sections("docs/simulation.md", {"laws": _laws()}),
+    "ansible/roles/monitoring/files/rules.yml": (ROOT / "etc/prometheus/stockworker.rules.yml").read_text,
     "etc/grafana/stockworker.json": dashboard.dashboard,
     "etc/mosquitto/stockworker.acl": acl.acl,
     **{f"ansible/roles/{role}/README.md": partial(roles.readme, role) for role in roles.names()},

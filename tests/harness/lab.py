@@ -47,7 +47,13 @@ class Kind:
         """The layers of its root, the topmost first; created on first use."""
         base = base_root(self.release)
         below = (rpm_layer(self.release), base) if self.is_rpm else (base,)
-        needed = ("openssh-server", "sudo", *self.packages, *(() if self.is_rpm else ("nftables", "python3-apt")))
+        needed = (
+            "openssh-server",
+            "python3-prometheus-client",
+            "sudo",
+            *self.packages,
+            *(() if self.is_rpm else ("nftables", "python3-apt")),
+        )
         recipe = ("lab", "fedora" if self.is_rpm else "debian", *(layer.name for layer in below), *needed)
         return cached(self.release, recipe, partial(_make_layer, below, needed, as_fedora=self.is_rpm)), *below
 
