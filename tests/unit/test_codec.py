@@ -156,6 +156,7 @@ RECORDED: dict[str, Message] = {
     ),
     "ack": messages.Ack(W, (T,), (Token("1"),), 30.0, None),
     "ack error": messages.Ack(W, error="schema 7 is unknown here: this side speaks schema 1"),
+    "ack of a probe": messages.Ack(W, stale=(T,), version="0.1.0", time=1.7e9),
     "control cancel": messages.Control(W, messages.ControlAction.CANCEL, T),
     "control drain": messages.Control(W, messages.ControlAction.DRAIN),
     "monitor": messages.Monitor(

@@ -53,6 +53,7 @@ from stockworker.protocol.job import JobRecord
 from stockworker.protocol.lifecycle import State, Trigger
 from stockworker.protocol.messages import (
     Ack,
+    AttemptReport,
     Cleanup,
     Disconnect,
     Heartbeat,
@@ -179,8 +180,13 @@ class DispatcherMachine:
 
     def _handle_one(self, event: Event, now: Now) -> None:  # noqa: C901, PLR0912 (one case for each kind of event)
         match event:
+            case Report(worker_id=worker_id, attempts=(AttemptReport(token=token),)) if token.startswith(PROBE):
+                version = self._presence.version
+                self._outbox.send(Ack(worker_id, stale=(token,), version=version, time=now.wall))
             case Report():
                 self.roster.reported(event, now)
+            case Request(incarnation=incarnation) if incarnation.startswith(PROBE):
+                pass  # it tests whether the broker accepts the message
             case Request():
                 self.roster.requested(event, now)
             case Submit():

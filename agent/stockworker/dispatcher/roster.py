@@ -56,7 +56,7 @@ from stockworker.logs.events import (
     WorkerSeen,
     WorkerStalled,
 )
-from stockworker.protocol.ids import PROBE, ClientId, Entropy, JobId, JobType, Token, WorkerId, make_token, owner_of
+from stockworker.protocol.ids import ClientId, Entropy, JobId, JobType, Token, WorkerId, make_token, owner_of
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.market_stores import LONGEST_IDENTITY, by_store, describe
@@ -472,9 +472,8 @@ class Roster:
         if job is not None and job.token == report.token and job.worker == worker_id:
             self._outbox.stored(worker_id, report.token)  # repeated: it was this report that ended the job
             return
-        if not report.token.startswith(PROBE):
-            self._counters["reports_stale"] += 1
-            self._outbox.log(ReportStale(job=report.job_id, worker=worker_id, outcome=report.outcome))
+        self._counters["reports_stale"] += 1
+        self._outbox.log(ReportStale(job=report.job_id, worker=worker_id, outcome=report.outcome))
         self._outbox.stale(worker_id, report.token)
 
     # --- leases -------------------------------------------------------------------------------------------------------

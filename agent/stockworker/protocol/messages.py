@@ -21,6 +21,7 @@ from stockworker.protocol.values import (
     Count,
     Counters,
     Days,
+    Instant,
     LeaseTime,
     Nonce,
     Seconds,
@@ -509,6 +510,8 @@ class Ack:
         Wire("how long the leases that the worker claimed are valid from now; absent if nothing was claimed"),
     ] = 0.0
     error: Annotated[ShortText | None, Wire("why the dispatcher refused a whole message of the worker")] = None
+    version: Annotated[Version | None, Wire("version of the dispatcher; only in the answer to a probe")] = None
+    time: Annotated[Instant | None, Wire("time on the dispatcher's clock; only in the answer to a probe")] = None
 
 
 class ControlAction(StrEnum):
