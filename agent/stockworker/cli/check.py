@@ -96,7 +96,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield from check_encryption(config, who)
         yield from _own_checks(config, who)
         if not broken and not arguments.offline:
-            yield from asyncio.run(probe(link_settings(config, who.name), who))
+            yield from asyncio.run(probe(link_settings(config, who.name), who)).findings
 
 
 def _shared_user(username: str | None, who: Participant) -> Finding:

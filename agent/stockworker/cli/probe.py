@@ -4,7 +4,7 @@
 # they are random, so that no other client can make a job of that name beforehand.
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from secrets import token_hex
@@ -16,6 +16,7 @@ from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.adapters.mqtt_reasons import NO_MATCHING_SUBSCRIBERS, reason_name
 from stockworker.cli.identity import Participant
 from stockworker.cli.local_checks import validity
+from stockworker.cli.rights import echo_topic, publications, request
 from stockworker.client import make_submission
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.pki.inspection import inspect_der
@@ -38,6 +39,7 @@ from stockworker.protocol.messages import (
     StatsRequest,
     Submit,
 )
+from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
 from stockworker.terminal.findings import Finding, fail, ok, warn
 
@@ -57,20 +59,30 @@ class _Received:
 
     Attributes:
         nonexistent: ID of a job, a lease and a worker that do not exist, and correlation of the answers.
+        echo: the topic of an echo that must return; None without one.
+        echoed: whether it has returned.
         answer: whether an answer of the dispatcher arrived.
         stats: its statistics, for a client.
+        version: of the dispatcher.
+        ahead_s: how far its clock is ahead of that of this machine; None if it did not send its time.
         problem: what the dispatcher reports about itself.
         refused: name of each attempt that the broker refused → reason code.
     """
 
     nonexistent: str
+    echo: str | None = None
+    echoed: bool = False
     answer: bool = False
     stats: Stats | None = None
+    version: str | None = None
+    ahead_s: float | None = None
     problem: str | None = None
     refused: dict[str, int] = field(default_factory=dict)
 
     def everything(self, role: Role) -> bool:
         """Whether no further message is expected."""
+        if self.echo is not None and not self.echoed and f"publish on {self.echo}" not in self.refused:
+            return False
         if role is Role.DISPATCHER:
             return True  # a dispatcher may not read its own messages
         if not _ANSWERED.isdisjoint(self.refused):
@@ -78,14 +90,38 @@ class _Received:
         return self.answer and (role is Role.WORKER or self.stats is not None or _STATS in self.refused)
 
 
-async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
-    """Connect once, and return the findings."""
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a probe has found.
+
+    Attributes:
+        findings: about broker, rights and dispatcher.
+        version: of the dispatcher, if it answered.
+        ahead_s: how far its clock is ahead of that of this machine, in seconds.
+        workers: the version of each worker that is online, where a client may know.
+    """
+
+    findings: list[Finding]
+    version: str | None = None
+    ahead_s: float | None = None
+    workers: Mapping[str, str] = field(default_factory=dict)
+
+
+async def probe(settings: LinkSettings, who: Participant, *, each_topic: bool = False) -> Probed:
+    """Connect once, and try what this participant needs.
+
+    Args:
+        settings: of the connection.
+        who: the participant.
+        each_topic: also try each topic that it publishes on, and an echo.
+    """
     items: asyncio.Queue[LinkItem] = asyncio.Queue()
-    nonexistent = f"{PROBE}-{token_hex(16)}"
+    received = _Received(f"{PROBE}-{token_hex(16)}", echo_topic(who) if each_topic else None)
     client_id = f"{who.name}-check-{token_hex(16)}"
     own = (
         topics.receipt(ClientId(who.name)),
         topics.of_worker(TopicKind.ACK, WorkerId(who.name)),
+        *(() if received.echo is None else (received.echo,)),
     )
     link = Link(replace(settings, client_id=client_id, subscriptions=own), items.put_nowait)
     running = asyncio.create_task(link.run())
@@ -95,31 +131,49 @@ async def probe(settings: LinkSettings, who: Participant) -> list[Finding]:
         first = await items.get()
         if isinstance(first, LinkUp):
             safety = "with TLS" if settings.tls is not None else "without TLS"
-            return [
+            tried = await _try(link, items, who, received, each_topic=each_topic)
+            findings = [
                 ok("broker", f"{where} accepted the connection of {who.name!r}, {safety}"),
                 *_judge_certificate(link.broker_certificate),
-                *_judge(await _try(link, items, who, nonexistent), who),
+                *_judge(received, tried, who),
             ]
+            return Probed(findings, received.version, received.ahead_s, _versions(received.stats))
         if isinstance(first, LinkDown) and not running.done():
-            return [fail("broker", first.reason)]
+            return Probed([fail("broker", first.reason)])
     finally:
         await link.close()
         outcome = (await asyncio.gather(running, return_exceptions=True))[0]
     if isinstance(outcome, ConnectionFailed):
-        return [fail("broker", str(outcome))]
+        return Probed([fail("broker", str(outcome))])
     raise AssertionError(f"an open link must end with a refusal, not with {outcome!r}")
 
 
-async def _try(link: Link, items: "asyncio.Queue[LinkItem]", who: Participant, nonexistent: str) -> _Received:
-    attempts = _attempts(who, nonexistent)
-    await link.send([replace(codec.encode(message), tag=name) for name, message in attempts.items()])
-    await link.drain(_PATIENCE_S)
-    received = _Received(nonexistent)
+async def _try(
+    link: Link, items: "asyncio.Queue[LinkItem]", who: Participant, received: _Received, *, each_topic: bool
+) -> list[str]:
+    """Publish, and collect what comes back; return what was tried."""
+    nonexistent = received.nonexistent
+    packets = {name: codec.encode(message) for name, message in _attempts(who, nonexistent).items()}
+    if each_topic:
+        packets |= publications(who, nonexistent)
+    await _publish(link, packets)
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE_S):
             while not items.empty() or not received.everything(who.role):
                 _add(received, await items.get())
-    return received
+    if each_topic and received.ahead_s is not None:
+        last = request(who, nonexistent)
+        await _publish(link, last)
+        while not items.empty():
+            _add(received, items.get_nowait())
+        packets |= last
+    return list(packets)
+
+
+async def _publish(link: Link, packets: Mapping[str, Packet]) -> None:
+    """Publish, and wait for the broker's answers."""
+    await link.send([replace(packet, tag=name) for name, packet in packets.items()])
+    await link.drain(_PATIENCE_S)
 
 
 def _attempts(who: Participant, nonexistent: str) -> dict[str, Message]:
@@ -145,18 +199,35 @@ def _add(received: _Received, item: LinkItem) -> None:
     match item:
         case PublishRefused(packet=packet, reason_code=code):
             received.refused[str(packet.tag)] = code
+        case Delivery(packet=packet) if packet.topic == received.echo:
+            received.echoed = received.echoed or packet.body == received.nonexistent.encode()
         case Delivery(packet=packet):
             try:
                 message = codec.decode(packet)
             except DecodeError:
                 return
-            if isinstance(message, Stats):
-                received.stats = message
+            _learn(received, message)
             if _is_answer(message, received.nonexistent):
                 received.answer = True
             received.problem = _problem_in(message, received.nonexistent) or received.problem
         case _:
             pass
+
+
+def _learn(received: _Received, message: Message) -> None:
+    """Keep what the dispatcher tells about itself."""
+    match message:
+        case Stats(version=version):
+            received.stats, received.version = message, version
+        case Ack(stale=stale, version=version, time=time) if received.nonexistent in stale:
+            received.version = version
+            received.ahead_s = None if time is None else time - clock.wall()
+        case _:
+            pass
+
+
+def _versions(stats: Stats | None) -> dict[str, str]:
+    return {} if stats is None else {each.worker_id: each.version for each in stats.workers if each.online}
 
 
 def _is_answer(message: Message, nonexistent: str) -> bool:
@@ -180,13 +251,17 @@ def _problem_in(message: Message, correlation: str) -> str | None:
             return None
 
 
-def _judge(received: _Received, who: Participant) -> Iterator[Finding]:
+def _judge(received: _Received, tried: Sequence[str], who: Participant) -> Iterator[Finding]:
     denied = {name: code for name, code in received.refused.items() if code != NO_MATCHING_SUBSCRIBERS}
-    allowed = [name for name in _attempts(who, received.nonexistent) if name not in denied]
+    allowed = [name for name in tried if name not in denied]
     missing = [name for name in denied if name != "retry"]
     for name in missing:
         text = f"{who.name!r} may not {name}: {reason_name(denied[name])}"
         yield fail("rights", f"{text}. {_remedy(who)}")
+    if received.echo is not None and not received.echoed and f"publish on {received.echo}" not in denied:
+        yield fail(
+            "rights", f"{who.name!r} may not read {received.echo}: its own message did not return. {_remedy(who)}"
+        )
     if allowed:
         rest = "; retry requires operator rights" if "retry" in denied else ""
         yield ok("rights", f"{who.name!r} may {', '.join(allowed)}{rest}")

@@ -180,13 +180,8 @@ class DispatcherMachine:
 
     def _handle_one(self, event: Event, now: Now) -> None:  # noqa: C901, PLR0912 (one case for each kind of event)
         match event:
-            case Report(worker_id=worker_id, attempts=(AttemptReport(token=token),)) if token.startswith(PROBE):
-                version = self._presence.version
-                self._outbox.send(Ack(worker_id, stale=(token,), version=version, time=now.wall))
             case Report():
-                self.roster.reported(event, now)
-            case Request(incarnation=incarnation) if incarnation.startswith(PROBE):
-                pass  # it tests whether the broker accepts the message
+                self._reported(event, now)
             case Request():
                 self.roster.requested(event, now)
             case Submit():
@@ -261,6 +256,14 @@ class DispatcherMachine:
     def _deny(self, event: Denied, now: Now) -> None:
         for worker_id in self._denials.change(event.workers):
             self.roster.expel(worker_id, now)
+
+    def _reported(self, report: Report, now: Now) -> None:
+        match report.attempts:
+            case (AttemptReport(token=token),) if token.startswith(PROBE):
+                version = self._presence.version
+                self._outbox.send(Ack(report.worker_id, stale=(token,), version=version, time=now.wall))
+            case _:
+                self.roster.reported(report, now)
 
     # --- requests of clients ------------------------------------------------------------------------------------------
 

@@ -56,7 +56,7 @@ from stockworker.logs.events import (
     WorkerSeen,
     WorkerStalled,
 )
-from stockworker.protocol.ids import ClientId, Entropy, JobId, JobType, Token, WorkerId, make_token, owner_of
+from stockworker.protocol.ids import PROBE, ClientId, Entropy, JobId, JobType, Token, WorkerId, make_token, owner_of
 from stockworker.protocol.job import JobRecord, Outcome
 from stockworker.protocol.lifecycle import LEASED, State, Trigger
 from stockworker.protocol.market_stores import LONGEST_IDENTITY, by_store, describe
@@ -144,6 +144,8 @@ class Roster:
 
     def requested(self, message: Request, now: Now) -> None:
         """A worker has sent its whole state: what it can run, how many jobs it wants, and its leases."""
+        if message.incarnation.startswith(PROBE):
+            return  # it tests whether the broker accepts the message
         worker = self.workers.get(message.worker_id)
         if worker is not None and self._is_old(worker, message, now):
             self._counters["requests_old"] += 1
