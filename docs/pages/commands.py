@@ -42,6 +42,7 @@ JSON_OUTPUT: Final = (
     ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
     ("check", "severity (ok, warn, fail), check, text"),
+    ("doctor", "part, severity (ok, warn, fail), check, text, next (the commands in the text)"),
     (
         "migrate",
         "moved, known, refused, rejected (counts); --dry-run: type, priority, jobs, sample, then record, reason; --verify: source, moved, dispatcher, unknown",

@@ -220,6 +220,18 @@ MIGRATION: Final = Recipe(
     values={"CODE": f"{CODE}/stockworker/migration"},
 )
 
+DOCTOR: Final = Recipe(
+    name="stockworker-doctor",
+    summary="Diagnosis of the machines of a stockworker fleet",
+    description=(
+        "The command 'stockworker doctor'. It finds out what is wrong on a machine\n"
+        "with a worker, the dispatcher or the broker, and what to type next."
+    ),
+    files={f"{CODE}/stockworker/doctor": "agent/stockworker/doctor/"},
+    scripts="module",
+    values={"CODE": f"{CODE}/stockworker/doctor"},
+)
+
 BROKER: Final = Recipe(
     name="stockworker-broker",
     summary="Mosquitto as the broker of stockworker",
@@ -315,4 +327,4 @@ PLACES: Final = {
 }
 """Files whose place differs between the two families of distributions."""
 
-RECIPES: Final = (LIBRARIES, CORE, WORKER, DISPATCHER, WEB, MIGRATION, BROKER, DOCUMENTS)
+RECIPES: Final = (LIBRARIES, CORE, WORKER, DISPATCHER, WEB, MIGRATION, DOCTOR, BROKER, DOCUMENTS)

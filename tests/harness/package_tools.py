@@ -13,6 +13,7 @@ OURS: Final = (
     "stockworker-broker",
     "stockworker-dispatcher",
     "stockworker-doc",
+    "stockworker-doctor",
     "stockworker-libraries",
     "stockworker-migrate",
     "stockworker-web",

@@ -3,7 +3,8 @@
 import argparse
 import asyncio
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
 from typing import Final
 
 from stockworker.cli.identity import Participant, identify
@@ -20,6 +21,9 @@ from stockworker.terminal.exits import Exit
 from stockworker.terminal.findings import Finding, Severity, warn
 from stockworker.terminal.output import print_json, print_lines
 from stockworker.terminal.tables import COLOURS, terminal_width
+
+Check = Callable[[Config, Participant], Iterable[Finding]]
+"""A check of a participant whose configuration is valid."""
 
 _LEAST_ROOM: Final = 20
 """Characters of a line that are worth a column of its own."""
@@ -52,14 +56,19 @@ def _run(arguments: argparse.Namespace) -> int:
     for finding in _findings(arguments):
         failed = failed or finding.severity is Severity.FAIL
         if arguments.json:
-            severity = finding.severity.lower()
-            print_json({"severity": severity, "verdict": severity, "check": finding.subject, "text": finding.text})
+            print_json(fields(finding))
         else:
-            print_lines(_lines(finding, terminal_width()))
+            print_lines(lines(finding, terminal_width()))
     return Exit.FAILED if failed else Exit.OK
 
 
-def _lines(finding: Finding, width: int | None) -> Iterator[str]:
+def fields(finding: Finding) -> dict[str, str]:
+    """A finding as JSON."""
+    severity = finding.severity.lower()
+    return {"severity": severity, "verdict": severity, "check": finding.subject, "text": finding.text}
+
+
+def lines(finding: Finding, width: int | None) -> Iterator[str]:
     """A finding in as many lines as it takes, with its text in a column of its own."""
     begin = f"{finding.severity:<4}  {finding.subject:<13}  "
     room = None if width is None else width - len(begin)
@@ -70,9 +79,33 @@ def _lines(finding: Finding, width: int | None) -> Iterator[str]:
 
 
 def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
-    path, instance = arguments.config, arguments.instance
-    if path is None and instance is None and arguments.role in {None, Role.CLIENT}:
+    path, instance, role = arguments.config, arguments.instance, arguments.role
+    if path is None and instance is None and role in {None, Role.CLIENT}:
         path = client_path()
+    wanted = Role(role) if role else (Role.WORKER if instance else None)
+    return examine(path, instance, wanted, own_checks, _nothing if arguments.offline else _probe)
+
+
+def _nothing(_config: Config, _who: Participant) -> Iterator[Finding]:
+    yield from ()
+
+
+def _probe(config: Config, who: Participant) -> Iterator[Finding]:
+    yield from asyncio.run(probe(link_settings(config, who.name), who)).findings
+
+
+def examine(
+    path: Path | None, instance: str | None, wanted: Role | None, own: Check, connect: Check
+) -> Iterator[Finding]:
+    """Check the setup of one participant.
+
+    Args:
+        path: its configuration.
+        instance: of a worker.
+        wanted: its role; None takes that of its certificate.
+        own: what to check on this machine, beside its configuration, certificates and keys.
+        connect: what to check at the broker, if all files allow a connection.
+    """
     broken = False
     for finding in check_configuration(path, instance, str(path or DEFAULT_PATH)):
         broken = broken or finding.severity is Severity.FAIL
@@ -83,8 +116,7 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
             yield old
         return
     config = load(path, instance)
-    role = Role(arguments.role) if arguments.role else (Role.WORKER if instance else None)
-    who = identify(config, role)
+    who = identify(config, wanted)
     if isinstance(who, Finding):
         yield who
     elif config.queue.mqtt.username not in {None, who.name} and (config.tls is None or config.tls.cert_file is None):
@@ -94,9 +126,9 @@ def _findings(arguments: argparse.Namespace) -> Iterator[Finding]:
         yield finding
     if isinstance(who, Participant):
         yield from check_encryption(config, who)
-        yield from _own_checks(config, who)
-        if not broken and not arguments.offline:
-            yield from asyncio.run(probe(link_settings(config, who.name), who)).findings
+        yield from own(config, who)
+        if not broken:
+            yield from connect(config, who)
 
 
 def _shared_user(username: str | None, who: Participant) -> Finding:
@@ -107,7 +139,8 @@ def _shared_user(username: str | None, who: Participant) -> Finding:
     )
 
 
-def _own_checks(config: Config, who: Participant) -> Iterator[Finding]:
+def own_checks(config: Config, who: Participant) -> Iterator[Finding]:
+    """Check what a service needs on its machine."""
     if who.role is Role.WORKER:
         yield from check_handlers(config)
         yield check_folder("worker.journal", config.worker.journal)

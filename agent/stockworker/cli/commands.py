@@ -19,6 +19,7 @@ PACKAGE_OF: Final = {
     "stockworker.worker": "stockworker-agent",
     "stockworker.dispatcher": "stockworker-dispatcher",
     "stockworker.market": "stockworker-agent",
+    "stockworker.doctor": "stockworker-doctor",
     "stockworker.migration": "stockworker-migrate",
     "stockworker.web": "stockworker-web",
 }
@@ -96,6 +97,7 @@ COMMANDS: Final = {
     "workers": Command("list workers", "cli.listing:workers", "workers --state offline"),
     "words": Command("print what a shell completes: jobs, types or workers", "cli.words:words", "words workers"),
     "check": Command("check the setup of this machine", "cli.check:check", "check --instance 1"),
+    "doctor": Command("find out what is wrong on this machine", "cli.doctor:doctor", "doctor --bundle support.tar.gz"),
     "backup": Command(
         "copy the dispatcher's store while it runs", "cli.backup:backup", "backup /var/backups/stockworker.sqlite3"
     ),

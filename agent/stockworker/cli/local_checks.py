@@ -42,8 +42,10 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
         yield fail("tls", str(error))
         return
     now = clock.utc_now()
-    for file, facts in [*((tls.ca_file, each) for each in authorities), *((tls.cert_file, each) for each in chain)]:
-        yield validity("tls", f"{file} ({facts.name})", facts, now)
+    for facts in authorities:
+        yield validity("tls", f"{tls.ca_file} ({facts.name})", facts, now)
+    for facts in chain:
+        yield validity("tls", f"{tls.cert_file} ({facts.name})", facts, now, f"'stockworker pki renew {facts.name}'")
     if lists_until is not None and now > lists_until:
         text = f"{tls.crl_file} expired on {lists_until:%Y-%m-%d}, so no broker is accepted"
         yield fail("tls", f"{text}. Copy the current list of the authority; 'stockworker pki crl' writes one")
@@ -52,17 +54,18 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
         yield warn("tls", f"{text}. If the broker refuses it, get a certificate from the fleet's authority")
 
 
-def validity(subject: str, shown: str, facts: CertificateFacts, now: datetime) -> Finding:
-    """Check the validity period of a certificate."""
+def validity(subject: str, shown: str, facts: CertificateFacts, now: datetime, command: str | None = None) -> Finding:
+    """Check the validity period of a certificate. `command` renews it."""
+    renew = "Renew it" if command is None else f"Renew it with {command}"
     until = f"{facts.valid_until:%Y-%m-%d}"
     if now < facts.valid_from:
         return fail(
             subject, f"{shown} is not valid before {facts.valid_from:%Y-%m-%d}. Check the clock of this machine"
         )
     if now > facts.valid_until:
-        return fail(subject, f"{shown} expired on {until}. Renew it")
+        return fail(subject, f"{shown} expired on {until}. {renew}")
     if now > facts.valid_until - EXPIRES_SOON:
-        return warn(subject, f"{shown} expires on {until}. Renew it")
+        return warn(subject, f"{shown} expires on {until}. {renew}")
     return ok(subject, f"{shown} is valid until {until}")
 
 

@@ -283,7 +283,8 @@ def _remedy(who: Participant) -> str:
 def _judge_certificate(certificate: bytes | None) -> Iterator[Finding]:
     if certificate is not None:
         facts = inspect_der(certificate)
-        yield validity("broker", f"its certificate ({facts.name})", facts, clock.utc_now())
+        renew = "'stockworker broker setup --renew' on the broker's machine"
+        yield validity("broker", f"its certificate ({facts.name})", facts, clock.utc_now(), renew)
 
 
 def _judge_dispatcher(received: _Received, who: Participant) -> Finding:

@@ -5,6 +5,9 @@ from typing import Final
 
 from stockworker.shell.turn import DiskChanged
 
+JOURNAL_LEAST_BYTES: Final = 16 * 1024**2
+"""With less free space on the disk of its journal, a worker accepts no new jobs."""
+
 _EVERY_S: Final = 1.0
 
 

@@ -27,7 +27,7 @@ from stockworker.protocol.messages import Disconnect
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role, TopicKind
 from stockworker.shell.service import Service
-from stockworker.shell.space_watch import SpaceWatch
+from stockworker.shell.space_watch import JOURNAL_LEAST_BYTES, SpaceWatch
 from stockworker.shell.turn import CommonInput, DiskChanged
 from stockworker.worker.effects import Capabilities, Drain, MarketStoreSeen, Start, Stop, Unheard
 from stockworker.worker.executor import Executor
@@ -43,7 +43,6 @@ if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
 
 _log = logging.getLogger(__name__)
 
-_LEAST_FREE_BYTES: Final = 16 * 1024**2
 """Room on the journal's disk below which no new jobs are taken: what is held needs some for its results."""
 
 _GATHER_S: Final = 0.005
@@ -125,7 +124,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
         self._reread = reread
         self._groups = groups
         self._carries_out = False
-        self._space = SpaceWatch(journal.free_bytes, _LEAST_FREE_BYTES)
+        self._space = SpaceWatch(journal.free_bytes, JOURNAL_LEAST_BYTES)
         self._market_store = MarketStoreWatch(settings.market_data)
         identity = WorkerIdentity(worker_id, make_token(SystemRandom()), __version__)
         self._machine = WorkerMachine(
