@@ -1,4 +1,4 @@
-"""Reads the state of a host, for its diagnosis: units, clock, names, limits. What can't be read is empty."""
+"""Reads the state of a host, for its diagnosis: units, clock, names, limits. An answer is empty if it can't be read."""
 
 import json
 import os

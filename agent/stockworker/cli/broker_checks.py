@@ -11,7 +11,7 @@ from stockworker.broker.identity import CA, CERTIFICATE, CRL, FILES, KEY
 from stockworker.cli.local_checks import validity
 from stockworker.errors import ConfigError
 from stockworker.pki.access_list import users_of
-from stockworker.pki.inspection import inspect, revocations_until
+from stockworker.pki.inspection import inspect, is_issued_by, revocations_until
 from stockworker.pki.registry import CertificateKind
 from stockworker.terminal.findings import Finding, fail, ok, warn
 from stockworker.trusted_files import read_trusted
@@ -35,11 +35,11 @@ def check_broker(host: BrokerHost) -> Iterator[Finding]:
 
 def _check_certificate(file: Path, host: BrokerHost) -> Iterator[Finding]:
     server_context(file, host.place(FOLDER / KEY))
-    authorities, chain = inspect(host.place(FOLDER / CA)), inspect(file)
+    chain = inspect(file)
     renew = "'stockworker broker setup --renew'"
     names = ", ".join(sorted(chain[0].hosts))
     yield validity("broker files", f"{file} for {names}", chain[0], clock.utc_now(), renew)
-    if not {facts.issuer for facts in chain} & {facts.subject for facts in authorities}:
+    if not is_issued_by(file, host.place(FOLDER / CA)):
         text = f"{file} was issued by {chain[-1].issuer}, which is not the authority in {CA} beside it"
         yield fail("broker files", f"{text}. Clients refuse this broker. Issue a new one with {renew}")
 

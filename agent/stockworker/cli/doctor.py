@@ -37,8 +37,9 @@ WEB_CONFIG: Final = Path("/etc/stockworker/web.yml")
 _BROKER_DATA: Final = Path("/var/lib/mosquitto")
 _BROKER_LEAST_BYTES: Final = 64 * 1024**2
 _COMMAND: Final = re.compile(
-    r"['`]((?:stockworker|systemctl|journalctl|timedatectl|getent|cat|df|chmod|chown|mkdir|apt|dnf) [^'`]+)['`]"
+    r"['`]((?:stockworker|systemctl|journalctl|getent|cat|df|chmod|chown|mkdir|apt|dnf) [^'`]+|timedatectl[^'`]*)['`]"
 )
+"""A command to type, in quotes, in the text of a finding."""
 
 
 def doctor(parser: argparse.ArgumentParser) -> None:
@@ -124,7 +125,7 @@ def _diagnose(arguments: argparse.Namespace) -> Iterator[Diagnosis]:
     examined = _chosen(arguments)
     if not examined:
         text = "no part of a fleet was found here. docs/operations.md shows how to set one up"
-        yield Diagnosis("host", fail("parts", f"{text}. Or name a configuration with --config"))
+        yield Diagnosis("host", fail("parts", f"{text}. Or name its configuration (--config)"))
     for part in examined:
         yield from (Diagnosis(str(part), finding) for finding in _unit(part))
         yield from (Diagnosis(str(part), finding) for finding in _examined(part, connect))

@@ -13,7 +13,7 @@ from stockworker.config import Config, Tls, problems
 from stockworker.errors import ConfigError
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, PythonHandler
 from stockworker.handlers.trial_import import failed_imports
-from stockworker.pki.inspection import CertificateFacts, inspect, revocations_until
+from stockworker.pki.inspection import CertificateFacts, inspect, is_issued_by, revocations_until
 from stockworker.pki.registry import EXPIRES_SOON
 from stockworker.protocol.ids import JobType
 from stockworker.terminal.findings import Finding, fail, ok, warn
@@ -49,7 +49,7 @@ def check_tls(tls: Tls | None) -> Iterator[Finding]:
     if lists_until is not None and now > lists_until:
         text = f"{tls.crl_file} expired on {lists_until:%Y-%m-%d}, so no broker is accepted"
         yield fail("tls", f"{text}. Copy the current list of the authority; 'stockworker pki crl' writes one")
-    if chain and authorities and not {facts.issuer for facts in chain} & {facts.subject for facts in authorities}:
+    if tls.cert_file is not None and tls.ca_file is not None and not is_issued_by(tls.cert_file, tls.ca_file):
         text = f"{tls.cert_file} was issued by {chain[-1].issuer}, not by the authority in {tls.ca_file}"
         yield warn("tls", f"{text}. If the broker refuses it, get a certificate from the fleet's authority")
 

@@ -4,9 +4,10 @@
 # they are random, so that no other client can make a job of that name beforehand.
 
 import asyncio
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from secrets import token_hex
 from typing import Final
 
@@ -21,6 +22,7 @@ from stockworker.client import make_submission
 from stockworker.errors import ConnectionFailed, DecodeError
 from stockworker.pki.inspection import inspect_der
 from stockworker.protocol import codec, topics
+from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import PROBE, ClientId, JobId, Token, WorkerId, full_id
 from stockworker.protocol.job import IN_THE_PAST, Outcome
 from stockworker.protocol.market_stores import by_store, warning
@@ -53,7 +55,7 @@ _ANSWERED: Final = frozenset({"ask", "report"})
 """The attempts that the dispatcher answers on a topic of this participant."""
 
 
-@dataclass(slots=True)
+@dataclasses.dataclass(slots=True)
 class _Received:
     """What came back.
 
@@ -215,7 +217,7 @@ def _add(received: _Received, item: LinkItem) -> None:
 
 
 def _learn(received: _Received, message: Message) -> None:
-    """Keep what the dispatcher tells about itself."""
+    """Keep what the dispatcher reports about itself."""
     match message:
         case Stats(version=version):
             received.stats, received.version = message, version

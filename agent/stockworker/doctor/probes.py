@@ -1,4 +1,4 @@
-"""Reads the facts about a host. What can't be read is left out: the judgement is about the rest."""
+"""Reads the facts about a host. A fact that can't be read is left out."""
 
 import os
 from collections.abc import Iterable

@@ -13,7 +13,7 @@ from stockworker.config.key import keys
 from stockworker.config.kinds import Each, Section
 from stockworker.config.loading import ROOT_KEY
 from stockworker.config.schema import Config
-from stockworker.logs import web_events, worker_events  # noqa: F401 (they enter their events into the catalogue)
+from stockworker.logs import metrics_events, web_events, worker_events  # noqa: F401 (they enter their events into the catalogue)
 from stockworker.logs.events import EVENTS
 
 REMOVED: Final = "(removed)"

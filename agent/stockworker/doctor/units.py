@@ -3,7 +3,7 @@
 The text of each warning and failure ends with the remedy, with the commands to type in single quotes.
 """
 
-# The sandbox that a package ships is the reference. systemd tells the value in force, whatever drop-in it comes from. Only
+# The sandbox that a package ships is the reference. systemd reports the value in force, whatever drop-in it comes from. Only
 # settings with one strictest value are compared: for these, the unit files have the strictest one, so any other is weaker.
 
 from collections.abc import Iterator, Mapping

@@ -6,6 +6,9 @@ from pathlib import Path, PurePath
 from typing import Final
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, ed448, ed25519, padding, rsa
 from cryptography.x509.oid import NameOID
 
 from stockworker.errors import ConfigError, unread
@@ -66,6 +69,41 @@ def inspect_pem(certificate: bytes) -> CertificateFacts:
 def inspect_der(certificate: bytes) -> CertificateFacts:
     """Read a certificate from a TLS handshake."""
     return _facts(x509.load_der_x509_certificate(certificate))
+
+
+def is_issued_by(certificates: Path, authorities: Path) -> bool:
+    """Whether an authority in one file has signed a certificate in the other, by name and by key.
+
+    Raises:
+        ConfigError: as for `inspect`.
+    """
+    inspect(certificates)
+    inspect(authorities)
+    issued, trusted = (
+        [x509.load_pem_x509_certificate(pem) for pem in _PEM.findall(read_trusted(file))]
+        for file in (certificates, authorities)
+    )
+    return any(_has_signed(authority, certificate) for authority in trusted for certificate in issued)
+
+
+def _has_signed(authority: x509.Certificate, certificate: x509.Certificate) -> bool:
+    if certificate.issuer != authority.subject:
+        return False
+    public, digest = authority.public_key(), certificate.signature_hash_algorithm
+    signed = certificate.signature, certificate.tbs_certificate_bytes
+    try:
+        match public, digest:
+            case ec.EllipticCurvePublicKey(), hashes.HashAlgorithm():
+                public.verify(*signed, ec.ECDSA(digest))
+            case rsa.RSAPublicKey(), hashes.HashAlgorithm():
+                public.verify(*signed, padding.PKCS1v15(), digest)
+            case ((ed25519.Ed25519PublicKey() | ed448.Ed448PublicKey()), _):
+                public.verify(*signed)
+            case _:
+                return True  # a kind of key that can't be verified here: the broker decides
+    except InvalidSignature:
+        return False
+    return True
 
 
 def revocations_until(pem: bytes, file: PurePath) -> datetime:
