@@ -36,6 +36,7 @@ JSON_OUTPUT: Final = (
         f"{_fields(ReceiptEntry)}; line with submit --batch; the fields of wait with submit --wait, on separate lines with --batch; job_id with --dry-run",
     ),
     ("show", "all fields of status, why and of the options of submit; payload, result, progress (fraction, text)"),
+    ("logs", "job_id, attempt, worker, outcome, text (or refusal: why it can't be opened), omitted (a count of bytes)"),
     ("why", f"{_fields(Explanation)}; of each attempt: {_fields(AttemptView)}"),
     ("workers", _fields(WorkerView)),
     ("pause, resume", "type, status (paused, resumed), reason"),

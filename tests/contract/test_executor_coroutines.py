@@ -457,3 +457,37 @@ def test_after_a_reload_new_jobs_run_with_new_settings_beside_old_ones(tmp_path:
 
 def bench_paths() -> list[str]:
     return [str(Path(__file__).parents[1] / "harness")]
+
+
+# --- what is kept with the attempts ---
+
+
+def test_each_job_keeps_what_it_prints_and_logs_itself() -> None:
+    async def scenario() -> None:
+        async with Bench({"speak": coroutine("speak"), "nothing": coroutine("nothing")}, slots=3) as bench:
+            tokens = [bench.start("speak", json.dumps(word)) for word in ("one", "two", "three")]
+            spoken = await ends(bench, tokens)
+            assert (await bench.run("nothing")).output is None
+        for word, each in zip(("one", "two", "three"), spoken, strict=True):
+            assert each.output is not None
+            lines = each.output.text.splitlines()
+            others = {"one", "two", "three"} - {word}
+            assert not [line for line in lines if others & {*line.split()}]
+            assert [line for line in lines if line == f"prints {word} 2 in a thread"]
+            assert [line for line in lines if line.endswith(f"Z INFO logs {word} 0")]
+
+    asyncio.run(scenario())
+
+
+def test_a_job_alone_in_its_process_keeps_what_c_code_writes_and_what_a_killed_one_printed() -> None:
+    async def scenario() -> None:
+        async with Bench({"speak": coroutine("speak"), "block": coroutine("block")}, stop_grace_s=0.05) as bench:
+            spoken = await bench.run("speak", '"one"')
+            token = bench.start("block", timeout_s=0.3)
+            blocked = await bench.end(token)
+        assert spoken.output is not None
+        assert "writes one\n" in spoken.output.text
+        assert blocked.outcome is Outcome.TIMED_OUT
+        assert blocked.output is None or blocked.output.omitted == 0
+
+    asyncio.run(scenario())

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from stockworker.adapters.sqlite import MEMORY
 from stockworker.errors import StoreError
 from stockworker.logs.worker_events import JournalOfAnother
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.ids import Token, WorkerId
 from stockworker.protocol.messages import Assignment, AttemptReport
 from stockworker.worker.effects import Accept, Entry, Forget, MarkStarted, RecordOutcome
@@ -177,3 +178,12 @@ def test_a_journal_of_another_worker_is_warned_of_once(path: Path, caplog: pytes
         open_journal(path, second).close()
     (record,) = caplog.records
     assert record.__dict__["event"] == JournalOfAnother(journal=str(path), id=second, before=first, leases=1)
+
+
+def test_an_output_comes_back_with_its_report(journal: Journal) -> None:
+    with_output = replace(attempt(JOB_A), output=AttemptOutput("a\0\n", 3))
+    journal.commit([Accept(JOB_A), Accept(JOB_B), RecordOutcome(with_output), RecordOutcome(attempt(JOB_B))])
+    assert [entry.report for entry in journal.load()] == [with_output, attempt(JOB_B)]
+    dropped = replace(with_output, output=AttemptOutput("", 6))
+    journal.commit([RecordOutcome(dropped)])
+    assert journal.load()[0].report == dropped

@@ -7,12 +7,14 @@ from stockworker.dispatcher.effects import (
     Answered,
     Effect,
     Event,
+    LimitOutputs,
     Offer,
     Prune,
     RunQuery,
     SaveAttempt,
     SaveDrain,
     SaveJob,
+    SaveOutput,
     SavePause,
     ShowStats,
 )
@@ -166,7 +168,7 @@ class DispatcherBook(Playbook[Event, Effect]):
         story: list[Effect] = []
         for effect in self.machine.effects:
             match effect:
-                case SaveJob() | SaveAttempt() | Refill() | ReadExpired():
+                case SaveJob() | SaveAttempt() | SaveOutput() | LimitOutputs() | Refill() | ReadExpired():
                     pass
                 case SavePause() | SaveDrain():
                     self.orders.append(effect)

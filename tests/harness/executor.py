@@ -13,6 +13,7 @@ from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.executor import Executor
+from stockworker.worker.output import DEFAULT_KEPT
 from stockworker.worker.sealing import WorkerSealing
 from stockworker.worker.work import ExecutorEvent, HandlerLogged, Progressed, Work
 
@@ -49,6 +50,7 @@ class Bench:
         module_paths: Sequence[str] = (HANDLERS,),
         sealing: WorkerSealing | None = None,
         groups: Delegation | None = None,
+        output_bytes: int = DEFAULT_KEPT,
     ) -> None:
         self.events: list[ExecutorEvent] = []
         self.reaction: Callable[[ExecutorEvent], None] = lambda _: None
@@ -61,6 +63,7 @@ class Bench:
             module_paths=list(module_paths),
             sealing=sealing,
             groups=groups,
+            output_bytes=output_bytes,
         )
         self._news = asyncio.Event()
         self._count = 0

@@ -226,6 +226,33 @@ def print_much(_job: Job, context: Context) -> None:
     print("y" * 1_000_000)
 
 
+def talk(job: Job, context: Context) -> str:
+    """Print lines and log a record, then wait for the file `gate`; fail in the first attempts, as many as the payload has."""
+    print(f"prints in attempt {job.attempt}")
+    for number in range(job.payload.get("lines", 0)):
+        print(f"{number:>15}")
+    context.log.warning("logs in attempt %d: %s", job.attempt, job.payload.get("secret", ""))
+    while "gate" in job.payload and not Path(job.payload["gate"]).exists():
+        time.sleep(0.01)
+    if job.attempt <= job.payload.get("failures", 0):
+        raise ValueError(f"fails in attempt {job.attempt}")
+    return "done"
+
+
+def log_much(_job: Job, context: Context) -> None:
+    for number in range(5000):
+        context.log.info("record %d", number)
+    context.log.error("x" * 3000)
+
+
+def print_and_wait(job: Job, _context: Context) -> None:
+    print("before the end")
+    if job.payload == "die":
+        sys.stdout.flush()
+        os.kill(os.getpid(), signal.SIGKILL)
+    time.sleep(1000)
+
+
 def close_streams(_job: Job, _context: Context) -> Any:
     sys.stdout.close()
     return sys.stdin.read()

@@ -6,11 +6,21 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 
-from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
+from stockworker.dispatcher.effects import (
+    LimitOutputs,
+    Prune,
+    Save,
+    SaveAttempt,
+    SaveDrain,
+    SaveJob,
+    SaveOutput,
+    SavePause,
+)
 from stockworker.dispatcher.found import FoundJobs
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.ready_queue import Lane, ParkedJobs, ReadExpired, Refill, lane_of
 from stockworker.errors import StoreError
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.ids import ClientId, JobId, JobType, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.job_filter import JobFilter
@@ -25,6 +35,7 @@ class MemoryJobStore:
         self._payloads: dict[JobId, str] = {}
         self._results: dict[JobId, str] = {}
         self._attempts: dict[tuple[JobId, int], Attempt] = {}
+        self._outputs: dict[tuple[JobId, int], AttemptOutput] = {}
         self._paused: set[JobType] = set()
         self._drained: set[WorkerId] = set()
 
@@ -89,6 +100,10 @@ class MemoryJobStore:
                     self._save_job(save)
                 case SaveAttempt(attempt=attempt):
                     self._attempts[attempt.job_id, attempt.number] = attempt
+                case SaveOutput():
+                    self._save_output(save)
+                case LimitOutputs(most_bytes=most_bytes):
+                    self._limit_outputs(most_bytes)
                 case SavePause(job_type=job_type, paused=paused):
                     (self._paused.add if paused else self._paused.discard)(job_type)
                 case SaveDrain(worker_id=worker_id, drained=drained):
@@ -105,6 +120,26 @@ class MemoryJobStore:
         if save.result is not None:
             self._results[job_id] = save.result
 
+    def _save_output(self, save: SaveOutput) -> None:
+        for job_id, number in [*self._outputs]:
+            if job_id == save.job_id and (number <= save.number - 10 or number == save.number):
+                del self._outputs[job_id, number]
+        self._outputs[save.job_id, save.number] = save.output
+
+    def _limit_outputs(self, most_bytes: int) -> None:
+        while True:
+            sizes: Counter[ClientId | None] = Counter()
+            for (job_id, _), output in self._outputs.items():
+                sizes[owner_of(job_id)] += len(output.text.encode())
+            if sizes.total() <= most_bytes:
+                return
+            ((owner, _),) = sizes.most_common(1)
+            del self._outputs[next(key for key in self._outputs if owner_of(key[0]) == owner)]
+
+    def output_of(self, job_id: JobId) -> dict[int, AttemptOutput]:
+        """The outputs of the attempts at a job: for tests."""
+        return {number: output for (owner, number), output in self._outputs.items() if owner == job_id}
+
     def _prune(self, prune: Prune) -> list[State]:
         ended = [(job.ended_at, job) for job in self.jobs.values() if job.ended_at is not None]
         old = sorted(((at, job) for at, job in ended if at < prune.before), key=lambda found: found[0])
@@ -113,6 +148,7 @@ class MemoryJobStore:
             del self.jobs[job_id], self._payloads[job_id]
             self._results.pop(job_id, None)
             self._attempts = {key: attempt for key, attempt in self._attempts.items() if key[0] != job_id}
+            self._outputs = {key: output for key, output in self._outputs.items() if key[0] != job_id}
         return [job.state for _, job in old[: prune.most]]
 
     def payloads(self, jobs: Sequence[JobRecord]) -> Mapping[JobId, str]:
@@ -194,6 +230,12 @@ class MemoryJobReader:
 
     def attempts(self, job_id: JobId, most: int) -> list[Attempt]:
         return self._store.attempts(job_id)[-most:]
+
+    def outputs(self, job_id: JobId, first: int) -> list[int]:
+        return [number for number in sorted(self._store.output_of(job_id)) if number >= first]
+
+    def output(self, job_id: JobId, number: int) -> AttemptOutput:
+        return self._store.output_of(job_id)[number]
 
     def close(self) -> None:
         pass

@@ -1,11 +1,11 @@
 """Stories of a worker: its playbook, and short names for what happens in them."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 
 from stockworker.logs.event import LogEvent
 from stockworker.protocol import codec
-from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.attempt import AttemptOutput, AttemptResult
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import (
@@ -73,7 +73,7 @@ class MemoryJournal:
                     self._entries[token] = replace(self._entries[token], assignment=kept, started=True)
                 case RecordOutcome(report=report):
                     before = self._entries[report.token]
-                    assert before.report is None or report == evicted(before.report, report.error)
+                    assert before.report is None or report in changes_of(before.report, report.error)
                     kept = replace(before.assignment, payload="")
                     self._entries[report.token] = replace(before, assignment=kept, report=report)
                 case Forget(token=token):
@@ -200,6 +200,15 @@ def attempt(
     """The report of an attempt that `finished` ends."""
     result = f'"{job.token}"' if outcome is Outcome.OK else None
     return AttemptReport(job.token, outcome, result, error, permanent=False, ran_s=ran_s, job_id=job.job_id)
+
+
+def changes_of(report: AttemptReport, error: str | None) -> Iterator[AttemptReport]:
+    """What a report that lacks room may become: without its output, or without its result."""
+    if report.output is not None:
+        omitted = report.output.omitted + len(report.output.text.encode())
+        yield replace(report, output=AttemptOutput("", omitted))
+    if report.result is not None:
+        yield evicted(report, error)
 
 
 def evicted(report: AttemptReport, error: str | None) -> AttemptReport:

@@ -31,7 +31,7 @@ from tests.harness.waiting import until
 
 PLANTED = "PLANTED-d41d8cd98f00b204"
 OPEN = "IN-THE-OPEN-e9800998ecf8"
-TYPES = ("echo", "fail", "length", "report_progress", "wait_for_file", "shell")
+TYPES = ("echo", "fail", "length", "report_progress", "talk", "wait_for_file", "shell")
 _numbers = itertools.count(1)
 
 
@@ -152,6 +152,31 @@ def test_an_error_text_reaches_only_its_submitter(fleet: Fleet) -> None:
 async def look(client: Client, job_id: str) -> tuple[str, str, str | None]:
     (view,) = await client.query([job_id], with_results=True)
     return view.state, view.reason or "", view.result
+
+
+def test_an_output_reaches_only_its_submitter(fleet: Fleet) -> None:
+    job_id = new_id()
+
+    async def act(client: Client) -> None:
+        await end_of(client, await client.submit("talk", {"secret": f"{PLANTED}-output"}, id=job_id))
+
+    as_client(fleet, act)
+    shown = command.run(fleet.config_file("client"), "logs", job_id)
+    assert f"WARNING logs in attempt 1: {PLANTED}-output\n" in shown.output
+    refused = {
+        "bare": (f"client:{job_id}", 77, "only client or an operator may read it"),
+        "operator": (f"client:{job_id}", 1, "it is sealed, and this client has no keys"),
+    }
+    for name, (named, status, problem) in refused.items():
+        denied = command.run(fleet.config_file(name), "logs", named)
+        assert (denied.status, denied.output) == (status, ""), name
+        assert problem in denied.errors
+    document = command.run(fleet.config_file("operator"), "logs", f"client:{job_id}", "--json").json
+    assert "it is sealed" in document["refusal"]
+    assert "text" not in document
+    assert holders(fleet.folder / "dispatcher", PLANTED) | holders(fleet.folder / "broker", PLANTED) == set()
+    ((text,),) = fleet.stored("SELECT body FROM output WHERE job_id = ?", owned(job_id))
+    assert text.startswith("sealed.2.")
 
 
 def test_progress_shows_the_fraction_without_the_text(fleet: Fleet) -> None:

@@ -6,15 +6,17 @@ from dataclasses import replace
 import pytest
 
 from stockworker.dispatcher.answers import answer
-from stockworker.dispatcher.effects import RunQuery, SaveAttempt, SaveJob
+from stockworker.dispatcher.effects import RunQuery, SaveAttempt, SaveJob, SaveOutput
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec
-from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_BODY, MAX_CONTENT, MAX_TEXT, content_size
+from stockworker.protocol.attempt import AttemptOutput
+from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_BODY, MAX_CONTENT, MAX_OUTPUT, MAX_TEXT, content_size
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobRecord, Outcome
 from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import MAX_EXPLAINED, Answer, Query
+from stockworker.protocol.views import JobOutputs, NumberedOutput
 from tests.harness.dispatching import MIDDAY, REPLY, UNKNOWN_TOKEN, W1, A, B, a_job
 from tests.harness.memory_store import MemoryJobReader, MemoryJobStore
 
@@ -202,3 +204,54 @@ def test_only_what_is_explained_or_shown_in_full_is_bound_to_a_few_jobs() -> Non
     for query in (ask(*ids), replace(ask(*ids, explain=False), details=True)):
         with pytest.raises(DecodeError, match=f"more than {MAX_EXPLAINED} entries"):
             codec.decode(codec.encode(query))
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def with_outputs(*texts: str) -> MemoryJobStore:
+    store = a_store(failed(A))
+    store.commit([SaveOutput(A, number, AttemptOutput(text, number)) for number, text in enumerate(texts, 1)])
+    return store
+
+
+def outputs(store: MemoryJobStore, first: int = 1, job_id: JobId = A) -> JobOutputs | None:
+    query = Query((job_id,), None, with_results=False, reply=REPLY, outputs_from=first)
+    return fitting(told(query, store)).outputs
+
+
+def test_outputs_come_on_request_from_one_attempt_on() -> None:
+    store = with_outputs("one", "", "three")
+    found = [NumberedOutput(text, number, number=number) for number, text in ((1, "one"), (2, ""), (3, "three"))]
+    assert outputs(store) == JobOutputs(A, tuple(found))
+    assert outputs(store, 2) == JobOutputs(A, tuple(found[1:]))
+    assert outputs(store, 4) == JobOutputs(A, ())
+    assert told(ask(A), store).outputs is None
+
+
+def test_an_unknown_job_has_no_outputs_and_a_job_without_any_an_empty_list() -> None:
+    assert outputs(with_outputs("one"), job_id=B) is None
+    assert outputs(a_store(failed(A))) == JobOutputs(A, ())
+
+
+def test_outputs_that_do_not_fit_are_asked_for_again() -> None:
+    store = with_outputs(*[CONTROL * 15_000] * 5)
+    first = outputs(store)
+    assert first is not None
+    assert ([each.number for each in first.outputs], first.following) == ([1, 2], 3)
+    second = outputs(store, 3)
+    assert second is not None
+    assert ([each.number for each in second.outputs], second.following) == ([3, 4], 5)
+
+
+def test_the_largest_output_fits_into_an_answer() -> None:
+    largest = "x" * (MAX_OUTPUT - 2)
+    assert outputs(with_outputs(largest)) == JobOutputs(A, (NumberedOutput(largest, 1, number=1),))
+
+
+def test_an_output_that_never_fits_is_counted() -> None:
+    text = "€" * (MAX_BODY // 3)
+    found = outputs(with_outputs(text, "two"))
+    assert found == JobOutputs(
+        A, (NumberedOutput("", 1 + len(text.encode()), number=1), NumberedOutput("two", 2, number=2))
+    )

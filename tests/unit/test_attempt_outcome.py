@@ -1,9 +1,11 @@
 """What follows from the outcome of an attempt: reported in time, late, twice, by the wrong worker, or never."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import AttemptReport, Disconnect
@@ -11,6 +13,7 @@ from tests.harness.dispatching import (
     BACKTEST,
     IMPORT,
     MIDDAY,
+    POLICY,
     RESUME,
     RUNNING,
     UNKNOWN_TOKEN,
@@ -285,3 +288,29 @@ def test_a_worker_can_not_reclaim_what_it_reported_lost(dispatcher: DispatcherBo
     dispatcher.turn([drain(W1)])
     dispatcher.turn([report(W1, dispatcher.ended(A, Outcome.LOST, error="the worker was killed"))])
     assert (dispatcher.state(A), dispatcher.job(A).token) == (State.QUEUED, None)
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("outcome", [Outcome.OK, Outcome.ERROR, Outcome.CRASHED, Outcome.RELEASED])
+def test_the_output_is_kept_with_the_attempt(dispatcher: DispatcherBook, outcome: Outcome) -> None:
+    give(dispatcher)
+    ended = replace(dispatcher.ended(A, outcome), output=AttemptOutput("said\n", 7))
+    dispatcher.turn([report(W1, ended)])
+    assert dispatcher.store.output_of(A) == {1: AttemptOutput("said\n", 7)}
+
+
+def test_the_output_of_a_refused_report_is_not_kept(dispatcher: DispatcherBook) -> None:
+    give(dispatcher)
+    ended = replace(dispatcher.ended(A), output=AttemptOutput("said\n"))
+    dispatcher.turn([report(W2, ended), report(W1, replace(ended, token=UNKNOWN_TOKEN))])
+    assert dispatcher.store.output_of(A) == {}
+
+
+def test_outputs_beyond_the_limit_are_deleted_in_the_same_commit() -> None:
+    with DispatcherBook(replace(POLICY, limits=replace(POLICY.limits, output_bytes=9))) as dispatcher:
+        dispatcher.turn([submit(A, reply=None), submit(B, reply=None), request(W1, slots=2, window=2)])
+        for job_id in (A, B):
+            dispatcher.turn([report(W1, replace(dispatcher.ended(job_id), output=AttemptOutput("x" * 5)))])
+        assert (dispatcher.store.output_of(A), dispatcher.store.output_of(B)) == ({}, {1: AttemptOutput("x" * 5)})

@@ -27,12 +27,21 @@ from stockworker.protocol.values import (
     Version,
 )
 from stockworker.protocol.wire import Duration, Integer, Kind, Table, Text, kind_of, plan_of
+from stockworker.worker.output import DEFAULT_KEPT, MOST_KEPT
 
 
 def test_the_sizes_of_messages() -> None:
     assert (body.MAX_BODY, body.MAX_PACKET, body.MAX_CONTENT, body.MAX_TEXT) == (262_144, 327_680, 245_760, 2048)
     assert (body.MAX_LIST, body.MAX_LEASES, MAX_JOBS, MAX_PROPERTIES) == (64, 1000, 256, 8192)
     assert LONGEST_ERROR == 1900
+
+
+def test_the_size_of_an_output() -> None:
+    assert (body.MAX_OUTPUT, DEFAULT_KEPT, MOST_KEPT) == (196_608, 65_536, 131_072)
+    assert body.output_room(None, None) == body.output_room("x" * 63_000, None) == body.MAX_OUTPUT
+    assert body.output_room("x" * 100_000, None) == 262_144 - 1024 - 512 - 100_002 - 2
+    assert body.output_room("x" * 100_000, "é\n") == 262_144 - 1024 - 512 - 100_002 - 6
+    assert body.output_room("x" * (body.MAX_CONTENT - 2), None) == 14_846
 
 
 KINDS: list[tuple[Any, Kind]] = [

@@ -1,5 +1,6 @@
 """An answer is of the kind that the question expects, and names only what the question names."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -27,7 +28,7 @@ from stockworker.protocol.messages import (
     Submission,
     Submit,
 )
-from stockworker.protocol.views import Explanation, JobView
+from stockworker.protocol.views import Explanation, JobOutputs, JobView, NumberedOutput
 
 A, B, OTHER = JobId("a"), JobId("b"), JobId("of-others")
 REPLY = Reply(ClientId("alice"), "secret")
@@ -134,3 +135,38 @@ def test_the_dispatcher_may_refuse_a_whole_request(question: Message) -> None:
 
 def test_a_refused_message_rejects_each_of_its_jobs() -> None:
     assert judge(SUBMIT, receipt(entry(None, REJECTED))) == receipt(entry(A, REJECTED), entry(B, REJECTED))
+
+
+def outputs(*numbers: int, job_id: JobId = A, following: int | None = None) -> JobOutputs:
+    return JobOutputs(job_id, tuple(NumberedOutput("text", number=number) for number in numbers), following)
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [(1, outputs()), (1, outputs(1, 2)), (3, outputs(3, 7)), (2, outputs(2, following=3)), (1, None)],
+)
+def test_outputs_from_the_attempt_on_that_was_asked_for_are_an_answer(asked: int, found: JobOutputs | None) -> None:
+    answered = replace(answer(A), outputs=found)
+    assert judge(replace(query(A), outputs_from=asked), answered) is answered
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        (None, outputs(1)),
+        (None, outputs()),
+        (2, outputs(1, 2)),
+        (1, outputs(2, 1)),
+        (1, outputs(1, 1)),
+        (1, outputs(1, job_id=OTHER)),
+        (1, outputs(following=2)),
+        (1, outputs(2, 3, following=3)),
+        (1, outputs(2, following=1)),
+    ],
+)
+def test_other_outputs_are_no_answer(asked: int | None, found: JobOutputs) -> None:
+    assert judge(replace(query(A), outputs_from=asked), replace(answer(A), outputs=found)) is None
+
+
+def test_outputs_without_their_job_are_no_answer() -> None:
+    assert judge(replace(query(A), outputs_from=1), replace(answer(), outputs=outputs(1))) is None

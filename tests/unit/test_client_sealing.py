@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.client import Completion
+from stockworker.client import Completion, Output
 from stockworker.client.sealing import ClientSealing
 from stockworker.config import Encryption
 from stockworker.errors import ConfigError, JobRejected
@@ -19,7 +19,7 @@ from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import is_sealed
-from stockworker.protocol.views import AttemptView, Explanation, JobView
+from stockworker.protocol.views import AttemptView, Explanation, JobView, NumberedOutput
 from stockworker.sealing import keyring, keys
 from stockworker.sealing.envelope import SealKind, read_job
 from stockworker.sealing.keyring import Entry, Holder
@@ -356,3 +356,40 @@ def test_many_jobs_leave_other_tasks_their_turns(desk: Submitter) -> None:
         return turns
 
     assert asyncio.run(scenario()) == [True]
+
+
+# --- outputs ---
+
+
+def read_output(sealing: ClientSealing, text: str, number: int = 1) -> Output:
+    return sealing.open_output(JOB, NumberedOutput(text, 5, number=number))
+
+
+def test_the_output_of_a_sealed_job_is_opened(desk: Submitter) -> None:
+    sealing = desk.sealing()
+    (sent,) = seal(sealing, job())
+    sealed = desk.answer(sent.payload, "said\n", SealKind.OUTPUT)
+    assert read_output(sealing, sealed) == Output(1, "said\n", 5)
+    assert read_output(desk.sealing(), sealed) == Output(1, "said\n", 5)
+    assert read_output(sealing, sealed, number=2) == Output(2, None, 5, "it was sealed as the output of attempt 1")
+
+
+@pytest.mark.parametrize("required", [True, False])
+def test_a_plain_output_of_a_sealed_job_is_refused(desk: Submitter, *, required: bool) -> None:
+    sealing = desk.sealing(required=required)
+    seal(sealing, job())
+    assert read_output(sealing, "forged") == Output(1, None, 5, "it is not sealed, but must be")
+    assert read_output(sealing, "") == Output(1, "", 5)
+
+
+def test_a_plain_output_of_a_plain_job_is_shown(desk: Submitter) -> None:
+    assert read_output(desk.sealing(required=False), "said\n") == Output(1, "said\n", 5)
+    assert read_output(desk.sealing(required=True), "said\n") == Output(1, None, 5, "it is not sealed, but must be")
+    assert read_output(ClientSealing(DESK, None), "said\n") == Output(1, "said\n", 5)
+
+
+def test_a_sealed_output_where_nothing_is_configured(desk: Submitter) -> None:
+    (sent,) = seal(desk.sealing(), job())
+    sealed = desk.answer(sent.payload, "said\n", SealKind.OUTPUT)
+    problem = "it is sealed, and this client has no keys; its configuration has no section 'encryption'"
+    assert read_output(ClientSealing(DESK, None), sealed) == Output(1, None, 5, problem)

@@ -10,6 +10,7 @@ import pytest
 
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, job, job_filter, messages, topics, views
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.codec import decode, encode
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, UniqueKey, WorkerId
 from stockworker.protocol.lifecycle import State
@@ -141,6 +142,15 @@ RECORDED: dict[str, Message] = {
             messages.AttemptReport(Token("2"), job.Outcome.RELEASED, job_id=JobId("c")),
         ),
     ),
+    "report of outputs": messages.Report(
+        W,
+        (
+            messages.AttemptReport(
+                T, job.Outcome.ERROR, error="no such symbol", output=AttemptOutput("größer\n", 983_040), job_id=J
+            ),
+            messages.AttemptReport(Token("1"), job.Outcome.OK, "1", output=AttemptOutput("done"), job_id=JobId("b")),
+        ),
+    ),
     "progress": messages.Progress(W, J, 0.5, "half way"),
     "register": messages.Register(W, "boot1", "0.1.0", 2, (TA,), (Tag("eu"),)),
     "unregister": messages.Unregister(W, "boot1"),
@@ -223,6 +233,16 @@ RECORDED: dict[str, Message] = {
         ),
         ambiguous=(views.Ambiguity(JobId("b"), (JobId("b1"), JobId("b2"))),),
         searched_to=JobId("c"),
+    ),
+    "query outputs": messages.Query((J,), None, with_results=False, reply=R, outputs_from=3),
+    "answer outputs": messages.Answer(
+        R,
+        (),
+        outputs=views.JobOutputs(
+            J,
+            (views.NumberedOutput("größer\n", 983_040, number=3), views.NumberedOutput("done", number=4)),
+            following=5,
+        ),
     ),
     "answer details": messages.Answer(
         R,

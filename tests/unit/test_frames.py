@@ -15,6 +15,7 @@ from stockworker.protocol.ids import JobId, JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
 from stockworker.worker.outcome import describe
+from stockworker.worker.output import MOST_KEPT
 from stockworker.worker.work import HandlerLogged, Progressed, Work
 
 T = Token("t")
@@ -124,6 +125,8 @@ TOO_LONG = "x" * (MAX_TEXT + 1)
         (frame("ready"), frames.ChildReady()),
         (frame("progress", "t", 1, "half \0\x1b[2J"), Progressed(T, 1.0, "half \0\x1b[2J")),
         (frame("log", "t", 100, "x" * 2000), HandlerLogged(T, 100, "x" * 2000)),
+        (frame("output", "t", "x" * MOST_KEPT, 1 << 53), frames.ChildOutput(T, "x" * MOST_KEPT, 1 << 53)),
+        (frame("output", "t", "", 0), frames.ChildOutput(T, "", 0)),
         (
             ended("refused", None, "not here", reusable=False),
             frames.ChildEnded(AttemptResult(T, Outcome.REFUSED, error="not here", ran_s=0.5), reusable=False),
@@ -162,6 +165,11 @@ def test_a_frame_of_a_child(line: bytes, event: frames.FromChild) -> None:
         (frame("log", "t", 20, TOO_LONG), "longer than 2000"),
         (frame("log", "t", 10**30, ""), "must be from 0 to 100"),
         (frame("log", "t", "20", ""), "expected a whole number"),
+        (frame("output", "t", "x" * (MOST_KEPT + 1), 0), "longer than 131072"),
+        (frame("output", "t", "\udfff", 0), "lone surrogate"),
+        (frame("output", "t", "", -1), "must be from 0"),
+        (frame("output", "t", "", (1 << 53) + 1), "must be from 0"),
+        (frame("output", "a/b", "", 0), "is not a valid ID"),
         (ended("fine", "1", None), "is not one of"),
         (ended("released", None, ""), "does not go with the rest"),
         (ended("lost", None, ""), "does not go with the rest"),
@@ -186,7 +194,7 @@ texts = st.text(st.characters(), max_size=12)
 values: st.SearchStrategy[Any] = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | texts, lambda inner: st.lists(inner, max_size=4)
 )
-kinds = st.sampled_from(["ready", "progress", "log", "ended"])
+kinds = st.sampled_from(["ready", "progress", "log", "output", "ended"])
 forged = st.tuples(kinds, st.lists(values, max_size=7)).map(lambda pair: json.dumps([pair[0], *pair[1]]).encode())
 
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from stockworker.logs.worker_events import AssignmentsRefused
-from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.attempt import AttemptOutput, AttemptResult
 from stockworker.protocol.body import MAX_LEASES
 from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.job import Outcome
@@ -331,3 +331,60 @@ def test_what_has_not_begun_is_stopped_in_a_reboot_and_does_not_count_as_crashed
     worker.expect(Stop(B1))
     worker.tell(finished(B1, Outcome.CANCELLED, ran_s=0.0), finished(A1))
     worker.expect(Leave())
+
+
+# --- outputs ----------------------------------------------------------------------------------------------------------
+
+
+def complete_with_output(worker: WorkerBook, assignment: Assignment, size: int, text: str, omitted: int = 0) -> None:
+    """A job runs, and has a result of that size and an output."""
+    worker.run(assignment)
+    worker.tell(replace(ended(assignment, size), output=AttemptOutput(text, omitted)))
+
+
+def outputs(worker: WorkerBook) -> dict[Token, tuple[int, int]]:
+    """Bytes of each output in the journal, and how many are not kept."""
+    reports = (entry.report for entry in worker.journal.load())
+    return {
+        report.token: (len(report.output.text.encode()), report.output.omitted)
+        for report in reports
+        if report and report.output
+    }
+
+
+def test_outputs_count_and_go_before_they_keep_new_jobs_away(worker: WorkerBook) -> None:
+    complete_with_output(worker, JOB_A, 100, "€" * 100, omitted=5)
+    complete_with_output(worker, JOB_B, 100, "x" * 100)
+    complete_with_output(worker, JOB_C, 100, "x" * 49)
+    assert outputs(worker) == {A1: (300, 5), B1: (100, 0), C1: (49, 0)}
+    assert kept(worker) == {A1: 100, B1: 100, C1: 100}
+    assert worker.notes.count("space_short") == 0
+
+
+def test_the_oldest_outputs_go_and_no_more_than_needed(worker: WorkerBook) -> None:
+    complete_with_output(worker, JOB_A, 100, "€" * 100, omitted=5)
+    complete_with_output(worker, JOB_B, 100, "x" * 100)
+    complete_with_output(worker, JOB_C, 100, "x" * 50)
+    assert outputs(worker) == {A1: (0, 305), B1: (100, 0), C1: (50, 0)}
+    assert kept(worker) == {A1: 100, B1: 100, C1: 100}
+    assert evictions(worker) == 0
+    assert worker.notes.count("space_short") == 0
+
+
+def test_results_are_evicted_only_when_no_output_is_left(worker: WorkerBook) -> None:
+    complete_with_output(worker, JOB_A, 400, "x" * 300)
+    complete_with_output(worker, JOB_B, 500, "x" * 300)
+    assert outputs(worker) == {A1: (0, 300), B1: (0, 300)}
+    assert kept(worker) == {A1: 400, B1: 500}
+    complete(worker, JOB_C, 200)
+    assert kept(worker) == {A1: 400, B1: 0, C1: 200}
+
+
+def test_the_room_of_an_output_is_free_again_when_it_is_reported(worker: WorkerBook) -> None:
+    complete_with_output(worker, JOB_A, 100, "x" * 600)
+    assert outputs(worker) == {A1: (600, 0)}
+    worker.connect(replace(result_of(JOB_A, 100), output=AttemptOutput("x" * 600)))
+    worker.tell(ack(stored=[A1]))
+    worker.tell(CUT_OFF)
+    complete_with_output(worker, JOB_B, 100, "x" * 600)
+    assert outputs(worker) == {B1: (600, 0)}

@@ -1,6 +1,10 @@
 """When a worker repeats what was not acknowledged, whatever else it has to send."""
 
+from dataclasses import replace
+
 from stockworker.protocol import codec
+from stockworker.protocol.attempt import AttemptOutput
+from stockworker.protocol.ids import JobId, Token
 from stockworker.protocol.messages import Report
 from stockworker.shell.turn import Now
 from stockworker.worker.machine import Intervals, WorkerMachine
@@ -40,3 +44,16 @@ def test_a_lost_report_is_repeated_before_the_next_request_is_due() -> None:
     assert turns.next_in_s(Now(1016.0, 0.0)) > 5.0
     turns.take([CONNECTED, ack(stored=[A1])], Now(1017.0, 0.0))
     assert turns.next_in_s(Now(1017.0, 0.0)) > 5.0
+
+
+def test_large_outputs_travel_in_as_many_reports_as_they_need() -> None:
+    machine = WorkerMachine(WorkerBook().identity, SELDOM, CAPABILITIES, [], 1000.0)
+    turns = WorkerTurns(machine, MemoryJournal())
+    jobs = [replace(JOB_A, job_id=JobId(f"job-{number}"), token=Token(f"t{number}")) for number in range(6)]
+    turns.take([CUT_OFF], Now(1000.0, 0.0))
+    for each in jobs:
+        turns.take([assign(each), Began(each.token)], Now(1001.0, 0.0))
+        turns.take([replace(finished(each.token), output=AttemptOutput("\x1b" * 16_384))], Now(1002.0, 0.0))
+    sent = reports(turns.take([CONNECTED], Now(1003.0, 0.0)))
+    assert [len(each.attempts) for each in sent] == [2, 2, 2]
+    assert [len(each.output.text) for report in sent for each in report.attempts if each.output] == [16_384] * 6

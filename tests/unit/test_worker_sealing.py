@@ -7,8 +7,9 @@ from dataclasses import replace
 import pytest
 
 from stockworker.adapters import clock
-from stockworker.protocol.attempt import AttemptResult
-from stockworker.protocol.body import MAX_TEXT
+from stockworker.errors import SealRefused
+from stockworker.protocol.attempt import AttemptOutput, AttemptResult
+from stockworker.protocol.body import MAX_TEXT, content_size, output_room
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
@@ -165,3 +166,41 @@ def test_a_second_attempt_says_so(parties: Parties) -> None:
     sealing, text = WorkerSealing(parties.worker()), sealed(parties)
     sealing.open(replace(work(text), attempt=2))
     assert is_sealed(sealing.close(AttemptResult(TOKEN, Outcome.OK, result="1")).result or "")
+
+
+def test_an_output_is_sealed_with_its_attempt(parties: Parties) -> None:
+    sealing, sent = opened(parties)
+    result = AttemptResult(TOKEN, Outcome.ERROR, error="no price", output=AttemptOutput("said ACME\n", 7))
+    closed = sealing.close(result)
+    assert closed.output is not None
+    assert closed.output.omitted == 7
+    assert is_sealed(closed.output.text)
+    submitter = parties.submitter()
+    assert submitter.open_output(closed.output.text, JOB, 1, NOW, sent) == "said ACME\n"
+    with pytest.raises(SealRefused, match="sealed as the output of attempt 1"):
+        submitter.open_output(closed.output.text, JOB, 2, NOW, sent)
+    with pytest.raises(SealRefused, match="sealed as the output of another job"):
+        submitter.open_error(closed.output.text, JOB, NOW, sent)
+    assert sealing.close(result) is result
+
+
+@pytest.mark.parametrize("size", [0, 100_000, 170_000])
+def test_a_sealed_output_fits_into_the_report_beside_the_result(parties: Parties, size: int) -> None:
+    sealing, sent = opened(parties)
+    text = "ü" * 65_536
+    closed = sealing.close(AttemptResult(TOKEN, Outcome.OK, f'"{"x" * size}"', output=AttemptOutput(text, 1)))
+    assert closed.output is not None
+    room = output_room(closed.result, closed.error)
+    assert room - 8 - (size == 0) * room < content_size(closed.output.text) <= room
+    read = parties.submitter().open_output(closed.output.text, JOB, 1, NOW, sent)
+    assert text.endswith(read)
+    assert closed.output.omitted == 1 + len(text.encode()) - len(read.encode())
+    assert (closed.output.omitted == 1) is (size == 0)
+
+
+def test_an_output_that_can_not_be_sealed_any_more_is_only_counted(parties: Parties) -> None:
+    sealing, _ = opened(parties)
+    sealing.use(None)
+    closed = sealing.close(AttemptResult(TOKEN, Outcome.OK, "1", output=AttemptOutput("said ACME\n", 7)))
+    assert closed.output == AttemptOutput("", 17)
+    assert "was taken out of the configuration" in (closed.error or "")

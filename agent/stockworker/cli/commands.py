@@ -88,6 +88,7 @@ COMMANDS: Final = {
     "cancel": Command("cancel jobs", "cli.job_orders:cancel", "cancel JOB1 JOB2"),
     "retry": Command("run failed jobs again", "cli.job_orders:retry", "retry --all --type price_update"),
     "show": Command("show everything about a job", "cli.show:show", "show JOB"),
+    "logs": Command("print what a job has printed and logged", "cli.logs:logs", "logs JOB --attempt 2"),
     "why": Command("explain why a job waits or how it ended", "cli.why:why", "why JOB"),
     "pause": Command("stop dispatching jobs of a type", "cli.operator_commands:pause", "pause price_update"),
     "resume": Command("dispatch jobs of a type again", "cli.operator_commands:resume", "resume price_update"),

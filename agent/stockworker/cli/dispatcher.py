@@ -152,6 +152,7 @@ def policy(config: Config) -> Policy:
         limits=LiveLimits(
             live_jobs=dispatcher.limits.live_jobs,
             payload_bytes=dispatcher.limits.payloads_bytes,
+            output_bytes=dispatcher.limits.outputs_bytes,
             submitter_share=dispatcher.limits.submitter_share,
             combinations=dispatcher.limits.combinations,
             free_bytes=dispatcher.limits.free_space_bytes,

@@ -72,8 +72,7 @@ def worker_settings(path: Path | None, instance: str | None) -> WorkerSettings:
 
 
 def _settings(config: Config) -> WorkerSettings:
-    worker = config.worker
-    handlers = handler_specs(config)
+    worker, handlers = config.worker, handler_specs(config)
     return WorkerSettings(
         worker_id=worker.id,
         link=service_link(config, worker.id, worker.poll_interval_s),
@@ -86,6 +85,7 @@ def _settings(config: Config) -> WorkerSettings:
         stop_grace_s=worker.stop_grace_s,
         recycle_after=worker.recycle_after_jobs,
         quota_bytes=worker.journal_quota_bytes,
+        output_bytes=worker.output_bytes,
         seal=worker_seal(config),
         market_data=announced_market_data(config, handlers),
         metrics=metrics_file(config, worker.id),

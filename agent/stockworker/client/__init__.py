@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any, Final
 if TYPE_CHECKING:
     from stockworker.client.api import Client
     from stockworker.client.completions import Completion
+    from stockworker.client.output import Output
     from stockworker.client.settings import client_name, link_settings, own_service
     from stockworker.client.submission import make_submission
 
-__all__ = ["Client", "Completion", "client_name", "link_settings", "make_submission", "own_service"]
+__all__ = ["Client", "Completion", "Output", "client_name", "link_settings", "make_submission", "own_service"]
 
 _MODULES: Final = {
     "Client": "api",
     "Completion": "completions",
+    "Output": "output",
     "client_name": "settings",
     "link_settings": "settings",
     "make_submission": "submission",

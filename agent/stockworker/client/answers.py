@@ -37,6 +37,7 @@ from stockworker.protocol.messages import (
     Submission,
     Submit,
 )
+from stockworker.protocol.views import JobOutputs
 
 FromDispatcher = Receipt | Answer | Stats
 """The messages that carry the correlation of a question."""
@@ -89,6 +90,8 @@ def _is_about_jobs_of(query: Query, answer: Answer) -> bool:
         return False  # the same query would be asked again for ever
     if not _are_some_of(set(found), [view.job_id for view in answer.details]):
         return False
+    if not _is_next_part(query.outputs_from, answer.outputs, found):
+        return False
     if query.filter is None:
         asked = {full_id(job_id, None) for job_id in query.ids}
         if query.by_prefix:
@@ -98,6 +101,21 @@ def _is_about_jobs_of(query: Query, answer: Answer) -> bool:
     if before is not None and before in {*found, *answer.omitted, answer.searched_to}:
         return False  # it does not go on
     return len(found) + len(answer.omitted) <= query.filter.limit and not explained
+
+
+def _is_next_part(first: int | None, answered: JobOutputs | None, found: Collection[JobId]) -> bool:
+    """Whether outputs are those that were asked for, and another query for the rest goes on."""
+    if answered is None:
+        return True
+    numbers = [output.number for output in answered.outputs]
+    following = [] if answered.following is None else [answered.following]
+    return (
+        first is not None
+        and list(found) == [answered.job_id]
+        and sorted({*numbers, *following}) == [*numbers, *following]
+        and min(numbers, default=first) >= first
+        and not (following and not numbers)
+    )
 
 
 def _have_prefixes(asked: AbstractSet[JobId], answer: Answer) -> bool:

@@ -17,6 +17,7 @@ from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.client.completions import Completion, Completions, Watch, changed_completion
 from stockworker.client.conversation import Conversation
 from stockworker.client.gathering import Gathering
+from stockworker.client.output import Output
 from stockworker.client.progress import ProgressFilter
 from stockworker.client.queries import JobQueries
 from stockworker.client.sealing import ClientSealing
@@ -409,6 +410,18 @@ class Client:
         if not answer.details:
             raise RequestRefused("the dispatcher does not know this query. Upgrade it")
         return replace(answer.details[0], job_id=self._short(answer.details[0].job_id))
+
+    async def outputs(self, job_id: str, attempt: int | None = None) -> Sequence[Output]:
+        """Query what the attempts at a job have printed and logged, or only one of them: those whose output is kept.
+
+        Raises:
+            JobUnknown: the dispatcher does not know the job.
+            RequestRefused: the dispatcher is of a version that keeps no outputs.
+            AccessDenied: the job belongs to another client, and this one is not an operator.
+        """
+        full = self._full(job_id)
+        found = [each async for each in self._queries.outputs(full, attempt)]
+        return [self._sealing.open_output(full, each) for each in found]
 
     async def cancel(self, job_id: str) -> ReceiptEntry:
         """Cancel a job. A running job is stopped first, and ends a little later.

@@ -6,11 +6,11 @@ from dataclasses import replace
 from typing import Final
 
 from stockworker.client.conversation import Conversation
-from stockworker.errors import AccessDenied, JobAmbiguous, JobRejected
+from stockworker.errors import AccessDenied, JobAmbiguous, JobRejected, JobUnknown, RequestRefused
 from stockworker.protocol.ids import ClientId, JobId, check_job_id, full_id, owner_of, short_id, written_id
 from stockworker.protocol.job_filter import MAX_QUERY, JobFilter
 from stockworker.protocol.messages import Answer, Query
-from stockworker.protocol.views import Ambiguity, JobView
+from stockworker.protocol.views import Ambiguity, JobOutputs, JobView, NumberedOutput
 
 _COMPLETE: Final = re.compile("[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 """Matches an ID that this software has made: it is never a prefix."""
@@ -111,6 +111,30 @@ class JobQueries:
                 wanted = replace(wanted, before=answer.searched_to)
             else:
                 return
+
+    async def outputs(self, job_id: JobId, attempt: int | None) -> AsyncIterator[NumberedOutput]:
+        """Yield the outputs of the attempts at a job, or of one of them, first to last.
+
+        Raises:
+            JobUnknown: the dispatcher does not know the job.
+            RequestRefused: the dispatcher is of a version that does not answer this.
+        """
+        first: int | None = attempt or 1
+        while first is not None:
+            found = await self._outputs_from(job_id, first)
+            for output in found.outputs:
+                if attempt in {None, output.number}:
+                    yield output
+            first = found.following if attempt is None else None
+
+    async def _outputs_from(self, job_id: JobId, first: int) -> JobOutputs:
+        query = Query((job_id,), None, with_results=False, reply=self._conversation.no_reply, outputs_from=first)
+        answer = await self.ask(query)
+        if not answer.jobs:
+            raise JobUnknown(f"job {self.short(job_id)} is unknown to the dispatcher")
+        if answer.outputs is None:
+            raise RequestRefused("the dispatcher does not know this query. Upgrade it")
+        return answer.outputs
 
     async def ask(self, query: Query) -> Answer:
         """Ask on the topic of operators for what may be jobs of other clients, and on the client's own for the rest.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from stockworker.adapters import clock
 from stockworker.client.completions import Completion, changed_completion
+from stockworker.client.output import Output
 from stockworker.config import Encryption
 from stockworker.errors import ConfigError, JobRejected, SealRefused
 from stockworker.protocol.body import fits
@@ -18,7 +19,7 @@ from stockworker.protocol.ids import ClientId, JobId, make_job_id
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, Submission
 from stockworker.protocol.sealed import find, is_sealed, without_sealed
-from stockworker.protocol.views import Explanation, JobView
+from stockworker.protocol.views import Explanation, JobView, NumberedOutput
 
 if TYPE_CHECKING:  # a client without sealing does not load the cryptography package
     from stockworker.sealing.submitter_seal import Sent, SubmitterSeal
@@ -132,6 +133,23 @@ class ClientSealing:
             for attempt in explanation.attempts
         )
         return replace(explanation, why=why, attempts=attempts)
+
+    def open_output(self, job_id: JobId, output: NumberedOutput) -> Output:
+        """Open the output of an attempt; one that is not trustworthy is replaced by the reason."""
+        try:
+            text = self._output(job_id, output)
+        except (SealRefused, ConfigError) as error:
+            return Output(output.number, None, output.omitted, str(error))
+        return Output(output.number, text, output.omitted)
+
+    def _output(self, job_id: JobId, output: NumberedOutput) -> str:
+        sealed = is_sealed(output.text)
+        if not output.text or (not sealed and not self._required and job_id not in self._sent):
+            return output.text
+        if self._keys is None:
+            raise ConfigError(_NOT_CONFIGURED)
+        sent = self._sent.get(job_id)
+        return self._keys.current().open_output(output.text, job_id, output.number, clock.wall(), sent)
 
     def _reason(self, job_id: JobId, state: State, reason: str | None) -> str | None:
         """A reason, opened; if no worker has proven the reason of a failure, it contains that."""

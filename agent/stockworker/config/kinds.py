@@ -25,6 +25,7 @@ _MEASURE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,15})?) ?([A-Za-z]*)")
 _UNITS_S = {"": 1.0, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _UNITS_BYTES = {"": 1, "K": 1024, "M": 1024**2, "G": 1024**3, "T": 1024**4}
 _LEAST_MEMORY_BYTES = 1024**2
+_SIZE_PATTERN = "^[0-9]+ ?[KMGTkmgt]?$"
 _SCALAR = ["string", "number", "boolean"]
 """What YAML makes of text: `0123`, `yes` and `1.10` are a number, a boolean and a number."""
 
@@ -180,12 +181,16 @@ def _parse_host(written: str) -> str:
     return host
 
 
-def _parse_size(written: str) -> int:
+def _parse_bytes(written: str) -> int:
     match = _MEASURE.fullmatch(written)
     if match is None or not match[1].isdecimal() or match[2].upper() not in _UNITS_BYTES:
         form = "a number of bytes, or a whole number with K, M, G or T, such as 512M"
         raise Wrong(f"must be a size ({form}), not {quoted(written)}")
-    value = int(match[1]) * _UNITS_BYTES[match[2].upper()]
+    return int(match[1]) * _UNITS_BYTES[match[2].upper()]
+
+
+def _parse_size(written: str) -> int:
+    value = _parse_bytes(written)
     if value < _LEAST_MEMORY_BYTES:
         raise Wrong(f"must be at least 1M, not {value} bytes")
     return value
@@ -255,8 +260,26 @@ TIME = ValueKind(_parse_time, "a date or a time in UTC, such as 2026-05-01", sho
 SIZE = ValueKind(
     _parse_size,
     "a size, 1M or more",
-    schema={"type": ["integer", "string"], "pattern": "^[0-9]+ ?[KMGTkmgt]?$", "minimum": _LEAST_MEMORY_BYTES},
+    schema={"type": ["integer", "string"], "pattern": _SIZE_PATTERN, "minimum": _LEAST_MEMORY_BYTES},
 )
+
+
+def size_up_to(most_kib: int) -> ValueKind:
+    """A size from 0 to a number of KiB."""
+
+    def parse(written: str) -> int:
+        value = _parse_bytes(written)
+        if value > most_kib * 1024:
+            raise Wrong(f"must be at most {most_kib}K, not {value} bytes")
+        return value
+
+    return ValueKind(
+        parse,
+        f"a size, 0 to {most_kib}K",
+        schema={"type": ["integer", "string"], "pattern": _SIZE_PATTERN, "minimum": 0, "maximum": most_kib * 1024},
+    )
+
+
 ID = pattern(ID_GRAMMAR, "an ID (1 to 64 of A-Z a-z 0-9 . _ -)")
 JOB_ID = pattern(JOB_ID_GRAMMAR, "a job ID: ID, OWNER:ID or :ID (each part 1 to 64 of A-Z a-z 0-9 . _ -)")
 ID_PATTERN = pattern(r"[A-Za-z0-9._*-]{1,64}", "an ID in which `*` is any text, such as edge-*")

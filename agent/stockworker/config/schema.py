@@ -35,6 +35,7 @@ from stockworker.config.kinds import (
     duration,
     integer,
     number,
+    size_up_to,
     text,
 )
 from stockworker.config.secrets import read_secret, read_settings
@@ -159,6 +160,13 @@ class WorkerConfig:
         "quota, the largest results are deleted, and their jobs run again. The payloads of its jobs may take as much: the "
         "worker refuses assignments beyond that.",
         shown="`256M`",
+    )
+    output_bytes: int = _key(
+        64 * 1024,
+        size_up_to(128),
+        "How much of what a job prints and logs is kept with each attempt: the end of it, for `stockworker logs`. With 0, "
+        "nothing is kept.",
+        shown="`64K`",
     )
 
 
@@ -313,6 +321,13 @@ class LiveLimitsConfig:
         "start. Most of a long queue takes no memory (docs/limits.md).",
     )
     payloads_bytes: int = _key(1024**3, SIZE, "Most bytes in the payloads of all live jobs.", shown="`1G`")
+    outputs_bytes: int = _key(
+        1024**3,
+        SIZE,
+        "Most bytes in the outputs of all attempts. Beyond that, the dispatcher deletes the oldest outputs of the "
+        "submitter that has most. It keeps the outputs of the newest 10 attempts at a job.",
+        shown="`1G`",
+    )
     submitter_share: float = _key(
         0.5,
         number(0.01, 1),

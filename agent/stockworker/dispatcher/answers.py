@@ -11,13 +11,22 @@ from typing import Final
 from stockworker.dispatcher.effects import RunQuery, ShowStats
 from stockworker.dispatcher.store import JobReader
 from stockworker.logs.events import LogEvent
-from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size
+from stockworker.protocol.attempt import AttemptOutput
+from stockworker.protocol.body import ENTRY_ENVELOPE, MAX_CONTENT, content_size, text_bytes
 from stockworker.protocol.ids import JobId
 from stockworker.protocol.job import Attempt, JobOptions, JobRecord
 from stockworker.protocol.lifecycle import LIVE
 from stockworker.protocol.messages import Answer, Query
 from stockworker.protocol.sealed import first_line
-from stockworker.protocol.views import Ambiguity, AttemptView, Explanation, JobDetails, JobView
+from stockworker.protocol.views import (
+    Ambiguity,
+    AttemptView,
+    Explanation,
+    JobDetails,
+    JobOutputs,
+    JobView,
+    NumberedOutput,
+)
 from stockworker.shell.departures import departures
 from stockworker.shell.turn import TurnOutput
 
@@ -74,8 +83,10 @@ def answer(asked: RunQuery, reader: JobReader) -> Answer:
                 tried = map(_attempt_view, reader.attempts(job.spec.job_id, _MOST_ATTEMPTS))
                 attempts, room = _newest(tuple(tried), room)
                 explanations.append(Explanation(job.spec.job_id, sentences, attempts))
+        outputs = _outputs(views[0].job_id, query.outputs_from, reader, room) if views and query.outputs_from else None
     left = tuple(job.spec.job_id for job in jobs[len(views) :])
-    return Answer(query.reply, tuple(views), left, tuple(explanations), ambiguous, tuple(details), searched_to)
+    lists = tuple(views), left, tuple(explanations), ambiguous, tuple(details)
+    return Answer(query.reply, *lists, searched_to, outputs)
 
 
 def _jobs(query: Query, reader: JobReader) -> tuple[list[JobRecord], tuple[Ambiguity, ...], JobId | None]:
@@ -114,6 +125,21 @@ def _sentences(job: JobRecord, why: Why) -> tuple[str, ...]:
     reason = first_line(job.reason)
     now = f"it is {job.state}: {reason}" if reason else f"it is {job.state}"
     return why.get(job.spec.job_id, (now,)) if job.state in LIVE else (now,)
+
+
+def _outputs(job_id: JobId, first: int, reader: JobReader, room: int) -> JobOutputs:
+    """As many outputs of a job as fit, from one attempt on, and the attempt that comes next."""
+    found: list[NumberedOutput] = []
+    for number in reader.outputs(job_id, first):
+        output = reader.output(job_id, number)
+        size = ENTRY_ENVELOPE + content_size(output.text)
+        if size > room and found:
+            return JobOutputs(job_id, tuple(found), number)
+        if size > room:  # it would never fit: no worker of this software sends so much
+            output, size = AttemptOutput("", output.omitted + text_bytes(output.text)), ENTRY_ENVELOPE
+        found.append(NumberedOutput(output.text, output.omitted, number=number))
+        room -= size
+    return JobOutputs(job_id, tuple(found))
 
 
 def _newest(attempts: tuple[AttemptView, ...], room: int) -> tuple[tuple[AttemptView, ...], int]:

@@ -46,7 +46,7 @@ class AttemptOutcomes:
     def report(self, job: JobRecord, report: AttemptReport, now: Now) -> JobRecord:
         """Apply a worker's report about its attempt at a leased job."""
         self._counters[f"attempts_{report.outcome}"] += 1
-        self._ledger.close(job.spec.job_id, report.outcome, now.wall, report.ran_s, report.error)
+        self._ledger.close(job.spec.job_id, report.outcome, now.wall, report.ran_s, report.error, report.output)
         if report.outcome is Outcome.CANCELLED and job.cancel_requested:
             return self._end(job, Trigger.CANCELLED, now, report.error or "cancelled while it ran")
         if report.outcome is Outcome.LOST:

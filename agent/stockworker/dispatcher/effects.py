@@ -2,6 +2,7 @@
 
 from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.logs.events import LogEvent
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Attempt, JobRecord
@@ -110,6 +111,22 @@ class SaveAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class SaveOutput:
+    """Commit what an attempt has printed and logged."""
+
+    job_id: JobId
+    number: int
+    output: AttemptOutput
+
+
+@dataclass(frozen=True, slots=True)
+class LimitOutputs:
+    """Delete outputs until the others take at most `most_bytes`: the oldest ones of the owner that has most."""
+
+    most_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
 class Offer:
     """Send these leased jobs to their worker, together with their payloads."""
 
@@ -163,5 +180,5 @@ class Prune:
     most: int
 
 
-Save = SaveJob | SaveAttempt | SavePause | SaveDrain | Prune
+Save = SaveJob | SaveAttempt | SaveOutput | LimitOutputs | SavePause | SaveDrain | Prune
 Effect = Save | Refill | ReadExpired | Send | Offer | RunQuery | ShowStats | LogEvent

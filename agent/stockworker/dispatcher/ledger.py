@@ -14,19 +14,22 @@
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
-from stockworker.dispatcher.effects import Save, SaveAttempt, SaveDrain, SaveJob, SavePause
+from stockworker.dispatcher.effects import LimitOutputs, Save, SaveAttempt, SaveDrain, SaveJob, SaveOutput, SavePause
 from stockworker.dispatcher.leases import LeaseTable
-from stockworker.dispatcher.policy import QueueLimits
+from stockworker.dispatcher.policy import LiveLimits, QueueLimits
 from stockworker.dispatcher.ready_queue import ParkedJobs, ReadyQueue, Refill
 from stockworker.dispatcher.usage import Usage
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import ClientId, JobId, JobType, Token, UniqueKey, WorkerId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord, Outcome, changed
 from stockworker.protocol.lifecycle import TERMINAL, State, Trigger, advance
 from stockworker.protocol.messages import NoticeEntry, Transition
 from stockworker.shell.turn import Now
+
+_OUTPUT_BYTES: Final = LiveLimits().output_bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,7 @@ class Ledger:
     Args:
         snapshot: the contents of the store.
         limits: how many queued jobs are in memory.
+        output_bytes: the most bytes of outputs in the store.
 
     Attributes:
         jobs: every live job in memory: all but those that are parked.
@@ -71,7 +75,12 @@ class Ledger:
         watched: whether steps are published, as far as is known.
     """
 
-    def __init__(self, snapshot: Snapshot, limits: QueueLimits = QueueLimits()) -> None:  # noqa: B008 (it is frozen)
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        limits: QueueLimits = QueueLimits(),  # noqa: B008 (it is frozen)
+        output_bytes: int = _OUTPUT_BYTES,
+    ) -> None:
         self.jobs: dict[JobId, JobRecord] = {}
         self.recalled: dict[JobId, JobRecord] = {}
         self.leases = LeaseTable()
@@ -83,9 +92,11 @@ class Ledger:
         self.paused = set(snapshot.paused)
         self.drained = set(snapshot.drained)
         self.watched = True
+        self._output_bytes = output_bytes
         self._keys: dict[tuple[ClientId | None, JobType, UniqueKey], JobId] = {}
         self._saves: dict[JobId, SaveJob] = {}
         self._attempts: dict[tuple[JobId, int], SaveAttempt] = {}
+        self._outputs: list[SaveOutput] = []
         self._pauses: dict[JobType, SavePause] = {}
         self._drains: dict[WorkerId, SaveDrain] = {}
         self._transitions: list[Transition] = []
@@ -228,13 +239,23 @@ class Ledger:
         """Enter the lease of a job that was leased before this start of the dispatcher."""
         self.leases.grant(job, now.steady, valid_s)
 
-    def close(self, job_id: JobId, outcome: Outcome, ended_at: float, ran_s: float | None, error: str | None) -> None:
+    def close(
+        self,
+        job_id: JobId,
+        outcome: Outcome,
+        ended_at: float,
+        ran_s: float | None,
+        error: str | None,
+        output: AttemptOutput | None = None,
+    ) -> None:
         """End the lease of a job, and record how the attempt ended. The caller moves the job to its next state."""
         given = self.leases.end(job_id).attempt
         ended = Attempt(
             job_id, given.number, given.worker, given.token, given.assigned_at, ended_at, outcome, ran_s, error
         )
         self._record(ended)
+        if output is not None:
+            self._outputs.append(SaveOutput(job_id, given.number, output))
 
     def lose(self, job: JobRecord, *, blamed: bool, **changes: Any) -> JobRecord:
         """Queue a job again whose lease was lost; a blamed loss counts as a crash."""
@@ -266,6 +287,9 @@ class Ledger:
         """Return what has to be committed, announced and published since the last call."""
         pending: tuple[dict[Any, Any], ...] = (self._saves, self._attempts, self._pauses, self._drains)
         saves: list[Save] = [save for saves in pending for save in saves.values()]
+        if self._outputs:
+            saves += [*self._outputs, LimitOutputs(self._output_bytes)]
+            self._outputs = []
         changes = saves, self._notices, self._transitions
         self._saves, self._attempts, self._pauses, self._drains = {}, {}, {}, {}
         self._notices, self._transitions = [], []

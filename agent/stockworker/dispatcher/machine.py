@@ -119,7 +119,7 @@ class DispatcherMachine:
         self._handled = now.steady
         self.counters: Counter[str] = Counter()
         jobs = [_clamp_ready_at(job, now) for job in snapshot.jobs]
-        self.ledger = Ledger(replace(snapshot, jobs=jobs), policy.queue)
+        self.ledger = Ledger(replace(snapshot, jobs=jobs), policy.queue, policy.limits.output_bytes)
         self._alarms = Alarms()
         self._outbox = Outbox(policy.lease_s)
         self._announcements = Announcements(policy.notice_result_bytes)

@@ -40,6 +40,7 @@ class LiveLimits:
         combinations: different combinations of type and tags of the live jobs of one submitter.
         free_bytes: free bytes on the disk of the job store.
         live_jobs_of_type: live jobs of one type, where that is bounded.
+        output_bytes: bytes in the outputs of all attempts; the oldest ones beyond that are deleted.
     """
 
     live_jobs: int = 200_000
@@ -48,6 +49,7 @@ class LiveLimits:
     combinations: int = 1000
     free_bytes: int = 256 * 1024**2
     live_jobs_of_type: Mapping[JobType, int] = field(default_factory=dict)
+    output_bytes: int = 1024**3
 
 
 @dataclass(frozen=True, slots=True)

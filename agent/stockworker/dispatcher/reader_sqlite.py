@@ -10,6 +10,7 @@ from typing import Any, Final
 from stockworker.adapters.sqlite import Connection, DatabaseError, failure
 from stockworker.dispatcher.found import FoundJobs
 from stockworker.dispatcher.rows import ATTEMPT, JOB, read_attempt, read_job
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.ids import ClientId, JobId, owner_of
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.job_filter import JobFilter
@@ -111,6 +112,18 @@ class SqliteJobReader:
         rows = [*reversed(self.rows(_ATTEMPTS, [job_id, most])), *self.rows(_NEWEST_ATTEMPT, [job_id])]
         found = {attempt.number: attempt for attempt in map(read_attempt, rows)}
         return list(found.values())[-most:]
+
+    def outputs(self, job_id: JobId, first: int) -> list[int]:
+        """Read the index of outputs."""
+        rows = self.rows("SELECT number FROM output WHERE job_id = ? AND number >= ? ORDER BY number", [job_id, first])
+        return [number for (number,) in rows]
+
+    def output(self, job_id: JobId, number: int) -> AttemptOutput:
+        """Look an output up."""
+        ((text, omitted),) = self.rows(
+            "SELECT body, omitted FROM output WHERE job_id = ? AND number = ?", [job_id, number]
+        )
+        return AttemptOutput(text, omitted)
 
     def close(self) -> None:
         """Close the connection."""

@@ -12,6 +12,7 @@ from stockworker.dispatcher.effects import Save
 from stockworker.dispatcher.found import FoundJobs
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.ready_queue import ReadExpired, Refill
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.ids import ClientId, JobId
 from stockworker.protocol.job import Attempt, JobRecord
 from stockworker.protocol.job_filter import JobFilter
@@ -50,6 +51,12 @@ class JobReader(Protocol):
 
     def attempts(self, job_id: JobId, most: int) -> list[Attempt]:
         """Return the newest attempts at a job, `most` of them at most, first to last."""
+
+    def outputs(self, job_id: JobId, first: int) -> list[int]:
+        """Return the attempts at a job from `first` on whose output is kept, in order."""
+
+    def output(self, job_id: JobId, number: int) -> AttemptOutput:
+        """Return the output of an attempt that has one."""
 
     def close(self) -> None:
         """Close the reader."""

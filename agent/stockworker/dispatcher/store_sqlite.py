@@ -20,8 +20,18 @@ from stockworker.adapters.sqlite import (
     open_to_read,
     transaction,
 )
-from stockworker.dispatcher.effects import Prune, Save, SaveAttempt, SaveDrain, SaveJob, SavePause
+from stockworker.dispatcher.effects import (
+    LimitOutputs,
+    Prune,
+    Save,
+    SaveAttempt,
+    SaveDrain,
+    SaveJob,
+    SaveOutput,
+    SavePause,
+)
 from stockworker.dispatcher.ledger import Snapshot
+from stockworker.dispatcher.outputs_sqlite import SqliteOutputs
 from stockworker.dispatcher.reader_sqlite import SELECT_JOB, SqliteJobReader, listed, portions
 from stockworker.dispatcher.ready_queue import ReadExpired, Refill
 from stockworker.dispatcher.rows import (
@@ -134,6 +144,19 @@ MIGRATIONS: Final = (
         SELECT * FROM attempt_row
         WHERE NOT EXISTS (SELECT 1 FROM job WHERE id = job_id AND attempt = number AND newest_here);
     """,
+    # What attempts have printed and logged, in order of arrival; see `outputs_sqlite`.
+    """
+    CREATE TABLE output (
+        id INTEGER PRIMARY KEY,
+        job_id TEXT NOT NULL,
+        number INTEGER NOT NULL,
+        bytes INTEGER NOT NULL,
+        omitted INTEGER NOT NULL,
+        body TEXT NOT NULL,
+        UNIQUE (job_id, number)
+    );
+    CREATE INDEX output_owner ON output (substr(job_id, 1, instr(job_id, ':')), id, bytes);
+    """,
 )
 
 _NEWEST: Final = ("newest_here", "newest_ran_s")
@@ -192,6 +215,7 @@ class SqliteJobStore:
         self._connect = connect
         self._connection = open_database(path, application_id=APPLICATION_ID, migrations=MIGRATIONS, connect=connect)
         self._reader = SqliteJobReader(self._connection, path)
+        self._outputs = SqliteOutputs(self._connection)
 
     def load(self, latest: float = math.inf) -> Snapshot:
         """Return every live job that is not parked, and the counts of all."""
@@ -263,6 +287,7 @@ class SqliteJobStore:
         attempts: list[Attempt] = []
         holds: list[tuple[str, str, bool]] = []
         prunes: list[Prune] = []
+        outputs: list[SaveOutput | LimitOutputs] = []
         for save in saves:
             match save:
                 case SaveJob():
@@ -275,15 +300,20 @@ class SqliteJobStore:
                     holds.append((_DRAINED, worker_id, drained))
                 case Prune():
                     prunes.append(save)
+                case SaveOutput() | LimitOutputs():
+                    outputs.append(save)
         pruned: Counter[State] = Counter()
         try:
             with transaction(self._connection):
                 self._write_jobs(jobs, self._write_attempts(attempts, jobs) if attempts else {})
                 for kind, name, on in holds:
                     self._connection.execute(_HOLD if on else _RELEASE, (kind, name))
+                if outputs:
+                    self._outputs.write(outputs)
                 for prune in prunes:
                     pruned += self._prune(prune)
         except DatabaseError as error:
+            self._outputs = SqliteOutputs(self._connection)  # its counts are of what was not committed
             raise failure(self._path, "can't be written", error) from error
         return pruned
 
@@ -340,6 +370,7 @@ class SqliteJobStore:
         ).fetchall()
         sequences = [(sequence,) for sequence, _, _ in rows]
         self._write("DELETE FROM attempt_row WHERE job_id = ?", [(job_id,) for _, job_id, _ in rows])
+        self._outputs.forget([job_id for _, job_id, _ in rows])
         self._write("DELETE FROM payload WHERE sequence = ?", sequences)
         self._write("DELETE FROM result WHERE sequence = ?", sequences)
         self._write("DELETE FROM job WHERE sequence = ?", sequences)

@@ -44,6 +44,7 @@ from stockworker.dispatcher.effects import (
     Effect,
     Event,
     Expired,
+    LimitOutputs,
     Offer,
     Prune,
     Pruned,
@@ -53,6 +54,7 @@ from stockworker.dispatcher.effects import (
     SaveAttempt,
     SaveDrain,
     SaveJob,
+    SaveOutput,
     SavePause,
     ShowStats,
     StoredJobs,
@@ -248,7 +250,7 @@ class DispatcherTurns:
                     self._next_events.append(Expired(tuple(expired), following))
                 case LogEvent():
                     log.append(effect)
-                case SaveJob() | SaveAttempt() | SavePause() | SaveDrain() | Prune():
+                case SaveJob() | SaveAttempt() | SaveOutput() | LimitOutputs() | SavePause() | SaveDrain() | Prune():
                     raise AssertionError("saves are committed, and lead to nothing more")
         return DispatcherOutput(tuple(packets), tuple(log), asked, left=left)
 

@@ -6,7 +6,15 @@ from stockworker.protocol.body import MAX_TEXT
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
-from stockworker.protocol.wire import Duration, Text, Wire
+from stockworker.protocol.wire import Duration, Integer, Text, Wire
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptOutput:
+    """What an attempt has printed and logged: the end of it."""
+
+    text: Annotated[str, Wire("the end of the output; sealed if the payload was sealed")]
+    omitted: Annotated[int, Integer(0, 1 << 53), Wire("how many bytes of the output are not in `text`")] = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,3 +30,6 @@ class AttemptResult:
     error: Annotated[Annotated[str, Text(MAX_TEXT)] | None, Wire("what went wrong, for people")] = None
     permanent: Annotated[bool, Wire("whether another attempt can't help")] = False
     ran_s: Annotated[Annotated[float, Duration(0.0, 1e12)] | None, Wire("how long the attempt ran")] = None
+    output: Annotated[AttemptOutput | None, Wire("what the attempt printed and logged; absent if that is nothing")] = (
+        None
+    )

@@ -29,6 +29,9 @@ MAX_PACKET: Final = 320 * 1024
 MAX_CONTENT: Final = 240 * 1024
 """Largest payload or result as a JSON string, in bytes: what still fits into a message together with its envelope."""
 
+MAX_OUTPUT: Final = 192 * 1024
+"""Largest output of an attempt as a JSON string, in bytes. Beside a result of more than 60 KiB, less of it fits."""
+
 MAX_TEXT: Final = 2048
 """Longest error or progress text, in characters. It fits into a message beside the largest result."""
 
@@ -75,6 +78,12 @@ def fits(text: str) -> bool:
     if 2 * len(text.encode()) + 2 <= MAX_CONTENT and not any(code in text for code in _RARE):
         return True
     return content_size(text) <= MAX_CONTENT
+
+
+def output_room(result: str | None, error: str | None) -> int:
+    """Bytes that the output of an attempt may have as a JSON string, beside its result or error."""
+    others = content_size(result or "") + content_size(error or "")
+    return min(MAX_OUTPUT, MAX_BODY - _BODY_ENVELOPE - ENTRY_ENVELOPE - others)
 
 
 def sendable(text: str, longest: int = MAX_TEXT) -> str:

@@ -247,6 +247,8 @@ def _decode_query(address: Address, fields: Mapping[str, Any], properties: Prope
             raise FieldError(f"holds more than {MAX_EXPLAINED} entries", "ids")
         if getattr(query, name) and query.filter is not None:
             raise FieldError("goes with ids, not with a filter", name)
+    if query.outputs_from is not None and (len(query.ids) != 1 or query.filter is not None):
+        raise FieldError("goes with one ID", "outputs")
     return query
 
 

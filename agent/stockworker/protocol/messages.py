@@ -31,7 +31,7 @@ from stockworker.protocol.values import (
     Timeout,
     Version,
 )
-from stockworker.protocol.views import Ambiguity, Explanation, JobDetails, JobView, QueueView, WorkerView
+from stockworker.protocol.views import Ambiguity, Explanation, JobDetails, JobOutputs, JobView, QueueView, WorkerView
 from stockworker.protocol.wire import (
     Duration,
     Items,
@@ -180,6 +180,12 @@ class Query(_ToClient):
     details: Annotated[
         bool, Wire(f"whether the answer has the payloads and options of the jobs: {MAX_EXPLAINED} at most then")
     ] = False
+    outputs_from: Annotated[
+        AttemptNumber | None,
+        Wire(
+            "the answer has the outputs of the attempts from this one on, of the job that alone is in `ids`", "outputs"
+        ),
+    ] = None
     by_operator: bool = False
 
 
@@ -262,6 +268,7 @@ class Answer(_ToClient):
         JobId | None,
         Wire("the search has reached this job, and there are older ones: it goes on with `before`", "searched"),
     ] = None
+    outputs: Annotated[JobOutputs | None, Wire("where the query asked for outputs, and the job is known")] = None
 
 
 ALL_CONNECTIONS: Final = "all"

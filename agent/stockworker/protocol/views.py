@@ -2,6 +2,7 @@
 
 from typing import Annotated
 
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import JobOptions, Outcome, Priority
@@ -62,6 +63,24 @@ class AttemptView:
     outcome: Annotated[Outcome | None, Wire("how it ended")] = None
     ran_s: Annotated[Seconds | None, Wire("how long it ran")] = None
     error: Annotated[str | None, Wire("what went wrong, for people")] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NumberedOutput(AttemptOutput):
+    """The output of one attempt at a job."""
+
+    number: Annotated[AttemptNumber, Wire("number of the attempt, from 1")]
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutputs:
+    """What the attempts at a job have printed and logged."""
+
+    job_id: Annotated[JobId, Wire("the job", "id")]
+    outputs: Annotated[tuple[NumberedOutput, ...], Wire("of the attempts whose output is kept, first to last")]
+    following: Annotated[
+        AttemptNumber | None, Wire("the first attempt whose output did not fit; ask again from it on", "next")
+    ] = None
 
 
 @dataclass(frozen=True, slots=True)

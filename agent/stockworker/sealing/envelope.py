@@ -77,6 +77,7 @@ class SealKind(StrEnum):
     JOB = "job"
     RESULT = "result"
     ERROR = "error"
+    OUTPUT = "output"
 
 
 class _KeyId(Kind):
@@ -145,7 +146,7 @@ class JobHeader:
 class AnswerHeader:
     """The header of a sealed result or error text."""
 
-    kind: Annotated[SealKind, _KindOf(SealKind.RESULT, SealKind.ERROR), Wire("what is sealed")]
+    kind: Annotated[SealKind, _KindOf(SealKind.RESULT, SealKind.ERROR, SealKind.OUTPUT), Wire("what is sealed")]
     id: Annotated[JobId, Wire("the job's ID")]
     type: Annotated[JobType, Wire("the job's type")]
     attempt: Annotated[int, Integer(1, 1 << 31), Wire("number of the attempt")]

@@ -179,6 +179,14 @@ class SubmitterSeal:
         """Open the error text of a job; as `open_result`."""
         return self._open(text, job_id, now, sent, SealKind.ERROR)
 
+    def open_output(self, text: str, job_id: JobId, attempt: int, now: float, sent: Sent | None) -> str:
+        """Open the output of one attempt at a job; as `open_result`."""
+        opened = self._open(text, job_id, now, sent, SealKind.OUTPUT)
+        found = read_answer(text).header.attempt
+        if found != attempt:
+            raise SealRefused(Refusal.MOVED, f"it was sealed as the output of attempt {found}")
+        return opened
+
     def _open(self, text: str, job_id: JobId, now: float, sent: Sent | None, kind: SealKind) -> str:
         if not is_sealed(text):
             raise SealRefused(Refusal.PLAIN, "it is not sealed, but must be")

@@ -23,6 +23,7 @@ import signal
 import sys
 from collections import deque
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -36,11 +37,12 @@ from stockworker.handlers.spec import CommandHandler, Limits
 from stockworker.protocol.attempt import AttemptResult
 from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.fields import FieldError
-from stockworker.protocol.ids import JobType, Token
+from stockworker.protocol.ids import JobType, Token, owner_of
 from stockworker.protocol.job import Outcome
+from stockworker.protocol.sealed import is_sealed
 from stockworker.worker import frames
 from stockworker.worker.outcome import describe, find_shortage, judge_command, judge_death, too_large
-from stockworker.worker.output import Lines, Throttle
+from stockworker.worker.output import KeptOutput, Lines, Throttle
 from stockworker.worker.work import HandlerLogged, Progressed, Work
 
 _PASSED_ON: Final = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR")
@@ -60,6 +62,10 @@ _PACKAGE_PARENT: Final = str(Path(stockworker.__file__).resolve().parents[1])
 
 class Owner(Protocol):
     """The receiver of the events of a child."""
+
+    @property
+    def output_bytes(self) -> int:
+        """How many bytes of the output of an attempt are kept with its result."""
 
     def heard(self, event: Progressed | HandlerLogged) -> None:
         """A handler has logged a line or reported progress."""
@@ -215,6 +221,7 @@ class PythonChild:
             return
         self._has_output = False
         self._lines = Lines()
+        self._kept = KeptOutput(self._owner.output_bytes)
         self._progress = Throttle(PROGRESS_BURST, PROGRESS_PER_S)
         self._records = Throttle(RECORDS_BURST)
 
@@ -251,8 +258,7 @@ class PythonChild:
         match event:
             case frames.ChildEnded(result=result, reusable=reusable) if result.token == self._token:
                 self._process.read_output()
-                self._finish_output(result.token)
-                results.append(result)
+                results.append(self._finish_output(result))
                 self.full = False
                 self._token = self._work = None
                 self.reusable = self.reusable and reusable and (bool(self.ahead) or self._is_alone())
@@ -268,6 +274,11 @@ class PythonChild:
                 self._has_output = True
                 if self._records.admit(clock.monotonic()):
                     self._owner.heard(event)
+            case frames.ChildOutput(token=self._token, text=text, omitted=omitted):
+                self._has_output = True
+                self._process.read_output()  # what was printed before comes before
+                self._kept.omit(omitted)
+                self._kept.add(text.encode())
             case _:  # from a thread that its handler has left behind
                 pass
 
@@ -278,7 +289,16 @@ class PythonChild:
     def _printed(self, chunk: bytes) -> None:
         if self._token is not None:
             self._has_output = self.prints = True
+            self._keep(chunk)
             _pass_on(self._owner, self._token, logging.INFO, self._lines.feed(chunk, clock.monotonic()))
+
+    def _keep(self, chunk: bytes) -> None:
+        """Keep what was printed, unless a job of another submitter may have begun, and printed it."""
+        readers = {_reader(work) for work in (self._work, *self.ahead) if work is not None} if self.ahead else ()
+        if len(readers) > 1:
+            self._kept.omit(len(chunk))
+        else:
+            self._kept.add(chunk)
 
     def _exited(self, returncode: int | None) -> None:
         self.reusable = False
@@ -301,12 +321,14 @@ class PythonChild:
 
     def _deliver(self, result: AttemptResult) -> None:
         self._token = None
-        self._finish_output(result.token)
-        self._owner.ended([result])
+        self._owner.ended([self._finish_output(result)])
 
-    def _finish_output(self, token: Token) -> None:
-        if self._has_output:
-            _pass_on(self._owner, token, logging.INFO, self._lines.finish())
+    def _finish_output(self, result: AttemptResult) -> AttemptResult:
+        """Pass on the rest of the output; return the result with what is kept."""
+        if not self._has_output:
+            return result
+        _pass_on(self._owner, result.token, logging.INFO, self._lines.finish())
+        return replace(result, output=self._kept.take())
 
 
 class CommandChild:
@@ -325,6 +347,7 @@ class CommandChild:
         self._output = b""
         self._too_large = False
         self._errors = Lines()
+        self._kept = KeptOutput(owner.output_bytes)
         environment = _environment() | {
             "STOCKWORKER_JOB_ID": work.job_id,
             "STOCKWORKER_JOB_TYPE": work.type,
@@ -368,6 +391,7 @@ class CommandChild:
             self._output += chunk
 
     def _complained(self, chunk: bytes) -> None:
+        self._kept.add(chunk)
         _pass_on(self._owner, self._token, logging.WARNING, self._errors.feed(chunk, clock.monotonic()))
 
     def _exited(self, returncode: int | None) -> None:
@@ -378,7 +402,7 @@ class CommandChild:
         else:
             short = shortage(self.group, self.type, self.limits)
             result = judge_command(self._token, returncode, self._output, self._errors.tail, self.limits, short)
-        self._owner.ended([result])
+        self._owner.ended([replace(result, output=self._kept.take())])
 
 
 def start_fork_server(on_exit: Callable[[], None], *, coroutines: bool = False) -> ForkServer:
@@ -406,6 +430,12 @@ def _limiting(limits: Limits) -> list[str]:
     if limits.open_files is not None:
         commands.append(f"ulimit -n {limits.open_files}")
     return commands
+
+
+def _reader(work: Work) -> str | None:
+    """Who may read the output of a job, as far as jobs must be told apart; None is all clients."""
+    owner = owner_of(work.job_id)
+    return work.job_id if owner is None and is_sealed(work.payload) else owner
 
 
 def shortage(group: Cgroup | None, job_type: JobType, limits: Limits) -> str:

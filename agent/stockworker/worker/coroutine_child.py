@@ -11,6 +11,7 @@ import json
 import logging
 import signal
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 from stockworker.adapters import clock
@@ -26,7 +27,7 @@ from stockworker.worker import frames
 from stockworker.worker.blame import Killed, after_death, after_kill
 from stockworker.worker.children import PROGRESS_BURST, PROGRESS_PER_S, RECORDS_BURST, Owner, shortage
 from stockworker.worker.outcome import describe, judge_death
-from stockworker.worker.output import Lines, Throttle
+from stockworker.worker.output import KeptOutput, Lines, Throttle
 from stockworker.worker.work import Blocked, HandlerLogged, Printed, Progressed, Work
 
 _ROOM: Final = frames.LONGEST_PACKET // 2
@@ -92,6 +93,7 @@ class CoroutineChild:
         self._killed: Killed | None = None
         self._fault = ""
         self._lines = Lines()
+        self._outputs: dict[Token, KeptOutput] = {}
         self._throttles: dict[tuple[type, Token], Throttle] = {}
         self._jobs_due: list[tuple[Token, bytes]] = []
         self._stops_due: list[Token] = []
@@ -200,7 +202,7 @@ class CoroutineChild:
         match event:
             case frames.ChildEnded(result=result, reusable=reusable):
                 if self.running.pop(result.token, None) is not None:
-                    results.append(self._stopped.pop(result.token, result))
+                    results.append(self._with_output(self._stopped.pop(result.token, result)))
                     self._forget(result.token)
                 self.reusable = self.reusable and reusable and (bool(self.running) or self._is_alone())
             case Progressed(token=token) if token in self.running:
@@ -209,6 +211,9 @@ class CoroutineChild:
             case HandlerLogged(token=token) if token in self.running:
                 if self._throttle(HandlerLogged, token, RECORDS_BURST).admit(clock.monotonic()):
                     self._owner.heard(event)
+            case frames.ChildOutput(token=token, text=text, omitted=omitted) if token in self.running:
+                self._output_of(token).omit(omitted)
+                self._output_of(token).add(text.encode())
             case Blocked(token=token) if token in self.running:
                 self._blocked = event
                 self._owner.blocked(event, self._take_back())
@@ -225,6 +230,16 @@ class CoroutineChild:
             found = self._throttles[kind, token] = Throttle(*rate)  # type: ignore[arg-type]
         return found
 
+    def _output_of(self, token: Token) -> KeptOutput:
+        found = self._outputs.get(token)
+        if found is None:
+            found = self._outputs[token] = KeptOutput(self._owner.output_bytes)
+        return found
+
+    def _with_output(self, result: AttemptResult) -> AttemptResult:
+        found = self._outputs.pop(result.token, None)
+        return result if found is None else replace(result, output=found.take())
+
     def _forget(self, token: Token) -> None:
         if self._throttles:
             self._throttles.pop((Progressed, token), None)
@@ -235,6 +250,8 @@ class CoroutineChild:
         return self.group is None or self.group.members() <= {self._process.pid}
 
     def _printed(self, chunk: bytes) -> None:
+        if len(self.running) == 1:
+            self._output_of(next(iter(self.running))).add(chunk)
         self._pass_on(self._lines.feed(chunk, clock.monotonic()))
 
     def _pass_on(self, lines: list[str]) -> None:
@@ -256,7 +273,7 @@ class CoroutineChild:
         else:
             results = after_death(running, self._stopped, self._judge(running[0], returncode))
         self.running.clear()
-        self._owner.ended(results)
+        self._owner.ended(list(map(self._with_output, results)))
 
     def _judge(self, token: Token, returncode: int | None) -> AttemptResult:
         if self._fault:

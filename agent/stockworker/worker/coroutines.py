@@ -36,14 +36,13 @@ from stockworker.protocol.fields import parse_json
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
+from stockworker.worker.attempt_log import RunningAttempt, Send
 from stockworker.worker.leftovers import KEPT_TOGETHER, ProcessState
 from stockworker.worker.outcome import describe
-from stockworker.worker.output import LONGEST_LINE, Lines
+from stockworker.worker.output import LONGEST_LINE, MOST_KEPT, Lines
 from stockworker.worker.runner import (
     Channel,
     Runner,
-    RunningAttempt,
-    Send,
     encode_result,
     end_copy,
     flush,
@@ -81,18 +80,23 @@ class NeighbourAttempt(RunningAttempt):
         self._lines: Lines | None = None
 
     def printed(self, text: str) -> None:
-        """Pass on what it has printed, line by line."""
+        """Pass on what it has printed, line by line, and keep it."""
+        self.keep(sendable(text, MOST_KEPT))
         if self._lines is None:
             self._lines = Lines()
         self._pass_on(self._lines.feed(text.encode(errors="replace"), clock.monotonic()))
 
     def finish_output(self) -> None:
-        if self._lines is not None:
-            self._pass_on(self._lines.finish())
+        self._pass_on([] if self._lines is None else self._lines.finish())
+        if kept := self.kept():
+            self._send(kept)
 
     def _pass_on(self, lines: list[str]) -> None:
-        for line in lines:
-            self._send(frames.encode(frames.LOG, self.token, logging.INFO, sendable(line, LONGEST_LINE)))
+        if lines:
+            logged = (
+                frames.encode(frames.LOG, self.token, logging.INFO, sendable(line, LONGEST_LINE)) for line in lines
+            )
+            self._send(b"".join([self.kept(), *logged]))
 
 
 class JobStream(io.TextIOBase):

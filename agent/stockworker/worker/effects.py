@@ -82,7 +82,7 @@ class MarkStarted:
 
 @dataclass(frozen=True, slots=True)
 class RecordOutcome:
-    """Commit how an attempt ended; a second time, without its result, if the result is evicted."""
+    """Commit how an attempt ended; again, without its output or its result, if that lacks room."""
 
     report: AttemptReport
 

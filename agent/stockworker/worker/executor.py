@@ -40,7 +40,7 @@ from stockworker.adapters.shortages import is_shortage
 from stockworker.errors import ProtocolMisuse
 from stockworker.handlers.spec import CommandHandler, HandlerSpec, Isolation, Limits, PythonHandler
 from stockworker.protocol.attempt import AttemptResult
-from stockworker.protocol.body import sendable
+from stockworker.protocol.body import output_room, sendable
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames
@@ -48,6 +48,7 @@ from stockworker.worker.ahead import JobLengths
 from stockworker.worker.children import Child, CommandChild, PythonChild, start_fork_server
 from stockworker.worker.coroutine_child import CoroutineChild
 from stockworker.worker.outcome import use_up_cpu
+from stockworker.worker.output import DEFAULT_KEPT, fit_in_message
 from stockworker.worker.sealing import WorkerSealing
 from stockworker.worker.work import Began, Blocked, ExecutorEvent, HandlerLogged, Printed, Progressed, Work
 
@@ -91,7 +92,11 @@ class _Run:
 
 
 class Executor:
-    """Runs up to `slots` attempts at the same time, the others in order. Belongs to the thread of a running event loop."""
+    """Runs up to `slots` attempts at the same time, the others in order. Belongs to the thread of a running event loop.
+
+    Attributes:
+        output_bytes: how many bytes of the output of an attempt are kept with its result.
+    """
 
     def __init__(  # noqa: PLR0913 (each is a setting of its own)
         self,
@@ -104,6 +109,7 @@ class Executor:
         module_paths: Sequence[str] = (),
         sealing: WorkerSealing | None = None,
         groups: Delegation | None = None,
+        output_bytes: int = DEFAULT_KEPT,
     ) -> None:
         """Make an executor; processes are started when they are first needed.
 
@@ -116,6 +122,7 @@ class Executor:
             module_paths: folders to import handlers from, besides what is installed.
             sealing: opens payloads and seals results; None if nothing is sealed.
             groups: where to make a control group for each process; None: they have process groups alone.
+            output_bytes: how many bytes of the output of an attempt are kept with its result.
 
         Raises:
             ConfigError: the settings of a handler can't be passed on.
@@ -127,6 +134,7 @@ class Executor:
         self._stop_grace_s = stop_grace_s
         self._sealing = sealing or WorkerSealing()
         self._groups = groups
+        self.output_bytes = output_bytes
         self._handlers = handlers
         self._configurations = self._configure(handlers, module_paths)
         self._most_idle = max(slots, _LEAST_IDLE)
@@ -231,7 +239,7 @@ class Executor:
                 child = run.child
                 ran_s = now - run.started_at if result.ran_s is None or run.is_first else result.ran_s
                 if run.stopped_as is not None and not isinstance(child, CoroutineChild):  # which has judged it
-                    result = run.stopped_as  # noqa: PLW2901 (it lost the race)
+                    result = replace(run.stopped_as, output=result.output)  # noqa: PLW2901 (it lost the race)
                 if result.ran_s != ran_s:
                     result = replace(result, ran_s=ran_s)  # noqa: PLW2901 (completes it)
             elif result.token in self._ahead:
@@ -283,6 +291,9 @@ class Executor:
 
     def _finish(self, result: AttemptResult) -> None:
         closed = self._sealing.close(result)
+        if closed.output is not None:  # a sealed one fits already
+            room = output_room(closed.result, closed.error)
+            closed = replace(closed, output=fit_in_message(closed.output, room))
         # An error may quote others, such as a payload or the operating system; a sealed one is short enough.
         self._deliver(closed if closed.error is None else replace(closed, error=sendable(closed.error)))
 

@@ -11,7 +11,7 @@
 # its event loop, and ``[MOVING]`` when the loop goes on.
 #
 # From the child: ``[READY]`` once, and while a job runs ``[PROGRESS, token, fraction, text]`` and ``[LOG, token, level,
-# text]``, then ``[ENDED, token, outcome, result, error, permanent, ran_s, reusable]``. `reusable` is false where the child
+# text]``, which the worker logs, and ``[OUTPUT, token, text, omitted]``, which it keeps with the attempt. Then ``[ENDED, token, outcome, result, error, permanent, ran_s, reusable]``. `reusable` is false where the child
 # is not fit for another job.
 #
 # A handler runs in the same process as `runner`, and can write into the channel. So `decode` accepts exactly what
@@ -38,12 +38,13 @@ from stockworker.protocol.fields import (
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobType, Token
 from stockworker.protocol.job import Outcome
-from stockworker.worker.output import LONGEST_LINE
+from stockworker.worker.output import LONGEST_LINE, MOST_KEPT
 from stockworker.worker.work import Blocked, HandlerLogged, Progressed, Work
 
 READY: Final = "ready"
 PROGRESS: Final = "progress"
 LOG: Final = "log"
+OUTPUT: Final = "output"
 ENDED: Final = "ended"
 BLOCKED: Final = "blocked"
 MOVING: Final = "moving"
@@ -61,6 +62,7 @@ LONGEST_PACKET: Final = 32 * 1024
 """Bytes of a packet that every kernel accepts."""
 
 _LONGEST_RUN_S: Final = 1e9
+_MOST_OMITTED: Final = 1 << 53
 _OUTCOMES: Final = {word.value: word for word in Outcome}
 
 AS_IT_IS: Final = 1
@@ -88,7 +90,16 @@ class ChildMoving:
     """The event loop of the child goes on after a job has kept it."""
 
 
-FromChild = ChildReady | ChildMoving | Blocked | Progressed | HandlerLogged | ChildEnded
+@dataclass(frozen=True, slots=True)
+class ChildOutput:
+    """Text for the output of an attempt; `omitted` bytes before it are not kept."""
+
+    token: Token
+    text: str
+    omitted: int
+
+
+FromChild = ChildReady | ChildMoving | Blocked | Progressed | HandlerLogged | ChildOutput | ChildEnded
 
 
 _encode: Final = json.JSONEncoder(separators=(",", ":")).encode
@@ -185,6 +196,8 @@ def decode(line: bytes) -> FromChild:
             return Progressed(_token(token), check_number(fraction, 0.0, 1.0), check_text(text, MAX_TEXT))
         case ["log", token, level, text]:
             return HandlerLogged(_token(token), check_integer(level, 0, HIGHEST_LEVEL), check_text(text, LONGEST_LINE))
+        case ["output", token, text, omitted]:
+            return ChildOutput(_token(token), check_text(text, MOST_KEPT), check_integer(omitted, 0, _MOST_OMITTED))
         case ["ended", token, outcome, result, error, permanent, ran_s, reusable]:
             ended = AttemptResult(
                 _token(token),

@@ -22,6 +22,7 @@ from stockworker.adapters.sqlite import (
 from stockworker.errors import StoreDamaged
 from stockworker.logs import log_event
 from stockworker.logs.worker_events import JournalOfAnother, JournalQuarantined
+from stockworker.protocol.attempt import AttemptOutput
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.messages import Assignment, AttemptReport
@@ -57,11 +58,15 @@ MIGRATIONS: Final = (
     """
     CREATE TABLE writer (worker_id TEXT NOT NULL);
     """,
+    """
+    ALTER TABLE lease ADD COLUMN output TEXT;
+    ALTER TABLE lease ADD COLUMN omitted INTEGER;
+    """,
 )
 
 _SELECT: Final = (
     "SELECT token, job_id, type, attempt, timeout_s, payload, strict, started, outcome, result, error, permanent, "
-    "ran_s, start_by "
+    "ran_s, start_by, output, omitted "
     "FROM lease ORDER BY sequence"
 )
 
@@ -73,7 +78,8 @@ _ACCEPT: Final = (
 # The journal keeps a payload while its job waits here: a job that has started does not start again after a crash. Most jobs
 # start immediately, so their payloads are never written.
 _RECORD: Final = (
-    "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ? WHERE token = ?"
+    "UPDATE lease SET payload = '', outcome = ?, result = ?, error = ?, permanent = ?, ran_s = ?, output = ?, omitted = ? "
+    "WHERE token = ?"
 )
 
 _MARK_STARTED: Final = "UPDATE lease SET started = 1, payload = '' WHERE token = ? AND NOT started"
@@ -222,14 +228,18 @@ def _row(entry: Accept, started: Collection[Token]) -> tuple[Any, ...]:
 
 
 def _outcome(report: AttemptReport) -> tuple[Any, ...]:
-    return str(report.outcome), report.result, report.error, report.permanent, report.ran_s, report.token
+    output = (None, None) if report.output is None else (report.output.text, report.output.omitted)
+    return str(report.outcome), report.result, report.error, report.permanent, report.ran_s, *output, report.token
 
 
 def _entry(row: Sequence[Any]) -> JournalEntry:
     token, job_id, job_type, attempt, timeout_s, payload, strict, started, outcome, result, error = row[:11]
-    permanent, ran_s, start_by = row[11:]
+    permanent, ran_s, start_by, text, omitted = row[11:]
     assignment = Assignment(JobId(job_id), JobType(job_type), attempt, Token(token), timeout_s, payload, bool(strict))
     if outcome is None:
         return JournalEntry(assignment, bool(started), None, start_by)
-    report = AttemptReport(Token(token), Outcome(outcome), result, error, bool(permanent), ran_s, job_id=JobId(job_id))
+    output = None if text is None else AttemptOutput(text, omitted)
+    report = AttemptReport(
+        Token(token), Outcome(outcome), result, error, bool(permanent), ran_s, output, job_id=JobId(job_id)
+    )
     return JournalEntry(assignment, bool(started), report, start_by)

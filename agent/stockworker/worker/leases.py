@@ -42,7 +42,7 @@ from dataclasses import replace
 from enum import Enum, auto
 from typing import Final
 
-from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.attempt import AttemptOutput, AttemptResult
 from stockworker.protocol.body import MAX_CONTENT, MAX_LEASES
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.ids import JobId, Token
@@ -114,13 +114,14 @@ class WorkerLeases:
     Attributes:
         running: tokens of the attempts that run now.
         unreported: leases whose report is not acknowledged, the oldest first.
-        kept_bytes: size of their results.
+        kept_bytes: size of their results and outputs.
         payload_bytes: size of the payloads of all other leases.
     """
 
     def __init__(self, journal: Iterable[JournalEntry], quota_bytes: int) -> None:
         self._quota_bytes = quota_bytes
         self.kept_bytes = 0
+        self._output_bytes = 0
         self.payload_bytes = 0
         self._leases: dict[Token, WorkerLease] = {}
         self._settled: dict[Token, None] = {}
@@ -249,6 +250,7 @@ class WorkerLeases:
             result.error,
             result.permanent,
             result.ran_s,
+            result.output,
             job_id=lease.assignment.job_id,
         )
         self._keep(lease, report)
@@ -258,7 +260,7 @@ class WorkerLeases:
         lease.status, lease.report = LeaseStatus.FINISHED, report
         self._drop_payload(lease)
         self.unreported[report.token] = lease
-        self.kept_bytes += _result_bytes(lease)
+        self._count(lease, 1)
 
     @property
     def nearly_full(self) -> bool:
@@ -268,15 +270,33 @@ class WorkerLeases:
     def make_room(self) -> list[tuple[Assignment, int]]:
         """Evict results until the others are within the quota; returns the jobs and the bytes of each.
 
-        The largest goes first, so that as few jobs as possible run again; of equally large ones the oldest. Its report
+        Outputs go before, so that they never keep jobs away. Of the results the largest goes first, so that as few jobs as possible run again; of equally large ones the oldest. Its report
         stays, as an error, and the dispatcher decides whether the job runs again.
         """
+        if self._output_bytes and self.nearly_full:
+            self._drop_outputs()
         evicted = []
         while self.kept_bytes > self._quota_bytes:
             lease = max(self.unreported.values(), key=_result_bytes)
             evicted.append((lease.assignment, _result_bytes(lease)))
             self._evict(lease)
         return evicted
+
+    def _drop_outputs(self) -> None:
+        """Drop outputs, the oldest first, until the rest does not nearly fill the quota."""
+        for lease in self.unreported.values():
+            if lease.report is not None and lease.report.output is not None and self.nearly_full:
+                self._count(lease, -1)
+                dropped = AttemptOutput("", lease.report.output.omitted + _size(lease.report.output.text))
+                lease.report = replace(lease.report, output=dropped)
+                self._count(lease, 1)
+                self._entries.append(RecordOutcome(lease.report))
+
+    def _count(self, lease: WorkerLease, sign: int) -> None:
+        """Count the result and the output of a lease, or stop counting them."""
+        output = _output_bytes(lease)
+        self._output_bytes += sign * output
+        self.kept_bytes += sign * (_result_bytes(lease) + output)
 
     def _evict(self, lease: WorkerLease) -> None:
         if lease.report is None:
@@ -333,7 +353,7 @@ class WorkerLeases:
         """Settle a lease: remove it, and remember its token."""
         token, job_id = lease.assignment.token, lease.assignment.job_id
         del self._leases[token]
-        self.kept_bytes -= _result_bytes(lease)
+        self._count(lease, -1)
         self._drop_payload(lease)
         self._remember(token)
         self.unreported.pop(token, None)
@@ -370,6 +390,11 @@ class WorkerLeases:
 def _result_bytes(lease: WorkerLease) -> int:
     result = None if lease.report is None else lease.report.result
     return 0 if result is None else _size(result)
+
+
+def _output_bytes(lease: WorkerLease) -> int:
+    output = None if lease.report is None else lease.report.output
+    return 0 if output is None else _size(output.text)
 
 
 def _size(text: str) -> int:

@@ -542,4 +542,5 @@ class WorkerMachine:
 
 
 def _report_size(report: AttemptReport) -> int:
-    return content_size(report.result) + content_size(report.error)
+    output = None if report.output is None else report.output.text
+    return content_size(report.result) + content_size(report.error) + content_size(output)

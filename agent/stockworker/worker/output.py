@@ -1,12 +1,25 @@
-"""What handlers and commands print: cut into lines, bounded in length, number and rate. Pure."""
+"""What handlers and commands print: cut into lines for the log, and kept at the end of an attempt. Pure."""
 
+from bisect import bisect_left
 from typing import Final
+
+from stockworker.protocol.attempt import AttemptOutput
+from stockworker.protocol.body import content_size, text_bytes
 
 LONGEST_LINE: Final = 2000
 """Characters of a logged line; the rest of it is left out."""
 
 TAIL: Final = 4096
 """Bytes of the end of the output that are kept to explain an error."""
+
+DEFAULT_KEPT: Final = 64 * 1024
+"""Bytes of the output of an attempt that are kept with it."""
+
+MOST_KEPT: Final = 128 * 1024
+"""Most bytes that can be kept: sealed, they are a third longer, and must fit into an answer."""
+
+_INSIDE_CHARACTER: Final = bytes(range(0x80, 0xC0))
+"""Bytes that continue a character in UTF-8."""
 
 _BURST: Final = 100
 _PER_S: Final = 20.0
@@ -76,3 +89,57 @@ class Lines:
     def _left_out(self) -> list[str]:
         count, self._throttle.refused = self._throttle.refused, 0
         return [f"({count} lines left out)"] if count else []
+
+
+class KeptOutput:
+    """The end of what an attempt prints and logs.
+
+    Args:
+        most: how many bytes of it are kept.
+    """
+
+    __slots__ = ("_end", "_most", "_written")
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._end = bytearray()
+        self._written = 0
+
+    def add(self, chunk: bytes) -> None:
+        """Add bytes, as they were written."""
+        self._written += len(chunk)
+        self._end += chunk
+        if len(self._end) > 2 * self._most:  # not for each chunk: that would copy all of it
+            del self._end[: -self._most or None]
+
+    def omit(self, count: int) -> None:
+        """Count bytes that are not kept."""
+        self._written += count
+
+    def take(self) -> AttemptOutput | None:
+        """Return all of it; None if there is none, or nothing is kept."""
+        if not self._written or not self._most:
+            return None
+        end = bytes(self._end[-self._most :])
+        if len(end) < self._written:
+            end = end[:3].lstrip(_INSIDE_CHARACTER) + end[3:]
+        return AttemptOutput(end.decode(errors="replace"), self._written - len(end))
+
+
+def last_bytes(output: AttemptOutput, most: int) -> AttemptOutput:
+    """The end of an output: at most so many bytes of UTF-8."""
+    end = output.text.encode()[-most:] if most > 0 else b""
+    return _shortened(output, end.decode(errors="ignore"))
+
+
+def fit_in_message(output: AttemptOutput, room: int) -> AttemptOutput:
+    """The end of an output that takes at most `room` bytes as a JSON string."""
+    text = output.text
+    if content_size(text) <= room:
+        return output
+    start = bisect_left(range(len(text)), True, key=lambda at: content_size(text[at:]) <= room)  # noqa: FBT003 (what `key` returns)
+    return _shortened(output, text[start:])
+
+
+def _shortened(output: AttemptOutput, end: str) -> AttemptOutput:
+    return AttemptOutput(end, output.omitted + text_bytes(output.text) - text_bytes(end))

@@ -24,7 +24,7 @@ import signal
 import sys
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import partial
 from types import FrameType
@@ -38,21 +38,19 @@ from stockworker.handlers.api import Context, Handler, Job, Json, PermanentError
 from stockworker.handlers.discovery import load
 from stockworker.handlers.spec import Limits, PythonHandler
 from stockworker.protocol.attempt import AttemptResult
-from stockworker.protocol.body import sendable
 from stockworker.protocol.fields import parse_json
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker import frames, leftovers
+from stockworker.worker.attempt_log import JobLog, RunningAttempt, text_of
 from stockworker.worker.leftovers import ProcessState, isolated
 from stockworker.worker.outcome import accept_result, describe, find_non_finite
-from stockworker.worker.output import LONGEST_LINE, Throttle
 
 if TYPE_CHECKING:  # slow to import, and few children run coroutines
     from asyncio import AbstractEventLoop, Task
     from collections.abc import Coroutine, Iterable
 
 _CHUNK: Final = 64 * 1024
-_PROGRESS_INTERVAL_S: Final = 0.5
 _HIGHEST_DESCRIPTOR: Final = 1024
 _SPARE: Final = 8
 _OWN: Final = (__name__, leftovers.__name__, "stockworker.worker.coroutines", "asyncio.")
@@ -63,8 +61,6 @@ _NO_CHANNEL: Final = 70
 """Exit code of a process that has lost its channel (EX_SOFTWARE in sysexits.h)."""
 
 _encode_result: Final = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode
-
-Send = Callable[[bytes], None]
 
 _QUIET_S: Final = 0.001
 
@@ -193,78 +189,6 @@ def _identity(descriptor: int) -> tuple[int, int] | None:
     return status.st_dev, status.st_ino
 
 
-class RunningAttempt:
-    """What the context of one attempt does. A thread that outlives the attempt can't act for the next one.
-
-    Attributes:
-        token: its name.
-        cancelled: whether it must stop.
-        wake: makes a coroutine notice that; None in a plain function.
-        records: bounds its log records.
-    """
-
-    __slots__ = ("_progress_at", "_send", "cancelled", "records", "token", "wake")
-
-    def __init__(self, token: Token, send: Send) -> None:
-        self.token = token
-        self._send = send
-        self._progress_at = -math.inf
-        self.cancelled = False
-        self.wake: Callable[[], object] | None = None
-        self.records = Throttle()
-
-    def is_cancelled(self) -> bool:
-        return self.cancelled
-
-    def cancel(self) -> None:
-        """Ask it to end."""
-        self.cancelled = True
-        if self.wake is not None:
-            self.wake()
-
-    def progress(self, fraction: float, message: str = "") -> None:
-        now = clock.monotonic()
-        if now - self._progress_at >= _PROGRESS_INTERVAL_S:
-            self._progress_at = now
-            fraction = min(1.0, max(0.0, float(fraction)))  # in this order NaN becomes 0
-            self._send(frames.encode(frames.PROGRESS, self.token, fraction, sendable(str(message))))
-
-
-class JobLog(logging.Handler):
-    """Sends log records to the worker, limited in number and length.
-
-    Attributes:
-        in_copy: this is a forked copy of the process, which has no channel: the records go to standard error.
-    """
-
-    def __init__(self, send: Send, find: Callable[[], RunningAttempt | None]) -> None:
-        """Make a handler of records; `find` returns the attempt that the current one belongs to."""
-        super().__init__()
-        self._send = send
-        self._find = find
-        self.in_copy = False
-
-    def emit(self, record: logging.LogRecord) -> None:
-        attempt = self._find()
-        if attempt is None or not attempt.records.admit(clock.monotonic()):
-            return
-        try:
-            level = min(max(int(record.levelno), 0), frames.HIGHEST_LEVEL)
-            text = sendable(self.format(record), LONGEST_LINE)
-        except Exception as error:  # noqa: BLE001 (arguments that do not fit the text: no fault of the job)
-            level = logging.WARNING
-            place = f"{record.pathname}:{record.lineno}"
-            text = sendable(f"a log record of {place} can't be shown: {_text(error)}", LONGEST_LINE)
-        if self.in_copy:
-            with suppress(OSError):
-                os.write(2, f"{text}\n".encode())
-            return
-        if attempt.records.refused:
-            left_out, attempt.records.refused = attempt.records.refused, 0
-            self._send(frames.encode(frames.LOG, attempt.token, level, f"({left_out} records left out)"))
-        self._send(frames.encode(frames.LOG, attempt.token, level, text))
-
-
 class Runner:
     """Runs one attempt at a time."""
 
@@ -334,7 +258,8 @@ class Runner:
         self._attempt = None
         ran_s = clock.monotonic() - began
         if not self._is_copy:
-            self._channel.send(frames.encode_result(result, ran_s=ran_s, reusable=not left), ring=bool(left))
+            ended = frames.encode_result(result, ran_s=ran_s, reusable=not left)
+            self._channel.send(attempt.kept() + ended, ring=bool(left))
         return not left
 
     def _send(self, frame: bytes) -> None:
@@ -397,7 +322,7 @@ def judge_load(token: Token, error: BaseException) -> AttemptResult:
 def judge_error(token: Token, error: BaseException) -> AttemptResult:
     """Judge an attempt whose handler has raised `error`."""
     if isinstance(error, PermanentError):
-        return AttemptResult(token, Outcome.ERROR, error=_text(error), permanent=True)
+        return AttemptResult(token, Outcome.ERROR, error=text_of(error), permanent=True)
     return AttemptResult(token, Outcome.ERROR, error=_describe(error))
 
 
@@ -513,20 +438,12 @@ def _lazy(result: Json) -> str | None:
     return None
 
 
-def _text(error: BaseException) -> str:
-    """The text of an exception; a class of the handler's own may do anything while it makes it."""
-    try:
-        return describe(str(error))
-    except Exception:  # noqa: BLE001
-        return f"{type(error).__name__} (its text can't be shown)"
-
-
 def _describe(error: BaseException, context: str = "", advice: str = "") -> str:
     try:
         text = "".join(traceback.format_exception_only(error)).strip()
         return describe(f"{context}{text}{advice}", _traceback(error))
     except Exception:  # noqa: BLE001 (as above)
-        return context + _text(error)
+        return context + text_of(error)
 
 
 def _traceback(error: BaseException) -> str:

@@ -10,12 +10,13 @@ from stockworker.adapters import clock
 from stockworker.errors import ConfigError, SealRefused
 from stockworker.logs import log_event
 from stockworker.logs.worker_events import PayloadRefused
-from stockworker.protocol.attempt import AttemptResult
-from stockworker.protocol.body import MAX_CONTENT, fits
+from stockworker.protocol.attempt import AttemptOutput, AttemptResult
+from stockworker.protocol.body import MAX_CONTENT, fits, output_room
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.protocol.sealed import LONGEST_ERROR, is_sealed
 from stockworker.sealing.envelope import Refusal, SealKind
+from stockworker.worker.output import last_bytes
 from stockworker.worker.work import Work
 
 if TYPE_CHECKING:  # a worker that seals nothing need not load the cryptography
@@ -67,11 +68,14 @@ class WorkerSealing:
         return replace(work, payload=opened.payload)
 
     def close(self, result: AttemptResult) -> AttemptResult:
-        """Seal the result or the error of an attempt whose payload was sealed."""
+        """Seal the result or the error, and the output, of an attempt whose payload was sealed."""
         found = self._opened.pop(result.token, None)
         if found is None:
             return result
-        opened, attempt = found
+        closed = self._close(result, *found)
+        return closed if closed.output is None else replace(closed, output=self._sealed_output(closed, *found))
+
+    def _close(self, result: AttemptResult, opened: "Opened", attempt: int) -> AttemptResult:
         try:
             if result.result is not None:
                 sealed = self._sealed(SealKind.RESULT, result.result, opened, attempt)
@@ -96,6 +100,18 @@ class WorkerSealing:
         empty = self._sealed(SealKind.ERROR, "", opened, attempt)
         room = (LONGEST_ERROR - len(empty)) * 3 // 4 - 1
         return self._sealed(SealKind.ERROR, shorten(text, room), opened, attempt)
+
+    def _sealed_output(self, closed: AttemptResult, opened: "Opened", attempt: int) -> AttemptOutput | None:
+        """Seal the end of an output, as much of it as fits beside the sealed result or error."""
+        if closed.output is None:
+            return None
+        try:
+            empty = self._sealed(SealKind.OUTPUT, "", opened, attempt)
+            room = (output_room(closed.result, closed.error) - len(empty)) * 3 // 4 - 2
+            end = last_bytes(closed.output, room)
+            return replace(end, text=self._sealed(SealKind.OUTPUT, end.text, opened, attempt))
+        except ConfigError:  # the error of the attempt names the reason
+            return last_bytes(closed.output, 0)
 
     def _refuse(self, work: Work, refusal: SealRefused) -> AttemptResult:
         """Refuse an attempt: for good, unless another worker may have the key."""

@@ -34,6 +34,7 @@ from stockworker.worker.executor import Executor
 from stockworker.worker.journal import Journal
 from stockworker.worker.machine import Intervals, WorkerIdentity, WorkerMachine
 from stockworker.worker.measures import measured_worker
+from stockworker.worker.output import DEFAULT_KEPT
 from stockworker.worker.sealing import WorkerSealing
 from stockworker.worker.turn import WorkerOutput, WorkerTurns
 from stockworker.worker.work import AttemptEvent, Began, Blocked, ExecutorEvent, HandlerLogged, Printed
@@ -68,6 +69,7 @@ class WorkerSettings:
         stop_grace_s: time between TERM and KILL for a job that has to stop.
         recycle_after: jobs after which a handler process is replaced.
         quota_bytes: how much of results the journal keeps until they are acknowledged.
+        output_bytes: how much of the output of each attempt is kept with its result.
         seal: its keys; None where nothing is sealed.
         market_data: the location of the market-data store to announce; None if there is nothing to announce.
         metrics: where to write metrics, if they are wanted.
@@ -84,6 +86,7 @@ class WorkerSettings:
     stop_grace_s: float
     recycle_after: int
     quota_bytes: int
+    output_bytes: int = DEFAULT_KEPT
     seal: "WorkerSeal | None" = None
     market_data: str | None = None
     metrics: MetricsFile | None = None
@@ -158,6 +161,7 @@ class WorkerService(Service[_Input, WorkerOutput]):
             module_paths=settings.handler_paths,
             sealing=self._sealing,
             groups=groups,
+            output_bytes=settings.output_bytes,
         )
         self._warn_of_limits(settings.handlers)
 
