@@ -333,6 +333,18 @@ def test_a_job_shows_why_its_timeline_and_its_result(fleet: Fleet, page: Page) -
     assert "it is completed" in text
 
 
+def test_a_job_shows_what_it_has_printed_and_logged(fleet: Fleet, page: Page) -> None:
+    job_id = submitted(fleet, "say", {"way": "output", "text": HOSTILE * 4000, "times": 1})
+    until_state(fleet, job_id, State.COMPLETED)
+    text = signed_in(page, "vera").get(f"/jobs/{quote(job_id)}")[1]
+    assert f"{len(HOSTILE) * 4000 - 65_536:,} bytes of its output are not kept." in text
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;</pre>" in text
+    assert HOSTILE not in text
+    silent = submitted(fleet, "echo", {})
+    until_state(fleet, silent, State.COMPLETED)
+    assert "output-heading" not in signed_in(page, "vera").get(f"/jobs/{quote(silent)}")[1]
+
+
 def test_a_symbol_is_drawn_with_its_indicators(page: Page) -> None:
     vera = signed_in(page, "vera")
     assert "AAPL" in vera.get("/market")[1]

@@ -16,7 +16,7 @@
 import asyncio
 import logging
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from importlib.resources import files
 from typing import Any, Final
@@ -27,6 +27,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from stockworker import __version__
 from stockworker.adapters import clock
+from stockworker.client import Client, Output
 from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, JobError, RequestRefused, StoreError
 from stockworker.logs import log_event
 from stockworker.logs.web_events import WebOrder, WebSignIn
@@ -310,6 +311,7 @@ class WebPage:
             view=view,
             explanation=explanation,
             timeline=timeline(view, explanation),
+            outputs=await _outputs(client, job_id),
             may_cancel=may_cancel(view),
             may_retry=may_retry(view),
             ended=view.ended_at is not None,
@@ -405,6 +407,14 @@ def _check_form(form: Mapping[str, Any], session: WebSession, path: str) -> None
         raise web.HTTPForbidden(text="the form is not one of this session; go back, reload the page, and try again")
     if not session.may_act and path != "/sign-out":
         raise web.HTTPForbidden(text="only an operator may do this; sign in with an operator's account")
+
+
+async def _outputs(client: Client, job_id: str) -> Sequence[Output]:
+    """What a job has printed and logged; nothing if the dispatcher is of a version that keeps no outputs."""
+    try:
+        return await client.outputs(job_id)
+    except RequestRefused:
+        return ()
 
 
 def _host_name(host: str) -> str:
