@@ -15,7 +15,7 @@ import yaml
 from stockworker.handlers import api
 from stockworker.protocol.body import MAX_CONTENT, MAX_TEXT
 from stockworker.protocol.lifecycle import State
-from stockworker.worker import output, runner
+from stockworker.worker import attempt_log, output
 from tests.harness.fleet import HANDLERS, Fleet, python_handlers
 from tests.harness.jobs import run_job
 
@@ -108,7 +108,7 @@ def test_a_reload_runs_new_code(fleet: Fleet, folder: Path) -> None:
 def test_the_figures_are_those_of_the_code() -> None:
     assert f"{MAX_CONTENT // 1024} KiB each" in PAGE
     assert f"{MAX_TEXT:,} characters" in PAGE
-    assert f"one message in {runner._PROGRESS_INTERVAL_S:g} s" in PAGE
+    assert f"one message in {attempt_log._PROGRESS_INTERVAL_S:g} s" in PAGE
     rate = f"{output.LONGEST_LINE:,} characters each; {output._BURST} lines, and {output._PER_S:g} more a second"
     assert rate in PAGE
     for attribute in (*api.Job.__slots__, *api.Context.__slots__):
