@@ -170,13 +170,13 @@ def test_a_second_attempt_says_so(parties: Parties) -> None:
 
 def test_an_output_is_sealed_with_its_attempt(parties: Parties) -> None:
     sealing, sent = opened(parties)
-    result = AttemptResult(TOKEN, Outcome.ERROR, error="no price", output=AttemptOutput("said ACME\n", 7))
+    result = AttemptResult(TOKEN, Outcome.ERROR, error="no price", output=AttemptOutput("text ACME\n", 7))
     closed = sealing.close(result)
     assert closed.output is not None
     assert closed.output.omitted == 7
     assert is_sealed(closed.output.text)
     submitter = parties.submitter()
-    assert submitter.open_output(closed.output.text, JOB, 1, NOW, sent) == "said ACME\n"
+    assert submitter.open_output(closed.output.text, JOB, 1, NOW, sent) == "text ACME\n"
     with pytest.raises(SealRefused, match="sealed as the output of attempt 1"):
         submitter.open_output(closed.output.text, JOB, 2, NOW, sent)
     with pytest.raises(SealRefused, match="sealed as the output of another job"):
@@ -201,6 +201,6 @@ def test_a_sealed_output_fits_into_the_report_beside_the_result(parties: Parties
 def test_an_output_that_can_not_be_sealed_any_more_is_only_counted(parties: Parties) -> None:
     sealing, _ = opened(parties)
     sealing.use(None)
-    closed = sealing.close(AttemptResult(TOKEN, Outcome.OK, "1", output=AttemptOutput("said ACME\n", 7)))
+    closed = sealing.close(AttemptResult(TOKEN, Outcome.OK, "1", output=AttemptOutput("text ACME\n", 7)))
     assert closed.output == AttemptOutput("", 17)
     assert "was taken out of the configuration" in (closed.error or "")

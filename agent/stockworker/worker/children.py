@@ -433,7 +433,7 @@ def _limiting(limits: Limits) -> list[str]:
 
 
 def _reader(work: Work) -> str | None:
-    """Who may read the output of a job, as far as jobs must be told apart; None is all clients."""
+    """Return the same value for jobs whose outputs the same clients may read."""
     owner = owner_of(work.job_id)
     return work.job_id if owner is None and is_sealed(work.payload) else owner
 

@@ -127,7 +127,7 @@ class KeptOutput:
 
 
 def last_bytes(output: AttemptOutput, most: int) -> AttemptOutput:
-    """The end of an output: at most so many bytes of UTF-8."""
+    """The end of an output: at most `most` bytes of UTF-8."""
     end = output.text.encode()[-most:] if most > 0 else b""
     return _shortened(output, end.decode(errors="ignore"))
 
