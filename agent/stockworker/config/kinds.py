@@ -383,3 +383,11 @@ def _show_duration(value_s: float) -> str:
     fitting = [(size, unit) for unit, size in _UNITS_S.items() if unit and value_s >= size and value_s % size == 0]
     size, unit = max(fitting, default=(1.0, ""))
     return f"{value_s / size:g}{unit}"
+
+
+_OLD_BACKEND = (
+    "{} is no longer supported. Set 'backend: mqtt' and 'mqtt: {{host: ...}}'. Waiting jobs stay in the old queue, so let "
+    "the old workers empty it first. Old and new workers can run on the same machine"
+)
+OLD_BACKENDS = ("database", "redis", "rabbitmq")
+BACKEND = choice("mqtt", former={name: _OLD_BACKEND.format(name) for name in OLD_BACKENDS})

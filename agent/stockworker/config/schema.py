@@ -14,6 +14,7 @@ from stockworker.config.key import job_limit as _job_limit
 from stockworker.config.key import key as _key
 from stockworker.config.key import type_limit as _type_limit
 from stockworker.config.kinds import (
+    BACKEND,
     BOOLEAN,
     CLIENT_ID_PREFIX,
     FUNCTION,
@@ -21,6 +22,7 @@ from stockworker.config.kinds import (
     ID,
     ID_PATTERN,
     LOCATION,
+    OLD_BACKENDS,
     PATH,
     SECRET_FILE,
     SIZE,
@@ -45,13 +47,6 @@ from stockworker.protocol.ids import DEFAULT_DISPATCHER, ClientId, JobType, Tag,
 
 HOUR_S = 3600.0
 DAY_S = 24 * HOUR_S
-
-_OLD_BACKEND = (
-    "{} is no longer supported. Set 'backend: mqtt' and 'mqtt: {{host: ...}}'. Waiting jobs stay in the old queue, so let "
-    "the old workers empty it first. Old and new workers can run on the same machine"
-)
-_OLD_BACKENDS = ("database", "redis", "rabbitmq")
-_BACKEND = choice("mqtt", former={name: _OLD_BACKEND.format(name) for name in _OLD_BACKENDS})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,7 +83,7 @@ class Mqtt:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Queue:
-    backend: Literal["mqtt"] = _key("mqtt", _BACKEND, "Transport of jobs.")
+    backend: Literal["mqtt"] = _key("mqtt", BACKEND, "Transport of jobs.")
     mqtt: Mqtt = _key(Mqtt(), Section(Mqtt), "Connection to the broker.")
 
 
@@ -164,8 +159,7 @@ class WorkerConfig:
     output_bytes: int = _key(
         64 * 1024,
         size_up_to(128),
-        "How much of what a job prints and logs is kept with each attempt: the end of it, for `stockworker logs`. With 0, "
-        "nothing is kept.",
+        "How much of what a job prints and logs is kept with each attempt, for `stockworker logs`. 0 keeps nothing.",
         shown="`64K`",
     )
 
@@ -324,8 +318,7 @@ class LiveLimitsConfig:
     outputs_bytes: int = _key(
         1024**3,
         SIZE,
-        "Most bytes in the outputs of all attempts. Beyond that, the dispatcher deletes the oldest outputs of the "
-        "submitter that has most. It keeps the outputs of the newest 10 attempts at a job.",
+        "Most bytes in the outputs of attempts. Beyond that, the submitter that has most loses its oldest ones.",
         shown="`1G`",
     )
     submitter_share: float = _key(
@@ -573,7 +566,7 @@ class Log:
 class Config:
     """The whole configuration, with defaults, checked."""
 
-    queue: Queue = _key(Queue(), Section(Queue, ignored=_OLD_BACKENDS), "Transport of jobs.")
+    queue: Queue = _key(Queue(), Section(Queue, ignored=OLD_BACKENDS), "Transport of jobs.")
     tls: Tls | None = _key(
         None,
         Section(Tls),
