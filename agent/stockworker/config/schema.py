@@ -157,10 +157,7 @@ class WorkerConfig:
         shown="`256M`",
     )
     output_bytes: int = _key(
-        64 * 1024,
-        size_up_to(128),
-        "How much of what a job prints and logs is kept with each attempt, for `stockworker logs`. 0 keeps nothing.",
-        shown="`64K`",
+        64 * 1024, size_up_to(128), "Most output that is kept with each attempt; 0 keeps none.", shown="`64K`"
     )
 
 
