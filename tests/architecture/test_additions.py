@@ -15,6 +15,7 @@ pytestmark = pytest.mark.timeout(300)
 ADDITIONS = (JOB_OPTION, ORDER)
 SUITES = [
     "tests/unit/test_codec.py",
+    "tests/unit/test_codec_routes.py",
     "tests/unit/test_codec_submit.py",
     "tests/unit/test_job_options.py",
     "tests/unit/test_rows.py",
