@@ -22,6 +22,7 @@ SUITES = [
     "tests/unit/test_topics.py",
     "tests/unit/test_acl.py",
     "tests/unit/test_cli_parser.py",
+    "tests/contract/test_job_outputs.py",
     "tests/contract/test_job_store.py",
 ]
 DOCUMENTS = "tests/architecture/test_generated_docs.py::test_a_generated_page_is_current"

@@ -178,10 +178,15 @@ def is_wanted(job: JobRecord, wanted: JobFilter) -> bool:
         wanted.worker in (None, job.worker)
         and wanted.unique in (None, job.spec.unique)
         and (wanted.tag is None or wanted.tag in job.spec.tags)
-        and (wanted.reason is None or wanted.reason.encode().lower() in (job.reason or "").encode().lower())
+        and (wanted.reason is None or _contains(job.reason, wanted.reason))
         and (wanted.since is None or job.submitted_at >= wanted.since)
         and (wanted.until is None or job.submitted_at < wanted.until)
     )
+
+
+def _contains(reason: str | None, text: str) -> bool:
+    """Whether a reason has this text; a job without a reason has not even an empty one."""
+    return reason is not None and text.encode().lower() in reason.encode().lower()
 
 
 class MemoryJobReader:

@@ -27,6 +27,7 @@ FAST: Final = (
     "tests/unit",
     "tests/property",
     "tests/contract/test_damage.py",
+    "tests/contract/test_job_outputs.py",
     "tests/contract/test_job_store.py",
     "tests/contract/test_journal.py",
     "tests/contract/test_journal_entries.py",
