@@ -42,6 +42,10 @@ JSON_OUTPUT: Final = (
     ("pause, resume", "type, status (paused, resumed), reason"),
     ("drain, undrain", "worker, status (drained, undrained), reason"),
     ("stats", f"{_fields(Stats)}; of each queue: {_fields(QueueView)}; of each worker: {_fields(WorkerView)}"),
+    (
+        "events",
+        "at (of its arrival, on this machine's clock), kind (job, worker, dispatcher, stream), event, job_id, type, worker, attempt, text",
+    ),
     ("check", "severity (ok, warn, fail), check, text"),
     ("doctor", "part, severity (ok, warn, fail), check, text, next (the commands in the text)"),
     (

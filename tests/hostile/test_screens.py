@@ -17,6 +17,7 @@ import pytest
 from stockworker.cli import main
 from stockworker.cli.commands import COMMANDS
 from stockworker.client import Completion
+from stockworker.client.fleet_events import KIND_OF, EventFilter, FleetEvent
 from stockworker.errors import StockworkerError
 from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import TERMINAL, State
@@ -97,6 +98,10 @@ def evil_value(kind: Kind) -> Any:
             raise AssertionError(f"no value for {kind}")
 
 
+def evil_event(name: str) -> FleetEvent:
+    return FleetEvent(name, cast("Any", EVIL), cast("Any", EVIL), cast("Any", EVIL), 1, EVIL)
+
+
 class EvilClient:
     """A client whose dispatcher is compromised."""
 
@@ -148,6 +153,11 @@ class EvilClient:
         if self._looks > 2:
             raise KeyboardInterrupt
         return evil(Stats)
+
+    async def events(self, wanted: EventFilter) -> AsyncIterator[FleetEvent]:
+        assert wanted.matches(evil_event("failed"))
+        for name in KIND_OF:
+            yield evil_event(name)
 
     async def order(self, _order: Order) -> ReceiptEntry:
         return evil(ReceiptEntry, status=self.status)
@@ -236,6 +246,7 @@ REMOTE: Final = {
     "resume": [["resume", "echo"]],
     "drain": [["drain", "host-1"]],
     "undrain": [["undrain", "host-1"]],
+    "events": [["events"], ["events", "--count", "2"]],
     "stats": [["stats"], ["stats", "--watch", "1ms"]],
 }
 """Commands that print what the dispatcher sends."""

@@ -376,6 +376,16 @@ RECORDED: dict[str, Message] = {
         (views.WorkerView(W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", drained=True),),
         (),
     ),
+    "stats of priorities": messages.Stats(
+        None,
+        "e1",
+        "0.1.0",
+        12.5,
+        (),
+        (views.QueueView(TA, 3, 1.25, 1, priorities=(views.PriorityView(job.Priority.LOW, 3, 1.25),)),),
+        (),
+        (),
+    ),
 }
 
 VECTORS: dict[str, dict[str, Any]] = {

@@ -65,7 +65,7 @@ def play(
             timeout_s=timeout_s,
             filters=(),
             receive=lambda _message: None,
-            reconnected=lambda: None,
+            link_changed=lambda _problem: None,
         )
         await conversation.open()
         link = cast("RecordingLink", conversation._link)

@@ -22,7 +22,7 @@ from stockworker.protocol.messages import (
     Transition,
     Unregister,
 )
-from stockworker.protocol.views import QueueView, WorkerView
+from stockworker.protocol.views import PriorityView, QueueView, WorkerView
 from stockworker.shell.turn import Send
 from tests.harness.dispatching import (
     BACKTEST,
@@ -254,7 +254,8 @@ def test_statistics_tell_how_everything_stands(dispatcher: DispatcherBook) -> No
     dispatcher.expect(ShowStats(replace(stats, reply=REPLY)))
     assert (stats.incarnation, stats.version, stats.uptime_s) == ("epoch", "1.0", 10)
     assert dict(stats.states) == dict.fromkeys(State, 0) | {State.COMPLETED: 1, State.ASSIGNED: 1, State.QUEUED: 2}
-    assert stats.queues == (QueueView(IMPORT, waiting=2, oldest_s=10, workers=0),)
+    parts = (PriorityView(Priority.NORMAL, waiting=2, oldest_s=10),)
+    assert stats.queues == (QueueView(IMPORT, waiting=2, oldest_s=10, workers=0, priorities=parts),)
     assert stats.workers == (
         WorkerView(W1, online=True, slots=1, leases=1, types=(BACKTEST,), seen_s=10, version="1.0"),
     )

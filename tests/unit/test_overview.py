@@ -1,6 +1,6 @@
 """Statistics of a large fleet fit into one message."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from stockworker.dispatcher.assignment import Worker
@@ -12,7 +12,7 @@ from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job import JobRecord, JobSpec, Priority
 from stockworker.protocol.lifecycle import State
 from stockworker.protocol.messages import Stats
-from stockworker.protocol.views import QueueView, WorkerView
+from stockworker.protocol.views import PriorityView, QueueView, WorkerView
 from tests.harness.advice import follows
 
 LONG = "x" * 57
@@ -35,20 +35,27 @@ def worker(number: int, types: int) -> Worker:
 
 def a_ledger(types: int = 0, paused: Iterable[JobType] = (), drained: Iterable[WorkerId] = ()) -> Ledger:
     """A ledger with one job of each of `types` types."""
+    return a_ledger_of([(f"{LONG}-{number:06}", Priority.NORMAL, 0.0) for number in range(types)], paused, drained)
+
+
+def a_ledger_of(
+    waiting: Sequence[tuple[str, Priority, float]], paused: Iterable[JobType] = (), drained: Iterable[WorkerId] = ()
+) -> Ledger:
+    """A ledger with jobs of these types and priorities, which wait since these times."""
     jobs = []
-    for number in range(types):
+    for number, (job_type, priority, since) in enumerate(waiting):
         spec = JobSpec(
             job_id=JobId(f"j{number}"),
-            type=JobType(f"{LONG}-{number:06}"),
-            priority=Priority.NORMAL,
+            type=JobType(job_type),
+            priority=priority,
             timeout_s=1.0,
             max_attempts=1,
             backoff_s=0.0,
             backoff_max_s=0.0,
             max_crashes=1,
         )
-        jobs.append(JobRecord(spec, number, State.QUEUED, 0.0, 0.0))
-    return Ledger(Snapshot(jobs, {}, types + 1, frozenset(paused), frozenset(drained)))
+        jobs.append(JobRecord(spec, number, State.QUEUED, since, since))
+    return Ledger(Snapshot(jobs, {}, len(jobs) + 1, frozenset(paused), frozenset(drained)))
 
 
 def test_any_fleet_fits_into_a_message() -> None:
@@ -98,6 +105,26 @@ def test_a_pause_and_a_drain_are_shown_even_where_no_job_waits_and_no_worker_is_
     assert omitted == 0
     assert paused == QueueView(JobType("paused"), waiting=0, oldest_s=0.0, workers=0, paused=True)
     assert (waiting.waiting, waiting.workers, waiting.paused) == (1, 0, False)
+
+
+def test_a_queue_has_a_part_for_each_priority_with_waiting_jobs() -> None:
+    ledger = a_ledger_of(
+        [("a", Priority.LOW, 1.0), ("a", Priority.HIGH, 7.0), ("a", Priority.LOW, 3.0), ("b", Priority.NORMAL, 2.0)]
+    )
+    (first, second), omitted = queue_views(ledger, [], 10.0)
+    assert omitted == 0
+    assert (first.type, first.waiting, first.oldest_s) == ("a", 3, 9.0)
+    assert first.priorities == (PriorityView(Priority.HIGH, 1, 3.0), PriorityView(Priority.LOW, 2, 9.0))
+    assert second.priorities == (PriorityView(Priority.NORMAL, 1, 8.0),)
+
+
+def test_queues_of_all_priorities_fit_into_a_message() -> None:
+    names = [f"{LONG}-{number:06}" for number in range(1000)]
+    ledger = a_ledger_of([(name, priority, 0.0) for name in names for priority in Priority])
+    queues, omitted = queue_views(ledger, [], 1e9)
+    stats = Stats(None, "e", "v", 1.0, (), queues, (), ())
+    assert len(codec.encode(stats).body) <= 100 * 1024
+    assert (len(queues), omitted) == (200, 800)
 
 
 def test_a_worker_with_many_types_hides_no_other_and_no_types_of_others() -> None:

@@ -145,7 +145,7 @@ def test_jobs_leave_in_the_order_in_which_they_would_if_all_were_in_memory(
         shelf.end_turn()
         assert taken == expected
         assert not shelf.queue.is_short
-        assert sum(count for _, count, _ in shelf.queue.waiting()) == len(shelf.parked) + len(shelf.queue)
+        assert sum(count for _, _, count, _ in shelf.queue.waiting()) == len(shelf.parked) + len(shelf.queue)
     assert len(plain.queue) == len(shelf.queue) + len(shelf.parked) == 0
 
 

@@ -83,15 +83,21 @@ def test_a_job_that_is_queued_again_has_one_place() -> None:
     assert drained(queue) == [B, A]
 
 
-def test_the_queue_counts_waiting_jobs_by_type_and_knows_the_oldest() -> None:
+def test_the_queue_counts_waiting_jobs_by_type_and_priority_and_knows_the_oldest() -> None:
     queue = a_queue(
         a_job(A, ready_at=5, sequence=1),
         a_job(B, ready_at=3, sequence=2, priority=Priority.LOW),
         a_job(C, ready_at=4, sequence=3, of_type=IMPORT),
         a_job(D, ready_at=1, sequence=4),
+        a_job(JobId("e"), ready_at=6, sequence=5, tags=[GPU]),
     )
     queue.discard(D)
-    assert sorted(queue.waiting()) == [(BACKTEST, 2, 3), (IMPORT, 1, 4)]
+    assert sorted(queue.waiting()) == [
+        (BACKTEST, Priority.NORMAL, 2, 5),
+        (BACKTEST, Priority.LOW, 1, 3),
+        (IMPORT, Priority.NORMAL, 1, 4),
+    ]
+    queue.discard(JobId("e"))
     drained(queue)
     assert list(queue.waiting()) == []
 

@@ -94,6 +94,9 @@ COMMANDS: Final = {
     "resume": Command("dispatch jobs of a type again", "cli.operator_commands:resume", "resume price_update"),
     "drain": Command("stop assigning jobs to a worker", "cli.operator_commands:drain", "drain edge-7-1"),
     "undrain": Command("assign jobs to a worker again", "cli.operator_commands:undrain", "undrain edge-7-1"),
+    "events": Command(
+        "show what happens in the fleet", "cli.events:events", "events --type price_update --event failed"
+    ),
     "stats": Command("show queues, workers and counters", "cli.stats:stats", "stats --watch 5s"),
     "workers": Command("list workers", "cli.listing:workers", "workers --state offline"),
     "words": Command("print what a shell completes: jobs, types or workers", "cli.words:words", "words workers"),

@@ -16,6 +16,7 @@ from stockworker.adapters import clock
 from stockworker.adapters.mqtt_connection import LinkSettings
 from stockworker.client.completions import Completion, Completions, Watch, changed_completion
 from stockworker.client.conversation import Conversation
+from stockworker.client.fleet_events import EventFilter, FleetEvent
 from stockworker.client.gathering import Gathering
 from stockworker.client.output import Output
 from stockworker.client.progress import ProgressFilter
@@ -23,6 +24,7 @@ from stockworker.client.queries import JobQueries
 from stockworker.client.sealing import ClientSealing
 from stockworker.client.settings import client_name, link_settings, own_service
 from stockworker.client.submission import make_submission
+from stockworker.client.watching import FleetWatch
 from stockworker.config import Encryption, client_path, load
 from stockworker.errors import AccessDenied, JobNotCompleted, JobRejected, JobUnknown, RequestRefused, ResultRefused
 from stockworker.protocol import topics
@@ -42,6 +44,7 @@ from stockworker.protocol.lifecycle import TERMINAL, State
 from stockworker.protocol.messages import (
     ALL_CONNECTIONS,
     CancelJob,
+    Message,
     Notice,
     Notices,
     Order,
@@ -118,10 +121,11 @@ class Client:
             timeout_s=timeout_s,
             filters=filters,
             receive=self._received,
-            reconnected=self._completions.missed_some,
+            link_changed=self._link_changed,
             service=service,
         )
         self._queries = JobQueries(self._conversation, client_id)
+        self._watch = FleetWatch(self._conversation, self._short)
 
     @classmethod
     def from_config(cls, path: Path | str | None = None, **options: Any) -> Self:
@@ -502,6 +506,17 @@ class Client:
                 return
             after = stats.workers[-1].worker_id
 
+    async def events(self, wanted: EventFilter | None = None) -> AsyncIterator[FleetEvent]:
+        """Yield what happens in the fleet: steps of jobs, workers that come and go. One reader at a time.
+
+        Requires operator rights. Some events can be missing: the messages they are made from may be lost.
+
+        Raises:
+            AccessDenied: this client is not an operator, or the broker refuses its connection for good.
+        """
+        async for event in self._watch.events(wanted or EventFilter()):
+            yield event
+
     # --- job IDs ------------------------------------------------------------------------------------------------------
 
     def _full(self, job_id: str) -> JobId:
@@ -525,7 +540,13 @@ class Client:
 
     # --- received messages --------------------------------------------------------------------------------------------
 
-    def _received(self, message: Notices | Notice | Progress) -> None:
+    def _link_changed(self, problem: str | None) -> None:
+        if problem is None:
+            self._completions.missed_some()
+        self._watch.link_changed(problem)
+
+    def _received(self, message: Message) -> None:
+        self._watch.received(message)
         match message:
             case Notices(entries=entries):
                 for entry in entries:
@@ -537,6 +558,8 @@ class Client:
                     self._completions.settle(Completion(message.job_id, message.state, result, message.reason))
             case Progress():
                 self._progress.received(message)
+            case _:
+                pass
 
     def _progressed(self, message: Progress) -> None:
         if self._on_progress is not None:

@@ -28,7 +28,7 @@ from stockworker.logs import log_event
 from stockworker.logs.events import AnswerIgnored
 from stockworker.protocol import codec, topics
 from stockworker.protocol.ids import ClientId
-from stockworker.protocol.messages import Answer, Message, Notice, Notices, Progress, Receipt, Reply, Stats
+from stockworker.protocol.messages import Answer, Message, Receipt, Reply, Stats
 from stockworker.protocol.packet import Packet
 from stockworker.protocol.topics import Role
 
@@ -69,8 +69,9 @@ class Conversation:
         client_id: ID of the client, to which replies are addressed.
         timeout_s: how long to wait for an answer, in seconds.
         filters: topics to subscribe to, besides those of the answers.
-        receive: called with messages that are not answers: notices and progress.
-        reconnected: called when the link is back; messages sent meanwhile were missed.
+        receive: called with messages that are not answers, such as notices and progress.
+        link_changed: called with None when the link is back; messages sent meanwhile were missed. Called with the reason
+            when it is lost.
         service: the service whose name `client_id` is, if it is one's, for errors.
     """
 
@@ -81,8 +82,8 @@ class Conversation:
         *,
         timeout_s: float,
         filters: Iterable[str],
-        receive: Callable[[Notices | Notice | Progress], None],
-        reconnected: Callable[[], None],
+        receive: Callable[[Message], None],
+        link_changed: Callable[[str | None], None],
         service: str | None = None,
     ) -> None:
         self._service = service
@@ -90,7 +91,7 @@ class Conversation:
         self._client_id = client_id
         self._timeout_s = timeout_s
         self._receive = receive
-        self._reconnected = reconnected
+        self._link_changed = link_changed
         self._inbox: Inbox[LinkItem] = Inbox(InOrder())
         self._link = Link(
             # A client that guesses this ID can disconnect this one, so it has nothing in common with any message.
@@ -108,6 +109,8 @@ class Conversation:
         """For a message that `ask` completes."""
         self.connections = 0
         """How often the link came up. Messages sent in between were missed."""
+        self.refusal: BaseException | None = None
+        """Why there is no link any more, and none will come."""
         self._tasks: list[asyncio.Task[None]] = []
         self._unsent: list[Packet] = []
         self._repeating: asyncio.Task[None] | None = None
@@ -230,7 +233,7 @@ class Conversation:
             self._connected.set_result(None)
         self.connections += 1
         if self.connections > 1:
-            self._reconnected()
+            self._link_changed(None)
         for question in self._questions.values():
             question.obstacle = None
         await self._link.send([question.packet for question in self._questions.values()])
@@ -238,6 +241,8 @@ class Conversation:
     def _link_down(self, reason: str) -> None:
         if self._connected is not None and not self._connected.done():
             self._connected.set_exception(ConnectionFailed(reason))
+        elif self.connections:
+            self._link_changed(reason)
         for question in self._questions.values():
             question.obstacle = reason
 
@@ -246,7 +251,8 @@ class Conversation:
         if error is None:
             return
         # The link only ends by itself if the broker refuses the connection permanently.
-        refusal = AccessDenied(str(error)) if isinstance(error, ConnectionFailed) else error
+        self.refusal = refusal = AccessDenied(str(error)) if isinstance(error, ConnectionFailed) else error
+        self._link_changed(str(refusal))
         if self._connected is not None and not self._connected.done():
             self._connected.set_exception(refusal)
         for question in self._questions.values():
@@ -288,10 +294,8 @@ class Conversation:
         match message:
             case Receipt(reply=reply) | Answer(reply=reply) | Stats(reply=Reply() as reply):
                 self._answered(reply, message)
-            case Notices() | Notice() | Progress():
-                self._receive(message)
             case _:
-                pass
+                self._receive(message)
 
     def _answered(self, reply: Reply, message: FromDispatcher) -> None:
         question = self._questions.get(reply.correlation or "")

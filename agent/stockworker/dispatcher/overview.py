@@ -13,13 +13,19 @@ from typing import Final
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.ledger import Ledger
 from stockworker.protocol.ids import JobType
-from stockworker.protocol.views import QueueView, WorkerView
+from stockworker.protocol.views import PriorityView, QueueView, WorkerView
 
 _ROOM: Final = 100 * 1024
 """Bytes for the list of queues, and the same for the list of workers."""
 
 _ENTRY: Final = 324
 """An upper bound for the bytes of an entry without its list of types."""
+
+_QUEUE: Final = 224
+"""An upper bound for the bytes of a queue without its priorities."""
+
+_PRIORITY: Final = 96
+"""An upper bound for the bytes of one priority of a queue."""
 
 _TYPE: Final = 64 + len('"",')
 """An upper bound for the bytes of a type in a list: each worker is shown with one at least."""
@@ -31,8 +37,9 @@ def queue_views(ledger: Ledger, workers: Iterable[Worker], steady: float) -> tup
     Shown first are paused types, then those that the most workers could run now, then those with the most waiting jobs.
     A client can make up types that no worker runs, and a worker can offer them: but it is one worker.
     """
-    waiting = dict.fromkeys(ledger.paused, (0, steady))
-    waiting.update((job_type, (count, since)) for job_type, count, since in ledger.ready.waiting())
+    waiting: dict[JobType, list[PriorityView]] = {job_type: [] for job_type in ledger.paused}
+    for job_type, priority, count, since in ledger.ready.waiting():
+        waiting.setdefault(job_type, []).append(PriorityView(priority, count, max(0.0, steady - since)))
     able = Counter(
         job_type
         for worker in workers
@@ -41,12 +48,24 @@ def queue_views(ledger: Ledger, workers: Iterable[Worker], steady: float) -> tup
         if job_type in waiting
     )
     views = [
-        QueueView(job_type, count, max(0.0, steady - since), able[job_type], job_type in ledger.paused)
-        for job_type, (count, since) in waiting.items()
+        _queue_view(job_type, parts, able[job_type], paused=job_type in ledger.paused)
+        for job_type, parts in waiting.items()
     ]
     views.sort(key=lambda view: (not view.paused, -view.workers, -view.waiting, -view.oldest_s, view.type))
-    shown = views[: _ROOM // _ENTRY]
+    shown = views[: _fitting(_QUEUE + len(view.priorities) * _PRIORITY for view in views)]
     return tuple(sorted(shown, key=lambda view: view.type)), len(views) - len(shown)
+
+
+def _queue_view(job_type: JobType, parts: Iterable[PriorityView], workers: int, *, paused: bool) -> QueueView:
+    priorities = tuple(sorted(parts, key=lambda part: part.priority))
+    waiting = sum(part.waiting for part in priorities)
+    oldest_s = max((part.oldest_s for part in priorities), default=0.0)
+    return QueueView(job_type, waiting, oldest_s, workers, paused, priorities)
+
+
+def _fitting(sizes: Iterable[int], room: int = _ROOM) -> int:
+    """How many of the first entries have room."""
+    return sum(1 for _ in takewhile(lambda size: size <= room, accumulate(sizes)))
 
 
 def worker_views(
@@ -100,6 +119,5 @@ def worker_views(
 def _with_types(view: WorkerView, types: Collection[JobType], room: int) -> WorkerView:
     """Add as many of a worker's types as fit into `room` bytes."""
     by_name = sorted(types)
-    sizes = accumulate(len(job_type) + len('"",') for job_type in by_name)
-    shown = sum(1 for _ in takewhile(lambda size: size <= room, sizes))
+    shown = _fitting((len(job_type) + len('"",') for job_type in by_name), room)
     return replace(view, types=tuple(by_name[:shown]), types_omitted=len(by_name) - shown)

@@ -268,14 +268,14 @@ class ReadyQueue:
         """How many jobs wait in the store alone."""
         return self._parked
 
-    def waiting(self) -> Iterator[tuple[JobType, int, float]]:
-        """Yield each type with waiting jobs: how many, and since when the oldest is ready (steady clock)."""
-        found: dict[JobType, tuple[int, float]] = {}
+    def waiting(self) -> Iterator[tuple[JobType, Priority, int, float]]:
+        """Yield each type and priority with waiting jobs: how many, and since when the oldest is ready (steady clock)."""
+        found: dict[tuple[JobType, Priority], tuple[int, float]] = {}
         for lane, size, oldest in self.lanes_waiting():
-            count, since = found.get(lane.type, (0, oldest))
-            found[lane.type] = (count + size, min(since, oldest))
-        for job_type, (count, since) in found.items():
-            yield job_type, count, since
+            count, since = found.get((lane.type, lane.priority), (0, oldest))
+            found[lane.type, lane.priority] = (count + size, min(since, oldest))
+        for (job_type, priority), (count, since) in found.items():
+            yield job_type, priority, count, since
 
     def lanes_waiting(self) -> Iterator[tuple[Lane, int, float]]:
         """Yield each lane with waiting jobs: how many, and since when the oldest is ready (steady clock)."""

@@ -110,6 +110,15 @@ class WorkerView:
 
 
 @dataclass(frozen=True, slots=True)
+class PriorityView:
+    """The jobs of one priority in a queue."""
+
+    priority: Annotated[Priority, Wire("the priority")]
+    waiting: Annotated[Count, Wire("jobs that wait for a worker")]
+    oldest_s: Annotated[Seconds, Wire("age of the job that has waited longest")]
+
+
+@dataclass(frozen=True, slots=True)
 class QueueView:
     """The queue of one job type."""
 
@@ -118,3 +127,6 @@ class QueueView:
     oldest_s: Annotated[Seconds, Wire("age of the job that has waited longest")]
     workers: Annotated[Count, Wire("workers that could run one now")]
     paused: Annotated[bool, Wire("whether an operator paused the type", "held", always=True)] = False
+    priorities: Annotated[
+        tuple[PriorityView, ...], Wire("the same of each priority with waiting jobs, the highest first")
+    ] = ()
