@@ -39,6 +39,7 @@ ALL_OPTIONS: dict[str, Any] = {
     "max_crashes": 2,
 }
 
+OF_PRIORITIES = views.QueueView(TA, 3, 1.25, 1, priorities=(views.PriorityView(job.Priority.LOW, 3, 1.25),))
 RECORDED: dict[str, Message] = {
     "submit one": messages.Submit(
         (messages.Submission(J, TA, job.Priority.HIGH, TEXT, **ALL_OPTIONS, tags=frozenset({Tag("eu"), Tag("gpu")})),),
@@ -376,16 +377,7 @@ RECORDED: dict[str, Message] = {
         (views.WorkerView(W, online=True, slots=2, leases=1, types=(), seen_s=0.5, version="0.1.0", drained=True),),
         (),
     ),
-    "stats of priorities": messages.Stats(
-        None,
-        "e1",
-        "0.1.0",
-        12.5,
-        (),
-        (views.QueueView(TA, 3, 1.25, 1, priorities=(views.PriorityView(job.Priority.LOW, 3, 1.25),)),),
-        (),
-        (),
-    ),
+    "stats of priorities": messages.Stats(None, "e1", "0.1.0", 12.5, (), (OF_PRIORITIES,), (), ()),
 }
 
 VECTORS: dict[str, dict[str, Any]] = {

@@ -46,7 +46,7 @@ def events(parser: argparse.ArgumentParser) -> None:
         "--worker", action="append", type=identifier, metavar="WORKER", help="only this worker, and jobs that it has"
     )
     parser.add_argument("--job", action="append", type=job_identifier, metavar="JOB", help=JOB_HELP)
-    parser.add_argument("--count", type=whole_number(1, _MOST), metavar="NUMBER", help="stop after so many events")
+    parser.add_argument("--count", type=whole_number(1, _MOST), metavar="NUMBER", help="stop after this many events")
     parser.add_argument("--for", dest="duration", type=timeout, metavar="DURATION", help="stop after this time")
     add_client_options(parser)
     parser.set_defaults(run=_run)
