@@ -1,4 +1,4 @@
-"""What the messages that an operator may read say about the fleet."""
+"""Which events of the fleet are in the messages that an operator may read."""
 
 import pytest
 

@@ -160,7 +160,7 @@ class UnreadEvents:
             self._missed += 1
 
     def take(self) -> list[FleetEvent]:
-        """All events that wait, in order. Where some were missed, the last one says how many."""
+        """All events that wait, in order. Where some were missed, the last one has their number."""
         taken, self._events = [*self._events], deque()
         if self._missed:
             taken.append(FleetEvent(FleetEventName.MISSED, text=f"{self._missed:,} events: this reader is too slow"))
