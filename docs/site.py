@@ -19,6 +19,7 @@ _CHAPTERS: Final = {
         "migrating",
         "market-data",
         "web",
+        "monitoring",
         "offline",
         "mosquitto",
         "pki",
@@ -55,7 +56,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # Pygments does not know merm
 def places() -> dict[str, str]:
     """The place of each document on the site, by its path in the repository."""
     found = [*ROOT.glob("*.md"), *ROOT.glob("docs/*.md"), *ROOT.glob("docs/adr/*.md")]
-    found += [*ROOT.glob("docs/*.svg"), *ROOT.glob("docs/screenshots/*.png")]
+    found += [*ROOT.glob("docs/*.svg"), *ROOT.glob("docs/images/*.png")]
     names = [str(path.relative_to(ROOT)) for path in sorted(found)]
     return {name: "index.md" if name == _FRONT else name.removeprefix("docs/") for name in names}
 
