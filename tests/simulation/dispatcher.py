@@ -10,6 +10,7 @@ from stockworker.adapters.sqlite import MEMORY
 from stockworker.dispatcher.answers import respond
 from stockworker.dispatcher.effects import Answered, Effect, Event, RunQuery, Save, ShowStats, Unreached
 from stockworker.dispatcher.machine import DispatcherMachine
+from stockworker.dispatcher.measures import unaccounted
 from stockworker.dispatcher.policy import Allowance, Policy
 from stockworker.dispatcher.ready_queue import Lane, lane_of
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
@@ -224,6 +225,8 @@ class Dispatcher(Process):
             hold(Law.BOOKS_EQUAL_STORE, ours == stored == expected, ours, stored, expected)
         if not self._turns._next_events:  # the machine learns in its next turn what was pruned
             hold(Law.TOTALS_EQUAL_STORE, +ledger.totals == +anew.totals, ledger.totals, anew.totals)
+        lost = unaccounted(ledger, self._turns.tally)
+        hold(Law.TOTALS_EQUAL_STORE, lost == 0, "unaccounted for:", lost)
         hold(Law.BOOKS_EQUAL_STORE, vars(ledger.usage) == vars(anew.usage), vars(ledger.usage), vars(anew.usage))
         queued = {job_id for job_id, job in ledger.jobs.items() if job.state is State.QUEUED}
         hold(Law.QUEUE_IS_QUEUED, ledger.ready._valid.keys() == queued, "queued:", queued)
