@@ -8,7 +8,7 @@ PYTHON ?= /usr/bin/python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEBIAN_PACKAGES := groff-base mariadb-server mosquitto mosquitto-clients openssl php-cli postgresql python3-venv rabbitmq-server \
-	redis-server systemd
+	redis-server systemd tmux
 BROWSER := chromium chromium-driver
 PURE_TESTS := tests/unit tests/property tests/contract/test_broker_template.py
 # The tests of a file share a broker, so they run in one process. Many tests wait, so two processors serve three of them.

@@ -56,7 +56,7 @@ def sections() -> dict[str, str]:
 
 
 def methods() -> dict[str, Any]:
-    """The public methods of a client, in the order of the code."""
+    """The public methods and properties of a client, in the order of the code."""
     return {name: getattr(Client, name) for name in vars(Client) if not name.startswith("_")}
 
 
@@ -133,6 +133,8 @@ def _items(kind: str, body: str) -> Iterator[str]:
 
 
 def _signature(found: Any, name: str) -> str:
+    if isinstance(found, property):
+        return f"{name}: {_plain(str(inspect.get_annotations(found.fget)['return']))}"  # type: ignore[arg-type]
     signature = inspect.signature(found)
     parameters = [each for each in signature.parameters.values() if each.name != "self"]
     call = f"{name}{_plain(str(signature.replace(parameters=parameters))).removesuffix(' -> None')}"

@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import pytest
 
+from stockworker.client.throughput import KEPT_S, Throughput
+from stockworker.client.triage import longest_wait_first, may_cancel, may_retry, worst_first
 from stockworker.protocol.ids import JobId, JobType, Token, WorkerId
 from stockworker.protocol.job import Outcome, Priority
 from stockworker.protocol.lifecycle import State
@@ -18,9 +20,9 @@ from stockworker.web.accounts import (
     read_accounts,
     write_accounts,
 )
-from stockworker.web.pages import longest_wait_first, may_cancel, may_retry, timeline, worst_first
+from stockworker.web.pages import timeline
 from stockworker.web.sessions import IDLE_S, MOST_SESSIONS, WebSessions
-from stockworker.web.throughput import KEPT_S, Throughput
+from stockworker.web.throughput import chart
 
 SALT = b"s" * SALT_BYTES
 PASSWORD = "correct horse"  # noqa: S105 (of an account that only this test has)
@@ -140,9 +142,9 @@ def test_rates_are_differences_of_the_counters() -> None:
     history = Throughput()
     history.add(stats(jobs_stored=10, attempts_ok=0), 100.0)
     history.add(stats(jobs_stored=30, attempts_ok=10, attempts_error=2, attempts_crashed=2), 102.0)
-    newest = {line.name: line.newest for line in history.chart().series}
+    newest = {line.name: line.newest for line in chart(history).series}
     assert newest == {"submitted": 10.0, "completed": 5.0, "failed": 2.0}
-    assert history.chart().top == 10.0
+    assert chart(history).top == 10.0
 
 
 def test_a_restart_of_the_dispatcher_is_no_negative_rate() -> None:
@@ -150,7 +152,7 @@ def test_a_restart_of_the_dispatcher_is_no_negative_rate() -> None:
     history.add(stats(jobs_stored=1000), 100.0)
     history.add(stats("i2", jobs_stored=0), 102.0)
     history.add(stats("i2", jobs_stored=8), 104.0)
-    (submitted, *_) = history.chart().series
+    (submitted, *_) = chart(history).series
     assert submitted.newest == 4.0
     assert submitted.points.count(",") == 1
 
@@ -159,7 +161,7 @@ def test_the_past_is_forgotten() -> None:
     history = Throughput()
     for second in range(0, 2 * int(KEPT_S), 60):
         history.add(stats(jobs_stored=second), float(second))
-    (submitted, *_) = history.chart().series
+    (submitted, *_) = chart(history).series
     assert submitted.points.count(",") == KEPT_S / 60
     assert all(float(point.split(",")[0]) >= 0 for point in submitted.points.split())
 
@@ -170,15 +172,15 @@ def test_the_chart_is_as_long_as_what_is_known(known_s: int, minutes: int) -> No
     history.add(stats(jobs_stored=0), 100.0)
     history.add(stats(jobs_stored=1), 101.0)
     history.add(stats(jobs_stored=1), 100.0 + known_s)
-    chart = history.chart()
-    assert chart.minutes == minutes
-    first, last = (float(point.split(",")[0]) for point in chart.series[0].points.split())
-    assert first == pytest.approx(chart.width * (1 - (known_s - 1) / (60 * minutes)), abs=0.1)
-    assert last == chart.width
+    drawn = chart(history)
+    assert drawn.minutes == minutes
+    first, last = (float(point.split(",")[0]) for point in drawn.series[0].points.split())
+    assert first == pytest.approx(drawn.width * (1 - (known_s - 1) / (60 * minutes)), abs=0.1)
+    assert last == drawn.width
 
 
 def test_a_chart_without_samples_is_empty() -> None:
-    assert [line.points for line in Throughput().chart().series] == ["", "", ""]
+    assert [line.points for line in chart(Throughput()).series] == ["", "", ""]
 
 
 # --- what the templates show ------------------------------------------------------------------------------------------

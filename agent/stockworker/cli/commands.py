@@ -94,6 +94,7 @@ COMMANDS: Final = {
     "resume": Command("dispatch jobs of a type again", "cli.operator_commands:resume", "resume price_update"),
     "drain": Command("stop assigning jobs to a worker", "cli.operator_commands:drain", "drain edge-7-1"),
     "undrain": Command("assign jobs to a worker again", "cli.operator_commands:undrain", "undrain edge-7-1"),
+    "top": Command("show the fleet live, with keys to act", "cli.top:top", "top"),
     "events": Command(
         "show what happens in the fleet", "cli.events:events", "events --type price_update --event failed"
     ),

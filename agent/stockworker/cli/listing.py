@@ -23,7 +23,10 @@ _MOST: Final = 1_000_000
 _SHORTEST: Final = 8
 """Fewest characters of a shortened ID."""
 
-_HEADER: Final = ("JOB", "TYPE", "PRIORITY", "STATE", "AGE", "ATTEMPT", "WORKER", "REASON")
+JOB_HEADER: Final = ("JOB", "TYPE", "PRIORITY", "STATE", "AGE", "ATTEMPT", "WORKER", "REASON")
+JOB_SPARE: Final = ("PRIORITY", "ATTEMPT")
+JOB_CUT: Final = ("JOB", "TYPE", "WORKER", "REASON")
+"""The columns of a table of jobs, which of them can be left out, and which can be cut."""
 
 
 def list_jobs(parser: argparse.ArgumentParser) -> None:
@@ -79,20 +82,21 @@ def _list(arguments: argparse.Namespace) -> int:
         for view in views:
             print_json(shown(view))
     else:
-        rows = list(map(_row, views))
-        print_lines(table(_HEADER, rows, width, spare=("PRIORITY", "ATTEMPT"), cut=("JOB", "TYPE", "WORKER", "REASON")))
+        rows = [job_row(view, clock.wall()) for view in views]
+        print_lines(table(JOB_HEADER, rows, width, spare=JOB_SPARE, cut=JOB_CUT))
     if more and not arguments.quiet:
         note(f"more jobs match; the next page begins with --after {shortened(views[-1])}, and --limit sets its length")
     return Exit.OK
 
 
-def _row(view: JobView) -> tuple[object, ...]:
+def job_row(view: JobView, now: float) -> tuple[object, ...]:
+    """The cells of a job in a table with `JOB_HEADER`."""
     return (
         shortened(view),
         view.type,
         view.priority.label,
         view.state,
-        short_duration(clock.wall() - view.submitted_at),
+        short_duration(now - view.submitted_at),
         view.attempt,
         view.worker,
         first_line(view.reason),

@@ -5,6 +5,7 @@ import asyncio
 import json
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from typing import Any, Final
 
 from stockworker.cli.connection import converse
@@ -63,19 +64,32 @@ def _run(arguments: argparse.Namespace) -> int:
 
     async def ask(client: Client) -> Story:
         (job_id,) = await client.resolve([arguments.job])
-        views = await client.query([job_id], with_results=True)
-        if not views:
-            raise JobUnknown(f"job {job_id} is unknown to the dispatcher")
-        details, explanation = await asyncio.gather(client.details(job_id), client.explain(job_id))
-        progress = await _listen(client, job_id, heard, arguments.listen) if views[0].state is State.RUNNING else None
-        return Story(views[0], details, explanation, progress)
+        story = await story_of(client, job_id)
+        if story.view.state is not State.RUNNING:
+            return story
+        return replace(story, progress=await _listen(client, job_id, heard, arguments.listen))
 
     story = converse(arguments, ask, notices=False, on_progress=heard.put_nowait)
     if arguments.json:
         print_json(_document(story))
     else:
-        print_lines(_lines(story))
+        print_lines(story_lines(story))
     return Exit.OK
+
+
+async def story_of(client: Client, job_id: JobId) -> Story:
+    """All that the dispatcher knows about a job.
+
+    Raises:
+        JobUnknown: the dispatcher does not know it.
+        RequestRefused: the dispatcher is of a version that does not answer this.
+        AccessDenied: the job belongs to another client, and this one is not an operator.
+    """
+    views = await client.query([job_id], with_results=True)
+    if not views:
+        raise JobUnknown(f"job {job_id} is unknown to the dispatcher")
+    details, explanation = await asyncio.gather(client.details(job_id), client.explain(job_id))
+    return Story(views[0], details, explanation, None)
 
 
 async def _listen(
@@ -112,7 +126,8 @@ def _parsed(payload: str) -> Any:
     return payload
 
 
-def _lines(story: Story) -> Iterator[str]:
+def story_lines(story: Story) -> Iterator[str]:
+    """The story, for people."""
     view, details = story.view, story.details
     yield from _pairs(
         {

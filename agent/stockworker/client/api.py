@@ -163,6 +163,11 @@ class Client:
         await self._conversation.close()
         await self._gathering.close()
 
+    @property
+    def problem(self) -> str | None:
+        """Why there is no connection to the broker now; None if there is one."""
+        return self._conversation.problem
+
     # --- submitting ---------------------------------------------------------------------------------------------------
 
     async def submit(self, job_type: str, payload: Any = None, **options: Any) -> JobId:

@@ -109,6 +109,8 @@ class Conversation:
         """For a message that `ask` completes."""
         self.connections = 0
         """How often the link came up. Messages sent in between were missed."""
+        self.problem: str | None = None
+        """Why there is no link now."""
         self.refusal: BaseException | None = None
         """Why there is no link any more, and none will come."""
         self._tasks: list[asyncio.Task[None]] = []
@@ -232,6 +234,7 @@ class Conversation:
         if self._connected is not None and not self._connected.done():
             self._connected.set_result(None)
         self.connections += 1
+        self.problem = None
         if self.connections > 1:
             self._link_changed(None)
         for question in self._questions.values():
@@ -239,6 +242,7 @@ class Conversation:
         await self._link.send([question.packet for question in self._questions.values()])
 
     def _link_down(self, reason: str) -> None:
+        self.problem = reason
         if self._connected is not None and not self._connected.done():
             self._connected.set_exception(ConnectionFailed(reason))
         elif self.connections:

@@ -11,10 +11,10 @@ from typing import Final
 
 from stockworker.adapters import clock
 from stockworker.client import Client
+from stockworker.client.throughput import Throughput
 from stockworker.errors import ConnectionFailed, StockworkerError
 from stockworker.protocol.frozen import dataclass
 from stockworker.protocol.messages import Stats
-from stockworker.web.throughput import Throughput
 
 _WATCHED_S: Final = 2.0
 _UNWATCHED_S: Final = 15.0

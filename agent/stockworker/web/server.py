@@ -28,6 +28,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from stockworker import __version__
 from stockworker.adapters import clock
 from stockworker.client import Client, Output
+from stockworker.client.triage import longest_wait_first, may_cancel, may_retry, worst_first
 from stockworker.errors import AccessDenied, ConfigError, ConnectionFailed, JobError, RequestRefused, StoreError
 from stockworker.logs import log_event
 from stockworker.logs.web_events import WebOrder, WebSignIn
@@ -41,8 +42,9 @@ from stockworker.terminal.tables import local_time, short_duration
 from stockworker.web.accounts import MOST_PASSWORD, Account
 from stockworker.web.fleet import Fleet
 from stockworker.web.market_charts import INDICATOR_NAMES, MOST_INDICATORS, SPANS, MarketCharts
-from stockworker.web.pages import longest_wait_first, may_cancel, may_retry, pretty, timeline, worst_first
+from stockworker.web.pages import pretty, timeline
 from stockworker.web.sessions import VISITOR, WebSession, WebSessions
+from stockworker.web.throughput import chart
 
 _log = logging.getLogger(__name__)
 
@@ -253,7 +255,7 @@ class WebPage:
         return {
             "news": news,
             "stats": stats,
-            "chart": self._fleet.throughput.chart(),
+            "chart": chart(self._fleet.throughput),
             "queues": [] if stats is None else longest_wait_first(stats.queues),
             "workers": [] if stats is None else worst_first(stats.workers),
         }
