@@ -47,8 +47,8 @@ def doctor(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Find out what is wrong on this machine, and what to type next. Run it as root. It finds the parts of the fleet on "
         "this machine: workers, dispatcher, broker, web page and the commands of this user. It examines their units, limits "
-        "and sandboxes, configuration, certificates, keys, handlers, disks, DNS, clocks and versions, and tests the rights at "
-        "the broker topic by topic. Changes nothing. 'stockworker check' is the quick form."
+        "and sandboxes, configuration, certificates, keys, handlers, disks, DNS, clocks and versions. It tests the rights at "
+        "the broker topic by topic. It changes nothing. 'stockworker check' is the quick form."
     )
     add_config(
         parser, read="that of each part; with this option, only the participant of this configuration is examined"

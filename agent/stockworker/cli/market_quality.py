@@ -50,9 +50,8 @@ def quality(parser: argparse.ArgumentParser) -> None:
     """Complete the parser of ``stockworker market quality``."""
     parser.description = (
         "Report what is doubtful in the bars of symbols: missing bars, jumps as after a split, outliers, prices that do not "
-        "move. The days on which most stored symbols have bars are the trading days, and the times of a day at which most of "
-        "these days have bars are the session. "
-        "A report changes nothing: no rule can distinguish an error from a wild market."
+        "move. The days on which most stored symbols have bars are the trading days. The times at which most of these days have "
+        "bars are the session. A report changes nothing: no rule can distinguish an error from a wild market."
     )
     add_symbols(parser, "examine")
     parser.add_argument(
