@@ -17,7 +17,7 @@ from tests.harness.publishing import ROOT, Key, publish
 from tests.packages.conftest import build
 
 NAMES = OURS
-LARGEST = 350_000
+LARGEST = 400_000
 VENDORED = ("gmqtt", "pyhpke", "sdnotify")
 CONFIGURATION = "etc/stockworker/job_processor.yml"
 CONFIGURATION_SHA256 = "0ac58aa1939aafaa860abbae36250c9f183671309f2ce5b004971908d4e000f0"
