@@ -1,4 +1,4 @@
-"""What `stockworker top` does when the dispatcher refuses an answer."""
+"""What `stockworker top` asks for, and what it does when the dispatcher refuses an answer."""
 
 import asyncio
 from collections.abc import Sequence
@@ -6,9 +6,14 @@ from typing import cast
 
 import pytest
 
-from stockworker.cli.top import TopSession
+from stockworker.cli.top import FleetFacts, TopSession
+from stockworker.cli.top_model import JOB_STATES, Facts, Page, PageKind, TopState
 from stockworker.client import Client
 from stockworker.errors import AccessDenied, ConnectionFailed, RequestRefused, StockworkerError
+from stockworker.protocol.job_filter import JobFilter
+from stockworker.protocol.lifecycle import State
+from stockworker.protocol.messages import Stats
+from stockworker.protocol.views import JobView
 from stockworker.terminal.full_screen import FullScreen
 
 
@@ -55,3 +60,42 @@ def test_a_lost_connection_is_not_the_end() -> None:
 def test_a_client_that_the_broker_refuses_ends() -> None:
     with pytest.raises(AccessDenied, match="not authorised"):
         screen_after(AccessDenied("not authorised"))
+
+
+class SlowClient:
+    """Needs two seconds for each list of jobs."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.lists: list[State | None] = []
+
+    async def stats(self) -> Stats:
+        return Stats(None, "i1", "0.1.0", 1.0, (), (), (), ())
+
+    async def list(self, wanted: JobFilter) -> Sequence[JobView]:
+        self.now += 2.0
+        self.lists.append(wanted.state)
+        return ()
+
+
+def test_a_slow_list_is_loaded_again_only_after_a_rest(monkeypatch: pytest.MonkeyPatch) -> None:
+    client = SlowClient()
+    facts = FleetFacts(cast("Client", client))
+    monkeypatch.setattr("stockworker.adapters.clock.monotonic", lambda: client.now)
+
+    def load(state: State | None = None) -> Facts:
+        page = Page(PageKind.WORKER, "w1", job_state=JOB_STATES.index(state))
+        return asyncio.run(facts.load(TopState(pages=(page,))))
+
+    first = load()
+    client.now += 17.9
+    assert load().jobs == first.jobs
+    assert client.lists == [None]
+    client.now += 0.2
+    load()
+    assert client.lists == [None, None]
+    load(State.FAILED)
+    assert client.lists == [None, None, State.FAILED]
+    facts.expire()
+    load(State.FAILED)
+    assert client.lists == [None, None, State.FAILED, State.FAILED]

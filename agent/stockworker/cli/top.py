@@ -30,7 +30,7 @@ from stockworker.errors import AccessDenied, ConnectionFailed, RequestRefused, S
 from stockworker.protocol.ids import JobId, JobType, WorkerId
 from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.messages import ReceiptEntry, ReceiptStatus, SetDrain, SetPause, Stats
-from stockworker.protocol.views import WorkerView
+from stockworker.protocol.views import JobView, WorkerView
 from stockworker.terminal.arguments import add_client_options, timeout
 from stockworker.terminal.exits import Exit
 from stockworker.terminal.full_screen import FullScreen, check_terminal
@@ -39,6 +39,9 @@ from stockworker.terminal.output import print_lines
 _EVERY_S: Final = 2.0
 _ALL_WORKERS_EVERY_S: Final = 10.0
 """How often all workers of a large fleet are listed: that is several queries."""
+
+_REST: Final = 9.0
+"""After a list of jobs, this many times its duration must pass before the same list: some need a search of all jobs."""
 
 _CLOCK_S: Final = 1.0
 _NO_KEYS: Final = 100
@@ -92,6 +95,9 @@ class FleetFacts:
         self._throughput = Throughput()
         self._workers: tuple[WorkerView, ...] = ()
         self._workers_at: float | None = None
+        self._listed: JobFilter | None = None
+        self._jobs: tuple[JobView, ...] = ()
+        self._list_again_at = 0.0
 
     async def load(self, state: TopState) -> Facts:
         """Ask the dispatcher.
@@ -125,8 +131,16 @@ class FleetFacts:
     async def _with_jobs(self, facts: Facts, listed: JobFilter | None) -> Facts:
         if listed is None:
             return facts
-        views = tuple(await self._client.list(listed))
-        return replace(facts, jobs=(listed, views[:MOST_JOBS]), more_jobs=len(views) > MOST_JOBS)
+        begun = clock.monotonic()
+        if listed != self._listed or begun >= self._list_again_at:
+            self._jobs = tuple(await self._client.list(listed))
+            ended = clock.monotonic()
+            self._listed, self._list_again_at = listed, ended + _REST * (ended - begun)
+        return replace(facts, jobs=(listed, self._jobs[:MOST_JOBS]), more_jobs=len(self._jobs) > MOST_JOBS)
+
+    def expire(self) -> None:
+        """Load the list of jobs with the next question: an order has changed one."""
+        self._listed = None
 
     async def _with_story(self, facts: Facts, job_id: str | None) -> Facts:
         if job_id is None:
@@ -235,6 +249,7 @@ class TopSession:
             reason = f": {entry.reason}" if entry.reason else ""
             word = "rejected" if entry.status is ReceiptStatus.REJECTED else "done"
             self._note(f"{order.verb} {order.name}: {word}{reason}")
+        self._facts.expire()
         self._wanted.set()
 
     def _note(self, text: str) -> None:
