@@ -144,8 +144,10 @@ cancellations = st.builds(
 assignments = of_class(messages.Assignment)
 attempt_reports = of_class(messages.AttemptReport)
 filters = of_class(job_filter.JobFilter)
-queries = of_class(messages.Query, explain=st.just(value=False), details=st.just(value=False)) | of_class(
-    messages.Query, filter=st.none()
+queries = (
+    of_class(messages.Query, explain=st.just(value=False), details=st.just(value=False), outputs_from=st.none())
+    | of_class(messages.Query, filter=st.none(), outputs_from=st.none())
+    | of_class(messages.Query, ids=job_ids.map(lambda job_id: (job_id,)), filter=st.none())
 )
 
 notice_entries = of_class(

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
-from stockworker.protocol.attempt import AttemptResult
+from stockworker.protocol.attempt import AttemptOutput, AttemptResult
 from stockworker.protocol.ids import Token
 from stockworker.protocol.job import Outcome
 from stockworker.worker.work import Began, ExecutorEvent, Progressed, Work
@@ -25,15 +25,17 @@ class Behaviour:
             machine; `hangs` never ends by itself.
         tries: how many attempts end so, before it is `ok`.
         deaf: does not stop when it is asked to.
+        prints: its output, in each attempt.
     """
 
     ran_s: float
     ends: str = "ok"
     tries: int = 1000
     deaf: bool = False
+    prints: str = ""
 
     def payload(self) -> str:
-        return json.dumps([self.ran_s, self.ends, self.tries, self.deaf])
+        return json.dumps([self.ran_s, self.ends, self.tries, self.deaf, self.prints])
 
     @classmethod
     def read(cls, payload: str) -> "Behaviour":
@@ -143,5 +145,8 @@ class Executor:
         for timer in run.timers:
             timer.cancel()
         del self.runs[run.work.token]
-        self._deliver(AttemptResult(run.work.token, outcome, result, error, permanent, self._world.now - run.began))
+        prints = Behaviour.read(run.work.payload).prints
+        output = AttemptOutput(prints) if prints else None
+        ran_s = self._world.now - run.began
+        self._deliver(AttemptResult(run.work.token, outcome, result, error, permanent, ran_s, output=output))
         self._fill()

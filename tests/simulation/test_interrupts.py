@@ -60,7 +60,7 @@ def own(name: str) -> JobId:
 JOBS: Final = {
     own("short"): (Behaviour(0.05), State.COMPLETED),
     own("long"): (Behaviour(12.0), State.COMPLETED),
-    own("second-try"): (Behaviour(0.5, "error", tries=1), State.COMPLETED),
+    own("second-try"): (Behaviour(0.5, "error", tries=1, prints="trying"), State.COMPLETED),
     own("hopeless"): (Behaviour(0.1, "error"), State.FAILED),
     own("permanent"): (Behaviour(0.1, "permanent"), State.FAILED),
     own("crashes"): (Behaviour(0.2, "crash"), State.FAILED),

@@ -123,7 +123,7 @@ def test_unknown_fields_of_a_header_are_ignored(sealed: str) -> None:
 
 def test_a_job_is_no_answer_and_an_answer_no_job(sealed: str, result: str) -> None:
     assert "kind: expected job" in refused(result)
-    with pytest.raises(SealRefused, match="kind: expected result or error, got job"):
+    with pytest.raises(SealRefused, match="kind: expected result or error or output, got job"):
         read_answer(sealed)
 
 
