@@ -106,6 +106,21 @@ def test_a_process_that_can_not_be_forked_gives_its_job_back() -> None:
     asyncio.run(scenario())
 
 
+def test_a_job_is_given_back_when_what_forks_has_just_been_killed() -> None:
+    """The executor asks for a process before the event loop has told it that nothing forks any more."""
+
+    async def scenario() -> None:
+        async with Bench({"pid": python("pid", isolation=PER_JOB)}) as bench:
+            result(await bench.run("pid"))
+            before = fork_server(bench)
+            os.kill(before, signal.SIGKILL)
+            processes.wait_until_gone(before)
+            assert (await bench.run("pid")).outcome is Outcome.RELEASED
+            result(await bench.run("pid"))
+
+    asyncio.run(scenario())
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_process_that_is_not_forked_yet_can_be_stopped(number: signal.Signals) -> None:
     async def scenario() -> None:

@@ -78,11 +78,14 @@ class ForkServer:
     def fork(self, process: "Forked", folder: str, descriptors: Sequence[int]) -> None:
         """Ask for a process with these descriptors as standard input, output and tether, in the control group `folder`.
 
+        If the fork server has just ended, and this program has not been told yet, the process fails when it is.
+
         Raises:
             OSError: the request can't be sent.
         """
         self._count += 1
-        self._process.send_with(json.dumps(["fork", self._count, folder]).encode(), descriptors)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._process.send_with(json.dumps(["fork", self._count, folder]).encode(), descriptors)
         self._requested[self._count] = process
 
     def reap(self, pid: int) -> bool:
