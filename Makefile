@@ -276,8 +276,8 @@ mutation: dev ## Try mutants of the modules that decide (MODULES="dispatcher/* â
 	    $(if $(BASE),--changed-since $(BASE)) $(if $(MINUTES),--minutes $(MINUTES))
 
 .PHONY: mutation-ci
-mutation-ci: dev ## Try the same few mutants each time, of the modules that have changed (BASE=commit; 10 min at most)
-	@$(BIN)/python -m tests.mutation --samples 3 --seed 1 --minutes 10 --changed-since $(BASE)
+mutation-ci: dev ## Try the same few mutants each time, of the modules that have changed (BASE=commit; 6 min at most)
+	@$(BIN)/python -m tests.mutation --samples 3 --seed 1 --minutes 6 --changed-since $(BASE)
 
 HOURS ?= 100
 
