@@ -146,7 +146,7 @@ def _note_calls(statements: Sequence[ast.stmt], prefix: str) -> None:
 def _place(value: object) -> str | None:
     """`path::qualified name` of a function, a class, or the class of a value."""
     named = value if isinstance(value, type | FunctionType) else type(value)
-    package, _, module = named.__module__.partition(".")
+    package, _, module = (named.__module__ or "").partition(".")  # compiled code has no module
     return f"{module.replace('.', '/')}.py::{named.__qualname__}" if package == PRODUCT.name else None
 
 
