@@ -64,9 +64,8 @@ def test_a_fleet_without_a_former_version_is_not_rolled_back(fleet: Lab) -> None
 
 
 def test_keys_stay_on_the_machine_that_they_serve(fleet: Lab) -> None:
-    keys = {
-        name: machine.run("find", "/", "-xdev", "-name", "*.key").split() for name, machine in fleet.machines.items()
-    }
+    find = ("find", "/", "-xdev", "-path", "/usr/share/doc", "-prune", "-o", "-name", "*.key", "-print")  # no examples
+    keys = {name: machine.run(*find).split() for name, machine in fleet.machines.items()}
     tls = "/etc/stockworker/tls"
     assert {name: sorted(found) for name, found in keys.items()} == {
         "desk": ["/etc/stockworker/ca/ca.key", f"{tls}/operator.key"],
