@@ -1,10 +1,11 @@
 """What an attempt reports while it runs: progress, and what it logs and prints."""
 
 import json
+import logging
 
 from stockworker.protocol.ids import Token
 from stockworker.worker import frames
-from stockworker.worker.attempt_log import RunningAttempt
+from stockworker.worker.attempt_log import JobLog, RunningAttempt
 from stockworker.worker.output import MOST_KEPT
 
 TOKEN = Token("00c0ffee12345678")
@@ -60,3 +61,12 @@ def test_progress_that_is_no_number_is_none() -> None:
     running, sent = attempt()
     running.progress(float("nan"))
     assert [json.loads(sent[0])[-2:]] == [[0.0, ""]]
+
+
+def test_a_log_record_is_kept_with_its_time_and_level() -> None:
+    running, sent = attempt()
+    record = logging.LogRecord("jobs", logging.WARNING, "jobs.py", 1, "no %s", ("bars",), None)
+    record.created = 1.7e9
+    JobLog(sent.append, lambda: running).emit(record)
+    kept = frames.encode(frames.OUTPUT, TOKEN, "22:13:20Z WARNING no bars\n", 0)
+    assert sent == [kept + frames.encode(frames.LOG, TOKEN, logging.WARNING, "no bars")]

@@ -16,6 +16,7 @@ from stockworker.errors import ConfigError, ConnectionFailed
 from stockworker.logs.events import MessagesDropped, Ready, SenderIgnored
 from stockworker.protocol.packet import Packet
 from stockworker.shell import service as shell
+from stockworker.shell.metrics_writer import MetricsWriter
 from stockworker.shell.refusals import MOST_REFUSED
 from stockworker.shell.service import Service
 from stockworker.shell.turn import CommonInput, LinkChanged, Now, TurnOutput
@@ -275,6 +276,15 @@ def test_a_message_without_a_reader_makes_a_turn_only_where_that_concerns_one(
 def test_it_takes_its_leave_after_the_last_turn(record: Record) -> None:
     run()
     assert record.steps[-3:] == [("send", FAREWELL), ("close",), ("store closed",)]
+
+
+def test_its_metrics_are_removed_when_it_ends(record: Record, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def close(_writer: MetricsWriter) -> None:
+        record.steps.append(("metrics removed",))
+
+    monkeypatch.setattr(MetricsWriter, "close", close)
+    run()
+    assert record.of("metrics removed") == [("metrics removed",)]
 
 
 def test_a_failed_commit_acknowledges_and_sends_nothing(record: Record) -> None:
