@@ -107,7 +107,7 @@ def test_a_process_that_can_not_be_forked_gives_its_job_back() -> None:
 
 
 def test_a_job_is_given_back_when_what_forks_has_just_been_killed() -> None:
-    """The executor asks for a process before the event loop has told it that nothing forks any more."""
+    """The executor asks for a process before it has noticed that nothing forks any more."""
 
     async def scenario() -> None:
         async with Bench({"pid": python("pid", isolation=PER_JOB)}) as bench:

@@ -78,7 +78,7 @@ class ForkServer:
     def fork(self, process: "Forked", folder: str, descriptors: Sequence[int]) -> None:
         """Ask for a process with these descriptors as standard input, output and tether, in the control group `folder`.
 
-        If the fork server has just ended, and this program has not been told yet, the process fails when it is.
+        If the fork server has just ended, and this program has not noticed yet, the process fails when it does.
 
         Raises:
             OSError: the request can't be sent.
