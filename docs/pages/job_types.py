@@ -9,7 +9,7 @@ from stockworker.handlers import BUILT_IN_MEMORY
 from stockworker.handlers.definition import COMMON_FAILURES, Definition, Failure
 from stockworker.handlers.kinds import Written
 from stockworker.market import data_import, price_update, technical_analysis
-from stockworker.market.bar_formats import BAR_FIELDS
+from stockworker.market.bar_fields import BAR_FIELDS
 from stockworker.market.indicators.declaration import Indicator
 from stockworker.market.indicators.table import INDICATORS
 from stockworker.market.source_format import PROFILES, SourceFormat

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from docs.pages.job_types import DEFINITIONS
 from stockworker.handlers.api import PermanentError
 from stockworker.market import data_import, price_update, technical_analysis
-from stockworker.market.bar_formats import BAR_FIELDS
+from stockworker.market.bar_fields import BAR_FIELDS
 from stockworker.market.bars import HIGHEST_PRICE, HIGHEST_VOLUME
 from stockworker.market.indicators.table import INDICATORS
 from stockworker.protocol.wire import plan_of

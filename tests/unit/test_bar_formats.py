@@ -1,8 +1,10 @@
 """Reads bars from CSV and JSON as people and providers write them."""
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
-from datetime import date
+from datetime import date, timedelta
+from random import Random
 from typing import Any
 
 import pytest
@@ -230,3 +232,57 @@ def test_bars_that_do_not_fit_into_memory_wait_in_a_file(monkeypatch: pytest.Mon
     for bars in parsed.bars.values():
         assert [(bar.day.isoformat(), bar.volume) for bar in bars] == [(day, n) for n, day in enumerate(days)]
         assert len(bars) == 11
+
+
+_CELLS = ("", "1_1", "\uff11", "nan", "-1", "0", " 10 ", "1e1", "99", "null", "10", "9")
+
+
+def _usual_rows(chance: Random) -> list[list[str]]:
+    """Rows of three symbols: of one after the other, or of one day after the other, some of them backwards."""
+    days = [(date(2013, 3, 1) + timedelta(days=number)).isoformat() for number in range(12)]
+    named = [(symbol, day) for symbol in ("A", "B", "C") for day in days[:: chance.choice((1, -1))]]
+    if chance.random() < 0.5:
+        named.sort(key=lambda each: each[1])
+    adjusted = chance.choice(("", "10.5"))
+    return [[symbol, day, "10", "12", "9", "11", "500", adjusted, "", "0"] for symbol, day in named]
+
+
+def _with_one_unusual(rows: list[list[str]], chance: Random) -> list[list[str]]:
+    """The rows with one change: of a cell, of the number of cells, or another row for a day that has one."""
+    place = chance.randrange(len(rows))
+    changed = list(rows[place])
+    column = chance.randrange(len(changed))
+    changed[column] = chance.choice(_CELLS)
+    changes: list[Callable[[], list[list[str]]]] = [
+        lambda: [*rows[:place], changed, *rows[place + 1 :]],
+        lambda: [*rows, rows[place]],
+        lambda: [*rows, changed],
+        lambda: [*rows[:place], rows[place][:-1], *rows[place + 1 :]],
+    ]
+    return chance.choice(changes)()
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_many_rows_are_read_like_each_on_its_own(monkeypatch: pytest.MonkeyPatch, seed: int) -> None:
+    chance = Random(seed)  # noqa: S311 (invented rows)
+    monkeypatch.setattr(bar_formats, "_BATCH", chance.choice((4, 12, 36)))
+    monkeypatch.setattr(bar_formats, "_RUN", 2)
+    monkeypatch.setattr(parsed_bars, "MOST_IN_MEMORY", chance.choice((5, 1_000)))
+    rows = _usual_rows(chance)
+    rows = _with_one_unusual(rows, chance) if seed % 4 else rows
+    header = ["symbol", "day", "open", "high", "low", "close", "volume", "adjclose", "split", "dividend"]
+    text = "\n".join(",".join(row) for row in [header, *rows])
+    found = parse(text, symbol=None)
+    monkeypatch.setattr(bar_formats._RowReader, "read_usual", lambda _self, _rows: None)
+    alone = parse(text, symbol=None)
+    assert bars_of(found) == bars_of(alone)
+    assert found.rejected_rows == alone.rejected_rows
+    counts = [(each.rows, each.rejected, each.repeated, each.crowded, each.action_count) for each in (found, alone)]
+    assert counts[0] == counts[1]
+
+
+def test_usual_rows_are_not_read_one_by_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bar_formats._RowReader, "read", None)
+    rows = [f"A,2013-03-{day:02},10,12,9,11,500,10.5" for day in range(1, 31)]
+    parsed = parse("\n".join(["symbol,day,open,high,low,close,volume,adjclose", *rows]), symbol=None)
+    assert [bar.adjusted_close for bar in parsed.bars["A"]] == [10.5] * 30

@@ -1,11 +1,14 @@
 """Market data: bars, indicator values, and the interface of a store of both."""
 
+import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import date
 from enum import StrEnum
 from functools import partial
+from itertools import repeat
+from operator import le
 from typing import Annotated, Any, Final, NamedTuple, Protocol
 
 from stockworker.handlers.kinds import Checked, Written
@@ -90,6 +93,12 @@ make_bar: Final[Callable[[Iterable[Any]], Bar]] = partial(tuple.__new__, Bar)
 """`Bar._make` without a check of the number of values, in a third of its time."""
 
 
+def bars_of(days: Sequence[date], columns: Sequence[Sequence[float]]) -> Iterator[Bar]:
+    """Bars of columns; without the last column, none has an adjusted close."""
+    whole = [*columns, *([repeat(None)] * (len(Bar._fields) - 1 - len(columns)))]
+    return map(make_bar, zip(days, *whole, strict=False))
+
+
 def check_bar(bar: Bar, *, above_zero: bool = False, tolerance: float = PRICE_TOLERANCE) -> Bar:
     """Return `bar` if it is valid.
 
@@ -131,6 +140,22 @@ def is_usual(bar: Bar) -> bool:
         and (volume is not None and 0 <= volume <= HIGHEST_VOLUME)
         and (adjusted is None or 0 < adjusted <= HIGHEST_PRICE)
     )
+
+
+def are_usual(columns: Sequence[Sequence[float]]) -> bool:
+    """The same for many bars: the columns of their numbers, without the last one if no bar has an adjusted close."""
+    open_, high, low, close, volume, *adjusted = columns
+    ordered = (low, open_), (open_, high), (low, close), (close, high)
+    return (
+        all(all(map(le, one, other)) for one, other in ordered)
+        and (min(low) > 0 and max(high) <= HIGHEST_PRICE)
+        and (_are_numbers(volume) and min(volume) >= 0 and max(volume) <= HIGHEST_VOLUME)
+        and all(_are_numbers(each) and min(each) > 0 and max(each) <= HIGHEST_PRICE for each in adjusted)
+    )
+
+
+def _are_numbers(column: Sequence[float]) -> bool:
+    return not math.isnan(sum(column))
 
 
 _PRICES: Final = ("open", "high", "low", "close", "adjusted_close")

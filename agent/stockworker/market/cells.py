@@ -5,10 +5,11 @@
 
 import math
 import re
+from collections.abc import Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import Any, Final
 
-from stockworker.market.bars import Bar, InvalidBar, is_usual, make_bar, shown
+from stockworker.market.bars import Bar, InvalidBar, are_usual, is_usual, make_bar, shown
 from stockworker.market.source_format import TIME_UNITS, SourceFormat, TimeOfDay
 
 _NUMBER: Final = re.compile(r"[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d{1,4})?", re.ASCII)
@@ -64,6 +65,21 @@ class Cells:
         except (TypeError, ValueError):
             return None
         return bar if is_usual(bar) else None
+
+    def usual_columns(self, cells: Sequence[Sequence[Any]]) -> list[list[float]] | None:
+        """The same for many rows: the columns of their numbers. Without the last one if no row has an adjusted close."""
+        if not self._plain or type(cells[0][0]) is not str:
+            return None
+        known = cells[:-1] if cells[-1].count(None) == len(cells[-1]) else cells
+        try:
+            for column in known:
+                text = "".join(column)
+                if not text.isascii() or "_" in text:
+                    return None
+            columns = [list(map(float, column)) for column in known]
+        except (TypeError, ValueError):
+            return None
+        return columns if are_usual(columns) else None
 
     def number(self, name: str, value: object) -> float | None:
         """The number in a cell; None if it is missing.

@@ -19,10 +19,10 @@ from stockworker.handlers.api import Context, Job, Json
 from stockworker.handlers.definition import WRONG_PAYLOAD, Definition, Failure
 from stockworker.handlers.kinds import HOSTS, NETWORKS, Written
 from stockworker.handlers.payload import market_data, read_payload, read_settings, to_json
+from stockworker.market.bar_fields import RECORDS
 from stockworker.market.bar_formats import (
     MOST_ROWS,
     MOST_SYMBOLS,
-    RECORDS,
     Expected,
     RowKind,
     UnreadableBars,

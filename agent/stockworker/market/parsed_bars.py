@@ -10,7 +10,8 @@ from array import array
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import field
 from datetime import date
-from itertools import chain
+from itertools import chain, count, islice
+from operator import gt, lt
 from tempfile import TemporaryFile
 from typing import Annotated, BinaryIO, Final
 
@@ -79,7 +80,7 @@ class SymbolBars:
         self._places: dict[int, int] | None = None
 
     def __len__(self) -> int:
-        return sum(count for _, _, count in self._moved) + len(self._chunk[0])
+        return sum(bars for _, _, bars in self._moved) + len(self._chunk[0])
 
     def __iter__(self) -> Iterator[Bar]:
         for days, numbers in self._chunks():
@@ -112,6 +113,27 @@ class SymbolBars:
             numbers.extend(bar[1:])  # type: ignore[arg-type]  # none of them is None
         return True
 
+    def add_many(self, days: Sequence[date], columns: Sequence[Sequence[float]]) -> bool:
+        """Keep bars, if all of them are later than the bars before them, or all earlier. Whether they were kept.
+
+        Args:
+            days: those of the bars.
+            columns: their numbers; without the last column, no bar has an adjusted close.
+        """
+        times = list(map(self._number, days))
+        first, last = self._first, self._last
+        rising = (last is None or times[0] > last) and all(map(lt, times, islice(times, 1, None)))
+        falling = (first is None or times[0] < first) and all(map(gt, times, islice(times, 1, None)))
+        if not (rising or falling):
+            return False
+        ends = [times[0], times[-1], *(each for each in (first, last) if each is not None)]
+        self._first, self._last = min(ends), max(ends)
+        if self._places is not None:
+            self._places.update(zip(times, count(len(self))))
+        self._chunk[0].extend(times)
+        self._chunk[1].extend(_rows_of(columns))
+        return True
+
     def move(self, overflow: _Overflow) -> None:
         """Move all bars that are in memory to a file."""
         if self._chunk[0]:
@@ -132,8 +154,8 @@ class SymbolBars:
         return found
 
     def _chunks(self) -> Iterator[_Chunk]:
-        for overflow, place, count in self._moved:
-            yield overflow.read(place, count, self._typecode)
+        for overflow, place, bars in self._moved:
+            yield overflow.read(place, bars, self._typecode)
         yield self._chunk
 
     def _numbers(self, place: int) -> tuple[float | None, ...]:
@@ -160,6 +182,14 @@ class SymbolBars:
 
 def _known(found: float) -> float | None:
     return found if found == found else None  # noqa: PLR0124 (only NaN is not itself)
+
+
+def _rows_of(columns: Sequence[Sequence[float]]) -> "array[float]":
+    """The numbers of bars one after the other."""
+    found = array("d", (_UNKNOWN,)) * (len(columns[0]) * _NUMBERS)
+    for place, column in enumerate(columns):
+        found[place::_NUMBERS] = array("d", column)
+    return found
 
 
 def _all_known(found: "array[float]") -> Iterable[float | None]:
@@ -201,19 +231,32 @@ class ParsedBars:
         Raises:
             InvalidBar: an earlier bar of its day has other values.
         """
-        of_symbol = self.bars.get(symbol)
-        if of_symbol is None:
-            of_symbol = self.bars[symbol] = SymbolBars(self.interval)
         try:
-            kept = of_symbol.add(bar)
+            kept = self._of(symbol).add(bar)
         except InvalidBar:
             self.crowded += 1
             raise
         if not kept:
             self.repeated += 1
             return
-        self._in_memory += 1
-        if self._in_memory == MOST_IN_MEMORY:
+        self._count(1)
+
+    def add_many(self, symbol: str, days: Sequence[date], columns: Sequence[Sequence[float]]) -> bool:
+        """Keep bars of a symbol as `SymbolBars.add_many` does."""
+        kept = self._of(symbol).add_many(days, columns)
+        if kept:
+            self._count(len(days))
+        return kept
+
+    def _of(self, symbol: str) -> SymbolBars:
+        found = self.bars.get(symbol)
+        if found is None:
+            found = self.bars[symbol] = SymbolBars(self.interval)
+        return found
+
+    def _count(self, added: int) -> None:
+        self._in_memory += added
+        if self._in_memory >= MOST_IN_MEMORY:
             self._move()
 
     def check_actions(self, symbol: str, actions: Sequence[Action]) -> None:

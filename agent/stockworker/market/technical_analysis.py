@@ -15,7 +15,8 @@ from stockworker.handlers.kinds import Custom, Several, Written, unknown
 from stockworker.handlers.payload import market_data, read_payload, to_json
 from stockworker.market.acceleration import faster_formulas
 from stockworker.market.adjustment import Adjust, CantAdjust
-from stockworker.market.bar_formats import RECORDS, Expected, UnreadableBars, parse_records, tomorrow
+from stockworker.market.bar_fields import RECORDS
+from stockworker.market.bar_formats import Expected, UnreadableBars, parse_records, tomorrow
 from stockworker.market.bars import DAY, SYMBOL, Bar, Count, IndicatorValue, InvalidBar, MarketStore
 from stockworker.market.calculation import Calculation, History, read_calculation
 from stockworker.market.interval import DAILY, INTERVAL, Interval
