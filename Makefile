@@ -41,9 +41,15 @@ $(VENV)/.ready: requirements/dev.lock | system
 .PHONY: dev
 dev: $(VENV)/.ready ## Set up the development environment in .venv
 
+MIGRATION_TESTS := $(BIN)/pytest --timeout 600 --numprocesses 3 --dist loadgroup tests/migration
+
 .PHONY: test-migration
-test-migration: dev ## Move 20,000 jobs from each kind of old queue, with ten kills each (about 6 min)
-	$(BIN)/pytest --timeout 600 tests/migration
+test-migration: dev ## Move 3,000 jobs from each kind of old queue, with ten kills each (about 2 min)
+	$(MIGRATION_TESTS) --jobs 3000
+
+.PHONY: test-migration-full
+test-migration-full: dev ## Move 20,000 jobs from each kind of old queue, with ten kills each (about 6 min)
+	$(MIGRATION_TESTS) --jobs 20000
 
 .PHONY: demo
 demo: DEBIAN_PACKAGES := mosquitto python3-venv

@@ -1,7 +1,8 @@
-"""20,000 jobs move from each kind of old queue while the migrator and the dispatcher are killed ten times.
+"""Jobs move from each kind of old queue while the migrator and the dispatcher are killed ten times.
 
-Too long for `make test`: `make test-migration`. A kind of old queue in `tests/harness/old_queues.py` is here without more.
-Old workers share a queue with the migration, but not MQTT topics: these have only producers beside it.
+Too long for `make test`: `make test-migration` moves 3,000 jobs, and `make test-migration-full` 20,000. A kind of old queue in
+`tests/harness/old_queues.py` is here without more. Old workers share a queue with the migration, but not MQTT topics: these
+have only producers beside it.
 """
 
 import itertools
@@ -24,9 +25,9 @@ from tests.harness.old_queues import OLD_QUEUES, OldJob, OldQueue, numbered, ope
 from tests.harness.old_topics import TOPIC_QUEUES, TopicQueue
 from tests.harness.waiting import wait_until
 
-COUNT: Final = 20_000
 KILLS: Final = 10
-BRIDGED: Final = 2_000
+TAKES: Final = 10
+ADDED: Final = 50
 PRIORITIES: Final = ("high", "normal", "low")
 DELAY_S: Final = 7 * 86_400
 
@@ -41,7 +42,15 @@ def fleet(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fleet]:
 KINDS: Final[dict[str, Callable[[Path], AbstractContextManager[OldQueue]]]] = {**OLD_QUEUES, **TOPIC_QUEUES}
 
 
-@pytest.fixture(params=KINDS)
+@pytest.fixture
+def count(request: pytest.FixtureRequest) -> int:
+    """How many jobs each old queue has: `--jobs`."""
+    jobs: int = request.config.getoption("--jobs")
+    return jobs
+
+
+# One process runs all tests of a kind, so that each server of old queues starts once.
+@pytest.fixture(params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in KINDS])
 def queue(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[OldQueue]:
     with KINDS[request.param](tmp_path) as queue:
         yield queue
@@ -74,19 +83,20 @@ def until(process: "subprocess.Popen[bytes]", condition: Callable[[], bool], wha
     assert process.poll() is None, f"{process.returncode}: {(folder / 'migrate.log').read_text()}"
 
 
-def stored(fleet: Fleet, kind: str) -> int:
-    ((count,),) = fleet.stored("SELECT count(*) FROM job WHERE type LIKE ?", f"{kind}-%")
-    return int(count)
+def stored(fleet: Fleet) -> int:
+    """The jobs of the store, none of which it has deleted: a count would read all of them at each look."""
+    ((newest,),) = fleet.stored("SELECT coalesce(max(sequence), 0) FROM job")
+    return int(newest)
 
 
-def bad_jobs(kind: str) -> list[OldJob]:
+def bad_jobs(kind: str, first: int) -> list[OldJob]:
     """Malformed, not UTF-8, and larger than a message can be."""
-    numbers = itertools.count(COUNT + 1)
+    numbers = itertools.count(first)
     payloads = [b"{malformed"] * 20 + [b'"\xff\xfe"'] * 10 + [json.dumps("x" * 300_000).encode()] * 3
     return [OldJob(next(numbers), f"{kind}-a", payload) for payload in payloads]
 
 
-def good_jobs(kind: str, later: int) -> list[OldJob]:
+def good_jobs(kind: str, count: int, later: int) -> list[OldJob]:
     """Mixed types, priorities, attempts and delays."""
     return [
         replace(
@@ -96,7 +106,7 @@ def good_jobs(kind: str, later: int) -> list[OldJob]:
             attempts=job.number % 3,
             scheduled_at=later if job.number % 10 == 0 else None,
         )
-        for job in numbered(range(1, COUNT + 1))
+        for job in numbered(range(1, count + 1))
     ]
 
 
@@ -105,30 +115,29 @@ def expected(job: OldJob) -> tuple[object, ...]:
     return job.number, job.type, PRIORITIES.index(job.priority), delay
 
 
-def interrupt(fleet: Fleet, arguments: list[str], folder: Path, kind: str) -> None:
+def interrupt(fleet: Fleet, arguments: list[str], folder: Path, count: int) -> None:
     """Kill the migrator and the dispatcher in turn, each time when some more jobs have arrived."""
+    step = count // (KILLS + 4)  # some are left after the last kill
     for kill in range(KILLS):
         with running(arguments, folder) as process:
-            goal = (kill + 1) * COUNT // (KILLS + 2)
-            until(process, lambda: stored(fleet, kind) >= goal, "jobs arrive", folder)  # noqa: B023
-            if kill % 2:
-                process.kill()
-                continue
-            fleet.dispatcher.kill()
-            fleet.dispatcher.start()
-            goal += COUNT // (KILLS + 2) // 2
-            until(process, lambda: stored(fleet, kind) >= goal, "jobs arrive at the next dispatcher", folder)  # noqa: B023
+            goal = (kill + 1) * step
+            until(process, lambda: stored(fleet) >= goal, "jobs arrive", folder)  # noqa: B023
+            if kill % 2 == 0:
+                fleet.dispatcher.kill()
+                fleet.dispatcher.start()
+                goal += step // 2
+                until(process, lambda: stored(fleet) >= goal, "jobs arrive at the next dispatcher", folder)  # noqa: B023
             process.kill()
 
 
 @pytest.mark.timeout(600)
-def test_kills_lose_and_double_nothing(fleet: Fleet, queue: OldQueue, kind: str, tmp_path: Path) -> None:
-    good, bad = good_jobs(kind, int(clock.wall()) + DELAY_S), bad_jobs(kind)
-    queue.add([*good[: COUNT // 2], *bad, *good[COUNT // 2 :]])
+def test_kills_lose_and_double_nothing(fleet: Fleet, queue: OldQueue, kind: str, count: int, tmp_path: Path) -> None:
+    good, bad = good_jobs(kind, count, int(clock.wall()) + DELAY_S), bad_jobs(kind, count + 1)
+    queue.add([*good[: count // 2], *bad, *good[count // 2 :]])
     report = tmp_path / "report.jsonl"
     arguments = program(fleet, queue, report)
 
-    interrupt(fleet, arguments, tmp_path, kind)
+    interrupt(fleet, arguments, tmp_path, count)
     done = subprocess.run(arguments, check=False, capture_output=True, text=True)
 
     assert done.returncode == 1, done.stderr  # there are bad ones
@@ -137,7 +146,7 @@ def test_kills_lose_and_double_nothing(fleet: Fleet, queue: OldQueue, kind: str,
         f"{kind}-%",
     )
     arrived = {json.loads(body)["number"]: (body, *rest) for body, *rest in rows}
-    assert len(rows) == len(arrived) == COUNT
+    assert len(rows) == len(arrived) == count
     approximately = 2.0 if queue.mapping.kind == "queue" else 0.0  # a message has its delay, not its time
     for job in good:
         body, name, priority, not_before, attempts = arrived[job.number]
@@ -159,28 +168,31 @@ def waiting_count(queue: OldQueue) -> int:
 
 
 @pytest.mark.timeout(600)
-def test_the_bridge_shares_jobs_with_old_workers(fleet: Fleet, queue: OldQueue, kind: str, tmp_path: Path) -> None:
+def test_the_bridge_shares_jobs_with_old_workers(
+    fleet: Fleet, queue: OldQueue, kind: str, count: int, tmp_path: Path
+) -> None:
     arguments = program(fleet, queue, tmp_path / "report.jsonl", "--follow", "--interval", "50ms")
     taken: list[int] = []
-    takes = 0 if isinstance(queue, TopicQueue) else 10
-    numbers = iter(range(BRIDGED))
-    while chunk := list(itertools.islice(numbers, BRIDGED // 4)):
+    takes = 0 if isinstance(queue, TopicQueue) else TAKES
+    bridged = count // 10
+    numbers = iter(range(bridged))
+    while chunk := list(itertools.islice(numbers, bridged // 4)):
         with running(arguments, tmp_path) as bridge:
-            before = stored(fleet, kind)
-            for start in range(0, len(chunk), 50):
-                queue.add(replace(job, type=f"{kind}-a") for job in numbered(chunk[start : start + 50]))
+            before = stored(fleet)
+            for start in range(0, len(chunk), ADDED):
+                queue.add(replace(job, type=f"{kind}-a") for job in numbered(chunk[start : start + ADDED]))
                 taken += [number for number in (queue.take() for _ in range(takes)) if number is not None]
-            until(bridge, lambda: stored(fleet, kind) > before, "the bridge moves jobs", tmp_path)  # noqa: B023
+            until(bridge, lambda: stored(fleet) > before, "the bridge moves jobs", tmp_path)  # noqa: B023
             bridge.send_signal(signal.SIGKILL)
     with running(arguments, tmp_path) as bridge:
-        queue.add([replace(job, type=f"{kind}-a") for job in numbered([BRIDGED])])
-        until(bridge, lambda: stored(fleet, kind) + len(taken) > BRIDGED, "each job has an owner", tmp_path)
+        queue.add([replace(job, type=f"{kind}-a") for job in numbered([bridged])])
+        until(bridge, lambda: stored(fleet) + len(taken) > bridged, "each job has an owner", tmp_path)
         bridge.send_signal(signal.SIGTERM)
         assert bridge.wait(30) == 0
 
     rows = fleet.stored("SELECT body FROM job JOIN payload USING (sequence) WHERE type LIKE ?", f"{kind}-%")
     moved = [json.loads(body)["number"] for (body,) in rows]
-    assert sorted([*moved, *taken]) == list(range(BRIDGED + 1))
+    assert sorted([*moved, *taken]) == list(range(bridged + 1))
 
 
 def test_the_proposed_mapping_moves_jobs_that_can_return(
@@ -207,4 +219,4 @@ def test_the_proposed_mapping_moves_jobs_that_can_return(
         assert command.run(config, *described).output.startswith("100 jobs moved (0 of them were known), 0 refused")
     else:
         assert "--back needs records that stay in the old queue" in back.errors
-    assert stored(fleet, kind) == (200 if queue.keeps_moved else 100)  # the first life of each job is cancelled
+    assert stored(fleet) == (200 if queue.keeps_moved else 100)  # the first life of each job is cancelled
