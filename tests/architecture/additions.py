@@ -104,7 +104,7 @@ class Copy:
 
     def check(self, *tests: str) -> subprocess.CompletedProcess[str]:
         """Run tests of the copy."""
-        return self.run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests)
+        return self.run("-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--hypothesis-profile=few", *tests)
 
     def use(self, addition: Addition) -> subprocess.CompletedProcess[str]:
         """Run the round trip of an addition."""

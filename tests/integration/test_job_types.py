@@ -211,7 +211,7 @@ SCENARIOS: list[tuple[Failure, Callable[[Scene], Any]]] = [
     (data_import.STOPPED, cancelled("data_import", {"symbol": "AAPL", "bars": [BAR]})),
     (price_update.NOTHING_UPDATED, answered("price_update", {"symbols": ["AAPL"]}, 404)),
     (price_update.TOO_MANY_SYMBOLS, lambda scene: scene.run("price_update")({})),
-    (price_update.PROVIDER_UNAVAILABLE, answered("price_update", {"symbols": ["AAPL"]}, 503)),
+    (price_update.PROVIDER_UNAVAILABLE, answered("price_update", {"symbols": ["AAPL"]}, 500)),
     (price_update.STOPPED, cancelled("price_update", {"symbols": ["AAPL"]})),
     (technical_analysis.UNKNOWN_SYMBOL, analysed()),
     (technical_analysis.NO_INTERVAL, stored_analysed(interval="1h")),

@@ -551,4 +551,4 @@ def attempt_key(attempt: AttemptReport) -> tuple[JobId, Token, Outcome, str | No
 pytestmark = pytest.mark.timeout(600)  # before a failure is shown, a short story of it is looked for
 
 TestDispatching = Dispatching.TestCase
-TestDispatching.settings = settings(max_examples=150, stateful_step_count=60)
+TestDispatching.settings = settings(max_examples=3 * settings().max_examples // 2, stateful_step_count=60)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stockworker.protocol import messages
@@ -31,6 +31,8 @@ def plans(cls: type[Any]) -> Iterator[Plan[Any]]:
 PLANS = {plan.cls: plan for cls in (*get_args(messages.Message), messages.Submission) for plan in plans(cls)}
 KINDS = {kind.passes: kind for plan in PLANS.values() for field in plan.fields if (kind := field.kind).passes}
 
+FEWER = settings(max_examples=min(30, settings().max_examples))  # all classes share the code, and there are many
+
 numbers = st.sampled_from([-1.0, 0.0, 0.001, 1.0, 86400.0, LATEST_TIME, 2.0**60, float("nan"), float("inf")])
 values = st.one_of(
     st.none(),
@@ -54,6 +56,7 @@ def test_a_value_that_passes_is_read_as_it_is(kind: Kind, value: Any) -> None:
 
 
 @pytest.mark.parametrize("cls", PLANS, ids=lambda cls: cls.__name__)
+@FEWER
 @given(data=st.data())
 def test_the_text_of_an_object_is_that_of_its_json_value(cls: type[Any], data: st.DataObject) -> None:
     plan, message = PLANS[cls], data.draw(of_class(cls))
@@ -62,6 +65,7 @@ def test_the_text_of_an_object_is_that_of_its_json_value(cls: type[Any], data: s
 
 
 @pytest.mark.parametrize("cls", PLANS, ids=lambda cls: cls.__name__)
+@FEWER
 @given(data=st.data())
 def test_an_object_is_read_field_by_field(cls: type[Any], data: st.DataObject) -> None:
     """Whatever its fields hold, the result or the refusal is that of its kinds."""

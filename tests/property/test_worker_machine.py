@@ -309,4 +309,4 @@ class Working(RuleBasedStateMachine):
 pytestmark = pytest.mark.timeout(600)  # before a failure is shown, a short story of it is looked for
 
 TestWorking = Working.TestCase
-TestWorking.settings = settings(max_examples=150, stateful_step_count=50)
+TestWorking.settings = settings(max_examples=3 * settings().max_examples // 2, stateful_step_count=50)
