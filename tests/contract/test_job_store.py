@@ -24,13 +24,13 @@ from stockworker.dispatcher.effects import (
 )
 from stockworker.dispatcher.ledger import Snapshot
 from stockworker.dispatcher.reader_sqlite import search_statement
-from stockworker.dispatcher.ready_queue import BEFORE_ALL, ParkedJobs, ReadExpired, Refill, lane_of
+from stockworker.dispatcher.ready_queue import BEFORE_ALL, Lane, ParkedJobs, ReadExpired, Refill, lane_of
 from stockworker.dispatcher.store import JobReader, JobStore
 from stockworker.dispatcher.store_sqlite import SqliteJobStore
 from stockworker.errors import StoreError
 from stockworker.protocol.body import MAX_CONTENT
 from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, Token, WorkerId, owner_of
-from stockworker.protocol.job import Attempt, JobRecord, Outcome
+from stockworker.protocol.job import Attempt, JobRecord, Outcome, Priority
 from stockworker.protocol.job_filter import JobFilter
 from stockworker.protocol.lifecycle import TERMINAL, State
 from tests.harness.dispatching import MIDDAY, W1, A, B, C, a_job
@@ -292,12 +292,13 @@ def test_pruning_takes_what_ended_before_and_nothing_else(store: JobStore, reade
 
 
 def parked_jobs() -> list[JobRecord]:
-    """Jobs of two lanes, in the order of their places there."""
+    """Three jobs of a lane in the order of their places there, one with other tags, and one of another owner."""
     jobs = [
-        a_job(JobId("x"), sequence=3, ready_at=1.0, tags=[Tag("b"), Tag("a")]),
+        a_job(JobId("ann:w"), sequence=3, ready_at=1.0, tags=[Tag("b"), Tag("a")]),
         a_job(JobId("ann:x"), sequence=1, ready_at=2.0, tags=[Tag("a"), Tag("b")]),
         a_job(JobId("ann:y"), sequence=2, ready_at=2.0, tags=[Tag("a"), Tag("b")]),
-        a_job(JobId("z"), sequence=4, ready_at=0.0),
+        a_job(JobId("ann:z"), sequence=4, ready_at=0.0),
+        a_job(JobId("x"), sequence=5, ready_at=1.5, tags=[Tag("a"), Tag("b")]),
     ]
     return [replace(job, parked=True, payload_bytes=10) for job in jobs]
 
@@ -308,16 +309,17 @@ def test_parked_jobs_are_counted_by_owner_and_lane_and_not_loaded(store: JobStor
     snapshot = store.load()
     assert snapshot.jobs == []
     assert sorted(snapshot.parked, key=lambda each: each.oldest) == [
-        ParkedJobs(None, lane_of(jobs[3]), 1, 10, 0.0),
-        ParkedJobs(None, lane_of(jobs[0]), 1, 10, 1.0),
-        ParkedJobs(ClientId("ann"), lane_of(jobs[0]), 2, 20, 2.0),
+        ParkedJobs(Lane(ClientId("ann"), jobs[0].spec.type, frozenset(), Priority.NORMAL), 1, 10, 0.0),
+        ParkedJobs(Lane(ClientId("ann"), jobs[0].spec.type, jobs[0].spec.tags, Priority.NORMAL), 3, 30, 1.0),
+        ParkedJobs(Lane(None, jobs[0].spec.type, jobs[0].spec.tags, Priority.NORMAL), 1, 10, 1.5),
     ]
     assert store.find([JobId("ann:x")]) == {"ann:x": jobs[1]}
 
 
 def test_parked_jobs_are_read_by_their_places(store: JobStore) -> None:
-    *jobs, other = parked_jobs()
-    store.commit([SaveJob(job, "{}") for job in (*jobs, other)])
+    *jobs, other, of_another = parked_jobs()
+    store.commit([SaveJob(job, "{}") for job in (*jobs, other, of_another)])
+    assert store.parked(Refill(lane_of(of_another), BEFORE_ALL, 9)) == [of_another]
     assert store.parked(Refill(lane_of(jobs[0]), BEFORE_ALL, 2)) == jobs[:2]
     assert store.parked(Refill(lane_of(jobs[0]), (2.0, 1), 2)) == jobs[2:]
     store.commit([SaveJob(replace(jobs[2], parked=False, state=State.CANCELLED, ended_at=1.0))])
@@ -353,8 +355,8 @@ def test_a_refill_reads_no_rows_but_those_that_it_returns(tmp_path: Path) -> Non
         store.parked(Refill(lane_of(parked_jobs()[0]), (2.0, 1), 2))
         plans = [store._connection.execute(f"EXPLAIN QUERY PLAN {each}").fetchall() for each in statements]
     assert [plan for ((*_, plan),) in plans] == [
-        "SEARCH job USING INDEX job_parked (type=? AND tags=? AND priority=? AND ready_at=? AND rowid>?)",
-        "SEARCH job USING INDEX job_parked (type=? AND tags=? AND priority=? AND ready_at>?)",
+        "SEARCH job USING INDEX job_parked (type=? AND tags=? AND priority=? AND <expr>=? AND ready_at=? AND rowid>?)",
+        "SEARCH job USING INDEX job_parked (type=? AND tags=? AND priority=? AND <expr>=? AND ready_at>?)",
     ]
 
 

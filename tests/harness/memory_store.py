@@ -50,20 +50,19 @@ class MemoryJobStore:
         totals = Counter(job.state for job in jobs)
         highest = max((job.sequence for job in jobs), default=0)
         live = [job for job in jobs if job.state in LIVE and not job.parked]
-        alike: dict[tuple[ClientId | None, Lane], list[JobRecord]] = {}
+        alike: dict[Lane, list[JobRecord]] = {}
         for job in jobs:
             if job.parked:
-                alike.setdefault((owner_of(job.spec.job_id), lane_of(job)), []).append(job)
+                alike.setdefault(lane_of(job), []).append(job)
         parked = [
             ParkedJobs(
-                owner,
                 lane,
                 len(some),
                 sum(job.payload_bytes for job in some),
                 min(job.ready_at for job in some),
                 min((job.spec.expires_at for job in some if job.spec.expires_at is not None), default=None),
             )
-            for (owner, lane), some in alike.items()
+            for lane, some in alike.items()
         ]
         return Snapshot(live, totals, highest + 1, frozenset(self._paused), frozenset(self._drained), tuple(parked))
 

@@ -47,7 +47,10 @@ class Law(Enum):
     DRAINED_STARTS_NOTHING = "a worker that drains starts nothing"
     STRICT_PRIORITY = "no job is assigned while one of higher priority waits that the same worker could run"
     AGED_FIRST = "no job is assigned while one waits too long that the same worker could run"
-    FIRST_COME = "within a type, tags and priority, the job that was ready first goes first"
+    FIRST_COME = "within an owner, type, tags and priority, the job that was ready first goes first"
+    TURNS_TAKEN = (
+        "no worker gets two jobs of an owner in a turn while one of another waits, as urgent, that it could run"
+    )
     LIVE_WORK_KEPT = "no lease is lost while its worker runs and is connected"
     LEASE_HONOURED = """no lease expires before lease_s after its renewal, and after a renewal could reach the dispatcher,
     unless its worker has restarted, or seems to: it is silent, and messages of an earlier incarnation arrive late"""

@@ -1,6 +1,6 @@
 """The laws about messages: of every client, and of the dispatcher after a commit."""
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from functools import lru_cache
@@ -9,6 +9,7 @@ from typing import Literal
 from stockworker.dispatcher.assignment import Worker
 from stockworker.dispatcher.owners import may_use, resolve
 from stockworker.dispatcher.policy import Policy
+from stockworker.dispatcher.ready_queue import Lane, lane_of
 from stockworker.errors import DecodeError
 from stockworker.protocol import codec, topics
 from stockworker.protocol.body import MAX_BODY
@@ -303,21 +304,35 @@ class MessageChecks:
                 self._hold(Law.CREDIT_KEPT, count <= most, worker_id, "holds", count, "of", most)
                 for job in jobs:
                     self._in_order(job, worker, heads, aged_before)
+                self._by_turns(jobs, worker, heads, aged_before)
 
-    def _heads(self) -> dict[tuple[object, ...], JobRecord]:
-        """The first of those that still wait, by type, tags and priority."""
-        heads: dict[tuple[object, ...], JobRecord] = {}
+    def _by_turns(
+        self, jobs: list[JobRecord], worker: Worker, heads: dict[Lane, JobRecord], aged_before: float
+    ) -> None:
+        """No owner was served twice by the worker while another waited who got nothing in this turn."""
+
+        def rank(job: JobRecord) -> int:
+            return -1 if job.ready_at <= aged_before else job.spec.priority
+
+        served = {lane_of(job).owner for job in self._shadow.new_leases}
+        twice = {key for key, count in Counter((lane_of(job).owner, rank(job)) for job in jobs).items() if count > 1}
+        for lane, other in heads.items():
+            if lane.owner not in served and worker.may_run(lane.type, lane.tags):
+                ahead = [owner for owner, of_rank in twice if of_rank == rank(other)]
+                self._hold(Law.TURNS_TAKEN, not ahead, other, "waited for two jobs of", ahead)
+
+    def _heads(self) -> dict[Lane, JobRecord]:
+        """The first of those that still wait."""
+        heads: dict[Lane, JobRecord] = {}
         for job in self._shadow.jobs.values():
             if job.state is State.QUEUED and job.spec.type not in self._shadow.paused:
-                lane = (job.spec.type, job.spec.tags, job.spec.priority)
+                lane = lane_of(job)
                 first = heads.get(lane)
                 if first is None or (job.ready_at, job.sequence) < (first.ready_at, first.sequence):
                     heads[lane] = job
         return heads
 
-    def _in_order(
-        self, job: JobRecord, worker: Worker, heads: dict[tuple[object, ...], JobRecord], aged_before: float
-    ) -> None:
+    def _in_order(self, job: JobRecord, worker: Worker, heads: dict[Lane, JobRecord], aged_before: float) -> None:
         able = job.spec.type in worker.types and job.spec.tags <= worker.tags
         self._hold(Law.CAPABLE_WORKER, able, worker, "got", job)
         aged = job.ready_at <= aged_before
@@ -329,11 +344,7 @@ class MessageChecks:
                 self._hold(Law.AGED_FIRST, aged, *facts)
             elif not aged:
                 self._hold(Law.STRICT_PRIORITY, job.spec.priority <= other.spec.priority, *facts)
-            if (other.spec.type, other.spec.tags, other.spec.priority) == (
-                job.spec.type,
-                job.spec.tags,
-                job.spec.priority,
-            ):
+            if lane_of(other) == lane_of(job):
                 first = (job.ready_at, job.sequence) < (other.ready_at, other.sequence)
                 self._hold(Law.FIRST_COME, first, *facts)
 

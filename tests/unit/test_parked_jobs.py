@@ -96,21 +96,22 @@ class Shelf:
             wanted = [
                 job_id
                 for *place, job_id in places
-                if tuple(place) > refill.after and self.parked[job_id].spec.priority is refill.lane.priority
+                if tuple(place) > refill.after and lane_of(self.parked[job_id]) == refill.lane
             ]
             self.queue.refill(refill, [self.parked.pop(job_id) for job_id in wanted[: refill.most]])
 
     def take(self, most: int) -> Iterator[JobId]:
-        choice = LaneChoice(self.queue, {BACKTEST}, frozenset(), NEVER_AGED)
+        choice = LaneChoice(self.queue, frozenset({BACKTEST}), frozenset(), NEVER_AGED)
         while most and (lane := choice.next_lane()) is not None:
             most -= 1
-            yield self.queue.take(lane)
+            yield choice.take(lane)
 
 
+owners = st.sampled_from(["", "ann:", "bob:"])
 steps = st.lists(
     st.one_of(
-        st.tuples(st.just("add"), st.sampled_from(Priority), st.sampled_from([-3.0, 0.0, 0.0])),
-        st.tuples(st.just("discard"), st.integers(0, 60)),
+        st.tuples(st.just("add"), st.sampled_from(Priority), st.sampled_from([-3.0, 0.0, 0.0]), owners),
+        st.tuples(st.just("discard"), st.integers(0, 60), owners),
         st.tuples(st.just("take"), st.integers(1, 5)),
     ),
     max_size=60,
@@ -127,13 +128,13 @@ def test_jobs_leave_in_the_order_in_which_they_would_if_all_were_in_memory(
     expected: list[JobId] = []
     for number, step in enumerate([*story, ("take", 100)]):
         match step:
-            case "add", Priority() as priority, float() as late:
-                job = a_job(JobId(f"{number}"), priority=priority, ready_at=number + late, sequence=number + 1)
+            case "add", Priority() as priority, float() as late, owner:
+                job = a_job(JobId(f"{owner}{number}"), priority=priority, ready_at=number + late, sequence=number + 1)
                 shelf.add(job)
                 plain.add(job)
-            case "discard", int() as which:
-                shelf.discard(JobId(f"{which}"))
-                plain.discard(JobId(f"{which}"))
+            case "discard", int() as which, owner:
+                shelf.discard(JobId(f"{owner}{which}"))
+                plain.discard(JobId(f"{owner}{which}"))
             case "take", int() as most:
                 before = len(taken)
                 while found := list(shelf.take(most - (len(taken) - before))):
@@ -174,7 +175,7 @@ def test_the_shortest_lanes_are_refilled_first_and_together_they_read_two_fronts
         job = a_job(JobId(f"{number}"), priority=priority, sequence=number + 1, ready_at=1.0)
         if priority is Priority.HIGH:
             queue.add(job)
-        queue.park_all(ParkedJobs(None, lane_of(job), 100, 0, oldest=2.0))
+        queue.park_all(ParkedJobs(lane_of(job), 100, 0, oldest=2.0))
     assert [refill.lane.priority for refill in queue.refills()] == [Priority.NORMAL, Priority.LOW]
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from stockworker.dispatcher.ready_queue import LaneChoice, ReadyQueue
-from stockworker.protocol.ids import JobId, JobType, Tag
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag
 from stockworker.protocol.job import JobRecord, Priority
 from tests.harness.dispatching import BACKTEST, IMPORT, NEVER_AGED, A, B, C, D, a_job, a_queue
 
@@ -20,7 +21,7 @@ def drained(
 ) -> list[JobId]:
     """Everything that a worker of these types and tags may run, in its order."""
     choice = LaneChoice(queue, frozenset(types), frozenset(tags), aged_before)
-    return [queue.take(lane) for lane in iter(choice.next_lane, None)]
+    return [choice.take(lane) for lane in iter(choice.next_lane, None)]
 
 
 def test_high_goes_before_normal_and_normal_before_low() -> None:
@@ -50,6 +51,95 @@ def test_aged_jobs_go_first_and_the_oldest_before_all() -> None:
         a_job(D, priority=Priority.LOW, ready_at=30.1, sequence=4),
     )
     assert drained(queue, aged_before=30) == [B, C, A, D]
+
+
+# --- turns ------------------------------------------------------------------------------------------------------------
+
+
+def jobs_of(owner: str, count: int, *, first: int = 1, **options: Any) -> list[JobRecord]:
+    """Jobs of an owner that are named by their order of arrival: ``ann:1``."""
+    return [a_job(JobId(f"{owner}:{n}"), sequence=n, ready_at=n, **options) for n in range(first, first + count)]
+
+
+def next_job(queue: ReadyQueue, types: Iterable[JobType] = BOTH, tags: Iterable[Tag] = ()) -> JobId | None:
+    """The next job for a worker of these types and tags, in a share-out of its own."""
+    choice = LaneChoice(queue, frozenset(types), frozenset(tags), NEVER_AGED)
+    lane = choice.next_lane()
+    return None if lane is None else choice.take(lane)
+
+
+def test_owners_take_turns() -> None:
+    flood = jobs_of("ann", 4)
+    late, shared = jobs_of("bob", 2, first=5), a_job(A, sequence=7, ready_at=7)
+    assert drained(a_queue(*flood, *late, shared)) == ["ann:1", "bob:5", A, "ann:2", "bob:6", "ann:3", "ann:4"]
+
+
+def test_an_owner_that_comes_later_waits_for_one_job_of_each_other() -> None:
+    queue = a_queue(*jobs_of("ann", 4))
+    assert [next_job(queue), next_job(queue)] == ["ann:1", "ann:2"]
+    queue.add(a_job(JobId("bob:5"), sequence=5, ready_at=5))
+    assert drained(queue) == ["ann:3", "bob:5", "ann:4"]
+
+
+def test_an_owner_that_keeps_one_job_waiting_does_not_get_each_turn() -> None:
+    queue = a_queue(*jobs_of("ann", 6))
+    taken = []
+    for number in range(7, 13):
+        if not any(lane.owner == "bob" for lane in queue.lanes(frozenset(BOTH), frozenset())):
+            queue.add(a_job(JobId(f"bob:{number}"), sequence=number, ready_at=number))
+        taken.append(next_job(queue))
+    assert [str(job_id)[:3] for job_id in taken] == ["ann", "bob", "ann", "bob", "ann", "bob"]
+
+
+def test_an_owner_has_one_turn_for_all_its_types_and_tags() -> None:
+    many = [job for n in range(1, 4) for job in jobs_of("ann", 1, first=n, tags=[GPU, BIG][: n - 1])]
+    imports = jobs_of("ann", 1, first=4, of_type=IMPORT)
+    queue = a_queue(*many, *imports, *jobs_of("bob", 2, first=5))
+    taken = [next_job(queue, tags=[GPU, BIG]) for _ in range(6)]
+    assert taken == ["ann:1", "bob:5", "ann:2", "bob:6", "ann:3", "ann:4"]
+
+
+def test_a_turn_with_other_workers_does_not_count() -> None:
+    queue = a_queue(*jobs_of("ann", 2), *jobs_of("ann", 3, first=3, of_type=IMPORT), *jobs_of("bob", 2, first=6))
+    assert next_job(queue, [BACKTEST]) == "ann:1"
+    assert [next_job(queue, [IMPORT]), next_job(queue, [IMPORT])] == ["ann:3", "ann:4"]
+    assert next_job(queue, [BACKTEST]) == "bob:6"
+    assert [next_job(queue, [IMPORT]), next_job(queue, [IMPORT])] == ["ann:5", None]
+    assert next_job(queue, [BACKTEST]) == "ann:2"
+
+
+def test_a_higher_priority_is_before_all_turns() -> None:
+    queue = a_queue(
+        *jobs_of("ann", 3, priority=Priority.HIGH), *jobs_of("bob", 1, first=4), *jobs_of("ann", 1, first=5)
+    )
+    assert drained(queue) == ["ann:1", "ann:2", "ann:3", "bob:4", "ann:5"]
+
+
+def test_aged_jobs_of_owners_take_turns_too() -> None:
+    queue = a_queue(*jobs_of("ann", 3), *jobs_of("bob", 1, first=4), *jobs_of("eve", 1, first=5))
+    assert drained(queue, aged_before=4) == ["ann:1", "bob:4", "ann:2", "ann:3", "eve:5"]
+
+
+def test_workers_that_change_their_tags_do_not_fill_the_memory() -> None:
+    queue = a_queue(*jobs_of("ann", 600))
+    sizes = []
+    for number in range(500):
+        next_job(queue, tags=[Tag(f"t{number}")])
+        sizes.append(len(queue._owners[ClientId("ann")].turns))
+    assert max(sizes) == sizes[255] == 256
+    queue.add(a_job(JobId("bob:601"), sequence=601, ready_at=601))
+    assert [next_job(queue), next_job(queue)] == ["ann:501", "bob:601"]
+
+
+def test_an_owner_without_waiting_jobs_is_forgotten() -> None:
+    queue = a_queue(*jobs_of("ann", 2), *jobs_of("ann", 1, first=3, of_type=IMPORT))
+    assert drained(queue, [BACKTEST]) == ["ann:1", "ann:2"]
+    assert list(queue._owners) == ["ann"]
+    queue.discard(JobId("ann:3"))
+    assert queue._owners == {}
+
+
+# --- what can be run --------------------------------------------------------------------------------------------------
 
 
 def test_a_worker_gets_only_what_it_can_run() -> None:
@@ -105,7 +195,7 @@ def test_the_queue_counts_waiting_jobs_by_type_and_priority_and_knows_the_oldest
 def test_a_type_that_is_paused_is_left_out() -> None:
     queue = a_queue(a_job(A, sequence=1), a_job(B, sequence=2, of_type=IMPORT))
     choice = LaneChoice(queue, frozenset(BOTH), frozenset(), NEVER_AGED, {BACKTEST})
-    assert [queue.take(lane) for lane in iter(choice.next_lane, None)] == [B]
+    assert [choice.take(lane) for lane in iter(choice.next_lane, None)] == [B]
 
 
 def test_jobs_that_leave_early_leave_nothing_behind() -> None:

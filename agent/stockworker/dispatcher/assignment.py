@@ -315,7 +315,7 @@ class JobSharing:
             if stage == _PREFETCH and place.load >= self._most_ahead(place.worker, lane.type):
                 left.append((group, turn, place))
             else:
-                shares.append((place.worker, self._queue.take(lane)))
+                shares.append((place.worker, choices[group].take(lane)))
                 self._serve(group, place)
             following = group.next_turn(stage)
             if following is not None:

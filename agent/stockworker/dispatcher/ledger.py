@@ -104,7 +104,8 @@ class Ledger:
         for job in snapshot.jobs:
             self._admit(job)
         for parked in snapshot.parked:
-            self.usage.count(parked.owner, parked.lane.type, parked.lane.tags, parked.count, parked.payload_bytes)
+            lane = parked.lane
+            self.usage.count(lane.owner, lane.type, lane.tags, parked.count, parked.payload_bytes)
             self.ready.park_all(parked)
 
     def add(self, job: JobRecord, payload: str) -> None:

@@ -1,10 +1,16 @@
 """The jobs that wait for a worker, and which of them is next for a worker. Pure."""
 
-# Order: strict priorities, and first in, first out within a priority. Ageing bounds the wait of a low job: jobs that
-# have waited longer than `max_wait_s` go before all others, the oldest first.
+# Order: strict priorities. Within a priority, the owners take turns, and the jobs of one owner are first in, first out. So
+# an owner with many jobs delays the others by one job at a time. Ageing bounds the wait of a low job: jobs that have
+# waited longer than `max_wait_s` go before all others, by turns as well.
 #
-# Lanes. All jobs of a lane have the same type, tags and priority, so a worker may run all of them or none. Therefore
+# Lanes. All jobs of a lane have the same owner, type, tags and priority, so a worker may run all of them or none. Therefore
 # only the heads of the lanes are compared, however many jobs wait.
+#
+# Turns. The owner that was served the longest time ago is next, as it is with workers (`assignment`). Workers with the same
+# types and tags count for themselves, so an owner whose imports run on some machines does not wait longer for its analyses
+# on others. An owner whose first job comes has been served just now. Otherwise one that keeps a single job waiting at a time
+# would get each turn.
 #
 # The index. A submitter chooses types and tags, so it can make as many lanes as it has jobs. A worker must not look at
 # lanes that it cannot run. So each lane is filed under its type and one of its tags, and a worker looks under its own
@@ -44,11 +50,14 @@ from typing import Final
 
 from stockworker.dispatcher.policy import QueueLimits
 from stockworker.protocol.frozen import dataclass
-from stockworker.protocol.ids import ClientId, JobId, JobType, Tag
+from stockworker.protocol.ids import ClientId, JobId, JobType, Tag, owner_of
 from stockworker.protocol.job import JobRecord, Priority
 
 _AGED: Final = -1
 """Rank of a job that has waited too long: before `Priority.HIGH`."""
+
+_MOST_GROUPS: Final = 256
+"""Groups of workers with which the turns of an owner are remembered: workers that change their tags must not fill the memory."""
 
 _SLACK: Final = 64
 """How many entries of jobs that have left are tolerated in a lane, beside as many as it has jobs."""
@@ -56,8 +65,16 @@ _SLACK: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class Lane:
-    """Jobs that are alike for the assignment."""
+    """Jobs that are alike for the assignment.
 
+    Attributes:
+        owner: of all of them; None is the shared owner.
+        type: of all of them.
+        tags: that each of them requires.
+        priority: of all of them.
+    """
+
+    owner: ClientId | None
     type: JobType
     tags: frozenset[Tag]
     priority: Priority
@@ -67,7 +84,7 @@ _Entry = tuple[float, int, JobId, "_WaitingLane"]
 """When it was ready, order of arrival, which job, its lane: the first two decide, and no two jobs share the second."""
 
 Place = tuple[int, float, int]
-"""The place of a job in the order of all jobs: its rank, when it was ready, and its order of arrival."""
+"""The place of a job in the order of its owner's jobs: its rank, when it was ready, and its order of arrival."""
 
 InLane = tuple[float, int]
 """The place of a job in its lane: when it was ready, and its order of arrival."""
@@ -89,10 +106,9 @@ class Refill:
 
 @dataclass(frozen=True, slots=True)
 class ParkedJobs:
-    """How many parked jobs of one owner a lane has.
+    """How many parked jobs a lane has.
 
     Attributes:
-        owner: of the jobs; None is the shared owner.
         lane: what they have in common.
         count: how many they are, at least 1.
         payload_bytes: of all of them.
@@ -100,7 +116,6 @@ class ParkedJobs:
         expires_at: when the first of them expires; None if none does.
     """
 
-    owner: ClientId | None
     lane: Lane
     count: int
     payload_bytes: int
@@ -141,8 +156,35 @@ class _WaitingLane:
         self.parked_after: InLane | None = None
 
 
+Workers = tuple[frozenset[JobType], frozenset[Tag]]
+"""Workers that are alike: their types and tags."""
+
+
+class _Owner:
+    """An owner of waiting jobs.
+
+    Attributes:
+        lanes: how many lanes have jobs of it.
+        since: the number of the last turn before its first job came.
+        turns: the number of the last turn that it had with each group of workers.
+    """
+
+    __slots__ = ("lanes", "since", "turns")
+
+    def __init__(self, since: int) -> None:
+        self.lanes = 0
+        self.since = since
+        self.turns: dict[Workers, int] = {}
+
+    def serve(self, workers: Workers, turn: int) -> None:
+        if len(self.turns) >= _MOST_GROUPS:
+            self.turns.clear()
+            self.since = turn
+        self.turns[workers] = turn
+
+
 class ReadyQueue:
-    """The jobs that wait for a worker: a heap for each combination of type, tags and priority.
+    """The jobs that wait for a worker: a heap for each combination of owner, type, tags and priority.
 
     Args:
         limits: how many of them are in memory.
@@ -160,6 +202,8 @@ class ReadyQueue:
         self._valid: dict[JobId, _Entry] = {}
         self._short: dict[Lane, None] = {}
         self._parked = 0
+        self._owners: dict[ClientId | None, _Owner] = {}
+        self._turn = 0
         self.fresh: set[JobType] = set()
         self.parked_expiry = math.inf
 
@@ -310,16 +354,27 @@ class ReadyQueue:
             return DRY
         return (_AGED if ready_at <= aged_before else int(lane.priority), ready_at, sequence)
 
-    def take(self, lane: Lane) -> JobId:
-        """Take out the first job of a lane in which a job waits."""
+    def last_turn(self, owner: ClientId | None, workers: Workers) -> int:
+        """Return the number of the last turn that an owner of waiting jobs had with these workers."""
+        found = self._owners[owner]
+        return found.turns.get(workers, found.since)
+
+    def take(self, lane: Lane, workers: Workers) -> tuple[JobId, int]:
+        """Take out the first job of a lane in which a job waits; returns it, and the number of this turn."""
+        self._turn += 1
+        self._owners[lane.owner].serve(workers, self._turn)
         job_id = self._head(self._lanes[lane])[2]
         self.discard(job_id)
-        return job_id
+        return job_id, self._turn
 
     def _open(self, lane: Lane) -> _WaitingLane:
         filed = self._filed.setdefault(lane.type, {})
         tag = min(lane.tags, key=lambda tag: (len(filed.get(tag, ())), tag), default=None)
         waiting = self._lanes[lane] = filed.setdefault(tag, {})[lane] = _WaitingLane(lane, tag)
+        owner = self._owners.get(lane.owner)
+        if owner is None:
+            owner = self._owners[lane.owner] = _Owner(self._turn)
+        owner.lanes += 1
         return waiting
 
     def _park(self, waiting: _WaitingLane, count: int, after: InLane, expires_at: float | None) -> None:
@@ -344,6 +399,10 @@ class ReadyQueue:
             del self._filed[lane.type][tag]
         if not self._filed[lane.type]:
             del self._filed[lane.type]
+        owner = self._owners[lane.owner]
+        owner.lanes -= 1
+        if not owner.lanes:
+            del self._owners[lane.owner]
 
     def _head(self, waiting: _WaitingLane) -> _Entry:
         entries = waiting.entries
@@ -354,14 +413,19 @@ class ReadyQueue:
 
 def lane_of(job: JobRecord) -> Lane:
     """Return the lane in which a job waits."""
-    return Lane(job.spec.type, job.spec.tags, job.spec.priority)
+    spec = job.spec
+    return Lane(owner_of(spec.job_id), spec.type, spec.tags, spec.priority)
+
+
+_OwnersPlace = tuple[int, int, float, int, ClientId | None]
+"""The place of an owner: rank of its first job, its last turn, when that job was ready, its order of arrival, and who it is."""
 
 
 class LaneChoice:
     """The next job for workers of the same types and tags, as long as no job is added to the queue.
 
-    The heap has the place of each lane at the last look. A place only moves back, so the first lane whose place is
-    still right is the next one: each job costs the logarithm of the lanes, and not all of them.
+    The heaps have the place of each owner, and of each of its lanes, at the last look. A place only moves back, so the first
+    whose place is still right is the next one: each job costs the logarithm of the owners and lanes, and not all of them.
 
     Args:
         queue: the jobs.
@@ -374,31 +438,65 @@ class LaneChoice:
     def __init__(
         self,
         queue: ReadyQueue,
-        types: AbstractSet[JobType],
-        tags: AbstractSet[Tag],
+        types: frozenset[JobType],
+        tags: frozenset[Tag],
         aged_before: float,
         paused: Container[JobType] = (),
     ) -> None:
         self._queue = queue
         self._aged_before = aged_before
-        lanes = (lane for lane in queue.lanes(types, tags) if lane.type not in paused)
-        self._heap = [(place, lane) for lane in lanes if (place := queue.place(lane, aged_before)) is not None]
-        if any(place == DRY for place, _ in self._heap):
-            self._heap.clear()
-        heapq.heapify(self._heap)
+        self._workers = (types, tags)
+        self._lanes: dict[ClientId | None, list[tuple[Place, Lane]]] = {}
+        self._owners: list[_OwnersPlace] = []
+        for lane in queue.lanes(types, tags):
+            place = queue.place(lane, aged_before)
+            if lane.type in paused or place is None:
+                continue
+            if place == DRY:
+                return
+            self._lanes.setdefault(lane.owner, []).append((place, lane))
+        self._turns = {owner: queue.last_turn(owner, self._workers) for owner in self._lanes}
+        for lanes in self._lanes.values():
+            heapq.heapify(lanes)
+        self._owners = [self._owners_place(lanes[0]) for lanes in self._lanes.values()]
+        heapq.heapify(self._owners)
 
     def next_lane(self) -> Lane | None:
         """Return the lane of the next job; None if no job is left for these workers, or one of their lanes is dry."""
-        heap = self._heap
-        while heap:
-            seen, lane = heap[0]
-            place = self._queue.place(lane, self._aged_before)
-            if place == DRY:
+        owners = self._owners
+        while owners:
+            seen = owners[0]
+            first = self._first(self._lanes[seen[-1]])
+            if first is None:
+                heapq.heappop(owners)
+            elif first[0] == DRY:
                 return None
-            if place == seen:
-                return lane
-            if place is None:
-                heapq.heappop(heap)
+            elif (place := self._owners_place(first)) == seen:
+                return first[1]
             else:
-                heapq.heapreplace(heap, (place, lane))
+                heapq.heapreplace(owners, place)
+        return None
+
+    def take(self, lane: Lane) -> JobId:
+        """Take out the first job of the lane that is next. That was the turn of its owner."""
+        job_id, self._turns[lane.owner] = self._queue.take(lane, self._workers)
+        return job_id
+
+    def _owners_place(self, first: tuple[Place, Lane]) -> _OwnersPlace:
+        (rank, ready_at, sequence), lane = first
+        return rank, self._turns[lane.owner], ready_at, sequence, lane.owner
+
+    def _first(self, lanes: list[tuple[Place, Lane]]) -> tuple[Place, Lane] | None:
+        """Return the first lane of an owner and its place, which may be `DRY`; None if no job is left."""
+        while lanes:
+            seen, lane = lanes[0]
+            place = self._queue.place(lane, self._aged_before)
+            if place == seen:
+                return lanes[0]
+            if place == DRY:
+                return DRY, lane
+            if place is None:
+                heapq.heappop(lanes)
+            else:
+                heapq.heapreplace(lanes, (place, lane))
         return None

@@ -86,12 +86,16 @@ def read_job(row: Sequence[Any]) -> JobRecord:
     return JobRecord(spec=spec, **values)
 
 
+def owner_prefix(owner: ClientId | None) -> str:
+    """Return what the IDs of an owner's jobs begin with, up to their colon."""
+    return "" if owner is None else f"{owner}:"
+
+
 def read_parked(row: Sequence[Any]) -> ParkedJobs:
     """Make the parked jobs of a row: prefix of the owner, type, tags, priority, count, bytes, oldest time, first expiry."""
     owner, job_type, tags, priority, *counts = row
     return ParkedJobs(
-        ClientId(owner.removesuffix(":")) if owner else None,
-        Lane(job_type, _read_tags(tags), Priority(priority)),
+        Lane(ClientId(owner.removesuffix(":")) if owner else None, job_type, _read_tags(tags), Priority(priority)),
         *counts,
     )
 

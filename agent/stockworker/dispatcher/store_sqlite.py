@@ -41,6 +41,7 @@ from stockworker.dispatcher.rows import (
     attempt_row,
     contains,
     job_row,
+    owner_prefix,
     progress_row,
     read_job,
     read_parked,
@@ -157,6 +158,11 @@ MIGRATIONS: Final = (
     );
     CREATE INDEX output_owner ON output (substr(job_id, 1, instr(job_id, ':')), id, bytes);
     """,
+    # A lane has the jobs of one owner.
+    """
+    DROP INDEX job_parked;
+    CREATE INDEX job_parked ON job (type, tags, priority, substr(id, 1, instr(id, ':')), ready_at) WHERE parked;
+    """,
 )
 
 _NEWEST: Final = ("newest_here", "newest_ran_s")
@@ -182,7 +188,9 @@ _PARKED: Final = (
     "min(expires_at) "
     "FROM job INDEXED BY job_parked WHERE parked GROUP BY type, tags, priority, 1"
 )
-_OF_LANE: Final = f"{SELECT_JOB} WHERE parked AND type = ? AND tags = ? AND priority = ?"
+_OF_LANE: Final = (
+    f"{SELECT_JOB} WHERE parked AND type = ? AND tags = ? AND priority = ? AND substr(id, 1, instr(id, ':')) = ?"
+)
 # Two statements: for a comparison of pairs, SQLite would read all jobs with the first of the two values.
 _SAME_TIME: Final = f"{_OF_LANE} AND ready_at = ? AND sequence > ? ORDER BY sequence LIMIT ?"
 _LATER: Final = f"{_OF_LANE} AND ready_at > ? ORDER BY ready_at, sequence LIMIT ?"
@@ -246,7 +254,7 @@ class SqliteJobStore:
     def parked(self, refill: Refill) -> list[JobRecord]:
         """Read the next jobs of a lane from the index of parked jobs."""
         lane, (ready_at, sequence) = refill.lane, refill.after
-        where = [lane.type, tags_text(lane.tags), lane.priority, ready_at]
+        where = [lane.type, tags_text(lane.tags), lane.priority, owner_prefix(lane.owner), ready_at]
         rows = self._reader.rows(_SAME_TIME, [*where, sequence, refill.most])
         rows += self._reader.rows(_LATER, [*where, refill.most - len(rows)])
         return self._jobs(rows)
